@@ -1,0 +1,96 @@
+//! The small step between the gateway and a child: limits, a session of its own, death with the gateway; then the command.
+//!
+//! `forbid(unsafe_code)` rules out work between fork and exec, so our own binary does it after its exec, and execs again.
+
+use std::{
+    convert::Infallible,
+    os::unix::process::CommandExt,
+    process::Command,
+};
+
+use rustix::process::{Pid, Resource, Rlimit, Signal, getppid, set_parent_process_death_signal, setrlimit, setsid};
+
+use crate::spec::ConnectorSpec;
+
+/// Why the command did not come to run.
+#[derive(Debug, thiserror::Error)]
+pub enum ExecFault {
+    /// Called by hand, and not as the gateway does.
+    #[error("`{0}` was not expected: `exec-child` is for the gateway's own use")]
+    Usage(String),
+    /// The gateway died while its child started.
+    #[error("the gateway has ended")]
+    Orphan,
+    /// A limit could not be set.
+    #[error("{what} can't be set: {fault}")]
+    Limit {
+        /// Which.
+        what: &'static str,
+        /// Why.
+        fault: rustix::io::Errno,
+    },
+    /// The command could not be run.
+    #[error("`{command}` can't be run: {fault}")]
+    Exec {
+        /// Which command.
+        command: String,
+        /// Why.
+        fault: std::io::Error,
+    },
+}
+
+/// What the gateway's binary does for its hidden subcommand `exec-child`: becomes the command, confined. `args` are those after
+/// the subcommand. Call it before threads or a runtime start; it returns only when it failed, and then exit with 127.
+pub fn exec_child(args: impl IntoIterator<Item = String>) -> Result<Infallible, ExecFault> {
+    let mut args = args.into_iter();
+    let limit = |what| move |fault| ExecFault::Limit { what, fault };
+    set_parent_process_death_signal(Some(Signal::KILL)).map_err(limit("death with the gateway"))?;
+    // Fails only where we lead a group already; then we have one of our own.
+    let _ = setsid();
+    set(Resource::Core, 0).map_err(limit("no core dumps"))?;
+    loop {
+        let option = args.next().ok_or_else(|| ExecFault::Usage("end of arguments".to_owned()))?;
+        if option == "--" {
+            break;
+        }
+        let value = args.next().and_then(|value| value.parse::<u64>().ok()).ok_or_else(|| ExecFault::Usage(option.clone()))?;
+        match option.as_str() {
+            // Asked after the death signal is set: a parent that died before is not missed.
+            "--parent" if getppid().map(Pid::as_raw_nonzero).is_none_or(|parent| u64::from(parent.get().unsigned_abs()) != value) => {
+                return Err(ExecFault::Orphan);
+            }
+            "--parent" => {}
+            "--files" => set(Resource::Nofile, value).map_err(limit("the limit of open files"))?,
+            "--memory" => set(Resource::As, value).map_err(limit("the limit of memory"))?,
+            "--processes" => set(Resource::Nproc, value).map_err(limit("the limit of processes"))?,
+            _ => return Err(ExecFault::Usage(option)),
+        }
+    }
+    let command = args.next().ok_or_else(|| ExecFault::Usage("end of arguments".to_owned()))?;
+    let fault = Command::new(&command).args(args).exec();
+    Err(ExecFault::Exec { command, fault })
+}
+
+/// Sets soft and hard limit.
+fn set(resource: Resource, most: u64) -> rustix::io::Result<()> {
+    setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most) })
+}
+
+/// The whole command line for a child: the launcher with its options, and the command.
+pub(crate) fn command_line(spec: &ConnectorSpec) -> Vec<String> {
+    let mut line = spec.launcher.clone();
+    // The options come first, and the mark between them and the command is ours to write.
+    if line.last().is_some_and(|last| last == "--") {
+        line.pop();
+    }
+    if !line.is_empty() {
+        let mut option = |name: &str, value: Option<u64>| line.extend(value.into_iter().flat_map(|value| [name.to_owned(), value.to_string()]));
+        option("--parent", Some(u64::from(std::process::id())));
+        option("--files", spec.max_files);
+        option("--memory", spec.max_memory);
+        option("--processes", spec.max_processes);
+        line.push("--".to_owned());
+    }
+    line.extend(spec.command.iter().cloned());
+    line
+}

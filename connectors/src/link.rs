@@ -1,0 +1,78 @@
+//! What every carrier to a server can do: lines to a child today, HTTP later.
+
+use std::time::Duration;
+
+use bailiwick_pipeline::ports::{Later, SendFailure};
+use tokio_util::sync::CancellationToken;
+
+use crate::message::Answer;
+
+/// A connection to one server.
+pub(crate) trait Link: Send + Sync {
+    /// Sends a request and waits for its answer. Dropped, it tells the server that the answer is no longer wanted.
+    fn request<'a>(&'a self, request: Request<'a>) -> Later<'a, Result<Answer, SendFailure>>;
+    /// Sends a notification without parameters.
+    fn notify(&self, method: &'static str, patience: Duration) -> Later<'_, Result<(), SendFailure>>;
+    /// How often the server has said that its tools changed.
+    fn changes(&self) -> u64;
+    /// How the connection ended, if it has.
+    fn ended(&self) -> Option<End>;
+    /// Ends the connection. Only the first reason counts.
+    fn end(&self, end: End);
+    /// What came from the server, made fit for people: without the lent secret, escaped and cut.
+    fn clean(&self, text: &str) -> String;
+}
+
+/// One request.
+pub(crate) struct Request<'a> {
+    /// What is asked.
+    pub(crate) body: Body<'a>,
+    /// How long it may take in all.
+    pub(crate) timeout: Duration,
+    /// Cancelled when the answer is no longer wanted.
+    pub(crate) cancelled: &'a CancellationToken,
+    /// Called once, when all of it is written.
+    pub(crate) written: &'a mut (dyn FnMut() + Send),
+}
+
+/// What is asked.
+#[derive(Clone, Copy)]
+pub(crate) enum Body<'a> {
+    /// A request of our own making; `params` is JSON.
+    Own {
+        /// Which.
+        method: &'static str,
+        /// With what.
+        params: &'a str,
+    },
+    /// `tools/call`.
+    Call {
+        /// The tool.
+        tool: &'a str,
+        /// The arguments, as they go out.
+        arguments: &'a [u8],
+        /// The trace it is part of.
+        traceparent: Option<&'a str>,
+    },
+}
+
+/// How a connection ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct End {
+    /// Why, in words.
+    pub(crate) why: String,
+    /// Whether we wanted it: otherwise it is a failure.
+    pub(crate) wanted: bool,
+}
+
+impl End {
+    /// It went wrong.
+    pub(crate) fn failure(why: impl Into<String>) -> Self {
+        Self { why: why.into(), wanted: false }
+    }
+
+    /// We wanted it.
+    pub(crate) fn wanted(why: impl Into<String>) -> Self {
+        Self { why: why.into(), wanted: true }
+    }
+}

@@ -1,0 +1,239 @@
+//! JSON-RPC as a child writes it, strictly read, and as we write it, by hand: results and arguments stay the bytes they are.
+
+use bailiwick_schemas::json::{self, Limits};
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+/// How deep a message may be nested: a result as deep as the wire allows, and what wraps it.
+const DEPTH: usize = 128;
+/// The longest id of a server's own request, as text.
+const ID_BYTES: usize = 256;
+/// The longest method name.
+const METHOD_BYTES: usize = 256;
+
+/// A message from a server.
+#[derive(Debug)]
+pub(crate) enum Incoming {
+    /// An answer to one of our ids.
+    Answer {
+        /// Which request.
+        id: i64,
+        /// What it says; an answer that is none keeps the reason.
+        answer: Result<Answer, String>,
+    },
+    /// An answer to something that can't be ours: an id that is no integer.
+    Stray,
+    /// A question of the server's own.
+    Request {
+        /// Its id, as written.
+        id: String,
+        /// What it asks.
+        method: String,
+    },
+    /// News.
+    Notification {
+        /// Which.
+        method: String,
+    },
+}
+
+/// What a server answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// The `result`, as written.
+    Result(Bytes),
+    /// The `error`.
+    Error {
+        /// Its code.
+        code: i64,
+        /// Its message.
+        message: String,
+        /// Its data, as written.
+        data: Option<Bytes>,
+    },
+}
+
+/// Reads one line. A fault means that the line is no message at all.
+pub(crate) fn read(line: &Bytes, most: usize) -> Result<Incoming, String> {
+    json::check(line, Limits { bytes: most, depth: DEPTH }).map_err(|fault| fault.to_string())?;
+    let text = std::str::from_utf8(line).map_err(|fault| fault.to_string())?;
+    let (mut version, mut id, mut method, mut result, mut error) = (None, None, None, None, None);
+    for (key, value) in json::fields(text.trim()).map_err(|fault| fault.to_string())? {
+        match key.as_ref() {
+            "jsonrpc" => version = Some(value.get()),
+            "id" => id = Some(value.get()),
+            "method" => method = Some(value.get()),
+            "result" => result = Some(value.get()),
+            "error" => error = Some(value.get()),
+            _ => {}
+        }
+    }
+    if version != Some("\"2.0\"") {
+        return Err("`jsonrpc` is not \"2.0\"".to_owned());
+    }
+    if let Some(method) = method {
+        let method: String = serde_json::from_str(method).map_err(|_| "`method` is not a string".to_owned())?;
+        if method.len() > METHOD_BYTES {
+            return Err("`method` is too long".to_owned());
+        }
+        return match id {
+            None => Ok(Incoming::Notification { method }),
+            Some(id) if id.len() <= ID_BYTES && !id.starts_with(['{', '[', 'n', 't', 'f']) => Ok(Incoming::Request { id: id.to_owned(), method }),
+            Some(_) => Err("the `id` of a request is neither a string nor a number".to_owned()),
+        };
+    }
+    let answer = match (result, error) {
+        (Some(result), None) => Ok(Answer::Result(line.slice_ref(result.as_bytes()))),
+        (None, Some(error)) => read_error(line, error),
+        (Some(_), Some(_)) => Err("it has both `result` and `error`".to_owned()),
+        (None, None) => Err("it has neither `result` nor `error`".to_owned()),
+    };
+    match id {
+        None => Err("neither a request nor an answer".to_owned()),
+        Some(id) => Ok(exact_id(id).map_or(Incoming::Stray, |id| Incoming::Answer { id, answer })),
+    }
+}
+
+/// An id in exactly the text that we write it in: not `"1"`, not `1.0`, not `01`.
+fn exact_id(text: &str) -> Option<i64> {
+    text.parse::<i64>().ok().filter(|id| id.to_string() == text)
+}
+
+fn read_error(line: &Bytes, error: &str) -> Result<Answer, String> {
+    let (mut code, mut message, mut data) = (None, None, None);
+    for (key, value) in json::fields(error).map_err(|_| "`error` is not an object".to_owned())? {
+        match key.as_ref() {
+            "code" => code = value.get().parse::<i64>().ok(),
+            "message" => message = serde_json::from_str::<String>(value.get()).ok(),
+            "data" => data = Some(line.slice_ref(value.get().as_bytes())),
+            _ => {}
+        }
+    }
+    match (code, message) {
+        (Some(code), Some(message)) => Ok(Answer::Error { code, message, data }),
+        _ => Err("`error` lacks an integer `code` or a `message`".to_owned()),
+    }
+}
+
+/// The id that a faulty line claims to answer. Good for one thing only: to fail that call now and not at its deadline.
+pub(crate) fn claimed_id(line: &[u8]) -> Option<i64> {
+    #[derive(Deserialize)]
+    struct Claim<'a> {
+        #[serde(borrow)]
+        id: &'a RawValue,
+    }
+    let claim: Claim<'_> = serde_json::from_slice(line).ok()?;
+    exact_id(claim.id.get())
+}
+
+/// A request as one line. `params` is JSON.
+pub(crate) fn request(id: i64, method: &str, params: &str) -> Vec<u8> {
+    format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"method\":\"{method}\",\"params\":{params}}}\n").into_bytes()
+}
+
+/// `tools/call` as one line. `arguments` go out as they are; `tool` and `traceparent` are quoted here.
+pub(crate) fn call(id: i64, tool: &str, arguments: &[u8], traceparent: Option<&str>) -> Vec<u8> {
+    let mut line = Vec::with_capacity(arguments.len() + tool.len() + 192);
+    line.extend_from_slice(b"{\"jsonrpc\":\"2.0\",\"id\":");
+    line.extend_from_slice(id.to_string().as_bytes());
+    line.extend_from_slice(b",\"method\":\"tools/call\",\"params\":{\"name\":");
+    line.extend_from_slice(quoted(tool).as_bytes());
+    line.extend_from_slice(b",\"arguments\":");
+    // A raw line end may stand between the parts of JSON, never inside of one: blanked, it means the same and frames nothing.
+    line.extend(arguments.iter().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte }));
+    if let Some(traceparent) = traceparent {
+        line.extend_from_slice(b",\"_meta\":{\"traceparent\":");
+        line.extend_from_slice(quoted(traceparent).as_bytes());
+        line.push(b'}');
+    }
+    line.extend_from_slice(b"}}\n");
+    line
+}
+
+/// A notification as one line.
+pub(crate) fn notification(method: &str, params: Option<&str>) -> Vec<u8> {
+    let params = params.map(|params| format!(",\"params\":{params}")).unwrap_or_default();
+    format!("{{\"jsonrpc\":\"2.0\",\"method\":\"{method}\"{params}}}\n").into_bytes()
+}
+
+/// That a call is no longer wanted.
+pub(crate) fn cancelled(id: i64) -> Vec<u8> {
+    notification("notifications/cancelled", Some(&format!("{{\"requestId\":{id},\"reason\":\"no longer wanted\"}}")))
+}
+
+/// The empty answer to `ping`. `id` is JSON.
+pub(crate) fn pong(id: &str) -> Vec<u8> {
+    format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":{{}}}}\n").into_bytes()
+}
+
+/// That we do nothing for a server. `id` is JSON.
+pub(crate) fn no_such_method(id: &str) -> Vec<u8> {
+    format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"error\":{{\"code\":-32601,\"message\":\"method not found\"}}}}\n").into_bytes()
+}
+
+/// Text as a JSON string.
+pub(crate) fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read_text(text: &'static str) -> Result<Incoming, String> {
+        read(&Bytes::from_static(text.as_bytes()), 1 << 20)
+    }
+
+    #[test]
+    fn results_stay_the_bytes_they_are() {
+        let text = r#"{"jsonrpc":"2.0","id":7,"result": {"b":1e400,"a":1.0, "z":123456789012345678901234567890}}"#;
+        match read_text(text) {
+            Ok(Incoming::Answer { id: 7, answer: Ok(Answer::Result(raw)) }) => {
+                assert_eq!(raw, r#"{"b":1e400,"a":1.0, "z":123456789012345678901234567890}"#);
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn only_the_exact_id_is_an_id() {
+        for id in ["\"1\"", "1.0", "1e0", "null", "{}", "99999999999999999999", "-0"] {
+            let text = format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{}}}}"#);
+            assert!(matches!(read(&Bytes::from(text), 1 << 20), Ok(Incoming::Stray)), "{id}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_message_is_refused() {
+        for text in [
+            "", "hello", "[]", "{}", "1", r#"[{"jsonrpc":"2.0","id":1,"result":{}}]"#, r#"{"jsonrpc":"2.0","id":1,"id":2,"result":{}}"#,
+            r#"{"jsonrpc":"1.0","id":1,"result":{}}"#, r#"{"jsonrpc":"2.0","id":1,"result":{}} {}"#, r#"{"jsonrpc":"2.0","result":{}}"#,
+            r#"{"jsonrpc":"2.0","id":null,"method":"x"}"#, r#"{"jsonrpc":"2.0","id":1,"method":2}"#,
+            r#"{"jsonrpc":"2.0","id":1,"result":{"a":1,"a":2}}"#, "\u{feff}{}",
+        ] {
+            assert!(read_text(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_answer_that_is_none_fails_its_own_call() {
+        for text in [
+            r#"{"jsonrpc":"2.0","id":3}"#, r#"{"jsonrpc":"2.0","id":3,"result":{},"error":{"code":1,"message":""}}"#,
+            r#"{"jsonrpc":"2.0","id":3,"error":{"code":"x","message":""}}"#, r#"{"jsonrpc":"2.0","id":3,"error":7}"#,
+        ] {
+            assert!(matches!(read_text(text), Ok(Incoming::Answer { id: 3, answer: Err(_) })), "{text}");
+        }
+        assert_eq!(claimed_id(br#"{"jsonrpc":"2.0","id":3,"result":{"a":1,"a":2}}"#), Some(3));
+        assert_eq!(claimed_id(br#"{"id":"3"}"#), None);
+        assert_eq!(claimed_id(br#"{"id":3,"id":4}"#), None);
+        assert_eq!(claimed_id(b"log: 3"), None);
+    }
+
+    #[test]
+    fn a_call_is_one_line_with_the_arguments_as_they_are() {
+        let line = call(5, "get", b"{\"b\" : 1e400,\n\"a\":\"\\n\"}", Some("00-aa-bb-01"));
+        let expected = "{\"jsonrpc\":\"2.0\",\"id\":5,\"method\":\"tools/call\",\"params\":{\"name\":\"get\",\"arguments\":{\"b\" : 1e400, \"a\":\"\\n\"},\"_meta\":{\"traceparent\":\"00-aa-bb-01\"}}}\n";
+        assert_eq!(String::from_utf8(line).unwrap(), expected);
+    }
+}

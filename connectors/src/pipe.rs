@@ -1,0 +1,353 @@
+//! A link over the standard input and output of a child.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use bailiwick_pipeline::ports::{Later, SendFailure};
+use bytes::Bytes;
+use tokio::{
+    io::{AsyncBufRead, AsyncWriteExt, BufReader},
+    process::{ChildStdin, ChildStdout},
+    sync::{mpsc, oneshot},
+    time::Instant,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    lines::{Line, read_line},
+    link::{Body, End, Link, Request},
+    message::{self, Answer, Incoming},
+    status::Counters,
+    stderr::{Redactor, Tail},
+};
+
+/// So many lines in a row that are no message, and the child is given up.
+const GARBAGE: u32 = 100;
+/// So many unasked messages in a second, and the child has to wait; so many bytes count as one more.
+const UNASKED_A_SECOND: usize = 1000;
+const BYTES_EACH: usize = 16 * 1024;
+/// So many short messages may wait to be written.
+const NOTES: usize = 64;
+/// A short message that can't be written in this time is given up.
+const NOTE_PATIENCE: Duration = Duration::from_secs(5);
+
+/// The connection to one child.
+pub(crate) struct Pipe {
+    stdin: tokio::sync::Mutex<ChildStdin>,
+    waiting: Mutex<Waiting>,
+    notes: mpsc::Sender<Vec<u8>>,
+    changes: AtomicU64,
+    ended: OnceLock<End>,
+    ending: CancellationToken,
+    max_message: usize,
+    counters: Arc<Counters>,
+    redactor: Redactor,
+    tail: Arc<Tail>,
+}
+
+/// Who waits for which answer.
+struct Waiting {
+    /// The id of the next request.
+    next: i64,
+    /// INVARIANT: empty once the pipe has ended.
+    calls: HashMap<i64, oneshot::Sender<Result<Answer, String>>>,
+}
+
+impl Pipe {
+    /// A pipe, and what writes its short messages (to be run as a task).
+    pub(crate) fn new(
+        stdin: ChildStdin,
+        max_message: usize,
+        counters: Arc<Counters>,
+        redactor: Redactor,
+        tail: Arc<Tail>,
+    ) -> (Arc<Self>, impl Future<Output = ()> + Send + 'static) {
+        let (notes, queue) = mpsc::channel(NOTES);
+        let pipe = Arc::new(Self {
+            stdin: tokio::sync::Mutex::new(stdin),
+            waiting: Mutex::new(Waiting { next: 1, calls: HashMap::new() }),
+            notes,
+            changes: AtomicU64::new(0),
+            ended: OnceLock::new(),
+            ending: CancellationToken::new(),
+            max_message,
+            counters,
+            redactor,
+            tail,
+        });
+        (Arc::clone(&pipe), pipe.write_notes(queue))
+    }
+
+    /// Cancelled once the pipe has ended.
+    pub(crate) fn ending(&self) -> &CancellationToken {
+        &self.ending
+    }
+
+    /// What the child wrote to standard error.
+    pub(crate) fn tail(&self) -> &Tail {
+        &self.tail
+    }
+
+    /// Reads what the child says, to the end. Returns how it ended: none for the plain end of its output.
+    pub(crate) async fn listen(self: Arc<Self>, stdout: ChildStdout) -> Option<End> {
+        let mut from = BufReader::with_capacity(32 * 1024, stdout);
+        tokio::select! {
+            () = self.ending.cancelled() => self.ended(),
+            end = self.listen_to(&mut from) => end,
+        }
+    }
+
+    async fn listen_to<R: AsyncBufRead + Unpin>(&self, from: &mut R) -> Option<End> {
+        let mut garbage = 0;
+        let mut second = (Instant::now(), 0_usize);
+        loop {
+            let line = match read_line(from, self.max_message).await {
+                Ok(Line::Text(line)) => line,
+                Ok(Line::TooLong) => return Some(End::failure(format!("it wrote a line of more than {} bytes", self.max_message))),
+                Ok(Line::End) => return None,
+                Err(fault) => return Some(End::failure(format!("its output can't be read: {fault}"))),
+            };
+            match self.take(&line) {
+                Taken::Answer => {
+                    garbage = 0;
+                    continue;
+                }
+                Taken::Unasked => {}
+                Taken::Garbage => garbage += 1,
+            }
+            if garbage >= GARBAGE {
+                return Some(End::failure(format!("it wrote {GARBAGE} lines that are no JSON-RPC message")));
+            }
+            second.1 += 1 + line.len() / BYTES_EACH;
+            if second.1 >= UNASKED_A_SECOND {
+                tokio::time::sleep_until(second.0 + Duration::from_secs(1)).await;
+            }
+            if second.0.elapsed() >= Duration::from_secs(1) {
+                second = (Instant::now(), 0);
+            }
+        }
+    }
+
+    fn take(&self, line: &Bytes) -> Taken {
+        match message::read(line, self.max_message) {
+            Ok(Incoming::Answer { id, answer }) => {
+                if self.settle(id, answer) {
+                    return Taken::Answer;
+                }
+            }
+            Ok(Incoming::Stray) => self.counters.unknown_ids.rise(),
+            Ok(Incoming::Request { id, method }) => {
+                self.counters.server_requests.rise();
+                self.note(if method == "ping" { message::pong(&id) } else { message::no_such_method(&id) });
+            }
+            Ok(Incoming::Notification { method }) => {
+                self.counters.notifications.rise();
+                if method == "notifications/tools/list_changed" {
+                    self.changes.fetch_add(1, Ordering::AcqRel);
+                }
+            }
+            Err(fault) => {
+                self.counters.garbage_lines.rise();
+                if let Some(id) = message::claimed_id(line) {
+                    self.settle(id, Err(fault));
+                }
+                return Taken::Garbage;
+            }
+        }
+        Taken::Unasked
+    }
+
+    /// Hands an answer to who waits for it; false if nobody does.
+    fn settle(&self, id: i64, answer: Result<Answer, String>) -> bool {
+        let mut waiting = self.waiting();
+        let given = id >= 1 && id < waiting.next;
+        let waits = waiting.calls.remove(&id);
+        drop(waiting);
+        match waits {
+            Some(call) => {
+                // Nobody listens any more: then it is as good as cancelled.
+                let _ = call.send(answer);
+                true
+            }
+            None => {
+                if given { self.counters.second_answers.rise() } else { self.counters.unknown_ids.rise() }
+                false
+            }
+        }
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has a short message written when there is room. Never waits.
+    fn note(&self, line: Vec<u8>) {
+        if self.notes.try_send(line).is_err() {
+            self.counters.unsent_notes.rise();
+        }
+    }
+
+    async fn write_notes(self: Arc<Self>, mut queue: mpsc::Receiver<Vec<u8>>) {
+        loop {
+            let line = tokio::select! {
+                () = self.ending.cancelled() => return,
+                line = queue.recv() => line,
+            };
+            let Some(line) = line else { return };
+            if !matches!(tokio::time::timeout(NOTE_PATIENCE, self.write(&line)).await, Ok(Ok(()))) {
+                self.counters.unsent_notes.rise();
+            }
+        }
+    }
+
+    /// Writes one line. Dropped half-way, it ends the pipe: what follows half a line would be read as its other half.
+    async fn write(&self, line: &[u8]) -> Result<(), SendFailure> {
+        let mut stdin = self.stdin.lock().await;
+        if let Some(end) = self.ended() {
+            return Err(SendFailure::Unsent(end.why));
+        }
+        let mut torn = Torn { pipe: self, done: 0, all: line.len() };
+        while let Some(rest) = line.get(torn.done..).filter(|rest| !rest.is_empty()) {
+            let fault = match stdin.write(rest).await {
+                Ok(0) => "it takes no more input".to_owned(),
+                Ok(more) => {
+                    torn.done += more;
+                    continue;
+                }
+                Err(fault) => fault.to_string(),
+            };
+            let why = format!("its input is closed: {fault}");
+            let failure = if torn.done == 0 { SendFailure::Unsent(why.clone()) } else { SendFailure::Closed(why.clone()) };
+            self.end(End::failure(why));
+            return Err(failure);
+        }
+        stdin.flush().await.map_err(|fault| SendFailure::Closed(fault.to_string()))
+    }
+
+    async fn ask(&self, request: Request<'_>) -> Result<Answer, SendFailure> {
+        let Request { body, timeout, cancelled, written } = request;
+        let deadline = Instant::now() + timeout;
+        let late = || SendFailure::Timeout(u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX));
+        let (mut place, answer) = self.register()?;
+        let line = match body {
+            Body::Own { method, params } => {
+                place.revocable = method != "initialize";
+                message::request(place.id, method, params)
+            }
+            Body::Call { tool, arguments, traceparent } => message::call(place.id, tool, arguments, traceparent),
+        };
+        tokio::select! {
+            biased;
+            () = cancelled.cancelled() => return Err(SendFailure::Unsent("the call was cancelled".to_owned())),
+            () = tokio::time::sleep_until(deadline) => return Err(SendFailure::Unsent("the server does not read its input".to_owned())),
+            done = self.write(&line) => done?,
+        }
+        place.written = true;
+        written();
+        let answered = tokio::select! {
+            biased;
+            answered = answer => answered,
+            () = cancelled.cancelled() => return Err(SendFailure::Closed("the call was cancelled".to_owned())),
+            () = tokio::time::sleep_until(deadline) => return Err(late()),
+        };
+        place.written = false;
+        match answered {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(fault)) => Err(SendFailure::Protocol(self.clean(&fault))),
+            Err(_) => Err(SendFailure::Closed(self.ended().map_or_else(|| "it has ended".to_owned(), |end| end.why))),
+        }
+    }
+
+    fn register(&self) -> Result<(Place<'_>, oneshot::Receiver<Result<Answer, String>>), SendFailure> {
+        let mut waiting = self.waiting();
+        // Asked under the lock that `end` takes after it has set the end: no call is left behind.
+        if let Some(end) = self.ended.get() {
+            return Err(SendFailure::Unsent(end.why.clone()));
+        }
+        let id = waiting.next;
+        waiting.next += 1;
+        let (sender, answer) = oneshot::channel();
+        waiting.calls.insert(id, sender);
+        Ok((Place { pipe: self, id, written: false, revocable: true }, answer))
+    }
+}
+
+impl Link for Pipe {
+    fn request<'a>(&'a self, request: Request<'a>) -> Later<'a, Result<Answer, SendFailure>> {
+        Box::pin(self.ask(request))
+    }
+
+    fn notify(&self, method: &'static str, patience: Duration) -> Later<'_, Result<(), SendFailure>> {
+        Box::pin(async move {
+            let line = message::notification(method, None);
+            let late = |_| SendFailure::Unsent("the server does not read its input".to_owned());
+            tokio::time::timeout(patience, self.write(&line)).await.map_err(late)?
+        })
+    }
+
+    fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
+    }
+
+    fn ended(&self) -> Option<End> {
+        self.ended.get().cloned()
+    }
+
+    fn end(&self, end: End) {
+        if self.ended.set(end).is_ok() {
+            let calls = std::mem::take(&mut self.waiting().calls);
+            self.ending.cancel();
+            drop(calls);
+        }
+    }
+
+    fn clean(&self, text: &str) -> String {
+        self.redactor.clean(text)
+    }
+}
+
+/// What a line was.
+enum Taken {
+    Answer,
+    Unasked,
+    Garbage,
+}
+
+/// Ends the pipe when a line was written in part.
+struct Torn<'a> {
+    pipe: &'a Pipe,
+    done: usize,
+    all: usize,
+}
+
+impl Drop for Torn<'_> {
+    fn drop(&mut self) {
+        if self.done > 0 && self.done < self.all {
+            self.pipe.end(End::failure("a call could be written only in part: the server does not read its input"));
+        }
+    }
+}
+
+/// The place of one request among those that wait. Dropped without an answer, it tells the server.
+struct Place<'a> {
+    pipe: &'a Pipe,
+    id: i64,
+    /// Whether the server knows the request and has not answered it.
+    written: bool,
+    revocable: bool,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        let waits = self.pipe.waiting().calls.remove(&self.id).is_some();
+        if waits && self.written && self.revocable && self.pipe.ended.get().is_none() {
+            self.pipe.note(message::cancelled(self.id));
+        }
+    }
+}

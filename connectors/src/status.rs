@@ -1,0 +1,185 @@
+//! What is known about connectors and their children, for people and for the gateway.
+
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+use bailiwick_pipeline::ids::GrantId;
+use bailiwick_schemas::{
+    canonical::Digest,
+    definition::Finding,
+    names::{ConnectorId, ToolName},
+};
+
+/// Something that happened to a connector.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ConnectorEvent {
+    /// A child was started.
+    Started {
+        /// Of which connector.
+        connector: ConnectorId,
+        /// Its process id.
+        pid: u32,
+        /// For which grant; none where the connector is shared.
+        grant: Option<GrantId>,
+    },
+    /// A child has ended, and with it its process group.
+    Ended {
+        /// Of which connector.
+        connector: ConnectorId,
+        /// Its process id.
+        pid: u32,
+        /// For which grant; none where the connector is shared.
+        grant: Option<GrantId>,
+        /// Why, in words.
+        why: String,
+        /// Whether we wanted it to end.
+        wanted: bool,
+        /// Its exit status, in words.
+        status: String,
+    },
+    /// A tool is not what was pinned: it must not be called under any grant. Told at each call that finds it so.
+    Drifted {
+        /// At which connector.
+        connector: ConnectorId,
+        /// Which tool.
+        tool: ToolName,
+        /// What it is now; none if it is gone, or its definition is not acceptable.
+        found: Option<Digest>,
+    },
+    /// A child listed its tools, for the first time or otherwise than before.
+    Listed {
+        /// Of which connector.
+        connector: ConnectorId,
+        /// Its process id.
+        pid: u32,
+        /// How many are acceptable.
+        tools: usize,
+        /// The ones that are not.
+        findings: Vec<Finding>,
+    },
+}
+
+/// How a connector is.
+#[derive(Debug, Clone)]
+pub struct ConnectorStatus {
+    /// Which.
+    pub id: ConnectorId,
+    /// Its children, by process id.
+    pub children: Vec<ChildStatus>,
+    /// What was counted since the gateway started.
+    pub counts: Counts,
+    /// The last failure: how long ago, and what.
+    pub last_failure: Option<(Duration, String)>,
+    /// The end of what its children wrote to standard error: of those alive, and of the one that ended last.
+    pub stderr: Vec<String>,
+}
+
+/// How a child is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChildStatus {
+    /// Its process id.
+    pub pid: u32,
+    /// For which grant; none where the connector is shared.
+    pub grant: Option<GrantId>,
+    /// What it does.
+    pub state: ChildState,
+    /// How long ago it was started.
+    pub age: Duration,
+    /// Calls made ready or in flight.
+    pub calls: usize,
+}
+
+/// What a child does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChildState {
+    /// It has not finished the handshake.
+    Starting,
+    /// It can be called.
+    Ready,
+    /// It is on its way out.
+    Ending,
+}
+
+impl ChildState {
+    /// The word used in tables.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Ready => "ready",
+            Self::Ending => "ending",
+        }
+    }
+}
+
+/// What was counted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Calls written.
+    pub calls: u64,
+    /// Children started.
+    pub starts: u64,
+    /// Children started again after a failure.
+    pub restarts: u64,
+    /// Failures: starts, handshakes, and children that ended unasked.
+    pub failures: u64,
+    /// Answers to ids that were never given.
+    pub unknown_ids: u64,
+    /// Answers to ids that were answered, or cancelled, before.
+    pub second_answers: u64,
+    /// Questions of servers.
+    pub server_requests: u64,
+    /// Notifications of servers.
+    pub notifications: u64,
+    /// Lines that are no message.
+    pub garbage_lines: u64,
+    /// Messages to a child that were dropped, because it does not read.
+    pub unsent_notes: u64,
+}
+
+/// The same, while counting.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) calls: Counter,
+    pub(crate) starts: Counter,
+    pub(crate) restarts: Counter,
+    pub(crate) failures: Counter,
+    pub(crate) unknown_ids: Counter,
+    pub(crate) second_answers: Counter,
+    pub(crate) server_requests: Counter,
+    pub(crate) notifications: Counter,
+    pub(crate) garbage_lines: Counter,
+    pub(crate) unsent_notes: Counter,
+}
+
+/// One number that only rises.
+#[derive(Debug, Default)]
+pub(crate) struct Counter(AtomicU64);
+
+impl Counter {
+    pub(crate) fn rise(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn now(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Counters {
+    pub(crate) fn now(&self) -> Counts {
+        Counts {
+            calls: self.calls.now(),
+            starts: self.starts.now(),
+            restarts: self.restarts.now(),
+            failures: self.failures.now(),
+            unknown_ids: self.unknown_ids.now(),
+            second_answers: self.second_answers.now(),
+            server_requests: self.server_requests.now(),
+            notifications: self.notifications.now(),
+            garbage_lines: self.garbage_lines.now(),
+            unsent_notes: self.unsent_notes.now(),
+        }
+    }
+}

@@ -1,0 +1,264 @@
+//! Agents, connectors and grants as written.
+
+use std::collections::BTreeMap;
+
+use bailiwick_pipeline::ids::{AgentId, GrantId};
+use bailiwick_policy::{Band, Kind};
+use bailiwick_schemas::names::ConnectorId;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{
+    connector::{Pin, Sensitivity},
+    units::Duration,
+};
+
+/// `[[agents]]`
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct RawAgent {
+    /// Its id: never shared.
+    #[schemars(required, with = "Option<String>", extend("format" = "bailiwick-agent-id"))]
+    pub id: Option<AgentId>,
+    /// The person or team accountable for it.
+    #[schemars(required)]
+    pub owner: Option<String>,
+    /// The highest band it may ever reach.
+    #[schemars(with = "String", extend("enum" = ["low", "medium", "high", "critical"]))]
+    pub ceiling: Band,
+    /// How it proves itself on the agent socket. Over HTTP it bears a token (`bailiwick agents token ID`).
+    #[schemars(length(min = 1))]
+    pub identity: Option<Vec<RawIdentity>>,
+    /// Switches it off.
+    pub disabled: bool,
+    /// The environment of its grants that name none.
+    pub environment: Option<String>,
+}
+
+/// One way in which an agent proves itself.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct RawIdentity {
+    /// The user id at the other end of the agent socket.
+    #[schemars(required, range(min = 0, max = 4_294_967_294_u32))]
+    pub uid: Option<u32>,
+}
+
+/// `[[connectors]]`
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct RawConnector {
+    /// Its id: the namespace of its tools, which agents call `id__tool`.
+    #[schemars(required, with = "Option<String>", extend("format" = "bailiwick-connector-id"))]
+    pub id: Option<ConnectorId>,
+    /// The server: the absolute path of its program, then its arguments. No shell reads them.
+    #[schemars(required, length(min = 1))]
+    pub command: Option<Vec<String>>,
+    /// Its whole environment: it starts from an empty one. Secrets belong to `credential`.
+    pub env: BTreeMap<String, String>,
+    /// The folder it is started in.
+    pub cwd: Option<String>,
+    /// Whether one process serves all grants. Only for a stateless server without a credential.
+    pub shared: bool,
+    /// Whether a person accepts its tools, or the first start does.
+    #[schemars(with = "String", extend("enum" = ["manual", "first-use"]))]
+    pub pin: Pin,
+    /// How sensitive what it holds is.
+    #[schemars(with = "String", extend("enum" = ["public", "internal", "confidential"]))]
+    pub sensitivity: Sensitivity,
+    /// The environment it belongs to.
+    pub environment: String,
+    /// How long one call may take.
+    pub call_timeout: Duration,
+    /// How long its start may take.
+    pub handshake_timeout: Duration,
+    /// What its results are marked with, where a tool says nothing else: `untrusted` unless declared; `[]` is nothing.
+    #[schemars(with = "Option<Vec<Word>>")]
+    pub labels: Option<Vec<String>>,
+    /// A secret that is lent to it for each grant.
+    pub credential: Option<RawCredential>,
+    /// Its tools, as an admin classes them. A tool that is not classed is `execute` and `high`.
+    pub tools: BTreeMap<String, RawTool>,
+}
+
+/// A secret, and how it reaches the connector.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct RawCredential {
+    /// Where the secret is: in a `file`, or in a variable of the gateway's own environment (`env`).
+    #[schemars(required, extend("enum" = ["file", "env"]))]
+    pub provider: Option<String>,
+    /// For `file`: the file with the secret; relative to this file.
+    pub path: Option<String>,
+    /// For `env`: the variable with the secret.
+    pub name: Option<String>,
+    /// How the connector receives it.
+    #[schemars(required)]
+    pub inject: Option<RawInject>,
+}
+
+/// How a connector receives a secret.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct RawInject {
+    /// The variable of the connector's environment that is set to the secret.
+    #[schemars(required)]
+    pub env: Option<String>,
+}
+
+/// One tool of a connector.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct RawTool {
+    /// What it does.
+    #[schemars(with = "String", extend("enum" = ["read", "write", "execute", "exfiltrate", "admin"]))]
+    pub kind: Kind,
+    /// How risky it is.
+    #[schemars(with = "String", extend("enum" = ["low", "medium", "high", "critical"]))]
+    pub band: Band,
+    /// What its results are marked with; as the connector says when it is not set.
+    #[schemars(with = "Option<Vec<Word>>")]
+    pub labels: Option<Vec<String>>,
+    /// What becomes of arguments that its schema does not declare.
+    #[schemars(extend("enum" = ["refuse", "allow"]))]
+    pub undeclared: String,
+}
+
+/// A data label.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "snake_case")]
+#[expect(dead_code, reason = "it stands only for its schema")]
+enum Word {
+    Untrusted,
+    Confidential,
+}
+
+/// `[[grants]]`
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct RawGrant {
+    /// Its id: public, what logs carry.
+    #[schemars(required, with = "Option<String>", extend("format" = "bailiwick-grant-id"))]
+    pub id: Option<GrantId>,
+    /// The only agent that may act under it.
+    #[schemars(required, with = "Option<String>", extend("format" = "bailiwick-agent-id"))]
+    pub agent: Option<AgentId>,
+    /// The task, in a person's words.
+    #[schemars(required)]
+    pub purpose: Option<String>,
+    /// The person or team accountable for it; the agent's owner when it is not set.
+    pub owner: Option<String>,
+    /// The tools: `connector__tool`, or `connector__*` for all of a connector.
+    #[schemars(required, length(min = 1))]
+    pub tools: Option<Vec<String>>,
+    /// Only tools of these kinds; any kind when it is not set.
+    #[schemars(with = "Option<Vec<KindWord>>", length(min = 1))]
+    pub kinds: Option<Vec<Kind>>,
+    /// Bounds on arguments: by tool, then by JSON pointer (RFC 6901) into its arguments. All must hold.
+    pub args: BTreeMap<String, BTreeMap<String, RawBound>>,
+    /// How long it lives from when it is issued; 30 days at most.
+    pub ttl: Option<Duration>,
+    /// How much it may be used.
+    pub budget: RawBudget,
+    /// The highest band it reaches; the agent's when it is not set.
+    #[schemars(with = "Option<String>", extend("enum" = ["low", "medium", "high", "critical"]))]
+    pub ceiling: Option<Band>,
+    /// Whether its agent acts under it when it names no grant. One per agent.
+    pub default: bool,
+    /// The environment it is for; the agent's when it is not set.
+    pub environment: Option<String>,
+}
+
+/// What a tool does.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "snake_case")]
+#[expect(dead_code, reason = "it stands only for its schema")]
+enum KindWord {
+    Read,
+    Write,
+    Execute,
+    Exfiltrate,
+    Admin,
+}
+
+/// How much a grant may be used. A number that is not set is no limit.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct RawBudget {
+    /// Calls in all.
+    #[schemars(range(min = 1, max = 9_007_199_254_740_991_u64))]
+    pub calls: Option<u64>,
+    /// Calls of any kind but `read`.
+    #[schemars(range(min = 0, max = 9_007_199_254_740_991_u64))]
+    pub writes: Option<u64>,
+}
+
+/// What one argument must satisfy. Every bound that is set must hold; the argument must be given, unless it must be `absent`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct RawBound {
+    /// Exactly this value.
+    pub eq: Option<Value>,
+    /// One of these values.
+    #[serde(rename = "in")]
+    #[schemars(length(min = 1))]
+    pub one_of: Option<Vec<Value>>,
+    /// A whole number within this range, ends included.
+    pub int_range: Option<RawIntRange>,
+    /// An absolute path at or below this one.
+    pub path_under: Option<String>,
+    /// A URL whose host is one of these.
+    #[schemars(length(min = 1))]
+    pub host_in: Option<Vec<String>>,
+    /// A URL or e-mail address whose domain is one of these or below one.
+    #[schemars(length(min = 1))]
+    pub domain_in: Option<Vec<String>>,
+    /// At most so many characters, or items.
+    #[schemars(range(min = 0, max = 4_294_967_295_u32))]
+    pub len_max: Option<usize>,
+    /// The argument must not be given.
+    pub absent: bool,
+}
+
+/// A range of whole numbers; an end that is not set is open.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct RawIntRange {
+    /// The least value.
+    pub min: Option<i64>,
+    /// The greatest value.
+    pub max: Option<i64>,
+}
+
+impl Default for RawAgent {
+    fn default() -> Self {
+        Self { id: None, owner: None, ceiling: Band::High, identity: None, disabled: false, environment: None }
+    }
+}
+
+impl Default for RawConnector {
+    fn default() -> Self {
+        Self {
+            id: None,
+            command: None,
+            env: BTreeMap::new(),
+            cwd: None,
+            shared: false,
+            pin: Pin::Manual,
+            sensitivity: Sensitivity::Internal,
+            environment: "default".to_owned(),
+            call_timeout: Duration::from_secs(60),
+            handshake_timeout: Duration::from_secs(20),
+            labels: None,
+            credential: None,
+            tools: BTreeMap::new(),
+        }
+    }
+}
+
+impl Default for RawTool {
+    fn default() -> Self {
+        Self { kind: Kind::Execute, band: Band::High, labels: None, undeclared: "refuse".to_owned() }
+    }
+}

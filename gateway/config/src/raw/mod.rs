@@ -1,0 +1,199 @@
+//! The configuration as written. Every doc comment here is the description of a key in the generated schema.
+//!
+//! [`crate::shape`] takes out what does not fit before this is read, so that reading it does not fail; what is required is
+//! therefore an `Option` here and `required` in the schema. What fits is judged by [`crate::check`].
+
+mod entries;
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub(crate) use entries::{RawAgent, RawBound, RawConnector, RawCredential, RawGrant, RawIdentity, RawInject, RawTool};
+
+use crate::units::{Duration, Size};
+
+/// Configuration of Bailiwick, the MCP gateway.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(title = "Bailiwick configuration")]
+pub(crate) struct Raw {
+    /// Where the gateway listens, and how much it takes.
+    pub server: RawServer,
+    /// How long calls that need a person wait, and who may decide.
+    pub approvals: RawApprovals,
+    /// Which Cedar policies decide.
+    pub policy: RawPolicy,
+    /// The audit.
+    pub trail: RawTrail,
+    /// Traces, metrics and logs for others.
+    pub telemetry: RawTelemetry,
+    /// What the gateway takes from connectors.
+    pub limits: RawLimits,
+    /// The agents: registered non-human identities.
+    pub agents: Vec<RawAgent>,
+    /// The connectors: registered downstream MCP servers.
+    pub connectors: Vec<RawConnector>,
+    /// The task grants: what one agent may do for one task.
+    pub grants: Vec<RawGrant>,
+}
+
+/// `[server]`
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct RawServer {
+    /// Address and port for agents (MCP over HTTP).
+    #[schemars(with = "String", extend("format" = "bailiwick-address"))]
+    pub listen: SocketAddr,
+    /// The URL by which agents reach `/mcp`; from `listen` when it is not set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub public_url: Option<String>,
+    /// Address and port for the console and the admin API.
+    #[schemars(with = "String", extend("format" = "bailiwick-address"))]
+    pub console: SocketAddr,
+    /// Allows listening where other machines can connect. There is no TLS yet: put a proxy that has it in front.
+    pub allow_remote: bool,
+    /// Host headers taken beside those of `listen` and `public_url`.
+    pub allowed_hosts: Vec<String>,
+    /// Origins of web pages that may call. None by default.
+    pub allowed_origins: Vec<String>,
+    /// The largest request body.
+    pub max_body: Size,
+    /// Open connections at most.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub max_connections: u32,
+    /// How long the headers of a request may take to arrive.
+    pub header_timeout: Duration,
+    /// How long a connection may be idle.
+    pub idle_timeout: Duration,
+    /// MCP sessions at most.
+    #[schemars(range(min = 1, max = 10_000_000))]
+    pub max_sessions: u32,
+    /// How long a session may be idle.
+    pub session_idle: Duration,
+    /// Calls that one agent may have in flight.
+    #[schemars(range(min = 1, max = 100_000))]
+    pub max_calls_per_agent: u32,
+}
+
+/// `[approvals]`
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct RawApprovals {
+    /// How long a call is held open for an approver, before the agent is told to come back.
+    pub hold: Duration,
+    /// How long an approver has to decide.
+    pub approve_by: Duration,
+    /// How long an approval that was given can be used.
+    pub execute_by: Duration,
+    /// How long the same call is not asked for again after it was denied.
+    pub deny_cooldown: Duration,
+    /// Open approvals that one agent may have.
+    #[schemars(range(min = 1, max = 1000))]
+    pub max_pending_per_agent: u32,
+    /// Lets the operating-system user that the agents run as approve too. For one person on one laptop.
+    pub allow_same_user: bool,
+}
+
+/// `[policy]`
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct RawPolicy {
+    /// Whether the default bundle, which is part of the binary, applies.
+    pub include_default: bool,
+    /// Further policies: `.cedar` files, or `folder/*.cedar`; relative to this file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
+    pub files: Option<Vec<String>>,
+}
+
+/// `[trail]`
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct RawTrail {
+    /// The size at which a new audit segment is begun.
+    pub segment_size: Size,
+}
+
+/// `[telemetry]`
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct RawTelemetry {
+    /// Base address of an OpenTelemetry collector (OTLP over HTTP). Off when neither this nor `OTEL_*` says where.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<String>,
+    /// `service.name` of what is exported.
+    pub service_name: String,
+    /// The part of routine calls whose traces are kept, 0 to 1. What matters is always kept.
+    #[schemars(range(min = 0, max = 1))]
+    pub ratio: f64,
+}
+
+/// `[limits]`
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct RawLimits {
+    /// The largest result of a call.
+    pub max_result: Size,
+    /// How deep a result may be nested.
+    #[schemars(range(min = 1, max = 120))]
+    pub max_depth: u32,
+}
+
+impl Default for RawServer {
+    fn default() -> Self {
+        Self {
+            listen: (Ipv4Addr::LOCALHOST, 8931).into(),
+            public_url: None,
+            console: (Ipv4Addr::LOCALHOST, 8932).into(),
+            allow_remote: false,
+            allowed_hosts: Vec::new(),
+            allowed_origins: Vec::new(),
+            max_body: Size::from_mib(4),
+            max_connections: 1024,
+            header_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(75),
+            max_sessions: 10_000,
+            session_idle: Duration::from_secs(60 * 60),
+            max_calls_per_agent: 64,
+        }
+    }
+}
+
+impl Default for RawApprovals {
+    fn default() -> Self {
+        Self {
+            hold: Duration::from_secs(45),
+            approve_by: Duration::from_secs(10 * 60),
+            execute_by: Duration::from_secs(10 * 60),
+            deny_cooldown: Duration::from_secs(10 * 60),
+            max_pending_per_agent: 5,
+            allow_same_user: false,
+        }
+    }
+}
+
+impl Default for RawPolicy {
+    fn default() -> Self {
+        Self { include_default: true, files: None }
+    }
+}
+
+impl Default for RawTrail {
+    fn default() -> Self {
+        Self { segment_size: Size::from_mib(64) }
+    }
+}
+
+impl Default for RawTelemetry {
+    fn default() -> Self {
+        Self { endpoint: None, service_name: "bailiwick".to_owned(), ratio: 1.0 }
+    }
+}
+
+impl Default for RawLimits {
+    fn default() -> Self {
+        Self { max_result: Size::from_mib(16), max_depth: 64 }
+    }
+}

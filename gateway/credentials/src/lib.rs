@@ -1,0 +1,1 @@
+//! Credentials lent to connectors.

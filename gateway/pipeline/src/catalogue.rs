@@ -1,0 +1,97 @@
+//! The catalogue: the tools that admins accepted, as they were pinned, and the policies compiled against them.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::Arc,
+    time::Duration,
+};
+
+use bailiwick_policy::{Band, ConnectorFacts, Kind, Policies};
+use bailiwick_schemas::{
+    canonical::Digest,
+    names::{ConnectorId, QualifiedName, ToolName},
+    validate::Validator,
+};
+use serde_json::Value;
+
+use crate::grant::Labels;
+
+/// A registered downstream server, as far as the gates need it.
+#[derive(Debug, Clone)]
+pub struct Connector {
+    /// Its id: the namespace of its tools.
+    pub id: ConnectorId,
+    /// What it is and how it is reached, as one digest: an approval is bound to it.
+    pub fingerprint: Digest,
+    /// What policies may know about it.
+    pub facts: ConnectorFacts,
+    /// Whether it needs a credential lent to it.
+    pub needs_credential: bool,
+    /// How long one call may take in all.
+    pub call_timeout: Duration,
+}
+
+/// A tool as an admin accepted it. This, not what the server says today, is what is listed, judged and validated.
+pub struct Tool {
+    /// Its name to agents.
+    pub name: QualifiedName,
+    /// Its name to its own server.
+    pub downstream_name: ToolName,
+    /// Where it lives.
+    pub connector: Arc<Connector>,
+    /// What it does.
+    pub kind: Kind,
+    /// How risky it is.
+    pub band: Band,
+    /// The pin: the digest of its whole definition.
+    pub digest: Digest,
+    /// The definition as agents see it: the pinned one, with the gateway's name.
+    pub listed: Value,
+    /// Judges arguments.
+    pub input: Validator,
+    /// Judges structured results, where the definition declares a schema for them.
+    pub output: Option<Validator>,
+    /// What its results are marked with.
+    pub labels: Labels,
+}
+
+impl fmt::Debug for Tool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tool").field("name", &self.name).field("digest", &self.digest).finish_non_exhaustive()
+    }
+}
+
+/// Everything a decision rests on besides the call and its grant: swapped as a whole.
+pub struct World {
+    /// Rises with every change: a call decided in one epoch is not committed in another.
+    pub epoch: u64,
+    /// The callable tools by name. A tool whose definition drifted from its pin is not here.
+    pub tools: BTreeMap<String, Arc<Tool>>,
+    /// The policies, compiled against these tools.
+    pub policies: Policies,
+    /// The digest of the policies as text.
+    pub policy_digest: String,
+    /// What policies may know about each connector.
+    pub connectors: Vec<ConnectorFacts>,
+}
+
+impl World {
+    /// The tool that agents call by this name.
+    pub fn tool(&self, name: &str) -> Option<&Arc<Tool>> {
+        self.tools.get(name)
+    }
+
+    /// Whether a rule that matters to this tool reads how often its task has called.
+    pub(crate) fn reads_counters(&self, tool: &Tool) -> bool {
+        self.policies.reads(&tool.name.to_string()).is_none_or(|reads| {
+            ["calls_in_task", "writes_in_task"].iter().any(|counter| !reads.call().field(counter).is_nothing())
+        })
+    }
+}
+
+impl fmt::Debug for World {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("World").field("epoch", &self.epoch).field("tools", &self.tools.len()).finish_non_exhaustive()
+    }
+}

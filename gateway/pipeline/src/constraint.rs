@@ -1,0 +1,323 @@
+//! Bounds on arguments: a deliberately small language in which "is this inside that" stays decidable.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// What one argument, named by JSON pointer (RFC 6901), must satisfy. Every bound that is set must hold. Unless `absent` is
+/// set, the argument must be there.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Bound {
+    /// Exactly this value; numbers are compared as written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub eq: Option<Value>,
+    /// One of these values.
+    #[serde(default, rename = "in", skip_serializing_if = "Option::is_none")]
+    pub one_of: Option<Vec<Value>>,
+    /// A 64-bit integer within this range, ends included.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub int_range: Option<IntRange>,
+    /// An absolute path at or below this one, judged as text: `..`, `.`, empty segments, `\` and `%` are refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path_under: Option<String>,
+    /// An `http` or `https` URL whose host is one of these.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host_in: Option<Vec<String>>,
+    /// A URL or e-mail address whose domain is one of these or below one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub domain_in: Option<Vec<String>>,
+    /// A string of at most so many characters, or an array of so many items.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub len_max: Option<usize>,
+    /// The argument must not be given.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub absent: bool,
+}
+
+/// A closed range of integers; an end that is not set is open.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IntRange {
+    /// The least value allowed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min: Option<i64>,
+    /// The greatest value allowed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max: Option<i64>,
+}
+
+/// Why a bound is no bound.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BoundFault {
+    /// Nothing is set.
+    #[error("the bound is empty: set one of eq, in, int_range, path_under, host_in, domain_in, len_max, absent")]
+    Empty,
+    /// An empty list allows nothing.
+    #[error("`{0}` is an empty list, which allows nothing: name what is allowed, or leave the tool out of the grant")]
+    EmptyList(&'static str),
+    /// `absent` beside a bound on a value.
+    #[error("`absent` can't stand beside other bounds: an argument that is not given has no value")]
+    AbsentAndMore,
+    /// The root of `path_under` is no plain absolute path.
+    #[error("`{0}` is not a plain absolute path: begin with `/` and leave out `..`, `.`, `//`, `\\` and `%`")]
+    Path(String),
+    /// A range that nothing is in.
+    #[error("the range {min}..={max} is empty: `min` must not exceed `max`")]
+    Range {
+        /// Its least value.
+        min: i64,
+        /// Its greatest value.
+        max: i64,
+    },
+}
+
+impl Bound {
+    /// Whether this bound means something.
+    pub fn check(&self) -> Result<(), BoundFault> {
+        if *self == Self::default() {
+            return Err(BoundFault::Empty);
+        }
+        if self.absent && *self != (Self { absent: true, ..Self::default() }) {
+            return Err(BoundFault::AbsentAndMore);
+        }
+        if self.one_of.as_ref().is_some_and(Vec::is_empty) {
+            return Err(BoundFault::EmptyList("in"));
+        }
+        if self.host_in.as_ref().is_some_and(Vec::is_empty) {
+            return Err(BoundFault::EmptyList("host_in"));
+        }
+        if self.domain_in.as_ref().is_some_and(Vec::is_empty) {
+            return Err(BoundFault::EmptyList("domain_in"));
+        }
+        if let Some(root) = self.path_under.as_ref().filter(|root| segments(root).is_none()) {
+            return Err(BoundFault::Path(root.clone()));
+        }
+        match self.int_range {
+            Some(IntRange { min: Some(min), max: Some(max) }) if min > max => Err(BoundFault::Range { min, max }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether the argument, if given, is inside this bound.
+    pub fn admits(&self, argument: Option<&Value>) -> bool {
+        let Some(value) = argument else { return self.absent };
+        !self.absent
+            && self.eq.as_ref().is_none_or(|wanted| wanted == value)
+            && self.one_of.as_ref().is_none_or(|allowed| allowed.contains(value))
+            && self.int_range.is_none_or(|range| range.admits(value))
+            && self.path_under.as_ref().is_none_or(|root| value.as_str().is_some_and(|path| is_under(root, path)))
+            && self.host_in.as_ref().is_none_or(|hosts| url_host(value).is_some_and(|host| hosts.contains(&host)))
+            && self.domain_in.as_ref().is_none_or(|domains| domain(value).is_some_and(|given| is_within(domains, &given)))
+            && self.len_max.is_none_or(|most| length(value).is_some_and(|length| length <= most))
+    }
+
+    /// The bound in words, for an agent that is to correct itself.
+    pub fn describe(&self) -> String {
+        let mut parts = Vec::new();
+        let json = |value: &Value| value.to_string();
+        parts.extend(self.eq.iter().map(json));
+        parts.extend(self.one_of.iter().map(|all| format!("one of {}", all.iter().map(json).collect::<Vec<_>>().join(", "))));
+        parts.extend(self.int_range.iter().map(|range| match (range.min, range.max) {
+            (Some(min), Some(max)) => format!("an integer from {min} to {max}"),
+            (Some(min), None) => format!("an integer of at least {min}"),
+            (None, Some(max)) => format!("an integer of at most {max}"),
+            (None, None) => "an integer".to_owned(),
+        }));
+        parts.extend(self.path_under.iter().map(|root| format!("a plain absolute path under {root}")));
+        parts.extend(self.host_in.iter().map(|all| format!("a URL at {}", all.join(" or "))));
+        parts.extend(self.domain_in.iter().map(|all| format!("at or below {}", all.join(" or "))));
+        parts.extend(self.len_max.iter().map(|most| format!("at most {most} long")));
+        if self.absent {
+            parts.push("left out".to_owned());
+        }
+        parts.join(", ")
+    }
+}
+
+impl IntRange {
+    fn admits(self, value: &Value) -> bool {
+        let Value::Number(number) = value else { return false };
+        // As written: `1.0` and `1e2` are no integers here, so that downstream can't read another value than was judged.
+        let Ok(integer) = number.to_string().parse::<i64>() else { return false };
+        self.min.is_none_or(|min| integer >= min) && self.max.is_none_or(|max| integer <= max)
+    }
+}
+
+/// The segments of a plain absolute path, or nothing if it is not plain.
+fn segments(path: &str) -> Option<Vec<&str>> {
+    let rest = path.strip_prefix('/')?;
+    if rest.is_empty() {
+        return Some(Vec::new());
+    }
+    let plain = |part: &&str| {
+        !part.is_empty() && *part != "." && *part != ".." && !part.contains(|c: char| c == '\\' || c == '%' || c.is_control())
+    };
+    let parts: Vec<&str> = rest.split('/').collect();
+    parts.iter().all(plain).then_some(parts)
+}
+
+fn is_under(root: &str, path: &str) -> bool {
+    match (segments(root), segments(path)) {
+        (Some(root), Some(path)) => path.starts_with(&root),
+        _ => false,
+    }
+}
+
+/// The host of an `http(s)` URL without credentials, lower case.
+fn url_host(value: &Value) -> Option<String> {
+    let url = url::Url::parse(value.as_str()?).ok()?;
+    let plain = matches!(url.scheme(), "http" | "https") && url.username().is_empty() && url.password().is_none();
+    plain.then(|| url.host_str().map(str::to_owned)).flatten()
+}
+
+/// The domain of a URL or of an e-mail address with exactly one `@` and no display name.
+fn domain(value: &Value) -> Option<String> {
+    let text = value.as_str()?;
+    if text.contains("://") {
+        return url_host(value);
+    }
+    let (local, domain) = text.split_once('@')?;
+    let plain = |part: &str| !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || "._+-".contains(c));
+    (plain(local) && plain(domain)).then(|| domain.to_ascii_lowercase())
+}
+
+fn is_within(domains: &[String], given: &str) -> bool {
+    domains.iter().any(|domain| {
+        let domain = domain.to_ascii_lowercase();
+        given == domain || given.strip_suffix(&domain).is_some_and(|rest| rest.ends_with('.'))
+    })
+}
+
+fn length(value: &Value) -> Option<usize> {
+    match value {
+        Value::String(text) => Some(text.chars().count()),
+        Value::Array(items) => Some(items.len()),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
+
+    use serde_json::json;
+
+    use super::*;
+
+    fn bound(json: Value) -> Bound {
+        serde_json::from_value(json).unwrap()
+    }
+
+    fn admits(bound_json: Value, argument: &Value) -> bool {
+        let bound = bound(bound_json);
+        assert_eq!(bound.check(), Ok(()));
+        bound.admits(Some(argument))
+    }
+
+    #[test]
+    fn an_argument_must_be_given_unless_it_must_be_absent() {
+        assert!(!bound(json!({"eq": 1})).admits(None));
+        assert!(bound(json!({"absent": true})).admits(None));
+        assert!(!bound(json!({"absent": true})).admits(Some(&Value::Null)));
+    }
+
+    #[test]
+    fn equality_is_of_the_written_value() {
+        assert!(admits(json!({"eq": "support"}), &json!("support")));
+        assert!(!admits(json!({"eq": "support"}), &json!("Support")));
+        let one: Value = serde_json::from_str("1.0").unwrap();
+        assert!(!admits(json!({"eq": 1}), &one));
+        assert!(admits(json!({"in": ["a", "b"]}), &json!("b")));
+        assert!(!admits(json!({"in": ["a", "b"]}), &json!("c")));
+    }
+
+    #[test]
+    fn ranges_take_plain_integers_only() {
+        let range = json!({"int_range": {"min": -1, "max": 5}});
+        for (text, inside) in [("-1", true), ("5", true), ("6", false), ("-2", false), ("1.0", false), ("1e0", false), ("\"1\"", false)] {
+            assert_eq!(admits(range.clone(), &serde_json::from_str(text).unwrap()), inside, "{text}");
+        }
+        assert!(!admits(json!({"int_range": {"min": 0}}), &serde_json::from_str("9223372036854775808").unwrap()));
+        assert!(admits(json!({"int_range": {"max": 0}}), &json!(i64::MIN)));
+    }
+
+    #[test]
+    fn paths_are_judged_as_plain_text() {
+        let under = json!({"path_under": "/srv/data"});
+        for (path, inside) in [
+            ("/srv/data", true),
+            ("/srv/data/a.txt", true),
+            ("/srv/database", false),
+            ("/srv/data/../etc", false),
+            ("/srv/data/./a", false),
+            ("/srv/data//a", false),
+            ("/srv/data/%2e%2e/a", false),
+            ("/srv/data/..\\a", false),
+            ("/srv/data/\u{0}", false),
+            ("srv/data", false),
+            ("/", false),
+        ] {
+            assert_eq!(admits(under.clone(), &json!(path)), inside, "{path}");
+        }
+        assert!(admits(json!({"path_under": "/"}), &json!("/etc")));
+        assert!(!admits(under, &json!(7)));
+    }
+
+    #[test]
+    fn hosts_and_domains() {
+        let hosts = json!({"host_in": ["api.example.com"]});
+        for (url, inside) in [
+            ("https://api.example.com/x", true),
+            ("https://API.example.com:8443/x", true),
+            ("https://api.example.com.evil.net/", false),
+            ("https://api.example.com@evil.net/", false),
+            ("https://user@api.example.com/", false),
+            ("https://:secret@api.example.com/", false),
+            ("ftp://api.example.com/", false),
+            ("api.example.com", false),
+        ] {
+            assert_eq!(admits(hosts.clone(), &json!(url)), inside, "{url}");
+        }
+        let domains = json!({"domain_in": ["Example.com"]});
+        for (given, inside) in [
+            ("a@example.com", true),
+            ("a@mail.EXAMPLE.com", true),
+            ("a@badexample.com", false),
+            ("a@example.com,b@evil.net", false),
+            ("a@example.com@evil.net", false),
+            ("@example.com", false),
+            ("https://x.example.com/", true),
+            ("https://example.com.evil.net/", false),
+        ] {
+            assert_eq!(admits(domains.clone(), &json!(given)), inside, "{given}");
+        }
+    }
+
+    #[test]
+    fn lengths_count_characters_and_items() {
+        assert!(admits(json!({"len_max": 2}), &json!("äö")));
+        assert!(!admits(json!({"len_max": 2}), &json!("abc")));
+        assert!(!admits(json!({"len_max": 1}), &json!([1, 2])));
+        assert!(!admits(json!({"len_max": 1}), &json!({})));
+    }
+
+    #[test]
+    fn a_bound_that_means_nothing_is_refused() {
+        assert_eq!(bound(json!({})).check(), Err(BoundFault::Empty));
+        assert_eq!(bound(json!({"in": []})).check(), Err(BoundFault::EmptyList("in")));
+        assert_eq!(bound(json!({"host_in": []})).check(), Err(BoundFault::EmptyList("host_in")));
+        assert_eq!(bound(json!({"domain_in": []})).check(), Err(BoundFault::EmptyList("domain_in")));
+        assert_eq!(bound(json!({"absent": true, "eq": 1})).check(), Err(BoundFault::AbsentAndMore));
+        assert_eq!(bound(json!({"int_range": {"min": 2, "max": 1}})).check(), Err(BoundFault::Range { min: 2, max: 1 }));
+        assert_eq!(bound(json!({"path_under": "/a/../b"})).check(), Err(BoundFault::Path("/a/../b".to_owned())));
+        assert!(serde_json::from_value::<Bound>(json!({"prefix": "/srv"})).is_err());
+    }
+
+    #[test]
+    fn every_bound_says_what_it_wants() {
+        assert_eq!(bound(json!({"eq": "support"})).describe(), "\"support\"");
+        assert_eq!(bound(json!({"in": [1, 2], "len_max": 3})).describe(), "one of 1, 2, at most 3 long");
+        assert_eq!(bound(json!({"int_range": {"max": 5}})).describe(), "an integer of at most 5");
+        assert_eq!(bound(json!({"absent": true})).describe(), "left out");
+    }
+}

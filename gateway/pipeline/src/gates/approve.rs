@@ -1,0 +1,115 @@
+//! Only where policy asks for it: has a person approved exactly this call?
+
+use bailiwick_schemas::canonical::digest;
+use bytes::Bytes;
+
+use super::{Permitted, Stop};
+use crate::{
+    handle::Way,
+    ids::ApprovalId,
+    ports::{ApprovalRequest, Binding, Ports, TicketState},
+    received::{Asked, Received},
+    refusal::Refusal,
+};
+
+/// A call that nobody needs to be asked about any more.
+pub struct Approved<'r> {
+    permitted: Permitted<'r>,
+    approval: Option<ApprovalId>,
+    arguments: Bytes,
+}
+
+impl<'r> Approved<'r> {
+    /// The evidence before this.
+    pub fn permitted(&self) -> &Permitted<'r> {
+        &self.permitted
+    }
+
+    /// The approval whose one use this call wants to take.
+    pub fn approval(&self) -> Option<&ApprovalId> {
+        self.approval.as_ref()
+    }
+
+    /// The bytes to send: the approved ones where a person approved, else those received.
+    pub(crate) fn arguments(&self) -> &Bytes {
+        &self.arguments
+    }
+}
+
+/// Looks for the approval, or asks for it and ends the walk.
+pub async fn approve<'r>(call: Permitted<'r>, ports: &Ports, way: &mut Way<'r>) -> Result<Approved<'r>, Stop> {
+    if call.needs().is_empty() {
+        let arguments = received_arguments(call.validated().granted().identified().received());
+        return Ok(Approved { permitted: call, approval: None, arguments });
+    }
+    let stage = way.enter("approve", "bailiwick.approval.check", ports);
+    let binding = binding_of(&call);
+    let bound = binding.digest();
+    let now_ms = ports.clock.now_ms();
+    let ticket = match ports.approvals.find(&bound, now_ms) {
+        Some(ticket) => ticket,
+        None => ask(&call, &binding, now_ms, ports).await?,
+    };
+    way.trace.important = true;
+    way.seen.approval = Some(ticket.id.clone());
+    way.trace.note(stage, "bailiwick.approval.id", ticket.id.to_string());
+    match ticket.state {
+        TicketState::Approved => {
+            let arguments = ports.approvals.arguments(&ticket.id).map_err(|failure| Refusal::approval_unavailable(&failure))?;
+            way.trace.note(stage, "bailiwick.approval.outcome", "approved");
+            way.leave(stage, ports);
+            Ok(Approved { permitted: call, approval: Some(ticket.id), arguments })
+        }
+        TicketState::Denied { ref reason } => {
+            way.trace.note(stage, "bailiwick.approval.outcome", "denied");
+            Err(Refusal::approval_denied(&ticket, reason.as_deref()).into())
+        }
+        TicketState::Pending => {
+            way.trace.note(stage, "bailiwick.approval.outcome", "pending");
+            way.leave(stage, ports);
+            Err(Stop::Pending { ticket, binding: bound, rules: way.seen.rules.clone() })
+        }
+    }
+}
+
+async fn ask(call: &Permitted<'_>, binding: &Binding, now_ms: u64, ports: &Ports) -> Result<crate::ports::Ticket, Stop> {
+    let granted = call.validated().granted();
+    let received = granted.identified().received();
+    let terms = granted.grant().terms();
+    let request = ApprovalRequest {
+        binding,
+        arguments: &received_arguments(received),
+        requirements: call.needs(),
+        owner: &terms.owner,
+        purpose: &terms.purpose,
+        tool: granted.tool(),
+        call: received.call_id(),
+        grant_expires_at_ms: terms.expires_at_ms,
+        now_ms,
+    };
+    ports.approvals.request(request).await.map_err(|failure| Refusal::approval_unavailable(&failure).into())
+}
+
+fn binding_of(call: &Permitted<'_>) -> Binding {
+    let granted = call.validated().granted();
+    let (terms, tool) = (granted.grant().terms(), granted.tool());
+    Binding {
+        agent: terms.agent.clone(),
+        grant: terms.id.clone(),
+        grant_revision: terms.revision,
+        connector: tool.connector.id.clone(),
+        connector_fingerprint: tool.connector.fingerprint,
+        tool: tool.name.to_string(),
+        tool_digest: tool.digest,
+        args_digest: digest(call.validated().arguments()),
+        policy_digest: granted.world().policy_digest.clone(),
+        labels: call.needs().iter().map(|need| need.label.to_string()).collect(),
+    }
+}
+
+fn received_arguments(received: &Received) -> Bytes {
+    match received.asked() {
+        Asked::Call { arguments, .. } => arguments.clone(),
+        Asked::List => Bytes::new(),
+    }
+}

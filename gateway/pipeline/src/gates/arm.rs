@@ -1,0 +1,89 @@
+//! Lends the least credential, and makes a channel to the server ready.
+
+use std::sync::Arc;
+
+use super::{Approved, Stop};
+use crate::{
+    handle::Way,
+    ports::{Channel, Lease, Ports},
+    records::SecretRecord,
+    refusal::Refusal,
+};
+
+/// A call with all that it needs to go.
+pub struct Armed<'r> {
+    approved: Approved<'r>,
+    lease: Option<Arc<Lease>>,
+    channel: Box<dyn Channel>,
+}
+
+impl<'r> Armed<'r> {
+    /// The evidence before this.
+    pub fn approved(&self) -> &Approved<'r> {
+        &self.approved
+    }
+
+    pub(crate) fn lease(&self) -> Option<&Arc<Lease>> {
+        self.lease.as_ref()
+    }
+
+    pub(crate) fn into_parts(self) -> (Approved<'r>, Option<Arc<Lease>>, Box<dyn Channel>) {
+        (self.approved, self.lease, self.channel)
+    }
+}
+
+/// Arms the call.
+pub async fn arm<'r>(call: Approved<'r>, ports: &Ports, way: &mut Way<'r>) -> Result<Armed<'r>, Stop> {
+    let granted = call.permitted().validated().granted();
+    let (grant, tool) = (granted.grant(), granted.tool());
+    let stage = way.enter("arm", "bailiwick.credential.issue", ports);
+    let loan = match tool.connector.needs_credential {
+        true => ports.credentials.lend(grant, &tool.connector.id, ports.clock.now_ms()).await.map_err(|failure| Refusal::lend(&failure))?,
+        false => None,
+    };
+    if tool.connector.needs_credential && loan.is_none() {
+        return Err(Refusal::internal(format!("connector `{}` needs a credential and was lent none", tool.connector.id)).into());
+    }
+    if let Some(loan) = &loan {
+        way.trace.note(stage, "bailiwick.secret.provider", loan.lease.provider);
+        way.trace.note(stage, "bailiwick.secret.ref", loan.lease.reference.clone());
+        if loan.fresh {
+            way.trace.important = true;
+            secret_on_record("lent", &call, &loan.lease, 0, ports, way)?;
+        }
+    }
+    let lease = loan.map(|loan| loan.lease);
+    let channel = ports
+        .connectors
+        .ready(tool, grant, lease.as_ref())
+        .await
+        .map_err(|failure| Refusal::connect(tool.connector.id.as_str(), &failure))?;
+    way.leave(stage, ports);
+    Ok(Armed { approved: call, lease, channel })
+}
+
+/// Puts an access to a secret on record.
+pub(super) fn secret_on_record(
+    event: &'static str,
+    call: &Approved<'_>,
+    lease: &Lease,
+    redactions: usize,
+    ports: &Ports,
+    way: &Way<'_>,
+) -> Result<(), Refusal> {
+    let granted = call.permitted().validated().granted();
+    let record = SecretRecord {
+        event,
+        call_id: granted.identified().received().call_id(),
+        agent: &granted.grant().terms().agent,
+        grant: &granted.grant().terms().id,
+        connector: granted.tool().connector.id.as_str(),
+        lease: &lease.id,
+        provider: lease.provider,
+        reference: &lease.reference,
+        expires_at_ms: lease.expires_at_ms,
+        redactions,
+        trace_id: &way.trace_id,
+    };
+    ports.trail.secret(ports.clock.now_ms(), &record).map_err(|lost| Refusal::trail_lost(&lost))
+}

@@ -1,0 +1,133 @@
+//! Is this inside the live grant that the request acts under, inside all its ancestors, and could policy ever allow it? If
+//! not, it does not exist.
+
+use std::sync::Arc;
+
+use super::Identified;
+use crate::{
+    catalogue::{Tool, World},
+    grant::{GrantState, LiveGrant},
+    handle::Way,
+    ids::GrantId,
+    ports::{Grants, Ports},
+    principal::{Agent, Principal},
+    received::Received,
+    refusal::Refusal,
+};
+
+/// A call of a tool that its sender can see.
+pub struct Granted<'r> {
+    identified: Identified<'r>,
+    grant: Arc<LiveGrant>,
+    world: Arc<World>,
+    tool: Arc<Tool>,
+}
+
+impl<'r> Granted<'r> {
+    /// The evidence before this.
+    pub fn identified(&self) -> &Identified<'r> {
+        &self.identified
+    }
+
+    /// The grant it acts under.
+    pub fn grant(&self) -> &Arc<LiveGrant> {
+        &self.grant
+    }
+
+    /// The catalogue and the policies it was judged in.
+    pub fn world(&self) -> &Arc<World> {
+        &self.world
+    }
+
+    /// The tool.
+    pub fn tool(&self) -> &Arc<Tool> {
+        &self.tool
+    }
+}
+
+/// Finds the grant and the tool, or says that the tool does not exist.
+pub fn grant<'r>(call: Identified<'r>, name: &str, ports: &Ports, way: &mut Way<'r>) -> Result<Granted<'r>, Refusal> {
+    let stage = way.enter("grant", "bailiwick.grant.resolve", ports);
+    let Some(grant) = chosen_grant(call.received(), call.principal(), ports)? else {
+        return Err(Refusal::unknown_tool(name, "the agent has no live grant; `bailiwick grants create` makes one"));
+    };
+    way.seen.grant = Some(Arc::clone(&grant));
+    way.trace.note(stage, "bailiwick.grant.id", grant.terms().id.to_string());
+    let world = ports.worlds.now();
+    let tool = match world.tool(name) {
+        Some(tool) if visible(&world, &grant, &call.principal().agent, tool) => Arc::clone(tool),
+        Some(_) => return Err(Refusal::unknown_tool(name, invisible(&grant))),
+        None => return Err(Refusal::unknown_tool(name, "no connector has a callable tool of this name")),
+    };
+    way.seen.tool = Some(Arc::clone(&tool));
+    way.leave(stage, ports);
+    Ok(Granted { identified: call, grant, world, tool })
+}
+
+fn invisible(grant: &LiveGrant) -> String {
+    let id = &grant.terms().id;
+    format!("grant `{id}` does not cover it, its band is above a ceiling, or no policy could ever allow it")
+}
+
+/// Whether this tool exists for this agent under this grant. The one decision behind list and call.
+pub(crate) fn visible(world: &World, grant: &LiveGrant, agent: &Agent, tool: &Tool) -> bool {
+    let covered = |grant: &LiveGrant| {
+        let terms = grant.terms();
+        tool.band <= terms.ceiling && terms.capabilities.iter().any(|capability| capability.covers(&tool.name, tool.kind))
+    };
+    tool.band <= agent.ceiling
+        && grant.chain().all(covered)
+        && grant.prepared(world).is_some_and(|grant| world.policies.could_allow(&grant.1, &tool.name.to_string()))
+}
+
+/// The grant that a request acts under: the one whose token it bears, or the one it names, or the agent's default, or its
+/// only one. `None` where the agent has no live grant at all.
+pub(crate) fn chosen_grant(received: &Received, principal: &Principal, ports: &Ports) -> Result<Option<Arc<LiveGrant>>, Refusal> {
+    let now_ms = ports.clock.now_ms();
+    let named = received.origin().presented.grant.as_deref();
+    if let Some(borne) = &principal.grant {
+        if named.is_some_and(|named| named != borne.as_str()) {
+            return Err(Refusal::grant_not_live(named.unwrap_or_default(), "the request bears the token of another grant than it names"));
+        }
+        return own(ports.grants.as_ref(), borne, principal, now_ms).map(Some);
+    }
+    if let Some(named) = named {
+        let id = named.parse().map_err(|_| Refusal::grant_not_live(named, "it is no grant id"))?;
+        return own(ports.grants.as_ref(), &id, principal, now_ms).map(Some);
+    }
+    let live: Vec<_> = ports.grants.of(&principal.agent.id).into_iter().filter(|grant| is_own(grant, principal) && grant.is_live(now_ms)).collect();
+    match live.as_slice() {
+        [] => Ok(None),
+        [only] => Ok(Some(Arc::clone(only))),
+        several => match several.iter().find(|grant| grant.terms().default) {
+            Some(default) => Ok(Some(Arc::clone(default))),
+            None => {
+                let mut ids: Vec<GrantId> = several.iter().map(|grant| grant.terms().id.clone()).collect();
+                ids.sort();
+                Err(Refusal::choose_grant(&ids))
+            }
+        },
+    }
+}
+
+/// The grant of this id, if it is live and this agent's. One answer for all that it is not.
+fn own(grants: &dyn Grants, id: &GrantId, principal: &Principal, now_ms: u64) -> Result<Arc<LiveGrant>, Refusal> {
+    let Some(grant) = grants.by_id(id) else {
+        return Err(Refusal::grant_not_live(id.as_str(), "there is no such grant"));
+    };
+    if !is_own(&grant, principal) {
+        return Err(Refusal::grant_not_live(id.as_str(), format!("it is a grant of agent `{}`", grant.terms().agent)));
+    }
+    if !grant.is_live(now_ms) {
+        let state = match grant.standing().state {
+            GrantState::Active => "outside its lifetime, or an ancestor has ended",
+            ended => ended.as_str(),
+        };
+        return Err(Refusal::grant_not_live(id.as_str(), format!("it is {state}")));
+    }
+    Ok(grant)
+}
+
+fn is_own(grant: &LiveGrant, principal: &Principal) -> bool {
+    grant.terms().agent == principal.agent.id
+}

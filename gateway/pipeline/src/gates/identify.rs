@@ -1,0 +1,40 @@
+//! Which agent, which instance, proved how.
+
+use crate::{handle::Way, ports::Ports, principal::Principal, received::Received, refusal::Refusal};
+
+/// A call whose sender is proven.
+pub struct Identified<'r> {
+    received: &'r Received,
+    principal: Principal,
+}
+
+impl<'r> Identified<'r> {
+    /// The request.
+    pub fn received(&self) -> &'r Received {
+        self.received
+    }
+
+    /// Who sent it.
+    pub fn principal(&self) -> &Principal {
+        &self.principal
+    }
+}
+
+/// Proves the sender of a request.
+pub async fn identify<'r>(received: &'r Received, ports: &Ports, way: &mut Way<'r>) -> Result<Identified<'r>, Refusal> {
+    let stage = way.enter("identify", "bailiwick.authenticate", ports);
+    let principal = ports
+        .identities
+        .identify(&received.origin().presented)
+        .await
+        .map_err(|failure| Refusal::unauthenticated(&failure))?;
+    if principal.agent.disabled {
+        let failure = crate::ports::IdentityFailure::Disabled(principal.agent.id.clone());
+        return Err(Refusal::unauthenticated(&failure));
+    }
+    way.trace.note(stage, "bailiwick.auth.method", principal.method.as_str());
+    way.trace.note_root("gen_ai.agent.id", principal.agent.id.to_string());
+    way.seen.principal = Some(principal.clone());
+    way.leave(stage, ports);
+    Ok(Identified { received, principal })
+}

@@ -1,0 +1,54 @@
+//! The gates, in the order of the way. Each takes the call with the evidence so far and returns it with one more piece, or
+//! says why it stops. The types between them are the evidence: private fields, one birthplace, no `Clone`, `Default` or
+//! `Deserialize`.
+
+mod approve;
+mod arm;
+mod grant;
+mod identify;
+mod permit;
+mod record;
+mod screen;
+mod send;
+mod validate;
+
+pub use approve::{Approved, approve};
+pub use arm::{Armed, arm};
+pub use grant::{Granted, grant};
+pub use identify::{Identified, identify};
+pub use permit::{Permitted, permit};
+pub use record::{Recorded, record};
+pub use screen::{Reply, ScreenLimits, screen};
+pub use send::{Outgoing, RawReply, Sent, send};
+pub use validate::{Validated, validate};
+
+pub(crate) use grant::{chosen_grant, visible};
+
+use bailiwick_schemas::canonical::Digest;
+
+use crate::{ports::Ticket, refusal::Refusal};
+
+/// Why a walk ends before its last gate.
+#[derive(Debug)]
+#[must_use = "a walk that ended must be answered"]
+pub enum Stop {
+    /// A gate said no.
+    Refused(Refusal),
+    /// A person has to decide first. The walk never waits: the call is held outside the way, and then walks again.
+    Pending {
+        /// The question.
+        ticket: Ticket,
+        /// What it is bound to.
+        binding: Digest,
+        /// The rules that ask.
+        rules: Vec<String>,
+    },
+    /// What the decision rested on changed before the commit: everything is to be asked again.
+    Stale,
+}
+
+impl From<Refusal> for Stop {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}

@@ -1,0 +1,91 @@
+//! The organization's rules: Allow, allowed once a person approves, or Deny.
+
+use bailiwick_policy::{Ask, CallFacts, Decision, Requirement, Rule};
+
+use super::Validated;
+use crate::{grant::Standing, handle::Way, ports::Ports, refusal::Refusal};
+
+/// A call that policy allows, perhaps once a person approves.
+pub struct Permitted<'r> {
+    validated: Validated<'r>,
+    needs: Vec<Requirement>,
+    standing: Standing,
+}
+
+impl<'r> Permitted<'r> {
+    /// The evidence before this.
+    pub fn validated(&self) -> &Validated<'r> {
+        &self.validated
+    }
+
+    /// What a person must approve first; empty if nothing.
+    pub fn needs(&self) -> &[Requirement] {
+        &self.needs
+    }
+
+    /// The standing of the grant that the decision was made by.
+    pub(crate) fn standing(&self) -> Standing {
+        self.standing
+    }
+}
+
+/// Asks the policies.
+pub fn permit<'r>(call: Validated<'r>, ports: &Ports, way: &mut Way<'r>) -> Result<Permitted<'r>, Refusal> {
+    let stage = way.enter("permit", "bailiwick.policy.evaluate", ports);
+    let granted = call.granted();
+    let (grant, world, tool) = (granted.grant(), granted.world(), granted.tool());
+    let standing = grant.standing();
+    let origin = granted.identified().received().origin();
+    let facts = CallFacts {
+        environment: &grant.terms().environment,
+        calls_in_task: standing.calls,
+        writes_in_task: standing.writes,
+        untrusted_input: standing.labels.untrusted,
+        confidential: standing.labels.confidential,
+        approvals: &[],
+        transport: origin.transport.as_str(),
+        era: origin.protocol.as_str(),
+        hour: hour_of_day(ports.clock.now_ms()),
+    };
+    let name = tool.name.to_string();
+    let prepared = grant.prepared(world).ok_or_else(|| Refusal::internal("the grant can't be put before the policies"))?;
+    let decision = world.policies.decide(&Ask { tool: &name, grant: &prepared.1, call: &facts, input: call.arguments() });
+    way.seen.policy_digest = Some(world.policy_digest.clone());
+    way.trace.note(stage, "bailiwick.policy.version", world.policy_digest.clone());
+    let (needs, determining) = match decision {
+        Decision::Allow { determining } => (Vec::new(), determining),
+        Decision::StepUp { labels, determining } => (labels, determining),
+        Decision::Deny { determining, cause } => {
+            way.trace.note(stage, "bailiwick.decision", "deny");
+            way.trace.note(stage, "bailiwick.policy.rule.id", ids(&determining).join(","));
+            return Err(Refusal::denied(&determining, &cause));
+        }
+    };
+    way.trace.note(stage, "bailiwick.decision", if needs.is_empty() { "allow" } else { "escalate" });
+    way.seen.rules = ids(&determining);
+    way.trace.note(stage, "bailiwick.policy.rule.id", way.seen.rules.join(","));
+    way.leave(stage, ports);
+    Ok(Permitted { validated: call, needs, standing })
+}
+
+fn ids(rules: &[Rule]) -> Vec<String> {
+    rules.iter().map(|rule| rule.id.to_string()).collect()
+}
+
+/// 0 to 23, UTC.
+fn hour_of_day(now_ms: u64) -> u8 {
+    u8::try_from(now_ms / 3_600_000 % 24).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::hour_of_day;
+
+    #[test]
+    fn the_hour_is_utc() {
+        assert_eq!(hour_of_day(0), 0);
+        assert_eq!(hour_of_day(3_599_999), 0);
+        assert_eq!(hour_of_day(3_600_000 * 23), 23);
+        assert_eq!(hour_of_day(86_400_000 * 20_000 + 3_600_000 * 5 + 1), 5);
+    }
+}

@@ -1,0 +1,134 @@
+//! The one commit point: before it nothing is spent; after it the call counts as happened.
+
+use std::sync::{Arc, MutexGuard};
+
+use super::{Armed, Stop, arm::secret_on_record};
+use crate::{
+    grant::{GrantState, LiveGrant, Standing},
+    handle::Way,
+    ids::GrantId,
+    ports::Ports,
+    records::IntentRecord,
+    refusal::Refusal,
+};
+
+/// A call that is on record. It can be sent once.
+pub struct Recorded<'r> {
+    armed: Armed<'r>,
+}
+
+impl<'r> Recorded<'r> {
+    pub(crate) fn into_armed(self) -> Armed<'r> {
+        self.armed
+    }
+}
+
+/// Commits the call: nothing changed since it was decided, the approval claimed, the budget debited, the intent written; and
+/// for anything but a read, the intent on disk.
+pub async fn record<'r>(call: Armed<'r>, ports: &Ports, way: &mut Way<'r>) -> Result<Recorded<'r>, Stop> {
+    let stage = way.enter("record", "bailiwick.record", ports);
+    let has_effect = call.approved().permitted().validated().granted().tool().kind.has_effect();
+    let intent = commit(&call, has_effect, ports, way)?;
+    if let Some(lease) = call.lease() {
+        secret_on_record("used", call.approved(), lease, 0, ports, way)?;
+    }
+    if has_effect {
+        ports.trail.synced(intent).await.map_err(|lost| Refusal::trail_lost(&lost))?;
+    }
+    way.leave(stage, ports);
+    Ok(Recorded { armed: call })
+}
+
+/// Under the locks of the grant and its ancestors, root first: all of it or nothing. Returns the place of the intent.
+fn commit(call: &Armed<'_>, has_effect: bool, ports: &Ports, way: &mut Way<'_>) -> Result<u64, Stop> {
+    let permitted = call.approved().permitted();
+    let granted = permitted.validated().granted();
+    let mut chain: Vec<&LiveGrant> = granted.grant().chain().collect();
+    chain.reverse();
+    let mut locked: Vec<MutexGuard<'_, Standing>> = chain.iter().map(|grant| grant.lock()).collect();
+    let now_ms = ports.clock.now_ms();
+    for (grant, standing) in chain.iter().zip(&locked) {
+        still_live(grant, standing, now_ms)?;
+    }
+    if !Arc::ptr_eq(&ports.worlds.now(), granted.world()) || has_moved(call, locked.last().map(|own| **own)) {
+        return Err(Stop::Stale);
+    }
+    for (grant, standing) in chain.iter().zip(&locked) {
+        within_budget(grant, standing, has_effect)?;
+    }
+    if let Some(approval) = call.approved().approval() {
+        if !ports.approvals.claim(approval, now_ms) {
+            return Err(Stop::Stale);
+        }
+        way.seen.claimed = Some(approval.clone());
+    }
+    way.decide_allow(ports).map_err(|lost| Refusal::trail_lost(&lost))?;
+    let debited: Vec<&GrantId> = chain.iter().map(|grant| &grant.terms().id).collect();
+    let intent = write_intent(call, &debited, now_ms, ports, way)?;
+    for standing in &mut locked {
+        standing.calls = standing.calls.saturating_add(1);
+        standing.writes = standing.writes.saturating_add(u64::from(has_effect));
+    }
+    Ok(intent)
+}
+
+fn still_live(grant: &LiveGrant, standing: &Standing, now_ms: u64) -> Result<(), Refusal> {
+    let terms = grant.terms();
+    if standing.state != GrantState::Active {
+        return Err(Refusal::grant_ended(&terms.id, standing.state));
+    }
+    if now_ms < terms.not_before_ms || terms.expires_at_ms <= now_ms {
+        return Err(Refusal::grant_ended(&terms.id, GrantState::Expired));
+    }
+    Ok(())
+}
+
+/// Whether what the decision read of the task is no longer so: its labels, or its counters if a rule reads them.
+fn has_moved(call: &Armed<'_>, now: Option<Standing>) -> bool {
+    let permitted = call.approved().permitted();
+    let (then, granted) = (permitted.standing(), permitted.validated().granted());
+    let Some(now) = now else { return true };
+    let counts = |standing: Standing| (standing.calls, standing.writes);
+    now.labels != then.labels
+        || (counts(now) != counts(then) && granted.world().reads_counters(granted.tool()))
+}
+
+fn within_budget(grant: &LiveGrant, standing: &Standing, has_effect: bool) -> Result<(), Refusal> {
+    let terms = grant.terms();
+    if let Some(limit) = terms.budget.calls.filter(|limit| standing.calls >= *limit) {
+        return Err(Refusal::budget(&terms.id, "calls", limit));
+    }
+    if let Some(limit) = terms.budget.writes.filter(|limit| has_effect && standing.writes >= *limit) {
+        return Err(Refusal::budget(&terms.id, "writes", limit));
+    }
+    Ok(())
+}
+
+fn write_intent(call: &Armed<'_>, debited: &[&GrantId], now_ms: u64, ports: &Ports, way: &mut Way<'_>) -> Result<u64, Stop> {
+    let approved = call.approved();
+    let granted = approved.permitted().validated().granted();
+    let (terms, tool) = (granted.grant().terms(), granted.tool());
+    let arguments = approved.arguments();
+    let record = IntentRecord {
+        event: "intent",
+        call_id: granted.identified().received().call_id(),
+        agent: &terms.agent,
+        instance: granted.identified().principal().instance.as_deref(),
+        grant: &terms.id,
+        grant_revision: terms.revision,
+        debited,
+        tool: &tool.name.to_string(),
+        kind: tool.kind,
+        band: tool.band,
+        tool_digest: &tool.digest.to_string(),
+        args_hmac: &ports.trail.keyed_digest(arguments),
+        args_size: arguments.len(),
+        policy_digest: &granted.world().policy_digest,
+        approval: approved.approval(),
+        lease: call.lease().map(|lease| lease.id.as_str()),
+        trace_id: &way.trace_id,
+    };
+    let place = ports.trail.intent(now_ms, &record).map_err(|lost| Refusal::trail_lost(&lost))?;
+    way.seen.committed = true;
+    Ok(place)
+}

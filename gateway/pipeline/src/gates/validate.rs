@@ -1,0 +1,54 @@
+//! Arguments against the pinned schema, and inside the bounds of the grant.
+
+use serde_json::Value;
+
+use super::Granted;
+use crate::{constraint::Bound, grant::LiveGrant, handle::Way, ports::Ports, refusal::Refusal};
+
+/// A call whose arguments are what they may be.
+pub struct Validated<'r> {
+    granted: Granted<'r>,
+    arguments: Value,
+}
+
+impl<'r> Validated<'r> {
+    /// The evidence before this.
+    pub fn granted(&self) -> &Granted<'r> {
+        &self.granted
+    }
+
+    /// The arguments.
+    pub fn arguments(&self) -> &Value {
+        &self.arguments
+    }
+}
+
+/// Judges the arguments. `text` is what was received: the value made of it here is what policy reads, the text is what is
+/// sent.
+pub fn validate<'r>(call: Granted<'r>, text: &[u8], ports: &Ports, way: &mut Way<'r>) -> Result<Validated<'r>, Refusal> {
+    let stage = way.enter("validate", "bailiwick.schema.validate", ports);
+    let arguments: Value = serde_json::from_slice(text).map_err(|fault| Refusal::internal(format!("received arguments: {fault}")))?;
+    call.tool().input.check(&arguments).map_err(|places| Refusal::invalid_arguments(&places))?;
+    for grant in call.grant().chain() {
+        within(grant, &call, &arguments)?;
+    }
+    way.trace.note(stage, "bailiwick.schema.valid", true);
+    way.leave(stage, ports);
+    Ok(Validated { granted: call, arguments })
+}
+
+/// Some capability of this grant must cover the tool with these arguments. If none does, the one that comes nearest says why.
+fn within(grant: &LiveGrant, call: &Granted<'_>, arguments: &Value) -> Result<(), Refusal> {
+    let tool = call.tool();
+    let mut nearest: Option<Vec<(&str, &Bound)>> = None;
+    for capability in grant.terms().capabilities.iter().filter(|capability| capability.covers(&tool.name, tool.kind)) {
+        let broken = capability.broken_by(arguments);
+        if broken.is_empty() {
+            return Ok(());
+        }
+        if nearest.as_ref().is_none_or(|nearest| broken.len() < nearest.len()) {
+            nearest = Some(broken);
+        }
+    }
+    Err(Refusal::out_of_bounds(&grant.terms().id, &nearest.unwrap_or_default()))
+}

@@ -1,0 +1,393 @@
+//! Task grants: what one agent may do for one task, and the live state that goes with it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    str::FromStr,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use arc_swap::ArcSwapOption;
+use bailiwick_policy::{Band, GrantFacts, Kind, PreparedGrant};
+use bailiwick_schemas::names::{ConnectorId, QualifiedName};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    catalogue::World,
+    constraint::Bound,
+    ids::{AgentId, GrantId},
+};
+
+/// Which tools: one by its name, or all of one connector. Nothing else, so that "is this inside that" stays decidable.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum ToolPattern {
+    /// `connector__tool`
+    Tool(QualifiedName),
+    /// `connector__*`
+    Connector(ConnectorId),
+}
+
+/// Why a text is no tool pattern.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a tool pattern: write `connector__tool`, or `connector__*` for all tools of a connector")]
+pub struct PatternFault(String);
+
+impl ToolPattern {
+    /// Whether the tool of this name is meant.
+    pub fn covers(&self, name: &QualifiedName) -> bool {
+        match self {
+            Self::Tool(tool) => tool == name,
+            Self::Connector(connector) => connector == name.connector(),
+        }
+    }
+
+    /// The connector that the pattern speaks of.
+    pub fn connector(&self) -> &ConnectorId {
+        match self {
+            Self::Tool(tool) => tool.connector(),
+            Self::Connector(connector) => connector,
+        }
+    }
+}
+
+impl FromStr for ToolPattern {
+    type Err = PatternFault;
+    fn from_str(given: &str) -> Result<Self, PatternFault> {
+        let fault = || PatternFault(given.chars().take(80).collect());
+        match given.strip_suffix("__*") {
+            Some(connector) => connector.parse().map(Self::Connector).map_err(|_| fault()),
+            None => given.parse().map(Self::Tool).map_err(|_| fault()),
+        }
+    }
+}
+
+impl TryFrom<String> for ToolPattern {
+    type Error = PatternFault;
+    fn try_from(given: String) -> Result<Self, PatternFault> {
+        given.parse()
+    }
+}
+
+impl From<ToolPattern> for String {
+    fn from(pattern: ToolPattern) -> Self {
+        pattern.to_string()
+    }
+}
+
+impl fmt::Display for ToolPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tool(tool) => write!(f, "{tool}"),
+            Self::Connector(connector) => write!(f, "{connector}__*"),
+        }
+    }
+}
+
+/// One right inside a grant: tools, the kinds of them, and the bounds on their arguments.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Capability {
+    /// Which tools.
+    pub tools: ToolPattern,
+    /// Only tools of these kinds; not set means any kind.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kinds: Option<BTreeSet<Kind>>,
+    /// Bounds by JSON pointer (RFC 6901) into the arguments; all must hold.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub args: BTreeMap<String, Bound>,
+}
+
+impl Capability {
+    /// Whether a tool of this name and kind is meant, whatever its arguments.
+    pub fn covers(&self, name: &QualifiedName, kind: Kind) -> bool {
+        self.tools.covers(name) && self.kinds.as_ref().is_none_or(|kinds| kinds.contains(&kind))
+    }
+
+    /// The bounds that these arguments break: pointer and bound of each.
+    pub fn broken_by<'c>(&'c self, arguments: &Value) -> Vec<(&'c str, &'c Bound)> {
+        let broken = |(pointer, bound): &(&'c String, &'c Bound)| !bound.admits(arguments.pointer(pointer));
+        self.args.iter().filter(broken).map(|(pointer, bound)| (pointer.as_str(), bound)).collect()
+    }
+}
+
+/// How much a grant may be used. A number that is not set is no limit.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Budget {
+    /// Calls in all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calls: Option<u64>,
+    /// Calls of any kind but `read`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub writes: Option<u64>,
+}
+
+/// The terms of a grant: fixed when it is made.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Grant {
+    /// Its id: public, what logs carry.
+    pub id: GrantId,
+    /// Counts reissues of the same id: an approval given under one revision is not good under another.
+    pub revision: u64,
+    /// The only agent that may act under it.
+    pub agent: AgentId,
+    /// The person or team accountable for it.
+    pub owner: String,
+    /// The task, in the owner's words.
+    pub purpose: String,
+    /// The rights.
+    pub capabilities: Vec<Capability>,
+    /// The highest band it reaches.
+    pub ceiling: Band,
+    /// The environment it is for.
+    pub environment: String,
+    /// From when, unix milliseconds.
+    pub not_before_ms: u64,
+    /// Until when, unix milliseconds.
+    pub expires_at_ms: u64,
+    /// How much.
+    pub budget: Budget,
+    /// Whether its agent acts under it when it names none.
+    pub default: bool,
+    /// Whether it comes from the configuration (and is reissued from there) or was created.
+    pub from_config: bool,
+}
+
+/// What becomes of a grant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GrantState {
+    /// It may be used, within its lifetime.
+    Active,
+    /// The task is done.
+    Completed,
+    /// Taken back.
+    Revoked,
+    /// Its lifetime is over.
+    Expired,
+}
+
+impl GrantState {
+    /// The word used in records and tables.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Completed => "completed",
+            Self::Revoked => "revoked",
+            Self::Expired => "expired",
+        }
+    }
+}
+
+/// Data labels that a task has touched. They only ever grow.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Labels {
+    /// Content nobody vouches for has been read.
+    pub untrusted: bool,
+    /// Confidential data has been read.
+    pub confidential: bool,
+}
+
+impl Labels {
+    /// These labels and those.
+    #[must_use]
+    pub fn join(self, other: Self) -> Self {
+        Self { untrusted: self.untrusted || other.untrusted, confidential: self.confidential || other.confidential }
+    }
+}
+
+/// What changes about a grant while it lives. Held under its one lock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Standing {
+    /// Its state.
+    pub state: GrantState,
+    /// Calls that happened under it.
+    pub calls: u64,
+    /// Calls of any kind but `read`.
+    pub writes: u64,
+    /// What it has touched.
+    pub labels: Labels,
+}
+
+impl Standing {
+    /// The standing of a grant nobody has used.
+    pub fn fresh() -> Self {
+        Self { state: GrantState::Active, calls: 0, writes: 0, labels: Labels::default() }
+    }
+}
+
+/// A grant in use: its terms, its standing, and the guard of its way out.
+pub struct LiveGrant {
+    terms: Grant,
+    facts: GrantFacts,
+    standing: Mutex<Standing>,
+    guard: SendGuard,
+    parent: Option<Arc<LiveGrant>>,
+    prepared: ArcSwapOption<(u64, PreparedGrant)>,
+}
+
+impl LiveGrant {
+    /// Brings a grant to life with the standing it had.
+    pub fn new(terms: Grant, standing: Standing, parent: Option<Arc<LiveGrant>>) -> Self {
+        let facts = GrantFacts {
+            id: terms.id.to_string(),
+            agent: terms.agent.to_string(),
+            owner: terms.owner.clone(),
+            purpose: terms.purpose.clone(),
+            environment: terms.environment.clone(),
+            ceiling: terms.ceiling,
+            depth: parent.as_ref().map_or(0, |parent| parent.facts.depth.saturating_add(1)),
+            delegators: parent.iter().flat_map(|parent| parent.chain().map(|grant| grant.terms.agent.to_string())).collect(),
+            data_classes: Vec::new(),
+        };
+        let cancel = parent.as_ref().map_or_else(CancellationToken::new, |parent| parent.guard.cancel.child_token());
+        let guard = SendGuard { cancel, ..SendGuard::default() };
+        if standing.state != GrantState::Active {
+            guard.close();
+        }
+        Self { terms, facts, standing: Mutex::new(standing), guard, parent, prepared: ArcSwapOption::empty() }
+    }
+
+    /// Its terms.
+    pub fn terms(&self) -> &Grant {
+        &self.terms
+    }
+
+    /// What policies may know about it.
+    pub fn facts(&self) -> &GrantFacts {
+        &self.facts
+    }
+
+    /// What Cedar needs of it, built once for each epoch of the world; none if it can't be built, which denies.
+    pub(crate) fn prepared(&self, world: &World) -> Option<Arc<(u64, PreparedGrant)>> {
+        if let Some(ready) = self.prepared.load_full().filter(|ready| ready.0 == world.epoch) {
+            return Some(ready);
+        }
+        let fresh = Arc::new((world.epoch, PreparedGrant::new(&self.facts, &world.connectors).ok()?));
+        self.prepared.store(Some(Arc::clone(&fresh)));
+        Some(fresh)
+    }
+
+    /// This grant and its ancestors, nearest first.
+    pub fn chain(&self) -> impl Iterator<Item = &LiveGrant> {
+        std::iter::successors(Some(self), |grant| grant.parent.as_deref())
+    }
+
+    /// Its standing now.
+    pub fn standing(&self) -> Standing {
+        *self.lock()
+    }
+
+    /// Its standing, locked: for the commit and for what ends or labels a grant.
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Standing> {
+        // A panic while it was held leaves plain numbers and flags: they stay true.
+        self.standing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether it may be used at this time, and so may every ancestor.
+    pub fn is_live(&self, now_ms: u64) -> bool {
+        self.chain().all(|grant| {
+            grant.standing().state == GrantState::Active
+                && grant.terms.not_before_ms <= now_ms
+                && now_ms < grant.terms.expires_at_ms
+        })
+    }
+
+    /// Joins labels to this task and to its ancestors, at once.
+    pub fn touch(&self, labels: Labels) {
+        for grant in self.chain() {
+            let mut standing = grant.lock();
+            standing.labels = standing.labels.join(labels);
+        }
+    }
+
+    /// Ends the grant: from here on nothing is authorized under it, and calls in flight are cancelled. Says whether it was
+    /// active. What has begun to be written downstream is waited for by [`LiveGrant::drained`].
+    pub fn end(&self, state: GrantState) -> bool {
+        let mut standing = self.lock();
+        let was_active = standing.state == GrantState::Active;
+        if was_active {
+            standing.state = state;
+        }
+        drop(standing);
+        self.guard.close();
+        was_active
+    }
+
+    /// Waits until no write under this grant is under way; false if that took longer than `patience`.
+    pub async fn drained(&self, patience: Duration) -> bool {
+        tokio::time::timeout(patience, self.guard.drained()).await.is_ok()
+    }
+
+    /// Cancelled when the grant ends.
+    pub fn cancelled(&self) -> CancellationToken {
+        self.guard.cancel.clone()
+    }
+
+    pub(crate) fn enter(self: &Arc<Self>) -> Option<SendPass> {
+        for grant in self.chain() {
+            grant.guard.count.fetch_add(1, Ordering::SeqCst);
+        }
+        let pass = SendPass { grant: Arc::clone(self) };
+        // Counted first, asked second: `end` closes first and waits for the count second, so one of the two sees the other.
+        // The token of a child is cancelled with its parent's.
+        (!self.guard.cancel.is_cancelled()).then_some(pass)
+    }
+}
+
+impl fmt::Debug for LiveGrant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LiveGrant").field("id", &self.terms.id).field("standing", &self.standing()).finish_non_exhaustive()
+    }
+}
+
+/// Closed by the end of a grant, and drained: after that no write downstream begins under it.
+#[derive(Default)]
+struct SendGuard {
+    count: AtomicUsize,
+    idle: Notify,
+    cancel: CancellationToken,
+}
+
+impl SendGuard {
+    fn close(&self) {
+        self.cancel.cancel();
+    }
+
+    async fn drained(&self) {
+        loop {
+            let idle = self.idle.notified();
+            if self.count.load(Ordering::SeqCst) == 0 {
+                return;
+            }
+            idle.await;
+        }
+    }
+}
+
+/// Leave to write one call downstream. Dropped when the write is done.
+#[derive(Debug)]
+pub struct SendPass {
+    grant: Arc<LiveGrant>,
+}
+
+impl Drop for SendPass {
+    fn drop(&mut self) {
+        for grant in self.grant.chain() {
+            if grant.guard.count.fetch_sub(1, Ordering::SeqCst) == 1 {
+                grant.guard.idle.notify_waiters();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,28 @@
+//! The way of a call: the gates, their order, and the ports the outside fills.
+//!
+//! This crate is the trusted core of Bailiwick. A request is [`received`](Received) once; [`Gateway::handle`] walks it through
+//! the gates of [`gates`], each of which takes the call with the evidence so far and returns it with one more piece, or a
+//! [`Refusal`]. Evidence has private fields and one birthplace, so that the compiler refuses a call that skipped, forged,
+//! repeated or reordered a gate.
+
+pub mod catalogue;
+pub mod constraint;
+pub mod gates;
+pub mod grant;
+pub mod ids;
+pub mod ports;
+pub mod principal;
+pub mod received;
+pub mod records;
+pub mod refusal;
+pub mod trace;
+
+mod answer;
+mod handle;
+mod redact;
+
+pub use answer::{Answer, Body};
+pub use handle::{Gateway, Settings};
+pub use received::Received;
+pub use redact::NeedleFault;
+pub use refusal::Refusal;

@@ -1,0 +1,404 @@
+//! What the outside fills. Adapters return facts; only gates make evidence of them.
+
+use std::{collections::BTreeSet, future::Future, pin::Pin, sync::Arc};
+
+use bailiwick_policy::Requirement;
+use bailiwick_schemas::{canonical::Digest, names::ConnectorId};
+use bytes::Bytes;
+use secrecy::SecretString;
+
+use crate::{
+    catalogue::{Tool, World},
+    gates::{Outgoing, RawReply},
+    grant::LiveGrant,
+    ids::{AgentId, ApprovalId, CallId, GrantId},
+    principal::{Presented, Principal},
+    redact::{NeedleFault, Needles},
+    records::{DecisionRecord, IntentRecord, OutcomeRecord, SecretRecord},
+    trace::CallTrace,
+};
+
+/// A future that a port returns.
+pub type Later<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// All ports, as the gates get them.
+#[derive(Clone)]
+pub struct Ports {
+    /// Time and randomness.
+    pub clock: Arc<dyn Clock>,
+    /// Who is asking.
+    pub identities: Arc<dyn Identities>,
+    /// What they may do.
+    pub grants: Arc<dyn Grants>,
+    /// The catalogue and the policies.
+    pub worlds: Arc<dyn Worlds>,
+    /// What people said.
+    pub approvals: Arc<dyn Approvals>,
+    /// What is lent.
+    pub credentials: Arc<dyn Credentials>,
+    /// The ways out.
+    pub connectors: Arc<dyn Connectors>,
+    /// The record.
+    pub trail: Arc<dyn Trail>,
+    /// The traces.
+    pub tracer: Arc<dyn Tracer>,
+}
+
+/// Time and randomness, so that tests set both.
+pub trait Clock: Send + Sync {
+    /// Wall clock, unix nanoseconds.
+    fn now_ns(&self) -> u64;
+    /// Wall clock, unix milliseconds.
+    fn now_ms(&self) -> u64 {
+        self.now_ns() / 1_000_000
+    }
+    /// Unpredictable bytes.
+    fn random(&self) -> [u8; 16];
+}
+
+/// Proves identities. It may ask the network (workload identity), so it answers later.
+pub trait Identities: Send + Sync {
+    /// Who presents this?
+    fn identify<'a>(&'a self, presented: &'a Presented) -> Later<'a, Result<Principal, IdentityFailure>>;
+}
+
+/// Why nobody is known by what was presented. The agent hears one and the same answer for all of them.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum IdentityFailure {
+    /// Nothing was presented.
+    #[error("no credential was presented")]
+    Absent,
+    /// A token that is not known, or no longer good.
+    #[error("the token is unknown, expired or revoked")]
+    Unknown,
+    /// Proven, but not a registered agent.
+    #[error("{0} is not registered as an agent")]
+    Unregistered(String),
+    /// The agent is switched off.
+    #[error("agent `{0}` is disabled")]
+    Disabled(AgentId),
+    /// It can't be told now.
+    #[error("identities can't be checked now: {0}")]
+    Unavailable(String),
+}
+
+/// The live grants.
+pub trait Grants: Send + Sync {
+    /// The grant of this id, live or ended.
+    fn by_id(&self, id: &GrantId) -> Option<Arc<LiveGrant>>;
+    /// All grants of this agent, live or ended.
+    fn of(&self, agent: &AgentId) -> Vec<Arc<LiveGrant>>;
+}
+
+/// The catalogue and the policies in force.
+pub trait Worlds: Send + Sync {
+    /// What is in force now.
+    fn now(&self) -> Arc<World>;
+}
+
+/// What an approval is bound to. One byte of difference is another call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Binding {
+    /// The agent.
+    pub agent: AgentId,
+    /// The grant.
+    pub grant: GrantId,
+    /// The grant's revision.
+    pub grant_revision: u64,
+    /// The connector.
+    pub connector: ConnectorId,
+    /// What the connector is and how it is reached.
+    pub connector_fingerprint: Digest,
+    /// The tool's name to agents.
+    pub tool: String,
+    /// The tool's pin.
+    pub tool_digest: Digest,
+    /// The lossless canonical form of the arguments.
+    pub args_digest: Digest,
+    /// The policies under which it was asked for.
+    pub policy_digest: String,
+    /// The labels that policy asked for.
+    pub labels: BTreeSet<String>,
+}
+
+impl Binding {
+    /// One digest over all of it: every part is preceded by its length, so that no two bindings share their bytes.
+    pub fn digest(&self) -> Digest {
+        let mut bytes = b"bailiwick.approval.v1\0".to_vec();
+        let mut part = |text: &str| {
+            bytes.extend_from_slice(&(text.len() as u64).to_be_bytes());
+            bytes.extend_from_slice(text.as_bytes());
+        };
+        part(self.agent.as_str());
+        part(self.grant.as_str());
+        part(&self.grant_revision.to_string());
+        part(self.connector.as_str());
+        part(&self.connector_fingerprint.to_string());
+        part(&self.tool);
+        part(&self.tool_digest.to_string());
+        part(&self.args_digest.to_string());
+        part(&self.policy_digest);
+        self.labels.iter().for_each(|label| part(label));
+        Digest::of(&bytes)
+    }
+}
+
+/// A call that wants a person's word.
+#[derive(Debug)]
+pub struct ApprovalRequest<'a> {
+    /// What it is bound to.
+    pub binding: &'a Binding,
+    /// The very bytes to send once approved.
+    pub arguments: &'a [u8],
+    /// What policy asks for.
+    pub requirements: &'a [Requirement],
+    /// The owner of the grant: not an approver of it, unless the operator allows that.
+    pub owner: &'a str,
+    /// The task.
+    pub purpose: &'a str,
+    /// The tool.
+    pub tool: &'a Tool,
+    /// The call that asked first.
+    pub call: &'a CallId,
+    /// Until when the grant lives, unix milliseconds: no approval outlives it.
+    pub grant_expires_at_ms: u64,
+    /// Now, unix milliseconds.
+    pub now_ms: u64,
+}
+
+/// Where an approval stands, for one exact call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ticket {
+    /// Its id.
+    pub id: ApprovalId,
+    /// The short code that agent and approver both see.
+    pub code: String,
+    /// Its state.
+    pub state: TicketState,
+    /// Until when it waits for a decision, unix milliseconds.
+    pub approve_by_ms: u64,
+}
+
+/// What has become of the question.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TicketState {
+    /// Nobody has decided.
+    Pending,
+    /// It may run once.
+    Approved,
+    /// Somebody said no, and that still stands.
+    Denied {
+        /// Their words, for the agent.
+        reason: Option<String>,
+    },
+}
+
+/// Why an approval could not be asked for, or its arguments not be opened.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ApprovalFailure {
+    /// The agent has too many open questions.
+    #[error("{0} calls of this agent already wait for approval")]
+    TooMany(usize),
+    /// The store does not answer.
+    #[error("the approval could not be stored: {0}")]
+    Lost(String),
+}
+
+/// The approvals. Memory is the truth of a claim; the store follows, and catches up from the trail.
+pub trait Approvals: Send + Sync {
+    /// The question about exactly this call that is still of use: pending, approved and unused, or freshly denied.
+    fn find(&self, binding: &Digest, now_ms: u64) -> Option<Ticket>;
+    /// Asks. An identical open question is joined, not asked again. Durable when it returns.
+    fn request<'a>(&'a self, request: ApprovalRequest<'a>) -> Later<'a, Result<Ticket, ApprovalFailure>>;
+    /// The approved bytes.
+    fn arguments(&self, id: &ApprovalId) -> Result<Bytes, ApprovalFailure>;
+    /// Takes the one use of an approval: true for exactly one caller, and only while it is approved and in time.
+    fn claim(&self, id: &ApprovalId, now_ms: u64) -> bool;
+    /// What became of the one use.
+    fn finish(&self, id: &ApprovalId, end: ClaimEnd);
+    /// Returns once the question is no longer pending. To be raced against a deadline.
+    fn decided<'a>(&'a self, id: &'a ApprovalId) -> Later<'a, ()>;
+}
+
+/// What became of an approved call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClaimEnd {
+    /// The tool answered without error.
+    Succeeded,
+    /// It did not run, or answered with an error.
+    Failed,
+    /// It may have run: the answer never came.
+    Unknown,
+}
+
+/// A lent credential: for one grant and one connector.
+#[derive(Debug)]
+pub struct Lease {
+    /// Its id, for the record.
+    pub id: String,
+    /// The provider, for the record.
+    pub provider: &'static str,
+    /// Where the secret comes from (a name or a path, never a value).
+    pub reference: String,
+    /// The environment variable that a child process finds it in.
+    pub env: String,
+    /// Until when it is lent, unix milliseconds: never longer than the grant.
+    pub expires_at_ms: u64,
+    secret: SecretString,
+    needles: Needles,
+}
+
+/// What a lease is made of.
+#[derive(Debug)]
+pub struct LeaseTerms {
+    /// See [`Lease::id`].
+    pub id: String,
+    /// See [`Lease::provider`].
+    pub provider: &'static str,
+    /// See [`Lease::reference`].
+    pub reference: String,
+    /// See [`Lease::env`].
+    pub env: String,
+    /// See [`Lease::expires_at_ms`].
+    pub expires_at_ms: u64,
+}
+
+impl Lease {
+    /// Lends `secret` on these terms. Fails where the secret is so short that it can't be told from ordinary text, and so
+    /// could not be kept out of results.
+    pub fn new(terms: LeaseTerms, secret: SecretString) -> Result<Self, NeedleFault> {
+        let LeaseTerms { id, provider, reference, env, expires_at_ms } = terms;
+        let needles = Needles::of(&secret)?;
+        Ok(Self { id, provider, reference, env, expires_at_ms, secret, needles })
+    }
+
+    /// The secret.
+    pub fn secret(&self) -> &SecretString {
+        &self.secret
+    }
+
+    /// What to look for in results.
+    pub(crate) fn needles(&self) -> &Needles {
+        &self.needles
+    }
+}
+
+/// Why nothing could be lent.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the credential `{reference}` for connector `{connector}` can't be lent: {why}")]
+pub struct LendFailure {
+    /// For which connector.
+    pub connector: ConnectorId,
+    /// Which one.
+    pub reference: String,
+    /// Why not, for the operator.
+    pub why: String,
+}
+
+/// The broker of credentials.
+pub trait Credentials: Send + Sync {
+    /// The credential of this connector for this grant; `None` where the connector needs none. `fresh` is told whether it was
+    /// lent anew or is the one that this grant already has.
+    fn lend<'a>(&'a self, grant: &'a Arc<LiveGrant>, connector: &'a ConnectorId, now_ms: u64)
+    -> Later<'a, Result<Option<Loan>, LendFailure>>;
+}
+
+/// A credential, as handed to a call.
+#[derive(Debug, Clone)]
+pub struct Loan {
+    /// The lease.
+    pub lease: Arc<Lease>,
+    /// Whether it was lent just now.
+    pub fresh: bool,
+}
+
+/// The ways out.
+pub trait Connectors: Send + Sync {
+    /// Makes ready a channel to the tool's server for this grant: starts it if need be, and makes sure that the tool it
+    /// offers is the pinned one. Sends no call.
+    fn ready<'a>(
+        &'a self,
+        tool: &'a Arc<Tool>,
+        grant: &'a Arc<LiveGrant>,
+        lease: Option<&'a Arc<Lease>>,
+    ) -> Later<'a, Result<Box<dyn Channel>, ConnectFailure>>;
+}
+
+/// A way to one server, made ready for one call.
+pub trait Channel: Send + Sync {
+    /// Sends the call and waits for its reply. Dropping the future cancels the call downstream.
+    fn send(self: Box<Self>, outgoing: Outgoing) -> Later<'static, Result<RawReply, SendFailure>>;
+}
+
+/// Why a server can't be reached.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConnectFailure {
+    /// It does not start, or ended at once.
+    #[error("it does not start: {0}")]
+    Start(String),
+    /// It failed lately and is left alone for a while.
+    #[error("it failed lately ({why}) and is tried again in {retry_ms} ms")]
+    Resting {
+        /// The last failure.
+        why: String,
+        /// When it is tried again.
+        retry_ms: u64,
+    },
+    /// The handshake failed or took too long.
+    #[error("the handshake failed: {0}")]
+    Handshake(String),
+    /// The tool is no longer what was accepted.
+    #[error("tool `{tool}` differs from its pin; `bailiwick connectors diff {connector}` shows how")]
+    Drifted {
+        /// The connector.
+        connector: String,
+        /// The tool, as agents call it.
+        tool: String,
+    },
+}
+
+/// Why no reply came.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SendFailure {
+    /// Nothing was written.
+    #[error("the call could not be written: {0}")]
+    Unsent(String),
+    /// The server ended before it answered.
+    #[error("the server ended before it answered: {0}")]
+    Closed(String),
+    /// No answer in time.
+    #[error("no answer within {0} ms")]
+    Timeout(u64),
+    /// The answer was not one.
+    #[error("the answer breaks the protocol: {0}")]
+    Protocol(String),
+}
+
+/// The record can no longer be written: nothing may happen any more.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the trail can't be written: {0}")]
+pub struct TrailLost(pub String);
+
+/// The record. Appending is a write to the operating system: it survives the death of the process.
+pub trait Trail: Send + Sync {
+    /// Appends a decision.
+    fn decision(&self, now_ms: u64, record: &DecisionRecord<'_>) -> Result<(), TrailLost>;
+    /// Appends an intent; returns its place in the stream.
+    fn intent(&self, now_ms: u64, record: &IntentRecord<'_>) -> Result<u64, TrailLost>;
+    /// Appends an outcome.
+    fn outcome(&self, now_ms: u64, record: &OutcomeRecord<'_>) -> Result<(), TrailLost>;
+    /// Appends an access to a secret.
+    fn secret(&self, now_ms: u64, record: &SecretRecord<'_>) -> Result<(), TrailLost>;
+    /// Returns once the intent at this place is on disk.
+    fn synced(&self, intent: u64) -> Later<'_, Result<(), TrailLost>>;
+    /// A keyed digest of bytes: proves later what they were, without telling what they are.
+    fn keyed_digest(&self, bytes: &[u8]) -> String;
+    /// Whether a refusal of a stranger may still be recorded now: they have a quota of their own.
+    fn admits_stranger(&self, now_ms: u64) -> bool;
+}
+
+/// Takes the finished trace of a call. Never blocks, never fails.
+pub trait Tracer: Send + Sync {
+    /// The call is over.
+    fn finish(&self, trace: CallTrace);
+}

@@ -1,0 +1,331 @@
+//! `receive`: one strict parse of what an agent sent. From here on the request is immutable, and what was parsed is what is
+//! judged and sent.
+
+use bailiwick_schemas::json::{self, JsonFault, Limits};
+use bytes::Bytes;
+use serde_json::value::RawValue;
+
+use crate::{ids::CallId, principal::Presented, trace::RemoteContext};
+
+/// The longest JSON-RPC id that is accepted, in bytes as written.
+const ID_BYTES: usize = 256;
+
+/// A JSON-RPC message from an agent: a request, or a notification if it has no id.
+#[derive(Debug)]
+pub struct Message {
+    id: Option<Bytes>,
+    method: String,
+    params: Option<Bytes>,
+    size: usize,
+}
+
+/// Why a message is refused as a whole (JSON-RPC 2.0, MCP `basic`).
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum MessageFault {
+    /// Not JSON, or not as strict as it must be.
+    #[error("{0}")]
+    Json(#[from] JsonFault),
+    /// Several messages at once.
+    #[error("a batch is refused: send one message at a time")]
+    Batch,
+    /// Not an object.
+    #[error("a message must be a JSON object")]
+    NoObject,
+    /// A response: this gateway asks agents nothing over this connection.
+    #[error("a response is refused: nothing was asked")]
+    Response,
+    /// A member is missing or not what it must be.
+    #[error("member `{member}` must be {wanted}")]
+    Member {
+        /// Which.
+        member: &'static str,
+        /// What it must be.
+        wanted: &'static str,
+    },
+    /// A key that is nearly one that means something.
+    #[error("key `{0}` is too like one that means something: write it exactly, or leave it out")]
+    Lookalike(String),
+}
+
+impl MessageFault {
+    /// The JSON-RPC error code.
+    pub fn code(&self) -> i64 {
+        match self {
+            Self::Json(_) => -32700,
+            Self::Member { member, .. } if member.starts_with("params") => -32602,
+            _ => -32600,
+        }
+    }
+}
+
+impl Message {
+    /// Parses one message, once and strictly.
+    pub fn read(body: &Bytes, limits: Limits) -> Result<Self, MessageFault> {
+        json::check(body, limits)?;
+        let text = text_of(body);
+        match text.trim_start().as_bytes().first() {
+            Some(b'{') => {}
+            Some(b'[') => return Err(MessageFault::Batch),
+            _ => return Err(MessageFault::NoObject),
+        }
+        let fields = json::fields(text)?;
+        refuse_lookalikes(&fields, &["jsonrpc", "id", "method", "params", "result", "error"])?;
+        let field = |name: &str| fields.iter().find(|(key, _)| key == name).map(|(_, value)| value.get());
+        if field("jsonrpc") != Some("\"2.0\"") {
+            return Err(MessageFault::Member { member: "jsonrpc", wanted: "the string \"2.0\"" });
+        }
+        if field("method").is_none() && (field("result").is_some() || field("error").is_some()) {
+            return Err(MessageFault::Response);
+        }
+        let method = string(field("method")).ok_or(MessageFault::Member { member: "method", wanted: "a string" })?;
+        let id = field("id").map(|id| request_id(body, id)).transpose()?;
+        let params = field("params").map(|params| object(body, params, "params")).transpose()?;
+        Ok(Self { id, method, params, size: body.len() })
+    }
+
+    /// The id as written: a string or an integer. None for a notification.
+    pub fn id(&self) -> Option<&str> {
+        self.id.as_ref().map(|id| text_of(id))
+    }
+
+    /// The method.
+    pub fn method(&self) -> &str {
+        &self.method
+    }
+
+    /// The members of `params`, in order; empty without params.
+    pub fn params(&self) -> Result<Vec<(std::borrow::Cow<'_, str>, &RawValue)>, MessageFault> {
+        match &self.params {
+            Some(params) => Ok(json::fields(text_of(params))?),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// One member of `params`, as written.
+    pub fn param(&self, name: &str) -> Result<Option<&RawValue>, MessageFault> {
+        Ok(self.params()?.into_iter().find(|(key, _)| key == name).map(|(_, value)| value))
+    }
+
+    /// Its size in bytes.
+    pub fn size(&self) -> usize {
+        self.size
+    }
+}
+
+/// How an agent reached us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Transport {
+    /// Streamable HTTP.
+    Http,
+    /// The agent socket, which `bailiwick stdio` bridges to.
+    Stdio,
+}
+
+impl Transport {
+    /// The word used in records and policies.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Stdio => "stdio",
+        }
+    }
+
+    /// The value of the attribute `network.transport` (OpenTelemetry's MCP conventions).
+    pub fn network(self) -> &'static str {
+        match self {
+            Self::Http => "tcp",
+            Self::Stdio => "pipe",
+        }
+    }
+}
+
+/// A protocol version that is served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Protocol {
+    /// 2025-06-18: with a handshake.
+    V20250618,
+    /// 2025-11-25: with a handshake.
+    V20251125,
+    /// 2026-07-28: every request stands alone.
+    V20260728,
+}
+
+impl Protocol {
+    /// All of them, oldest first.
+    pub const ALL: [Self; 3] = [Self::V20250618, Self::V20251125, Self::V20260728];
+
+    /// Its name on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::V20250618 => "2025-06-18",
+            Self::V20251125 => "2025-11-25",
+            Self::V20260728 => "2026-07-28",
+        }
+    }
+
+    /// The version of this name, if it is served.
+    pub fn of(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|version| version.as_str() == name)
+    }
+
+    /// Whether it has no handshake.
+    pub fn is_modern(self) -> bool {
+        self == Self::V20260728
+    }
+}
+
+/// What is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Asked {
+    /// `tools/call`.
+    Call {
+        /// The tool, as the agent names it.
+        name: String,
+        /// The arguments: a JSON object, the very bytes that were parsed.
+        arguments: Bytes,
+    },
+    /// `tools/list`.
+    List,
+}
+
+/// Where a request comes from.
+#[derive(Debug, Clone)]
+pub struct Origin {
+    /// How it came.
+    pub transport: Transport,
+    /// In which protocol version.
+    pub protocol: Protocol,
+    /// What it shows to prove its sender.
+    pub presented: Presented,
+    /// What the caller says it is part of.
+    pub links: Vec<RemoteContext>,
+}
+
+/// A request, received. Immutable: every walk of it sees the same.
+#[derive(Debug)]
+pub struct Received {
+    call: CallId,
+    asked: Asked,
+    origin: Origin,
+    id: Option<String>,
+    size: usize,
+    arrived_ns: u64,
+}
+
+impl Received {
+    /// Receives a `tools/call`.
+    pub fn call(call: CallId, message: &Message, origin: Origin, arrived_ns: u64) -> Result<Self, MessageFault> {
+        let fields = message.params()?;
+        refuse_lookalikes(&fields, &["name", "arguments", "_meta"])?;
+        let field = |name: &str| fields.iter().find(|(key, _)| key == name).map(|(_, value)| value.get());
+        let name = string(field("name")).ok_or(MessageFault::Member { member: "params.name", wanted: "a string" })?;
+        let arguments = match (field("arguments"), &message.params) {
+            (Some(arguments), Some(params)) => object(params, arguments, "params.arguments")?,
+            _ => Bytes::from_static(b"{}"),
+        };
+        Ok(Self::new(call, Asked::Call { name, arguments }, message, origin, arrived_ns))
+    }
+
+    /// Receives a `tools/list`. It has one page: a cursor is none of ours.
+    pub fn list(call: CallId, message: &Message, origin: Origin, arrived_ns: u64) -> Result<Self, MessageFault> {
+        match message.param("cursor")? {
+            Some(_) => Err(MessageFault::Member { member: "params.cursor", wanted: "left out: the list has one page" }),
+            None => Ok(Self::new(call, Asked::List, message, origin, arrived_ns)),
+        }
+    }
+
+    fn new(call: CallId, asked: Asked, message: &Message, origin: Origin, arrived_ns: u64) -> Self {
+        Self { call, asked, origin, id: message.id().map(str::to_owned), size: message.size(), arrived_ns }
+    }
+
+    /// The call id it was given on arrival.
+    pub fn call_id(&self) -> &CallId {
+        &self.call
+    }
+
+    /// What it asks for.
+    pub fn asked(&self) -> &Asked {
+        &self.asked
+    }
+
+    /// The MCP method.
+    pub fn method(&self) -> &'static str {
+        match self.asked {
+            Asked::Call { .. } => "tools/call",
+            Asked::List => "tools/list",
+        }
+    }
+
+    /// The tool as asked for; none when a list is asked for.
+    pub fn tool(&self) -> Option<&str> {
+        match &self.asked {
+            Asked::Call { name, .. } => Some(name),
+            Asked::List => None,
+        }
+    }
+
+    /// Where it comes from.
+    pub fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    /// Its JSON-RPC id, as written.
+    pub fn request_id(&self) -> Option<&str> {
+        self.id.as_deref()
+    }
+
+    /// Its size in bytes.
+    pub fn size(&self) -> usize {
+        self.size
+    }
+
+    /// When it arrived, unix nanoseconds.
+    pub fn arrived_ns(&self) -> u64 {
+        self.arrived_ns
+    }
+}
+
+/// A checked body is UTF-8: the strict parse saw to that.
+fn text_of(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap_or_default()
+}
+
+fn string(raw: Option<&str>) -> Option<String> {
+    serde_json::from_str(raw?).ok()
+}
+
+/// A part of `whole` as its own handle on the same bytes.
+fn slice(whole: &Bytes, part: &str) -> Bytes {
+    whole.slice_ref(part.as_bytes())
+}
+
+fn object(whole: &Bytes, raw: &str, member: &'static str) -> Result<Bytes, MessageFault> {
+    if raw.starts_with('{') { Ok(slice(whole, raw)) } else { Err(MessageFault::Member { member, wanted: "an object" }) }
+}
+
+fn request_id(whole: &Bytes, raw: &str) -> Result<Bytes, MessageFault> {
+    let integer = raw.parse::<i64>().is_ok() && raw != "-0";
+    if (raw.starts_with('"') || integer) && raw.len() <= ID_BYTES {
+        Ok(slice(whole, raw))
+    } else {
+        Err(MessageFault::Member { member: "id", wanted: "a 64-bit integer or a string of at most 256 bytes" })
+    }
+}
+
+/// Refuses keys that differ from a known one only by case or by a letter that folds to the same: another parser might take
+/// one for the other.
+fn refuse_lookalikes(fields: &[(std::borrow::Cow<'_, str>, &RawValue)], known: &[&str]) -> Result<(), MessageFault> {
+    for (key, _) in fields {
+        if !known.contains(&key.as_ref()) && known.contains(&fold(key).as_str()) {
+            return Err(MessageFault::Lookalike(key.chars().take(40).collect()));
+        }
+    }
+    Ok(())
+}
+
+fn fold(key: &str) -> String {
+    key.trim().to_uppercase().to_lowercase().replace('-', "_")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,252 @@
+//! What goes on record. Field names here are the names in the trail.
+
+use bailiwick_policy::{Band, Kind};
+use serde::Serialize;
+
+use crate::{
+    grant::Labels,
+    ids::{AgentId, ApprovalId, CallId, GrantId},
+};
+
+/// How a request ended. One vocabulary for records, spans and metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// The tool answered.
+    Success,
+    /// The tool answered with an error of its own.
+    ToolError,
+    /// The server failed: ended, broke the protocol, or answered what may not pass.
+    DownstreamError,
+    /// A gate said no.
+    Denied,
+    /// A person is still to decide.
+    ApprovalPending,
+    /// A person said no.
+    ApprovalRejected,
+    /// The request or its arguments are not what they must be.
+    Invalid,
+    /// Nobody was proven to have sent it.
+    Unauthenticated,
+    /// Too many, too fast.
+    RateLimited,
+    /// The caller went away, or the grant ended.
+    Cancelled,
+    /// No answer in time.
+    Timeout,
+    /// The gateway failed.
+    InternalError,
+    /// Written at a restart: it may have happened.
+    Unknown,
+}
+
+impl Outcome {
+    /// The word used everywhere.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Success => "success",
+            Self::ToolError => "tool_error",
+            Self::DownstreamError => "downstream_error",
+            Self::Denied => "denied",
+            Self::ApprovalPending => "approval_pending",
+            Self::ApprovalRejected => "approval_rejected",
+            Self::Invalid => "invalid",
+            Self::Unauthenticated => "unauthenticated",
+            Self::RateLimited => "rate_limited",
+            Self::Cancelled => "cancelled",
+            Self::Timeout => "timeout",
+            Self::InternalError => "internal_error",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+/// Stream `calls`: this is about to happen. What it debits and claims counts from here on.
+#[derive(Debug, Serialize)]
+pub struct IntentRecord<'a> {
+    /// Always `intent`.
+    pub event: &'static str,
+    /// The call.
+    pub call_id: &'a CallId,
+    /// Who.
+    pub agent: &'a AgentId,
+    /// Which copy of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub instance: Option<&'a str>,
+    /// Under which grant.
+    pub grant: &'a GrantId,
+    /// Which issue of it.
+    pub grant_revision: u64,
+    /// The grants debited: this one and its ancestors.
+    pub debited: &'a [&'a GrantId],
+    /// The tool.
+    pub tool: &'a str,
+    /// Its kind.
+    pub kind: Kind,
+    /// Its band.
+    pub band: Band,
+    /// Its pin.
+    pub tool_digest: &'a str,
+    /// Keyed digest of the argument bytes that are sent.
+    pub args_hmac: &'a str,
+    /// Their number.
+    pub args_size: usize,
+    /// The policies that allowed it.
+    pub policy_digest: &'a str,
+    /// The approval whose one use this takes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub approval: Option<&'a ApprovalId>,
+    /// The credential lent for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lease: Option<&'a str>,
+    /// Its trace.
+    pub trace_id: &'a str,
+}
+
+/// Stream `calls`: this is how it ended. Exactly one for each request.
+#[derive(Debug, Serialize)]
+pub struct OutcomeRecord<'a> {
+    /// Always `outcome`.
+    pub event: &'static str,
+    /// The call.
+    pub call_id: &'a CallId,
+    /// The MCP method.
+    pub method: &'a str,
+    /// The request's JSON-RPC id, as written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub jsonrpc_id: Option<&'a str>,
+    /// The protocol version.
+    pub protocol: &'a str,
+    /// `http` or `stdio`.
+    pub transport: &'a str,
+    /// Bytes of the request.
+    pub size: usize,
+    /// Who, where proven.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub agent: Option<&'a AgentId>,
+    /// Which copy of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub instance: Option<&'a str>,
+    /// How it was proven.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub auth_method: Option<&'a str>,
+    /// Under which grant.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grant: Option<&'a GrantId>,
+    /// The tool as asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tool: Option<&'a str>,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Why, in one word.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<&'a str>,
+    /// Why, for the operator.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detail: Option<&'a str>,
+    /// The approval it used or waits for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub approval: Option<&'a ApprovalId>,
+    /// From arrival to answer, microseconds.
+    pub duration_us: u64,
+    /// Of that, spent waiting for a person, microseconds.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub held_us: u64,
+    /// What came back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub result: Option<ResultRecord>,
+    /// Its trace.
+    pub trace_id: &'a str,
+}
+
+/// What came back, in an outcome.
+#[derive(Debug, Clone, Serialize)]
+pub struct ResultRecord {
+    /// Bytes of the result that was passed on.
+    pub size: usize,
+    /// Keyed digest of them.
+    pub hmac: String,
+    /// Secrets taken out of it.
+    pub redactions: usize,
+    /// What it is marked with.
+    pub labels: Labels,
+}
+
+/// Stream `decisions`: what was decided about a request, and by what.
+#[derive(Debug, Serialize)]
+pub struct DecisionRecord<'a> {
+    /// `decided`, or what happened to an approval.
+    pub event: &'static str,
+    /// The call.
+    pub call_id: &'a CallId,
+    /// Who, where proven.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub agent: Option<&'a AgentId>,
+    /// Under which grant.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub grant: Option<&'a GrantId>,
+    /// The MCP method.
+    pub method: &'a str,
+    /// The tool as asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tool: Option<&'a str>,
+    /// `allow`, `step_up` or `deny`.
+    pub effect: &'static str,
+    /// The gate that decided.
+    pub gate: &'static str,
+    /// Why, in one word.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<&'a str>,
+    /// Why, for the operator.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detail: Option<&'a str>,
+    /// The policies that determined it.
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    pub rules: &'a [String],
+    /// The bundle they are from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub policy_digest: Option<&'a str>,
+    /// The approval asked for or used.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub approval: Option<&'a ApprovalId>,
+    /// Its trace.
+    pub trace_id: &'a str,
+}
+
+/// Stream `secrets`: a secret was lent, used, or seen where it must not be.
+#[derive(Debug, Serialize)]
+pub struct SecretRecord<'a> {
+    /// `lent`, `used` or `redacted`.
+    pub event: &'static str,
+    /// The call.
+    pub call_id: &'a CallId,
+    /// For whom.
+    pub agent: &'a AgentId,
+    /// Under which grant.
+    pub grant: &'a GrantId,
+    /// To which connector.
+    pub connector: &'a str,
+    /// The lease.
+    pub lease: &'a str,
+    /// The provider.
+    pub provider: &'a str,
+    /// Where the secret comes from: never its value.
+    pub reference: &'a str,
+    /// Until when it is lent, unix milliseconds.
+    pub expires_at_ms: u64,
+    /// How often it was taken out of a result.
+    #[serde(skip_serializing_if = "is_zero_usize")]
+    pub redactions: usize,
+    /// The trace.
+    pub trace_id: &'a str,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn is_zero_usize(number: &usize) -> bool {
+    *number == 0
+}

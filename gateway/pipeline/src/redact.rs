@@ -1,0 +1,175 @@
+//! Keeps a lent secret out of what comes back: as it is, and in the encodings that a server might put it in.
+
+use std::fmt;
+
+use aho_corasick::{AhoCorasick, MatchKind};
+use base64::{Engine, engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD}};
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::{Map, Value};
+
+/// What stands where a secret stood.
+const MARK: &str = "[redacted]";
+
+/// The shortest secret that can be told from ordinary text, in bytes.
+const SHORTEST: usize = 8;
+
+/// Why a secret can't be kept out of results.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("it has {0} bytes, fewer than 8: so short a secret can't be told from ordinary text in a result; use a longer one")]
+pub struct NeedleFault(usize);
+
+/// The forms of one secret to look for.
+pub(crate) struct Needles {
+    automaton: AhoCorasick,
+}
+
+impl fmt::Debug for Needles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Needles")
+    }
+}
+
+impl Needles {
+    /// The secret itself, reversed, in hex, percent-encoded, and in base64 at each of its three alignments.
+    pub(crate) fn of(secret: &SecretString) -> Result<Self, NeedleFault> {
+        let secret = secret.expose_secret();
+        if secret.len() < SHORTEST {
+            return Err(NeedleFault(secret.len()));
+        }
+        let bytes = secret.as_bytes();
+        let hex = |upper: bool| bytes.iter().map(|byte| if upper { format!("{byte:02X}") } else { format!("{byte:02x}") }).collect::<String>();
+        let percent = |all: bool| {
+            let plain = |byte: &u8| !all && (byte.is_ascii_alphanumeric() || b"-._~".contains(byte));
+            bytes.iter().map(|byte| if plain(byte) { char::from(*byte).to_string() } else { format!("%{byte:02X}") }).collect::<String>()
+        };
+        let mut forms = vec![secret.to_owned(), secret.chars().rev().collect(), hex(false), hex(true), percent(false), percent(true), percent(false).to_lowercase()];
+        for shift in 0..3 {
+            forms.push(aligned(&STANDARD_NO_PAD, bytes, shift));
+            forms.push(aligned(&URL_SAFE_NO_PAD, bytes, shift));
+        }
+        forms.retain(|form| form.len() >= SHORTEST);
+        let automaton = AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(&forms).map_err(|_| NeedleFault(bytes.len()))?;
+        Ok(Self { automaton })
+    }
+
+    /// Whether any form is in these bytes.
+    pub(crate) fn found_in(&self, bytes: &[u8]) -> bool {
+        self.automaton.is_match(bytes)
+    }
+
+    /// The text with every form replaced, and how many there were.
+    pub(crate) fn redact(&self, text: &str) -> (String, usize) {
+        let found = self.automaton.find_iter(text).count();
+        if found == 0 {
+            return (text.to_owned(), 0);
+        }
+        let mut clean = String::with_capacity(text.len());
+        self.automaton.replace_all_with(text, &mut clean, |_, _, clean| {
+            clean.push_str(MARK);
+            true
+        });
+        (clean, found)
+    }
+
+    /// Replaces every form in every string and key of this value; returns how many there were.
+    pub(crate) fn redact_value(&self, value: &mut Value) -> usize {
+        match value {
+            Value::String(text) => {
+                let (clean, found) = self.redact(text);
+                if found > 0 {
+                    *text = clean;
+                }
+                found
+            }
+            Value::Array(items) => items.iter_mut().map(|item| self.redact_value(item)).sum(),
+            Value::Object(fields) => self.redact_fields(fields),
+            Value::Null | Value::Bool(_) | Value::Number(_) => 0,
+        }
+    }
+
+    fn redact_fields(&self, fields: &mut Map<String, Value>) -> usize {
+        let mut found: usize = fields.values_mut().map(|value| self.redact_value(value)).sum();
+        if fields.keys().any(|key| self.automaton.is_match(key)) {
+            let renamed = std::mem::take(fields).into_iter().map(|(key, value)| {
+                let (clean, in_key) = self.redact(&key);
+                found += in_key;
+                (clean, value)
+            });
+            *fields = renamed.collect();
+        }
+        found
+    }
+}
+
+/// What of the base64 of `bytes` does not depend on its neighbours, when `shift` bytes (modulo 3) stand before it.
+fn aligned(engine: &impl Engine, bytes: &[u8], shift: usize) -> String {
+    let mut padded = vec![0; shift];
+    padded.extend_from_slice(bytes);
+    let text = engine.encode(&padded);
+    let skip = (shift * 8).div_ceil(6);
+    let whole = padded.len() * 8 / 6;
+    text.get(skip..whole).unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
+
+    use base64::engine::general_purpose::STANDARD;
+    use serde_json::json;
+
+    use super::*;
+
+    const SECRET: &str = "s3cr3t/+value-42";
+
+    fn needles() -> Needles {
+        Needles::of(&SecretString::from(SECRET)).unwrap()
+    }
+
+    #[test]
+    fn every_form_is_found() {
+        let hex: String = SECRET.bytes().map(|byte| format!("{byte:02x}")).collect();
+        let mut forms = vec![
+            SECRET.to_owned(),
+            SECRET.chars().rev().collect(),
+            hex.to_uppercase(),
+            hex,
+            "s3cr3t%2F%2Bvalue-42".to_owned(),
+            "s3cr3t%2f%2bvalue-42".to_owned(),
+        ];
+        for before in ["", "a", "ab", "abc"] {
+            for after in ["", "x", "xy"] {
+                forms.push(STANDARD.encode(format!("{before}{SECRET}{after}")));
+                forms.push(URL_SAFE_NO_PAD.encode(format!("{before}{SECRET}{after}")));
+            }
+        }
+        for form in forms {
+            let (clean, found) = needles().redact(&format!("<{form}>"));
+            assert_eq!(found, 1, "{form} -> {clean}");
+            assert!(needles().found_in(form.as_bytes()));
+        }
+    }
+
+    #[test]
+    fn ordinary_text_is_left_alone() {
+        assert_eq!(needles().redact("s3cr3t value"), ("s3cr3t value".to_owned(), 0));
+    }
+
+    #[test]
+    fn values_are_cleaned_in_strings_and_keys_and_keep_the_rest() {
+        let mut value = json!({"a": [format!("x{SECRET}y{SECRET}")], SECRET: 1, "n": 1.50, "ok": true});
+        assert_eq!(needles().redact_value(&mut value), 3);
+        assert_eq!(value.to_string(), r#"{"a":["x[redacted]y[redacted]"],"[redacted]":1,"n":1.5,"ok":true}"#);
+    }
+
+    #[test]
+    fn a_short_secret_is_refused() {
+        assert_eq!(Needles::of(&SecretString::from("1234567")).unwrap_err(), NeedleFault(7));
+        assert!(Needles::of(&SecretString::from("12345678")).is_ok());
+    }
+
+    #[test]
+    fn a_debug_print_shows_nothing() {
+        assert_eq!(format!("{:?}", needles()), "Needles");
+    }
+}

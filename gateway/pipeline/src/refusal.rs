@@ -1,0 +1,241 @@
+//! Why a call stops: what the agent is told, and what the record keeps.
+
+use bailiwick_policy::{DenyCause, Rule};
+use bailiwick_schemas::validate::Place;
+use serde_json::{Value, json};
+
+use crate::{
+    answer::{Answer, Body},
+    constraint::Bound,
+    grant::GrantState,
+    ids::GrantId,
+    ports::{ApprovalFailure, ConnectFailure, IdentityFailure, LendFailure, SendFailure, Ticket, TrailLost},
+    records::Outcome,
+};
+
+/// Several grants and none named. Our own codes are positive: the JSON-RPC range is taken.
+pub const CODE_CHOOSE_GRANT: i64 = 1001;
+/// The grant named or borne is not live, or not this agent's.
+pub const CODE_GRANT_NOT_LIVE: i64 = 1002;
+/// The gateway can't keep its record, and so does nothing.
+pub const CODE_UNAVAILABLE: i64 = 1003;
+/// Nobody is known by what was presented.
+pub const CODE_UNAUTHENTICATED: i64 = 1004;
+
+/// Why a call stopped.
+#[derive(Debug, Clone)]
+#[must_use = "a refusal that nobody hears refuses nothing"]
+pub struct Refusal {
+    /// How the request ends by it.
+    pub outcome: Outcome,
+    /// Why, in one word.
+    pub reason: &'static str,
+    /// Why, for the operator: names what an agent may not know.
+    pub detail: String,
+    /// The policies that determined it.
+    pub rules: Vec<String>,
+    told: Body,
+}
+
+impl Refusal {
+    fn tool_error(outcome: Outcome, reason: &'static str, text: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self { outcome, reason, detail: detail.into(), rules: Vec::new(), told: Body::ToolError { text: text.into(), meta: None } }
+    }
+
+    fn error(outcome: Outcome, reason: &'static str, (code, http): (i64, u16), message: impl Into<String>, detail: impl Into<String>) -> Self {
+        let told = Body::Error { code, message: message.into(), data: None, http };
+        Self { outcome, reason, detail: detail.into(), rules: Vec::new(), told }
+    }
+
+    /// What the agent is told.
+    pub fn into_answer(self) -> Answer {
+        Answer { outcome: self.outcome, body: self.told }
+    }
+
+    /// Nobody is proven. One answer, whatever the cause.
+    pub fn unauthenticated(failure: &IdentityFailure) -> Self {
+        let message = "authentication is needed: present the agent's bearer token";
+        Self::error(Outcome::Unauthenticated, "unauthenticated", (CODE_UNAUTHENTICATED, 401), message, failure.to_string())
+    }
+
+    /// The tool does not exist for this agent, for whatever cause: the same words for all.
+    pub fn unknown_tool(name: &str, detail: impl Into<String>) -> Self {
+        let name: String = name.chars().take(128).collect();
+        Self::error(Outcome::Denied, "unknown_tool", (-32602, 200), format!("Unknown tool: {name}"), detail)
+    }
+
+    /// Several grants, and the request names none.
+    pub fn choose_grant(ids: &[GrantId]) -> Self {
+        let list = ids.iter().map(GrantId::as_str).collect::<Vec<_>>();
+        let message = format!("several grants are live: name one in the header Bailiwick-Grant ({})", list.join(", "));
+        let mut refusal = Self::error(Outcome::Denied, "choose_grant", (CODE_CHOOSE_GRANT, 200), message.clone(), message);
+        if let Body::Error { data, .. } = &mut refusal.told {
+            *data = Some(json!({ "grants": list }));
+        }
+        refusal
+    }
+
+    /// The grant that the request names or bears is not live for this agent.
+    pub fn grant_not_live(named: &str, detail: impl Into<String>) -> Self {
+        let named: String = named.chars().take(64).collect();
+        let message = format!("grant `{named}` is not live for this agent: ask its owner for a new one");
+        Self::error(Outcome::Denied, "grant_not_live", (CODE_GRANT_NOT_LIVE, 200), message, detail)
+    }
+
+    /// The grant ended while the call was under way.
+    pub fn grant_ended(id: &GrantId, state: GrantState) -> Self {
+        let text = format!("STOPPED: the task grant was {} while the call was under way", state.as_str());
+        Self::tool_error(Outcome::Cancelled, "grant_ended", text, format!("grant `{id}` is {}", state.as_str()))
+    }
+
+    /// Arguments that the pinned schema does not allow.
+    pub fn invalid_arguments(places: &[Place]) -> Self {
+        let list = places.iter().map(|place| format!("- {}: {}", shown(&place.pointer), place.message)).collect::<Vec<_>>().join("\n");
+        let text = format!("INVALID ARGUMENTS: not executed. Correct these places and call again:\n{list}");
+        let mut refusal = Self::tool_error(Outcome::Invalid, "invalid_arguments", text, list);
+        refusal.tell(json!({"dev.bailiwick/refusal": {
+            "reason": "invalid_arguments",
+            "places": places.iter().map(|place| json!({"pointer": place.pointer, "message": place.message})).collect::<Vec<_>>(),
+        }}));
+        refusal
+    }
+
+    /// Arguments outside the grant's bounds.
+    pub fn out_of_bounds(grant: &GrantId, broken: &[(&str, &Bound)]) -> Self {
+        let list = broken.iter().map(|(pointer, bound)| format!("- {}: must be {}", shown(pointer), bound.describe())).collect::<Vec<_>>().join("\n");
+        let text = format!("DENIED: outside this task's grant, not executed. Allowed are:\n{list}");
+        let mut refusal = Self::tool_error(Outcome::Denied, "argument_out_of_grant", text, format!("grant `{grant}` bounds it:\n{list}"));
+        refusal.tell(json!({"dev.bailiwick/refusal": {
+            "reason": "argument_out_of_grant",
+            "places": broken.iter().map(|(pointer, bound)| json!({"pointer": pointer, "message": bound.describe()})).collect::<Vec<_>>(),
+        }}));
+        refusal
+    }
+
+    /// Policy says no.
+    pub fn denied(determining: &[Rule], cause: &DenyCause) -> Self {
+        let told = |rule: &Rule| match &rule.reason {
+            Some(reason) => format!("{} ({reason})", rule.id),
+            None => rule.id.to_string(),
+        };
+        let (reason, why) = match cause {
+            DenyCause::Forbidden => ("policy_forbids", determining.iter().map(told).collect::<Vec<_>>().join(", ")),
+            DenyCause::NoPermit => ("no_policy_permits", "no rule permits it".to_owned()),
+            DenyCause::EvaluationError => ("policy_error", "a rule could not be evaluated".to_owned()),
+            DenyCause::OpaqueArgument { pointer } => ("opaque_argument", format!("a rule reads {pointer}, whose value it can't represent")),
+            DenyCause::UnknownTool => ("policy_error", "the policies do not know it".to_owned()),
+        };
+        let mut refusal = Self::tool_error(Outcome::Denied, reason, format!("DENIED by policy: {why}. Not executed; do not retry unchanged."), why);
+        refusal.rules = determining.iter().map(|rule| rule.id.to_string()).collect();
+        refusal
+    }
+
+    /// A person said no.
+    pub fn approval_denied(ticket: &Ticket, words: Option<&str>) -> Self {
+        let words = words.map_or_else(String::new, |words| format!(" They say: {words}"));
+        let text = format!("DENIED by the approver ({}). Not executed; do not retry.{words}", ticket.code);
+        let mut refusal = Self::tool_error(Outcome::ApprovalRejected, "approval_denied", text, format!("approval `{}` was denied", ticket.id));
+        refusal.tell(json!({"dev.bailiwick/approval": {"id": ticket.id, "code": ticket.code, "state": "denied"}}));
+        refusal
+    }
+
+    /// A person is still to decide. Not a success, so that no model takes it for done; no structured content, which an output
+    /// schema would have to allow.
+    pub fn approval_pending(ticket: &Ticket, tool: &str, retry_ms: u64) -> Self {
+        let text = format!(
+            "APPROVAL PENDING {}. Not executed. A person was asked to approve {tool}. Repeat exactly the same call to wait for \
+             the decision and then use it (next try in {} s). Do not change the arguments.",
+            ticket.code,
+            retry_ms / 1000
+        );
+        let mut refusal = Self::tool_error(Outcome::ApprovalPending, "approval_pending", text, format!("approval `{}` is pending", ticket.id));
+        refusal.tell(json!({"dev.bailiwick/approval": {
+            "id": ticket.id, "code": ticket.code, "state": "pending", "retryAfterMs": retry_ms, "approveByMs": ticket.approve_by_ms,
+        }}));
+        refusal
+    }
+
+    /// No approval could be asked for.
+    pub fn approval_unavailable(failure: &ApprovalFailure) -> Self {
+        let (outcome, reason) = match failure {
+            ApprovalFailure::TooMany(_) => (Outcome::RateLimited, "too_many_pending"),
+            ApprovalFailure::Lost(_) => (Outcome::InternalError, "approvals_lost"),
+        };
+        let text = match failure {
+            ApprovalFailure::TooMany(_) => format!("DENIED: {failure}. Not executed; wait for a decision on those first."),
+            ApprovalFailure::Lost(_) => "DENIED: approvals can't be kept now. Not executed.".to_owned(),
+        };
+        Self::tool_error(outcome, reason, text, failure.to_string())
+    }
+
+    /// The grant is used up.
+    pub fn budget(grant: &GrantId, what: &'static str, limit: u64) -> Self {
+        let text = format!("DENIED: this task's budget of {limit} {what} is used up. Not executed.");
+        Self::tool_error(Outcome::Denied, "budget_exhausted", text, format!("grant `{grant}`: {limit} {what}"))
+    }
+
+    /// Nothing could be lent.
+    pub fn lend(failure: &LendFailure) -> Self {
+        let text = format!("UNAVAILABLE: connector {} has no credential now. Not executed.", failure.connector);
+        Self::tool_error(Outcome::Denied, "credential_unavailable", text, failure.to_string())
+    }
+
+    /// The server can't be reached, or offers another tool than was accepted.
+    pub fn connect(connector: &str, failure: &ConnectFailure) -> Self {
+        let (outcome, reason) = match failure {
+            ConnectFailure::Drifted { .. } => (Outcome::Denied, "tool_drifted"),
+            ConnectFailure::Start(_) | ConnectFailure::Resting { .. } | ConnectFailure::Handshake(_) => (Outcome::DownstreamError, "connector_unavailable"),
+        };
+        let text = format!("UNAVAILABLE: connector {connector} does not answer now. Not executed.");
+        Self::tool_error(outcome, reason, text, format!("connector `{connector}`: {failure}"))
+    }
+
+    /// No reply came.
+    pub fn send(connector: &str, failure: &SendFailure) -> Self {
+        let (outcome, reason, may) = match failure {
+            SendFailure::Unsent(_) => (Outcome::DownstreamError, "unsent", "Not executed."),
+            SendFailure::Closed(_) => (Outcome::DownstreamError, "connector_closed", "It may have been executed."),
+            SendFailure::Timeout(_) => (Outcome::Timeout, "timeout", "It may have been executed."),
+            SendFailure::Protocol(_) => (Outcome::DownstreamError, "protocol", "It may have been executed."),
+        };
+        let told = match failure {
+            SendFailure::Timeout(_) => "did not answer in time",
+            _ => "failed",
+        };
+        Self::tool_error(outcome, reason, format!("FAILED: connector {connector} {told}. {may}"), format!("connector `{connector}`: {failure}"))
+    }
+
+    /// A reply that may not pass.
+    pub fn unscreened(connector: &str, why: impl Into<String>) -> Self {
+        let text = format!("FAILED: connector {connector} answered what may not pass. It was executed.");
+        Self::tool_error(Outcome::DownstreamError, "result_refused", text, format!("connector `{connector}`: {}", why.into()))
+    }
+
+    /// The record can't be written, so nothing may happen.
+    pub fn trail_lost(lost: &TrailLost) -> Self {
+        let message = "the gateway can't keep its record and does nothing until that is mended";
+        Self::error(Outcome::InternalError, "trail_lost", (CODE_UNAVAILABLE, 503), message, lost.to_string())
+    }
+
+    /// What the call rests on kept changing.
+    pub fn unsettled() -> Self {
+        let text = "DENIED: what this call rests on kept changing. Not executed; call again.";
+        Self::tool_error(Outcome::Denied, "unsettled", text, "the grant, the catalogue or the policies changed during every walk")
+    }
+
+    /// A fault of the gateway.
+    pub fn internal(detail: impl Into<String>) -> Self {
+        Self::error(Outcome::InternalError, "internal", (-32603, 500), "internal error: the call was stopped", detail)
+    }
+
+    fn tell(&mut self, facts: Value) {
+        if let Body::ToolError { meta, .. } = &mut self.told {
+            *meta = Some(facts);
+        }
+    }
+}
+
+/// The whole of the arguments has an empty pointer: say so.
+fn shown(pointer: &str) -> &str {
+    if pointer.is_empty() { "(arguments)" } else { pointer }
+}

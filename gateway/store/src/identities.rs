@@ -1,0 +1,147 @@
+//! Who is asking: the registered agents, and what proves that somebody is one of them.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    fmt,
+    sync::Arc,
+};
+
+use arc_swap::ArcSwap;
+use bailiwick_pipeline::{
+    ids::AgentId,
+    ports::{Clock, Grants as _, Identities, IdentityFailure, Later},
+    principal::{Agent, AuthMethod, Credential, Presented, Principal},
+};
+use secrecy::SecretString;
+
+use crate::{
+    grants::LiveGrants,
+    tokens::{Bearer, Tokens},
+};
+
+/// A registered agent, and the operating-system users it may run as.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AgentEntry {
+    /// The agent.
+    pub agent: Agent,
+    /// The user ids by which it is believed on the agent socket.
+    pub uids: Vec<u32>,
+}
+
+struct Registered {
+    agent: Arc<Agent>,
+    uids: BTreeSet<u32>,
+}
+
+/// The registered agents: replaced as a whole when the configuration changes.
+#[derive(Default)]
+pub struct Agents {
+    by_id: ArcSwap<HashMap<AgentId, Registered>>,
+}
+
+impl Agents {
+    /// Replaces all of them.
+    pub fn set(&self, entries: Vec<AgentEntry>) {
+        let register = |entry: AgentEntry| {
+            (entry.agent.id.clone(), Registered { agent: Arc::new(entry.agent), uids: entry.uids.into_iter().collect() })
+        };
+        self.by_id.store(Arc::new(entries.into_iter().map(register).collect()));
+    }
+
+    /// The agent of this id, disabled or not.
+    pub fn agent(&self, id: &AgentId) -> Option<Arc<Agent>> {
+        self.by_id.load().get(id).map(|entry| Arc::clone(&entry.agent))
+    }
+
+    /// Whether this agent may run as that user.
+    pub fn is_run_by(&self, id: &AgentId, uid: u32) -> bool {
+        self.by_id.load().get(id).is_some_and(|entry| entry.uids.contains(&uid))
+    }
+
+    /// All agents, by id.
+    pub fn all(&self) -> Vec<Arc<Agent>> {
+        let mut all: Vec<_> = self.by_id.load().values().map(|entry| Arc::clone(&entry.agent)).collect();
+        all.sort_by(|a, b| a.id.cmp(&b.id));
+        all
+    }
+}
+
+impl fmt::Debug for Agents {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.by_id.load().keys()).finish()
+    }
+}
+
+/// Proves identities by bearer tokens and by the peer of the agent socket.
+pub struct LiveIdentities {
+    agents: Arc<Agents>,
+    tokens: Arc<Tokens>,
+    grants: Arc<LiveGrants>,
+    clock: Arc<dyn Clock>,
+}
+
+impl LiveIdentities {
+    /// Over these agents, tokens and grants.
+    pub fn new(agents: Arc<Agents>, tokens: Arc<Tokens>, grants: Arc<LiveGrants>, clock: Arc<dyn Clock>) -> Self {
+        Self { agents, tokens, grants, clock }
+    }
+
+    /// Replaces the registered agents.
+    pub fn set_agents(&self, entries: Vec<AgentEntry>) {
+        self.agents.set(entries);
+    }
+
+    fn prove(&self, presented: &Presented) -> Result<Principal, IdentityFailure> {
+        match &presented.credential {
+            Credential::Absent => Err(IdentityFailure::Absent),
+            Credential::Bearer(token) => self.by_token(token),
+            Credential::Peer { uid, pid, agent } => self.by_peer(*uid, *pid, agent.as_deref()),
+        }
+    }
+
+    fn by_token(&self, token: &SecretString) -> Result<Principal, IdentityFailure> {
+        match self.tokens.bearer(token, self.clock.now_ms()).ok_or(IdentityFailure::Unknown)? {
+            Bearer::Agent(id) => {
+                let agent = self.enabled(&id)?;
+                Ok(Principal { agent, instance: None, method: AuthMethod::AgentToken, grant: None })
+            }
+            Bearer::Grant { id, revision } => {
+                // The token of an ended grant still tells who asks: that the grant has ended is for its gate to say.
+                let is_this_issue = |terms: &bailiwick_pipeline::grant::Grant| terms.revision == revision;
+                let grant = self.grants.by_id(&id).filter(|grant| is_this_issue(grant.terms())).ok_or(IdentityFailure::Unknown)?;
+                let agent = self.enabled(&grant.terms().agent)?;
+                Ok(Principal { agent, instance: None, method: AuthMethod::GrantToken, grant: Some(id) })
+            }
+        }
+    }
+
+    fn by_peer(&self, uid: u32, pid: Option<i32>, claimed: Option<&str>) -> Result<Principal, IdentityFailure> {
+        let Some(claimed) = claimed else {
+            return Err(IdentityFailure::Unregistered(format!("user {uid}, naming no agent,")));
+        };
+        let stranger = || IdentityFailure::Unregistered(format!("user {uid} as `{}`", claimed.chars().take(64).collect::<String>()));
+        let id: AgentId = claimed.parse().map_err(|_| stranger())?;
+        if !self.agents.is_run_by(&id, uid) {
+            return Err(stranger());
+        }
+        let agent = self.enabled(&id)?;
+        Ok(Principal { agent, instance: pid.map(|pid| format!("pid-{pid}")), method: AuthMethod::Peer, grant: None })
+    }
+
+    fn enabled(&self, id: &AgentId) -> Result<Arc<Agent>, IdentityFailure> {
+        let agent = self.agents.agent(id).ok_or_else(|| IdentityFailure::Unregistered(format!("`{id}`")))?;
+        if agent.disabled { Err(IdentityFailure::Disabled(id.clone())) } else { Ok(agent) }
+    }
+}
+
+impl Identities for LiveIdentities {
+    fn identify<'a>(&'a self, presented: &'a Presented) -> Later<'a, Result<Principal, IdentityFailure>> {
+        Box::pin(std::future::ready(self.prove(presented)))
+    }
+}
+
+impl fmt::Debug for LiveIdentities {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LiveIdentities").field("agents", &self.agents).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,104 @@
+//! The tables, and which version of them a file holds.
+
+use std::path::Path;
+
+use rusqlite::{Connection, ErrorCode};
+
+use crate::fault::StoreFault;
+
+/// The version of the tables below.
+const VERSION: i64 = 1;
+
+/// `BAIL`: marks the file as ours (`sqlite.org/fileformat2.html`, application id).
+const APPLICATION: i64 = 0x4241_494C;
+
+const TABLES: &str = "
+CREATE TABLE meta (
+    key TEXT PRIMARY KEY,
+    value TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE agent_tokens (
+    id TEXT PRIMARY KEY,
+    agent TEXT NOT NULL,
+    sha256 BLOB NOT NULL UNIQUE CHECK (length(sha256) = 32),
+    created_ms INTEGER NOT NULL,
+    expires_ms INTEGER NOT NULL,
+    revoked_ms INTEGER
+) STRICT;
+CREATE TABLE grant_tokens (
+    sha256 BLOB PRIMARY KEY CHECK (length(sha256) = 32),
+    grant_id TEXT NOT NULL,
+    revision INTEGER NOT NULL
+) STRICT;
+CREATE INDEX grant_tokens_by_grant ON grant_tokens (grant_id);
+CREATE TABLE grants (
+    id TEXT PRIMARY KEY,
+    revision INTEGER NOT NULL,
+    terms TEXT NOT NULL,
+    state TEXT NOT NULL,
+    calls INTEGER NOT NULL,
+    writes INTEGER NOT NULL,
+    labels TEXT NOT NULL,
+    created_ms INTEGER NOT NULL,
+    ended_ms INTEGER,
+    ended_by TEXT,
+    ended_reason TEXT
+) STRICT;
+CREATE TABLE approvals (
+    id TEXT PRIMARY KEY,
+    state TEXT NOT NULL,
+    record TEXT NOT NULL,
+    sealed BLOB
+) STRICT;
+CREATE TABLE pins (
+    connector TEXT NOT NULL,
+    tool TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    band TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    definition TEXT NOT NULL,
+    labels TEXT NOT NULL,
+    accepted_ms INTEGER NOT NULL,
+    accepted_by TEXT NOT NULL,
+    PRIMARY KEY (connector, tool)
+) STRICT, WITHOUT ROWID;
+";
+
+/// Makes the file ready for writing, or refuses it.
+pub(crate) fn prepare(connection: &mut Connection, path: &Path) -> Result<(), StoreFault> {
+    check(connection, path).map_err(|fault| match fault {
+        StoreFault::Sql(sql) if is_damage(&sql) => StoreFault::Damaged { path: path.to_owned(), why: sql.to_string() },
+        other => other,
+    })
+}
+
+fn check(connection: &mut Connection, path: &Path) -> Result<(), StoreFault> {
+    let number = |connection: &Connection, pragma| connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
+    let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    let found = number(connection, "user_version")?;
+    let application = number(connection, "application_id")?;
+    let is_new = tables == 0 && found == 0 && application == 0;
+    if !is_new && application != APPLICATION {
+        return Err(StoreFault::Foreign { path: path.to_owned() });
+    }
+    if found > VERSION {
+        return Err(StoreFault::Newer { path: path.to_owned(), found, known: VERSION });
+    }
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "trusted_schema", false)?;
+    if is_new {
+        let making = connection.transaction()?;
+        making.execute_batch(TABLES)?;
+        making.pragma_update(None, "application_id", APPLICATION)?;
+        making.pragma_update(None, "user_version", VERSION)?;
+        making.commit()?;
+        return Ok(());
+    }
+    let verdict: String = connection.pragma_query_value(None, "quick_check", |row| row.get(0))?;
+    if verdict == "ok" { Ok(()) } else { Err(StoreFault::Damaged { path: path.to_owned(), why: verdict }) }
+}
+
+fn is_damage(fault: &rusqlite::Error) -> bool {
+    matches!(fault.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
+}

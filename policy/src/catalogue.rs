@@ -1,0 +1,289 @@
+//! The catalogue in Cedar: one action per tool, its groups, and the types that policies are checked against.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use cedar_policy::{Entity, EntityId, EntityTypeName, EntityUid, Schema};
+use serde_json::{Map, Value, json};
+
+use crate::facts::ToolFacts;
+use crate::fault::PolicyFault;
+use crate::kind::{Band, Kind};
+use crate::shape::{Field, Shape, record_type};
+
+/// The action group that every tool is in.
+const ANY: &str = "call";
+
+/// The tools that have an action, and the schema made of them.
+pub(crate) struct Catalogue {
+    pub(crate) schema: Schema,
+    pub(crate) tools: Vec<Tool>,
+    /// Names that got no action, because they don't say their connector or are there twice.
+    pub(crate) left_out: Vec<String>,
+}
+
+/// One tool with its action.
+#[derive(Clone, Debug)]
+pub(crate) struct Tool {
+    pub(crate) name: String,
+    pub(crate) kind: Kind,
+    pub(crate) band: Band,
+    pub(crate) action: EntityUid,
+    pub(crate) groups: BTreeSet<EntityUid>,
+    pub(crate) connector: EntityUid,
+    /// The arguments and their places.
+    pub(crate) input: BTreeMap<String, Field>,
+}
+
+impl Tool {
+    /// The action as an entity, for the few rules that mention `action` outside their scope.
+    pub(crate) fn action_entity(&self) -> Entity {
+        Entity::new_no_attrs(self.action.clone(), self.groups.iter().cloned().collect())
+    }
+}
+
+impl Catalogue {
+    /// Gives every well-named tool an action. No tool can spoil the bundle: one with a strange schema has
+    /// fewer readable arguments, or none.
+    pub(crate) fn new(facts: &[ToolFacts]) -> Result<Self, PolicyFault> {
+        let names = Names::new().map_err(|fault| unusable(&fault))?;
+        let mut uses: HashMap<&str, usize> = HashMap::new();
+        for fact in facts {
+            *uses.entry(&fact.name).or_default() += 1;
+        }
+        let (mut tools, mut left_out) = (Vec::new(), BTreeSet::new());
+        for fact in facts {
+            if uses.get(fact.name.as_str()) == Some(&1) && well_named(fact) {
+                tools.push(names.tool(fact));
+            } else {
+                left_out.insert(fact.name.clone());
+            }
+        }
+        let schema = schema_of(&mut tools).map_err(|fault| unusable(&fault))?;
+        Ok(Self {
+            schema,
+            tools,
+            left_out: left_out.into_iter().collect(),
+        })
+    }
+}
+
+fn unusable(fault: &dyn std::fmt::Display) -> PolicyFault {
+    let help = "no bundle can be checked against it; look at the names of connectors and tools";
+    PolicyFault::of_bundle(
+        format!("the catalogue makes no Cedar schema: {fault}"),
+        Some(help.to_owned()),
+    )
+}
+
+/// INVARIANT: a tool's name can't be that of an action group, since none of those contains `__`
+/// unless a connector's id does, and then no tool of it has an action.
+fn well_named(fact: &ToolFacts) -> bool {
+    let named_for_its_connector = fact
+        .name
+        .strip_prefix(fact.connector.as_str())
+        .and_then(|rest| rest.strip_prefix("__"))
+        .is_some_and(|tool| !tool.is_empty());
+    named_for_its_connector
+        && !fact.connector.is_empty()
+        && !fact.connector.contains(':')
+        && !fact.connector.contains("__")
+}
+
+/// The type names of the `Bailiwick` namespace.
+pub(crate) struct Names {
+    action: EntityTypeName,
+    agent: EntityTypeName,
+    connector: EntityTypeName,
+    grant: EntityTypeName,
+    user: EntityTypeName,
+}
+
+impl Names {
+    pub(crate) fn new() -> Result<Self, cedar_policy::ParseErrors> {
+        Ok(Self {
+            action: "Bailiwick::Action".parse()?,
+            agent: "Bailiwick::Agent".parse()?,
+            connector: "Bailiwick::Connector".parse()?,
+            grant: "Bailiwick::Grant".parse()?,
+            user: "Bailiwick::User".parse()?,
+        })
+    }
+
+    pub(crate) fn action(&self, id: &str) -> EntityUid {
+        uid(&self.action, id)
+    }
+
+    pub(crate) fn agent(&self, id: &str) -> EntityUid {
+        uid(&self.agent, id)
+    }
+
+    pub(crate) fn connector(&self, id: &str) -> EntityUid {
+        uid(&self.connector, id)
+    }
+
+    pub(crate) fn grant(&self, id: &str) -> EntityUid {
+        uid(&self.grant, id)
+    }
+
+    pub(crate) fn user(&self, id: &str) -> EntityUid {
+        uid(&self.user, id)
+    }
+
+    fn tool(&self, fact: &ToolFacts) -> Tool {
+        let groups = [
+            ANY.to_owned(),
+            fact.kind.to_string(),
+            band_group(fact.band),
+            connector_group(&fact.connector),
+        ];
+        Tool {
+            name: fact.name.clone(),
+            kind: fact.kind,
+            band: fact.band,
+            action: self.action(&fact.name),
+            groups: groups.iter().map(|group| self.action(group)).collect(),
+            connector: self.connector(&fact.connector),
+            input: Shape::of_input(&fact.input_schema),
+        }
+    }
+}
+
+fn uid(kind: &EntityTypeName, id: &str) -> EntityUid {
+    EntityUid::from_type_name_and_id(kind.clone(), EntityId::new(id))
+}
+
+fn band_group(band: Band) -> String {
+    format!("band:{band}")
+}
+
+fn connector_group(connector: &str) -> String {
+    format!("connector:{connector}")
+}
+
+/// The schema of these tools. A tool whose arguments Cedar won't take (found by trying it alone) loses them.
+fn schema_of(tools: &mut [Tool]) -> Result<Schema, cedar_policy::SchemaError> {
+    if let Ok(schema) = Schema::from_json_value(schema_json(tools)) {
+        return Ok(schema);
+    }
+    for tool in &mut *tools {
+        if Schema::from_json_value(schema_json(std::slice::from_ref(tool))).is_err() {
+            tool.input.clear();
+        }
+    }
+    Schema::from_json_value(schema_json(tools))
+}
+
+fn schema_json(tools: &[Tool]) -> Value {
+    let mut actions = Map::new();
+    let flat = Kind::ALL.iter().map(Kind::to_string);
+    let bands = Band::ALL.into_iter().map(band_group);
+    for group in std::iter::once(ANY.to_owned()).chain(flat).chain(bands) {
+        actions.insert(group, json!({}));
+    }
+    for tool in tools {
+        let connector: &str = tool.connector.id().unescaped();
+        actions.insert(connector_group(connector), json!({}));
+    }
+    for tool in tools {
+        let parents: Vec<Value> = tool
+            .groups
+            .iter()
+            .map(|group| json!({ "id": group.id().unescaped() }))
+            .collect();
+        let context = json!({ "type": "Record", "attributes": {
+            "call": { "type": "Call" },
+            "input": record_type(&tool.input),
+        } });
+        let action = json!({ "memberOf": parents, "appliesTo": {
+            "principalTypes": ["Grant"],
+            "resourceTypes": ["Connector"],
+            "context": context,
+        } });
+        actions.insert(tool.name.clone(), action);
+    }
+    json!({ "Bailiwick": {
+        "commonTypes": { "Call": record_type(&call_fields()) },
+        "entityTypes": {
+            "User": {},
+            "Agent": { "memberOfTypes": ["User"] },
+            "Grant": { "memberOfTypes": ["Agent"], "shape": attributes(&GRANT) },
+            "Connector": { "shape": attributes(&CONNECTOR) },
+        },
+        "actions": actions,
+    } })
+}
+
+/// The attributes of a principal, by name and Cedar type.
+const GRANT: [(&str, &str); 8] = [
+    ("agent", "Agent"),
+    ("owner", "User"),
+    ("purpose", "String"),
+    ("environment", "String"),
+    ("ceiling", "Long"),
+    ("depth", "Long"),
+    ("delegators", "Set<Agent>"),
+    ("data_classes", "Set<String>"),
+];
+
+/// The attributes of a resource.
+const CONNECTOR: [(&str, &str); 2] = [("sensitivity", "String"), ("environment", "String")];
+
+/// The names that `principal has …` may ask for.
+pub(crate) fn grant_attributes() -> impl Iterator<Item = &'static str> {
+    GRANT.iter().map(|(name, _)| *name)
+}
+
+/// The names that `resource has …` may ask for.
+pub(crate) fn connector_attributes() -> impl Iterator<Item = &'static str> {
+    CONNECTOR.iter().map(|(name, _)| *name)
+}
+
+fn attributes(list: &[(&str, &str)]) -> Value {
+    let attributes: Map<String, Value> = list
+        .iter()
+        .map(|(name, kind)| {
+            let element = kind.strip_prefix("Set<").and_then(|kind| kind.strip_suffix('>'));
+            let place = match element {
+                Some(element) => json!({ "type": "Set", "element": plain(element) }),
+                None => plain(kind),
+            };
+            ((*name).to_owned(), place)
+        })
+        .collect();
+    json!({ "type": "Record", "attributes": attributes })
+}
+
+fn plain(kind: &str) -> Value {
+    match kind {
+        "Agent" | "User" => json!({ "type": "Entity", "name": kind }),
+        _ => json!({ "type": kind }),
+    }
+}
+
+/// `context.call`: every attribute is always there, so that rules need no `has`.
+pub(crate) fn call_fields() -> BTreeMap<String, Field> {
+    let set = || Shape::Set(Box::new(Shape::Text));
+    [
+        ("kind", Shape::Text),
+        ("band", Shape::Long),
+        ("environment", Shape::Text),
+        ("calls_in_task", Shape::Long),
+        ("writes_in_task", Shape::Long),
+        ("untrusted_input", Shape::Flag),
+        ("confidential", Shape::Flag),
+        ("approvals", set()),
+        ("transport", Shape::Text),
+        ("era", Shape::Text),
+        ("hour", Shape::Long),
+        ("opaque_fields", set()),
+    ]
+    .into_iter()
+    .map(|(name, shape)| {
+        let field = Field {
+            shape,
+            required: true,
+        };
+        (name.to_owned(), field)
+    })
+    .collect()
+}

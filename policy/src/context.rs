@@ -1,0 +1,183 @@
+//! `context`: what the rules of a slice look at, of the call and of its arguments.
+
+use std::collections::BTreeMap;
+
+use cedar_policy::{Context, RestrictedExpression};
+use serde_json::{Map, Value};
+
+use crate::catalogue::{Tool, call_fields};
+use crate::decision::DenyCause;
+use crate::facts::CallFacts;
+use crate::number;
+use crate::reads::{Reads, Want};
+use crate::shape::{Field, Shape};
+
+type Record = Vec<(String, RestrictedExpression)>;
+
+/// A context under construction: the arguments are put in once, the facts of the call for each pass.
+pub(crate) struct Arguments {
+    input: Option<RestrictedExpression>,
+    opaque: Vec<String>,
+}
+
+impl Arguments {
+    /// Puts the arguments that are read into their places; says which one has none.
+    pub(crate) fn new(tool: &Tool, reads: &Reads, input: &Value) -> Result<Self, DenyCause> {
+        let opaque = if reads.call().field("opaque_fields").is_nothing() {
+            Vec::new()
+        } else {
+            opaque_fields(&tool.input, input)
+        };
+        if reads.input().is_nothing() {
+            return Ok(Self {
+                input: None,
+                opaque,
+            });
+        }
+        let mut pointer = String::new();
+        match input {
+            Value::Object(input) => record(&tool.input, input, reads.input(), &mut pointer),
+            _ => Err(NoPlace),
+        }
+        .map(|input| Self {
+            input: Some(input),
+            opaque,
+        })
+        .map_err(|NoPlace| DenyCause::OpaqueArgument { pointer })
+    }
+
+    /// The context of one pass, in which these approvals are held.
+    pub(crate) fn context(
+        &self,
+        tool: &Tool,
+        reads: &Reads,
+        call: &CallFacts<'_>,
+        approvals: &[&str],
+    ) -> Option<Context> {
+        if !reads.context() {
+            return Some(Context::empty());
+        }
+        let mut pairs = Record::new();
+        if !reads.call().is_nothing() {
+            let facts = call_fields()
+                .into_keys()
+                .filter(|name| !reads.call().field(name).is_nothing())
+                .filter_map(|name| {
+                    let value = self.fact(&name, tool, call, approvals)?;
+                    Some((name, value))
+                });
+            let call = RestrictedExpression::new_record(facts).ok()?;
+            pairs.push(("call".to_owned(), call));
+        }
+        if let Some(input) = &self.input {
+            pairs.push(("input".to_owned(), input.clone()));
+        }
+        Context::from_pairs(pairs).ok()
+    }
+
+    fn fact(
+        &self,
+        name: &str,
+        tool: &Tool,
+        call: &CallFacts<'_>,
+        approvals: &[&str],
+    ) -> Option<RestrictedExpression> {
+        let opaque = || self.opaque.iter().map(String::as_str);
+        Some(match name {
+            "kind" => text(tool.kind.as_str()),
+            "band" => RestrictedExpression::new_long(tool.band.level()),
+            "environment" => text(call.environment),
+            "calls_in_task" => count(call.calls_in_task),
+            "writes_in_task" => count(call.writes_in_task),
+            "untrusted_input" => RestrictedExpression::new_bool(call.untrusted_input),
+            "confidential" => RestrictedExpression::new_bool(call.confidential),
+            "approvals" => texts(approvals.iter().copied()),
+            "transport" => text(call.transport),
+            "era" => text(call.era),
+            "hour" => RestrictedExpression::new_long(call.hour.into()),
+            "opaque_fields" => texts(opaque()),
+            _ => return None,
+        })
+    }
+}
+
+fn text(value: &str) -> RestrictedExpression {
+    RestrictedExpression::new_string(value.to_owned())
+}
+
+fn texts<'a>(values: impl Iterator<Item = &'a str>) -> RestrictedExpression {
+    RestrictedExpression::new_set(values.map(text))
+}
+
+/// A count beyond 63 bits is as many as there can be.
+fn count(value: u64) -> RestrictedExpression {
+    RestrictedExpression::new_long(i64::try_from(value).unwrap_or(i64::MAX))
+}
+
+/// A value that has no place in Cedar.
+#[derive(Debug)]
+struct NoPlace;
+
+/// The fields of an object that are looked at. On failure `pointer` leads to the one without a place.
+fn record(
+    fields: &BTreeMap<String, Field>,
+    object: &Map<String, Value>,
+    want: &Want,
+    pointer: &mut String,
+) -> Result<RestrictedExpression, NoPlace> {
+    let mut pairs = Record::new();
+    for (name, value) in object {
+        let want = want.field(name);
+        if want.is_nothing() {
+            continue;
+        }
+        let length = pointer.len();
+        pointer.push('/');
+        pointer.push_str(&name.replace('~', "~0").replace('/', "~1"));
+        let shape = fields.get(name).map_or(&Shape::Opaque, |field| &field.shape);
+        pairs.push((name.clone(), place(shape, value, want, pointer)?));
+        pointer.truncate(length);
+    }
+    RestrictedExpression::new_record(pairs).map_err(|_| NoPlace)
+}
+
+fn place(
+    shape: &Shape,
+    value: &Value,
+    want: &Want,
+    pointer: &mut String,
+) -> Result<RestrictedExpression, NoPlace> {
+    match (shape, value) {
+        (Shape::Long, Value::Number(number)) => {
+            let exact = number::long(number.as_str()).ok_or(NoPlace)?;
+            Ok(RestrictedExpression::new_long(exact))
+        }
+        (Shape::Decimal, Value::Number(number)) => {
+            let exact = number::decimal(number.as_str()).ok_or(NoPlace)?;
+            Ok(RestrictedExpression::new_decimal(exact))
+        }
+        (Shape::Text, Value::String(value)) => Ok(text(value)),
+        (Shape::Flag, Value::Bool(value)) => Ok(RestrictedExpression::new_bool(*value)),
+        (Shape::Set(element), Value::Array(values)) => {
+            let elements: Result<Vec<_>, NoPlace> = values
+                .iter()
+                .map(|value| place(element, value, &Want::Everything, pointer))
+                .collect();
+            Ok(RestrictedExpression::new_set(elements?))
+        }
+        (Shape::Record(fields), Value::Object(object)) => record(fields, object, want, pointer),
+        _ => Err(NoPlace),
+    }
+}
+
+/// The names of the arguments that have no place, for rules that ask for them.
+fn opaque_fields(fields: &BTreeMap<String, Field>, input: &Value) -> Vec<String> {
+    let Value::Object(input) = input else {
+        return Vec::new();
+    };
+    let placeless = |(name, value): &(&String, &Value)| {
+        let shape = fields.get(*name).map_or(&Shape::Opaque, |field| &field.shape);
+        place(shape, value, &Want::Everything, &mut String::new()).is_err()
+    };
+    input.iter().filter(placeless).map(|(name, _)| name.clone()).collect()
+}

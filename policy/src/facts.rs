@@ -1,0 +1,94 @@
+//! What the gateway knows when it asks: about tools, grants, connectors and the call.
+
+use serde_json::Value;
+
+use crate::grant::PreparedGrant;
+use crate::kind::{Band, Kind};
+
+/// One tool of the catalogue, as an admin accepted it. The Cedar schema is generated from these.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ToolFacts {
+    /// The name that agents use, `connector__tool`.
+    pub name: String,
+    /// The id of the connector that serves it.
+    pub connector: String,
+    /// What it does, by the admin's word.
+    pub kind: Kind,
+    /// How risky it is, by the admin's word.
+    pub band: Band,
+    /// The pinned `inputSchema`: its arguments become `context.input` as far as Cedar has a place for them.
+    pub input_schema: Value,
+}
+
+/// A grant, as policies see it: the principal of every call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GrantFacts {
+    /// The grant's id: `Bailiwick::Grant::"id"`.
+    pub id: String,
+    /// The agent that acts under it; the grant is `in` it.
+    pub agent: String,
+    /// Who is accountable; the agent is `in` this `Bailiwick::User`.
+    pub owner: String,
+    /// What the grant is for, in the words of who made it.
+    pub purpose: String,
+    /// The environment it is for, such as `production`. Empty when none was named.
+    pub environment: String,
+    /// The highest band it reaches.
+    pub ceiling: Band,
+    /// How many grants stand above it: 0 for one that no agent delegated.
+    pub depth: u32,
+    /// The agents above it in the chain.
+    pub delegators: Vec<String>,
+    /// The data classes it may touch.
+    pub data_classes: Vec<String>,
+}
+
+/// A connector, as policies see it: the resource of every call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConnectorFacts {
+    /// The connector's id: `Bailiwick::Connector::"id"`.
+    pub id: String,
+    /// How sensitive what it holds is, such as `internal`. Empty when nobody said.
+    pub sensitivity: String,
+    /// The environment it belongs to. Empty when none was named.
+    pub environment: String,
+}
+
+/// What is known about this one call beyond its arguments: `context.call`.
+///
+/// Kind and band aren't here: they come from the catalogue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CallFacts<'a> {
+    /// The environment that the call acts in.
+    pub environment: &'a str,
+    /// Calls already made in this task.
+    pub calls_in_task: u64,
+    /// Calls with an effect already made in this task.
+    pub writes_in_task: u64,
+    /// Whether the task has touched untrusted input.
+    pub untrusted_input: bool,
+    /// Whether the task has touched confidential data.
+    pub confidential: bool,
+    /// The labels of the approvals held for exactly this call.
+    pub approvals: &'a [String],
+    /// How the agent reached us: `stdio`, `http` or `unix`.
+    pub transport: &'a str,
+    /// The MCP revision the agent speaks.
+    pub era: &'a str,
+    /// The hour of the day in UTC, 0 to 23.
+    pub hour: u8,
+}
+
+/// One question: may this grant make this call?
+#[derive(Clone, Copy, Debug)]
+pub struct Ask<'a> {
+    /// The name of the tool, `connector__tool`.
+    pub tool: &'a str,
+    /// Who asks.
+    pub grant: &'a PreparedGrant,
+    /// The circumstances.
+    pub call: &'a CallFacts<'a>,
+    /// The arguments, an object (`{}` when there are none). Only looked at when
+    /// [`Reads::input`](crate::Reads::input) says that the rules read them.
+    pub input: &'a Value,
+}

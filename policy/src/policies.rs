@@ -1,0 +1,331 @@
+//! A compiled bundle, and how it is asked.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use cedar_policy::{
+    AuthorizationError, Authorizer, Context, Decision as Answer, Entities, PolicyId, Request,
+    Response,
+};
+use sha2::{Digest as _, Sha256};
+
+use crate::catalogue::{Catalogue, Tool};
+use crate::context::Arguments;
+use crate::decision::{Decision, DenyCause, Requirement, Rule};
+use crate::facts::{Ask, ConnectorFacts, GrantFacts, ToolFacts};
+use crate::fault::{PolicyFault, Source};
+use crate::grant::{PrepareError, PreparedGrant};
+use crate::load::{LoadedRule, load};
+use crate::reads::Reads;
+use crate::rule::RuleFacts;
+use crate::slice::{Rules, Slice, slices};
+
+/// The rules that a gateway starts with. They hold for any catalogue; each says what it is for.
+pub const DEFAULT_BUNDLE: &str = include_str!("../default.cedar");
+
+/// The SHA-256 of a bundle: of the names and texts of its sources, whatever their order.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct BundleDigest([u8; 32]);
+
+impl BundleDigest {
+    /// The 32 bytes.
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    pub(crate) fn of(sources: &[Source<'_>]) -> Self {
+        let mut sources: Vec<_> = sources.iter().map(|source| (source.name, source.text)).collect();
+        sources.sort_unstable();
+        let mut hash = Sha256::new();
+        for part in sources.into_iter().flat_map(|(name, text)| [name, text]) {
+            // The length keeps apart what would else run into one another.
+            hash.update((part.len() as u64).to_be_bytes());
+            hash.update(part);
+        }
+        Self(hash.finalize().into())
+    }
+}
+
+impl fmt::Display for BundleDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for BundleDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// A bundle, checked against a catalogue and ready to decide.
+pub struct Policies {
+    authorizer: Authorizer,
+    entries: HashMap<String, Entry>,
+    rules: HashMap<Arc<str>, Arc<RuleFacts>>,
+    warnings: Vec<PolicyFault>,
+    left_out: Vec<String>,
+    digest: BundleDigest,
+}
+
+/// A tool and the rules that matter to it.
+struct Entry {
+    tool: Tool,
+    slice: Arc<Slice>,
+    /// Set when a condition of the slice mentions `action`.
+    action: Option<cedar_policy::Entity>,
+}
+
+impl Policies {
+    /// Parses, validates and slices a bundle. An empty one is valid, and denies everything.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, in the order of the text.
+    pub fn compile(sources: &[Source<'_>], tools: &[ToolFacts]) -> Result<Self, Vec<PolicyFault>> {
+        let catalogue = Catalogue::new(tools).map_err(|fault| vec![fault])?;
+        let loaded = load(sources, &catalogue)?;
+        let digest = BundleDigest::of(sources);
+        Self::assemble(catalogue, loaded.rules, loaded.warnings, digest).map_err(|fault| vec![fault])
+    }
+
+    pub(crate) fn assemble(
+        catalogue: Catalogue,
+        rules: Vec<LoadedRule>,
+        warnings: Vec<PolicyFault>,
+        digest: BundleDigest,
+    ) -> Result<Self, PolicyFault> {
+        let slices = slices(&rules, &catalogue.tools)
+            .map_err(|error| PolicyFault::of_bundle(format!("the rules can't be sliced: {error}"), None))?;
+        let entries = catalogue.tools.into_iter().zip(slices).map(|(tool, slice)| {
+            let action = slice.mentions_action().then(|| tool.action_entity());
+            let name = tool.name.clone();
+            (name, Entry { tool, slice, action })
+        });
+        let rules = rules.into_iter().map(|rule| {
+            let id = Arc::clone(&rule.facts.rule.id);
+            (id, rule.facts)
+        });
+        Ok(Self {
+            authorizer: Authorizer::new(),
+            entries: entries.collect(),
+            rules: rules.collect(),
+            warnings,
+            left_out: catalogue.left_out,
+            digest,
+        })
+    }
+
+    /// Prepares a grant for [`decide`](Self::decide); the same as [`PreparedGrant::new`].
+    pub fn prepare(
+        &self,
+        grant: &GrantFacts,
+        connectors: &[ConnectorFacts],
+    ) -> Result<PreparedGrant, PrepareError> {
+        PreparedGrant::new(grant, connectors)
+    }
+
+    /// Decides one call by the rules in force.
+    pub fn decide(&self, ask: &Ask<'_>) -> Decision {
+        let Some(entry) = self.entry(ask.grant, ask.tool) else {
+            return Decision::deny(DenyCause::UnknownTool);
+        };
+        self.decide_by(&entry.slice.enforced, entry, ask)
+    }
+
+    /// Decides as if the rules in shadow were in force; `None` when none of them matters to the tool.
+    pub fn decide_with_shadow(&self, ask: &Ask<'_>) -> Option<Decision> {
+        let entry = self.entry(ask.grant, ask.tool)?;
+        let rules = entry.slice.shadow.as_ref()?;
+        Some(self.decide_by(rules, entry, ask))
+    }
+
+    /// Whether there could be a call of this tool that [`decide`](Self::decide) doesn't deny: whether it is listed.
+    ///
+    /// It may say yes to a tool that is never callable, and never no to one that is.
+    pub fn could_allow(&self, grant: &PreparedGrant, tool: &str) -> bool {
+        let Some(entry) = self.entry(grant, tool) else {
+            return false;
+        };
+        // A permit that fails here may not even be reached in a call: errors don't hide a tool.
+        self.ask(&entry.slice.projected, entry, grant, Context::empty())
+            .is_some_and(|response| response.decision() == Answer::Allow)
+    }
+
+    /// What the rules in force look at when they decide about a tool; `None` for an unknown one.
+    pub fn reads(&self, tool: &str) -> Option<&Reads> {
+        self.entries.get(tool).map(|entry| &entry.slice.enforced.reads)
+    }
+
+    /// Whether decisions about a tool depend on the call. If not, one may be remembered for as long as
+    /// bundle, grant and connector stay the same.
+    pub fn reads_context(&self, tool: &str) -> bool {
+        self.reads(tool).is_some_and(Reads::context)
+    }
+
+    /// An annotation of a rule, such as `redact`.
+    pub fn annotation(&self, rule: &str, key: &str) -> Option<&str> {
+        let facts = self.rules.get(rule)?;
+        facts.annotations.get(key).map(String::as_str)
+    }
+
+    /// The digest of the bundle.
+    pub const fn digest(&self) -> BundleDigest {
+        self.digest
+    }
+
+    /// What is doubtful about the bundle, but no fault.
+    pub fn warnings(&self) -> &[PolicyFault] {
+        &self.warnings
+    }
+
+    /// Names that got no action, and so are denied, because they don't start with their connector or are there twice.
+    pub fn left_out(&self) -> &[String] {
+        &self.left_out
+    }
+
+    fn entry(&self, grant: &PreparedGrant, tool: &str) -> Option<&Entry> {
+        let entry = self.entries.get(tool)?;
+        grant.connectors.contains(&entry.tool.connector).then_some(entry)
+    }
+
+    /// The algorithm of step-up: an approval lifts a forbid, and nobody is asked to approve
+    /// what would be refused anyway.
+    fn decide_by(&self, rules: &Rules, entry: &Entry, ask: &Ask<'_>) -> Decision {
+        let arguments = match Arguments::new(&entry.tool, &rules.reads, ask.input) {
+            Ok(arguments) => arguments,
+            Err(cause) => return Decision::deny(cause),
+        };
+        let pass = |approvals: &[&str]| {
+            let context = arguments.context(&entry.tool, &rules.reads, ask.call, approvals)?;
+            self.ask(rules, entry, ask.grant, context)
+        };
+        let mut approvals: Vec<&str> = ask.call.approvals.iter().map(String::as_str).collect();
+        let first = self.verdict(pass(&approvals));
+        let Verdict::Denied { determining, liftable: Some(labels) } = first else {
+            return first.into_decision();
+        };
+        approvals.extend(labels.iter().map(|requirement| &*requirement.label));
+        match self.verdict(pass(&approvals)) {
+            Verdict::Allowed { .. } => Decision::StepUp {
+                determining,
+                labels,
+            },
+            refused => refused.into_decision(),
+        }
+    }
+
+    fn ask(
+        &self,
+        rules: &Rules,
+        entry: &Entry,
+        grant: &PreparedGrant,
+        context: Context,
+    ) -> Option<Response> {
+        let with_action: Entities;
+        let entities = match &entry.action {
+            Some(action) => {
+                with_action = grant.entities.clone().add_entities([action.clone()], None).ok()?;
+                &with_action
+            }
+            None => &grant.entities,
+        };
+        let tool = &entry.tool;
+        // Unvalidated: the context holds only what the slice reads, each value built for its place in the schema.
+        let request = Request::new(
+            grant.principal.clone(),
+            tool.action.clone(),
+            tool.connector.clone(),
+            context,
+            None,
+        )
+        .ok()?;
+        Some(self.authorizer.is_authorized(&request, &rules.set, entities))
+    }
+
+    /// Reads a response of Cedar. No response, or one in which any rule failed, is a denial: Cedar itself
+    /// skips a forbid that fails.
+    fn verdict(&self, response: Option<Response>) -> Verdict {
+        let Some(response) = response else {
+            return Verdict::Failed {
+                determining: Vec::new(),
+            };
+        };
+        let diagnostics = response.diagnostics();
+        let failed: Vec<&PolicyId> = diagnostics
+            .errors()
+            .map(|AuthorizationError::PolicyEvaluationError(error)| error.policy_id())
+            .collect();
+        if !failed.is_empty() {
+            return Verdict::Failed {
+                determining: rules_of(self.facts(failed.into_iter()).as_slice()),
+            };
+        }
+        let facts = self.facts(diagnostics.reason());
+        let determining = rules_of(&facts);
+        match response.decision() {
+            Answer::Allow => Verdict::Allowed { determining },
+            Answer::Deny => {
+                let labels: Option<Vec<Requirement>> =
+                    facts.iter().map(|facts| facts.approval.clone()).collect();
+                Verdict::Denied {
+                    determining,
+                    liftable: labels.filter(|labels| !labels.is_empty()),
+                }
+            }
+        }
+    }
+
+    /// The rules with these ids, by id: Cedar names them in no order.
+    fn facts<'a>(&self, ids: impl Iterator<Item = &'a PolicyId>) -> Vec<&RuleFacts> {
+        let mut facts: Vec<&RuleFacts> = ids
+            .filter_map(|id| self.rules.get(AsRef::<str>::as_ref(id)))
+            .map(AsRef::as_ref)
+            .collect();
+        facts.sort_unstable_by(|left, right| left.rule.cmp(&right.rule));
+        facts
+    }
+}
+
+impl fmt::Debug for Policies {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Policies")
+            .field("digest", &self.digest)
+            .field("rules", &self.rules.len())
+            .field("tools", &self.entries.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// What one pass says.
+enum Verdict {
+    Allowed {
+        determining: Vec<Rule>,
+    },
+    Denied {
+        determining: Vec<Rule>,
+        /// What would lift it, when every rule that denied can be lifted.
+        liftable: Option<Vec<Requirement>>,
+    },
+    Failed {
+        determining: Vec<Rule>,
+    },
+}
+
+impl Verdict {
+    fn into_decision(self) -> Decision {
+        let (determining, cause) = match self {
+            Self::Allowed { determining } => return Decision::Allow { determining },
+            Self::Denied { determining, .. } if determining.is_empty() => {
+                (determining, DenyCause::NoPermit)
+            }
+            Self::Denied { determining, .. } => (determining, DenyCause::Forbidden),
+            Self::Failed { determining } => (determining, DenyCause::EvaluationError),
+        };
+        Decision::Deny { determining, cause }
+    }
+}
+
+fn rules_of(facts: &[&RuleFacts]) -> Vec<Rule> {
+    facts.iter().map(|facts| facts.rule.clone()).collect()
+}

@@ -1,0 +1,232 @@
+//! Three promises, over random rules and calls: slicing changes no decision, what is callable is listed,
+//! and the same question has the same answer.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use cedar_policy::{Authorizer, Decision as Answer, Entities, PolicySet, Request};
+use proptest::prelude::{Strategy, any, prop_oneof, proptest};
+use proptest::sample::{select, subsequence};
+use proptest::{collection, option};
+use serde_json::{Map, Value, json};
+
+use super::{call, connectors, grant, tools, unchecked, unchecked_rules};
+use crate::catalogue::Catalogue;
+use crate::context::Arguments;
+use crate::reads::Reads;
+use crate::rule::RuleFacts;
+use crate::{Ask, Band, CallFacts, Decision, DenyCause, GrantFacts, PreparedGrant, Rule};
+
+/// Conditions of all sorts: with and without context, with and without arguments, failing ones included.
+const CONDITIONS: [&str; 20] = [
+    "true",
+    "false",
+    "principal.ceiling > 1",
+    "principal.depth == 0",
+    "principal in Bailiwick::Agent::\"triage-bot\"",
+    "principal.nothing",
+    "resource.sensitivity == \"internal\"",
+    "resource == Bailiwick::Connector::\"shop\"",
+    "action in Bailiwick::Action::\"write\"",
+    "action == Bailiwick::Action::\"tickets__get\"",
+    "context.call.untrusted_input",
+    "context.call.hour > 12",
+    "context.call.hour * 9223372036854775807 > 0",
+    "context.call.approvals.contains(\"a\")",
+    "context.call.band > principal.ceiling",
+    "context.input has amount",
+    "context.input.amount > 500",
+    "(context.input has to.zip && context.input.to.zip == 5)",
+    "context.input has \"odd name\"",
+    "(if context.call.confidential then context.input.note else \"x\") == \"x\"",
+];
+
+const SCOPES: [&str; 13] = [
+    "action",
+    "action",
+    "action == Bailiwick::Action::\"tickets__get\"",
+    "action == Bailiwick::Action::\"shop__buy\"",
+    "action == Bailiwick::Action::\"call\"",
+    "action in Bailiwick::Action::\"shop__mail\"",
+    "action in Bailiwick::Action::\"call\"",
+    "action in Bailiwick::Action::\"read\"",
+    "action in Bailiwick::Action::\"write\"",
+    "action in Bailiwick::Action::\"band:medium\"",
+    "action in Bailiwick::Action::\"connector:shop\"",
+    "action in [Bailiwick::Action::\"exfiltrate\", Bailiwick::Action::\"band:high\"]",
+    "action in [Bailiwick::Action::\"tickets__refund\", Bailiwick::Action::\"tickets__get\"]",
+];
+
+const PRINCIPALS: [&str; 4] = [
+    "principal",
+    "principal",
+    "principal in Bailiwick::User::\"support@example.com\"",
+    "principal == Bailiwick::Grant::\"other\"",
+];
+
+fn condition() -> impl Strategy<Value = String> {
+    let leaf = select(&CONDITIONS[..]).prop_map(str::to_owned);
+    leaf.prop_recursive(2, 6, 2, |inner| {
+        prop_oneof![
+            (inner.clone(), inner.clone()).prop_map(|(left, right)| format!("({left} && {right})")),
+            (inner.clone(), inner.clone()).prop_map(|(left, right)| format!("({left} || {right})")),
+            inner.prop_map(|inner| format!("!({inner})")),
+        ]
+    })
+}
+
+/// One rule without its `@id`.
+fn rule() -> impl Strategy<Value = String> {
+    let scope = || (select(&PRINCIPALS[..]), select(&SCOPES[..]));
+    let clauses = || (option::of(condition()), option::of(condition()));
+    let plain = (any::<bool>(), scope(), clauses()).prop_map(|(permit, (principal, action), (when, unless))| {
+        let effect = if permit { "permit" } else { "forbid" };
+        let when = when.map_or(String::new(), |when| format!("when {{ {when} }}"));
+        let unless = unless.map_or(String::new(), |unless| format!("unless {{ {unless} }}"));
+        format!("{effect} ({principal}, {action}, resource) {when} {unless};")
+    });
+    let lifted = (select(&["a", "b"][..]), scope(), condition()).prop_map(|(label, (principal, action), when)| {
+        format!("@approval(\"{label}\") forbid ({principal}, {action}, resource) when {{ {when} }} unless {{ context.call.approvals.contains(\"{label}\") }};")
+    });
+    let open = scope().prop_map(|(principal, action)| format!("permit ({principal}, {action}, resource);"));
+    prop_oneof![2 => plain, 1 => lifted, 2 => open]
+}
+
+fn bundle() -> impl Strategy<Value = String> {
+    collection::vec(rule(), 0..8).prop_map(|rules| {
+        let named = rules.iter().enumerate().map(|(index, rule)| format!("@id(\"r{index}\") {rule}"));
+        named.collect::<Vec<_>>().join("\n")
+    })
+}
+
+/// Arguments that all have places for every tool that declares them.
+fn input() -> impl Strategy<Value = Value> {
+    let members = [
+        ("amount", json!(501)),
+        ("note", json!("x")),
+        ("to", json!({ "zip": 5 })),
+        ("odd name", json!("")),
+    ];
+    subsequence(members.to_vec(), 0..=4).prop_map(|members| {
+        let members = members.into_iter().map(|(name, value)| (name.to_owned(), value));
+        Value::Object(members.collect())
+    })
+}
+
+#[derive(Clone, Debug)]
+struct Question {
+    tool: String,
+    grant: GrantFacts,
+    input: Value,
+    hour: u8,
+    untrusted_input: bool,
+    confidential: bool,
+    approvals: Vec<String>,
+}
+
+fn question() -> impl Strategy<Value = Question> {
+    let facts = (select(&Band::ALL[..]), 0..2_u32, select(&["triage-bot", "other-bot"][..]));
+    let approvals = subsequence(vec!["a".to_owned(), "b".to_owned()], 0..=2);
+    (select(tools()), facts, input(), 0..24_u8, any::<bool>(), any::<bool>(), approvals).prop_map(
+        |(tool, (ceiling, depth, agent), input, hour, untrusted_input, confidential, approvals)| {
+            let declared = |name: &str| tool.input_schema["properties"].get(name).is_some();
+            let members: Map<String, Value> = match input {
+                Value::Object(members) => members.into_iter().filter(|(name, _)| declared(name)).collect(),
+                _ => Map::new(),
+            };
+            Question {
+                tool: tool.name,
+                grant: GrantFacts { ceiling, depth, agent: agent.into(), ..grant() },
+                input: Value::Object(members),
+                hour,
+                untrusted_input,
+                confidential,
+                approvals,
+            }
+        },
+    )
+}
+
+impl Question {
+    fn call(&self) -> CallFacts<'_> {
+        CallFacts {
+            hour: self.hour,
+            untrusted_input: self.untrusted_input,
+            confidential: self.confidential,
+            approvals: &self.approvals,
+            ..call()
+        }
+    }
+}
+
+/// The decision by Cedar's own means: the whole bundle as written, every action with its groups, the whole context.
+fn unsliced(text: &str, question: &Question, prepared: &PreparedGrant) -> Decision {
+    let catalogue = Catalogue::new(&tools()).unwrap();
+    let tool = catalogue.tools.iter().find(|tool| tool.name == question.tool).unwrap();
+    let rules = unchecked_rules(text);
+    let set = PolicySet::from_policies(rules.iter().map(|rule| rule.policy.clone())).unwrap();
+    let facts: BTreeMap<String, &RuleFacts> =
+        rules.iter().map(|rule| (rule.facts.rule.id.to_string(), &*rule.facts)).collect();
+    let actions = catalogue.schema.action_entities().unwrap();
+    let entities: Entities = prepared.entities.clone().add_entities(actions, None).unwrap();
+    let arguments = Arguments::new(tool, &Reads::EVERYTHING, &question.input).unwrap();
+    let pass = |approvals: &[&str]| {
+        let context = arguments.context(tool, &Reads::EVERYTHING, &question.call(), approvals).unwrap();
+        let request = Request::new(prepared.principal.clone(), tool.action.clone(), tool.connector.clone(), context, None).unwrap();
+        let response = Authorizer::new().is_authorized(&request, &set, &entities);
+        let errors: BTreeSet<String> = response
+            .diagnostics()
+            .errors()
+            .map(|cedar_policy::AuthorizationError::PolicyEvaluationError(error)| error.policy_id().to_string())
+            .collect();
+        let reasons: BTreeSet<String> = response.diagnostics().reason().map(ToString::to_string).collect();
+        (response.decision(), errors, reasons)
+    };
+    let named = |ids: &BTreeSet<String>| ids.iter().map(|id| facts[id].rule.clone()).collect::<Vec<Rule>>();
+    let judged = |(answer, errors, reasons): &(Answer, BTreeSet<String>, BTreeSet<String>)| {
+        let (determining, cause) = match (errors.is_empty(), answer, reasons.is_empty()) {
+            (false, _, _) => (named(errors), DenyCause::EvaluationError),
+            (true, Answer::Allow, _) => return Decision::Allow { determining: named(reasons) },
+            (true, Answer::Deny, true) => (Vec::new(), DenyCause::NoPermit),
+            (true, Answer::Deny, false) => (named(reasons), DenyCause::Forbidden),
+        };
+        Decision::Deny { determining, cause }
+    };
+    let mut held: Vec<&str> = question.approvals.iter().map(String::as_str).collect();
+    let first = pass(&held);
+    let liftable = first.2.iter().all(|id| facts[id].approval.is_some());
+    if first.0 == Answer::Allow || !first.1.is_empty() || first.2.is_empty() || !liftable {
+        return judged(&first);
+    }
+    let labels: Vec<_> = first.2.iter().map(|id| facts[id].approval.clone().unwrap()).collect();
+    held.extend(labels.iter().map(|requirement| &*requirement.label));
+    match judged(&pass(&held)) {
+        Decision::Allow { .. } => Decision::StepUp { labels, determining: named(&first.2) },
+        refused => refused,
+    }
+}
+
+proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig { failure_persistence: None, cases: 1000, ..Default::default() })]
+
+    #[test]
+    fn sliced_is_unsliced_and_callable_is_listed(text in bundle(), questions in collection::vec(question(), 1..6)) {
+        let policies = unchecked(&text);
+        for question in questions {
+            let prepared = PreparedGrant::new(&question.grant, &connectors()).unwrap();
+            let call = question.call();
+            let ask = Ask { tool: &question.tool, grant: &prepared, call: &call, input: &question.input };
+            let decision = policies.decide(&ask);
+            assert_eq!(decision, unsliced(&text, &question, &prepared), "{text}\n{question:?}");
+            assert_eq!(decision, policies.decide(&ask), "{text}\n{question:?}");
+            let callable = !matches!(decision, Decision::Deny { .. });
+            let listed = policies.could_allow(&prepared, &question.tool);
+            assert!(listed || !callable, "callable, and not listed: {text}\n{question:?}");
+            if !policies.reads_context(&question.tool) {
+                let other = Question { hour: 23 - question.hour, approvals: vec!["a".into()], input: json!({}), ..question.clone() };
+                let call = other.call();
+                let ask = Ask { call: &call, input: &other.input, ..ask };
+                assert_eq!(decision, policies.decide(&ask), "{text}\n{question:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,451 @@
+//! One strict reading of JSON, before any other parser sees the bytes.
+//!
+//! [`check`] accepts exactly RFC 8259 and then refuses what two parsers could read in two ways: duplicate keys
+//! (compared decoded), keys containing NUL, lone surrogates, a byte order mark, and the two keys that `serde_json`
+//! takes as its own. What it accepts, every parser behind it reads alike.
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+
+use serde::de::{DeserializeSeed, MapAccess, Visitor};
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use crate::text::shown;
+
+/// Up to so many keys of one object are compared one by one; beyond, through a hash set.
+const FEW_KEYS: usize = 16;
+
+/// The longest number, in bytes of its text. Arithmetic on longer ones is a way to burn time, and no tool needs them.
+pub const NUMBER_BYTES: usize = 1024;
+
+/// Keys with which `serde_json` marks its own numbers and raw values: in input they would change its meaning.
+const RESERVED: &[u8] = b"$serde_json::private::";
+
+/// What one JSON text may be at most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Size in bytes.
+    pub bytes: usize,
+    /// Arrays and objects open at once.
+    pub depth: usize,
+}
+
+impl Limits {
+    /// For one message on the wire: 4 MiB, depth 64.
+    pub const MESSAGE: Self = Self { bytes: 4 * 1024 * 1024, depth: 64 };
+}
+
+/// Why a text is not acceptable JSON. Offsets are in bytes from its start.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum JsonFault {
+    /// Larger than [`Limits::bytes`].
+    #[error("the text has {size} bytes, at most {limit} are accepted: send less")]
+    TooLarge {
+        /// Its size.
+        size: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// Nested deeper than [`Limits::depth`].
+    #[error("nested deeper than {limit} at byte {offset}: send a flatter value")]
+    TooDeep {
+        /// Where the level too many opens.
+        offset: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// Not UTF-8, or a byte order mark before it.
+    #[error("not plain UTF-8 at byte {offset}: send UTF-8 without a byte order mark")]
+    NotUtf8 {
+        /// The first bad byte.
+        offset: usize,
+    },
+    /// Not the JSON grammar.
+    #[error("not JSON at byte {offset}, expected {expected}: send exact RFC 8259 JSON")]
+    Syntax {
+        /// Where the grammar is left.
+        offset: usize,
+        /// What may stand there.
+        expected: &'static str,
+    },
+    /// An escape that names half a surrogate pair.
+    #[error("half a surrogate pair at byte {offset}: escape both halves, or write the character itself")]
+    LoneSurrogate {
+        /// Where the escape is.
+        offset: usize,
+    },
+    /// A number longer than [`NUMBER_BYTES`].
+    #[error("a number longer than {NUMBER_BYTES} bytes at byte {offset}: send it as a string")]
+    LongNumber {
+        /// Where it starts.
+        offset: usize,
+    },
+    /// The same key twice in one object.
+    #[error("key `{key}` stands twice in one object, again at byte {offset}: send each key once")]
+    DuplicateKey {
+        /// Where it stands again.
+        offset: usize,
+        /// The decoded key, escaped and cut for display.
+        key: String,
+    },
+    /// A key that contains NUL, or that a parser behind us takes as its own.
+    #[error("key `{key}` at byte {offset} is not allowed: rename it")]
+    ForbiddenKey {
+        /// Where it starts.
+        offset: usize,
+        /// The decoded key, escaped and cut for display.
+        key: String,
+    },
+    /// [`fields`] was given something else than one object.
+    #[error("not a JSON object: send one object")]
+    NotAnObject,
+}
+
+/// Checks `text` in one pass, without recursion and without building it.
+pub fn check(text: &[u8], limits: Limits) -> Result<(), JsonFault> {
+    if text.len() > limits.bytes {
+        return Err(JsonFault::TooLarge { size: text.len(), limit: limits.bytes });
+    }
+    if text.starts_with(b"\xef\xbb\xbf") {
+        return Err(JsonFault::NotUtf8 { offset: 0 });
+    }
+    match std::str::from_utf8(text) {
+        Ok(_) => Scan::new(text, limits.depth).document(),
+        Err(e) => Err(JsonFault::NotUtf8 { offset: e.valid_up_to() }),
+    }
+}
+
+/// Checks `text`, then reads it. The one way from bytes to a [`Value`].
+pub fn parse(text: &[u8], limits: Limits) -> Result<Value, JsonFault> {
+    check(text, limits)?;
+    serde_json::from_slice(text)
+        .map_err(|e| JsonFault::Syntax { offset: e.column(), expected: "a value of a readable depth" })
+}
+
+/// The fields of the object that `object` is, in their order, values as written. `object` must have passed [`check`].
+pub fn fields(object: &str) -> Result<Vec<(Cow<'_, str>, &RawValue)>, JsonFault> {
+    let mut reader = serde_json::Deserializer::from_str(object);
+    let fields = serde::Deserializer::deserialize_map(&mut reader, Fields).map_err(|_| JsonFault::NotAnObject)?;
+    reader.end().map_err(|_| JsonFault::NotAnObject)?;
+    Ok(fields)
+}
+
+struct Fields;
+
+impl<'a> Visitor<'a> for Fields {
+    type Value = Vec<(Cow<'a, str>, &'a RawValue)>;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'a>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut fields = Vec::with_capacity(4);
+        while let Some(key) = map.next_key_seed(Key)? {
+            fields.push((key, map.next_value()?));
+        }
+        Ok(fields)
+    }
+}
+
+struct Key;
+
+impl<'a> DeserializeSeed<'a> for Key {
+    type Value = Cow<'a, str>;
+
+    fn deserialize<D: serde::Deserializer<'a>>(self, from: D) -> Result<Self::Value, D::Error> {
+        from.deserialize_str(self)
+    }
+}
+
+impl<'a> Visitor<'a> for Key {
+    type Value = Cow<'a, str>;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a key")
+    }
+
+    fn visit_borrowed_str<E: serde::de::Error>(self, key: &'a str) -> Result<Self::Value, E> {
+        Ok(Cow::Borrowed(key))
+    }
+
+    fn visit_str<E: serde::de::Error>(self, key: &str) -> Result<Self::Value, E> {
+        Ok(Cow::Owned(key.to_owned()))
+    }
+
+    fn visit_bytes<E: serde::de::Error>(self, key: &[u8]) -> Result<Self::Value, E> {
+        String::from_utf8(key.to_vec()).map(Cow::Owned).map_err(E::custom)
+    }
+}
+
+/// An array or object that is open.
+struct Open<'a> {
+    is_object: bool,
+    /// Where its keys begin in [`Scan::keys`].
+    keys_from: usize,
+    /// Its keys, once there are more than [`FEW_KEYS`].
+    many: Option<HashSet<Cow<'a, [u8]>>>,
+}
+
+/// What may come next.
+enum Next {
+    Value,
+    ValueOrClose,
+    Key,
+    KeyOrClose,
+    CommaOrClose,
+}
+
+struct Scan<'a> {
+    text: &'a [u8],
+    at: usize,
+    depth: usize,
+    open: Vec<Open<'a>>,
+    /// The keys of all open objects, one after the other.
+    keys: Vec<Cow<'a, [u8]>>,
+}
+
+impl<'a> Scan<'a> {
+    fn new(text: &'a [u8], depth: usize) -> Self {
+        Self { text, at: 0, depth, open: Vec::with_capacity(8), keys: Vec::with_capacity(16) }
+    }
+
+    fn document(mut self) -> Result<(), JsonFault> {
+        let mut next = Next::Value;
+        loop {
+            self.space();
+            next = match next {
+                Next::Value => self.value()?,
+                Next::ValueOrClose if self.peek() == Some(b']') => self.close(),
+                Next::ValueOrClose => self.value()?,
+                Next::KeyOrClose if self.peek() == Some(b'}') => self.close(),
+                Next::Key | Next::KeyOrClose => self.key()?,
+                Next::CommaOrClose => match (self.open.last(), self.peek()) {
+                    (None, None) => return Ok(()),
+                    (None, Some(_)) => return Err(self.expected("the end of the text")),
+                    (Some(Open { is_object: true, .. }), Some(b'}'))
+                    | (Some(Open { is_object: false, .. }), Some(b']')) => self.close(),
+                    (Some(open), Some(b',')) => {
+                        let is_object = open.is_object;
+                        self.at += 1;
+                        if is_object { Next::Key } else { Next::Value }
+                    }
+                    _ => return Err(self.expected("a comma or the end of the array or object")),
+                },
+            };
+        }
+    }
+
+    fn value(&mut self) -> Result<Next, JsonFault> {
+        match self.peek() {
+            Some(b'{') => return self.open(true),
+            Some(b'[') => return self.open(false),
+            Some(b'"') => {
+                self.string()?;
+            }
+            Some(b'-' | b'0'..=b'9') => self.number()?,
+            Some(b't') => self.word(b"true")?,
+            Some(b'f') => self.word(b"false")?,
+            Some(b'n') => self.word(b"null")?,
+            _ => return Err(self.expected("a value")),
+        }
+        Ok(Next::CommaOrClose)
+    }
+
+    fn open(&mut self, is_object: bool) -> Result<Next, JsonFault> {
+        if self.open.len() >= self.depth {
+            return Err(JsonFault::TooDeep { offset: self.at, limit: self.depth });
+        }
+        self.open.push(Open { is_object, keys_from: self.keys.len(), many: None });
+        self.at += 1;
+        Ok(if is_object { Next::KeyOrClose } else { Next::ValueOrClose })
+    }
+
+    fn close(&mut self) -> Next {
+        if let Some(open) = self.open.pop() {
+            self.keys.truncate(open.keys_from);
+        }
+        self.at += 1;
+        Next::CommaOrClose
+    }
+
+    fn key(&mut self) -> Result<Next, JsonFault> {
+        let offset = self.at;
+        if self.peek() != Some(b'"') {
+            return Err(self.expected("a key in double quotes"));
+        }
+        let (from, to, has_escapes) = self.string()?;
+        let raw = self.text.get(from..to).unwrap_or_default();
+        let key = if has_escapes { Cow::Owned(self.decoded(offset)?) } else { Cow::Borrowed(raw) };
+        if key.contains(&0) || key.starts_with(RESERVED) {
+            return Err(JsonFault::ForbiddenKey { offset, key: shown(&String::from_utf8_lossy(&key)) });
+        }
+        if let Some(key) = self.remember(key) {
+            return Err(JsonFault::DuplicateKey { offset, key: shown(&String::from_utf8_lossy(&key)) });
+        }
+        self.space();
+        if self.peek() != Some(b':') {
+            return Err(self.expected("a colon"));
+        }
+        self.at += 1;
+        Ok(Next::Value)
+    }
+
+    /// Adds a key to those of the innermost object. Gives it back when it is there already.
+    fn remember(&mut self, key: Cow<'a, [u8]>) -> Option<Cow<'a, [u8]>> {
+        let open = self.open.last_mut()?;
+        if let Some(many) = &mut open.many {
+            return if many.contains(&key) {
+                Some(key)
+            } else {
+                many.insert(key);
+                None
+            };
+        }
+        let own = self.keys.get(open.keys_from..).unwrap_or_default();
+        if own.contains(&key) {
+            return Some(key);
+        }
+        if own.len() >= FEW_KEYS {
+            let mut many: HashSet<_> = self.keys.drain(open.keys_from..).collect();
+            many.insert(key);
+            open.many = Some(many);
+        } else {
+            self.keys.push(key);
+        }
+        None
+    }
+
+    /// The key whose opening quote is at `offset`, with its escapes resolved. They are valid: `string` was here.
+    fn decoded(&self, offset: usize) -> Result<Vec<u8>, JsonFault> {
+        let quoted = self.text.get(offset..self.at).unwrap_or_default();
+        let key: String = serde_json::from_slice(quoted)
+            .map_err(|_| JsonFault::Syntax { offset, expected: "a key with valid escapes" })?;
+        Ok(key.into_bytes())
+    }
+
+    /// Passes a string; says where its content starts and ends, and whether it has escapes.
+    fn string(&mut self) -> Result<(usize, usize, bool), JsonFault> {
+        self.at += 1;
+        let from = self.at;
+        let mut has_escapes = false;
+        loop {
+            let rest = self.text.get(self.at..).unwrap_or_default();
+            let plain = rest.iter().position(|&b| b == b'"' || b == b'\\' || b < 0x20);
+            self.at += plain.unwrap_or(rest.len());
+            match self.peek() {
+                Some(b'"') => {
+                    let to = self.at;
+                    self.at += 1;
+                    return Ok((from, to, has_escapes));
+                }
+                Some(b'\\') => {
+                    has_escapes = true;
+                    self.escape()?;
+                }
+                Some(_) => return Err(self.expected("control characters to be escaped")),
+                None => return Err(self.expected("a closing quote")),
+            }
+        }
+    }
+
+    fn escape(&mut self) -> Result<(), JsonFault> {
+        let offset = self.at;
+        match self.text.get(self.at + 1) {
+            Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => {
+                self.at += 2;
+                Ok(())
+            }
+            Some(b'u') => match self.unit()? {
+                0xDC00..=0xDFFF => Err(JsonFault::LoneSurrogate { offset }),
+                0xD800..=0xDBFF => {
+                    let paired = self.text.get(self.at..self.at + 2) == Some(br"\u".as_slice())
+                        && matches!(self.unit()?, 0xDC00..=0xDFFF);
+                    if paired { Ok(()) } else { Err(JsonFault::LoneSurrogate { offset }) }
+                }
+                _ => Ok(()),
+            },
+            _ => Err(self.expected("a valid escape")),
+        }
+    }
+
+    /// Passes one `\uXXXX` and reads it.
+    fn unit(&mut self) -> Result<u32, JsonFault> {
+        let digits = self.text.get(self.at + 2..self.at + 6).unwrap_or_default();
+        if digits.len() != 4 {
+            return Err(self.expected("four hexadecimal digits"));
+        }
+        let mut unit = 0;
+        for &digit in digits {
+            let Some(digit) = char::from(digit).to_digit(16) else {
+                return Err(self.expected("four hexadecimal digits"));
+            };
+            unit = unit * 16 + digit;
+        }
+        self.at += 6;
+        Ok(unit)
+    }
+
+    fn number(&mut self) -> Result<(), JsonFault> {
+        let offset = self.at;
+        if self.peek() == Some(b'-') {
+            self.at += 1;
+        }
+        if self.peek() == Some(b'0') {
+            self.at += 1;
+        } else {
+            self.digits()?;
+        }
+        if self.peek() == Some(b'.') {
+            self.at += 1;
+            self.digits()?;
+        }
+        if matches!(self.peek(), Some(b'e' | b'E')) {
+            self.at += 1;
+            if matches!(self.peek(), Some(b'+' | b'-')) {
+                self.at += 1;
+            }
+            self.digits()?;
+        }
+        if self.at - offset > NUMBER_BYTES {
+            return Err(JsonFault::LongNumber { offset });
+        }
+        Ok(())
+    }
+
+    /// Passes one digit or more.
+    fn digits(&mut self) -> Result<(), JsonFault> {
+        let from = self.at;
+        while matches!(self.peek(), Some(b'0'..=b'9')) {
+            self.at += 1;
+        }
+        if self.at == from { Err(self.expected("a digit")) } else { Ok(()) }
+    }
+
+    fn word(&mut self, word: &'static [u8]) -> Result<(), JsonFault> {
+        if self.text.get(self.at..self.at + word.len()) != Some(word) {
+            return Err(self.expected("`true`, `false` or `null`"));
+        }
+        self.at += word.len();
+        Ok(())
+    }
+
+    fn space(&mut self) {
+        while matches!(self.peek(), Some(b' ' | b'\t' | b'\n' | b'\r')) {
+            self.at += 1;
+        }
+    }
+
+    fn peek(&self) -> Option<u8> {
+        self.text.get(self.at).copied()
+    }
+
+    fn expected(&self, expected: &'static str) -> JsonFault {
+        JsonFault::Syntax { offset: self.at, expected }
+    }
+}
+
+#[cfg(test)]
+mod tests;
