@@ -2,13 +2,11 @@
 //!
 //! `forbid(unsafe_code)` rules out work between fork and exec, so our own binary does it after its exec, and execs again.
 
-use std::{
-    convert::Infallible,
-    os::unix::process::CommandExt,
-    process::Command,
-};
+use std::{convert::Infallible, os::unix::process::CommandExt, process::Command};
 
-use rustix::process::{Pid, Resource, Rlimit, Signal, getppid, set_parent_process_death_signal, setrlimit, setsid};
+use rustix::process::{
+    Pid, Resource, Rlimit, Signal, getppid, set_parent_process_death_signal, setrlimit, setsid,
+};
 
 use crate::spec::ConnectorSpec;
 
@@ -49,31 +47,50 @@ pub fn exec_child(args: impl IntoIterator<Item = String>) -> Result<Infallible, 
     let _ = setsid();
     set(Resource::Core, 0).map_err(limit("no core dumps"))?;
     loop {
-        let option = args.next().ok_or_else(|| ExecFault::Usage("end of arguments".to_owned()))?;
+        let option = args
+            .next()
+            .ok_or_else(|| ExecFault::Usage("end of arguments".to_owned()))?;
         if option == "--" {
             break;
         }
-        let value = args.next().and_then(|value| value.parse::<u64>().ok()).ok_or_else(|| ExecFault::Usage(option.clone()))?;
+        let value = args
+            .next()
+            .and_then(|value| value.parse::<u64>().ok())
+            .ok_or_else(|| ExecFault::Usage(option.clone()))?;
         match option.as_str() {
             // Asked after the death signal is set: a parent that died before is not missed.
-            "--parent" if getppid().map(Pid::as_raw_nonzero).is_none_or(|parent| u64::from(parent.get().unsigned_abs()) != value) => {
+            "--parent"
+                if getppid()
+                    .map(Pid::as_raw_nonzero)
+                    .is_none_or(|parent| u64::from(parent.get().unsigned_abs()) != value) =>
+            {
                 return Err(ExecFault::Orphan);
             }
             "--parent" => {}
             "--files" => set(Resource::Nofile, value).map_err(limit("the limit of open files"))?,
             "--memory" => set(Resource::As, value).map_err(limit("the limit of memory"))?,
-            "--processes" => set(Resource::Nproc, value).map_err(limit("the limit of processes"))?,
+            "--processes" => {
+                set(Resource::Nproc, value).map_err(limit("the limit of processes"))?
+            }
             _ => return Err(ExecFault::Usage(option)),
         }
     }
-    let command = args.next().ok_or_else(|| ExecFault::Usage("end of arguments".to_owned()))?;
+    let command = args
+        .next()
+        .ok_or_else(|| ExecFault::Usage("end of arguments".to_owned()))?;
     let fault = Command::new(&command).args(args).exec();
     Err(ExecFault::Exec { command, fault })
 }
 
 /// Sets soft and hard limit.
 fn set(resource: Resource, most: u64) -> rustix::io::Result<()> {
-    setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most) })
+    setrlimit(
+        resource,
+        Rlimit {
+            current: Some(most),
+            maximum: Some(most),
+        },
+    )
 }
 
 /// The whole command line for a child: the launcher with its options, and the command.
@@ -84,7 +101,13 @@ pub(crate) fn command_line(spec: &ConnectorSpec) -> Vec<String> {
         line.pop();
     }
     if !line.is_empty() {
-        let mut option = |name: &str, value: Option<u64>| line.extend(value.into_iter().flat_map(|value| [name.to_owned(), value.to_string()]));
+        let mut option = |name: &str, value: Option<u64>| {
+            line.extend(
+                value
+                    .into_iter()
+                    .flat_map(|value| [name.to_owned(), value.to_string()]),
+            )
+        };
         option("--parent", Some(u64::from(std::process::id())));
         option("--files", spec.max_files);
         option("--memory", spec.max_memory);

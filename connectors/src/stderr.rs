@@ -37,9 +37,15 @@ impl Redactor {
     pub(crate) fn clean(&self, text: &str) -> String {
         let mut text = text.to_owned();
         if let Some(lease) = &self.0 {
-            let secret = lease.secret.expose_secret();
-            let parts = secret.lines().map(str::trim).filter(|part| part.len() >= SECRET_PART);
-            for part in std::iter::once(secret.trim()).filter(|whole| !whole.is_empty()).chain(parts) {
+            let secret = lease.secret().expose_secret();
+            let parts = secret
+                .lines()
+                .map(str::trim)
+                .filter(|part| part.len() >= SECRET_PART);
+            for part in std::iter::once(secret.trim())
+                .filter(|whole| !whole.is_empty())
+                .chain(parts)
+            {
                 text = text.replace(part, "[redacted]");
             }
         }
@@ -73,12 +79,23 @@ pub(crate) struct Tail {
 impl Tail {
     /// The lines, oldest first.
     pub(crate) fn lines(&self) -> Vec<String> {
-        self.lines.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+        self.lines
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .iter()
+            .cloned()
+            .collect()
     }
 
     /// The last line that says something, for the text of a failure.
     pub(crate) fn last(&self) -> Option<String> {
-        self.lines.lock().unwrap_or_else(PoisonError::into_inner).iter().rev().find(|line| !line.trim().is_empty()).cloned()
+        self.lines
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .iter()
+            .rev()
+            .find(|line| !line.trim().is_empty())
+            .cloned()
     }
 
     fn push(&self, line: String) {
@@ -96,7 +113,9 @@ pub(crate) async fn drain(from: impl AsyncRead + Unpin, tail: Arc<Tail>, redacto
     let mut line = Vec::new();
     let mut second = (Instant::now(), 0_usize);
     loop {
-        let Ok(chunk) = from.fill_buf().await else { break };
+        let Ok(chunk) = from.fill_buf().await else {
+            break;
+        };
         if chunk.is_empty() {
             break;
         }
@@ -127,23 +146,31 @@ pub(crate) async fn drain(from: impl AsyncRead + Unpin, tail: Arc<Tail>, redacto
 
 #[cfg(test)]
 mod tests {
+    use bailiwick_pipeline::ports::LeaseTerms;
+
     use super::*;
 
     #[tokio::test]
     async fn the_tail_is_short_escaped_and_without_the_secret() {
-        let lease = Arc::new(Lease {
-            id: "lease-1".to_owned(),
+        let (id, reference, env) = ("lease-1".to_owned(), "T".to_owned(), "T".to_owned());
+        let terms = LeaseTerms {
+            id,
             provider: "env",
-            reference: "T".to_owned(),
-            env: "T".to_owned(),
-            secret: "canary-0123456789".to_owned().into(),
+            reference,
+            env,
             expires_at_ms: 0,
-        });
+        };
+        let lease = Arc::new(Lease::new(terms, "canary-0123456789".to_owned().into()).unwrap());
         let tail = Arc::new(Tail::default());
         let mut text = "x\n".repeat(100);
         text.push_str("\u{1b}[31mred canary-0123456789\u{202e}\n");
         text.push_str(&"y".repeat(200_000));
-        drain(text.as_bytes(), Arc::clone(&tail), Redactor::new(Some(&lease))).await;
+        drain(
+            text.as_bytes(),
+            Arc::clone(&tail),
+            Redactor::new(Some(&lease)),
+        )
+        .await;
         let lines = tail.lines();
         assert_eq!(lines.len(), 64);
         assert_eq!(lines[62], "\\u{1b}[31mred [redacted]\\u{202e}");

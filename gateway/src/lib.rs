@@ -1,1 +1,11 @@
-//! bailiwick
+//! Bailiwick: a gateway between AI agents and their tools. This crate is the binary: servers, command line, and the wiring of
+//! the crates that do the work.
+
+pub mod adapters;
+pub mod admin;
+pub mod cli;
+pub mod data;
+pub mod run;
+pub mod runtime;
+pub mod server;
+pub mod world;

@@ -14,6 +14,7 @@ use crate::shape::{Field, Shape, record_type};
 const ANY: &str = "call";
 
 /// The tools that have an action, and the schema made of them.
+#[derive(Clone)]
 pub(crate) struct Catalogue {
     pub(crate) schema: Schema,
     pub(crate) tools: Vec<Tool>,
@@ -44,8 +45,8 @@ impl Tool {
 impl Catalogue {
     /// Gives every well-named tool an action. No tool can spoil the bundle: one with a strange schema has
     /// fewer readable arguments, or none.
-    pub(crate) fn new(facts: &[ToolFacts]) -> Result<Self, PolicyFault> {
-        let names = Names::new().map_err(|fault| unusable(&fault))?;
+    pub(crate) fn new(facts: &[ToolFacts]) -> Result<Self, Vec<PolicyFault>> {
+        let names = Names::new().map_err(|fault| vec![unusable(&fault)])?;
         let mut uses: HashMap<&str, usize> = HashMap::new();
         for fact in facts {
             *uses.entry(&fact.name).or_default() += 1;
@@ -58,7 +59,7 @@ impl Catalogue {
                 left_out.insert(fact.name.clone());
             }
         }
-        let schema = schema_of(&mut tools).map_err(|fault| unusable(&fault))?;
+        let schema = schema_of(&mut tools).map_err(|fault| vec![unusable(&fault)])?;
         Ok(Self {
             schema,
             tools,
@@ -99,13 +100,13 @@ pub(crate) struct Names {
 }
 
 impl Names {
-    pub(crate) fn new() -> Result<Self, cedar_policy::ParseErrors> {
+    pub(crate) fn new() -> Result<Self, Box<cedar_policy::ParseErrors>> {
         Ok(Self {
-            action: "Bailiwick::Action".parse()?,
-            agent: "Bailiwick::Agent".parse()?,
-            connector: "Bailiwick::Connector".parse()?,
-            grant: "Bailiwick::Grant".parse()?,
-            user: "Bailiwick::User".parse()?,
+            action: "Bailiwick::Action".parse().map_err(Box::new)?,
+            agent: "Bailiwick::Agent".parse().map_err(Box::new)?,
+            connector: "Bailiwick::Connector".parse().map_err(Box::new)?,
+            grant: "Bailiwick::Grant".parse().map_err(Box::new)?,
+            user: "Bailiwick::User".parse().map_err(Box::new)?,
         })
     }
 
@@ -161,7 +162,7 @@ fn connector_group(connector: &str) -> String {
 }
 
 /// The schema of these tools. A tool whose arguments Cedar won't take (found by trying it alone) loses them.
-fn schema_of(tools: &mut [Tool]) -> Result<Schema, cedar_policy::SchemaError> {
+fn schema_of(tools: &mut [Tool]) -> Result<Schema, Box<cedar_policy::SchemaError>> {
     if let Ok(schema) = Schema::from_json_value(schema_json(tools)) {
         return Ok(schema);
     }
@@ -170,7 +171,7 @@ fn schema_of(tools: &mut [Tool]) -> Result<Schema, cedar_policy::SchemaError> {
             tool.input.clear();
         }
     }
-    Schema::from_json_value(schema_json(tools))
+    Schema::from_json_value(schema_json(tools)).map_err(Box::new)
 }
 
 fn schema_json(tools: &[Tool]) -> Value {
@@ -242,7 +243,9 @@ fn attributes(list: &[(&str, &str)]) -> Value {
     let attributes: Map<String, Value> = list
         .iter()
         .map(|(name, kind)| {
-            let element = kind.strip_prefix("Set<").and_then(|kind| kind.strip_suffix('>'));
+            let element = kind
+                .strip_prefix("Set<")
+                .and_then(|kind| kind.strip_suffix('>'));
             let place = match element {
                 Some(element) => json!({ "type": "Set", "element": plain(element) }),
                 None => plain(kind),

@@ -15,6 +15,7 @@ use crate::shape::{Field, Shape};
 type Record = Vec<(String, RestrictedExpression)>;
 
 /// A context under construction: the arguments are put in once, the facts of the call for each pass.
+#[derive(Default)]
 pub(crate) struct Arguments {
     input: Option<RestrictedExpression>,
     opaque: Vec<String>,
@@ -23,27 +24,25 @@ pub(crate) struct Arguments {
 impl Arguments {
     /// Puts the arguments that are read into their places; says which one has none.
     pub(crate) fn new(tool: &Tool, reads: &Reads, input: &Value) -> Result<Self, DenyCause> {
-        let opaque = if reads.call().field("opaque_fields").is_nothing() {
-            Vec::new()
-        } else {
-            opaque_fields(&tool.input, input)
+        if !reads.arguments() {
+            return Ok(Self::default());
+        }
+        let Value::Object(input) = input else {
+            let pointer = String::new();
+            return Err(DenyCause::OpaqueArgument { pointer });
         };
-        if reads.input().is_nothing() {
-            return Ok(Self {
-                input: None,
-                opaque,
-            });
+        let mut arguments = Self::default();
+        if !reads.call().field("opaque_fields").is_nothing() {
+            arguments.opaque = opaque_fields(&tool.input, input);
         }
-        let mut pointer = String::new();
-        match input {
-            Value::Object(input) => record(&tool.input, input, reads.input(), &mut pointer),
-            _ => Err(NoPlace),
+        if !reads.input().is_nothing() {
+            let mut pointer = String::new();
+            match record(&tool.input, input, reads.input(), &mut pointer) {
+                Ok(record) => arguments.input = Some(record),
+                Err(NoPlace) => return Err(DenyCause::OpaqueArgument { pointer }),
+            }
         }
-        .map(|input| Self {
-            input: Some(input),
-            opaque,
-        })
-        .map_err(|NoPlace| DenyCause::OpaqueArgument { pointer })
+        Ok(arguments)
     }
 
     /// The context of one pass, in which these approvals are held.
@@ -58,14 +57,20 @@ impl Arguments {
             return Some(Context::empty());
         }
         let mut pairs = Record::new();
+        let every;
+        let names: Vec<&String> = match reads.call() {
+            Want::Nothing => Vec::new(),
+            Want::Fields(fields) => fields.keys().collect(),
+            Want::Everything => {
+                every = call_fields();
+                every.keys().collect()
+            }
+        };
         if !reads.call().is_nothing() {
-            let facts = call_fields()
-                .into_keys()
-                .filter(|name| !reads.call().field(name).is_nothing())
-                .filter_map(|name| {
-                    let value = self.fact(&name, tool, call, approvals)?;
-                    Some((name, value))
-                });
+            let facts = names.into_iter().filter_map(|name| {
+                let value = self.fact(name, tool, call, approvals)?;
+                Some((name.clone(), value))
+            });
             let call = RestrictedExpression::new_record(facts).ok()?;
             pairs.push(("call".to_owned(), call));
         }
@@ -134,7 +139,9 @@ fn record(
         let length = pointer.len();
         pointer.push('/');
         pointer.push_str(&name.replace('~', "~0").replace('/', "~1"));
-        let shape = fields.get(name).map_or(&Shape::Opaque, |field| &field.shape);
+        let shape = fields
+            .get(name)
+            .map_or(&Shape::Opaque, |field| &field.shape);
         pairs.push((name.clone(), place(shape, value, want, pointer)?));
         pointer.truncate(length);
     }
@@ -171,13 +178,13 @@ fn place(
 }
 
 /// The names of the arguments that have no place, for rules that ask for them.
-fn opaque_fields(fields: &BTreeMap<String, Field>, input: &Value) -> Vec<String> {
-    let Value::Object(input) = input else {
-        return Vec::new();
-    };
+fn opaque_fields(fields: &BTreeMap<String, Field>, input: &Map<String, Value>) -> Vec<String> {
     let placeless = |(name, value): &(&String, &Value)| {
-        let shape = fields.get(*name).map_or(&Shape::Opaque, |field| &field.shape);
+        let shape = fields
+            .get(*name)
+            .map_or(&Shape::Opaque, |field| &field.shape);
         place(shape, value, &Want::Everything, &mut String::new()).is_err()
     };
-    input.iter().filter(placeless).map(|(name, _)| name.clone()).collect()
+    let found = input.iter().filter(placeless);
+    found.map(|(name, _)| name.clone()).collect()
 }

@@ -89,6 +89,6 @@ pub struct Ask<'a> {
     /// The circumstances.
     pub call: &'a CallFacts<'a>,
     /// The arguments, an object (`{}` when there are none). Only looked at when
-    /// [`Reads::input`](crate::Reads::input) says that the rules read them.
+    /// [`Reads::arguments`](crate::Reads::arguments) says so; else anything may stand here.
     pub input: &'a Value,
 }

@@ -94,7 +94,10 @@ fn line_and_column(text: &str, offset: usize) -> (usize, usize) {
 }
 
 /// The known word nearest to a given one, when it is near enough to be a slip of the pen.
-pub(crate) fn nearest<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(
+    given: &str,
+    known: impl IntoIterator<Item = &'a str>,
+) -> Option<&'a str> {
     known
         .into_iter()
         .map(|word| (distance(given, word), word))
@@ -137,7 +140,10 @@ mod tests {
         assert_eq!(first.to_string(), "a.cedar:1:1: bad");
         let whole = PolicyFault::at(0, source, None, "bad", None);
         assert_eq!(whole.to_string(), "a.cedar: bad");
-        assert_eq!(PolicyFault::of_bundle("bad", None).to_string(), "bundle: bad");
+        assert_eq!(
+            PolicyFault::of_bundle("bad", None).to_string(),
+            "bundle: bad"
+        );
     }
 
     #[test]

@@ -42,24 +42,35 @@ fn build(grant: &GrantFacts, connectors: &[ConnectorFacts]) -> Result<PreparedGr
     let (principal, agent) = (names.grant(&grant.id), names.agent(&grant.agent));
     let owner = names.user(&grant.owner);
     let reference = RestrictedExpression::new_entity_uid;
-    let delegators = grant.delegators.iter().map(|agent| reference(names.agent(agent)));
+    let delegators = grant
+        .delegators
+        .iter()
+        .map(|agent| reference(names.agent(agent)));
     let attributes = [
         ("agent", reference(agent.clone())),
         ("owner", reference(owner.clone())),
         ("purpose", text(&grant.purpose)),
         ("environment", text(&grant.environment)),
-        ("ceiling", RestrictedExpression::new_long(grant.ceiling.level())),
+        (
+            "ceiling",
+            RestrictedExpression::new_long(grant.ceiling.level()),
+        ),
         ("depth", RestrictedExpression::new_long(grant.depth.into())),
         ("delegators", RestrictedExpression::new_set(delegators)),
-        ("data_classes", RestrictedExpression::new_set(grant.data_classes.iter().map(|class| text(class)))),
+        (
+            "data_classes",
+            RestrictedExpression::new_set(grant.data_classes.iter().map(|class| text(class))),
+        ),
     ];
     let mut entities = vec![
         entity(principal.clone(), attributes, [agent.clone()])?,
         entity(agent, [], [owner.clone()])?,
         entity(owner, [], [])?,
     ];
-    let by_id: BTreeMap<&str, &ConnectorFacts> =
-        connectors.iter().map(|facts| (facts.id.as_str(), facts)).collect();
+    let by_id: BTreeMap<&str, &ConnectorFacts> = connectors
+        .iter()
+        .map(|facts| (facts.id.as_str(), facts))
+        .collect();
     let mut known = HashSet::new();
     for facts in by_id.into_values() {
         let attributes = [

@@ -18,6 +18,7 @@ mod kind;
 mod load;
 mod number;
 mod policies;
+mod presence;
 mod reads;
 mod rule;
 mod shape;

@@ -5,16 +5,15 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use cedar_policy::{
-    ActionConstraint, Policy, PolicyId, PolicySet, ValidationMode, ValidationWarning,
-    Validator, pst,
+    ActionConstraint, Policy, PolicyId, PolicySet, ValidationError, ValidationMode,
+    ValidationWarning, Validator, pst,
 };
 use miette::Diagnostic;
 
-use crate::catalogue::{Catalogue, Tool, call_fields, connector_attributes, grant_attributes};
+use crate::catalogue::{Catalogue, Tool};
 use crate::fault::{PolicyFault, Source, nearest};
-use crate::reads::presence_checks;
+use crate::presence::{missing, quoted};
 use crate::rule::RuleFacts;
-use crate::shape::{Field, Shape};
 
 /// A rule that was parsed, validated and linted.
 pub(crate) struct LoadedRule {
@@ -53,14 +52,16 @@ pub(crate) fn load(
         });
     }
     let start = |fault: &PolicyFault| fault.span.as_ref().map(|span| span.start);
-    loader.faults.sort_by_key(|fault| (fault.source, start(fault)));
+    loader
+        .faults
+        .sort_by_key(|fault| (fault.source, start(fault)));
     Err(loader.faults)
 }
 
 /// Whether a scope names the tool's action, one of its groups, or any action.
 ///
 /// INVARIANT: this is Cedar's own `action in`, spelled out; a rule it forgets is a forbid that never fires.
-/// `sliced_is_unsliced` in the tests holds it.
+/// `sliced_is_unsliced_and_callable_is_listed` in the tests holds it.
 pub(crate) fn applies(scope: &ActionConstraint, tool: &Tool) -> bool {
     match scope {
         ActionConstraint::Any => true,
@@ -92,6 +93,14 @@ struct Place<'a> {
 impl Place<'_> {
     fn fault(&self, span: Option<Range<usize>>, what: String, help: Option<String>) -> PolicyFault {
         PolicyFault::at(self.index, self.source, span, what, help)
+    }
+
+    /// Where a name stands in a policy; the whole policy if it is written in some other way there.
+    fn span_within(&self, policy: &Policy, name: &str) -> Option<Range<usize>> {
+        let whole = self.spans.get(policy.id())?;
+        let text = self.source.text.get(whole.clone())?;
+        let named = text.rfind(name).map(|offset| whole.start + offset);
+        Some(named.map_or_else(|| whole.clone(), |start| start..start + name.len()))
     }
 
     /// Cedar's own complaint about a policy, without its provisional name.
@@ -132,39 +141,91 @@ impl Loader<'_> {
             ));
         }
         let result = self.validator.validate(&set, ValidationMode::Strict);
-        let errors = result.validation_errors();
-        self.faults
-            .extend(errors.map(|error| place.of_cedar(error.policy_id(), error)));
-        for warning in result.validation_warnings() {
-            self.warning(&set, &place, warning);
-        }
+        self.errors(&place, result.validation_errors());
         let mut policies: Vec<&Policy> = set.policies().collect();
         policies.sort_by_key(|policy| place.spans.get(policy.id()).map(|span| span.start));
         for policy in policies {
             self.policy(&place, policy);
         }
+        for warning in result.validation_warnings() {
+            self.warning(&set, &place, warning);
+        }
     }
 
-    /// A rule that can never apply is a typo more often than not, and as a forbid it fails open: a fault.
-    /// Unless no tool is in its scope today: then it waits for one.
+    /// What breaks the schema. The same slip is reported once, and not for each tool in the rule's scope.
+    fn errors<'e>(&mut self, place: &Place<'_>, errors: impl Iterator<Item = &'e ValidationError>) {
+        let mut faults: Vec<PolicyFault> = errors
+            .map(|error| {
+                let mut fault = place.of_cedar(error.policy_id(), error);
+                if matches!(error, ValidationError::UnrecognizedActionId(_)) {
+                    fault.help = Some(self.near_actions(&fault.what));
+                }
+                fault
+            })
+            .collect();
+        let start = |fault: &PolicyFault| fault.span.as_ref().map(|span| span.start);
+        faults.sort_by(|left, right| (start(left), &left.what).cmp(&(start(right), &right.what)));
+        let general = |fault: &PolicyFault| {
+            let what = fault.what.split(" in context for ").next();
+            (fault.span.clone(), what.map(str::to_owned))
+        };
+        faults.dedup_by_key(|fault| general(fault));
+        self.faults.append(&mut faults);
+    }
+
+    /// A rule that can never apply is a typo more often than not, and as a forbid it fails open: a fault, if nothing
+    /// else is wrong with it. Unless no tool is in its scope today: then it waits for one.
     fn warning(&mut self, set: &PolicySet, place: &Place<'_>, warning: &ValidationWarning) {
-        let mut fault = place.of_cedar(warning.policy_id(), warning);
-        let never = matches!(
-            warning,
-            ValidationWarning::ImpossiblePolicy(_) | ValidationWarning::InvalidActionApplication(_)
-        );
-        if !never {
-            self.warnings.push(fault);
-            return;
-        }
-        let scope = set.policy(warning.policy_id()).map(Policy::action_constraint);
-        if scope.is_some_and(|scope| self.in_scope(&scope).next().is_some()) {
-            let hint = "a grant is `in` its agent and its agent's owner, and never `==` to them";
-            fault.help.get_or_insert_with(|| hint.to_owned());
-            "this rule can never apply: ".clone_into(&mut fault.what);
-            fault.what += &warning_text(place, warning);
+        let id = warning.policy_id();
+        let mut fault = place.of_cedar(id, warning);
+        let why = match warning {
+            ValidationWarning::ImpossiblePolicy(_) => "its conditions are false for every call",
+            ValidationWarning::InvalidActionApplication(_) => {
+                "no grant or connector fits its scope"
+            }
+            _ => {
+                self.warnings.push(fault);
+                return;
+            }
+        };
+        fault.what = format!("this rule can never apply: {why}");
+        let scope = set.policy(id).map(Policy::action_constraint);
+        let waits = scope.is_some_and(|scope| self.in_scope(&scope).next().is_none());
+        let whole = place.spans.get(id).cloned().unwrap_or_default();
+        let within = |other: &PolicyFault| {
+            let start = other.span.as_ref().map(|span| span.start);
+            other.source == fault.source && start.is_some_and(|start| whole.contains(&start))
+        };
+        if !waits && !self.faults.iter().any(within) {
             self.faults.push(fault);
         }
+    }
+
+    /// Which actions could have been meant: Cedar's own suggestion prefers short names to near ones.
+    fn near_actions(&self, what: &str) -> String {
+        let given = what.split('`').nth(1).unwrap_or_default();
+        let known: Vec<String> = self
+            .catalogue
+            .schema
+            .actions()
+            .map(ToString::to_string)
+            .collect();
+        if let Some(near) = nearest(given, known.iter().map(String::as_str)) {
+            return format!("did you mean `{near}`?");
+        }
+        let connector = given
+            .split_once("__")
+            .map_or(given, |(connector, _)| connector);
+        let mut beside: Vec<String> = known
+            .into_iter()
+            .filter(|action| action.starts_with(&format!("{connector}__")))
+            .collect();
+        beside.sort_unstable();
+        if beside.is_empty() {
+            return "no tool and no group of tools has this name".to_owned();
+        }
+        beside.truncate(5);
+        format!("its connector has {}", quoted(&beside))
     }
 
     fn in_scope(&self, scope: &ActionConstraint) -> impl Iterator<Item = &Tool> {
@@ -212,31 +273,14 @@ impl Loader<'_> {
         });
     }
 
-    /// To Cedar `context.input has amuont` is just false, so a slip of the pen would silence the rule.
     fn check_presence(&mut self, place: &Place<'_>, policy: &Policy, body: &pst::Template) {
         let scope = policy.action_constraint();
         let tools: Vec<&Tool> = self.in_scope(&scope).collect();
-        if tools.is_empty() {
-            return;
+        for missing in missing(body, &tools) {
+            let span = place.span_within(policy, &missing.name);
+            self.faults
+                .push(place.fault(span, missing.what(), missing.help()));
         }
-        let mut faults = Vec::new();
-        for (root, path) in presence_checks(body) {
-            let Err(missing) = declared(&root, &path, &tools) else {
-                continue;
-            };
-            let span = place
-                .spans
-                .get(policy.id())
-                .map(|span| attribute_span(place.source.text, span, &missing.name));
-            let what = format!("`has {}` is never true: no such {}", missing.name, missing.of);
-            let help = match nearest(&missing.name, missing.known.iter().map(String::as_str)) {
-                Some(near) => Some(format!("did you mean `{near}`?")),
-                None if missing.known.is_empty() => None,
-                None => Some(format!("there are {}", quoted(&missing.known))),
-            };
-            faults.push(place.fault(span, what, help));
-        }
-        self.faults.append(&mut faults);
     }
 
     /// Cedar doesn't check the ids of entities. One that no tool belongs to may be a typo, or a connector to come.
@@ -252,20 +296,14 @@ impl Loader<'_> {
             if literal.type_name().to_string() != "Bailiwick::Connector" || known.contains(&id) {
                 continue;
             }
-            let span = place
-                .spans
-                .get(policy.id())
-                .map(|span| attribute_span(place.source.text, span, id));
-            let help = nearest(id, known.iter().copied()).map(|near| format!("did you mean `{near}`?"));
+            let span = place.span_within(policy, id);
+            let help =
+                nearest(id, known.iter().copied()).map(|near| format!("did you mean `{near}`?"));
             let what = format!("no tool belongs to a connector `{id}`");
             let fault = place.fault(span, what, help);
             self.warnings.push(fault);
         }
     }
-}
-
-fn warning_text(place: &Place<'_>, warning: &ValidationWarning) -> String {
-    place.of_cedar(warning.policy_id(), warning).what
 }
 
 fn span_of(complaint: &(impl Diagnostic + ?Sized)) -> Option<Range<usize>> {
@@ -275,14 +313,19 @@ fn span_of(complaint: &(impl Diagnostic + ?Sized)) -> Option<Range<usize>> {
 
 /// Where the policies of a source stand. Cedar keeps each one's text, but not its place.
 fn spans(set: &PolicySet, text: &str) -> HashMap<PolicyId, Range<usize>> {
-    let policies = set.policies().map(|policy| (policy.id(), policy.to_cedar()));
+    let policies = set
+        .policies()
+        .map(|policy| (policy.id(), policy.to_cedar()));
     let templates = set
         .templates()
         .map(|template| (template.id(), Some(template.to_cedar())));
     let numbered: BTreeMap<usize, _> = policies
         .chain(templates)
         .filter_map(|(id, text)| {
-            let number = AsRef::<str>::as_ref(id).strip_prefix("policy")?.parse().ok()?;
+            let number = AsRef::<str>::as_ref(id)
+                .strip_prefix("policy")?
+                .parse()
+                .ok()?;
             Some((number, (id.clone(), text?)))
         })
         .collect();
@@ -297,84 +340,4 @@ fn spans(set: &PolicySet, text: &str) -> HashMap<PolicyId, Range<usize>> {
         spans.insert(id, start..cursor);
     }
     spans
-}
-
-/// Where a name stands in a policy; the whole policy if it is written in some other way there.
-fn attribute_span(text: &str, policy: &Range<usize>, name: &str) -> Range<usize> {
-    let found = text.get(policy.clone()).and_then(|policy| policy.rfind(name));
-    found.map_or(policy.clone(), |offset| {
-        let start = policy.start + offset;
-        start..start + name.len()
-    })
-}
-
-/// An attribute that no tool in a rule's scope has.
-struct Missing {
-    name: String,
-    of: &'static str,
-    known: Vec<String>,
-}
-
-/// Whether any tool's principal, resource or context has this path.
-fn declared(root: &pst::Var, path: &[String], tools: &[&Tool]) -> Result<(), Missing> {
-    let attributes = |names: Vec<&str>| names.into_iter().map(str::to_owned).collect();
-    let (of, fields): (_, Vec<BTreeMap<String, Field>>) = match root {
-        pst::Var::Action => return Ok(()),
-        pst::Var::Principal => {
-            return among(path, "attribute of a grant", attributes(grant_attributes().collect()));
-        }
-        pst::Var::Resource => {
-            let known = attributes(connector_attributes().collect());
-            return among(path, "attribute of a connector", known);
-        }
-        pst::Var::Context => match path.first().map(String::as_str) {
-            Some("call") => ("fact of a call", vec![call_fields()]),
-            Some("input") => {
-                let inputs = tools.iter().map(|tool| tool.input.clone());
-                ("argument of any tool in its scope", inputs.collect())
-            }
-            _ => {
-                let known = vec!["call".to_owned(), "input".to_owned()];
-                return among(path, "part of the context", known);
-            }
-        },
-    };
-    let inner = path.get(1..).unwrap_or_default();
-    match fields.iter().map(|fields| missing_in(fields, inner)).collect::<Option<Vec<_>>>() {
-        None => Ok(()),
-        Some(missing) => {
-            let name = missing.first().map(|(name, _)| name.clone()).unwrap_or_default();
-            let mut known: Vec<String> = missing.into_iter().flat_map(|(_, known)| known).collect();
-            known.sort_unstable();
-            known.dedup();
-            Err(Missing { name, of, known })
-        }
-    }
-}
-
-fn among(path: &[String], of: &'static str, known: Vec<String>) -> Result<(), Missing> {
-    match path.first() {
-        Some(name) if !known.contains(name) => Err(Missing {
-            name: name.clone(),
-            of,
-            known,
-        }),
-        _ => Ok(()),
-    }
-}
-
-/// The first name of a path that isn't declared, with the names that are; `None` when all are.
-/// Nothing is known about what lies inside an opaque field.
-fn missing_in(fields: &BTreeMap<String, Field>, path: &[String]) -> Option<(String, Vec<String>)> {
-    let (first, rest) = path.split_first()?;
-    match fields.get(first).map(|field| &field.shape) {
-        None => Some((first.clone(), fields.keys().cloned().collect())),
-        Some(Shape::Record(inner)) => missing_in(inner, rest),
-        Some(_) => None,
-    }
-}
-
-fn quoted(names: &[String]) -> String {
-    let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
-    names.join(", ")
 }

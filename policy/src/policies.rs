@@ -35,7 +35,10 @@ impl BundleDigest {
     }
 
     pub(crate) fn of(sources: &[Source<'_>]) -> Self {
-        let mut sources: Vec<_> = sources.iter().map(|source| (source.name, source.text)).collect();
+        let mut sources: Vec<_> = sources
+            .iter()
+            .map(|source| (source.name, source.text))
+            .collect();
         sources.sort_unstable();
         let mut hash = Sha256::new();
         for part in sources.into_iter().flat_map(|(name, text)| [name, text]) {
@@ -83,10 +86,10 @@ impl Policies {
     /// # Errors
     /// Everything that is wrong with it, in the order of the text.
     pub fn compile(sources: &[Source<'_>], tools: &[ToolFacts]) -> Result<Self, Vec<PolicyFault>> {
-        let catalogue = Catalogue::new(tools).map_err(|fault| vec![fault])?;
+        let catalogue = Catalogue::new(tools)?;
         let loaded = load(sources, &catalogue)?;
         let digest = BundleDigest::of(sources);
-        Self::assemble(catalogue, loaded.rules, loaded.warnings, digest).map_err(|fault| vec![fault])
+        Self::assemble(catalogue, loaded.rules, loaded.warnings, digest)
     }
 
     pub(crate) fn assemble(
@@ -94,14 +97,29 @@ impl Policies {
         rules: Vec<LoadedRule>,
         warnings: Vec<PolicyFault>,
         digest: BundleDigest,
-    ) -> Result<Self, PolicyFault> {
-        let slices = slices(&rules, &catalogue.tools)
-            .map_err(|error| PolicyFault::of_bundle(format!("the rules can't be sliced: {error}"), None))?;
-        let entries = catalogue.tools.into_iter().zip(slices).map(|(tool, slice)| {
-            let action = slice.mentions_action().then(|| tool.action_entity());
-            let name = tool.name.clone();
-            (name, Entry { tool, slice, action })
-        });
+    ) -> Result<Self, Vec<PolicyFault>> {
+        let slices = slices(&rules, &catalogue.tools).map_err(|error| {
+            vec![PolicyFault::of_bundle(
+                format!("the rules can't be sliced: {error}"),
+                None,
+            )]
+        })?;
+        let entries = catalogue
+            .tools
+            .into_iter()
+            .zip(slices)
+            .map(|(tool, slice)| {
+                let action = slice.mentions_action().then(|| tool.action_entity());
+                let name = tool.name.clone();
+                (
+                    name,
+                    Entry {
+                        tool,
+                        slice,
+                        action,
+                    },
+                )
+            });
         let rules = rules.into_iter().map(|rule| {
             let id = Arc::clone(&rule.facts.rule.id);
             (id, rule.facts)
@@ -154,7 +172,9 @@ impl Policies {
 
     /// What the rules in force look at when they decide about a tool; `None` for an unknown one.
     pub fn reads(&self, tool: &str) -> Option<&Reads> {
-        self.entries.get(tool).map(|entry| &entry.slice.enforced.reads)
+        self.entries
+            .get(tool)
+            .map(|entry| &entry.slice.enforced.reads)
     }
 
     /// Whether decisions about a tool depend on the call. If not, one may be remembered for as long as
@@ -167,6 +187,13 @@ impl Policies {
     pub fn annotation(&self, rule: &str, key: &str) -> Option<&str> {
         let facts = self.rules.get(rule)?;
         facts.annotations.get(key).map(String::as_str)
+    }
+
+    /// Every rule of the bundle, by id.
+    pub fn rules(&self) -> Vec<&Rule> {
+        let mut rules: Vec<_> = self.rules.values().map(|facts| &facts.rule).collect();
+        rules.sort();
+        rules
     }
 
     /// The digest of the bundle.
@@ -186,7 +213,10 @@ impl Policies {
 
     fn entry(&self, grant: &PreparedGrant, tool: &str) -> Option<&Entry> {
         let entry = self.entries.get(tool)?;
-        grant.connectors.contains(&entry.tool.connector).then_some(entry)
+        grant
+            .connectors
+            .contains(&entry.tool.connector)
+            .then_some(entry)
     }
 
     /// The algorithm of step-up: an approval lifts a forbid, and nobody is asked to approve
@@ -202,7 +232,11 @@ impl Policies {
         };
         let mut approvals: Vec<&str> = ask.call.approvals.iter().map(String::as_str).collect();
         let first = self.verdict(pass(&approvals));
-        let Verdict::Denied { determining, liftable: Some(labels) } = first else {
+        let Verdict::Denied {
+            determining,
+            liftable: Some(labels),
+        } = first
+        else {
             return first.into_decision();
         };
         approvals.extend(labels.iter().map(|requirement| &*requirement.label));
@@ -225,7 +259,11 @@ impl Policies {
         let with_action: Entities;
         let entities = match &entry.action {
             Some(action) => {
-                with_action = grant.entities.clone().add_entities([action.clone()], None).ok()?;
+                with_action = grant
+                    .entities
+                    .clone()
+                    .add_entities([action.clone()], None)
+                    .ok()?;
                 &with_action
             }
             None => &grant.entities,
@@ -240,7 +278,10 @@ impl Policies {
             None,
         )
         .ok()?;
-        Some(self.authorizer.is_authorized(&request, &rules.set, entities))
+        Some(
+            self.authorizer
+                .is_authorized(&request, &rules.set, entities),
+        )
     }
 
     /// Reads a response of Cedar. No response, or one in which any rule failed, is a denial: Cedar itself

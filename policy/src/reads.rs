@@ -41,7 +41,10 @@ impl Want {
             }
             ([first, rest @ ..], look) => {
                 if let Some(fields) = self.fields() {
-                    fields.entry((*first).to_owned()).or_default().add(rest, look);
+                    fields
+                        .entry((*first).to_owned())
+                        .or_default()
+                        .add(rest, look);
                 }
             }
         }
@@ -95,6 +98,11 @@ impl Reads {
         self.context.field("call")
     }
 
+    /// Whether a decision needs the arguments at all: if not, they need not even be parsed.
+    pub fn arguments(&self) -> bool {
+        !self.input().is_nothing() || !self.call().field("opaque_fields").is_nothing()
+    }
+
     /// Whether a condition mentions `action`, so that its groups must be known.
     pub(crate) const fn action(&self) -> bool {
         self.action
@@ -118,13 +126,14 @@ impl Reads {
             }
             return;
         }
-        match children(expression) {
-            Some(children) => children.into_iter().for_each(|child| self.add(child)),
+        let Some(children) = children(expression) else {
             // An operator that this code doesn't know: it might look at anything.
-            None => {
-                self.context = Want::Everything;
-                self.action = true;
-            }
+            self.context = Want::Everything;
+            self.action = true;
+            return;
+        };
+        for child in children {
+            self.add(child);
         }
     }
 }
@@ -189,9 +198,10 @@ pub(crate) fn children(expression: &Expr) -> Option<Vec<&Expr>> {
         | Expr::HasAttr { expr, .. }
         | Expr::Like { expr, .. } => vec![expr],
         Expr::BinaryOp { left, right, .. } => vec![left, right],
-        Expr::Is { expr, in_expr, .. } => {
-            std::iter::once(expr).chain(in_expr).map(AsRef::as_ref).collect()
-        }
+        Expr::Is { expr, in_expr, .. } => std::iter::once(expr)
+            .chain(in_expr)
+            .map(AsRef::as_ref)
+            .collect(),
         Expr::IfThenElse {
             cond,
             then_expr,
@@ -223,12 +233,17 @@ mod tests {
     }
 
     fn fields<const N: usize>(list: [(&str, Want); N]) -> Want {
-        Want::Fields(list.into_iter().map(|(name, want)| (name.to_owned(), want)).collect())
+        Want::Fields(
+            list.into_iter()
+                .map(|(name, want)| (name.to_owned(), want))
+                .collect(),
+        )
     }
 
     #[test]
     fn what_no_condition_mentions_is_not_read() {
-        let none = reads("when { principal.ceiling > 2 } unless { resource.environment == \"prod\" }");
+        let none =
+            reads("when { principal.ceiling > 2 } unless { resource.environment == \"prod\" }");
         assert_eq!(none, Reads::default());
         assert!(!none.context());
         assert!(!none.action());
@@ -273,10 +288,15 @@ mod tests {
         let deep = reads("when { context.input has to.zip }");
         assert_eq!(deep.input(), &fields([("to", fields([("zip", presence)]))]));
         let both = reads("when { context.input has to && context.input.to.zip == 5 }");
-        assert_eq!(both.input(), &fields([("to", fields([("zip", Want::Everything)]))]));
+        assert_eq!(
+            both.input(),
+            &fields([("to", fields([("zip", Want::Everything)]))])
+        );
         let turned = reads("when { context.input.to.zip == 5 && context.input has to }");
         assert_eq!(turned, both);
-        let whole = reads("when { context.input has to && context.input.to == {} && context.input has to.zip }");
+        let whole = reads(
+            "when { context.input has to && context.input.to == {} && context.input has to.zip }",
+        );
         assert_eq!(whole.input(), &fields([("to", Want::Everything)]));
         assert_eq!(whole.input().field("to").field("zip"), &Want::Everything);
         assert_eq!(whole.input().field("from"), &Want::Nothing);
@@ -285,9 +305,15 @@ mod tests {
     #[test]
     fn a_bare_variable_is_read_whole() {
         let whole = reads("when { context == {} }");
-        assert_eq!((whole.input(), whole.call()), (&Want::Everything, &Want::Everything));
+        assert_eq!(
+            (whole.input(), whole.call()),
+            (&Want::Everything, &Want::Everything)
+        );
         let input = reads("when { (if true then context.input else context.input).a == 1 }");
-        assert_eq!((input.input(), input.call()), (&Want::Everything, &Want::Nothing));
+        assert_eq!(
+            (input.input(), input.call()),
+            (&Want::Everything, &Want::Nothing)
+        );
     }
 
     #[test]

@@ -83,7 +83,10 @@ impl RuleFacts {
 fn unknown_annotation(key: &str) -> Complaint {
     let help = match nearest(key, KNOWN) {
         Some(near) => format!("did you mean `@{near}`?"),
-        None => format!("known are {}", KNOWN.map(|key| format!("`@{key}`")).join(", ")),
+        None => format!(
+            "known are {}",
+            KNOWN.map(|key| format!("`@{key}`")).join(", ")
+        ),
     };
     (format!("unknown annotation `@{key}`"), Some(help))
 }
@@ -98,7 +101,10 @@ fn check_id(id: Option<&String>) -> Result<(), Complaint> {
         return Ok(());
     }
     let help = "use letters, digits and `-_.:/`";
-    Err((format!("`@id(\"{id}\")` is no usable name"), Some(help.to_owned())))
+    Err((
+        format!("`@id(\"{id}\")` is no usable name"),
+        Some(help.to_owned()),
+    ))
 }
 
 type Said = BTreeMap<String, String>;
@@ -132,11 +138,7 @@ fn check_belongs_to_approval(said: &Said, key: &str) -> Result<(), Complaint> {
     Ok(())
 }
 
-fn read<T>(
-    said: &Said,
-    key: &str,
-    parse: fn(&str) -> Option<T>,
-) -> Result<Option<T>, Complaint> {
+fn read<T>(said: &Said, key: &str, parse: fn(&str) -> Option<T>) -> Result<Option<T>, Complaint> {
     let Some(value) = said.get(key) else {
         return Ok(None);
     };
@@ -144,7 +146,10 @@ fn read<T>(
         "quorum" => "write a number of persons from 1, such as `@quorum(\"2\")`",
         _ => "write a duration such as `@ttl(\"15m\")`: a number of `s`, `m`, `h` or `d`",
     };
-    let complaint = (format!("`@{key}(\"{value}\")` can't be read"), Some(help.to_owned()));
+    let complaint = (
+        format!("`@{key}(\"{value}\")` can't be read"),
+        Some(help.to_owned()),
+    );
     parse(value).map(Some).ok_or(complaint)
 }
 
@@ -198,7 +203,11 @@ fn is_approvals(expression: &Expr) -> bool {
     let Expr::GetAttr { expr: call, attr } = expression else {
         return false;
     };
-    let Expr::GetAttr { expr: root, attr: outer } = &**call else {
+    let Expr::GetAttr {
+        expr: root,
+        attr: outer,
+    } = &**call
+    else {
         return false;
     };
     attr == "approvals" && outer == "call" && **root == Expr::Var(Var::Context)
@@ -216,8 +225,12 @@ mod tests {
 
     fn read(text: &str) -> Result<RuleFacts, Vec<String>> {
         let policy = Policy::parse(None, text).unwrap().to_pst().unwrap();
-        RuleFacts::read(policy.body())
-            .map_err(|complaints| complaints.into_iter().map(|(what, help)| format!("{what} | {}", help.unwrap_or_default())).collect())
+        RuleFacts::read(policy.body()).map_err(|complaints| {
+            complaints
+                .into_iter()
+                .map(|(what, help)| format!("{what} | {}", help.unwrap_or_default()))
+                .collect()
+        })
     }
 
     fn faults(text: &str) -> Vec<String> {
@@ -234,23 +247,36 @@ mod tests {
         )
         .unwrap();
         let approval = facts.approval.unwrap();
-        assert_eq!((&*facts.rule.id, facts.rule.reason.as_deref()), ("a/b.c:d_e-1", Some("why")));
+        assert_eq!(
+            (&*facts.rule.id, facts.rule.reason.as_deref()),
+            ("a/b.c:d_e-1", Some("why"))
+        );
         assert_eq!((&*approval.label, approval.quorum), ("finance", 2));
-        assert_eq!(approval.ttl, Some(Duration::from_secs(900)));
-        assert_eq!((&*approval.rule, approval.reason.as_deref()), ("a/b.c:d_e-1", Some("why")));
+        assert_eq!(approval.ttl, Some(Duration::from_mins(15)));
+        assert_eq!(
+            (&*approval.rule, approval.reason.as_deref()),
+            ("a/b.c:d_e-1", Some("why"))
+        );
         assert!(facts.shadow);
         assert_eq!(facts.annotations.len(), 9);
-        assert_eq!(facts.annotations.get("redact").map(String::as_str), Some("pii"));
+        assert_eq!(
+            facts.annotations.get("redact").map(String::as_str),
+            Some("pii")
+        );
     }
 
     #[test]
     fn a_plain_rule_has_defaults() {
-        let facts = read("@id(\"p\") @mode(\"enforce\") permit (principal, action, resource);").unwrap();
+        let facts =
+            read("@id(\"p\") @mode(\"enforce\") permit (principal, action, resource);").unwrap();
         assert!(facts.approval.is_none() && !facts.shadow);
         assert_eq!(facts.rule.reason, None);
         let lifted = "@id(\"f\") @approval(\"x\") forbid (principal, action, resource) unless { context.call.approvals.contains(\"x\") };";
         let approval = read(lifted).unwrap().approval.unwrap();
-        assert_eq!((approval.quorum, approval.ttl, approval.reason), (1, None, None));
+        assert_eq!(
+            (approval.quorum, approval.ttl, approval.reason),
+            (1, None, None)
+        );
     }
 
     #[test]
@@ -276,17 +302,22 @@ mod tests {
         );
         for id in ["", "a b", "ü"] {
             let text = format!("@id(\"{id}\") permit (principal, action, resource);");
-            let expected = format!("`@id(\"{id}\")` is no usable name | use letters, digits and `-_.:/`");
+            let expected =
+                format!("`@id(\"{id}\")` is no usable name | use letters, digits and `-_.:/`");
             assert_eq!(faults(&text), [expected]);
         }
     }
 
     #[test]
     fn an_approval_must_lift_its_rule() {
-        let on_permit = faults("@id(\"p\") @approval(\"x\") permit (principal, action, resource) unless { context.call.approvals.contains(\"x\") };");
+        let on_permit = faults(
+            "@id(\"p\") @approval(\"x\") permit (principal, action, resource) unless { context.call.approvals.contains(\"x\") };",
+        );
         assert_eq!(
             on_permit,
-            ["`@approval(\"x\")` on a permit | permit without it, and add a `forbid … unless { context.call.approvals.contains(\"x\") }` with it"]
+            [
+                "`@approval(\"x\")` on a permit | permit without it, and add a `forbid … unless { context.call.approvals.contains(\"x\") }` with it"
+            ]
         );
         let expected = "`@approval(\"x\")` on a forbid that this approval doesn't lift | add `unless { context.call.approvals.contains(\"x\") }`";
         for conditions in [
@@ -302,18 +333,38 @@ mod tests {
             "unless { context.call.approvals == [\"x\"] }",
             "unless { true }",
         ] {
-            let text = format!("@id(\"f\") @approval(\"x\") forbid (principal, action, resource) {conditions};");
+            let text = format!(
+                "@id(\"f\") @approval(\"x\") forbid (principal, action, resource) {conditions};"
+            );
             assert_eq!(faults(&text), [expected], "{conditions}");
         }
-        let empty = faults("@id(\"f\") @approval(\"\") forbid (principal, action, resource) unless { context.call.approvals.contains(\"\") };");
-        assert_eq!(empty, ["`@approval` is empty | say something: `@approval(\"…\")`"]);
+        let empty = faults(
+            "@id(\"f\") @approval(\"\") forbid (principal, action, resource) unless { context.call.approvals.contains(\"\") };",
+        );
+        assert_eq!(
+            empty,
+            ["`@approval` is empty | say something: `@approval(\"…\")`"]
+        );
     }
 
     #[test]
     fn numbers_in_annotations() {
-        assert_eq!([quorum("1"), quorum("0"), quorum("-1"), quorum("x")], [Some(1), None, None, None]);
-        for (text, seconds) in [("30s", Some(30)), ("15m", Some(900)), ("8h", Some(28_800)), ("2d", Some(172_800)),
-            ("0m", None), ("5", None), ("m", None), ("5w", None), ("-5m", None), ("", None)] {
+        assert_eq!(
+            [quorum("1"), quorum("0"), quorum("-1"), quorum("x")],
+            [Some(1), None, None, None]
+        );
+        for (text, seconds) in [
+            ("30s", Some(30)),
+            ("15m", Some(900)),
+            ("8h", Some(28_800)),
+            ("2d", Some(172_800)),
+            ("0m", None),
+            ("5", None),
+            ("m", None),
+            ("5w", None),
+            ("-5m", None),
+            ("", None),
+        ] {
             assert_eq!(duration(text), seconds.map(Duration::from_secs), "{text}");
         }
     }

@@ -179,12 +179,12 @@ fn type_name(schema: &Map<String, Value>) -> Option<&str> {
     match schema.get("type") {
         Some(Value::String(name)) => return Some(name),
         Some(Value::Array(names)) => {
-            let mut named = names
+            let mut beside_null = names
                 .iter()
                 .filter_map(Value::as_str)
                 .filter(|name| *name != "null");
-            let only = named.next()?;
-            return named.next().is_none().then_some(only);
+            let only = beside_null.next()?;
+            return beside_null.next().is_none().then_some(only);
         }
         Some(_) => return None,
         None => {}
@@ -221,7 +221,9 @@ mod tests {
                 "loop": { "$ref": "#/$defs/loop" },
             },
         });
-        Shape::of_input(&root).remove("it").map_or(Shape::Opaque, |field| field.shape)
+        Shape::of_input(&root)
+            .remove("it")
+            .map_or(Shape::Opaque, |field| field.shape)
     }
 
     #[test]
@@ -244,25 +246,55 @@ mod tests {
             (json!({ "enum": [] }), Shape::Opaque),
             (json!({ "const": "a" }), Shape::Text),
             (json!({ "const": {} }), Shape::Opaque),
-            (json!({ "anyOf": [{ "type": "null" }, { "type": "integer" }] }), Shape::Long),
+            (
+                json!({ "anyOf": [{ "type": "null" }, { "type": "integer" }] }),
+                Shape::Long,
+            ),
             (json!({ "oneOf": [{ "type": "integer" }] }), Shape::Long),
-            (json!({ "anyOf": [{ "type": "string" }, { "type": "integer" }] }), Shape::Opaque),
+            (
+                json!({ "anyOf": [{ "type": "string" }, { "type": "integer" }] }),
+                Shape::Opaque,
+            ),
             (json!({ "anyOf": [{ "type": "null" }] }), Shape::Opaque),
-            (json!({ "allOf": [{ "$ref": "#/$defs/colour" }] }), Shape::Text),
-            (json!({ "type": "string", "anyOf": [{ "minLength": 1 }, { "pattern": "x" }] }), Shape::Text),
-            (json!({ "type": "string", "$ref": "#/$defs/nowhere" }), Shape::Text),
+            (
+                json!({ "allOf": [{ "$ref": "#/$defs/colour" }] }),
+                Shape::Text,
+            ),
+            (
+                json!({ "type": "string", "anyOf": [{ "minLength": 1 }, { "pattern": "x" }] }),
+                Shape::Text,
+            ),
+            (
+                json!({ "type": "string", "$ref": "#/$defs/nowhere" }),
+                Shape::Text,
+            ),
             (json!({ "$ref": "#/$defs/colour" }), Shape::Text),
             (json!({ "$ref": "#/$defs/loop" }), Shape::Opaque),
             (json!({ "$ref": "#/$defs/nowhere" }), Shape::Opaque),
             (json!({ "$ref": "https://example.com/x" }), Shape::Opaque),
             (json!({ "$ref": 5 }), Shape::Opaque),
-            (json!({ "type": "array", "items": { "type": "string" } }), Shape::Set(text())),
-            (json!({ "type": "array", "items": { "$ref": "#/$defs/colour" } }), Shape::Set(text())),
+            (
+                json!({ "type": "array", "items": { "type": "string" } }),
+                Shape::Set(text()),
+            ),
+            (
+                json!({ "type": "array", "items": { "$ref": "#/$defs/colour" } }),
+                Shape::Set(text()),
+            ),
             (json!({ "type": "array" }), Shape::Opaque),
-            (json!({ "type": "array", "items": { "type": "array", "items": { "type": "string" } } }), Shape::Opaque),
-            (json!({ "type": "array", "items": { "type": "object", "properties": {} } }), Shape::Opaque),
+            (
+                json!({ "type": "array", "items": { "type": "array", "items": { "type": "string" } } }),
+                Shape::Opaque,
+            ),
+            (
+                json!({ "type": "array", "items": { "type": "object", "properties": {} } }),
+                Shape::Opaque,
+            ),
             (json!({ "type": "object" }), Shape::Opaque),
-            (json!({ "type": "object", "properties": {} }), Shape::Record(BTreeMap::new())),
+            (
+                json!({ "type": "object", "properties": {} }),
+                Shape::Record(BTreeMap::new()),
+            ),
             (json!({ "properties": {} }), Shape::Record(BTreeMap::new())),
             (json!({ "properties": 7 }), Shape::Opaque),
             (json!({}), Shape::Opaque),
@@ -308,8 +340,16 @@ mod tests {
 
     #[test]
     fn what_is_no_object_schema_gives_an_empty_record() {
-        for schema in [json!(null), json!([]), json!(true), json!("x"), json!({ "type": "object" }),
-            json!({ "type": "string" }), json!({ "properties": 5 }), json!({ "$ref": "#" })] {
+        for schema in [
+            json!(null),
+            json!([]),
+            json!(true),
+            json!("x"),
+            json!({ "type": "object" }),
+            json!({ "type": "string" }),
+            json!({ "properties": 5 }),
+            json!({ "$ref": "#" }),
+        ] {
             assert_eq!(Shape::of_input(&schema), BTreeMap::new(), "{schema}");
         }
     }
@@ -349,6 +389,9 @@ mod tests {
         } });
         let kept = Shape::of_input(&nested);
         assert_eq!(kept.len(), 1);
-        assert_eq!(kept.get("a").map(|field| &field.shape), Some(&Shape::Opaque));
+        assert_eq!(
+            kept.get("a").map(|field| &field.shape),
+            Some(&Shape::Opaque)
+        );
     }
 }

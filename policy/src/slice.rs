@@ -62,7 +62,10 @@ struct Prepared {
 /// A slice for each tool, in their order. Tools with the same rules share one.
 pub(crate) fn slices(rules: &[LoadedRule], tools: &[Tool]) -> Result<Vec<Arc<Slice>>, SliceError> {
     let prepared: Vec<Prepared> = rules.iter().map(prepare).collect::<Result<_, _>>()?;
-    let scopes: Vec<_> = rules.iter().map(|rule| rule.policy.action_constraint()).collect();
+    let scopes: Vec<_> = rules
+        .iter()
+        .map(|rule| rule.policy.action_constraint())
+        .collect();
     let mut made: HashMap<Vec<usize>, Arc<Slice>> = HashMap::new();
     let mut slices = Vec::with_capacity(tools.len());
     for tool in tools {
@@ -148,11 +151,19 @@ fn project(body: &pst::Template) -> Result<Option<pst::Template>, SliceError> {
     for clause in clauses {
         match clause {
             Clause::When(condition) => {
-                kept.extend(parts(condition, BinaryOp::And).into_iter().map(Clause::When));
+                kept.extend(
+                    parts(condition, BinaryOp::And)
+                        .into_iter()
+                        .map(Clause::When),
+                );
             }
             // `unless { a || b }` is `when { !a && !b }`.
             Clause::Unless(condition) => {
-                kept.extend(parts(condition, BinaryOp::Or).into_iter().map(Clause::Unless));
+                kept.extend(
+                    parts(condition, BinaryOp::Or)
+                        .into_iter()
+                        .map(Clause::Unless),
+                );
             }
         }
     }
@@ -193,29 +204,68 @@ mod tests {
         let scope = "(principal in Foo::\"a\", action == Action::\"b\", resource is Bar)";
         for (conditions, kept) in [
             ("", ""),
-            ("when { principal.depth > -9223372036854775807 }", "when { (principal.depth) > (-9223372036854775807) }"),
+            (
+                "when { principal.depth > -9223372036854775807 }",
+                "when { principal.depth > (-9223372036854775807) }",
+            ),
             ("when { context.call.hour > 9 }", ""),
-            ("when { principal.a && context.b && principal.c }", "when { principal.a } when { principal.c }"),
-            ("when { (principal.a && context.b) && (context.c && principal.d) }", "when { principal.a } when { principal.d }"),
+            (
+                "when { principal.a && context.b && principal.c }",
+                "when { principal.a } when { principal.c }",
+            ),
+            (
+                "when { (principal.a && context.b) && (context.c && principal.d) }",
+                "when { principal.a } when { principal.d }",
+            ),
             ("when { principal.a || context.b }", ""),
-            ("when { principal.a || principal.b }", "when { (principal.a) || (principal.b) }"),
-            ("unless { principal.a || context.b || principal.c }", "unless { principal.a } unless { principal.c }"),
+            (
+                "when { principal.a || principal.b }",
+                "when { principal.a || principal.b }",
+            ),
+            (
+                "unless { principal.a || context.b || principal.c }",
+                "unless { principal.a } unless { principal.c }",
+            ),
             ("unless { principal.a && context.b }", ""),
-            ("unless { principal.a && principal.b }", "unless { (principal.a) && (principal.b) }"),
-            ("when { context.a } unless { principal.b }", "unless { principal.b }"),
+            (
+                "unless { principal.a && principal.b }",
+                "unless { principal.a && principal.b }",
+            ),
+            (
+                "when { context.a } unless { principal.b }",
+                "unless { principal.b }",
+            ),
         ] {
             let found = projection(&format!("permit {scope} {conditions}")).unwrap();
             let found = found.replace("( ", "(").replace(" )", ")");
-            assert_eq!(found, format!("permit{scope} {kept};").replace(" ;", ";"), "{conditions}");
+            assert_eq!(
+                found,
+                format!("permit{scope} {kept};").replace(" ;", ";"),
+                "{conditions}"
+            );
         }
     }
 
     #[test]
     fn a_forbid_is_kept_whole_or_not_at_all() {
         assert!(projection("forbid (principal, action, resource)").is_some());
-        let kept = projection("forbid (principal, action, resource) when { principal.a } unless { principal.b }").unwrap();
-        assert!(kept.ends_with("when { principal.a } unless { principal.b };"), "{kept}");
-        assert_eq!(projection("forbid (principal, action, resource) when { principal.a && context.b }"), None);
-        assert_eq!(projection("forbid (principal, action, resource) when { principal.a } unless { context.b }"), None);
+        let kept = projection(
+            "forbid (principal, action, resource) when { principal.a } unless { principal.b }",
+        )
+        .unwrap();
+        assert!(
+            kept.ends_with("when { principal.a } unless { principal.b };"),
+            "{kept}"
+        );
+        assert_eq!(
+            projection("forbid (principal, action, resource) when { principal.a && context.b }"),
+            None
+        );
+        assert_eq!(
+            projection(
+                "forbid (principal, action, resource) when { principal.a } unless { context.b }"
+            ),
+            None
+        );
     }
 }

@@ -4,13 +4,18 @@
 //! (compared decoded), keys containing NUL, lone surrogates, a byte order mark, and the two keys that `serde_json`
 //! takes as its own. What it accepts, every parser behind it reads alike.
 
+mod fault;
+mod fields;
+#[cfg(test)]
+mod tests;
+
 use std::borrow::Cow;
 use std::collections::HashSet;
 
-use serde::de::{DeserializeSeed, MapAccess, Visitor};
 use serde_json::Value;
-use serde_json::value::RawValue;
 
+pub use self::fault::JsonFault;
+pub use self::fields::fields;
 use crate::text::shown;
 
 /// Up to so many keys of one object are compared one by one; beyond, through a hash set.
@@ -33,151 +38,38 @@ pub struct Limits {
 
 impl Limits {
     /// For one message on the wire: 4 MiB, depth 64.
-    pub const MESSAGE: Self = Self { bytes: 4 * 1024 * 1024, depth: 64 };
-}
-
-/// Why a text is not acceptable JSON. Offsets are in bytes from its start.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum JsonFault {
-    /// Larger than [`Limits::bytes`].
-    #[error("the text has {size} bytes, at most {limit} are accepted: send less")]
-    TooLarge {
-        /// Its size.
-        size: usize,
-        /// The limit.
-        limit: usize,
-    },
-    /// Nested deeper than [`Limits::depth`].
-    #[error("nested deeper than {limit} at byte {offset}: send a flatter value")]
-    TooDeep {
-        /// Where the level too many opens.
-        offset: usize,
-        /// The limit.
-        limit: usize,
-    },
-    /// Not UTF-8, or a byte order mark before it.
-    #[error("not plain UTF-8 at byte {offset}: send UTF-8 without a byte order mark")]
-    NotUtf8 {
-        /// The first bad byte.
-        offset: usize,
-    },
-    /// Not the JSON grammar.
-    #[error("not JSON at byte {offset}, expected {expected}: send exact RFC 8259 JSON")]
-    Syntax {
-        /// Where the grammar is left.
-        offset: usize,
-        /// What may stand there.
-        expected: &'static str,
-    },
-    /// An escape that names half a surrogate pair.
-    #[error("half a surrogate pair at byte {offset}: escape both halves, or write the character itself")]
-    LoneSurrogate {
-        /// Where the escape is.
-        offset: usize,
-    },
-    /// A number longer than [`NUMBER_BYTES`].
-    #[error("a number longer than {NUMBER_BYTES} bytes at byte {offset}: send it as a string")]
-    LongNumber {
-        /// Where it starts.
-        offset: usize,
-    },
-    /// The same key twice in one object.
-    #[error("key `{key}` stands twice in one object, again at byte {offset}: send each key once")]
-    DuplicateKey {
-        /// Where it stands again.
-        offset: usize,
-        /// The decoded key, escaped and cut for display.
-        key: String,
-    },
-    /// A key that contains NUL, or that a parser behind us takes as its own.
-    #[error("key `{key}` at byte {offset} is not allowed: rename it")]
-    ForbiddenKey {
-        /// Where it starts.
-        offset: usize,
-        /// The decoded key, escaped and cut for display.
-        key: String,
-    },
-    /// [`fields`] was given something else than one object.
-    #[error("not a JSON object: send one object")]
-    NotAnObject,
+    pub const MESSAGE: Self = Self {
+        bytes: 4 * 1024 * 1024,
+        depth: 64,
+    };
 }
 
 /// Checks `text` in one pass, without recursion and without building it.
 pub fn check(text: &[u8], limits: Limits) -> Result<(), JsonFault> {
     if text.len() > limits.bytes {
-        return Err(JsonFault::TooLarge { size: text.len(), limit: limits.bytes });
+        return Err(JsonFault::TooLarge {
+            size: text.len(),
+            limit: limits.bytes,
+        });
     }
     if text.starts_with(b"\xef\xbb\xbf") {
         return Err(JsonFault::NotUtf8 { offset: 0 });
     }
     match std::str::from_utf8(text) {
         Ok(_) => Scan::new(text, limits.depth).document(),
-        Err(e) => Err(JsonFault::NotUtf8 { offset: e.valid_up_to() }),
+        Err(e) => Err(JsonFault::NotUtf8 {
+            offset: e.valid_up_to(),
+        }),
     }
 }
 
 /// Checks `text`, then reads it. The one way from bytes to a [`Value`].
 pub fn parse(text: &[u8], limits: Limits) -> Result<Value, JsonFault> {
     check(text, limits)?;
-    serde_json::from_slice(text)
-        .map_err(|e| JsonFault::Syntax { offset: e.column(), expected: "a value of a readable depth" })
-}
-
-/// The fields of the object that `object` is, in their order, values as written. `object` must have passed [`check`].
-pub fn fields(object: &str) -> Result<Vec<(Cow<'_, str>, &RawValue)>, JsonFault> {
-    let mut reader = serde_json::Deserializer::from_str(object);
-    let fields = serde::Deserializer::deserialize_map(&mut reader, Fields).map_err(|_| JsonFault::NotAnObject)?;
-    reader.end().map_err(|_| JsonFault::NotAnObject)?;
-    Ok(fields)
-}
-
-struct Fields;
-
-impl<'a> Visitor<'a> for Fields {
-    type Value = Vec<(Cow<'a, str>, &'a RawValue)>;
-
-    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'a>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut fields = Vec::with_capacity(4);
-        while let Some(key) = map.next_key_seed(Key)? {
-            fields.push((key, map.next_value()?));
-        }
-        Ok(fields)
-    }
-}
-
-struct Key;
-
-impl<'a> DeserializeSeed<'a> for Key {
-    type Value = Cow<'a, str>;
-
-    fn deserialize<D: serde::Deserializer<'a>>(self, from: D) -> Result<Self::Value, D::Error> {
-        from.deserialize_str(self)
-    }
-}
-
-impl<'a> Visitor<'a> for Key {
-    type Value = Cow<'a, str>;
-
-    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("a key")
-    }
-
-    fn visit_borrowed_str<E: serde::de::Error>(self, key: &'a str) -> Result<Self::Value, E> {
-        Ok(Cow::Borrowed(key))
-    }
-
-    fn visit_str<E: serde::de::Error>(self, key: &str) -> Result<Self::Value, E> {
-        Ok(Cow::Owned(key.to_owned()))
-    }
-
-    fn visit_bytes<E: serde::de::Error>(self, key: &[u8]) -> Result<Self::Value, E> {
-        String::from_utf8(key.to_vec()).map(Cow::Owned).map_err(E::custom)
-    }
+    serde_json::from_slice(text).map_err(|e| JsonFault::Syntax {
+        offset: e.column(),
+        expected: "a value of a readable depth",
+    })
 }
 
 /// An array or object that is open.
@@ -209,7 +101,13 @@ struct Scan<'a> {
 
 impl<'a> Scan<'a> {
     fn new(text: &'a [u8], depth: usize) -> Self {
-        Self { text, at: 0, depth, open: Vec::with_capacity(8), keys: Vec::with_capacity(16) }
+        Self {
+            text,
+            at: 0,
+            depth,
+            open: Vec::with_capacity(8),
+            keys: Vec::with_capacity(16),
+        }
     }
 
     fn document(mut self) -> Result<(), JsonFault> {
@@ -217,16 +115,25 @@ impl<'a> Scan<'a> {
         loop {
             self.space();
             next = match next {
-                Next::Value => self.value()?,
                 Next::ValueOrClose if self.peek() == Some(b']') => self.close(),
-                Next::ValueOrClose => self.value()?,
+                Next::Value | Next::ValueOrClose => self.value()?,
                 Next::KeyOrClose if self.peek() == Some(b'}') => self.close(),
                 Next::Key | Next::KeyOrClose => self.key()?,
                 Next::CommaOrClose => match (self.open.last(), self.peek()) {
                     (None, None) => return Ok(()),
                     (None, Some(_)) => return Err(self.expected("the end of the text")),
-                    (Some(Open { is_object: true, .. }), Some(b'}'))
-                    | (Some(Open { is_object: false, .. }), Some(b']')) => self.close(),
+                    (
+                        Some(Open {
+                            is_object: true, ..
+                        }),
+                        Some(b'}'),
+                    )
+                    | (
+                        Some(Open {
+                            is_object: false, ..
+                        }),
+                        Some(b']'),
+                    ) => self.close(),
                     (Some(open), Some(b',')) => {
                         let is_object = open.is_object;
                         self.at += 1;
@@ -256,11 +163,22 @@ impl<'a> Scan<'a> {
 
     fn open(&mut self, is_object: bool) -> Result<Next, JsonFault> {
         if self.open.len() >= self.depth {
-            return Err(JsonFault::TooDeep { offset: self.at, limit: self.depth });
+            return Err(JsonFault::TooDeep {
+                offset: self.at,
+                limit: self.depth,
+            });
         }
-        self.open.push(Open { is_object, keys_from: self.keys.len(), many: None });
+        self.open.push(Open {
+            is_object,
+            keys_from: self.keys.len(),
+            many: None,
+        });
         self.at += 1;
-        Ok(if is_object { Next::KeyOrClose } else { Next::ValueOrClose })
+        Ok(if is_object {
+            Next::KeyOrClose
+        } else {
+            Next::ValueOrClose
+        })
     }
 
     fn close(&mut self) -> Next {
@@ -278,12 +196,22 @@ impl<'a> Scan<'a> {
         }
         let (from, to, has_escapes) = self.string()?;
         let raw = self.text.get(from..to).unwrap_or_default();
-        let key = if has_escapes { Cow::Owned(self.decoded(offset)?) } else { Cow::Borrowed(raw) };
+        let key = if has_escapes {
+            Cow::Owned(self.decoded(offset)?)
+        } else {
+            Cow::Borrowed(raw)
+        };
         if key.contains(&0) || key.starts_with(RESERVED) {
-            return Err(JsonFault::ForbiddenKey { offset, key: shown(&String::from_utf8_lossy(&key)) });
+            return Err(JsonFault::ForbiddenKey {
+                offset,
+                key: shown(&String::from_utf8_lossy(&key)),
+            });
         }
         if let Some(key) = self.remember(key) {
-            return Err(JsonFault::DuplicateKey { offset, key: shown(&String::from_utf8_lossy(&key)) });
+            return Err(JsonFault::DuplicateKey {
+                offset,
+                key: shown(&String::from_utf8_lossy(&key)),
+            });
         }
         self.space();
         if self.peek() != Some(b':') {
@@ -321,8 +249,10 @@ impl<'a> Scan<'a> {
     /// The key whose opening quote is at `offset`, with its escapes resolved. They are valid: `string` was here.
     fn decoded(&self, offset: usize) -> Result<Vec<u8>, JsonFault> {
         let quoted = self.text.get(offset..self.at).unwrap_or_default();
-        let key: String = serde_json::from_slice(quoted)
-            .map_err(|_| JsonFault::Syntax { offset, expected: "a key with valid escapes" })?;
+        let key: String = serde_json::from_slice(quoted).map_err(|_| JsonFault::Syntax {
+            offset,
+            expected: "a key with valid escapes",
+        })?;
         Ok(key.into_bytes())
     }
 
@@ -333,7 +263,9 @@ impl<'a> Scan<'a> {
         let mut has_escapes = false;
         loop {
             let rest = self.text.get(self.at..).unwrap_or_default();
-            let plain = rest.iter().position(|&b| b == b'"' || b == b'\\' || b < 0x20);
+            let plain = rest
+                .iter()
+                .position(|&b| b == b'"' || b == b'\\' || b < 0x20);
             self.at += plain.unwrap_or(rest.len());
             match self.peek() {
                 Some(b'"') => {
@@ -363,7 +295,11 @@ impl<'a> Scan<'a> {
                 0xD800..=0xDBFF => {
                     let paired = self.text.get(self.at..self.at + 2) == Some(br"\u".as_slice())
                         && matches!(self.unit()?, 0xDC00..=0xDFFF);
-                    if paired { Ok(()) } else { Err(JsonFault::LoneSurrogate { offset }) }
+                    if paired {
+                        Ok(())
+                    } else {
+                        Err(JsonFault::LoneSurrogate { offset })
+                    }
                 }
                 _ => Ok(()),
             },
@@ -421,7 +357,11 @@ impl<'a> Scan<'a> {
         while matches!(self.peek(), Some(b'0'..=b'9')) {
             self.at += 1;
         }
-        if self.at == from { Err(self.expected("a digit")) } else { Ok(()) }
+        if self.at == from {
+            Err(self.expected("a digit"))
+        } else {
+            Ok(())
+        }
     }
 
     fn word(&mut self, word: &'static [u8]) -> Result<(), JsonFault> {
@@ -443,9 +383,9 @@ impl<'a> Scan<'a> {
     }
 
     fn expected(&self, expected: &'static str) -> JsonFault {
-        JsonFault::Syntax { offset: self.at, expected }
+        JsonFault::Syntax {
+            offset: self.at,
+            expected,
+        }
     }
 }
-
-#[cfg(test)]
-mod tests;

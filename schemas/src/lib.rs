@@ -7,7 +7,7 @@ pub mod canonical;
 pub mod definition;
 pub mod json;
 pub mod names;
-mod text;
+pub mod text;
+pub mod validate;
 #[cfg(test)]
 mod vectors;
-pub mod validate;

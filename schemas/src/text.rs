@@ -27,7 +27,7 @@ pub(crate) fn cut(text: &str, longest: usize) -> String {
 
 /// Whether a reader can't see `c` while a model does: zero-width and bidirectional marks, tags, variation selectors,
 /// fillers, and control characters other than line feed and tab.
-pub(crate) fn is_invisible(c: char) -> bool {
+pub fn is_invisible(c: char) -> bool {
     match c {
         '\n' | '\t' => false,
         '\u{00AD}'

@@ -42,15 +42,13 @@ impl Files {
     }
 }
 
-type Answer<T> = Result<Json<T>, String>;
-
 #[tool_router]
 impl Files {
     #[tool(
         description = "List what is directly in a folder.",
         annotations(title = "List folder", read_only_hint = true, open_world_hint = false)
     )]
-    fn list(&self, Parameters(At { path }): Parameters<At>) -> Answer<Listing> {
+    fn list(&self, Parameters(At { path }): Parameters<At>) -> Result<Json<Listing>, String> {
         let entries = lock(&self.tree).list(&path)?;
         Ok(Json(Listing { path, entries }))
     }
@@ -67,9 +65,9 @@ impl Files {
         description = "Tell whether a path is a file or a folder, and how large it is.",
         annotations(title = "File facts", read_only_hint = true, open_world_hint = false)
     )]
-    fn stat(&self, Parameters(At { path }): Parameters<At>) -> Answer<Facts> {
+    fn stat(&self, Parameters(At { path }): Parameters<At>) -> Result<Json<Facts>, String> {
         let (kind, size_bytes) = match lock(&self.tree).node(&path)? {
-            Node::File(content) => ("file", content.len()),
+            Node::File(content) => ("file", tree::size(content)),
             Node::Folder => ("folder", 0),
         };
         Ok(Json(Facts {
@@ -83,7 +81,10 @@ impl Files {
         description = "Find the files below a folder whose content contains a text, whatever its case.",
         annotations(title = "Search files", read_only_hint = true, open_world_hint = false)
     )]
-    fn search(&self, Parameters(Search { path, text }): Parameters<Search>) -> Answer<Paths> {
+    fn search(
+        &self,
+        Parameters(Search { path, text }): Parameters<Search>,
+    ) -> Result<Json<Paths>, String> {
         Ok(Json(Paths {
             paths: lock(&self.tree).search(&path, &text)?,
         }))
@@ -99,7 +100,10 @@ impl Files {
             open_world_hint = false
         )
     )]
-    fn write(&self, Parameters(Write { path, content }): Parameters<Write>) -> Answer<Written> {
+    fn write(
+        &self,
+        Parameters(Write { path, content }): Parameters<Write>,
+    ) -> Result<Json<Written>, String> {
         let size_bytes = lock(&self.tree).write(&path, content)?;
         Ok(Json(Written { path, size_bytes }))
     }
@@ -114,7 +118,10 @@ impl Files {
             open_world_hint = false
         )
     )]
-    fn append(&self, Parameters(Write { path, content }): Parameters<Write>) -> Answer<Written> {
+    fn append(
+        &self,
+        Parameters(Write { path, content }): Parameters<Write>,
+    ) -> Result<Json<Written>, String> {
         let mut tree = lock(&self.tree);
         let content = tree.read(&path)?.to_owned() + &content;
         let size_bytes = tree.write(&path, content)?;
@@ -130,7 +137,7 @@ impl Files {
             open_world_hint = false
         )
     )]
-    fn mkdir(&self, Parameters(At { path }): Parameters<At>) -> Answer<Done> {
+    fn mkdir(&self, Parameters(At { path }): Parameters<At>) -> Result<Json<Done>, String> {
         lock(&self.tree).mkdir(&path)?;
         Ok(Json(Done { done: true, path }))
     }
@@ -144,7 +151,10 @@ impl Files {
             open_world_hint = false
         )
     )]
-    fn copy(&self, Parameters(FromTo { from, to }): Parameters<FromTo>) -> Answer<Done> {
+    fn copy(
+        &self,
+        Parameters(FromTo { from, to }): Parameters<FromTo>,
+    ) -> Result<Json<Done>, String> {
         lock(&self.tree).copy(&from, &to)?;
         Ok(Json(Done {
             done: true,
@@ -162,7 +172,10 @@ impl Files {
             open_world_hint = false
         )
     )]
-    fn relocate(&self, Parameters(FromTo { from, to }): Parameters<FromTo>) -> Answer<Done> {
+    fn relocate(
+        &self,
+        Parameters(FromTo { from, to }): Parameters<FromTo>,
+    ) -> Result<Json<Done>, String> {
         let mut tree = lock(&self.tree);
         tree.copy(&from, &to)?;
         tree.delete(&from)?;
@@ -182,7 +195,7 @@ impl Files {
             open_world_hint = false
         )
     )]
-    fn delete(&self, Parameters(At { path }): Parameters<At>) -> Answer<Done> {
+    fn delete(&self, Parameters(At { path }): Parameters<At>) -> Result<Json<Done>, String> {
         lock(&self.tree).delete(&path)?;
         Ok(Json(Done { done: true, path }))
     }
@@ -251,7 +264,7 @@ struct Facts {
     path: String,
     /// `file` or `folder`.
     kind: String,
-    size_bytes: usize,
+    size_bytes: i64,
 }
 
 #[derive(Serialize, JsonSchema)]
@@ -262,7 +275,7 @@ struct Paths {
 #[derive(Serialize, JsonSchema)]
 struct Written {
     path: String,
-    size_bytes: usize,
+    size_bytes: i64,
 }
 
 #[derive(Serialize, JsonSchema)]

@@ -80,7 +80,8 @@ pub enum DemoFault {
 
 /// Serves one connector on standard input and output, until the input ends.
 pub async fn serve(which: Demo) -> Result<(), DemoFault> {
-    let token = env::var_os(TICKETS_TOKEN).map_or(0, |token| token.len());
+    let token = env::var_os(TICKETS_TOKEN)
+        .map_or(0, |token| i64::try_from(token.len()).unwrap_or(i64::MAX));
     let (input, output) = stdio_pipes();
     serve_on(which, token, input, output).await
 }
@@ -101,7 +102,7 @@ fn tools(which: Demo) -> Vec<Tool> {
 /// `token_length` is all that is ever known of the credential here: what isn't kept can't be told.
 async fn serve_on(
     which: Demo,
-    token_length: usize,
+    token_length: i64,
     input: impl AsyncRead + Send + Unpin + 'static,
     output: impl AsyncWrite + Send + Unpin + 'static,
 ) -> Result<(), DemoFault> {

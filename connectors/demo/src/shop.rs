@@ -42,8 +42,6 @@ impl Shop {
     }
 }
 
-type Answer<T> = Result<Json<T>, String>;
-
 #[tool_router]
 impl Shop {
     #[tool(
@@ -74,7 +72,10 @@ impl Shop {
         description = "Read one product: name, price and what is in stock.",
         annotations(title = "Get product", read_only_hint = true, open_world_hint = false)
     )]
-    fn get_product(&self, Parameters(ProductId { sku }): Parameters<ProductId>) -> Answer<Product> {
+    fn get_product(
+        &self,
+        Parameters(ProductId { sku }): Parameters<ProductId>,
+    ) -> Result<Json<Product>, String> {
         Ok(Json(lock(&self.stock).product_mut(&sku)?.clone()))
     }
 
@@ -98,7 +99,10 @@ impl Shop {
         description = "Read one order.",
         annotations(title = "Get order", read_only_hint = true, open_world_hint = false)
     )]
-    fn get_order(&self, Parameters(OrderId { id }): Parameters<OrderId>) -> Answer<Order> {
+    fn get_order(
+        &self,
+        Parameters(OrderId { id }): Parameters<OrderId>,
+    ) -> Result<Json<Order>, String> {
         Ok(Json(lock(&self.stock).order_mut(&id)?.clone()))
     }
 
@@ -119,7 +123,7 @@ impl Shop {
             quantity,
             customer,
         }): Parameters<Place>,
-    ) -> Answer<Order> {
+    ) -> Result<Json<Order>, String> {
         lock(&self.stock).place(&sku, quantity, customer).map(Json)
     }
 
@@ -132,7 +136,10 @@ impl Shop {
             open_world_hint = false
         )
     )]
-    fn cancel_order(&self, Parameters(OrderId { id }): Parameters<OrderId>) -> Answer<Order> {
+    fn cancel_order(
+        &self,
+        Parameters(OrderId { id }): Parameters<OrderId>,
+    ) -> Result<Json<Order>, String> {
         lock(&self.stock).cancel(&id).map(Json)
     }
 
@@ -149,7 +156,7 @@ impl Shop {
     fn set_price(
         &self,
         Parameters(SetPrice { sku, price_cents }): Parameters<SetPrice>,
-    ) -> Answer<Product> {
+    ) -> Result<Json<Product>, String> {
         let mut stock = lock(&self.stock);
         let product = stock.product_mut(&sku)?;
         product.price_cents = price_cents;
@@ -169,7 +176,7 @@ impl Shop {
     fn restock(
         &self,
         Parameters(Restock { sku, quantity }): Parameters<Restock>,
-    ) -> Answer<Product> {
+    ) -> Result<Json<Product>, String> {
         let mut stock = lock(&self.stock);
         let product = stock.product_mut(&sku)?;
         product.in_stock = product.in_stock.saturating_add(quantity);

@@ -24,13 +24,13 @@ use crate::{
 /// The server.
 pub(crate) struct Tickets {
     desk: Mutex<Desk>,
-    token_length: usize,
+    token_length: i64,
     router: ToolRouter<Self>,
 }
 
 impl Tickets {
     /// A fresh help desk. `token_length` is the length of the credential it was lent, in bytes.
-    pub(crate) fn new(token_length: usize) -> Self {
+    pub(crate) fn new(token_length: i64) -> Self {
         Self {
             desk: Mutex::new(Desk::new()),
             token_length,
@@ -44,15 +44,13 @@ impl Tickets {
     }
 }
 
-type Answer<T> = Result<Json<T>, String>;
-
 #[tool_router]
 impl Tickets {
     #[tool(
         description = "Read one ticket: its subject and status.",
         annotations(title = "Get ticket", read_only_hint = true, open_world_hint = false)
     )]
-    fn get(&self, Parameters(One { id }): Parameters<One>) -> Answer<Summary> {
+    fn get(&self, Parameters(One { id }): Parameters<One>) -> Result<Json<Summary>, String> {
         Ok(Json(Summary::of(lock(&self.desk).ticket(&id)?)))
     }
 
@@ -67,7 +65,7 @@ impl Tickets {
     fn search(
         &self,
         Parameters(Search { project, text }): Parameters<Search>,
-    ) -> Answer<Summaries> {
+    ) -> Result<Json<Summaries>, String> {
         let (desk, text) = (lock(&self.desk), text.to_lowercase());
         let matching = desk
             .of_project(&project)?
@@ -81,7 +79,10 @@ impl Tickets {
         description = "List the tickets of a project that have a status.",
         annotations(title = "List tickets", read_only_hint = true, open_world_hint = false)
     )]
-    fn list(&self, Parameters(List { project, status }): Parameters<List>) -> Answer<Summaries> {
+    fn list(
+        &self,
+        Parameters(List { project, status }): Parameters<List>,
+    ) -> Result<Json<Summaries>, String> {
         let desk = lock(&self.desk);
         let matching = desk
             .of_project(&project)?
@@ -99,7 +100,7 @@ impl Tickets {
             open_world_hint = false
         )
     )]
-    fn history(&self, Parameters(One { id }): Parameters<One>) -> Answer<History> {
+    fn history(&self, Parameters(One { id }): Parameters<One>) -> Result<Json<History>, String> {
         let desk = lock(&self.desk);
         let ticket = desk.ticket(&id)?;
         Ok(Json(History {
@@ -120,7 +121,7 @@ impl Tickets {
     fn create(
         &self,
         Parameters(Create { project, subject }): Parameters<Create>,
-    ) -> Answer<Summary> {
+    ) -> Result<Json<Summary>, String> {
         Ok(Json(Summary::of(lock(&self.desk).open(&project, subject)?)))
     }
 
@@ -133,7 +134,10 @@ impl Tickets {
             open_world_hint = false
         )
     )]
-    fn comment(&self, Parameters(Words { id, text }): Parameters<Words>) -> Answer<Summary> {
+    fn comment(
+        &self,
+        Parameters(Words { id, text }): Parameters<Words>,
+    ) -> Result<Json<Summary>, String> {
         self.note(&id, format!("comment: {text}"))
     }
 
@@ -146,7 +150,10 @@ impl Tickets {
             open_world_hint = true
         )
     )]
-    fn reply(&self, Parameters(Words { id, text }): Parameters<Words>) -> Answer<Summary> {
+    fn reply(
+        &self,
+        Parameters(Words { id, text }): Parameters<Words>,
+    ) -> Result<Json<Summary>, String> {
         self.note(&id, format!("reply to the customer: {text}"))
     }
 
@@ -160,7 +167,10 @@ impl Tickets {
             open_world_hint = false
         )
     )]
-    fn assign(&self, Parameters(Assign { id, assignee }): Parameters<Assign>) -> Answer<Summary> {
+    fn assign(
+        &self,
+        Parameters(Assign { id, assignee }): Parameters<Assign>,
+    ) -> Result<Json<Summary>, String> {
         self.note(&id, format!("assigned to {assignee}"))
     }
 
@@ -177,7 +187,7 @@ impl Tickets {
     fn set_status(
         &self,
         Parameters(SetStatus { id, status }): Parameters<SetStatus>,
-    ) -> Answer<Summary> {
+    ) -> Result<Json<Summary>, String> {
         let mut desk = lock(&self.desk);
         let ticket = desk.ticket_mut(&id)?;
         ticket.note(format!("status: {status}"))?;
@@ -194,7 +204,10 @@ impl Tickets {
             open_world_hint = false
         )
     )]
-    fn merge(&self, Parameters(Merge { id, into }): Parameters<Merge>) -> Answer<Summary> {
+    fn merge(
+        &self,
+        Parameters(Merge { id, into }): Parameters<Merge>,
+    ) -> Result<Json<Summary>, String> {
         let mut desk = lock(&self.desk);
         if id == into {
             return Err(format!("`{id}` can't be merged into itself"));
@@ -220,7 +233,7 @@ impl Tickets {
     fn refund(
         &self,
         Parameters(Refund { id, amount_cents }): Parameters<Refund>,
-    ) -> Answer<Refunded> {
+    ) -> Result<Json<Refunded>, String> {
         let refund = lock(&self.desk).refund(&id, amount_cents)?;
         Ok(Json(Refunded {
             refund,
@@ -242,7 +255,7 @@ impl Tickets {
 }
 
 impl Tickets {
-    fn note(&self, id: &str, event: String) -> Answer<Summary> {
+    fn note(&self, id: &str, event: String) -> Result<Json<Summary>, String> {
         let mut desk = lock(&self.desk);
         let ticket = desk.ticket_mut(id)?;
         ticket.note(event)?;
@@ -402,5 +415,5 @@ struct Credential {
     /// The variable it came in.
     variable: String,
     /// Its length in bytes.
-    length: usize,
+    length: i64,
 }

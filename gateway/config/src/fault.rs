@@ -20,14 +20,18 @@ pub struct Fault {
     message: String,
     help: Option<String>,
     suggestion: Option<String>,
-    key: String,
+    key: KeyPath,
     place: Place,
 }
 
 #[derive(Debug, Clone)]
 enum Place {
     /// In the file: its text, the bytes, what is written under them, and a second place that matters.
-    Text { source: Arc<NamedSource<String>>, span: Range<usize>, also: Option<(Range<usize>, String)> },
+    Text {
+        source: Arc<NamedSource<String>>,
+        span: Range<usize>,
+        also: Option<(Range<usize>, String)>,
+    },
     /// In a variable of the environment.
     Variable(String),
 }
@@ -39,8 +43,8 @@ impl Fault {
     }
 
     /// The key it is about, as a path: `connectors[1].tools.get.kind`.
-    pub fn key(&self) -> &str {
-        &self.key
+    pub fn key(&self) -> String {
+        self.key.to_string()
     }
 
     /// What to do about it.
@@ -86,7 +90,7 @@ impl Fault {
             "message": self.message,
             "help": self.help,
             "suggestion": self.suggestion,
-            "key": self.key,
+            "key": self.key(),
             "file": self.file(),
             "line": line,
             "column": column,
@@ -121,8 +125,12 @@ impl Diagnostic for Fault {
 
     fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
         match (&self.help, &self.suggestion, &self.place) {
-            (Some(help), _, Place::Text { .. }) | (Some(help), None, Place::Variable(_)) => Some(Box::new(help)),
-            (_, Some(meant), Place::Variable(_)) => Some(Box::new(format!("did you mean `{meant}`?"))),
+            (Some(help), _, Place::Text { .. }) | (Some(help), None, Place::Variable(_)) => {
+                Some(Box::new(help))
+            }
+            (_, Some(meant), Place::Variable(_)) => {
+                Some(Box::new(format!("did you mean `{meant}`?")))
+            }
             (None, _, _) => None,
         }
     }
@@ -135,10 +143,17 @@ impl Diagnostic for Fault {
     }
 
     fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
-        let Place::Text { span, also, .. } = &self.place else { return None };
-        let meant = self.suggestion.as_ref().map(|meant| format!("did you mean `{meant}`?"));
-        let first = LabeledSpan::new_primary_with_span(Some(meant.unwrap_or_else(|| "here".to_owned())), span.clone());
-        let second = also.iter().map(|(span, label)| LabeledSpan::new_with_span(Some(label.clone()), span.clone()));
+        let Place::Text { span, also, .. } = &self.place else {
+            return None;
+        };
+        let meant = self
+            .suggestion
+            .as_ref()
+            .map(|meant| format!("did you mean `{meant}`?"));
+        let first = LabeledSpan::new_primary_with_span(meant, span.clone());
+        let second = also
+            .iter()
+            .map(|(span, label)| LabeledSpan::new_with_span(Some(label.clone()), span.clone()));
         Some(Box::new(iter::once(first).chain(second)))
     }
 }
@@ -169,18 +184,32 @@ impl ConfigFaults {
         let fault = Fault {
             code: FaultCode::Syntax,
             message: format!("this is not TOML: {message}"),
-            help: Some(if rest.is_empty() { "see https://toml.io for the syntax".to_owned() } else { rest }),
+            help: Some(if rest.is_empty() {
+                "see https://toml.io for the syntax".to_owned()
+            } else {
+                rest
+            }),
             suggestion: None,
-            key: String::new(),
-            place: Place::Text { source: Arc::clone(&text), span, also: None },
+            key: KeyPath::default(),
+            place: Place::Text {
+                source: Arc::clone(&text),
+                span,
+                also: None,
+            },
         };
-        Self { file: text.name().to_owned(), faults: vec![fault] }
+        Self {
+            file: text.name().to_owned(),
+            faults: vec![fault],
+        }
     }
 
     /// These faults of the file, put into order.
     pub fn new(file: &str, mut faults: Vec<Fault>) -> Option<Self> {
         faults.sort_by(|one, other| one.order().cmp(&other.order()));
-        (!faults.is_empty()).then(|| Self { file: file.to_owned(), faults })
+        (!faults.is_empty()).then(|| Self {
+            file: file.to_owned(),
+            faults,
+        })
     }
 }
 
@@ -197,11 +226,15 @@ impl std::error::Error for ConfigFaults {}
 
 impl Diagnostic for ConfigFaults {
     fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
-        Some(Box::new("`config.example.toml` explains every key, and `bailiwick config schema` prints the schema"))
+        Some(Box::new(
+            "`config.example.toml` explains every key, and `bailiwick config schema` prints the schema",
+        ))
     }
 
     fn related<'a>(&'a self) -> Option<Box<dyn Iterator<Item = &'a dyn Diagnostic> + 'a>> {
-        Some(Box::new(self.faults.iter().map(|fault| fault as &dyn Diagnostic)))
+        Some(Box::new(
+            self.faults.iter().map(|fault| fault as &dyn Diagnostic),
+        ))
     }
 }
 
@@ -215,21 +248,41 @@ pub(crate) struct Findings<'s> {
 
 impl<'s> Findings<'s> {
     pub(crate) fn new(source: &'s Source, variables: &'s Variables) -> Self {
-        Self { source, variables, found: Vec::new() }
+        Self {
+            source,
+            variables,
+            found: Vec::new(),
+        }
     }
 
     /// Something is wrong with a key itself, or with it being there or missing.
-    pub(crate) fn key(&mut self, path: &KeyPath, code: FaultCode, message: impl Into<String>) -> &mut Fault {
+    pub(crate) fn key(
+        &mut self,
+        path: &KeyPath,
+        code: FaultCode,
+        message: impl Into<String>,
+    ) -> &mut Fault {
         self.add(path, Part::Key, code, message.into())
     }
 
     /// Something is wrong with what a key is set to.
-    pub(crate) fn value(&mut self, path: &KeyPath, code: FaultCode, message: impl Into<String>) -> &mut Fault {
+    pub(crate) fn value(
+        &mut self,
+        path: &KeyPath,
+        code: FaultCode,
+        message: impl Into<String>,
+    ) -> &mut Fault {
         self.add(path, Part::Value, code, message.into())
     }
 
     /// As [`Findings::value`], where another place of the file matters too.
-    pub(crate) fn beside(&mut self, path: &KeyPath, code: FaultCode, message: impl Into<String>, other: (&KeyPath, &str)) -> &mut Fault {
+    pub(crate) fn beside(
+        &mut self,
+        path: &KeyPath,
+        code: FaultCode,
+        message: impl Into<String>,
+        other: (&KeyPath, &str),
+    ) -> &mut Fault {
         let span = self.source.span(other.0, Part::Value);
         let fault = self.add(path, Part::Value, code, message.into());
         if let Place::Text { also, .. } = &mut fault.place {
@@ -238,19 +291,45 @@ impl<'s> Findings<'s> {
         fault
     }
 
+    /// Whether something is wrong at or below this path already: what was taken out there can't be judged again.
+    pub(crate) fn has_any_in(&self, path: &KeyPath) -> bool {
+        self.found.iter().any(|fault| fault.key.is_within(path))
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.found.is_empty()
+    }
+
     pub(crate) fn into_vec(self) -> Vec<Fault> {
         self.found
     }
 
     fn add(&mut self, path: &KeyPath, part: Part, code: FaultCode, message: String) -> &mut Fault {
         let (message, place) = match self.variables.set(path) {
-            Some(name) => (format!("{message} (from the variable `{name}`)"), Place::Variable(name.to_owned())),
+            Some(name) => (
+                format!("{message} (from the variable `{name}`)"),
+                Place::Variable(name.to_owned()),
+            ),
             None => {
                 let span = self.source.span(path, part);
-                (message, Place::Text { source: Arc::clone(self.source.named()), span, also: None })
+                (
+                    message,
+                    Place::Text {
+                        source: Arc::clone(self.source.named()),
+                        span,
+                        also: None,
+                    },
+                )
             }
         };
-        let fault = Fault { code, message, help: None, suggestion: None, key: path.to_string(), place };
+        let fault = Fault {
+            code,
+            message,
+            help: None,
+            suggestion: None,
+            key: path.clone(),
+            place,
+        };
         self.found.push(fault);
         let last = self.found.len() - 1;
         #[expect(clippy::indexing_slicing, reason = "it was pushed the line before")]

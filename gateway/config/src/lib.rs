@@ -1,1 +1,95 @@
-//! bailiwick-config
+//! The configuration: as written, checked, and explained.
+//!
+//! [`load`] lays the file over the embedded defaults and the variables of the environment over both, and either gives a
+//! [`Config`], which the rest of the gateway can trust, or [`ConfigFaults`]: everything that is wrong at once, each with
+//! its line, a stable code and what to do. Nothing here touches the disk, the network or the process's environment; what
+//! has to be looked up is asked of the caller ([`Config::check_against`], [`Config::check_presence`]).
+
+mod check;
+mod checked;
+mod code;
+mod connector;
+mod fault;
+mod layers;
+mod presence;
+mod raw;
+mod schema;
+mod shape;
+mod source;
+mod suggest;
+pub mod units;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
+
+pub use checked::{
+    Approvals, Config, GrantTerms, Limits, PolicyFile, PolicyFiles, RegisteredAgent, Server,
+    Telemetry, Trail,
+};
+pub use code::FaultCode;
+pub use connector::{Connector, Credential, Pin, Program, SecretSource, Sensitivity, ToolTerms};
+pub use fault::{ConfigFaults, Fault};
+pub use presence::{Found, Sought};
+pub use schema::schema;
+
+use crate::{
+    check::Setting,
+    fault::Findings,
+    layers::Variables,
+    schema::Shape,
+    source::{KeyPath, Source},
+};
+
+/// The configuration of the embedded demo: what `bailiwick run` serves without a `config.toml`.
+pub const DEMO: &str = include_str!("demo.toml");
+
+/// Checks the text of a configuration file. `path` names it in faults and is what relative paths in it start from;
+/// `environment` is that of the process, of which only `BAILIWICK_SECTION__KEY` variables matter.
+pub fn load(
+    path: &Path,
+    text: String,
+    environment: impl IntoIterator<Item = (String, String)>,
+) -> Result<Config, ConfigFaults> {
+    let base = path.parent().unwrap_or(Path::new(""));
+    checked(
+        &path.display().to_string(),
+        text,
+        Variables::of(environment),
+        Setting::File { base },
+    )
+}
+
+/// Checks a configuration that is part of the binary, such as [`DEMO`]. Only such a one may use `@self` and `@data/…`.
+pub fn embedded(
+    text: &str,
+    environment: impl IntoIterator<Item = (String, String)>,
+) -> Result<Config, ConfigFaults> {
+    checked(
+        "embedded",
+        text.to_owned(),
+        Variables::of(environment),
+        Setting::Embedded,
+    )
+}
+
+fn checked(
+    name: &str,
+    text: String,
+    variables: Variables,
+    setting: Setting<'_>,
+) -> Result<Config, ConfigFaults> {
+    let source =
+        Source::parse(name, text).map_err(|(text, error)| ConfigFaults::syntax(text, &error))?;
+    let mut findings = Findings::new(&source, &variables);
+    let schema = schema();
+    let shape = Shape::new(&schema);
+    let mut tree = layers::merged(&source, &variables, shape, &mut findings);
+    shape::prune(shape, &mut tree, &KeyPath::default(), &mut findings);
+    let config = check::config(tree, setting, &mut findings);
+    match ConfigFaults::new(name, findings.into_vec()) {
+        Some(faults) => Err(faults),
+        None => Ok(config.with_origin(source, variables)),
+    }
+}

@@ -54,6 +54,47 @@ pub struct Tool {
     pub output: Option<Validator>,
     /// What its results are marked with.
     pub labels: Labels,
+    /// The arguments that HTTP headers mirror.
+    pub mirrors: Vec<Mirror>,
+}
+
+/// An argument that a header `Mcp-Param-*` mirrors (`x-mcp-header`, MCP 2026-07-28): a middlebox may have routed by it, so it
+/// must agree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mirror {
+    /// The property names from the root of the arguments.
+    pub path: Vec<String>,
+    /// The header's name after `Mcp-Param-`, lower case.
+    pub header: String,
+}
+
+impl Mirror {
+    /// The mirrors that a tool's input schema declares, along `properties` alone.
+    pub fn declared_by(schema: &Value) -> Vec<Self> {
+        let mut found = Vec::new();
+        let mut open: Vec<(Vec<String>, &Value)> = vec![(Vec::new(), schema)];
+        while let Some((path, schema)) = open.pop() {
+            for (name, property) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {
+                let mut path = path.clone();
+                path.push(name.clone());
+                if let Some(header) = property.get("x-mcp-header").and_then(Value::as_str).filter(|header| !header.is_empty()) {
+                    found.push(Self { path: path.clone(), header: header.to_ascii_lowercase() });
+                }
+                open.push((path, property));
+            }
+        }
+        found
+    }
+
+    /// What the header must say: nothing where the argument is absent, null or no scalar.
+    pub(crate) fn expected(&self, arguments: &Value) -> Option<String> {
+        match self.path.iter().try_fold(arguments, |value, key| value.get(key))? {
+            Value::String(text) => Some(text.clone()),
+            Value::Bool(yes) => Some(yes.to_string()),
+            Value::Number(number) => Some(number.to_string()),
+            Value::Null | Value::Array(_) | Value::Object(_) => None,
+        }
+    }
 }
 
 impl fmt::Debug for Tool {
@@ -69,7 +110,7 @@ pub struct World {
     /// The callable tools by name. A tool whose definition drifted from its pin is not here.
     pub tools: BTreeMap<String, Arc<Tool>>,
     /// The policies, compiled against these tools.
-    pub policies: Policies,
+    pub policies: Arc<Policies>,
     /// The digest of the policies as text.
     pub policy_digest: String,
     /// What policies may know about each connector.

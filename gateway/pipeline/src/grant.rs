@@ -309,6 +309,12 @@ impl LiveGrant {
         }
     }
 
+    /// What has ended it: the nearest of itself and its ancestors that is no longer active, and how.
+    pub(crate) fn end_of_chain(&self) -> (&GrantId, GrantState) {
+        let ended = self.chain().map(|grant| (&grant.terms.id, grant.standing().state)).find(|(_, state)| *state != GrantState::Active);
+        ended.unwrap_or((&self.terms.id, GrantState::Expired))
+    }
+
     /// Ends the grant: from here on nothing is authorized under it, and calls in flight are cancelled. Says whether it was
     /// active. What has begun to be written downstream is waited for by [`LiveGrant::drained`].
     pub fn end(&self, state: GrantState) -> bool {

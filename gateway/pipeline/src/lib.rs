@@ -20,6 +20,7 @@ pub mod trace;
 mod answer;
 mod handle;
 mod redact;
+mod way;
 
 pub use answer::{Answer, Body};
 pub use handle::{Gateway, Settings};

@@ -277,6 +277,11 @@ impl Lease {
         &self.secret
     }
 
+    /// What others said, for the record: without the secret of the lease, where there is one.
+    pub(crate) fn kept_out(lease: Option<&Self>, words: &str) -> String {
+        lease.map_or_else(|| words.to_owned(), |lease| lease.needles.redact(words).0)
+    }
+
     /// What to look for in results.
     pub(crate) fn needles(&self) -> &Needles {
         &self.needles

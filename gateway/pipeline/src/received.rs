@@ -31,7 +31,7 @@ pub enum MessageFault {
     /// Not an object.
     #[error("a message must be a JSON object")]
     NoObject,
-    /// A response: this gateway asks agents nothing over this connection.
+    /// A response, or what another parser might take for one: this gateway asks agents nothing over this connection.
     #[error("a response is refused: nothing was asked")]
     Response,
     /// A member is missing or not what it must be.
@@ -74,7 +74,7 @@ impl Message {
         if field("jsonrpc") != Some("\"2.0\"") {
             return Err(MessageFault::Member { member: "jsonrpc", wanted: "the string \"2.0\"" });
         }
-        if field("method").is_none() && (field("result").is_some() || field("error").is_some()) {
+        if field("result").is_some() || field("error").is_some() {
             return Err(MessageFault::Response);
         }
         let method = string(field("method")).ok_or(MessageFault::Member { member: "method", wanted: "a string" })?;
@@ -199,6 +199,9 @@ pub struct Origin {
     pub presented: Presented,
     /// What the caller says it is part of.
     pub links: Vec<RemoteContext>,
+    /// The headers `Mcp-Param-*`, by the rest of their names in lower case, decoded; none where the protocol version or the
+    /// transport has no such headers.
+    pub mirrored: Option<Vec<(String, String)>>,
 }
 
 /// A request, received. Immutable: every walk of it sees the same.

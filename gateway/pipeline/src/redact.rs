@@ -30,25 +30,29 @@ impl fmt::Debug for Needles {
 }
 
 impl Needles {
-    /// The secret itself, reversed, in hex, percent-encoded, and in base64 at each of its three alignments.
+    /// The secret itself, reversed, escaped as in JSON, in hex, percent-encoded, and in base64 at each of its three
+    /// alignments; in upper or lower case, as servers change that.
     pub(crate) fn of(secret: &SecretString) -> Result<Self, NeedleFault> {
         let secret = secret.expose_secret();
         if secret.len() < SHORTEST {
             return Err(NeedleFault(secret.len()));
         }
         let bytes = secret.as_bytes();
-        let hex = |upper: bool| bytes.iter().map(|byte| if upper { format!("{byte:02X}") } else { format!("{byte:02x}") }).collect::<String>();
+        let hex = bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
         let percent = |all: bool| {
             let plain = |byte: &u8| !all && (byte.is_ascii_alphanumeric() || b"-._~".contains(byte));
             bytes.iter().map(|byte| if plain(byte) { char::from(*byte).to_string() } else { format!("%{byte:02X}") }).collect::<String>()
         };
-        let mut forms = vec![secret.to_owned(), secret.chars().rev().collect(), hex(false), hex(true), percent(false), percent(true), percent(false).to_lowercase()];
+        // A string within a JSON text that is itself a string.
+        let escaped = Value::from(secret).to_string();
+        let escaped = escaped.get(1..escaped.len().saturating_sub(1)).unwrap_or_default().to_owned();
+        let mut forms = vec![secret.to_owned(), secret.chars().rev().collect(), hex, percent(false), percent(true), escaped];
         for shift in 0..3 {
             forms.push(aligned(&STANDARD_NO_PAD, bytes, shift));
             forms.push(aligned(&URL_SAFE_NO_PAD, bytes, shift));
         }
         forms.retain(|form| form.len() >= SHORTEST);
-        let automaton = AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(&forms).map_err(|_| NeedleFault(bytes.len()))?;
+        let automaton = AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).ascii_case_insensitive(true).build(&forms).map_err(|_| NeedleFault(bytes.len()))?;
         Ok(Self { automaton })
     }
 

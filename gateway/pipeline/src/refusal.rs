@@ -64,10 +64,10 @@ impl Refusal {
         Self::error(Outcome::Denied, "unknown_tool", (-32602, 200), format!("Unknown tool: {name}"), detail)
     }
 
-    /// Several grants, and the request names none.
+    /// There is a choice of grants, and the request names none.
     pub fn choose_grant(ids: &[GrantId]) -> Self {
         let list = ids.iter().map(GrantId::as_str).collect::<Vec<_>>();
-        let message = format!("several grants are live: name one in the header Bailiwick-Grant ({})", list.join(", "));
+        let message = format!("which grant is not clear: name one in the header Bailiwick-Grant ({})", list.join(", "));
         let mut refusal = Self::error(Outcome::Denied, "choose_grant", (CODE_CHOOSE_GRANT, 200), message.clone(), message);
         if let Body::Error { data, .. } = &mut refusal.told {
             *data = Some(json!({ "grants": list }));
@@ -82,9 +82,9 @@ impl Refusal {
         Self::error(Outcome::Denied, "grant_not_live", (CODE_GRANT_NOT_LIVE, 200), message, detail)
     }
 
-    /// The grant ended while the call was under way.
-    pub fn grant_ended(id: &GrantId, state: GrantState) -> Self {
-        let text = format!("STOPPED: the task grant was {} while the call was under way", state.as_str());
+    /// The grant, or one above it, ended while the call was under way. `may` says what has become of the call.
+    pub fn grant_ended((id, state): (&GrantId, GrantState), may: &str) -> Self {
+        let text = format!("STOPPED: the task grant was {} while the call was under way. {may}", state.as_str());
         Self::tool_error(Outcome::Cancelled, "grant_ended", text, format!("grant `{id}` is {}", state.as_str()))
     }
 
@@ -98,6 +98,12 @@ impl Refusal {
             "places": places.iter().map(|place| json!({"pointer": place.pointer, "message": place.message})).collect::<Vec<_>>(),
         }}));
         refusal
+    }
+
+    /// A header that mirrors an argument disagrees with it (MCP 2026-07-28, `-32020`).
+    pub fn header_mismatch(header: &str) -> Self {
+        let message = format!("header Mcp-Param-{header} and the argument it mirrors must agree");
+        Self::error(Outcome::Invalid, "header_mismatch", (-32020, 400), message.clone(), message)
     }
 
     /// Arguments outside the grant's bounds.
@@ -180,18 +186,18 @@ impl Refusal {
         Self::tool_error(Outcome::Denied, "credential_unavailable", text, failure.to_string())
     }
 
-    /// The server can't be reached, or offers another tool than was accepted.
-    pub fn connect(connector: &str, failure: &ConnectFailure) -> Self {
+    /// The server can't be reached, or offers another tool than was accepted. `detail` is the failure without the lent secret.
+    pub fn connect(connector: &str, failure: &ConnectFailure, detail: &str) -> Self {
         let (outcome, reason) = match failure {
             ConnectFailure::Drifted { .. } => (Outcome::Denied, "tool_drifted"),
             ConnectFailure::Start(_) | ConnectFailure::Resting { .. } | ConnectFailure::Handshake(_) => (Outcome::DownstreamError, "connector_unavailable"),
         };
         let text = format!("UNAVAILABLE: connector {connector} does not answer now. Not executed.");
-        Self::tool_error(outcome, reason, text, format!("connector `{connector}`: {failure}"))
+        Self::tool_error(outcome, reason, text, format!("connector `{connector}`: {detail}"))
     }
 
-    /// No reply came.
-    pub fn send(connector: &str, failure: &SendFailure) -> Self {
+    /// No reply came. `detail` is the failure without the lent secret.
+    pub fn send(connector: &str, failure: &SendFailure, detail: &str) -> Self {
         let (outcome, reason, may) = match failure {
             SendFailure::Unsent(_) => (Outcome::DownstreamError, "unsent", "Not executed."),
             SendFailure::Closed(_) => (Outcome::DownstreamError, "connector_closed", "It may have been executed."),
@@ -202,7 +208,7 @@ impl Refusal {
             SendFailure::Timeout(_) => "did not answer in time",
             _ => "failed",
         };
-        Self::tool_error(outcome, reason, format!("FAILED: connector {connector} {told}. {may}"), format!("connector `{connector}`: {failure}"))
+        Self::tool_error(outcome, reason, format!("FAILED: connector {connector} {told}. {may}"), format!("connector `{connector}`: {detail}"))
     }
 
     /// A reply that may not pass.

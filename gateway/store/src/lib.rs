@@ -1,1 +1,39 @@
-//! bailiwick-store
+//! What is agreed, and survives a restart: tokens, grants, approvals and pins, in one `SQLite` file of which one process is the
+//! only writer.
+//!
+//! The trail is the truth of what happened, this store of what is agreed. While the gateway runs, memory is what counts: a claim,
+//! a debit, the end of a grant take effect there at once, and the store follows in the same order. At a start it catches up
+//! from the trail: read [`Store::trail_cursor`], collect the intents after it, and hand them to [`LiveGrants::load`] and
+//! [`LiveApprovals::load`].
+//!
+//! A store that could not be written once is [lost](Store::lost) until a restart: whatever needs it is denied.
+
+mod approvals;
+mod fault;
+mod files;
+mod grants;
+mod identities;
+mod pins;
+mod random;
+mod rows;
+mod schema;
+mod seal;
+mod store;
+mod tokens;
+mod writer;
+
+pub use approvals::{
+    Approval, ApprovalState, Approver, ApproverMethod, AskedFor, DecideFault, Decided, Decision,
+    LiveApprovals, Settings, ShowFault, Shown, Verdict, Which,
+};
+pub use fault::{StoreFault, WriteFault};
+pub use grants::{
+    ConfigSync, EndAs, Ended, Ending, GrantEntry, GrantFault, LiveGrants, ReplayedIntent,
+};
+pub use identities::{AgentEntry, Agents, LiveIdentities};
+pub use pins::{Pin, Pins};
+pub use store::Store;
+pub use tokens::{AGENT_TOKEN_MS, AgentToken, CALL_TOKEN_MS, TokenId, TokenIdFault, Tokens};
+
+#[cfg(test)]
+mod tests;

@@ -48,7 +48,9 @@ pub struct Pins {
 impl Pins {
     /// Over this store.
     pub fn new(store: &Store) -> Self {
-        Self { store: store.clone() }
+        Self {
+            store: store.clone(),
+        }
     }
 
     /// All pins, by connector and tool. A definition that isn't what its digest says is refused: somebody changed the file.
@@ -70,43 +72,71 @@ impl Pins {
     pub async fn accept(&self, connector: &ConnectorId, pins: Vec<Pin>) -> Result<(), WriteFault> {
         for pin in &pins {
             if digest_of(&pin.definition).map_err(WriteFault::Unstorable)? != pin.digest {
-                return Err(WriteFault::Unstorable(format!("the definition of `{}` isn't what its digest says", pin.tool)));
+                return Err(WriteFault::Unstorable(format!(
+                    "the definition of `{}` isn't what its digest says",
+                    pin.tool
+                )));
             }
         }
         let connector = connector.clone();
-        let pins = pins.into_iter().map(|pin| to_json(&pin.labels).map(|labels| (pin, labels))).collect::<Result<Vec<_>, _>>()?;
+        let pins = pins
+            .into_iter()
+            .map(|pin| to_json(&pin.labels).map(|labels| (pin, labels)))
+            .collect::<Result<Vec<_>, _>>()?;
         self.store
             .write(move |connection| {
-                connection.execute("DELETE FROM pins WHERE connector = ?1", [connector.as_str()])?;
-                pins.iter().try_for_each(|(pin, labels)| insert(connection, &connector, pin, labels))
+                connection.execute(
+                    "DELETE FROM pins WHERE connector = ?1",
+                    [connector.as_str()],
+                )?;
+                pins.iter()
+                    .try_for_each(|(pin, labels)| insert(connection, &connector, pin, labels))
             })
             .await
     }
 }
 
-type Stored = (String, String, String, String, String, String, String, i64, String);
+type Stored = (
+    String,
+    String,
+    String,
+    String,
+    String,
+    String,
+    String,
+    i64,
+    String,
+);
 
 fn read(stored: Stored) -> Result<(ConnectorId, Pin), StoreFault> {
     let (connector, tool, kind, band, digest, definition, labels, accepted, accepted_by) = stored;
     let row = format!("{connector}__{tool}");
-    let place = Place { table: "pins", row: &row };
+    let place = Place {
+        table: "pins",
+        row: &row,
+    };
     let pin = Pin {
         tool: place.parse(&tool)?,
         kind: place.word(&kind)?,
         band: place.word(&band)?,
         digest: place.parse(&digest)?,
-        definition: RawValue::from_string(definition).map_err(|fault| place.fault(fault))?,
+        definition: RawValue::from_string(definition).map_err(|fault| place.fault(&fault))?,
         labels: place.json(&labels)?,
         accepted_at_ms: place.number(accepted)?,
         accepted_by,
     };
-    if digest_of(&pin.definition).map_err(|why| place.fault(why))? != pin.digest {
+    if digest_of(&pin.definition).map_err(|why| place.fault(&why))? != pin.digest {
         return Err(place.fault("its definition isn't what its digest says"));
     }
     Ok((place.parse(&connector)?, pin))
 }
 
-fn insert(connection: &Connection, connector: &ConnectorId, pin: &Pin, labels: &str) -> rusqlite::Result<()> {
+fn insert(
+    connection: &Connection,
+    connector: &ConnectorId,
+    pin: &Pin,
+    labels: &str,
+) -> rusqlite::Result<()> {
     let sql = "INSERT INTO pins (connector, tool, kind, band, digest, definition, labels, accepted_ms, accepted_by) \
                VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
     connection

@@ -42,12 +42,22 @@ impl Store {
         files::private(&path)?;
         files::examine(&folder.join("state.db-wal"))?;
         files::examine(&folder.join("state.db-shm"))?;
-        let mut connection = Connection::open_with_flags(&path, flags(OpenFlags::SQLITE_OPEN_READ_WRITE))?;
+        let mut connection =
+            Connection::open_with_flags(&path, flags(OpenFlags::SQLITE_OPEN_READ_WRITE))?;
         schema::prepare(&mut connection, &path)?;
         let reader = Connection::open_with_flags(&path, flags(OpenFlags::SQLITE_OPEN_READ_ONLY))?;
-        let seal = Seal::new(&files::key(&folder.join("seal.key"))?)?;
+        let key = files::key(&folder.join("seal.key"))?;
+        let seal = Seal::new(&key)?;
         let writer = Writer::start(connection, path.clone())?;
-        Ok(Self { inner: Arc::new(Inner { writer, reader: Mutex::new(reader), seal, path, _lock: lock }) })
+        Ok(Self {
+            inner: Arc::new(Inner {
+                writer,
+                reader: Mutex::new(reader),
+                seal,
+                path,
+                _lock: lock,
+            }),
+        })
     }
 
     /// The database file.
@@ -64,7 +74,9 @@ impl Store {
     pub fn meta(&self, key: &str) -> Result<Option<String>, StoreFault> {
         let value = self
             .read()
-            .query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| row.get(0))
+            .query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| {
+                row.get(0)
+            })
             .optional()?;
         Ok(value)
     }
@@ -74,29 +86,43 @@ impl Store {
         let (key, value) = (key.to_owned(), value.map(str::to_owned));
         self.write(move |connection| match value {
             Some(value) => put_meta(connection, &key, &value),
-            None => connection.execute("DELETE FROM meta WHERE key = ?1", [key]).map(drop),
+            None => connection
+                .execute("DELETE FROM meta WHERE key = ?1", [key])
+                .map(drop),
         })
         .await
     }
 
     /// The place in the trail up to which intents are counted in the stored usage of the grants.
     pub fn trail_cursor(&self) -> Result<u64, StoreFault> {
-        let Some(text) = self.meta(TRAIL_CURSOR)? else { return Ok(0) };
-        text.parse().map_err(|_| StoreFault::Row { table: "meta", row: TRAIL_CURSOR.to_owned(), why: format!("`{text}` is no number") })
+        let Some(text) = self.meta(TRAIL_CURSOR)? else {
+            return Ok(0);
+        };
+        text.parse().map_err(|_| StoreFault::Row {
+            table: "meta",
+            row: TRAIL_CURSOR.to_owned(),
+            why: format!("`{text}` is no number"),
+        })
     }
 
     /// For loads and rare look-ups: blocks for the length of one query.
     pub(crate) fn read(&self) -> MutexGuard<'_, Connection> {
         // A panic while it was held leaves a connection that nothing was changed through.
-        self.inner.reader.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner
+            .reader
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn seal(&self) -> &Seal {
         &self.inner.seal
     }
 
-    /// Makes a change; durable when it returns. It is made even if the caller goes away while it waits.
-    pub(crate) async fn write<F>(&self, change: F) -> Result<(), WriteFault>
+    /// Queues a change at once, in the order of the calls; durable when the future returns. It is made even if nobody awaits it.
+    pub(crate) fn write<F>(
+        &self,
+        change: F,
+    ) -> impl Future<Output = Result<(), WriteFault>> + Send + use<F>
     where
         F: FnOnce(&Connection) -> rusqlite::Result<()> + Send + 'static,
     {
@@ -105,7 +131,7 @@ impl Store {
             // Nobody listens if the caller has gone away.
             let _ = told.send(result);
         });
-        wait.await.unwrap_or_else(|_| Err(self.gone()))
+        async move { wait.await.unwrap_or_else(|_| Err(ended())) }
     }
 
     /// Queues a change, and has `done` told what became of it, on the writer's thread.
@@ -116,7 +142,11 @@ impl Store {
         F: FnOnce(&Connection) -> rusqlite::Result<()> + Send + 'static,
         D: FnOnce(Result<(), WriteFault>) + Send + 'static,
     {
-        self.inner.writer.queue(Job { change: Box::new(change), done: Box::new(done), refused: Refused::Tell });
+        self.inner.writer.queue(Job {
+            change: Box::new(change),
+            done: Box::new(done),
+            refused: Refused::Tell,
+        });
     }
 
     /// Queues a change that memory has already made. If it is refused, the store is lost.
@@ -124,24 +154,34 @@ impl Store {
     where
         F: FnOnce(&Connection) -> rusqlite::Result<()> + Send + 'static,
     {
-        self.inner.writer.queue(Job { change: Box::new(change), done: Box::new(drop), refused: Refused::Lose });
-    }
-
-    /// What to say when the writer's thread ended without an answer.
-    pub(crate) fn gone(&self) -> WriteFault {
-        WriteFault::Lost(self.lost().unwrap_or("its thread has ended").to_owned())
+        self.inner.writer.queue(Job {
+            change: Box::new(change),
+            done: Box::new(drop),
+            refused: Refused::Lose,
+        });
     }
 }
 
 impl std::fmt::Debug for Store {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Store").field("path", &self.inner.path).field("lost", &self.lost()).finish_non_exhaustive()
+        f.debug_struct("Store")
+            .field("path", &self.inner.path)
+            .field("lost", &self.lost())
+            .finish_non_exhaustive()
     }
+}
+
+/// What to say when the writer's thread ended without an answer.
+pub(crate) fn ended() -> WriteFault {
+    WriteFault::Lost("its thread has ended".to_owned())
 }
 
 pub(crate) fn put_meta(connection: &Connection, key: &str, value: &str) -> rusqlite::Result<()> {
     let sql = "INSERT INTO meta (key, value) VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET value = excluded.value";
-    connection.prepare_cached(sql)?.execute(params![key, value]).map(drop)
+    connection
+        .prepare_cached(sql)?
+        .execute(params![key, value])
+        .map(drop)
 }
 
 pub(crate) fn put_cursor(connection: &Connection, cursor: u64) -> rusqlite::Result<()> {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::chain::Finding;
 use crate::line::MAX_RECORD_BYTES;
+use crate::stream::Stream;
 
 /// Why the trail could not be opened, written or read. For operators: an agent hears none of it.
 #[derive(Debug, thiserror::Error)]
@@ -89,6 +90,14 @@ pub enum TrailFault {
     Time {
         /// The time given.
         unix_ms: u64,
+    },
+    /// Somebody waits for a record that was never written.
+    #[error("stream `{stream}` has no record {seq} to wait for: only what was appended is synced")]
+    NotAppended {
+        /// The stream.
+        stream: Stream,
+        /// The record.
+        seq: u64,
     },
     /// A write or a sync failed: nothing more is recorded until the gateway is started again, so nothing may happen.
     #[error(

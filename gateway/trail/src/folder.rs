@@ -109,6 +109,19 @@ impl Folder {
         Ok(segments)
     }
 
+    /// The segment that begins with record `next`, when the list goes on with a later one although it is there: a list
+    /// of a folder that is being written may pass over a new file. Its name is known without the list.
+    pub(crate) fn passed_over(
+        &self,
+        stream: Stream,
+        next: u64,
+        listed: &Segment,
+    ) -> Result<Option<Segment>, TrailFault> {
+        let passed_over = Segment::new(stream, next);
+        let is_there = listed.first > next && self.read(&passed_over.name)?.is_some();
+        Ok(is_there.then_some(passed_over))
+    }
+
     /// Opens `name` to be read; `None` when it isn't there.
     pub(crate) fn read(&self, name: &str) -> Result<Option<File>, TrailFault> {
         match self.open_file(name, OFlags::RDONLY) {
@@ -152,8 +165,8 @@ impl Folder {
             .map_err(|fault| TrailFault::io("sync", &self.path, fault))
     }
 
-    /// Takes the lock that keeps a second gateway off; it is held as long as the file is open.
-    pub(crate) fn lock(&self) -> Result<File, TrailFault> {
+    /// Takes the lock that keeps a second gateway off.
+    pub(crate) fn lock(&self) -> Result<Lock, TrailFault> {
         let mut file = self.open_file(LOCK, OFlags::RDWR | OFlags::CREATE)?;
         let path = self.path_of(LOCK);
         match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
@@ -175,7 +188,7 @@ impl Folder {
             .set_len(0)
             .and_then(|()| file.write_all(pid.as_bytes()));
         written.map_err(|fault| TrailFault::io("write", &path, fault))?;
-        Ok(file)
+        Ok(Lock(file))
     }
 
     fn open_file(&self, name: &str, flags: OFlags) -> Result<File, TrailFault> {
@@ -220,6 +233,37 @@ impl Folder {
     }
 }
 
+/// The lock on a trail; dropping it lets go.
+#[derive(Debug)]
+pub(crate) struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing alone isn't enough: a child between its fork and its exec has the file open too.
+        let _ = rustix::fs::flock(&self.0, FlockOperation::Unlock);
+    }
+}
+
 fn stat(file: &File, path: &Path) -> Result<Stat, TrailFault> {
     rustix::fs::fstat(file).map_err(|fault| TrailFault::io("examine", path, fault))
+}
+
+#[cfg(test)]
+#[allow(
+    clippy::unwrap_used,
+    reason = "a test that stops at the first surprise is what we want"
+)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_is_let_go_although_a_forked_child_has_it_open() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = Folder::own(&place.path().join("trail")).unwrap();
+        let lock = folder.lock().unwrap();
+        let _of_the_child = lock.0.try_clone().unwrap();
+        assert!(matches!(folder.lock(), Err(TrailFault::Locked { .. })));
+        drop(lock);
+        folder.lock().unwrap();
+    }
 }

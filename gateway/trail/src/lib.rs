@@ -48,6 +48,15 @@ mod trail;
 mod verify;
 
 #[cfg(test)]
+#[allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::wildcard_imports,
+    reason = "a test that stops at the first surprise is what we want"
+)]
 mod tests;
 
 pub use chain::{Finding, Wrong};

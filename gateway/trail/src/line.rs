@@ -41,11 +41,12 @@ pub(crate) fn write_line(
         prev,
     } = *envelope;
     line.clear();
+    line.extend_from_slice(b"{\"v\":1,\"stream\":\"");
+    line.extend_from_slice(stream.name().as_bytes());
+    line.extend_from_slice(b"\",\"seq\":");
     // Writing into a `Vec` can't fail.
-    let _ = write!(
-        line,
-        "{{\"v\":1,\"stream\":\"{stream}\",\"seq\":{seq},\"time\":\""
-    );
+    let _ = write!(line, "{seq}");
+    line.extend_from_slice(b",\"time\":\"");
     write_rfc3339(line, unix_ms).ok_or(TrailFault::Time { unix_ms })?;
     line.push(b'"');
     write_fields(line, record)?;

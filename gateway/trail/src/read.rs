@@ -182,9 +182,20 @@ impl Records {
                     return Ok(Some(record));
                 }
             }
-            let Some(segment) = self.segments.pop_front() else {
+            let Some(listed) = self.segments.pop_front() else {
                 return Ok(None);
             };
+            let segment =
+                match self
+                    .folder
+                    .passed_over(self.chain.stream, self.chain.next, &listed)?
+                {
+                    Some(segment) => {
+                        self.segments.push_front(listed);
+                        segment
+                    }
+                    None => listed,
+                };
             if segment.first != self.chain.next {
                 let wrong = if segment.first > self.chain.next {
                     Wrong::MissingSegment

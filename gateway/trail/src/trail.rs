@@ -1,7 +1,6 @@
 //! The trail as the gateway writes it.
 
 use std::fmt;
-use std::fs::File;
 use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::JoinHandle;
@@ -10,7 +9,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::fault::TrailFault;
-use crate::folder::Folder;
+use crate::folder::{Folder, Lock};
 use crate::heads::{self, Head};
 use crate::lane::Lane;
 use crate::medium::{Kernel, Medium};
@@ -43,8 +42,7 @@ pub struct Trail {
     core: Arc<Core>,
     thread: Option<JoinHandle<()>>,
     reader: Reader,
-    /// Held open: it is the lock.
-    _lock: File,
+    _lock: Lock,
 }
 
 /// Where a record was written.
@@ -150,9 +148,16 @@ impl Trail {
 
     /// Waits until `record` is on disk. All who wait at the same time share one `fdatasync`.
     pub async fn synced(&self, record: Appended) -> Result<(), TrailFault> {
-        let Appended { stream, seq } = record;
+        self.synced_to(record.stream, record.seq).await
+    }
+
+    /// Waits until `stream` is on disk up to record `seq`.
+    pub async fn synced_to(&self, stream: Stream, seq: u64) -> Result<(), TrailFault> {
         let lane = self.core.lanes.of(stream);
         if lane.progress().synced.seq < seq {
+            if lane.last().seq < seq {
+                return Err(TrailFault::NotAppended { stream, seq });
+            }
             let mut progress = lane.watch();
             self.core.bell.want(stream);
             // It can't be closed: we hold the lane.

@@ -1,6 +1,6 @@
 //! Checking a whole trail offline: every record of every stream, the heads, and the calls against each other.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::path::Path;
 
 use serde::Deserialize;
@@ -134,9 +134,16 @@ fn check(
         .and_then(|heads| *heads.of(stream))
         .unwrap_or(Head::genesis(stream));
     let mut chain = Chain::genesis(stream);
-    let mut segments = folder.segments(stream)?.into_iter().peekable();
+    let mut segments = VecDeque::from(folder.segments(stream)?);
     let mut end = (Segment::new(stream, 1), 1);
-    while let Some(segment) = segments.next() {
+    while let Some(listed) = segments.pop_front() {
+        let segment = match folder.passed_over(stream, chain.next, &listed)? {
+            Some(segment) => {
+                segments.push_front(listed);
+                segment
+            }
+            None => listed,
+        };
         let tail = walk(folder, &segment, &mut chain, |frame, line| {
             head.check(frame)?;
             let fields = Fields::read(line)?;
@@ -150,7 +157,7 @@ fn check(
         })?;
         let line = chain.next - segment.first + 1;
         if let Some(tail) = tail {
-            if liveness == Liveness::AtRest || segments.peek().is_some() {
+            if liveness == Liveness::AtRest || !segments.is_empty() {
                 let wrong = Wrong::Torn { bytes: tail.bytes };
                 return Err(Finding {
                     stream,
@@ -166,21 +173,28 @@ fn check(
         end = (segment, line);
     }
     let (segment, line) = end;
-    let at_end = |wrong| Finding {
-        stream,
-        file: segment.name.clone(),
-        line,
-        seq: chain.next,
-        wrong,
-    };
+    check_end(heads, head, &chain).map_err(|wrong| {
+        Finding {
+            stream,
+            file: segment.name,
+            line,
+            seq: chain.next,
+            wrong,
+        }
+        .into()
+    })
+}
+
+/// Whether the stream that ends with `chain` goes as far as its head, and has one.
+fn check_end(heads: &Result<Heads, String>, head: Head, chain: &Chain) -> Result<(), Wrong> {
     if chain.next <= head.seq {
-        return Err(at_end(Wrong::CutTail { synced: head.seq }).into());
+        return Err(Wrong::CutTail { synced: head.seq });
     }
     match heads {
-        Ok(heads) if heads.of(stream).is_some() || chain.next == 1 => Ok(()),
-        Ok(_) => Err(at_end(Wrong::NoHeads("doesn't name this stream".to_owned())).into()),
-        Err(_) if chain.next == 1 => Ok(()),
-        Err(why) => Err(at_end(Wrong::NoHeads(why.clone())).into()),
+        _ if chain.next == 1 => Ok(()),
+        Ok(heads) if heads.of(chain.stream).is_some() => Ok(()),
+        Ok(_) => Err(Wrong::NoHeads("doesn't name this stream".to_owned())),
+        Err(why) => Err(Wrong::NoHeads(why.clone())),
     }
 }
 

@@ -1,6 +1,12 @@
 //! The crate as its users see it, and the two ways around it that no user has: rules without validation,
 //! and Cedar over the whole bundle.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    reason = "tests"
+)]
 
 mod arguments;
 mod catalogue;
@@ -10,7 +16,7 @@ mod listing;
 mod loading;
 mod properties;
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use cedar_policy::{PolicyId, PolicySet};
 use serde_json::{Value, json};
@@ -47,10 +53,20 @@ pub(super) fn tools() -> Vec<ToolFacts> {
         "if": { "type": "integer" },
     });
     vec![
-        tool("tickets__get", Kind::Read, Band::Low, &json!({ "id": { "type": "string" } })),
+        tool(
+            "tickets__get",
+            Kind::Read,
+            Band::Low,
+            &json!({ "id": { "type": "string" } }),
+        ),
         tool("tickets__refund", Kind::Write, Band::High, &amount),
         tool("shop__buy", Kind::Write, Band::Medium, &amount),
-        tool("shop__mail", Kind::Exfiltrate, Band::Medium, &json!({ "note": { "type": "string" } })),
+        tool(
+            "shop__mail",
+            Kind::Exfiltrate,
+            Band::Medium,
+            &json!({ "note": { "type": "string" } }),
+        ),
         tool("shop__roles", Kind::Admin, Band::Critical, &json!({})),
     ]
 }
@@ -98,7 +114,10 @@ pub(super) fn call() -> CallFacts<'static> {
 }
 
 pub(super) fn compile(text: &str) -> Policies {
-    let source = Source { name: "test.cedar", text };
+    let source = Source {
+        name: "test.cedar",
+        text,
+    };
     Policies::compile(&[source], &tools()).unwrap_or_else(|faults| {
         let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
         panic!("{}", faults.join("\n"))
@@ -121,8 +140,12 @@ pub(super) fn unchecked_rules(text: &str) -> Vec<LoadedRule> {
         .collect()
 }
 
+/// Making it takes longer than a hundred decisions.
+pub(super) static CATALOGUE: LazyLock<Catalogue> =
+    LazyLock::new(|| Catalogue::new(&tools()).unwrap());
+
 pub(super) fn unchecked(text: &str) -> Policies {
-    let catalogue = Catalogue::new(&tools()).unwrap();
+    let catalogue = CATALOGUE.clone();
     let digest = BundleDigest::of(&[]);
     Policies::assemble(catalogue, unchecked_rules(text), Vec::new(), digest).unwrap()
 }
@@ -131,9 +154,19 @@ pub(super) fn decide(policies: &Policies, tool: &str, input: &Value) -> Decision
     decide_as(policies, tool, input, &call())
 }
 
-pub(super) fn decide_as(policies: &Policies, tool: &str, input: &Value, call: &CallFacts<'_>) -> Decision {
+pub(super) fn decide_as(
+    policies: &Policies,
+    tool: &str,
+    input: &Value,
+    call: &CallFacts<'_>,
+) -> Decision {
     let grant = prepared();
-    policies.decide(&Ask { tool, grant: &grant, call, input })
+    policies.decide(&Ask {
+        tool,
+        grant: &grant,
+        call,
+        input,
+    })
 }
 
 pub(super) fn rule(id: &str, reason: Option<&str>) -> Rule {
@@ -173,5 +206,10 @@ pub(super) fn step_up(asked: &[(&str, &str)]) -> Decision {
 }
 
 pub(super) fn opaque(pointer: &str) -> Decision {
-    deny(DenyCause::OpaqueArgument { pointer: pointer.into() }, &[])
+    deny(
+        DenyCause::OpaqueArgument {
+            pointer: pointer.into(),
+        },
+        &[],
+    )
 }

@@ -17,12 +17,19 @@ use crate::text::shown;
 pub(super) const VALUE_DEPTH: usize = 64;
 
 /// Steps of the counting itself, so that it ends soon on any schema.
-const STEPS: usize = 500_000;
+const STEPS: usize = 120_000;
 
 /// Counts the work of checking one value against `graph`: units per unit of the value's size.
 pub(super) fn weigh(graph: &Graph<'_>, bounds: Bounds) -> Result<u64, SchemaFault> {
     let asides = Asides::of(graph, bounds)?;
-    Spread { graph, asides: &asides, bounds, steps: 0, heaviest: 1 }.run()
+    Spread {
+        graph,
+        asides: &asides,
+        bounds,
+        steps: 0,
+        heaviest: 1,
+    }
+    .run()
 }
 
 /// Per subschema, what it costs together with all that apply to the same value.
@@ -54,14 +61,23 @@ struct Order<'g, 's> {
 
 impl Order<'_, '_> {
     fn visit(&mut self, id: usize, hops: usize) -> Result<(), SchemaFault> {
-        let Some((node, state)) = self.graph.nodes.get(id).zip(self.state.get_mut(id)) else { return Ok(()) };
+        let Some((node, state)) = self.graph.nodes.get(id).zip(self.state.get_mut(id)) else {
+            return Ok(());
+        };
         match state {
             State::Done => return Ok(()),
-            State::Open => return Err(SchemaFault::EndlessLoop { place: shown(&node.pointer) }),
+            State::Open => {
+                return Err(SchemaFault::EndlessLoop {
+                    place: shown(&node.pointer),
+                });
+            }
             State::New => *state = State::Open,
         }
         if hops > self.hops {
-            return Err(SchemaFault::TooManyHops { place: shown(&node.pointer), limit: self.hops });
+            return Err(SchemaFault::TooManyHops {
+                place: shown(&node.pointer),
+                limit: self.hops,
+            });
         }
         for &(aside, next) in &node.aside {
             self.visit(next, hops + usize::from(aside == Aside::Reference))?;
@@ -78,7 +94,12 @@ impl Asides {
     fn of(graph: &Graph<'_>, bounds: Bounds) -> Result<Self, SchemaFault> {
         let count = graph.nodes.len();
         let finished = Vec::with_capacity(count);
-        let mut order = Order { graph, hops: bounds.hops, state: vec![State::New; count], finished };
+        let mut order = Order {
+            graph,
+            hops: bounds.hops,
+            state: vec![State::New; count],
+            finished,
+        };
         for id in 0..count {
             order.visit(id, 0)?;
         }
@@ -95,16 +116,24 @@ impl Asides {
         // What looks twice is expanded when it is built, each time it occurs.
         let mut built = 0_u64;
         for id in order.finished {
-            let Some(node) = graph.nodes.get(id) else { continue };
+            let Some(node) = graph.nodes.get(id) else {
+                continue;
+            };
             let visits = asides.add(id, node);
             if node.looks_twice() {
                 built = built.saturating_add(visits);
             }
             if at(&asides.hops, id) > bounds.hops {
-                return Err(SchemaFault::TooManyHops { place: shown(&node.pointer), limit: bounds.hops });
+                return Err(SchemaFault::TooManyHops {
+                    place: shown(&node.pointer),
+                    limit: bounds.hops,
+                });
             }
             if visits > bounds.visits || built > bounds.visits.saturating_mul(2) {
-                return Err(SchemaFault::TooCostly { place: shown(&node.pointer), limit: bounds.visits });
+                return Err(SchemaFault::TooCostly {
+                    place: shown(&node.pointer),
+                    limit: bounds.visits,
+                });
             }
         }
         Ok(asides)
@@ -129,12 +158,16 @@ impl Asides {
 
 /// What the keywords of one subschema cost, in units of about 20 ns.
 fn own_weight(node: &Node<'_>) -> u64 {
-    let Value::Object(map) = node.schema else { return 1 };
+    let Value::Object(map) = node.schema else {
+        return 1;
+    };
     let mut weight = 1;
     for (keyword, value) in map {
         weight += match keyword.as_str() {
             "enum" | "const" => size(value) / 4,
-            "properties" | "required" | "dependentRequired" | "dependencies" => size_of_top(value) / 2,
+            "properties" | "required" | "dependentRequired" | "dependencies" => {
+                size_of_top(value) / 2
+            }
             "patternProperties" => 8 * size_of_top(value),
             "pattern" | "multipleOf" => 8,
             _ => 0,
@@ -193,7 +226,9 @@ impl Spread<'_, '_> {
     /// Counts what a meeting costs, and refuses it when that is too much.
     fn admit(&mut self, meeting: &Meeting) -> Result<(), SchemaFault> {
         let sum = |costs: &[u64]| {
-            meeting.iter().fold(0_u64, |sum, (&id, &times)| sum.saturating_add(at(costs, id).saturating_mul(times)))
+            meeting.iter().fold(0_u64, |sum, (&id, &times)| {
+                sum.saturating_add(at(costs, id).saturating_mul(times))
+            })
         };
         self.heaviest = self.heaviest.max(sum(&self.asides.weight));
         if sum(&self.asides.visits) > self.bounds.visits {
@@ -204,13 +239,23 @@ impl Spread<'_, '_> {
 
     fn step(&mut self, steps: usize, meeting: &Meeting) -> Result<(), SchemaFault> {
         self.steps += steps;
-        if self.steps > STEPS { Err(self.too_costly(meeting)) } else { Ok(()) }
+        if self.steps > STEPS {
+            Err(self.too_costly(meeting))
+        } else {
+            Ok(())
+        }
     }
 
     fn too_costly(&self, meeting: &Meeting) -> SchemaFault {
-        let busiest = meeting.iter().max_by_key(|&(_, times)| times).and_then(|(&id, _)| self.graph.nodes.get(id));
+        let busiest = meeting
+            .iter()
+            .max_by_key(|&(_, times)| times)
+            .and_then(|(&id, _)| self.graph.nodes.get(id));
         let place = shown(busiest.map_or("", |node| &node.pointer));
-        SchemaFault::TooCostly { place, limit: self.bounds.visits }
+        SchemaFault::TooCostly {
+            place,
+            limit: self.bounds.visits,
+        }
     }
 
     /// The meetings at the parts of a value into which the subschemas of `meeting` look.
@@ -218,7 +263,11 @@ impl Spread<'_, '_> {
         let graph = self.graph;
         let mut parts = Vec::new();
         for (&id, &times) in meeting {
-            let own = graph.nodes.get(id).map(|node| node.parts.as_slice()).unwrap_or_default();
+            let own = graph
+                .nodes
+                .get(id)
+                .map(|node| node.parts.as_slice())
+                .unwrap_or_default();
             parts.extend(own.iter().map(|&(part, id)| (part, id, times)));
         }
         self.step(parts.len(), meeting)?;
@@ -236,12 +285,14 @@ impl Spread<'_, '_> {
         let (mut other, mut names) = (Meeting::new(), Meeting::new());
         for &(part, id, times) in &parts {
             match part {
-                Part::Property(_) | Part::Item(_) => continue,
+                Part::Property(_) | Part::Item(_) => {}
                 Part::Name => add(&mut names, id, times),
                 Part::AnyProperty => {
                     self.step(properties.len(), meeting)?;
                     add(&mut other, id, times);
-                    properties.values_mut().for_each(|met| add(met, id, times));
+                    for met in properties.values_mut() {
+                        add(met, id, times);
+                    }
                 }
                 Part::OtherProperty(own) => {
                     self.step(properties.len(), meeting)?;
@@ -252,11 +303,18 @@ impl Spread<'_, '_> {
                 }
                 Part::ItemsFrom(first) => {
                     self.step(items.len(), meeting)?;
-                    items.range_mut(first..).for_each(|(_, met)| add(met, id, times));
+                    items
+                        .range_mut(first..)
+                        .for_each(|(_, met)| add(met, id, times));
                 }
             }
         }
-        Ok(properties.into_values().chain(items.into_values()).chain([other, names]).filter(|m| !m.is_empty()).collect())
+        Ok(properties
+            .into_values()
+            .chain(items.into_values())
+            .chain([other, names])
+            .filter(|m| !m.is_empty())
+            .collect())
     }
 
     /// Of a meeting's subschemas and all beside them, those that look into the value, and how often each.
@@ -268,7 +326,9 @@ impl Spread<'_, '_> {
         let mut looking = Meeting::new();
         while let Some((rank, times)) = by_rank.pop_first() {
             let id = at(&self.asides.ranked, rank);
-            let Some(node) = self.graph.nodes.get(id) else { continue };
+            let Some(node) = self.graph.nodes.get(id) else {
+                continue;
+            };
             self.step(1 + node.aside.len(), meeting)?;
             if !node.parts.is_empty() {
                 add(&mut looking, id, times);

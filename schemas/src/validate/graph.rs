@@ -1,12 +1,12 @@
 //! A schema as a graph: every place where a subschema stands, and which ones apply to the same value or to a part of
 //! it. References are edges, so that cost can be counted without building anything.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 
 use serde_json::{Map, Value};
 
 use super::fault::{Bounds, SchemaFault};
+use super::pointer::{escaped, percent_decoded};
 use crate::text::shown;
 
 /// The dialects we speak.
@@ -19,13 +19,19 @@ pub(super) enum Dialect {
 impl Dialect {
     /// The dialect that `$schema` names at `place`, 2020-12 when there is none.
     fn named(schema: &Map<String, Value>, place: &str) -> Result<Option<Self>, SchemaFault> {
-        let Some(dialect) = schema.get("$schema") else { return Ok(None) };
+        let Some(dialect) = schema.get("$schema") else {
+            return Ok(None);
+        };
         match dialect.as_str().map(|uri| uri.trim_end_matches('#')) {
             Some("https://json-schema.org/draft/2020-12/schema") => Ok(Some(Self::Draft202012)),
-            Some("http://json-schema.org/draft-07/schema" | "https://json-schema.org/draft-07/schema") => {
-                Ok(Some(Self::Draft7))
-            }
-            _ => Err(SchemaFault::Dialect { place: shown(place), dialect: shown(&dialect.to_string()) }),
+            Some(
+                "http://json-schema.org/draft-07/schema"
+                | "https://json-schema.org/draft-07/schema",
+            ) => Ok(Some(Self::Draft7)),
+            _ => Err(SchemaFault::Dialect {
+                place: shown(place),
+                dialect: shown(&dialect.to_string()),
+            }),
         }
     }
 }
@@ -69,7 +75,8 @@ pub(super) struct Node<'s> {
 impl<'s> Node<'s> {
     /// Whether the branches are looked at a second time, to learn what they evaluated.
     pub(super) fn looks_twice(&self) -> bool {
-        self.keyword("unevaluatedProperties").is_some() || self.keyword("unevaluatedItems").is_some()
+        self.keyword("unevaluatedProperties").is_some()
+            || self.keyword("unevaluatedItems").is_some()
     }
 
     pub(super) fn keyword(&self, name: &str) -> Option<&'s Value> {
@@ -90,15 +97,22 @@ impl<'s> Graph<'s> {
         let dialect = match root {
             Value::Object(schema) => Dialect::named(schema, "")?.unwrap_or(Dialect::Draft202012),
             Value::Bool(_) => Dialect::Draft202012,
-            _ => return Err(SchemaFault::NotASchema { expected: "an object or a boolean" }),
+            _ => {
+                return Err(SchemaFault::NotASchema {
+                    expected: "an object or a boolean",
+                });
+            }
         };
         let mut walk = Walk {
-            graph: Graph { dialect, nodes: Vec::new() },
+            graph: Graph {
+                dialect,
+                nodes: Vec::new(),
+            },
             limit: bounds.subschemas,
             places: HashMap::new(),
             anchors: HashMap::new(),
         };
-        walk.visit(root, String::new())?;
+        walk.visit(root, "")?;
         walk.connect()?;
         Ok(walk.graph)
     }
@@ -124,22 +138,29 @@ const ANY_ITEM: [&str; 2] = ["contains", "unevaluatedItems"];
 
 impl<'s> Walk<'s> {
     /// Adds the subschema at `pointer`, and all that it contains. The depth of the document was checked before.
-    fn visit(&mut self, schema: &'s Value, pointer: String) -> Result<usize, SchemaFault> {
+    fn visit(&mut self, schema: &'s Value, pointer: &str) -> Result<usize, SchemaFault> {
         let id = self.graph.nodes.len();
         if id >= self.limit {
             return Err(SchemaFault::TooMany { limit: self.limit });
         }
-        self.places.insert(pointer.clone(), id);
-        self.graph.nodes.push(Node { pointer: pointer.clone(), schema, aside: Vec::new(), parts: Vec::new() });
-        let Value::Object(map) = schema else { return Ok(id) };
-        self.identify(map, id, &pointer)?;
+        self.places.insert(pointer.to_owned(), id);
+        self.graph.nodes.push(Node {
+            pointer: pointer.to_owned(),
+            schema,
+            aside: Vec::new(),
+            parts: Vec::new(),
+        });
+        let Value::Object(map) = schema else {
+            return Ok(id);
+        };
+        self.identify(map, id, pointer)?;
         let mut aside = Vec::new();
-        self.visit_aside(map, &pointer, &mut aside)?;
+        self.visit_aside(map, pointer, &mut aside)?;
         let mut parts = Vec::new();
-        self.visit_properties(map, &pointer, &mut parts)?;
-        self.visit_items(map, &pointer, &mut parts)?;
+        self.visit_properties(map, pointer, &mut parts)?;
+        self.visit_items(map, pointer, &mut parts)?;
         for keyword in HOLDERS {
-            self.visit_map(map, keyword, &pointer, |_, _| ())?;
+            self.visit_map(map, keyword, pointer, |_, _| ())?;
         }
         if let Some(node) = self.graph.nodes.get_mut(id) {
             node.aside = aside;
@@ -149,8 +170,18 @@ impl<'s> Walk<'s> {
     }
 
     /// Refuses what would change the meaning of references below the root, and notes anchors.
-    fn identify(&mut self, map: &'s Map<String, Value>, id: usize, pointer: &str) -> Result<(), SchemaFault> {
-        let fault = |keyword| Err(SchemaFault::Identifier { place: shown(pointer), keyword });
+    fn identify(
+        &mut self,
+        map: &'s Map<String, Value>,
+        id: usize,
+        pointer: &str,
+    ) -> Result<(), SchemaFault> {
+        let fault = |keyword| {
+            Err(SchemaFault::Identifier {
+                place: shown(pointer),
+                keyword,
+            })
+        };
         if id > 0 && map.contains_key("$id") {
             return fault("$id");
         }
@@ -158,7 +189,10 @@ impl<'s> Walk<'s> {
             && dialect != self.graph.dialect
         {
             let dialect = shown(&map.get("$schema").map(Value::to_string).unwrap_or_default());
-            return Err(SchemaFault::Dialect { place: shown(pointer), dialect });
+            return Err(SchemaFault::Dialect {
+                place: shown(pointer),
+                dialect,
+            });
         }
         if self.graph.dialect == Dialect::Draft202012 {
             for keyword in ["$anchor", "$dynamicAnchor"] {
@@ -180,19 +214,36 @@ impl<'s> Walk<'s> {
     ) -> Result<(), SchemaFault> {
         for keyword in ASIDE {
             if let Some(schema) = map.get(keyword) {
-                aside.push((Aside::Branch, self.visit(schema, format!("{pointer}/{keyword}"))?));
+                aside.push((
+                    Aside::Branch,
+                    self.visit(schema, &format!("{pointer}/{keyword}"))?,
+                ));
             }
         }
         if let Some(schema) = map.get("not") {
-            aside.push((Aside::Negation, self.visit(schema, format!("{pointer}/not"))?));
+            aside.push((
+                Aside::Negation,
+                self.visit(schema, &format!("{pointer}/not"))?,
+            ));
         }
         for keyword in ASIDE_LISTS {
-            for (i, schema) in map.get(keyword).and_then(Value::as_array).into_iter().flatten().enumerate() {
-                aside.push((Aside::Branch, self.visit(schema, format!("{pointer}/{keyword}/{i}"))?));
+            for (i, schema) in map
+                .get(keyword)
+                .and_then(Value::as_array)
+                .into_iter()
+                .flatten()
+                .enumerate()
+            {
+                aside.push((
+                    Aside::Branch,
+                    self.visit(schema, &format!("{pointer}/{keyword}/{i}"))?,
+                ));
             }
         }
         for keyword in ASIDE_MAPS {
-            self.visit_map(map, keyword, pointer, |_, id| aside.push((Aside::Branch, id)))?;
+            self.visit_map(map, keyword, pointer, |_, id| {
+                aside.push((Aside::Branch, id));
+            })?;
         }
         Ok(())
     }
@@ -203,8 +254,12 @@ impl<'s> Walk<'s> {
         pointer: &str,
         parts: &mut Vec<(Part<'s>, usize)>,
     ) -> Result<(), SchemaFault> {
-        self.visit_map(map, "properties", pointer, |name, id| parts.push((Part::Property(name), id)))?;
-        self.visit_map(map, "patternProperties", pointer, |_, id| parts.push((Part::AnyProperty, id)))?;
+        self.visit_map(map, "properties", pointer, |name, id| {
+            parts.push((Part::Property(name), id));
+        })?;
+        self.visit_map(map, "patternProperties", pointer, |_, id| {
+            parts.push((Part::AnyProperty, id));
+        })?;
         let own = map.get("properties").and_then(Value::as_object);
         let rest = [
             ("additionalProperties", Part::OtherProperty(own)),
@@ -213,7 +268,7 @@ impl<'s> Walk<'s> {
         ];
         for (keyword, part) in rest {
             if let Some(schema) = map.get(keyword) {
-                parts.push((part, self.visit(schema, format!("{pointer}/{keyword}"))?));
+                parts.push((part, self.visit(schema, &format!("{pointer}/{keyword}"))?));
             }
         }
         Ok(())
@@ -227,19 +282,34 @@ impl<'s> Walk<'s> {
     ) -> Result<(), SchemaFault> {
         let mut first = 0;
         for keyword in ["prefixItems", "items"] {
-            for (i, schema) in map.get(keyword).and_then(Value::as_array).into_iter().flatten().enumerate() {
-                parts.push((Part::Item(i), self.visit(schema, format!("{pointer}/{keyword}/{i}"))?));
+            for (i, schema) in map
+                .get(keyword)
+                .and_then(Value::as_array)
+                .into_iter()
+                .flatten()
+                .enumerate()
+            {
+                parts.push((
+                    Part::Item(i),
+                    self.visit(schema, &format!("{pointer}/{keyword}/{i}"))?,
+                ));
                 first = first.max(i + 1);
             }
         }
         for keyword in ["items", "additionalItems"] {
             if let Some(schema) = map.get(keyword).filter(|schema| !schema.is_array()) {
-                parts.push((Part::ItemsFrom(first), self.visit(schema, format!("{pointer}/{keyword}"))?));
+                parts.push((
+                    Part::ItemsFrom(first),
+                    self.visit(schema, &format!("{pointer}/{keyword}"))?,
+                ));
             }
         }
         for keyword in ANY_ITEM {
             if let Some(schema) = map.get(keyword) {
-                parts.push((Part::ItemsFrom(0), self.visit(schema, format!("{pointer}/{keyword}"))?));
+                parts.push((
+                    Part::ItemsFrom(0),
+                    self.visit(schema, &format!("{pointer}/{keyword}"))?,
+                ));
             }
         }
         Ok(())
@@ -253,9 +323,17 @@ impl<'s> Walk<'s> {
         pointer: &str,
         mut found: impl FnMut(&'s str, usize),
     ) -> Result<(), SchemaFault> {
-        for (name, schema) in map.get(keyword).and_then(Value::as_object).into_iter().flatten() {
+        for (name, schema) in map
+            .get(keyword)
+            .and_then(Value::as_object)
+            .into_iter()
+            .flatten()
+        {
             if !schema.is_array() {
-                found(name, self.visit(schema, format!("{pointer}/{keyword}/{}", escaped(name)))?);
+                found(
+                    name,
+                    self.visit(schema, &format!("{pointer}/{keyword}/{}", escaped(name)))?,
+                );
             }
         }
         Ok(())
@@ -267,13 +345,23 @@ impl<'s> Walk<'s> {
             Dialect::Draft7 => &["$ref"],
             Dialect::Draft202012 => &["$ref", "$dynamicRef"],
         };
-        let Self { graph, places, anchors, .. } = self;
+        let Self {
+            graph,
+            places,
+            anchors,
+            ..
+        } = self;
         for node in &mut graph.nodes {
             for keyword in keywords {
-                let Some(reference) = node.schema.get(keyword) else { continue };
-                let target = reference.as_str().and_then(|reference| target(reference, places, anchors));
+                let Some(reference) = node.schema.get(keyword) else {
+                    continue;
+                };
+                let target = reference
+                    .as_str()
+                    .and_then(|reference| target(reference, places, anchors));
                 let fault = || SchemaFault::reference(&node.pointer, &reference.to_string());
-                node.aside.push((Aside::Reference, target.ok_or_else(fault)?));
+                node.aside
+                    .push((Aside::Reference, target.ok_or_else(fault)?));
             }
         }
         Ok(())
@@ -282,33 +370,15 @@ impl<'s> Walk<'s> {
 
 /// The subschema that `reference` names: the root, a pointer to a subschema, or an anchor. Nothing else is a reference
 /// here: neither an absolute URL, nor a relative one, nor a pointer to something that is no subschema.
-fn target(reference: &str, places: &HashMap<String, usize>, anchors: &HashMap<&str, usize>) -> Option<usize> {
+fn target(
+    reference: &str,
+    places: &HashMap<String, usize>,
+    anchors: &HashMap<&str, usize>,
+) -> Option<usize> {
     let fragment = reference.strip_prefix('#')?;
     if fragment.is_empty() || fragment.starts_with('/') {
         places.get(percent_decoded(fragment)?.as_ref()).copied()
     } else {
         anchors.get(fragment).copied()
     }
-}
-
-/// A name as one step of a JSON pointer.
-pub(super) fn escaped(name: &str) -> Cow<'_, str> {
-    if name.contains(['~', '/']) { name.replace('~', "~0").replace('/', "~1").into() } else { name.into() }
-}
-
-fn percent_decoded(fragment: &str) -> Option<Cow<'_, str>> {
-    if !fragment.contains('%') {
-        return Some(fragment.into());
-    }
-    let mut out = Vec::with_capacity(fragment.len());
-    let mut bytes = fragment.bytes();
-    while let Some(byte) = bytes.next() {
-        if byte == b'%' {
-            let mut digit = || char::from(bytes.next()?).to_digit(16);
-            out.push(u8::try_from(digit()? * 16 + digit()?).ok()?);
-        } else {
-            out.push(byte);
-        }
-    }
-    String::from_utf8(out).ok().map(Cow::Owned)
 }

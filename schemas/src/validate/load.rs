@@ -16,27 +16,35 @@ pub(super) struct Scale {
 impl Scale {
     /// The weight of `value`, or nothing when it is nested deeper than `depth`.
     pub(super) fn weigh(self, value: &Value, depth: usize) -> Option<u64> {
-        Some(1 + match value {
-            Value::Null | Value::Bool(_) => 0,
-            Value::Number(number) => number.as_str().len() as u64 / 8,
-            Value::String(text) => self.text(text),
-            Value::Array(items) => {
-                let depth = depth.checked_sub(1)?;
-                let mut sum = 0_u64;
-                for item in items {
-                    sum = sum.saturating_add(self.weigh(item, depth)?);
+        Some(
+            1 + match value {
+                Value::Null | Value::Bool(_) => 0,
+                Value::Number(number) => number.as_str().len() as u64 / 8,
+                Value::String(text) => self.text(text),
+                Value::Array(items) => {
+                    let depth = depth.checked_sub(1)?;
+                    let mut sum = 0_u64;
+                    for item in items {
+                        sum = sum.saturating_add(self.weigh(item, depth)?);
+                    }
+                    if self.has_unique_items {
+                        sum.saturating_add(comparisons(items, sum))
+                    } else {
+                        sum
+                    }
                 }
-                if self.has_unique_items { sum.saturating_add(comparisons(items, sum)) } else { sum }
-            }
-            Value::Object(map) => {
-                let depth = depth.checked_sub(1)?;
-                let mut sum = 0_u64;
-                for (key, item) in map {
-                    sum = sum.saturating_add(self.text(key)).saturating_add(self.weigh(item, depth)?);
+                Value::Object(map) => {
+                    let depth = depth.checked_sub(1)?;
+                    let mut sum = 0_u64;
+                    for (key, item) in map {
+                        sum = sum
+                            .saturating_add(self.text(key))
+                            .saturating_add(self.weigh(item, depth)?);
+                    }
+                    sum
                 }
-                sum
-            }
-        })
+            },
+        )
     }
 
     fn text(self, text: &str) -> u64 {
@@ -52,5 +60,9 @@ fn comparisons(items: &[Value], sum: u64) -> u64 {
         _ => false,
     };
     let colliding = items.iter().filter(collides).count() as u64;
-    if colliding <= 16 { 0 } else { colliding.saturating_mul(sum) / 2 }
+    if colliding <= 16 {
+        0
+    } else {
+        colliding.saturating_mul(sum) / 2
+    }
 }

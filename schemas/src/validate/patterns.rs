@@ -35,7 +35,13 @@ pub(super) fn refuse(graph: &Graph<'_>) -> Result<(), SchemaFault> {
             }
             large += 1;
             if large > LARGE_ONES || !compiles(pattern, LARGE) {
-                return Err(fault(node, format!("the pattern `{}` needs look-around or a back-reference, is too large, or no pattern", shown(pattern))));
+                return Err(fault(
+                    node,
+                    format!(
+                        "the pattern `{}` needs look-around or a back-reference, is too large, or no pattern",
+                        shown(pattern)
+                    ),
+                ));
             }
         }
         if all > ALL {
@@ -52,9 +58,16 @@ fn of<'s>(node: &Node<'s>) -> impl Iterator<Item = &'s str> {
 }
 
 fn compiles(pattern: &str, size: usize) -> bool {
-    jsonschema::options().with_pattern_options(engine(size)).offline().build(&json!({ "pattern": pattern })).is_ok()
+    jsonschema::options()
+        .with_pattern_options(engine(size))
+        .offline()
+        .build(&json!({ "pattern": pattern }))
+        .is_ok()
 }
 
 fn fault(node: &Node<'_>, reason: String) -> SchemaFault {
-    SchemaFault::Invalid { place: shown(&node.pointer), reason }
+    SchemaFault::Invalid {
+        place: shown(&node.pointer),
+        reason,
+    }
 }

@@ -91,14 +91,14 @@ impl Tree {
     }
 
     /// Writes a file and gives its size.
-    pub(super) fn write(&mut self, path: &str, content: String) -> Result<usize, String> {
+    pub(super) fn write(&mut self, path: &str, content: String) -> Result<i64, String> {
         if content.len() > FILE_BYTES {
             return Err(format!("`{path}` would be larger than {FILE_BYTES} bytes"));
         }
         if matches!(self.node(path), Ok(Node::Folder)) {
             return Err(format!("`{path}` is a folder"));
         }
-        let size = content.len();
+        let size = size(&content);
         self.put(path, Node::File(content))?;
         Ok(size)
     }
@@ -159,6 +159,11 @@ impl Tree {
         let nodes = self.nodes.iter().filter(move |(name, _)| inside(name));
         Ok(nodes.filter_map(move |(name, node)| strip(name.as_str()).map(|name| (name, node))))
     }
+}
+
+/// The size of a file's content, in bytes.
+pub(super) fn size(content: &str) -> i64 {
+    i64::try_from(content.len()).unwrap_or(i64::MAX)
 }
 
 fn plain(path: &str) -> Result<&str, String> {

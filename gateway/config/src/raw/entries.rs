@@ -17,94 +17,96 @@ use crate::{
 /// `[[agents]]`
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["id", "owner"]))]
 pub(crate) struct RawAgent {
     /// Its id: never shared.
-    #[schemars(required, with = "Option<String>", extend("format" = "bailiwick-agent-id"))]
-    pub id: Option<AgentId>,
+    #[schemars(with = "Option<String>", extend("format" = "bailiwick-agent-id"))]
+    pub(crate) id: Option<AgentId>,
     /// The person or team accountable for it.
-    #[schemars(required)]
-    pub owner: Option<String>,
+    pub(crate) owner: Option<String>,
     /// The highest band it may ever reach.
     #[schemars(with = "String", extend("enum" = ["low", "medium", "high", "critical"]))]
-    pub ceiling: Band,
+    pub(crate) ceiling: Band,
     /// How it proves itself on the agent socket. Over HTTP it bears a token (`bailiwick agents token ID`).
     #[schemars(length(min = 1))]
-    pub identity: Option<Vec<RawIdentity>>,
+    pub(crate) identity: Option<Vec<RawIdentity>>,
     /// Switches it off.
-    pub disabled: bool,
+    pub(crate) disabled: bool,
     /// The environment of its grants that name none.
-    pub environment: Option<String>,
+    pub(crate) environment: Option<String>,
 }
 
 /// One way in which an agent proves itself.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["uid"]))]
 pub(crate) struct RawIdentity {
     /// The user id at the other end of the agent socket.
-    #[schemars(required, range(min = 0, max = 4_294_967_294_u32))]
-    pub uid: Option<u32>,
+    #[schemars(range(min = 0, max = 4_294_967_294_u32))]
+    pub(crate) uid: Option<u32>,
 }
 
 /// `[[connectors]]`
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["id", "command"]))]
 pub(crate) struct RawConnector {
     /// Its id: the namespace of its tools, which agents call `id__tool`.
-    #[schemars(required, with = "Option<String>", extend("format" = "bailiwick-connector-id"))]
-    pub id: Option<ConnectorId>,
+    #[schemars(with = "Option<String>", extend("format" = "bailiwick-connector-id"))]
+    pub(crate) id: Option<ConnectorId>,
     /// The server: the absolute path of its program, then its arguments. No shell reads them.
-    #[schemars(required, length(min = 1))]
-    pub command: Option<Vec<String>>,
+    #[schemars(length(min = 1))]
+    pub(crate) command: Option<Vec<String>>,
     /// Its whole environment: it starts from an empty one. Secrets belong to `credential`.
-    pub env: BTreeMap<String, String>,
+    pub(crate) env: BTreeMap<String, String>,
     /// The folder it is started in.
-    pub cwd: Option<String>,
+    pub(crate) cwd: Option<String>,
     /// Whether one process serves all grants. Only for a stateless server without a credential.
-    pub shared: bool,
+    pub(crate) shared: bool,
     /// Whether a person accepts its tools, or the first start does.
     #[schemars(with = "String", extend("enum" = ["manual", "first-use"]))]
-    pub pin: Pin,
+    pub(crate) pin: Pin,
     /// How sensitive what it holds is.
     #[schemars(with = "String", extend("enum" = ["public", "internal", "confidential"]))]
-    pub sensitivity: Sensitivity,
+    pub(crate) sensitivity: Sensitivity,
     /// The environment it belongs to.
-    pub environment: String,
+    pub(crate) environment: String,
     /// How long one call may take.
-    pub call_timeout: Duration,
+    pub(crate) call_timeout: Duration,
     /// How long its start may take.
-    pub handshake_timeout: Duration,
+    pub(crate) handshake_timeout: Duration,
     /// What its results are marked with, where a tool says nothing else: `untrusted` unless declared; `[]` is nothing.
     #[schemars(with = "Option<Vec<Word>>")]
-    pub labels: Option<Vec<String>>,
+    pub(crate) labels: Option<Vec<String>>,
     /// A secret that is lent to it for each grant.
-    pub credential: Option<RawCredential>,
+    pub(crate) credential: Option<RawCredential>,
     /// Its tools, as an admin classes them. A tool that is not classed is `execute` and `high`.
-    pub tools: BTreeMap<String, RawTool>,
+    pub(crate) tools: BTreeMap<String, RawTool>,
 }
 
 /// A secret, and how it reaches the connector.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["provider", "inject"]))]
 pub(crate) struct RawCredential {
     /// Where the secret is: in a `file`, or in a variable of the gateway's own environment (`env`).
-    #[schemars(required, extend("enum" = ["file", "env"]))]
-    pub provider: Option<String>,
+    #[schemars(extend("enum" = ["file", "env"]))]
+    pub(crate) provider: Option<String>,
     /// For `file`: the file with the secret; relative to this file.
-    pub path: Option<String>,
+    pub(crate) path: Option<String>,
     /// For `env`: the variable with the secret.
-    pub name: Option<String>,
+    pub(crate) name: Option<String>,
     /// How the connector receives it.
-    #[schemars(required)]
-    pub inject: Option<RawInject>,
+    pub(crate) inject: Option<RawInject>,
 }
 
 /// How a connector receives a secret.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["env"]))]
 pub(crate) struct RawInject {
     /// The variable of the connector's environment that is set to the secret.
-    #[schemars(required)]
-    pub env: Option<String>,
+    pub(crate) env: Option<String>,
 }
 
 /// One tool of a connector.
@@ -113,16 +115,16 @@ pub(crate) struct RawInject {
 pub(crate) struct RawTool {
     /// What it does.
     #[schemars(with = "String", extend("enum" = ["read", "write", "execute", "exfiltrate", "admin"]))]
-    pub kind: Kind,
+    pub(crate) kind: Kind,
     /// How risky it is.
     #[schemars(with = "String", extend("enum" = ["low", "medium", "high", "critical"]))]
-    pub band: Band,
+    pub(crate) band: Band,
     /// What its results are marked with; as the connector says when it is not set.
     #[schemars(with = "Option<Vec<Word>>")]
-    pub labels: Option<Vec<String>>,
-    /// What becomes of arguments that its schema does not declare.
+    pub(crate) labels: Option<Vec<String>>,
+    /// What becomes of arguments that its schema does not declare: refused, or left for the schema to decide.
     #[schemars(extend("enum" = ["refuse", "allow"]))]
-    pub undeclared: String,
+    pub(crate) undeclared: String,
 }
 
 /// A data label.
@@ -135,39 +137,39 @@ enum Word {
 }
 
 /// `[[grants]]`
-#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["id", "agent", "purpose", "tools"]))]
 pub(crate) struct RawGrant {
     /// Its id: public, what logs carry.
-    #[schemars(required, with = "Option<String>", extend("format" = "bailiwick-grant-id"))]
-    pub id: Option<GrantId>,
+    #[schemars(with = "Option<String>", extend("format" = "bailiwick-grant-id"))]
+    pub(crate) id: Option<GrantId>,
     /// The only agent that may act under it.
-    #[schemars(required, with = "Option<String>", extend("format" = "bailiwick-agent-id"))]
-    pub agent: Option<AgentId>,
+    #[schemars(with = "Option<String>", extend("format" = "bailiwick-agent-id"))]
+    pub(crate) agent: Option<AgentId>,
     /// The task, in a person's words.
-    #[schemars(required)]
-    pub purpose: Option<String>,
+    pub(crate) purpose: Option<String>,
     /// The person or team accountable for it; the agent's owner when it is not set.
-    pub owner: Option<String>,
+    pub(crate) owner: Option<String>,
     /// The tools: `connector__tool`, or `connector__*` for all of a connector.
-    #[schemars(required, length(min = 1))]
-    pub tools: Option<Vec<String>>,
+    #[schemars(length(min = 1))]
+    pub(crate) tools: Option<Vec<String>>,
     /// Only tools of these kinds; any kind when it is not set.
     #[schemars(with = "Option<Vec<KindWord>>", length(min = 1))]
-    pub kinds: Option<Vec<Kind>>,
+    pub(crate) kinds: Option<Vec<Kind>>,
     /// Bounds on arguments: by tool, then by JSON pointer (RFC 6901) into its arguments. All must hold.
-    pub args: BTreeMap<String, BTreeMap<String, RawBound>>,
+    pub(crate) args: BTreeMap<String, BTreeMap<String, RawBound>>,
     /// How long it lives from when it is issued; 30 days at most.
-    pub ttl: Option<Duration>,
+    pub(crate) ttl: Duration,
     /// How much it may be used.
-    pub budget: RawBudget,
+    pub(crate) budget: RawBudget,
     /// The highest band it reaches; the agent's when it is not set.
     #[schemars(with = "Option<String>", extend("enum" = ["low", "medium", "high", "critical"]))]
-    pub ceiling: Option<Band>,
+    pub(crate) ceiling: Option<Band>,
     /// Whether its agent acts under it when it names no grant. One per agent.
-    pub default: bool,
+    pub(crate) default: bool,
     /// The environment it is for; the agent's when it is not set.
-    pub environment: Option<String>,
+    pub(crate) environment: Option<String>,
 }
 
 /// What a tool does.
@@ -187,11 +189,13 @@ enum KindWord {
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct RawBudget {
     /// Calls in all.
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 9_007_199_254_740_991_u64))]
-    pub calls: Option<u64>,
+    pub(crate) calls: Option<u64>,
     /// Calls of any kind but `read`.
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 9_007_199_254_740_991_u64))]
-    pub writes: Option<u64>,
+    pub(crate) writes: Option<u64>,
 }
 
 /// What one argument must satisfy. Every bound that is set must hold; the argument must be given, unless it must be `absent`.
@@ -199,26 +203,26 @@ pub(crate) struct RawBudget {
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct RawBound {
     /// Exactly this value.
-    pub eq: Option<Value>,
+    pub(crate) eq: Option<Value>,
     /// One of these values.
     #[serde(rename = "in")]
     #[schemars(length(min = 1))]
-    pub one_of: Option<Vec<Value>>,
+    pub(crate) one_of: Option<Vec<Value>>,
     /// A whole number within this range, ends included.
-    pub int_range: Option<RawIntRange>,
+    pub(crate) int_range: Option<RawIntRange>,
     /// An absolute path at or below this one.
-    pub path_under: Option<String>,
+    pub(crate) path_under: Option<String>,
     /// A URL whose host is one of these.
     #[schemars(length(min = 1))]
-    pub host_in: Option<Vec<String>>,
+    pub(crate) host_in: Option<Vec<String>>,
     /// A URL or e-mail address whose domain is one of these or below one.
     #[schemars(length(min = 1))]
-    pub domain_in: Option<Vec<String>>,
+    pub(crate) domain_in: Option<Vec<String>>,
     /// At most so many characters, or items.
     #[schemars(range(min = 0, max = 4_294_967_295_u32))]
-    pub len_max: Option<usize>,
+    pub(crate) len_max: Option<usize>,
     /// The argument must not be given.
-    pub absent: bool,
+    pub(crate) absent: bool,
 }
 
 /// A range of whole numbers; an end that is not set is open.
@@ -226,14 +230,21 @@ pub(crate) struct RawBound {
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct RawIntRange {
     /// The least value.
-    pub min: Option<i64>,
+    pub(crate) min: Option<i64>,
     /// The greatest value.
-    pub max: Option<i64>,
+    pub(crate) max: Option<i64>,
 }
 
 impl Default for RawAgent {
     fn default() -> Self {
-        Self { id: None, owner: None, ceiling: Band::High, identity: None, disabled: false, environment: None }
+        Self {
+            id: None,
+            owner: None,
+            ceiling: Band::High,
+            identity: None,
+            disabled: false,
+            environment: None,
+        }
     }
 }
 
@@ -259,6 +270,30 @@ impl Default for RawConnector {
 
 impl Default for RawTool {
     fn default() -> Self {
-        Self { kind: Kind::Execute, band: Band::High, labels: None, undeclared: "refuse".to_owned() }
+        Self {
+            kind: Kind::Execute,
+            band: Band::High,
+            labels: None,
+            undeclared: "refuse".to_owned(),
+        }
+    }
+}
+
+impl Default for RawGrant {
+    fn default() -> Self {
+        Self {
+            id: None,
+            agent: None,
+            purpose: None,
+            owner: None,
+            tools: None,
+            kinds: None,
+            args: BTreeMap::new(),
+            ttl: Duration::from_secs(8 * 60 * 60),
+            budget: RawBudget::default(),
+            ceiling: None,
+            default: false,
+            environment: None,
+        }
     }
 }

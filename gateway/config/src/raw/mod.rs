@@ -10,7 +10,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub(crate) use entries::{RawAgent, RawBound, RawConnector, RawCredential, RawGrant, RawIdentity, RawInject, RawTool};
+pub(crate) use entries::{RawAgent, RawBound, RawConnector, RawCredential, RawGrant, RawTool};
 
 use crate::units::{Duration, Size};
 
@@ -20,23 +20,23 @@ use crate::units::{Duration, Size};
 #[schemars(title = "Bailiwick configuration")]
 pub(crate) struct Raw {
     /// Where the gateway listens, and how much it takes.
-    pub server: RawServer,
+    pub(crate) server: RawServer,
     /// How long calls that need a person wait, and who may decide.
-    pub approvals: RawApprovals,
+    pub(crate) approvals: RawApprovals,
     /// Which Cedar policies decide.
-    pub policy: RawPolicy,
+    pub(crate) policy: RawPolicy,
     /// The audit.
-    pub trail: RawTrail,
+    pub(crate) trail: RawTrail,
     /// Traces, metrics and logs for others.
-    pub telemetry: RawTelemetry,
+    pub(crate) telemetry: RawTelemetry,
     /// What the gateway takes from connectors.
-    pub limits: RawLimits,
+    pub(crate) limits: RawLimits,
     /// The agents: registered non-human identities.
-    pub agents: Vec<RawAgent>,
+    pub(crate) agents: Vec<RawAgent>,
     /// The connectors: registered downstream MCP servers.
-    pub connectors: Vec<RawConnector>,
+    pub(crate) connectors: Vec<RawConnector>,
     /// The task grants: what one agent may do for one task.
-    pub grants: Vec<RawGrant>,
+    pub(crate) grants: Vec<RawGrant>,
 }
 
 /// `[server]`
@@ -45,36 +45,36 @@ pub(crate) struct Raw {
 pub(crate) struct RawServer {
     /// Address and port for agents (MCP over HTTP).
     #[schemars(with = "String", extend("format" = "bailiwick-address"))]
-    pub listen: SocketAddr,
+    pub(crate) listen: SocketAddr,
     /// The URL by which agents reach `/mcp`; from `listen` when it is not set.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub public_url: Option<String>,
+    pub(crate) public_url: Option<String>,
     /// Address and port for the console and the admin API.
     #[schemars(with = "String", extend("format" = "bailiwick-address"))]
-    pub console: SocketAddr,
+    pub(crate) console: SocketAddr,
     /// Allows listening where other machines can connect. There is no TLS yet: put a proxy that has it in front.
-    pub allow_remote: bool,
+    pub(crate) allow_remote: bool,
     /// Host headers taken beside those of `listen` and `public_url`.
-    pub allowed_hosts: Vec<String>,
+    pub(crate) allowed_hosts: Vec<String>,
     /// Origins of web pages that may call. None by default.
-    pub allowed_origins: Vec<String>,
+    pub(crate) allowed_origins: Vec<String>,
     /// The largest request body.
-    pub max_body: Size,
+    pub(crate) max_body: Size,
     /// Open connections at most.
     #[schemars(range(min = 1, max = 1_000_000))]
-    pub max_connections: u32,
+    pub(crate) max_connections: u32,
     /// How long the headers of a request may take to arrive.
-    pub header_timeout: Duration,
+    pub(crate) header_timeout: Duration,
     /// How long a connection may be idle.
-    pub idle_timeout: Duration,
+    pub(crate) idle_timeout: Duration,
     /// MCP sessions at most.
     #[schemars(range(min = 1, max = 10_000_000))]
-    pub max_sessions: u32,
+    pub(crate) max_sessions: u32,
     /// How long a session may be idle.
-    pub session_idle: Duration,
+    pub(crate) session_idle: Duration,
     /// Calls that one agent may have in flight.
     #[schemars(range(min = 1, max = 100_000))]
-    pub max_calls_per_agent: u32,
+    pub(crate) max_calls_per_agent: u32,
 }
 
 /// `[approvals]`
@@ -82,18 +82,18 @@ pub(crate) struct RawServer {
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct RawApprovals {
     /// How long a call is held open for an approver, before the agent is told to come back.
-    pub hold: Duration,
+    pub(crate) hold: Duration,
     /// How long an approver has to decide.
-    pub approve_by: Duration,
+    pub(crate) approve_by: Duration,
     /// How long an approval that was given can be used.
-    pub execute_by: Duration,
+    pub(crate) execute_by: Duration,
     /// How long the same call is not asked for again after it was denied.
-    pub deny_cooldown: Duration,
+    pub(crate) deny_cooldown: Duration,
     /// Open approvals that one agent may have.
     #[schemars(range(min = 1, max = 1000))]
-    pub max_pending_per_agent: u32,
+    pub(crate) max_pending_per_agent: u32,
     /// Lets the operating-system user that the agents run as approve too. For one person on one laptop.
-    pub allow_same_user: bool,
+    pub(crate) allow_same_user: bool,
 }
 
 /// `[policy]`
@@ -101,11 +101,11 @@ pub(crate) struct RawApprovals {
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct RawPolicy {
     /// Whether the default bundle, which is part of the binary, applies.
-    pub include_default: bool,
+    pub(crate) include_default: bool,
     /// Further policies: `.cedar` files, or `folder/*.cedar`; relative to this file.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1))]
-    pub files: Option<Vec<String>>,
+    pub(crate) files: Option<Vec<String>>,
 }
 
 /// `[trail]`
@@ -113,7 +113,7 @@ pub(crate) struct RawPolicy {
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct RawTrail {
     /// The size at which a new audit segment is begun.
-    pub segment_size: Size,
+    pub(crate) segment_size: Size,
 }
 
 /// `[telemetry]`
@@ -122,12 +122,12 @@ pub(crate) struct RawTrail {
 pub(crate) struct RawTelemetry {
     /// Base address of an OpenTelemetry collector (OTLP over HTTP). Off when neither this nor `OTEL_*` says where.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub endpoint: Option<String>,
+    pub(crate) endpoint: Option<String>,
     /// `service.name` of what is exported.
-    pub service_name: String,
+    pub(crate) service_name: String,
     /// The part of routine calls whose traces are kept, 0 to 1. What matters is always kept.
     #[schemars(range(min = 0, max = 1))]
-    pub ratio: f64,
+    pub(crate) ratio: f64,
 }
 
 /// `[limits]`
@@ -135,10 +135,10 @@ pub(crate) struct RawTelemetry {
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct RawLimits {
     /// The largest result of a call.
-    pub max_result: Size,
+    pub(crate) max_result: Size,
     /// How deep a result may be nested.
     #[schemars(range(min = 1, max = 120))]
-    pub max_depth: u32,
+    pub(crate) max_depth: u32,
 }
 
 impl Default for RawServer {
@@ -176,24 +176,36 @@ impl Default for RawApprovals {
 
 impl Default for RawPolicy {
     fn default() -> Self {
-        Self { include_default: true, files: None }
+        Self {
+            include_default: true,
+            files: None,
+        }
     }
 }
 
 impl Default for RawTrail {
     fn default() -> Self {
-        Self { segment_size: Size::from_mib(64) }
+        Self {
+            segment_size: Size::from_mib(64),
+        }
     }
 }
 
 impl Default for RawTelemetry {
     fn default() -> Self {
-        Self { endpoint: None, service_name: "bailiwick".to_owned(), ratio: 1.0 }
+        Self {
+            endpoint: None,
+            service_name: "bailiwick".to_owned(),
+            ratio: 1.0,
+        }
     }
 }
 
 impl Default for RawLimits {
     fn default() -> Self {
-        Self { max_result: Size::from_mib(16), max_depth: 64 }
+        Self {
+            max_result: Size::from_mib(16),
+            max_depth: 64,
+        }
     }
 }

@@ -1,11 +1,14 @@
 //! Only where policy asks for it: has a person approved exactly this call?
 
-use bailiwick_schemas::canonical::digest;
+use bailiwick_schemas::{
+    canonical::{Digest, digest},
+    json::{self, Limits},
+};
 use bytes::Bytes;
 
 use super::{Permitted, Stop};
 use crate::{
-    handle::Way,
+    way::Way,
     ids::ApprovalId,
     ports::{ApprovalRequest, Binding, Ports, TicketState},
     received::{Asked, Received},
@@ -40,6 +43,8 @@ impl<'r> Approved<'r> {
 pub async fn approve<'r>(call: Permitted<'r>, ports: &Ports, way: &mut Way<'r>) -> Result<Approved<'r>, Stop> {
     if call.needs().is_empty() {
         let arguments = received_arguments(call.validated().granted().identified().received());
+        // An earlier walk may have asked.
+        way.seen.approval = None;
         return Ok(Approved { permitted: call, approval: None, arguments });
     }
     let stage = way.enter("approve", "bailiwick.approval.check", ports);
@@ -56,6 +61,9 @@ pub async fn approve<'r>(call: Permitted<'r>, ports: &Ports, way: &mut Way<'r>) 
     match ticket.state {
         TicketState::Approved => {
             let arguments = ports.approvals.arguments(&ticket.id).map_err(|failure| Refusal::approval_unavailable(&failure))?;
+            if !says(&arguments, &binding.args_digest) {
+                return Err(Refusal::internal(format!("what is kept for approval `{}` are not the arguments it is bound to", ticket.id)).into());
+            }
             way.trace.note(stage, "bailiwick.approval.outcome", "approved");
             way.leave(stage, ports);
             Ok(Approved { permitted: call, approval: Some(ticket.id), arguments })
@@ -105,6 +113,11 @@ fn binding_of(call: &Permitted<'_>) -> Binding {
         policy_digest: granted.world().policy_digest.clone(),
         labels: call.needs().iter().map(|need| need.label.to_string()).collect(),
     }
+}
+
+/// Whether these bytes say what was judged: what is kept for an approval is sent, and so is not taken on trust.
+fn says(arguments: &[u8], bound: &Digest) -> bool {
+    json::parse(arguments, Limits::MESSAGE).is_ok_and(|value| digest(&value) == *bound)
 }
 
 fn received_arguments(received: &Received) -> Bytes {

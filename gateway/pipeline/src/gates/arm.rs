@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Approved, Stop};
 use crate::{
-    handle::Way,
+    way::Way,
     ports::{Channel, Lease, Ports},
     records::SecretRecord,
     refusal::Refusal,
@@ -32,8 +32,18 @@ impl<'r> Armed<'r> {
     }
 }
 
-/// Arms the call.
+/// Arms the call. To mint a credential and to start a server takes time: the end of the grant ends it at once.
 pub async fn arm<'r>(call: Approved<'r>, ports: &Ports, way: &mut Way<'r>) -> Result<Armed<'r>, Stop> {
+    let grant = Arc::clone(call.permitted().validated().granted().grant());
+    let cancelled = grant.cancelled();
+    tokio::select! {
+        biased;
+        () = cancelled.cancelled() => Err(Refusal::grant_ended(grant.end_of_chain(), "Not executed.").into()),
+        armed = arm_now(call, ports, way) => armed,
+    }
+}
+
+async fn arm_now<'r>(call: Approved<'r>, ports: &Ports, way: &mut Way<'r>) -> Result<Armed<'r>, Stop> {
     let granted = call.permitted().validated().granted();
     let (grant, tool) = (granted.grant(), granted.tool());
     let stage = way.enter("arm", "bailiwick.credential.issue", ports);
@@ -57,7 +67,11 @@ pub async fn arm<'r>(call: Approved<'r>, ports: &Ports, way: &mut Way<'r>) -> Re
         .connectors
         .ready(tool, grant, lease.as_ref())
         .await
-        .map_err(|failure| Refusal::connect(tool.connector.id.as_str(), &failure))?;
+        .map_err(|failure| {
+            // It may quote what the server said before it ended.
+            let detail = Lease::kept_out(lease.as_deref(), &failure.to_string());
+            Refusal::connect(tool.connector.id.as_str(), &failure, &detail)
+        })?;
     way.leave(stage, ports);
     Ok(Armed { approved: call, lease, channel })
 }

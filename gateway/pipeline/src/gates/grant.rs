@@ -7,7 +7,7 @@ use super::Identified;
 use crate::{
     catalogue::{Tool, World},
     grant::{GrantState, LiveGrant},
-    handle::Way,
+    way::Way,
     ids::GrantId,
     ports::{Grants, Ports},
     principal::{Agent, Principal},
@@ -81,7 +81,8 @@ pub(crate) fn visible(world: &World, grant: &LiveGrant, agent: &Agent, tool: &To
 }
 
 /// The grant that a request acts under: the one whose token it bears, or the one it names, or the agent's default, or its
-/// only one. `None` where the agent has no live grant at all.
+/// only one. `None` where the agent has no live grant at all. It moves to no other grant by itself: where the default has
+/// ended, or there are two, the request is refused with the choice.
 pub(crate) fn chosen_grant(received: &Received, principal: &Principal, ports: &Ports) -> Result<Option<Arc<LiveGrant>>, Refusal> {
     let now_ms = ports.clock.now_ms();
     let named = received.origin().presented.grant.as_deref();
@@ -95,18 +96,18 @@ pub(crate) fn chosen_grant(received: &Received, principal: &Principal, ports: &P
         let id = named.parse().map_err(|_| Refusal::grant_not_live(named, "it is no grant id"))?;
         return own(ports.grants.as_ref(), &id, principal, now_ms).map(Some);
     }
-    let live: Vec<_> = ports.grants.of(&principal.agent.id).into_iter().filter(|grant| is_own(grant, principal) && grant.is_live(now_ms)).collect();
-    match live.as_slice() {
-        [] => Ok(None),
-        [only] => Ok(Some(Arc::clone(only))),
-        several => match several.iter().find(|grant| grant.terms().default) {
-            Some(default) => Ok(Some(Arc::clone(default))),
-            None => {
-                let mut ids: Vec<GrantId> = several.iter().map(|grant| grant.terms().id.clone()).collect();
-                ids.sort();
-                Err(Refusal::choose_grant(&ids))
-            }
-        },
+    let all: Vec<_> = ports.grants.of(&principal.agent.id).into_iter().filter(|grant| is_own(grant, principal)).collect();
+    let live: Vec<_> = all.iter().filter(|grant| grant.is_live(now_ms)).collect();
+    let live_defaults: Vec<_> = live.iter().filter(|grant| grant.terms().default).collect();
+    match (live_defaults.as_slice(), live.as_slice()) {
+        (_, []) => Ok(None),
+        ([default], _) => Ok(Some(Arc::clone(default))),
+        ([], [only]) if all.iter().all(|grant| !grant.terms().default) => Ok(Some(Arc::clone(only))),
+        _ => {
+            let mut ids: Vec<GrantId> = live.iter().map(|grant| grant.terms().id.clone()).collect();
+            ids.sort();
+            Err(Refusal::choose_grant(&ids))
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Which agent, which instance, proved how.
 
-use crate::{handle::Way, ports::Ports, principal::Principal, received::Received, refusal::Refusal};
+use crate::{way::Way, ports::Ports, principal::Principal, received::Received, refusal::Refusal};
 
 /// A call whose sender is proven.
 pub struct Identified<'r> {

@@ -5,7 +5,7 @@ use std::sync::{Arc, MutexGuard};
 use super::{Armed, Stop, arm::secret_on_record};
 use crate::{
     grant::{GrantState, LiveGrant, Standing},
-    handle::Way,
+    way::Way,
     ids::GrantId,
     ports::Ports,
     records::IntentRecord,
@@ -75,10 +75,10 @@ fn commit(call: &Armed<'_>, has_effect: bool, ports: &Ports, way: &mut Way<'_>) 
 fn still_live(grant: &LiveGrant, standing: &Standing, now_ms: u64) -> Result<(), Refusal> {
     let terms = grant.terms();
     if standing.state != GrantState::Active {
-        return Err(Refusal::grant_ended(&terms.id, standing.state));
+        return Err(Refusal::grant_ended((&terms.id, standing.state), "Not executed."));
     }
     if now_ms < terms.not_before_ms || terms.expires_at_ms <= now_ms {
-        return Err(Refusal::grant_ended(&terms.id, GrantState::Expired));
+        return Err(Refusal::grant_ended((&terms.id, GrantState::Expired), "Not executed."));
     }
     Ok(())
 }

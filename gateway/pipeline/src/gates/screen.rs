@@ -1,6 +1,6 @@
 //! What may come back: bounded, as declared, without the lent secret, and its labels joined to the task.
 
-use bailiwick_schemas::json::{self, Limits};
+use bailiwick_schemas::json::{self, JsonFault, Limits};
 use bytes::Bytes;
 use serde_json::{Value, value::RawValue};
 
@@ -8,8 +8,8 @@ use super::{Approved, Sent, arm::secret_on_record, send::RawKind};
 use crate::{
     answer::{Answer, Body},
     catalogue::Tool,
-    handle::Way,
-    ports::{Lease, Ports},
+    way::Way,
+    ports::Ports,
     records::{Outcome, ResultRecord},
     redact::Needles,
     refusal::Refusal,
@@ -57,64 +57,44 @@ pub fn screen<'r>(call: Sent<'r>, limits: ScreenLimits, ports: &Ports, way: &mut
     let tool = granted.tool();
     // First of all, and whatever comes of the rest: the agent may learn from a refusal too.
     granted.grant().touch(tool.labels);
-    let needles = lease.as_ref().map(|lease| lease.needles());
+    let mut cleaner = Cleaner { needles: lease.as_ref().map(|lease| lease.needles()), limits, seen: 0 };
     let screened = match reply.0 {
-        RawKind::Result(text) => screen_result(&text, tool, limits, needles),
-        RawKind::Error { code, message, data } => screen_error(code, &message, data.as_ref(), limits, needles),
+        RawKind::Result(text) => cleaner.clean(&text).and_then(|text| screen_result(text, tool, limits)),
+        RawKind::Error { code, message, data } => screen_error(code, &message, data.as_ref(), &mut cleaner),
     };
-    let screened = screened.map_err(|why| Refusal::unscreened(tool.connector.id.as_str(), why))?;
-    if let Some(lease) = lease.as_ref().filter(|_| screened.redactions > 0) {
-        redacted_on_record(&approved, lease, screened.redactions, ports, way)?;
+    let redactions = cleaner.seen;
+    way.trace.note(stage, "bailiwick.redactions", redactions);
+    if let Some(lease) = lease.as_ref().filter(|_| redactions > 0) {
+        way.trace.important = true;
+        secret_on_record("redacted", &approved, lease, redactions, ports, way)?;
     }
+    let screened = screened.map_err(|why| Refusal::unscreened(tool.connector.id.as_str(), why))?;
     let bytes = match &screened.body {
         Body::Result(bytes) => bytes.clone(),
         _ => Bytes::new(),
     };
     way.trace.note(stage, "bailiwick.result.size", bytes.len());
-    way.trace.note(stage, "bailiwick.redactions", screened.redactions);
-    way.seen.result = Some(ResultRecord {
-        size: bytes.len(),
-        hmac: ports.trail.keyed_digest(&bytes),
-        redactions: screened.redactions,
-        labels: tool.labels,
-    });
+    way.seen.result = Some(ResultRecord { size: bytes.len(), hmac: ports.trail.keyed_digest(&bytes), redactions, labels: tool.labels });
     way.leave(stage, ports);
-    Ok(Reply { body: screened.body, outcome: screened.outcome })
+    Ok(screened)
 }
 
-fn redacted_on_record(approved: &Approved<'_>, lease: &Lease, redactions: usize, ports: &Ports, way: &mut Way<'_>) -> Result<(), Refusal> {
-    way.trace.important = true;
-    secret_on_record("redacted", approved, lease, redactions, ports, way)
-}
-
-struct Screened {
-    body: Body,
-    outcome: Outcome,
-    redactions: usize,
-}
-
-/// `tools/call` result (MCP `server/tools`): an object with content, of a type that is known, as its tool declared.
-fn screen_result(text: &Bytes, tool: &Tool, limits: ScreenLimits, needles: Option<&Needles>) -> Result<Screened, String> {
-    json::check(text, Limits { bytes: limits.bytes, depth: limits.depth }).map_err(|fault| fault.to_string())?;
-    let text = std::str::from_utf8(text).map_err(|fault| fault.to_string())?;
-    if !text.trim_start().starts_with('{') {
-        return Err("a result must be an object".to_owned());
-    }
-    let fields = json::fields(text).map_err(|fault| fault.to_string())?;
+/// A `tools/call` result (MCP `server/tools`), cleaned: an object with content, of a type that is known, as its tool declared.
+fn screen_result(text: Bytes, tool: &Tool, limits: ScreenLimits) -> Result<Reply, String> {
+    let fields = std::str::from_utf8(&text).ok().and_then(|text| json::fields(text).ok()).ok_or("a result must be an object")?;
     let field = |name: &str| fields.iter().find(|(key, _)| key == name).map(|(_, value)| *value);
     if field("resultType").is_some_and(|kind| kind.get() != "\"complete\"") {
         return Err("a result of another type than `complete` was not asked for".to_owned());
     }
-    let is_error = match field("isError").map(RawValue::get) {
-        None | Some("false") => false,
-        Some("true") => true,
+    let outcome = match field("isError").map(RawValue::get) {
+        None | Some("false") => Outcome::Success,
+        Some("true") => Outcome::ToolError,
         Some(_) => return Err("`isError` must be true or false".to_owned()),
     };
     check_content(field("content"), limits)?;
-    check_structured(field("structuredContent"), is_error, tool)?;
-    let (body, redactions) = clean(text, needles)?;
-    let outcome = if is_error { Outcome::ToolError } else { Outcome::Success };
-    Ok(Screened { body: Body::Result(body), outcome, redactions })
+    check_structured(field("structuredContent"), outcome == Outcome::ToolError, tool)?;
+    drop(fields);
+    Ok(Reply { body: Body::Result(text), outcome })
 }
 
 fn check_content(content: Option<&RawValue>, limits: ScreenLimits) -> Result<(), String> {
@@ -144,36 +124,57 @@ fn check_structured(structured: Option<&RawValue>, is_error: bool, tool: &Tool) 
     })
 }
 
-/// The text without any form of the secret, and how many there were. What can't be cleaned does not pass.
-fn clean(text: &str, needles: Option<&Needles>) -> Result<(Bytes, usize), String> {
-    let as_is = || Bytes::copy_from_slice(text.as_bytes());
-    let Some(needles) = needles else { return Ok((as_is(), 0)) };
-    // Without an escape, what is in the text is what is in the strings.
-    if !text.contains('\\') && !needles.found_in(text.as_bytes()) {
-        return Ok((as_is(), 0));
+/// A JSON-RPC error of the server: its code, a bounded message, and data, all without the secret.
+fn screen_error(code: i64, message: &str, data: Option<&Bytes>, cleaner: &mut Cleaner<'_>) -> Result<Reply, String> {
+    let message = cleaner.clean_words(message).chars().take(MESSAGE_CHARS).collect();
+    let data = data.map(|data| cleaner.clean(data)).transpose()?;
+    let data = data.map(|data| serde_json::from_slice(&data)).transpose().map_err(|_| "its data is nested too deep")?;
+    Ok(Reply { body: Body::Error { code, message, data, http: 200 }, outcome: Outcome::DownstreamError })
+}
+
+/// Takes the lent secret out, before anything else is made of a reply: neither what passes nor what is put on record about it
+/// then has it.
+struct Cleaner<'n> {
+    needles: Option<&'n Needles>,
+    limits: ScreenLimits,
+    /// How often the secret was seen.
+    seen: usize,
+}
+
+impl Cleaner<'_> {
+    /// The JSON text without any form of the secret. What is no strict JSON, or can't be cleaned, does not pass.
+    fn clean(&mut self, text: &Bytes) -> Result<Bytes, String> {
+        let ScreenLimits { bytes, depth, .. } = self.limits;
+        json::check(text, Limits { bytes, depth }).map_err(|fault| unquoted(&fault))?;
+        let Some(needles) = self.needles else { return Ok(text.clone()) };
+        // Without an escape, what is in the text is what is in the strings.
+        if !text.contains(&b'\\') && !needles.found_in(text) {
+            return Ok(text.clone());
+        }
+        let mut value: Value = serde_json::from_slice(text).map_err(|_| "it is nested too deep to be cleaned")?;
+        let found = needles.redact_value(&mut value);
+        self.seen += found;
+        let clean = if found > 0 { Bytes::from(value.to_string()) } else { text.clone() };
+        if needles.found_in(&clean) {
+            self.seen += 1;
+            return Err("it contains the lent credential where it can't be taken out".to_owned());
+        }
+        Ok(clean)
     }
-    let mut value: Value = serde_json::from_str(text).map_err(|fault| fault.to_string())?;
-    let redactions = needles.redact_value(&mut value);
-    let clean = if redactions > 0 { Bytes::from(value.to_string()) } else { as_is() };
-    match needles.found_in(&clean) {
-        true => Err("it contains the lent credential where it can't be taken out".to_owned()),
-        false => Ok((clean, redactions)),
+
+    fn clean_words(&mut self, words: &str) -> String {
+        let Some(needles) = self.needles else { return words.to_owned() };
+        let (clean, found) = needles.redact(words);
+        self.seen += found;
+        clean
     }
 }
 
-/// A JSON-RPC error of the server: its code, a bounded message, and data, all without the secret.
-fn screen_error(code: i64, message: &str, data: Option<&Bytes>, limits: ScreenLimits, needles: Option<&Needles>) -> Result<Screened, String> {
-    let (message, in_message) = needles.map_or_else(|| (message.to_owned(), 0), |needles| needles.redact(message));
-    let message: String = message.chars().take(MESSAGE_CHARS).collect();
-    let (data, in_data) = match data {
-        None => (None, 0),
-        Some(data) => {
-            json::check(data, Limits { bytes: limits.bytes, depth: limits.depth }).map_err(|fault| fault.to_string())?;
-            let text = std::str::from_utf8(data).map_err(|fault| fault.to_string())?;
-            let (data, redactions) = clean(text, needles)?;
-            (Some(serde_json::from_slice(&data).map_err(|fault| fault.to_string())?), redactions)
-        }
-    };
-    let redactions = in_message + in_data;
-    Ok(Screened { body: Body::Error { code, message, data, http: 200 }, outcome: Outcome::DownstreamError, redactions })
+/// A fault without the words of the server: they are not clean yet.
+fn unquoted(fault: &JsonFault) -> String {
+    match fault {
+        JsonFault::DuplicateKey { offset, .. } => format!("a key stands twice in one object, again at byte {offset}"),
+        JsonFault::ForbiddenKey { offset, .. } => format!("a key is not allowed, at byte {offset}"),
+        fault => fault.to_string(),
+    }
 }

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Approved, Recorded};
 use crate::{
     grant::SendPass,
-    handle::Way,
+    way::Way,
     ids::CallId,
     ports::{Lease, Ports, SendFailure},
     refusal::Refusal,
@@ -116,8 +116,7 @@ pub async fn send<'r>(call: Recorded<'r>, ports: &Ports, way: &mut Way<'r>) -> R
     way.trace.note(stage, "gen_ai.operation.name", "execute_tool");
     way.trace.note(stage, "network.transport", "pipe");
     way.trace.note(stage, "bailiwick.server.name", tool.connector.id.to_string());
-    let ended = || Refusal::grant_ended(&grant.terms().id, grant.standing().state);
-    let Some(pass) = grant.enter() else { return Err(ended()) };
+    let Some(pass) = grant.enter() else { return Err(Refusal::grant_ended(grant.end_of_chain(), "Not executed.")) };
     let timeout = tool.connector.call_timeout;
     let outgoing = Outgoing {
         call: granted.identified().received().call_id().clone(),
@@ -132,13 +131,15 @@ pub async fn send<'r>(call: Recorded<'r>, ports: &Ports, way: &mut Way<'r>) -> R
     let cancelled = grant.cancelled();
     let answer = tokio::select! {
         biased;
-        () = cancelled.cancelled() => return Err(ended()),
+        () = cancelled.cancelled() => return Err(Refusal::grant_ended(grant.end_of_chain(), "It may have been executed.")),
         answer = tokio::time::timeout(timeout, channel.send(outgoing)) => answer,
     };
     let late = SendFailure::Timeout(u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX));
     let reply = answer.unwrap_or(Err(late)).map_err(|failure| {
-        way.trace.fail(stage, failure.to_string());
-        Refusal::send(tool.connector.id.as_str(), &failure)
+        // It may quote what the server said.
+        let detail = Lease::kept_out(lease.as_deref(), &failure.to_string());
+        way.trace.fail(stage, detail.clone());
+        Refusal::send(tool.connector.id.as_str(), &failure, &detail)
     })?;
     way.leave(stage, ports);
     Ok(Sent { approved, lease, reply })

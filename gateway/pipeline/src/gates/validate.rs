@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::Granted;
-use crate::{constraint::Bound, grant::LiveGrant, handle::Way, ports::Ports, refusal::Refusal};
+use crate::{constraint::Bound, grant::LiveGrant, way::Way, ports::Ports, refusal::Refusal};
 
 /// A call whose arguments are what they may be.
 pub struct Validated<'r> {
@@ -29,12 +29,26 @@ pub fn validate<'r>(call: Granted<'r>, text: &[u8], ports: &Ports, way: &mut Way
     let stage = way.enter("validate", "bailiwick.schema.validate", ports);
     let arguments: Value = serde_json::from_slice(text).map_err(|fault| Refusal::internal(format!("received arguments: {fault}")))?;
     call.tool().input.check(&arguments).map_err(|places| Refusal::invalid_arguments(&places))?;
+    mirrored(&call, &arguments)?;
     for grant in call.grant().chain() {
         within(grant, &call, &arguments)?;
     }
     way.trace.note(stage, "bailiwick.schema.valid", true);
     way.leave(stage, ports);
     Ok(Validated { granted: call, arguments })
+}
+
+/// Headers never decide; one that disagrees is refused.
+fn mirrored(call: &Granted<'_>, arguments: &Value) -> Result<(), Refusal> {
+    let Some(headers) = &call.identified().received().origin().mirrored else { return Ok(()) };
+    for mirror in &call.tool().mirrors {
+        let mut given = headers.iter().filter(|(name, _)| *name == mirror.header).map(|(_, value)| value);
+        let (first, second) = (given.next(), given.next());
+        if second.is_some() || first.cloned() != mirror.expected(arguments) {
+            return Err(Refusal::header_mismatch(&mirror.header));
+        }
+    }
+    Ok(())
 }
 
 /// Some capability of this grant must cover the tool with these arguments. If none does, the one that comes nearest says why.

@@ -1,4 +1,4 @@
-use super::{ATTRIBUTE_LENGTH, Plan, Reader, Settings, percent_decoded, read};
+use super::{ATTRIBUTE_LENGTH, Plan, Reader, Settings, read, variables::percent_decoded};
 use crate::{Fault, sampling::Sampler};
 
 fn plan_of(variables: &[(&str, &str)], settings: &Settings) -> Result<Option<Plan>, Fault> {

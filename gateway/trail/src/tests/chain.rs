@@ -13,7 +13,7 @@ fn a_record_is_one_line_in_the_documented_form() {
         .append(
             Stream::Calls,
             NOW,
-            &Call {
+            &Sample {
                 event: "intent",
                 call_id: "c1",
                 tool: "tickets__get",
@@ -103,7 +103,7 @@ fn open_intents_are_counted_and_are_no_failure() {
             .append(
                 Stream::Calls,
                 NOW,
-                &Call {
+                &Sample {
                     event,
                     call_id,
                     tool: "t",
@@ -142,7 +142,7 @@ fn j144_a_second_outcome_or_intent_of_a_call_is_found() {
             .append(
                 Stream::Calls,
                 NOW,
-                &Call {
+                &Sample {
                     event: again,
                     call_id: "call-2",
                     tool: "t",

@@ -29,15 +29,16 @@ fn j142_line_breaks_and_escapes_stay_inside_the_record() {
     assert!(line.contains(&format!("\"tool\":\"{escaped}\"")), "{line}");
 }
 
+#[derive(Serialize)]
+struct WithRaw<'a> {
+    args: &'a serde_json::value::RawValue,
+}
+
 #[test]
 fn j142_raw_json_cannot_break_the_line() {
     let place = Place::new();
     let raw = "{\n \"a\" :\t\"\u{202e}\u{9b}x\",\r\n\"n\": 1e400}";
     let raw = serde_json::value::RawValue::from_string(raw.to_owned()).unwrap();
-    #[derive(Serialize)]
-    struct WithRaw<'a> {
-        args: &'a serde_json::value::RawValue,
-    }
     place
         .open()
         .append(Stream::Calls, NOW, &WithRaw { args: &raw })

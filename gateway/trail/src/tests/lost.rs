@@ -36,8 +36,8 @@ fn a_full_disk_loses_the_trail_and_keeps_what_was_written() {
         return;
     }
     let place = Place::new();
-    let test = "tests::lost::a_full_disk_loses_the_trail_and_keeps_what_was_written";
-    let output = child(test, &place.dir(), "trap '' XFSZ; ulimit -f 8;")
+    let name = "tests::lost::a_full_disk_loses_the_trail_and_keeps_what_was_written";
+    let output = child(name, &place.dir(), "trap '' XFSZ; ulimit -f 8;")
         .output()
         .unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -52,7 +52,7 @@ fn a_full_disk_loses_the_trail_and_keeps_what_was_written() {
         .count() as u64;
     assert!(appended > 5);
     assert_eq!(
-        place.assert_intact().streams[0].records,
+        place.intact().streams[0].records,
         appended,
         "the short write was cut off again"
     );

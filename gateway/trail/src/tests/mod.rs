@@ -23,7 +23,7 @@ use crate::{Finding, Liveness, Options, Report, Stream, Trail, TrailFault, verif
 const NOW: u64 = 1_795_303_179_042;
 
 #[derive(Serialize)]
-struct Call<'a> {
+struct Sample<'a> {
     event: &'a str,
     call_id: &'a str,
     tool: &'a str,
@@ -78,7 +78,7 @@ impl Place {
         });
         for call in calls {
             let call_id = format!("call-{call}");
-            let record = |event| Call {
+            let record = |event| Sample {
                 event,
                 call_id: &call_id,
                 tool: "tickets__get",
@@ -127,7 +127,7 @@ impl Place {
             .collect();
         paths.retain(|path| {
             let name = path.file_name().unwrap().to_str().unwrap();
-            name.starts_with(stream.name()) && name.ends_with(".jsonl")
+            name.starts_with(stream.name()) && path.extension().is_some_and(|it| it == "jsonl")
         });
         paths.sort();
         paths

@@ -109,7 +109,7 @@ fn folder_and_files_are_ours_alone() {
 fn what_others_can_open_is_refused_with_the_command_that_helps() {
     let place = Place::written(1);
     let chmod = |path: &Path, mode| {
-        std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap()
+        std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
     };
     chmod(&place.dir(), 0o755);
     assert!(

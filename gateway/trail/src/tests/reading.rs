@@ -115,3 +115,33 @@ fn j144_a_reader_shows_no_record_that_was_changed() {
     assert!(matches!(fault, TrailFault::Corrupt(found) if found.seq == 3 && found.line == 3));
     assert!(records.next().is_none());
 }
+
+#[test]
+fn a_reader_follows_while_many_segments_are_made() {
+    let place = Place::new();
+    let trail = place.open_with(Options {
+        segment_bytes: 1024,
+        ..Options::default()
+    });
+    let mut records = trail.calls_since(0).unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for n in 1..=2000 {
+                trail
+                    .append(Stream::Calls, NOW, &serde_json::json!({ "n": n }))
+                    .unwrap();
+            }
+        });
+        let deadline = std::time::Instant::now() + Duration::from_mins(1);
+        let mut next = 1;
+        while next <= 2000 {
+            match records.next() {
+                Some(record) => {
+                    assert_eq!(record.unwrap().seq, next);
+                    next += 1;
+                }
+                None => assert!(std::time::Instant::now() < deadline, "stuck before {next}"),
+            }
+        }
+    });
+}

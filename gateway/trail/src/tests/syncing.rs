@@ -131,3 +131,17 @@ fn a_live_trail_verifies_while_it_is_written() {
         }
     });
 }
+
+#[tokio::test]
+async fn nobody_waits_for_a_record_that_was_never_written() {
+    let place = Place::new();
+    let trail = place.open();
+    trail
+        .append(Stream::Calls, NOW, &serde_json::json!({ "a": 1 }))
+        .unwrap();
+    trail.synced_to(Stream::Calls, 1).await.unwrap();
+    assert!(matches!(
+        trail.synced_to(Stream::Calls, 2).await,
+        Err(TrailFault::NotAppended { seq: 2, .. })
+    ));
+}

@@ -14,7 +14,7 @@ fn edited(edit: impl FnOnce(&mut Vec<String>)) -> Place {
             .append(
                 Stream::Calls,
                 NOW,
-                &Call {
+                &Sample {
                     event: "seen",
                     call_id: &format!("c{n}"),
                     tool: "t",
@@ -296,7 +296,7 @@ proptest! {
         let path = place.segments(Stream::Calls).remove(0);
         let mut bytes = std::fs::read(&path).unwrap();
         let at = at.index(bytes.len());
-        let line = bytes[..at].iter().filter(|byte| **byte == b'\n').count() as u64 + 1;
+        let line = bytes[..at].split(|byte| *byte == b'\n').count() as u64;
         bytes[at] ^= flip;
         std::fs::write(&path, &bytes).unwrap();
         let bad = place.bad();

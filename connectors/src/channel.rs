@@ -1,0 +1,165 @@
+//! A session, made ready for one call.
+
+use std::{sync::Arc, time::Duration};
+
+use bailiwick_pipeline::{
+    catalogue::Tool,
+    gates::{Outgoing, RawReply},
+    ports::{Channel, ConnectFailure, Later, SendFailure},
+};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    link::{Body, Request},
+    message::Answer,
+    pool::Pool,
+    session::{InUse, Mismatch},
+    status::ConnectorEvent,
+};
+
+/// A way to one tool. While it lives, its child is in use.
+pub(crate) struct ToolChannel {
+    pool: Arc<Pool>,
+    session: InUse,
+    tool: Arc<Tool>,
+    /// For which state of the server's tools the tool is known to be the pinned one.
+    verified: u64,
+}
+
+/// What is to be called; made of an [`Outgoing`], which only the gates can make.
+pub(crate) struct ToolCall<'a> {
+    pub(crate) arguments: &'a [u8],
+    pub(crate) traceparent: Option<&'a str>,
+    pub(crate) timeout: Duration,
+    pub(crate) cancelled: &'a CancellationToken,
+}
+
+impl ToolChannel {
+    /// Makes sure that the tool is the pinned one.
+    pub(crate) async fn open(
+        pool: &Arc<Pool>,
+        session: InUse,
+        tool: &Arc<Tool>,
+    ) -> Result<Self, ConnectFailure> {
+        match session.verify(&tool.downstream_name, &tool.digest).await {
+            Ok(verified) => Ok(Self {
+                pool: Arc::clone(pool),
+                session,
+                tool: Arc::clone(tool),
+                verified,
+            }),
+            Err(Mismatch::Unknown(why)) => Err(ConnectFailure::Handshake(why)),
+            Err(Mismatch::Drifted { found }) => {
+                drifted(pool, tool, found);
+                Err(ConnectFailure::Drifted {
+                    connector: pool.spec.id.to_string(),
+                    tool: tool.name.to_string(),
+                })
+            }
+        }
+    }
+
+    /// Calls the tool. `written` is called when, and only when, all of the call is written.
+    pub(crate) async fn call(
+        &self,
+        call: ToolCall<'_>,
+        written: &mut (dyn FnMut() + Send),
+    ) -> Result<Answer, SendFailure> {
+        let deadline = Instant::now() + call.timeout;
+        if self.verified != self.session.link().changes() {
+            self.verify_again(&call, deadline).await?;
+        }
+        let counters = &self.pool.counters;
+        let mut written = || {
+            counters.calls.rise();
+            written();
+        };
+        let request = Request {
+            body: Body::Call {
+                tool: self.tool.downstream_name.as_str(),
+                arguments: call.arguments,
+                traceparent: call.traceparent,
+            },
+            timeout: deadline.saturating_duration_since(Instant::now()),
+            cancelled: call.cancelled,
+            written: &mut written,
+        };
+        match self.session.link().request(request).await {
+            Err(SendFailure::Timeout(_)) => Err(timeout(call.timeout)),
+            other => other,
+        }
+    }
+
+    /// The server said between `ready` and now that its tools changed.
+    async fn verify_again(
+        &self,
+        call: &ToolCall<'_>,
+        deadline: Instant,
+    ) -> Result<(), SendFailure> {
+        let verified = tokio::select! {
+            biased;
+            () = call.cancelled.cancelled() => return Err(SendFailure::Unsent("the call was cancelled".to_owned())),
+            () = tokio::time::sleep_until(deadline) => return Err(SendFailure::Unsent("its tool list was not read in time".to_owned())),
+            verified = self.session.verify(&self.tool.downstream_name, &self.tool.digest) => verified,
+        };
+        verified.map(drop).map_err(|mismatch| match mismatch {
+            Mismatch::Unknown(why) => SendFailure::Unsent(why),
+            Mismatch::Drifted { found } => {
+                drifted(&self.pool, &self.tool, found);
+                SendFailure::Unsent(format!("tool `{}` differs from its pin", self.tool.name))
+            }
+        })
+    }
+}
+
+impl Channel for ToolChannel {
+    fn send(
+        self: Box<Self>,
+        mut outgoing: Outgoing,
+    ) -> Later<'static, Result<RawReply, SendFailure>> {
+        Box::pin(async move {
+            if *outgoing.connector() != self.pool.spec.id
+                || *outgoing.tool() != self.tool.downstream_name
+            {
+                return Err(SendFailure::Unsent(
+                    "the channel was made ready for another tool".to_owned(),
+                ));
+            }
+            let (arguments, traceparent) = (
+                outgoing.arguments().clone(),
+                outgoing.traceparent().map(str::to_owned),
+            );
+            let (timeout, cancelled) = (
+                outgoing.timeout().min(self.pool.spec.call_timeout),
+                outgoing.cancelled().clone(),
+            );
+            let call = ToolCall {
+                arguments: &arguments,
+                traceparent: traceparent.as_deref(),
+                timeout,
+                cancelled: &cancelled,
+            };
+            match self.call(call, &mut || outgoing.written()).await? {
+                Answer::Result(result) => Ok(RawReply::result(result)),
+                Answer::Error {
+                    code,
+                    message,
+                    data,
+                } => Ok(RawReply::error(code, message, data)),
+            }
+        })
+    }
+}
+
+fn drifted(pool: &Pool, tool: &Tool, found: Option<bailiwick_schemas::canonical::Digest>) {
+    pool.context.tell(ConnectorEvent::Drifted {
+        connector: pool.spec.id.clone(),
+        tool: tool.downstream_name.clone(),
+        found,
+    });
+}
+
+fn timeout(after: Duration) -> SendFailure {
+    SendFailure::Timeout(u64::try_from(after.as_millis()).unwrap_or(u64::MAX))
+}

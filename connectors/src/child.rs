@@ -1,0 +1,217 @@
+//! One child process, from its start to the end of everything it started.
+
+use std::{
+    process::Stdio,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bailiwick_pipeline::{ids::GrantId, ports::Lease};
+use futures_util::future::select_all;
+use secrecy::ExposeSecret;
+use tokio::{
+    process::{Child, ChildStderr, ChildStdin, ChildStdout, Command},
+    sync::OwnedSemaphorePermit,
+    task::JoinHandle,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    exec_child::command_line,
+    link::{End, Link},
+    pipe::Pipe,
+    pool::{ChildRecord, Pool},
+    processes::end_family,
+    spec::ConnectorSpec,
+    status::ConnectorEvent,
+    stderr::{Redactor, Tail, drain},
+};
+
+/// How long what a dead child has written may still be on its way.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+
+/// For whom a child is started.
+#[derive(Clone)]
+pub(crate) struct Purpose {
+    /// The grant; none where the connector is shared.
+    pub(crate) grant: Option<GrantId>,
+    /// Each ends the child: the grant's end, and that of each ancestor.
+    pub(crate) ends: Vec<CancellationToken>,
+    /// What is lent to it.
+    pub(crate) lease: Option<Arc<Lease>>,
+}
+
+/// Starts a child. It lives until its pipe has ended, its grant has, or the gateway does.
+pub(crate) async fn start(
+    pool: &Arc<Pool>,
+    purpose: &Purpose,
+    permit: OwnedSemaphorePermit,
+) -> Result<(Arc<Pipe>, u32), String> {
+    let spec = &pool.spec;
+    spec.look_at_program()?;
+    let mut child = pool
+        .context
+        .spawner
+        .spawn(command(spec, purpose.lease.as_ref()))
+        .await
+        .map_err(|fault| {
+            let program = spec
+                .launcher
+                .first()
+                .or(spec.command.first())
+                .map(String::as_str)
+                .unwrap_or_default();
+            format!("`{program}` can't be run: {fault}")
+        })?;
+    let pid = child.id().ok_or("it ended at once")?;
+    let (stdin, stdout, stderr) = take_pipes(&mut child).ok_or("its pipes are missing")?;
+    let redactor = Redactor::new(purpose.lease.as_ref());
+    let tail = Arc::new(Tail::default());
+    let tracker = &pool.context.tracker;
+    tracker.spawn(until(
+        pool.context.dead.clone(),
+        drain(stderr, Arc::clone(&tail), redactor.clone()),
+    ));
+    let (pipe, notes) = Pipe::new(
+        stdin,
+        spec.max_message,
+        Arc::clone(&pool.counters),
+        redactor,
+        tail,
+    );
+    tracker.spawn(notes);
+    let reader = tracker.spawn(Arc::clone(&pipe).listen(stdout));
+    pool.add(pid, ChildRecord::new(purpose.grant.clone(), &pipe));
+    pool.context.tell(ConnectorEvent::Started {
+        connector: spec.id.clone(),
+        pid,
+        grant: purpose.grant.clone(),
+    });
+    let life = Life {
+        pool: Arc::clone(pool),
+        pipe: Arc::clone(&pipe),
+        pid,
+        purpose: purpose.clone(),
+        started: Instant::now(),
+    };
+    tracker.spawn(life.supervise(child, reader, permit));
+    Ok((pipe, pid))
+}
+
+async fn until(dead: CancellationToken, work: impl Future<Output = ()>) {
+    dead.run_until_cancelled(work).await;
+}
+
+fn command(spec: &ConnectorSpec, lease: Option<&Arc<Lease>>) -> Command {
+    let line = command_line(spec);
+    let mut command = Command::new(line.first().map(String::as_str).unwrap_or_default());
+    command
+        .args(line.iter().skip(1))
+        .env_clear()
+        .envs(&spec.env);
+    if let Some(lease) = lease {
+        command.env(&lease.env, lease.secret().expose_secret());
+    }
+    command.current_dir(spec.cwd.as_deref().unwrap_or("/".as_ref()));
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    if spec.launcher.is_empty() {
+        // The launcher makes a session, which a group's leader could not.
+        command.process_group(0);
+    }
+    command
+}
+
+fn take_pipes(child: &mut Child) -> Option<(ChildStdin, ChildStdout, ChildStderr)> {
+    Some((
+        child.stdin.take()?,
+        child.stdout.take()?,
+        child.stderr.take()?,
+    ))
+}
+
+/// What is needed to see a child to its end.
+struct Life {
+    pool: Arc<Pool>,
+    pipe: Arc<Pipe>,
+    pid: u32,
+    purpose: Purpose,
+    started: Instant,
+}
+
+impl Life {
+    async fn supervise(
+        self,
+        mut child: Child,
+        mut reader: JoinHandle<Option<End>>,
+        permit: OwnedSemaphorePermit,
+    ) {
+        let end = tokio::select! {
+            biased;
+            () = self.pool.context.root.cancelled() => End::wanted("the gateway ends"),
+            () = any(&self.purpose.ends) => End::wanted("its grant has ended"),
+            () = self.pipe.ending().cancelled() => End::failure("it has ended"),
+            status = child.wait() => {
+                // What it wrote last may answer a call.
+                let _ = tokio::time::timeout(LAST_WORDS, &mut reader).await;
+                End::failure(self.last_words(&status.map_or_else(|fault| fault.to_string(), |status| status.to_string())).await)
+            }
+            end = &mut reader => match end {
+                Ok(Some(end)) => end,
+                Ok(None) | Err(_) => match tokio::time::timeout(LAST_WORDS, child.wait()).await {
+                    Ok(Ok(status)) => End::failure(self.last_words(&status.to_string()).await),
+                    Ok(Err(_)) | Err(_) => End::failure("it closed its standard output"),
+                },
+            },
+        };
+        // Only the first reason counts: if the pipe has ended already, this changes nothing.
+        self.pipe.end(end);
+        let end = self
+            .pipe
+            .ended()
+            .unwrap_or_else(|| End::failure("it has ended"));
+        if !end.wanted {
+            self.pool.failed(&end.why);
+        }
+        let status = end_family(&mut child, self.pid, self.pool.spec.kill_after).await;
+        self.pool.remove(self.pid, self.pipe.tail().lines());
+        drop(permit);
+        let (connector, grant) = (self.pool.spec.id.clone(), self.purpose.grant);
+        self.pool.context.tell(ConnectorEvent::Ended {
+            connector,
+            pid: self.pid,
+            grant,
+            why: end.why,
+            wanted: end.wanted,
+            status,
+        });
+    }
+
+    /// How it ended, and the last thing it wrote to standard error.
+    async fn last_words(&self, status: &str) -> String {
+        // Standard error is read by another task: it may be a moment behind.
+        for _ in 0..5 {
+            if self.pipe.tail().last().is_some() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let lived = self.started.elapsed().as_millis();
+        match self.pipe.tail().last() {
+            Some(last) => format!(
+                "it ended after {lived} ms with {status}; its last line on standard error: {last}"
+            ),
+            None => format!("it ended after {lived} ms with {status}"),
+        }
+    }
+}
+
+/// Returns once one of them is cancelled; never if there is none.
+async fn any(tokens: &[CancellationToken]) {
+    if tokens.is_empty() {
+        return std::future::pending().await;
+    }
+    select_all(tokens.iter().map(|token| Box::pin(token.cancelled()))).await;
+}

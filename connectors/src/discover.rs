@@ -1,0 +1,77 @@
+//! What a server offers, looked at once: for `connectors show`, `pin` and `diff`.
+
+use std::{sync::Arc, time::Duration};
+
+use bailiwick_pipeline::ports::{ConnectFailure, Lease};
+use bailiwick_schemas::definition::{ListReading, read_list};
+use serde_json::Value;
+
+use crate::{
+    child::Purpose,
+    pool::{Context, Pool},
+    spec::ConnectorSpec,
+};
+
+/// What a server says of itself and its tools. All of it is the server's word.
+#[derive(Debug, Clone)]
+pub struct Discovery {
+    /// The protocol version it speaks with us.
+    pub protocol: String,
+    /// Its name and version, as it says.
+    pub server_info: Option<Value>,
+    /// What it tells models about itself.
+    pub instructions: Option<String>,
+    /// Its tool definitions, as listed.
+    pub tools: Vec<Value>,
+}
+
+impl Discovery {
+    /// The tools that may be pinned, and why the others may not.
+    pub fn reading(&self) -> ListReading {
+        read_list(&self.tools)
+    }
+}
+
+/// Starts the server for a moment, lists its tools, and ends it.
+pub async fn discover(
+    spec: &ConnectorSpec,
+    lease: Option<&Arc<Lease>>,
+) -> Result<Discovery, ConnectFailure> {
+    if let Some(fault) = spec.faults().into_iter().next() {
+        return Err(ConnectFailure::Start(fault.to_string()));
+    }
+    let context = Context::new(|_| {});
+    let _ends = EndOnDrop(&context);
+    let pool = Pool::new(spec.clone(), Arc::clone(&context));
+    let purpose = Purpose {
+        grant: None,
+        ends: Vec::new(),
+        lease: lease.cloned(),
+    };
+    let found = match pool.session(&None, purpose).await {
+        Ok(session) => {
+            let hello = session.hello().clone();
+            let tools = session.definitions().await;
+            Ok(Discovery {
+                protocol: hello.protocol,
+                server_info: hello.server_info,
+                instructions: hello.instructions,
+                tools,
+            })
+        }
+        Err(failure) => Err(failure),
+    };
+    context
+        .shutdown(spec.kill_after + Duration::from_secs(3))
+        .await;
+    found
+}
+
+/// Ends the child also where nobody waits for the answer any more.
+struct EndOnDrop<'a>(&'a Context);
+
+impl Drop for EndOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.root.cancel();
+    }
+}

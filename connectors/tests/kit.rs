@@ -1,0 +1,232 @@
+//! A rig: connectors over the hostile server, grants and tools to call it with.
+
+use std::{
+    path::Path,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use bailiwick_pipeline::{
+    catalogue::{Connector, Tool},
+    grant::{Budget, Grant, Labels, LiveGrant, Standing},
+    ports::{ConnectFailure, Lease, LeaseTerms, SendFailure},
+};
+use bailiwick_policy::{Band, ConnectorFacts, Kind};
+use bailiwick_schemas::{
+    canonical::Digest,
+    definition::Definition,
+    validate::{Undeclared, Validator},
+};
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    channel::ToolCall,
+    message::Answer,
+    spec::ConnectorSpec,
+    status::{ConnectorEvent, ConnectorStatus},
+    stdio::StdioConnectors,
+};
+
+pub(crate) const HOSTILE: &str = env!("CARGO_BIN_EXE_hostile-server");
+
+/// Nothing in these tests takes that long, unless it hangs.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+pub(crate) struct Rig {
+    pub(crate) connectors: StdioConnectors,
+    pub(crate) events: Arc<Mutex<Vec<ConnectorEvent>>>,
+}
+
+/// Why a call came to nothing.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Failure {
+    Connect(ConnectFailure),
+    Send(SendFailure),
+}
+
+/// A connector that runs the hostile server in a mode.
+pub(crate) fn spec(id: &str, mode: &[&str]) -> ConnectorSpec {
+    let command = std::iter::once(HOSTILE)
+        .chain(mode.iter().copied())
+        .map(str::to_owned)
+        .collect();
+    ConnectorSpec {
+        call_timeout: Duration::from_secs(10),
+        ..ConnectorSpec::new(id.parse().unwrap(), command)
+    }
+}
+
+impl Rig {
+    pub(crate) fn new(specs: Vec<ConnectorSpec>) -> Self {
+        let events = Arc::new(Mutex::new(Vec::new()));
+        let told = Arc::clone(&events);
+        let connectors =
+            StdioConnectors::new(specs, move |event| told.lock().unwrap().push(event)).unwrap();
+        Self { connectors, events }
+    }
+
+    pub(crate) fn of(mode: &[&str]) -> Self {
+        Self::new(vec![spec("x", mode)])
+    }
+
+    /// Calls `echo` at a connector.
+    pub(crate) async fn call(
+        &self,
+        connector: &str,
+        grant: &Arc<LiveGrant>,
+    ) -> Result<Answer, Failure> {
+        self.call_with(connector, grant, None, Duration::from_secs(10), b"{}")
+            .await
+    }
+
+    pub(crate) async fn call_with(
+        &self,
+        connector: &str,
+        grant: &Arc<LiveGrant>,
+        lease: Option<&Arc<Lease>>,
+        timeout: Duration,
+        arguments: &[u8],
+    ) -> Result<Answer, Failure> {
+        let tool = tool(connector, "says it");
+        let channel = self
+            .connectors
+            .channel(&tool, grant, lease)
+            .await
+            .map_err(Failure::Connect)?;
+        let cancelled: CancellationToken = grant.cancelled();
+        let call = ToolCall {
+            arguments,
+            traceparent: Some("00-aa-bb-01"),
+            timeout,
+            cancelled: &cancelled,
+        };
+        channel.call(call, &mut || {}).await.map_err(Failure::Send)
+    }
+
+    /// The result of a call that must succeed.
+    pub(crate) async fn result(&self, connector: &str, grant: &Arc<LiveGrant>) -> Value {
+        value(&self.call(connector, grant).await.unwrap())
+    }
+
+    pub(crate) fn status(&self, connector: &str) -> ConnectorStatus {
+        self.connectors
+            .status()
+            .into_iter()
+            .find(|status| status.id.as_str() == connector)
+            .unwrap()
+    }
+
+    /// The process id of the only child.
+    pub(crate) fn pid(&self, connector: &str) -> u32 {
+        let children = self.status(connector).children;
+        assert_eq!(children.len(), 1, "{children:?}");
+        children[0].pid
+    }
+
+    pub(crate) fn events(&self) -> Vec<ConnectorEvent> {
+        self.events.lock().unwrap().clone()
+    }
+}
+
+pub(crate) fn value(answer: &Answer) -> Value {
+    match answer {
+        Answer::Result(raw) => serde_json::from_slice(raw).unwrap(),
+        Answer::Error { .. } => panic!("{answer:?}"),
+    }
+}
+
+/// The tool `echo` with this description as its pin.
+pub(crate) fn tool(connector: &str, description: &str) -> Arc<Tool> {
+    let raw = json!({"name":"echo","description":description,"inputSchema":{"type":"object","properties":{"text":{"type":"string"}}}});
+    let definition = Definition::read(&raw).unwrap();
+    let id: bailiwick_schemas::names::ConnectorId = connector.parse().unwrap();
+    Arc::new(Tool {
+        name: format!("{connector}__echo").parse().unwrap(),
+        downstream_name: "echo".parse().unwrap(),
+        connector: Arc::new(Connector {
+            id,
+            fingerprint: Digest::of(b""),
+            facts: ConnectorFacts {
+                id: connector.to_owned(),
+                sensitivity: String::new(),
+                environment: String::new(),
+            },
+            needs_credential: false,
+            call_timeout: Duration::from_secs(10),
+        }),
+        kind: Kind::Read,
+        band: Band::Low,
+        digest: definition.digest(),
+        input: Validator::compile_input(definition.input_schema(), Undeclared::Refuse).unwrap(),
+        listed: raw,
+        output: None,
+        labels: Labels::default(),
+        mirrors: Vec::new(),
+    })
+}
+
+pub(crate) fn grant(id: &str) -> Arc<LiveGrant> {
+    grant_under(id, None)
+}
+
+pub(crate) fn grant_under(id: &str, parent: Option<Arc<LiveGrant>>) -> Arc<LiveGrant> {
+    let terms = Grant {
+        id: id.parse().unwrap(),
+        revision: 1,
+        agent: "bot".parse().unwrap(),
+        owner: "owner".to_owned(),
+        purpose: "test".to_owned(),
+        capabilities: Vec::new(),
+        ceiling: Band::Low,
+        environment: String::new(),
+        not_before_ms: 0,
+        expires_at_ms: u64::MAX,
+        budget: Budget::default(),
+        default: false,
+        from_config: false,
+    };
+    Arc::new(LiveGrant::new(terms, Standing::fresh(), parent))
+}
+
+pub(crate) fn lease(id: &str, secret: &str) -> Arc<Lease> {
+    let terms = LeaseTerms {
+        id: id.to_owned(),
+        provider: "env",
+        reference: "T".to_owned(),
+        env: "TOKEN".to_owned(),
+        expires_at_ms: u64::MAX,
+    };
+    Arc::new(Lease::new(terms, secret.to_owned().into()).unwrap())
+}
+
+/// Waits for a state, with a deadline.
+pub(crate) async fn until(what: &str, mut holds: impl FnMut() -> bool) -> Duration {
+    let begun = Instant::now();
+    while !holds() {
+        assert!(begun.elapsed() < PATIENCE, "waited too long: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    begun.elapsed()
+}
+
+/// Whether a process is there in any form, a zombie's included.
+pub(crate) fn is_there(pid: u32) -> bool {
+    Path::new(&format!("/proc/{pid}")).exists()
+}
+
+/// Whether a process runs: what init has not yet reaped does not.
+pub(crate) fn runs(pid: u32) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/stat"))
+        .is_ok_and(|stat| !stat.rsplit_once(')').unwrap().1.starts_with(" Z"))
+}
+
+/// The most memory this process ever had, bytes.
+pub(crate) fn peak_memory() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .unwrap();
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+}

@@ -1,0 +1,262 @@
+//! The configuration, checked: what the rest of the gateway is built from.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use bailiwick_pipeline::{
+    grant::{Budget, Capability, Grant},
+    ids::{AgentId, GrantId},
+    principal::Agent,
+};
+use bailiwick_policy::Band;
+use url::Url;
+
+use crate::{connector::Connector, layers::Variables, source::Source};
+
+/// A configuration without a fault: made only by [`load`](crate::load) and [`embedded`](crate::embedded).
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where the gateway listens, and how much it takes.
+    pub server: Server,
+    /// How long calls that need a person wait, and who may decide.
+    pub approvals: Approvals,
+    /// Which policies decide.
+    pub policy: PolicyFiles,
+    /// The audit.
+    pub trail: Trail,
+    /// Traces, metrics and logs for others.
+    pub telemetry: Telemetry,
+    /// What is taken from connectors.
+    pub limits: Limits,
+    /// The agents, in the order of the file.
+    pub agents: Vec<RegisteredAgent>,
+    /// The connectors, in the order of the file.
+    pub connectors: Vec<Connector>,
+    /// The grants, in the order of the file.
+    pub grants: Vec<GrantTerms>,
+    pub(crate) source: Source,
+    pub(crate) variables: Variables,
+}
+
+/// A configuration, but for where it comes from.
+pub(crate) struct Parts {
+    pub(crate) server: Server,
+    pub(crate) approvals: Approvals,
+    pub(crate) policy: PolicyFiles,
+    pub(crate) trail: Trail,
+    pub(crate) telemetry: Telemetry,
+    pub(crate) limits: Limits,
+    pub(crate) agents: Vec<RegisteredAgent>,
+    pub(crate) connectors: Vec<Connector>,
+    pub(crate) grants: Vec<GrantTerms>,
+}
+
+impl Parts {
+    pub(crate) fn with_origin(self, source: Source, variables: Variables) -> Config {
+        let Self {
+            server,
+            approvals,
+            policy,
+            trail,
+            telemetry,
+            limits,
+            agents,
+            connectors,
+            grants,
+        } = self;
+        Config {
+            server,
+            approvals,
+            policy,
+            trail,
+            telemetry,
+            limits,
+            agents,
+            connectors,
+            grants,
+            source,
+            variables,
+        }
+    }
+}
+
+/// Where the gateway listens, and how much it takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Server {
+    /// For agents.
+    pub listen: SocketAddr,
+    /// For the console and the admin API.
+    pub console: SocketAddr,
+    /// The URL by which agents reach `/mcp`, if it isn't that of `listen`.
+    pub public_url: Option<Url>,
+    /// Host headers taken beside those of `listen` and `public_url`: lower case, with a port where one was written.
+    pub allowed_hosts: Vec<String>,
+    /// Origins of web pages that may call: `scheme://host[:port]`.
+    pub allowed_origins: Vec<String>,
+    /// The largest request body, in bytes.
+    pub max_body: u64,
+    /// Open connections at most.
+    pub max_connections: u32,
+    /// How long the headers of a request may take to arrive.
+    pub header_timeout: Duration,
+    /// How long a connection may be idle.
+    pub idle_timeout: Duration,
+    /// MCP sessions at most.
+    pub max_sessions: u32,
+    /// How long a session may be idle.
+    pub session_idle: Duration,
+    /// Calls that one agent may have in flight.
+    pub max_calls_per_agent: u32,
+}
+
+impl Server {
+    /// The URL by which agents reach `/mcp`, where `bound` is the address that the listener got (`listen` may say port 0).
+    pub fn public_url(&self, bound: SocketAddr) -> String {
+        self.public_url
+            .as_ref()
+            .map_or_else(|| format!("http://{bound}/mcp"), Url::to_string)
+    }
+}
+
+/// How long calls that need a person wait, and who may decide.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Approvals {
+    /// How long a call is held open for an approver.
+    pub hold: Duration,
+    /// How long an approver has to decide.
+    pub approve_by: Duration,
+    /// How long an approval that was given can be used.
+    pub execute_by: Duration,
+    /// How long the same call isn't asked for again after it was denied.
+    pub deny_cooldown: Duration,
+    /// Open approvals that one agent may have.
+    pub max_pending_per_agent: u32,
+    /// Whether the operating-system user that the agents run as may approve too.
+    pub allow_same_user: bool,
+}
+
+/// Which policies decide.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PolicyFiles {
+    /// Whether the default bundle applies, which is part of the binary.
+    pub include_default: bool,
+    /// Further policies, in the order of the file.
+    pub files: Vec<PolicyFile>,
+}
+
+/// Policies outside the binary.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PolicyFile {
+    /// One file.
+    One(PathBuf),
+    /// Every `.cedar` file right in this folder.
+    AllIn(PathBuf),
+}
+
+/// The audit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Trail {
+    /// The size in bytes at which a new segment is begun.
+    pub segment_size: u64,
+}
+
+/// Traces, metrics and logs for others.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Telemetry {
+    /// Base address of an OpenTelemetry collector.
+    pub endpoint: Option<Url>,
+    /// `service.name`
+    pub service_name: String,
+    /// The part of routine calls whose traces are kept, 0 to 1.
+    pub ratio: f64,
+}
+
+/// What is taken from connectors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// The largest result, in bytes.
+    pub max_result: usize,
+    /// How deep a result may be nested.
+    pub max_depth: usize,
+}
+
+/// An agent, and how it proves itself beside its tokens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RegisteredAgent {
+    /// The agent, as the pipeline knows it.
+    pub agent: Agent,
+    /// The user ids that it may have on the agent socket.
+    pub uids: Vec<u32>,
+}
+
+/// A grant as configured: it becomes a [`Grant`] when it is issued.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GrantTerms {
+    /// Its id.
+    pub id: GrantId,
+    /// The only agent that may act under it.
+    pub agent: AgentId,
+    /// The person or team accountable for it.
+    pub owner: String,
+    /// The task.
+    pub purpose: String,
+    /// The rights: no two of them cover the same tool with different bounds.
+    pub capabilities: Vec<Capability>,
+    /// The highest band it reaches.
+    pub ceiling: Band,
+    /// The environment it is for.
+    pub environment: String,
+    /// How long it lives from when it is issued.
+    pub ttl: Duration,
+    /// How much it may be used.
+    pub budget: Budget,
+    /// Whether its agent acts under it when it names none.
+    pub default: bool,
+}
+
+impl GrantTerms {
+    /// The grant, issued at `now_ms` (unix milliseconds) as this revision of its id.
+    pub fn to_grant(&self, now_ms: u64, revision: u64) -> Grant {
+        let ttl_ms = u64::try_from(self.ttl.as_millis()).unwrap_or(u64::MAX);
+        Grant {
+            id: self.id.clone(),
+            revision,
+            agent: self.agent.clone(),
+            owner: self.owner.clone(),
+            purpose: self.purpose.clone(),
+            capabilities: self.capabilities.clone(),
+            ceiling: self.ceiling,
+            environment: self.environment.clone(),
+            not_before_ms: now_ms,
+            expires_at_ms: now_ms.saturating_add(ttl_ms),
+            budget: self.budget,
+            default: self.default,
+            from_config: true,
+        }
+    }
+}
+
+impl Config {
+    /// The name of its file, as faults show it.
+    pub fn file(&self) -> &str {
+        self.source.named().name()
+    }
+
+    /// The agent of this id.
+    pub fn agent(&self, id: &str) -> Option<&RegisteredAgent> {
+        self.agents
+            .iter()
+            .find(|registered| registered.agent.id.as_str() == id)
+    }
+
+    /// The connector of this id.
+    pub fn connector(&self, id: &str) -> Option<&Connector> {
+        self.connectors
+            .iter()
+            .find(|connector| connector.id.as_str() == id)
+    }
+
+    /// The grant of this id.
+    pub fn grant(&self, id: &str) -> Option<&GrantTerms> {
+        self.grants.iter().find(|grant| grant.id.as_str() == id)
+    }
+}

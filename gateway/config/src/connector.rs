@@ -1,0 +1,173 @@
+//! Connectors, checked: downstream MCP servers, how they are started, and what an admin says of their tools.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use bailiwick_pipeline::grant::Labels;
+use bailiwick_policy::{Band, ConnectorFacts, Kind};
+use bailiwick_schemas::{
+    names::{ConnectorId, QualifiedName, ToolName},
+    validate::Undeclared,
+};
+use serde::{Deserialize, Serialize};
+
+/// A registered downstream MCP server.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Connector {
+    /// Its id: the namespace of its tools.
+    pub id: ConnectorId,
+    /// The program that is started.
+    pub program: Program,
+    /// The arguments of the program. No shell reads them.
+    pub arguments: Vec<String>,
+    /// The whole environment it starts with, but for the credential.
+    pub env: BTreeMap<String, String>,
+    /// The folder it is started in.
+    pub cwd: Option<PathBuf>,
+    /// Whether one process serves all grants.
+    pub shared: bool,
+    /// Who accepts its tools.
+    pub pin: Pin,
+    /// How sensitive what it holds is.
+    pub sensitivity: Sensitivity,
+    /// The environment it belongs to.
+    pub environment: String,
+    /// How long one call may take in all.
+    pub call_timeout: Duration,
+    /// How long its start may take.
+    pub handshake_timeout: Duration,
+    /// What the results of a tool are marked with that says nothing itself.
+    pub labels: Labels,
+    /// The secret that is lent to it.
+    pub credential: Option<Credential>,
+    /// The tools that are classed.
+    pub tools: BTreeMap<ToolName, ToolTerms>,
+}
+
+/// What an admin says of one tool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ToolTerms {
+    /// What it does.
+    pub kind: Kind,
+    /// How risky it is.
+    pub band: Band,
+    /// What its results are marked with.
+    pub labels: Labels,
+    /// What becomes of arguments that its schema doesn't declare.
+    pub undeclared: Undeclared,
+}
+
+/// The program of a connector.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Program {
+    /// The program at this absolute path.
+    Path(PathBuf),
+    /// The gateway's own binary: only in the embedded configuration (`@self`).
+    Own,
+}
+
+/// Who accepts the tools of a connector.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Pin {
+    /// A person does.
+    #[default]
+    Manual,
+    /// The first start does.
+    FirstUse,
+}
+
+/// How sensitive what a connector holds is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Sensitivity {
+    /// Anybody may know it.
+    Public,
+    /// It stays in the house.
+    #[default]
+    Internal,
+    /// It stays with few. Whoever reads it is marked `confidential`.
+    Confidential,
+}
+
+/// A secret that is lent to a connector for each grant. It names the secret, and never holds it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Credential {
+    /// Where the secret is.
+    pub source: SecretSource,
+    /// The variable of the connector's environment that is set to it.
+    pub inject_env: String,
+}
+
+/// Where a secret is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SecretSource {
+    /// In a variable of the gateway's environment.
+    Variable(String),
+    /// In a file.
+    File(PathBuf),
+    /// In a file of the data folder, at this path in it: only in the embedded configuration (`@data/…`).
+    Data(PathBuf),
+}
+
+impl Connector {
+    /// What an admin says of a tool. A tool that nobody classed is `execute` and `high`.
+    pub fn terms_of(&self, tool: &ToolName) -> ToolTerms {
+        let unclassed = ToolTerms {
+            kind: Kind::Execute,
+            band: Band::High,
+            labels: self.labels,
+            undeclared: Undeclared::Refuse,
+        };
+        self.tools.get(tool).copied().unwrap_or(unclassed)
+    }
+
+    /// What policies may know about it.
+    pub fn facts(&self) -> ConnectorFacts {
+        ConnectorFacts {
+            id: self.id.to_string(),
+            sensitivity: self.sensitivity.as_str().to_owned(),
+            environment: self.environment.clone(),
+        }
+    }
+
+    /// The name by which agents call a tool of it.
+    pub fn qualified(&self, tool: &ToolName) -> QualifiedName {
+        QualifiedName::new(self.id.clone(), tool.clone())
+    }
+}
+
+impl Program {
+    /// The program's path, where `own` is that of the gateway's own binary.
+    pub fn path<'p>(&'p self, own: &'p Path) -> &'p Path {
+        match self {
+            Self::Path(path) => path,
+            Self::Own => own,
+        }
+    }
+}
+
+impl SecretSource {
+    /// The file with the secret, if it is in one; `data` is the data folder.
+    pub fn file(&self, data: &Path) -> Option<PathBuf> {
+        match self {
+            Self::Variable(_) => None,
+            Self::File(path) => Some(path.clone()),
+            Self::Data(path) => Some(data.join(path)),
+        }
+    }
+}
+
+impl Sensitivity {
+    /// The word for it in configuration and policies.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Public => "public",
+            Self::Internal => "internal",
+            Self::Confidential => "confidential",
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! What the configuration names, held against what is there: tools that were accepted, programs, folders, secrets.
+
+use std::path::Path;
+
+use bailiwick_pipeline::grant::ToolPattern;
+use bailiwick_schemas::names::QualifiedName;
+
+use crate::{
+    checked::{Config, PolicyFile},
+    code::FaultCode,
+    connector::{Connector, Program, SecretSource},
+    fault::{Fault, Findings},
+    source::KeyPath,
+    suggest::nearest,
+};
+
+/// Something that has to be there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sought<'p> {
+    /// A program that can be started.
+    Program(&'p Path),
+    /// A folder.
+    Folder(&'p Path),
+    /// A policy file.
+    Policy(&'p Path),
+    /// A file with a secret.
+    SecretFile(&'p Path),
+    /// A variable of the gateway's environment with a secret.
+    SecretVariable(&'p str),
+}
+
+/// What came of looking for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Found {
+    /// It is there and fit for use.
+    Fit,
+    /// It isn't there.
+    Missing,
+    /// It is there, and it isn't fit for use: it … ("is not executable", "can be changed by others").
+    Unfit(String),
+}
+
+impl Config {
+    /// What the configuration says of tools that aren't among `known`, the tools that were accepted. Of a connector without
+    /// a known tool nothing is said: nobody has accepted any yet.
+    pub fn check_against(&self, known: &[QualifiedName]) -> Vec<Fault> {
+        let mut findings = Findings::new(&self.source, &self.variables);
+        for (index, connector) in self.connectors.iter().enumerate() {
+            let tools = KeyPath::default()
+                .key("connectors")
+                .item(index)
+                .key("tools");
+            for tool in connector.tools.keys() {
+                let name = connector.qualified(tool);
+                if let Some(suggestion) = unknown(&name, known) {
+                    let suggestion = suggestion.map(|name| name.tool().to_string());
+                    no_tool(
+                        &tools.key(tool.as_str()),
+                        &name,
+                        suggestion,
+                        &mut findings,
+                        true,
+                    );
+                }
+            }
+        }
+        for (index, grant) in self.grants.iter().enumerate() {
+            let tools = KeyPath::default().key("grants").item(index).key("tools");
+            for (at, capability) in grant.capabilities.iter().enumerate() {
+                let ToolPattern::Tool(name) = &capability.tools else {
+                    continue;
+                };
+                if let Some(suggestion) = unknown(name, known) {
+                    no_tool(
+                        &tools.item(at),
+                        name,
+                        suggestion.map(ToString::to_string),
+                        &mut findings,
+                        false,
+                    );
+                }
+            }
+        }
+        findings.into_vec()
+    }
+
+    /// What the configuration names that isn't there or isn't fit for use. `look` looks for it; `data` is the data folder.
+    pub fn check_presence(
+        &self,
+        data: &Path,
+        mut look: impl FnMut(Sought<'_>) -> Found,
+    ) -> Vec<Fault> {
+        let mut findings = Findings::new(&self.source, &self.variables);
+        for (index, file) in self.policy.files.iter().enumerate() {
+            let path = KeyPath::default().key("policy").key("files").item(index);
+            let sought = match file {
+                PolicyFile::One(file) => Sought::Policy(file),
+                PolicyFile::AllIn(folder) => Sought::Folder(folder),
+            };
+            report(sought, look(sought), &path, "the policies", &mut findings);
+        }
+        for (index, connector) in self.connectors.iter().enumerate() {
+            let path = KeyPath::default().key("connectors").item(index);
+            connector_presence(connector, &path, data, &mut look, &mut findings);
+        }
+        findings.into_vec()
+    }
+}
+
+fn connector_presence(
+    connector: &Connector,
+    path: &KeyPath,
+    data: &Path,
+    look: &mut impl FnMut(Sought<'_>) -> Found,
+    findings: &mut Findings<'_>,
+) {
+    let whose = format!("the connector `{}`", connector.id);
+    if let Program::Path(program) = &connector.program {
+        let sought = Sought::Program(program);
+        report(
+            sought,
+            look(sought),
+            &path.key("command").item(0),
+            &whose,
+            findings,
+        );
+    }
+    if let Some(cwd) = &connector.cwd {
+        let sought = Sought::Folder(cwd);
+        report(sought, look(sought), &path.key("cwd"), &whose, findings);
+    }
+    let Some(credential) = &connector.credential else {
+        return;
+    };
+    let path = path.key("credential");
+    match (&credential.source, credential.source.file(data)) {
+        (SecretSource::Variable(name), _) => {
+            let sought = Sought::SecretVariable(name);
+            report(sought, look(sought), &path.key("name"), &whose, findings);
+        }
+        (_, Some(file)) => {
+            let sought = Sought::SecretFile(&file);
+            report(sought, look(sought), &path.key("path"), &whose, findings);
+        }
+        (_, None) => {}
+    }
+}
+
+fn report(
+    sought: Sought<'_>,
+    found: Found,
+    path: &KeyPath,
+    whose: &str,
+    findings: &mut Findings<'_>,
+) {
+    let (what, help) = match sought {
+        Sought::Program(file) => (
+            format!("the program `{}`", file.display()),
+            "install it, or write the path where it is",
+        ),
+        Sought::Folder(folder) => (
+            format!("the folder `{}`", folder.display()),
+            "create it, or write the path where it is",
+        ),
+        Sought::Policy(file) => (
+            format!("the policy file `{}`", file.display()),
+            "create it, or leave it out of `files`",
+        ),
+        Sought::SecretFile(file) => (
+            format!("the secret `{}`", file.display()),
+            "write the secret into it, readable by the gateway only",
+        ),
+        Sought::SecretVariable(name) => (
+            format!("the variable `{name}`"),
+            "set it in the environment that the gateway starts in",
+        ),
+    };
+    let wrong = match found {
+        Found::Fit => return,
+        Found::Missing => "is not there".to_owned(),
+        Found::Unfit(why) => why,
+    };
+    findings
+        .value(
+            path,
+            FaultCode::NotFound,
+            format!("{what} of {whose} {wrong}"),
+        )
+        .help(help);
+}
+
+/// The nearest name to one that isn't known, if tools of its connector are; nothing if it is known.
+#[expect(
+    clippy::option_option,
+    reason = "the outer one says that the name is unknown, the inner one what it is near"
+)]
+fn unknown<'k>(
+    name: &QualifiedName,
+    known: &'k [QualifiedName],
+) -> Option<Option<&'k QualifiedName>> {
+    let siblings = || {
+        known
+            .iter()
+            .filter(|other| other.connector() == name.connector())
+    };
+    if siblings().next().is_none() || known.contains(name) {
+        return None;
+    }
+    let meant = nearest(
+        name.tool().as_str(),
+        siblings().map(|other| other.tool().as_str()),
+    );
+    Some(siblings().find(|other| Some(other.tool().as_str()) == meant.as_deref()))
+}
+
+fn no_tool(
+    path: &KeyPath,
+    name: &QualifiedName,
+    meant: Option<String>,
+    findings: &mut Findings<'_>,
+    at_key: bool,
+) {
+    let message = format!(
+        "the connector `{}` has no tool `{}`",
+        name.connector(),
+        name.tool()
+    );
+    let fault = if at_key {
+        findings.key(path, FaultCode::UnknownTool, message)
+    } else {
+        findings.value(path, FaultCode::UnknownTool, message)
+    };
+    fault.suggest(meant).help(format!(
+        "`bailiwick connectors show {}` lists its tools",
+        name.connector()
+    ));
+}

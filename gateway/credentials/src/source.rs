@@ -1,0 +1,110 @@
+//! Where secrets come from.
+
+use std::{collections::BTreeMap, fmt, path::PathBuf};
+
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::secret_file;
+
+/// The largest secret, bytes.
+pub(crate) const SECRET_BYTES: usize = 64 * 1024;
+
+/// What one connector is lent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CredentialSpec {
+    /// Where it comes from.
+    pub provider: Provider,
+    /// The environment variable that the child finds it in.
+    pub inject_env: String,
+}
+
+/// Where a secret comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Provider {
+    /// A variable of the environment that the gateway was started with.
+    Env {
+        /// Its name.
+        name: String,
+    },
+    /// A file that only its owner can read.
+    File {
+        /// Its path.
+        path: PathBuf,
+    },
+}
+
+impl Provider {
+    /// The word for the record.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Env { .. } => "env",
+            Self::File { .. } => "file",
+        }
+    }
+
+    /// Where the secret is: never the secret.
+    pub fn reference(&self) -> String {
+        match self {
+            Self::Env { name } => name.clone(),
+            Self::File { path } => path.display().to_string(),
+        }
+    }
+
+    /// Reads the secret. The error says why not, and what to do.
+    pub(crate) async fn read(&self, env: &EnvSecrets) -> Result<SecretString, String> {
+        match self {
+            Self::Env { name } => env.read(name),
+            Self::File { path } => {
+                let path = path.clone();
+                let read = tokio::task::spawn_blocking(move || secret_file::read(&path)).await;
+                read.unwrap_or_else(|_| Err("reading it failed".to_owned()))
+            }
+        }
+    }
+}
+
+/// The secrets among the variables that the gateway was started with, captured then.
+#[derive(Default)]
+pub struct EnvSecrets(BTreeMap<String, SecretString>);
+
+impl EnvSecrets {
+    /// These variables. Give only the ones that connectors name.
+    pub fn new(variables: impl IntoIterator<Item = (String, String)>) -> Self {
+        Self(
+            variables
+                .into_iter()
+                .map(|(name, value)| (name, SecretString::from(value)))
+                .collect(),
+        )
+    }
+
+    fn read(&self, name: &str) -> Result<SecretString, String> {
+        let secret = self.0.get(name).ok_or_else(|| {
+            format!("environment variable `{name}` was not set when the gateway started: set it and start again, or use `provider = \"file\"`")
+        })?;
+        check(secret.expose_secret())
+            .map_err(|why| format!("environment variable `{name}` {why}"))?;
+        Ok(secret.clone())
+    }
+}
+
+impl fmt::Debug for EnvSecrets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+/// What every secret must be, to be of use in an environment variable.
+pub(crate) fn check(secret: &str) -> Result<(), String> {
+    if secret.trim().is_empty() {
+        Err("is empty: put the secret there".to_owned())
+    } else if secret.len() > SECRET_BYTES {
+        Err(format!(
+            "has more than {SECRET_BYTES} bytes: that is no credential"
+        ))
+    } else if secret.contains('\0') {
+        Err("contains NUL, which no environment variable can hold".to_owned())
+    } else {
+        Ok(())
+    }
+}

@@ -1,0 +1,283 @@
+//! One request on its way: what was seen of it, its trace, and the duty to close the trail once.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
+
+use crate::{
+    answer::Answer,
+    catalogue::Tool,
+    grant::LiveGrant,
+    ids::ApprovalId,
+    ports::{ClaimEnd, Ports, Ticket, TrailLost},
+    principal::Principal,
+    received::Received,
+    records::{DecisionRecord, Outcome, OutcomeRecord, ResultRecord},
+    refusal::Refusal,
+    trace::CallTrace,
+};
+
+/// What was seen on the way: for the record and the trace only. No gate decides by it.
+pub(crate) struct Seen {
+    pub(crate) gate: &'static str,
+    pub(crate) principal: Option<Principal>,
+    pub(crate) grant: Option<Arc<LiveGrant>>,
+    pub(crate) tool: Option<Arc<Tool>>,
+    pub(crate) rules: Vec<String>,
+    pub(crate) policy_digest: Option<String>,
+    pub(crate) approval: Option<ApprovalId>,
+    pub(crate) claimed: Option<ApprovalId>,
+    pub(crate) committed: bool,
+    pub(crate) result: Option<ResultRecord>,
+    pub(crate) held_ns: u64,
+    decided: bool,
+    stepped_up: Option<ApprovalId>,
+}
+
+/// One request on its way: its trace, what was seen, and the duty to close the trail once.
+#[expect(unnameable_types, reason = "gates take it, and only `handle` makes it")]
+pub struct Way<'r> {
+    pub(crate) trace: CallTrace,
+    pub(crate) trace_id: String,
+    pub(crate) seen: Seen,
+    received: &'r Received,
+    ports: &'r Ports,
+    closed: bool,
+}
+
+impl<'r> Way<'r> {
+    /// Takes up a request. Asks no port, so that nothing can go wrong before there is somebody to close the trail.
+    pub(crate) fn open(received: &'r Received, ports: &'r Ports) -> Self {
+        Self {
+            trace_id: String::new(),
+            trace: CallTrace::begin("".into(), 0, [0; 16], Vec::new()),
+            seen: Seen {
+                gate: "receive",
+                principal: None,
+                grant: None,
+                tool: None,
+                rules: Vec::new(),
+                policy_digest: None,
+                approval: None,
+                claimed: None,
+                committed: false,
+                result: None,
+                held_ns: 0,
+                decided: false,
+                stepped_up: None,
+            },
+            received,
+            ports,
+            closed: false,
+        }
+    }
+
+    /// Begins its trace.
+    pub(crate) fn begin(&mut self, ports: &Ports) {
+        let (name, links) = (self.received.method(), self.received.origin().links.clone());
+        self.trace = CallTrace::begin(name.into(), self.received.arrived_ns(), ports.clock.random(), links);
+        self.trace_id = self.trace.trace_id_hex();
+    }
+
+    pub(crate) fn enter(&mut self, gate: &'static str, span: &'static str, ports: &Ports) -> usize {
+        self.seen.gate = gate;
+        self.trace.start(span, false, ports.clock.now_ns())
+    }
+
+    pub(crate) fn enter_outward(&mut self, span: &str, ports: &Ports) -> usize {
+        self.seen.gate = "send";
+        self.trace.start(span.to_owned(), true, ports.clock.now_ns())
+    }
+
+    pub(crate) fn leave(&mut self, stage: usize, ports: &Ports) {
+        self.trace.end(stage, ports.clock.now_ns());
+    }
+
+    /// Puts on record that the request is allowed.
+    pub(crate) fn decide_allow(&mut self, ports: &Ports) -> Result<(), TrailLost> {
+        self.decide("decided", "allow", None, ports)
+    }
+
+    /// Puts on record that a person is asked: once for each question.
+    pub(crate) fn step_up(&mut self, ticket: &Ticket, ports: &Ports) -> Result<(), TrailLost> {
+        if self.seen.stepped_up.as_ref() == Some(&ticket.id) {
+            return Ok(());
+        }
+        self.seen.stepped_up = Some(ticket.id.clone());
+        self.decide("approval_awaited", "step_up", None, ports)?;
+        self.seen.decided = false;
+        Ok(())
+    }
+
+    fn decide(&mut self, event: &'static str, effect: &'static str, refusal: Option<&Refusal>, ports: &Ports) -> Result<(), TrailLost> {
+        let record = DecisionRecord {
+            event,
+            call_id: self.received.call_id(),
+            agent: self.seen.principal.as_ref().map(|principal| &principal.agent.id),
+            grant: self.seen.grant.as_ref().map(|grant| &grant.terms().id),
+            method: self.received.method(),
+            tool: self.received.tool().map(capped),
+            effect,
+            gate: self.seen.gate,
+            reason: refusal.map(|refusal| refusal.reason),
+            detail: refusal.map(|refusal| refusal.detail.as_str()),
+            rules: refusal.map_or(&self.seen.rules, |refusal| &refusal.rules),
+            policy_digest: self.seen.policy_digest.as_deref(),
+            approval: self.seen.approval.as_ref(),
+            trace_id: &self.trace_id,
+        };
+        ports.trail.decision(ports.clock.now_ms(), &record)?;
+        self.seen.decided = true;
+        Ok(())
+    }
+
+    /// Closes the trail with the one outcome, hands over the trace, and says what the agent is told.
+    pub(crate) fn close(mut self, ended: Result<Answer, Refusal>, ports: &Ports) -> Answer {
+        let (answer, refusal) = match ended {
+            Ok(answer) => (answer, None),
+            Err(refusal) => (refusal.clone().into_answer(), Some(refusal)),
+        };
+        match self.on_record(answer.outcome, refusal.as_ref(), ports) {
+            Ok(()) => answer,
+            Err(lost) => Refusal::trail_lost(&lost).into_answer(),
+        }
+    }
+
+    fn on_record(&mut self, outcome: Outcome, refusal: Option<&Refusal>, ports: &Ports) -> Result<(), TrailLost> {
+        self.closed = true;
+        let written = caught(|| self.write(outcome, refusal, ports)).unwrap_or_else(|words| Err(TrailLost(format!("a panic: {words}"))));
+        // The record stands, or its loss is known: what comes now may fail without changing the answer.
+        let _unsaid = caught(|| self.end_claim(outcome, ports));
+        let heard = if written.is_ok() { outcome } else { Outcome::InternalError };
+        let _untold = caught(|| self.finish_trace(heard, refusal, ports));
+        written
+    }
+
+    /// The decision, if none is on record yet, and the outcome: the second also where the first is lost.
+    fn write(&mut self, outcome: Outcome, refusal: Option<&Refusal>, ports: &Ports) -> Result<(), TrailLost> {
+        let now_ms = ports.clock.now_ms();
+        if outcome == Outcome::Unauthenticated && !ports.trail.admits_stranger(now_ms) {
+            return Ok(());
+        }
+        let decided = match (self.seen.decided, outcome) {
+            (true, _) => Ok(()),
+            (false, Outcome::ApprovalPending) => self.decide("decided", "step_up", refusal, ports),
+            (false, _) => self.decide("decided", "deny", refusal, ports),
+        };
+        let record = OutcomeRecord {
+            event: "outcome",
+            call_id: self.received.call_id(),
+            method: self.received.method(),
+            jsonrpc_id: self.received.request_id(),
+            protocol: self.received.origin().protocol.as_str(),
+            transport: self.received.origin().transport.as_str(),
+            size: self.received.size(),
+            agent: self.seen.principal.as_ref().map(|principal| &principal.agent.id),
+            instance: self.seen.principal.as_ref().and_then(|principal| principal.instance.as_deref()),
+            auth_method: self.seen.principal.as_ref().map(|principal| principal.method.as_str()),
+            grant: self.seen.grant.as_ref().map(|grant| &grant.terms().id),
+            tool: self.received.tool().map(capped),
+            outcome,
+            reason: refusal.map(|refusal| refusal.reason),
+            detail: refusal.map(|refusal| refusal.detail.as_str()),
+            approval: self.seen.approval.as_ref(),
+            duration_us: ports.clock.now_ns().saturating_sub(self.received.arrived_ns()) / 1000,
+            held_us: self.seen.held_ns / 1000,
+            result: self.seen.result.take(),
+            trace_id: &self.trace_id,
+        };
+        let ended = ports.trail.outcome(now_ms, &record);
+        decided.and(ended)
+    }
+
+    /// Says what became of a claimed approval. What was recorded but not answered may have run.
+    fn end_claim(&mut self, outcome: Outcome, ports: &Ports) {
+        let Some(claimed) = self.seen.claimed.take() else { return };
+        let end = match outcome {
+            Outcome::Success => ClaimEnd::Succeeded,
+            Outcome::ToolError => ClaimEnd::Failed,
+            _ if !self.seen.committed => ClaimEnd::Failed,
+            _ => ClaimEnd::Unknown,
+        };
+        ports.approvals.finish(&claimed, end);
+    }
+
+    fn finish_trace(&mut self, outcome: Outcome, refusal: Option<&Refusal>, ports: &Ports) {
+        let now_ns = ports.clock.now_ns();
+        let trace = &mut self.trace;
+        // A name that the caller chose is no name for a span; only one that the catalogue knows is.
+        if let Some(tool) = &self.seen.tool {
+            let name = tool.name.to_string();
+            trace.root.name = format!("tools/call {name}").into();
+            trace.note_root("gen_ai.operation.name", "execute_tool");
+            trace.note_root("gen_ai.tool.name", name);
+            trace.note_root("bailiwick.server.name", tool.connector.id.to_string());
+            trace.note_root("bailiwick.tool.risk", tool.band.as_str());
+            trace.note_root("bailiwick.tool.digest", tool.digest.to_string());
+        }
+        trace.note_root("mcp.method.name", self.received.method());
+        trace.note_root("mcp.protocol.version", self.received.origin().protocol.as_str());
+        trace.note_root("network.transport", self.received.origin().transport.network());
+        if let Some(id) = self.received.request_id() {
+            trace.note_root("jsonrpc.request.id", id.trim_matches('"').chars().take(64).collect::<String>());
+        }
+        trace.note_root("bailiwick.call.id", self.received.call_id().to_string());
+        if let Some(grant) = &self.seen.grant {
+            trace.note_root("bailiwick.task.id", grant.terms().id.to_string());
+        }
+        trace.note_root("bailiwick.outcome", outcome.as_str());
+        trace.note_root("bailiwick.request.size", self.received.size());
+        if let Some(refusal) = refusal {
+            trace.important = true;
+            trace.note_root("bailiwick.decision.reason", refusal.reason);
+            trace.note_root("bailiwick.gate", self.seen.gate);
+        }
+        match outcome {
+            Outcome::ToolError => trace.note_root("error.type", "tool_error"),
+            Outcome::Timeout => trace.note_root("error.type", "timeout"),
+            _ => {}
+        }
+        let failed = matches!(outcome, Outcome::DownstreamError | Outcome::Timeout | Outcome::InternalError);
+        if failed && trace.root.error.is_none() {
+            trace.root.error = Some(refusal.map_or("downstream_error", |refusal| refusal.reason).to_owned());
+        }
+        trace.root.end_ns = now_ns.max(trace.root.start_ns);
+        // A stage that was never left was stopped in: it ends here.
+        for stage in &mut trace.stages {
+            if stage.end_ns == stage.start_ns {
+                stage.end_ns = now_ns.max(stage.start_ns);
+            }
+        }
+        let empty = CallTrace::begin("".into(), 0, [0; 16], Vec::new());
+        ports.tracer.finish(std::mem::replace(trace, empty));
+    }
+}
+
+impl Drop for Way<'_> {
+    /// The caller went away: the call was dropped where it stood.
+    fn drop(&mut self) {
+        if !self.closed {
+            let ports = self.ports;
+            // A trail that is lost by now refuses every further call; there is nobody left to tell here.
+            let _lost = self.on_record(Outcome::Cancelled, None, ports);
+        }
+    }
+}
+
+/// Runs `work`; a panic in it becomes its words.
+fn caught<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(work)).map_err(|panic| words_of(panic.as_ref()))
+}
+
+/// The name that an agent asked for, at a length that records bear.
+fn capped(name: &str) -> &str {
+    let end = name.char_indices().map(|(at, _)| at).nth(128).unwrap_or(name.len());
+    name.get(..end).unwrap_or_default()
+}
+
+/// What a panic said.
+pub(crate) fn words_of(panic: &(dyn std::any::Any + Send)) -> String {
+    let words = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    words.unwrap_or("no message").chars().take(200).collect()
+}

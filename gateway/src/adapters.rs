@@ -1,0 +1,240 @@
+//! Fills the ports of the pipeline that need no module of their own: clock, trail, tracer.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use aws_lc_rs::{hmac, rand};
+use bailiwick_pipeline::{
+    ports::{Clock, Later, TrailLost},
+    records::{DecisionRecord, IntentRecord, OutcomeRecord, SecretRecord},
+    trace::{Attr, CallTrace, Stage},
+};
+use bailiwick_telemetry::{Exporter, Importance, Link, Span, SpanId, SpanKind, SpanTree, Status, TraceId};
+use bailiwick_trail::{Stream, Trail, TrailFault};
+use serde::Serialize;
+
+/// The system's clock and random numbers.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    #[expect(clippy::disallowed_methods, reason = "this is the clock that everything else is given")]
+    fn now_ns(&self) -> u64 {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    fn random(&self) -> [u8; 16] {
+        let mut bytes = [0; 16];
+        // The library documents no failure on Linux once it is seeded. Nothing may go on without randomness.
+        match rand::fill(&mut bytes) {
+            Ok(()) => bytes,
+            #[expect(clippy::panic, reason = "a call without randomness must not go on; the panic is refused and recorded")]
+            Err(_) => panic!("the system gives no random numbers"),
+        }
+    }
+}
+
+/// How many refusals of strangers go on record in a minute.
+const STRANGERS_PER_MINUTE: u64 = 600;
+
+/// The trail, as the pipeline writes it.
+pub struct Recorder {
+    trail: Arc<Trail>,
+    key: hmac::Key,
+    /// The minute in the upper bits, the count of it in the lower 20.
+    strangers: AtomicU64,
+    strangers_unrecorded: AtomicU64,
+}
+
+impl Recorder {
+    /// A recorder on this trail. `key` keys the digests of arguments and results.
+    pub fn new(trail: Arc<Trail>, key: &[u8; 32]) -> Self {
+        Self {
+            trail,
+            key: hmac::Key::new(hmac::HMAC_SHA256, key),
+            strangers: AtomicU64::new(0),
+            strangers_unrecorded: AtomicU64::new(0),
+        }
+    }
+
+    /// The trail itself.
+    pub fn trail(&self) -> &Arc<Trail> {
+        &self.trail
+    }
+
+    /// Refusals of strangers that were counted but not recorded, since the start.
+    pub fn strangers_unrecorded(&self) -> u64 {
+        self.strangers_unrecorded.load(Ordering::Relaxed)
+    }
+
+    fn append(&self, stream: Stream, now_ms: u64, record: &impl Serialize) -> Result<u64, TrailLost> {
+        self.trail.append(stream, now_ms, record).map(bailiwick_trail::Appended::seq).map_err(lost)
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "it is used in `map_err`")]
+fn lost(fault: TrailFault) -> TrailLost {
+    TrailLost(fault.to_string())
+}
+
+impl bailiwick_pipeline::ports::Trail for Recorder {
+    fn decision(&self, now_ms: u64, record: &DecisionRecord<'_>) -> Result<(), TrailLost> {
+        self.append(Stream::Decisions, now_ms, record).map(drop)
+    }
+
+    fn intent(&self, now_ms: u64, record: &IntentRecord<'_>) -> Result<u64, TrailLost> {
+        self.append(Stream::Calls, now_ms, record)
+    }
+
+    fn outcome(&self, now_ms: u64, record: &OutcomeRecord<'_>) -> Result<(), TrailLost> {
+        self.append(Stream::Calls, now_ms, record).map(drop)
+    }
+
+    fn secret(&self, now_ms: u64, record: &SecretRecord<'_>) -> Result<(), TrailLost> {
+        self.append(Stream::Secrets, now_ms, record).map(drop)
+    }
+
+    fn synced(&self, intent: u64) -> Later<'_, Result<(), TrailLost>> {
+        Box::pin(async move { self.trail.synced_to(Stream::Calls, intent).await.map_err(lost) })
+    }
+
+    fn keyed_digest(&self, bytes: &[u8]) -> String {
+        let tag = hmac::sign(&self.key, bytes);
+        let mut text = String::with_capacity(76);
+        text.push_str("hmac-sha256:");
+        tag.as_ref().iter().for_each(|byte| text.push_str(&format!("{byte:02x}")));
+        text
+    }
+
+    fn admits_stranger(&self, now_ms: u64) -> bool {
+        let minute = now_ms / 60_000;
+        let update = self.strangers.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |packed| {
+            let (of, count) = (packed >> 20, packed & 0xf_ffff);
+            if of != minute {
+                Some((minute << 20) | 1)
+            } else if count < STRANGERS_PER_MINUTE {
+                Some(packed + 1)
+            } else {
+                None
+            }
+        });
+        if update.is_err() {
+            self.strangers_unrecorded.fetch_add(1, Ordering::Relaxed);
+        }
+        update.is_ok()
+    }
+}
+
+/// Hands finished traces to the exporter, where there is one.
+pub struct Traces {
+    exporter: Option<Exporter>,
+}
+
+impl Traces {
+    /// Traces to this exporter; to nowhere without one.
+    pub fn new(exporter: Option<Exporter>) -> Self {
+        Self { exporter }
+    }
+}
+
+impl bailiwick_pipeline::ports::Tracer for Traces {
+    fn finish(&self, trace: CallTrace) {
+        if let Some(exporter) = &self.exporter {
+            if let Some(tree) = tree_of(trace) {
+                exporter.finish(tree);
+            }
+        }
+    }
+}
+
+/// A call's trace as OpenTelemetry has it: the call is a SERVER span, the call downstream a CLIENT span, the gates between
+/// are INTERNAL.
+fn tree_of(trace: CallTrace) -> Option<SpanTree> {
+    let mut tree = SpanTree::new();
+    tree.trace_id = TraceId::from_bytes(trace.trace_id)?;
+    let links = trace.links.iter().filter_map(|link| {
+        Some(Link { trace_id: TraceId::from_bytes(link.trace_id)?, span_id: SpanId::from_bytes(link.span_id)? })
+    });
+    tree.links.extend(links);
+    if trace.important {
+        tree.importance = Importance::Keep;
+    }
+    let root = tree.open(trace.root.name.clone(), SpanKind::Server, None, trace.root.start_ns);
+    fill(tree.span_mut(root)?, trace.root)?;
+    for stage in trace.stages {
+        let kind = if stage.outward { SpanKind::Client } else { SpanKind::Internal };
+        let at = tree.open(stage.name.clone(), kind, Some(root), stage.start_ns);
+        fill(tree.span_mut(at)?, stage)?;
+    }
+    Some(tree)
+}
+
+fn fill(span: &mut Span, stage: Stage) -> Option<()> {
+    span.id = SpanId::from_bytes(stage.id)?;
+    span.end_ns = stage.end_ns;
+    span.attributes.extend(stage.attributes.into_iter().map(|(name, value)| (name, attribute(value))));
+    if let Some(why) = stage.error {
+        span.status = Status::Error(why);
+    }
+    Some(())
+}
+
+fn attribute(value: Attr) -> bailiwick_telemetry::Attr {
+    match value {
+        Attr::Str(text) => text.into(),
+        Attr::Int(number) => number.into(),
+        Attr::Bool(yes) => yes.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
+
+    use bailiwick_pipeline::ports::Trail as _;
+
+    use super::*;
+
+    fn recorder() -> (tempfile::TempDir, Recorder) {
+        let folder = tempfile::tempdir().unwrap();
+        let (trail, _) = Trail::open(&folder.path().join("trail"), bailiwick_trail::Options::default()).unwrap();
+        (folder, Recorder::new(Arc::new(trail), &[7; 32]))
+    }
+
+    #[test]
+    fn strangers_have_a_quota_by_the_minute() {
+        let (_folder, recorder) = recorder();
+        let admitted = (0..700).filter(|_| recorder.admits_stranger(60_000)).count();
+        assert_eq!(admitted, 600);
+        assert_eq!(recorder.strangers_unrecorded(), 100);
+        assert!(recorder.admits_stranger(120_000));
+    }
+
+    #[test]
+    fn digests_are_keyed() {
+        let (_folder, recorder) = recorder();
+        let digest = recorder.keyed_digest(b"{}");
+        assert_eq!(digest.len(), 12 + 64);
+        assert_eq!(digest, recorder.keyed_digest(b"{}"));
+        assert_ne!(digest, recorder.keyed_digest(b"{ }"));
+    }
+
+    #[test]
+    fn a_trace_becomes_a_tree_with_one_root() {
+        let mut trace = CallTrace::begin("tools/call t".into(), 1, [9; 16], Vec::new());
+        let stage = trace.start("tools/call x", true, 2);
+        trace.end(stage, 3);
+        let id = trace.stages.first().unwrap().id;
+        let tree = tree_of(trace).unwrap();
+        let roots = tree.spans.iter().filter(|span| span.parent.is_none()).count();
+        assert_eq!((tree.spans.len(), roots), (2, 1));
+        let outward = tree.spans.get(1).unwrap();
+        assert_eq!((outward.kind, *outward.id.as_bytes()), (SpanKind::Client, id));
+    }
+}

@@ -1,0 +1,420 @@
+//! What can be typed.
+
+use std::path::PathBuf;
+
+use bailiwick_policy::Band;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use super::units::Span;
+
+/// A gateway between AI agents and their tools.
+#[derive(Debug, Parser)]
+#[command(name = "bailiwick", version, about, max_term_width = 100)]
+#[command(after_help = "Without a command it serves, as `run` does; without a configuration, the embedded demo.")]
+pub struct Cli {
+    /// Where things are.
+    #[command(flatten)]
+    pub places: PlaceArgs,
+    /// What to do; `run` if nothing is said.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// Where things are.
+#[derive(Debug, Clone, Default, Args)]
+pub struct PlaceArgs {
+    /// The configuration; else ./config.toml, else the embedded demo
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The data folder; else $XDG_DATA_HOME/bailiwick (the demo: …/bailiwick/demo)
+    #[arg(long, global = true, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve, until SIGINT or SIGTERM
+    Run,
+    /// MCP over stdio, bridged to the running gateway: what an agent's client starts
+    Stdio(StdioArgs),
+    /// Check the configuration, and whether what it names is there
+    Check(Json),
+    /// Why a call was refused, and what would allow it
+    Explain(ExplainArgs),
+    /// Call a tool as an agent would, through the agents' endpoint
+    Call(CallArgs),
+    /// The registered agents, and their tokens
+    #[command(subcommand)]
+    Agents(AgentsCommand),
+    /// The connectors, and the tools that were accepted
+    #[command(subcommand)]
+    Connectors(ConnectorsCommand),
+    /// Task grants: what an agent may do for one task
+    #[command(subcommand)]
+    Grants(GrantsCommand),
+    /// Calls that wait for a person
+    #[command(subcommand)]
+    Approvals(ApprovalsCommand),
+    /// The policies
+    #[command(subcommand)]
+    Policy(PolicyCommand),
+    /// The record of what happened
+    #[command(subcommand)]
+    Audit(AuditCommand),
+    /// The configuration itself
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Serve one of the demo's connectors on stdio: the gateway starts it
+    #[command(hide = true)]
+    DemoServer {
+        /// Which
+        name: String,
+    },
+}
+
+/// The form of the output.
+#[derive(Debug, Clone, Copy, Default, Args)]
+pub struct Json {
+    /// JSON on standard output
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `stdio`
+#[derive(Debug, Args)]
+pub struct StdioArgs {
+    /// As this agent: the gateway must know it by the user that runs this
+    #[arg(long, value_name = "ID", required_unless_present = "grant_file", conflicts_with = "grant_file")]
+    pub agent: Option<String>,
+    /// By the token in this file, as `grants create` or `agents token` printed it
+    #[arg(long, value_name = "FILE")]
+    pub grant_file: Option<PathBuf>,
+    /// Act under this grant of the agent
+    #[arg(long, value_name = "ID")]
+    pub grant: Option<String>,
+}
+
+/// `explain`
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false, id = "which")]
+pub struct WhichCall {
+    /// The last refusal
+    #[arg(long)]
+    pub last: bool,
+    /// This call
+    #[arg(long, value_name = "ID")]
+    pub call: Option<String>,
+}
+
+/// `explain`
+#[derive(Debug, Args)]
+pub struct ExplainArgs {
+    /// Which call.
+    #[command(flatten)]
+    pub which: WhichCall,
+    /// The form.
+    #[command(flatten)]
+    pub form: Json,
+}
+
+/// `call`
+#[derive(Debug, Args)]
+#[command(after_help = "The token is taken from BAILIWICK_TOKEN; else one for five minutes is made for the agent.")]
+pub struct CallArgs {
+    /// The tool, such as tickets__get
+    #[arg(required_unless_present = "list")]
+    pub tool: Option<String>,
+    /// `key=value`, typed as the tool's schema says; `key:=json` as it is
+    #[arg(value_name = "KEY=VALUE")]
+    pub arguments: Vec<String>,
+    /// As this agent; else the only one registered
+    #[arg(long, value_name = "ID")]
+    pub agent: Option<String>,
+    /// Under this grant of the agent
+    #[arg(long, value_name = "ID")]
+    pub grant: Option<String>,
+    /// The endpoint; else that of the running gateway
+    #[arg(long)]
+    pub url: Option<String>,
+    /// List the tools instead
+    #[arg(long, conflicts_with_all = ["tool", "arguments", "raw"])]
+    pub list: bool,
+    /// The structured result, or the whole one where there is none, as JSON
+    #[arg(long, conflicts_with = "raw")]
+    pub json: bool,
+    /// The response as it came
+    #[arg(long)]
+    pub raw: bool,
+}
+
+/// `agents`
+#[derive(Debug, Subcommand)]
+pub enum AgentsCommand {
+    /// All agents
+    List(Json),
+    /// One agent: its tokens and grants
+    Show(One),
+    /// Make a token for an agent, or revoke one
+    Token(TokenArgs),
+}
+
+/// Something by its id.
+#[derive(Debug, Args)]
+pub struct One {
+    /// Its id
+    pub id: String,
+    /// The form.
+    #[command(flatten)]
+    pub form: Json,
+}
+
+/// `agents token`
+#[derive(Debug, Args)]
+pub struct TokenArgs {
+    /// The agent; with --revoke, the id of the token
+    pub id: String,
+    /// How long it is good, such as 8h or 90d
+    #[arg(long, value_name = "TIME", default_value = "30d", conflicts_with = "revoke")]
+    pub ttl: Span,
+    /// Revoke this token instead, at once and for good
+    #[arg(long)]
+    pub revoke: bool,
+}
+
+/// `connectors`
+#[derive(Debug, Subcommand)]
+pub enum ConnectorsCommand {
+    /// All connectors
+    List(Json),
+    /// One connector: the tools that were accepted, and its processes
+    Show(One),
+    /// Look at what its server offers now, and accept it
+    Pin(PinArgs),
+    /// How what its server offers now differs from what was accepted; exit 1 if it does
+    Diff(One),
+}
+
+/// `connectors pin`
+#[derive(Debug, Args)]
+pub struct PinArgs {
+    /// The connector
+    pub id: String,
+    /// Accept without asking
+    #[arg(long)]
+    pub yes: bool,
+    /// The form: the proposal as JSON on standard output.
+    #[command(flatten)]
+    pub form: Json,
+}
+
+/// `grants`
+#[derive(Debug, Subcommand)]
+pub enum GrantsCommand {
+    /// Make a grant; its token alone is printed on standard output
+    Create(Box<CreateArgs>),
+    /// The grants that are active
+    List(ListArgs),
+    /// One grant, with everything in it
+    Show(One),
+    /// Its task is done: nothing more may be called under it
+    Complete(EndArgs),
+    /// Take it back: calls in flight are cancelled, credentials dropped
+    Revoke(EndArgs),
+}
+
+/// A list.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct ListArgs {
+    /// Those that have ended too
+    #[arg(long)]
+    pub all: bool,
+    /// The form.
+    #[command(flatten)]
+    pub form: Json,
+}
+
+/// `grants create`
+#[derive(Debug, Args)]
+pub struct CreateArgs {
+    /// The only agent that may act under it
+    #[arg(long, value_name = "ID")]
+    pub agent: String,
+    /// The task, in your words
+    #[arg(long, value_name = "TEXT")]
+    pub purpose: String,
+    /// The tools: connector__tool, or connector__* for all of a connector; several, with commas between
+    #[arg(long, value_name = "TOOL", required = true, value_delimiter = ',')]
+    pub tools: Vec<String>,
+    /// A bound on an argument, such as tickets__search/project='{"eq": "support"}'
+    #[arg(long = "arg", value_name = "TOOL/POINTER=BOUND")]
+    pub bounds: Vec<String>,
+    /// How long it lives; 30d at most
+    #[arg(long, value_name = "TIME", default_value = "8h")]
+    pub ttl: Span,
+    /// Its id; else one is made
+    #[arg(long, value_name = "ID")]
+    pub id: Option<String>,
+    /// The person or team accountable for it; else the agent's owner
+    #[arg(long, value_name = "NAME")]
+    pub owner: Option<String>,
+    /// The highest band it reaches (low, medium, high, critical); else the agent's
+    #[arg(long, value_name = "BAND")]
+    pub ceiling: Option<Band>,
+    /// The environment it is for
+    #[arg(long, value_name = "NAME", default_value = "default")]
+    pub environment: String,
+    /// At most so many calls
+    #[arg(long, value_name = "N")]
+    pub calls: Option<u64>,
+    /// At most so many calls that are not reads
+    #[arg(long, value_name = "N")]
+    pub writes: Option<u64>,
+    /// What the agent acts under when it names no grant
+    #[arg(long)]
+    pub default: bool,
+}
+
+/// The end of a grant.
+#[derive(Debug, Args)]
+pub struct EndArgs {
+    /// The grant
+    pub id: String,
+    /// Why, for the record
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+}
+
+/// `approvals`
+#[derive(Debug, Subcommand)]
+pub enum ApprovalsCommand {
+    /// The calls that wait, or were approved and are not used yet
+    List(ListArgs),
+    /// One of them, with its full arguments
+    Show(One),
+    /// Approve this one exact call, once
+    Approve(ApproveArgs),
+    /// Refuse it; the agent hears why
+    Deny(DenyArgs),
+}
+
+/// `approvals approve`
+#[derive(Debug, Args)]
+pub struct ApproveArgs {
+    /// Its id or code
+    pub id: String,
+    /// Don't ask again
+    #[arg(long)]
+    pub yes: bool,
+    /// Why, for the record
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+}
+
+/// `approvals deny`
+#[derive(Debug, Args)]
+pub struct DenyArgs {
+    /// Its id or code
+    pub id: String,
+    /// Why: the agent hears it
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+}
+
+/// `policy`
+#[derive(Debug, Subcommand)]
+pub enum PolicyCommand {
+    /// Compile the policies against the accepted tools, and list the rules
+    Check(Json),
+}
+
+/// `audit`
+#[derive(Debug, Subcommand)]
+pub enum AuditCommand {
+    /// The last records
+    Tail(TailArgs),
+    /// Everything about one call (or approval)
+    Show(One),
+    /// Check the whole chain: nothing changed, nothing missing
+    Verify(Json),
+}
+
+/// `audit tail`
+#[derive(Debug, Args)]
+pub struct TailArgs {
+    /// How many
+    #[arg(short = 'n', value_name = "N", default_value_t = 10)]
+    pub count: u64,
+    /// Of this stream only
+    #[arg(long, value_name = "STREAM")]
+    pub stream: Option<StreamName>,
+    /// Go on with what is written from now on
+    #[arg(long, short)]
+    pub follow: bool,
+    /// The form; with --follow, one object a line.
+    #[command(flatten)]
+    pub form: Json,
+}
+
+/// A stream of the trail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum StreamName {
+    /// What happened.
+    Calls,
+    /// What was decided.
+    Decisions,
+    /// What was lent.
+    Secrets,
+    /// What was changed.
+    Admin,
+}
+
+/// `config`
+#[derive(Debug, Clone, Copy, Subcommand)]
+pub enum ConfigCommand {
+    /// The JSON schema of config.toml
+    Schema,
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, clippy::panic, reason = "a test may fail by panicking")]
+
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    fn parsed(line: &str) -> Cli {
+        Cli::try_parse_from(std::iter::once("bailiwick").chain(line.split_whitespace())).unwrap()
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn places_are_taken_before_and_after_the_command() {
+        for line in ["--data /d agents list", "agents --data /d list", "agents list --data /d"] {
+            assert_eq!(parsed(line).places.data, Some("/d".into()), "{line}");
+        }
+        assert!(parsed("--config c.toml").command.is_none());
+    }
+
+    #[test]
+    fn arguments_of_a_call_are_taken_as_they_are() {
+        let Some(Command::Call(call)) = parsed("call a__b x=-1 y:={\"a\":1} --agent demo").command else { panic!("no call") };
+        assert_eq!(call.arguments, ["x=-1", "y:={\"a\":1}"]);
+        assert_eq!(call.agent.as_deref(), Some("demo"));
+        assert!(Cli::try_parse_from(["bailiwick", "call"]).is_err());
+        assert!(parsed("call --list").command.is_some());
+    }
+
+    #[test]
+    fn half_a_command_is_a_usage_error() {
+        for line in ["explain", "stdio", "stdio --agent a --grant-file f", "grants create --agent a", "approvals approve"] {
+            let error = Cli::try_parse_from(std::iter::once("bailiwick").chain(line.split_whitespace())).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{line}");
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! What is written to standard output and standard error. Nothing that an agent or a server wrote can steer the terminal.
+
+use std::{
+    fmt::Write as _,
+    io::{self, Write as _},
+};
+
+use bailiwick_schemas::text::is_invisible;
+use serde_json::Value;
+
+use super::{fault::CliFault, surroundings::Surroundings};
+
+/// The two outputs of a command.
+#[derive(Debug, Clone, Copy)]
+pub struct Screen {
+    out_is_terminal: bool,
+    err_is_terminal: bool,
+}
+
+impl Screen {
+    /// Those of this process.
+    pub fn new(around: &Surroundings) -> Self {
+        Self { out_is_terminal: around.out_is_terminal, err_is_terminal: around.err_is_terminal }
+    }
+
+    /// The answer: lines that are safe to show already.
+    pub fn answer(self, text: &str) -> Result<(), CliFault> {
+        self.write(text).map_err(CliFault::Output)
+    }
+
+    fn write(self, text: &str) -> io::Result<()> {
+        let mut out = io::stdout().lock();
+        out.write_all(text.as_bytes())?;
+        if !text.ends_with('\n') {
+            out.write_all(b"\n")?;
+        }
+        out.flush()
+    }
+
+    /// The answer as JSON. What a terminal would obey or hide is written as `\uXXXX`, which is the same JSON.
+    pub fn json(self, value: &Value) -> Result<(), CliFault> {
+        let text = serde_json::to_string_pretty(value).unwrap_or_else(|_| value.to_string());
+        self.answer(&visible_json(&text))
+    }
+
+    /// The answer as one line of JSON.
+    pub fn json_line(self, value: &Value) -> Result<(), CliFault> {
+        self.answer(&visible_json(&value.to_string()))
+    }
+
+    /// A foreign text as the answer: exactly, or, on a terminal, without what would steer it.
+    pub fn foreign(self, text: &str) -> Result<(), CliFault> {
+        if self.out_is_terminal { self.answer(&lines(text)) } else { self.answer(text) }
+    }
+
+    /// A line for a person, on standard error, safe to show already.
+    pub fn tell(self, text: &str) {
+        // Nobody is left to be told that nobody reads.
+        let _unread = writeln!(io::stderr().lock(), "{text}");
+    }
+
+    /// A foreign text on standard error: exactly, or, on a terminal, without what would steer it.
+    pub fn tell_foreign(self, text: &str) {
+        if self.err_is_terminal { self.tell(&lines(text)) } else { self.tell(text) }
+    }
+}
+
+/// A foreign text in one line: what would steer or deceive a terminal is escaped.
+pub fn shown(text: &str) -> String {
+    escaped(text, |c| c == '\n' || c == '\t' || is_invisible(c))
+}
+
+/// A foreign text of several lines, which stay; everything else that would steer or deceive a terminal is escaped.
+pub fn lines(text: &str) -> String {
+    escaped(text, is_invisible)
+}
+
+fn escaped(text: &str, is_hidden: impl Fn(char) -> bool) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\n' if is_hidden(c) => out.push_str("\\n"),
+            '\t' if is_hidden(c) => out.push_str("\\t"),
+            '\r' => out.push_str("\\r"),
+            c if is_hidden(c) => out.extend(c.escape_unicode()),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+/// JSON text with every invisible character of its strings as `\uXXXX`. Between the strings there is none.
+pub fn visible_json(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut units = [0; 2];
+    for c in text.chars() {
+        if is_invisible(c) {
+            for unit in c.encode_utf16(&mut units) {
+                // Writing to a string can't fail.
+                let _infallible = write!(out, "\\u{unit:04x}");
+            }
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
+/// Rows under a heading, in aligned columns. Every cell is made safe to show.
+#[derive(Debug)]
+pub struct Table {
+    rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    /// A table with these headings.
+    pub fn new(headings: &[&str]) -> Self {
+        Self { rows: vec![headings.iter().map(|heading| (*heading).to_owned()).collect()] }
+    }
+
+    /// Adds a row.
+    pub fn row<const N: usize>(&mut self, cells: [&str; N]) {
+        self.rows.push(cells.iter().map(|cell| shown(cell)).collect());
+    }
+
+    /// Whether there is nothing under the headings.
+    pub fn is_empty(&self) -> bool {
+        self.rows.len() < 2
+    }
+}
+
+impl std::fmt::Display for Table {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let columns = self.rows.first().map_or(0, Vec::len);
+        let width = |at: usize| self.rows.iter().filter_map(|row| row.get(at)).map(|cell| cell.chars().count()).max().unwrap_or(0);
+        let widths: Vec<usize> = (0..columns).map(width).collect();
+        for row in &self.rows {
+            let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
+            writeln!(f, "{}", cells.collect::<Vec<_>>().join("  ").trim_end())?;
+        }
+        Ok(())
+    }
+}
+
+/// A text that is cut where it gets long.
+pub(super) fn short(text: &str, longest: usize) -> String {
+    if text.chars().count() <= longest {
+        return text.to_owned();
+    }
+    text.chars().take(longest.saturating_sub(1)).chain(['…']).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_steers_the_terminal() {
+        assert_eq!(shown("a\u{1b}[31mb\r\n\tc\u{202e}d\u{200b}\u{9b}e"), "a\\u{1b}[31mb\\r\\n\\tc\\u{202e}d\\u{200b}\\u{9b}e");
+        assert_eq!(lines("a\n\tb\u{1b}\rc"), "a\n\tb\\u{1b}\\rc");
+        assert_eq!(shown("größe 100 € 🙂"), "größe 100 € 🙂");
+    }
+
+    #[test]
+    fn json_stays_the_same_json() {
+        let value = serde_json::json!({"a": "x\u{202e}y\u{e0041}z\u{9b}", "n": [1, "\n"]});
+        let text = visible_json(&value.to_string());
+        assert_eq!(text, r#"{"a":"x\u202ey\udb40\udc41z\u009b","n":[1,"\n"]}"#);
+        assert_eq!(serde_json::from_str::<Value>(&text).ok(), Some(value));
+    }
+
+    #[test]
+    fn columns_are_aligned_and_cells_safe() {
+        let mut table = Table::new(&["ID", "STATE"]);
+        assert!(table.is_empty());
+        table.row(["größer", "active"]);
+        table.row(["b\u{1b}", ""]);
+        assert_eq!(table.to_string(), "ID       STATE\ngrößer   active\nb\\u{1b}\n");
+    }
+
+    #[test]
+    fn what_is_long_is_cut() {
+        assert_eq!(short("abc", 3), "abc");
+        assert_eq!(short("abcd", 3), "ab…");
+    }
+}

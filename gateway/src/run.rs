@@ -1,0 +1,269 @@
+//! `bailiwick run`: serves until it is told to stop.
+
+use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
+    fs, io,
+    net::SocketAddr,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use axum::{Router, extract::State, http::StatusCode, routing::get};
+use bailiwick_config::Config;
+use bailiwick_pipeline::ports::Worlds as _;
+use tokio::{
+    net::{TcpListener, UnixListener},
+    signal::unix::{SignalKind, signal},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    adapters::SystemClock,
+    admin,
+    data::DataFolder,
+    runtime::{Runtime, Start, StartFault},
+    server::{self, Limits},
+};
+
+/// What `run` serves.
+#[derive(Debug)]
+pub struct RunArgs {
+    /// The configuration, checked.
+    pub config: Config,
+    /// Whether it is the embedded demo.
+    pub is_demo: bool,
+    /// The data folder.
+    pub data: PathBuf,
+    /// This binary.
+    pub own_binary: PathBuf,
+    /// The environment it was started with.
+    pub environment: BTreeMap<String, String>,
+}
+
+/// Serves until SIGINT or SIGTERM. What a person reads goes to standard error.
+pub async fn run(args: RunArgs) -> Result<(), StartFault> {
+    let data = DataFolder::open(&args.data)?;
+    let start = Start {
+        config: args.config,
+        data,
+        clock: Arc::new(SystemClock),
+        own_binary: args.own_binary.clone(),
+        environment: args.environment,
+    };
+    let runtime = Runtime::start(start).await?;
+    let stop = CancellationToken::new();
+    let listeners = Listeners::bind(&runtime).await?;
+    let url = runtime.config.server.public_url(listeners.agents_at);
+    let url = runtime.url.get_or_init(|| url).clone();
+    let console_at = listeners.console_at;
+    let servers = listeners.serve(&runtime, &stop);
+    eprintln!("{}", banner(&runtime, &url, console_at, args.is_demo, &args.own_binary));
+    let ticker = tokio::spawn(tick(Arc::clone(&runtime), stop.clone()));
+    let listening = |what: &str, why| StartFault::Listen { what: what.to_owned(), why };
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(|why| listening("SIGINT", why))?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(|why| listening("SIGTERM", why))?;
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    eprintln!("stopping: calls in flight have 5 s to end");
+    stop.cancel();
+    for server in servers {
+        let _joined = server.await;
+    }
+    let _joined = ticker.await;
+    runtime.stop().await;
+    for socket in [runtime.data.admin_socket(), runtime.data.agent_socket()] {
+        let _gone = fs::remove_file(socket);
+    }
+    Ok(())
+}
+
+async fn tick(runtime: Arc<Runtime>, stop: CancellationToken) {
+    let mut every = tokio::time::interval(Duration::from_secs(1));
+    every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = every.tick() => {}
+        }
+        if let Err(fault) = runtime.tick().await {
+            tracing::error!(%fault, "the store can't be written: approvals and grants can't be changed until it is mended");
+        }
+    }
+}
+
+struct Listeners {
+    agents: TcpListener,
+    agents_at: SocketAddr,
+    console: TcpListener,
+    console_at: SocketAddr,
+    agent_socket: UnixListener,
+    admin_socket: UnixListener,
+}
+
+impl Listeners {
+    async fn bind(runtime: &Runtime) -> Result<Self, StartFault> {
+        let server = &runtime.config.server;
+        let (agents, agents_at) = tcp(server.listen).await?;
+        let (console, console_at) = tcp(server.console).await?;
+        Ok(Self {
+            agents,
+            agents_at,
+            console,
+            console_at,
+            agent_socket: unix(&runtime.data.agent_socket())?,
+            admin_socket: unix(&runtime.data.admin_socket())?,
+        })
+    }
+
+    fn serve(self, runtime: &Arc<Runtime>, stop: &CancellationToken) -> Vec<tokio::task::JoinHandle<()>> {
+        let server = &runtime.config.server;
+        let connections = usize::try_from(server.max_connections).unwrap_or(usize::MAX);
+        let limits = Limits { connections, headers: server.header_timeout };
+        let few = Limits { connections: 64, headers: server.header_timeout };
+        runtime.front.also_at(self.agents_at);
+        let mcp = server::router(Arc::clone(&runtime.front));
+        vec![
+            tokio::spawn(server::serve_tcp(self.agents, mcp.clone(), limits, stop.clone())),
+            tokio::spawn(server::serve_tcp(self.console, health(Arc::clone(runtime)), few, stop.clone())),
+            tokio::spawn(server::serve_unix(self.agent_socket, mcp, limits, stop.clone())),
+            tokio::spawn(server::serve_unix(self.admin_socket, admin::router(Arc::clone(runtime)), few, stop.clone())),
+        ]
+    }
+}
+
+/// A listener, and the address it got.
+async fn tcp(at: SocketAddr) -> Result<(TcpListener, SocketAddr), StartFault> {
+    let fault = |why| StartFault::Listen { what: at.to_string(), why };
+    let listener = TcpListener::bind(at).await.map_err(fault)?;
+    let got = listener.local_addr().map_err(fault)?;
+    Ok((listener, got))
+}
+
+/// A socket for this user alone. One that a dead gateway left behind is replaced: the store's lock says that it is dead.
+fn unix(at: &Path) -> Result<UnixListener, StartFault> {
+    let fault = |why: io::Error| StartFault::Listen { what: at.display().to_string(), why };
+    match fs::remove_file(at) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(fault(error)),
+        _ => {}
+    }
+    let listener = UnixListener::bind(at).map_err(fault)?;
+    fs::set_permissions(at, fs::Permissions::from_mode(0o600)).map_err(fault)?;
+    Ok(listener)
+}
+
+/// What observability stacks ask for. Counters only: nothing here names an agent, a task or an argument.
+fn health(runtime: Arc<Runtime>) -> Router {
+    Router::new()
+        .route("/healthz", get(async || "ok\n"))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(metrics))
+        .with_state(runtime)
+}
+
+async fn ready(State(runtime): State<Arc<Runtime>>) -> (StatusCode, &'static str) {
+    if runtime.recorder.trail().is_lost() {
+        return (StatusCode::SERVICE_UNAVAILABLE, "the trail can't be written\n");
+    }
+    match runtime.store.lost() {
+        Some(_) => (StatusCode::SERVICE_UNAVAILABLE, "the store can't be written\n"),
+        None => (StatusCode::OK, "ready\n"),
+    }
+}
+
+async fn metrics(State(runtime): State<Arc<Runtime>>) -> String {
+    let mut text = String::new();
+    let mut counter = |name: &str, help: &str, rows: &[(&str, u64)]| {
+        // Writing to a string can't fail.
+        let _infallible = writeln!(text, "# HELP {name} {help}\n# TYPE {name} counter");
+        for (labels, value) in rows {
+            let _infallible = writeln!(text, "{name}{labels} {value}");
+        }
+    };
+    let spans = runtime.exporter.as_ref().map(bailiwick_telemetry::Exporter::counts);
+    let spans = |pick: fn(bailiwick_telemetry::Counts) -> u64| spans.map_or(0, pick);
+    counter(
+        "bailiwick_telemetry_items_total",
+        "Spans handed to the exporter, by what became of them.",
+        &[
+            ("{bailiwick_outcome=\"exported\"}", spans(|counts| counts.exported)),
+            ("{bailiwick_outcome=\"dropped\"}", spans(|counts| counts.dropped)),
+            ("{bailiwick_outcome=\"failed\"}", spans(|counts| counts.failed)),
+        ],
+    );
+    let trail = runtime.recorder.trail();
+    counter(
+        "bailiwick_audit_records_total",
+        "Records in the trail, by stream.",
+        &[
+            ("{bailiwick_audit_stream=\"calls\"}", trail.last_seq(bailiwick_trail::Stream::Calls)),
+            ("{bailiwick_audit_stream=\"decisions\"}", trail.last_seq(bailiwick_trail::Stream::Decisions)),
+            ("{bailiwick_audit_stream=\"secrets\"}", trail.last_seq(bailiwick_trail::Stream::Secrets)),
+            ("{bailiwick_audit_stream=\"admin\"}", trail.last_seq(bailiwick_trail::Stream::Admin)),
+        ],
+    );
+    counter(
+        "bailiwick_strangers_unrecorded_total",
+        "Refusals of unauthenticated requests beyond their quota in the trail.",
+        &[("", runtime.recorder.strangers_unrecorded())],
+    );
+    text
+}
+
+/// What is served, and what to type next.
+fn banner(runtime: &Runtime, url: &str, console_at: SocketAddr, is_demo: bool, own: &Path) -> String {
+    let world = runtime.worlds.now();
+    let tools = |connector: &str| world.tools.values().filter(|tool| tool.connector.id.as_str() == connector).count();
+    let mut text = format!(
+        "bailiwick {}   config: {}   data: {}\n",
+        env!("CARGO_PKG_VERSION"),
+        if is_demo { "embedded demo (no ./config.toml)" } else { "as given" },
+        runtime.data.path().display()
+    );
+    let connectors: Vec<String> = runtime.config.connectors.iter().map(|connector| format!("{} {} tools", connector.id, tools(connector.id.as_str()))).collect();
+    let _infallible = writeln!(text, "connectors  {}   ({} tools callable)", connectors.join("   "), world.tools.len());
+    for connector in runtime.config.connectors.iter().filter(|connector| tools(connector.id.as_str()) == 0) {
+        let _infallible = writeln!(text, "            `{0}` has no accepted tool: `bailiwick connectors pin {0}` shows and accepts them", connector.id);
+    }
+    for grant in &runtime.config.grants {
+        let covered = world.tools.values().filter(|tool| grant.capabilities.iter().any(|capability| capability.covers(&tool.name, tool.kind))).count();
+        let _infallible = writeln!(text, "grants      {} for agent {}: {covered} of {} tools", grant.id, grant.agent, world.tools.len());
+    }
+    let _infallible = writeln!(text, "agents      MCP at {url}   (2025-06-18, 2025-11-25, 2026-07-28)");
+    let sockets = (runtime.data.agent_socket(), runtime.data.admin_socket());
+    let _infallible = writeln!(text, "            agent socket {}   admin socket {}", sockets.0.display(), sockets.1.display());
+    let _infallible = writeln!(text, "health      http://{console_at}/metrics   traces: {}", if runtime.exporter.is_some() { "OTLP" } else { "off (set OTEL_EXPORTER_OTLP_ENDPOINT)" });
+    if runtime.config.approvals.allow_same_user {
+        text.push_str(
+            "note        approvals.allow_same_user is on: whoever runs the agent may approve its calls. Fit for one person trying this\n            \
+             out; elsewhere turn it off and run agents as users of their own.\n",
+        );
+    }
+    if is_demo {
+        text.push_str(&tour(own, runtime.data.path()));
+    }
+    text
+}
+
+/// Commands to type in another terminal, as they are.
+fn tour(own: &Path, data: &Path) -> String {
+    let command = format!("{} --data {}", own.display(), data.display());
+    format!(
+        "\nnext, in another terminal:\n  \
+         {command} call --list                                           # the agent sees 3 of 30 tools\n  \
+         {command} call tickets__get id=T-17                             # and may call them\n  \
+         {command} call files__delete path=/readme.txt                   # not granted: it does not exist\n  \
+         {command} call tickets__search project=finance text=invoice     # outside the grant's bounds\n  \
+         {command} explain --last                                        # why, for you\n  \
+         {command} call tickets__refund id=T-17 amount_cents=4900        # held: a person must approve\n  \
+         {command} approvals list                                        # (in a third terminal, within 45 s)\n  \
+         {command} approvals approve CODE                                # and the held call goes on\n  \
+         {command} call tickets__refund id=T-17 amount_cents=490000      # another amount asks again\n  \
+         {command} audit tail\n  \
+         {command} audit verify\n"
+    )
+}

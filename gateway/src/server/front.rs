@@ -1,0 +1,269 @@
+//! What is looked at before a body is read: Host, Origin, the credential, the type of the body.
+
+use std::{collections::BTreeSet, net::SocketAddr, sync::OnceLock, time::Duration};
+
+use bailiwick_pipeline::{
+    Gateway,
+    ids::{AgentId, CallId},
+    principal::{Credential, Presented, Principal},
+    records::{DecisionRecord, Outcome, OutcomeRecord},
+};
+use dashmap::DashMap;
+use http::{HeaderMap, HeaderName, StatusCode, header};
+use secrecy::SecretString;
+
+use super::{listen::Peer, sessions::Sessions};
+
+/// What an operator may set about the agents' side.
+#[derive(Debug, Clone)]
+pub struct FrontSettings {
+    /// Values of `Host` that are served, lower case, with port where it is not 80.
+    pub hosts: BTreeSet<String>,
+    /// Values of `Origin` that are served besides none at all.
+    pub origins: BTreeSet<String>,
+    /// The largest body, bytes.
+    pub max_body: usize,
+    /// How long a body may take.
+    pub body_timeout: Duration,
+    /// Requests of one agent at once.
+    pub max_in_flight: usize,
+    /// Sessions at once.
+    pub max_sessions: usize,
+    /// How long a session may be idle.
+    pub session_idle: Duration,
+}
+
+/// The agents' side of the gateway.
+pub struct Front {
+    /// The core.
+    pub gateway: Gateway,
+    /// The sessions of older protocol versions.
+    pub(super) sessions: Sessions,
+    /// What is served.
+    pub(super) settings: FrontSettings,
+    in_flight: DashMap<AgentId, usize>,
+    /// The address it listens at, which `server.listen` may have left open (port 0).
+    listens_at: OnceLock<SocketAddr>,
+}
+
+/// Why a request is turned away before its message is handled.
+#[derive(Debug, Clone)]
+pub(super) struct TurnedAway {
+    pub(super) status: StatusCode,
+    pub(super) outcome: Outcome,
+    pub(super) reason: &'static str,
+    pub(super) message: String,
+    pub(super) code: i64,
+}
+
+impl TurnedAway {
+    pub(super) fn new(status: StatusCode, outcome: Outcome, reason: &'static str, message: impl Into<String>) -> Self {
+        Self { status, outcome, reason, message: message.into(), code: -32600 }
+    }
+
+    pub(super) fn with_code(mut self, code: i64) -> Self {
+        self.code = code;
+        self
+    }
+}
+
+impl Front {
+    /// An agents' side over this core.
+    pub fn new(gateway: Gateway, settings: FrontSettings) -> Self {
+        let sessions = Sessions::new(settings.max_sessions, settings.session_idle);
+        Self { gateway, sessions, settings, in_flight: DashMap::new(), listens_at: OnceLock::new() }
+    }
+
+    /// Serves the address that its listener got, too.
+    pub fn also_at(&self, address: SocketAddr) {
+        self.listens_at.get_or_init(|| address);
+    }
+
+    fn serves(&self, host: &str) -> bool {
+        let own = |at: &SocketAddr| {
+            host == at.to_string() || ["127.0.0.1", "localhost", "[::1]"].iter().any(|name| *host == format!("{name}:{}", at.port()))
+        };
+        self.settings.hosts.contains(host) || self.listens_at.get().is_some_and(own)
+    }
+
+    /// Forgets idle sessions.
+    pub fn sweep(&self) {
+        self.sessions.sweep(self.gateway.ports().clock.now_ms());
+    }
+
+    /// Host and Origin: a page in a browser must not reach us by another name (DNS rebinding) or from another site.
+    pub(super) fn check_site(&self, headers: &HeaderMap, peer: Option<Peer>) -> Result<(), TurnedAway> {
+        let refuse = |what: &str| Err(TurnedAway::new(StatusCode::FORBIDDEN, Outcome::Denied, "foreign_site", what.to_owned()));
+        if peer.is_none() {
+            let host = only(headers, &header::HOST).map(str::to_ascii_lowercase);
+            if !host.is_some_and(|host| self.serves(&host)) {
+                return refuse("this Host is not served: use the gateway's own address, or add it to `server.allowed_hosts`");
+            }
+        }
+        match headers.get_all(header::ORIGIN).iter().count() {
+            0 => Ok(()),
+            1 if only(headers, &header::ORIGIN).is_some_and(|origin| self.settings.origins.contains(origin)) => Ok(()),
+            _ => refuse("this Origin is not served: add it to `server.allowed_origins` if a web page is to call"),
+        }
+    }
+
+    /// What the headers (or the kernel) present as identity.
+    pub(super) fn presented(headers: &HeaderMap, peer: Option<Peer>) -> Presented {
+        let grant = only(headers, &HeaderName::from_static("bailiwick-grant")).map(str::to_owned);
+        let bearer = only(headers, &header::AUTHORIZATION).and_then(bearer_of);
+        let credential = match (bearer, peer) {
+            (Some(token), _) => Credential::Bearer(SecretString::from(token.to_owned())),
+            (None, Some(peer)) if !headers.contains_key(header::AUTHORIZATION) => {
+                let agent = only(headers, &HeaderName::from_static("bailiwick-agent")).map(str::to_owned);
+                Credential::Peer { uid: peer.uid, pid: peer.pid, agent }
+            }
+            _ => Credential::Absent,
+        };
+        Presented { credential, grant }
+    }
+
+    /// Who sends this; asked before the body is read.
+    pub(super) async fn authenticate(&self, presented: &Presented) -> Result<Principal, TurnedAway> {
+        let failed = |failure: &dyn std::fmt::Display| {
+            tracing::debug!(%failure, "a request was not authenticated");
+            let message = "authentication is needed: present the agent's bearer token";
+            TurnedAway::new(StatusCode::UNAUTHORIZED, Outcome::Unauthenticated, "unauthenticated", message)
+                .with_code(bailiwick_pipeline::refusal::CODE_UNAUTHENTICATED)
+        };
+        let principal = self.gateway.ports().identities.identify(presented).await.map_err(|failure| failed(&failure))?;
+        if principal.agent.disabled { Err(failed(&"the agent is disabled")) } else { Ok(principal) }
+    }
+
+    /// The body must be plain JSON in UTF-8.
+    pub(super) fn check_type(headers: &HeaderMap) -> Result<(), TurnedAway> {
+        let unsupported = |what: &str| Err(TurnedAway::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, Outcome::Invalid, "media_type", what.to_owned()));
+        if headers.contains_key(header::CONTENT_ENCODING) {
+            return unsupported("a Content-Encoding is refused: send the body as it is");
+        }
+        let kind = only(headers, &header::CONTENT_TYPE).map(|kind| kind.to_ascii_lowercase().replace([' ', '"'], ""));
+        match kind.as_deref() {
+            Some("application/json" | "application/json;charset=utf-8") => Ok(()),
+            _ => unsupported("Content-Type must be application/json"),
+        }
+    }
+
+    /// A place among the agent's requests in flight.
+    pub(super) fn admit(&self, agent: &AgentId) -> Result<Place<'_>, TurnedAway> {
+        let mut count = self.in_flight.entry(agent.clone()).or_default();
+        if *count >= self.settings.max_in_flight {
+            let message = format!("{} requests of this agent are in flight: wait for one to end", self.settings.max_in_flight);
+            return Err(TurnedAway::new(StatusCode::TOO_MANY_REQUESTS, Outcome::RateLimited, "too_many_in_flight", message));
+        }
+        *count += 1;
+        Ok(Place { front: self, agent: agent.clone() })
+    }
+
+    /// Puts a request on record that never reached a gate, or needed none. False if the record is lost.
+    pub(super) fn on_record(&self, noted: &Noted<'_>) -> bool {
+        let ports = self.gateway.ports();
+        let now_ns = ports.clock.now_ns();
+        let now_ms = now_ns / 1_000_000;
+        if noted.agent.is_none() && !ports.trail.admits_stranger(now_ms) {
+            return true;
+        }
+        let call = self.call_id();
+        let no_trace = String::new();
+        let record = OutcomeRecord {
+            event: "outcome",
+            call_id: &call,
+            method: noted.method,
+            jsonrpc_id: noted.id,
+            protocol: noted.protocol,
+            transport: noted.transport,
+            size: noted.size,
+            agent: noted.agent,
+            instance: None,
+            auth_method: None,
+            grant: None,
+            tool: noted.tool,
+            outcome: noted.outcome,
+            reason: noted.reason,
+            detail: noted.detail,
+            approval: None,
+            duration_us: now_ns.saturating_sub(noted.arrived_ns) / 1000,
+            held_us: 0,
+            result: None,
+            trace_id: &no_trace,
+        };
+        let decision = DecisionRecord {
+            event: "decided",
+            call_id: &call,
+            agent: noted.agent,
+            grant: None,
+            method: noted.method,
+            tool: noted.tool,
+            effect: if noted.outcome == Outcome::Success { "allow" } else { "deny" },
+            gate: "receive",
+            reason: noted.reason,
+            detail: noted.detail,
+            rules: &[],
+            policy_digest: None,
+            approval: None,
+            trace_id: &no_trace,
+        };
+        let decided = noted.outcome == Outcome::Success || ports.trail.decision(now_ms, &decision).is_ok();
+        decided && ports.trail.outcome(now_ms, &record).is_ok()
+    }
+
+    /// A fresh call id.
+    pub(super) fn call_id(&self) -> CallId {
+        let clock = &self.gateway.ports().clock;
+        let random = clock.random();
+        let mut ten = [0; 10];
+        ten.iter_mut().zip(random).for_each(|(to, from)| *to = from);
+        CallId::new(clock.now_ms(), ten)
+    }
+}
+
+/// A request that is put on record by the front itself.
+pub(super) struct Noted<'a> {
+    pub(super) method: &'a str,
+    pub(super) tool: Option<&'a str>,
+    pub(super) id: Option<&'a str>,
+    pub(super) protocol: &'a str,
+    pub(super) transport: &'a str,
+    pub(super) size: usize,
+    pub(super) agent: Option<&'a AgentId>,
+    pub(super) outcome: Outcome,
+    pub(super) reason: Option<&'a str>,
+    pub(super) detail: Option<&'a str>,
+    pub(super) arrived_ns: u64,
+}
+
+/// A place among an agent's requests in flight, until dropped.
+pub(super) struct Place<'f> {
+    front: &'f Front,
+    agent: AgentId,
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        let mut left = 0;
+        if let Some(mut count) = self.front.in_flight.get_mut(&self.agent) {
+            *count = count.saturating_sub(1);
+            left = *count;
+        }
+        if left == 0 {
+            self.front.in_flight.remove_if(&self.agent, |_, count| *count == 0);
+        }
+    }
+}
+
+/// The one value of a header; none where it is absent, twice there, or no plain text.
+pub(super) fn only<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h str> {
+    let mut values = headers.get_all(name).iter();
+    let first = values.next()?;
+    if values.next().is_some() { None } else { first.to_str().ok() }
+}
+
+/// The token of `Authorization: Bearer …` (RFC 6750; the scheme's case does not matter, RFC 9110).
+fn bearer_of(value: &str) -> Option<&str> {
+    let (scheme, token) = value.split_once(' ')?;
+    let plain = !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic());
+    (scheme.eq_ignore_ascii_case("bearer") && plain).then_some(token)
+}

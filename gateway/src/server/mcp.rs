@@ -1,0 +1,443 @@
+//! MCP over HTTP: which era a request speaks, its headers against its body, and the table of methods.
+
+use std::{borrow::Cow, sync::Arc};
+
+use axum::{
+    Extension, Router,
+    body::Body as HttpBody,
+    extract::{Request, State},
+    response::{IntoResponse, Response},
+    routing::any,
+};
+use bailiwick_pipeline::{
+    Received,
+    principal::{Presented, Principal},
+    received::{Message, MessageFault, Origin, Protocol, Transport},
+    records::Outcome,
+    trace::RemoteContext,
+};
+use bailiwick_schemas::json::Limits as JsonLimits;
+use bailiwick_telemetry::parse_traceparent;
+use base64::{Engine, engine::general_purpose::STANDARD};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    front::{Front, Noted, TurnedAway, only},
+    listen::Peer,
+    render,
+    sessions::Session,
+};
+
+const VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
+const METHOD: HeaderName = HeaderName::from_static("mcp-method");
+const NAME: HeaderName = HeaderName::from_static("mcp-name");
+const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
+const META_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
+const META_CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
+
+/// The routes of the agents' side.
+pub fn router(front: Arc<Front>) -> Router {
+    Router::new().route("/mcp", any(endpoint)).fallback(nothing_here).with_state(front)
+}
+
+async fn nothing_here() -> Response {
+    (StatusCode::NOT_FOUND, "there is nothing here: MCP is at /mcp\n").into_response()
+}
+
+/// One HTTP request, whatever it is.
+async fn endpoint(State(front): State<Arc<Front>>, peer: Option<Extension<Peer>>, request: Request) -> Response {
+    let peer = peer.map(|Extension(peer)| peer);
+    let mut exchange = Exchange::new(&front, peer, &request);
+    match exchange.run(request).await {
+        Ok(response) => response,
+        Err(away) => exchange.turn_away(&away),
+    }
+}
+
+/// What is known about the request so far: for its record if it is turned away.
+struct Exchange<'f> {
+    front: &'f Front,
+    peer: Option<Peer>,
+    transport: Transport,
+    headers: HeaderMap,
+    principal: Option<Principal>,
+    message: Option<Arc<Message>>,
+    protocol: Option<Protocol>,
+    arrived_ns: u64,
+}
+
+impl<'f> Exchange<'f> {
+    fn new(front: &'f Front, peer: Option<Peer>, request: &Request) -> Self {
+        Self {
+            front,
+            peer,
+            transport: if peer.is_some() { Transport::Stdio } else { Transport::Http },
+            headers: request.headers().clone(),
+            principal: None,
+            message: None,
+            protocol: None,
+            arrived_ns: front.gateway.ports().clock.now_ns(),
+        }
+    }
+
+    async fn run(&mut self, request: Request) -> Result<Response, TurnedAway> {
+        self.front.check_site(&self.headers, self.peer)?;
+        let presented = Front::presented(&self.headers, self.peer);
+        let principal = self.front.authenticate(&presented).await?;
+        self.principal = Some(principal.clone());
+        match *request.method() {
+            Method::POST => {}
+            Method::DELETE => return Ok(self.close_session(&principal)),
+            _ => return Ok(self.not_allowed()),
+        }
+        Front::check_type(&self.headers)?;
+        let body = self.body(request.into_body()).await?;
+        let limits = JsonLimits { bytes: self.front.settings.max_body, depth: JsonLimits::MESSAGE.depth };
+        let message = Message::read(&body, limits).map_err(|fault| unreadable(&fault))?;
+        let message = Arc::new(message);
+        self.message = Some(Arc::clone(&message));
+        let era = self.era(&message, &principal)?;
+        self.protocol = Some(era.protocol());
+        check_mirrors(&self.headers, &message, era.protocol(), self.transport)?;
+        self.dispatch(&era, &principal, presented).await
+    }
+
+    async fn body(&self, body: HttpBody) -> Result<Bytes, TurnedAway> {
+        let settings = &self.front.settings;
+        let reading = tokio::time::timeout(settings.body_timeout, Limited::new(body, settings.max_body).collect());
+        match reading.await {
+            Ok(Ok(body)) => Ok(body.to_bytes()),
+            Ok(Err(error)) if error.is::<LengthLimitError>() => {
+                let message = format!("the body is larger than {} bytes", settings.max_body);
+                Err(TurnedAway::new(StatusCode::PAYLOAD_TOO_LARGE, Outcome::Invalid, "too_large", message))
+            }
+            Ok(Err(error)) => Err(TurnedAway::new(StatusCode::BAD_REQUEST, Outcome::Invalid, "body", format!("the body can't be read: {error}"))),
+            Err(_) => Err(TurnedAway::new(StatusCode::REQUEST_TIMEOUT, Outcome::Timeout, "body_timeout", "the body came too slowly")),
+        }
+    }
+
+    /// Which era the request speaks: by how it opens, not by who it says it is.
+    fn era(&self, message: &Message, principal: &Principal) -> Result<Era, TurnedAway> {
+        let meta = meta_of(message)?;
+        let named = meta.get(META_VERSION);
+        if let Some(named) = named {
+            return self.modern(named, &meta);
+        }
+        if message.method() == "initialize" {
+            return initialize_version(message).map(Era::Opening);
+        }
+        let in_header = self.version_header()?;
+        if in_header == Some(Protocol::V20260728) || (message.method() == "server/discover" && !self.headers.contains_key(SESSION)) {
+            let message = format!("a request of {} carries `_meta` with `{META_VERSION}` and `{META_CAPABILITIES}`", Protocol::V20260728.as_str());
+            return Err(bad("no_meta", message).with_code(-32602));
+        }
+        self.session(principal, in_header)
+    }
+
+    /// 2026-07-28: every request stands alone, and says so in `_meta` and in a header.
+    fn modern(&self, named: &Value, meta: &serde_json::Map<String, Value>) -> Result<Era, TurnedAway> {
+        let Some(protocol) = named.as_str().and_then(Protocol::of).filter(|protocol| protocol.is_modern()) else {
+            return Err(bad("unsupported_version", format!("`{META_VERSION}` names a version that is not served this way")).with_code(-32022));
+        };
+        let header = only(&self.headers, &VERSION);
+        let agrees = header == named.as_str() || (self.transport == Transport::Stdio && !self.headers.contains_key(VERSION));
+        if !agrees {
+            return Err(bad("header_mismatch", "header MCP-Protocol-Version and `_meta` must name the same version").with_code(-32020));
+        }
+        if !meta.get(META_CAPABILITIES).is_some_and(Value::is_object) {
+            return Err(bad("no_capabilities", format!("`_meta` must have the object `{META_CAPABILITIES}`")).with_code(-32602));
+        }
+        Ok(Era::Modern(protocol))
+    }
+
+    fn version_header(&self) -> Result<Option<Protocol>, TurnedAway> {
+        if !self.headers.contains_key(VERSION) {
+            return Ok(None);
+        }
+        match only(&self.headers, &VERSION).and_then(Protocol::of) {
+            Some(protocol) => Ok(Some(protocol)),
+            None => Err(bad("unsupported_version", "header MCP-Protocol-Version names a version that is not served").with_code(-32022)),
+        }
+    }
+
+    /// An older version: within a session, which is its opener's alone.
+    fn session(&self, principal: &Principal, in_header: Option<Protocol>) -> Result<Era, TurnedAway> {
+        let Some(id) = only(&self.headers, &SESSION) else {
+            return Err(bad("no_session", "this request needs a session: send `initialize` first and then its Mcp-Session-Id"));
+        };
+        let now_ms = self.front.gateway.ports().clock.now_ms();
+        let Some(session) = self.front.sessions.find(id, &principal.agent.id, now_ms) else {
+            let message = "there is no such session: send `initialize` to open one";
+            return Err(TurnedAway::new(StatusCode::NOT_FOUND, Outcome::Invalid, "unknown_session", message));
+        };
+        if in_header.is_some_and(|version| version != session.protocol) {
+            return Err(bad("header_mismatch", "header MCP-Protocol-Version names another version than the session was opened with"));
+        }
+        Ok(Era::Session(session))
+    }
+
+    /// The table of methods. What is not in it is refused.
+    async fn dispatch(&self, era: &Era, principal: &Principal, presented: Presented) -> Result<Response, TurnedAway> {
+        let Some(message) = &self.message else { return Err(bad("no_message", "there is no message")) };
+        let Some(id) = message.id() else { return Ok(self.notified(era, message)) };
+        match (message.method(), era) {
+            ("initialize", Era::Opening(protocol)) => self.open_session(id, *protocol, principal),
+            ("server/discover", Era::Modern(_)) => Ok(self.plain(id, &discovered(), message)),
+            ("ping", Era::Session(_)) => Ok(self.plain(id, &json!({}), message)),
+            ("tools/list" | "tools/call", Era::Modern(_) | Era::Session(_)) => self.walk(id, era, principal, presented, message).await,
+            (method, _) => {
+                let method: String = method.chars().take(80).collect();
+                let status = if era.protocol().is_modern() { StatusCode::NOT_FOUND } else { StatusCode::OK };
+                let away = TurnedAway::new(status, Outcome::Invalid, "unknown_method", format!("Method not found: {method}"));
+                Err(away.with_code(-32601))
+            }
+        }
+    }
+
+    /// A request for tools: through the gates.
+    async fn walk(&self, id: &str, era: &Era, principal: &Principal, presented: Presented, message: &Message) -> Result<Response, TurnedAway> {
+        let _place = self.front.admit(&principal.agent.id)?;
+        let in_flight = match era {
+            Era::Session(session) => match session.begin(id) {
+                Some(in_flight) => Some(in_flight),
+                None => return Err(bad("id_in_flight", "a request with this id is in flight already in this session")),
+            },
+            _ => None,
+        };
+        let origin = Origin {
+            transport: self.transport,
+            protocol: era.protocol(),
+            presented,
+            links: self.links(message)?,
+            mirrored: self.mirrored(era)?,
+        };
+        let call = self.front.call_id();
+        let received = match message.method() {
+            "tools/list" => Received::list(call, message, origin, self.arrived_ns),
+            _ => Received::call(call, message, origin, self.arrived_ns),
+        };
+        let received = received.map_err(|fault| unreadable(&fault))?;
+        let cancelled = in_flight.as_ref().map_or_else(CancellationToken::new, |in_flight| in_flight.cancelled.clone());
+        tokio::select! {
+            answer = self.front.gateway.handle(&received) => Ok(render::respond(id, era.protocol(), &answer)),
+            // The call was dropped, and is on record as cancelled: its client expects no answer.
+            () = cancelled.cancelled() => Ok(StatusCode::ACCEPTED.into_response()),
+        }
+    }
+
+    /// What the caller says it is part of: linked to, not obeyed. `_meta` first, as it works on every transport.
+    fn links(&self, message: &Message) -> Result<Vec<RemoteContext>, TurnedAway> {
+        let meta = meta_of(message)?;
+        let in_meta = meta.get("traceparent").and_then(Value::as_str).and_then(parse_traceparent);
+        let in_header = only(&self.headers, &HeaderName::from_static("traceparent")).and_then(parse_traceparent);
+        let mut links: Vec<RemoteContext> = Vec::new();
+        for parent in [in_meta, in_header].into_iter().flatten() {
+            let context = RemoteContext { trace_id: *parent.trace_id.as_bytes(), span_id: *parent.span_id.as_bytes() };
+            if !links.contains(&context) {
+                links.push(context);
+            }
+        }
+        Ok(links)
+    }
+
+    /// The headers `Mcp-Param-*`, where there are such.
+    fn mirrored(&self, era: &Era) -> Result<Option<Vec<(String, String)>>, TurnedAway> {
+        if !era.protocol().is_modern() || self.transport == Transport::Stdio {
+            return Ok(None);
+        }
+        let params = self.headers.iter().filter_map(|(name, value)| Some((name.as_str().strip_prefix("mcp-param-")?, value)));
+        let decoded = params.map(|(name, value)| {
+            let value = value.to_str().ok().and_then(decode_sentinel);
+            value.map(|value| (name.to_owned(), value.into_owned())).ok_or_else(|| {
+                bad("header_mismatch", format!("header Mcp-Param-{name} can't be decoded")).with_code(-32020)
+            })
+        });
+        decoded.collect::<Result<_, _>>().map(Some)
+    }
+
+    fn open_session(&self, id: &str, protocol: Protocol, principal: &Principal) -> Result<Response, TurnedAway> {
+        let clock = &self.front.gateway.ports().clock;
+        let session: String = clock.random().iter().map(|byte| format!("{byte:02x}")).collect();
+        if !self.front.sessions.open(session.clone(), principal.agent.id.clone(), protocol, clock.now_ms()) {
+            let message = "too many sessions are open: end some, or wait until they are idle";
+            return Err(TurnedAway::new(StatusCode::SERVICE_UNAVAILABLE, Outcome::RateLimited, "too_many_sessions", message));
+        }
+        let result = json!({
+            "protocolVersion": protocol.as_str(),
+            "capabilities": {"tools": {}},
+            "serverInfo": render::server_info(),
+            "instructions": INSTRUCTIONS,
+        });
+        let mut response = match &self.message {
+            Some(message) => self.plain(id, &result, message),
+            None => render::result(id, &result.to_string()),
+        };
+        if let Ok(session) = HeaderValue::from_str(&session) {
+            response.headers_mut().insert(SESSION, session);
+        }
+        Ok(response)
+    }
+
+    fn close_session(&self, principal: &Principal) -> Response {
+        let now_ms = self.front.gateway.ports().clock.now_ms();
+        let closed = only(&self.headers, &SESSION).is_some_and(|id| self.front.sessions.close(id, &principal.agent.id, now_ms));
+        self.note("session/close", if closed { Outcome::Success } else { Outcome::Invalid }, None, None);
+        if closed { StatusCode::NO_CONTENT } else { StatusCode::NOT_FOUND }.into_response()
+    }
+
+    fn not_allowed(&self) -> Response {
+        self.note("http", Outcome::Invalid, Some("method_not_allowed"), None);
+        let mut response = StatusCode::METHOD_NOT_ALLOWED.into_response();
+        response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST, DELETE"));
+        response
+    }
+
+    /// A notification: accepted, and one of them means something.
+    fn notified(&self, era: &Era, message: &Message) -> Response {
+        if let ("notifications/cancelled", Era::Session(session)) = (message.method(), era)
+            && let Ok(Some(request)) = message.param("requestId")
+        {
+            session.cancel(request.get());
+        }
+        self.note(message.method(), Outcome::Success, None, None);
+        StatusCode::ACCEPTED.into_response()
+    }
+
+    /// An answer that takes no gate.
+    fn plain(&self, id: &str, result: &Value, message: &Message) -> Response {
+        match self.note(message.method(), Outcome::Success, None, None) {
+            true => render::result(id, &result.to_string()),
+            false => render::error(StatusCode::SERVICE_UNAVAILABLE, id, 1003, "the gateway can't keep its record", None),
+        }
+    }
+
+    fn note(&self, method: &str, outcome: Outcome, reason: Option<&str>, detail: Option<&str>) -> bool {
+        let method: String = method.chars().take(80).collect();
+        let message = self.message.as_deref();
+        let tool = message.filter(|message| message.method() == "tools/call").and_then(|message| message.param("name").ok().flatten());
+        let tool: Option<String> = tool.and_then(|name| serde_json::from_str::<String>(name.get()).ok()).map(|name| name.chars().take(128).collect());
+        self.front.on_record(&Noted {
+            method: &method,
+            tool: tool.as_deref(),
+            id: message.and_then(Message::id),
+            protocol: self.protocol.map_or("", Protocol::as_str),
+            transport: self.transport.as_str(),
+            size: message.map_or(0, Message::size),
+            agent: self.principal.as_ref().map(|principal| &principal.agent.id),
+            outcome,
+            reason,
+            detail,
+            arrived_ns: self.arrived_ns,
+        })
+    }
+
+    fn turn_away(&self, away: &TurnedAway) -> Response {
+        let method = self.message.as_deref().map_or("unread", Message::method);
+        self.note(method, away.outcome, Some(away.reason), Some(&away.message));
+        let id = self.message.as_deref().and_then(Message::id).unwrap_or("null");
+        let data = (away.code == -32022).then(|| json!({"supported": Protocol::ALL.map(Protocol::as_str)}));
+        let mut response = render::error(away.status, id, away.code, &away.message, data.as_ref());
+        let headers = response.headers_mut();
+        match away.status {
+            StatusCode::UNAUTHORIZED => headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"bailiwick\"")),
+            StatusCode::TOO_MANY_REQUESTS => headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1")),
+            _ => None,
+        };
+        response
+    }
+}
+
+/// How a request opens.
+enum Era {
+    /// It opens a session.
+    Opening(Protocol),
+    /// It is within one.
+    Session(Arc<Session>),
+    /// It stands alone.
+    Modern(Protocol),
+}
+
+impl Era {
+    fn protocol(&self) -> Protocol {
+        match self {
+            Self::Opening(protocol) | Self::Modern(protocol) => *protocol,
+            Self::Session(session) => session.protocol,
+        }
+    }
+}
+
+const INSTRUCTIONS: &str = "Tools are named connector__tool. What is not listed is not granted. A result that begins with APPROVAL PENDING \
+    means that nothing was executed yet: repeat exactly the same call later.";
+
+fn discovered() -> Value {
+    json!({
+        "resultType": "complete",
+        "supportedVersions": Protocol::ALL.map(Protocol::as_str),
+        "capabilities": {"tools": {}},
+        "instructions": INSTRUCTIONS,
+        "ttlMs": 60_000,
+        "cacheScope": "private",
+        "_meta": {"io.modelcontextprotocol/serverInfo": render::server_info()},
+    })
+}
+
+/// The version that an `initialize` is answered with: the one it asks for if it is served, 2025-06-18 to older ones, else the
+/// newest that has a handshake.
+fn initialize_version(message: &Message) -> Result<Protocol, TurnedAway> {
+    let asked = message.param("protocolVersion").map_err(|fault| unreadable(&fault))?;
+    let Some(asked) = asked.and_then(|asked| serde_json::from_str::<String>(asked.get()).ok()) else {
+        return Err(bad("no_version", "`initialize` must name a `protocolVersion`").with_code(-32602));
+    };
+    Ok(match Protocol::of(&asked) {
+        Some(protocol) if !protocol.is_modern() => protocol,
+        None if asked.as_str() < Protocol::V20250618.as_str() => Protocol::V20250618,
+        _ => Protocol::V20251125,
+    })
+}
+
+fn meta_of(message: &Message) -> Result<serde_json::Map<String, Value>, TurnedAway> {
+    match message.param("_meta").map_err(|fault| unreadable(&fault))? {
+        None => Ok(serde_json::Map::new()),
+        Some(meta) => serde_json::from_str(meta.get()).map_err(|_| bad("meta", "`_meta` must be an object").with_code(-32602)),
+    }
+}
+
+/// Headers never decide; one that disagrees with the body is refused (MCP 2026-07-28, `-32020`).
+fn check_mirrors(headers: &HeaderMap, message: &Message, protocol: Protocol, transport: Transport) -> Result<(), TurnedAway> {
+    let needed = protocol.is_modern() && transport == Transport::Http;
+    let mismatch = |name: &str| bad("header_mismatch", format!("header {name} and the body must agree")).with_code(-32020);
+    let agrees = |name: &HeaderName, body: &str| match (headers.contains_key(name), only(headers, name)) {
+        (false, _) => !needed,
+        (true, None) => false,
+        (true, Some(value)) => decode_sentinel(value).is_some_and(|value| value == body),
+    };
+    if !agrees(&METHOD, message.method()) {
+        return Err(mismatch("Mcp-Method"));
+    }
+    let name = message.param("name").map_err(|fault| unreadable(&fault))?;
+    match name.and_then(|name| serde_json::from_str::<String>(name.get()).ok()) {
+        Some(name) if message.method() == "tools/call" && !agrees(&NAME, &name) => Err(mismatch("Mcp-Name")),
+        None if headers.contains_key(&NAME) && message.method() == "tools/call" => Err(mismatch("Mcp-Name")),
+        _ => Ok(()),
+    }
+}
+
+/// A header value, which may be wrapped as `=?base64?…?=`.
+fn decode_sentinel(value: &str) -> Option<Cow<'_, str>> {
+    match value.strip_prefix("=?base64?").and_then(|rest| rest.strip_suffix("?=")) {
+        None => Some(Cow::Borrowed(value)),
+        Some(inner) => String::from_utf8(STANDARD.decode(inner).ok()?).ok().map(Cow::Owned),
+    }
+}
+
+fn bad(reason: &'static str, message: impl Into<String>) -> TurnedAway {
+    TurnedAway::new(StatusCode::BAD_REQUEST, Outcome::Invalid, reason, message)
+}
+
+fn unreadable(fault: &MessageFault) -> TurnedAway {
+    bad("unreadable", fault.to_string()).with_code(fault.code())
+}

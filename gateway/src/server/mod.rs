@@ -1,0 +1,11 @@
+//! The agents' side: Streamable HTTP at `/mcp` in both eras, on loopback TCP and on the agent socket.
+
+mod front;
+mod listen;
+mod mcp;
+mod render;
+mod sessions;
+
+pub use front::{Front, FrontSettings};
+pub use listen::{Limits, Peer, serve_tcp, serve_unix};
+pub use mcp::router;

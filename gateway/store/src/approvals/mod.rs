@@ -1,0 +1,396 @@
+//! Approvals. Memory is the truth of a claim; the store follows, and catches up from the trail.
+//!
+//! There is one lock over all of them. Only calls that wait for a person take it, for a few look-ups; nothing is read, written
+//! or awaited under it. While it is held, changes are queued for the store, so that the store follows in the same order.
+//! INVARIANT: no grant is locked under it; a call claims its approval while it holds the lock of its grant.
+
+use std::{
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use arc_swap::ArcSwap;
+use bailiwick_pipeline::{
+    ids::ApprovalId,
+    ports::{ApprovalFailure, ApprovalRequest, Approvals, ClaimEnd, Later, Ticket, TicketState},
+};
+use bailiwick_schemas::canonical::Digest;
+use bytes::Bytes;
+use tokio::sync::watch;
+
+use crate::{
+    fault::{StoreFault, WriteFault},
+    grants::ReplayedIntent,
+    identities::Agents,
+    random,
+    store::{self, Store},
+};
+
+mod book;
+mod decide;
+mod record;
+mod rows;
+mod sweep;
+
+use book::{Book, Entry, Stored};
+pub use decide::DecideFault;
+pub use record::{
+    Approval, ApprovalState, Approver, ApproverMethod, AskedFor, Decided, Decision, Verdict,
+};
+
+/// How approvals are asked for and given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settings {
+    /// How long a question waits for a decision, milliseconds; never longer than the grant lives.
+    pub approve_by_ms: u64,
+    /// How long an approval may be used where its rule doesn't say, milliseconds; never longer than the grant lives.
+    pub execute_by_ms: u64,
+    /// How long a no stands for the identical call, milliseconds.
+    pub deny_cooldown_ms: u64,
+    /// How many questions of one agent may wait at a time.
+    pub max_pending_per_agent: usize,
+    /// Whether the owner, and the user that the agent runs as, may approve: for one person on one laptop.
+    pub allow_same_user: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        const TEN_MINUTES_MS: u64 = 10 * 60 * 1000;
+        Self {
+            approve_by_ms: TEN_MINUTES_MS,
+            execute_by_ms: TEN_MINUTES_MS,
+            deny_cooldown_ms: TEN_MINUTES_MS,
+            max_pending_per_agent: 5,
+            allow_same_user: false,
+        }
+    }
+}
+
+/// An approval as approvers see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shown {
+    /// What is known of it.
+    pub approval: Approval,
+    /// The very bytes that would be sent; gone once nobody needs them any more.
+    pub arguments: Option<Bytes>,
+}
+
+/// Why an approval can't be shown.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ShowFault {
+    /// There is none of this id or code.
+    #[error("there is no approval `{0}`: `bailiwick approvals list --all` shows them")]
+    Unknown(String),
+    /// Its arguments don't open.
+    #[error("approval {code} can't be shown whole: {why}")]
+    Unreadable {
+        /// Its code.
+        code: String,
+        /// Why.
+        why: String,
+    },
+}
+
+/// All approvals.
+pub struct LiveApprovals {
+    store: Store,
+    agents: Arc<Agents>,
+    settings: ArcSwap<Settings>,
+    book: Arc<Mutex<Book>>,
+}
+
+impl LiveApprovals {
+    /// Reads all approvals. One whose use had begun, by the store or by the trail's intents, may have run: it is `Unknown` from
+    /// here on, and never sent again.
+    pub fn load(
+        store: &Store,
+        agents: Arc<Agents>,
+        settings: Settings,
+        intents: &[ReplayedIntent],
+    ) -> Result<Self, StoreFault> {
+        let mut book = Book::default();
+        for (mut approval, sealed) in rows::load(&store.read())? {
+            let is_claimed = intents
+                .iter()
+                .any(|intent| intent.approval.as_ref() == Some(&approval.id));
+            if approval.state == ApprovalState::Executing
+                || (approval.state.is_open() && is_claimed)
+            {
+                approval.state = ApprovalState::Unknown;
+                approval.ended_at_ms = approval.ended_at_ms.or(Some(approval.created_at_ms));
+                approval.note =
+                    Some("the gateway ended while it ran: it may have happened".to_owned());
+                let stored = approval.clone();
+                store.follow(move |connection| rows::update(connection, &stored));
+            }
+            let (_, stored) = watch::channel(Some(Ok(())));
+            let bound = approval.binding.digest();
+            book.insert(Entry::new(approval, bound, sealed, stored));
+        }
+        let settings = ArcSwap::from_pointee(settings);
+        Ok(Self {
+            store: store.clone(),
+            agents,
+            settings,
+            book: Arc::new(Mutex::new(book)),
+        })
+    }
+
+    /// Replaces the settings; what was asked before keeps its times.
+    pub fn set_settings(&self, settings: Settings) {
+        self.settings.store(Arc::new(settings));
+    }
+
+    /// The open approvals, or all that are remembered; oldest first.
+    pub fn list(&self, filter: Which) -> Vec<Approval> {
+        let book = self.book();
+        let is_meant = |entry: &&Entry| {
+            entry.is_stored() && (filter == Which::All || entry.approval.state.is_open())
+        };
+        let mut all: Vec<Approval> = book
+            .entries()
+            .filter(is_meant)
+            .map(|entry| entry.approval.clone())
+            .collect();
+        drop(book);
+        all.sort_by(|a, b| a.id.cmp(&b.id));
+        all
+    }
+
+    /// The approval of this id or code, with its arguments.
+    pub fn show(&self, handle: &str) -> Result<Shown, ShowFault> {
+        let book = self.book();
+        let unknown = || ShowFault::Unknown(handle.chars().take(80).collect());
+        let entry = book
+            .find(handle)
+            .filter(|entry| entry.is_stored())
+            .ok_or_else(unknown)?;
+        let unreadable = |why| ShowFault::Unreadable {
+            code: entry.approval.code.clone(),
+            why,
+        };
+        let arguments = entry
+            .sealed
+            .is_some()
+            .then(|| self.unseal(entry).map_err(unreadable))
+            .transpose()?;
+        Ok(Shown {
+            approval: entry.approval.clone(),
+            arguments,
+        })
+    }
+
+    fn book(&self) -> MutexGuard<'_, Book> {
+        lock(&self.book)
+    }
+
+    fn unseal(&self, entry: &Entry) -> Result<Bytes, String> {
+        let sealed = entry
+            .sealed
+            .as_deref()
+            .ok_or("its arguments are no longer kept")?;
+        let opened = self
+            .store
+            .seal()
+            .open(&entry.approval.id, &entry.bound, sealed);
+        opened.map(Bytes::from).map_err(|broken| broken.to_string())
+    }
+
+    /// Joins the open question about this call, or asks a new one. Returns what tells whether it is on disk.
+    fn ask(&self, request: &ApprovalRequest<'_>) -> Result<(Ticket, Stored), ApprovalFailure> {
+        let settings = self.settings.load();
+        let bound = request.binding.digest();
+        let joined = |book: &Book| {
+            let found = book.of_use(&bound, request.now_ms, settings.deny_cooldown_ms);
+            found.map(|(ticket, entry)| (ticket, entry.stored.clone()))
+        };
+        if let Some(found) = joined(&self.book()) {
+            return Ok(found);
+        }
+        let lost = |why: &dyn fmt::Display| ApprovalFailure::Lost(why.to_string());
+        let random = random::bytes().map_err(|_| lost(&WriteFault::Randomness))?;
+        let id = ApprovalId::new(request.now_ms, random);
+        let sealed = self
+            .store
+            .seal()
+            .close(&id, &bound, request.arguments)
+            .map_err(|broken| lost(&broken))?;
+        let mut book = self.book();
+        // Somebody may have asked while it was sealed.
+        if let Some(found) = joined(&book) {
+            return Ok(found);
+        }
+        let pending = book.pending_of(&request.binding.agent, request.now_ms);
+        if pending >= settings.max_pending_per_agent {
+            return Err(ApprovalFailure::TooMany(pending));
+        }
+        let code = book
+            .free_code()
+            .map_err(|_| lost(&WriteFault::Randomness))?;
+        let code =
+            code.ok_or_else(|| lost(&"no code is free: too many calls wait for approval"))?;
+        let approval = asked(request, id, code, &settings);
+        let ticket = approval.ticket(TicketState::Pending);
+        let (tell, stored) = watch::channel(None);
+        book.insert(Entry::new(
+            approval.clone(),
+            bound,
+            Some(sealed.clone()),
+            stored.clone(),
+        ));
+        let (shared, id) = (Arc::clone(&self.book), approval.id.clone());
+        self.store.write_then(
+            move |connection| rows::insert(connection, &approval, &sealed),
+            move |result| {
+                if result.is_err() {
+                    lock(&shared).remove(&id);
+                }
+                tell.send_replace(Some(result));
+            },
+        );
+        Ok((ticket, stored))
+    }
+}
+
+/// Which approvals are listed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Which {
+    /// Those that can still lead to a call.
+    Open,
+    /// All that are remembered.
+    All,
+}
+
+impl Approvals for LiveApprovals {
+    fn find(&self, binding: &Digest, now_ms: u64) -> Option<Ticket> {
+        let cooldown = self.settings.load().deny_cooldown_ms;
+        self.book()
+            .of_use(binding, now_ms, cooldown)
+            .filter(|(_, entry)| entry.is_stored())
+            .map(|(ticket, _)| ticket)
+    }
+
+    fn request<'a>(
+        &'a self,
+        request: ApprovalRequest<'a>,
+    ) -> Later<'a, Result<Ticket, ApprovalFailure>> {
+        Box::pin(async move {
+            let (ticket, stored) = self.ask(&request)?;
+            on_disk(stored)
+                .await
+                .map_err(|fault| ApprovalFailure::Lost(fault.to_string()))?;
+            Ok(ticket)
+        })
+    }
+
+    fn arguments(&self, id: &ApprovalId) -> Result<Bytes, ApprovalFailure> {
+        let book = self.book();
+        let entry = book
+            .entry(id)
+            .ok_or_else(|| ApprovalFailure::Lost(format!("there is no approval `{id}`")))?;
+        self.unseal(entry).map_err(ApprovalFailure::Lost)
+    }
+
+    fn claim(&self, id: &ApprovalId, now_ms: u64) -> bool {
+        let mut book = self.book();
+        let is_usable = |approval: &Approval| {
+            approval.state == ApprovalState::Approved
+                && approval.execute_by_ms.is_some_and(|until| now_ms < until)
+        };
+        if self.store.lost().is_some()
+            || !book
+                .entry(id)
+                .is_some_and(|entry| is_usable(&entry.approval))
+        {
+            return false;
+        }
+        self.follow(book.advance(id, ApprovalState::Executing, Some(now_ms), None));
+        true
+    }
+
+    fn finish(&self, id: &ApprovalId, end: ClaimEnd) {
+        let state = match end {
+            ClaimEnd::Succeeded => ApprovalState::Succeeded,
+            ClaimEnd::Failed => ApprovalState::Failed,
+            ClaimEnd::Unknown => ApprovalState::Unknown,
+        };
+        let mut book = self.book();
+        if book
+            .entry(id)
+            .is_some_and(|entry| entry.approval.state == ApprovalState::Executing)
+        {
+            self.follow(book.advance(id, state, None, None));
+        }
+    }
+
+    fn decided<'a>(&'a self, id: &'a ApprovalId) -> Later<'a, ()> {
+        let settled = self.book().entry(id).map(Entry::settled);
+        Box::pin(async move {
+            if let Some(mut settled) = settled {
+                // It fails when the approval is forgotten: then nobody will decide it.
+                let _ = settled.wait_for(|is_settled| *is_settled).await;
+            }
+        })
+    }
+}
+
+impl LiveApprovals {
+    /// Has the store follow what memory has done.
+    fn follow(&self, approval: Option<Approval>) {
+        if let Some(approval) = approval {
+            self.store
+                .follow(move |connection| rows::update(connection, &approval));
+        }
+    }
+}
+
+impl fmt::Debug for LiveApprovals {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LiveApprovals")
+            .field("settings", &self.settings.load())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A new question.
+fn asked(
+    request: &ApprovalRequest<'_>,
+    id: ApprovalId,
+    code: String,
+    settings: &Settings,
+) -> Approval {
+    Approval {
+        id,
+        code,
+        state: ApprovalState::Pending,
+        binding: request.binding.clone(),
+        kind: request.tool.kind,
+        band: request.tool.band,
+        requirements: request.requirements.iter().map(AskedFor::from).collect(),
+        owner: request.owner.to_owned(),
+        purpose: request.purpose.to_owned(),
+        call: request.call.clone(),
+        created_at_ms: request.now_ms,
+        approve_by_ms: request
+            .now_ms
+            .saturating_add(settings.approve_by_ms)
+            .min(request.grant_expires_at_ms),
+        execute_by_ms: None,
+        grant_expires_at_ms: request.grant_expires_at_ms,
+        decisions: Vec::new(),
+        ended_at_ms: None,
+        note: None,
+    }
+}
+
+async fn on_disk(mut stored: Stored) -> Result<(), WriteFault> {
+    match stored.wait_for(Option::is_some).await {
+        Ok(told) => told.clone().unwrap_or_else(|| Err(store::ended())),
+        Err(_) => Err(store::ended()),
+    }
+}
+
+fn lock(book: &Mutex<Book>) -> MutexGuard<'_, Book> {
+    // Each change under it is whole before anything in it could panic.
+    book.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,382 @@
+//! The live grants: in memory what counts now, in the store what survives a restart.
+
+use std::{
+    collections::BTreeSet,
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use bailiwick_pipeline::{
+    grant::{Grant, GrantState, LiveGrant, Standing},
+    ids::{AgentId, GrantId},
+    ports::Grants,
+};
+use dashmap::DashMap;
+
+use crate::{
+    fault::{StoreFault, WriteFault},
+    store::Store,
+};
+
+mod config;
+mod rows;
+mod usage;
+
+pub use config::ConfigSync;
+use rows::{Row, Usage};
+pub use usage::ReplayedIntent;
+
+/// How long [`LiveGrants::end`] waits for what is being written downstream.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// An ended grant is listed for so long: 30 days. Those of the configuration are kept, so that a revoked one stays revoked.
+const REMEMBERED_MS: u64 = 30 * 24 * 60 * 60 * 1000;
+
+/// An ended grant is found by its agent for so long, in milliseconds: enough to tell the agent that it has ended.
+const FOUND_BY_AGENT_MS: u64 = 60 * 60 * 1000;
+
+/// How a person or an agent ends a grant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EndAs {
+    /// The task is done.
+    Completed,
+    /// It is taken back.
+    Revoked,
+}
+
+/// Who ended a grant, when and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ending {
+    /// When, unix milliseconds.
+    pub at_ms: u64,
+    /// By whom; nobody for an expiry or a change of the configuration.
+    pub by: Option<String>,
+    /// Why.
+    pub reason: Option<String>,
+}
+
+/// A grant, as lists show it.
+#[derive(Debug, Clone)]
+pub struct GrantEntry {
+    /// The grant: its terms and its standing.
+    pub grant: Arc<LiveGrant>,
+    /// When it was made, unix milliseconds.
+    pub created_at_ms: u64,
+    /// Its end, if it has ended.
+    pub ending: Option<Ending>,
+}
+
+/// What ending a grant came to. No call is authorized under it any more, whatever this says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ended {
+    /// Whether it was active until now.
+    pub was_active: bool,
+    /// Whether what was being written downstream has ended; if not, a write that began before is still under way.
+    pub drained: bool,
+}
+
+/// Why a grant could not be made or ended.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum GrantFault {
+    /// There is one of this id already.
+    #[error("there is a grant `{0}` already: choose another id")]
+    Exists(GrantId),
+    /// Its lifetime is over before it begins.
+    #[error("grant `{0}` would have expired already: choose a later end")]
+    Over(GrantId),
+    /// None of this id.
+    #[error("there is no grant `{0}`: `bailiwick grants list` shows them")]
+    Unknown(GrantId),
+    /// The configuration names one that was created at run time.
+    #[error(
+        "grant `{0}` of the configuration was created already by `grants create`: choose another id for one of them"
+    )]
+    Clash(GrantId),
+    /// It could not be stored.
+    #[error(transparent)]
+    Write(#[from] WriteFault),
+}
+
+struct Held {
+    entry: GrantEntry,
+    /// Its usage as the store has it.
+    stored: Usage,
+}
+
+/// All grants: read by every call, changed by few.
+pub struct LiveGrants {
+    store: Store,
+    grants: DashMap<GrantId, Held>,
+    by_agent: DashMap<AgentId, BTreeSet<GrantId>>,
+    /// Whoever makes or ends grants holds it while memory changes and the change is queued: so the store follows in the same order.
+    changing: Mutex<()>,
+}
+
+impl LiveGrants {
+    /// Reads all grants, and debits the intents that the store hasn't counted yet.
+    ///
+    /// The intents must be those after [`Store::trail_cursor`]. A grant of another revision than the intent's is not debited.
+    pub fn load(store: &Store, intents: &[ReplayedIntent]) -> Result<Self, StoreFault> {
+        let grants = DashMap::new();
+        for row in rows::load(&store.read())? {
+            let stored = Usage::of(&row.standing);
+            let standing = usage::caught_up(&row.terms, row.standing, intents);
+            let id = row.terms.id.clone();
+            let grant = Arc::new(LiveGrant::new(row.terms, standing, None));
+            grants.insert(
+                id,
+                Held {
+                    entry: GrantEntry {
+                        grant,
+                        created_at_ms: row.created_at_ms,
+                        ending: row.ending,
+                    },
+                    stored,
+                },
+            );
+        }
+        let live = Self {
+            store: store.clone(),
+            grants,
+            by_agent: DashMap::new(),
+            changing: Mutex::new(()),
+        };
+        live.grants
+            .iter()
+            .filter(|held| held.entry.ending.is_none())
+            .for_each(|held| live.index(held.entry.grant.terms()));
+        Ok(live)
+    }
+
+    /// Makes a grant; durable when it returns.
+    pub async fn create(&self, terms: Grant, now_ms: u64) -> Result<Arc<LiveGrant>, GrantFault> {
+        if terms.expires_at_ms <= now_ms {
+            return Err(GrantFault::Over(terms.id));
+        }
+        let (grant, stored) = {
+            let _turn = self.turn();
+            if self.grants.contains_key(&terms.id) {
+                return Err(GrantFault::Exists(terms.id));
+            }
+            let row = Row::fresh(terms, now_ms).into_columns()?;
+            let grant = self.adopt(&row.row);
+            (
+                grant,
+                self.store.write(move |connection| row.put(connection)),
+            )
+        };
+        stored.await?;
+        Ok(grant)
+    }
+
+    /// Ends a grant. Memory first: from the first moment on no call is authorized under it, and calls in flight are cancelled.
+    /// Returns when that is durable, and nothing is being written downstream any more or five seconds have passed.
+    pub async fn end(
+        &self,
+        id: &GrantId,
+        how: EndAs,
+        by: &str,
+        reason: Option<&str>,
+        now_ms: u64,
+    ) -> Result<Ended, GrantFault> {
+        let ending = Ending {
+            at_ms: now_ms,
+            by: Some(by.to_owned()),
+            reason: reason.map(str::to_owned),
+        };
+        let (grant, was_active, stored) = {
+            let _turn = self.turn();
+            let mut held = self
+                .grants
+                .get_mut(id)
+                .ok_or_else(|| GrantFault::Unknown(id.clone()))?;
+            let was_active = held.close(how.state(), ending);
+            let grant = Arc::clone(&held.entry.grant);
+            // Queued even if it had ended before: that ending may still be on its way to the disk.
+            let ended = rows::Ended::of(&held.entry);
+            (
+                grant,
+                was_active,
+                self.store.write(move |connection| ended.put(connection)),
+            )
+        };
+        let (stored, drained) = tokio::join!(stored, grant.drained(PATIENCE));
+        stored?;
+        Ok(Ended {
+            was_active,
+            drained,
+        })
+    }
+
+    /// Ends the grants whose time is over, and forgets those that ended long ago. Returns the ones that ended now.
+    pub async fn expire(&self, now_ms: u64) -> Result<Vec<GrantId>, WriteFault> {
+        let (expired, stored) = {
+            let _turn = self.turn();
+            let mut over = Vec::new();
+            let mut ended = Vec::new();
+            for mut held in self.grants.iter_mut() {
+                let terms = held.entry.grant.terms();
+                let (id, expires_at_ms) = (terms.id.clone(), terms.expires_at_ms);
+                let ending = Ending {
+                    at_ms: expires_at_ms,
+                    by: None,
+                    reason: None,
+                };
+                if expires_at_ms <= now_ms && held.close(GrantState::Expired, ending) {
+                    ended.push(rows::Ended::of(&held.entry));
+                    over.push(id);
+                }
+            }
+            let forgotten = self.forget(now_ms);
+            if ended.is_empty() && forgotten.is_empty() {
+                return Ok(over);
+            }
+            let stored = self.store.write(move |connection| {
+                ended.iter().try_for_each(|ended| ended.put(connection))?;
+                forgotten
+                    .iter()
+                    .try_for_each(|id| rows::delete(connection, id))
+            });
+            (over, stored)
+        };
+        stored.await?;
+        Ok(expired)
+    }
+
+    /// All grants, live and ended, in the order they were made.
+    pub fn list(&self) -> Vec<GrantEntry> {
+        let mut all: Vec<_> = self.grants.iter().map(|held| held.entry.clone()).collect();
+        all.sort_by(|a, b| {
+            (a.created_at_ms, &a.grant.terms().id).cmp(&(b.created_at_ms, &b.grant.terms().id))
+        });
+        all
+    }
+
+    /// The grant of this id, as lists show it.
+    pub fn entry(&self, id: &GrantId) -> Option<GrantEntry> {
+        self.grants.get(id).map(|held| held.entry.clone())
+    }
+
+    fn turn(&self) -> MutexGuard<'_, ()> {
+        self.changing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes up what is being written as a new row.
+    fn adopt(&self, row: &Row) -> Arc<LiveGrant> {
+        let grant = Arc::new(LiveGrant::new(row.terms.clone(), row.standing, None));
+        let entry = GrantEntry {
+            grant: Arc::clone(&grant),
+            created_at_ms: row.created_at_ms,
+            ending: row.ending.clone(),
+        };
+        self.grants.insert(
+            row.terms.id.clone(),
+            Held {
+                entry,
+                stored: Usage::of(&row.standing),
+            },
+        );
+        self.index(&row.terms);
+        grant
+    }
+
+    fn index(&self, terms: &Grant) {
+        self.by_agent
+            .entry(terms.agent.clone())
+            .or_default()
+            .insert(terms.id.clone());
+    }
+
+    /// Drops from memory what ended long ago, and returns which rows are to go too.
+    fn forget(&self, now_ms: u64) -> Vec<GrantId> {
+        let ended_before = |held: &Held, age: u64| {
+            held.entry
+                .ending
+                .as_ref()
+                .is_some_and(|ending| ending.at_ms.saturating_add(age) < now_ms)
+        };
+        for mut of_agent in self.by_agent.iter_mut() {
+            of_agent.retain(|id| {
+                self.grants
+                    .get(id)
+                    .is_some_and(|held| !ended_before(&held, FOUND_BY_AGENT_MS))
+            });
+        }
+        self.by_agent.retain(|_, of_agent| !of_agent.is_empty());
+        let is_old = |held: &Held| {
+            !held.entry.grant.terms().from_config && ended_before(held, REMEMBERED_MS)
+        };
+        let old: Vec<GrantId> = self
+            .grants
+            .iter()
+            .filter(|held| is_old(held))
+            .map(|held| held.key().clone())
+            .collect();
+        for id in &old {
+            self.grants.remove(id);
+        }
+        old
+    }
+}
+
+impl Grants for LiveGrants {
+    fn by_id(&self, id: &GrantId) -> Option<Arc<LiveGrant>> {
+        self.grants
+            .get(id)
+            .map(|held| Arc::clone(&held.entry.grant))
+    }
+
+    /// Those that are live or ended within the last hour.
+    fn of(&self, agent: &AgentId) -> Vec<Arc<LiveGrant>> {
+        let ids: Vec<GrantId> = self
+            .by_agent
+            .get(agent)
+            .map(|ids| ids.iter().cloned().collect())
+            .unwrap_or_default();
+        // A reissue may have gone to another agent.
+        ids.iter()
+            .filter_map(|id| self.by_id(id))
+            .filter(|grant| grant.terms().agent == *agent)
+            .collect()
+    }
+}
+
+impl Held {
+    /// Ends it in memory. Says whether it was active.
+    fn close(&mut self, state: GrantState, ending: Ending) -> bool {
+        let was_active = self.entry.grant.end(state);
+        if was_active || self.entry.ending.is_none() {
+            self.entry.ending = Some(ending);
+        }
+        was_active
+    }
+}
+
+impl EndAs {
+    fn state(self) -> GrantState {
+        match self {
+            Self::Completed => GrantState::Completed,
+            Self::Revoked => GrantState::Revoked,
+        }
+    }
+}
+
+impl Row {
+    fn fresh(terms: Grant, now_ms: u64) -> Self {
+        Self {
+            terms,
+            standing: Standing::fresh(),
+            created_at_ms: now_ms,
+            ending: None,
+        }
+    }
+}
+
+impl fmt::Debug for LiveGrants {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LiveGrants")
+            .field("grants", &self.grants.len())
+            .finish_non_exhaustive()
+    }
+}

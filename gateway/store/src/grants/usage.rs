@@ -1,0 +1,88 @@
+//! How much the grants have been used: counted in memory, stored together with the trail's cursor, caught up at a start.
+
+use std::sync::Arc;
+
+use bailiwick_pipeline::{
+    grant::{Grant, LiveGrant, Standing},
+    ids::{ApprovalId, GrantId},
+};
+
+use super::{LiveGrants, rows::Usage};
+use crate::{fault::WriteFault, store::put_cursor};
+
+/// An intent of the trail that is not counted in the store yet (after [`Store::trail_cursor`]).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReplayedIntent {
+    /// The grant of the call.
+    pub grant: GrantId,
+    /// Which issue of it.
+    pub grant_revision: u64,
+    /// The grants it debits: that one and its ancestors.
+    pub debited: Vec<GrantId>,
+    /// Whether it counts as a write: any kind but `read`.
+    pub has_effect: bool,
+    /// The approval whose use it took.
+    pub approval: Option<ApprovalId>,
+}
+
+impl LiveGrants {
+    /// Stores the usage of the grants, together with the place in the trail up to which it is complete.
+    ///
+    /// `cursor` must be read *before* this is called: the place of an intent that is already written. An intent and its debit
+    /// happen under the lock of its grant, and this takes that lock to look: so every intent up to `cursor` is in what is
+    /// stored. An intent between the reading of `cursor` and the look is in it too, and after a crash is debited once more: a
+    /// grant may count too much then, never too little.
+    pub async fn flush(&self, cursor: u64) -> Result<(), WriteFault> {
+        let grants: Vec<_> = self
+            .grants
+            .iter()
+            .map(|held| (Arc::clone(&held.entry.grant), held.stored))
+            .collect();
+        let dirty: Vec<(Arc<LiveGrant>, Usage)> = grants
+            .into_iter()
+            .map(|(grant, stored)| (Usage::of(&grant.standing()), grant, stored))
+            .filter(|(now, _, stored)| now != stored)
+            .map(|(now, grant, _)| (grant, now))
+            .collect();
+        let columns = dirty
+            .iter()
+            .map(|(grant, usage)| usage.to_columns(grant.terms()))
+            .collect::<Result<Vec<_>, _>>()?;
+        self.store
+            .write(move |connection| {
+                columns.iter().try_for_each(|usage| usage.put(connection))?;
+                put_cursor(connection, cursor)
+            })
+            .await?;
+        for (grant, usage) in dirty {
+            if let Some(mut held) = self
+                .grants
+                .get_mut(&grant.terms().id)
+                .filter(|held| Arc::ptr_eq(&held.entry.grant, &grant))
+            {
+                held.stored = usage;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The standing of a grant with the intents that the store hasn't counted yet.
+pub(super) fn caught_up(
+    terms: &Grant,
+    mut standing: Standing,
+    intents: &[ReplayedIntent],
+) -> Standing {
+    for intent in intents.iter().filter(|intent| intent.debits(terms)) {
+        standing.calls = standing.calls.saturating_add(1);
+        standing.writes = standing.writes.saturating_add(u64::from(intent.has_effect));
+    }
+    standing
+}
+
+impl ReplayedIntent {
+    fn debits(&self, terms: &Grant) -> bool {
+        self.debited.contains(&terms.id)
+            && (self.grant != terms.id || self.grant_revision == terms.revision)
+    }
+}

@@ -1,0 +1,457 @@
+use std::{sync::Arc, time::Duration};
+
+use bailiwick_pipeline::{
+    grant::{Grant, GrantState, Labels, Standing},
+    ids::GrantId,
+    ports::Grants as _,
+};
+use tempfile::TempDir;
+
+use super::{HOUR, NOW, crashed, folder, open, tamper, terms};
+use crate::{
+    ConfigSync, EndAs, Ended, GrantFault, LiveGrants, ReplayedIntent, Store, StoreFault, Tokens,
+};
+
+const UNTRUSTED: Labels = Labels {
+    untrusted: true,
+    confidential: false,
+};
+
+fn load(store: &Store) -> LiveGrants {
+    LiveGrants::load(store, &[]).unwrap()
+}
+
+fn after_crash(data: &TempDir) -> LiveGrants {
+    load(&open(&crashed(data)))
+}
+
+fn id(text: &str) -> GrantId {
+    text.parse().unwrap()
+}
+
+fn configured(id: &str) -> Grant {
+    Grant {
+        from_config: true,
+        ..terms(id, "bot")
+    }
+}
+
+/// As the configuration is read at another time: the same words, later times.
+fn reread(grant: &Grant, at_ms: u64) -> Grant {
+    let lifetime = grant.expires_at_ms - grant.not_before_ms;
+    Grant {
+        not_before_ms: at_ms,
+        expires_at_ms: at_ms + lifetime,
+        revision: 0,
+        ..grant.clone()
+    }
+}
+
+fn standing(grants: &LiveGrants, name: &str) -> Standing {
+    grants.by_id(&id(name)).unwrap().standing()
+}
+
+fn intent(grant: &str, revision: u64, has_effect: bool) -> ReplayedIntent {
+    ReplayedIntent {
+        grant: id(grant),
+        grant_revision: revision,
+        debited: vec![id(grant)],
+        has_effect,
+        approval: None,
+    }
+}
+
+#[tokio::test]
+async fn a_created_grant_survives_as_it_is() {
+    let data = folder();
+    let store = open(&data);
+    let grants = load(&store);
+    let live = grants.create(terms("a", "bot"), NOW).await.unwrap();
+    assert!(Arc::ptr_eq(&live, &grants.by_id(&id("a")).unwrap()));
+    assert_eq!(
+        grants.create(terms("a", "other"), NOW).await.unwrap_err(),
+        GrantFault::Exists(id("a"))
+    );
+    assert_eq!(
+        grants
+            .create(terms("b", "bot"), NOW + 9 * HOUR)
+            .await
+            .unwrap_err(),
+        GrantFault::Over(id("b"))
+    );
+    let again = after_crash(&data);
+    assert_eq!(again.by_id(&id("a")).unwrap().terms(), live.terms());
+    assert_eq!(again.of(&"bot".parse().unwrap()).len(), 1);
+    assert!(again.of(&"other".parse().unwrap()).is_empty());
+    assert_eq!(again.list()[0].created_at_ms, NOW);
+}
+
+#[tokio::test]
+async fn ending_is_at_once_and_for_good() {
+    let data = folder();
+    let store = open(&data);
+    let grants = load(&store);
+    for (name, how, state) in [
+        ("r", EndAs::Revoked, GrantState::Revoked),
+        ("c", EndAs::Completed, GrantState::Completed),
+    ] {
+        let live = grants.create(terms(name, "bot"), NOW).await.unwrap();
+        let cancelled = live.cancelled();
+        let ended = grants
+            .end(&id(name), how, "ann", Some("enough"), NOW + 1)
+            .await;
+        assert_eq!(
+            ended,
+            Ok(Ended {
+                was_active: true,
+                drained: true
+            })
+        );
+        assert!(cancelled.is_cancelled() && !live.is_live(NOW + 1));
+        let again = grants
+            .end(&id(name), EndAs::Revoked, "bob", None, NOW + 2)
+            .await;
+        assert_eq!(
+            again,
+            Ok(Ended {
+                was_active: false,
+                drained: true
+            })
+        );
+        let entry = after_crash(&data).entry(&id(name)).unwrap();
+        assert_eq!(entry.grant.standing().state, state);
+        let ending = entry.ending.unwrap();
+        assert_eq!(
+            (ending.at_ms, ending.by.as_deref(), ending.reason.as_deref()),
+            (NOW + 1, Some("ann"), Some("enough"))
+        );
+    }
+    assert_eq!(
+        grants.end(&id("x"), EndAs::Revoked, "ann", None, NOW).await,
+        Err(GrantFault::Unknown(id("x")))
+    );
+}
+
+#[tokio::test]
+async fn an_ending_that_nobody_waits_for_is_stored_all_the_same() {
+    let data = folder();
+    let store = open(&data);
+    let grants = load(&store);
+    grants.create(terms("a", "bot"), NOW).await.unwrap();
+    {
+        let a = id("a");
+        let mut ending = Box::pin(grants.end(&a, EndAs::Revoked, "ann", None, NOW));
+        // Polled once, then dropped: the client went away.
+        let _ = tokio::time::timeout(Duration::ZERO, &mut ending).await;
+    }
+    store.set_meta("barrier", Some("")).await.unwrap();
+    assert_eq!(
+        standing(&after_crash(&data), "a").state,
+        GrantState::Revoked
+    );
+}
+
+#[tokio::test]
+async fn expiry_is_swept_and_the_long_ended_forgotten() {
+    let data = folder();
+    let store = open(&data);
+    let grants = load(&store);
+    grants.create(terms("a", "bot"), NOW).await.unwrap();
+    grants
+        .create(
+            Grant {
+                expires_at_ms: NOW + 9 * HOUR,
+                ..terms("b", "bot")
+            },
+            NOW,
+        )
+        .await
+        .unwrap();
+    assert!(grants.expire(NOW + 8 * HOUR - 1).await.unwrap().is_empty());
+    assert_eq!(grants.expire(NOW + 8 * HOUR).await.unwrap(), [id("a")]);
+    assert_eq!(
+        standing(&after_crash(&data), "a").state,
+        GrantState::Expired
+    );
+    assert_eq!(
+        grants.of(&"bot".parse().unwrap()).len(),
+        2,
+        "an agent may still be told that its grant has ended"
+    );
+    assert_eq!(grants.expire(NOW + 9 * HOUR + 1).await.unwrap(), [id("b")]);
+    assert_eq!(grants.of(&"bot".parse().unwrap()).len(), 1);
+    assert_eq!(grants.list().len(), 2);
+    grants.expire(NOW + 31 * 24 * HOUR).await.unwrap();
+    assert!(grants.list().is_empty() && grants.of(&"bot".parse().unwrap()).is_empty());
+    assert!(after_crash(&data).list().is_empty());
+}
+
+#[tokio::test]
+async fn usage_is_stored_with_the_cursor_and_caught_up_from_the_trail() {
+    let data = folder();
+    let store = open(&data);
+    let grants = load(&store);
+    let live = grants.create(terms("a", "bot"), NOW).await.unwrap();
+    live.touch(UNTRUSTED);
+    grants.flush(17).await.unwrap();
+    drop((grants, live));
+    let copy = crashed(&data);
+    let store = open(&copy);
+    assert_eq!(store.trail_cursor().unwrap(), 17);
+
+    let intents = [
+        intent("a", 1, false),
+        intent("a", 1, true),
+        intent("a", 7, true),
+        intent("unknown", 1, true),
+    ];
+    let grants = LiveGrants::load(&store, &intents).unwrap();
+    let counted = Standing {
+        state: GrantState::Active,
+        calls: 2,
+        writes: 1,
+        labels: UNTRUSTED,
+    };
+    assert_eq!(standing(&grants, "a"), counted);
+    // Not flushed: after the next crash the same is counted again, from the same place.
+    assert_eq!(
+        standing(&LiveGrants::load(&store, &intents).unwrap(), "a"),
+        counted
+    );
+    grants.flush(21).await.unwrap();
+    assert_eq!(standing(&load(&store), "a"), counted);
+    assert_eq!(store.trail_cursor().unwrap(), 21);
+    // An end doesn't store usage: that goes with the cursor.
+    grants
+        .end(&id("a"), EndAs::Revoked, "ann", None, NOW)
+        .await
+        .unwrap();
+    assert_eq!(
+        standing(&load(&store), "a"),
+        Standing {
+            state: GrantState::Revoked,
+            ..counted
+        }
+    );
+}
+
+#[tokio::test]
+async fn config_grants_survive_restarts_as_they_are() {
+    let data = folder();
+    let wanted = configured("a");
+    {
+        let grants = load(&open(&data));
+        let sync = grants.sync_config(vec![wanted.clone()], NOW).await.unwrap();
+        assert_eq!(
+            sync,
+            ConfigSync {
+                issued: vec![id("a")],
+                ..ConfigSync::default()
+            }
+        );
+        grants.by_id(&id("a")).unwrap().touch(UNTRUSTED);
+        grants.flush(1).await.unwrap();
+    }
+    let grants = load(&open(&data));
+    let sync = grants
+        .sync_config(vec![reread(&wanted, NOW + HOUR)], NOW + HOUR)
+        .await
+        .unwrap();
+    assert_eq!(
+        sync,
+        ConfigSync {
+            kept: vec![id("a")],
+            ..ConfigSync::default()
+        }
+    );
+    let live = grants.by_id(&id("a")).unwrap();
+    assert_eq!(
+        (live.terms().expires_at_ms, live.terms().revision),
+        (wanted.expires_at_ms, 1)
+    );
+    assert_eq!(live.standing().labels, UNTRUSTED);
+
+    // Expired while nobody swept: reissued, and nothing used.
+    let later = NOW + 8 * HOUR;
+    let sync = grants
+        .sync_config(vec![reread(&wanted, later)], later)
+        .await
+        .unwrap();
+    assert_eq!(sync.reissued, [id("a")]);
+    let again = grants.by_id(&id("a")).unwrap();
+    assert_eq!(
+        (again.terms().revision, again.terms().expires_at_ms),
+        (2, later + 8 * HOUR)
+    );
+    assert_eq!(again.standing(), Standing::fresh());
+    assert!(!live.is_live(later) && live.cancelled().is_cancelled());
+    assert_eq!(standing(&after_crash(&data), "a"), Standing::fresh());
+
+    // And the same after the sweep.
+    let later = later + 8 * HOUR;
+    grants.expire(later).await.unwrap();
+    assert_eq!(
+        grants
+            .sync_config(vec![reread(&wanted, later)], later)
+            .await
+            .unwrap()
+            .reissued,
+        [id("a")]
+    );
+}
+
+#[tokio::test]
+async fn a_revoked_or_completed_config_grant_is_never_reissued() {
+    let data = folder();
+    let grants = load(&open(&data));
+    grants
+        .sync_config(vec![configured("a"), configured("b")], NOW)
+        .await
+        .unwrap();
+    grants
+        .end(&id("a"), EndAs::Revoked, "ann", None, NOW)
+        .await
+        .unwrap();
+    grants
+        .end(&id("b"), EndAs::Completed, "bot", None, NOW)
+        .await
+        .unwrap();
+    grants.expire(NOW + 400 * 24 * HOUR).await.unwrap();
+    drop(grants);
+    let grants = load(&open(&data));
+    let changed = Grant {
+        purpose: "new words".to_owned(),
+        ..configured("a")
+    };
+    for wanted in [
+        vec![configured("a"), configured("b")],
+        vec![],
+        vec![changed, configured("b")],
+    ] {
+        let sync = grants
+            .sync_config(wanted.clone(), NOW + 400 * 24 * HOUR)
+            .await
+            .unwrap();
+        assert_eq!(sync.stay_ended.len(), wanted.len());
+        assert_eq!(standing(&grants, "a").state, GrantState::Revoked);
+    }
+}
+
+#[tokio::test]
+async fn changed_terms_replace_the_grant_and_wash_nothing_off() {
+    let data = folder();
+    let store = open(&data);
+    let tokens = Tokens::load(&store).unwrap();
+    let grants = load(&store);
+    grants
+        .sync_config(vec![configured("a")], NOW)
+        .await
+        .unwrap();
+    let old = grants.by_id(&id("a")).unwrap();
+    tokens.issue_grant(old.terms()).await.unwrap();
+    old.touch(UNTRUSTED);
+    let changed = Grant {
+        agent: "other".parse().unwrap(),
+        ..configured("a")
+    };
+    assert_eq!(
+        grants
+            .sync_config(vec![changed], NOW + 1)
+            .await
+            .unwrap()
+            .replaced,
+        [id("a")]
+    );
+    assert!(old.cancelled().is_cancelled() && !old.is_live(NOW + 1));
+    let new = grants.by_id(&id("a")).unwrap();
+    assert!(new.is_live(NOW + 1));
+    assert_eq!(
+        (new.terms().revision, new.standing().labels),
+        (2, UNTRUSTED)
+    );
+    assert!(grants.of(&"bot".parse().unwrap()).is_empty());
+    assert_eq!(grants.of(&"other".parse().unwrap()).len(), 1);
+    // Neither the usage nor the tokens of the old issue come back.
+    let again = LiveGrants::load(&open(&crashed(&data)), &[intent("a", 1, true)]).unwrap();
+    assert_eq!(standing(&again, "a"), new.standing());
+    let longer = Grant {
+        expires_at_ms: NOW + 10 * HOUR,
+        agent: "other".parse().unwrap(),
+        ..configured("a")
+    };
+    assert_eq!(
+        grants
+            .sync_config(vec![longer], NOW + 2)
+            .await
+            .unwrap()
+            .replaced,
+        [id("a")]
+    );
+}
+
+#[tokio::test]
+async fn what_leaves_the_configuration_ends_and_may_come_back() {
+    let data = folder();
+    let grants = load(&open(&data));
+    grants.create(terms("created", "bot"), NOW).await.unwrap();
+    grants
+        .sync_config(vec![configured("a")], NOW)
+        .await
+        .unwrap();
+    let live = grants.by_id(&id("a")).unwrap();
+    assert_eq!(
+        grants.sync_config(vec![], NOW + 1).await.unwrap().withdrawn,
+        [id("a")]
+    );
+    assert!(live.cancelled().is_cancelled());
+    assert!(grants.by_id(&id("created")).unwrap().is_live(NOW + 1));
+    assert_eq!(
+        standing(&after_crash(&data), "a").state,
+        GrantState::Revoked
+    );
+    assert_eq!(
+        grants
+            .sync_config(vec![configured("a")], NOW + 2)
+            .await
+            .unwrap()
+            .reissued,
+        [id("a")]
+    );
+    assert!(grants.by_id(&id("a")).unwrap().is_live(NOW + 2));
+    let clash = grants
+        .sync_config(vec![configured("created")], NOW + 3)
+        .await;
+    assert_eq!(clash, Err(GrantFault::Clash(id("created"))));
+    assert!(
+        grants.by_id(&id("a")).unwrap().is_live(NOW + 3),
+        "nothing is changed at a clash"
+    );
+}
+
+#[tokio::test]
+async fn rows_that_contradict_themselves_are_refused() {
+    for sql in [
+        "UPDATE grants SET revision = 2",
+        "UPDATE grants SET state = 'revoked'",
+        "UPDATE grants SET state = 'asleep'",
+        "UPDATE grants SET calls = -1",
+        "UPDATE grants SET terms = '{}'",
+        "UPDATE grants SET id = 'z'",
+    ] {
+        let data = folder();
+        let store = open(&data);
+        load(&store).create(terms("a", "bot"), NOW).await.unwrap();
+        tamper(data.path(), sql);
+        let fault = LiveGrants::load(&store, &[]).unwrap_err();
+        assert!(
+            matches!(
+                fault,
+                StoreFault::Row {
+                    table: "grants",
+                    ..
+                }
+            ),
+            "{sql}: {fault}"
+        );
+    }
+}

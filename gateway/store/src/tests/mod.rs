@@ -1,0 +1,251 @@
+//! Real files, in folders of their own.
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test may fail by panicking"
+)]
+
+mod approvals;
+mod concurrency;
+mod decisions;
+mod files;
+mod grants;
+mod identities;
+mod pins;
+mod sealed;
+mod tokens;
+
+use std::{
+    collections::BTreeSet,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use bailiwick_pipeline::{
+    catalogue::{Connector, Tool},
+    grant::{Budget, Capability, Grant, Labels},
+    ids::{ApprovalId, CallId},
+    ports::{ApprovalFailure, ApprovalRequest, Approvals as _, Binding, Clock, Ticket},
+    principal::Agent,
+};
+use bailiwick_policy::{Band, ConnectorFacts, Kind, Requirement};
+use bailiwick_schemas::{
+    canonical::Digest,
+    validate::{Undeclared, Validator},
+};
+use rusqlite::Connection;
+use serde_json::json;
+use tempfile::TempDir;
+
+use crate::{
+    AgentEntry, Agents, Approver, ApproverMethod, LiveApprovals, ReplayedIntent, Settings, Store,
+};
+
+/// Some time in 2026.
+const NOW: u64 = 1_790_000_000_000;
+const HOUR: u64 = 60 * 60 * 1000;
+const MINUTE: u64 = 60 * 1000;
+
+fn folder() -> TempDir {
+    tempfile::tempdir().unwrap()
+}
+
+fn open(data: &TempDir) -> Store {
+    Store::open(data.path()).unwrap()
+}
+
+/// Copies the files of a store that is open, as a crash would leave them: what was not committed is not in them.
+fn crashed(data: &TempDir) -> TempDir {
+    let copy = folder();
+    for name in ["state.db", "state.db-wal", "seal.key"] {
+        std::fs::copy(data.path().join(name), copy.path().join(name)).unwrap();
+    }
+    copy
+}
+
+/// Changes the database as somebody would who can write the file.
+fn tamper(data: &Path, sql: &str) {
+    Connection::open(data.join("state.db"))
+        .unwrap()
+        .execute_batch(sql)
+        .unwrap();
+}
+
+fn terms(id: &str, agent: &str) -> Grant {
+    Grant {
+        id: id.parse().unwrap(),
+        revision: 1,
+        agent: agent.parse().unwrap(),
+        owner: "olga".to_owned(),
+        purpose: "triage".to_owned(),
+        capabilities: vec![Capability {
+            tools: "tickets__*".parse().unwrap(),
+            kinds: None,
+            args: [(
+                "/project".to_owned(),
+                serde_json::from_value(json!({"eq": "support"})).unwrap(),
+            )]
+            .into(),
+        }],
+        ceiling: Band::High,
+        environment: "dev".to_owned(),
+        not_before_ms: NOW,
+        expires_at_ms: NOW + 8 * HOUR,
+        budget: Budget {
+            calls: Some(500),
+            writes: Some(20),
+        },
+        default: true,
+        from_config: false,
+    }
+}
+
+fn agent(id: &str, uids: &[u32]) -> AgentEntry {
+    let agent = Agent {
+        id: id.parse().unwrap(),
+        owner: "team-lead".to_owned(),
+        ceiling: Band::High,
+        disabled: false,
+    };
+    AgentEntry {
+        agent,
+        uids: uids.to_vec(),
+    }
+}
+
+fn agents() -> Arc<Agents> {
+    let agents = Agents::default();
+    agents.set(vec![agent("bot", &[1000]), agent("other", &[2000])]);
+    Arc::new(agents)
+}
+
+struct StoppedClock(AtomicU64);
+
+impl Clock for StoppedClock {
+    fn now_ns(&self) -> u64 {
+        self.0.load(Ordering::SeqCst) * 1_000_000
+    }
+    fn random(&self) -> [u8; 16] {
+        [7; 16]
+    }
+}
+
+fn clock(now_ms: u64) -> Arc<StoppedClock> {
+    Arc::new(StoppedClock(AtomicU64::new(now_ms)))
+}
+
+fn approvals(store: &Store) -> LiveApprovals {
+    LiveApprovals::load(store, agents(), Settings::default(), &[]).unwrap()
+}
+
+fn binding(arguments: &str) -> Binding {
+    Binding {
+        agent: "bot".parse().unwrap(),
+        grant: "triage".parse().unwrap(),
+        grant_revision: 1,
+        connector: "tickets".parse().unwrap(),
+        connector_fingerprint: Digest::of(b"connector"),
+        tool: "tickets__refund".to_owned(),
+        tool_digest: Digest::of(b"tool"),
+        args_digest: Digest::of(arguments.as_bytes()),
+        policy_digest: "policies".to_owned(),
+        labels: BTreeSet::from(["refunds".to_owned()]),
+    }
+}
+
+fn tool() -> Tool {
+    let facts = ConnectorFacts {
+        id: "tickets".to_owned(),
+        sensitivity: String::new(),
+        environment: String::new(),
+    };
+    Tool {
+        name: "tickets__refund".parse().unwrap(),
+        downstream_name: "refund".parse().unwrap(),
+        connector: Arc::new(Connector {
+            id: "tickets".parse().unwrap(),
+            fingerprint: Digest::of(b"connector"),
+            facts,
+            needs_credential: false,
+            call_timeout: Duration::from_secs(1),
+        }),
+        kind: Kind::Write,
+        band: Band::High,
+        digest: Digest::of(b"tool"),
+        listed: json!({}),
+        input: Validator::compile_input(&json!({"type": "object"}), Undeclared::Refuse).unwrap(),
+        output: None,
+        labels: Labels::default(),
+        mirrors: Vec::new(),
+    }
+}
+
+fn requirement(quorum: u32, ttl: Option<Duration>) -> Requirement {
+    Requirement {
+        label: "refunds".into(),
+        quorum,
+        ttl,
+        rule: "refund-needs-a-person".into(),
+        reason: Some("money".into()),
+    }
+}
+
+/// Asks whether `arguments` may be sent, of a grant that lives for eight hours.
+async fn ask(
+    approvals: &LiveApprovals,
+    arguments: &str,
+    now_ms: u64,
+) -> Result<Ticket, ApprovalFailure> {
+    ask_for(
+        approvals,
+        &binding(arguments),
+        arguments,
+        &[requirement(1, None)],
+        now_ms,
+    )
+    .await
+}
+
+async fn ask_for(
+    approvals: &LiveApprovals,
+    binding: &Binding,
+    arguments: &str,
+    requirements: &[Requirement],
+    now_ms: u64,
+) -> Result<Ticket, ApprovalFailure> {
+    let (tool, call) = (tool(), CallId::new(now_ms, [1; 10]));
+    let request = ApprovalRequest {
+        binding,
+        arguments: arguments.as_bytes(),
+        requirements,
+        owner: "olga",
+        purpose: "triage",
+        tool: &tool,
+        call: &call,
+        grant_expires_at_ms: NOW + 8 * HOUR,
+        now_ms,
+    };
+    approvals.request(request).await
+}
+
+fn approver(name: &str, uid: u32) -> Approver {
+    Approver {
+        uid: Some(uid),
+        name: name.to_owned(),
+        method: ApproverMethod::Operator,
+    }
+}
+
+fn claimed(approval: &ApprovalId) -> ReplayedIntent {
+    ReplayedIntent {
+        grant: "triage".parse().unwrap(),
+        grant_revision: 1,
+        debited: vec!["triage".parse().unwrap()],
+        has_effect: true,
+        approval: Some(approval.clone()),
+    }
+}

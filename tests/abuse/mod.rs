@@ -1,0 +1,1 @@
+//! Abuse cases: one test for each known attack, named for it.

@@ -1,0 +1,159 @@
+//! An agent: raw MCP over HTTP, in both eras, so that tests can say what no well-behaved client says.
+
+use std::time::Duration;
+
+use reqwest::{
+    Client, RequestBuilder,
+    header::{HeaderMap, HeaderName, HeaderValue},
+};
+use serde_json::{Value, json};
+
+/// What came back.
+#[derive(Debug, Clone)]
+pub struct Reply {
+    /// The HTTP status.
+    pub status: u16,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The body, as it was.
+    pub text: String,
+}
+
+impl Reply {
+    /// The body as JSON.
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {}", self.text))
+    }
+
+    /// The result; fails if it is an error.
+    pub fn result(&self) -> Value {
+        let json = self.json();
+        assert!(json.get("error").is_none(), "{json}");
+        json["result"].clone()
+    }
+
+    /// The error's code; fails if it is a result.
+    pub fn error_code(&self) -> i64 {
+        self.json()["error"]["code"].as_i64().unwrap_or_else(|| panic!("no error: {}", self.text))
+    }
+
+    /// The words of the first content block.
+    pub fn words(&self) -> String {
+        self.result()["content"][0]["text"].as_str().unwrap_or_default().to_owned()
+    }
+
+    /// Whether it is a tool result that is an error.
+    pub fn is_tool_error(&self) -> bool {
+        self.json()["result"]["isError"] == json!(true)
+    }
+}
+
+/// An agent with a token.
+#[derive(Debug, Clone)]
+pub struct Agent {
+    http: Client,
+    url: String,
+    token: String,
+    grant: Option<String>,
+    session: Option<(String, String)>,
+}
+
+impl Agent {
+    /// An agent that speaks 2026-07-28.
+    pub fn new(url: &str, token: &str) -> Self {
+        let http = Client::builder().no_proxy().timeout(Duration::from_secs(90)).build().unwrap();
+        Self { http, url: url.to_owned(), token: token.to_owned(), grant: None, session: None }
+    }
+
+    /// The same agent under a grant that it names.
+    pub fn under(&self, grant: &str) -> Self {
+        Self { grant: Some(grant.to_owned()), ..self.clone() }
+    }
+
+    /// The same agent in a session of an older version.
+    pub async fn session(&self, version: &str) -> Self {
+        let hello = json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": {
+            "protocolVersion": version, "capabilities": {}, "clientInfo": {"name": "test", "version": "1"},
+        }});
+        let reply = self.post(&hello.to_string(), &[]).await;
+        assert_eq!(reply.result()["protocolVersion"], json!(version));
+        let id = reply.headers["mcp-session-id"].to_str().unwrap().to_owned();
+        let session = Self { session: Some((id, version.to_owned())), ..self.clone() };
+        let ready = session.post(r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#, &[]).await;
+        assert_eq!(ready.status, 202);
+        session
+    }
+
+    /// Its token.
+    pub fn token(&self) -> &str {
+        &self.token
+    }
+
+    /// The session's id, in an older version.
+    pub fn session_id(&self) -> Option<&str> {
+        self.session.as_ref().map(|(id, _)| id.as_str())
+    }
+
+    /// A request ready to be sent, with token and session but no body.
+    pub fn request(&self) -> RequestBuilder {
+        let mut request = self.http.post(&self.url).bearer_auth(&self.token).header("content-type", "application/json").header("accept", "application/json, text/event-stream");
+        if let Some(grant) = &self.grant {
+            request = request.header("bailiwick-grant", grant);
+        }
+        if let Some((id, version)) = &self.session {
+            request = request.header("mcp-session-id", id).header("mcp-protocol-version", version);
+        }
+        request
+    }
+
+    /// Posts a body as it is, with these further headers.
+    pub async fn post(&self, body: &str, headers: &[(&str, &str)]) -> Reply {
+        let mut request = self.request().body(body.to_owned());
+        for (name, value) in headers {
+            request = request.header(HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_str(value).unwrap());
+        }
+        Self::send(request).await
+    }
+
+    /// Sends a request.
+    pub async fn send(request: RequestBuilder) -> Reply {
+        let response = request.send().await.unwrap();
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        Reply { status, headers, text: response.text().await.unwrap() }
+    }
+
+    /// The `_meta` of 2026-07-28, as text.
+    pub fn meta() -> &'static str {
+        r#""_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}}"#
+    }
+
+    /// Calls a tool with arguments given as text, so that nothing is lost on the way to the wire.
+    pub async fn call_raw(&self, tool: &str, arguments: &str) -> Reply {
+        let name = Value::from(tool);
+        if self.session.is_some() {
+            return self.post(&format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":{name},"arguments":{arguments}}}}}"#), &[]).await;
+        }
+        let body = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":{name},"arguments":{arguments},{}}}}}"#, Self::meta());
+        self.post(&body, &[("mcp-protocol-version", "2026-07-28"), ("mcp-method", "tools/call"), ("mcp-name", tool)]).await
+    }
+
+    /// Calls a tool.
+    pub async fn call(&self, tool: &str, arguments: &Value) -> Reply {
+        self.call_raw(tool, &arguments.to_string()).await
+    }
+
+    /// The names of the listed tools.
+    pub async fn tools(&self) -> Vec<String> {
+        let list = self.list().await.result();
+        list["tools"].as_array().unwrap().iter().map(|tool| tool["name"].as_str().unwrap().to_owned()).collect()
+    }
+
+    /// The list, as it is.
+    pub async fn list(&self) -> Reply {
+        if self.session.is_some() {
+            return self.post(r#"{"jsonrpc":"2.0","id":2,"method":"tools/list"}"#, &[]).await;
+        }
+        let body = format!(r#"{{"jsonrpc":"2.0","id":2,"method":"tools/list","params":{{{}}}}}"#, Self::meta());
+        self.post(&body, &[("mcp-protocol-version", "2026-07-28"), ("mcp-method", "tools/list")]).await
+    }
+}

@@ -1,0 +1,289 @@
+//! A real gateway in a folder of its own.
+
+use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
+    fs,
+    io::Read,
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::{Agent, Script};
+
+/// What a gateway is set up with: TOML, written piece by piece.
+#[derive(Debug)]
+pub struct Setup {
+    folder: TempDir,
+    toml: String,
+    environment: BTreeMap<String, String>,
+}
+
+impl Setup {
+    /// Nothing yet but listeners on free ports.
+    pub fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let toml = "[server]\nlisten = \"127.0.0.1:0\"\nconsole = \"127.0.0.1:0\"\n".to_owned();
+        Self { folder, toml, environment: BTreeMap::new() }
+    }
+
+    /// Its folder, for scripts and secrets.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// More configuration, as text.
+    pub fn with(mut self, toml: &str) -> Self {
+        self.toml.push_str(toml);
+        self.toml.push('\n');
+        self
+    }
+
+    /// An agent.
+    pub fn agent(self, id: &str) -> Self {
+        self.with(&format!("[[agents]]\nid = \"{id}\"\nowner = \"{id}-owner@example.com\"\nceiling = \"high\""))
+    }
+
+    /// A scripted connector whose tools are pinned at first use. `more` is further TOML for it.
+    pub fn connector(self, id: &str, script: &Script, more: &str) -> Self {
+        let command: Vec<String> = script.command().iter().map(|part| format!("\"{part}\"")).collect();
+        self.with(&format!("[[connectors]]\nid = \"{id}\"\ncommand = [{}]\npin = \"first-use\"\n{more}", command.join(", ")))
+    }
+
+    /// A default grant of an agent for these patterns. `more` is further TOML for it.
+    pub fn grant(self, id: &str, agent: &str, tools: &[&str], more: &str) -> Self {
+        let tools: Vec<String> = tools.iter().map(|tool| format!("\"{tool}\"")).collect();
+        self.with(&format!(
+            "[[grants]]\nid = \"{id}\"\nagent = \"{agent}\"\npurpose = \"test\"\ntools = [{}]\ndefault = true\nttl = \"1h\"\n{more}",
+            tools.join(", ")
+        ))
+    }
+
+    /// A variable of the gateway's environment.
+    pub fn environment(mut self, name: &str, value: &str) -> Self {
+        self.environment.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    /// The command line over this set-up, without a running gateway.
+    pub fn cli(&self) -> Cli {
+        let config = self.folder.path().join("config.toml");
+        fs::write(&config, &self.toml).unwrap();
+        Cli { config, data: self.folder.path().join("data"), environment: self.environment.clone() }
+    }
+
+    /// Starts the gateway and waits until it serves.
+    pub fn start(self) -> Gateway {
+        let cli = self.cli();
+        Gateway::start(self, cli)
+    }
+}
+
+/// The command line, as an operator types it.
+#[derive(Debug, Clone)]
+pub struct Cli {
+    config: PathBuf,
+    data: PathBuf,
+    environment: BTreeMap<String, String>,
+}
+
+impl Cli {
+    /// A command, ready to run.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_bailiwick"));
+        command.env_clear().env("PATH", "/usr/bin:/bin").env("HOME", self.data.parent().unwrap());
+        command.envs(&self.environment).arg("--config").arg(&self.config).arg("--data").arg(&self.data).args(arguments);
+        command.stdin(Stdio::null());
+        command
+    }
+
+    /// Runs a command to its end.
+    pub fn run(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+
+    /// Runs a command that must succeed; its standard output, trimmed.
+    pub fn ok(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "`{}` failed\n{out}\n{err}", arguments.join(" "));
+        out.trim().to_owned()
+    }
+
+    /// Runs a command that must fail with exit code 1; both outputs together.
+    pub fn fails(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert_eq!(output.status.code(), Some(1), "`{}`\n{text}", arguments.join(" "));
+        text
+    }
+
+    /// Its data folder.
+    pub fn data(&self) -> &Path {
+        &self.data
+    }
+
+    /// Its configuration file.
+    pub fn config(&self) -> &Path {
+        &self.config
+    }
+}
+
+/// A running gateway.
+#[derive(Debug)]
+pub struct Gateway {
+    /// Its command line.
+    pub cli: Cli,
+    child: Child,
+    /// Where agents reach it.
+    pub url: String,
+    /// Where health and metrics are.
+    pub console: String,
+    stderr: Arc<Mutex<String>>,
+    setup: Setup,
+}
+
+impl Gateway {
+    fn start(setup: Setup, cli: Cli) -> Self {
+        let mut child = cli.command(&["run"]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let stderr = Arc::new(Mutex::new(String::new()));
+        let (sink, mut source) = (Arc::clone(&stderr), child.stderr.take().unwrap());
+        std::thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            while let Ok(read @ 1..) = source.read(&mut buffer) {
+                sink.lock().unwrap().push_str(&String::from_utf8_lossy(&buffer[..read]));
+            }
+        });
+        let until = Instant::now() + Duration::from_secs(60);
+        let mut ready = None;
+        while ready.is_none() {
+            let said = stderr.lock().unwrap().clone();
+            if let Some(status) = child.try_wait().unwrap() {
+                std::thread::sleep(Duration::from_millis(100));
+                panic!("the gateway ended with {status}:\n{}", stderr.lock().unwrap());
+            }
+            assert!(Instant::now() < until, "the gateway is not ready:\n{said}");
+            let between = |from: &str, to: &str| Some(said.split_once(from)?.1.split_once(to)?.0.to_owned());
+            ready = between("MCP at ", " ").zip(between("health      ", "/metrics"));
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let (url, console) = ready.unwrap();
+        Self { cli, child, url, console, stderr, setup }
+    }
+
+    /// Ends it as hard as can be, and starts it again on the same folder.
+    pub fn kill_and_restart(self) -> Self {
+        let (setup, cli) = self.kill();
+        Self::start(setup, cli)
+    }
+
+    /// Ends it as hard as can be.
+    pub fn kill(mut self) -> (Setup, Cli) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        let setup = std::mem::replace(&mut self.setup, Setup::new());
+        (setup, self.cli.clone())
+    }
+
+    /// Ends it as an operator would.
+    pub fn stop(mut self) -> (Setup, Cli) {
+        let stopped = Command::new("kill").arg(self.child.id().to_string()).status().unwrap();
+        assert!(stopped.success());
+        let until = Instant::now() + Duration::from_secs(20);
+        while self.child.try_wait().unwrap().is_none() {
+            assert!(Instant::now() < until, "the gateway does not stop");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let setup = std::mem::replace(&mut self.setup, Setup::new());
+        (setup, self.cli.clone())
+    }
+
+    /// Starts a gateway again on a folder that another one left.
+    pub fn again((setup, cli): (Setup, Cli)) -> Self {
+        Self::start(setup, cli)
+    }
+
+    /// An agent that speaks to it, with a fresh token.
+    pub fn agent(&self, id: &str) -> Agent {
+        let token = self.cli.ok(&["agents", "token", id]);
+        Agent::new(&self.url, &token)
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Whether it is still running.
+    pub fn is_alive(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    /// What it said on standard error.
+    pub fn stderr(&self) -> String {
+        self.stderr.lock().unwrap().clone()
+    }
+
+    /// The folder of its set-up.
+    pub fn folder(&self) -> &Path {
+        self.setup.folder()
+    }
+
+    /// All records of a stream of its trail.
+    pub fn records(&self, stream: &str) -> Vec<Value> {
+        records(self.cli.data(), stream)
+    }
+
+    /// Its resident memory, bytes.
+    pub fn memory(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
+    }
+
+    /// Everything it has written: trail, store, standard error. For looking for what must not be there.
+    pub fn everything_written(&self) -> Vec<u8> {
+        let mut all = self.stderr().into_bytes();
+        let mut open = vec![self.cli.data().to_owned()];
+        while let Some(folder) = open.pop() {
+            for entry in fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    open.push(path);
+                } else if path.is_file() {
+                    all.extend(fs::read(path).unwrap_or_default());
+                }
+            }
+        }
+        all
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        let _gone = self.child.kill();
+        let _gone = self.child.wait();
+        if std::thread::panicking() {
+            let mut text = String::new();
+            let _infallible = write!(text, "--- what the gateway said ---\n{}", self.stderr());
+            eprintln!("{text}");
+        }
+    }
+}
+
+/// All records of a stream of the trail in this data folder, in order.
+pub fn records(data: &Path, stream: &str) -> Vec<Value> {
+    let mut segments: Vec<PathBuf> = fs::read_dir(data.join("trail"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.file_name().unwrap().to_str().unwrap().starts_with(&format!("{stream}-")) && path.extension().is_some_and(|end| end == "jsonl"))
+        .collect();
+    segments.sort();
+    let text: String = segments.iter().map(|path| fs::read_to_string(path).unwrap()).collect();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}

@@ -1,0 +1,11 @@
+//! Starts real gateways with scripted servers behind them, and speaks MCP to them as agents do.
+
+mod client;
+mod gateway;
+mod oracle;
+mod script;
+
+pub use client::{Agent, Reply};
+pub use gateway::{Gateway, Setup, Cli};
+pub use oracle::Stage;
+pub use script::{Script, tool, tool_with};

@@ -1,0 +1,61 @@
+//! Scripts for scripted servers.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use serde_json::{Value, json};
+
+/// A scripted server's script and its log.
+#[derive(Debug, Clone)]
+pub struct Script {
+    path: PathBuf,
+    log: PathBuf,
+}
+
+impl Script {
+    /// A script in this folder, offering these tools.
+    pub fn new(folder: &Path, name: &str, tools: &[Value]) -> Self {
+        let script = Self { path: folder.join(format!("{name}.json")), log: folder.join(format!("{name}.log")) };
+        script.offer(tools);
+        script
+    }
+
+    /// Offers other tools from the next `tools/list` on.
+    pub fn offer(&self, tools: &[Value]) {
+        let text = json!({"tools": tools, "log": self.log, "name": "S1"}).to_string();
+        let fresh = self.path.with_extension("new");
+        fs::write(&fresh, text).unwrap();
+        fs::rename(fresh, &self.path).unwrap();
+    }
+
+    /// The command line that starts it.
+    pub fn command(&self) -> Vec<String> {
+        let own = PathBuf::from(env!("CARGO_BIN_EXE_bailiwick"));
+        let server = own.parent().unwrap().join("examples/scripted-server");
+        assert!(server.exists(), "{} is built by `cargo test`", server.display());
+        vec![server.display().to_string(), self.path.display().to_string()]
+    }
+
+    /// Every line it received.
+    pub fn received(&self) -> Vec<String> {
+        fs::read_to_string(&self.log).unwrap_or_default().lines().map(str::to_owned).collect()
+    }
+
+    /// The `tools/call` lines it received.
+    pub fn calls(&self) -> Vec<String> {
+        self.received().into_iter().filter(|line| line.contains("\"tools/call\"")).collect()
+    }
+}
+
+/// A tool definition that takes any of these string properties, none required.
+pub fn tool(name: &str, properties: &[&str]) -> Value {
+    let properties: serde_json::Map<String, Value> = properties.iter().map(|name| ((*name).to_owned(), json!({"type": "string"}))).collect();
+    tool_with(name, &json!({"type": "object", "properties": properties}))
+}
+
+/// A tool definition with this input schema.
+pub fn tool_with(name: &str, schema: &Value) -> Value {
+    json!({"name": name, "description": format!("does {name}"), "inputSchema": schema})
+}

@@ -1,0 +1,114 @@
+//! A downstream MCP server that does as its script says. Only tests start it.
+//!
+//! `scripted-server SCRIPT`: the script is a JSON file, read anew at each `tools/list`: `{"tools": [definitions], "log": PATH}`.
+//! Every line that it receives is appended to the log as it is. What a tool does follows from its name's first word:
+//! `echo`, `environment`, `leak`, `crash`, `hang`, `slow`, `fail`, `error`, `raw`, `count`; anything else echoes.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs, reason = "a test program: what goes wrong here fails a test")]
+
+use std::{
+    fs::{OpenOptions, read_to_string},
+    io::{BufRead, Write, stdin, stdout},
+    time::Duration,
+};
+
+use serde_json::{Value, json, value::RawValue};
+
+fn main() {
+    let script = std::env::args().nth(1).unwrap();
+    let mut calls = 0_u64;
+    for line in stdin().lock().lines() {
+        let line = line.unwrap();
+        let now: Value = serde_json::from_str(&read_to_string(&script).unwrap()).unwrap();
+        if let Some(log) = now["log"].as_str() {
+            let mut log = OpenOptions::new().create(true).append(true).open(log).unwrap();
+            log.write_all(format!("{line}\n").as_bytes()).unwrap();
+        }
+        let message: Value = serde_json::from_str(&line).unwrap();
+        let id = message["id"].clone();
+        match message["method"].as_str().unwrap_or_default() {
+            "initialize" => answer(&id, &json!({
+                "protocolVersion": message["params"]["protocolVersion"],
+                "capabilities": {"tools": {}},
+                "serverInfo": {"name": now["name"].as_str().unwrap_or("scripted"), "version": "1"},
+            }).to_string()),
+            "tools/list" => answer(&id, &json!({"tools": now["tools"]}).to_string()),
+            "tools/call" => {
+                calls += 1;
+                call(&id, &message, &line, calls);
+            }
+            _ => {}
+        }
+    }
+}
+
+fn call(id: &Value, message: &Value, line: &str, calls: u64) {
+    let name = message["params"]["name"].as_str().unwrap();
+    let arguments = &message["params"]["arguments"];
+    match name.split('_').next().unwrap() {
+        "environment" => {
+            let all: Vec<String> = std::env::vars().map(|(name, value)| format!("{name}={value}")).collect();
+            text(id, &all.join("\n"));
+        }
+        "leak" => leak(id, &std::env::var("SECRET").unwrap_or_default(), arguments["how"].as_str().unwrap_or("plain")),
+        "crash" => std::process::exit(7),
+        "hang" => std::thread::sleep(Duration::from_secs(600)),
+        "slow" => {
+            std::thread::sleep(Duration::from_millis(arguments["ms"].as_u64().unwrap_or(500)));
+            text(id, "slow");
+        }
+        "fail" => answer(id, &json!({"content": [{"type": "text", "text": "it failed"}], "isError": true}).to_string()),
+        "error" => say(&json!({"jsonrpc": "2.0", "id": id, "error": {"code": -32050, "message": "no", "data": {"why": "because"}}}).to_string()),
+        "raw" => answer(id, arguments["result"].as_str().unwrap()),
+        "count" => answer(id, &json!({"content": [{"type": "text", "text": calls.to_string()}], "structuredContent": {"n": calls}}).to_string()),
+        _ => text(id, raw_arguments(line)),
+    }
+}
+
+/// The arguments as they came, byte for byte.
+fn raw_arguments(line: &str) -> &str {
+    #[derive(serde::Deserialize)]
+    struct Message<'a> {
+        #[serde(borrow)]
+        params: Params<'a>,
+    }
+    #[derive(serde::Deserialize)]
+    struct Params<'a> {
+        #[serde(borrow)]
+        arguments: &'a RawValue,
+    }
+    serde_json::from_str::<Message<'_>>(line).unwrap().params.arguments.get()
+}
+
+fn leak(id: &Value, secret: &str, how: &str) {
+    let hex = || secret.bytes().map(|byte| format!("{byte:02x}")).collect::<String>();
+    match how {
+        "plain" => text(id, &format!("the token is {secret}.")),
+        "hex" => text(id, &hex()),
+        "reversed" => text(id, &secret.chars().rev().collect::<String>()),
+        "escaped" => {
+            let escaped: String = secret.chars().map(|c| format!("\\u{:04x}", u32::from(c))).collect();
+            answer(id, &format!(r#"{{"content":[{{"type":"text","text":"{escaped}"}}]}}"#));
+        }
+        "key" => answer(id, &format!(r#"{{"content":[],"structuredContent":{{"{secret}":1}}}}"#)),
+        "error" => say(&json!({"jsonrpc": "2.0", "id": id, "error": {"code": -32000, "message": format!("bad {secret}"), "data": {"token": secret}}}).to_string()),
+        "stderr" => {
+            eprintln!("using {secret}");
+            text(id, "said it on stderr");
+        }
+        other => text(id, &format!("{other}?")),
+    }
+}
+
+fn text(id: &Value, text: &str) {
+    answer(id, &json!({"content": [{"type": "text", "text": text}]}).to_string());
+}
+
+fn answer(id: &Value, result: &str) {
+    say(&format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{result}}}"#));
+}
+
+fn say(line: &str) {
+    let mut out = stdout().lock();
+    out.write_all(format!("{line}\n").as_bytes()).unwrap();
+    out.flush().unwrap();
+}
