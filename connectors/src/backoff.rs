@@ -48,6 +48,8 @@ impl Backoff {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
     use super::*;
 
     #[test]
@@ -67,7 +69,7 @@ mod tests {
             ]
         );
         assert_eq!(backoff.resting(now + Duration::from_secs(31)), None);
-        backoff.failed(&spec, Duration::from_secs(60), "again".to_owned(), now);
+        backoff.failed(&spec, Duration::from_mins(1), "again".to_owned(), now);
         assert_eq!(
             backoff.resting(now),
             Some((Duration::from_millis(200), "again"))

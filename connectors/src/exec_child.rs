@@ -70,7 +70,7 @@ pub fn exec_child(args: impl IntoIterator<Item = String>) -> Result<Infallible, 
             "--files" => set(Resource::Nofile, value).map_err(limit("the limit of open files"))?,
             "--memory" => set(Resource::As, value).map_err(limit("the limit of memory"))?,
             "--processes" => {
-                set(Resource::Nproc, value).map_err(limit("the limit of processes"))?
+                set(Resource::Nproc, value).map_err(limit("the limit of processes"))?;
             }
             _ => return Err(ExecFault::Usage(option)),
         }
@@ -102,11 +102,9 @@ pub(crate) fn command_line(spec: &ConnectorSpec) -> Vec<String> {
     }
     if !line.is_empty() {
         let mut option = |name: &str, value: Option<u64>| {
-            line.extend(
-                value
-                    .into_iter()
-                    .flat_map(|value| [name.to_owned(), value.to_string()]),
-            )
+            if let Some(value) = value {
+                line.extend([name.to_owned(), value.to_string()]);
+            }
         };
         option("--parent", Some(u64::from(std::process::id())));
         option("--files", spec.max_files);

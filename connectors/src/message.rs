@@ -210,6 +210,8 @@ pub(crate) fn quoted(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::panic, clippy::unwrap_used, reason = "tests")]
+
     use super::*;
 
     fn read_text(text: &'static str) -> Result<Incoming, String> {

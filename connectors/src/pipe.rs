@@ -188,21 +188,19 @@ impl Pipe {
         let given = id >= 1 && id < waiting.next;
         let waits = waiting.calls.remove(&id);
         drop(waiting);
-        match waits {
-            Some(call) => {
-                // Nobody listens any more: then it is as good as cancelled.
-                let _ = call.send(answer);
-                true
-            }
-            None => {
-                if given {
-                    self.counters.second_answers.rise()
-                } else {
-                    self.counters.unknown_ids.rise()
-                }
-                false
-            }
+        if let Some(call) = waits {
+            // Nobody listens any more: then it is as good as cancelled.
+            let _ = call.send(answer);
+            return true;
         }
+        let counters = &self.counters;
+        if given {
+            &counters.second_answers
+        } else {
+            &counters.unknown_ids
+        }
+        .rise();
+        false
     }
 
     fn waiting(&self) -> MutexGuard<'_, Waiting> {

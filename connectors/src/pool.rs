@@ -133,17 +133,7 @@ impl Pool {
         purpose: Purpose,
     ) -> Result<InUse, ConnectFailure> {
         let lease = purpose.lease.as_ref().map(|lease| lease.id.clone());
-        let mut state = loop {
-            let slot = Arc::clone(
-                lock(&self.slots)
-                    .entry(key.clone())
-                    .or_insert_with(|| Arc::new(Slot::new(&purpose))),
-            );
-            let state = Arc::clone(&slot.state).lock_owned().await;
-            if !state.gone {
-                break state;
-            }
-        };
+        let mut state = self.slot_state(key, &purpose).await?;
         if let Some(current) = &state.current {
             match current.session.link().ended() {
                 None if current.lease == lease => return Ok(InUse::of(&current.session)),
@@ -168,13 +158,6 @@ impl Pool {
                 retry_ms,
             });
         }
-        if self.context.root.is_cancelled()
-            || purpose.ends.iter().any(CancellationToken::is_cancelled)
-        {
-            return Err(ConnectFailure::Start(
-                "its grant, or the gateway, has ended".to_owned(),
-            ));
-        }
         // On a task of its own: a caller that gives up must not undo what the next one needs.
         let start = self
             .context
@@ -183,6 +166,32 @@ impl Pool {
         start
             .await
             .unwrap_or_else(|fault| Err(ConnectFailure::Start(fault.to_string())))
+    }
+
+    /// The state of the slot for this purpose, locked.
+    async fn slot_state(
+        &self,
+        key: &SlotKey,
+        purpose: &Purpose,
+    ) -> Result<OwnedMutexGuard<SlotState>, ConnectFailure> {
+        loop {
+            if self.context.root.is_cancelled() || is_over(&purpose.ends) {
+                return Err(ConnectFailure::Start(
+                    "its grant, or the gateway, has ended".to_owned(),
+                ));
+            }
+            let new = || Arc::new(Slot::new(purpose));
+            let slot = Arc::clone(lock(&self.slots).entry(key.clone()).or_insert_with(new));
+            let mut state = Arc::clone(&slot.state).lock_owned().await;
+            // A slot of an earlier grant with the same name is of no use to this one: its child ends by itself.
+            if is_over(&slot.ends) && !state.gone {
+                state.gone = true;
+                lock(&self.slots).remove(key);
+            }
+            if !state.gone {
+                return Ok(state);
+            }
+        }
     }
 
     async fn start(
@@ -307,7 +316,7 @@ impl Pool {
             if let Some(current) = state.current.take_if(is_idle) {
                 current.session.link().end(End::wanted("nobody used it"));
             }
-            let is_over = slot.ends.iter().any(CancellationToken::is_cancelled);
+            let is_over = is_over(&slot.ends);
             state.gone =
                 is_over || (state.current.is_none() && state.backoff.resting(now).is_none());
             !state.gone
@@ -367,6 +376,10 @@ impl Slot {
             ends: purpose.ends.clone(),
         }
     }
+}
+
+fn is_over(ends: &[CancellationToken]) -> bool {
+    ends.iter().any(CancellationToken::is_cancelled)
 }
 
 /// What is behind these locks is changed in one step: a panic elsewhere leaves it true.

@@ -161,14 +161,11 @@ impl Session {
                 self.patience,
                 list(self.link.as_ref(), self.patience, &self.cache),
             );
-            let new = read
-                .await
-                .unwrap_or_else(|elapsed| late(elapsed))
-                .map_err(|why| {
-                    let why = format!("the tool list can't be read: {why}");
-                    self.link.end(End::failure(why.clone()));
-                    Mismatch::Unknown(why)
-                })?;
+            let new = read.await.unwrap_or_else(late).map_err(|why| {
+                let why = format!("the tool list can't be read: {why}");
+                self.link.end(End::failure(why.clone()));
+                Mismatch::Unknown(why)
+            })?;
             if new.reading.text != listing.reading.text {
                 (self.listed)(&new.reading);
             }

@@ -112,10 +112,7 @@ pub(crate) async fn drain(from: impl AsyncRead + Unpin, tail: Arc<Tail>, redacto
     let mut from = BufReader::with_capacity(16 * 1024, from);
     let mut line = Vec::new();
     let mut second = (Instant::now(), 0_usize);
-    loop {
-        let Ok(chunk) = from.fill_buf().await else {
-            break;
-        };
+    while let Ok(chunk) = from.fill_buf().await {
         if chunk.is_empty() {
             break;
         }
@@ -146,6 +143,8 @@ pub(crate) async fn drain(from: impl AsyncRead + Unpin, tail: Arc<Tail>, redacto
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "tests")]
+
     use bailiwick_pipeline::ports::LeaseTerms;
 
     use super::*;

@@ -20,8 +20,8 @@ async fn the_environment_is_what_is_listed_and_lent_and_nothing_else() {
     for launcher in [Vec::new(), launcher()] {
         let env = BTreeMap::from([("LISTED".to_owned(), "yes".to_owned())]);
         let rig = Rig::new(vec![ConnectorSpec {
-            env,
             launcher,
+            env,
             ..spec("x", &["env"])
         }]);
         let lease = lease("lease-1", "canary-0123456789");

@@ -133,6 +133,31 @@ async fn everything_a_child_started_ends_with_it() {
 }
 
 #[tokio::test]
+async fn a_reissued_grant_gets_a_child_of_its_own() {
+    let rig = Rig::new(vec![ConnectorSpec {
+        idle_after: Duration::from_millis(200),
+        ..spec("x", &["ok"])
+    }]);
+    let old = grant("g-1");
+    rig.result("x", &old).await;
+    let first = rig.pid("x");
+    old.end(GrantState::Expired);
+    let new = grant("g-1");
+    rig.result("x", &new).await;
+    until("the old child is gone", || {
+        rig.status("x").children.len() == 1
+    })
+    .await;
+    assert!(!is_there(first));
+    let second = rig.pid("x");
+    for _ in 0..20 {
+        rig.result("x", &new).await;
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(rig.pid("x"), second);
+}
+
+#[tokio::test]
 async fn a_child_that_nobody_uses_is_ended_and_started_again_when_needed() {
     let idle = ConnectorSpec {
         idle_after: Duration::from_millis(100),
@@ -174,4 +199,27 @@ async fn no_child_outlives_its_connectors() {
     let pid = rig.pid("x");
     drop(rig);
     until("the child is gone", || !is_there(pid)).await;
+}
+
+#[tokio::test]
+async fn no_child_outlives_a_gateway_that_was_killed() {
+    let dir = tempfile::tempdir().unwrap();
+    let noted = dir.path().join("child");
+    // A shell stands for the gateway: it starts the child through the launcher, and is killed.
+    let script = format!(
+        "{HOSTILE} exec-child --parent $$ -- {HOSTILE} sleep {} & wait",
+        noted.display()
+    );
+    let mut gateway = std::process::Command::new("/bin/sh")
+        .args(["-c", &script])
+        .spawn()
+        .unwrap();
+    until("the child runs", || {
+        pid_in(dir.path(), "child").is_some_and(runs)
+    })
+    .await;
+    let child = pid_in(dir.path(), "child").unwrap();
+    gateway.kill().unwrap();
+    gateway.wait().unwrap();
+    until("the child is gone", || !runs(child)).await;
 }

@@ -2,7 +2,8 @@
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
-    clippy::panic,
+    clippy::too_many_lines,
+    clippy::zombie_processes,
     reason = "a test program: what goes wrong here fails a test"
 )]
 
@@ -98,7 +99,7 @@ impl Server {
             }
             "notification-flood" => {
                 std::thread::spawn(|| {
-                    (0..200_000).for_each(|_| say(r#"{"jsonrpc":"2.0","method":"notifications/message","params":{"data":"x"}}"#))
+                    (0..200_000).for_each(|_| say(r#"{"jsonrpc":"2.0","method":"notifications/message","params":{"data":"x"}}"#));
                 });
             }
             _ => {}

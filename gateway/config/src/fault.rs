@@ -176,7 +176,7 @@ impl ConfigFaults {
         self.faults.iter().map(Fault::to_json).collect()
     }
 
-    pub(crate) fn syntax(text: Arc<NamedSource<String>>, error: &TomlError) -> Self {
+    pub(crate) fn syntax(text: &Arc<NamedSource<String>>, error: &TomlError) -> Self {
         let span = error.span().unwrap_or_default();
         let mut lines = error.message().lines();
         let message = lines.next().unwrap_or("not valid").to_lowercase();
@@ -192,7 +192,7 @@ impl ConfigFaults {
             suggestion: None,
             key: KeyPath::default(),
             place: Place::Text {
-                source: Arc::clone(&text),
+                source: Arc::clone(text),
                 span,
                 also: None,
             },
@@ -305,22 +305,24 @@ impl<'s> Findings<'s> {
     }
 
     fn add(&mut self, path: &KeyPath, part: Part, code: FaultCode, message: String) -> &mut Fault {
-        let (message, place) = match self.variables.set(path) {
-            Some(name) => (
+        let (message, place) = if let Some(name) = self.variables.set(path) {
+            (
                 format!("{message} (from the variable `{name}`)"),
                 Place::Variable(name.to_owned()),
-            ),
-            None => {
-                let span = self.source.span(path, part);
-                (
-                    message,
-                    Place::Text {
-                        source: Arc::clone(self.source.named()),
-                        span,
-                        also: None,
-                    },
-                )
-            }
+            )
+        } else {
+            let (source, span) = (
+                Arc::clone(self.source.named()),
+                self.source.span(path, part),
+            );
+            (
+                message,
+                Place::Text {
+                    source,
+                    span,
+                    also: None,
+                },
+            )
         };
         let fault = Fault {
             code,

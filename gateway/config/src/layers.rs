@@ -84,7 +84,7 @@ pub(crate) fn merged(
         // A text stays a text, whatever it looks like: a service may be called `5`.
         let is_text = shape
             .at(variable.keys.iter().map(String::as_str))
-            .is_some_and(|shape| shape.is_text());
+            .is_some_and(Shape::is_text);
         let value = if is_text {
             Layered::from(variable.value.clone())
         } else {
@@ -117,7 +117,7 @@ fn is_setting(variable: &Variable, shape: Shape<'_>, findings: &mut Findings<'_>
     let Some(section) = variable.keys.first() else {
         return false;
     };
-    let is_section = |name: &str| shape.at([name]).is_some_and(|shape| shape.is_table());
+    let is_section = |name: &str| shape.at([name]).is_some_and(Shape::is_table);
     let sections = || shape.keys().filter(|name| is_section(name));
     if is_section(section)
         && variable

@@ -81,7 +81,7 @@ fn checked(
     setting: Setting<'_>,
 ) -> Result<Config, ConfigFaults> {
     let source =
-        Source::parse(name, text).map_err(|(text, error)| ConfigFaults::syntax(text, &error))?;
+        Source::parse(name, text).map_err(|(text, error)| ConfigFaults::syntax(&text, &error))?;
     let mut findings = Findings::new(&source, &variables);
     let schema = schema();
     let shape = Shape::new(&schema);

@@ -122,13 +122,11 @@ fn prune_table(
     }
     table.retain(|key, value| {
         let below = path.key(key);
-        match shape.of_key(key) {
-            Some(shape) => prune(shape, value, &below, findings),
-            None => {
-                unknown_key(shape, key, path, findings);
-                false
-            }
-        }
+        let Some(shape) = shape.of_key(key) else {
+            unknown_key(shape, key, path, findings);
+            return false;
+        };
+        prune(shape, value, &below, findings)
     });
 }
 

@@ -64,9 +64,9 @@ impl fmt::Display for KeyPath {
                             .chars()
                             .all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
                     if is_bare {
-                        write!(f, "{dot}{key}")?
+                        write!(f, "{dot}{key}")?;
                     } else {
-                        write!(f, "{dot}{key:?}")?
+                        write!(f, "{dot}{key:?}")?;
                     }
                 }
             }
@@ -214,7 +214,7 @@ pub(crate) fn line_and_column(text: &str, offset: usize) -> (usize, usize) {
 mod tests {
     #![expect(
         clippy::unwrap_used,
-        clippy::indexing_slicing,
+        clippy::string_slice,
         reason = "a test may fail by panicking"
     )]
 

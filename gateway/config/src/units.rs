@@ -96,10 +96,10 @@ impl FromStr for Duration {
     type Err = UnitFault;
 
     fn from_str(text: &str) -> Result<Self, UnitFault> {
-        let millis = counted(text, &TIMES).ok_or_else(|| UnitFault::Duration(text.to_owned()))?;
-        millis
-            .map(|millis| Self { millis })
-            .ok_or_else(|| UnitFault::TooLarge(text.to_owned()))
+        let (number, factor) =
+            counted(text, &TIMES).ok_or_else(|| UnitFault::Duration(text.to_owned()))?;
+        let millis = product(number, factor).ok_or_else(|| UnitFault::TooLarge(text.to_owned()))?;
+        Ok(Self { millis })
     }
 }
 
@@ -107,27 +107,25 @@ impl FromStr for Size {
     type Err = UnitFault;
 
     fn from_str(text: &str) -> Result<Self, UnitFault> {
-        let bytes = counted(text, &SIZES).ok_or_else(|| UnitFault::Size(text.to_owned()))?;
-        bytes
-            .map(|bytes| Self { bytes })
-            .ok_or_else(|| UnitFault::TooLarge(text.to_owned()))
+        let (number, factor) =
+            counted(text, &SIZES).ok_or_else(|| UnitFault::Size(text.to_owned()))?;
+        let bytes = product(number, factor).ok_or_else(|| UnitFault::TooLarge(text.to_owned()))?;
+        Ok(Self { bytes })
     }
 }
 
-/// The whole number before a unit, times that unit: nothing if there is no such pair, `Some(None)` if it is too large.
-fn counted(text: &str, units: &[(&str, u64)]) -> Option<Option<u64>> {
-    let (number, unit) =
-        text.split_at_checked(text.bytes().take_while(u8::is_ascii_digit).count())?;
-    if number.is_empty() {
-        return None;
-    }
+/// The digits before a unit, and what that unit counts.
+fn counted<'t>(text: &'t str, units: &[(&str, u64)]) -> Option<(&'t str, u64)> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text
+        .split_at_checked(digits)
+        .filter(|(number, _)| !number.is_empty())?;
     let (_, factor) = units.iter().find(|(name, _)| *name == unit)?;
-    Some(
-        number
-            .parse::<u64>()
-            .ok()
-            .and_then(|number| number.checked_mul(*factor)),
-    )
+    Some((number, *factor))
+}
+
+fn product(number: &str, factor: u64) -> Option<u64> {
+    number.parse::<u64>().ok()?.checked_mul(factor)
 }
 
 /// The number in the largest unit that divides it.

@@ -76,6 +76,8 @@ fn read_all(mut from: impl Read, bytes: &mut Zeroizing<Vec<u8>>) -> std::io::Res
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
     use std::os::unix::fs::{PermissionsExt, symlink};
 
     use secrecy::ExposeSecret;

@@ -226,19 +226,23 @@ impl Received {
             (Some(arguments), Some(params)) => object(params, arguments, "params.arguments")?,
             _ => Bytes::from_static(b"{}"),
         };
-        Ok(Self::new(call, Asked::Call { name, arguments }, message, origin, arrived_ns))
+        Self::new(call, Asked::Call { name, arguments }, message, origin, arrived_ns)
     }
 
     /// Receives a `tools/list`. It has one page: a cursor is none of ours.
     pub fn list(call: CallId, message: &Message, origin: Origin, arrived_ns: u64) -> Result<Self, MessageFault> {
         match message.param("cursor")? {
             Some(_) => Err(MessageFault::Member { member: "params.cursor", wanted: "left out: the list has one page" }),
-            None => Ok(Self::new(call, Asked::List, message, origin, arrived_ns)),
+            None => Self::new(call, Asked::List, message, origin, arrived_ns),
         }
     }
 
-    fn new(call: CallId, asked: Asked, message: &Message, origin: Origin, arrived_ns: u64) -> Self {
-        Self { call, asked, origin, id: message.id().map(str::to_owned), size: message.size(), arrived_ns }
+    /// A notification asks for nothing: there would be nobody to hear the answer.
+    fn new(call: CallId, asked: Asked, message: &Message, origin: Origin, arrived_ns: u64) -> Result<Self, MessageFault> {
+        let Some(id) = message.id() else {
+            return Err(MessageFault::Member { member: "id", wanted: "given: a notification can't ask for this" });
+        };
+        Ok(Self { call, asked, origin, id: Some(id.to_owned()), size: message.size(), arrived_ns })
     }
 
     /// The call id it was given on arrival.

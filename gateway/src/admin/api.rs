@@ -11,7 +11,7 @@ use bailiwick_policy::{Band, Kind};
 use bailiwick_schemas::canonical::Digest;
 use bailiwick_store::{ApprovalState, AskedFor, Decided};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, value::RawValue};
 
 /// How the gateway is.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -137,7 +137,7 @@ pub struct ToolView {
     /// Why it can't be called, where it can't.
     pub why: Option<String>,
     /// Its definition, as it was accepted.
-    pub definition: Value,
+    pub definition: Box<RawValue>,
 }
 
 /// A process of a connector.

@@ -1,1 +1,107 @@
-//! The operators' API.
+//! The operators' API, on `DATA/admin.sock` only.
+//!
+//! Whoever connects must run as the gateway's own user (or root): the kernel says so. That is enough to read. Whatever changes
+//! something, or starts a process, needs the operator credential too, and is on record before it begins.
+//!
+//! A handler shows what it needs in its arguments: a [`Visitor`](access::Visitor) to read, an [`Operator`](access::Operator) to
+//! change. Both have one birthplace, and a test goes through all of [`ENDPOINTS`].
+
+mod access;
+mod agents;
+pub mod api;
+mod approvals;
+mod connectors;
+mod definitions;
+mod deed;
+mod fault;
+mod grants;
+mod person;
+mod proposal;
+mod status;
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    routing::{get, post},
+};
+use serde::{Deserialize, de::DeserializeOwned};
+
+use crate::runtime::Runtime;
+pub use deed::{AdminRecord, Stage};
+pub use person::name_of;
+
+/// Every endpoint: its method, its path, and whether it changes something.
+pub const ENDPOINTS: [(&str, &str, bool); 18] = [
+    ("GET", "/api/v1/status", false),
+    ("GET", "/api/v1/agents", false),
+    ("GET", "/api/v1/agents/{id}", false),
+    ("POST", "/api/v1/agents/{id}/tokens", true),
+    ("POST", "/api/v1/tokens/{id}/revoke", true),
+    ("GET", "/api/v1/connectors", false),
+    ("GET", "/api/v1/connectors/{id}", false),
+    ("POST", "/api/v1/connectors/{id}/discover", true),
+    ("POST", "/api/v1/connectors/{id}/pins", true),
+    ("GET", "/api/v1/grants", false),
+    ("POST", "/api/v1/grants", true),
+    ("GET", "/api/v1/grants/{id}", false),
+    ("POST", "/api/v1/grants/{id}/complete", true),
+    ("POST", "/api/v1/grants/{id}/revoke", true),
+    ("GET", "/api/v1/approvals", false),
+    ("GET", "/api/v1/approvals/{id}", false),
+    ("POST", "/api/v1/approvals/{id}/approve", true),
+    ("POST", "/api/v1/approvals/{id}/deny", true),
+];
+
+/// The routes, to be served where every request carries its peer.
+pub fn router(runtime: Arc<Runtime>) -> Router {
+    Router::new()
+        .route("/api/v1/status", get(status::show))
+        .route("/api/v1/agents", get(agents::list))
+        .route("/api/v1/agents/{id}", get(agents::show))
+        .route("/api/v1/agents/{id}/tokens", post(agents::make_token))
+        .route("/api/v1/tokens/{id}/revoke", post(agents::revoke_token))
+        .route("/api/v1/connectors", get(connectors::list))
+        .route("/api/v1/connectors/{id}", get(connectors::show))
+        .route("/api/v1/connectors/{id}/discover", post(connectors::discover))
+        .route("/api/v1/connectors/{id}/pins", post(connectors::accept))
+        .route("/api/v1/grants", get(grants::list).post(grants::create))
+        .route("/api/v1/grants/{id}", get(grants::show))
+        .route("/api/v1/grants/{id}/complete", post(grants::complete))
+        .route("/api/v1/grants/{id}/revoke", post(grants::revoke))
+        .route("/api/v1/approvals", get(approvals::list))
+        .route("/api/v1/approvals/{id}", get(approvals::show))
+        .route("/api/v1/approvals/{id}/approve", post(approvals::approve))
+        .route("/api/v1/approvals/{id}/deny", post(approvals::deny))
+        .fallback(nothing_here)
+        .with_state(runtime)
+}
+
+async fn nothing_here(_: access::Visitor) -> fault::ApiFault {
+    fault::ApiFault::unknown("there is no such endpoint", "`bailiwick --version` and the gateway's should be the same")
+}
+
+/// Which of a list.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+struct Filter {
+    /// Those that have ended too.
+    #[serde(default)]
+    all: bool,
+}
+
+/// A body of JSON; an empty one stands for `{}`.
+fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, fault::ApiFault> {
+    let body = if body.is_empty() { b"{}" } else { body };
+    serde_json::from_slice(body).map_err(|why| fault::ApiFault::invalid(format!("the body can't be read: {why}")))
+}
+
+/// A person's words: one line, and not without end.
+fn words(given: Option<String>) -> Result<Option<String>, fault::ApiFault> {
+    match given {
+        Some(text) if text.chars().count() > 500 || text.chars().any(bailiwick_schemas::text::is_invisible) => {
+            Err(fault::ApiFault::invalid("a reason has at most 500 visible characters"))
+        }
+        Some(text) if text.trim().is_empty() => Ok(None),
+        given => Ok(given),
+    }
+}

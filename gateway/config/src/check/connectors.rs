@@ -141,9 +141,10 @@ fn program(
             FaultCode::RelativeCommand,
             format!("`{given}` is not an absolute path"),
         );
-        fault.help(match given.contains(['/', ' ']) {
-            true => "write the absolute path of the program, and each argument as an item of its own".to_owned(),
-            false => format!("`command -v {given}` prints the path: write that one, so that `PATH` can't change what runs"),
+        fault.help(if given.contains(['/', ' ']) {
+            "write the absolute path of the program, and each argument as an item of its own".to_owned()
+        } else {
+            format!("`command -v {given}` prints the path: write that one, so that `PATH` can't change what runs")
         });
     } else if name == "env" {
         let fault = findings.value(

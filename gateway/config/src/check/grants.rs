@@ -6,6 +6,7 @@ use bailiwick_pipeline::{
     grant::{Budget, Capability, ToolPattern},
     ids::AgentId,
 };
+use bailiwick_schemas::names::ConnectorId;
 
 use super::{
     args::{self, Bounds},
@@ -241,7 +242,7 @@ fn pattern(
     };
     if !known().any(|id| id == pattern.connector()) {
         let connector = pattern.connector();
-        let meant = nearest(connector.as_str(), known().map(|id| id.as_str()));
+        let meant = nearest(connector.as_str(), known().map(ConnectorId::as_str));
         let meant = meant.map(|meant| given.replacen(connector.as_str(), &meant, 1));
         let fault = findings.value(
             path,
@@ -250,7 +251,7 @@ fn pattern(
         );
         fault
             .suggest(meant)
-            .help(match listed(known().map(|id| id.as_str())) {
+            .help(match listed(known().map(ConnectorId::as_str)) {
                 none if none.is_empty() => {
                     format!("register it: `[[connectors]]` with `id = \"{connector}\"`")
                 }

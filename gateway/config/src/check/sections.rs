@@ -1,6 +1,6 @@
 //! `[server]`, `[approvals]`, `[policy]`, `[trail]`, `[telemetry]`, `[limits]`.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, path::Path};
 
 use url::{Host, Url};
 
@@ -123,7 +123,12 @@ pub(super) fn policy(
             !given.contains('\0') && !folder.contains(['*', '?', '[']) && !folder.is_empty();
         let file = match name {
             "*.cedar" if is_plain => PolicyFile::AllIn(setting.resolve(folder)),
-            name if is_plain && name.ends_with(".cedar") && !name.contains(['*', '?', '[']) => {
+            name if is_plain
+                && Path::new(name)
+                    .extension()
+                    .is_some_and(|kind| kind == "cedar")
+                && !name.contains(['*', '?', '[']) =>
+            {
                 PolicyFile::One(setting.resolve(given))
             }
             _ => {

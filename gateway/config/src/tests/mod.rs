@@ -9,6 +9,7 @@
 )]
 
 mod accepted;
+mod cases;
 mod codes;
 mod example;
 mod layers;

@@ -63,11 +63,14 @@ fn five_faults_show_five_places() {
             ),
         ]
     );
-    let shown: String = rendered(&faults)
-        .lines()
-        .map(|line| format!("{}\n", line.trim_end()))
-        .collect();
-    assert!(shown == include_str!("five.txt"), "{shown}");
+    let shown = rendered(&faults);
+    assert!(
+        shown
+            .lines()
+            .map(str::trim_end)
+            .eq(include_str!("five.txt").lines()),
+        "{shown}"
+    );
 }
 
 #[test]

@@ -1,3 +1,6 @@
+//! What is lent, to whom, and until when.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
 use std::{collections::BTreeSet, os::unix::fs::PermissionsExt};
 
 use bailiwick_pipeline::grant::{Budget, Grant, GrantState, Standing};

@@ -4,7 +4,7 @@ use bailiwick_schemas::json::{self, JsonFault, Limits};
 use bytes::Bytes;
 use serde_json::{Value, value::RawValue};
 
-use super::{Approved, Sent, arm::secret_on_record, send::RawKind};
+use super::{Sent, arm::secret_on_record, send::RawKind};
 use crate::{
     answer::{Answer, Body},
     catalogue::Tool,

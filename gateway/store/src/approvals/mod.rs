@@ -109,7 +109,8 @@ impl LiveApprovals {
         intents: &[ReplayedIntent],
     ) -> Result<Self, StoreFault> {
         let mut book = Book::default();
-        for (mut approval, sealed) in rows::load(&store.read())? {
+        let rows = rows::load(&store.read())?;
+        for (mut approval, sealed) in rows {
             let is_claimed = intents
                 .iter()
                 .any(|intent| intent.approval.as_ref() == Some(&approval.id));

@@ -34,6 +34,9 @@ impl LiveApprovals {
                 now_ms,
                 Some(why),
             );
+            if changed.is_empty() {
+                return Ok(changed);
+            }
             (changed.clone(), self.put(changed, BTreeSet::new()))
         };
         stored.await?;

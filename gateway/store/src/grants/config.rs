@@ -82,23 +82,26 @@ impl LiveGrants {
         now_ms: u64,
         sync: &mut ConfigSync,
     ) -> Vec<rows::Ended> {
+        let has_left = |grant: &Grant| grant.from_config && !wanted.contains(&grant.id);
+        let left: Vec<GrantId> = (self
+            .grants
+            .iter()
+            .filter(|held| has_left(held.entry.grant.terms())))
+        .map(|held| held.key().clone())
+        .collect();
         let mut ended = Vec::new();
-        for mut held in self.grants.iter_mut() {
-            let terms = held.entry.grant.terms();
-            if !terms.from_config || wanted.contains(&terms.id) {
-                continue;
-            }
-            let id = terms.id.clone();
+        for id in left {
             let reason = Some("no longer in the configuration".to_owned());
-            if held.close(
-                GrantState::Revoked,
-                Ending {
-                    at_ms: now_ms,
-                    by: None,
-                    reason,
-                },
-            ) {
-                ended.push(rows::Ended::of(&held.entry));
+            let ending = Ending {
+                at_ms: now_ms,
+                by: None,
+                reason,
+            };
+            if let Some(closed) = self
+                .close(&id, GrantState::Revoked, ending)
+                .filter(|closed| closed.was_active)
+            {
+                ended.push(closed.row);
                 sync.withdrawn.push(id);
             }
         }

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeSet,
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU64},
     time::Duration,
 };
 
@@ -104,11 +104,21 @@ struct Held {
     stored: Usage,
 }
 
+/// A grant that has ended in memory.
+struct Closed {
+    grant: Arc<LiveGrant>,
+    was_active: bool,
+    /// To be written.
+    row: rows::Ended,
+}
+
 /// All grants: read by every call, changed by few.
 pub struct LiveGrants {
     store: Store,
     grants: DashMap<GrantId, Held>,
     by_agent: DashMap<AgentId, BTreeSet<GrantId>>,
+    /// The trail's cursor as the store has it.
+    cursor: AtomicU64,
     /// Whoever makes or ends grants holds it while memory changes and the change is queued: so the store follows in the same order.
     changing: Mutex<()>,
 }
@@ -117,9 +127,12 @@ impl LiveGrants {
     /// Reads all grants, and debits the intents that the store hasn't counted yet.
     ///
     /// The intents must be those after [`Store::trail_cursor`]. A grant of another revision than the intent's is not debited.
+    /// [Flush](Self::flush) at once with the trail's last place: after a loss of power the stored cursor may be ahead of a trail whose
+    /// last reads were not synced, and intents written at those places anew would not be counted.
     pub fn load(store: &Store, intents: &[ReplayedIntent]) -> Result<Self, StoreFault> {
         let grants = DashMap::new();
-        for row in rows::load(&store.read())? {
+        let rows = rows::load(&store.read())?;
+        for row in rows {
             let stored = Usage::of(&row.standing);
             let standing = usage::caught_up(&row.terms, row.standing, intents);
             let id = row.terms.id.clone();
@@ -140,6 +153,7 @@ impl LiveGrants {
             store: store.clone(),
             grants,
             by_agent: DashMap::new(),
+            cursor: AtomicU64::new(store.trail_cursor()?),
             changing: Mutex::new(()),
         };
         live.grants
@@ -185,22 +199,19 @@ impl LiveGrants {
             by: Some(by.to_owned()),
             reason: reason.map(str::to_owned),
         };
-        let (grant, was_active, stored) = {
+        let (closed, stored) = {
             let _turn = self.turn();
-            let mut held = self
-                .grants
-                .get_mut(id)
+            let closed = self
+                .close(id, how.state(), ending)
                 .ok_or_else(|| GrantFault::Unknown(id.clone()))?;
-            let was_active = held.close(how.state(), ending);
-            let grant = Arc::clone(&held.entry.grant);
             // Queued even if it had ended before: that ending may still be on its way to the disk.
-            let ended = rows::Ended::of(&held.entry);
+            let ended = closed.row;
             (
-                grant,
-                was_active,
+                (closed.grant, closed.was_active),
                 self.store.write(move |connection| ended.put(connection)),
             )
         };
+        let (grant, was_active) = closed;
         let (stored, drained) = tokio::join!(stored, grant.drained(PATIENCE));
         stored?;
         Ok(Ended {
@@ -213,18 +224,25 @@ impl LiveGrants {
     pub async fn expire(&self, now_ms: u64) -> Result<Vec<GrantId>, WriteFault> {
         let (expired, stored) = {
             let _turn = self.turn();
+            let is_over = |held: &Held| {
+                held.entry.ending.is_none() && held.entry.grant.terms().expires_at_ms <= now_ms
+            };
+            let due: Vec<(GrantId, u64)> = (self.grants.iter().filter(|held| is_over(held)))
+                .map(|held| (held.key().clone(), held.entry.grant.terms().expires_at_ms))
+                .collect();
             let mut over = Vec::new();
             let mut ended = Vec::new();
-            for mut held in self.grants.iter_mut() {
-                let terms = held.entry.grant.terms();
-                let (id, expires_at_ms) = (terms.id.clone(), terms.expires_at_ms);
+            for (id, at_ms) in due {
                 let ending = Ending {
-                    at_ms: expires_at_ms,
+                    at_ms,
                     by: None,
                     reason: None,
                 };
-                if expires_at_ms <= now_ms && held.close(GrantState::Expired, ending) {
-                    ended.push(rows::Ended::of(&held.entry));
+                if let Some(closed) = self
+                    .close(&id, GrantState::Expired, ending)
+                    .filter(|closed| closed.was_active)
+                {
+                    ended.push(closed.row);
                     over.push(id);
                 }
             }
@@ -260,6 +278,24 @@ impl LiveGrants {
 
     fn turn(&self) -> MutexGuard<'_, ()> {
         self.changing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends a grant in memory. The grant's own lock may be held by a call that is being recorded, so it is taken while no other is
+    /// but that of whoever changes grants.
+    fn close(&self, id: &GrantId, state: GrantState, ending: Ending) -> Option<Closed> {
+        let grant = self.by_id(id)?;
+        let was_active = grant.end(state);
+        let mut held = self.grants.get_mut(id)?;
+        if was_active || held.entry.ending.is_none() {
+            held.entry.ending = Some(ending);
+        }
+        let entry = held.entry.clone();
+        drop(held);
+        Some(Closed {
+            grant,
+            was_active,
+            row: rows::Ended::of(&entry),
+        })
     }
 
     /// Takes up what is being written as a new row.
@@ -339,17 +375,6 @@ impl Grants for LiveGrants {
             .filter_map(|id| self.by_id(id))
             .filter(|grant| grant.terms().agent == *agent)
             .collect()
-    }
-}
-
-impl Held {
-    /// Ends it in memory. Says whether it was active.
-    fn close(&mut self, state: GrantState, ending: Ending) -> bool {
-        let was_active = self.entry.grant.end(state);
-        if was_active || self.entry.ending.is_none() {
-            self.entry.ending = Some(ending);
-        }
-        was_active
     }
 }
 

@@ -1,6 +1,6 @@
 //! How much the grants have been used: counted in memory, stored together with the trail's cursor, caught up at a start.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
 use bailiwick_pipeline::{
     grant::{Grant, LiveGrant, Standing},
@@ -44,6 +44,9 @@ impl LiveGrants {
             .filter(|(now, _, stored)| now != stored)
             .map(|(now, grant, _)| (grant, now))
             .collect();
+        if dirty.is_empty() && self.cursor.load(Ordering::Relaxed) == cursor {
+            return Ok(());
+        }
         let columns = dirty
             .iter()
             .map(|(grant, usage)| usage.to_columns(grant.terms()))
@@ -54,6 +57,7 @@ impl LiveGrants {
                 put_cursor(connection, cursor)
             })
             .await?;
+        self.cursor.store(cursor, Ordering::Relaxed);
         for (grant, usage) in dirty {
             if let Some(mut held) = self
                 .grants

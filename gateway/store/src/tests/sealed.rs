@@ -2,8 +2,10 @@
 
 use bailiwick_pipeline::ports::{ApprovalFailure, Approvals as _};
 
+use rusqlite::Connection;
+
 use super::{NOW, agents, approvals, approver, ask, folder, open, tamper};
-use crate::{Decision, LiveApprovals, Settings, ShowFault, StoreFault};
+use crate::{Decision, LiveApprovals, Settings, ShowFault, StoreFault, rows};
 
 #[tokio::test]
 async fn sealed_arguments_are_neither_read_nor_changed_in_the_file() {
@@ -25,15 +27,18 @@ async fn sealed_arguments_are_neither_read_nor_changed_in_the_file() {
 
     let swap = "CREATE TEMP TABLE was AS SELECT id, sealed FROM approvals;
                 UPDATE approvals SET sealed = (SELECT sealed FROM was WHERE was.id <> approvals.id)";
-    let flip = "UPDATE approvals SET sealed = substr(sealed, 1, length(sealed) - 1) || x'00'";
     let cut = "UPDATE approvals SET sealed = x'00'";
     let rebind = "UPDATE approvals SET record = replace(record, '\"grant_revision\":1', '\"grant_revision\":2')";
-    for sql in [swap, flip, cut, rebind] {
+    for sql in [swap, cut, rebind, FLIP] {
         let copy = folder();
         for name in ["state.db", "seal.key"] {
             std::fs::copy(data.path().join(name), copy.path().join(name)).unwrap();
         }
-        tamper(copy.path(), sql);
+        if sql == FLIP {
+            flip_a_bit(copy.path());
+        } else {
+            tamper(copy.path(), sql);
+        }
         let live = approvals(&open(&copy));
         for ticket in [&one, &two] {
             assert!(
@@ -98,4 +103,21 @@ async fn a_record_of_another_state_is_refused() {
         ),
         "{fault}"
     );
+}
+
+/// Stands for a change that SQL can't make well.
+const FLIP: &str = "one bit flipped";
+
+fn flip_a_bit(data: &std::path::Path) {
+    let connection = Connection::open(data.join("state.db")).unwrap();
+    let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?));
+    let rows: Vec<(String, Vec<u8>)> =
+        rows::all(&connection, "SELECT id, sealed FROM approvals", read).unwrap();
+    for (id, mut sealed) in rows {
+        *sealed.last_mut().unwrap() ^= 1;
+        let update = "UPDATE approvals SET sealed = ?2 WHERE id = ?1";
+        connection
+            .execute(update, rusqlite::params![id, sealed])
+            .unwrap();
+    }
 }

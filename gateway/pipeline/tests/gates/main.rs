@@ -1,0 +1,28 @@
+//! Every gate of a call, over ports in memory with real policies and real validators: what the agent hears, what is on
+//! record, and that nothing is sent when a gate says no. One file for each gate: a gate that lets everything pass fails its
+//! file.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    unreachable_pub,
+    reason = "a test may fail by panicking, and its modules are its own"
+)]
+
+mod around;
+mod cancelled;
+mod gate_approve;
+mod gate_arm;
+mod gate_grant;
+mod gate_identify;
+mod gate_permit;
+mod gate_record;
+mod gate_screen;
+mod gate_send;
+mod gate_validate;
+mod listing;
+mod panics;
+mod races;
+mod redaction;
+mod trail_lost;
+mod world;

@@ -1,0 +1,114 @@
+//! Approvals in memory: one use each, decided by the test.
+
+use bailiwick_pipeline::{
+    ids::ApprovalId,
+    ports::{ApprovalFailure, ApprovalRequest, Approvals, ClaimEnd, Later, Ticket, TicketState},
+};
+use bailiwick_schemas::canonical::Digest;
+use bytes::Bytes;
+
+use super::fakes::Fakes;
+
+/// A question that was asked.
+#[derive(Debug, Clone)]
+pub struct Question {
+    pub id: ApprovalId,
+    pub binding: Digest,
+    pub labels: Vec<String>,
+    pub arguments: Bytes,
+    pub tool: String,
+    pub owner: String,
+    pub state: TicketState,
+    pub claimed: bool,
+    pub ended: Option<ClaimEnd>,
+}
+
+impl Question {
+    fn ticket(&self) -> Ticket {
+        Ticket { id: self.id.clone(), code: format!("CODE-{}", self.id), state: self.state.clone(), approve_by_ms: 99 }
+    }
+}
+
+impl Fakes {
+    pub fn questions(&self) -> Vec<Question> {
+        self.questions.borrow().clone()
+    }
+
+    /// Decides all that is pending.
+    pub fn decide(&self, state: &TicketState) {
+        self.questions.send_modify(|all| {
+            for question in all.iter_mut().filter(|question| question.state == TicketState::Pending) {
+                question.state = state.clone();
+            }
+        });
+    }
+}
+
+impl Approvals for Fakes {
+    fn find(&self, binding: &Digest, _: u64) -> Option<Ticket> {
+        self.reach("find");
+        let useful = |question: &&Question| question.binding == *binding && !question.claimed;
+        self.questions.borrow().iter().find(useful).map(Question::ticket)
+    }
+
+    fn request<'a>(&'a self, request: ApprovalRequest<'a>) -> Later<'a, Result<Ticket, ApprovalFailure>> {
+        Box::pin(async move {
+            self.pass("request").await;
+            self.asking.lock().unwrap().clone()?;
+            let binding = request.binding.digest();
+            let mut ticket = None;
+            self.questions.send_modify(|all| {
+                let open = all.iter().find(|question| question.binding == binding && question.state == TicketState::Pending);
+                let question = open.cloned().unwrap_or_else(|| {
+                    let question = Question {
+                        id: format!("apr-{}", all.len() + 1).parse().unwrap(),
+                        binding,
+                        labels: request.requirements.iter().map(|need| need.label.to_string()).collect(),
+                        arguments: Bytes::copy_from_slice(request.arguments),
+                        tool: request.tool.name.to_string(),
+                        owner: request.owner.to_owned(),
+                        state: TicketState::Pending,
+                        claimed: false,
+                        ended: None,
+                    };
+                    all.push(question.clone());
+                    question
+                });
+                ticket = Some(question.ticket());
+            });
+            Ok(ticket.unwrap())
+        })
+    }
+
+    fn arguments(&self, id: &ApprovalId) -> Result<Bytes, ApprovalFailure> {
+        self.reach("arguments");
+        let questions = self.questions.borrow();
+        let question = questions.iter().find(|question| question.id == *id);
+        question.map(|question| question.arguments.clone()).ok_or_else(|| ApprovalFailure::Lost("sealed".to_owned()))
+    }
+
+    fn claim(&self, id: &ApprovalId, _: u64) -> bool {
+        self.reach("claim");
+        self.questions.send_if_modified(|all| {
+            let free = |question: &&mut Question| question.id == *id && question.state == TicketState::Approved && !question.claimed;
+            all.iter_mut().find(free).map(|question| question.claimed = true).is_some()
+        })
+    }
+
+    fn finish(&self, id: &ApprovalId, end: ClaimEnd) {
+        self.reach("finish");
+        self.questions.send_modify(|all| {
+            if let Some(question) = all.iter_mut().find(|question| question.id == *id) {
+                assert_eq!(question.ended.replace(end), None, "a claim ends once");
+            }
+        });
+    }
+
+    fn decided<'a>(&'a self, id: &'a ApprovalId) -> Later<'a, ()> {
+        Box::pin(async move {
+            self.pass("decided").await;
+            let settled = |all: &Vec<Question>| all.iter().all(|question| question.id != *id || question.state != TicketState::Pending);
+            self.questions.subscribe().wait_for(settled).await.unwrap();
+        })
+    }
+}

@@ -1,0 +1,124 @@
+//! The tools and the rules of the tests: each tool stands for one way to be decided about.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use bailiwick_pipeline::{
+    catalogue::{Connector, Mirror, Tool, World},
+    grant::Labels,
+};
+use bailiwick_policy::{Band, ConnectorFacts, Kind, Policies, Source, ToolFacts};
+use bailiwick_schemas::{
+    canonical::digest,
+    names::QualifiedName,
+    validate::{Bounds, Undeclared, Validator},
+};
+use serde_json::{Value, json};
+
+/// What is special about a tool.
+struct Spec {
+    name: &'static str,
+    kind: Kind,
+    band: Band,
+    arguments: Value,
+    output: Option<Value>,
+    labels: Labels,
+}
+
+fn spec(name: &'static str, kind: Kind, band: Band, arguments: Value) -> Spec {
+    Spec { name, kind, band, arguments, output: None, labels: Labels::default() }
+}
+
+fn specs() -> Vec<Spec> {
+    let untrusted = Labels { untrusted: true, confidential: false };
+    let size = json!({"type": "object", "properties": {"size": {"type": "integer"}}, "required": ["size"]});
+    vec![
+        spec("tickets__get", Kind::Read, Band::Low, json!({"id": {"type": "string"}, "n": {}})),
+        Spec { labels: untrusted, ..spec("tickets__search", Kind::Read, Band::Low, json!({"project": {"type": "string"}, "text": {"type": "string"}})) },
+        spec("tickets__close", Kind::Write, Band::Medium, json!({"id": {"type": "string"}})),
+        spec("tickets__refund", Kind::Write, Band::High, json!({"id": {"type": "string"}, "amount_cents": {"type": "number"}, "note": {}})),
+        spec("tickets__export", Kind::Exfiltrate, Band::Medium, json!({"to": {"type": "string"}})),
+        spec("tickets__overflow", Kind::Write, Band::Medium, json!({"amount": {"type": "integer"}})),
+        spec("tickets__banned", Kind::Read, Band::Low, json!({})),
+        spec("tickets__unruled", Kind::Read, Band::Low, json!({})),
+        spec("tickets__daily", Kind::Read, Band::Low, json!({})),
+        spec("tickets__counted", Kind::Write, Band::Medium, json!({})),
+        spec("tickets__clean", Kind::Write, Band::Medium, json!({})),
+        spec("vault__get", Kind::Read, Band::Low, json!({})),
+        spec("vault__put", Kind::Write, Band::Medium, json!({})),
+        Spec { output: Some(size), ..spec("files__stat", Kind::Read, Band::Low, json!({"path": {"type": "string", "x-mcp-header": "Path"}})) },
+        spec("files__delete", Kind::Write, Band::High, json!({"path": {"type": "string"}})),
+        spec("files__wipe", Kind::Admin, Band::Critical, json!({})),
+    ]
+}
+
+/// The rules. `tickets__unruled` is the only tool that none of them permits.
+pub fn rules() -> String {
+    let permitted: Vec<String> =
+        specs().iter().filter(|spec| spec.name != "tickets__unruled").map(|spec| format!("Bailiwick::Action::\"{}\"", spec.name)).collect();
+    let forbid = |id: &str, tool: &str, when: &str| {
+        format!("@id(\"{id}\") @reason(\"because {id}\") forbid (principal, action == Bailiwick::Action::\"{tool}\", resource) {when};")
+    };
+    [
+        format!("@id(\"base\") permit (principal, action in [{}], resource);", permitted.join(", ")),
+        format!("@approval(\"finance\") {}", forbid("money", "tickets__refund", "unless { context.call.approvals.contains(\"finance\") }")),
+        forbid("never", "tickets__banned", ""),
+        forbid("overflows", "tickets__overflow", "when { context.input has amount && context.input.amount * 2 > 1000 }"),
+        forbid("by-day", "tickets__daily", "when { context.call.hour < 6 }"),
+        forbid("thrice", "tickets__counted", "when { context.call.calls_in_task >= 3 }"),
+        forbid("tainted", "tickets__clean", "when { context.call.untrusted_input }"),
+    ]
+    .join("\n")
+}
+
+/// All tools under these rules.
+pub fn world(epoch: u64, rules: &str) -> World {
+    let facts: Vec<ToolFacts> = specs().iter().map(|spec| facts_of(spec)).collect();
+    let source = Source { name: "test.cedar", text: rules };
+    let policies = Policies::compile(&[source], &facts).unwrap_or_else(|faults| panic!("{faults:?}"));
+    World {
+        epoch,
+        tools: specs().into_iter().map(|spec| (spec.name.to_owned(), Arc::new(tool(spec)))).collect::<BTreeMap<_, _>>(),
+        policy_digest: policies.digest().to_string(),
+        policies: Arc::new(policies),
+        connectors: ["tickets", "vault", "files"].map(connector_facts).into(),
+    }
+}
+
+fn facts_of(spec: &Spec) -> ToolFacts {
+    let connector = spec.name.split("__").next().unwrap().to_owned();
+    ToolFacts { name: spec.name.to_owned(), connector, kind: spec.kind, band: spec.band, input_schema: schema_of(spec) }
+}
+
+fn schema_of(spec: &Spec) -> Value {
+    json!({"type": "object", "properties": spec.arguments})
+}
+
+fn connector_facts(id: &str) -> ConnectorFacts {
+    ConnectorFacts { id: id.to_owned(), sensitivity: "internal".to_owned(), environment: "production".to_owned() }
+}
+
+fn tool(spec: Spec) -> Tool {
+    let name: QualifiedName = spec.name.parse().unwrap();
+    let schema = schema_of(&spec);
+    let listed = json!({"name": spec.name, "inputSchema": schema});
+    let id = name.connector().clone();
+    Tool {
+        downstream_name: name.tool().clone(),
+        connector: Arc::new(Connector {
+            fingerprint: digest(&json!(id.as_str())),
+            facts: connector_facts(id.as_str()),
+            needs_credential: id.as_str() == "vault",
+            call_timeout: Duration::from_secs(30),
+            id,
+        }),
+        name,
+        kind: spec.kind,
+        band: spec.band,
+        digest: digest(&listed),
+        listed,
+        input: Validator::compile_input(&schema, Undeclared::Refuse).unwrap(),
+        output: spec.output.map(|schema| Validator::compile(&schema, Bounds::default()).unwrap()),
+        labels: spec.labels,
+        mirrors: Mirror::declared_by(&schema),
+    }
+}

@@ -1,0 +1,334 @@
+//! Ports in memory. Each can be hooked, blocked and lost at a named point, and notes that the point was reached.
+
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc, Mutex, Weak,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+};
+
+use bailiwick_pipeline::{
+    gates::{Outgoing, RawReply},
+    grant::LiveGrant,
+    ids::{AgentId, GrantId},
+    ports::{
+        Channel, Clock, ConnectFailure, Connectors, Credentials, Grants, Identities, IdentityFailure, Later, Lease, LendFailure, Loan,
+        SendFailure, Tracer, Trail, TrailLost, Worlds,
+    },
+    catalogue::{Tool, World},
+    principal::{Presented, Principal},
+    records::{DecisionRecord, IntentRecord, OutcomeRecord, SecretRecord},
+    trace::CallTrace,
+};
+use bailiwick_schemas::names::ConnectorId;
+use bytes::Bytes;
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+use super::approvals::Question;
+
+/// Where the clock stands at first: 14 h UTC.
+pub const START_MS: u64 = 1_790_000_000_000;
+
+/// A call as it went out.
+#[derive(Debug, Clone)]
+pub struct Sent {
+    pub call: String,
+    pub connector: String,
+    pub tool: String,
+    pub arguments: String,
+    pub traceparent: Option<String>,
+}
+
+type Hook = Box<dyn FnOnce() + Send>;
+type Replying = Box<dyn Fn(&Outgoing) -> Result<RawReply, SendFailure> + Send>;
+
+pub struct Fakes {
+    me: Weak<Fakes>,
+    clock_ns: AtomicU64,
+    hooks: Mutex<Vec<(&'static str, Hook)>>,
+    reached: watch::Sender<Vec<&'static str>>,
+    blocked: watch::Sender<BTreeSet<&'static str>>,
+    lost: Mutex<BTreeSet<&'static str>>,
+    pub principal: Mutex<Result<Principal, IdentityFailure>>,
+    pub grants: Mutex<Vec<Arc<LiveGrant>>>,
+    pub world: Mutex<Arc<World>>,
+    pub questions: watch::Sender<Vec<Question>>,
+    pub asking: Mutex<Result<(), bailiwick_pipeline::ports::ApprovalFailure>>,
+    pub loan: Mutex<Result<Option<Loan>, LendFailure>>,
+    pub readiness: Mutex<Result<(), ConnectFailure>>,
+    pub reply: Mutex<Replying>,
+    pub sent: Mutex<Vec<Sent>>,
+    pub dropped_in_flight: AtomicU64,
+    records: Mutex<Vec<Value>>,
+    pub traces: Mutex<Vec<CallTrace>>,
+    pub admits_strangers: AtomicBool,
+}
+
+impl Fakes {
+    pub fn new(world: Arc<World>, principal: Principal) -> Arc<Self> {
+        Arc::new_cyclic(|me| Self {
+            me: me.clone(),
+            clock_ns: AtomicU64::new(START_MS * 1_000_000),
+            hooks: Mutex::default(),
+            reached: watch::Sender::default(),
+            blocked: watch::Sender::default(),
+            lost: Mutex::default(),
+            principal: Mutex::new(Ok(principal)),
+            grants: Mutex::default(),
+            world: Mutex::new(world),
+            questions: watch::Sender::default(),
+            asking: Mutex::new(Ok(())),
+            loan: Mutex::new(Ok(None)),
+            readiness: Mutex::new(Ok(())),
+            reply: Mutex::new(Box::new(|_| Ok(RawReply::result(Bytes::from_static(super::PLAIN.as_bytes()))))),
+            sent: Mutex::default(),
+            dropped_in_flight: AtomicU64::new(0),
+            records: Mutex::default(),
+            traces: Mutex::default(),
+            admits_strangers: AtomicBool::new(true),
+        })
+    }
+
+    /// Runs `hook` the next time that `point` is reached.
+    pub fn at(&self, point: &'static str, hook: impl FnOnce() + Send + 'static) {
+        self.hooks.lock().unwrap().push((point, Box::new(hook)));
+    }
+
+    /// Whoever reaches this point waits there.
+    pub fn block(&self, point: &'static str) {
+        self.blocked.send_modify(|points| _ = points.insert(point));
+    }
+
+    pub fn unblock(&self, point: &'static str) {
+        self.blocked.send_modify(|points| _ = points.remove(point));
+    }
+
+    /// From now on the trail is lost at this point.
+    pub fn lose(&self, point: &'static str) {
+        self.lost.lock().unwrap().insert(point);
+    }
+
+    pub fn find_again(&self) {
+        self.lost.lock().unwrap().clear();
+    }
+
+    /// Every point reached so far, in order.
+    pub fn points(&self) -> Vec<&'static str> {
+        self.reached.borrow().clone()
+    }
+
+    pub fn count(&self, point: &str) -> usize {
+        self.reached.borrow().iter().filter(|reached| **reached == point).count()
+    }
+
+    /// Waits until the point has been reached so often.
+    pub async fn reached(&self, point: &'static str, times: usize) {
+        let mut reached = self.reached.subscribe();
+        let enough = |points: &Vec<&str>| points.iter().filter(|reached| **reached == point).count() >= times;
+        let waiting = reached.wait_for(enough);
+        tokio::time::timeout(std::time::Duration::from_secs(20), waiting).await.unwrap().unwrap();
+    }
+
+    pub fn set_ms(&self, ms: u64) {
+        self.clock_ns.store(ms * 1_000_000, Ordering::SeqCst);
+    }
+
+    pub fn advance_ms(&self, ms: u64) {
+        self.clock_ns.fetch_add(ms * 1_000_000, Ordering::SeqCst);
+    }
+
+    /// All records of a stream that belong to a call.
+    pub fn records(&self, stream: &str, call: &str) -> Vec<Value> {
+        let of = |record: &&Value| record["stream"] == stream && record["call_id"] == call;
+        self.records.lock().unwrap().iter().filter(of).cloned().collect()
+    }
+
+    /// All that was ever put on record, as text.
+    pub fn all_records(&self) -> String {
+        self.records.lock().unwrap().iter().map(Value::to_string).collect::<Vec<_>>().join("\n")
+    }
+
+    pub(super) fn reach(&self, point: &'static str) {
+        self.reached.send_modify(|points| points.push(point));
+        let hook = {
+            let mut hooks = self.hooks.lock().unwrap();
+            hooks.iter().position(|(at, _)| *at == point).map(|at| hooks.remove(at).1)
+        };
+        if let Some(hook) = hook {
+            hook();
+        }
+    }
+
+    pub(super) async fn pass(&self, point: &'static str) {
+        self.reach(point);
+        let mut blocked = self.blocked.subscribe();
+        blocked.wait_for(|points| !points.contains(point)).await.unwrap();
+    }
+
+    fn keep<T: serde::Serialize>(&self, point: &'static str, stream: &str, now_ms: u64, record: &T) -> Result<(), TrailLost> {
+        self.reach(point);
+        if self.lost.lock().unwrap().contains(point) {
+            return Err(TrailLost("no space left on device".to_owned()));
+        }
+        let mut value = serde_json::to_value(record).unwrap();
+        value["stream"] = json!(stream);
+        value["at_ms"] = json!(now_ms);
+        self.records.lock().unwrap().push(value);
+        Ok(())
+    }
+}
+
+impl Clock for Fakes {
+    fn now_ns(&self) -> u64 {
+        self.reach("now");
+        self.clock_ns.fetch_add(1_000, Ordering::SeqCst)
+    }
+
+    fn random(&self) -> [u8; 16] {
+        self.reach("random");
+        [7; 16]
+    }
+}
+
+impl Identities for Fakes {
+    fn identify<'a>(&'a self, _: &'a Presented) -> Later<'a, Result<Principal, IdentityFailure>> {
+        Box::pin(async {
+            self.pass("identify").await;
+            self.principal.lock().unwrap().clone()
+        })
+    }
+}
+
+impl Grants for Fakes {
+    fn by_id(&self, id: &GrantId) -> Option<Arc<LiveGrant>> {
+        self.reach("by_id");
+        self.grants.lock().unwrap().iter().find(|grant| grant.terms().id == *id).cloned()
+    }
+
+    /// All of them: that the agent gets only its own is the gate's duty too.
+    fn of(&self, _: &AgentId) -> Vec<Arc<LiveGrant>> {
+        self.reach("grants_of");
+        self.grants.lock().unwrap().clone()
+    }
+}
+
+impl Worlds for Fakes {
+    fn now(&self) -> Arc<World> {
+        self.reach("world");
+        Arc::clone(&self.world.lock().unwrap())
+    }
+}
+
+impl Credentials for Fakes {
+    fn lend<'a>(&'a self, _: &'a Arc<LiveGrant>, _: &'a ConnectorId, _: u64) -> Later<'a, Result<Option<Loan>, LendFailure>> {
+        Box::pin(async {
+            self.pass("lend").await;
+            self.loan.lock().unwrap().clone()
+        })
+    }
+}
+
+impl Connectors for Fakes {
+    fn ready<'a>(
+        &'a self,
+        _: &'a Arc<Tool>,
+        _: &'a Arc<LiveGrant>,
+        _: Option<&'a Arc<Lease>>,
+    ) -> Later<'a, Result<Box<dyn Channel>, ConnectFailure>> {
+        Box::pin(async {
+            self.pass("ready").await;
+            self.readiness.lock().unwrap().clone()?;
+            Ok(Box::new(Line(self.me.upgrade().unwrap())) as Box<dyn Channel>)
+        })
+    }
+}
+
+struct Line(Arc<Fakes>);
+
+impl Channel for Line {
+    fn send(self: Box<Self>, mut outgoing: Outgoing) -> Later<'static, Result<RawReply, SendFailure>> {
+        Box::pin(async move {
+            let fakes = Arc::clone(&self.0);
+            let flight = Flight(Arc::clone(&self.0), false);
+            fakes.pass("send").await;
+            fakes.sent.lock().unwrap().push(Sent {
+                call: outgoing.call().to_string(),
+                connector: outgoing.connector().to_string(),
+                tool: outgoing.tool().to_string(),
+                arguments: String::from_utf8(outgoing.arguments().to_vec()).unwrap(),
+                traceparent: outgoing.traceparent().map(str::to_owned),
+            });
+            fakes.pass("write").await;
+            outgoing.written();
+            fakes.pass("answer").await;
+            let reply = (fakes.reply.lock().unwrap())(&outgoing);
+            flight.landed();
+            reply
+        })
+    }
+}
+
+/// Notes when a call is dropped before it was answered.
+struct Flight(Arc<Fakes>, bool);
+
+impl Flight {
+    fn landed(mut self) {
+        self.1 = true;
+    }
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        if !self.1 {
+            self.0.dropped_in_flight.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+}
+
+impl Trail for Fakes {
+    fn decision(&self, now_ms: u64, record: &DecisionRecord<'_>) -> Result<(), TrailLost> {
+        self.keep("decision", "decisions", now_ms, record)
+    }
+
+    fn intent(&self, now_ms: u64, record: &IntentRecord<'_>) -> Result<u64, TrailLost> {
+        self.keep("intent", "calls", now_ms, record).map(|()| 77)
+    }
+
+    fn outcome(&self, now_ms: u64, record: &OutcomeRecord<'_>) -> Result<(), TrailLost> {
+        self.keep("outcome", "calls", now_ms, record)
+    }
+
+    fn secret(&self, now_ms: u64, record: &SecretRecord<'_>) -> Result<(), TrailLost> {
+        self.keep("secret", "secrets", now_ms, record)
+    }
+
+    fn synced(&self, intent: u64) -> Later<'_, Result<(), TrailLost>> {
+        Box::pin(async move {
+            assert_eq!(intent, 77);
+            self.pass("sync").await;
+            if self.lost.lock().unwrap().contains("sync") {
+                return Err(TrailLost("input/output error".to_owned()));
+            }
+            self.reach("synced");
+            Ok(())
+        })
+    }
+
+    fn keyed_digest(&self, bytes: &[u8]) -> String {
+        self.reach("hmac");
+        format!("hmac:{}", String::from_utf8_lossy(bytes).len())
+    }
+
+    fn admits_stranger(&self, _: u64) -> bool {
+        self.admits_strangers.load(Ordering::SeqCst)
+    }
+}
+
+impl Tracer for Fakes {
+    fn finish(&self, trace: CallTrace) {
+        self.reach("trace");
+        self.traces.lock().unwrap().push(trace);
+    }
+}

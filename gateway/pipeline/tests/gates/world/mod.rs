@@ -1,0 +1,211 @@
+//! A gateway over ports in memory, with real policies and real validators, and what to assert about every call.
+
+pub mod approvals;
+pub mod catalogue;
+pub mod fakes;
+mod heard;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use bailiwick_pipeline::{
+    Gateway, Received, Settings,
+    gates::RawReply,
+    grant::{Budget, Capability, Grant, LiveGrant, Standing, ToolPattern},
+    ports::{Lease, LeaseTerms, Loan, Ports},
+    principal::{Agent, AuthMethod, Credential, Presented, Principal},
+    received::{Message, Origin, Protocol, Transport},
+};
+use bailiwick_policy::Band;
+use bailiwick_schemas::json::Limits;
+use bytes::Bytes;
+use secrecy::SecretString;
+
+pub use self::{
+    fakes::{Fakes, START_MS},
+    heard::{Heard, Told},
+};
+
+/// What a tool answers unless a test says otherwise.
+pub const PLAIN: &str = r#"{"content":[{"type":"text","text":"done"}]}"#;
+
+/// The secret that connector `vault` is lent.
+pub const SECRET: &str = "CANARY/Ab3+\"x\"-9f";
+
+/// One agent `bot` with one grant `g` of every tool up to band `high`, under the rules of [`catalogue`].
+pub struct Bench {
+    pub fakes: Arc<Fakes>,
+    pub settings: Settings,
+    calls: Arc<AtomicU64>,
+}
+
+/// How a request comes in.
+#[derive(Clone)]
+pub struct Asking {
+    pub grant: Option<String>,
+    pub mirrored: Option<Vec<(String, String)>>,
+}
+
+pub fn bot() -> Principal {
+    let agent = Agent { id: "bot".parse().unwrap(), owner: "owner@example.com".to_owned(), ceiling: Band::High, disabled: false };
+    Principal { agent: Arc::new(agent), instance: Some("pod-1".to_owned()), method: AuthMethod::AgentToken, grant: None }
+}
+
+/// Terms of a grant of agent `bot` for these tool patterns.
+pub fn terms(id: &str, patterns: &[&str]) -> Grant {
+    Grant {
+        id: id.parse().unwrap(),
+        revision: 1,
+        agent: "bot".parse().unwrap(),
+        owner: "owner@example.com".to_owned(),
+        purpose: "test".to_owned(),
+        capabilities: patterns.iter().map(|pattern| capability(pattern)).collect(),
+        ceiling: Band::High,
+        environment: "production".to_owned(),
+        not_before_ms: START_MS - 1_000,
+        expires_at_ms: START_MS + 3_600_000,
+        budget: Budget::default(),
+        default: false,
+        from_config: false,
+    }
+}
+
+pub fn capability(pattern: &str) -> Capability {
+    Capability { tools: pattern.parse::<ToolPattern>().unwrap(), kinds: None, args: [].into() }
+}
+
+pub const ALL: [&str; 3] = ["tickets__*", "vault__*", "files__*"];
+
+pub fn alive(terms: Grant, parent: Option<&Arc<LiveGrant>>) -> Arc<LiveGrant> {
+    Arc::new(LiveGrant::new(terms, Standing::fresh(), parent.cloned()))
+}
+
+impl Bench {
+    pub fn new() -> Self {
+        let fakes = Fakes::new(Arc::new(catalogue::world(1, &catalogue::rules())), bot());
+        fakes.grants.lock().unwrap().push(alive(terms("g", &ALL), None));
+        let lease = LeaseTerms {
+            id: "lease-1".to_owned(),
+            provider: "file",
+            reference: "vault-token".to_owned(),
+            env: "TOKEN".to_owned(),
+            expires_at_ms: START_MS + 60_000,
+        };
+        let lease = Arc::new(Lease::new(lease, SecretString::from(SECRET)).unwrap());
+        *fakes.loan.lock().unwrap() = Ok(Some(Loan { lease, fresh: true }));
+        let settings = Settings { hold: Duration::ZERO, ..Settings::default() };
+        Self { fakes, settings, calls: Arc::default() }
+    }
+
+    /// With these grants instead of `g`.
+    pub fn with(grants: impl IntoIterator<Item = Grant>) -> Self {
+        let bench = Self::new();
+        *bench.fakes.grants.lock().unwrap() = grants.into_iter().map(|terms| alive(terms, None)).collect();
+        bench
+    }
+
+    /// The first grant.
+    pub fn grant(&self) -> Arc<LiveGrant> {
+        Arc::clone(&self.fakes.grants.lock().unwrap()[0])
+    }
+
+    pub fn principal(&self, change: impl FnOnce(&mut Principal)) {
+        let mut principal = bot();
+        change(&mut principal);
+        *self.fakes.principal.lock().unwrap() = Ok(principal);
+    }
+
+    pub fn agent(&self, change: impl FnOnce(&mut Agent)) {
+        self.principal(|principal| change(Arc::make_mut(&mut principal.agent)));
+    }
+
+    /// What the tool answers from now on.
+    pub fn replies(&self, text: &'static str) {
+        *self.fakes.reply.lock().unwrap() = Box::new(move |_| Ok(RawReply::result(Bytes::from_static(text.as_bytes()))));
+    }
+
+    pub fn gateway(&self) -> Gateway {
+        let fakes = || Arc::clone(&self.fakes);
+        let ports = Ports {
+            clock: fakes(),
+            identities: fakes(),
+            grants: fakes(),
+            worlds: fakes(),
+            approvals: fakes(),
+            credentials: fakes(),
+            connectors: fakes(),
+            trail: fakes(),
+            tracer: fakes(),
+        };
+        Gateway::new(ports, self.settings)
+    }
+
+    /// A request for `tool`, received.
+    pub fn received(&self, tool: Option<(&str, &str)>, asking: Asking) -> Received {
+        let number = self.calls.fetch_add(1, Ordering::SeqCst) + 1;
+        let (method, params) = match tool {
+            Some((name, arguments)) => ("tools/call", format!(r#"{{"name":{},"arguments":{arguments}}}"#, serde_json::json!(name))),
+            None => ("tools/list", "{}".to_owned()),
+        };
+        let text = format!(r#"{{"jsonrpc":"2.0","id":"id-{number}","method":"{method}","params":{params}}}"#);
+        let message = Message::read(&Bytes::from(text), Limits::MESSAGE).unwrap();
+        let origin = Origin {
+            transport: Transport::Http,
+            protocol: Protocol::V20260728,
+            presented: Presented { credential: Credential::Absent, grant: asking.grant },
+            links: Vec::new(),
+            mirrored: asking.mirrored,
+        };
+        let call = format!("call-{number}").parse().unwrap();
+        let arrived = START_MS * 1_000_000;
+        let received = if tool.is_some() { Received::call(call, &message, origin, arrived) } else { Received::list(call, &message, origin, arrived) };
+        received.unwrap()
+    }
+
+    pub async fn call(&self, tool: &str, arguments: &str) -> Heard {
+        self.call_as(tool, arguments, Asking { grant: None, mirrored: None }).await
+    }
+
+    /// A call that names its grant.
+    pub async fn call_under(&self, grant: &str, tool: &str) -> Heard {
+        self.call_as(tool, "{}", Asking { grant: Some(grant.to_owned()), mirrored: None }).await
+    }
+
+    pub async fn call_as(&self, tool: &str, arguments: &str, asking: Asking) -> Heard {
+        self.handle(self.received(Some((tool, arguments)), asking)).await
+    }
+
+    pub async fn list(&self) -> Heard {
+        self.handle(self.received(None, Asking { grant: None, mirrored: None })).await
+    }
+
+    pub async fn handle(&self, received: Received) -> Heard {
+        let answer = self.gateway().handle(&received).await;
+        Heard::new(received.call_id().to_string(), answer, Arc::clone(&self.fakes))
+    }
+
+    /// A call in a task of its own.
+    pub fn spawn(&self, tool: &'static str, arguments: &'static str) -> tokio::task::JoinHandle<Heard> {
+        let received = self.received(Some((tool, arguments)), Asking { grant: None, mirrored: None });
+        let (gateway, fakes) = (self.gateway(), Arc::clone(&self.fakes));
+        tokio::spawn(async move {
+            let answer = gateway.handle(&received).await;
+            Heard::new(received.call_id().to_string(), answer, fakes)
+        })
+    }
+
+    /// So many calls at once.
+    pub async fn crowd(&self, count: usize, tool: &'static str, arguments: &'static str) -> Vec<Heard> {
+        let all: Vec<_> = (0..count).map(|_| self.spawn(tool, arguments)).collect();
+        let mut heard = Vec::new();
+        for one in all {
+            heard.push(one.await.unwrap());
+        }
+        heard
+    }
+}

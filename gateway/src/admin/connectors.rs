@@ -1,0 +1,175 @@
+//! Connectors: how they are, what they offer, and which of it was accepted.
+
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::Duration,
+};
+
+use axum::{
+    Json,
+    body::Bytes,
+    extract::{Path, State},
+};
+use bailiwick_config::{Connector, Program};
+use bailiwick_connectors::{ChildState, ConnectorStatus, Discovery};
+use bailiwick_schemas::{definition::ListReading, names::QualifiedName};
+use bailiwick_store::Pin;
+use serde_json::json;
+
+use super::{
+    access::{Operator, Visitor},
+    api::{Accept, Accepted, ConnectorView, FailureView, ProcessView, Proposal, ToolView},
+    deed::Deed,
+    fault::ApiFault,
+    proposal::{Class, proposal},
+};
+use crate::runtime::Runtime;
+
+pub(super) async fn list(_: Visitor, State(runtime): State<Arc<Runtime>>) -> Json<Vec<ConnectorView>> {
+    Json(runtime.config.connectors.iter().map(|connector| view(connector, &runtime)).collect())
+}
+
+pub(super) async fn show(_: Visitor, State(runtime): State<Arc<Runtime>>, Path(id): Path<String>) -> Result<Json<ConnectorView>, ApiFault> {
+    Ok(Json(view(configured(&id, &runtime)?, &runtime)))
+}
+
+pub(super) async fn discover(operator: Operator, State(runtime): State<Arc<Runtime>>, Path(id): Path<String>) -> Result<Json<Proposal>, ApiFault> {
+    let connector = configured(&id, &runtime)?.clone();
+    let deed = Deed::new("connector_discovered", connector.id.as_str(), json!(null));
+    let of = Arc::clone(&runtime);
+    let found = deed.done_by(&operator, &runtime, async move {
+        let discovery = discovered(&connector, &of).await?;
+        Ok(proposal(&connector, &pins(&connector, &of), &discovery))
+    });
+    found.await.map(Json)
+}
+
+/// Accepts exactly what was shown: if the server offers anything else by now, nothing.
+pub(super) async fn accept(
+    operator: Operator,
+    State(runtime): State<Arc<Runtime>>,
+    Path(id): Path<String>,
+    body: Bytes,
+) -> Result<Json<Accepted>, ApiFault> {
+    let connector = configured(&id, &runtime)?.clone();
+    let shown: Accept = super::read(&body)?;
+    let deed = Deed::new("pins_accepted", connector.id.as_str(), json!({"tools": shown.tools}));
+    let (of, by) = (Arc::clone(&runtime), operator.name().to_owned());
+    let accepted = deed.done_by(&operator, &runtime, async move {
+        let reading = discovered(&connector, &of).await?.reading();
+        let offered: BTreeMap<_, _> = reading.accepted.iter().map(|definition| (definition.name().to_string(), definition.digest())).collect();
+        if offered != shown.tools {
+            return Err(ApiFault::conflict(format!("`{}` offers something else than was shown", connector.id))
+                .help("nothing was accepted: look again with `bailiwick connectors diff`"));
+        }
+        let pins = accepted_pins(&connector, &pins(&connector, &of), &reading, &by, of.clock.now_ms())?;
+        let tools = pins.len();
+        of.accept_pins(&connector.id, pins).await?;
+        Ok(Accepted { tools })
+    });
+    accepted.await.map(Json)
+}
+
+fn configured<'r>(id: &str, runtime: &'r Runtime) -> Result<&'r Connector, ApiFault> {
+    let id: String = id.chars().take(64).collect();
+    runtime.config.connector(&id).ok_or_else(|| ApiFault::unknown(format!("there is no connector `{id}`"), "`bailiwick connectors list` shows them"))
+}
+
+async fn discovered(connector: &Connector, runtime: &Runtime) -> Result<Discovery, ApiFault> {
+    runtime.discover(&connector.id).await.map_err(|failure| {
+        ApiFault::downstream(format!("connector `{}`: {failure}", connector.id))
+            .help(format!("`bailiwick connectors show {}` shows what it wrote to standard error", connector.id))
+    })
+}
+
+fn pins(connector: &Connector, runtime: &Runtime) -> Vec<Pin> {
+    runtime.worlds.pins().remove(&connector.id).unwrap_or_default()
+}
+
+fn accepted_pins(connector: &Connector, before: &[Pin], reading: &ListReading, by: &str, now_ms: u64) -> Result<Vec<Pin>, ApiFault> {
+    let pin = |definition: &bailiwick_schemas::definition::Definition| {
+        let known = before.iter().find(|pin| pin.tool == *definition.name());
+        let class = Class::of(connector, known, definition);
+        Ok(Pin {
+            tool: definition.name().clone(),
+            kind: class.kind,
+            band: class.band,
+            digest: definition.digest(),
+            definition: serde_json::value::to_raw_value(definition.raw()).map_err(|why| ApiFault::invalid(why.to_string()))?,
+            labels: connector.terms_of(definition.name()).labels,
+            accepted_at_ms: now_ms,
+            accepted_by: by.to_owned(),
+        })
+    };
+    reading.accepted.iter().map(pin).collect()
+}
+
+fn view(connector: &Connector, runtime: &Runtime) -> ConnectorView {
+    let status = runtime.connectors.status().into_iter().find(|status| status.id == connector.id);
+    let tools = tools(connector, runtime);
+    let program = match &connector.program {
+        Program::Path(path) => path.display().to_string(),
+        Program::Own => "(built in)".to_owned(),
+    };
+    ConnectorView {
+        id: connector.id.to_string(),
+        state: state(&tools, status.as_ref()).to_owned(),
+        program: std::iter::once(program).chain(connector.arguments.iter().cloned()).collect::<Vec<_>>().join(" "),
+        shared: connector.shared,
+        tools,
+        processes: status.iter().flat_map(|status| &status.children).map(|child| ProcessView {
+            id: child.pid,
+            state: child.state.as_str().to_owned(),
+            grant: child.grant.as_ref().map(ToString::to_string),
+            age_ms: millis(child.age),
+            calls: child.calls,
+        }).collect(),
+        calls: status.as_ref().map_or(0, |status| status.counts.calls),
+        failures: status.as_ref().map_or(0, |status| status.counts.failures),
+        last_failure: status.as_ref().and_then(|status| status.last_failure.clone()).map(|(ago, what)| FailureView { what, ago_ms: millis(ago) }),
+        stderr: status.map(|status| status.stderr).unwrap_or_default(),
+    }
+}
+
+fn state(tools: &[ToolView], status: Option<&ConnectorStatus>) -> &'static str {
+    let is_ready = status.is_some_and(|status| status.children.iter().any(|child| child.state == ChildState::Ready));
+    match status {
+        _ if tools.is_empty() => "unpinned",
+        _ if tools.iter().any(|tool| tool.state == "drifted") => "drifted",
+        _ if is_ready => "ready",
+        Some(status) if status.last_failure.is_some() => "failing",
+        _ => "idle",
+    }
+}
+
+fn tools(connector: &Connector, runtime: &Runtime) -> Vec<ToolView> {
+    let (drifted, unusable) = (runtime.worlds.drifted(), runtime.worlds.unusable());
+    let tool = |pin: Pin| {
+        let name = QualifiedName::new(connector.id.clone(), pin.tool.clone());
+        let why = unusable.iter().find(|unusable| unusable.tool == name).map(|unusable| unusable.why.clone());
+        let state = match &why {
+            Some(_) => "unusable",
+            None if drifted.contains(&name) => "drifted",
+            None => "callable",
+        };
+        let terms = connector.tools.get(&pin.tool);
+        ToolView {
+            id: name.to_string(),
+            state: state.to_owned(),
+            kind: terms.map_or(pin.kind, |terms| terms.kind),
+            band: terms.map_or(pin.band, |terms| terms.band),
+            labels: connector.terms_of(&pin.tool).labels,
+            digest: pin.digest,
+            accepted_at_ms: pin.accepted_at_ms,
+            accepted_by: pin.accepted_by,
+            why,
+            definition: pin.definition,
+        }
+    };
+    pins(connector, runtime).into_iter().map(tool).collect()
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
