@@ -51,7 +51,9 @@ pub async fn discover(
     let found = match pool.session(&None, purpose).await {
         Ok(session) => {
             let hello = session.hello().clone();
-            let tools = session.definitions().await;
+            let mut tools = session.definitions().await;
+            // A definition that carries the lent secret would show it to whoever lists.
+            tools.retain(|tool| !lease.is_some_and(|lease| lease.is_in(tool.to_string().as_bytes())));
             Ok(Discovery {
                 protocol: hello.protocol,
                 server_info: hello.server_info,

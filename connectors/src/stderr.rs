@@ -37,6 +37,7 @@ impl Redactor {
     pub(crate) fn clean(&self, text: &str) -> String {
         let mut text = text.to_owned();
         if let Some(lease) = &self.0 {
+            text = lease.redacted(&text);
             let secret = lease.secret().expose_secret();
             let parts = secret
                 .lines()

@@ -223,6 +223,8 @@ impl Runtime {
             self.approvals.invalidate("the tool differs from its pin", now_ms, |binding| names.contains(&binding.tool)).await?;
         }
         self.front.sweep();
+        let is_known = |id: &GrantId, revision| self.grants.entry(id).is_some_and(|entry| entry.grant.terms().revision == revision);
+        self.tokens.sweep(now_ms, is_known).await?;
         self.grants.flush(self.recorder.trail().last_seq(Stream::Calls)).await
     }
 

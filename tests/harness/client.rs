@@ -1,6 +1,9 @@
 //! An agent: raw MCP over HTTP, in both eras, so that tests can say what no well-behaved client says.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use reqwest::{
     Client, RequestBuilder,
@@ -56,13 +59,14 @@ pub struct Agent {
     token: String,
     grant: Option<String>,
     session: Option<(String, String)>,
+    heard: Arc<Mutex<String>>,
 }
 
 impl Agent {
     /// An agent that speaks 2026-07-28.
     pub fn new(url: &str, token: &str) -> Self {
         let http = Client::builder().no_proxy().timeout(Duration::from_secs(90)).build().unwrap();
-        Self { http, url: url.to_owned(), token: token.to_owned(), grant: None, session: None }
+        Self { http, url: url.to_owned(), token: token.to_owned(), grant: None, session: None, heard: Arc::default() }
     }
 
     /// The same agent under a grant that it names.
@@ -112,7 +116,28 @@ impl Agent {
         for (name, value) in headers {
             request = request.header(HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_str(value).unwrap());
         }
-        Self::send(request).await
+        self.exchange(request).await
+    }
+
+    /// Sends a request, and keeps what comes back for the oracle to look through.
+    pub async fn exchange(&self, request: RequestBuilder) -> Reply {
+        let reply = Self::send(request).await;
+        let mut heard = self.heard.lock().unwrap();
+        heard.push_str(&format!("{:?}\n", reply.headers));
+        heard.push_str(&reply.text);
+        heard.push('\n');
+        drop(heard);
+        reply
+    }
+
+    /// Everything that it, and its sessions, ever heard.
+    pub fn heard(&self) -> String {
+        self.heard.lock().unwrap().clone()
+    }
+
+    /// Where it sends to.
+    pub fn url(&self) -> &str {
+        &self.url
     }
 
     /// Sends a request.

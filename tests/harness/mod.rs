@@ -4,8 +4,10 @@ mod client;
 mod gateway;
 mod oracle;
 mod script;
+mod wire;
 
 pub use client::{Agent, Reply};
 pub use gateway::{Gateway, Setup, Cli};
-pub use oracle::Stage;
+pub use oracle::{CANARY, Play, Stage};
 pub use script::{Script, tool, tool_with};
+pub use wire::{Wire, WireReply, bare_head, head};

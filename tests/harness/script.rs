@@ -24,7 +24,14 @@ impl Script {
 
     /// Offers other tools from the next `tools/list` on.
     pub fn offer(&self, tools: &[Value]) {
-        let text = json!({"tools": tools, "log": self.log, "name": "S1"}).to_string();
+        self.offer_with(tools, &json!({}));
+    }
+
+    /// The same, with further members of the script: see `tests/servers/scripted.rs`.
+    pub fn offer_with(&self, tools: &[Value], more: &Value) {
+        let mut script = json!({"tools": tools, "log": self.log, "name": "S1"});
+        script.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let text = script.to_string();
         let fresh = self.path.with_extension("new");
         fs::write(&fresh, text).unwrap();
         fs::rename(fresh, &self.path).unwrap();

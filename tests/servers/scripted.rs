@@ -1,8 +1,11 @@
 //! A downstream MCP server that does as its script says. Only tests start it.
 //!
 //! `scripted-server SCRIPT`: the script is a JSON file, read anew at each `tools/list`: `{"tools": [definitions], "log": PATH}`.
-//! Every line that it receives is appended to the log as it is. What a tool does follows from its name's first word:
-//! `echo`, `environment`, `leak`, `crash`, `hang`, `slow`, `fail`, `error`, `raw`, `count`; anything else echoes.
+//! Further members: `starts`: a list of tool lists, one for each process that is started on this script, the last for all
+//! further ones; `pages`: a list of tool lists, given page by page; `list_text`: the result of `tools/list` as raw text;
+//! `list_more`: further members of that result; `name`: what it calls itself. Every line that it receives is appended to the log as it is. What a tool does follows from its name's first word:
+//! `echo`, `environment`, `leak`, `crash`, `hang`, `slow`, `fail`, `error`, `raw`, `count`, `changed` (it says first that its tools changed);
+//! anything else echoes.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs, reason = "a test program: what goes wrong here fails a test")]
 
 use std::{
@@ -15,6 +18,7 @@ use serde_json::{Value, json, value::RawValue};
 
 fn main() {
     let script = std::env::args().nth(1).unwrap();
+    let start = starts_before(&script);
     let mut calls = 0_u64;
     for line in stdin().lock().lines() {
         let line = line.unwrap();
@@ -31,7 +35,7 @@ fn main() {
                 "capabilities": {"tools": {}},
                 "serverInfo": {"name": now["name"].as_str().unwrap_or("scripted"), "version": "1"},
             }).to_string()),
-            "tools/list" => answer(&id, &json!({"tools": now["tools"]}).to_string()),
+            "tools/list" => answer(&id, &list(&now, &message["params"]["cursor"], start)),
             "tools/call" => {
                 calls += 1;
                 call(&id, &message, &line, calls);
@@ -39,6 +43,36 @@ fn main() {
             _ => {}
         }
     }
+}
+
+/// How many processes were started on this script before.
+fn starts_before(script: &str) -> usize {
+    let now: Value = serde_json::from_str(&read_to_string(script).unwrap()).unwrap();
+    let log = now["log"].as_str().and_then(|log| read_to_string(log).ok()).unwrap_or_default();
+    log.lines().filter(|line| line.contains(r#""method":"initialize""#)).count()
+}
+
+fn list(now: &Value, cursor: &Value, start: usize) -> String {
+    if let Some(text) = now["list_text"].as_str() {
+        return text.to_owned();
+    }
+    let mut tools = &now["tools"];
+    if let Some(starts) = now["starts"].as_array() {
+        tools = &starts[start.min(starts.len() - 1)];
+    }
+    let mut result = json!({});
+    if let Some(pages) = now["pages"].as_array() {
+        let page: usize = cursor.as_str().map_or(0, |cursor| cursor.parse().unwrap());
+        tools = &pages[page];
+        if page + 1 < pages.len() {
+            result["nextCursor"] = json!((page + 1).to_string());
+        }
+    }
+    result["tools"] = tools.clone();
+    for (name, value) in now["list_more"].as_object().into_iter().flatten() {
+        result[name] = value.clone();
+    }
+    result.to_string()
 }
 
 fn call(id: &Value, message: &Value, line: &str, calls: u64) {
@@ -59,6 +93,10 @@ fn call(id: &Value, message: &Value, line: &str, calls: u64) {
         "fail" => answer(id, &json!({"content": [{"type": "text", "text": "it failed"}], "isError": true}).to_string()),
         "error" => say(&json!({"jsonrpc": "2.0", "id": id, "error": {"code": -32050, "message": "no", "data": {"why": "because"}}}).to_string()),
         "raw" => answer(id, arguments["result"].as_str().unwrap()),
+        "changed" => {
+            say(r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}"#);
+            text(id, raw_arguments(line));
+        }
         "count" => answer(id, &json!({"content": [{"type": "text", "text": calls.to_string()}], "structuredContent": {"n": calls}}).to_string()),
         _ => text(id, raw_arguments(line)),
     }

@@ -37,7 +37,7 @@ impl Default for Settings {
             hold: Duration::from_secs(45),
             retry: Duration::from_secs(15),
             screen: ScreenLimits::default(),
-            list_ttl: Duration::from_secs(60),
+            list_ttl: Duration::from_mins(1),
         }
     }
 }
@@ -85,7 +85,7 @@ impl Gateway {
                 Ok(reply) => return Ok(reply.into_answer()),
                 Err(Stop::Refused(refusal)) => return Err(refusal),
                 Err(Stop::Stale) => tokio::task::yield_now().await,
-                Err(Stop::Pending { ticket, rules, .. }) => self.hold(&ticket, rules, name, until, way).await?,
+                Err(Stop::Pending(question)) => self.hold(&question.ticket, question.rules, name, until, way).await?,
             }
         }
         Err(Refusal::unsettled())
@@ -125,7 +125,7 @@ impl Gateway {
         way.trace.note(stage, "bailiwick.approval.outcome", if decided.is_ok() { "decided" } else { "pending" });
         way.leave(stage, &self.ports);
         let retry_ms = u64::try_from(self.settings.retry.as_millis()).unwrap_or(u64::MAX);
-        decided.map_err(|_| Refusal::approval_pending(ticket, tool, retry_ms))
+        decided.map_err(|_| Refusal::approval_pending(ticket, tool, retry_ms, &way.seen.rules))
     }
 
     /// The tools of the grant that the request acts under: by the same decision as a call.

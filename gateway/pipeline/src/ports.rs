@@ -282,6 +282,16 @@ impl Lease {
         lease.map_or_else(|| words.to_owned(), |lease| lease.needles.redact(words).0)
     }
 
+    /// Whether the secret, in any form that is looked for, is in these bytes.
+    pub fn is_in(&self, bytes: &[u8]) -> bool {
+        self.needles.found_in(bytes)
+    }
+
+    /// The text without the secret, in any form that is looked for.
+    pub fn redacted(&self, text: &str) -> String {
+        self.needles.redact(text).0
+    }
+
     /// What to look for in results.
     pub(crate) fn needles(&self) -> &Needles {
         &self.needles

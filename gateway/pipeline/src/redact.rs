@@ -7,6 +7,8 @@ use base64::{Engine, engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD}
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value};
 
+use crate::trace::hex;
+
 /// What stands where a secret stood.
 const MARK: &str = "[redacted]";
 
@@ -38,7 +40,7 @@ impl Needles {
             return Err(NeedleFault(secret.len()));
         }
         let bytes = secret.as_bytes();
-        let hex = bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let hex = hex(bytes);
         let percent = |all: bool| {
             let plain = |byte: &u8| !all && (byte.is_ascii_alphanumeric() || b"-._~".contains(byte));
             bytes.iter().map(|byte| if plain(byte) { char::from(*byte).to_string() } else { format!("%{byte:02X}") }).collect::<String>()

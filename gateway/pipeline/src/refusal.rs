@@ -1,5 +1,7 @@
 //! Why a call stops: what the agent is told, and what the record keeps.
 
+use std::ops::Deref;
+
 use bailiwick_policy::{DenyCause, Rule};
 use bailiwick_schemas::validate::Place;
 use serde_json::{Value, json};
@@ -25,7 +27,11 @@ pub const CODE_UNAUTHENTICATED: i64 = 1004;
 /// Why a call stopped.
 #[derive(Debug, Clone)]
 #[must_use = "a refusal that nobody hears refuses nothing"]
-pub struct Refusal {
+pub struct Refusal(Box<Why>);
+
+/// What a [`Refusal`] says.
+#[derive(Debug, Clone)]
+pub struct Why {
     /// How the request ends by it.
     pub outcome: Outcome,
     /// Why, in one word.
@@ -37,19 +43,27 @@ pub struct Refusal {
     told: Body,
 }
 
+impl Deref for Refusal {
+    type Target = Why;
+    fn deref(&self) -> &Why {
+        &self.0
+    }
+}
+
 impl Refusal {
     fn tool_error(outcome: Outcome, reason: &'static str, text: impl Into<String>, detail: impl Into<String>) -> Self {
-        Self { outcome, reason, detail: detail.into(), rules: Vec::new(), told: Body::ToolError { text: text.into(), meta: None } }
+        let told = Body::ToolError { text: text.into(), meta: None };
+        Self(Box::new(Why { outcome, reason, detail: detail.into(), rules: Vec::new(), told }))
     }
 
     fn error(outcome: Outcome, reason: &'static str, (code, http): (i64, u16), message: impl Into<String>, detail: impl Into<String>) -> Self {
         let told = Body::Error { code, message: message.into(), data: None, http };
-        Self { outcome, reason, detail: detail.into(), rules: Vec::new(), told }
+        Self(Box::new(Why { outcome, reason, detail: detail.into(), rules: Vec::new(), told }))
     }
 
     /// What the agent is told.
     pub fn into_answer(self) -> Answer {
-        Answer { outcome: self.outcome, body: self.told }
+        Answer { outcome: self.0.outcome, body: self.0.told }
     }
 
     /// Nobody is proven. One answer, whatever the cause.
@@ -69,7 +83,7 @@ impl Refusal {
         let list = ids.iter().map(GrantId::as_str).collect::<Vec<_>>();
         let message = format!("which grant is not clear: name one in the header Bailiwick-Grant ({})", list.join(", "));
         let mut refusal = Self::error(Outcome::Denied, "choose_grant", (CODE_CHOOSE_GRANT, 200), message.clone(), message);
-        if let Body::Error { data, .. } = &mut refusal.told {
+        if let Body::Error { data, .. } = &mut refusal.0.told {
             *data = Some(json!({ "grants": list }));
         }
         refusal
@@ -132,7 +146,7 @@ impl Refusal {
             DenyCause::UnknownTool => ("policy_error", "the policies do not know it".to_owned()),
         };
         let mut refusal = Self::tool_error(Outcome::Denied, reason, format!("DENIED by policy: {why}. Not executed; do not retry unchanged."), why);
-        refusal.rules = determining.iter().map(|rule| rule.id.to_string()).collect();
+        refusal.0.rules = determining.iter().map(|rule| rule.id.to_string()).collect();
         refusal
     }
 
@@ -147,7 +161,7 @@ impl Refusal {
 
     /// A person is still to decide. Not a success, so that no model takes it for done; no structured content, which an output
     /// schema would have to allow.
-    pub fn approval_pending(ticket: &Ticket, tool: &str, retry_ms: u64) -> Self {
+    pub fn approval_pending(ticket: &Ticket, tool: &str, retry_ms: u64, rules: &[String]) -> Self {
         let text = format!(
             "APPROVAL PENDING {}. Not executed. A person was asked to approve {tool}. Repeat exactly the same call to wait for \
              the decision and then use it (next try in {} s). Do not change the arguments.",
@@ -158,6 +172,7 @@ impl Refusal {
         refusal.tell(json!({"dev.bailiwick/approval": {
             "id": ticket.id, "code": ticket.code, "state": "pending", "retryAfterMs": retry_ms, "approveByMs": ticket.approve_by_ms,
         }}));
+        refusal.0.rules = rules.to_vec();
         refusal
     }
 
@@ -235,7 +250,7 @@ impl Refusal {
     }
 
     fn tell(&mut self, facts: Value) {
-        if let Body::ToolError { meta, .. } = &mut self.told {
+        if let Body::ToolError { meta, .. } = &mut self.0.told {
             *meta = Some(facts);
         }
     }

@@ -7,7 +7,7 @@ use bailiwick_store::{StoreFault, WriteFault};
 use bailiwick_trail::TrailFault;
 use miette::Diagnostic;
 
-use super::{screen::lines, surroundings::Surroundings};
+use super::{policy::PolicyFaults, screen::lines, surroundings::Surroundings};
 use crate::{
     data::DataFault,
     runtime::StartFault,
@@ -70,6 +70,10 @@ pub enum CliFault {
     #[error(transparent)]
     #[diagnostic(transparent)]
     ConfigFaults(#[from] Box<ConfigFaults>),
+    /// The policies have faults.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Policies(Box<PolicyFaults>),
     /// No folder to keep data in is known.
     #[error("neither XDG_DATA_HOME nor HOME is set, so there is no usual data folder")]
     #[diagnostic(help("name one: `--data DIR`"))]

@@ -1,1 +1,70 @@
-//! The command line.
+//! The command line: what was typed, what it means, and what is shown.
+
+mod agents;
+mod approvals;
+pub mod args;
+mod audit;
+mod call;
+mod check;
+mod client;
+mod connectors;
+mod explain;
+mod fault;
+mod grants;
+mod places;
+mod policy;
+mod screen;
+mod session;
+mod stdio;
+mod surroundings;
+pub mod units;
+
+pub use args::{Cli, Command};
+pub use fault::CliFault;
+pub use places::Places;
+pub use policy::PolicyFaults;
+pub use screen::Screen;
+pub use session::Session;
+pub use surroundings::Surroundings;
+
+use args::ConfigCommand;
+
+use crate::run::{self, RunArgs};
+
+/// Does what was typed: the table of commands.
+pub async fn run(cli: &Cli, around: Surroundings) -> Result<(), CliFault> {
+    let Some(command) = &cli.command else { return serve(cli, &around).await };
+    let session = |around| Session::new(&cli.places, around);
+    match command {
+        Command::Run => serve(cli, &around).await,
+        Command::Stdio(stdio) => stdio::run(stdio, &session(around)?).await,
+        Command::Check(form) => check::run(form.json, &session(around)?).await,
+        Command::Explain(explain) => explain::run(explain, &session(around)?),
+        Command::Call(call) => call::run(call, &session(around)?).await,
+        Command::Agents(agents) => agents::run(agents, &session(around)?).await,
+        Command::Connectors(connectors) => connectors::run(connectors, &session(around)?).await,
+        Command::Grants(grants) => grants::run(grants, &session(around)?).await,
+        Command::Approvals(approvals) => approvals::run(approvals, &session(around)?).await,
+        Command::Policy(policy) => policy::run(policy, &session(around)?).await,
+        Command::Audit(audit) => audit::run(audit, &session(around)?).await,
+        Command::Config(ConfigCommand::Schema) => screen::Screen::new(&around).json(&bailiwick_config::schema()),
+        Command::DemoServer { name } => demo_server(name).await,
+    }
+}
+
+async fn serve(cli: &Cli, around: &Surroundings) -> Result<(), CliFault> {
+    let places = Places::settle(&cli.places, around)?;
+    let args = RunArgs {
+        config: places.load(around)?,
+        is_demo: places.config.is_none(),
+        data: places.data.path().to_owned(),
+        own_binary: around.own_binary.clone(),
+        environment: around.environment.clone(),
+    };
+    Ok(run::run(args).await?)
+}
+
+async fn demo_server(name: &str) -> Result<(), CliFault> {
+    let fault = |fault: bailiwick_demo::DemoFault| CliFault::refused(&fault.to_string(), None);
+    bailiwick_demo::serve(name.parse().map_err(fault)?).await.map_err(fault)
+}

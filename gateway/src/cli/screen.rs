@@ -24,17 +24,12 @@ impl Screen {
     }
 
     /// The answer: lines that are safe to show already.
+    #[expect(clippy::unused_self, reason = "whoever writes has a screen")]
     pub fn answer(self, text: &str) -> Result<(), CliFault> {
-        self.write(text).map_err(CliFault::Output)
-    }
-
-    fn write(self, text: &str) -> io::Result<()> {
         let mut out = io::stdout().lock();
-        out.write_all(text.as_bytes())?;
-        if !text.ends_with('\n') {
-            out.write_all(b"\n")?;
-        }
-        out.flush()
+        let end: &[u8] = if text.ends_with('\n') { b"" } else { b"\n" };
+        let written = out.write_all(text.as_bytes()).and_then(|()| out.write_all(end)).and_then(|()| out.flush());
+        written.map_err(CliFault::Output)
     }
 
     /// The answer as JSON. What a terminal would obey or hide is written as `\uXXXX`, which is the same JSON.
@@ -54,9 +49,17 @@ impl Screen {
     }
 
     /// A line for a person, on standard error, safe to show already.
+    #[expect(clippy::unused_self, reason = "whoever writes has a screen")]
     pub fn tell(self, text: &str) {
         // Nobody is left to be told that nobody reads.
         let _unread = writeln!(io::stderr().lock(), "{text}");
+    }
+
+    /// A question for a person, on standard error; the line stays open for the answer.
+    #[expect(clippy::unused_self, reason = "whoever writes has a screen")]
+    pub fn prompt(self, question: &str) {
+        let mut err = io::stderr().lock();
+        let _unread = write!(err, "{question} ").and_then(|()| err.flush());
     }
 
     /// A foreign text on standard error: exactly, or, on a terminal, without what would steer it.
@@ -66,12 +69,12 @@ impl Screen {
 }
 
 /// A foreign text in one line: what would steer or deceive a terminal is escaped.
-pub fn shown(text: &str) -> String {
+pub(super) fn shown(text: &str) -> String {
     escaped(text, |c| c == '\n' || c == '\t' || is_invisible(c))
 }
 
 /// A foreign text of several lines, which stay; everything else that would steer or deceive a terminal is escaped.
-pub fn lines(text: &str) -> String {
+pub(super) fn lines(text: &str) -> String {
     escaped(text, is_invisible)
 }
 
@@ -90,7 +93,7 @@ fn escaped(text: &str, is_hidden: impl Fn(char) -> bool) -> String {
 }
 
 /// JSON text with every invisible character of its strings as `\uXXXX`. Between the strings there is none.
-pub fn visible_json(text: &str) -> String {
+pub(super) fn visible_json(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut units = [0; 2];
     for c in text.chars() {
@@ -106,25 +109,89 @@ pub fn visible_json(text: &str) -> String {
     out
 }
 
+/// JSON text laid out in lines, every character of its strings and numbers as it is written: nothing is read and written anew.
+pub(super) fn laid_out(json: &str) -> String {
+    let mut out = String::with_capacity(json.len() * 2);
+    let (mut depth, mut in_string, mut is_escaped) = (0_usize, false, false);
+    let mut chars = json.chars().filter(|c| !c.is_control()).peekable();
+    let line = |out: &mut String, depth: usize| {
+        out.push('\n');
+        out.extend(std::iter::repeat_n("  ", depth));
+    };
+    while let Some(c) = chars.next() {
+        if in_string {
+            out.push(c);
+            in_string = is_escaped || c != '"';
+            is_escaped = !is_escaped && c == '\\';
+            continue;
+        }
+        match c {
+            ' ' => {}
+            '{' | '[' => {
+                out.push(c);
+                while chars.next_if_eq(&' ').is_some() {}
+                if let Some(end) = chars.next_if(|next| matches!(next, '}' | ']')) {
+                    out.push(end);
+                } else {
+                    depth += 1;
+                    line(&mut out, depth);
+                }
+            }
+            '}' | ']' => {
+                depth = depth.saturating_sub(1);
+                line(&mut out, depth);
+                out.push(c);
+            }
+            ',' => {
+                out.push(c);
+                line(&mut out, depth);
+            }
+            ':' => out.push_str(": "),
+            _ => {
+                in_string = c == '"';
+                out.push(c);
+            }
+        }
+    }
+    out
+}
+
+/// A text for people while it is put together.
+#[derive(Debug, Default)]
+pub(super) struct Page(String);
+
+impl Page {
+    /// Adds to it.
+    pub(super) fn add(&mut self, text: std::fmt::Arguments<'_>) {
+        // Writing to a string can't fail.
+        let _infallible = self.0.write_fmt(text);
+    }
+
+    /// The whole of it.
+    pub(super) fn into_text(self) -> String {
+        self.0
+    }
+}
+
 /// Rows under a heading, in aligned columns. Every cell is made safe to show.
 #[derive(Debug)]
-pub struct Table {
+pub(super) struct Table {
     rows: Vec<Vec<String>>,
 }
 
 impl Table {
     /// A table with these headings.
-    pub fn new(headings: &[&str]) -> Self {
+    pub(super) fn new(headings: &[&str]) -> Self {
         Self { rows: vec![headings.iter().map(|heading| (*heading).to_owned()).collect()] }
     }
 
     /// Adds a row.
-    pub fn row<const N: usize>(&mut self, cells: [&str; N]) {
+    pub(super) fn row<const N: usize>(&mut self, cells: [&str; N]) {
         self.rows.push(cells.iter().map(|cell| shown(cell)).collect());
     }
 
     /// Whether there is nothing under the headings.
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.rows.len() < 2
     }
 }
@@ -167,6 +234,16 @@ mod tests {
         let text = visible_json(&value.to_string());
         assert_eq!(text, r#"{"a":"x\u202ey\udb40\udc41z\u009b","n":[1,"\n"]}"#);
         assert_eq!(serde_json::from_str::<Value>(&text).ok(), Some(value));
+    }
+
+    #[test]
+    fn what_is_laid_out_is_as_it_is_written() {
+        let json = r#"{"a":"x{,:\"\\","n":[1.50,1e400, [ ] ,{}],"z":{"k":true}}"#;
+        let text = laid_out(json);
+        let wanted = [
+            "{", r#"  "a": "x{,:\"\\","#, r#"  "n": ["#, "    1.50,", "    1e400,", "    [],", "    {}", "  ],", r#"  "z": {"#, r#"    "k": true"#, "  }", "}",
+        ];
+        assert_eq!(text.lines().collect::<Vec<_>>(), wanted);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use bailiwick_schemas::{
 };
 use bytes::Bytes;
 
-use super::{Permitted, Stop};
+use super::{Permitted, Question, Stop};
 use crate::{
     way::Way,
     ids::ApprovalId,
@@ -75,7 +75,7 @@ pub async fn approve<'r>(call: Permitted<'r>, ports: &Ports, way: &mut Way<'r>) 
         TicketState::Pending => {
             way.trace.note(stage, "bailiwick.approval.outcome", "pending");
             way.leave(stage, ports);
-            Err(Stop::Pending { ticket, binding: bound, rules: way.seen.rules.clone() })
+            Err(Stop::Pending(Box::new(Question { ticket, rules: way.seen.rules.clone() })))
         }
     }
 }

@@ -47,9 +47,11 @@ async fn arm_now<'r>(call: Approved<'r>, ports: &Ports, way: &mut Way<'r>) -> Re
     let granted = call.permitted().validated().granted();
     let (grant, tool) = (granted.grant(), granted.tool());
     let stage = way.enter("arm", "bailiwick.credential.issue", ports);
-    let loan = match tool.connector.needs_credential {
-        true => ports.credentials.lend(grant, &tool.connector.id, ports.clock.now_ms()).await.map_err(|failure| Refusal::lend(&failure))?,
-        false => None,
+    let loan = if tool.connector.needs_credential {
+        let lent = ports.credentials.lend(grant, &tool.connector.id, ports.clock.now_ms()).await;
+        lent.map_err(|failure| Refusal::lend(&failure))?
+    } else {
+        None
     };
     if tool.connector.needs_credential && loan.is_none() {
         return Err(Refusal::internal(format!("connector `{}` needs a credential and was lent none", tool.connector.id)).into());

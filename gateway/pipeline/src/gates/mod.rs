@@ -24,8 +24,6 @@ pub use validate::{Validated, validate};
 
 pub(crate) use grant::{chosen_grant, visible};
 
-use bailiwick_schemas::canonical::Digest;
-
 use crate::{ports::Ticket, refusal::Refusal};
 
 /// Why a walk ends before its last gate.
@@ -35,16 +33,18 @@ pub enum Stop {
     /// A gate said no.
     Refused(Refusal),
     /// A person has to decide first. The walk never waits: the call is held outside the way, and then walks again.
-    Pending {
-        /// The question.
-        ticket: Ticket,
-        /// What it is bound to.
-        binding: Digest,
-        /// The rules that ask.
-        rules: Vec<String>,
-    },
+    Pending(Box<Question>),
     /// What the decision rested on changed before the commit: everything is to be asked again.
     Stale,
+}
+
+/// What a person is asked.
+#[derive(Debug)]
+pub struct Question {
+    /// The question, as agent and approver see it.
+    pub ticket: Ticket,
+    /// The rules that ask.
+    pub rules: Vec<String>,
 }
 
 impl From<Refusal> for Stop {

@@ -105,9 +105,10 @@ fn check_content(content: Option<&RawValue>, limits: ScreenLimits) -> Result<(),
     if blocks.len() > limits.blocks {
         return Err(format!("{} content blocks, at most {} may pass", blocks.len(), limits.blocks));
     }
-    match blocks.iter().all(|block| block.get().starts_with('{')) {
-        true => Ok(()),
-        false => Err("a content block must be an object".to_owned()),
+    if blocks.iter().all(|block| block.get().starts_with('{')) {
+        Ok(())
+    } else {
+        Err("a content block must be an object".to_owned())
     }
 }
 

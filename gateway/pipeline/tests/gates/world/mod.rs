@@ -89,6 +89,14 @@ impl Bench {
     pub fn new() -> Self {
         let fakes = Fakes::new(Arc::new(catalogue::world(1, &catalogue::rules())), bot());
         fakes.grants.lock().unwrap().push(alive(terms("g", &ALL), None));
+        let settings = Settings { hold: Duration::ZERO, ..Settings::default() };
+        let bench = Self { fakes, settings, calls: Arc::default() };
+        bench.lends(SECRET);
+        bench
+    }
+
+    /// What connector `vault` is lent.
+    pub fn lends(&self, secret: &str) {
         let lease = LeaseTerms {
             id: "lease-1".to_owned(),
             provider: "file",
@@ -96,10 +104,8 @@ impl Bench {
             env: "TOKEN".to_owned(),
             expires_at_ms: START_MS + 60_000,
         };
-        let lease = Arc::new(Lease::new(lease, SecretString::from(SECRET)).unwrap());
-        *fakes.loan.lock().unwrap() = Ok(Some(Loan { lease, fresh: true }));
-        let settings = Settings { hold: Duration::ZERO, ..Settings::default() };
-        Self { fakes, settings, calls: Arc::default() }
+        let lease = Arc::new(Lease::new(lease, SecretString::from(secret)).unwrap());
+        *self.fakes.loan.lock().unwrap() = Ok(Some(Loan { lease, fresh: true }));
     }
 
     /// With these grants instead of `g`.

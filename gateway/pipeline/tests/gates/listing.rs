@@ -1,0 +1,49 @@
+//! `tools/list`: the same gates, the same decision.
+
+use std::time::Duration;
+
+use bailiwick_pipeline::{Body, grant::Grant, records::Outcome};
+
+use crate::world::{ALL, Bench, START_MS, Told, alive, terms};
+
+fn ttl(heard: &crate::world::Heard) -> u64 {
+    match heard.answer.body {
+        Body::Tools { ttl_ms, .. } => ttl_ms,
+        _ => panic!("{:?}", heard.told()),
+    }
+}
+
+#[tokio::test]
+async fn a_list_is_on_record_with_its_grant() {
+    let bench = Bench::with([terms("g", &["tickets__get", "files__delete"])]);
+    let heard = bench.list().await;
+    assert_eq!(heard.told(), Told::Tools(vec!["files__delete".to_owned(), "tickets__get".to_owned()]));
+    let (decision, outcome) = (heard.decision(), heard.outcome());
+    assert_eq!((&decision["effect"], &decision["gate"], &decision["grant"]), (&"allow".into(), &"grant".into(), &"g".into()));
+    assert_eq!((&outcome["method"], &outcome["grant"], outcome.get("tool")), (&"tools/list".into(), &"g".into(), None));
+    assert_eq!((heard.answer.outcome, heard.intents().len(), heard.sent()), (Outcome::Success, 0, 0));
+}
+
+#[tokio::test]
+async fn a_list_is_kept_no_longer_than_the_grant_and_its_ancestors_live() {
+    let until = |id: &str, ms: u64| Grant { expires_at_ms: START_MS + ms, ..terms(id, &ALL) };
+    let mut bench = Bench::with([until("g", 10_000)]);
+    let left = ttl(&bench.list().await);
+    assert!((9_990..=10_000).contains(&left), "{left}");
+    let root = alive(until("root", 5_000), None);
+    *bench.fakes.grants.lock().unwrap() = vec![alive(until("g", 10_000), Some(&root))];
+    let left = ttl(&bench.list().await);
+    assert!((4_990..=5_000).contains(&left), "{left}");
+    bench.settings.list_ttl = Duration::from_secs(1);
+    assert_eq!(ttl(&bench.list().await), 1_000);
+    *bench.fakes.grants.lock().unwrap() = vec![];
+    assert_eq!(ttl(&bench.list().await), 0);
+}
+
+#[tokio::test]
+async fn a_list_names_no_tool_of_a_world_that_went() {
+    let bench = Bench::new();
+    let rules = "@id(\"p\") permit (principal, action == Bailiwick::Action::\"tickets__get\", resource);";
+    *bench.fakes.world.lock().unwrap() = std::sync::Arc::new(crate::world::catalogue::world(2, rules));
+    assert_eq!(bench.list().await.told(), Told::Tools(vec!["tickets__get".to_owned()]));
+}

@@ -1,0 +1,12 @@
+//! What goes out is made by `send` alone: a channel can't be given anything else.
+use bailiwick_pipeline::gates::Outgoing;
+
+fn forge(other: Outgoing) -> Outgoing {
+    Outgoing { ..other }
+}
+
+fn copy(outgoing: &Outgoing) -> Outgoing {
+    outgoing.clone()
+}
+
+fn main() {}

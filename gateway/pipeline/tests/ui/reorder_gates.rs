@@ -1,0 +1,8 @@
+//! `record` comes after `arm`: an approved call can't be recorded.
+use bailiwick_pipeline::gates::{Approved, Recorded, record};
+
+async fn reorder<'r>(call: Approved<'r>) -> Recorded<'r> {
+    record(call, todo!(), todo!()).await.unwrap()
+}
+
+fn main() {}

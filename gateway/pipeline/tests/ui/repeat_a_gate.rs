@@ -1,0 +1,9 @@
+//! An approval is looked for once: `approve` takes the permitted call away.
+use bailiwick_pipeline::gates::{Permitted, approve};
+
+async fn repeat<'r>(call: Permitted<'r>) {
+    let _ = approve(call, todo!(), todo!()).await;
+    let _ = approve(call, todo!(), todo!()).await;
+}
+
+fn main() {}

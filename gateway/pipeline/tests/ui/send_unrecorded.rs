@@ -1,0 +1,8 @@
+//! The door opens for a recorded call only.
+use bailiwick_pipeline::gates::{Armed, Sent, send};
+
+async fn send_at_once<'r>(call: Armed<'r>) -> Sent<'r> {
+    send(call, todo!(), todo!()).await.unwrap()
+}
+
+fn main() {}

@@ -1,0 +1,198 @@
+//! `connectors`
+
+use serde_json::json;
+
+use super::{
+    Session,
+    args::{ConnectorsCommand, One, PinArgs},
+    client::{Client, segment},
+    fault::CliFault,
+    screen::{Table, short, shown},
+    units::{from_now, span},
+};
+use crate::{
+    adapters::SystemClock,
+    admin::api::{Accept, Accepted, ConnectorView, Proposal, ProposedTool},
+};
+use bailiwick_pipeline::ports::Clock as _;
+
+/// Does it.
+pub(super) async fn run(command: &ConnectorsCommand, session: &Session) -> Result<(), CliFault> {
+    match command {
+        ConnectorsCommand::List(form) => {
+            let connectors: Vec<ConnectorView> = session.client().await?.get("connectors").await?;
+            session.list(&connectors, form.json, || table(&connectors), "no connector is registered: `[[connectors]]` in the configuration does that")
+        }
+        ConnectorsCommand::Show(one) => {
+            let connector: ConnectorView = session.client().await?.get(&format!("connectors/{}", segment(&one.id)?)).await?;
+            session.one(&connector, one.form.json, || card(&connector))
+        }
+        ConnectorsCommand::Diff(one) => diff(one, session).await,
+        ConnectorsCommand::Pin(pin) => accept(pin, session).await,
+    }
+}
+
+fn table(connectors: &[ConnectorView]) -> Table {
+    let mut table = Table::new(&["ID", "STATE", "TOOLS", "PROCESSES", "CALLS", "PROGRAM"]);
+    for connector in connectors {
+        let tools = connector.tools.len().to_string();
+        let processes = connector.processes.len().to_string();
+        let calls = connector.calls.to_string();
+        table.row([&connector.id, &connector.state, &tools, &processes, &calls, &short(&connector.program, 50)]);
+    }
+    table
+}
+
+fn card(connector: &ConnectorView) -> String {
+    let mut text = format!(
+        "connector  {}  ({})\nprogram    {}\nprocesses  {}\ncalls      {}, {} failures\n",
+        shown(&connector.id),
+        shown(&connector.state),
+        shown(&connector.program),
+        if connector.shared { "one for all grants" } else { "one for each grant" },
+        connector.calls,
+        connector.failures,
+    );
+    if let Some(failure) = &connector.last_failure {
+        text.add(format_args!("failed     {} ago: {}\n", span(failure.ago_ms), shown(&failure.what)));
+    }
+    let mut processes = Table::new(&["PID", "STATE", "GRANT", "AGE", "CALLS"]);
+    for process in &connector.processes {
+        let (id, calls) = (process.id.to_string(), process.calls.to_string());
+        processes.row([&id, &process.state, process.grant.as_deref().unwrap_or("(all)"), &span(process.age_ms), &calls]);
+    }
+    let now_ms = SystemClock.now_ms();
+    let mut tools = Table::new(&["TOOL", "STATE", "KIND", "BAND", "ACCEPTED", "BY"]);
+    for tool in &connector.tools {
+        tools.row([&tool.id, &tool.state, tool.kind.as_str(), tool.band.as_str(), &from_now(tool.accepted_at_ms, now_ms), &tool.accepted_by]);
+    }
+    for table in [processes, tools] {
+        if !table.is_empty() {
+            text.add(format_args!("\n{table}"));
+        }
+    }
+    for tool in connector.tools.iter().filter(|tool| tool.why.is_some()) {
+        text.add(format_args!("\n{} can't be used: {}\n", shown(&tool.id), shown(tool.why.as_deref().unwrap_or_default())));
+    }
+    if !connector.stderr.is_empty() {
+        text.push_str("\nstandard error, the end of it:\n");
+        connector.stderr.iter().for_each(|line| text.add(format_args!("  {}\n", shown(line))));
+    }
+    text
+}
+
+async fn propose(id: &str, client: &Client) -> Result<Proposal, CliFault> {
+    client.post(&format!("connectors/{}/discover", segment(id)?), &json!({})).await
+}
+
+async fn diff(one: &One, session: &Session) -> Result<(), CliFault> {
+    let proposal = propose(&one.id, &session.client().await?).await?;
+    session.one(&proposal, one.form.json, || differences(&proposal))?;
+    if proposal.state == "same" { Ok(()) } else { Err(CliFault::Said) }
+}
+
+async fn accept(pin: &PinArgs, session: &Session) -> Result<(), CliFault> {
+    let client = session.client().await?;
+    let proposal = propose(&pin.id, &client).await?;
+    if pin.form.json {
+        session.screen.json(&serde_json::to_value([&proposal]).unwrap_or_default())?;
+    } else {
+        session.screen.tell(&offer(&proposal));
+        session.screen.tell(&differences(&proposal));
+    }
+    let tools: std::collections::BTreeMap<_, _> =
+        proposal.tools.iter().filter(|tool| tool.state != "gone").map(|tool| (tool.id.clone(), tool.digest)).collect();
+    if tools.is_empty() {
+        return Err(CliFault::refused(&format!("`{}` offers no tool that can be accepted", pin.id), Some("what it offers has to be mended first")));
+    }
+    let question = format!("accept these {} tools of {}, with these kinds and bands? [y/N]", tools.len(), shown(&pin.id));
+    if !pin.yes && !session.asks(&question) {
+        let help = format!("nothing was changed; `{} connectors pin {} --yes` accepts them", session.places.again, pin.id);
+        return Err(CliFault::refused("not accepted", Some(&help)));
+    }
+    let path = format!("connectors/{}/pins", segment(&pin.id)?);
+    let accepted: Accepted = client.post(&path, &Accept { tools }).await?;
+    session.screen.tell(&format!("accepted {} tools of {}", accepted.tools, shown(&pin.id)));
+    Ok(())
+}
+
+/// The table of what would be accepted.
+fn offer(proposal: &Proposal) -> String {
+    let says = proposal.server_info.as_ref().map_or_else(|| "nothing".to_owned(), |info| short(&info.to_string(), 70));
+    let mut table = Table::new(&["TOOL", "STATE", "KIND", "BAND", "FROM", "IT SAYS"]);
+    for tool in &proposal.tools {
+        let description = short(tool.description.lines().next().unwrap_or_default(), 44);
+        table.row([&tool.id, &tool.state, tool.kind.as_str(), tool.band.as_str(), &tool.from, &description]);
+    }
+    format!(
+        "{} speaks {} and says of itself {}\n\n{table}\nwhat nobody classified is `execute` and `high`; `tools.NAME = {{ kind = …, band = … }}` in the configuration decides",
+        shown(&proposal.id),
+        shown(&proposal.protocol),
+        shown(&says),
+    )
+}
+
+/// What differs from what was accepted, place by place.
+fn differences(proposal: &Proposal) -> String {
+    if proposal.state == "same" {
+        return format!("{}: {} tools, all as they were accepted\n", shown(&proposal.id), proposal.tools.len());
+    }
+    let mut text = String::new();
+    for tool in proposal.tools.iter().filter(|tool| tool.state != "same") {
+        text.push_str(&difference(tool));
+    }
+    for finding in &proposal.findings {
+        text.add(format_args!("rejected  {}: {}\n", if finding.id.is_empty() { "(no name)".to_owned() } else { shown(&finding.id) }, shown(&finding.why)));
+    }
+    text
+}
+
+fn difference(tool: &ProposedTool) -> String {
+    let mut text = format!("{:<8}  {}\n", shown(&tool.state), shown(&tool.id));
+    let value = |value: Option<&serde_json::Value>| value.map_or_else(|| "(nothing)".to_owned(), |value| shown(&short(&value.to_string(), 300)));
+    for change in &tool.changes {
+        text.add(format_args!("          {}\n            - {}\n            + {}\n", shown(&change.at), value(change.before.as_ref()), value(change.now.as_ref())));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
+
+    use serde_json::json;
+
+    use super::*;
+
+    fn proposal() -> Proposal {
+        let digest = format!("sha256:{}", "0".repeat(64));
+        serde_json::from_value(json!({
+            "id": "mail", "state": "different", "protocol": "2025-11-25", "server_info": {"name": "mail\u{1b}[2J"},
+            "tools": [
+                {"id": "get", "state": "same", "kind": "read", "band": "low", "from": "config", "digest": digest, "changes": [], "description": "Reads."},
+                {"id": "send", "state": "changed", "kind": "exfiltrate", "band": "high", "from": "name: send", "digest": digest,
+                 "changes": [{"at": "/description", "before": "Sends.", "now": "Sends\u{202e}."}], "description": "Sends"},
+                {"id": "old", "state": "gone", "kind": "read", "band": "low", "from": "accepted before", "digest": digest, "changes": [], "description": ""},
+            ],
+            "findings": [{"id": "", "state": "rejected", "why": "a tool definition needs a `name`: correct the server"}],
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn differences_are_shown_place_by_place() {
+        assert_eq!(
+            differences(&proposal()),
+            "changed   send\n          /description\n            - \"Sends.\"\n            + \"Sends\\u{202e}.\"\n\
+             gone      old\n\
+             rejected  (no name): a tool definition needs a `name`: correct the server\n"
+        );
+    }
+
+    #[test]
+    fn an_offer_is_a_table_that_steers_nothing() {
+        let text = offer(&proposal());
+        assert!(text.contains("TOOL  STATE    KIND        BAND  FROM             IT SAYS\nget   same     read        low   config           Reads.\n"), "{text}");
+        assert!(!text.contains('\u{1b}'), "{text}");
+    }
+}

@@ -1,0 +1,168 @@
+//! `grants`
+
+use std::collections::BTreeMap;
+
+use bailiwick_pipeline::{constraint::Bound, grant::Budget, ports::Clock as _};
+use bailiwick_pipeline::grant::GrantState;
+
+use super::{
+    Session,
+    args::{CreateArgs, EndArgs, GrantsCommand},
+    client::segment,
+    fault::CliFault,
+    screen::{Table, short, shown},
+    units::from_now,
+};
+use crate::{
+    adapters::SystemClock,
+    admin::api::{EndedView, GrantMade, GrantView, GrantWanted, Why},
+};
+
+/// Does it.
+pub(super) async fn run(command: &GrantsCommand, session: &Session) -> Result<(), CliFault> {
+    match command {
+        GrantsCommand::Create(create) => make(create, session).await,
+        GrantsCommand::List(list) => {
+            let path = if list.all { "grants?all=true" } else { "grants" };
+            let grants: Vec<GrantView> = session.client().await?.get(path).await?;
+            session.list(&grants, list.form.json, || table(&grants), "no grant is active: `bailiwick grants create` makes one, `grants list --all` shows the ended ones")
+        }
+        GrantsCommand::Show(one) => {
+            let grant: GrantView = session.client().await?.get(&format!("grants/{}", segment(&one.id)?)).await?;
+            session.one(&grant, one.form.json, || card(&grant))
+        }
+        GrantsCommand::Complete(end) => finish(end, "complete", session).await,
+        GrantsCommand::Revoke(end) => finish(end, "revoke", session).await,
+    }
+}
+
+fn table(grants: &[GrantView]) -> Table {
+    let now_ms = SystemClock.now_ms();
+    let mut table = Table::new(&["ID", "STATE", "AGENT", "TOOLS", "CALLS", "WRITES", "EXPIRES", "PURPOSE"]);
+    for grant in grants {
+        let tools = grant.tools.len().to_string();
+        let calls = used(grant.used.calls, grant.budget.calls);
+        let writes = used(grant.used.writes, grant.budget.writes);
+        let purpose = short(&grant.purpose, 40);
+        table.row([&grant.id, grant.state.as_str(), &grant.agent, &tools, &calls, &writes, &from_now(grant.expires_at_ms, now_ms), &purpose]);
+    }
+    table
+}
+
+fn used(count: u64, limit: Option<u64>) -> String {
+    limit.map_or_else(|| count.to_string(), |limit| format!("{count}/{limit}"))
+}
+
+fn card(grant: &GrantView) -> String {
+    let now_ms = SystemClock.now_ms();
+    let mut text = format!(
+        "grant        {}  ({}{}{})\nagent        {}\nowner        {}\npurpose      {}\nexpires      {}\nceiling      {}\nenvironment  {}\n",
+        shown(&grant.id),
+        grant.state.as_str(),
+        if grant.default { ", the agent's default" } else { "" },
+        if grant.from_config { ", from the configuration" } else { "" },
+        shown(&grant.agent),
+        shown(&grant.owner),
+        shown(&grant.purpose),
+        from_now(grant.expires_at_ms, now_ms),
+        grant.ceiling,
+        shown(&grant.environment),
+    );
+    text.add(format_args!("calls        {}\nwrites       {}\n", used(grant.used.calls, grant.budget.calls), used(grant.used.writes, grant.budget.writes)));
+    let touched: Vec<&str> =
+        [(grant.labels.untrusted, "untrusted input"), (grant.labels.confidential, "confidential data")].into_iter().filter_map(|(yes, what)| yes.then_some(what)).collect();
+    if !touched.is_empty() {
+        text.add(format_args!("has touched  {}\n", touched.join(", ")));
+    }
+    if let Some(ending) = &grant.ending {
+        let by = ending.by.as_deref().map(|by| format!(" by {}", shown(by))).unwrap_or_default();
+        let why = ending.reason.as_deref().map(|why| format!(": {}", shown(why))).unwrap_or_default();
+        text.add(format_args!("ended        {}{by}{why}\n", from_now(ending.at_ms, now_ms)));
+    }
+    text.push_str("tools\n");
+    for capability in &grant.capabilities {
+        text.add(format_args!("  {}\n", capability.tools));
+        for (pointer, bound) in &capability.args {
+            text.add(format_args!("    {} must be {}\n", shown(pointer), shown(&bound.describe())));
+        }
+    }
+    if grant.state == GrantState::Active {
+        let count = grant.tools.len();
+        text.add(format_args!("callable now: {}\n", if count == 0 { "nothing".to_owned() } else { grant.tools.join(" ") }));
+    }
+    text
+}
+
+/// Prints the token and nothing else.
+async fn make(create: &CreateArgs, session: &Session) -> Result<(), CliFault> {
+    let wanted = GrantWanted {
+        id: create.id.clone(),
+        agent: create.agent.clone(),
+        owner: create.owner.clone(),
+        purpose: create.purpose.clone(),
+        tools: create.tools.clone(),
+        args: bounds(&create.bounds)?,
+        ceiling: create.ceiling,
+        environment: create.environment.clone(),
+        ttl_ms: create.ttl.as_millis(),
+        budget: Budget { calls: create.calls, writes: create.writes },
+        default: create.default,
+    };
+    let made: GrantMade = session.client().await?.post("grants", &wanted).await?;
+    let GrantView { id, tools, expires_at_ms, .. } = &made.grant;
+    let expires = from_now(*expires_at_ms, SystemClock.now_ms());
+    session.screen.tell(&format!("grant {} for agent {}: {} callable tools, expires {expires}", shown(id), shown(&made.grant.agent), tools.len()));
+    session.screen.answer(&made.token)
+}
+
+/// `tool/pointer=bound`: the tool's name has no `/`, the pointer begins with it.
+fn bounds(given: &[String]) -> Result<BTreeMap<String, BTreeMap<String, Bound>>, CliFault> {
+    let mut bounds: BTreeMap<String, BTreeMap<String, Bound>> = BTreeMap::new();
+    for text in given {
+        let fault = |what: &str| {
+            CliFault::usage(format!("`--arg {}`: {what}", shown(text)), r#"write TOOL/POINTER=BOUND, as in `--arg 'tickets__search/project={"eq": "support"}'`"#)
+        };
+        let (place, bound) = text.split_once('=').ok_or_else(|| fault("there is no `=`"))?;
+        let (tool, pointer) = place.split_once('/').ok_or_else(|| fault("there is no `/`"))?;
+        let bound: Bound = serde_json::from_str(bound).map_err(|why| fault(&format!("the bound can't be read: {why}")))?;
+        if bounds.entry(tool.to_owned()).or_default().insert(format!("/{pointer}"), bound).is_some() {
+            return Err(fault("the argument has a bound already"));
+        }
+    }
+    Ok(bounds)
+}
+
+async fn finish(end: &EndArgs, how: &str, session: &Session) -> Result<(), CliFault> {
+    let path = format!("grants/{}/{how}", segment(&end.id)?);
+    let ended: EndedView = session.client().await?.post(&path, &Why { reason: end.reason.clone() }).await?;
+    let id = shown(&end.id);
+    match (ended.was_active, ended.drained) {
+        (false, _) => session.screen.tell(&format!("grant {id} had ended before")),
+        (true, true) => session.screen.tell(&format!("grant {id} has ended: nothing more is called under it")),
+        (true, false) => {
+            let text = format!("grant {id} has ended, but a call that was being written before is still under way: look at `audit tail`");
+            session.screen.tell(&text);
+            return Err(CliFault::Said);
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bounds_are_read() {
+        let given = [r#"a__b/project={"eq": "x=y"}"#, r#"a__b/items/0={"len_max": 3}"#].map(str::to_owned);
+        let read = bounds(&given).unwrap_or_default();
+        let of_tool = read.get("a__b").cloned().unwrap_or_default();
+        assert_eq!(of_tool.keys().collect::<Vec<_>>(), ["/items/0", "/project"]);
+        assert_eq!(of_tool.get("/project").map(Bound::describe).as_deref(), Some("\"x=y\""));
+        for bad in ["a__b/p", "a__b={}", "a__b/p=x", r#"a__b/p={"prefix": 1}"#] {
+            assert!(matches!(bounds(&[bad.to_owned()]), Err(CliFault::Usage { .. })), "{bad}");
+        }
+        let twice = [r#"a__b/p={"eq":1}"#, r#"a__b/p={"eq":2}"#].map(str::to_owned);
+        assert!(bounds(&twice).is_err());
+    }
+}

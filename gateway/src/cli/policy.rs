@@ -1,0 +1,228 @@
+//! `policy`, and the policies in `check`.
+
+use std::collections::BTreeMap;
+
+use bailiwick_config::Config;
+use bailiwick_pipeline::ports::Worlds as _;
+use bailiwick_policy::{PolicyFault, Rule};
+use bailiwick_schemas::names::ConnectorId;
+use bailiwick_store::{Pin, Pins, Store};
+use miette::{Diagnostic, LabeledSpan, NamedSource, SourceCode};
+use serde_json::{Value, json};
+
+use super::{
+    Session,
+    args::PolicyCommand,
+    client::Client,
+    fault::CliFault,
+    screen::{Table, lines, short, shown},
+};
+use crate::{
+    admin::api::ConnectorView,
+    runtime::policies_of,
+    world::{LiveWorlds, PolicyText, Unusable, WorldFault},
+};
+
+/// The tools that were accepted, by connector.
+pub(super) type Accepted = BTreeMap<ConnectorId, Vec<Pin>>;
+
+/// Does it.
+pub(super) async fn run(command: &PolicyCommand, session: &Session) -> Result<(), CliFault> {
+    let PolicyCommand::Check(form) = command;
+    let config = session.places.load(&session.around)?;
+    let texts = policies_of(&config)?;
+    let Some(pins) = accepted(session).await? else {
+        return Err(CliFault::refused(
+            "no tool was accepted yet, so the policies can't be checked against any",
+            Some(&format!("start the gateway once: {}", session.places.start)),
+        ));
+    };
+    match compiled(&config, pins, texts) {
+        Ok(compiled) if form.json => session.screen.json(&compiled.to_json()),
+        Ok(compiled) => {
+            session.screen.answer(&compiled.table().to_string())?;
+            compiled.warnings.iter().for_each(|warning| session.screen.tell(&format!("warning: {}", lines(&warning.to_string()))));
+            compiled.unusable.iter().for_each(|tool| session.screen.tell(&format!("warning: {} can't be used: {}", tool.tool, shown(&tool.why))));
+            session.screen.tell(&format!("{} rules over {} tools   bundle {}", compiled.rules.len(), compiled.tools, short(&compiled.digest, 13)));
+            Ok(())
+        }
+        Err(faults) if form.json => {
+            session.screen.json(&faults.to_json())?;
+            Err(CliFault::Said)
+        }
+        Err(faults) => Err(CliFault::Policies(Box::new(faults))),
+    }
+}
+
+/// The accepted tools: of the running gateway, else of its store; none where there is neither.
+pub(super) async fn accepted(session: &Session) -> Result<Option<Accepted>, CliFault> {
+    if let Some(client) = Client::find(&session.places).await? {
+        let connectors: Vec<ConnectorView> = client.get("connectors").await?;
+        return connectors.into_iter().map(pins_of).collect::<Result<Accepted, CliFault>>().map(Some);
+    }
+    let data = session.places.data.path();
+    if !data.join("state.db").is_file() {
+        return Ok(None);
+    }
+    Ok(Some(Pins::new(&Store::open(data)?).list()?))
+}
+
+fn pins_of(connector: ConnectorView) -> Result<(ConnectorId, Vec<Pin>), CliFault> {
+    let odd = |what: &str| CliFault::refused(&format!("the gateway names `{what}`, which is no name"), None);
+    let id: ConnectorId = connector.id.parse().map_err(|_| odd(&connector.id))?;
+    let mut pins = Vec::new();
+    for tool in connector.tools {
+        let name = tool.id.split_once("__").map_or("", |(_, name)| name);
+        pins.push(Pin {
+            tool: name.parse().map_err(|_| odd(&tool.id))?,
+            kind: tool.kind,
+            band: tool.band,
+            digest: tool.digest,
+            definition: tool.definition,
+            labels: tool.labels,
+            accepted_at_ms: tool.accepted_at_ms,
+            accepted_by: tool.accepted_by,
+        });
+    }
+    Ok((id, pins))
+}
+
+/// Policies that can be put in force.
+pub(super) struct Compiled {
+    pub(super) tools: usize,
+    pub(super) digest: String,
+    pub(super) rules: Vec<ListedRule>,
+    pub(super) unusable: Vec<Unusable>,
+    warnings: Vec<PolicyFault>,
+}
+
+/// A rule, for the list.
+pub(super) struct ListedRule {
+    id: String,
+    at: String,
+    effect: &'static str,
+    reason: String,
+}
+
+/// Compiles the policies as the gateway does at its start.
+pub(super) fn compiled(config: &Config, pins: Accepted, texts: Vec<PolicyText>) -> Result<Compiled, PolicyFaults> {
+    let worlds = LiveWorlds::new(config, pins, texts.clone()).map_err(|WorldFault::Policies(faults)| PolicyFaults::new(faults, &texts))?;
+    let world = worlds.now();
+    let policies = &world.policies;
+    let rule = |rule: &Rule| {
+        let says = |key: &str| policies.annotation(&rule.id, key);
+        let effect = match (says("mode"), says("approval")) {
+            (Some("shadow"), _) => "only watched",
+            (_, Some(_)) => "asks a person",
+            _ => "enforced",
+        };
+        ListedRule {
+            id: rule.id.to_string(),
+            at: place(&rule.id, &texts).unwrap_or_default(),
+            effect,
+            reason: rule.reason.as_deref().unwrap_or_default().to_owned(),
+        }
+    };
+    Ok(Compiled {
+        tools: world.tools.len(),
+        digest: world.policy_digest.clone(),
+        rules: policies.rules().into_iter().map(rule).collect(),
+        unusable: worlds.unusable(),
+        warnings: policies.warnings().to_vec(),
+    })
+}
+
+/// `file:line` of the rule with this id.
+pub(super) fn place(rule: &str, texts: &[PolicyText]) -> Option<String> {
+    let annotation = format!("@id(\"{rule}\")");
+    let is_there = |line: &str| !line.trim_start().starts_with("//") && line.contains(&annotation);
+    texts.iter().find_map(|text| Some(format!("{}:{}", text.name, text.text.lines().position(is_there)? + 1)))
+}
+
+impl Compiled {
+    fn table(&self) -> Table {
+        let mut table = Table::new(&["RULE", "EFFECT", "AT", "REASON"]);
+        for rule in &self.rules {
+            table.row([&rule.id, rule.effect, &rule.at, &short(&rule.reason, 70)]);
+        }
+        table
+    }
+
+    fn to_json(&self) -> Value {
+        let rule = |rule: &ListedRule| json!({"id": rule.id, "state": rule.effect, "at": rule.at, "reason": rule.reason});
+        self.rules.iter().map(rule).collect()
+    }
+}
+
+/// Everything that is wrong with the policies, each fault with its place.
+#[derive(Debug)]
+pub struct PolicyFaults {
+    faults: Vec<Placed>,
+}
+
+#[derive(Debug)]
+struct Placed {
+    fault: PolicyFault,
+    source: Option<NamedSource<String>>,
+}
+
+impl PolicyFaults {
+    fn new(faults: Vec<PolicyFault>, texts: &[PolicyText]) -> Self {
+        let source = |fault: &PolicyFault| {
+            let text = texts.get(fault.source?)?;
+            Some(NamedSource::new(&text.name, text.text.clone()))
+        };
+        Self { faults: faults.into_iter().map(|fault| Placed { source: source(&fault), fault }).collect() }
+    }
+
+    /// For programs.
+    pub(super) fn to_json(&self) -> Value {
+        let fault = |Placed { fault, .. }: &Placed| {
+            json!({
+                "id": "policy", "state": "error", "message": fault.what, "help": fault.help, "file": fault.source_name,
+                "line": fault.line, "column": fault.column,
+            })
+        };
+        self.faults.iter().map(fault).collect()
+    }
+}
+
+impl std::fmt::Display for PolicyFaults {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.faults.len() {
+            1 => f.write_str("the policies have a fault"),
+            many => write!(f, "the policies have {many} faults"),
+        }
+    }
+}
+
+impl std::error::Error for PolicyFaults {}
+
+impl Diagnostic for PolicyFaults {
+    fn related<'a>(&'a self) -> Option<Box<dyn Iterator<Item = &'a dyn Diagnostic> + 'a>> {
+        Some(Box::new(self.faults.iter().map(|placed| placed as &dyn Diagnostic)))
+    }
+}
+
+impl std::fmt::Display for Placed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.fault.what)
+    }
+}
+
+impl std::error::Error for Placed {}
+
+impl Diagnostic for Placed {
+    fn help<'a>(&'a self) -> Option<Box<dyn std::fmt::Display + 'a>> {
+        self.fault.help.as_ref().map(|help| Box::new(help) as Box<dyn std::fmt::Display>)
+    }
+
+    fn source_code(&self) -> Option<&dyn SourceCode> {
+        self.source.as_ref().map(|source| source as &dyn SourceCode)
+    }
+
+    fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
+        let span = self.fault.span.clone()?;
+        Some(Box::new(std::iter::once(LabeledSpan::new_primary_with_span(Some("here".to_owned()), span))))
+    }
+}

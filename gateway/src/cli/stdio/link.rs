@@ -1,0 +1,118 @@
+//! The way to the gateway: its agent socket, who we are, and the session if there is one.
+
+use std::{path::Path, sync::RwLock, time::Duration};
+
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+use serde_json::Value;
+
+use super::message::{Message, UNREACHABLE};
+use crate::cli::{client::over_socket, fault::CliFault};
+
+const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
+const VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
+
+/// On a Unix socket the name means nothing.
+const URL: &str = "http://bailiwick/mcp";
+
+/// How long a message may take that nobody waits for.
+const SHORT: Duration = Duration::from_secs(10);
+
+/// How we prove who we are.
+#[derive(Debug)]
+pub(super) enum Identity {
+    /// By the user we run as, for this agent.
+    Agent(HeaderValue),
+    /// By a token: the whole value of the header.
+    Token(HeaderValue),
+}
+
+/// The way to the gateway.
+#[derive(Debug)]
+pub(super) struct Link {
+    http: reqwest::Client,
+    headers: HeaderMap,
+    session: RwLock<Option<Opened>>,
+    start: String,
+}
+
+/// A session of an older protocol version.
+#[derive(Debug, Clone)]
+struct Opened {
+    id: HeaderValue,
+    version: Option<HeaderValue>,
+}
+
+impl Link {
+    /// The way to this socket. `start` is how a gateway is started, for when it is gone.
+    pub(super) fn new(socket: &Path, identity: Identity, grant: Option<&str>, start: String) -> Result<Self, CliFault> {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(header::ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
+        match identity {
+            Identity::Agent(agent) => headers.insert(HeaderName::from_static("bailiwick-agent"), agent),
+            Identity::Token(bearer) => headers.insert(header::AUTHORIZATION, bearer),
+        };
+        if let Some(grant) = grant.and_then(|grant| HeaderValue::from_str(grant).ok()) {
+            headers.insert(HeaderName::from_static("bailiwick-grant"), grant);
+        }
+        let silent = |why: reqwest::Error| CliFault::Silent { at: socket.display().to_string(), why: why.to_string() };
+        let http = over_socket(socket).build().map_err(silent)?;
+        Ok(Self { http, headers, session: RwLock::new(None), start })
+    }
+
+    /// Carries a message, and returns the line that answers it, if any does.
+    pub(super) async fn send(&self, message: &Message) -> Option<String> {
+        let request = self.http.post(URL).headers(self.headers_of(message)).body(message.line().to_owned());
+        let request = if message.wants_answer() { request } else { request.timeout(SHORT) };
+        let answered = async {
+            let response = request.send().await?;
+            let (status, headers) = (response.status(), response.headers().clone());
+            Ok::<_, reqwest::Error>((status, headers, response.text().await?))
+        };
+        let (status, headers, body) = match answered.await {
+            Ok(answered) => answered,
+            Err(_) if !message.wants_answer() => return None,
+            Err(_) => return Some(message.error(UNREACHABLE, &format!("the gateway is gone; start one: {}", self.start))),
+        };
+        if message.opens() && status.is_success() {
+            self.opened(&headers, &body);
+        }
+        let is_nothing = status.as_u16() == 202 || (status.is_success() && body.is_empty());
+        (message.wants_answer() && !is_nothing).then(|| message.answer(status.as_u16(), &body))
+    }
+
+    /// Ends the session, if there is one.
+    pub(super) async fn close(&self) {
+        if let Some(session) = self.session() {
+            let mut headers = self.headers.clone();
+            headers.insert(SESSION, session.id);
+            // If it fails, the gateway ends the session when it is idle.
+            let _ended = self.http.delete(URL).headers(headers).timeout(SHORT).send().await;
+        }
+    }
+
+    /// A message that names its version stands alone; any other is part of the session.
+    fn headers_of(&self, message: &Message) -> HeaderMap {
+        let mut headers = self.headers.clone();
+        if let Some(version) = message.version() {
+            headers.extend(HeaderValue::from_str(version).ok().map(|version| (VERSION, version)));
+        } else if let Some(session) = self.session().filter(|_| !message.opens()) {
+            headers.insert(SESSION, session.id);
+            headers.extend(session.version.map(|version| (VERSION, version)));
+        }
+        headers
+    }
+
+    fn session(&self) -> Option<Opened> {
+        self.session.read().ok().and_then(|session| session.clone())
+    }
+
+    fn opened(&self, headers: &HeaderMap, body: &str) {
+        let answer: Value = serde_json::from_str(body).unwrap_or_default();
+        let version = answer.pointer("/result/protocolVersion").and_then(Value::as_str);
+        let version = version.and_then(|version| HeaderValue::from_str(version).ok());
+        if let (Some(id), Ok(mut session)) = (headers.get(SESSION), self.session.write()) {
+            *session = Some(Opened { id: id.clone(), version });
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! `stdio`: what an agent's client starts. A bridge that carries messages between its standard input and output and the
+//! gateway's agent socket. It decides nothing and writes no message to any log.
+
+mod lines;
+mod link;
+mod message;
+
+use std::{fs, io, os::unix::fs::MetadataExt as _, path::Path, sync::Arc};
+
+use http::HeaderValue;
+use tokio::{
+    io::{AsyncWriteExt as _, BufReader, stdin, stdout},
+    signal::unix::{SignalKind, signal},
+    sync::{Semaphore, mpsc},
+    task::JoinSet,
+};
+
+use super::{
+    Session,
+    args::StdioArgs,
+    client::{listens, not_running, segment},
+    fault::CliFault,
+};
+use lines::{Lines, Read};
+use link::{Identity, Link};
+use message::Message;
+
+/// Requests under way at once.
+const MOST: usize = 64;
+
+/// Responses that wait to be written.
+const WAITING: usize = 64;
+
+/// Does it, until standard input ends.
+pub(super) async fn run(stdio: &StdioArgs, session: &Session) -> Result<(), CliFault> {
+    let identity = identity(stdio, session)?;
+    let socket = session.places.data.agent_socket();
+    if !listens(&socket).await? {
+        return Err(not_running(&session.places));
+    }
+    let grant = stdio.grant.as_deref().map(segment).transpose()?;
+    let link = Arc::new(Link::new(&socket, identity, grant, session.places.start.clone())?);
+    let (out, waiting) = mpsc::channel(WAITING);
+    let writer = tokio::spawn(write(waiting));
+    let mut bridge = Bridge { link: Arc::clone(&link), out, under_way: JoinSet::new(), places: Arc::new(Semaphore::new(MOST)) };
+    let is_told_to_stop = bridge.carry().await?;
+    if is_told_to_stop {
+        bridge.under_way.abort_all();
+    }
+    // The client may still read the answers to what it asked before it closed its end.
+    while bridge.under_way.join_next().await.is_some() {}
+    drop(bridge);
+    let _written = writer.await;
+    link.close().await;
+    Ok(())
+}
+
+fn identity(stdio: &StdioArgs, session: &Session) -> Result<Identity, CliFault> {
+    let Some(file) = &stdio.grant_file else {
+        let agent = segment(stdio.agent.as_deref().unwrap_or_default())?;
+        return header(agent).map(Identity::Agent);
+    };
+    let file = session.around.absolute(file);
+    let token = fs::read_to_string(&file).map_err(|why| CliFault::System { what: format!("`{}`", file.display()), why })?;
+    if is_open_to_others(&file) {
+        session.screen.tell(&format!("warning: `{0}` can be read by others, and who reads it can act under it: chmod 600 {0}", file.display()));
+    }
+    let mut bearer = header(&format!("Bearer {}", token.trim()))?;
+    bearer.set_sensitive(true);
+    Ok(Identity::Token(bearer))
+}
+
+fn is_open_to_others(file: &Path) -> bool {
+    fs::metadata(file).is_ok_and(|found| found.mode() & 0o077 != 0)
+}
+
+fn header(text: &str) -> Result<HeaderValue, CliFault> {
+    let help = "`grants create` and `agents token` print a token: one line, nothing else";
+    HeaderValue::from_str(text).map_err(|_| CliFault::usage("the file holds no token", help))
+}
+
+/// Everything between the two ends.
+struct Bridge {
+    link: Arc<Link>,
+    out: mpsc::Sender<String>,
+    under_way: JoinSet<()>,
+    places: Arc<Semaphore>,
+}
+
+impl Bridge {
+    /// Carries messages until the input ends, or nobody reads the output. Says whether it was told to stop.
+    async fn carry(&mut self) -> Result<bool, CliFault> {
+        let listening = |why| CliFault::System { what: "signals can't be heard".to_owned(), why };
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(listening)?;
+        let mut terminate = signal(SignalKind::terminate()).map_err(listening)?;
+        let mut lines = Lines::new(BufReader::new(stdin()));
+        loop {
+            let read = tokio::select! {
+                read = lines.next() => read,
+                _ = interrupt.recv() => return Ok(true),
+                _ = terminate.recv() => return Ok(true),
+                () = self.out.closed() => return Ok(true),
+            };
+            match read.map_err(|why: io::Error| CliFault::System { what: "standard input".to_owned(), why })? {
+                Read::End => return Ok(false),
+                Read::TooLong => self.answer(message::too_long(lines::LONGEST)).await,
+                Read::Line(line) => self.take(line).await,
+            }
+            while self.under_way.try_join_next().is_some() {}
+        }
+    }
+
+    async fn take(&mut self, line: String) {
+        let message = Message::read(line);
+        // What opens a session is waited for: what follows needs it. So is what wants no answer: it stays in order.
+        if message.opens() || !message.wants_answer() {
+            if let Some(answer) = self.link.send(&message).await {
+                self.answer(answer).await;
+            }
+            return;
+        }
+        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
+            self.answer(message.error(message::BUSY, &format!("{MOST} requests are under way: wait for one to end"))).await;
+            return;
+        };
+        let (link, out) = (Arc::clone(&self.link), self.out.clone());
+        self.under_way.spawn(async move {
+            let _place = place;
+            if let Some(answer) = link.send(&message).await {
+                // Nobody reads any more: then nobody waits for it.
+                let _unread = out.send(answer).await;
+            }
+        });
+    }
+
+    async fn answer(&self, answer: String) {
+        let _unread = self.out.send(answer).await;
+    }
+}
+
+/// Writes whole lines, one after the other.
+async fn write(mut waiting: mpsc::Receiver<String>) {
+    let mut out = stdout();
+    while let Some(mut line) = waiting.recv().await {
+        line.push('\n');
+        if out.write_all(line.as_bytes()).await.is_err() || out.flush().await.is_err() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,96 @@
+"""What takes each gate off its hinges: for every gate the edits that make it let everything pass, and for each of its single
+checks the edits that drop this one alone.
+
+An edit is (old text, new text); the old text must stand exactly once in the gate's file. Where a line of a gate changes, its
+edit here changes with it: `run` says so.
+"""
+
+GATES = "gateway/pipeline/src/gates"
+
+ANYBODY = """.unwrap_or_else(|_| Principal {
+            agent: std::sync::Arc::new(crate::principal::Agent {
+                id: "bot".parse().expect("an id"),
+                owner: "owner@example.com".to_owned(),
+                ceiling: bailiwick_policy::Band::High,
+                disabled: false,
+            }),
+            instance: None,
+            method: crate::principal::AuthMethod::AgentToken,
+            grant: None,
+        });"""
+
+# Gate, in the order of the way -> (the modules of `tests/gates` that are its tests, {check: edits}).
+OPENINGS = {
+    "identify": (["gate_identify"], {
+        "credential": [(".map_err(|failure| Refusal::unauthenticated(&failure))?;", ANYBODY)],
+        "disabled": [("if principal.agent.disabled {", "if false {")],
+    }),
+    "grant": (["gate_grant", "listing"], {
+        "visible": [("let covered = |grant: &LiveGrant| {", "if true { return true; }\n    let covered = |grant: &LiveGrant| {")],
+        "owner": [("grant.terms().agent == principal.agent.id", "true")],
+        "live": [
+            ("filter(|grant| grant.is_live(now_ms))", "filter(|_| true)"),
+            ("if !grant.is_live(now_ms) {", "if false {"),
+        ],
+    }),
+    "validate": (["gate_validate"], {
+        "schema": [("call.tool().input.check(&arguments).map_err(|places| Refusal::invalid_arguments(&places))?;", "")],
+        "headers": [("mirrored(&call, &arguments)?;", "")],
+        "bounds": [("within(grant, &call, &arguments)?;", "let _ = grant;")],
+    }),
+    "permit": (["gate_permit"], {
+        "deny": [("return Err(Refusal::denied(&determining, &cause));", "let _ = cause;\n            (Vec::new(), determining)")],
+    }),
+    "approve": (["gate_approve"], {
+        "needs": [("if call.needs().is_empty() {", "if true {")],
+        "denied": [("TicketState::Approved => {", "TicketState::Approved | TicketState::Denied { .. } => {")],
+        "pending": [("TicketState::Approved => {", "TicketState::Approved | TicketState::Pending => {")],
+        "bytes": [("if !says(&arguments, &binding.args_digest) {", "if false {")],
+    }),
+    "arm": (["gate_arm"], {
+        "lend": [("lent.map_err(|failure| Refusal::lend(&failure))?", "lent.unwrap_or(None)")],
+        "lent none": [("if tool.connector.needs_credential && loan.is_none() {", "if false {")],
+        "end": [("let cancelled = grant.cancelled();", "let cancelled = tokio_util::sync::CancellationToken::new();")],
+        "secret": [("Lease::kept_out(lease.as_deref(), &failure.to_string())", "failure.to_string()")],
+    }),
+    "record": (["gate_record"], {
+        "live": [("still_live(grant, standing, now_ms)?;", "let _ = (grant, standing);")],
+        "epochs": [("!Arc::ptr_eq(&ports.worlds.now(), granted.world())", "false")],
+        "standing": [("|| has_moved(call, locked.last().map(|own| **own))", "|| false")],
+        "budget": [("within_budget(grant, standing, has_effect)?;", "let _ = (grant, standing);")],
+        "claim": [("if !ports.approvals.claim(approval, now_ms) {", "if false {")],
+        "disk": [("if has_effect {", "if false {")],
+        "debit": [
+            ("standing.calls.saturating_add(1)", "standing.calls"),
+            ("standing.writes.saturating_add(u64::from(has_effect))", "standing.writes"),
+        ],
+    }),
+    "send": (["gate_send"], {
+        "pass": [
+            ('let Some(pass) = grant.enter() else { return Err(Refusal::grant_ended(grant.end_of_chain(), "Not executed.")) };',
+             "let pass = grant.enter();"),
+            ("pass: Some(pass),", "pass,"),
+        ],
+        "end": [("let cancelled = grant.cancelled();", "let cancelled = CancellationToken::new();")],
+        "deadline": [("tokio::time::timeout(timeout, channel.send(outgoing))", "async { Ok::<_, ()>(channel.send(outgoing).await) }")],
+        "secret": [("Lease::kept_out(lease.as_deref(), &failure.to_string())", "failure.to_string()")],
+    }),
+    "screen": (["gate_screen", "redaction"], {
+        "results": [("cleaner.clean(&text).and_then(|text| screen_result(text, tool, limits))",
+                     "Ok(Reply { body: Body::Result(text), outcome: Outcome::Success })")],
+        "redaction": [("needles: lease.as_ref().map(|lease| lease.needles())", "needles: None")],
+        "caps": [("json::check(text, Limits { bytes, depth }).map_err(|fault| unquoted(&fault))?;", "let _ = (bytes, depth);"),
+                 ("if blocks.len() > limits.blocks {", "if false {")],
+        "output schema": [("check_structured(field(\"structuredContent\"), outcome == Outcome::ToolError, tool)?;", "")],
+        "errors": [
+            ("cleaner.clean_words(message).chars().take(MESSAGE_CHARS).collect()", "message.to_owned()"),
+            ("data.map(|data| cleaner.clean(data)).transpose()?", "data.cloned()"),
+        ],
+        "labels": [("granted.grant().touch(tool.labels);", "")],
+    }),
+}
+
+# What a gate's whole opening leaves out: checks whose edits touch what another edit touches.
+NOT_TOGETHER = {
+    "approve": ["denied", "pending", "bytes"],
+}
