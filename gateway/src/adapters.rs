@@ -12,7 +12,7 @@ use aws_lc_rs::{hmac, rand};
 use bailiwick_pipeline::{
     ports::{Clock, Later, TrailLost},
     records::{DecisionRecord, IntentRecord, OutcomeRecord, SecretRecord},
-    trace::{Attr, CallTrace, Stage},
+    trace::{Attr, CallTrace, Stage, hex},
 };
 use bailiwick_telemetry::{Exporter, Importance, Link, Span, SpanId, SpanKind, SpanTree, Status, TraceId};
 use bailiwick_trail::{Stream, Trail, TrailFault};
@@ -32,11 +32,9 @@ impl Clock for SystemClock {
     fn random(&self) -> [u8; 16] {
         let mut bytes = [0; 16];
         // The library documents no failure on Linux once it is seeded. Nothing may go on without randomness.
-        match rand::fill(&mut bytes) {
-            Ok(()) => bytes,
-            #[expect(clippy::panic, reason = "a call without randomness must not go on; the panic is refused and recorded")]
-            Err(_) => panic!("the system gives no random numbers"),
-        }
+        #[expect(clippy::expect_used, reason = "a call without randomness must not go on; the panic is refused and recorded")]
+        rand::fill(&mut bytes).expect("the system gives random numbers");
+        bytes
     }
 }
 
@@ -106,10 +104,7 @@ impl bailiwick_pipeline::ports::Trail for Recorder {
 
     fn keyed_digest(&self, bytes: &[u8]) -> String {
         let tag = hmac::sign(&self.key, bytes);
-        let mut text = String::with_capacity(76);
-        text.push_str("hmac-sha256:");
-        tag.as_ref().iter().for_each(|byte| text.push_str(&format!("{byte:02x}")));
-        text
+        format!("hmac-sha256:{}", hex(tag.as_ref()))
     }
 
     fn admits_stranger(&self, now_ms: u64) -> bool {
@@ -145,10 +140,10 @@ impl Traces {
 
 impl bailiwick_pipeline::ports::Tracer for Traces {
     fn finish(&self, trace: CallTrace) {
-        if let Some(exporter) = &self.exporter {
-            if let Some(tree) = tree_of(trace) {
-                exporter.finish(tree);
-            }
+        if let Some(exporter) = &self.exporter
+            && let Some(tree) = tree_of(trace)
+        {
+            exporter.finish(tree);
         }
     }
 }

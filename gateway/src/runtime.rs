@@ -18,6 +18,7 @@ use bailiwick_pipeline::{
     ids::{ApprovalId, GrantId},
     ports::{Clock, ConnectFailure, Ports},
     records::{Outcome, OutcomeRecord},
+    trace::hex,
 };
 use bailiwick_policy::DEFAULT_BUNDLE;
 use bailiwick_schemas::{definition, names::ConnectorId};
@@ -404,7 +405,7 @@ fn credentials_of(config: &Config, data: &DataFolder) -> Result<BTreeMap<Connect
             bailiwick_config::SecretSource::Data(name) => {
                 // Only the embedded demo has these: a secret that means nothing elsewhere.
                 let name = name.display().to_string();
-                let fresh: String = random_key(&crate::adapters::SystemClock).iter().map(|byte| format!("{byte:02x}")).collect();
+                let fresh = hex(&random_key(&crate::adapters::SystemClock));
                 Provider::File { path: data.write_once(&name, &format!("demo-{fresh}"))? }
             }
         };
@@ -522,10 +523,10 @@ fn cedar_files(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
         }
     }
     paths.sort();
-    match paths.is_empty() {
-        true => Err(std::io::Error::new(std::io::ErrorKind::NotFound, "there is no .cedar file in it")),
-        false => Ok(paths),
+    if paths.is_empty() {
+        return Err(std::io::Error::new(std::io::ErrorKind::NotFound, "there is no .cedar file in it"));
     }
+    Ok(paths)
 }
 
 /// What connectors report: on record where it is about a person's decision or a child's end; and a drifted tool is taken out.

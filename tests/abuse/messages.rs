@@ -96,7 +96,8 @@ async fn a47_an_id_is_in_flight_once_in_a_session() {
     let again = one.post(&echo("7", "twin"), &[]).await;
     assert_eq!((again.status, again.error_code()), (400, -32600), "{}", again.text);
     // The same id in another session, and one that only reads alike, are their own requests.
-    let (other, alike) = tokio::join!(two.post(&echo("7", "of two"), &[]), async { one.post(&echo("\"7\"", "of text"), &[]).await });
+    let (of_two, of_text) = (echo("7", "of two"), echo("\"7\"", "of text"));
+    let (other, alike) = tokio::join!(two.post(&of_two, &[]), one.post(&of_text, &[]));
     assert_eq!(other.words(), r#"{"text":"of two"}"#);
     assert_eq!(alike.words(), r#"{"text":"of text"}"#);
     assert_eq!(first.await.unwrap().words(), "slow");

@@ -8,6 +8,6 @@ mod wire;
 
 pub use client::{Agent, Reply};
 pub use gateway::{Gateway, Setup, Cli};
-pub use oracle::{CANARY, Play, Stage};
+pub use oracle::{Play, Stage};
 pub use script::{Script, tool, tool_with};
-pub use wire::{Wire, WireReply, bare_head, head};
+pub use wire::{Wire, bare_head, head};

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bailiwick_pipeline::ports::Clock;
 use bailiwick_trail::Stream;
 use serde::Serialize;
 use serde_json::Value;
@@ -44,6 +45,11 @@ pub enum Stage {
     Refused,
 }
 
+/// Links the records of one change.
+pub fn change_id(clock: &dyn Clock) -> String {
+    format!("{:032x}", u128::from_be_bytes(clock.random()))
+}
+
 /// A change that is wanted.
 #[derive(Debug)]
 pub(super) struct Deed {
@@ -65,7 +71,7 @@ impl Deed {
         F: Future<Output = Result<T, ApiFault>> + Send + 'static,
     {
         let (runtime, by, uid) = (Arc::clone(runtime), operator.name().to_owned(), operator.uid());
-        let change: String = runtime.clock.random().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        let change = change_id(runtime.clock.as_ref());
         let task = tokio::spawn(async move {
             let trail = runtime.recorder.trail();
             let write = |result, why: Option<&str>| {

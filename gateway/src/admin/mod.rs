@@ -28,7 +28,7 @@ use axum::{
 use serde::{Deserialize, de::DeserializeOwned};
 
 use crate::runtime::Runtime;
-pub use deed::{AdminRecord, Stage};
+pub use deed::{AdminRecord, Stage, change_id};
 pub use person::name_of;
 
 /// Every endpoint: its method, its path, and whether it changes something.

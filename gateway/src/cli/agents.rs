@@ -20,7 +20,7 @@ use super::{
 use crate::{
     adapters::SystemClock,
     admin::{
-        AdminRecord, Stage,
+        AdminRecord, Stage, change_id,
         api::{AgentView, TokenMade, TokenView, TokenWanted},
         name_of,
     },
@@ -102,7 +102,7 @@ async fn make_offline(id: &str, ttl_ms: u64, session: &Session) -> Result<String
     let store = Store::open(data.path())?;
     let tokens = Arc::new(Tokens::load(&store)?);
     let now_ms = SystemClock.now_ms();
-    let (uid, change) = (geteuid().as_raw(), SystemClock.random().iter().take(8).map(|byte| format!("{byte:02x}")).collect::<String>());
+    let (uid, change) = (geteuid().as_raw(), change_id(&SystemClock));
     let by = name_of(uid);
     let with = json!({"ttl_ms": ttl_ms, "offline": true});
     let write = |result| {

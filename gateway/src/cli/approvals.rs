@@ -9,7 +9,7 @@ use super::{
     args::{ApprovalsCommand, ApproveArgs, DenyArgs},
     client::{Client, segment},
     fault::CliFault,
-    screen::{Table, laid_out, short, shown, visible_json},
+    screen::{Page, Table, laid_out, short, shown, visible_json},
     units::from_now,
 };
 use crate::{
@@ -59,7 +59,7 @@ fn table(approvals: &[ApprovalView]) -> Table {
 fn card(approval: &ApprovalView) -> String {
     let now_ms = SystemClock.now_ms();
     let verb = approval.tool.split_once("__").map_or_else(|| shown(&approval.tool), |(connector, tool)| format!("{} on {}", shown(tool), shown(connector)));
-    let mut text = format!(
+    let mut text = Page::of(format!(
         "{verb}   ({}, {})\ntool      {}\ncode      {}   {}\nagent     {}\ngrant     {}, owned by {}\npurpose   {}\n",
         approval.kind,
         approval.band,
@@ -70,7 +70,7 @@ fn card(approval: &ApprovalView) -> String {
         shown(&approval.grant),
         shown(&approval.owner),
         shown(&approval.purpose),
-    );
+    ));
     for asked in &approval.requirements {
         let persons = if asked.quorum > 1 { format!(", {} persons", asked.quorum) } else { String::new() };
         let reason = asked.reason.as_deref().map(|reason| format!(": {}", shown(reason))).unwrap_or_default();
@@ -91,8 +91,8 @@ fn card(approval: &ApprovalView) -> String {
         text.add(format_args!("note      {}\n", shown(note)));
     }
     text.add(format_args!("id        {}\n", shown(&approval.id)));
-    text.push_str(&arguments(approval));
-    text
+    text.add(format_args!("{}", arguments(approval)));
+    text.into_text()
 }
 
 /// The arguments, as exactly those bytes would be sent; laid out for reading where that is possible.
@@ -100,11 +100,11 @@ fn arguments(approval: &ApprovalView) -> String {
     let Some(sent) = &approval.arguments else {
         return "arguments are no longer kept\n".to_owned();
     };
-    let mut text = format!("arguments ({} bytes, {})\n", sent.len(), approval.args_digest);
+    let mut text = Page::of(format!("arguments ({} bytes, {})\n", sent.len(), approval.args_digest));
     for line in visible_json(&laid_out(sent)).lines() {
         text.add(format_args!("  {line}\n"));
     }
-    text
+    text.into_text()
 }
 
 /// Shows first, then decides.

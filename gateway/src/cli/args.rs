@@ -1,4 +1,6 @@
-//! What can be typed.
+//! What can be typed. The comments here are the help that a person reads.
+
+#![expect(clippy::doc_markdown, reason = "backticks are noise in a terminal")]
 
 use std::path::PathBuf;
 

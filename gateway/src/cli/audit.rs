@@ -10,7 +10,7 @@ use super::{
     args::{AuditCommand, One, StreamName, TailArgs},
     client::listens,
     fault::CliFault,
-    screen::{Table, shown},
+    screen::{Page, shown},
 };
 
 /// How often `--follow` looks.
@@ -138,13 +138,13 @@ fn line(record: &Record) -> String {
 
 /// A record with all its fields.
 fn card(record: &Record) -> String {
-    let mut text = format!("{}  {} {}\n", shown(&record.time), record.stream, record.seq);
+    let mut text = Page::of(format!("{}  {} {}\n", shown(&record.time), record.stream, record.seq));
     let width = record.body.keys().map(|key| key.chars().count()).max().unwrap_or(0).min(24);
     for (key, value) in &record.body {
         let value = value.as_str().map_or_else(|| shown(&value.to_string()), |text| text.lines().map(shown).collect::<Vec<_>>().join("\n                          "));
         text.add(format_args!("  {:width$}  {value}\n", shown(key)));
     }
-    text
+    text.into_text()
 }
 
 async fn check(as_json: bool, session: &Session) -> Result<(), CliFault> {
@@ -172,12 +172,12 @@ async fn check(as_json: bool, session: &Session) -> Result<(), CliFault> {
 }
 
 fn report_table(report: &Report) -> String {
-    let mut text = String::new();
+    let mut text = Page::default();
     for stream in &report.streams {
         let verdict = if stream.bad.is_none() { "chain OK" } else { "DAMAGED " };
         text.add(format_args!("{:<9}  {verdict}  {} records\n", stream.stream.name(), stream.records));
     }
-    text
+    text.into_text()
 }
 
 fn report_json(report: &Report) -> Value {

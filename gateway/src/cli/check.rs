@@ -39,7 +39,7 @@ pub(super) async fn run(as_json: bool, session: &Session) -> Result<(), CliFault
 
 fn policies(config: &Config, pins: Option<Accepted>, as_json: bool, session: &Session) -> Result<(), CliFault> {
     let texts = policies_of(config)?;
-    let compiled = match pins.map(|pins| compiled(config, pins, texts)).transpose() {
+    let compiled = match pins.map(|pins| compiled(config, pins, &texts)).transpose() {
         Ok(compiled) => compiled,
         Err(faults) if as_json => {
             session.screen.json(&faults.to_json())?;
@@ -91,9 +91,8 @@ fn look(sought: Sought<'_>, config: &Config, session: &Session) -> Found {
         Sought::SecretFile(path) => file(path, |mode| (mode & 0o077 != 0).then_some("can be read by others: chmod 600")),
         Sought::Folder(path) if path.is_dir() => Found::Fit,
         Sought::Folder(path) if path.exists() => Found::Unfit("is not a folder".to_owned()),
-        Sought::Folder(_) => Found::Missing,
         Sought::SecretVariable(name) if session.around.variable(name).is_some() => Found::Fit,
-        Sought::SecretVariable(_) => Found::Missing,
+        Sought::Folder(_) | Sought::SecretVariable(_) => Found::Missing,
     }
 }
 

@@ -7,7 +7,7 @@ use super::{
     args::{ConnectorsCommand, One, PinArgs},
     client::{Client, segment},
     fault::CliFault,
-    screen::{Table, short, shown},
+    screen::{Page, Table, short, shown},
     units::{from_now, span},
 };
 use crate::{
@@ -44,7 +44,7 @@ fn table(connectors: &[ConnectorView]) -> Table {
 }
 
 fn card(connector: &ConnectorView) -> String {
-    let mut text = format!(
+    let mut text = Page::of(format!(
         "connector  {}  ({})\nprogram    {}\nprocesses  {}\ncalls      {}, {} failures\n",
         shown(&connector.id),
         shown(&connector.state),
@@ -52,7 +52,7 @@ fn card(connector: &ConnectorView) -> String {
         if connector.shared { "one for all grants" } else { "one for each grant" },
         connector.calls,
         connector.failures,
-    );
+    ));
     if let Some(failure) = &connector.last_failure {
         text.add(format_args!("failed     {} ago: {}\n", span(failure.ago_ms), shown(&failure.what)));
     }
@@ -75,10 +75,10 @@ fn card(connector: &ConnectorView) -> String {
         text.add(format_args!("\n{} can't be used: {}\n", shown(&tool.id), shown(tool.why.as_deref().unwrap_or_default())));
     }
     if !connector.stderr.is_empty() {
-        text.push_str("\nstandard error, the end of it:\n");
+        text.add(format_args!("\nstandard error, the end of it:\n"));
         connector.stderr.iter().for_each(|line| text.add(format_args!("  {}\n", shown(line))));
     }
-    text
+    text.into_text()
 }
 
 async fn propose(id: &str, client: &Client) -> Result<Proposal, CliFault> {
@@ -137,23 +137,23 @@ fn differences(proposal: &Proposal) -> String {
     if proposal.state == "same" {
         return format!("{}: {} tools, all as they were accepted\n", shown(&proposal.id), proposal.tools.len());
     }
-    let mut text = String::new();
+    let mut text = Page::default();
     for tool in proposal.tools.iter().filter(|tool| tool.state != "same") {
-        text.push_str(&difference(tool));
+        text.add(format_args!("{}", difference(tool)));
     }
     for finding in &proposal.findings {
         text.add(format_args!("rejected  {}: {}\n", if finding.id.is_empty() { "(no name)".to_owned() } else { shown(&finding.id) }, shown(&finding.why)));
     }
-    text
+    text.into_text()
 }
 
 fn difference(tool: &ProposedTool) -> String {
-    let mut text = format!("{:<8}  {}\n", shown(&tool.state), shown(&tool.id));
+    let mut text = Page::of(format!("{:<8}  {}\n", shown(&tool.state), shown(&tool.id)));
     let value = |value: Option<&serde_json::Value>| value.map_or_else(|| "(nothing)".to_owned(), |value| shown(&short(&value.to_string(), 300)));
     for change in &tool.changes {
         text.add(format_args!("          {}\n            - {}\n            + {}\n", shown(&change.at), value(change.before.as_ref()), value(change.now.as_ref())));
     }
-    text
+    text.into_text()
 }
 
 #[cfg(test)]

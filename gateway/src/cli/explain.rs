@@ -12,7 +12,7 @@ use super::{
     audit::reader,
     fault::CliFault,
     policy::place,
-    screen::{lines, shown},
+    screen::{Page, lines, shown},
 };
 use crate::{runtime::policies_of, world::PolicyText};
 
@@ -118,7 +118,7 @@ fn text(decision: &Record, origin: &Origin) -> String {
     };
     let agent = get("agent").unwrap_or_else(|| "(nobody proven)".to_owned());
     let what = get("tool").or_else(|| get("method")).unwrap_or_default();
-    let mut out = format!("{word}  {agent} → {what}\n");
+    let mut out = Page::of(format!("{word}  {agent} → {what}\n"));
     let mut row = |name: &str, value: String| out.add(format_args!("  {name:<7}  {value}\n"));
     row("when", format!("{}   call {}", shown(&decision.time), get("call_id").unwrap_or_default()));
     if let Some(grant) = get("grant") {
@@ -139,7 +139,7 @@ fn text(decision: &Record, origin: &Origin) -> String {
     if let Some(advice) = advice(decision, origin) {
         row("to do", advice.replace('\n', "\n           "));
     }
-    out
+    out.into_text()
 }
 
 fn as_json(decision: &Record, origin: &Origin) -> Value {

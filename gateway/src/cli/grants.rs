@@ -10,7 +10,7 @@ use super::{
     args::{CreateArgs, EndArgs, GrantsCommand},
     client::segment,
     fault::CliFault,
-    screen::{Table, short, shown},
+    screen::{Page, Table, short, shown},
     units::from_now,
 };
 use crate::{
@@ -55,7 +55,7 @@ fn used(count: u64, limit: Option<u64>) -> String {
 
 fn card(grant: &GrantView) -> String {
     let now_ms = SystemClock.now_ms();
-    let mut text = format!(
+    let mut text = Page::of(format!(
         "grant        {}  ({}{}{})\nagent        {}\nowner        {}\npurpose      {}\nexpires      {}\nceiling      {}\nenvironment  {}\n",
         shown(&grant.id),
         grant.state.as_str(),
@@ -67,7 +67,7 @@ fn card(grant: &GrantView) -> String {
         from_now(grant.expires_at_ms, now_ms),
         grant.ceiling,
         shown(&grant.environment),
-    );
+    ));
     text.add(format_args!("calls        {}\nwrites       {}\n", used(grant.used.calls, grant.budget.calls), used(grant.used.writes, grant.budget.writes)));
     let touched: Vec<&str> =
         [(grant.labels.untrusted, "untrusted input"), (grant.labels.confidential, "confidential data")].into_iter().filter_map(|(yes, what)| yes.then_some(what)).collect();
@@ -79,7 +79,7 @@ fn card(grant: &GrantView) -> String {
         let why = ending.reason.as_deref().map(|why| format!(": {}", shown(why))).unwrap_or_default();
         text.add(format_args!("ended        {}{by}{why}\n", from_now(ending.at_ms, now_ms)));
     }
-    text.push_str("tools\n");
+    text.add(format_args!("tools\n"));
     for capability in &grant.capabilities {
         text.add(format_args!("  {}\n", capability.tools));
         for (pointer, bound) in &capability.args {
@@ -90,7 +90,7 @@ fn card(grant: &GrantView) -> String {
         let count = grant.tools.len();
         text.add(format_args!("callable now: {}\n", if count == 0 { "nothing".to_owned() } else { grant.tools.join(" ") }));
     }
-    text
+    text.into_text()
 }
 
 /// Prints the token and nothing else.

@@ -29,7 +29,11 @@ pub use surroundings::Surroundings;
 
 use args::ConfigCommand;
 
-use crate::run::{self, RunArgs};
+use crate::{
+    run::{self, RunArgs},
+    runtime::{StartFault, policies_of},
+    world::WorldFault,
+};
 
 /// Does what was typed: the table of commands.
 pub async fn run(cli: &Cli, around: Surroundings) -> Result<(), CliFault> {
@@ -54,14 +58,21 @@ pub async fn run(cli: &Cli, around: Surroundings) -> Result<(), CliFault> {
 
 async fn serve(cli: &Cli, around: &Surroundings) -> Result<(), CliFault> {
     let places = Places::settle(&cli.places, around)?;
+    let config = places.load(around)?;
     let args = RunArgs {
-        config: places.load(around)?,
+        config: config.clone(),
         is_demo: places.config.is_none(),
         data: places.data.path().to_owned(),
         own_binary: around.own_binary.clone(),
         environment: around.environment.clone(),
     };
-    Ok(run::run(args).await?)
+    run::run(args).await.map_err(|fault| match fault {
+        // Shown in the text of the policies, as `policy check` does.
+        StartFault::World(WorldFault::Policies(faults)) => {
+            CliFault::Policies(Box::new(PolicyFaults::new(faults, &policies_of(&config).unwrap_or_default())))
+        }
+        fault => fault.into(),
+    })
 }
 
 async fn demo_server(name: &str) -> Result<(), CliFault> {

@@ -35,7 +35,7 @@ impl Places {
         let mut again = quoted(&around.own_binary);
         for (option, path) in [("--config", &given.config), ("--data", &given.data)] {
             if let Some(path) = path {
-                again.push_str(&format!(" {option} {}", quoted(path)));
+                again.extend([" ", option, " ", &quoted(path)]);
             }
         }
         Ok(Self { start: format!("{again} run"), again, config, data: DataFolder::at(&data) })

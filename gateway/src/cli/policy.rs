@@ -37,7 +37,7 @@ pub(super) async fn run(command: &PolicyCommand, session: &Session) -> Result<()
             Some(&format!("start the gateway once: {}", session.places.start)),
         ));
     };
-    match compiled(&config, pins, texts) {
+    match compiled(&config, pins, &texts) {
         Ok(compiled) if form.json => session.screen.json(&compiled.to_json()),
         Ok(compiled) => {
             session.screen.answer(&compiled.table().to_string())?;
@@ -105,8 +105,8 @@ pub(super) struct ListedRule {
 }
 
 /// Compiles the policies as the gateway does at its start.
-pub(super) fn compiled(config: &Config, pins: Accepted, texts: Vec<PolicyText>) -> Result<Compiled, PolicyFaults> {
-    let worlds = LiveWorlds::new(config, pins, texts.clone()).map_err(|WorldFault::Policies(faults)| PolicyFaults::new(faults, &texts))?;
+pub(super) fn compiled(config: &Config, pins: Accepted, texts: &[PolicyText]) -> Result<Compiled, PolicyFaults> {
+    let worlds = LiveWorlds::new(config, pins, texts.to_vec()).map_err(|WorldFault::Policies(faults)| PolicyFaults::new(faults, texts))?;
     let world = worlds.now();
     let policies = &world.policies;
     let rule = |rule: &Rule| {
@@ -118,7 +118,7 @@ pub(super) fn compiled(config: &Config, pins: Accepted, texts: Vec<PolicyText>) 
         };
         ListedRule {
             id: rule.id.to_string(),
-            at: place(&rule.id, &texts).unwrap_or_default(),
+            at: place(&rule.id, texts).unwrap_or_default(),
             effect,
             reason: rule.reason.as_deref().unwrap_or_default().to_owned(),
         }
@@ -167,7 +167,7 @@ struct Placed {
 }
 
 impl PolicyFaults {
-    fn new(faults: Vec<PolicyFault>, texts: &[PolicyText]) -> Self {
+    pub(super) fn new(faults: Vec<PolicyFault>, texts: &[PolicyText]) -> Self {
         let source = |fault: &PolicyFault| {
             let text = texts.get(fault.source?)?;
             Some(NamedSource::new(&text.name, text.text.clone()))

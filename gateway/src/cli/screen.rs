@@ -24,7 +24,6 @@ impl Screen {
     }
 
     /// The answer: lines that are safe to show already.
-    #[expect(clippy::unused_self, reason = "whoever writes has a screen")]
     pub fn answer(self, text: &str) -> Result<(), CliFault> {
         let mut out = io::stdout().lock();
         let end: &[u8] = if text.ends_with('\n') { b"" } else { b"\n" };
@@ -49,14 +48,12 @@ impl Screen {
     }
 
     /// A line for a person, on standard error, safe to show already.
-    #[expect(clippy::unused_self, reason = "whoever writes has a screen")]
     pub fn tell(self, text: &str) {
         // Nobody is left to be told that nobody reads.
         let _unread = writeln!(io::stderr().lock(), "{text}");
     }
 
     /// A question for a person, on standard error; the line stays open for the answer.
-    #[expect(clippy::unused_self, reason = "whoever writes has a screen")]
     pub fn prompt(self, question: &str) {
         let mut err = io::stderr().lock();
         let _unread = write!(err, "{question} ").and_then(|()| err.flush());
@@ -161,6 +158,11 @@ pub(super) fn laid_out(json: &str) -> String {
 pub(super) struct Page(String);
 
 impl Page {
+    /// One that begins so.
+    pub(super) fn of(begin: String) -> Self {
+        Self(begin)
+    }
+
     /// Adds to it.
     pub(super) fn add(&mut self, text: std::fmt::Arguments<'_>) {
         // Writing to a string can't fail.

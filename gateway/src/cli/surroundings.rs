@@ -29,7 +29,6 @@ pub struct Surroundings {
 
 impl Surroundings {
     /// Those of this process.
-    #[expect(clippy::disallowed_methods, reason = "this is the place from which everything else is given the environment")]
     pub fn of_process() -> Self {
         let texts = |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
         let arguments: Vec<OsString> = env::args_os().collect();

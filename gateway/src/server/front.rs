@@ -109,7 +109,9 @@ impl Front {
 
     /// What the headers (or the kernel) present as identity.
     pub(super) fn presented(headers: &HeaderMap, peer: Option<Peer>) -> Presented {
-        let grant = only(headers, &HeaderName::from_static("bailiwick-grant")).map(str::to_owned);
+        // A grant that is named unclearly is no grant, rather than the default one.
+        let name = HeaderName::from_static("bailiwick-grant");
+        let grant = headers.contains_key(&name).then(|| only(headers, &name).unwrap_or_default().to_owned());
         let bearer = only(headers, &header::AUTHORIZATION).and_then(bearer_of);
         let credential = match (bearer, peer) {
             (Some(token), _) => Credential::Bearer(SecretString::from(token.to_owned())),
@@ -161,8 +163,8 @@ impl Front {
     /// Puts a request on record that never reached a gate, or needed none. False if the record is lost.
     pub(super) fn on_record(&self, noted: &Noted<'_>) -> bool {
         let ports = self.gateway.ports();
-        let now_ns = ports.clock.now_ns();
-        let now_ms = now_ns / 1_000_000;
+        let ended_ns = ports.clock.now_ns();
+        let now_ms = ended_ns / 1_000_000;
         if noted.agent.is_none() && !ports.trail.admits_stranger(now_ms) {
             return true;
         }
@@ -185,7 +187,7 @@ impl Front {
             reason: noted.reason,
             detail: noted.detail,
             approval: None,
-            duration_us: now_ns.saturating_sub(noted.arrived_ns) / 1000,
+            duration_us: ended_ns.saturating_sub(noted.arrived_ns) / 1000,
             held_us: 0,
             result: None,
             trace_id: &no_trace,

@@ -14,12 +14,13 @@ use bailiwick_pipeline::{
     principal::{Presented, Principal},
     received::{Message, MessageFault, Origin, Protocol, Transport},
     records::Outcome,
-    trace::RemoteContext,
+    refusal::CODE_UNAVAILABLE,
+    trace::{RemoteContext, hex},
 };
 use bailiwick_schemas::json::Limits as JsonLimits;
 use bailiwick_telemetry::parse_traceparent;
 use base64::{Engine, engine::general_purpose::STANDARD};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde_json::{Value, json};
@@ -108,9 +109,9 @@ impl<'f> Exchange<'f> {
 
     async fn body(&self, body: HttpBody) -> Result<Bytes, TurnedAway> {
         let settings = &self.front.settings;
-        let reading = tokio::time::timeout(settings.body_timeout, Limited::new(body, settings.max_body).collect());
+        let reading = tokio::time::timeout(settings.body_timeout, gathered(Limited::new(body, settings.max_body)));
         match reading.await {
-            Ok(Ok(body)) => Ok(body.to_bytes()),
+            Ok(Ok(body)) => Ok(body),
             Ok(Err(error)) if error.is::<LengthLimitError>() => {
                 let message = format!("the body is larger than {} bytes", settings.max_body);
                 Err(TurnedAway::new(StatusCode::PAYLOAD_TOO_LARGE, Outcome::Invalid, "too_large", message))
@@ -183,7 +184,7 @@ impl<'f> Exchange<'f> {
     /// The table of methods. What is not in it is refused.
     async fn dispatch(&self, era: &Era, principal: &Principal, presented: Presented) -> Result<Response, TurnedAway> {
         let Some(message) = &self.message else { return Err(bad("no_message", "there is no message")) };
-        let Some(id) = message.id() else { return Ok(self.notified(era, message)) };
+        let Some(id) = message.id() else { return self.notified(era, message) };
         match (message.method(), era) {
             ("initialize", Era::Opening(protocol)) => self.open_session(id, *protocol, principal),
             ("server/discover", Era::Modern(_)) => Ok(self.plain(id, &discovered(), message)),
@@ -261,7 +262,7 @@ impl<'f> Exchange<'f> {
 
     fn open_session(&self, id: &str, protocol: Protocol, principal: &Principal) -> Result<Response, TurnedAway> {
         let clock = &self.front.gateway.ports().clock;
-        let session: String = clock.random().iter().map(|byte| format!("{byte:02x}")).collect();
+        let session = hex(&clock.random());
         if !self.front.sessions.open(session.clone(), principal.agent.id.clone(), protocol, clock.now_ms()) {
             let message = "too many sessions are open: end some, or wait until they are idle";
             return Err(TurnedAway::new(StatusCode::SERVICE_UNAVAILABLE, Outcome::RateLimited, "too_many_sessions", message));
@@ -296,23 +297,26 @@ impl<'f> Exchange<'f> {
         response
     }
 
-    /// A notification: accepted, and one of them means something.
-    fn notified(&self, era: &Era, message: &Message) -> Response {
+    /// A notification: accepted, and one of them means something. A request that lacks its id is none.
+    fn notified(&self, era: &Era, message: &Message) -> Result<Response, TurnedAway> {
+        if !message.method().starts_with("notifications/") {
+            return Err(bad("no_id", "a request has an `id`: without one nobody would hear its answer, and nothing is done"));
+        }
         if let ("notifications/cancelled", Era::Session(session)) = (message.method(), era)
             && let Ok(Some(request)) = message.param("requestId")
         {
             session.cancel(request.get());
         }
         self.note(message.method(), Outcome::Success, None, None);
-        StatusCode::ACCEPTED.into_response()
+        Ok(StatusCode::ACCEPTED.into_response())
     }
 
     /// An answer that takes no gate.
     fn plain(&self, id: &str, result: &Value, message: &Message) -> Response {
-        match self.note(message.method(), Outcome::Success, None, None) {
-            true => render::result(id, &result.to_string()),
-            false => render::error(StatusCode::SERVICE_UNAVAILABLE, id, 1003, "the gateway can't keep its record", None),
+        if self.note(message.method(), Outcome::Success, None, None) {
+            return render::result(id, &result.to_string());
         }
+        render::error(StatusCode::SERVICE_UNAVAILABLE, id, CODE_UNAVAILABLE, "the gateway can't keep its record", None)
     }
 
     fn note(&self, method: &str, outcome: Outcome, reason: Option<&str>, detail: Option<&str>) -> bool {
@@ -349,6 +353,23 @@ impl<'f> Exchange<'f> {
         };
         response
     }
+}
+
+/// All of a body in one piece. Usually it comes in one; what comes in many is copied at once, so that a body in chunks of one
+/// byte takes no more memory than its bytes.
+async fn gathered(mut body: Limited<HttpBody>) -> Result<Bytes, Box<dyn std::error::Error + Send + Sync>> {
+    let mut first = Bytes::new();
+    let mut all = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame?.into_data() else { continue };
+        if all.is_empty() && first.is_empty() {
+            first = data;
+        } else {
+            all.extend_from_slice(&std::mem::take(&mut first));
+            all.extend_from_slice(&data);
+        }
+    }
+    Ok(if all.is_empty() { first } else { all.freeze() })
 }
 
 /// How a request opens.

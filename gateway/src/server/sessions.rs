@@ -15,18 +15,18 @@ use tokio_util::sync::CancellationToken;
 
 /// One session.
 #[derive(Debug)]
-pub struct Session {
+pub(super) struct Session {
     /// The agent that opened it: nobody else finds it.
     agent: AgentId,
     /// The version it was opened with.
-    pub protocol: Protocol,
+    pub(super) protocol: Protocol,
     used_ms: AtomicU64,
     in_flight: DashMap<String, CancellationToken>,
 }
 
 /// All sessions.
 #[derive(Debug)]
-pub struct Sessions {
+pub(super) struct Sessions {
     open: DashMap<String, Arc<Session>>,
     most: usize,
     most_per_agent: usize,
@@ -35,13 +35,13 @@ pub struct Sessions {
 
 impl Sessions {
     /// At most so many, each closed after `idle` without a request.
-    pub fn new(most: usize, idle: Duration) -> Self {
+    pub(super) fn new(most: usize, idle: Duration) -> Self {
         let idle_ms = u64::try_from(idle.as_millis()).unwrap_or(u64::MAX);
         Self { open: DashMap::new(), most, most_per_agent: (most / 4).max(1), idle_ms }
     }
 
     /// Opens one under this id, or says no when there are too many.
-    pub fn open(&self, id: String, agent: AgentId, protocol: Protocol, now_ms: u64) -> bool {
+    pub(super) fn open(&self, id: String, agent: AgentId, protocol: Protocol, now_ms: u64) -> bool {
         if self.open.len() >= self.most {
             self.sweep(now_ms);
         }
@@ -55,7 +55,7 @@ impl Sessions {
     }
 
     /// The session of this id, if it is this agent's and not idle for too long. One answer for all that it is not.
-    pub fn find(&self, id: &str, agent: &AgentId, now_ms: u64) -> Option<Arc<Session>> {
+    pub(super) fn find(&self, id: &str, agent: &AgentId, now_ms: u64) -> Option<Arc<Session>> {
         let session = Arc::clone(self.open.get(id)?.value());
         let alive = now_ms.saturating_sub(session.used_ms.load(Ordering::Relaxed)) <= self.idle_ms;
         if session.agent != *agent || !alive {
@@ -66,7 +66,7 @@ impl Sessions {
     }
 
     /// Closes one, if it is this agent's.
-    pub fn close(&self, id: &str, agent: &AgentId, now_ms: u64) -> bool {
+    pub(super) fn close(&self, id: &str, agent: &AgentId, now_ms: u64) -> bool {
         let found = self.find(id, agent, now_ms).is_some();
         if found {
             self.open.remove(id);
@@ -75,7 +75,7 @@ impl Sessions {
     }
 
     /// Closes what is idle and has nothing in flight.
-    pub fn sweep(&self, now_ms: u64) {
+    pub(super) fn sweep(&self, now_ms: u64) {
         self.open.retain(|_, session| {
             let idle_ms = now_ms.saturating_sub(session.used_ms.load(Ordering::Relaxed));
             idle_ms <= self.idle_ms || !session.in_flight.is_empty()
@@ -85,7 +85,7 @@ impl Sessions {
 
 impl Session {
     /// Notes a request in flight; `None` if one with this id is in flight already.
-    pub fn begin(self: &Arc<Self>, request: &str) -> Option<InFlight> {
+    pub(super) fn begin(self: &Arc<Self>, request: &str) -> Option<InFlight> {
         match self.in_flight.entry(request.to_owned()) {
             Entry::Occupied(_) => None,
             Entry::Vacant(free) => {
@@ -97,7 +97,7 @@ impl Session {
     }
 
     /// Cancels a request in flight (`notifications/cancelled`).
-    pub fn cancel(&self, request: &str) {
+    pub(super) fn cancel(&self, request: &str) {
         if let Some(cancelled) = self.in_flight.get(request) {
             cancelled.cancel();
         }
@@ -106,11 +106,11 @@ impl Session {
 
 /// A request in flight, until dropped.
 #[derive(Debug)]
-pub struct InFlight {
+pub(super) struct InFlight {
     session: Arc<Session>,
     request: String,
     /// Cancelled when the client says so.
-    pub cancelled: CancellationToken,
+    pub(super) cancelled: CancellationToken,
 }
 
 impl Drop for InFlight {

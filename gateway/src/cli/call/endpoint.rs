@@ -22,7 +22,7 @@ pub(super) struct Endpoint {
 
 impl Endpoint {
     /// The endpoint at `url`, by this token, perhaps under this grant.
-    pub(super) fn new(url: String, token: String, grant: Option<String>) -> Result<Self, CliFault> {
+    pub(super) fn new(url: String, token: &str, grant: Option<String>) -> Result<Self, CliFault> {
         let usage = |what: &str| CliFault::usage(what.to_owned(), "`bailiwick agents token ID` prints one".to_owned());
         let mut token = HeaderValue::from_str(&format!("Bearer {}", token.trim())).map_err(|_| usage("the token is no token"))?;
         token.set_sensitive(true);

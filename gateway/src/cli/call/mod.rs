@@ -21,7 +21,7 @@ use reply::Reply;
 /// Does it.
 pub(super) async fn run(call: &CallArgs, session: &Session) -> Result<(), CliFault> {
     let given = arguments::parse(&call.arguments)?;
-    let endpoint = Endpoint::new(url(call, session).await?, token(call, session).await?, call.grant.clone())?;
+    let endpoint = Endpoint::new(url(call, session).await?, &token(call, session).await?, call.grant.clone())?;
     let Some(tool) = &call.tool else { return list(call.json, &endpoint, session).await };
     // A refusal of the list is no reason not to send the call: it is answered on its own.
     let listed = endpoint.list().await?;
@@ -45,7 +45,9 @@ async fn list(as_json: bool, endpoint: &Endpoint, session: &Session) -> Result<(
         let with_id = |tool: &Value| {
             let mut listed = serde_json::json!({"id": name(tool), "state": "callable"});
             if let (Some(listed), Some(tool)) = (listed.as_object_mut(), tool.as_object()) {
-                tool.iter().for_each(|(key, value)| drop(listed.entry(key.clone()).or_insert_with(|| value.clone())));
+                for (key, value) in tool {
+                    listed.entry(key.clone()).or_insert_with(|| value.clone());
+                }
             }
             listed
         };

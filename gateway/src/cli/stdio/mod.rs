@@ -93,10 +93,10 @@ impl Bridge {
         let listening = |why| CliFault::System { what: "signals can't be heard".to_owned(), why };
         let mut interrupt = signal(SignalKind::interrupt()).map_err(listening)?;
         let mut terminate = signal(SignalKind::terminate()).map_err(listening)?;
-        let mut lines = Lines::new(BufReader::new(stdin()));
+        let mut input = Lines::new(BufReader::new(stdin()));
         loop {
             let read = tokio::select! {
-                read = lines.next() => read,
+                read = input.next() => read,
                 _ = interrupt.recv() => return Ok(true),
                 _ = terminate.recv() => return Ok(true),
                 () = self.out.closed() => return Ok(true),
@@ -104,14 +104,14 @@ impl Bridge {
             match read.map_err(|why: io::Error| CliFault::System { what: "standard input".to_owned(), why })? {
                 Read::End => return Ok(false),
                 Read::TooLong => self.answer(message::too_long(lines::LONGEST)).await,
-                Read::Line(line) => self.take(line).await,
+                Read::Line(text) => self.take(text).await,
             }
             while self.under_way.try_join_next().is_some() {}
         }
     }
 
-    async fn take(&mut self, line: String) {
-        let message = Message::read(line);
+    async fn take(&mut self, text: String) {
+        let message = Message::read(text);
         // What opens a session is waited for: what follows needs it. So is what wants no answer: it stays in order.
         if message.opens() || !message.wants_answer() {
             if let Some(answer) = self.link.send(&message).await {
