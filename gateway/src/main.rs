@@ -20,7 +20,8 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let serves = matches!(cli.command, None | Some(Command::Run));
     log(&around, serves);
-    let mut runtime = if serves { tokio::runtime::Builder::new_multi_thread() } else { tokio::runtime::Builder::new_current_thread() };
+    let mut runtime =
+        if serves { tokio::runtime::Builder::new_multi_thread() } else { tokio::runtime::Builder::new_current_thread() };
     let done = match runtime.enable_all().build() {
         Ok(runtime) => {
             let done = runtime.block_on(cli::run(&cli, around.clone()));
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
 /// Logs go to standard error: what happens when it serves, and otherwise only what goes wrong. `RUST_LOG` says otherwise.
 fn log(around: &Surroundings, serves: bool) {
     let usual = if serves { "warn,bailiwick=info" } else { "error" };
-    let filter = around.variable("RUST_LOG").and_then(|filter| EnvFilter::try_new(filter).ok()).unwrap_or_else(|| EnvFilter::new(usual));
+    let filter =
+        around.variable("RUST_LOG").and_then(|filter| EnvFilter::try_new(filter).ok()).unwrap_or_else(|| EnvFilter::new(usual));
     fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(around.err_is_terminal).with_target(false).init();
 }

@@ -132,11 +132,6 @@ impl Stage {
         Play::of(tools).start().await
     }
 
-    /// The same, with further TOML for the hostile connector and at the top.
-    pub async fn with(tools: &[Value], connector: &str, top: &str) -> Self {
-        Play::of(tools).connector(connector).top(top).start().await
-    }
-
     /// Keeps what was heard otherwise than by the stage's own agents, for the oracle to look through.
     pub fn heard(&self, text: &str) {
         self.replies.lock().unwrap().push(text.to_owned());

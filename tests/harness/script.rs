@@ -3,6 +3,8 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    process::Command,
+    sync::Once,
 };
 
 use serde_json::{Value, json};
@@ -41,7 +43,15 @@ impl Script {
     pub fn command(&self) -> Vec<String> {
         let own = PathBuf::from(env!("CARGO_BIN_EXE_bailiwick"));
         let server = own.parent().unwrap().join("examples/scripted-server");
-        assert!(server.exists(), "{} is built by `cargo test`", server.display());
+        static BUILT: Once = Once::new();
+        // `cargo test` builds examples; `cargo test --test whole` does not.
+        BUILT.call_once(|| {
+            if !server.exists() {
+                let built = Command::new(env!("CARGO")).args(["build", "--offline", "--example", "scripted-server", "--manifest-path"]).arg(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")).status();
+                assert!(built.unwrap().success());
+            }
+        });
+        assert!(server.exists(), "{}", server.display());
         vec![server.display().to_string(), self.path.display().to_string()]
     }
 

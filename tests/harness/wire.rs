@@ -22,8 +22,6 @@ pub struct Wire {
 pub struct WireReply {
     /// The HTTP status.
     pub status: u16,
-    /// Status line and headers.
-    pub head: String,
     /// The body.
     pub body: String,
 }
@@ -65,7 +63,7 @@ impl Wire {
         }
         let body = String::from_utf8_lossy(&self.unread[end..end + length]).into_owned();
         self.unread.drain(..end + length);
-        Some(WireReply { status: head.split(' ').nth(1)?.parse().ok()?, head, body })
+        Some(WireReply { status: head.split(' ').nth(1)?.parse().ok()?, body })
     }
 
     fn more(&mut self) -> Option<()> {

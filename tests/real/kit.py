@@ -214,6 +214,7 @@ class Agent:
         self.where = urllib.parse.urlsplit(url)
         self.token = token
         self.connection = None
+        self.used_at = 0.0
         self.last_id = 0
 
     def request(self, method, params):
@@ -230,12 +231,15 @@ class Agent:
         }
         if "name" in params:
             headers["Mcp-Name"] = params["name"]
-        if self.connection is None:
+        # The gateway closes a connection that nobody uses for a while.
+        if self.connection is None or time.monotonic() - self.used_at > 5:
             self.connection = http.client.HTTPConnection(self.where.netloc, timeout=90)
             self.connection.connect()
             self.connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.connection.request("POST", self.where.path, json.dumps(body), headers)
-        return json.loads(self.connection.getresponse().read())
+        answer = self.connection.getresponse().read()
+        self.used_at = time.monotonic()
+        return json.loads(answer)
 
     def call(self, tool, arguments, **meta):
         """A call of a tool."""

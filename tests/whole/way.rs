@@ -161,7 +161,7 @@ async fn a_created_grant_has_a_token_that_works_for_it_alone() {
         .agent("a")
         .connector("s", &script, "tools.echo = { kind = \"read\", band = \"low\" }\ntools.other = { kind = \"read\", band = \"low\" }")
         .start();
-    let token = gateway.cli.ok(&["grants", "create", "--agent", "a", "--tool", "s__echo", "--purpose", "one tool", "--ttl", "10m"]);
+    let token = gateway.cli.ok(&["grants", "create", "--agent", "a", "--tools", "s__echo", "--purpose", "one tool", "--ttl", "10m"]);
     let bearer = crate::harness::Agent::new(&gateway.url, &token);
     assert_eq!(bearer.tools().await, ["s__echo"]);
     assert!(!bearer.call("s__echo", &json!({"x": "1"})).await.is_tool_error());

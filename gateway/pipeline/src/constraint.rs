@@ -20,7 +20,7 @@ pub struct Bound {
     /// An absolute path at or below this one, judged as text: `..`, `.`, empty segments, `\` and `%` are refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path_under: Option<String>,
-    /// An `http` or `https` URL whose host is one of these.
+    /// A plain `http` or `https` URL whose host is one of these: in lower case, international names in their `xn--` form.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host_in: Option<Vec<String>>,
     /// A URL or e-mail address whose domain is one of these or below one.
@@ -163,11 +163,16 @@ fn is_under(root: &str, path: &str) -> bool {
     }
 }
 
-/// The host of an `http(s)` URL without credentials, lower case.
+/// The host of a plain `http(s)` URL, lower case. Plain means that every parser finds the same host in it: it is written out
+/// after `://` as the URL Standard reads it, without credentials, `\`, spaces and control characters.
 fn url_host(value: &Value) -> Option<String> {
-    let url = url::Url::parse(value.as_str()?).ok()?;
-    let plain = matches!(url.scheme(), "http" | "https") && url.username().is_empty() && url.password().is_none();
-    plain.then(|| url.host_str().map(str::to_owned)).flatten()
+    let text = value.as_str()?;
+    let url = url::Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https"))?;
+    let authority = text.split_once("://")?.1.split(['/', '?', '#']).next()?;
+    let (host, port) = authority.rsplit_once(':').filter(|(host, _)| !host.ends_with(':')).unwrap_or((authority, "0"));
+    let plain = |c: char| !c.is_whitespace() && !c.is_control() && c != '\\';
+    let is_plain = text.chars().all(plain) && port.bytes().all(|digit| digit.is_ascii_digit());
+    url.host_str().filter(|read| is_plain && host.eq_ignore_ascii_case(read)).map(str::to_owned)
 }
 
 /// The domain of a URL or of an e-mail address with exactly one `@` and no display name.
@@ -197,127 +202,4 @@ fn length(value: &Value) -> Option<usize> {
 }
 
 #[cfg(test)]
-mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
-
-    use serde_json::json;
-
-    use super::*;
-
-    fn bound(json: Value) -> Bound {
-        serde_json::from_value(json).unwrap()
-    }
-
-    fn admits(bound_json: Value, argument: &Value) -> bool {
-        let bound = bound(bound_json);
-        assert_eq!(bound.check(), Ok(()));
-        bound.admits(Some(argument))
-    }
-
-    #[test]
-    fn an_argument_must_be_given_unless_it_must_be_absent() {
-        assert!(!bound(json!({"eq": 1})).admits(None));
-        assert!(bound(json!({"absent": true})).admits(None));
-        assert!(!bound(json!({"absent": true})).admits(Some(&Value::Null)));
-    }
-
-    #[test]
-    fn equality_is_of_the_written_value() {
-        assert!(admits(json!({"eq": "support"}), &json!("support")));
-        assert!(!admits(json!({"eq": "support"}), &json!("Support")));
-        let one: Value = serde_json::from_str("1.0").unwrap();
-        assert!(!admits(json!({"eq": 1}), &one));
-        assert!(admits(json!({"in": ["a", "b"]}), &json!("b")));
-        assert!(!admits(json!({"in": ["a", "b"]}), &json!("c")));
-    }
-
-    #[test]
-    fn ranges_take_plain_integers_only() {
-        let range = json!({"int_range": {"min": -1, "max": 5}});
-        for (text, inside) in [("-1", true), ("5", true), ("6", false), ("-2", false), ("1.0", false), ("1e0", false), ("\"1\"", false)] {
-            assert_eq!(admits(range.clone(), &serde_json::from_str(text).unwrap()), inside, "{text}");
-        }
-        assert!(!admits(json!({"int_range": {"min": 0}}), &serde_json::from_str("9223372036854775808").unwrap()));
-        assert!(admits(json!({"int_range": {"max": 0}}), &json!(i64::MIN)));
-    }
-
-    #[test]
-    fn paths_are_judged_as_plain_text() {
-        let under = json!({"path_under": "/srv/data"});
-        for (path, inside) in [
-            ("/srv/data", true),
-            ("/srv/data/a.txt", true),
-            ("/srv/database", false),
-            ("/srv/data/../etc", false),
-            ("/srv/data/./a", false),
-            ("/srv/data//a", false),
-            ("/srv/data/%2e%2e/a", false),
-            ("/srv/data/..\\a", false),
-            ("/srv/data/\u{0}", false),
-            ("srv/data", false),
-            ("/", false),
-        ] {
-            assert_eq!(admits(under.clone(), &json!(path)), inside, "{path}");
-        }
-        assert!(admits(json!({"path_under": "/"}), &json!("/etc")));
-        assert!(!admits(under, &json!(7)));
-    }
-
-    #[test]
-    fn hosts_and_domains() {
-        let hosts = json!({"host_in": ["api.example.com"]});
-        for (url, inside) in [
-            ("https://api.example.com/x", true),
-            ("https://API.example.com:8443/x", true),
-            ("https://api.example.com.evil.net/", false),
-            ("https://api.example.com@evil.net/", false),
-            ("https://user@api.example.com/", false),
-            ("https://:secret@api.example.com/", false),
-            ("ftp://api.example.com/", false),
-            ("api.example.com", false),
-        ] {
-            assert_eq!(admits(hosts.clone(), &json!(url)), inside, "{url}");
-        }
-        let domains = json!({"domain_in": ["Example.com"]});
-        for (given, inside) in [
-            ("a@example.com", true),
-            ("a@mail.EXAMPLE.com", true),
-            ("a@badexample.com", false),
-            ("a@example.com,b@evil.net", false),
-            ("a@example.com@evil.net", false),
-            ("@example.com", false),
-            ("https://x.example.com/", true),
-            ("https://example.com.evil.net/", false),
-        ] {
-            assert_eq!(admits(domains.clone(), &json!(given)), inside, "{given}");
-        }
-    }
-
-    #[test]
-    fn lengths_count_characters_and_items() {
-        assert!(admits(json!({"len_max": 2}), &json!("äö")));
-        assert!(!admits(json!({"len_max": 2}), &json!("abc")));
-        assert!(!admits(json!({"len_max": 1}), &json!([1, 2])));
-        assert!(!admits(json!({"len_max": 1}), &json!({})));
-    }
-
-    #[test]
-    fn a_bound_that_means_nothing_is_refused() {
-        assert_eq!(bound(json!({})).check(), Err(BoundFault::Empty));
-        assert_eq!(bound(json!({"in": []})).check(), Err(BoundFault::EmptyList("in")));
-        assert_eq!(bound(json!({"host_in": []})).check(), Err(BoundFault::EmptyList("host_in")));
-        assert_eq!(bound(json!({"domain_in": []})).check(), Err(BoundFault::EmptyList("domain_in")));
-        assert_eq!(bound(json!({"absent": true, "eq": 1})).check(), Err(BoundFault::AbsentAndMore));
-        assert_eq!(bound(json!({"int_range": {"min": 2, "max": 1}})).check(), Err(BoundFault::Range { min: 2, max: 1 }));
-        assert_eq!(bound(json!({"path_under": "/a/../b"})).check(), Err(BoundFault::Path("/a/../b".to_owned())));
-        assert!(serde_json::from_value::<Bound>(json!({"prefix": "/srv"})).is_err());
-    }
-
-    #[test]
-    fn every_bound_says_what_it_wants() {
-        assert_eq!(bound(json!({"eq": "support"})).describe(), "\"support\"");
-        assert_eq!(bound(json!({"in": [1, 2], "len_max": 3})).describe(), "one of 1, 2, at most 3 long");
-        assert_eq!(bound(json!({"int_range": {"max": 5}})).describe(), "an integer of at most 5");
-        assert_eq!(bound(json!({"absent": true})).describe(), "left out");
-    }
-}
+mod tests;

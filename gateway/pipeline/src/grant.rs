@@ -311,7 +311,8 @@ impl LiveGrant {
 
     /// What has ended it: the nearest of itself and its ancestors that is no longer active, and how.
     pub(crate) fn end_of_chain(&self) -> (&GrantId, GrantState) {
-        let ended = self.chain().map(|grant| (&grant.terms.id, grant.standing().state)).find(|(_, state)| *state != GrantState::Active);
+        let ended =
+            self.chain().map(|grant| (&grant.terms.id, grant.standing().state)).find(|(_, state)| *state != GrantState::Active);
         ended.unwrap_or((&self.terms.id, GrantState::Expired))
     }
 

@@ -106,7 +106,14 @@ impl Gateway {
     }
 
     /// Waits for a person, as long as the caller may be kept; then says that one is still to decide.
-    async fn hold(&self, ticket: &Ticket, rules: Vec<String>, tool: &str, until: tokio::time::Instant, way: &mut Way<'_>) -> Result<(), Refusal> {
+    async fn hold(
+        &self,
+        ticket: &Ticket,
+        rules: Vec<String>,
+        tool: &str,
+        until: tokio::time::Instant,
+        way: &mut Way<'_>,
+    ) -> Result<(), Refusal> {
         way.seen.rules = rules;
         // A call that is held is in flight: the end of its grant ends the waiting, and the next walk says so.
         let grant_ends = way.seen.grant.as_ref().map(|grant| grant.cancelled()).unwrap_or_default();

@@ -13,8 +13,8 @@ use crate::{
     grant::LiveGrant,
     ids::{AgentId, ApprovalId, CallId, GrantId},
     principal::{Presented, Principal},
-    redact::{NeedleFault, Needles},
     records::{DecisionRecord, IntentRecord, OutcomeRecord, SecretRecord},
+    redact::{NeedleFault, Needles},
     trace::CallTrace,
 };
 
@@ -314,8 +314,12 @@ pub struct LendFailure {
 pub trait Credentials: Send + Sync {
     /// The credential of this connector for this grant; `None` where the connector needs none. `fresh` is told whether it was
     /// lent anew or is the one that this grant already has.
-    fn lend<'a>(&'a self, grant: &'a Arc<LiveGrant>, connector: &'a ConnectorId, now_ms: u64)
-    -> Later<'a, Result<Option<Loan>, LendFailure>>;
+    fn lend<'a>(
+        &'a self,
+        grant: &'a Arc<LiveGrant>,
+        connector: &'a ConnectorId,
+        now_ms: u64,
+    ) -> Later<'a, Result<Option<Loan>, LendFailure>>;
 }
 
 /// A credential, as handed to a call.

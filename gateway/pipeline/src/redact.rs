@@ -3,7 +3,10 @@
 use std::fmt;
 
 use aho_corasick::{AhoCorasick, MatchKind};
-use base64::{Engine, engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD}};
+use base64::{
+    Engine,
+    engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD},
+};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value};
 
@@ -43,7 +46,10 @@ impl Needles {
         let hex = hex(bytes);
         let percent = |all: bool| {
             let plain = |byte: &u8| !all && (byte.is_ascii_alphanumeric() || b"-._~".contains(byte));
-            bytes.iter().map(|byte| if plain(byte) { char::from(*byte).to_string() } else { format!("%{byte:02X}") }).collect::<String>()
+            bytes
+                .iter()
+                .map(|byte| if plain(byte) { char::from(*byte).to_string() } else { format!("%{byte:02X}") })
+                .collect::<String>()
         };
         // A string within a JSON text that is itself a string.
         let escaped = Value::from(secret).to_string();
@@ -54,7 +60,11 @@ impl Needles {
             forms.push(aligned(&URL_SAFE_NO_PAD, bytes, shift));
         }
         forms.retain(|form| form.len() >= SHORTEST);
-        let automaton = AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).ascii_case_insensitive(true).build(&forms).map_err(|_| NeedleFault(bytes.len()))?;
+        let automaton = AhoCorasick::builder()
+            .match_kind(MatchKind::LeftmostLongest)
+            .ascii_case_insensitive(true)
+            .build(&forms)
+            .map_err(|_| NeedleFault(bytes.len()))?;
         Ok(Self { automaton })
     }
 
@@ -119,9 +129,10 @@ fn aligned(engine: &impl Engine, bytes: &[u8], shift: usize) -> String {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
+    #![expect(clippy::unwrap_used, clippy::format_collect, reason = "a test may fail by panicking, and need not be fast")]
 
     use base64::engine::general_purpose::STANDARD;
+    use proptest::prelude::{prop_assert, prop_assert_eq, proptest};
     use serde_json::json;
 
     use super::*;
@@ -153,6 +164,38 @@ mod tests {
             let (clean, found) = needles().redact(&format!("<{form}>"));
             assert_eq!(found, 1, "{form} -> {clean}");
             assert!(needles().found_in(form.as_bytes()));
+        }
+    }
+
+    /// Servers change the case of headers and of hex digits: no form depends on it.
+    #[test]
+    fn case_hides_nothing() {
+        let needles = Needles::of(&SecretString::from("Ab/Cd\"Ef-9")).unwrap();
+        for form in [
+            "Ab/Cd\"Ef-9",
+            "AB/CD\"EF-9",
+            "Ab%2FCd%22Ef-9",
+            "Ab%2fCd%22Ef-9",
+            r#"Ab/Cd\"Ef-9"#,
+            "41622f43642245662d39",
+            "41622F43642245662D39",
+        ] {
+            assert_eq!(needles.redact(form), ("[redacted]".to_owned(), 1), "{form}");
+        }
+    }
+
+    proptest! {
+        /// Whatever stands before and after the secret, its base64 is found.
+        #[test]
+        fn base64_is_found_wherever_the_secret_stands(secret in "[ -~]{8,30}", before in "[ -~]{0,7}", after in "[ -~]{0,7}") {
+            let needles = Needles::of(&SecretString::from(secret.as_str())).unwrap();
+            let whole = format!("{before}{secret}{after}");
+            for text in [STANDARD.encode(&whole), URL_SAFE_NO_PAD.encode(&whole)] {
+                prop_assert!(needles.found_in(text.as_bytes()));
+                let (clean, found) = needles.redact(&text);
+                prop_assert!(found >= 1 && !needles.found_in(clean.as_bytes()));
+            }
+            prop_assert_eq!(needles.redact(&whole).0.contains(&secret), false);
         }
     }
 

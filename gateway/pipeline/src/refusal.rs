@@ -56,7 +56,13 @@ impl Refusal {
         Self(Box::new(Why { outcome, reason, detail: detail.into(), rules: Vec::new(), told }))
     }
 
-    fn error(outcome: Outcome, reason: &'static str, (code, http): (i64, u16), message: impl Into<String>, detail: impl Into<String>) -> Self {
+    fn error(
+        outcome: Outcome,
+        reason: &'static str,
+        (code, http): (i64, u16),
+        message: impl Into<String>,
+        detail: impl Into<String>,
+    ) -> Self {
         let told = Body::Error { code, message: message.into(), data: None, http };
         Self(Box::new(Why { outcome, reason, detail: detail.into(), rules: Vec::new(), told }))
     }
@@ -104,7 +110,8 @@ impl Refusal {
 
     /// Arguments that the pinned schema does not allow.
     pub fn invalid_arguments(places: &[Place]) -> Self {
-        let list = places.iter().map(|place| format!("- {}: {}", shown(&place.pointer), place.message)).collect::<Vec<_>>().join("\n");
+        let list =
+            places.iter().map(|place| format!("- {}: {}", shown(&place.pointer), place.message)).collect::<Vec<_>>().join("\n");
         let text = format!("INVALID ARGUMENTS: not executed. Correct these places and call again:\n{list}");
         let mut refusal = Self::tool_error(Outcome::Invalid, "invalid_arguments", text, list);
         refusal.tell(json!({"dev.bailiwick/refusal": {
@@ -122,9 +129,14 @@ impl Refusal {
 
     /// Arguments outside the grant's bounds.
     pub fn out_of_bounds(grant: &GrantId, broken: &[(&str, &Bound)]) -> Self {
-        let list = broken.iter().map(|(pointer, bound)| format!("- {}: must be {}", shown(pointer), bound.describe())).collect::<Vec<_>>().join("\n");
+        let list = broken
+            .iter()
+            .map(|(pointer, bound)| format!("- {}: must be {}", shown(pointer), bound.describe()))
+            .collect::<Vec<_>>()
+            .join("\n");
         let text = format!("DENIED: outside this task's grant, not executed. Allowed are:\n{list}");
-        let mut refusal = Self::tool_error(Outcome::Denied, "argument_out_of_grant", text, format!("grant `{grant}` bounds it:\n{list}"));
+        let mut refusal =
+            Self::tool_error(Outcome::Denied, "argument_out_of_grant", text, format!("grant `{grant}` bounds it:\n{list}"));
         refusal.tell(json!({"dev.bailiwick/refusal": {
             "reason": "argument_out_of_grant",
             "places": broken.iter().map(|(pointer, bound)| json!({"pointer": pointer, "message": bound.describe()})).collect::<Vec<_>>(),
@@ -142,10 +154,17 @@ impl Refusal {
             DenyCause::Forbidden => ("policy_forbids", determining.iter().map(told).collect::<Vec<_>>().join(", ")),
             DenyCause::NoPermit => ("no_policy_permits", "no rule permits it".to_owned()),
             DenyCause::EvaluationError => ("policy_error", "a rule could not be evaluated".to_owned()),
-            DenyCause::OpaqueArgument { pointer } => ("opaque_argument", format!("a rule reads {pointer}, whose value it can't represent")),
+            DenyCause::OpaqueArgument { pointer } => {
+                ("opaque_argument", format!("a rule reads {pointer}, whose value it can't represent"))
+            }
             DenyCause::UnknownTool => ("policy_error", "the policies do not know it".to_owned()),
         };
-        let mut refusal = Self::tool_error(Outcome::Denied, reason, format!("DENIED by policy: {why}. Not executed; do not retry unchanged."), why);
+        let mut refusal = Self::tool_error(
+            Outcome::Denied,
+            reason,
+            format!("DENIED by policy: {why}. Not executed; do not retry unchanged."),
+            why,
+        );
         refusal.0.rules = determining.iter().map(|rule| rule.id.to_string()).collect();
         refusal
     }
@@ -154,7 +173,8 @@ impl Refusal {
     pub fn approval_denied(ticket: &Ticket, words: Option<&str>) -> Self {
         let words = words.map_or_else(String::new, |words| format!(" They say: {words}"));
         let text = format!("DENIED by the approver ({}). Not executed; do not retry.{words}", ticket.code);
-        let mut refusal = Self::tool_error(Outcome::ApprovalRejected, "approval_denied", text, format!("approval `{}` was denied", ticket.id));
+        let mut refusal =
+            Self::tool_error(Outcome::ApprovalRejected, "approval_denied", text, format!("approval `{}` was denied", ticket.id));
         refusal.tell(json!({"dev.bailiwick/approval": {"id": ticket.id, "code": ticket.code, "state": "denied"}}));
         refusal
     }
@@ -168,7 +188,8 @@ impl Refusal {
             ticket.code,
             retry_ms / 1000
         );
-        let mut refusal = Self::tool_error(Outcome::ApprovalPending, "approval_pending", text, format!("approval `{}` is pending", ticket.id));
+        let mut refusal =
+            Self::tool_error(Outcome::ApprovalPending, "approval_pending", text, format!("approval `{}` is pending", ticket.id));
         refusal.tell(json!({"dev.bailiwick/approval": {
             "id": ticket.id, "code": ticket.code, "state": "pending", "retryAfterMs": retry_ms, "approveByMs": ticket.approve_by_ms,
         }}));
@@ -205,7 +226,9 @@ impl Refusal {
     pub fn connect(connector: &str, failure: &ConnectFailure, detail: &str) -> Self {
         let (outcome, reason) = match failure {
             ConnectFailure::Drifted { .. } => (Outcome::Denied, "tool_drifted"),
-            ConnectFailure::Start(_) | ConnectFailure::Resting { .. } | ConnectFailure::Handshake(_) => (Outcome::DownstreamError, "connector_unavailable"),
+            ConnectFailure::Start(_) | ConnectFailure::Resting { .. } | ConnectFailure::Handshake(_) => {
+                (Outcome::DownstreamError, "connector_unavailable")
+            }
         };
         let text = format!("UNAVAILABLE: connector {connector} does not answer now. Not executed.");
         Self::tool_error(outcome, reason, text, format!("connector `{connector}`: {detail}"))
@@ -223,7 +246,12 @@ impl Refusal {
             SendFailure::Timeout(_) => "did not answer in time",
             _ => "failed",
         };
-        Self::tool_error(outcome, reason, format!("FAILED: connector {connector} {told}. {may}"), format!("connector `{connector}`: {detail}"))
+        Self::tool_error(
+            outcome,
+            reason,
+            format!("FAILED: connector {connector} {told}. {may}"),
+            format!("connector `{connector}`: {detail}"),
+        )
     }
 
     /// A reply that may not pass.

@@ -93,10 +93,19 @@ pub struct CallTrace {
 impl CallTrace {
     /// Begins a trace. `random` gives the trace id and, further spread, the span ids.
     pub fn begin(name: Cow<'static, str>, now_ns: u64, random: [u8; 16], links: Vec<RemoteContext>) -> Self {
-        let seed = random.iter().fold(0xcbf2_9ce4_8422_2325_u64, |sum, byte| (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
+        let seed =
+            random.iter().fold(0xcbf2_9ce4_8422_2325_u64, |sum, byte| (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
         let mut trace = Self {
             trace_id: random,
-            root: Stage { id: [0; 8], name, outward: false, start_ns: now_ns, end_ns: now_ns, attributes: Vec::with_capacity(24), error: None },
+            root: Stage {
+                id: [0; 8],
+                name,
+                outward: false,
+                start_ns: now_ns,
+                end_ns: now_ns,
+                attributes: Vec::with_capacity(24),
+                error: None,
+            },
             stages: Vec::with_capacity(8),
             links,
             important: false,
@@ -109,7 +118,15 @@ impl CallTrace {
     /// Begins a part; the number it returns is for [`CallTrace::end`].
     pub fn start(&mut self, name: impl Into<Cow<'static, str>>, outward: bool, now_ns: u64) -> usize {
         let id = self.next_id();
-        self.stages.push(Stage { id, name: name.into(), outward, start_ns: now_ns, end_ns: now_ns, attributes: Vec::new(), error: None });
+        self.stages.push(Stage {
+            id,
+            name: name.into(),
+            outward,
+            start_ns: now_ns,
+            end_ns: now_ns,
+            attributes: Vec::new(),
+            error: None,
+        });
         self.stages.len() - 1
     }
 

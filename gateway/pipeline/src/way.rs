@@ -110,7 +110,13 @@ impl<'r> Way<'r> {
         Ok(())
     }
 
-    fn decide(&mut self, event: &'static str, effect: &'static str, refusal: Option<&Refusal>, ports: &Ports) -> Result<(), TrailLost> {
+    fn decide(
+        &mut self,
+        event: &'static str,
+        effect: &'static str,
+        refusal: Option<&Refusal>,
+        ports: &Ports,
+    ) -> Result<(), TrailLost> {
         let record = DecisionRecord {
             event,
             call_id: self.received.call_id(),
@@ -146,7 +152,8 @@ impl<'r> Way<'r> {
 
     fn on_record(&mut self, outcome: Outcome, refusal: Option<&Refusal>, ports: &Ports) -> Result<(), TrailLost> {
         self.closed = true;
-        let written = caught(|| self.write(outcome, refusal, ports)).unwrap_or_else(|words| Err(TrailLost(format!("a panic: {words}"))));
+        let written =
+            caught(|| self.write(outcome, refusal, ports)).unwrap_or_else(|words| Err(TrailLost(format!("a panic: {words}"))));
         // The record stands, or its loss is known: what comes now may fail without changing the answer.
         let _unsaid = caught(|| self.end_claim(outcome, ports));
         let heard = if written.is_ok() { outcome } else { Outcome::InternalError };

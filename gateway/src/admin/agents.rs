@@ -7,11 +7,7 @@ use axum::{
     body::Bytes,
     extract::{Path, State},
 };
-use bailiwick_pipeline::{
-    ids::AgentId,
-    ports::Grants as _,
-    principal::Agent,
-};
+use bailiwick_pipeline::{ids::AgentId, ports::Grants as _, principal::Agent};
 use bailiwick_store::{AgentToken, TokenId};
 use secrecy::ExposeSecret as _;
 use serde_json::json;
@@ -31,7 +27,11 @@ pub(super) async fn list(_: Visitor, State(runtime): State<Arc<Runtime>>) -> Jso
     Json(runtime.agents.all().iter().map(|agent| view(agent, &runtime)).collect())
 }
 
-pub(super) async fn show(_: Visitor, State(runtime): State<Arc<Runtime>>, Path(id): Path<String>) -> Result<Json<AgentView>, ApiFault> {
+pub(super) async fn show(
+    _: Visitor,
+    State(runtime): State<Arc<Runtime>>,
+    Path(id): Path<String>,
+) -> Result<Json<AgentView>, ApiFault> {
     let agent = registered(&id, &runtime)?;
     Ok(Json(view(&agent, &runtime)))
 }
@@ -44,7 +44,8 @@ pub(super) async fn make_token(
 ) -> Result<Json<TokenMade>, ApiFault> {
     let TokenWanted { ttl_ms } = super::read(&body)?;
     if ttl_ms == 0 || ttl_ms > LONGEST_MS {
-        return Err(ApiFault::invalid("a token is good for 365 days at most").help("several may live: make a new one before the old one ends"));
+        return Err(ApiFault::invalid("a token is good for 365 days at most")
+            .help("several may live: make a new one before the old one ends"));
     }
     let agent = registered(&id, &runtime)?.id.clone();
     let deed = Deed::new("agent_token_made", agent.as_str(), json!({"ttl_ms": ttl_ms}));
@@ -79,7 +80,10 @@ pub(super) async fn revoke_token(
 /// The agent of this id.
 pub(super) fn registered(id: &str, runtime: &Runtime) -> Result<Arc<Agent>, ApiFault> {
     let id: AgentId = id.parse()?;
-    runtime.agents.agent(&id).ok_or_else(|| ApiFault::unknown(format!("there is no agent `{id}`"), "`bailiwick agents list` shows them"))
+    runtime
+        .agents
+        .agent(&id)
+        .ok_or_else(|| ApiFault::unknown(format!("there is no agent `{id}`"), "`bailiwick agents list` shows them"))
 }
 
 fn view(agent: &Agent, runtime: &Runtime) -> AgentView {
@@ -102,5 +106,10 @@ fn token_view(token: &AgentToken, now_ms: u64) -> TokenView {
         None if token.is_good(now_ms) => "active",
         None => "expired",
     };
-    TokenView { id: token.id.to_string(), state: state.to_owned(), created_at_ms: token.created_at_ms, expires_at_ms: token.expires_at_ms }
+    TokenView {
+        id: token.id.to_string(),
+        state: state.to_owned(),
+        created_at_ms: token.created_at_ms,
+        expires_at_ms: token.expires_at_ms,
+    }
 }

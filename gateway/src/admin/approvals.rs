@@ -19,22 +19,40 @@ use super::{
 };
 use crate::runtime::Runtime;
 
-pub(super) async fn list(_: Visitor, State(runtime): State<Arc<Runtime>>, Query(filter): Query<Filter>) -> Json<Vec<ApprovalView>> {
+pub(super) async fn list(
+    _: Visitor,
+    State(runtime): State<Arc<Runtime>>,
+    Query(filter): Query<Filter>,
+) -> Json<Vec<ApprovalView>> {
     let which = if filter.all { Which::All } else { Which::Open };
     Json(runtime.approvals.list(which).iter().map(|approval| view(approval, None)).collect())
 }
 
-pub(super) async fn show(_: Visitor, State(runtime): State<Arc<Runtime>>, Path(handle): Path<String>) -> Result<Json<ApprovalView>, ApiFault> {
+pub(super) async fn show(
+    _: Visitor,
+    State(runtime): State<Arc<Runtime>>,
+    Path(handle): Path<String>,
+) -> Result<Json<ApprovalView>, ApiFault> {
     let shown = runtime.approvals.show(&handle)?;
     let arguments = shown.arguments.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
     Ok(Json(view(&shown.approval, arguments)))
 }
 
-pub(super) async fn approve(operator: Operator, state: State<Arc<Runtime>>, handle: Path<String>, body: Bytes) -> Result<Json<ApprovalView>, ApiFault> {
+pub(super) async fn approve(
+    operator: Operator,
+    state: State<Arc<Runtime>>,
+    handle: Path<String>,
+    body: Bytes,
+) -> Result<Json<ApprovalView>, ApiFault> {
     decide(operator, state, handle, &body, Verdict::Approve).await
 }
 
-pub(super) async fn deny(operator: Operator, state: State<Arc<Runtime>>, handle: Path<String>, body: Bytes) -> Result<Json<ApprovalView>, ApiFault> {
+pub(super) async fn deny(
+    operator: Operator,
+    state: State<Arc<Runtime>>,
+    handle: Path<String>,
+    body: Bytes,
+) -> Result<Json<ApprovalView>, ApiFault> {
     decide(operator, state, handle, &body, Verdict::Deny).await
 }
 
@@ -69,7 +87,11 @@ fn known(runtime: &Runtime, handle: &str) -> Result<Approval, ApiFault> {
     match runtime.approvals.show(handle) {
         Ok(shown) => Ok(shown.approval),
         Err(ShowFault::Unreadable { code, why }) => {
-            let found = runtime.approvals.list(Which::All).into_iter().rfind(|approval| approval.code == code);
+            let found = runtime
+                .approvals
+                .list(Which::All)
+                .into_iter()
+                .rfind(|approval| approval.id.as_str() == handle || approval.code == code);
             found.ok_or_else(|| ShowFault::Unreadable { code, why }.into())
         }
         Err(fault) => Err(fault.into()),

@@ -1,10 +1,6 @@
 //! Connectors: how they are, what they offer, and which of it was accepted.
 
-use std::{
-    collections::BTreeMap,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use axum::{
     Json,
@@ -30,11 +26,19 @@ pub(super) async fn list(_: Visitor, State(runtime): State<Arc<Runtime>>) -> Jso
     Json(runtime.config.connectors.iter().map(|connector| view(connector, &runtime)).collect())
 }
 
-pub(super) async fn show(_: Visitor, State(runtime): State<Arc<Runtime>>, Path(id): Path<String>) -> Result<Json<ConnectorView>, ApiFault> {
+pub(super) async fn show(
+    _: Visitor,
+    State(runtime): State<Arc<Runtime>>,
+    Path(id): Path<String>,
+) -> Result<Json<ConnectorView>, ApiFault> {
     Ok(Json(view(configured(&id, &runtime)?, &runtime)))
 }
 
-pub(super) async fn discover(operator: Operator, State(runtime): State<Arc<Runtime>>, Path(id): Path<String>) -> Result<Json<Proposal>, ApiFault> {
+pub(super) async fn discover(
+    operator: Operator,
+    State(runtime): State<Arc<Runtime>>,
+    Path(id): Path<String>,
+) -> Result<Json<Proposal>, ApiFault> {
     let connector = configured(&id, &runtime)?.clone();
     let deed = Deed::new("connector_discovered", connector.id.as_str(), json!(null));
     let of = Arc::clone(&runtime);
@@ -58,7 +62,8 @@ pub(super) async fn accept(
     let (of, by) = (Arc::clone(&runtime), operator.name().to_owned());
     let accepted = deed.done_by(&operator, &runtime, async move {
         let reading = discovered(&connector, &of).await?.reading();
-        let offered: BTreeMap<_, _> = reading.accepted.iter().map(|definition| (definition.name().to_string(), definition.digest())).collect();
+        let offered: BTreeMap<_, _> =
+            reading.accepted.iter().map(|definition| (definition.name().to_string(), definition.digest())).collect();
         if offered != shown.tools {
             return Err(ApiFault::conflict(format!("`{}` offers something else than was shown", connector.id))
                 .help("nothing was accepted: look again with `bailiwick connectors diff`"));
@@ -73,7 +78,10 @@ pub(super) async fn accept(
 
 fn configured<'r>(id: &str, runtime: &'r Runtime) -> Result<&'r Connector, ApiFault> {
     let id: String = id.chars().take(64).collect();
-    runtime.config.connector(&id).ok_or_else(|| ApiFault::unknown(format!("there is no connector `{id}`"), "`bailiwick connectors list` shows them"))
+    runtime
+        .config
+        .connector(&id)
+        .ok_or_else(|| ApiFault::unknown(format!("there is no connector `{id}`"), "`bailiwick connectors list` shows them"))
 }
 
 async fn discovered(connector: &Connector, runtime: &Runtime) -> Result<Discovery, ApiFault> {
@@ -87,7 +95,13 @@ fn pins(connector: &Connector, runtime: &Runtime) -> Vec<Pin> {
     runtime.worlds.pins().remove(&connector.id).unwrap_or_default()
 }
 
-fn accepted_pins(connector: &Connector, before: &[Pin], reading: &ListReading, by: &str, now_ms: u64) -> Result<Vec<Pin>, ApiFault> {
+fn accepted_pins(
+    connector: &Connector,
+    before: &[Pin],
+    reading: &ListReading,
+    by: &str,
+    now_ms: u64,
+) -> Result<Vec<Pin>, ApiFault> {
     let pin = |definition: &bailiwick_schemas::definition::Definition| {
         let known = before.iter().find(|pin| pin.tool == *definition.name());
         let class = Class::of(connector, known, definition);
@@ -118,16 +132,23 @@ fn view(connector: &Connector, runtime: &Runtime) -> ConnectorView {
         program: std::iter::once(program).chain(connector.arguments.iter().cloned()).collect::<Vec<_>>().join(" "),
         shared: connector.shared,
         tools,
-        processes: status.iter().flat_map(|status| &status.children).map(|child| ProcessView {
-            id: child.pid,
-            state: child.state.as_str().to_owned(),
-            grant: child.grant.as_ref().map(ToString::to_string),
-            age_ms: millis(child.age),
-            calls: child.calls,
-        }).collect(),
+        processes: status
+            .iter()
+            .flat_map(|status| &status.children)
+            .map(|child| ProcessView {
+                id: child.pid,
+                state: child.state.as_str().to_owned(),
+                grant: child.grant.as_ref().map(ToString::to_string),
+                age_ms: millis(child.age),
+                calls: child.calls,
+            })
+            .collect(),
         calls: status.as_ref().map_or(0, |status| status.counts.calls),
         failures: status.as_ref().map_or(0, |status| status.counts.failures),
-        last_failure: status.as_ref().and_then(|status| status.last_failure.clone()).map(|(ago, what)| FailureView { what, ago_ms: millis(ago) }),
+        last_failure: status
+            .as_ref()
+            .and_then(|status| status.last_failure.clone())
+            .map(|(ago, what)| FailureView { what, ago_ms: millis(ago) }),
         stderr: status.map(|status| status.stderr).unwrap_or_default(),
     }
 }

@@ -80,8 +80,12 @@ impl Deed {
                 trail.append(Stream::Admin, runtime.clock.now_ms(), &record)
             };
             let lost = |why: &dyn std::fmt::Display| ApiFault::unavailable(format!("it can't be put on record: {why}"));
-            let begun = write(Stage::Begun, None).map_err(|fault| lost(&fault).help("nothing was changed; nothing can be, until that is mended"))?;
-            trail.synced(begun).await.map_err(|fault| lost(&fault).help("nothing was changed; nothing can be, until that is mended"))?;
+            let begun = write(Stage::Begun, None)
+                .map_err(|fault| lost(&fault).help("nothing was changed; nothing can be, until that is mended"))?;
+            trail
+                .synced(begun)
+                .await
+                .map_err(|fault| lost(&fault).help("nothing was changed; nothing can be, until that is mended"))?;
             let done = work.await;
             let (result, why) = match &done {
                 Ok(_) => (Stage::Done, None),

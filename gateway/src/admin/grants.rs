@@ -40,11 +40,19 @@ pub(super) async fn list(_: Visitor, State(runtime): State<Arc<Runtime>>, Query(
     Json(runtime.grants.list().iter().filter(|entry| is_meant(entry)).map(|entry| view(entry, &runtime)).collect())
 }
 
-pub(super) async fn show(_: Visitor, State(runtime): State<Arc<Runtime>>, Path(id): Path<String>) -> Result<Json<GrantView>, ApiFault> {
+pub(super) async fn show(
+    _: Visitor,
+    State(runtime): State<Arc<Runtime>>,
+    Path(id): Path<String>,
+) -> Result<Json<GrantView>, ApiFault> {
     Ok(Json(view(&known(&id, &runtime)?, &runtime)))
 }
 
-pub(super) async fn create(operator: Operator, State(runtime): State<Arc<Runtime>>, body: Bytes) -> Result<Json<GrantMade>, ApiFault> {
+pub(super) async fn create(
+    operator: Operator,
+    State(runtime): State<Arc<Runtime>>,
+    body: Bytes,
+) -> Result<Json<GrantMade>, ApiFault> {
     let wanted: GrantWanted = super::read(&body)?;
     let terms = terms(&wanted, &runtime)?;
     let with = serde_json::to_value(&terms).unwrap_or_default();
@@ -59,15 +67,31 @@ pub(super) async fn create(operator: Operator, State(runtime): State<Arc<Runtime
     made.await.map(Json)
 }
 
-pub(super) async fn complete(operator: Operator, state: State<Arc<Runtime>>, id: Path<String>, body: Bytes) -> Result<Json<EndedView>, ApiFault> {
+pub(super) async fn complete(
+    operator: Operator,
+    state: State<Arc<Runtime>>,
+    id: Path<String>,
+    body: Bytes,
+) -> Result<Json<EndedView>, ApiFault> {
     end(operator, state, id, &body, EndAs::Completed).await
 }
 
-pub(super) async fn revoke(operator: Operator, state: State<Arc<Runtime>>, id: Path<String>, body: Bytes) -> Result<Json<EndedView>, ApiFault> {
+pub(super) async fn revoke(
+    operator: Operator,
+    state: State<Arc<Runtime>>,
+    id: Path<String>,
+    body: Bytes,
+) -> Result<Json<EndedView>, ApiFault> {
     end(operator, state, id, &body, EndAs::Revoked).await
 }
 
-async fn end(operator: Operator, State(runtime): State<Arc<Runtime>>, Path(id): Path<String>, body: &Bytes, how: EndAs) -> Result<Json<EndedView>, ApiFault> {
+async fn end(
+    operator: Operator,
+    State(runtime): State<Arc<Runtime>>,
+    Path(id): Path<String>,
+    body: &Bytes,
+    how: EndAs,
+) -> Result<Json<EndedView>, ApiFault> {
     let Why { reason } = super::read(body)?;
     let reason = super::words(reason)?;
     let id = known(&id, &runtime)?.grant.terms().id.clone();
@@ -87,7 +111,10 @@ async fn end(operator: Operator, State(runtime): State<Arc<Runtime>>, Path(id): 
 
 fn known(id: &str, runtime: &Runtime) -> Result<GrantEntry, ApiFault> {
     let id: GrantId = id.parse()?;
-    runtime.grants.entry(&id).ok_or_else(|| ApiFault::unknown(format!("there is no grant `{id}`"), "`bailiwick grants list --all` shows them"))
+    runtime
+        .grants
+        .entry(&id)
+        .ok_or_else(|| ApiFault::unknown(format!("there is no grant `{id}`"), "`bailiwick grants list --all` shows them"))
 }
 
 /// The terms that were asked for, checked as the configuration checks its own.
@@ -100,8 +127,11 @@ fn terms(wanted: &GrantWanted, runtime: &Runtime) -> Result<Grant, ApiFault> {
     };
     let ceiling = wanted.ceiling.unwrap_or(agent.ceiling);
     if ceiling > agent.ceiling {
-        return Err(ApiFault::invalid(format!("the ceiling `{ceiling}` is above that of agent `{}`, which is `{}`", agent.id, agent.ceiling))
-            .help("lower it, or leave it out: it is the agent's then"));
+        return Err(ApiFault::invalid(format!(
+            "the ceiling `{ceiling}` is above that of agent `{}`, which is `{}`",
+            agent.id, agent.ceiling
+        ))
+        .help("lower it, or leave it out: it is the agent's then"));
     }
     if wanted.ttl_ms == 0 || wanted.ttl_ms > LONGEST_MS {
         return Err(ApiFault::invalid("a grant lives 30 days at most: it is for one task").help("give a shorter `--ttl`"));
@@ -139,20 +169,27 @@ fn second_default(agent: &Agent, runtime: &Runtime, now_ms: u64) -> Result<(), A
     let other = runtime.grants.of(&agent.id).into_iter().find(|grant| grant.terms().default && grant.is_live(now_ms));
     match other {
         None => Ok(()),
-        Some(other) => Err(ApiFault::conflict(format!("agent `{}` has a default grant already: `{}`", agent.id, other.terms().id))
-            .help("leave out `--default`: its token, or the header Bailiwick-Grant, chooses the grant")),
+        Some(other) => {
+            Err(ApiFault::conflict(format!("agent `{}` has a default grant already: `{}`", agent.id, other.terms().id))
+                .help("leave out `--default`: its token, or the header Bailiwick-Grant, chooses the grant"))
+        }
     }
 }
 
 fn text(what: &str, given: &str) -> Result<String, ApiFault> {
-    let is_fit = !given.trim().is_empty() && given.chars().count() <= 500 && !given.chars().any(|c| c == '\n' || bailiwick_schemas::text::is_invisible(c));
-    if is_fit { Ok(given.to_owned()) } else { Err(ApiFault::invalid(format!("the {what} must be one line of at most 500 visible characters"))) }
+    let is_fit = !given.trim().is_empty()
+        && given.chars().count() <= 500
+        && !given.chars().any(|c| c == '\n' || bailiwick_schemas::text::is_invisible(c));
+    if is_fit {
+        Ok(given.to_owned())
+    } else {
+        Err(ApiFault::invalid(format!("the {what} must be one line of at most 500 visible characters")))
+    }
 }
 
 fn capabilities(wanted: &GrantWanted, runtime: &Runtime) -> Result<Vec<Capability>, ApiFault> {
     let mut bounds = bounds(&wanted.args)?;
-    let patterns: BTreeSet<ToolPattern> =
-        wanted.tools.iter().map(|given| pattern(given, runtime)).collect::<Result<_, _>>()?;
+    let patterns: BTreeSet<ToolPattern> = wanted.tools.iter().map(|given| pattern(given, runtime)).collect::<Result<_, _>>()?;
     if patterns.is_empty() {
         return Err(ApiFault::invalid("a grant without tools allows nothing").help("name some: `--tools connector__tool`"));
     }
@@ -166,25 +203,31 @@ fn capabilities(wanted: &GrantWanted, runtime: &Runtime) -> Result<Vec<Capabilit
     let wildcards: Vec<_> = patterns.iter().filter(|pattern| matches!(pattern, ToolPattern::Connector(_))).cloned().collect();
     let capabilities: Vec<Capability> = patterns.into_iter().map(capability).collect();
     if let Some(name) = bounds.keys().next() {
-        return Err(ApiFault::invalid(format!("there are bounds for `{name}`, which the grant does not name")).help("name it in `--tools` too"));
+        return Err(ApiFault::invalid(format!("there are bounds for `{name}`, which the grant does not name"))
+            .help("name it in `--tools` too"));
     }
     // A call needs to satisfy one capability only: a wildcard beside bounds would lift them.
-    let lifted = capabilities.iter().filter(|capability| !capability.args.is_empty()).find_map(|capability| match &capability.tools {
-        ToolPattern::Tool(name) => wildcards.iter().find(|wildcard| wildcard.covers(name)).map(|wildcard| (name, wildcard)),
-        ToolPattern::Connector(_) => None,
-    });
+    let lifted =
+        capabilities.iter().filter(|capability| !capability.args.is_empty()).find_map(|capability| match &capability.tools {
+            ToolPattern::Tool(name) => wildcards.iter().find(|wildcard| wildcard.covers(name)).map(|wildcard| (name, wildcard)),
+            ToolPattern::Connector(_) => None,
+        });
     match lifted {
         None => Ok(capabilities),
-        Some((name, wildcard)) => Err(ApiFault::invalid(format!("`{wildcard}` would lift the bounds of `{name}`")).help("name the tools one by one")),
+        Some((name, wildcard)) => {
+            Err(ApiFault::invalid(format!("`{wildcard}` would lift the bounds of `{name}`")).help("name the tools one by one"))
+        }
     }
 }
 
 /// A pattern that speaks of something there is.
 fn pattern(given: &str, runtime: &Runtime) -> Result<ToolPattern, ApiFault> {
-    let pattern: ToolPattern = given.parse().map_err(|fault: bailiwick_pipeline::grant::PatternFault| ApiFault::invalid(fault.to_string()))?;
+    let pattern: ToolPattern =
+        given.parse().map_err(|fault: bailiwick_pipeline::grant::PatternFault| ApiFault::invalid(fault.to_string()))?;
     let connector = pattern.connector();
     if runtime.config.connector(connector.as_str()).is_none() {
-        return Err(ApiFault::invalid(format!("`{pattern}`: there is no connector `{connector}`")).help("`bailiwick connectors list` shows them"));
+        return Err(ApiFault::invalid(format!("`{pattern}`: there is no connector `{connector}`"))
+            .help("`bailiwick connectors list` shows them"));
     }
     let pins = runtime.worlds.pins();
     let accepted = pins.get(connector);
@@ -197,14 +240,17 @@ fn pattern(given: &str, runtime: &Runtime) -> Result<ToolPattern, ApiFault> {
     }
 }
 
-fn bounds(given: &BTreeMap<String, BTreeMap<String, Bound>>) -> Result<BTreeMap<QualifiedName, BTreeMap<String, Bound>>, ApiFault> {
+fn bounds(
+    given: &BTreeMap<String, BTreeMap<String, Bound>>,
+) -> Result<BTreeMap<QualifiedName, BTreeMap<String, Bound>>, ApiFault> {
     let mut bounds = BTreeMap::new();
     for (tool, by_pointer) in given {
         let name: QualifiedName = tool.parse().map_err(|_| ApiFault::invalid(format!("`{tool}` is not the name of one tool")))?;
         for (pointer, bound) in by_pointer {
             let escapes_are_whole = pointer.split('~').skip(1).all(|rest| rest.starts_with(['0', '1']));
             if !pointer.starts_with('/') || !escapes_are_whole {
-                return Err(ApiFault::invalid(format!("`{pointer}` is not a JSON pointer to an argument")).help("begin with `/`, as in `/project` (RFC 6901)"));
+                return Err(ApiFault::invalid(format!("`{pointer}` is not a JSON pointer to an argument"))
+                    .help("begin with `/`, as in `/project` (RFC 6901)"));
             }
             bound.check().map_err(|fault| ApiFault::invalid(format!("{pointer} of `{tool}`: {fault}")))?;
         }
@@ -217,7 +263,10 @@ fn view(entry: &GrantEntry, runtime: &Runtime) -> GrantView {
     let (terms, standing) = (entry.grant.terms(), entry.grant.standing());
     let world = runtime.worlds.now();
     let covered = |capability: &Capability, tool: &bailiwick_pipeline::catalogue::Tool| capability.covers(&tool.name, tool.kind);
-    let tools = world.tools.values().filter(|tool| tool.band <= terms.ceiling && terms.capabilities.iter().any(|capability| covered(capability, tool)));
+    let tools = world
+        .tools
+        .values()
+        .filter(|tool| tool.band <= terms.ceiling && terms.capabilities.iter().any(|capability| covered(capability, tool)));
     GrantView {
         id: terms.id.to_string(),
         state: standing.state,

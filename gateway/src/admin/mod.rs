@@ -11,13 +11,15 @@ mod agents;
 pub mod api;
 mod approvals;
 mod connectors;
-mod definitions;
 mod deed;
+mod definitions;
 mod fault;
 mod grants;
 mod person;
 mod proposal;
 mod status;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 

@@ -8,7 +8,7 @@ use bailiwick_store::Pin;
 use serde_json::Value;
 
 use super::{
-    api::{ProposedTool, Proposal, RejectedTool},
+    api::{Proposal, ProposedTool, RejectedTool},
     definitions::changes,
 };
 
@@ -17,11 +17,11 @@ pub(super) fn proposal(connector: &Connector, pins: &[Pin], discovery: &Discover
     let reading = discovery.reading();
     let mut tools: Vec<ProposedTool> = reading.accepted.iter().map(|definition| proposed(connector, pins, definition)).collect();
     tools.extend(pins.iter().filter(|pin| !is_offered(pin, &reading)).map(gone));
-    let findings: Vec<RejectedTool> = reading.findings.iter().map(|finding| RejectedTool {
-        id: finding.tool.clone(),
-        state: "rejected".to_owned(),
-        why: finding.fault.to_string(),
-    }).collect();
+    let findings: Vec<RejectedTool> = reading
+        .findings
+        .iter()
+        .map(|finding| RejectedTool { id: finding.tool.clone(), state: "rejected".to_owned(), why: finding.fault.to_string() })
+        .collect();
     let is_same = findings.is_empty() && tools.iter().all(|tool| tool.state == "same");
     Proposal {
         id: connector.id.to_string(),
@@ -105,7 +105,9 @@ impl Class {
         let Some(&(verb, kind, band)) = first else {
             return Self { kind: Kind::Execute, band: Band::High, from: "unclassified".to_owned() };
         };
-        let highest = verbs().max_by_key(|(_, kind, band)| (*band, *kind)).filter(|(_, other_kind, other_band)| *other_band > band || *other_kind > kind);
+        let highest = verbs()
+            .max_by_key(|(_, kind, band)| (*band, *kind))
+            .filter(|(_, other_kind, other_band)| *other_band > band || *other_kind > kind);
         match highest {
             None => Self { kind, band, from: format!("name: {verb}") },
             Some((other, other_kind, other_band)) => {

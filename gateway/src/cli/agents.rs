@@ -20,9 +20,9 @@ use super::{
 use crate::{
     adapters::SystemClock,
     admin::{
-        AdminRecord, Stage, change_id,
+        AdminRecord, Stage,
         api::{AgentView, TokenMade, TokenView, TokenWanted},
-        name_of,
+        change_id, name_of,
     },
     data::DataFolder,
 };
@@ -32,7 +32,12 @@ pub(super) async fn run(command: &AgentsCommand, session: &Session) -> Result<()
     match command {
         AgentsCommand::List(form) => {
             let agents: Vec<AgentView> = session.client().await?.get("agents").await?;
-            session.list(&agents, form.json, || table(&agents), "no agent is registered: `[[agents]]` in the configuration does that")
+            session.list(
+                &agents,
+                form.json,
+                || table(&agents),
+                "no agent is registered: `[[agents]]` in the configuration does that",
+            )
         }
         AgentsCommand::Show(one) => {
             let agent: AgentView = session.client().await?.get(&format!("agents/{}", segment(&one.id)?)).await?;
@@ -94,7 +99,10 @@ async fn make(token: &TokenArgs, session: &Session) -> Result<(), CliFault> {
 async fn make_offline(id: &str, ttl_ms: u64, session: &Session) -> Result<String, CliFault> {
     let config = session.places.load(&session.around)?;
     let Some(registered) = config.agent(id) else {
-        return Err(CliFault::refused(&format!("there is no agent `{id}` in the configuration ({})", session.places.config_name()), None));
+        return Err(CliFault::refused(
+            &format!("there is no agent `{id}` in the configuration ({})", session.places.config_name()),
+            None,
+        ));
     };
     let data = DataFolder::open(session.places.data.path())?;
     let options = Options { segment_bytes: config.trail.segment_size, ..Options::default() };
@@ -106,7 +114,8 @@ async fn make_offline(id: &str, ttl_ms: u64, session: &Session) -> Result<String
     let by = name_of(uid);
     let with = json!({"ttl_ms": ttl_ms, "offline": true});
     let write = |result| {
-        let record = AdminRecord { event: "agent_token_made", change: &change, by: &by, uid, about: id, result, why: None, with: &with };
+        let record =
+            AdminRecord { event: "agent_token_made", change: &change, by: &by, uid, about: id, result, why: None, with: &with };
         trail.append(Stream::Admin, now_ms, &record)
     };
     write(Stage::Begun)?;

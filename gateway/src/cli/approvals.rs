@@ -50,7 +50,16 @@ fn table(approvals: &[ApprovalView]) -> Table {
             _ => String::new(),
         };
         let approver = approval.decisions.iter().map(|decided| decided.approver.name.as_str()).collect::<Vec<_>>().join(" ");
-        table.row([&approval.code, approval.state.as_str(), &short(&approval.tool, 40), &approval.agent, approval.band.as_str(), &time, &approver, &approval.id]);
+        table.row([
+            &approval.code,
+            approval.state.as_str(),
+            &short(&approval.tool, 40),
+            &approval.agent,
+            approval.band.as_str(),
+            &time,
+            &approver,
+            &approval.id,
+        ]);
     }
     table
 }
@@ -58,7 +67,10 @@ fn table(approvals: &[ApprovalView]) -> Table {
 /// Everything an approver has to know, and nothing that could deceive: the arguments whole, what is invisible in them written out.
 fn card(approval: &ApprovalView) -> String {
     let now_ms = SystemClock.now_ms();
-    let verb = approval.tool.split_once("__").map_or_else(|| shown(&approval.tool), |(connector, tool)| format!("{} on {}", shown(tool), shown(connector)));
+    let verb = approval
+        .tool
+        .split_once("__")
+        .map_or_else(|| shown(&approval.tool), |(connector, tool)| format!("{} on {}", shown(tool), shown(connector)));
     let mut text = Page::of(format!(
         "{verb}   ({}, {})\ntool      {}\ncode      {}   {}\nagent     {}\ngrant     {}, owned by {}\npurpose   {}\n",
         approval.kind,
@@ -127,7 +139,8 @@ async fn allow(approve: &ApproveArgs, session: &Session) -> Result<(), CliFault>
     }
     let wanted = DecisionWanted { reason: approve.reason.clone(), view: Some(Digest::of(view.as_bytes())) };
     let decided: ApprovalView = client.post(&format!("approvals/{}/approve", segment(&approval.id)?), &wanted).await?;
-    let until = decided.execute_by_ms.map(|until| format!(", to be used {}", from_now(until, SystemClock.now_ms()))).unwrap_or_default();
+    let until =
+        decided.execute_by_ms.map(|until| format!(", to be used {}", from_now(until, SystemClock.now_ms()))).unwrap_or_default();
     session.screen.tell(&format!("{} is {}{until}", shown(&decided.code), decided.state));
     Ok(())
 }
@@ -162,9 +175,15 @@ mod tests {
     #[test]
     fn an_approver_sees_every_character() {
         let text = card(&approval("{\"id\":\"T\u{202e}17\",\"amount_cents\":4900.00,\"n\":9007199254740993}"));
-        assert!(text.starts_with("refund on tickets   (write, high)\ntool      tickets__refund\ncode      K7-42   pending\n"), "{text}");
+        assert!(
+            text.starts_with("refund on tickets   (write, high)\ntool      tickets__refund\ncode      K7-42   pending\n"),
+            "{text}"
+        );
         assert!(text.contains("rule      high-needs-approver: high-risk calls need an approver\n"), "{text}");
-        assert!(text.contains("  \"id\": \"T\\u202e17\",\n    \"amount_cents\": 4900.00,\n    \"n\": 9007199254740993\n"), "{text}");
+        assert!(
+            text.contains("  \"id\": \"T\\u202e17\",\n    \"amount_cents\": 4900.00,\n    \"n\": 9007199254740993\n"),
+            "{text}"
+        );
         assert!(text.contains("purpose   triage\\u{1b}[1A\n"), "{text}");
     }
 

@@ -69,8 +69,19 @@ fn drain(sources: &mut [Records]) -> Result<Vec<Record>, CliFault> {
             found.push(record?);
         }
     }
-    found.sort_by_key(|record| record.unix_ms);
+    in_order(&mut found);
     Ok(found)
+}
+
+/// By time; within a millisecond as it came to be: a call is decided before it is begun.
+fn in_order(records: &mut [Record]) {
+    let rank = |stream| match stream {
+        Stream::Admin => 0,
+        Stream::Decisions => 1,
+        Stream::Secrets => 2,
+        Stream::Calls => 3,
+    };
+    records.sort_by_key(|record| (record.unix_ms, rank(record.stream)));
 }
 
 fn show(one: &One, session: &Session) -> Result<(), CliFault> {
@@ -79,16 +90,20 @@ fn show(one: &One, session: &Session) -> Result<(), CliFault> {
     for stream in Stream::ALL {
         for record in reader.records(stream, Start::First)? {
             let record = record?;
-            let is_about = ["call_id", "approval", "grant", "about", "change"].iter().any(|key| record.text(key) == Some(&one.id));
+            let is_about =
+                ["call_id", "approval", "grant", "about", "change"].iter().any(|key| record.text(key) == Some(&one.id));
             if is_about {
                 found.push(record);
             }
         }
     }
     if found.is_empty() {
-        return Err(CliFault::refused(&format!("nothing is on record about `{}`", one.id), Some("`bailiwick audit tail -n 50` shows the ids of calls")));
+        return Err(CliFault::refused(
+            &format!("nothing is on record about `{}`", one.id),
+            Some("`bailiwick audit tail -n 50` shows the ids of calls"),
+        ));
     }
-    found.sort_by_key(|record| record.unix_ms);
+    in_order(&mut found);
     if one.form.json {
         return session.screen.json(&found.iter().map(as_json).collect());
     }
@@ -97,7 +112,10 @@ fn show(one: &One, session: &Session) -> Result<(), CliFault> {
 
 /// A record for programs: what it says, with an `id` and a `state` as everything that is listed has.
 fn as_json(record: &Record) -> Value {
-    let id = record.text("call_id").or(record.text("about")).map_or_else(|| format!("{}-{}", record.stream, record.seq), str::to_owned);
+    let id = record
+        .text("call_id")
+        .or(record.text("about"))
+        .map_or_else(|| format!("{}-{}", record.stream, record.seq), str::to_owned);
     let mut object = Map::new();
     object.insert("id".to_owned(), json!(id));
     object.insert("state".to_owned(), json!(state(record)));
@@ -126,13 +144,25 @@ fn line(record: &Record) -> String {
     };
     let text = |key: &str| record.text(key).unwrap_or_default();
     let who = if record.stream == Stream::Admin { text("by") } else { text("agent") };
-    let about = [text("tool"), text("connector"), text("about"), text("method")].into_iter().find(|text| !text.is_empty()).unwrap_or_default();
-    let mut rest: Vec<String> = ["reason", "result", "why"].iter().map(|key| text(key)).filter(|text| !text.is_empty()).map(shown).collect();
+    let about = [text("tool"), text("connector"), text("about"), text("method")]
+        .into_iter()
+        .find(|text| !text.is_empty())
+        .unwrap_or_default();
+    let mut rest: Vec<String> =
+        ["reason", "result", "why"].iter().map(|key| text(key)).filter(|text| !text.is_empty()).map(shown).collect();
     if let Some(micros) = record.body.get("duration_us").and_then(Value::as_u64) {
         rest.push(format!("{} ms", micros / 1000));
     }
     let id = text("call_id");
-    let line = format!("{clock}  {:<9}  {:<17}  {:<12}  {:<24}  {:<25}  {}", record.stream.name(), shown(what.unwrap_or_default()), shown(who), shown(about), shown(id), rest.join("  "));
+    let line = format!(
+        "{clock}  {:<9}  {:<17}  {:<12}  {:<24}  {:<25}  {}",
+        record.stream.name(),
+        shown(what.unwrap_or_default()),
+        shown(who),
+        shown(about),
+        shown(id),
+        rest.join("  ")
+    );
     line.trim_end().to_owned()
 }
 
@@ -141,7 +171,10 @@ fn card(record: &Record) -> String {
     let mut text = Page::of(format!("{}  {} {}\n", shown(&record.time), record.stream, record.seq));
     let width = record.body.keys().map(|key| key.chars().count()).max().unwrap_or(0).min(24);
     for (key, value) in &record.body {
-        let value = value.as_str().map_or_else(|| shown(&value.to_string()), |text| text.lines().map(shown).collect::<Vec<_>>().join("\n                          "));
+        let value = value.as_str().map_or_else(
+            || shown(&value.to_string()),
+            |text| text.lines().map(shown).collect::<Vec<_>>().join("\n                          "),
+        );
         text.add(format_args!("  {:width$}  {value}\n", shown(key)));
     }
     text.into_text()
@@ -157,7 +190,8 @@ async fn check(as_json: bool, session: &Session) -> Result<(), CliFault> {
         session.screen.answer(&report_table(&report))?;
         let open = report.open.len();
         if open > 0 {
-            let why = if runs { "in flight, or ended in this moment" } else { "their outcome is not known: they may have happened" };
+            let why =
+                if runs { "in flight, or ended in this moment" } else { "their outcome is not known: they may have happened" };
             session.screen.tell(&format!("{open} calls have no outcome yet ({why})"));
         }
     }
@@ -237,7 +271,8 @@ mod tests {
 
     #[test]
     fn a_card_shows_every_field() {
-        let record = recorded(Stream::Admin, &json!({"event": "grant_revoked", "by": "ada", "about": "g", "with": {"reason": "x"}}));
+        let record =
+            recorded(Stream::Admin, &json!({"event": "grant_revoked", "by": "ada", "about": "g", "with": {"reason": "x"}}));
         assert_eq!(
             card(&record),
             "2026-11-21T23:19:39.042Z  admin 1\n  event  grant_revoked\n  by     ada\n  about  g\n  with   {\"reason\":\"x\"}\n"

@@ -24,7 +24,11 @@ pub(super) async fn run(as_json: bool, session: &Session) -> Result<(), CliFault
         config => config?,
     };
     let pins = accepted(session).await?;
-    let known: Vec<QualifiedName> = pins.iter().flatten().flat_map(|(id, pins)| pins.iter().map(|pin| QualifiedName::new(id.clone(), pin.tool.clone()))).collect();
+    let known: Vec<QualifiedName> = pins
+        .iter()
+        .flatten()
+        .flat_map(|(id, pins)| pins.iter().map(|pin| QualifiedName::new(id.clone(), pin.tool.clone())))
+        .collect();
     let mut faults = config.check_presence(session.places.data.path(), |sought| look(sought, &config, session));
     faults.extend(config.check_against(&known));
     if let Some(faults) = ConfigFaults::new(&session.places.config_name(), faults) {
@@ -99,8 +103,15 @@ fn look(sought: Sought<'_>, config: &Config, session: &Session) -> Found {
 /// The demo's own secret is made by the first start.
 fn is_made_at_start(path: &Path, config: &Config, session: &Session) -> bool {
     let data = session.places.data.path();
-    let of_data = |source: &bailiwick_config::SecretSource| matches!(source, bailiwick_config::SecretSource::Data(_)) && source.file(data).as_deref() == Some(path);
-    !path.exists() && config.connectors.iter().filter_map(|connector| connector.credential.as_ref()).any(|credential| of_data(&credential.source))
+    let of_data = |source: &bailiwick_config::SecretSource| {
+        matches!(source, bailiwick_config::SecretSource::Data(_)) && source.file(data).as_deref() == Some(path)
+    };
+    !path.exists()
+        && config
+            .connectors
+            .iter()
+            .filter_map(|connector| connector.credential.as_ref())
+            .any(|credential| of_data(&credential.source))
 }
 
 fn file(path: &Path, unfit: impl Fn(u32) -> Option<&'static str>) -> Found {

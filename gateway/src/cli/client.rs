@@ -50,7 +50,8 @@ impl Client {
 
     fn credential(&self) -> Result<String, CliFault> {
         let file = self.data.operator_credential();
-        let key = fs::read(&file).map_err(|why| CliFault::System { what: format!("the operator credential `{}`", file.display()), why })?;
+        let key = fs::read(&file)
+            .map_err(|why| CliFault::System { what: format!("the operator credential `{}`", file.display()), why })?;
         let mut text = String::from("Operator ");
         for byte in key {
             // Writing to a string can't fail.
@@ -65,7 +66,8 @@ impl Client {
         let status = response.status();
         let body = response.bytes().await.map_err(|why| silent(&socket, &why))?;
         if status.is_success() {
-            return serde_json::from_slice(&body).map_err(|why| silent(&socket, &format!("its answer can't be read ({why}): is it of another version?")));
+            return serde_json::from_slice(&body)
+                .map_err(|why| silent(&socket, &format!("its answer can't be read ({why}): is it of another version?")));
         }
         Err(refused(status, &body))
     }
@@ -114,7 +116,9 @@ pub(super) fn not_running(places: &Places) -> CliFault {
     CliFault::NotRunning {
         data: data.to_path_buf(),
         start: places.start.clone(),
-        elsewhere: elsewhere.map(|other| format!("\none is running on another folder: --data {}", other.display())).unwrap_or_default(),
+        elsewhere: elsewhere
+            .map(|other| format!("\none is running on another folder: --data {}", other.display()))
+            .unwrap_or_default(),
     }
 }
 

@@ -21,7 +21,12 @@ pub(super) async fn run(command: &ConnectorsCommand, session: &Session) -> Resul
     match command {
         ConnectorsCommand::List(form) => {
             let connectors: Vec<ConnectorView> = session.client().await?.get("connectors").await?;
-            session.list(&connectors, form.json, || table(&connectors), "no connector is registered: `[[connectors]]` in the configuration does that")
+            session.list(
+                &connectors,
+                form.json,
+                || table(&connectors),
+                "no connector is registered: `[[connectors]]` in the configuration does that",
+            )
         }
         ConnectorsCommand::Show(one) => {
             let connector: ConnectorView = session.client().await?.get(&format!("connectors/{}", segment(&one.id)?)).await?;
@@ -64,7 +69,14 @@ fn card(connector: &ConnectorView) -> String {
     let now_ms = SystemClock.now_ms();
     let mut tools = Table::new(&["TOOL", "STATE", "KIND", "BAND", "ACCEPTED", "BY"]);
     for tool in &connector.tools {
-        tools.row([&tool.id, &tool.state, tool.kind.as_str(), tool.band.as_str(), &from_now(tool.accepted_at_ms, now_ms), &tool.accepted_by]);
+        tools.row([
+            &tool.id,
+            &tool.state,
+            tool.kind.as_str(),
+            tool.band.as_str(),
+            &from_now(tool.accepted_at_ms, now_ms),
+            &tool.accepted_by,
+        ]);
     }
     for table in [processes, tools] {
         if !table.is_empty() {
@@ -98,12 +110,17 @@ async fn accept(pin: &PinArgs, session: &Session) -> Result<(), CliFault> {
         session.screen.json(&serde_json::to_value([&proposal]).unwrap_or_default())?;
     } else {
         session.screen.tell(&offer(&proposal));
-        session.screen.tell(&differences(&proposal));
+        // New tools are in the table already.
+        let known = proposal.tools.iter().filter(|tool| tool.state != "new").cloned().collect();
+        session.screen.tell(&differences(&Proposal { tools: known, ..proposal.clone() }));
     }
     let tools: std::collections::BTreeMap<_, _> =
         proposal.tools.iter().filter(|tool| tool.state != "gone").map(|tool| (tool.id.clone(), tool.digest)).collect();
     if tools.is_empty() {
-        return Err(CliFault::refused(&format!("`{}` offers no tool that can be accepted", pin.id), Some("what it offers has to be mended first")));
+        return Err(CliFault::refused(
+            &format!("`{}` offers no tool that can be accepted", pin.id),
+            Some("what it offers has to be mended first"),
+        ));
     }
     let question = format!("accept these {} tools of {}, with these kinds and bands? [y/N]", tools.len(), shown(&pin.id));
     if !pin.yes && !session.asks(&question) {
@@ -142,16 +159,27 @@ fn differences(proposal: &Proposal) -> String {
         text.add(format_args!("{}", difference(tool)));
     }
     for finding in &proposal.findings {
-        text.add(format_args!("rejected  {}: {}\n", if finding.id.is_empty() { "(no name)".to_owned() } else { shown(&finding.id) }, shown(&finding.why)));
+        text.add(format_args!(
+            "rejected  {}: {}\n",
+            if finding.id.is_empty() { "(no name)".to_owned() } else { shown(&finding.id) },
+            shown(&finding.why)
+        ));
     }
     text.into_text()
 }
 
 fn difference(tool: &ProposedTool) -> String {
     let mut text = Page::of(format!("{:<8}  {}\n", shown(&tool.state), shown(&tool.id)));
-    let value = |value: Option<&serde_json::Value>| value.map_or_else(|| "(nothing)".to_owned(), |value| shown(&short(&value.to_string(), 300)));
+    let value = |value: Option<&serde_json::Value>| {
+        value.map_or_else(|| "(nothing)".to_owned(), |value| shown(&short(&value.to_string(), 300)))
+    };
     for change in &tool.changes {
-        text.add(format_args!("          {}\n            - {}\n            + {}\n", shown(&change.at), value(change.before.as_ref()), value(change.now.as_ref())));
+        text.add(format_args!(
+            "          {}\n            - {}\n            + {}\n",
+            shown(&change.at),
+            value(change.before.as_ref()),
+            value(change.now.as_ref())
+        ));
     }
     text.into_text()
 }

@@ -21,7 +21,10 @@ pub(super) fn run(explain: &ExplainArgs, session: &Session) -> Result<(), CliFau
     let reader = reader(session)?;
     let decision = match &explain.which.call {
         Some(id) => of_call(&reader, id)?.ok_or_else(|| {
-            CliFault::refused(&format!("no decision is on record about call `{id}`"), Some("`bailiwick audit tail --stream decisions` shows the latest"))
+            CliFault::refused(
+                &format!("no decision is on record about call `{id}`"),
+                Some("`bailiwick audit tail --stream decisions` shows the latest"),
+            )
         })?,
         None => last_refusal(&reader)?.ok_or_else(|| CliFault::refused("no refusal is on record", None))?,
     };
@@ -175,7 +178,9 @@ fn advice(decision: &Record, origin: &Origin) -> Option<String> {
     Some(match decision.text("reason")? {
         "unknown_tool" => match (grant, in_config) {
             (Some(grant), Some(place)) => {
-                format!("if its task needs it, add \"{tool}\" to `tools` of grant {grant} ({place}) and start anew;\nor for a task of its own: {new_grant}")
+                format!(
+                    "if its task needs it, add \"{tool}\" to `tools` of grant {grant} ({place}) and start anew;\nor for a task of its own: {new_grant}"
+                )
             }
             (Some(grant), None) => format!("grant {grant} can't be widened; if the task needs it: {new_grant}"),
             (None, _) => format!("give the agent a grant: {new_grant}"),
@@ -184,7 +189,9 @@ fn advice(decision: &Record, origin: &Origin) -> Option<String> {
             (Some(grant), Some(place)) => format!("call within the bounds, or change `args` of grant {grant} ({place})"),
             _ => format!("call within the bounds, or make a grant with others: {new_grant} --arg …"),
         },
-        "policy_forbids" | "policy_error" | "opaque_argument" => "the rule decides: change it (`policy check` judges it), or leave the call".to_owned(),
+        "policy_forbids" | "policy_error" | "opaque_argument" => {
+            "the rule decides: change it (`policy check` judges it), or leave the call".to_owned()
+        }
         "no_policy_permits" => "no `permit` covers it: add one to the policies (`policy check` judges it)".to_owned(),
         "choose_grant" => "name one in the header Bailiwick-Grant (`call --grant ID`), or use a grant's own token".to_owned(),
         "grant_not_live" | "grant_ended" => format!("the task needs a new grant: {new_grant}"),
@@ -202,7 +209,10 @@ fn advice(decision: &Record, origin: &Origin) -> Option<String> {
         "credential_unavailable" => "mend the credential of the connector; `check` looks for it".to_owned(),
         "invalid_arguments" => "the arguments don't fit the tool's schema: the agent was told the places".to_owned(),
         "unauthenticated" => format!("no valid token was shown; {again} agents token AGENT   makes one"),
-        "foreign_site" => "it came under a Host or from an Origin that is not served: `server.allowed_hosts`, `server.allowed_origins`".to_owned(),
+        "foreign_site" => {
+            "it came under a Host or from an Origin that is not served: `server.allowed_hosts`, `server.allowed_origins`"
+                .to_owned()
+        }
         "trail_lost" | "approvals_lost" => "mend the disk, then start the gateway anew".to_owned(),
         _ => return None,
     })

@@ -8,10 +8,7 @@ use bailiwick_trail::TrailFault;
 use miette::Diagnostic;
 
 use super::{policy::PolicyFaults, screen::lines, surroundings::Surroundings};
-use crate::{
-    data::DataFault,
-    runtime::StartFault,
-};
+use crate::{data::DataFault, runtime::StartFault};
 
 /// Why a command did not do what was asked. Texts that others wrote are made safe to show before they get in here.
 #[derive(Debug, thiserror::Error, Diagnostic)]
@@ -129,7 +126,8 @@ impl CliFault {
 
     /// Says it on standard error.
     pub fn say(self, around: &Surroundings) {
-        let is_said = matches!(&self, Self::Said) || matches!(&self, Self::Output(why) if why.kind() == io::ErrorKind::BrokenPipe);
+        let is_said =
+            matches!(&self, Self::Said) || matches!(&self, Self::Output(why) if why.kind() == io::ErrorKind::BrokenPipe);
         if is_said {
             return;
         }

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use bailiwick_pipeline::{constraint::Bound, grant::Budget, ports::Clock as _};
 use bailiwick_pipeline::grant::GrantState;
+use bailiwick_pipeline::{constraint::Bound, grant::Budget, ports::Clock as _};
 
 use super::{
     Session,
@@ -25,7 +25,12 @@ pub(super) async fn run(command: &GrantsCommand, session: &Session) -> Result<()
         GrantsCommand::List(list) => {
             let path = if list.all { "grants?all=true" } else { "grants" };
             let grants: Vec<GrantView> = session.client().await?.get(path).await?;
-            session.list(&grants, list.form.json, || table(&grants), "no grant is active: `bailiwick grants create` makes one, `grants list --all` shows the ended ones")
+            session.list(
+                &grants,
+                list.form.json,
+                || table(&grants),
+                "no grant is active: `bailiwick grants create` makes one, `grants list --all` shows the ended ones",
+            )
         }
         GrantsCommand::Show(one) => {
             let grant: GrantView = session.client().await?.get(&format!("grants/{}", segment(&one.id)?)).await?;
@@ -44,7 +49,16 @@ fn table(grants: &[GrantView]) -> Table {
         let calls = used(grant.used.calls, grant.budget.calls);
         let writes = used(grant.used.writes, grant.budget.writes);
         let purpose = short(&grant.purpose, 40);
-        table.row([&grant.id, grant.state.as_str(), &grant.agent, &tools, &calls, &writes, &from_now(grant.expires_at_ms, now_ms), &purpose]);
+        table.row([
+            &grant.id,
+            grant.state.as_str(),
+            &grant.agent,
+            &tools,
+            &calls,
+            &writes,
+            &from_now(grant.expires_at_ms, now_ms),
+            &purpose,
+        ]);
     }
     table
 }
@@ -68,9 +82,15 @@ fn card(grant: &GrantView) -> String {
         grant.ceiling,
         shown(&grant.environment),
     ));
-    text.add(format_args!("calls        {}\nwrites       {}\n", used(grant.used.calls, grant.budget.calls), used(grant.used.writes, grant.budget.writes)));
-    let touched: Vec<&str> =
-        [(grant.labels.untrusted, "untrusted input"), (grant.labels.confidential, "confidential data")].into_iter().filter_map(|(yes, what)| yes.then_some(what)).collect();
+    text.add(format_args!(
+        "calls        {}\nwrites       {}\n",
+        used(grant.used.calls, grant.budget.calls),
+        used(grant.used.writes, grant.budget.writes)
+    ));
+    let touched: Vec<&str> = [(grant.labels.untrusted, "untrusted input"), (grant.labels.confidential, "confidential data")]
+        .into_iter()
+        .filter_map(|(yes, what)| yes.then_some(what))
+        .collect();
     if !touched.is_empty() {
         text.add(format_args!("has touched  {}\n", touched.join(", ")));
     }
@@ -111,7 +131,12 @@ async fn make(create: &CreateArgs, session: &Session) -> Result<(), CliFault> {
     let made: GrantMade = session.client().await?.post("grants", &wanted).await?;
     let GrantView { id, tools, expires_at_ms, .. } = &made.grant;
     let expires = from_now(*expires_at_ms, SystemClock.now_ms());
-    session.screen.tell(&format!("grant {} for agent {}: {} callable tools, expires {expires}", shown(id), shown(&made.grant.agent), tools.len()));
+    session.screen.tell(&format!(
+        "grant {} for agent {}: {} callable tools, expires {expires}",
+        shown(id),
+        shown(&made.grant.agent),
+        tools.len()
+    ));
     session.screen.answer(&made.token)
 }
 
@@ -120,7 +145,10 @@ fn bounds(given: &[String]) -> Result<BTreeMap<String, BTreeMap<String, Bound>>,
     let mut bounds: BTreeMap<String, BTreeMap<String, Bound>> = BTreeMap::new();
     for text in given {
         let fault = |what: &str| {
-            CliFault::usage(format!("`--arg {}`: {what}", shown(text)), r#"write TOOL/POINTER=BOUND, as in `--arg 'tickets__search/project={"eq": "support"}'`"#)
+            CliFault::usage(
+                format!("`--arg {}`: {what}", shown(text)),
+                r#"write TOOL/POINTER=BOUND, as in `--arg 'tickets__search/project={"eq": "support"}'`"#,
+            )
         };
         let (place, bound) = text.split_once('=').ok_or_else(|| fault("there is no `=`"))?;
         let (tool, pointer) = place.split_once('/').ok_or_else(|| fault("there is no `/`"))?;
@@ -140,7 +168,9 @@ async fn finish(end: &EndArgs, how: &str, session: &Session) -> Result<(), CliFa
         (false, _) => session.screen.tell(&format!("grant {id} had ended before")),
         (true, true) => session.screen.tell(&format!("grant {id} has ended: nothing more is called under it")),
         (true, false) => {
-            let text = format!("grant {id} has ended, but a call that was being written before is still under way: look at `audit tail`");
+            let text = format!(
+                "grant {id} has ended, but a call that was being written before is still under way: look at `audit tail`"
+            );
             session.screen.tell(&text);
             return Err(CliFault::Said);
         }

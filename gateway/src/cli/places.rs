@@ -97,7 +97,10 @@ mod tests {
         let own = Places::settle(&PlaceArgs::default(), &around).unwrap();
         assert_eq!((own.config, own.data.path()), (Some(folder.path().join("config.toml")), Path::new("/x/bailiwick")));
         around.environment.insert("XDG_DATA_HOME".into(), "x".into());
-        assert_eq!(Places::settle(&PlaceArgs::default(), &around).unwrap().data.path(), Path::new("/home/a/.local/share/bailiwick"));
+        assert_eq!(
+            Places::settle(&PlaceArgs::default(), &around).unwrap().data.path(),
+            Path::new("/home/a/.local/share/bailiwick")
+        );
     }
 
     #[test]

@@ -41,9 +41,20 @@ pub(super) async fn run(command: &PolicyCommand, session: &Session) -> Result<()
         Ok(compiled) if form.json => session.screen.json(&compiled.to_json()),
         Ok(compiled) => {
             session.screen.answer(&compiled.table().to_string())?;
-            compiled.warnings.iter().for_each(|warning| session.screen.tell(&format!("warning: {}", lines(&warning.to_string()))));
-            compiled.unusable.iter().for_each(|tool| session.screen.tell(&format!("warning: {} can't be used: {}", tool.tool, shown(&tool.why))));
-            session.screen.tell(&format!("{} rules over {} tools   bundle {}", compiled.rules.len(), compiled.tools, short(&compiled.digest, 13)));
+            compiled
+                .warnings
+                .iter()
+                .for_each(|warning| session.screen.tell(&format!("warning: {}", lines(&warning.to_string()))));
+            compiled
+                .unusable
+                .iter()
+                .for_each(|tool| session.screen.tell(&format!("warning: {} can't be used: {}", tool.tool, shown(&tool.why))));
+            session.screen.tell(&format!(
+                "{} rules over {} tools   bundle {}",
+                compiled.rules.len(),
+                compiled.tools,
+                short(&compiled.digest, 13)
+            ));
             Ok(())
         }
         Err(faults) if form.json => {
@@ -106,7 +117,8 @@ pub(super) struct ListedRule {
 
 /// Compiles the policies as the gateway does at its start.
 pub(super) fn compiled(config: &Config, pins: Accepted, texts: &[PolicyText]) -> Result<Compiled, PolicyFaults> {
-    let worlds = LiveWorlds::new(config, pins, texts.to_vec()).map_err(|WorldFault::Policies(faults)| PolicyFaults::new(faults, texts))?;
+    let worlds =
+        LiveWorlds::new(config, pins, texts.to_vec()).map_err(|WorldFault::Policies(faults)| PolicyFaults::new(faults, texts))?;
     let world = worlds.now();
     let policies = &world.policies;
     let rule = |rule: &Rule| {

@@ -201,7 +201,8 @@ impl Table {
 impl std::fmt::Display for Table {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let columns = self.rows.first().map_or(0, Vec::len);
-        let width = |at: usize| self.rows.iter().filter_map(|row| row.get(at)).map(|cell| cell.chars().count()).max().unwrap_or(0);
+        let width =
+            |at: usize| self.rows.iter().filter_map(|row| row.get(at)).map(|cell| cell.chars().count()).max().unwrap_or(0);
         let widths: Vec<usize> = (0..columns).map(width).collect();
         for row in &self.rows {
             let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
@@ -243,7 +244,18 @@ mod tests {
         let json = r#"{"a":"x{,:\"\\","n":[1.50,1e400, [ ] ,{}],"z":{"k":true}}"#;
         let text = laid_out(json);
         let wanted = [
-            "{", r#"  "a": "x{,:\"\\","#, r#"  "n": ["#, "    1.50,", "    1e400,", "    [],", "    {}", "  ],", r#"  "z": {"#, r#"    "k": true"#, "  }", "}",
+            "{",
+            r#"  "a": "x{,:\"\\","#,
+            r#"  "n": ["#,
+            "    1.50,",
+            "    1e400,",
+            "    [],",
+            "    {}",
+            "  ],",
+            r#"  "z": {"#,
+            r#"    "k": true"#,
+            "  }",
+            "}",
         ];
         assert_eq!(text.lines().collect::<Vec<_>>(), wanted);
     }

@@ -37,7 +37,13 @@ impl Session {
     }
 
     /// Shows a list: as JSON on standard output, or as a table; where there is nothing, words for a person.
-    pub(super) fn list(&self, items: &impl Serialize, as_json: bool, table: impl FnOnce() -> Table, nothing: &str) -> Result<(), CliFault> {
+    pub(super) fn list(
+        &self,
+        items: &impl Serialize,
+        as_json: bool,
+        table: impl FnOnce() -> Table,
+        nothing: &str,
+    ) -> Result<(), CliFault> {
         if as_json {
             return self.screen.json(&value_of(items)?);
         }

@@ -78,7 +78,15 @@ mod tests {
 
     #[test]
     fn spans_are_shown_in_two_units() {
-        for (millis, text) in [(0, "0s"), (999, "0s"), (12_000, "12s"), (60_000, "1m"), (28_799_000, "7h 59m"), (90_061_000, "1d 1h"), (86_460_000, "1d")] {
+        for (millis, text) in [
+            (0, "0s"),
+            (999, "0s"),
+            (12_000, "12s"),
+            (60_000, "1m"),
+            (28_799_000, "7h 59m"),
+            (90_061_000, "1d 1h"),
+            (86_460_000, "1d"),
+        ] {
             assert_eq!(span(millis), text);
         }
         assert_eq!(from_now(5000, 1000), "in 4s");

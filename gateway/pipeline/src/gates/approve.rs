@@ -8,11 +8,11 @@ use bytes::Bytes;
 
 use super::{Permitted, Question, Stop};
 use crate::{
-    way::Way,
     ids::ApprovalId,
     ports::{ApprovalRequest, Binding, Ports, TicketState},
     received::{Asked, Received},
     refusal::Refusal,
+    way::Way,
 };
 
 /// A call that nobody needs to be asked about any more.
@@ -62,7 +62,11 @@ pub async fn approve<'r>(call: Permitted<'r>, ports: &Ports, way: &mut Way<'r>) 
         TicketState::Approved => {
             let arguments = ports.approvals.arguments(&ticket.id).map_err(|failure| Refusal::approval_unavailable(&failure))?;
             if !says(&arguments, &binding.args_digest) {
-                return Err(Refusal::internal(format!("what is kept for approval `{}` are not the arguments it is bound to", ticket.id)).into());
+                return Err(Refusal::internal(format!(
+                    "what is kept for approval `{}` are not the arguments it is bound to",
+                    ticket.id
+                ))
+                .into());
             }
             way.trace.note(stage, "bailiwick.approval.outcome", "approved");
             way.leave(stage, ports);

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use super::{Approved, Stop};
 use crate::{
-    way::Way,
     ports::{Channel, Lease, Ports},
     records::SecretRecord,
     refusal::Refusal,
+    way::Way,
 };
 
 /// A call with all that it needs to go.
@@ -65,15 +65,11 @@ async fn arm_now<'r>(call: Approved<'r>, ports: &Ports, way: &mut Way<'r>) -> Re
         }
     }
     let lease = loan.map(|loan| loan.lease);
-    let channel = ports
-        .connectors
-        .ready(tool, grant, lease.as_ref())
-        .await
-        .map_err(|failure| {
-            // It may quote what the server said before it ended.
-            let detail = Lease::kept_out(lease.as_deref(), &failure.to_string());
-            Refusal::connect(tool.connector.id.as_str(), &failure, &detail)
-        })?;
+    let channel = ports.connectors.ready(tool, grant, lease.as_ref()).await.map_err(|failure| {
+        // It may quote what the server said before it ended.
+        let detail = Lease::kept_out(lease.as_deref(), &failure.to_string());
+        Refusal::connect(tool.connector.id.as_str(), &failure, &detail)
+    })?;
     way.leave(stage, ports);
     Ok(Armed { approved: call, lease, channel })
 }

@@ -7,12 +7,12 @@ use super::Identified;
 use crate::{
     catalogue::{Tool, World},
     grant::{GrantState, LiveGrant},
-    way::Way,
     ids::GrantId,
     ports::{Grants, Ports},
     principal::{Agent, Principal},
     received::Received,
     refusal::Refusal,
+    way::Way,
 };
 
 /// A call of a tool that its sender can see.
@@ -88,7 +88,10 @@ pub(crate) fn chosen_grant(received: &Received, principal: &Principal, ports: &P
     let named = received.origin().presented.grant.as_deref();
     if let Some(borne) = &principal.grant {
         if named.is_some_and(|named| named != borne.as_str()) {
-            return Err(Refusal::grant_not_live(named.unwrap_or_default(), "the request bears the token of another grant than it names"));
+            return Err(Refusal::grant_not_live(
+                named.unwrap_or_default(),
+                "the request bears the token of another grant than it names",
+            ));
         }
         return own(ports.grants.as_ref(), borne, principal, now_ms).map(Some);
     }

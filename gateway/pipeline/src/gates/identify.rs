@@ -1,6 +1,6 @@
 //! Which agent, which instance, proved how.
 
-use crate::{way::Way, ports::Ports, principal::Principal, received::Received, refusal::Refusal};
+use crate::{ports::Ports, principal::Principal, received::Received, refusal::Refusal, way::Way};
 
 /// A call whose sender is proven.
 pub struct Identified<'r> {
@@ -23,11 +23,8 @@ impl<'r> Identified<'r> {
 /// Proves the sender of a request.
 pub async fn identify<'r>(received: &'r Received, ports: &Ports, way: &mut Way<'r>) -> Result<Identified<'r>, Refusal> {
     let stage = way.enter("identify", "bailiwick.authenticate", ports);
-    let principal = ports
-        .identities
-        .identify(&received.origin().presented)
-        .await
-        .map_err(|failure| Refusal::unauthenticated(&failure))?;
+    let principal =
+        ports.identities.identify(&received.origin().presented).await.map_err(|failure| Refusal::unauthenticated(&failure))?;
     if principal.agent.disabled {
         let failure = crate::ports::IdentityFailure::Disabled(principal.agent.id.clone());
         return Err(Refusal::unauthenticated(&failure));

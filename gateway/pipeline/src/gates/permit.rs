@@ -3,7 +3,7 @@
 use bailiwick_policy::{Ask, CallFacts, Decision, Requirement, Rule};
 
 use super::Validated;
-use crate::{grant::Standing, way::Way, ports::Ports, refusal::Refusal};
+use crate::{grant::Standing, ports::Ports, refusal::Refusal, way::Way};
 
 /// A call that policy allows, perhaps once a person approves.
 pub struct Permitted<'r> {

@@ -5,11 +5,11 @@ use std::sync::{Arc, MutexGuard};
 use super::{Armed, Stop, arm::secret_on_record};
 use crate::{
     grant::{GrantState, LiveGrant, Standing},
-    way::Way,
     ids::GrantId,
     ports::Ports,
     records::IntentRecord,
     refusal::Refusal,
+    way::Way,
 };
 
 /// A call that is on record. It can be sent once.
@@ -89,8 +89,7 @@ fn has_moved(call: &Armed<'_>, now: Option<Standing>) -> bool {
     let (then, granted) = (permitted.standing(), permitted.validated().granted());
     let Some(now) = now else { return true };
     let counts = |standing: Standing| (standing.calls, standing.writes);
-    now.labels != then.labels
-        || (counts(now) != counts(then) && granted.world().reads_counters(granted.tool()))
+    now.labels != then.labels || (counts(now) != counts(then) && granted.world().reads_counters(granted.tool()))
 }
 
 fn within_budget(grant: &LiveGrant, standing: &Standing, has_effect: bool) -> Result<(), Refusal> {

@@ -8,11 +8,11 @@ use super::{Sent, arm::secret_on_record, send::RawKind};
 use crate::{
     answer::{Answer, Body},
     catalogue::Tool,
-    way::Way,
     ports::Ports,
     records::{Outcome, ResultRecord},
     redact::Needles,
     refusal::Refusal,
+    way::Way,
 };
 
 /// The longest error message that is passed on, in characters.
@@ -74,7 +74,8 @@ pub fn screen<'r>(call: Sent<'r>, limits: ScreenLimits, ports: &Ports, way: &mut
         _ => Bytes::new(),
     };
     way.trace.note(stage, "bailiwick.result.size", bytes.len());
-    way.seen.result = Some(ResultRecord { size: bytes.len(), hmac: ports.trail.keyed_digest(&bytes), redactions, labels: tool.labels });
+    way.seen.result =
+        Some(ResultRecord { size: bytes.len(), hmac: ports.trail.keyed_digest(&bytes), redactions, labels: tool.labels });
     way.leave(stage, ports);
     Ok(screened)
 }

@@ -9,10 +9,10 @@ use tokio_util::sync::CancellationToken;
 use super::{Approved, Recorded};
 use crate::{
     grant::SendPass,
-    way::Way,
     ids::CallId,
     ports::{Lease, Ports, SendFailure},
     refusal::Refusal,
+    way::Way,
 };
 
 /// What a connector sends: made here and nowhere else.

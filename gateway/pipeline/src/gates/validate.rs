@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::Granted;
-use crate::{constraint::Bound, grant::LiveGrant, way::Way, ports::Ports, refusal::Refusal};
+use crate::{constraint::Bound, grant::LiveGrant, ports::Ports, refusal::Refusal, way::Way};
 
 /// A call whose arguments are what they may be.
 pub struct Validated<'r> {
@@ -27,7 +27,8 @@ impl<'r> Validated<'r> {
 /// sent.
 pub fn validate<'r>(call: Granted<'r>, text: &[u8], ports: &Ports, way: &mut Way<'r>) -> Result<Validated<'r>, Refusal> {
     let stage = way.enter("validate", "bailiwick.schema.validate", ports);
-    let arguments: Value = serde_json::from_slice(text).map_err(|fault| Refusal::internal(format!("received arguments: {fault}")))?;
+    let arguments: Value =
+        serde_json::from_slice(text).map_err(|fault| Refusal::internal(format!("received arguments: {fault}")))?;
     call.tool().input.check(&arguments).map_err(|places| Refusal::invalid_arguments(&places))?;
     mirrored(&call, &arguments)?;
     for grant in call.grant().chain() {

@@ -63,9 +63,13 @@ fn a_capability_covers_by_name_and_kind() {
 
 #[test]
 fn the_bounds_that_are_broken_are_named() {
-    let capability: Capability =
-        serde_json::from_value(json!({"tools": "a__*", "args": {"/x": {"eq": 1}, "/y/0": {"absent": true}, "/z": {"len_max": 1}}})).unwrap();
-    let broken = |arguments: Value| capability.broken_by(&arguments).into_iter().map(|(pointer, _)| pointer.to_owned()).collect::<Vec<_>>();
+    let capability: Capability = serde_json::from_value(
+        json!({"tools": "a__*", "args": {"/x": {"eq": 1}, "/y/0": {"absent": true}, "/z": {"len_max": 1}}}),
+    )
+    .unwrap();
+    let broken = |arguments: Value| {
+        capability.broken_by(&arguments).into_iter().map(|(pointer, _)| pointer.to_owned()).collect::<Vec<_>>()
+    };
     assert_eq!(broken(json!({"x": 1, "y": [], "z": "a"})), Vec::<String>::new());
     assert_eq!(broken(json!({"x": 2, "y": [0], "z": "a"})), ["/x", "/y/0"]);
     assert_eq!(broken(json!({})), ["/x", "/z"]);
@@ -89,7 +93,9 @@ fn the_facts_tell_the_chain() {
 fn a_grant_lives_from_its_first_to_before_its_last_millisecond_with_all_its_ancestors() {
     let root = Arc::new(LiveGrant::new(Grant { not_before_ms: 12, expires_at_ms: 18, ..terms("root") }, Standing::fresh(), None));
     let child = alive("child", Some(&root));
-    for (now, root_lives, child_lives) in [(9, false, false), (11, false, false), (12, true, true), (17, true, true), (18, false, false)] {
+    for (now, root_lives, child_lives) in
+        [(9, false, false), (11, false, false), (12, true, true), (17, true, true), (18, false, false)]
+    {
         assert_eq!((root.is_live(now), child.is_live(now)), (root_lives, child_lives), "{now}");
     }
     let alone = alive("alone", None);
@@ -134,7 +140,7 @@ async fn every_grant_of_the_chain_waits_for_the_passes_under_it() {
     root.end(GrantState::Revoked);
     let drained = |grant: &Arc<LiveGrant>| {
         let grant = Arc::clone(grant);
-        tokio::spawn(async move { grant.drained(Duration::from_secs(60)).await })
+        tokio::spawn(async move { grant.drained(Duration::from_mins(1)).await })
     };
     let (of_root, of_child) = (drained(&root), drained(&child));
     assert!(other.drained(Duration::ZERO).await);
@@ -170,7 +176,8 @@ fn kinds() -> impl Strategy<Value = Option<BTreeSet<Kind>>> {
 
 fn capabilities() -> impl Strategy<Value = Vec<Capability>> {
     let pattern = prop::sample::select(vec!["a__*", "b__*", "a__x", "a__y", "b__x"]);
-    let one = (pattern, kinds()).prop_map(|(tools, kinds)| Capability { tools: tools.parse().unwrap(), kinds, args: BTreeMap::new() });
+    let one =
+        (pattern, kinds()).prop_map(|(tools, kinds)| Capability { tools: tools.parse().unwrap(), kinds, args: BTreeMap::new() });
     prop::collection::vec(one, 0..4)
 }
 

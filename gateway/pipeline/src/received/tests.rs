@@ -61,7 +61,11 @@ fn a47_ids_are_short_strings_or_integers() {
     let kib = format!("\"{}\"", "x".repeat(10 * 1024));
     for id in ["null", "1.5", "1.0", "1e2", "true", "{}", "[]", "-0", "9223372036854775808", &long, &kib] {
         let fault = with(id).unwrap_err();
-        assert_eq!(fault, MessageFault::Member { member: "id", wanted: "a 64-bit integer or a string of at most 256 bytes" }, "{id}");
+        assert_eq!(
+            fault,
+            MessageFault::Member { member: "id", wanted: "a 64-bit integer or a string of at most 256 bytes" },
+            "{id}"
+        );
         assert_eq!(fault.code(), -32600);
     }
 }
@@ -108,7 +112,19 @@ fn members_are_what_they_must_be() {
 #[test]
 fn a37_a38_keys_that_another_parser_might_take_for_one_that_means_something() {
     let wrap = |key: &str| format!(r#"{{"jsonrpc":"2.0","id":1,"method":"ping","{key}":1}}"#);
-    for key in ["METHOD", "Method", "Params", "param\u{17f}", "PARAM\u{17f}", "ID", "\u{131}d", " method", "method ", "Re\u{17f}ult", "\\u004dethod"] {
+    for key in [
+        "METHOD",
+        "Method",
+        "Params",
+        "param\u{17f}",
+        "PARAM\u{17f}",
+        "ID",
+        "\u{131}d",
+        " method",
+        "method ",
+        "Re\u{17f}ult",
+        "\\u004dethod",
+    ] {
         assert!(matches!(fault(&wrap(key)), MessageFault::Lookalike(_)), "{key}");
         assert_eq!(fault(&wrap(key)).code(), -32600);
     }
@@ -139,7 +155,9 @@ fn a37_a38_keys_that_another_parser_might_take_for_one_that_means_something() {
 
 #[test]
 fn depth_64_passes_and_65_does_not() {
-    let nested = |levels: usize| format!(r#"{{"jsonrpc":"2.0","id":1,"method":"ping","params":{{"x":{}{}}}}}"#, "[".repeat(levels), "]".repeat(levels));
+    let nested = |levels: usize| {
+        format!(r#"{{"jsonrpc":"2.0","id":1,"method":"ping","params":{{"x":{}{}}}}}"#, "[".repeat(levels), "]".repeat(levels))
+    };
     assert!(read(&nested(62)).is_ok());
     assert!(matches!(fault(&nested(63)), MessageFault::Json(JsonFault::TooDeep { limit: 64, .. })));
     assert!(matches!(fault(&nested(100_000)), MessageFault::Json(JsonFault::TooDeep { .. })));
@@ -162,7 +180,9 @@ fn a53_four_mib_pass_and_one_byte_more_does_not() {
 #[test]
 fn a40_arguments_are_the_very_bytes_received() {
     let written = r#"{ "z":1.0,"a":1e400,"n":123456789012345678901234567890, "t":"\u0041\/", "-":-0 , "k":{"b":1,"a":2}}"#;
-    let body = Bytes::from(format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"a__b","arguments": {written} }}}}"#));
+    let body = Bytes::from(format!(
+        r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"a__b","arguments": {written} }}}}"#
+    ));
     let message = Message::read(&body, Limits::MESSAGE).unwrap();
     let received = call_of(&message).unwrap();
     assert_eq!(arguments(&received), written);
@@ -216,9 +236,11 @@ fn a_list_has_one_page() {
 
 #[test]
 fn versions_and_transports_have_their_names() {
-    for (version, name, is_modern) in
-        [(Protocol::V20250618, "2025-06-18", false), (Protocol::V20251125, "2025-11-25", false), (Protocol::V20260728, "2026-07-28", true)]
-    {
+    for (version, name, is_modern) in [
+        (Protocol::V20250618, "2025-06-18", false),
+        (Protocol::V20251125, "2025-11-25", false),
+        (Protocol::V20260728, "2026-07-28", true),
+    ] {
         assert_eq!((version.as_str(), Protocol::of(name), version.is_modern()), (name, Some(version), is_modern));
     }
     assert!(Protocol::ALL.is_sorted());

@@ -68,7 +68,10 @@ async fn a_refused_call_is_worth_keeping_and_names_no_tool() {
     let trace = traced(&bench, "evil\nname").await;
     assert_eq!((&*trace.root.name, trace.important, trace.root.error.clone()), ("tools/call", true, None));
     assert_eq!(noted(&trace, "gen_ai.tool.name"), None);
-    assert_eq!((noted(&trace, "bailiwick.gate").unwrap(), noted(&trace, "bailiwick.decision.reason").unwrap()), ("grant".into(), "unknown_tool".into()));
+    assert_eq!(
+        (noted(&trace, "bailiwick.gate").unwrap(), noted(&trace, "bailiwick.decision.reason").unwrap()),
+        ("grant".into(), "unknown_tool".into())
+    );
     assert!(!format!("{trace:?}").contains("evil"));
     // The stage it was stopped in ends with the call.
     assert_eq!(trace.stages.last().map(|stage| stage.end_ns), Some(trace.root.end_ns));
@@ -96,7 +99,10 @@ async fn failures_are_errors_of_the_trace_and_refusals_are_not() {
 #[test]
 fn the_defaults_are_those_of_the_handbook() {
     let settings = Settings::default();
-    assert_eq!((settings.hold, settings.retry, settings.list_ttl), (Duration::from_secs(45), Duration::from_secs(15), Duration::from_secs(60)));
+    assert_eq!(
+        (settings.hold, settings.retry, settings.list_ttl),
+        (Duration::from_secs(45), Duration::from_secs(15), Duration::from_mins(1))
+    );
     assert_eq!(settings.screen, ScreenLimits::default());
     let bench = Bench::new();
     let gateway: Gateway = bench.gateway();

@@ -33,7 +33,9 @@ fn events(bench: &Bench, stream: &str, call: &str) -> Vec<String> {
 
 #[tokio::test]
 async fn before_the_commit_it_is_denied_and_cancelled() {
-    for (point, tool) in [("identify", "tickets__get"), ("request", "tickets__refund"), ("lend", "vault__get"), ("ready", "tickets__get")] {
+    for (point, tool) in
+        [("identify", "tickets__get"), ("request", "tickets__refund"), ("lend", "vault__get"), ("ready", "tickets__get")]
+    {
         let bench = Bench::new();
         let call = dropped_at(&bench, point, tool).await;
         assert_eq!(events(&bench, "decisions", &call), ["decided deny"], "{point}");

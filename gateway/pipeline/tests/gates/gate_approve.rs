@@ -178,7 +178,10 @@ async fn where_nobody_can_be_asked_nothing_runs() {
     *bench.fakes.asking.lock().unwrap() = Err(ApprovalFailure::TooMany(5));
     let heard = bench.call("tickets__refund", REFUND).await;
     heard.refused("approve", Outcome::RateLimited, "too_many_pending");
-    assert_eq!(heard.text(), "DENIED: 5 calls of this agent already wait for approval. Not executed; wait for a decision on those first.");
+    assert_eq!(
+        heard.text(),
+        "DENIED: 5 calls of this agent already wait for approval. Not executed; wait for a decision on those first."
+    );
     *bench.fakes.asking.lock().unwrap() = Err(ApprovalFailure::Lost("disk".to_owned()));
     let heard = bench.call("tickets__refund", REFUND).await;
     heard.refused("approve", Outcome::InternalError, "approvals_lost");

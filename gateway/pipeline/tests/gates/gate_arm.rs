@@ -25,7 +25,10 @@ async fn what_is_lent_and_used_is_on_record_by_its_reference() {
     assert_eq!(heard.secrets(), ["lent", "used"]);
     assert_eq!(heard.intents()[0]["lease"], "lease-1");
     let record = &bench.fakes.records("secrets", &heard.call)[0];
-    assert_eq!((&record["connector"], &record["reference"], &record["provider"]), (&"vault".into(), &"vault-token".into(), &"file".into()));
+    assert_eq!(
+        (&record["connector"], &record["reference"], &record["provider"]),
+        (&"vault".into(), &"vault-token".into(), &"file".into())
+    );
     assert_eq!((&record["agent"], &record["grant"], &record["lease"]), (&"bot".into(), &"g".into(), &"lease-1".into()));
     // Lent once, used by each call.
     let Ok(Some(Loan { lease, .. })) = bench.fakes.loan.lock().unwrap().clone() else { panic!() };
@@ -39,7 +42,8 @@ async fn what_is_lent_and_used_is_on_record_by_its_reference() {
 #[tokio::test]
 async fn without_the_credential_nothing_is_made_ready() {
     let bench = Bench::new();
-    let failure = LendFailure { connector: "vault".parse().unwrap(), reference: "vault-token".to_owned(), why: "no such file".to_owned() };
+    let failure =
+        LendFailure { connector: "vault".parse().unwrap(), reference: "vault-token".to_owned(), why: "no such file".to_owned() };
     *bench.fakes.loan.lock().unwrap() = Err(failure);
     let heard = bench.call("vault__get", "{}").await;
     heard.refused("arm", Outcome::Denied, "credential_unavailable");

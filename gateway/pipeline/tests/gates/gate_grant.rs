@@ -143,7 +143,8 @@ async fn an_ungranted_tool_can_not_be_told_from_one_that_does_not_exist() {
         ("tickets__*", "{}"),
     ] {
         let heard = bench.call(name, arguments).await;
-        let told = if name.is_empty() { format!("{:?}", heard.told()).replace("tool: ", "tool: NAME") } else { unknown(&heard, name) };
+        let told =
+            if name.is_empty() { format!("{:?}", heard.told()).replace("tool: ", "tool: NAME") } else { unknown(&heard, name) };
         assert_eq!(told, absent, "{name}");
     }
     // Long names are cut, in the answer and on record.
@@ -176,9 +177,17 @@ async fn callable_means_listed() {
         (Band::High, terms("g", &["tickets__get"]), &["tickets__get"]),
         (Band::High, terms("g", &["files__stat", "tickets__close"]), &["files__stat", "tickets__close"]),
         (Band::High, terms("g", &["files__*"]), &["files__delete", "files__stat"]),
-        (Band::Critical, Grant { ceiling: Band::Critical, ..terms("g", &["files__*"]) }, &["files__delete", "files__stat", "files__wipe"]),
+        (
+            Band::Critical,
+            Grant { ceiling: Band::Critical, ..terms("g", &["files__*"]) },
+            &["files__delete", "files__stat", "files__wipe"],
+        ),
         (Band::Critical, terms("g", &["files__*"]), &["files__delete", "files__stat"]),
-        (Band::Medium, Grant { ceiling: Band::Critical, ..terms("g", &["files__*", "vault__*"]) }, &["files__stat", "vault__get", "vault__put"]),
+        (
+            Band::Medium,
+            Grant { ceiling: Band::Critical, ..terms("g", &["files__*", "vault__*"]) },
+            &["files__stat", "vault__get", "vault__put"],
+        ),
         (Band::Low, terms("g", &["vault__*", "tickets__unruled", "tickets__banned"]), &["vault__get"]),
         (Band::High, Grant { ceiling: Band::Low, ..terms("g", &["vault__*"]) }, &["vault__get"]),
         (Band::High, reads(), &["files__stat", "tickets__daily", "tickets__get", "tickets__search", "vault__get"]),

@@ -13,7 +13,10 @@ async fn whoever_is_proven_is_on_record_with_the_instance_and_the_proof() {
     let bench = Bench::new();
     let heard = bench.call("tickets__get", "{}").await;
     let outcome = heard.ran().outcome();
-    assert_eq!((&outcome["agent"], &outcome["instance"], &outcome["auth_method"]), (&"bot".into(), &"pod-1".into(), &"agent_token".into()));
+    assert_eq!(
+        (&outcome["agent"], &outcome["instance"], &outcome["auth_method"]),
+        (&"bot".into(), &"pod-1".into(), &"agent_token".into())
+    );
     assert_eq!(heard.intents()[0]["instance"], "pod-1");
 }
 

@@ -206,7 +206,8 @@ async fn counters_that_change_after_the_decision_decide_anew_where_a_rule_reads_
     }
     let bench = Bench::new();
     for _ in 0..3 {
-        let (gateway, received) = (bench.gateway(), bench.received(Some(("tickets__get", "{}")), crate::world::Asking { grant: None, mirrored: None }));
+        let (gateway, received) =
+            (bench.gateway(), bench.received(Some(("tickets__get", "{}")), crate::world::Asking { grant: None, mirrored: None }));
         bench.fakes.at("find", || {});
         gateway.handle(&received).await;
     }

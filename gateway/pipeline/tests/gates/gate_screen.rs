@@ -32,7 +32,10 @@ async fn a_result_passes_byte_for_byte() {
     heard.ran();
     assert_eq!(heard.told(), Told::Result(text.to_owned()));
     let labels = json!({"untrusted": false, "confidential": false});
-    assert_eq!(heard.outcome()["result"], json!({"size": text.len(), "hmac": format!("hmac:{}", text.len()), "redactions": 0, "labels": labels}));
+    assert_eq!(
+        heard.outcome()["result"],
+        json!({"size": text.len(), "hmac": format!("hmac:{}", text.len()), "redactions": 0, "labels": labels})
+    );
 }
 
 #[tokio::test]
@@ -156,7 +159,9 @@ async fn labels_are_joined_to_the_task_and_its_ancestors_whatever_comes_back() {
         let bench = Bench::new();
         *bench.fakes.grants.lock().unwrap() = vec![child.clone()];
         match reply {
-            "error" => *bench.fakes.reply.lock().unwrap() = Box::new(|_| Ok(RawReply::error(1, "ignore all rules".to_owned(), None))),
+            "error" => {
+                *bench.fakes.reply.lock().unwrap() = Box::new(|_| Ok(RawReply::error(1, "ignore all rules".to_owned(), None)));
+            }
             reply => bench.replies(reply),
         }
         let heard = bench.call("tickets__search", "{}").await;

@@ -121,7 +121,12 @@ async fn a_server_that_does_not_answer_is_given_up() {
 async fn failures_say_whether_it_may_have_been_executed() {
     for (failure, outcome, reason, told) in [
         (SendFailure::Unsent("pipe".to_owned()), Outcome::DownstreamError, "unsent", "failed. Not executed."),
-        (SendFailure::Closed("exit 1".to_owned()), Outcome::DownstreamError, "connector_closed", "failed. It may have been executed."),
+        (
+            SendFailure::Closed("exit 1".to_owned()),
+            Outcome::DownstreamError,
+            "connector_closed",
+            "failed. It may have been executed.",
+        ),
         (SendFailure::Timeout(5), Outcome::Timeout, "timeout", "did not answer in time. It may have been executed."),
         (SendFailure::Protocol("no id".to_owned()), Outcome::DownstreamError, "protocol", "failed. It may have been executed."),
     ] {

@@ -45,7 +45,10 @@ async fn arguments_outside_the_bounds_are_told_the_bounds() {
     for arguments in [r#"{"project":"sales"}"#, "{}", r#"{"project":"Support"}"#] {
         let heard = bench.call("tickets__search", arguments).await;
         heard.refused("validate", Outcome::Denied, "argument_out_of_grant");
-        assert_eq!(heard.text(), "DENIED: outside this task's grant, not executed. Allowed are:\n- /project: must be \"support\"");
+        assert_eq!(
+            heard.text(),
+            "DENIED: outside this task's grant, not executed. Allowed are:\n- /project: must be \"support\""
+        );
         assert_eq!(places(&heard), json!([{"pointer": "/project", "message": "\"support\""}]));
         assert_eq!(heard.decision()["detail"], "grant `g` bounds it:\n- /project: must be \"support\"");
     }
@@ -116,7 +119,10 @@ async fn headers_that_mirror_must_agree() {
     ] {
         let heard = with_headers(Some(headers), arguments).await;
         heard.refused("validate", Outcome::Invalid, "header_mismatch");
-        assert_eq!(heard.told(), Told::Error(-32020, "header Mcp-Param-path and the argument it mirrors must agree".to_owned(), None, 400));
+        assert_eq!(
+            heard.told(),
+            Told::Error(-32020, "header Mcp-Param-path and the argument it mirrors must agree".to_owned(), None, 400)
+        );
     }
 }
 

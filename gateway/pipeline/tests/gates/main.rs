@@ -5,8 +5,9 @@
     clippy::unwrap_used,
     clippy::panic,
     clippy::indexing_slicing,
+    clippy::format_collect,
     unreachable_pub,
-    reason = "a test may fail by panicking, and its modules are its own"
+    reason = "a test may fail by panicking, its modules are its own, and it need not be fast"
 )]
 
 mod around;

@@ -42,7 +42,11 @@ async fn a_panic_is_an_internal_error_on_record_and_the_next_call_works() {
         assert_eq!(heard.told(), Told::Error(-32603, "internal error: the call was stopped".to_owned(), None, 500), "{point}");
         assert_eq!(heard.answer.outcome, Outcome::InternalError);
         let outcome = heard.outcome();
-        assert_eq!((&outcome["reason"], &outcome["detail"]), (&"internal".into(), &format!("a panic in gate `{gate}`: boom").into()), "{point}");
+        assert_eq!(
+            (&outcome["reason"], &outcome["detail"]),
+            (&"internal".into(), &format!("a panic in gate `{gate}`: boom").into()),
+            "{point}"
+        );
         heard.decision();
         assert_eq!((heard.intents().len(), heard.sent()), (committed, sent), "{point}");
         let trace = bench.fakes.traces.lock().unwrap().pop().unwrap();

@@ -60,7 +60,11 @@ async fn a80_no_write_begins_after_the_end() {
         let begun = bench.fakes.sent.lock().unwrap().len();
         for call in calls {
             let heard = call.await.unwrap();
-            assert!([Outcome::Success, Outcome::Cancelled, Outcome::Denied].contains(&heard.answer.outcome), "{:?}", heard.told());
+            assert!(
+                [Outcome::Success, Outcome::Cancelled, Outcome::Denied].contains(&heard.answer.outcome),
+                "{:?}",
+                heard.told()
+            );
             heard.outcome();
             heard.decision();
         }

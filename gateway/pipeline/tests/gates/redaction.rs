@@ -70,7 +70,8 @@ async fn escapes_hide_nothing() {
     let slashed = SECRET.replace('"', "\\\"").replace('/', "\\/");
     for hidden in [escaped, slashed] {
         let bench = Bench::new();
-        for reply in [format!(r#"{{"content":[{{"text":"{hidden}"}}],"n":1.50}}"#), format!(r#"{{"content":[],"{hidden}":"x"}}"#)] {
+        for reply in [format!(r#"{{"content":[{{"text":"{hidden}"}}],"n":1.50}}"#), format!(r#"{{"content":[],"{hidden}":"x"}}"#)]
+        {
             let heard = answers(&bench, reply).await;
             heard.ran();
             assert_eq!(heard.secrets().last().map(String::as_str), Some("redacted"));
@@ -93,7 +94,11 @@ async fn a_result_without_the_secret_passes_byte_for_byte() {
 #[tokio::test]
 async fn what_is_left_when_the_secret_is_out_is_kept() {
     let bench = Bench::new();
-    let heard = answers(&bench, format!(r#"{{"z":1.50,"content":[{{"text":{}}}],"a":123456789012345678901234567890}}"#, Value::from(SECRET))).await;
+    let heard = answers(
+        &bench,
+        format!(r#"{{"z":1.50,"content":[{{"text":{}}}],"a":123456789012345678901234567890}}"#, Value::from(SECRET)),
+    )
+    .await;
     assert_eq!(heard.ran().text(), r#"{"z":1.50,"content":[{"text":"[redacted]"}],"a":123456789012345678901234567890}"#);
 }
 
@@ -133,9 +138,13 @@ async fn errors_and_their_data_are_cleaned() {
     let escaped: String = SECRET.chars().map(|c| format!("\\u{:04x}", c as u32)).collect();
     let bench = Bench::new();
     let data = Bytes::from(format!(r#"{{"t":"{escaped}"}}"#));
-    *bench.fakes.reply.lock().unwrap() = Box::new(move |_| Ok(RawReply::error(1, format!("token {SECRET} is bad"), Some(data.clone()))));
+    *bench.fakes.reply.lock().unwrap() =
+        Box::new(move |_| Ok(RawReply::error(1, format!("token {SECRET} is bad"), Some(data.clone()))));
     let heard = bench.call("vault__get", "{}").await;
-    assert_eq!(heard.told(), crate::world::Told::Error(1, "token [redacted] is bad".to_owned(), Some(json!({"t": "[redacted]"})), 200));
+    assert_eq!(
+        heard.told(),
+        crate::world::Told::Error(1, "token [redacted] is bad".to_owned(), Some(json!({"t": "[redacted]"})), 200)
+    );
     assert_eq!((heard.outcome()["result"]["redactions"].clone(), heard.secrets().len()), (json!(2), 3));
     clean_everywhere(&bench, &heard);
     // Cut after it is cleaned: no part of the secret stands at the end.

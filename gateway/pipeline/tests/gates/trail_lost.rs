@@ -15,12 +15,9 @@ fn lost(heard: &Heard) {
 
 #[tokio::test]
 async fn nothing_is_sent_without_decision_intent_secret_or_disk() {
-    for (point, tool) in [
-        ("decision", "tickets__get"),
-        ("intent", "tickets__get"),
-        ("secret", "vault__get"),
-        ("sync", "tickets__close"),
-    ] {
+    for (point, tool) in
+        [("decision", "tickets__get"), ("intent", "tickets__get"), ("secret", "vault__get"), ("sync", "tickets__close")]
+    {
         let bench = Bench::new();
         bench.fakes.lose(point);
         let heard = bench.call(tool, "{}").await;

@@ -1,5 +1,5 @@
 //! Evidence is neither cloned, nor made from nothing, nor read from a text.
-use bailiwick_pipeline::gates::{Approved, Armed, Granted, Identified, Permitted, Recorded, Reply, Sent, Validated};
+use bailiwick_pipeline::gates::{Approved, Armed, Granted, Identified, Outgoing, Permitted, Recorded, Reply, Sent, Validated};
 
 fn clone<T: Clone>() {}
 fn default<T: Default>() {}
@@ -15,6 +15,7 @@ fn main() {
     clone::<Recorded<'static>>();
     clone::<Sent<'static>>();
     clone::<Reply>();
+    clone::<Outgoing>();
     default::<Recorded<'static>>();
     default::<Approved<'static>>();
     read::<Permitted<'static>>();

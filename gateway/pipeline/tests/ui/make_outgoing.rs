@@ -5,8 +5,4 @@ fn forge(other: Outgoing) -> Outgoing {
     Outgoing { ..other }
 }
 
-fn copy(outgoing: &Outgoing) -> Outgoing {
-    outgoing.clone()
-}
-
 fn main() {}

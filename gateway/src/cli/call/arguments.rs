@@ -31,7 +31,10 @@ pub(super) fn parse(typed: &[String]) -> Result<Vec<Given>, CliFault> {
             return Err(CliFault::usage(format!("`{}` has no key", shown(text)), help));
         }
         if given.iter().any(|other| other.key == key) {
-            return Err(CliFault::usage(format!("`{}` is given twice", shown(key)), "give each argument once; a list is written as JSON: `key:='[…]'`"));
+            return Err(CliFault::usage(
+                format!("`{}` is given twice", shown(key)),
+                "give each argument once; a list is written as JSON: `key:='[…]'`",
+            ));
         }
         given.push(Given { key: key.to_owned(), value: value.to_owned(), is_json });
     }
@@ -48,7 +51,10 @@ impl Given {
         let key = shown(&self.key);
         if self.is_json {
             return json(&self.value).ok_or_else(|| {
-                CliFault::usage(format!("the value of `{key}` is no JSON: `{}`", shown(&self.value)), format!("write `{key}={}` for a text", shown(&self.value)))
+                CliFault::usage(
+                    format!("the value of `{key}` is no JSON: `{}`", shown(&self.value)),
+                    format!("write `{key}={}` for a text", shown(&self.value)),
+                )
             });
         }
         let property = schema.and_then(|schema| schema.get("properties")).and_then(|properties| properties.get(&self.key));

@@ -1,7 +1,7 @@
 //! The agents' endpoint, spoken to in MCP 2026-07-28: every request stands alone.
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bailiwick_pipeline::catalogue::Mirror;
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::{HeaderValue, header};
 use serde_json::{Value, json};
 
@@ -44,7 +44,13 @@ impl Endpoint {
         self.send("tools/call", Some(tool), format!(r#""name":{},"arguments":{object},"#, Value::from(tool)), mirrored).await
     }
 
-    async fn send(&self, method: &str, name: Option<&str>, params: String, mirrored: Vec<(String, String)>) -> Result<Reply, CliFault> {
+    async fn send(
+        &self,
+        method: &str,
+        name: Option<&str>,
+        params: String,
+        mirrored: Vec<(String, String)>,
+    ) -> Result<Reply, CliFault> {
         let meta = json!({
             "io.modelcontextprotocol/protocolVersion": VERSION,
             "io.modelcontextprotocol/clientInfo": {"name": "bailiwick-call", "version": env!("CARGO_PKG_VERSION")},
@@ -77,7 +83,8 @@ impl Endpoint {
 
 /// The arguments as a JSON object, each value as it was written.
 fn object(arguments: &Typed) -> String {
-    let fields: Vec<String> = arguments.iter().map(|(key, value)| format!("{}:{}", Value::from(key.as_str()), value.get())).collect();
+    let fields: Vec<String> =
+        arguments.iter().map(|(key, value)| format!("{}:{}", Value::from(key.as_str()), value.get())).collect();
     format!("{{{}}}", fields.join(","))
 }
 

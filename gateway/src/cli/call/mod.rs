@@ -26,7 +26,10 @@ pub(super) async fn run(call: &CallArgs, session: &Session) -> Result<(), CliFau
     // A refusal of the list is no reason not to send the call: it is answered on its own.
     let listed = endpoint.list().await?;
     let tools = listed.result().and_then(|result| result.get("tools")).and_then(Value::as_array).cloned().unwrap_or_default();
-    let schema = tools.iter().find(|listed| listed.get("name").and_then(Value::as_str) == Some(tool)).and_then(|listed| listed.get("inputSchema"));
+    let schema = tools
+        .iter()
+        .find(|listed| listed.get("name").and_then(Value::as_str) == Some(tool))
+        .and_then(|listed| listed.get("inputSchema"));
     let arguments = Given::typed(&given, schema)?;
     let reply = endpoint.call(tool, &arguments, schema).await?;
     if call.raw {
@@ -125,6 +128,9 @@ fn only_agent(agents: Vec<AgentView>) -> Result<String, CliFault> {
     match ids.as_slice() {
         [only] => Ok(only.clone()),
         [] => Err(CliFault::refused("no agent is registered", Some("register one in the configuration: `[[agents]]`"))),
-        several => Err(CliFault::usage("there are several agents, and none is named", format!("name one: `--agent` {}", several.join(" | ")))),
+        several => Err(CliFault::usage(
+            "there are several agents, and none is named",
+            format!("name one: `--agent` {}", several.join(" | ")),
+        )),
     }
 }

@@ -75,7 +75,11 @@ impl Reply {
         let error = self.message.as_ref().and_then(|message| message.get("error"));
         let Some(error) = error else {
             let begin: String = self.text.chars().take(300).collect();
-            return Verdict::Error { code: i64::from(self.status), message: format!("no MCP answer, but HTTP {}: {begin}", self.status), data: None };
+            return Verdict::Error {
+                code: i64::from(self.status),
+                message: format!("no MCP answer, but HTTP {}: {begin}", self.status),
+                data: None,
+            };
         };
         Verdict::Error {
             code: error.get("code").and_then(Value::as_i64).unwrap_or_default(),
@@ -95,9 +99,15 @@ fn part(part: &Value) -> String {
     let field = |name: &str| part.get(name).and_then(Value::as_str).unwrap_or_default();
     match field("type") {
         "text" => field("text").to_owned(),
-        kind @ ("image" | "audio") => format!("[{kind} {}, {} characters of base64; --raw shows it]", field("mimeType"), field("data").len()),
+        kind @ ("image" | "audio") => {
+            format!("[{kind} {}, {} characters of base64; --raw shows it]", field("mimeType"), field("data").len())
+        }
         "resource_link" => format!("[resource {} {}]", field("uri"), field("name")),
-        "resource" => part.get("resource").and_then(|resource| resource.get("text")).and_then(Value::as_str).map_or_else(|| part.to_string(), str::to_owned),
+        "resource" => part
+            .get("resource")
+            .and_then(|resource| resource.get("text"))
+            .and_then(Value::as_str)
+            .map_or_else(|| part.to_string(), str::to_owned),
         _ => part.to_string(),
     }
 }
@@ -114,8 +124,12 @@ mod tests {
 
     #[test]
     fn texts_are_told_as_they_are() {
-        let reply = reply(&json!({"result": {"content": [{"type": "text", "text": "a\nb"}, {"type": "image", "mimeType": "image/png", "data": "AAAA"}]}}));
-        assert!(matches!(reply.verdict(), Verdict::Result { text, .. } if text == "a\nb\n[image image/png, 4 characters of base64; --raw shows it]"));
+        let reply = reply(
+            &json!({"result": {"content": [{"type": "text", "text": "a\nb"}, {"type": "image", "mimeType": "image/png", "data": "AAAA"}]}}),
+        );
+        assert!(
+            matches!(reply.verdict(), Verdict::Result { text, .. } if text == "a\nb\n[image image/png, 4 characters of base64; --raw shows it]")
+        );
         assert!(reply.is_success());
     }
 
@@ -137,6 +151,9 @@ mod tests {
         let error = reply(&json!({"error": {"code": -32602, "message": "Unknown tool: x"}}));
         assert_eq!(error.verdict(), Verdict::Error { code: -32602, message: "Unknown tool: x".to_owned(), data: None });
         let odd = Reply::new(502, "<html>".to_owned());
-        assert_eq!(odd.verdict(), Verdict::Error { code: 502, message: "no MCP answer, but HTTP 502: <html>".to_owned(), data: None });
+        assert_eq!(
+            odd.verdict(),
+            Verdict::Error { code: 502, message: "no MCP answer, but HTTP 502: <html>".to_owned(), data: None }
+        );
     }
 }

@@ -92,7 +92,10 @@ mod tests {
 
     #[tokio::test]
     async fn lines_are_whole_and_empty_ones_nothing() {
-        assert_eq!(all(b"{\"a\":1}\r\n\n  \nlast, longer than the buffer").await, [line("{\"a\":1}\r"), line("last, longer than the buffer"), Read::End]);
+        assert_eq!(
+            all(b"{\"a\":1}\r\n\n  \nlast, longer than the buffer").await,
+            [line("{\"a\":1}\r"), line("last, longer than the buffer"), Read::End]
+        );
         assert_eq!(all(b"").await, [Read::End]);
         assert_eq!(all(b"\xff\n").await, [line("\u{fffd}"), Read::End]);
     }

@@ -111,7 +111,9 @@ mod tests {
 
     #[test]
     fn ids_are_kept_as_they_are_written() {
-        let request = message(r#"{"jsonrpc":"2.0","id":12345678901234567890,"method":"tools/call","params":{"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}}}"#);
+        let request = message(
+            r#"{"jsonrpc":"2.0","id":12345678901234567890,"method":"tools/call","params":{"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}}}"#,
+        );
         assert_eq!(request.version(), Some("2026-07-28"));
         assert!(request.wants_answer() && !request.opens());
         assert_eq!(request.error(1, "no"), r#"{"jsonrpc":"2.0","id":12345678901234567890,"error":{"code":1,"message":"no"}}"#);
@@ -128,10 +130,19 @@ mod tests {
     #[test]
     fn an_answer_is_one_line_with_the_right_id() {
         let request = message(r#"{"jsonrpc":"2.0","id":"a","method":"ping"}"#);
-        assert_eq!(request.answer(200, "{\"jsonrpc\":\"2.0\",\n\"id\":\"a\",\"result\":{\"n\":1.50}}"), r#"{"jsonrpc":"2.0", "id":"a","result":{"n":1.50}}"#);
+        assert_eq!(
+            request.answer(200, "{\"jsonrpc\":\"2.0\",\n\"id\":\"a\",\"result\":{\"n\":1.50}}"),
+            r#"{"jsonrpc":"2.0", "id":"a","result":{"n":1.50}}"#
+        );
         let refused = r#"{"jsonrpc":"2.0","id":null,"error":{"code":1004,"message":"authentication is needed"}}"#;
-        assert_eq!(request.answer(401, refused), r#"{"jsonrpc":"2.0","id":"a","error":{"code":1004,"message":"authentication is needed"}}"#);
-        assert_eq!(request.answer(502, "<html>"), r#"{"jsonrpc":"2.0","id":"a","error":{"code":1012,"message":"the gateway answered HTTP 502"}}"#);
+        assert_eq!(
+            request.answer(401, refused),
+            r#"{"jsonrpc":"2.0","id":"a","error":{"code":1004,"message":"authentication is needed"}}"#
+        );
+        assert_eq!(
+            request.answer(502, "<html>"),
+            r#"{"jsonrpc":"2.0","id":"a","error":{"code":1012,"message":"the gateway answered HTTP 502"}}"#
+        );
         assert_eq!(message("{").answer(400, refused), refused);
     }
 }

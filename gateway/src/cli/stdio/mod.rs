@@ -63,7 +63,10 @@ fn identity(stdio: &StdioArgs, session: &Session) -> Result<Identity, CliFault> 
     let file = session.around.absolute(file);
     let token = fs::read_to_string(&file).map_err(|why| CliFault::System { what: format!("`{}`", file.display()), why })?;
     if is_open_to_others(&file) {
-        session.screen.tell(&format!("warning: `{0}` can be read by others, and who reads it can act under it: chmod 600 {0}", file.display()));
+        session.screen.tell(&format!(
+            "warning: `{0}` can be read by others, and who reads it can act under it: chmod 600 {0}",
+            file.display()
+        ));
     }
     let mut bearer = header(&format!("Bearer {}", token.trim()))?;
     bearer.set_sensitive(true);

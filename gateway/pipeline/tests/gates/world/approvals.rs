@@ -90,7 +90,8 @@ impl Approvals for Fakes {
     fn claim(&self, id: &ApprovalId, _: u64) -> bool {
         self.reach("claim");
         self.questions.send_if_modified(|all| {
-            let free = |question: &&mut Question| question.id == *id && question.state == TicketState::Approved && !question.claimed;
+            let free =
+                |question: &&mut Question| question.id == *id && question.state == TicketState::Approved && !question.claimed;
             all.iter_mut().find(free).map(|question| question.claimed = true).is_some()
         })
     }
@@ -107,7 +108,8 @@ impl Approvals for Fakes {
     fn decided<'a>(&'a self, id: &'a ApprovalId) -> Later<'a, ()> {
         Box::pin(async move {
             self.pass("decided").await;
-            let settled = |all: &Vec<Question>| all.iter().all(|question| question.id != *id || question.state != TicketState::Pending);
+            let settled =
+                |all: &Vec<Question>| all.iter().all(|question| question.id != *id || question.state != TicketState::Pending);
             self.questions.subscribe().wait_for(settled).await.unwrap();
         })
     }

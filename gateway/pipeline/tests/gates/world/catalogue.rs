@@ -1,6 +1,10 @@
 //! The tools and the rules of the tests: each tool stands for one way to be decided about.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, LazyLock, Mutex},
+    time::Duration,
+};
 
 use bailiwick_pipeline::{
     catalogue::{Connector, Mirror, Tool, World},
@@ -33,9 +37,17 @@ fn specs() -> Vec<Spec> {
     let size = json!({"type": "object", "properties": {"size": {"type": "integer"}}, "required": ["size"]});
     vec![
         spec("tickets__get", Kind::Read, Band::Low, json!({"id": {"type": "string"}, "n": {}})),
-        Spec { labels: untrusted, ..spec("tickets__search", Kind::Read, Band::Low, json!({"project": {"type": "string"}, "text": {"type": "string"}})) },
+        Spec {
+            labels: untrusted,
+            ..spec("tickets__search", Kind::Read, Band::Low, json!({"project": {"type": "string"}, "text": {"type": "string"}}))
+        },
         spec("tickets__close", Kind::Write, Band::Medium, json!({"id": {"type": "string"}})),
-        spec("tickets__refund", Kind::Write, Band::High, json!({"id": {"type": "string"}, "amount_cents": {"type": "number"}, "note": {}})),
+        spec(
+            "tickets__refund",
+            Kind::Write,
+            Band::High,
+            json!({"id": {"type": "string"}, "amount_cents": {"type": "number"}, "note": {}}),
+        ),
         spec("tickets__export", Kind::Exfiltrate, Band::Medium, json!({"to": {"type": "string"}})),
         spec("tickets__overflow", Kind::Write, Band::Medium, json!({"amount": {"type": "integer"}})),
         spec("tickets__banned", Kind::Read, Band::Low, json!({})),
@@ -45,7 +57,10 @@ fn specs() -> Vec<Spec> {
         spec("tickets__clean", Kind::Write, Band::Medium, json!({})),
         spec("vault__get", Kind::Read, Band::Low, json!({})),
         spec("vault__put", Kind::Write, Band::Medium, json!({})),
-        Spec { output: Some(size), ..spec("files__stat", Kind::Read, Band::Low, json!({"path": {"type": "string", "x-mcp-header": "Path"}})) },
+        Spec {
+            output: Some(size),
+            ..spec("files__stat", Kind::Read, Band::Low, json!({"path": {"type": "string", "x-mcp-header": "Path"}}))
+        },
         spec("files__delete", Kind::Write, Band::High, json!({"path": {"type": "string"}})),
         spec("files__wipe", Kind::Admin, Band::Critical, json!({})),
     ]
@@ -53,14 +68,22 @@ fn specs() -> Vec<Spec> {
 
 /// The rules. `tickets__unruled` is the only tool that none of them permits.
 pub fn rules() -> String {
-    let permitted: Vec<String> =
-        specs().iter().filter(|spec| spec.name != "tickets__unruled").map(|spec| format!("Bailiwick::Action::\"{}\"", spec.name)).collect();
+    let permitted: Vec<String> = specs()
+        .iter()
+        .filter(|spec| spec.name != "tickets__unruled")
+        .map(|spec| format!("Bailiwick::Action::\"{}\"", spec.name))
+        .collect();
     let forbid = |id: &str, tool: &str, when: &str| {
-        format!("@id(\"{id}\") @reason(\"because {id}\") forbid (principal, action == Bailiwick::Action::\"{tool}\", resource) {when};")
+        format!(
+            "@id(\"{id}\") @reason(\"because {id}\") forbid (principal, action == Bailiwick::Action::\"{tool}\", resource) {when};"
+        )
     };
     [
         format!("@id(\"base\") permit (principal, action in [{}], resource);", permitted.join(", ")),
-        format!("@approval(\"finance\") {}", forbid("money", "tickets__refund", "unless { context.call.approvals.contains(\"finance\") }")),
+        format!(
+            "@approval(\"finance\") {}",
+            forbid("money", "tickets__refund", "unless { context.call.approvals.contains(\"finance\") }")
+        ),
         forbid("never", "tickets__banned", ""),
         forbid("overflows", "tickets__overflow", "when { context.input has amount && context.input.amount * 2 > 1000 }"),
         forbid("by-day", "tickets__daily", "when { context.call.hour < 6 }"),
@@ -72,16 +95,26 @@ pub fn rules() -> String {
 
 /// All tools under these rules.
 pub fn world(epoch: u64, rules: &str) -> World {
-    let facts: Vec<ToolFacts> = specs().iter().map(|spec| facts_of(spec)).collect();
-    let source = Source { name: "test.cedar", text: rules };
-    let policies = Policies::compile(&[source], &facts).unwrap_or_else(|faults| panic!("{faults:?}"));
+    let policies = compiled(rules);
     World {
         epoch,
         tools: specs().into_iter().map(|spec| (spec.name.to_owned(), Arc::new(tool(spec)))).collect::<BTreeMap<_, _>>(),
         policy_digest: policies.digest().to_string(),
-        policies: Arc::new(policies),
+        policies,
         connectors: ["tickets", "vault", "files"].map(connector_facts).into(),
     }
+}
+
+/// Compiled once for all tests: it takes longer than most of them.
+fn compiled(rules: &str) -> Arc<Policies> {
+    static DONE: LazyLock<Mutex<BTreeMap<String, Arc<Policies>>>> = LazyLock::new(Mutex::default);
+    let mut done = DONE.lock().unwrap();
+    let compile = || {
+        let facts: Vec<ToolFacts> = specs().iter().map(facts_of).collect();
+        let source = Source { name: "test.cedar", text: rules };
+        Arc::new(Policies::compile(&[source], &facts).unwrap_or_else(|faults| panic!("{faults:?}")))
+    };
+    Arc::clone(done.entry(rules.to_owned()).or_insert_with(compile))
 }
 
 fn facts_of(spec: &Spec) -> ToolFacts {

@@ -9,14 +9,14 @@ use std::{
 };
 
 use bailiwick_pipeline::{
+    catalogue::{Tool, World},
     gates::{Outgoing, RawReply},
     grant::LiveGrant,
     ids::{AgentId, GrantId},
     ports::{
-        Channel, Clock, ConnectFailure, Connectors, Credentials, Grants, Identities, IdentityFailure, Later, Lease, LendFailure, Loan,
-        SendFailure, Tracer, Trail, TrailLost, Worlds,
+        Channel, Clock, ConnectFailure, Connectors, Credentials, Grants, Identities, IdentityFailure, Later, Lease, LendFailure,
+        Loan, SendFailure, Tracer, Trail, TrailLost, Worlds,
     },
-    catalogue::{Tool, World},
     principal::{Presented, Principal},
     records::{DecisionRecord, IntentRecord, OutcomeRecord, SecretRecord},
     trace::CallTrace,

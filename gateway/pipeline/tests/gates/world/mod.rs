@@ -155,7 +155,9 @@ impl Bench {
     pub fn received(&self, tool: Option<(&str, &str)>, asking: Asking) -> Received {
         let number = self.calls.fetch_add(1, Ordering::SeqCst) + 1;
         let (method, params) = match tool {
-            Some((name, arguments)) => ("tools/call", format!(r#"{{"name":{},"arguments":{arguments}}}"#, serde_json::json!(name))),
+            Some((name, arguments)) => {
+                ("tools/call", format!(r#"{{"name":{},"arguments":{arguments}}}"#, serde_json::json!(name)))
+            }
             None => ("tools/list", "{}".to_owned()),
         };
         let text = format!(r#"{{"jsonrpc":"2.0","id":"id-{number}","method":"{method}","params":{params}}}"#);
@@ -169,7 +171,11 @@ impl Bench {
         };
         let call = format!("call-{number}").parse().unwrap();
         let arrived = START_MS * 1_000_000;
-        let received = if tool.is_some() { Received::call(call, &message, origin, arrived) } else { Received::list(call, &message, origin, arrived) };
+        let received = if tool.is_some() {
+            Received::call(call, &message, origin, arrived)
+        } else {
+            Received::list(call, &message, origin, arrived)
+        };
         received.unwrap()
     }
 
