@@ -22,6 +22,31 @@ use serde::Serialize;
 #[derive(Debug, Default, Clone, Copy)]
 pub struct SystemClock;
 
+/// The system's clock as a gateway takes it: it never goes back. Where the system's does, time stands still until it has caught
+/// up, so that nothing that has ended is good again.
+#[derive(Debug)]
+pub struct SteadyClock {
+    latest_ns: AtomicU64,
+}
+
+impl SteadyClock {
+    /// A clock that shows at least this time: what is on record has been.
+    pub fn not_before(unix_ms: u64) -> Self {
+        Self { latest_ns: AtomicU64::new(unix_ms.saturating_mul(1_000_000)) }
+    }
+}
+
+impl Clock for SteadyClock {
+    fn now_ns(&self) -> u64 {
+        let now_ns = SystemClock.now_ns();
+        self.latest_ns.fetch_max(now_ns, Ordering::Relaxed).max(now_ns)
+    }
+
+    fn random(&self) -> [u8; 16] {
+        SystemClock.random()
+    }
+}
+
 impl Clock for SystemClock {
     #[expect(clippy::disallowed_methods, reason = "this is the clock that everything else is given")]
     fn now_ns(&self) -> u64 {
@@ -200,6 +225,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (trail, _) = Trail::open(&folder.path().join("trail"), bailiwick_trail::Options::default()).unwrap();
         (folder, Recorder::new(Arc::new(trail), &[7; 32]))
+    }
+
+    #[test]
+    fn a_steady_clock_never_goes_back() {
+        let far = SystemClock.now_ms() + 3_600_000;
+        let clock = SteadyClock::not_before(far);
+        assert_eq!(clock.now_ms(), far);
+        assert!(SteadyClock::not_before(0).now_ms() < far);
     }
 
     #[test]

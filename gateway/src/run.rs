@@ -14,6 +14,7 @@ use std::{
 use axum::{Router, extract::State, http::StatusCode, routing::get};
 use bailiwick_config::Config;
 use bailiwick_pipeline::ports::Worlds as _;
+use bailiwick_trail::{Reader, Stream};
 use tokio::{
     net::{TcpListener, UnixListener},
     signal::unix::{SignalKind, signal},
@@ -21,7 +22,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    adapters::SystemClock,
+    adapters::SteadyClock,
     admin,
     data::DataFolder,
     runtime::{Runtime, Start, StartFault},
@@ -46,10 +47,11 @@ pub struct RunArgs {
 /// Serves until SIGINT or SIGTERM. What a person reads goes to standard error.
 pub async fn run(args: RunArgs) -> Result<(), StartFault> {
     let data = DataFolder::open(&args.data)?;
+    let clock = Arc::new(SteadyClock::not_before(latest_on_record(&data)));
     let start = Start {
         config: args.config,
         data,
-        clock: Arc::new(SystemClock),
+        clock,
         own_binary: args.own_binary.clone(),
         environment: args.environment,
     };
@@ -80,6 +82,14 @@ pub async fn run(args: RunArgs) -> Result<(), StartFault> {
         let _gone = fs::remove_file(socket);
     }
     Ok(())
+}
+
+/// The time of the last record, unix milliseconds: time has come at least that far. 0 where there is none that can be read; what
+/// is wrong with the trail is told when it is opened.
+fn latest_on_record(data: &DataFolder) -> u64 {
+    let Ok(reader) = Reader::open(&data.trail()) else { return 0 };
+    let last = |stream| reader.records(stream, bailiwick_trail::Start::Last(1)).ok()?.next()?.ok();
+    Stream::ALL.into_iter().filter_map(last).map(|record| record.unix_ms).max().unwrap_or(0)
 }
 
 async fn tick(runtime: Arc<Runtime>, stop: CancellationToken) {
@@ -200,10 +210,10 @@ async fn metrics(State(runtime): State<Arc<Runtime>>) -> String {
         "bailiwick_audit_records_total",
         "Records in the trail, by stream.",
         &[
-            ("{bailiwick_audit_stream=\"calls\"}", trail.last_seq(bailiwick_trail::Stream::Calls)),
-            ("{bailiwick_audit_stream=\"decisions\"}", trail.last_seq(bailiwick_trail::Stream::Decisions)),
-            ("{bailiwick_audit_stream=\"secrets\"}", trail.last_seq(bailiwick_trail::Stream::Secrets)),
-            ("{bailiwick_audit_stream=\"admin\"}", trail.last_seq(bailiwick_trail::Stream::Admin)),
+            ("{bailiwick_audit_stream=\"calls\"}", trail.last_seq(Stream::Calls)),
+            ("{bailiwick_audit_stream=\"decisions\"}", trail.last_seq(Stream::Decisions)),
+            ("{bailiwick_audit_stream=\"secrets\"}", trail.last_seq(Stream::Secrets)),
+            ("{bailiwick_audit_stream=\"admin\"}", trail.last_seq(Stream::Admin)),
         ],
     );
     counter(

@@ -34,7 +34,6 @@ impl Want {
     /// Looks at the value under this path too: at its presence, or at all of it.
     fn add(&mut self, path: &[&str], look: Look) {
         match (path, look) {
-            (_, _) if *self == Self::Everything => {}
             ([], Look::All) => *self = Self::Everything,
             ([], Look::Presence) => {
                 self.fields();

@@ -376,6 +376,17 @@ mod tests {
         schema = json!({ "type": "object", "properties": { "in": schema } });
         assert_eq!(deepest(&schema), (MAX_DEPTH, Shape::Opaque));
 
+        // A step into an array or an alternative counts as one, too.
+        let under = |leaf: Value, levels: usize| {
+            deepest(&(0..levels).fold(leaf, |inner, _| json!({ "type": "object", "properties": { "in": inner } }))).1
+        };
+        let texts = json!({ "type": "array", "items": { "type": "string" } });
+        assert_eq!(under(texts.clone(), MAX_DEPTH - 1), Shape::Set(Box::new(Shape::Text)));
+        assert_eq!(under(texts, MAX_DEPTH), Shape::Opaque);
+        let nested = |levels: usize| (0..levels).fold(json!({ "type": "string" }), |inner, _| json!({ "anyOf": [inner] }));
+        assert_eq!(only(&nested(MAX_DEPTH - 1)), Shape::Text);
+        assert_eq!(only(&nested(MAX_DEPTH)), Shape::Opaque);
+
         let wide = |count: usize| {
             let properties: serde_json::Map<_, _> = (0..count)
                 .map(|index| (format!("p{index}"), json!({ "type": "string" })))

@@ -89,12 +89,18 @@ async fn a52_a_packed_body_is_never_unpacked() {
     let utf16: Vec<u8> = sized(400).encode_utf16().flat_map(u16::to_le_bytes).collect();
     assert_eq!(Wire::ask(&stage.a, MIRRORS, &utf16).error_code(), Some(-32700));
     let mut wire = Wire::open(&stage.a);
-    wire.say(&[head(&stage.a, &format!("{MIRRORS}transfer-encoding: gzip, chunked\r\n")).into_bytes(), chunked(&sized(400), 100)].concat());
-    let coded = wire.reply();
-    assert!(coded.as_ref().is_none_or(|reply| reply.status >= 400), "{coded:?}");
+    let codings = ["gzip, chunked", "deflate,chunked", "x, chunked", "chunked, chunked", "identity, chunked", "gzip\r\ntransfer-encoding: chunked", "chunked\r\ntransfer-encoding: chunked"];
+    for coding in codings {
+        let mut wire = Wire::open(&stage.a);
+        wire.say(&[head(&stage.a, &format!("{MIRRORS}transfer-encoding: {coding}\r\n")).into_bytes(), chunked(&sized(400), 100)].concat());
+        let reply = wire.reply();
+        assert!(reply.as_ref().is_none_or(|reply| [400, 415].contains(&reply.status)), "{coding}: {reply:?}");
+    }
     assert!(stage.gateway.peak_memory() < before + 16 * MIB as u64);
-    let seen = usize::from(stage.decisions().len() == 4);
-    stage.oracle(3 + seen, 0, 0).await;
+    // What the HTTP parser itself refuses reaches no record.
+    let seen = stage.decisions().len();
+    assert!(seen >= 3 && seen <= 3 + codings.len());
+    stage.oracle(seen, 0, 0).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -151,6 +157,48 @@ async fn a53_chunks_of_one_byte_cost_no_more_than_their_bytes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a53_values_in_great_number_cost_little_more_than_their_bytes() {
+    let open = crate::harness::tool_with("count", &json!({"type": "object", "properties": {"text": {}}}));
+    let mut stage = Play::of(&[open]).start().await;
+    let filled = |text: String| format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"evil__count","arguments":{{"text":{text}}},{}}}}}"#, Agent::meta());
+    let numbers = filled(format!("[{}1]", "1,".repeat(2 * MIB - 300)));
+    let objects = filled(format!("[{}{{}}]", "{},".repeat(4 * MIB / 3 - 300)));
+    let keys = filled(format!("{{{}}}", (0..330_000).map(|at| format!("\"{at:x}\":1")).collect::<Vec<_>>().join(",")));
+    std::thread::scope(|scope| {
+        for body in [&numbers, &objects, &keys, &numbers] {
+            let agent = &stage.a;
+            scope.spawn(move || Wire::ask(agent, MIRRORS, body.as_bytes()));
+        }
+    });
+    let allowed = stage.decisions().iter().filter(|record| record["effect"] == json!("allow")).count();
+    stage.oracle(4, allowed, allowed).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a53_many_bodies_at_once_are_not_all_kept() {
+    let mut stage = stage().await;
+    let body = sized(4 * MIB);
+    let request = [head(&stage.a, &format!("{MIRRORS}content-length: {}\r\n", body.len())).as_bytes(), &body.as_bytes()[..body.len() - 1]].concat();
+    // All but the last byte, on many connections.
+    std::thread::scope(|scope| {
+        for _ in 0..16 {
+            scope.spawn(|| {
+                let mut open: Vec<Wire> = (0..12).map(|_| Wire::open(&stage.a)).collect();
+                for wire in &mut open {
+                    wire.say(&request);
+                }
+                for mut wire in open {
+                    let reply = wire.reply();
+                    assert!(reply.as_ref().is_none_or(|reply| [408, 429, 503].contains(&reply.status)), "{reply:?}");
+                }
+            });
+        }
+    });
+    let seen = stage.decisions().len();
+    stage.oracle(seen, 0, 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a53_a_length_that_lies_ends_the_connection_and_nothing_else() {
     let mut stage = stage().await;
     let body = sized(2000);
@@ -171,7 +219,8 @@ async fn a53_a_length_that_lies_ends_the_connection_and_nothing_else() {
     // Far too long, with nothing behind it; and cut off.
     let mut wire = Wire::open(&stage.a);
     wire.say(head(&stage.a, &format!("{MIRRORS}content-length: {}\r\n", u64::MAX)).as_bytes());
-    assert!(wire.reply().is_none_or(|reply| reply.status == 413 || reply.status == 408 || reply.status == 400));
+    let reply = wire.reply();
+    assert!(reply.as_ref().is_none_or(|reply| reply.status >= 400), "{reply:?}");
     let mut wire = Wire::open(&stage.a);
     wire.say(&[head(&stage.a, &format!("{MIRRORS}content-length: {}\r\n", body.len())).as_bytes(), &body.as_bytes()[..100]].concat());
     drop(wire);

@@ -69,6 +69,20 @@ async fn a41_a_header_that_disagrees_with_the_body_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a41_escapes_in_the_body_are_read_before_they_are_compared() {
+    let mut stage = Stage::new(&[tool("echo", &["text"]), tool("denied", &["text"])]).await;
+    let escaped = body("evil__denied").replace("evil__denied", r"evil\u005f\u005fdenied").replace("tools/call", r"tools\/\u0063all");
+    let ask = |method: &str, name: &str| Wire::ask(&stage.a, &format!("{VERSION}mcp-method: {method}\r\nmcp-name: {name}\r\n"), escaped.as_bytes());
+    for (method, name) in [("tools/call", "evil__echo"), ("tools/list", "evil__denied"), ("tools/call", r"evil\u005f\u005fdenied"), (r"tools\/\u0063all", "evil__denied")] {
+        let reply = ask(method, name);
+        assert_eq!((reply.status, reply.error_code()), (400, Some(-32020)), "{method} {name}: {}", reply.body);
+    }
+    assert_eq!(ask("tools/call", "evil__denied").status, 200);
+    assert!(stage.evil.calls()[0].contains("\"denied\""));
+    stage.oracle(5, 1, 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a41_an_older_version_takes_no_disagreeing_header_either() {
     let mut stage = Stage::new(&[tool("echo", &["text"]), tool("denied", &["text"])]).await;
     let session = stage.a.session("2025-11-25").await;

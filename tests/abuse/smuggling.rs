@@ -54,6 +54,25 @@ async fn a37_a_key_twice_however_it_is_written_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a37_bytes_that_are_no_utf8_are_refused() {
+    let mut stage = Stage::new(&[tool("echo", &["text"])]).await;
+    let headers = "mcp-protocol-version: 2026-07-28\r\nmcp-method: tools/call\r\nmcp-name: evil__echo\r\n";
+    // Overlong slashes and NULs, surrogates as bytes, beyond Unicode, cut short, Latin-1.
+    let bad: [&[u8]; 9] = [b"\xc0\xaf", b"\xe0\x80\xaf", b"\xc0\x80", b"\xed\xa0\x80", b"\xed\xa0\xbd\xed\xb8\x80", b"\xf4\x90\x80\x80", b"\xf8\x88\x80\x80\x80", b"\xe2\x82", b"\xe9"];
+    for bytes in bad {
+        for (before, after) in [("\"plain", "\""), ("\"text", "\":")] {
+            let whole = call_with("", "", "").into_bytes();
+            let at = whole.windows(before.len()).position(|window| window == before.as_bytes()).unwrap() + before.len();
+            assert!(whole[at..].starts_with(after.as_bytes()));
+            let body = [&whole[..at], bytes, &whole[at..]].concat();
+            let reply = crate::harness::Wire::ask(&stage.a, headers, &body);
+            assert_eq!((reply.status, reply.error_code()), (400, Some(-32700)), "{bytes:x?}: {}", reply.body);
+        }
+    }
+    stage.oracle(2 * bad.len(), 0, 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a37_unknown_keys_beside_the_right_ones_are_not_forwarded() {
     let mut stage = Stage::new(&[tool("echo", &["text"])]).await;
     let keys = ["\u{ff4e}ame", "n\u{430}me", "name\u{200b}", "na\u{301}me", "tool", "args", "arguments.text", "task", "\u{212a}ey", "progressToken"];
@@ -154,4 +173,25 @@ async fn a49_a_tools_name_splits_no_line_of_a_log_or_record() {
         assert!(!said.contains('\u{1b}') && !said.contains('\u{202e}') && !said.contains("\n{\"event\""), "{said}");
     }
     stage.oracle(names.len(), 0, 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a49_an_approver_is_shown_what_can_not_be_seen() {
+    let mut stage = crate::harness::Play::of(&[tool("pay", &["to"])])
+        .connector("tools.pay = { kind = \"write\", band = \"high\" }")
+        .top("[approvals]\nhold = \"200ms\"")
+        .start()
+        .await;
+    let hidden = ["\u{7f}", "\u{85}", "\u{9b}", "\u{ad}", "\u{200b}", "\u{202e}", "\u{2028}", "\u{feff}", "\u{e0041}", "\\u0000", "\\u001b[2J", "\\u202e", "\\n"];
+    for (at, hidden) in hidden.iter().enumerate() {
+        let agent = if at % 2 == 0 { stage.a.clone() } else { stage.a.session("2025-11-25").await };
+        let reply = agent.call_raw("evil__pay", &format!(r#"{{"to":"x{hidden}y"}}"#)).await;
+        let code = reply.json()["result"]["_meta"]["dev.bailiwick/approval"]["code"].clone();
+        let card = stage.gateway.cli.ok(&["approvals", "show", code.as_str().unwrap_or_else(|| panic!("{}", reply.text))]);
+        let line = card.lines().find(|line| line.trim_start().starts_with("\"to\": ")).unwrap_or_else(|| panic!("{card}"));
+        assert!(!line.contains("xy") && !card.chars().any(|c| c != '\n' && c.is_control()), "{hidden:?}: {line:?}");
+        assert!(line.is_ascii(), "{hidden:?}: {line:?}");
+        stage.gateway.cli.ok(&["approvals", "deny", code.as_str().unwrap()]);
+    }
+    stage.oracle(hidden.len(), 0, 0).await;
 }

@@ -8,8 +8,8 @@ use serde_json::Value;
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Bound {
-    /// Exactly this value; numbers are compared as written.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Exactly this value, which may be null; numbers are compared as written.
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub eq: Option<Value>,
     /// One of these values.
     #[serde(default, rename = "in", skip_serializing_if = "Option::is_none")]
@@ -32,6 +32,11 @@ pub struct Bound {
     /// The argument must not be given.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub absent: bool,
+}
+
+/// A value that is there: null is one, not the lack of one, which would drop the bound without a word.
+fn given<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Value>, D::Error> {
+    Value::deserialize(from).map(Some)
 }
 
 /// A closed range of integers; an end that is not set is open.

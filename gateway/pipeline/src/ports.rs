@@ -117,8 +117,8 @@ pub struct Binding {
     pub args_digest: Digest,
     /// The policies under which it was asked for.
     pub policy_digest: String,
-    /// The labels that policy asked for.
-    pub labels: BTreeSet<String>,
+    /// What policy asked for: rule, label, persons and lifetime of each need. A stricter rule is another call.
+    pub needs: BTreeSet<String>,
 }
 
 impl Binding {
@@ -138,7 +138,7 @@ impl Binding {
         part(&self.tool_digest.to_string());
         part(&self.args_digest.to_string());
         part(&self.policy_digest);
-        self.labels.iter().for_each(|label| part(label));
+        self.needs.iter().for_each(|need| part(need));
         Digest::of(&bytes)
     }
 }

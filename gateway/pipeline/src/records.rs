@@ -93,6 +93,8 @@ pub struct IntentRecord<'a> {
     pub args_size: usize,
     /// The policies that allowed it.
     pub policy_digest: &'a str,
+    /// What its result will be marked with: the task has these labels from here on, should the gateway die before the result.
+    pub labels: Labels,
     /// The approval whose one use this takes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub approval: Option<&'a ApprovalId>,

@@ -142,6 +142,11 @@ impl Front {
         if headers.contains_key(header::CONTENT_ENCODING) {
             return unsupported("a Content-Encoding is refused: send the body as it is");
         }
+        // The server below takes `gzip, chunked` for chunked: a proxy before us might unpack what we would read packed.
+        let is_chunked = only(headers, &header::TRANSFER_ENCODING).is_some_and(|coding| coding.eq_ignore_ascii_case("chunked"));
+        if headers.contains_key(header::TRANSFER_ENCODING) && !is_chunked {
+            return unsupported("a Transfer-Encoding other than `chunked` is refused: send the body as it is");
+        }
         let kind = only(headers, &header::CONTENT_TYPE).map(|kind| kind.to_ascii_lowercase().replace([' ', '"'], ""));
         match kind.as_deref() {
             Some("application/json" | "application/json;charset=utf-8") => Ok(()),

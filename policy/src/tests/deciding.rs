@@ -8,6 +8,8 @@ use super::{
     allow, call, compile, connectors, decide, decide_as, deny, grant, prepared, rule, step_up,
     tools, unchecked,
 };
+use super::{CATALOGUE, unchecked_rules};
+use crate::slice::slices;
 use crate::{Ask, Decision, DenyCause, Policies, PreparedGrant, Requirement, Source};
 
 const PERMIT: &str = "@id(\"p\") permit (principal, action, resource);";
@@ -381,6 +383,18 @@ fn a_prepared_grant_is_the_same_from_either_hand() {
         input: &input,
     };
     assert_eq!(policies.decide(&ask), allow(&["p"]));
+}
+
+/// An action is looked up with its groups only where a condition mentions one, be it in force, listed or in shadow.
+#[test]
+fn only_rules_that_mention_the_action_need_it() {
+    let mentions = |text: &str| slices(&unchecked_rules(text), &CATALOGUE.tools).unwrap()[0].mentions_action();
+    let read = "action in Bailiwick::Action::\"read\"";
+    assert!(!mentions(""));
+    assert!(!mentions(&format!("@id(\"p\") permit (principal, {read}, resource) when {{ context.call.hour > 9 }};")));
+    assert!(mentions(&format!("@id(\"p\") permit (principal, action, resource) when {{ {read} }};")));
+    assert!(mentions(&format!("@id(\"p\") permit (principal, action, resource) when {{ {read} && context.call.hour > 9 }};")));
+    assert!(mentions(&format!("@id(\"f\") @mode(\"shadow\") forbid (principal, action, resource) when {{ {read} }};")));
 }
 
 #[test]

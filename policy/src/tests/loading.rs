@@ -209,6 +209,23 @@ fn all_faults_of_all_sources_come_at_once_in_order() {
     );
 }
 
+/// What is wrong elsewhere is no reason for a rule that never applies.
+#[test]
+fn a_rule_that_never_applies_is_named_beside_other_faults() {
+    let never = "@id(\"never\") forbid (principal, action, resource) when { false };";
+    let typo = "@id(\"typo\") permit (principal, action, resource) when { context.call.bnad > 1 };";
+    let words = |fault: &PolicyFault| (fault.line, fault.what.split(' ').next().unwrap_or_default().to_owned());
+    let found: Vec<_> = faults(&format!("{never}\n{typo}")).iter().map(words).collect();
+    assert_eq!(found, [(1, "this".to_owned()), (2, "attribute".to_owned())]);
+    let of = |name, text| Source { name, text };
+    let found = Policies::compile(&[of("a", typo), of("b", never)], &tools()).unwrap_err();
+    assert_eq!(found.iter().map(|fault| fault.source).collect::<Vec<_>>(), [Some(0), Some(1)]);
+    // Of the rule itself that is the reason, and said once.
+    let both = "@id(\"both\") forbid (principal, action, resource) when { false && context.call.bnad > 1 };";
+    let found: Vec<_> = faults(both).iter().map(words).collect();
+    assert_eq!(found.len(), 1, "{found:?}");
+}
+
 #[test]
 fn equal_rules_are_told_apart_by_their_places() {
     let text = "@mode(\"x\") @id(\"a\") permit (principal, action, resource);\n".repeat(12);

@@ -29,6 +29,7 @@ fn equality_is_of_the_written_value() {
     assert!(!admits(json!({"eq": "support"}), &json!("Support")));
     let one: Value = serde_json::from_str("1.0").unwrap();
     assert!(!admits(json!({"eq": 1}), &one));
+    assert!(admits(json!({"eq": null}), &Value::Null) && !admits(json!({"eq": null, "len_max": 9}), &json!("a")));
     assert!(admits(json!({"in": ["a", "b"]}), &json!("b")));
     assert!(!admits(json!({"in": ["a", "b"]}), &json!("c")));
 }

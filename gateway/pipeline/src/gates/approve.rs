@@ -1,5 +1,6 @@
 //! Only where policy asks for it: has a person approved exactly this call?
 
+use bailiwick_policy::Requirement;
 use bailiwick_schemas::{
     canonical::{Digest, digest},
     json::{self, Limits},
@@ -115,13 +116,19 @@ fn binding_of(call: &Permitted<'_>) -> Binding {
         tool_digest: tool.digest,
         args_digest: digest(call.validated().arguments()),
         policy_digest: granted.world().policy_digest.clone(),
-        labels: call.needs().iter().map(|need| need.label.to_string()).collect(),
+        needs: call.needs().iter().map(need_of).collect(),
     }
 }
 
 /// Whether these bytes say what was judged: what is kept for an approval is sent, and so is not taken on trust.
 fn says(arguments: &[u8], bound: &Digest) -> bool {
     json::parse(arguments, Limits::MESSAGE).is_ok_and(|value| digest(&value) == *bound)
+}
+
+/// One need, whole: two rules may ask for the same label, and one of them for more persons.
+fn need_of(need: &Requirement) -> String {
+    let ttl_s = need.ttl.map_or_else(|| "-".to_owned(), |ttl| ttl.as_secs().to_string());
+    format!("{}\u{1f}{}\u{1f}{}\u{1f}{ttl_s}", need.rule, need.label, need.quorum)
 }
 
 fn received_arguments(received: &Received) -> Bytes {

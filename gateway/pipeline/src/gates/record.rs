@@ -123,6 +123,7 @@ fn write_intent(call: &Armed<'_>, debited: &[&GrantId], now_ms: u64, ports: &Por
         args_hmac: &ports.trail.keyed_digest(arguments),
         args_size: arguments.len(),
         policy_digest: &granted.world().policy_digest,
+        labels: tool.labels,
         approval: approved.approval(),
         lease: call.lease().map(|lease| lease.id.as_str()),
         trace_id: &way.trace_id,

@@ -9,7 +9,7 @@ use crate::world::{Asking, Bench};
 /// Drops a call of `tool` when it stands at `point`; returns its call id.
 async fn dropped_at(bench: &Bench, point: &'static str, tool: &str) -> String {
     bench.fakes.block(point);
-    let received = bench.received(Some((tool, "{}")), Asking { grant: None, mirrored: None });
+    let received = bench.received(Some((tool, "{}")), Asking::plain());
     let gateway = bench.gateway();
     {
         let handling = gateway.handle(&received);

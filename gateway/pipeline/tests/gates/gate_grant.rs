@@ -200,7 +200,7 @@ async fn callable_means_listed() {
         assert_eq!(list, expected.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>());
         let every: Vec<String> = bench.fakes.world.lock().unwrap().tools.keys().cloned().collect();
         for name in every {
-            let headers = Asking { grant: None, mirrored: None };
+            let headers = Asking::plain();
             let callable = bench.call_as(&name, "{}", headers).await.outcome()["reason"] != "unknown_tool";
             assert_eq!(callable, list.contains(&name), "{name}");
         }

@@ -181,3 +181,16 @@ async fn labels_are_joined_to_the_task_and_its_ancestors_whatever_comes_back() {
     bench.call("tickets__search", "{}").await;
     assert_eq!(grant.standing().labels, Labels::default());
 }
+
+/// Choosing another grant washes nothing off.
+#[tokio::test]
+async fn labels_are_joined_to_the_other_grants_of_the_agent() {
+    let bench = Bench::with([terms("a", &ALL), terms("b", &ALL)]);
+    let other = bench.fakes.grants.lock().unwrap()[1].clone();
+    bench.call_under("a", "tickets__get").await.ran();
+    assert_eq!(other.standing().labels, Labels::default());
+    let heard = bench.call_under("a", "tickets__search").await;
+    assert_eq!(heard.ran().intents()[0]["labels"], json!({"untrusted": true, "confidential": false}));
+    assert_eq!(other.standing().labels, Labels { untrusted: true, confidential: false });
+    bench.call_under("b", "tickets__clean").await.refused("permit", Outcome::Denied, "policy_forbids");
+}

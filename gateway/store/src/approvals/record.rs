@@ -291,5 +291,5 @@ struct BindingFields {
     tool_digest: Digest,
     args_digest: Digest,
     policy_digest: String,
-    labels: BTreeSet<String>,
+    needs: BTreeSet<String>,
 }

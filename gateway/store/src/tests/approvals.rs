@@ -130,7 +130,7 @@ async fn one_byte_of_difference_is_another_question() {
             ..base.clone()
         },
         Binding {
-            labels: ["more".to_owned()].into(),
+            needs: ["more".to_owned()].into(),
             ..base.clone()
         },
     ];

@@ -153,7 +153,7 @@ fn binding(arguments: &str) -> Binding {
         tool_digest: Digest::of(b"tool"),
         args_digest: Digest::of(arguments.as_bytes()),
         policy_digest: "policies".to_owned(),
-        labels: BTreeSet::from(["refunds".to_owned()]),
+        needs: BTreeSet::from(["refunds".to_owned()]),
     }
 }
 

@@ -51,6 +51,13 @@ pub struct Asking {
     pub mirrored: Option<Vec<(String, String)>>,
 }
 
+impl Asking {
+    /// Names no grant, has no headers.
+    pub fn plain() -> Self {
+        Self { grant: None, mirrored: None }
+    }
+}
+
 pub fn bot() -> Principal {
     let agent = Agent { id: "bot".parse().unwrap(), owner: "owner@example.com".to_owned(), ceiling: Band::High, disabled: false };
     Principal { agent: Arc::new(agent), instance: Some("pod-1".to_owned()), method: AuthMethod::AgentToken, grant: None }
@@ -180,7 +187,7 @@ impl Bench {
     }
 
     pub async fn call(&self, tool: &str, arguments: &str) -> Heard {
-        self.call_as(tool, arguments, Asking { grant: None, mirrored: None }).await
+        self.call_as(tool, arguments, Asking::plain()).await
     }
 
     /// A call that names its grant.
@@ -193,7 +200,7 @@ impl Bench {
     }
 
     pub async fn list(&self) -> Heard {
-        self.handle(self.received(None, Asking { grant: None, mirrored: None })).await
+        self.handle(self.received(None, Asking::plain())).await
     }
 
     pub async fn handle(&self, received: Received) -> Heard {
@@ -203,7 +210,7 @@ impl Bench {
 
     /// A call in a task of its own.
     pub fn spawn(&self, tool: &'static str, arguments: &'static str) -> tokio::task::JoinHandle<Heard> {
-        let received = self.received(Some((tool, arguments)), Asking { grant: None, mirrored: None });
+        let received = self.received(Some((tool, arguments)), Asking::plain());
         let (gateway, fakes) = (self.gateway(), Arc::clone(&self.fakes));
         tokio::spawn(async move {
             let answer = gateway.handle(&received).await;
