@@ -14,23 +14,13 @@ pub(crate) struct Backoff {
 
 impl Backoff {
     /// Notes a failure of something that lived this long.
-    pub(crate) fn failed(
-        &mut self,
-        spec: &ConnectorSpec,
-        lived: Duration,
-        why: String,
-        now: Instant,
-    ) {
+    pub(crate) fn failed(&mut self, spec: &ConnectorSpec, lived: Duration, why: String, now: Instant) {
         if lived >= spec.stable_after {
             self.failures = 0;
         }
         let factor = 2_u32.saturating_pow(self.failures.min(20));
         self.failures = self.failures.saturating_add(1);
-        self.until = now.checked_add(
-            spec.backoff_first
-                .saturating_mul(factor)
-                .min(spec.backoff_most),
-        );
+        self.until = now.checked_add(spec.backoff_first.saturating_mul(factor).min(spec.backoff_most));
         self.why = why;
     }
 
@@ -62,17 +52,9 @@ mod tests {
             backoff.failed(&spec, Duration::ZERO, "it broke".to_owned(), now);
             pauses.push(backoff.resting(now).unwrap().0.as_millis());
         }
-        assert_eq!(
-            pauses,
-            [
-                200, 400, 800, 1600, 3200, 6400, 12_800, 25_600, 30_000, 30_000
-            ]
-        );
+        assert_eq!(pauses, [200, 400, 800, 1600, 3200, 6400, 12_800, 25_600, 30_000, 30_000]);
         assert_eq!(backoff.resting(now + Duration::from_secs(31)), None);
         backoff.failed(&spec, Duration::from_mins(1), "again".to_owned(), now);
-        assert_eq!(
-            backoff.resting(now),
-            Some((Duration::from_millis(200), "again"))
-        );
+        assert_eq!(backoff.resting(now), Some((Duration::from_millis(200), "again")));
     }
 }

@@ -37,35 +37,19 @@ pub(crate) struct ToolCall<'a> {
 
 impl ToolChannel {
     /// Makes sure that the tool is the pinned one.
-    pub(crate) async fn open(
-        pool: &Arc<Pool>,
-        session: InUse,
-        tool: &Arc<Tool>,
-    ) -> Result<Self, ConnectFailure> {
+    pub(crate) async fn open(pool: &Arc<Pool>, session: InUse, tool: &Arc<Tool>) -> Result<Self, ConnectFailure> {
         match session.verify(&tool.downstream_name, &tool.digest).await {
-            Ok(verified) => Ok(Self {
-                pool: Arc::clone(pool),
-                session,
-                tool: Arc::clone(tool),
-                verified,
-            }),
+            Ok(verified) => Ok(Self { pool: Arc::clone(pool), session, tool: Arc::clone(tool), verified }),
             Err(Mismatch::Unknown(why)) => Err(ConnectFailure::Handshake(why)),
             Err(Mismatch::Drifted { found }) => {
                 drifted(pool, tool, found);
-                Err(ConnectFailure::Drifted {
-                    connector: pool.spec.id.to_string(),
-                    tool: tool.name.to_string(),
-                })
+                Err(ConnectFailure::Drifted { connector: pool.spec.id.to_string(), tool: tool.name.to_string() })
             }
         }
     }
 
     /// Calls the tool. `written` is called when, and only when, all of the call is written.
-    pub(crate) async fn call(
-        &self,
-        call: ToolCall<'_>,
-        written: &mut (dyn FnMut() + Send),
-    ) -> Result<Answer, SendFailure> {
+    pub(crate) async fn call(&self, call: ToolCall<'_>, written: &mut (dyn FnMut() + Send)) -> Result<Answer, SendFailure> {
         let deadline = Instant::now() + call.timeout;
         if self.verified != self.session.link().changes() {
             self.verify_again(&call, deadline).await?;
@@ -92,11 +76,7 @@ impl ToolChannel {
     }
 
     /// The server said between `ready` and now that its tools changed.
-    async fn verify_again(
-        &self,
-        call: &ToolCall<'_>,
-        deadline: Instant,
-    ) -> Result<(), SendFailure> {
+    async fn verify_again(&self, call: &ToolCall<'_>, deadline: Instant) -> Result<(), SendFailure> {
         let verified = tokio::select! {
             biased;
             () = call.cancelled.cancelled() => return Err(SendFailure::Unsent("the call was cancelled".to_owned())),
@@ -114,50 +94,24 @@ impl ToolChannel {
 }
 
 impl Channel for ToolChannel {
-    fn send(
-        self: Box<Self>,
-        mut outgoing: Outgoing,
-    ) -> Later<'static, Result<RawReply, SendFailure>> {
+    fn send(self: Box<Self>, mut outgoing: Outgoing) -> Later<'static, Result<RawReply, SendFailure>> {
         Box::pin(async move {
-            if *outgoing.connector() != self.pool.spec.id
-                || *outgoing.tool() != self.tool.downstream_name
-            {
-                return Err(SendFailure::Unsent(
-                    "the channel was made ready for another tool".to_owned(),
-                ));
+            if *outgoing.connector() != self.pool.spec.id || *outgoing.tool() != self.tool.downstream_name {
+                return Err(SendFailure::Unsent("the channel was made ready for another tool".to_owned()));
             }
-            let (arguments, traceparent) = (
-                outgoing.arguments().clone(),
-                outgoing.traceparent().map(str::to_owned),
-            );
-            let (timeout, cancelled) = (
-                outgoing.timeout().min(self.pool.spec.call_timeout),
-                outgoing.cancelled().clone(),
-            );
-            let call = ToolCall {
-                arguments: &arguments,
-                traceparent: traceparent.as_deref(),
-                timeout,
-                cancelled: &cancelled,
-            };
+            let (arguments, traceparent) = (outgoing.arguments().clone(), outgoing.traceparent().map(str::to_owned));
+            let (timeout, cancelled) = (outgoing.timeout().min(self.pool.spec.call_timeout), outgoing.cancelled().clone());
+            let call = ToolCall { arguments: &arguments, traceparent: traceparent.as_deref(), timeout, cancelled: &cancelled };
             match self.call(call, &mut || outgoing.written()).await? {
                 Answer::Result(result) => Ok(RawReply::result(result)),
-                Answer::Error {
-                    code,
-                    message,
-                    data,
-                } => Ok(RawReply::error(code, message, data)),
+                Answer::Error { code, message, data } => Ok(RawReply::error(code, message, data)),
             }
         })
     }
 }
 
 fn drifted(pool: &Pool, tool: &Tool, found: Option<bailiwick_schemas::canonical::Digest>) {
-    pool.context.tell(ConnectorEvent::Drifted {
-        connector: pool.spec.id.clone(),
-        tool: tool.downstream_name.clone(),
-        found,
-    });
+    pool.context.tell(ConnectorEvent::Drifted { connector: pool.spec.id.clone(), tool: tool.downstream_name.clone(), found });
 }
 
 fn timeout(after: Duration) -> SendFailure {

@@ -42,58 +42,25 @@ pub(crate) struct Purpose {
 }
 
 /// Starts a child. It lives until its pipe has ended, its grant has, or the gateway does.
-pub(crate) async fn start(
-    pool: &Arc<Pool>,
-    purpose: &Purpose,
-    permit: OwnedSemaphorePermit,
-) -> Result<(Arc<Pipe>, u32), String> {
+pub(crate) async fn start(pool: &Arc<Pool>, purpose: &Purpose, permit: OwnedSemaphorePermit) -> Result<(Arc<Pipe>, u32), String> {
     let spec = &pool.spec;
     spec.look_at_program()?;
-    let mut child = pool
-        .context
-        .spawner
-        .spawn(command(spec, purpose.lease.as_ref()))
-        .await
-        .map_err(|fault| {
-            let program = spec
-                .launcher
-                .first()
-                .or(spec.command.first())
-                .map(String::as_str)
-                .unwrap_or_default();
-            format!("`{program}` can't be run: {fault}")
-        })?;
+    let mut child = pool.context.spawner.spawn(command(spec, purpose.lease.as_ref())).await.map_err(|fault| {
+        let program = spec.launcher.first().or(spec.command.first()).map(String::as_str).unwrap_or_default();
+        format!("`{program}` can't be run: {fault}")
+    })?;
     let pid = child.id().ok_or("it ended at once")?;
     let (stdin, stdout, stderr) = take_pipes(&mut child).ok_or("its pipes are missing")?;
     let redactor = Redactor::new(purpose.lease.as_ref());
     let tail = Arc::new(Tail::default());
     let tracker = &pool.context.tracker;
-    tracker.spawn(until(
-        pool.context.dead.clone(),
-        drain(stderr, Arc::clone(&tail), redactor.clone()),
-    ));
-    let (pipe, notes) = Pipe::new(
-        stdin,
-        spec.max_message,
-        Arc::clone(&pool.counters),
-        redactor,
-        tail,
-    );
+    tracker.spawn(until(pool.context.dead.clone(), drain(stderr, Arc::clone(&tail), redactor.clone())));
+    let (pipe, notes) = Pipe::new(stdin, spec.max_message, Arc::clone(&pool.counters), redactor, tail);
     tracker.spawn(notes);
     let reader = tracker.spawn(Arc::clone(&pipe).listen(stdout));
     pool.add(pid, ChildRecord::new(purpose.grant.clone(), &pipe));
-    pool.context.tell(ConnectorEvent::Started {
-        connector: spec.id.clone(),
-        pid,
-        grant: purpose.grant.clone(),
-    });
-    let life = Life {
-        pool: Arc::clone(pool),
-        pipe: Arc::clone(&pipe),
-        pid,
-        purpose: purpose.clone(),
-        started: Instant::now(),
-    };
+    pool.context.tell(ConnectorEvent::Started { connector: spec.id.clone(), pid, grant: purpose.grant.clone() });
+    let life = Life { pool: Arc::clone(pool), pipe: Arc::clone(&pipe), pid, purpose: purpose.clone(), started: Instant::now() };
     tracker.spawn(life.supervise(child, reader, permit));
     Ok((pipe, pid))
 }
@@ -105,18 +72,12 @@ async fn until(dead: CancellationToken, work: impl Future<Output = ()>) {
 fn command(spec: &ConnectorSpec, lease: Option<&Arc<Lease>>) -> Command {
     let line = command_line(spec);
     let mut command = Command::new(line.first().map(String::as_str).unwrap_or_default());
-    command
-        .args(line.iter().skip(1))
-        .env_clear()
-        .envs(&spec.env);
+    command.args(line.iter().skip(1)).env_clear().envs(&spec.env);
     if let Some(lease) = lease {
         command.env(&lease.env, lease.secret().expose_secret());
     }
     command.current_dir(spec.cwd.as_deref().unwrap_or("/".as_ref()));
-    command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     if spec.launcher.is_empty() {
         // The launcher makes a session, which a group's leader could not.
         command.process_group(0);
@@ -125,11 +86,7 @@ fn command(spec: &ConnectorSpec, lease: Option<&Arc<Lease>>) -> Command {
 }
 
 fn take_pipes(child: &mut Child) -> Option<(ChildStdin, ChildStdout, ChildStderr)> {
-    Some((
-        child.stdin.take()?,
-        child.stdout.take()?,
-        child.stderr.take()?,
-    ))
+    Some((child.stdin.take()?, child.stdout.take()?, child.stderr.take()?))
 }
 
 /// What is needed to see a child to its end.
@@ -142,12 +99,7 @@ struct Life {
 }
 
 impl Life {
-    async fn supervise(
-        self,
-        mut child: Child,
-        mut reader: JoinHandle<Option<End>>,
-        permit: OwnedSemaphorePermit,
-    ) {
+    async fn supervise(self, mut child: Child, mut reader: JoinHandle<Option<End>>, permit: OwnedSemaphorePermit) {
         let end = tokio::select! {
             biased;
             () = self.pool.context.root.cancelled() => End::wanted("the gateway ends"),
@@ -168,10 +120,7 @@ impl Life {
         };
         // Only the first reason counts: if the pipe has ended already, this changes nothing.
         self.pipe.end(end);
-        let end = self
-            .pipe
-            .ended()
-            .unwrap_or_else(|| End::failure("it has ended"));
+        let end = self.pipe.ended().unwrap_or_else(|| End::failure("it has ended"));
         if !end.wanted {
             self.pool.failed(&end.why);
         }
@@ -200,9 +149,7 @@ impl Life {
         }
         let lived = self.started.elapsed().as_millis();
         match self.pipe.tail().last() {
-            Some(last) => format!(
-                "it ended after {lived} ms with {status}; its last line on standard error: {last}"
-            ),
+            Some(last) => format!("it ended after {lived} ms with {status}; its last line on standard error: {last}"),
             None => format!("it ended after {lived} ms with {status}"),
         }
     }

@@ -10,9 +10,10 @@ use crate::{
     child::Purpose,
     pool::{Context, Pool},
     spec::ConnectorSpec,
+    stderr::Redactor,
 };
 
-/// What a server says of itself and its tools. All of it is the server's word.
+/// What a server says of itself and its tools. All of it is the server's word, without what was lent to it.
 #[derive(Debug, Clone)]
 pub struct Discovery {
     /// The protocol version it speaks with us.
@@ -33,39 +34,34 @@ impl Discovery {
 }
 
 /// Starts the server for a moment, lists its tools, and ends it.
-pub async fn discover(
-    spec: &ConnectorSpec,
-    lease: Option<&Arc<Lease>>,
-) -> Result<Discovery, ConnectFailure> {
+pub async fn discover(spec: &ConnectorSpec, lease: Option<&Arc<Lease>>) -> Result<Discovery, ConnectFailure> {
     if let Some(fault) = spec.faults().into_iter().next() {
         return Err(ConnectFailure::Start(fault.to_string()));
     }
     let context = Context::new(|_| {});
     let _ends = EndOnDrop(&context);
     let pool = Pool::new(spec.clone(), Arc::clone(&context));
-    let purpose = Purpose {
-        grant: None,
-        ends: Vec::new(),
-        lease: lease.cloned(),
-    };
+    let purpose = Purpose { grant: None, ends: Vec::new(), lease: lease.cloned() };
     let found = match pool.session(&None, purpose).await {
         Ok(session) => {
             let hello = session.hello().clone();
             let mut tools = session.definitions().await;
-            // A definition that carries the lent secret would show it to whoever lists.
-            tools.retain(|tool| !lease.is_some_and(|lease| lease.is_in(tool.to_string().as_bytes())));
+            let redactor = Redactor::new(lease);
+            // A definition that carries the lent secret would show it to whoever lists; changed, it would not be what it was.
+            tools.retain(|tool| {
+                let text = tool.to_string();
+                redactor.redacted(&text) == text
+            });
             Ok(Discovery {
                 protocol: hello.protocol,
-                server_info: hello.server_info,
-                instructions: hello.instructions,
+                server_info: hello.server_info.and_then(|info| serde_json::from_str(&redactor.redacted(&info.to_string())).ok()),
+                instructions: hello.instructions.map(|text| redactor.redacted(&text)),
                 tools,
             })
         }
         Err(failure) => Err(failure),
     };
-    context
-        .shutdown(spec.kill_after + Duration::from_secs(3))
-        .await;
+    context.shutdown(spec.kill_after + Duration::from_secs(3)).await;
     found
 }
 

@@ -4,9 +4,7 @@
 
 use std::{convert::Infallible, os::unix::process::CommandExt, process::Command};
 
-use rustix::process::{
-    Pid, Resource, Rlimit, Signal, getppid, set_parent_process_death_signal, setrlimit, setsid,
-};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getppid, getrlimit, set_parent_process_death_signal, setrlimit, setsid};
 
 use crate::spec::ConnectorSpec;
 
@@ -47,22 +45,15 @@ pub fn exec_child(args: impl IntoIterator<Item = String>) -> Result<Infallible, 
     let _ = setsid();
     set(Resource::Core, 0).map_err(limit("no core dumps"))?;
     loop {
-        let option = args
-            .next()
-            .ok_or_else(|| ExecFault::Usage("end of arguments".to_owned()))?;
+        let option = args.next().ok_or_else(|| ExecFault::Usage("end of arguments".to_owned()))?;
         if option == "--" {
             break;
         }
-        let value = args
-            .next()
-            .and_then(|value| value.parse::<u64>().ok())
-            .ok_or_else(|| ExecFault::Usage(option.clone()))?;
+        let value = args.next().and_then(|value| value.parse::<u64>().ok()).ok_or_else(|| ExecFault::Usage(option.clone()))?;
         match option.as_str() {
             // Asked after the death signal is set: a parent that died before is not missed.
             "--parent"
-                if getppid()
-                    .map(Pid::as_raw_nonzero)
-                    .is_none_or(|parent| u64::from(parent.get().unsigned_abs()) != value) =>
+                if getppid().map(Pid::as_raw_nonzero).is_none_or(|parent| u64::from(parent.get().unsigned_abs()) != value) =>
             {
                 return Err(ExecFault::Orphan);
             }
@@ -75,22 +66,15 @@ pub fn exec_child(args: impl IntoIterator<Item = String>) -> Result<Infallible, 
             _ => return Err(ExecFault::Usage(option)),
         }
     }
-    let command = args
-        .next()
-        .ok_or_else(|| ExecFault::Usage("end of arguments".to_owned()))?;
+    let command = args.next().ok_or_else(|| ExecFault::Usage("end of arguments".to_owned()))?;
     let fault = Command::new(&command).args(args).exec();
     Err(ExecFault::Exec { command, fault })
 }
 
-/// Sets soft and hard limit.
+/// Sets soft and hard limit, to no more than the hard limit there is: it is not ours to raise.
 fn set(resource: Resource, most: u64) -> rustix::io::Result<()> {
-    setrlimit(
-        resource,
-        Rlimit {
-            current: Some(most),
-            maximum: Some(most),
-        },
-    )
+    let most = getrlimit(resource).maximum.map_or(most, |maximum| maximum.min(most));
+    setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most) })
 }
 
 /// The whole command line for a child: the launcher with its options, and the command.

@@ -15,10 +15,7 @@ pub(crate) enum Line {
 }
 
 /// Reads one line of at most `most` bytes; never keeps more than that. A last line without end is dropped: it is half a line.
-pub(crate) async fn read_line<R: AsyncBufRead + Unpin>(
-    from: &mut R,
-    most: usize,
-) -> std::io::Result<Line> {
+pub(crate) async fn read_line<R: AsyncBufRead + Unpin>(from: &mut R, most: usize) -> std::io::Result<Line> {
     let mut line = Vec::new();
     let limit = u64::try_from(most).unwrap_or(u64::MAX).saturating_add(1);
     from.take(limit).read_until(b'\n', &mut line).await?;
@@ -29,11 +26,7 @@ pub(crate) async fn read_line<R: AsyncBufRead + Unpin>(
         }
         return Ok(Line::Text(Bytes::from(line)));
     }
-    Ok(if line.len() > most {
-        Line::TooLong
-    } else {
-        Line::End
-    })
+    Ok(if line.len() > most { Line::TooLong } else { Line::End })
 }
 
 #[cfg(test)]

@@ -12,11 +12,7 @@ pub(crate) trait Link: Send + Sync {
     /// Sends a request and waits for its answer. Dropped, it tells the server that the answer is no longer wanted.
     fn request<'a>(&'a self, request: Request<'a>) -> Later<'a, Result<Answer, SendFailure>>;
     /// Sends a notification without parameters.
-    fn notify(
-        &self,
-        method: &'static str,
-        patience: Duration,
-    ) -> Later<'_, Result<(), SendFailure>>;
+    fn notify(&self, method: &'static str, patience: Duration) -> Later<'_, Result<(), SendFailure>>;
     /// How often the server has said that its tools changed.
     fn changes(&self) -> u64;
     /// How the connection ended, if it has.
@@ -72,17 +68,11 @@ pub(crate) struct End {
 impl End {
     /// It went wrong.
     pub(crate) fn failure(why: impl Into<String>) -> Self {
-        Self {
-            why: why.into(),
-            wanted: false,
-        }
+        Self { why: why.into(), wanted: false }
     }
 
     /// We wanted it.
     pub(crate) fn wanted(why: impl Into<String>) -> Self {
-        Self {
-            why: why.into(),
-            wanted: true,
-        }
+        Self { why: why.into(), wanted: true }
     }
 }

@@ -56,14 +56,7 @@ pub(crate) enum Answer {
 
 /// Reads one line. A fault means that the line is no message at all.
 pub(crate) fn read(line: &Bytes, most: usize) -> Result<Incoming, String> {
-    json::check(
-        line,
-        Limits {
-            bytes: most,
-            depth: DEPTH,
-        },
-    )
-    .map_err(|fault| fault.to_string())?;
+    json::check(line, Limits { bytes: most, depth: DEPTH }).map_err(|fault| fault.to_string())?;
     let text = std::str::from_utf8(line).map_err(|fault| fault.to_string())?;
     let (mut version, mut id, mut method, mut result, mut error) = (None, None, None, None, None);
     for (key, value) in json::fields(text.trim()).map_err(|fault| fault.to_string())? {
@@ -80,18 +73,14 @@ pub(crate) fn read(line: &Bytes, most: usize) -> Result<Incoming, String> {
         return Err("`jsonrpc` is not \"2.0\"".to_owned());
     }
     if let Some(method) = method {
-        let method: String =
-            serde_json::from_str(method).map_err(|_| "`method` is not a string".to_owned())?;
+        let method: String = serde_json::from_str(method).map_err(|_| "`method` is not a string".to_owned())?;
         if method.len() > METHOD_BYTES {
             return Err("`method` is too long".to_owned());
         }
         return match id {
             None => Ok(Incoming::Notification { method }),
             Some(id) if id.len() <= ID_BYTES && !id.starts_with(['{', '[', 'n', 't', 'f']) => {
-                Ok(Incoming::Request {
-                    id: id.to_owned(),
-                    method,
-                })
+                Ok(Incoming::Request { id: id.to_owned(), method })
             }
             Some(_) => Err("the `id` of a request is neither a string nor a number".to_owned()),
         };
@@ -124,11 +113,7 @@ fn read_error(line: &Bytes, error: &str) -> Result<Answer, String> {
         }
     }
     match (code, message) {
-        (Some(code), Some(message)) => Ok(Answer::Error {
-            code,
-            message,
-            data,
-        }),
+        (Some(code), Some(message)) => Ok(Answer::Error { code, message, data }),
         _ => Err("`error` lacks an integer `code` or a `message`".to_owned()),
     }
 }
@@ -146,8 +131,7 @@ pub(crate) fn claimed_id(line: &[u8]) -> Option<i64> {
 
 /// A request as one line. `params` is JSON.
 pub(crate) fn request(id: i64, method: &str, params: &str) -> Vec<u8> {
-    format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"method\":\"{method}\",\"params\":{params}}}\n")
-        .into_bytes()
+    format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"method\":\"{method}\",\"params\":{params}}}\n").into_bytes()
 }
 
 /// `tools/call` as one line. `arguments` go out as they are; `tool` and `traceparent` are quoted here.
@@ -159,13 +143,7 @@ pub(crate) fn call(id: i64, tool: &str, arguments: &[u8], traceparent: Option<&s
     line.extend_from_slice(quoted(tool).as_bytes());
     line.extend_from_slice(b",\"arguments\":");
     // A raw line end may stand between the parts of JSON, never inside of one: blanked, it means the same and frames nothing.
-    line.extend(arguments.iter().map(|byte| {
-        if matches!(byte, b'\n' | b'\r') {
-            b' '
-        } else {
-            *byte
-        }
-    }));
+    line.extend(arguments.iter().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte }));
     if let Some(traceparent) = traceparent {
         line.extend_from_slice(b",\"_meta\":{\"traceparent\":");
         line.extend_from_slice(quoted(traceparent).as_bytes());
@@ -177,20 +155,13 @@ pub(crate) fn call(id: i64, tool: &str, arguments: &[u8], traceparent: Option<&s
 
 /// A notification as one line.
 pub(crate) fn notification(method: &str, params: Option<&str>) -> Vec<u8> {
-    let params = params
-        .map(|params| format!(",\"params\":{params}"))
-        .unwrap_or_default();
+    let params = params.map(|params| format!(",\"params\":{params}")).unwrap_or_default();
     format!("{{\"jsonrpc\":\"2.0\",\"method\":\"{method}\"{params}}}\n").into_bytes()
 }
 
 /// That a call is no longer wanted.
 pub(crate) fn cancelled(id: i64) -> Vec<u8> {
-    notification(
-        "notifications/cancelled",
-        Some(&format!(
-            "{{\"requestId\":{id},\"reason\":\"no longer wanted\"}}"
-        )),
-    )
+    notification("notifications/cancelled", Some(&format!("{{\"requestId\":{id},\"reason\":\"no longer wanted\"}}")))
 }
 
 /// The empty answer to `ping`. `id` is JSON.
@@ -222,14 +193,8 @@ mod tests {
     fn results_stay_the_bytes_they_are() {
         let text = r#"{"jsonrpc":"2.0","id":7,"result": {"b":1e400,"a":1.0, "z":123456789012345678901234567890}}"#;
         match read_text(text) {
-            Ok(Incoming::Answer {
-                id: 7,
-                answer: Ok(Answer::Result(raw)),
-            }) => {
-                assert_eq!(
-                    raw,
-                    r#"{"b":1e400,"a":1.0, "z":123456789012345678901234567890}"#
-                );
+            Ok(Incoming::Answer { id: 7, answer: Ok(Answer::Result(raw)) }) => {
+                assert_eq!(raw, r#"{"b":1e400,"a":1.0, "z":123456789012345678901234567890}"#);
             }
             other => panic!("{other:?}"),
         }
@@ -237,20 +202,9 @@ mod tests {
 
     #[test]
     fn only_the_exact_id_is_an_id() {
-        for id in [
-            "\"1\"",
-            "1.0",
-            "1e0",
-            "null",
-            "{}",
-            "99999999999999999999",
-            "-0",
-        ] {
+        for id in ["\"1\"", "1.0", "1e0", "null", "{}", "99999999999999999999", "-0"] {
             let text = format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{}}}}"#);
-            assert!(
-                matches!(read(&Bytes::from(text), 1 << 20), Ok(Incoming::Stray)),
-                "{id}"
-            );
+            assert!(matches!(read(&Bytes::from(text), 1 << 20), Ok(Incoming::Stray)), "{id}");
         }
     }
 
@@ -284,21 +238,9 @@ mod tests {
             r#"{"jsonrpc":"2.0","id":3,"error":{"code":"x","message":""}}"#,
             r#"{"jsonrpc":"2.0","id":3,"error":7}"#,
         ] {
-            assert!(
-                matches!(
-                    read_text(text),
-                    Ok(Incoming::Answer {
-                        id: 3,
-                        answer: Err(_)
-                    })
-                ),
-                "{text}"
-            );
+            assert!(matches!(read_text(text), Ok(Incoming::Answer { id: 3, answer: Err(_) })), "{text}");
         }
-        assert_eq!(
-            claimed_id(br#"{"jsonrpc":"2.0","id":3,"result":{"a":1,"a":2}}"#),
-            Some(3)
-        );
+        assert_eq!(claimed_id(br#"{"jsonrpc":"2.0","id":3,"result":{"a":1,"a":2}}"#), Some(3));
         assert_eq!(claimed_id(br#"{"id":"3"}"#), None);
         assert_eq!(claimed_id(br#"{"id":3,"id":4}"#), None);
         assert_eq!(claimed_id(b"log: 3"), None);
@@ -306,12 +248,7 @@ mod tests {
 
     #[test]
     fn a_call_is_one_line_with_the_arguments_as_they_are() {
-        let line = call(
-            5,
-            "get",
-            b"{\"b\" : 1e400,\n\"a\":\"\\n\"}",
-            Some("00-aa-bb-01"),
-        );
+        let line = call(5, "get", b"{\"b\" : 1e400,\n\"a\":\"\\n\"}", Some("00-aa-bb-01"));
         let expected = "{\"jsonrpc\":\"2.0\",\"id\":5,\"method\":\"tools/call\",\"params\":{\"name\":\"get\",\"arguments\":{\"b\" : 1e400, \"a\":\"\\n\"},\"_meta\":{\"traceparent\":\"00-aa-bb-01\"}}}\n";
         assert_eq!(String::from_utf8(line).unwrap(), expected);
     }

@@ -74,10 +74,7 @@ impl Pipe {
         let (notes, queue) = mpsc::channel(NOTES);
         let pipe = Arc::new(Self {
             stdin: tokio::sync::Mutex::new(stdin),
-            waiting: Mutex::new(Waiting {
-                next: 1,
-                calls: HashMap::new(),
-            }),
+            waiting: Mutex::new(Waiting { next: 1, calls: HashMap::new() }),
             notes,
             changes: AtomicU64::new(0),
             ended: OnceLock::new(),
@@ -116,10 +113,7 @@ impl Pipe {
             let line = match read_line(from, self.max_message).await {
                 Ok(Line::Text(line)) => line,
                 Ok(Line::TooLong) => {
-                    return Some(End::failure(format!(
-                        "it wrote a line of more than {} bytes",
-                        self.max_message
-                    )));
+                    return Some(End::failure(format!("it wrote a line of more than {} bytes", self.max_message)));
                 }
                 Ok(Line::End) => return None,
                 Err(fault) => {
@@ -135,9 +129,7 @@ impl Pipe {
                 Taken::Garbage => garbage += 1,
             }
             if garbage >= GARBAGE {
-                return Some(End::failure(format!(
-                    "it wrote {GARBAGE} lines that are no JSON-RPC message"
-                )));
+                return Some(End::failure(format!("it wrote {GARBAGE} lines that are no JSON-RPC message")));
             }
             second.1 += 1 + line.len() / BYTES_EACH;
             if second.1 >= UNASKED_A_SECOND {
@@ -159,11 +151,7 @@ impl Pipe {
             Ok(Incoming::Stray) => self.counters.unknown_ids.rise(),
             Ok(Incoming::Request { id, method }) => {
                 self.counters.server_requests.rise();
-                self.note(if method == "ping" {
-                    message::pong(&id)
-                } else {
-                    message::no_such_method(&id)
-                });
+                self.note(if method == "ping" { message::pong(&id) } else { message::no_such_method(&id) });
             }
             Ok(Incoming::Notification { method }) => {
                 self.counters.notifications.rise();
@@ -174,7 +162,7 @@ impl Pipe {
             Err(fault) => {
                 self.counters.garbage_lines.rise();
                 if let Some(id) = message::claimed_id(line) {
-                    self.settle(id, Err(fault));
+                    self.settle(id, Err(self.redactor.unquoted(&fault)));
                 }
                 return Taken::Garbage;
             }
@@ -194,12 +182,7 @@ impl Pipe {
             return true;
         }
         let counters = &self.counters;
-        if given {
-            &counters.second_answers
-        } else {
-            &counters.unknown_ids
-        }
-        .rise();
+        if given { &counters.second_answers } else { &counters.unknown_ids }.rise();
         false
     }
 
@@ -221,10 +204,7 @@ impl Pipe {
                 line = queue.recv() => line,
             };
             let Some(line) = line else { return };
-            if !matches!(
-                tokio::time::timeout(NOTE_PATIENCE, self.write(&line)).await,
-                Ok(Ok(()))
-            ) {
+            if !matches!(tokio::time::timeout(NOTE_PATIENCE, self.write(&line)).await, Ok(Ok(()))) {
                 self.counters.unsent_notes.rise();
             }
         }
@@ -236,11 +216,7 @@ impl Pipe {
         if let Some(end) = self.ended() {
             return Err(SendFailure::Unsent(end.why));
         }
-        let mut torn = Torn {
-            pipe: self,
-            done: 0,
-            all: line.len(),
-        };
+        let mut torn = Torn { pipe: self, done: 0, all: line.len() };
         while let Some(rest) = line.get(torn.done..).filter(|rest| !rest.is_empty()) {
             let fault = match stdin.write(rest).await {
                 Ok(0) => "it takes no more input".to_owned(),
@@ -254,25 +230,13 @@ impl Pipe {
             let _ = tokio::time::timeout(OBITUARY, self.ending.cancelled()).await;
             self.end(End::failure(format!("its input is closed: {fault}")));
             let why = self.ended().map_or(fault, |end| end.why);
-            return Err(if torn.done == 0 {
-                SendFailure::Unsent(why)
-            } else {
-                SendFailure::Closed(why)
-            });
+            return Err(if torn.done == 0 { SendFailure::Unsent(why) } else { SendFailure::Closed(why) });
         }
-        stdin
-            .flush()
-            .await
-            .map_err(|fault| SendFailure::Closed(fault.to_string()))
+        stdin.flush().await.map_err(|fault| SendFailure::Closed(fault.to_string()))
     }
 
     async fn ask(&self, request: Request<'_>) -> Result<Answer, SendFailure> {
-        let Request {
-            body,
-            timeout,
-            cancelled,
-            written,
-        } = request;
+        let Request { body, timeout, cancelled, written } = request;
         let deadline = Instant::now() + timeout;
         let late = || SendFailure::Timeout(u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX));
         let (mut place, answer) = self.register()?;
@@ -281,11 +245,7 @@ impl Pipe {
                 place.revocable = method != "initialize";
                 message::request(place.id, method, params)
             }
-            Body::Call {
-                tool,
-                arguments,
-                traceparent,
-            } => message::call(place.id, tool, arguments, traceparent),
+            Body::Call { tool, arguments, traceparent } => message::call(place.id, tool, arguments, traceparent),
         };
         tokio::select! {
             biased;
@@ -305,16 +265,11 @@ impl Pipe {
         match answered {
             Ok(Ok(answer)) => Ok(answer),
             Ok(Err(fault)) => Err(SendFailure::Protocol(self.clean(&fault))),
-            Err(_) => Err(SendFailure::Closed(
-                self.ended()
-                    .map_or_else(|| "it has ended".to_owned(), |end| end.why),
-            )),
+            Err(_) => Err(SendFailure::Closed(self.ended().map_or_else(|| "it has ended".to_owned(), |end| end.why))),
         }
     }
 
-    fn register(
-        &self,
-    ) -> Result<(Place<'_>, oneshot::Receiver<Result<Answer, String>>), SendFailure> {
+    fn register(&self) -> Result<(Place<'_>, oneshot::Receiver<Result<Answer, String>>), SendFailure> {
         let mut waiting = self.waiting();
         // Asked under the lock that `end` takes after it has set the end: no call is left behind.
         if let Some(end) = self.ended.get() {
@@ -324,15 +279,7 @@ impl Pipe {
         waiting.next += 1;
         let (sender, answer) = oneshot::channel();
         waiting.calls.insert(id, sender);
-        Ok((
-            Place {
-                pipe: self,
-                id,
-                written: false,
-                revocable: true,
-            },
-            answer,
-        ))
+        Ok((Place { pipe: self, id, written: false, revocable: true }, answer))
     }
 }
 
@@ -341,17 +288,11 @@ impl Link for Pipe {
         Box::pin(self.ask(request))
     }
 
-    fn notify(
-        &self,
-        method: &'static str,
-        patience: Duration,
-    ) -> Later<'_, Result<(), SendFailure>> {
+    fn notify(&self, method: &'static str, patience: Duration) -> Later<'_, Result<(), SendFailure>> {
         Box::pin(async move {
             let line = message::notification(method, None);
             let late = |_| SendFailure::Unsent("the server does not read its input".to_owned());
-            tokio::time::timeout(patience, self.write(&line))
-                .await
-                .map_err(late)?
+            tokio::time::timeout(patience, self.write(&line)).await.map_err(late)?
         })
     }
 
@@ -393,9 +334,7 @@ struct Torn<'a> {
 impl Drop for Torn<'_> {
     fn drop(&mut self) {
         if self.done > 0 && self.done < self.all {
-            self.pipe.end(End::failure(
-                "a call could be written only in part: the server does not read its input",
-            ));
+            self.pipe.end(End::failure("a call could be written only in part: the server does not read its input"));
         }
     }
 }

@@ -18,7 +18,8 @@ use crate::{
     session::{InUse, ListCache, Session},
     spawner::Spawner,
     spec::ConnectorSpec,
-    status::{ChildState, ChildStatus, ConnectorEvent, ConnectorStatus, Counters},
+    status::{ChildState, ChildStatus, ConnectorEvent, ConnectorStatus, Counters, Rejected},
+    stderr::Redactor,
 };
 
 /// What all connectors share.
@@ -102,12 +103,7 @@ pub(crate) struct ChildRecord {
 
 impl ChildRecord {
     pub(crate) fn new(grant: Option<GrantId>, pipe: &Arc<Pipe>) -> Self {
-        Self {
-            grant,
-            pipe: Arc::clone(pipe),
-            session: None,
-            started: Instant::now(),
-        }
+        Self { grant, pipe: Arc::clone(pipe), session: None, started: Instant::now() }
     }
 }
 
@@ -127,58 +123,35 @@ impl Pool {
     }
 
     /// A session for this purpose: the one there is, or a new one. Started once, however many ask.
-    pub(crate) async fn session(
-        self: &Arc<Self>,
-        key: &SlotKey,
-        purpose: Purpose,
-    ) -> Result<InUse, ConnectFailure> {
+    pub(crate) async fn session(self: &Arc<Self>, key: &SlotKey, purpose: Purpose) -> Result<InUse, ConnectFailure> {
         let lease = purpose.lease.as_ref().map(|lease| lease.id.clone());
         let mut state = self.slot_state(key, &purpose).await?;
         if let Some(current) = &state.current {
             match current.session.link().ended() {
                 None if current.lease == lease => return Ok(InUse::of(&current.session)),
-                None => current
-                    .session
-                    .link()
-                    .end(End::wanted("its credential was lent anew")),
+                None => current.session.link().end(End::wanted("its credential was lent anew")),
                 Some(end) if end.wanted => {}
                 Some(end) => {
                     let lived = current.session.age();
-                    state
-                        .backoff
-                        .failed(&self.spec, lived, end.why, Instant::now());
+                    state.backoff.failed(&self.spec, lived, end.why, Instant::now());
                 }
             }
             state.current = None;
         }
         if let Some((left, why)) = state.backoff.resting(Instant::now()) {
             let retry_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX).max(1);
-            return Err(ConnectFailure::Resting {
-                why: why.to_owned(),
-                retry_ms,
-            });
+            return Err(ConnectFailure::Resting { why: why.to_owned(), retry_ms });
         }
         // On a task of its own: a caller that gives up must not undo what the next one needs.
-        let start = self
-            .context
-            .tracker
-            .spawn(Arc::clone(self).start(state, purpose, lease));
-        start
-            .await
-            .unwrap_or_else(|fault| Err(ConnectFailure::Start(fault.to_string())))
+        let start = self.context.tracker.spawn(Arc::clone(self).start(state, purpose, lease));
+        start.await.unwrap_or_else(|fault| Err(ConnectFailure::Start(fault.to_string())))
     }
 
     /// The state of the slot for this purpose, locked.
-    async fn slot_state(
-        &self,
-        key: &SlotKey,
-        purpose: &Purpose,
-    ) -> Result<OwnedMutexGuard<SlotState>, ConnectFailure> {
+    async fn slot_state(&self, key: &SlotKey, purpose: &Purpose) -> Result<OwnedMutexGuard<SlotState>, ConnectFailure> {
         loop {
             if self.context.root.is_cancelled() || is_over(&purpose.ends) {
-                return Err(ConnectFailure::Start(
-                    "its grant, or the gateway, has ended".to_owned(),
-                ));
+                return Err(ConnectFailure::Start("its grant, or the gateway, has ended".to_owned()));
             }
             let new = || Arc::new(Slot::new(purpose));
             let slot = Arc::clone(lock(&self.slots).entry(key.clone()).or_insert_with(new));
@@ -209,21 +182,15 @@ impl Pool {
             Ok(started) => started,
             Err(why) => {
                 self.failed(&why);
-                state
-                    .backoff
-                    .failed(&self.spec, Duration::ZERO, why.clone(), Instant::now());
+                state.backoff.failed(&self.spec, Duration::ZERO, why.clone(), Instant::now());
                 return Err(ConnectFailure::Start(why));
             }
         };
-        let told = Arc::clone(&self);
+        let (told, redactor) = (Arc::clone(&self), Redactor::new(purpose.lease.as_ref()));
         let listed = Box::new(move |reading: &crate::session::Reading| {
-            let (connector, findings) = (told.spec.id.clone(), reading.findings.clone());
-            told.context.tell(ConnectorEvent::Listed {
-                connector,
-                pid,
-                tools: reading.accepted(),
-                findings,
-            });
+            let rejected = reading.findings.iter().map(|finding| Rejected::in_list(finding, &reading.raw, &redactor)).collect();
+            let (connector, tools) = (told.spec.id.clone(), reading.accepted());
+            told.context.tell(ConnectorEvent::Listed { connector, pid, tools, rejected });
         });
         let link: Arc<dyn Link> = Arc::<Pipe>::clone(&pipe);
         let (patience, relist) = (self.spec.handshake_timeout, self.spec.relist_after);
@@ -238,18 +205,14 @@ impl Pool {
                 Ok(used)
             }
             Err(why) => {
+                // What is wrong with an answer may be said in the server's words.
+                let why = pipe.clean(&why);
                 let died = pipe.ended();
                 pipe.end(End::failure(format!("the handshake failed: {why}")));
                 if died.as_ref().is_none_or(|end| !end.wanted) {
-                    state
-                        .backoff
-                        .failed(&self.spec, Duration::ZERO, why.clone(), Instant::now());
+                    state.backoff.failed(&self.spec, Duration::ZERO, why.clone(), Instant::now());
                 }
-                Err(if died.is_some() {
-                    ConnectFailure::Start(why)
-                } else {
-                    ConnectFailure::Handshake(why)
-                })
+                Err(if died.is_some() { ConnectFailure::Start(why) } else { ConnectFailure::Handshake(why) })
             }
         }
     }
@@ -269,8 +232,7 @@ impl Pool {
             return Err(busy());
         }
         let patience = self.spec.kill_after + Duration::from_secs(2);
-        let permit =
-            tokio::time::timeout(patience, Arc::clone(&self.permits).acquire_owned()).await;
+        let permit = tokio::time::timeout(patience, Arc::clone(&self.permits).acquire_owned()).await;
         permit.map_err(|_| busy())?.map_err(|_| busy())
     }
 
@@ -288,14 +250,9 @@ impl Pool {
         let Ok(mut state) = slot.state.try_lock() else {
             return false;
         };
-        let idle = state
-            .current
-            .take_if(|current| current.session.users() == 0);
+        let idle = state.current.take_if(|current| current.session.users() == 0);
         idle.is_some_and(|current| {
-            current
-                .session
-                .link()
-                .end(End::wanted("another grant needed its place"));
+            current.session.link().end(End::wanted("another grant needed its place"));
             true
         })
     }
@@ -308,17 +265,15 @@ impl Pool {
                 return true;
             };
             let is_idle = |current: &mut Current| {
-                let unused = current.session.users() == 0
-                    && now.saturating_duration_since(current.session.used())
-                        >= self.spec.idle_after;
+                let unused =
+                    current.session.users() == 0 && now.saturating_duration_since(current.session.used()) >= self.spec.idle_after;
                 unused && current.session.link().ended().is_none()
             };
             if let Some(current) = state.current.take_if(is_idle) {
                 current.session.link().end(End::wanted("nobody used it"));
             }
             let is_over = is_over(&slot.ends);
-            state.gone =
-                is_over || (state.current.is_none() && state.backoff.resting(now).is_none());
+            state.gone = is_over || (state.current.is_none() && state.backoff.resting(now).is_none());
             !state.gone
         });
     }
@@ -352,18 +307,12 @@ impl Pool {
             calls: child.session.as_ref().map_or(0, |session| session.users()),
         };
         let mut stderr = lock(&self.last_stderr).clone();
-        stderr.extend(
-            children
-                .values()
-                .flat_map(|child| child.pipe.tail().lines()),
-        );
+        stderr.extend(children.values().flat_map(|child| child.pipe.tail().lines()));
         ConnectorStatus {
             id: self.spec.id.clone(),
             children: children.iter().map(status).collect(),
             counts: self.counters.now(),
-            last_failure: lock(&self.last_failure)
-                .as_ref()
-                .map(|(at, why)| (at.elapsed(), why.clone())),
+            last_failure: lock(&self.last_failure).as_ref().map(|(at, why)| (at.elapsed(), why.clone())),
             stderr,
         }
     }
@@ -371,10 +320,7 @@ impl Pool {
 
 impl Slot {
     fn new(purpose: &Purpose) -> Self {
-        Self {
-            state: Arc::default(),
-            ends: purpose.ends.clone(),
-        }
+        Self { state: Arc::default(), ends: purpose.ends.clone() }
     }
 }
 

@@ -54,50 +54,29 @@ async fn family(leader: u32) -> Vec<Process> {
     let Ok(leader) = i32::try_from(leader) else {
         return Vec::new();
     };
-    tokio::task::spawn_blocking(move || members(leader, &all_processes()))
-        .await
-        .unwrap_or_default()
+    tokio::task::spawn_blocking(move || members(leader, &all_processes())).await.unwrap_or_default()
 }
 
 async fn still_there(known: Vec<Process>) -> Vec<Process> {
-    let look = move || {
-        known
-            .into_iter()
-            .filter(|known| stat(known.pid).is_some_and(|now| now.process == *known))
-            .collect()
-    };
+    let look = move || known.into_iter().filter(|known| stat(known.pid).is_some_and(|now| now.process == *known)).collect();
     tokio::task::spawn_blocking(look).await.unwrap_or_default()
 }
 
 fn members(leader: i32, all: &[Stat]) -> Vec<Process> {
-    let parents: HashMap<i32, i32> = all
-        .iter()
-        .map(|stat| (stat.process.pid, stat.parent))
-        .collect();
+    let parents: HashMap<i32, i32> = all.iter().map(|stat| (stat.process.pid, stat.parent)).collect();
     let descends = |pid: i32| {
-        let mut line = std::iter::successors(Some(pid), |pid| {
-            parents.get(pid).copied().filter(|parent| *parent > 1)
-        });
-        line.by_ref()
-            .take(parents.len())
-            .any(|ancestor| ancestor == leader)
+        let mut line = std::iter::successors(Some(pid), |pid| parents.get(pid).copied().filter(|parent| *parent > 1));
+        line.by_ref().take(parents.len()).any(|ancestor| ancestor == leader)
     };
-    let belongs =
-        |stat: &&Stat| stat.group == leader || stat.session == leader || descends(stat.process.pid);
-    all.iter()
-        .filter(belongs)
-        .map(|stat| stat.process)
-        .collect()
+    let belongs = |stat: &&Stat| stat.group == leader || stat.session == leader || descends(stat.process.pid);
+    all.iter().filter(belongs).map(|stat| stat.process).collect()
 }
 
 fn all_processes() -> Vec<Stat> {
     let Ok(entries) = std::fs::read_dir("/proc") else {
         return Vec::new();
     };
-    entries
-        .flatten()
-        .filter_map(|entry| stat(entry.file_name().to_str()?.parse().ok()?))
-        .collect()
+    entries.flatten().filter_map(|entry| stat(entry.file_name().to_str()?.parse().ok()?)).collect()
 }
 
 /// `/proc/PID/stat`, proc(5): the name in parentheses may contain anything, what follows it is plain.
@@ -107,12 +86,7 @@ fn stat(pid: i32) -> Option<Stat> {
     let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
     let number = |at: usize| fields.get(at)?.parse::<i32>().ok();
     let started = fields.get(19)?.parse().ok()?;
-    Some(Stat {
-        process: Process { pid, started },
-        parent: number(1)?,
-        group: number(2)?,
-        session: number(3)?,
-    })
+    Some(Stat { process: Process { pid, started }, parent: number(1)?, group: number(2)?, session: number(3)? })
 }
 
 #[cfg(test)]
@@ -123,12 +97,7 @@ mod tests {
 
     #[test]
     fn a_family_is_group_session_and_descendants() {
-        let stat = |pid, parent, group, session| Stat {
-            process: Process { pid, started: 0 },
-            parent,
-            group,
-            session,
-        };
+        let stat = |pid, parent, group, session| Stat { process: Process { pid, started: 0 }, parent, group, session };
         let all = [
             stat(1, 0, 1, 1),
             stat(10, 1, 10, 10),
@@ -139,10 +108,7 @@ mod tests {
             stat(15, 1, 15, 15),
             stat(16, 12, 16, 16),
         ];
-        let pids: Vec<i32> = members(10, &all)
-            .into_iter()
-            .map(|process| process.pid)
-            .collect();
+        let pids: Vec<i32> = members(10, &all).into_iter().map(|process| process.pid).collect();
         assert_eq!(pids, [10, 11, 12, 13, 14, 16]);
     }
 

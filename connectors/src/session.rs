@@ -26,7 +26,8 @@ use crate::{
 };
 
 /// Constant, because what a server lists may depend on it, and pins must hold.
-const INITIALIZE: &str = r#"{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"bailiwick","title":"Bailiwick","version":"1"}}"#;
+const INITIALIZE: &str =
+    r#"{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"bailiwick","title":"Bailiwick","version":"1"}}"#;
 /// The versions we understand in an answer, newest first.
 const VERSIONS: &[&str] = &["2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05"];
 /// The most pages of a tool list.
@@ -114,9 +115,7 @@ impl Session {
             Ok::<_, String>((hello, listing))
         };
         let late = |_| format!("no answer within {} ms", patience.as_millis());
-        let (hello, listing) = tokio::time::timeout(patience, opening)
-            .await
-            .map_err(late)??;
+        let (hello, listing) = tokio::time::timeout(patience, opening).await.map_err(late)??;
         listed(&listing.reading);
         let now = Instant::now();
         Ok(Self {
@@ -157,12 +156,9 @@ impl Session {
         let mut listing = self.listing.lock().await;
         if listing.changes != self.link.changes() || listing.at.elapsed() >= self.relist_after {
             let late = |_| Err(format!("no answer within {} ms", self.patience.as_millis()));
-            let read = tokio::time::timeout(
-                self.patience,
-                list(self.link.as_ref(), self.patience, &self.cache),
-            );
+            let read = tokio::time::timeout(self.patience, list(self.link.as_ref(), self.patience, &self.cache));
             let new = read.await.unwrap_or_else(late).map_err(|why| {
-                let why = format!("the tool list can't be read: {why}");
+                let why = self.link.clean(&format!("the tool list can't be read: {why}"));
                 self.link.end(End::failure(why.clone()));
                 Mismatch::Unknown(why)
             })?;
@@ -173,9 +169,7 @@ impl Session {
         }
         match listing.reading.tools.get(tool.as_str()) {
             Some(found) if found == pinned => Ok(listing.changes),
-            found => Err(Mismatch::Drifted {
-                found: found.copied(),
-            }),
+            found => Err(Mismatch::Drifted { found: found.copied() }),
         }
     }
 
@@ -219,9 +213,7 @@ async fn shake_hands(link: &dyn Link, patience: Duration) -> Result<Hello, Strin
     let result = ask(link, "initialize", INITIALIZE, patience).await?;
     let result = text(&result)?;
     let (mut protocol, mut server_info, mut instructions) = (None, None, None);
-    for (key, value) in
-        json::fields(result).map_err(|fault| format!("the answer to `initialize`: {fault}"))?
-    {
+    for (key, value) in json::fields(result).map_err(|fault| format!("the answer to `initialize`: {fault}"))? {
         match key.as_ref() {
             "protocolVersion" => protocol = serde_json::from_str::<String>(value.get()).ok(),
             "serverInfo" => server_info = serde_json::from_str(value.get()).ok(),
@@ -231,20 +223,11 @@ async fn shake_hands(link: &dyn Link, patience: Duration) -> Result<Hello, Strin
     }
     let protocol = protocol.ok_or("the answer to `initialize` has no `protocolVersion`")?;
     if !VERSIONS.contains(&protocol.as_str()) {
-        let given = link.clean(&protocol.chars().take(40).collect::<String>());
-        return Err(format!(
-            "it speaks protocol version `{given}`, we speak {}",
-            VERSIONS.join(", ")
-        ));
+        let given: String = link.clean(&protocol).chars().take(40).collect();
+        return Err(format!("it speaks protocol version `{given}`, we speak {}", VERSIONS.join(", ")));
     }
-    link.notify("notifications/initialized", patience)
-        .await
-        .map_err(|failure| failure.to_string())?;
-    Ok(Hello {
-        protocol,
-        server_info,
-        instructions,
-    })
+    link.notify("notifications/initialized", patience).await.map_err(|failure| failure.to_string())?;
+    Ok(Hello { protocol, server_info, instructions })
 }
 
 /// Reads the tool list, all pages.
@@ -270,21 +253,13 @@ async fn list(link: &dyn Link, patience: Duration, cache: &ListCache) -> Result<
         params = format!("{{\"cursor\":{}}}", quoted(&cursor));
     }
     let text = Digest::of(&pages.join(b"\n".as_slice()));
-    let known = cache
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .clone()
-        .filter(|known| known.text == text);
+    let known = cache.lock().unwrap_or_else(PoisonError::into_inner).clone().filter(|known| known.text == text);
     let reading = match known {
         Some(known) => known,
         None => read(text, pages).await?,
     };
     *cache.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&reading));
-    Ok(Listing {
-        reading,
-        changes,
-        at,
-    })
+    Ok(Listing { reading, changes, at })
 }
 
 /// Judges all definitions: work for a thread that may be busy.
@@ -292,29 +267,17 @@ async fn read(text: Digest, pages: Vec<Bytes>) -> Result<Arc<Reading>, String> {
     let work = move || {
         let mut raw = Vec::new();
         for page in pages {
-            let tools: Vec<Value> =
-                serde_json::from_slice(&page).map_err(|_| "`tools` is not an array".to_owned())?;
+            let tools: Vec<Value> = serde_json::from_slice(&page).map_err(|_| "`tools` is not an array".to_owned())?;
             raw.extend(tools);
             if raw.len() > TOOLS {
                 return Err(format!("it lists more than {TOOLS} tools"));
             }
         }
         let list = read_list(&raw);
-        let tools = list
-            .accepted
-            .iter()
-            .map(|tool| (tool.name().to_string(), tool.digest()))
-            .collect();
-        Ok(Arc::new(Reading {
-            text,
-            tools,
-            findings: list.findings,
-            raw,
-        }))
+        let tools = list.accepted.iter().map(|tool| (tool.name().to_string(), tool.digest())).collect();
+        Ok(Arc::new(Reading { text, tools, findings: list.findings, raw }))
     };
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|_| "the tool list can't be read".to_owned())?
+    tokio::task::spawn_blocking(work).await.map_err(|_| "the tool list can't be read".to_owned())?
 }
 
 struct Page {
@@ -324,29 +287,20 @@ struct Page {
 
 fn read_page(result: &Bytes) -> Result<Page, String> {
     let (mut tools, mut next) = (None, None);
-    for (key, value) in json::fields(text(result)?)
-        .map_err(|fault| format!("the answer to `tools/list`: {fault}"))?
-    {
+    for (key, value) in json::fields(text(result)?).map_err(|fault| format!("the answer to `tools/list`: {fault}"))? {
         match key.as_ref() {
             "tools" => tools = Some(result.slice_ref(value.get().as_bytes())),
             "nextCursor" => {
-                let cursor: Option<String> = serde_json::from_str(value.get())
-                    .map_err(|_| "`nextCursor` is not a string")?;
+                let cursor: Option<String> = serde_json::from_str(value.get()).map_err(|_| "`nextCursor` is not a string")?;
                 next = cursor.filter(|cursor| !cursor.is_empty());
             }
             _ => {}
         }
     }
-    if next
-        .as_ref()
-        .is_some_and(|cursor| cursor.len() > CURSOR_BYTES)
-    {
+    if next.as_ref().is_some_and(|cursor| cursor.len() > CURSOR_BYTES) {
         return Err("`nextCursor` is too long".to_owned());
     }
-    Ok(Page {
-        tools: tools.ok_or("the answer to `tools/list` has no `tools`")?,
-        next,
-    })
+    Ok(Page { tools: tools.ok_or("the answer to `tools/list` has no `tools`")?, next })
 }
 
 fn text(result: &Bytes) -> Result<&str, String> {
@@ -354,25 +308,14 @@ fn text(result: &Bytes) -> Result<&str, String> {
 }
 
 /// A request of our own; the failure names it.
-async fn ask(
-    link: &dyn Link,
-    method: &'static str,
-    params: &str,
-    timeout: Duration,
-) -> Result<Bytes, String> {
+async fn ask(link: &dyn Link, method: &'static str, params: &str, timeout: Duration) -> Result<Bytes, String> {
     let never = CancellationToken::new();
-    let request = Request {
-        body: Body::Own { method, params },
-        timeout,
-        cancelled: &never,
-        written: &mut || {},
-    };
+    let request = Request { body: Body::Own { method, params }, timeout, cancelled: &never, written: &mut || {} };
     match link.request(request).await {
         Ok(Answer::Result(result)) => Ok(result),
-        Ok(Answer::Error { code, message, .. }) => Err(format!(
-            "`{method}` is answered with error {code}: {}",
-            link.clean(&message)
-        )),
+        Ok(Answer::Error { code, message, .. }) => {
+            Err(format!("`{method}` is answered with error {code}: {}", link.clean(&message)))
+        }
         Err(SendFailure::Unsent(why) | SendFailure::Closed(why)) => Err(why),
         Err(failure) => Err(format!("`{method}`: {failure}")),
     }

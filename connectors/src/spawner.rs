@@ -32,23 +32,15 @@ impl Spawner {
                 let _ = job.started.send(job.command.spawn());
             }
         };
-        let thread = thread::Builder::new()
-            .name("children".to_owned())
-            .spawn(work);
-        Self {
-            jobs: thread.map(|_| jobs).map_err(|fault| fault.to_string()),
-        }
+        let thread = thread::Builder::new().name("children".to_owned()).spawn(work);
+        Self { jobs: thread.map(|_| jobs).map_err(|fault| fault.to_string()) }
     }
 
     /// Starts the command.
     pub(crate) async fn spawn(&self, mut command: Command) -> io::Result<Child> {
         command.kill_on_drop(true);
         let (started, child) = oneshot::channel();
-        let job = Job {
-            command,
-            runtime: Handle::current(),
-            started,
-        };
+        let job = Job { command, runtime: Handle::current(), started };
         let gone = || io::Error::other("the thread that starts children has ended");
         match &self.jobs {
             Ok(jobs) => jobs.send(job).map_err(|_| gone())?,

@@ -40,11 +40,13 @@ pub struct ConnectorSpec {
     pub max_message: usize,
     /// The most children at once.
     pub max_children: usize,
-    /// The most open files of a child (`RLIMIT_NOFILE`); needs the launcher.
+    /// The most open files of a child (`RLIMIT_NOFILE`); needs the launcher. Never more than the gateway itself may have.
     pub max_files: Option<u64>,
-    /// The most address space of a child, bytes (`RLIMIT_AS`); needs the launcher.
+    /// The most address space of a child, bytes (`RLIMIT_AS`); needs the launcher. Off unless somebody knows the program: runtimes
+    /// such as Node, Go and Java reserve far more than they use, and don't start under a limit that looks generous.
     pub max_memory: Option<u64>,
-    /// The most processes of the child's user (`RLIMIT_NPROC`); needs the launcher.
+    /// The most processes of the child's user (`RLIMIT_NPROC`); needs the launcher. Off unless children have a user of their own: the
+    /// kernel counts by user, so the gateway's own threads, and those of every other child, would be in it.
     pub max_processes: Option<u64>,
 }
 
@@ -55,9 +57,7 @@ pub enum SpecFault {
     #[error("connector `{0}` has no command: give the absolute path of its program")]
     NoCommand(ConnectorId),
     /// The program is not an absolute path.
-    #[error(
-        "connector `{id}`: `{command}` is not an absolute path: write the whole path (`command -v {command}` shows it)"
-    )]
+    #[error("connector `{id}`: `{command}` is not an absolute path: write the whole path (`command -v {command}` shows it)")]
     NotAbsolute {
         /// Which connector.
         id: ConnectorId,
@@ -89,14 +89,10 @@ pub enum SpecFault {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EnvNameFault {
     /// Not a portable name.
-    #[error(
-        "`{0}` is not the name of an environment variable: use letters, digits and `_`, no digit first"
-    )]
+    #[error("`{0}` is not the name of an environment variable: use letters, digits and `_`, no digit first")]
     Malformed(String),
     /// It makes programs load code from elsewhere.
-    #[error(
-        "environment variable `{0}` makes programs load or run other code: it can't be set for a connector"
-    )]
+    #[error("environment variable `{0}` makes programs load or run other code: it can't be set for a connector")]
     Dangerous(String),
 }
 
@@ -157,38 +153,17 @@ const DANGEROUS: &[&str] = &[
 ];
 
 /// Whole families of them.
-const DANGEROUS_PREFIXES: &[&str] = &[
-    "LD_",
-    "DYLD_",
-    "BASH_FUNC_",
-    "NPM_CONFIG_",
-    "UV_",
-    "PIP_",
-    "BAILIWICK_",
-];
+const DANGEROUS_PREFIXES: &[&str] = &["LD_", "DYLD_", "BASH_FUNC_", "NPM_CONFIG_", "UV_", "PIP_", "BAILIWICK_"];
 
 /// Whether an admin may set this variable for a child.
 pub fn check_env_name(name: &str) -> Result<(), EnvNameFault> {
-    let shown = || {
-        name.chars()
-            .take(80)
-            .flat_map(char::escape_default)
-            .collect()
-    };
+    let shown = || name.chars().take(80).flat_map(char::escape_default).collect();
     let is_allowed = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
-    if name.is_empty()
-        || name.len() > 256
-        || !name.bytes().all(is_allowed)
-        || name.starts_with(|c: char| c.is_ascii_digit())
-    {
+    if name.is_empty() || name.len() > 256 || !name.bytes().all(is_allowed) || name.starts_with(|c: char| c.is_ascii_digit()) {
         return Err(EnvNameFault::Malformed(shown()));
     }
     let upper = name.to_ascii_uppercase();
-    if DANGEROUS.contains(&upper.as_str())
-        || DANGEROUS_PREFIXES
-            .iter()
-            .any(|prefix| upper.starts_with(prefix))
-    {
+    if DANGEROUS.contains(&upper.as_str()) || DANGEROUS_PREFIXES.iter().any(|prefix| upper.starts_with(prefix)) {
         return Err(EnvNameFault::Dangerous(shown()));
     }
     Ok(())
@@ -214,7 +189,7 @@ impl ConnectorSpec {
             kill_after: Duration::from_secs(2),
             max_message: 16 * 1024 * 1024,
             max_children: 64,
-            max_files: None,
+            max_files: Some(4096),
             max_memory: None,
             max_processes: None,
         }
@@ -226,31 +201,19 @@ impl ConnectorSpec {
         match self.command.first() {
             None => faults.push(SpecFault::NoCommand(self.id.clone())),
             Some(command) if !command.starts_with('/') => {
-                faults.push(SpecFault::NotAbsolute {
-                    id: self.id.clone(),
-                    command: command.clone(),
-                });
+                faults.push(SpecFault::NotAbsolute { id: self.id.clone(), command: command.clone() });
             }
             Some(_) => {}
         }
         if self.command.iter().any(|argument| argument.contains('\0')) {
-            faults.push(SpecFault::Nul {
-                id: self.id.clone(),
-                place: "the command".to_owned(),
-            });
+            faults.push(SpecFault::Nul { id: self.id.clone(), place: "the command".to_owned() });
         }
         for (name, value) in &self.env {
             if let Err(fault) = check_env_name(name) {
-                faults.push(SpecFault::Env {
-                    id: self.id.clone(),
-                    fault,
-                });
+                faults.push(SpecFault::Env { id: self.id.clone(), fault });
             }
             if value.contains('\0') {
-                faults.push(SpecFault::Nul {
-                    id: self.id.clone(),
-                    place: format!("the value of `{name}`"),
-                });
+                faults.push(SpecFault::Nul { id: self.id.clone(), place: format!("the value of `{name}`") });
             }
         }
         faults
@@ -268,19 +231,13 @@ impl ConnectorSpec {
         })?;
         let mode = found.permissions().mode();
         if !found.is_file() {
-            return Err(format!(
-                "`{program}` is not a file: correct `command` of connector `{id}`"
-            ));
+            return Err(format!("`{program}` is not a file: correct `command` of connector `{id}`"));
         }
         if mode & 0o111 == 0 {
-            return Err(format!(
-                "`{program}` is not executable: `chmod +x` it, or correct `command` of connector `{id}`"
-            ));
+            return Err(format!("`{program}` is not executable: `chmod +x` it, or correct `command` of connector `{id}`"));
         }
         if mode & 0o002 != 0 {
-            return Err(format!(
-                "`{program}` can be changed by everybody: `chmod o-w` it"
-            ));
+            return Err(format!("`{program}` can be changed by everybody: `chmod o-w` it"));
         }
         Ok(())
     }

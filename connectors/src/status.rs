@@ -1,6 +1,7 @@
 //! What is known about connectors and their children, for people and for the gateway.
 
 use std::{
+    fmt,
     sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
@@ -8,9 +9,15 @@ use std::{
 use bailiwick_pipeline::ids::GrantId;
 use bailiwick_schemas::{
     canonical::Digest,
-    definition::Finding,
+    definition::{Fault, Finding},
     names::{ConnectorId, ToolName},
 };
+use serde_json::Value;
+
+use crate::stderr::Redactor;
+
+/// The longest name of a rejected tool.
+const NAME_CHARS: usize = 60;
 
 /// Something that happened to a connector.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,8 +64,52 @@ pub enum ConnectorEvent {
         /// How many are acceptable.
         tools: usize,
         /// The ones that are not.
-        findings: Vec<Finding>,
+        rejected: Vec<Rejected>,
     },
+}
+
+/// A tool that a server offers and that is not acceptable, in words that may be logged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rejected {
+    /// The name it claims: escaped, cut, and without what was lent to the server. Empty when it has none.
+    pub tool: String,
+    /// What is wrong with its definition: one of a few words, none of them the server's.
+    pub fault: &'static str,
+}
+
+impl Rejected {
+    /// What may be told of a finding in a [`Discovery`](crate::Discovery), which carries nothing of what was lent.
+    pub fn of(finding: &Finding) -> Self {
+        Self { tool: finding.tool.clone(), fault: word_for(&finding.fault) }
+    }
+
+    /// What may be told of a finding in what a child listed.
+    pub(crate) fn in_list(finding: &Finding, listed: &[Value], redactor: &Redactor) -> Self {
+        let name = listed.get(finding.index).and_then(|tool| tool.get("name")).and_then(Value::as_str).unwrap_or_default();
+        let tool = redactor.clean(name).chars().take(NAME_CHARS).collect();
+        Self { tool, fault: word_for(&finding.fault) }
+    }
+}
+
+impl fmt::Display for Rejected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{}`: {}", self.tool, self.fault)
+    }
+}
+
+fn word_for(fault: &Fault) -> &'static str {
+    match fault {
+        Fault::NotAnObject => "no object",
+        Fault::NoName => "no name",
+        Fault::Name(_) => "no fit name",
+        Fault::Duplicate => "listed twice",
+        Fault::TooLarge { .. } => "too large",
+        Fault::TooDeep => "too deep",
+        Fault::Invisible { .. } => "invisible text",
+        Fault::Input(_) => "unfit input schema",
+        Fault::Output(_) => "unfit output schema",
+        _ => "not acceptable",
+    }
 }
 
 /// How a connector is.

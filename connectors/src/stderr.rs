@@ -33,23 +33,32 @@ impl Redactor {
         Self(lease.cloned())
     }
 
-    /// The text without the secret and without anything that acts on a terminal, cut.
-    pub(crate) fn clean(&self, text: &str) -> String {
-        let mut text = text.to_owned();
-        if let Some(lease) = &self.0 {
-            text = lease.redacted(&text);
-            let secret = lease.secret().expose_secret();
-            let parts = secret
-                .lines()
-                .map(str::trim)
-                .filter(|part| part.len() >= SECRET_PART);
-            for part in std::iter::once(secret.trim())
-                .filter(|whole| !whole.is_empty())
-                .chain(parts)
-            {
-                text = text.replace(part, "[redacted]");
-            }
+    /// The text without the secret, whole or line by line.
+    pub(crate) fn redacted(&self, text: &str) -> String {
+        let Some(lease) = &self.0 else { return text.to_owned() };
+        let mut text = lease.redacted(text);
+        let secret = lease.secret().expose_secret();
+        let parts = secret.lines().map(str::trim).filter(|part| part.len() >= SECRET_PART);
+        for part in std::iter::once(secret.trim()).filter(|whole| !whole.is_empty()).chain(parts) {
+            text = text.replace(part, "[redacted]");
         }
+        text
+    }
+
+    /// A fault without the excerpts that it quotes in backticks, where something was lent: they are cut, and half of a secret can't be
+    /// told from other text.
+    pub(crate) fn unquoted(&self, fault: &str) -> String {
+        if self.0.is_none() {
+            return fault.to_owned();
+        }
+        let told = fault.split('`').enumerate().map(|(at, part)| if at % 2 == 0 { part } else { "…" });
+        told.collect::<Vec<_>>().join("`")
+    }
+
+    /// The text without the secret and without anything that acts on a terminal, cut. In this order: half of a secret would not be
+    /// known as one.
+    pub(crate) fn clean(&self, text: &str) -> String {
+        let text = self.redacted(text);
         let mut clean = String::with_capacity(text.len().min(LINE_BYTES));
         for c in text.chars() {
             if clean.len() >= LINE_BYTES {
@@ -80,23 +89,12 @@ pub(crate) struct Tail {
 impl Tail {
     /// The lines, oldest first.
     pub(crate) fn lines(&self) -> Vec<String> {
-        self.lines
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .iter()
-            .cloned()
-            .collect()
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
     }
 
     /// The last line that says something, for the text of a failure.
     pub(crate) fn last(&self) -> Option<String> {
-        self.lines
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .iter()
-            .rev()
-            .find(|line| !line.trim().is_empty())
-            .cloned()
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner).iter().rev().find(|line| !line.trim().is_empty()).cloned()
     }
 
     fn push(&self, line: String) {
@@ -153,24 +151,13 @@ mod tests {
     #[tokio::test]
     async fn the_tail_is_short_escaped_and_without_the_secret() {
         let (id, reference, env) = ("lease-1".to_owned(), "T".to_owned(), "T".to_owned());
-        let terms = LeaseTerms {
-            id,
-            provider: "env",
-            reference,
-            env,
-            expires_at_ms: 0,
-        };
+        let terms = LeaseTerms { id, provider: "env", reference, env, expires_at_ms: 0 };
         let lease = Arc::new(Lease::new(terms, "canary-0123456789".to_owned().into()).unwrap());
         let tail = Arc::new(Tail::default());
         let mut text = "x\n".repeat(100);
         text.push_str("\u{1b}[31mred canary-0123456789\u{202e}\n");
         text.push_str(&"y".repeat(200_000));
-        drain(
-            text.as_bytes(),
-            Arc::clone(&tail),
-            Redactor::new(Some(&lease)),
-        )
-        .await;
+        drain(text.as_bytes(), Arc::clone(&tail), Redactor::new(Some(&lease))).await;
         let lines = tail.lines();
         assert_eq!(lines.len(), 64);
         assert_eq!(lines[62], "\\u{1b}[31mred [redacted]\\u{202e}");

@@ -42,44 +42,26 @@ impl StdioConnectors {
         let mut pools = HashMap::new();
         for spec in specs {
             let id = spec.id.clone();
-            if pools
-                .insert(id.clone(), Pool::new(spec, Arc::clone(&context)))
-                .is_some()
-            {
+            if pools.insert(id.clone(), Pool::new(spec, Arc::clone(&context))).is_some() {
                 faults.push(SpecFault::Twice(id));
             }
         }
         if !faults.is_empty() {
             return Err(faults);
         }
-        Ok(Self {
-            pools: Arc::new(pools),
-            context,
-            is_swept: AtomicBool::new(false),
-        })
+        Ok(Self { pools: Arc::new(pools), context, is_swept: AtomicBool::new(false) })
     }
 
     /// How all connectors are, by id.
     pub fn status(&self) -> Vec<ConnectorStatus> {
-        let by_id: BTreeMap<_, _> = self
-            .pools
-            .iter()
-            .map(|(id, pool)| (id, pool.status()))
-            .collect();
+        let by_id: BTreeMap<_, _> = self.pools.iter().map(|(id, pool)| (id, pool.status())).collect();
         by_id.into_values().collect()
     }
 
     /// Ends all children, with everything they started. Returns when they are gone. Nothing is started afterwards.
     pub async fn shutdown(&self) {
-        let longest = self
-            .pools
-            .values()
-            .map(|pool| pool.spec.kill_after)
-            .max()
-            .unwrap_or_default();
-        self.context
-            .shutdown(longest + Duration::from_secs(3))
-            .await;
+        let longest = self.pools.values().map(|pool| pool.spec.kill_after).max().unwrap_or_default();
+        self.context.shutdown(longest + Duration::from_secs(3)).await;
     }
 
     pub(crate) async fn channel(
@@ -90,10 +72,7 @@ impl StdioConnectors {
     ) -> Result<ToolChannel, ConnectFailure> {
         self.sweep_from_now_on();
         let id = &tool.connector.id;
-        let pool = self
-            .pools
-            .get(id)
-            .ok_or_else(|| ConnectFailure::Start(format!("connector `{id}` is not configured")))?;
+        let pool = self.pools.get(id).ok_or_else(|| ConnectFailure::Start(format!("connector `{id}` is not configured")))?;
         let ended = || ConnectFailure::Start("its grant has ended".to_owned());
         if grant.chain().any(|grant| grant.cancelled().is_cancelled()) {
             return Err(ended());
@@ -104,25 +83,11 @@ impl StdioConnectors {
                     "connector `{id}` is shared and can't be lent a credential: remove one of the two"
                 )));
             }
-            (
-                None,
-                Purpose {
-                    grant: None,
-                    ends: Vec::new(),
-                    lease: None,
-                },
-            )
+            (None, Purpose { grant: None, ends: Vec::new(), lease: None })
         } else {
             let terms = grant.terms();
             let ends = grant.chain().map(LiveGrant::cancelled).collect();
-            (
-                Some((terms.id.clone(), terms.revision)),
-                Purpose {
-                    grant: Some(terms.id.clone()),
-                    ends,
-                    lease: lease.cloned(),
-                },
-            )
+            (Some((terms.id.clone(), terms.revision)), Purpose { grant: Some(terms.id.clone()), ends, lease: lease.cloned() })
         };
         let session = pool.session(&key, purpose).await?;
         ToolChannel::open(pool, session, tool).await
@@ -132,12 +97,7 @@ impl StdioConnectors {
         if self.is_swept.swap(true, Ordering::AcqRel) {
             return;
         }
-        let idle = self
-            .pools
-            .values()
-            .map(|pool| pool.spec.idle_after)
-            .min()
-            .unwrap_or(Duration::from_secs(10));
+        let idle = self.pools.values().map(|pool| pool.spec.idle_after).min().unwrap_or(Duration::from_secs(10));
         let every = (idle / 4).clamp(Duration::from_millis(20), Duration::from_secs(10));
         let (pools, root) = (Arc::downgrade(&self.pools), self.context.root.clone());
         self.context.tracker.spawn(async move {

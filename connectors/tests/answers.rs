@@ -17,22 +17,11 @@ use crate::{
 async fn arguments_and_results_pass_as_the_bytes_they_are() {
     let rig = Rig::of(&["ok"]);
     let answer = rig
-        .call_with(
-            "x",
-            &grant("g-1"),
-            None,
-            Duration::from_secs(10),
-            br#"{"b" : 1e400,"a":1.0,"text":"\u00e4"}"#,
-        )
+        .call_with("x", &grant("g-1"), None, Duration::from_secs(10), br#"{"b" : 1e400,"a":1.0,"text":"\u00e4"}"#)
         .await
         .unwrap();
-    let Answer::Result(raw) = &answer else {
-        panic!("{answer:?}")
-    };
-    assert!(
-        raw.starts_with(br#"{"z":1e400,"a":1.0 ,"line":"#),
-        "{raw:?}"
-    );
+    let Answer::Result(raw) = &answer else { panic!("{answer:?}") };
+    assert!(raw.starts_with(br#"{"z":1e400,"a":1.0 ,"line":"#), "{raw:?}");
     let sent = r#"{"jsonrpc":"2.0","id":3,"method":"tools/call","params":{"name":"echo","arguments":{"b" : 1e400,"a":1.0,"text":"\u00e4"},"_meta":{"traceparent":"00-aa-bb-01"}}}"#;
     assert_eq!(value(&answer)["line"], sent);
     rig.connectors.shutdown().await;
@@ -41,24 +30,14 @@ async fn arguments_and_results_pass_as_the_bytes_they_are() {
 #[tokio::test]
 async fn errors_pass_with_their_data_as_written() {
     let answer = Rig::of(&["error"]).call("x", &grant("g-1")).await.unwrap();
-    assert_eq!(
-        answer,
-        Answer::Error {
-            code: -32001,
-            message: "no".to_owned(),
-            data: Some(r#"{"n":1e400}"#.into())
-        }
-    );
+    assert_eq!(answer, Answer::Error { code: -32001, message: "no".to_owned(), data: Some(r#"{"n":1e400}"#.into()) });
 }
 
 #[tokio::test]
 async fn an_answer_with_another_form_of_the_id_is_no_answer() {
     for mode in ["string-id", "float-id"] {
         let rig = Rig::of(&[mode]);
-        let failure = rig
-            .call_with("x", &grant("g-1"), None, Duration::from_millis(300), b"{}")
-            .await
-            .unwrap_err();
+        let failure = rig.call_with("x", &grant("g-1"), None, Duration::from_millis(300), b"{}").await.unwrap_err();
         assert_eq!(failure, Failure::Send(SendFailure::Timeout(300)), "{mode}");
         assert_eq!(rig.status("x").counts.unknown_ids, 1, "{mode}");
     }
@@ -87,10 +66,7 @@ async fn questions_of_a_server_are_refused_and_counted() {
     let rig = Rig::of(&["asks"]);
     let result = rig.result("x", &grant("g-1")).await;
     let refused = |id: &str| json!({"jsonrpc":"2.0","id":id,"error":{"code":-32601,"message":"method not found"}});
-    assert_eq!(
-        result["answers"],
-        json!([refused("q0"), refused("q1"), refused("q2"), {"jsonrpc":"2.0","id":"q3","result":{}}])
-    );
+    assert_eq!(result["answers"], json!([refused("q0"), refused("q1"), refused("q2"), {"jsonrpc":"2.0","id":"q3","result":{}}]));
     assert_eq!(rig.status("x").counts.server_requests, 4);
 }
 
@@ -99,10 +75,7 @@ async fn answers_that_break_the_protocol_fail_their_call_at_once() {
     for mode in ["deep", "twice-a-key", "neither"] {
         let (rig, begun) = (Rig::of(&[mode]), Instant::now());
         let failure = rig.call("x", &grant("g-1")).await.unwrap_err();
-        assert!(
-            matches!(failure, Failure::Send(SendFailure::Protocol(_))),
-            "{mode}: {failure:?}"
-        );
+        assert!(matches!(failure, Failure::Send(SendFailure::Protocol(_))), "{mode}: {failure:?}");
         assert!(begun.elapsed() < Duration::from_secs(8), "{mode}");
     }
 }
@@ -132,22 +105,8 @@ async fn two_hundred_calls_at_once_get_each_its_own_answer() {
             let (rig, grant) = (Arc::clone(&rig), Arc::clone(&grant));
             tokio::spawn(async move {
                 let arguments = format!(r#"{{"text":"call-{n}-"}}"#);
-                let answer = rig
-                    .call_with(
-                        "x",
-                        &grant,
-                        None,
-                        Duration::from_secs(10),
-                        arguments.as_bytes(),
-                    )
-                    .await
-                    .unwrap();
-                assert!(
-                    value(&answer)["line"]
-                        .as_str()
-                        .unwrap()
-                        .contains(&format!("call-{n}-"))
-                );
+                let answer = rig.call_with("x", &grant, None, Duration::from_secs(10), arguments.as_bytes()).await.unwrap();
+                assert!(value(&answer)["line"].as_str().unwrap().contains(&format!("call-{n}-")));
             })
         })
         .collect();
@@ -155,35 +114,19 @@ async fn two_hundred_calls_at_once_get_each_its_own_answer() {
         task.await.unwrap();
     }
     let status = rig.status("x");
-    assert_eq!(
-        (
-            status.children.len(),
-            status.counts.starts,
-            status.counts.calls
-        ),
-        (1, 1, 200)
-    );
+    assert_eq!((status.children.len(), status.counts.starts, status.counts.calls), (1, 1, 200));
 }
 
 #[tokio::test]
 async fn a_flood_of_notifications_slows_only_who_sends_it() {
-    let rig = Rig::new(vec![
-        spec("loud", &["notification-flood"]),
-        spec("x", &["ok"]),
-    ]);
+    let rig = Rig::new(vec![spec("loud", &["notification-flood"]), spec("x", &["ok"])]);
     let grant = grant("g-1");
-    let _ = rig
-        .call_with("loud", &grant, None, Duration::from_millis(200), b"{}")
-        .await;
+    let _ = rig.call_with("loud", &grant, None, Duration::from_millis(200), b"{}").await;
     let begun = Instant::now();
     for _ in 0..20 {
         rig.result("x", &grant).await;
     }
-    assert!(
-        begun.elapsed() < Duration::from_secs(5),
-        "{:?}",
-        begun.elapsed()
-    );
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
     let noted = rig.status("loud").counts.notifications;
     assert!(noted < 100_000, "{noted} notifications were taken");
 }

@@ -19,26 +19,10 @@ fn launcher() -> Vec<String> {
 async fn the_environment_is_what_is_listed_and_lent_and_nothing_else() {
     for launcher in [Vec::new(), launcher()] {
         let env = BTreeMap::from([("LISTED".to_owned(), "yes".to_owned())]);
-        let rig = Rig::new(vec![ConnectorSpec {
-            launcher,
-            env,
-            ..spec("x", &["env"])
-        }]);
+        let rig = Rig::new(vec![ConnectorSpec { launcher, env, ..spec("x", &["env"]) }]);
         let lease = lease("lease-1", "canary-0123456789");
-        let answer = rig
-            .call_with(
-                "x",
-                &grant("g-1"),
-                Some(&lease),
-                Duration::from_secs(10),
-                b"{}",
-            )
-            .await
-            .unwrap();
-        assert_eq!(
-            value(&answer),
-            json!({"env":{"LISTED":"yes","TOKEN":"canary-0123456789"},"cwd":"/"})
-        );
+        let answer = rig.call_with("x", &grant("g-1"), Some(&lease), Duration::from_secs(10), b"{}").await.unwrap();
+        assert_eq!(value(&answer), json!({"env":{"LISTED":"yes","TOKEN":"canary-0123456789"},"cwd":"/"}));
         let command_line = std::fs::read(format!("/proc/{}/cmdline", rig.pid("x"))).unwrap();
         assert!(!String::from_utf8_lossy(&command_line).contains("canary"));
         assert!(!format!("{:?} {:?}", rig.events(), rig.connectors.status()).contains("canary"));
@@ -50,16 +34,7 @@ async fn each_grant_has_a_child_with_its_own_secret() {
     let rig = Rig::of(&["env"]);
     for (grant_id, secret) in [("g-1", "first-0123456789"), ("g-2", "second-0123456789")] {
         let lease = lease(grant_id, secret);
-        let answer = rig
-            .call_with(
-                "x",
-                &grant(grant_id),
-                Some(&lease),
-                Duration::from_secs(10),
-                b"{}",
-            )
-            .await
-            .unwrap();
+        let answer = rig.call_with("x", &grant(grant_id), Some(&lease), Duration::from_secs(10), b"{}").await.unwrap();
         assert_eq!(value(&answer)["env"]["TOKEN"], secret);
     }
     assert_eq!(rig.status("x").children.len(), 2);
@@ -69,94 +44,55 @@ async fn each_grant_has_a_child_with_its_own_secret() {
 async fn a_credential_lent_anew_means_a_new_child() {
     let (rig, grant) = (Rig::of(&["env"]), grant("g-1"));
     for secret in ["first-0123456789", "second-0123456789"] {
-        let answer = rig
-            .call_with(
-                "x",
-                &grant,
-                Some(&lease(secret, secret)),
-                Duration::from_secs(10),
-                b"{}",
-            )
-            .await
-            .unwrap();
+        let answer = rig.call_with("x", &grant, Some(&lease(secret, secret)), Duration::from_secs(10), b"{}").await.unwrap();
         assert_eq!(value(&answer)["env"]["TOKEN"], secret);
     }
 }
 
 #[tokio::test]
 async fn a_shared_connector_has_one_child_and_no_credential() {
-    let rig = Rig::new(vec![ConnectorSpec {
-        shared: true,
-        ..spec("x", &["env"])
-    }]);
+    let rig = Rig::new(vec![ConnectorSpec { shared: true, ..spec("x", &["env"]) }]);
     rig.result("x", &grant("g-1")).await;
     rig.result("x", &grant("g-2")).await;
-    assert_eq!(
-        rig.status("x")
-            .children
-            .iter()
-            .map(|child| child.grant.clone())
-            .collect::<Vec<_>>(),
-        [None]
-    );
+    assert_eq!(rig.status("x").children.iter().map(|child| child.grant.clone()).collect::<Vec<_>>(), [None]);
     let lent = lease("lease-1", "canary-0123456789");
-    let failure = rig
-        .call_with(
-            "x",
-            &grant("g-3"),
-            Some(&lent),
-            Duration::from_secs(10),
-            b"{}",
-        )
-        .await
-        .unwrap_err();
-    assert!(
-        matches!(&failure, Failure::Connect(ConnectFailure::Start(why)) if why.contains("shared")),
-        "{failure:?}"
-    );
+    let failure = rig.call_with("x", &grant("g-3"), Some(&lent), Duration::from_secs(10), b"{}").await.unwrap_err();
+    assert!(matches!(&failure, Failure::Connect(ConnectFailure::Start(why)) if why.contains("shared")), "{failure:?}");
 }
 
 #[tokio::test]
 async fn the_launcher_confines_the_child() {
-    let confined = ConnectorSpec {
-        launcher: launcher(),
-        max_files: Some(77),
-        max_memory: Some(1 << 32),
-        ..spec("x", &["limits"])
-    };
+    let confined =
+        ConnectorSpec { launcher: launcher(), max_files: Some(77), max_memory: Some(1 << 32), ..spec("x", &["limits"]) };
     let rig = Rig::new(vec![confined]);
     let seen = rig.result("x", &grant("g-1")).await;
     let limits = seen["limits"].as_str().unwrap();
     let limit = |name: &str| {
-        limits
-            .lines()
-            .find(|line| line.starts_with(name))
-            .unwrap()
-            .split_whitespace()
-            .rev()
-            .nth(1)
-            .unwrap()
-            .to_owned()
+        limits.lines().find(|line| line.starts_with(name)).unwrap().split_whitespace().rev().nth(1).unwrap().to_owned()
     };
     assert_eq!(
-        (
-            limit("Max core file size"),
-            limit("Max open files"),
-            limit("Max address space")
-        ),
+        (limit("Max core file size"), limit("Max open files"), limit("Max address space")),
         ("0".to_owned(), "77".to_owned(), (1_u64 << 32).to_string())
     );
     // A session and a group of its own, so no terminal of ours either.
-    let stat: Vec<&str> = seen["stat"]
-        .as_str()
-        .unwrap()
-        .rsplit_once(')')
-        .unwrap()
-        .1
-        .split_whitespace()
-        .collect();
+    let stat: Vec<&str> = seen["stat"].as_str().unwrap().rsplit_once(')').unwrap().1.split_whitespace().collect();
     let pid = rig.pid("x").to_string();
     assert_eq!((stat[2], stat[3]), (pid.as_str(), pid.as_str()));
+}
+
+/// Nobody has to ask for it; and a gateway that may open fewer files than that starts its children all the same.
+#[tokio::test]
+async fn open_files_are_limited_without_being_asked() {
+    let rig = Rig::new(vec![ConnectorSpec { launcher: launcher(), ..spec("x", &["limits"]) }]);
+    let seen = rig.result("x", &grant("g-1")).await;
+    let limits = seen["limits"].as_str().unwrap();
+    let files = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+    let hard: u64 = files.split_whitespace().rev().nth(1).unwrap().parse().unwrap();
+    assert!(hard <= 4096, "{files}");
+    let own = std::process::id().to_string();
+    let script = format!("ulimit -n 100; exec {HOSTILE} exec-child --parent {own} --files 4096 -- /bin/sh -c 'ulimit -Hn'");
+    let output = std::process::Command::new("/bin/sh").args(["-c", &script]).output().unwrap();
+    assert_eq!(output.stdout, b"100\n", "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 #[tokio::test]
@@ -180,48 +116,26 @@ async fn no_descriptor_of_ours_reaches_a_child() {
         .collect();
     // Its three, which we have too, are no surprise; the one more is the folder that it reads this from.
     assert!(passed.len() <= 1, "{passed:?}, left open: {left_open:?}");
-    assert!(
-        left_open.len() < 16,
-        "we open descriptors that children inherit: {left_open:?}"
-    );
+    assert!(left_open.len() < 16, "we open descriptors that children inherit: {left_open:?}");
 }
 
 fn closes_on_exec(fdinfo: &std::path::Path) -> bool {
     let text = std::fs::read_to_string(fdinfo).unwrap_or_default();
-    let flags = text
-        .lines()
-        .find_map(|line| line.strip_prefix("flags:"))
-        .and_then(|flags| u32::from_str_radix(flags.trim(), 8).ok());
+    let flags =
+        text.lines().find_map(|line| line.strip_prefix("flags:")).and_then(|flags| u32::from_str_radix(flags.trim(), 8).ok());
     flags.is_none_or(|flags| flags & 0o2_000_000 != 0)
 }
 
 #[tokio::test]
 async fn a_child_starts_only_for_the_gateway_that_wanted_it() {
     let output = std::process::Command::new(HOSTILE)
-        .args([
-            "exec-child",
-            "--parent",
-            "999999999",
-            "--",
-            "/bin/echo",
-            "ran",
-        ])
+        .args(["exec-child", "--parent", "999999999", "--", "/bin/echo", "ran"])
         .output()
         .unwrap();
-    assert_eq!(
-        (output.status.code(), output.stdout.is_empty()),
-        (Some(127), true)
-    );
+    assert_eq!((output.status.code(), output.stdout.is_empty()), (Some(127), true));
     let own = std::process::id().to_string();
     let output = std::process::Command::new(HOSTILE)
-        .args([
-            "exec-child",
-            "--parent",
-            &own,
-            "--",
-            "/bin/echo",
-            "ran; $(id)",
-        ])
+        .args(["exec-child", "--parent", &own, "--", "/bin/echo", "ran; $(id)"])
         .output()
         .unwrap();
     assert_eq!(output.stdout, b"ran; $(id)\n");
@@ -240,28 +154,18 @@ fn what_would_run_other_code_is_refused_in_the_configuration() {
         "BASH_ENV",
         "npm_config_registry",
     ] {
-        assert!(
-            matches!(check_env_name(name), Err(EnvNameFault::Dangerous(_))),
-            "{name}"
-        );
+        assert!(matches!(check_env_name(name), Err(EnvNameFault::Dangerous(_))), "{name}");
     }
     for name in ["", "A B", "A=B", "1A", "Ä", "A\0"] {
-        assert!(
-            matches!(check_env_name(name), Err(EnvNameFault::Malformed(_))),
-            "{name:?}"
-        );
+        assert!(matches!(check_env_name(name), Err(EnvNameFault::Malformed(_))), "{name:?}");
     }
     for name in ["PATH", "HOME", "TICKETS_TOKEN", "_x9"] {
         assert_eq!(check_env_name(name), Ok(()));
     }
     let id = || "x".parse().unwrap();
     let mut relative = ConnectorSpec::new(id(), vec!["npx".to_owned(), "a\0b".to_owned()]);
-    relative
-        .env
-        .insert("LD_PRELOAD".to_owned(), "/evil.so".to_owned());
-    let faults = StdioConnectors::new(vec![relative, ConnectorSpec::new(id(), Vec::new())], |_| {})
-        .err()
-        .unwrap();
+    relative.env.insert("LD_PRELOAD".to_owned(), "/evil.so".to_owned());
+    let faults = StdioConnectors::new(vec![relative, ConnectorSpec::new(id(), Vec::new())], |_| {}).err().unwrap();
     assert_eq!(faults.len(), 5, "{faults:?}");
     assert!(matches!(faults[0], SpecFault::NotAbsolute { .. }));
     assert!(faults[4].to_string().contains("configured twice"));
@@ -273,8 +177,7 @@ async fn a_program_that_is_not_there_is_named_with_what_to_do() {
     let at = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
     for (name, mode) in [("plain", 0o600), ("open", 0o777)] {
         std::fs::write(at(name), "#!/bin/sh\n").unwrap();
-        std::fs::set_permissions(at(name), std::os::unix::fs::PermissionsExt::from_mode(mode))
-            .unwrap();
+        std::fs::set_permissions(at(name), std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
     }
     for (name, expected) in [
         ("absent", "does not exist: install it"),
@@ -282,10 +185,7 @@ async fn a_program_that_is_not_there_is_named_with_what_to_do() {
         ("open", "can be changed by everybody"),
         ("", "is not a file"),
     ] {
-        let rig = Rig::new(vec![ConnectorSpec::new(
-            "x".parse().unwrap(),
-            vec![at(name)],
-        )]);
+        let rig = Rig::new(vec![ConnectorSpec::new("x".parse().unwrap(), vec![at(name)])]);
         let failure = rig.call("x", &grant("g-1")).await.unwrap_err();
         assert!(
             matches!(&failure, Failure::Connect(ConnectFailure::Start(why)) if why.contains(expected) && why.contains(&at(name))),
@@ -298,23 +198,8 @@ async fn a_program_that_is_not_there_is_named_with_what_to_do() {
 async fn what_a_child_says_to_people_is_harmless() {
     let rig = Rig::of(&["refuse-handshake"]);
     let lent = lease("lease-1", "canary-0123456789");
-    let failure = rig
-        .call_with(
-            "x",
-            &grant("g-1"),
-            Some(&lent),
-            Duration::from_secs(10),
-            b"{}",
-        )
-        .await
-        .unwrap_err();
+    let failure = rig.call_with("x", &grant("g-1"), Some(&lent), Duration::from_secs(10), b"{}").await.unwrap_err();
     let text = format!("{failure:?}");
-    assert!(
-        text.contains("bad token [redacted]") && !text.contains('\u{1b}'),
-        "{text}"
-    );
-    assert!(matches!(
-        failure,
-        Failure::Connect(ConnectFailure::Handshake(_))
-    ));
+    assert!(text.contains("bad token [redacted]") && !text.contains('\u{1b}'), "{text}");
+    assert!(matches!(failure, Failure::Connect(ConnectFailure::Handshake(_))));
 }

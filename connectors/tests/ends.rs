@@ -19,13 +19,8 @@ use crate::{
 
 fn stubborn(kill_after: Duration) -> ConnectorSpec {
     // What a shell ignores, its successor ignores.
-    let command = ["/bin/sh", "-c", &format!("trap '' TERM; exec {HOSTILE} ok")]
-        .map(str::to_owned)
-        .to_vec();
-    ConnectorSpec {
-        kill_after,
-        ..ConnectorSpec::new("x".parse().unwrap(), command)
-    }
+    let command = ["/bin/sh", "-c", &format!("trap '' TERM; exec {HOSTILE} ok")].map(str::to_owned).to_vec();
+    ConnectorSpec { kill_after, ..ConnectorSpec::new("x".parse().unwrap(), command) }
 }
 
 fn pid_in(dir: &Path, name: &str) -> Option<u32> {
@@ -43,11 +38,11 @@ async fn the_end_of_a_grant_ends_its_child_within_a_second_and_no_other() {
     let took = until("the child is gone", || !is_there(first)).await;
     assert!(took < Duration::from_secs(1), "{took:?}");
     rig.result("x", &two).await;
-    assert!(matches!(
-        rig.call("x", &one).await,
-        Err(Failure::Connect(ConnectFailure::Start(_)))
-    ));
-    until("its end is told", || rig.events().iter().any(|event| matches!(event, ConnectorEvent::Ended { pid, wanted: true, .. } if *pid == first))).await;
+    assert!(matches!(rig.call("x", &one).await, Err(Failure::Connect(ConnectFailure::Start(_)))));
+    until("its end is told", || {
+        rig.events().iter().any(|event| matches!(event, ConnectorEvent::Ended { pid, wanted: true, .. } if *pid == first))
+    })
+    .await;
     assert_eq!(rig.status("x").counts.failures, 0);
 }
 
@@ -58,22 +53,13 @@ async fn the_end_of_a_parent_grant_ends_the_children_of_its_children() {
     rig.result("x", &child).await;
     parent.end(GrantState::Completed);
     until("the child is gone", || rig.status("x").children.is_empty()).await;
-    assert!(matches!(
-        rig.call("x", &child).await,
-        Err(Failure::Connect(ConnectFailure::Start(_)))
-    ));
+    assert!(matches!(rig.call("x", &child).await, Err(Failure::Connect(ConnectFailure::Start(_)))));
 }
 
 #[tokio::test]
 async fn a_call_in_flight_stops_when_its_grant_ends() {
     let dir = tempfile::tempdir().unwrap();
-    let (rig, grant) = (
-        Arc::new(Rig::of(&[
-            "hang-call",
-            dir.path().join("c").to_str().unwrap(),
-        ])),
-        grant("g-1"),
-    );
+    let (rig, grant) = (Arc::new(Rig::of(&["hang-call", dir.path().join("c").to_str().unwrap()])), grant("g-1"));
     let call = tokio::spawn({
         let (rig, grant) = (Arc::clone(&rig), Arc::clone(&grant));
         async move { rig.call("x", &grant).await }
@@ -81,45 +67,28 @@ async fn a_call_in_flight_stops_when_its_grant_ends() {
     until("the call is written", || rig.status("x").counts.calls == 1).await;
     let begun = Instant::now();
     grant.end(GrantState::Revoked);
-    assert!(matches!(
-        call.await.unwrap(),
-        Err(Failure::Send(SendFailure::Closed(_)))
-    ));
+    assert!(matches!(call.await.unwrap(), Err(Failure::Send(SendFailure::Closed(_)))));
     assert!(begun.elapsed() < Duration::from_millis(500));
 }
 
 #[tokio::test]
 async fn a_child_that_ignores_the_request_is_killed() {
-    let (rig, grant) = (
-        Rig::new(vec![stubborn(Duration::from_millis(500))]),
-        grant("g-1"),
-    );
+    let (rig, grant) = (Rig::new(vec![stubborn(Duration::from_millis(500))]), grant("g-1"));
     rig.result("x", &grant).await;
     let pid = rig.pid("x");
     grant.end(GrantState::Revoked);
     let took = until("the child is gone", || !is_there(pid)).await;
-    assert!(
-        took >= Duration::from_millis(400) && took < Duration::from_secs(3),
-        "{took:?}"
-    );
+    assert!(took >= Duration::from_millis(400) && took < Duration::from_secs(3), "{took:?}");
 }
 
 #[tokio::test]
 async fn everything_a_child_started_ends_with_it() {
     let dir = tempfile::tempdir().unwrap();
-    for launcher in [
-        Vec::new(),
-        vec![HOSTILE.to_owned(), "exec-child".to_owned(), "--".to_owned()],
-    ] {
+    for launcher in [Vec::new(), vec![HOSTILE.to_owned(), "exec-child".to_owned(), "--".to_owned()]] {
         let folder = dir.path().join(launcher.len().to_string());
         std::fs::create_dir(&folder).unwrap();
-        let (rig, grant) = (
-            Rig::new(vec![ConnectorSpec {
-                launcher,
-                ..spec("x", &["family", folder.to_str().unwrap()])
-            }]),
-            grant("g-1"),
-        );
+        let (rig, grant) =
+            (Rig::new(vec![ConnectorSpec { launcher, ..spec("x", &["family", folder.to_str().unwrap()]) }]), grant("g-1"));
         rig.result("x", &grant).await;
         let mut pids = Vec::new();
         for name in ["plain", "session", "orphan"] {
@@ -134,20 +103,14 @@ async fn everything_a_child_started_ends_with_it() {
 
 #[tokio::test]
 async fn a_reissued_grant_gets_a_child_of_its_own() {
-    let rig = Rig::new(vec![ConnectorSpec {
-        idle_after: Duration::from_millis(200),
-        ..spec("x", &["ok"])
-    }]);
+    let rig = Rig::new(vec![ConnectorSpec { idle_after: Duration::from_millis(200), ..spec("x", &["ok"]) }]);
     let old = grant("g-1");
     rig.result("x", &old).await;
     let first = rig.pid("x");
     old.end(GrantState::Expired);
     let new = grant("g-1");
     rig.result("x", &new).await;
-    until("the old child is gone", || {
-        rig.status("x").children.len() == 1
-    })
-    .await;
+    until("the old child is gone", || rig.status("x").children.len() == 1).await;
     assert!(!is_there(first));
     let second = rig.pid("x");
     for _ in 0..20 {
@@ -159,10 +122,7 @@ async fn a_reissued_grant_gets_a_child_of_its_own() {
 
 #[tokio::test]
 async fn a_child_that_nobody_uses_is_ended_and_started_again_when_needed() {
-    let idle = ConnectorSpec {
-        idle_after: Duration::from_millis(100),
-        ..spec("x", &["ok"])
-    };
+    let idle = ConnectorSpec { idle_after: Duration::from_millis(100), ..spec("x", &["ok"]) };
     let (rig, grant) = (Rig::new(vec![idle]), grant("g-1"));
     rig.result("x", &grant).await;
     until("the child is gone", || rig.status("x").children.is_empty()).await;
@@ -173,23 +133,15 @@ async fn a_child_that_nobody_uses_is_ended_and_started_again_when_needed() {
 
 #[tokio::test]
 async fn shutdown_leaves_nothing_and_starts_nothing() {
-    let rig = Rig::new(vec![
-        spec("x", &["ok"]),
-        ConnectorSpec {
-            id: "y".parse().unwrap(),
-            ..stubborn(Duration::from_millis(300))
-        },
-    ]);
+    let rig =
+        Rig::new(vec![spec("x", &["ok"]), ConnectorSpec { id: "y".parse().unwrap(), ..stubborn(Duration::from_millis(300)) }]);
     let grant = grant("g-1");
     rig.result("x", &grant).await;
     rig.result("y", &grant).await;
     let pids = [rig.pid("x"), rig.pid("y")];
     rig.connectors.shutdown().await;
     assert!(!pids.iter().any(|pid| is_there(*pid)));
-    assert!(matches!(
-        rig.call("x", &grant).await,
-        Err(Failure::Connect(ConnectFailure::Start(_)))
-    ));
+    assert!(matches!(rig.call("x", &grant).await, Err(Failure::Connect(ConnectFailure::Start(_)))));
 }
 
 #[tokio::test]
@@ -206,18 +158,9 @@ async fn no_child_outlives_a_gateway_that_was_killed() {
     let dir = tempfile::tempdir().unwrap();
     let noted = dir.path().join("child");
     // A shell stands for the gateway: it starts the child through the launcher, and is killed.
-    let script = format!(
-        "{HOSTILE} exec-child --parent $$ -- {HOSTILE} sleep {} & wait",
-        noted.display()
-    );
-    let mut gateway = std::process::Command::new("/bin/sh")
-        .args(["-c", &script])
-        .spawn()
-        .unwrap();
-    until("the child runs", || {
-        pid_in(dir.path(), "child").is_some_and(runs)
-    })
-    .await;
+    let script = format!("{HOSTILE} exec-child --parent $$ -- {HOSTILE} sleep {} & wait", noted.display());
+    let mut gateway = std::process::Command::new("/bin/sh").args(["-c", &script]).spawn().unwrap();
+    until("the child runs", || pid_in(dir.path(), "child").is_some_and(runs)).await;
     let child = pid_in(dir.path(), "child").unwrap();
     gateway.kill().unwrap();
     gateway.wait().unwrap();

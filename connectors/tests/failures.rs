@@ -15,35 +15,20 @@ use crate::{
 
 fn resting_at_first(mode: &str, ms: u64) -> Rig {
     let backoff_first = Duration::from_millis(ms);
-    Rig::new(vec![ConnectorSpec {
-        backoff_first,
-        ..spec("x", &[mode])
-    }])
+    Rig::new(vec![ConnectorSpec { backoff_first, ..spec("x", &[mode]) }])
 }
 
 #[tokio::test]
 async fn a_server_that_ends_at_once_fails_with_its_last_words() {
     let (rig, grant) = (resting_at_first("exit-at-start", 5000), grant("g-1"));
     let failure = rig.call("x", &grant).await.unwrap_err();
-    let Failure::Connect(ConnectFailure::Start(why)) = &failure else {
-        panic!("{failure:?}")
-    };
-    assert!(
-        why.contains("exit status: 3") && why.contains("can't open the database"),
-        "{why}"
-    );
+    let Failure::Connect(ConnectFailure::Start(why)) = &failure else { panic!("{failure:?}") };
+    assert!(why.contains("exit status: 3") && why.contains("can't open the database"), "{why}");
     let resting = rig.call("x", &grant).await.unwrap_err();
-    assert!(
-        matches!(&resting, Failure::Connect(ConnectFailure::Resting { retry_ms, .. }) if *retry_ms <= 5000),
-        "{resting:?}"
-    );
+    assert!(matches!(&resting, Failure::Connect(ConnectFailure::Resting { retry_ms, .. }) if *retry_ms <= 5000), "{resting:?}");
     until("it is gone", || rig.status("x").children.is_empty()).await;
     let status = rig.status("x");
-    assert!(
-        status
-            .stderr
-            .contains(&"can't open the database".to_owned())
-    );
+    assert!(status.stderr.contains(&"can't open the database".to_owned()));
     assert_eq!((status.counts.starts, status.counts.failures), (1, 1));
 }
 
@@ -62,27 +47,16 @@ async fn pauses_between_starts_grow() {
             other => panic!("{other:?}"),
         }
     }
-    assert!(
-        longest[0] > 0 && longest[0] <= 500 && longest[1] > 500 && longest[1] <= 1000,
-        "{longest:?}"
-    );
+    assert!(longest[0] > 0 && longest[0] <= 500 && longest[1] > 500 && longest[1] <= 1000, "{longest:?}");
 }
 
 #[tokio::test]
 async fn a_crash_fails_the_calls_in_flight_once_and_the_next_child_serves() {
     let (rig, grant) = (resting_at_first("crash", 1000), grant("g-1"));
     let failure = rig.call("x", &grant).await.unwrap_err();
-    let Failure::Send(SendFailure::Closed(why)) = &failure else {
-        panic!("{failure:?}")
-    };
-    assert!(
-        why.contains("exit status: 7") && why.contains("boom \\u{1b}[31m at line 7"),
-        "{why}"
-    );
-    assert!(matches!(
-        rig.call("x", &grant).await,
-        Err(Failure::Connect(ConnectFailure::Resting { .. }))
-    ));
+    let Failure::Send(SendFailure::Closed(why)) = &failure else { panic!("{failure:?}") };
+    assert!(why.contains("exit status: 7") && why.contains("boom \\u{1b}[31m at line 7"), "{why}");
+    assert!(matches!(rig.call("x", &grant).await, Err(Failure::Connect(ConnectFailure::Resting { .. }))));
     let again = loop {
         match rig.call("x", &grant).await.unwrap_err() {
             Failure::Connect(ConnectFailure::Resting { retry_ms, .. }) => {
@@ -91,17 +65,10 @@ async fn a_crash_fails_the_calls_in_flight_once_and_the_next_child_serves() {
             other => break other,
         }
     };
-    assert!(
-        matches!(again, Failure::Send(SendFailure::Closed(_))),
-        "{again:?}"
-    );
+    assert!(matches!(again, Failure::Send(SendFailure::Closed(_))), "{again:?}");
     assert_eq!(rig.status("x").counts.restarts, 1);
     until("its end is told", || {
-        rig.events()
-            .iter()
-            .filter(|event| matches!(event, ConnectorEvent::Ended { wanted: false, .. }))
-            .count()
-            == 2
+        rig.events().iter().filter(|event| matches!(event, ConnectorEvent::Ended { wanted: false, .. })).count() == 2
     })
     .await;
 }
@@ -109,25 +76,17 @@ async fn a_crash_fails_the_calls_in_flight_once_and_the_next_child_serves() {
 #[tokio::test]
 async fn the_last_answer_of_a_dying_server_still_counts() {
     for _ in 0..10 {
-        Rig::of(&["crash-after-answer"])
-            .result("x", &grant("g-1"))
-            .await;
+        Rig::of(&["crash-after-answer"]).result("x", &grant("g-1")).await;
     }
 }
 
 #[tokio::test]
 async fn a_handshake_that_hangs_is_given_up_in_time() {
     for mode in ["hang-handshake", "drip"] {
-        let hasty = ConnectorSpec {
-            handshake_timeout: Duration::from_millis(300),
-            ..spec("x", &[mode])
-        };
+        let hasty = ConnectorSpec { handshake_timeout: Duration::from_millis(300), ..spec("x", &[mode]) };
         let (rig, begun) = (Rig::new(vec![hasty]), Instant::now());
         let failure = rig.call("x", &grant("g-1")).await.unwrap_err();
-        assert!(
-            matches!(failure, Failure::Connect(ConnectFailure::Handshake(_))),
-            "{mode}: {failure:?}"
-        );
+        assert!(matches!(failure, Failure::Connect(ConnectFailure::Handshake(_))), "{mode}: {failure:?}");
         assert!(begun.elapsed() < Duration::from_secs(5), "{mode}");
         until("the child is gone", || rig.status("x").children.is_empty()).await;
     }
@@ -137,19 +96,10 @@ async fn a_handshake_that_hangs_is_given_up_in_time() {
 async fn a_call_that_hangs_is_given_up_and_the_server_told() {
     let dir = tempfile::tempdir().unwrap();
     let noted = dir.path().join("cancelled");
-    let (rig, grant) = (
-        Rig::of(&["hang-call", noted.to_str().unwrap()]),
-        grant("g-1"),
-    );
-    let failure = rig
-        .call_with("x", &grant, None, Duration::from_millis(200), b"{}")
-        .await
-        .unwrap_err();
+    let (rig, grant) = (Rig::of(&["hang-call", noted.to_str().unwrap()]), grant("g-1"));
+    let failure = rig.call_with("x", &grant, None, Duration::from_millis(200), b"{}").await.unwrap_err();
     assert_eq!(failure, Failure::Send(SendFailure::Timeout(200)));
-    until("the server is told", || {
-        std::fs::read_to_string(&noted).is_ok_and(|id| id == "3")
-    })
-    .await;
+    until("the server is told", || std::fs::read_to_string(&noted).is_ok_and(|id| id == "3")).await;
     assert_eq!(rig.status("x").children[0].state, ChildState::Ready);
 }
 
@@ -157,38 +107,26 @@ async fn a_call_that_hangs_is_given_up_and_the_server_told() {
 async fn a_call_that_nobody_waits_for_is_cancelled_at_the_server() {
     let dir = tempfile::tempdir().unwrap();
     let noted = dir.path().join("cancelled");
-    let (rig, grant) = (
-        Arc::new(Rig::of(&["hang-call", noted.to_str().unwrap()])),
-        grant("g-1"),
-    );
+    let (rig, grant) = (Arc::new(Rig::of(&["hang-call", noted.to_str().unwrap()])), grant("g-1"));
     let task = tokio::spawn({
         let (rig, grant) = (Arc::clone(&rig), Arc::clone(&grant));
         async move { rig.call("x", &grant).await }
     });
     until("the call is written", || rig.status("x").counts.calls == 1).await;
     task.abort();
-    until("the server is told", || {
-        std::fs::read_to_string(&noted).is_ok_and(|id| id == "3")
-    })
-    .await;
+    until("the server is told", || std::fs::read_to_string(&noted).is_ok_and(|id| id == "3")).await;
 }
 
 #[tokio::test]
 async fn garbage_without_end_ends_the_child() {
-    let failure = Rig::of(&["garbage"])
-        .call("x", &grant("g-1"))
-        .await
-        .unwrap_err();
+    let failure = Rig::of(&["garbage"]).call("x", &grant("g-1")).await.unwrap_err();
     assert!(
         matches!(&failure, Failure::Connect(ConnectFailure::Start(why)) if why.contains("no JSON-RPC message")),
         "{failure:?}"
     );
     let rig = Rig::of(&["garbage-on-call"]);
     let failure = rig.call("x", &grant("g-1")).await.unwrap_err();
-    assert!(
-        matches!(failure, Failure::Send(SendFailure::Closed(_))),
-        "{failure:?}"
-    );
+    assert!(matches!(failure, Failure::Send(SendFailure::Closed(_))), "{failure:?}");
     until("the child is gone", || rig.status("x").children.is_empty()).await;
 }
 
@@ -211,11 +149,7 @@ async fn a_server_that_does_not_read_holds_nobody_and_dies_of_half_a_call() {
     let grant = grant("g-1");
     let large = format!(r#"{{"text":"{}"}}"#, "x".repeat(1 << 20));
     let (begun, mut written) = (Instant::now(), false);
-    let channel = rig
-        .connectors
-        .channel(&tool("deaf", "says it"), &grant, None)
-        .await
-        .unwrap();
+    let channel = rig.connectors.channel(&tool("deaf", "says it"), &grant, None).await.unwrap();
     let cancelled = grant.cancelled();
     let call = crate::channel::ToolCall {
         arguments: large.as_bytes(),
@@ -225,17 +159,11 @@ async fn a_server_that_does_not_read_holds_nobody_and_dies_of_half_a_call() {
     };
     let mut note = || written = true;
     let (failure, other) = tokio::join!(channel.call(call, &mut note), rig.result("x", &grant));
-    assert!(
-        matches!(failure, Err(SendFailure::Unsent(_))),
-        "{failure:?}"
-    );
+    assert!(matches!(failure, Err(SendFailure::Unsent(_))), "{failure:?}");
     assert!(other["line"].is_string() && begun.elapsed() < Duration::from_secs(5));
     drop(channel);
     assert!(!written);
-    until("the child is gone", || {
-        rig.status("deaf").children.is_empty()
-    })
-    .await;
+    until("the child is gone", || rig.status("deaf").children.is_empty()).await;
     assert_eq!(rig.status("x").children.len(), 1);
 }
 
@@ -247,29 +175,18 @@ async fn a_flood_on_standard_error_is_cut_and_escaped() {
     }
     until("lines arrive", || !rig.status("x").stderr.is_empty()).await;
     let lines = rig.status("x").stderr;
-    assert!(
-        lines.len() <= 64
-            && lines
-                .iter()
-                .all(|line| line.len() < 1100 && !line.contains('\u{1b}'))
-    );
+    assert!(lines.len() <= 64 && lines.iter().all(|line| line.len() < 1100 && !line.contains('\u{1b}')));
 }
 
 #[tokio::test]
 async fn one_slow_server_does_not_slow_another() {
-    let rig = Arc::new(Rig::new(vec![
-        spec("slow", &["slow", "20000"]),
-        spec("x", &["ok"]),
-    ]));
+    let rig = Arc::new(Rig::new(vec![spec("slow", &["slow", "20000"]), spec("x", &["ok"])]));
     let grant = grant("g-1");
     let slow = tokio::spawn({
         let (rig, grant) = (Arc::clone(&rig), Arc::clone(&grant));
         async move { rig.call("slow", &grant).await }
     });
-    until("the slow call is written", || {
-        rig.status("slow").counts.calls == 1
-    })
-    .await;
+    until("the slow call is written", || rig.status("slow").counts.calls == 1).await;
     rig.result("x", &grant).await;
     let begun = Instant::now();
     for _ in 0..50 {
@@ -281,10 +198,7 @@ async fn one_slow_server_does_not_slow_another() {
 
 #[tokio::test]
 async fn beyond_the_cap_the_idle_go_and_the_busy_stay() {
-    let capped = ConnectorSpec {
-        max_children: 2,
-        ..spec("x", &["ok"])
-    };
+    let capped = ConnectorSpec { max_children: 2, ..spec("x", &["ok"]) };
     let rig = Rig::new(vec![capped]);
     let grants = [grant("g-1"), grant("g-2"), grant("g-3")];
     rig.result("x", &grants[0]).await;
@@ -294,37 +208,22 @@ async fn beyond_the_cap_the_idle_go_and_the_busy_stay() {
     assert!(!is_there(first) && rig.status("x").children.len() == 2);
     let held = tool("x", "says it");
     let _busy = (
-        rig.connectors
-            .channel(&held, &grants[1], None)
-            .await
-            .unwrap(),
-        rig.connectors
-            .channel(&held, &grants[2], None)
-            .await
-            .unwrap(),
+        rig.connectors.channel(&held, &grants[1], None).await.unwrap(),
+        rig.connectors.channel(&held, &grants[2], None).await.unwrap(),
     );
     let failure = rig.call("x", &grants[0]).await.unwrap_err();
-    assert!(
-        matches!(&failure, Failure::Connect(ConnectFailure::Start(why)) if why.contains("all 2 children")),
-        "{failure:?}"
-    );
+    assert!(matches!(&failure, Failure::Connect(ConnectFailure::Start(why)) if why.contains("all 2 children")), "{failure:?}");
 }
 
 #[tokio::test]
 async fn a_caller_that_gives_up_does_not_undo_the_start() {
-    let command = ["/bin/sh", "-c", &format!("sleep 0.5; exec {HOSTILE} ok")]
-        .map(str::to_owned)
-        .to_vec();
+    let command = ["/bin/sh", "-c", &format!("sleep 0.5; exec {HOSTILE} ok")].map(str::to_owned).to_vec();
     let late = ConnectorSpec {
         env: [("PATH".to_owned(), "/usr/bin:/bin".to_owned())].into(),
         ..ConnectorSpec::new("x".parse().unwrap(), command)
     };
     let (rig, grant) = (Rig::new(vec![late]), grant("g-1"));
-    assert!(
-        tokio::time::timeout(Duration::from_millis(50), rig.call("x", &grant))
-            .await
-            .is_err()
-    );
+    assert!(tokio::time::timeout(Duration::from_millis(50), rig.call("x", &grant)).await.is_err());
     rig.result("x", &grant).await;
     assert_eq!(rig.status("x").counts.starts, 1);
 }

@@ -47,22 +47,15 @@ pub(crate) enum Failure {
 
 /// A connector that runs the hostile server in a mode.
 pub(crate) fn spec(id: &str, mode: &[&str]) -> ConnectorSpec {
-    let command = std::iter::once(HOSTILE)
-        .chain(mode.iter().copied())
-        .map(str::to_owned)
-        .collect();
-    ConnectorSpec {
-        call_timeout: Duration::from_secs(10),
-        ..ConnectorSpec::new(id.parse().unwrap(), command)
-    }
+    let command = std::iter::once(HOSTILE).chain(mode.iter().copied()).map(str::to_owned).collect();
+    ConnectorSpec { call_timeout: Duration::from_secs(10), ..ConnectorSpec::new(id.parse().unwrap(), command) }
 }
 
 impl Rig {
     pub(crate) fn new(specs: Vec<ConnectorSpec>) -> Self {
         let events = Arc::new(Mutex::new(Vec::new()));
         let told = Arc::clone(&events);
-        let connectors =
-            StdioConnectors::new(specs, move |event| told.lock().unwrap().push(event)).unwrap();
+        let connectors = StdioConnectors::new(specs, move |event| told.lock().unwrap().push(event)).unwrap();
         Self { connectors, events }
     }
 
@@ -71,13 +64,8 @@ impl Rig {
     }
 
     /// Calls `echo` at a connector.
-    pub(crate) async fn call(
-        &self,
-        connector: &str,
-        grant: &Arc<LiveGrant>,
-    ) -> Result<Answer, Failure> {
-        self.call_with(connector, grant, None, Duration::from_secs(10), b"{}")
-            .await
+    pub(crate) async fn call(&self, connector: &str, grant: &Arc<LiveGrant>) -> Result<Answer, Failure> {
+        self.call_with(connector, grant, None, Duration::from_secs(10), b"{}").await
     }
 
     pub(crate) async fn call_with(
@@ -89,18 +77,9 @@ impl Rig {
         arguments: &[u8],
     ) -> Result<Answer, Failure> {
         let tool = tool(connector, "says it");
-        let channel = self
-            .connectors
-            .channel(&tool, grant, lease)
-            .await
-            .map_err(Failure::Connect)?;
+        let channel = self.connectors.channel(&tool, grant, lease).await.map_err(Failure::Connect)?;
         let cancelled: CancellationToken = grant.cancelled();
-        let call = ToolCall {
-            arguments,
-            traceparent: Some("00-aa-bb-01"),
-            timeout,
-            cancelled: &cancelled,
-        };
+        let call = ToolCall { arguments, traceparent: Some("00-aa-bb-01"), timeout, cancelled: &cancelled };
         channel.call(call, &mut || {}).await.map_err(Failure::Send)
     }
 
@@ -110,11 +89,7 @@ impl Rig {
     }
 
     pub(crate) fn status(&self, connector: &str) -> ConnectorStatus {
-        self.connectors
-            .status()
-            .into_iter()
-            .find(|status| status.id.as_str() == connector)
-            .unwrap()
+        self.connectors.status().into_iter().find(|status| status.id.as_str() == connector).unwrap()
     }
 
     /// The process id of the only child.
@@ -138,7 +113,8 @@ pub(crate) fn value(answer: &Answer) -> Value {
 
 /// The tool `echo` with this description as its pin.
 pub(crate) fn tool(connector: &str, description: &str) -> Arc<Tool> {
-    let raw = json!({"name":"echo","description":description,"inputSchema":{"type":"object","properties":{"text":{"type":"string"}}}});
+    let raw =
+        json!({"name":"echo","description":description,"inputSchema":{"type":"object","properties":{"text":{"type":"string"}}}});
     let definition = Definition::read(&raw).unwrap();
     let id: bailiwick_schemas::names::ConnectorId = connector.parse().unwrap();
     Arc::new(Tool {
@@ -147,11 +123,7 @@ pub(crate) fn tool(connector: &str, description: &str) -> Arc<Tool> {
         connector: Arc::new(Connector {
             id,
             fingerprint: Digest::of(b""),
-            facts: ConnectorFacts {
-                id: connector.to_owned(),
-                sensitivity: String::new(),
-                environment: String::new(),
-            },
+            facts: ConnectorFacts { id: connector.to_owned(), sensitivity: String::new(), environment: String::new() },
             needs_credential: false,
             call_timeout: Duration::from_secs(10),
         }),
@@ -217,16 +189,12 @@ pub(crate) fn is_there(pid: u32) -> bool {
 
 /// Whether a process runs: what init has not yet reaped does not.
 pub(crate) fn runs(pid: u32) -> bool {
-    std::fs::read_to_string(format!("/proc/{pid}/stat"))
-        .is_ok_and(|stat| !stat.rsplit_once(')').unwrap().1.starts_with(" Z"))
+    std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.rsplit_once(')').unwrap().1.starts_with(" Z"))
 }
 
 /// The most memory this process ever had, bytes.
 pub(crate) fn peak_memory() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))
-        .unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
     line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
 }

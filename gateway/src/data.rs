@@ -89,16 +89,22 @@ impl DataFolder {
         self.path.join("operator.key")
     }
 
-    /// A secret of 32 random bytes in a file of its own (0600), made if it is not there.
+    /// A secret of 32 random bytes in a file of its own (0600), made if it is not there. Of several who make it at once, one does,
+    /// and all get that one's.
     pub fn key(&self, name: &str, random: impl Fn() -> [u8; 32]) -> Result<[u8; 32], DataFault> {
         let path = self.path.join(name);
         let io = |why| DataFault::Io { path: path.clone(), why };
         if !path.try_exists().map_err(io)? {
-            let fresh = self.path.join(format!("{name}.new"));
-            let made = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh);
-            let mut file = made.map_err(io)?;
-            file.write_all(&random()).and_then(|()| file.sync_all()).map_err(io)?;
-            fs::rename(&fresh, &path).map_err(io)?;
+            // Whole before it has its name, and never in the place of another: a link, unlike a rename, replaces nothing.
+            let [a, b, c, d, ..] = random();
+            let draft = self.path.join(format!("{name}.{a:02x}{b:02x}{c:02x}{d:02x}.new"));
+            let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft).map_err(io)?;
+            let made = file
+                .write_all(&random())
+                .and_then(|()| file.sync_all())
+                .and_then(|()| fs::hard_link(&draft, &path).or_else(unless_there));
+            fs::remove_file(&draft).map_err(io)?;
+            made.map_err(io)?;
         }
         let mut file = File::open(&path).map_err(io)?;
         check(&path, &file.metadata().map_err(io)?)?;
@@ -110,12 +116,22 @@ impl DataFolder {
     /// Writes a file of this name (0600) with this text, unless it is there.
     pub fn write_once(&self, name: &str, text: &str) -> Result<PathBuf, DataFault> {
         let path = self.path.join(name);
-        match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).and_then(|mut file| file.write_all(text.as_bytes())) {
+        match OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&path)
+            .and_then(|mut file| file.write_all(text.as_bytes()))
+        {
             Ok(()) => Ok(path),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(path),
             Err(why) => Err(DataFault::Io { path, why }),
         }
     }
+}
+
+fn unless_there(error: io::Error) -> io::Result<()> {
+    if error.kind() == io::ErrorKind::AlreadyExists { Ok(()) } else { Err(error) }
 }
 
 fn check(path: &Path, metadata: &fs::Metadata) -> Result<(), DataFault> {
@@ -143,6 +159,25 @@ mod tests {
         let first = folder.key("k", || [1; 32]).unwrap();
         assert_eq!(folder.key("k", || [2; 32]).unwrap(), first);
         assert_eq!(fs::metadata(folder.path().join("k")).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_key_that_many_make_at_once_is_one_key() {
+        let base = tempfile::tempdir().unwrap();
+        for round in 0..20_u8 {
+            let folder = DataFolder::open(&base.path().join(round.to_string())).unwrap();
+            let start = std::sync::Barrier::new(8);
+            let make = |who: u8| {
+                start.wait();
+                folder.key("k", || [who; 32]).unwrap()
+            };
+            let keys: Vec<[u8; 32]> = std::thread::scope(|scope| {
+                let makers: Vec<_> = (0..8).map(|who| scope.spawn(move || make(who))).collect();
+                makers.into_iter().map(|maker| maker.join().unwrap()).collect()
+            });
+            assert!(keys.iter().all(|key| *key == folder.key("k", || [9; 32]).unwrap()), "{keys:?}");
+            assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "no drafts are left");
+        }
     }
 
     #[test]

@@ -5,6 +5,8 @@ pub mod adapters;
 pub mod admin;
 pub mod cli;
 pub mod data;
+mod pinning;
+mod recovery;
 pub mod run;
 pub mod runtime;
 pub mod server;

@@ -52,6 +52,7 @@ pub async fn run(args: RunArgs) -> Result<(), StartFault> {
         config: args.config,
         data,
         clock,
+        is_demo: args.is_demo,
         own_binary: args.own_binary.clone(),
         environment: args.environment,
     };
@@ -133,8 +134,8 @@ impl Listeners {
     fn serve(self, runtime: &Arc<Runtime>, stop: &CancellationToken) -> Vec<tokio::task::JoinHandle<()>> {
         let server = &runtime.config.server;
         let connections = usize::try_from(server.max_connections).unwrap_or(usize::MAX);
-        let limits = Limits { connections, headers: server.header_timeout };
-        let few = Limits { connections: 64, headers: server.header_timeout };
+        let limits = Limits { connections, headers: server.header_timeout, unread: server.idle_timeout };
+        let few = Limits { connections: 64, ..limits };
         runtime.front.also_at(self.agents_at);
         let mcp = server::router(Arc::clone(&runtime.front));
         vec![

@@ -8,34 +8,33 @@ use std::{
     time::Duration,
 };
 
-use bailiwick_config::{Config, PolicyFile, Program};
-use bailiwick_connectors::{ConnectorEvent, ConnectorSpec, Discovery, StdioConnectors, discover};
+use bailiwick_config::{Config, PolicyFile};
+use bailiwick_connectors::{ConnectorEvent, ConnectorSpec, Discovery, StdioConnectors};
 use bailiwick_credentials::{Broker, CredentialSpec, EnvSecrets, Provider};
-use bailiwick_demo::Demo;
 use bailiwick_pipeline::{
     Gateway, Settings,
     gates::ScreenLimits,
-    ids::{ApprovalId, GrantId},
-    ports::{Clock, ConnectFailure, Ports},
-    records::{Outcome, OutcomeRecord},
+    ids::GrantId,
+    ports::{Binding, Clock, ConnectFailure, Ports},
     trace::hex,
 };
 use bailiwick_policy::DEFAULT_BUNDLE;
-use bailiwick_schemas::{definition, names::ConnectorId};
-use bailiwick_store::{AgentEntry, Agents, LiveApprovals, LiveGrants, LiveIdentities, Pin, Pins, ReplayedIntent, Store, StoreFault, Tokens, WriteFault};
+use bailiwick_schemas::names::ConnectorId;
+use bailiwick_store::{
+    AgentEntry, Agents, LiveApprovals, LiveGrants, LiveIdentities, Pin, Pins, Store, StoreFault, Tokens, WriteFault,
+};
 use bailiwick_telemetry::Exporter;
-use bailiwick_trail::{Options, Record, Stream, Trail, TrailFault};
-use serde_json::{Value, json};
+use bailiwick_trail::{Options, Stream, Trail, TrailFault};
+use serde_json::json;
 
 use crate::{
     adapters::{Recorder, Traces},
     data::{DataFault, DataFolder},
+    pinning::{self, Scout},
+    recovery,
     server::{Front, FrontSettings},
     world::{LiveWorlds, PolicyText, WorldFault},
 };
-
-/// Where, in the store, the place in the trail is kept up to which every intent has its outcome.
-const CLOSED_UNTIL: &str = "closed_until";
 
 /// One running gateway.
 pub struct Runtime {
@@ -73,6 +72,8 @@ pub struct Runtime {
     pub exporter: Option<Exporter>,
     /// How its connectors are started.
     specs: BTreeMap<ConnectorId, ConnectorSpec>,
+    /// Pins are accepted one after the other.
+    accepting: tokio::sync::Mutex<()>,
     /// The address that agents reach it at, once it listens.
     pub(crate) url: OnceLock<String>,
 }
@@ -85,6 +86,8 @@ pub struct Start {
     pub data: DataFolder,
     /// The clock.
     pub clock: Arc<dyn Clock>,
+    /// Whether it is the embedded demo.
+    pub is_demo: bool,
     /// The binary that children are started through.
     pub own_binary: PathBuf,
     /// The environment it was started with.
@@ -136,11 +139,12 @@ pub enum StartFault {
 impl Runtime {
     /// Wires a gateway: recovers the trail and the store first, then starts what serves.
     pub async fn start(start: Start) -> Result<Arc<Self>, StartFault> {
-        let Start { config, data, clock, own_binary, environment } = start;
+        let Start { config, data, clock, is_demo, own_binary, environment } = start;
         let now_ms = clock.now_ms();
         let key = data.key("digest.key", || random_key(clock.as_ref()))?;
         data.key("operator.key", || random_key(clock.as_ref()))?;
-        let (trail, recovery) = Trail::open(&data.trail(), Options { segment_bytes: config.trail.segment_size, ..Options::default() })?;
+        let (trail, recovery) =
+            Trail::open(&data.trail(), Options { segment_bytes: config.trail.segment_size, ..Options::default() })?;
         let trail = Arc::new(trail);
         for torn in &recovery.torn {
             trail.append(Stream::Admin, now_ms, &json!({
@@ -148,11 +152,13 @@ impl Runtime {
             }))?;
         }
         let store = Store::open(data.path())?;
-        let intents = intents_since(&trail, store.trail_cursor()?)?;
-        close_unknown(&trail, &store, clock.as_ref()).await?;
+        let intents = recovery::intents_since(&trail, store.trail_cursor()?)?;
+        recovery::close_open(&trail, &store, clock.as_ref()).await?;
         let recorder = Arc::new(Recorder::new(Arc::clone(&trail), &key));
         let agents = Arc::new(Agents::default());
-        agents.set(config.agents.iter().map(|agent| AgentEntry { agent: agent.agent.clone(), uids: uids_of(agent, &config) }).collect());
+        agents.set(
+            config.agents.iter().map(|agent| AgentEntry { agent: agent.agent.clone(), uids: uids_of(agent, is_demo) }).collect(),
+        );
         let tokens = Arc::new(Tokens::load(&store)?);
         let grants = Arc::new(LiveGrants::load(&store, &intents)?);
         let approvals = Arc::new(LiveApprovals::load(&store, Arc::clone(&agents), approval_settings(&config), &intents)?);
@@ -161,10 +167,14 @@ impl Runtime {
         let pins = Pins::new(&store);
         let specs = specs_of(&config, &own_binary);
         let broker = Arc::new(Broker::new(credentials_of(&config, &data)?, env_secrets(&config, &environment)));
-        let known = pin_at_start(&config, &pins, &specs, &broker, now_ms).await?;
+        let scout = Scout { specs: &specs, broker: &broker, trail: &trail, clock: clock.as_ref() };
+        let known = pinning::pin_at_start(&config, &pins, scout).await?;
         let worlds = Arc::new(LiveWorlds::new(&config, known, policies_of(&config)?)?);
         let events = on_event(Arc::clone(&worlds), Arc::clone(&recorder), Arc::clone(&clock));
-        let connectors = Arc::new(StdioConnectors::new(specs.values().cloned().collect(), events).map_err(|faults| StartFault::Connectors(faults.iter().map(ToString::to_string).collect()))?);
+        let connectors = Arc::new(
+            StdioConnectors::new(specs.values().cloned().collect(), events)
+                .map_err(|faults| StartFault::Connectors(faults.iter().map(ToString::to_string).collect()))?,
+        );
         let exporter = exporter_of(&config, &environment);
         let identities = LiveIdentities::new(Arc::clone(&agents), Arc::clone(&tokens), Arc::clone(&grants), Arc::clone(&clock));
         let ports = Ports {
@@ -181,7 +191,27 @@ impl Runtime {
         let gateway = Gateway::new(ports, settings_of(&config));
         let front = Arc::new(Front::new(gateway.clone(), front_settings(&config)));
         let url = OnceLock::new();
-        Ok(Arc::new(Self { config, data, clock, gateway, front, store, agents, tokens, grants, approvals, pins, worlds, connectors, broker, recorder, exporter, specs, url }))
+        Ok(Arc::new(Self {
+            config,
+            data,
+            clock,
+            gateway,
+            front,
+            store,
+            agents,
+            tokens,
+            grants,
+            approvals,
+            pins,
+            worlds,
+            connectors,
+            broker,
+            recorder,
+            exporter,
+            specs,
+            accepting: tokio::sync::Mutex::new(()),
+            url,
+        }))
     }
 
     /// The address that agents reach it at; none before it listens.
@@ -191,45 +221,45 @@ impl Runtime {
 
     /// Starts a connector's server for a moment, and lists what it offers. For admins: no agent can reach this.
     pub async fn discover(&self, connector: &ConnectorId) -> Result<Discovery, ConnectFailure> {
-        let Some(spec) = self.specs.get(connector) else {
-            return Err(ConnectFailure::Start(format!("no connector `{connector}` is configured")));
-        };
-        let lease = self.broker.for_discovery(connector).await.map_err(|failure| ConnectFailure::Start(failure.to_string()))?;
-        discover(spec, lease.as_ref()).await
+        let (broker, trail, clock) = (&self.broker, self.recorder.trail(), self.clock.as_ref());
+        Scout { specs: &self.specs, broker, trail, clock }.look_at(connector).await
     }
 
     /// Puts other pins of a connector in force: judged first, then stored, then served. Approvals of what changed are void.
     pub async fn accept_pins(&self, connector: &ConnectorId, pins: Vec<Pin>) -> Result<(), StartFault> {
-        let stored = pins.clone();
-        self.worlds.accept(connector, pins)?;
-        self.pins.accept(connector, stored).await?;
-        self.void_approvals("another definition of the tool was accepted", |binding_connector| binding_connector == connector).await?;
+        let _in_turn = self.accepting.lock().await;
+        let judged = self.worlds.judge(connector, pins.clone())?;
+        self.pins.accept(connector, pins).await?;
+        self.worlds.serve(judged);
+        let why = "another definition of the tool was accepted";
+        self.approvals.invalidate(why, self.clock.now_ms(), |binding| binding.connector == *connector).await?;
         Ok(())
     }
 
-    async fn void_approvals(&self, why: &str, concerned: impl Fn(&ConnectorId) -> bool) -> Result<(), WriteFault> {
-        self.approvals.invalidate(why, self.clock.now_ms(), |binding| concerned(&binding.connector)).await.map(drop)
-    }
-
-    /// What has to be done every second: ends what is over, stores what was used.
+    /// What has to be done every second: ends what is over, stores what was used. What fails keeps nothing else from being done;
+    /// the first failure is told.
     pub async fn tick(&self) -> Result<(), WriteFault> {
         let now_ms = self.clock.now_ms();
-        for grant in self.grants.expire(now_ms).await? {
-            self.after_end(&grant, "the grant has expired").await?;
+        let swept = self.grants.expire(now_ms).await;
+        let mut done = swept.stored;
+        for grant in swept.ended {
+            done = done.and(self.after_end(&grant, "the grant has expired").await);
         }
-        self.approvals.expire(now_ms).await?;
+        done = done.and(self.approvals.expire(now_ms).await.map(drop));
         let drifted = self.worlds.drifted();
         if !drifted.is_empty() {
             let names: std::collections::BTreeSet<String> = drifted.iter().map(ToString::to_string).collect();
-            self.approvals.invalidate("the tool differs from its pin", now_ms, |binding| names.contains(&binding.tool)).await?;
+            let is_concerned = |binding: &Binding| names.contains(&binding.tool);
+            done = done.and(self.approvals.invalidate("the tool differs from its pin", now_ms, is_concerned).await.map(drop));
         }
         self.front.sweep();
-        let is_known = |id: &GrantId, revision| self.grants.entry(id).is_some_and(|entry| entry.grant.terms().revision == revision);
-        self.tokens.sweep(now_ms, is_known).await?;
-        self.grants.flush(self.recorder.trail().last_seq(Stream::Calls)).await
+        let is_known =
+            |id: &GrantId, revision| self.grants.entry(id).is_some_and(|entry| entry.grant.terms().revision == revision);
+        done = done.and(self.tokens.sweep(now_ms, is_known).await);
+        done.and(self.grants.flush(self.recorder.trail().last_seq(Stream::Calls)).await)
     }
 
-    /// What follows the end of a grant: its credentials are dropped, its approvals void.
+    /// What follows the end of a grant, be that stored or not: its credentials are dropped, its approvals void.
     pub async fn after_end(&self, grant: &GrantId, why: &str) -> Result<(), WriteFault> {
         let now_ms = self.clock.now_ms();
         for lease in self.broker.returned(grant) {
@@ -266,70 +296,8 @@ fn random_key(clock: &dyn Clock) -> [u8; 32] {
     key
 }
 
-/// The intents that the store has not counted yet.
-fn intents_since(trail: &Trail, cursor: u64) -> Result<Vec<ReplayedIntent>, TrailFault> {
-    let mut intents = Vec::new();
-    for record in trail.calls_since(cursor)? {
-        let record = record?;
-        if record.text("event") == Some("intent") {
-            intents.extend(replayed(&record));
-        }
-    }
-    Ok(intents)
-}
-
-fn replayed(record: &Record) -> Option<ReplayedIntent> {
-    let body = &record.body;
-    let debited = body.get("debited")?.as_array()?.iter().filter_map(|id| id.as_str()?.parse().ok());
-    Some(ReplayedIntent {
-        grant: record.text("grant")?.parse().ok()?,
-        grant_revision: body.get("grant_revision")?.as_u64()?,
-        debited: debited.collect(),
-        has_effect: record.text("kind") != Some("read"),
-        approval: record.text("approval").and_then(|id| id.parse::<ApprovalId>().ok()),
-    })
-}
-
-/// Calls that were on their way when the gateway ended: they may have happened. Nothing is sent again.
-async fn close_unknown(trail: &Trail, store: &Store, clock: &dyn Clock) -> Result<(), StartFault> {
-    let from = store.meta(CLOSED_UNTIL)?.and_then(|seq| seq.parse().ok()).unwrap_or(0);
-    for intent in trail.open_intents(from)? {
-        let Some(call) = intent.text("call_id").and_then(|id| id.parse().ok()) else { continue };
-        let agent = intent.text("agent").and_then(|id| id.parse().ok());
-        let grant = intent.text("grant").and_then(|id| id.parse().ok());
-        let approval = intent.text("approval").and_then(|id| id.parse().ok());
-        let record = OutcomeRecord {
-            event: "outcome",
-            call_id: &call,
-            method: "tools/call",
-            jsonrpc_id: None,
-            protocol: "",
-            transport: "",
-            size: 0,
-            agent: agent.as_ref(),
-            instance: intent.text("instance"),
-            auth_method: None,
-            grant: grant.as_ref(),
-            tool: intent.text("tool"),
-            outcome: Outcome::Unknown,
-            reason: Some("gateway_ended"),
-            detail: Some("the gateway ended between intent and outcome: it may have happened, and is not sent again"),
-            approval: approval.as_ref(),
-            duration_us: 0,
-            held_us: 0,
-            result: None,
-            trace_id: intent.text("trace_id").unwrap_or_default(),
-        };
-        trail.append(Stream::Calls, clock.now_ms(), &record)?;
-        tracing::warn!(%call, tool = intent.text("tool"), "a call was on its way when the gateway ended: it may have happened");
-    }
-    store.set_meta(CLOSED_UNTIL, Some(&trail.last_seq(Stream::Calls).to_string())).await?;
-    Ok(())
-}
-
-/// In the demo (the only one with `allow_same_user` and connectors of the own binary) the agent is whoever runs the gateway.
-fn uids_of(agent: &bailiwick_config::RegisteredAgent, config: &Config) -> Vec<u32> {
-    let is_demo = config.connectors.iter().all(|connector| connector.program == Program::Own);
+/// In the embedded demo the agent is whoever runs the gateway; elsewhere an agent runs as the users that its entry names.
+fn uids_of(agent: &bailiwick_config::RegisteredAgent, is_demo: bool) -> Vec<u32> {
     if is_demo && agent.uids.is_empty() { vec![rustix::process::geteuid().as_raw()] } else { agent.uids.clone() }
 }
 
@@ -372,6 +340,7 @@ fn front_settings(config: &Config) -> FrontSettings {
         max_body: usize::try_from(server.max_body).unwrap_or(usize::MAX),
         body_timeout: server.header_timeout,
         max_in_flight: usize::try_from(server.max_calls_per_agent).unwrap_or(usize::MAX),
+        max_rate: server.max_rate_per_agent,
         max_sessions: usize::try_from(server.max_sessions).unwrap_or(usize::MAX),
         session_idle: server.session_idle,
     }
@@ -423,78 +392,6 @@ fn env_secrets(config: &Config, environment: &BTreeMap<String, String>) -> EnvSe
     EnvSecrets::new(named)
 }
 
-/// The pins as stored; those of built-in demo connectors as they are in this binary; and, where an admin said so, the first
-/// definitions that a server shows.
-async fn pin_at_start(
-    config: &Config,
-    pins: &Pins,
-    specs: &BTreeMap<ConnectorId, ConnectorSpec>,
-    broker: &Broker,
-    now_ms: u64,
-) -> Result<BTreeMap<ConnectorId, Vec<Pin>>, StartFault> {
-    let mut known = pins.list()?;
-    for connector in &config.connectors {
-        let listed = match (&connector.program, connector.pin) {
-            (Program::Own, _) => built_in(connector),
-            (Program::Path(_), bailiwick_config::Pin::FirstUse) if !known.contains_key(&connector.id) => first_use(connector, specs, broker).await,
-            _ => continue,
-        };
-        let fresh = pins_of(connector, &listed, now_ms);
-        let same = |old: &Vec<Pin>| {
-            let digests = |pins: &[Pin]| pins.iter().map(|pin| (pin.tool.clone(), pin.digest)).collect::<BTreeMap<_, _>>();
-            digests(old) == digests(&fresh)
-        };
-        if !fresh.is_empty() && !known.get(&connector.id).is_some_and(same) {
-            pins.accept(&connector.id, fresh.clone()).await?;
-            known.insert(connector.id.clone(), fresh);
-        }
-    }
-    Ok(known)
-}
-
-fn built_in(connector: &bailiwick_config::Connector) -> Vec<Value> {
-    let demo = connector.arguments.last().and_then(|name| name.parse::<Demo>().ok());
-    let listed = demo.map(bailiwick_demo::definitions);
-    listed.as_ref().and_then(Value::as_array).cloned().unwrap_or_default()
-}
-
-async fn first_use(connector: &bailiwick_config::Connector, specs: &BTreeMap<ConnectorId, ConnectorSpec>, broker: &Broker) -> Vec<Value> {
-    let found = async {
-        let spec = specs.get(&connector.id).ok_or_else(|| "it is not configured".to_owned())?;
-        let lease = broker.for_discovery(&connector.id).await.map_err(|failure| failure.to_string())?;
-        discover(spec, lease.as_ref()).await.map_err(|failure| failure.to_string())
-    };
-    match found.await {
-        Ok(discovery) => discovery.tools,
-        Err(why) => {
-            tracing::warn!(connector = %connector.id, why, "a connector could not be listed: none of its tools is known");
-            Vec::new()
-        }
-    }
-}
-
-/// Pins of these definitions, classed as the configuration says; what nobody classed is `execute` and `high`.
-pub fn pins_of(connector: &bailiwick_config::Connector, listed: &[Value], now_ms: u64) -> Vec<Pin> {
-    let reading = definition::read_list(listed);
-    for finding in &reading.findings {
-        tracing::warn!(connector = %connector.id, ?finding, "a tool definition is not acceptable");
-    }
-    let pin = |definition: &definition::Definition| {
-        let terms = connector.terms_of(definition.name());
-        Some(Pin {
-            tool: definition.name().clone(),
-            kind: terms.kind,
-            band: terms.band,
-            digest: definition.digest(),
-            definition: serde_json::value::to_raw_value(definition.raw()).ok()?,
-            labels: terms.labels,
-            accepted_at_ms: now_ms,
-            accepted_by: "start".to_owned(),
-        })
-    };
-    reading.accepted.iter().filter_map(pin).collect()
-}
-
 /// The policies that the configuration names, read.
 pub fn policies_of(config: &Config) -> Result<Vec<PolicyText>, StartFault> {
     let mut texts = Vec::new();
@@ -530,7 +427,11 @@ fn cedar_files(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
 }
 
 /// What connectors report: on record where it is about a person's decision or a child's end; and a drifted tool is taken out.
-fn on_event(worlds: Arc<LiveWorlds>, recorder: Arc<Recorder>, clock: Arc<dyn Clock>) -> impl Fn(ConnectorEvent) + Send + Sync + 'static {
+fn on_event(
+    worlds: Arc<LiveWorlds>,
+    recorder: Arc<Recorder>,
+    clock: Arc<dyn Clock>,
+) -> impl Fn(ConnectorEvent) + Send + Sync + 'static {
     move |event| match &event {
         ConnectorEvent::Drifted { connector, tool, found } => {
             if worlds.drift(connector, tool) {
@@ -544,9 +445,7 @@ fn on_event(worlds: Arc<LiveWorlds>, recorder: Arc<Recorder>, clock: Arc<dyn Clo
         ConnectorEvent::Ended { connector, pid, why, wanted: false, status, .. } => {
             tracing::warn!(%connector, pid, why, status, "a connector's server ended");
         }
-        ConnectorEvent::Listed { connector, findings, .. } if !findings.is_empty() => {
-            tracing::warn!(%connector, ?findings, "a connector offers tools that are not acceptable");
-        }
+        ConnectorEvent::Listed { connector, rejected, .. } if !rejected.is_empty() => pinning::warn_of(connector, rejected),
         _ => tracing::debug!(?event, "connector"),
     }
 }
@@ -565,3 +464,6 @@ fn exporter_of(config: &Config, environment: &BTreeMap<String, String>) -> Optio
         None
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,10 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use arc_swap::ArcSwap;
@@ -53,7 +50,6 @@ pub struct Unusable {
 /// The worlds, one at a time.
 pub struct LiveWorlds {
     now: ArcSwap<World>,
-    epoch: AtomicU64,
     building: Mutex<State>,
 }
 
@@ -65,37 +61,72 @@ struct State {
     unusable: Vec<Unusable>,
 }
 
+/// Other pins of one connector, judged: everything compiles with them. They are in force once they are served.
+#[must_use]
+pub struct Judged {
+    connector: ConnectorId,
+    pins: Vec<Pin>,
+    built: Built,
+}
+
+/// What comes of pins and policies: all tools, drifted or not.
+struct Built {
+    tools: BTreeMap<QualifiedName, Arc<Tool>>,
+    unusable: Vec<Unusable>,
+    policies: Arc<Policies>,
+}
+
 impl LiveWorlds {
     /// The first world: these connectors as configured, these pins, these policies.
     pub fn new(config: &Config, pins: BTreeMap<ConnectorId, Vec<Pin>>, policies: Vec<PolicyText>) -> Result<Self, WorldFault> {
-        let connectors = config.connectors.iter().map(|connector| (connector.id.clone(), (connector.clone(), Arc::new(live(connector)))));
-        let mut state = State { connectors: connectors.collect(), pins, policies, drifted: BTreeSet::new(), unusable: Vec::new() };
-        let first = state.build(1)?;
-        Ok(Self { now: ArcSwap::from_pointee(first), epoch: AtomicU64::new(1), building: Mutex::new(state) })
+        let connectors =
+            config.connectors.iter().map(|connector| (connector.id.clone(), (connector.clone(), Arc::new(live(connector)))));
+        let mut state =
+            State { connectors: connectors.collect(), pins, policies, drifted: BTreeSet::new(), unusable: Vec::new() };
+        let built = state.build(&state.pins)?;
+        let first = state.take_up(built, 1);
+        Ok(Self { now: ArcSwap::from_pointee(first), building: Mutex::new(state) })
     }
 
-    /// Takes a tool out of every list and call: its server offers another than was accepted. Says whether that is news.
+    /// Takes a tool out of every list and call: its server offers another than was accepted. Says whether that is news. It is
+    /// told at each call that finds it so, so nothing is compiled here: the other tools and the policies stay as they are.
     pub fn drift(&self, connector: &ConnectorId, tool: &ToolName) -> bool {
         let name = QualifiedName::new(connector.clone(), tool.clone());
-        let is_news = self.change(|state| Ok(state.drifted.insert(name)));
-        is_news.unwrap_or(false)
+        let mut state = self.state();
+        if !state.drifted.insert(name.clone()) {
+            return false;
+        }
+        let now = self.now.load();
+        let mut tools = now.tools.clone();
+        tools.remove(&name.to_string());
+        self.now.store(Arc::new(World {
+            epoch: now.epoch + 1,
+            tools,
+            policies: Arc::clone(&now.policies),
+            policy_digest: now.policy_digest.clone(),
+            connectors: now.connectors.clone(),
+        }));
+        true
     }
 
-    /// Puts other pins of a connector in force. On a fault nothing changes.
-    pub fn accept(&self, connector: &ConnectorId, pins: Vec<Pin>) -> Result<(), WorldFault> {
-        self.change(|state| {
-            let before = (state.pins.insert(connector.clone(), pins), state.drifted.clone());
-            state.drifted.retain(|name| name.connector() != connector);
-            if let Err(fault) = state.build(0) {
-                match before.0 {
-                    Some(pins) => drop(state.pins.insert(connector.clone(), pins)),
-                    None => drop(state.pins.remove(connector)),
-                }
-                state.drifted = before.1;
-                return Err(fault);
-            }
-            Ok(())
-        })
+    /// Judges other pins of a connector. Nothing changes by that.
+    pub fn judge(&self, connector: &ConnectorId, pins: Vec<Pin>) -> Result<Judged, WorldFault> {
+        let state = self.state();
+        let mut all = state.pins.clone();
+        all.insert(connector.clone(), pins.clone());
+        let built = state.build(&all)?;
+        Ok(Judged { connector: connector.clone(), pins, built })
+    }
+
+    /// Puts judged pins in force. Whoever judges and serves does so one at a time: what others accepted in between would be lost.
+    pub fn serve(&self, judged: Judged) {
+        let Judged { connector, pins, built } = judged;
+        let mut state = self.state();
+        state.drifted.retain(|name| *name.connector() != connector);
+        state.pins.insert(connector, pins);
+        let epoch = self.now.load().epoch + 1;
+        let world = state.take_up(built, epoch);
+        self.now.store(Arc::new(world));
     }
 
     /// The pins in force.
@@ -113,14 +144,7 @@ impl LiveWorlds {
         self.state().unusable.clone()
     }
 
-    fn change<T>(&self, change: impl FnOnce(&mut State) -> Result<T, WorldFault>) -> Result<T, WorldFault> {
-        let mut state = self.state();
-        let changed = change(&mut state)?;
-        let epoch = self.epoch.fetch_add(1, Ordering::SeqCst) + 1;
-        self.now.store(Arc::new(state.build(epoch)?));
-        Ok(changed)
-    }
-
+    /// INVARIANT: whoever swaps the world holds this lock: its epoch only rises.
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
         // A panic while it was held leaves a state that was built from before.
         self.building.lock().unwrap_or_else(PoisonError::into_inner)
@@ -134,33 +158,39 @@ impl Worlds for LiveWorlds {
 }
 
 impl State {
-    fn build(&mut self, epoch: u64) -> Result<World, WorldFault> {
-        let mut tools = BTreeMap::new();
-        let mut facts = Vec::new();
-        self.unusable.clear();
+    /// What these pins come to.
+    fn build(&self, pins: &BTreeMap<ConnectorId, Vec<Pin>>) -> Result<Built, WorldFault> {
+        let (mut tools, mut facts, mut unusable) = (BTreeMap::new(), Vec::new(), Vec::new());
         for (id, (config, connector)) in &self.connectors {
-            for pin in self.pins.get(id).into_iter().flatten() {
+            for pin in pins.get(id).into_iter().flatten() {
                 let name = QualifiedName::new(id.clone(), pin.tool.clone());
                 match usable(config, connector, pin, &name) {
                     Ok((tool, tool_facts)) => {
                         facts.push(tool_facts);
-                        if !self.drifted.contains(&name) {
-                            tools.insert(name.to_string(), Arc::new(tool));
-                        }
+                        tools.insert(name, Arc::new(tool));
                     }
-                    Err(why) => self.unusable.push(Unusable { tool: name, why }),
+                    Err(why) => unusable.push(Unusable { tool: name, why }),
                 }
             }
         }
-        let sources: Vec<Source<'_>> = self.policies.iter().map(|policy| Source { name: &policy.name, text: &policy.text }).collect();
-        let policies = Policies::compile(&sources, &facts).map_err(WorldFault::Policies)?;
-        Ok(World {
+        let sources: Vec<Source<'_>> =
+            self.policies.iter().map(|policy| Source { name: &policy.name, text: &policy.text }).collect();
+        let policies = Arc::new(Policies::compile(&sources, &facts).map_err(WorldFault::Policies)?);
+        Ok(Built { tools, unusable, policies })
+    }
+
+    /// The world of what was built, without what drifted by now.
+    fn take_up(&mut self, built: Built, epoch: u64) -> World {
+        let Built { mut tools, unusable, policies } = built;
+        tools.retain(|name, _| !self.drifted.contains(name));
+        self.unusable = unusable;
+        World {
             epoch,
-            tools,
+            tools: tools.into_iter().map(|(name, tool)| (name.to_string(), tool)).collect(),
             policy_digest: policies.digest().to_string(),
-            policies: Arc::new(policies),
+            policies,
             connectors: self.connectors.values().map(|(_, connector)| connector.facts.clone()).collect(),
-        })
+        }
     }
 }
 
@@ -184,7 +214,12 @@ fn fingerprint(connector: &bailiwick_config::Connector) -> Digest {
     Digest::of(parts.as_bytes())
 }
 
-fn usable(config: &bailiwick_config::Connector, connector: &Arc<Connector>, pin: &Pin, name: &QualifiedName) -> Result<(Tool, ToolFacts), String> {
+fn usable(
+    config: &bailiwick_config::Connector,
+    connector: &Arc<Connector>,
+    pin: &Pin,
+    name: &QualifiedName,
+) -> Result<(Tool, ToolFacts), String> {
     let raw: Value = serde_json::from_str(pin.definition.get()).map_err(|fault| fault.to_string())?;
     if canonical::digest(&raw) != pin.digest {
         return Err("its stored definition is not the one that was accepted: accept it again".to_owned());
@@ -194,7 +229,8 @@ fn usable(config: &bailiwick_config::Connector, connector: &Arc<Connector>, pin:
     let (kind, band) = if config.tools.contains_key(&pin.tool) { (terms.kind, terms.band) } else { (pin.kind, pin.band) };
     let schema = |fault: SchemaFault| format!("its schema: {fault}");
     let input = Validator::compile_input(definition.input_schema(), terms.undeclared).map_err(schema)?;
-    let output = definition.output_schema().map(|output| Validator::compile(output, bailiwick_schemas::validate::Bounds::default()));
+    let output =
+        definition.output_schema().map(|output| Validator::compile(output, bailiwick_schemas::validate::Bounds::default()));
     let facts = ToolFacts {
         name: name.to_string(),
         connector: connector.id.to_string(),
@@ -226,4 +262,84 @@ fn listed(raw: &Value, name: &QualifiedName) -> Value {
         listed.shift_remove("execution");
     }
     listed
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
+
+    use serde_json::value::to_raw_value;
+
+    use super::*;
+
+    /// The demo's configuration with its tools pinned.
+    fn worlds() -> LiveWorlds {
+        let config = bailiwick_config::embedded(bailiwick_config::DEMO, []).unwrap();
+        let pins = config.connectors.iter().map(|connector| (connector.id.clone(), pins(connector)));
+        let policies = vec![PolicyText { name: "default".to_owned(), text: bailiwick_policy::DEFAULT_BUNDLE.to_owned() }];
+        LiveWorlds::new(&config, pins.collect(), policies).unwrap()
+    }
+
+    fn pins(connector: &bailiwick_config::Connector) -> Vec<Pin> {
+        let demo: bailiwick_demo::Demo = connector.arguments.last().unwrap().parse().unwrap();
+        crate::pinning::pins_of(connector, bailiwick_demo::definitions(demo).as_array().unwrap(), 1)
+    }
+
+    fn tickets() -> ConnectorId {
+        "tickets".parse().unwrap()
+    }
+
+    #[test]
+    fn a_drifted_tool_goes_once_and_nothing_else_is_made_anew() {
+        let worlds = worlds();
+        let before = worlds.now();
+        let get: ToolName = "get".parse().unwrap();
+        assert!(worlds.drift(&tickets(), &get));
+        let after = worlds.now();
+        assert_eq!((after.epoch, after.tools.len()), (before.epoch + 1, before.tools.len() - 1));
+        assert!(after.tool("tickets__get").is_none());
+        assert!(Arc::ptr_eq(&before.policies, &after.policies));
+        for (name, tool) in &after.tools {
+            assert!(Arc::ptr_eq(tool, before.tool(name).unwrap()), "{name}");
+        }
+        // Each further call that finds it so tells it again: the world stays the same one.
+        assert!(!worlds.drift(&tickets(), &get));
+        assert!(Arc::ptr_eq(&worlds.now(), &after));
+    }
+
+    #[test]
+    fn judging_changes_nothing_and_serving_takes_back_what_drifted() {
+        let worlds = worlds();
+        let (get, search) = ("get".parse().unwrap(), "search".parse().unwrap());
+        let files = "files".parse().unwrap();
+        worlds.drift(&tickets(), &get);
+        let before = worlds.now();
+        let mut other = worlds.pins().remove(&tickets()).unwrap();
+        other.retain(|pin| pin.tool == get);
+        let judged = worlds.judge(&tickets(), other).unwrap();
+        assert!(Arc::ptr_eq(&worlds.now(), &before) && worlds.pins()[&tickets()].len() > 1);
+        // What drifts elsewhere meanwhile stays out.
+        worlds.drift(&files, &"read".parse().unwrap());
+        worlds.serve(judged);
+        let after = worlds.now();
+        assert!(after.epoch > before.epoch + 1);
+        assert!(
+            after.tool("tickets__get").is_some()
+                && after.tool(&format!("tickets__{search}", search = &search as &ToolName)).is_none()
+        );
+        assert!(after.tool("files__read").is_none());
+        assert_eq!(worlds.drifted().len(), 1);
+    }
+
+    #[test]
+    fn a_definition_that_does_not_read_is_unusable_and_said_so() {
+        let worlds = worlds();
+        let mut bad = worlds.pins().remove(&tickets()).unwrap();
+        bad.truncate(1);
+        bad.iter_mut().for_each(|pin| pin.definition = to_raw_value(&serde_json::json!({"name": "get"})).unwrap());
+        let judged = worlds.judge(&tickets(), bad).unwrap();
+        worlds.serve(judged);
+        assert_eq!(worlds.unusable().len(), 1);
+        assert!(worlds.now().tools.keys().all(|name| !name.starts_with("tickets__")));
+    }
 }

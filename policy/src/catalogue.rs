@@ -60,20 +60,13 @@ impl Catalogue {
             }
         }
         let schema = schema_of(&mut tools).map_err(|fault| vec![unusable(&fault)])?;
-        Ok(Self {
-            schema,
-            tools,
-            left_out: left_out.into_iter().collect(),
-        })
+        Ok(Self { schema, tools, left_out: left_out.into_iter().collect() })
     }
 }
 
 fn unusable(fault: &dyn std::fmt::Display) -> PolicyFault {
     let help = "no bundle can be checked against it; look at the names of connectors and tools";
-    PolicyFault::of_bundle(
-        format!("the catalogue makes no Cedar schema: {fault}"),
-        Some(help.to_owned()),
-    )
+    PolicyFault::of_bundle(format!("the catalogue makes no Cedar schema: {fault}"), Some(help.to_owned()))
 }
 
 /// INVARIANT: a tool's name can't be that of an action group, since none of those contains `__`
@@ -84,10 +77,7 @@ fn well_named(fact: &ToolFacts) -> bool {
         .strip_prefix(fact.connector.as_str())
         .and_then(|rest| rest.strip_prefix("__"))
         .is_some_and(|tool| !tool.is_empty());
-    named_for_its_connector
-        && !fact.connector.is_empty()
-        && !fact.connector.contains(':')
-        && !fact.connector.contains("__")
+    named_for_its_connector && !fact.connector.is_empty() && !fact.connector.contains(':') && !fact.connector.contains("__")
 }
 
 /// The type names of the `Bailiwick` namespace.
@@ -131,12 +121,7 @@ impl Names {
     }
 
     fn tool(&self, fact: &ToolFacts) -> Tool {
-        let groups = [
-            ANY.to_owned(),
-            fact.kind.to_string(),
-            band_group(fact.band),
-            connector_group(&fact.connector),
-        ];
+        let groups = [ANY.to_owned(), fact.kind.to_string(), band_group(fact.band), connector_group(&fact.connector)];
         Tool {
             name: fact.name.clone(),
             kind: fact.kind,
@@ -186,11 +171,7 @@ fn schema_json(tools: &[Tool]) -> Value {
         actions.insert(connector_group(connector), json!({}));
     }
     for tool in tools {
-        let parents: Vec<Value> = tool
-            .groups
-            .iter()
-            .map(|group| json!({ "id": group.id().unescaped() }))
-            .collect();
+        let parents: Vec<Value> = tool.groups.iter().map(|group| json!({ "id": group.id().unescaped() })).collect();
         let context = json!({ "type": "Record", "attributes": {
             "call": { "type": "Call" },
             "input": record_type(&tool.input),
@@ -243,9 +224,7 @@ fn attributes(list: &[(&str, &str)]) -> Value {
     let attributes: Map<String, Value> = list
         .iter()
         .map(|(name, kind)| {
-            let element = kind
-                .strip_prefix("Set<")
-                .and_then(|kind| kind.strip_suffix('>'));
+            let element = kind.strip_prefix("Set<").and_then(|kind| kind.strip_suffix('>'));
             let place = match element {
                 Some(element) => json!({ "type": "Set", "element": plain(element) }),
                 None => plain(kind),
@@ -282,10 +261,7 @@ pub(crate) fn call_fields() -> BTreeMap<String, Field> {
     ]
     .into_iter()
     .map(|(name, shape)| {
-        let field = Field {
-            shape,
-            required: true,
-        };
+        let field = Field { shape, required: true };
         (name.to_owned(), field)
     })
     .collect()

@@ -46,13 +46,7 @@ impl Arguments {
     }
 
     /// The context of one pass, in which these approvals are held.
-    pub(crate) fn context(
-        &self,
-        tool: &Tool,
-        reads: &Reads,
-        call: &CallFacts<'_>,
-        approvals: &[&str],
-    ) -> Option<Context> {
+    pub(crate) fn context(&self, tool: &Tool, reads: &Reads, call: &CallFacts<'_>, approvals: &[&str]) -> Option<Context> {
         if !reads.context() {
             return Some(Context::empty());
         }
@@ -80,13 +74,7 @@ impl Arguments {
         Context::from_pairs(pairs).ok()
     }
 
-    fn fact(
-        &self,
-        name: &str,
-        tool: &Tool,
-        call: &CallFacts<'_>,
-        approvals: &[&str],
-    ) -> Option<RestrictedExpression> {
+    fn fact(&self, name: &str, tool: &Tool, call: &CallFacts<'_>, approvals: &[&str]) -> Option<RestrictedExpression> {
         let opaque = || self.opaque.iter().map(String::as_str);
         Some(match name {
             "kind" => text(tool.kind.as_str()),
@@ -139,21 +127,14 @@ fn record(
         let length = pointer.len();
         pointer.push('/');
         pointer.push_str(&name.replace('~', "~0").replace('/', "~1"));
-        let shape = fields
-            .get(name)
-            .map_or(&Shape::Opaque, |field| &field.shape);
+        let shape = fields.get(name).map_or(&Shape::Opaque, |field| &field.shape);
         pairs.push((name.clone(), place(shape, value, want, pointer)?));
         pointer.truncate(length);
     }
     RestrictedExpression::new_record(pairs).map_err(|_| NoPlace)
 }
 
-fn place(
-    shape: &Shape,
-    value: &Value,
-    want: &Want,
-    pointer: &mut String,
-) -> Result<RestrictedExpression, NoPlace> {
+fn place(shape: &Shape, value: &Value, want: &Want, pointer: &mut String) -> Result<RestrictedExpression, NoPlace> {
     match (shape, value) {
         (Shape::Long, Value::Number(number)) => {
             let exact = number::long(number.as_str()).ok_or(NoPlace)?;
@@ -166,10 +147,8 @@ fn place(
         (Shape::Text, Value::String(value)) => Ok(text(value)),
         (Shape::Flag, Value::Bool(value)) => Ok(RestrictedExpression::new_bool(*value)),
         (Shape::Set(element), Value::Array(values)) => {
-            let elements: Result<Vec<_>, NoPlace> = values
-                .iter()
-                .map(|value| place(element, value, &Want::Everything, pointer))
-                .collect();
+            let elements: Result<Vec<_>, NoPlace> =
+                values.iter().map(|value| place(element, value, &Want::Everything, pointer)).collect();
             Ok(RestrictedExpression::new_set(elements?))
         }
         (Shape::Record(fields), Value::Object(object)) => record(fields, object, want, pointer),
@@ -180,9 +159,7 @@ fn place(
 /// The names of the arguments that have no place, for rules that ask for them.
 fn opaque_fields(fields: &BTreeMap<String, Field>, input: &Map<String, Value>) -> Vec<String> {
     let placeless = |(name, value): &(&String, &Value)| {
-        let shape = fields
-            .get(*name)
-            .map_or(&Shape::Opaque, |field| &field.shape);
+        let shape = fields.get(*name).map_or(&Shape::Opaque, |field| &field.shape);
         place(shape, value, &Want::Everything, &mut String::new()).is_err()
     };
     let found = input.iter().filter(placeless);

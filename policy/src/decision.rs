@@ -31,10 +31,7 @@ pub enum Decision {
 impl Decision {
     /// A denial that no single rule made.
     pub(crate) const fn deny(cause: DenyCause) -> Self {
-        Self::Deny {
-            determining: Vec::new(),
-            cause,
-        }
+        Self::Deny { determining: Vec::new(), cause }
     }
 }
 

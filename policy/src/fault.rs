@@ -40,31 +40,13 @@ impl PolicyFault {
         what: impl Into<String>,
         help: Option<String>,
     ) -> Self {
-        let (line, column) = span
-            .as_ref()
-            .map_or((0, 0), |span| line_and_column(source.text, span.start));
-        Self {
-            source: Some(index),
-            source_name: source.name.to_owned(),
-            span,
-            line,
-            column,
-            what: what.into(),
-            help,
-        }
+        let (line, column) = span.as_ref().map_or((0, 0), |span| line_and_column(source.text, span.start));
+        Self { source: Some(index), source_name: source.name.to_owned(), span, line, column, what: what.into(), help }
     }
 
     /// A fault of the bundle as a whole.
     pub(crate) fn of_bundle(what: impl Into<String>, help: Option<String>) -> Self {
-        Self {
-            source: None,
-            source_name: "bundle".to_owned(),
-            span: None,
-            line: 0,
-            column: 0,
-            what: what.into(),
-            help,
-        }
+        Self { source: None, source_name: "bundle".to_owned(), span: None, line: 0, column: 0, what: what.into(), help }
     }
 }
 
@@ -94,10 +76,7 @@ fn line_and_column(text: &str, offset: usize) -> (usize, usize) {
 }
 
 /// The known word nearest to a given one, when it is near enough to be a slip of the pen.
-pub(crate) fn nearest<'a>(
-    given: &str,
-    known: impl IntoIterator<Item = &'a str>,
-) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     known
         .into_iter()
         .map(|word| (distance(given, word), word))
@@ -130,32 +109,21 @@ mod tests {
 
     #[test]
     fn a_fault_points_at_line_and_column() {
-        let source = Source {
-            name: "a.cedar",
-            text: "é1\nü2 x\n",
-        };
+        let source = Source { name: "a.cedar", text: "é1\nü2 x\n" };
         let fault = PolicyFault::at(0, source, Some(8..9), "bad `x`", Some("drop it".into()));
         assert_eq!(fault.to_string(), "a.cedar:2:4: bad `x` (help: drop it)");
         let first = PolicyFault::at(0, source, Some(0..1), "bad", None);
         assert_eq!(first.to_string(), "a.cedar:1:1: bad");
         let whole = PolicyFault::at(0, source, None, "bad", None);
         assert_eq!(whole.to_string(), "a.cedar: bad");
-        assert_eq!(
-            PolicyFault::of_bundle("bad", None).to_string(),
-            "bundle: bad"
-        );
+        assert_eq!(PolicyFault::of_bundle("bad", None).to_string(), "bundle: bad");
     }
 
     #[test]
     fn distances_are_levenshtein_s() {
-        for (left, right, far) in [
-            ("", "", 0),
-            ("", "abc", 3),
-            ("abc", "", 3),
-            ("kitten", "sitting", 3),
-            ("amuont", "amount", 2),
-            ("same", "same", 0),
-        ] {
+        for (left, right, far) in
+            [("", "", 0), ("", "abc", 3), ("abc", "", 3), ("kitten", "sitting", 3), ("amuont", "amount", 2), ("same", "same", 0)]
+        {
             assert_eq!(distance(left, right), far, "{left} {right}");
         }
     }

@@ -28,10 +28,7 @@ pub struct PrepareError {
 impl PreparedGrant {
     /// Builds the entities of a grant. A call to a connector that isn't among these is denied.
     pub fn new(grant: &GrantFacts, connectors: &[ConnectorFacts]) -> Result<Self, PrepareError> {
-        build(grant, connectors).map_err(|reason| PrepareError {
-            grant: grant.id.clone(),
-            reason: reason.to_string(),
-        })
+        build(grant, connectors).map_err(|reason| PrepareError { grant: grant.id.clone(), reason: reason.to_string() })
     }
 }
 
@@ -42,50 +39,31 @@ fn build(grant: &GrantFacts, connectors: &[ConnectorFacts]) -> Result<PreparedGr
     let (principal, agent) = (names.grant(&grant.id), names.agent(&grant.agent));
     let owner = names.user(&grant.owner);
     let reference = RestrictedExpression::new_entity_uid;
-    let delegators = grant
-        .delegators
-        .iter()
-        .map(|agent| reference(names.agent(agent)));
+    let delegators = grant.delegators.iter().map(|agent| reference(names.agent(agent)));
     let attributes = [
         ("agent", reference(agent.clone())),
         ("owner", reference(owner.clone())),
         ("purpose", text(&grant.purpose)),
         ("environment", text(&grant.environment)),
-        (
-            "ceiling",
-            RestrictedExpression::new_long(grant.ceiling.level()),
-        ),
+        ("ceiling", RestrictedExpression::new_long(grant.ceiling.level())),
         ("depth", RestrictedExpression::new_long(grant.depth.into())),
         ("delegators", RestrictedExpression::new_set(delegators)),
-        (
-            "data_classes",
-            RestrictedExpression::new_set(grant.data_classes.iter().map(|class| text(class))),
-        ),
+        ("data_classes", RestrictedExpression::new_set(grant.data_classes.iter().map(|class| text(class)))),
     ];
     let mut entities = vec![
         entity(principal.clone(), attributes, [agent.clone()])?,
         entity(agent, [], [owner.clone()])?,
         entity(owner, [], [])?,
     ];
-    let by_id: BTreeMap<&str, &ConnectorFacts> = connectors
-        .iter()
-        .map(|facts| (facts.id.as_str(), facts))
-        .collect();
+    let by_id: BTreeMap<&str, &ConnectorFacts> = connectors.iter().map(|facts| (facts.id.as_str(), facts)).collect();
     let mut known = HashSet::new();
     for facts in by_id.into_values() {
-        let attributes = [
-            ("sensitivity", text(&facts.sensitivity)),
-            ("environment", text(&facts.environment)),
-        ];
+        let attributes = [("sensitivity", text(&facts.sensitivity)), ("environment", text(&facts.environment))];
         let connector = names.connector(&facts.id);
         entities.push(entity(connector.clone(), attributes, [])?);
         known.insert(connector);
     }
-    Ok(PreparedGrant {
-        principal,
-        entities: Entities::from_entities(entities, None)?,
-        connectors: known,
-    })
+    Ok(PreparedGrant { principal, entities: Entities::from_entities(entities, None)?, connectors: known })
 }
 
 fn text(value: &str) -> RestrictedExpression {
@@ -97,9 +75,7 @@ fn entity<const A: usize, const P: usize>(
     attributes: [(&str, RestrictedExpression); A],
     parents: [EntityUid; P],
 ) -> Result<Entity, Failed> {
-    let attributes: HashMap<String, RestrictedExpression> = attributes
-        .into_iter()
-        .map(|(name, value)| (name.to_owned(), value))
-        .collect();
+    let attributes: HashMap<String, RestrictedExpression> =
+        attributes.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
     Ok(Entity::new(uid, attributes, HashSet::from(parents))?)
 }

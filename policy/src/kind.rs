@@ -23,13 +23,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, from the least to the most far-reaching.
-    pub const ALL: [Self; 5] = [
-        Self::Read,
-        Self::Write,
-        Self::Execute,
-        Self::Exfiltrate,
-        Self::Admin,
-    ];
+    pub const ALL: [Self; 5] = [Self::Read, Self::Write, Self::Execute, Self::Exfiltrate, Self::Admin];
 
     /// The word for it in configuration, policies and logs.
     pub const fn as_str(self) -> &'static str {
@@ -114,11 +108,7 @@ impl FromStr for Band {
 
     fn from_str(word: &str) -> Result<Self, UnknownWord> {
         let named = Self::ALL.into_iter().find(|band| band.as_str() == word);
-        named.ok_or_else(|| UnknownWord {
-            what: "band",
-            given: word.to_owned(),
-            known: "`low`, `medium`, `high`, `critical`",
-        })
+        named.ok_or_else(|| UnknownWord { what: "band", given: word.to_owned(), known: "`low`, `medium`, `high`, `critical`" })
     }
 }
 
@@ -155,24 +145,15 @@ mod tests {
     #[test]
     fn an_unknown_word_is_answered_with_the_known_ones() {
         let band = "extreme".parse::<Band>().map_err(|e| e.to_string());
-        assert_eq!(
-            band,
-            Err("unknown band `extreme`; write one of `low`, `medium`, `high`, `critical`".into())
-        );
+        assert_eq!(band, Err("unknown band `extreme`; write one of `low`, `medium`, `high`, `critical`".into()));
         let kind = "Read".parse::<Kind>().map_err(|e| e.to_string());
-        assert_eq!(
-            kind,
-            Err("unknown kind `Read`; write one of `read`, `write`, `execute`, `exfiltrate`, `admin`".into())
-        );
+        assert_eq!(kind, Err("unknown kind `Read`; write one of `read`, `write`, `execute`, `exfiltrate`, `admin`".into()));
     }
 
     #[test]
     fn only_a_read_has_no_effect() {
         let with_effect: Vec<_> = Kind::ALL.into_iter().filter(|k| k.has_effect()).collect();
-        assert_eq!(
-            with_effect,
-            [Kind::Write, Kind::Execute, Kind::Exfiltrate, Kind::Admin]
-        );
+        assert_eq!(with_effect, [Kind::Write, Kind::Execute, Kind::Exfiltrate, Kind::Admin]);
     }
 
     #[test]

@@ -5,8 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use cedar_policy::{
-    ActionConstraint, Policy, PolicyId, PolicySet, ValidationError, ValidationMode,
-    ValidationWarning, Validator, pst,
+    ActionConstraint, Policy, PolicyId, PolicySet, ValidationError, ValidationMode, ValidationWarning, Validator, pst,
 };
 use miette::Diagnostic;
 
@@ -30,10 +29,7 @@ pub(crate) struct Loaded {
 }
 
 /// Reads every source; reports all faults of all of them, in the order of the text.
-pub(crate) fn load(
-    sources: &[Source<'_>],
-    catalogue: &Catalogue,
-) -> Result<Loaded, Vec<PolicyFault>> {
+pub(crate) fn load(sources: &[Source<'_>], catalogue: &Catalogue) -> Result<Loaded, Vec<PolicyFault>> {
     let mut loader = Loader {
         validator: Validator::new(catalogue.schema.clone()),
         catalogue,
@@ -46,15 +42,10 @@ pub(crate) fn load(
         loader.source(index, *source);
     }
     if loader.faults.is_empty() {
-        return Ok(Loaded {
-            rules: loader.rules,
-            warnings: loader.warnings,
-        });
+        return Ok(Loaded { rules: loader.rules, warnings: loader.warnings });
     }
     let start = |fault: &PolicyFault| fault.span.as_ref().map(|span| span.start);
-    loader
-        .faults
-        .sort_by_key(|fault| (fault.source, start(fault)));
+    loader.faults.sort_by_key(|fault| (fault.source, start(fault)));
     Err(loader.faults)
 }
 
@@ -66,9 +57,7 @@ pub(crate) fn applies(scope: &ActionConstraint, tool: &Tool) -> bool {
     match scope {
         ActionConstraint::Any => true,
         ActionConstraint::Eq(action) => *action == tool.action,
-        ActionConstraint::In(actions) => actions
-            .iter()
-            .any(|action| *action == tool.action || tool.groups.contains(action)),
+        ActionConstraint::In(actions) => actions.iter().any(|action| *action == tool.action || tool.groups.contains(action)),
     }
 }
 
@@ -106,9 +95,7 @@ impl Place<'_> {
     /// Cedar's own complaint about a policy, without its provisional name.
     fn of_cedar(&self, id: &PolicyId, complaint: &(impl Diagnostic + ?Sized)) -> PolicyFault {
         let what = complaint.to_string();
-        let what = what
-            .strip_prefix(&format!("for policy `{id}`, "))
-            .map_or(what.clone(), str::to_owned);
+        let what = what.strip_prefix(&format!("for policy `{id}`, ")).map_or(what.clone(), str::to_owned);
         let span = span_of(complaint).or_else(|| self.spans.get(id).cloned());
         self.fault(span, what, complaint.help().map(|help| help.to_string()))
     }
@@ -127,11 +114,7 @@ impl Loader<'_> {
                 return;
             }
         };
-        let place = Place {
-            index,
-            source,
-            spans: spans(&set, source.text),
-        };
+        let place = Place { index, source, spans: spans(&set, source.text) };
         for template in set.templates() {
             let help = "write it out for each principal or resource";
             self.faults.push(place.fault(
@@ -180,9 +163,7 @@ impl Loader<'_> {
         let mut fault = place.of_cedar(id, warning);
         let why = match warning {
             ValidationWarning::ImpossiblePolicy(_) => "its conditions are false for every call",
-            ValidationWarning::InvalidActionApplication(_) => {
-                "no grant or connector fits its scope"
-            }
+            ValidationWarning::InvalidActionApplication(_) => "no grant or connector fits its scope",
             _ => {
                 self.warnings.push(fault);
                 return;
@@ -204,22 +185,12 @@ impl Loader<'_> {
     /// Which actions could have been meant: Cedar's own suggestion prefers short names to near ones.
     fn near_actions(&self, what: &str) -> String {
         let given = what.split('`').nth(1).unwrap_or_default();
-        let known: Vec<String> = self
-            .catalogue
-            .schema
-            .actions()
-            .map(ToString::to_string)
-            .collect();
+        let known: Vec<String> = self.catalogue.schema.actions().map(ToString::to_string).collect();
         if let Some(near) = nearest(given, known.iter().map(String::as_str)) {
             return format!("did you mean `{near}`?");
         }
-        let connector = given
-            .split_once("__")
-            .map_or(given, |(connector, _)| connector);
-        let mut beside: Vec<String> = known
-            .into_iter()
-            .filter(|action| action.starts_with(&format!("{connector}__")))
-            .collect();
+        let connector = given.split_once("__").map_or(given, |(connector, _)| connector);
+        let mut beside: Vec<String> = known.into_iter().filter(|action| action.starts_with(&format!("{connector}__"))).collect();
         beside.sort_unstable();
         if beside.is_empty() {
             return "no tool and no group of tools has this name".to_owned();
@@ -247,9 +218,7 @@ impl Loader<'_> {
         let facts = match RuleFacts::read(&body) {
             Ok(facts) => facts,
             Err(complaints) => {
-                let faults = complaints
-                    .into_iter()
-                    .map(|(what, help)| place.fault(span.clone(), what, help));
+                let faults = complaints.into_iter().map(|(what, help)| place.fault(span.clone(), what, help));
                 self.faults.extend(faults);
                 return;
             }
@@ -258,19 +227,12 @@ impl Loader<'_> {
         let fault = place.fault(span, format!("`@id(\"{id}\")` is taken"), None);
         if let Some(first) = self.seen.get(&id) {
             let help = format!("it names the rule at {first}; give this one a name of its own");
-            self.faults.push(PolicyFault {
-                help: Some(help),
-                ..fault
-            });
+            self.faults.push(PolicyFault { help: Some(help), ..fault });
             return;
         }
         let here = format!("{}:{}:{}", fault.source_name, fault.line, fault.column);
         self.seen.insert(Arc::clone(&id), here);
-        self.rules.push(LoadedRule {
-            facts: Arc::new(facts),
-            policy: policy.new_id(PolicyId::new(&*id)),
-            body,
-        });
+        self.rules.push(LoadedRule { facts: Arc::new(facts), policy: policy.new_id(PolicyId::new(&*id)), body });
     }
 
     fn check_presence(&mut self, place: &Place<'_>, policy: &Policy, body: &pst::Template) {
@@ -278,27 +240,20 @@ impl Loader<'_> {
         let tools: Vec<&Tool> = self.in_scope(&scope).collect();
         for missing in missing(body, &tools) {
             let span = place.span_within(policy, &missing.name);
-            self.faults
-                .push(place.fault(span, missing.what(), missing.help()));
+            self.faults.push(place.fault(span, missing.what(), missing.help()));
         }
     }
 
     /// Cedar doesn't check the ids of entities. One that no tool belongs to may be a typo, or a connector to come.
     fn check_connectors(&mut self, place: &Place<'_>, policy: &Policy) {
-        let known: Vec<&str> = self
-            .catalogue
-            .tools
-            .iter()
-            .map(|tool| tool.connector.id().unescaped())
-            .collect();
+        let known: Vec<&str> = self.catalogue.tools.iter().map(|tool| tool.connector.id().unescaped()).collect();
         for literal in policy.entity_literals() {
             let id: &str = literal.id().unescaped();
             if literal.type_name().to_string() != "Bailiwick::Connector" || known.contains(&id) {
                 continue;
             }
             let span = place.span_within(policy, id);
-            let help =
-                nearest(id, known.iter().copied()).map(|near| format!("did you mean `{near}`?"));
+            let help = nearest(id, known.iter().copied()).map(|near| format!("did you mean `{near}`?"));
             let what = format!("no tool belongs to a connector `{id}`");
             let fault = place.fault(span, what, help);
             self.warnings.push(fault);
@@ -313,19 +268,12 @@ fn span_of(complaint: &(impl Diagnostic + ?Sized)) -> Option<Range<usize>> {
 
 /// Where the policies of a source stand. Cedar keeps each one's text, but not its place.
 fn spans(set: &PolicySet, text: &str) -> HashMap<PolicyId, Range<usize>> {
-    let policies = set
-        .policies()
-        .map(|policy| (policy.id(), policy.to_cedar()));
-    let templates = set
-        .templates()
-        .map(|template| (template.id(), Some(template.to_cedar())));
+    let policies = set.policies().map(|policy| (policy.id(), policy.to_cedar()));
+    let templates = set.templates().map(|template| (template.id(), Some(template.to_cedar())));
     let numbered: BTreeMap<usize, _> = policies
         .chain(templates)
         .filter_map(|(id, text)| {
-            let number = AsRef::<str>::as_ref(id)
-                .strip_prefix("policy")?
-                .parse()
-                .ok()?;
+            let number = AsRef::<str>::as_ref(id).strip_prefix("policy")?.parse().ok()?;
             Some((number, (id.clone(), text?)))
         })
         .collect();

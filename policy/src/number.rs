@@ -38,10 +38,7 @@ fn scaled(text: &str, digits: i64) -> Option<i64> {
     let exponent: i64 = exponent.parse().ok()?;
     let dropped = i64::try_from(significant.len() - stripped.len()).ok()?;
     let places = i64::try_from(fraction.len()).ok()?;
-    let shift = exponent
-        .checked_sub(places)?
-        .checked_add(dropped)?
-        .checked_add(digits)?;
+    let shift = exponent.checked_sub(places)?.checked_add(dropped)?.checked_add(digits)?;
     let factor = 10_i128.checked_pow(u32::try_from(shift).ok()?)?;
     let magnitude = stripped.parse::<i128>().ok()?.checked_mul(factor)?;
     i64::try_from(if negative { -magnitude } else { magnitude }).ok()

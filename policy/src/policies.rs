@@ -4,10 +4,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
-use cedar_policy::{
-    AuthorizationError, Authorizer, Context, Decision as Answer, Entities, PolicyId, Request,
-    Response,
-};
+use cedar_policy::{AuthorizationError, Authorizer, Context, Decision as Answer, Entities, PolicyId, Request, Response};
 use sha2::{Digest as _, Sha256};
 
 use crate::catalogue::{Catalogue, Tool};
@@ -35,10 +32,7 @@ impl BundleDigest {
     }
 
     pub(crate) fn of(sources: &[Source<'_>]) -> Self {
-        let mut sources: Vec<_> = sources
-            .iter()
-            .map(|source| (source.name, source.text))
-            .collect();
+        let mut sources: Vec<_> = sources.iter().map(|source| (source.name, source.text)).collect();
         sources.sort_unstable();
         let mut hash = Sha256::new();
         for part in sources.into_iter().flat_map(|(name, text)| [name, text]) {
@@ -98,28 +92,13 @@ impl Policies {
         warnings: Vec<PolicyFault>,
         digest: BundleDigest,
     ) -> Result<Self, Vec<PolicyFault>> {
-        let slices = slices(&rules, &catalogue.tools).map_err(|error| {
-            vec![PolicyFault::of_bundle(
-                format!("the rules can't be sliced: {error}"),
-                None,
-            )]
-        })?;
-        let entries = catalogue
-            .tools
-            .into_iter()
-            .zip(slices)
-            .map(|(tool, slice)| {
-                let action = slice.mentions_action().then(|| tool.action_entity());
-                let name = tool.name.clone();
-                (
-                    name,
-                    Entry {
-                        tool,
-                        slice,
-                        action,
-                    },
-                )
-            });
+        let slices = slices(&rules, &catalogue.tools)
+            .map_err(|error| vec![PolicyFault::of_bundle(format!("the rules can't be sliced: {error}"), None)])?;
+        let entries = catalogue.tools.into_iter().zip(slices).map(|(tool, slice)| {
+            let action = slice.mentions_action().then(|| tool.action_entity());
+            let name = tool.name.clone();
+            (name, Entry { tool, slice, action })
+        });
         let rules = rules.into_iter().map(|rule| {
             let id = Arc::clone(&rule.facts.rule.id);
             (id, rule.facts)
@@ -135,11 +114,7 @@ impl Policies {
     }
 
     /// Prepares a grant for [`decide`](Self::decide); the same as [`PreparedGrant::new`].
-    pub fn prepare(
-        &self,
-        grant: &GrantFacts,
-        connectors: &[ConnectorFacts],
-    ) -> Result<PreparedGrant, PrepareError> {
+    pub fn prepare(&self, grant: &GrantFacts, connectors: &[ConnectorFacts]) -> Result<PreparedGrant, PrepareError> {
         PreparedGrant::new(grant, connectors)
     }
 
@@ -172,9 +147,7 @@ impl Policies {
 
     /// What the rules in force look at when they decide about a tool; `None` for an unknown one.
     pub fn reads(&self, tool: &str) -> Option<&Reads> {
-        self.entries
-            .get(tool)
-            .map(|entry| &entry.slice.enforced.reads)
+        self.entries.get(tool).map(|entry| &entry.slice.enforced.reads)
     }
 
     /// Whether decisions about a tool depend on the call. If not, one may be remembered for as long as
@@ -213,10 +186,7 @@ impl Policies {
 
     fn entry(&self, grant: &PreparedGrant, tool: &str) -> Option<&Entry> {
         let entry = self.entries.get(tool)?;
-        grant
-            .connectors
-            .contains(&entry.tool.connector)
-            .then_some(entry)
+        grant.connectors.contains(&entry.tool.connector).then_some(entry)
     }
 
     /// The algorithm of step-up: an approval lifts a forbid, and nobody is asked to approve
@@ -232,97 +202,58 @@ impl Policies {
         };
         let mut approvals: Vec<&str> = ask.call.approvals.iter().map(String::as_str).collect();
         let first = self.verdict(pass(&approvals));
-        let Verdict::Denied {
-            determining,
-            liftable: Some(labels),
-        } = first
-        else {
+        let Verdict::Denied { determining, liftable: Some(labels) } = first else {
             return first.into_decision();
         };
         approvals.extend(labels.iter().map(|requirement| &*requirement.label));
         match self.verdict(pass(&approvals)) {
-            Verdict::Allowed { .. } => Decision::StepUp {
-                determining,
-                labels,
-            },
+            Verdict::Allowed { .. } => Decision::StepUp { determining, labels },
             refused => refused.into_decision(),
         }
     }
 
-    fn ask(
-        &self,
-        rules: &Rules,
-        entry: &Entry,
-        grant: &PreparedGrant,
-        context: Context,
-    ) -> Option<Response> {
+    fn ask(&self, rules: &Rules, entry: &Entry, grant: &PreparedGrant, context: Context) -> Option<Response> {
         let with_action: Entities;
         let entities = match &entry.action {
             Some(action) => {
-                with_action = grant
-                    .entities
-                    .clone()
-                    .add_entities([action.clone()], None)
-                    .ok()?;
+                with_action = grant.entities.clone().add_entities([action.clone()], None).ok()?;
                 &with_action
             }
             None => &grant.entities,
         };
         let tool = &entry.tool;
         // Unvalidated: the context holds only what the slice reads, each value built for its place in the schema.
-        let request = Request::new(
-            grant.principal.clone(),
-            tool.action.clone(),
-            tool.connector.clone(),
-            context,
-            None,
-        )
-        .ok()?;
-        Some(
-            self.authorizer
-                .is_authorized(&request, &rules.set, entities),
-        )
+        let request = Request::new(grant.principal.clone(), tool.action.clone(), tool.connector.clone(), context, None).ok()?;
+        Some(self.authorizer.is_authorized(&request, &rules.set, entities))
     }
 
     /// Reads a response of Cedar. No response, or one in which any rule failed, is a denial: Cedar itself
     /// skips a forbid that fails.
     fn verdict(&self, response: Option<Response>) -> Verdict {
         let Some(response) = response else {
-            return Verdict::Failed {
-                determining: Vec::new(),
-            };
+            return Verdict::Failed { determining: Vec::new() };
         };
         let diagnostics = response.diagnostics();
-        let failed: Vec<&PolicyId> = diagnostics
-            .errors()
-            .map(|AuthorizationError::PolicyEvaluationError(error)| error.policy_id())
-            .collect();
+        let failed: Vec<&PolicyId> =
+            diagnostics.errors().map(|AuthorizationError::PolicyEvaluationError(error)| error.policy_id()).collect();
         if !failed.is_empty() {
-            return Verdict::Failed {
-                determining: rules_of(self.facts(failed.into_iter()).as_slice()),
-            };
+            return Verdict::Failed { determining: rules_of(self.facts(failed.into_iter()).as_slice()) };
         }
         let facts = self.facts(diagnostics.reason());
         let determining = rules_of(&facts);
         match response.decision() {
             Answer::Allow => Verdict::Allowed { determining },
             Answer::Deny => {
-                let labels: Option<Vec<Requirement>> =
-                    facts.iter().map(|facts| facts.approval.clone()).collect();
-                Verdict::Denied {
-                    determining,
-                    liftable: labels.filter(|labels| !labels.is_empty()),
-                }
+                let labels: Option<Vec<Requirement>> = facts.iter().map(|facts| facts.approval.clone()).collect();
+                Verdict::Denied { determining, liftable: labels.filter(|labels| !labels.is_empty()) }
             }
         }
     }
 
     /// The rules with these ids, by id: Cedar names them in no order.
     fn facts<'a>(&self, ids: impl Iterator<Item = &'a PolicyId>) -> Vec<&RuleFacts> {
-        let mut facts: Vec<&RuleFacts> = ids
-            .filter_map(|id| self.rules.get(AsRef::<str>::as_ref(id)))
-            .map(AsRef::as_ref)
-            .collect();
+        let mut facts: Vec<&RuleFacts> =
+            ids.filter_map(|id| self.rules.get(AsRef::<str>::as_ref(id))).map(AsRef::as_ref).collect();
         facts.sort_unstable_by(|left, right| left.rule.cmp(&right.rule));
         facts
     }
@@ -357,9 +288,7 @@ impl Verdict {
     fn into_decision(self) -> Decision {
         let (determining, cause) = match self {
             Self::Allowed { determining } => return Decision::Allow { determining },
-            Self::Denied { determining, .. } if determining.is_empty() => {
-                (determining, DenyCause::NoPermit)
-            }
+            Self::Denied { determining, .. } if determining.is_empty() => (determining, DenyCause::NoPermit),
             Self::Denied { determining, .. } => (determining, DenyCause::Forbidden),
             Self::Failed { determining } => (determining, DenyCause::EvaluationError),
         };

@@ -14,10 +14,7 @@ pub(crate) fn missing(rule: &Template, tools: &[&Tool]) -> Vec<Missing> {
     if tools.is_empty() {
         return Vec::new();
     }
-    presence_checks(rule)
-        .into_iter()
-        .filter_map(|(root, path)| declared(&root, &path, tools).err())
-        .collect()
+    presence_checks(rule).into_iter().filter_map(|(root, path)| declared(&root, &path, tools).err()).collect()
 }
 
 /// An attribute that no tool in a rule's scope has.
@@ -47,11 +44,7 @@ fn declared(root: &Var, path: &[String], tools: &[&Tool]) -> Result<(), Missing>
     let (of, fields): (_, Vec<BTreeMap<String, Field>>) = match root {
         Var::Action => return Ok(()),
         Var::Principal => {
-            return among(
-                path,
-                "attribute of a grant",
-                attributes(grant_attributes().collect()),
-            );
+            return among(path, "attribute of a grant", attributes(grant_attributes().collect()));
         }
         Var::Resource => {
             let known = attributes(connector_attributes().collect());
@@ -70,17 +63,10 @@ fn declared(root: &Var, path: &[String], tools: &[&Tool]) -> Result<(), Missing>
         },
     };
     let inner = path.get(1..).unwrap_or_default();
-    match fields
-        .iter()
-        .map(|fields| missing_in(fields, inner))
-        .collect::<Option<Vec<_>>>()
-    {
+    match fields.iter().map(|fields| missing_in(fields, inner)).collect::<Option<Vec<_>>>() {
         None => Ok(()),
         Some(missing) => {
-            let name = missing
-                .first()
-                .map(|(name, _)| name.clone())
-                .unwrap_or_default();
+            let name = missing.first().map(|(name, _)| name.clone()).unwrap_or_default();
             let mut known: Vec<String> = missing.into_iter().flat_map(|(_, known)| known).collect();
             known.sort_unstable();
             known.dedup();
@@ -91,11 +77,7 @@ fn declared(root: &Var, path: &[String], tools: &[&Tool]) -> Result<(), Missing>
 
 fn among(path: &[String], of: &'static str, known: Vec<String>) -> Result<(), Missing> {
     match path.first() {
-        Some(name) if !known.contains(name) => Err(Missing {
-            name: name.clone(),
-            of,
-            known,
-        }),
+        Some(name) if !known.contains(name) => Err(Missing { name: name.clone(), of, known }),
         _ => Ok(()),
     }
 }

@@ -40,10 +40,7 @@ impl Want {
             }
             ([first, rest @ ..], look) => {
                 if let Some(fields) = self.fields() {
-                    fields
-                        .entry((*first).to_owned())
-                        .or_default()
-                        .add(rest, look);
+                    fields.entry((*first).to_owned()).or_default().add(rest, look);
                 }
             }
         }
@@ -76,10 +73,7 @@ pub struct Reads {
 impl Reads {
     /// Everything there is: the answer that is never wrong.
     #[cfg(test)]
-    pub(crate) const EVERYTHING: Self = Self {
-        context: Want::Everything,
-        action: true,
-    };
+    pub(crate) const EVERYTHING: Self = Self { context: Want::Everything, action: true };
 
     /// Whether any rule looks at the context. If none does, the decision is the same for every call
     /// of this tool under this grant.
@@ -192,20 +186,12 @@ fn value_path(expression: &Expr) -> Option<(Var, Vec<&str>)> {
 pub(crate) fn children(expression: &Expr) -> Option<Vec<&Expr>> {
     Some(match expression {
         Expr::Literal(_) | Expr::Var(_) | Expr::Slot(_) => Vec::new(),
-        Expr::UnaryOp { expr, .. }
-        | Expr::GetAttr { expr, .. }
-        | Expr::HasAttr { expr, .. }
-        | Expr::Like { expr, .. } => vec![expr],
+        Expr::UnaryOp { expr, .. } | Expr::GetAttr { expr, .. } | Expr::HasAttr { expr, .. } | Expr::Like { expr, .. } => {
+            vec![expr]
+        }
         Expr::BinaryOp { left, right, .. } => vec![left, right],
-        Expr::Is { expr, in_expr, .. } => std::iter::once(expr)
-            .chain(in_expr)
-            .map(AsRef::as_ref)
-            .collect(),
-        Expr::IfThenElse {
-            cond,
-            then_expr,
-            else_expr,
-        } => vec![cond, then_expr, else_expr],
+        Expr::Is { expr, in_expr, .. } => std::iter::once(expr).chain(in_expr).map(AsRef::as_ref).collect(),
+        Expr::IfThenElse { cond, then_expr, else_expr } => vec![cond, then_expr, else_expr],
         Expr::Set(elements) => elements.iter().map(AsRef::as_ref).collect(),
         Expr::Record(fields) => fields.values().map(AsRef::as_ref).collect(),
         _ => return None,
@@ -232,17 +218,12 @@ mod tests {
     }
 
     fn fields<const N: usize>(list: [(&str, Want); N]) -> Want {
-        Want::Fields(
-            list.into_iter()
-                .map(|(name, want)| (name.to_owned(), want))
-                .collect(),
-        )
+        Want::Fields(list.into_iter().map(|(name, want)| (name.to_owned(), want)).collect())
     }
 
     #[test]
     fn what_no_condition_mentions_is_not_read() {
-        let none =
-            reads("when { principal.ceiling > 2 } unless { resource.environment == \"prod\" }");
+        let none = reads("when { principal.ceiling > 2 } unless { resource.environment == \"prod\" }");
         assert_eq!(none, Reads::default());
         assert!(!none.context());
         assert!(!none.action());
@@ -287,15 +268,10 @@ mod tests {
         let deep = reads("when { context.input has to.zip }");
         assert_eq!(deep.input(), &fields([("to", fields([("zip", presence)]))]));
         let both = reads("when { context.input has to && context.input.to.zip == 5 }");
-        assert_eq!(
-            both.input(),
-            &fields([("to", fields([("zip", Want::Everything)]))])
-        );
+        assert_eq!(both.input(), &fields([("to", fields([("zip", Want::Everything)]))]));
         let turned = reads("when { context.input.to.zip == 5 && context.input has to }");
         assert_eq!(turned, both);
-        let whole = reads(
-            "when { context.input has to && context.input.to == {} && context.input has to.zip }",
-        );
+        let whole = reads("when { context.input has to && context.input.to == {} && context.input has to.zip }");
         assert_eq!(whole.input(), &fields([("to", Want::Everything)]));
         assert_eq!(whole.input().field("to").field("zip"), &Want::Everything);
         assert_eq!(whole.input().field("from"), &Want::Nothing);
@@ -304,15 +280,9 @@ mod tests {
     #[test]
     fn a_bare_variable_is_read_whole() {
         let whole = reads("when { context == {} }");
-        assert_eq!(
-            (whole.input(), whole.call()),
-            (&Want::Everything, &Want::Everything)
-        );
+        assert_eq!((whole.input(), whole.call()), (&Want::Everything, &Want::Everything));
         let input = reads("when { (if true then context.input else context.input).a == 1 }");
-        assert_eq!(
-            (input.input(), input.call()),
-            (&Want::Everything, &Want::Nothing)
-        );
+        assert_eq!((input.input(), input.call()), (&Want::Everything, &Want::Nothing));
     }
 
     #[test]

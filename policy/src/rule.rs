@@ -11,9 +11,7 @@ use crate::fault::nearest;
 use crate::kind::Band;
 
 /// The annotations that a rule may carry.
-const KNOWN: [&str; 9] = [
-    "id", "approval", "quorum", "ttl", "risk", "reason", "mode", "redact", "log",
-];
+const KNOWN: [&str; 9] = ["id", "approval", "quorum", "ttl", "risk", "reason", "mode", "redact", "log"];
 
 /// A rule of the bundle, read and checked.
 #[derive(Debug)]
@@ -33,11 +31,8 @@ impl RuleFacts {
     /// Reads the annotations of a rule, with everything that is wrong about them.
     pub(crate) fn read(body: &Template) -> Result<Self, Vec<Complaint>> {
         let mut complaints = Vec::new();
-        let said: BTreeMap<String, String> = body
-            .annotations
-            .iter()
-            .map(|(key, value)| (key.clone(), value.to_string()))
-            .collect();
+        let said: BTreeMap<String, String> =
+            body.annotations.iter().map(|(key, value)| (key.clone(), value.to_string())).collect();
         for key in said.keys().filter(|key| !KNOWN.contains(&key.as_str())) {
             complaints.push(unknown_annotation(key));
         }
@@ -60,10 +55,7 @@ impl RuleFacts {
         if !complaints.is_empty() {
             return Err(complaints);
         }
-        let rule = Rule {
-            id: id.into(),
-            reason: said.get("reason").map(|reason| reason.as_str().into()),
-        };
+        let rule = Rule { id: id.into(), reason: said.get("reason").map(|reason| reason.as_str().into()) };
         let approval = said.get("approval").map(|label| Requirement {
             label: label.as_str().into(),
             quorum: quorum.ok().flatten().unwrap_or(1),
@@ -71,22 +63,14 @@ impl RuleFacts {
             rule: Arc::clone(&rule.id),
             reason: rule.reason.clone(),
         });
-        Ok(Self {
-            rule,
-            approval,
-            shadow: said.get("mode").is_some_and(|mode| mode == "shadow"),
-            annotations: said,
-        })
+        Ok(Self { rule, approval, shadow: said.get("mode").is_some_and(|mode| mode == "shadow"), annotations: said })
     }
 }
 
 fn unknown_annotation(key: &str) -> Complaint {
     let help = match nearest(key, KNOWN) {
         Some(near) => format!("did you mean `@{near}`?"),
-        None => format!(
-            "known are {}",
-            KNOWN.map(|key| format!("`@{key}`")).join(", ")
-        ),
+        None => format!("known are {}", KNOWN.map(|key| format!("`@{key}`")).join(", ")),
     };
     (format!("unknown annotation `@{key}`"), Some(help))
 }
@@ -101,10 +85,7 @@ fn check_id(id: Option<&String>) -> Result<(), Complaint> {
         return Ok(());
     }
     let help = "use letters, digits and `-_.:/`";
-    Err((
-        format!("`@id(\"{id}\")` is no usable name"),
-        Some(help.to_owned()),
-    ))
+    Err((format!("`@id(\"{id}\")` is no usable name"), Some(help.to_owned())))
 }
 
 type Said = BTreeMap<String, String>;
@@ -146,10 +127,7 @@ fn read<T>(said: &Said, key: &str, parse: fn(&str) -> Option<T>) -> Result<Optio
         "quorum" => "write a number of persons from 1, such as `@quorum(\"2\")`",
         _ => "write a duration such as `@ttl(\"15m\")`: a number of `s`, `m`, `h` or `d`",
     };
-    let complaint = (
-        format!("`@{key}(\"{value}\")` can't be read"),
-        Some(help.to_owned()),
-    );
+    let complaint = (format!("`@{key}(\"{value}\")` can't be read"), Some(help.to_owned()));
     parse(value).map(Some).ok_or(complaint)
 }
 
@@ -159,9 +137,7 @@ fn quorum(text: &str) -> Option<u32> {
 
 fn duration(text: &str) -> Option<Duration> {
     let units = [("s", 1), ("m", 60), ("h", 3600), ("d", 86_400)];
-    let (number, seconds) = units
-        .iter()
-        .find_map(|(unit, seconds)| Some((text.strip_suffix(unit)?, *seconds)))?;
+    let (number, seconds) = units.iter().find_map(|(unit, seconds)| Some((text.strip_suffix(unit)?, *seconds)))?;
     let number: u32 = number.parse().ok()?;
     (number > 0).then(|| Duration::from_secs(u64::from(number) * seconds))
 }
@@ -203,11 +179,7 @@ fn is_approvals(expression: &Expr) -> bool {
     let Expr::GetAttr { expr: call, attr } = expression else {
         return false;
     };
-    let Expr::GetAttr {
-        expr: root,
-        attr: outer,
-    } = &**call
-    else {
+    let Expr::GetAttr { expr: root, attr: outer } = &**call else {
         return false;
     };
     attr == "approvals" && outer == "call" && **root == Expr::Var(Var::Context)
@@ -226,10 +198,7 @@ mod tests {
     fn read(text: &str) -> Result<RuleFacts, Vec<String>> {
         let policy = Policy::parse(None, text).unwrap().to_pst().unwrap();
         RuleFacts::read(policy.body()).map_err(|complaints| {
-            complaints
-                .into_iter()
-                .map(|(what, help)| format!("{what} | {}", help.unwrap_or_default()))
-                .collect()
+            complaints.into_iter().map(|(what, help)| format!("{what} | {}", help.unwrap_or_default())).collect()
         })
     }
 
@@ -247,36 +216,24 @@ mod tests {
         )
         .unwrap();
         let approval = facts.approval.unwrap();
-        assert_eq!(
-            (&*facts.rule.id, facts.rule.reason.as_deref()),
-            ("a/b.c:d_e-1", Some("why"))
-        );
+        assert_eq!((&*facts.rule.id, facts.rule.reason.as_deref()), ("a/b.c:d_e-1", Some("why")));
         assert_eq!((&*approval.label, approval.quorum), ("finance", 2));
         assert_eq!(approval.ttl, Some(Duration::from_mins(15)));
-        assert_eq!(
-            (&*approval.rule, approval.reason.as_deref()),
-            ("a/b.c:d_e-1", Some("why"))
-        );
+        assert_eq!((&*approval.rule, approval.reason.as_deref()), ("a/b.c:d_e-1", Some("why")));
         assert!(facts.shadow);
         assert_eq!(facts.annotations.len(), 9);
-        assert_eq!(
-            facts.annotations.get("redact").map(String::as_str),
-            Some("pii")
-        );
+        assert_eq!(facts.annotations.get("redact").map(String::as_str), Some("pii"));
     }
 
     #[test]
     fn a_plain_rule_has_defaults() {
-        let facts =
-            read("@id(\"p\") @mode(\"enforce\") permit (principal, action, resource);").unwrap();
+        let facts = read("@id(\"p\") @mode(\"enforce\") permit (principal, action, resource);").unwrap();
         assert!(facts.approval.is_none() && !facts.shadow);
         assert_eq!(facts.rule.reason, None);
-        let lifted = "@id(\"f\") @approval(\"x\") forbid (principal, action, resource) unless { context.call.approvals.contains(\"x\") };";
+        let lifted =
+            "@id(\"f\") @approval(\"x\") forbid (principal, action, resource) unless { context.call.approvals.contains(\"x\") };";
         let approval = read(lifted).unwrap().approval.unwrap();
-        assert_eq!(
-            (approval.quorum, approval.ttl, approval.reason),
-            (1, None, None)
-        );
+        assert_eq!((approval.quorum, approval.ttl, approval.reason), (1, None, None));
     }
 
     #[test]
@@ -302,8 +259,7 @@ mod tests {
         );
         for id in ["", "a b", "ü"] {
             let text = format!("@id(\"{id}\") permit (principal, action, resource);");
-            let expected =
-                format!("`@id(\"{id}\")` is no usable name | use letters, digits and `-_.:/`");
+            let expected = format!("`@id(\"{id}\")` is no usable name | use letters, digits and `-_.:/`");
             assert_eq!(faults(&text), [expected]);
         }
     }
@@ -333,26 +289,18 @@ mod tests {
             "unless { context.call.approvals == [\"x\"] }",
             "unless { true }",
         ] {
-            let text = format!(
-                "@id(\"f\") @approval(\"x\") forbid (principal, action, resource) {conditions};"
-            );
+            let text = format!("@id(\"f\") @approval(\"x\") forbid (principal, action, resource) {conditions};");
             assert_eq!(faults(&text), [expected], "{conditions}");
         }
         let empty = faults(
             "@id(\"f\") @approval(\"\") forbid (principal, action, resource) unless { context.call.approvals.contains(\"\") };",
         );
-        assert_eq!(
-            empty,
-            ["`@approval` is empty | say something: `@approval(\"…\")`"]
-        );
+        assert_eq!(empty, ["`@approval` is empty | say something: `@approval(\"…\")`"]);
     }
 
     #[test]
     fn numbers_in_annotations() {
-        assert_eq!(
-            [quorum("1"), quorum("0"), quorum("-1"), quorum("x")],
-            [Some(1), None, None, None]
-        );
+        assert_eq!([quorum("1"), quorum("0"), quorum("-1"), quorum("x")], [Some(1), None, None, None]);
         for (text, seconds) in [
             ("30s", Some(30)),
             ("15m", Some(900)),

@@ -41,10 +41,7 @@ impl Shape {
     /// The record of a tool's arguments. Never fails: what can't be mapped is opaque, and a schema
     /// that isn't one of an object gives an empty record.
     pub(crate) fn of_input(schema: &Value) -> BTreeMap<String, Field> {
-        let mut reader = Reader {
-            root: schema,
-            properties: 0,
-        };
+        let mut reader = Reader { root: schema, properties: 0 };
         match reader.shape(schema, 0) {
             Shape::Record(fields) => fields,
             _ => BTreeMap::new(),
@@ -115,9 +112,7 @@ impl Reader<'_> {
                 .and_then(|pointer| self.root.pointer(pointer));
             return target.map_or(Shape::Opaque, |target| self.shape(target, depth + 1));
         }
-        let branches = ["anyOf", "oneOf", "allOf"]
-            .into_iter()
-            .find_map(|choice| schema.get(choice).and_then(Value::as_array));
+        let branches = ["anyOf", "oneOf", "allOf"].into_iter().find_map(|choice| schema.get(choice).and_then(Value::as_array));
         match branches.map(|branches| real_branches(branches)).as_deref() {
             Some([only]) => self.shape(only, depth + 1),
             _ => Shape::Opaque,
@@ -125,13 +120,9 @@ impl Reader<'_> {
     }
 
     fn set(&mut self, schema: &Map<String, Value>, depth: usize) -> Shape {
-        let element = schema
-            .get("items")
-            .map_or(Shape::Opaque, |items| self.shape(items, depth + 1));
+        let element = schema.get("items").map_or(Shape::Opaque, |items| self.shape(items, depth + 1));
         match element {
-            Shape::Long | Shape::Decimal | Shape::Text | Shape::Flag => {
-                Shape::Set(Box::new(element))
-            }
+            Shape::Long | Shape::Decimal | Shape::Text | Shape::Flag => Shape::Set(Box::new(element)),
             Shape::Set(_) | Shape::Record(_) | Shape::Opaque => Shape::Opaque,
         }
     }
@@ -139,11 +130,7 @@ impl Reader<'_> {
     fn record(&mut self, schema: &Map<String, Value>, depth: usize) -> Shape {
         let Some(Value::Object(properties)) = schema.get("properties") else {
             // An object of unknown properties has no place, except that a tool without arguments has an empty record.
-            return if depth == 0 {
-                Shape::Record(BTreeMap::new())
-            } else {
-                Shape::Opaque
-            };
+            return if depth == 0 { Shape::Record(BTreeMap::new()) } else { Shape::Opaque };
         };
         self.properties += properties.len();
         if self.properties > MAX_PROPERTIES {
@@ -155,10 +142,7 @@ impl Reader<'_> {
             .map(|names| names.iter().filter_map(Value::as_str).collect())
             .unwrap_or_default();
         let fields = properties.iter().map(|(name, schema)| {
-            let field = Field {
-                shape: self.shape(schema, depth + 1),
-                required: required.contains(name.as_str()),
-            };
+            let field = Field { shape: self.shape(schema, depth + 1), required: required.contains(name.as_str()) };
             (name.clone(), field)
         });
         Shape::Record(fields.collect())
@@ -168,10 +152,7 @@ impl Reader<'_> {
 /// The alternatives that aren't `null`: an optional value is what many generators write as `anyOf: [X, null]`.
 /// A `null` itself has no place, whatever the schema.
 fn real_branches(branches: &[Value]) -> Vec<&Value> {
-    branches
-        .iter()
-        .filter(|branch| branch.get("type").and_then(Value::as_str) != Some("null"))
-        .collect()
+    branches.iter().filter(|branch| branch.get("type").and_then(Value::as_str) != Some("null")).collect()
 }
 
 /// The one JSON type that a schema admits beside `null`, said by `type`, or by the values of `enum` or `const`.
@@ -179,10 +160,7 @@ fn type_name(schema: &Map<String, Value>) -> Option<&str> {
     match schema.get("type") {
         Some(Value::String(name)) => return Some(name),
         Some(Value::Array(names)) => {
-            let mut beside_null = names
-                .iter()
-                .filter_map(Value::as_str)
-                .filter(|name| *name != "null");
+            let mut beside_null = names.iter().filter_map(Value::as_str).filter(|name| *name != "null");
             let only = beside_null.next()?;
             return beside_null.next().is_none().then_some(only);
         }
@@ -221,9 +199,7 @@ mod tests {
                 "loop": { "$ref": "#/$defs/loop" },
             },
         });
-        Shape::of_input(&root)
-            .remove("it")
-            .map_or(Shape::Opaque, |field| field.shape)
+        Shape::of_input(&root).remove("it").map_or(Shape::Opaque, |field| field.shape)
     }
 
     #[test]
@@ -246,55 +222,25 @@ mod tests {
             (json!({ "enum": [] }), Shape::Opaque),
             (json!({ "const": "a" }), Shape::Text),
             (json!({ "const": {} }), Shape::Opaque),
-            (
-                json!({ "anyOf": [{ "type": "null" }, { "type": "integer" }] }),
-                Shape::Long,
-            ),
+            (json!({ "anyOf": [{ "type": "null" }, { "type": "integer" }] }), Shape::Long),
             (json!({ "oneOf": [{ "type": "integer" }] }), Shape::Long),
-            (
-                json!({ "anyOf": [{ "type": "string" }, { "type": "integer" }] }),
-                Shape::Opaque,
-            ),
+            (json!({ "anyOf": [{ "type": "string" }, { "type": "integer" }] }), Shape::Opaque),
             (json!({ "anyOf": [{ "type": "null" }] }), Shape::Opaque),
-            (
-                json!({ "allOf": [{ "$ref": "#/$defs/colour" }] }),
-                Shape::Text,
-            ),
-            (
-                json!({ "type": "string", "anyOf": [{ "minLength": 1 }, { "pattern": "x" }] }),
-                Shape::Text,
-            ),
-            (
-                json!({ "type": "string", "$ref": "#/$defs/nowhere" }),
-                Shape::Text,
-            ),
+            (json!({ "allOf": [{ "$ref": "#/$defs/colour" }] }), Shape::Text),
+            (json!({ "type": "string", "anyOf": [{ "minLength": 1 }, { "pattern": "x" }] }), Shape::Text),
+            (json!({ "type": "string", "$ref": "#/$defs/nowhere" }), Shape::Text),
             (json!({ "$ref": "#/$defs/colour" }), Shape::Text),
             (json!({ "$ref": "#/$defs/loop" }), Shape::Opaque),
             (json!({ "$ref": "#/$defs/nowhere" }), Shape::Opaque),
             (json!({ "$ref": "https://example.com/x" }), Shape::Opaque),
             (json!({ "$ref": 5 }), Shape::Opaque),
-            (
-                json!({ "type": "array", "items": { "type": "string" } }),
-                Shape::Set(text()),
-            ),
-            (
-                json!({ "type": "array", "items": { "$ref": "#/$defs/colour" } }),
-                Shape::Set(text()),
-            ),
+            (json!({ "type": "array", "items": { "type": "string" } }), Shape::Set(text())),
+            (json!({ "type": "array", "items": { "$ref": "#/$defs/colour" } }), Shape::Set(text())),
             (json!({ "type": "array" }), Shape::Opaque),
-            (
-                json!({ "type": "array", "items": { "type": "array", "items": { "type": "string" } } }),
-                Shape::Opaque,
-            ),
-            (
-                json!({ "type": "array", "items": { "type": "object", "properties": {} } }),
-                Shape::Opaque,
-            ),
+            (json!({ "type": "array", "items": { "type": "array", "items": { "type": "string" } } }), Shape::Opaque),
+            (json!({ "type": "array", "items": { "type": "object", "properties": {} } }), Shape::Opaque),
             (json!({ "type": "object" }), Shape::Opaque),
-            (
-                json!({ "type": "object", "properties": {} }),
-                Shape::Record(BTreeMap::new()),
-            ),
+            (json!({ "type": "object", "properties": {} }), Shape::Record(BTreeMap::new())),
             (json!({ "properties": {} }), Shape::Record(BTreeMap::new())),
             (json!({ "properties": 7 }), Shape::Opaque),
             (json!({}), Shape::Opaque),
@@ -315,17 +261,11 @@ mod tests {
             },
         });
         let leaf = |shape, required| Field { shape, required };
-        let to = BTreeMap::from([
-            ("misc".to_owned(), leaf(Shape::Opaque, false)),
-            ("zip".to_owned(), leaf(Shape::Long, true)),
-        ]);
+        let to = BTreeMap::from([("misc".to_owned(), leaf(Shape::Opaque, false)), ("zip".to_owned(), leaf(Shape::Long, true))]);
         let fields = Shape::of_input(&schema);
         assert_eq!(
             fields,
-            BTreeMap::from([
-                ("id".to_owned(), leaf(Shape::Text, true)),
-                ("to".to_owned(), leaf(Shape::Record(to), false)),
-            ])
+            BTreeMap::from([("id".to_owned(), leaf(Shape::Text, true)), ("to".to_owned(), leaf(Shape::Record(to), false)),])
         );
         assert_eq!(
             record_type(&fields),
@@ -388,9 +328,8 @@ mod tests {
         assert_eq!(only(&nested(MAX_DEPTH)), Shape::Opaque);
 
         let wide = |count: usize| {
-            let properties: serde_json::Map<_, _> = (0..count)
-                .map(|index| (format!("p{index}"), json!({ "type": "string" })))
-                .collect();
+            let properties: serde_json::Map<_, _> =
+                (0..count).map(|index| (format!("p{index}"), json!({ "type": "string" }))).collect();
             Shape::of_input(&json!({ "type": "object", "properties": properties })).len()
         };
         assert_eq!(wide(MAX_PROPERTIES), MAX_PROPERTIES);
@@ -400,9 +339,6 @@ mod tests {
         } });
         let kept = Shape::of_input(&nested);
         assert_eq!(kept.len(), 1);
-        assert_eq!(
-            kept.get("a").map(|field| &field.shape),
-            Some(&Shape::Opaque)
-        );
+        assert_eq!(kept.get("a").map(|field| &field.shape), Some(&Shape::Opaque));
     }
 }

@@ -3,9 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use cedar_policy::pst::{
-    self, ActionConstraint, BinaryOp, Clause, Effect, Expr, PstConstructionError, StaticPolicy,
-};
+use cedar_policy::pst::{self, ActionConstraint, BinaryOp, Clause, Effect, Expr, PstConstructionError, StaticPolicy};
 use cedar_policy::{Policy, PolicySet, PolicySetError};
 
 use crate::catalogue::Tool;
@@ -34,10 +32,7 @@ impl Slice {
     /// Whether a condition of any rule mentions `action`.
     pub(crate) fn mentions_action(&self) -> bool {
         let shadow = self.shadow.iter().map(|rules| &rules.reads);
-        [&self.enforced.reads, &self.projected.reads]
-            .into_iter()
-            .chain(shadow)
-            .any(Reads::action)
+        [&self.enforced.reads, &self.projected.reads].into_iter().chain(shadow).any(Reads::action)
     }
 }
 
@@ -62,20 +57,12 @@ struct Prepared {
 /// A slice for each tool, in their order. Tools with the same rules share one.
 pub(crate) fn slices(rules: &[LoadedRule], tools: &[Tool]) -> Result<Vec<Arc<Slice>>, SliceError> {
     let prepared: Vec<Prepared> = rules.iter().map(prepare).collect::<Result<_, _>>()?;
-    let scopes: Vec<_> = rules
-        .iter()
-        .map(|rule| rule.policy.action_constraint())
-        .collect();
+    let scopes: Vec<_> = rules.iter().map(|rule| rule.policy.action_constraint()).collect();
     let mut made: HashMap<Vec<usize>, Arc<Slice>> = HashMap::new();
     let mut slices = Vec::with_capacity(tools.len());
     for tool in tools {
-        let matching: Vec<(usize, &Prepared)> = prepared
-            .iter()
-            .enumerate()
-            .zip(&scopes)
-            .filter(|(_, scope)| applies(scope, tool))
-            .map(|(rule, _)| rule)
-            .collect();
+        let matching: Vec<(usize, &Prepared)> =
+            prepared.iter().enumerate().zip(&scopes).filter(|(_, scope)| applies(scope, tool)).map(|(rule, _)| rule).collect();
         let key: Vec<usize> = matching.iter().map(|(index, _)| *index).collect();
         let slice = if let Some(slice) = made.get(&key) {
             Arc::clone(slice)
@@ -97,12 +84,7 @@ fn prepare(rule: &LoadedRule) -> Result<Prepared, SliceError> {
         Some(projection) => Some((policy_of(&projection)?, projection)),
         None => None,
     };
-    Ok(Prepared {
-        full: policy_of(&body)?,
-        full_body: body,
-        projected,
-        shadow: rule.facts.shadow,
-    })
+    Ok(Prepared { full: policy_of(&body)?, full_body: body, projected, shadow: rule.facts.shadow })
 }
 
 fn policy_of(body: &pst::Template) -> Result<Policy, SliceError> {
@@ -113,11 +95,7 @@ fn policy_of(body: &pst::Template) -> Result<Policy, SliceError> {
 fn slice_of(rules: &[&Prepared]) -> Result<Slice, SliceError> {
     let full = |rule: &&Prepared| (rule.full.clone(), rule.full_body.clone());
     let in_force = || rules.iter().copied().filter(|rule| !rule.shadow);
-    let shadow = if rules.iter().any(|rule| rule.shadow) {
-        Some(rules_of(rules.iter().map(full))?)
-    } else {
-        None
-    };
+    let shadow = if rules.iter().any(|rule| rule.shadow) { Some(rules_of(rules.iter().map(full))?) } else { None };
     Ok(Slice {
         enforced: rules_of(in_force().map(|rule| full(&rule)))?,
         shadow,
@@ -151,19 +129,11 @@ fn project(body: &pst::Template) -> Result<Option<pst::Template>, SliceError> {
     for clause in clauses {
         match clause {
             Clause::When(condition) => {
-                kept.extend(
-                    parts(condition, BinaryOp::And)
-                        .into_iter()
-                        .map(Clause::When),
-                );
+                kept.extend(parts(condition, BinaryOp::And).into_iter().map(Clause::When));
             }
             // `unless { a || b }` is `when { !a && !b }`.
             Clause::Unless(condition) => {
-                kept.extend(
-                    parts(condition, BinaryOp::Or)
-                        .into_iter()
-                        .map(Clause::Unless),
-                );
+                kept.extend(parts(condition, BinaryOp::Or).into_iter().map(Clause::Unless));
             }
         }
     }
@@ -204,68 +174,29 @@ mod tests {
         let scope = "(principal in Foo::\"a\", action == Action::\"b\", resource is Bar)";
         for (conditions, kept) in [
             ("", ""),
-            (
-                "when { principal.depth > -9223372036854775807 }",
-                "when { principal.depth > (-9223372036854775807) }",
-            ),
+            ("when { principal.depth > -9223372036854775807 }", "when { principal.depth > (-9223372036854775807) }"),
             ("when { context.call.hour > 9 }", ""),
-            (
-                "when { principal.a && context.b && principal.c }",
-                "when { principal.a } when { principal.c }",
-            ),
-            (
-                "when { (principal.a && context.b) && (context.c && principal.d) }",
-                "when { principal.a } when { principal.d }",
-            ),
+            ("when { principal.a && context.b && principal.c }", "when { principal.a } when { principal.c }"),
+            ("when { (principal.a && context.b) && (context.c && principal.d) }", "when { principal.a } when { principal.d }"),
             ("when { principal.a || context.b }", ""),
-            (
-                "when { principal.a || principal.b }",
-                "when { principal.a || principal.b }",
-            ),
-            (
-                "unless { principal.a || context.b || principal.c }",
-                "unless { principal.a } unless { principal.c }",
-            ),
+            ("when { principal.a || principal.b }", "when { principal.a || principal.b }"),
+            ("unless { principal.a || context.b || principal.c }", "unless { principal.a } unless { principal.c }"),
             ("unless { principal.a && context.b }", ""),
-            (
-                "unless { principal.a && principal.b }",
-                "unless { principal.a && principal.b }",
-            ),
-            (
-                "when { context.a } unless { principal.b }",
-                "unless { principal.b }",
-            ),
+            ("unless { principal.a && principal.b }", "unless { principal.a && principal.b }"),
+            ("when { context.a } unless { principal.b }", "unless { principal.b }"),
         ] {
             let found = projection(&format!("permit {scope} {conditions}")).unwrap();
             let found = found.replace("( ", "(").replace(" )", ")");
-            assert_eq!(
-                found,
-                format!("permit{scope} {kept};").replace(" ;", ";"),
-                "{conditions}"
-            );
+            assert_eq!(found, format!("permit{scope} {kept};").replace(" ;", ";"), "{conditions}");
         }
     }
 
     #[test]
     fn a_forbid_is_kept_whole_or_not_at_all() {
         assert!(projection("forbid (principal, action, resource)").is_some());
-        let kept = projection(
-            "forbid (principal, action, resource) when { principal.a } unless { principal.b }",
-        )
-        .unwrap();
-        assert!(
-            kept.ends_with("when { principal.a } unless { principal.b };"),
-            "{kept}"
-        );
-        assert_eq!(
-            projection("forbid (principal, action, resource) when { principal.a && context.b }"),
-            None
-        );
-        assert_eq!(
-            projection(
-                "forbid (principal, action, resource) when { principal.a } unless { context.b }"
-            ),
-            None
-        );
+        let kept = projection("forbid (principal, action, resource) when { principal.a } unless { principal.b }").unwrap();
+        assert!(kept.ends_with("when { principal.a } unless { principal.b };"), "{kept}");
+        assert_eq!(projection("forbid (principal, action, resource) when { principal.a && context.b }"), None);
+        assert_eq!(projection("forbid (principal, action, resource) when { principal.a } unless { context.b }"), None);
     }
 }

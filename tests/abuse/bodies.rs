@@ -167,11 +167,18 @@ async fn a53_values_in_great_number_cost_little_more_than_their_bytes() {
     std::thread::scope(|scope| {
         for body in [&numbers, &objects, &keys, &numbers] {
             let agent = &stage.a;
-            scope.spawn(move || Wire::ask(agent, MIRRORS, body.as_bytes()));
+            scope.spawn(move || assert_eq!(Wire::ask(agent, MIRRORS, body.as_bytes()).status, 413));
         }
     });
-    let allowed = stage.decisions().iter().filter(|record| record["effect"] == json!("allow")).count();
-    stage.oracle(4, allowed, allowed).await;
+    // What an agent may well have to say passes, and commas in a string are no values.
+    let table = filled(format!("[{}[]]", "[1,2.5,\"x\",null],".repeat(18_000)));
+    let prose = filled(format!("\"{}\"", r#"a,b,[c],{d},\","#.repeat(100_000)));
+    for body in [&table, &prose] {
+        let reply = Wire::ask(&stage.a, MIRRORS, body.as_bytes());
+        assert_eq!(reply.status, 200, "{}", reply.body);
+        assert!(reply.body.contains("\"structuredContent\""), "{}", reply.body);
+    }
+    stage.oracle(6, 2, 2).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -245,7 +252,7 @@ async fn a53_a_length_that_lies_ends_the_connection_and_nothing_else() {
     }
     assert_eq!(stage.evil.calls().len(), 0);
     let deadline = Instant::now() + Duration::from_secs(10);
-    while stage.decisions().len() < 4 {
+    while stage.decisions().len() < 3 {
         assert!(Instant::now() < deadline, "{:#?}", stage.decisions());
         tokio::time::sleep(Duration::from_millis(50)).await;
     }

@@ -45,7 +45,8 @@ async fn a11_only_plain_letters_make_a_name() {
         let reply = stage.a.session("2025-11-25").await.call(&format!("evil__{name}"), &json!({"text": "x"})).await;
         assert_eq!(reply.error_code(), -32602, "{name}");
     }
-    assert_eq!(stage.gateway.stderr().matches("not acceptable").count(), odd.len(), "{}", stage.gateway.stderr());
+    assert_eq!(stage.findings().len(), odd.len(), "{:#?}", stage.findings());
+    assert!(stage.gateway.stderr().contains("not acceptable"));
     assert!(!stage.gateway.stderr().contains('\u{202e}') && !stage.gateway.stderr().contains('\u{200b}'));
     stage.oracle(odd.len(), 0, 0).await;
 }
@@ -81,7 +82,8 @@ async fn a13_a_name_listed_twice_is_not_used_at_all() {
         assert_eq!(stage.a.call(name, &json!({"text": "x"})).await.error_code(), -32602);
     }
     assert!(!stage.a.call("evil__good", &json!({"text": "x"})).await.is_tool_error());
-    assert!(stage.gateway.stderr().matches("Duplicate").count() >= 4, "{}", stage.gateway.stderr());
+    let twice = |finding: &Value| finding["why"].as_str().unwrap().contains("more than once");
+    assert_eq!(stage.findings().iter().filter(|finding| twice(finding)).count(), 4, "{:#?}", stage.findings());
     stage.oracle(3, 1, 1).await;
 }
 
@@ -104,9 +106,9 @@ async fn a14_invisible_text_drops_the_tool_and_the_finding_names_it() {
     tools.push(tool("good", &["text"]));
     let mut stage = Play::of(&tools).start().await;
     assert_eq!(evil_tools(&stage).await, ["evil__good"]);
-    let said = stage.gateway.stderr();
+    let (said, found) = (stage.gateway.stderr(), json!(stage.findings()).to_string());
     for point in points {
-        assert!(said.contains(&format!("U+{:04X}", u32::from(point))), "{point:?}: {said}");
+        assert!(found.contains(&format!("U+{:04X}", u32::from(point))), "{point:?}: {found}");
         assert!(point == '\u{1b}' || !said.contains(point), "{point:?} as it is");
     }
     assert_eq!(stage.a.call("evil__t0", &json!({"text": "x"})).await.error_code(), -32602);

@@ -179,7 +179,7 @@ async fn a49_a_tools_name_splits_no_line_of_a_log_or_record() {
 async fn a49_an_approver_is_shown_what_can_not_be_seen() {
     let mut stage = crate::harness::Play::of(&[tool("pay", &["to"])])
         .connector("tools.pay = { kind = \"write\", band = \"high\" }")
-        .top("[approvals]\nhold = \"200ms\"")
+        .top("[approvals]\nhold = \"200ms\"\nmax_pending_per_agent = 50")
         .start()
         .await;
     let hidden = ["\u{7f}", "\u{85}", "\u{9b}", "\u{ad}", "\u{200b}", "\u{202e}", "\u{2028}", "\u{feff}", "\u{e0041}", "\\u0000", "\\u001b[2J", "\\u202e", "\\n"];
@@ -191,7 +191,6 @@ async fn a49_an_approver_is_shown_what_can_not_be_seen() {
         let line = card.lines().find(|line| line.trim_start().starts_with("\"to\": ")).unwrap_or_else(|| panic!("{card}"));
         assert!(!line.contains("xy") && !card.chars().any(|c| c != '\n' && c.is_control()), "{hidden:?}: {line:?}");
         assert!(line.is_ascii(), "{hidden:?}: {line:?}");
-        stage.gateway.cli.ok(&["approvals", "deny", code.as_str().unwrap()]);
     }
     stage.oracle(hidden.len(), 0, 0).await;
 }

@@ -149,6 +149,14 @@ impl Stage {
         self.gateway.records("calls").into_iter().filter(own).collect()
     }
 
+    /// What an operator is told of the hostile server's tools that can't be accepted: `{id, state, why}` each.
+    pub fn findings(&self) -> Vec<Value> {
+        let output = self.gateway.cli.run(&["connectors", "diff", "evil", "--json"]);
+        let said: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr)));
+        let proposal = said.as_array().map_or(&said, |one| &one[0]);
+        proposal["findings"].as_array().unwrap().clone()
+    }
+
     /// Asks the oracle: (a) alive, same process, memory never above its cap; (b) a benign call by the other agent answers in its
     /// usual time; (c) exactly one decision for each of `attempted` calls, `allowed` of them allow, each has its one outcome, and
     /// the record's chain holds; (d) the canary, in any form, is nowhere; (e) the hostile server saw `sent` calls.

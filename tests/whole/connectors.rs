@@ -31,7 +31,11 @@ async fn a_child_is_given_what_was_listed_and_lent_and_nothing_else() {
     let mut seen: Vec<String> = reply.words().lines().map(str::to_owned).collect();
     seen.sort();
     assert_eq!(seen, ["MODE=test", "SECRET=[redacted]"]);
-    let secrets = gateway.records("secrets");
+    // Pinning at first use lends it too, for no call.
+    let (discovery, secrets): (Vec<_>, Vec<_>) = gateway.records("secrets").into_iter().partition(|record| record["purpose"] == "discovery");
+    let events: Vec<&str> = discovery.iter().filter_map(|record| record["event"].as_str()).collect();
+    assert_eq!(events, ["lent", "returned"]);
+    assert!(discovery.iter().all(|record| record["connector"] == "s" && record["reference"] == "GIVEN"), "{discovery:?}");
     let events: Vec<&str> = secrets.iter().filter_map(|record| record["event"].as_str()).collect();
     assert_eq!(events, ["lent", "used", "redacted"]);
     let call = &gateway.records("calls")[1]["call_id"];

@@ -78,3 +78,89 @@ async fn what_is_not_in_the_table_of_methods_is_refused() {
     let reply = modern.post(&discover.to_string(), &[("mcp-protocol-version", "2026-07-28"), ("mcp-method", "server/discover")]).await;
     assert_eq!(reply.result()["supportedVersions"], json!(["2025-06-18", "2025-11-25", "2026-07-28"]));
 }
+
+/// The `calls` records that are about a method, as method, outcome and reason.
+fn of_method(gateway: &Gateway, method: &str) -> Vec<(String, String)> {
+    let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+    let records = gateway.records("calls").into_iter().filter(|record| record["method"] == method);
+    records.map(|record| (text(&record["outcome"]), text(&record["reason"]))).collect()
+}
+
+/// A modern message without an id.
+fn without_id(method: &str, params: &str) -> String {
+    format!(r#"{{"jsonrpc":"2.0","method":"{method}","params":{{{params}{}}}}}"#, Agent::meta())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_does_not_choose_what_a_notification_is_called_on_record() {
+    let gateway = start();
+    let modern = gateway.agent("a");
+    let older = modern.session("2025-06-18").await;
+    let known = ["notifications/initialized", "notifications/cancelled", "notifications/progress", "notifications/roots/list_changed"];
+    let unknown = ["notifications/tools/call", "notifications/", "notifications/success/of/s__echo", "notifications/Cancelled"];
+    for method in known.iter().chain(&unknown) {
+        let reply = modern.post(&without_id(method, ""), &[("mcp-protocol-version", "2026-07-28"), ("mcp-method", method)]).await;
+        assert_eq!((reply.status, reply.text.as_str()), (202, ""), "{method}");
+        let reply = older.post(&json!({"jsonrpc": "2.0", "method": method}).to_string(), &[]).await;
+        assert_eq!((reply.status, reply.text.as_str()), (202, ""), "{method}");
+    }
+    for method in known {
+        let sessions = usize::from(method == "notifications/initialized");
+        assert_eq!(of_method(&gateway, method), vec![("success".to_owned(), String::new()); 2 + sessions], "{method}");
+    }
+    for method in unknown {
+        assert_eq!(of_method(&gateway, method), [], "{method}");
+    }
+    let invalid = ("invalid".to_owned(), "unknown_notification".to_owned());
+    assert_eq!(of_method(&gateway, "notifications/_other"), vec![invalid; 8]);
+}
+
+/// A request without an id is no notification: it is refused, recorded as such, and never sent.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_without_an_id_is_refused_and_never_sent() {
+    let setup = Setup::new();
+    let script = Script::new(setup.folder(), "s", &[tool("echo", &["x"])]);
+    let gateway = setup
+        .agent("a")
+        .connector("s", &script, "tools.echo = { kind = \"read\", band = \"low\" }")
+        .grant("ga", "a", &["s__*"], "")
+        .start();
+    let modern = gateway.agent("a");
+    let older = modern.session("2025-11-25").await;
+    let called = without_id("tools/call", r#""name":"s__echo","arguments":{},"#);
+    let headers = [("mcp-protocol-version", "2026-07-28"), ("mcp-method", "tools/call"), ("mcp-name", "s__echo")];
+    assert_eq!(modern.post(&called, &headers).await.status, 400);
+    let plain = r#"{"jsonrpc":"2.0","method":"tools/call","params":{"name":"s__echo","arguments":{}}}"#;
+    assert_eq!(older.post(plain, &[]).await.status, 400);
+    let nothing = without_id("admin/please", "");
+    assert_eq!(modern.post(&nothing, &[("mcp-protocol-version", "2026-07-28"), ("mcp-method", "admin/please")]).await.status, 400);
+    let refused = ("invalid".to_owned(), "no_id".to_owned());
+    assert_eq!(of_method(&gateway, "tools/call"), vec![refused.clone(); 2]);
+    assert_eq!(of_method(&gateway, "admin/please"), [refused]);
+    assert_eq!(script.calls(), [""; 0]);
+}
+
+/// A grant that is named unclearly is no grant, rather than the default one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_grant_that_is_named_unclearly_is_not_the_default_one() {
+    let gateway = start();
+    let agent = gateway.agent("a");
+    let body = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"s__echo","arguments":{{}},{}}}}}"#, Agent::meta());
+    let call = |grants: &[&[u8]]| {
+        let mut request = agent.request().body(body.clone()).header("mcp-protocol-version", "2026-07-28");
+        request = request.header("mcp-method", "tools/call").header("mcp-name", "s__echo");
+        for grant in grants {
+            request = request.header("bailiwick-grant", *grant);
+        }
+        agent.exchange(request)
+    };
+    let (named, unnamed) = (call(&[b"ga"]).await, call(&[]).await);
+    assert!(!named.is_tool_error() && named.result() == unnamed.result(), "{}", named.text);
+    let unknown = call(&[b"nonsense"]).await;
+    for grants in [&[b"ga".as_slice(), b"ga"][..], &[b"ga", b"gb"], &[b"nonsense", b"ga"], &[b"g\xe9"], &[b""]] {
+        let reply = call(grants).await;
+        assert_eq!((reply.status, reply.error_code()), (unknown.status, unknown.error_code()), "{grants:?}: {}", reply.text);
+    }
+    let sent = gateway.records("calls").into_iter().filter(|record| record["event"] == "intent").count();
+    assert_eq!(sent, 2);
+}

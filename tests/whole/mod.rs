@@ -4,6 +4,8 @@ mod connectors;
 mod evidence;
 mod front;
 mod house;
+mod pressure;
 mod restart;
+mod store;
 mod tour;
 mod way;

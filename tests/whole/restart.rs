@@ -78,3 +78,50 @@ async fn two_gateways_on_one_folder_are_one_too_many() {
     let said = gateway.cli.fails(&["run"]);
     assert!(said.contains("lock") || said.contains("another"), "{said}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_waited_for_a_person_has_its_outcome_after_the_gateway_died() {
+    let setup = Setup::new();
+    let script = Script::new(setup.folder(), "s", &[tool("echo", &["x"])]);
+    let gateway = setup
+        .with("[approvals]\nallow_same_user = true")
+        .agent("a")
+        .connector("s", &script, "tools.echo = { kind = \"write\", band = \"high\" }")
+        .grant("g", "a", &["s__*"], "")
+        .start();
+    let agent = gateway.agent("a");
+    let held = tokio::spawn(async move { agent.request().send().await.is_ok() && agent.call("s__echo", &json!({"x": "1"})).await.status == 0 });
+    wait_for("the question", || gateway.records("decisions").iter().any(|record| record["event"] == "approval_awaited"));
+    let call = gateway.records("decisions").into_iter().find(|record| record["event"] == "approval_awaited").unwrap()["call_id"].clone();
+    let mut gateway = gateway.kill_and_restart();
+    let _ended = held.await;
+    for _ in 0..2 {
+        let outcomes: Vec<_> = gateway.records("calls").into_iter().filter(|record| record["call_id"] == call).collect();
+        assert_eq!(outcomes.len(), 1, "{outcomes:?}");
+        assert_eq!((&outcomes[0]["event"], &outcomes[0]["outcome"]), (&json!("outcome"), &json!("cancelled")));
+        assert_eq!((&outcomes[0]["reason"], &outcomes[0]["tool"]), (&json!("gateway_ended"), &json!("s__echo")));
+        gateway = gateway.kill_and_restart();
+    }
+    assert!(script.calls().is_empty());
+    assert!(gateway.cli.ok(&["audit", "verify"]).contains("OK"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_death_of_the_gateway_washes_nothing_off() {
+    let setup = Setup::new();
+    let script = Script::new(setup.folder(), "s", &[tool("hang", &["x"])]);
+    let gateway = setup
+        .agent("a")
+        .connector("s", &script, "tools.hang = { kind = \"read\", band = \"low\", labels = [\"untrusted\"] }")
+        .grant("g", "a", &["s__*"], "")
+        .start();
+    let agent = gateway.agent("a");
+    // It may have been read, or not: the gateway dies before it knows.
+    let call = tokio::spawn(async move { agent.request().send().await.is_ok() && agent.call("s__hang", &json!({})).await.status == 0 });
+    wait_for("the call downstream", || script.calls().len() == 1);
+    let gateway = gateway.kill_and_restart();
+    let _ended = call.await;
+    let grant: serde_json::Value = serde_json::from_str(&gateway.cli.ok(&["grants", "show", "g", "--json"])).unwrap();
+    let grant = grant.get(0).unwrap_or(&grant);
+    assert_eq!(grant["labels"], json!({"untrusted": true, "confidential": false}), "{grant}");
+}

@@ -96,16 +96,18 @@ pub struct Server {
     pub max_body: u64,
     /// Open connections at most.
     pub max_connections: u32,
-    /// How long the headers of a request may take to arrive.
+    /// How long the headers of a request may take to arrive, the next request of an open connection included.
     pub header_timeout: Duration,
-    /// How long a connection may be idle.
+    /// How long an answer may wait for its reader without getting on, before the connection is closed.
     pub idle_timeout: Duration,
     /// MCP sessions at most.
     pub max_sessions: u32,
     /// How long a session may be idle.
     pub session_idle: Duration,
-    /// Calls that one agent may have in flight.
+    /// Requests that one agent may have in flight, answers that it has not read yet included.
     pub max_calls_per_agent: u32,
+    /// Requests that one agent may send in a second, and twice as many at once. 0 for no limit.
+    pub max_rate_per_agent: u32,
 }
 
 impl Server {

@@ -174,7 +174,10 @@ fn url_host(value: &Value) -> Option<String> {
     let text = value.as_str()?;
     let url = url::Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https"))?;
     let authority = text.split_once("://")?.1.split(['/', '?', '#']).next()?;
-    let (host, port) = authority.rsplit_once(':').filter(|(host, _)| !host.ends_with(':')).unwrap_or((authority, "0"));
+    let (host, port) = match authority.rsplit_once(':') {
+        Some(parts) if !authority.ends_with(']') => parts,
+        _ => (authority, ""),
+    };
     let plain = |c: char| !c.is_whitespace() && !c.is_control() && c != '\\';
     let is_plain = text.chars().all(plain) && port.bytes().all(|digit| digit.is_ascii_digit());
     url.host_str().filter(|read| is_plain && host.eq_ignore_ascii_case(read)).map(str::to_owned)

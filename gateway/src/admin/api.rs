@@ -1,7 +1,7 @@
 //! What is said over the admin API: the one truth for the gateway, which writes it, and the command line, which reads it.
 //! Times are unix milliseconds. Whatever can be listed has an `id` and a `state`.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use bailiwick_pipeline::{
     constraint::Bound,
@@ -73,12 +73,18 @@ pub struct TokenWanted {
 }
 
 /// A token, told once.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub struct TokenMade {
     /// The token.
     pub token: String,
     /// Until when it is good.
     pub expires_at_ms: u64,
+}
+
+impl fmt::Debug for TokenMade {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TokenMade").field("expires_at_ms", &self.expires_at_ms).finish_non_exhaustive()
+    }
 }
 
 /// A connector.
@@ -322,12 +328,18 @@ pub struct GrantWanted {
 }
 
 /// A grant, made; its token is told once.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub struct GrantMade {
     /// The grant.
     pub grant: GrantView,
     /// Its token.
     pub token: String,
+}
+
+impl fmt::Debug for GrantMade {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GrantMade").field("grant", &self.grant).finish_non_exhaustive()
+    }
 }
 
 /// Words with a change.
@@ -418,4 +430,15 @@ pub struct ApiError {
     /// What to do next.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub help: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_not_in_what_is_printed_of_it() {
+        let made = TokenMade { token: "ba_canary".to_owned(), expires_at_ms: 7 };
+        assert_eq!(format!("{made:?}"), "TokenMade { expires_at_ms: 7, .. }");
+    }
 }

@@ -57,10 +57,19 @@ pub(super) async fn create(
     let terms = terms(&wanted, &runtime)?;
     let with = serde_json::to_value(&terms).unwrap_or_default();
     let deed = Deed::new("grant_created", terms.id.as_str(), with);
-    let of = Arc::clone(&runtime);
+    let (of, by) = (Arc::clone(&runtime), operator.name().to_owned());
     let made = deed.done_by(&operator, &runtime, async move {
         of.grants.create(terms.clone(), of.clock.now_ms()).await?;
-        let token = of.tokens.issue_grant(&terms).await?;
+        let token = match of.tokens.issue_grant(&terms).await {
+            Ok(token) => token,
+            Err(fault) => {
+                // Whoever wanted it hears that there is none: then there is none. What this comes to is second to why.
+                let why = "its token could not be stored";
+                let _ended = of.grants.end(&terms.id, EndAs::Revoked, &by, Some(why), of.clock.now_ms()).await;
+                let _void = of.after_end(&terms.id, why).await;
+                return Err(fault.into());
+            }
+        };
         let grant = view(&known(terms.id.as_str(), &of)?, &of);
         Ok(GrantMade { grant, token: token.expose_secret().to_owned() })
     });
@@ -102,8 +111,11 @@ async fn end(
     let deed = Deed::new(event, id.as_str(), json!({"reason": reason}));
     let (of, by) = (Arc::clone(&runtime), operator.name().to_owned());
     let ended = deed.done_by(&operator, &runtime, async move {
-        let ended = of.grants.end(&id, how, &by, reason.as_deref(), of.clock.now_ms()).await?;
-        of.after_end(&id, why).await?;
+        let ended = of.grants.end(&id, how, &by, reason.as_deref(), of.clock.now_ms()).await;
+        // In memory it has ended even where that could not be stored.
+        let after = of.after_end(&id, why).await;
+        let ended = ended?;
+        after?;
         Ok(EndedView { was_active: ended.was_active, drained: ended.drained })
     });
     ended.await.map(Json)

@@ -15,13 +15,14 @@ use crate::{
     server::{Limits, serve_tcp, serve_unix},
 };
 
-const LIMITS: Limits = Limits { connections: 16, headers: Duration::from_secs(5) };
+const LIMITS: Limits = Limits { connections: 16, headers: Duration::from_secs(5), unread: Duration::from_secs(5) };
 
 async fn gateway(folder: &Path) -> Arc<Runtime> {
     let start = Start {
         config: bailiwick_config::embedded(bailiwick_config::DEMO, []).unwrap(),
         data: DataFolder::open(&folder.join("data")).unwrap(),
         clock: Arc::new(SystemClock),
+        is_demo: true,
         own_binary: "/bin/false".into(),
         environment: BTreeMap::new(),
     };

@@ -110,7 +110,8 @@ pub(super) fn visible_json(text: &str) -> String {
 pub(super) fn laid_out(json: &str) -> String {
     let mut out = String::with_capacity(json.len() * 2);
     let (mut depth, mut in_string, mut is_escaped) = (0_usize, false, false);
-    let mut chars = json.chars().filter(|c| !c.is_control()).peekable();
+    // In strings these three are escapes. Other control characters may stand there as they are, and are to be seen.
+    let mut chars = json.chars().filter(|c| !matches!(c, '\n' | '\r' | '\t')).peekable();
     let line = |out: &mut String, depth: usize| {
         out.push('\n');
         out.extend(std::iter::repeat_n("  ", depth));

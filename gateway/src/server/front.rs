@@ -1,6 +1,11 @@
-//! What is looked at before a body is read: Host, Origin, the credential, the type of the body.
+//! What is looked at before a body is read: Host, Origin, the credential, the agent's load, the type of the body.
 
-use std::{collections::BTreeSet, net::SocketAddr, sync::OnceLock, time::Duration};
+use std::{
+    collections::BTreeSet,
+    net::SocketAddr,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use bailiwick_pipeline::{
     Gateway,
@@ -11,8 +16,16 @@ use bailiwick_pipeline::{
 use dashmap::DashMap;
 use http::{HeaderMap, HeaderName, StatusCode, header};
 use secrecy::SecretString;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::{listen::Peer, sessions::Sessions};
+use super::{
+    listen::Peer,
+    load::{Loads, Place, Unrecorded},
+    sessions::Sessions,
+};
+
+/// Large bodies that one agent may send at once; further ones wait.
+const LARGE_BODIES: usize = 8;
 
 /// What an operator may set about the agents' side.
 #[derive(Debug, Clone)]
@@ -27,6 +40,8 @@ pub struct FrontSettings {
     pub body_timeout: Duration,
     /// Requests of one agent at once.
     pub max_in_flight: usize,
+    /// Requests of one agent in a second; 0 for no limit.
+    pub max_rate: u32,
     /// Sessions at once.
     pub max_sessions: usize,
     /// How long a session may be idle.
@@ -41,7 +56,11 @@ pub struct Front {
     pub(super) sessions: Sessions,
     /// What is served.
     pub(super) settings: FrontSettings,
-    in_flight: DashMap<AgentId, usize>,
+    loads: Loads,
+    /// Refusals of strangers beyond their quota in the trail.
+    strangers: Unrecorded,
+    /// Turns to send a large body, by agent: what is not yet a request must not fill the memory either.
+    reading: DashMap<AgentId, Arc<Semaphore>>,
     /// The address it listens at, which `server.listen` may have left open (port 0).
     listens_at: OnceLock<SocketAddr>,
 }
@@ -71,7 +90,9 @@ impl Front {
     /// An agents' side over this core.
     pub fn new(gateway: Gateway, settings: FrontSettings) -> Self {
         let sessions = Sessions::new(settings.max_sessions, settings.session_idle);
-        Self { gateway, sessions, settings, in_flight: DashMap::new(), listens_at: OnceLock::new() }
+        let loads = Loads::new(settings.max_rate, settings.max_in_flight);
+        let (strangers, reading) = (Unrecorded::default(), DashMap::new());
+        Self { gateway, sessions, settings, loads, strangers, reading, listens_at: OnceLock::new() }
     }
 
     /// Serves the address that its listener got, too.
@@ -86,9 +107,37 @@ impl Front {
         self.settings.hosts.contains(host) || self.listens_at.get().is_some_and(own)
     }
 
-    /// Forgets idle sessions.
+    /// Forgets idle sessions, and puts on record how many refusals of the minutes before were only counted.
     pub fn sweep(&self) {
-        self.sessions.sweep(self.gateway.ports().clock.now_ms());
+        let now_ms = self.gateway.ports().clock.now_ms();
+        self.sessions.sweep(now_ms);
+        if let Some(count) = self.strangers.take(now_ms) {
+            let detail = format!("{count} further requests were refused before it was known who sent them");
+            self.summarize(None, Outcome::Unauthenticated, &detail);
+        }
+        for (agent, count) in self.loads.unrecorded(now_ms) {
+            self.summarize(Some(&agent), Outcome::RateLimited, &format!("{count} further requests were refused"));
+        }
+    }
+
+    /// One record for many refusals.
+    fn summarize(&self, agent: Option<&AgentId>, outcome: Outcome, detail: &str) {
+        let written = self.write(&Noted {
+            method: "unread",
+            tool: None,
+            id: None,
+            protocol: "",
+            transport: "",
+            size: 0,
+            agent,
+            outcome,
+            reason: Some("too_many"),
+            detail: Some(detail),
+            arrived_ns: self.gateway.ports().clock.now_ns(),
+        });
+        if !written {
+            tracing::error!(detail, "refusals that were counted could not be put on record");
+        }
     }
 
     /// Host and Origin: a page in a browser must not reach us by another name (DNS rebinding) or from another site.
@@ -154,25 +203,52 @@ impl Front {
         }
     }
 
-    /// A place among the agent's requests in flight.
-    pub(super) fn admit(&self, agent: &AgentId) -> Result<Place<'_>, TurnedAway> {
-        let mut count = self.in_flight.entry(agent.clone()).or_default();
-        if *count >= self.settings.max_in_flight {
-            let message = format!("{} requests of this agent are in flight: wait for one to end", self.settings.max_in_flight);
-            return Err(TurnedAway::new(StatusCode::TOO_MANY_REQUESTS, Outcome::RateLimited, "too_many_in_flight", message));
-        }
-        *count += 1;
-        Ok(Place { front: self, agent: agent.clone() })
+    /// Waits for the agent's turn to send a large body.
+    pub(super) async fn turn_to_read(&self, agent: &AgentId) -> Option<OwnedSemaphorePermit> {
+        let turns = Arc::clone(&self.reading.entry(agent.clone()).or_insert_with(|| Arc::new(Semaphore::new(LARGE_BODIES))));
+        // It is never closed.
+        turns.acquire_owned().await.ok()
     }
 
-    /// Puts a request on record that never reached a gate, or needed none. False if the record is lost.
+    /// A place among the agent's requests in flight; asked before the body is read.
+    pub(super) fn admit(&self, agent: &AgentId) -> Result<Place, TurnedAway> {
+        let too_many =
+            |reason, message| Err(TurnedAway::new(StatusCode::TOO_MANY_REQUESTS, Outcome::RateLimited, reason, message));
+        let load = self.loads.of(agent);
+        if !self.loads.is_in_time(&load) {
+            return too_many("too_many_requests", format!("this agent may send {} requests a second: wait", self.settings.max_rate));
+        }
+        match load.enter() {
+            Some(place) => Ok(place),
+            None => too_many(
+                "too_many_in_flight",
+                format!("{} requests of this agent are in flight: wait for one to end", self.settings.max_in_flight),
+            ),
+        }
+    }
+
+    /// Puts a request on record that never reached a gate, or needed none. False if the record is lost. Refusals that anyone
+    /// can cause as fast as he likes have a quota, so that nobody fills the trail; the rest is counted, and told by the minute.
     pub(super) fn on_record(&self, noted: &Noted<'_>) -> bool {
+        let now_ms = self.gateway.ports().clock.now_ms();
+        let is_recorded = match noted.agent {
+            None => {
+                let admitted = self.gateway.ports().trail.admits_stranger(now_ms);
+                if !admitted {
+                    self.strangers.add(now_ms);
+                }
+                admitted
+            }
+            Some(agent) if noted.outcome == Outcome::RateLimited => self.loads.of(agent).records_refusal(now_ms),
+            Some(_) => true,
+        };
+        !is_recorded || self.write(noted)
+    }
+
+    fn write(&self, noted: &Noted<'_>) -> bool {
         let ports = self.gateway.ports();
         let ended_ns = ports.clock.now_ns();
         let now_ms = ended_ns / 1_000_000;
-        if noted.agent.is_none() && !ports.trail.admits_stranger(now_ms) {
-            return true;
-        }
         let call = self.call_id();
         let no_trace = String::new();
         let record = OutcomeRecord {
@@ -242,25 +318,6 @@ pub(super) struct Noted<'a> {
     pub(super) arrived_ns: u64,
 }
 
-/// A place among an agent's requests in flight, until dropped.
-pub(super) struct Place<'f> {
-    front: &'f Front,
-    agent: AgentId,
-}
-
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        let mut left = 0;
-        if let Some(mut count) = self.front.in_flight.get_mut(&self.agent) {
-            *count = count.saturating_sub(1);
-            left = *count;
-        }
-        if left == 0 {
-            self.front.in_flight.remove_if(&self.agent, |_, count| *count == 0);
-        }
-    }
-}
-
 /// The one value of a header; none where it is absent, twice there, or no plain text.
 pub(super) fn only<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h str> {
     let mut values = headers.get_all(name).iter();
@@ -274,3 +331,6 @@ fn bearer_of(value: &str) -> Option<&str> {
     let plain = !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic());
     (scheme.eq_ignore_ascii_case("bearer") && plain).then_some(token)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,4 +1,4 @@
-//! Listeners: connections counted, slow headers and idle connections ended, `TCP_NODELAY` on.
+//! Listeners: connections counted, slow headers, idle connections and unread answers ended, `TCP_NODELAY` on.
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,6 +14,8 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+use super::patient::Patient;
+
 /// What a listener bears.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
@@ -22,6 +24,8 @@ pub struct Limits {
     /// How long the headers of a request may take. It bounds how long a connection may be idle too: between requests the next
     /// one's headers are waited for.
     pub headers: Duration,
+    /// How long an answer may wait for its reader without getting on.
+    pub unread: Duration,
 }
 
 /// Who is at the other end of a Unix socket, as the kernel says.
@@ -90,6 +94,7 @@ impl Server {
             None => self.router.clone(),
         };
         let (stop, headers) = (self.stop.clone(), self.limits.headers);
+        let stream = Patient::new(stream, self.limits.unread);
         self.tasks.spawn(async move {
             let _place = place;
             let mut http = hyper::server::conn::http1::Builder::new();

@@ -4,7 +4,7 @@ use std::{borrow::Cow, sync::Arc};
 
 use axum::{
     Extension, Router,
-    body::Body as HttpBody,
+    body::{Body as HttpBody, HttpBody as _},
     extract::{Request, State},
     response::{IntoResponse, Response},
     routing::any,
@@ -29,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     front::{Front, Noted, TurnedAway, only},
     listen::Peer,
+    load::Place,
     render,
     sessions::Session,
 };
@@ -39,6 +40,15 @@ const NAME: HeaderName = HeaderName::from_static("mcp-name");
 const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
 const META_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
 const META_CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
+
+/// What clients notify of, in any version that is served.
+const NOTIFICATIONS: [&str; 4] =
+    ["notifications/initialized", "notifications/cancelled", "notifications/progress", "notifications/roots/list_changed"];
+
+/// A body that is larger, or that doesn't say how large it is, waits for its turn among those of its agent.
+const LARGE_BODY: u64 = 64 * 1024;
+/// Values in a message: each takes up to a hundred times its bytes once it is read.
+const VALUES: usize = 100_000;
 
 /// The routes of the agents' side.
 pub fn router(front: Arc<Front>) -> Router {
@@ -53,9 +63,13 @@ async fn nothing_here() -> Response {
 async fn endpoint(State(front): State<Arc<Front>>, peer: Option<Extension<Peer>>, request: Request) -> Response {
     let peer = peer.map(|Extension(peer)| peer);
     let mut exchange = Exchange::new(&front, peer, &request);
-    match exchange.run(request).await {
+    let response = match exchange.run(request).await {
         Ok(response) => response,
         Err(away) => exchange.turn_away(&away),
+    };
+    match exchange.place {
+        Some(place) => place.until_read(response),
+        None => response,
     }
 }
 
@@ -66,6 +80,7 @@ struct Exchange<'f> {
     transport: Transport,
     headers: HeaderMap,
     principal: Option<Principal>,
+    place: Option<Place>,
     message: Option<Arc<Message>>,
     protocol: Option<Protocol>,
     arrived_ns: u64,
@@ -79,6 +94,7 @@ impl<'f> Exchange<'f> {
             transport: if peer.is_some() { Transport::Stdio } else { Transport::Http },
             headers: request.headers().clone(),
             principal: None,
+            place: None,
             message: None,
             protocol: None,
             arrived_ns: front.gateway.ports().clock.now_ns(),
@@ -90,15 +106,20 @@ impl<'f> Exchange<'f> {
         let presented = Front::presented(&self.headers, self.peer);
         let principal = self.front.authenticate(&presented).await?;
         self.principal = Some(principal.clone());
+        self.place = Some(self.front.admit(&principal.agent.id)?);
         match *request.method() {
             Method::POST => {}
             Method::DELETE => return Ok(self.close_session(&principal)),
             _ => return Ok(self.not_allowed()),
         }
         Front::check_type(&self.headers)?;
-        let body = self.body(request.into_body()).await?;
+        let body = self.body(request.into_body(), &principal).await?;
         let limits = JsonLimits { bytes: self.front.settings.max_body, depth: JsonLimits::MESSAGE.depth };
         let message = Message::read(&body, limits).map_err(|fault| unreadable(&fault))?;
+        if values_in(&body) > VALUES {
+            let message = format!("the message has more than {VALUES} values: send less at once");
+            return Err(TurnedAway::new(StatusCode::PAYLOAD_TOO_LARGE, Outcome::Invalid, "too_many_values", message));
+        }
         let message = Arc::new(message);
         self.message = Some(Arc::clone(&message));
         let era = self.era(&message, &principal)?;
@@ -107,10 +128,17 @@ impl<'f> Exchange<'f> {
         self.dispatch(&era, &principal, presented).await
     }
 
-    async fn body(&self, body: HttpBody) -> Result<Bytes, TurnedAway> {
+    async fn body(&self, body: HttpBody, principal: &Principal) -> Result<Bytes, TurnedAway> {
         let settings = &self.front.settings;
-        let reading = tokio::time::timeout(settings.body_timeout, gathered(Limited::new(body, settings.max_body)));
-        match reading.await {
+        let is_large = body.size_hint().upper().is_none_or(|most| most > LARGE_BODY);
+        let mut unread = Unread { exchange: self, is_over: false };
+        let reading = tokio::time::timeout(settings.body_timeout, async {
+            let _turn = if is_large { self.front.turn_to_read(&principal.agent.id).await } else { None };
+            gathered(Limited::new(body, settings.max_body)).await
+        });
+        let read = reading.await;
+        unread.is_over = true;
+        match read {
             Ok(Ok(body)) => Ok(body),
             Ok(Err(error)) if error.is::<LengthLimitError>() => {
                 let message = format!("the body is larger than {} bytes", settings.max_body);
@@ -189,7 +217,7 @@ impl<'f> Exchange<'f> {
             ("initialize", Era::Opening(protocol)) => self.open_session(id, *protocol, principal),
             ("server/discover", Era::Modern(_)) => Ok(self.plain(id, &discovered(), message)),
             ("ping", Era::Session(_)) => Ok(self.plain(id, &json!({}), message)),
-            ("tools/list" | "tools/call", Era::Modern(_) | Era::Session(_)) => self.walk(id, era, principal, presented, message).await,
+            ("tools/list" | "tools/call", Era::Modern(_) | Era::Session(_)) => self.walk(id, era, presented, message).await,
             (method, _) => {
                 let method: String = method.chars().take(80).collect();
                 let status = if era.protocol().is_modern() { StatusCode::NOT_FOUND } else { StatusCode::OK };
@@ -200,8 +228,7 @@ impl<'f> Exchange<'f> {
     }
 
     /// A request for tools: through the gates.
-    async fn walk(&self, id: &str, era: &Era, principal: &Principal, presented: Presented, message: &Message) -> Result<Response, TurnedAway> {
-        let _place = self.front.admit(&principal.agent.id)?;
+    async fn walk(&self, id: &str, era: &Era, presented: Presented, message: &Message) -> Result<Response, TurnedAway> {
         let in_flight = match era {
             Era::Session(session) => match session.begin(id) {
                 Some(in_flight) => Some(in_flight),
@@ -254,6 +281,7 @@ impl<'f> Exchange<'f> {
         let decoded = params.map(|(name, value)| {
             let value = value.to_str().ok().and_then(decode_sentinel);
             value.map(|value| (name.to_owned(), value.into_owned())).ok_or_else(|| {
+                let name: String = name.chars().take(80).collect();
                 bad("header_mismatch", format!("header Mcp-Param-{name} can't be decoded")).with_code(-32020)
             })
         });
@@ -297,10 +325,15 @@ impl<'f> Exchange<'f> {
         response
     }
 
-    /// A notification: accepted, and one of them means something. A request that lacks its id is none.
+    /// A notification: one that clients send is accepted, and one of those means something. A request that lacks its id is none.
     fn notified(&self, era: &Era, message: &Message) -> Result<Response, TurnedAway> {
         if !message.method().starts_with("notifications/") {
             return Err(bad("no_id", "a request has an `id`: without one nobody would hear its answer, and nothing is done"));
+        }
+        if !NOTIFICATIONS.contains(&message.method()) {
+            // Nothing answers a notification (JSON-RPC 2.0, 4.1), and what it calls itself is no name for records.
+            self.note("notifications/_other", Outcome::Invalid, Some("unknown_notification"), None);
+            return Ok(StatusCode::ACCEPTED.into_response());
         }
         if let ("notifications/cancelled", Era::Session(session)) = (message.method(), era)
             && let Ok(Some(request)) = message.param("requestId")
@@ -355,6 +388,20 @@ impl<'f> Exchange<'f> {
     }
 }
 
+/// A request whose body is being read. The server drops it with its connection: then this puts it on record.
+struct Unread<'e> {
+    exchange: &'e Exchange<'e>,
+    is_over: bool,
+}
+
+impl Drop for Unread<'_> {
+    fn drop(&mut self) {
+        if !self.is_over {
+            self.exchange.note("unread", Outcome::Cancelled, Some("gone"), Some("the caller went away before its request was read"));
+        }
+    }
+}
+
 /// All of a body in one piece. Usually it comes in one; what comes in many is copied at once, so that a body in chunks of one
 /// byte takes no more memory than its bytes.
 async fn gathered(mut body: Limited<HttpBody>) -> Result<Bytes, Box<dyn std::error::Error + Send + Sync>> {
@@ -370,6 +417,21 @@ async fn gathered(mut body: Limited<HttpBody>) -> Result<Bytes, Box<dyn std::err
         }
     }
     Ok(if all.is_empty() { first } else { all.freeze() })
+}
+
+/// How many values a JSON text has, or a few more. The text was checked.
+fn values_in(text: &[u8]) -> usize {
+    let (mut count, mut in_string, mut is_escaped) = (1, false, false);
+    for byte in text {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' => is_escaped = true,
+            b'"' => in_string = !in_string,
+            b',' | b'[' | b'{' if !in_string => count += 1,
+            _ => {}
+        }
+    }
+    count
 }
 
 /// How a request opens.

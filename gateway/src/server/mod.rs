@@ -2,7 +2,9 @@
 
 mod front;
 mod listen;
+mod load;
 mod mcp;
+mod patient;
 mod render;
 mod sessions;
 

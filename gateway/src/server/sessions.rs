@@ -2,16 +2,21 @@
 //! idle.
 
 use std::{
+    collections::{HashMap, hash_map::Entry},
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
 
 use bailiwick_pipeline::{ids::AgentId, received::Protocol};
-use dashmap::{DashMap, mapref::entry::Entry};
+use dashmap::DashMap;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
+
+/// How often idle sessions are looked for at most, milliseconds.
+const SWEEP_EVERY_MS: u64 = 1000;
 
 /// One session.
 #[derive(Debug)]
@@ -21,37 +26,62 @@ pub(super) struct Session {
     /// The version it was opened with.
     pub(super) protocol: Protocol,
     used_ms: AtomicU64,
-    in_flight: DashMap<String, CancellationToken>,
+    in_flight: Mutex<HashMap<String, CancellationToken>>,
+    _seat: Seat,
+}
+
+/// A seat among all sessions and among its agent's, until dropped.
+#[derive(Debug)]
+struct Seat {
+    _of_all: OwnedSemaphorePermit,
+    _of_agent: OwnedSemaphorePermit,
 }
 
 /// All sessions.
 #[derive(Debug)]
 pub(super) struct Sessions {
     open: DashMap<String, Arc<Session>>,
-    most: usize,
-    most_per_agent: usize,
+    seats: Arc<Semaphore>,
+    /// What is left of each agent's share. Agents are as many as are registered.
+    shares: DashMap<AgentId, Arc<Semaphore>>,
+    share: usize,
     idle_ms: u64,
+    swept_ms: AtomicU64,
 }
 
 impl Sessions {
-    /// At most so many, each closed after `idle` without a request.
+    /// At most so many, a quarter of them one agent's, each closed after `idle` without a request.
     pub(super) fn new(most: usize, idle: Duration) -> Self {
         let idle_ms = u64::try_from(idle.as_millis()).unwrap_or(u64::MAX);
-        Self { open: DashMap::new(), most, most_per_agent: (most / 4).max(1), idle_ms }
+        let most = most.min(Semaphore::MAX_PERMITS);
+        Self {
+            open: DashMap::new(),
+            seats: Arc::new(Semaphore::new(most)),
+            shares: DashMap::new(),
+            share: (most / 4).max(1),
+            idle_ms,
+            swept_ms: AtomicU64::new(0),
+        }
     }
 
     /// Opens one under this id, or says no when there are too many.
     pub(super) fn open(&self, id: String, agent: AgentId, protocol: Protocol, now_ms: u64) -> bool {
-        if self.open.len() >= self.most {
+        let seat = self.seat(&agent).or_else(|| {
             self.sweep(now_ms);
-        }
-        let own = self.open.iter().filter(|session| session.agent == agent).take(self.most_per_agent).count();
-        if self.open.len() >= self.most || own >= self.most_per_agent {
-            return false;
-        }
-        let session = Session { agent, protocol, used_ms: AtomicU64::new(now_ms), in_flight: DashMap::new() };
+            self.seat(&agent)
+        });
+        let Some(seat) = seat else { return false };
+        let session = Session { agent, protocol, used_ms: AtomicU64::new(now_ms), in_flight: Mutex::default(), _seat: seat };
         self.open.insert(id, Arc::new(session));
         true
+    }
+
+    fn seat(&self, agent: &AgentId) -> Option<Seat> {
+        let share = || Arc::new(Semaphore::new(self.share));
+        let share = Arc::clone(&self.shares.entry(agent.clone()).or_insert_with(share));
+        let of_agent = share.try_acquire_owned().ok()?;
+        let of_all = Arc::clone(&self.seats).try_acquire_owned().ok()?;
+        Some(Seat { _of_all: of_all, _of_agent: of_agent })
     }
 
     /// The session of this id, if it is this agent's and not idle for too long. One answer for all that it is not.
@@ -74,11 +104,16 @@ impl Sessions {
         found
     }
 
-    /// Closes what is idle and has nothing in flight.
+    /// Closes what is idle and has nothing in flight; not more often than it pays.
     pub(super) fn sweep(&self, now_ms: u64) {
+        let swept_ms = self.swept_ms.load(Ordering::Relaxed);
+        let is_due = now_ms.saturating_sub(swept_ms) >= SWEEP_EVERY_MS;
+        if !is_due || self.swept_ms.compare_exchange(swept_ms, now_ms, Ordering::Relaxed, Ordering::Relaxed).is_err() {
+            return;
+        }
         self.open.retain(|_, session| {
             let idle_ms = now_ms.saturating_sub(session.used_ms.load(Ordering::Relaxed));
-            idle_ms <= self.idle_ms || !session.in_flight.is_empty()
+            idle_ms <= self.idle_ms || !session.in_flight().is_empty()
         });
     }
 }
@@ -86,11 +121,10 @@ impl Sessions {
 impl Session {
     /// Notes a request in flight; `None` if one with this id is in flight already.
     pub(super) fn begin(self: &Arc<Self>, request: &str) -> Option<InFlight> {
-        match self.in_flight.entry(request.to_owned()) {
+        match self.in_flight().entry(request.to_owned()) {
             Entry::Occupied(_) => None,
             Entry::Vacant(free) => {
-                let cancelled = CancellationToken::new();
-                free.insert(cancelled.clone());
+                let cancelled = free.insert(CancellationToken::new()).clone();
                 Some(InFlight { session: Arc::clone(self), request: request.to_owned(), cancelled })
             }
         }
@@ -98,9 +132,14 @@ impl Session {
 
     /// Cancels a request in flight (`notifications/cancelled`).
     pub(super) fn cancel(&self, request: &str) {
-        if let Some(cancelled) = self.in_flight.get(request) {
+        let cancelled = self.in_flight().get(request).cloned();
+        if let Some(cancelled) = cancelled {
             cancelled.cancel();
         }
+    }
+
+    fn in_flight(&self) -> MutexGuard<'_, HashMap<String, CancellationToken>> {
+        self.in_flight.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -115,7 +154,7 @@ pub(super) struct InFlight {
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.session.in_flight.remove(&self.request);
+        self.session.in_flight().remove(&self.request);
     }
 }
 
@@ -157,6 +196,34 @@ mod tests {
         let opened = (0..8).filter(|at| sessions.open(format!("a{at}"), agent("a"), Protocol::V20250618, 0)).count();
         assert_eq!(opened, 2);
         assert!(sessions.open("b".into(), agent("b"), Protocol::V20250618, 0));
+    }
+
+    #[test]
+    fn a_session_that_ends_frees_its_seat() {
+        let sessions = Sessions::new(4, Duration::from_secs(1));
+        let open = |id: &str, now_ms| sessions.open(id.to_owned(), agent("a"), Protocol::V20250618, now_ms);
+        assert!(open("1", 5000));
+        assert!(!open("2", 5000));
+        assert!(sessions.close("1", &agent("a"), 5000));
+        assert!(open("2", 5000));
+        // Idle for too long: it makes room by itself.
+        assert!(open("3", 7000));
+        assert!(sessions.find("2", &agent("a"), 7000).is_none());
+        assert_eq!(sessions.open.len(), 1);
+    }
+
+    #[test]
+    fn many_at_once_open_no_more_than_there_is_room_for() {
+        let sessions = Sessions::new(400, Duration::from_secs(1));
+        let opened = |by: usize| {
+            let open = |at: usize| sessions.open(format!("{by}-{at}"), agent("a"), Protocol::V20250618, 0);
+            (0..100).filter(|at| open(*at)).count()
+        };
+        let opened: usize = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..8).map(|by| scope.spawn(move || opened(by))).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).sum()
+        });
+        assert_eq!(opened, 100);
     }
 
     #[test]

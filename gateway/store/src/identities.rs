@@ -8,6 +8,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use bailiwick_pipeline::{
+    grant::LiveGrant,
     ids::AgentId,
     ports::{Clock, Grants as _, Identities, IdentityFailure, Later},
     principal::{Agent, AuthMethod, Credential, Presented, Principal},
@@ -43,42 +44,24 @@ impl Agents {
     /// Replaces all of them.
     pub fn set(&self, entries: Vec<AgentEntry>) {
         let register = |entry: AgentEntry| {
-            (
-                entry.agent.id.clone(),
-                Registered {
-                    agent: Arc::new(entry.agent),
-                    uids: entry.uids.into_iter().collect(),
-                },
-            )
+            (entry.agent.id.clone(), Registered { agent: Arc::new(entry.agent), uids: entry.uids.into_iter().collect() })
         };
-        self.by_id
-            .store(Arc::new(entries.into_iter().map(register).collect()));
+        self.by_id.store(Arc::new(entries.into_iter().map(register).collect()));
     }
 
     /// The agent of this id, disabled or not.
     pub fn agent(&self, id: &AgentId) -> Option<Arc<Agent>> {
-        self.by_id
-            .load()
-            .get(id)
-            .map(|entry| Arc::clone(&entry.agent))
+        self.by_id.load().get(id).map(|entry| Arc::clone(&entry.agent))
     }
 
     /// Whether this agent may run as that user.
     pub fn is_run_by(&self, id: &AgentId, uid: u32) -> bool {
-        self.by_id
-            .load()
-            .get(id)
-            .is_some_and(|entry| entry.uids.contains(&uid))
+        self.by_id.load().get(id).is_some_and(|entry| entry.uids.contains(&uid))
     }
 
     /// All agents, by id.
     pub fn all(&self) -> Vec<Arc<Agent>> {
-        let mut all: Vec<_> = self
-            .by_id
-            .load()
-            .values()
-            .map(|entry| Arc::clone(&entry.agent))
-            .collect();
+        let mut all: Vec<_> = self.by_id.load().values().map(|entry| Arc::clone(&entry.agent)).collect();
         all.sort_by(|a, b| a.id.cmp(&b.id));
         all
     }
@@ -100,18 +83,8 @@ pub struct LiveIdentities {
 
 impl LiveIdentities {
     /// Over these agents, tokens and grants.
-    pub fn new(
-        agents: Arc<Agents>,
-        tokens: Arc<Tokens>,
-        grants: Arc<LiveGrants>,
-        clock: Arc<dyn Clock>,
-    ) -> Self {
-        Self {
-            agents,
-            tokens,
-            grants,
-            clock,
-        }
+    pub fn new(agents: Arc<Agents>, tokens: Arc<Tokens>, grants: Arc<LiveGrants>, clock: Arc<dyn Clock>) -> Self {
+        Self { agents, tokens, grants, clock }
     }
 
     /// Replaces the registered agents.
@@ -128,96 +101,50 @@ impl LiveIdentities {
     }
 
     fn by_token(&self, token: &SecretString) -> Result<Principal, IdentityFailure> {
-        match self
-            .tokens
-            .bearer(token, self.clock.now_ms())
-            .ok_or(IdentityFailure::Unknown)?
-        {
+        let now_ms = self.clock.now_ms();
+        match self.tokens.bearer(token, now_ms).ok_or(IdentityFailure::Unknown)? {
             Bearer::Agent(id) => {
                 let agent = self.enabled(&id)?;
-                Ok(Principal {
-                    agent,
-                    instance: None,
-                    method: AuthMethod::AgentToken,
-                    grant: None,
-                })
+                Ok(Principal { agent, instance: None, method: AuthMethod::AgentToken, grant: None })
             }
             Bearer::Grant { id, revision } => {
-                // The token of an ended grant still tells who asks: that the grant has ended is for its gate to say.
-                let is_this_issue =
-                    |terms: &bailiwick_pipeline::grant::Grant| terms.revision == revision;
-                let grant = self
-                    .grants
-                    .by_id(&id)
-                    .filter(|grant| is_this_issue(grant.terms()))
-                    .ok_or(IdentityFailure::Unknown)?;
+                // INVARIANT: the token of a grant that is not live is nobody's: who has lost the grant has lost what it opened.
+                let is_good = |grant: &LiveGrant| grant.terms().revision == revision && grant.is_live(now_ms);
+                let grant = self.grants.by_id(&id).filter(|grant| is_good(grant)).ok_or(IdentityFailure::Unknown)?;
                 let agent = self.enabled(&grant.terms().agent)?;
-                Ok(Principal {
-                    agent,
-                    instance: None,
-                    method: AuthMethod::GrantToken,
-                    grant: Some(id),
-                })
+                Ok(Principal { agent, instance: None, method: AuthMethod::GrantToken, grant: Some(id) })
             }
         }
     }
 
-    fn by_peer(
-        &self,
-        uid: u32,
-        pid: Option<i32>,
-        claimed: Option<&str>,
-    ) -> Result<Principal, IdentityFailure> {
+    fn by_peer(&self, uid: u32, pid: Option<i32>, claimed: Option<&str>) -> Result<Principal, IdentityFailure> {
         let Some(claimed) = claimed else {
-            return Err(IdentityFailure::Unregistered(format!(
-                "user {uid}, naming no agent,"
-            )));
+            return Err(IdentityFailure::Unregistered(format!("user {uid}, naming no agent,")));
         };
-        let stranger = || {
-            IdentityFailure::Unregistered(format!(
-                "user {uid} as `{}`",
-                claimed.chars().take(64).collect::<String>()
-            ))
-        };
+        let stranger =
+            || IdentityFailure::Unregistered(format!("user {uid} as `{}`", claimed.chars().take(64).collect::<String>()));
         let id: AgentId = claimed.parse().map_err(|_| stranger())?;
         if !self.agents.is_run_by(&id, uid) {
             return Err(stranger());
         }
         let agent = self.enabled(&id)?;
-        Ok(Principal {
-            agent,
-            instance: pid.map(|pid| format!("pid-{pid}")),
-            method: AuthMethod::Peer,
-            grant: None,
-        })
+        Ok(Principal { agent, instance: pid.map(|pid| format!("pid-{pid}")), method: AuthMethod::Peer, grant: None })
     }
 
     fn enabled(&self, id: &AgentId) -> Result<Arc<Agent>, IdentityFailure> {
-        let agent = self
-            .agents
-            .agent(id)
-            .ok_or_else(|| IdentityFailure::Unregistered(format!("`{id}`")))?;
-        if agent.disabled {
-            Err(IdentityFailure::Disabled(id.clone()))
-        } else {
-            Ok(agent)
-        }
+        let agent = self.agents.agent(id).ok_or_else(|| IdentityFailure::Unregistered(format!("`{id}`")))?;
+        if agent.disabled { Err(IdentityFailure::Disabled(id.clone())) } else { Ok(agent) }
     }
 }
 
 impl Identities for LiveIdentities {
-    fn identify<'a>(
-        &'a self,
-        presented: &'a Presented,
-    ) -> Later<'a, Result<Principal, IdentityFailure>> {
+    fn identify<'a>(&'a self, presented: &'a Presented) -> Later<'a, Result<Principal, IdentityFailure>> {
         Box::pin(std::future::ready(self.prove(presented)))
     }
 }
 
 impl fmt::Debug for LiveIdentities {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LiveIdentities")
-            .field("agents", &self.agents)
-            .finish_non_exhaustive()
+        f.debug_struct("LiveIdentities").field("agents", &self.agents).finish_non_exhaustive()
     }
 }

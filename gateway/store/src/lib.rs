@@ -23,13 +23,11 @@ mod tokens;
 mod writer;
 
 pub use approvals::{
-    Approval, ApprovalState, Approver, ApproverMethod, AskedFor, DecideFault, Decided, Decision,
-    LiveApprovals, Settings, ShowFault, Shown, Verdict, Which,
+    Approval, ApprovalState, Approver, ApproverMethod, AskedFor, DecideFault, Decided, Decision, LiveApprovals, Settings,
+    ShowFault, Shown, Verdict, Which,
 };
 pub use fault::{StoreFault, WriteFault};
-pub use grants::{
-    ConfigSync, EndAs, Ended, Ending, GrantEntry, GrantFault, LiveGrants, ReplayedIntent,
-};
+pub use grants::{ConfigSync, EndAs, Ended, Ending, GrantEntry, GrantFault, LiveGrants, ReplayedIntent, Swept};
 pub use identities::{AgentEntry, Agents, LiveIdentities};
 pub use pins::{Pin, Pins};
 pub use store::Store;

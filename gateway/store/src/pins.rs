@@ -15,7 +15,7 @@ use serde_json::{Value, value::RawValue};
 use crate::{
     fault::{StoreFault, WriteFault},
     rows::{self, Place, column, to_json},
-    store::Store,
+    store::{Store, put_meta},
 };
 
 /// One tool as an admin accepted it.
@@ -48,9 +48,7 @@ pub struct Pins {
 impl Pins {
     /// Over this store.
     pub fn new(store: &Store) -> Self {
-        Self {
-            store: store.clone(),
-        }
+        Self { store: store.clone() }
     }
 
     /// All pins, by connector and tool. A definition that isn't what its digest says is refused: somebody changed the file.
@@ -68,53 +66,41 @@ impl Pins {
         Ok(pins)
     }
 
+    /// Whether pins of this connector were ever accepted, be it that none of its tools was.
+    pub fn were_accepted(&self, connector: &ConnectorId) -> Result<bool, StoreFault> {
+        self.store.meta(&marker(connector)).map(|found| found.is_some())
+    }
+
     /// Replaces all pins of this connector, or none of them.
     pub async fn accept(&self, connector: &ConnectorId, pins: Vec<Pin>) -> Result<(), WriteFault> {
         for pin in &pins {
             if digest_of(&pin.definition).map_err(WriteFault::Unstorable)? != pin.digest {
-                return Err(WriteFault::Unstorable(format!(
-                    "the definition of `{}` isn't what its digest says",
-                    pin.tool
-                )));
+                return Err(WriteFault::Unstorable(format!("the definition of `{}` isn't what its digest says", pin.tool)));
             }
         }
         let connector = connector.clone();
-        let pins = pins
-            .into_iter()
-            .map(|pin| to_json(&pin.labels).map(|labels| (pin, labels)))
-            .collect::<Result<Vec<_>, _>>()?;
+        let pins = pins.into_iter().map(|pin| to_json(&pin.labels).map(|labels| (pin, labels))).collect::<Result<Vec<_>, _>>()?;
         self.store
             .write(move |connection| {
-                connection.execute(
-                    "DELETE FROM pins WHERE connector = ?1",
-                    [connector.as_str()],
-                )?;
-                pins.iter()
-                    .try_for_each(|(pin, labels)| insert(connection, &connector, pin, labels))
+                put_meta(connection, &marker(&connector), "yes")?;
+                connection.execute("DELETE FROM pins WHERE connector = ?1", [connector.as_str()])?;
+                pins.iter().try_for_each(|(pin, labels)| insert(connection, &connector, pin, labels))
             })
             .await
     }
 }
 
-type Stored = (
-    String,
-    String,
-    String,
-    String,
-    String,
-    String,
-    String,
-    i64,
-    String,
-);
+/// Where it is kept that pins of this connector were accepted: an empty list leaves no other trace.
+fn marker(connector: &ConnectorId) -> String {
+    format!("pins_accepted:{connector}")
+}
+
+type Stored = (String, String, String, String, String, String, String, i64, String);
 
 fn read(stored: Stored) -> Result<(ConnectorId, Pin), StoreFault> {
     let (connector, tool, kind, band, digest, definition, labels, accepted, accepted_by) = stored;
     let row = format!("{connector}__{tool}");
-    let place = Place {
-        table: "pins",
-        row: &row,
-    };
+    let place = Place { table: "pins", row: &row };
     let pin = Pin {
         tool: place.parse(&tool)?,
         kind: place.word(&kind)?,
@@ -131,12 +117,7 @@ fn read(stored: Stored) -> Result<(ConnectorId, Pin), StoreFault> {
     Ok((place.parse(&connector)?, pin))
 }
 
-fn insert(
-    connection: &Connection,
-    connector: &ConnectorId,
-    pin: &Pin,
-    labels: &str,
-) -> rusqlite::Result<()> {
+fn insert(connection: &Connection, connector: &ConnectorId, pin: &Pin, labels: &str) -> rusqlite::Result<()> {
     let sql = "INSERT INTO pins (connector, tool, kind, band, digest, definition, labels, accepted_ms, accepted_by) \
                VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
     connection

@@ -15,11 +15,7 @@ pub(crate) struct Place<'a> {
 
 impl Place<'_> {
     pub(crate) fn fault(&self, why: &(impl ToString + ?Sized)) -> StoreFault {
-        StoreFault::Row {
-            table: self.table,
-            row: self.row.to_owned(),
-            why: why.to_string(),
-        }
+        StoreFault::Row { table: self.table, row: self.row.to_owned(), why: why.to_string() }
     }
 
     /// An id or name.
@@ -34,8 +30,7 @@ impl Place<'_> {
 
     /// A value that is one word in JSON, and stored without its quotation marks.
     pub(crate) fn word<T: DeserializeOwned>(&self, text: &str) -> Result<T, StoreFault> {
-        serde_json::from_value(serde_json::Value::String(text.to_owned()))
-            .map_err(|fault| self.fault(&fault))
+        serde_json::from_value(serde_json::Value::String(text.to_owned())).map_err(|fault| self.fault(&fault))
     }
 
     /// A time or count: never negative.
@@ -45,9 +40,7 @@ impl Place<'_> {
 
     /// A SHA-256.
     pub(crate) fn hash(&self, stored: Vec<u8>) -> Result<[u8; 32], StoreFault> {
-        stored
-            .try_into()
-            .map_err(|stored: Vec<u8>| self.fault(&format!("a hash of {} bytes", stored.len())))
+        stored.try_into().map_err(|stored: Vec<u8>| self.fault(&format!("a hash of {} bytes", stored.len())))
     }
 }
 
@@ -58,9 +51,7 @@ pub(crate) fn all<T>(
     read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
 ) -> Result<Vec<T>, StoreFault> {
     let mut statement = connection.prepare(sql)?;
-    let rows = statement
-        .query_map([], read)?
-        .collect::<rusqlite::Result<_>>()?;
+    let rows = statement.query_map([], read)?.collect::<rusqlite::Result<_>>()?;
     Ok(rows)
 }
 

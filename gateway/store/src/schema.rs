@@ -67,34 +67,22 @@ CREATE TABLE pins (
 /// Makes the file ready for writing, or refuses it.
 pub(crate) fn prepare(connection: &mut Connection, path: &Path) -> Result<(), StoreFault> {
     check(connection, path).map_err(|fault| match fault {
-        StoreFault::Sql(sql) if is_damage(&sql) => StoreFault::Damaged {
-            path: path.to_owned(),
-            why: sql.to_string(),
-        },
+        StoreFault::Sql(sql) if is_damage(&sql) => StoreFault::Damaged { path: path.to_owned(), why: sql.to_string() },
         other => other,
     })
 }
 
 fn check(connection: &mut Connection, path: &Path) -> Result<(), StoreFault> {
-    let number = |connection: &Connection, pragma| {
-        connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0))
-    };
-    let tables: i64 =
-        connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    let number = |connection: &Connection, pragma| connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
+    let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
     let found = number(connection, "user_version")?;
     let application = number(connection, "application_id")?;
     let is_new = tables == 0 && found == 0 && application == 0;
     if !is_new && application != APPLICATION {
-        return Err(StoreFault::Foreign {
-            path: path.to_owned(),
-        });
+        return Err(StoreFault::Foreign { path: path.to_owned() });
     }
     if found > VERSION {
-        return Err(StoreFault::Newer {
-            path: path.to_owned(),
-            found,
-            known: VERSION,
-        });
+        return Err(StoreFault::Newer { path: path.to_owned(), found, known: VERSION });
     }
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
@@ -108,19 +96,9 @@ fn check(connection: &mut Connection, path: &Path) -> Result<(), StoreFault> {
         return Ok(());
     }
     let verdict: String = connection.pragma_query_value(None, "quick_check", |row| row.get(0))?;
-    if verdict == "ok" {
-        Ok(())
-    } else {
-        Err(StoreFault::Damaged {
-            path: path.to_owned(),
-            why: verdict,
-        })
-    }
+    if verdict == "ok" { Ok(()) } else { Err(StoreFault::Damaged { path: path.to_owned(), why: verdict }) }
 }
 
 fn is_damage(fault: &rusqlite::Error) -> bool {
-    matches!(
-        fault.sqlite_error_code(),
-        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
-    )
+    matches!(fault.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
 }

@@ -14,9 +14,7 @@ pub(crate) struct Seal {
 
 /// It was not sealed by this key for this approval, or is damaged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "the sealed arguments don't open: they were changed, belong to another approval, or `seal.key` is another one"
-)]
+#[error("the sealed arguments don't open: they were changed, belong to another approval, or `seal.key` is another one")]
 pub(crate) struct Broken;
 
 impl Seal {
@@ -25,36 +23,19 @@ impl Seal {
         Ok(Self { key })
     }
 
-    pub(crate) fn close(
-        &self,
-        id: &ApprovalId,
-        binding: &Digest,
-        plain: &[u8],
-    ) -> Result<Vec<u8>, Broken> {
+    pub(crate) fn close(&self, id: &ApprovalId, binding: &Digest, plain: &[u8]) -> Result<Vec<u8>, Broken> {
         let mut body = plain.to_vec();
-        let nonce = self
-            .key
-            .seal_in_place_append_tag(about(id, binding), &mut body)
-            .map_err(|_| Broken)?;
+        let nonce = self.key.seal_in_place_append_tag(about(id, binding), &mut body).map_err(|_| Broken)?;
         let mut sealed = nonce.as_ref().to_vec();
         sealed.append(&mut body);
         Ok(sealed)
     }
 
-    pub(crate) fn open(
-        &self,
-        id: &ApprovalId,
-        binding: &Digest,
-        sealed: &[u8],
-    ) -> Result<Vec<u8>, Broken> {
+    pub(crate) fn open(&self, id: &ApprovalId, binding: &Digest, sealed: &[u8]) -> Result<Vec<u8>, Broken> {
         let (nonce, body) = sealed.split_at_checked(NONCE_LEN).ok_or(Broken)?;
         let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| Broken)?;
         let mut body = body.to_vec();
-        let length = self
-            .key
-            .open_in_place(nonce, about(id, binding), &mut body)
-            .map_err(|_| Broken)?
-            .len();
+        let length = self.key.open_in_place(nonce, about(id, binding), &mut body).map_err(|_| Broken)?.len();
         body.truncate(length);
         Ok(body)
     }

@@ -42,22 +42,13 @@ impl Store {
         files::private(&path)?;
         files::examine(&folder.join("state.db-wal"))?;
         files::examine(&folder.join("state.db-shm"))?;
-        let mut connection =
-            Connection::open_with_flags(&path, flags(OpenFlags::SQLITE_OPEN_READ_WRITE))?;
+        let mut connection = Connection::open_with_flags(&path, flags(OpenFlags::SQLITE_OPEN_READ_WRITE))?;
         schema::prepare(&mut connection, &path)?;
         let reader = Connection::open_with_flags(&path, flags(OpenFlags::SQLITE_OPEN_READ_ONLY))?;
         let key = files::key(&folder.join("seal.key"))?;
         let seal = Seal::new(&key)?;
         let writer = Writer::start(connection, path.clone())?;
-        Ok(Self {
-            inner: Arc::new(Inner {
-                writer,
-                reader: Mutex::new(reader),
-                seal,
-                path,
-                _lock: lock,
-            }),
-        })
+        Ok(Self { inner: Arc::new(Inner { writer, reader: Mutex::new(reader), seal, path, _lock: lock }) })
     }
 
     /// The database file.
@@ -72,12 +63,7 @@ impl Store {
 
     /// A small durable setting.
     pub fn meta(&self, key: &str) -> Result<Option<String>, StoreFault> {
-        let value = self
-            .read()
-            .query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| {
-                row.get(0)
-            })
-            .optional()?;
+        let value = self.read().query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| row.get(0)).optional()?;
         Ok(value)
     }
 
@@ -86,9 +72,7 @@ impl Store {
         let (key, value) = (key.to_owned(), value.map(str::to_owned));
         self.write(move |connection| match value {
             Some(value) => put_meta(connection, &key, &value),
-            None => connection
-                .execute("DELETE FROM meta WHERE key = ?1", [key])
-                .map(drop),
+            None => connection.execute("DELETE FROM meta WHERE key = ?1", [key]).map(drop),
         })
         .await
     }
@@ -108,10 +92,7 @@ impl Store {
     /// For loads and rare look-ups: blocks for the length of one query.
     pub(crate) fn read(&self) -> MutexGuard<'_, Connection> {
         // A panic while it was held leaves a connection that nothing was changed through.
-        self.inner
-            .reader
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.inner.reader.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn seal(&self) -> &Seal {
@@ -119,10 +100,7 @@ impl Store {
     }
 
     /// Queues a change at once, in the order of the calls; durable when the future returns. It is made even if nobody awaits it.
-    pub(crate) fn write<F>(
-        &self,
-        change: F,
-    ) -> impl Future<Output = Result<(), WriteFault>> + Send + use<F>
+    pub(crate) fn write<F>(&self, change: F) -> impl Future<Output = Result<(), WriteFault>> + Send + use<F>
     where
         F: FnOnce(&Connection) -> rusqlite::Result<()> + Send + 'static,
     {
@@ -142,11 +120,7 @@ impl Store {
         F: FnOnce(&Connection) -> rusqlite::Result<()> + Send + 'static,
         D: FnOnce(Result<(), WriteFault>) + Send + 'static,
     {
-        self.inner.writer.queue(Job {
-            change: Box::new(change),
-            done: Box::new(done),
-            refused: Refused::Tell,
-        });
+        self.inner.writer.queue(Job { change: Box::new(change), done: Box::new(done), refused: Refused::Tell });
     }
 
     /// Queues a change that memory has already made. If it is refused, the store is lost.
@@ -154,20 +128,13 @@ impl Store {
     where
         F: FnOnce(&Connection) -> rusqlite::Result<()> + Send + 'static,
     {
-        self.inner.writer.queue(Job {
-            change: Box::new(change),
-            done: Box::new(drop),
-            refused: Refused::Lose,
-        });
+        self.inner.writer.queue(Job { change: Box::new(change), done: Box::new(drop), refused: Refused::Lose });
     }
 }
 
 impl std::fmt::Debug for Store {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Store")
-            .field("path", &self.inner.path)
-            .field("lost", &self.lost())
-            .finish_non_exhaustive()
+        f.debug_struct("Store").field("path", &self.inner.path).field("lost", &self.lost()).finish_non_exhaustive()
     }
 }
 
@@ -178,10 +145,7 @@ pub(crate) fn ended() -> WriteFault {
 
 pub(crate) fn put_meta(connection: &Connection, key: &str, value: &str) -> rusqlite::Result<()> {
     let sql = "INSERT INTO meta (key, value) VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET value = excluded.value";
-    connection
-        .prepare_cached(sql)?
-        .execute(params![key, value])
-        .map(drop)
+    connection.prepare_cached(sql)?.execute(params![key, value]).map(drop)
 }
 
 pub(crate) fn put_cursor(connection: &Connection, cursor: u64) -> rusqlite::Result<()> {

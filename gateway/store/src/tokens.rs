@@ -76,21 +76,14 @@ pub struct Tokens {
 impl Tokens {
     /// Reads all tokens.
     pub fn load(store: &Store) -> Result<Self, StoreFault> {
-        let tokens = Self {
-            store: store.clone(),
-            agents: DashMap::new(),
-            grants: DashMap::new(),
-        };
+        let tokens = Self { store: store.clone(), agents: DashMap::new(), grants: DashMap::new() };
         let connection = store.read();
         let sql = "SELECT id, agent, sha256, created_ms, expires_ms, revoked_ms FROM agent_tokens";
         for (id, agent, hash, created, expires, revoked) in rows::all(&connection, sql, |row| {
             let stored: (String, String, Vec<u8>, i64, i64, Option<i64>) = row.try_into()?;
             Ok(stored)
         })? {
-            let place = Place {
-                table: "agent_tokens",
-                row: &id,
-            };
+            let place = Place { table: "agent_tokens", row: &id };
             let token = AgentToken {
                 id: place.parse(&id)?,
                 agent: place.parse(&agent)?,
@@ -105,36 +98,19 @@ impl Tokens {
             let stored: (String, Vec<u8>, i64) = row.try_into()?;
             Ok(stored)
         })? {
-            let place = Place {
-                table: "grant_tokens",
-                row: &id,
-            };
-            tokens.grants.insert(
-                place.hash(hash)?,
-                (place.parse(&id)?, place.number(revision)?),
-            );
+            let place = Place { table: "grant_tokens", row: &id };
+            tokens.grants.insert(place.hash(hash)?, (place.parse(&id)?, place.number(revision)?));
         }
         drop(connection);
         Ok(tokens)
     }
 
     /// A new token for this agent: `ba_<id>_<43 base64url>`. Told once; others of the agent stay good.
-    pub async fn issue_agent(
-        &self,
-        agent: &AgentId,
-        ttl_ms: u64,
-        now_ms: u64,
-    ) -> Result<SecretString, WriteFault> {
+    pub async fn issue_agent(&self, agent: &AgentId, ttl_ms: u64, now_ms: u64) -> Result<SecretString, WriteFault> {
         let id = TokenId::random()?;
         let (token, hash) = fresh(&format!("ba_{id}"))?;
         let expires_at_ms = now_ms.saturating_add(ttl_ms);
-        let entry = AgentToken {
-            id,
-            agent: agent.clone(),
-            created_at_ms: now_ms,
-            expires_at_ms,
-            revoked_at_ms: None,
-        };
+        let entry = AgentToken { id, agent: agent.clone(), created_at_ms: now_ms, expires_at_ms, revoked_at_ms: None };
         let stored = entry.clone();
         self.store
             .write(move |connection| {
@@ -154,11 +130,8 @@ impl Tokens {
         let stored = id.clone();
         self.store
             .write(move |connection| {
-                let sql =
-                    "INSERT INTO grant_tokens (sha256, grant_id, revision) VALUES (?1, ?2, ?3)";
-                connection
-                    .execute(sql, params![hash, stored.as_str(), column(revision)])
-                    .map(drop)
+                let sql = "INSERT INTO grant_tokens (sha256, grant_id, revision) VALUES (?1, ?2, ?3)";
+                connection.execute(sql, params![hash, stored.as_str(), column(revision)]).map(drop)
             })
             .await?;
         self.grants.insert(hash, (id, revision));
@@ -168,12 +141,7 @@ impl Tokens {
     /// The tokens of this agent, or of all; oldest first, those no longer good among them until they are forgotten.
     pub fn list(&self, agent: Option<&AgentId>) -> Vec<AgentToken> {
         let is_meant = |token: &AgentToken| agent.is_none_or(|agent| *agent == token.agent);
-        let mut all: Vec<_> = self
-            .agents
-            .iter()
-            .filter(|entry| is_meant(entry))
-            .map(|entry| entry.clone())
-            .collect();
+        let mut all: Vec<_> = self.agents.iter().filter(|entry| is_meant(entry)).map(|entry| entry.clone()).collect();
         all.sort_by(|a, b| (a.created_at_ms, &a.id).cmp(&(b.created_at_ms, &b.id)));
         all
     }
@@ -189,44 +157,21 @@ impl Tokens {
         // Written even if it was revoked before: that revocation may still be on its way to the disk.
         self.store
             .write(move |connection| {
-                let sql =
-                    "UPDATE agent_tokens SET revoked_ms = ?2 WHERE id = ?1 AND revoked_ms IS NULL";
-                connection
-                    .execute(sql, params![id.0, column(now_ms)])
-                    .map(drop)
+                let sql = "UPDATE agent_tokens SET revoked_ms = ?2 WHERE id = ?1 AND revoked_ms IS NULL";
+                connection.execute(sql, params![id.0, column(now_ms)]).map(drop)
             })
             .await?;
         Ok(was_good)
     }
 
     /// Forgets agents' tokens that ended more than a day ago, and tokens of grants that `is_known` doesn't know any more.
-    pub async fn sweep(
-        &self,
-        now_ms: u64,
-        is_known: impl Fn(&GrantId, u64) -> bool,
-    ) -> Result<(), WriteFault> {
+    pub async fn sweep(&self, now_ms: u64, is_known: impl Fn(&GrantId, u64) -> bool) -> Result<(), WriteFault> {
         const REMEMBERED_MS: u64 = 24 * 60 * 60 * 1000;
         let before = now_ms.saturating_sub(REMEMBERED_MS);
-        let is_over = |token: &AgentToken| {
-            token
-                .revoked_at_ms
-                .unwrap_or(token.expires_at_ms)
-                .min(token.expires_at_ms)
-                < before
-        };
-        let agents: Vec<Hash> = self
-            .agents
-            .iter()
-            .filter(|entry| is_over(entry))
-            .map(|entry| *entry.key())
-            .collect();
+        let is_over = |token: &AgentToken| token.revoked_at_ms.unwrap_or(token.expires_at_ms).min(token.expires_at_ms) < before;
+        let agents: Vec<Hash> = self.agents.iter().filter(|entry| is_over(entry)).map(|entry| *entry.key()).collect();
         let is_orphan = |(id, revision): &(GrantId, u64)| !is_known(id, *revision);
-        let grants: Vec<Hash> = self
-            .grants
-            .iter()
-            .filter(|entry| is_orphan(entry))
-            .map(|entry| *entry.key())
-            .collect();
+        let grants: Vec<Hash> = self.grants.iter().filter(|entry| is_orphan(entry)).map(|entry| *entry.key()).collect();
         if agents.is_empty() && grants.is_empty() {
             return Ok(());
         }
@@ -239,14 +184,10 @@ impl Tokens {
         self.store
             .write(move |connection| {
                 for hash in agents {
-                    connection
-                        .prepare_cached("DELETE FROM agent_tokens WHERE sha256 = ?1")?
-                        .execute([hash])?;
+                    connection.prepare_cached("DELETE FROM agent_tokens WHERE sha256 = ?1")?.execute([hash])?;
                 }
                 for hash in grants {
-                    connection
-                        .prepare_cached("DELETE FROM grant_tokens WHERE sha256 = ?1")?
-                        .execute([hash])?;
+                    connection.prepare_cached("DELETE FROM grant_tokens WHERE sha256 = ?1")?.execute([hash])?;
                 }
                 Ok(())
             })
@@ -258,24 +199,15 @@ impl Tokens {
         let token = token.expose_secret();
         let hash: Hash = Sha256::digest(token.as_bytes()).into();
         if token.starts_with("tg_") {
-            return self.grants.get(&hash).map(|entry| Bearer::Grant {
-                id: entry.0.clone(),
-                revision: entry.1,
-            });
+            return self.grants.get(&hash).map(|entry| Bearer::Grant { id: entry.0.clone(), revision: entry.1 });
         }
-        self.agents
-            .get(&hash)
-            .filter(|entry| entry.is_good(now_ms))
-            .map(|entry| Bearer::Agent(entry.agent.clone()))
+        self.agents.get(&hash).filter(|entry| entry.is_good(now_ms)).map(|entry| Bearer::Agent(entry.agent.clone()))
     }
 }
 
 impl fmt::Debug for Tokens {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Tokens")
-            .field("agents", &self.agents.len())
-            .field("grants", &self.grants.len())
-            .finish_non_exhaustive()
+        f.debug_struct("Tokens").field("agents", &self.agents.len()).field("grants", &self.grants.len()).finish_non_exhaustive()
     }
 }
 
@@ -294,18 +226,8 @@ impl TokenId {
     /// 60 random bits; that two are alike is refused by the store.
     fn random() -> Result<Self, WriteFault> {
         const DIGITS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
-        let digit = |byte: u8| {
-            DIGITS
-                .get(usize::from(byte & 31))
-                .copied()
-                .map_or('0', char::from)
-        };
-        Ok(Self(
-            random::bytes::<{ Self::LENGTH }>()?
-                .into_iter()
-                .map(digit)
-                .collect(),
-        ))
+        let digit = |byte: u8| DIGITS.get(usize::from(byte & 31)).copied().map_or('0', char::from);
+        Ok(Self(random::bytes::<{ Self::LENGTH }>()?.into_iter().map(digit).collect()))
     }
 
     /// The id as text.
@@ -317,15 +239,8 @@ impl TokenId {
 impl FromStr for TokenId {
     type Err = TokenIdFault;
     fn from_str(given: &str) -> Result<Self, TokenIdFault> {
-        let is_id = given.len() == Self::LENGTH
-            && given
-                .bytes()
-                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
-        if is_id {
-            Ok(Self(given.to_owned()))
-        } else {
-            Err(TokenIdFault(given.chars().take(80).collect()))
-        }
+        let is_id = given.len() == Self::LENGTH && given.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+        if is_id { Ok(Self(given.to_owned())) } else { Err(TokenIdFault(given.chars().take(80).collect())) }
     }
 }
 

@@ -61,11 +61,7 @@ impl Writer {
             .name("store-writer".to_owned())
             .spawn(move || run(&connection, &jobs, &told))
             .map_err(|fault: io::Error| StoreFault::Files { path, fault })?;
-        Ok(Self {
-            queue: Some(queue),
-            thread: Some(thread),
-            lost,
-        })
+        Ok(Self { queue: Some(queue), thread: Some(thread), lost })
     }
 
     /// Queues a change. `done` is dropped unused if the writer's thread has ended.
@@ -127,13 +123,7 @@ fn batch(
         let is_full = told.len() >= BATCH || Instant::now() >= until;
         next = if is_full { None } else { jobs.try_recv().ok() };
     }
-    let committed = begun.and_then(|()| {
-        if lost.get().is_none() {
-            connection.execute_batch("COMMIT")
-        } else {
-            Ok(())
-        }
-    });
+    let committed = begun.and_then(|()| if lost.get().is_none() { connection.execute_batch("COMMIT") } else { Ok(()) });
     if let Err(fault) = committed {
         let _ = lost.set(fault.to_string());
     }
@@ -150,26 +140,15 @@ fn batch(
 fn in_savepoint(connection: &Connection, change: Change) -> rusqlite::Result<()> {
     connection.execute_batch("SAVEPOINT change")?;
     let result = change(connection);
-    let end = if result.is_ok() {
-        "RELEASE change"
-    } else {
-        "ROLLBACK TO change; RELEASE change"
-    };
+    let end = if result.is_ok() { "RELEASE change" } else { "ROLLBACK TO change; RELEASE change" };
     connection.execute_batch(end).and(result)
 }
 
 /// A change at odds with what is stored is refused alone; any other failure is the store's.
-fn judge(
-    result: rusqlite::Result<()>,
-    refused: Refused,
-    lost: &OnceLock<String>,
-) -> Result<(), WriteFault> {
+fn judge(result: rusqlite::Result<()>, refused: Refused, lost: &OnceLock<String>) -> Result<(), WriteFault> {
     let Err(fault) = result else { return Ok(()) };
     let is_conflict = fault.sqlite_error_code() == Some(ErrorCode::ConstraintViolation);
-    let is_unstorable = matches!(
-        fault,
-        rusqlite::Error::ToSqlConversionFailure(_) | rusqlite::Error::QueryReturnedNoRows
-    );
+    let is_unstorable = matches!(fault, rusqlite::Error::ToSqlConversionFailure(_) | rusqlite::Error::QueryReturnedNoRows);
     match refused {
         Refused::Tell if is_conflict => Err(WriteFault::Conflict(fault.to_string())),
         Refused::Tell if is_unstorable => Err(WriteFault::Unstorable(fault.to_string())),

@@ -40,10 +40,7 @@ fn integers_are_exact_however_written() {
         (r#"{"amount": "501"}"#, opaque("/amount")),
         (r#"{"amount": null}"#, opaque("/amount")),
         (r#"{"amount": [501]}"#, opaque("/amount")),
-        (
-            r#"{"amount": {"$serde_json::private::Number": "501"}}"#,
-            forbidden(),
-        ),
+        (r#"{"amount": {"$serde_json::private::Number": "501"}}"#, forbidden()),
     ] {
         // The last one: serde_json itself reads that spelling as a number, and so do we.
         assert_eq!(buy(&policies, input), decision, "{input}");
@@ -52,8 +49,7 @@ fn integers_are_exact_however_written() {
 
 #[test]
 fn decimals_are_exact_to_four_digits_or_denied() {
-    let policies =
-        forbidding("context.input has rate && context.input.rate.greaterThan(decimal(\"500.0\"))");
+    let policies = forbidding("context.input has rate && context.input.rate.greaterThan(decimal(\"500.0\"))");
     for (input, decision) in [
         (r#"{"rate": 500}"#, allow(&["p"])),
         (r#"{"rate": 5e2}"#, allow(&["p"])),
@@ -70,27 +66,9 @@ fn decimals_are_exact_to_four_digits_or_denied() {
 #[test]
 fn texts_flags_sets_and_records_have_their_places() {
     for (condition, hit, miss, bad, pointer) in [
-        (
-            "context.input.note like \"*x*\"",
-            r#"{"note":"axb"}"#,
-            r#"{"note":"ab"}"#,
-            r#"{"note":5}"#,
-            "/note",
-        ),
-        (
-            "context.input.urgent",
-            r#"{"urgent":true}"#,
-            r#"{"urgent":false}"#,
-            r#"{"urgent":"true"}"#,
-            "/urgent",
-        ),
-        (
-            "context.input.tags.contains(\"x\")",
-            r#"{"tags":["y","x"]}"#,
-            r#"{"tags":[]}"#,
-            r#"{"tags":["x",5]}"#,
-            "/tags",
-        ),
+        ("context.input.note like \"*x*\"", r#"{"note":"axb"}"#, r#"{"note":"ab"}"#, r#"{"note":5}"#, "/note"),
+        ("context.input.urgent", r#"{"urgent":true}"#, r#"{"urgent":false}"#, r#"{"urgent":"true"}"#, "/urgent"),
+        ("context.input.tags.contains(\"x\")", r#"{"tags":["y","x"]}"#, r#"{"tags":[]}"#, r#"{"tags":["x",5]}"#, "/tags"),
         (
             "context.input.to has zip && context.input.to.zip == 5",
             r#"{"to":{"zip":5}}"#,
@@ -98,27 +76,9 @@ fn texts_flags_sets_and_records_have_their_places() {
             r#"{"to":{"zip":"5"}}"#,
             "/to/zip",
         ),
-        (
-            "context.input.to has zip",
-            r#"{"to":{"zip":5}}"#,
-            r#"{"to":{}}"#,
-            r#"{"to":[]}"#,
-            "/to",
-        ),
-        (
-            "context.input[\"odd name\"] == \"x\"",
-            r#"{"odd name":"x"}"#,
-            r#"{"odd name":"y"}"#,
-            r#"{"odd name":{}}"#,
-            "/odd name",
-        ),
-        (
-            "context.input[\"if\"] == 5",
-            r#"{"if":5}"#,
-            r#"{"if":6}"#,
-            r#"{"if":"5"}"#,
-            "/if",
-        ),
+        ("context.input.to has zip", r#"{"to":{"zip":5}}"#, r#"{"to":{}}"#, r#"{"to":[]}"#, "/to"),
+        ("context.input[\"odd name\"] == \"x\"", r#"{"odd name":"x"}"#, r#"{"odd name":"y"}"#, r#"{"odd name":{}}"#, "/odd name"),
+        ("context.input[\"if\"] == 5", r#"{"if":5}"#, r#"{"if":6}"#, r#"{"if":"5"}"#, "/if"),
     ] {
         let name = pointer.split('/').nth(1).unwrap();
         let policies = forbidding(&format!("context.input has \"{name}\" && {condition}"));
@@ -138,31 +98,19 @@ fn what_no_rule_reads_is_not_looked_at() {
     assert_eq!(decide(&policies, "shop__buy", &Value::Null), allow(&["p"]));
     // Beside the field that is read, its neighbours inside a record may be anything.
     let policies = forbidding("context.input has to.zip && context.input.to.zip == 5");
-    assert_eq!(
-        buy(&policies, r#"{"to":{"zip":6,"geo":[{}],"more":1}}"#),
-        allow(&["p"])
-    );
+    assert_eq!(buy(&policies, r#"{"to":{"zip":6,"geo":[{}],"more":1}}"#), allow(&["p"]));
 }
 
 #[test]
 fn a_value_read_whole_must_have_a_place_whole() {
     let policies = forbidding("context.input has to && context.input.to == context.input.to");
     assert_eq!(buy(&policies, r#"{"to":{"zip":6}}"#), forbidden());
-    assert_eq!(
-        buy(&policies, r#"{"to":{"zip":6,"geo":{}}}"#),
-        opaque("/to/geo")
-    );
-    assert_eq!(
-        buy(&policies, r#"{"to":{"zip":6,"a/b~c":1}}"#),
-        opaque("/to/a~1b~0c")
-    );
+    assert_eq!(buy(&policies, r#"{"to":{"zip":6,"geo":{}}}"#), opaque("/to/geo"));
+    assert_eq!(buy(&policies, r#"{"to":{"zip":6,"a/b~c":1}}"#), opaque("/to/a~1b~0c"));
     let policies = forbidding("context.input == context.input");
     assert_eq!(buy(&policies, r#"{"amount":1}"#), forbidden());
     assert_eq!(buy(&policies, r#"{"amount":1,"blob":{}}"#), opaque("/blob"));
-    assert_eq!(
-        buy(&policies, r#"{"amount":1,"unheard":1}"#),
-        opaque("/unheard")
-    );
+    assert_eq!(buy(&policies, r#"{"amount":1,"unheard":1}"#), opaque("/unheard"));
 }
 
 #[test]
@@ -183,14 +131,8 @@ fn a_rule_for_many_tools_denies_an_argument_that_one_of_them_does_not_declare() 
          @id(\"f\") forbid (principal, action in Bailiwick::Action::\"connector:shop\", resource)
          when { context.input has amount && context.input.amount > 500 };",
     );
-    assert_eq!(
-        decide(&policies, "shop__mail", &json!({ "note": "x" })),
-        allow(&["p"])
-    );
-    assert_eq!(
-        decide(&policies, "shop__mail", &json!({ "amount": 5 })),
-        opaque("/amount")
-    );
+    assert_eq!(decide(&policies, "shop__mail", &json!({ "note": "x" })), allow(&["p"]));
+    assert_eq!(decide(&policies, "shop__mail", &json!({ "amount": 5 })), opaque("/amount"));
 }
 
 #[test]
@@ -203,8 +145,7 @@ fn arguments_that_are_no_object_are_denied_where_they_are_read() {
 
 #[test]
 fn rules_may_ask_which_arguments_have_no_place() {
-    let policies =
-        forbidding("context.call.opaque_fields.containsAny([\"amount\", \"blob\", \"unheard\"])");
+    let policies = forbidding("context.call.opaque_fields.containsAny([\"amount\", \"blob\", \"unheard\"])");
     for (input, decision) in [
         ("{}", allow(&["p"])),
         (r#"{"amount":5}"#, allow(&["p"])),
@@ -239,8 +180,5 @@ fn a_slice_tells_what_it_reads() {
     assert!(!hour.reads("shop__buy").unwrap().arguments());
     let reads = policies.reads("tickets__refund").unwrap();
     assert!(!reads.context() && !policies.reads_context("tickets__refund"));
-    assert_eq!(
-        (reads.input(), reads.call()),
-        (&Want::Nothing, &Want::Nothing)
-    );
+    assert_eq!((reads.input(), reads.call()), (&Want::Nothing, &Want::Nothing));
 }

@@ -4,11 +4,8 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::{
-    allow, call, compile, connectors, decide, decide_as, deny, grant, prepared, rule, step_up,
-    tools, unchecked,
-};
 use super::{CATALOGUE, unchecked_rules};
+use super::{allow, call, compile, connectors, decide, decide_as, deny, grant, prepared, rule, step_up, tools, unchecked};
 use crate::slice::slices;
 use crate::{Ask, Decision, DenyCause, Policies, PreparedGrant, Requirement, Source};
 
@@ -23,19 +20,10 @@ fn lifted(id: &str, label: &str) -> String {
 
 #[test]
 fn an_empty_bundle_denies_everything() {
-    for sources in [
-        vec![],
-        vec![Source {
-            name: "empty",
-            text: "// nothing\n",
-        }],
-    ] {
+    for sources in [vec![], vec![Source { name: "empty", text: "// nothing\n" }]] {
         let policies = Policies::compile(&sources, &tools()).unwrap();
         for tool in tools() {
-            assert_eq!(
-                decide(&policies, &tool.name, &json!({})),
-                deny(DenyCause::NoPermit, &[])
-            );
+            assert_eq!(decide(&policies, &tool.name, &json!({})), deny(DenyCause::NoPermit, &[]));
             assert!(!policies.reads_context(&tool.name));
         }
     }
@@ -48,14 +36,8 @@ fn a_permit_allows_and_is_named_with_its_reason() {
          @id(\"a\") permit (principal, action in Bailiwick::Action::\"read\", resource);",
     );
     let determining = vec![rule("a", None), rule("z", Some("because"))];
-    assert_eq!(
-        decide(&policies, "tickets__get", &json!({})),
-        Decision::Allow { determining }
-    );
-    assert_eq!(
-        decide(&policies, "tickets__refund", &json!({})),
-        deny(DenyCause::NoPermit, &[])
-    );
+    assert_eq!(decide(&policies, "tickets__get", &json!({})), Decision::Allow { determining });
+    assert_eq!(decide(&policies, "tickets__refund", &json!({})), deny(DenyCause::NoPermit, &[]));
 }
 
 #[test]
@@ -64,10 +46,7 @@ fn a_forbid_beats_every_permit() {
         "{PERMIT} @id(\"f\") @reason(\"no\") forbid (principal, action in Bailiwick::Action::\"connector:shop\", resource);"
     ));
     let determining = vec![rule("f", Some("no"))];
-    let denied = Decision::Deny {
-        determining,
-        cause: DenyCause::Forbidden,
-    };
+    let denied = Decision::Deny { determining, cause: DenyCause::Forbidden };
     assert_eq!(decide(&policies, "shop__buy", &json!({})), denied);
     assert_eq!(decide(&policies, "tickets__get", &json!({})), allow(&["p"]));
 }
@@ -83,12 +62,7 @@ fn an_unknown_tool_or_connector_is_denied() {
     }
     let tickets_only = PreparedGrant::new(&grant(), &connectors()[..1]).unwrap();
     let (call, input) = (call(), json!({}));
-    let ask = |tool| Ask {
-        tool,
-        grant: &tickets_only,
-        call: &call,
-        input: &input,
-    };
+    let ask = |tool| Ask { tool, grant: &tickets_only, call: &call, input: &input };
     assert_eq!(policies.decide(&ask("tickets__get")), allow(&["p"]));
     assert_eq!(policies.decide(&ask("shop__buy")), unknown);
     assert!(policies.could_allow(&tickets_only, "tickets__get"));
@@ -98,19 +72,12 @@ fn an_unknown_tool_or_connector_is_denied() {
 /// Trap 1: Cedar skips a forbid that fails, and allows.
 #[test]
 fn a_forbid_that_fails_denies() {
-    let policies = unchecked(&format!(
-        "{PERMIT} @id(\"f\") forbid (principal, action, resource) when {{ context.input.amount > 5 }};"
-    ));
+    let policies =
+        unchecked(&format!("{PERMIT} @id(\"f\") forbid (principal, action, resource) when {{ context.input.amount > 5 }};"));
     let failed = deny(DenyCause::EvaluationError, &["f"]);
     assert_eq!(decide(&policies, "shop__buy", &json!({})), failed);
-    assert_eq!(
-        decide(&policies, "shop__buy", &json!({ "amount": 5 })),
-        allow(&["p"])
-    );
-    assert_eq!(
-        decide(&policies, "shop__buy", &json!({ "amount": 6 })),
-        deny(DenyCause::Forbidden, &["f"])
-    );
+    assert_eq!(decide(&policies, "shop__buy", &json!({ "amount": 5 })), allow(&["p"]));
+    assert_eq!(decide(&policies, "shop__buy", &json!({ "amount": 6 })), deny(DenyCause::Forbidden, &["f"]));
 }
 
 /// Trap 2: strict validation lets an integer overflow through.
@@ -121,25 +88,15 @@ fn an_overflow_in_a_validated_rule_denies() {
          when {{ context.input has amount && context.input.amount * 2 > 1000 }};"
     ));
     let max = json!({ "amount": i64::MAX });
-    assert_eq!(
-        decide(&policies, "shop__buy", &max),
-        deny(DenyCause::EvaluationError, &["f"])
-    );
-    assert_eq!(
-        decide(&policies, "shop__buy", &json!({ "amount": 500 })),
-        allow(&["p"])
-    );
+    assert_eq!(decide(&policies, "shop__buy", &max), deny(DenyCause::EvaluationError, &["f"]));
+    assert_eq!(decide(&policies, "shop__buy", &json!({ "amount": 500 })), allow(&["p"]));
 }
 
 #[test]
 fn a_permit_that_fails_denies_though_another_allows() {
-    let policies = unchecked(&format!(
-        "{PERMIT} @id(\"broken\") permit (principal, action, resource) when {{ principal.nothing }};"
-    ));
-    assert_eq!(
-        decide(&policies, "shop__buy", &json!({})),
-        deny(DenyCause::EvaluationError, &["broken"])
-    );
+    let policies =
+        unchecked(&format!("{PERMIT} @id(\"broken\") permit (principal, action, resource) when {{ principal.nothing }};"));
+    assert_eq!(decide(&policies, "shop__buy", &json!({})), deny(DenyCause::EvaluationError, &["broken"]));
 }
 
 #[test]
@@ -149,37 +106,19 @@ fn a_failure_in_the_second_pass_denies() {
          when {{ context.call.approvals.contains(\"x\") && principal.nothing }};",
         lifted("s", "x")
     ));
-    assert_eq!(
-        decide(&policies, "shop__buy", &json!({})),
-        deny(DenyCause::EvaluationError, &["f"])
-    );
+    assert_eq!(decide(&policies, "shop__buy", &json!({})), deny(DenyCause::EvaluationError, &["f"]));
 }
 
 #[test]
 fn an_approval_lifts_its_forbid() {
     let policies = compile(&format!("{PERMIT} {}", lifted("s", "finance")));
-    assert_eq!(
-        decide(&policies, "shop__buy", &json!({})),
-        step_up(&[("s", "finance")])
-    );
+    assert_eq!(decide(&policies, "shop__buy", &json!({})), step_up(&[("s", "finance")]));
     let held = ["finance".to_owned()];
-    let call = super::CallFacts {
-        approvals: &held,
-        ..call()
-    };
-    assert_eq!(
-        decide_as(&policies, "shop__buy", &json!({}), &call),
-        allow(&["p"])
-    );
+    let call = super::CallFacts { approvals: &held, ..call() };
+    assert_eq!(decide_as(&policies, "shop__buy", &json!({}), &call), allow(&["p"]));
     let other = ["legal".to_owned()];
-    let call = super::CallFacts {
-        approvals: &other,
-        ..call
-    };
-    assert_eq!(
-        decide_as(&policies, "shop__buy", &json!({}), &call),
-        step_up(&[("s", "finance")])
-    );
+    let call = super::CallFacts { approvals: &other, ..call };
+    assert_eq!(decide_as(&policies, "shop__buy", &json!({}), &call), step_up(&[("s", "finance")]));
 }
 
 #[test]
@@ -195,10 +134,7 @@ fn a_requirement_carries_what_the_rule_says() {
         rule: "s".into(),
         reason: Some("money".into()),
     };
-    let expected = Decision::StepUp {
-        labels: vec![requirement],
-        determining: vec![rule("s", Some("money"))],
-    };
+    let expected = Decision::StepUp { labels: vec![requirement], determining: vec![rule("s", Some("money"))] };
     assert_eq!(decide(&policies, "shop__buy", &json!({})), expected);
     assert_eq!(policies.annotation("s", "ttl"), Some("15m"));
     assert_eq!(policies.annotation("s", "log"), None);
@@ -210,46 +146,23 @@ fn a_requirement_carries_what_the_rule_says() {
 fn nobody_is_asked_to_approve_what_would_be_refused_anyway() {
     let two = format!("{} {}", lifted("b", "security"), lifted("a", "owner"));
     let asked = step_up(&[("a", "owner"), ("b", "security")]);
-    assert_eq!(
-        decide(
-            &compile(&format!("{PERMIT} {two}")),
-            "shop__buy",
-            &json!({})
-        ),
-        asked
-    );
+    assert_eq!(decide(&compile(&format!("{PERMIT} {two}")), "shop__buy", &json!({})), asked);
     let refused = deny(DenyCause::NoPermit, &[]);
     assert_eq!(decide(&compile(&two), "shop__buy", &json!({})), refused);
 }
 
 #[test]
 fn only_what_is_still_missing_is_asked_for() {
-    let policies = compile(&format!(
-        "{PERMIT} {} {}",
-        lifted("b", "security"),
-        lifted("a", "owner")
-    ));
+    let policies = compile(&format!("{PERMIT} {} {}", lifted("b", "security"), lifted("a", "owner")));
     let held = ["owner".to_owned()];
-    let call = super::CallFacts {
-        approvals: &held,
-        ..call()
-    };
-    assert_eq!(
-        decide_as(&policies, "shop__buy", &json!({}), &call),
-        step_up(&[("b", "security")])
-    );
+    let call = super::CallFacts { approvals: &held, ..call() };
+    assert_eq!(decide_as(&policies, "shop__buy", &json!({}), &call), step_up(&[("b", "security")]));
 }
 
 #[test]
 fn a_plain_forbid_can_t_be_lifted() {
-    let policies = compile(&format!(
-        "{PERMIT} {} @id(\"f\") forbid (principal, action, resource);",
-        lifted("s", "x")
-    ));
-    assert_eq!(
-        decide(&policies, "shop__buy", &json!({})),
-        deny(DenyCause::Forbidden, &["f", "s"])
-    );
+    let policies = compile(&format!("{PERMIT} {} @id(\"f\") forbid (principal, action, resource);", lifted("s", "x")));
+    assert_eq!(decide(&policies, "shop__buy", &json!({})), deny(DenyCause::Forbidden, &["f", "s"]));
 }
 
 #[test]
@@ -261,20 +174,11 @@ fn an_approval_that_would_not_be_enough_is_not_asked_for() {
          when {{ context.call.approvals.contains(\"y\") }}; {}",
         lifted("u", "y")
     ));
-    assert_eq!(
-        decide(&policies, "shop__buy", &json!({})),
-        deny(DenyCause::Forbidden, &["s"])
-    );
+    assert_eq!(decide(&policies, "shop__buy", &json!({})), deny(DenyCause::Forbidden, &["s"]));
     let early = super::CallFacts { hour: 8, ..call() };
-    assert_eq!(
-        decide_as(&policies, "shop__buy", &json!({}), &early),
-        step_up(&[("s", "x"), ("u", "y")])
-    );
+    assert_eq!(decide_as(&policies, "shop__buy", &json!({}), &early), step_up(&[("s", "x"), ("u", "y")]));
     // Here the approval that lifts one rule is what another forbids.
-    assert_eq!(
-        decide_as(&policies, "tickets__get", &json!({}), &early),
-        deny(DenyCause::Forbidden, &["t"])
-    );
+    assert_eq!(decide_as(&policies, "tickets__get", &json!({}), &early), deny(DenyCause::Forbidden, &["t"]));
 }
 
 #[test]
@@ -313,38 +217,19 @@ fn principal_and_resource_are_what_the_facts_say() {
         "context.call.opaque_fields.isEmpty()",
     ] {
         let scope = "(principal, action == Bailiwick::Action::\"shop__buy\", resource)";
-        let policies = unchecked(&format!(
-            "@id(\"p\") permit {scope} when {{ {condition} }};"
-        ));
-        assert_eq!(
-            decide(&policies, "shop__buy", &json!({})),
-            allow(&["p"]),
-            "{condition}"
-        );
-        let policies = unchecked(&format!(
-            "@id(\"p\") permit {scope} unless {{ {condition} }};"
-        ));
-        assert_eq!(
-            decide(&policies, "shop__buy", &json!({})),
-            deny(DenyCause::NoPermit, &[]),
-            "{condition}"
-        );
+        let policies = unchecked(&format!("@id(\"p\") permit {scope} when {{ {condition} }};"));
+        assert_eq!(decide(&policies, "shop__buy", &json!({})), allow(&["p"]), "{condition}");
+        let policies = unchecked(&format!("@id(\"p\") permit {scope} unless {{ {condition} }};"));
+        assert_eq!(decide(&policies, "shop__buy", &json!({})), deny(DenyCause::NoPermit, &[]), "{condition}");
     }
 }
 
 #[test]
 fn a_count_beyond_63_bits_is_as_many_as_there_can_be() {
-    let policies = compile(
-        "@id(\"p\") permit (principal, action, resource) when { context.call.calls_in_task == 9223372036854775807 };",
-    );
-    let many = super::CallFacts {
-        calls_in_task: u64::MAX,
-        ..call()
-    };
-    assert_eq!(
-        decide_as(&policies, "shop__buy", &json!({}), &many),
-        allow(&["p"])
-    );
+    let policies =
+        compile("@id(\"p\") permit (principal, action, resource) when { context.call.calls_in_task == 9223372036854775807 };");
+    let many = super::CallFacts { calls_in_task: u64::MAX, ..call() };
+    assert_eq!(decide_as(&policies, "shop__buy", &json!({}), &many), allow(&["p"]));
 }
 
 #[test]
@@ -354,12 +239,7 @@ fn a_shadow_rule_is_watched_and_not_enforced() {
          when {{ context.call.hour > 9 }};"
     ));
     let (call, input, grant) = (call(), json!({}), prepared());
-    let ask = |tool| Ask {
-        tool,
-        grant: &grant,
-        call: &call,
-        input: &input,
-    };
+    let ask = |tool| Ask { tool, grant: &grant, call: &call, input: &input };
     assert_eq!(policies.decide(&ask("shop__buy")), allow(&["p"]));
     assert!(!policies.reads_context("shop__buy"));
     let shadow = policies.decide_with_shadow(&ask("shop__buy"));
@@ -376,12 +256,7 @@ fn a_prepared_grant_is_the_same_from_either_hand() {
     facts.extend(connectors());
     let grant = policies.prepare(&grant(), &facts).unwrap();
     let (call, input) = (call(), json!({}));
-    let ask = Ask {
-        tool: "shop__buy",
-        grant: &grant,
-        call: &call,
-        input: &input,
-    };
+    let ask = Ask { tool: "shop__buy", grant: &grant, call: &call, input: &input };
     assert_eq!(policies.decide(&ask), allow(&["p"]));
 }
 
@@ -400,10 +275,7 @@ fn only_rules_that_mention_the_action_need_it() {
 #[test]
 fn the_digest_is_of_names_and_texts_in_any_order() {
     let digest = |sources: &[(&str, &str)]| {
-        let sources: Vec<_> = sources
-            .iter()
-            .map(|(name, text)| Source { name, text })
-            .collect();
+        let sources: Vec<_> = sources.iter().map(|(name, text)| Source { name, text }).collect();
         Policies::compile(&sources, &[]).unwrap().digest()
     };
     let one = digest(&[("a", "// x\n"), ("b", "")]);
@@ -411,22 +283,25 @@ fn the_digest_is_of_names_and_texts_in_any_order() {
     assert_ne!(one, digest(&[("a", "// y\n"), ("b", "")]));
     assert_ne!(one, digest(&[("c", "// x\n"), ("b", "")]));
     assert_ne!(digest(&[("ab", "")]), digest(&[("a", "")]));
-    assert_eq!(
-        digest(&[]).to_string(),
-        "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
-    );
+    assert_eq!(digest(&[]).to_string(), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
     assert_eq!(format!("{one:?}"), one.to_string());
     assert_eq!(one.as_bytes().len(), 32);
     assert_eq!(format!("{:02x}", one.as_bytes()[0]), one.to_string()[..2]);
 }
 
 #[test]
+fn every_rule_is_named_by_id_whatever_its_mode() {
+    let policies = compile(&format!(
+        "{PERMIT} {} @id(\"a\") @mode(\"shadow\") @reason(\"why\") forbid (principal, action, resource);",
+        lifted("s", "x")
+    ));
+    assert_eq!(policies.rules(), [&rule("a", Some("why")), &rule("p", None), &rule("s", None)]);
+}
+
+#[test]
 fn a_bundle_shows_its_size_and_digest() {
     let policies = compile(PERMIT);
     let text = format!("{policies:?}");
-    let expected = format!(
-        "Policies {{ digest: {}, rules: 1, tools: 5, .. }}",
-        policies.digest()
-    );
+    let expected = format!("Policies {{ digest: {}, rules: 1, tools: 5, .. }}", policies.digest());
     assert_eq!(text, expected);
 }

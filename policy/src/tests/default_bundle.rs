@@ -4,38 +4,23 @@ use serde_json::json;
 
 use super::{allow, call, connectors, grant, prepared, rule, tool};
 use crate::{
-    Ask, Band, CallFacts, DEFAULT_BUNDLE, Decision, DenyCause, GrantFacts, Kind, Policies,
-    PreparedGrant, Requirement, Source, ToolFacts,
+    Ask, Band, CallFacts, DEFAULT_BUNDLE, Decision, DenyCause, GrantFacts, Kind, Policies, PreparedGrant, Requirement, Source,
+    ToolFacts,
 };
 
 fn compile(tools: &[ToolFacts]) -> Policies {
-    let source = Source {
-        name: "default.cedar",
-        text: DEFAULT_BUNDLE,
-    };
+    let source = Source { name: "default.cedar", text: DEFAULT_BUNDLE };
     Policies::compile(&[source], tools).unwrap()
 }
 
 /// One tool of every kind and band, all of one connector.
 fn matrix() -> Vec<ToolFacts> {
-    let each = |kind: Kind| {
-        Band::ALL.map(|band| tool(&format!("shop__{kind}_{band}"), kind, band, &json!({})))
-    };
+    let each = |kind: Kind| Band::ALL.map(|band| tool(&format!("shop__{kind}_{band}"), kind, band, &json!({})));
     Kind::ALL.into_iter().flat_map(each).collect()
 }
 
-fn decide(
-    policies: &Policies,
-    grant: &PreparedGrant,
-    tool: &str,
-    call: &CallFacts<'_>,
-) -> Decision {
-    policies.decide(&Ask {
-        tool,
-        grant,
-        call,
-        input: &json!({}),
-    })
+fn decide(policies: &Policies, grant: &PreparedGrant, tool: &str, call: &CallFacts<'_>) -> Decision {
+    policies.decide(&Ask { tool, grant, call, input: &json!({}) })
 }
 
 fn asks(rules: &[(&str, &str)]) -> Decision {
@@ -50,31 +35,18 @@ fn asks(rules: &[(&str, &str)]) -> Decision {
                 reason: Some((*reason).into()),
             })
             .collect(),
-        determining: rules
-            .iter()
-            .map(|(id, reason)| rule(id, Some(reason)))
-            .collect(),
+        determining: rules.iter().map(|(id, reason)| rule(id, Some(reason))).collect(),
     }
 }
 
 const HIGH: (&str, &str) = ("high-needs-approver", "high-risk calls need an approver");
-const ADMIN: (&str, &str) = (
-    "admin-needs-approver",
-    "administrative calls need an approver",
-);
-const SENT: (&str, &str) = (
-    "exfiltrate-after-untrusted",
-    "this task has touched untrusted input; sending data out needs an approver",
-);
+const ADMIN: (&str, &str) = ("admin-needs-approver", "administrative calls need an approver");
+const SENT: (&str, &str) =
+    ("exfiltrate-after-untrusted", "this task has touched untrusted input; sending data out needs an approver");
 
 #[test]
 fn it_fits_any_catalogue_without_a_warning() {
-    for tools in [
-        vec![],
-        super::tools(),
-        matrix(),
-        matrix().into_iter().take(1).collect(),
-    ] {
+    for tools in [vec![], super::tools(), matrix(), matrix().into_iter().take(1).collect()] {
         assert_eq!(compile(&tools).warnings(), []);
     }
 }
@@ -82,16 +54,10 @@ fn it_fits_any_catalogue_without_a_warning() {
 #[test]
 fn each_kind_and_band_is_decided_as_it_says() {
     let policies = compile(&matrix());
-    let everything = GrantFacts {
-        ceiling: Band::Critical,
-        ..grant()
-    };
+    let everything = GrantFacts { ceiling: Band::Critical, ..grant() };
     let grant = PreparedGrant::new(&everything, &connectors()).unwrap();
     for untrusted_input in [false, true] {
-        let call = CallFacts {
-            untrusted_input,
-            ..call()
-        };
+        let call = CallFacts { untrusted_input, ..call() };
         for kind in Kind::ALL {
             for band in Band::ALL {
                 let mut rules = Vec::new();
@@ -107,28 +73,17 @@ fn each_kind_and_band_is_decided_as_it_says() {
                 let name = format!("shop__{kind}_{band}");
                 let decision = decide(&policies, &grant, &name, &call);
                 if band == Band::Critical {
-                    let Decision::Deny { determining, cause } = decision else {
-                        panic!("{name}: {decision:?}")
-                    };
+                    let Decision::Deny { determining, cause } = decision else { panic!("{name}: {decision:?}") };
                     assert_eq!(cause, DenyCause::Forbidden);
                     let reason = "critical calls need two approvers, who can't be told apart yet";
-                    assert!(
-                        determining.contains(&rule("critical-denied", Some(reason))),
-                        "{name}"
-                    );
+                    assert!(determining.contains(&rule("critical-denied", Some(reason))), "{name}");
                 } else if rules.is_empty() {
                     assert_eq!(decision, allow(&["within-grant"]), "{name}");
                 } else {
                     assert_eq!(decision, asks(&rules), "{name}");
                     let held = ["approver".to_owned()];
-                    let approved = CallFacts {
-                        approvals: &held,
-                        ..call
-                    };
-                    assert_eq!(
-                        decide(&policies, &grant, &name, &approved),
-                        allow(&["within-grant"])
-                    );
+                    let approved = CallFacts { approvals: &held, ..call };
+                    assert_eq!(decide(&policies, &grant, &name, &approved), allow(&["within-grant"]));
                 }
             }
         }
@@ -144,15 +99,8 @@ fn above_the_ceiling_nothing_is_allowed_or_listed() {
         for band in Band::ALL {
             let name = format!("shop__write_{band}");
             let within = band <= ceiling && band != Band::Critical;
-            assert_eq!(
-                policies.could_allow(&grant, &name),
-                within,
-                "{ceiling} {band}"
-            );
-            let refused = matches!(
-                decide(&policies, &grant, &name, &call()),
-                Decision::Deny { .. }
-            );
+            assert_eq!(policies.could_allow(&grant, &name), within, "{ceiling} {band}");
+            let refused = matches!(decide(&policies, &grant, &name, &call()), Decision::Deny { .. });
             assert_eq!(refused, !within, "{ceiling} {band}");
         }
     }
@@ -162,11 +110,7 @@ fn above_the_ceiling_nothing_is_allowed_or_listed() {
 #[test]
 fn plain_tools_read_no_context() {
     let policies = compile(&matrix());
-    let reading: Vec<String> = matrix()
-        .into_iter()
-        .map(|tool| tool.name)
-        .filter(|tool| policies.reads_context(tool))
-        .collect();
+    let reading: Vec<String> = matrix().into_iter().map(|tool| tool.name).filter(|tool| policies.reads_context(tool)).collect();
     assert_eq!(
         reading,
         [

@@ -6,9 +6,7 @@ use crate::{Policies, PreparedGrant};
 fn listed(policies: &Policies) -> Vec<String> {
     let grant = prepared();
     let names = tools().into_iter().map(|tool| tool.name);
-    names
-        .filter(|tool| policies.could_allow(&grant, tool))
-        .collect()
+    names.filter(|tool| policies.could_allow(&grant, tool)).collect()
 }
 
 #[test]
@@ -40,14 +38,7 @@ fn what_no_call_changes_is_decided_already() {
          @id(\"f\") forbid (principal, action in Bailiwick::Action::\"read\", resource) when { principal.depth == 1 };",
     );
     assert_eq!(listed(&policies), ["tickets__refund"]);
-    let other = PreparedGrant::new(
-        &super::GrantFacts {
-            depth: 0,
-            ..grant()
-        },
-        &super::connectors(),
-    )
-    .unwrap();
+    let other = PreparedGrant::new(&super::GrantFacts { depth: 0, ..grant() }, &super::connectors()).unwrap();
     assert!(policies.could_allow(&other, "tickets__get"));
     assert!(!policies.could_allow(&other, "shop__buy"));
     assert!(!policies.could_allow(&other, "no__such"));
@@ -64,8 +55,6 @@ fn a_failing_permit_hides_no_tool() {
 
 #[test]
 fn conditions_on_the_action_are_known_before_the_call() {
-    let policies = compile(
-        "@id(\"p\") permit (principal, action, resource) when { action in Bailiwick::Action::\"read\" };",
-    );
+    let policies = compile("@id(\"p\") permit (principal, action, resource) when { action in Bailiwick::Action::\"read\" };");
     assert_eq!(listed(&policies), ["tickets__get"]);
 }

@@ -4,15 +4,7 @@ use super::{allow, compile, decide, tools};
 use crate::{DEFAULT_BUNDLE, Policies, PolicyFault, Source};
 
 fn faults(text: &str) -> Vec<PolicyFault> {
-    Policies::compile(
-        &[Source {
-            name: "t.cedar",
-            text,
-        }],
-        &tools(),
-    )
-    .err()
-    .unwrap_or_default()
+    Policies::compile(&[Source { name: "t.cedar", text }], &tools()).err().unwrap_or_default()
 }
 
 fn shown(text: &str) -> Vec<String> {
@@ -24,10 +16,7 @@ fn syntax_errors_point_at_their_place() {
     let found = shown("@id(\"a\")\npermit (principal, action, resource) when { 1 + };\n");
     assert_eq!(found, ["t.cedar:2:49: unexpected token `}`"]);
     let found = faults("permit (principal, action, resource) when { 1 + };");
-    assert_eq!(
-        (found[0].source, found[0].span.clone()),
-        (Some(0), Some(48..49))
-    );
+    assert_eq!((found[0].source, found[0].span.clone()), (Some(0), Some(48..49)));
 }
 
 #[test]
@@ -91,11 +80,7 @@ fn typos_are_found_by_the_schema() {
             "1:1: a template; bundles have no slots such as `?principal` (help: write it out for each principal or resource)",
         ),
     ] {
-        assert_eq!(
-            shown(&format!("@id(\"a\")\n{rule}\n")),
-            [format!("t.cedar:{expected}")],
-            "{rule}"
-        );
+        assert_eq!(shown(&format!("@id(\"a\")\n{rule}\n")), [format!("t.cedar:{expected}")], "{rule}");
     }
 }
 
@@ -132,24 +117,14 @@ fn a_presence_that_nothing_could_have_is_a_fault() {
 fn a_presence_that_some_tool_has_is_none() {
     for (action, condition) in [
         ("action", "context.input has amount"),
-        (
-            "action in Bailiwick::Action::\"connector:shop\"",
-            "context.input has to.zip",
-        ),
-        (
-            "action == Bailiwick::Action::\"shop__buy\"",
-            "context.input has blob || principal.depth > 5",
-        ),
-        (
-            "action in Bailiwick::Action::\"execute\"",
-            "context.input has anything",
-        ),
+        ("action in Bailiwick::Action::\"connector:shop\"", "context.input has to.zip"),
+        ("action == Bailiwick::Action::\"shop__buy\"", "context.input has blob || principal.depth > 5"),
+        ("action in Bailiwick::Action::\"execute\"", "context.input has anything"),
         ("action", "context has input"),
         ("action", "context.call has band"),
         ("action", "principal has depth && resource has environment"),
     ] {
-        let rule =
-            format!("@id(\"f\") forbid (principal, {action}, resource) when {{ {condition} }};");
+        let rule = format!("@id(\"f\") forbid (principal, {action}, resource) when {{ {condition} }};");
         assert_eq!(shown(&rule), [""; 0], "{condition}");
     }
 }
@@ -161,34 +136,18 @@ fn all_faults_of_all_sources_come_at_once_in_order() {
             name: "a.cedar",
             text: "permit (principal, action, resource);\n@id(\"x\") @oops(\"1\") permit (principal, action, resource);",
         },
-        Source {
-            name: "b.cedar",
-            text: "permit (principal action, resource);",
-        },
+        Source { name: "b.cedar", text: "permit (principal action, resource);" },
         Source {
             name: "c.cedar",
             text: "@id(\"ok\") permit (principal, action, resource);\n\n  @id(\"ok\") permit (principal, action, resource) when { context.call.bnad == 1 };",
         },
-        Source {
-            name: "d.cedar",
-            text: "@id(\"ok\") permit (principal, action, resource);",
-        },
+        Source { name: "d.cedar", text: "@id(\"ok\") permit (principal, action, resource);" },
     ];
     let found = Policies::compile(&sources, &tools()).unwrap_err();
     let places: Vec<_> = found
         .iter()
         .map(|fault| {
-            (
-                fault.source,
-                fault.line,
-                fault.column,
-                fault
-                    .what
-                    .split_whitespace()
-                    .take(3)
-                    .collect::<Vec<_>>()
-                    .join(" "),
-            )
+            (fault.source, fault.line, fault.column, fault.what.split_whitespace().take(3).collect::<Vec<_>>().join(" "))
         })
         .collect();
     let at = |source, line, column, what: &str| (Some(source), line, column, what.to_owned());
@@ -248,40 +207,17 @@ fn what_is_doubtful_is_a_warning() {
          @id(\"r\") permit (principal, action, resource) when { resource == Bailiwick::Connector::\"warehouse\" };
          @id(\"s\") permit (principal in Bailiwick::Agent::\"shpo\", action, resource) when { principal.purpose != \"say һello\" };",
     );
-    let shown: Vec<String> = policies
-        .warnings()
-        .iter()
-        .map(ToString::to_string)
-        .collect();
+    let shown: Vec<String> = policies.warnings().iter().map(ToString::to_string).collect();
     assert_eq!(shown.len(), 3, "{shown:#?}");
-    assert_eq!(
-        shown[0],
-        "test.cedar:2:81: no tool belongs to a connector `shpo` (help: did you mean `shop`?)"
-    );
-    assert_eq!(
-        shown[1],
-        "test.cedar:3:98: no tool belongs to a connector `warehouse`"
-    );
+    assert_eq!(shown[0], "test.cedar:2:81: no tool belongs to a connector `shpo` (help: did you mean `shop`?)");
+    assert_eq!(shown[1], "test.cedar:3:98: no tool belongs to a connector `warehouse`");
     assert!(shown[2].contains("mixed scripts"), "{}", shown[2]);
-    assert_eq!(
-        decide(&policies, "shop__buy", &serde_json::json!({})),
-        allow(&["p"])
-    );
+    assert_eq!(decide(&policies, "shop__buy", &serde_json::json!({})), allow(&["p"]));
 }
 
 #[test]
 fn the_default_bundle_and_more_go_together() {
-    let more =
-        "@id(\"mine\") forbid (principal, action in Bailiwick::Action::\"execute\", resource);";
-    let sources = [
-        Source {
-            name: "default.cedar",
-            text: DEFAULT_BUNDLE,
-        },
-        Source {
-            name: "mine.cedar",
-            text: more,
-        },
-    ];
+    let more = "@id(\"mine\") forbid (principal, action in Bailiwick::Action::\"execute\", resource);";
+    let sources = [Source { name: "default.cedar", text: DEFAULT_BUNDLE }, Source { name: "mine.cedar", text: more }];
     assert!(Policies::compile(&sources, &tools()).is_ok());
 }

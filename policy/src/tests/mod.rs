@@ -1,12 +1,6 @@
 //! The crate as its users see it, and the two ways around it that no user has: rules without validation,
 //! and Cedar over the whole bundle.
-#![expect(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    clippy::string_slice,
-    reason = "tests"
-)]
+#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::string_slice, reason = "tests")]
 
 mod arguments;
 mod catalogue;
@@ -25,8 +19,8 @@ use crate::catalogue::Catalogue;
 use crate::load::LoadedRule;
 use crate::rule::RuleFacts;
 use crate::{
-    Ask, Band, BundleDigest, CallFacts, ConnectorFacts, Decision, DenyCause, GrantFacts, Kind,
-    Policies, PreparedGrant, Requirement, Rule, Source, ToolFacts,
+    Ask, Band, BundleDigest, CallFacts, ConnectorFacts, Decision, DenyCause, GrantFacts, Kind, Policies, PreparedGrant,
+    Requirement, Rule, Source, ToolFacts,
 };
 
 pub(super) fn tool(name: &str, kind: Kind, band: Band, properties: &Value) -> ToolFacts {
@@ -53,20 +47,10 @@ pub(super) fn tools() -> Vec<ToolFacts> {
         "if": { "type": "integer" },
     });
     vec![
-        tool(
-            "tickets__get",
-            Kind::Read,
-            Band::Low,
-            &json!({ "id": { "type": "string" } }),
-        ),
+        tool("tickets__get", Kind::Read, Band::Low, &json!({ "id": { "type": "string" } })),
         tool("tickets__refund", Kind::Write, Band::High, &amount),
         tool("shop__buy", Kind::Write, Band::Medium, &amount),
-        tool(
-            "shop__mail",
-            Kind::Exfiltrate,
-            Band::Medium,
-            &json!({ "note": { "type": "string" } }),
-        ),
+        tool("shop__mail", Kind::Exfiltrate, Band::Medium, &json!({ "note": { "type": "string" } })),
         tool("shop__roles", Kind::Admin, Band::Critical, &json!({})),
     ]
 }
@@ -87,11 +71,7 @@ pub(super) fn grant() -> GrantFacts {
 
 pub(super) fn connectors() -> Vec<ConnectorFacts> {
     ["tickets", "shop"]
-        .map(|id| ConnectorFacts {
-            id: id.into(),
-            sensitivity: "internal".into(),
-            environment: "production".into(),
-        })
+        .map(|id| ConnectorFacts { id: id.into(), sensitivity: "internal".into(), environment: "production".into() })
         .into()
 }
 
@@ -114,10 +94,7 @@ pub(super) fn call() -> CallFacts<'static> {
 }
 
 pub(super) fn compile(text: &str) -> Policies {
-    let source = Source {
-        name: "test.cedar",
-        text,
-    };
+    let source = Source { name: "test.cedar", text };
     Policies::compile(&[source], &tools()).unwrap_or_else(|faults| {
         let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
         panic!("{}", faults.join("\n"))
@@ -131,18 +108,13 @@ pub(super) fn unchecked_rules(text: &str) -> Vec<LoadedRule> {
         .map(|policy| {
             let body = policy.to_pst().unwrap().body().clone();
             let facts = RuleFacts::read(&body).unwrap();
-            LoadedRule {
-                policy: policy.new_id(PolicyId::new(&*facts.rule.id)),
-                facts: Arc::new(facts),
-                body,
-            }
+            LoadedRule { policy: policy.new_id(PolicyId::new(&*facts.rule.id)), facts: Arc::new(facts), body }
         })
         .collect()
 }
 
 /// Making it takes longer than a hundred decisions.
-pub(super) static CATALOGUE: LazyLock<Catalogue> =
-    LazyLock::new(|| Catalogue::new(&tools()).unwrap());
+pub(super) static CATALOGUE: LazyLock<Catalogue> = LazyLock::new(|| Catalogue::new(&tools()).unwrap());
 
 pub(super) fn unchecked(text: &str) -> Policies {
     let catalogue = CATALOGUE.clone();
@@ -154,62 +126,33 @@ pub(super) fn decide(policies: &Policies, tool: &str, input: &Value) -> Decision
     decide_as(policies, tool, input, &call())
 }
 
-pub(super) fn decide_as(
-    policies: &Policies,
-    tool: &str,
-    input: &Value,
-    call: &CallFacts<'_>,
-) -> Decision {
+pub(super) fn decide_as(policies: &Policies, tool: &str, input: &Value, call: &CallFacts<'_>) -> Decision {
     let grant = prepared();
-    policies.decide(&Ask {
-        tool,
-        grant: &grant,
-        call,
-        input,
-    })
+    policies.decide(&Ask { tool, grant: &grant, call, input })
 }
 
 pub(super) fn rule(id: &str, reason: Option<&str>) -> Rule {
-    Rule {
-        id: id.into(),
-        reason: reason.map(Into::into),
-    }
+    Rule { id: id.into(), reason: reason.map(Into::into) }
 }
 
 pub(super) fn allow(ids: &[&str]) -> Decision {
-    Decision::Allow {
-        determining: ids.iter().map(|id| rule(id, None)).collect(),
-    }
+    Decision::Allow { determining: ids.iter().map(|id| rule(id, None)).collect() }
 }
 
 pub(super) fn deny(cause: DenyCause, ids: &[&str]) -> Decision {
-    Decision::Deny {
-        determining: ids.iter().map(|id| rule(id, None)).collect(),
-        cause,
-    }
+    Decision::Deny { determining: ids.iter().map(|id| rule(id, None)).collect(), cause }
 }
 
 pub(super) fn step_up(asked: &[(&str, &str)]) -> Decision {
     Decision::StepUp {
         labels: asked
             .iter()
-            .map(|(id, label)| Requirement {
-                label: (*label).into(),
-                quorum: 1,
-                ttl: None,
-                rule: (*id).into(),
-                reason: None,
-            })
+            .map(|(id, label)| Requirement { label: (*label).into(), quorum: 1, ttl: None, rule: (*id).into(), reason: None })
             .collect(),
         determining: asked.iter().map(|(id, _)| rule(id, None)).collect(),
     }
 }
 
 pub(super) fn opaque(pointer: &str) -> Decision {
-    deny(
-        DenyCause::OpaqueArgument {
-            pointer: pointer.into(),
-        },
-        &[],
-    )
+    deny(DenyCause::OpaqueArgument { pointer: pointer.into() }, &[])
 }

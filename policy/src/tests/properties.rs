@@ -77,44 +77,31 @@ fn condition() -> impl Strategy<Value = String> {
 fn rule() -> impl Strategy<Value = String> {
     let scope = || (select(&PRINCIPALS[..]), select(&SCOPES[..]));
     let clauses = || (option::of(condition()), option::of(condition()));
-    let plain = (any::<bool>(), scope(), clauses()).prop_map(
-        |(permit, (principal, action), (when, unless))| {
-            let effect = if permit { "permit" } else { "forbid" };
-            let when = when.map_or(String::new(), |when| format!("when {{ {when} }}"));
-            let unless = unless.map_or(String::new(), |unless| format!("unless {{ {unless} }}"));
-            format!("{effect} ({principal}, {action}, resource) {when} {unless};")
-        },
-    );
+    let plain = (any::<bool>(), scope(), clauses()).prop_map(|(permit, (principal, action), (when, unless))| {
+        let effect = if permit { "permit" } else { "forbid" };
+        let when = when.map_or(String::new(), |when| format!("when {{ {when} }}"));
+        let unless = unless.map_or(String::new(), |unless| format!("unless {{ {unless} }}"));
+        format!("{effect} ({principal}, {action}, resource) {when} {unless};")
+    });
     let lifted = (select(&["a", "b"][..]), scope(), condition()).prop_map(|(label, (principal, action), when)| {
         format!("@approval(\"{label}\") forbid ({principal}, {action}, resource) when {{ {when} }} unless {{ context.call.approvals.contains(\"{label}\") }};")
     });
-    let open = scope()
-        .prop_map(|(principal, action)| format!("permit ({principal}, {action}, resource);"));
+    let open = scope().prop_map(|(principal, action)| format!("permit ({principal}, {action}, resource);"));
     prop_oneof![2 => plain, 1 => lifted, 2 => open]
 }
 
 fn bundle() -> impl Strategy<Value = String> {
     collection::vec(rule(), 0..8).prop_map(|rules| {
-        let named = rules
-            .iter()
-            .enumerate()
-            .map(|(index, rule)| format!("@id(\"r{index}\") {rule}"));
+        let named = rules.iter().enumerate().map(|(index, rule)| format!("@id(\"r{index}\") {rule}"));
         named.collect::<Vec<_>>().join("\n")
     })
 }
 
 /// Arguments that all have places for every tool that declares them.
 fn input() -> impl Strategy<Value = Value> {
-    let members = [
-        ("amount", json!(501)),
-        ("note", json!("x")),
-        ("to", json!({ "zip": 5 })),
-        ("odd name", json!("")),
-    ];
+    let members = [("amount", json!(501)), ("note", json!("x")), ("to", json!({ "zip": 5 })), ("odd name", json!(""))];
     subsequence(members.to_vec(), 0..=4).prop_map(|members| {
-        let members = members
-            .into_iter()
-            .map(|(name, value)| (name.to_owned(), value));
+        let members = members.into_iter().map(|(name, value)| (name.to_owned(), value));
         Value::Object(members.collect())
     })
 }
@@ -131,55 +118,26 @@ struct Question {
 }
 
 fn question() -> impl Strategy<Value = Question> {
-    let facts = (
-        select(&Band::ALL[..]),
-        0..2_u32,
-        select(&["triage-bot", "other-bot"][..]),
-    );
+    let facts = (select(&Band::ALL[..]), 0..2_u32, select(&["triage-bot", "other-bot"][..]));
     let approvals = subsequence(vec!["a".to_owned(), "b".to_owned()], 0..=2);
-    (
-        select(tools()),
-        facts,
-        input(),
-        0..24_u8,
-        any::<bool>(),
-        any::<bool>(),
-        approvals,
-    )
-        .prop_map(
-            |(
-                tool,
-                (ceiling, depth, agent),
-                input,
+    (select(tools()), facts, input(), 0..24_u8, any::<bool>(), any::<bool>(), approvals).prop_map(
+        |(tool, (ceiling, depth, agent), input, hour, untrusted_input, confidential, approvals)| {
+            let declared = |name: &str| tool.input_schema["properties"].get(name).is_some();
+            let members: Map<String, Value> = match input {
+                Value::Object(members) => members.into_iter().filter(|(name, _)| declared(name)).collect(),
+                _ => Map::new(),
+            };
+            Question {
+                tool: tool.name,
+                grant: GrantFacts { ceiling, depth, agent: agent.into(), ..grant() },
+                input: Value::Object(members),
                 hour,
                 untrusted_input,
                 confidential,
                 approvals,
-            )| {
-                let declared = |name: &str| tool.input_schema["properties"].get(name).is_some();
-                let members: Map<String, Value> = match input {
-                    Value::Object(members) => members
-                        .into_iter()
-                        .filter(|(name, _)| declared(name))
-                        .collect(),
-                    _ => Map::new(),
-                };
-                Question {
-                    tool: tool.name,
-                    grant: GrantFacts {
-                        ceiling,
-                        depth,
-                        agent: agent.into(),
-                        ..grant()
-                    },
-                    input: Value::Object(members),
-                    hour,
-                    untrusted_input,
-                    confidential,
-                    approvals,
-                }
-            },
-        )
+            }
+        },
+    )
 }
 
 impl Question {
@@ -196,65 +154,32 @@ impl Question {
 
 /// The decision by Cedar's own means: the whole bundle as written, every action with its groups, the whole context.
 fn unsliced(text: &str, question: &Question, prepared: &PreparedGrant) -> Decision {
-    let tool = CATALOGUE
-        .tools
-        .iter()
-        .find(|tool| tool.name == question.tool)
-        .unwrap();
+    let tool = CATALOGUE.tools.iter().find(|tool| tool.name == question.tool).unwrap();
     let rules = unchecked_rules(text);
     let set = PolicySet::from_policies(rules.iter().map(|rule| rule.policy.clone())).unwrap();
-    let facts: BTreeMap<String, &RuleFacts> = rules
-        .iter()
-        .map(|rule| (rule.facts.rule.id.to_string(), &*rule.facts))
-        .collect();
+    let facts: BTreeMap<String, &RuleFacts> = rules.iter().map(|rule| (rule.facts.rule.id.to_string(), &*rule.facts)).collect();
     let actions = CATALOGUE.schema.action_entities().unwrap();
-    let entities: Entities = prepared
-        .entities
-        .clone()
-        .add_entities(actions, None)
-        .unwrap();
+    let entities: Entities = prepared.entities.clone().add_entities(actions, None).unwrap();
     let arguments = Arguments::new(tool, &Reads::EVERYTHING, &question.input).unwrap();
     let pass = |approvals: &[&str]| {
-        let context = arguments
-            .context(tool, &Reads::EVERYTHING, &question.call(), approvals)
-            .unwrap();
-        let request = Request::new(
-            prepared.principal.clone(),
-            tool.action.clone(),
-            tool.connector.clone(),
-            context,
-            None,
-        )
-        .unwrap();
+        let context = arguments.context(tool, &Reads::EVERYTHING, &question.call(), approvals).unwrap();
+        let request =
+            Request::new(prepared.principal.clone(), tool.action.clone(), tool.connector.clone(), context, None).unwrap();
         let response = Authorizer::new().is_authorized(&request, &set, &entities);
         let errors: BTreeSet<String> = response
             .diagnostics()
             .errors()
-            .map(
-                |cedar_policy::AuthorizationError::PolicyEvaluationError(error)| {
-                    error.policy_id().to_string()
-                },
-            )
+            .map(|cedar_policy::AuthorizationError::PolicyEvaluationError(error)| error.policy_id().to_string())
             .collect();
-        let reasons: BTreeSet<String> = response
-            .diagnostics()
-            .reason()
-            .map(ToString::to_string)
-            .collect();
+        let reasons: BTreeSet<String> = response.diagnostics().reason().map(ToString::to_string).collect();
         (response.decision(), errors, reasons)
     };
-    let named = |ids: &BTreeSet<String>| {
-        ids.iter()
-            .map(|id| facts[id].rule.clone())
-            .collect::<Vec<Rule>>()
-    };
+    let named = |ids: &BTreeSet<String>| ids.iter().map(|id| facts[id].rule.clone()).collect::<Vec<Rule>>();
     let judged = |(answer, errors, reasons): &(Answer, BTreeSet<String>, BTreeSet<String>)| {
         let (determining, cause) = match (errors.is_empty(), answer, reasons.is_empty()) {
             (false, _, _) => (named(errors), DenyCause::EvaluationError),
             (true, Answer::Allow, _) => {
-                return Decision::Allow {
-                    determining: named(reasons),
-                };
+                return Decision::Allow { determining: named(reasons) };
             }
             (true, Answer::Deny, true) => (Vec::new(), DenyCause::NoPermit),
             (true, Answer::Deny, false) => (named(reasons), DenyCause::Forbidden),
@@ -267,17 +192,10 @@ fn unsliced(text: &str, question: &Question, prepared: &PreparedGrant) -> Decisi
     if first.0 == Answer::Allow || !first.1.is_empty() || first.2.is_empty() || !liftable {
         return judged(&first);
     }
-    let labels: Vec<_> = first
-        .2
-        .iter()
-        .map(|id| facts[id].approval.clone().unwrap())
-        .collect();
+    let labels: Vec<_> = first.2.iter().map(|id| facts[id].approval.clone().unwrap()).collect();
     held.extend(labels.iter().map(|requirement| &*requirement.label));
     match judged(&pass(&held)) {
-        Decision::Allow { .. } => Decision::StepUp {
-            labels,
-            determining: named(&first.2),
-        },
+        Decision::Allow { .. } => Decision::StepUp { labels, determining: named(&first.2) },
         refused => refused,
     }
 }

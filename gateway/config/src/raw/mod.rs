@@ -63,18 +63,21 @@ pub(crate) struct RawServer {
     /// Open connections at most.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub(crate) max_connections: u32,
-    /// How long the headers of a request may take to arrive.
+    /// How long the headers of a request may take to arrive, the next request of an open connection included.
     pub(crate) header_timeout: Duration,
-    /// How long a connection may be idle.
+    /// How long an answer may wait for its reader without getting on, before the connection is closed.
     pub(crate) idle_timeout: Duration,
     /// MCP sessions at most.
     #[schemars(range(min = 1, max = 10_000_000))]
     pub(crate) max_sessions: u32,
     /// How long a session may be idle.
     pub(crate) session_idle: Duration,
-    /// Calls that one agent may have in flight.
+    /// Requests that one agent may have in flight, answers that it has not read yet included.
     #[schemars(range(min = 1, max = 100_000))]
     pub(crate) max_calls_per_agent: u32,
+    /// Requests that one agent may send in a second, and twice as many at once. 0 for no limit.
+    #[schemars(range(min = 0, max = 1_000_000))]
+    pub(crate) max_rate_per_agent: u32,
 }
 
 /// `[approvals]`
@@ -157,6 +160,7 @@ impl Default for RawServer {
             max_sessions: 10_000,
             session_idle: Duration::from_secs(60 * 60),
             max_calls_per_agent: 64,
+            max_rate_per_agent: 200,
         }
     }
 }

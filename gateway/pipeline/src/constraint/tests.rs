@@ -20,6 +20,7 @@ fn admits(bound_json: Value, argument: &Value) -> bool {
 fn an_argument_must_be_given_unless_it_must_be_absent() {
     assert!(!bound(json!({"eq": 1})).admits(None));
     assert!(bound(json!({"absent": true})).admits(None));
+    assert_eq!(bound(json!({"absent": true})).check(), Ok(()));
     assert!(!bound(json!({"absent": true})).admits(Some(&Value::Null)));
 }
 
@@ -104,6 +105,8 @@ fn hosts_and_domains() {
     assert!(admits(json!({"host_in": ["127.0.0.1"]}), &json!("http://127.0.0.1:80/")));
     assert!(!admits(json!({"host_in": ["127.0.0.1"]}), &json!("http://0x7f.1/")));
     assert!(admits(json!({"host_in": ["[::1]"]}), &json!("http://[::1]:80/")));
+    assert!(admits(json!({"host_in": ["[2001:db8::1:2]"]}), &json!("http://[2001:db8::1:2]/")));
+    assert!(!admits(json!({"host_in": ["a.example"]}), &json!("http://a.example:1\u{1}/")));
     assert!(!admits(hosts, &json!(7)));
     let domains = json!({"domain_in": ["Example.com"]});
     for (given, inside) in [

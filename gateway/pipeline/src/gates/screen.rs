@@ -2,7 +2,7 @@
 
 use bailiwick_schemas::json::{self, JsonFault, Limits};
 use bytes::Bytes;
-use serde_json::{Value, value::RawValue};
+use serde_json::{Value, json, value::RawValue};
 
 use super::{Granted, Sent, arm::secret_on_record, send::RawKind};
 use crate::{
@@ -18,6 +18,9 @@ use crate::{
 
 /// The longest error message that is passed on, in characters.
 const MESSAGE_CHARS: usize = 2048;
+
+/// An error of a server whose own code can't be passed on (JSON-RPC 2.0, 5.1: the range of servers).
+const SERVER_ERROR: i64 = -32000;
 
 /// How much may come back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -140,12 +143,27 @@ fn check_structured(structured: Option<&RawValue>, is_error: bool, tool: &Tool) 
     })
 }
 
-/// A JSON-RPC error of the server: its code, a bounded message, and data, all without the secret.
+/// A JSON-RPC error of the server: its code where it can't be mistaken for ours, a bounded message, and data, all without the
+/// secret.
 fn screen_error(code: i64, message: &str, data: Option<&Bytes>, cleaner: &mut Cleaner<'_>) -> Result<Reply, String> {
     let message = cleaner.clean_words(message).chars().take(MESSAGE_CHARS).collect();
     let data = data.map(|data| cleaner.clean(data)).transpose()?;
-    let data = data.map(|data| serde_json::from_slice(&data)).transpose().map_err(|_| "its data is nested too deep")?;
+    let data: Option<Value> =
+        data.map(|data| serde_json::from_slice(&data)).transpose().map_err(|_| "its data is nested too deep")?;
+    // Our own refusals have positive codes: a server's code must not be taken for one of them.
+    let (code, data) = match i32::try_from(code) {
+        Ok(..=0) => (code, data),
+        _ => (SERVER_ERROR, Some(with_code(code, data))),
+    };
     Ok(Reply { body: Body::Error { code, message, data, http: 200 }, outcome: Outcome::DownstreamError })
+}
+
+/// The data of an error whose code is not passed on: the code as it was, and the data that came with it.
+fn with_code(code: i64, data: Option<Value>) -> Value {
+    match data {
+        Some(data) => json!({"code": code, "data": data}),
+        None => json!({"code": code}),
+    }
 }
 
 /// Takes the lent secret out, before anything else is made of a reply: neither what passes nor what is put on record about it

@@ -125,6 +125,23 @@ fn an_end_is_final_and_reaches_every_descendant() {
     }
 }
 
+/// What Cedar needs is built once for each epoch of the world.
+#[test]
+fn a_grant_is_prepared_anew_for_a_new_world() {
+    let world = |epoch| World {
+        epoch,
+        tools: BTreeMap::new(),
+        policies: Arc::new(bailiwick_policy::Policies::compile(&[], &[]).unwrap()),
+        policy_digest: String::new(),
+        connectors: Vec::new(),
+    };
+    let grant = alive("g", None);
+    let first = grant.prepared(&world(1)).unwrap();
+    assert!(Arc::ptr_eq(&first, &grant.prepared(&world(1)).unwrap()));
+    let second = grant.prepared(&world(2)).unwrap();
+    assert!(!Arc::ptr_eq(&first, &second) && Arc::ptr_eq(&second, &grant.prepared(&world(2)).unwrap()));
+}
+
 #[test]
 fn states_have_their_words() {
     let words = [GrantState::Active, GrantState::Completed, GrantState::Revoked, GrantState::Expired].map(GrantState::as_str);

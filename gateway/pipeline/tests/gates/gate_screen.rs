@@ -141,10 +141,28 @@ async fn errors_of_the_server_pass_bounded() {
     assert_eq!((heard.told(), heard.answer.outcome), (told, Outcome::DownstreamError));
     assert_eq!(heard.outcome()["result"]["size"], 0);
     let heard = answers_error(&bench, 7, "ä".repeat(5_000), None).await;
-    assert_eq!(heard.told(), Told::Error(7, "ä".repeat(2048), None, 200));
+    assert_eq!(heard.told(), Told::Error(-32000, "ä".repeat(2048), Some(json!({"code": 7})), 200));
     for data in ["{\"a\":1,\"a\":2}", "{", ""] {
         let heard = answers_error(&bench, 7, "x".to_owned(), Some(data)).await;
         heard.failed(Outcome::DownstreamError, "result_refused", 1);
+    }
+}
+
+/// Our own refusals have codes from 1001 up: what a server says can't be taken for one.
+#[tokio::test]
+async fn a_server_can_not_speak_with_the_gateways_own_codes() {
+    let bench = Bench::new();
+    let beyond = i64::from(i32::MAX) + 1;
+    for code in [1, 1001, 1002, 1003, 1004, i64::from(i32::MAX), beyond, i64::MAX, i64::from(i32::MIN) - 1, i64::MIN] {
+        let heard = answers_error(&bench, code, "no".to_owned(), None).await;
+        assert_eq!(heard.told(), Told::Error(-32000, "no".to_owned(), Some(json!({"code": code})), 200));
+        let heard = answers_error(&bench, code, "no".to_owned(), Some(r#"{"grant":"g"}"#)).await;
+        let data = json!({"code": code, "data": {"grant": "g"}});
+        assert_eq!(heard.told(), Told::Error(-32000, "no".to_owned(), Some(data), 200));
+    }
+    for code in [0, -1, -32000, -32603, i64::from(i32::MIN)] {
+        let heard = answers_error(&bench, code, "no".to_owned(), None).await;
+        assert_eq!(heard.told(), Told::Error(code, "no".to_owned(), None, 200));
     }
 }
 

@@ -42,21 +42,9 @@ pub(super) struct Book {
 }
 
 impl Entry {
-    pub(super) fn new(
-        approval: Approval,
-        bound: Digest,
-        sealed: Option<Vec<u8>>,
-        stored: Stored,
-    ) -> Self {
+    pub(super) fn new(approval: Approval, bound: Digest, sealed: Option<Vec<u8>>, stored: Stored) -> Self {
         let settled = watch::Sender::new(approval.state != ApprovalState::Pending);
-        Self {
-            approval,
-            bound,
-            sealed: sealed.map(Into::into),
-            stored,
-            is_being_decided: false,
-            settled,
-        }
+        Self { approval, bound, sealed: sealed.map(Into::into), stored, is_being_decided: false, settled }
     }
 
     /// Whether it survives a crash. Before that nobody hears of it.
@@ -73,19 +61,9 @@ impl Entry {
         let approval = &self.approval;
         let state = match approval.state {
             ApprovalState::Pending if now_ms < approval.approve_by_ms => TicketState::Pending,
-            ApprovalState::Approved
-                if approval.execute_by_ms.is_some_and(|until| now_ms < until) =>
-            {
-                TicketState::Approved
-            }
-            ApprovalState::Denied
-                if approval
-                    .ended_at_ms
-                    .is_some_and(|at| now_ms < at.saturating_add(deny_cooldown_ms)) =>
-            {
-                TicketState::Denied {
-                    reason: approval.refusal(),
-                }
+            ApprovalState::Approved if approval.execute_by_ms.is_some_and(|until| now_ms < until) => TicketState::Approved,
+            ApprovalState::Denied if approval.ended_at_ms.is_some_and(|at| now_ms < at.saturating_add(deny_cooldown_ms)) => {
+                TicketState::Denied { reason: approval.refusal() }
             }
             _ => return None,
         };
@@ -99,10 +77,7 @@ impl Book {
         if entry.approval.state.is_open() {
             self.open.insert(id.clone());
         }
-        self.by_binding
-            .entry(entry.bound)
-            .or_default()
-            .push(id.clone());
+        self.by_binding.entry(entry.bound).or_default().push(id.clone());
         self.entries.insert(id, entry);
     }
 
@@ -138,36 +113,21 @@ impl Book {
     }
 
     /// The question about exactly this call that is of most use: approved before pending before denied, the newest first.
-    pub(super) fn of_use(
-        &self,
-        bound: &Digest,
-        now_ms: u64,
-        deny_cooldown_ms: u64,
-    ) -> Option<(Ticket, &Entry)> {
+    pub(super) fn of_use(&self, bound: &Digest, now_ms: u64, deny_cooldown_ms: u64) -> Option<(Ticket, &Entry)> {
         let rank = |ticket: &Ticket| match ticket.state {
             TicketState::Approved => 2,
             TicketState::Pending => 1,
             TicketState::Denied { .. } => 0,
         };
-        let alike = self
-            .by_binding
-            .get(bound)?
-            .iter()
-            .filter_map(|id| self.entries.get(id));
-        let of_use = alike.filter_map(|entry| {
-            entry
-                .ticket(now_ms, deny_cooldown_ms)
-                .map(|ticket| (ticket, entry))
-        });
+        let alike = self.by_binding.get(bound)?.iter().filter_map(|id| self.entries.get(id));
+        let of_use = alike.filter_map(|entry| entry.ticket(now_ms, deny_cooldown_ms).map(|ticket| (ticket, entry)));
         of_use.max_by(|(a, _), (b, _)| (rank(a), &a.id).cmp(&(rank(b), &b.id)))
     }
 
     /// How many questions of this agent wait for somebody.
     pub(super) fn pending_of(&self, agent: &AgentId, now_ms: u64) -> usize {
         let waits = |approval: &Approval| {
-            approval.state == ApprovalState::Pending
-                && approval.binding.agent == *agent
-                && now_ms < approval.approve_by_ms
+            approval.state == ApprovalState::Pending && approval.binding.agent == *agent && now_ms < approval.approve_by_ms
         };
         self.open().filter(|entry| waits(&entry.approval)).count()
     }
@@ -177,10 +137,7 @@ impl Book {
         if let Some(entry) = handle.parse().ok().and_then(|id| self.entries.get(&id)) {
             return Some(entry);
         }
-        let named = self
-            .entries
-            .values()
-            .filter(|entry| entry.approval.code.eq_ignore_ascii_case(handle.trim()));
+        let named = self.entries.values().filter(|entry| entry.approval.code.eq_ignore_ascii_case(handle.trim()));
         named.max_by_key(|entry| (entry.approval.state.is_open(), &entry.approval.id))
     }
 
@@ -243,11 +200,7 @@ impl Book {
 fn code(random: [u8; 8]) -> String {
     const LETTERS: &[u8; 24] = b"ABCDEFGHJKLMNPQRSTUVWXYZ";
     let number = u64::from_be_bytes(random);
-    let letter = usize::try_from(number % 24)
-        .ok()
-        .and_then(|at| LETTERS.get(at))
-        .copied()
-        .map_or('A', char::from);
+    let letter = usize::try_from(number % 24).ok().and_then(|at| LETTERS.get(at)).copied().map_or('A', char::from);
     let digits = number / 24;
     format!("{letter}{}-{:02}", digits % 10, digits / 10 % 100)
 }

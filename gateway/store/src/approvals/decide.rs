@@ -32,9 +32,7 @@ pub enum DecideFault {
     #[error("approval {0} is being decided by somebody else: look again")]
     BeingDecided(String),
     /// The approver is the owner of the grant or of the agent.
-    #[error(
-        "`{name}` owns the grant or its agent `{agent}` and can't approve for it: ask somebody else"
-    )]
+    #[error("`{name}` owns the grant or its agent `{agent}` and can't approve for it: ask somebody else")]
     Owner {
         /// The approver.
         name: String,
@@ -54,8 +52,8 @@ pub enum DecideFault {
     /// Nobody can say any more who the agent is.
     #[error("agent `{0}` is no longer registered: its call can't run")]
     AgentGone(AgentId),
-    /// This person has approved already; another one is needed.
-    #[error("you have approved {code} already: {missing} more must")]
+    /// Somebody who may be this person has approved already; another one is needed.
+    #[error("somebody who may be you (by name, by user, or as root) has approved {code} already: {missing} more must")]
     AlreadyApproved {
         /// Its code.
         code: String,
@@ -100,10 +98,7 @@ impl LiveApprovals {
         let settings = self.settings.load();
         let mut book = self.book();
         let unknown = || DecideFault::Unknown(handle.chars().take(80).collect());
-        let entry = book
-            .find(handle)
-            .filter(|entry| entry.is_stored())
-            .ok_or_else(unknown)?;
+        let entry = book.find(handle).filter(|entry| entry.is_stored()).ok_or_else(unknown)?;
         is_decidable(entry, now_ms)?;
         if decision.verdict == Verdict::Approve {
             self.may_approve(entry, &approver, &settings)?;
@@ -127,58 +122,24 @@ impl LiveApprovals {
     }
 
     /// Somebody else than the agent and its owners, who has not spoken yet, about arguments that can be sent.
-    fn may_approve(
-        &self,
-        entry: &Entry,
-        approver: &Approver,
-        settings: &Settings,
-    ) -> Result<(), DecideFault> {
+    fn may_approve(&self, entry: &Entry, approver: &Approver, settings: &Settings) -> Result<(), DecideFault> {
         let approval = &entry.approval;
         let agent = &approval.binding.agent;
         if !settings.allow_same_user {
-            let registered = self
-                .agents
-                .agent(agent)
-                .ok_or_else(|| DecideFault::AgentGone(agent.clone()))?;
-            let own = [
-                approval.owner.as_str(),
-                registered.owner.as_str(),
-                agent.as_str(),
-            ];
-            if own
-                .iter()
-                .any(|own| own.trim().eq_ignore_ascii_case(approver.name.trim()))
-            {
-                return Err(DecideFault::Owner {
-                    name: approver.name.clone(),
-                    agent: agent.clone(),
-                });
+            let registered = self.agents.agent(agent).ok_or_else(|| DecideFault::AgentGone(agent.clone()))?;
+            let own = [approval.owner.as_str(), registered.owner.as_str(), agent.as_str()];
+            if own.iter().any(|own| own.trim().eq_ignore_ascii_case(approver.name.trim())) {
+                return Err(DecideFault::Owner { name: approver.name.clone(), agent: agent.clone() });
             }
-            if let Some(uid) = approver
-                .uid
-                .filter(|uid| self.agents.is_run_by(agent, *uid))
-            {
-                return Err(DecideFault::SameUser {
-                    agent: agent.clone(),
-                    uid,
-                });
+            if let Some(uid) = approver.uid.filter(|uid| self.agents.is_run_by(agent, *uid)) {
+                return Err(DecideFault::SameUser { agent: agent.clone(), uid });
             }
         }
-        if approval
-            .decisions
-            .iter()
-            .any(|decided| decided.approver.may_be(approver))
-        {
+        if approval.decisions.iter().any(|decided| decided.approver.may_be(approver)) {
             let missing = approval.quorum().saturating_sub(approval.approvals());
-            return Err(DecideFault::AlreadyApproved {
-                code: approval.code.clone(),
-                missing,
-            });
+            return Err(DecideFault::AlreadyApproved { code: approval.code.clone(), missing });
         }
-        let unreadable = |why: String| DecideFault::Unreadable {
-            code: approval.code.clone(),
-            why,
-        };
+        let unreadable = |why: String| DecideFault::Unreadable { code: approval.code.clone(), why };
         self.unseal(entry).map(drop).map_err(unreadable)
     }
 }
@@ -193,49 +154,21 @@ fn is_decidable(entry: &Entry, now_ms: u64) -> Result<(), DecideFault> {
         ApprovalState::Pending => return Ok(()),
         other => other,
     };
-    Err(DecideFault::NotPending {
-        code: approval.code.clone(),
-        state,
-    })
+    Err(DecideFault::NotPending { code: approval.code.clone(), state })
 }
 
 /// The approval with the decision in it.
-fn applied(
-    before: &Approval,
-    decision: Decision,
-    approver: Approver,
-    settings: &Settings,
-    now_ms: u64,
-) -> Approval {
+fn applied(before: &Approval, decision: Decision, approver: Approver, settings: &Settings, now_ms: u64) -> Approval {
     let mut after = before.clone();
-    let Decision {
-        verdict,
-        reason,
-        view,
-    } = decision;
-    after.decisions.push(Decided {
-        approver,
-        at_ms: now_ms,
-        verdict,
-        reason,
-        view,
-    });
+    let Decision { verdict, reason, view } = decision;
+    after.decisions.push(Decided { approver, at_ms: now_ms, verdict, reason, view });
     if verdict == Verdict::Deny {
         after.state = ApprovalState::Denied;
         after.ended_at_ms = Some(now_ms);
     } else if after.approvals() >= after.quorum() {
         after.state = ApprovalState::Approved;
-        let shortest = after
-            .requirements
-            .iter()
-            .filter_map(|asked| asked.ttl_ms)
-            .min()
-            .unwrap_or(settings.execute_by_ms);
-        after.execute_by_ms = Some(
-            now_ms
-                .saturating_add(shortest)
-                .min(after.grant_expires_at_ms),
-        );
+        let shortest = after.requirements.iter().filter_map(|asked| asked.ttl_ms).min().unwrap_or(settings.execute_by_ms);
+        after.execute_by_ms = Some(now_ms.saturating_add(shortest).min(after.grant_expires_at_ms));
     }
     after
 }
@@ -246,17 +179,12 @@ fn come_into_force(
     after: Approval,
     stored: Result<(), WriteFault>,
 ) -> Result<Approval, DecideFault> {
-    let entry = book
-        .entry_mut(&after.id)
-        .ok_or_else(|| DecideFault::Unknown(after.code.clone()))?;
+    let entry = book.entry_mut(&after.id).ok_or_else(|| DecideFault::Unknown(after.code.clone()))?;
     entry.is_being_decided = false;
     stored?;
     if entry.approval.state != ApprovalState::Pending {
         // It was invalidated or withdrawn meanwhile; on disk that came after the decision too.
-        return Err(DecideFault::NotPending {
-            code: after.code,
-            state: entry.approval.state,
-        });
+        return Err(DecideFault::NotPending { code: after.code, state: entry.approval.state });
     }
     book.replace(after.clone());
     Ok(after)

@@ -34,9 +34,7 @@ mod sweep;
 
 use book::{Book, Entry, Stored};
 pub use decide::DecideFault;
-pub use record::{
-    Approval, ApprovalState, Approver, ApproverMethod, AskedFor, Decided, Decision, Verdict,
-};
+pub use record::{Approval, ApprovalState, Approver, ApproverMethod, AskedFor, Decided, Decision, Verdict};
 
 /// How approvals are asked for and given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,25 +100,15 @@ pub struct LiveApprovals {
 impl LiveApprovals {
     /// Reads all approvals. One whose use had begun, by the store or by the trail's intents, may have run: it is `Unknown` from
     /// here on, and never sent again.
-    pub fn load(
-        store: &Store,
-        agents: Arc<Agents>,
-        settings: Settings,
-        intents: &[ReplayedIntent],
-    ) -> Result<Self, StoreFault> {
+    pub fn load(store: &Store, agents: Arc<Agents>, settings: Settings, intents: &[ReplayedIntent]) -> Result<Self, StoreFault> {
         let mut book = Book::default();
         let rows = rows::load(&store.read())?;
         for (mut approval, sealed) in rows {
-            let is_claimed = intents
-                .iter()
-                .any(|intent| intent.approval.as_ref() == Some(&approval.id));
-            if approval.state == ApprovalState::Executing
-                || (approval.state.is_open() && is_claimed)
-            {
+            let is_claimed = intents.iter().any(|intent| intent.approval.as_ref() == Some(&approval.id));
+            if approval.state == ApprovalState::Executing || (approval.state.is_open() && is_claimed) {
                 approval.state = ApprovalState::Unknown;
                 approval.ended_at_ms = approval.ended_at_ms.or(Some(approval.created_at_ms));
-                approval.note =
-                    Some("the gateway ended while it ran: it may have happened".to_owned());
+                approval.note = Some("the gateway ended while it ran: it may have happened".to_owned());
                 let stored = approval.clone();
                 store.follow(move |connection| rows::update(connection, &stored));
             }
@@ -129,12 +117,7 @@ impl LiveApprovals {
             book.insert(Entry::new(approval, bound, sealed, stored));
         }
         let settings = ArcSwap::from_pointee(settings);
-        Ok(Self {
-            store: store.clone(),
-            agents,
-            settings,
-            book: Arc::new(Mutex::new(book)),
-        })
+        Ok(Self { store: store.clone(), agents, settings, book: Arc::new(Mutex::new(book)) })
     }
 
     /// Replaces the settings; what was asked before keeps its times.
@@ -145,14 +128,8 @@ impl LiveApprovals {
     /// The open approvals, or all that are remembered; oldest first.
     pub fn list(&self, filter: Which) -> Vec<Approval> {
         let book = self.book();
-        let is_meant = |entry: &&Entry| {
-            entry.is_stored() && (filter == Which::All || entry.approval.state.is_open())
-        };
-        let mut all: Vec<Approval> = book
-            .entries()
-            .filter(is_meant)
-            .map(|entry| entry.approval.clone())
-            .collect();
+        let is_meant = |entry: &&Entry| entry.is_stored() && (filter == Which::All || entry.approval.state.is_open());
+        let mut all: Vec<Approval> = book.entries().filter(is_meant).map(|entry| entry.approval.clone()).collect();
         drop(book);
         all.sort_by(|a, b| a.id.cmp(&b.id));
         all
@@ -162,23 +139,10 @@ impl LiveApprovals {
     pub fn show(&self, handle: &str) -> Result<Shown, ShowFault> {
         let book = self.book();
         let unknown = || ShowFault::Unknown(handle.chars().take(80).collect());
-        let entry = book
-            .find(handle)
-            .filter(|entry| entry.is_stored())
-            .ok_or_else(unknown)?;
-        let unreadable = |why| ShowFault::Unreadable {
-            code: entry.approval.code.clone(),
-            why,
-        };
-        let arguments = entry
-            .sealed
-            .is_some()
-            .then(|| self.unseal(entry).map_err(unreadable))
-            .transpose()?;
-        Ok(Shown {
-            approval: entry.approval.clone(),
-            arguments,
-        })
+        let entry = book.find(handle).filter(|entry| entry.is_stored()).ok_or_else(unknown)?;
+        let unreadable = |why| ShowFault::Unreadable { code: entry.approval.code.clone(), why };
+        let arguments = entry.sealed.is_some().then(|| self.unseal(entry).map_err(unreadable)).transpose()?;
+        Ok(Shown { approval: entry.approval.clone(), arguments })
     }
 
     fn book(&self) -> MutexGuard<'_, Book> {
@@ -186,14 +150,8 @@ impl LiveApprovals {
     }
 
     fn unseal(&self, entry: &Entry) -> Result<Bytes, String> {
-        let sealed = entry
-            .sealed
-            .as_deref()
-            .ok_or("its arguments are no longer kept")?;
-        let opened = self
-            .store
-            .seal()
-            .open(&entry.approval.id, &entry.bound, sealed);
+        let sealed = entry.sealed.as_deref().ok_or("its arguments are no longer kept")?;
+        let opened = self.store.seal().open(&entry.approval.id, &entry.bound, sealed);
         opened.map(Bytes::from).map_err(|broken| broken.to_string())
     }
 
@@ -211,11 +169,7 @@ impl LiveApprovals {
         let lost = |why: &dyn fmt::Display| ApprovalFailure::Lost(why.to_string());
         let random = random::bytes().map_err(|_| lost(&WriteFault::Randomness))?;
         let id = ApprovalId::new(request.now_ms, random);
-        let sealed = self
-            .store
-            .seal()
-            .close(&id, &bound, request.arguments)
-            .map_err(|broken| lost(&broken))?;
+        let sealed = self.store.seal().close(&id, &bound, request.arguments).map_err(|broken| lost(&broken))?;
         let mut book = self.book();
         // Somebody may have asked while it was sealed.
         if let Some(found) = joined(&book) {
@@ -225,20 +179,12 @@ impl LiveApprovals {
         if pending >= settings.max_pending_per_agent {
             return Err(ApprovalFailure::TooMany(pending));
         }
-        let code = book
-            .free_code()
-            .map_err(|_| lost(&WriteFault::Randomness))?;
-        let code =
-            code.ok_or_else(|| lost(&"no code is free: too many calls wait for approval"))?;
+        let code = book.free_code().map_err(|_| lost(&WriteFault::Randomness))?;
+        let code = code.ok_or_else(|| lost(&"no code is free: too many calls wait for approval"))?;
         let approval = asked(request, id, code, &settings);
         let ticket = approval.ticket(TicketState::Pending);
         let (tell, stored) = watch::channel(None);
-        book.insert(Entry::new(
-            approval.clone(),
-            bound,
-            Some(sealed.clone()),
-            stored.clone(),
-        ));
+        book.insert(Entry::new(approval.clone(), bound, Some(sealed.clone()), stored.clone()));
         let (shared, id) = (Arc::clone(&self.book), approval.id.clone());
         self.store.write_then(
             move |connection| rows::insert(connection, &approval, &sealed),
@@ -265,44 +211,29 @@ pub enum Which {
 impl Approvals for LiveApprovals {
     fn find(&self, binding: &Digest, now_ms: u64) -> Option<Ticket> {
         let cooldown = self.settings.load().deny_cooldown_ms;
-        self.book()
-            .of_use(binding, now_ms, cooldown)
-            .filter(|(_, entry)| entry.is_stored())
-            .map(|(ticket, _)| ticket)
+        self.book().of_use(binding, now_ms, cooldown).filter(|(_, entry)| entry.is_stored()).map(|(ticket, _)| ticket)
     }
 
-    fn request<'a>(
-        &'a self,
-        request: ApprovalRequest<'a>,
-    ) -> Later<'a, Result<Ticket, ApprovalFailure>> {
+    fn request<'a>(&'a self, request: ApprovalRequest<'a>) -> Later<'a, Result<Ticket, ApprovalFailure>> {
         Box::pin(async move {
             let (ticket, stored) = self.ask(&request)?;
-            on_disk(stored)
-                .await
-                .map_err(|fault| ApprovalFailure::Lost(fault.to_string()))?;
+            on_disk(stored).await.map_err(|fault| ApprovalFailure::Lost(fault.to_string()))?;
             Ok(ticket)
         })
     }
 
     fn arguments(&self, id: &ApprovalId) -> Result<Bytes, ApprovalFailure> {
         let book = self.book();
-        let entry = book
-            .entry(id)
-            .ok_or_else(|| ApprovalFailure::Lost(format!("there is no approval `{id}`")))?;
+        let entry = book.entry(id).ok_or_else(|| ApprovalFailure::Lost(format!("there is no approval `{id}`")))?;
         self.unseal(entry).map_err(ApprovalFailure::Lost)
     }
 
     fn claim(&self, id: &ApprovalId, now_ms: u64) -> bool {
         let mut book = self.book();
         let is_usable = |approval: &Approval| {
-            approval.state == ApprovalState::Approved
-                && approval.execute_by_ms.is_some_and(|until| now_ms < until)
+            approval.state == ApprovalState::Approved && approval.execute_by_ms.is_some_and(|until| now_ms < until)
         };
-        if self.store.lost().is_some()
-            || !book
-                .entry(id)
-                .is_some_and(|entry| is_usable(&entry.approval))
-        {
+        if self.store.lost().is_some() || !book.entry(id).is_some_and(|entry| is_usable(&entry.approval)) {
             return false;
         }
         self.follow(book.advance(id, ApprovalState::Executing, Some(now_ms), None));
@@ -316,10 +247,7 @@ impl Approvals for LiveApprovals {
             ClaimEnd::Unknown => ApprovalState::Unknown,
         };
         let mut book = self.book();
-        if book
-            .entry(id)
-            .is_some_and(|entry| entry.approval.state == ApprovalState::Executing)
-        {
+        if book.entry(id).is_some_and(|entry| entry.approval.state == ApprovalState::Executing) {
             self.follow(book.advance(id, state, None, None));
         }
     }
@@ -339,27 +267,19 @@ impl LiveApprovals {
     /// Has the store follow what memory has done.
     fn follow(&self, approval: Option<Approval>) {
         if let Some(approval) = approval {
-            self.store
-                .follow(move |connection| rows::update(connection, &approval));
+            self.store.follow(move |connection| rows::update(connection, &approval));
         }
     }
 }
 
 impl fmt::Debug for LiveApprovals {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LiveApprovals")
-            .field("settings", &self.settings.load())
-            .finish_non_exhaustive()
+        f.debug_struct("LiveApprovals").field("settings", &self.settings.load()).finish_non_exhaustive()
     }
 }
 
 /// A new question.
-fn asked(
-    request: &ApprovalRequest<'_>,
-    id: ApprovalId,
-    code: String,
-    settings: &Settings,
-) -> Approval {
+fn asked(request: &ApprovalRequest<'_>, id: ApprovalId, code: String, settings: &Settings) -> Approval {
     Approval {
         id,
         code,
@@ -372,10 +292,7 @@ fn asked(
         purpose: request.purpose.to_owned(),
         call: request.call.clone(),
         created_at_ms: request.now_ms,
-        approve_by_ms: request
-            .now_ms
-            .saturating_add(settings.approve_by_ms)
-            .min(request.grant_expires_at_ms),
+        approve_by_ms: request.now_ms.saturating_add(settings.approve_by_ms).min(request.grant_expires_at_ms),
         execute_by_ms: None,
         grant_expires_at_ms: request.grant_expires_at_ms,
         decisions: Vec::new(),

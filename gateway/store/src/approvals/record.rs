@@ -63,10 +63,7 @@ impl ApprovalState {
 
     /// Whether somebody may still need the arguments: to decide, to send, or to find out what may have happened.
     pub(super) fn needs_arguments(self) -> bool {
-        matches!(
-            self,
-            Self::Pending | Self::Approved | Self::Executing | Self::Unknown
-        )
+        matches!(self, Self::Pending | Self::Approved | Self::Executing | Self::Unknown)
     }
 }
 
@@ -120,22 +117,13 @@ pub struct Approval {
 impl Approval {
     /// How many persons must approve.
     pub fn quorum(&self) -> usize {
-        let most = self
-            .requirements
-            .iter()
-            .map(|asked| asked.quorum)
-            .max()
-            .unwrap_or(1)
-            .max(1);
+        let most = self.requirements.iter().map(|asked| asked.quorum).max().unwrap_or(1).max(1);
         usize::try_from(most).unwrap_or(usize::MAX)
     }
 
     /// How many persons have approved.
     pub fn approvals(&self) -> usize {
-        self.decisions
-            .iter()
-            .filter(|decided| decided.verdict == Verdict::Approve)
-            .count()
+        self.decisions.iter().filter(|decided| decided.verdict == Verdict::Approve).count()
     }
 
     /// How often it can still be used: once, until it is.
@@ -144,21 +132,12 @@ impl Approval {
     }
 
     pub(super) fn ticket(&self, state: TicketState) -> Ticket {
-        Ticket {
-            id: self.id.clone(),
-            code: self.code.clone(),
-            state,
-            approve_by_ms: self.approve_by_ms,
-        }
+        Ticket { id: self.id.clone(), code: self.code.clone(), state, approve_by_ms: self.approve_by_ms }
     }
 
     /// What persons said no with.
     pub(super) fn refusal(&self) -> Option<String> {
-        self.decisions
-            .iter()
-            .rev()
-            .find(|decided| decided.verdict == Verdict::Deny)
-            .and_then(|decided| decided.reason.clone())
+        self.decisions.iter().rev().find(|decided| decided.verdict == Verdict::Deny).and_then(|decided| decided.reason.clone())
     }
 }
 
@@ -183,9 +162,7 @@ impl From<&Requirement> for AskedFor {
         Self {
             label: asked.label.to_string(),
             quorum: asked.quorum,
-            ttl_ms: asked
-                .ttl
-                .map(|ttl| u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX)),
+            ttl_ms: asked.ttl.map(|ttl| u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX)),
             rule: asked.rule.to_string(),
             reason: asked.reason.as_deref().map(str::to_owned),
         }
@@ -206,20 +183,12 @@ pub struct Decision {
 impl Decision {
     /// Yes.
     pub fn approve() -> Self {
-        Self {
-            verdict: Verdict::Approve,
-            reason: None,
-            view: None,
-        }
+        Self { verdict: Verdict::Approve, reason: None, view: None }
     }
 
     /// No, and why.
     pub fn deny(reason: Option<String>) -> Self {
-        Self {
-            verdict: Verdict::Deny,
-            reason,
-            view: None,
-        }
+        Self { verdict: Verdict::Deny, reason, view: None }
     }
 }
 
@@ -232,6 +201,9 @@ pub enum Verdict {
     /// It may not.
     Deny,
 }
+
+/// The user that can act as any other.
+const ROOT: u32 = 0;
 
 /// Who decides.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -246,9 +218,13 @@ pub struct Approver {
 }
 
 impl Approver {
-    /// Whether these may be one person: one name, or one user.
+    /// Whether these may be one person: one name, one user, or one of them root, who can be any user.
     pub fn may_be(&self, other: &Self) -> bool {
-        self.name.eq_ignore_ascii_case(&other.name) || (self.uid.is_some() && self.uid == other.uid)
+        let is_root = |approver: &Self| approver.uid == Some(ROOT);
+        self.name.trim().eq_ignore_ascii_case(other.name.trim())
+            || (self.uid.is_some() && self.uid == other.uid)
+            || is_root(self)
+            || is_root(other)
     }
 }
 

@@ -27,13 +27,7 @@ impl LiveApprovals {
         let (changed, stored) = {
             let mut book = self.book();
             let concerned = ids(&book, |approval| is_concerned(&approval.binding));
-            let changed = close(
-                &mut book,
-                &concerned,
-                ApprovalState::Invalidated,
-                now_ms,
-                Some(why),
-            );
+            let changed = close(&mut book, &concerned, ApprovalState::Invalidated, now_ms, Some(why));
             if changed.is_empty() {
                 return Ok(changed);
             }
@@ -47,16 +41,8 @@ impl LiveApprovals {
     pub async fn withdraw(&self, id: &ApprovalId, now_ms: u64) -> Result<bool, WriteFault> {
         let (changed, stored) = {
             let mut book = self.book();
-            let concerned = ids(&book, |approval| {
-                approval.id == *id && approval.state == ApprovalState::Pending
-            });
-            let changed = close(
-                &mut book,
-                &concerned,
-                ApprovalState::Withdrawn,
-                now_ms,
-                None,
-            );
+            let concerned = ids(&book, |approval| approval.id == *id && approval.state == ApprovalState::Pending);
+            let changed = close(&mut book, &concerned, ApprovalState::Withdrawn, now_ms, None);
             (!changed.is_empty(), self.put(changed, BTreeSet::new()))
         };
         stored.await?;
@@ -74,17 +60,9 @@ impl LiveApprovals {
                     && is_over(Some(approval.approve_by_ms))
                     && !is_being_decided(&book, approval)
             });
-            let lapsed = ids(&book, |approval| {
-                approval.state == ApprovalState::Approved && is_over(approval.execute_by_ms)
-            });
+            let lapsed = ids(&book, |approval| approval.state == ApprovalState::Approved && is_over(approval.execute_by_ms));
             let mut changed = close(&mut book, &expired, ApprovalState::Expired, now_ms, None);
-            changed.extend(close(
-                &mut book,
-                &lapsed,
-                ApprovalState::Lapsed,
-                now_ms,
-                None,
-            ));
+            changed.extend(close(&mut book, &lapsed, ApprovalState::Lapsed, now_ms, None));
             let forgotten = forget(&mut book, now_ms);
             if changed.is_empty() && forgotten.is_empty() {
                 return Ok(changed);
@@ -101,9 +79,7 @@ impl LiveApprovals {
         forgotten: BTreeSet<ApprovalId>,
     ) -> impl Future<Output = Result<(), WriteFault>> + use<> {
         self.store.write(move |connection| {
-            changed
-                .iter()
-                .try_for_each(|approval| rows::update(connection, approval))?;
+            changed.iter().try_for_each(|approval| rows::update(connection, approval))?;
             rows::delete(connection, &forgotten)
         })
     }
@@ -111,43 +87,26 @@ impl LiveApprovals {
 
 /// The open ones that are meant.
 fn ids(book: &Book, is_meant: impl Fn(&Approval) -> bool) -> Vec<ApprovalId> {
-    book.open()
-        .filter(|entry| is_meant(&entry.approval))
-        .map(|entry| entry.approval.id.clone())
-        .collect()
+    book.open().filter(|entry| is_meant(&entry.approval)).map(|entry| entry.approval.id.clone()).collect()
 }
 
 /// A decision that was made in time and is on its way to the disk counts.
 fn is_being_decided(book: &Book, approval: &Approval) -> bool {
-    book.entry(&approval.id)
-        .is_some_and(|entry| entry.is_being_decided)
+    book.entry(&approval.id).is_some_and(|entry| entry.is_being_decided)
 }
 
-fn close(
-    book: &mut Book,
-    ids: &[ApprovalId],
-    state: ApprovalState,
-    now_ms: u64,
-    note: Option<&str>,
-) -> Vec<Approval> {
-    ids.iter()
-        .filter_map(|id| book.advance(id, state, Some(now_ms), note))
-        .collect()
+fn close(book: &mut Book, ids: &[ApprovalId], state: ApprovalState, now_ms: u64, note: Option<&str>) -> Vec<Approval> {
+    ids.iter().filter_map(|id| book.advance(id, state, Some(now_ms), note)).collect()
 }
 
 fn forget(book: &mut Book, now_ms: u64) -> BTreeSet<ApprovalId> {
     // One that is executing is still to be finished.
     let is_old = |approval: &Approval| {
         approval.state != ApprovalState::Executing
-            && approval
-                .ended_at_ms
-                .is_some_and(|at| at.saturating_add(REMEMBERED_MS) < now_ms)
+            && approval.ended_at_ms.is_some_and(|at| at.saturating_add(REMEMBERED_MS) < now_ms)
     };
-    let old: BTreeSet<ApprovalId> = book
-        .entries()
-        .filter(|entry| is_old(&entry.approval))
-        .map(|entry| entry.approval.id.clone())
-        .collect();
+    let old: BTreeSet<ApprovalId> =
+        book.entries().filter(|entry| is_old(&entry.approval)).map(|entry| entry.approval.id.clone()).collect();
     for id in &old {
         book.remove(id);
     }

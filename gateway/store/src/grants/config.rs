@@ -38,11 +38,7 @@ enum Step {
 impl LiveGrants {
     /// Brings the grants of the configuration in line with these; durable when it returns. All of them or, at a clash of ids,
     /// none. Revisions are counted here, whatever these say.
-    pub async fn sync_config(
-        &self,
-        wanted: Vec<Grant>,
-        now_ms: u64,
-    ) -> Result<ConfigSync, GrantFault> {
+    pub async fn sync_config(&self, wanted: Vec<Grant>, now_ms: u64) -> Result<ConfigSync, GrantFault> {
         let (sync, stored) = {
             let _turn = self.turn();
             if let Some(clash) = wanted.iter().find(|grant| self.is_created(&grant.id)) {
@@ -70,37 +66,19 @@ impl LiveGrants {
     }
 
     fn is_created(&self, id: &GrantId) -> bool {
-        self.grants
-            .get(id)
-            .is_some_and(|held| !held.entry.grant.terms().from_config)
+        self.grants.get(id).is_some_and(|held| !held.entry.grant.terms().from_config)
     }
 
     /// Ends what the configuration no longer has.
-    fn withdraw(
-        &self,
-        wanted: &BTreeSet<GrantId>,
-        now_ms: u64,
-        sync: &mut ConfigSync,
-    ) -> Vec<rows::Ended> {
+    fn withdraw(&self, wanted: &BTreeSet<GrantId>, now_ms: u64, sync: &mut ConfigSync) -> Vec<rows::Ended> {
         let has_left = |grant: &Grant| grant.from_config && !wanted.contains(&grant.id);
-        let left: Vec<GrantId> = (self
-            .grants
-            .iter()
-            .filter(|held| has_left(held.entry.grant.terms())))
-        .map(|held| held.key().clone())
-        .collect();
+        let left: Vec<GrantId> =
+            (self.grants.iter().filter(|held| has_left(held.entry.grant.terms()))).map(|held| held.key().clone()).collect();
         let mut ended = Vec::new();
         for id in left {
             let reason = Some("no longer in the configuration".to_owned());
-            let ending = Ending {
-                at_ms: now_ms,
-                by: None,
-                reason,
-            };
-            if let Some(closed) = self
-                .close(&id, GrantState::Revoked, ending)
-                .filter(|closed| closed.was_active)
-            {
+            let ending = Ending { at_ms: now_ms, by: None, reason };
+            if let Some(closed) = self.close(&id, GrantState::Revoked, ending).filter(|closed| closed.was_active) {
                 ended.push(closed.row);
                 sync.withdrawn.push(id);
             }
@@ -135,12 +113,7 @@ impl LiveGrants {
             }
         };
         grant.revision = revision;
-        Some(Row {
-            terms: grant,
-            standing,
-            created_at_ms: now_ms,
-            ending: None,
-        })
+        Some(Row { terms: grant, standing, created_at_ms: now_ms, ending: None })
     }
 
     fn step(&self, grant: &Grant, now_ms: u64) -> Step {
@@ -148,11 +121,7 @@ impl LiveGrants {
             return Step::Issue;
         };
         let old = Arc::clone(&held.entry.grant);
-        let is_ended_by_somebody = held
-            .entry
-            .ending
-            .as_ref()
-            .is_some_and(|ending| ending.by.is_some());
+        let is_ended_by_somebody = held.entry.ending.as_ref().is_some_and(|ending| ending.by.is_some());
         drop(held);
         let revision = old.terms().revision.saturating_add(1);
         let state = old.standing().state;
@@ -168,13 +137,7 @@ impl LiveGrants {
         }
         // Ended first, read then: nothing is debited after that.
         old.end(GrantState::Revoked);
-        Step::Replace {
-            revision,
-            standing: Standing {
-                state: GrantState::Active,
-                ..old.standing()
-            },
-        }
+        Step::Replace { revision, standing: Standing { state: GrantState::Active, ..old.standing() } }
     }
 }
 

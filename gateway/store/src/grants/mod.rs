@@ -76,6 +76,16 @@ pub struct Ended {
     pub drained: bool,
 }
 
+/// What a sweep of the grants came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use]
+pub struct Swept {
+    /// The grants that ended now: nothing is authorized under them any more, whatever became of storing that.
+    pub ended: Vec<GrantId>,
+    /// Whether it is stored.
+    pub stored: Result<(), WriteFault>,
+}
+
 /// Why a grant could not be made or ended.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum GrantFault {
@@ -89,9 +99,7 @@ pub enum GrantFault {
     #[error("there is no grant `{0}`: `bailiwick grants list` shows them")]
     Unknown(GrantId),
     /// The configuration names one that was created at run time.
-    #[error(
-        "grant `{0}` of the configuration was created already by `grants create`: choose another id for one of them"
-    )]
+    #[error("grant `{0}` of the configuration was created already by `grants create`: choose another id for one of them")]
     Clash(GrantId),
     /// It could not be stored.
     #[error(transparent)]
@@ -137,17 +145,7 @@ impl LiveGrants {
             let standing = usage::caught_up(&row.terms, row.standing, intents);
             let id = row.terms.id.clone();
             let grant = Arc::new(LiveGrant::new(row.terms, standing, None));
-            grants.insert(
-                id,
-                Held {
-                    entry: GrantEntry {
-                        grant,
-                        created_at_ms: row.created_at_ms,
-                        ending: row.ending,
-                    },
-                    stored,
-                },
-            );
+            grants.insert(id, Held { entry: GrantEntry { grant, created_at_ms: row.created_at_ms, ending: row.ending }, stored });
         }
         let live = Self {
             store: store.clone(),
@@ -156,14 +154,11 @@ impl LiveGrants {
             cursor: AtomicU64::new(store.trail_cursor()?),
             changing: Mutex::new(()),
         };
-        live.grants
-            .iter()
-            .filter(|held| held.entry.ending.is_none())
-            .for_each(|held| live.index(held.entry.grant.terms()));
+        live.grants.iter().filter(|held| held.entry.ending.is_none()).for_each(|held| live.index(held.entry.grant.terms()));
         Ok(live)
     }
 
-    /// Makes a grant; durable when it returns.
+    /// Makes a grant; durable when it returns. One that can't be stored is ended again and unknown.
     pub async fn create(&self, terms: Grant, now_ms: u64) -> Result<Arc<LiveGrant>, GrantFault> {
         if terms.expires_at_ms <= now_ms {
             return Err(GrantFault::Over(terms.id));
@@ -175,99 +170,69 @@ impl LiveGrants {
             }
             let row = Row::fresh(terms, now_ms).into_columns()?;
             let grant = self.adopt(&row.row);
-            (
-                grant,
-                self.store.write(move |connection| row.put(connection)),
-            )
+            (grant, self.store.write(move |connection| row.put(connection)))
         };
-        stored.await?;
-        Ok(grant)
+        match stored.await {
+            Ok(()) => Ok(grant),
+            Err(fault) => {
+                self.disown(&grant);
+                Err(fault.into())
+            }
+        }
     }
 
     /// Ends a grant. Memory first: from the first moment on no call is authorized under it, and calls in flight are cancelled.
     /// Returns when that is durable, and nothing is being written downstream any more or five seconds have passed.
-    pub async fn end(
-        &self,
-        id: &GrantId,
-        how: EndAs,
-        by: &str,
-        reason: Option<&str>,
-        now_ms: u64,
-    ) -> Result<Ended, GrantFault> {
-        let ending = Ending {
-            at_ms: now_ms,
-            by: Some(by.to_owned()),
-            reason: reason.map(str::to_owned),
-        };
+    pub async fn end(&self, id: &GrantId, how: EndAs, by: &str, reason: Option<&str>, now_ms: u64) -> Result<Ended, GrantFault> {
+        let ending = Ending { at_ms: now_ms, by: Some(by.to_owned()), reason: reason.map(str::to_owned) };
         let (closed, stored) = {
             let _turn = self.turn();
-            let closed = self
-                .close(id, how.state(), ending)
-                .ok_or_else(|| GrantFault::Unknown(id.clone()))?;
+            let closed = self.close(id, how.state(), ending).ok_or_else(|| GrantFault::Unknown(id.clone()))?;
             // Queued even if it had ended before: that ending may still be on its way to the disk.
             let ended = closed.row;
-            (
-                (closed.grant, closed.was_active),
-                self.store.write(move |connection| ended.put(connection)),
-            )
+            ((closed.grant, closed.was_active), self.store.write(move |connection| ended.put(connection)))
         };
         let (grant, was_active) = closed;
         let (stored, drained) = tokio::join!(stored, grant.drained(PATIENCE));
         stored?;
-        Ok(Ended {
-            was_active,
-            drained,
-        })
+        Ok(Ended { was_active, drained })
     }
 
-    /// Ends the grants whose time is over, and forgets those that ended long ago. Returns the ones that ended now.
-    pub async fn expire(&self, now_ms: u64) -> Result<Vec<GrantId>, WriteFault> {
-        let (expired, stored) = {
+    /// Ends the grants whose time is over, and forgets those that ended long ago. Memory first: the ones that ended now are told
+    /// even where that can't be stored.
+    pub async fn expire(&self, now_ms: u64) -> Swept {
+        let (ended, stored) = {
             let _turn = self.turn();
-            let is_over = |held: &Held| {
-                held.entry.ending.is_none() && held.entry.grant.terms().expires_at_ms <= now_ms
-            };
+            let is_over = |held: &Held| held.entry.ending.is_none() && held.entry.grant.terms().expires_at_ms <= now_ms;
             let due: Vec<(GrantId, u64)> = (self.grants.iter().filter(|held| is_over(held)))
                 .map(|held| (held.key().clone(), held.entry.grant.terms().expires_at_ms))
                 .collect();
             let mut over = Vec::new();
             let mut ended = Vec::new();
             for (id, at_ms) in due {
-                let ending = Ending {
-                    at_ms,
-                    by: None,
-                    reason: None,
-                };
-                if let Some(closed) = self
-                    .close(&id, GrantState::Expired, ending)
-                    .filter(|closed| closed.was_active)
-                {
+                let ending = Ending { at_ms, by: None, reason: None };
+                if let Some(closed) = self.close(&id, GrantState::Expired, ending).filter(|closed| closed.was_active) {
                     ended.push(closed.row);
                     over.push(id);
                 }
             }
             let forgotten = self.forget(now_ms);
             if ended.is_empty() && forgotten.is_empty() {
-                return Ok(over);
+                return Swept { ended: over, stored: Ok(()) };
             }
             let stored = self.store.write(move |connection| {
                 ended.iter().try_for_each(|ended| ended.put(connection))?;
-                forgotten
-                    .iter()
-                    .try_for_each(|id| rows::delete(connection, id))
+                forgotten.iter().try_for_each(|id| rows::delete(connection, id))
             });
             (over, stored)
         };
-        stored.await?;
-        Ok(expired)
+        Swept { ended, stored: stored.await }
     }
 
     /// All grants, live and ended, in the order they were made.
     pub fn list(&self) -> Vec<GrantEntry> {
         let mut all: Vec<_> = self.grants.iter().map(|held| held.entry.clone()).collect();
-        all.sort_by(|a, b| {
-            (a.created_at_ms, &a.grant.terms().id).cmp(&(b.created_at_ms, &b.grant.terms().id))
-        });
+        all.sort_by(|a, b| (a.created_at_ms, &a.grant.terms().id).cmp(&(b.created_at_ms, &b.grant.terms().id)));
         all
     }
 
@@ -291,64 +256,43 @@ impl LiveGrants {
         }
         let entry = held.entry.clone();
         drop(held);
-        Some(Closed {
-            grant,
-            was_active,
-            row: rows::Ended::of(&entry),
-        })
+        Some(Closed { grant, was_active, row: rows::Ended::of(&entry) })
     }
 
     /// Takes up what is being written as a new row.
     fn adopt(&self, row: &Row) -> Arc<LiveGrant> {
         let grant = Arc::new(LiveGrant::new(row.terms.clone(), row.standing, None));
-        let entry = GrantEntry {
-            grant: Arc::clone(&grant),
-            created_at_ms: row.created_at_ms,
-            ending: row.ending.clone(),
-        };
-        self.grants.insert(
-            row.terms.id.clone(),
-            Held {
-                entry,
-                stored: Usage::of(&row.standing),
-            },
-        );
+        let entry = GrantEntry { grant: Arc::clone(&grant), created_at_ms: row.created_at_ms, ending: row.ending.clone() };
+        self.grants.insert(row.terms.id.clone(), Held { entry, stored: Usage::of(&row.standing) });
         self.index(&row.terms);
         grant
     }
 
+    /// Ends and forgets a grant that could not be stored: nobody was told of it, and after a restart it would not be there.
+    fn disown(&self, grant: &Arc<LiveGrant>) {
+        let _turn = self.turn();
+        grant.end(GrantState::Revoked);
+        let id = &grant.terms().id;
+        self.grants.remove_if(id, |_, held| Arc::ptr_eq(&held.entry.grant, grant));
+        if let Some(mut of_agent) = self.by_agent.get_mut(&grant.terms().agent) {
+            of_agent.remove(id);
+        }
+    }
+
     fn index(&self, terms: &Grant) {
-        self.by_agent
-            .entry(terms.agent.clone())
-            .or_default()
-            .insert(terms.id.clone());
+        self.by_agent.entry(terms.agent.clone()).or_default().insert(terms.id.clone());
     }
 
     /// Drops from memory what ended long ago, and returns which rows are to go too.
     fn forget(&self, now_ms: u64) -> Vec<GrantId> {
-        let ended_before = |held: &Held, age: u64| {
-            held.entry
-                .ending
-                .as_ref()
-                .is_some_and(|ending| ending.at_ms.saturating_add(age) < now_ms)
-        };
+        let ended_before =
+            |held: &Held, age: u64| held.entry.ending.as_ref().is_some_and(|ending| ending.at_ms.saturating_add(age) < now_ms);
         for mut of_agent in self.by_agent.iter_mut() {
-            of_agent.retain(|id| {
-                self.grants
-                    .get(id)
-                    .is_some_and(|held| !ended_before(&held, FOUND_BY_AGENT_MS))
-            });
+            of_agent.retain(|id| self.grants.get(id).is_some_and(|held| !ended_before(&held, FOUND_BY_AGENT_MS)));
         }
         self.by_agent.retain(|_, of_agent| !of_agent.is_empty());
-        let is_old = |held: &Held| {
-            !held.entry.grant.terms().from_config && ended_before(held, REMEMBERED_MS)
-        };
-        let old: Vec<GrantId> = self
-            .grants
-            .iter()
-            .filter(|held| is_old(held))
-            .map(|held| held.key().clone())
-            .collect();
+        let is_old = |held: &Held| !held.entry.grant.terms().from_config && ended_before(held, REMEMBERED_MS);
+        let old: Vec<GrantId> = self.grants.iter().filter(|held| is_old(held)).map(|held| held.key().clone()).collect();
         for id in &old {
             self.grants.remove(id);
         }
@@ -358,23 +302,14 @@ impl LiveGrants {
 
 impl Grants for LiveGrants {
     fn by_id(&self, id: &GrantId) -> Option<Arc<LiveGrant>> {
-        self.grants
-            .get(id)
-            .map(|held| Arc::clone(&held.entry.grant))
+        self.grants.get(id).map(|held| Arc::clone(&held.entry.grant))
     }
 
     /// Those that are live or ended within the last hour.
     fn of(&self, agent: &AgentId) -> Vec<Arc<LiveGrant>> {
-        let ids: Vec<GrantId> = self
-            .by_agent
-            .get(agent)
-            .map(|ids| ids.iter().cloned().collect())
-            .unwrap_or_default();
+        let ids: Vec<GrantId> = self.by_agent.get(agent).map(|ids| ids.iter().cloned().collect()).unwrap_or_default();
         // A reissue may have gone to another agent.
-        ids.iter()
-            .filter_map(|id| self.by_id(id))
-            .filter(|grant| grant.terms().agent == *agent)
-            .collect()
+        ids.iter().filter_map(|id| self.by_id(id)).filter(|grant| grant.terms().agent == *agent).collect()
     }
 }
 
@@ -389,19 +324,12 @@ impl EndAs {
 
 impl Row {
     fn fresh(terms: Grant, now_ms: u64) -> Self {
-        Self {
-            terms,
-            standing: Standing::fresh(),
-            created_at_ms: now_ms,
-            ending: None,
-        }
+        Self { terms, standing: Standing::fresh(), created_at_ms: now_ms, ending: None }
     }
 }
 
 impl fmt::Debug for LiveGrants {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("LiveGrants")
-            .field("grants", &self.grants.len())
-            .finish_non_exhaustive()
+        f.debug_struct("LiveGrants").field("grants", &self.grants.len()).finish_non_exhaustive()
     }
 }

@@ -50,34 +50,17 @@ pub(super) struct Ended {
     ending: Option<Ending>,
 }
 
-type Stored = (
-    String,
-    i64,
-    String,
-    String,
-    i64,
-    i64,
-    String,
-    i64,
-    Option<i64>,
-    Option<String>,
-    Option<String>,
-);
+type Stored = (String, i64, String, String, i64, i64, String, i64, Option<i64>, Option<String>, Option<String>);
 
 pub(super) fn load(connection: &Connection) -> Result<Vec<Row>, StoreFault> {
-    let sql = "SELECT id, revision, terms, state, calls, writes, labels, created_ms, ended_ms, ended_by, ended_reason FROM grants";
-    rows::all(connection, sql, |row| row.try_into())?
-        .into_iter()
-        .map(read)
-        .collect()
+    let sql =
+        "SELECT id, revision, terms, state, calls, writes, labels, created_ms, ended_ms, ended_by, ended_reason FROM grants";
+    rows::all(connection, sql, |row| row.try_into())?.into_iter().map(read).collect()
 }
 
 fn read(stored: Stored) -> Result<Row, StoreFault> {
     let (id, revision, terms, state, calls, writes, labels, created, ended, by, reason) = stored;
-    let place = Place {
-        table: "grants",
-        row: &id,
-    };
+    let place = Place { table: "grants", row: &id };
     let terms: Grant = place.json(&terms)?;
     if terms.id.as_str() != id || Ok(terms.revision) != place.number(revision).map_err(drop) {
         return Err(place.fault("its terms are those of another grant"));
@@ -88,40 +71,24 @@ fn read(stored: Stored) -> Result<Row, StoreFault> {
         writes: place.number(writes)?,
         labels: place.json(&labels)?,
     };
-    let ending = ended
-        .map(|at| place.number(at).map(|at_ms| Ending { at_ms, by, reason }))
-        .transpose()?;
+    let ending = ended.map(|at| place.number(at).map(|at_ms| Ending { at_ms, by, reason })).transpose()?;
     if (standing.state == GrantState::Active) != ending.is_none() {
         return Err(place.fault("its state and its end contradict each other"));
     }
-    Ok(Row {
-        terms,
-        standing,
-        created_at_ms: place.number(created)?,
-        ending,
-    })
+    Ok(Row { terms, standing, created_at_ms: place.number(created)?, ending })
 }
 
 impl Row {
     pub(super) fn into_columns(self) -> Result<RowColumns, WriteFault> {
         let (terms, labels) = (to_json(&self.terms)?, to_json(&self.standing.labels)?);
-        Ok(RowColumns {
-            row: self,
-            terms,
-            labels,
-        })
+        Ok(RowColumns { row: self, terms, labels })
     }
 }
 
 impl RowColumns {
     /// Puts the row in the place of any earlier issue, whose tokens go.
     pub(super) fn put(&self, connection: &Connection) -> rusqlite::Result<()> {
-        let Row {
-            terms,
-            standing,
-            created_at_ms,
-            ..
-        } = &self.row;
+        let Row { terms, standing, created_at_ms, .. } = &self.row;
         let sql = "INSERT OR REPLACE INTO grants (id, revision, terms, state, calls, writes, labels, created_ms) \
                    VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
         connection.prepare_cached(sql)?.execute(params![
@@ -135,29 +102,17 @@ impl RowColumns {
             column(*created_at_ms),
         ])?;
         let sql = "DELETE FROM grant_tokens WHERE grant_id = ?1 AND revision < ?2";
-        connection
-            .prepare_cached(sql)?
-            .execute(params![terms.id.as_str(), column(terms.revision)])
-            .map(drop)
+        connection.prepare_cached(sql)?.execute(params![terms.id.as_str(), column(terms.revision)]).map(drop)
     }
 }
 
 impl Usage {
     pub(super) fn of(standing: &Standing) -> Self {
-        Self {
-            calls: standing.calls,
-            writes: standing.writes,
-            labels: standing.labels,
-        }
+        Self { calls: standing.calls, writes: standing.writes, labels: standing.labels }
     }
 
     pub(super) fn to_columns(self, terms: &Grant) -> Result<UsageColumns, WriteFault> {
-        Ok(UsageColumns {
-            id: terms.id.to_string(),
-            revision: terms.revision,
-            usage: self,
-            labels: to_json(&self.labels)?,
-        })
+        Ok(UsageColumns { id: terms.id.to_string(), revision: terms.revision, usage: self, labels: to_json(&self.labels)? })
     }
 }
 
@@ -165,16 +120,7 @@ impl UsageColumns {
     pub(super) fn put(&self, connection: &Connection) -> rusqlite::Result<()> {
         let sql = "UPDATE grants SET calls = ?3, writes = ?4, labels = ?5 WHERE id = ?1 AND revision = ?2";
         let (calls, writes) = (column(self.usage.calls), column(self.usage.writes));
-        connection
-            .prepare_cached(sql)?
-            .execute(params![
-                self.id,
-                column(self.revision),
-                calls,
-                writes,
-                self.labels
-            ])
-            .map(drop)
+        connection.prepare_cached(sql)?.execute(params![self.id, column(self.revision), calls, writes, self.labels]).map(drop)
     }
 }
 
@@ -193,34 +139,18 @@ impl Ended {
         let sql = "UPDATE grants SET state = ?3, ended_ms = ?4, ended_by = ?5, ended_reason = ?6 \
                    WHERE id = ?1 AND revision = ?2 AND state = 'active'";
         let (at, by, reason) = match &self.ending {
-            Some(ending) => (
-                Some(column(ending.at_ms)),
-                ending.by.as_deref(),
-                ending.reason.as_deref(),
-            ),
+            Some(ending) => (Some(column(ending.at_ms)), ending.by.as_deref(), ending.reason.as_deref()),
             None => (None, None, None),
         };
         connection
             .prepare_cached(sql)?
-            .execute(params![
-                self.id,
-                column(self.revision),
-                self.state.as_str(),
-                at,
-                by,
-                reason
-            ])
+            .execute(params![self.id, column(self.revision), self.state.as_str(), at, by, reason])
             .map(drop)
     }
 }
 
 /// Forgets a grant that ended long ago, and its tokens.
 pub(super) fn delete(connection: &Connection, id: &GrantId) -> rusqlite::Result<()> {
-    connection
-        .prepare_cached("DELETE FROM grants WHERE id = ?1 AND state <> 'active'")?
-        .execute([id.as_str()])?;
-    connection
-        .prepare_cached("DELETE FROM grant_tokens WHERE grant_id = ?1")?
-        .execute([id.as_str()])
-        .map(drop)
+    connection.prepare_cached("DELETE FROM grants WHERE id = ?1 AND state <> 'active'")?.execute([id.as_str()])?;
+    connection.prepare_cached("DELETE FROM grant_tokens WHERE grant_id = ?1")?.execute([id.as_str()]).map(drop)
 }

@@ -3,7 +3,7 @@
 use std::sync::{Arc, atomic::Ordering};
 
 use bailiwick_pipeline::{
-    grant::{Grant, LiveGrant, Standing},
+    grant::{Grant, Labels, LiveGrant, Standing},
     ids::{ApprovalId, GrantId},
 };
 
@@ -21,6 +21,8 @@ pub struct ReplayedIntent {
     pub debited: Vec<GrantId>,
     /// Whether it counts as a write: any kind but `read`.
     pub has_effect: bool,
+    /// What its result is marked with: the debited grants have touched it.
+    pub labels: Labels,
     /// The approval whose use it took.
     pub approval: Option<ApprovalId>,
 }
@@ -33,11 +35,7 @@ impl LiveGrants {
     /// stored. An intent between the reading of `cursor` and the look is in it too, and after a crash is debited once more: a
     /// grant may count too much then, never too little.
     pub async fn flush(&self, cursor: u64) -> Result<(), WriteFault> {
-        let grants: Vec<_> = self
-            .grants
-            .iter()
-            .map(|held| (Arc::clone(&held.entry.grant), held.stored))
-            .collect();
+        let grants: Vec<_> = self.grants.iter().map(|held| (Arc::clone(&held.entry.grant), held.stored)).collect();
         let dirty: Vec<(Arc<LiveGrant>, Usage)> = grants
             .into_iter()
             .map(|(grant, stored)| (Usage::of(&grant.standing()), grant, stored))
@@ -47,10 +45,7 @@ impl LiveGrants {
         if dirty.is_empty() && self.cursor.load(Ordering::Relaxed) == cursor {
             return Ok(());
         }
-        let columns = dirty
-            .iter()
-            .map(|(grant, usage)| usage.to_columns(grant.terms()))
-            .collect::<Result<Vec<_>, _>>()?;
+        let columns = dirty.iter().map(|(grant, usage)| usage.to_columns(grant.terms())).collect::<Result<Vec<_>, _>>()?;
         self.store
             .write(move |connection| {
                 columns.iter().try_for_each(|usage| usage.put(connection))?;
@@ -59,11 +54,7 @@ impl LiveGrants {
             .await?;
         self.cursor.store(cursor, Ordering::Relaxed);
         for (grant, usage) in dirty {
-            if let Some(mut held) = self
-                .grants
-                .get_mut(&grant.terms().id)
-                .filter(|held| Arc::ptr_eq(&held.entry.grant, &grant))
-            {
+            if let Some(mut held) = self.grants.get_mut(&grant.terms().id).filter(|held| Arc::ptr_eq(&held.entry.grant, &grant)) {
                 held.stored = usage;
             }
         }
@@ -72,21 +63,18 @@ impl LiveGrants {
 }
 
 /// The standing of a grant with the intents that the store hasn't counted yet.
-pub(super) fn caught_up(
-    terms: &Grant,
-    mut standing: Standing,
-    intents: &[ReplayedIntent],
-) -> Standing {
+pub(super) fn caught_up(terms: &Grant, mut standing: Standing, intents: &[ReplayedIntent]) -> Standing {
     for intent in intents.iter().filter(|intent| intent.debits(terms)) {
         standing.calls = standing.calls.saturating_add(1);
         standing.writes = standing.writes.saturating_add(u64::from(intent.has_effect));
+        // Whether the result came back before the gateway ended, nobody knows: it counts as read.
+        standing.labels = standing.labels.join(intent.labels);
     }
     standing
 }
 
 impl ReplayedIntent {
     fn debits(&self, terms: &Grant) -> bool {
-        self.debited.contains(&terms.id)
-            && (self.grant != terms.id || self.grant_revision == terms.revision)
+        self.debited.contains(&terms.id) && (self.grant != terms.id || self.grant_revision == terms.revision)
     }
 }

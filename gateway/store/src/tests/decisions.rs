@@ -1,13 +1,7 @@
 use bailiwick_pipeline::ports::{Approvals as _, TicketState};
 
-use super::{
-    MINUTE, NOW, agents, approvals, approver, ask, ask_for, binding, crashed, folder, open,
-    requirement,
-};
-use crate::{
-    ApprovalState, Approver, ApproverMethod, DecideFault, Decision, LiveApprovals, Settings,
-    Verdict, Which,
-};
+use super::{MINUTE, NOW, agents, approvals, approver, ask, ask_for, binding, crashed, folder, open, requirement};
+use crate::{ApprovalState, Approver, ApproverMethod, DecideFault, Decision, LiveApprovals, Settings, Verdict, Which};
 
 #[tokio::test]
 async fn a_yes_is_kept_with_who_said_it() {
@@ -15,37 +9,14 @@ async fn a_yes_is_kept_with_who_said_it() {
     let live = approvals(&open(&data));
     let ticket = ask(&live, "{}", NOW).await.unwrap();
     let view = bailiwick_schemas::canonical::Digest::of(b"page");
-    let yes = Decision {
-        view: Some(view),
-        reason: Some("seen".to_owned()),
-        ..Decision::approve()
-    };
-    let decided = live
-        .decide(&ticket.code, yes, approver("ann", 3000), NOW + MINUTE)
-        .await
-        .unwrap();
-    assert_eq!(
-        (decided.state, decided.execute_by_ms),
-        (ApprovalState::Approved, Some(NOW + 11 * MINUTE))
-    );
-    let again = approvals(&open(&crashed(&data)))
-        .show(ticket.id.as_str())
-        .unwrap()
-        .approval;
+    let yes = Decision { view: Some(view), reason: Some("seen".to_owned()), ..Decision::approve() };
+    let decided = live.decide(&ticket.code, yes, approver("ann", 3000), NOW + MINUTE).await.unwrap();
+    assert_eq!((decided.state, decided.execute_by_ms), (ApprovalState::Approved, Some(NOW + 11 * MINUTE)));
+    let again = approvals(&open(&crashed(&data))).show(ticket.id.as_str()).unwrap().approval;
     assert_eq!(again, decided);
     let decision = &again.decisions[0];
-    assert_eq!(
-        (
-            decision.approver.name.as_str(),
-            decision.at_ms,
-            decision.verdict
-        ),
-        ("ann", NOW + MINUTE, Verdict::Approve)
-    );
-    assert_eq!(
-        (decision.view, decision.reason.as_deref()),
-        (Some(view), Some("seen"))
-    );
+    assert_eq!((decision.approver.name.as_str(), decision.at_ms, decision.verdict), ("ann", NOW + MINUTE, Verdict::Approve));
+    assert_eq!((decision.view, decision.reason.as_deref()), (Some(view), Some("seen")));
     assert_eq!(live.list(Which::Open).len(), 1);
 }
 
@@ -55,26 +26,13 @@ async fn a_no_stands_for_a_while() {
     let live = approvals(&open(&data));
     let ticket = ask(&live, "{}", NOW).await.unwrap();
     let no = Decision::deny(Some("not today".to_owned()));
-    live.decide(ticket.id.as_str(), no, approver("ann", 3000), NOW)
-        .await
-        .unwrap();
-    let denied = TicketState::Denied {
-        reason: Some("not today".to_owned()),
-    };
+    live.decide(ticket.id.as_str(), no, approver("ann", 3000), NOW).await.unwrap();
+    let denied = TicketState::Denied { reason: Some("not today".to_owned()) };
     let again = approvals(&open(&crashed(&data)));
     for approvals in [&live, &again] {
-        assert_eq!(
-            approvals
-                .find(&binding("{}").digest(), NOW + 10 * MINUTE - 1)
-                .unwrap()
-                .state,
-            denied
-        );
+        assert_eq!(approvals.find(&binding("{}").digest(), NOW + 10 * MINUTE - 1).unwrap().state, denied);
         assert_eq!(ask(approvals, "{}", NOW + 1).await.unwrap().state, denied);
-        assert_eq!(
-            approvals.find(&binding("{}").digest(), NOW + 10 * MINUTE),
-            None
-        );
+        assert_eq!(approvals.find(&binding("{}").digest(), NOW + 10 * MINUTE), None);
     }
     let anew = ask(&live, "{}", NOW + 10 * MINUTE).await.unwrap();
     assert_eq!(anew.state, TicketState::Pending);
@@ -87,43 +45,17 @@ async fn only_what_is_pending_and_in_time_can_be_decided() {
     let live = approvals(&open(&data));
     let decide = |handle: String, decision, now_ms| {
         let live = &live;
-        async move {
-            live.decide(&handle, decision, approver("ann", 3000), now_ms)
-                .await
-                .map(|approval| approval.state)
-        }
+        async move { live.decide(&handle, decision, approver("ann", 3000), now_ms).await.map(|approval| approval.state) }
     };
-    assert_eq!(
-        decide("K7-42".to_owned(), Decision::approve(), NOW).await,
-        Err(DecideFault::Unknown("K7-42".to_owned()))
-    );
+    assert_eq!(decide("K7-42".to_owned(), Decision::approve(), NOW).await, Err(DecideFault::Unknown("K7-42".to_owned())));
     let ticket = ask(&live, "{}", NOW).await.unwrap();
-    let gone = |state| {
-        Err(DecideFault::NotPending {
-            code: ticket.code.clone(),
-            state,
-        })
-    };
-    assert_eq!(
-        decide(ticket.code.clone(), Decision::approve(), NOW + 10 * MINUTE).await,
-        gone(ApprovalState::Expired)
-    );
-    assert_eq!(
-        decide(ticket.code.clone(), Decision::approve(), NOW).await,
-        Ok(ApprovalState::Approved)
-    );
-    assert_eq!(
-        decide(ticket.code.clone(), Decision::deny(None), NOW).await,
-        gone(ApprovalState::Approved)
-    );
+    let gone = |state| Err(DecideFault::NotPending { code: ticket.code.clone(), state });
+    assert_eq!(decide(ticket.code.clone(), Decision::approve(), NOW + 10 * MINUTE).await, gone(ApprovalState::Expired));
+    assert_eq!(decide(ticket.code.clone(), Decision::approve(), NOW).await, Ok(ApprovalState::Approved));
+    assert_eq!(decide(ticket.code.clone(), Decision::deny(None), NOW).await, gone(ApprovalState::Approved));
     assert!(live.claim(&ticket.id, NOW));
-    assert_eq!(
-        decide(ticket.code.clone(), Decision::deny(None), NOW).await,
-        gone(ApprovalState::Executing)
-    );
-    let fault = decide(ticket.code.clone(), Decision::approve(), NOW)
-        .await
-        .unwrap_err();
+    assert_eq!(decide(ticket.code.clone(), Decision::deny(None), NOW).await, gone(ApprovalState::Executing));
+    let fault = decide(ticket.code.clone(), Decision::approve(), NOW).await.unwrap_err();
     assert!(fault.to_string().contains("executing"), "{fault}");
 }
 
@@ -136,39 +68,18 @@ async fn nobody_approves_for_their_own_agent() {
     let attempt = |approver| live.decide(&ticket.code, Decision::approve(), approver, NOW);
     for name in ["olga", "Olga ", "team-lead", "bot"] {
         let fault = attempt(approver(name, 3000)).await.unwrap_err();
-        assert!(
-            matches!(fault, DecideFault::Owner { .. }),
-            "{name}: {fault}"
-        );
+        assert!(matches!(fault, DecideFault::Owner { .. }), "{name}: {fault}");
     }
     let fault = attempt(approver("ann", 1000)).await.unwrap_err();
-    assert!(
-        matches!(fault, DecideFault::SameUser { uid: 1000, .. }),
-        "{fault}"
-    );
+    assert!(matches!(fault, DecideFault::SameUser { uid: 1000, .. }), "{fault}");
     assert_eq!(live.show(&ticket.code).unwrap().approval.decisions, []);
 
-    let empty =
-        LiveApprovals::load(&store, std::sync::Arc::default(), Settings::default(), &[]).unwrap();
-    let fault = empty
-        .decide(
-            &ticket.code,
-            Decision::approve(),
-            approver("ann", 3000),
-            NOW,
-        )
-        .await
-        .unwrap_err();
+    let empty = LiveApprovals::load(&store, std::sync::Arc::default(), Settings::default(), &[]).unwrap();
+    let fault = empty.decide(&ticket.code, Decision::approve(), approver("ann", 3000), NOW).await.unwrap_err();
     assert!(matches!(fault, DecideFault::AgentGone(_)), "{fault}");
 
-    live.set_settings(Settings {
-        allow_same_user: true,
-        ..Settings::default()
-    });
-    assert_eq!(
-        attempt(approver("olga", 1000)).await.unwrap().state,
-        ApprovalState::Approved
-    );
+    live.set_settings(Settings { allow_same_user: true, ..Settings::default() });
+    assert_eq!(attempt(approver("olga", 1000)).await.unwrap().state, ApprovalState::Approved);
 }
 
 #[tokio::test]
@@ -176,15 +87,7 @@ async fn an_owner_may_say_no() {
     let data = folder();
     let live = approvals(&open(&data));
     let ticket = ask(&live, "{}", NOW).await.unwrap();
-    let denied = live
-        .decide(
-            &ticket.code,
-            Decision::deny(None),
-            approver("olga", 1000),
-            NOW,
-        )
-        .await
-        .unwrap();
+    let denied = live.decide(&ticket.code, Decision::deny(None), approver("olga", 1000), NOW).await.unwrap();
     assert_eq!(denied.state, ApprovalState::Denied);
 }
 
@@ -192,61 +95,35 @@ async fn an_owner_may_say_no() {
 async fn a_quorum_is_of_distinct_persons() {
     let data = folder();
     let live = approvals(&open(&data));
-    let ticket = ask_for(
-        &live,
-        &binding("{}"),
-        "{}",
-        &[requirement(1, None), requirement(2, None)],
-        NOW,
-    )
-    .await
-    .unwrap();
+    let ticket = ask_for(&live, &binding("{}"), "{}", &[requirement(1, None), requirement(2, None)], NOW).await.unwrap();
     let yes = |approver| live.decide(&ticket.code, Decision::approve(), approver, NOW);
-    assert_eq!(
-        yes(approver("ann", 3000)).await.unwrap().state,
-        ApprovalState::Pending
-    );
+    assert_eq!(yes(approver("ann", 3000)).await.unwrap().state, ApprovalState::Pending);
     assert!(!live.claim(&ticket.id, NOW));
-    let passkey = Approver {
-        uid: None,
-        name: "ANN".to_owned(),
-        method: ApproverMethod::Passkey,
-    };
-    for same in [approver("ann", 3001), approver("bob", 3000), passkey] {
+    let passkey = Approver { uid: None, name: "ANN".to_owned(), method: ApproverMethod::Passkey };
+    for same in [approver("ann", 3001), approver(" ann ", 3001), approver("bob", 3000), approver("root", 0), passkey] {
         let fault = yes(same.clone()).await.unwrap_err();
-        assert_eq!(
-            fault,
-            DecideFault::AlreadyApproved {
-                code: ticket.code.clone(),
-                missing: 1
-            },
-            "{same:?}"
-        );
+        assert_eq!(fault, DecideFault::AlreadyApproved { code: ticket.code.clone(), missing: 1 }, "{same:?}");
     }
     let again = approvals(&open(&crashed(&data)));
-    let decided = again
-        .decide(
-            &ticket.code,
-            Decision::approve(),
-            approver("bob", 3001),
-            NOW,
-        )
-        .await
-        .unwrap();
-    assert_eq!(
-        (decided.state, decided.decisions.len()),
-        (ApprovalState::Approved, 2)
-    );
-    let denied = live
-        .decide(
-            &ticket.code,
-            Decision::deny(None),
-            approver("ann", 3000),
-            NOW,
-        )
-        .await
-        .unwrap();
+    let decided = again.decide(&ticket.code, Decision::approve(), approver("bob", 3001), NOW).await.unwrap();
+    assert_eq!((decided.state, decided.decisions.len()), (ApprovalState::Approved, 2));
+    let denied = live.decide(&ticket.code, Decision::deny(None), approver("ann", 3000), NOW).await.unwrap();
     assert_eq!(denied.state, ApprovalState::Denied, "one no ends it");
+}
+
+/// Root can act as any user, so nobody is told apart from it; and no user counts twice, whatever names it goes by.
+#[tokio::test]
+async fn root_and_anybody_are_one_person() {
+    let data = folder();
+    let live = approvals(&open(&data));
+    let ticket = ask_for(&live, &binding("{}"), "{}", &[requirement(2, None)], NOW).await.unwrap();
+    let yes = |approver| live.decide(&ticket.code, Decision::approve(), approver, NOW);
+    assert_eq!(yes(approver("root", 0)).await.unwrap().state, ApprovalState::Pending);
+    for second in [approver("ann", 3000), approver("toor", 0), Approver { uid: None, ..approver("bob", 1) }] {
+        let fault = yes(second.clone()).await.unwrap_err();
+        assert_eq!(fault, DecideFault::AlreadyApproved { code: ticket.code.clone(), missing: 1 }, "{second:?}");
+    }
+    assert!(!live.claim(&ticket.id, NOW));
 }
 
 #[tokio::test]
@@ -254,29 +131,14 @@ async fn a_decision_of_a_question_made_void_meanwhile_does_not_count() {
     let data = folder();
     let live = approvals(&open(&data));
     let ticket = ask(&live, "{}", NOW).await.unwrap();
-    let yes = live.decide(
-        &ticket.code,
-        Decision::approve(),
-        approver("ann", 3000),
-        NOW,
-    );
+    let yes = live.decide(&ticket.code, Decision::approve(), approver("ann", 3000), NOW);
     let (decided, void) = tokio::join!(yes, live.invalidate("drift", NOW, |_| true));
     // Whichever the writer's thread took first: it can't be used.
     assert_eq!(void.unwrap().len(), 1);
     if let Err(fault) = decided {
-        assert_eq!(
-            fault,
-            DecideFault::NotPending {
-                code: ticket.code.clone(),
-                state: ApprovalState::Invalidated
-            }
-        );
+        assert_eq!(fault, DecideFault::NotPending { code: ticket.code.clone(), state: ApprovalState::Invalidated });
     }
     assert!(!live.claim(&ticket.id, NOW));
-    let again =
-        LiveApprovals::load(&open(&crashed(&data)), agents(), Settings::default(), &[]).unwrap();
-    assert_eq!(
-        again.show(ticket.id.as_str()).unwrap().approval.state,
-        ApprovalState::Invalidated
-    );
+    let again = LiveApprovals::load(&open(&crashed(&data)), agents(), Settings::default(), &[]).unwrap();
+    assert_eq!(again.show(ticket.id.as_str()).unwrap().approval.state, ApprovalState::Invalidated);
 }

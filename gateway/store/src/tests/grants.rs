@@ -8,14 +8,9 @@ use bailiwick_pipeline::{
 use tempfile::TempDir;
 
 use super::{HOUR, NOW, crashed, folder, open, tamper, terms};
-use crate::{
-    ConfigSync, EndAs, Ended, GrantFault, LiveGrants, ReplayedIntent, Store, StoreFault, Tokens,
-};
+use crate::{ConfigSync, EndAs, Ended, GrantFault, LiveGrants, ReplayedIntent, Store, StoreFault, Tokens};
 
-const UNTRUSTED: Labels = Labels {
-    untrusted: true,
-    confidential: false,
-};
+const UNTRUSTED: Labels = Labels { untrusted: true, confidential: false };
 
 fn load(store: &Store) -> LiveGrants {
     LiveGrants::load(store, &[]).unwrap()
@@ -30,21 +25,13 @@ fn id(text: &str) -> GrantId {
 }
 
 fn configured(id: &str) -> Grant {
-    Grant {
-        from_config: true,
-        ..terms(id, "bot")
-    }
+    Grant { from_config: true, ..terms(id, "bot") }
 }
 
 /// As the configuration is read at another time: the same words, later times.
 fn reread(grant: &Grant, at_ms: u64) -> Grant {
     let lifetime = grant.expires_at_ms - grant.not_before_ms;
-    Grant {
-        not_before_ms: at_ms,
-        expires_at_ms: at_ms + lifetime,
-        revision: 0,
-        ..grant.clone()
-    }
+    Grant { not_before_ms: at_ms, expires_at_ms: at_ms + lifetime, revision: 0, ..grant.clone() }
 }
 
 fn standing(grants: &LiveGrants, name: &str) -> Standing {
@@ -57,7 +44,83 @@ fn intent(grant: &str, revision: u64, has_effect: bool) -> ReplayedIntent {
         grant_revision: revision,
         debited: vec![id(grant)],
         has_effect,
+        labels: Labels::default(),
         approval: None,
+    }
+}
+
+async fn expired(grants: &LiveGrants, now_ms: u64) -> Vec<GrantId> {
+    let swept = grants.expire(now_ms).await;
+    swept.stored.unwrap();
+    swept.ended
+}
+
+#[tokio::test]
+async fn a_grant_that_could_not_be_stored_never_was() {
+    let data = folder();
+    let store = open(&data);
+    let grants = load(&store);
+    tamper(data.path(), "ALTER TABLE grants RENAME TO away");
+    let fault = grants.create(terms("a", "bot"), NOW).await.unwrap_err();
+    assert!(matches!(fault, GrantFault::Write(_)), "{fault}");
+    assert!(grants.by_id(&id("a")).is_none() && grants.list().is_empty());
+    assert!(grants.of(&"bot".parse().unwrap()).is_empty());
+}
+
+#[tokio::test]
+async fn whoever_got_hold_of_a_grant_that_could_not_be_stored_can_do_nothing_with_it() {
+    let data = folder();
+    let store = open(&data);
+    let grants = Arc::new(load(&store));
+    tamper(data.path(), "ALTER TABLE grants RENAME TO away");
+    // Held up until the grant was seen: memory is ahead of the store.
+    let (seen, wait) = std::sync::mpsc::channel::<()>();
+    store.follow(move |_| wait.recv().map_err(|_| rusqlite::Error::InvalidQuery));
+    let making = tokio::spawn({
+        let grants = Arc::clone(&grants);
+        async move { grants.create(terms("a", "bot"), NOW).await.map(drop) }
+    });
+    let live = loop {
+        match grants.by_id(&id("a")) {
+            Some(live) => break live,
+            None => tokio::task::yield_now().await,
+        }
+    };
+    seen.send(()).unwrap();
+    assert!(matches!(making.await.unwrap(), Err(GrantFault::Write(_))));
+    assert!(!live.is_live(NOW) && live.cancelled().is_cancelled());
+}
+
+#[tokio::test]
+async fn an_expiry_that_can_not_be_stored_is_told_all_the_same() {
+    let data = folder();
+    let store = open(&data);
+    let grants = load(&store);
+    grants.create(terms("a", "bot"), NOW).await.unwrap();
+    tamper(data.path(), "ALTER TABLE grants RENAME TO away");
+    let swept = grants.expire(NOW + 8 * HOUR).await;
+    assert!(swept.stored.is_err());
+    assert_eq!(swept.ended, [id("a")]);
+}
+
+/// A `kill -9` before usage is stored: the labels of what was on its way are as good as touched, for the whole chain.
+#[tokio::test]
+async fn a_crash_washes_no_labels_off() {
+    let data = folder();
+    let store = open(&data);
+    let grants = load(&store);
+    for name in ["child", "parent", "other"] {
+        grants.create(terms(name, "bot"), NOW).await.unwrap();
+    }
+    let debited = vec![id("child"), id("parent")];
+    let intents = [
+        ReplayedIntent { labels: UNTRUSTED, debited, ..intent("child", 1, false) },
+        intent("child", 1, false),
+        ReplayedIntent { labels: UNTRUSTED, ..intent("other", 7, false) },
+    ];
+    let again = LiveGrants::load(&open(&crashed(&data)), &intents).unwrap();
+    for (name, labels) in [("child", UNTRUSTED), ("parent", UNTRUSTED), ("other", Labels::default())] {
+        assert_eq!(standing(&again, name).labels, labels, "{name}");
     }
 }
 
@@ -68,17 +131,8 @@ async fn a_created_grant_survives_as_it_is() {
     let grants = load(&store);
     let live = grants.create(terms("a", "bot"), NOW).await.unwrap();
     assert!(Arc::ptr_eq(&live, &grants.by_id(&id("a")).unwrap()));
-    assert_eq!(
-        grants.create(terms("a", "other"), NOW).await.unwrap_err(),
-        GrantFault::Exists(id("a"))
-    );
-    assert_eq!(
-        grants
-            .create(terms("b", "bot"), NOW + 9 * HOUR)
-            .await
-            .unwrap_err(),
-        GrantFault::Over(id("b"))
-    );
+    assert_eq!(grants.create(terms("a", "other"), NOW).await.unwrap_err(), GrantFault::Exists(id("a")));
+    assert_eq!(grants.create(terms("b", "bot"), NOW + 9 * HOUR).await.unwrap_err(), GrantFault::Over(id("b")));
     let again = after_crash(&data);
     assert_eq!(again.by_id(&id("a")).unwrap().terms(), live.terms());
     assert_eq!(again.of(&"bot".parse().unwrap()).len(), 1);
@@ -91,45 +145,20 @@ async fn ending_is_at_once_and_for_good() {
     let data = folder();
     let store = open(&data);
     let grants = load(&store);
-    for (name, how, state) in [
-        ("r", EndAs::Revoked, GrantState::Revoked),
-        ("c", EndAs::Completed, GrantState::Completed),
-    ] {
+    for (name, how, state) in [("r", EndAs::Revoked, GrantState::Revoked), ("c", EndAs::Completed, GrantState::Completed)] {
         let live = grants.create(terms(name, "bot"), NOW).await.unwrap();
         let cancelled = live.cancelled();
-        let ended = grants
-            .end(&id(name), how, "ann", Some("enough"), NOW + 1)
-            .await;
-        assert_eq!(
-            ended,
-            Ok(Ended {
-                was_active: true,
-                drained: true
-            })
-        );
+        let ended = grants.end(&id(name), how, "ann", Some("enough"), NOW + 1).await;
+        assert_eq!(ended, Ok(Ended { was_active: true, drained: true }));
         assert!(cancelled.is_cancelled() && !live.is_live(NOW + 1));
-        let again = grants
-            .end(&id(name), EndAs::Revoked, "bob", None, NOW + 2)
-            .await;
-        assert_eq!(
-            again,
-            Ok(Ended {
-                was_active: false,
-                drained: true
-            })
-        );
+        let again = grants.end(&id(name), EndAs::Revoked, "bob", None, NOW + 2).await;
+        assert_eq!(again, Ok(Ended { was_active: false, drained: true }));
         let entry = after_crash(&data).entry(&id(name)).unwrap();
         assert_eq!(entry.grant.standing().state, state);
         let ending = entry.ending.unwrap();
-        assert_eq!(
-            (ending.at_ms, ending.by.as_deref(), ending.reason.as_deref()),
-            (NOW + 1, Some("ann"), Some("enough"))
-        );
+        assert_eq!((ending.at_ms, ending.by.as_deref(), ending.reason.as_deref()), (NOW + 1, Some("ann"), Some("enough")));
     }
-    assert_eq!(
-        grants.end(&id("x"), EndAs::Revoked, "ann", None, NOW).await,
-        Err(GrantFault::Unknown(id("x")))
-    );
+    assert_eq!(grants.end(&id("x"), EndAs::Revoked, "ann", None, NOW).await, Err(GrantFault::Unknown(id("x"))));
 }
 
 #[tokio::test]
@@ -145,10 +174,7 @@ async fn an_ending_that_nobody_waits_for_is_stored_all_the_same() {
         let _ = tokio::time::timeout(Duration::ZERO, &mut ending).await;
     }
     store.set_meta("barrier", Some("")).await.unwrap();
-    assert_eq!(
-        standing(&after_crash(&data), "a").state,
-        GrantState::Revoked
-    );
+    assert_eq!(standing(&after_crash(&data), "a").state, GrantState::Revoked);
 }
 
 #[tokio::test]
@@ -157,31 +183,15 @@ async fn expiry_is_swept_and_the_long_ended_forgotten() {
     let store = open(&data);
     let grants = load(&store);
     grants.create(terms("a", "bot"), NOW).await.unwrap();
-    grants
-        .create(
-            Grant {
-                expires_at_ms: NOW + 9 * HOUR,
-                ..terms("b", "bot")
-            },
-            NOW,
-        )
-        .await
-        .unwrap();
-    assert!(grants.expire(NOW + 8 * HOUR - 1).await.unwrap().is_empty());
-    assert_eq!(grants.expire(NOW + 8 * HOUR).await.unwrap(), [id("a")]);
-    assert_eq!(
-        standing(&after_crash(&data), "a").state,
-        GrantState::Expired
-    );
-    assert_eq!(
-        grants.of(&"bot".parse().unwrap()).len(),
-        2,
-        "an agent may still be told that its grant has ended"
-    );
-    assert_eq!(grants.expire(NOW + 9 * HOUR + 1).await.unwrap(), [id("b")]);
+    grants.create(Grant { expires_at_ms: NOW + 9 * HOUR, ..terms("b", "bot") }, NOW).await.unwrap();
+    assert_eq!(expired(&grants, NOW + 8 * HOUR - 1).await, []);
+    assert_eq!(expired(&grants, NOW + 8 * HOUR).await, [id("a")]);
+    assert_eq!(standing(&after_crash(&data), "a").state, GrantState::Expired);
+    assert_eq!(grants.of(&"bot".parse().unwrap()).len(), 2, "an agent may still be told that its grant has ended");
+    assert_eq!(expired(&grants, NOW + 9 * HOUR + 1).await, [id("b")]);
     assert_eq!(grants.of(&"bot".parse().unwrap()).len(), 1);
     assert_eq!(grants.list().len(), 2);
-    grants.expire(NOW + 31 * 24 * HOUR).await.unwrap();
+    expired(&grants, NOW + 31 * 24 * HOUR).await;
     assert!(grants.list().is_empty() && grants.of(&"bot".parse().unwrap()).is_empty());
     assert!(after_crash(&data).list().is_empty());
 }
@@ -199,40 +209,18 @@ async fn usage_is_stored_with_the_cursor_and_caught_up_from_the_trail() {
     let store = open(&copy);
     assert_eq!(store.trail_cursor().unwrap(), 17);
 
-    let intents = [
-        intent("a", 1, false),
-        intent("a", 1, true),
-        intent("a", 7, true),
-        intent("unknown", 1, true),
-    ];
+    let intents = [intent("a", 1, false), intent("a", 1, true), intent("a", 7, true), intent("unknown", 1, true)];
     let grants = LiveGrants::load(&store, &intents).unwrap();
-    let counted = Standing {
-        state: GrantState::Active,
-        calls: 2,
-        writes: 1,
-        labels: UNTRUSTED,
-    };
+    let counted = Standing { state: GrantState::Active, calls: 2, writes: 1, labels: UNTRUSTED };
     assert_eq!(standing(&grants, "a"), counted);
     // Not flushed: after the next crash the same is counted again, from the same place.
-    assert_eq!(
-        standing(&LiveGrants::load(&store, &intents).unwrap(), "a"),
-        counted
-    );
+    assert_eq!(standing(&LiveGrants::load(&store, &intents).unwrap(), "a"), counted);
     grants.flush(21).await.unwrap();
     assert_eq!(standing(&load(&store), "a"), counted);
     assert_eq!(store.trail_cursor().unwrap(), 21);
     // An end doesn't store usage: that goes with the cursor.
-    grants
-        .end(&id("a"), EndAs::Revoked, "ann", None, NOW)
-        .await
-        .unwrap();
-    assert_eq!(
-        standing(&load(&store), "a"),
-        Standing {
-            state: GrantState::Revoked,
-            ..counted
-        }
-    );
+    grants.end(&id("a"), EndAs::Revoked, "ann", None, NOW).await.unwrap();
+    assert_eq!(standing(&load(&store), "a"), Standing { state: GrantState::Revoked, ..counted });
 }
 
 #[tokio::test]
@@ -242,96 +230,46 @@ async fn config_grants_survive_restarts_as_they_are() {
     {
         let grants = load(&open(&data));
         let sync = grants.sync_config(vec![wanted.clone()], NOW).await.unwrap();
-        assert_eq!(
-            sync,
-            ConfigSync {
-                issued: vec![id("a")],
-                ..ConfigSync::default()
-            }
-        );
+        assert_eq!(sync, ConfigSync { issued: vec![id("a")], ..ConfigSync::default() });
         grants.by_id(&id("a")).unwrap().touch(UNTRUSTED);
         grants.flush(1).await.unwrap();
     }
     let grants = load(&open(&data));
-    let sync = grants
-        .sync_config(vec![reread(&wanted, NOW + HOUR)], NOW + HOUR)
-        .await
-        .unwrap();
-    assert_eq!(
-        sync,
-        ConfigSync {
-            kept: vec![id("a")],
-            ..ConfigSync::default()
-        }
-    );
+    let sync = grants.sync_config(vec![reread(&wanted, NOW + HOUR)], NOW + HOUR).await.unwrap();
+    assert_eq!(sync, ConfigSync { kept: vec![id("a")], ..ConfigSync::default() });
     let live = grants.by_id(&id("a")).unwrap();
-    assert_eq!(
-        (live.terms().expires_at_ms, live.terms().revision),
-        (wanted.expires_at_ms, 1)
-    );
+    assert_eq!((live.terms().expires_at_ms, live.terms().revision), (wanted.expires_at_ms, 1));
     assert_eq!(live.standing().labels, UNTRUSTED);
 
     // Expired while nobody swept: reissued, and nothing used.
     let later = NOW + 8 * HOUR;
-    let sync = grants
-        .sync_config(vec![reread(&wanted, later)], later)
-        .await
-        .unwrap();
+    let sync = grants.sync_config(vec![reread(&wanted, later)], later).await.unwrap();
     assert_eq!(sync.reissued, [id("a")]);
     let again = grants.by_id(&id("a")).unwrap();
-    assert_eq!(
-        (again.terms().revision, again.terms().expires_at_ms),
-        (2, later + 8 * HOUR)
-    );
+    assert_eq!((again.terms().revision, again.terms().expires_at_ms), (2, later + 8 * HOUR));
     assert_eq!(again.standing(), Standing::fresh());
     assert!(!live.is_live(later) && live.cancelled().is_cancelled());
     assert_eq!(standing(&after_crash(&data), "a"), Standing::fresh());
 
     // And the same after the sweep.
     let later = later + 8 * HOUR;
-    grants.expire(later).await.unwrap();
-    assert_eq!(
-        grants
-            .sync_config(vec![reread(&wanted, later)], later)
-            .await
-            .unwrap()
-            .reissued,
-        [id("a")]
-    );
+    expired(&grants, later).await;
+    assert_eq!(grants.sync_config(vec![reread(&wanted, later)], later).await.unwrap().reissued, [id("a")]);
 }
 
 #[tokio::test]
 async fn a_revoked_or_completed_config_grant_is_never_reissued() {
     let data = folder();
     let grants = load(&open(&data));
-    grants
-        .sync_config(vec![configured("a"), configured("b")], NOW)
-        .await
-        .unwrap();
-    grants
-        .end(&id("a"), EndAs::Revoked, "ann", None, NOW)
-        .await
-        .unwrap();
-    grants
-        .end(&id("b"), EndAs::Completed, "bot", None, NOW)
-        .await
-        .unwrap();
-    grants.expire(NOW + 400 * 24 * HOUR).await.unwrap();
+    grants.sync_config(vec![configured("a"), configured("b")], NOW).await.unwrap();
+    grants.end(&id("a"), EndAs::Revoked, "ann", None, NOW).await.unwrap();
+    grants.end(&id("b"), EndAs::Completed, "bot", None, NOW).await.unwrap();
+    expired(&grants, NOW + 400 * 24 * HOUR).await;
     drop(grants);
     let grants = load(&open(&data));
-    let changed = Grant {
-        purpose: "new words".to_owned(),
-        ..configured("a")
-    };
-    for wanted in [
-        vec![configured("a"), configured("b")],
-        vec![],
-        vec![changed, configured("b")],
-    ] {
-        let sync = grants
-            .sync_config(wanted.clone(), NOW + 400 * 24 * HOUR)
-            .await
-            .unwrap();
+    let changed = Grant { purpose: "new words".to_owned(), ..configured("a") };
+    for wanted in [vec![configured("a"), configured("b")], vec![], vec![changed, configured("b")]] {
+        let sync = grants.sync_config(wanted.clone(), NOW + 400 * 24 * HOUR).await.unwrap();
         assert_eq!(sync.stay_ended.len(), wanted.len());
         assert_eq!(standing(&grants, "a").state, GrantState::Revoked);
     }
@@ -343,50 +281,23 @@ async fn changed_terms_replace_the_grant_and_wash_nothing_off() {
     let store = open(&data);
     let tokens = Tokens::load(&store).unwrap();
     let grants = load(&store);
-    grants
-        .sync_config(vec![configured("a")], NOW)
-        .await
-        .unwrap();
+    grants.sync_config(vec![configured("a")], NOW).await.unwrap();
     let old = grants.by_id(&id("a")).unwrap();
     tokens.issue_grant(old.terms()).await.unwrap();
     old.touch(UNTRUSTED);
-    let changed = Grant {
-        agent: "other".parse().unwrap(),
-        ..configured("a")
-    };
-    assert_eq!(
-        grants
-            .sync_config(vec![changed], NOW + 1)
-            .await
-            .unwrap()
-            .replaced,
-        [id("a")]
-    );
+    let changed = Grant { agent: "other".parse().unwrap(), ..configured("a") };
+    assert_eq!(grants.sync_config(vec![changed], NOW + 1).await.unwrap().replaced, [id("a")]);
     assert!(old.cancelled().is_cancelled() && !old.is_live(NOW + 1));
     let new = grants.by_id(&id("a")).unwrap();
     assert!(new.is_live(NOW + 1));
-    assert_eq!(
-        (new.terms().revision, new.standing().labels),
-        (2, UNTRUSTED)
-    );
+    assert_eq!((new.terms().revision, new.standing().labels), (2, UNTRUSTED));
     assert!(grants.of(&"bot".parse().unwrap()).is_empty());
     assert_eq!(grants.of(&"other".parse().unwrap()).len(), 1);
     // Neither the usage nor the tokens of the old issue come back.
     let again = LiveGrants::load(&open(&crashed(&data)), &[intent("a", 1, true)]).unwrap();
     assert_eq!(standing(&again, "a"), new.standing());
-    let longer = Grant {
-        expires_at_ms: NOW + 10 * HOUR,
-        agent: "other".parse().unwrap(),
-        ..configured("a")
-    };
-    assert_eq!(
-        grants
-            .sync_config(vec![longer], NOW + 2)
-            .await
-            .unwrap()
-            .replaced,
-        [id("a")]
-    );
+    let longer = Grant { expires_at_ms: NOW + 10 * HOUR, agent: "other".parse().unwrap(), ..configured("a") };
+    assert_eq!(grants.sync_config(vec![longer], NOW + 2).await.unwrap().replaced, [id("a")]);
 }
 
 #[tokio::test]
@@ -394,38 +305,17 @@ async fn what_leaves_the_configuration_ends_and_may_come_back() {
     let data = folder();
     let grants = load(&open(&data));
     grants.create(terms("created", "bot"), NOW).await.unwrap();
-    grants
-        .sync_config(vec![configured("a")], NOW)
-        .await
-        .unwrap();
+    grants.sync_config(vec![configured("a")], NOW).await.unwrap();
     let live = grants.by_id(&id("a")).unwrap();
-    assert_eq!(
-        grants.sync_config(vec![], NOW + 1).await.unwrap().withdrawn,
-        [id("a")]
-    );
+    assert_eq!(grants.sync_config(vec![], NOW + 1).await.unwrap().withdrawn, [id("a")]);
     assert!(live.cancelled().is_cancelled());
     assert!(grants.by_id(&id("created")).unwrap().is_live(NOW + 1));
-    assert_eq!(
-        standing(&after_crash(&data), "a").state,
-        GrantState::Revoked
-    );
-    assert_eq!(
-        grants
-            .sync_config(vec![configured("a")], NOW + 2)
-            .await
-            .unwrap()
-            .reissued,
-        [id("a")]
-    );
+    assert_eq!(standing(&after_crash(&data), "a").state, GrantState::Revoked);
+    assert_eq!(grants.sync_config(vec![configured("a")], NOW + 2).await.unwrap().reissued, [id("a")]);
     assert!(grants.by_id(&id("a")).unwrap().is_live(NOW + 2));
-    let clash = grants
-        .sync_config(vec![configured("created")], NOW + 3)
-        .await;
+    let clash = grants.sync_config(vec![configured("created")], NOW + 3).await;
     assert_eq!(clash, Err(GrantFault::Clash(id("created"))));
-    assert!(
-        grants.by_id(&id("a")).unwrap().is_live(NOW + 3),
-        "nothing is changed at a clash"
-    );
+    assert!(grants.by_id(&id("a")).unwrap().is_live(NOW + 3), "nothing is changed at a clash");
 }
 
 #[tokio::test]
@@ -443,15 +333,6 @@ async fn rows_that_contradict_themselves_are_refused() {
         load(&store).create(terms("a", "bot"), NOW).await.unwrap();
         tamper(data.path(), sql);
         let fault = LiveGrants::load(&store, &[]).unwrap_err();
-        assert!(
-            matches!(
-                fault,
-                StoreFault::Row {
-                    table: "grants",
-                    ..
-                }
-            ),
-            "{sql}: {fault}"
-        );
+        assert!(matches!(fault, StoreFault::Row { table: "grants", .. }), "{sql}: {fault}");
     }
 }

@@ -1,9 +1,5 @@
 //! Real files, in folders of their own.
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "a test may fail by panicking"
-)]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may fail by panicking")]
 
 mod approvals;
 mod concurrency;
@@ -41,9 +37,7 @@ use rusqlite::Connection;
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::{
-    AgentEntry, Agents, Approver, ApproverMethod, LiveApprovals, ReplayedIntent, Settings, Store,
-};
+use crate::{AgentEntry, Agents, Approver, ApproverMethod, LiveApprovals, ReplayedIntent, Settings, Store};
 
 /// Some time in 2026.
 const NOW: u64 = 1_790_000_000_000;
@@ -69,10 +63,7 @@ fn crashed(data: &TempDir) -> TempDir {
 
 /// Changes the database as somebody would who can write the file.
 fn tamper(data: &Path, sql: &str) {
-    Connection::open(data.join("state.db"))
-        .unwrap()
-        .execute_batch(sql)
-        .unwrap();
+    Connection::open(data.join("state.db")).unwrap().execute_batch(sql).unwrap();
 }
 
 fn terms(id: &str, agent: &str) -> Grant {
@@ -85,36 +76,21 @@ fn terms(id: &str, agent: &str) -> Grant {
         capabilities: vec![Capability {
             tools: "tickets__*".parse().unwrap(),
             kinds: None,
-            args: [(
-                "/project".to_owned(),
-                serde_json::from_value(json!({"eq": "support"})).unwrap(),
-            )]
-            .into(),
+            args: [("/project".to_owned(), serde_json::from_value(json!({"eq": "support"})).unwrap())].into(),
         }],
         ceiling: Band::High,
         environment: "dev".to_owned(),
         not_before_ms: NOW,
         expires_at_ms: NOW + 8 * HOUR,
-        budget: Budget {
-            calls: Some(500),
-            writes: Some(20),
-        },
+        budget: Budget { calls: Some(500), writes: Some(20) },
         default: true,
         from_config: false,
     }
 }
 
 fn agent(id: &str, uids: &[u32]) -> AgentEntry {
-    let agent = Agent {
-        id: id.parse().unwrap(),
-        owner: "team-lead".to_owned(),
-        ceiling: Band::High,
-        disabled: false,
-    };
-    AgentEntry {
-        agent,
-        uids: uids.to_vec(),
-    }
+    let agent = Agent { id: id.parse().unwrap(), owner: "team-lead".to_owned(), ceiling: Band::High, disabled: false };
+    AgentEntry { agent, uids: uids.to_vec() }
 }
 
 fn agents() -> Arc<Agents> {
@@ -158,11 +134,7 @@ fn binding(arguments: &str) -> Binding {
 }
 
 fn tool() -> Tool {
-    let facts = ConnectorFacts {
-        id: "tickets".to_owned(),
-        sensitivity: String::new(),
-        environment: String::new(),
-    };
+    let facts = ConnectorFacts { id: "tickets".to_owned(), sensitivity: String::new(), environment: String::new() };
     Tool {
         name: "tickets__refund".parse().unwrap(),
         downstream_name: "refund".parse().unwrap(),
@@ -185,29 +157,12 @@ fn tool() -> Tool {
 }
 
 fn requirement(quorum: u32, ttl: Option<Duration>) -> Requirement {
-    Requirement {
-        label: "refunds".into(),
-        quorum,
-        ttl,
-        rule: "refund-needs-a-person".into(),
-        reason: Some("money".into()),
-    }
+    Requirement { label: "refunds".into(), quorum, ttl, rule: "refund-needs-a-person".into(), reason: Some("money".into()) }
 }
 
 /// Asks whether `arguments` may be sent, of a grant that lives for eight hours.
-async fn ask(
-    approvals: &LiveApprovals,
-    arguments: &str,
-    now_ms: u64,
-) -> Result<Ticket, ApprovalFailure> {
-    ask_for(
-        approvals,
-        &binding(arguments),
-        arguments,
-        &[requirement(1, None)],
-        now_ms,
-    )
-    .await
+async fn ask(approvals: &LiveApprovals, arguments: &str, now_ms: u64) -> Result<Ticket, ApprovalFailure> {
+    ask_for(approvals, &binding(arguments), arguments, &[requirement(1, None)], now_ms).await
 }
 
 async fn ask_for(
@@ -233,11 +188,7 @@ async fn ask_for(
 }
 
 fn approver(name: &str, uid: u32) -> Approver {
-    Approver {
-        uid: Some(uid),
-        name: name.to_owned(),
-        method: ApproverMethod::Operator,
-    }
+    Approver { uid: Some(uid), name: name.to_owned(), method: ApproverMethod::Operator }
 }
 
 fn claimed(approval: &ApprovalId) -> ReplayedIntent {
@@ -246,6 +197,7 @@ fn claimed(approval: &ApprovalId) -> ReplayedIntent {
         grant_revision: 1,
         debited: vec!["triage".parse().unwrap()],
         has_effect: true,
+        labels: Labels::default(),
         approval: Some(approval.clone()),
     }
 }

@@ -13,10 +13,7 @@ fn pin(tool: &str, definition: &str) -> Pin {
         band: Band::Low,
         digest: digest(&serde_json::from_str(definition).unwrap()),
         definition: RawValue::from_string(definition.to_owned()).unwrap(),
-        labels: Labels {
-            untrusted: true,
-            confidential: false,
-        },
+        labels: Labels { untrusted: true, confidential: false },
         accepted_at_ms: NOW,
         accepted_by: "ann".to_owned(),
     }
@@ -32,32 +29,17 @@ async fn accepting_replaces_the_pins_of_one_connector() {
     let store = open(&data);
     let pins = Pins::new(&store);
     let odd = "{\"name\": \"get\",\n \"max\":1.50e400, \"b\":1,\"a\":[ ]}";
-    pins.accept(&tickets(), vec![pin("get", odd), pin("gone", "{}")])
-        .await
-        .unwrap();
-    pins.accept(&"files".parse().unwrap(), vec![pin("read", "{}")])
-        .await
-        .unwrap();
-    pins.accept(&tickets(), vec![pin("get", odd), pin("new", "{}")])
-        .await
-        .unwrap();
+    pins.accept(&tickets(), vec![pin("get", odd), pin("gone", "{}")]).await.unwrap();
+    pins.accept(&"files".parse().unwrap(), vec![pin("read", "{}")]).await.unwrap();
+    pins.accept(&tickets(), vec![pin("get", odd), pin("new", "{}")]).await.unwrap();
     drop((store, pins));
 
     let all = Pins::new(&open(&data)).list().unwrap();
-    let names: Vec<_> = all[&tickets()]
-        .iter()
-        .map(|pin| pin.tool.as_str())
-        .collect();
-    assert_eq!(
-        (names.as_slice(), all.len()),
-        (["get", "new"].as_slice(), 2)
-    );
+    let names: Vec<_> = all[&tickets()].iter().map(|pin| pin.tool.as_str()).collect();
+    assert_eq!((names.as_slice(), all.len()), (["get", "new"].as_slice(), 2));
     let get = &all[&tickets()][0];
     assert_eq!(get.definition.get(), odd, "kept as written");
-    assert_eq!(
-        (get.kind, get.band, get.labels.untrusted, get.accepted_at_ms),
-        (Kind::Read, Band::Low, true, NOW)
-    );
+    assert_eq!((get.kind, get.band, get.labels.untrusted, get.accepted_at_ms), (Kind::Read, Band::Low, true, NOW));
 }
 
 #[tokio::test]
@@ -65,22 +47,30 @@ async fn accepting_is_all_or_nothing() {
     let data = folder();
     let store = open(&data);
     let pins = Pins::new(&store);
-    pins.accept(&tickets(), vec![pin("get", "{}")])
-        .await
-        .unwrap();
-    let twice = pins
-        .accept(&tickets(), vec![pin("a", "{}"), pin("a", "{}")])
-        .await;
+    pins.accept(&tickets(), vec![pin("get", "{}")]).await.unwrap();
+    let twice = pins.accept(&tickets(), vec![pin("a", "{}"), pin("a", "{}")]).await;
     assert!(matches!(twice, Err(WriteFault::Conflict(_))));
     let mut lying = pin("b", "{}");
     lying.digest = digest(&serde_json::json!(1));
-    assert!(matches!(
-        pins.accept(&tickets(), vec![lying]).await,
-        Err(WriteFault::Unstorable(_))
-    ));
+    assert!(matches!(pins.accept(&tickets(), vec![lying]).await, Err(WriteFault::Unstorable(_))));
     assert_eq!(pins.list().unwrap()[&tickets()][0].tool.as_str(), "get");
     pins.accept(&tickets(), vec![]).await.unwrap();
     assert!(pins.list().unwrap().is_empty());
+}
+
+/// Else pinning at first use would bring back what an admin did not want.
+#[tokio::test]
+async fn that_nothing_was_accepted_is_kept() {
+    let data = folder();
+    let store = open(&data);
+    let pins = Pins::new(&store);
+    assert!(!pins.were_accepted(&tickets()).unwrap());
+    pins.accept(&tickets(), vec![pin("get", "{}")]).await.unwrap();
+    pins.accept(&tickets(), vec![]).await.unwrap();
+    drop((store, pins));
+    let pins = Pins::new(&open(&data));
+    assert!(pins.list().unwrap().is_empty() && pins.were_accepted(&tickets()).unwrap());
+    assert!(!pins.were_accepted(&"files".parse().unwrap()).unwrap());
 }
 
 #[tokio::test]
@@ -88,14 +78,9 @@ async fn a_changed_definition_is_noticed() {
     let data = folder();
     let store = open(&data);
     let pins = Pins::new(&store);
-    pins.accept(&tickets(), vec![pin("get", "{}")])
-        .await
-        .unwrap();
+    pins.accept(&tickets(), vec![pin("get", "{}")]).await.unwrap();
     tamper(data.path(), "UPDATE pins SET definition = '{\"evil\":1}'");
     let fault = pins.list().unwrap_err();
-    assert!(
-        matches!(fault, StoreFault::Row { table: "pins", .. }),
-        "{fault}"
-    );
+    assert!(matches!(fault, StoreFault::Row { table: "pins", .. }), "{fault}");
     assert!(fault.to_string().contains("tickets__get"), "{fault}");
 }

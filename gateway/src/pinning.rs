@@ -1,0 +1,125 @@
+//! What connectors offer, looked at: for pinning at a start, and for admins.
+
+use std::collections::BTreeMap;
+
+use bailiwick_config::{Config, Connector, Pin as PinAt, Program};
+use bailiwick_connectors::{ConnectorSpec, Discovery, Rejected, discover};
+use bailiwick_credentials::Broker;
+use bailiwick_demo::Demo;
+use bailiwick_pipeline::ports::{Clock, ConnectFailure, Lease};
+use bailiwick_schemas::{definition, names::ConnectorId};
+use bailiwick_store::{Pin, Pins};
+use bailiwick_trail::{Stream, Trail};
+use serde_json::{Value, json};
+
+use crate::runtime::StartFault;
+
+/// So many rejected tools are named in a log line.
+const NAMED: usize = 8;
+
+/// Looks at connectors' servers: starts one for a moment, with its credential, and lists what it offers.
+pub(crate) struct Scout<'a> {
+    pub(crate) specs: &'a BTreeMap<ConnectorId, ConnectorSpec>,
+    pub(crate) broker: &'a Broker,
+    pub(crate) trail: &'a Trail,
+    pub(crate) clock: &'a dyn Clock,
+}
+
+impl Scout<'_> {
+    /// What this connector offers. What is lent for it is on record before it is used, and that it was given back is, after.
+    pub(crate) async fn look_at(&self, connector: &ConnectorId) -> Result<Discovery, ConnectFailure> {
+        let spec = self.specs.get(connector);
+        let spec = spec.ok_or_else(|| ConnectFailure::Start(format!("no connector `{connector}` is configured")))?;
+        let lent = self.broker.for_discovery(connector).await.map_err(|failure| ConnectFailure::Start(failure.to_string()))?;
+        if let Some(lease) = &lent {
+            self.note("lent", connector, lease)?;
+        }
+        let found = discover(spec, lent.as_ref()).await;
+        if let Some(lease) = &lent {
+            self.note("returned", connector, lease)?;
+        }
+        found
+    }
+
+    fn note(&self, event: &str, connector: &ConnectorId, lease: &Lease) -> Result<(), ConnectFailure> {
+        let record = json!({
+            "event": event, "purpose": "discovery", "connector": connector, "lease": lease.id, "provider": lease.provider,
+            "reference": lease.reference,
+        });
+        let noted = self.trail.append(Stream::Secrets, self.clock.now_ms(), &record);
+        noted.map(drop).map_err(|lost| ConnectFailure::Start(format!("its credential can't be put on record: {lost}")))
+    }
+}
+
+/// The pins as stored; those of built-in demo connectors as they are in this binary; and, where an admin said so, the first
+/// definitions that a server shows.
+pub(crate) async fn pin_at_start(
+    config: &Config,
+    pins: &Pins,
+    scout: Scout<'_>,
+) -> Result<BTreeMap<ConnectorId, Vec<Pin>>, StartFault> {
+    let mut known = pins.list()?;
+    for connector in &config.connectors {
+        let listed = match (&connector.program, connector.pin) {
+            (Program::Own, _) => built_in(connector),
+            (Program::Path(_), PinAt::FirstUse) if !pins.were_accepted(&connector.id)? && !known.contains_key(&connector.id) => {
+                first_use(connector, &scout).await
+            }
+            _ => continue,
+        };
+        let fresh = pins_of(connector, &listed, scout.clock.now_ms());
+        let same = |old: &Vec<Pin>| {
+            let digests = |pins: &[Pin]| pins.iter().map(|pin| (pin.tool.clone(), pin.digest)).collect::<BTreeMap<_, _>>();
+            digests(old) == digests(&fresh)
+        };
+        if !fresh.is_empty() && !known.get(&connector.id).is_some_and(same) {
+            pins.accept(&connector.id, fresh.clone()).await?;
+            known.insert(connector.id.clone(), fresh);
+        }
+    }
+    Ok(known)
+}
+
+fn built_in(connector: &Connector) -> Vec<Value> {
+    let demo = connector.arguments.last().and_then(|name| name.parse::<Demo>().ok());
+    let listed = demo.map(bailiwick_demo::definitions);
+    listed.as_ref().and_then(Value::as_array).cloned().unwrap_or_default()
+}
+
+async fn first_use(connector: &Connector, scout: &Scout<'_>) -> Vec<Value> {
+    match scout.look_at(&connector.id).await {
+        Ok(discovery) => discovery.tools,
+        Err(why) => {
+            tracing::warn!(connector = %connector.id, %why, "a connector could not be listed: none of its tools is known");
+            Vec::new()
+        }
+    }
+}
+
+/// Pins of these definitions, classed as the configuration says; what nobody classed is `execute` and `high`.
+pub(crate) fn pins_of(connector: &Connector, listed: &[Value], now_ms: u64) -> Vec<Pin> {
+    let reading = definition::read_list(listed);
+    warn_of(&connector.id, &reading.findings.iter().map(Rejected::of).collect::<Vec<_>>());
+    let pin = |definition: &definition::Definition| {
+        let terms = connector.terms_of(definition.name());
+        Some(Pin {
+            tool: definition.name().clone(),
+            kind: terms.kind,
+            band: terms.band,
+            digest: definition.digest(),
+            definition: serde_json::value::to_raw_value(definition.raw()).ok()?,
+            labels: terms.labels,
+            accepted_at_ms: now_ms,
+            accepted_by: "start".to_owned(),
+        })
+    };
+    reading.accepted.iter().filter_map(pin).collect()
+}
+
+/// Logs how many tools of a connector are not acceptable, and names the first few.
+pub(crate) fn warn_of(connector: &ConnectorId, rejected: &[Rejected]) {
+    if !rejected.is_empty() {
+        let named = rejected.iter().take(NAMED).map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        tracing::warn!(%connector, count = rejected.len(), named, "a connector offers tools that are not acceptable");
+    }
+}

@@ -1,0 +1,158 @@
+//! A real gateway, with the embedded demo's configuration and a clock that the test sets.
+#![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bailiwick_pipeline::{
+    grant::{Budget, Grant},
+    ports::{Credentials as _, Worlds as _},
+};
+use bailiwick_policy::Band;
+use bailiwick_schemas::canonical::Digest;
+use serde_json::Value;
+
+use super::*;
+
+const NOW: u64 = 1_790_000_000_000;
+const DAY: u64 = 24 * 60 * 60 * 1000;
+
+struct StoppedClock(AtomicU64);
+
+impl Clock for StoppedClock {
+    fn now_ns(&self) -> u64 {
+        self.0.load(Ordering::SeqCst) * 1_000_000
+    }
+
+    fn random(&self) -> [u8; 16] {
+        crate::adapters::SystemClock.random()
+    }
+}
+
+struct House {
+    folder: tempfile::TempDir,
+    clock: Arc<StoppedClock>,
+    runtime: Arc<Runtime>,
+}
+
+async fn house() -> House {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Arc::new(StoppedClock(AtomicU64::new(NOW)));
+    let start = Start {
+        config: bailiwick_config::embedded(bailiwick_config::DEMO, []).unwrap(),
+        data: DataFolder::open(&folder.path().join("data")).unwrap(),
+        clock: Arc::clone(&clock) as _,
+        is_demo: true,
+        own_binary: "/bin/false".into(),
+        environment: BTreeMap::new(),
+    };
+    let runtime = Runtime::start(start).await.unwrap();
+    House { folder, clock, runtime }
+}
+
+impl House {
+    /// Changes the store as somebody would who can write the file.
+    fn tamper(&self, sql: &str) {
+        rusqlite::Connection::open(self.folder.path().join("data/state.db")).unwrap().execute_batch(sql).unwrap();
+    }
+
+    /// The records of the stream `secrets`: event and purpose or grant.
+    fn secrets(&self) -> Vec<(String, String)> {
+        let reader = self.runtime.recorder.trail().reader();
+        let records = reader.records(Stream::Secrets, bailiwick_trail::Start::First).unwrap().map(Result::unwrap);
+        let text = |record: &bailiwick_trail::Record, name: &str| record.text(name).map(str::to_owned);
+        records
+            .map(|record| (text(&record, "event").unwrap(), text(&record, "purpose").or(text(&record, "grant")).unwrap()))
+            .collect()
+    }
+}
+
+fn tickets() -> ConnectorId {
+    "tickets".parse().unwrap()
+}
+
+fn terms() -> Grant {
+    Grant {
+        id: "g".parse().unwrap(),
+        revision: 1,
+        agent: "demo".parse().unwrap(),
+        owner: "o".to_owned(),
+        purpose: "p".to_owned(),
+        capabilities: Vec::new(),
+        ceiling: Band::High,
+        environment: "dev".to_owned(),
+        not_before_ms: NOW,
+        expires_at_ms: NOW + DAY,
+        budget: Budget::default(),
+        default: false,
+        from_config: false,
+    }
+}
+
+fn pair(a: &str, b: &str) -> (String, String) {
+    (a.to_owned(), b.to_owned())
+}
+
+#[tokio::test]
+async fn what_fails_in_a_tick_keeps_nothing_else_from_being_done() {
+    let house = house().await;
+    let runtime = &house.runtime;
+    let grant = runtime.grants.create(terms(), NOW).await.unwrap();
+    runtime.broker.lend(&grant, &tickets(), NOW).await.unwrap().unwrap();
+    runtime.tokens.issue_agent(&"demo".parse().unwrap(), 1, NOW).await.unwrap();
+    house.tamper("CREATE TRIGGER no BEFORE UPDATE ON grants BEGIN SELECT RAISE(ABORT, 'full'); END");
+    house.clock.0.store(NOW + 3 * DAY, Ordering::SeqCst);
+    assert!(matches!(runtime.tick().await, Err(WriteFault::Conflict(_))));
+    assert_eq!(house.secrets(), [pair("returned", "g")], "what was lent for the grant is taken back");
+    assert!(runtime.tokens.list(None).is_empty(), "the old token is forgotten");
+}
+
+#[tokio::test]
+async fn pins_that_can_not_be_stored_are_not_served() {
+    let house = house().await;
+    let runtime = &house.runtime;
+    let before = runtime.worlds.now();
+    let mut pins = runtime.worlds.pins().remove(&tickets()).unwrap();
+    pins.truncate(1);
+    let good = pins.clone();
+    pins.iter_mut().for_each(|pin| pin.digest = Digest::of(b"another"));
+    assert!(matches!(runtime.accept_pins(&tickets(), pins).await, Err(StartFault::Write(_))));
+    assert!(Arc::ptr_eq(&before, &runtime.worlds.now()));
+    assert!(runtime.worlds.unusable().is_empty());
+    let stored = runtime.pins.list().unwrap();
+    let digests = |pins: &BTreeMap<ConnectorId, Vec<Pin>>| pins.values().flatten().map(|pin| pin.digest).collect::<Vec<_>>();
+    assert_eq!(digests(&stored), digests(&runtime.worlds.pins()));
+    runtime.accept_pins(&tickets(), good).await.unwrap();
+    assert_eq!(runtime.worlds.now().tools.keys().filter(|name| name.starts_with("tickets__")).count(), 1);
+}
+
+#[tokio::test]
+async fn what_is_lent_to_look_at_a_connector_is_on_record() {
+    let house = house().await;
+    assert!(house.runtime.discover(&tickets()).await.is_err(), "its program is `false`");
+    assert_eq!(house.secrets(), [pair("lent", "discovery"), pair("returned", "discovery")]);
+    let nothing_to_lend = "files".parse().unwrap();
+    assert!(house.runtime.discover(&nothing_to_lend).await.is_err());
+    assert_eq!(house.secrets().len(), 2);
+}
+
+/// A configuration without connectors is not the demo: whoever runs the gateway is no agent of it.
+#[test]
+fn only_the_demos_agent_runs_as_who_runs_the_gateway() {
+    let config = bailiwick_config::embedded("[[agents]]\nid = \"a\"\nowner = \"o@example.com\"\n", []).unwrap();
+    let agent = config.agents.first().unwrap();
+    assert!(uids_of(agent, false).is_empty());
+    assert_eq!(uids_of(agent, true), [rustix::process::geteuid().as_raw()]);
+}
+
+/// What the trail says of it, `audit` shows: a record that a reader can't take is a fault here, not there.
+#[tokio::test]
+async fn what_is_put_on_record_about_lending_names_no_secret() {
+    let house = house().await;
+    let _failed = house.runtime.discover(&tickets()).await;
+    let secret = fs::read_to_string(house.folder.path().join("data/demo-tickets.token")).unwrap();
+    let reader = house.runtime.recorder.trail().reader();
+    for record in reader.records(Stream::Secrets, bailiwick_trail::Start::First).unwrap().map(Result::unwrap) {
+        assert!(!record.line.contains(secret.trim()));
+        assert_eq!(record.body.get("connector"), Some(&Value::from("tickets")));
+    }
+}

@@ -1,0 +1,288 @@
+//! What one agent may ask of the gateway: so many requests a second, so many at once, and so many refusals on record.
+
+use std::{
+    pin::Pin,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use axum::{body::Body as HttpBody, response::Response};
+use bailiwick_pipeline::ids::AgentId;
+use bytes::Bytes;
+use dashmap::DashMap;
+use hyper::body::{Body, Frame, SizeHint};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::Instant,
+};
+
+/// How far an agent may run ahead of its rate.
+const BURST: Duration = Duration::from_secs(2);
+
+/// How many refusals of an agent that asks too much go on record in a minute.
+const REFUSALS_PER_MINUTE: u64 = 60;
+
+/// The load of every agent. Only agents that have shown who they are have one, so they are as many as are registered.
+#[derive(Debug)]
+pub(super) struct Loads {
+    agents: DashMap<AgentId, Arc<Load>>,
+    /// Between two requests at the full rate; none where there is no limit.
+    interval: Option<Duration>,
+    most_at_once: usize,
+    since: Instant,
+}
+
+impl Loads {
+    /// So many requests a second (0: without limit) and so many at once for each agent.
+    pub(super) fn new(rate: u32, most_at_once: usize) -> Self {
+        let interval = Duration::from_secs(1).checked_div(rate);
+        Self { agents: DashMap::new(), interval, most_at_once: most_at_once.min(Semaphore::MAX_PERMITS), since: Instant::now() }
+    }
+
+    /// The load of this agent.
+    pub(super) fn of(&self, agent: &AgentId) -> Arc<Load> {
+        if let Some(load) = self.agents.get(agent) {
+            return Arc::clone(&load);
+        }
+        let fresh = || Arc::new(Load::new(self.most_at_once));
+        Arc::clone(&self.agents.entry(agent.clone()).or_insert_with(fresh))
+    }
+
+    /// Whether a request may come now, by its agent's rate. It takes a monotonic clock of its own: one that stands still while
+    /// the system's is set back would keep everybody out.
+    pub(super) fn is_in_time(&self, load: &Load) -> bool {
+        self.interval.is_none_or(|interval| load.is_in_time(interval, self.since.elapsed()))
+    }
+
+    /// The refusals of past minutes that were not recorded, by agent; each is told once.
+    pub(super) fn unrecorded(&self, now_ms: u64) -> Vec<(AgentId, u64)> {
+        let of = |load: &Load| load.unrecorded.take(now_ms);
+        self.agents.iter().filter_map(|entry| Some((entry.key().clone(), of(entry.value())?))).collect()
+    }
+}
+
+/// The load of one agent.
+#[derive(Debug)]
+pub(super) struct Load {
+    at_once: Arc<Semaphore>,
+    /// When all that was asked would have been due at the full rate, nanoseconds (the generic cell rate algorithm).
+    due_ns: AtomicU64,
+    refusals: Quota,
+    unrecorded: Unrecorded,
+}
+
+impl Load {
+    fn new(most_at_once: usize) -> Self {
+        let refusals = Quota { most: REFUSALS_PER_MINUTE, used: Mutex::default() };
+        Self {
+            at_once: Arc::new(Semaphore::new(most_at_once)),
+            due_ns: AtomicU64::new(0),
+            refusals,
+            unrecorded: Unrecorded::default(),
+        }
+    }
+
+    fn is_in_time(&self, interval: Duration, now: Duration) -> bool {
+        let nanos = |duration: Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        let (interval, now, burst) = (nanos(interval), nanos(now), nanos(BURST));
+        let step = |due: u64| Some(due.max(now).saturating_add(interval)).filter(|due| due.saturating_sub(now) <= burst);
+        self.due_ns.fetch_update(Ordering::Relaxed, Ordering::Relaxed, step).is_ok()
+    }
+
+    /// A place among the agent's requests in flight.
+    pub(super) fn enter(&self) -> Option<Place> {
+        Arc::clone(&self.at_once).try_acquire_owned().ok().map(|permit| Place { _permit: permit })
+    }
+
+    /// Whether a refusal of this agent for asking too much goes on record; else it is counted.
+    pub(super) fn records_refusal(&self, now_ms: u64) -> bool {
+        let recorded = self.refusals.admits(now_ms);
+        if !recorded {
+            self.unrecorded.add(now_ms);
+        }
+        recorded
+    }
+}
+
+/// So many a minute.
+#[derive(Debug)]
+struct Quota {
+    most: u64,
+    /// The minute, and how many it has had.
+    used: Mutex<(u64, u64)>,
+}
+
+impl Quota {
+    fn admits(&self, now_ms: u64) -> bool {
+        let mut used = locked(&self.used);
+        if used.0 != minute(now_ms) {
+            *used = (minute(now_ms), 0);
+        }
+        let admitted = used.1 < self.most;
+        used.1 += u64::from(admitted);
+        admitted
+    }
+}
+
+/// What was counted instead of recorded.
+#[derive(Debug, Default)]
+pub(super) struct Unrecorded {
+    /// The minute of the first, and how many.
+    count: Mutex<(u64, u64)>,
+}
+
+impl Unrecorded {
+    /// One more.
+    pub(super) fn add(&self, now_ms: u64) {
+        let mut count = locked(&self.count);
+        if count.1 == 0 {
+            count.0 = minute(now_ms);
+        }
+        count.1 += 1;
+    }
+
+    /// How many, once the minute of the first is over; then it begins anew.
+    pub(super) fn take(&self, now_ms: u64) -> Option<u64> {
+        let mut count = locked(&self.count);
+        if count.1 == 0 || minute(now_ms) <= count.0 {
+            return None;
+        }
+        Some(std::mem::take(&mut *count).1)
+    }
+}
+
+fn minute(now_ms: u64) -> u64 {
+    now_ms / 60_000
+}
+
+fn locked(pair: &Mutex<(u64, u64)>) -> MutexGuard<'_, (u64, u64)> {
+    pair.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A place among an agent's requests in flight, until dropped.
+#[derive(Debug)]
+pub(super) struct Place {
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Place {
+    /// Keeps the place as long as the answer is in memory: until its last byte was handed to the kernel, or its connection has
+    /// ended. An agent that reads no answers so gets no further ones.
+    pub(super) fn until_read(self, response: Response) -> Response {
+        let place = Arc::new(self);
+        response.map(|body| HttpBody::new(Held { body, place }))
+    }
+}
+
+/// A body that keeps a place.
+struct Held {
+    body: HttpBody,
+    place: Arc<Place>,
+}
+
+impl Body for Held {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        // The server lets go of the body once it has its bytes, which may be long before they are written.
+        let keep = |bytes| Bytes::from_owner(HeldBytes { bytes, _place: Arc::clone(&self.place) });
+        Poll::Ready(frame.map(|frame| frame.map(|frame| frame.map_data(keep))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// Bytes that keep a place.
+struct HeldBytes {
+    bytes: Bytes,
+    _place: Arc<Place>,
+}
+
+impl AsRef<[u8]> for HeldBytes {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
+
+    use http_body_util::BodyExt as _;
+
+    use super::*;
+
+    fn agent() -> AgentId {
+        "a".parse().unwrap()
+    }
+
+    #[test]
+    fn an_agent_has_a_rate_and_a_burst_of_two_seconds() {
+        let load = Load::new(1);
+        let interval = Duration::from_secs(1).checked_div(200).unwrap();
+        let passes = |at_ms: u64| (0..1000).filter(|_| load.is_in_time(interval, Duration::from_millis(at_ms))).count();
+        assert_eq!(passes(0), 400);
+        assert_eq!(passes(0), 0);
+        assert_eq!(passes(5), 1);
+        assert_eq!(passes(1005), 200);
+        assert_eq!(passes(60_000), 400, "what was not used is not saved up");
+    }
+
+    #[test]
+    fn every_rate_passes_as_many_as_it_says() {
+        for (rate, burst) in [(1, 2), (3, 6), (1_000_000, 2_000_000)] {
+            let (load, interval) = (Load::new(1), Duration::from_secs(1).checked_div(rate).unwrap());
+            let passed = (0..=burst).filter(|_| load.is_in_time(interval, Duration::ZERO)).count();
+            assert_eq!(passed, burst);
+        }
+        let unlimited = Loads::new(0, 1);
+        let load = unlimited.of(&agent());
+        assert!((0..10_000).all(|_| unlimited.is_in_time(&load)));
+    }
+
+    #[test]
+    fn refusals_beyond_the_quota_are_counted_and_told_once_the_minute_is_over() {
+        let loads = Loads::new(1, 1);
+        let load = loads.of(&agent());
+        let recorded = (0..1000).filter(|_| load.records_refusal(61_000)).count();
+        assert_eq!(recorded, 60);
+        assert_eq!(loads.unrecorded(119_999), []);
+        assert_eq!(loads.unrecorded(120_000), [(agent(), 940)]);
+        assert_eq!(loads.unrecorded(180_000), []);
+        assert!(load.records_refusal(120_000));
+    }
+
+    #[tokio::test]
+    async fn a_place_is_held_until_the_last_byte_of_its_answer_is_gone() {
+        let load = Load::new(1);
+        let response = load.enter().unwrap().until_read(Response::new("hello".into()));
+        assert!(load.enter().is_none());
+        let mut body = response.into_body();
+        assert_eq!(body.size_hint().exact(), Some(5));
+        let bytes = body.frame().await.unwrap().unwrap().into_data().unwrap();
+        assert!(body.is_end_stream());
+        drop(body);
+        assert!(load.enter().is_none(), "the bytes are still there");
+        drop(bytes);
+        assert!(load.enter().is_some());
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_is_never_sent_frees_its_place() {
+        let load = Load::new(1);
+        drop(load.enter().unwrap().until_read(Response::new("hello".into())));
+        assert!(load.enter().is_some());
+    }
+}
