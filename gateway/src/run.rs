@@ -235,19 +235,37 @@ fn banner(runtime: &Runtime, url: &str, console_at: SocketAddr, is_demo: bool, o
         if is_demo { "embedded demo (no ./config.toml)" } else { "as given" },
         runtime.data.path().display()
     );
-    let connectors: Vec<String> = runtime.config.connectors.iter().map(|connector| format!("{} {} tools", connector.id, tools(connector.id.as_str()))).collect();
+    let connectors: Vec<String> = runtime
+        .config
+        .connectors
+        .iter()
+        .map(|connector| format!("{} {} tools", connector.id, tools(connector.id.as_str())))
+        .collect();
     let _infallible = writeln!(text, "connectors  {}   ({} tools callable)", connectors.join("   "), world.tools.len());
     for connector in runtime.config.connectors.iter().filter(|connector| tools(connector.id.as_str()) == 0) {
-        let _infallible = writeln!(text, "            `{0}` has no accepted tool: `bailiwick connectors pin {0}` shows and accepts them", connector.id);
+        let _infallible = writeln!(
+            text,
+            "            `{0}` has no accepted tool: `bailiwick connectors pin {0}` shows and accepts them",
+            connector.id
+        );
     }
     for grant in &runtime.config.grants {
-        let covered = world.tools.values().filter(|tool| grant.capabilities.iter().any(|capability| capability.covers(&tool.name, tool.kind))).count();
-        let _infallible = writeln!(text, "grants      {} for agent {}: {covered} of {} tools", grant.id, grant.agent, world.tools.len());
+        let covered = world
+            .tools
+            .values()
+            .filter(|tool| grant.capabilities.iter().any(|capability| capability.covers(&tool.name, tool.kind)))
+            .count();
+        let _infallible =
+            writeln!(text, "grants      {} for agent {}: {covered} of {} tools", grant.id, grant.agent, world.tools.len());
     }
     let _infallible = writeln!(text, "agents      MCP at {url}   (2025-06-18, 2025-11-25, 2026-07-28)");
     let sockets = (runtime.data.agent_socket(), runtime.data.admin_socket());
     let _infallible = writeln!(text, "            agent socket {}   admin socket {}", sockets.0.display(), sockets.1.display());
-    let _infallible = writeln!(text, "health      http://{console_at}/metrics   traces: {}", if runtime.exporter.is_some() { "OTLP" } else { "off (set OTEL_EXPORTER_OTLP_ENDPOINT)" });
+    let _infallible = writeln!(
+        text,
+        "health      http://{console_at}/metrics   traces: {}",
+        if runtime.exporter.is_some() { "OTLP" } else { "off (set OTEL_EXPORTER_OTLP_ENDPOINT)" }
+    );
     if runtime.config.approvals.allow_same_user {
         text.push_str(
             "note        approvals.allow_same_user is on: whoever runs the agent may approve its calls. Fit for one person trying this\n            \

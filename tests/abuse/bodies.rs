@@ -12,7 +12,12 @@ const MIRRORS: &str = "mcp-protocol-version: 2026-07-28\r\nmcp-method: tools/cal
 
 /// A call whose message has exactly so many bytes.
 fn sized(bytes: usize) -> String {
-    let around = |text: &str| format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"evil__count","arguments":{{"text":"{text}"}},{}}}}}"#, Agent::meta());
+    let around = |text: &str| {
+        format!(
+            r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"evil__count","arguments":{{"text":"{text}"}},{}}}}}"#,
+            Agent::meta()
+        )
+    };
     around(&"x".repeat(bytes - around("").len()))
 }
 
@@ -59,13 +64,19 @@ async fn a52_only_plain_json_is_read() {
     ];
     for kind in types {
         let mut wire = Wire::open(&stage.a);
-        wire.say(&[bare_head(&stage.a, &format!("{own}{kind}content-length: {}\r\n", body.len())).as_bytes(), body.as_bytes()].concat());
+        wire.say(
+            &[bare_head(&stage.a, &format!("{own}{kind}content-length: {}\r\n", body.len())).as_bytes(), body.as_bytes()]
+                .concat(),
+        );
         let reply = wire.reply().unwrap();
         assert_eq!(reply.status, 415, "{kind}: {}", reply.body);
     }
     for kind in ["content-type: application/json; charset=utf-8\r\n", "Content-Type: APPLICATION/JSON;charset=\"UTF-8\"\r\n"] {
         let mut wire = Wire::open(&stage.a);
-        wire.say(&[bare_head(&stage.a, &format!("{own}{kind}content-length: {}\r\n", body.len())).as_bytes(), body.as_bytes()].concat());
+        wire.say(
+            &[bare_head(&stage.a, &format!("{own}{kind}content-length: {}\r\n", body.len())).as_bytes(), body.as_bytes()]
+                .concat(),
+        );
         assert_eq!(wire.reply().unwrap().status, 200, "{kind}");
     }
     stage.oracle(types.len() + 2, 2, 2).await;
@@ -74,7 +85,7 @@ async fn a52_only_plain_json_is_read() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a52_a_packed_body_is_never_unpacked() {
     let mut stage = stage().await;
-    // 20 MiB of spaces, packed with gzip to 20 KiB: `python3 -c "import gzip; …"` makes it, so that no library here does.
+    // 20 MiB of spaces in 20 KiB, packed by another program, as nothing of ours can.
     let packed = std::process::Command::new("python3")
         .args(["-c", "import gzip,base64;print(base64.b64encode(gzip.compress(b' '*(20<<20),9)).decode())"])
         .output()
@@ -88,11 +99,21 @@ async fn a52_a_packed_body_is_never_unpacked() {
     assert_eq!(Wire::ask(&stage.a, MIRRORS, &packed).error_code(), Some(-32700));
     let utf16: Vec<u8> = sized(400).encode_utf16().flat_map(u16::to_le_bytes).collect();
     assert_eq!(Wire::ask(&stage.a, MIRRORS, &utf16).error_code(), Some(-32700));
-    let mut wire = Wire::open(&stage.a);
-    let codings = ["gzip, chunked", "deflate,chunked", "x, chunked", "chunked, chunked", "identity, chunked", "gzip\r\ntransfer-encoding: chunked", "chunked\r\ntransfer-encoding: chunked"];
+    let codings = [
+        "gzip, chunked",
+        "deflate,chunked",
+        "x, chunked",
+        "chunked, chunked",
+        "identity, chunked",
+        "gzip\r\ntransfer-encoding: chunked",
+        "chunked\r\ntransfer-encoding: chunked",
+    ];
     for coding in codings {
         let mut wire = Wire::open(&stage.a);
-        wire.say(&[head(&stage.a, &format!("{MIRRORS}transfer-encoding: {coding}\r\n")).into_bytes(), chunked(&sized(400), 100)].concat());
+        wire.say(
+            &[head(&stage.a, &format!("{MIRRORS}transfer-encoding: {coding}\r\n")).into_bytes(), chunked(&sized(400), 100)]
+                .concat(),
+        );
         let reply = wire.reply();
         assert!(reply.as_ref().is_none_or(|reply| [400, 415].contains(&reply.status)), "{coding}: {reply:?}");
     }
@@ -110,17 +131,23 @@ async fn a53_a_body_may_have_four_mebibytes_and_not_a_byte_more() {
         let reply = Wire::ask(&stage.a, MIRRORS, sized(size).as_bytes());
         assert_eq!(reply.status, 200, "{size}: {}", reply.body);
         let mut wire = Wire::open(&stage.a);
-        wire.say(&[head(&stage.a, &format!("{MIRRORS}transfer-encoding: chunked\r\n")).into_bytes(), chunked(&sized(size), 8192)].concat());
+        wire.say(
+            &[head(&stage.a, &format!("{MIRRORS}transfer-encoding: chunked\r\n")).into_bytes(), chunked(&sized(size), 8192)]
+                .concat(),
+        );
         assert_eq!(wire.reply().unwrap().status, 200, "{size}, in chunks");
     }
     for size in [4 * MIB + 1, 5 * MIB, 64 * MIB] {
         let mut wire = Wire::open(&stage.a);
         let body = sized(size);
-        let said = wire.say(&[head(&stage.a, &format!("{MIRRORS}content-length: {size}\r\n")).as_bytes(), body.as_bytes()].concat());
+        let said =
+            wire.say(&[head(&stage.a, &format!("{MIRRORS}content-length: {size}\r\n")).as_bytes(), body.as_bytes()].concat());
         let reply = wire.reply();
         assert!(reply.as_ref().map_or(!said || size > 5 * MIB, |reply| reply.status == 413), "{size}: {reply:?}");
         let mut wire = Wire::open(&stage.a);
-        let said = wire.say(&[head(&stage.a, &format!("{MIRRORS}transfer-encoding: chunked\r\n")).into_bytes(), chunked(&body, 8192)].concat());
+        let said = wire.say(
+            &[head(&stage.a, &format!("{MIRRORS}transfer-encoding: chunked\r\n")).into_bytes(), chunked(&body, 8192)].concat(),
+        );
         let reply = wire.reply();
         assert!(reply.as_ref().map_or(!said || size > 5 * MIB, |reply| reply.status == 413), "{size}, in chunks: {reply:?}");
     }
@@ -147,10 +174,17 @@ async fn a53_chunks_of_one_byte_cost_no_more_than_their_bytes() {
         }
     });
     let grown = stage.gateway.peak_memory() - idle;
-    assert!(grown < 96 * MIB as u64, "four bodies of 3 MiB in chunks of one byte took {} MiB in {:?}", grown / MIB as u64, began.elapsed());
+    assert!(
+        grown < 96 * MIB as u64,
+        "four bodies of 3 MiB in chunks of one byte took {} MiB in {:?}",
+        grown / MIB as u64,
+        began.elapsed()
+    );
     // Small ones come through.
     let mut wire = Wire::open(&stage.a);
-    wire.say(&[head(&stage.a, &format!("{MIRRORS}transfer-encoding: chunked\r\n")).into_bytes(), chunked(&sized(20_000), 1)].concat());
+    wire.say(
+        &[head(&stage.a, &format!("{MIRRORS}transfer-encoding: chunked\r\n")).into_bytes(), chunked(&sized(20_000), 1)].concat(),
+    );
     assert_eq!(wire.reply().unwrap().status, 200);
     let allowed = stage.decisions().iter().filter(|record| record["effect"] == json!("allow")).count();
     stage.oracle(5, allowed, allowed).await;
@@ -160,7 +194,12 @@ async fn a53_chunks_of_one_byte_cost_no_more_than_their_bytes() {
 async fn a53_values_in_great_number_cost_little_more_than_their_bytes() {
     let open = crate::harness::tool_with("count", &json!({"type": "object", "properties": {"text": {}}}));
     let mut stage = Play::of(&[open]).start().await;
-    let filled = |text: String| format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"evil__count","arguments":{{"text":{text}}},{}}}}}"#, Agent::meta());
+    let filled = |text: String| {
+        format!(
+            r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"evil__count","arguments":{{"text":{text}}},{}}}}}"#,
+            Agent::meta()
+        )
+    };
     let numbers = filled(format!("[{}1]", "1,".repeat(2 * MIB - 300)));
     let objects = filled(format!("[{}{{}}]", "{},".repeat(4 * MIB / 3 - 300)));
     let keys = filled(format!("{{{}}}", (0..330_000).map(|at| format!("\"{at:x}\":1")).collect::<Vec<_>>().join(",")));
@@ -185,7 +224,9 @@ async fn a53_values_in_great_number_cost_little_more_than_their_bytes() {
 async fn a53_many_bodies_at_once_are_not_all_kept() {
     let mut stage = stage().await;
     let body = sized(4 * MIB);
-    let request = [head(&stage.a, &format!("{MIRRORS}content-length: {}\r\n", body.len())).as_bytes(), &body.as_bytes()[..body.len() - 1]].concat();
+    let request =
+        [head(&stage.a, &format!("{MIRRORS}content-length: {}\r\n", body.len())).as_bytes(), &body.as_bytes()[..body.len() - 1]]
+            .concat();
     // All but the last byte, on many connections.
     std::thread::scope(|scope| {
         for _ in 0..16 {
@@ -212,7 +253,9 @@ async fn a53_a_length_that_lies_ends_the_connection_and_nothing_else() {
     // Too short: what is left over is no request of its own.
     let inner = format!("{}{}", head(&stage.a, &format!("{MIRRORS}content-length: {}\r\n", body.len())), body);
     let mut wire = Wire::open(&stage.a);
-    wire.say(&[head(&stage.a, &format!("{MIRRORS}content-length: {}\r\n", body.len() - 500)).as_bytes(), body.as_bytes()].concat());
+    wire.say(
+        &[head(&stage.a, &format!("{MIRRORS}content-length: {}\r\n", body.len() - 500)).as_bytes(), body.as_bytes()].concat(),
+    );
     let reply = wire.reply().unwrap();
     assert_eq!((reply.status, reply.error_code()), (400, Some(-32700)), "{}", reply.body);
     let rest = wire.reply();
@@ -220,7 +263,9 @@ async fn a53_a_length_that_lies_ends_the_connection_and_nothing_else() {
     // Too long: it is waited for, and not for ever.
     let mut wire = Wire::open(&stage.a);
     let began = Instant::now();
-    wire.say(&[head(&stage.a, &format!("{MIRRORS}content-length: {}\r\n", body.len() + 500)).as_bytes(), body.as_bytes()].concat());
+    wire.say(
+        &[head(&stage.a, &format!("{MIRRORS}content-length: {}\r\n", body.len() + 500)).as_bytes(), body.as_bytes()].concat(),
+    );
     assert_eq!(wire.reply().unwrap().status, 408);
     assert!(began.elapsed() < Duration::from_secs(6), "{:?}", began.elapsed());
     // Far too long, with nothing behind it; and cut off.
@@ -229,7 +274,9 @@ async fn a53_a_length_that_lies_ends_the_connection_and_nothing_else() {
     let reply = wire.reply();
     assert!(reply.as_ref().is_none_or(|reply| reply.status >= 400), "{reply:?}");
     let mut wire = Wire::open(&stage.a);
-    wire.say(&[head(&stage.a, &format!("{MIRRORS}content-length: {}\r\n", body.len())).as_bytes(), &body.as_bytes()[..100]].concat());
+    wire.say(
+        &[head(&stage.a, &format!("{MIRRORS}content-length: {}\r\n", body.len())).as_bytes(), &body.as_bytes()[..100]].concat(),
+    );
     drop(wire);
     // Two lengths, none that is one, a length beside chunks: one reading, or none. Never does a second call come out of one.
     let odd = [
@@ -283,7 +330,14 @@ async fn a53_chunks_that_lie_are_refused() {
     // Beside a length, chunks are what counts, and the connection carries nothing after.
     let mut wire = Wire::open(&stage.a);
     let smuggled = format!("{}{}", head(&stage.a, &format!("{MIRRORS}content-length: {}\r\n", sized(400).len())), sized(400));
-    wire.say(&[head(&stage.a, &format!("{MIRRORS}content-length: 7\r\ntransfer-encoding: chunked\r\n")).into_bytes(), b"0\r\n\r\n".to_vec(), smuggled.into_bytes()].concat());
+    wire.say(
+        &[
+            head(&stage.a, &format!("{MIRRORS}content-length: 7\r\ntransfer-encoding: chunked\r\n")).into_bytes(),
+            b"0\r\n\r\n".to_vec(),
+            smuggled.into_bytes(),
+        ]
+        .concat(),
+    );
     let first = wire.reply();
     assert!(first.as_ref().is_none_or(|reply| reply.status >= 400), "{first:?}");
     let second = wire.reply();

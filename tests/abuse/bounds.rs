@@ -13,7 +13,9 @@ fn nested(depth: usize) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a30_a_deep_schema_is_refused_or_costs_its_connector_and_nobody_else() {
-    let schema = |depth: usize| format!(r#"{}{{"type":"object"}}{}"#, r#"{"type":"object","properties":{"x":"#.repeat(depth / 2), "}}".repeat(depth / 2));
+    let schema = |depth: usize| {
+        format!(r#"{}{{"type":"object"}}{}"#, r#"{"type":"object","properties":{"x":"#.repeat(depth / 2), "}}".repeat(depth / 2))
+    };
     for depth in [60, 64, 66, 127, 128, 129, 2_000, 100_000] {
         let good = tool("good", &["text"]);
         let text = format!(r#"{{"tools":[{good},{{"name":"deep","inputSchema":{}}}]}}"#, schema(depth));
@@ -40,15 +42,25 @@ async fn a30_deep_arguments_are_refused_before_they_are_built() {
     }
     // Beside the arguments, in what is not relayed, and unbalanced.
     let elsewhere = [
-        format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"evil__echo","arguments":{{}},"x":{},{}}}}}"#, nested(100_000), Agent::meta()),
+        format!(
+            r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"evil__echo","arguments":{{}},"x":{},{}}}}}"#,
+            nested(100_000),
+            Agent::meta()
+        ),
         format!(r#"{{"jsonrpc":"2.0","id":{},"method":"tools/call"}}"#, nested(100_000)),
-        format!(r#"{{"x":{},"jsonrpc":"2.0","id":1,"method":"tools/list"}}"#, r#"{"a":"#.repeat(100_000) + "1" + &"}".repeat(100_000)),
+        format!(
+            r#"{{"x":{},"jsonrpc":"2.0","id":1,"method":"tools/list"}}"#,
+            r#"{"a":"#.repeat(100_000) + "1" + &"}".repeat(100_000)
+        ),
         nested(100_000),
         "[".repeat(4_000_000),
         r#"{"a":"#.repeat(600_000),
     ];
     for body in &elsewhere {
-        let reply = stage.a.post(body, &[("mcp-protocol-version", "2026-07-28"), ("mcp-method", "tools/call"), ("mcp-name", "evil__echo")]).await;
+        let reply = stage
+            .a
+            .post(body, &[("mcp-protocol-version", "2026-07-28"), ("mcp-method", "tools/call"), ("mcp-name", "evil__echo")])
+            .await;
         assert_eq!((reply.status, reply.error_code()), (400, -32700));
     }
     stage.oracle(1 + depths.len() + elsewhere.len(), 1, 1).await;
@@ -59,7 +71,8 @@ async fn a30_deep_results_do_not_pass() {
     let mut structured = tool("raw_structured", &["result"]);
     structured["outputSchema"] = json!({"type": "object", "properties": {"x": {}}});
     let mut stage = Stage::new(&[tool("raw", &["result"]), structured]).await;
-    let result = |depth: usize| format!(r#"{{"content":[{{"type":"text","text":"ok"}}],"structuredContent":{{"x":{}}}}}"#, nested(depth));
+    let result =
+        |depth: usize| format!(r#"{{"content":[{{"type":"text","text":"ok"}}],"structuredContent":{{"x":{}}}}}"#, nested(depth));
     let ok = stage.a.call("evil__raw", &json!({"result": result(62)})).await;
     assert!(ok.text.contains("[[["), "{}", ok.text);
     let depths = [63, 64, 127, 128, 129, 2_000, 100_000];

@@ -8,7 +8,10 @@ use crate::harness::{Agent, Play, Stage, Wire, tool, tool_with};
 const VERSION: &str = "mcp-protocol-version: 2026-07-28\r\n";
 
 fn body(tool: &str) -> String {
-    format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"{tool}","arguments":{{"text":"x"}},{}}}}}"#, Agent::meta())
+    format!(
+        r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"{tool}","arguments":{{"text":"x"}},{}}}}}"#,
+        Agent::meta()
+    )
 }
 
 /// The sentinel that wraps a header value which no header can carry as it is.
@@ -60,7 +63,12 @@ async fn a41_a_header_that_disagrees_with_the_body_is_refused() {
         stage.heard(&reply.body);
     }
     // What agrees passes, as it is or wrapped.
-    for headers in [format!("{method}{name}"), format!("{name}{method}"), format!("{method}mcp-name: {right}\r\n"), format!("MCP-METHOD: tools/call\r\nMCP-Name: evil__denied\r\n")] {
+    for headers in [
+        format!("{method}{name}"),
+        format!("{name}{method}"),
+        format!("{method}mcp-name: {right}\r\n"),
+        "MCP-METHOD: tools/call\r\nMCP-Name: evil__denied\r\n".to_owned(),
+    ] {
         let reply = Wire::ask(&stage.a, &format!("{VERSION}{headers}"), body("evil__denied").as_bytes());
         assert_eq!(reply.status, 200, "{headers}: {}", reply.body);
     }
@@ -71,9 +79,17 @@ async fn a41_a_header_that_disagrees_with_the_body_is_refused() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a41_escapes_in_the_body_are_read_before_they_are_compared() {
     let mut stage = Stage::new(&[tool("echo", &["text"]), tool("denied", &["text"])]).await;
-    let escaped = body("evil__denied").replace("evil__denied", r"evil\u005f\u005fdenied").replace("tools/call", r"tools\/\u0063all");
-    let ask = |method: &str, name: &str| Wire::ask(&stage.a, &format!("{VERSION}mcp-method: {method}\r\nmcp-name: {name}\r\n"), escaped.as_bytes());
-    for (method, name) in [("tools/call", "evil__echo"), ("tools/list", "evil__denied"), ("tools/call", r"evil\u005f\u005fdenied"), (r"tools\/\u0063all", "evil__denied")] {
+    let escaped =
+        body("evil__denied").replace("evil__denied", r"evil\u005f\u005fdenied").replace("tools/call", r"tools\/\u0063all");
+    let ask = |method: &str, name: &str| {
+        Wire::ask(&stage.a, &format!("{VERSION}mcp-method: {method}\r\nmcp-name: {name}\r\n"), escaped.as_bytes())
+    };
+    for (method, name) in [
+        ("tools/call", "evil__echo"),
+        ("tools/list", "evil__denied"),
+        ("tools/call", r"evil\u005f\u005fdenied"),
+        (r"tools\/\u0063all", "evil__denied"),
+    ] {
         let reply = ask(method, name);
         assert_eq!((reply.status, reply.error_code()), (400, Some(-32020)), "{method} {name}: {}", reply.body);
     }
@@ -88,7 +104,12 @@ async fn a41_an_older_version_takes_no_disagreeing_header_either() {
     let session = stage.a.session("2025-11-25").await;
     let id = session.session_id().unwrap().to_owned();
     let body = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"evil__denied","arguments":{"text":"x"}}}"#;
-    let cases = ["mcp-name: evil__echo\r\n", "mcp-method: tools/list\r\n", "mcp-name: evil__denied\r\nmcp-name: evil__denied\r\n", "mcp-method: tools/call\r\nmcp-method: tools/list\r\n"];
+    let cases = [
+        "mcp-name: evil__echo\r\n",
+        "mcp-method: tools/list\r\n",
+        "mcp-name: evil__denied\r\nmcp-name: evil__denied\r\n",
+        "mcp-method: tools/call\r\nmcp-method: tools/list\r\n",
+    ];
     for headers in cases {
         let reply = Wire::ask(&stage.a, &format!("mcp-session-id: {id}\r\n{headers}"), body.as_bytes());
         assert_eq!((reply.status, reply.error_code()), (400, Some(-32020)), "{headers}: {}", reply.body);
@@ -125,7 +146,14 @@ async fn a41_what_says_who_and_where_stands_once() {
     }
     // A grant that is named unclearly is not the default grant.
     let own = format!("authorization: Bearer {a}\r\n");
-    let grants = ["bailiwick-grant: grant-a\r\nbailiwick-grant: grant-a\r\n", "bailiwick-grant: grant-b\r\nbailiwick-grant: grant-a\r\n", "bailiwick-grant: grant-b\r\n", "bailiwick-grant: \u{e9}\r\n", "bailiwick-grant:\r\n", "bailiwick-grant: grant-a, grant-b\r\n"];
+    let grants = [
+        "bailiwick-grant: grant-a\r\nbailiwick-grant: grant-a\r\n",
+        "bailiwick-grant: grant-b\r\nbailiwick-grant: grant-a\r\n",
+        "bailiwick-grant: grant-b\r\n",
+        "bailiwick-grant: \u{e9}\r\n",
+        "bailiwick-grant:\r\n",
+        "bailiwick-grant: grant-a, grant-b\r\n",
+    ];
     for headers in grants {
         let reply = ask(&format!("{own}{headers}"));
         assert!(reply.error_code().is_some_and(|code| code > 1000), "{headers}: {}", reply.body);
@@ -145,7 +173,10 @@ async fn a42_a_parameter_header_agrees_with_the_argument_or_the_call_is_refused(
     let mut stage = Stage::new(&[tool_with("echo", &schema)]).await;
     let mirrors = format!("{VERSION}mcp-method: tools/call\r\nmcp-name: evil__echo\r\n");
     let ask = |headers: &str, arguments: &str| {
-        let body = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"evil__echo","arguments":{arguments},{}}}}}"#, Agent::meta());
+        let body = format!(
+            r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"evil__echo","arguments":{arguments},{}}}}}"#,
+            Agent::meta()
+        );
         Wire::ask(&stage.a, &format!("{mirrors}{headers}"), body.as_bytes())
     };
     let us = r#"{"region":"us"}"#;
@@ -208,7 +239,12 @@ async fn a44_the_version_in_the_header_is_the_version_in_the_body() {
     }
     // A session has the version that it was opened with, and no other.
     let plain = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"evil__echo","arguments":{"text":"x"}}}"#;
-    let within = ["mcp-protocol-version: 2025-06-18\r\n", VERSION, "mcp-protocol-version: 1\r\n", "mcp-protocol-version: 2025-11-25\r\nmcp-protocol-version: 2025-11-25\r\n"];
+    let within = [
+        "mcp-protocol-version: 2025-06-18\r\n",
+        VERSION,
+        "mcp-protocol-version: 1\r\n",
+        "mcp-protocol-version: 2025-11-25\r\nmcp-protocol-version: 2025-11-25\r\n",
+    ];
     for headers in within {
         let reply = Wire::ask(&stage.a, &format!("mcp-session-id: {id}\r\n{headers}"), plain.as_bytes());
         assert_eq!(reply.status, 400, "{headers}: {}", reply.body);

@@ -6,10 +6,14 @@ use serde_json::{Value, json};
 
 use crate::harness::{Agent, Play, Stage, Wire, tool, tool_with};
 
-const MODERN: [(&str, &str); 3] = [("mcp-protocol-version", "2026-07-28"), ("mcp-method", "tools/call"), ("mcp-name", "evil__echo")];
+const MODERN: [(&str, &str); 3] =
+    [("mcp-protocol-version", "2026-07-28"), ("mcp-method", "tools/call"), ("mcp-name", "evil__echo")];
 
 fn call(id: &str) -> String {
-    format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{{"name":"evil__echo","arguments":{{"text":"x"}},{}}}}}"#, Agent::meta())
+    format!(
+        r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{{"name":"evil__echo","arguments":{{"text":"x"}},{}}}}}"#,
+        Agent::meta()
+    )
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -35,7 +39,15 @@ async fn a45_a_batch_is_refused_as_one() {
             assert!(reply.json().is_object(), "one answer for all");
         }
     }
-    let strays = [format!("{one}{one}"), format!("{one}\n{one}"), format!("{one},"), format!("\u{1e}{one}"), format!("\u{feff}{one}"), String::new(), " ".to_owned()];
+    let strays = [
+        format!("{one}{one}"),
+        format!("{one}\n{one}"),
+        format!("{one},"),
+        format!("\u{1e}{one}"),
+        format!("\u{feff}{one}"),
+        String::new(),
+        " ".to_owned(),
+    ];
     for body in &strays {
         let reply = stage.a.post(body, &MODERN).await;
         assert_eq!((reply.status, reply.error_code()), (400, -32700), "{body}: {}", reply.text);
@@ -52,13 +64,38 @@ async fn a47_an_id_is_an_integer_or_a_short_string() {
     let mut stage = Stage::new(&[tool("echo", &["text"])]).await;
     let long = format!("\"{}\"", "a".repeat(10 * 1024));
     let limit = format!("\"{}\"", "a".repeat(255));
-    let wrong = ["null", "1.5", "1.0", "1e0", "-0", "true", "{}", "[]", "[1]", "9223372036854775808", "123456789012345678901234567890", long.as_str(), limit.as_str()];
+    let wrong = [
+        "null",
+        "1.5",
+        "1.0",
+        "1e0",
+        "-0",
+        "true",
+        "{}",
+        "[]",
+        "[1]",
+        "9223372036854775808",
+        "123456789012345678901234567890",
+        long.as_str(),
+        limit.as_str(),
+    ];
     for id in wrong {
         let reply = stage.a.post(&call(id), &MODERN).await;
         assert_eq!((reply.status, reply.error_code()), (400, -32600), "{id}: {}", reply.text);
         assert_eq!(reply.json()["id"], Value::Null, "what is no id isn't said back");
     }
-    let right = ["0", "-1", "9007199254740993", "9223372036854775807", "-9223372036854775808", r#""""#, r#""1""#, r#""\u001b[2J\n\r{\"event\":\"decided\"}""#, "\"\u{202e}\u{2028}\"", r#""\ud83d\ude00""#];
+    let right = [
+        "0",
+        "-1",
+        "9007199254740993",
+        "9223372036854775807",
+        "-9223372036854775808",
+        r#""""#,
+        r#""1""#,
+        r#""\u001b[2J\n\r{\"event\":\"decided\"}""#,
+        "\"\u{202e}\u{2028}\"",
+        r#""\ud83d\ude00""#,
+    ];
     for id in right {
         let reply = stage.a.post(&call(id), &MODERN).await;
         assert!(reply.text.starts_with(&format!(r#"{{"jsonrpc":"2.0","id":{id},"#)), "{id}: {}", reply.text);
@@ -83,8 +120,16 @@ async fn a47_an_id_is_in_flight_once_in_a_session() {
     let mut stage = Stage::new(&[slow, tool("echo", &["text"])]).await;
     stage.a.call("evil__echo", &json!({"text": "warm"})).await.result();
     let (one, two) = (stage.a.session("2025-11-25").await, stage.a.session("2025-11-25").await);
-    let slow = |id: &str| format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{{"name":"evil__slow","arguments":{{"ms":1500}}}}}}"#);
-    let echo = |id: &str, text: &str| format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{{"name":"evil__echo","arguments":{{"text":"{text}"}}}}}}"#);
+    let slow = |id: &str| {
+        format!(
+            r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{{"name":"evil__slow","arguments":{{"ms":1500}}}}}}"#
+        )
+    };
+    let echo = |id: &str, text: &str| {
+        format!(
+            r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{{"name":"evil__echo","arguments":{{"text":"{text}"}}}}}}"#
+        )
+    };
     let first = tokio::spawn({
         let (one, body) = (one.clone(), slow("7"));
         async move { one.post(&body, &[]).await }
@@ -216,11 +261,33 @@ async fn a45_parts_of_another_form_are_refused() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a45_no_other_method_is_let_through() {
     let mut stage = Stage::new(&[tool("echo", &["text"])]).await;
-    let methods = ["tools/Call", "TOOLS/CALL", "tools/call ", "tools//call", "/tools/call", "tools", "resources/read", "prompts/get", "completion/complete", "sampling/createMessage", "logging/setLevel", "rpc.discover", "tools/call\\u0000", "initialize", "ping", "connectors/add", "", "../tools/call"];
+    let methods = [
+        "tools/Call",
+        "TOOLS/CALL",
+        "tools/call ",
+        "tools//call",
+        "/tools/call",
+        "tools",
+        "resources/read",
+        "prompts/get",
+        "completion/complete",
+        "sampling/createMessage",
+        "logging/setLevel",
+        "rpc.discover",
+        "tools/call\\u0000",
+        "initialize",
+        "ping",
+        "connectors/add",
+        "",
+        "../tools/call",
+    ];
     for method in methods {
         let body = call("1").replace("\"tools/call\"", &format!("\"{method}\""));
         let named = method.replace("\\u0000", "").trim().to_owned();
-        let reply = stage.a.post(&body, &[("mcp-protocol-version", "2026-07-28"), ("mcp-method", &named), ("mcp-name", "evil__echo")]).await;
+        let reply = stage
+            .a
+            .post(&body, &[("mcp-protocol-version", "2026-07-28"), ("mcp-method", &named), ("mcp-name", "evil__echo")])
+            .await;
         assert!(reply.status >= 400 && [-32601, -32020].contains(&reply.error_code()), "{method}: {}", reply.text);
     }
     stage.oracle(methods.len(), 0, 0).await;

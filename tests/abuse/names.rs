@@ -35,7 +35,19 @@ fn a09_two_connectors_of_one_id_are_no_configuration() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a11_only_plain_letters_make_a_name() {
-    let odd = ["m\u{430}il.send", "\u{ff4d}ail", "ma\u{301}il", "mail\u{202e}dnes", "mail\u{200b}", "ｓend", "mail/send", "mail send", "mail:send", "mail\nsend", "mail'send"];
+    let odd = [
+        "m\u{430}il.send",
+        "\u{ff4d}ail",
+        "ma\u{301}il",
+        "mail\u{202e}dnes",
+        "mail\u{200b}",
+        "ｓend",
+        "mail/send",
+        "mail send",
+        "mail:send",
+        "mail\nsend",
+        "mail'send",
+    ];
     let mut tools: Vec<Value> = odd.iter().map(|name| tool(name, &["text"])).collect();
     tools.push(tool("mail.send", &["text"]));
     let mut stage = Stage::new(&tools).await;
@@ -54,13 +66,33 @@ async fn a11_only_plain_letters_make_a_name() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a12_names_match_exactly_or_not_at_all() {
     let long = "a".repeat(129);
-    let tools = [tool("Mail.Send", &[]), tool("mail_send", &[]), tool("Mail_Send", &[]), tool("mail_send ", &[]), tool("mail_send.", &[]), tool("", &[]), tool(&long, &[]), tool(&"b".repeat(10 * 1024), &[])];
+    let tools = [
+        tool("Mail.Send", &[]),
+        tool("mail_send", &[]),
+        tool("Mail_Send", &[]),
+        tool("mail_send ", &[]),
+        tool("mail_send.", &[]),
+        tool("", &[]),
+        tool(&long, &[]),
+        tool(&"b".repeat(10 * 1024), &[]),
+    ];
     let mut stage = Stage::new(&tools).await;
     assert_eq!(evil_tools(&stage).await, ["evil__Mail.Send", "evil__Mail_Send", "evil__mail_send", "evil__mail_send."]);
     let session = stage.a.session("2025-06-18").await;
     let long = format!("evil__{long}");
     let longer = "c".repeat(10 * 1024);
-    let wrong = ["evil__MAIL_SEND", "evil__mail_send ", " evil__mail_send", "EVIL__mail_send", "evil__", "", &long, &longer, "evil__mail_send\u{0}", "evil__*"];
+    let wrong = [
+        "evil__MAIL_SEND",
+        "evil__mail_send ",
+        " evil__mail_send",
+        "EVIL__mail_send",
+        "evil__",
+        "",
+        &long,
+        &longer,
+        "evil__mail_send\u{0}",
+        "evil__*",
+    ];
     for name in wrong {
         let reply = session.call(name, &json!({})).await;
         assert_eq!(reply.error_code(), -32602, "{name}");
@@ -76,7 +108,8 @@ async fn a12_names_match_exactly_or_not_at_all() {
 async fn a13_a_name_listed_twice_is_not_used_at_all() {
     let mut twin = tool("echo", &["text", "bcc"]);
     twin["description"] = json!("the other one");
-    let mut stage = Stage::new(&[tool("echo", &["text"]), tool("good", &["text"]), twin, tool("same", &[]), tool("same", &[])]).await;
+    let mut stage =
+        Stage::new(&[tool("echo", &["text"]), tool("good", &["text"]), twin, tool("same", &[]), tool("same", &[])]).await;
     assert_eq!(evil_tools(&stage).await, ["evil__good"]);
     for name in ["evil__echo", "evil__same"] {
         assert_eq!(stage.a.call(name, &json!({"text": "x"})).await.error_code(), -32602);
@@ -89,7 +122,24 @@ async fn a13_a_name_listed_twice_is_not_used_at_all() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a14_invisible_text_drops_the_tool_and_the_finding_names_it() {
-    let points = ['\u{200b}', '\u{200d}', '\u{2060}', '\u{feff}', '\u{e0001}', '\u{e0041}', '\u{e007f}', '\u{fe0f}', '\u{e0100}', '\u{202a}', '\u{202e}', '\u{2066}', '\u{2069}', '\u{2028}', '\u{ad}', '\u{1b}'];
+    let points = [
+        '\u{200b}',
+        '\u{200d}',
+        '\u{2060}',
+        '\u{feff}',
+        '\u{e0001}',
+        '\u{e0041}',
+        '\u{e007f}',
+        '\u{fe0f}',
+        '\u{e0100}',
+        '\u{202a}',
+        '\u{202e}',
+        '\u{2066}',
+        '\u{2069}',
+        '\u{2028}',
+        '\u{ad}',
+        '\u{1b}',
+    ];
     let hidden = |at: usize, point: char| {
         let mut hidden = tool(&format!("t{at}"), &["text"]);
         let text = format!("plain{point}text");

@@ -50,7 +50,11 @@ async fn waiting(stage: &Stage) -> Value {
 #[tokio::test(flavor = "multi_thread")]
 async fn a40_number_text_is_kept_to_the_server_and_back() {
     let open = json!({"type": "object", "properties": {"n": {}, "m": {"type": "number"}}});
-    let mut stage = Stage::new(&[tool_with("echo", &open), tool_with("raw", &json!({"type": "object", "properties": {"result": {"type": "string"}}}))]).await;
+    let mut stage = Stage::new(&[
+        tool_with("echo", &open),
+        tool_with("raw", &json!({"type": "object", "properties": {"result": {"type": "string"}}})),
+    ])
+    .await;
     for version in ["2026-07-28", "2025-11-25"] {
         let agent = if version == "2026-07-28" { stage.a.clone() } else { stage.a.session(version).await };
         for number in NUMBERS {
@@ -71,7 +75,8 @@ async fn a40_number_text_is_kept_to_the_server_and_back() {
 async fn a40_what_is_no_number_or_far_too_long_is_refused() {
     let mut stage = Stage::new(&[tool_with("echo", &json!({"type": "object", "properties": {"n": {}}}))]).await;
     let long = format!("1{}", "0".repeat(2000));
-    let numbers = ["NaN", "Infinity", "-Infinity", "01", "+1", "1.", ".5", "0x10", "1_000", "1e", "--1", "1e+", "\u{0661}", long.as_str()];
+    let numbers =
+        ["NaN", "Infinity", "-Infinity", "01", "+1", "1.", ".5", "0x10", "1_000", "1e", "--1", "1e+", "\u{0661}", long.as_str()];
     for number in numbers {
         let reply = stage.a.call_raw("evil__echo", &format!(r#"{{"n":{number}}}"#)).await;
         assert_eq!((reply.status, reply.error_code()), (400, -32700), "{number}");
@@ -83,7 +88,8 @@ async fn a40_what_is_no_number_or_far_too_long_is_refused() {
 async fn a40_an_exponent_of_any_size_costs_nothing() {
     let schema = json!({"type": "object", "properties": {"n": {"type": "number", "maximum": 100, "multipleOf": 0.01}, "i": {"type": "integer"}, "c": {"const": 1}, "e": {"enum": [1, 2]}}});
     let mut stage = Stage::new(&[tool_with("echo", &schema)]).await;
-    let numbers = ["1e400", "1e999999999", "1e-999999999", "1e99999999999999999999", "-1e999999999", "1e2147483648", "1e-2147483649"];
+    let numbers =
+        ["1e400", "1e999999999", "1e-999999999", "1e99999999999999999999", "-1e999999999", "1e2147483648", "1e-2147483649"];
     let began = Instant::now();
     let mut sent = 0;
     for number in numbers {

@@ -20,8 +20,14 @@ when { context.input has to && !(context.input.to like "*@example.com") };
 "#;
 
 async fn stage() -> Stage {
-    let refund = tool_with("refund", &json!({"type": "object", "properties": {"amount": {"type": "integer"}, "currency": {"type": "string"}}}));
-    let mail = tool_with("mail", &json!({"type": "object", "properties": {"to": {"type": "string"}, "cc": {"type": "array", "items": {"type": "string"}}}}));
+    let refund = tool_with(
+        "refund",
+        &json!({"type": "object", "properties": {"amount": {"type": "integer"}, "currency": {"type": "string"}}}),
+    );
+    let mail = tool_with(
+        "mail",
+        &json!({"type": "object", "properties": {"to": {"type": "string"}, "cc": {"type": "array", "items": {"type": "string"}}}}),
+    );
     let file = tool_with("read_file", &json!({"type": "object", "properties": {"path": {"type": "string"}}}));
     Play::of(&[refund, mail, file])
         .top("[policy]\nfiles = [\"mine.cedar\"]\n[[agents]]\nid = \"c\"\nowner = \"o@example.com\"\n[[grants]]\nid = \"grant-c\"\nagent = \"c\"\npurpose = \"test\"\ntools = [\"evil__read_file\", \"evil__mail\", \"evil__refund\"]\ndefault = true\nttl = \"1h\"\nargs = { evil__read_file = { \"/path\" = { path_under = \"/srv/data\" } }, evil__mail = { \"/to\" = { domain_in = [\"example.com\"] } }, evil__refund = { \"/amount\" = { int_range = { min = 1, max = 100 } } } }")
@@ -51,7 +57,11 @@ async fn a54_a_rule_about_an_argument_denies_and_only_its_id_is_told() {
     for (tool, arguments, names) in denied {
         let reply = stage.a.call_raw(tool, arguments).await;
         let words = reply.words();
-        assert!(reply.is_tool_error() && words.starts_with("DENIED by policy") && words.contains(names), "{arguments}: {}", reply.text);
+        assert!(
+            reply.is_tool_error() && words.starts_with("DENIED by policy") && words.contains(names),
+            "{arguments}: {}",
+            reply.text
+        );
         for inside in ["forbid", "context.", "> 500", "like", "Bailiwick::", "principal"] {
             assert!(!reply.text.contains(inside), "the rule's text is told: {}", reply.text);
         }
@@ -105,7 +115,11 @@ async fn a54_a_grants_bounds_hold_for_every_writing_of_an_argument() {
         let words = reply.words();
         assert!(words.starts_with("DENIED: outside") || words.starts_with("INVALID ARGUMENTS"), "{arguments}: {}", reply.text);
     }
-    let inside = [("evil__read_file", r#"{"path":"/srv/data/a b/c.txt"}"#), ("evil__mail", r#"{"to":"x@sub.example.com"}"#), ("evil__refund", r#"{"amount":100}"#)];
+    let inside = [
+        ("evil__read_file", r#"{"path":"/srv/data/a b/c.txt"}"#),
+        ("evil__mail", r#"{"to":"x@sub.example.com"}"#),
+        ("evil__refund", r#"{"amount":100}"#),
+    ];
     for (tool, arguments) in inside {
         let reply = c.call_raw(tool, arguments).await;
         // The rule is narrower than the grant for a sub-domain: both must agree.

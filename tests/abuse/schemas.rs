@@ -27,7 +27,8 @@ fn doubling(depth: usize, more: &Value) -> Value {
 
 /// The same, each made of the reference to the next in another way.
 fn rewritten(depth: usize, def: fn(Value) -> Value) -> Value {
-    let mut defs: Map<String, Value> = (0..depth).map(|at| (format!("d{at}"), def(json!({"$ref": format!("#/$defs/d{}", at + 1)})))).collect();
+    let mut defs: Map<String, Value> =
+        (0..depth).map(|at| (format!("d{at}"), def(json!({"$ref": format!("#/$defs/d{}", at + 1)})))).collect();
     defs.insert(format!("d{depth}"), json!({}));
     json!({"type": "object", "properties": {"x": {"$ref": "#/$defs/d0"}}, "$defs": defs})
 }
@@ -84,13 +85,18 @@ async fn a22_exponential_refs_are_refused_at_load() {
     let over_depth = |depth: usize| {
         // The doubling is in the data: each level of a value is looked at twice as often as the one above.
         let next = |at: usize| json!({"properties": {"x": {"$ref": format!("#/$defs/d{}", at + 1)}}});
-        let mut defs: Map<String, Value> = (0..depth).map(|at| (format!("d{at}"), json!({"allOf": [next(at), next(at)]}))).collect();
+        let mut defs: Map<String, Value> =
+            (0..depth).map(|at| (format!("d{at}"), json!({"allOf": [next(at), next(at)]}))).collect();
         defs.insert(format!("d{depth}"), json!({}));
         json!({"type": "object", "allOf": [{"$ref": "#/$defs/d0"}], "$defs": defs})
     };
     let mut any = doubling(28, &plain).to_string().replace("allOf", "anyOf");
     any = any.replacen("anyOf", "allOf", 1);
-    let old = doubling(28, &plain).to_string().replace("$defs", "definitions").replacen('{', r#"{"$schema":"http://json-schema.org/draft-07/schema#","#, 1);
+    let old = doubling(28, &plain).to_string().replace("$defs", "definitions").replacen(
+        '{',
+        r#"{"$schema":"http://json-schema.org/draft-07/schema#","#,
+        1,
+    );
     refused_among_good_ones(&[
         doubling(24, &plain),
         doubling(28, &plain),
@@ -132,9 +138,9 @@ async fn a22_a_value_that_is_costly_to_check_is_refused_in_time() {
     let items: Vec<String> = (0..90_000).map(|at| format!("v{at}")).collect();
     let began = Instant::now();
     let reply = stage.a.call("evil__wide", &json!({"x": items})).await;
-    assert!(reply.words().starts_with("INVALID ARGUMENTS"), "{}", &reply.text[..200.min(reply.text.len())]);
+    assert!(reply.words().starts_with("INVALID ARGUMENTS"), "{}", reply.text);
     let reply = stage.a.call("evil__pattern", &json!({"x": "a".repeat(2_000_000) + "!"})).await;
-    assert!(reply.words().starts_with("INVALID ARGUMENTS"), "{}", &reply.text[..200.min(reply.text.len())]);
+    assert!(reply.words().starts_with("INVALID ARGUMENTS"), "{}", reply.text);
     assert!(began.elapsed() < Duration::from_secs(8), "two checks took {:?}", began.elapsed());
     stage.oracle(2, 0, 0).await;
 }
@@ -165,7 +171,12 @@ async fn a22_a24_a_tool_that_turns_into_a_bomb_is_refused_at_its_call() {
     let mut stage = Stage::new(&good).await;
     let mut unevaluated = doubling(20, &json!({"unevaluatedProperties": false}));
     unevaluated["unevaluatedProperties"] = json!(false);
-    stage.evil.offer(&[good[0].clone(), tool_with("echo", &doubling(40, &json!({}))), good[2].clone(), tool_with("more", &unevaluated)]);
+    stage.evil.offer(&[
+        good[0].clone(),
+        tool_with("echo", &doubling(40, &json!({}))),
+        good[2].clone(),
+        tool_with("more", &unevaluated),
+    ]);
     let began = Instant::now();
     assert!(!stage.a.call("evil__changed", &json!({"text": "x"})).await.is_tool_error());
     assert!(stage.a.call("evil__echo", &json!({"text": "x"})).await.words().starts_with("UNAVAILABLE"));
@@ -215,13 +226,17 @@ async fn a25_a_network_id_at_the_root_is_a_name_and_nothing_more() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
     let base = format!("http://{}/base", listener.local_addr().unwrap());
-    let schema = json!({"$id": base, "type": "object", "properties": {"x": {"$ref": "#/$defs/n"}}, "$defs": {"n": {"type": "integer"}}});
+    let schema =
+        json!({"$id": base, "type": "object", "properties": {"x": {"$ref": "#/$defs/n"}}, "$defs": {"n": {"type": "integer"}}});
     // A keyword of another dialect is unknown to this one, and so an annotation.
     let other = json!({"type": "object", "properties": {"x": {"$recursiveRef": base, "type": "integer"}}});
     let mut stage = Stage::new(&[tool_with("echo", &schema), tool_with("other", &other)]).await;
     for name in ["evil__echo", "evil__other"] {
         assert!(!stage.a.call(name, &json!({"x": 1})).await.is_tool_error());
-        assert!(stage.a.call(name, &json!({"x": "1"})).await.words().starts_with("INVALID ARGUMENTS"), "it is judged, not waved through");
+        assert!(
+            stage.a.call(name, &json!({"x": "1"})).await.words().starts_with("INVALID ARGUMENTS"),
+            "it is judged, not waved through"
+        );
     }
     assert!(listener.accept().is_err(), "somebody came to fetch");
     stage.oracle(4, 2, 2).await;
@@ -248,11 +263,24 @@ async fn a29_too_many_tools_cost_their_connector_and_nobody_else() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a31_only_an_object_schema_is_an_input_schema() {
-    let mut odd: Vec<Value> = [json!(true), json!(false), json!(null), json!([]), json!(""), json!("object"), json!(1), json!({}), json!({"type": "array"}), json!({"type": ["object"]}), json!({"type": "Object"}), json!({"properties": {}})]
-        .iter()
-        .enumerate()
-        .map(|(at, schema)| tool_with(&format!("t{at}"), schema))
-        .collect();
+    let mut odd: Vec<Value> = [
+        json!(true),
+        json!(false),
+        json!(null),
+        json!([]),
+        json!(""),
+        json!("object"),
+        json!(1),
+        json!({}),
+        json!({"type": "array"}),
+        json!({"type": ["object"]}),
+        json!({"type": "Object"}),
+        json!({"properties": {}}),
+    ]
+    .iter()
+    .enumerate()
+    .map(|(at, schema)| tool_with(&format!("t{at}"), schema))
+    .collect();
     odd.push(json!({"name": "missing"}));
     odd.push(json!({"name": "snake", "input_schema": {"type": "object"}}));
     odd.push(json!({"name": "output", "inputSchema": {"type": "object"}, "outputSchema": "object"}));
@@ -292,7 +320,7 @@ async fn a32_contradictions_and_nonsense_are_refused_at_load() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a33_format_is_an_annotation_and_no_guard() {
-    // README and `schemas::validate` say so: a format is not asserted. A pattern is.
+    // As `schemas::validate` documents: a format is not asserted. A pattern is.
     let schema = json!({"type": "object", "properties": {
         "uri": {"type": "string", "format": "uri"}, "email": {"type": "string", "format": "email"}, "date": {"type": "string", "format": "date"},
         "odd": {"type": "string", "format": "no-such-format"}, "guarded": {"type": "string", "format": "date", "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}$"},

@@ -66,12 +66,18 @@ async fn a43_every_version_has_the_same_gates() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a43_no_other_version_is_served_nor_none() {
     let mut stage = stage().await;
-    let call = |meta: &str| format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"evil__pay","arguments":{{"amount":1}}{meta}}}}}"#);
+    let call = |meta: &str| {
+        format!(
+            r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"evil__pay","arguments":{{"amount":1}}{meta}}}}}"#
+        )
+    };
     let session = stage.a.session("2025-06-18").await;
     let id = session.session_id().unwrap().to_owned();
     let mut attempted = 0;
     // In the header: with a session, without one.
-    for version in ["2025-03-26", "2024-11-05", "2024-10-07", "2025-11-24", "2026-07-28 ", "2026-07-28x", "9999-99-99", "latest", "", "0"] {
+    for version in
+        ["2025-03-26", "2024-11-05", "2024-10-07", "2025-11-24", "2026-07-28 ", "2026-07-28x", "9999-99-99", "latest", "", "0"]
+    {
         for with_session in [true, false] {
             let mut headers = vec![("mcp-protocol-version", version)];
             if with_session {
@@ -84,8 +90,13 @@ async fn a43_no_other_version_is_served_nor_none() {
     }
     // In the body.
     for version in ["2025-03-26", "2025-06-18", "2025-11-25", "2024-11-05", "2099-01-01", "draft", ""] {
-        let meta = format!(r#","_meta":{{"io.modelcontextprotocol/protocolVersion":"{version}","io.modelcontextprotocol/clientCapabilities":{{}}}}"#);
-        let reply = stage.a.post(&call(&meta), &[("mcp-protocol-version", version), ("mcp-method", "tools/call"), ("mcp-name", "evil__pay")]).await;
+        let meta = format!(
+            r#","_meta":{{"io.modelcontextprotocol/protocolVersion":"{version}","io.modelcontextprotocol/clientCapabilities":{{}}}}"#
+        );
+        let reply = stage
+            .a
+            .post(&call(&meta), &[("mcp-protocol-version", version), ("mcp-method", "tools/call"), ("mcp-name", "evil__pay")])
+            .await;
         assert_eq!((reply.status, reply.error_code()), (400, -32022), "{version}: {}", reply.text);
         assert_eq!(reply.json()["error"]["data"]["supported"], json!(["2025-06-18", "2025-11-25", "2026-07-28"]));
         attempted += 1;
@@ -99,9 +110,24 @@ async fn a43_no_other_version_is_served_nor_none() {
         (call(r#","_meta":null"#), &modern[..]),
         (call(r#","_meta":[]"#), &modern[..]),
         (call(r#","_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}"#), &modern[..]),
-        (call(r#","_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":null}"#), &modern[..]),
-        (call(r#","_meta":{"io.modelcontextprotocol/protocolVersion":20260728,"io.modelcontextprotocol/clientCapabilities":{}}"#), &modern[..]),
-        (call(r#","_meta":{"io.modelcontextprotocol/ProtocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}}"#), &modern[..]),
+        (
+            call(
+                r#","_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":null}"#,
+            ),
+            &modern[..],
+        ),
+        (
+            call(
+                r#","_meta":{"io.modelcontextprotocol/protocolVersion":20260728,"io.modelcontextprotocol/clientCapabilities":{}}"#,
+            ),
+            &modern[..],
+        ),
+        (
+            call(
+                r#","_meta":{"io.modelcontextprotocol/ProtocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}}"#,
+            ),
+            &modern[..],
+        ),
         (call(&format!(",{}", Agent::meta())), &modern[..0]),
         (call(&format!(",{}", Agent::meta())), &modern[..1]),
     ];
@@ -116,8 +142,19 @@ async fn a43_no_other_version_is_served_nor_none() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a43_an_older_initialize_is_offered_what_is_served() {
     let mut stage = stage().await;
-    let hello = |version: &str| format!(r#"{{"jsonrpc":"2.0","id":0,"method":"initialize","params":{{"protocolVersion":"{version}","capabilities":{{}},"clientInfo":{{"name":"admin","version":"1"}}}}}}"#);
-    for (asked, offered) in [("2024-11-05", "2025-06-18"), ("2025-03-26", "2025-06-18"), ("2025-06-18", "2025-06-18"), ("2026-07-28", "2025-11-25"), ("2099-01-01", "2025-11-25"), ("", "2025-06-18")] {
+    let hello = |version: &str| {
+        format!(
+            r#"{{"jsonrpc":"2.0","id":0,"method":"initialize","params":{{"protocolVersion":"{version}","capabilities":{{}},"clientInfo":{{"name":"admin","version":"1"}}}}}}"#
+        )
+    };
+    for (asked, offered) in [
+        ("2024-11-05", "2025-06-18"),
+        ("2025-03-26", "2025-06-18"),
+        ("2025-06-18", "2025-06-18"),
+        ("2026-07-28", "2025-11-25"),
+        ("2099-01-01", "2025-11-25"),
+        ("", "2025-06-18"),
+    ] {
         assert_eq!(stage.a.post(&hello(asked), &[]).await.result()["protocolVersion"], json!(offered), "{asked}");
     }
     stage.oracle(0, 0, 0).await;

@@ -1,6 +1,7 @@
 //! An agent: raw MCP over HTTP, in both eras, so that tests can say what no well-behaved client says.
 
 use std::{
+    fmt::Write as _,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -100,7 +101,12 @@ impl Agent {
 
     /// A request ready to be sent, with token and session but no body.
     pub fn request(&self) -> RequestBuilder {
-        let mut request = self.http.post(&self.url).bearer_auth(&self.token).header("content-type", "application/json").header("accept", "application/json, text/event-stream");
+        let mut request = self
+            .http
+            .post(&self.url)
+            .bearer_auth(&self.token)
+            .header("content-type", "application/json")
+            .header("accept", "application/json, text/event-stream");
         if let Some(grant) = &self.grant {
             request = request.header("bailiwick-grant", grant);
         }
@@ -123,9 +129,8 @@ impl Agent {
     pub async fn exchange(&self, request: RequestBuilder) -> Reply {
         let reply = Self::send(request).await;
         let mut heard = self.heard.lock().unwrap();
-        heard.push_str(&format!("{:?}\n", reply.headers));
-        heard.push_str(&reply.text);
-        heard.push('\n');
+        // Writing to a string can't fail.
+        let _infallible = writeln!(heard, "{:?}\n{}", reply.headers, reply.text);
         drop(heard);
         reply
     }
@@ -156,9 +161,19 @@ impl Agent {
     pub async fn call_raw(&self, tool: &str, arguments: &str) -> Reply {
         let name = Value::from(tool);
         if self.session.is_some() {
-            return self.post(&format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":{name},"arguments":{arguments}}}}}"#), &[]).await;
+            return self
+                .post(
+                    &format!(
+                        r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":{name},"arguments":{arguments}}}}}"#
+                    ),
+                    &[],
+                )
+                .await;
         }
-        let body = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":{name},"arguments":{arguments},{}}}}}"#, Self::meta());
+        let body = format!(
+            r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":{name},"arguments":{arguments},{}}}}}"#,
+            Self::meta()
+        );
         self.post(&body, &[("mcp-protocol-version", "2026-07-28"), ("mcp-method", "tools/call"), ("mcp-name", tool)]).await
     }
 

@@ -290,7 +290,10 @@ pub fn records(data: &Path, stream: &str) -> Vec<Value> {
     let mut segments: Vec<PathBuf> = fs::read_dir(data.join("trail"))
         .unwrap()
         .map(|entry| entry.unwrap().path())
-        .filter(|path| path.file_name().unwrap().to_str().unwrap().starts_with(&format!("{stream}-")) && path.extension().is_some_and(|end| end == "jsonl"))
+        .filter(|path| {
+            path.file_name().unwrap().to_str().unwrap().starts_with(&format!("{stream}-"))
+                && path.extension().is_some_and(|end| end == "jsonl")
+        })
         .collect();
     segments.sort();
     let text: String = segments.iter().map(|path| fs::read_to_string(path).unwrap()).collect();

@@ -7,7 +7,7 @@ mod script;
 mod wire;
 
 pub use client::{Agent, Reply};
-pub use gateway::{Gateway, Setup, Cli};
+pub use gateway::{Cli, Gateway, Setup};
 pub use oracle::{Play, Stage};
 pub use script::{Script, tool, tool_with};
 pub use wire::{Wire, bare_head, head};

@@ -96,10 +96,15 @@ impl Play {
         let evil = Script::new(setup.folder(), "evil", &self.tools);
         evil.offer_with(&self.tools, &self.script);
         let credential = "credential = { provider = \"env\", name = \"CANARY\", inject = { env = \"SECRET\" } }\n";
-        let is_plain = |name: &&str| !name.is_empty() && name.len() < 100 && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
+        let is_plain = |name: &&str| {
+            !name.is_empty() && name.len() < 100 && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-')
+        };
         let names: BTreeSet<&str> = self.tools.iter().filter_map(|tool| tool["name"].as_str()).filter(is_plain).collect();
         let low = names.iter().filter(|name| !self.connector.contains(&format!("tools.{name} ")));
-        let reads: String = low.map(|name| format!("tools.{name} = {{ kind = \"read\", band = \"low\", labels = [] }}\n")).collect();
+        let reads = low
+            .map(|name| format!("tools.{name} = {{ kind = \"read\", band = \"low\", labels = [] }}\n"))
+            .collect::<Vec<_>>()
+            .concat();
         let traces = Arc::default();
         let began = Instant::now();
         let gateway = setup
@@ -140,19 +145,26 @@ impl Stage {
     /// The decision records of agent `a`'s calls, and of strangers.
     pub fn decisions(&self) -> Vec<Value> {
         let not_b = |record: &Value| record["agent"] != json!("b") && record["method"] != json!("tools/list");
-        self.gateway.records("decisions").into_iter().filter(|record| record["event"] == json!("decided") && not_b(record)).collect()
+        self.gateway
+            .records("decisions")
+            .into_iter()
+            .filter(|record| record["event"] == json!("decided") && not_b(record))
+            .collect()
     }
 
     /// The outcome records of calls by others than agent `b`, in order.
     pub fn outcomes(&self) -> Vec<Value> {
-        let own = |record: &Value| record["event"] == json!("outcome") && record["agent"] != json!("b") && record["method"] != json!("tools/list");
+        let own = |record: &Value| {
+            record["event"] == json!("outcome") && record["agent"] != json!("b") && record["method"] != json!("tools/list")
+        };
         self.gateway.records("calls").into_iter().filter(own).collect()
     }
 
     /// What an operator is told of the hostile server's tools that can't be accepted: `{id, state, why}` each.
     pub fn findings(&self) -> Vec<Value> {
         let output = self.gateway.cli.run(&["connectors", "diff", "evil", "--json"]);
-        let said: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr)));
+        let said: Value =
+            serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr)));
         let proposal = said.as_array().map_or(&said, |one| &one[0]);
         proposal["findings"].as_array().unwrap().clone()
     }
@@ -193,11 +205,15 @@ impl Stage {
             let of_call = of_call.get(decision["call_id"].as_str().unwrap()).map(Vec::as_slice).unwrap_or_default();
             let count = |event: &str| of_call.iter().filter(|record| record["event"] == json!(event)).count();
             assert_eq!(count("outcome"), 1, "outcomes of {decision:#}: {of_call:#?}");
-            assert!(count("intent") <= usize::from(decision["effect"] == json!("allow")), "intents of {decision:#}: {of_call:#?}");
+            assert!(
+                count("intent") <= usize::from(decision["effect"] == json!("allow")),
+                "intents of {decision:#}: {of_call:#?}"
+            );
         }
         for records in of_call.values() {
             let is = |event: &str| records.iter().any(|record| record["event"] == json!(event));
-            let succeeded = records.iter().any(|record| record["outcome"] == json!("success") && record["method"] == json!("tools/call"));
+            let succeeded =
+                records.iter().any(|record| record["outcome"] == json!("success") && record["method"] == json!("tools/call"));
             assert!(!succeeded || is("intent"), "a success without an intent: {records:#?}");
         }
     }
@@ -207,13 +223,17 @@ impl Stage {
         let traces = self.traces.lock().unwrap().clone();
         let replies = self.replies.lock().unwrap().join("\n");
         let heard = self.a.heard() + &self.b.heard() + &replies;
-        let places: [(&str, Vec<u8>); 4] =
-            [("files", self.gateway.everything_written()), ("metrics", metrics.into_bytes()), ("traces", traces), ("replies", heard.into_bytes())];
+        let places: [(&str, Vec<u8>); 4] = [
+            ("files", self.gateway.everything_written()),
+            ("metrics", metrics.into_bytes()),
+            ("traces", traces),
+            ("replies", heard.into_bytes()),
+        ];
         let forms = [
             CANARY.to_owned(),
             CANARY.chars().rev().collect(),
-            CANARY.bytes().map(|byte| format!("{byte:02x}")).collect(),
-            STANDARD_NO_PAD.encode(CANARY)[..24].to_owned(),
+            CANARY.bytes().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat(),
+            STANDARD_NO_PAD.encode(CANARY).chars().take(24).collect(),
         ];
         for (place, bytes) in places {
             for form in &forms {
@@ -239,7 +259,8 @@ fn collector(kept: Arc<Mutex<Vec<u8>>>) -> String {
                     pending.extend(&buffer[..read]);
                     while let Some(whole) = whole_request(&pending) {
                         pending.drain(..whole);
-                        let _gone = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-type: application/x-protobuf\r\ncontent-length: 0\r\n\r\n");
+                        let _gone = stream
+                            .write_all(b"HTTP/1.1 200 OK\r\ncontent-type: application/x-protobuf\r\ncontent-length: 0\r\n\r\n");
                     }
                 }
             });
@@ -252,6 +273,7 @@ fn collector(kept: Arc<Mutex<Vec<u8>>>) -> String {
 fn whole_request(bytes: &[u8]) -> Option<usize> {
     let end = bytes.windows(4).position(|window| window == b"\r\n\r\n")? + 4;
     let head = String::from_utf8_lossy(&bytes[..end]).to_ascii_lowercase();
-    let length = head.split("content-length:").nth(1).and_then(|rest| rest.lines().next()?.trim().parse::<usize>().ok()).unwrap_or(0);
+    let length =
+        head.split("content-length:").nth(1).and_then(|rest| rest.lines().next()?.trim().parse::<usize>().ok()).unwrap_or(0);
     (bytes.len() >= end + length).then_some(end + length)
 }

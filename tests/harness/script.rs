@@ -47,7 +47,10 @@ impl Script {
         // `cargo test` builds examples; `cargo test --test whole` does not.
         BUILT.call_once(|| {
             if !server.exists() {
-                let built = Command::new(env!("CARGO")).args(["build", "--offline", "--example", "scripted-server", "--manifest-path"]).arg(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")).status();
+                let built = Command::new(env!("CARGO"))
+                    .args(["build", "--offline", "--example", "scripted-server", "--manifest-path"])
+                    .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"))
+                    .status();
                 assert!(built.unwrap().success());
             }
         });
@@ -68,7 +71,8 @@ impl Script {
 
 /// A tool definition that takes any of these string properties, none required.
 pub fn tool(name: &str, properties: &[&str]) -> Value {
-    let properties: serde_json::Map<String, Value> = properties.iter().map(|name| ((*name).to_owned(), json!({"type": "string"}))).collect();
+    let properties: serde_json::Map<String, Value> =
+        properties.iter().map(|name| ((*name).to_owned(), json!({"type": "string"}))).collect();
     tool_with(name, &json!({"type": "object", "properties": properties}))
 }
 

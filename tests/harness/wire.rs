@@ -57,7 +57,8 @@ impl Wire {
         };
         let head = String::from_utf8_lossy(&self.unread[..end]).into_owned();
         let lower = head.to_ascii_lowercase();
-        let length = lower.split("content-length:").nth(1).and_then(|rest| rest.lines().next()?.trim().parse::<usize>().ok()).unwrap_or(0);
+        let length =
+            lower.split("content-length:").nth(1).and_then(|rest| rest.lines().next()?.trim().parse::<usize>().ok()).unwrap_or(0);
         while self.unread.len() < end + length {
             self.more()?;
         }
@@ -91,7 +92,13 @@ impl Wire {
 
 /// A request line and the headers that a good request has, with these further ones (each ends with CR LF).
 pub fn head(agent: &Agent, more: &str) -> String {
-    bare_head(agent, &format!("authorization: Bearer {}\r\ncontent-type: application/json\r\naccept: application/json, text/event-stream\r\n{more}", agent.token()))
+    bare_head(
+        agent,
+        &format!(
+            "authorization: Bearer {}\r\ncontent-type: application/json\r\naccept: application/json, text/event-stream\r\n{more}",
+            agent.token()
+        ),
+    )
 }
 
 /// A request line and `Host`, with these further headers (each ends with CR LF).

@@ -44,13 +44,6 @@ class Checks:
             print(f"FAILED {name}\n       saw: {seen}", flush=True)
         return bool(holds)
 
-    def known(self, name, holds, why):
-        """A fault that is known and reported: said, and not counted until it is mended."""
-        if holds:
-            self.check(name, True)
-        else:
-            print(f"known  {name}\n       {why}", flush=True)
-
     def equal(self, name, seen, wanted):
         """`seen` must be `wanted`."""
         return self.check(name, seen == wanted, f"{seen!r} instead of {wanted!r}")

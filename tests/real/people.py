@@ -231,13 +231,7 @@ class Person:
         await asyncio.to_thread(self.gateway.ok, "approvals", "approve", asked["code"], "--yes")
         await asyncio.sleep(0.5)
         quiet = not file.exists()
-        if self.name == "stdio-2026-07-28":
-            why = "`notifications/cancelled` of 2026-07-28 over stdio is not heeded: the call runs for nobody, and its repetition asks again"
-            checks.known(f"{self.name}: approved then, nothing is done for nobody", quiet, why)
-            if not quiet:
-                return
-        else:
-            self.check("approved then, nothing is done for nobody", quiet)
+        self.check("approved then, nothing is done for nobody", quiet)
         done = await self.client.call_tool("files__write_file", arguments)
         self.check("the same call takes the approval up", not done.is_error and file.exists(), text(done))
 
@@ -367,11 +361,7 @@ async def outlives(gateway, place):
             except MCPError as fault:
                 answer = fault.message
         name = f"stdio-{version}: a client goes on after the gateway was started anew"
-        if mode == "legacy":
-            why = "`bailiwick stdio` does not open another session when the gateway has forgotten its own (started anew, or idle for `session_idle`)"
-            checks.known(name, "the note" in answer, why)
-        else:
-            checks.check(name, "the note" in answer, answer)
+        checks.check(name, "the note" in answer, answer)
 
 
 def servers(gateway):

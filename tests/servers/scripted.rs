@@ -6,7 +6,12 @@
 //! `list_more`: further members of that result; `name`: what it calls itself. Every line that it receives is appended to the log as it is. What a tool does follows from its name's first word:
 //! `echo`, `environment`, `leak`, `crash`, `hang`, `slow`, `fail`, `error`, `raw`, `count`, `changed` (it says first that its tools changed);
 //! anything else echoes.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs, reason = "a test program: what goes wrong here fails a test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    missing_docs,
+    reason = "a test program: what goes wrong here fails a test"
+)]
 
 use std::{
     fs::{OpenOptions, read_to_string},
@@ -30,11 +35,15 @@ fn main() {
         let message: Value = serde_json::from_str(&line).unwrap();
         let id = message["id"].clone();
         match message["method"].as_str().unwrap_or_default() {
-            "initialize" => answer(&id, &json!({
-                "protocolVersion": message["params"]["protocolVersion"],
-                "capabilities": {"tools": {}},
-                "serverInfo": {"name": now["name"].as_str().unwrap_or("scripted"), "version": "1"},
-            }).to_string()),
+            "initialize" => answer(
+                &id,
+                &json!({
+                    "protocolVersion": message["params"]["protocolVersion"],
+                    "capabilities": {"tools": {}},
+                    "serverInfo": {"name": now["name"].as_str().unwrap_or("scripted"), "version": "1"},
+                })
+                .to_string(),
+            ),
             "tools/list" => answer(&id, &list(&now, &message["params"]["cursor"], start)),
             "tools/call" => {
                 calls += 1;
@@ -91,13 +100,19 @@ fn call(id: &Value, message: &Value, line: &str, calls: u64) {
             text(id, "slow");
         }
         "fail" => answer(id, &json!({"content": [{"type": "text", "text": "it failed"}], "isError": true}).to_string()),
-        "error" => say(&json!({"jsonrpc": "2.0", "id": id, "error": {"code": -32050, "message": "no", "data": {"why": "because"}}}).to_string()),
+        "error" => {
+            say(&json!({"jsonrpc": "2.0", "id": id, "error": {"code": -32050, "message": "no", "data": {"why": "because"}}})
+                .to_string())
+        }
         "raw" => answer(id, arguments["result"].as_str().unwrap()),
         "changed" => {
             say(r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}"#);
             text(id, raw_arguments(line));
         }
-        "count" => answer(id, &json!({"content": [{"type": "text", "text": calls.to_string()}], "structuredContent": {"n": calls}}).to_string()),
+        "count" => answer(
+            id,
+            &json!({"content": [{"type": "text", "text": calls.to_string()}], "structuredContent": {"n": calls}}).to_string(),
+        ),
         _ => text(id, raw_arguments(line)),
     }
 }

@@ -32,7 +32,8 @@ async fn a_child_is_given_what_was_listed_and_lent_and_nothing_else() {
     seen.sort();
     assert_eq!(seen, ["MODE=test", "SECRET=[redacted]"]);
     // Pinning at first use lends it too, for no call.
-    let (discovery, secrets): (Vec<_>, Vec<_>) = gateway.records("secrets").into_iter().partition(|record| record["purpose"] == "discovery");
+    let (discovery, secrets): (Vec<_>, Vec<_>) =
+        gateway.records("secrets").into_iter().partition(|record| record["purpose"] == "discovery");
     let events: Vec<&str> = discovery.iter().filter_map(|record| record["event"].as_str()).collect();
     assert_eq!(events, ["lent", "returned"]);
     assert!(discovery.iter().all(|record| record["connector"] == "s" && record["reference"] == "GIVEN"), "{discovery:?}");
@@ -46,8 +47,10 @@ async fn a_child_is_given_what_was_listed_and_lent_and_nothing_else() {
 async fn a_lent_secret_never_comes_back() {
     let setup = Setup::new();
     let script = Script::new(setup.folder(), "s", &[tool("leak", &["how"])]);
-    let more = format!("credential = {{ provider = \"env\", name = \"GIVEN\", inject = {{ env = \"SECRET\" }} }}\n{}", reads(&["leak"]));
-    let gateway = setup.environment("GIVEN", SECRET).agent("a").connector("s", &script, &more).grant("g", "a", &["s__*"], "").start();
+    let more =
+        format!("credential = {{ provider = \"env\", name = \"GIVEN\", inject = {{ env = \"SECRET\" }} }}\n{}", reads(&["leak"]));
+    let gateway =
+        setup.environment("GIVEN", SECRET).agent("a").connector("s", &script, &more).grant("g", "a", &["s__*"], "").start();
     let agent = gateway.agent("a");
     for how in ["plain", "hex", "reversed", "escaped", "key", "error", "stderr"] {
         let reply = agent.call("s__leak", &json!({"how": how})).await;
@@ -85,7 +88,11 @@ async fn broken_servers_leave_the_others_working() {
         assert!(Instant::now() < until, "it never came back");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    let failures: Vec<_> = gateway.records("calls").into_iter().filter(|record| record["outcome"] == "downstream_error" || record["outcome"] == "timeout").collect();
+    let failures: Vec<_> = gateway
+        .records("calls")
+        .into_iter()
+        .filter(|record| record["outcome"] == "downstream_error" || record["outcome"] == "timeout")
+        .collect();
     assert!(failures.len() >= 2, "{failures:?}");
 }
 

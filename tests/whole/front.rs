@@ -35,7 +35,9 @@ async fn nobody_gets_in_without_a_good_token() {
 async fn foreign_hosts_and_origins_are_refused() {
     let gateway = start();
     let agent = gateway.agent("a");
-    for (name, value) in [("origin", "https://evil.example"), ("origin", "null"), ("host", "evil.example"), ("host", "evil.example:8931")] {
+    for (name, value) in
+        [("origin", "https://evil.example"), ("origin", "null"), ("host", "evil.example"), ("host", "evil.example:8931")]
+    {
         let reply = agent.post("{}", &[(name, value)]).await;
         assert_eq!(reply.status, 403, "{name}: {value}");
     }
@@ -63,7 +65,15 @@ async fn what_is_not_in_the_table_of_methods_is_refused() {
     let gateway = start();
     let modern = gateway.agent("a");
     let older = modern.session("2025-06-18").await;
-    for method in ["resources/list", "prompts/list", "completion/complete", "logging/setLevel", "tools/Call", "nothing", "sampling/createMessage"] {
+    for method in [
+        "resources/list",
+        "prompts/list",
+        "completion/complete",
+        "logging/setLevel",
+        "tools/Call",
+        "nothing",
+        "sampling/createMessage",
+    ] {
         let body = json!({"jsonrpc": "2.0", "id": 9, "method": method, "params": {"_meta": {
             "io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {},
         }}});
@@ -75,7 +85,8 @@ async fn what_is_not_in_the_table_of_methods_is_refused() {
     let discover = json!({"jsonrpc": "2.0", "id": 1, "method": "server/discover", "params": {"_meta": {
         "io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {},
     }}});
-    let reply = modern.post(&discover.to_string(), &[("mcp-protocol-version", "2026-07-28"), ("mcp-method", "server/discover")]).await;
+    let reply =
+        modern.post(&discover.to_string(), &[("mcp-protocol-version", "2026-07-28"), ("mcp-method", "server/discover")]).await;
     assert_eq!(reply.result()["supportedVersions"], json!(["2025-06-18", "2025-11-25", "2026-07-28"]));
 }
 
@@ -96,7 +107,8 @@ async fn an_agent_does_not_choose_what_a_notification_is_called_on_record() {
     let gateway = start();
     let modern = gateway.agent("a");
     let older = modern.session("2025-06-18").await;
-    let known = ["notifications/initialized", "notifications/cancelled", "notifications/progress", "notifications/roots/list_changed"];
+    let known =
+        ["notifications/initialized", "notifications/cancelled", "notifications/progress", "notifications/roots/list_changed"];
     let unknown = ["notifications/tools/call", "notifications/", "notifications/success/of/s__echo", "notifications/Cancelled"];
     for method in known.iter().chain(&unknown) {
         let reply = modern.post(&without_id(method, ""), &[("mcp-protocol-version", "2026-07-28"), ("mcp-method", method)]).await;
@@ -133,7 +145,10 @@ async fn a_call_without_an_id_is_refused_and_never_sent() {
     let plain = r#"{"jsonrpc":"2.0","method":"tools/call","params":{"name":"s__echo","arguments":{}}}"#;
     assert_eq!(older.post(plain, &[]).await.status, 400);
     let nothing = without_id("admin/please", "");
-    assert_eq!(modern.post(&nothing, &[("mcp-protocol-version", "2026-07-28"), ("mcp-method", "admin/please")]).await.status, 400);
+    assert_eq!(
+        modern.post(&nothing, &[("mcp-protocol-version", "2026-07-28"), ("mcp-method", "admin/please")]).await.status,
+        400
+    );
     let refused = ("invalid".to_owned(), "no_id".to_owned());
     assert_eq!(of_method(&gateway, "tools/call"), vec![refused.clone(); 2]);
     assert_eq!(of_method(&gateway, "admin/please"), [refused]);
@@ -145,7 +160,10 @@ async fn a_call_without_an_id_is_refused_and_never_sent() {
 async fn a_grant_that_is_named_unclearly_is_not_the_default_one() {
     let gateway = start();
     let agent = gateway.agent("a");
-    let body = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"s__echo","arguments":{{}},{}}}}}"#, Agent::meta());
+    let body = format!(
+        r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"s__echo","arguments":{{}},{}}}}}"#,
+        Agent::meta()
+    );
     let call = |grants: &[&[u8]]| {
         let mut request = agent.request().body(body.clone()).header("mcp-protocol-version", "2026-07-28");
         request = request.header("mcp-method", "tools/call").header("mcp-name", "s__echo");

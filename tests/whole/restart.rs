@@ -21,12 +21,19 @@ async fn a_call_that_was_on_its_way_is_unknown_and_is_not_sent_again() {
     let script = Script::new(setup.folder(), "s", &[tool("hang", &["x"]), tool("echo", &["x"])]);
     let gateway = setup
         .agent("a")
-        .connector("s", &script, "tools.hang = { kind = \"write\", band = \"medium\" }\ntools.echo = { kind = \"read\", band = \"low\" }")
+        .connector(
+            "s",
+            &script,
+            "tools.hang = { kind = \"write\", band = \"medium\" }\ntools.echo = { kind = \"read\", band = \"low\" }",
+        )
         .grant("g", "a", &["s__*"], "budget = { calls = 3 }")
         .start();
     let agent = gateway.agent("a");
     let hanging = agent.clone();
-    let call = tokio::spawn(async move { hanging.request().send().await.is_ok() && hanging.call("s__hang", &json!({})).await.status == 0 });
+    let call =
+        tokio::spawn(
+            async move { hanging.request().send().await.is_ok() && hanging.call("s__hang", &json!({})).await.status == 0 },
+        );
     wait_for("the call downstream", || script.calls().len() == 1);
     let intents = gateway.records("calls").into_iter().filter(|record| record["event"] == "intent").count();
     assert_eq!(intents, 1, "the intent was written before the call left");
@@ -90,9 +97,12 @@ async fn a_call_that_waited_for_a_person_has_its_outcome_after_the_gateway_died(
         .grant("g", "a", &["s__*"], "")
         .start();
     let agent = gateway.agent("a");
-    let held = tokio::spawn(async move { agent.request().send().await.is_ok() && agent.call("s__echo", &json!({"x": "1"})).await.status == 0 });
+    let held = tokio::spawn(async move {
+        agent.request().send().await.is_ok() && agent.call("s__echo", &json!({"x": "1"})).await.status == 0
+    });
     wait_for("the question", || gateway.records("decisions").iter().any(|record| record["event"] == "approval_awaited"));
-    let call = gateway.records("decisions").into_iter().find(|record| record["event"] == "approval_awaited").unwrap()["call_id"].clone();
+    let call =
+        gateway.records("decisions").into_iter().find(|record| record["event"] == "approval_awaited").unwrap()["call_id"].clone();
     let mut gateway = gateway.kill_and_restart();
     let _ended = held.await;
     for _ in 0..2 {
@@ -117,7 +127,8 @@ async fn the_death_of_the_gateway_washes_nothing_off() {
         .start();
     let agent = gateway.agent("a");
     // It may have been read, or not: the gateway dies before it knows.
-    let call = tokio::spawn(async move { agent.request().send().await.is_ok() && agent.call("s__hang", &json!({})).await.status == 0 });
+    let call =
+        tokio::spawn(async move { agent.request().send().await.is_ok() && agent.call("s__hang", &json!({})).await.status == 0 });
     wait_for("the call downstream", || script.calls().len() == 1);
     let gateway = gateway.kill_and_restart();
     let _ended = call.await;

@@ -68,7 +68,8 @@ async fn a_revoke_that_can_not_be_stored_takes_back_what_was_lent() {
     assert!(!agent.call("s__echo", &json!({"x": "1"})).await.is_tool_error());
     tamper(&gateway.cli, "CREATE TRIGGER no BEFORE UPDATE ON grants BEGIN SELECT RAISE(ABORT, 'full'); END");
     gateway.cli.fails(&["grants", "revoke", "g"]);
-    let returned = gateway.records("secrets").into_iter().filter(|record| record["event"] == "returned" && record["grant"] == "g").count();
+    let returned =
+        gateway.records("secrets").into_iter().filter(|record| record["event"] == "returned" && record["grant"] == "g").count();
     assert_eq!(returned, 1);
     assert!(agent.tools().await.is_empty());
 }
@@ -98,10 +99,13 @@ async fn the_token_of_an_ended_grant_opens_nothing() {
 
 /// Accepts a connector's tools as they were shown, through the operators' API: the command line asks for at least one.
 async fn accept(gateway: &Gateway, connector: &str, tools: &Value) {
-    let key: String = std::fs::read(gateway.cli.data().join("operator.key")).unwrap().iter().map(|byte| format!("{byte:02x}")).collect();
+    let key: String =
+        std::fs::read(gateway.cli.data().join("operator.key")).unwrap().iter().map(|byte| format!("{byte:02x}")).collect();
     let http = reqwest::Client::builder().no_proxy().unix_socket(gateway.cli.data().join("admin.sock")).build().unwrap();
-    let request = http.post(format!("http://admin/api/v1/connectors/{connector}/pins")).header("authorization", format!("Operator {key}"));
-    let response = request.header("content-type", "application/json").body(json!({"tools": tools}).to_string()).send().await.unwrap();
+    let request =
+        http.post(format!("http://admin/api/v1/connectors/{connector}/pins")).header("authorization", format!("Operator {key}"));
+    let response =
+        request.header("content-type", "application/json").body(json!({"tools": tools}).to_string()).send().await.unwrap();
     let (status, text) = (response.status(), response.text().await.unwrap());
     assert!(status.is_success(), "{status}: {text}");
 }
@@ -110,7 +114,11 @@ async fn accept(gateway: &Gateway, connector: &str, tools: &Value) {
 async fn first_use_is_over_once_an_admin_has_accepted_nothing() {
     let setup = Setup::new();
     let script = Script::new(setup.folder(), "s", &[tool("echo", &["x"])]);
-    let gateway = setup.agent("a").connector("s", &script, "tools.echo = { kind = \"read\", band = \"low\" }").grant("g", "a", &["s__*"], "").start();
+    let gateway = setup
+        .agent("a")
+        .connector("s", &script, "tools.echo = { kind = \"read\", band = \"low\" }")
+        .grant("g", "a", &["s__*"], "")
+        .start();
     assert_eq!(gateway.agent("a").tools().await, ["s__echo"]);
     script.offer(&[]);
     accept(&gateway, "s", &json!({})).await;

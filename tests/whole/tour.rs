@@ -25,7 +25,9 @@ impl Demo {
         let folder = tempfile::tempdir().unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_bailiwick"));
         command.env_clear().env("HOME", folder.path()).env("XDG_DATA_HOME", folder.path()).current_dir(folder.path());
-        command.env("BAILIWICK_SERVER__LISTEN", format!("127.0.0.1:{}", port())).env("BAILIWICK_SERVER__CONSOLE", format!("127.0.0.1:{}", port()));
+        command
+            .env("BAILIWICK_SERVER__LISTEN", format!("127.0.0.1:{}", port()))
+            .env("BAILIWICK_SERVER__CONSOLE", format!("127.0.0.1:{}", port()));
         let child = command.arg("run").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         let demo = Self { child, folder };
         let until = Instant::now() + Duration::from_secs(60);
@@ -38,7 +40,12 @@ impl Demo {
 
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_bailiwick"));
-        command.env_clear().env("HOME", self.folder.path()).arg("--data").arg(self.folder.path().join("bailiwick/demo")).args(arguments);
+        command
+            .env_clear()
+            .env("HOME", self.folder.path())
+            .arg("--data")
+            .arg(self.folder.path().join("bailiwick/demo"))
+            .args(arguments);
         command.stdin(Stdio::null());
         command
     }
@@ -96,7 +103,10 @@ fn the_tour_goes_as_it_is_printed() {
     assert!(ungranted.contains("Unknown tool: files__delete"), "{ungranted}");
     assert_eq!(ungranted.replace("files__delete", "X"), absent.replace("files__nothing", "X"));
     let outside = demo.fails(&["call", "tickets__search", "project=finance", "text=invoice"]);
-    assert!(outside.contains("outside this task's grant") && outside.contains("/project") && outside.contains("support"), "{outside}");
+    assert!(
+        outside.contains("outside this task's grant") && outside.contains("/project") && outside.contains("support"),
+        "{outside}"
+    );
     assert!(demo.ok(&["explain", "--last"]).contains("tickets__search"));
 
     let refund = ["call", "tickets__refund", "id=T-17", "amount_cents=4900"];
@@ -108,7 +118,12 @@ fn the_tour_goes_as_it_is_printed() {
     assert!(done.status.success() && said.contains("R-1"), "{said}");
 
     // Another amount asks again, and so does the same one: an approval is good once.
-    let changed = demo.command(&["call", "tickets__refund", "id=T-17", "amount_cents=490000"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let changed = demo
+        .command(&["call", "tickets__refund", "id=T-17", "amount_cents=490000"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     let second = demo.code(None);
     assert_ne!(second, code);
     let again = demo.command(&refund).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();

@@ -19,7 +19,11 @@ async fn every_version_lists_and_calls_what_is_granted_and_nothing_else() {
     let script = Script::new(setup.folder(), "s", &[tool("echo", &["x"]), tool("other", &["x"])]);
     let gateway = setup
         .agent("a")
-        .connector("s", &script, "tools.echo = { kind = \"read\", band = \"low\" }\ntools.other = { kind = \"read\", band = \"low\" }")
+        .connector(
+            "s",
+            &script,
+            "tools.echo = { kind = \"read\", band = \"low\" }\ntools.other = { kind = \"read\", band = \"low\" }",
+        )
         .grant("g", "a", &["s__echo"], "")
         .start();
     let agent = gateway.agent("a");
@@ -32,7 +36,10 @@ async fn every_version_lists_and_calls_what_is_granted_and_nothing_else() {
         let ungranted = agent.call("s__other", &json!({})).await;
         let absent = agent.call("s__absent", &json!({})).await;
         assert_eq!(ungranted.error_code(), -32602);
-        assert_eq!((ungranted.status, ungranted.text.replace("s__other", "X")), (absent.status, absent.text.replace("s__absent", "X")));
+        assert_eq!(
+            (ungranted.status, ungranted.text.replace("s__other", "X")),
+            (absent.status, absent.text.replace("s__absent", "X"))
+        );
     }
     assert_eq!(script.calls().len(), 3);
 }
@@ -116,7 +123,13 @@ fn code(cli: &crate::harness::Cli, not: Option<&str>) -> String {
     let until = Instant::now() + Duration::from_secs(20);
     loop {
         let list: Value = serde_json::from_str(&cli.ok(&["approvals", "list", "--json"])).unwrap();
-        let open: Vec<_> = list.as_array().unwrap().iter().filter(|approval| approval["state"] == "pending").filter_map(|approval| approval["code"].as_str()).collect();
+        let open: Vec<_> = list
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|approval| approval["state"] == "pending")
+            .filter_map(|approval| approval["code"].as_str())
+            .collect();
         if let Some(code) = open.iter().find(|code| Some(**code) != not) {
             assert_eq!(open.len(), 1, "{list}");
             return (*code).to_owned();
@@ -132,7 +145,11 @@ async fn a_revoked_grant_ends_at_once_even_in_flight() {
     let script = Script::new(setup.folder(), "s", &[tool("hang", &["x"]), tool("echo", &["x"])]);
     let gateway = setup
         .agent("a")
-        .connector("s", &script, "tools.hang = { kind = \"read\", band = \"low\" }\ntools.echo = { kind = \"read\", band = \"low\" }")
+        .connector(
+            "s",
+            &script,
+            "tools.hang = { kind = \"read\", band = \"low\" }\ntools.echo = { kind = \"read\", band = \"low\" }",
+        )
         .grant("g", "a", &["s__*"], "")
         .start();
     let agent = gateway.agent("a");
@@ -159,9 +176,14 @@ async fn a_created_grant_has_a_token_that_works_for_it_alone() {
     let script = Script::new(setup.folder(), "s", &[tool("echo", &["x"]), tool("other", &["x"])]);
     let gateway = setup
         .agent("a")
-        .connector("s", &script, "tools.echo = { kind = \"read\", band = \"low\" }\ntools.other = { kind = \"read\", band = \"low\" }")
+        .connector(
+            "s",
+            &script,
+            "tools.echo = { kind = \"read\", band = \"low\" }\ntools.other = { kind = \"read\", band = \"low\" }",
+        )
         .start();
-    let token = gateway.cli.ok(&["grants", "create", "--agent", "a", "--tools", "s__echo", "--purpose", "one tool", "--ttl", "10m"]);
+    let token =
+        gateway.cli.ok(&["grants", "create", "--agent", "a", "--tools", "s__echo", "--purpose", "one tool", "--ttl", "10m"]);
     let bearer = crate::harness::Agent::new(&gateway.url, &token);
     assert_eq!(bearer.tools().await, ["s__echo"]);
     assert!(!bearer.call("s__echo", &json!({"x": "1"})).await.is_tool_error());

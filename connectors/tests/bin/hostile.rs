@@ -164,7 +164,7 @@ impl Server {
                 reply(id, &json!({"tools":[by_name, by_schema, tool("echo", "says it")]}));
             }
             ("bad-tool", _) => {
-                reply(id, &json!({"tools":[{"name":"b\u{430}d","inputSchema":{"type":"object"}}, tool("echo", "says it")]}))
+                reply(id, &json!({"tools":[{"name":"b\u{430}d","inputSchema":{"type":"object"}}, tool("echo", "says it")]}));
             }
             _ if has_changed => reply(id, &json!({"tools":[tool("echo", "says something else")]})),
             _ => reply(id, &json!({"tools":[tool("echo", description), tool("other", "x")]})),
@@ -236,7 +236,7 @@ impl Server {
             "twice-a-key" => say(&format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{"isError":true,"isError":false}}}}"#)),
             "neither" => say(&format!(r#"{{"jsonrpc":"2.0","id":{id}}}"#)),
             "error" => {
-                say(&format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{{"code":-32001,"message":"no","data":{{"n":1e400}}}}}}"#))
+                say(&format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{{"code":-32001,"message":"no","data":{{"n":1e400}}}}}}"#));
             }
             "big" => reply(id, &json!({"text":"x".repeat(5_000_000)})),
             "own-output" => {

@@ -114,7 +114,9 @@ async fn pins_that_can_not_be_stored_are_not_served() {
     let mut pins = runtime.worlds.pins().remove(&tickets()).unwrap();
     pins.truncate(1);
     let good = pins.clone();
-    pins.iter_mut().for_each(|pin| pin.digest = Digest::of(b"another"));
+    for pin in &mut pins {
+        pin.digest = Digest::of(b"another");
+    }
     assert!(matches!(runtime.accept_pins(&tickets(), pins).await, Err(StartFault::Write(_))));
     assert!(Arc::ptr_eq(&before, &runtime.worlds.now()));
     assert!(runtime.worlds.unusable().is_empty());

@@ -102,7 +102,8 @@ impl Front {
 
     fn serves(&self, host: &str) -> bool {
         let own = |at: &SocketAddr| {
-            host == at.to_string() || ["127.0.0.1", "localhost", "[::1]"].iter().any(|name| *host == format!("{name}:{}", at.port()))
+            host == at.to_string()
+                || ["127.0.0.1", "localhost", "[::1]"].iter().any(|name| *host == format!("{name}:{}", at.port()))
         };
         self.settings.hosts.contains(host) || self.listens_at.get().is_some_and(own)
     }
@@ -187,7 +188,9 @@ impl Front {
 
     /// The body must be plain JSON in UTF-8.
     pub(super) fn check_type(headers: &HeaderMap) -> Result<(), TurnedAway> {
-        let unsupported = |what: &str| Err(TurnedAway::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, Outcome::Invalid, "media_type", what.to_owned()));
+        let unsupported = |what: &str| {
+            Err(TurnedAway::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, Outcome::Invalid, "media_type", what.to_owned()))
+        };
         if headers.contains_key(header::CONTENT_ENCODING) {
             return unsupported("a Content-Encoding is refused: send the body as it is");
         }
@@ -216,7 +219,10 @@ impl Front {
             |reason, message| Err(TurnedAway::new(StatusCode::TOO_MANY_REQUESTS, Outcome::RateLimited, reason, message));
         let load = self.loads.of(agent);
         if !self.loads.is_in_time(&load) {
-            return too_many("too_many_requests", format!("this agent may send {} requests a second: wait", self.settings.max_rate));
+            return too_many(
+                "too_many_requests",
+                format!("this agent may send {} requests a second: wait", self.settings.max_rate),
+            );
         }
         match load.enter() {
             Some(place) => Ok(place),

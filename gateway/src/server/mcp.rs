@@ -144,8 +144,15 @@ impl<'f> Exchange<'f> {
                 let message = format!("the body is larger than {} bytes", settings.max_body);
                 Err(TurnedAway::new(StatusCode::PAYLOAD_TOO_LARGE, Outcome::Invalid, "too_large", message))
             }
-            Ok(Err(error)) => Err(TurnedAway::new(StatusCode::BAD_REQUEST, Outcome::Invalid, "body", format!("the body can't be read: {error}"))),
-            Err(_) => Err(TurnedAway::new(StatusCode::REQUEST_TIMEOUT, Outcome::Timeout, "body_timeout", "the body came too slowly")),
+            Ok(Err(error)) => Err(TurnedAway::new(
+                StatusCode::BAD_REQUEST,
+                Outcome::Invalid,
+                "body",
+                format!("the body can't be read: {error}"),
+            )),
+            Err(_) => {
+                Err(TurnedAway::new(StatusCode::REQUEST_TIMEOUT, Outcome::Timeout, "body_timeout", "the body came too slowly"))
+            }
         }
     }
 
@@ -160,8 +167,13 @@ impl<'f> Exchange<'f> {
             return initialize_version(message).map(Era::Opening);
         }
         let in_header = self.version_header()?;
-        if in_header == Some(Protocol::V20260728) || (message.method() == "server/discover" && !self.headers.contains_key(SESSION)) {
-            let message = format!("a request of {} carries `_meta` with `{META_VERSION}` and `{META_CAPABILITIES}`", Protocol::V20260728.as_str());
+        if in_header == Some(Protocol::V20260728)
+            || (message.method() == "server/discover" && !self.headers.contains_key(SESSION))
+        {
+            let message = format!(
+                "a request of {} carries `_meta` with `{META_VERSION}` and `{META_CAPABILITIES}`",
+                Protocol::V20260728.as_str()
+            );
             return Err(bad("no_meta", message).with_code(-32602));
         }
         self.session(principal, in_header)
@@ -170,12 +182,15 @@ impl<'f> Exchange<'f> {
     /// 2026-07-28: every request stands alone, and says so in `_meta` and in a header.
     fn modern(&self, named: &Value, meta: &serde_json::Map<String, Value>) -> Result<Era, TurnedAway> {
         let Some(protocol) = named.as_str().and_then(Protocol::of).filter(|protocol| protocol.is_modern()) else {
-            return Err(bad("unsupported_version", format!("`{META_VERSION}` names a version that is not served this way")).with_code(-32022));
+            return Err(bad("unsupported_version", format!("`{META_VERSION}` names a version that is not served this way"))
+                .with_code(-32022));
         };
         let header = only(&self.headers, &VERSION);
         let agrees = header == named.as_str() || (self.transport == Transport::Stdio && !self.headers.contains_key(VERSION));
         if !agrees {
-            return Err(bad("header_mismatch", "header MCP-Protocol-Version and `_meta` must name the same version").with_code(-32020));
+            return Err(
+                bad("header_mismatch", "header MCP-Protocol-Version and `_meta` must name the same version").with_code(-32020)
+            );
         }
         if !meta.get(META_CAPABILITIES).is_some_and(Value::is_object) {
             return Err(bad("no_capabilities", format!("`_meta` must have the object `{META_CAPABILITIES}`")).with_code(-32602));
@@ -189,7 +204,10 @@ impl<'f> Exchange<'f> {
         }
         match only(&self.headers, &VERSION).and_then(Protocol::of) {
             Some(protocol) => Ok(Some(protocol)),
-            None => Err(bad("unsupported_version", "header MCP-Protocol-Version names a version that is not served").with_code(-32022)),
+            None => {
+                Err(bad("unsupported_version", "header MCP-Protocol-Version names a version that is not served")
+                    .with_code(-32022))
+            }
         }
     }
 
@@ -204,7 +222,10 @@ impl<'f> Exchange<'f> {
             return Err(TurnedAway::new(StatusCode::NOT_FOUND, Outcome::Invalid, "unknown_session", message));
         };
         if in_header.is_some_and(|version| version != session.protocol) {
-            return Err(bad("header_mismatch", "header MCP-Protocol-Version names another version than the session was opened with"));
+            return Err(bad(
+                "header_mismatch",
+                "header MCP-Protocol-Version names another version than the session was opened with",
+            ));
         }
         Ok(Era::Session(session))
     }
@@ -355,8 +376,10 @@ impl<'f> Exchange<'f> {
     fn note(&self, method: &str, outcome: Outcome, reason: Option<&str>, detail: Option<&str>) -> bool {
         let method: String = method.chars().take(80).collect();
         let message = self.message.as_deref();
-        let tool = message.filter(|message| message.method() == "tools/call").and_then(|message| message.param("name").ok().flatten());
-        let tool: Option<String> = tool.and_then(|name| serde_json::from_str::<String>(name.get()).ok()).map(|name| name.chars().take(128).collect());
+        let tool =
+            message.filter(|message| message.method() == "tools/call").and_then(|message| message.param("name").ok().flatten());
+        let tool: Option<String> =
+            tool.and_then(|name| serde_json::from_str::<String>(name.get()).ok()).map(|name| name.chars().take(128).collect());
         self.front.on_record(&Noted {
             method: &method,
             tool: tool.as_deref(),
@@ -380,7 +403,9 @@ impl<'f> Exchange<'f> {
         let mut response = render::error(away.status, id, away.code, &away.message, data.as_ref());
         let headers = response.headers_mut();
         match away.status {
-            StatusCode::UNAUTHORIZED => headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"bailiwick\"")),
+            StatusCode::UNAUTHORIZED => {
+                headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"bailiwick\""))
+            }
             StatusCode::TOO_MANY_REQUESTS => headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1")),
             _ => None,
         };
@@ -397,7 +422,12 @@ struct Unread<'e> {
 impl Drop for Unread<'_> {
     fn drop(&mut self) {
         if !self.is_over {
-            self.exchange.note("unread", Outcome::Cancelled, Some("gone"), Some("the caller went away before its request was read"));
+            self.exchange.note(
+                "unread",
+                Outcome::Cancelled,
+                Some("gone"),
+                Some("the caller went away before its request was read"),
+            );
         }
     }
 }

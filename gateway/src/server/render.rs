@@ -131,10 +131,16 @@ mod tests {
 
     #[test]
     fn a_result_keeps_its_text_and_order() {
-        let text = Bytes::from_static(br#"{"content":[],"n":1.50,"big":123456789012345678901234567890,"_meta":{"a":1},"z":1e400}"#);
+        let text =
+            Bytes::from_static(br#"{"content":[],"n":1.50,"big":123456789012345678901234567890,"_meta":{"a":1},"z":1e400}"#);
         assert_eq!(stamped(&text, Protocol::V20250618), std::str::from_utf8(&text).unwrap_or_default());
         let modern = stamped(&text, Protocol::V20260728);
-        assert!(modern.starts_with(r#"{"resultType":"complete","content":[],"n":1.50,"big":123456789012345678901234567890,"_meta":{"a":1,"io."#), "{modern}");
+        assert!(
+            modern.starts_with(
+                r#"{"resultType":"complete","content":[],"n":1.50,"big":123456789012345678901234567890,"_meta":{"a":1,"io."#
+            ),
+            "{modern}"
+        );
         assert!(modern.ends_with(r#"},"z":1e400}"#), "{modern}");
     }
 

@@ -146,6 +146,7 @@ fn check_structured(structured: Option<&RawValue>, is_error: bool, tool: &Tool) 
 /// A JSON-RPC error of the server: its code where it can't be mistaken for ours, a bounded message, and data, all without the
 /// secret.
 fn screen_error(code: i64, message: &str, data: Option<&Bytes>, cleaner: &mut Cleaner<'_>) -> Result<Reply, String> {
+    cleaner.clean(&Bytes::from(code.to_string()))?;
     let message = cleaner.clean_words(message).chars().take(MESSAGE_CHARS).collect();
     let data = data.map(|data| cleaner.clean(data)).transpose()?;
     let data: Option<Value> =

@@ -18,6 +18,7 @@ async fn what_a_rule_permits_runs_and_the_rule_is_on_record() {
 #[tokio::test]
 async fn what_a_rule_forbids_is_told_its_id_and_reason_only() {
     let bench = Bench::new();
+    bench.call("tickets__daily", "{}").await.ran();
     bench.fakes.advance_ms(12 * 3_600_000);
     let grant = bailiwick_pipeline::grant::Grant { expires_at_ms: u64::MAX, ..bench.grant().terms().clone() };
     *bench.fakes.grants.lock().unwrap() = vec![crate::world::alive(grant, None)];

@@ -116,6 +116,20 @@ async fn a_secret_as_a_number_is_refused() {
     assert_eq!(bench.fakes.records("secrets", &heard.call).pop().unwrap()["redactions"], 2);
 }
 
+/// A secret of digits as the code of an error.
+#[tokio::test]
+async fn a_secret_as_an_error_code_is_refused() {
+    let bench = Bench::new();
+    bench.lends("1234567890");
+    for code in [1_234_567_890, -1_234_567_890, 91_234_567_890] {
+        *bench.fakes.reply.lock().unwrap() = Box::new(move |_| Ok(RawReply::error(code, "no".to_owned(), None)));
+        let heard = bench.call("vault__get", "{}").await;
+        heard.failed(Outcome::DownstreamError, "result_refused", 1);
+        assert_eq!(heard.secrets(), ["lent", "used", "redacted"]);
+        assert!(!bench.fakes.all_records().contains("1234567890"));
+    }
+}
+
 /// What is put on record about a reply that does not pass is clean as well.
 #[tokio::test]
 async fn a_reply_that_does_not_pass_leaves_no_secret_on_record() {
@@ -139,11 +153,11 @@ async fn errors_and_their_data_are_cleaned() {
     let bench = Bench::new();
     let data = Bytes::from(format!(r#"{{"t":"{escaped}"}}"#));
     *bench.fakes.reply.lock().unwrap() =
-        Box::new(move |_| Ok(RawReply::error(1, format!("token {SECRET} is bad"), Some(data.clone()))));
+        Box::new(move |_| Ok(RawReply::error(-1, format!("token {SECRET} is bad"), Some(data.clone()))));
     let heard = bench.call("vault__get", "{}").await;
     assert_eq!(
         heard.told(),
-        crate::world::Told::Error(1, "token [redacted] is bad".to_owned(), Some(json!({"t": "[redacted]"})), 200)
+        crate::world::Told::Error(-1, "token [redacted] is bad".to_owned(), Some(json!({"t": "[redacted]"})), 200)
     );
     assert_eq!((heard.outcome()["result"]["redactions"].clone(), heard.secrets().len()), (json!(2), 3));
     clean_everywhere(&bench, &heard);

@@ -14,6 +14,8 @@ pub(super) enum Read {
     Line(String),
     /// A line that is too long; it was skipped.
     TooLong,
+    /// A line that is not UTF-8; it was skipped.
+    NotText,
     /// There is nothing more.
     End,
 }
@@ -58,7 +60,7 @@ impl<R: AsyncBufRead + Unpin> Lines<R> {
             }
             let line = std::mem::take(&mut self.line);
             if line.iter().any(|byte| !byte.is_ascii_whitespace()) {
-                return Ok(Read::Line(String::from_utf8_lossy(&line).into_owned()));
+                return Ok(String::from_utf8(line).map_or(Read::NotText, Read::Line));
             }
             if is_last {
                 return Ok(Read::End);

@@ -2,7 +2,7 @@
 
 use std::{path::Path, sync::RwLock, time::Duration};
 
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use serde_json::Value;
 
 use super::message::{Message, UNREACHABLE};
@@ -32,6 +32,8 @@ pub(super) struct Link {
     http: reqwest::Client,
     headers: HeaderMap,
     session: RwLock<Option<Opened>>,
+    /// What opened the session: sent again where the gateway has forgotten it. Locked while that is done.
+    opening: tokio::sync::Mutex<Option<String>>,
     start: String,
 }
 
@@ -52,33 +54,63 @@ impl Link {
             Identity::Agent(agent) => headers.insert(HeaderName::from_static("bailiwick-agent"), agent),
             Identity::Token(bearer) => headers.insert(header::AUTHORIZATION, bearer),
         };
-        if let Some(grant) = grant.and_then(|grant| HeaderValue::from_str(grant).ok()) {
-            headers.insert(HeaderName::from_static("bailiwick-grant"), grant);
+        if let Some(grant) = grant {
+            let named = HeaderValue::from_str(grant)
+                .map_err(|_| CliFault::usage("the grant's id has other than ASCII characters", "`grants list` shows the ids"))?;
+            headers.insert(HeaderName::from_static("bailiwick-grant"), named);
         }
         let silent = |why: reqwest::Error| CliFault::Silent { at: socket.display().to_string(), why: why.to_string() };
         let http = over_socket(socket).build().map_err(silent)?;
-        Ok(Self { http, headers, session: RwLock::new(None), start })
+        Ok(Self { http, headers, session: RwLock::new(None), opening: tokio::sync::Mutex::new(None), start })
     }
 
     /// Carries a message, and returns the line that answers it, if any does.
     pub(super) async fn send(&self, message: &Message) -> Option<String> {
-        let request = self.http.post(URL).headers(self.headers_of(message)).body(message.line().to_owned());
-        let request = if message.wants_answer() { request } else { request.timeout(SHORT) };
-        let answered = async {
-            let response = request.send().await?;
-            let (status, headers) = (response.status(), response.headers().clone());
-            Ok::<_, reqwest::Error>((status, headers, response.text().await?))
-        };
-        let (status, headers, body) = match answered.await {
+        let session = self.session().filter(|_| message.version().is_none() && !message.opens());
+        let mut answered = self.post(message).await;
+        // A session that the gateway has forgotten (it was restarted, or the session was idle) is opened anew. The message had not
+        // reached a gate: it can be sent once more.
+        if let (Some(session), Ok((StatusCode::NOT_FOUND, ..))) = (&session, &answered)
+            && self.reopen(session).await
+        {
+            answered = self.post(message).await;
+        }
+        let (status, headers, body) = match answered {
             Ok(answered) => answered,
             Err(_) if !message.wants_answer() => return None,
             Err(_) => return Some(message.error(UNREACHABLE, &format!("the gateway is gone; start one: {}", self.start))),
         };
         if message.opens() && status.is_success() {
             self.opened(&headers, &body);
+            *self.opening.lock().await = Some(message.line().to_owned());
         }
         let is_nothing = status.as_u16() == 202 || (status.is_success() && body.is_empty());
         (message.wants_answer() && !is_nothing).then(|| message.answer(status.as_u16(), &body))
+    }
+
+    async fn post(&self, message: &Message) -> Result<(StatusCode, HeaderMap, String), reqwest::Error> {
+        let request = self.http.post(URL).headers(self.headers_of(message)).body(message.line().to_owned());
+        let request = if message.wants_answer() { request } else { request.timeout(SHORT) };
+        let response = request.send().await?;
+        let (status, headers) = (response.status(), response.headers().clone());
+        Ok((status, headers, response.text().await?))
+    }
+
+    /// Opens a session in place of the one that is lost, once for all who miss it. Says whether there is another now.
+    async fn reopen(&self, lost: &Opened) -> bool {
+        let opening = self.opening.lock().await;
+        if self.session().is_some_and(|now| now.id != lost.id) {
+            return true;
+        }
+        let Some(line) = opening.as_ref() else { return false };
+        let hello = Message::read(line.clone());
+        let Ok((status, headers, body)) = self.post(&hello).await else { return false };
+        if !status.is_success() {
+            return false;
+        }
+        self.opened(&headers, &body);
+        let ready = Message::read(r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#.to_owned());
+        self.post(&ready).await.is_ok()
     }
 
     /// Ends the session, if there is one.

@@ -20,6 +20,7 @@ pub(super) struct Message {
     id: Option<String>,
     method: Option<String>,
     version: Option<String>,
+    cancels: Option<String>,
     is_readable: bool,
 }
 
@@ -28,28 +29,40 @@ struct Envelope<'m> {
     #[serde(borrow)]
     id: Option<&'m RawValue>,
     method: Option<String>,
-    params: Option<Params>,
+    #[serde(borrow)]
+    params: Option<Params<'m>>,
 }
 
 #[derive(Deserialize)]
-struct Params {
+struct Params<'m> {
     #[serde(rename = "_meta")]
     meta: Option<serde_json::Map<String, Value>>,
+    #[serde(rename = "requestId", borrow)]
+    request_id: Option<&'m RawValue>,
 }
 
 impl Message {
     /// Looks into a line.
     pub(super) fn read(line: String) -> Self {
-        let envelope = serde_json::from_str::<Envelope<'_>>(&line);
-        let (id, method, version, is_readable) = match envelope {
-            Err(_) => (None, None, None, false),
-            Ok(envelope) => {
-                let meta = envelope.params.and_then(|params| params.meta).unwrap_or_default();
-                let version = meta.get(META_VERSION).and_then(Value::as_str).map(str::to_owned);
-                (envelope.id.map(|id| id.get().to_owned()), envelope.method, version, true)
-            }
+        let Ok(envelope) = serde_json::from_str::<Envelope<'_>>(&line) else {
+            return Self { line, id: None, method: None, version: None, cancels: None, is_readable: false };
         };
-        Self { line, id, method, version, is_readable }
+        let (meta, request) = envelope.params.map_or((None, None), |params| (params.meta, params.request_id));
+        let version = meta.as_ref().and_then(|meta| meta.get(META_VERSION)).and_then(Value::as_str).map(str::to_owned);
+        let owned = |raw: &RawValue| raw.get().to_owned();
+        let cancels = request.filter(|_| envelope.method.as_deref() == Some("notifications/cancelled")).map(owned);
+        let (id, method) = (envelope.id.map(owned), envelope.method);
+        Self { line, id, method, version, cancels, is_readable: true }
+    }
+
+    /// Its id, as written.
+    pub(super) fn id(&self) -> Option<&str> {
+        self.id.as_deref()
+    }
+
+    /// The id of the request that it cancels, as written.
+    pub(super) fn cancels(&self) -> Option<&str> {
+        self.cancels.as_deref()
     }
 
     /// As it is carried.
@@ -95,6 +108,11 @@ impl Message {
 /// A line was too long to be read at all.
 pub(super) fn too_long(most: usize) -> String {
     error("null", -32600, &format!("the line is longer than {most} bytes and was not read"))
+}
+
+/// A line was no text: nothing in it can be told for certain.
+pub(super) fn not_text() -> String {
+    error("null", -32700, "the line is not UTF-8 and was not carried")
 }
 
 fn error(id: &str, code: i64, words: &str) -> String {

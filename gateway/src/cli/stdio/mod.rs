@@ -5,14 +5,14 @@ mod lines;
 mod link;
 mod message;
 
-use std::{fs, io, os::unix::fs::MetadataExt as _, path::Path, sync::Arc};
+use std::{collections::HashMap, fs, io, os::unix::fs::MetadataExt as _, path::Path, sync::Arc};
 
 use http::HeaderValue;
 use tokio::{
     io::{AsyncWriteExt as _, BufReader, stdin, stdout},
     signal::unix::{SignalKind, signal},
     sync::{Semaphore, mpsc},
-    task::JoinSet,
+    task::{AbortHandle, JoinSet},
 };
 
 use super::{
@@ -42,7 +42,8 @@ pub(super) async fn run(stdio: &StdioArgs, session: &Session) -> Result<(), CliF
     let link = Arc::new(Link::new(&socket, identity, grant, session.places.start.clone())?);
     let (out, waiting) = mpsc::channel(WAITING);
     let writer = tokio::spawn(write(waiting));
-    let mut bridge = Bridge { link: Arc::clone(&link), out, under_way: JoinSet::new(), places: Arc::new(Semaphore::new(MOST)) };
+    let places = Arc::new(Semaphore::new(MOST));
+    let mut bridge = Bridge { link: Arc::clone(&link), out, under_way: JoinSet::new(), alone: HashMap::new(), places };
     let is_told_to_stop = bridge.carry().await?;
     if is_told_to_stop {
         bridge.under_way.abort_all();
@@ -87,6 +88,8 @@ struct Bridge {
     link: Arc<Link>,
     out: mpsc::Sender<String>,
     under_way: JoinSet<()>,
+    /// The requests under way that stand alone (MCP 2026-07-28), by id: closing their connection is what cancels them.
+    alone: HashMap<String, AbortHandle>,
     places: Arc<Semaphore>,
 }
 
@@ -107,14 +110,20 @@ impl Bridge {
             match read.map_err(|why: io::Error| CliFault::System { what: "standard input".to_owned(), why })? {
                 Read::End => return Ok(false),
                 Read::TooLong => self.answer(message::too_long(lines::LONGEST)).await,
+                Read::NotText => self.answer(message::not_text()).await,
                 Read::Line(text) => self.take(text).await,
             }
             while self.under_way.try_join_next().is_some() {}
+            self.alone.retain(|_, request| !request.is_finished());
         }
     }
 
     async fn take(&mut self, text: String) {
         let message = Message::read(text);
+        if let Some(request) = message.cancels().and_then(|id| self.alone.remove(id)) {
+            request.abort();
+            return;
+        }
         // What opens a session is waited for: what follows needs it. So is what wants no answer: it stays in order.
         if message.opens() || !message.wants_answer() {
             if let Some(answer) = self.link.send(&message).await {
@@ -126,14 +135,16 @@ impl Bridge {
             self.answer(message.error(message::BUSY, &format!("{MOST} requests are under way: wait for one to end"))).await;
             return;
         };
-        let (link, out) = (Arc::clone(&self.link), self.out.clone());
-        self.under_way.spawn(async move {
+        let (gateway, out) = (Arc::clone(&self.link), self.out.clone());
+        let stands_alone = message.version().and_then(|_| message.id()).map(str::to_owned);
+        let request = self.under_way.spawn(async move {
             let _place = place;
-            if let Some(answer) = link.send(&message).await {
+            if let Some(answer) = gateway.send(&message).await {
                 // Nobody reads any more: then nobody waits for it.
                 let _unread = out.send(answer).await;
             }
         });
+        self.alone.extend(stands_alone.map(|id| (id, request)));
     }
 
     async fn answer(&self, answer: String) {

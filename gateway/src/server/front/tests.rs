@@ -47,7 +47,7 @@ async fn gateway(folder: &Path, clock: Arc<Set>) -> Arc<Runtime> {
     Runtime::start(start).await.unwrap()
 }
 
-fn refused<'a>(agent: Option<&'a AgentId>, outcome: Outcome) -> Noted<'a> {
+fn refused(agent: Option<&AgentId>, outcome: Outcome) -> Noted<'_> {
     Noted {
         method: "unread",
         tool: None,
