@@ -86,7 +86,8 @@ OPENINGS = {
             ("cleaner.clean_words(message).chars().take(MESSAGE_CHARS).collect()", "message.to_owned()"),
             ("data.map(|data| cleaner.clean(data)).transpose()?", "data.cloned()"),
         ],
-        "labels": [("granted.grant().touch(tool.labels);", "")],
+        "labels": [("touch_all(granted, ports);", "")],
+        "labels of its other grants": [("other.touch(labels);", "let _ = other;")],
     }),
 }
 

@@ -21,7 +21,7 @@ fn start() -> Gateway {
 async fn nobody_gets_in_without_a_good_token() {
     let gateway = start();
     let good = gateway.agent("a");
-    for token in ["", "x", "ba_x_y", &good.token()[1..], &format!("{}x", good.token())] {
+    for token in ["", "x", "ba_x_y", good.token().get(1..).unwrap(), &format!("{}x", good.token())] {
         let reply = Agent::new(&gateway.url, token).list().await;
         assert_eq!(reply.status, 401, "{token}");
         assert!(reply.headers["www-authenticate"].to_str().unwrap().starts_with("Bearer"));

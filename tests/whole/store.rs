@@ -99,8 +99,7 @@ async fn the_token_of_an_ended_grant_opens_nothing() {
 
 /// Accepts a connector's tools as they were shown, through the operators' API: the command line asks for at least one.
 async fn accept(gateway: &Gateway, connector: &str, tools: &Value) {
-    let key: String =
-        std::fs::read(gateway.cli.data().join("operator.key")).unwrap().iter().map(|byte| format!("{byte:02x}")).collect();
+    let key = bailiwick_pipeline::trace::hex(&std::fs::read(gateway.cli.data().join("operator.key")).unwrap());
     let http = reqwest::Client::builder().no_proxy().unix_socket(gateway.cli.data().join("admin.sock")).build().unwrap();
     let request =
         http.post(format!("http://admin/api/v1/connectors/{connector}/pins")).header("authorization", format!("Operator {key}"));
