@@ -189,8 +189,8 @@ impl Pool {
         let (told, redactor) = (Arc::clone(&self), Redactor::new(purpose.lease.as_ref()));
         let listed = Box::new(move |reading: &crate::session::Reading| {
             let rejected = reading.findings.iter().map(|finding| Rejected::in_list(finding, &reading.raw, &redactor)).collect();
-            let (connector, tools) = (told.spec.id.clone(), reading.accepted());
-            told.context.tell(ConnectorEvent::Listed { connector, pid, tools, rejected });
+            let (connector, digests) = (told.spec.id.clone(), reading.digests());
+            told.context.tell(ConnectorEvent::Listed { connector, pid, tools: digests.len(), digests, rejected });
         });
         let link: Arc<dyn Link> = Arc::<Pipe>::clone(&pipe);
         let (patience, relist) = (self.spec.handshake_timeout, self.spec.relist_after);

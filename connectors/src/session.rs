@@ -1,7 +1,7 @@
 //! One server, spoken to: the handshake, its tools, and whether a tool is still the pinned one.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -75,9 +75,9 @@ pub(crate) struct Reading {
 }
 
 impl Reading {
-    /// How many tools are acceptable.
-    pub(crate) fn accepted(&self) -> usize {
-        self.tools.len()
+    /// The digests of the acceptable tools, by name.
+    pub(crate) fn digests(&self) -> BTreeMap<String, Digest> {
+        self.tools.iter().map(|(name, digest)| (name.clone(), *digest)).collect()
     }
 }
 

@@ -1,6 +1,7 @@
 //! What is known about connectors and their children, for people and for the gateway.
 
 use std::{
+    collections::BTreeMap,
     fmt,
     sync::atomic::{AtomicU64, Ordering},
     time::Duration,
@@ -63,6 +64,8 @@ pub enum ConnectorEvent {
         pid: u32,
         /// How many are acceptable.
         tools: usize,
+        /// The digests of those, by the server's own names.
+        digests: BTreeMap<String, Digest>,
         /// The ones that are not.
         rejected: Vec<Rejected>,
     },

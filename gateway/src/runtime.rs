@@ -15,11 +15,14 @@ use bailiwick_pipeline::{
     Gateway, Settings,
     gates::ScreenLimits,
     ids::GrantId,
-    ports::{Binding, Clock, ConnectFailure, Ports},
+    ports::{Binding, Clock, ConnectFailure, Ports, Worlds as _},
     trace::hex,
 };
 use bailiwick_policy::DEFAULT_BUNDLE;
-use bailiwick_schemas::names::ConnectorId;
+use bailiwick_schemas::{
+    canonical::Digest,
+    names::{ConnectorId, ToolName},
+};
 use bailiwick_store::{
     AgentEntry, Agents, LiveApprovals, LiveGrants, LiveIdentities, Pin, Pins, Store, StoreFault, Tokens, WriteFault,
 };
@@ -433,20 +436,42 @@ fn on_event(
     clock: Arc<dyn Clock>,
 ) -> impl Fn(ConnectorEvent) + Send + Sync + 'static {
     move |event| match &event {
-        ConnectorEvent::Drifted { connector, tool, found } => {
-            if worlds.drift(connector, tool) {
-                tracing::warn!(%connector, %tool, "a tool differs from its pin and is not callable until it is accepted again");
-                let record = json!({"event": "drifted", "connector": connector, "tool": tool, "found": found});
-                if let Err(lost) = recorder.trail().append(Stream::Admin, clock.now_ms(), &record) {
-                    tracing::error!(%lost, "a drift could not be put on record");
-                }
-            }
-        }
+        ConnectorEvent::Drifted { connector, tool, found } => drifted(connector, tool, *found, &worlds, &recorder, clock.as_ref()),
         ConnectorEvent::Ended { connector, pid, why, wanted: false, status, .. } => {
             tracing::warn!(%connector, pid, why, status, "a connector's server ended");
         }
-        ConnectorEvent::Listed { connector, rejected, .. } if !rejected.is_empty() => pinning::warn_of(connector, rejected),
+        ConnectorEvent::Listed { connector, digests, rejected, .. } => {
+            if !rejected.is_empty() {
+                pinning::warn_of(connector, rejected);
+            }
+            // Whoever reads a list sees every tool: one that is not called now is taken out as well.
+            for tool in worlds.now().tools.values().filter(|tool| tool.connector.id == *connector) {
+                let found = digests.get(tool.downstream_name.as_str()).copied();
+                if found != Some(tool.digest) {
+                    drifted(connector, &tool.downstream_name, found, &worlds, &recorder, clock.as_ref());
+                }
+            }
+        }
         _ => tracing::debug!(?event, "connector"),
+    }
+}
+
+/// Takes a tool out that is not what was accepted, and puts that on record once.
+fn drifted(
+    connector: &ConnectorId,
+    tool: &ToolName,
+    found: Option<Digest>,
+    worlds: &LiveWorlds,
+    recorder: &Recorder,
+    clock: &dyn Clock,
+) {
+    if !worlds.drift(connector, tool) {
+        return;
+    }
+    tracing::warn!(%connector, %tool, "a tool differs from its pin and is not callable until it is accepted again");
+    let record = json!({"event": "drifted", "connector": connector, "tool": tool, "found": found});
+    if let Err(lost) = recorder.trail().append(Stream::Admin, clock.now_ms(), &record) {
+        tracing::error!(%lost, "a drift could not be put on record");
     }
 }
 

@@ -121,9 +121,15 @@ mod tests {
 
     #[test]
     fn distances_are_levenshtein_s() {
-        for (left, right, far) in
-            [("", "", 0), ("", "abc", 3), ("abc", "", 3), ("kitten", "sitting", 3), ("amuont", "amount", 2), ("same", "same", 0)]
-        {
+        for (left, right, far) in [
+            ("", "", 0),
+            ("", "abc", 3),
+            ("abc", "", 3),
+            ("kitten", "sitting", 3),
+            ("amuont", "amount", 2),
+            ("tail", "il", 2),
+            ("same", "same", 0),
+        ] {
             assert_eq!(distance(left, right), far, "{left} {right}");
         }
     }

@@ -128,10 +128,6 @@ impl Cli {
         &self.data
     }
 
-    /// Its configuration file.
-    pub fn config(&self) -> &Path {
-        &self.config
-    }
 }
 
 /// A running gateway.
@@ -159,7 +155,7 @@ impl Gateway {
                 sink.lock().unwrap().push_str(&String::from_utf8_lossy(&buffer[..read]));
             }
         });
-        let until = Instant::now() + Duration::from_secs(60);
+        let until = Instant::now() + Duration::from_mins(1);
         let mut ready = None;
         while ready.is_none() {
             let said = stderr.lock().unwrap().clone();
@@ -229,19 +225,9 @@ impl Gateway {
         self.stderr.lock().unwrap().clone()
     }
 
-    /// The folder of its set-up.
-    pub fn folder(&self) -> &Path {
-        self.setup.folder()
-    }
-
     /// All records of a stream of its trail.
     pub fn records(&self, stream: &str) -> Vec<Value> {
         records(self.cli.data(), stream)
-    }
-
-    /// Its resident memory, bytes.
-    pub fn memory(&self) -> u64 {
-        self.status("VmRSS:")
     }
 
     /// The most memory that was ever resident, bytes.

@@ -41,9 +41,9 @@ impl Script {
 
     /// The command line that starts it.
     pub fn command(&self) -> Vec<String> {
+        static BUILT: Once = Once::new();
         let own = PathBuf::from(env!("CARGO_BIN_EXE_bailiwick"));
         let server = own.parent().unwrap().join("examples/scripted-server");
-        static BUILT: Once = Once::new();
         // `cargo test` builds examples; `cargo test --test whole` does not.
         BUILT.call_once(|| {
             if !server.exists() {

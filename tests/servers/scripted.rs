@@ -94,7 +94,7 @@ fn call(id: &Value, message: &Value, line: &str, calls: u64) {
         }
         "leak" => leak(id, &std::env::var("SECRET").unwrap_or_default(), arguments["how"].as_str().unwrap_or("plain")),
         "crash" => std::process::exit(7),
-        "hang" => std::thread::sleep(Duration::from_secs(600)),
+        "hang" => std::thread::sleep(Duration::from_mins(10)),
         "slow" => {
             std::thread::sleep(Duration::from_millis(arguments["ms"].as_u64().unwrap_or(500)));
             text(id, "slow");
@@ -102,7 +102,7 @@ fn call(id: &Value, message: &Value, line: &str, calls: u64) {
         "fail" => answer(id, &json!({"content": [{"type": "text", "text": "it failed"}], "isError": true}).to_string()),
         "error" => {
             say(&json!({"jsonrpc": "2.0", "id": id, "error": {"code": -32050, "message": "no", "data": {"why": "because"}}})
-                .to_string())
+                .to_string());
         }
         "raw" => answer(id, arguments["result"].as_str().unwrap()),
         "changed" => {
@@ -133,13 +133,13 @@ fn raw_arguments(line: &str) -> &str {
 }
 
 fn leak(id: &Value, secret: &str, how: &str) {
-    let hex = || secret.bytes().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let hex = || secret.bytes().fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
     match how {
         "plain" => text(id, &format!("the token is {secret}.")),
         "hex" => text(id, &hex()),
         "reversed" => text(id, &secret.chars().rev().collect::<String>()),
         "escaped" => {
-            let escaped: String = secret.chars().map(|c| format!("\\u{:04x}", u32::from(c))).collect();
+            let escaped = secret.chars().fold(String::new(), |text, c| format!("{text}\\u{:04x}", u32::from(c)));
             answer(id, &format!(r#"{{"content":[{{"type":"text","text":"{escaped}"}}]}}"#));
         }
         "key" => answer(id, &format!(r#"{{"content":[],"structuredContent":{{"{secret}":1}}}}"#)),

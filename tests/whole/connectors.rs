@@ -9,7 +9,7 @@ use crate::harness::{Script, Setup, tool};
 const SECRET: &str = "very-secret-value-1234";
 
 fn reads(names: &[&str]) -> String {
-    names.iter().map(|name| format!("tools.{name} = {{ kind = \"read\", band = \"low\", labels = [] }}\n")).collect()
+    names.iter().fold(String::new(), |toml, name| toml + &format!("tools.{name} = {{ kind = \"read\", band = \"low\", labels = [] }}\n"))
 }
 
 #[tokio::test(flavor = "multi_thread")]

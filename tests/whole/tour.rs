@@ -30,7 +30,7 @@ impl Demo {
             .env("BAILIWICK_SERVER__CONSOLE", format!("127.0.0.1:{}", port()));
         let child = command.arg("run").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         let demo = Self { child, folder };
-        let until = Instant::now() + Duration::from_secs(60);
+        let until = Instant::now() + Duration::from_mins(1);
         while !demo.run(&["agents", "list"]).2 {
             assert!(Instant::now() < until, "the demo does not start");
             std::thread::sleep(Duration::from_millis(50));

@@ -3,6 +3,7 @@
 
 use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 
+use bailiwick_pipeline::trace::hex;
 use http::StatusCode;
 use tokio::net::{TcpListener, UnixListener};
 use tokio_util::sync::CancellationToken;
@@ -67,7 +68,7 @@ async fn whatever_changes_something_needs_the_operator_credential() {
     let folder = tempfile::tempdir().unwrap();
     let runtime = gateway(folder.path()).await;
     let key = std::fs::read(runtime.data.operator_credential()).unwrap();
-    let right: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
+    let right = hex(&key);
     let socket = folder.path().join("admin.sock");
     let listener = UnixListener::bind(&socket).unwrap();
     tokio::spawn(serve_unix(listener, router(Arc::clone(&runtime)), LIMITS, CancellationToken::new()));
@@ -98,7 +99,7 @@ async fn a_change_is_on_record_before_and_after() {
     let folder = tempfile::tempdir().unwrap();
     let runtime = gateway(folder.path()).await;
     let key = std::fs::read(runtime.data.operator_credential()).unwrap();
-    let credential = format!("Operator {}", key.iter().map(|byte| format!("{byte:02x}")).collect::<String>());
+    let credential = format!("Operator {}", hex(&key));
     let socket = folder.path().join("admin.sock");
     tokio::spawn(serve_unix(
         UnixListener::bind(&socket).unwrap(),

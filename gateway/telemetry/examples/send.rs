@@ -14,6 +14,7 @@ use bailiwick_telemetry::{
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let exporter = Exporter::from_env(|name| std::env::var(name).ok(), &Settings::default())?;
     let exporter = exporter.ok_or("set OTEL_EXPORTER_OTLP_ENDPOINT")?;
+    #[expect(clippy::disallowed_methods, reason = "an example has no clock of its own")]
     let now = u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_nanos())?;
     let tree = refused_call(now);
     println!("{}", tree.trace_id);
