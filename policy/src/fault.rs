@@ -90,8 +90,8 @@ fn distance(left: &str, right: &str) -> usize {
     let right: Vec<char> = right.chars().collect();
     let mut above: Vec<usize> = (0..=right.len()).collect();
     for (row, from) in left.chars().enumerate() {
-        let mut current = vec![row + 1];
         let mut beside = row + 1;
+        let mut current = vec![beside];
         for (to, pair) in right.iter().zip(above.windows(2)) {
             let [diagonal, over] = pair else { continue };
             let swap = diagonal + usize::from(from != *to);

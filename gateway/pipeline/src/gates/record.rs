@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, MutexGuard};
 
-use super::{Armed, Stop, arm::secret_on_record};
+use super::{Armed, Stop, arm::secret_on_record, identify::is_still_proven};
 use crate::{
     grant::{GrantState, LiveGrant, Standing},
     ids::GrantId,
@@ -27,7 +27,11 @@ impl<'r> Recorded<'r> {
 /// for anything but a read, the intent on disk.
 pub async fn record<'r>(call: Armed<'r>, ports: &Ports, way: &mut Way<'r>) -> Result<Recorded<'r>, Stop> {
     let stage = way.enter("record", "bailiwick.record", ports);
-    let has_effect = call.approved().permitted().validated().granted().tool().kind.has_effect();
+    let granted = call.approved().permitted().validated().granted();
+    let has_effect = granted.tool().kind.has_effect();
+    if !is_still_proven(granted.identified(), ports).await {
+        return Err(Stop::Stale);
+    }
     let intent = commit(&call, has_effect, ports, way)?;
     if let Some(lease) = call.lease() {
         secret_on_record("used", call.approved(), lease, 0, ports, way)?;

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use bailiwick_pipeline::{
     grant::{Budget, Grant, GrantState, Labels},
-    ports::{ClaimEnd, TicketState},
+    ports::{ClaimEnd, IdentityFailure, TicketState},
+    principal::Agent,
     records::Outcome,
 };
 use serde_json::json;
@@ -160,6 +161,36 @@ async fn a_new_world_before_the_commit_decides_anew() {
     bench.fakes.at("ready", move || *fakes.world.lock().unwrap() = Arc::new(catalogue::world(2, rules)));
     bench.call("tickets__close", "{}").await.refused("grant", Outcome::Denied, "unknown_tool");
     assert_eq!(bench.grant().standing().calls, 0);
+}
+
+/// A token that is revoked, or an agent that is disabled, while a server was slow to start.
+#[tokio::test]
+async fn who_is_no_longer_proven_is_asked_again_after_a_long_wait() {
+    for is_gone in [true, false] {
+        let bench = Bench::new();
+        let fakes = Arc::clone(&bench.fakes);
+        bench.fakes.at("ready", move || {
+            fakes.advance_ms(1_500);
+            let mut principal = fakes.principal.lock().unwrap();
+            if is_gone {
+                *principal = Err(IdentityFailure::Unknown);
+            } else if let Ok(principal) = principal.as_mut() {
+                principal.agent = Arc::new(Agent { disabled: true, ..(*principal.agent).clone() });
+            }
+        });
+        bench.call("tickets__close", "{}").await.refused("identify", Outcome::Unauthenticated, "unauthenticated");
+        assert_eq!(bench.grant().standing().calls, 0);
+    }
+    let bench = Bench::new();
+    let fakes = Arc::clone(&bench.fakes);
+    bench.fakes.at("ready", move || fakes.advance_ms(1_500));
+    bench.call("tickets__close", "{}").await.ran();
+    assert_eq!((bench.fakes.count("identify"), bench.fakes.count("ready")), (2, 1), "asked again, and still the same");
+    let bench = Bench::new();
+    let fakes = Arc::clone(&bench.fakes);
+    bench.fakes.at("ready", move || fakes.advance_ms(900));
+    bench.call("tickets__close", "{}").await.ran();
+    assert_eq!(bench.fakes.count("identify"), 1, "a short wait is not asked about");
 }
 
 #[tokio::test]
