@@ -163,23 +163,12 @@ mod tests {
     use crate::json::{self, Limits};
 
     fn canonical_text(text: &str) -> String {
-        String::from_utf8(canonical(
-            &json::parse(text.as_bytes(), Limits::MESSAGE).unwrap(),
-        ))
-        .unwrap()
+        String::from_utf8(canonical(&json::parse(text.as_bytes(), Limits::MESSAGE).unwrap())).unwrap()
     }
 
     #[test]
     fn numbers_stay_as_written() {
-        for number in [
-            "1.0",
-            "1",
-            "-0",
-            "9007199254740993",
-            "123456789012345678901234567890",
-            "0.10",
-            "1e+400",
-        ] {
+        for number in ["1.0", "1", "-0", "9007199254740993", "123456789012345678901234567890", "0.10", "1e+400"] {
             assert_eq!(canonical_text(number), number);
         }
         assert_eq!(canonical_text("1E400"), "1e+400");
@@ -188,27 +177,17 @@ mod tests {
     #[test]
     fn keys_are_sorted_by_code_point_and_strings_escaped_least() {
         // By UTF-16 units the second would come first.
-        assert_eq!(
-            canonical_text("{\"\u{ff5e}\": 1, \"\u{1f600}\": 2}"),
-            "{\"\u{ff5e}\":1,\"\u{1f600}\":2}"
-        );
+        assert_eq!(canonical_text("{\"\u{ff5e}\": 1, \"\u{1f600}\": 2}"), "{\"\u{ff5e}\":1,\"\u{1f600}\":2}");
         assert_eq!(
             canonical_text("{\"b\" : [ 1 , null ], \"a\": {\"d\":true, \"c\":false}}"),
             r#"{"a":{"c":false,"d":true},"b":[1,null]}"#
         );
-        assert_eq!(
-            canonical_text(r#""\u0001\u0008\/\u00e9\u2028\"\\\n""#),
-            "\"\\u0001\\b/\u{e9}\u{2028}\\\"\\\\\\n\""
-        );
+        assert_eq!(canonical_text(r#""\u0001\u0008\/\u00e9\u2028\"\\\n""#), "\"\\u0001\\b/\u{e9}\u{2028}\\\"\\\\\\n\"");
     }
 
     #[test]
     fn canonical_text_reads_as_the_same_value() {
-        let value = json::parse(
-            br#"{"z":[1.50,{"y":"\u0000\ud834\udd1e"}],"a":-0.0}"#,
-            Limits::MESSAGE,
-        )
-        .unwrap();
+        let value = json::parse(br#"{"z":[1.50,{"y":"\u0000\ud834\udd1e"}],"a":-0.0}"#, Limits::MESSAGE).unwrap();
         let again = json::parse(&canonical(&value), Limits::MESSAGE).unwrap();
         assert_eq!(canonical(&again), canonical(&value));
         assert_eq!(again, value);
@@ -220,10 +199,7 @@ mod tests {
         let text = "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
         assert_eq!(digest.to_string(), text);
         assert_eq!(text.parse::<Digest>().unwrap(), digest);
-        assert_eq!(
-            serde_json::from_str::<Digest>(&serde_json::to_string(&digest).unwrap()).unwrap(),
-            digest
-        );
+        assert_eq!(serde_json::from_str::<Digest>(&serde_json::to_string(&digest).unwrap()).unwrap(), digest);
         for wrong in [
             "",
             "sha256:",

@@ -36,29 +36,18 @@ impl Definition {
         if is_deeper(raw, DEFINITION_DEPTH) {
             return Err(Fault::TooDeep);
         }
-        let name = fields
-            .get("name")
-            .and_then(Value::as_str)
-            .ok_or(Fault::NoName)?
-            .parse()?;
+        let name = fields.get("name").and_then(Value::as_str).ok_or(Fault::NoName)?.parse()?;
         let canonical = canonical(raw);
         if canonical.len() > DEFINITION_BYTES {
-            return Err(Fault::TooLarge {
-                size: canonical.len(),
-            });
+            return Err(Fault::TooLarge { size: canonical.len() });
         }
         let mut points = Vec::new();
         invisible(raw, &mut points);
         if !points.is_empty() {
             return Err(Fault::Invisible { points });
         }
-        let definition = Self {
-            raw: raw.clone(),
-            name,
-            digest: Digest::of(&canonical),
-        };
-        Validator::compile_input(definition.input_schema(), Undeclared::Refuse)
-            .map_err(Fault::Input)?;
+        let definition = Self { raw: raw.clone(), name, digest: Digest::of(&canonical) };
+        Validator::compile_input(definition.input_schema(), Undeclared::Refuse).map_err(Fault::Input)?;
         if let Some(output) = definition.output_schema() {
             Validator::compile(output, Bounds::default()).map_err(Fault::Output)?;
         }
@@ -170,11 +159,7 @@ pub fn read_list(tools: &[Value]) -> ListReading {
         };
         match read {
             Ok(definition) => reading.accepted.push(definition),
-            Err(fault) => reading.findings.push(Finding {
-                index,
-                tool: shown(name),
-                fault,
-            }),
+            Err(fault) => reading.findings.push(Finding { index, tool: shown(name), fault }),
         }
     }
     reading
@@ -230,20 +215,15 @@ mod tests {
     /// A well-formed tool with `value` in `field`.
     fn with(field: &str, value: Value) -> Value {
         let mut tool = tool("t");
-        tool.as_object_mut()
-            .unwrap()
-            .insert(field.to_owned(), value);
+        tool.as_object_mut().unwrap().insert(field.to_owned(), value);
         tool
     }
 
     #[test]
     fn a4_the_digest_covers_every_field() {
         let digest = Definition::read(&tool("t")).unwrap().digest();
-        for (field, value) in [
-            ("annotations", json!({ "readOnlyHint": true })),
-            ("x-unknown", json!(1.0)),
-            ("title", json!("")),
-        ] {
+        for (field, value) in [("annotations", json!({ "readOnlyHint": true })), ("x-unknown", json!(1.0)), ("title", json!(""))]
+        {
             let definition = Definition::read(&with(field, value.clone())).unwrap();
             assert_ne!(definition.digest(), digest, "{field}");
             assert_eq!(definition.raw()[field], value);
@@ -252,47 +232,21 @@ mod tests {
         assert_eq!(Definition::read(&reordered).unwrap().digest(), digest);
         assert_ne!(
             Definition::read(&with("x", json!(1))).unwrap().digest(),
-            Definition::read(&with("x", serde_json::from_str("1.0").unwrap()))
-                .unwrap()
-                .digest(),
+            Definition::read(&with("x", serde_json::from_str("1.0").unwrap())).unwrap().digest(),
         );
     }
 
     #[test]
     fn a13_a_name_listed_twice_is_dropped_twice() {
         let reading = read_list(&[tool("a"), tool("b"), with("name", json!("a"))]);
-        assert_eq!(
-            reading
-                .accepted
-                .iter()
-                .map(|tool| tool.name().as_str())
-                .collect::<Vec<_>>(),
-            ["b"]
-        );
-        assert_eq!(
-            reading
-                .findings
-                .iter()
-                .map(|finding| finding.index)
-                .collect::<Vec<_>>(),
-            [0, 2]
-        );
-        assert!(
-            reading
-                .findings
-                .iter()
-                .all(|finding| finding.fault == Fault::Duplicate && finding.tool == "a")
-        );
+        assert_eq!(reading.accepted.iter().map(|tool| tool.name().as_str()).collect::<Vec<_>>(), ["b"]);
+        assert_eq!(reading.findings.iter().map(|finding| finding.index).collect::<Vec<_>>(), [0, 2]);
+        assert!(reading.findings.iter().all(|finding| finding.fault == Fault::Duplicate && finding.tool == "a"));
     }
 
     #[test]
     fn a12_case_twins_are_two_tools() {
-        assert_eq!(
-            read_list(&[tool("Mail.Send"), tool("mail.send")])
-                .accepted
-                .len(),
-            2
-        );
+        assert_eq!(read_list(&[tool("Mail.Send"), tool("mail.send")]).accepted.len(), 2);
     }
 
     #[test]
@@ -329,28 +283,16 @@ mod tests {
                 with("description", json!(text)),
                 with("annotations", json!({ "title": text })),
                 with(&text, json!(1)),
-                with(
-                    "inputSchema",
-                    json!({ "type": "object", "properties": { "a": { "enum": ["x", text] } } }),
-                ),
-                with(
-                    "inputSchema",
-                    json!({ "type": "object", "properties": { text: {} } }),
-                ),
+                with("inputSchema", json!({ "type": "object", "properties": { "a": { "enum": ["x", text] } } })),
+                with("inputSchema", json!({ "type": "object", "properties": { text: {} } })),
             ];
             for tool in hidden {
                 let fault = Definition::read(&tool).unwrap_err();
-                let expected = Fault::Invisible {
-                    points: vec![format!("U+{:04X}", u32::from(point))],
-                };
+                let expected = Fault::Invisible { points: vec![format!("U+{:04X}", u32::from(point))] };
                 assert_eq!(fault, expected, "{tool}");
             }
         }
-        Definition::read(&with(
-            "description",
-            json!("one\n\ttwo \u{e9}\u{4e2d}\u{1f600}"),
-        ))
-        .unwrap();
+        Definition::read(&with("description", json!("one\n\ttwo \u{e9}\u{4e2d}\u{1f600}"))).unwrap();
     }
 
     #[test]
@@ -364,10 +306,7 @@ mod tests {
             with("description", json!("x".repeat(DEFINITION_BYTES))),
             with("inputSchema", json!(true)),
             with("inputSchema", json!({ "type": "array" })),
-            with(
-                "inputSchema",
-                json!({ "type": "object", "properties": { "a": { "$ref": "http://x/" } } }),
-            ),
+            with("inputSchema", json!({ "type": "object", "properties": { "a": { "$ref": "http://x/" } } })),
             with("outputSchema", json!({ "type": "objekt" })),
             json!({ "name": "none" }),
         ];

@@ -38,38 +38,27 @@ pub struct Limits {
 
 impl Limits {
     /// For one message on the wire: 4 MiB, depth 64.
-    pub const MESSAGE: Self = Self {
-        bytes: 4 * 1024 * 1024,
-        depth: 64,
-    };
+    pub const MESSAGE: Self = Self { bytes: 4 * 1024 * 1024, depth: 64 };
 }
 
 /// Checks `text` in one pass, without recursion and without building it.
 pub fn check(text: &[u8], limits: Limits) -> Result<(), JsonFault> {
     if text.len() > limits.bytes {
-        return Err(JsonFault::TooLarge {
-            size: text.len(),
-            limit: limits.bytes,
-        });
+        return Err(JsonFault::TooLarge { size: text.len(), limit: limits.bytes });
     }
     if text.starts_with(b"\xef\xbb\xbf") {
         return Err(JsonFault::NotUtf8 { offset: 0 });
     }
     match std::str::from_utf8(text) {
         Ok(_) => Scan::new(text, limits.depth).document(),
-        Err(e) => Err(JsonFault::NotUtf8 {
-            offset: e.valid_up_to(),
-        }),
+        Err(e) => Err(JsonFault::NotUtf8 { offset: e.valid_up_to() }),
     }
 }
 
 /// Checks `text`, then reads it. The one way from bytes to a [`Value`].
 pub fn parse(text: &[u8], limits: Limits) -> Result<Value, JsonFault> {
     check(text, limits)?;
-    serde_json::from_slice(text).map_err(|e| JsonFault::Syntax {
-        offset: e.column(),
-        expected: "a value of a readable depth",
-    })
+    serde_json::from_slice(text).map_err(|e| JsonFault::Syntax { offset: e.column(), expected: "a value of a readable depth" })
 }
 
 /// An array or object that is open.
@@ -101,13 +90,7 @@ struct Scan<'a> {
 
 impl<'a> Scan<'a> {
     fn new(text: &'a [u8], depth: usize) -> Self {
-        Self {
-            text,
-            at: 0,
-            depth,
-            open: Vec::with_capacity(8),
-            keys: Vec::with_capacity(16),
-        }
+        Self { text, at: 0, depth, open: Vec::with_capacity(8), keys: Vec::with_capacity(16) }
     }
 
     fn document(mut self) -> Result<(), JsonFault> {
@@ -122,18 +105,9 @@ impl<'a> Scan<'a> {
                 Next::CommaOrClose => match (self.open.last(), self.peek()) {
                     (None, None) => return Ok(()),
                     (None, Some(_)) => return Err(self.expected("the end of the text")),
-                    (
-                        Some(Open {
-                            is_object: true, ..
-                        }),
-                        Some(b'}'),
-                    )
-                    | (
-                        Some(Open {
-                            is_object: false, ..
-                        }),
-                        Some(b']'),
-                    ) => self.close(),
+                    (Some(Open { is_object: true, .. }), Some(b'}')) | (Some(Open { is_object: false, .. }), Some(b']')) => {
+                        self.close()
+                    }
                     (Some(open), Some(b',')) => {
                         let is_object = open.is_object;
                         self.at += 1;
@@ -163,22 +137,11 @@ impl<'a> Scan<'a> {
 
     fn open(&mut self, is_object: bool) -> Result<Next, JsonFault> {
         if self.open.len() >= self.depth {
-            return Err(JsonFault::TooDeep {
-                offset: self.at,
-                limit: self.depth,
-            });
+            return Err(JsonFault::TooDeep { offset: self.at, limit: self.depth });
         }
-        self.open.push(Open {
-            is_object,
-            keys_from: self.keys.len(),
-            many: None,
-        });
+        self.open.push(Open { is_object, keys_from: self.keys.len(), many: None });
         self.at += 1;
-        Ok(if is_object {
-            Next::KeyOrClose
-        } else {
-            Next::ValueOrClose
-        })
+        Ok(if is_object { Next::KeyOrClose } else { Next::ValueOrClose })
     }
 
     fn close(&mut self) -> Next {
@@ -196,22 +159,12 @@ impl<'a> Scan<'a> {
         }
         let (from, to, has_escapes) = self.string()?;
         let raw = self.text.get(from..to).unwrap_or_default();
-        let key = if has_escapes {
-            Cow::Owned(self.decoded(offset)?)
-        } else {
-            Cow::Borrowed(raw)
-        };
+        let key = if has_escapes { Cow::Owned(self.decoded(offset)?) } else { Cow::Borrowed(raw) };
         if key.contains(&0) || key.starts_with(RESERVED) {
-            return Err(JsonFault::ForbiddenKey {
-                offset,
-                key: shown(&String::from_utf8_lossy(&key)),
-            });
+            return Err(JsonFault::ForbiddenKey { offset, key: shown(&String::from_utf8_lossy(&key)) });
         }
         if let Some(key) = self.remember(key) {
-            return Err(JsonFault::DuplicateKey {
-                offset,
-                key: shown(&String::from_utf8_lossy(&key)),
-            });
+            return Err(JsonFault::DuplicateKey { offset, key: shown(&String::from_utf8_lossy(&key)) });
         }
         self.space();
         if self.peek() != Some(b':') {
@@ -249,10 +202,8 @@ impl<'a> Scan<'a> {
     /// The key whose opening quote is at `offset`, with its escapes resolved. They are valid: `string` was here.
     fn decoded(&self, offset: usize) -> Result<Vec<u8>, JsonFault> {
         let quoted = self.text.get(offset..self.at).unwrap_or_default();
-        let key: String = serde_json::from_slice(quoted).map_err(|_| JsonFault::Syntax {
-            offset,
-            expected: "a key with valid escapes",
-        })?;
+        let key: String =
+            serde_json::from_slice(quoted).map_err(|_| JsonFault::Syntax { offset, expected: "a key with valid escapes" })?;
         Ok(key.into_bytes())
     }
 
@@ -263,9 +214,7 @@ impl<'a> Scan<'a> {
         let mut has_escapes = false;
         loop {
             let rest = self.text.get(self.at..).unwrap_or_default();
-            let plain = rest
-                .iter()
-                .position(|&b| b == b'"' || b == b'\\' || b < 0x20);
+            let plain = rest.iter().position(|&b| b == b'"' || b == b'\\' || b < 0x20);
             self.at += plain.unwrap_or(rest.len());
             match self.peek() {
                 Some(b'"') => {
@@ -293,13 +242,9 @@ impl<'a> Scan<'a> {
             Some(b'u') => match self.unit()? {
                 0xDC00..=0xDFFF => Err(JsonFault::LoneSurrogate { offset }),
                 0xD800..=0xDBFF => {
-                    let paired = self.text.get(self.at..self.at + 2) == Some(br"\u".as_slice())
-                        && matches!(self.unit()?, 0xDC00..=0xDFFF);
-                    if paired {
-                        Ok(())
-                    } else {
-                        Err(JsonFault::LoneSurrogate { offset })
-                    }
+                    let paired =
+                        self.text.get(self.at..self.at + 2) == Some(br"\u".as_slice()) && matches!(self.unit()?, 0xDC00..=0xDFFF);
+                    if paired { Ok(()) } else { Err(JsonFault::LoneSurrogate { offset }) }
                 }
                 _ => Ok(()),
             },
@@ -357,11 +302,7 @@ impl<'a> Scan<'a> {
         while matches!(self.peek(), Some(b'0'..=b'9')) {
             self.at += 1;
         }
-        if self.at == from {
-            Err(self.expected("a digit"))
-        } else {
-            Ok(())
-        }
+        if self.at == from { Err(self.expected("a digit")) } else { Ok(()) }
     }
 
     fn word(&mut self, word: &'static [u8]) -> Result<(), JsonFault> {
@@ -383,9 +324,6 @@ impl<'a> Scan<'a> {
     }
 
     fn expected(&self, expected: &'static str) -> JsonFault {
-        JsonFault::Syntax {
-            offset: self.at,
-            expected,
-        }
+        JsonFault::Syntax { offset: self.at, expected }
     }
 }

@@ -19,9 +19,7 @@ pub enum NameFault {
     #[error("`{0}` is not a connector id: use 1 to 32 of `a`-`z`, `0`-`9` and `-`, a letter first")]
     Connector(String),
     /// Not a [`ToolName`].
-    #[error(
-        "`{0}` is not a tool name: use 1 to 128 of `A`-`Z`, `a`-`z`, `0`-`9`, `_`, `.` and `-`"
-    )]
+    #[error("`{0}` is not a tool name: use 1 to 128 of `A`-`Z`, `a`-`z`, `0`-`9`, `_`, `.` and `-`")]
     Tool(String),
     /// Not a [`QualifiedName`].
     #[error("`{0}` is not a qualified tool name: write `connector__tool`")]
@@ -79,14 +77,8 @@ impl FromStr for ConnectorId {
 
     fn from_str(text: &str) -> Result<Self, NameFault> {
         let is_allowed = |b: u8| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-');
-        let is_id = text.len() <= 32
-            && text.starts_with(|c: char| c.is_ascii_lowercase())
-            && text.bytes().all(is_allowed);
-        if is_id {
-            Ok(Self(text.into()))
-        } else {
-            Err(NameFault::Connector(shown(text)))
-        }
+        let is_id = text.len() <= 32 && text.starts_with(|c: char| c.is_ascii_lowercase()) && text.bytes().all(is_allowed);
+        if is_id { Ok(Self(text.into())) } else { Err(NameFault::Connector(shown(text))) }
     }
 }
 
@@ -94,14 +86,9 @@ impl FromStr for ToolName {
     type Err = NameFault;
 
     fn from_str(text: &str) -> Result<Self, NameFault> {
-        let is_allowed =
-            |b: u8| matches!(b, b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'_' | b'.' | b'-');
+        let is_allowed = |b: u8| matches!(b, b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'_' | b'.' | b'-');
         let is_name = (1..=128).contains(&text.len()) && text.bytes().all(is_allowed);
-        if is_name {
-            Ok(Self(text.into()))
-        } else {
-            Err(NameFault::Tool(shown(text)))
-        }
+        if is_name { Ok(Self(text.into())) } else { Err(NameFault::Tool(shown(text))) }
     }
 }
 
@@ -110,13 +97,8 @@ impl FromStr for QualifiedName {
 
     /// Splits at the first `__`: a connector id has no underscore, so there is no other way.
     fn from_str(text: &str) -> Result<Self, NameFault> {
-        let (connector, tool) = text
-            .split_once(SEPARATOR)
-            .ok_or_else(|| NameFault::Qualified(shown(text)))?;
-        Ok(Self {
-            connector: connector.parse()?,
-            tool: tool.parse()?,
-        })
+        let (connector, tool) = text.split_once(SEPARATOR).ok_or_else(|| NameFault::Qualified(shown(text)))?;
+        Ok(Self { connector: connector.parse()?, tool: tool.parse()? })
     }
 }
 
@@ -169,28 +151,10 @@ mod tests {
     #[test]
     fn a11_a12_only_plain_names_are_tool_names() {
         let long = "a".repeat(129);
-        for name in [
-            "m\u{430}il.send",
-            "\u{ff4d}ail",
-            "mail.send ",
-            "",
-            "a/b",
-            "a\u{301}",
-            "a\u{202e}b",
-            "a\n",
-            &long,
-        ] {
+        for name in ["m\u{430}il.send", "\u{ff4d}ail", "mail.send ", "", "a/b", "a\u{301}", "a\u{202e}b", "a\n", &long] {
             assert!(name.parse::<ToolName>().is_err(), "{name}");
         }
-        for name in [
-            "mail.send",
-            "Mail.Send",
-            "a",
-            "_",
-            "__",
-            "-.",
-            &"a".repeat(128),
-        ] {
+        for name in ["mail.send", "Mail.Send", "a", "_", "__", "-.", &"a".repeat(128)] {
             assert_eq!(name.parse::<ToolName>().unwrap().as_str(), name);
         }
     }
@@ -209,10 +173,7 @@ mod tests {
     fn names_are_checked_when_read() {
         assert!(serde_json::from_str::<QualifiedName>("\"a__b\"").is_ok());
         for text in ["\"a_b\"", "\"__b\"", "\"a__\"", "\"A__b\"", "1"] {
-            assert!(
-                serde_json::from_str::<QualifiedName>(text).is_err(),
-                "{text}"
-            );
+            assert!(serde_json::from_str::<QualifiedName>(text).is_err(), "{text}");
         }
     }
 

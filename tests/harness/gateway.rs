@@ -127,7 +127,6 @@ impl Cli {
     pub fn data(&self) -> &Path {
         &self.data
     }
-
 }
 
 /// A running gateway.

@@ -9,7 +9,9 @@ use crate::harness::{Script, Setup, tool};
 const SECRET: &str = "very-secret-value-1234";
 
 fn reads(names: &[&str]) -> String {
-    names.iter().fold(String::new(), |toml, name| toml + &format!("tools.{name} = {{ kind = \"read\", band = \"low\", labels = [] }}\n"))
+    names
+        .iter()
+        .fold(String::new(), |toml, name| toml + &format!("tools.{name} = {{ kind = \"read\", band = \"low\", labels = [] }}\n"))
 }
 
 #[tokio::test(flavor = "multi_thread")]

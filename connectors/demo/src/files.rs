@@ -30,10 +30,7 @@ pub(crate) struct Files {
 impl Files {
     /// A fresh file tree.
     pub(crate) fn new() -> Self {
-        Self {
-            tree: Mutex::new(Tree::new()),
-            router: Self::tool_router(),
-        }
+        Self { tree: Mutex::new(Tree::new()), router: Self::tool_router() }
     }
 
     /// Its tools, as they are listed.
@@ -70,24 +67,15 @@ impl Files {
             Node::File(content) => ("file", tree::size(content)),
             Node::Folder => ("folder", 0),
         };
-        Ok(Json(Facts {
-            path,
-            kind: kind.to_owned(),
-            size_bytes,
-        }))
+        Ok(Json(Facts { path, kind: kind.to_owned(), size_bytes }))
     }
 
     #[tool(
         description = "Find the files below a folder whose content contains a text, whatever its case.",
         annotations(title = "Search files", read_only_hint = true, open_world_hint = false)
     )]
-    fn search(
-        &self,
-        Parameters(Search { path, text }): Parameters<Search>,
-    ) -> Result<Json<Paths>, String> {
-        Ok(Json(Paths {
-            paths: lock(&self.tree).search(&path, &text)?,
-        }))
+    fn search(&self, Parameters(Search { path, text }): Parameters<Search>) -> Result<Json<Paths>, String> {
+        Ok(Json(Paths { paths: lock(&self.tree).search(&path, &text)? }))
     }
 
     #[tool(
@@ -100,10 +88,7 @@ impl Files {
             open_world_hint = false
         )
     )]
-    fn write(
-        &self,
-        Parameters(Write { path, content }): Parameters<Write>,
-    ) -> Result<Json<Written>, String> {
+    fn write(&self, Parameters(Write { path, content }): Parameters<Write>) -> Result<Json<Written>, String> {
         let size_bytes = lock(&self.tree).write(&path, content)?;
         Ok(Json(Written { path, size_bytes }))
     }
@@ -118,10 +103,7 @@ impl Files {
             open_world_hint = false
         )
     )]
-    fn append(
-        &self,
-        Parameters(Write { path, content }): Parameters<Write>,
-    ) -> Result<Json<Written>, String> {
+    fn append(&self, Parameters(Write { path, content }): Parameters<Write>) -> Result<Json<Written>, String> {
         let mut tree = lock(&self.tree);
         let content = tree.read(&path)?.to_owned() + &content;
         let size_bytes = tree.write(&path, content)?;
@@ -130,12 +112,7 @@ impl Files {
 
     #[tool(
         description = "Make an empty folder inside an existing one.",
-        annotations(
-            title = "Make folder",
-            read_only_hint = false,
-            destructive_hint = false,
-            open_world_hint = false
-        )
+        annotations(title = "Make folder", read_only_hint = false, destructive_hint = false, open_world_hint = false)
     )]
     fn mkdir(&self, Parameters(At { path }): Parameters<At>) -> Result<Json<Done>, String> {
         lock(&self.tree).mkdir(&path)?;
@@ -144,45 +121,23 @@ impl Files {
 
     #[tool(
         description = "Copy a file to a path where nothing is yet.",
-        annotations(
-            title = "Copy file",
-            read_only_hint = false,
-            destructive_hint = false,
-            open_world_hint = false
-        )
+        annotations(title = "Copy file", read_only_hint = false, destructive_hint = false, open_world_hint = false)
     )]
-    fn copy(
-        &self,
-        Parameters(FromTo { from, to }): Parameters<FromTo>,
-    ) -> Result<Json<Done>, String> {
+    fn copy(&self, Parameters(FromTo { from, to }): Parameters<FromTo>) -> Result<Json<Done>, String> {
         lock(&self.tree).copy(&from, &to)?;
-        Ok(Json(Done {
-            done: true,
-            path: to,
-        }))
+        Ok(Json(Done { done: true, path: to }))
     }
 
     #[tool(
         name = "move",
         description = "Move a file to a path where nothing is yet.",
-        annotations(
-            title = "Move file",
-            read_only_hint = false,
-            destructive_hint = true,
-            open_world_hint = false
-        )
+        annotations(title = "Move file", read_only_hint = false, destructive_hint = true, open_world_hint = false)
     )]
-    fn relocate(
-        &self,
-        Parameters(FromTo { from, to }): Parameters<FromTo>,
-    ) -> Result<Json<Done>, String> {
+    fn relocate(&self, Parameters(FromTo { from, to }): Parameters<FromTo>) -> Result<Json<Done>, String> {
         let mut tree = lock(&self.tree);
         tree.copy(&from, &to)?;
         tree.delete(&from)?;
-        Ok(Json(Done {
-            done: true,
-            path: to,
-        }))
+        Ok(Json(Done { done: true, path: to }))
     }
 
     #[tool(
@@ -204,10 +159,7 @@ impl Files {
 #[tool_handler(router = self.router)]
 impl ServerHandler for Files {
     fn get_info(&self) -> ServerConfig {
-        introduction(
-            "files",
-            "A small file tree. Paths are absolute and use `/`.",
-        )
+        introduction("files", "A small file tree. Paths are absolute and use `/`.")
     }
 }
 

@@ -4,15 +4,7 @@
 //! needs no network, no account and no package. Thirty tools; the same start gives the same data. Ids count up, so that
 //! an effect that happened twice can be seen.
 
-#![cfg_attr(
-    test,
-    allow(
-        clippy::unwrap_used,
-        clippy::panic,
-        clippy::indexing_slicing,
-        reason = "a test may fail so"
-    )
-)]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may fail so"))]
 
 mod files;
 mod served;
@@ -80,8 +72,7 @@ pub enum DemoFault {
 
 /// Serves one connector on standard input and output, until the input ends.
 pub async fn serve(which: Demo) -> Result<(), DemoFault> {
-    let token = env::var_os(TICKETS_TOKEN)
-        .map_or(0, |token| i64::try_from(token.len()).unwrap_or(i64::MAX));
+    let token = env::var_os(TICKETS_TOKEN).map_or(0, |token| i64::try_from(token.len()).unwrap_or(i64::MAX));
     let (input, output) = stdio_pipes();
     serve_on(which, token, input, output).await
 }
@@ -119,15 +110,8 @@ async fn talk<S: ServerHandler>(
     input: impl AsyncRead + Send + Unpin + 'static,
     output: impl AsyncWrite + Send + Unpin + 'static,
 ) -> Result<(), DemoFault> {
-    let running = server
-        .serve((input, output))
-        .await
-        .map_err(|error| DemoFault::Broken(error.to_string()))?;
-    running
-        .waiting()
-        .await
-        .map(|_| ())
-        .map_err(|error| DemoFault::Broken(error.to_string()))
+    let running = server.serve((input, output)).await.map_err(|error| DemoFault::Broken(error.to_string()))?;
+    running.waiting().await.map(|_| ()).map_err(|error| DemoFault::Broken(error.to_string()))
 }
 
 #[cfg(test)]

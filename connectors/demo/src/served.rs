@@ -8,10 +8,7 @@ use rmcp::model::{Implementation, ServerCapabilities, ServerConfig};
 pub(crate) fn introduction(name: &str, instructions: &str) -> ServerConfig {
     let capabilities = ServerCapabilities::builder().enable_tools().build();
     ServerConfig::new(capabilities)
-        .with_server_info(Implementation::new(
-            format!("bailiwick-demo-{name}"),
-            env!("CARGO_PKG_VERSION"),
-        ))
+        .with_server_info(Implementation::new(format!("bailiwick-demo-{name}"), env!("CARGO_PKG_VERSION")))
         .with_instructions(instructions)
 }
 

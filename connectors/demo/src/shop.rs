@@ -30,10 +30,7 @@ pub(crate) struct Shop {
 impl Shop {
     /// A fresh shop.
     pub(crate) fn new() -> Self {
-        Self {
-            stock: Mutex::new(Stock::new()),
-            router: Self::tool_router(),
-        }
+        Self { stock: Mutex::new(Stock::new()), router: Self::tool_router() }
     }
 
     /// Its tools, as they are listed.
@@ -46,36 +43,19 @@ impl Shop {
 impl Shop {
     #[tool(
         description = "Find the products whose name contains a text, up to a price.",
-        annotations(
-            title = "Search products",
-            read_only_hint = true,
-            open_world_hint = false
-        )
+        annotations(title = "Search products", read_only_hint = true, open_world_hint = false)
     )]
-    fn search_products(
-        &self,
-        Parameters(Search {
-            text,
-            max_price_cents,
-        }): Parameters<Search>,
-    ) -> Json<Products> {
+    fn search_products(&self, Parameters(Search { text, max_price_cents }): Parameters<Search>) -> Json<Products> {
         let (stock, text) = (lock(&self.stock), text.to_lowercase());
-        let fits = |product: &&Product| {
-            product.price_cents <= max_price_cents && product.name.to_lowercase().contains(&text)
-        };
-        Json(Products {
-            products: stock.products().iter().filter(fits).cloned().collect(),
-        })
+        let fits = |product: &&Product| product.price_cents <= max_price_cents && product.name.to_lowercase().contains(&text);
+        Json(Products { products: stock.products().iter().filter(fits).cloned().collect() })
     }
 
     #[tool(
         description = "Read one product: name, price and what is in stock.",
         annotations(title = "Get product", read_only_hint = true, open_world_hint = false)
     )]
-    fn get_product(
-        &self,
-        Parameters(ProductId { sku }): Parameters<ProductId>,
-    ) -> Result<Json<Product>, String> {
+    fn get_product(&self, Parameters(ProductId { sku }): Parameters<ProductId>) -> Result<Json<Product>, String> {
         Ok(Json(lock(&self.stock).product_mut(&sku)?.clone()))
     }
 
@@ -85,24 +65,11 @@ impl Shop {
     )]
     fn list_orders(&self, Parameters(ByStatus { status }): Parameters<ByStatus>) -> Json<Orders> {
         let stock = lock(&self.stock);
-        Json(Orders {
-            orders: stock
-                .orders()
-                .iter()
-                .filter(|order| order.status == status)
-                .cloned()
-                .collect(),
-        })
+        Json(Orders { orders: stock.orders().iter().filter(|order| order.status == status).cloned().collect() })
     }
 
-    #[tool(
-        description = "Read one order.",
-        annotations(title = "Get order", read_only_hint = true, open_world_hint = false)
-    )]
-    fn get_order(
-        &self,
-        Parameters(OrderId { id }): Parameters<OrderId>,
-    ) -> Result<Json<Order>, String> {
+    #[tool(description = "Read one order.", annotations(title = "Get order", read_only_hint = true, open_world_hint = false))]
+    fn get_order(&self, Parameters(OrderId { id }): Parameters<OrderId>) -> Result<Json<Order>, String> {
         Ok(Json(lock(&self.stock).order_mut(&id)?.clone()))
     }
 
@@ -116,30 +83,15 @@ impl Shop {
             open_world_hint = false
         )
     )]
-    fn place_order(
-        &self,
-        Parameters(Place {
-            sku,
-            quantity,
-            customer,
-        }): Parameters<Place>,
-    ) -> Result<Json<Order>, String> {
+    fn place_order(&self, Parameters(Place { sku, quantity, customer }): Parameters<Place>) -> Result<Json<Order>, String> {
         lock(&self.stock).place(&sku, quantity, customer).map(Json)
     }
 
     #[tool(
         description = "Cancel an order that hasn't been shipped. The goods go back into stock.",
-        annotations(
-            title = "Cancel order",
-            read_only_hint = false,
-            destructive_hint = true,
-            open_world_hint = false
-        )
+        annotations(title = "Cancel order", read_only_hint = false, destructive_hint = true, open_world_hint = false)
     )]
-    fn cancel_order(
-        &self,
-        Parameters(OrderId { id }): Parameters<OrderId>,
-    ) -> Result<Json<Order>, String> {
+    fn cancel_order(&self, Parameters(OrderId { id }): Parameters<OrderId>) -> Result<Json<Order>, String> {
         lock(&self.stock).cancel(&id).map(Json)
     }
 
@@ -153,10 +105,7 @@ impl Shop {
             open_world_hint = false
         )
     )]
-    fn set_price(
-        &self,
-        Parameters(SetPrice { sku, price_cents }): Parameters<SetPrice>,
-    ) -> Result<Json<Product>, String> {
+    fn set_price(&self, Parameters(SetPrice { sku, price_cents }): Parameters<SetPrice>) -> Result<Json<Product>, String> {
         let mut stock = lock(&self.stock);
         let product = stock.product_mut(&sku)?;
         product.price_cents = price_cents;
@@ -173,10 +122,7 @@ impl Shop {
             open_world_hint = false
         )
     )]
-    fn restock(
-        &self,
-        Parameters(Restock { sku, quantity }): Parameters<Restock>,
-    ) -> Result<Json<Product>, String> {
+    fn restock(&self, Parameters(Restock { sku, quantity }): Parameters<Restock>) -> Result<Json<Product>, String> {
         let mut stock = lock(&self.stock);
         let product = stock.product_mut(&sku)?;
         product.in_stock = product.in_stock.saturating_add(quantity);
@@ -187,10 +133,7 @@ impl Shop {
 #[tool_handler(router = self.router)]
 impl ServerHandler for Shop {
     fn get_info(&self) -> ServerConfig {
-        introduction(
-            "shop",
-            "A web shop's products and orders. Prices are in cents.",
-        )
+        introduction("shop", "A web shop's products and orders. Prices are in cents.")
     }
 }
 

@@ -31,11 +31,7 @@ pub(crate) struct Tickets {
 impl Tickets {
     /// A fresh help desk. `token_length` is the length of the credential it was lent, in bytes.
     pub(crate) fn new(token_length: i64) -> Self {
-        Self {
-            desk: Mutex::new(Desk::new()),
-            token_length,
-            router: Self::tool_router(),
-        }
+        Self { desk: Mutex::new(Desk::new()), token_length, router: Self::tool_router() }
     }
 
     /// Its tools, as they are listed.
@@ -56,104 +52,55 @@ impl Tickets {
 
     #[tool(
         description = "Find the tickets of a project whose subject contains a text, whatever its case.",
-        annotations(
-            title = "Search tickets",
-            read_only_hint = true,
-            open_world_hint = false
-        )
+        annotations(title = "Search tickets", read_only_hint = true, open_world_hint = false)
     )]
-    fn search(
-        &self,
-        Parameters(Search { project, text }): Parameters<Search>,
-    ) -> Result<Json<Summaries>, String> {
+    fn search(&self, Parameters(Search { project, text }): Parameters<Search>) -> Result<Json<Summaries>, String> {
         let (desk, text) = (lock(&self.desk), text.to_lowercase());
-        let matching = desk
-            .of_project(&project)?
-            .filter(|ticket| ticket.subject.to_lowercase().contains(&text));
-        Ok(Json(Summaries {
-            tickets: matching.map(Summary::of).collect(),
-        }))
+        let matching = desk.of_project(&project)?.filter(|ticket| ticket.subject.to_lowercase().contains(&text));
+        Ok(Json(Summaries { tickets: matching.map(Summary::of).collect() }))
     }
 
     #[tool(
         description = "List the tickets of a project that have a status.",
         annotations(title = "List tickets", read_only_hint = true, open_world_hint = false)
     )]
-    fn list(
-        &self,
-        Parameters(List { project, status }): Parameters<List>,
-    ) -> Result<Json<Summaries>, String> {
+    fn list(&self, Parameters(List { project, status }): Parameters<List>) -> Result<Json<Summaries>, String> {
         let desk = lock(&self.desk);
-        let matching = desk
-            .of_project(&project)?
-            .filter(|ticket| ticket.status == status);
-        Ok(Json(Summaries {
-            tickets: matching.map(Summary::of).collect(),
-        }))
+        let matching = desk.of_project(&project)?.filter(|ticket| ticket.status == status);
+        Ok(Json(Summaries { tickets: matching.map(Summary::of).collect() }))
     }
 
     #[tool(
         description = "Read what has happened to a ticket, oldest first, comments included.",
-        annotations(
-            title = "Ticket history",
-            read_only_hint = true,
-            open_world_hint = false
-        )
+        annotations(title = "Ticket history", read_only_hint = true, open_world_hint = false)
     )]
     fn history(&self, Parameters(One { id }): Parameters<One>) -> Result<Json<History>, String> {
         let desk = lock(&self.desk);
         let ticket = desk.ticket(&id)?;
-        Ok(Json(History {
-            id,
-            events: ticket.history.clone(),
-        }))
+        Ok(Json(History { id, events: ticket.history.clone() }))
     }
 
     #[tool(
         description = "Open a new ticket in a project.",
-        annotations(
-            title = "Create ticket",
-            read_only_hint = false,
-            destructive_hint = false,
-            open_world_hint = false
-        )
+        annotations(title = "Create ticket", read_only_hint = false, destructive_hint = false, open_world_hint = false)
     )]
-    fn create(
-        &self,
-        Parameters(Create { project, subject }): Parameters<Create>,
-    ) -> Result<Json<Summary>, String> {
+    fn create(&self, Parameters(Create { project, subject }): Parameters<Create>) -> Result<Json<Summary>, String> {
         Ok(Json(Summary::of(lock(&self.desk).open(&project, subject)?)))
     }
 
     #[tool(
         description = "Add an internal comment to a ticket. The customer doesn't see it.",
-        annotations(
-            title = "Comment",
-            read_only_hint = false,
-            destructive_hint = false,
-            open_world_hint = false
-        )
+        annotations(title = "Comment", read_only_hint = false, destructive_hint = false, open_world_hint = false)
     )]
-    fn comment(
-        &self,
-        Parameters(Words { id, text }): Parameters<Words>,
-    ) -> Result<Json<Summary>, String> {
+    fn comment(&self, Parameters(Words { id, text }): Parameters<Words>) -> Result<Json<Summary>, String> {
         self.note(&id, format!("comment: {text}"))
     }
 
     #[tool(
         description = "Send the customer of a ticket a message. It leaves the house and can't be taken back.",
-        annotations(
-            title = "Reply to customer",
-            read_only_hint = false,
-            destructive_hint = true,
-            open_world_hint = true
-        )
+        annotations(title = "Reply to customer", read_only_hint = false, destructive_hint = true, open_world_hint = true)
     )]
-    fn reply(
-        &self,
-        Parameters(Words { id, text }): Parameters<Words>,
-    ) -> Result<Json<Summary>, String> {
+    fn reply(&self, Parameters(Words { id, text }): Parameters<Words>) -> Result<Json<Summary>, String> {
         self.note(&id, format!("reply to the customer: {text}"))
     }
 
@@ -167,10 +114,7 @@ impl Tickets {
             open_world_hint = false
         )
     )]
-    fn assign(
-        &self,
-        Parameters(Assign { id, assignee }): Parameters<Assign>,
-    ) -> Result<Json<Summary>, String> {
+    fn assign(&self, Parameters(Assign { id, assignee }): Parameters<Assign>) -> Result<Json<Summary>, String> {
         self.note(&id, format!("assigned to {assignee}"))
     }
 
@@ -184,10 +128,7 @@ impl Tickets {
             open_world_hint = false
         )
     )]
-    fn set_status(
-        &self,
-        Parameters(SetStatus { id, status }): Parameters<SetStatus>,
-    ) -> Result<Json<Summary>, String> {
+    fn set_status(&self, Parameters(SetStatus { id, status }): Parameters<SetStatus>) -> Result<Json<Summary>, String> {
         let mut desk = lock(&self.desk);
         let ticket = desk.ticket_mut(&id)?;
         ticket.note(format!("status: {status}"))?;
@@ -197,23 +138,14 @@ impl Tickets {
 
     #[tool(
         description = "Close a ticket as a duplicate of another one. Can't be undone.",
-        annotations(
-            title = "Merge tickets",
-            read_only_hint = false,
-            destructive_hint = true,
-            open_world_hint = false
-        )
+        annotations(title = "Merge tickets", read_only_hint = false, destructive_hint = true, open_world_hint = false)
     )]
-    fn merge(
-        &self,
-        Parameters(Merge { id, into }): Parameters<Merge>,
-    ) -> Result<Json<Summary>, String> {
+    fn merge(&self, Parameters(Merge { id, into }): Parameters<Merge>) -> Result<Json<Summary>, String> {
         let mut desk = lock(&self.desk);
         if id == into {
             return Err(format!("`{id}` can't be merged into itself"));
         }
-        desk.ticket_mut(&into)?
-            .note(format!("{id} was merged into this"))?;
+        desk.ticket_mut(&into)?.note(format!("{id} was merged into this"))?;
         let ticket = desk.ticket_mut(&id)?;
         ticket.note(format!("merged into {into}"))?;
         "closed".clone_into(&mut ticket.status);
@@ -230,16 +162,9 @@ impl Tickets {
             open_world_hint = false
         )
     )]
-    fn refund(
-        &self,
-        Parameters(Refund { id, amount_cents }): Parameters<Refund>,
-    ) -> Result<Json<Refunded>, String> {
+    fn refund(&self, Parameters(Refund { id, amount_cents }): Parameters<Refund>) -> Result<Json<Refunded>, String> {
         let refund = lock(&self.desk).refund(&id, amount_cents)?;
-        Ok(Json(Refunded {
-            refund,
-            id,
-            amount_cents,
-        }))
+        Ok(Json(Refunded { refund, id, amount_cents }))
     }
 
     #[tool(
@@ -247,10 +172,7 @@ impl Tickets {
         annotations(title = "Who am I", read_only_hint = true, open_world_hint = false)
     )]
     fn whoami(&self, Parameters(Nothing {}): Parameters<Nothing>) -> Json<Credential> {
-        Json(Credential {
-            variable: crate::TICKETS_TOKEN.to_owned(),
-            length: self.token_length,
-        })
+        Json(Credential { variable: crate::TICKETS_TOKEN.to_owned(), length: self.token_length })
     }
 }
 
@@ -266,10 +188,7 @@ impl Tickets {
 #[tool_handler(router = self.router)]
 impl ServerHandler for Tickets {
     fn get_info(&self) -> ServerConfig {
-        introduction(
-            "tickets",
-            "A help desk with the projects `support` and `finance`. Amounts are in cents.",
-        )
+        introduction("tickets", "A help desk with the projects `support` and `finance`. Amounts are in cents.")
     }
 }
 
@@ -383,11 +302,7 @@ struct Summary {
 
 impl Summary {
     fn of(ticket: &Ticket) -> Self {
-        Self {
-            id: ticket.id.clone(),
-            subject: ticket.subject.clone(),
-            status: ticket.status.clone(),
-        }
+        Self { id: ticket.id.clone(), subject: ticket.subject.clone(), status: ticket.status.clone() }
     }
 }
 

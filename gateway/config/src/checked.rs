@@ -52,30 +52,8 @@ pub(crate) struct Parts {
 
 impl Parts {
     pub(crate) fn with_origin(self, source: Source, variables: Variables) -> Config {
-        let Self {
-            server,
-            approvals,
-            policy,
-            trail,
-            telemetry,
-            limits,
-            agents,
-            connectors,
-            grants,
-        } = self;
-        Config {
-            server,
-            approvals,
-            policy,
-            trail,
-            telemetry,
-            limits,
-            agents,
-            connectors,
-            grants,
-            source,
-            variables,
-        }
+        let Self { server, approvals, policy, trail, telemetry, limits, agents, connectors, grants } = self;
+        Config { server, approvals, policy, trail, telemetry, limits, agents, connectors, grants, source, variables }
     }
 }
 
@@ -113,9 +91,7 @@ pub struct Server {
 impl Server {
     /// The URL by which agents reach `/mcp`, where `bound` is the address that the listener got (`listen` may say port 0).
     pub fn public_url(&self, bound: SocketAddr) -> String {
-        self.public_url
-            .as_ref()
-            .map_or_else(|| format!("http://{bound}/mcp"), Url::to_string)
+        self.public_url.as_ref().map_or_else(|| format!("http://{bound}/mcp"), Url::to_string)
     }
 }
 
@@ -245,16 +221,12 @@ impl Config {
 
     /// The agent of this id.
     pub fn agent(&self, id: &str) -> Option<&RegisteredAgent> {
-        self.agents
-            .iter()
-            .find(|registered| registered.agent.id.as_str() == id)
+        self.agents.iter().find(|registered| registered.agent.id.as_str() == id)
     }
 
     /// The connector of this id.
     pub fn connector(&self, id: &str) -> Option<&Connector> {
-        self.connectors
-            .iter()
-            .find(|connector| connector.id.as_str() == id)
+        self.connectors.iter().find(|connector| connector.id.as_str() == id)
     }
 
     /// The grant of this id.

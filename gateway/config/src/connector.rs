@@ -116,12 +116,7 @@ pub enum SecretSource {
 impl Connector {
     /// What an admin says of a tool. A tool that nobody classed is `execute` and `high`.
     pub fn terms_of(&self, tool: &ToolName) -> ToolTerms {
-        let unclassed = ToolTerms {
-            kind: Kind::Execute,
-            band: Band::High,
-            labels: self.labels,
-            undeclared: Undeclared::Refuse,
-        };
+        let unclassed = ToolTerms { kind: Kind::Execute, band: Band::High, labels: self.labels, undeclared: Undeclared::Refuse };
         self.tools.get(tool).copied().unwrap_or(unclassed)
     }
 

@@ -27,11 +27,7 @@ pub struct Fault {
 #[derive(Debug, Clone)]
 enum Place {
     /// In the file: its text, the bytes, what is written under them, and a second place that matters.
-    Text {
-        source: Arc<NamedSource<String>>,
-        span: Range<usize>,
-        also: Option<(Range<usize>, String)>,
-    },
+    Text { source: Arc<NamedSource<String>>, span: Range<usize>, also: Option<(Range<usize>, String)> },
     /// In a variable of the environment.
     Variable(String),
 }
@@ -125,12 +121,8 @@ impl Diagnostic for Fault {
 
     fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
         match (&self.help, &self.suggestion, &self.place) {
-            (Some(help), _, Place::Text { .. }) | (Some(help), None, Place::Variable(_)) => {
-                Some(Box::new(help))
-            }
-            (_, Some(meant), Place::Variable(_)) => {
-                Some(Box::new(format!("did you mean `{meant}`?")))
-            }
+            (Some(help), _, Place::Text { .. }) | (Some(help), None, Place::Variable(_)) => Some(Box::new(help)),
+            (_, Some(meant), Place::Variable(_)) => Some(Box::new(format!("did you mean `{meant}`?"))),
             (None, _, _) => None,
         }
     }
@@ -146,14 +138,9 @@ impl Diagnostic for Fault {
         let Place::Text { span, also, .. } = &self.place else {
             return None;
         };
-        let meant = self
-            .suggestion
-            .as_ref()
-            .map(|meant| format!("did you mean `{meant}`?"));
+        let meant = self.suggestion.as_ref().map(|meant| format!("did you mean `{meant}`?"));
         let first = LabeledSpan::new_primary_with_span(meant, span.clone());
-        let second = also
-            .iter()
-            .map(|(span, label)| LabeledSpan::new_with_span(Some(label.clone()), span.clone()));
+        let second = also.iter().map(|(span, label)| LabeledSpan::new_with_span(Some(label.clone()), span.clone()));
         Some(Box::new(iter::once(first).chain(second)))
     }
 }
@@ -184,32 +171,18 @@ impl ConfigFaults {
         let fault = Fault {
             code: FaultCode::Syntax,
             message: format!("this is not TOML: {message}"),
-            help: Some(if rest.is_empty() {
-                "see https://toml.io for the syntax".to_owned()
-            } else {
-                rest
-            }),
+            help: Some(if rest.is_empty() { "see https://toml.io for the syntax".to_owned() } else { rest }),
             suggestion: None,
             key: KeyPath::default(),
-            place: Place::Text {
-                source: Arc::clone(text),
-                span,
-                also: None,
-            },
+            place: Place::Text { source: Arc::clone(text), span, also: None },
         };
-        Self {
-            file: text.name().to_owned(),
-            faults: vec![fault],
-        }
+        Self { file: text.name().to_owned(), faults: vec![fault] }
     }
 
     /// These faults of the file, put into order.
     pub fn new(file: &str, mut faults: Vec<Fault>) -> Option<Self> {
         faults.sort_by(|one, other| one.order().cmp(&other.order()));
-        (!faults.is_empty()).then(|| Self {
-            file: file.to_owned(),
-            faults,
-        })
+        (!faults.is_empty()).then(|| Self { file: file.to_owned(), faults })
     }
 }
 
@@ -226,15 +199,11 @@ impl std::error::Error for ConfigFaults {}
 
 impl Diagnostic for ConfigFaults {
     fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
-        Some(Box::new(
-            "`config.example.toml` explains every key, and `bailiwick config schema` prints the schema",
-        ))
+        Some(Box::new("`config.example.toml` explains every key, and `bailiwick config schema` prints the schema"))
     }
 
     fn related<'a>(&'a self) -> Option<Box<dyn Iterator<Item = &'a dyn Diagnostic> + 'a>> {
-        Some(Box::new(
-            self.faults.iter().map(|fault| fault as &dyn Diagnostic),
-        ))
+        Some(Box::new(self.faults.iter().map(|fault| fault as &dyn Diagnostic)))
     }
 }
 
@@ -248,30 +217,16 @@ pub(crate) struct Findings<'s> {
 
 impl<'s> Findings<'s> {
     pub(crate) fn new(source: &'s Source, variables: &'s Variables) -> Self {
-        Self {
-            source,
-            variables,
-            found: Vec::new(),
-        }
+        Self { source, variables, found: Vec::new() }
     }
 
     /// Something is wrong with a key itself, or with it being there or missing.
-    pub(crate) fn key(
-        &mut self,
-        path: &KeyPath,
-        code: FaultCode,
-        message: impl Into<String>,
-    ) -> &mut Fault {
+    pub(crate) fn key(&mut self, path: &KeyPath, code: FaultCode, message: impl Into<String>) -> &mut Fault {
         self.add(path, Part::Key, code, message.into())
     }
 
     /// Something is wrong with what a key is set to.
-    pub(crate) fn value(
-        &mut self,
-        path: &KeyPath,
-        code: FaultCode,
-        message: impl Into<String>,
-    ) -> &mut Fault {
+    pub(crate) fn value(&mut self, path: &KeyPath, code: FaultCode, message: impl Into<String>) -> &mut Fault {
         self.add(path, Part::Value, code, message.into())
     }
 
@@ -306,32 +261,12 @@ impl<'s> Findings<'s> {
 
     fn add(&mut self, path: &KeyPath, part: Part, code: FaultCode, message: String) -> &mut Fault {
         let (message, place) = if let Some(name) = self.variables.set(path) {
-            (
-                format!("{message} (from the variable `{name}`)"),
-                Place::Variable(name.to_owned()),
-            )
+            (format!("{message} (from the variable `{name}`)"), Place::Variable(name.to_owned()))
         } else {
-            let (source, span) = (
-                Arc::clone(self.source.named()),
-                self.source.span(path, part),
-            );
-            (
-                message,
-                Place::Text {
-                    source,
-                    span,
-                    also: None,
-                },
-            )
+            let (source, span) = (Arc::clone(self.source.named()), self.source.span(path, part));
+            (message, Place::Text { source, span, also: None })
         };
-        let fault = Fault {
-            code,
-            message,
-            help: None,
-            suggestion: None,
-            key: path.clone(),
-            place,
-        };
+        let fault = Fault { code, message, help: None, suggestion: None, key: path.clone(), place };
         self.found.push(fault);
         let last = self.found.len() - 1;
         #[expect(clippy::indexing_slicing, reason = "it was pushed the line before")]

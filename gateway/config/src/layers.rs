@@ -36,45 +36,24 @@ impl Variables {
     /// `BAILIWICK_TOKEN`, are not about the configuration.
     pub(crate) fn of(environment: impl IntoIterator<Item = (String, String)>) -> Self {
         let variable = |(name, value): (String, String)| {
-            let keys: Vec<String> = name
-                .strip_prefix(PREFIX)?
-                .split("__")
-                .map(str::to_lowercase)
-                .collect();
-            let path = keys
-                .iter()
-                .fold(KeyPath::default(), |path, key| path.key(key));
-            (keys.len() > 1).then_some(Variable {
-                name,
-                value,
-                path,
-                keys,
-            })
+            let keys: Vec<String> = name.strip_prefix(PREFIX)?.split("__").map(str::to_lowercase).collect();
+            let path = keys.iter().fold(KeyPath::default(), |path, key| path.key(key));
+            (keys.len() > 1).then_some(Variable { name, value, path, keys })
         };
         Self(environment.into_iter().filter_map(variable).collect())
     }
 
     /// The variable that sets `path`, or something above it; or one that goes on where `path` should end.
     pub(crate) fn set(&self, path: &KeyPath) -> Option<&str> {
-        let goes_on =
-            |variable: &&Variable| path.steps().len() > 1 && variable.path.is_within(path);
+        let goes_on = |variable: &&Variable| path.steps().len() > 1 && variable.path.is_within(path);
         let mut variables = self.0.iter().rev();
-        let exact = variables
-            .clone()
-            .find(|variable| path.is_within(&variable.path));
-        exact
-            .or_else(|| variables.find(goes_on))
-            .map(|variable| variable.name.as_str())
+        let exact = variables.clone().find(|variable| path.is_within(&variable.path));
+        exact.or_else(|| variables.find(goes_on)).map(|variable| variable.name.as_str())
     }
 }
 
 /// The layers as one tree. What only looks like a setting is reported.
-pub(crate) fn merged(
-    source: &Source,
-    variables: &Variables,
-    shape: Shape<'_>,
-    findings: &mut Findings<'_>,
-) -> Value {
+pub(crate) fn merged(source: &Source, variables: &Variables, shape: Shape<'_>, findings: &mut Findings<'_>) -> Value {
     let file = Toml::string(source.named().inner());
     let mut layers = Figment::from(Serialized::defaults(Raw::default())).merge(file);
     for variable in &variables.0 {
@@ -82,24 +61,14 @@ pub(crate) fn merged(
             continue;
         }
         // A text stays a text, whatever it looks like: a service may be called `5`.
-        let is_text = shape
-            .at(variable.keys.iter().map(String::as_str))
-            .is_some_and(Shape::is_text);
-        let value = if is_text {
-            Layered::from(variable.value.clone())
-        } else {
-            parsed(&variable.value)
-        };
+        let is_text = shape.at(variable.keys.iter().map(String::as_str)).is_some_and(Shape::is_text);
+        let value = if is_text { Layered::from(variable.value.clone()) } else { parsed(&variable.value) };
         layers = layers.merge(Serialized::default(&variable.keys.join("."), value));
     }
     match layers.extract() {
         Ok(tree) => tree,
         Err(error) => {
-            findings.key(
-                &KeyPath::default(),
-                FaultCode::Unreadable,
-                format!("the layers can't be read together: {error}"),
-            );
+            findings.key(&KeyPath::default(), FaultCode::Unreadable, format!("the layers can't be read together: {error}"));
             Value::Object(serde_json::Map::new())
         }
     }
@@ -119,31 +88,18 @@ fn is_setting(variable: &Variable, shape: Shape<'_>, findings: &mut Findings<'_>
     };
     let is_section = |name: &str| shape.at([name]).is_some_and(Shape::is_table);
     let sections = || shape.keys().filter(|name| is_section(name));
-    if is_section(section)
-        && variable
-            .keys
-            .iter()
-            .all(|key| !key.is_empty() && !key.contains('.'))
-    {
+    if is_section(section) && variable.keys.iter().all(|key| !key.is_empty() && !key.contains('.')) {
         return true;
     }
     if shape.at([section.as_str()]).is_some() && !is_section(section) {
         let message = format!("`{section}` can't be set by the environment");
-        findings
-            .key(&variable.path, FaultCode::NotFromEnvironment, message)
-            .help(format!("write `[[{section}]]` in the file"));
+        findings.key(&variable.path, FaultCode::NotFromEnvironment, message).help(format!("write `[[{section}]]` in the file"));
     } else {
         let meant = nearest(section, sections());
         let message = format!("`{}` sets no known section", variable.name);
-        let help = format!(
-            "variables are named `{PREFIX}SECTION__KEY`, with a section of {}",
-            listed(sections())
-        );
+        let help = format!("variables are named `{PREFIX}SECTION__KEY`, with a section of {}", listed(sections()));
         let meant = meant.map(|meant| format!("{PREFIX}{}__…", meant.to_uppercase()));
-        findings
-            .key(&variable.path, FaultCode::UnknownKey, message)
-            .help(help)
-            .suggest(meant);
+        findings.key(&variable.path, FaultCode::UnknownKey, message).help(help).suggest(meant);
     }
     false
 }

@@ -24,10 +24,7 @@ mod tests;
 
 use std::path::Path;
 
-pub use checked::{
-    Approvals, Config, GrantTerms, Limits, PolicyFile, PolicyFiles, RegisteredAgent, Server,
-    Telemetry, Trail,
-};
+pub use checked::{Approvals, Config, GrantTerms, Limits, PolicyFile, PolicyFiles, RegisteredAgent, Server, Telemetry, Trail};
 pub use code::FaultCode;
 pub use connector::{Connector, Credential, Pin, Program, SecretSource, Sensitivity, ToolTerms};
 pub use fault::{ConfigFaults, Fault};
@@ -47,41 +44,18 @@ pub const DEMO: &str = include_str!("demo.toml");
 
 /// Checks the text of a configuration file. `path` names it in faults and is what relative paths in it start from;
 /// `environment` is that of the process, of which only `BAILIWICK_SECTION__KEY` variables matter.
-pub fn load(
-    path: &Path,
-    text: String,
-    environment: impl IntoIterator<Item = (String, String)>,
-) -> Result<Config, ConfigFaults> {
+pub fn load(path: &Path, text: String, environment: impl IntoIterator<Item = (String, String)>) -> Result<Config, ConfigFaults> {
     let base = path.parent().unwrap_or(Path::new(""));
-    checked(
-        &path.display().to_string(),
-        text,
-        Variables::of(environment),
-        Setting::File { base },
-    )
+    checked(&path.display().to_string(), text, Variables::of(environment), Setting::File { base })
 }
 
 /// Checks a configuration that is part of the binary, such as [`DEMO`]. Only such a one may use `@self` and `@data/…`.
-pub fn embedded(
-    text: &str,
-    environment: impl IntoIterator<Item = (String, String)>,
-) -> Result<Config, ConfigFaults> {
-    checked(
-        "embedded",
-        text.to_owned(),
-        Variables::of(environment),
-        Setting::Embedded,
-    )
+pub fn embedded(text: &str, environment: impl IntoIterator<Item = (String, String)>) -> Result<Config, ConfigFaults> {
+    checked("embedded", text.to_owned(), Variables::of(environment), Setting::Embedded)
 }
 
-fn checked(
-    name: &str,
-    text: String,
-    variables: Variables,
-    setting: Setting<'_>,
-) -> Result<Config, ConfigFaults> {
-    let source =
-        Source::parse(name, text).map_err(|(text, error)| ConfigFaults::syntax(&text, &error))?;
+fn checked(name: &str, text: String, variables: Variables, setting: Setting<'_>) -> Result<Config, ConfigFaults> {
+    let source = Source::parse(name, text).map_err(|(text, error)| ConfigFaults::syntax(&text, &error))?;
     let mut findings = Findings::new(&source, &variables);
     let schema = schema();
     let shape = Shape::new(&schema);

@@ -46,21 +46,12 @@ impl Config {
     pub fn check_against(&self, known: &[QualifiedName]) -> Vec<Fault> {
         let mut findings = Findings::new(&self.source, &self.variables);
         for (index, connector) in self.connectors.iter().enumerate() {
-            let tools = KeyPath::default()
-                .key("connectors")
-                .item(index)
-                .key("tools");
+            let tools = KeyPath::default().key("connectors").item(index).key("tools");
             for tool in connector.tools.keys() {
                 let name = connector.qualified(tool);
                 if let Some(suggestion) = unknown(&name, known) {
                     let suggestion = suggestion.map(|name| name.tool().to_string());
-                    no_tool(
-                        &tools.key(tool.as_str()),
-                        &name,
-                        suggestion,
-                        &mut findings,
-                        true,
-                    );
+                    no_tool(&tools.key(tool.as_str()), &name, suggestion, &mut findings, true);
                 }
             }
         }
@@ -71,13 +62,7 @@ impl Config {
                     continue;
                 };
                 if let Some(suggestion) = unknown(name, known) {
-                    no_tool(
-                        &tools.item(at),
-                        name,
-                        suggestion.map(ToString::to_string),
-                        &mut findings,
-                        false,
-                    );
+                    no_tool(&tools.item(at), name, suggestion.map(ToString::to_string), &mut findings, false);
                 }
             }
         }
@@ -85,11 +70,7 @@ impl Config {
     }
 
     /// What the configuration names that isn't there or isn't fit for use. `look` looks for it; `data` is the data folder.
-    pub fn check_presence(
-        &self,
-        data: &Path,
-        mut look: impl FnMut(Sought<'_>) -> Found,
-    ) -> Vec<Fault> {
+    pub fn check_presence(&self, data: &Path, mut look: impl FnMut(Sought<'_>) -> Found) -> Vec<Fault> {
         let mut findings = Findings::new(&self.source, &self.variables);
         for (index, file) in self.policy.files.iter().enumerate() {
             let path = KeyPath::default().key("policy").key("files").item(index);
@@ -117,13 +98,7 @@ fn connector_presence(
     let whose = format!("the connector `{}`", connector.id);
     if let Program::Path(program) = &connector.program {
         let sought = Sought::Program(program);
-        report(
-            sought,
-            look(sought),
-            &path.key("command").item(0),
-            &whose,
-            findings,
-        );
+        report(sought, look(sought), &path.key("command").item(0), &whose, findings);
     }
     if let Some(cwd) = &connector.cwd {
         let sought = Sought::Folder(cwd);
@@ -146,92 +121,43 @@ fn connector_presence(
     }
 }
 
-fn report(
-    sought: Sought<'_>,
-    found: Found,
-    path: &KeyPath,
-    whose: &str,
-    findings: &mut Findings<'_>,
-) {
+fn report(sought: Sought<'_>, found: Found, path: &KeyPath, whose: &str, findings: &mut Findings<'_>) {
     let (what, help) = match sought {
-        Sought::Program(file) => (
-            format!("the program `{}`", file.display()),
-            "install it, or write the path where it is",
-        ),
-        Sought::Folder(folder) => (
-            format!("the folder `{}`", folder.display()),
-            "create it, or write the path where it is",
-        ),
-        Sought::Policy(file) => (
-            format!("the policy file `{}`", file.display()),
-            "create it, or leave it out of `files`",
-        ),
-        Sought::SecretFile(file) => (
-            format!("the secret `{}`", file.display()),
-            "write the secret into it, readable by the gateway only",
-        ),
-        Sought::SecretVariable(name) => (
-            format!("the variable `{name}`"),
-            "set it in the environment that the gateway starts in",
-        ),
+        Sought::Program(file) => (format!("the program `{}`", file.display()), "install it, or write the path where it is"),
+        Sought::Folder(folder) => (format!("the folder `{}`", folder.display()), "create it, or write the path where it is"),
+        Sought::Policy(file) => (format!("the policy file `{}`", file.display()), "create it, or leave it out of `files`"),
+        Sought::SecretFile(file) => {
+            (format!("the secret `{}`", file.display()), "write the secret into it, readable by the gateway only")
+        }
+        Sought::SecretVariable(name) => {
+            (format!("the variable `{name}`"), "set it in the environment that the gateway starts in")
+        }
     };
     let wrong = match found {
         Found::Fit => return,
         Found::Missing => "is not there".to_owned(),
         Found::Unfit(why) => why,
     };
-    findings
-        .value(
-            path,
-            FaultCode::NotFound,
-            format!("{what} of {whose} {wrong}"),
-        )
-        .help(help);
+    findings.value(path, FaultCode::NotFound, format!("{what} of {whose} {wrong}")).help(help);
 }
 
 /// The nearest name to one that isn't known, if tools of its connector are; nothing if it is known.
-#[expect(
-    clippy::option_option,
-    reason = "the outer one says that the name is unknown, the inner one what it is near"
-)]
-fn unknown<'k>(
-    name: &QualifiedName,
-    known: &'k [QualifiedName],
-) -> Option<Option<&'k QualifiedName>> {
-    let siblings = || {
-        known
-            .iter()
-            .filter(|other| other.connector() == name.connector())
-    };
+#[expect(clippy::option_option, reason = "the outer one says that the name is unknown, the inner one what it is near")]
+fn unknown<'k>(name: &QualifiedName, known: &'k [QualifiedName]) -> Option<Option<&'k QualifiedName>> {
+    let siblings = || known.iter().filter(|other| other.connector() == name.connector());
     if siblings().next().is_none() || known.contains(name) {
         return None;
     }
-    let meant = nearest(
-        name.tool().as_str(),
-        siblings().map(|other| other.tool().as_str()),
-    );
+    let meant = nearest(name.tool().as_str(), siblings().map(|other| other.tool().as_str()));
     Some(siblings().find(|other| Some(other.tool().as_str()) == meant.as_deref()))
 }
 
-fn no_tool(
-    path: &KeyPath,
-    name: &QualifiedName,
-    meant: Option<String>,
-    findings: &mut Findings<'_>,
-    at_key: bool,
-) {
-    let message = format!(
-        "the connector `{}` has no tool `{}`",
-        name.connector(),
-        name.tool()
-    );
+fn no_tool(path: &KeyPath, name: &QualifiedName, meant: Option<String>, findings: &mut Findings<'_>, at_key: bool) {
+    let message = format!("the connector `{}` has no tool `{}`", name.connector(), name.tool());
     let fault = if at_key {
         findings.key(path, FaultCode::UnknownTool, message)
     } else {
         findings.value(path, FaultCode::UnknownTool, message)
     };
-    fault.suggest(meant).help(format!(
-        "`bailiwick connectors show {}` lists its tools",
-        name.connector()
-    ));
+    fault.suggest(meant).help(format!("`bailiwick connectors show {}` lists its tools", name.connector()));
 }

@@ -8,12 +8,8 @@ use crate::raw::Raw;
 
 /// The JSON schema (2020-12) of `config.toml`.
 pub fn schema() -> Value {
-    let settings =
-        SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true);
-    let mut schema = settings
-        .into_generator()
-        .into_root_schema_for::<Raw>()
-        .to_value();
+    let settings = SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true);
+    let mut schema = settings.into_generator().into_root_schema_for::<Raw>().to_value();
     without_null(&mut schema);
     schema
 }
@@ -49,9 +45,7 @@ fn without_null(schema: &mut Value) {
 /// The one alternative to null, where there is one.
 fn only_alternative(object: &Map<String, Value>) -> Option<Map<String, Value>> {
     let alternatives = object.get("anyOf")?.as_array()?;
-    let mut others = alternatives
-        .iter()
-        .filter(|one| one.get("type").is_none_or(|name| name != "null"));
+    let mut others = alternatives.iter().filter(|one| one.get("type").is_none_or(|name| name != "null"));
     match (others.next(), others.next()) {
         (Some(Value::Object(only)), None) => Some(only.clone()),
         _ => None,
@@ -69,17 +63,8 @@ impl<'s> Shape<'s> {
 
     /// The shape of what a key holds.
     pub(crate) fn of_key(self, key: &str) -> Option<Self> {
-        let properties = self
-            .0
-            .get("properties")
-            .and_then(|properties| properties.get(key));
-        properties
-            .or_else(|| {
-                self.0
-                    .get("additionalProperties")
-                    .filter(|shape| shape.is_object())
-            })
-            .map(Shape)
+        let properties = self.0.get("properties").and_then(|properties| properties.get(key));
+        properties.or_else(|| self.0.get("additionalProperties").filter(|shape| shape.is_object())).map(Shape)
     }
 
     /// The shape of what some keys, each under the one before, hold.
@@ -94,12 +79,7 @@ impl<'s> Shape<'s> {
 
     /// The keys that are known by name.
     pub(crate) fn keys(self) -> impl Iterator<Item = &'s str> {
-        self.0
-            .get("properties")
-            .and_then(Value::as_object)
-            .into_iter()
-            .flat_map(Map::keys)
-            .map(String::as_str)
+        self.0.get("properties").and_then(Value::as_object).into_iter().flat_map(Map::keys).map(String::as_str)
     }
 
     /// The keys that have to be there.
@@ -141,11 +121,6 @@ impl<'s> Shape<'s> {
     }
 
     fn texts(self, keyword: &str) -> impl Iterator<Item = &'s str> {
-        self.0
-            .get(keyword)
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten()
-            .filter_map(Value::as_str)
+        self.0.get(keyword).and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str)
     }
 }

@@ -59,10 +59,7 @@ impl fmt::Display for KeyPath {
                 Step::Item(index) => write!(f, "[{index}]")?,
                 Step::Key(key) => {
                     let dot = if at == 0 { "" } else { "." };
-                    let is_bare = !key.is_empty()
-                        && key
-                            .chars()
-                            .all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
+                    let is_bare = !key.is_empty() && key.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-');
                     if is_bare {
                         write!(f, "{dot}{key}")?;
                     } else {
@@ -93,16 +90,10 @@ pub(crate) struct Source {
 
 impl Source {
     /// Reads the text as TOML. In both cases the text is given back for faults to point into.
-    pub(crate) fn parse(
-        name: &str,
-        text: String,
-    ) -> Result<Self, (Arc<NamedSource<String>>, TomlError)> {
+    pub(crate) fn parse(name: &str, text: String) -> Result<Self, (Arc<NamedSource<String>>, TomlError)> {
         let named = Arc::new(NamedSource::new(name, text.clone()).with_language("TOML"));
         match ImDocument::parse(text) {
-            Ok(document) => Ok(Self {
-                text: named,
-                document: Arc::new(document),
-            }),
+            Ok(document) => Ok(Self { text: named, document: Arc::new(document) }),
             Err(error) => Err((named, error)),
         }
     }
@@ -122,12 +113,7 @@ impl Source {
             };
             let is_last = at + 1 == path.steps().len();
             let value = next.span();
-            found = if is_last && part == Part::Value {
-                value.or(key)
-            } else {
-                key.or(value)
-            }
-            .or(found);
+            found = if is_last && part == Part::Value { value.or(key) } else { key.or(value) }.or(found);
             node = next;
         }
         self.first_line_of(found.unwrap_or(0..0))
@@ -143,9 +129,7 @@ impl Source {
 
 impl fmt::Debug for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Source")
-            .field("name", &self.text.name())
-            .finish_non_exhaustive()
+        f.debug_struct("Source").field("name", &self.text.name()).finish_non_exhaustive()
     }
 }
 
@@ -180,9 +164,7 @@ impl<'d> Node<'d> {
     fn item(self, index: usize) -> Option<Node<'d>> {
         match self {
             Self::Item(Item::ArrayOfTables(tables)) => tables.get(index).map(Node::Table),
-            Self::Item(Item::Value(Value::Array(items))) | Self::Value(Value::Array(items)) => {
-                items.get(index).map(Node::Value)
-            }
+            Self::Item(Item::Value(Value::Array(items))) | Self::Value(Value::Array(items)) => items.get(index).map(Node::Value),
             _ => None,
         }
     }
@@ -200,23 +182,13 @@ impl<'d> Node<'d> {
 pub(crate) fn line_and_column(text: &str, offset: usize) -> (usize, usize) {
     let before = text.get(..offset).unwrap_or(text);
     let line = before.matches('\n').count() + 1;
-    let column = before
-        .rsplit('\n')
-        .next()
-        .unwrap_or_default()
-        .chars()
-        .count()
-        + 1;
+    let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
     (line, column)
 }
 
 #[cfg(test)]
 mod tests {
-    #![expect(
-        clippy::unwrap_used,
-        clippy::string_slice,
-        reason = "a test may fail by panicking"
-    )]
+    #![expect(clippy::unwrap_used, clippy::string_slice, reason = "a test may fail by panicking")]
 
     use super::{KeyPath, Part, Source, line_and_column};
 
@@ -250,11 +222,7 @@ args = [
         let tools = connector.key("tools");
         for (path, key, value) in [
             (KeyPath::default().key("top"), "top", "1"),
-            (
-                KeyPath::default().key("server").key("listen"),
-                "listen",
-                "\"x\"",
-            ),
+            (KeyPath::default().key("server").key("listen"), "listen", "\"x\""),
             (connector.key("id"), "id", "\"b\""),
             (tools.key("get").key("kind"), "kind", "\"read\""),
             (tools.key("put").key("kind"), "kind", "\"write\""),
@@ -262,47 +230,24 @@ args = [
             (tools.key("del").key("kind"), "kind", "\"write\""),
             (tools.key("del").key("args"), "args", "["),
         ] {
-            assert_eq!(
-                (
-                    shown(&path, Part::Key).as_str(),
-                    shown(&path, Part::Value).as_str()
-                ),
-                (key, value),
-                "{path}"
-            );
+            assert_eq!((shown(&path, Part::Key).as_str(), shown(&path, Part::Value).as_str()), (key, value), "{path}");
         }
-        assert_eq!(
-            shown(&tools.key("get").key("labels").item(1), Part::Value),
-            "\"two\""
-        );
+        assert_eq!(shown(&tools.key("get").key("labels").item(1), Part::Value), "\"two\"");
     }
 
     #[test]
     fn what_is_missing_is_shown_where_it_should_be() {
         let connector = KeyPath::default().key("connectors").item(1);
-        assert_eq!(
-            shown(&connector.key("command"), Part::Key),
-            "[[connectors]]"
-        );
-        let span = Source::parse("t", TEXT.into())
-            .unwrap()
-            .span(&connector.key("command"), Part::Key);
+        assert_eq!(shown(&connector.key("command"), Part::Key), "[[connectors]]");
+        let span = Source::parse("t", TEXT.into()).unwrap().span(&connector.key("command"), Part::Key);
         assert_eq!(line_and_column(TEXT, span.start), (8, 1));
-        assert_eq!(
-            shown(&connector.key("tools").key("get").key("band"), Part::Key),
-            "get"
-        );
+        assert_eq!(shown(&connector.key("tools").key("get").key("band"), Part::Key), "get");
         assert_eq!(shown(&KeyPath::default().key("grants"), Part::Key), "");
     }
 
     #[test]
     fn a_path_is_shown_as_it_would_be_written() {
-        let path = KeyPath::default()
-            .key("grants")
-            .item(0)
-            .key("args")
-            .key("a__b")
-            .key("/x");
+        let path = KeyPath::default().key("grants").item(0).key("args").key("a__b").key("/x");
         assert_eq!(path.to_string(), "grants[0].args.a__b.\"/x\"");
         assert!(path.is_within(&KeyPath::default().key("grants")));
         assert_eq!(path.item(3).last_key(), Some("/x"));

@@ -7,12 +7,7 @@ pub(crate) fn nearest<'k>(given: &str, known: impl IntoIterator<Item = &'k str>)
     let given = given.to_ascii_lowercase();
     known
         .into_iter()
-        .map(|word| {
-            (
-                strsim::damerau_levenshtein(&given, &word.to_ascii_lowercase()),
-                word,
-            )
-        })
+        .map(|word| (strsim::damerau_levenshtein(&given, &word.to_ascii_lowercase()), word))
         .filter(|(distance, _)| *distance <= most)
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, word)| word.to_owned())
@@ -20,11 +15,7 @@ pub(crate) fn nearest<'k>(given: &str, known: impl IntoIterator<Item = &'k str>)
 
 /// `a`, `b`, `c`: words as a message lists them.
 pub(crate) fn listed<'w>(words: impl IntoIterator<Item = &'w str>) -> String {
-    words
-        .into_iter()
-        .map(|word| format!("`{word}`"))
-        .collect::<Vec<_>>()
-        .join(", ")
+    words.into_iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]

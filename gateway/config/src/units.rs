@@ -32,21 +32,10 @@ pub enum UnitFault {
 }
 
 /// The units of time with their milliseconds, largest first.
-const TIMES: [(&str, u64); 5] = [
-    ("d", 86_400_000),
-    ("h", 3_600_000),
-    ("m", 60_000),
-    ("s", 1000),
-    ("ms", 1),
-];
+const TIMES: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
 
 /// The units of size with their bytes, largest first.
-const SIZES: [(&str, u64); 4] = [
-    ("GiB", 1 << 30),
-    ("MiB", 1 << 20),
-    ("KiB", 1 << 10),
-    ("B", 1),
-];
+const SIZES: [(&str, u64); 4] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
 
 impl Duration {
     /// So many milliseconds.
@@ -56,9 +45,7 @@ impl Duration {
 
     /// So many seconds.
     pub const fn from_secs(secs: u64) -> Self {
-        Self {
-            millis: secs.saturating_mul(1000),
-        }
+        Self { millis: secs.saturating_mul(1000) }
     }
 
     /// In milliseconds.
@@ -70,9 +57,7 @@ impl Duration {
 impl Size {
     /// So many mebibytes.
     pub const fn from_mib(mib: u64) -> Self {
-        Self {
-            bytes: mib.saturating_mul(1 << 20),
-        }
+        Self { bytes: mib.saturating_mul(1 << 20) }
     }
 
     /// So many bytes.
@@ -96,8 +81,7 @@ impl FromStr for Duration {
     type Err = UnitFault;
 
     fn from_str(text: &str) -> Result<Self, UnitFault> {
-        let (number, factor) =
-            counted(text, &TIMES).ok_or_else(|| UnitFault::Duration(text.to_owned()))?;
+        let (number, factor) = counted(text, &TIMES).ok_or_else(|| UnitFault::Duration(text.to_owned()))?;
         let millis = product(number, factor).ok_or_else(|| UnitFault::TooLarge(text.to_owned()))?;
         Ok(Self { millis })
     }
@@ -107,8 +91,7 @@ impl FromStr for Size {
     type Err = UnitFault;
 
     fn from_str(text: &str) -> Result<Self, UnitFault> {
-        let (number, factor) =
-            counted(text, &SIZES).ok_or_else(|| UnitFault::Size(text.to_owned()))?;
+        let (number, factor) = counted(text, &SIZES).ok_or_else(|| UnitFault::Size(text.to_owned()))?;
         let bytes = product(number, factor).ok_or_else(|| UnitFault::TooLarge(text.to_owned()))?;
         Ok(Self { bytes })
     }
@@ -117,9 +100,7 @@ impl FromStr for Size {
 /// The digits before a unit, and what that unit counts.
 fn counted<'t>(text: &'t str, units: &[(&str, u64)]) -> Option<(&'t str, u64)> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    let (number, unit) = text
-        .split_at_checked(digits)
-        .filter(|(number, _)| !number.is_empty())?;
+    let (number, unit) = text.split_at_checked(digits).filter(|(number, _)| !number.is_empty())?;
     let (_, factor) = units.iter().find(|(name, _)| *name == unit)?;
     Some((number, *factor))
 }
@@ -130,9 +111,7 @@ fn product(number: &str, factor: u64) -> Option<u64> {
 
 /// The number in the largest unit that divides it.
 fn spelled(f: &mut fmt::Formatter<'_>, number: u64, units: &[(&str, u64)]) -> fmt::Result {
-    let fitting = units
-        .iter()
-        .find(|(_, factor)| number != 0 && number.is_multiple_of(*factor));
+    let fitting = units.iter().find(|(_, factor)| number != 0 && number.is_multiple_of(*factor));
     match fitting.or(units.last()) {
         Some((name, factor)) => write!(f, "{}{name}", number / factor),
         None => write!(f, "{number}"),
@@ -141,11 +120,7 @@ fn spelled(f: &mut fmt::Formatter<'_>, number: u64, units: &[(&str, u64)]) -> fm
 
 impl fmt::Display for Duration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.millis == 0 {
-            f.write_str("0s")
-        } else {
-            spelled(f, self.millis, &TIMES)
-        }
+        if self.millis == 0 { f.write_str("0s") } else { spelled(f, self.millis, &TIMES) }
     }
 }
 
@@ -191,29 +166,12 @@ mod tests {
 
     #[test]
     fn durations_need_a_whole_number_and_a_unit() {
-        for (text, millis) in [
-            ("500ms", 500),
-            ("45s", 45_000),
-            ("10m", 600_000),
-            ("8h", 28_800_000),
-            ("30d", 2_592_000_000),
-        ] {
+        for (text, millis) in [("500ms", 500), ("45s", 45_000), ("10m", 600_000), ("8h", 28_800_000), ("30d", 2_592_000_000)] {
             assert_eq!(text.parse(), Ok(Duration::from_millis(millis)));
             assert_eq!(Duration::from_millis(millis).to_string(), text);
         }
-        for bad in [
-            "",
-            "45",
-            "s",
-            "4.5s",
-            "-1s",
-            "45 s",
-            "45S",
-            "1h30m",
-            "1w",
-            "99999999999999999999s",
-            "18446744073709551615d",
-        ] {
+        for bad in ["", "45", "s", "4.5s", "-1s", "45 s", "45S", "1h30m", "1w", "99999999999999999999s", "18446744073709551615d"]
+        {
             assert!(bad.parse::<Duration>().is_err(), "{bad}");
         }
         assert_eq!(Duration::from_secs(0).to_string(), "0s");
@@ -222,17 +180,9 @@ mod tests {
 
     #[test]
     fn sizes_need_a_whole_number_and_a_unit() {
-        for (text, bytes) in [
-            ("512B", 512),
-            ("64KiB", 65_536),
-            ("4MiB", 4_194_304),
-            ("1GiB", 1_073_741_824),
-        ] {
+        for (text, bytes) in [("512B", 512), ("64KiB", 65_536), ("4MiB", 4_194_304), ("1GiB", 1_073_741_824)] {
             assert_eq!(text.parse::<Size>().map(Size::as_bytes), Ok(bytes));
-            assert_eq!(
-                text.parse::<Size>().map(|size| size.to_string()),
-                Ok(text.to_owned())
-            );
+            assert_eq!(text.parse::<Size>().map(|size| size.to_string()), Ok(text.to_owned()));
         }
         for bad in ["", "4", "4MB", "4mib", "4 MiB", "0x4MiB", "99999999999GiB"] {
             assert!(bad.parse::<Size>().is_err(), "{bad}");

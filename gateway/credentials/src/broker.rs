@@ -35,22 +35,15 @@ type Slot = Arc<tokio::sync::Mutex<Option<Arc<Lease>>>>;
 impl Broker {
     /// A broker for these connectors. `env` is what the gateway was started with.
     pub fn new(specs: BTreeMap<ConnectorId, CredentialSpec>, env: EnvSecrets) -> Self {
-        Self {
-            specs,
-            env,
-            slots: Mutex::default(),
-        }
+        Self { specs, env, slots: Mutex::default() }
     }
 
     /// Forgets what was lent for this grant: to be called when a grant ends. Returns the leases that end with it. A secret is
     /// wiped from memory when the last child that was given it is gone.
     pub fn returned(&self, grant: &GrantId) -> Vec<Arc<Lease>> {
         let slots = self.lock().remove(grant);
-        let held = slots
-            .into_iter()
-            .flat_map(|slots| slots.leases.into_values());
-        held.filter_map(|slot| slot.try_lock().ok()?.take())
-            .collect()
+        let held = slots.into_iter().flat_map(|slots| slots.leases.into_values());
+        held.filter_map(|slot| slot.try_lock().ok()?.take()).collect()
     }
 
     /// Reads the credential of one connector and forgets it again: for `check` and `doctor`.
@@ -63,50 +56,27 @@ impl Broker {
 
     /// Lends the credential of one connector to nobody's grant, for the moment in which an admin lists its tools; `None` where it
     /// needs none. It is not kept.
-    pub async fn for_discovery(
-        &self,
-        connector: &ConnectorId,
-    ) -> Result<Option<Arc<Lease>>, LendFailure> {
+    pub async fn for_discovery(&self, connector: &ConnectorId) -> Result<Option<Arc<Lease>>, LendFailure> {
         let Some(spec) = self.specs.get(connector) else {
             return Ok(None);
         };
-        self.make(connector, spec, 0)
-            .await
-            .map(|lease| Some(Arc::new(lease)))
+        self.make(connector, spec, 0).await.map(|lease| Some(Arc::new(lease)))
     }
 
-    async fn loan(
-        &self,
-        grant: &Arc<LiveGrant>,
-        connector: &ConnectorId,
-        now_ms: u64,
-    ) -> Result<Option<Loan>, LendFailure> {
+    async fn loan(&self, grant: &Arc<LiveGrant>, connector: &ConnectorId, now_ms: u64) -> Result<Option<Loan>, LendFailure> {
         let Some(spec) = self.specs.get(connector) else {
             return Ok(None);
         };
-        let ended = || {
-            failure(
-                connector,
-                spec,
-                format!("grant `{}` is not live", grant.terms().id),
-            )
-        };
+        let ended = || failure(connector, spec, format!("grant `{}` is not live", grant.terms().id));
         if !grant.is_live(now_ms) {
             return Err(ended());
         }
         let slot = self.slot(grant, connector);
         let mut held = slot.lock().await;
         if let Some(lease) = held.as_ref().filter(|lease| now_ms < lease.expires_at_ms) {
-            return Ok(Some(Loan {
-                lease: Arc::clone(lease),
-                fresh: false,
-            }));
+            return Ok(Some(Loan { lease: Arc::clone(lease), fresh: false }));
         }
-        let expires_at_ms = grant
-            .chain()
-            .map(|grant| grant.terms().expires_at_ms)
-            .min()
-            .unwrap_or(0);
+        let expires_at_ms = grant.chain().map(|grant| grant.terms().expires_at_ms).min().unwrap_or(0);
         let lease = Arc::new(self.make(connector, spec, expires_at_ms).await?);
         // It may have ended while the secret was read; `returned` has then been and gone.
         if !grant.is_live(now_ms) {
@@ -116,17 +86,8 @@ impl Broker {
         Ok(Some(Loan { lease, fresh: true }))
     }
 
-    async fn make(
-        &self,
-        connector: &ConnectorId,
-        spec: &CredentialSpec,
-        expires_at_ms: u64,
-    ) -> Result<Lease, LendFailure> {
-        let secret = spec
-            .provider
-            .read(&self.env)
-            .await
-            .map_err(|why| failure(connector, spec, why))?;
+    async fn make(&self, connector: &ConnectorId, spec: &CredentialSpec, expires_at_ms: u64) -> Result<Lease, LendFailure> {
+        let secret = spec.provider.read(&self.env).await.map_err(|why| failure(connector, spec, why))?;
         let terms = LeaseTerms {
             id: lease_id().map_err(|why| failure(connector, spec, why))?,
             provider: spec.provider.as_str(),
@@ -141,10 +102,7 @@ impl Broker {
         let mut slots = self.lock();
         // Grants that are gone without `returned` leave nothing behind.
         slots.retain(|_, held| held.grant.strong_count() > 0);
-        let new = || Slots {
-            grant: Arc::downgrade(grant),
-            leases: HashMap::new(),
-        };
+        let new = || Slots { grant: Arc::downgrade(grant), leases: HashMap::new() };
         let held = slots.entry(grant.terms().id.clone()).or_insert_with(new);
         if !std::ptr::eq(held.grant.as_ptr(), Arc::as_ptr(grant)) {
             *held = new();
@@ -171,25 +129,17 @@ impl Credentials for Broker {
 
 impl fmt::Debug for Broker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Broker")
-            .field("specs", &self.specs)
-            .field("env", &self.env)
-            .finish_non_exhaustive()
+        f.debug_struct("Broker").field("specs", &self.specs).field("env", &self.env).finish_non_exhaustive()
     }
 }
 
 fn failure(connector: &ConnectorId, spec: &CredentialSpec, why: String) -> LendFailure {
-    LendFailure {
-        connector: connector.clone(),
-        reference: spec.provider.reference(),
-        why,
-    }
+    LendFailure { connector: connector.clone(), reference: spec.provider.reference(), why }
 }
 
 fn lease_id() -> Result<String, String> {
     let mut random = [0_u8; 16];
-    aws_lc_rs::rand::fill(&mut random)
-        .map_err(|_| "there is no randomness for its id".to_owned())?;
+    aws_lc_rs::rand::fill(&mut random).map_err(|_| "there is no randomness for its id".to_owned())?;
     Ok(format!("lease-{:032x}", u128::from_be_bytes(random)))
 }
 

@@ -20,26 +20,20 @@ const OTHERS: u32 = 0o077;
 /// was opened, and not what stands at the path a moment later.
 pub(crate) fn read(path: &Path) -> Result<SecretString, String> {
     let file = open(path)?;
-    let found = file
-        .metadata()
-        .map_err(|fault| format!("it can't be looked at: {fault}"))?;
+    let found = file.metadata().map_err(|fault| format!("it can't be looked at: {fault}"))?;
     if !found.is_file() {
         return Err("it is not a regular file: give the path of one".to_owned());
     }
     if found.mode() & OTHERS != 0 {
         let (mode, path) = (found.mode() & 0o777, path.display());
-        return Err(format!(
-            "others than its owner can read or change it (mode {mode:03o}): `chmod 600 {path}`"
-        ));
+        return Err(format!("others than its owner can read or change it (mode {mode:03o}): `chmod 600 {path}`"));
     }
     // Read into room that is there from the start: a buffer that grew would leave copies behind.
     let mut bytes = Zeroizing::new(Vec::with_capacity(SECRET_BYTES + 3));
     let limit = u64::try_from(SECRET_BYTES + 3).unwrap_or(u64::MAX);
     read_all(file.take(limit), &mut bytes).map_err(|fault| format!("it can't be read: {fault}"))?;
     let text = std::str::from_utf8(&bytes).map_err(|_| "it is not UTF-8 text".to_owned())?;
-    let text = text
-        .strip_suffix('\n')
-        .map_or(text, |line| line.strip_suffix('\r').unwrap_or(line));
+    let text = text.strip_suffix('\n').map_or(text, |line| line.strip_suffix('\r').unwrap_or(line));
     check(text).map_err(|why| format!("the file {why}"))?;
     Ok(SecretString::from(text))
 }
@@ -47,19 +41,11 @@ pub(crate) fn read(path: &Path) -> Result<SecretString, String> {
 fn open(path: &Path) -> Result<File, String> {
     // Not blocking: a named pipe in place of the file must not hold us.
     let flags = i32::try_from((OFlags::NONBLOCK | OFlags::NOCTTY).bits()).unwrap_or_default();
-    OpenOptions::new()
-        .read(true)
-        .custom_flags(flags)
-        .open(path)
-        .map_err(|fault| match fault.kind() {
-            std::io::ErrorKind::NotFound => {
-                "the file does not exist: create it with the secret in it, mode 600".to_owned()
-            }
-            std::io::ErrorKind::PermissionDenied => {
-                "the gateway's user may not read the file: `chown` it to that user".to_owned()
-            }
-            _ => format!("the file can't be opened: {fault}"),
-        })
+    OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(|fault| match fault.kind() {
+        std::io::ErrorKind::NotFound => "the file does not exist: create it with the secret in it, mode 600".to_owned(),
+        std::io::ErrorKind::PermissionDenied => "the gateway's user may not read the file: `chown` it to that user".to_owned(),
+        _ => format!("the file can't be opened: {fault}"),
+    })
 }
 
 /// Fills the room that `bytes` has, without growing it.
@@ -93,12 +79,9 @@ mod tests {
     fn a_secret_is_read_without_its_line_end() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("secret");
-        for (text, expected) in [
-            ("canary", "canary"),
-            ("canary\n", "canary"),
-            ("canary\r\n", "canary"),
-            ("canary \n\n", "canary \n"),
-        ] {
+        for (text, expected) in
+            [("canary", "canary"), ("canary\n", "canary"), ("canary\r\n", "canary"), ("canary \n\n", "canary \n")]
+        {
             put(&path, text.as_bytes(), 0o600);
             assert_eq!(read(&path).unwrap().expose_secret(), expected);
         }
@@ -117,10 +100,7 @@ mod tests {
             put(&path, b"canary", mode);
             for path in [&path, &link] {
                 let why = read(path).unwrap_err();
-                assert!(
-                    why.contains("`chmod 600 ") && why.contains(&format!("{mode:03o}")),
-                    "{why}"
-                );
+                assert!(why.contains("`chmod 600 ") && why.contains(&format!("{mode:03o}")), "{why}");
             }
         }
         put(&path, b"canary", 0o600);
@@ -144,11 +124,7 @@ mod tests {
             let why = read(&path).unwrap_err();
             assert!(why.contains(expected) && !why.contains("canary"), "{why}");
         }
-        assert!(
-            read(&dir.path().join("absent"))
-                .unwrap_err()
-                .contains("does not exist")
-        );
+        assert!(read(&dir.path().join("absent")).unwrap_err().contains("does not exist"));
         assert!(read(dir.path()).unwrap_err().contains("not a regular file"));
     }
 

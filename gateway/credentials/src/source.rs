@@ -70,20 +70,14 @@ pub struct EnvSecrets(BTreeMap<String, SecretString>);
 impl EnvSecrets {
     /// These variables. Give only the ones that connectors name.
     pub fn new(variables: impl IntoIterator<Item = (String, String)>) -> Self {
-        Self(
-            variables
-                .into_iter()
-                .map(|(name, value)| (name, SecretString::from(value)))
-                .collect(),
-        )
+        Self(variables.into_iter().map(|(name, value)| (name, SecretString::from(value))).collect())
     }
 
     fn read(&self, name: &str) -> Result<SecretString, String> {
         let secret = self.0.get(name).ok_or_else(|| {
             format!("environment variable `{name}` was not set when the gateway started: set it and start again, or use `provider = \"file\"`")
         })?;
-        check(secret.expose_secret())
-            .map_err(|why| format!("environment variable `{name}` {why}"))?;
+        check(secret.expose_secret()).map_err(|why| format!("environment variable `{name}` {why}"))?;
         Ok(secret.clone())
     }
 }
@@ -99,9 +93,7 @@ pub(crate) fn check(secret: &str) -> Result<(), String> {
     if secret.trim().is_empty() {
         Err("is empty: put the secret there".to_owned())
     } else if secret.len() > SECRET_BYTES {
-        Err(format!(
-            "has more than {SECRET_BYTES} bytes: that is no credential"
-        ))
+        Err(format!("has more than {SECRET_BYTES} bytes: that is no credential"))
     } else if secret.contains('\0') {
         Err("contains NUL, which no environment variable can hold".to_owned())
     } else {

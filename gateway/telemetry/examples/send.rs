@@ -6,9 +6,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use bailiwick_telemetry::{
-    Attr, Exporter, Importance, Link, Settings, SpanId, SpanKind, SpanTree, TraceId,
-};
+use bailiwick_telemetry::{Attr, Exporter, Importance, Link, Settings, SpanId, SpanKind, SpanTree, TraceId};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -28,10 +26,7 @@ fn refused_call(now: u64) -> SpanTree {
     let mut tree = SpanTree::new();
     tree.importance = Importance::Keep;
     let caller = TraceId::random();
-    tree.links.push(Link {
-        trace_id: caller,
-        span_id: SpanId::random(),
-    });
+    tree.links.push(Link { trace_id: caller, span_id: SpanId::random() });
     let root = tree.open("tools/call tickets__refund", SpanKind::Server, None, now);
     tree.set(root, "mcp.method.name", "tools/call");
     tree.set(root, "gen_ai.tool.name", "tickets__refund");
@@ -41,25 +36,11 @@ fn refused_call(now: u64) -> SpanTree {
     tree.set(root, "bailiwick.ratio", 0.25);
     tree.set(root, "bailiwick.schema.valid", true);
     tree.set(root, "bailiwick.long", "é".repeat(300));
-    tree.set(
-        root,
-        "bailiwick.detection.rules",
-        Attr::StrList(vec![Cow::Borrowed("tool_loop"), Cow::Borrowed("probe")]),
-    );
-    let policy = tree.open(
-        "bailiwick.policy.evaluate",
-        SpanKind::Internal,
-        Some(root),
-        now + 1_000,
-    );
+    tree.set(root, "bailiwick.detection.rules", Attr::StrList(vec![Cow::Borrowed("tool_loop"), Cow::Borrowed("probe")]));
+    let policy = tree.open("bailiwick.policy.evaluate", SpanKind::Internal, Some(root), now + 1_000);
     tree.set(policy, "bailiwick.decision", "allow");
     tree.close(policy, now + 90_000);
-    let client = tree.open(
-        "tools/call refund",
-        SpanKind::Client,
-        Some(root),
-        now + 100_000,
-    );
+    let client = tree.open("tools/call refund", SpanKind::Client, Some(root), now + 100_000);
     tree.fail(client, "connection reset by the connector");
     tree.close(client, now + 900_000);
     tree.close(root, now + 1_000_000);

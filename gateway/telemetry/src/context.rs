@@ -29,19 +29,12 @@ pub fn parse_traceparent(text: &str) -> Option<TraceParent> {
     let (trace_id, fields) = fields.strip_prefix(b"-")?.split_at_checked(32)?;
     let (span_id, fields) = fields.strip_prefix(b"-")?.split_at_checked(16)?;
     let [flags] = unhex(fields.strip_prefix(b"-")?)?;
-    Some(TraceParent {
-        trace_id: TraceId::from_bytes(unhex(trace_id)?)?,
-        span_id: SpanId::from_bytes(unhex(span_id)?)?,
-        flags,
-    })
+    Some(TraceParent { trace_id: TraceId::from_bytes(unhex(trace_id)?)?, span_id: SpanId::from_bytes(unhex(span_id)?)?, flags })
 }
 
 /// Writes a `traceparent` of version `00`.
 pub fn format_traceparent(parent: &TraceParent) -> String {
-    format!(
-        "00-{}-{}-{:02x}",
-        parent.trace_id, parent.span_id, parent.flags
-    )
+    format!("00-{}-{}-{:02x}", parent.trace_id, parent.span_id, parent.flags)
 }
 
 /// Exactly `N` bytes from lower-case hex.
@@ -74,10 +67,7 @@ mod tests {
     #[test]
     fn what_is_read_is_written_again() {
         let parent = parse_traceparent(GOOD).unwrap();
-        assert_eq!(
-            parent.trace_id.to_string(),
-            "4bf92f3577b34da6a3ce929d0e0e4736"
-        );
+        assert_eq!(parent.trace_id.to_string(), "4bf92f3577b34da6a3ce929d0e0e4736");
         assert_eq!(parent.span_id.to_string(), "00f067aa0ba902b7");
         assert_eq!(parent.flags, 1);
         assert_eq!(format_traceparent(&parent), GOOD);

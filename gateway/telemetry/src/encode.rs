@@ -28,10 +28,7 @@ pub(crate) fn tree(tree: &SpanTree, length_limit: usize) -> EncodedTree {
     for span in &tree.spans {
         Writer(&mut bytes).message(2, |out| write_span(out, tree, span, length_limit));
     }
-    EncodedTree {
-        bytes,
-        spans: tree.spans.len() as u64,
-    }
+    EncodedTree { bytes, spans: tree.spans.len() as u64 }
 }
 
 fn write_span(out: &mut Writer<'_>, tree: &SpanTree, span: &Span, limit: usize) {
@@ -76,14 +73,7 @@ fn write_span(out: &mut Writer<'_>, tree: &SpanTree, span: &Span, limit: usize) 
             out.uint(3, 2);
         }),
     }
-    out.fixed32(
-        16,
-        if remote.is_some() {
-            FLAGS_REMOTE
-        } else {
-            FLAGS_LOCAL
-        },
-    );
+    out.fixed32(16, if remote.is_some() { FLAGS_REMOTE } else { FLAGS_LOCAL });
 }
 
 fn write_attribute(out: &mut Writer<'_>, key: &str, value: &Attr, limit: usize) {
@@ -106,10 +96,7 @@ fn cut(text: &str, limit: usize) -> &str {
     if text.len() <= limit {
         return text;
     }
-    text.char_indices()
-        .nth(limit)
-        .and_then(|(end, _)| text.get(..end))
-        .unwrap_or(text)
+    text.char_indices().nth(limit).and_then(|(end, _)| text.get(..end)).unwrap_or(text)
 }
 
 /// What is the same in every request: who sends, and with what.
@@ -139,8 +126,7 @@ impl Envelope {
 
     /// An `ExportTraceServiceRequest` of one resource, one scope, and these trees.
     pub(crate) fn seal(&self, trees: &[EncodedTree]) -> Vec<u8> {
-        let scope_spans =
-            self.scope.len() + trees.iter().map(|tree| tree.bytes.len()).sum::<usize>();
+        let scope_spans = self.scope.len() + trees.iter().map(|tree| tree.bytes.len()).sum::<usize>();
         let resource_spans = self.resource.len() + field_size(scope_spans);
         let mut request = Vec::with_capacity(field_size(resource_spans));
         open_field(&mut request, 1, resource_spans);
@@ -179,9 +165,6 @@ pub(crate) fn rejected_spans(response: &[u8]) -> (u64, String) {
 /// How long to wait before the second attempt: what the collector asked for (`Retry-After` in seconds), else half a second,
 /// and a random part so that not everyone comes back at once.
 pub(crate) fn backoff(retry_after: Option<&str>) -> Duration {
-    let asked = retry_after
-        .and_then(|text| text.trim().parse().ok())
-        .map(Duration::from_secs);
-    asked.unwrap_or(Duration::from_millis(500))
-        + Duration::from_millis(crate::id::random_u64() % 250)
+    let asked = retry_after.and_then(|text| text.trim().parse().ok()).map(Duration::from_secs);
+    asked.unwrap_or(Duration::from_millis(500)) + Duration::from_millis(crate::id::random_u64() % 250)
 }

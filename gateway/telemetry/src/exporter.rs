@@ -34,10 +34,7 @@ impl Exporter {
     /// Starts what the `OTEL_*` variables (asked through `env`) and the configuration say; the variables win.
     ///
     /// `None` when nothing says where to export to, or something says not to. An empty variable counts as absent.
-    pub fn from_env(
-        env: impl Fn(&str) -> Option<String>,
-        settings: &Settings,
-    ) -> Result<Option<Self>, Fault> {
+    pub fn from_env(env: impl Fn(&str) -> Option<String>, settings: &Settings) -> Result<Option<Self>, Fault> {
         match setup::read(&env, settings)? {
             Some(plan) => Self::start(plan).map(Some),
             None => Ok(None),
@@ -49,37 +46,17 @@ impl Exporter {
         let (stop, stopping) = watch::channel(None);
         let (done, stopped) = watch::channel(false);
         let shared = Arc::new(Shared::new(plan.limits, plan.sampler));
-        worker::spawn(
-            Arc::clone(&shared),
-            plan.destination,
-            plan.envelope,
-            worker::Ends {
-                incoming,
-                stopping,
-                done,
-            },
-        )?;
-        Ok(Self {
-            shared,
-            queue,
-            stop,
-            stopped,
-        })
+        worker::spawn(Arc::clone(&shared), plan.destination, plan.envelope, worker::Ends { incoming, stopping, done })?;
+        Ok(Self { shared, queue, stop, stopped })
     }
 
     /// Hands over the spans of a call that has ended. Never blocks: when the queue is full, the tree is dropped and counted.
-    #[expect(
-        clippy::needless_pass_by_value,
-        reason = "the tree of a call that has ended is nobody else's"
-    )]
+    #[expect(clippy::needless_pass_by_value, reason = "the tree of a call that has ended is nobody else's")]
     pub fn finish(&self, tree: SpanTree) {
         let shared = &self.shared;
         let spans = tree.spans.len() as u64;
         if !shared.sampler.keeps(&tree) {
-            shared
-                .totals
-                .sampled_out
-                .fetch_add(spans, Ordering::Relaxed);
+            shared.totals.sampled_out.fetch_add(spans, Ordering::Relaxed);
             return;
         }
         if !shared.reserve_spans(spans) {
@@ -120,15 +97,10 @@ impl Exporter {
         // A second call doesn't move the first one's deadline.
         let now = Instant::now();
         let deadline = now.checked_add(limit).unwrap_or(now);
-        self.stop
-            .send_modify(|stop| *stop = Some(stop.unwrap_or(deadline)));
+        self.stop.send_modify(|stop| *stop = Some(stop.unwrap_or(deadline)));
         let mut stopped = self.stopped.clone();
         // The thread keeps the limit by itself; the slack is for a machine too busy to run it.
-        let _ended = timeout(
-            limit.saturating_add(Duration::from_secs(1)),
-            stopped.wait_for(|stopped| *stopped),
-        )
-        .await;
+        let _ended = timeout(limit.saturating_add(Duration::from_secs(1)), stopped.wait_for(|stopped| *stopped)).await;
         match self.counts().lost() - lost_before {
             0 => Drain::Complete,
             spans => Drain::Lost { spans },
@@ -139,9 +111,7 @@ impl Exporter {
 /// Shows nothing of the destination: its headers are secret.
 impl fmt::Debug for Exporter {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.debug_struct("Exporter")
-            .field("counts", &self.counts())
-            .finish_non_exhaustive()
+        out.debug_struct("Exporter").field("counts", &self.counts()).finish_non_exhaustive()
     }
 }
 
@@ -251,8 +221,7 @@ impl Shared {
     }
 
     fn reserve_bytes(&self, size: usize) -> bool {
-        let fits =
-            self.queued_bytes.fetch_add(size, Ordering::Relaxed) + size <= self.limits.queue_bytes;
+        let fits = self.queued_bytes.fetch_add(size, Ordering::Relaxed) + size <= self.limits.queue_bytes;
         if !fits {
             self.queued_bytes.fetch_sub(size, Ordering::Relaxed);
         }
@@ -262,8 +231,7 @@ impl Shared {
     /// Gives back the place of a tree that left the queue.
     pub(crate) fn release(&self, tree: &EncodedTree) {
         self.queued_spans.fetch_sub(tree.spans, Ordering::Relaxed);
-        self.queued_bytes
-            .fetch_sub(tree.bytes.capacity(), Ordering::Relaxed);
+        self.queued_bytes.fetch_sub(tree.bytes.capacity(), Ordering::Relaxed);
     }
 
     fn drop_spans(&self, spans: u64) {

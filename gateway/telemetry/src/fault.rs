@@ -18,19 +18,13 @@ impl Fault {
     }
 
     fn listed(&self) -> String {
-        self.problems
-            .iter()
-            .map(ToString::to_string)
-            .collect::<Vec<_>>()
-            .join("; ")
+        self.problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
     }
 }
 
 impl From<Problem> for Fault {
     fn from(problem: Problem) -> Self {
-        Self {
-            problems: vec![problem],
-        }
+        Self { problems: vec![problem] }
     }
 }
 

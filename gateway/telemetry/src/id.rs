@@ -118,32 +118,11 @@ mod tests {
     #[test]
     fn ids_differ_on_every_thread() {
         let threads: Vec<_> = (0..8)
-            .map(|_| {
-                thread::spawn(|| {
-                    (0..5_000)
-                        .map(|_| (TraceId::random(), SpanId::random()))
-                        .collect::<Vec<_>>()
-                })
-            })
+            .map(|_| thread::spawn(|| (0..5_000).map(|_| (TraceId::random(), SpanId::random())).collect::<Vec<_>>()))
             .collect();
-        let ids: Vec<_> = threads
-            .into_iter()
-            .flat_map(|thread| thread.join().unwrap())
-            .collect();
-        assert_eq!(
-            ids.iter()
-                .map(|(trace, _)| *trace)
-                .collect::<HashSet<_>>()
-                .len(),
-            40_000
-        );
-        assert_eq!(
-            ids.iter()
-                .map(|(_, span)| *span)
-                .collect::<HashSet<_>>()
-                .len(),
-            40_000
-        );
+        let ids: Vec<_> = threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect();
+        assert_eq!(ids.iter().map(|(trace, _)| *trace).collect::<HashSet<_>>().len(), 40_000);
+        assert_eq!(ids.iter().map(|(_, span)| *span).collect::<HashSet<_>>().len(), 40_000);
     }
 
     #[test]

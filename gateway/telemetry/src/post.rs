@@ -50,9 +50,7 @@ impl Destination {
     pub(crate) async fn deliver(&self, body: Bytes) -> Delivery {
         match timeout(self.timeout, self.attempt_twice(body)).await {
             Ok(delivery) => delivery,
-            Err(_) => Delivery::Lost {
-                reason: format!("no answer within {} ms", self.timeout.as_millis()),
-            },
+            Err(_) => Delivery::Lost { reason: format!("no answer within {} ms", self.timeout.as_millis()) },
         }
     }
 
@@ -69,33 +67,17 @@ impl Destination {
     }
 
     async fn attempt(&self, body: Bytes) -> Attempt {
-        let request = self
-            .client
-            .post(self.url.clone())
-            .headers(self.headers.clone())
-            .body(body);
+        let request = self.client.post(self.url.clone()).headers(self.headers.clone()).body(body);
         match request.send().await {
             Ok(response) => judge(response).await,
-            Err(error) => Attempt::Again {
-                reason: innermost(error),
-                wait: backoff(None),
-            },
+            Err(error) => Attempt::Again { reason: innermost(error), wait: backoff(None) },
         }
     }
 
     /// The address without what may be secret in it.
     pub(crate) fn shown(&self) -> String {
-        let port = self
-            .url
-            .port()
-            .map(|port| format!(":{port}"))
-            .unwrap_or_default();
-        format!(
-            "{}://{}{port}{}",
-            self.url.scheme(),
-            self.url.host_str().unwrap_or_default(),
-            self.url.path()
-        )
+        let port = self.url.port().map(|port| format!(":{port}")).unwrap_or_default();
+        format!("{}://{}{port}{}", self.url.scheme(), self.url.host_str().unwrap_or_default(), self.url.path())
     }
 }
 
@@ -113,14 +95,8 @@ async fn judge(response: Response) -> Attempt {
         | StatusCode::BAD_GATEWAY
         | StatusCode::SERVICE_UNAVAILABLE
         | StatusCode::GATEWAY_TIMEOUT => {
-            let asked = response
-                .headers()
-                .get(RETRY_AFTER)
-                .and_then(|value| value.to_str().ok());
-            Attempt::Again {
-                reason,
-                wait: backoff(asked),
-            }
+            let asked = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+            Attempt::Again { reason, wait: backoff(asked) }
         }
         status if status.is_success() => {
             let (rejected, reason) = rejected_spans(&read_limited(response).await);

@@ -159,11 +159,7 @@ mod tests {
             Writer(&mut out).message(1, |message| message.0.resize(message.0.len() + length, 7));
             let mut input = &out[..];
             let content = vec![7; length];
-            assert_eq!(
-                next_field(&mut input),
-                Some((1, Field::Bytes(&content))),
-                "{length}"
-            );
+            assert_eq!(next_field(&mut input), Some((1, Field::Bytes(&content))), "{length}");
             assert!(input.is_empty());
         }
     }

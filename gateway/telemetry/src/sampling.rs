@@ -36,10 +36,7 @@ impl Sampler {
             (Self::Everything, _) | (_, Importance::Keep) => true,
             (Self::Ratio { threshold }, Importance::Routine) => {
                 let id = u128::from_be_bytes(*tree.trace_id.as_bytes());
-                #[expect(
-                    clippy::cast_possible_truncation,
-                    reason = "the low half is what is compared"
-                )]
+                #[expect(clippy::cast_possible_truncation, reason = "the low half is what is compared")]
                 let low = id as u64;
                 low >> 1 < threshold
             }
@@ -55,9 +52,7 @@ mod tests {
     #[test]
     fn a_ratio_keeps_about_that_many_and_all_that_matter() {
         let sampler = Sampler::ratio(0.25);
-        let kept = (0..10_000)
-            .filter(|_| sampler.keeps(&SpanTree::new()))
-            .count();
+        let kept = (0..10_000).filter(|_| sampler.keeps(&SpanTree::new())).count();
         assert!((2_200..2_800).contains(&kept), "{kept}");
         let mut tree = SpanTree::new();
         tree.importance = Importance::Keep;

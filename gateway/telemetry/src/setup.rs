@@ -10,9 +10,7 @@ use reqwest::{
     redirect,
 };
 
-use crate::{
-    Fault, Problem, encode::Envelope, exporter::Limits, id, post::Destination, sampling::Sampler,
-};
+use crate::{Fault, Problem, encode::Envelope, exporter::Limits, id, post::Destination, sampling::Sampler};
 
 use self::variables::Reader;
 
@@ -45,14 +43,8 @@ pub(crate) struct Plan {
 }
 
 /// Reads everything. `None` when traces aren't to be exported.
-pub(crate) fn read(
-    env: &dyn Fn(&str) -> Option<String>,
-    settings: &Settings,
-) -> Result<Option<Plan>, Fault> {
-    let mut reader = Reader {
-        env,
-        problems: Vec::new(),
-    };
+pub(crate) fn read(env: &dyn Fn(&str) -> Option<String>, settings: &Settings) -> Result<Option<Plan>, Fault> {
+    let mut reader = Reader { env, problems: Vec::new() };
     if reader.disabled() {
         return Ok(None);
     }
@@ -66,30 +58,15 @@ pub(crate) fn read(
     };
     reader.protocol();
     let headers = reader.headers();
-    let timeout = reader
-        .either("TIMEOUT", |reader, name| reader.number(name, &1))
-        .unwrap_or(10_000);
+    let timeout = reader.either("TIMEOUT", |reader, name| reader.number(name, &1)).unwrap_or(10_000);
     let limits = reader.limits();
     let resource = reader.resource(settings);
     let Some(client) = reader.client(&url) else {
         return reader.done(None);
     };
-    let destination = Destination {
-        client,
-        url,
-        headers,
-        timeout: Duration::from_millis(timeout),
-    };
-    let version = settings
-        .service_version
-        .as_deref()
-        .unwrap_or(env!("CARGO_PKG_VERSION"));
-    reader.done(Some(Plan {
-        limits,
-        sampler,
-        destination,
-        envelope: Envelope::new(&resource, version),
-    }))
+    let destination = Destination { client, url, headers, timeout: Duration::from_millis(timeout) };
+    let version = settings.service_version.as_deref().unwrap_or(env!("CARGO_PKG_VERSION"));
+    reader.done(Some(Plan { limits, sampler, destination, envelope: Envelope::new(&resource, version) }))
 }
 
 /// What `OTEL_TRACES_EXPORTER` asks for.
@@ -104,15 +81,9 @@ type Resource = Vec<(Cow<'static, str>, String)>;
 
 impl Reader<'_> {
     fn disabled(&mut self) -> bool {
-        let value = self
-            .var("OTEL_SDK_DISABLED")
-            .unwrap_or_default()
-            .to_ascii_lowercase();
+        let value = self.var("OTEL_SDK_DISABLED").unwrap_or_default().to_ascii_lowercase();
         if !matches!(value.as_str(), "" | "true" | "false") {
-            tracing::warn!(
-                value,
-                "OTEL_SDK_DISABLED is neither `true` nor `false`: taken as `false`"
-            );
+            tracing::warn!(value, "OTEL_SDK_DISABLED is neither `true` nor `false`: taken as `false`");
         }
         value == "true"
     }
@@ -154,24 +125,15 @@ impl Reader<'_> {
             "always_on" => Some(Sampler::Everything),
             "always_off" => None,
             "traceidratio" => {
-                let ratio = self
-                    .var("OTEL_TRACES_SAMPLER_ARG")
-                    .unwrap_or_else(|| "1".to_owned());
-                let parsed = ratio
-                    .parse()
-                    .ok()
-                    .filter(|ratio| (0.0..=1.0).contains(ratio));
+                let ratio = self.var("OTEL_TRACES_SAMPLER_ARG").unwrap_or_else(|| "1".to_owned());
+                let parsed = ratio.parse().ok().filter(|ratio| (0.0..=1.0).contains(ratio));
                 if parsed.is_none() {
                     self.refuse("OTEL_TRACES_SAMPLER_ARG", &ratio, "a number from 0 to 1");
                 }
                 parsed.map(Sampler::ratio)
             }
             _ => {
-                self.refuse(
-                    "OTEL_TRACES_SAMPLER",
-                    &value,
-                    "`always_on`, `always_off` or `traceidratio`",
-                );
+                self.refuse("OTEL_TRACES_SAMPLER", &value, "`always_on`, `always_off` or `traceidratio`");
                 None
             }
         }
@@ -184,11 +146,7 @@ impl Reader<'_> {
         if let Some(address) = self.var(own) {
             return self.url(own, &address);
         }
-        let (name, base) = match (
-            self.var("OTEL_EXPORTER_OTLP_ENDPOINT"),
-            &settings.endpoint,
-            wish,
-        ) {
+        let (name, base) = match (self.var("OTEL_EXPORTER_OTLP_ENDPOINT"), &settings.endpoint, wish) {
             (Some(base), ..) => ("OTEL_EXPORTER_OTLP_ENDPOINT", base),
             (None, Some(base), _) => ("endpoint", base.clone()),
             (None, None, Wish::Otlp) => ("endpoint", "http://localhost:4318".to_owned()),
@@ -204,27 +162,19 @@ impl Reader<'_> {
         self.either("PROTOCOL", |reader, name| {
             let protocol = reader.var(name)?;
             if protocol != "http/protobuf" {
-                reader.refuse(
-                    name,
-                    &protocol,
-                    "`http/protobuf`, the one protocol spoken here (port 4318 by custom)",
-                );
+                reader.refuse(name, &protocol, "`http/protobuf`, the one protocol spoken here (port 4318 by custom)");
             }
             Some(())
         });
         self.either("COMPRESSION", |reader, name| {
-            let compression = reader
-                .var(name)
-                .filter(|compression| compression != "none")?;
+            let compression = reader.var(name).filter(|compression| compression != "none")?;
             tracing::warn!(name, compression, "traces are sent uncompressed");
             Some(())
         });
         for end in ["CLIENT_KEY", "CLIENT_CERTIFICATE"] {
             self.either(end, |reader, name| {
                 reader.var(name)?;
-                reader.problems.push(Problem::Unsupported {
-                    name: Cow::Owned(name.to_owned()),
-                });
+                reader.problems.push(Problem::Unsupported { name: Cow::Owned(name.to_owned()) });
                 Some(())
             });
         }
@@ -232,10 +182,7 @@ impl Reader<'_> {
 
     fn headers(&mut self) -> HeaderMap {
         let mut headers = self.either("HEADERS", Self::header_map).unwrap_or_default();
-        headers.insert(
-            CONTENT_TYPE,
-            HeaderValue::from_static("application/x-protobuf"),
-        );
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-protobuf"));
         headers
     }
 
@@ -247,10 +194,7 @@ impl Reader<'_> {
                     value.set_sensitive(true);
                     headers.insert(name, value);
                 }
-                _ => self.problems.push(Problem::Pair {
-                    name: Cow::Owned(variable.to_owned()),
-                    entry,
-                }),
+                _ => self.problems.push(Problem::Pair { name: Cow::Owned(variable.to_owned()), entry }),
             }
         }
         Some(headers)
@@ -258,46 +202,22 @@ impl Reader<'_> {
 
     fn limits(&mut self) -> Limits {
         let queue_spans = self.number("OTEL_BSP_MAX_QUEUE_SIZE", &1).unwrap_or(8192);
-        let batch_spans = self
-            .number("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", &1)
-            .unwrap_or(512)
-            .min(queue_spans);
-        let delay =
-            Duration::from_millis(self.number("OTEL_BSP_SCHEDULE_DELAY", &0).unwrap_or(1000));
+        let batch_spans = self.number("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", &1).unwrap_or(512).min(queue_spans);
+        let delay = Duration::from_millis(self.number("OTEL_BSP_SCHEDULE_DELAY", &0).unwrap_or(1000));
         let general = self.number("OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT", &0);
         let own = self.number("OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT", &0);
-        let attribute_length = own
-            .or(general)
-            .unwrap_or(ATTRIBUTE_LENGTH)
-            .min(ATTRIBUTE_LENGTH);
-        Limits {
-            queue_spans,
-            queue_bytes: QUEUE_BYTES,
-            batch_spans,
-            delay,
-            attribute_length,
-        }
+        let attribute_length = own.or(general).unwrap_or(ATTRIBUTE_LENGTH).min(ATTRIBUTE_LENGTH);
+        Limits { queue_spans, queue_bytes: QUEUE_BYTES, batch_spans, delay, attribute_length }
     }
 
     /// Who we are. `OTEL_SERVICE_NAME` wins over `OTEL_RESOURCE_ATTRIBUTES`, and that over the configuration; nothing over
     /// `telemetry.sdk.*`, which names what made the spans.
     fn resource(&mut self, settings: &Settings) -> Resource {
-        let or = |setting: &Option<String>, other: &str| {
-            setting.clone().unwrap_or_else(|| other.to_owned())
-        };
-        let instance = settings
-            .instance_id
-            .clone()
-            .unwrap_or_else(|| id::TraceId::random().to_string());
+        let or = |setting: &Option<String>, other: &str| setting.clone().unwrap_or_else(|| other.to_owned());
+        let instance = settings.instance_id.clone().unwrap_or_else(|| id::TraceId::random().to_string());
         let mut resource: Resource = vec![
-            (
-                Cow::Borrowed("service.name"),
-                or(&settings.service_name, "bailiwick"),
-            ),
-            (
-                Cow::Borrowed("service.version"),
-                or(&settings.service_version, env!("CARGO_PKG_VERSION")),
-            ),
+            (Cow::Borrowed("service.name"), or(&settings.service_name, "bailiwick")),
+            (Cow::Borrowed("service.version"), or(&settings.service_version, env!("CARGO_PKG_VERSION"))),
             (Cow::Borrowed("service.instance.id"), instance),
         ];
         for (key, value) in self.pairs("OTEL_RESOURCE_ATTRIBUTES").unwrap_or_default() {
@@ -329,10 +249,7 @@ impl Reader<'_> {
         } else if let Some(certificates) = self.either("CERTIFICATE", Self::certificates) {
             builder = builder.tls_certs_only(certificates);
         }
-        builder
-            .build()
-            .map_err(|error| self.problems.push(Problem::Start(error.to_string())))
-            .ok()
+        builder.build().map_err(|error| self.problems.push(Problem::Start(error.to_string()))).ok()
     }
 }
 

@@ -31,29 +31,13 @@ pub(crate) struct Ends {
 }
 
 /// Starts the thread. It has a small runtime of its own, so that it neither waits for the calls' nor depends on one.
-pub(crate) fn spawn(
-    shared: Arc<Shared>,
-    destination: Destination,
-    envelope: Envelope,
-    ends: Ends,
-) -> Result<(), Fault> {
+pub(crate) fn spawn(shared: Arc<Shared>, destination: Destination, envelope: Envelope, ends: Ends) -> Result<(), Fault> {
     let runtime = runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| Fault::from(Problem::Start(error.to_string())))?;
-    let Ends {
-        incoming,
-        stopping,
-        done,
-    } = ends;
-    let worker = Worker {
-        shared,
-        destination,
-        envelope,
-        incoming,
-        held: None,
-        in_flight: AtomicU64::new(0),
-    };
+    let Ends { incoming, stopping, done } = ends;
+    let worker = Worker { shared, destination, envelope, incoming, held: None, in_flight: AtomicU64::new(0) };
     thread::Builder::new()
         .name("otlp-export".to_owned())
         .spawn(move || {
@@ -157,21 +141,15 @@ impl Worker {
             }
             Delivery::Taken { rejected, reason } if rejected > 0 => {
                 let rejected = rejected.min(spans);
-                totals
-                    .exported
-                    .fetch_add(spans - rejected, Ordering::Relaxed);
+                totals.exported.fetch_add(spans - rejected, Ordering::Relaxed);
                 totals.failed.fetch_add(rejected, Ordering::Relaxed);
-                self.warn_of_failure(&format!(
-                    "the collector refused {rejected} of {spans} spans: {reason:?}"
-                ));
+                self.warn_of_failure(&format!("the collector refused {rejected} of {spans} spans: {reason:?}"));
             }
             Delivery::Taken { .. } => {
                 totals.exported.fetch_add(spans, Ordering::Relaxed);
                 // Recovered means: nothing was lost since the success before this one.
                 let lost = totals.lost();
-                if mem::replace(lost_at_last_success, lost) == lost
-                    && self.shared.losing.swap(false, Ordering::Relaxed)
-                {
+                if mem::replace(lost_at_last_success, lost) == lost && self.shared.losing.swap(false, Ordering::Relaxed) {
                     let endpoint = self.destination.shown();
                     tracing::warn!(endpoint, lost_spans = lost, "traces are exported again");
                 }
@@ -189,16 +167,10 @@ impl Worker {
     /// Counts what is left when the time is over.
     fn abandon(mut self) {
         self.incoming.close();
-        self.shared
-            .totals
-            .failed
-            .fetch_add(self.in_flight.load(Ordering::Relaxed), Ordering::Relaxed);
+        self.shared.totals.failed.fetch_add(self.in_flight.load(Ordering::Relaxed), Ordering::Relaxed);
         while let Some(tree) = self.held.take().or_else(|| self.incoming.try_recv().ok()) {
             self.shared.release(&tree);
-            self.shared
-                .totals
-                .dropped
-                .fetch_add(tree.spans, Ordering::Relaxed);
+            self.shared.totals.dropped.fetch_add(tree.spans, Ordering::Relaxed);
         }
     }
 }
@@ -207,21 +179,13 @@ impl Worker {
 async fn report_losses(shared: Arc<Shared>, endpoint: String) {
     loop {
         shared.loss_began.notified().await;
-        tracing::warn!(
-            endpoint,
-            reason = "the queue is full",
-            "traces are being lost; calls go on"
-        );
+        tracing::warn!(endpoint, reason = "the queue is full", "traces are being lost; calls go on");
     }
 }
 
 /// Waits until a shutdown was asked for and its time is over.
 async fn past_deadline(stopping: &mut watch::Receiver<Option<Instant>>) {
-    let deadline = stopping
-        .wait_for(Option::is_some)
-        .await
-        .ok()
-        .and_then(|deadline| *deadline);
+    let deadline = stopping.wait_for(Option::is_some).await.ok().and_then(|deadline| *deadline);
     match deadline {
         Some(deadline) => sleep_until(deadline).await,
         // The last exporter is gone without a shutdown: the rest is sent at its own pace.

@@ -82,17 +82,8 @@ pub enum Wrong {
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            stream,
-            file,
-            line,
-            seq,
-            wrong,
-        } = self;
-        write!(
-            f,
-            "stream `{stream}`, file `{file}`, line {line}, record {seq}: {wrong}"
-        )
+        let Self { stream, file, line, seq, wrong } = self;
+        write!(f, "stream `{stream}`, file `{file}`, line {line}, record {seq}: {wrong}")
     }
 }
 
@@ -102,27 +93,16 @@ impl fmt::Display for Wrong {
             Self::NotARecord(why) => write!(f, "the line is no record: {why}"),
             Self::OtherStream(name) => write!(f, "it belongs to stream `{}`", name.escape_debug()),
             Self::HashMismatch => f.write_str("its hash is not that of its bytes: it was changed"),
-            Self::PrevMismatch => {
-                f.write_str("it is not linked to the record before it: one of them was changed")
-            }
+            Self::PrevMismatch => f.write_str("it is not linked to the record before it: one of them was changed"),
             Self::Gap { found } => write!(f, "it is missing: record {found} comes instead"),
             Self::Reordered { found } => write!(f, "it was moved: record {found} comes first"),
             Self::Duplicate { found } => write!(f, "record {found} comes a second time"),
             Self::MissingSegment => f.write_str("its file is missing"),
             Self::Overlap => f.write_str("two files claim it"),
-            Self::CutTail { synced } => write!(
-                f,
-                "it is missing: the stream ends early, it had {synced} records"
-            ),
-            Self::Replaced => f.write_str(
-                "it is not the record that had been synced: the stream or its heads were replaced",
-            ),
+            Self::CutTail { synced } => write!(f, "it is missing: the stream ends early, it had {synced} records"),
+            Self::Replaced => f.write_str("it is not the record that had been synced: the stream or its heads were replaced"),
             Self::Torn { bytes } => write!(f, "the line is torn after {bytes} bytes"),
-            Self::IntentAgain { call_id } => write!(
-                f,
-                "an intent of call `{}` comes again",
-                call_id.escape_debug()
-            ),
+            Self::IntentAgain { call_id } => write!(f, "an intent of call `{}` comes again", call_id.escape_debug()),
             Self::OutcomeAgain { call_id } => {
                 write!(f, "call `{}` has a second outcome", call_id.escape_debug())
             }
@@ -146,11 +126,7 @@ pub(crate) struct Chain {
 impl Chain {
     /// The chain before its first record.
     pub(crate) fn genesis(stream: Stream) -> Self {
-        Self {
-            stream,
-            next: 1,
-            prev: Some(stream.genesis()),
-        }
+        Self { stream, next: 1, prev: Some(stream.genesis()) }
     }
 
     /// Takes the next record's line, without its newline.
@@ -194,56 +170,31 @@ pub(crate) fn walk(
     mut seen: impl FnMut(&Frame<'_>, &[u8]) -> Result<(), Wrong>,
 ) -> Result<Option<Tail>, TrailFault> {
     let stream = chain.stream;
-    let at = |line, seq, wrong| Finding {
-        stream,
-        file: segment.name.clone(),
-        line,
-        seq,
-        wrong,
-    };
+    let at = |line, seq, wrong| Finding { stream, file: segment.name.clone(), line, seq, wrong };
     if segment.first != chain.next {
-        let wrong = if segment.first > chain.next {
-            Wrong::MissingSegment
-        } else {
-            Wrong::Overlap
-        };
+        let wrong = if segment.first > chain.next { Wrong::MissingSegment } else { Wrong::Overlap };
         return Err(at(1, chain.next, wrong).into());
     }
     let path = folder.path_of(&segment.name);
-    let file = folder
-        .read(&segment.name)?
-        .ok_or_else(|| at(1, chain.next, Wrong::MissingSegment))?;
+    let file = folder.read(&segment.name)?.ok_or_else(|| at(1, chain.next, Wrong::MissingSegment))?;
     let mut lines = Lines::new(file);
     loop {
         let (number, offset) = (lines.number, lines.offset);
-        match lines
-            .next()
-            .map_err(|fault| TrailFault::io("read", &path, fault))?
-        {
+        match lines.next().map_err(|fault| TrailFault::io("read", &path, fault))? {
             Line::Whole(line) => {
                 let seq = chain.next;
                 let taken = chain.take(line).and_then(|frame| seen(&frame, line));
                 if let Err(wrong) = taken {
-                    let wrong = moved(wrong, seq, &mut lines)
-                        .map_err(|fault| TrailFault::io("read", &path, fault))?;
+                    let wrong = moved(wrong, seq, &mut lines).map_err(|fault| TrailFault::io("read", &path, fault))?;
                     return Err(at(number, seq, wrong).into());
                 }
             }
             Line::End => return Ok(None),
             Line::Torn(bytes) => {
-                return Ok(Some(Tail {
-                    line: number,
-                    offset,
-                    bytes,
-                }));
+                return Ok(Some(Tail { line: number, offset, bytes }));
             }
             Line::TooLong => {
-                return Err(at(
-                    number,
-                    chain.next,
-                    Wrong::NotARecord("it is too long".to_owned()),
-                )
-                .into());
+                return Err(at(number, chain.next, Wrong::NotARecord("it is too long".to_owned())).into());
             }
         }
     }
@@ -290,13 +241,7 @@ pub(crate) enum Line<'a> {
 
 impl Lines {
     pub(crate) fn new(file: File) -> Self {
-        Self {
-            reader: BufReader::with_capacity(64 * 1024, file),
-            line: Vec::new(),
-            partial: false,
-            number: 1,
-            offset: 0,
-        }
+        Self { reader: BufReader::with_capacity(64 * 1024, file), line: Vec::new(), partial: false, number: 1, offset: 0 }
     }
 
     /// The next line. After `End` or `Torn` it can be asked again, when the file may have grown.
@@ -305,10 +250,7 @@ impl Lines {
             self.line.clear();
         }
         let room = (MAX_RECORD_BYTES + 1).saturating_sub(self.line.len());
-        self.reader
-            .by_ref()
-            .take(room as u64)
-            .read_until(b'\n', &mut self.line)?;
+        self.reader.by_ref().take(room as u64).read_until(b'\n', &mut self.line)?;
         self.partial = self.line.last() != Some(&b'\n');
         let bytes = self.line.len() as u64;
         match self.line.strip_suffix(b"\n") {

@@ -20,12 +20,7 @@ pub(crate) struct OneLine<'a> {
 impl<'a> OneLine<'a> {
     /// A formatter that leaves a reserved field name of the outermost object in `clash`.
     pub(crate) fn new(clash: &'a mut Option<&'static str>) -> Self {
-        Self {
-            depth: 0,
-            in_field_name: false,
-            candidate: None,
-            clash,
-        }
+        Self { depth: 0, in_field_name: false, candidate: None, clash }
     }
 
     fn open<W: ?Sized + io::Write>(&mut self, writer: &mut W, bracket: &[u8]) -> io::Result<()> {
@@ -56,18 +51,10 @@ impl Formatter for OneLine<'_> {
         self.close(writer, b"}")
     }
 
-    fn begin_object_key<W: ?Sized + io::Write>(
-        &mut self,
-        writer: &mut W,
-        first: bool,
-    ) -> io::Result<()> {
+    fn begin_object_key<W: ?Sized + io::Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
         self.in_field_name = self.depth == 1;
         self.candidate = None;
-        if first {
-            Ok(())
-        } else {
-            writer.write_all(b",")
-        }
+        if first { Ok(()) } else { writer.write_all(b",") }
     }
 
     fn end_object_key<W: ?Sized + io::Write>(&mut self, _: &mut W) -> io::Result<()> {
@@ -81,11 +68,7 @@ impl Formatter for OneLine<'_> {
         }
     }
 
-    fn write_string_fragment<W: ?Sized + io::Write>(
-        &mut self,
-        writer: &mut W,
-        fragment: &str,
-    ) -> io::Result<()> {
+    fn write_string_fragment<W: ?Sized + io::Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
         // The serializer splits a string only where it escapes, and no reserved name is escaped: a name is one fragment.
         if self.in_field_name {
             self.candidate = RESERVED.into_iter().find(|name| *name == fragment);
@@ -104,15 +87,9 @@ impl Formatter for OneLine<'_> {
         serde_json::ser::CompactFormatter.write_char_escape(writer, escape)
     }
 
-    fn write_raw_fragment<W: ?Sized + io::Write>(
-        &mut self,
-        writer: &mut W,
-        fragment: &str,
-    ) -> io::Result<()> {
+    fn write_raw_fragment<W: ?Sized + io::Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
         if self.depth == 0 {
-            return Err(io::Error::other(
-                "raw JSON can be a field of a record, not a record",
-            ));
+            return Err(io::Error::other("raw JSON can be a field of a record, not a record"));
         }
         // In valid JSON a control character stands between tokens only, and anything else above ASCII in strings only.
         if fragment.bytes().any(|b| b < b' ') {

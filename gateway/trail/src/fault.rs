@@ -46,9 +46,7 @@ pub enum TrailFault {
         holder: String,
     },
     /// The trail on disk is not what was written. Nothing is repaired: it is evidence.
-    #[error(
-        "the audit trail is damaged: {0}; keep the folder as evidence, and start with another one"
-    )]
+    #[error("the audit trail is damaged: {0}; keep the folder as evidence, and start with another one")]
     Corrupt(Box<Finding>),
     /// `heads.json` is missing or unreadable although records exist.
     #[error("`{path}` {why}; keep the folder as evidence, and start with another one", path = path.display())]
@@ -75,9 +73,7 @@ pub enum TrailFault {
         field: &'static str,
     },
     /// This record was not written: it is longer than [`MAX_RECORD_BYTES`].
-    #[error(
-        "a record is longer than {MAX_RECORD_BYTES} bytes: store a digest instead of the content"
-    )]
+    #[error("a record is longer than {MAX_RECORD_BYTES} bytes: store a digest instead of the content")]
     TooLarge,
     /// This record was not written: it is no object with named fields, or can't be written as JSON.
     #[error("a record cannot be written as a JSON object: {why}")]
@@ -100,9 +96,7 @@ pub enum TrailFault {
         seq: u64,
     },
     /// A write or a sync failed: nothing more is recorded until the gateway is started again, so nothing may happen.
-    #[error(
-        "the audit trail is lost, and calls are refused until the gateway is started again: {why}"
-    )]
+    #[error("the audit trail is lost, and calls are refused until the gateway is started again: {why}")]
     Lost {
         /// The first failure.
         why: Arc<str>,
@@ -112,11 +106,7 @@ pub enum TrailFault {
 impl TrailFault {
     /// Makes an [`TrailFault::Io`] from what the system said about `path`.
     pub(crate) fn io(doing: &'static str, path: &Path, source: impl Into<io::Error>) -> Self {
-        Self::Io {
-            doing,
-            path: path.to_owned(),
-            source: source.into(),
-        }
+        Self::Io { doing, path: path.to_owned(), source: source.into() }
     }
 
     /// Whether the trail can't be written any more; other faults concern one record, or the opening.

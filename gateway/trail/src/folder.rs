@@ -32,33 +32,21 @@ pub(crate) struct Segment {
 impl Segment {
     /// The segment of `stream` that begins with record `first`.
     pub(crate) fn new(stream: Stream, first: u64) -> Self {
-        Self {
-            first,
-            name: format!("{stream}-{first:020}.jsonl"),
-        }
+        Self { first, name: format!("{stream}-{first:020}.jsonl") }
     }
 
     /// The segment of `stream` in a file called `name`, if it is one.
     fn named(stream: Stream, name: &str) -> Option<Self> {
-        let digits = name
-            .strip_prefix(stream.name())?
-            .strip_prefix('-')?
-            .strip_suffix(".jsonl")?;
+        let digits = name.strip_prefix(stream.name())?.strip_prefix('-')?.strip_suffix(".jsonl")?;
         let first = (digits.len() == DIGITS).then(|| digits.parse().ok())??;
-        Some(Self {
-            first,
-            name: name.to_owned(),
-        })
+        Some(Self { first, name: name.to_owned() })
     }
 }
 
 impl Folder {
     /// Opens the folder of a trail that is to be written; makes it when it isn't there. It must be ours alone.
     pub(crate) fn own(path: &Path) -> Result<Self, TrailFault> {
-        let made = std::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(path);
+        let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
         made.map_err(|fault| TrailFault::io("make the audit folder", path, fault))?;
         let folder = Self::open(path, true)?;
         Self::check_private(&folder.file, path, 0o700)?;
@@ -72,18 +60,9 @@ impl Folder {
 
     fn open(path: &Path, private: bool) -> Result<Self, TrailFault> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let fd = rustix::fs::open(path, flags, Mode::empty()).map_err(|fault| {
-            TrailFault::io(
-                "open the audit folder (links are not followed)",
-                path,
-                fault,
-            )
-        })?;
-        Ok(Self {
-            file: fd.into(),
-            path: path.to_owned(),
-            private,
-        })
+        let fd = rustix::fs::open(path, flags, Mode::empty())
+            .map_err(|fault| TrailFault::io("open the audit folder (links are not followed)", path, fault))?;
+        Ok(Self { file: fd.into(), path: path.to_owned(), private })
     }
 
     /// The path of `name` in this folder, to be shown.
@@ -97,13 +76,7 @@ impl Folder {
         let mut segments = Vec::new();
         for entry in rustix::fs::Dir::read_from(&self.file).map_err(fault)? {
             let entry = entry.map_err(fault)?;
-            segments.extend(
-                entry
-                    .file_name()
-                    .to_str()
-                    .ok()
-                    .and_then(|name| Segment::named(stream, name)),
-            );
+            segments.extend(entry.file_name().to_str().ok().and_then(|name| Segment::named(stream, name)));
         }
         segments.sort_by_key(|segment| segment.first);
         Ok(segments)
@@ -111,12 +84,7 @@ impl Folder {
 
     /// The segment that begins with record `next`, when the list goes on with a later one although it is there: a list
     /// of a folder that is being written may pass over a new file. Its name is known without the list.
-    pub(crate) fn passed_over(
-        &self,
-        stream: Stream,
-        next: u64,
-        listed: &Segment,
-    ) -> Result<Option<Segment>, TrailFault> {
+    pub(crate) fn passed_over(&self, stream: Stream, next: u64, listed: &Segment) -> Result<Option<Segment>, TrailFault> {
         let passed_over = Segment::new(stream, next);
         let is_there = listed.first > next && self.read(&passed_over.name)?.is_some();
         Ok(is_there.then_some(passed_over))
@@ -126,9 +94,7 @@ impl Folder {
     pub(crate) fn read(&self, name: &str) -> Result<Option<File>, TrailFault> {
         match self.open_file(name, OFlags::RDONLY) {
             Ok(file) => Ok(Some(file)),
-            Err(TrailFault::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-                Ok(None)
-            }
+            Err(TrailFault::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(fault) => Err(fault),
         }
     }
@@ -140,10 +106,7 @@ impl Folder {
 
     /// Makes `name`, which must not be there, to be appended to; its entry is on disk when this returns.
     pub(crate) fn create(&self, name: &str) -> Result<File, TrailFault> {
-        let file = self.open_file(
-            name,
-            OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE | OFlags::EXCL,
-        )?;
+        let file = self.open_file(name, OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE | OFlags::EXCL)?;
         self.sync()?;
         Ok(file)
     }
@@ -160,9 +123,7 @@ impl Folder {
 
     /// Syncs the folder's entries to disk.
     pub(crate) fn sync(&self) -> Result<(), TrailFault> {
-        self.file
-            .sync_all()
-            .map_err(|fault| TrailFault::io("sync", &self.path, fault))
+        self.file.sync_all().map_err(|fault| TrailFault::io("sync", &self.path, fault))
     }
 
     /// Takes the lock that keeps a second gateway off.
@@ -174,19 +135,13 @@ impl Folder {
             Err(rustix::io::Errno::WOULDBLOCK) => {
                 let mut pid = String::new();
                 let _ = (&file).take(20).read_to_string(&mut pid);
-                let holder = pid
-                    .trim()
-                    .parse::<u32>()
-                    .map(|pid| format!(" (pid {pid})"))
-                    .unwrap_or_default();
+                let holder = pid.trim().parse::<u32>().map(|pid| format!(" (pid {pid})")).unwrap_or_default();
                 return Err(TrailFault::Locked { path, holder });
             }
             Err(fault) => return Err(TrailFault::io("lock", &path, fault)),
         }
         let pid = format!("{}\n", std::process::id());
-        let written = file
-            .set_len(0)
-            .and_then(|()| file.write_all(pid.as_bytes()));
+        let written = file.set_len(0).and_then(|()| file.write_all(pid.as_bytes()));
         written.map_err(|fault| TrailFault::io("write", &path, fault))?;
         Ok(Lock(file))
     }
@@ -195,8 +150,7 @@ impl Folder {
         let path = self.path_of(name);
         // NONBLOCK: a named pipe in the place of a file must not hang us.
         let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
-        let file: File = match rustix::fs::openat(&self.file, name, flags, Mode::RUSR | Mode::WUSR)
-        {
+        let file: File = match rustix::fs::openat(&self.file, name, flags, Mode::RUSR | Mode::WUSR) {
             Ok(fd) => fd.into(),
             Err(rustix::io::Errno::LOOP) => return Err(TrailFault::NotRegular { path }),
             Err(fault) => return Err(TrailFault::io("open", &path, fault)),
@@ -215,19 +169,11 @@ impl Folder {
         let stat = stat(file, path)?;
         let user = rustix::process::geteuid().as_raw();
         if stat.st_uid != user {
-            return Err(TrailFault::Foreign {
-                path: path.to_owned(),
-                owner: stat.st_uid,
-                user,
-            });
+            return Err(TrailFault::Foreign { path: path.to_owned(), owner: stat.st_uid, user });
         }
         let mode = stat.st_mode & 0o7777;
         if mode & 0o077 != 0 {
-            return Err(TrailFault::Exposed {
-                path: path.to_owned(),
-                mode,
-                wanted,
-            });
+            return Err(TrailFault::Exposed { path: path.to_owned(), mode, wanted });
         }
         Ok(())
     }
@@ -249,10 +195,7 @@ fn stat(file: &File, path: &Path) -> Result<Stat, TrailFault> {
 }
 
 #[cfg(test)]
-#[allow(
-    clippy::unwrap_used,
-    reason = "a test that stops at the first surprise is what we want"
-)]
+#[allow(clippy::unwrap_used, reason = "a test that stops at the first surprise is what we want")]
 mod tests {
     use super::*;
 

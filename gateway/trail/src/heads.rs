@@ -24,19 +24,12 @@ pub(crate) struct Head {
 impl Head {
     /// The head of a stream with no record.
     pub(crate) fn genesis(stream: Stream) -> Self {
-        Self {
-            seq: 0,
-            hash: stream.genesis(),
-        }
+        Self { seq: 0, hash: stream.genesis() }
     }
 
     /// Whether `frame`, if it is the record this head names, is as it was.
     pub(crate) fn check(&self, frame: &Frame<'_>) -> Result<(), Wrong> {
-        if frame.seq == self.seq && frame.hash != self.hash {
-            Err(Wrong::Replaced)
-        } else {
-            Ok(())
-        }
+        if frame.seq == self.seq && frame.hash != self.hash { Err(Wrong::Replaced) } else { Ok(()) }
     }
 }
 
@@ -64,12 +57,8 @@ pub(crate) fn read(folder: &Folder) -> Result<Option<Heads>, TrailFault> {
         return Ok(None);
     };
     let mut text = Vec::new();
-    file.take(MAX_BYTES)
-        .read_to_end(&mut text)
-        .map_err(|fault| TrailFault::io("read", &path, fault))?;
-    parse(&text)
-        .map(Some)
-        .map_err(|why| TrailFault::Heads { path, why })
+    file.take(MAX_BYTES).read_to_end(&mut text).map_err(|fault| TrailFault::io("read", &path, fault))?;
+    parse(&text).map(Some).map_err(|why| TrailFault::Heads { path, why })
 }
 
 /// Replaces the heads.
@@ -79,33 +68,20 @@ pub(crate) fn write(folder: &Folder, heads: &PerStream<Head>) -> Result<(), Trai
         format!("  \"{stream}\":{{\"seq\":{seq},\"hash\":\"{hash}\"}}")
     };
     let streams = Stream::ALL.map(line).join(",\n");
-    folder.replace(
-        NAME,
-        format!("{{\"v\":1,\"streams\":{{\n{streams}\n}}}}\n").as_bytes(),
-    )
+    folder.replace(NAME, format!("{{\"v\":1,\"streams\":{{\n{streams}\n}}}}\n").as_bytes())
 }
 
 fn parse(text: &[u8]) -> Result<Heads, String> {
-    let raw: RawHeads =
-        serde_json::from_slice(text).map_err(|fault| format!("is not a heads file ({fault})"))?;
+    let raw: RawHeads = serde_json::from_slice(text).map_err(|fault| format!("is not a heads file ({fault})"))?;
     if raw.v != 1 {
-        return Err(format!(
-            "has version {}, and this gateway reads version 1",
-            raw.v
-        ));
+        return Err(format!("has version {}, and this gateway reads version 1", raw.v));
     }
     let mut heads = Heads::default();
     for (name, head) in raw.streams {
-        let stream = Stream::named(&name)
-            .ok_or_else(|| format!("names an unknown stream `{}`", name.escape_debug()))?;
-        let head: RawHead = serde_json::from_value(head)
-            .map_err(|fault| format!("has no head of `{name}` ({fault})"))?;
-        let hash = Digest::parse(&head.hash)
-            .ok_or_else(|| format!("has no digest as the head of `{name}`"))?;
-        *heads.of_mut(stream) = Some(Head {
-            seq: head.seq,
-            hash,
-        });
+        let stream = Stream::named(&name).ok_or_else(|| format!("names an unknown stream `{}`", name.escape_debug()))?;
+        let head: RawHead = serde_json::from_value(head).map_err(|fault| format!("has no head of `{name}` ({fault})"))?;
+        let hash = Digest::parse(&head.hash).ok_or_else(|| format!("has no digest as the head of `{name}`"))?;
+        *heads.of_mut(stream) = Some(Head { seq: head.seq, hash });
     }
     Ok(heads)
 }

@@ -46,54 +46,28 @@ pub(crate) struct Writer {
 
 impl Writer {
     pub(crate) fn new(file: File, segment: Segment, bytes: u64, last: Head) -> Self {
-        Self {
-            file: Arc::new(file),
-            segment,
-            bytes,
-            last,
-            line: Vec::with_capacity(4096),
-        }
+        Self { file: Arc::new(file), segment, bytes, last, line: Vec::with_capacity(4096) }
     }
 }
 
 impl Lane {
     /// A lane that goes on where `writer` is; everything before is on disk.
     pub(crate) fn new(stream: Stream, writer: Writer) -> Self {
-        let (progress, _) = watch::channel(Progress {
-            synced: writer.last,
-            lost: false,
-        });
-        Self {
-            stream,
-            writer: Mutex::new(writer),
-            syncing: Mutex::new(()),
-            progress,
-            dirty: AtomicBool::new(false),
-        }
+        let (progress, _) = watch::channel(Progress { synced: writer.last, lost: false });
+        Self { stream, writer: Mutex::new(writer), syncing: Mutex::new(()), progress, dirty: AtomicBool::new(false) }
     }
 
     /// Writes one record, and returns its seq. A write that fails loses the trail before the next one can begin.
-    pub(crate) fn append(
-        &self,
-        core: &Core,
-        unix_ms: u64,
-        record: &impl Serialize,
-    ) -> Result<u64, TrailFault> {
+    pub(crate) fn append(&self, core: &Core, unix_ms: u64, record: &impl Serialize) -> Result<u64, TrailFault> {
         let mut writer = self.writer();
         core.alive()?;
         let Writer { line, last, .. } = &mut *writer;
         let seq = last.seq + 1;
-        let envelope = Envelope {
-            stream: self.stream,
-            seq,
-            unix_ms,
-            prev: &last.hash,
-        };
+        let envelope = Envelope { stream: self.stream, seq, unix_ms, prev: &last.hash };
         let hash = write_line(line, &envelope, record)?;
         let bytes = line.len() as u64;
         if writer.bytes > 0 && writer.bytes + bytes > core.options.segment_bytes {
-            self.roll(core, &mut writer)
-                .map_err(|fault| core.lose(fault.to_string()))?;
+            self.roll(core, &mut writer).map_err(|fault| core.lose(fault.to_string()))?;
         }
         store(core, &writer)?;
         writer.bytes += bytes;
@@ -122,11 +96,7 @@ impl Lane {
         self.dirty.store(false, Ordering::Release);
         let (file, segment, last) = {
             let writer = self.writer();
-            (
-                Arc::clone(&writer.file),
-                writer.segment.name.clone(),
-                writer.last,
-            )
+            (Arc::clone(&writer.file), writer.segment.name.clone(), writer.last)
         };
         self.sync_to(core, &file, &segment, last)
     }
@@ -146,22 +116,14 @@ impl Lane {
         self.progress.send_modify(|progress| progress.lost = true);
     }
 
-    fn sync_to(
-        &self,
-        core: &Core,
-        file: &File,
-        segment: &str,
-        last: Head,
-    ) -> Result<(), TrailFault> {
+    fn sync_to(&self, core: &Core, file: &File, segment: &str, last: Head) -> Result<(), TrailFault> {
         let _one_at_a_time = self.syncing.lock().unwrap_or_else(PoisonError::into_inner);
         if self.progress().synced.seq >= last.seq {
             return Ok(());
         }
         // After a failed sync the system may call the next one a success although data is gone.
         core.alive()?;
-        core.medium
-            .sync(file)
-            .map_err(|fault| core.lose(format!("cannot sync `{segment}`: {fault}")))?;
+        core.medium.sync(file).map_err(|fault| core.lose(format!("cannot sync `{segment}`: {fault}")))?;
         self.progress.send_modify(|progress| progress.synced = last);
         Ok(())
     }
@@ -184,13 +146,7 @@ impl Lane {
 
 /// One write of the whole line. What a failed write left is cut off again; if even that fails, the next start does it.
 fn store(core: &Core, writer: &Writer) -> Result<(), TrailFault> {
-    let Writer {
-        file,
-        segment,
-        bytes,
-        line,
-        ..
-    } = writer;
+    let Writer { file, segment, bytes, line, .. } = writer;
     let why = match core.medium.write(file, line) {
         Ok(written) if written == line.len() => return Ok(()),
         Ok(written) => format!("only {written} of {} bytes could be written", line.len()),

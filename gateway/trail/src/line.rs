@@ -29,17 +29,8 @@ pub(crate) struct Envelope<'a> {
 }
 
 /// Replaces `line` by the line of `record`, newline included, and returns its hash. On a fault `line` is worthless.
-pub(crate) fn write_line(
-    line: &mut Vec<u8>,
-    envelope: &Envelope<'_>,
-    record: &impl Serialize,
-) -> Result<Digest, TrailFault> {
-    let Envelope {
-        stream,
-        seq,
-        unix_ms,
-        prev,
-    } = *envelope;
+pub(crate) fn write_line(line: &mut Vec<u8>, envelope: &Envelope<'_>, record: &impl Serialize) -> Result<Digest, TrailFault> {
+    let Envelope { stream, seq, unix_ms, prev } = *envelope;
     line.clear();
     line.extend_from_slice(b"{\"v\":1,\"stream\":\"");
     line.extend_from_slice(stream.name().as_bytes());
@@ -64,12 +55,8 @@ pub(crate) fn write_line(
 fn write_fields(line: &mut Vec<u8>, record: &impl Serialize) -> Result<(), TrailFault> {
     let start = line.len();
     let mut clash = None;
-    let mut capped = Capped {
-        line,
-        overflowed: false,
-    };
-    let mut serializer =
-        serde_json::Serializer::with_formatter(&mut capped, OneLine::new(&mut clash));
+    let mut capped = Capped { line, overflowed: false };
+    let mut serializer = serde_json::Serializer::with_formatter(&mut capped, OneLine::new(&mut clash));
     let written = record.serialize(&mut serializer);
     let overflowed = capped.overflowed;
     if let Some(field) = clash {
@@ -78,9 +65,7 @@ fn write_fields(line: &mut Vec<u8>, record: &impl Serialize) -> Result<(), Trail
     if overflowed {
         return Err(TrailFault::TooLarge);
     }
-    written.map_err(|fault| TrailFault::Unwritable {
-        why: fault.to_string(),
-    })?;
+    written.map_err(|fault| TrailFault::Unwritable { why: fault.to_string() })?;
     // `{…}` goes on an object that is already open: its first brace becomes a comma, its last one goes.
     match line.get_mut(start..) {
         Some([b'{', b'}']) => line.truncate(start),
@@ -89,9 +74,7 @@ fn write_fields(line: &mut Vec<u8>, record: &impl Serialize) -> Result<(), Trail
             line.pop();
         }
         _ => {
-            return Err(TrailFault::Unwritable {
-                why: "it has no named fields".to_owned(),
-            });
+            return Err(TrailFault::Unwritable { why: "it has no named fields".to_owned() });
         }
     }
     Ok(())
@@ -138,25 +121,14 @@ pub(crate) struct Frame<'a> {
 impl<'a> Frame<'a> {
     /// Reads the frame of `line`, which comes without its newline. The error says what is not as it must be.
     pub(crate) fn parse(line: &'a [u8]) -> Result<Self, &'static str> {
-        let split_tail =
-            |bytes: &'a [u8], tail: usize| bytes.split_at_checked(bytes.len().checked_sub(tail)?);
-        let hex = |bytes: &'a [u8], open: &[u8], close: &[u8]| {
-            Digest::from_hex(bytes.strip_prefix(open)?.strip_suffix(close)?)
-        };
+        let split_tail = |bytes: &'a [u8], tail: usize| bytes.split_at_checked(bytes.len().checked_sub(tail)?);
+        let hex = |bytes: &'a [u8], open: &[u8], close: &[u8]| Digest::from_hex(bytes.strip_prefix(open)?.strip_suffix(close)?);
         let (covered, tail) = split_tail(line, HASH_BYTES).ok_or("it is too short")?;
         let hash = hex(tail, HASH, b"\"}").ok_or("it does not end in its hash")?;
         let (head, tail) = split_tail(covered, PREV_BYTES).ok_or("it is too short")?;
         let prev = hex(tail, PREV, b"\"").ok_or("it has no `prev` before its hash")?;
-        let (stream, seq, unix_ms) =
-            parse_head(head).ok_or("it does not begin with `v`, `stream`, `seq` and `time`")?;
-        Ok(Self {
-            stream,
-            seq,
-            unix_ms,
-            prev,
-            hash,
-            covered,
-        })
+        let (stream, seq, unix_ms) = parse_head(head).ok_or("it does not begin with `v`, `stream`, `seq` and `time`")?;
+        Ok(Self { stream, seq, unix_ms, prev, hash, covered })
     }
 
     /// Whether the hash is that of the bytes.
@@ -167,9 +139,7 @@ impl<'a> Frame<'a> {
 
 /// Reads `{"v":1,"stream":"…","seq":…,"time":"…"`.
 fn parse_head(head: &[u8]) -> Option<(&str, u64, u64)> {
-    let head = str::from_utf8(head)
-        .ok()?
-        .strip_prefix("{\"v\":1,\"stream\":\"")?;
+    let head = str::from_utf8(head).ok()?.strip_prefix("{\"v\":1,\"stream\":\"")?;
     let (stream, head) = head.split_once("\",\"seq\":")?;
     let (seq, head) = head.split_once(",\"time\":\"")?;
     let (time, _) = head.split_once('"')?;

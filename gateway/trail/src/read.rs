@@ -58,9 +58,7 @@ impl Record {
 impl Reader {
     /// Opens the trail in `folder`.
     pub fn open(folder: &Path) -> Result<Self, TrailFault> {
-        Ok(Self {
-            folder: Arc::new(Folder::look_at(folder)?),
-        })
+        Ok(Self { folder: Arc::new(Folder::look_at(folder)?) })
     }
 
     /// The records of `stream` from `start` on.
@@ -72,22 +70,12 @@ impl Reader {
         };
         let segments = self.folder.segments(stream)?;
         // Segments wholly before the start are skipped by their names.
-        let at = segments
-            .iter()
-            .rposition(|segment| segment.first <= first)
-            .unwrap_or(0);
+        let at = segments.iter().rposition(|segment| segment.first <= first).unwrap_or(0);
         let segments: VecDeque<_> = segments.into_iter().skip(at).collect();
         let next = segments.front().map_or(1, |segment| segment.first);
         let prev = (next == 1).then(|| stream.genesis());
         let chain = Chain { stream, next, prev };
-        Ok(Records {
-            folder: Arc::clone(&self.folder),
-            chain,
-            first,
-            segments,
-            current: None,
-            failed: false,
-        })
+        Ok(Records { folder: Arc::clone(&self.folder), chain, first, segments, current: None, failed: false })
     }
 
     /// The record `seq` of `stream`, if it is there.
@@ -123,11 +111,9 @@ impl Reader {
             return Ok(last.first);
         };
         let mut lines = Lines::new(file);
-        while let Line::Whole(_) = lines
-            .next()
-            .map_err(|fault| TrailFault::io("read", &self.folder.path_of(&last.name), fault))?
-        {
-        }
+        while let Line::Whole(_) =
+            lines.next().map_err(|fault| TrailFault::io("read", &self.folder.path_of(&last.name), fault))?
+        {}
         Ok(last.first + lines.number - 1)
     }
 }
@@ -167,15 +153,8 @@ impl Records {
                 return Ok(Some(record));
             }
             if self.segments.is_empty() {
-                let done = self
-                    .current
-                    .as_ref()
-                    .map_or(0, |(segment, _)| segment.first);
-                let newer = self
-                    .folder
-                    .segments(self.chain.stream)?
-                    .into_iter()
-                    .filter(|segment| segment.first > done);
+                let done = self.current.as_ref().map_or(0, |(segment, _)| segment.first);
+                let newer = self.folder.segments(self.chain.stream)?.into_iter().filter(|segment| segment.first > done);
                 self.segments.extend(newer);
                 // A segment that is there is closed off by the next one: read its last lines first.
                 if let Some(record) = self.read_on()? {
@@ -185,23 +164,15 @@ impl Records {
             let Some(listed) = self.segments.pop_front() else {
                 return Ok(None);
             };
-            let segment =
-                match self
-                    .folder
-                    .passed_over(self.chain.stream, self.chain.next, &listed)?
-                {
-                    Some(segment) => {
-                        self.segments.push_front(listed);
-                        segment
-                    }
-                    None => listed,
-                };
+            let segment = match self.folder.passed_over(self.chain.stream, self.chain.next, &listed)? {
+                Some(segment) => {
+                    self.segments.push_front(listed);
+                    segment
+                }
+                None => listed,
+            };
             if segment.first != self.chain.next {
-                let wrong = if segment.first > self.chain.next {
-                    Wrong::MissingSegment
-                } else {
-                    Wrong::Overlap
-                };
+                let wrong = if segment.first > self.chain.next { Wrong::MissingSegment } else { Wrong::Overlap };
                 return Err(self.finding(&segment, 1, wrong));
             }
             let file = self.folder.read(&segment.name)?;
@@ -220,25 +191,15 @@ impl Records {
         record
     }
 
-    fn read_segment(
-        &mut self,
-        segment: &Segment,
-        lines: &mut Lines,
-    ) -> Result<Option<Record>, TrailFault> {
+    fn read_segment(&mut self, segment: &Segment, lines: &mut Lines) -> Result<Option<Record>, TrailFault> {
         loop {
             let number = lines.number;
-            let line = lines.next().map_err(|fault| {
-                TrailFault::io("read", &self.folder.path_of(&segment.name), fault)
-            })?;
+            let line = lines.next().map_err(|fault| TrailFault::io("read", &self.folder.path_of(&segment.name), fault))?;
             let line = match line {
                 Line::Whole(line) => line,
                 Line::End | Line::Torn(_) => return Ok(None),
                 Line::TooLong => {
-                    return Err(self.finding(
-                        segment,
-                        number,
-                        Wrong::NotARecord("it is too long".to_owned()),
-                    ));
+                    return Err(self.finding(segment, number, Wrong::NotARecord("it is too long".to_owned())));
                 }
             };
             if self.chain.next < self.first {
@@ -248,10 +209,7 @@ impl Records {
                 continue;
             }
             let seq = self.chain.next;
-            let taken = self
-                .chain
-                .take(line)
-                .and_then(|frame| parse(self.chain.stream, &frame, line));
+            let taken = self.chain.take(line).and_then(|frame| parse(self.chain.stream, &frame, line));
             return taken.map(Some).map_err(|wrong| {
                 self.chain.next = seq;
                 self.finding(segment, number, wrong)
@@ -260,40 +218,20 @@ impl Records {
     }
 
     fn finding(&self, segment: &Segment, line: u64, wrong: Wrong) -> TrailFault {
-        let Chain {
-            stream, next: seq, ..
-        } = self.chain;
-        Finding {
-            stream,
-            file: segment.name.clone(),
-            line,
-            seq,
-            wrong,
-        }
-        .into()
+        let Chain { stream, next: seq, .. } = self.chain;
+        Finding { stream, file: segment.name.clone(), line, seq, wrong }.into()
     }
 }
 
 fn parse(stream: Stream, frame: &Frame<'_>, line: &[u8]) -> Result<Record, Wrong> {
     let not_json = |why: String| Wrong::NotARecord(why);
     let line = str::from_utf8(line).map_err(|fault| not_json(fault.to_string()))?;
-    let mut body: Map<String, Value> =
-        serde_json::from_str(line).map_err(|fault| not_json(fault.to_string()))?;
+    let mut body: Map<String, Value> = serde_json::from_str(line).map_err(|fault| not_json(fault.to_string()))?;
     let time = match body.get("time") {
         Some(Value::String(time)) => time.clone(),
         _ => String::new(),
     };
     body.retain(|name, _| !crate::escape::RESERVED.contains(&name.as_str()));
-    let &Frame {
-        seq, unix_ms, hash, ..
-    } = frame;
-    Ok(Record {
-        stream,
-        seq,
-        unix_ms,
-        time,
-        body,
-        hash,
-        line: line.to_owned(),
-    })
+    let &Frame { seq, unix_ms, hash, .. } = frame;
+    Ok(Record { stream, seq, unix_ms, time, body, hash, line: line.to_owned() })
 }

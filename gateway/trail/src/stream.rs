@@ -106,12 +106,7 @@ impl<T> PerStream<T> {
     /// Makes one for each stream; the first fault ends it.
     pub(crate) fn try_new<E>(mut make: impl FnMut(Stream) -> Result<T, E>) -> Result<Self, E> {
         let [calls, decisions, secrets, admin] = Stream::ALL;
-        Ok(Self([
-            make(calls)?,
-            make(decisions)?,
-            make(secrets)?,
-            make(admin)?,
-        ]))
+        Ok(Self([make(calls)?, make(decisions)?, make(secrets)?, make(admin)?]))
     }
 
     /// Makes one for each stream.

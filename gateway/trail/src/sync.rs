@@ -57,16 +57,8 @@ impl Bell {
             }
             orders = match deadline.map(|at| at.saturating_duration_since(Instant::now())) {
                 Some(Duration::ZERO) => return Orders::default(),
-                Some(left) => {
-                    self.rung
-                        .wait_timeout(orders, left)
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .0
-                }
-                None => self
-                    .rung
-                    .wait(orders)
-                    .unwrap_or_else(PoisonError::into_inner),
+                Some(left) => self.rung.wait_timeout(orders, left).unwrap_or_else(PoisonError::into_inner).0,
+                None => self.rung.wait(orders).unwrap_or_else(PoisonError::into_inner),
             };
         }
     }
@@ -98,8 +90,7 @@ pub(crate) fn run(core: &Arc<Core>) {
             }
         }
         let age = heads_at.elapsed();
-        let due = age >= HEADS_AT_LEAST
-            || (age >= HEADS_AT_MOST && core.is_ahead_of_heads(HEADS_RECORDS));
+        let due = age >= HEADS_AT_LEAST || (age >= HEADS_AT_MOST && core.is_ahead_of_heads(HEADS_RECORDS));
         if orders.stop || due {
             core.write_heads();
             heads_at = Instant::now();
@@ -119,10 +110,7 @@ impl Core {
 
     /// Writes the heads, unless they are as they were; a failure loses the trail.
     pub(crate) fn write_heads(&self) {
-        let mut written = self
-            .written_heads
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut written = self.written_heads.lock().unwrap_or_else(PoisonError::into_inner);
         let now = self.synced_heads();
         if now.iter().eq(written.iter()) {
             return;
@@ -137,18 +125,8 @@ impl Core {
 
     /// Whether `records` more are synced than the heads file says, over all streams.
     fn is_ahead_of_heads(&self, records: u64) -> bool {
-        let written = self
-            .written_heads
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let ahead = |stream| {
-            self.lanes
-                .of(stream)
-                .progress()
-                .synced
-                .seq
-                .saturating_sub(written.of(stream).seq)
-        };
+        let written = self.written_heads.lock().unwrap_or_else(PoisonError::into_inner);
+        let ahead = |stream| self.lanes.of(stream).progress().synced.seq.saturating_sub(written.of(stream).seq);
         Stream::ALL.into_iter().map(ahead).sum::<u64>() >= records
     }
 

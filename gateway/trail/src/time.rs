@@ -13,15 +13,9 @@ pub(crate) fn write_rfc3339(into: &mut Vec<u8>, unix_ms: u64) -> Option<()> {
     let (second, ms) = (unix_ms % DAY_MS / 1000, unix_ms % 1000);
     let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
     // By hand, not by `write!`: it is on the way of every call.
-    for (value, width, after) in [
-        (year, 4, b'-'),
-        (month, 2, b'-'),
-        (day, 2, b'T'),
-        (hour, 2, b':'),
-        (minute, 2, b':'),
-        (second, 2, b'.'),
-        (ms, 3, b'Z'),
-    ] {
+    for (value, width, after) in
+        [(year, 4, b'-'), (month, 2, b'-'), (day, 2, b'T'), (hour, 2, b':'), (minute, 2, b':'), (second, 2, b'.'), (ms, 3, b'Z')]
+    {
         for place in (0..width).rev() {
             into.extend(u8::try_from(value / 10_u64.pow(place) % 10).map(|digit| b'0' + digit));
         }
@@ -49,11 +43,7 @@ fn civil_from_days(days: u64) -> (u64, u64, u64) {
     let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let shifted = (5 * of_year + 2) / 153; // March is 0
     let day = of_year - (153 * shifted + 2) / 5 + 1;
-    let month = if shifted < 10 {
-        shifted + 3
-    } else {
-        shifted - 9
-    };
+    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
     (era * 400 + year_of_era + u64::from(month <= 2), month, day)
 }
 
@@ -71,10 +61,7 @@ fn days_from_civil(year: u64, month: u64, day: u64) -> Option<u64> {
 }
 
 #[cfg(test)]
-#[allow(
-    clippy::unwrap_used,
-    reason = "a test that stops at the first surprise is what we want"
-)]
+#[allow(clippy::unwrap_used, reason = "a test that stops at the first surprise is what we want")]
 mod tests {
     use super::*;
     use proptest::prelude::*;
@@ -97,13 +84,7 @@ mod tests {
 
     #[test]
     fn other_spellings_are_not_read() {
-        for text in [
-            "",
-            "2026-11-21",
-            "2026-11-21T23:19:39Z",
-            "2026-02-30T00:00:00.000Z",
-            "2026-11-21t23:19:39.042Z",
-        ] {
+        for text in ["", "2026-11-21", "2026-11-21T23:19:39Z", "2026-02-30T00:00:00.000Z", "2026-11-21t23:19:39.042Z"] {
             assert_eq!(parse_rfc3339(text), None, "{text}");
         }
     }

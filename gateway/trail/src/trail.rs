@@ -30,10 +30,7 @@ pub struct Options {
 impl Default for Options {
     /// 64 MiB, and 25 ms: with the sync itself, records are on disk within 50 ms.
     fn default() -> Self {
-        Self {
-            segment_bytes: 64 << 20,
-            linger: Duration::from_millis(25),
-        }
+        Self { segment_bytes: 64 << 20, linger: Duration::from_millis(25) }
     }
 }
 
@@ -85,11 +82,7 @@ impl Trail {
         Self::open_on(folder, options, Arc::new(Kernel))
     }
 
-    pub(crate) fn open_on(
-        folder: &Path,
-        options: Options,
-        medium: Arc<dyn Medium>,
-    ) -> Result<(Self, Recovery), TrailFault> {
+    pub(crate) fn open_on(folder: &Path, options: Options, medium: Arc<dyn Medium>) -> Result<(Self, Recovery), TrailFault> {
         let path = folder;
         let folder = Folder::own(path)?;
         let reader = Reader::open(path)?;
@@ -97,8 +90,7 @@ impl Trail {
         let heads = heads_at_start(&folder)?;
         let mut recovery = Recovery::default();
         let lanes = PerStream::try_new(|stream| {
-            open_end(&folder, stream, *heads.of(stream), &mut recovery)
-                .map(|end| Lane::new(stream, end))
+            open_end(&folder, stream, *heads.of(stream), &mut recovery).map(|end| Lane::new(stream, end))
         })?;
         let core = Arc::new(Core {
             folder,
@@ -114,15 +106,7 @@ impl Trail {
             .name("trail-sync".to_owned())
             .spawn(move || sync::run(&work))
             .map_err(|fault| TrailFault::io("start the sync thread of", path, fault))?;
-        Ok((
-            Self {
-                core,
-                thread: Some(thread),
-                reader,
-                _lock: lock,
-            },
-            recovery,
-        ))
+        Ok((Self { core, thread: Some(thread), reader, _lock: lock }, recovery))
     }
 
     /// Writes `record` (a struct or map with named fields) to `stream`, with `unix_ms` as its time.
@@ -132,12 +116,7 @@ impl Trail {
     ///
     /// [`TrailFault::Lost`] means that nothing more will ever be recorded, and so nothing more may happen; any other
     /// fault is this record's own, which was not written.
-    pub fn append(
-        &self,
-        stream: Stream,
-        unix_ms: u64,
-        record: &impl Serialize,
-    ) -> Result<Appended, TrailFault> {
+    pub fn append(&self, stream: Stream, unix_ms: u64, record: &impl Serialize) -> Result<Appended, TrailFault> {
         let lane = self.core.lanes.of(stream);
         let seq = lane.append(&self.core, unix_ms, record)?;
         if lane.soil() {
@@ -161,9 +140,7 @@ impl Trail {
             let mut progress = lane.watch();
             self.core.bell.want(stream);
             // It can't be closed: we hold the lane.
-            let _ = progress
-                .wait_for(|progress| progress.lost || progress.synced.seq >= seq)
-                .await;
+            let _ = progress.wait_for(|progress| progress.lost || progress.synced.seq >= seq).await;
         }
         self.core.alive()
     }
@@ -194,8 +171,7 @@ impl Trail {
 
     /// The records of `calls` after record `seq`: what a store that has seen records up to `seq` has yet to see.
     pub fn calls_since(&self, seq: u64) -> Result<Records, TrailFault> {
-        self.reader
-            .records(Stream::Calls, Start::Seq(seq.saturating_add(1)))
+        self.reader.records(Stream::Calls, Start::Seq(seq.saturating_add(1)))
     }
 
     /// The intents after record `seq` of `calls` that have no outcome, in order.
@@ -215,21 +191,14 @@ impl Drop for Trail {
 
 impl fmt::Debug for Trail {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Trail")
-            .field("folder", &self.core.folder)
-            .field("lost", &self.core.lost)
-            .finish_non_exhaustive()
+        f.debug_struct("Trail").field("folder", &self.core.folder).field("lost", &self.core.lost).finish_non_exhaustive()
     }
 }
 
 impl Core {
     /// Whether records can still be written.
     pub(crate) fn alive(&self) -> Result<(), TrailFault> {
-        self.lost.get().map_or(Ok(()), |why| {
-            Err(TrailFault::Lost {
-                why: Arc::clone(why),
-            })
-        })
+        self.lost.get().map_or(Ok(()), |why| Err(TrailFault::Lost { why: Arc::clone(why) }))
     }
 
     /// The trail is lost from here on. The first reason stays.
@@ -245,12 +214,8 @@ fn heads_at_start(folder: &Folder) -> Result<PerStream<Head>, TrailFault> {
     let known = heads::read(folder)?.unwrap_or_default();
     for stream in Stream::ALL {
         if known.of(stream).is_none() && !folder.segments(stream)?.is_empty() {
-            let why =
-                format!("is missing or has no head of `{stream}`, although there are records");
-            return Err(TrailFault::Heads {
-                path: folder.path_of(heads::NAME),
-                why,
-            });
+            let why = format!("is missing or has no head of `{stream}`, although there are records");
+            return Err(TrailFault::Heads { path: folder.path_of(heads::NAME), why });
         }
     }
     let heads = PerStream::new(|stream| known.of(stream).unwrap_or(Head::genesis(stream)));

@@ -86,14 +86,9 @@ pub fn verify(folder: &Path, liveness: Liveness) -> Result<Report, TrailFault> {
     let mut calls = Calls::default();
     let mut streams = Vec::new();
     for stream in Stream::ALL {
-        streams.push(verify_stream(
-            &folder, stream, &heads, liveness, &mut calls,
-        )?);
+        streams.push(verify_stream(&folder, stream, &heads, liveness, &mut calls)?);
     }
-    Ok(Report {
-        streams,
-        open: calls.open(),
-    })
+    Ok(Report { streams, open: calls.open() })
 }
 
 fn verify_stream(
@@ -103,14 +98,7 @@ fn verify_stream(
     liveness: Liveness,
     calls: &mut Calls,
 ) -> Result<StreamReport, TrailFault> {
-    let mut report = StreamReport {
-        stream,
-        records: 0,
-        first: None,
-        last: None,
-        unfinished_bytes: 0,
-        bad: None,
-    };
+    let mut report = StreamReport { stream, records: 0, first: None, last: None, unfinished_bytes: 0, bad: None };
     match check(folder, heads, liveness, &mut report, calls) {
         Ok(()) => {}
         Err(TrailFault::Corrupt(finding)) => report.bad = Some(*finding),
@@ -128,11 +116,7 @@ fn check(
     calls: &mut Calls,
 ) -> Result<(), TrailFault> {
     let stream = report.stream;
-    let head = heads
-        .as_ref()
-        .ok()
-        .and_then(|heads| *heads.of(stream))
-        .unwrap_or(Head::genesis(stream));
+    let head = heads.as_ref().ok().and_then(|heads| *heads.of(stream)).unwrap_or(Head::genesis(stream));
     let mut chain = Chain::genesis(stream);
     let mut segments = VecDeque::from(folder.segments(stream)?);
     let mut end = (Segment::new(stream, 1), 1);
@@ -159,30 +143,14 @@ fn check(
         if let Some(tail) = tail {
             if liveness == Liveness::AtRest || !segments.is_empty() {
                 let wrong = Wrong::Torn { bytes: tail.bytes };
-                return Err(Finding {
-                    stream,
-                    file: segment.name,
-                    line,
-                    seq: chain.next,
-                    wrong,
-                }
-                .into());
+                return Err(Finding { stream, file: segment.name, line, seq: chain.next, wrong }.into());
             }
             report.unfinished_bytes = tail.bytes;
         }
         end = (segment, line);
     }
     let (segment, line) = end;
-    check_end(heads, head, &chain).map_err(|wrong| {
-        Finding {
-            stream,
-            file: segment.name,
-            line,
-            seq: chain.next,
-            wrong,
-        }
-        .into()
-    })
+    check_end(heads, head, &chain).map_err(|wrong| Finding { stream, file: segment.name, line, seq: chain.next, wrong }.into())
 }
 
 /// Whether the stream that ends with `chain` goes as far as its head, and has one.
@@ -227,12 +195,8 @@ impl Calls {
             return Ok(());
         };
         match event {
-            "intent"
-                if self.closed.contains(&short(call_id)) || self.open.contains_key(call_id) =>
-            {
-                Err(Wrong::IntentAgain {
-                    call_id: call_id.to_owned(),
-                })
+            "intent" if self.closed.contains(&short(call_id)) || self.open.contains_key(call_id) => {
+                Err(Wrong::IntentAgain { call_id: call_id.to_owned() })
             }
             "intent" => {
                 self.open.insert(call_id.into(), seq);
@@ -241,27 +205,14 @@ impl Calls {
             "outcome" => {
                 self.open.remove(call_id);
                 let fresh = self.closed.insert(short(call_id));
-                if fresh {
-                    Ok(())
-                } else {
-                    Err(Wrong::OutcomeAgain {
-                        call_id: call_id.to_owned(),
-                    })
-                }
+                if fresh { Ok(()) } else { Err(Wrong::OutcomeAgain { call_id: call_id.to_owned() }) }
             }
             _ => Ok(()),
         }
     }
 
     fn open(self) -> Vec<OpenIntent> {
-        let mut open: Vec<_> = self
-            .open
-            .into_iter()
-            .map(|(call_id, seq)| OpenIntent {
-                seq,
-                call_id: call_id.into(),
-            })
-            .collect();
+        let mut open: Vec<_> = self.open.into_iter().map(|(call_id, seq)| OpenIntent { seq, call_id: call_id.into() }).collect();
         open.sort_by_key(|intent| intent.seq);
         open
     }
@@ -270,10 +221,6 @@ impl Calls {
 /// Half a SHA-256 of a call's id: two ids don't meet by chance, nor by somebody's work.
 fn short(call_id: &str) -> u128 {
     let digest = Digest::of(call_id.as_bytes());
-    let half = digest
-        .hex()
-        .get(..32)
-        .and_then(|hex| str::from_utf8(hex).ok());
-    half.and_then(|hex| u128::from_str_radix(hex, 16).ok())
-        .unwrap_or_default()
+    let half = digest.hex().get(..32).and_then(|hex| str::from_utf8(hex).ok());
+    half.and_then(|hex| u128::from_str_radix(hex, 16).ok()).unwrap_or_default()
 }

@@ -37,9 +37,7 @@ pub enum JsonFault {
         expected: &'static str,
     },
     /// An escape that names half a surrogate pair.
-    #[error(
-        "half a surrogate pair at byte {offset}: escape both halves, or write the character itself"
-    )]
+    #[error("half a surrogate pair at byte {offset}: escape both halves, or write the character itself")]
     LoneSurrogate {
         /// Where the escape is.
         offset: usize,

@@ -10,8 +10,7 @@ use super::JsonFault;
 /// The fields of the object that `object` is, in their order, values as written. `object` must have passed [`check`](super::check).
 pub fn fields(object: &str) -> Result<Vec<(Cow<'_, str>, &RawValue)>, JsonFault> {
     let mut reader = serde_json::Deserializer::from_str(object);
-    let fields = serde::Deserializer::deserialize_map(&mut reader, Fields)
-        .map_err(|_| JsonFault::NotAnObject)?;
+    let fields = serde::Deserializer::deserialize_map(&mut reader, Fields).map_err(|_| JsonFault::NotAnObject)?;
     reader.end().map_err(|_| JsonFault::NotAnObject)?;
     Ok(fields)
 }
@@ -60,8 +59,6 @@ impl<'a> Visitor<'a> for Key {
     }
 
     fn visit_bytes<E: serde::de::Error>(self, key: &[u8]) -> Result<Self::Value, E> {
-        String::from_utf8(key.to_vec())
-            .map(Cow::Owned)
-            .map_err(E::custom)
+        String::from_utf8(key.to_vec()).map(Cow::Owned).map_err(E::custom)
     }
 }

@@ -29,10 +29,7 @@ const ACCEPTED: [&str; 10] = [
 ];
 
 /// Correct by the grammar, refused here.
-const DUPLICATES: [&str; 2] = [
-    "y_object_duplicated_key.json",
-    "y_object_duplicated_key_and_value.json",
-];
+const DUPLICATES: [&str; 2] = ["y_object_duplicated_key.json", "y_object_duplicated_key_and_value.json"];
 const NUL_KEY: &str = "y_object_escaped_null_in_key.json";
 
 #[test]
@@ -61,75 +58,35 @@ fn the_parsing_suite_is_decided_as_listed() {
 
 #[test]
 fn duplicates_are_found_at_any_depth_and_however_written() {
-    for text in [
-        r#"{"a":1,"a":1}"#,
-        r#"{"a":1,"\u0061":2}"#,
-        r#"[{"x":{"a":1,"b":{"c":1},"a":2}}]"#,
-        r#"{"":1,"":2}"#,
-    ] {
-        assert!(
-            matches!(check(text), Err(JsonFault::DuplicateKey { .. })),
-            "{text}"
-        );
+    for text in [r#"{"a":1,"a":1}"#, r#"{"a":1,"\u0061":2}"#, r#"[{"x":{"a":1,"b":{"c":1},"a":2}}]"#, r#"{"":1,"":2}"#] {
+        assert!(matches!(check(text), Err(JsonFault::DuplicateKey { .. })), "{text}");
     }
-    for text in [
-        r#"{"a":{"a":1},"b":{"a":1}}"#,
-        r#"{"a":1,"A":2}"#,
-        r#"[{"a":1},{"a":1}]"#,
-    ] {
+    for text in [r#"{"a":{"a":1},"b":{"a":1}}"#, r#"{"a":1,"A":2}"#, r#"[{"a":1},{"a":1}]"#] {
         assert_eq!(check(text), Ok(()), "{text}");
     }
     let mut keys: Vec<String> = (0..40).map(|i| format!("\"k{i}\":0")).collect();
     assert_eq!(check(format!("{{{}}}", keys.join(","))), Ok(()));
     keys.push("\"k1\":0".to_owned());
-    assert!(matches!(
-        check(format!("{{{}}}", keys.join(","))),
-        Err(JsonFault::DuplicateKey { .. })
-    ));
+    assert!(matches!(check(format!("{{{}}}", keys.join(","))), Err(JsonFault::DuplicateKey { .. })));
 }
 
 #[test]
 fn keys_that_another_parser_would_read_otherwise_are_refused() {
-    for key in [
-        r"name\u0000",
-        "$serde_json::private::Number",
-        r"\u0024serde_json::private::RawValue",
-    ] {
+    for key in [r"name\u0000", "$serde_json::private::Number", r"\u0024serde_json::private::RawValue"] {
         let text = format!(r#"{{"a":[{{"{key}":"1"}}]}}"#);
-        assert!(
-            matches!(check(&text), Err(JsonFault::ForbiddenKey { .. })),
-            "{text}"
-        );
+        assert!(matches!(check(&text), Err(JsonFault::ForbiddenKey { .. })), "{text}");
     }
-    assert_eq!(
-        check(r#"{"a":"$serde_json::private::Number","b":"\u0000"}"#),
-        Ok(())
-    );
+    assert_eq!(check(r#"{"a":"$serde_json::private::Number","b":"\u0000"}"#), Ok(()));
 }
 
 #[test]
 fn lone_surrogates_and_marks_are_refused() {
-    for text in [
-        r#""\ud800""#,
-        r#""\udc00""#,
-        r#""\ud800\u0041""#,
-        r#""\ud800\ud800""#,
-        r#"{"\ud800":1}"#,
-    ] {
-        assert!(
-            matches!(check(text), Err(JsonFault::LoneSurrogate { .. })),
-            "{text}"
-        );
+    for text in [r#""\ud800""#, r#""\udc00""#, r#""\ud800\u0041""#, r#""\ud800\ud800""#, r#"{"\ud800":1}"#] {
+        assert!(matches!(check(text), Err(JsonFault::LoneSurrogate { .. })), "{text}");
     }
     assert_eq!(check(r#""\ud834\udd1e""#), Ok(()));
-    assert!(matches!(
-        check("\u{feff}{}"),
-        Err(JsonFault::NotUtf8 { .. })
-    ));
-    assert!(matches!(
-        check(b"\"\xff\""),
-        Err(JsonFault::NotUtf8 { offset: 1 })
-    ));
+    assert!(matches!(check("\u{feff}{}"), Err(JsonFault::NotUtf8 { .. })));
+    assert!(matches!(check(b"\"\xff\""), Err(JsonFault::NotUtf8 { offset: 1 })));
 }
 
 #[test]
@@ -137,31 +94,16 @@ fn size_depth_and_numbers_are_bounded() {
     for (open, close) in [("[", "]"), ("{\"a\":", "}")] {
         let nested = |depth| format!("{}1{}", open.repeat(depth), close.repeat(depth));
         assert_eq!(check(nested(64)), Ok(()));
-        assert!(matches!(
-            check(nested(65)),
-            Err(JsonFault::TooDeep { limit: 64, .. })
-        ));
-        assert!(matches!(
-            check(open.repeat(100_000)),
-            Err(JsonFault::TooDeep { .. })
-        ));
-        let deep = Limits {
-            depth: 200_000,
-            ..Limits::MESSAGE
-        };
+        assert!(matches!(check(nested(65)), Err(JsonFault::TooDeep { limit: 64, .. })));
+        assert!(matches!(check(open.repeat(100_000)), Err(JsonFault::TooDeep { .. })));
+        let deep = Limits { depth: 200_000, ..Limits::MESSAGE };
         assert_eq!(super::check(nested(100_000).as_bytes(), deep), Ok(()));
     }
     let large = format!("\"{}\"", "a".repeat(Limits::MESSAGE.bytes - 2));
     assert_eq!(check(&large), Ok(()));
-    assert!(matches!(
-        check(format!("{large} ")),
-        Err(JsonFault::TooLarge { .. })
-    ));
+    assert!(matches!(check(format!("{large} ")), Err(JsonFault::TooLarge { .. })));
     assert_eq!(check("1".repeat(NUMBER_BYTES)), Ok(()));
-    assert!(matches!(
-        check("1".repeat(NUMBER_BYTES + 1)),
-        Err(JsonFault::LongNumber { offset: 0 })
-    ));
+    assert!(matches!(check("1".repeat(NUMBER_BYTES + 1)), Err(JsonFault::LongNumber { offset: 0 })));
 }
 
 #[test]
@@ -169,33 +111,21 @@ fn a_hundred_thousand_keys_are_not_quadratic() {
     let keys: Vec<String> = (0..100_000).map(|i| format!("\"k\\u0061{i}\":0")).collect();
     let start = Instant::now();
     assert_eq!(check(format!("{{{}}}", keys.join(","))), Ok(()));
-    assert!(
-        start.elapsed() < Duration::from_secs(3),
-        "{:?}",
-        start.elapsed()
-    );
+    assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());
 }
 
 #[test]
 fn what_is_wrong_is_said_without_echoing_it() {
     let long = "\\u001b".repeat(500);
-    let fault = check(format!(r#"{{"{long}":1,"{long}":2}}"#))
-        .unwrap_err()
-        .to_string();
+    let fault = check(format!(r#"{{"{long}":1,"{long}":2}}"#)).unwrap_err().to_string();
     assert!(fault.len() < 700 && !fault.contains('\u{1b}'), "{fault}");
-    assert_eq!(
-        check("[1,]").unwrap_err().to_string(),
-        "not JSON at byte 3, expected a value: send exact RFC 8259 JSON",
-    );
+    assert_eq!(check("[1,]").unwrap_err().to_string(), "not JSON at byte 3, expected a value: send exact RFC 8259 JSON",);
 }
 
 #[test]
 fn fields_are_given_as_written() {
     let split = fields(r#" {"a": 1.0e2 , "\u0062":{"c": [ ]}} "#).unwrap();
-    let split: Vec<_> = split
-        .iter()
-        .map(|(key, value)| (key.as_ref(), value.get()))
-        .collect();
+    let split: Vec<_> = split.iter().map(|(key, value)| (key.as_ref(), value.get())).collect();
     assert_eq!(split, [("a", "1.0e2"), ("b", r#"{"c": [ ]}"#)]);
     for text in ["[]", "1", "", "{} {}"] {
         assert_eq!(fields(text).unwrap_err(), JsonFault::NotAnObject, "{text}");
@@ -204,19 +134,8 @@ fn fields_are_given_as_written() {
 
 #[test]
 fn numbers_keep_their_text() {
-    for number in [
-        "9007199254740993",
-        "123456789012345678901234567890",
-        "1.0",
-        "-0",
-        "0.1000000000000000055511151231257827",
-    ] {
-        assert_eq!(
-            parse(number.as_bytes(), Limits::MESSAGE)
-                .unwrap()
-                .to_string(),
-            number
-        );
+    for number in ["9007199254740993", "123456789012345678901234567890", "1.0", "-0", "0.1000000000000000055511151231257827"] {
+        assert_eq!(parse(number.as_bytes(), Limits::MESSAGE).unwrap().to_string(), number);
     }
 }
 
@@ -250,8 +169,7 @@ fn value() -> impl Strategy<Value = Value> {
     leaf.prop_recursive(4, 32, 5, |inner| {
         proptest::prop_oneof![
             prop::collection::vec(inner.clone(), 0..5).prop_map(Value::Array),
-            prop::collection::btree_map("[^\u{0}$]{0,6}", inner, 0..5)
-                .prop_map(|map| Value::Object(map.into_iter().collect())),
+            prop::collection::btree_map("[^\u{0}$]{0,6}", inner, 0..5).prop_map(|map| Value::Object(map.into_iter().collect())),
         ]
     })
 }

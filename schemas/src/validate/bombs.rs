@@ -34,10 +34,7 @@ fn refused(schema: &Value) -> SchemaFault {
 fn chain(count: usize, link: impl Fn(&Value) -> Value) -> Value {
     let mut defs = Map::new();
     for i in 0..count {
-        defs.insert(
-            format!("d{i}"),
-            link(&json!({ "$ref": format!("#/$defs/d{}", i + 1) })),
-        );
+        defs.insert(format!("d{i}"), link(&json!({ "$ref": format!("#/$defs/d{}", i + 1) })));
     }
     defs.insert(format!("d{count}"), json!({ "type": "string" }));
     json!({ "$ref": "#/$defs/d0", "$defs": defs })
@@ -65,10 +62,7 @@ fn b21_references_that_come_back_without_going_deeper_are_refused() {
         json!({ "dependentSchemas": { "a": { "$ref": "#" } } }),
     ];
     for schema in endless {
-        assert!(
-            matches!(refused(&schema), SchemaFault::EndlessLoop { .. }),
-            "{schema}"
-        );
+        assert!(matches!(refused(&schema), SchemaFault::EndlessLoop { .. }), "{schema}");
     }
 }
 
@@ -80,18 +74,8 @@ fn b21_recursion_over_data_is_fine() {
         "additionalProperties": false,
     });
     let list = within(MOMENT, &list).unwrap();
-    assert_eq!(
-        list.check(&json!({ "next": { "left": { "all": [{}, { "next": {} }] } } })),
-        Ok(())
-    );
-    assert_eq!(
-        list.check(&json!({ "next": { "left": 1 } }))
-            .unwrap_err()
-            .first()
-            .unwrap()
-            .pointer,
-        "/next/left"
-    );
+    assert_eq!(list.check(&json!({ "next": { "left": { "all": [{}, { "next": {} }] } } })), Ok(()));
+    assert_eq!(list.check(&json!({ "next": { "left": 1 } })).unwrap_err().first().unwrap().pointer, "/next/left");
 }
 
 #[test]
@@ -100,13 +84,7 @@ fn b22_exponential_reference_trees_are_refused() {
         for keyword in ["allOf", "anyOf", "oneOf"] {
             let bomb = chain(count, |next| json!({ keyword: [next, next] }));
             let fault = refused(&bomb);
-            assert!(
-                matches!(
-                    fault,
-                    SchemaFault::TooCostly { .. } | SchemaFault::TooManyHops { .. }
-                ),
-                "{fault}"
-            );
+            assert!(matches!(fault, SchemaFault::TooCostly { .. } | SchemaFault::TooManyHops { .. }), "{fault}");
         }
     }
 }
@@ -114,10 +92,7 @@ fn b22_exponential_reference_trees_are_refused() {
 #[test]
 fn b22_exponential_trees_over_the_depth_of_data_are_refused() {
     let same = |next: &Value| json!({ "properties": { "a": next } });
-    refused(&chain(
-        40,
-        |next| json!({ "allOf": [same(next), same(next)] }),
-    ));
+    refused(&chain(40, |next| json!({ "allOf": [same(next), same(next)] })));
     let twice = [
         json!({ "anyOf": [same(&json!({ "$ref": "#" })), same(&json!({ "$ref": "#" }))] }),
         json!({ "properties": { "a": { "$ref": "#" } }, "patternProperties": { "^a$": { "$ref": "#" } } }),
@@ -128,10 +103,7 @@ fn b22_exponential_trees_over_the_depth_of_data_are_refused() {
         json!({ "anyOf": [{ "type": "string" }, { "items": { "$ref": "#" } }], "unevaluatedItems": false }),
     ];
     for schema in twice {
-        assert!(
-            matches!(refused(&schema), SchemaFault::TooCostly { .. }),
-            "{schema}"
-        );
+        assert!(matches!(refused(&schema), SchemaFault::TooCostly { .. }), "{schema}");
     }
 }
 
@@ -143,18 +115,9 @@ fn b22_counting_itself_is_bounded() {
         "patternProperties": { "a": { "properties": { "a": { "properties": { "b": again } } }, "not": two } },
         "unevaluatedProperties": { "additionalProperties": { "dependentSchemas": { "a": { "type": "object" } } } },
     });
-    assert!(matches!(
-        refused_in_a_second(&slow),
-        SchemaFault::TooCostly { .. }
-    ));
-    let wide: Map<String, Value> = (0..1_000)
-        .map(|i| {
-            (
-                format!("p{i}"),
-                json!({ "anyOf": [again, { "type": "null" }] }),
-            )
-        })
-        .collect();
+    assert!(matches!(refused_in_a_second(&slow), SchemaFault::TooCostly { .. }));
+    let wide: Map<String, Value> =
+        (0..1_000).map(|i| (format!("p{i}"), json!({ "anyOf": [again, { "type": "null" }] }))).collect();
     within(Duration::from_secs(1), &json!({ "properties": wide })).unwrap();
 }
 
@@ -168,10 +131,7 @@ fn b22_branches_that_go_different_ways_are_fine() {
         ],
     });
     let filter = within(MOMENT, &filter).unwrap();
-    assert_eq!(
-        filter.check(&json!({ "and": [{ "or": [{ "field": "a" }] }, { "field": "b" }] })),
-        Ok(())
-    );
+    assert_eq!(filter.check(&json!({ "and": [{ "or": [{ "field": "a" }] }, { "field": "b" }] })), Ok(()));
     assert!(filter.check(&json!({ "and": [{ "or": [{}] }] })).is_err());
 }
 
@@ -179,14 +139,8 @@ fn b22_branches_that_go_different_ways_are_fine() {
 fn b24_unevaluated_doubling_is_refused() {
     for count in [12, 16, 18, 20, 60] {
         for keyword in ["unevaluatedProperties", "unevaluatedItems"] {
-            refused(&chain(
-                count,
-                |next| json!({ "allOf": [next, next], keyword: false }),
-            ));
-            refused(&chain(
-                count,
-                |next| json!({ "allOf": [next], keyword: false }),
-            ));
+            refused(&chain(count, |next| json!({ "allOf": [next, next], keyword: false })));
+            refused(&chain(count, |next| json!({ "allOf": [next], keyword: false })));
         }
     }
 }
@@ -214,37 +168,17 @@ fn b25_nothing_outside_of_the_document_is_referred_to() {
     for reference in outside {
         for keyword in ["$ref", "$dynamicRef"] {
             let schema = json!({ "properties": { "a": { keyword: reference } } });
-            assert!(
-                matches!(refused(&schema), SchemaFault::Reference { .. }),
-                "{schema}"
-            );
+            assert!(matches!(refused(&schema), SchemaFault::Reference { .. }), "{schema}");
             let based = json!({ "$id": "http://127.0.0.1:1/", "items": { keyword: reference } });
-            assert!(
-                matches!(refused(&based), SchemaFault::Reference { .. }),
-                "{based}"
-            );
+            assert!(matches!(refused(&based), SchemaFault::Reference { .. }), "{based}");
         }
     }
     let nested = json!({ "$defs": { "a": { "$id": "http://127.0.0.1:1/", "type": "string" } } });
     assert!(matches!(refused(&nested), SchemaFault::Identifier { .. }));
-    for dialect in [
-        "http://127.0.0.1:1/meta",
-        "https://json-schema.org/draft/2019-09/schema",
-        "",
-        "x",
-    ] {
-        assert!(
-            matches!(
-                refused(&json!({ "$schema": dialect })),
-                SchemaFault::Dialect { .. }
-            ),
-            "{dialect}"
-        );
+    for dialect in ["http://127.0.0.1:1/meta", "https://json-schema.org/draft/2019-09/schema", "", "x"] {
+        assert!(matches!(refused(&json!({ "$schema": dialect })), SchemaFault::Dialect { .. }), "{dialect}");
         let below = json!({ "items": { "$schema": dialect } });
-        assert!(
-            matches!(refused(&below), SchemaFault::Dialect { .. }),
-            "{dialect}"
-        );
+        assert!(matches!(refused(&below), SchemaFault::Dialect { .. }), "{dialect}");
     }
 }
 
@@ -263,14 +197,8 @@ fn b25_an_identifier_at_the_root_changes_nothing() {
 #[test]
 fn b29_long_chains_are_refused_by_size_or_hops() {
     let flat = chain(50_000, Clone::clone);
-    assert!(matches!(
-        refused_in_a_second(&flat),
-        SchemaFault::TooLarge { .. }
-    ));
-    assert!(matches!(
-        refused(&chain(5_000, Clone::clone)),
-        SchemaFault::TooManyHops { .. }
-    ));
+    assert!(matches!(refused_in_a_second(&flat), SchemaFault::TooLarge { .. }));
+    assert!(matches!(refused(&chain(5_000, Clone::clone)), SchemaFault::TooManyHops { .. }));
     within(MOMENT, &chain(60, Clone::clone)).unwrap();
 }
 
@@ -293,29 +221,13 @@ fn b29_long_chains_down_the_data_are_built_in_time() {
 fn b30_nesting_over_the_limit_is_refused() {
     for depth in [127, 128, 129, 2_000] {
         let schema = nested(depth, |inner| field("not", inner));
-        assert!(
-            matches!(refused(&schema), SchemaFault::TooDeep { .. }),
-            "{depth}"
-        );
+        assert!(matches!(refused(&schema), SchemaFault::TooDeep { .. }), "{depth}");
     }
     let anything = compile(&json!({})).unwrap();
-    assert_eq!(
-        anything.check(&nested(64, |inner| Value::Array(vec![inner]))),
-        Ok(())
-    );
+    assert_eq!(anything.check(&nested(64, |inner| Value::Array(vec![inner]))), Ok(()));
     for depth in [65, 127, 129, 2_000] {
-        assert!(
-            anything
-                .check(&nested(depth, |inner| Value::Array(vec![inner])))
-                .is_err(),
-            "{depth}"
-        );
-        assert!(
-            anything
-                .check(&nested(depth, |inner| field("a", inner)))
-                .is_err(),
-            "{depth}"
-        );
+        assert!(anything.check(&nested(depth, |inner| Value::Array(vec![inner]))).is_err(), "{depth}");
+        assert!(anything.check(&nested(depth, |inner| field("a", inner))).is_err(), "{depth}");
     }
 }
 
@@ -337,10 +249,7 @@ fn b31_only_an_object_schema_is_an_input_schema() {
         assert!(matches!(fault, SchemaFault::NotASchema { .. }), "{schema}");
     }
     for schema in [json!(null), json!([]), json!(""), json!(1)] {
-        assert!(
-            matches!(refused(&schema), SchemaFault::NotASchema { .. }),
-            "{schema}"
-        );
+        assert!(matches!(refused(&schema), SchemaFault::NotASchema { .. }), "{schema}");
     }
     Validator::compile_input(&json!({ "type": "object" }), Undeclared::Refuse).unwrap();
 }
@@ -358,28 +267,13 @@ fn b32_contradictions_are_refused() {
         json!({ "minProperties": 2, "maxProperties": 1 }),
     ];
     for schema in conflicts {
-        assert!(
-            matches!(refused(&schema), SchemaFault::Conflict { .. }),
-            "{schema}"
-        );
-        assert!(
-            matches!(
-                refused(&json!({ "items": schema })),
-                SchemaFault::Conflict { .. }
-            ),
-            "{schema}"
-        );
+        assert!(matches!(refused(&schema), SchemaFault::Conflict { .. }), "{schema}");
+        assert!(matches!(refused(&json!({ "items": schema })), SchemaFault::Conflict { .. }), "{schema}");
     }
-    for schema in [
-        json!({ "type": ["object", 17] }),
-        json!({ "type": "strin" }),
-        json!({ "properties": [] }),
-        json!({ "required": "a" }),
-    ] {
-        assert!(
-            matches!(refused(&schema), SchemaFault::Invalid { .. }),
-            "{schema}"
-        );
+    for schema in
+        [json!({ "type": ["object", 17] }), json!({ "type": "strin" }), json!({ "properties": [] }), json!({ "required": "a" })]
+    {
+        assert!(matches!(refused(&schema), SchemaFault::Invalid { .. }), "{schema}");
     }
     compile(&json!({ "const": 1.0, "enum": [1] })).unwrap();
 }
@@ -387,51 +281,22 @@ fn b32_contradictions_are_refused() {
 #[test]
 fn b33_format_is_not_asserted() {
     for format in ["uri", "email", "date", "uuid", "ipv4", "regex", "hostname"] {
-        for dialect in [
-            "https://json-schema.org/draft/2020-12/schema",
-            "http://json-schema.org/draft-07/schema#",
-        ] {
+        for dialect in ["https://json-schema.org/draft/2020-12/schema", "http://json-schema.org/draft-07/schema#"] {
             let schema = compile(&json!({ "$schema": dialect, "format": format })).unwrap();
-            assert_eq!(
-                schema.check(&json!("not one of (those")),
-                Ok(()),
-                "{format}"
-            );
+            assert_eq!(schema.check(&json!("not one of (those")), Ok(()), "{format}");
         }
     }
 }
 
 #[test]
 fn patterns_are_linear_or_refused() {
-    for pattern in [
-        "(?=a)b",
-        r"(a)\1",
-        "(?<!a)b",
-        "(",
-        "a{1000}{1000}{1000}",
-        r"^\p{L}{1,50}$",
-    ] {
-        assert!(
-            matches!(
-                refused(&json!({ "pattern": pattern })),
-                SchemaFault::Invalid { .. }
-            ),
-            "{pattern}"
-        );
+    for pattern in ["(?=a)b", r"(a)\1", "(?<!a)b", "(", "a{1000}{1000}{1000}", r"^\p{L}{1,50}$"] {
+        assert!(matches!(refused(&json!({ "pattern": pattern })), SchemaFault::Invalid { .. }), "{pattern}");
         let named = json!({ "patternProperties": { pattern: true } });
-        assert!(
-            matches!(refused(&named), SchemaFault::Invalid { .. }),
-            "{pattern}"
-        );
+        assert!(matches!(refused(&named), SchemaFault::Invalid { .. }), "{pattern}");
     }
-    let usual = [
-        r"^[\w-]{1,64}$",
-        r"^.{1,256}$",
-        r"^\d{4}-\d{2}-\d{2}T[\d:.]+Z$",
-        r"^\p{L}+$",
-        "^(a+)+$",
-        r"^\S+@\S+\.\S{2,63}$",
-    ];
+    let usual =
+        [r"^[\w-]{1,64}$", r"^.{1,256}$", r"^\d{4}-\d{2}-\d{2}T[\d:.]+Z$", r"^\p{L}+$", "^(a+)+$", r"^\S+@\S+\.\S{2,63}$"];
     for pattern in usual {
         let compiled = within(MOMENT, &json!({ "pattern": pattern }));
         assert!(compiled.is_ok(), "{pattern}: {compiled:?}");

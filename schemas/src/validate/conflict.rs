@@ -12,30 +12,14 @@ const RANGES: [(&str, &str, &str); 4] = [
     ("minimum", "maximum", "`minimum` is above `maximum`"),
     ("minLength", "maxLength", "`minLength` is above `maxLength`"),
     ("minItems", "maxItems", "`minItems` is above `maxItems`"),
-    (
-        "minProperties",
-        "maxProperties",
-        "`minProperties` is above `maxProperties`",
-    ),
+    ("minProperties", "maxProperties", "`minProperties` is above `maxProperties`"),
 ];
 
 /// The same, where the bound itself is excluded.
 const OPEN_RANGES: [(&str, &str, &str); 3] = [
-    (
-        "exclusiveMinimum",
-        "exclusiveMaximum",
-        "`exclusiveMinimum` is not below `exclusiveMaximum`",
-    ),
-    (
-        "exclusiveMinimum",
-        "maximum",
-        "`exclusiveMinimum` is not below `maximum`",
-    ),
-    (
-        "minimum",
-        "exclusiveMaximum",
-        "`minimum` is not below `exclusiveMaximum`",
-    ),
+    ("exclusiveMinimum", "exclusiveMaximum", "`exclusiveMinimum` is not below `exclusiveMaximum`"),
+    ("exclusiveMinimum", "maximum", "`exclusiveMinimum` is not below `maximum`"),
+    ("minimum", "exclusiveMaximum", "`minimum` is not below `exclusiveMaximum`"),
 ];
 
 /// Refuses a schema in which some subschema contradicts itself.
@@ -64,10 +48,7 @@ fn refuse_in(node: &Node<'_>) -> Result<(), SchemaFault> {
         }
     }
     for (lower, upper, conflict) in OPEN_RANGES {
-        if matches!(
-            ordering(schema, lower, upper),
-            Some(Ordering::Greater | Ordering::Equal)
-        ) {
+        if matches!(ordering(schema, lower, upper), Some(Ordering::Greater | Ordering::Equal)) {
             return fault(conflict);
         }
     }
@@ -76,9 +57,7 @@ fn refuse_in(node: &Node<'_>) -> Result<(), SchemaFault> {
 
 fn ordering(schema: &Map<String, Value>, lower: &str, upper: &str) -> Option<Ordering> {
     match (schema.get(lower)?, schema.get(upper)?) {
-        (Value::Number(lower), Value::Number(upper)) => {
-            Some(Decimal::of(lower).compare(&Decimal::of(upper)))
-        }
+        (Value::Number(lower), Value::Number(upper)) => Some(Decimal::of(lower).compare(&Decimal::of(upper))),
         _ => None,
     }
 }
@@ -100,13 +79,9 @@ fn is_of_type(value: &Value, kind: &str) -> bool {
 fn equal(a: &Value, b: &Value) -> bool {
     match (a, b) {
         (Value::Number(a), Value::Number(b)) => Decimal::of(a).compare(&Decimal::of(b)).is_eq(),
-        (Value::Array(a), Value::Array(b)) => {
-            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| equal(a, b))
-        }
+        (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| equal(a, b)),
         (Value::Object(a), Value::Object(b)) => {
-            a.len() == b.len()
-                && a.iter()
-                    .all(|(key, a)| b.get(key).is_some_and(|b| equal(a, b)))
+            a.len() == b.len() && a.iter().all(|(key, a)| b.get(key).is_some_and(|b| equal(a, b)))
         }
         _ => a == b,
     }
@@ -127,11 +102,7 @@ impl Decimal {
         let (mantissa, exponent) = unsigned.split_once(['e', 'E']).unwrap_or((unsigned, "0"));
         let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
         // An exponent that no `i64` holds is beyond comparison: it saturates.
-        let saturated = if exponent.starts_with('-') {
-            i64::MIN / 2
-        } else {
-            i64::MAX / 2
-        };
+        let saturated = if exponent.starts_with('-') { i64::MIN / 2 } else { i64::MAX / 2 };
         let exponent = exponent.parse().unwrap_or(saturated);
         let all = || whole.bytes().chain(fraction.bytes());
         let zeros = all().take_while(|&digit| digit == b'0').count();
@@ -139,26 +110,14 @@ impl Decimal {
         while digits.last() == Some(&b'0') {
             digits.pop();
         }
-        let point = i64::try_from(whole.len()).unwrap_or(i64::MAX)
-            - i64::try_from(zeros).unwrap_or(i64::MAX);
-        let scale = if digits.is_empty() {
-            0
-        } else {
-            point.saturating_add(exponent)
-        };
-        Self {
-            is_negative: text.starts_with('-') && !digits.is_empty(),
-            digits,
-            scale,
-        }
+        let point = i64::try_from(whole.len()).unwrap_or(i64::MAX) - i64::try_from(zeros).unwrap_or(i64::MAX);
+        let scale = if digits.is_empty() { 0 } else { point.saturating_add(exponent) };
+        Self { is_negative: text.starts_with('-') && !digits.is_empty(), digits, scale }
     }
 
     fn compare(&self, other: &Self) -> Ordering {
         let sizes = || match (self.digits.is_empty(), other.digits.is_empty()) {
-            (false, false) => self
-                .scale
-                .cmp(&other.scale)
-                .then_with(|| self.digits.cmp(&other.digits)),
+            (false, false) => self.scale.cmp(&other.scale).then_with(|| self.digits.cmp(&other.digits)),
             (left, right) => right.cmp(&left),
         };
         match (self.is_negative, other.is_negative) {
@@ -186,10 +145,7 @@ mod tests {
         assert_eq!(compare("1e2", "100"), Ordering::Equal);
         assert_eq!(compare("0.001", "1e-3"), Ordering::Equal);
         assert_eq!(compare("-0", "0"), Ordering::Equal);
-        assert_eq!(
-            compare("9007199254740993", "9007199254740992"),
-            Ordering::Greater
-        );
+        assert_eq!(compare("9007199254740993", "9007199254740992"), Ordering::Greater);
         assert_eq!(compare("-2", "-10"), Ordering::Greater);
         assert_eq!(compare("0", "0.5"), Ordering::Less);
         assert_eq!(compare("-0.5", "0"), Ordering::Less);

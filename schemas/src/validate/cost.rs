@@ -22,14 +22,7 @@ const STEPS: usize = 120_000;
 /// Counts the work of checking one value against `graph`: units per unit of the value's size.
 pub(super) fn weigh(graph: &Graph<'_>, bounds: Bounds) -> Result<u64, SchemaFault> {
     let asides = Asides::of(graph, bounds)?;
-    Spread {
-        graph,
-        asides: &asides,
-        bounds,
-        steps: 0,
-        heaviest: 1,
-    }
-    .run()
+    Spread { graph, asides: &asides, bounds, steps: 0, heaviest: 1 }.run()
 }
 
 /// Per subschema, what it costs together with all that apply to the same value.
@@ -67,17 +60,12 @@ impl Order<'_, '_> {
         match state {
             State::Done => return Ok(()),
             State::Open => {
-                return Err(SchemaFault::EndlessLoop {
-                    place: shown(&node.pointer),
-                });
+                return Err(SchemaFault::EndlessLoop { place: shown(&node.pointer) });
             }
             State::New => *state = State::Open,
         }
         if hops > self.hops {
-            return Err(SchemaFault::TooManyHops {
-                place: shown(&node.pointer),
-                limit: self.hops,
-            });
+            return Err(SchemaFault::TooManyHops { place: shown(&node.pointer), limit: self.hops });
         }
         for &(aside, next) in &node.aside {
             self.visit(next, hops + usize::from(aside == Aside::Reference))?;
@@ -94,12 +82,7 @@ impl Asides {
     fn of(graph: &Graph<'_>, bounds: Bounds) -> Result<Self, SchemaFault> {
         let count = graph.nodes.len();
         let finished = Vec::with_capacity(count);
-        let mut order = Order {
-            graph,
-            hops: bounds.hops,
-            state: vec![State::New; count],
-            finished,
-        };
+        let mut order = Order { graph, hops: bounds.hops, state: vec![State::New; count], finished };
         for id in 0..count {
             order.visit(id, 0)?;
         }
@@ -124,16 +107,10 @@ impl Asides {
                 built = built.saturating_add(visits);
             }
             if at(&asides.hops, id) > bounds.hops {
-                return Err(SchemaFault::TooManyHops {
-                    place: shown(&node.pointer),
-                    limit: bounds.hops,
-                });
+                return Err(SchemaFault::TooManyHops { place: shown(&node.pointer), limit: bounds.hops });
             }
             if visits > bounds.visits || built > bounds.visits.saturating_mul(2) {
-                return Err(SchemaFault::TooCostly {
-                    place: shown(&node.pointer),
-                    limit: bounds.visits,
-                });
+                return Err(SchemaFault::TooCostly { place: shown(&node.pointer), limit: bounds.visits });
             }
         }
         Ok(asides)
@@ -165,9 +142,7 @@ fn own_weight(node: &Node<'_>) -> u64 {
     for (keyword, value) in map {
         weight += match keyword.as_str() {
             "enum" | "const" => size(value) / 4,
-            "properties" | "required" | "dependentRequired" | "dependencies" => {
-                size_of_top(value) / 2
-            }
+            "properties" | "required" | "dependentRequired" | "dependencies" => size_of_top(value) / 2,
             "patternProperties" => 8 * size_of_top(value),
             "pattern" | "multipleOf" => 8,
             _ => 0,
@@ -226,9 +201,7 @@ impl Spread<'_, '_> {
     /// Counts what a meeting costs, and refuses it when that is too much.
     fn admit(&mut self, meeting: &Meeting) -> Result<(), SchemaFault> {
         let sum = |costs: &[u64]| {
-            meeting.iter().fold(0_u64, |sum, (&id, &times)| {
-                sum.saturating_add(at(costs, id).saturating_mul(times))
-            })
+            meeting.iter().fold(0_u64, |sum, (&id, &times)| sum.saturating_add(at(costs, id).saturating_mul(times)))
         };
         self.heaviest = self.heaviest.max(sum(&self.asides.weight));
         if sum(&self.asides.visits) > self.bounds.visits {
@@ -239,23 +212,13 @@ impl Spread<'_, '_> {
 
     fn step(&mut self, steps: usize, meeting: &Meeting) -> Result<(), SchemaFault> {
         self.steps += steps;
-        if self.steps > STEPS {
-            Err(self.too_costly(meeting))
-        } else {
-            Ok(())
-        }
+        if self.steps > STEPS { Err(self.too_costly(meeting)) } else { Ok(()) }
     }
 
     fn too_costly(&self, meeting: &Meeting) -> SchemaFault {
-        let busiest = meeting
-            .iter()
-            .max_by_key(|&(_, times)| times)
-            .and_then(|(&id, _)| self.graph.nodes.get(id));
+        let busiest = meeting.iter().max_by_key(|&(_, times)| times).and_then(|(&id, _)| self.graph.nodes.get(id));
         let place = shown(busiest.map_or("", |node| &node.pointer));
-        SchemaFault::TooCostly {
-            place,
-            limit: self.bounds.visits,
-        }
+        SchemaFault::TooCostly { place, limit: self.bounds.visits }
     }
 
     /// The meetings at the parts of a value into which the subschemas of `meeting` look.
@@ -263,11 +226,7 @@ impl Spread<'_, '_> {
         let graph = self.graph;
         let mut parts = Vec::new();
         for (&id, &times) in meeting {
-            let own = graph
-                .nodes
-                .get(id)
-                .map(|node| node.parts.as_slice())
-                .unwrap_or_default();
+            let own = graph.nodes.get(id).map(|node| node.parts.as_slice()).unwrap_or_default();
             parts.extend(own.iter().map(|&(part, id)| (part, id, times)));
         }
         self.step(parts.len(), meeting)?;
@@ -303,18 +262,11 @@ impl Spread<'_, '_> {
                 }
                 Part::ItemsFrom(first) => {
                     self.step(items.len(), meeting)?;
-                    items
-                        .range_mut(first..)
-                        .for_each(|(_, met)| add(met, id, times));
+                    items.range_mut(first..).for_each(|(_, met)| add(met, id, times));
                 }
             }
         }
-        Ok(properties
-            .into_values()
-            .chain(items.into_values())
-            .chain([other, names])
-            .filter(|m| !m.is_empty())
-            .collect())
+        Ok(properties.into_values().chain(items.into_values()).chain([other, names]).filter(|m| !m.is_empty()).collect())
     }
 
     /// Of a meeting's subschemas and all beside them, those that look into the value, and how often each.

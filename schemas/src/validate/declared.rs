@@ -41,58 +41,32 @@ impl Declared {
                     names.insert(name.to_owned());
                 }
             }
-            let required = node
-                .keyword("required")
-                .and_then(Value::as_array)
-                .into_iter()
-                .flatten();
+            let required = node.keyword("required").and_then(Value::as_array).into_iter().flatten();
             names.extend(required.filter_map(Value::as_str).map(str::to_owned));
             let by_pattern = node.keyword("patternProperties").and_then(Value::as_object);
             patterns.extend(by_pattern.into_iter().flat_map(Map::keys));
-            let applied = node
-                .aside
-                .iter()
-                .filter(|(aside, _)| *aside != Aside::Negation);
+            let applied = node.aside.iter().filter(|(aside, _)| *aside != Aside::Negation);
             todo.extend(applied.map(|&(_, next)| next));
         }
-        let any: Vec<Value> = patterns
-            .into_iter()
-            .map(|pattern| json!({ "pattern": pattern }))
-            .collect();
-        let patterns = if any.is_empty() {
-            None
-        } else {
-            Some(engine(graph.dialect, &json!({ "anyOf": any }))?)
-        };
-        Ok(Self {
-            names: names.into_iter().collect(),
-            patterns,
-        })
+        let any: Vec<Value> = patterns.into_iter().map(|pattern| json!({ "pattern": pattern })).collect();
+        let patterns = if any.is_empty() { None } else { Some(engine(graph.dialect, &json!({ "anyOf": any }))?) };
+        Ok(Self { names: names.into_iter().collect(), patterns })
     }
 
     /// Whether every property of `arguments` is declared.
     pub(super) fn covers(&self, arguments: &Value) -> bool {
-        arguments
-            .as_object()
-            .is_none_or(|arguments| arguments.keys().all(|name| self.has(name)))
+        arguments.as_object().is_none_or(|arguments| arguments.keys().all(|name| self.has(name)))
     }
 
     /// The places of properties that are not declared.
     pub(super) fn places<'a>(&'a self, arguments: &'a Value) -> impl Iterator<Item = Place> + 'a {
         let names = arguments.as_object().into_iter().flat_map(Map::keys);
-        names
-            .filter(|name| !self.has(name))
-            .map(|name| Place::new(&pointer_to(name), self.message(name)))
+        names.filter(|name| !self.has(name)).map(|name| Place::new(&pointer_to(name), self.message(name)))
     }
 
     fn has(&self, name: &str) -> bool {
-        self.names
-            .binary_search_by(|declared| declared.as_str().cmp(name))
-            .is_ok()
-            || self
-                .patterns
-                .as_ref()
-                .is_some_and(|patterns| patterns.is_valid(&Value::String(name.to_owned())))
+        self.names.binary_search_by(|declared| declared.as_str().cmp(name)).is_ok()
+            || self.patterns.as_ref().is_some_and(|patterns| patterns.is_valid(&Value::String(name.to_owned())))
     }
 
     fn message(&self, name: &str) -> String {
@@ -108,14 +82,8 @@ impl Declared {
         if name.len() > COMPARED_NAME {
             return None;
         }
-        let names = self
-            .names
-            .iter()
-            .filter(|declared| declared.len() <= COMPARED_NAME)
-            .take(COMPARED_NAMES);
-        let closest = names
-            .map(|declared| (distance(name, declared), declared))
-            .min()?;
+        let names = self.names.iter().filter(|declared| declared.len() <= COMPARED_NAME).take(COMPARED_NAMES);
+        let closest = names.map(|declared| (distance(name, declared), declared)).min()?;
         (closest.0 <= 1 + name.chars().count() / 3).then_some(closest.1.as_str())
     }
 }
@@ -133,9 +101,7 @@ fn distance(a: &str, b: &str) -> usize {
         let mut left = i + 1;
         let mut next = vec![left];
         for (&to, &above) in b.iter().zip(row.iter().skip(1)) {
-            left = (left + 1)
-                .min(above + 1)
-                .min(diagonal + usize::from(from != to));
+            left = (left + 1).min(above + 1).min(diagonal + usize::from(from != to));
             diagonal = above;
             next.push(left);
         }

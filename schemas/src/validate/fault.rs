@@ -22,14 +22,7 @@ pub struct Bounds {
 
 impl Default for Bounds {
     fn default() -> Self {
-        Self {
-            bytes: 256 * 1024,
-            depth: 64,
-            subschemas: 10_000,
-            hops: 64,
-            visits: 4_096,
-            work: 20_000_000,
-        }
+        Self { bytes: 256 * 1024, depth: 64, subschemas: 10_000, hops: 64, visits: 4_096, work: 20_000_000 }
     }
 }
 
@@ -58,9 +51,7 @@ pub enum SchemaFault {
         limit: usize,
     },
     /// More than [`Bounds::hops`].
-    #[error(
-        "more than {limit} references follow each other from `{place}`: refer to the target directly"
-    )]
+    #[error("more than {limit} references follow each other from `{place}`: refer to the target directly")]
     TooManyHops {
         /// Where the chain passes.
         place: String,
@@ -84,17 +75,13 @@ pub enum SchemaFault {
         place: String,
     },
     /// Not a schema at all: neither an object nor a boolean, or not an object schema where one is needed.
-    #[error(
-        "{expected} is required: write one, with \"type\": \"object\" at the top of an input schema"
-    )]
+    #[error("{expected} is required: write one, with \"type\": \"object\" at the top of an input schema")]
     NotASchema {
         /// What is required.
         expected: &'static str,
     },
     /// A dialect we don't speak.
-    #[error(
-        "the dialect `{dialect}` at `{place}` is not supported: use JSON Schema 2020-12 or draft-07, one throughout"
-    )]
+    #[error("the dialect `{dialect}` at `{place}` is not supported: use JSON Schema 2020-12 or draft-07, one throughout")]
     Dialect {
         /// Where it is named.
         place: String,
@@ -102,9 +89,7 @@ pub enum SchemaFault {
         dialect: String,
     },
     /// A reference to something outside of the document, or to no schema inside.
-    #[error(
-        "the reference `{reference}` at `{place}` names no schema inside the document: refer to `#/$defs/…`"
-    )]
+    #[error("the reference `{reference}` at `{place}` names no schema inside the document: refer to `#/$defs/…`")]
     Reference {
         /// Where it is.
         place: String,
@@ -139,16 +124,10 @@ pub enum SchemaFault {
 
 impl SchemaFault {
     pub(super) fn reference(place: &str, reference: &str) -> Self {
-        Self::Reference {
-            place: shown(place),
-            reference: shown(reference),
-        }
+        Self::Reference { place: shown(place), reference: shown(reference) }
     }
 
     pub(super) fn conflict(place: &str, conflict: &'static str) -> Self {
-        Self::Conflict {
-            place: shown(place),
-            conflict,
-        }
+        Self::Conflict { place: shown(place), conflict }
     }
 }

@@ -24,14 +24,8 @@ impl Dialect {
         };
         match dialect.as_str().map(|uri| uri.trim_end_matches('#')) {
             Some("https://json-schema.org/draft/2020-12/schema") => Ok(Some(Self::Draft202012)),
-            Some(
-                "http://json-schema.org/draft-07/schema"
-                | "https://json-schema.org/draft-07/schema",
-            ) => Ok(Some(Self::Draft7)),
-            _ => Err(SchemaFault::Dialect {
-                place: shown(place),
-                dialect: shown(&dialect.to_string()),
-            }),
+            Some("http://json-schema.org/draft-07/schema" | "https://json-schema.org/draft-07/schema") => Ok(Some(Self::Draft7)),
+            _ => Err(SchemaFault::Dialect { place: shown(place), dialect: shown(&dialect.to_string()) }),
         }
     }
 }
@@ -75,8 +69,7 @@ pub(super) struct Node<'s> {
 impl<'s> Node<'s> {
     /// Whether the branches are looked at a second time, to learn what they evaluated.
     pub(super) fn looks_twice(&self) -> bool {
-        self.keyword("unevaluatedProperties").is_some()
-            || self.keyword("unevaluatedItems").is_some()
+        self.keyword("unevaluatedProperties").is_some() || self.keyword("unevaluatedItems").is_some()
     }
 
     pub(super) fn keyword(&self, name: &str) -> Option<&'s Value> {
@@ -98,16 +91,11 @@ impl<'s> Graph<'s> {
             Value::Object(schema) => Dialect::named(schema, "")?.unwrap_or(Dialect::Draft202012),
             Value::Bool(_) => Dialect::Draft202012,
             _ => {
-                return Err(SchemaFault::NotASchema {
-                    expected: "an object or a boolean",
-                });
+                return Err(SchemaFault::NotASchema { expected: "an object or a boolean" });
             }
         };
         let mut walk = Walk {
-            graph: Graph {
-                dialect,
-                nodes: Vec::new(),
-            },
+            graph: Graph { dialect, nodes: Vec::new() },
             limit: bounds.subschemas,
             places: HashMap::new(),
             anchors: HashMap::new(),
@@ -144,12 +132,7 @@ impl<'s> Walk<'s> {
             return Err(SchemaFault::TooMany { limit: self.limit });
         }
         self.places.insert(pointer.to_owned(), id);
-        self.graph.nodes.push(Node {
-            pointer: pointer.to_owned(),
-            schema,
-            aside: Vec::new(),
-            parts: Vec::new(),
-        });
+        self.graph.nodes.push(Node { pointer: pointer.to_owned(), schema, aside: Vec::new(), parts: Vec::new() });
         let Value::Object(map) = schema else {
             return Ok(id);
         };
@@ -170,18 +153,8 @@ impl<'s> Walk<'s> {
     }
 
     /// Refuses what would change the meaning of references below the root, and notes anchors.
-    fn identify(
-        &mut self,
-        map: &'s Map<String, Value>,
-        id: usize,
-        pointer: &str,
-    ) -> Result<(), SchemaFault> {
-        let fault = |keyword| {
-            Err(SchemaFault::Identifier {
-                place: shown(pointer),
-                keyword,
-            })
-        };
+    fn identify(&mut self, map: &'s Map<String, Value>, id: usize, pointer: &str) -> Result<(), SchemaFault> {
+        let fault = |keyword| Err(SchemaFault::Identifier { place: shown(pointer), keyword });
         if id > 0 && map.contains_key("$id") {
             return fault("$id");
         }
@@ -189,10 +162,7 @@ impl<'s> Walk<'s> {
             && dialect != self.graph.dialect
         {
             let dialect = shown(&map.get("$schema").map(Value::to_string).unwrap_or_default());
-            return Err(SchemaFault::Dialect {
-                place: shown(pointer),
-                dialect,
-            });
+            return Err(SchemaFault::Dialect { place: shown(pointer), dialect });
         }
         if self.graph.dialect == Dialect::Draft202012 {
             for keyword in ["$anchor", "$dynamicAnchor"] {
@@ -214,30 +184,15 @@ impl<'s> Walk<'s> {
     ) -> Result<(), SchemaFault> {
         for keyword in ASIDE {
             if let Some(schema) = map.get(keyword) {
-                aside.push((
-                    Aside::Branch,
-                    self.visit(schema, &format!("{pointer}/{keyword}"))?,
-                ));
+                aside.push((Aside::Branch, self.visit(schema, &format!("{pointer}/{keyword}"))?));
             }
         }
         if let Some(schema) = map.get("not") {
-            aside.push((
-                Aside::Negation,
-                self.visit(schema, &format!("{pointer}/not"))?,
-            ));
+            aside.push((Aside::Negation, self.visit(schema, &format!("{pointer}/not"))?));
         }
         for keyword in ASIDE_LISTS {
-            for (i, schema) in map
-                .get(keyword)
-                .and_then(Value::as_array)
-                .into_iter()
-                .flatten()
-                .enumerate()
-            {
-                aside.push((
-                    Aside::Branch,
-                    self.visit(schema, &format!("{pointer}/{keyword}/{i}"))?,
-                ));
+            for (i, schema) in map.get(keyword).and_then(Value::as_array).into_iter().flatten().enumerate() {
+                aside.push((Aside::Branch, self.visit(schema, &format!("{pointer}/{keyword}/{i}"))?));
             }
         }
         for keyword in ASIDE_MAPS {
@@ -282,34 +237,19 @@ impl<'s> Walk<'s> {
     ) -> Result<(), SchemaFault> {
         let mut first = 0;
         for keyword in ["prefixItems", "items"] {
-            for (i, schema) in map
-                .get(keyword)
-                .and_then(Value::as_array)
-                .into_iter()
-                .flatten()
-                .enumerate()
-            {
-                parts.push((
-                    Part::Item(i),
-                    self.visit(schema, &format!("{pointer}/{keyword}/{i}"))?,
-                ));
+            for (i, schema) in map.get(keyword).and_then(Value::as_array).into_iter().flatten().enumerate() {
+                parts.push((Part::Item(i), self.visit(schema, &format!("{pointer}/{keyword}/{i}"))?));
                 first = first.max(i + 1);
             }
         }
         for keyword in ["items", "additionalItems"] {
             if let Some(schema) = map.get(keyword).filter(|schema| !schema.is_array()) {
-                parts.push((
-                    Part::ItemsFrom(first),
-                    self.visit(schema, &format!("{pointer}/{keyword}"))?,
-                ));
+                parts.push((Part::ItemsFrom(first), self.visit(schema, &format!("{pointer}/{keyword}"))?));
             }
         }
         for keyword in ANY_ITEM {
             if let Some(schema) = map.get(keyword) {
-                parts.push((
-                    Part::ItemsFrom(0),
-                    self.visit(schema, &format!("{pointer}/{keyword}"))?,
-                ));
+                parts.push((Part::ItemsFrom(0), self.visit(schema, &format!("{pointer}/{keyword}"))?));
             }
         }
         Ok(())
@@ -323,17 +263,9 @@ impl<'s> Walk<'s> {
         pointer: &str,
         mut found: impl FnMut(&'s str, usize),
     ) -> Result<(), SchemaFault> {
-        for (name, schema) in map
-            .get(keyword)
-            .and_then(Value::as_object)
-            .into_iter()
-            .flatten()
-        {
+        for (name, schema) in map.get(keyword).and_then(Value::as_object).into_iter().flatten() {
             if !schema.is_array() {
-                found(
-                    name,
-                    self.visit(schema, &format!("{pointer}/{keyword}/{}", escaped(name)))?,
-                );
+                found(name, self.visit(schema, &format!("{pointer}/{keyword}/{}", escaped(name)))?);
             }
         }
         Ok(())
@@ -345,23 +277,15 @@ impl<'s> Walk<'s> {
             Dialect::Draft7 => &["$ref"],
             Dialect::Draft202012 => &["$ref", "$dynamicRef"],
         };
-        let Self {
-            graph,
-            places,
-            anchors,
-            ..
-        } = self;
+        let Self { graph, places, anchors, .. } = self;
         for node in &mut graph.nodes {
             for keyword in keywords {
                 let Some(reference) = node.schema.get(keyword) else {
                     continue;
                 };
-                let target = reference
-                    .as_str()
-                    .and_then(|reference| target(reference, places, anchors));
+                let target = reference.as_str().and_then(|reference| target(reference, places, anchors));
                 let fault = || SchemaFault::reference(&node.pointer, &reference.to_string());
-                node.aside
-                    .push((Aside::Reference, target.ok_or_else(fault)?));
+                node.aside.push((Aside::Reference, target.ok_or_else(fault)?));
             }
         }
         Ok(())
@@ -370,11 +294,7 @@ impl<'s> Walk<'s> {
 
 /// The subschema that `reference` names: the root, a pointer to a subschema, or an anchor. Nothing else is a reference
 /// here: neither an absolute URL, nor a relative one, nor a pointer to something that is no subschema.
-fn target(
-    reference: &str,
-    places: &HashMap<String, usize>,
-    anchors: &HashMap<&str, usize>,
-) -> Option<usize> {
+fn target(reference: &str, places: &HashMap<String, usize>, anchors: &HashMap<&str, usize>) -> Option<usize> {
     let fragment = reference.strip_prefix('#')?;
     if fragment.is_empty() || fragment.starts_with('/') {
         places.get(percent_decoded(fragment)?.as_ref()).copied()

@@ -27,19 +27,13 @@ impl Scale {
                     for item in items {
                         sum = sum.saturating_add(self.weigh(item, depth)?);
                     }
-                    if self.has_unique_items {
-                        sum.saturating_add(comparisons(items, sum))
-                    } else {
-                        sum
-                    }
+                    if self.has_unique_items { sum.saturating_add(comparisons(items, sum)) } else { sum }
                 }
                 Value::Object(map) => {
                     let depth = depth.checked_sub(1)?;
                     let mut sum = 0_u64;
                     for (key, item) in map {
-                        sum = sum
-                            .saturating_add(self.text(key))
-                            .saturating_add(self.weigh(item, depth)?);
+                        sum = sum.saturating_add(self.text(key)).saturating_add(self.weigh(item, depth)?);
                     }
                     sum
                 }
@@ -60,9 +54,5 @@ fn comparisons(items: &[Value], sum: u64) -> u64 {
         _ => false,
     };
     let colliding = items.iter().filter(collides).count() as u64;
-    if colliding <= 16 {
-        0
-    } else {
-        colliding.saturating_mul(sum) / 2
-    }
+    if colliding <= 16 { 0 } else { colliding.saturating_mul(sum) / 2 }
 }

@@ -77,25 +77,18 @@ impl Validator {
     /// `anyOf`, `oneOf`, `if`, `then`, `else`, `dependentSchemas`). Deeper down the schema decides.
     pub fn compile_input(schema: &Value, undeclared: Undeclared) -> Result<Self, SchemaFault> {
         if schema.get("type").and_then(Value::as_str) != Some("object") {
-            return Err(SchemaFault::NotASchema {
-                expected: "an object schema",
-            });
+            return Err(SchemaFault::NotASchema { expected: "an object schema" });
         }
         Self::build(schema, Bounds::default(), undeclared)
     }
 
     fn build(schema: &Value, bounds: Bounds, undeclared: Undeclared) -> Result<Self, SchemaFault> {
         if is_deeper(schema, bounds.depth) {
-            return Err(SchemaFault::TooDeep {
-                limit: bounds.depth,
-            });
+            return Err(SchemaFault::TooDeep { limit: bounds.depth });
         }
         let size = canonical(schema).len();
         if size > bounds.bytes {
-            return Err(SchemaFault::TooLarge {
-                size,
-                limit: bounds.bytes,
-            });
+            return Err(SchemaFault::TooLarge { size, limit: bounds.bytes });
         }
         let graph = Graph::of(schema, bounds)?;
         let weight = cost::weigh(&graph, bounds)?;
@@ -105,23 +98,9 @@ impl Validator {
             Undeclared::Refuse => Some(Declared::of(&graph)?),
             Undeclared::Allow => None,
         };
-        let has = |keyword| {
-            graph
-                .nodes
-                .iter()
-                .any(|node| node.keyword(keyword).is_some())
-        };
-        let scale = Scale {
-            has_unique_items: has("uniqueItems"),
-            has_patterns: has("pattern") || has("patternProperties"),
-        };
-        Ok(Self {
-            engine: engine(graph.dialect, schema)?,
-            scale,
-            weight,
-            work: bounds.work,
-            declared,
-        })
+        let has = |keyword| graph.nodes.iter().any(|node| node.keyword(keyword).is_some());
+        let scale = Scale { has_unique_items: has("uniqueItems"), has_patterns: has("pattern") || has("patternProperties") };
+        Ok(Self { engine: engine(graph.dialect, schema)?, scale, weight, work: bounds.work, declared })
     }
 
     /// Checks `instance`. On failure names up to ten places.
@@ -130,25 +109,14 @@ impl Validator {
     /// value can meet exceeds [`Bounds::work`]. One that is nested deeper than 64 is refused too.
     pub fn check(&self, instance: &Value) -> Result<(), Vec<Place>> {
         let Some(weight) = self.scale.weigh(instance, cost::VALUE_DEPTH) else {
-            return Err(vec![Place::new(
-                "",
-                format!("nested deeper than {}: flatten it", cost::VALUE_DEPTH),
-            )]);
+            return Err(vec![Place::new("", format!("nested deeper than {}: flatten it", cost::VALUE_DEPTH))]);
         };
         let work = weight.saturating_mul(self.weight);
         if work > self.work {
-            return Err(vec![Place::new(
-                "",
-                "too large to be checked against this schema: send less at once",
-            )]);
+            return Err(vec![Place::new("", "too large to be checked against this schema: send less at once")]);
         }
         let is_valid = self.engine.is_valid(instance);
-        if is_valid
-            && self
-                .declared
-                .as_ref()
-                .is_none_or(|declared| declared.covers(instance))
-        {
+        if is_valid && self.declared.as_ref().is_none_or(|declared| declared.covers(instance)) {
             return Ok(());
         }
         Err(self.places(instance, is_valid, work))
@@ -156,24 +124,13 @@ impl Validator {
 
     #[cold]
     fn places(&self, instance: &Value, is_valid: bool, work: u64) -> Vec<Place> {
-        let undeclared = self
-            .declared
-            .iter()
-            .flat_map(|declared| declared.places(instance));
+        let undeclared = self.declared.iter().flat_map(|declared| declared.places(instance));
         let mut places: Vec<Place> = undeclared.take(PLACES).collect();
         if !is_valid && work <= EXPLAINED {
             let rest = PLACES - places.len();
-            places.extend(
-                self.engine
-                    .iter_errors(instance)
-                    .take(rest)
-                    .map(|error| Place::of(&error)),
-            );
+            places.extend(self.engine.iter_errors(instance).take(rest).map(|error| Place::of(&error)));
         } else if !is_valid {
-            places.push(Place::new(
-                "",
-                "does not fit the schema: send less at once to learn where",
-            ));
+            places.push(Place::new("", "does not fit the schema: send less at once to learn where"));
         }
         places
     }

@@ -58,16 +58,9 @@ fn of<'s>(node: &Node<'s>) -> impl Iterator<Item = &'s str> {
 }
 
 fn compiles(pattern: &str, size: usize) -> bool {
-    jsonschema::options()
-        .with_pattern_options(engine(size))
-        .offline()
-        .build(&json!({ "pattern": pattern }))
-        .is_ok()
+    jsonschema::options().with_pattern_options(engine(size)).offline().build(&json!({ "pattern": pattern })).is_ok()
 }
 
 fn fault(node: &Node<'_>, reason: String) -> SchemaFault {
-    SchemaFault::Invalid {
-        place: shown(&node.pointer),
-        reason,
-    }
+    SchemaFault::Invalid { place: shown(&node.pointer), reason }
 }

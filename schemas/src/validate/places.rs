@@ -26,36 +26,24 @@ pub struct Place {
 
 impl Place {
     pub(super) fn new(pointer: &str, message: impl AsRef<str>) -> Self {
-        Self {
-            pointer: cut(pointer, POINTER),
-            message: plain(message.as_ref()),
-        }
+        Self { pointer: cut(pointer, POINTER), message: plain(message.as_ref()) }
     }
 
     pub(super) fn of(error: &ValidationError<'_>) -> Self {
         let (error, option) = nearest(error);
         let excerpt = excerpt(error.instance());
         let message = error.masked_with(excerpt).to_string();
-        let message = if option {
-            format!("fits no option, the nearest says: {message}")
-        } else {
-            message
-        };
+        let message = if option { format!("fits no option, the nearest says: {message}") } else { message };
         Self::new(error.instance_path().as_str(), message)
     }
 }
 
 /// Of alternatives that all failed, the reason of the one that came nearest: with the fewest errors.
 fn nearest<'e>(error: &'e ValidationError<'e>) -> (&'e ValidationError<'e>, bool) {
-    let (ValidationErrorKind::AnyOf { context } | ValidationErrorKind::OneOfNotValid { context }) =
-        error.kind()
-    else {
+    let (ValidationErrorKind::AnyOf { context } | ValidationErrorKind::OneOfNotValid { context }) = error.kind() else {
         return (error, false);
     };
-    let branch = context
-        .iter()
-        .filter(|errors| !errors.is_empty())
-        .min_by_key(|errors| errors.len());
+    let branch = context.iter().filter(|errors| !errors.is_empty()).min_by_key(|errors| errors.len());
     match branch.and_then(|errors| errors.first()) {
         Some(inner) => (inner, true),
         None => (error, false),

@@ -4,11 +4,7 @@ use std::borrow::Cow;
 
 /// A name as one step of a JSON pointer.
 pub(super) fn escaped(name: &str) -> Cow<'_, str> {
-    if name.contains(['~', '/']) {
-        name.replace('~', "~0").replace('/', "~1").into()
-    } else {
-        name.into()
-    }
+    if name.contains(['~', '/']) { name.replace('~', "~0").replace('/', "~1").into() } else { name.into() }
 }
 
 /// The fragment of a reference with its percent escapes resolved, if they are valid.

@@ -49,27 +49,16 @@ fn bound(fault: &SchemaFault) -> &'static str {
 
 fn different_verdicts(validator: &Validator, name: &str, tests: &Value) -> Vec<String> {
     let tests = tests.as_array().unwrap().iter();
-    let differs =
-        |test: &&Value| validator.check(&test["data"]).is_ok() != test["valid"].as_bool().unwrap();
-    tests
-        .filter(differs)
-        .map(|test| format!("{name}: {}", test["description"].as_str().unwrap()))
-        .collect()
+    let differs = |test: &&Value| validator.check(&test["data"]).is_ok() != test["valid"].as_bool().unwrap();
+    tests.filter(differs).map(|test| format!("{name}: {}", test["description"].as_str().unwrap())).collect()
 }
 
 #[track_caller]
 fn assert_same(found: &BTreeSet<String>, listed: &str) {
-    let listed: BTreeSet<String> = listed
-        .lines()
-        .filter(|line| !line.is_empty())
-        .map(str::to_owned)
-        .collect();
+    let listed: BTreeSet<String> = listed.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect();
     let new: Vec<_> = found.difference(&listed).collect();
     let gone: Vec<_> = listed.difference(found).collect();
-    assert!(
-        new.is_empty() && gone.is_empty(),
-        "new differences: {new:#?}\nvanished ones: {gone:#?}"
-    );
+    assert!(new.is_empty() && gone.is_empty(), "new differences: {new:#?}\nvanished ones: {gone:#?}");
 }
 
 /// Refused or different, each because of a bound of ours.
@@ -78,10 +67,7 @@ fn required_tests_of_2020_12_differ_only_where_listed() {
     let Some(folder) = vectors::folder("json-schema/draft2020-12") else {
         return;
     };
-    assert_same(
-        &differences(&folder),
-        include_str!("../../tests/suite-required.txt"),
-    );
+    assert_same(&differences(&folder), include_str!("../../tests/suite-required.txt"));
 }
 
 #[test]
@@ -89,8 +75,5 @@ fn optional_tests_of_2020_12_differ_only_where_listed() {
     let Some(folder) = vectors::folder("json-schema/draft2020-12/optional") else {
         return;
     };
-    assert_same(
-        &differences(&folder),
-        include_str!("../../tests/suite-optional.txt"),
-    );
+    assert_same(&differences(&folder), include_str!("../../tests/suite-optional.txt"));
 }

@@ -24,40 +24,20 @@ impl Tree {
     /// The same files at each start.
     pub(super) fn new() -> Self {
         let files = [
-            (
-                "/notes/welcome.md",
-                "# Welcome\n\nThese files live in memory and are gone when the demo ends.\n",
-            ),
-            (
-                "/notes/todo.md",
-                "- answer T-17\n- send the November report\n",
-            ),
-            (
-                "/reports/november.csv",
-                "day,orders,cents\n1,14,61800\n2,9,40150\n3,17,88310\n",
-            ),
-            (
-                "/invoices/2024-118.txt",
-                "Invoice 2024-118\nCharged twice: 4900 cents, see T-17\n",
-            ),
+            ("/notes/welcome.md", "# Welcome\n\nThese files live in memory and are gone when the demo ends.\n"),
+            ("/notes/todo.md", "- answer T-17\n- send the November report\n"),
+            ("/reports/november.csv", "day,orders,cents\n1,14,61800\n2,9,40150\n3,17,88310\n"),
+            ("/invoices/2024-118.txt", "Invoice 2024-118\nCharged twice: 4900 cents, see T-17\n"),
             ("/readme.txt", "notes, reports and invoices\n"),
         ];
         let folders = ["/", "/notes", "/reports", "/invoices", "/archive"];
-        let folders = folders
-            .into_iter()
-            .map(|path| (path.to_owned(), Node::Folder));
-        let files = files
-            .into_iter()
-            .map(|(path, content)| (path.to_owned(), Node::File(content.to_owned())));
-        Self {
-            nodes: folders.chain(files).collect(),
-        }
+        let folders = folders.into_iter().map(|path| (path.to_owned(), Node::Folder));
+        let files = files.into_iter().map(|(path, content)| (path.to_owned(), Node::File(content.to_owned())));
+        Self { nodes: folders.chain(files).collect() }
     }
 
     pub(super) fn node(&self, path: &str) -> Result<&Node, String> {
-        self.nodes
-            .get(plain(path)?)
-            .ok_or_else(|| format!("nothing is at `{path}`"))
+        self.nodes.get(plain(path)?).ok_or_else(|| format!("nothing is at `{path}`"))
     }
 
     pub(super) fn read(&self, path: &str) -> Result<&str, String> {
@@ -71,15 +51,7 @@ impl Tree {
     pub(super) fn list(&self, path: &str) -> Result<Vec<String>, String> {
         let below = self.below(path)?;
         let direct = below.filter(|(name, _)| !name.contains('/'));
-        Ok(direct
-            .map(|(name, node)| {
-                if matches!(node, Node::Folder) {
-                    format!("{name}/")
-                } else {
-                    name.to_owned()
-                }
-            })
-            .collect())
+        Ok(direct.map(|(name, node)| if matches!(node, Node::Folder) { format!("{name}/") } else { name.to_owned() }).collect())
     }
 
     /// The files below a folder that contain a text.
@@ -125,9 +97,7 @@ impl Tree {
     }
 
     fn put(&mut self, path: &str, node: Node) -> Result<(), String> {
-        let (parent, _) = plain(path)?
-            .rsplit_once('/')
-            .ok_or_else(|| not_plain(path))?;
+        let (parent, _) = plain(path)?.rsplit_once('/').ok_or_else(|| not_plain(path))?;
         let parent = if parent.is_empty() { "/" } else { parent };
         if !matches!(self.nodes.get(parent), Some(Node::Folder)) {
             return Err(format!("there is no folder `{parent}`"));
@@ -140,11 +110,7 @@ impl Tree {
     }
 
     fn vacant(&self, path: &str) -> Result<(), String> {
-        if self.nodes.contains_key(plain(path)?) {
-            Err(format!("something is at `{path}` already"))
-        } else {
-            Ok(())
-        }
+        if self.nodes.contains_key(plain(path)?) { Err(format!("something is at `{path}` already")) } else { Ok(()) }
     }
 
     /// All that is below a folder, by its path from there.
@@ -154,8 +120,7 @@ impl Tree {
         }
         let base = path.trim_end_matches('/');
         let inside = move |name: &str| name.len() > base.len() + 1;
-        let strip =
-            move |name| str::strip_prefix(name, base).and_then(|rest| rest.strip_prefix('/'));
+        let strip = move |name| str::strip_prefix(name, base).and_then(|rest| rest.strip_prefix('/'));
         let nodes = self.nodes.iter().filter(move |(name, _)| inside(name));
         Ok(nodes.filter_map(move |(name, node)| strip(name.as_str()).map(|name| (name, node))))
     }
@@ -169,11 +134,7 @@ pub(super) fn size(content: &str) -> i64 {
 fn plain(path: &str) -> Result<&str, String> {
     let parts = path.strip_prefix('/').ok_or_else(|| not_plain(path))?;
     let good = |part: &str| !matches!(part, "" | "." | "..") && !part.contains(['\\', '\0']);
-    if path.len() <= 256 && (parts.is_empty() || parts.split('/').all(good)) {
-        Ok(path)
-    } else {
-        Err(not_plain(path))
-    }
+    if path.len() <= 256 && (parts.is_empty() || parts.split('/').all(good)) { Ok(path) } else { Err(not_plain(path)) }
 }
 
 fn not_plain(path: &str) -> String {
@@ -187,21 +148,8 @@ mod tests {
     #[test]
     fn paths_that_are_not_plain_lead_nowhere() {
         let tree = Tree::new();
-        for path in [
-            "",
-            "notes",
-            "/notes/",
-            "//",
-            "/notes/../readme.txt",
-            "/./readme.txt",
-            "/notes\\x",
-            "/a\0b",
-        ] {
-            assert!(
-                tree.node(path)
-                    .is_err_and(|error| error.contains("isn't a plain")),
-                "{path:?}"
-            );
+        for path in ["", "notes", "/notes/", "//", "/notes/../readme.txt", "/./readme.txt", "/notes\\x", "/a\0b"] {
+            assert!(tree.node(path).is_err_and(|error| error.contains("isn't a plain")), "{path:?}");
         }
     }
 
@@ -210,26 +158,10 @@ mod tests {
         let mut tree = Tree::new();
         tree.mkdir("/notes-old").unwrap();
         assert_eq!(tree.list("/notes").unwrap(), ["todo.md", "welcome.md"]);
-        assert_eq!(
-            tree.list("/").unwrap(),
-            [
-                "archive/",
-                "invoices/",
-                "notes/",
-                "notes-old/",
-                "readme.txt",
-                "reports/"
-            ]
-        );
-        assert_eq!(
-            tree.search("/", "t-17").unwrap(),
-            ["/invoices/2024-118.txt", "/notes/todo.md"]
-        );
+        assert_eq!(tree.list("/").unwrap(), ["archive/", "invoices/", "notes/", "notes-old/", "readme.txt", "reports/"]);
+        assert_eq!(tree.search("/", "t-17").unwrap(), ["/invoices/2024-118.txt", "/notes/todo.md"]);
         assert!(tree.delete("/notes").is_err() && tree.delete("/").is_err());
-        assert!(
-            tree.write("/notes", String::new()).is_err()
-                && tree.write("/none/x", String::new()).is_err()
-        );
+        assert!(tree.write("/notes", String::new()).is_err() && tree.write("/none/x", String::new()).is_err());
         tree.delete("/notes-old").unwrap();
     }
 }

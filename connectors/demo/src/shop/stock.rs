@@ -45,34 +45,26 @@ impl Stock {
             ("POT-3", "Cast-iron teapot", 5_900, 5),
             ("BOX-9", "Gift box", 450, 0),
         ];
-        let products = products
-            .into_iter()
-            .map(|(sku, name, price_cents, in_stock)| Product {
-                sku: sku.to_owned(),
-                name: name.to_owned(),
-                price_cents,
-                in_stock,
-            });
+        let products = products.into_iter().map(|(sku, name, price_cents, in_stock)| Product {
+            sku: sku.to_owned(),
+            name: name.to_owned(),
+            price_cents,
+            in_stock,
+        });
         let orders = [
             ("O-501", "MUG-1", 2, "ada@example.com", 2_500, "shipped"),
             ("O-502", "POT-3", 1, "lin@example.com", 5_900, "placed"),
             ("O-503", "TEA-1", 4, "sam@example.com", 3_560, "placed"),
         ];
-        let orders =
-            orders
-                .into_iter()
-                .map(|(id, sku, quantity, customer, total_cents, status)| Order {
-                    id: id.to_owned(),
-                    sku: sku.to_owned(),
-                    quantity,
-                    customer: customer.to_owned(),
-                    total_cents,
-                    status: status.to_owned(),
-                });
-        Self {
-            products: products.collect(),
-            orders: orders.collect(),
-        }
+        let orders = orders.into_iter().map(|(id, sku, quantity, customer, total_cents, status)| Order {
+            id: id.to_owned(),
+            sku: sku.to_owned(),
+            quantity,
+            customer: customer.to_owned(),
+            total_cents,
+            status: status.to_owned(),
+        });
+        Self { products: products.collect(), orders: orders.collect() }
     }
 
     pub(super) fn products(&self) -> &[Product] {
@@ -93,12 +85,7 @@ impl Stock {
         order.ok_or_else(|| format!("there is no order `{id}`"))
     }
 
-    pub(super) fn place(
-        &mut self,
-        sku: &str,
-        quantity: i64,
-        customer: String,
-    ) -> Result<Order, String> {
+    pub(super) fn place(&mut self, sku: &str, quantity: i64, customer: String) -> Result<Order, String> {
         if self.orders.len() >= ORDERS {
             return Err("the demo's order book is full; start it again".to_owned());
         }
@@ -106,22 +93,12 @@ impl Stock {
         let id = format!("O-{}", self.orders.len() + 501);
         let product = self.product_mut(sku)?;
         if !(1..=product.in_stock.min(100)).contains(&quantity) {
-            return Err(format!(
-                "`{quantity}` of `{sku}` can't be ordered; {} are in stock",
-                product.in_stock
-            ));
+            return Err(format!("`{quantity}` of `{sku}` can't be ordered; {} are in stock", product.in_stock));
         }
         product.in_stock -= quantity;
         let total_cents = product.price_cents.saturating_mul(quantity);
         let (sku, status) = (sku.to_owned(), "placed".to_owned());
-        let placed = Order {
-            id,
-            sku,
-            quantity,
-            customer,
-            total_cents,
-            status,
-        };
+        let placed = Order { id, sku, quantity, customer, total_cents, status };
         self.orders.push(placed.clone());
         Ok(placed)
     }

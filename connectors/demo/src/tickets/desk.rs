@@ -24,79 +24,37 @@ impl Desk {
         let tickets = [
             (11, "support", "closed", "Password reset mail never arrives"),
             (12, "support", "open", "App crashes when I open my invoices"),
-            (
-                13,
-                "finance",
-                "open",
-                "Invoice 2024-118 has the wrong VAT number",
-            ),
-            (
-                14,
-                "support",
-                "pending",
-                "Parcel is marked delivered but isn't here",
-            ),
-            (
-                15,
-                "finance",
-                "pending",
-                "Supplier asks for new bank details",
-            ),
-            (
-                16,
-                "support",
-                "open",
-                "How do I change my delivery address?",
-            ),
+            (13, "finance", "open", "Invoice 2024-118 has the wrong VAT number"),
+            (14, "support", "pending", "Parcel is marked delivered but isn't here"),
+            (15, "finance", "pending", "Supplier asks for new bank details"),
+            (16, "support", "open", "How do I change my delivery address?"),
             (17, "support", "open", "Charged twice"),
-            (
-                18,
-                "finance",
-                "closed",
-                "Quarterly report is missing a page",
-            ),
+            (18, "finance", "closed", "Quarterly report is missing a page"),
             (19, "finance", "open", "Charged twice for the same licence"),
             (20, "support", "open", "Coupon refused at checkout"),
             (21, "finance", "open", "Payroll export for November"),
         ];
-        let tickets = tickets
-            .into_iter()
-            .map(|(number, project, status, subject)| Ticket {
-                id: format!("T-{number}"),
-                subject: subject.to_owned(),
-                status: status.to_owned(),
-                project: project.to_owned(),
-                history: vec!["opened".to_owned()],
-            });
-        Self {
-            tickets: tickets.collect(),
-            refunds: 0,
-        }
+        let tickets = tickets.into_iter().map(|(number, project, status, subject)| Ticket {
+            id: format!("T-{number}"),
+            subject: subject.to_owned(),
+            status: status.to_owned(),
+            project: project.to_owned(),
+            history: vec!["opened".to_owned()],
+        });
+        Self { tickets: tickets.collect(), refunds: 0 }
     }
 
     pub(super) fn ticket(&self, id: &str) -> Result<&Ticket, String> {
-        self.tickets
-            .iter()
-            .find(|ticket| ticket.id == id)
-            .ok_or_else(|| unknown(id))
+        self.tickets.iter().find(|ticket| ticket.id == id).ok_or_else(|| unknown(id))
     }
 
     pub(super) fn ticket_mut(&mut self, id: &str) -> Result<&mut Ticket, String> {
-        self.tickets
-            .iter_mut()
-            .find(|ticket| ticket.id == id)
-            .ok_or_else(|| unknown(id))
+        self.tickets.iter_mut().find(|ticket| ticket.id == id).ok_or_else(|| unknown(id))
     }
 
-    pub(super) fn of_project(
-        &self,
-        project: &str,
-    ) -> Result<impl Iterator<Item = &Ticket>, String> {
+    pub(super) fn of_project(&self, project: &str) -> Result<impl Iterator<Item = &Ticket>, String> {
         known_project(project)?;
-        Ok(self
-            .tickets
-            .iter()
-            .filter(move |ticket| ticket.project == project))
+        Ok(self.tickets.iter().filter(move |ticket| ticket.project == project))
     }
 
     pub(super) fn open(&mut self, project: &str, subject: String) -> Result<&Ticket, String> {
@@ -108,25 +66,16 @@ impl Desk {
         let id = format!("T-{}", self.tickets.len() + 11);
         let history = vec!["opened".to_owned()];
         let (status, project) = ("open".to_owned(), project.to_owned());
-        Ok(self.tickets.push_mut(Ticket {
-            id,
-            subject,
-            status,
-            project,
-            history,
-        }))
+        Ok(self.tickets.push_mut(Ticket { id, subject, status, project, history }))
     }
 
     /// Pays money back, and gives the payment's id.
     pub(super) fn refund(&mut self, id: &str, amount_cents: i64) -> Result<String, String> {
         if !(1..=1_000_000).contains(&amount_cents) {
-            return Err(format!(
-                "`{amount_cents}` cents can't be refunded; from 1 to 1000000 can"
-            ));
+            return Err(format!("`{amount_cents}` cents can't be refunded; from 1 to 1000000 can"));
         }
         let refund = format!("R-{}", self.refunds + 1);
-        self.ticket_mut(id)?
-            .note(format!("refunded {amount_cents} cents as {refund}"))?;
+        self.ticket_mut(id)?.note(format!("refunded {amount_cents} cents as {refund}"))?;
         self.refunds += 1;
         Ok(refund)
     }
@@ -150,8 +99,6 @@ fn unknown(id: &str) -> String {
 fn known_project(project: &str) -> Result<(), String> {
     match project {
         "support" | "finance" => Ok(()),
-        other => Err(format!(
-            "there is no project `{other}`; there are `support` and `finance`"
-        )),
+        other => Err(format!("there is no project `{other}`; there are `support` and `finance`")),
     }
 }

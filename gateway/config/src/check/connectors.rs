@@ -18,9 +18,7 @@ use crate::{
 };
 
 /// Programs that run text they are given.
-const SHELLS: [&str; 11] = [
-    "ash", "bash", "busybox", "csh", "dash", "fish", "ksh", "pwsh", "sh", "tcsh", "zsh",
-];
+const SHELLS: [&str; 11] = ["ash", "bash", "busybox", "csh", "dash", "fish", "ksh", "pwsh", "sh", "tcsh", "zsh"];
 
 pub(super) fn connectors(
     raw: &[RawConnector],
@@ -28,57 +26,21 @@ pub(super) fn connectors(
     setting: Setting<'_>,
     findings: &mut Findings<'_>,
 ) -> Vec<Connector> {
-    duplicates(
-        raw.iter().map(|connector| connector.id.as_ref()),
-        "connector",
-        path,
-        findings,
-    );
-    raw.iter()
-        .enumerate()
-        .filter_map(|(index, raw)| connector(raw, &path.item(index), setting, findings))
-        .collect()
+    duplicates(raw.iter().map(|connector| connector.id.as_ref()), "connector", path, findings);
+    raw.iter().enumerate().filter_map(|(index, raw)| connector(raw, &path.item(index), setting, findings)).collect()
 }
 
-fn connector(
-    raw: &RawConnector,
-    path: &KeyPath,
-    setting: Setting<'_>,
-    findings: &mut Findings<'_>,
-) -> Option<Connector> {
+fn connector(raw: &RawConnector, path: &KeyPath, setting: Setting<'_>, findings: &mut Findings<'_>) -> Option<Connector> {
     let program = program(raw, &path.key("command"), setting, findings);
     variables(raw, &path.key("env"), findings);
     text(Some(&raw.environment), &path.key("environment"), findings);
     more_than_nothing(raw.call_timeout, &path.key("call_timeout"), findings);
-    more_than_nothing(
-        raw.handshake_timeout,
-        &path.key("handshake_timeout"),
-        findings,
-    );
-    let cwd = raw
-        .cwd
-        .as_deref()
-        .and_then(|cwd| folder(cwd, &path.key("cwd"), findings));
-    let credential = raw
-        .credential
-        .as_ref()
-        .and_then(|given| credential(given, raw, path, setting, findings));
+    more_than_nothing(raw.handshake_timeout, &path.key("handshake_timeout"), findings);
+    let cwd = raw.cwd.as_deref().and_then(|cwd| folder(cwd, &path.key("cwd"), findings));
+    let credential = raw.credential.as_ref().and_then(|given| credential(given, raw, path, setting, findings));
     let confidential = raw.sensitivity == Sensitivity::Confidential;
-    let labels = labels(
-        raw.labels.as_deref(),
-        Labels {
-            untrusted: true,
-            confidential,
-        },
-        confidential,
-    );
-    let tools = tools(
-        &raw.tools,
-        labels,
-        confidential,
-        &path.key("tools"),
-        findings,
-    );
+    let labels = labels(raw.labels.as_deref(), Labels { untrusted: true, confidential }, confidential);
+    let tools = tools(&raw.tools, labels, confidential, &path.key("tools"), findings);
     Some(Connector {
         id: raw.id.clone()?,
         program: program?,
@@ -97,106 +59,60 @@ fn connector(
     })
 }
 
-fn program(
-    raw: &RawConnector,
-    path: &KeyPath,
-    setting: Setting<'_>,
-    findings: &mut Findings<'_>,
-) -> Option<Program> {
+fn program(raw: &RawConnector, path: &KeyPath, setting: Setting<'_>, findings: &mut Findings<'_>) -> Option<Program> {
     let (given, arguments) = raw.command.as_deref()?.split_first()?;
-    if let Some(at) = raw
-        .command
-        .iter()
-        .flatten()
-        .position(|part| part.contains('\0'))
-    {
-        findings
-            .value(
-                &path.item(at),
-                FaultCode::BadText,
-                "a command can't contain a NUL character",
-            )
-            .help("leave it out");
+    if let Some(at) = raw.command.iter().flatten().position(|part| part.contains('\0')) {
+        findings.value(&path.item(at), FaultCode::BadText, "a command can't contain a NUL character").help("leave it out");
     }
     let path = path.item(0);
     if given == "@self" {
         if matches!(setting, Setting::File { .. }) {
-            let fault = findings.value(
-                &path,
-                FaultCode::EmbeddedOnly,
-                "`@self` stands for the gateway only in its own configuration",
-            );
+            let fault =
+                findings.value(&path, FaultCode::EmbeddedOnly, "`@self` stands for the gateway only in its own configuration");
             fault.help("write the absolute path of the program");
         }
         return Some(Program::Own);
     }
     let program = Path::new(given);
-    let name = program
-        .file_name()
-        .and_then(|name| name.to_str())
-        .unwrap_or_default();
+    let name = program.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     if !program.is_absolute() {
-        let fault = findings.value(
-            &path,
-            FaultCode::RelativeCommand,
-            format!("`{given}` is not an absolute path"),
-        );
+        let fault = findings.value(&path, FaultCode::RelativeCommand, format!("`{given}` is not an absolute path"));
         fault.help(if given.contains(['/', ' ']) {
             "write the absolute path of the program, and each argument as an item of its own".to_owned()
         } else {
             format!("`command -v {given}` prints the path: write that one, so that `PATH` can't change what runs")
         });
     } else if name == "env" {
-        let fault = findings.value(
-            &path,
-            FaultCode::RelativeCommand,
-            format!("`{given}` looks its program up in `PATH`"),
-        );
+        let fault = findings.value(&path, FaultCode::RelativeCommand, format!("`{given}` looks its program up in `PATH`"));
         fault.help("write the absolute path of the program itself");
     } else if SHELLS.contains(&name) && has_inline_script(arguments) {
-        let fault = findings.value(
-            &path,
-            FaultCode::ShellCommand,
-            format!("`{given}` would run the text of an argument"),
-        );
-        fault.help(
-            "put the text into a script that only you can change, and write its absolute path",
-        );
+        let fault = findings.value(&path, FaultCode::ShellCommand, format!("`{given}` would run the text of an argument"));
+        fault.help("put the text into a script that only you can change, and write its absolute path");
     }
     Some(Program::Path(program.to_owned()))
 }
 
 /// Whether a shell is given a script as text, by `-c`, `-lc`, `-Command` and the like, and not the path of one.
 fn has_inline_script(arguments: &[String]) -> bool {
-    let is_script_option = |part: &String| {
-        part.starts_with('-') && !part.starts_with("--") && part.to_ascii_lowercase().contains('c')
-    };
-    arguments
-        .iter()
-        .take_while(|part| !part.starts_with('/'))
-        .any(is_script_option)
+    let is_script_option =
+        |part: &String| part.starts_with('-') && !part.starts_with("--") && part.to_ascii_lowercase().contains('c');
+    arguments.iter().take_while(|part| !part.starts_with('/')).any(is_script_option)
 }
 
 fn variables(raw: &RawConnector, path: &KeyPath, findings: &mut Findings<'_>) {
     for (name, value) in &raw.env {
         let path = path.key(name);
         if !environment::is_name(name) || value.contains('\0') {
-            let fault = findings.key(
-                &path,
-                FaultCode::BadName,
-                format!("`{name}` can't be set as a variable"),
-            );
+            let fault = findings.key(&path, FaultCode::BadName, format!("`{name}` can't be set as a variable"));
             fault.help("use letters, digits and `_`, a letter or `_` first, and no NUL character in the value");
         } else if environment::is_dangerous(name) {
-            let fault = findings.key(
-                &path,
-                FaultCode::DangerousVariable,
-                format!("`{name}` would change which code the connector runs"),
+            let fault =
+                findings.key(&path, FaultCode::DangerousVariable, format!("`{name}` would change which code the connector runs"));
+            fault.help(
+                "leave it out; if the server needs it, set it in a script that only you can change, and name that as `command`",
             );
-            fault.help("leave it out; if the server needs it, set it in a script that only you can change, and name that as `command`");
         } else if environment::is_secret(name) {
-            let message =
-                format!("`{name}` looks like a secret, and this file is no place for one");
+            let message = format!("`{name}` looks like a secret, and this file is no place for one");
             let fault = findings.key(&path, FaultCode::InlineSecret, message);
             let inject = format!("inject = {{ env = \"{name}\" }}");
             fault.help(format!("put it into a file and write `credential = {{ provider = \"file\", path = \"…\", {inject} }}`"));
@@ -207,11 +123,7 @@ fn variables(raw: &RawConnector, path: &KeyPath, findings: &mut Findings<'_>) {
 fn folder(cwd: &str, path: &KeyPath, findings: &mut Findings<'_>) -> Option<PathBuf> {
     let folder = PathBuf::from(cwd);
     if !folder.is_absolute() || cwd.contains('\0') {
-        let fault = findings.value(
-            path,
-            FaultCode::BadText,
-            format!("`{cwd}` is not the absolute path of a folder"),
-        );
+        let fault = findings.value(path, FaultCode::BadText, format!("`{cwd}` is not the absolute path of a folder"));
         fault.help("write the path from `/` on");
         return None;
     }
@@ -228,23 +140,14 @@ fn credential(
     let here = path.key("credential");
     if connector.shared {
         let message = "a shared connector can't have a credential: it would serve one grant with another's secret";
-        let fault = findings.beside(
-            &here,
-            FaultCode::SharedCredential,
-            message,
-            (&path.key("shared"), "shared"),
-        );
+        let fault = findings.beside(&here, FaultCode::SharedCredential, message, (&path.key("shared"), "shared"));
         fault.help("leave out `shared`, so that each grant gets a process of its own, or leave out `credential`");
     }
     let source = secret_source(raw, &here, setting, findings);
     let inject_env = raw.inject.as_ref()?.env.clone()?;
     let inject_path = here.key("inject").key("env");
     if !environment::is_name(&inject_env) {
-        let fault = findings.value(
-            &inject_path,
-            FaultCode::BadName,
-            format!("`{inject_env}` is no name of a variable"),
-        );
+        let fault = findings.value(&inject_path, FaultCode::BadName, format!("`{inject_env}` is no name of a variable"));
         fault.help("use letters, digits and `_`, a letter or `_` first");
     } else if environment::is_dangerous(&inject_env) {
         let message = format!("`{inject_env}` would change which code the connector runs");
@@ -253,26 +156,13 @@ fn credential(
             .help("name the variable that the server reads its secret from");
     } else if connector.env.contains_key(&inject_env) {
         let message = format!("`{inject_env}` is set by `credential` and by `env`");
-        let fault = findings.beside(
-            &inject_path,
-            FaultCode::Conflict,
-            message,
-            (&path.key("env").key(&inject_env), "and here"),
-        );
+        let fault = findings.beside(&inject_path, FaultCode::Conflict, message, (&path.key("env").key(&inject_env), "and here"));
         fault.help("leave it out of `env`");
     }
-    Some(Credential {
-        source: source?,
-        inject_env,
-    })
+    Some(Credential { source: source?, inject_env })
 }
 
-fn secret_source(
-    raw: &RawCredential,
-    path: &KeyPath,
-    setting: Setting<'_>,
-    findings: &mut Findings<'_>,
-) -> Option<SecretSource> {
+fn secret_source(raw: &RawCredential, path: &KeyPath, setting: Setting<'_>, findings: &mut Findings<'_>) -> Option<SecretSource> {
     let provider = raw.provider.as_deref()?;
     let (wanted, given, other) = match provider {
         "file" => ("path", raw.path.as_deref(), ("name", raw.name.is_some())),
@@ -280,9 +170,7 @@ fn secret_source(
     };
     if let (other, true) = other {
         let message = format!("`{other}` means nothing to the provider `{provider}`");
-        findings
-            .key(&path.key(other), FaultCode::Conflict, message)
-            .help(format!("leave it out; `{provider}` takes `{wanted}`"));
+        findings.key(&path.key(other), FaultCode::Conflict, message).help(format!("leave it out; `{provider}` takes `{wanted}`"));
     }
     let key = path.key(wanted);
     let Some(given) = given else {
@@ -290,29 +178,19 @@ fn secret_source(
             return None;
         }
         let message = format!("`{wanted}` is missing: the provider `{provider}` needs it");
-        findings
-            .key(&key, FaultCode::MissingKey, message)
-            .help(format!("add `{wanted} = \"…\"`"));
+        findings.key(&key, FaultCode::MissingKey, message).help(format!("add `{wanted} = \"…\"`"));
         return None;
     };
     if provider == "env" {
         if !environment::is_name(given) {
-            let fault = findings.value(
-                &key,
-                FaultCode::BadName,
-                format!("`{given}` is no name of a variable"),
-            );
+            let fault = findings.value(&key, FaultCode::BadName, format!("`{given}` is no name of a variable"));
             fault.help("use letters, digits and `_`, a letter or `_` first");
         }
         return Some(SecretSource::Variable(given.to_owned()));
     }
     if given.trim().is_empty() || given.contains('\0') {
         findings
-            .value(
-                &key,
-                FaultCode::BadText,
-                format!("`{given}` is no path of a file"),
-            )
+            .value(&key, FaultCode::BadText, format!("`{given}` is no path of a file"))
             .help("write the path of the file with the secret");
     }
     let Some(inside) = given.strip_prefix("@data/") else {
@@ -320,9 +198,7 @@ fn secret_source(
     };
     if matches!(setting, Setting::File { .. }) {
         let message = "`@data` stands for the data folder only in the gateway's own configuration";
-        findings
-            .value(&key, FaultCode::EmbeddedOnly, message)
-            .help("write the path of the file");
+        findings.value(&key, FaultCode::EmbeddedOnly, message).help("write the path of the file");
     }
     Some(SecretSource::Data(PathBuf::from(inside)))
 }
@@ -332,10 +208,7 @@ fn labels(written: Option<&[String]>, otherwise: Labels, confidential: bool) -> 
     let named = |name: &str| written.is_some_and(|labels| labels.iter().any(|label| label == name));
     match written {
         None => otherwise,
-        Some(_) => Labels {
-            untrusted: named("untrusted"),
-            confidential: confidential || named("confidential"),
-        },
+        Some(_) => Labels { untrusted: named("untrusted"), confidential: confidential || named("confidential") },
     }
 }
 
@@ -353,27 +226,13 @@ fn tools(
             Err(fault) => {
                 let message = fault.to_string();
                 let (message, help) = split(&message);
-                findings
-                    .key(&path.key(name), FaultCode::BadName, message)
-                    .help(help);
+                findings.key(&path.key(name), FaultCode::BadName, message).help(help);
                 continue;
             }
         };
-        let undeclared = if raw.undeclared == "allow" {
-            Undeclared::Allow
-        } else {
-            Undeclared::Refuse
-        };
+        let undeclared = if raw.undeclared == "allow" { Undeclared::Allow } else { Undeclared::Refuse };
         let labels = labels(raw.labels.as_deref(), otherwise, confidential);
-        tools.insert(
-            name,
-            ToolTerms {
-                kind: raw.kind,
-                band: raw.band,
-                labels,
-                undeclared,
-            },
-        );
+        tools.insert(name, ToolTerms { kind: raw.kind, band: raw.band, labels, undeclared });
     }
     tools
 }

@@ -69,19 +69,13 @@ pub(super) fn is_name(name: &str) -> bool {
 /// Whether a value of this variable would change which code runs.
 pub(super) fn is_dangerous(name: &str) -> bool {
     let name = name.to_ascii_uppercase();
-    DANGEROUS.contains(&name.as_str())
-        || DANGEROUS_PREFIXES
-            .iter()
-            .any(|prefix| name.starts_with(prefix))
+    DANGEROUS.contains(&name.as_str()) || DANGEROUS_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
 
 /// Whether the name says that the value is a secret.
 pub(super) fn is_secret(name: &str) -> bool {
     let name = name.to_ascii_uppercase();
-    let is_pointer = name
-        .rsplit('_')
-        .next()
-        .is_some_and(|last| POINTERS.contains(&last));
+    let is_pointer = name.rsplit('_').next().is_some_and(|last| POINTERS.contains(&last));
     !is_pointer && name.split('_').any(|part| SECRET.contains(&part))
 }
 
@@ -91,16 +85,9 @@ mod tests {
 
     #[test]
     fn variables_that_change_what_runs_are_dangerous() {
-        for name in [
-            "LD_PRELOAD",
-            "ld_preload",
-            "LD_LIBRARY_PATH",
-            "LD_AUDIT",
-            "NODE_OPTIONS",
-            "PYTHONPATH",
-            "BASH_ENV",
-            "RUBYOPT",
-        ] {
+        for name in
+            ["LD_PRELOAD", "ld_preload", "LD_LIBRARY_PATH", "LD_AUDIT", "NODE_OPTIONS", "PYTHONPATH", "BASH_ENV", "RUBYOPT"]
+        {
             assert!(is_dangerous(name), "{name}");
         }
         for name in ["PATH", "HOME", "LANG", "TZ", "NODE_ENV", "OLD_STYLE"] {
@@ -111,25 +98,10 @@ mod tests {
 
     #[test]
     fn a_secret_is_known_by_its_name() {
-        for name in [
-            "TOKEN",
-            "GITHUB_TOKEN",
-            "DB_PASSWORD",
-            "AWS_SECRET_ACCESS_KEY",
-            "api_key",
-            "OPENAI_APIKEY",
-        ] {
+        for name in ["TOKEN", "GITHUB_TOKEN", "DB_PASSWORD", "AWS_SECRET_ACCESS_KEY", "api_key", "OPENAI_APIKEY"] {
             assert!(is_secret(name), "{name}");
         }
-        for name in [
-            "KEYBOARD",
-            "MONKEY",
-            "TOKENIZER",
-            "TOKEN_FILE",
-            "SSH_KEY_PATH",
-            "PWD",
-            "LANG",
-        ] {
+        for name in ["KEYBOARD", "MONKEY", "TOKENIZER", "TOKEN_FILE", "SSH_KEY_PATH", "PWD", "LANG"] {
             assert!(!is_secret(name), "{name}");
         }
     }

@@ -28,64 +28,32 @@ use crate::{
 const LONGEST: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 pub(super) fn grants(raw: &Raw, path: &KeyPath, findings: &mut Findings<'_>) -> Vec<GrantTerms> {
-    duplicates(
-        raw.grants.iter().map(|grant| grant.id.as_ref()),
-        "grant",
-        path,
-        findings,
-    );
+    duplicates(raw.grants.iter().map(|grant| grant.id.as_ref()), "grant", path, findings);
     second_defaults(&raw.grants, path, findings);
-    raw.grants
-        .iter()
-        .enumerate()
-        .filter_map(|(index, grant)| terms(grant, raw, &path.item(index), findings))
-        .collect()
+    raw.grants.iter().enumerate().filter_map(|(index, grant)| terms(grant, raw, &path.item(index), findings)).collect()
 }
 
-fn terms(
-    grant: &RawGrant,
-    raw: &Raw,
-    path: &KeyPath,
-    findings: &mut Findings<'_>,
-) -> Option<GrantTerms> {
-    let agent = grant
-        .agent
-        .as_ref()
-        .and_then(|id| agent(id, raw, &path.key("agent"), findings));
+fn terms(grant: &RawGrant, raw: &Raw, path: &KeyPath, findings: &mut Findings<'_>) -> Option<GrantTerms> {
+    let agent = grant.agent.as_ref().and_then(|id| agent(id, raw, &path.key("agent"), findings));
     let purpose = text(grant.purpose.as_deref(), &path.key("purpose"), findings);
     text(grant.owner.as_deref(), &path.key("owner"), findings);
-    text(
-        grant.environment.as_deref(),
-        &path.key("environment"),
-        findings,
-    );
+    text(grant.environment.as_deref(), &path.key("environment"), findings);
     let ttl = path.key("ttl");
     more_than_nothing(grant.ttl, &ttl, findings);
     if grant.ttl > LONGEST {
         let message = format!("`{}` is too long for a grant", grant.ttl);
-        findings
-            .value(&ttl, FaultCode::OutOfRange, message)
-            .help(format!(
-                "write at most `{LONGEST}`: a grant is for one task"
-            ));
+        findings.value(&ttl, FaultCode::OutOfRange, message).help(format!("write at most `{LONGEST}`: a grant is for one task"));
     }
     if let (Some(agent), Some(ceiling)) = (agent, grant.ceiling)
         && ceiling > agent.ceiling
     {
-        let message = format!(
-            "`{ceiling}` is above the ceiling of the agent, which is `{}`",
-            agent.ceiling
-        );
+        let message = format!("`{ceiling}` is above the ceiling of the agent, which is `{}`", agent.ceiling);
         let fault = findings.value(&path.key("ceiling"), FaultCode::CeilingExceeded, message);
         fault.help("lower it, or leave it out: it is the agent's then");
     }
     let capabilities = capabilities(grant, raw, path, findings);
     let agent = agent?;
-    let environment = grant
-        .environment
-        .as_deref()
-        .or(agent.environment.as_deref())
-        .unwrap_or("default");
+    let environment = grant.environment.as_deref().or(agent.environment.as_deref()).unwrap_or("default");
     Some(GrantTerms {
         id: grant.id.clone()?,
         agent: agent.id.clone()?,
@@ -95,85 +63,42 @@ fn terms(
         ceiling: grant.ceiling.unwrap_or(agent.ceiling),
         environment: environment.to_owned(),
         ttl: grant.ttl.into(),
-        budget: Budget {
-            calls: grant.budget.calls,
-            writes: grant.budget.writes,
-        },
+        budget: Budget { calls: grant.budget.calls, writes: grant.budget.writes },
         default: grant.default,
     })
 }
 
-fn agent<'r>(
-    id: &AgentId,
-    raw: &'r Raw,
-    path: &KeyPath,
-    findings: &mut Findings<'_>,
-) -> Option<&'r RawAgent> {
-    let known = || {
-        raw.agents
-            .iter()
-            .filter_map(|agent| agent.id.as_ref())
-            .map(AgentId::as_str)
-    };
-    let agent = raw
-        .agents
-        .iter()
-        .find(|agent| agent.id.as_ref() == Some(id));
+fn agent<'r>(id: &AgentId, raw: &'r Raw, path: &KeyPath, findings: &mut Findings<'_>) -> Option<&'r RawAgent> {
+    let known = || raw.agents.iter().filter_map(|agent| agent.id.as_ref()).map(AgentId::as_str);
+    let agent = raw.agents.iter().find(|agent| agent.id.as_ref() == Some(id));
     if agent.is_none() {
-        let fault = findings.value(
-            path,
-            FaultCode::UnknownAgent,
-            format!("there is no agent `{id}`"),
-        );
-        fault
-            .suggest(nearest(id.as_str(), known()))
-            .help(match listed(known()) {
-                none if none.is_empty() => {
-                    format!("register it: `[[agents]]` with `id = \"{id}\"`")
-                }
-                all => format!("the agents are {all}"),
-            });
+        let fault = findings.value(path, FaultCode::UnknownAgent, format!("there is no agent `{id}`"));
+        fault.suggest(nearest(id.as_str(), known())).help(match listed(known()) {
+            none if none.is_empty() => {
+                format!("register it: `[[agents]]` with `id = \"{id}\"`")
+            }
+            all => format!("the agents are {all}"),
+        });
     }
     agent
 }
 
 fn second_defaults(grants: &[RawGrant], path: &KeyPath, findings: &mut Findings<'_>) {
-    let defaults = || {
-        grants
-            .iter()
-            .enumerate()
-            .filter(|(_, grant)| grant.default && grant.agent.is_some())
-    };
+    let defaults = || grants.iter().enumerate().filter(|(_, grant)| grant.default && grant.agent.is_some());
     for (index, grant) in defaults() {
-        let Some((first, _)) = defaults()
-            .find(|(_, other)| other.agent == grant.agent)
-            .filter(|(first, _)| *first < index)
+        let Some((first, _)) = defaults().find(|(_, other)| other.agent == grant.agent).filter(|(first, _)| *first < index)
         else {
             continue;
         };
-        let agent = grant
-            .agent
-            .as_ref()
-            .map(AgentId::as_str)
-            .unwrap_or_default();
+        let agent = grant.agent.as_ref().map(AgentId::as_str).unwrap_or_default();
         let other = path.item(first).key("default");
         let message = format!("the agent `{agent}` has a default grant already");
-        let fault = findings.beside(
-            &path.item(index).key("default"),
-            FaultCode::SecondDefault,
-            message,
-            (&other, "this one"),
-        );
+        let fault = findings.beside(&path.item(index).key("default"), FaultCode::SecondDefault, message, (&other, "this one"));
         fault.help("keep one: the agent names the others itself (`Bailiwick-Grant`)");
     }
 }
 
-fn capabilities(
-    grant: &RawGrant,
-    raw: &Raw,
-    path: &KeyPath,
-    findings: &mut Findings<'_>,
-) -> Vec<Capability> {
+fn capabilities(grant: &RawGrant, raw: &Raw, path: &KeyPath, findings: &mut Findings<'_>) -> Vec<Capability> {
     let mut patterns: Vec<(usize, ToolPattern)> = Vec::new();
     let list = path.key("tools");
     for (index, given) in grant.tools.iter().flatten().enumerate() {
@@ -183,21 +108,11 @@ fn capabilities(
         };
         if let Some((first, _)) = patterns.iter().find(|(_, earlier)| *earlier == pattern) {
             let message = format!("`{given}` is named twice");
-            findings
-                .beside(
-                    &here,
-                    FaultCode::Duplicate,
-                    message,
-                    (&list.item(*first), "first here"),
-                )
-                .help("name it once");
+            findings.beside(&here, FaultCode::Duplicate, message, (&list.item(*first), "first here")).help("name it once");
         }
         patterns.push((index, pattern));
     }
-    let kinds: Option<BTreeSet<_>> = grant
-        .kinds
-        .as_ref()
-        .map(|kinds| kinds.iter().copied().collect());
+    let kinds: Option<BTreeSet<_>> = grant.kinds.as_ref().map(|kinds| kinds.iter().copied().collect());
     let mut bounds: Bounds = args::bounds(&grant.args, &path.key("args"), findings);
     // If the list itself was unfit, what stands in it isn't known.
     if grant.tools.is_some() {
@@ -208,55 +123,34 @@ fn capabilities(
             ToolPattern::Tool(tool) => bounds.remove(tool).unwrap_or_default(),
             ToolPattern::Connector(_) => std::collections::BTreeMap::new(),
         };
-        Capability {
-            tools,
-            kinds: kinds.clone(),
-            args,
-        }
+        Capability { tools, kinds: kinds.clone(), args }
     };
     patterns.into_iter().map(capability).collect()
 }
 
 /// Reads a pattern; it must speak of a connector that is registered.
-fn pattern(
-    given: &str,
-    raw: &Raw,
-    path: &KeyPath,
-    findings: &mut Findings<'_>,
-) -> Option<ToolPattern> {
+fn pattern(given: &str, raw: &Raw, path: &KeyPath, findings: &mut Findings<'_>) -> Option<ToolPattern> {
     let pattern: ToolPattern = match given.parse() {
         Ok(pattern) => pattern,
         Err(fault) => {
             let message = ToString::to_string(&fault);
             let (message, help) = split(&message);
-            findings
-                .value(path, FaultCode::BadPattern, message)
-                .help(help);
+            findings.value(path, FaultCode::BadPattern, message).help(help);
             return None;
         }
     };
-    let known = || {
-        raw.connectors
-            .iter()
-            .filter_map(|connector| connector.id.as_ref())
-    };
+    let known = || raw.connectors.iter().filter_map(|connector| connector.id.as_ref());
     if !known().any(|id| id == pattern.connector()) {
         let connector = pattern.connector();
         let meant = nearest(connector.as_str(), known().map(ConnectorId::as_str));
         let meant = meant.map(|meant| given.replacen(connector.as_str(), &meant, 1));
-        let fault = findings.value(
-            path,
-            FaultCode::UnknownConnector,
-            format!("`{given}`: there is no connector `{connector}`"),
-        );
-        fault
-            .suggest(meant)
-            .help(match listed(known().map(ConnectorId::as_str)) {
-                none if none.is_empty() => {
-                    format!("register it: `[[connectors]]` with `id = \"{connector}\"`")
-                }
-                all => format!("the connectors are {all}"),
-            });
+        let fault = findings.value(path, FaultCode::UnknownConnector, format!("`{given}`: there is no connector `{connector}`"));
+        fault.suggest(meant).help(match listed(known().map(ConnectorId::as_str)) {
+            none if none.is_empty() => {
+                format!("register it: `[[connectors]]` with `id = \"{connector}\"`")
+            }
+            all => format!("the connectors are {all}"),
+        });
     }
     Some(pattern)
 }

@@ -43,9 +43,7 @@ pub(crate) fn config(tree: Value, setting: Setting<'_>, findings: &mut Findings<
         Ok(raw) => raw,
         Err(error) => {
             let message = format!("the configuration can't be read: {error}");
-            findings
-                .key(&KeyPath::default(), FaultCode::Unreadable, message)
-                .help("this is a mistake of ours: please report it");
+            findings.key(&KeyPath::default(), FaultCode::Unreadable, message).help("this is a mistake of ours: please report it");
             Raw::default()
         }
     };
@@ -58,26 +56,14 @@ pub(crate) fn config(tree: Value, setting: Setting<'_>, findings: &mut Findings<
         telemetry: sections::telemetry(&raw.telemetry, &root.key("telemetry"), findings),
         limits: sections::limits(&raw.limits, &root.key("limits"), findings),
         agents: agents::agents(&raw.agents, &root.key("agents"), findings),
-        connectors: connectors::connectors(
-            &raw.connectors,
-            &root.key("connectors"),
-            setting,
-            findings,
-        ),
+        connectors: connectors::connectors(&raw.connectors, &root.key("connectors"), setting, findings),
         grants: grants::grants(&raw, &root.key("grants"), findings),
     };
     // INVARIANT: no entry is left out in silence.
-    let is_whole = (
-        parts.agents.len(),
-        parts.connectors.len(),
-        parts.grants.len(),
-    ) == (raw.agents.len(), raw.connectors.len(), raw.grants.len());
+    let is_whole = (parts.agents.len(), parts.connectors.len(), parts.grants.len())
+        == (raw.agents.len(), raw.connectors.len(), raw.grants.len());
     if !is_whole && findings.is_empty() {
-        let fault = findings.key(
-            &root,
-            FaultCode::Unreadable,
-            "an entry could not be used, and no check says why",
-        );
+        let fault = findings.key(&root, FaultCode::Unreadable, "an entry could not be used, and no check says why");
         fault.help("this is a mistake of ours: please report it");
     }
     parts
@@ -97,14 +83,7 @@ fn duplicates<'i, I: fmt::Display + Ord + 'i>(
         match first.get(&id) {
             Some(earlier) => {
                 let message = format!("the {what} id `{id}` is used twice");
-                findings
-                    .beside(
-                        &here,
-                        FaultCode::Duplicate,
-                        message,
-                        (earlier, "first here"),
-                    )
-                    .help("give each its own id");
+                findings.beside(&here, FaultCode::Duplicate, message, (earlier, "first here")).help("give each its own id");
             }
             None => {
                 first.insert(id, here);
@@ -120,21 +99,15 @@ fn text(text: Option<&str>, path: &KeyPath, findings: &mut Findings<'_>) -> Stri
     };
     let key = path.last_key().unwrap_or_default();
     if text.trim().is_empty() {
-        findings
-            .value(path, FaultCode::BadText, format!("`{key}` is empty"))
-            .help("write who or what is meant");
+        findings.value(path, FaultCode::BadText, format!("`{key}` is empty")).help("write who or what is meant");
     } else if text.chars().any(char::is_control) || text.chars().count() > 500 {
         let message = format!("`{key}` is not a plain text");
-        findings
-            .value(path, FaultCode::BadText, message)
-            .help("write one line of at most 500 characters");
+        findings.value(path, FaultCode::BadText, message).help("write one line of at most 500 characters");
     }
     text.to_owned()
 }
 
 /// A message of the form `what: advice`, in its two parts.
 fn split(message: &str) -> (&str, &str) {
-    message
-        .split_once(": ")
-        .unwrap_or((message, "see `config.example.toml`"))
+    message.split_once(": ").unwrap_or((message, "see `config.example.toml`"))
 }

@@ -17,47 +17,30 @@ use crate::{
 pub(super) fn server(raw: &RawServer, path: &KeyPath, findings: &mut Findings<'_>) -> Server {
     for (key, address) in [("listen", raw.listen), ("console", raw.console)] {
         if !address.ip().is_loopback() && !raw.allow_remote {
-            let message =
-                format!("`{address}` can be reached from other machines, and there is no TLS yet");
+            let message = format!("`{address}` can be reached from other machines, and there is no TLS yet");
             let fault = findings.value(&path.key(key), FaultCode::RemoteListener, message);
             fault.help("listen on `127.0.0.1`, or put a proxy with TLS in front and set `allow_remote = true`");
         }
     }
     if raw.listen == raw.console && raw.listen.port() != 0 {
         let message = format!("`listen` and `console` are both `{}`", raw.listen);
-        findings
-            .value(&path.key("console"), FaultCode::Conflict, message)
-            .help("give each listener its own port");
+        findings.value(&path.key("console"), FaultCode::Conflict, message).help("give each listener its own port");
     }
-    for (key, duration) in [
-        ("header_timeout", raw.header_timeout),
-        ("idle_timeout", raw.idle_timeout),
-        ("session_idle", raw.session_idle),
-    ] {
+    for (key, duration) in
+        [("header_timeout", raw.header_timeout), ("idle_timeout", raw.idle_timeout), ("session_idle", raw.session_idle)]
+    {
         more_than_nothing(duration, &path.key(key), findings);
     }
-    size_within(
-        raw.max_body,
-        (1 << 10, 1 << 30),
-        &path.key("max_body"),
-        findings,
-    );
-    let public_url = raw
-        .public_url
-        .as_deref()
-        .and_then(|url| public_url(url, raw.allow_remote, &path.key("public_url"), findings));
+    size_within(raw.max_body, (1 << 10, 1 << 30), &path.key("max_body"), findings);
+    let public_url =
+        raw.public_url.as_deref().and_then(|url| public_url(url, raw.allow_remote, &path.key("public_url"), findings));
     let hosts = path.key("allowed_hosts");
     let origins = path.key("allowed_origins");
     Server {
         listen: raw.listen,
         console: raw.console,
         public_url,
-        allowed_hosts: raw
-            .allowed_hosts
-            .iter()
-            .enumerate()
-            .map(|(at, given)| host(given, &hosts.item(at), findings))
-            .collect(),
+        allowed_hosts: raw.allowed_hosts.iter().enumerate().map(|(at, given)| host(given, &hosts.item(at), findings)).collect(),
         allowed_origins: raw
             .allowed_origins
             .iter()
@@ -75,24 +58,13 @@ pub(super) fn server(raw: &RawServer, path: &KeyPath, findings: &mut Findings<'_
     }
 }
 
-pub(super) fn approvals(
-    raw: &RawApprovals,
-    path: &KeyPath,
-    findings: &mut Findings<'_>,
-) -> Approvals {
+pub(super) fn approvals(raw: &RawApprovals, path: &KeyPath, findings: &mut Findings<'_>) -> Approvals {
     more_than_nothing(raw.approve_by, &path.key("approve_by"), findings);
     more_than_nothing(raw.execute_by, &path.key("execute_by"), findings);
     if raw.hold > raw.approve_by {
-        let message = format!(
-            "a call is held for `{}`, and can be approved for `{}` only",
-            raw.hold, raw.approve_by
-        );
-        let fault = findings.beside(
-            &path.key("hold"),
-            FaultCode::Conflict,
-            message,
-            (&path.key("approve_by"), "decided by then"),
-        );
+        let message = format!("a call is held for `{}`, and can be approved for `{}` only", raw.hold, raw.approve_by);
+        let fault =
+            findings.beside(&path.key("hold"), FaultCode::Conflict, message, (&path.key("approve_by"), "decided by then"));
         fault.help("make `hold` at most as long as `approve_by`");
     }
     Approvals {
@@ -105,12 +77,7 @@ pub(super) fn approvals(
     }
 }
 
-pub(super) fn policy(
-    raw: &RawPolicy,
-    path: &KeyPath,
-    setting: Setting<'_>,
-    findings: &mut Findings<'_>,
-) -> PolicyFiles {
+pub(super) fn policy(raw: &RawPolicy, path: &KeyPath, setting: Setting<'_>, findings: &mut Findings<'_>) -> PolicyFiles {
     if !raw.include_default && raw.files.is_none() && !findings.has_any_in(&path.key("files")) {
         let message = "there is no policy at all, so every call would be refused";
         let fault = findings.value(&path.key("include_default"), FaultCode::NoPolicy, message);
@@ -120,92 +87,50 @@ pub(super) fn policy(
     let mut files = Vec::new();
     for (at, given) in raw.files.iter().flatten().enumerate() {
         let (folder, name) = given.rsplit_once('/').unwrap_or((".", given));
-        let is_plain =
-            !given.contains('\0') && !folder.contains(['*', '?', '[']) && !folder.is_empty();
+        let is_plain = !given.contains('\0') && !folder.contains(['*', '?', '[']) && !folder.is_empty();
         let file = match name {
             "*.cedar" if is_plain => PolicyFile::AllIn(setting.resolve(folder)),
             name if is_plain
-                && Path::new(name)
-                    .extension()
-                    .is_some_and(|kind| kind == "cedar")
+                && Path::new(name).extension().is_some_and(|kind| kind == "cedar")
                 && !name.contains(['*', '?', '[']) =>
             {
                 PolicyFile::One(setting.resolve(given))
             }
             _ => {
-                let fault = findings.value(
-                    &list.item(at),
-                    FaultCode::BadName,
-                    format!("`{given}` names no policy file"),
-                );
-                fault.help(
-                    "write the path of a `.cedar` file, or `folder/*.cedar` for all of a folder",
-                );
+                let fault = findings.value(&list.item(at), FaultCode::BadName, format!("`{given}` names no policy file"));
+                fault.help("write the path of a `.cedar` file, or `folder/*.cedar` for all of a folder");
                 continue;
             }
         };
         if files.contains(&file) {
-            findings
-                .value(
-                    &list.item(at),
-                    FaultCode::Duplicate,
-                    format!("`{given}` is named twice"),
-                )
-                .help("name it once");
+            findings.value(&list.item(at), FaultCode::Duplicate, format!("`{given}` is named twice")).help("name it once");
         }
         files.push(file);
     }
-    PolicyFiles {
-        include_default: raw.include_default,
-        files,
-    }
+    PolicyFiles { include_default: raw.include_default, files }
 }
 
 pub(super) fn trail(raw: &RawTrail, path: &KeyPath, findings: &mut Findings<'_>) -> Trail {
-    size_within(
-        raw.segment_size,
-        (1 << 20, 1 << 40),
-        &path.key("segment_size"),
-        findings,
-    );
-    Trail {
-        segment_size: raw.segment_size.as_bytes(),
-    }
+    size_within(raw.segment_size, (1 << 20, 1 << 40), &path.key("segment_size"), findings);
+    Trail { segment_size: raw.segment_size.as_bytes() }
 }
 
-pub(super) fn telemetry(
-    raw: &RawTelemetry,
-    path: &KeyPath,
-    findings: &mut Findings<'_>,
-) -> Telemetry {
+pub(super) fn telemetry(raw: &RawTelemetry, path: &KeyPath, findings: &mut Findings<'_>) -> Telemetry {
     let key = path.key("endpoint");
     let endpoint = raw.endpoint.as_deref().and_then(|given| {
         let url = web_url(given);
         if url.is_none() {
-            let fault = findings.value(
-                &key,
-                FaultCode::BadUrl,
-                format!("`{given}` is not the base address of a collector"),
-            );
+            let fault = findings.value(&key, FaultCode::BadUrl, format!("`{given}` is not the base address of a collector"));
             fault.help("write it as `http://127.0.0.1:4318`");
         }
         url
     });
     let service_name = text(Some(&raw.service_name), &path.key("service_name"), findings);
-    Telemetry {
-        endpoint,
-        service_name,
-        ratio: raw.ratio,
-    }
+    Telemetry { endpoint, service_name, ratio: raw.ratio }
 }
 
 pub(super) fn limits(raw: &RawLimits, path: &KeyPath, findings: &mut Findings<'_>) -> Limits {
-    size_within(
-        raw.max_result,
-        (1 << 10, 1 << 30),
-        &path.key("max_result"),
-        findings,
-    );
+    size_within(raw.max_result, (1 << 10, 1 << 30), &path.key("max_result"), findings);
     Limits {
         max_result: usize::try_from(raw.max_result.as_bytes()).unwrap_or(usize::MAX),
         max_depth: usize::try_from(raw.max_depth).unwrap_or(usize::MAX),
@@ -217,11 +142,7 @@ pub(super) fn more_than_nothing(duration: Duration, path: &KeyPath, findings: &m
     if duration.as_millis() == 0 {
         let key = path.last_key().unwrap_or_default();
         findings
-            .value(
-                path,
-                FaultCode::OutOfRange,
-                format!("`{duration}` leaves no time for `{key}`"),
-            )
+            .value(path, FaultCode::OutOfRange, format!("`{duration}` leaves no time for `{key}`"))
             .help("write more than `0s`");
     }
 }
@@ -230,11 +151,7 @@ fn size_within(size: Size, (least, most): (u64, u64), path: &KeyPath, findings: 
     if !(least..=most).contains(&size.as_bytes()) {
         let key = path.last_key().unwrap_or_default();
         let [least, most] = [least, most].map(|bytes| Size::from_bytes(bytes).to_string());
-        let fault = findings.value(
-            path,
-            FaultCode::OutOfRange,
-            format!("`{size}` is out of range for `{key}`"),
-        );
+        let fault = findings.value(path, FaultCode::OutOfRange, format!("`{size}` is out of range for `{key}`"));
         fault.help(format!("write a size from `{least}` to `{most}`"));
     }
 }
@@ -251,28 +168,14 @@ fn web_url(given: &str) -> Option<Url> {
     is_plain.then_some(url)
 }
 
-fn public_url(
-    given: &str,
-    allow_remote: bool,
-    path: &KeyPath,
-    findings: &mut Findings<'_>,
-) -> Option<Url> {
-    let Some(url) = web_url(given).filter(|url| url.path().trim_end_matches('/').ends_with("/mcp"))
-    else {
-        let fault = findings.value(
-            path,
-            FaultCode::BadUrl,
-            format!("`{given}` is not the URL of an MCP endpoint"),
-        );
+fn public_url(given: &str, allow_remote: bool, path: &KeyPath, findings: &mut Findings<'_>) -> Option<Url> {
+    let Some(url) = web_url(given).filter(|url| url.path().trim_end_matches('/').ends_with("/mcp")) else {
+        let fault = findings.value(path, FaultCode::BadUrl, format!("`{given}` is not the URL of an MCP endpoint"));
         fault.help("write it as `https://gateway.example.com/mcp`: no user, query or fragment");
         return None;
     };
     if url.scheme() == "http" && !is_loopback(&url) && !allow_remote {
-        let fault = findings.value(
-            path,
-            FaultCode::RemoteListener,
-            format!("`{given}` would carry tokens without TLS"),
-        );
+        let fault = findings.value(path, FaultCode::RemoteListener, format!("`{given}` would carry tokens without TLS"));
         fault.help("write an `https` URL, or set `allow_remote = true`");
     }
     Some(url)
@@ -289,16 +192,11 @@ fn is_loopback(url: &Url) -> bool {
 
 /// A host, with a port or without.
 fn host(given: &str, path: &KeyPath, findings: &mut Findings<'_>) -> String {
-    let is_plain =
-        !given.contains(['*', '/', '@', '?', '#', '\\']) && !given.contains(char::is_whitespace);
-    let url = Url::parse(&format!("http://{given}/"))
-        .ok()
-        .filter(|url| is_plain && url.has_host());
+    let is_plain = !given.contains(['*', '/', '@', '?', '#', '\\']) && !given.contains(char::is_whitespace);
+    let url = Url::parse(&format!("http://{given}/")).ok().filter(|url| is_plain && url.has_host());
     if url.is_none() {
         let fault = findings.value(path, FaultCode::BadUrl, format!("`{given}` is not a host"));
-        fault.help(
-            "write `gateway.example.com` or `gateway.example.com:8443`: no scheme, path or `*`",
-        );
+        fault.help("write `gateway.example.com` or `gateway.example.com:8443`: no scheme, path or `*`");
     }
     given.to_ascii_lowercase()
 }
@@ -308,11 +206,7 @@ fn origin(given: &str, path: &KeyPath, findings: &mut Findings<'_>) -> String {
     match web_url(given).map(|url| url.origin().ascii_serialization()) {
         Some(origin) if origin == given.to_ascii_lowercase() => origin,
         _ => {
-            let fault = findings.value(
-                path,
-                FaultCode::BadUrl,
-                format!("`{given}` is not an origin"),
-            );
+            let fault = findings.value(path, FaultCode::BadUrl, format!("`{given}` is not an origin"));
             fault.help("write `https://app.example.com`, with a port if it isn't the usual one: no path and no `*`");
             String::new()
         }

@@ -237,14 +237,7 @@ pub(crate) struct RawIntRange {
 
 impl Default for RawAgent {
     fn default() -> Self {
-        Self {
-            id: None,
-            owner: None,
-            ceiling: Band::High,
-            identity: None,
-            disabled: false,
-            environment: None,
-        }
+        Self { id: None, owner: None, ceiling: Band::High, identity: None, disabled: false, environment: None }
     }
 }
 
@@ -270,12 +263,7 @@ impl Default for RawConnector {
 
 impl Default for RawTool {
     fn default() -> Self {
-        Self {
-            kind: Kind::Execute,
-            band: Band::High,
-            labels: None,
-            undeclared: "refuse".to_owned(),
-        }
+        Self { kind: Kind::Execute, band: Band::High, labels: None, undeclared: "refuse".to_owned() }
     }
 }
 

@@ -180,36 +180,24 @@ impl Default for RawApprovals {
 
 impl Default for RawPolicy {
     fn default() -> Self {
-        Self {
-            include_default: true,
-            files: None,
-        }
+        Self { include_default: true, files: None }
     }
 }
 
 impl Default for RawTrail {
     fn default() -> Self {
-        Self {
-            segment_size: Size::from_mib(64),
-        }
+        Self { segment_size: Size::from_mib(64) }
     }
 }
 
 impl Default for RawTelemetry {
     fn default() -> Self {
-        Self {
-            endpoint: None,
-            service_name: "bailiwick".to_owned(),
-            ratio: 1.0,
-        }
+        Self { endpoint: None, service_name: "bailiwick".to_owned(), ratio: 1.0 }
     }
 }
 
 impl Default for RawLimits {
     fn default() -> Self {
-        Self {
-            max_result: Size::from_mib(16),
-            max_depth: 64,
-        }
+        Self { max_result: Size::from_mib(16), max_depth: 64 }
     }
 }

@@ -14,10 +14,7 @@ use crate::{DEMO, Pin, PolicyFile, Program, SecretSource, Sensitivity, embedded}
 fn nothing_at_all_is_the_defaults() {
     let config = config("");
     assert_eq!(config.server.listen.to_string(), "127.0.0.1:8931");
-    assert_eq!(
-        config.server.public_url(config.server.listen),
-        "http://127.0.0.1:8931/mcp"
-    );
+    assert_eq!(config.server.public_url(config.server.listen), "http://127.0.0.1:8931/mcp");
     assert_eq!(config.approvals.hold, Duration::from_secs(45));
     assert!(!config.approvals.allow_same_user && config.policy.include_default);
     assert!(config.agents.is_empty() && config.connectors.is_empty() && config.grants.is_empty());
@@ -31,18 +28,8 @@ fn a_grant_takes_from_its_agent_what_it_does_not_say() {
     );
     let config = config(&text);
     let grant = config.grant("g").unwrap().to_grant(1000, 3);
-    assert_eq!(
-        (
-            grant.owner.as_str(),
-            grant.environment.as_str(),
-            grant.ceiling
-        ),
-        ("o", "lab", Band::Medium)
-    );
-    assert_eq!(
-        (grant.not_before_ms, grant.expires_at_ms, grant.revision),
-        (1000, 1000 + 8 * 3_600_000, 3)
-    );
+    assert_eq!((grant.owner.as_str(), grant.environment.as_str(), grant.ceiling), ("o", "lab", Band::Medium));
+    assert_eq!((grant.not_before_ms, grant.expires_at_ms, grant.revision), (1000, 1000 + 8 * 3_600_000, 3));
     assert!(grant.from_config && !grant.default);
 }
 
@@ -54,34 +41,11 @@ fn each_pattern_is_a_capability_with_the_bounds_of_its_tool() {
     );
     let config = config(&text);
     let capabilities = &config.grants[0].capabilities;
-    let shown: Vec<_> = capabilities
-        .iter()
-        .map(|one| (one.tools.to_string(), one.args.len()))
-        .collect();
-    assert_eq!(
-        shown,
-        [
-            ("tickets__get".to_owned(), 0),
-            ("shop__*".to_owned(), 0),
-            ("tickets__search".to_owned(), 1)
-        ]
-    );
-    assert!(
-        capabilities
-            .iter()
-            .all(|one| one.kinds == Some(BTreeSet::from([Kind::Read])))
-    );
-    assert!(
-        capabilities[2]
-            .broken_by(&json!({"project": "support"}))
-            .is_empty()
-    );
-    assert_eq!(
-        capabilities[2]
-            .broken_by(&json!({"project": "finance"}))
-            .len(),
-        1
-    );
+    let shown: Vec<_> = capabilities.iter().map(|one| (one.tools.to_string(), one.args.len())).collect();
+    assert_eq!(shown, [("tickets__get".to_owned(), 0), ("shop__*".to_owned(), 0), ("tickets__search".to_owned(), 1)]);
+    assert!(capabilities.iter().all(|one| one.kinds == Some(BTreeSet::from([Kind::Read]))));
+    assert!(capabilities[2].broken_by(&json!({"project": "support"})).is_empty());
+    assert_eq!(capabilities[2].broken_by(&json!({"project": "finance"})).len(), 1);
 }
 
 #[test]
@@ -90,53 +54,24 @@ fn a_tool_is_untrusted_execute_and_high_until_somebody_says_otherwise() {
     let config = config(&format!("{BASE}{lines}"));
     let tickets = config.connector("tickets").unwrap();
     let get = tickets.terms_of(&"get".parse().unwrap());
-    assert_eq!(
-        (get.kind, get.band, get.labels, get.undeclared),
-        (Kind::Read, Band::Low, Labels::default(), Undeclared::Refuse)
-    );
+    assert_eq!((get.kind, get.band, get.labels, get.undeclared), (Kind::Read, Band::Low, Labels::default(), Undeclared::Refuse));
     let put = tickets.terms_of(&"put".parse().unwrap());
-    assert_eq!(
-        (put.kind, put.band, put.labels.untrusted, put.undeclared),
-        (Kind::Write, Band::High, true, Undeclared::Allow)
-    );
+    assert_eq!((put.kind, put.band, put.labels.untrusted, put.undeclared), (Kind::Write, Band::High, true, Undeclared::Allow));
     let other = tickets.terms_of(&"other".parse().unwrap());
     assert_eq!(
         (other.kind, other.band, other.labels),
-        (
-            Kind::Execute,
-            Band::High,
-            Labels {
-                untrusted: true,
-                confidential: false
-            }
-        )
+        (Kind::Execute, Band::High, Labels { untrusted: true, confidential: false })
     );
-    assert_eq!(
-        (tickets.pin, tickets.sensitivity, tickets.shared),
-        (Pin::Manual, Sensitivity::Internal, false)
-    );
+    assert_eq!((tickets.pin, tickets.sensitivity, tickets.shared), (Pin::Manual, Sensitivity::Internal, false));
 }
 
 #[test]
 fn what_is_confidential_stays_so_whatever_its_labels_say() {
-    let config = config(&format!(
-        "{BASE}sensitivity = \"confidential\"\nlabels = []\ntools.get = {{ labels = [\"untrusted\"] }}\n"
-    ));
+    let config =
+        config(&format!("{BASE}sensitivity = \"confidential\"\nlabels = []\ntools.get = {{ labels = [\"untrusted\"] }}\n"));
     let tickets = config.connector("tickets").unwrap();
-    assert_eq!(
-        tickets.labels,
-        Labels {
-            untrusted: false,
-            confidential: true
-        }
-    );
-    assert_eq!(
-        tickets.terms_of(&"get".parse().unwrap()).labels,
-        Labels {
-            untrusted: true,
-            confidential: true
-        }
-    );
+    assert_eq!(tickets.labels, Labels { untrusted: false, confidential: true });
+    assert_eq!(tickets.terms_of(&"get".parse().unwrap()).labels, Labels { untrusted: true, confidential: true });
 }
 
 #[test]
@@ -154,42 +89,25 @@ fn paths_start_from_the_folder_of_the_file() {
         ]
     );
     let credential = config.connectors[0].credential.as_ref().unwrap();
-    assert_eq!(
-        credential.source,
-        SecretSource::File(PathBuf::from("/etc/bailiwick/secrets/t"))
-    );
+    assert_eq!(credential.source, SecretSource::File(PathBuf::from("/etc/bailiwick/secrets/t")));
 }
 
 #[test]
 fn listening_for_others_can_be_allowed() {
-    let config = config(
-        "[server]\nallow_remote = true\nlisten = \"0.0.0.0:8931\"\npublic_url = \"https://gw.example.com/mcp\"\n",
-    );
-    assert_eq!(
-        config.server.public_url(config.server.listen),
-        "https://gw.example.com/mcp"
-    );
+    let config =
+        config("[server]\nallow_remote = true\nlisten = \"0.0.0.0:8931\"\npublic_url = \"https://gw.example.com/mcp\"\n");
+    assert_eq!(config.server.public_url(config.server.listen), "https://gw.example.com/mcp");
 }
 
 #[test]
 fn the_demo_is_embedded_and_classes_thirty_tools() {
     let demo = embedded(DEMO, []).unwrap();
     let count = |id: &str| demo.connector(id).map(|connector| connector.tools.len());
-    assert_eq!(
-        (count("tickets"), count("files"), count("shop")),
-        (Some(12), Some(10), Some(8))
-    );
-    assert!(
-        demo.connectors
-            .iter()
-            .all(|connector| connector.program == Program::Own)
-    );
+    assert_eq!((count("tickets"), count("files"), count("shop")), (Some(12), Some(10), Some(8)));
+    assert!(demo.connectors.iter().all(|connector| connector.program == Program::Own));
     assert!(demo.approvals.allow_same_user);
     let credential = demo.connectors[0].credential.as_ref().unwrap();
-    assert_eq!(
-        credential.source.file("/data".as_ref()),
-        Some(PathBuf::from("/data/demo-tickets.token"))
-    );
+    assert_eq!(credential.source.file("/data".as_ref()), Some(PathBuf::from("/data/demo-tickets.token")));
     assert_eq!(credential.inject_env, "TICKETS_TOKEN");
 }
 
@@ -197,35 +115,16 @@ fn the_demo_is_embedded_and_classes_thirty_tools() {
 fn the_demo_grant_is_three_tools_and_a_refund_is_high() {
     let demo = embedded(DEMO, []).unwrap();
     let grant = demo.grant("demo-triage").unwrap();
-    let tools: Vec<_> = grant
-        .capabilities
-        .iter()
-        .map(|one| one.tools.to_string())
-        .collect();
-    assert_eq!(
-        tools,
-        ["tickets__get", "tickets__search", "tickets__refund"]
-    );
+    let tools: Vec<_> = grant.capabilities.iter().map(|one| one.tools.to_string()).collect();
+    assert_eq!(tools, ["tickets__get", "tickets__search", "tickets__refund"]);
     assert!(grant.default && grant.ceiling == Band::High && grant.owner == "demo@localhost");
     for capability in &grant.capabilities {
-        let ToolPattern::Tool(name) = &capability.tools else {
-            panic!("{}", capability.tools)
-        };
+        let ToolPattern::Tool(name) = &capability.tools else { panic!("{}", capability.tools) };
         let terms = demo.connectors[0].terms_of(name.tool());
         let is_refund = name.tool().as_str() == "refund";
-        assert_eq!(
-            (terms.kind, terms.band),
-            if is_refund {
-                (Kind::Write, Band::High)
-            } else {
-                (Kind::Read, Band::Low)
-            }
-        );
+        assert_eq!((terms.kind, terms.band), if is_refund { (Kind::Write, Band::High) } else { (Kind::Read, Band::Low) });
         assert_eq!(terms.labels.untrusted, name.tool().as_str() == "search");
     }
-    let delete = demo
-        .connector("files")
-        .unwrap()
-        .terms_of(&"delete".parse().unwrap());
+    let delete = demo.connector("files").unwrap().terms_of(&"delete".parse().unwrap());
     assert_eq!((delete.kind, delete.band), (Kind::Write, Band::High));
 }

@@ -21,24 +21,15 @@ fn grant(lines: &str) -> String {
 
 /// What is written, the one fault it has, and what of its message, help or suggestion must be seen.
 fn cases() -> Vec<(String, Code, &'static str)> {
-    let files = FILES
-        .iter()
-        .map(|(text, code, seen)| ((*text).to_owned(), *code, *seen));
-    let connectors = CONNECTORS
-        .iter()
-        .map(|(lines, code, seen)| (connector(lines), *code, *seen));
-    let grants = GRANTS
-        .iter()
-        .map(|(lines, code, seen)| (grant(lines), *code, *seen));
+    let files = FILES.iter().map(|(text, code, seen)| ((*text).to_owned(), *code, *seen));
+    let connectors = CONNECTORS.iter().map(|(lines, code, seen)| (connector(lines), *code, *seen));
+    let grants = GRANTS.iter().map(|(lines, code, seen)| (grant(lines), *code, *seen));
     files.chain(connectors).chain(grants).collect()
 }
 
 #[test]
 fn each_fault_is_the_only_one_and_says_what_to_do() {
-    let wrong: Vec<_> = cases()
-        .iter()
-        .filter_map(|(text, code, seen)| objection(text, *code, seen))
-        .collect();
+    let wrong: Vec<_> = cases().iter().filter_map(|(text, code, seen)| objection(text, *code, seen)).collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n----\n"));
 }
 
@@ -50,15 +41,9 @@ fn objection(text: &str, code: FaultCode, seen: &str) -> Option<String> {
     let [fault] = faults.faults() else {
         return Some(format!("{text}\nhas several\n{}", super::rendered(&faults)));
     };
-    let (help, meant) = (
-        fault.advice().unwrap_or_default(),
-        fault.suggestion().unwrap_or_default(),
-    );
+    let (help, meant) = (fault.advice().unwrap_or_default(), fault.suggestion().unwrap_or_default());
     let shown = format!("{}\n{fault}\n{help}\n{meant}", fault.fault_code());
-    let is_good = fault.fault_code() == code
-        && shown.contains(seen)
-        && !help.is_empty()
-        && fault.line_and_column().is_some();
+    let is_good = fault.fault_code() == code && shown.contains(seen) && !help.is_empty() && fault.line_and_column().is_some();
     (!is_good).then(|| format!("{text}\nwanted {code} with {seen}\n{shown}"))
 }
 
@@ -67,15 +52,9 @@ fn messages_are_lower_case_and_have_no_full_stop() {
     for (text, ..) in cases() {
         for fault in read(&text).unwrap_err().faults() {
             let message = fault.to_string();
-            assert!(
-                !message.starts_with(char::is_uppercase) && !message.ends_with('.'),
-                "{message}"
-            );
+            assert!(!message.starts_with(char::is_uppercase) && !message.ends_with('.'), "{message}");
             let help = fault.advice().unwrap_or_default();
-            assert!(
-                !help.starts_with(char::is_uppercase) && !help.ends_with('.'),
-                "{help}"
-            );
+            assert!(!help.starts_with(char::is_uppercase) && !help.ends_with('.'), "{help}");
         }
     }
 }
@@ -83,17 +62,8 @@ fn messages_are_lower_case_and_have_no_full_stop() {
 #[test]
 fn every_code_has_a_case() {
     // Those of the environment, of what is there, and of our own mistakes have tests of their own.
-    let elsewhere = [
-        FaultCode::NotFromEnvironment,
-        FaultCode::UnknownTool,
-        FaultCode::NotFound,
-        FaultCode::Unreadable,
-    ];
-    let seen: BTreeSet<_> = cases()
-        .into_iter()
-        .map(|(_, code, _)| code)
-        .chain(elsewhere)
-        .collect();
+    let elsewhere = [FaultCode::NotFromEnvironment, FaultCode::UnknownTool, FaultCode::NotFound, FaultCode::Unreadable];
+    let seen: BTreeSet<_> = cases().into_iter().map(|(_, code, _)| code).chain(elsewhere).collect();
     for code in FaultCode::ALL {
         assert!(seen.contains(code), "{code}");
     }
@@ -101,17 +71,8 @@ fn every_code_has_a_case() {
 
 #[test]
 fn a_bad_file_never_panics() {
-    for text in [
-        "",
-        "\u{feff}",
-        "=",
-        "a.b.c.d = 1",
-        "[[server]]",
-        "agents = {}",
-        "[agents]\nid = 1",
-        "grants = [[]]",
-        "\"\" = 1",
-    ] {
+    for text in ["", "\u{feff}", "=", "a.b.c.d = 1", "[[server]]", "agents = {}", "[agents]\nid = 1", "grants = [[]]", "\"\" = 1"]
+    {
         let _ = load("x.toml".as_ref(), text.to_owned(), []);
     }
 }

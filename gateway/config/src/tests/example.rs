@@ -16,18 +16,11 @@ fn uncommented() -> String {
         Some(rest) if is_setting(rest) => rest.to_owned(),
         _ => line.to_owned(),
     };
-    EXAMPLE
-        .lines()
-        .map(uncomment)
-        .collect::<Vec<_>>()
-        .join("\n")
+    EXAMPLE.lines().map(uncomment).collect::<Vec<_>>().join("\n")
 }
 
 fn is_setting(line: &str) -> bool {
-    line.split_once(" = ").is_some_and(|(key, _)| {
-        key.chars()
-            .all(|c| c.is_ascii_lowercase() || c == '_' || c == '.')
-    })
+    line.split_once(" = ").is_some_and(|(key, _)| key.chars().all(|c| c.is_ascii_lowercase() || c == '_' || c == '.'))
 }
 
 /// The path of every key of a schema; what is in a list or under a free name is under `*`.
@@ -50,18 +43,12 @@ fn written_keys(value: &Value, path: &str, known: &BTreeSet<String>, keys: &mut 
         Value::Object(table) => {
             for (key, below) in table {
                 let named = format!("{path}/{key}");
-                let path = if known.contains(&named) {
-                    named
-                } else {
-                    format!("{path}/*")
-                };
+                let path = if known.contains(&named) { named } else { format!("{path}/*") };
                 written_keys(below, &path, known, keys);
                 keys.insert(path);
             }
         }
-        Value::Array(items) => items
-            .iter()
-            .for_each(|item| written_keys(item, &format!("{path}/*"), known, keys)),
+        Value::Array(items) => items.iter().for_each(|item| written_keys(item, &format!("{path}/*"), known, keys)),
         _ => {}
     }
 }
@@ -73,14 +60,7 @@ fn tree(text: &str) -> Value {
 #[test]
 fn it_loads() {
     let config = config(EXAMPLE);
-    assert_eq!(
-        (
-            config.agents.len(),
-            config.connectors.len(),
-            config.grants.len()
-        ),
-        (1, 2, 1)
-    );
+    assert_eq!((config.agents.len(), config.connectors.len(), config.grants.len()), (1, 2, 1));
 }
 
 #[test]
@@ -88,22 +68,14 @@ fn it_loads_with_everything_uncommented() {
     let text = uncommented();
     assert!(text.contains("\npublic_url = ") && text.contains("\ncredential = "));
     let config = config(&text);
-    assert!(
-        config
-            .connectors
-            .iter()
-            .all(|connector| connector.credential.is_some())
-    );
+    assert!(config.connectors.iter().all(|connector| connector.credential.is_some()));
 }
 
 #[test]
 fn it_has_every_key() {
     let mut known = BTreeSet::new();
     schema_keys(&schema(), "", &mut known);
-    assert!(
-        known.contains("/connectors/*/tools/*/undeclared")
-            && known.contains("/grants/*/args/*/*/int_range/min")
-    );
+    assert!(known.contains("/connectors/*/tools/*/undeclared") && known.contains("/grants/*/args/*/*/int_range/min"));
     let mut written = BTreeSet::new();
     written_keys(&tree(&uncommented()), "", &known, &mut written);
     let missing: Vec<_> = known.difference(&written).collect();
@@ -122,21 +94,10 @@ fn it_says_the_defaults() {
     // What has a default in an entry and is set there without being commented is set to it.
     let schema = schema();
     for entry in ["agents", "connectors", "grants"] {
-        let properties = schema["properties"][entry]["items"]["properties"]
-            .as_object()
-            .unwrap();
-        for (key, shape) in properties
-            .iter()
-            .filter(|(key, _)| !["default", "budget", "args", "tools"].contains(&key.as_str()))
-        {
+        let properties = schema["properties"][entry]["items"]["properties"].as_object().unwrap();
+        for (key, shape) in properties.iter().filter(|(key, _)| !["default", "budget", "args", "tools"].contains(&key.as_str())) {
             let written = &example[entry][0][key];
-            assert!(
-                written.is_null()
-                    || shape
-                        .get("default")
-                        .is_none_or(|default| default == written),
-                "{entry}.{key}"
-            );
+            assert!(written.is_null() || shape.get("default").is_none_or(|default| default == written), "{entry}.{key}");
         }
     }
 }

@@ -31,9 +31,7 @@ fn config(text: &str) -> Config {
 
 /// The faults as a person sees them, without colours.
 fn rendered(faults: &ConfigFaults) -> String {
-    let handler =
-        miette::GraphicalReportHandler::new_themed(miette::GraphicalTheme::unicode_nocolor())
-            .with_width(140);
+    let handler = miette::GraphicalReportHandler::new_themed(miette::GraphicalTheme::unicode_nocolor()).with_width(140);
     let mut text = String::new();
     handler.render_report(&mut text, faults).unwrap();
     text

@@ -18,32 +18,14 @@ fn tools_that_nobody_accepted_are_shown_with_what_was_meant() {
          tools = [\"tickets__get\", \"tickets__refnud\", \"tickets__*\"]\n"
     );
     let config = config(&text);
-    let faults = config.check_against(&names(&[
-        "tickets__get",
-        "tickets__search",
-        "tickets__refund",
-        "shop__x",
-    ]));
-    let shown: Vec<_> = faults
-        .iter()
-        .map(|fault| (fault.key(), fault.suggestion()))
-        .collect();
+    let faults = config.check_against(&names(&["tickets__get", "tickets__search", "tickets__refund", "shop__x"]));
+    let shown: Vec<_> = faults.iter().map(|fault| (fault.key(), fault.suggestion())).collect();
     assert_eq!(
         shown,
-        [
-            ("connectors[0].tools.serach".to_owned(), Some("search")),
-            ("grants[0].tools[1]".to_owned(), Some("tickets__refund")),
-        ]
+        [("connectors[0].tools.serach".to_owned(), Some("search")), ("grants[0].tools[1]".to_owned(), Some("tickets__refund")),]
     );
-    assert!(
-        faults
-            .iter()
-            .all(|fault| fault.fault_code() == FaultCode::UnknownTool)
-    );
-    assert_eq!(
-        faults[0].to_string(),
-        "the connector `tickets` has no tool `serach`"
-    );
+    assert!(faults.iter().all(|fault| fault.fault_code() == FaultCode::UnknownTool));
+    assert_eq!(faults[0].to_string(), "the connector `tickets` has no tool `serach`");
     assert_eq!(faults[1].line_and_column().map(|(line, _)| line), Some(13));
 }
 
@@ -62,54 +44,21 @@ fn what_is_not_there_is_shown() {
          credential = {{ provider = \"file\", path = \"s\", inject = {{ env = \"T\" }} }}\n"
     );
     let config = config(&text);
-    assert!(
-        config
-            .check_presence(Path::new("/data"), |_| Found::Fit)
-            .is_empty()
-    );
+    assert!(config.check_presence(Path::new("/data"), |_| Found::Fit).is_empty());
     let faults = config.check_presence(Path::new("/data"), |sought| match sought {
         Sought::Program(_) => Found::Unfit("can be changed by others".to_owned()),
         _ => Found::Missing,
     });
-    let shown: Vec<_> = faults
-        .iter()
-        .map(|fault| (fault.key(), fault.to_string()))
-        .collect();
+    let shown: Vec<_> = faults.iter().map(|fault| (fault.key(), fault.to_string())).collect();
     let expected = [
-        (
-            "policy.files[0]",
-            "the folder `/etc/bailiwick/p` of the policies is not there",
-        ),
-        (
-            "policy.files[1]",
-            "the policy file `/etc/bailiwick/a.cedar` of the policies is not there",
-        ),
-        (
-            "connectors[0].command[0]",
-            "the program `/bin/tickets` of the connector `tickets` can be changed by others",
-        ),
-        (
-            "connectors[0].cwd",
-            "the folder `/work` of the connector `tickets` is not there",
-        ),
-        (
-            "connectors[0].credential.name",
-            "the variable `SECRET` of the connector `tickets` is not there",
-        ),
-        (
-            "connectors[1].command[0]",
-            "the program `/bin/shop` of the connector `shop` can be changed by others",
-        ),
-        (
-            "connectors[1].credential.path",
-            "the secret `/etc/bailiwick/s` of the connector `shop` is not there",
-        ),
+        ("policy.files[0]", "the folder `/etc/bailiwick/p` of the policies is not there"),
+        ("policy.files[1]", "the policy file `/etc/bailiwick/a.cedar` of the policies is not there"),
+        ("connectors[0].command[0]", "the program `/bin/tickets` of the connector `tickets` can be changed by others"),
+        ("connectors[0].cwd", "the folder `/work` of the connector `tickets` is not there"),
+        ("connectors[0].credential.name", "the variable `SECRET` of the connector `tickets` is not there"),
+        ("connectors[1].command[0]", "the program `/bin/shop` of the connector `shop` can be changed by others"),
+        ("connectors[1].credential.path", "the secret `/etc/bailiwick/s` of the connector `shop` is not there"),
     ];
-    assert_eq!(
-        shown,
-        expected.map(|(key, message)| (key.to_owned(), message.to_owned()))
-    );
-    assert!(faults.iter().all(
-        |fault| fault.fault_code() == FaultCode::NotFound && fault.line_and_column().is_some()
-    ));
+    assert_eq!(shown, expected.map(|(key, message)| (key.to_owned(), message.to_owned())));
+    assert!(faults.iter().all(|fault| fault.fault_code() == FaultCode::NotFound && fault.line_and_column().is_some()));
 }

@@ -12,12 +12,7 @@ use crate::source::Provider;
 
 const CANARY: &str = "canary-0123456789";
 
-fn grant(
-    id: &str,
-    revision: u64,
-    expires_at_ms: u64,
-    parent: Option<Arc<LiveGrant>>,
-) -> Arc<LiveGrant> {
+fn grant(id: &str, revision: u64, expires_at_ms: u64, parent: Option<Arc<LiveGrant>>) -> Arc<LiveGrant> {
     let terms = Grant {
         id: id.parse().unwrap(),
         revision,
@@ -37,12 +32,7 @@ fn grant(
 }
 
 fn from_env(name: &str) -> CredentialSpec {
-    CredentialSpec {
-        provider: Provider::Env {
-            name: name.to_owned(),
-        },
-        inject_env: "TOKEN".to_owned(),
-    }
+    CredentialSpec { provider: Provider::Env { name: name.to_owned() }, inject_env: "TOKEN".to_owned() }
 }
 
 fn id(id: &str) -> ConnectorId {
@@ -56,27 +46,13 @@ fn broker() -> Broker {
         ("absent", from_env("NOT_SET")),
         ("short", from_env("SHORT")),
     ];
-    let env = [
-        ("TICKETS", CANARY),
-        ("FILES", "another-0123456789"),
-        ("SHORT", "abc"),
-    ];
-    let specs = specs
-        .into_iter()
-        .map(|(name, spec)| (id(name), spec))
-        .collect();
-    Broker::new(
-        specs,
-        EnvSecrets::new(env.map(|(name, value)| (name.to_owned(), value.to_owned()))),
-    )
+    let env = [("TICKETS", CANARY), ("FILES", "another-0123456789"), ("SHORT", "abc")];
+    let specs = specs.into_iter().map(|(name, spec)| (id(name), spec)).collect();
+    Broker::new(specs, EnvSecrets::new(env.map(|(name, value)| (name.to_owned(), value.to_owned()))))
 }
 
 async fn lend(broker: &Broker, grant: &Arc<LiveGrant>, connector: &str) -> Loan {
-    broker
-        .lend(grant, &id(connector), 10)
-        .await
-        .unwrap()
-        .unwrap()
+    broker.lend(grant, &id(connector), 10).await.unwrap().unwrap()
 }
 
 #[tokio::test]
@@ -86,50 +62,26 @@ async fn a_lease_is_for_one_grant_and_one_connector_and_lent_anew_once() {
     let first = lend(&broker, &one, "tickets").await;
     assert!(first.fresh);
     assert_eq!(first.lease.secret().expose_secret(), CANARY);
-    assert_eq!(
-        (
-            first.lease.provider,
-            first.lease.reference.as_str(),
-            first.lease.env.as_str()
-        ),
-        ("env", "TICKETS", "TOKEN")
-    );
+    assert_eq!((first.lease.provider, first.lease.reference.as_str(), first.lease.env.as_str()), ("env", "TICKETS", "TOKEN"));
     assert_eq!(first.lease.expires_at_ms, 1000);
     let again = lend(&broker, &one, "tickets").await;
     assert!(!again.fresh && Arc::ptr_eq(&first.lease, &again.lease));
-    let ids = [
-        &first,
-        &lend(&broker, &two, "tickets").await,
-        &lend(&broker, &one, "files").await,
-    ]
-    .map(|loan| loan.lease.id.clone());
+    let ids =
+        [&first, &lend(&broker, &two, "tickets").await, &lend(&broker, &one, "files").await].map(|loan| loan.lease.id.clone());
     assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), 3);
-    assert!(
-        ids.iter()
-            .all(|id| id.len() == 38 && id.starts_with("lease-")),
-        "{ids:?}"
-    );
+    assert!(ids.iter().all(|id| id.len() == 38 && id.starts_with("lease-")), "{ids:?}");
 }
 
 #[tokio::test]
 async fn a_connector_that_needs_nothing_gets_nothing() {
-    assert!(
-        broker()
-            .lend(&grant("g-1", 1, 1000, None), &id("shop"), 10)
-            .await
-            .unwrap()
-            .is_none()
-    );
+    assert!(broker().lend(&grant("g-1", 1, 1000, None), &id("shop"), 10).await.unwrap().is_none());
 }
 
 #[tokio::test]
 async fn a_lease_is_never_longer_than_the_grant_or_its_ancestors() {
     let parent = grant("g-1", 1, 300, None);
     let child = grant("g-2", 1, 1000, Some(Arc::clone(&parent)));
-    assert_eq!(
-        lend(&broker(), &child, "tickets").await.lease.expires_at_ms,
-        300
-    );
+    assert_eq!(lend(&broker(), &child, "tickets").await.lease.expires_at_ms, 300);
 }
 
 #[tokio::test]
@@ -169,11 +121,7 @@ async fn a_thousand_calls_share_one_lease() {
 
 #[tokio::test]
 async fn what_is_returned_is_forgotten() {
-    let (broker, one, two) = (
-        broker(),
-        grant("g-1", 1, 1000, None),
-        grant("g-2", 1, 1000, None),
-    );
+    let (broker, one, two) = (broker(), grant("g-1", 1, 1000, None), grant("g-2", 1, 1000, None));
     let first = lend(&broker, &one, "tickets").await;
     let other = lend(&broker, &two, "tickets").await;
     let weak = Arc::downgrade(&first.lease);
@@ -181,10 +129,7 @@ async fn what_is_returned_is_forgotten() {
     assert_eq!(broker.returned(&one.terms().id).len(), 1);
     assert!(weak.upgrade().is_none(), "the secret outlives its grant");
     assert!(broker.returned(&one.terms().id).is_empty());
-    assert!(Arc::ptr_eq(
-        &lend(&broker, &two, "tickets").await.lease,
-        &other.lease
-    ));
+    assert!(Arc::ptr_eq(&lend(&broker, &two, "tickets").await.lease, &other.lease));
     assert!(lend(&broker, &one, "tickets").await.fresh);
 }
 
@@ -200,40 +145,23 @@ async fn a_reissued_grant_gets_a_lease_of_its_own() {
 #[tokio::test]
 async fn a_grant_that_is_gone_leaves_nothing_behind() {
     let broker = broker();
-    let weak = Arc::downgrade(
-        &lend(&broker, &grant("g-1", 1, 1000, None), "tickets")
-            .await
-            .lease,
-    );
+    let weak = Arc::downgrade(&lend(&broker, &grant("g-1", 1, 1000, None), "tickets").await.lease);
     lend(&broker, &grant("g-2", 1, 1000, None), "tickets").await;
     assert!(weak.upgrade().is_none());
 }
 
 #[tokio::test]
 async fn a_missing_variable_is_named_with_its_connector() {
-    let failure = broker()
-        .lend(&grant("g-1", 1, 1000, None), &id("absent"), 10)
-        .await
-        .unwrap_err();
-    assert_eq!(
-        (failure.connector, failure.reference.as_str()),
-        (id("absent"), "NOT_SET")
-    );
-    assert!(
-        failure.why.contains("`NOT_SET` was not set"),
-        "{}",
-        failure.why
-    );
+    let failure = broker().lend(&grant("g-1", 1, 1000, None), &id("absent"), 10).await.unwrap_err();
+    assert_eq!((failure.connector, failure.reference.as_str()), (id("absent"), "NOT_SET"));
+    assert!(failure.why.contains("`NOT_SET` was not set"), "{}", failure.why);
     assert!(broker().try_out(&id("absent")).await.is_err());
     assert!(broker().try_out(&id("tickets")).await.is_ok());
 }
 
 #[tokio::test]
 async fn a_secret_too_short_to_be_hidden_is_not_lent() {
-    let failure = broker()
-        .lend(&grant("g-1", 1, 1000, None), &id("short"), 10)
-        .await
-        .unwrap_err();
+    let failure = broker().lend(&grant("g-1", 1, 1000, None), &id("short"), 10).await.unwrap_err();
     assert!(!failure.to_string().contains("abc"), "{failure}");
 }
 
@@ -241,44 +169,17 @@ async fn a_secret_too_short_to_be_hidden_is_not_lent() {
 async fn files_are_read_for_each_grant_and_a_failure_is_not_kept() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("secret");
-    let spec = CredentialSpec {
-        provider: Provider::File { path: path.clone() },
-        inject_env: "TOKEN".to_owned(),
-    };
+    let spec = CredentialSpec { provider: Provider::File { path: path.clone() }, inject_env: "TOKEN".to_owned() };
     let broker = Broker::new([(id("tickets"), spec)].into(), EnvSecrets::default());
     let one = grant("g-1", 1, 1000, None);
     let failure = broker.lend(&one, &id("tickets"), 10).await.unwrap_err();
-    assert!(
-        failure.to_string().contains(path.to_str().unwrap()),
-        "{failure}"
-    );
+    assert!(failure.to_string().contains(path.to_str().unwrap()), "{failure}");
     std::fs::write(&path, format!("{CANARY}\n")).unwrap();
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
-    assert_eq!(
-        lend(&broker, &one, "tickets")
-            .await
-            .lease
-            .secret()
-            .expose_secret(),
-        CANARY
-    );
+    assert_eq!(lend(&broker, &one, "tickets").await.lease.secret().expose_secret(), CANARY);
     std::fs::write(&path, "rotated-0123456789\n").unwrap();
-    assert_eq!(
-        lend(&broker, &one, "tickets")
-            .await
-            .lease
-            .secret()
-            .expose_secret(),
-        CANARY
-    );
-    assert_eq!(
-        lend(&broker, &grant("g-2", 1, 1000, None), "tickets")
-            .await
-            .lease
-            .secret()
-            .expose_secret(),
-        "rotated-0123456789"
-    );
+    assert_eq!(lend(&broker, &one, "tickets").await.lease.secret().expose_secret(), CANARY);
+    assert_eq!(lend(&broker, &grant("g-2", 1, 1000, None), "tickets").await.lease.secret().expose_secret(), "rotated-0123456789");
 }
 
 #[tokio::test]
@@ -286,8 +187,5 @@ async fn no_debug_form_tells_a_secret() {
     let broker = broker();
     let loan = lend(&broker, &grant("g-1", 1, 1000, None), "tickets").await;
     let text = format!("{broker:?} {loan:?} {:?}", broker.env);
-    assert!(
-        !text.contains("canary") && text.contains("TICKETS"),
-        "{text}"
-    );
+    assert!(!text.contains("canary") && text.contains("TICKETS"), "{text}");
 }

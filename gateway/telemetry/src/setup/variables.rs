@@ -14,46 +14,23 @@ pub(super) struct Reader<'a> {
 
 impl Reader<'_> {
     pub(super) fn done(self, plan: Option<Plan>) -> Result<Option<Plan>, Fault> {
-        if self.problems.is_empty() {
-            Ok(plan)
-        } else {
-            Err(Fault {
-                problems: self.problems,
-            })
-        }
+        if self.problems.is_empty() { Ok(plan) } else { Err(Fault { problems: self.problems }) }
     }
 
     /// A variable; an empty one counts as absent (OpenTelemetry specification, "Parsing empty value").
     pub(super) fn var(&self, name: &str) -> Option<String> {
-        (self.env)(name)
-            .map(|value| value.trim().to_owned())
-            .filter(|value| !value.is_empty())
+        (self.env)(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
     }
 
     pub(super) fn refuse(&mut self, name: &str, value: &str, expected: &'static str) {
         let (name, value) = (Cow::Owned(name.to_owned()), value.to_owned());
-        self.problems.push(Problem::Value {
-            name,
-            value,
-            expected,
-        });
+        self.problems.push(Problem::Value { name, value, expected });
     }
 
     /// The variable for traces, else the one for all signals.
-    pub(super) fn either<T>(
-        &mut self,
-        end: &str,
-        read: impl Fn(&mut Self, &str) -> Option<T>,
-    ) -> Option<T> {
-        let (own, general) = (
-            format!("OTEL_EXPORTER_OTLP_TRACES_{end}"),
-            format!("OTEL_EXPORTER_OTLP_{end}"),
-        );
-        if self.var(&own).is_some() {
-            read(self, &own)
-        } else {
-            read(self, &general)
-        }
+    pub(super) fn either<T>(&mut self, end: &str, read: impl Fn(&mut Self, &str) -> Option<T>) -> Option<T> {
+        let (own, general) = (format!("OTEL_EXPORTER_OTLP_TRACES_{end}"), format!("OTEL_EXPORTER_OTLP_{end}"));
+        if self.var(&own).is_some() { read(self, &own) } else { read(self, &general) }
     }
 
     pub(super) fn number<N: FromStr + PartialOrd>(&mut self, name: &str, least: &N) -> Option<N> {
@@ -70,15 +47,9 @@ impl Reader<'_> {
         let text = self.var(variable)?;
         let mut pairs = Vec::new();
         for (entry, pair) in (1..).zip(text.split(',').filter(|pair| !pair.trim().is_empty())) {
-            match pair
-                .split_once('=')
-                .map(|(key, value)| (key.trim(), percent_decoded(value.trim())))
-            {
+            match pair.split_once('=').map(|(key, value)| (key.trim(), percent_decoded(value.trim()))) {
                 Some((key, Some(value))) if !key.is_empty() => pairs.push((key.to_owned(), value)),
-                _ => self.problems.push(Problem::Pair {
-                    name: Cow::Owned(variable.to_owned()),
-                    entry,
-                }),
+                _ => self.problems.push(Problem::Pair { name: Cow::Owned(variable.to_owned()), entry }),
             }
         }
         Some(pairs)
@@ -92,10 +63,7 @@ impl Reader<'_> {
             Ok(_) => "not an http or https address".to_owned(),
             Err(error) => error.to_string(),
         };
-        self.problems.push(Problem::Endpoint {
-            name: Cow::Owned(name.to_owned()),
-            reason,
-        });
+        self.problems.push(Problem::Endpoint { name: Cow::Owned(name.to_owned()), reason });
         None
     }
 
@@ -109,11 +77,7 @@ impl Reader<'_> {
             Ok(_) => "no certificate in it".to_owned(),
             Err(reason) => reason,
         };
-        self.problems.push(Problem::Certificate {
-            name: Cow::Owned(variable.to_owned()),
-            path,
-            reason,
-        });
+        self.problems.push(Problem::Certificate { name: Cow::Owned(variable.to_owned()), path, reason });
         None
     }
 }

@@ -17,8 +17,7 @@ use std::{
 };
 
 use bailiwick_telemetry::{
-    Attr, Counts, Drain, Exporter, Importance, Link, Settings, SpanId, SpanKind, SpanTree, Status,
-    TraceId,
+    Attr, Counts, Drain, Exporter, Importance, Link, Settings, SpanId, SpanKind, SpanTree, Status, TraceId,
 };
 
 use crate::{
@@ -34,10 +33,7 @@ fn exporter(endpoint: &str, variables: &[(&str, &str)]) -> Exporter {
         let pair = variables.iter().find(|(known, _)| *known == name);
         pair.map(|(_, value)| (*value).to_owned())
     };
-    let settings = Settings {
-        endpoint: Some(endpoint.to_owned()),
-        ..Settings::default()
-    };
+    let settings = Settings { endpoint: Some(endpoint.to_owned()), ..Settings::default() };
     Exporter::from_env(env, &settings).unwrap().unwrap()
 }
 
@@ -58,16 +54,8 @@ async fn until(exporter: &Exporter, reached: impl Fn(Counts) -> bool) -> Counts 
 
 fn full_tree() -> SpanTree {
     let mut tree = SpanTree::new();
-    tree.links.push(Link {
-        trace_id: TraceId::from_bytes([7; 16]).unwrap(),
-        span_id: SpanId::from_bytes([9; 8]).unwrap(),
-    });
-    let root = tree.open(
-        "tools/call tickets__refund",
-        SpanKind::Server,
-        None,
-        1_700_000_000_000_000_000,
-    );
+    tree.links.push(Link { trace_id: TraceId::from_bytes([7; 16]).unwrap(), span_id: SpanId::from_bytes([9; 8]).unwrap() });
+    let root = tree.open("tools/call tickets__refund", SpanKind::Server, None, 1_700_000_000_000_000_000);
     tree.set(root, "mcp.method.name", "tools/call");
     tree.set(root, "bailiwick.request.size", 812_u64);
     tree.set(root, "bailiwick.schema.valid", false);
@@ -77,19 +65,9 @@ fn full_tree() -> SpanTree {
     tree.set(root, "long", "é".repeat(300));
     let rules = vec![Cow::Borrowed("tool_loop"), Cow::Owned("x".repeat(300))];
     tree.set(root, "bailiwick.detection.rules", Attr::StrList(rules));
-    let policy = tree.open(
-        "bailiwick.policy.evaluate",
-        SpanKind::Internal,
-        Some(root),
-        1_700_000_000_000_000_100,
-    );
+    let policy = tree.open("bailiwick.policy.evaluate", SpanKind::Internal, Some(root), 1_700_000_000_000_000_100);
     tree.close(policy, 1_700_000_000_000_000_200);
-    let client = tree.open(
-        "tools/call refund",
-        SpanKind::Client,
-        Some(root),
-        1_700_000_000_000_000_300,
-    );
+    let client = tree.open("tools/call refund", SpanKind::Client, Some(root), 1_700_000_000_000_000_300);
     tree.fail(client, "connection reset");
     tree.close(client, 1_700_000_000_000_000_400);
     tree.span_mut(root).unwrap().status = Status::Ok;
@@ -101,14 +79,8 @@ fn full_tree() -> SpanTree {
 async fn a_tree_arrives_whole() {
     let receiver = Receiver::start(Manner::Accept).await;
     let variables = [
-        (
-            "OTEL_EXPORTER_OTLP_HEADERS",
-            "authorization=Bearer%20s3cret, x-tenant = a%2Cb",
-        ),
-        (
-            "OTEL_RESOURCE_ATTRIBUTES",
-            "service.name=not-this,deployment.environment.name=te%20st",
-        ),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Bearer%20s3cret, x-tenant = a%2Cb"),
+        ("OTEL_RESOURCE_ATTRIBUTES", "service.name=not-this,deployment.environment.name=te%20st"),
         ("OTEL_SERVICE_NAME", "front"),
         ("OTEL_BSP_SCHEDULE_DELAY", "10"),
     ];
@@ -126,22 +98,11 @@ async fn a_tree_arrives_whole() {
     let resource_spans = Message::read(&request.body).only(1).message();
     let resource = resource_spans.only(1).message().attributes(1);
     assert_eq!(resource["service.name"], Value::text("front"));
-    assert_eq!(
-        resource["deployment.environment.name"],
-        Value::text("te st")
-    );
-    assert_eq!(
-        resource["telemetry.sdk.name"],
-        Value::text("bailiwick-telemetry")
-    );
-    assert!(
-        resource.contains_key("service.instance.id") && resource.contains_key("service.version")
-    );
+    assert_eq!(resource["deployment.environment.name"], Value::text("te st"));
+    assert_eq!(resource["telemetry.sdk.name"], Value::text("bailiwick-telemetry"));
+    assert!(resource.contains_key("service.instance.id") && resource.contains_key("service.version"));
     let scope_spans = resource_spans.only(2).message();
-    assert_eq!(
-        *scope_spans.only(1).message().only(1),
-        Value::text("bailiwick")
-    );
+    assert_eq!(*scope_spans.only(1).message().only(1), Value::text("bailiwick"));
     let spans: Vec<Message> = scope_spans.all(2).map(Value::message).collect();
     assert_eq!(spans.len(), 3);
     check_root(&spans[0], &tree);
@@ -153,21 +114,12 @@ async fn a_tree_arrives_whole() {
     assert_eq!(*spans[2].only(4), root_id);
     assert_eq!(*spans[2].only(6), Value::Number(3));
     let status = spans[2].only(15).message();
-    assert_eq!(
-        (status.only(2), status.only(3)),
-        (&Value::text("connection reset"), &Value::Number(2))
-    );
+    assert_eq!((status.only(2), status.only(3)), (&Value::text("connection reset"), &Value::Number(2)));
 }
 
 fn check_root(root: &Message, tree: &SpanTree) {
-    assert_eq!(
-        *root.only(1),
-        Value::Bytes(tree.trace_id.as_bytes().to_vec())
-    );
-    assert_eq!(
-        *root.only(2),
-        Value::Bytes(tree.spans[0].id.as_bytes().to_vec())
-    );
+    assert_eq!(*root.only(1), Value::Bytes(tree.trace_id.as_bytes().to_vec()));
+    assert_eq!(*root.only(2), Value::Bytes(tree.spans[0].id.as_bytes().to_vec()));
     assert_eq!(root.all(4).count(), 0);
     assert_eq!(*root.only(5), Value::text("tools/call tickets__refund"));
     assert_eq!(*root.only(6), Value::Number(2));
@@ -182,20 +134,11 @@ fn check_root(root: &Message, tree: &SpanTree) {
     assert_eq!(attributes["below"], Value::Number(u64::MAX));
     assert_eq!(attributes["empty"], Value::text(""));
     assert_eq!(attributes["long"], Value::text(&"é".repeat(256)));
-    let rules: Vec<Value> = attributes["bailiwick.detection.rules"]
-        .message()
-        .all(1)
-        .map(|item| item.message().only(1).clone())
-        .collect();
-    assert_eq!(
-        rules,
-        [Value::text("tool_loop"), Value::text(&"x".repeat(256))]
-    );
+    let rules: Vec<Value> =
+        attributes["bailiwick.detection.rules"].message().all(1).map(|item| item.message().only(1).clone()).collect();
+    assert_eq!(rules, [Value::text("tool_loop"), Value::text(&"x".repeat(256))]);
     let link = root.only(13).message();
-    assert_eq!(
-        (link.only(1), link.only(2)),
-        (&Value::Bytes(vec![7; 16]), &Value::Bytes(vec![9; 8]))
-    );
+    assert_eq!((link.only(1), link.only(2)), (&Value::Bytes(vec![7; 16]), &Value::Bytes(vec![9; 8])));
     assert_eq!(*root.only(15).message().only(3), Value::Number(1));
     assert_eq!(*root.only(16), Value::Fixed32(0x101));
 }
@@ -211,29 +154,20 @@ async fn a_trusted_caller_is_the_parent_of_the_root_alone() {
     let spans = receiver.spans();
     assert_eq!(*spans[0].only(4), Value::Bytes(vec![3; 8]));
     assert_eq!(*spans[0].only(16), Value::Fixed32(0x301));
-    assert_eq!(
-        *spans[1].only(4),
-        Value::Bytes(tree.spans[0].id.as_bytes().to_vec())
-    );
+    assert_eq!(*spans[1].only(4), Value::Bytes(tree.spans[0].id.as_bytes().to_vec()));
 }
 
 #[tokio::test]
 async fn spans_go_in_batches_and_none_is_lost_at_shutdown() {
     let receiver = Receiver::start(Manner::Accept).await;
-    let variables = [
-        ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "10"),
-        ("OTEL_BSP_SCHEDULE_DELAY", "60000"),
-    ];
+    let variables = [("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "10"), ("OTEL_BSP_SCHEDULE_DELAY", "60000")];
     let exporter = exporter(&receiver.address(), &variables);
     for _ in 0..35 {
         exporter.finish(full_tree());
     }
     assert_eq!(exporter.shutdown(DEADLINE).await, Drain::Complete);
     let counts = exporter.counts();
-    assert_eq!(
-        (counts.exported, counts.dropped, counts.failed),
-        (105, 0, 0)
-    );
+    assert_eq!((counts.exported, counts.dropped, counts.failed), (105, 0, 0));
     assert_eq!(receiver.spans().len(), 105);
     assert!(receiver.requests().len() >= 105 / 10);
     exporter.finish(full_tree());
@@ -244,20 +178,14 @@ async fn spans_go_in_batches_and_none_is_lost_at_shutdown() {
 #[tokio::test]
 async fn a_dead_collector_costs_spans_and_is_warned_of_once() {
     let port = receiver::dead_port().await;
-    let exporter = exporter(
-        &format!("http://127.0.0.1:{port}"),
-        &[("OTEL_BSP_SCHEDULE_DELAY", "1")],
-    );
+    let exporter = exporter(&format!("http://127.0.0.1:{port}"), &[("OTEL_BSP_SCHEDULE_DELAY", "1")]);
     exporter.finish(small_tree());
     until(&exporter, |counts| counts.failed == 1).await;
     exporter.finish(small_tree());
     until(&exporter, |counts| counts.failed == 2).await;
     let said = warnings(port);
     assert_eq!(said.len(), 1, "{said:?}");
-    assert!(
-        said[0].contains("traces are being lost") && said[0].contains("refused"),
-        "{said:?}"
-    );
+    assert!(said[0].contains("traces are being lost") && said[0].contains("refused"), "{said:?}");
 }
 
 #[tokio::test]
@@ -274,18 +202,10 @@ async fn a_hung_collector_neither_blocks_nor_fills_memory() {
     for _ in 0..2_000 {
         exporter.finish(full_tree());
     }
-    assert!(
-        start.elapsed() < Duration::from_secs(10),
-        "{:?}",
-        start.elapsed()
-    );
+    assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
     assert!(exporter.queued() <= 30, "{}", exporter.queued());
     // At most: one batch on the wire, one tree held back, and a full queue.
-    assert!(
-        exporter.counts().dropped >= 6_000 - 30 - 6 - 3,
-        "{:?}",
-        exporter.counts()
-    );
+    assert!(exporter.counts().dropped >= 6_000 - 30 - 6 - 3, "{:?}", exporter.counts());
 
     let start = Instant::now();
     let drain = exporter.shutdown(Duration::from_millis(300)).await;
@@ -300,10 +220,7 @@ async fn a_hung_collector_neither_blocks_nor_fills_memory() {
 #[tokio::test]
 async fn a_hung_collector_ends_at_the_time_limit() {
     let receiver = Receiver::start(Manner::Hang).await;
-    let variables = [
-        ("OTEL_BSP_SCHEDULE_DELAY", "0"),
-        ("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "100"),
-    ];
+    let variables = [("OTEL_BSP_SCHEDULE_DELAY", "0"), ("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "100")];
     let exporter = exporter(&receiver.address(), &variables);
     exporter.finish(small_tree());
     until(&exporter, |counts| counts.failed == 1).await;
@@ -313,11 +230,8 @@ async fn a_hung_collector_ends_at_the_time_limit() {
 #[tokio::test]
 async fn a_slow_collector_gets_what_fits_and_the_rest_is_counted() {
     let receiver = Receiver::start(Manner::Slow(Duration::from_millis(200))).await;
-    let variables = [
-        ("OTEL_BSP_SCHEDULE_DELAY", "0"),
-        ("OTEL_BSP_MAX_QUEUE_SIZE", "12"),
-        ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "6"),
-    ];
+    let variables =
+        [("OTEL_BSP_SCHEDULE_DELAY", "0"), ("OTEL_BSP_MAX_QUEUE_SIZE", "12"), ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "6")];
     let exporter = exporter(&receiver.address(), &variables);
     for _ in 0..100 {
         exporter.finish(full_tree());
@@ -344,10 +258,7 @@ async fn a_busy_collector_is_asked_twice_and_its_recovery_is_told() {
     }
     let said = warnings(receiver.port);
     assert_eq!(said.len(), 2, "{said:?}");
-    assert!(
-        said[1].contains("exported again") && said[1].contains("lost_spans=1"),
-        "{said:?}"
-    );
+    assert!(said[1].contains("exported again") && said[1].contains("lost_spans=1"), "{said:?}");
 }
 
 #[tokio::test]
@@ -363,11 +274,7 @@ async fn a_refusal_is_not_repeated_and_a_redirect_not_followed() {
 
 #[tokio::test]
 async fn spans_that_the_collector_rejects_are_not_called_exported() {
-    let receiver = Receiver::start(Manner::Reject {
-        spans: 2,
-        message: "too old",
-    })
-    .await;
+    let receiver = Receiver::start(Manner::Reject { spans: 2, message: "too old" }).await;
     let exporter = exporter(&receiver.address(), &[("OTEL_BSP_SCHEDULE_DELAY", "0")]);
     exporter.finish(full_tree());
     let counts = until(&exporter, |counts| counts.failed == 2).await;
@@ -378,24 +285,14 @@ async fn spans_that_the_collector_rejects_are_not_called_exported() {
 #[tokio::test]
 async fn sampling_keeps_what_matters() {
     let receiver = Receiver::start(Manner::Accept).await;
-    let variables = [
-        ("OTEL_TRACES_SAMPLER", "parentbased_traceidratio"),
-        ("OTEL_TRACES_SAMPLER_ARG", "0"),
-    ];
+    let variables = [("OTEL_TRACES_SAMPLER", "parentbased_traceidratio"), ("OTEL_TRACES_SAMPLER_ARG", "0")];
     let exporter = exporter(&receiver.address(), &variables);
     exporter.finish(small_tree());
     let mut tree = small_tree();
     tree.importance = Importance::Keep;
     exporter.finish(tree);
     assert_eq!(exporter.shutdown(DEADLINE).await, Drain::Complete);
-    assert_eq!(
-        exporter.counts(),
-        Counts {
-            exported: 1,
-            sampled_out: 1,
-            ..Counts::default()
-        }
-    );
+    assert_eq!(exporter.counts(), Counts { exported: 1, sampled_out: 1, ..Counts::default() });
 }
 
 #[tokio::test]

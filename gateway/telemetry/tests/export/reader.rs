@@ -35,16 +35,12 @@ impl Message {
             let key = varint(bytes, &mut at);
             let value = match key % 8 {
                 0 => Value::Number(varint(bytes, &mut at)),
-                1 => Value::Fixed64(u64::from_le_bytes(
-                    take(bytes, &mut at, 8).try_into().unwrap(),
-                )),
+                1 => Value::Fixed64(u64::from_le_bytes(take(bytes, &mut at, 8).try_into().unwrap())),
                 2 => {
                     let length = usize::try_from(varint(bytes, &mut at)).unwrap();
                     Value::Bytes(take(bytes, &mut at, length).to_vec())
                 }
-                5 => Value::Fixed32(u32::from_le_bytes(
-                    take(bytes, &mut at, 4).try_into().unwrap(),
-                )),
+                5 => Value::Fixed32(u32::from_le_bytes(take(bytes, &mut at, 4).try_into().unwrap())),
                 other => panic!("wire type {other}"),
             };
             fields.push((key / 8, value));
@@ -53,10 +49,7 @@ impl Message {
     }
 
     pub fn all(&self, number: u64) -> impl Iterator<Item = &Value> {
-        self.0
-            .iter()
-            .filter(move |(known, _)| *known == number)
-            .map(|(_, value)| value)
+        self.0.iter().filter(move |(known, _)| *known == number).map(|(_, value)| value)
     }
 
     pub fn only(&self, number: u64) -> &Value {
@@ -69,9 +62,7 @@ impl Message {
     pub fn attributes(&self, number: u64) -> HashMap<String, Value> {
         let pair = |value: &Value| {
             let pair = value.message();
-            let Value::Bytes(key) = pair.only(1).clone() else {
-                panic!("a key is text")
-            };
+            let Value::Bytes(key) = pair.only(1).clone() else { panic!("a key is text") };
             let mut value = pair.only(2).message();
             assert_eq!(value.0.len(), 1);
             (String::from_utf8(key).unwrap(), value.0.remove(0).1)

@@ -38,11 +38,7 @@ pub struct Request {
 
 impl Request {
     pub fn header(&self, name: &str) -> Vec<&str> {
-        self.headers
-            .iter()
-            .filter(|(known, _)| known == name)
-            .map(|(_, value)| value.as_str())
-            .collect()
+        self.headers.iter().filter(|(known, _)| known == name).map(|(_, value)| value.as_str()).collect()
     }
 }
 
@@ -57,15 +53,8 @@ impl Receiver {
         keep_warnings();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let (manner, requests) = (
-            Arc::new(Mutex::new(manner)),
-            Arc::new(Mutex::new(Vec::new())),
-        );
-        let receiver = Self {
-            port,
-            manner: Arc::clone(&manner),
-            requests: Arc::clone(&requests),
-        };
+        let (manner, requests) = (Arc::new(Mutex::new(manner)), Arc::new(Mutex::new(Vec::new())));
+        let receiver = Self { port, manner: Arc::clone(&manner), requests: Arc::clone(&requests) };
         tokio::spawn(async move {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
@@ -91,22 +80,14 @@ impl Receiver {
     pub fn spans(&self) -> Vec<Message> {
         let mut spans = Vec::new();
         for request in self.requests() {
-            let scope_spans = Message::read(&request.body)
-                .only(1)
-                .message()
-                .only(2)
-                .message();
+            let scope_spans = Message::read(&request.body).only(1).message().only(2).message();
             spans.extend(scope_spans.all(2).map(Value::message));
         }
         spans
     }
 }
 
-async fn serve(
-    mut stream: TcpStream,
-    manner: Arc<Mutex<Manner>>,
-    requests: Arc<Mutex<Vec<Request>>>,
-) {
+async fn serve(mut stream: TcpStream, manner: Arc<Mutex<Manner>>, requests: Arc<Mutex<Vec<Request>>>) {
     while let Some(request) = read_request(&mut stream).await {
         requests.lock().unwrap().push(request);
         let manner = *manner.lock().unwrap();
@@ -125,17 +106,11 @@ async fn serve(
                 (200, body)
             }
         };
-        let mut head = format!(
-            "HTTP/1.1 {status} Fine\r\ncontent-length: {}\r\n",
-            body.len()
-        );
+        let mut head = format!("HTTP/1.1 {status} Fine\r\ncontent-length: {}\r\n", body.len());
         if status == 307 {
             head += "location: /elsewhere\r\n";
         }
-        stream
-            .write_all(format!("{head}\r\n").as_bytes())
-            .await
-            .unwrap();
+        stream.write_all(format!("{head}\r\n").as_bytes()).await.unwrap();
         stream.write_all(&body).await.unwrap();
     }
 }
@@ -152,42 +127,22 @@ async fn read_request(stream: &mut TcpStream) -> Option<Request> {
         .map(|line| line.split_once(':').unwrap())
         .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
         .collect();
-    let length = headers
-        .iter()
-        .find(|(name, _)| name == "content-length")?
-        .1
-        .parse()
-        .ok()?;
+    let length = headers.iter().find(|(name, _)| name == "content-length")?.1.parse().ok()?;
     let mut body = vec![0; length];
     stream.read_exact(&mut body).await.ok()?;
-    Some(Request {
-        line,
-        headers,
-        body,
-    })
+    Some(Request { line, headers, body })
 }
 
 /// A port that nobody listens on.
 pub async fn dead_port() -> u16 {
     keep_warnings();
-    TcpListener::bind("127.0.0.1:0")
-        .await
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
+    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port()
 }
 
 /// What has been warned about the collector at this port.
 pub fn warnings(port: u16) -> Vec<String> {
     let address = format!("127.0.0.1:{port}/");
-    WARNINGS
-        .lock()
-        .unwrap()
-        .iter()
-        .filter(|warning| warning.contains(&address))
-        .cloned()
-        .collect()
+    WARNINGS.lock().unwrap().iter().filter(|warning| warning.contains(&address)).cloned().collect()
 }
 
 static WARNINGS: Mutex<Vec<String>> = Mutex::new(Vec::new());

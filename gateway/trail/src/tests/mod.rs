@@ -55,9 +55,7 @@ impl Place {
 
     fn open_on(&self, medium: &Arc<Disk>) -> Trail {
         let medium = Arc::clone(medium) as Arc<dyn Medium>;
-        Trail::open_on(&self.dir(), Options::default(), medium)
-            .unwrap()
-            .0
+        Trail::open_on(&self.dir(), Options::default(), medium).unwrap().0
     }
 
     fn fault(&self) -> TrailFault {
@@ -72,26 +70,13 @@ impl Place {
     }
 
     fn write_more(&self, calls: impl IntoIterator<Item = u64>) {
-        let trail = self.open_with(Options {
-            segment_bytes: 2048,
-            ..Options::default()
-        });
+        let trail = self.open_with(Options { segment_bytes: 2048, ..Options::default() });
         for call in calls {
             let call_id = format!("call-{call}");
-            let record = |event| Sample {
-                event,
-                call_id: &call_id,
-                tool: "tickets__get",
-            };
-            trail
-                .append(Stream::Decisions, NOW + call, &record("allow"))
-                .unwrap();
-            trail
-                .append(Stream::Calls, NOW + call, &record("intent"))
-                .unwrap();
-            trail
-                .append(Stream::Calls, NOW + call, &record("outcome"))
-                .unwrap();
+            let record = |event| Sample { event, call_id: &call_id, tool: "tickets__get" };
+            trail.append(Stream::Decisions, NOW + call, &record("allow")).unwrap();
+            trail.append(Stream::Calls, NOW + call, &record("intent")).unwrap();
+            trail.append(Stream::Calls, NOW + call, &record("outcome")).unwrap();
         }
     }
 
@@ -101,11 +86,7 @@ impl Place {
 
     fn intact(&self) -> Report {
         let report = self.report();
-        assert!(
-            report.is_intact(),
-            "{:?}",
-            report.findings().collect::<Vec<_>>()
-        );
+        assert!(report.is_intact(), "{:?}", report.findings().collect::<Vec<_>>());
         report
     }
 
@@ -121,10 +102,7 @@ impl Place {
 
     /// The segment files of `stream`, in order.
     fn segments(&self, stream: Stream) -> Vec<PathBuf> {
-        let mut paths: Vec<_> = std::fs::read_dir(self.dir())
-            .unwrap()
-            .map(|entry| entry.unwrap().path())
-            .collect();
+        let mut paths: Vec<_> = std::fs::read_dir(self.dir()).unwrap().map(|entry| entry.unwrap().path()).collect();
         paths.retain(|path| {
             let name = path.file_name().unwrap().to_str().unwrap();
             name.starts_with(stream.name()) && path.extension().is_some_and(|it| it == "jsonl")
@@ -135,11 +113,7 @@ impl Place {
 }
 
 fn lines(path: &Path) -> Vec<String> {
-    std::fs::read_to_string(path)
-        .unwrap()
-        .split_inclusive('\n')
-        .map(str::to_owned)
-        .collect()
+    std::fs::read_to_string(path).unwrap().split_inclusive('\n').map(str::to_owned).collect()
 }
 
 /// A disk that counts its syncs, may be slow, and fails when told.
@@ -178,11 +152,7 @@ impl Medium for Disk {
 fn child(test: &str, folder: &Path, before: &str) -> std::process::Command {
     let exe = std::env::current_exe().unwrap();
     let mut command = std::process::Command::new("sh");
-    command
-        .arg("-c")
-        .arg(format!("{before} exec \"$0\" --exact \"$1\" --nocapture"))
-        .arg(exe)
-        .arg(test);
+    command.arg("-c").arg(format!("{before} exec \"$0\" --exact \"$1\" --nocapture")).arg(exe).arg(test);
     command.env("CHILD_FOLDER", folder);
     command
 }

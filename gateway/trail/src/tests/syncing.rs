@@ -7,10 +7,7 @@ use super::*;
 #[test]
 fn appends_from_many_threads_keep_order_and_chain() {
     let place = Place::new();
-    let trail = place.open_with(Options {
-        segment_bytes: 16 << 10,
-        ..Options::default()
-    });
+    let trail = place.open_with(Options { segment_bytes: 16 << 10, ..Options::default() });
     std::thread::scope(|scope| {
         for thread in 0..8 {
             let trail = &trail;
@@ -18,13 +15,7 @@ fn appends_from_many_threads_keep_order_and_chain() {
                 let mut before = 0;
                 for n in 0..250 {
                     let stream = Stream::ALL[n % 2];
-                    let at = trail
-                        .append(
-                            stream,
-                            NOW,
-                            &serde_json::json!({ "thread": thread, "n": n }),
-                        )
-                        .unwrap();
+                    let at = trail.append(stream, NOW, &serde_json::json!({ "thread": thread, "n": n })).unwrap();
                     if n % 2 == 0 {
                         assert!(at.seq() > before);
                         before = at.seq();
@@ -35,10 +26,7 @@ fn appends_from_many_threads_keep_order_and_chain() {
     });
     drop(trail);
     let report = place.intact();
-    assert_eq!(
-        (report.streams[0].records, report.streams[1].records),
-        (1000, 1000)
-    );
+    assert_eq!((report.streams[0].records, report.streams[1].records), (1000, 1000));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -51,9 +39,7 @@ async fn who_waits_shares_a_sync() {
         .map(|n| {
             let trail = Arc::clone(&trail);
             tokio::spawn(async move {
-                let at = trail
-                    .append(Stream::Calls, NOW, &serde_json::json!({ "n": n }))
-                    .unwrap();
+                let at = trail.append(Stream::Calls, NOW, &serde_json::json!({ "n": n })).unwrap();
                 trail.synced(at).await.unwrap();
             })
         })
@@ -71,9 +57,7 @@ async fn what_nobody_waits_for_is_synced_soon() {
     let disk = Arc::new(Disk::default());
     let trail = place.open_on(&disk);
     for stream in Stream::ALL {
-        trail
-            .append(stream, NOW, &serde_json::json!({ "a": 1 }))
-            .unwrap();
+        trail.append(stream, NOW, &serde_json::json!({ "a": 1 })).unwrap();
     }
     let deadline = Instant::now() + Duration::from_secs(5);
     while disk.syncs.load(Ordering::SeqCst) < 4 {
@@ -88,15 +72,11 @@ async fn heads_cover_only_what_is_synced_and_all_of_it_at_the_end() {
     let trail = place.open();
     let heads = || std::fs::read_to_string(place.file("heads.json")).unwrap();
     assert!(heads().contains("\"calls\":{\"seq\":0"));
-    let at = trail
-        .append(Stream::Calls, NOW, &serde_json::json!({ "a": 1 }))
-        .unwrap();
+    let at = trail.append(Stream::Calls, NOW, &serde_json::json!({ "a": 1 })).unwrap();
     trail.synced(at).await.unwrap();
     trail.flush().unwrap();
     assert!(heads().contains("\"calls\":{\"seq\":1"));
-    trail
-        .append(Stream::Calls, NOW, &serde_json::json!({ "a": 1 }))
-        .unwrap();
+    trail.append(Stream::Calls, NOW, &serde_json::json!({ "a": 1 })).unwrap();
     drop(trail);
     assert!(heads().contains("\"calls\":{\"seq\":2"));
     place.assert_intact();
@@ -105,10 +85,7 @@ async fn heads_cover_only_what_is_synced_and_all_of_it_at_the_end() {
 #[test]
 fn a_live_trail_verifies_while_it_is_written() {
     let place = Place::new();
-    let trail = place.open_with(Options {
-        segment_bytes: 4096,
-        ..Options::default()
-    });
+    let trail = place.open_with(Options { segment_bytes: 4096, ..Options::default() });
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -123,11 +100,7 @@ fn a_live_trail_verifies_while_it_is_written() {
         });
         while !done.load(Ordering::SeqCst) {
             let report = verify(&place.dir(), Liveness::Live).unwrap();
-            assert!(
-                report.is_intact(),
-                "{:?}",
-                report.findings().collect::<Vec<_>>()
-            );
+            assert!(report.is_intact(), "{:?}", report.findings().collect::<Vec<_>>());
         }
     });
 }
@@ -136,12 +109,7 @@ fn a_live_trail_verifies_while_it_is_written() {
 async fn nobody_waits_for_a_record_that_was_never_written() {
     let place = Place::new();
     let trail = place.open();
-    trail
-        .append(Stream::Calls, NOW, &serde_json::json!({ "a": 1 }))
-        .unwrap();
+    trail.append(Stream::Calls, NOW, &serde_json::json!({ "a": 1 })).unwrap();
     trail.synced_to(Stream::Calls, 1).await.unwrap();
-    assert!(matches!(
-        trail.synced_to(Stream::Calls, 2).await,
-        Err(TrailFault::NotAppended { seq: 2, .. })
-    ));
+    assert!(matches!(trail.synced_to(Stream::Calls, 2).await, Err(TrailFault::NotAppended { seq: 2, .. })));
 }
