@@ -437,7 +437,7 @@ fn on_event(
 ) -> impl Fn(ConnectorEvent) + Send + Sync + 'static {
     move |event| match &event {
         ConnectorEvent::Drifted { connector, tool, found } => {
-            drifted(connector, tool, *found, &worlds, &recorder, clock.as_ref())
+            drifted(connector, tool, *found, &worlds, &recorder, clock.as_ref());
         }
         ConnectorEvent::Ended { connector, pid, why, wanted: false, status, .. } => {
             tracing::warn!(%connector, pid, why, status, "a connector's server ended");

@@ -44,17 +44,16 @@ impl Needles {
         }
         let bytes = secret.as_bytes();
         let hex = hex(bytes);
-        let percent = |all: bool| {
-            let plain = |byte: &u8| !all && (byte.is_ascii_alphanumeric() || b"-._~".contains(byte));
-            bytes
-                .iter()
-                .map(|byte| if plain(byte) { char::from(*byte).to_string() } else { format!("%{byte:02X}") })
-                .collect::<String>()
+        let percent = |plain: fn(u8) -> bool| {
+            let written = |byte: &u8| if plain(*byte) { char::from(*byte).to_string() } else { format!("%{byte:02X}") };
+            bytes.iter().map(written).collect::<String>()
         };
+        let unreserved = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
         // A string within a JSON text that is itself a string.
         let escaped = Value::from(secret).to_string();
         let escaped = escaped.get(1..escaped.len().saturating_sub(1)).unwrap_or_default().to_owned();
-        let mut forms = vec![secret.to_owned(), secret.chars().rev().collect(), hex, percent(false), percent(true), escaped];
+        let mut forms =
+            vec![secret.to_owned(), secret.chars().rev().collect(), hex, percent(unreserved), percent(|_| false), escaped];
         for shift in 0..3 {
             forms.push(aligned(&STANDARD_NO_PAD, bytes, shift));
             forms.push(aligned(&URL_SAFE_NO_PAD, bytes, shift));
@@ -150,6 +149,7 @@ mod tests {
             hex,
             "s3cr3t%2F%2Bvalue-42".to_owned(),
             "s3cr3t%2f%2bvalue-42".to_owned(),
+            SECRET.bytes().map(|byte| format!("%{byte:02X}")).collect(),
         ];
         for form in forms {
             assert_eq!(needles().redact(&format!("<{form}>")), ("<[redacted]>".to_owned(), 1), "{form}");

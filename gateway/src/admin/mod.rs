@@ -3,7 +3,7 @@
 //! Whoever connects must run as the gateway's own user (or root): the kernel says so. That is enough to read. Whatever changes
 //! something, or starts a process, needs the operator credential too, and is on record before it begins.
 //!
-//! A handler shows what it needs in its arguments: a [`Visitor`](access::Visitor) to read, an [`Operator`](access::Operator) to
+//! A handler shows what it needs in its arguments: a `Visitor` to read, an `Operator` to
 //! change. Both have one birthplace, and a test goes through all of [`ENDPOINTS`].
 
 mod access;

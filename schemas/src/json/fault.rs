@@ -6,7 +6,7 @@ use super::NUMBER_BYTES;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum JsonFault {
-    /// Larger than [`Limits::bytes`].
+    /// Larger than `Limits::bytes`.
     #[error("the text has {size} bytes, at most {limit} are accepted: send less")]
     TooLarge {
         /// Its size.
@@ -14,7 +14,7 @@ pub enum JsonFault {
         /// The limit.
         limit: usize,
     },
-    /// Nested deeper than [`Limits::depth`].
+    /// Nested deeper than `Limits::depth`.
     #[error("nested deeper than {limit} at byte {offset}: send a flatter value")]
     TooDeep {
         /// Where the level too many opens.
@@ -64,7 +64,7 @@ pub enum JsonFault {
         /// The decoded key, escaped and cut for display.
         key: String,
     },
-    /// [`fields`] was given something else than one object.
+    /// `fields` was given something else than one object.
     #[error("not a JSON object: send one object")]
     NotAnObject,
 }

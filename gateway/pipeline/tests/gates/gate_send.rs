@@ -171,3 +171,20 @@ async fn the_outgoing_call_knows_its_deadline_and_its_end() {
     });
     bench.call("tickets__get", "{}").await.ran();
 }
+
+/// A connector may watch for the end by itself.
+#[tokio::test]
+async fn the_end_of_the_grant_reaches_whoever_holds_the_outgoing_call() {
+    let bench = Bench::new();
+    let held = Arc::new(std::sync::Mutex::new(None));
+    let keep = Arc::clone(&held);
+    *bench.fakes.reply.lock().unwrap() = Box::new(move |outgoing| {
+        *keep.lock().unwrap() = Some(outgoing.cancelled().clone());
+        Ok(RawReply::result(Bytes::from_static(crate::world::PLAIN.as_bytes())))
+    });
+    bench.call("tickets__get", "{}").await.ran();
+    let token = held.lock().unwrap().take().unwrap();
+    assert!(!token.is_cancelled());
+    bench.grant().end(GrantState::Completed);
+    assert!(token.is_cancelled());
+}

@@ -10,7 +10,7 @@ use bailiwick_pipeline::{
 use super::{LiveGrants, rows::Usage};
 use crate::{fault::WriteFault, store::put_cursor};
 
-/// An intent of the trail that is not counted in the store yet (after [`Store::trail_cursor`]).
+/// An intent of the trail that is not counted in the store yet (after [`Store::trail_cursor`](crate::Store::trail_cursor)).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReplayedIntent {
     /// The grant of the call.
