@@ -58,6 +58,13 @@ impl StdioConnectors {
         by_id.into_values().collect()
     }
 
+    /// Ends the children of one connector: the next call starts anew. For when other definitions were accepted.
+    pub fn renew(&self, connector: &ConnectorId) {
+        if let Some(pool) = self.pools.get(connector) {
+            pool.end_all("other definitions of its tools were accepted");
+        }
+    }
+
     /// Ends all children, with everything they started. Returns when they are gone. Nothing is started afterwards.
     pub async fn shutdown(&self) {
         let longest = self.pools.values().map(|pool| pool.spec.kill_after).max().unwrap_or_default();

@@ -5,7 +5,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
 use aws_lc_rs::{hmac, rand};
@@ -22,24 +22,28 @@ use serde::Serialize;
 #[derive(Debug, Default, Clone, Copy)]
 pub struct SystemClock;
 
-/// The system's clock as a gateway takes it: it never goes back. Where the system's does, time stands still until it has caught
-/// up, so that nothing that has ended is good again.
+/// The system's clock as a gateway takes it: it never goes back, so that nothing that has ended is good again, and it never stands
+/// still, so that everything ends. Where the system's goes back, this one goes on from where it was.
 #[derive(Debug)]
 pub struct SteadyClock {
-    latest_ns: AtomicU64,
+    started: Instant,
+    /// What it showed when it was started, or would have shown by what the system's clock has shown since.
+    began_ns: AtomicU64,
 }
 
 impl SteadyClock {
     /// A clock that shows at least this time: what is on record has been.
     pub fn not_before(unix_ms: u64) -> Self {
-        Self { latest_ns: AtomicU64::new(unix_ms.saturating_mul(1_000_000)) }
+        Self { started: Instant::now(), began_ns: AtomicU64::new(unix_ms.saturating_mul(1_000_000)) }
     }
 }
 
 impl Clock for SteadyClock {
     fn now_ns(&self) -> u64 {
-        let now_ns = SystemClock.now_ns();
-        self.latest_ns.fetch_max(now_ns, Ordering::Relaxed).max(now_ns)
+        let passed_ns = u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        let by_system = SystemClock.now_ns().saturating_sub(passed_ns);
+        let began_ns = self.began_ns.fetch_max(by_system, Ordering::Relaxed).max(by_system);
+        began_ns.saturating_add(passed_ns)
     }
 
     fn random(&self) -> [u8; 16] {
@@ -231,7 +235,10 @@ mod tests {
     fn a_steady_clock_never_goes_back() {
         let far = SystemClock.now_ms() + 3_600_000;
         let clock = SteadyClock::not_before(far);
-        assert_eq!(clock.now_ms(), far);
+        let first = clock.now_ns();
+        assert!(first / 1_000_000 >= far);
+        std::thread::sleep(std::time::Duration::from_millis(2));
+        assert!(clock.now_ns() >= first + 2_000_000, "it goes on");
         assert!(SteadyClock::not_before(0).now_ms() < far);
     }
 

@@ -13,7 +13,7 @@ use std::{
 
 use axum::{Router, extract::State, http::StatusCode, routing::get};
 use bailiwick_config::Config;
-use bailiwick_pipeline::ports::Worlds as _;
+use bailiwick_pipeline::ports::{Clock as _, Worlds as _};
 use bailiwick_trail::{Reader, Stream};
 use tokio::{
     net::{TcpListener, UnixListener},
@@ -22,7 +22,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    adapters::SteadyClock,
+    adapters::{SteadyClock, SystemClock},
     admin,
     data::DataFolder,
     runtime::{Runtime, Start, StartFault},
@@ -47,7 +47,7 @@ pub struct RunArgs {
 /// Serves until SIGINT or SIGTERM. What a person reads goes to standard error.
 pub async fn run(args: RunArgs) -> Result<(), StartFault> {
     let data = DataFolder::open(&args.data)?;
-    let clock = Arc::new(SteadyClock::not_before(latest_on_record(&data)));
+    let clock = Arc::new(SteadyClock::not_before(believable(latest_on_record(&data))?));
     let start = Start {
         config: args.config,
         data,
@@ -83,6 +83,15 @@ pub async fn run(args: RunArgs) -> Result<(), StartFault> {
         let _gone = fs::remove_file(socket);
     }
     Ok(())
+}
+
+/// How far the record may be ahead of the system's clock, milliseconds, before one of the two must be wrong.
+const AHEAD_MS: u64 = 5 * 60 * 1000;
+
+/// A record from the future means that a clock is or was wrong: nobody can say then what has ended, so nothing is served.
+fn believable(latest_ms: u64) -> Result<u64, StartFault> {
+    let ahead_ms = latest_ms.saturating_sub(SystemClock.now_ms());
+    if ahead_ms > AHEAD_MS { Err(StartFault::Clock { ahead_s: ahead_ms / 1000 }) } else { Ok(latest_ms) }
 }
 
 /// The time of the last record, unix milliseconds: time has come at least that far. 0 where there is none that can be read; what

@@ -15,7 +15,7 @@ use bailiwick_pipeline::{
     Gateway, Settings,
     gates::ScreenLimits,
     ids::GrantId,
-    ports::{Binding, Clock, ConnectFailure, Ports, Worlds as _},
+    ports::{Binding, Clock, ConnectFailure, Ports},
     trace::hex,
 };
 use bailiwick_policy::DEFAULT_BUNDLE;
@@ -129,6 +129,15 @@ pub enum StartFault {
     /// The connectors.
     #[error("the connectors can't be started so:\n{}", .0.join("\n"))]
     Connectors(Vec<String>),
+    /// The record is from the future.
+    #[error(
+        "the last record of the trail is {ahead_s} s ahead of the system's clock: set the clock right and start again; where the clock was \
+         wrong when that was recorded, put the data folder aside and start with a new one, or wait"
+    )]
+    Clock {
+        /// By how much.
+        ahead_s: u64,
+    },
     /// A listener.
     #[error("`{what}` can't be listened on: {why}; another gateway may run there, or choose another address in `[server]`")]
     Listen {
@@ -234,6 +243,8 @@ impl Runtime {
         let judged = self.worlds.judge(connector, pins.clone())?;
         self.pins.accept(connector, pins).await?;
         self.worlds.serve(judged);
+        // Whoever still shows the old definitions would be taken for changed.
+        self.connectors.renew(connector);
         let why = "another definition of the tool was accepted";
         self.approvals.invalidate(why, self.clock.now_ms(), |binding| binding.connector == *connector).await?;
         Ok(())
@@ -437,7 +448,7 @@ fn on_event(
 ) -> impl Fn(ConnectorEvent) + Send + Sync + 'static {
     move |event| match &event {
         ConnectorEvent::Drifted { connector, tool, found } => {
-            drifted(connector, tool, *found, &worlds, &recorder, clock.as_ref());
+            drifted(connector, &[(tool.clone(), *found)], &worlds, &recorder, clock.as_ref());
         }
         ConnectorEvent::Ended { connector, pid, why, wanted: false, status, .. } => {
             tracing::warn!(%connector, pid, why, status, "a connector's server ended");
@@ -446,34 +457,32 @@ fn on_event(
             if !rejected.is_empty() {
                 pinning::warn_of(connector, rejected);
             }
-            // Whoever reads a list sees every tool: one that is not called now is taken out as well.
-            for tool in worlds.now().tools.values().filter(|tool| tool.connector.id == *connector) {
-                let found = digests.get(tool.downstream_name.as_str()).copied();
-                if found != Some(tool.digest) {
-                    drifted(connector, &tool.downstream_name, found, &worlds, &recorder, clock.as_ref());
-                }
-            }
+            // Whoever reads a list sees every tool: one that is not called now is taken out as well. One that is missing may
+            // only not be ready, and can't be called anyway.
+            let others = digests
+                .iter()
+                .filter_map(|(name, digest)| Some((name.parse::<ToolName>().ok()?, Some(*digest))))
+                .collect::<Vec<_>>();
+            drifted(connector, &others, &worlds, &recorder, clock.as_ref());
         }
         _ => tracing::debug!(?event, "connector"),
     }
 }
 
-/// Takes a tool out that is not what was accepted, and puts that on record once.
+/// Takes tools out that are not what was accepted, and puts that on record once.
 fn drifted(
     connector: &ConnectorId,
-    tool: &ToolName,
-    found: Option<Digest>,
+    found: &[(ToolName, Option<Digest>)],
     worlds: &LiveWorlds,
     recorder: &Recorder,
     clock: &dyn Clock,
 ) {
-    if !worlds.drift(connector, tool) {
-        return;
-    }
-    tracing::warn!(%connector, %tool, "a tool differs from its pin and is not callable until it is accepted again");
-    let record = json!({"event": "drifted", "connector": connector, "tool": tool, "found": found});
-    if let Err(lost) = recorder.trail().append(Stream::Admin, clock.now_ms(), &record) {
-        tracing::error!(%lost, "a drift could not be put on record");
+    for (tool, found) in worlds.drift(connector, found) {
+        tracing::warn!(%connector, %tool, "a tool differs from its pin and is not callable until it is accepted again");
+        let record = json!({"event": "drifted", "connector": connector, "tool": tool, "found": found});
+        if let Err(lost) = recorder.trail().append(Stream::Admin, clock.now_ms(), &record) {
+            tracing::error!(%lost, "a drift could not be put on record");
+        }
     }
 }
 

@@ -88,17 +88,24 @@ impl LiveWorlds {
         Ok(Self { now: ArcSwap::from_pointee(first), building: Mutex::new(state) })
     }
 
-    /// Takes a tool out of every list and call: its server offers another than was accepted. Says whether that is news. It is
-    /// told at each call that finds it so, so nothing is compiled here: the other tools and the policies stay as they are.
-    pub fn drift(&self, connector: &ConnectorId, tool: &ToolName) -> bool {
-        let name = QualifiedName::new(connector.clone(), tool.clone());
+    /// Takes those of these tools out of every list and call that are not as pinned: their server offers another than was
+    /// accepted, or (`None`) none that is acceptable. Returns the ones that are news. It is told at each call that finds it so, so
+    /// nothing is compiled here: the other tools and the policies stay as they are.
+    pub fn drift(&self, connector: &ConnectorId, found: &[(ToolName, Option<Digest>)]) -> Vec<(ToolName, Option<Digest>)> {
         let mut state = self.state();
-        if !state.drifted.insert(name.clone()) {
-            return false;
+        let pinned = |tool: &ToolName| state.pins.get(connector)?.iter().find(|pin| pin.tool == *tool).map(|pin| pin.digest);
+        let differs = |(tool, digest): &&(ToolName, Option<Digest>)| pinned(tool).is_some_and(|pinned| Some(pinned) != *digest);
+        let qualified = |tool: &ToolName| QualifiedName::new(connector.clone(), tool.clone());
+        let mut news: Vec<_> = found.iter().filter(differs).cloned().collect();
+        news.retain(|(tool, _)| state.drifted.insert(qualified(tool)));
+        if news.is_empty() {
+            return news;
         }
         let now = self.now.load();
         let mut tools = now.tools.clone();
-        tools.remove(&name.to_string());
+        for (tool, _) in &news {
+            tools.remove(&qualified(tool).to_string());
+        }
         self.now.store(Arc::new(World {
             epoch: now.epoch + 1,
             tools,
@@ -106,7 +113,7 @@ impl LiveWorlds {
             policy_digest: now.policy_digest.clone(),
             connectors: now.connectors.clone(),
         }));
-        true
+        news
     }
 
     /// Judges other pins of a connector. Nothing changes by that.
@@ -294,7 +301,7 @@ mod tests {
         let worlds = worlds();
         let before = worlds.now();
         let get: ToolName = "get".parse().unwrap();
-        assert!(worlds.drift(&tickets(), &get));
+        assert_eq!(worlds.drift(&tickets(), &[(get.clone(), None)]).len(), 1);
         let after = worlds.now();
         assert_eq!((after.epoch, after.tools.len()), (before.epoch + 1, before.tools.len() - 1));
         assert!(after.tool("tickets__get").is_none());
@@ -303,7 +310,7 @@ mod tests {
             assert!(Arc::ptr_eq(tool, before.tool(name).unwrap()), "{name}");
         }
         // Each further call that finds it so tells it again: the world stays the same one.
-        assert!(!worlds.drift(&tickets(), &get));
+        assert_eq!(worlds.drift(&tickets(), &[(get.clone(), None)]), []);
         assert!(Arc::ptr_eq(&worlds.now(), &after));
     }
 
@@ -311,14 +318,14 @@ mod tests {
     fn judging_changes_nothing_and_serving_takes_back_what_drifted() {
         let worlds = worlds();
         let (get, files): (ToolName, ConnectorId) = ("get".parse().unwrap(), "files".parse().unwrap());
-        worlds.drift(&tickets(), &get);
+        worlds.drift(&tickets(), &[(get.clone(), None)]);
         let before = worlds.now();
         let mut other = worlds.pins().remove(&tickets()).unwrap();
         other.retain(|pin| pin.tool == get);
         let judged = worlds.judge(&tickets(), other).unwrap();
         assert!(Arc::ptr_eq(&worlds.now(), &before) && worlds.pins().remove(&tickets()).unwrap().len() > 1);
         // What drifts elsewhere meanwhile stays out.
-        worlds.drift(&files, &"read".parse().unwrap());
+        worlds.drift(&files, &[("read".parse().unwrap(), None)]);
         worlds.serve(judged);
         let after = worlds.now();
         assert!(after.epoch > before.epoch + 1);

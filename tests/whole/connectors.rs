@@ -128,3 +128,26 @@ async fn each_grant_has_a_child_of_its_own_and_it_ends_with_the_grant() {
     }
     assert_eq!(b.call("s__count", &json!({})).await.words(), "2");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn accepted_definitions_are_those_of_a_server_started_anew() {
+    let old = tool("echo", &["x"]);
+    let mut new = tool("echo", &["x"]);
+    new["description"] = json!("does echo, better");
+    let setup = Setup::new();
+    let script = Script::new(setup.folder(), "s", std::slice::from_ref(&old));
+    let gateway = setup
+        .agent("a")
+        .connector("s", &script, &format!("shared = true\n{}", reads(&["echo"])))
+        .grant("g", "a", &["s__*"], "")
+        .start();
+    let agent = gateway.agent("a");
+    assert!(!agent.call("s__echo", &json!({"x": "1"})).await.is_tool_error());
+    script.offer(std::slice::from_ref(&new));
+    gateway.cli.ok(&["connectors", "pin", "s", "--yes"]);
+    // The process that was started before showed the old definition: nobody is sent to it any more.
+    for n in 0..3 {
+        assert_eq!(agent.call("s__echo", &json!({"x": n.to_string()})).await.words(), format!(r#"{{"x":"{n}"}}"#));
+    }
+    assert_eq!(agent.list().await.result()["tools"][0]["description"], json!("does echo, better"));
+}

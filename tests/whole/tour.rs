@@ -173,3 +173,21 @@ fn reqwest_blocking(url: &str) -> u16 {
         client.post(url).header("content-type", "application/json").body("{}").send().await.unwrap().status().as_u16()
     })
 }
+
+#[test]
+fn every_tool_of_the_demo_is_classed_and_every_class_has_a_tool() {
+    let config = bailiwick_config::embedded(bailiwick_config::DEMO, []).unwrap();
+    let mut offered = Vec::new();
+    for demo in bailiwick_demo::Demo::ALL {
+        let connector = config.connector(demo.id()).unwrap();
+        let definitions = bailiwick_demo::definitions(demo);
+        for definition in definitions.as_array().unwrap() {
+            let tool = definition["name"].as_str().unwrap().parse().unwrap();
+            assert!(connector.tools.contains_key(&tool), "{}: {tool} is not classed", demo.id());
+            offered.push(connector.qualified(&tool));
+        }
+        assert_eq!(connector.tools.len(), definitions.as_array().unwrap().len(), "{}", demo.id());
+    }
+    assert_eq!(offered.len(), 30);
+    assert_eq!(config.check_against(&offered).len(), 0);
+}

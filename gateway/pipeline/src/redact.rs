@@ -52,8 +52,15 @@ impl Needles {
         // A string within a JSON text that is itself a string.
         let escaped = Value::from(secret).to_string();
         let escaped = escaped.get(1..escaped.len().saturating_sub(1)).unwrap_or_default().to_owned();
+        // Other writers of JSON escape more than must be.
+        let slashed = escaped.replace('/', "\\/");
+        let unicode: String = secret.chars().fold(String::new(), |text, c| match c {
+            c if c.is_ascii_alphanumeric() => text + c.encode_utf8(&mut [0; 4]),
+            c => text + &format!("\\u{:04x}", u32::from(c)),
+        });
+        let reversed = secret.chars().rev().collect();
         let mut forms =
-            vec![secret.to_owned(), secret.chars().rev().collect(), hex, percent(unreserved), percent(|_| false), escaped];
+            vec![secret.to_owned(), reversed, hex, percent(unreserved), percent(|_| false), escaped, slashed, unicode];
         for shift in 0..3 {
             forms.push(aligned(&STANDARD_NO_PAD, bytes, shift));
             forms.push(aligned(&URL_SAFE_NO_PAD, bytes, shift));

@@ -164,7 +164,9 @@ impl<'r> Way<'r> {
     /// The decision, if none is on record yet, and the outcome: the second also where the first is lost.
     fn write(&mut self, outcome: Outcome, refusal: Option<&Refusal>, ports: &Ports) -> Result<(), TrailLost> {
         let now_ms = ports.clock.now_ms();
-        if outcome == Outcome::Unauthenticated && !ports.trail.admits_stranger(now_ms) {
+        // Whoever was proven once is no stranger: what began on record ends on record.
+        let is_stranger = outcome == Outcome::Unauthenticated && self.seen.principal.is_none();
+        if is_stranger && !ports.trail.admits_stranger(now_ms) {
             return Ok(());
         }
         let decided = match (self.seen.decided, outcome) {

@@ -6,7 +6,6 @@ use crate::{ports::Ports, principal::Principal, received::Received, refusal::Ref
 pub struct Identified<'r> {
     received: &'r Received,
     principal: Principal,
-    at_ms: u64,
 }
 
 impl<'r> Identified<'r> {
@@ -34,18 +33,12 @@ pub async fn identify<'r>(received: &'r Received, ports: &Ports, way: &mut Way<'
     way.trace.note_root("gen_ai.agent.id", principal.agent.id.to_string());
     way.seen.principal = Some(principal.clone());
     way.leave(stage, ports);
-    Ok(Identified { received, principal, at_ms: ports.clock.now_ms() })
+    Ok(Identified { received, principal })
 }
-
-/// How long a proof counts within a walk, milliseconds.
-const FRESH_MS: u64 = 1000;
 
 /// Whether the sender is still who was proven. Arming a call may take long: a token may have been revoked meanwhile, or the agent
 /// disabled.
 pub(super) async fn is_still_proven(call: &Identified<'_>, ports: &Ports) -> bool {
-    if ports.clock.now_ms().saturating_sub(call.at_ms) <= FRESH_MS {
-        return true;
-    }
     let now = ports.identities.identify(&call.received.origin().presented).await;
     now.is_ok_and(|now| now.agent.id == call.principal.agent.id && !now.agent.disabled)
 }

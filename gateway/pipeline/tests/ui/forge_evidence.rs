@@ -2,7 +2,7 @@
 use bailiwick_pipeline::gates::{Approved, Identified, Permitted, Recorded};
 
 fn identified<'r>(received: &'r bailiwick_pipeline::Received, principal: bailiwick_pipeline::principal::Principal) -> Identified<'r> {
-    Identified { received, principal, at_ms: 0 }
+    Identified { received, principal }
 }
 
 fn approved<'r>(permitted: Permitted<'r>) -> Approved<'r> {

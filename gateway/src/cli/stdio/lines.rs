@@ -33,7 +33,7 @@ impl<R: AsyncBufRead + Unpin> Lines<R> {
         Self { input, line: Vec::new(), is_too_long: false }
     }
 
-    /// The next line that isn't empty. Bytes that are no UTF-8 are replaced: the gateway refuses what was meant otherwise.
+    /// The next line that isn't empty. One that is no UTF-8 is not carried: nothing in it can be told for certain.
     pub(super) async fn next(&mut self) -> io::Result<Read> {
         loop {
             let available = self.input.fill_buf().await?;
@@ -99,7 +99,7 @@ mod tests {
             [line("{\"a\":1}\r"), line("last, longer than the buffer"), Read::End]
         );
         assert_eq!(all(b"").await, [Read::End]);
-        assert_eq!(all(b"\xff\n").await, [line("\u{fffd}"), Read::End]);
+        assert_eq!(all(b"\xff\n").await, [Read::NotText, Read::End]);
     }
 
     #[tokio::test]

@@ -113,6 +113,11 @@ impl Link {
         self.post(&ready).await.is_ok()
     }
 
+    /// Whether there is a session.
+    pub(super) fn is_open(&self) -> bool {
+        self.session().is_some()
+    }
+
     /// Ends the session, if there is one.
     pub(super) async fn close(&self) {
         if let Some(session) = self.session() {

@@ -5,7 +5,7 @@ mod lines;
 mod link;
 mod message;
 
-use std::{collections::HashMap, fs, io, os::unix::fs::MetadataExt as _, path::Path, sync::Arc};
+use std::{collections::HashMap, fs, io, os::unix::fs::MetadataExt as _, path::Path, sync::Arc, time::Duration};
 
 use http::HeaderValue;
 use tokio::{
@@ -43,7 +43,7 @@ pub(super) async fn run(stdio: &StdioArgs, session: &Session) -> Result<(), CliF
     let (out, waiting) = mpsc::channel(WAITING);
     let writer = tokio::spawn(write(waiting));
     let places = Arc::new(Semaphore::new(MOST));
-    let mut bridge = Bridge { link: Arc::clone(&link), out, under_way: JoinSet::new(), alone: HashMap::new(), places };
+    let mut bridge = Bridge { link: Arc::clone(&link), out, under_way: JoinSet::new(), requests: HashMap::new(), places };
     let is_told_to_stop = bridge.carry().await?;
     if is_told_to_stop {
         bridge.under_way.abort_all();
@@ -51,7 +51,9 @@ pub(super) async fn run(stdio: &StdioArgs, session: &Session) -> Result<(), CliF
     // The client may still read the answers to what it asked before it closed its end.
     while bridge.under_way.join_next().await.is_some() {}
     drop(bridge);
-    let _written = writer.await;
+    // Whoever does not read what was asked for must not keep us when we are told to stop.
+    let patience = if is_told_to_stop { Duration::from_secs(2) } else { Duration::MAX };
+    let _written = tokio::time::timeout(patience, writer).await;
     link.close().await;
     Ok(())
 }
@@ -88,8 +90,8 @@ struct Bridge {
     link: Arc<Link>,
     out: mpsc::Sender<String>,
     under_way: JoinSet<()>,
-    /// The requests under way that stand alone (MCP 2026-07-28), by id: closing their connection is what cancels them.
-    alone: HashMap<String, AbortHandle>,
+    /// The requests under way, by id: closing its connection cancels one.
+    requests: HashMap<String, AbortHandle>,
     places: Arc<Semaphore>,
 }
 
@@ -114,15 +116,18 @@ impl Bridge {
                 Read::Line(text) => self.take(text).await,
             }
             while self.under_way.try_join_next().is_some() {}
-            self.alone.retain(|_, request| !request.is_finished());
+            self.requests.retain(|_, request| !request.is_finished());
         }
     }
 
     async fn take(&mut self, text: String) {
         let message = Message::read(text);
-        if let Some(request) = message.cancels().and_then(|id| self.alone.remove(id)) {
+        // Whoever cancels may be faster than what it cancels: closing the connection is heard in any case.
+        if let Some(request) = message.cancels().and_then(|id| self.requests.remove(id)) {
             request.abort();
-            return;
+            if !self.link.is_open() {
+                return;
+            }
         }
         // What opens a session is waited for: what follows needs it. So is what wants no answer: it stays in order.
         if message.opens() || !message.wants_answer() {
@@ -136,7 +141,7 @@ impl Bridge {
             return;
         };
         let (gateway, out) = (Arc::clone(&self.link), self.out.clone());
-        let stands_alone = message.version().and_then(|_| message.id()).map(str::to_owned);
+        let id = message.id().map(str::to_owned);
         let request = self.under_way.spawn(async move {
             let _place = place;
             if let Some(answer) = gateway.send(&message).await {
@@ -144,7 +149,7 @@ impl Bridge {
                 let _unread = out.send(answer).await;
             }
         });
-        self.alone.extend(stands_alone.map(|id| (id, request)));
+        self.requests.extend(id.map(|id| (id, request)));
     }
 
     async fn answer(&self, answer: String) {

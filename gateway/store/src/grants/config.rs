@@ -7,7 +7,7 @@ use bailiwick_pipeline::{
     ids::GrantId,
 };
 
-use super::{Ending, GrantFault, LiveGrants, Row, rows};
+use super::{Ending, GrantFault, LiveGrants, Row, carried, rows};
 
 /// What bringing the grants in line with the configuration came to. A grant is in exactly one list.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -37,7 +37,8 @@ enum Step {
 
 impl LiveGrants {
     /// Brings the grants of the configuration in line with these; durable when it returns. All of them or, at a clash of ids,
-    /// none. Revisions are counted here, whatever these say.
+    /// none. Revisions are counted here, whatever these say. New revisions have the labels that live grants of their agent carry,
+    /// those that end here among them.
     pub async fn sync_config(&self, wanted: Vec<Grant>, now_ms: u64) -> Result<ConfigSync, GrantFault> {
         let (sync, stored) = {
             let _turn = self.turn();
@@ -46,12 +47,14 @@ impl LiveGrants {
             }
             let mut sync = ConfigSync::default();
             let ids: BTreeSet<GrantId> = wanted.iter().map(|grant| grant.id.clone()).collect();
+            let mut others = self.unended(now_ms);
             let ended = self.withdraw(&ids, now_ms, &mut sync);
             let mut rows = Vec::new();
             for grant in wanted {
-                if let Some(row) = self.bring_in(grant, now_ms, &mut sync) {
+                if let Some(mut row) = self.bring_in(grant, now_ms, &mut sync) {
+                    row.standing.labels = row.standing.labels.join(carried(&others, &row.terms.agent));
                     let row = row.into_columns()?;
-                    self.adopt(&row.row);
+                    others.push(self.adopt(&row.row, &others));
                     rows.push(row);
                 }
             }

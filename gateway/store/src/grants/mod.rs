@@ -8,7 +8,7 @@ use std::{
 };
 
 use bailiwick_pipeline::{
-    grant::{Grant, GrantState, LiveGrant, Standing},
+    grant::{Grant, GrantState, Labels, LiveGrant, Standing},
     ids::{AgentId, GrantId},
     ports::Grants,
 };
@@ -33,7 +33,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// An ended grant is listed for so long: 30 days. Those of the configuration are kept, so that a revoked one stays revoked.
 const REMEMBERED_MS: u64 = 30 * 24 * 60 * 60 * 1000;
 
-/// An ended grant is found by its agent for so long, in milliseconds: enough to tell the agent that it has ended.
+/// An ended grant is found by its agent for so long, in milliseconds: enough to tell the agent that it has ended. A default one is
+/// found for as long as it is listed, so that its agent is moved to no other grant.
 const FOUND_BY_AGENT_MS: u64 = 60 * 60 * 1000;
 
 /// How a person or an agent ends a grant.
@@ -140,9 +141,13 @@ impl LiveGrants {
     pub fn load(store: &Store, intents: &[ReplayedIntent]) -> Result<Self, StoreFault> {
         let grants = DashMap::new();
         let rows = rows::load(&store.read())?;
+        let touched = usage::touched(&rows, intents);
         for row in rows {
             let stored = Usage::of(&row.standing);
-            let standing = usage::caught_up(&row.terms, row.standing, intents);
+            let mut standing = usage::caught_up(&row.terms, row.standing, intents);
+            if let Some(labels) = touched.get(&row.terms.agent).filter(|_| row.ending.is_none()) {
+                standing.labels = standing.labels.join(*labels);
+            }
             let id = row.terms.id.clone();
             let grant = Arc::new(LiveGrant::new(row.terms, standing, None));
             grants.insert(id, Held { entry: GrantEntry { grant, created_at_ms: row.created_at_ms, ending: row.ending }, stored });
@@ -154,11 +159,12 @@ impl LiveGrants {
             cursor: AtomicU64::new(store.trail_cursor()?),
             changing: Mutex::new(()),
         };
-        live.grants.iter().filter(|held| held.entry.ending.is_none()).for_each(|held| live.index(held.entry.grant.terms()));
+        let is_found = |held: &Held| held.entry.ending.is_none() || held.entry.grant.terms().default;
+        live.grants.iter().filter(|held| is_found(held)).for_each(|held| live.index(held.entry.grant.terms()));
         Ok(live)
     }
 
-    /// Makes a grant; durable when it returns. One that can't be stored is ended again and unknown.
+    /// Makes a grant, with the labels that its agent's live grants carry; durable when it returns. One that can't be stored is ended again and unknown.
     pub async fn create(&self, terms: Grant, now_ms: u64) -> Result<Arc<LiveGrant>, GrantFault> {
         if terms.expires_at_ms <= now_ms {
             return Err(GrantFault::Over(terms.id));
@@ -168,8 +174,11 @@ impl LiveGrants {
             if self.grants.contains_key(&terms.id) {
                 return Err(GrantFault::Exists(terms.id));
             }
-            let row = Row::fresh(terms, now_ms).into_columns()?;
-            let grant = self.adopt(&row.row);
+            let mut row = Row::fresh(terms, now_ms);
+            let others = self.unended(now_ms);
+            row.standing.labels = carried(&others, &row.terms.agent);
+            let row = row.into_columns()?;
+            let grant = self.adopt(&row.row, &others);
             (grant, self.store.write(move |connection| row.put(connection)))
         };
         match stored.await {
@@ -259,12 +268,21 @@ impl LiveGrants {
         Some(Closed { grant, was_active, row: rows::Ended::of(&entry) })
     }
 
-    /// Takes up what is being written as a new row.
-    fn adopt(&self, row: &Row) -> Arc<LiveGrant> {
+    /// The grants that have not ended. Their own locks are taken after the map's, as in [`close`](Self::close).
+    fn unended(&self, now_ms: u64) -> Vec<Arc<LiveGrant>> {
+        let mut all: Vec<_> = self.grants.iter().map(|held| Arc::clone(&held.entry.grant)).collect();
+        all.retain(|grant| now_ms < grant.terms().expires_at_ms && grant.standing().state == GrantState::Active);
+        all
+    }
+
+    /// Takes up what is being written as a new row, which has the labels of these others.
+    fn adopt(&self, row: &Row, others: &[Arc<LiveGrant>]) -> Arc<LiveGrant> {
         let grant = Arc::new(LiveGrant::new(row.terms.clone(), row.standing, None));
         let entry = GrantEntry { grant: Arc::clone(&grant), created_at_ms: row.created_at_ms, ending: row.ending.clone() };
         self.grants.insert(row.terms.id.clone(), Held { entry, stored: Usage::of(&row.standing) });
         self.index(&row.terms);
+        // Once more: what was touched since the row was made didn't find this grant. From here on it does.
+        grant.touch(carried(others, &row.terms.agent));
         grant
     }
 
@@ -287,15 +305,21 @@ impl LiveGrants {
     fn forget(&self, now_ms: u64) -> Vec<GrantId> {
         let ended_before =
             |held: &Held, age: u64| held.entry.ending.as_ref().is_some_and(|ending| ending.at_ms.saturating_add(age) < now_ms);
-        for mut of_agent in self.by_agent.iter_mut() {
-            of_agent.retain(|id| self.grants.get(id).is_some_and(|held| !ended_before(&held, FOUND_BY_AGENT_MS)));
-        }
-        self.by_agent.retain(|_, of_agent| !of_agent.is_empty());
         let is_old = |held: &Held| !held.entry.grant.terms().from_config && ended_before(held, REMEMBERED_MS);
         let old: Vec<GrantId> = self.grants.iter().filter(|held| is_old(held)).map(|held| held.key().clone()).collect();
         for id in &old {
             self.grants.remove(id);
         }
+        // By id, so only the newest revision counts, and only for the agent it is for.
+        let is_found = |held: &Held, agent: &AgentId| {
+            let terms = held.entry.grant.terms();
+            terms.agent == *agent && (terms.default || !ended_before(held, FOUND_BY_AGENT_MS))
+        };
+        for mut of_agent in self.by_agent.iter_mut() {
+            let (agent, ids) = of_agent.pair_mut();
+            ids.retain(|id| self.grants.get(id).is_some_and(|held| is_found(&held, agent)));
+        }
+        self.by_agent.retain(|_, of_agent| !of_agent.is_empty());
         old
     }
 }
@@ -305,12 +329,18 @@ impl Grants for LiveGrants {
         self.grants.get(id).map(|held| Arc::clone(&held.entry.grant))
     }
 
-    /// Those that are live or ended within the last hour.
+    /// Those that are live or ended within the last hour, and the default ones that have ended.
     fn of(&self, agent: &AgentId) -> Vec<Arc<LiveGrant>> {
         let ids: Vec<GrantId> = self.by_agent.get(agent).map(|ids| ids.iter().cloned().collect()).unwrap_or_default();
         // A reissue may have gone to another agent.
         ids.iter().filter_map(|id| self.by_id(id)).filter(|grant| grant.terms().agent == *agent).collect()
     }
+}
+
+/// The labels that these grants of the agent carry: another grant of the same agent washes nothing off.
+fn carried(grants: &[Arc<LiveGrant>], agent: &AgentId) -> Labels {
+    let of_agent = grants.iter().filter(|grant| grant.terms().agent == *agent);
+    of_agent.fold(Labels::default(), |labels, grant| labels.join(grant.standing().labels))
 }
 
 impl EndAs {

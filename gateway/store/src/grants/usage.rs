@@ -1,13 +1,19 @@
 //! How much the grants have been used: counted in memory, stored together with the trail's cursor, caught up at a start.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::{
+    collections::HashMap,
+    sync::{Arc, atomic::Ordering},
+};
 
 use bailiwick_pipeline::{
     grant::{Grant, Labels, LiveGrant, Standing},
-    ids::{ApprovalId, GrantId},
+    ids::{AgentId, ApprovalId, GrantId},
 };
 
-use super::{LiveGrants, rows::Usage};
+use super::{
+    LiveGrants,
+    rows::{Row, Usage},
+};
 use crate::{fault::WriteFault, store::put_cursor};
 
 /// An intent of the trail that is not counted in the store yet (after [`Store::trail_cursor`](crate::Store::trail_cursor)).
@@ -71,6 +77,20 @@ pub(super) fn caught_up(terms: &Grant, mut standing: Standing, intents: &[Replay
         standing.labels = standing.labels.join(intent.labels);
     }
     standing
+}
+
+/// What each agent has touched by the intents that the store hasn't counted yet, under whatever issue of its grants: every grant of
+/// it that has not ended is marked with that.
+pub(super) fn touched(rows: &[Row], intents: &[ReplayedIntent]) -> HashMap<AgentId, Labels> {
+    let agents: HashMap<&GrantId, &AgentId> = rows.iter().map(|row| (&row.terms.id, &row.terms.agent)).collect();
+    let mut touched: HashMap<AgentId, Labels> = HashMap::new();
+    for intent in intents.iter().filter(|intent| intent.labels != Labels::default()) {
+        if let Some(agent) = agents.get(&intent.grant) {
+            let labels = touched.entry((*agent).clone()).or_default();
+            *labels = labels.join(intent.labels);
+        }
+    }
+    touched
 }
 
 impl ReplayedIntent {

@@ -109,18 +109,114 @@ async fn a_crash_washes_no_labels_off() {
     let data = folder();
     let store = open(&data);
     let grants = load(&store);
-    for name in ["child", "parent", "other"] {
-        grants.create(terms(name, "bot"), NOW).await.unwrap();
+    for (name, agent) in [("child", "bot"), ("parent", "boss"), ("sibling", "bot"), ("ended", "bot"), ("other", "else")] {
+        grants.create(terms(name, agent), NOW).await.unwrap();
     }
+    grants.end(&id("ended"), EndAs::Completed, "bot", None, NOW).await.unwrap();
     let debited = vec![id("child"), id("parent")];
     let intents = [
         ReplayedIntent { labels: UNTRUSTED, debited, ..intent("child", 1, false) },
         intent("child", 1, false),
-        ReplayedIntent { labels: UNTRUSTED, ..intent("other", 7, false) },
+        intent("other", 1, false),
     ];
-    let again = LiveGrants::load(&open(&crashed(&data)), &intents).unwrap();
-    for (name, labels) in [("child", UNTRUSTED), ("parent", UNTRUSTED), ("other", Labels::default())] {
+    let clean = Labels::default();
+    let copy = crashed(&data);
+    let store = open(&copy);
+    let again = LiveGrants::load(&store, &intents).unwrap();
+    for (name, labels) in
+        [("child", UNTRUSTED), ("parent", UNTRUSTED), ("sibling", UNTRUSTED), ("ended", clean), ("other", clean)]
+    {
         assert_eq!(standing(&again, name).labels, labels, "{name}");
+    }
+    assert_eq!((standing(&again, "child").calls, standing(&again, "sibling").calls), (2, 0));
+    again.flush(9).await.unwrap();
+    assert_eq!(standing(&load(&store), "sibling").labels, UNTRUSTED);
+    // Under another issue or under one that has ended: not debited to these, but the agent has read it all the same.
+    for intent in [intent("child", 7, false), intent("ended", 1, false)] {
+        let again = LiveGrants::load(&open(&crashed(&data)), &[ReplayedIntent { labels: UNTRUSTED, ..intent }]).unwrap();
+        assert_eq!(standing(&again, "sibling").labels, UNTRUSTED);
+        assert_eq!((standing(&again, "child").labels, standing(&again, "child").calls), (UNTRUSTED, 0));
+    }
+}
+
+/// Another grant is no way to a clean one: neither a created one, nor one of the configuration, new, reissued, renamed or moved.
+#[tokio::test]
+async fn a_new_grant_has_the_labels_of_its_agents_live_ones() {
+    let data = folder();
+    let store = open(&data);
+    let grants = load(&store);
+    let labels = |name: &str| {
+        let stored = standing(&after_crash(&data), name).labels;
+        assert_eq!(standing(&grants, name).labels, stored, "{name}: in memory as in its row");
+        stored
+    };
+    grants.sync_config(vec![configured("short")], NOW).await.unwrap();
+    let first = grants.create(Grant { expires_at_ms: NOW + 20 * HOUR, ..terms("first", "bot") }, NOW).await.unwrap();
+    first.touch(UNTRUSTED);
+    grants.flush(1).await.unwrap();
+    grants.create(terms("second", "bot"), NOW).await.unwrap();
+    grants.create(terms("else", "else"), NOW).await.unwrap();
+    assert_eq!((labels("second"), labels("else")), (UNTRUSTED, Labels::default()));
+
+    let later = NOW + 8 * HOUR;
+    let wanted = vec![reread(&configured("short"), later), reread(&configured("new"), later)];
+    let sync = grants.sync_config(wanted, later).await.unwrap();
+    assert_eq!((sync.reissued, sync.issued), (vec![id("short")], vec![id("new")]));
+    assert_eq!((labels("short"), labels("new")), (UNTRUSTED, UNTRUSTED));
+    assert_eq!(standing(&grants, "short").calls, 0);
+
+    // Only what is live counts. One that this very change takes away was, until now.
+    grants.end(&id("first"), EndAs::Completed, "bot", None, later).await.unwrap();
+    let moved = Grant { agent: "mover".parse().unwrap(), ..reread(&configured("new"), later) };
+    let sync = grants.sync_config(vec![moved.clone(), reread(&configured("renamed"), later)], later).await.unwrap();
+    assert_eq!((sync.withdrawn, sync.replaced, sync.issued), (vec![id("short")], vec![id("new")], vec![id("renamed")]));
+    assert_eq!((labels("new"), labels("renamed")), (UNTRUSTED, UNTRUSTED));
+    grants.sync_config(vec![moved], later).await.unwrap();
+    grants.create(reread(&terms("clean", "bot"), later), later).await.unwrap();
+    assert_eq!(labels("clean"), Labels::default());
+}
+
+/// The gate moves an agent to no other grant because it sees that its default has ended.
+#[tokio::test]
+async fn an_ended_default_is_found_for_as_long_as_it_is_listed() {
+    let data = folder();
+    let bot = "bot".parse().unwrap();
+    let found =
+        |grants: &LiveGrants| -> Vec<String> { grants.of(&bot).iter().map(|grant| grant.terms().id.to_string()).collect() };
+    let grants = load(&open(&data));
+    let long = NOW + 90 * 24 * HOUR;
+    grants.create(Grant { default: false, expires_at_ms: long, ..terms("live", "bot") }, NOW).await.unwrap();
+    grants.create(Grant { default: false, ..terms("over", "bot") }, NOW).await.unwrap();
+    grants.create(terms("default", "bot"), NOW).await.unwrap();
+    expired(&grants, NOW + 8 * HOUR).await;
+    assert_eq!(found(&grants), ["default", "live", "over"]);
+    assert_eq!(found(&after_crash(&data)), ["default", "live"]);
+    expired(&grants, NOW + 9 * HOUR + 1).await;
+    assert_eq!(found(&grants), ["default", "live"]);
+    expired(&grants, NOW + 31 * 24 * HOUR).await;
+    assert_eq!(found(&grants), ["live"]);
+    assert_eq!(found(&after_crash(&data)), ["live"]);
+
+    // One of the configuration that is issued anew: only its newest revision counts.
+    let now = NOW + 31 * 24 * HOUR;
+    grants.sync_config(vec![reread(&configured("config"), now)], now).await.unwrap();
+    expired(&grants, now + 8 * HOUR).await;
+    let later = now + 10 * HOUR;
+    expired(&grants, later).await;
+    assert_eq!(found(&grants), ["config", "live"]);
+    let changed = Grant { default: false, ..reread(&configured("config"), later) };
+    assert_eq!(grants.sync_config(vec![changed], later).await.unwrap().reissued, [id("config")]);
+    assert!(grants.of(&bot).iter().all(|grant| grant.is_live(later) && !grant.terms().default));
+    let swept = later + 8 * HOUR;
+    expired(&grants, swept).await;
+    expired(&grants, swept + HOUR + 1).await;
+    assert_eq!(found(&grants), ["live"]);
+    let moved = Grant { agent: "else".parse().unwrap(), ..reread(&configured("config"), swept) };
+    grants.sync_config(vec![moved], swept).await.unwrap();
+    expired(&grants, swept).await;
+    for grants in [&grants, &after_crash(&data)] {
+        assert_eq!(found(grants), ["live"]);
+        assert_eq!(grants.of(&"else".parse().unwrap()).len(), 1);
     }
 }
 
@@ -182,7 +278,7 @@ async fn expiry_is_swept_and_the_long_ended_forgotten() {
     let data = folder();
     let store = open(&data);
     let grants = load(&store);
-    grants.create(terms("a", "bot"), NOW).await.unwrap();
+    grants.create(Grant { default: false, ..terms("a", "bot") }, NOW).await.unwrap();
     grants.create(Grant { expires_at_ms: NOW + 9 * HOUR, ..terms("b", "bot") }, NOW).await.unwrap();
     assert_eq!(expired(&grants, NOW + 8 * HOUR - 1).await, []);
     assert_eq!(expired(&grants, NOW + 8 * HOUR).await, [id("a")]);
