@@ -281,7 +281,9 @@ impl Pool {
     /// Ends every child there is.
     pub(crate) fn end_all(&self, why: &str) {
         let pipes: Vec<Arc<Pipe>> = lock(&self.children).values().map(|child| Arc::clone(&child.pipe)).collect();
-        pipes.iter().for_each(|pipe| pipe.end(End::wanted(why)));
+        for pipe in pipes {
+            pipe.end(End::wanted(why));
+        }
     }
 
     pub(crate) fn add(&self, pid: u32, child: ChildRecord) {

@@ -133,6 +133,7 @@ fn lengths_count_characters_and_items() {
     assert!(admits(json!({"len_max": 2}), &json!("äö")));
     assert!(!admits(json!({"len_max": 2}), &json!("abc")));
     assert!(!admits(json!({"len_max": 1}), &json!([1, 2])));
+    assert!(admits(json!({"len_max": 1}), &json!([1])) && admits(json!({"len_max": 2}), &json!("ab")));
     assert!(!admits(json!({"len_max": 1}), &json!({})));
 }
 

@@ -120,9 +120,10 @@ fn binding_of(call: &Permitted<'_>) -> Binding {
     }
 }
 
-/// Whether these bytes say what was judged: what is kept for an approval is sent, and so is not taken on trust.
+/// Whether these bytes say what was judged: what is kept for an approval is sent, and so is not taken on trust. How large they
+/// may be was asked when they were received.
 fn says(arguments: &[u8], bound: &Digest) -> bool {
-    json::parse(arguments, Limits::MESSAGE).is_ok_and(|value| digest(&value) == *bound)
+    json::parse(arguments, Limits { bytes: usize::MAX, ..Limits::MESSAGE }).is_ok_and(|value| digest(&value) == *bound)
 }
 
 /// One need, whole: two rules may ask for the same label, and one of them for more persons.
