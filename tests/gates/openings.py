@@ -53,7 +53,7 @@ OPENINGS = {
         "end": [("let cancelled = grant.cancelled();", "let cancelled = tokio_util::sync::CancellationToken::new();")],
         "secret": [("Lease::kept_out(lease.as_deref(), &failure.to_string())", "failure.to_string()")],
     }),
-    "record": (["gate_record"], {
+    "record": (["gate_record", "gate_screen"], {
         "live": [("still_live(grant, standing, now_ms)?;", "let _ = (grant, standing);")],
         "epochs": [("!Arc::ptr_eq(&ports.worlds.now(), granted.world())", "false")],
         "standing": [("|| has_moved(call, locked.last().map(|own| **own))", "|| false")],
@@ -64,6 +64,9 @@ OPENINGS = {
             ("standing.calls.saturating_add(1)", "standing.calls"),
             ("standing.writes.saturating_add(u64::from(has_effect))", "standing.writes"),
         ],
+        "labels": [("standing.labels.join(granted.tool().labels)", "standing.labels")],
+        "labels of its other grants": [("other.touch(labels);", "let _ = other;")],
+        "sender": [("if !is_still_proven(granted.identified(), ports).await {", "if false {")],
     }),
     "send": (["gate_send"], {
         "pass": [
@@ -86,8 +89,6 @@ OPENINGS = {
             ("cleaner.clean_words(message).chars().take(MESSAGE_CHARS).collect()", "message.to_owned()"),
             ("data.map(|data| cleaner.clean(data)).transpose()?", "data.cloned()"),
         ],
-        "labels": [("touch_all(granted, ports);", "")],
-        "labels of its other grants": [("other.touch(labels);", "let _ = other;")],
     }),
 }
 

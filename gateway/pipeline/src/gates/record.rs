@@ -2,9 +2,9 @@
 
 use std::sync::{Arc, MutexGuard};
 
-use super::{Armed, Stop, arm::secret_on_record, identify::is_still_proven};
+use super::{Armed, Granted, Stop, arm::secret_on_record, identify::is_still_proven};
 use crate::{
-    grant::{GrantState, LiveGrant, Standing},
+    grant::{GrantState, Labels, LiveGrant, Standing},
     ids::GrantId,
     ports::Ports,
     records::IntentRecord,
@@ -32,6 +32,7 @@ pub async fn record<'r>(call: Armed<'r>, ports: &Ports, way: &mut Way<'r>) -> Re
     if !is_still_proven(granted.identified(), ports).await {
         return Err(Stop::Stale);
     }
+    touch_others(granted, ports);
     let intent = commit(&call, has_effect, ports, way)?;
     if let Some(lease) = call.lease() {
         secret_on_record("used", call.approved(), lease, 0, ports, way)?;
@@ -41,6 +42,19 @@ pub async fn record<'r>(call: Armed<'r>, ports: &Ports, way: &mut Way<'r>) -> Re
     }
     way.leave(stage, ports);
     Ok(Recorded { armed: call })
+}
+
+/// Joins the tool's labels to the other grants of the same agent: choosing another one washes nothing off. Before the intent is
+/// written, so that whatever is stored as of that intent has them.
+fn touch_others(granted: &Granted<'_>, ports: &Ports) {
+    let labels = granted.tool().labels;
+    if labels == Labels::default() {
+        return;
+    }
+    let is_own = |other: &LiveGrant| granted.grant().chain().any(|own| own.terms().id == other.terms().id);
+    for other in ports.grants.of(&granted.grant().terms().agent).into_iter().filter(|other| !is_own(other)) {
+        other.touch(labels);
+    }
 }
 
 /// Under the locks of the grant and its ancestors, root first: all of it or nothing. Returns the place of the intent.
@@ -72,6 +86,8 @@ fn commit(call: &Armed<'_>, has_effect: bool, ports: &Ports, way: &mut Way<'_>) 
     for standing in &mut locked {
         standing.calls = standing.calls.saturating_add(1);
         standing.writes = standing.writes.saturating_add(u64::from(has_effect));
+        // Before anything comes back: the agent may learn from a refusal too.
+        standing.labels = standing.labels.join(granted.tool().labels);
     }
     Ok(intent)
 }

@@ -1,14 +1,13 @@
-//! What may come back: bounded, as declared, without the lent secret, and its labels joined to the task.
+//! What may come back: bounded, as declared, and without the lent secret. Its labels are the task's since the commit.
 
 use bailiwick_schemas::json::{self, JsonFault, Limits};
 use bytes::Bytes;
 use serde_json::{Value, json, value::RawValue};
 
-use super::{Granted, Sent, arm::secret_on_record, send::RawKind};
+use super::{Sent, arm::secret_on_record, send::RawKind};
 use crate::{
     answer::{Answer, Body},
     catalogue::Tool,
-    grant::Labels,
     ports::Ports,
     records::{Outcome, ResultRecord},
     redact::Needles,
@@ -59,8 +58,6 @@ pub fn screen<'r>(call: Sent<'r>, limits: ScreenLimits, ports: &Ports, way: &mut
     let (approved, lease, reply) = call.into_parts();
     let granted = approved.permitted().validated().granted();
     let tool = granted.tool();
-    // First of all, and whatever comes of the rest: the agent may learn from a refusal too.
-    touch_all(granted, ports);
     let mut cleaner = Cleaner { needles: lease.as_ref().map(|lease| lease.needles()), limits, seen: 0 };
     let screened = match reply.0 {
         RawKind::Result(text) => cleaner.clean(&text).and_then(|text| screen_result(text, tool, limits)),
@@ -82,19 +79,6 @@ pub fn screen<'r>(call: Sent<'r>, limits: ScreenLimits, ports: &Ports, way: &mut
         Some(ResultRecord { size: bytes.len(), hmac: ports.trail.keyed_digest(&bytes), redactions, labels: tool.labels });
     way.leave(stage, ports);
     Ok(screened)
-}
-
-/// Joins the tool's labels to the task, its ancestors, and every other grant of the same agent: choosing another one washes
-/// nothing off.
-fn touch_all(granted: &Granted<'_>, ports: &Ports) {
-    let labels = granted.tool().labels;
-    if labels == Labels::default() {
-        return;
-    }
-    granted.grant().touch(labels);
-    for other in ports.grants.of(&granted.grant().terms().agent) {
-        other.touch(labels);
-    }
 }
 
 /// A `tools/call` result (MCP `server/tools`), cleaned: an object with content, of a type that is known, as its tool declared.
