@@ -39,6 +39,8 @@ pub struct ToolName(Box<str>);
 pub struct QualifiedName {
     connector: ConnectorId,
     tool: ToolName,
+    /// Both together, which is what most want.
+    text: Box<str>,
 }
 
 impl ConnectorId {
@@ -58,7 +60,13 @@ impl ToolName {
 impl QualifiedName {
     /// The name of `tool` at `connector`.
     pub fn new(connector: ConnectorId, tool: ToolName) -> Self {
-        Self { connector, tool }
+        let text = format!("{connector}{SEPARATOR}{tool}").into();
+        Self { connector, tool, text }
+    }
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.text
     }
 
     /// The connector that offers the tool.
@@ -98,7 +106,7 @@ impl FromStr for QualifiedName {
     /// Splits at the first `__`: a connector id has no underscore, so there is no other way.
     fn from_str(text: &str) -> Result<Self, NameFault> {
         let (connector, tool) = text.split_once(SEPARATOR).ok_or_else(|| NameFault::Qualified(shown(text)))?;
-        Ok(Self { connector: connector.parse()?, tool: tool.parse()? })
+        Ok(Self::new(connector.parse()?, tool.parse()?))
     }
 }
 
@@ -116,7 +124,7 @@ impl Display for ToolName {
 
 impl Display for QualifiedName {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        write!(f, "{}{SEPARATOR}{}", self.connector, self.tool)
+        f.write_str(&self.text)
     }
 }
 

@@ -39,7 +39,7 @@ OPENINGS = {
         "bounds": [("within(grant, &call, &arguments)?;", "let _ = grant;")],
     }),
     "permit": (["gate_permit"], {
-        "deny": [("return Err(Refusal::denied(&determining, &cause));", "let _ = cause;\n            (Vec::new(), determining)")],
+        "deny": [("return Err(Refusal::denied(determining, cause));", "let _ = cause;\n            (Vec::new(), determining)")],
     }),
     "approve": (["gate_approve"], {
         "needs": [("if call.needs().is_empty() {", "if true {")],

@@ -41,9 +41,42 @@ pub enum Body {
     },
     /// The tools of a grant.
     Tools {
-        /// In order of their names.
-        tools: Vec<Arc<Tool>>,
+        /// The list; an empty one where there is no live grant.
+        list: Arc<ToolList>,
         /// How long the list may be kept, milliseconds.
         ttl_ms: u64,
     },
+}
+
+/// The tools of a grant, as they are listed. Made once for a grant and world, and served from there.
+#[derive(Debug)]
+pub struct ToolList {
+    tools: Vec<Arc<Tool>>,
+    definitions: Bytes,
+}
+
+impl ToolList {
+    /// A list of these tools, which are in the order of their names.
+    pub(crate) fn new(tools: Vec<Arc<Tool>>) -> Self {
+        let listed: Vec<&Value> = tools.iter().map(|tool| &tool.listed).collect();
+        // Values have keys that are strings: writing them can't fail.
+        let definitions = Bytes::from(serde_json::to_vec(&listed).unwrap_or_else(|_| b"[]".to_vec()));
+        Self { tools, definitions }
+    }
+
+    /// In order of their names.
+    pub fn tools(&self) -> &[Arc<Tool>] {
+        &self.tools
+    }
+
+    /// Their definitions: a JSON array.
+    pub fn definitions(&self) -> &Bytes {
+        &self.definitions
+    }
+}
+
+impl Default for ToolList {
+    fn default() -> Self {
+        Self::new(Vec::new())
+    }
 }

@@ -12,7 +12,7 @@ use std::{
 };
 
 use arc_swap::ArcSwapOption;
-use bailiwick_policy::{Band, GrantFacts, Kind, PreparedGrant};
+use bailiwick_policy::{Band, GrantFacts, Kind};
 use bailiwick_schemas::names::{ConnectorId, QualifiedName};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -23,6 +23,7 @@ use crate::{
     catalogue::World,
     constraint::Bound,
     ids::{AgentId, GrantId},
+    prepared::Prepared,
 };
 
 /// Which tools: one by its name, or all of one connector. Nothing else, so that "is this inside that" stays decidable.
@@ -231,7 +232,7 @@ pub struct LiveGrant {
     standing: Mutex<Standing>,
     guard: SendGuard,
     parent: Option<Arc<LiveGrant>>,
-    prepared: ArcSwapOption<(u64, PreparedGrant)>,
+    prepared: ArcSwapOption<Prepared>,
 }
 
 impl LiveGrant {
@@ -266,12 +267,12 @@ impl LiveGrant {
         &self.facts
     }
 
-    /// What Cedar needs of it, built once for each epoch of the world; none if it can't be built, which denies.
-    pub(crate) fn prepared(&self, world: &World) -> Option<Arc<(u64, PreparedGrant)>> {
-        if let Some(ready) = self.prepared.load_full().filter(|ready| ready.0 == world.epoch) {
+    /// This grant before a world: put there once, for as long as that world stays; none if it can't be, which denies.
+    pub(crate) fn prepared(&self, world: &Arc<World>) -> Option<Arc<Prepared>> {
+        if let Some(ready) = self.prepared.load_full().filter(|ready| ready.is_of(world)) {
             return Some(ready);
         }
-        let fresh = Arc::new((world.epoch, PreparedGrant::new(&self.facts, &world.connectors).ok()?));
+        let fresh = Arc::new(Prepared::new(&self.facts, world)?);
         self.prepared.store(Some(Arc::clone(&fresh)));
         Some(fresh)
     }

@@ -5,8 +5,7 @@ use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 use futures_util::FutureExt;
 
 use crate::{
-    answer::{Answer, Body},
-    catalogue::Tool,
+    answer::{Answer, Body, ToolList},
     gates::{self, Reply, ScreenLimits, Stop},
     ports::{Ports, Ticket},
     received::{Asked, Received},
@@ -140,11 +139,11 @@ impl Gateway {
         let call = gates::identify(received, &self.ports, way).await?;
         let stage = way.enter("grant", "bailiwick.grant.resolve", &self.ports);
         let grant = gates::chosen_grant(received, call.principal(), &self.ports)?;
-        let (mut tools, mut ttl_ms) = (Vec::<Arc<Tool>>::new(), 0);
+        let (mut list, mut ttl_ms) = (Arc::<ToolList>::default(), 0);
         if let Some(grant) = grant {
             let world = self.ports.worlds.now();
             let agent = &call.principal().agent;
-            tools.extend(world.tools.values().filter(|tool| gates::visible(&world, &grant, agent, tool)).cloned());
+            list = gates::list(&world, &grant, agent);
             let ends = grant.chain().map(|grant| grant.terms().expires_at_ms).min().unwrap_or(0);
             let left = ends.saturating_sub(self.ports.clock.now_ms());
             ttl_ms = left.min(u64::try_from(self.settings.list_ttl.as_millis()).unwrap_or(u64::MAX));
@@ -153,6 +152,6 @@ impl Gateway {
         }
         way.decide_allow(&self.ports).map_err(|lost| Refusal::trail_lost(&lost))?;
         way.leave(stage, &self.ports);
-        Ok(Answer { outcome: Outcome::Success, body: Body::Tools { tools, ttl_ms } })
+        Ok(Answer { outcome: Outcome::Success, body: Body::Tools { list, ttl_ms } })
     }
 }

@@ -19,10 +19,11 @@ pub mod trace;
 
 mod answer;
 mod handle;
+mod prepared;
 mod redact;
 mod way;
 
-pub use answer::{Answer, Body};
+pub use answer::{Answer, Body, ToolList};
 pub use handle::{Gateway, Settings};
 pub use received::Received;
 pub use redact::NeedleFault;

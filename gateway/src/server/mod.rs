@@ -4,6 +4,7 @@ mod front;
 mod listen;
 mod load;
 mod mcp;
+mod parts;
 mod patient;
 mod render;
 mod sessions;

@@ -12,6 +12,8 @@ use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header};
 use serde_json::{Value, json};
 
+use super::parts::Parts;
+
 /// Who we say we are: in `initialize` and `server/discover`, and in the `_meta` of results.
 pub(super) fn server_info() -> Value {
     json!({"name": "bailiwick", "title": "Bailiwick", "version": env!("CARGO_PKG_VERSION")})
@@ -30,16 +32,16 @@ pub(super) fn respond(id: &str, protocol: Protocol, answer: &Answer) -> Response
         }
         Body::Result(text) => result(id, &stamped(text, protocol)),
         Body::ToolError { text, meta } => result(id, &tool_error(text, meta.as_ref(), protocol).to_string()),
-        Body::Tools { tools, ttl_ms } => {
-            let listed: Vec<&Value> = tools.iter().map(|tool| &tool.listed).collect();
-            let mut list = json!({"tools": listed});
-            if let Some(list) = list.as_object_mut().filter(|_| protocol.is_modern()) {
-                list.insert("resultType".into(), json!("complete"));
-                list.insert("ttlMs".into(), json!(ttl_ms));
-                list.insert("cacheScope".into(), json!("private"));
-                list.insert("_meta".into(), json!({SERVER_INFO: server_info()}));
-            }
-            result(id, &list.to_string())
+        Body::Tools { list, ttl_ms } => {
+            let after = if protocol.is_modern() {
+                let meta = json!({SERVER_INFO: server_info()});
+                format!(r#","resultType":"complete","ttlMs":{ttl_ms},"cacheScope":"private","_meta":{meta}}}}}"#)
+            } else {
+                "}}".to_owned()
+            };
+            let before = format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{"tools":"#);
+            let parts = Parts::new([before.into(), list.definitions().clone(), after.into()]);
+            json_response(StatusCode::OK, parts.into_body())
         }
     }
 }
@@ -61,8 +63,8 @@ pub(super) fn error(status: StatusCode, id: &str, code: i64, message: &str, data
     json_response(status, format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{error}}}"#))
 }
 
-fn json_response(status: StatusCode, text: String) -> Response {
-    let mut response = (status, HttpBody::from(Bytes::from(text))).into_response();
+fn json_response(status: StatusCode, body: impl Into<HttpBody>) -> Response {
+    let mut response = (status, body.into()).into_response();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::Identified;
 use crate::{
+    answer::ToolList,
     catalogue::{Tool, World},
     grant::{GrantState, LiveGrant},
     ids::GrantId,
@@ -70,14 +71,20 @@ fn invisible(grant: &LiveGrant) -> String {
 }
 
 /// Whether this tool exists for this agent under this grant. The one decision behind list and call.
-pub(crate) fn visible(world: &World, grant: &LiveGrant, agent: &Agent, tool: &Tool) -> bool {
+fn visible(world: &Arc<World>, grant: &LiveGrant, agent: &Agent, tool: &Tool) -> bool {
     let covered = |grant: &LiveGrant| {
         let terms = grant.terms();
         tool.band <= terms.ceiling && terms.capabilities.iter().any(|capability| capability.covers(&tool.name, tool.kind))
     };
     tool.band <= agent.ceiling
         && grant.chain().all(covered)
-        && grant.prepared(world).is_some_and(|grant| world.policies.could_allow(&grant.1, &tool.name.to_string()))
+        && grant.prepared(world).is_some_and(|prepared| prepared.could_allow(world, tool))
+}
+
+/// The tools that exist for this agent under this grant. The list is kept for as long as grant and world stay what they are.
+pub(crate) fn list(world: &Arc<World>, grant: &LiveGrant, agent: &Agent) -> Arc<ToolList> {
+    let make = || ToolList::new(world.tools.values().filter(|tool| visible(world, grant, agent, tool)).cloned().collect());
+    grant.prepared(world).map(|prepared| prepared.list(agent.ceiling, make)).unwrap_or_default()
 }
 
 /// The grant that a request acts under: the one whose token it bears, or the one it names, or the agent's default, or its

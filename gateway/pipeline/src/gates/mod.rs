@@ -22,7 +22,7 @@ pub use screen::{Reply, ScreenLimits, screen};
 pub use send::{Outgoing, RawReply, Sent, send};
 pub use validate::{Validated, validate};
 
-pub(crate) use grant::{chosen_grant, visible};
+pub(crate) use grant::{chosen_grant, list};
 
 use crate::{ports::Ticket, refusal::Refusal};
 

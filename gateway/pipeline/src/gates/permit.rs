@@ -1,9 +1,9 @@
 //! The organization's rules: Allow, allowed once a person approves, or Deny.
 
-use bailiwick_policy::{Ask, CallFacts, Decision, Requirement, Rule};
+use bailiwick_policy::{CallFacts, Decision, Requirement, Rule};
 
 use super::Validated;
-use crate::{grant::Standing, ports::Ports, refusal::Refusal, way::Way};
+use crate::{grant::Standing, ports::Ports, prepared::AskCall, refusal::Refusal, way::Way};
 
 /// A call that policy allows, perhaps once a person approves.
 pub struct Permitted<'r> {
@@ -47,22 +47,21 @@ pub fn permit<'r>(call: Validated<'r>, ports: &Ports, way: &mut Way<'r>) -> Resu
         era: origin.protocol.as_str(),
         hour: hour_of_day(ports.clock.now_ms()),
     };
-    let name = tool.name.to_string();
     let prepared = grant.prepared(world).ok_or_else(|| Refusal::internal("the grant can't be put before the policies"))?;
-    let decision = world.policies.decide(&Ask { tool: &name, grant: &prepared.1, call: &facts, input: call.arguments() });
+    let decision = prepared.decide(world, tool, &AskCall { facts: &facts, arguments: call.arguments() });
     way.seen.policy_digest = Some(world.policy_digest.clone());
     way.trace.note(stage, "bailiwick.policy.version", world.policy_digest.clone());
-    let (needs, determining) = match decision {
+    let (needs, determining) = match decision.as_ref() {
         Decision::Allow { determining } => (Vec::new(), determining),
-        Decision::StepUp { labels, determining } => (labels, determining),
+        Decision::StepUp { labels, determining } => (labels.clone(), determining),
         Decision::Deny { determining, cause } => {
             way.trace.note(stage, "bailiwick.decision", "deny");
-            way.trace.note(stage, "bailiwick.policy.rule.id", ids(&determining).join(","));
-            return Err(Refusal::denied(&determining, &cause));
+            way.trace.note(stage, "bailiwick.policy.rule.id", ids(determining).join(","));
+            return Err(Refusal::denied(determining, cause));
         }
     };
     way.trace.note(stage, "bailiwick.decision", if needs.is_empty() { "allow" } else { "escalate" });
-    way.seen.rules = ids(&determining);
+    way.seen.rules = ids(determining);
     way.trace.note(stage, "bailiwick.policy.rule.id", way.seen.rules.join(","));
     way.leave(stage, ports);
     Ok(Permitted { validated: call, needs, standing })

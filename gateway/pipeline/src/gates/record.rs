@@ -136,7 +136,7 @@ fn write_intent(call: &Armed<'_>, debited: &[&GrantId], now_ms: u64, ports: &Por
         grant: &terms.id,
         grant_revision: terms.revision,
         debited,
-        tool: &tool.name.to_string(),
+        tool: tool.name.as_str(),
         kind: tool.kind,
         band: tool.band,
         tool_digest: &tool.digest.to_string(),

@@ -125,21 +125,23 @@ fn an_end_is_final_and_reaches_every_descendant() {
     }
 }
 
-/// What Cedar needs is built once for each epoch of the world.
+/// What Cedar needs is built once for each world, whatever its epoch.
 #[test]
 fn a_grant_is_prepared_anew_for_a_new_world() {
-    let world = |epoch| World {
-        epoch,
-        tools: BTreeMap::new(),
-        policies: Arc::new(bailiwick_policy::Policies::compile(&[], &[]).unwrap()),
-        policy_digest: String::new(),
-        connectors: Vec::new(),
+    let world = || {
+        Arc::new(World {
+            epoch: 1,
+            tools: BTreeMap::new(),
+            policies: Arc::new(bailiwick_policy::Policies::compile(&[], &[]).unwrap()),
+            policy_digest: String::new(),
+            connectors: Vec::new(),
+        })
     };
-    let grant = alive("g", None);
-    let first = grant.prepared(&world(1)).unwrap();
-    assert!(Arc::ptr_eq(&first, &grant.prepared(&world(1)).unwrap()));
-    let second = grant.prepared(&world(2)).unwrap();
-    assert!(!Arc::ptr_eq(&first, &second) && Arc::ptr_eq(&second, &grant.prepared(&world(2)).unwrap()));
+    let (grant, one, other) = (alive("g", None), world(), world());
+    let first = grant.prepared(&one).unwrap();
+    assert!(Arc::ptr_eq(&first, &grant.prepared(&one).unwrap()));
+    let second = grant.prepared(&other).unwrap();
+    assert!(!Arc::ptr_eq(&first, &second) && Arc::ptr_eq(&second, &grant.prepared(&other).unwrap()));
 }
 
 #[test]

@@ -1,14 +1,22 @@
 //! `tools/list`: the same gates, the same decision.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use bailiwick_pipeline::{Body, grant::Grant, records::Outcome};
+use bailiwick_pipeline::{Body, ToolList, grant::Grant, records::Outcome};
+use bailiwick_policy::Band;
 
 use crate::world::{ALL, Bench, START_MS, Told, alive, terms};
 
 fn ttl(heard: &crate::world::Heard) -> u64 {
     match heard.answer.body {
         Body::Tools { ttl_ms, .. } => ttl_ms,
+        _ => panic!("{:?}", heard.told()),
+    }
+}
+
+fn listed(heard: &crate::world::Heard) -> Arc<ToolList> {
+    match &heard.answer.body {
+        Body::Tools { list, .. } => Arc::clone(list),
         _ => panic!("{:?}", heard.told()),
     }
 }
@@ -46,4 +54,25 @@ async fn a_list_names_no_tool_of_a_world_that_went() {
     let rules = "@id(\"p\") permit (principal, action == Bailiwick::Action::\"tickets__get\", resource);";
     *bench.fakes.world.lock().unwrap() = std::sync::Arc::new(crate::world::catalogue::world(2, rules));
     assert_eq!(bench.list().await.told(), Told::Tools(vec!["tickets__get".to_owned()]));
+}
+
+/// It is made once for a grant, a world and a ceiling, and for no other.
+#[tokio::test]
+async fn a_list_is_kept_until_something_that_it_rests_on_changes() {
+    let grant = Grant { ceiling: Band::Critical, ..terms("g", &["tickets__get", "vault__*"]) };
+    let bench = Bench::with([grant]);
+    bench.agent(|agent| agent.ceiling = Band::High);
+    let first = listed(&bench.list().await);
+    assert!(Arc::ptr_eq(&first, &listed(&bench.list().await)));
+    assert!(first.tools().len() > 1, "{first:?}");
+    let definitions: Vec<serde_json::Value> = serde_json::from_slice(first.definitions()).unwrap();
+    let names: Vec<_> = definitions.iter().map(|tool| tool["name"].as_str().unwrap()).collect();
+    assert_eq!(names, first.tools().iter().map(|tool| tool.name.as_str()).collect::<Vec<_>>());
+    bench.agent(|agent| agent.ceiling = Band::Low);
+    let lower = listed(&bench.list().await);
+    assert!(lower.tools().iter().all(|tool| tool.band == Band::Low) && lower.tools().len() < first.tools().len());
+    bench.agent(|agent| agent.ceiling = Band::High);
+    assert_eq!(listed(&bench.list().await).tools().len(), first.tools().len());
+    *bench.fakes.world.lock().unwrap() = Arc::new(crate::world::catalogue::world(1, ""));
+    assert_eq!(listed(&bench.list().await).tools().len(), 0, "the same epoch, and yet another world");
 }

@@ -33,7 +33,7 @@ impl Heard {
             Body::Result(bytes) => Told::Result(String::from_utf8(bytes.to_vec()).unwrap()),
             Body::ToolError { text, meta } => Told::ToolError(text, meta),
             Body::Error { code, message, data, http } => Told::Error(code, message, data, http),
-            Body::Tools { tools, .. } => Told::Tools(tools.iter().map(|tool| tool.name.to_string()).collect()),
+            Body::Tools { list, .. } => Told::Tools(list.tools().iter().map(|tool| tool.name.to_string()).collect()),
         }
     }
 
