@@ -6,6 +6,7 @@
 
 mod fault;
 mod fields;
+mod outline;
 #[cfg(test)]
 mod tests;
 
@@ -16,6 +17,7 @@ use serde_json::Value;
 
 pub use self::fault::JsonFault;
 pub use self::fields::fields;
+pub use self::outline::{Items, Member, Outline};
 use crate::text::shown;
 
 /// Up to so many keys of one object are compared one by one; beyond, through a hash set.
@@ -43,6 +45,12 @@ impl Limits {
 
 /// Checks `text` in one pass, without recursion and without building it.
 pub fn check(text: &[u8], limits: Limits) -> Result<(), JsonFault> {
+    outline(text, limits, 0).map(drop)
+}
+
+/// Checks `text` as [`check`] does, and notes the members of the outermost object (`levels` 1), of the objects that are their
+/// values too (2), and so on.
+pub fn outline(text: &[u8], limits: Limits, levels: usize) -> Result<Outline<'_>, JsonFault> {
     if text.len() > limits.bytes {
         return Err(JsonFault::TooLarge { size: text.len(), limit: limits.bytes });
     }
@@ -50,7 +58,7 @@ pub fn check(text: &[u8], limits: Limits) -> Result<(), JsonFault> {
         return Err(JsonFault::NotUtf8 { offset: 0 });
     }
     match std::str::from_utf8(text) {
-        Ok(_) => Scan::new(text, limits.depth).document(),
+        Ok(text) => Scan::new(text, limits.depth, levels).document(),
         Err(e) => Err(JsonFault::NotUtf8 { offset: e.valid_up_to() }),
     }
 }
@@ -68,6 +76,11 @@ struct Open<'a> {
     keys_from: usize,
     /// Its keys, once there are more than [`FEW_KEYS`].
     many: Option<HashSet<Cow<'a, [u8]>>>,
+    /// The noted member whose value it is, and where it begins.
+    member: Option<usize>,
+    from: usize,
+    /// Whether its own members are noted.
+    is_noted: bool,
 }
 
 /// What may come next.
@@ -80,20 +93,38 @@ enum Next {
 }
 
 struct Scan<'a> {
+    whole: &'a str,
     text: &'a [u8],
     at: usize,
     depth: usize,
     open: Vec<Open<'a>>,
     /// The keys of all open objects, one after the other.
     keys: Vec<Cow<'a, [u8]>>,
+    /// How many levels of objects are noted.
+    levels: usize,
+    noted: Vec<Member<'a>>,
+    /// The noted member whose value comes next.
+    awaited: Option<usize>,
+    values: usize,
 }
 
 impl<'a> Scan<'a> {
-    fn new(text: &'a [u8], depth: usize) -> Self {
-        Self { text, at: 0, depth, open: Vec::with_capacity(8), keys: Vec::with_capacity(16) }
+    fn new(text: &'a str, depth: usize, levels: usize) -> Self {
+        Self {
+            whole: text,
+            text: text.as_bytes(),
+            at: 0,
+            depth,
+            open: Vec::with_capacity(8),
+            keys: Vec::with_capacity(16),
+            levels,
+            noted: Vec::with_capacity(if levels > 0 { 8 } else { 0 }),
+            awaited: None,
+            values: 0,
+        }
     }
 
-    fn document(mut self) -> Result<(), JsonFault> {
+    fn document(mut self) -> Result<Outline<'a>, JsonFault> {
         let mut next = Next::Value;
         loop {
             self.space();
@@ -103,7 +134,7 @@ impl<'a> Scan<'a> {
                 Next::KeyOrClose if self.peek() == Some(b'}') => self.close(),
                 Next::Key | Next::KeyOrClose => self.key()?,
                 Next::CommaOrClose => match (self.open.last(), self.peek()) {
-                    (None, None) => return Ok(()),
+                    (None, None) => return Ok(Outline { text: self.whole, members: self.noted, values: self.values }),
                     (None, Some(_)) => return Err(self.expected("the end of the text")),
                     (Some(Open { is_object: true, .. }), Some(b'}')) | (Some(Open { is_object: false, .. }), Some(b']')) => {
                         self.close()
@@ -120,9 +151,12 @@ impl<'a> Scan<'a> {
     }
 
     fn value(&mut self) -> Result<Next, JsonFault> {
+        self.values += 1;
+        let (from, member) = (self.at, self.awaited.take());
+        self.count_item();
         match self.peek() {
-            Some(b'{') => return self.open(true),
-            Some(b'[') => return self.open(false),
+            Some(b'{') => return self.open(true, member),
+            Some(b'[') => return self.open(false, member),
             Some(b'"') => {
                 self.string()?;
             }
@@ -132,23 +166,44 @@ impl<'a> Scan<'a> {
             Some(b'n') => self.word(b"null")?,
             _ => return Err(self.expected("a value")),
         }
+        self.note_value(member, from);
         Ok(Next::CommaOrClose)
     }
 
-    fn open(&mut self, is_object: bool) -> Result<Next, JsonFault> {
+    /// Counts the value that begins here among the items of a noted array.
+    fn count_item(&mut self) {
+        let is_object = self.peek() == Some(b'{');
+        let array = self.open.last().filter(|open| !open.is_object).and_then(|open| open.member);
+        if let Some(member) = array.and_then(|array| self.noted.get_mut(array)) {
+            member.items.count += 1;
+            member.items.objects += usize::from(is_object);
+        }
+    }
+
+    /// The value of a noted member ends here.
+    fn note_value(&mut self, member: Option<usize>, from: usize) {
+        if let Some(member) = member.and_then(|member| self.noted.get_mut(member)) {
+            member.value = self.whole.get(from..self.at).unwrap_or_default();
+        }
+    }
+
+    fn open(&mut self, is_object: bool, member: Option<usize>) -> Result<Next, JsonFault> {
         if self.open.len() >= self.depth {
             return Err(JsonFault::TooDeep { offset: self.at, limit: self.depth });
         }
-        self.open.push(Open { is_object, keys_from: self.keys.len(), many: None });
+        // Objects all the way: what is in an array is no member of anything that is noted.
+        let is_noted = is_object && self.open.len() < self.levels && (self.open.is_empty() || member.is_some());
+        self.open.push(Open { is_object, keys_from: self.keys.len(), many: None, member, from: self.at, is_noted });
         self.at += 1;
         Ok(if is_object { Next::KeyOrClose } else { Next::ValueOrClose })
     }
 
     fn close(&mut self) -> Next {
+        self.at += 1;
         if let Some(open) = self.open.pop() {
             self.keys.truncate(open.keys_from);
+            self.note_value(open.member, open.from);
         }
-        self.at += 1;
         Next::CommaOrClose
     }
 
@@ -163,6 +218,7 @@ impl<'a> Scan<'a> {
         if key.contains(&0) || key.starts_with(RESERVED) {
             return Err(JsonFault::ForbiddenKey { offset, key: shown(&String::from_utf8_lossy(&key)) });
         }
+        self.note_key(key.clone());
         if let Some(key) = self.remember(key) {
             return Err(JsonFault::DuplicateKey { offset, key: shown(&String::from_utf8_lossy(&key)) });
         }
@@ -172,6 +228,19 @@ impl<'a> Scan<'a> {
         }
         self.at += 1;
         Ok(Next::Value)
+    }
+
+    /// Notes a member, if those of the innermost object are noted.
+    fn note_key(&mut self, key: Cow<'a, [u8]>) {
+        let Some(open) = self.open.last().filter(|open| open.is_noted) else { return };
+        // Keys are parts of a text that is UTF-8, or what their valid escapes stand for.
+        let key = match key {
+            Cow::Borrowed(key) => Cow::Borrowed(std::str::from_utf8(key).unwrap_or_default()),
+            Cow::Owned(key) => Cow::Owned(String::from_utf8(key).unwrap_or_default()),
+        };
+        let (parent, place) = (open.member, self.noted.len());
+        self.noted.push(Member { key, value: "", items: Items::default(), parent, place });
+        self.awaited = Some(place);
     }
 
     /// Adds a key to those of the innermost object. Gives it back when it is there already.
@@ -214,8 +283,7 @@ impl<'a> Scan<'a> {
         let mut has_escapes = false;
         loop {
             let rest = self.text.get(self.at..).unwrap_or_default();
-            let plain = rest.iter().position(|&b| b == b'"' || b == b'\\' || b < 0x20);
-            self.at += plain.unwrap_or(rest.len());
+            self.at += plain_run(rest);
             match self.peek() {
                 Some(b'"') => {
                     let to = self.at;
@@ -326,4 +394,20 @@ impl<'a> Scan<'a> {
     fn expected(&self, expected: &'static str) -> JsonFault {
         JsonFault::Syntax { offset: self.at, expected }
     }
+}
+
+/// How many bytes stand before the first that ends a string or needs a look. Long strings are passed in blocks, which the compiler
+/// makes vector instructions of.
+fn plain_run(text: &[u8]) -> usize {
+    const BLOCK: usize = 32;
+    let stops = |byte: u8| byte == b'"' || byte == b'\\' || byte < 0x20;
+    let near = text.get(..BLOCK).unwrap_or(text);
+    if let Some(at) = near.iter().position(|byte| stops(*byte)) {
+        return at;
+    }
+    let rest = text.get(near.len()..).unwrap_or_default();
+    let has_stop = |block: &&[u8]| block.iter().fold(false, |found, byte| found | stops(*byte));
+    let blocks = rest.chunks_exact(BLOCK).take_while(|block| !has_stop(block)).count();
+    let tail = rest.get(blocks * BLOCK..).unwrap_or_default();
+    near.len() + blocks * BLOCK + tail.iter().position(|byte| stops(*byte)).unwrap_or(tail.len())
 }

@@ -79,12 +79,12 @@ OPENINGS = {
         "secret": [("Lease::kept_out(lease.as_deref(), &failure.to_string())", "failure.to_string()")],
     }),
     "screen": (["gate_screen", "redaction"], {
-        "results": [("cleaner.clean(&text).and_then(|text| screen_result(text, tool, limits))",
-                     "Ok(Reply { body: Body::Result(text), outcome: Outcome::Success })")],
+        "results": [("screen_result(&text, tool, &mut cleaner)",
+                     "Ok(Reply { body: Body::Result(ToolResult::read(&text).unwrap_or_default()), outcome: Outcome::Success })")],
         "redaction": [("needles: lease.as_ref().map(|lease| lease.needles())", "needles: None")],
-        "caps": [("json::check(text, Limits { bytes, depth }).map_err(|fault| unquoted(&fault))?;", "let _ = (bytes, depth);"),
-                 ("if blocks.len() > limits.blocks {", "if false {")],
-        "output schema": [("check_structured(field(\"structuredContent\"), outcome == Outcome::ToolError, tool)?;", "")],
+        "caps": [("let ScreenLimits { bytes, depth, .. } = limits;", "let _ = limits;\n    let (bytes, depth) = (usize::MAX, 100_000);"),
+                 ("if blocks.count > limits.blocks {", "if false {")],
+        "output schema": [("check_structured(outline.member(\"structuredContent\"), outcome == Outcome::ToolError, tool)?;", "")],
         "errors": [
             ("cleaner.clean_words(message).chars().take(MESSAGE_CHARS).collect()", "message.to_owned()"),
             ("data.map(|data| cleaner.clean(data)).transpose()?", "data.cloned()"),

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bailiwick_schemas::json::{self, Limits, Member, Outline};
 use bytes::Bytes;
 use serde_json::Value;
 
@@ -19,8 +20,8 @@ pub struct Answer {
 /// What is said.
 #[derive(Debug, Clone)]
 pub enum Body {
-    /// A tool's result, screened: the raw JSON object.
-    Result(Bytes),
+    /// A tool's result, screened.
+    Result(ToolResult),
     /// A result that is an error which the model can read.
     ToolError {
         /// The words.
@@ -46,6 +47,37 @@ pub enum Body {
         /// How long the list may be kept, milliseconds.
         ttl_ms: u64,
     },
+}
+
+/// A tool's result: a JSON object, as its server wrote it but for secrets that were taken out.
+#[derive(Debug, Clone, Default)]
+pub struct ToolResult {
+    text: Bytes,
+    members: Vec<(Box<str>, Bytes)>,
+}
+
+impl ToolResult {
+    /// The result that `text` is; `outline` is of that text.
+    pub(crate) fn new(text: &Bytes, outline: &Outline<'_>) -> Self {
+        let part = |member: &Member<'_>| (member.key.as_ref().into(), text.slice_ref(member.value.as_bytes()));
+        Self { text: text.clone(), members: outline.members().map(part).collect() }
+    }
+
+    /// Reads a result; none where `text` is no object that is strict JSON.
+    pub fn read(text: &Bytes) -> Option<Self> {
+        let outline = json::outline(text, Limits { bytes: usize::MAX, depth: Limits::MESSAGE.depth }, 1).ok()?;
+        outline.is_object().then(|| Self::new(text, &outline))
+    }
+
+    /// The whole object.
+    pub fn text(&self) -> &Bytes {
+        &self.text
+    }
+
+    /// Its members in their order: keys with escapes resolved, values as written.
+    pub fn members(&self) -> &[(Box<str>, Bytes)] {
+        &self.members
+    }
 }
 
 /// The tools of a grant, as they are listed. Made once for a grant and world, and served from there.

@@ -23,7 +23,7 @@ mod prepared;
 mod redact;
 mod way;
 
-pub use answer::{Answer, Body, ToolList};
+pub use answer::{Answer, Body, ToolList, ToolResult};
 pub use handle::{Gateway, Settings};
 pub use received::Received;
 pub use redact::NeedleFault;

@@ -1,9 +1,8 @@
 //! `receive`: one strict parse of what an agent sent. From here on the request is immutable, and what was parsed is what is
 //! judged and sent.
 
-use bailiwick_schemas::json::{self, JsonFault, Limits};
+use bailiwick_schemas::json::{self, JsonFault, Limits, Outline};
 use bytes::Bytes;
-use serde_json::value::RawValue;
 
 use crate::{ids::CallId, principal::Presented, trace::RemoteContext};
 
@@ -15,8 +14,10 @@ const ID_BYTES: usize = 256;
 pub struct Message {
     id: Option<Bytes>,
     method: String,
-    params: Option<Bytes>,
+    /// The members of `params`, in their order; none without params.
+    params: Vec<(Box<str>, Bytes)>,
     size: usize,
+    values: usize,
 }
 
 /// Why a message is refused as a whole (JSON-RPC 2.0, MCP `basic`).
@@ -61,16 +62,15 @@ impl MessageFault {
 impl Message {
     /// Parses one message, once and strictly.
     pub fn read(body: &Bytes, limits: Limits) -> Result<Self, MessageFault> {
-        json::check(body, limits)?;
-        let text = text_of(body);
-        match text.trim_start().as_bytes().first() {
+        let outline = json::outline(body, limits, 2)?;
+        match outline.text().trim_start().as_bytes().first() {
             Some(b'{') => {}
             Some(b'[') => return Err(MessageFault::Batch),
             _ => return Err(MessageFault::NoObject),
         }
-        let fields = json::fields(text)?;
-        refuse_lookalikes(&fields, &["jsonrpc", "id", "method", "params", "result", "error"])?;
-        let field = |name: &str| fields.iter().find(|(key, _)| key == name).map(|(_, value)| value.get());
+        let keys = outline.members().map(|member| member.key.as_ref());
+        refuse_lookalikes(keys, &["jsonrpc", "id", "method", "params", "result", "error"])?;
+        let field = |name: &str| outline.member(name).map(|member| member.value);
         if field("jsonrpc") != Some("\"2.0\"") {
             return Err(MessageFault::Member { member: "jsonrpc", wanted: "the string \"2.0\"" });
         }
@@ -79,8 +79,8 @@ impl Message {
         }
         let method = string(field("method")).ok_or(MessageFault::Member { member: "method", wanted: "a string" })?;
         let id = field("id").map(|id| request_id(body, id)).transpose()?;
-        let params = field("params").map(|params| object(body, params, "params")).transpose()?;
-        Ok(Self { id, method, params, size: body.len() })
+        let params = params_of(body, &outline)?;
+        Ok(Self { id, method, params, size: body.len(), values: outline.values() })
     }
 
     /// The id as written: a string or an integer. None for a notification.
@@ -93,17 +93,18 @@ impl Message {
         &self.method
     }
 
-    /// The members of `params`, in order; empty without params.
-    pub fn params(&self) -> Result<Vec<(std::borrow::Cow<'_, str>, &RawValue)>, MessageFault> {
-        match &self.params {
-            Some(params) => Ok(json::fields(text_of(params))?),
-            None => Ok(Vec::new()),
-        }
+    /// One member of `params`, as written.
+    pub fn param(&self, name: &str) -> Option<&str> {
+        self.part(name).map(|value| text_of(value))
     }
 
-    /// One member of `params`, as written.
-    pub fn param(&self, name: &str) -> Result<Option<&RawValue>, MessageFault> {
-        Ok(self.params()?.into_iter().find(|(key, _)| key == name).map(|(_, value)| value))
+    fn part(&self, name: &str) -> Option<&Bytes> {
+        self.params.iter().find(|(key, _)| **key == *name).map(|(_, value)| value)
+    }
+
+    /// How many JSON values it has, at all depths.
+    pub fn values(&self) -> usize {
+        self.values
     }
 
     /// Its size in bytes.
@@ -218,20 +219,19 @@ pub struct Received {
 impl Received {
     /// Receives a `tools/call`.
     pub fn call(call: CallId, message: &Message, origin: Origin, arrived_ns: u64) -> Result<Self, MessageFault> {
-        let fields = message.params()?;
-        refuse_lookalikes(&fields, &["name", "arguments", "_meta"])?;
-        let field = |name: &str| fields.iter().find(|(key, _)| key == name).map(|(_, value)| value.get());
-        let name = string(field("name")).ok_or(MessageFault::Member { member: "params.name", wanted: "a string" })?;
-        let arguments = match (field("arguments"), &message.params) {
-            (Some(arguments), Some(params)) => object(params, arguments, "params.arguments")?,
-            _ => Bytes::from_static(b"{}"),
+        refuse_lookalikes(message.params.iter().map(|(key, _)| key.as_ref()), &["name", "arguments", "_meta"])?;
+        let name = string(message.param("name")).ok_or(MessageFault::Member { member: "params.name", wanted: "a string" })?;
+        let arguments = match message.part("arguments") {
+            Some(arguments) if arguments.starts_with(b"{") => arguments.clone(),
+            Some(_) => return Err(MessageFault::Member { member: "params.arguments", wanted: "an object" }),
+            None => Bytes::from_static(b"{}"),
         };
         Self::new(call, Asked::Call { name, arguments }, message, origin, arrived_ns)
     }
 
     /// Receives a `tools/list`. It has one page: a cursor is none of ours.
     pub fn list(call: CallId, message: &Message, origin: Origin, arrived_ns: u64) -> Result<Self, MessageFault> {
-        match message.param("cursor")? {
+        match message.param("cursor") {
             Some(_) => Err(MessageFault::Member { member: "params.cursor", wanted: "left out: the list has one page" }),
             None => Self::new(call, Asked::List, message, origin, arrived_ns),
         }
@@ -306,8 +306,13 @@ fn slice(whole: &Bytes, part: &str) -> Bytes {
     whole.slice_ref(part.as_bytes())
 }
 
-fn object(whole: &Bytes, raw: &str, member: &'static str) -> Result<Bytes, MessageFault> {
-    if raw.starts_with('{') { Ok(slice(whole, raw)) } else { Err(MessageFault::Member { member, wanted: "an object" }) }
+/// The members of `params`, each as its own handle on the same bytes.
+fn params_of(body: &Bytes, outline: &Outline<'_>) -> Result<Vec<(Box<str>, Bytes)>, MessageFault> {
+    let Some(params) = outline.member("params") else { return Ok(Vec::new()) };
+    if !params.is_object() {
+        return Err(MessageFault::Member { member: "params", wanted: "an object" });
+    }
+    Ok(outline.members_of(params).map(|member| (member.key.as_ref().into(), slice(body, member.value))).collect())
 }
 
 fn request_id(whole: &Bytes, raw: &str) -> Result<Bytes, MessageFault> {
@@ -321,9 +326,9 @@ fn request_id(whole: &Bytes, raw: &str) -> Result<Bytes, MessageFault> {
 
 /// Refuses keys that differ from a known one only by case or by a letter that folds to the same: another parser might take
 /// one for the other.
-fn refuse_lookalikes(fields: &[(std::borrow::Cow<'_, str>, &RawValue)], known: &[&str]) -> Result<(), MessageFault> {
-    for (key, _) in fields {
-        if !known.contains(&key.as_ref()) && known.contains(&fold(key).as_str()) {
+fn refuse_lookalikes<'k>(keys: impl Iterator<Item = &'k str>, known: &[&str]) -> Result<(), MessageFault> {
+    for key in keys {
+        if !known.contains(&key) && known.contains(&fold(key).as_str()) {
             return Err(MessageFault::Lookalike(key.chars().take(40).collect()));
         }
     }

@@ -62,8 +62,9 @@ async fn nothing_here() -> Response {
 /// One HTTP request, whatever it is.
 async fn endpoint(State(front): State<Arc<Front>>, peer: Option<Extension<Peer>>, request: Request) -> Response {
     let peer = peer.map(|Extension(peer)| peer);
-    let mut exchange = Exchange::new(&front, peer, &request);
-    let response = match exchange.run(request).await {
+    let (head, body) = request.into_parts();
+    let mut exchange = Exchange::new(&front, peer, head.headers);
+    let response = match exchange.run(&head.method, body).await {
         Ok(response) => response,
         Err(away) => exchange.turn_away(&away),
     };
@@ -82,46 +83,49 @@ struct Exchange<'f> {
     principal: Option<Principal>,
     place: Option<Place>,
     message: Option<Arc<Message>>,
+    meta: serde_json::Map<String, Value>,
     protocol: Option<Protocol>,
     arrived_ns: u64,
 }
 
 impl<'f> Exchange<'f> {
-    fn new(front: &'f Front, peer: Option<Peer>, request: &Request) -> Self {
+    fn new(front: &'f Front, peer: Option<Peer>, headers: HeaderMap) -> Self {
         Self {
             front,
             peer,
             transport: if peer.is_some() { Transport::Stdio } else { Transport::Http },
-            headers: request.headers().clone(),
+            headers,
             principal: None,
             place: None,
             message: None,
+            meta: serde_json::Map::new(),
             protocol: None,
             arrived_ns: front.gateway.ports().clock.now_ns(),
         }
     }
 
-    async fn run(&mut self, request: Request) -> Result<Response, TurnedAway> {
+    async fn run(&mut self, method: &Method, body: HttpBody) -> Result<Response, TurnedAway> {
         self.front.check_site(&self.headers, self.peer)?;
         let presented = Front::presented(&self.headers, self.peer);
         let principal = self.front.authenticate(&presented).await?;
         self.principal = Some(principal.clone());
         self.place = Some(self.front.admit(&principal.agent.id)?);
-        match *request.method() {
+        match *method {
             Method::POST => {}
             Method::DELETE => return Ok(self.close_session(&principal)),
             _ => return Ok(self.not_allowed()),
         }
         Front::check_type(&self.headers)?;
-        let body = self.body(request.into_body(), &principal).await?;
+        let body = self.body(body, &principal).await?;
         let limits = JsonLimits { bytes: self.front.settings.max_body, depth: JsonLimits::MESSAGE.depth };
         let message = Message::read(&body, limits).map_err(|fault| unreadable(&fault))?;
-        if values_in(&body) > VALUES {
+        if message.values() > VALUES {
             let message = format!("the message has more than {VALUES} values: send less at once");
             return Err(TurnedAway::new(StatusCode::PAYLOAD_TOO_LARGE, Outcome::Invalid, "too_many_values", message));
         }
         let message = Arc::new(message);
         self.message = Some(Arc::clone(&message));
+        self.meta = meta_of(&message)?;
         let era = self.era(&message, &principal)?;
         self.protocol = Some(era.protocol());
         check_mirrors(&self.headers, &message, era.protocol(), self.transport)?;
@@ -158,10 +162,8 @@ impl<'f> Exchange<'f> {
 
     /// Which era the request speaks: by how it opens, not by who it says it is.
     fn era(&self, message: &Message, principal: &Principal) -> Result<Era, TurnedAway> {
-        let meta = meta_of(message)?;
-        let named = meta.get(META_VERSION);
-        if let Some(named) = named {
-            return self.modern(named, &meta);
+        if let Some(named) = self.meta.get(META_VERSION) {
+            return self.modern(named, &self.meta);
         }
         if message.method() == "initialize" {
             return initialize_version(message).map(Era::Opening);
@@ -261,7 +263,7 @@ impl<'f> Exchange<'f> {
             transport: self.transport,
             protocol: era.protocol(),
             presented,
-            links: self.links(message)?,
+            links: self.links(),
             mirrored: self.mirrored(era)?,
         };
         let call = self.front.call_id();
@@ -279,9 +281,8 @@ impl<'f> Exchange<'f> {
     }
 
     /// What the caller says it is part of: linked to, not obeyed. `_meta` first, as it works on every transport.
-    fn links(&self, message: &Message) -> Result<Vec<RemoteContext>, TurnedAway> {
-        let meta = meta_of(message)?;
-        let in_meta = meta.get("traceparent").and_then(Value::as_str).and_then(parse_traceparent);
+    fn links(&self) -> Vec<RemoteContext> {
+        let in_meta = self.meta.get("traceparent").and_then(Value::as_str).and_then(parse_traceparent);
         let in_header = only(&self.headers, &HeaderName::from_static("traceparent")).and_then(parse_traceparent);
         let mut links: Vec<RemoteContext> = Vec::new();
         for parent in [in_meta, in_header].into_iter().flatten() {
@@ -290,7 +291,7 @@ impl<'f> Exchange<'f> {
                 links.push(context);
             }
         }
-        Ok(links)
+        links
     }
 
     /// The headers `Mcp-Param-*`, where there are such.
@@ -357,9 +358,9 @@ impl<'f> Exchange<'f> {
             return Ok(StatusCode::ACCEPTED.into_response());
         }
         if let ("notifications/cancelled", Era::Session(session)) = (message.method(), era)
-            && let Ok(Some(request)) = message.param("requestId")
+            && let Some(request) = message.param("requestId")
         {
-            session.cancel(request.get());
+            session.cancel(request);
         }
         self.note(message.method(), Outcome::Success, None, None);
         Ok(StatusCode::ACCEPTED.into_response())
@@ -376,10 +377,9 @@ impl<'f> Exchange<'f> {
     fn note(&self, method: &str, outcome: Outcome, reason: Option<&str>, detail: Option<&str>) -> bool {
         let method: String = method.chars().take(80).collect();
         let message = self.message.as_deref();
-        let tool =
-            message.filter(|message| message.method() == "tools/call").and_then(|message| message.param("name").ok().flatten());
+        let tool = message.filter(|message| message.method() == "tools/call").and_then(|message| message.param("name"));
         let tool: Option<String> =
-            tool.and_then(|name| serde_json::from_str::<String>(name.get()).ok()).map(|name| name.chars().take(128).collect());
+            tool.and_then(|name| serde_json::from_str::<String>(name).ok()).map(|name| name.chars().take(128).collect());
         self.front.on_record(&Noted {
             method: &method,
             tool: tool.as_deref(),
@@ -449,21 +449,6 @@ async fn gathered(mut body: Limited<HttpBody>) -> Result<Bytes, Box<dyn std::err
     Ok(if all.is_empty() { first } else { all.freeze() })
 }
 
-/// How many values a JSON text has, or a few more. The text was checked.
-fn values_in(text: &[u8]) -> usize {
-    let (mut count, mut in_string, mut is_escaped) = (1, false, false);
-    for byte in text {
-        match byte {
-            _ if is_escaped => is_escaped = false,
-            b'\\' => is_escaped = true,
-            b'"' => in_string = !in_string,
-            b',' | b'[' | b'{' if !in_string => count += 1,
-            _ => {}
-        }
-    }
-    count
-}
-
 /// How a request opens.
 enum Era {
     /// It opens a session.
@@ -501,8 +486,7 @@ fn discovered() -> Value {
 /// The version that an `initialize` is answered with: the one it asks for if it is served, 2025-06-18 to older ones, else the
 /// newest that has a handshake.
 fn initialize_version(message: &Message) -> Result<Protocol, TurnedAway> {
-    let asked = message.param("protocolVersion").map_err(|fault| unreadable(&fault))?;
-    let Some(asked) = asked.and_then(|asked| serde_json::from_str::<String>(asked.get()).ok()) else {
+    let Some(asked) = message.param("protocolVersion").and_then(|asked| serde_json::from_str::<String>(asked).ok()) else {
         return Err(bad("no_version", "`initialize` must name a `protocolVersion`").with_code(-32602));
     };
     Ok(match Protocol::of(&asked) {
@@ -513,9 +497,9 @@ fn initialize_version(message: &Message) -> Result<Protocol, TurnedAway> {
 }
 
 fn meta_of(message: &Message) -> Result<serde_json::Map<String, Value>, TurnedAway> {
-    match message.param("_meta").map_err(|fault| unreadable(&fault))? {
+    match message.param("_meta") {
         None => Ok(serde_json::Map::new()),
-        Some(meta) => serde_json::from_str(meta.get()).map_err(|_| bad("meta", "`_meta` must be an object").with_code(-32602)),
+        Some(meta) => serde_json::from_str(meta).map_err(|_| bad("meta", "`_meta` must be an object").with_code(-32602)),
     }
 }
 
@@ -531,8 +515,7 @@ fn check_mirrors(headers: &HeaderMap, message: &Message, protocol: Protocol, tra
     if !agrees(&METHOD, message.method()) {
         return Err(mismatch("Mcp-Method"));
     }
-    let name = message.param("name").map_err(|fault| unreadable(&fault))?;
-    match name.and_then(|name| serde_json::from_str::<String>(name.get()).ok()) {
+    match message.param("name").and_then(|name| serde_json::from_str::<String>(name).ok()) {
         Some(name) if message.method() == "tools/call" && !agrees(&NAME, &name) => Err(mismatch("Mcp-Name")),
         None if headers.contains_key(&NAME) && message.method() == "tools/call" => Err(mismatch("Mcp-Name")),
         _ => Ok(()),

@@ -6,8 +6,7 @@ use axum::{
     body::Body as HttpBody,
     response::{IntoResponse, Response},
 };
-use bailiwick_pipeline::{Answer, Body, received::Protocol};
-use bailiwick_schemas::json;
+use bailiwick_pipeline::{Answer, Body, ToolResult, received::Protocol};
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header};
 use serde_json::{Value, json};
@@ -30,7 +29,7 @@ pub(super) fn respond(id: &str, protocol: Protocol, answer: &Answer) -> Response
             let status = if protocol.is_modern() || *http == 401 || *http == 503 { *http } else { 200 };
             error(StatusCode::from_u16(status).unwrap_or(StatusCode::OK), id, *code, message, data.as_ref())
         }
-        Body::Result(text) => result(id, &stamped(text, protocol)),
+        Body::Result(result) => json_response(StatusCode::OK, stamped(id, result, protocol).into_body()),
         Body::ToolError { text, meta } => result(id, &tool_error(text, meta.as_ref(), protocol).to_string()),
         Body::Tools { list, ttl_ms } => {
             let after = if protocol.is_modern() {
@@ -86,43 +85,43 @@ fn tool_error(text: &str, meta: Option<&Value>, protocol: Protocol) -> Value {
     result
 }
 
-/// A downstream's result as this version has it: every field as it was written, `resultType` and our name added for modern
+/// A downstream's result as this version has it: every member as it was written, `resultType` and our name added for modern
 /// agents, what only modern agents know taken away for others.
-fn stamped(text: &Bytes, protocol: Protocol) -> String {
-    let text = std::str::from_utf8(text).unwrap_or("{}");
-    let fields = json::fields(text).unwrap_or_default();
-    let mut out = String::with_capacity(text.len() + 128);
-    out.push('{');
-    let mut field = |key: &str, value: &str| {
-        if out.len() > 1 {
-            out.push(',');
+fn stamped(id: &str, result: &ToolResult, protocol: Protocol) -> Parts {
+    let is_modern = protocol.is_modern();
+    let before = if is_modern { r#"{"resultType":"complete""# } else { "{" };
+    let before = format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{before}"#);
+    let is_plain = |(key, _): &(Box<str>, Bytes)| !matches!(key.as_ref(), "resultType" | "ttlMs" | "cacheScope" | "_meta");
+    let mut parts = vec![Bytes::from(before)];
+    if result.members().iter().all(is_plain) && !result.members().is_empty() {
+        // Nothing is in the way: what stands between the braces goes as it is.
+        let inner = result.text().trim_ascii();
+        let inner = inner.get(1..inner.len().saturating_sub(1)).unwrap_or_default();
+        parts.extend(is_modern.then_some(Bytes::from_static(b",")));
+        parts.push(result.text().slice_ref(inner));
+    } else {
+        let mut comma = if is_modern { "," } else { "" };
+        for (key, value) in result.members() {
+            let value = match key.as_ref() {
+                "resultType" | "ttlMs" | "cacheScope" => continue,
+                "_meta" if is_modern => with_server_info(value).into(),
+                _ => value.clone(),
+            };
+            parts.push(format!("{comma}{}:", Value::from(key.as_ref())).into());
+            parts.push(value);
+            comma = ",";
         }
-        let _infallible = write!(out, "{}:{value}", Value::from(key));
-    };
-    let mut named = false;
-    if protocol.is_modern() {
-        field("resultType", "\"complete\"");
     }
-    for (key, value) in &fields {
-        match key.as_ref() {
-            "resultType" | "ttlMs" | "cacheScope" => {}
-            "_meta" if protocol.is_modern() => {
-                named = true;
-                field("_meta", &with_server_info(value.get()));
-            }
-            key => field(key, value.get()),
-        }
+    if is_modern && result.members().iter().all(|(key, _)| key.as_ref() != "_meta") {
+        parts.push(format!(r#","_meta":{}"#, json!({SERVER_INFO: server_info()})).into());
     }
-    if protocol.is_modern() && !named {
-        field("_meta", &json!({SERVER_INFO: server_info()}).to_string());
-    }
-    out.push('}');
-    out
+    parts.push(Bytes::from_static(b"}}"));
+    Parts::new(parts)
 }
 
 /// The `_meta` of a downstream, with our name in place of its own.
-fn with_server_info(meta: &str) -> String {
-    let mut meta: serde_json::Map<String, Value> = serde_json::from_str(meta).unwrap_or_default();
+fn with_server_info(meta: &[u8]) -> String {
+    let mut meta: serde_json::Map<String, Value> = serde_json::from_slice(meta).unwrap_or_default();
     meta.insert(SERVER_INFO.into(), server_info());
     Value::Object(meta).to_string()
 }
@@ -131,12 +130,35 @@ fn with_server_info(meta: &str) -> String {
 mod tests {
     use super::*;
 
+    fn shown(text: &Bytes, protocol: Protocol) -> String {
+        let result = ToolResult::read(text).unwrap_or_default();
+        let response = stamped("7", &result, protocol).into_text();
+        let inner = response.strip_prefix(r#"{"jsonrpc":"2.0","id":7,"result":"#).and_then(|rest| rest.strip_suffix('}'));
+        inner.unwrap_or_default().to_owned()
+    }
+
+    #[test]
+    fn a_plain_result_goes_as_it_is() {
+        for text in [r#"{"content":[],"n":1.50}"#, "\n{ \"content\" : [ ] }\t", r#"{"con\u0074ent":[]}"#] {
+            let legacy = shown(&Bytes::copy_from_slice(text.as_bytes()), Protocol::V20251125);
+            assert_eq!(legacy, text.trim(), "{text}");
+            let modern = shown(&Bytes::copy_from_slice(text.as_bytes()), Protocol::V20260728);
+            let modern: Value = serde_json::from_str(&modern).unwrap_or_default();
+            assert_eq!(modern.get("content"), Some(&json!([])), "{text}");
+            assert_eq!(modern.get("resultType"), Some(&json!("complete")));
+            assert!(modern.pointer("/_meta/io.modelcontextprotocol~1serverInfo/name").is_some());
+        }
+        assert_eq!(shown(&Bytes::from_static(b"{}"), Protocol::V20251125), "{}");
+        let modern: Value = serde_json::from_str(&shown(&Bytes::from_static(b"{}"), Protocol::V20260728)).unwrap_or_default();
+        assert_eq!(modern.as_object().map(serde_json::Map::len), Some(2));
+    }
+
     #[test]
     fn a_result_keeps_its_text_and_order() {
         let text =
             Bytes::from_static(br#"{"content":[],"n":1.50,"big":123456789012345678901234567890,"_meta":{"a":1},"z":1e400}"#);
-        assert_eq!(stamped(&text, Protocol::V20250618), std::str::from_utf8(&text).unwrap_or_default());
-        let modern = stamped(&text, Protocol::V20260728);
+        assert_eq!(shown(&text, Protocol::V20250618), std::str::from_utf8(&text).unwrap_or_default());
+        let modern = shown(&text, Protocol::V20260728);
         assert!(
             modern.starts_with(
                 r#"{"resultType":"complete","content":[],"n":1.50,"big":123456789012345678901234567890,"_meta":{"a":1,"io."#
@@ -149,8 +171,8 @@ mod tests {
     #[test]
     fn what_only_modern_agents_know_is_taken_away_for_others() {
         let text = Bytes::from_static(br#"{"resultType":"complete","content":[],"ttlMs":5,"cacheScope":"public"}"#);
-        assert_eq!(stamped(&text, Protocol::V20251125), r#"{"content":[]}"#);
-        let modern = stamped(&text, Protocol::V20260728);
+        assert_eq!(shown(&text, Protocol::V20251125), r#"{"content":[]}"#);
+        let modern = shown(&text, Protocol::V20260728);
         assert_eq!(modern.matches("resultType").count(), 1);
         assert!(!modern.contains("public"));
     }

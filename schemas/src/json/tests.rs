@@ -173,3 +173,66 @@ fn value() -> impl Strategy<Value = Value> {
         ]
     })
 }
+
+#[test]
+fn an_outline_has_the_members_as_far_down_as_asked() {
+    let text = r#" {"a" : {"b":[1,{"c":2},"x"],"d":{"e":null}} ,"\u0066":-1.50e3,"g":[{},{"h":1}],"i":"]}\"{"} "#;
+    let of = |levels| outline(text.as_bytes(), Limits::MESSAGE, levels).unwrap();
+    let list = |outline: &Outline<'_>| -> Vec<(String, String)> {
+        outline.members().map(|member| (member.key.to_string(), member.value.to_owned())).collect()
+    };
+    let outer =
+        [("a", r#"{"b":[1,{"c":2},"x"],"d":{"e":null}}"#), ("f", "-1.50e3"), ("g", r#"[{},{"h":1}]"#), ("i", r#""]}\"{""#)]
+            .map(|(key, value)| (key.to_owned(), value.to_owned()));
+    assert_eq!(list(&of(0)), []);
+    for levels in 1..4 {
+        let outline = of(levels);
+        assert_eq!(list(&outline), outer, "{levels}");
+        assert!(outline.is_object() && outline.text() == text);
+        assert_eq!(outline.values(), 15);
+        assert_eq!(outline.member("g").unwrap().items, Items { count: 2, objects: 2 });
+        let inner: Vec<_> =
+            outline.members_of(outline.member("a").unwrap()).map(|member| (member.key.as_ref(), member.value)).collect();
+        let expected = [("b", r#"[1,{"c":2},"x"]"#), ("d", r#"{"e":null}"#)];
+        assert_eq!(inner, if levels == 1 { &[][..] } else { &expected[..] });
+    }
+    let three = of(3);
+    let a = three.member("a").unwrap();
+    let (b, d) = (three.members_of(a).next().unwrap(), three.members_of(a).nth(1).unwrap());
+    assert_eq!((b.items, b.is_array(), d.is_object()), (Items { count: 3, objects: 1 }, true, true));
+    assert_eq!(three.members_of(d).map(|member| member.value).collect::<Vec<_>>(), ["null"]);
+    assert_eq!(three.members_of(b).count(), 0, "what is in an array is nobody's member");
+    for (text, is_object, values) in [("[{\"a\":1}]", false, 3), ("7", false, 1), (" {}", true, 1)] {
+        let outline = outline(text.as_bytes(), Limits::MESSAGE, 9).unwrap();
+        assert_eq!((outline.is_object(), outline.members().count(), outline.values()), (is_object, 0, values), "{text}");
+    }
+}
+
+#[test]
+fn long_strings_end_where_they_end() {
+    for before in 0..100 {
+        for stop in ["\"", "\\n\"", "\u{e9}\""] {
+            let text = format!("{{\"k\":\"{}{stop}}}", "x".repeat(before));
+            let outline = outline(text.as_bytes(), Limits::MESSAGE, 1).unwrap();
+            assert_eq!(outline.member("k").unwrap().value, format!("\"{}{stop}", "x".repeat(before)));
+        }
+        for bad in ["\u{1f}\"", "\n\"", "\\x\"", ""] {
+            assert!(check(format!("\"{}{bad}", "x".repeat(before))).is_err(), "{before} {bad:?}");
+        }
+    }
+}
+
+proptest! {
+    /// What the outline says is what another reader finds.
+    #[test]
+    fn outlines_agree_with_the_reader_of_fields(value in value()) {
+        let text = serde_json::to_string(&value).unwrap();
+        if let Ok(outline) = outline(text.as_bytes(), Limits::MESSAGE, 1)
+            && outline.is_object()
+        {
+            let found: Vec<_> = outline.members().map(|member| (member.key.clone(), member.value)).collect();
+            let expected: Vec<_> = fields(&text).unwrap().into_iter().map(|(key, value)| (key, value.get())).collect();
+            assert_eq!(found, expected);
+        }
+    }
+}

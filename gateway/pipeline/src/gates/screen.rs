@@ -1,12 +1,12 @@
 //! What may come back: bounded, as declared, and without the lent secret. Its labels are the task's since the commit.
 
-use bailiwick_schemas::json::{self, JsonFault, Limits};
+use bailiwick_schemas::json::{self, JsonFault, Limits, Member, Outline};
 use bytes::Bytes;
-use serde_json::{Value, json, value::RawValue};
+use serde_json::{Value, json};
 
 use super::{Sent, arm::secret_on_record, send::RawKind};
 use crate::{
-    answer::{Answer, Body},
+    answer::{Answer, Body, ToolResult},
     catalogue::Tool,
     ports::Ports,
     records::{Outcome, ResultRecord},
@@ -60,7 +60,7 @@ pub fn screen<'r>(call: Sent<'r>, limits: ScreenLimits, ports: &Ports, way: &mut
     let tool = granted.tool();
     let mut cleaner = Cleaner { needles: lease.as_ref().map(|lease| lease.needles()), limits, seen: 0 };
     let screened = match reply.0 {
-        RawKind::Result(text) => cleaner.clean(&text).and_then(|text| screen_result(text, tool, limits)),
+        RawKind::Result(text) => screen_result(&text, tool, &mut cleaner),
         RawKind::Error { code, message, data } => screen_error(code, &message, data.as_ref(), &mut cleaner),
     };
     let redactions = cleaner.seen;
@@ -71,7 +71,7 @@ pub fn screen<'r>(call: Sent<'r>, limits: ScreenLimits, ports: &Ports, way: &mut
     }
     let screened = screened.map_err(|why| Refusal::unscreened(tool.connector.id.as_str(), why))?;
     let bytes = match &screened.body {
-        Body::Result(bytes) => bytes.clone(),
+        Body::Result(result) => result.text().clone(),
         _ => Bytes::new(),
     };
     way.trace.note(stage, "bailiwick.result.size", bytes.len());
@@ -81,46 +81,53 @@ pub fn screen<'r>(call: Sent<'r>, limits: ScreenLimits, ports: &Ports, way: &mut
     Ok(screened)
 }
 
-/// A `tools/call` result (MCP `server/tools`), cleaned: an object with content, of a type that is known, as its tool declared.
-fn screen_result(text: Bytes, tool: &Tool, limits: ScreenLimits) -> Result<Reply, String> {
-    let fields = std::str::from_utf8(&text).ok().and_then(|text| json::fields(text).ok()).ok_or("a result must be an object")?;
-    let field = |name: &str| fields.iter().find(|(key, _)| key == name).map(|(_, value)| *value);
-    if field("resultType").is_some_and(|kind| kind.get() != "\"complete\"") {
+/// A `tools/call` result (MCP `server/tools`): cleaned first, then an object with content, of a type that is known, as its tool
+/// declared.
+fn screen_result(text: &Bytes, tool: &Tool, cleaner: &mut Cleaner<'_>) -> Result<Reply, String> {
+    let limits = cleaner.limits;
+    let outline = strictly_read(text, limits)?;
+    match cleaner.without_secret(text)? {
+        None => judge(text, &outline, tool, limits),
+        Some(clean) => judge(&clean, &strictly_read(&clean, limits)?, tool, limits),
+    }
+}
+
+fn judge(text: &Bytes, outline: &Outline<'_>, tool: &Tool, limits: ScreenLimits) -> Result<Reply, String> {
+    if !outline.is_object() {
+        return Err("a result must be an object".to_owned());
+    }
+    if outline.member("resultType").is_some_and(|kind| kind.value != "\"complete\"") {
         return Err("a result of another type than `complete` was not asked for".to_owned());
     }
-    let outcome = match field("isError").map(RawValue::get) {
+    let outcome = match outline.member("isError").map(|member| member.value) {
         None | Some("false") => Outcome::Success,
         Some("true") => Outcome::ToolError,
         Some(_) => return Err("`isError` must be true or false".to_owned()),
     };
-    check_content(field("content"), limits)?;
-    check_structured(field("structuredContent"), outcome == Outcome::ToolError, tool)?;
-    drop(fields);
-    Ok(Reply { body: Body::Result(text), outcome })
+    check_content(outline.member("content"), limits)?;
+    check_structured(outline.member("structuredContent"), outcome == Outcome::ToolError, tool)?;
+    Ok(Reply { body: Body::Result(ToolResult::new(text, outline)), outcome })
 }
 
-fn check_content(content: Option<&RawValue>, limits: ScreenLimits) -> Result<(), String> {
-    let blocks: Vec<&RawValue> = match content {
+fn check_content(content: Option<&Member<'_>>, limits: ScreenLimits) -> Result<(), String> {
+    let blocks = match content {
         None => return Err("a result must have `content`".to_owned()),
-        Some(content) => serde_json::from_str(content.get()).map_err(|_| "`content` must be an array".to_owned())?,
+        Some(content) if !content.is_array() => return Err("`content` must be an array".to_owned()),
+        Some(content) => content.items,
     };
-    if blocks.len() > limits.blocks {
-        return Err(format!("{} content blocks, at most {} may pass", blocks.len(), limits.blocks));
+    if blocks.count > limits.blocks {
+        return Err(format!("{} content blocks, at most {} may pass", blocks.count, limits.blocks));
     }
-    if blocks.iter().all(|block| block.get().starts_with('{')) {
-        Ok(())
-    } else {
-        Err("a content block must be an object".to_owned())
-    }
+    if blocks.objects == blocks.count { Ok(()) } else { Err("a content block must be an object".to_owned()) }
 }
 
 /// A tool that declares an output schema must keep to it, unless it reports an error.
-fn check_structured(structured: Option<&RawValue>, is_error: bool, tool: &Tool) -> Result<(), String> {
+fn check_structured(structured: Option<&Member<'_>>, is_error: bool, tool: &Tool) -> Result<(), String> {
     let Some(schema) = tool.output.as_ref().filter(|_| !is_error) else { return Ok(()) };
     let Some(structured) = structured else {
         return Err("the tool declares an output schema, and the result has no `structuredContent`".to_owned());
     };
-    let value: Value = serde_json::from_str(structured.get()).map_err(|fault| fault.to_string())?;
+    let value: Value = serde_json::from_str(structured.value).map_err(|fault| fault.to_string())?;
     schema.check(&value).map_err(|places| {
         let list = places.iter().map(|place| format!("{}: {}", place.pointer, place.message)).collect::<Vec<_>>().join("; ");
         format!("structured content breaks the declared output schema: {list}")
@@ -163,18 +170,22 @@ struct Cleaner<'n> {
 impl Cleaner<'_> {
     /// The JSON text without any form of the secret. What is no strict JSON, or can't be cleaned, does not pass.
     fn clean(&mut self, text: &Bytes) -> Result<Bytes, String> {
-        let ScreenLimits { bytes, depth, .. } = self.limits;
-        json::check(text, Limits { bytes, depth }).map_err(|fault| unquoted(&fault))?;
-        let Some(needles) = self.needles else { return Ok(text.clone()) };
+        strictly_read(text, self.limits)?;
+        Ok(self.without_secret(text)?.unwrap_or_else(|| text.clone()))
+    }
+
+    /// The JSON text, which was strictly read, without any form of the secret; none where there is none in it.
+    fn without_secret(&mut self, text: &Bytes) -> Result<Option<Bytes>, String> {
+        let Some(needles) = self.needles else { return Ok(None) };
         // Without an escape, what is in the text is what is in the strings.
         if !text.contains(&b'\\') && !needles.found_in(text) {
-            return Ok(text.clone());
+            return Ok(None);
         }
         let mut value: Value = serde_json::from_slice(text).map_err(|_| "it is nested too deep to be cleaned")?;
         let found = needles.redact_value(&mut value);
         self.seen += found;
-        let clean = if found > 0 { Bytes::from(value.to_string()) } else { text.clone() };
-        if needles.found_in(&clean) {
+        let clean = (found > 0).then(|| Bytes::from(value.to_string()));
+        if needles.found_in(clean.as_ref().unwrap_or(text)) {
             self.seen += 1;
             return Err("it contains the lent credential where it can't be taken out".to_owned());
         }
@@ -187,6 +198,12 @@ impl Cleaner<'_> {
         self.seen += found;
         clean
     }
+}
+
+/// The text read strictly, within its limits.
+fn strictly_read(text: &Bytes, limits: ScreenLimits) -> Result<Outline<'_>, String> {
+    let ScreenLimits { bytes, depth, .. } = limits;
+    json::outline(text, Limits { bytes, depth }, 1).map_err(|fault| unquoted(&fault))
 }
 
 /// A fault without the words of the server: they are not clean yet.

@@ -30,7 +30,7 @@ impl Heard {
 
     pub fn told(&self) -> Told {
         match self.answer.body.clone() {
-            Body::Result(bytes) => Told::Result(String::from_utf8(bytes.to_vec()).unwrap()),
+            Body::Result(result) => Told::Result(String::from_utf8(result.text().to_vec()).unwrap()),
             Body::ToolError { text, meta } => Told::ToolError(text, meta),
             Body::Error { code, message, data, http } => Told::Error(code, message, data, http),
             Body::Tools { list, .. } => Told::Tools(list.tools().iter().map(|tool| tool.name.to_string()).collect()),
