@@ -9,7 +9,7 @@ use std::{
 use bailiwick_pipeline::{
     catalogue::{Connector, Tool},
     grant::{Budget, Grant, Labels, LiveGrant, Standing},
-    ports::{ConnectFailure, Lease, LeaseTerms, SendFailure},
+    ports::{ConnectFailure, Injection, Lease, LeaseTerms, SendFailure},
 };
 use bailiwick_policy::{Band, ConnectorFacts, Kind};
 use bailiwick_schemas::{
@@ -23,9 +23,9 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     channel::ToolCall,
     message::Answer,
-    spec::ConnectorSpec,
+    spec::{ConnectorSpec, ProcessSpec, Way},
     status::{ConnectorEvent, ConnectorStatus},
-    stdio::StdioConnectors,
+    stdio::Downstreams,
 };
 
 pub(crate) const HOSTILE: &str = env!("CARGO_BIN_EXE_hostile-server");
@@ -34,7 +34,7 @@ pub(crate) const HOSTILE: &str = env!("CARGO_BIN_EXE_hostile-server");
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 pub(crate) struct Rig {
-    pub(crate) connectors: StdioConnectors,
+    pub(crate) connectors: Downstreams,
     pub(crate) events: Arc<Mutex<Vec<ConnectorEvent>>>,
 }
 
@@ -48,14 +48,28 @@ pub(crate) enum Failure {
 /// A connector that runs the hostile server in a mode.
 pub(crate) fn spec(id: &str, mode: &[&str]) -> ConnectorSpec {
     let command = std::iter::once(HOSTILE).chain(mode.iter().copied()).map(str::to_owned).collect();
-    ConnectorSpec { call_timeout: Duration::from_secs(10), ..ConnectorSpec::new(id.parse().unwrap(), command) }
+    ConnectorSpec { call_timeout: Duration::from_secs(10), ..ConnectorSpec::process(id.parse().unwrap(), command) }
+}
+
+/// The child process of a spec.
+pub(crate) fn process(spec: &mut ConnectorSpec) -> &mut ProcessSpec {
+    match &mut spec.way {
+        Way::Process(process) => process,
+        Way::Http(_) => panic!("it is over HTTP"),
+    }
+}
+
+/// The spec with other terms for its child process.
+pub(crate) fn with(mut spec: ConnectorSpec, change: impl FnOnce(&mut ProcessSpec)) -> ConnectorSpec {
+    change(process(&mut spec));
+    spec
 }
 
 impl Rig {
     pub(crate) fn new(specs: Vec<ConnectorSpec>) -> Self {
         let events = Arc::new(Mutex::new(Vec::new()));
         let told = Arc::clone(&events);
-        let connectors = StdioConnectors::new(specs, move |event| told.lock().unwrap().push(event)).unwrap();
+        let connectors = Downstreams::new(specs, move |event| told.lock().unwrap().push(event)).unwrap();
         Self { connectors, events }
     }
 
@@ -96,7 +110,7 @@ impl Rig {
     pub(crate) fn pid(&self, connector: &str) -> u32 {
         let children = self.status(connector).children;
         assert_eq!(children.len(), 1, "{children:?}");
-        children[0].pid
+        children[0].pid.unwrap()
     }
 
     pub(crate) fn events(&self) -> Vec<ConnectorEvent> {
@@ -124,6 +138,7 @@ pub(crate) fn tool(connector: &str, description: &str) -> Arc<Tool> {
             id,
             fingerprint: Digest::of(b""),
             facts: ConnectorFacts { id: connector.to_owned(), sensitivity: String::new(), environment: String::new() },
+            transport: "pipe",
             needs_credential: false,
             call_timeout: Duration::from_secs(10),
         }),
@@ -162,13 +177,11 @@ pub(crate) fn grant_under(id: &str, parent: Option<Arc<LiveGrant>>) -> Arc<LiveG
 }
 
 pub(crate) fn lease(id: &str, secret: &str) -> Arc<Lease> {
-    let terms = LeaseTerms {
-        id: id.to_owned(),
-        provider: "env",
-        reference: "T".to_owned(),
-        env: "TOKEN".to_owned(),
-        expires_at_ms: u64::MAX,
-    };
+    lease_for(id, secret, Injection::Env("TOKEN".to_owned()))
+}
+
+pub(crate) fn lease_for(id: &str, secret: &str, injection: Injection) -> Arc<Lease> {
+    let terms = LeaseTerms { id: id.to_owned(), provider: "env", reference: "T".to_owned(), injection, expires_at_ms: u64::MAX };
     Arc::new(Lease::new(terms, secret.to_owned().into()).unwrap())
 }
 
