@@ -7,7 +7,7 @@ use std::{
 };
 
 use bailiwick_pipeline::{
-    catalogue::{Connector, Tool},
+    catalogue::{Connector, Mirror, Tool},
     grant::{Budget, Grant, Labels, LiveGrant, Standing},
     ports::{ConnectFailure, Injection, Lease, LeaseTerms, SendFailure},
 };
@@ -22,7 +22,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     channel::ToolCall,
+    egress::Lookup,
     message::Answer,
+    pool::Context,
     spec::{ConnectorSpec, ProcessSpec, Way},
     status::{ConnectorEvent, ConnectorStatus},
     stdio::Downstreams,
@@ -73,6 +75,14 @@ impl Rig {
         Self { connectors, events }
     }
 
+    /// With names that resolve as a test says.
+    pub(crate) fn resolving(specs: Vec<ConnectorSpec>, lookup: Arc<dyn Lookup>) -> Self {
+        let events = Arc::new(Mutex::new(Vec::new()));
+        let told = Arc::clone(&events);
+        let context = Context::with_lookup(move |event| told.lock().unwrap().push(event), lookup);
+        Self { connectors: Downstreams::of(specs, context).unwrap(), events }
+    }
+
     pub(crate) fn of(mode: &[&str]) -> Self {
         Self::new(vec![spec("x", mode)])
     }
@@ -90,8 +100,18 @@ impl Rig {
         timeout: Duration,
         arguments: &[u8],
     ) -> Result<Answer, Failure> {
-        let tool = tool(connector, "says it");
-        let channel = self.connectors.channel(&tool, grant, lease).await.map_err(Failure::Connect)?;
+        self.call_tool(&tool(connector, "says it"), grant, lease, timeout, arguments).await
+    }
+
+    pub(crate) async fn call_tool(
+        &self,
+        tool: &Arc<Tool>,
+        grant: &Arc<LiveGrant>,
+        lease: Option<&Arc<Lease>>,
+        timeout: Duration,
+        arguments: &[u8],
+    ) -> Result<Answer, Failure> {
+        let channel = self.connectors.channel(tool, grant, lease).await.map_err(Failure::Connect)?;
         let cancelled: CancellationToken = grant.cancelled();
         let call = ToolCall { arguments, traceparent: Some("00-aa-bb-01"), timeout, cancelled: &cancelled };
         channel.call(call, &mut || {}).await.map_err(Failure::Send)
@@ -127,8 +147,11 @@ pub(crate) fn value(answer: &Answer) -> Value {
 
 /// The tool `echo` with this description as its pin.
 pub(crate) fn tool(connector: &str, description: &str) -> Arc<Tool> {
-    let raw =
-        json!({"name":"echo","description":description,"inputSchema":{"type":"object","properties":{"text":{"type":"string"}}}});
+    tool_of(connector, json!({"name":"echo","description":description,"inputSchema":{"type":"object","properties":{"text":{"type":"string"}}}}))
+}
+
+/// The tool with this definition as its pin.
+pub(crate) fn tool_of(connector: &str, raw: Value) -> Arc<Tool> {
     let definition = Definition::read(&raw).unwrap();
     let id: bailiwick_schemas::names::ConnectorId = connector.parse().unwrap();
     Arc::new(Tool {
@@ -146,10 +169,10 @@ pub(crate) fn tool(connector: &str, description: &str) -> Arc<Tool> {
         band: Band::Low,
         digest: definition.digest(),
         input: Validator::compile_input(definition.input_schema(), Undeclared::Refuse).unwrap(),
+        mirrors: Mirror::declared_by(definition.input_schema()),
         listed: raw,
         output: None,
         labels: Labels::default(),
-        mirrors: Vec::new(),
     })
 }
 

@@ -58,8 +58,14 @@ mod variables;
 mod version;
 
 mod answers;
+mod broken;
+mod certificates;
+mod eras;
 mod confinement;
 mod ends;
 mod failures;
+mod names;
+mod outward;
 mod kit;
 mod pins;
+mod server;
