@@ -12,6 +12,9 @@ use crate::{
     spec::ConnectorSpec,
 };
 
+/// What must be said, and how a call is answered.
+type Case = (&'static str, fn(&Seen) -> Reply);
+
 /// What comes of a call that is answered so.
 async fn called(call: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> SendFailure {
     let server = Server::new(legacy(call)).await;
@@ -27,7 +30,7 @@ fn raw(text: &str) -> Reply {
 
 #[tokio::test]
 async fn what_is_no_answer_is_said_to_be_none() {
-    let cases: &[(&str, fn(&Seen) -> Reply)] = &[
+    let cases: &[Case] = &[
         ("`text/html`, which is neither", |_| respond(200, &[("content-type", "text/html")], "<html>")),
         ("``, which is neither", |_| respond(200, &[], "{}")),
         ("which is neither", |seen| {
@@ -83,7 +86,7 @@ async fn what_is_no_answer_is_said_to_be_none() {
 
 #[tokio::test]
 async fn connections_that_end_too_early_are_told_apart_from_calls_that_never_went() {
-    let cases: &[(&str, fn(&Seen) -> Reply)] = &[
+    let cases: &[Case] = &[
         ("before an answer came", |_| vec![Step::Close]),
         ("before an answer came", |_| vec![Step::Send(b"HTTP/1.1 200 OK\r\nconte".to_vec()), Step::Close]),
         ("before an answer came", |_| raw("SSH-2.0-OpenSSH_9.9\r\n\r\n")),
