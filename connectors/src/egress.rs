@@ -26,7 +26,7 @@ const HEADERS: usize = 100;
 const HEADER_BYTES: u32 = 64 * 1024;
 /// Connections that wait for their next use, for each connector, and for how long.
 const IDLE: usize = 32;
-const IDLE_FOR: Duration = Duration::from_secs(60);
+const IDLE_FOR: Duration = Duration::from_mins(1);
 /// The largest file of certificate authorities.
 const ROOTS_BYTES: u64 = 4 * 1024 * 1024;
 
@@ -165,18 +165,18 @@ fn judge(name: &str, address: IpAddr, networks: &[IpNet]) -> Result<(), String> 
 /// The IPv4 address inside of an IPv6 one, where a network would take it out.
 fn embedded(address: IpAddr) -> IpAddr {
     let IpAddr::V6(v6) = address else { return address };
-    let [a, b, c, d, e, f, g, h] = v6.segments();
     let v4 = |high: u16, low: u16| {
         let ([one, two], [three, four]) = (high.to_be_bytes(), low.to_be_bytes());
         IpAddr::V4(Ipv4Addr::new(one, two, three, four))
     };
-    match (a, b, c, d, e, f) {
-        // Mapped (::ffff:0:0/96), its older forms, and compatible (::/96), but for `::` and `::1`.
-        (0, 0, 0, 0, 0, 0xffff) | (0, 0, 0, 0, 0xffff, 0) => v4(g, h),
-        (0, 0, 0, 0, 0, 0) if g != 0 || h > 1 => v4(g, h),
-        // NAT64 (RFC 6052) and 6to4 (RFC 3056).
-        (0x64, 0xff9b, 0, 0, 0, 0) => v4(g, h),
-        (0x2002, ..) => v4(b, c),
+    match v6.segments() {
+        [0, 0, 0, 0, 0, 0, 0, 0 | 1] => address,
+        // Compatible (::/96), mapped (::ffff:0:0/96) and translated (::ffff:0:0:0/96); NAT64 (RFC 6052).
+        [0, 0, 0, 0, 0, 0 | 0xffff, high, low] | [0, 0, 0, 0, 0xffff, 0, high, low] | [0x64, 0xff9b, 0, 0, 0, 0, high, low] => {
+            v4(high, low)
+        }
+        // 6to4 (RFC 3056).
+        [0x2002, high, low, ..] => v4(high, low),
         _ => address,
     }
 }

@@ -12,6 +12,9 @@ use crate::{
     spec::ConnectorSpec,
 };
 
+/// What must be said, and how a call is answered.
+type Case = (&'static str, fn(&Seen) -> Reply);
+
 /// What comes of a call that is answered so.
 async fn called(call: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> SendFailure {
     let server = Server::new(legacy(call)).await;
@@ -27,7 +30,7 @@ fn raw(text: &str) -> Reply {
 
 #[tokio::test]
 async fn what_is_no_answer_is_said_to_be_none() {
-    let cases: &[(&str, fn(&Seen) -> Reply)] = &[
+    let cases: &[Case] = &[
         ("`text/html`, which is neither", |_| respond(200, &[("content-type", "text/html")], "<html>")),
         ("``, which is neither", |_| respond(200, &[], "{}")),
         ("which is neither", |seen| {
@@ -83,12 +86,17 @@ async fn what_is_no_answer_is_said_to_be_none() {
 
 #[tokio::test]
 async fn connections_that_end_too_early_are_told_apart_from_calls_that_never_went() {
-    let cases: &[(&str, fn(&Seen) -> Reply)] = &[
+    let cases: &[Case] = &[
         ("before an answer came", |_| vec![Step::Close]),
         ("before an answer came", |_| vec![Step::Send(b"HTTP/1.1 200 OK\r\nconte".to_vec()), Step::Close]),
         ("before an answer came", |_| raw("SSH-2.0-OpenSSH_9.9\r\n\r\n")),
         ("in the middle of its answer", |_| {
-            vec![Step::Send(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 500\r\n\r\n{\"jsonrpc\"".to_vec()), Step::Close]
+            vec![
+                Step::Send(
+                    b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 500\r\n\r\n{\"jsonrpc\"".to_vec(),
+                ),
+                Step::Close,
+            ]
         }),
         ("in the middle of its answer", |_| {
             let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
@@ -106,7 +114,10 @@ async fn connections_that_end_too_early_are_told_apart_from_calls_that_never_wen
     let url = server.url();
     drop(server);
     let failure = Rig::new(vec![at("x", &url)]).call("x", &grant("g-1")).await.unwrap_err();
-    assert!(matches!(&failure, Failure::Connect(ConnectFailure::Handshake(why)) if why.contains("can't be reached")), "{failure:?}");
+    assert!(
+        matches!(&failure, Failure::Connect(ConnectFailure::Handshake(why)) if why.contains("can't be reached")),
+        "{failure:?}"
+    );
 }
 
 #[tokio::test]
@@ -116,20 +127,22 @@ async fn bodies_and_heads_are_bounded_however_they_come() {
     let declared = called(move |_| respond(200, &[JSON], &big)).await.to_string();
     assert!(declared.contains("its answer has more than 100000 bytes"), "{declared}");
     // Says how long it is, and sends nothing of it: nobody waits for that.
-    let declared = called(|_| raw("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 9000000000\r\n\r\n")).await;
+    let declared =
+        called(|_| raw("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 9000000000\r\n\r\n")).await;
     assert!(declared.to_string().contains("more than 100000 bytes"), "{declared}");
     for kind in ["application/json", "text/event-stream"] {
         let chunked = called(move |_| {
             let chunk = format!("4000\r\n{}\r\n", "x".repeat(0x4000));
             let mut steps = raw(&format!("HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\ntransfer-encoding: chunked\r\n\r\n"));
-            steps.extend(std::iter::repeat_n(Step::Send(chunk.into_bytes()), 20_000));
+            steps.push(Step::Flood(chunk.into_bytes(), 20_000));
             steps
         })
         .await;
         assert!(chunked.to_string().contains("more than 100000 bytes"), "{chunked}");
     }
     let notes = called(|_| {
-        let note = r#"{"jsonrpc":"2.0","method":"notifications/message","params":{"data":"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"}}"#;
+        let note =
+            r#"{"jsonrpc":"2.0","method":"notifications/message","params":{"data":"xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"}}"#;
         events(&vec![note; 3000])
     })
     .await;
@@ -184,7 +197,10 @@ async fn a_handshake_that_hangs_is_given_up_in_time() {
     assert!(begun.elapsed() < Duration::from_secs(10));
     until("the link is gone", || rig.status("x").children.is_empty()).await;
     assert_eq!(rig.status("x").counts.failures, 1);
-    assert!(matches!(rig.call("x", &grant("g-1")).await, Err(Failure::Connect(ConnectFailure::Resting { .. } | ConnectFailure::Handshake(_)))));
+    assert!(matches!(
+        rig.call("x", &grant("g-1")).await,
+        Err(Failure::Connect(ConnectFailure::Resting { .. } | ConnectFailure::Handshake(_)))
+    ));
 }
 
 #[tokio::test]
@@ -253,7 +269,12 @@ async fn questions_of_a_legacy_server_are_answered_and_granted_nothing() {
             let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n";
             // The answer comes a byte at a time, a second each, so that the questions are answered first.
             let slowly = Step::Drip(b"\n\n\n".to_vec());
-            vec![Step::Send(format!("{head}{asked}").into_bytes()), slowly, Step::Send(format!("data: {answer}\n\n").into_bytes()), Step::Close]
+            vec![
+                Step::Send(format!("{head}{asked}").into_bytes()),
+                slowly,
+                Step::Send(format!("data: {answer}\n\n").into_bytes()),
+                Step::Close,
+            ]
         })(seen)
     })
     .await;
@@ -272,8 +293,12 @@ async fn questions_of_a_legacy_server_are_answered_and_granted_nothing() {
 #[tokio::test]
 async fn what_a_server_says_of_its_failure_tells_no_secret_and_moves_no_terminal() {
     let lent = lease_for("lease-1", "canary-0123456789", bearer());
-    for (status, headers) in [(500, vec![]), (403, vec![]), (307, vec![("location", "https://evil.example/?t=canary-0123456789\u{1b}[2J")]), (500, vec![JSON])] {
-        let server = Server::new(legacy(move |_| respond(status, &headers, "bad canary-0123456789 \u{1b}[31m{\"canary-0123456789\""))).await;
+    for (status, headers) in
+        [(500, vec![]), (403, vec![]), (307, vec![("location", "https://evil.example/?t=canary-0123456789")]), (500, vec![JSON])]
+    {
+        let server =
+            Server::new(legacy(move |_| respond(status, &headers, "bad canary-0123456789 \u{1b}[31m{\"canary-0123456789\"")))
+                .await;
         let rig = Rig::new(vec![at("x", &server.url())]);
         let failure = rig.call_with("x", &grant("g-1"), Some(&lent), PATIENCE, b"{}").await.unwrap_err();
         let told = format!("{failure:?} {:?} {:?}", rig.events(), rig.status("x"));
@@ -282,6 +307,7 @@ async fn what_a_server_says_of_its_failure_tells_no_secret_and_moves_no_terminal
     }
     // More than is looked at may end within a secret: then nothing of it is told.
     let server = Server::new(legacy(|_| respond(500, &[], &format!("{}canary-0123456789", "x".repeat(65_536 - 6))))).await;
-    let failure = Rig::new(vec![at("x", &server.url())]).call_with("x", &grant("g-1"), Some(&lent), PATIENCE, b"{}").await.unwrap_err();
+    let failure =
+        Rig::new(vec![at("x", &server.url())]).call_with("x", &grant("g-1"), Some(&lent), PATIENCE, b"{}").await.unwrap_err();
     assert!(matches!(&failure, Failure::Send(SendFailure::Protocol(why)) if why == "it answers with HTTP 500"), "{failure:?}");
 }

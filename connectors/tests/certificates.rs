@@ -74,7 +74,9 @@ async fn roots_that_are_none_are_said_to_be_none() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::new(modern(echo)).await;
     let path = folder.path().join("ca.pem");
-    for (text, told) in [(None, "can't be read"), (Some(""), "has no certificate"), (Some("-----BEGIN CERTIFICATE-----\nx"), "ca.pem")] {
+    for (text, told) in
+        [(None, "can't be read"), (Some(""), "has no certificate"), (Some("-----BEGIN CERTIFICATE-----\nx"), "ca.pem")]
+    {
         if let Some(text) = text {
             std::fs::write(&path, text).unwrap();
         }

@@ -70,10 +70,9 @@ async fn a_modern_server_is_called_without_a_handshake() {
 }
 
 #[tokio::test]
-async fn headers_mirror_arguments_as_the_pin_says_and_not_as_the_server_does() {
-    let pinned = json!({"name":"grö","inputSchema":{"type":"object","properties":{
-        "region":{"type":"string","x-mcp-header":"Region"},"n":{"type":"number","x-mcp-header":"N"},"text":{"type":"string"}}}});
-    let definition = json!([{"name":"get","inputSchema":pinned["inputSchema"]}]);
+async fn headers_mirror_arguments_as_the_pin_says() {
+    let definition = json!([{"name":"get","inputSchema":{"type":"object","properties":{
+        "region":{"type":"string","x-mcp-header":"Region"},"n":{"type":"number","x-mcp-header":"N"},"text":{"type":"string"}}}}]);
     let list = definition.clone();
     let server = Server::new(move |seen: &crate::server::Seen| match seen.rpc().as_str() {
         "tools/list" => result(&seen.id(), &json!({"resultType":"complete","tools":list})),
@@ -92,9 +91,11 @@ async fn headers_mirror_arguments_as_the_pin_says_and_not_as_the_server_does() {
 async fn the_era_is_asked_for_once_and_asked_again_when_it_fails() {
     let is_modern = Arc::new(AtomicBool::new(true));
     let now = Arc::clone(&is_modern);
-    let server = Server::new(move |seen: &crate::server::Seen| {
-        if now.load(Ordering::SeqCst) { modern(echo)(seen) } else { legacy(echo)(seen) }
-    })
+    let server = Server::new(
+        move |seen: &crate::server::Seen| {
+            if now.load(Ordering::SeqCst) { modern(echo)(seen) } else { legacy(echo)(seen) }
+        },
+    )
     .await;
     let hasty = ConnectorSpec { backoff_first: Duration::ZERO, backoff_most: Duration::ZERO, ..at("x", &server.url()) };
     let rig = Rig::new(vec![hasty]);
@@ -160,7 +161,10 @@ async fn an_admin_who_knows_the_protocol_is_believed() {
     assert_eq!(server.methods()[0], "initialize");
     let told = ConnectorSpec { protocol: Protocol::Modern, ..at("x", &server.url()) };
     let failure = Rig::new(vec![told]).call("x", &grant("g-1")).await.unwrap_err();
-    assert!(matches!(&failure, Failure::Connect(ConnectFailure::Handshake(why)) if why.contains("server/discover")), "{failure:?}");
+    assert!(
+        matches!(&failure, Failure::Connect(ConnectFailure::Handshake(why)) if why.contains("server/discover")),
+        "{failure:?}"
+    );
 }
 
 #[tokio::test]
@@ -247,7 +251,8 @@ async fn errors_of_a_modern_server_come_with_a_status_and_pass_all_the_same() {
     }))
     .await;
     let answer = Rig::new(vec![at("x", &server.url())]).call("x", &grant("g-1")).await.unwrap();
-    let expected = crate::message::Answer::Error { code: -32602, message: "Unknown tool".to_owned(), data: Some(r#"{"n":1}"#.into()) };
+    let expected =
+        crate::message::Answer::Error { code: -32602, message: "Unknown tool".to_owned(), data: Some(r#"{"n":1}"#.into()) };
     assert_eq!(answer, expected);
 }
 
@@ -257,7 +262,10 @@ async fn a_modern_child_process_gets_modern_requests() {
     let result = rig.result("x", &grant("g-1")).await;
     let line: serde_json::Value = serde_json::from_str(result["line"].as_str().unwrap()).unwrap();
     let meta = &line["params"]["_meta"];
-    assert_eq!((&meta["io.modelcontextprotocol/protocolVersion"], &meta["traceparent"]), (&json!("2026-07-28"), &json!("00-aa-bb-01")));
+    assert_eq!(
+        (&meta["io.modelcontextprotocol/protocolVersion"], &meta["traceparent"]),
+        (&json!("2026-07-28"), &json!("00-aa-bb-01"))
+    );
     assert_eq!(discover(&spec("x", &["modern"]), None).await.unwrap().protocol, "2026-07-28");
 }
 

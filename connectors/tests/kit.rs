@@ -147,7 +147,10 @@ pub(crate) fn value(answer: &Answer) -> Value {
 
 /// The tool `echo` with this description as its pin.
 pub(crate) fn tool(connector: &str, description: &str) -> Arc<Tool> {
-    tool_of(connector, json!({"name":"echo","description":description,"inputSchema":{"type":"object","properties":{"text":{"type":"string"}}}}))
+    tool_of(
+        connector,
+        json!({"name":"echo","description":description,"inputSchema":{"type":"object","properties":{"text":{"type":"string"}}}}),
+    )
 }
 
 /// The tool with this definition as its pin.
@@ -155,8 +158,8 @@ pub(crate) fn tool_of(connector: &str, raw: Value) -> Arc<Tool> {
     let definition = Definition::read(&raw).unwrap();
     let id: bailiwick_schemas::names::ConnectorId = connector.parse().unwrap();
     Arc::new(Tool {
-        name: format!("{connector}__echo").parse().unwrap(),
-        downstream_name: "echo".parse().unwrap(),
+        name: format!("{connector}__{}", definition.name()).parse().unwrap(),
+        downstream_name: definition.name().clone(),
         connector: Arc::new(Connector {
             id,
             fingerprint: Digest::of(b""),

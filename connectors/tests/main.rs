@@ -9,6 +9,8 @@
     clippy::unwrap_used,
     clippy::panic,
     clippy::indexing_slicing,
+    clippy::format_push_string,
+    clippy::format_collect,
     reason = "the modules are the crate's, compiled for tests: not all of them is used here, and a fault fails a test"
 )]
 
@@ -60,12 +62,12 @@ mod version;
 mod answers;
 mod broken;
 mod certificates;
-mod eras;
 mod confinement;
 mod ends;
+mod eras;
 mod failures;
+mod kit;
 mod names;
 mod outward;
-mod kit;
 mod pins;
 mod server;

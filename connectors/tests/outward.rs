@@ -32,7 +32,8 @@ async fn a_redirect_is_followed_nowhere() {
 async fn a_lent_header_goes_with_each_request_once_and_with_no_other_grant() {
     for (server, calls) in [(Server::new(legacy(echo)).await, 2), (Server::new(modern(echo)).await, 2)] {
         let rig = Rig::new(vec![at("x", &server.url())]);
-        let grants = ["one", "two", "three"].map(|name| (grant(&format!("g-{name}")), lease_for(name, &format!("secret-of-{name}"), bearer())));
+        let grants = ["one", "two", "three"]
+            .map(|name| (grant(&format!("g-{name}")), lease_for(name, &format!("secret-of-{name}"), bearer())));
         for _ in 0..calls {
             let called = grants.iter().map(|(grant, lease)| rig.call_with("x", grant, Some(lease), PATIENCE, b"{}"));
             for answer in futures_util::future::join_all(called).await {
@@ -63,7 +64,9 @@ async fn a_credential_goes_the_way_that_its_connector_has() {
     }
     let odd = lease_for("c", "canary-01234\n56789", bearer());
     let failure = rig.call_with("x", &grant("g-2"), Some(&odd), PATIENCE, b"{}").await.unwrap_err();
-    assert!(matches!(&failure, Failure::Connect(ConnectFailure::Start(why)) if why.contains("no header can carry") && !why.contains("canary")));
+    assert!(
+        matches!(&failure, Failure::Connect(ConnectFailure::Start(why)) if why.contains("no header can carry") && !why.contains("canary"))
+    );
     assert!(server.seen().is_empty());
 }
 
@@ -103,7 +106,9 @@ fn a_url_that_is_no_endpoint_is_refused_and_not_shown() {
         let [SpecFault::Url { .. }] = faults.as_slice() else { panic!("{faults:?}") };
         assert!(faults[0].to_string().contains(told) && !faults[0].to_string().contains("canary"), "{faults:?}");
     }
-    for url in ["http://127.0.0.1:1/", "http://127.9.0.1/", "http://[::1]/mcp", "http://localhost:8080/mcp", "https://10.0.0.1/mcp"] {
+    for url in
+        ["http://127.0.0.1:1/", "http://127.9.0.1/", "http://[::1]/mcp", "http://localhost:8080/mcp", "https://10.0.0.1/mcp"]
+    {
         assert!(Downstreams::new(vec![at("x", url)], |_| {}).is_ok(), "{url}");
     }
     let plain = with_http(at("x", "http://tickets.example.com/mcp"), |http| http.dangerous_plain_http = true);

@@ -57,6 +57,8 @@ impl Seen {
 #[derive(Debug, Clone)]
 pub(crate) enum Step {
     Send(Vec<u8>),
+    /// The same again and again.
+    Flood(Vec<u8>, usize),
     /// One byte at a time, a second each: nobody waits for the end of it.
     Drip(Vec<u8>),
     Hang,
@@ -140,6 +142,7 @@ async fn serve(mut stream: impl AsyncRead + AsyncWrite + Unpin, connection: usiz
         for step in script(&request) {
             let done = match step {
                 Step::Send(bytes) => stream.write_all(&bytes).await,
+                Step::Flood(bytes, times) => flood(&mut stream, &bytes, times).await,
                 Step::Drip(bytes) => drip(&mut stream, &bytes).await,
                 Step::Hang => std::future::pending().await,
                 Step::Close => return,
@@ -150,6 +153,13 @@ async fn serve(mut stream: impl AsyncRead + AsyncWrite + Unpin, connection: usiz
         }
         let _ = stream.flush().await;
     }
+}
+
+async fn flood(stream: &mut (impl AsyncWrite + Unpin), bytes: &[u8], times: usize) -> std::io::Result<()> {
+    for _ in 0..times {
+        stream.write_all(bytes).await?;
+    }
+    Ok(())
 }
 
 async fn drip(stream: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> std::io::Result<()> {
@@ -168,6 +178,10 @@ async fn read(stream: &mut (impl AsyncRead + Unpin), buffer: &mut Vec<u8>, conne
             break at + 4;
         }
         more(buffer).await?;
+        // No HTTP: whoever speaks TLS here is hung up on.
+        if !buffer[0].is_ascii_uppercase() {
+            return None;
+        }
     };
     let head = String::from_utf8(buffer[..end].to_vec()).unwrap();
     let mut lines = head.trim_end().split("\r\n");
@@ -203,7 +217,7 @@ pub(crate) fn result(id: &Value, result: &Value) -> Reply {
     respond(200, &[JSON], &json!({"jsonrpc":"2.0","id":id,"result":result}).to_string())
 }
 
-/// A stream of these events, of no known length, that ends with the connection unless `goes_on`.
+/// A stream of these events, of no known length.
 pub(crate) fn events(events: &[&str]) -> Reply {
     let mut text = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n".to_owned();
     for event in events {
@@ -229,7 +243,8 @@ pub(crate) fn legacy(call: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> i
                 respond(400, &[JSON], &error.to_string())
             }
             (_, "initialize") => {
-                let hello = json!({"protocolVersion":"2025-06-18","capabilities":{"tools":{}},"serverInfo":{"name":"old","version":"1"}});
+                let hello =
+                    json!({"protocolVersion":"2025-06-18","capabilities":{"tools":{}},"serverInfo":{"name":"old","version":"1"}});
                 let text = json!({"jsonrpc":"2.0","id":id,"result":hello}).to_string();
                 respond(200, &[JSON, ("mcp-session-id", "session-1")], &text)
             }
@@ -252,7 +267,11 @@ pub(crate) fn modern(call: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> i
             ),
             "tools/list" => result(&id, &json!({"resultType":"complete","tools":listed(),"ttlMs":0,"cacheScope":"private"})),
             "tools/call" => call(seen),
-            _ => respond(404, &[JSON], &json!({"jsonrpc":"2.0","id":id,"error":{"code":-32601,"message":"method not found"}}).to_string()),
+            _ => respond(
+                404,
+                &[JSON],
+                &json!({"jsonrpc":"2.0","id":id,"error":{"code":-32601,"message":"method not found"}}).to_string(),
+            ),
         }
     }
 }

@@ -48,7 +48,7 @@ enum Kind {
 impl Exchange<'_> {
     pub(super) async fn run(self, request: reqwest::Request) -> Result<Answer, SendFailure> {
         let mut response = self.link.client.execute(request).await.map_err(|fault| self.unanswered(&fault))?;
-        self.check_head(&response)?;
+        check_head(&response)?;
         let status = response.status();
         match status {
             StatusCode::OK => {}
@@ -81,20 +81,6 @@ impl Exchange<'_> {
             self.take_session(response.headers())?;
         }
         Ok(answer)
-    }
-
-    /// What is wrong before anything of the body is read.
-    fn check_head(&self, response: &Response) -> Result<(), SendFailure> {
-        let headers = response.headers();
-        let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
-        if bytes > egress::most_header_bytes() {
-            return Err(SendFailure::Protocol(format!("its headers have more than {} bytes", egress::most_header_bytes())));
-        }
-        let encodings = headers.get_all(header::CONTENT_ENCODING).iter();
-        if encodings.into_iter().any(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity")) {
-            return Err(SendFailure::Protocol("its answer is compressed, which it was not asked for".to_owned()));
-        }
-        Ok(())
     }
 
     /// A request without so much as a head in return.
@@ -323,6 +309,20 @@ enum Read {
     Answer(Answer),
     Question { id: String, method: String },
     Other(&'static str),
+}
+
+/// What is wrong before anything of the body is read.
+fn check_head(response: &Response) -> Result<(), SendFailure> {
+    let headers = response.headers();
+    let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+    if bytes > egress::most_header_bytes() {
+        return Err(SendFailure::Protocol(format!("its headers have more than {} bytes", egress::most_header_bytes())));
+    }
+    let encodings = headers.get_all(header::CONTENT_ENCODING).iter();
+    if encodings.into_iter().any(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity")) {
+        return Err(SendFailure::Protocol("its answer is compressed, which it was not asked for".to_owned()));
+    }
+    Ok(())
 }
 
 fn kind(headers: &HeaderMap) -> Kind {

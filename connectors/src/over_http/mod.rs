@@ -115,7 +115,7 @@ pub(crate) struct HttpLink {
     url: Url,
     /// Those of every message, what is lent included.
     headers: HeaderMap,
-    /// The session that the server gave, with the version that was agreed on.
+    /// The session that the server gave, if it did.
     session: OnceLock<HeaderValue>,
     next: AtomicI64,
     changes: AtomicU64,
@@ -152,9 +152,9 @@ impl HttpLink {
         let answer = tokio::select! {
             biased;
             answer = hold.watch(work, written) => answer,
-            () = cancelled.cancelled() => return Err(self.broken_off(&hold, "the call was cancelled")),
+            () = cancelled.cancelled() => return Err(broken_off(&hold, "the call was cancelled")),
             () = self.ending.cancelled() => {
-                return Err(self.broken_off(&hold, self.ended.get().map_or("it has ended", |end| end.why.as_str())));
+                return Err(broken_off(&hold, self.ended.get().map_or("it has ended", |end| end.why.as_str())));
             }
             () = tokio::time::sleep_until(deadline) => {
                 if !hold.is_taken() {
@@ -165,11 +165,6 @@ impl HttpLink {
         };
         unanswered.hold = None;
         answer
-    }
-
-    #[expect(clippy::unused_self, reason = "it reads as what befalls the link")]
-    fn broken_off(&self, hold: &Hold, why: &str) -> SendFailure {
-        if hold.is_taken() { SendFailure::Closed(why.to_owned()) } else { SendFailure::Unsent(why.to_owned()) }
     }
 
     /// The headers of a message: those of all, the session's, and the version's.
@@ -267,6 +262,11 @@ impl Link for HttpLink {
     fn clean(&self, text: &str) -> String {
         self.redactor.clean(text)
     }
+}
+
+/// A request that nobody waits for any more.
+fn broken_off(hold: &Hold, why: &str) -> SendFailure {
+    if hold.is_taken() { SendFailure::Closed(why.to_owned()) } else { SendFailure::Unsent(why.to_owned()) }
 }
 
 /// A legacy request without its answer. Dropped, it tells the server, to which a closed connection means nothing.

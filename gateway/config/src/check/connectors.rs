@@ -208,8 +208,8 @@ fn injection(raw: &RawInject, connector: &RawConnector, path: &KeyPath, findings
         is_wrong = true;
     }
     match (&raw.env, &raw.header) {
-        (Some(name), _) if wanted == "env" => variable(name, connector, path, findings),
-        (_, Some(name)) if wanted == "header" => super::http::header(name, raw.prefix.as_deref(), &here, findings),
+        (Some(name), _) if wanted == "env" => Some(variable(name, connector, path, findings)),
+        (_, Some(name)) if wanted == "header" => Some(super::http::header(name, raw.prefix.as_deref(), &here, findings)),
         _ => {
             if !is_wrong && !findings.has_any_in(&here) {
                 let message = format!("`{wanted}` is missing: nothing says how the connector gets its secret");
@@ -220,7 +220,7 @@ fn injection(raw: &RawInject, connector: &RawConnector, path: &KeyPath, findings
     }
 }
 
-fn variable(name: &str, connector: &RawConnector, path: &KeyPath, findings: &mut Findings<'_>) -> Option<Injection> {
+fn variable(name: &str, connector: &RawConnector, path: &KeyPath, findings: &mut Findings<'_>) -> Injection {
     let here = path.key("credential").key("inject").key("env");
     if !environment::is_name(name) {
         let fault = findings.value(&here, FaultCode::BadName, format!("`{name}` is no name of a variable"));
@@ -234,7 +234,7 @@ fn variable(name: &str, connector: &RawConnector, path: &KeyPath, findings: &mut
         let fault = findings.beside(&here, FaultCode::Conflict, message, (&path.key("env").key(name), "and here"));
         fault.help("leave it out of `env`");
     }
-    Some(Injection::Env(name.to_owned()))
+    Injection::Env(name.to_owned())
 }
 
 fn secret_source(raw: &RawCredential, path: &KeyPath, setting: Setting<'_>, findings: &mut Findings<'_>) -> Option<SecretSource> {

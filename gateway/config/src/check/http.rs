@@ -102,7 +102,7 @@ fn network(given: &str, path: &KeyPath, findings: &mut Findings<'_>) -> Option<I
 }
 
 /// The header that carries a secret.
-pub(super) fn header(given: &str, prefix: Option<&str>, path: &KeyPath, findings: &mut Findings<'_>) -> Option<Injection> {
+pub(super) fn header(given: &str, prefix: Option<&str>, path: &KeyPath, findings: &mut Findings<'_>) -> Injection {
     let name = given.to_ascii_lowercase();
     let here = path.key("header");
     if http::HeaderName::try_from(name.as_str()).is_err() {
@@ -122,5 +122,5 @@ pub(super) fn header(given: &str, prefix: Option<&str>, path: &KeyPath, findings
         );
         fault.help("write what stands before the secret, such as `Bearer ` with its space");
     }
-    Some(Injection::Header { name, prefix: prefix.to_owned() })
+    Injection::Header { name, prefix: prefix.to_owned() }
 }

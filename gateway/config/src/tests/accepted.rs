@@ -2,13 +2,16 @@
 
 use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 
-use bailiwick_pipeline::grant::{Labels, ToolPattern};
+use bailiwick_pipeline::{
+    grant::{Labels, ToolPattern},
+    ports::Injection,
+};
 use bailiwick_policy::{Band, Kind};
 use bailiwick_schemas::validate::Undeclared;
 use serde_json::json;
 
 use super::{BASE, config};
-use crate::{DEMO, Pin, PolicyFile, Program, SecretSource, Sensitivity, embedded};
+use crate::{DEMO, Pin, PolicyFile, Program, ProtocolChoice, SecretSource, Sensitivity, Way, embedded};
 
 #[test]
 fn nothing_at_all_is_the_defaults() {
@@ -104,11 +107,35 @@ fn the_demo_is_embedded_and_classes_thirty_tools() {
     let demo = embedded(DEMO, []).unwrap();
     let count = |id: &str| demo.connector(id).map(|connector| connector.tools.len());
     assert_eq!((count("tickets"), count("files"), count("shop")), (Some(12), Some(10), Some(8)));
-    assert!(demo.connectors.iter().all(|connector| connector.program == Program::Own));
+    assert!(demo.connectors.iter().all(|connector| connector.process().is_some_and(|process| process.program == Program::Own)));
     assert!(demo.approvals.allow_same_user);
     let credential = demo.connectors[0].credential.as_ref().unwrap();
     assert_eq!(credential.source.file("/data".as_ref()), Some(PathBuf::from("/data/demo-tickets.token")));
-    assert_eq!(credential.inject_env, "TICKETS_TOKEN");
+    assert_eq!(credential.injection, Injection::Env("TICKETS_TOKEN".to_owned()));
+}
+
+#[test]
+fn a_connector_elsewhere_is_named_by_its_url() {
+    let text = "[[connectors]]\nid = \"t\"\nurl = \"https://tickets.example.com/mcp?v=2\"\nnetworks = [\"10.1.0.0/16\", \"fd00:1::/48\"]\nroots = \"ca.pem\"\n\
+         protocol = \"2026-07-28\"\nrelist_after = \"5s\"\ncredential = { provider = \"file\", path = \"t\", inject = { header = \"Authorization\", prefix = \"Bearer \" } }\n";
+    let config = config(text);
+    let connector = config.connector("t").unwrap();
+    let Way::Http(http) = &connector.way else { panic!("{:?}", connector.way) };
+    assert_eq!((http.url.as_str(), http.dangerous_plain_http), ("https://tickets.example.com/mcp?v=2", false));
+    assert_eq!(http.networks.iter().map(ToString::to_string).collect::<Vec<_>>(), ["10.1.0.0/16", "fd00:1::/48"]);
+    assert_eq!(http.roots, Some(PathBuf::from("/etc/bailiwick/ca.pem")));
+    assert_eq!((connector.protocol, connector.relist_after), (ProtocolChoice::Modern, Duration::from_secs(5)));
+    let injection = Injection::Header { name: "authorization".to_owned(), prefix: "Bearer ".to_owned() };
+    assert_eq!(connector.credential.as_ref().unwrap().injection, injection);
+    assert!(connector.process().is_none());
+}
+
+#[test]
+fn plain_http_is_for_this_machine_or_for_who_says_so() {
+    for url in ["http://127.0.0.1:8080/mcp", "http://[::1]/mcp", "http://localhost:1/mcp"] {
+        config(&format!("[[connectors]]\nid = \"t\"\nurl = \"{url}\"\n"));
+    }
+    config("[[connectors]]\nid = \"t\"\nurl = \"http://t.example/mcp\"\ndangerous_plain_http = true\n");
 }
 
 #[test]

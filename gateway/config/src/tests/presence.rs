@@ -41,7 +41,8 @@ fn what_is_not_there_is_shown() {
         "[policy]\nfiles = [\"p/*.cedar\", \"a.cedar\"]\n{BASE}cwd = \"/work\"\n\
          credential = {{ provider = \"env\", name = \"SECRET\", inject = {{ env = \"T\" }} }}\n\
          [[connectors]]\nid = \"shop\"\ncommand = [\"/bin/shop\"]\n\
-         credential = {{ provider = \"file\", path = \"s\", inject = {{ env = \"T\" }} }}\n"
+         credential = {{ provider = \"file\", path = \"s\", inject = {{ env = \"T\" }} }}\n\
+         [[connectors]]\nid = \"mail\"\nurl = \"https://mail.example.com/mcp\"\nroots = \"ca.pem\"\n"
     );
     let config = config(&text);
     assert!(config.check_presence(Path::new("/data"), |_| Found::Fit).is_empty());
@@ -58,6 +59,10 @@ fn what_is_not_there_is_shown() {
         ("connectors[0].credential.name", "the variable `SECRET` of the connector `tickets` is not there"),
         ("connectors[1].command[0]", "the program `/bin/shop` of the connector `shop` can be changed by others"),
         ("connectors[1].credential.path", "the secret `/etc/bailiwick/s` of the connector `shop` is not there"),
+        (
+            "connectors[2].roots",
+            "the file of certificate authorities `/etc/bailiwick/ca.pem` of the connector `mail` is not there",
+        ),
     ];
     assert_eq!(shown, expected.map(|(key, message)| (key.to_owned(), message.to_owned())));
     assert!(faults.iter().all(|fault| fault.fault_code() == FaultCode::NotFound && fault.line_and_column().is_some()));
