@@ -25,7 +25,7 @@ use crate::spec::HttpSpec;
 const HEADERS: usize = 100;
 const HEADER_BYTES: u32 = 64 * 1024;
 /// Connections that wait for their next use, for each connector, and for how long.
-const IDLE: usize = 32;
+const IDLE: usize = 256;
 const IDLE_FOR: Duration = Duration::from_mins(1);
 /// The largest file of certificate authorities.
 const ROOTS_BYTES: u64 = 4 * 1024 * 1024;

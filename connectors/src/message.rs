@@ -58,23 +58,16 @@ pub(crate) enum Answer {
 
 /// Reads one line. A fault means that the line is no message at all.
 pub(crate) fn read(line: &Bytes, most: usize) -> Result<Incoming, String> {
-    json::check(line, Limits { bytes: most, depth: DEPTH }).map_err(|fault| fault.to_string())?;
-    let text = std::str::from_utf8(line).map_err(|fault| fault.to_string())?;
-    let (mut version, mut id, mut method, mut result, mut error) = (None, None, None, None, None);
-    for (key, value) in json::fields(text.trim()).map_err(|fault| fault.to_string())? {
-        match key.as_ref() {
-            "jsonrpc" => version = Some(value.get()),
-            "id" => id = Some(value.get()),
-            "method" => method = Some(value.get()),
-            "result" => result = Some(value.get()),
-            "error" => error = Some(value.get()),
-            _ => {}
-        }
+    let outline = json::outline(line, Limits { bytes: most, depth: DEPTH }, 1).map_err(|fault| fault.to_string())?;
+    if !outline.is_object() {
+        return Err(json::JsonFault::NotAnObject.to_string());
     }
-    if version != Some("\"2.0\"") {
+    let member = |key: &str| outline.member(key).map(|member| member.value);
+    let (id, result, error) = (member("id"), member("result"), member("error"));
+    if member("jsonrpc") != Some("\"2.0\"") {
         return Err("`jsonrpc` is not \"2.0\"".to_owned());
     }
-    if let Some(method) = method {
+    if let Some(method) = member("method") {
         let method: String = serde_json::from_str(method).map_err(|_| "`method` is not a string".to_owned())?;
         if method.len() > METHOD_BYTES {
             return Err("`method` is too long".to_owned());
@@ -190,10 +183,11 @@ pub(crate) fn reply(id: &str, method: &str) -> Vec<u8> {
 
 /// A modern result must say that it is one: the other kinds ask for something that is not relayed.
 pub(crate) fn check_complete(result: &Bytes) -> Result<(), String> {
-    let text = std::str::from_utf8(result).map_err(|fault| fault.to_string())?;
-    let fields = json::fields(text.trim()).map_err(|_| "its result is not an object".to_owned())?;
-    let kind = fields.into_iter().find(|(key, _)| key == "resultType").map(|(_, value)| value.get().to_owned());
-    match kind.as_deref() {
+    let outline = json::outline(result, Limits { bytes: usize::MAX, depth: DEPTH }, 1).map_err(|fault| fault.to_string())?;
+    if !outline.is_object() {
+        return Err("its result is not an object".to_owned());
+    }
+    match outline.member("resultType").map(|kind| kind.value) {
         Some("\"complete\"") => Ok(()),
         None => Err("its result has no `resultType`, which MCP 2026-07-28 asks for".to_owned()),
         Some("\"input_required\"") => {

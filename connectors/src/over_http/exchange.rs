@@ -23,6 +23,8 @@ const FAILURE_CHARS: usize = 300;
 /// So many messages that are not the answer may come before it, and so many questions may wait to be answered.
 const UNASKED: usize = 10_000;
 const QUESTIONS: usize = 16;
+/// So much room is made at once for an answer that says how long it is.
+const ROOM: usize = 2 * 1024 * 1024;
 /// The longest id of a session.
 const SESSION_BYTES: usize = 1024;
 /// So many pieces that are there already are read after the answer, so that the connection can be used again.
@@ -158,9 +160,15 @@ impl Exchange<'_> {
         }
         let Some(first) = self.chunk(response).await? else { return Ok(Bytes::new()) };
         let mut whole = first;
+        // It is not longer than it may be, and so may say at once how much room it wants.
+        let length = response.content_length().and_then(|length| usize::try_from(length).ok()).unwrap_or(0).min(ROOM.min(most));
         let mut gathered: Option<BytesMut> = None;
         while let Some(chunk) = self.chunk(response).await? {
-            let gathered = gathered.get_or_insert_with(|| BytesMut::from(std::mem::take(&mut whole)));
+            let gathered = gathered.get_or_insert_with(|| {
+                let mut room = BytesMut::with_capacity(length.max(whole.len()));
+                room.extend_from_slice(&std::mem::take(&mut whole));
+                room
+            });
             if gathered.len().saturating_add(chunk.len()) > most {
                 return Err(too_long());
             }
