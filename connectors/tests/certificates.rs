@@ -2,36 +2,82 @@
 
 use std::{path::Path, sync::Arc};
 
+use aws_lc_rs::{
+    rand::SystemRandom,
+    signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair as _},
+};
 use bailiwick_pipeline::ports::ConnectFailure;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-use rustls::{ServerConfig, crypto::aws_lc_rs, pki_types::PrivateKeyDer};
+use http_body_util::{BodyExt, Full};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyIdMethod, PKCS_ECDSA_P256_SHA256, PublicKeyData, SerialNumber,
+    SignatureAlgorithm, SigningKey,
+};
+use rustls::{ServerConfig, crypto::aws_lc_rs::default_provider, pki_types::PrivateKeyDer};
 use tokio_rustls::TlsAcceptor;
 
 use crate::{
     kit::{Failure, Rig, grant},
-    server::{Server, at, echo, modern, with_http},
+    server::{Seen, Server, Step, at, echo, modern, with_http},
     spec::ConnectorSpec,
 };
 
-type Authority = CertifiedIssuer<'static, KeyPair>;
+/// A key, made and used by the one provider of cryptography.
+struct Key(EcdsaKeyPair);
+
+impl Key {
+    fn new() -> Self {
+        Self(EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).unwrap())
+    }
+}
+
+impl PublicKeyData for Key {
+    fn der_bytes(&self) -> &[u8] {
+        self.0.public_key().as_ref()
+    }
+
+    fn algorithm(&self) -> &'static SignatureAlgorithm {
+        &PKCS_ECDSA_P256_SHA256
+    }
+}
+
+impl SigningKey for Key {
+    fn sign(&self, text: &[u8]) -> Result<Vec<u8>, rcgen::Error> {
+        let signed = self.0.sign(&SystemRandom::new(), text).map_err(|_| rcgen::Error::RingUnspecified)?;
+        Ok(signed.as_ref().to_vec())
+    }
+}
+
+type Authority = CertifiedIssuer<'static, Key>;
+
+fn params(names: Vec<String>) -> CertificateParams {
+    let mut params = CertificateParams::new(names).unwrap();
+    params.serial_number = Some(SerialNumber::from(7));
+    params.key_identifier_method = KeyIdMethod::PreSpecified(vec![7]);
+    params
+}
 
 fn authority() -> Authority {
-    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    let mut params = params(Vec::new());
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+    CertifiedIssuer::self_signed(params, Key::new()).unwrap()
 }
 
 /// A server's end of TLS, for this name.
 fn acceptor(authority: &Authority, name: &str) -> TlsAcceptor {
-    let key = KeyPair::generate().unwrap();
-    let certificate = CertificateParams::new(vec![name.to_owned()]).unwrap().signed_by(&key, authority).unwrap();
-    let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+    TlsAcceptor::from(Arc::new(tls(authority, name)))
+}
+
+fn tls(authority: &Authority, name: &str) -> ServerConfig {
+    let key = Key::new();
+    let certificate = params(vec![name.to_owned()]).signed_by(&key, authority).unwrap();
+    let key = key.0.to_pkcs8v1().unwrap().as_ref().to_vec();
+    ServerConfig::builder_with_provider(Arc::new(default_provider()))
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_no_client_auth()
-        .with_single_cert(vec![certificate.der().clone()], PrivateKeyDer::try_from(key.serialize_der()).unwrap())
-        .unwrap();
-    TlsAcceptor::from(Arc::new(config))
+        .with_single_cert(vec![certificate.der().clone()], PrivateKeyDer::try_from(key).unwrap())
+        .unwrap()
 }
 
 fn pem(folder: &Path, authority: &Authority) -> std::path::PathBuf {
@@ -90,4 +136,39 @@ async fn a_server_that_speaks_no_tls_is_not_spoken_to_in_the_clear() {
     let server = Server::new(modern(echo)).await;
     let why = called(trusting(&server, "127.0.0.1", None)).await.unwrap_err();
     assert!(why.contains("can't be reached"), "{why}");
+}
+
+#[tokio::test]
+async fn a_server_that_offers_it_is_spoken_to_in_http_2_over_one_connection() {
+    let folder = tempfile::tempdir().unwrap();
+    let ours = authority();
+    let roots = pem(folder.path(), &ours);
+    let mut config = tls(&ours, "127.0.0.1");
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let (acceptor, listener) = (TlsAcceptor::from(Arc::new(config)), tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap());
+    let url = format!("https://127.0.0.1:{}/mcp", listener.local_addr().unwrap().port());
+    // Only one connection is ever taken.
+    let serving = tokio::spawn(async move {
+        let stream = acceptor.accept(listener.accept().await.unwrap().0).await.unwrap();
+        let answer = hyper::service::service_fn(async |request: hyper::Request<hyper::body::Incoming>| {
+            assert_eq!(request.version(), hyper::Version::HTTP_2);
+            let body = request.into_body().collect().await.unwrap().to_bytes();
+            let body = String::from_utf8(body.to_vec()).unwrap();
+            let seen = Seen { method: "POST".to_owned(), path: "/mcp".to_owned(), headers: Vec::new(), body, connection: 0 };
+            let Some(Step::Send(text)) = modern(echo)(&seen).pop() else { panic!("it says nothing") };
+            let text = String::from_utf8(text).unwrap();
+            let body = Full::new(bytes::Bytes::from(text.split_once("\r\n\r\n").unwrap().1.to_owned()));
+            Ok::<_, std::convert::Infallible>(
+                hyper::Response::builder().header("content-type", "application/json").body(body).unwrap(),
+            )
+        });
+        let _ =
+            hyper::server::conn::http2::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), answer).await;
+    });
+    let rig = Rig::new(vec![with_http(at("x", &url), |http| http.roots = Some(roots))]);
+    let grants = ["g-1", "g-2", "g-3"].map(grant);
+    for answer in futures_util::future::join_all(grants.iter().map(|grant| rig.call("x", grant))).await {
+        answer.unwrap();
+    }
+    serving.abort();
 }
