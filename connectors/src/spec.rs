@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, os::unix::fs::PermissionsExt, path::PathBuf, ti
 use bailiwick_schemas::names::ConnectorId;
 
 /// How a downstream server is started, and its limits.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConnectorSpec {
     /// Its id.
     pub id: ConnectorId,

@@ -1,6 +1,7 @@
 //! Fills the ports of the pipeline that need no module of their own: clock, trail, tracer.
 
 use std::{
+    collections::BTreeMap,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -8,15 +9,21 @@ use std::{
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
+use arc_swap::ArcSwap;
 use aws_lc_rs::{hmac, rand};
 use bailiwick_pipeline::{
-    ports::{Clock, Later, TrailLost},
+    catalogue::Tool,
+    gates::{Outgoing, RawReply},
+    grant::LiveGrant,
+    ports::{Channel, Clock, ConnectFailure, Connectors, Later, Lease, SendFailure, TrailLost},
     records::{DecisionRecord, IntentRecord, OutcomeRecord, SecretRecord},
     trace::{Attr, CallTrace, Stage, hex},
 };
+use bailiwick_schemas::{canonical::Digest, names::ConnectorId};
 use bailiwick_telemetry::{Exporter, Importance, Link, Span, SpanId, SpanKind, SpanTree, Status, TraceId};
 use bailiwick_trail::{Stream, Trail, TrailFault};
 use serde::Serialize;
+use tokio::sync::watch;
 
 /// The system's clock and random numbers.
 #[derive(Debug, Default, Clone, Copy)]
@@ -152,6 +159,83 @@ impl bailiwick_pipeline::ports::Trail for Recorder {
             self.strangers_unrecorded.fetch_add(1, Ordering::Relaxed);
         }
         update.is_ok()
+    }
+}
+
+/// The ways out, tied to the catalogue that decides: a call is made ready only for the connector that it was judged for.
+///
+/// While connectors are replaced, the catalogue in force still speaks of those before. A call that meets a connector of another kind
+/// than its catalogue says waits until the new catalogue is in force, and gets a channel that sends nothing: its commit finds
+/// the catalogue changed, and it walks again.
+pub struct Tethered {
+    ways: Arc<dyn Connectors>,
+    /// How each connector is reached now, as one digest.
+    reached: ArcSwap<BTreeMap<ConnectorId, Digest>>,
+    is_changing: watch::Sender<bool>,
+}
+
+/// Connectors on their way to be others, until dropped.
+#[must_use]
+pub struct Untied<'t> {
+    of: &'t Tethered,
+}
+
+impl Tethered {
+    /// These ways out, which reach connectors so.
+    pub fn new(ways: Arc<dyn Connectors>, reached: BTreeMap<ConnectorId, Digest>) -> Self {
+        let (is_changing, _) = watch::channel(false);
+        Self { ways, reached: ArcSwap::from_pointee(reached), is_changing }
+    }
+
+    /// From here on connectors are reached so. To be said before they are replaced; what is returned is to be dropped once the
+    /// catalogue that says the same is in force.
+    pub fn untie(&self, reached: BTreeMap<ConnectorId, Digest>) -> Untied<'_> {
+        // In this order: whoever finds a connector changed finds that it is changing too.
+        self.is_changing.send_replace(true);
+        self.reached.store(Arc::new(reached));
+        Untied { of: self }
+    }
+
+    fn reaches(&self, tool: &Tool) -> bool {
+        self.reached.load().get(&tool.connector.id) == Some(&tool.connector.fingerprint)
+    }
+}
+
+impl Drop for Untied<'_> {
+    fn drop(&mut self) {
+        self.of.is_changing.send_replace(false);
+    }
+}
+
+impl Connectors for Tethered {
+    fn ready<'a>(
+        &'a self,
+        tool: &'a Arc<Tool>,
+        grant: &'a Arc<LiveGrant>,
+        lease: Option<&'a Arc<Lease>>,
+    ) -> Later<'a, Result<Box<dyn Channel>, ConnectFailure>> {
+        Box::pin(async move {
+            if self.reaches(tool) {
+                let ready = self.ways.ready(tool, grant, lease).await;
+                // INVARIANT: asked before and after. Unchanged now means that what was made ready is what the catalogue meant.
+                if self.reaches(tool) {
+                    return ready;
+                }
+            }
+            let mut is_changing = self.is_changing.subscribe();
+            // It fails when the gateway ends.
+            let _ended = is_changing.wait_for(|is_changing| !is_changing).await;
+            Ok(Box::new(Severed) as Box<dyn Channel>)
+        })
+    }
+}
+
+/// A channel to a connector that is no more what it was.
+struct Severed;
+
+impl Channel for Severed {
+    fn send(self: Box<Self>, _: Outgoing) -> Later<'static, Result<RawReply, SendFailure>> {
+        Box::pin(std::future::ready(Err(SendFailure::Unsent("its connector was replaced meanwhile: try again".to_owned()))))
     }
 }
 

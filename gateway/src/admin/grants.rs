@@ -237,7 +237,7 @@ fn pattern(given: &str, runtime: &Runtime) -> Result<ToolPattern, ApiFault> {
     let pattern: ToolPattern =
         given.parse().map_err(|fault: bailiwick_pipeline::grant::PatternFault| ApiFault::invalid(fault.to_string()))?;
     let connector = pattern.connector();
-    if runtime.config.connector(connector.as_str()).is_none() {
+    if runtime.config().connector(connector.as_str()).is_none() {
         return Err(ApiFault::invalid(format!("`{pattern}`: there is no connector `{connector}`"))
             .help("`bailiwick connectors list` shows them"));
     }

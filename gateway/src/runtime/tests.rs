@@ -41,6 +41,7 @@ async fn house() -> House {
         config: bailiwick_config::embedded(bailiwick_config::DEMO, []).unwrap(),
         data: DataFolder::open(&folder.path().join("data")).unwrap(),
         clock: Arc::clone(&clock) as _,
+        file: None,
         is_demo: true,
         own_binary: "/bin/false".into(),
         environment: BTreeMap::new(),

@@ -6,6 +6,7 @@ mod load;
 mod mcp;
 mod patient;
 mod render;
+mod seats;
 mod sessions;
 
 pub use front::{Front, FrontSettings};

@@ -186,6 +186,6 @@ async fn files_are_read_for_each_grant_and_a_failure_is_not_kept() {
 async fn no_debug_form_tells_a_secret() {
     let broker = broker();
     let loan = lend(&broker, &grant("g-1", 1, 1000, None), "tickets").await;
-    let text = format!("{broker:?} {loan:?} {:?}", broker.env);
+    let text = format!("{broker:?} {loan:?} {:?}", broker.terms.load().env);
     assert!(!text.contains("canary") && text.contains("TICKETS"), "{text}");
 }
