@@ -112,10 +112,11 @@ impl StdioConnectors {
         by_id.into_values().collect()
     }
 
-    /// Ends the children of one connector: the next call starts anew. For when other definitions were accepted.
+    /// Ends the children of one connector: the next call starts anew. For when other definitions were accepted, or
+    /// another credential is lent.
     pub fn renew(&self, connector: &ConnectorId) {
         if let Some(served) = self.pools.load().get(connector) {
-            served.pool.end_all("other definitions of its tools were accepted");
+            served.pool.end_all("its tools or its credential are others now");
         }
     }
 

@@ -335,6 +335,61 @@ mod tests {
         assert!(recorder.admits_stranger(120_000));
     }
 
+    /// Makes everything ready, once it is let.
+    struct Way(tokio::sync::Semaphore);
+
+    impl Connectors for Way {
+        fn ready<'a>(
+            &'a self,
+            _: &'a Arc<Tool>,
+            _: &'a Arc<LiveGrant>,
+            _: Option<&'a Arc<Lease>>,
+        ) -> Later<'a, Result<Box<dyn Channel>, ConnectFailure>> {
+            Box::pin(async move {
+                let _let = self.0.acquire().await;
+                Err(ConnectFailure::Start("the way itself".to_owned()))
+            })
+        }
+    }
+
+    #[tokio::test]
+    async fn a_call_is_made_ready_only_for_the_connector_that_it_was_judged_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let runtime = crate::runtime::Runtime::start(crate::runtime::Start {
+            config: bailiwick_config::embedded(bailiwick_config::DEMO, []).unwrap(),
+            file: None,
+            data: crate::data::DataFolder::open(&folder.path().join("data")).unwrap(),
+            clock: Arc::new(SystemClock),
+            is_demo: true,
+            own_binary: "/bin/false".into(),
+            environment: BTreeMap::new(),
+        })
+        .await
+        .unwrap();
+        let tool = bailiwick_pipeline::ports::Worlds::now(runtime.worlds.as_ref()).tool("files__read").cloned().unwrap();
+        let grant = runtime.grants.list().remove(0).grant;
+        let (way, reached) = (Arc::new(Way(tokio::sync::Semaphore::new(0))), runtime.worlds.reached());
+        let tethered = Arc::new(Tethered::new(Arc::clone(&way) as _, reached.clone()));
+        let ready = || {
+            let (tethered, tool, grant) = (Arc::clone(&tethered), Arc::clone(&tool), Arc::clone(&grant));
+            tokio::spawn(async move { tethered.ready(&tool, &grant, None).await.map(drop) })
+        };
+        let early = ready();
+        tokio::task::yield_now().await;
+        let mut others = reached.clone();
+        others.insert(tool.connector.id.clone(), Digest::of(b"another"));
+        let untied = tethered.untie(others);
+        way.0.add_permits(1);
+        let late = ready();
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        assert!(!early.is_finished() && !late.is_finished(), "both wait until the catalogue says the same");
+        drop(untied);
+        assert!(early.await.unwrap().is_ok() && late.await.unwrap().is_ok(), "what they get leads nowhere");
+        drop(tethered.untie(reached));
+        let failure = ready().await.unwrap().unwrap_err();
+        assert_eq!(failure, ConnectFailure::Start("the way itself".to_owned()));
+    }
+
     #[test]
     fn digests_are_keyed() {
         let (_folder, recorder) = recorder();

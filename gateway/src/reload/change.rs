@@ -49,29 +49,26 @@ fn changed<T: PartialEq>(before: &[T], after: &[T], id: impl Fn(&T) -> String) -
 }
 
 fn settings(before: &Config, after: &Config) -> Vec<String> {
-    let (s, t) = (&before.server, &after.server);
-    let (a, b) = (&before.approvals, &after.approvals);
-    let (k, l) = (&before.limits, &after.limits);
-    let (p, q) = (&before.policy, &after.policy);
+    let (was, is) = (before, after);
     named(&[
-        ("server.public_url", s.public_url != t.public_url),
-        ("server.allowed_hosts", s.allowed_hosts != t.allowed_hosts),
-        ("server.allowed_origins", s.allowed_origins != t.allowed_origins),
-        ("server.max_body", s.max_body != t.max_body),
-        ("server.max_sessions", s.max_sessions != t.max_sessions),
-        ("server.session_idle", s.session_idle != t.session_idle),
-        ("server.max_calls_per_agent", s.max_calls_per_agent != t.max_calls_per_agent),
-        ("server.max_rate_per_agent", s.max_rate_per_agent != t.max_rate_per_agent),
-        ("approvals.hold", a.hold != b.hold),
-        ("approvals.approve_by", a.approve_by != b.approve_by),
-        ("approvals.execute_by", a.execute_by != b.execute_by),
-        ("approvals.deny_cooldown", a.deny_cooldown != b.deny_cooldown),
-        ("approvals.max_pending_per_agent", a.max_pending_per_agent != b.max_pending_per_agent),
-        ("approvals.allow_same_user", a.allow_same_user != b.allow_same_user),
-        ("limits.max_result", k.max_result != l.max_result),
-        ("limits.max_depth", k.max_depth != l.max_depth),
-        ("policy.include_default", p.include_default != q.include_default),
-        ("policy.files", p.files != q.files),
+        ("server.public_url", was.server.public_url != is.server.public_url),
+        ("server.allowed_hosts", was.server.allowed_hosts != is.server.allowed_hosts),
+        ("server.allowed_origins", was.server.allowed_origins != is.server.allowed_origins),
+        ("server.max_body", was.server.max_body != is.server.max_body),
+        ("server.max_sessions", was.server.max_sessions != is.server.max_sessions),
+        ("server.session_idle", was.server.session_idle != is.server.session_idle),
+        ("server.max_calls_per_agent", was.server.max_calls_per_agent != is.server.max_calls_per_agent),
+        ("server.max_rate_per_agent", was.server.max_rate_per_agent != is.server.max_rate_per_agent),
+        ("approvals.hold", was.approvals.hold != is.approvals.hold),
+        ("approvals.approve_by", was.approvals.approve_by != is.approvals.approve_by),
+        ("approvals.execute_by", was.approvals.execute_by != is.approvals.execute_by),
+        ("approvals.deny_cooldown", was.approvals.deny_cooldown != is.approvals.deny_cooldown),
+        ("approvals.max_pending_per_agent", was.approvals.max_pending_per_agent != is.approvals.max_pending_per_agent),
+        ("approvals.allow_same_user", was.approvals.allow_same_user != is.approvals.allow_same_user),
+        ("limits.max_result", was.limits.max_result != is.limits.max_result),
+        ("limits.max_depth", was.limits.max_depth != is.limits.max_depth),
+        ("policy.include_default", was.policy.include_default != is.policy.include_default),
+        ("policy.files", was.policy.files != is.policy.files),
     ])
 }
 
@@ -81,18 +78,18 @@ fn named(keys: &[(&str, bool)]) -> Vec<String> {
 
 /// What of the wanted configuration a running gateway can take, and the keys that keep the value they have until a restart.
 pub(super) fn takeable(mut wanted: Config, running: &Config) -> (Config, Vec<String>) {
-    let (s, t) = (&mut wanted.server, &running.server);
+    let (asked, kept) = (&mut wanted.server, &running.server);
     let keys = named(&[
-        ("server.listen", s.listen != t.listen),
-        ("server.console", s.console != t.console),
-        ("server.max_connections", s.max_connections != t.max_connections),
-        ("server.header_timeout", s.header_timeout != t.header_timeout),
-        ("server.idle_timeout", s.idle_timeout != t.idle_timeout),
+        ("server.listen", asked.listen != kept.listen),
+        ("server.console", asked.console != kept.console),
+        ("server.max_connections", asked.max_connections != kept.max_connections),
+        ("server.header_timeout", asked.header_timeout != kept.header_timeout),
+        ("server.idle_timeout", asked.idle_timeout != kept.idle_timeout),
         ("trail.segment_size", wanted.trail != running.trail),
         ("telemetry", wanted.telemetry != running.telemetry),
     ]);
-    (s.listen, s.console, s.max_connections) = (t.listen, t.console, t.max_connections);
-    (s.header_timeout, s.idle_timeout) = (t.header_timeout, t.idle_timeout);
+    (asked.listen, asked.console, asked.max_connections) = (kept.listen, kept.console, kept.max_connections);
+    (asked.header_timeout, asked.idle_timeout) = (kept.header_timeout, kept.idle_timeout);
     wanted.trail = running.trail;
     wanted.telemetry = running.telemetry.clone();
     (wanted, keys)
@@ -155,7 +152,7 @@ mod tests {
     fn what_needs_a_restart_keeps_its_value() {
         let running = config("");
         let wanted = config(
-            "[server]\nlisten = \"127.0.0.1:1\"\nmax_connections = 7\nmax_rate_per_agent = 9\n[trail]\nsegment_size = \"2 MiB\"\n[telemetry]\nservice_name = \"x\"\n",
+            "[server]\nlisten = \"127.0.0.1:1\"\nmax_connections = 7\nmax_rate_per_agent = 9\n[trail]\nsegment_size = \"2MiB\"\n[telemetry]\nservice_name = \"x\"\n",
         );
         let (taken, keys) = takeable(wanted, &running);
         assert_eq!(keys, ["server.listen", "server.max_connections", "trail.segment_size", "telemetry"]);

@@ -62,6 +62,13 @@ impl Runtime {
         }
         let mut returned = self.broker.replace(next.credentials, next.secrets);
         self.specs.store(Arc::new(next.specs));
+        // A child that was lent what is lent no more is not left with it until somebody calls.
+        let reached = next.judged.reached();
+        for (connector, was) in self.worlds.reached() {
+            if reached.get(&connector).is_some_and(|is| *is != was) {
+                self.connectors.renew(&connector);
+            }
+        }
         // 2. What is narrower: agents, then grants, with what was lent for them and what was approved.
         let (before, after) = (entries_of(&old, self.is_demo), entries_of(&next.config, self.is_demo));
         self.agents.set(change::narrowed(&before, &after));
@@ -70,7 +77,6 @@ impl Runtime {
             let id = &grant.terms().id;
             returned.extend(self.broker.returned(id).into_iter().map(|lease| (id.clone(), lease)));
         }
-        let reached = next.judged.reached();
         let policy = next.judged.policy_digest();
         let who_may_decide = old.approvals.allow_same_user && !next.config.approvals.allow_same_user;
         let is_void = |binding: &Binding| {

@@ -42,8 +42,13 @@ pub async fn watch(runtime: Arc<Runtime>, stop: CancellationToken) {
         before = changed;
         if is_still {
             before = None;
-            // What comes of it is told there.
-            let _told = runtime.reload(By::File).await;
+            // What comes of it is told there. On a task of its own: it is seen through, and whoever wants the end need not wait.
+            let runtime = Arc::clone(&runtime);
+            let reload = tokio::spawn(async move { runtime.reload(By::File).await.map(drop) });
+            tokio::select! {
+                () = stop.cancelled() => return,
+                _ = reload => {}
+            }
         }
     }
 }

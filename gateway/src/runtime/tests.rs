@@ -1,7 +1,10 @@
 //! A real gateway, with the embedded demo's configuration and a clock that the test sets.
 #![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::{
+    fs,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 use bailiwick_pipeline::{
     grant::{Budget, Grant},

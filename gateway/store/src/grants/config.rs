@@ -7,7 +7,7 @@ use std::{
 };
 
 use bailiwick_pipeline::{
-    grant::{Grant, GrantState, LiveGrant, Standing},
+    grant::{Grant, GrantState, Labels, LiveGrant, Standing},
     ids::GrantId,
 };
 
@@ -175,7 +175,12 @@ impl ConfigChange<'_> {
             Step::Keep => (&mut self.sync.kept, None),
             Step::StayEnded => (&mut self.sync.stay_ended, None),
             Step::Issue => (&mut self.sync.issued, Some((1, Standing::fresh()))),
-            Step::Reissue { revision, .. } => (&mut self.sync.reissued, Some((*revision, Standing::fresh()))),
+            Step::Reissue { revision, old } => {
+                // Taken out and put back within its lifetime it is still the same task: what that has touched stays on it.
+                let is_same_task = self.now_ms < old.terms().expires_at_ms;
+                let labels = if is_same_task { old.standing().labels } else { Labels::default() };
+                (&mut self.sync.reissued, Some((*revision, Standing { labels, ..Standing::fresh() })))
+            }
             // It has ended: nothing is debited any more.
             Step::Replace { revision, old } => {
                 (&mut self.sync.replaced, Some((*revision, Standing { state: GrantState::Active, ..old.standing() })))
