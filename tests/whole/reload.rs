@@ -419,6 +419,27 @@ async fn what_a_running_gateway_can_not_change_is_said_and_stays() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn ceilings_and_limits_count_at_once() {
+    let (setup, _script) = setup();
+    let mut gateway = setup.start();
+    let agent = gateway.agent("a");
+    let long = json!({"x": "y".repeat(3000)});
+    assert!(!agent.call("s__echo", &long).await.is_tool_error());
+    gateway.reconfigure(|toml| format!("{toml}[limits]\nmax_result = \"1KiB\"\n"));
+    assert_eq!(reload(&gateway)["settings"], json!(["limits.max_result"]));
+    let cut = agent.call("s__echo", &long).await;
+    assert!(cut.is_tool_error() || cut.json().get("error").is_some(), "{}", cut.text);
+    gateway
+        .reconfigure(|toml| toml.replace("band = \"low\"", "band = \"medium\"").replace("[limits]\nmax_result = \"1KiB\"\n", ""));
+    reload(&gateway);
+    assert!(works(&agent).await);
+    gateway.reconfigure(|toml| toml.replace("ceiling = \"high\"", "ceiling = \"low\""));
+    assert_eq!(reload(&gateway)["agents"]["changed"], json!(["a"]));
+    assert!(agent.tools().await.is_empty());
+    assert_eq!(agent.call("s__echo", &json!({"x": "1"})).await.error_code(), -32602);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn reloads_under_load_lose_no_call() {
     let (setup, script) = setup();
     fs::write(setup.folder().join("p.cedar"), HARMLESS).unwrap();
@@ -449,8 +470,10 @@ async fn reloads_under_load_lose_no_call() {
         });
         let before = through.load(Ordering::SeqCst);
         assert_eq!(reload(&gateway)["agents"]["added"], json!([format!("extra-{round}")]));
-        until("calls go on", || through.load(Ordering::SeqCst) > before + 8 || callers.iter().any(|caller| caller.is_finished()))
-            .await;
+        until("calls go on", || {
+            through.load(Ordering::SeqCst) > before + 8 || callers.iter().any(tokio::task::JoinHandle::is_finished)
+        })
+        .await;
     }
     is_over.store(true, Ordering::SeqCst);
     for caller in callers {

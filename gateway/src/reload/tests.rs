@@ -94,7 +94,7 @@ async fn nothing_changes_by_what_is_refused() {
     house.runtime.grants.create(created, SystemClock.now_ms()).await.unwrap();
     let world = house.runtime.worlds.now();
     let config = house.runtime.config();
-    let with = |more: &str| format!("[approvals]\nhold = \"1s\"\n{}", more);
+    let with = |more: &str| format!("[approvals]\nhold = \"1s\"\n{more}");
     let clash = grant("").replace("\"g\"", "\"made\"");
     let no_program = CONNECTOR.replace("[\"/bin/false\"]", "[\"/bin/false\", \"a\\u0000b\"]");
     for wrong in
