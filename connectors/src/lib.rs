@@ -40,6 +40,6 @@ pub use discover::{Discovery, discover};
 pub use exec_child::{ExecFault, exec_child};
 pub use spec::{ConnectorSpec, HttpSpec, ProcessSpec, SpecFault, Way};
 pub use status::{ChildState, ChildStatus, ConnectorEvent, ConnectorStatus, Counts, Rejected};
-pub use stdio::Downstreams;
+pub use stdio::{Downstreams, Replaced};
 pub use variables::{EnvNameFault, check_env_name};
 pub use version::Protocol;

@@ -9,12 +9,14 @@ use std::{
     time::Duration,
 };
 
+use arc_swap::ArcSwap;
 use bailiwick_pipeline::{
     catalogue::Tool,
     grant::LiveGrant,
     ports::{Channel, ConnectFailure, Connectors, Later, Lease},
 };
 use bailiwick_schemas::names::ConnectorId;
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     channel::{ToolChannel, Unready},
@@ -24,9 +26,33 @@ use crate::{
     status::{ConnectorEvent, ConnectorStatus},
 };
 
+/// The pools by connector: swapped as a whole.
+type Pools = HashMap<ConnectorId, Served>;
+
+/// A pool, as long as it is served.
+#[derive(Clone)]
+struct Served {
+    pool: Arc<Pool>,
+    /// Cancelled when the pool is served no more: whoever still has it starts no child that lives.
+    retired: CancellationToken,
+}
+
+/// What replacing the connectors came to: each id, old or new, is in exactly one list.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Replaced {
+    /// New ones.
+    pub added: Vec<ConnectorId>,
+    /// Ones that are reached otherwise now: their children were ended.
+    pub changed: Vec<ConnectorId>,
+    /// Ones that are no longer there: their children were ended.
+    pub removed: Vec<ConnectorId>,
+    /// Ones that are as they were, with their children and counters.
+    pub kept: Vec<ConnectorId>,
+}
+
 /// All connectors: child processes, and servers over HTTP.
 pub struct Downstreams {
-    pools: Arc<HashMap<ConnectorId, Arc<Pool>>>,
+    pools: Arc<ArcSwap<Pools>>,
     context: Arc<Context>,
     is_swept: AtomicBool,
 }
@@ -41,36 +67,66 @@ impl Downstreams {
     }
 
     pub(crate) fn of(specs: Vec<ConnectorSpec>, context: Arc<Context>) -> Result<Self, Vec<SpecFault>> {
+        let connectors = Self { pools: Arc::default(), context, is_swept: AtomicBool::new(false) };
+        connectors.replace(specs)?;
+        Ok(connectors)
+    }
+
+    /// Puts these specs in the place of those before: all of them, or at any fault none. A connector whose spec is as it was keeps
+    /// its children and counters. One that changed or is gone serves no new call, and its children are ended; calls that wait for
+    /// an answer of theirs hear why.
+    pub fn replace(&self, specs: Vec<ConnectorSpec>) -> Result<Replaced, Vec<SpecFault>> {
         let mut faults: Vec<SpecFault> = specs.iter().flat_map(ConnectorSpec::faults).collect();
-        let mut pools = HashMap::new();
+        let before = self.pools.load_full();
+        let (mut pools, mut replaced, mut retired) = (Pools::new(), Replaced::default(), Vec::new());
         for spec in specs {
             let id = spec.id.clone();
-            if pools.insert(id.clone(), Pool::new(spec, Arc::clone(&context))).is_some() {
+            let (list, served) = match before.get(&id) {
+                Some(served) if *served.pool.spec == spec => (&mut replaced.kept, served.clone()),
+                Some(served) => {
+                    retired.push((served.clone(), "its configuration changed"));
+                    (&mut replaced.changed, Served::new(spec, &self.context))
+                }
+                None => (&mut replaced.added, Served::new(spec, &self.context)),
+            };
+            list.push(id.clone());
+            if pools.insert(id.clone(), served).is_some() {
                 faults.push(SpecFault::Twice(id));
             }
         }
         if !faults.is_empty() {
             return Err(faults);
         }
-        Ok(Self { pools: Arc::new(pools), context, is_swept: AtomicBool::new(false) })
+        for (id, served) in before.iter().filter(|(id, _)| !pools.contains_key(*id)) {
+            replaced.removed.push(id.clone());
+            retired.push((served.clone(), "it is no longer configured"));
+        }
+        self.pools.store(Arc::new(pools));
+        // INVARIANT: swapped first, ended second: a child that is started in between is started for a purpose that is over.
+        for (served, why) in retired {
+            served.pool.end_all(why);
+            served.retired.cancel();
+        }
+        Ok(replaced)
     }
 
     /// How all connectors are, by id.
     pub fn status(&self) -> Vec<ConnectorStatus> {
-        let by_id: BTreeMap<_, _> = self.pools.iter().map(|(id, pool)| (id, pool.status())).collect();
+        let by_id: BTreeMap<_, _> = self.pools.load().iter().map(|(id, served)| (id.clone(), served.pool.status())).collect();
         by_id.into_values().collect()
     }
 
-    /// Ends the children, or sessions, of one connector: the next call starts anew. For when other definitions were accepted.
+    /// Ends the children, or sessions, of one connector: the next call starts anew. For when other definitions were accepted, or
+    /// another credential is lent.
     pub fn renew(&self, connector: &ConnectorId) {
-        if let Some(pool) = self.pool(connector) {
-            pool.end_all("other definitions of its tools were accepted");
+        if let Some(served) = self.pools.load().get(connector) {
+            served.pool.end_all("its tools or its credential are others now");
         }
     }
 
     /// Ends all children, with everything they started, and all sessions over HTTP. Returns when they are gone. Nothing is started afterwards.
     pub async fn shutdown(&self) {
-        let longest = self.pools.values().map(|pool| pool.spec.kill_after).max().unwrap_or_default();
+        let longest = self.pools.load().values().map(|served| served.pool.spec.kill_after).max().unwrap_or_default();
         self.context.shutdown(longest + Duration::from_secs(3)).await;
     }
 
@@ -82,7 +138,9 @@ impl Downstreams {
     ) -> Result<ToolChannel, ConnectFailure> {
         self.sweep_from_now_on();
         let id = &tool.connector.id;
-        let pool = self.pool(id).ok_or_else(|| ConnectFailure::Start(format!("connector `{id}` is not configured")))?;
+        let served = self.pools.load().get(id).cloned();
+        let Served { pool, retired } =
+            served.ok_or_else(|| ConnectFailure::Start(format!("connector `{id}` is not configured")))?;
         let ended = || ConnectFailure::Start("its grant has ended".to_owned());
         if grant.chain().any(|grant| grant.cancelled().is_cancelled()) {
             return Err(ended());
@@ -93,10 +151,10 @@ impl Downstreams {
                     "connector `{id}` is shared and can't be lent a credential: remove one of the two"
                 )));
             }
-            (None, Purpose { grant: None, ends: Vec::new(), lease: None })
+            (None, Purpose { grant: None, ends: vec![retired], lease: None })
         } else {
             let terms = grant.terms();
-            let ends = grant.chain().map(LiveGrant::cancelled).collect();
+            let ends = grant.chain().map(LiveGrant::cancelled).chain([retired]).collect();
             (Some((terms.id.clone(), terms.revision)), Purpose { grant: Some(terms.id.clone()), ends, lease: lease.cloned() })
         };
         let session = pool.session(&key, purpose.clone()).await?;
@@ -110,16 +168,11 @@ impl Downstreams {
         }
     }
 
-    /// The connector of this id, as it is configured now.
-    fn pool(&self, id: &ConnectorId) -> Option<Arc<Pool>> {
-        self.pools.get(id).cloned()
-    }
-
     fn sweep_from_now_on(&self) {
         if self.is_swept.swap(true, Ordering::AcqRel) {
             return;
         }
-        let idle = self.pools.values().map(|pool| pool.spec.idle_after).min().unwrap_or(Duration::from_secs(10));
+        let idle = self.pools.load().values().map(|served| served.pool.spec.idle_after).min().unwrap_or(Duration::from_secs(10));
         let every = (idle / 4).clamp(Duration::from_millis(20), Duration::from_secs(10));
         let (pools, root) = (Arc::downgrade(&self.pools), self.context.root.clone());
         self.context.tracker.spawn(async move {
@@ -128,11 +181,17 @@ impl Downstreams {
     }
 }
 
-async fn sweep(pools: Weak<HashMap<ConnectorId, Arc<Pool>>>, every: Duration) {
+async fn sweep(pools: Weak<ArcSwap<Pools>>, every: Duration) {
     loop {
         tokio::time::sleep(every).await;
         let Some(pools) = pools.upgrade() else { return };
-        pools.values().for_each(|pool| pool.sweep());
+        pools.load().values().for_each(|served| served.pool.sweep());
+    }
+}
+
+impl Served {
+    fn new(spec: ConnectorSpec, context: &Arc<Context>) -> Self {
+        Self { pool: Pool::new(spec, Arc::clone(context)), retired: CancellationToken::new() }
     }
 }
 

@@ -168,3 +168,60 @@ async fn no_child_outlives_a_gateway_that_was_killed() {
     gateway.wait().unwrap();
     until("the child is gone", || !runs(child)).await;
 }
+
+#[tokio::test]
+async fn other_specs_end_the_children_of_what_changed_or_is_gone_and_of_nothing_else() {
+    let rig = Rig::new(vec![spec("kept", &["ok"]), spec("changed", &["ok"]), spec("gone", &["ok"])]);
+    let grant = grant("g-1");
+    for connector in ["kept", "changed", "gone"] {
+        rig.result(connector, &grant).await;
+    }
+    let [kept, changed, gone] = ["kept", "changed", "gone"].map(|connector| rig.pid(connector));
+    let other = with(spec("changed", &["ok"]), |process| process.env = [("A".to_owned(), "b".to_owned())].into());
+    let replaced = rig.connectors.replace(vec![spec("kept", &["ok"]), other, spec("new", &["ok"])]).unwrap();
+    let id = |name: &str| vec![name.parse().unwrap()];
+    let wanted = crate::stdio::Replaced { added: id("new"), changed: id("changed"), removed: id("gone"), kept: id("kept") };
+    assert_eq!(replaced, wanted);
+    until("the children are gone", || !is_there(changed) && !is_there(gone)).await;
+    rig.result("kept", &grant).await;
+    assert_eq!((rig.pid("kept"), rig.status("kept").counts.calls), (kept, 2), "it keeps its child and its counters");
+    rig.result("changed", &grant).await;
+    rig.result("new", &grant).await;
+    assert_ne!(rig.pid("changed"), changed);
+    assert!(
+        matches!(rig.call("gone", &grant).await, Err(Failure::Connect(ConnectFailure::Start(why))) if why.contains("not configured"))
+    );
+    until("the ends are told", || {
+        let whys = rig.events().into_iter().filter_map(|event| match event {
+            ConnectorEvent::Ended { why, wanted: true, .. } => Some(why),
+            _ => None,
+        });
+        let whys: Vec<String> = whys.collect();
+        ["its configuration changed", "it is no longer configured"].iter().all(|why| whys.iter().any(|told| told == why))
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn faulty_specs_replace_nothing() {
+    let rig = Rig::of(&["ok"]);
+    let grant = grant("g-1");
+    rig.result("x", &grant).await;
+    let child = rig.pid("x");
+    let nothing = ConnectorSpec::process("y".parse().unwrap(), Vec::new());
+    assert_eq!(rig.connectors.replace(vec![nothing, spec("z", &["ok"]), spec("z", &["ok"])]).unwrap_err().len(), 2);
+    rig.result("x", &grant).await;
+    assert_eq!(rig.pid("x"), child);
+}
+
+#[tokio::test]
+async fn a_call_in_flight_hears_that_its_connector_was_replaced() {
+    let dir = tempfile::tempdir().unwrap();
+    let rig = Arc::new(Rig::of(&["hang-call", dir.path().join("c").to_str().unwrap()]));
+    let calling = Arc::clone(&rig);
+    let call = tokio::spawn(async move { calling.call("x", &grant("g-1")).await });
+    until("it is in flight", || rig.status("x").counts.calls == 1).await;
+    rig.connectors.replace(Vec::new()).unwrap();
+    let Err(failure) = call.await.unwrap() else { panic!("it was answered") };
+    assert!(matches!(&failure, Failure::Send(SendFailure::Closed(why)) if why.contains("no longer configured")), "{failure:?}");
+}

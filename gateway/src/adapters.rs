@@ -1,6 +1,7 @@
 //! Fills the ports of the pipeline that need no module of their own: clock, trail, tracer.
 
 use std::{
+    collections::BTreeMap,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -8,15 +9,21 @@ use std::{
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
+use arc_swap::ArcSwap;
 use aws_lc_rs::{hmac, rand};
 use bailiwick_pipeline::{
-    ports::{Clock, Later, TrailLost},
+    catalogue::Tool,
+    gates::{Outgoing, RawReply},
+    grant::LiveGrant,
+    ports::{Channel, Clock, ConnectFailure, Connectors, Later, Lease, SendFailure, TrailLost},
     records::{DecisionRecord, IntentRecord, OutcomeRecord, SecretRecord},
     trace::{Attr, CallTrace, Stage, hex},
 };
+use bailiwick_schemas::{canonical::Digest, names::ConnectorId};
 use bailiwick_telemetry::{Exporter, Importance, Link, Span, SpanId, SpanKind, SpanTree, Status, TraceId};
 use bailiwick_trail::{Stream, Trail, TrailFault};
 use serde::Serialize;
+use tokio::sync::watch;
 
 /// The system's clock and random numbers.
 #[derive(Debug, Default, Clone, Copy)]
@@ -155,6 +162,83 @@ impl bailiwick_pipeline::ports::Trail for Recorder {
     }
 }
 
+/// The ways out, tied to the catalogue that decides: a call is made ready only for the connector that it was judged for.
+///
+/// While connectors are replaced, the catalogue in force still speaks of those before. A call that meets a connector of another kind
+/// than its catalogue says waits until the new catalogue is in force, and gets a channel that sends nothing: its commit finds
+/// the catalogue changed, and it walks again.
+pub struct Tethered {
+    ways: Arc<dyn Connectors>,
+    /// How each connector is reached now, as one digest.
+    reached: ArcSwap<BTreeMap<ConnectorId, Digest>>,
+    is_changing: watch::Sender<bool>,
+}
+
+/// Connectors on their way to be others, until dropped.
+#[must_use]
+pub struct Untied<'t> {
+    of: &'t Tethered,
+}
+
+impl Tethered {
+    /// These ways out, which reach connectors so.
+    pub fn new(ways: Arc<dyn Connectors>, reached: BTreeMap<ConnectorId, Digest>) -> Self {
+        let (is_changing, _) = watch::channel(false);
+        Self { ways, reached: ArcSwap::from_pointee(reached), is_changing }
+    }
+
+    /// From here on connectors are reached so. To be said before they are replaced; what is returned is to be dropped once the
+    /// catalogue that says the same is in force.
+    pub fn untie(&self, reached: BTreeMap<ConnectorId, Digest>) -> Untied<'_> {
+        // In this order: whoever finds a connector changed finds that it is changing too.
+        self.is_changing.send_replace(true);
+        self.reached.store(Arc::new(reached));
+        Untied { of: self }
+    }
+
+    fn reaches(&self, tool: &Tool) -> bool {
+        self.reached.load().get(&tool.connector.id) == Some(&tool.connector.fingerprint)
+    }
+}
+
+impl Drop for Untied<'_> {
+    fn drop(&mut self) {
+        self.of.is_changing.send_replace(false);
+    }
+}
+
+impl Connectors for Tethered {
+    fn ready<'a>(
+        &'a self,
+        tool: &'a Arc<Tool>,
+        grant: &'a Arc<LiveGrant>,
+        lease: Option<&'a Arc<Lease>>,
+    ) -> Later<'a, Result<Box<dyn Channel>, ConnectFailure>> {
+        Box::pin(async move {
+            if self.reaches(tool) {
+                let ready = self.ways.ready(tool, grant, lease).await;
+                // INVARIANT: asked before and after. Unchanged now means that what was made ready is what the catalogue meant.
+                if self.reaches(tool) {
+                    return ready;
+                }
+            }
+            let mut is_changing = self.is_changing.subscribe();
+            // It fails when the gateway ends.
+            let _ended = is_changing.wait_for(|is_changing| !is_changing).await;
+            Ok(Box::new(Severed) as Box<dyn Channel>)
+        })
+    }
+}
+
+/// A channel to a connector that is no more what it was.
+struct Severed;
+
+impl Channel for Severed {
+    fn send(self: Box<Self>, _: Outgoing) -> Later<'static, Result<RawReply, SendFailure>> {
+        Box::pin(std::future::ready(Err(SendFailure::Unsent("its connector was replaced meanwhile: try again".to_owned()))))
+    }
+}
+
 /// Hands finished traces to the exporter, where there is one.
 pub struct Traces {
     exporter: Option<Exporter>,
@@ -249,6 +333,61 @@ mod tests {
         assert_eq!(admitted, 600);
         assert_eq!(recorder.strangers_unrecorded(), 100);
         assert!(recorder.admits_stranger(120_000));
+    }
+
+    /// Makes everything ready, once it is let.
+    struct Way(tokio::sync::Semaphore);
+
+    impl Connectors for Way {
+        fn ready<'a>(
+            &'a self,
+            _: &'a Arc<Tool>,
+            _: &'a Arc<LiveGrant>,
+            _: Option<&'a Arc<Lease>>,
+        ) -> Later<'a, Result<Box<dyn Channel>, ConnectFailure>> {
+            Box::pin(async move {
+                let _let = self.0.acquire().await;
+                Err(ConnectFailure::Start("the way itself".to_owned()))
+            })
+        }
+    }
+
+    #[tokio::test]
+    async fn a_call_is_made_ready_only_for_the_connector_that_it_was_judged_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let runtime = crate::runtime::Runtime::start(crate::runtime::Start {
+            config: bailiwick_config::embedded(bailiwick_config::DEMO, []).unwrap(),
+            file: None,
+            data: crate::data::DataFolder::open(&folder.path().join("data")).unwrap(),
+            clock: Arc::new(SystemClock),
+            is_demo: true,
+            own_binary: "/bin/false".into(),
+            environment: BTreeMap::new(),
+        })
+        .await
+        .unwrap();
+        let tool = bailiwick_pipeline::ports::Worlds::now(runtime.worlds.as_ref()).tool("files__read").cloned().unwrap();
+        let grant = runtime.grants.list().remove(0).grant;
+        let (way, reached) = (Arc::new(Way(tokio::sync::Semaphore::new(0))), runtime.worlds.reached());
+        let tethered = Arc::new(Tethered::new(Arc::clone(&way) as _, reached.clone()));
+        let ready = || {
+            let (tethered, tool, grant) = (Arc::clone(&tethered), Arc::clone(&tool), Arc::clone(&grant));
+            tokio::spawn(async move { tethered.ready(&tool, &grant, None).await.map(drop) })
+        };
+        let early = ready();
+        tokio::task::yield_now().await;
+        let mut others = reached.clone();
+        others.insert(tool.connector.id.clone(), Digest::of(b"another"));
+        let untied = tethered.untie(others);
+        way.0.add_permits(1);
+        let late = ready();
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        assert!(!early.is_finished() && !late.is_finished(), "both wait until the catalogue says the same");
+        drop(untied);
+        assert!(early.await.unwrap().is_ok() && late.await.unwrap().is_ok(), "what they get leads nowhere");
+        drop(tethered.untie(reached));
+        let failure = ready().await.unwrap().unwrap_err();
+        assert_eq!(failure, ConnectFailure::Start("the way itself".to_owned()));
     }
 
     #[test]

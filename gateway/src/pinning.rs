@@ -1,6 +1,6 @@
 //! What connectors offer, looked at: for pinning at a start, and for admins.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use bailiwick_config::{Config, Connector, Pin as PinAt, Process, Program};
 use bailiwick_connectors::{ConnectorSpec, Discovery, Rejected, discover};
@@ -10,6 +10,7 @@ use bailiwick_pipeline::ports::{Clock, ConnectFailure, Lease};
 use bailiwick_schemas::{definition, names::ConnectorId};
 use bailiwick_store::{Pin, Pins};
 use bailiwick_trail::{Stream, Trail};
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use crate::runtime::StartFault;
@@ -60,8 +61,7 @@ pub(crate) async fn pin_at_start(
 ) -> Result<BTreeMap<ConnectorId, Vec<Pin>>, StartFault> {
     let mut known = pins.list()?;
     for connector in &config.connectors {
-        let process = connector.process();
-        let listed = match (process.filter(|process| process.program == Program::Own), connector.pin) {
+        let listed = match (own(connector), connector.pin) {
             (Some(own), _) => built_in(own),
             (None, PinAt::FirstUse) if !pins.were_accepted(&connector.id)? && !known.contains_key(&connector.id) => {
                 first_use(connector, &scout).await
@@ -79,6 +79,47 @@ pub(crate) async fn pin_at_start(
         }
     }
     Ok(known)
+}
+
+/// The first definitions of connectors that a running gateway has not seen, where an admin said that those count. They are looked
+/// at side by side, and for so long at most: one that is slow or broken has none, and keeps nobody waiting for longer. Nothing is
+/// accepted by that.
+pub(crate) async fn first_definitions(
+    config: &Config,
+    pins: &Pins,
+    known: &BTreeMap<ConnectorId, Vec<Pin>>,
+    scout: &Scout<'_>,
+    patience: Duration,
+) -> Result<Vec<(ConnectorId, Vec<Pin>)>, StartFault> {
+    let mut unseen = Vec::new();
+    for connector in config.connectors.iter().filter(|connector| !known.contains_key(&connector.id)) {
+        let is_wanted = connector.pin == PinAt::FirstUse && !pins.were_accepted(&connector.id)?;
+        if is_wanted || own(connector).is_some() {
+            unseen.push(connector);
+        }
+    }
+    let look = |connector: &'_ Connector| {
+        let connector = connector.clone();
+        async move {
+            let listed = if let Some(own) = own(&connector) {
+                built_in(own)
+            } else {
+                let listed = tokio::time::timeout(patience, first_use(&connector, scout)).await;
+                listed.unwrap_or_else(|_| {
+                    tracing::warn!(connector = %connector.id, "a connector took too long to be listed: none of its tools is known");
+                    Vec::new()
+                })
+            };
+            (connector.id.clone(), pins_of(&connector, &listed, scout.clock.now_ms()))
+        }
+    };
+    let found = join_all(unseen.into_iter().map(look)).await;
+    Ok(found.into_iter().filter(|(_, pins)| !pins.is_empty()).collect())
+}
+
+/// The process of a connector that is a part of this binary.
+fn own(connector: &Connector) -> Option<&Process> {
+    connector.process().filter(|process| process.program == Program::Own)
 }
 
 fn built_in(own: &Process) -> Vec<Value> {

@@ -25,6 +25,7 @@ use crate::{
     adapters::{SteadyClock, SystemClock},
     admin,
     data::DataFolder,
+    reload::{self, By},
     runtime::{Runtime, Start, StartFault},
     server::{self, Limits},
 };
@@ -34,6 +35,8 @@ use crate::{
 pub struct RunArgs {
     /// The configuration, checked.
     pub config: Config,
+    /// Its file; none for the embedded demo.
+    pub file: Option<PathBuf>,
     /// Whether it is the embedded demo.
     pub is_demo: bool,
     /// The data folder.
@@ -50,27 +53,37 @@ pub async fn run(args: RunArgs) -> Result<(), StartFault> {
     let clock = Arc::new(SteadyClock::not_before(believable(latest_on_record(&data))?));
     let start = Start {
         config: args.config,
+        file: args.file,
         data,
         clock,
         is_demo: args.is_demo,
         own_binary: args.own_binary.clone(),
         environment: args.environment,
     };
+    let listening = |what: &str, why| StartFault::Listen { what: what.to_owned(), why };
+    // From here on it is no reason to end: whoever wants another configuration may not know that this one isn't served yet.
+    let mut hangup = signal(SignalKind::hangup()).map_err(|why| listening("SIGHUP", why))?;
     let runtime = Runtime::start(start).await?;
     let stop = CancellationToken::new();
     let listeners = Listeners::bind(&runtime).await?;
-    let url = runtime.config.server.public_url(listeners.agents_at);
-    let url = runtime.url.get_or_init(|| url).clone();
+    let url = runtime.config().server.public_url(*runtime.agents_at.get_or_init(|| listeners.agents_at));
     let console_at = listeners.console_at;
     let servers = listeners.serve(&runtime, &stop);
     eprintln!("{}", banner(&runtime, &url, console_at, args.is_demo, &args.own_binary));
     let ticker = tokio::spawn(tick(Arc::clone(&runtime), stop.clone()));
-    let listening = |what: &str, why| StartFault::Listen { what: what.to_owned(), why };
+    let watcher = tokio::spawn(reload::watch(Arc::clone(&runtime), stop.clone()));
     let mut interrupt = signal(SignalKind::interrupt()).map_err(|why| listening("SIGINT", why))?;
     let mut terminate = signal(SignalKind::terminate()).map_err(|why| listening("SIGTERM", why))?;
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
+    loop {
+        tokio::select! {
+            _ = interrupt.recv() => break,
+            _ = terminate.recv() => break,
+            _ = hangup.recv() => {
+                let runtime = Arc::clone(&runtime);
+                // What comes of it is told there. On a task of its own: whoever wants the end is heard meanwhile.
+                tokio::spawn(async move { runtime.reload(By::Signal).await.map(drop) });
+            }
+        }
     }
     eprintln!("stopping: calls in flight have 5 s to end");
     stop.cancel();
@@ -78,6 +91,7 @@ pub async fn run(args: RunArgs) -> Result<(), StartFault> {
         let _joined = server.await;
     }
     let _joined = ticker.await;
+    let _joined = watcher.await;
     runtime.stop().await;
     for socket in [runtime.data.admin_socket(), runtime.data.agent_socket()] {
         let _gone = fs::remove_file(socket);
@@ -127,7 +141,7 @@ struct Listeners {
 
 impl Listeners {
     async fn bind(runtime: &Runtime) -> Result<Self, StartFault> {
-        let server = &runtime.config.server;
+        let server = &runtime.config().server;
         let (agents, agents_at) = tcp(server.listen).await?;
         let (console, console_at) = tcp(server.console).await?;
         Ok(Self {
@@ -141,7 +155,7 @@ impl Listeners {
     }
 
     fn serve(self, runtime: &Arc<Runtime>, stop: &CancellationToken) -> Vec<tokio::task::JoinHandle<()>> {
-        let server = &runtime.config.server;
+        let server = &runtime.config().server;
         let connections = usize::try_from(server.max_connections).unwrap_or(usize::MAX);
         let limits = Limits { connections, headers: server.header_timeout, unread: server.idle_timeout };
         let few = Limits { connections: 64, ..limits };
@@ -176,7 +190,7 @@ fn unix(at: &Path) -> Result<UnixListener, StartFault> {
     Ok(listener)
 }
 
-/// What observability stacks ask for. Counters only: nothing here names an agent, a task or an argument.
+/// What observability stacks ask for. Counters and digests only: nothing here names an agent, a task or an argument.
 fn health(runtime: Arc<Runtime>) -> Router {
     Router::new()
         .route("/healthz", get(async || "ok\n"))
@@ -231,6 +245,21 @@ async fn metrics(State(runtime): State<Arc<Runtime>>) -> String {
         "Refusals of unauthenticated requests beyond their quota in the trail.",
         &[("", runtime.recorder.strangers_unrecorded())],
     );
+    let reloads = runtime.reloads();
+    counter(
+        "bailiwick_config_reloads_total",
+        "Attempts to take another configuration, by what became of them.",
+        &[("{bailiwick_outcome=\"applied\"}", reloads.applied), ("{bailiwick_outcome=\"refused\"}", reloads.refused)],
+    );
+    let is_successful = reloads.last.as_ref().is_none_or(|last| last.why.is_empty());
+    let digest = format!("{{digest=\"{}\",policy=\"{}\"}}", reloads.digest, runtime.worlds.now().policy_digest);
+    let mut gauge = |name: &str, help: &str, labels: &str, value: u64| {
+        let _infallible = writeln!(text, "# HELP {name} {help}\n# TYPE {name} gauge\n{name}{labels} {value}");
+    };
+    let help = "Whether the last attempt to take another configuration was successful.";
+    gauge("bailiwick_config_last_reload_successful", help, "", u64::from(is_successful));
+    gauge("bailiwick_config_epoch", "Counts the configurations in force since the start.", "", reloads.epoch);
+    gauge("bailiwick_config_info", "The digests of the configuration in force and of its policies.", &digest, 1);
     text
 }
 
@@ -244,21 +273,18 @@ fn banner(runtime: &Runtime, url: &str, console_at: SocketAddr, is_demo: bool, o
         if is_demo { "embedded demo (no ./config.toml)" } else { "as given" },
         runtime.data.path().display()
     );
-    let connectors: Vec<String> = runtime
-        .config
-        .connectors
-        .iter()
-        .map(|connector| format!("{} {} tools", connector.id, tools(connector.id.as_str())))
-        .collect();
+    let config = runtime.config();
+    let connectors: Vec<String> =
+        config.connectors.iter().map(|connector| format!("{} {} tools", connector.id, tools(connector.id.as_str()))).collect();
     let _infallible = writeln!(text, "connectors  {}   ({} tools callable)", connectors.join("   "), world.tools.len());
-    for connector in runtime.config.connectors.iter().filter(|connector| tools(connector.id.as_str()) == 0) {
+    for connector in config.connectors.iter().filter(|connector| tools(connector.id.as_str()) == 0) {
         let _infallible = writeln!(
             text,
             "            `{0}` has no accepted tool: `bailiwick connectors pin {0}` shows and accepts them",
             connector.id
         );
     }
-    for grant in &runtime.config.grants {
+    for grant in &config.grants {
         let covered = world
             .tools
             .values()
@@ -275,7 +301,7 @@ fn banner(runtime: &Runtime, url: &str, console_at: SocketAddr, is_demo: bool, o
         "health      http://{console_at}/metrics   traces: {}",
         if runtime.exporter.is_some() { "OTLP" } else { "off (set OTEL_EXPORTER_OTLP_ENDPOINT)" }
     );
-    if runtime.config.approvals.allow_same_user {
+    if config.approvals.allow_same_user {
         text.push_str(
             "note        approvals.allow_same_user is on: whoever runs the agent may approve its calls. Fit for one person trying this\n            \
              out; elsewhere turn it off and run agents as users of their own.\n",

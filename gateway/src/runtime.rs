@@ -2,22 +2,23 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
-    path::{Path, PathBuf},
+    net::SocketAddr,
+    path::PathBuf,
     sync::{Arc, OnceLock},
     time::Duration,
 };
 
-use bailiwick_config::{Config, PolicyFile};
+use arc_swap::ArcSwap;
+use bailiwick_config::Config;
 use bailiwick_connectors::{ConnectorEvent, ConnectorSpec, Discovery, Downstreams};
 use bailiwick_credentials::Broker;
 use bailiwick_pipeline::{
     Gateway, Settings,
     gates::ScreenLimits,
+    grant::Grant,
     ids::GrantId,
     ports::{Binding, Clock, ConnectFailure, Ports},
 };
-use bailiwick_policy::DEFAULT_BUNDLE;
 use bailiwick_schemas::{
     canonical::Digest,
     names::{ConnectorId, ToolName},
@@ -30,19 +31,23 @@ use bailiwick_trail::{Options, Stream, Trail, TrailFault};
 use serde_json::json;
 
 use crate::{
-    adapters::{Recorder, Traces},
+    adapters::{Recorder, Tethered, Traces},
     data::{DataFault, DataFolder},
     downstream::{credentials_of, env_secrets, specs_of},
     pinning::{self, Scout},
     recovery,
+    reload::Reloads,
     server::{Front, FrontSettings},
-    world::{LiveWorlds, PolicyText, WorldFault},
+    sources::{Origin, Snapshot},
+    world::{LiveWorlds, WorldFault},
 };
+
+pub use crate::sources::policies_of;
 
 /// One running gateway.
 pub struct Runtime {
-    /// What it was started with.
-    pub config: Config,
+    /// What it is configured by now.
+    pub(crate) config: ArcSwap<Config>,
     /// Its data folder.
     pub data: DataFolder,
     /// Its clock.
@@ -74,17 +79,29 @@ pub struct Runtime {
     /// The traces' way out, where one is configured.
     pub exporter: Option<Exporter>,
     /// How its connectors are started.
-    specs: BTreeMap<ConnectorId, ConnectorSpec>,
-    /// Pins are accepted one after the other.
-    accepting: tokio::sync::Mutex<()>,
-    /// The address that agents reach it at, once it listens.
-    pub(crate) url: OnceLock<String>,
+    pub(crate) specs: ArcSwap<BTreeMap<ConnectorId, ConnectorSpec>>,
+    /// What ties calls to the connectors that they were judged for.
+    pub(crate) tether: Arc<Tethered>,
+    /// Configurations are taken and pins accepted one after the other.
+    pub(crate) changing: tokio::sync::Mutex<()>,
+    /// How reloads went.
+    pub(crate) reloads: Reloads,
+    /// Where its configuration comes from.
+    pub(crate) origin: Origin,
+    /// Whether it is the embedded demo.
+    pub(crate) is_demo: bool,
+    /// The binary that children are started through.
+    pub(crate) own_binary: PathBuf,
+    /// Where it listens for agents, once it does.
+    pub(crate) agents_at: OnceLock<SocketAddr>,
 }
 
 /// What a gateway is started with.
 pub struct Start {
     /// The configuration.
     pub config: Config,
+    /// Its file, which is read anew on a reload; none for an embedded one.
+    pub file: Option<PathBuf>,
     /// The data folder.
     pub data: DataFolder,
     /// The clock.
@@ -151,7 +168,7 @@ pub enum StartFault {
 impl Runtime {
     /// Wires a gateway: recovers the trail and the store first, then starts what serves.
     pub async fn start(start: Start) -> Result<Arc<Self>, StartFault> {
-        let Start { config, data, clock, is_demo, own_binary, environment } = start;
+        let Start { config, file, data, clock, is_demo, own_binary, environment } = start;
         let now_ms = clock.now_ms();
         let key = data.key("digest.key", || random_key(clock.as_ref()))?;
         data.key("operator.key", || random_key(clock.as_ref()))?;
@@ -168,26 +185,29 @@ impl Runtime {
         recovery::close_open(&trail, &store, clock.as_ref()).await?;
         let recorder = Arc::new(Recorder::new(Arc::clone(&trail), &key));
         let agents = Arc::new(Agents::default());
-        agents.set(
-            config.agents.iter().map(|agent| AgentEntry { agent: agent.agent.clone(), uids: uids_of(agent, is_demo) }).collect(),
-        );
+        agents.set(entries_of(&config, is_demo));
         let tokens = Arc::new(Tokens::load(&store)?);
         let grants = Arc::new(LiveGrants::load(&store, &intents)?);
         let approvals = Arc::new(LiveApprovals::load(&store, Arc::clone(&agents), approval_settings(&config), &intents)?);
         grants.flush(trail.last_seq(Stream::Calls)).await?;
-        grants.sync_config(config.grants.iter().map(|grant| grant.to_grant(now_ms, 1)).collect(), now_ms).await?;
+        grants.sync_config(grants_of(&config, now_ms), now_ms).await?;
         let pins = Pins::new(&store);
         let specs = specs_of(&config, &own_binary);
         let broker = Arc::new(Broker::new(credentials_of(&config, &data)?, env_secrets(&config, &environment)));
         let scout = Scout { specs: &specs, broker: &broker, trail: &trail, clock: clock.as_ref() };
         let known = pinning::pin_at_start(&config, &pins, scout).await?;
-        let worlds = Arc::new(LiveWorlds::new(&config, known, policies_of(&config)?)?);
+        let policies = policies_of(&config)?;
+        let origin = Origin { file, environment };
+        let files = Snapshot::of(&origin, &config, &policies);
+        let reloads = Reloads::begin(files, config.policy.files.clone(), now_ms);
+        let worlds = Arc::new(LiveWorlds::new(&config, known, policies)?);
         let events = on_event(Arc::clone(&worlds), Arc::clone(&recorder), Arc::clone(&clock));
         let connectors = Arc::new(
             Downstreams::new(specs.values().cloned().collect(), events)
                 .map_err(|faults| StartFault::Connectors(faults.iter().map(ToString::to_string).collect()))?,
         );
-        let exporter = exporter_of(&config, &environment);
+        let exporter = exporter_of(&config, &origin.environment);
+        let tether = Arc::new(Tethered::new(Arc::clone(&connectors) as _, worlds.reached()));
         let identities = LiveIdentities::new(Arc::clone(&agents), Arc::clone(&tokens), Arc::clone(&grants), Arc::clone(&clock));
         let ports = Ports {
             clock: Arc::clone(&clock),
@@ -196,15 +216,14 @@ impl Runtime {
             worlds: Arc::clone(&worlds) as _,
             approvals: Arc::clone(&approvals) as _,
             credentials: Arc::clone(&broker) as _,
-            connectors: Arc::clone(&connectors) as _,
+            connectors: Arc::clone(&tether) as _,
             trail: Arc::clone(&recorder) as _,
             tracer: Arc::new(Traces::new(exporter.clone())),
         };
         let gateway = Gateway::new(ports, settings_of(&config));
         let front = Arc::new(Front::new(gateway.clone(), front_settings(&config)));
-        let url = OnceLock::new();
         Ok(Arc::new(Self {
-            config,
+            config: ArcSwap::from_pointee(config),
             data,
             clock,
             gateway,
@@ -220,26 +239,42 @@ impl Runtime {
             broker,
             recorder,
             exporter,
-            specs,
-            accepting: tokio::sync::Mutex::new(()),
-            url,
+            specs: ArcSwap::from_pointee(specs),
+            tether,
+            changing: tokio::sync::Mutex::new(()),
+            reloads,
+            origin,
+            is_demo,
+            own_binary,
+            agents_at: OnceLock::new(),
         }))
     }
 
     /// The address that agents reach it at; none before it listens.
-    pub fn url(&self) -> Option<&str> {
-        self.url.get().map(String::as_str)
+    pub fn url(&self) -> Option<String> {
+        self.agents_at.get().map(|at| self.config().server.public_url(*at))
+    }
+
+    /// What it is configured by now. A reload puts another one in its place: to be asked each time.
+    pub fn config(&self) -> Arc<Config> {
+        self.config.load_full()
+    }
+
+    /// Where its configuration comes from.
+    pub fn origin(&self) -> &Origin {
+        &self.origin
     }
 
     /// Starts a connector's server for a moment, and lists what it offers. For admins: no agent can reach this.
     pub async fn discover(&self, connector: &ConnectorId) -> Result<Discovery, ConnectFailure> {
         let (broker, trail, clock) = (&self.broker, self.recorder.trail(), self.clock.as_ref());
-        Scout { specs: &self.specs, broker, trail, clock }.look_at(connector).await
+        let specs = self.specs.load_full();
+        Scout { specs: &specs, broker, trail, clock }.look_at(connector).await
     }
 
     /// Puts other pins of a connector in force: judged first, then stored, then served. Approvals of what changed are void.
     pub async fn accept_pins(&self, connector: &ConnectorId, pins: Vec<Pin>) -> Result<(), StartFault> {
-        let _in_turn = self.accepting.lock().await;
+        let _in_turn = self.changing.lock().await;
         let judged = self.worlds.judge(connector, pins.clone())?;
         self.pins.accept(connector, pins).await?;
         self.worlds.serve(judged);
@@ -266,6 +301,7 @@ impl Runtime {
             let is_concerned = |binding: &Binding| names.contains(&binding.tool);
             done = done.and(self.approvals.invalidate("the tool differs from its pin", now_ms, is_concerned).await.map(drop));
         }
+        done = done.and(self.void_outdated().await);
         self.front.sweep();
         let is_known =
             |id: &GrantId, revision| self.grants.entry(id).is_some_and(|entry| entry.grant.terms().revision == revision);
@@ -277,10 +313,7 @@ impl Runtime {
     pub async fn after_end(&self, grant: &GrantId, why: &str) -> Result<(), WriteFault> {
         let now_ms = self.clock.now_ms();
         for lease in self.broker.returned(grant) {
-            let record = json!({"event": "returned", "grant": grant, "lease": lease.id, "provider": lease.provider, "reference": lease.reference});
-            if let Err(lost) = self.recorder.trail().append(Stream::Secrets, now_ms, &record) {
-                tracing::error!(%lost, "a returned credential could not be put on record");
-            }
+            self.note_returned(grant, &lease);
         }
         self.approvals.invalidate(why, now_ms, |binding| binding.grant == *grant).await.map(drop)
     }
@@ -315,7 +348,20 @@ fn uids_of(agent: &bailiwick_config::RegisteredAgent, is_demo: bool) -> Vec<u32>
     if is_demo && agent.uids.is_empty() { vec![rustix::process::geteuid().as_raw()] } else { agent.uids.clone() }
 }
 
-fn approval_settings(config: &Config) -> bailiwick_store::Settings {
+/// The agents of this configuration.
+pub(crate) fn entries_of(config: &Config, is_demo: bool) -> Vec<AgentEntry> {
+    config.agents.iter().map(|agent| AgentEntry { agent: agent.agent.clone(), uids: uids_of(agent, is_demo) }).collect()
+}
+
+/// The grants of this configuration, issued now. An agent that is switched off has none: what it had in flight ends with them, and
+/// it gets others when it is switched on again.
+pub(crate) fn grants_of(config: &Config, now_ms: u64) -> Vec<Grant> {
+    let is_enabled = |id: &str| config.agent(id).is_some_and(|registered| !registered.agent.disabled);
+    let grants = config.grants.iter().filter(|grant| is_enabled(grant.agent.as_str()));
+    grants.map(|grant| grant.to_grant(now_ms, 1)).collect()
+}
+
+pub(crate) fn approval_settings(config: &Config) -> bailiwick_store::Settings {
     let approvals = &config.approvals;
     bailiwick_store::Settings {
         approve_by_ms: millis(approvals.approve_by),
@@ -330,7 +376,7 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn settings_of(config: &Config) -> Settings {
+pub(crate) fn settings_of(config: &Config) -> Settings {
     Settings {
         hold: config.approvals.hold,
         screen: ScreenLimits { bytes: config.limits.max_result, depth: config.limits.max_depth, ..ScreenLimits::default() },
@@ -338,7 +384,7 @@ fn settings_of(config: &Config) -> Settings {
     }
 }
 
-fn front_settings(config: &Config) -> FrontSettings {
+pub(crate) fn front_settings(config: &Config) -> FrontSettings {
     let server = &config.server;
     let port = server.listen.port();
     let mut hosts: std::collections::BTreeSet<String> = server.allowed_hosts.iter().cloned().collect();
@@ -358,40 +404,6 @@ fn front_settings(config: &Config) -> FrontSettings {
         max_sessions: usize::try_from(server.max_sessions).unwrap_or(usize::MAX),
         session_idle: server.session_idle,
     }
-}
-
-/// The policies that the configuration names, read.
-pub fn policies_of(config: &Config) -> Result<Vec<PolicyText>, StartFault> {
-    let mut texts = Vec::new();
-    if config.policy.include_default {
-        texts.push(PolicyText { name: "default".to_owned(), text: DEFAULT_BUNDLE.to_owned() });
-    }
-    for file in &config.policy.files {
-        let paths = match file {
-            PolicyFile::One(path) => vec![path.clone()],
-            PolicyFile::AllIn(folder) => cedar_files(folder).map_err(|why| StartFault::Policy { path: folder.clone(), why })?,
-        };
-        for path in paths {
-            let text = fs::read_to_string(&path).map_err(|why| StartFault::Policy { path: path.clone(), why })?;
-            texts.push(PolicyText { name: path.display().to_string(), text });
-        }
-    }
-    Ok(texts)
-}
-
-fn cedar_files(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
-    let mut paths = Vec::new();
-    for entry in fs::read_dir(folder)? {
-        let path = entry?.path();
-        if path.extension().is_some_and(|extension| extension == "cedar") {
-            paths.push(path);
-        }
-    }
-    paths.sort();
-    if paths.is_empty() {
-        return Err(std::io::Error::new(std::io::ErrorKind::NotFound, "there is no .cedar file in it"));
-    }
-    Ok(paths)
 }
 
 /// What connectors report: on record where it is about a person's decision or a child's end; and a drifted tool is taken out.

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -28,6 +29,8 @@ pub struct PolicyText {
     pub name: String,
     /// Its text.
     pub text: String,
+    /// Its file; none where it is part of the binary.
+    pub path: Option<PathBuf>,
 }
 
 /// Why no catalogue and policies can be put in force.
@@ -69,6 +72,35 @@ pub struct Judged {
     built: Built,
 }
 
+/// Another configuration, judged: everything compiles with it. It is in force once it is served.
+#[must_use]
+pub struct JudgedConfig {
+    state: State,
+    built: Built,
+}
+
+impl JudgedConfig {
+    /// How each connector is reached, as one digest.
+    pub fn reached(&self) -> BTreeMap<ConnectorId, Digest> {
+        self.state.reached()
+    }
+
+    /// The digest of the policies.
+    pub fn policy_digest(&self) -> String {
+        self.built.policies.digest().to_string()
+    }
+
+    /// The tools that are callable with it, but for those that drift.
+    pub fn tools(&self) -> &BTreeMap<QualifiedName, Arc<Tool>> {
+        &self.built.tools
+    }
+
+    /// The pins that it is judged with.
+    pub fn pins(&self) -> &BTreeMap<ConnectorId, Vec<Pin>> {
+        &self.state.pins
+    }
+}
+
 /// What comes of pins and policies: all tools, drifted or not.
 struct Built {
     tools: BTreeMap<QualifiedName, Arc<Tool>>,
@@ -79,13 +111,39 @@ struct Built {
 impl LiveWorlds {
     /// The first world: these connectors as configured, these pins, these policies.
     pub fn new(config: &Config, pins: BTreeMap<ConnectorId, Vec<Pin>>, policies: Vec<PolicyText>) -> Result<Self, WorldFault> {
-        let connectors =
-            config.connectors.iter().map(|connector| (connector.id.clone(), (connector.clone(), Arc::new(live(connector)))));
-        let mut state =
-            State { connectors: connectors.collect(), pins, policies, drifted: BTreeSet::new(), unusable: Vec::new() };
-        let built = state.build(&state.pins)?;
+        let JudgedConfig { mut state, built } = State::judged(config, pins, policies)?;
         let first = state.take_up(built, 1);
         Ok(Self { now: ArcSwap::from_pointee(first), building: Mutex::new(state) })
+    }
+
+    /// Judges another configuration, with these pins and policies. Nothing changes by that.
+    pub fn judge_config(
+        config: &Config,
+        pins: BTreeMap<ConnectorId, Vec<Pin>>,
+        policies: Vec<PolicyText>,
+    ) -> Result<JudgedConfig, WorldFault> {
+        State::judged(config, pins, policies)
+    }
+
+    /// Puts a judged configuration in force: the one moment from which its connectors, tools and policies count, all together.
+    /// As with [`serve`](Self::serve), whoever judges and serves does so one at a time.
+    pub fn serve_config(&self, judged: JudgedConfig) {
+        let JudgedConfig { state: mut next, built } = judged;
+        let mut state = self.state();
+        // What drifted stays out, as long as its connector is what it was.
+        let is_as_before = |name: &&QualifiedName| {
+            let reached = |state: &State| state.connectors.get(name.connector()).map(|(_, connector)| connector.fingerprint);
+            reached(&state).is_some() && reached(&state) == reached(&next)
+        };
+        next.drifted = state.drifted.iter().filter(is_as_before).cloned().collect();
+        let world = next.take_up(built, self.now.load().epoch + 1);
+        *state = next;
+        self.now.store(Arc::new(world));
+    }
+
+    /// How each connector is reached, as one digest.
+    pub fn reached(&self) -> BTreeMap<ConnectorId, Digest> {
+        self.state().reached()
     }
 
     /// Takes those of these tools out of every list and call that are not as pinned: their server offers another than was
@@ -165,6 +223,22 @@ impl Worlds for LiveWorlds {
 }
 
 impl State {
+    fn judged(
+        config: &Config,
+        pins: BTreeMap<ConnectorId, Vec<Pin>>,
+        policies: Vec<PolicyText>,
+    ) -> Result<JudgedConfig, WorldFault> {
+        let connectors =
+            config.connectors.iter().map(|connector| (connector.id.clone(), (connector.clone(), Arc::new(live(connector)))));
+        let state = Self { connectors: connectors.collect(), pins, policies, drifted: BTreeSet::new(), unusable: Vec::new() };
+        let built = state.build(&state.pins)?;
+        Ok(JudgedConfig { state, built })
+    }
+
+    fn reached(&self) -> BTreeMap<ConnectorId, Digest> {
+        self.connectors.iter().map(|(id, (_, connector))| (id.clone(), connector.fingerprint)).collect()
+    }
+
     /// What these pins come to.
     fn build(&self, pins: &BTreeMap<ConnectorId, Vec<Pin>>) -> Result<Built, WorldFault> {
         let (mut tools, mut facts, mut unusable) = (BTreeMap::new(), Vec::new(), Vec::new());
@@ -286,7 +360,8 @@ mod tests {
     fn worlds() -> LiveWorlds {
         let config = bailiwick_config::embedded(bailiwick_config::DEMO, []).unwrap();
         let pins = config.connectors.iter().map(|connector| (connector.id.clone(), pins(connector)));
-        let policies = vec![PolicyText { name: "default".to_owned(), text: bailiwick_policy::DEFAULT_BUNDLE.to_owned() }];
+        let policies =
+            vec![PolicyText { name: "default".to_owned(), text: bailiwick_policy::DEFAULT_BUNDLE.to_owned(), path: None }];
         LiveWorlds::new(&config, pins.collect(), policies).unwrap()
     }
 
@@ -335,6 +410,30 @@ mod tests {
         assert!(after.tool("tickets__get").is_some() && after.tool("tickets__search").is_none());
         assert!(after.tool("files__read").is_none());
         assert_eq!(worlds.drifted().len(), 1);
+    }
+
+    #[test]
+    fn another_configuration_is_in_force_as_a_whole_and_what_drifted_stays_out() {
+        let worlds = worlds();
+        worlds.drift(&tickets(), &[("get".parse().unwrap(), None)]);
+        let before = worlds.now();
+        let mut config = bailiwick_config::embedded(bailiwick_config::DEMO, []).unwrap();
+        config.connectors.retain(|connector| connector.id != "files".parse().unwrap());
+        let text = "@id(\"none\") forbid (principal, action, resource);".to_owned();
+        let policies = vec![PolicyText { name: "p".to_owned(), text, path: None }];
+        let judged = LiveWorlds::judge_config(&config, worlds.pins(), policies.clone()).unwrap();
+        assert!(Arc::ptr_eq(&worlds.now(), &before), "judging changes nothing");
+        let digest = judged.policy_digest();
+        worlds.serve_config(judged);
+        let after = worlds.now();
+        assert_eq!((after.epoch, &after.policy_digest), (before.epoch + 1, &digest));
+        assert!(after.tools.keys().all(|name| !name.starts_with("files__")) && after.tool("tickets__get").is_none());
+        // A connector that is another program by now shows its tools anew.
+        let moved = config.connectors.iter_mut().find(|connector| connector.id == tickets()).unwrap();
+        let bailiwick_config::Way::Process(process) = &mut moved.way else { panic!("it is a process") };
+        process.env.insert("A".to_owned(), "b".to_owned());
+        worlds.serve_config(LiveWorlds::judge_config(&config, worlds.pins(), policies).unwrap());
+        assert!(worlds.now().tool("tickets__get").is_some());
     }
 
     #[test]

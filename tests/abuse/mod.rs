@@ -9,6 +9,7 @@ mod metadata;
 mod names;
 mod numbers;
 mod parameters;
+mod reload;
 mod schemas;
 mod smuggling;
 mod versions;

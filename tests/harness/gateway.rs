@@ -171,6 +171,25 @@ impl Gateway {
         Self { cli, child, url, console, stderr, setup }
     }
 
+    /// Writes another configuration, whole, as an editor does that renames. `change` gets the text of the one before.
+    pub fn reconfigure(&mut self, change: impl FnOnce(&str) -> String) {
+        self.setup.toml = change(&self.setup.toml);
+        let fresh = self.cli.config.with_extension("fresh");
+        fs::write(&fresh, &self.setup.toml).unwrap();
+        fs::rename(fresh, &self.cli.config).unwrap();
+    }
+
+    /// Its folder, for scripts and secrets.
+    pub fn folder(&self) -> &Path {
+        self.setup.folder()
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, name: &str) {
+        let sent = Command::new("kill").args([format!("-{name}"), self.child.id().to_string()]).status().unwrap();
+        assert!(sent.success());
+    }
+
     /// Ends it as hard as can be, and starts it again on the same folder.
     pub fn kill_and_restart(self) -> Self {
         let (setup, cli) = self.kill();

@@ -5,6 +5,7 @@ mod evidence;
 mod front;
 mod house;
 mod pressure;
+mod reload;
 mod restart;
 mod store;
 mod tour;

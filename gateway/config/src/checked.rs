@@ -219,6 +219,11 @@ impl Config {
         self.source.named().name()
     }
 
+    /// Its text, as it was read.
+    pub fn text(&self) -> &str {
+        self.source.named().inner()
+    }
+
     /// The agent of this id.
     pub fn agent(&self, id: &str) -> Option<&RegisteredAgent> {
         self.agents.iter().find(|registered| registered.agent.id.as_str() == id)

@@ -6,6 +6,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use arc_swap::ArcSwap;
 use bailiwick_pipeline::{
     grant::LiveGrant,
     ids::GrantId,
@@ -17,9 +18,16 @@ use crate::source::{CredentialSpec, EnvSecrets};
 
 /// Lends each connector its credential, once for each grant.
 pub struct Broker {
+    /// What is lent now: swapped as a whole.
+    terms: ArcSwap<Terms>,
+    slots: Mutex<HashMap<GrantId, Slots>>,
+}
+
+/// What connectors are lent, and the environment that secrets may come from.
+#[derive(Debug)]
+struct Terms {
     specs: BTreeMap<ConnectorId, CredentialSpec>,
     env: EnvSecrets,
-    slots: Mutex<HashMap<GrantId, Slots>>,
 }
 
 /// What one grant holds.
@@ -35,7 +43,26 @@ type Slot = Arc<tokio::sync::Mutex<Option<Arc<Lease>>>>;
 impl Broker {
     /// A broker for these connectors. `env` is what the gateway was started with.
     pub fn new(specs: BTreeMap<ConnectorId, CredentialSpec>, env: EnvSecrets) -> Self {
-        Self { specs, env, slots: Mutex::default() }
+        Self { terms: ArcSwap::from_pointee(Terms { specs, env }), slots: Mutex::default() }
+    }
+
+    /// Puts these credentials in the place of those before. What was lent of one that changed or is gone is lent no more: returned
+    /// are those leases, with the grant that each was for.
+    pub fn replace(&self, specs: BTreeMap<ConnectorId, CredentialSpec>, env: EnvSecrets) -> Vec<(GrantId, Arc<Lease>)> {
+        let before = self.terms.load_full();
+        let changed: Vec<&ConnectorId> =
+            before.specs.iter().filter(|(id, spec)| specs.get(*id) != Some(*spec)).map(|(id, _)| id).collect();
+        // INVARIANT: swapped first, taken out second. Whoever still reads the old secret either had its slot before, which is no
+        // longer anybody's then, or finds the terms changed and keeps nothing.
+        self.terms.store(Arc::new(Terms { specs, env }));
+        let mut returned = Vec::new();
+        for (grant, held) in self.lock().iter_mut() {
+            for slot in changed.iter().filter_map(|id| held.leases.remove(*id)) {
+                let lease = slot.try_lock().ok().and_then(|mut lease| lease.take());
+                returned.extend(lease.map(|lease| (grant.clone(), lease)));
+            }
+        }
+        returned
     }
 
     /// Forgets what was lent for this grant: to be called when a grant ends. Returns the leases that end with it. A secret is
@@ -48,23 +75,26 @@ impl Broker {
 
     /// Reads the credential of one connector and forgets it again: for `check` and `doctor`.
     pub async fn try_out(&self, connector: &ConnectorId) -> Result<(), LendFailure> {
-        let Some(spec) = self.specs.get(connector) else {
+        let terms = self.terms.load_full();
+        let Some(spec) = terms.specs.get(connector) else {
             return Ok(());
         };
-        self.make(connector, spec, 0).await.map(drop)
+        make(connector, spec, &terms.env, 0).await.map(drop)
     }
 
     /// Lends the credential of one connector to nobody's grant, for the moment in which an admin lists its tools; `None` where it
     /// needs none. It is not kept.
     pub async fn for_discovery(&self, connector: &ConnectorId) -> Result<Option<Arc<Lease>>, LendFailure> {
-        let Some(spec) = self.specs.get(connector) else {
+        let terms = self.terms.load_full();
+        let Some(spec) = terms.specs.get(connector) else {
             return Ok(None);
         };
-        self.make(connector, spec, 0).await.map(|lease| Some(Arc::new(lease)))
+        make(connector, spec, &terms.env, 0).await.map(|lease| Some(Arc::new(lease)))
     }
 
     async fn loan(&self, grant: &Arc<LiveGrant>, connector: &ConnectorId, now_ms: u64) -> Result<Option<Loan>, LendFailure> {
-        let Some(spec) = self.specs.get(connector) else {
+        let terms = self.terms.load_full();
+        let Some(spec) = terms.specs.get(connector) else {
             return Ok(None);
         };
         let ended = || failure(connector, spec, format!("grant `{}` is not live", grant.terms().id));
@@ -77,25 +107,16 @@ impl Broker {
             return Ok(Some(Loan { lease: Arc::clone(lease), fresh: false }));
         }
         let expires_at_ms = grant.chain().map(|grant| grant.terms().expires_at_ms).min().unwrap_or(0);
-        let lease = Arc::new(self.make(connector, spec, expires_at_ms).await?);
+        let lease = Arc::new(make(connector, spec, &terms.env, expires_at_ms).await?);
         // It may have ended while the secret was read; `returned` has then been and gone.
         if !grant.is_live(now_ms) {
             return Err(ended());
         }
-        *held = Some(Arc::clone(&lease));
+        // Of another one than is lent by now: not kept for the next call.
+        if self.terms.load().specs.get(connector) == Some(spec) {
+            *held = Some(Arc::clone(&lease));
+        }
         Ok(Some(Loan { lease, fresh: true }))
-    }
-
-    async fn make(&self, connector: &ConnectorId, spec: &CredentialSpec, expires_at_ms: u64) -> Result<Lease, LendFailure> {
-        let secret = spec.provider.read(&self.env).await.map_err(|why| failure(connector, spec, why))?;
-        let terms = LeaseTerms {
-            id: lease_id().map_err(|why| failure(connector, spec, why))?,
-            provider: spec.provider.as_str(),
-            reference: spec.provider.reference(),
-            injection: spec.injection.clone(),
-            expires_at_ms,
-        };
-        Lease::new(terms, secret).map_err(|fault| failure(connector, spec, fault.to_string()))
     }
 
     fn slot(&self, grant: &Arc<LiveGrant>, connector: &ConnectorId) -> Slot {
@@ -129,8 +150,25 @@ impl Credentials for Broker {
 
 impl fmt::Debug for Broker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Broker").field("specs", &self.specs).field("env", &self.env).finish_non_exhaustive()
+        f.debug_struct("Broker").field("terms", &self.terms.load()).finish_non_exhaustive()
     }
+}
+
+async fn make(
+    connector: &ConnectorId,
+    spec: &CredentialSpec,
+    env: &EnvSecrets,
+    expires_at_ms: u64,
+) -> Result<Lease, LendFailure> {
+    let secret = spec.provider.read(env).await.map_err(|why| failure(connector, spec, why))?;
+    let terms = LeaseTerms {
+        id: lease_id().map_err(|why| failure(connector, spec, why))?,
+        provider: spec.provider.as_str(),
+        reference: spec.provider.reference(),
+        injection: spec.injection.clone(),
+        expires_at_ms,
+    };
+    Lease::new(terms, secret).map_err(|fault| failure(connector, spec, fault.to_string()))
 }
 
 fn failure(connector: &ConnectorId, spec: &CredentialSpec, why: String) -> LendFailure {

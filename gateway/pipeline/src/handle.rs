@@ -2,6 +2,7 @@
 
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
+use arc_swap::ArcSwap;
 use futures_util::FutureExt;
 
 use crate::{
@@ -45,13 +46,18 @@ impl Default for Settings {
 #[derive(Clone)]
 pub struct Gateway {
     ports: Ports,
-    settings: Settings,
+    settings: Arc<ArcSwap<Settings>>,
 }
 
 impl Gateway {
     /// A gateway over these ports.
     pub fn new(ports: Ports, settings: Settings) -> Self {
-        Self { ports, settings }
+        Self { ports, settings: Arc::new(ArcSwap::from_pointee(settings)) }
+    }
+
+    /// Replaces the settings, for this gateway and all its clones: calls that are held by now are held as long as they were to be.
+    pub fn set_settings(&self, settings: Settings) {
+        self.settings.store(Arc::new(settings));
     }
 
     /// Its ports.
@@ -78,7 +84,7 @@ impl Gateway {
             Asked::Call { name, arguments } => (name, arguments),
             Asked::List => return self.list(received, way).await,
         };
-        let until = tokio::time::Instant::now() + self.settings.hold;
+        let until = tokio::time::Instant::now() + self.settings.load().hold;
         for _ in 0..WALKS {
             match self.walk(received, name, arguments, way).await {
                 Ok(reply) => return Ok(reply.into_answer()),
@@ -101,7 +107,7 @@ impl Gateway {
         let call = gates::arm(call, ports, way).await?;
         let call = gates::record(call, ports, way).await?;
         let call = gates::send(call, ports, way).await?;
-        Ok(gates::screen(call, self.settings.screen, ports, way)?)
+        Ok(gates::screen(call, self.settings.load().screen, ports, way)?)
     }
 
     /// Waits for a person, as long as the caller may be kept; then says that one is still to decide.
@@ -130,7 +136,7 @@ impl Gateway {
         way.seen.held_ns += self.ports.clock.now_ns().saturating_sub(began);
         way.trace.note(stage, "bailiwick.approval.outcome", if decided.is_ok() { "decided" } else { "pending" });
         way.leave(stage, &self.ports);
-        let retry_ms = u64::try_from(self.settings.retry.as_millis()).unwrap_or(u64::MAX);
+        let retry_ms = u64::try_from(self.settings.load().retry.as_millis()).unwrap_or(u64::MAX);
         decided.map_err(|_| Refusal::approval_pending(ticket, tool, retry_ms, &way.seen.rules))
     }
 
@@ -146,7 +152,7 @@ impl Gateway {
             list = gates::list(&world, &grant, agent);
             let ends = grant.chain().map(|grant| grant.terms().expires_at_ms).min().unwrap_or(0);
             let left = ends.saturating_sub(self.ports.clock.now_ms());
-            ttl_ms = left.min(u64::try_from(self.settings.list_ttl.as_millis()).unwrap_or(u64::MAX));
+            ttl_ms = left.min(u64::try_from(self.settings.load().list_ttl.as_millis()).unwrap_or(u64::MAX));
             way.trace.note(stage, "bailiwick.grant.id", grant.terms().id.to_string());
             way.seen.grant = Some(grant);
         }

@@ -23,7 +23,7 @@ use super::{
 use crate::runtime::Runtime;
 
 pub(super) async fn list(_: Visitor, State(runtime): State<Arc<Runtime>>) -> Json<Vec<ConnectorView>> {
-    Json(runtime.config.connectors.iter().map(|connector| view(connector, &runtime)).collect())
+    Json(runtime.config().connectors.iter().map(|connector| view(connector, &runtime)).collect())
 }
 
 pub(super) async fn show(
@@ -31,7 +31,7 @@ pub(super) async fn show(
     State(runtime): State<Arc<Runtime>>,
     Path(id): Path<String>,
 ) -> Result<Json<ConnectorView>, ApiFault> {
-    Ok(Json(view(configured(&id, &runtime)?, &runtime)))
+    Ok(Json(view(&configured(&id, &runtime)?, &runtime)))
 }
 
 pub(super) async fn discover(
@@ -39,7 +39,7 @@ pub(super) async fn discover(
     State(runtime): State<Arc<Runtime>>,
     Path(id): Path<String>,
 ) -> Result<Json<Proposal>, ApiFault> {
-    let connector = configured(&id, &runtime)?.clone();
+    let connector = configured(&id, &runtime)?;
     let deed = Deed::new("connector_discovered", connector.id.as_str(), json!(null));
     let of = Arc::clone(&runtime);
     let found = deed.done_by(&operator, &runtime, async move {
@@ -56,7 +56,7 @@ pub(super) async fn accept(
     Path(id): Path<String>,
     body: Bytes,
 ) -> Result<Json<Accepted>, ApiFault> {
-    let connector = configured(&id, &runtime)?.clone();
+    let connector = configured(&id, &runtime)?;
     let shown: Accept = super::read(&body)?;
     let deed = Deed::new("pins_accepted", connector.id.as_str(), json!({"tools": shown.tools}));
     let (of, by) = (Arc::clone(&runtime), operator.name().to_owned());
@@ -76,12 +76,11 @@ pub(super) async fn accept(
     accepted.await.map(Json)
 }
 
-fn configured<'r>(id: &str, runtime: &'r Runtime) -> Result<&'r Connector, ApiFault> {
+fn configured(id: &str, runtime: &Runtime) -> Result<Connector, ApiFault> {
     let id: String = id.chars().take(64).collect();
-    runtime
-        .config
-        .connector(&id)
-        .ok_or_else(|| ApiFault::unknown(format!("there is no connector `{id}`"), "`bailiwick connectors list` shows them"))
+    let config = runtime.config();
+    let connector = config.connector(&id).cloned();
+    connector.ok_or_else(|| ApiFault::unknown(format!("there is no connector `{id}`"), "`bailiwick connectors list` shows them"))
 }
 
 async fn discovered(connector: &Connector, runtime: &Runtime) -> Result<Discovery, ApiFault> {

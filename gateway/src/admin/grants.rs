@@ -59,6 +59,11 @@ pub(super) async fn create(
     let deed = Deed::new("grant_created", terms.id.as_str(), with);
     let (of, by) = (Arc::clone(&runtime), operator.name().to_owned());
     let made = deed.done_by(&operator, &runtime, async move {
+        // Not while another configuration comes into force: its agents may be others.
+        let _in_turn = of.changing.lock().await;
+        if registered(terms.agent.as_str(), &of)?.disabled {
+            return Err(ApiFault::conflict(format!("agent `{}` is disabled", terms.agent)));
+        }
         of.grants.create(terms.clone(), of.clock.now_ms()).await?;
         let token = match of.tokens.issue_grant(&terms).await {
             Ok(token) => token,
@@ -237,7 +242,7 @@ fn pattern(given: &str, runtime: &Runtime) -> Result<ToolPattern, ApiFault> {
     let pattern: ToolPattern =
         given.parse().map_err(|fault: bailiwick_pipeline::grant::PatternFault| ApiFault::invalid(fault.to_string()))?;
     let connector = pattern.connector();
-    if runtime.config.connector(connector.as_str()).is_none() {
+    if runtime.config().connector(connector.as_str()).is_none() {
         return Err(ApiFault::invalid(format!("`{pattern}`: there is no connector `{connector}`"))
             .help("`bailiwick connectors list` shows them"));
     }

@@ -17,6 +17,7 @@ mod fault;
 mod grants;
 mod person;
 mod proposal;
+mod reload;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -34,8 +35,9 @@ pub use deed::{AdminRecord, Stage, change_id};
 pub use person::name_of;
 
 /// Every endpoint: its method, its path, and whether it changes something.
-pub const ENDPOINTS: [(&str, &str, bool); 18] = [
+pub const ENDPOINTS: [(&str, &str, bool); 19] = [
     ("GET", "/api/v1/status", false),
+    ("POST", "/api/v1/reload", true),
     ("GET", "/api/v1/agents", false),
     ("GET", "/api/v1/agents/{id}", false),
     ("POST", "/api/v1/agents/{id}/tokens", true),
@@ -59,6 +61,7 @@ pub const ENDPOINTS: [(&str, &str, bool); 18] = [
 pub fn router(runtime: Arc<Runtime>) -> Router {
     Router::new()
         .route("/api/v1/status", get(status::show))
+        .route("/api/v1/reload", post(reload::reload))
         .route("/api/v1/agents", get(agents::list))
         .route("/api/v1/agents/{id}", get(agents::show))
         .route("/api/v1/agents/{id}/tokens", post(agents::make_token))

@@ -6,7 +6,10 @@ use axum::{Json, extract::State};
 use bailiwick_pipeline::ports::Worlds as _;
 use bailiwick_store::{ApprovalState, Which};
 
-use super::{access::Visitor, api::Status};
+use super::{
+    access::Visitor,
+    api::{ConfigStatus, LastReload, Status},
+};
 use crate::runtime::Runtime;
 
 pub(super) async fn show(_: Visitor, State(runtime): State<Arc<Runtime>>) -> Json<Status> {
@@ -14,11 +17,28 @@ pub(super) async fn show(_: Visitor, State(runtime): State<Arc<Runtime>>) -> Jso
     Json(Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         pid: std::process::id(),
-        agents_url: runtime.url().map(str::to_owned),
+        agents_url: runtime.url(),
         tools: runtime.worlds.now().tools.len(),
         pending_approvals: open.iter().filter(|approval| approval.state == ApprovalState::Pending).count(),
-        allow_same_user: runtime.config.approvals.allow_same_user,
+        allow_same_user: runtime.config().approvals.allow_same_user,
         trail_lost: runtime.recorder.trail().is_lost(),
         store_lost: runtime.store.lost().map(str::to_owned),
+        config: config(&runtime),
     })
+}
+
+fn config(runtime: &Runtime) -> ConfigStatus {
+    let standing = runtime.reloads();
+    let last =
+        standing.last.map(|last| LastReload { at_ms: last.at_ms, by: last.by, successful: last.why.is_empty(), why: last.why });
+    ConfigStatus {
+        epoch: standing.epoch,
+        digest: standing.digest,
+        policy: runtime.worlds.now().policy_digest.clone(),
+        since_ms: standing.since_ms,
+        applied: standing.applied,
+        refused: standing.refused,
+        last,
+        needs_restart: standing.needs_restart,
+    }
 }

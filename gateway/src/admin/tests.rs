@@ -23,6 +23,7 @@ async fn gateway(folder: &Path) -> Arc<Runtime> {
         config: bailiwick_config::embedded(bailiwick_config::DEMO, []).unwrap(),
         data: DataFolder::open(&folder.join("data")).unwrap(),
         clock: Arc::new(SystemClock),
+        file: None,
         is_demo: true,
         own_binary: "/bin/false".into(),
         environment: BTreeMap::new(),

@@ -42,6 +42,8 @@ pub enum Command {
     Stdio(StdioArgs),
     /// Check the configuration, and whether what it names is there
     Check(Json),
+    /// Have the running gateway read its configuration and policies anew
+    Reload(Json),
     /// Why a call was refused, and what would allow it
     Explain(ExplainArgs),
     /// Call a tool as an agent would, through the agents' endpoint

@@ -226,7 +226,11 @@ mod tests {
         Origin {
             config_name: "embedded".to_owned(),
             config_text: bailiwick_config::DEMO.to_owned(),
-            policies: vec![PolicyText { name: "default".to_owned(), text: bailiwick_policy::DEFAULT_BUNDLE.to_owned() }],
+            policies: vec![PolicyText {
+                name: "default".to_owned(),
+                text: bailiwick_policy::DEFAULT_BUNDLE.to_owned(),
+                path: None,
+            }],
             again: "bailiwick".to_owned(),
         }
     }

@@ -13,6 +13,7 @@ mod fault;
 mod grants;
 mod places;
 mod policy;
+mod reload;
 mod screen;
 mod session;
 mod stdio;
@@ -43,6 +44,7 @@ pub async fn run(cli: &Cli, around: Surroundings) -> Result<(), CliFault> {
         Command::Run => serve(cli, &around).await,
         Command::Stdio(stdio) => stdio::run(stdio, &session(around)?).await,
         Command::Check(form) => check::run(form.json, &session(around)?).await,
+        Command::Reload(form) => reload::run(*form, &session(around)?).await,
         Command::Explain(explain) => explain::run(explain, &session(around)?),
         Command::Call(call) => call::run(call, &session(around)?).await,
         Command::Agents(agents) => agents::run(agents, &session(around)?).await,
@@ -61,6 +63,7 @@ async fn serve(cli: &Cli, around: &Surroundings) -> Result<(), CliFault> {
     let config = places.load(around)?;
     let args = RunArgs {
         config: config.clone(),
+        file: places.config.clone(),
         is_demo: places.config.is_none(),
         data: places.data.path().to_owned(),
         own_binary: around.own_binary.clone(),

@@ -179,7 +179,7 @@ struct Placed {
 }
 
 impl PolicyFaults {
-    pub(super) fn new(faults: Vec<PolicyFault>, texts: &[PolicyText]) -> Self {
+    pub(crate) fn new(faults: Vec<PolicyFault>, texts: &[PolicyText]) -> Self {
         let source = |fault: &PolicyFault| {
             let text = texts.get(fault.source?)?;
             Some(NamedSource::new(&text.name, text.text.clone()))
@@ -188,7 +188,7 @@ impl PolicyFaults {
     }
 
     /// For programs.
-    pub(super) fn to_json(&self) -> Value {
+    pub(crate) fn to_json(&self) -> Value {
         let fault = |Placed { fault, .. }: &Placed| {
             json!({
                 "id": "policy", "state": "error", "message": fault.what, "help": fault.help, "file": fault.source_name,

@@ -1,7 +1,10 @@
 //! A real gateway, with the embedded demo's configuration and a clock that the test sets.
 #![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::{
+    fs,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 use bailiwick_pipeline::{
     grant::{Budget, Grant},
@@ -41,6 +44,7 @@ async fn house() -> House {
         config: bailiwick_config::embedded(bailiwick_config::DEMO, []).unwrap(),
         data: DataFolder::open(&folder.path().join("data")).unwrap(),
         clock: Arc::clone(&clock) as _,
+        file: None,
         is_demo: true,
         own_binary: "/bin/false".into(),
         environment: BTreeMap::new(),

@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use arc_swap::ArcSwap;
 use bailiwick_pipeline::{
     Gateway,
     ids::{AgentId, CallId},
@@ -55,7 +56,7 @@ pub struct Front {
     /// The sessions of older protocol versions.
     pub(super) sessions: Sessions,
     /// What is served.
-    pub(super) settings: FrontSettings,
+    settings: ArcSwap<FrontSettings>,
     loads: Loads,
     /// Refusals of strangers beyond their quota in the trail.
     strangers: Unrecorded,
@@ -92,7 +93,25 @@ impl Front {
         let sessions = Sessions::new(settings.max_sessions, settings.session_idle);
         let loads = Loads::new(settings.max_rate, settings.max_in_flight);
         let (strangers, reading) = (Unrecorded::default(), DashMap::new());
+        let settings = ArcSwap::from_pointee(settings);
         Self { gateway, sessions, settings, loads, strangers, reading, listens_at: OnceLock::new() }
+    }
+
+    /// Replaces what is served. No session is closed for it, and no request in flight is disturbed.
+    pub fn set_settings(&self, settings: FrontSettings) {
+        self.sessions.set(settings.max_sessions, settings.session_idle);
+        self.loads.set(settings.max_rate, settings.max_in_flight);
+        self.settings.store(Arc::new(settings));
+    }
+
+    /// What is served now.
+    pub(super) fn settings(&self) -> Arc<FrontSettings> {
+        self.settings.load_full()
+    }
+
+    /// Closes the sessions of agents that are no more.
+    pub fn close_sessions_of(&self, is_gone: impl Fn(&AgentId) -> bool) {
+        self.sessions.close_of(is_gone);
     }
 
     /// Serves the address that its listener got, too.
@@ -105,7 +124,7 @@ impl Front {
             host == at.to_string()
                 || ["127.0.0.1", "localhost", "[::1]"].iter().any(|name| *host == format!("{name}:{}", at.port()))
         };
-        self.settings.hosts.contains(host) || self.listens_at.get().is_some_and(own)
+        self.settings.load().hosts.contains(host) || self.listens_at.get().is_some_and(own)
     }
 
     /// Forgets idle sessions, and puts on record how many refusals of the minutes before were only counted.
@@ -152,7 +171,7 @@ impl Front {
         }
         match headers.get_all(header::ORIGIN).iter().count() {
             0 => Ok(()),
-            1 if only(headers, &header::ORIGIN).is_some_and(|origin| self.settings.origins.contains(origin)) => Ok(()),
+            1 if only(headers, &header::ORIGIN).is_some_and(|origin| self.settings.load().origins.contains(origin)) => Ok(()),
             _ => refuse("this Origin is not served: add it to `server.allowed_origins` if a web page is to call"),
         }
     }
@@ -221,14 +240,14 @@ impl Front {
         if !self.loads.is_in_time(&load) {
             return too_many(
                 "too_many_requests",
-                format!("this agent may send {} requests a second: wait", self.settings.max_rate),
+                format!("this agent may send {} requests a second: wait", self.settings.load().max_rate),
             );
         }
         match load.enter() {
             Some(place) => Ok(place),
             None => too_many(
                 "too_many_in_flight",
-                format!("{} requests of this agent are in flight: wait for one to end", self.settings.max_in_flight),
+                format!("{} requests of this agent are in flight: wait for one to end", self.settings.load().max_in_flight),
             ),
         }
     }

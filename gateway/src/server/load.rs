@@ -4,7 +4,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering},
     },
     task::{Context, Poll, ready},
     time::Duration,
@@ -15,10 +15,9 @@ use bailiwick_pipeline::ids::AgentId;
 use bytes::Bytes;
 use dashmap::DashMap;
 use hyper::body::{Body, Frame, SizeHint};
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
-    time::Instant,
-};
+use tokio::time::Instant;
+
+use super::seats::{Seat, Seats};
 
 /// How far an agent may run ahead of its rate.
 const BURST: Duration = Duration::from_secs(2);
@@ -30,17 +29,25 @@ const REFUSALS_PER_MINUTE: u64 = 60;
 #[derive(Debug)]
 pub(super) struct Loads {
     agents: DashMap<AgentId, Arc<Load>>,
-    /// Between two requests at the full rate; none where there is no limit.
-    interval: Option<Duration>,
-    most_at_once: usize,
+    /// Requests a second; 0 where there is no limit.
+    rate: AtomicU32,
+    most_at_once: AtomicUsize,
     since: Instant,
 }
 
 impl Loads {
     /// So many requests a second (0: without limit) and so many at once for each agent.
     pub(super) fn new(rate: u32, most_at_once: usize) -> Self {
-        let interval = Duration::from_secs(1).checked_div(rate);
-        Self { agents: DashMap::new(), interval, most_at_once: most_at_once.min(Semaphore::MAX_PERMITS), since: Instant::now() }
+        let (rate, most_at_once) = (AtomicU32::new(rate), AtomicUsize::new(most_at_once));
+        Self { agents: DashMap::new(), rate, most_at_once, since: Instant::now() }
+    }
+
+    /// So many a second and so many at once from here on.
+    pub(super) fn set(&self, rate: u32, most_at_once: usize) {
+        self.rate.store(rate, Ordering::SeqCst);
+        // Stored first: a load that is made while this goes through them is made with it, or found.
+        self.most_at_once.store(most_at_once, Ordering::SeqCst);
+        self.agents.iter().for_each(|load| load.at_once.set(most_at_once));
     }
 
     /// The load of this agent.
@@ -48,14 +55,16 @@ impl Loads {
         if let Some(load) = self.agents.get(agent) {
             return Arc::clone(&load);
         }
-        let fresh = || Arc::new(Load::new(self.most_at_once));
+        let fresh = || Arc::new(Load::new(self.most_at_once.load(Ordering::SeqCst)));
         Arc::clone(&self.agents.entry(agent.clone()).or_insert_with(fresh))
     }
 
     /// Whether a request may come now, by its agent's rate. It takes a monotonic clock of its own: one that stands still while
     /// the system's is set back would keep everybody out.
     pub(super) fn is_in_time(&self, load: &Load) -> bool {
-        self.interval.is_none_or(|interval| load.is_in_time(interval, self.since.elapsed()))
+        // Between two requests at the full rate.
+        let interval = Duration::from_secs(1).checked_div(self.rate.load(Ordering::Relaxed));
+        interval.is_none_or(|interval| load.is_in_time(interval, self.since.elapsed()))
     }
 
     /// The refusals of past minutes that were not recorded, by agent; each is told once.
@@ -68,7 +77,7 @@ impl Loads {
 /// The load of one agent.
 #[derive(Debug)]
 pub(super) struct Load {
-    at_once: Arc<Semaphore>,
+    at_once: Arc<Seats>,
     /// When all that was asked would have been due at the full rate, nanoseconds (the generic cell rate algorithm).
     due_ns: AtomicU64,
     refusals: Quota,
@@ -78,12 +87,7 @@ pub(super) struct Load {
 impl Load {
     fn new(most_at_once: usize) -> Self {
         let refusals = Quota { most: REFUSALS_PER_MINUTE, used: Mutex::default() };
-        Self {
-            at_once: Arc::new(Semaphore::new(most_at_once)),
-            due_ns: AtomicU64::new(0),
-            refusals,
-            unrecorded: Unrecorded::default(),
-        }
+        Self { at_once: Seats::new(most_at_once), due_ns: AtomicU64::new(0), refusals, unrecorded: Unrecorded::default() }
     }
 
     fn is_in_time(&self, interval: Duration, now: Duration) -> bool {
@@ -95,7 +99,7 @@ impl Load {
 
     /// A place among the agent's requests in flight.
     pub(super) fn enter(&self) -> Option<Place> {
-        Arc::clone(&self.at_once).try_acquire_owned().ok().map(|permit| Place { _permit: permit })
+        self.at_once.take().map(|seat| Place { _seat: seat })
     }
 
     /// Whether a refusal of this agent for asking too much goes on record; else it is counted.
@@ -166,7 +170,7 @@ fn locked(pair: &Mutex<(u64, u64)>) -> MutexGuard<'_, (u64, u64)> {
 /// A place among an agent's requests in flight, until dropped.
 #[derive(Debug)]
 pub(super) struct Place {
-    _permit: OwnedSemaphorePermit,
+    _seat: Seat,
 }
 
 impl Place {
@@ -250,6 +254,18 @@ mod tests {
         let unlimited = Loads::new(0, 1);
         let load = unlimited.of(&agent());
         assert!((0..10_000).all(|_| unlimited.is_in_time(&load)));
+    }
+
+    #[test]
+    fn other_limits_hold_for_agents_that_are_known_and_for_new_ones() {
+        let loads = Loads::new(0, 1);
+        let (known, place) = (loads.of(&agent()), loads.of(&agent()).enter());
+        assert!(place.is_some() && known.enter().is_none());
+        loads.set(1, 2);
+        assert!(known.enter().is_some());
+        let new = loads.of(&"b".parse().unwrap());
+        assert_eq!([new.enter(), new.enter(), new.enter()].iter().flatten().count(), 2);
+        assert_eq!((0..10).filter(|_| loads.is_in_time(&known)).count(), 2);
     }
 
     #[test]

@@ -117,7 +117,9 @@ impl<'f> Exchange<'f> {
         }
         Front::check_type(&self.headers)?;
         let body = self.body(body, &principal).await?;
-        let limits = JsonLimits { bytes: self.front.settings.max_body, depth: JsonLimits::MESSAGE.depth };
+        // It may have come slowly, and the gateway serve others by now.
+        self.front.check_site(&self.headers, self.peer)?;
+        let limits = JsonLimits { bytes: self.front.settings().max_body, depth: JsonLimits::MESSAGE.depth };
         let message = Message::read(&body, limits).map_err(|fault| unreadable(&fault))?;
         if message.values() > VALUES {
             let message = format!("the message has more than {VALUES} values: send less at once");
@@ -133,7 +135,7 @@ impl<'f> Exchange<'f> {
     }
 
     async fn body(&self, body: HttpBody, principal: &Principal) -> Result<Bytes, TurnedAway> {
-        let settings = &self.front.settings;
+        let settings = self.front.settings();
         let is_large = body.size_hint().upper().is_none_or(|most| most > LARGE_BODY);
         let mut unread = Unread { exchange: self, is_over: false };
         let reading = tokio::time::timeout(settings.body_timeout, async {

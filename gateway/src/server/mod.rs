@@ -7,6 +7,7 @@ mod mcp;
 mod parts;
 mod patient;
 mod render;
+mod seats;
 mod sessions;
 
 pub use front::{Front, FrontSettings};

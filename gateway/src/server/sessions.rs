@@ -5,15 +5,16 @@ use std::{
     collections::{HashMap, hash_map::Entry},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
 use bailiwick_pipeline::{ids::AgentId, received::Protocol};
 use dashmap::DashMap;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
+
+use super::seats::{Seat, Seats};
 
 /// How often idle sessions are looked for at most, milliseconds.
 const SWEEP_EVERY_MS: u64 = 1000;
@@ -27,67 +28,71 @@ pub(super) struct Session {
     pub(super) protocol: Protocol,
     used_ms: AtomicU64,
     in_flight: Mutex<HashMap<String, CancellationToken>>,
-    _seat: Seat,
-}
-
-/// A seat among all sessions and among its agent's, until dropped.
-#[derive(Debug)]
-struct Seat {
-    _of_all: OwnedSemaphorePermit,
-    _of_agent: OwnedSemaphorePermit,
+    /// Among all sessions, and among its agent's.
+    _seats: [Seat; 2],
 }
 
 /// All sessions.
 #[derive(Debug)]
 pub(super) struct Sessions {
     open: DashMap<String, Arc<Session>>,
-    seats: Arc<Semaphore>,
-    /// What is left of each agent's share. Agents are as many as are registered.
-    shares: DashMap<AgentId, Arc<Semaphore>>,
-    share: usize,
-    idle_ms: u64,
+    seats: Arc<Seats>,
+    /// Each agent's share. Agents are as many as are registered.
+    shares: DashMap<AgentId, Arc<Seats>>,
+    share: AtomicUsize,
+    idle_ms: AtomicU64,
     swept_ms: AtomicU64,
 }
 
 impl Sessions {
     /// At most so many, a quarter of them one agent's, each closed after `idle` without a request.
     pub(super) fn new(most: usize, idle: Duration) -> Self {
-        let idle_ms = u64::try_from(idle.as_millis()).unwrap_or(u64::MAX);
-        let most = most.min(Semaphore::MAX_PERMITS);
         Self {
             open: DashMap::new(),
-            seats: Arc::new(Semaphore::new(most)),
+            seats: Seats::new(most),
             shares: DashMap::new(),
-            share: (most / 4).max(1),
-            idle_ms,
+            share: AtomicUsize::new(share_of(most)),
+            idle_ms: AtomicU64::new(millis(idle)),
             swept_ms: AtomicU64::new(0),
         }
     }
 
+    /// So many and so long from here on: none that is open is closed for it.
+    pub(super) fn set(&self, most: usize, idle: Duration) {
+        self.idle_ms.store(millis(idle), Ordering::SeqCst);
+        self.seats.set(most);
+        // Stored first: a share that is made while this goes through them is made with it, or found.
+        self.share.store(share_of(most), Ordering::SeqCst);
+        self.shares.iter().for_each(|share| share.set(share_of(most)));
+    }
+
+    /// Closes those of agents that are no more.
+    pub(super) fn close_of(&self, is_gone: impl Fn(&AgentId) -> bool) {
+        self.open.retain(|_, session| !is_gone(&session.agent));
+    }
+
     /// Opens one under this id, or says no when there are too many.
     pub(super) fn open(&self, id: String, agent: AgentId, protocol: Protocol, now_ms: u64) -> bool {
-        let seat = self.seat(&agent).or_else(|| {
+        let seats = self.seats(&agent).or_else(|| {
             self.sweep(now_ms);
-            self.seat(&agent)
+            self.seats(&agent)
         });
-        let Some(seat) = seat else { return false };
-        let session = Session { agent, protocol, used_ms: AtomicU64::new(now_ms), in_flight: Mutex::default(), _seat: seat };
+        let Some(seats) = seats else { return false };
+        let session = Session { agent, protocol, used_ms: AtomicU64::new(now_ms), in_flight: Mutex::default(), _seats: seats };
         self.open.insert(id, Arc::new(session));
         true
     }
 
-    fn seat(&self, agent: &AgentId) -> Option<Seat> {
-        let share = || Arc::new(Semaphore::new(self.share));
+    fn seats(&self, agent: &AgentId) -> Option<[Seat; 2]> {
+        let share = || Seats::new(self.share.load(Ordering::SeqCst));
         let share = Arc::clone(&self.shares.entry(agent.clone()).or_insert_with(share));
-        let of_agent = share.try_acquire_owned().ok()?;
-        let of_all = Arc::clone(&self.seats).try_acquire_owned().ok()?;
-        Some(Seat { _of_all: of_all, _of_agent: of_agent })
+        Some([share.take()?, self.seats.take()?])
     }
 
     /// The session of this id, if it is this agent's and not idle for too long. One answer for all that it is not.
     pub(super) fn find(&self, id: &str, agent: &AgentId, now_ms: u64) -> Option<Arc<Session>> {
         let session = Arc::clone(self.open.get(id)?.value());
-        let alive = now_ms.saturating_sub(session.used_ms.load(Ordering::Relaxed)) <= self.idle_ms;
+        let alive = now_ms.saturating_sub(session.used_ms.load(Ordering::Relaxed)) <= self.idle_ms.load(Ordering::Relaxed);
         if session.agent != *agent || !alive {
             return None;
         }
@@ -111,11 +116,21 @@ impl Sessions {
         if !is_due || self.swept_ms.compare_exchange(swept_ms, now_ms, Ordering::Relaxed, Ordering::Relaxed).is_err() {
             return;
         }
+        let most_ms = self.idle_ms.load(Ordering::Relaxed);
         self.open.retain(|_, session| {
             let idle_ms = now_ms.saturating_sub(session.used_ms.load(Ordering::Relaxed));
-            idle_ms <= self.idle_ms || !session.in_flight().is_empty()
+            idle_ms <= most_ms || !session.in_flight().is_empty()
         });
     }
+}
+
+/// A quarter of all may be one agent's.
+fn share_of(most: usize) -> usize {
+    (most / 4).max(1)
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl Session {
@@ -188,6 +203,21 @@ mod tests {
         assert!(sessions.find("s", &agent("a"), 3001).is_none());
         sessions.sweep(3001);
         assert_eq!(sessions.open.len(), 0);
+    }
+
+    #[test]
+    fn other_limits_close_nothing_and_the_end_of_an_agent_closes_its_own() {
+        let sessions = Sessions::new(8, Duration::from_secs(1));
+        let open = |id: &str, of: &str| sessions.open(id.to_owned(), agent(of), Protocol::V20250618, 0);
+        assert!(open("1", "a") && open("2", "a") && open("3", "b"));
+        sessions.set(16, Duration::from_secs(5));
+        assert!(open("4", "a") && open("5", "a") && !open("6", "a"));
+        assert!(sessions.find("3", &agent("b"), 4000).is_some());
+        sessions.set(4, Duration::from_secs(5));
+        assert!(!open("7", "b") && sessions.open.len() == 5);
+        sessions.close_of(|gone| *gone == agent("a"));
+        assert!(sessions.find("1", &agent("a"), 1).is_none() && sessions.find("3", &agent("b"), 4000).is_some());
+        assert!(open("8", "c"));
     }
 
     #[test]

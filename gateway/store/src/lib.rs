@@ -27,7 +27,7 @@ pub use approvals::{
     ShowFault, Shown, Verdict, Which,
 };
 pub use fault::{StoreFault, WriteFault};
-pub use grants::{ConfigSync, EndAs, Ended, Ending, GrantEntry, GrantFault, LiveGrants, ReplayedIntent, Swept};
+pub use grants::{ConfigChange, ConfigSync, EndAs, Ended, Ending, GrantEntry, GrantFault, LiveGrants, ReplayedIntent, Swept};
 pub use identities::{AgentEntry, Agents, LiveIdentities};
 pub use pins::{Pin, Pins};
 pub use store::Store;

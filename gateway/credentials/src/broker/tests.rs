@@ -193,6 +193,24 @@ async fn files_are_read_for_each_grant_and_a_failure_is_not_kept() {
 async fn no_debug_form_tells_a_secret() {
     let broker = broker();
     let loan = lend(&broker, &grant("g-1", 1, 1000, None), "tickets").await;
-    let text = format!("{broker:?} {loan:?} {:?}", broker.env);
+    let text = format!("{broker:?} {loan:?} {:?}", broker.terms.load().env);
     assert!(!text.contains("canary") && text.contains("TICKETS"), "{text}");
+}
+
+#[tokio::test]
+async fn another_credential_takes_back_the_leases_of_the_one_before_and_no_other() {
+    let broker = broker();
+    let grant = grant("g-1", 1, 1000, None);
+    let (tickets, files) = (lend(&broker, &grant, "tickets").await, lend(&broker, &grant, "files").await);
+    let specs = [(id("tickets"), from_env("FILES")), (id("files"), from_env("FILES"))];
+    let env = EnvSecrets::new([("FILES".to_owned(), "another-0123456789".to_owned())]);
+    let returned = broker.replace(specs.into(), env);
+    let returned: Vec<_> = returned.iter().map(|(grant, lease)| (grant.as_str(), lease.id.as_str())).collect();
+    assert_eq!(returned, [("g-1", tickets.lease.id.as_str())]);
+    let fresh = lend(&broker, &grant, "tickets").await;
+    assert!(fresh.fresh && fresh.lease.secret().expose_secret() == "another-0123456789");
+    assert!(Arc::ptr_eq(&lend(&broker, &grant, "files").await.lease, &files.lease));
+    let gone = broker.replace(BTreeMap::new(), EnvSecrets::new([]));
+    assert_eq!(gone.len(), 2);
+    assert!(broker.lend(&grant, &id("tickets"), 10).await.unwrap().is_none());
 }

@@ -36,9 +36,9 @@ pub async fn identify<'r>(received: &'r Received, ports: &Ports, way: &mut Way<'
     Ok(Identified { received, principal })
 }
 
-/// Whether the sender is still who was proven. Arming a call may take long: a token may have been revoked meanwhile, or the agent
-/// disabled.
+/// Whether the sender is still who was proven, and may still what it might. Arming a call may take long: a token may have been
+/// revoked meanwhile, the agent disabled, or its ceiling lowered.
 pub(super) async fn is_still_proven(call: &Identified<'_>, ports: &Ports) -> bool {
     let now = ports.identities.identify(&call.received.origin().presented).await;
-    now.is_ok_and(|now| now.agent.id == call.principal.agent.id && !now.agent.disabled)
+    now.is_ok_and(|now| now.agent == call.principal.agent && !now.agent.disabled)
 }

@@ -188,6 +188,20 @@ async fn who_is_no_longer_proven_at_the_commit_is_nobody() {
     assert_eq!((bench.fakes.count("identify"), bench.fakes.count("ready")), (2, 1), "asked again, and still the same");
 }
 
+/// An agent may less by now: what was seen with more is not done.
+#[tokio::test]
+async fn a_ceiling_that_was_lowered_meanwhile_counts() {
+    let bench = Bench::new();
+    let fakes = Arc::clone(&bench.fakes);
+    bench.fakes.at("ready", move || {
+        if let Ok(principal) = fakes.principal.lock().unwrap().as_mut() {
+            principal.agent = Arc::new(Agent { ceiling: bailiwick_policy::Band::Low, ..(*principal.agent).clone() });
+        }
+    });
+    bench.call("tickets__close", "{}").await.refused("grant", Outcome::Denied, "unknown_tool");
+    assert_eq!(bench.grant().standing().calls, 0);
+}
+
 #[tokio::test]
 async fn a_world_that_never_rests_is_refused() {
     let bench = Bench::new();

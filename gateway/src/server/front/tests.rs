@@ -40,6 +40,7 @@ async fn gateway(folder: &Path, clock: Arc<Set>) -> Arc<Runtime> {
         config: bailiwick_config::embedded(bailiwick_config::DEMO, []).unwrap(),
         data: DataFolder::open(&folder.join("data")).unwrap(),
         clock,
+        file: None,
         is_demo: true,
         own_binary: "/bin/false".into(),
         environment: BTreeMap::new(),

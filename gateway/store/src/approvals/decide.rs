@@ -95,8 +95,9 @@ impl LiveApprovals {
         approver: Approver,
         now_ms: u64,
     ) -> Result<oneshot::Receiver<Result<Approval, DecideFault>>, DecideFault> {
-        let settings = self.settings.load();
         let mut book = self.book();
+        // Read under the lock: whoever narrows the settings and then makes void what was decided under the old ones misses none.
+        let settings = self.settings.load();
         let unknown = || DecideFault::Unknown(handle.chars().take(80).collect());
         let entry = book.find(handle).filter(|entry| entry.is_stored()).ok_or_else(unknown)?;
         is_decidable(entry, now_ms)?;

@@ -24,17 +24,31 @@ impl LiveApprovals {
         now_ms: u64,
         is_concerned: impl Fn(&Binding) -> bool,
     ) -> Result<Vec<Approval>, WriteFault> {
-        let (changed, stored) = {
-            let mut book = self.book();
-            let concerned = ids(&book, |approval| is_concerned(&approval.binding));
-            let changed = close(&mut book, &concerned, ApprovalState::Invalidated, now_ms, Some(why));
-            if changed.is_empty() {
-                return Ok(changed);
+        // Not over an await: whoever judges need not be `Send`.
+        let voided = self.void(why, now_ms, &is_concerned);
+        drop(is_concerned);
+        voided.await
+    }
+
+    /// The same, in memory when this returns; durable once what is returned has ended.
+    pub fn void(
+        &self,
+        why: &str,
+        now_ms: u64,
+        is_concerned: &dyn Fn(&Binding) -> bool,
+    ) -> impl Future<Output = Result<Vec<Approval>, WriteFault>> + use<> {
+        let mut book = self.book();
+        let concerned = ids(&book, |approval| is_concerned(&approval.binding));
+        let changed = close(&mut book, &concerned, ApprovalState::Invalidated, now_ms, Some(why));
+        // Queued under the lock: the store follows in the same order.
+        let stored = (!changed.is_empty()).then(|| self.put(changed.clone(), BTreeSet::new()));
+        drop(book);
+        async move {
+            if let Some(stored) = stored {
+                stored.await?;
             }
-            (changed.clone(), self.put(changed, BTreeSet::new()))
-        };
-        stored.await?;
-        Ok(changed)
+            Ok(changed)
+        }
     }
 
     /// Takes back a question that is still pending. Says whether there was one.

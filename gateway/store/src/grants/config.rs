@@ -1,13 +1,18 @@
 //! The grants of the configuration: they survive restarts as they are.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    fmt,
+    sync::{Arc, MutexGuard},
+};
 
 use bailiwick_pipeline::{
-    grant::{Grant, GrantState, Standing},
+    grant::{Grant, GrantState, Labels, LiveGrant, Standing},
     ids::GrantId,
 };
 
 use super::{Ending, GrantFault, LiveGrants, Row, carried, rows};
+use crate::fault::WriteFault;
 
 /// What bringing the grants in line with the configuration came to. A grant is in exactly one list.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -29,10 +34,27 @@ pub struct ConfigSync {
 /// What is to become of a grant that the configuration wants.
 enum Step {
     Issue,
-    Reissue { revision: u64 },
-    Replace { revision: u64, standing: Standing },
+    Reissue { revision: u64, old: Arc<LiveGrant> },
+    Replace { revision: u64, old: Arc<LiveGrant> },
     Keep,
     StayEnded,
+}
+
+/// The grants of the configuration on their way to be others: nobody else makes or ends a grant meanwhile. What is narrower comes
+/// first, what is wider last, and between the two whoever changes them changes what else belongs to it.
+///
+/// Dropped before it is widened it leaves the grants narrowed: no right comes of that.
+#[must_use = "grants are changed by narrowing and widening them"]
+pub struct ConfigChange<'g> {
+    grants: &'g LiveGrants,
+    _turn: MutexGuard<'g, ()>,
+    wanted: Vec<Grant>,
+    now_ms: u64,
+    sync: ConfigSync,
+    /// The live grants as they were, for the labels they carry.
+    others: Vec<Arc<LiveGrant>>,
+    steps: Vec<(Grant, Step)>,
+    ended: Vec<rows::Ended>,
 }
 
 impl LiveGrants {
@@ -41,82 +63,31 @@ impl LiveGrants {
     /// those that end here among them.
     pub async fn sync_config(&self, wanted: Vec<Grant>, now_ms: u64) -> Result<ConfigSync, GrantFault> {
         let (sync, stored) = {
-            let _turn = self.turn();
-            if let Some(clash) = wanted.iter().find(|grant| self.is_created(&grant.id)) {
-                return Err(GrantFault::Clash(clash.id.clone()));
-            }
-            let mut sync = ConfigSync::default();
-            let ids: BTreeSet<GrantId> = wanted.iter().map(|grant| grant.id.clone()).collect();
-            let mut others = self.unended(now_ms);
-            let ended = self.withdraw(&ids, now_ms, &mut sync);
-            let mut rows = Vec::new();
-            for grant in wanted {
-                if let Some(mut row) = self.bring_in(grant, now_ms, &mut sync) {
-                    row.standing.labels = row.standing.labels.join(carried(&others, &row.terms.agent));
-                    let row = row.into_columns()?;
-                    others.push(self.adopt(&row.row, &others));
-                    rows.push(row);
-                }
-            }
-            let stored = self.store.write(move |connection| {
-                ended.iter().try_for_each(|ended| ended.put(connection))?;
-                rows.iter().try_for_each(|row| row.put(connection))
-            });
-            (sync, stored)
+            let mut change = self.change_config(wanted, now_ms)?;
+            drop(change.narrow());
+            change.widen()
         };
         stored.await?;
         Ok(sync)
     }
 
+    /// Begins to bring the grants of the configuration in line with these; nothing has changed when this returns, and after it
+    /// nothing can fail but the store.
+    pub fn change_config(&self, wanted: Vec<Grant>, now_ms: u64) -> Result<ConfigChange<'_>, GrantFault> {
+        let turn = self.turn();
+        if let Some(clash) = wanted.iter().find(|grant| self.is_created(&grant.id)) {
+            return Err(GrantFault::Clash(clash.id.clone()));
+        }
+        for grant in &wanted {
+            drop(Row::fresh(grant.clone(), now_ms).into_columns()?);
+        }
+        let others = self.unended(now_ms);
+        let (sync, steps, ended) = (ConfigSync::default(), Vec::new(), Vec::new());
+        Ok(ConfigChange { grants: self, _turn: turn, wanted, now_ms, sync, others, steps, ended })
+    }
+
     fn is_created(&self, id: &GrantId) -> bool {
         self.grants.get(id).is_some_and(|held| !held.entry.grant.terms().from_config)
-    }
-
-    /// Ends what the configuration no longer has.
-    fn withdraw(&self, wanted: &BTreeSet<GrantId>, now_ms: u64, sync: &mut ConfigSync) -> Vec<rows::Ended> {
-        let has_left = |grant: &Grant| grant.from_config && !wanted.contains(&grant.id);
-        let left: Vec<GrantId> =
-            (self.grants.iter().filter(|held| has_left(held.entry.grant.terms()))).map(|held| held.key().clone()).collect();
-        let mut ended = Vec::new();
-        for id in left {
-            let reason = Some("no longer in the configuration".to_owned());
-            let ending = Ending { at_ms: now_ms, by: None, reason };
-            if let Some(closed) = self.close(&id, GrantState::Revoked, ending).filter(|closed| closed.was_active) {
-                ended.push(closed.row);
-                sync.withdrawn.push(id);
-            }
-        }
-        ended
-    }
-
-    /// The row to write for one grant of the configuration, if any. Its old revision has ended when this returns.
-    fn bring_in(&self, mut grant: Grant, now_ms: u64, sync: &mut ConfigSync) -> Option<Row> {
-        let id = grant.id.clone();
-        grant.from_config = true;
-        let (revision, standing) = match self.step(&grant, now_ms) {
-            Step::Keep => {
-                sync.kept.push(id);
-                return None;
-            }
-            Step::StayEnded => {
-                sync.stay_ended.push(id);
-                return None;
-            }
-            Step::Issue => {
-                sync.issued.push(id);
-                (1, Standing::fresh())
-            }
-            Step::Reissue { revision } => {
-                sync.reissued.push(id);
-                (revision, Standing::fresh())
-            }
-            Step::Replace { revision, standing } => {
-                sync.replaced.push(id);
-                (revision, standing)
-            }
-        };
-        grant.revision = revision;
-        Some(Row { terms: grant, standing, created_at_ms: now_ms, ending: None })
     }
 
     fn step(&self, grant: &Grant, now_ms: u64) -> Step {
@@ -133,14 +104,98 @@ impl LiveGrants {
         }
         if state != GrantState::Active || old.terms().expires_at_ms <= now_ms {
             old.end(GrantState::Expired);
-            return Step::Reissue { revision };
+            return Step::Reissue { revision, old };
         }
         if is_same(old.terms(), grant) {
             return Step::Keep;
         }
-        // Ended first, read then: nothing is debited after that.
         old.end(GrantState::Revoked);
-        Step::Replace { revision, standing: Standing { state: GrantState::Active, ..old.standing() } }
+        Step::Replace { revision, old }
+    }
+}
+
+impl ConfigChange<'_> {
+    /// Ends what the configuration no longer has, and the old revisions of what it has otherwise: from here on nothing is
+    /// authorized under them, and calls in flight are cancelled. Returns those revisions.
+    pub fn narrow(&mut self) -> Vec<Arc<LiveGrant>> {
+        let ids: BTreeSet<GrantId> = self.wanted.iter().map(|grant| grant.id.clone()).collect();
+        let mut ended = self.withdraw(&ids);
+        for mut grant in std::mem::take(&mut self.wanted) {
+            grant.from_config = true;
+            let step = self.grants.step(&grant, self.now_ms);
+            if let Step::Reissue { old, .. } | Step::Replace { old, .. } = &step {
+                ended.push(Arc::clone(old));
+            }
+            self.steps.push((grant, step));
+        }
+        ended
+    }
+
+    /// Issues what is new and what changed. Returns what it all came to, and what tells when it is durable.
+    pub fn widen(mut self) -> (ConfigSync, impl Future<Output = Result<(), WriteFault>> + use<>) {
+        let mut rows = Vec::new();
+        for (grant, step) in std::mem::take(&mut self.steps) {
+            let Some(mut row) = self.row(grant, &step) else { continue };
+            row.standing.labels = row.standing.labels.join(carried(&self.others, &row.terms.agent));
+            // Tried when the change began: a row that can't be written is left out, which gives no right.
+            let Ok(row) = row.into_columns() else { continue };
+            self.others.push(self.grants.adopt(&row.row, &self.others));
+            rows.push(row);
+        }
+        let ended = std::mem::take(&mut self.ended);
+        let stored = self.grants.store.write(move |connection| {
+            ended.iter().try_for_each(|ended| ended.put(connection))?;
+            rows.iter().try_for_each(|row| row.put(connection))
+        });
+        (self.sync, stored)
+    }
+
+    /// Ends what the configuration no longer has.
+    fn withdraw(&mut self, wanted: &BTreeSet<GrantId>) -> Vec<Arc<LiveGrant>> {
+        let has_left = |grant: &Grant| grant.from_config && !wanted.contains(&grant.id);
+        let held = self.grants.grants.iter().filter(|held| has_left(held.entry.grant.terms()));
+        let left: Vec<GrantId> = held.map(|held| held.key().clone()).collect();
+        let mut gone = Vec::new();
+        for id in left {
+            let reason = Some("no longer in the configuration".to_owned());
+            let ending = Ending { at_ms: self.now_ms, by: None, reason };
+            if let Some(closed) = self.grants.close(&id, GrantState::Revoked, ending).filter(|closed| closed.was_active) {
+                self.ended.push(closed.row);
+                self.sync.withdrawn.push(id);
+                gone.push(closed.grant);
+            }
+        }
+        gone
+    }
+
+    /// The row to write for one grant of the configuration, if any.
+    fn row(&mut self, mut grant: Grant, step: &Step) -> Option<Row> {
+        let id = grant.id.clone();
+        let (list, issued) = match step {
+            Step::Keep => (&mut self.sync.kept, None),
+            Step::StayEnded => (&mut self.sync.stay_ended, None),
+            Step::Issue => (&mut self.sync.issued, Some((1, Standing::fresh()))),
+            Step::Reissue { revision, old } => {
+                // Taken out and put back within its lifetime it is still the same task: what that has touched stays on it.
+                let is_same_task = self.now_ms < old.terms().expires_at_ms;
+                let labels = if is_same_task { old.standing().labels } else { Labels::default() };
+                (&mut self.sync.reissued, Some((*revision, Standing { labels, ..Standing::fresh() })))
+            }
+            // It has ended: nothing is debited any more.
+            Step::Replace { revision, old } => {
+                (&mut self.sync.replaced, Some((*revision, Standing { state: GrantState::Active, ..old.standing() })))
+            }
+        };
+        list.push(id);
+        let (revision, standing) = issued?;
+        grant.revision = revision;
+        Some(Row { terms: grant, standing, created_at_ms: self.now_ms, ending: None })
+    }
+}
+
+impl fmt::Debug for ConfigChange<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConfigChange").field("sync", &self.sync).finish_non_exhaustive()
     }
 }
 

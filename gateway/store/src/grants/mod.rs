@@ -23,7 +23,7 @@ mod config;
 mod rows;
 mod usage;
 
-pub use config::ConfigSync;
+pub use config::{ConfigChange, ConfigSync};
 use rows::{Row, Usage};
 pub use usage::ReplayedIntent;
 
@@ -248,6 +248,15 @@ impl LiveGrants {
     /// The grant of this id, as lists show it.
     pub fn entry(&self, id: &GrantId) -> Option<GrantEntry> {
         self.grants.get(id).map(|held| held.entry.clone())
+    }
+
+    /// Waits until no call is being committed that looked at what else it rests on before this: a commit holds its grant's lock
+    /// from that look to the intent on record.
+    pub fn settle(&self) {
+        let all: Vec<_> = self.grants.iter().map(|held| Arc::clone(&held.entry.grant)).collect();
+        for grant in all {
+            let _unlocked = grant.standing();
+        }
     }
 
     fn turn(&self) -> MutexGuard<'_, ()> {

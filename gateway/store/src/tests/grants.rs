@@ -432,3 +432,37 @@ async fn rows_that_contradict_themselves_are_refused() {
         assert!(matches!(fault, StoreFault::Row { table: "grants", .. }), "{sql}: {fault}");
     }
 }
+
+/// A reload: what is narrower has ended before what else changes, and what is wider is not there before it has.
+#[tokio::test]
+async fn the_grants_of_another_configuration_are_narrowed_first_and_widened_last() {
+    let data = folder();
+    let grants = load(&open(&data));
+    grants.sync_config(vec![configured("kept"), configured("gone"), configured("other")], NOW).await.unwrap();
+    let before = |name: &str| grants.by_id(&id(name)).unwrap();
+    let (kept, gone, other) = (before("kept"), before("gone"), before("other"));
+    gone.touch(UNTRUSTED);
+    let wanted = |names: &[&str]| {
+        let changed = |name: &&str| Grant { purpose: if *name == "other" { "x" } else { "" }.to_owned(), ..configured(name) };
+        names.iter().map(|name| if *name == "other" { changed(name) } else { configured(name) }).collect::<Vec<_>>()
+    };
+    let made = Grant { from_config: false, ..terms("made", "bot") };
+    grants.create(made, NOW).await.unwrap();
+    assert_eq!(grants.change_config(wanted(&["kept", "made"]), NOW).unwrap_err(), GrantFault::Clash(id("made")));
+    let mut change = grants.change_config(wanted(&["kept", "other", "new"]), NOW).unwrap();
+    assert!(gone.is_live(NOW + 1) && other.is_live(NOW + 1), "nothing has changed yet");
+    let mut ended: Vec<String> = change.narrow().iter().map(|grant| grant.terms().id.to_string()).collect();
+    ended.sort();
+    assert_eq!(ended, ["gone", "other"]);
+    assert!(kept.is_live(NOW + 1) && !gone.is_live(NOW + 1) && !other.is_live(NOW + 1));
+    assert!(other.cancelled().is_cancelled() && grants.by_id(&id("new")).is_none());
+    assert!(Arc::ptr_eq(&before("other"), &other), "what is wider is not there");
+    let (sync, stored) = change.widen();
+    stored.await.unwrap();
+    assert_eq!((sync.replaced, sync.issued, sync.withdrawn), (vec![id("other")], vec![id("new")], vec![id("gone")]));
+    assert!(before("other").is_live(NOW + 1) && before("new").is_live(NOW + 1) && Arc::ptr_eq(&before("kept"), &kept));
+    // Put back, the task has still touched what it has touched.
+    let again = Grant { agent: "else".parse().unwrap(), ..configured("gone") };
+    grants.sync_config(vec![again], NOW).await.unwrap();
+    assert_eq!(standing(&after_crash(&data), "gone").labels, UNTRUSTED);
+}

@@ -1,0 +1,172 @@
+//! The moment in which another configuration comes into force, and what follows from it.
+
+use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
+
+use bailiwick_config::Config;
+use bailiwick_pipeline::{
+    grant::LiveGrant,
+    ids::{AgentId, GrantId},
+    ports::{Binding, Lease, Worlds as _},
+};
+use bailiwick_store::{ConfigSync, EndAs, WriteFault};
+use bailiwick_trail::Stream;
+use futures_util::future::join_all;
+use serde_json::json;
+
+use super::{Next, ReloadFault, change};
+use crate::runtime::{Runtime, StartFault, approval_settings, entries_of, front_settings, settings_of};
+
+/// How long a reload waits for what is being written downstream under a grant that it ended.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A write to the store that is queued.
+type Stored = Pin<Box<dyn Future<Output = Result<(), WriteFault>> + Send>>;
+
+/// A configuration that is in force; what follows from it is still to be seen through.
+#[must_use = "grants that ended are to be drained, and what changed is to be stored"]
+pub(super) struct Switched {
+    sync: ConfigSync,
+    ended: Vec<Arc<LiveGrant>>,
+    returned: Vec<(GrantId, Arc<Lease>)>,
+    stored: Vec<Stored>,
+}
+
+impl Switched {
+    /// The grants that were issued anew without being changed, and those that stay ended because somebody ended them.
+    pub(super) fn grants(&self) -> (Vec<String>, Vec<String>) {
+        let names = |ids: &[GrantId]| ids.iter().map(ToString::to_string).collect();
+        (names(&self.sync.reissued), names(&self.sync.stay_ended))
+    }
+}
+
+impl Runtime {
+    /// Puts a judged configuration in force. Nothing is awaited, and nothing can fail once something has changed.
+    ///
+    /// INVARIANT: no call is authorized here that neither the old nor the new configuration allows. A call reads the agent first,
+    /// then the grant, then the world (tools, policies); makes its way ready; and is committed only if the agent is read again
+    /// as it was, the grant is active and the world is the same one. So what is narrower comes before the world, and what is wider
+    /// after it: whoever has something wider in hand has read the new world after it, and whoever is still in the old world
+    /// has nothing but what both allow, or fails at the commit. The ways out belong to the world that a call is in by
+    /// [`Tethered`](crate::adapters::Tethered).
+    pub(super) fn switch(&self, next: Next) -> Result<Switched, ReloadFault> {
+        let now_ms = self.clock.now_ms();
+        let old = self.config();
+        // Nobody else makes or ends a grant until this is dropped.
+        let mut grants = self.grants.change_config(next.grants.clone(), now_ms)?;
+        // 1. The ways out. Calls of the old world meet none that changed: they wait, and walk again in the new one.
+        let untied = self.tether.untie(next.judged.reached());
+        if let Err(faults) = self.connectors.replace(next.specs.values().cloned().collect()) {
+            drop(untied);
+            drop(self.tether.untie(self.worlds.reached()));
+            return Err(StartFault::Connectors(faults.iter().map(ToString::to_string).collect()).into());
+        }
+        let mut returned = self.broker.replace(next.credentials, next.secrets);
+        self.specs.store(Arc::new(next.specs));
+        // A child that was lent what is lent no more is not left with it until somebody calls.
+        let reached = next.judged.reached();
+        for (connector, was) in self.worlds.reached() {
+            if reached.get(&connector).is_some_and(|is| *is != was) {
+                self.connectors.renew(&connector);
+            }
+        }
+        // 2. What is narrower: agents, then grants, with what was lent for them and what was approved.
+        let (before, after) = (entries_of(&old, self.is_demo), entries_of(&next.config, self.is_demo));
+        self.agents.set(change::narrowed(&before, &after));
+        let ended = grants.narrow();
+        for grant in &ended {
+            let id = &grant.terms().id;
+            returned.extend(self.broker.returned(id).into_iter().map(|lease| (id.clone(), lease)));
+        }
+        let policy = next.judged.policy_digest();
+        let who_may_decide = old.approvals.allow_same_user && !next.config.approvals.allow_same_user;
+        let is_void = |binding: &Binding| {
+            let is_ended =
+                |grant: &Arc<LiveGrant>| grant.terms().id == binding.grant && grant.terms().revision == binding.grant_revision;
+            who_may_decide
+                || binding.policy_digest != policy
+                || reached.get(&binding.connector) != Some(&binding.connector_fingerprint)
+                || next.changes.connectors.touches(binding.connector.as_str())
+                || next.changes.agents.touches(binding.agent.as_str())
+                || ended.iter().any(is_ended)
+        };
+        let why = "the configuration changed";
+        let voided = self.approvals.void(why, now_ms, &is_void);
+        // 3. The world: connectors, tools, policies, at once. A commit that still found the old one is on record when this is past.
+        self.worlds.serve_config(next.judged);
+        self.grants.settle();
+        // 4. How much, how long, from where; and once more what was asked or decided in between under the old settings.
+        self.approvals.set_settings(approval_settings(&next.config));
+        let voided_since = self.approvals.void(why, now_ms, &is_void);
+        self.gateway.set_settings(settings_of(&next.config));
+        self.front.set_settings(front_settings(&next.config));
+        // 5. What is wider: grants, then agents.
+        let (sync, issued) = grants.widen();
+        self.agents.set(after);
+        self.config.store(Arc::new(next.config));
+        drop(untied);
+        let stored: Vec<Stored> = vec![
+            Box::pin(issued),
+            Box::pin(async move { voided.await.map(drop) }),
+            Box::pin(async move { voided_since.await.map(drop) }),
+        ];
+        Ok(Switched { sync, ended, returned, stored })
+    }
+
+    /// Sees through what follows: nothing is written downstream any more for what has ended, and all of it is stored. Returns why
+    /// something could not be stored: it is in force nevertheless.
+    pub(super) async fn see_through(&self, switched: Switched) -> Option<WriteFault> {
+        let Switched { ended, returned, stored, .. } = switched;
+        for (grant, lease) in returned {
+            self.note_returned(&grant, &lease);
+        }
+        let config = self.config();
+        let is_gone = |agent: &AgentId| is_gone(&config, agent);
+        self.front.close_sessions_of(is_gone);
+        // Grants of the configuration have ended with their agents; those that operators created end here.
+        let created = self.grants.list().into_iter().filter(|entry| {
+            let terms = entry.grant.terms();
+            !terms.from_config && entry.ending.is_none() && is_gone(&terms.agent)
+        });
+        let ends = created.map(|entry| async move {
+            let id = &entry.grant.terms().id;
+            let why = "its agent is no longer registered, or disabled";
+            let by = "the configuration";
+            let result = self.grants.end(id, EndAs::Revoked, by, Some(why), self.clock.now_ms()).await;
+            let followed = self.after_end(id, why).await;
+            match result {
+                Err(bailiwick_store::GrantFault::Write(fault)) => Err(fault),
+                _ => followed,
+            }
+        });
+        let drained = join_all(ended.iter().map(|grant| grant.drained(PATIENCE)));
+        let (ends, drained, stored) = tokio::join!(join_all(ends), drained, join_all(stored));
+        if drained.iter().any(|is_drained| !is_drained) {
+            tracing::warn!("something is still being written downstream for a grant that has ended: it began before");
+        }
+        ends.into_iter().chain(stored).find_map(Result::err)
+    }
+
+    /// Makes void what is asked or approved under policies, or for a connector, that are no longer in force: a call that was on
+    /// its way when they changed may have asked after it.
+    pub(crate) fn void_outdated(&self) -> impl Future<Output = Result<(), WriteFault>> + use<> {
+        let (reached, policy) = (self.worlds.reached(), self.worlds.now().policy_digest.clone());
+        let is_void = |binding: &Binding| {
+            binding.policy_digest != policy || reached.get(&binding.connector) != Some(&binding.connector_fingerprint)
+        };
+        let voided = self.approvals.void("the configuration changed", self.clock.now_ms(), &is_void);
+        async move { voided.await.map(drop) }
+    }
+
+    /// Puts on record that a lent credential is lent no more.
+    pub(crate) fn note_returned(&self, grant: &GrantId, lease: &Lease) {
+        let record = json!({"event": "returned", "grant": grant, "lease": lease.id, "provider": lease.provider, "reference": lease.reference});
+        if let Err(lost) = self.recorder.trail().append(Stream::Secrets, self.clock.now_ms(), &record) {
+            tracing::error!(%lost, "a returned credential could not be put on record");
+        }
+    }
+}
+
+/// Whether this agent may do nothing by this configuration.
+fn is_gone(config: &Config, agent: &AgentId) -> bool {
+    config.agent(agent.as_str()).is_none_or(|registered| registered.agent.disabled)
+}
