@@ -2,15 +2,16 @@
 
 use std::time::Duration;
 
-use bailiwick_pipeline::ports::SendFailure;
+use bailiwick_pipeline::ports::{ConnectFailure, SendFailure};
 use bailiwick_schemas::json;
 use bytes::Bytes;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    link::{Body, DISCOVER, INITIALIZE, Link, Request},
+    link::{Body, DISCOVER, End, INITIALIZE, Link, Request},
     message::{Answer, check_complete},
+    pool::Opened,
     session::text,
     version::{Era, Version},
 };
@@ -42,6 +43,56 @@ pub(crate) struct Unopened {
 impl<W: Into<String>> From<W> for Unopened {
     fn from(why: W) -> Self {
         Self { why: why.into(), failure: None }
+    }
+}
+
+/// Why a pool has no session to give.
+pub(crate) enum Failed {
+    /// Nothing was started.
+    Unstarted(String),
+    /// It ended by itself.
+    Ended(String),
+    /// We wanted it to end.
+    Stopped(String),
+    /// It ended when it was asked which protocol it speaks.
+    WhenAsked(String),
+    /// The handshake failed.
+    Unshaken(String),
+}
+
+impl Failed {
+    /// Ends the link, if it has not ended.
+    pub(crate) fn of(unopened: &Unopened, opened: &Opened) -> Self {
+        let link = &opened.link;
+        // What is wrong with an answer may be said in the server's words.
+        let why = link.clean(&unopened.why);
+        let before = link.ended();
+        link.end(End::failure(format!("the handshake failed: {why}")));
+        match before {
+            Some(end) if end.wanted => Self::Stopped(why),
+            Some(end) if end.when_asked => Self::WhenAsked(why),
+            Some(_) if opened.pid.is_some() => Self::Ended(why),
+            _ => Self::Unshaken(why),
+        }
+    }
+
+    pub(crate) fn why(&self) -> &str {
+        let (Self::Unstarted(why) | Self::Ended(why) | Self::Stopped(why) | Self::WhenAsked(why) | Self::Unshaken(why)) = self;
+        why
+    }
+
+    /// Whether it says something about the server, so that it is left alone for a while.
+    pub(crate) fn counts(&self) -> bool {
+        !matches!(self, Self::Stopped(_))
+    }
+}
+
+impl From<Failed> for ConnectFailure {
+    fn from(failed: Failed) -> Self {
+        match failed {
+            Failed::Unshaken(why) => Self::Handshake(why),
+            other => Self::Start(other.why().to_owned()),
+        }
     }
 }
 

@@ -17,7 +17,7 @@ use crate::{
     backoff::Backoff,
     child::{self, Purpose},
     egress::{Lookup, SystemLookup},
-    handshake::Unopened,
+    handshake::Failed,
     link::{End, Link},
     over_http::{self, Client},
     session::{InUse, ListCache, Opening, Session},
@@ -408,56 +408,6 @@ impl Pool {
             counts: self.counters.now(),
             last_failure: lock(&self.last_failure).as_ref().map(|(at, why)| (at.elapsed(), why.clone())),
             stderr,
-        }
-    }
-}
-
-/// Why there is no session.
-enum Failed {
-    /// Nothing was started.
-    Unstarted(String),
-    /// It ended by itself.
-    Ended(String),
-    /// We wanted it to end.
-    Stopped(String),
-    /// It ended when it was asked which protocol it speaks.
-    WhenAsked(String),
-    /// The handshake failed.
-    Unshaken(String),
-}
-
-impl Failed {
-    /// Ends the link, if it has not ended.
-    fn of(unopened: &Unopened, opened: &Opened) -> Self {
-        let link = &opened.link;
-        // What is wrong with an answer may be said in the server's words.
-        let why = link.clean(&unopened.why);
-        let before = link.ended();
-        link.end(End::failure(format!("the handshake failed: {why}")));
-        match before {
-            Some(end) if end.wanted => Self::Stopped(why),
-            Some(end) if end.when_asked => Self::WhenAsked(why),
-            Some(_) if opened.pid.is_some() => Self::Ended(why),
-            _ => Self::Unshaken(why),
-        }
-    }
-
-    fn why(&self) -> &str {
-        let (Self::Unstarted(why) | Self::Ended(why) | Self::Stopped(why) | Self::WhenAsked(why) | Self::Unshaken(why)) = self;
-        why
-    }
-
-    /// Whether it says something about the server, so that it is left alone for a while.
-    fn counts(&self) -> bool {
-        !matches!(self, Self::Stopped(_))
-    }
-}
-
-impl From<Failed> for ConnectFailure {
-    fn from(failed: Failed) -> Self {
-        match failed {
-            Failed::Unshaken(why) => Self::Handshake(why),
-            other => Self::Start(other.why().to_owned()),
         }
     }
 }

@@ -350,7 +350,7 @@ fn listed(raw: &Value, name: &QualifiedName) -> Value {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
+    #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may fail by panicking")]
 
     use serde_json::value::to_raw_value;
 
@@ -390,6 +390,31 @@ mod tests {
         // Each further call that finds it so tells it again: the world stays the same one.
         assert_eq!(worlds.drift(&tickets(), &[(get.clone(), None)]), []);
         assert!(Arc::ptr_eq(&worlds.now(), &after));
+    }
+
+    #[test]
+    fn another_way_to_a_server_is_another_connector() {
+        let credential =
+            "credential = { provider = \"file\", path = \"/t\", inject = { header = \"Authorization\", prefix = \"Bearer \" } }";
+        let ways = [
+            "command = [\"/bin/t\"]".to_owned(),
+            "command = [\"/bin/t\", \"x\"]".to_owned(),
+            "url = \"https://t.example/mcp\"".to_owned(),
+            "url = \"https://t.example/mcp/\"".to_owned(),
+            "url = \"https://t.example/mcp\"\nnetworks = [\"10.1.0.0/16\"]".to_owned(),
+            "url = \"https://t.example/mcp\"\nroots = \"/ca.pem\"".to_owned(),
+            "url = \"https://t.example/mcp\"\nprotocol = \"legacy\"".to_owned(),
+            "url = \"https://t.example/mcp\"\ndangerous_plain_http = true".to_owned(),
+            "url = \"https://t.example/mcp\"\nshared = true".to_owned(),
+            format!("url = \"https://t.example/mcp\"\n{credential}"),
+            format!("url = \"https://t.example/mcp\"\n{}", credential.replace("Authorization", "X-Key")),
+            format!("url = \"https://t.example/mcp\"\n{}", credential.replace("Bearer ", "")),
+        ];
+        let fingerprints = ways.iter().map(|way| {
+            let config = bailiwick_config::embedded(&format!("[[connectors]]\nid = \"t\"\n{way}\n"), []).unwrap();
+            fingerprint(&config.connectors[0]).to_string()
+        });
+        assert_eq!(fingerprints.collect::<BTreeSet<_>>().len(), ways.len());
     }
 
     #[test]

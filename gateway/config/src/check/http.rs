@@ -2,9 +2,9 @@
 
 use bailiwick_pipeline::ports::Injection;
 use ipnet::IpNet;
-use url::{Host, Url};
+use url::Url;
 
-use super::{Setting, environment};
+use super::{Setting, environment, sections::is_loopback};
 use crate::{code::FaultCode, connector::Http, fault::Findings, raw::RawConnector, source::KeyPath};
 
 /// Headers that the gateway sets itself.
@@ -81,15 +81,6 @@ fn endpoint(given: &str, may_be_plain: bool, path: &KeyPath, findings: &mut Find
         fault.help("write an `https` URL; `dangerous_plain_http = true` allows it where you trust every machine in between");
     }
     Some(url)
-}
-
-fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        Some(Host::Domain(name)) => name == "localhost",
-        None => false,
-    }
 }
 
 fn network(given: &str, path: &KeyPath, findings: &mut Findings<'_>) -> Option<IpNet> {

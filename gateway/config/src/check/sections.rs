@@ -181,7 +181,8 @@ fn public_url(given: &str, allow_remote: bool, path: &KeyPath, findings: &mut Fi
     Some(url)
 }
 
-fn is_loopback(url: &Url) -> bool {
+/// Whether the host as written is this machine.
+pub(super) fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(Host::Domain(name)) => name == "localhost",
         Some(Host::Ipv4(ip)) => IpAddr::V4(ip).is_loopback(),
