@@ -19,11 +19,13 @@ pub mod trace;
 
 mod answer;
 mod handle;
+mod judge;
 mod redact;
 mod way;
 
 pub use answer::{Answer, Body};
 pub use handle::{Gateway, Settings};
+pub use judge::Judged;
 pub use received::Received;
 pub use redact::NeedleFault;
 pub use refusal::Refusal;
