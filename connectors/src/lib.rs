@@ -28,7 +28,7 @@ mod status;
 mod stderr;
 mod stdio;
 
-pub use discover::{Discovery, discover};
+pub use discover::{Discovery, Look, discover, look};
 pub use exec_child::{ExecFault, exec_child};
 pub use spec::{ConnectorSpec, EnvNameFault, SpecFault, check_env_name};
 pub use status::{ChildState, ChildStatus, ConnectorEvent, ConnectorStatus, Counts, Rejected};

@@ -9,7 +9,7 @@ use std::{
 };
 
 use bailiwick_config::{Config, PolicyFile};
-use bailiwick_connectors::{ConnectorEvent, ConnectorSpec, Discovery, StdioConnectors};
+use bailiwick_connectors::{ConnectorEvent, ConnectorSpec, Discovery, Look, StdioConnectors};
 use bailiwick_credentials::{Broker, CredentialSpec, EnvSecrets, Provider};
 use bailiwick_pipeline::{
     Gateway, Settings,
@@ -233,8 +233,17 @@ impl Runtime {
 
     /// Starts a connector's server for a moment, and lists what it offers. For admins: no agent can reach this.
     pub async fn discover(&self, connector: &ConnectorId) -> Result<Discovery, ConnectFailure> {
+        self.scout().look_at(connector).await
+    }
+
+    /// The same, with the end of what the server wrote to standard error.
+    pub async fn try_out(&self, connector: &ConnectorId) -> Look {
+        self.scout().try_out(connector).await
+    }
+
+    fn scout(&self) -> Scout<'_> {
         let (broker, trail, clock) = (&self.broker, self.recorder.trail(), self.clock.as_ref());
-        Scout { specs: &self.specs, broker, trail, clock }.look_at(connector).await
+        Scout { specs: &self.specs, broker, trail, clock }
     }
 
     /// Puts other pins of a connector in force: judged first, then stored, then served. Approvals of what changed are void.
@@ -360,7 +369,8 @@ fn front_settings(config: &Config) -> FrontSettings {
     }
 }
 
-fn specs_of(config: &Config, own: &Path) -> BTreeMap<ConnectorId, ConnectorSpec> {
+/// How the connectors of the configuration are started. `own` is this binary.
+pub(crate) fn specs_of(config: &Config, own: &Path) -> BTreeMap<ConnectorId, ConnectorSpec> {
     let spec = |connector: &bailiwick_config::Connector| {
         let program = connector.program.path(own).display().to_string();
         let command = std::iter::once(program).chain(connector.arguments.iter().cloned()).collect();
@@ -378,7 +388,8 @@ fn specs_of(config: &Config, own: &Path) -> BTreeMap<ConnectorId, ConnectorSpec>
     config.connectors.iter().map(|connector| (connector.id.clone(), spec(connector))).collect()
 }
 
-fn credentials_of(config: &Config, data: &DataFolder) -> Result<BTreeMap<ConnectorId, CredentialSpec>, StartFault> {
+/// Where the credentials of the configuration are.
+pub(crate) fn credentials_of(config: &Config, data: &DataFolder) -> Result<BTreeMap<ConnectorId, CredentialSpec>, StartFault> {
     let mut specs = BTreeMap::new();
     for connector in &config.connectors {
         let Some(credential) = &connector.credential else { continue };
@@ -398,7 +409,7 @@ fn credentials_of(config: &Config, data: &DataFolder) -> Result<BTreeMap<Connect
 }
 
 /// Of the environment, only the variables that connectors name as their secret.
-fn env_secrets(config: &Config, environment: &BTreeMap<String, String>) -> EnvSecrets {
+pub(crate) fn env_secrets(config: &Config, environment: &BTreeMap<String, String>) -> EnvSecrets {
     let named = config.connectors.iter().filter_map(|connector| match &connector.credential.as_ref()?.source {
         bailiwick_config::SecretSource::Variable(name) => Some((name.clone(), environment.get(name)?.clone())),
         _ => None,

@@ -32,6 +32,7 @@ pub use fault::{ConfigFaults, Fault};
 pub use origin::{Origin, Setting};
 pub use presence::{Found, Sought};
 pub use schema::schema;
+pub use suggest::nearest;
 
 use crate::{
     check::Setting as Within,
@@ -43,6 +44,9 @@ use crate::{
 
 /// The configuration of the embedded demo: what `bailiwick run` serves without a `config.toml`.
 pub const DEMO: &str = include_str!("demo.toml");
+
+/// The configuration that `bailiwick init` writes: valid as it is, with examples to take up.
+pub const START: &str = include_str!("start.toml");
 
 /// Checks the text of a configuration file. `path` names it in faults and is what relative paths in it start from;
 /// `environment` is that of the process, of which only `BAILIWICK_SECTION__KEY` variables matter.

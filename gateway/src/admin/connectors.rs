@@ -1,6 +1,10 @@
 //! Connectors: how they are, what they offer, and which of it was accepted.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use axum::{
     Json,
@@ -15,10 +19,11 @@ use serde_json::json;
 
 use super::{
     access::{Operator, Visitor},
-    api::{Accept, Accepted, ConnectorView, FailureView, ProcessView, Proposal, ToolView},
+    api::{Accept, Accepted, ConnectorView, FailureView, ProcessView, Proposal, ToolView, Trial},
     deed::Deed,
     fault::ApiFault,
     proposal::{Class, proposal},
+    trial::trial,
 };
 use crate::runtime::Runtime;
 
@@ -47,6 +52,23 @@ pub(super) async fn discover(
         Ok(proposal(&connector, &pins(&connector, &of), &discovery))
     });
     found.await.map(Json)
+}
+
+/// Starts the server for a moment and tells how it did. That it fails is an answer, not a refusal.
+pub(super) async fn test(
+    operator: Operator,
+    State(runtime): State<Arc<Runtime>>,
+    Path(id): Path<String>,
+) -> Result<Json<Trial>, ApiFault> {
+    let connector = configured(&id, &runtime)?.clone();
+    let deed = Deed::new("connector_tested", connector.id.as_str(), json!(null));
+    let of = Arc::clone(&runtime);
+    let tried = deed.done_by(&operator, &runtime, async move {
+        let began = Instant::now();
+        let look = of.try_out(&connector.id).await;
+        Ok(trial(&connector, &pins(&connector, &of), look, began.elapsed()))
+    });
+    tried.await.map(Json)
 }
 
 /// Accepts exactly what was shown: if the server offers anything else by now, nothing.

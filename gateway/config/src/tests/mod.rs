@@ -16,6 +16,7 @@ mod layers;
 mod origin;
 mod places;
 mod presence;
+mod start;
 
 use std::path::Path;
 

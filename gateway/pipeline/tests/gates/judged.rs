@@ -33,7 +33,11 @@ async fn what_is_judged_is_what_happens_and_leaves_nothing() {
             }
         };
         assert_eq!(decision["effect"], effect, "{tool}");
-        assert_eq!(decision.get("rules").cloned().unwrap_or_else(|| serde_json::json!([])), serde_json::json!(judged.rules), "{tool}");
+        assert_eq!(
+            decision.get("rules").cloned().unwrap_or_else(|| serde_json::json!([])),
+            serde_json::json!(judged.rules),
+            "{tool}"
+        );
         effects.push(effect);
     }
     assert_eq!(effects, ["allow", "deny", "deny", "deny", "deny", "step_up"]);
