@@ -185,6 +185,10 @@ fn offered(offer: &Proposal) -> String {
         let name = if finding.id.is_empty() { "(no name)".to_owned() } else { shown(&finding.id) };
         text.add(format_args!("           rejected {name}: {}\n", shown(&finding.why)));
     }
+    let names = offer.tools.iter().filter(|tool| tool.state != "gone").map(|tool| shown(&tool.id)).collect::<Vec<_>>().join("  ");
+    if !names.is_empty() {
+        text.add(format_args!("           {}\n", short(&names, 100)));
+    }
     let accept = format!("`bailiwick connectors pin {}`", shown(&offer.id));
     match (new, changed, gone) {
         (0, 0, 0) => text.add(format_args!("pins       all as they were accepted\n")),

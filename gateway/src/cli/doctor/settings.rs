@@ -7,12 +7,12 @@ use bailiwick_pipeline::{
     catalogue::World,
     ports::{Clock as _, Worlds as _},
 };
-use bailiwick_store::{Store, Tokens};
+use bailiwick_store::{AgentToken, CALL_TOKEN_MS, Store, Tokens};
 
 use super::{Findings, Places};
 use crate::{
     adapters::SystemClock,
-    admin::api::{AgentView, Trial},
+    admin::api::{AgentView, TokenView, Trial},
     cli::{
         Session,
         client::Client,
@@ -129,7 +129,8 @@ fn grants(places: &Places<'_>, world: &World, findings: &mut Findings) {
 async fn tokens(places: &Places<'_>, client: Option<&Client>, session: &Session, findings: &mut Findings) {
     let known = match client {
         Some(client) => client.get::<Vec<AgentView>>("agents").await.ok().map(|agents| {
-            let ends = |agent: &AgentView| agent.tokens.iter().map(|token| token.expires_at_ms).max();
+            let lasts = |token: &&TokenView| token.expires_at_ms.saturating_sub(token.created_at_ms) > CALL_TOKEN_MS;
+            let ends = |agent: &AgentView| agent.tokens.iter().filter(lasts).map(|token| token.expires_at_ms).max();
             agents.iter().map(|agent| (agent.id.clone(), ends(agent))).collect::<BTreeMap<_, _>>()
         }),
         None => stored(session),
@@ -166,7 +167,9 @@ fn stored(session: &Session) -> Option<BTreeMap<String, Option<u64>>> {
     }
     let tokens = Tokens::load(&Store::open(data).ok()?).ok()?;
     let mut ends = BTreeMap::new();
-    for token in tokens.list(None).into_iter().filter(|token| token.revoked_at_ms.is_none()) {
+    // Those that `call` makes for itself are no agent's.
+    let lasts = |token: &AgentToken| token.expires_at_ms.saturating_sub(token.created_at_ms) > CALL_TOKEN_MS;
+    for token in tokens.list(None).into_iter().filter(|token| token.revoked_at_ms.is_none() && lasts(token)) {
         let last: &mut Option<u64> = ends.entry(token.agent.to_string()).or_default();
         *last = (*last).max(Some(token.expires_at_ms));
     }

@@ -7,11 +7,15 @@ use crate::cli::screen::shown;
 #[derive(Debug, Default)]
 pub(super) struct Refusal<'a> {
     pub(super) reason: &'a str,
+    pub(super) detail: Option<&'a str>,
     pub(super) agent: Option<&'a str>,
     pub(super) tool: Option<&'a str>,
     pub(super) grant: Option<&'a str>,
     pub(super) approval: Option<&'a str>,
 }
+
+/// What the record says of a tool that no grant could cover.
+const NO_SUCH_TOOL: &str = "no connector has a callable tool";
 
 /// What to do about it.
 pub(super) fn advice(refusal: &Refusal<'_>, origin: &Origin) -> Option<String> {
@@ -23,6 +27,13 @@ pub(super) fn advice(refusal: &Refusal<'_>, origin: &Origin) -> Option<String> {
     let new_grant = format!("{again} grants create --agent {agent} --purpose … --tools {tool}");
     let in_config = refusal.grant.and_then(|grant| origin.grant(grant)).map(|place| shown(&place));
     Some(match refusal.reason {
+        "unknown_tool" if refusal.detail.is_some_and(|detail| detail.starts_with(NO_SUCH_TOOL)) => {
+            if origin.has_connector(connector) {
+                format!("if `{connector}` offers it, accept it first: {again} connectors pin {connector}")
+            } else {
+                format!("no connector is called `{connector}`: {again} connectors list")
+            }
+        }
         "unknown_tool" => match (grant, in_config) {
             (Some(grant), Some(place)) => {
                 format!(

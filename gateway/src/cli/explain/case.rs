@@ -152,7 +152,7 @@ impl Case {
             row("tool", format!("{}, {}   {}", get("kind"), get("band"), get("tool_digest")));
         }
         let (stopped, last) = self.stop();
-        row("way", way(stopped, last));
+        row("way", way(stopped, last, mark(self.effect())));
         for rule in self.rules() {
             let place = origin.rule(rule).map(|place| format!("  ({})", shown(&place))).unwrap_or_default();
             let reason = origin.reason(rule).map(|reason| format!("\n{}", shown(&reason))).unwrap_or_default();
@@ -222,6 +222,7 @@ impl Case {
     fn advice(&self, origin: &Origin) -> Option<String> {
         let refusal = Refusal {
             reason: self.get("reason")?,
+            detail: self.get("detail"),
             agent: self.get("agent"),
             tool: self.get("tool"),
             grant: self.get("grant"),
@@ -279,11 +280,16 @@ fn passed(stopped: Option<&str>, last: Option<&str>) -> Vec<&'static str> {
     WAY.iter().take(stop.min(end)).copied().collect()
 }
 
-/// The way, as far as it went: `receive ✓ identify ✓ grant ✗`.
-pub(super) fn way(stopped: Option<&str>, last: Option<&str>) -> String {
+/// The way, as far as it went: `receive ✓ identify ✓ grant ✗`. A step that waits for a person has a `…`.
+pub(super) fn way(stopped: Option<&str>, last: Option<&str>, mark: char) -> String {
     let mut steps: Vec<String> = passed(stopped, last).into_iter().map(|step| format!("{step} ✓")).collect();
-    steps.extend(stopped.map(|gate| format!("{} ✗", shown(gate))));
+    steps.extend(stopped.map(|gate| format!("{} {mark}", shown(gate))));
     steps.join("  ")
+}
+
+/// The mark of the step that a call with this effect was stopped at.
+pub(super) fn mark(effect: &str) -> char {
+    if effect == "step_up" { '…' } else { '✗' }
 }
 
 /// How it ended, how long it took, and what came back.
@@ -322,13 +328,14 @@ mod tests {
 
     #[test]
     fn the_way_is_told_as_far_as_it_went() {
-        assert_eq!(way(Some("grant"), None), "receive ✓  identify ✓  grant ✗");
-        assert_eq!(way(None, Some("grant")), "receive ✓  identify ✓  grant ✓");
-        assert_eq!(way(Some("receive"), None), "receive ✗");
-        assert!(way(None, None).ends_with("send ✓  screen ✓"));
+        assert_eq!(way(Some("grant"), None, '✗'), "receive ✓  identify ✓  grant ✗");
+        assert_eq!(way(None, Some("grant"), '✗'), "receive ✓  identify ✓  grant ✓");
+        assert_eq!(way(Some("receive"), None, mark("deny")), "receive ✗");
+        assert!(way(Some("approve"), Some("permit"), mark("step_up")).ends_with("permit ✓  approve …"));
+        assert!(way(None, None, '✗').ends_with("send ✓  screen ✓"));
         assert_eq!(passed(None, None).len(), WAY.len());
         // A step that is none of these is told by its name, and nothing is said to have been passed that may not have been.
-        assert_eq!(way(Some("elsewhere"), Some("permit")), "elsewhere ✗");
+        assert_eq!(way(Some("elsewhere"), Some("permit"), '✗'), "elsewhere ✗");
     }
 
     #[test]

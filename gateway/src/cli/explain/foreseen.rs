@@ -1,10 +1,11 @@
 //! `explain --agent`: what would become of a call that nobody makes.
 
+use bailiwick_schemas::json::{self, Limits};
 use serde_json::json;
 
 use super::{
     advice::{Refusal, advice},
-    case::way,
+    case::{mark, way},
     origin::Origin,
 };
 use crate::{
@@ -15,7 +16,7 @@ use crate::{
         client::{Client, segment},
         fault::CliFault,
         offline,
-        screen::{Page, lines, shown},
+        screen::{Page, lines, short, shown},
     },
     foresee::Call,
 };
@@ -29,6 +30,7 @@ pub(super) async fn run(agent: &str, tool: &str, explain: &ExplainArgs, session:
     if thought.args.len() > MOST {
         return Err(CliFault::usage("`--args` is too long to be judged without being sent", "48 KiB are the most"));
     }
+    check(&thought.args)?;
     let call = Call { tool: tool.to_owned(), arguments: thought.args.clone(), grant: thought.grant.clone() };
     let (foreseen, by) = match Client::find(&session.places).await? {
         Some(client) => (client.get(&path(agent, &call)).await.map_err(as_usage)?, "by the running gateway"),
@@ -39,6 +41,16 @@ pub(super) async fn run(agent: &str, tool: &str, explain: &ExplainArgs, session:
         return session.screen.json(&json!([as_json(&foreseen, &origin)]));
     }
     session.screen.answer(&text(&foreseen, by, &origin))
+}
+
+/// What is wrong with the arguments is told by their own bytes.
+fn check(arguments: &str) -> Result<(), CliFault> {
+    let fault = |what: &str| {
+        let help = "give `--args` a JSON object, as in --args '{\"id\": \"T-17\"}'";
+        CliFault::usage(format!("`--args {}` can't be read: {what}", shown(&short(arguments, 60))), help)
+    };
+    json::check(arguments.as_bytes(), Limits::MESSAGE).map_err(|why| fault(&why.to_string()))?;
+    if arguments.trim_start().starts_with('{') { Ok(()) } else { Err(fault("it is no object")) }
 }
 
 /// Arguments that are none are a mistake of whoever typed them.
@@ -87,7 +99,7 @@ fn text(foreseen: &Foreseen, by: &str, origin: &Origin) -> String {
     }
     let stopped =
         (foreseen.state != "allow").then_some(if foreseen.state == "deny" { foreseen.gate.as_str() } else { "approve" });
-    row("way", way(stopped, Some("permit")));
+    row("way", way(stopped, Some("permit"), mark(&foreseen.state)));
     for rule in &foreseen.rules {
         let place = origin.rule(rule).map(|place| format!("  ({})", shown(&place))).unwrap_or_default();
         let reason = origin.reason(rule).map(|reason| format!("\n{}", shown(&reason))).unwrap_or_default();
@@ -118,6 +130,7 @@ fn text(foreseen: &Foreseen, by: &str, origin: &Origin) -> String {
 fn to_do(foreseen: &Foreseen, origin: &Origin) -> Option<String> {
     let refusal = Refusal {
         reason: foreseen.reason.as_deref()?,
+        detail: foreseen.detail.as_deref(),
         agent: Some(&foreseen.agent),
         tool: Some(&foreseen.id),
         grant: foreseen.grant.as_deref(),

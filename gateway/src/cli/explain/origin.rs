@@ -43,6 +43,11 @@ impl Origin {
         reason.split_once('"').map(|(reason, _)| reason.to_owned())
     }
 
+    /// Whether the configuration has a connector of this id; where it can't be read, that can't be told.
+    pub(super) fn has_connector(&self, id: &str) -> bool {
+        self.config.as_ref().is_none_or(|config| config.connector(id).is_some())
+    }
+
     /// `file:line` of a grant of the configuration.
     pub(super) fn grant(&self, id: &str) -> Option<String> {
         let line = self.config.as_ref()?.line_of("grants", id)?;
