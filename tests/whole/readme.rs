@@ -28,7 +28,8 @@ fn blocks() -> Vec<Block> {
         match language {
             "sh" => blocks.push(Block { typed: text.to_owned(), shown: None }),
             "text" => {
-                assert!(blocks.last_mut().unwrap().shown.replace(text.to_owned()).is_none(), "block {at} shows nothing's output")
+                let before = blocks.last_mut().unwrap().shown.replace(text.to_owned());
+                assert!(before.is_none(), "block {at} shows nothing's output");
             }
             other => panic!("a block of `{other}` is not typed"),
         }

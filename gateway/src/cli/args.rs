@@ -144,13 +144,13 @@ pub struct WhichCall {
 #[derive(Debug, Clone, Args)]
 pub struct ThoughtArgs {
     /// With --agent: the tool, such as tickets__get
-    #[arg(long, value_name = "TOOL", requires = "agent")]
+    #[arg(long, value_name = "TOOL", requires = "agent", conflicts_with_all = ["last", "call"])]
     pub tool: Option<String>,
     /// With --agent: its arguments, a JSON object
-    #[arg(long, value_name = "JSON", default_value = "{}", requires = "agent")]
+    #[arg(long, value_name = "JSON", default_value = "{}", requires = "agent", conflicts_with_all = ["last", "call"])]
     pub args: String,
     /// With --agent: the grant it names
-    #[arg(long, value_name = "ID", requires = "agent")]
+    #[arg(long, value_name = "ID", requires = "agent", conflicts_with_all = ["last", "call"])]
     pub grant: Option<String>,
 }
 
@@ -482,6 +482,7 @@ mod tests {
             "explain --agent a",
             "explain --tool t",
             "explain --last --tool t",
+            "explain --last --args {}",
             "explain --last --agent a --tool t",
             "stdio",
             "stdio --agent a --grant-file f",
