@@ -357,3 +357,40 @@ fn a_word_that_is_nearly_one_is_suggested() {
         assert!(code == Some(2) && err.contains(&format!("'{meant}'")), "{arguments:?}: {err}");
     }
 }
+
+#[test]
+fn a_policy_that_names_a_tool_needs_no_gateway_to_have_the_tool_accepted() {
+    let setup = Setup::new();
+    let script = Script::new(setup.folder(), "s", &[tool("echo", &["x"])]);
+    fs::write(
+        setup.folder().join("own.cedar"),
+        "@id(\"no-echo\")\nforbid (principal, action == Bailiwick::Action::\"s__echo\", resource)\nwhen { context.input has x && context.input.x == \"no\" };\n",
+    )
+    .unwrap();
+    let command: Vec<String> = script.command().iter().map(|part| format!("\"{part}\"")).collect();
+    let setup = setup
+        .with("[policy]\nfiles = [\"own.cedar\"]")
+        .agent("a")
+        .with(&format!("[[connectors]]\nid = \"s\"\ncommand = [{}]\n{}", command.join(", "), reads(&["echo"])))
+        .grant("g", "a", &["s__*"], "");
+    let cli = setup.cli();
+    for command in ["run", "doctor"] {
+        let said = cli.fails(&[command]).replace('\n', " ");
+        assert!(said.contains("s__echo") && said.contains("`bailiwick connectors pin s`"), "{said}");
+    }
+    let said = cli.fails(&["connectors", "pin", "s"]);
+    assert!(said.contains("echo") && said.contains("not accepted"), "{said}");
+    let output = cli.run(&["connectors", "pin", "s", "--yes"]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success() && said.contains("accepted 1 tools of s"), "{said}");
+    let gateway = setup.start();
+    gateway.cli.ok(&["call", "s__echo", "x=yes"]);
+    assert!(gateway.cli.fails(&["call", "s__echo", "x=no"]).contains("no-echo"));
+    let told: Vec<Value> = gateway
+        .records("admin")
+        .into_iter()
+        .filter(|record| record["event"] == "pins_accepted" && record["about"] == "s")
+        .collect();
+    assert_eq!(told.iter().map(|record| &record["result"]).collect::<Vec<_>>(), ["begun", "done"]);
+    assert!(told.iter().all(|record| record["with"]["offline"] == true), "{told:?}");
+}

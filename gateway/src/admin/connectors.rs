@@ -90,7 +90,8 @@ pub(super) async fn accept(
             return Err(ApiFault::conflict(format!("`{}` offers something else than was shown", connector.id))
                 .help("nothing was accepted: look again with `bailiwick connectors diff`"));
         }
-        let pins = accepted_pins(&connector, &pins(&connector, &of), &reading, &by, of.clock.now_ms())?;
+        let pins = pins_of(&connector, &pins(&connector, &of), &reading, &by, of.clock.now_ms())
+            .map_err(|why| ApiFault::invalid(why.to_string()))?;
         let tools = pins.len();
         of.accept_pins(&connector.id, pins).await?;
         Ok(Accepted { tools })
@@ -117,13 +118,14 @@ fn pins(connector: &Connector, runtime: &Runtime) -> Vec<Pin> {
     runtime.worlds.pins().remove(&connector.id).unwrap_or_default()
 }
 
-fn accepted_pins(
+/// The pins of what is accepted: classed by the admin's word, else as before, else by what the tool says of itself.
+pub(crate) fn pins_of(
     connector: &Connector,
     before: &[Pin],
     reading: &ListReading,
     by: &str,
     now_ms: u64,
-) -> Result<Vec<Pin>, ApiFault> {
+) -> Result<Vec<Pin>, serde_json::Error> {
     let pin = |definition: &bailiwick_schemas::definition::Definition| {
         let known = before.iter().find(|pin| pin.tool == *definition.name());
         let class = Class::of(connector, known, definition);
@@ -132,7 +134,7 @@ fn accepted_pins(
             kind: class.kind,
             band: class.band,
             digest: definition.digest(),
-            definition: serde_json::value::to_raw_value(definition.raw()).map_err(|why| ApiFault::invalid(why.to_string()))?,
+            definition: serde_json::value::to_raw_value(definition.raw())?,
             labels: connector.terms_of(definition.name()).labels,
             accepted_at_ms: now_ms,
             accepted_by: by.to_owned(),

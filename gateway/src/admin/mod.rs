@@ -32,8 +32,10 @@ use axum::{
 use serde::{Deserialize, de::DeserializeOwned};
 
 use crate::runtime::Runtime;
+pub(crate) use connectors::pins_of;
 pub use deed::{AdminRecord, Stage, change_id};
 pub use person::name_of;
+pub(crate) use proposal::proposal;
 pub(crate) use trial::trial;
 
 /// Every endpoint: its method, its path, and whether it changes something.

@@ -7,7 +7,7 @@ use super::{
     args::{ConnectorsCommand, One, PinArgs},
     client::{Client, segment},
     fault::CliFault,
-    offline,
+    offline::{self, Offline},
     screen::{Page, Table, lines, short, shown},
     units::{from_now, span},
 };
@@ -211,9 +211,22 @@ async fn diff(one: &One, session: &Session) -> Result<(), CliFault> {
     if proposal.state == "same" { Ok(()) } else { Err(CliFault::Said) }
 }
 
+/// Where tools are accepted: at the running gateway, or under the lock of its store. A policy that names a tool lets a gateway start
+/// only once that tool is accepted, so the second must do.
+enum Desk {
+    Gateway(Client),
+    Offline(Box<Offline>),
+}
+
 async fn accept(pin: &PinArgs, session: &Session) -> Result<(), CliFault> {
-    let client = session.client().await?;
-    let proposal = propose(&pin.id, &client).await?;
+    let desk = match Client::find(&session.places).await? {
+        Some(client) => Desk::Gateway(client),
+        None => Desk::Offline(Box::new(Offline::open(session)?)),
+    };
+    let proposal = match &desk {
+        Desk::Gateway(client) => propose(&pin.id, client).await?,
+        Desk::Offline(offline) => offline.propose(&pin.id).await?,
+    };
     if pin.form.json {
         session.screen.json(&serde_json::to_value([&proposal]).unwrap_or_default())?;
     } else {
@@ -236,8 +249,11 @@ async fn accept(pin: &PinArgs, session: &Session) -> Result<(), CliFault> {
         return Err(CliFault::refused("not accepted", Some(&help)));
     }
     let path = format!("connectors/{}/pins", segment(&pin.id)?);
-    let accepted: Accepted = client.post(&path, &Accept { tools }).await?;
-    session.screen.tell(&format!("accepted {} tools of {}", accepted.tools, shown(&pin.id)));
+    let accepted = match &desk {
+        Desk::Gateway(client) => client.post::<Accepted>(&path, &Accept { tools }).await?.tools,
+        Desk::Offline(offline) => offline.accept(&pin.id, &tools).await?,
+    };
+    session.screen.tell(&format!("accepted {accepted} tools of {}", shown(&pin.id)));
     Ok(())
 }
 

@@ -1,25 +1,31 @@
 //! What commands do where no gateway runs: on its folder, under the lock of its store, which nobody else has then.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
 
-use bailiwick_config::{Config, nearest};
+use bailiwick_config::{Config, Connector, nearest};
+use bailiwick_connectors::{ConnectorSpec, Look};
 use bailiwick_credentials::Broker;
 use bailiwick_pipeline::{
     grant::{LiveGrant, Standing},
     ports::{Clock as _, Grants as _},
 };
-use bailiwick_store::{LiveGrants, Pins, Store};
+use bailiwick_schemas::{canonical::Digest, definition::ListReading, names::ConnectorId};
+use bailiwick_store::{LiveGrants, Pin, Pins, Store};
 use bailiwick_trail::{Options, Stream, Trail};
 use rustix::process::geteuid;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{Session, fault::CliFault, screen::shown};
 use crate::{
     adapters::SystemClock,
     admin::{
         AdminRecord, Stage,
-        api::{Foreseen, Trial},
-        change_id, name_of, trial,
+        api::{Foreseen, Proposal, Trial},
+        change_id, name_of, pins_of, proposal, trial,
     },
     data::DataFolder,
     foresee::{self, Closed},
@@ -41,29 +47,94 @@ pub(super) fn no_connector(id: &str, config: Option<&Config>) -> CliFault {
 
 /// Starts a connector's server for a moment. On record before and after, as through the gateway.
 pub(super) async fn try_out(id: &str, session: &Session) -> Result<Trial, CliFault> {
-    let config = session.places.load(&session.around)?;
-    let Some(connector) = config.connector(id) else { return Err(no_connector(id, Some(&config))) };
-    let data = DataFolder::open(session.places.data.path())?;
-    let (trail, _) = Trail::open(&data.trail(), Options { segment_bytes: config.trail.segment_size, ..Options::default() })?;
-    let store = Store::open(data.path())?;
-    let pins = Pins::new(&store).list()?.remove(&connector.id).unwrap_or_default();
-    let specs = specs_of(&config, &session.around.own_binary);
-    let broker = Broker::new(credentials_of(&config, &data)?, env_secrets(&config, &session.around.environment));
-    let (uid, change) = (geteuid().as_raw(), change_id(&SystemClock));
-    let by = name_of(uid);
-    let with = serde_json::json!({"offline": true});
-    let write = |result, with: &Value| {
-        let record = AdminRecord { event: "connector_tested", change: &change, by: &by, uid, about: id, result, why: None, with };
-        trail.append(Stream::Admin, SystemClock.now_ms(), &record)
-    };
-    write(Stage::Begun, &with)?;
-    trail.flush()?;
+    let offline = Offline::open(session)?;
+    let connector = offline.connector(id)?;
     let began = Instant::now();
-    let look = Scout { specs: &specs, broker: &broker, trail: &trail, clock: &SystemClock }.try_out(&connector.id).await;
-    let tried = trial(connector, &pins, look, began.elapsed());
-    write(Stage::Done, &with)?;
-    trail.flush()?;
-    Ok(tried)
+    let look = offline.look("connector_tested", connector).await?;
+    Ok(trial(connector, &offline.pins(connector)?, look, began.elapsed()))
+}
+
+/// A gateway's folder, held while it is used: no gateway can start meanwhile.
+pub(super) struct Offline {
+    config: Config,
+    trail: Trail,
+    store: Store,
+    specs: BTreeMap<ConnectorId, ConnectorSpec>,
+    broker: Broker,
+    /// What was shown last, by connector: what is accepted is this and nothing else.
+    shown: Mutex<BTreeMap<ConnectorId, ListReading>>,
+}
+
+impl Offline {
+    /// Takes hold of it.
+    pub(super) fn open(session: &Session) -> Result<Self, CliFault> {
+        let config = session.places.load(&session.around)?;
+        let data = DataFolder::open(session.places.data.path())?;
+        let (trail, _) = Trail::open(&data.trail(), Options { segment_bytes: config.trail.segment_size, ..Options::default() })?;
+        let store = Store::open(data.path())?;
+        let specs = specs_of(&config, &session.around.own_binary);
+        let broker = Broker::new(credentials_of(&config, &data)?, env_secrets(&config, &session.around.environment));
+        Ok(Self { config, trail, store, specs, broker, shown: Mutex::default() })
+    }
+
+    /// What a connector offers, held against what was accepted.
+    pub(super) async fn propose(&self, id: &str) -> Result<Proposal, CliFault> {
+        let connector = self.connector(id)?;
+        let discovery = self.look("connector_discovered", connector).await?.found.map_err(|failure| {
+            let help = format!("`bailiwick connectors test {id}` shows what it writes to standard error");
+            CliFault::refused(&format!("connector `{id}`: {failure}"), Some(&help))
+        })?;
+        self.shown().insert(connector.id.clone(), discovery.reading());
+        Ok(proposal(connector, &self.pins(connector)?, &discovery))
+    }
+
+    /// Accepts what was shown. The policies are judged over it at the next start.
+    pub(super) async fn accept(&self, id: &str, tools: &BTreeMap<String, Digest>) -> Result<usize, CliFault> {
+        let connector = self.connector(id)?;
+        let Some(reading) = self.shown().remove(&connector.id) else {
+            return Err(CliFault::refused(&format!("nothing of `{id}` was shown"), None));
+        };
+        let by = name_of(geteuid().as_raw());
+        let pins = pins_of(connector, &self.pins(connector)?, &reading, &by, SystemClock.now_ms())
+            .map_err(|why| CliFault::refused(&why.to_string(), None))?;
+        let (change, with) = (change_id(&SystemClock), json!({"tools": tools, "offline": true}));
+        self.note("pins_accepted", id, &change, Stage::Begun, &with)?;
+        let count = pins.len();
+        Pins::new(&self.store).accept(&connector.id, pins).await?;
+        self.note("pins_accepted", id, &change, Stage::Done, &with)?;
+        Ok(count)
+    }
+
+    fn connector(&self, id: &str) -> Result<&Connector, CliFault> {
+        self.config.connector(id).ok_or_else(|| no_connector(id, Some(&self.config)))
+    }
+
+    fn pins(&self, connector: &Connector) -> Result<Vec<Pin>, CliFault> {
+        Ok(Pins::new(&self.store).list()?.remove(&connector.id).unwrap_or_default())
+    }
+
+    async fn look(&self, event: &str, connector: &Connector) -> Result<Look, CliFault> {
+        let (id, change, with) = (connector.id.as_str(), change_id(&SystemClock), json!({"offline": true}));
+        self.note(event, id, &change, Stage::Begun, &with)?;
+        let scout = Scout { specs: &self.specs, broker: &self.broker, trail: &self.trail, clock: &SystemClock };
+        let look = scout.try_out(&connector.id).await;
+        self.note(event, id, &change, Stage::Done, &with)?;
+        Ok(look)
+    }
+
+    /// Puts it on record, durably.
+    fn note(&self, event: &str, about: &str, change: &str, result: Stage, with: &Value) -> Result<(), CliFault> {
+        let uid = geteuid().as_raw();
+        let by = name_of(uid);
+        let record = AdminRecord { event, change, by: &by, uid, about, result, why: None, with };
+        self.trail.append(Stream::Admin, SystemClock.now_ms(), &record)?;
+        Ok(self.trail.flush()?)
+    }
+
+    fn shown(&self) -> MutexGuard<'_, BTreeMap<ConnectorId, ListReading>> {
+        // A panic while it was held leaves a map that is whole.
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// What would become of a call, by the configuration, the accepted tools and the stored grants. Nothing is written.

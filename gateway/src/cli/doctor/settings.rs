@@ -18,7 +18,7 @@ use crate::{
         client::Client,
         connectors,
         fault::CliFault,
-        policy::{Accepted, accepted},
+        policy::{Accepted, accepted, with_what_to_accept},
         units::from_now,
     },
     runtime::policies_of,
@@ -70,12 +70,7 @@ fn unpinned(places: &Places<'_>, pins: &Accepted, findings: &mut Findings) {
             _ if is_pinned => {}
             Pin::Manual => {
                 let what = format!("no tool of connector `{}` was accepted, so none is callable", connector.id);
-                findings.warning(
-                    "unpinned",
-                    at,
-                    what,
-                    format!("with the gateway running: bailiwick connectors pin {}", connector.id),
-                );
+                findings.warning("unpinned", at, what, format!("bailiwick connectors pin {}", connector.id));
             }
             Pin::FirstUse => {
                 let what = format!("the first start accepts whatever connector `{}` offers then", connector.id);
@@ -99,7 +94,7 @@ fn world(places: &Places<'_>, pins: Accepted, findings: &mut Findings) -> Option
             Some(worlds.now())
         }
         Err(WorldFault::Policies(faults)) => {
-            for fault in faults {
+            for fault in faults.into_iter().map(with_what_to_accept) {
                 let place =
                     if fault.line > 0 { format!("{}:{}", fault.source_name, fault.line) } else { fault.source_name.clone() };
                 let remedy = fault.help.clone().unwrap_or_else(|| "`bailiwick policy check` shows the place".to_owned());
