@@ -33,10 +33,24 @@ impl Discovery {
     }
 }
 
+/// A look at a server: what it offers, or why that can't be told.
+#[derive(Debug)]
+pub struct Look {
+    /// What it offers.
+    pub found: Result<Discovery, ConnectFailure>,
+    /// The end of what it wrote to standard error: made harmless, and without what was lent to it.
+    pub stderr: Vec<String>,
+}
+
 /// Starts the server for a moment, or speaks to it over HTTP, lists its tools, and ends that.
 pub async fn discover(spec: &ConnectorSpec, lease: Option<&Arc<Lease>>) -> Result<Discovery, ConnectFailure> {
+    look(spec, lease).await.found
+}
+
+/// The same, with what the server wrote to standard error: for whoever wants to know why it fails.
+pub async fn look(spec: &ConnectorSpec, lease: Option<&Arc<Lease>>) -> Look {
     if let Some(fault) = spec.faults().into_iter().next() {
-        return Err(ConnectFailure::Start(fault.to_string()));
+        return Look { found: Err(ConnectFailure::Start(fault.to_string())), stderr: Vec::new() };
     }
     let context = Context::new(|_| {});
     let _ends = EndOnDrop(&context);
@@ -62,7 +76,7 @@ pub async fn discover(spec: &ConnectorSpec, lease: Option<&Arc<Lease>>) -> Resul
         Err(failure) => Err(failure),
     };
     context.shutdown(spec.kill_after + Duration::from_secs(3)).await;
-    found
+    Look { found, stderr: pool.status().stderr }
 }
 
 /// Ends the child also where nobody waits for the answer any more.

@@ -36,7 +36,7 @@ mod stdio;
 mod variables;
 mod version;
 
-pub use discover::{Discovery, discover};
+pub use discover::{Discovery, Look, discover, look};
 pub use exec_child::{ExecFault, exec_child};
 pub use spec::{ConnectorSpec, HttpSpec, ProcessSpec, SpecFault, Way};
 pub use status::{ChildState, ChildStatus, ConnectorEvent, ConnectorStatus, Counts, Rejected};

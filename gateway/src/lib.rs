@@ -6,6 +6,7 @@ pub mod admin;
 pub mod cli;
 pub mod data;
 mod downstream;
+mod foresee;
 mod pinning;
 mod recovery;
 pub mod reload;

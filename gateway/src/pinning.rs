@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use bailiwick_config::{Config, Connector, Pin as PinAt, Process, Program};
-use bailiwick_connectors::{ConnectorSpec, Discovery, Rejected, discover};
+use bailiwick_connectors::{ConnectorSpec, Discovery, Look, Rejected, look};
 use bailiwick_credentials::Broker;
 use bailiwick_demo::Demo;
 use bailiwick_pipeline::ports::{Clock, ConnectFailure, Lease};
@@ -29,17 +29,27 @@ pub(crate) struct Scout<'a> {
 impl Scout<'_> {
     /// What this connector offers. What is lent for it is on record before it is used, and that it was given back is, after.
     pub(crate) async fn look_at(&self, connector: &ConnectorId) -> Result<Discovery, ConnectFailure> {
+        self.try_out(connector).await.found
+    }
+
+    /// The same, with the end of what its server wrote to standard error.
+    pub(crate) async fn try_out(&self, connector: &ConnectorId) -> Look {
+        let looked = self.looked(connector).await;
+        looked.unwrap_or_else(|failure| Look { found: Err(failure), stderr: Vec::new() })
+    }
+
+    async fn looked(&self, connector: &ConnectorId) -> Result<Look, ConnectFailure> {
         let spec = self.specs.get(connector);
         let spec = spec.ok_or_else(|| ConnectFailure::Start(format!("no connector `{connector}` is configured")))?;
         let lent = self.broker.for_discovery(connector).await.map_err(|failure| ConnectFailure::Start(failure.to_string()))?;
         if let Some(lease) = &lent {
             self.note("lent", connector, lease)?;
         }
-        let found = discover(spec, lent.as_ref()).await;
+        let looked = look(spec, lent.as_ref()).await;
         if let Some(lease) = &lent {
             self.note("returned", connector, lease)?;
         }
-        found
+        Ok(looked)
     }
 
     fn note(&self, event: &str, connector: &ConnectorId, lease: &Lease) -> Result<(), ConnectFailure> {

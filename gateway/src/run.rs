@@ -100,7 +100,7 @@ pub async fn run(args: RunArgs) -> Result<(), StartFault> {
 }
 
 /// How far the record may be ahead of the system's clock, milliseconds, before one of the two must be wrong.
-const AHEAD_MS: u64 = 5 * 60 * 1000;
+pub(crate) const AHEAD_MS: u64 = 5 * 60 * 1000;
 
 /// A record from the future means that a clock is or was wrong: nobody can say then what has ended, so nothing is served.
 fn believable(latest_ms: u64) -> Result<u64, StartFault> {
@@ -110,7 +110,7 @@ fn believable(latest_ms: u64) -> Result<u64, StartFault> {
 
 /// The time of the last record, unix milliseconds: time has come at least that far. 0 where there is none that can be read; what
 /// is wrong with the trail is told when it is opened.
-fn latest_on_record(data: &DataFolder) -> u64 {
+pub(crate) fn latest_on_record(data: &DataFolder) -> u64 {
     let Ok(reader) = Reader::open(&data.trail()) else { return 0 };
     let last = |stream| reader.records(stream, bailiwick_trail::Start::Last(1)).ok()?.next()?.ok();
     Stream::ALL.into_iter().filter_map(last).map(|record| record.unix_ms).max().unwrap_or(0)

@@ -10,7 +10,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use bailiwick_config::Config;
-use bailiwick_connectors::{ConnectorEvent, ConnectorSpec, Discovery, Downstreams};
+use bailiwick_connectors::{ConnectorEvent, ConnectorSpec, Discovery, Downstreams, Look};
 use bailiwick_credentials::Broker;
 use bailiwick_pipeline::{
     Gateway, Settings,
@@ -267,9 +267,17 @@ impl Runtime {
 
     /// Starts a connector's server for a moment, and lists what it offers. For admins: no agent can reach this.
     pub async fn discover(&self, connector: &ConnectorId) -> Result<Discovery, ConnectFailure> {
+        self.scout(&self.specs.load_full()).look_at(connector).await
+    }
+
+    /// The same, with the end of what the server wrote to standard error.
+    pub async fn try_out(&self, connector: &ConnectorId) -> Look {
+        self.scout(&self.specs.load_full()).try_out(connector).await
+    }
+
+    fn scout<'a>(&'a self, specs: &'a BTreeMap<ConnectorId, ConnectorSpec>) -> Scout<'a> {
         let (broker, trail, clock) = (&self.broker, self.recorder.trail(), self.clock.as_ref());
-        let specs = self.specs.load_full();
-        Scout { specs: &specs, broker, trail, clock }.look_at(connector).await
+        Scout { specs, broker, trail, clock }
     }
 
     /// Puts other pins of a connector in force: judged first, then stored, then served. Approvals of what changed are void.

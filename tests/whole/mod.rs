@@ -1,10 +1,12 @@
 //! What users do and see.
 
+mod commands;
 mod connectors;
 mod evidence;
 mod front;
 mod house;
 mod pressure;
+mod readme;
 mod reload;
 mod restart;
 mod store;

@@ -8,6 +8,7 @@ use bailiwick_pipeline::{
     principal::Agent,
 };
 use bailiwick_policy::Band;
+use serde_json::Value;
 use url::Url;
 
 use crate::{connector::Connector, layers::Variables, source::Source};
@@ -35,6 +36,7 @@ pub struct Config {
     pub grants: Vec<GrantTerms>,
     pub(crate) source: Source,
     pub(crate) variables: Variables,
+    pub(crate) effective: Value,
 }
 
 /// A configuration, but for where it comes from.
@@ -51,9 +53,9 @@ pub(crate) struct Parts {
 }
 
 impl Parts {
-    pub(crate) fn with_origin(self, source: Source, variables: Variables) -> Config {
+    pub(crate) fn with_origin(self, source: Source, variables: Variables, effective: Value) -> Config {
         let Self { server, approvals, policy, trail, telemetry, limits, agents, connectors, grants } = self;
-        Config { server, approvals, policy, trail, telemetry, limits, agents, connectors, grants, source, variables }
+        Config { server, approvals, policy, trail, telemetry, limits, agents, connectors, grants, source, variables, effective }
     }
 }
 

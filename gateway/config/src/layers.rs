@@ -43,6 +43,11 @@ impl Variables {
         Self(environment.into_iter().filter_map(variable).collect())
     }
 
+    /// The variable that sets exactly `path`, or something above it.
+    pub(crate) fn covering(&self, path: &KeyPath) -> Option<&str> {
+        self.0.iter().rev().find(|variable| path.is_within(&variable.path)).map(|variable| variable.name.as_str())
+    }
+
     /// The variable that sets `path`, or something above it; or one that goes on where `path` should end.
     pub(crate) fn set(&self, path: &KeyPath) -> Option<&str> {
         let goes_on = |variable: &&Variable| path.steps().len() > 1 && variable.path.is_within(path);

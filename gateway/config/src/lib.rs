@@ -11,6 +11,7 @@ mod code;
 mod connector;
 mod fault;
 mod layers;
+mod origin;
 mod presence;
 mod raw;
 mod schema;
@@ -30,11 +31,13 @@ pub use connector::{
     Connector, Credential, Http, Pin, Process, Program, ProtocolChoice, SecretSource, Sensitivity, ToolTerms, Way,
 };
 pub use fault::{ConfigFaults, Fault};
+pub use origin::{Origin, Setting};
 pub use presence::{Found, Sought};
 pub use schema::schema;
+pub use suggest::nearest;
 
 use crate::{
-    check::Setting,
+    check::Setting as Within,
     fault::Findings,
     layers::Variables,
     schema::Shape,
@@ -44,28 +47,31 @@ use crate::{
 /// The configuration of the embedded demo: what `bailiwick run` serves without a `config.toml`.
 pub const DEMO: &str = include_str!("demo.toml");
 
+/// The configuration that `bailiwick init` writes: valid as it is, with examples to take up.
+pub const START: &str = include_str!("start.toml");
+
 /// Checks the text of a configuration file. `path` names it in faults and is what relative paths in it start from;
 /// `environment` is that of the process, of which only `BAILIWICK_SECTION__KEY` variables matter.
 pub fn load(path: &Path, text: String, environment: impl IntoIterator<Item = (String, String)>) -> Result<Config, ConfigFaults> {
     let base = path.parent().unwrap_or(Path::new(""));
-    checked(&path.display().to_string(), text, Variables::of(environment), Setting::File { base })
+    checked(&path.display().to_string(), text, Variables::of(environment), Within::File { base })
 }
 
 /// Checks a configuration that is part of the binary, such as [`DEMO`]. Only such a one may use `@self` and `@data/…`.
 pub fn embedded(text: &str, environment: impl IntoIterator<Item = (String, String)>) -> Result<Config, ConfigFaults> {
-    checked("embedded", text.to_owned(), Variables::of(environment), Setting::Embedded)
+    checked("embedded", text.to_owned(), Variables::of(environment), Within::Embedded)
 }
 
-fn checked(name: &str, text: String, variables: Variables, setting: Setting<'_>) -> Result<Config, ConfigFaults> {
+fn checked(name: &str, text: String, variables: Variables, setting: Within<'_>) -> Result<Config, ConfigFaults> {
     let source = Source::parse(name, text).map_err(|(text, error)| ConfigFaults::syntax(&text, &error))?;
     let mut findings = Findings::new(&source, &variables);
     let schema = schema();
     let shape = Shape::new(&schema);
     let mut tree = layers::merged(&source, &variables, shape, &mut findings);
     shape::prune(shape, &mut tree, &KeyPath::default(), &mut findings);
-    let config = check::config(tree, setting, &mut findings);
+    let (config, effective) = check::config(tree, setting, &mut findings);
     match ConfigFaults::new(name, findings.into_vec()) {
         Some(faults) => Err(faults),
-        None => Ok(config.with_origin(source, variables)),
+        None => Ok(config.with_origin(source, variables, effective)),
     }
 }

@@ -119,6 +119,18 @@ impl Source {
         self.first_line_of(found.unwrap_or(0..0))
     }
 
+    /// Where exactly `path` is written, its key where it has one; nothing if it isn't.
+    pub(crate) fn written(&self, path: &KeyPath) -> Option<Range<usize>> {
+        let mut node = Node::Table(self.document.as_table());
+        let mut found = None;
+        for step in path.steps() {
+            let (key, next) = node.step(step)?;
+            found = key.or_else(|| next.span());
+            node = next;
+        }
+        found
+    }
+
     /// A span that covers many lines is shown by its first.
     fn first_line_of(&self, span: Range<usize>) -> Range<usize> {
         let covered = self.text.inner().get(span.clone()).unwrap_or_default();

@@ -1,7 +1,7 @@
 //! "Did you mean …?"
 
 /// The known word nearest to what was written, if it is near enough to be meant.
-pub(crate) fn nearest<'k>(given: &str, known: impl IntoIterator<Item = &'k str>) -> Option<String> {
+pub fn nearest<'k>(given: &str, known: impl IntoIterator<Item = &'k str>) -> Option<String> {
     // A third of the letters may be wrong; one always may.
     let most = (given.chars().count() / 3).max(1);
     let given = given.to_ascii_lowercase();

@@ -19,12 +19,14 @@ pub mod trace;
 
 mod answer;
 mod handle;
+mod judge;
 mod prepared;
 mod redact;
 mod way;
 
 pub use answer::{Answer, Body, ToolList, ToolResult};
 pub use handle::{Gateway, Settings};
+pub use judge::Judged;
 pub use received::Received;
 pub use redact::NeedleFault;
 pub use refusal::Refusal;

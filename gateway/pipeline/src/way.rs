@@ -73,6 +73,14 @@ impl<'r> Way<'r> {
         }
     }
 
+    /// A way beside the record, for a call that is only judged: it has no trail to close. The gates that write to the trail are
+    /// not on it.
+    pub(crate) fn aside(received: &'r Received, ports: &'r Ports) -> Self {
+        let mut way = Self::open(received, ports);
+        way.closed = true;
+        way
+    }
+
     /// Begins its trace.
     pub(crate) fn begin(&mut self, ports: &Ports) {
         let (name, links) = (self.received.method(), self.received.origin().links.clone());

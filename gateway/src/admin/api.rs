@@ -344,6 +344,58 @@ pub struct RejectedTool {
     pub why: String,
 }
 
+/// How a connector's server did when it was started for a moment.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Trial {
+    /// The connector.
+    pub id: String,
+    /// `same` or `different` from what was accepted, or `failed`.
+    pub state: String,
+    /// How long it took, to its end, milliseconds.
+    pub took_ms: u64,
+    /// What it offers, held against what was accepted.
+    pub offer: Option<Proposal>,
+    /// Why it failed.
+    pub failure: Option<String>,
+    /// The end of what it wrote to standard error.
+    pub stderr: Vec<String>,
+}
+
+/// What would become of a call.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Foreseen {
+    /// The tool, as it was asked for.
+    pub id: String,
+    /// `allow`, `step_up` or `deny`.
+    pub state: String,
+    /// The agent.
+    pub agent: String,
+    /// The grant it would act under.
+    pub grant: Option<String>,
+    /// What the tool does.
+    pub kind: Option<Kind>,
+    /// How risky it is.
+    pub band: Option<Band>,
+    /// The gate that refuses, or `permit`.
+    pub gate: String,
+    /// Why it would be refused, in one word.
+    pub reason: Option<String>,
+    /// Why, for the operator.
+    pub detail: Option<String>,
+    /// What the agent would be told.
+    pub told: Option<String>,
+    /// The rules that determine it.
+    pub rules: Vec<String>,
+    /// The policies they are from.
+    pub policy_digest: Option<String>,
+    /// What a person would have to approve first.
+    pub needs: Vec<String>,
+    /// How much of the grant is used.
+    pub used: Option<Used>,
+    /// How much of it may be.
+    pub budget: Option<Budget>,
+}
+
 /// Tools are accepted: exactly those that were shown.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -1,6 +1,10 @@
 //! Connectors: how they are, what they offer, and which of it was accepted.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use axum::{
     Json,
@@ -15,10 +19,11 @@ use serde_json::json;
 
 use super::{
     access::{Operator, Visitor},
-    api::{Accept, Accepted, ConnectorView, FailureView, ProcessView, Proposal, ToolView},
+    api::{Accept, Accepted, ConnectorView, FailureView, ProcessView, Proposal, ToolView, Trial},
     deed::Deed,
     fault::ApiFault,
     proposal::{Class, proposal},
+    trial::trial,
 };
 use crate::runtime::Runtime;
 
@@ -49,6 +54,23 @@ pub(super) async fn discover(
     found.await.map(Json)
 }
 
+/// Starts the server for a moment and tells how it did. That it fails is an answer, not a refusal.
+pub(super) async fn test(
+    operator: Operator,
+    State(runtime): State<Arc<Runtime>>,
+    Path(id): Path<String>,
+) -> Result<Json<Trial>, ApiFault> {
+    let connector = configured(&id, &runtime)?.clone();
+    let deed = Deed::new("connector_tested", connector.id.as_str(), json!(null));
+    let of = Arc::clone(&runtime);
+    let tried = deed.done_by(&operator, &runtime, async move {
+        let began = Instant::now();
+        let look = of.try_out(&connector.id).await;
+        Ok(trial(&connector, &pins(&connector, &of), look, began.elapsed()))
+    });
+    tried.await.map(Json)
+}
+
 /// Accepts exactly what was shown: if the server offers anything else by now, nothing.
 pub(super) async fn accept(
     operator: Operator,
@@ -68,7 +90,8 @@ pub(super) async fn accept(
             return Err(ApiFault::conflict(format!("`{}` offers something else than was shown", connector.id))
                 .help("nothing was accepted: look again with `bailiwick connectors diff`"));
         }
-        let pins = accepted_pins(&connector, &pins(&connector, &of), &reading, &by, of.clock.now_ms())?;
+        let pins = pins_of(&connector, &pins(&connector, &of), &reading, &by, of.clock.now_ms())
+            .map_err(|why| ApiFault::invalid(why.to_string()))?;
         let tools = pins.len();
         of.accept_pins(&connector.id, pins).await?;
         Ok(Accepted { tools })
@@ -94,13 +117,14 @@ fn pins(connector: &Connector, runtime: &Runtime) -> Vec<Pin> {
     runtime.worlds.pins().remove(&connector.id).unwrap_or_default()
 }
 
-fn accepted_pins(
+/// The pins of what is accepted: classed by the admin's word, else as before, else by what the tool says of itself.
+pub(crate) fn pins_of(
     connector: &Connector,
     before: &[Pin],
     reading: &ListReading,
     by: &str,
     now_ms: u64,
-) -> Result<Vec<Pin>, ApiFault> {
+) -> Result<Vec<Pin>, serde_json::Error> {
     let pin = |definition: &bailiwick_schemas::definition::Definition| {
         let known = before.iter().find(|pin| pin.tool == *definition.name());
         let class = Class::of(connector, known, definition);
@@ -109,7 +133,7 @@ fn accepted_pins(
             kind: class.kind,
             band: class.band,
             digest: definition.digest(),
-            definition: serde_json::value::to_raw_value(definition.raw()).map_err(|why| ApiFault::invalid(why.to_string()))?,
+            definition: serde_json::value::to_raw_value(definition.raw())?,
             labels: connector.terms_of(definition.name()).labels,
             accepted_at_ms: now_ms,
             accepted_by: by.to_owned(),

@@ -13,6 +13,7 @@ mod approvals;
 mod connectors;
 mod deed;
 mod definitions;
+mod explain;
 mod fault;
 mod grants;
 mod person;
@@ -21,6 +22,7 @@ mod reload;
 mod status;
 #[cfg(test)]
 mod tests;
+mod trial;
 
 use std::sync::Arc;
 
@@ -31,20 +33,25 @@ use axum::{
 use serde::{Deserialize, de::DeserializeOwned};
 
 use crate::runtime::Runtime;
+pub(crate) use connectors::pins_of;
 pub use deed::{AdminRecord, Stage, change_id};
 pub use person::name_of;
+pub(crate) use proposal::proposal;
+pub(crate) use trial::trial;
 
 /// Every endpoint: its method, its path, and whether it changes something.
-pub const ENDPOINTS: [(&str, &str, bool); 19] = [
+pub const ENDPOINTS: [(&str, &str, bool); 21] = [
     ("GET", "/api/v1/status", false),
     ("POST", "/api/v1/reload", true),
     ("GET", "/api/v1/agents", false),
     ("GET", "/api/v1/agents/{id}", false),
+    ("GET", "/api/v1/agents/{id}/explain", false),
     ("POST", "/api/v1/agents/{id}/tokens", true),
     ("POST", "/api/v1/tokens/{id}/revoke", true),
     ("GET", "/api/v1/connectors", false),
     ("GET", "/api/v1/connectors/{id}", false),
     ("POST", "/api/v1/connectors/{id}/discover", true),
+    ("POST", "/api/v1/connectors/{id}/test", true),
     ("POST", "/api/v1/connectors/{id}/pins", true),
     ("GET", "/api/v1/grants", false),
     ("POST", "/api/v1/grants", true),
@@ -64,11 +71,13 @@ pub fn router(runtime: Arc<Runtime>) -> Router {
         .route("/api/v1/reload", post(reload::reload))
         .route("/api/v1/agents", get(agents::list))
         .route("/api/v1/agents/{id}", get(agents::show))
+        .route("/api/v1/agents/{id}/explain", get(explain::foresee))
         .route("/api/v1/agents/{id}/tokens", post(agents::make_token))
         .route("/api/v1/tokens/{id}/revoke", post(agents::revoke_token))
         .route("/api/v1/connectors", get(connectors::list))
         .route("/api/v1/connectors/{id}", get(connectors::show))
         .route("/api/v1/connectors/{id}/discover", post(connectors::discover))
+        .route("/api/v1/connectors/{id}/test", post(connectors::test))
         .route("/api/v1/connectors/{id}/pins", post(connectors::accept))
         .route("/api/v1/grants", get(grants::list).post(grants::create))
         .route("/api/v1/grants/{id}", get(grants::show))

@@ -13,7 +13,7 @@ use super::{
 };
 
 /// The proposal for a connector whose accepted tools are `pins`.
-pub(super) fn proposal(connector: &Connector, pins: &[Pin], discovery: &Discovery) -> Proposal {
+pub(crate) fn proposal(connector: &Connector, pins: &[Pin], discovery: &Discovery) -> Proposal {
     let reading = discovery.reading();
     let mut tools: Vec<ProposedTool> = reading.accepted.iter().map(|definition| proposed(connector, pins, definition)).collect();
     tools.extend(pins.iter().filter(|pin| !is_offered(pin, &reading)).map(gone));

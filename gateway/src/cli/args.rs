@@ -40,11 +40,15 @@ pub enum Command {
     Run,
     /// MCP over stdio, bridged to the running gateway: what an agent's client starts
     Stdio(StdioArgs),
+    /// Write a first configuration, with examples to take up
+    Init(InitArgs),
     /// Check the configuration, and whether what it names is there
     Check(Json),
     /// Have the running gateway read its configuration and policies anew
     Reload(Json),
-    /// Why a call was refused, and what would allow it
+    /// What is wrong on this machine, missing, or can't be enforced here; exit 1 if there is a fault
+    Doctor(DoctorArgs),
+    /// Why a call was allowed or refused, and what would allow it; or what would become of one
     Explain(ExplainArgs),
     /// Call a tool as an agent would, through the agents' endpoint
     Call(CallArgs),
@@ -69,12 +73,36 @@ pub enum Command {
     /// The configuration itself
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Print what makes a shell complete these commands
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
     /// Serve one of the demo's connectors on stdio: the gateway starts it
     #[command(hide = true)]
     DemoServer {
         /// Which
         name: String,
     },
+}
+
+/// `init`
+#[derive(Debug, Args)]
+pub struct InitArgs {
+    /// The file to write, or a folder to write config.toml in
+    #[arg(value_name = "PATH")]
+    pub path: Option<PathBuf>,
+}
+
+/// `doctor`
+#[derive(Debug, Clone, Copy, Args)]
+pub struct DoctorArgs {
+    /// Start each connector too, for a moment
+    #[arg(long)]
+    pub online: bool,
+    /// The form.
+    #[command(flatten)]
+    pub form: Json,
 }
 
 /// The form of the output.
@@ -109,6 +137,23 @@ pub struct WhichCall {
     /// This call
     #[arg(long, value_name = "ID")]
     pub call: Option<String>,
+    /// A call of this agent that nobody makes: nothing is sent, nothing counts
+    #[arg(long, value_name = "ID", requires = "tool")]
+    pub agent: Option<String>,
+}
+
+/// A call that nobody makes.
+#[derive(Debug, Clone, Args)]
+pub struct ThoughtArgs {
+    /// With --agent: the tool, such as tickets__get
+    #[arg(long, value_name = "TOOL", requires = "agent", conflicts_with_all = ["last", "call"])]
+    pub tool: Option<String>,
+    /// With --agent: its arguments, a JSON object
+    #[arg(long, value_name = "JSON", default_value = "{}", requires = "agent", conflicts_with_all = ["last", "call"])]
+    pub args: String,
+    /// With --agent: the grant it names
+    #[arg(long, value_name = "ID", requires = "agent", conflicts_with_all = ["last", "call"])]
+    pub grant: Option<String>,
 }
 
 /// `explain`
@@ -117,6 +162,9 @@ pub struct ExplainArgs {
     /// Which call.
     #[command(flatten)]
     pub which: WhichCall,
+    /// The rest of a call that nobody makes.
+    #[command(flatten)]
+    pub thought: ThoughtArgs,
     /// The form.
     #[command(flatten)]
     pub form: Json,
@@ -193,6 +241,8 @@ pub enum ConnectorsCommand {
     List(Json),
     /// One connector: the tools that were accepted, and its processes
     Show(One),
+    /// Start its server for a moment and look how it does; exit 1 if it fails
+    Test(One),
     /// Look at what its server offers now, and accept it
     Pin(PinArgs),
     /// How what its server offers now differs from what was accepted; exit 1 if it does
@@ -376,8 +426,21 @@ pub enum StreamName {
 /// `config`
 #[derive(Debug, Clone, Copy, Subcommand)]
 pub enum ConfigCommand {
+    /// What is in force: defaults, then the file, then variables
+    Show(ShowArgs),
     /// The JSON schema of config.toml
     Schema,
+}
+
+/// `config show`
+#[derive(Debug, Clone, Copy, Args)]
+pub struct ShowArgs {
+    /// With where each value comes from
+    #[arg(long)]
+    pub origin: bool,
+    /// The form.
+    #[command(flatten)]
+    pub form: Json,
 }
 
 #[cfg(test)]
@@ -416,7 +479,24 @@ mod tests {
 
     #[test]
     fn half_a_command_is_a_usage_error() {
-        for line in ["explain", "stdio", "stdio --agent a --grant-file f", "grants create --agent a", "approvals approve"] {
+        for line in [
+            "explain",
+            "explain --agent a",
+            "explain --tool t",
+            "explain --last --tool t",
+            "explain --last --args {}",
+            "explain --last --agent a --tool t",
+            "stdio",
+            "stdio --agent a --grant-file f",
+            "completions",
+            "completions csh",
+            "connectors test",
+            "config show --from",
+            "doctor x",
+            "init a b",
+            "grants create --agent a",
+            "approvals approve",
+        ] {
             let error = Cli::try_parse_from(std::iter::once("bailiwick").chain(line.split_whitespace())).unwrap_err();
             assert_eq!(error.exit_code(), 2, "{line}");
         }

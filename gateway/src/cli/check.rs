@@ -83,7 +83,7 @@ fn summary(config: &Config, rules: &str, session: &Session) -> String {
 }
 
 /// Looks for something that the configuration names.
-fn look(sought: Sought<'_>, config: &Config, session: &Session) -> Found {
+pub(super) fn look(sought: Sought<'_>, config: &Config, session: &Session) -> Found {
     match sought {
         Sought::Program(path) => file(path, |mode| match mode {
             mode if mode & 0o111 == 0 => Some("is not executable"),

@@ -7,12 +7,13 @@ use super::{
     args::{ConnectorsCommand, One, PinArgs},
     client::{Client, segment},
     fault::CliFault,
-    screen::{Page, Table, short, shown},
+    offline::{self, Offline},
+    screen::{Page, Table, lines, short, shown},
     units::{from_now, span},
 };
 use crate::{
     adapters::SystemClock,
-    admin::api::{Accept, Accepted, ConnectorView, Proposal, ProposedTool},
+    admin::api::{Accept, Accepted, ConnectorView, Proposal, ProposedTool, Trial},
 };
 use bailiwick_pipeline::ports::Clock as _;
 
@@ -32,6 +33,7 @@ pub(super) async fn run(command: &ConnectorsCommand, session: &Session) -> Resul
             let connector: ConnectorView = session.client().await?.get(&format!("connectors/{}", segment(&one.id)?)).await?;
             session.one(&connector, one.form.json, || card(&connector))
         }
+        ConnectorsCommand::Test(one) => test(one, session).await,
         ConnectorsCommand::Diff(one) => diff(one, session).await,
         ConnectorsCommand::Pin(pin) => accept(pin, session).await,
     }
@@ -97,15 +99,131 @@ async fn propose(id: &str, client: &Client) -> Result<Proposal, CliFault> {
     client.post(&format!("connectors/{}/discover", segment(id)?), &json!({})).await
 }
 
+/// Starts the server for a moment: through the running gateway, else under the lock of its store, which nobody else has then.
+pub(super) async fn tried(id: &str, session: &Session) -> Result<Trial, CliFault> {
+    let path = format!("connectors/{}/test", segment(id)?);
+    match Client::find(&session.places).await? {
+        Some(client) => client.post(&path, &json!({})).await.map_err(|fault| not_taken_up(id, fault, session)),
+        None => offline::try_out(id, session).await,
+    }
+}
+
+async fn test(one: &One, session: &Session) -> Result<(), CliFault> {
+    let tried = tried(&one.id, session).await?;
+    session.one(&tried, one.form.json, || trial(&tried))?;
+    if tried.state == "failed" { Err(CliFault::Said) } else { Ok(()) }
+}
+
+/// A connector that the file has and the running gateway does not: the file was changed since it was read.
+fn not_taken_up(id: &str, fault: CliFault, session: &Session) -> CliFault {
+    let config = session.places.load(&session.around).ok();
+    match (&fault, config.as_ref().and_then(|config| config.connector(id))) {
+        (CliFault::Refused { what, .. }, Some(_)) if what.contains("there is no connector") => CliFault::refused(
+            &format!("`{id}` is in {}, but the gateway runs without it", session.places.config_name()),
+            Some("it has not taken the file up since that was written: `bailiwick reload` does, and says what is wrong with it"),
+        ),
+        (CliFault::Refused { what, .. }, None) if what.contains("there is no connector") => {
+            offline::no_connector(id, config.as_ref())
+        }
+        _ => fault,
+    }
+}
+
+/// How a server did.
+pub(super) fn trial(tried: &Trial) -> String {
+    let took = format!("{}.{:02} s", tried.took_ms / 1000, tried.took_ms % 1000 / 10);
+    let mut text = Page::of(format!("connector  {}\n", shown(&tried.id)));
+    match (&tried.offer, &tried.failure) {
+        (Some(offer), _) => {
+            let says = offer.server_info.as_ref().map_or_else(|| "nothing".to_owned(), said_of_itself);
+            text.add(format_args!(
+                "server     answers in MCP {}, and says of itself {}\ntook       {took}, from its start to its end\n",
+                shown(&offer.protocol),
+                shown(&short(&says, 70)),
+            ));
+            text.add(format_args!("{}", offered(offer)));
+        }
+        (None, failure) => {
+            let failure = failure.as_deref().unwrap_or("it can't be told why");
+            text.add(format_args!("FAILED     {}\ntook       {took}\n", lines(failure).replace('\n', "\n           ")));
+        }
+    }
+    if tried.failure.is_some() || !tried.stderr.is_empty() {
+        let last = tried.stderr.len().saturating_sub(LAST_LINES);
+        let silent = if tried.stderr.is_empty() { " nothing" } else { "" };
+        text.add(format_args!("stderr    {silent}\n"));
+        tried.stderr.iter().skip(last).for_each(|line| text.add(format_args!("           {}\n", shown(line))));
+    }
+    text.into_text()
+}
+
+/// So many lines of standard error are shown.
+const LAST_LINES: usize = 12;
+
+/// Name and version, where it gives them.
+fn said_of_itself(info: &serde_json::Value) -> String {
+    let part = |key: &str| info.get(key).and_then(serde_json::Value::as_str);
+    match (part("name"), part("version")) {
+        (Some(name), Some(version)) => format!("{name} {version}"),
+        _ => info.to_string(),
+    }
+}
+
+/// What is offered against what was accepted: counted, then place by place.
+fn offered(offer: &Proposal) -> String {
+    let count = |state: &str| offer.tools.iter().filter(|tool| tool.state == state).count();
+    let (new, changed, gone) = (count("new"), count("changed"), count("gone"));
+    let mut text = Page::of(format!(
+        "tools      {} acceptable, {} rejected\n",
+        offer.tools.len() - gone,
+        if offer.findings.is_empty() { "none".to_owned() } else { offer.findings.len().to_string() }
+    ));
+    for finding in &offer.findings {
+        let name = if finding.id.is_empty() { "(no name)".to_owned() } else { shown(&finding.id) };
+        text.add(format_args!("           rejected {name}: {}\n", shown(&finding.why)));
+    }
+    let names = offer.tools.iter().filter(|tool| tool.state != "gone").map(|tool| shown(&tool.id)).collect::<Vec<_>>().join("  ");
+    if !names.is_empty() {
+        text.add(format_args!("           {}\n", short(&names, 100)));
+    }
+    let accept = format!("`bailiwick connectors pin {}`", shown(&offer.id));
+    match (new, changed, gone) {
+        (0, 0, 0) => text.add(format_args!("pins       all as they were accepted\n")),
+        (new, 0, 0) if new == offer.tools.len() => {
+            text.add(format_args!("pins       nothing was accepted yet: {accept} shows and accepts them\n"));
+        }
+        _ => {
+            text.add(format_args!("pins       {new} new, {changed} changed, {gone} gone: {accept} shows and accepts them\n"));
+            for tool in offer.tools.iter().filter(|tool| tool.state != "same" && tool.state != "new") {
+                difference(tool).lines().for_each(|line| text.add(format_args!("           {line}\n")));
+            }
+        }
+    }
+    text.into_text()
+}
+
 async fn diff(one: &One, session: &Session) -> Result<(), CliFault> {
     let proposal = propose(&one.id, &session.client().await?).await?;
     session.one(&proposal, one.form.json, || differences(&proposal))?;
     if proposal.state == "same" { Ok(()) } else { Err(CliFault::Said) }
 }
 
+/// Where tools are accepted: at the running gateway, or under the lock of its store. A policy that names a tool lets a gateway start
+/// only once that tool is accepted, so the second must do.
+enum Desk {
+    Gateway(Client),
+    Offline(Box<Offline>),
+}
+
 async fn accept(pin: &PinArgs, session: &Session) -> Result<(), CliFault> {
-    let client = session.client().await?;
-    let proposal = propose(&pin.id, &client).await?;
+    let desk = match Client::find(&session.places).await? {
+        Some(client) => Desk::Gateway(client),
+        None => Desk::Offline(Box::new(Offline::open(session)?)),
+    };
+    let proposal = match &desk {
+        Desk::Gateway(client) => propose(&pin.id, client).await?,
+        Desk::Offline(offline) => offline.propose(&pin.id).await?,
+    };
     if pin.form.json {
         session.screen.json(&serde_json::to_value([&proposal]).unwrap_or_default())?;
     } else {
@@ -128,8 +246,11 @@ async fn accept(pin: &PinArgs, session: &Session) -> Result<(), CliFault> {
         return Err(CliFault::refused("not accepted", Some(&help)));
     }
     let path = format!("connectors/{}/pins", segment(&pin.id)?);
-    let accepted: Accepted = client.post(&path, &Accept { tools }).await?;
-    session.screen.tell(&format!("accepted {} tools of {}", accepted.tools, shown(&pin.id)));
+    let accepted = match &desk {
+        Desk::Gateway(client) => client.post::<Accepted>(&path, &Accept { tools }).await?.tools,
+        Desk::Offline(offline) => offline.accept(&pin.id, &tools).await?,
+    };
+    session.screen.tell(&format!("accepted {accepted} tools of {}", shown(&pin.id)));
     Ok(())
 }
 

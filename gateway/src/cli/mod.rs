@@ -7,10 +7,15 @@ mod audit;
 mod call;
 mod check;
 mod client;
+mod completions;
+mod config;
 mod connectors;
+mod doctor;
 mod explain;
 mod fault;
 mod grants;
+mod init;
+mod offline;
 mod places;
 mod policy;
 mod reload;
@@ -43,9 +48,11 @@ pub async fn run(cli: &Cli, around: Surroundings) -> Result<(), CliFault> {
     match command {
         Command::Run => serve(cli, &around).await,
         Command::Stdio(stdio) => stdio::run(stdio, &session(around)?).await,
+        Command::Init(init) => init::run(init, &cli.places, &around),
         Command::Check(form) => check::run(form.json, &session(around)?).await,
         Command::Reload(form) => reload::run(*form, &session(around)?).await,
-        Command::Explain(explain) => explain::run(explain, &session(around)?),
+        Command::Doctor(doctor) => doctor::run(*doctor, &session(around)?).await,
+        Command::Explain(explain) => explain::run(explain, &session(around)?).await,
         Command::Call(call) => call::run(call, &session(around)?).await,
         Command::Agents(agents) => agents::run(agents, &session(around)?).await,
         Command::Connectors(connectors) => connectors::run(connectors, &session(around)?).await,
@@ -53,7 +60,9 @@ pub async fn run(cli: &Cli, around: Surroundings) -> Result<(), CliFault> {
         Command::Approvals(approvals) => approvals::run(approvals, &session(around)?).await,
         Command::Policy(policy) => policy::run(policy, &session(around)?).await,
         Command::Audit(audit) => audit::run(audit, &session(around)?).await,
-        Command::Config(ConfigCommand::Schema) => screen::Screen::new(&around).json(&bailiwick_config::schema()),
+        Command::Config(ConfigCommand::Show(show)) => config::show(*show, &session(around)?),
+        Command::Config(ConfigCommand::Schema) => Screen::new(&around).json(&bailiwick_config::schema()),
+        Command::Completions { shell } => completions::run(*shell, Screen::new(&around)),
         Command::DemoServer { name } => demo_server(name).await,
     }
 }

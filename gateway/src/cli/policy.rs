@@ -178,13 +178,26 @@ struct Placed {
     source: Option<NamedSource<String>>,
 }
 
+/// A rule may name a tool that nobody has accepted yet: then that is what is to be done.
+pub(super) fn with_what_to_accept(fault: PolicyFault) -> PolicyFault {
+    let named = fault.what.strip_prefix("unrecognized action `Bailiwick::Action::\"");
+    let Some((connector, _)) = named.and_then(|named| named.split_once("__")) else { return fault };
+    let help = format!(
+        "{}; a tool is one once it is accepted: `bailiwick connectors pin {}`, with a running gateway or without",
+        fault.help.as_deref().unwrap_or("no tool has this name"),
+        shown(connector)
+    );
+    PolicyFault { help: Some(help), ..fault }
+}
+
 impl PolicyFaults {
     pub(crate) fn new(faults: Vec<PolicyFault>, texts: &[PolicyText]) -> Self {
         let source = |fault: &PolicyFault| {
             let text = texts.get(fault.source?)?;
             Some(NamedSource::new(&text.name, text.text.clone()))
         };
-        Self { faults: faults.into_iter().map(|fault| Placed { source: source(&fault), fault }).collect() }
+        let faults = faults.into_iter().map(with_what_to_accept);
+        Self { faults: faults.map(|fault| Placed { source: source(&fault), fault }).collect() }
     }
 
     /// For programs.

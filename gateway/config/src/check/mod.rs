@@ -17,7 +17,7 @@ use std::{
 
 use serde_json::Value;
 
-use crate::{checked::Parts, code::FaultCode, fault::Findings, raw::Raw, source::KeyPath};
+use crate::{checked::Parts, code::FaultCode, fault::Findings, origin, raw::Raw, source::KeyPath};
 
 /// Where a configuration comes from.
 #[derive(Debug, Clone, Copy)]
@@ -38,8 +38,9 @@ impl Setting<'_> {
     }
 }
 
-/// Reads and checks the merged tree, of which everything that doesn't fit the schema has been taken out.
-pub(crate) fn config(tree: Value, setting: Setting<'_>, findings: &mut Findings<'_>) -> Parts {
+/// Reads and checks the merged tree, of which everything that doesn't fit the schema has been taken out. The tree comes back with
+/// every default in it.
+pub(crate) fn config(tree: Value, setting: Setting<'_>, findings: &mut Findings<'_>) -> (Parts, Value) {
     let raw: Raw = match serde_json::from_value(tree) {
         Ok(raw) => raw,
         Err(error) => {
@@ -67,7 +68,7 @@ pub(crate) fn config(tree: Value, setting: Setting<'_>, findings: &mut Findings<
         let fault = findings.key(&root, FaultCode::Unreadable, "an entry could not be used, and no check says why");
         fault.help("this is a mistake of ours: please report it");
     }
-    parts
+    (parts, origin::effective(&raw))
 }
 
 /// Reports each id that stands in more than one entry.

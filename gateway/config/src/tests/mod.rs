@@ -13,8 +13,10 @@ mod cases;
 mod codes;
 mod example;
 mod layers;
+mod origin;
 mod places;
 mod presence;
+mod start;
 
 use std::path::Path;
 

@@ -1,0 +1,144 @@
+//! Ports that do nothing: where no gateway runs, a call is judged without what could ask, lend, send or record.
+
+use std::sync::Arc;
+
+use bailiwick_pipeline::{
+    catalogue::Tool,
+    grant::LiveGrant,
+    ids::{AgentId, ApprovalId, GrantId},
+    ports::{
+        ApprovalFailure, ApprovalRequest, Approvals, Channel, ClaimEnd, Clock, ConnectFailure, Connectors, Credentials, Grants,
+        Identities, IdentityFailure, Later, Lease, LendFailure, Loan, Ports, Ticket, Tracer, Trail, TrailLost, Worlds,
+    },
+    principal::{Presented, Principal},
+    records::{DecisionRecord, IntentRecord, OutcomeRecord, SecretRecord},
+    trace::CallTrace,
+};
+use bailiwick_schemas::{canonical::Digest, names::ConnectorId};
+use bytes::Bytes;
+
+const CLOSED: &str = "no gateway runs: a call is only judged here";
+
+/// Grants to judge by, and nothing else.
+pub(crate) struct Closed {
+    grants: Vec<Arc<LiveGrant>>,
+}
+
+impl Closed {
+    /// Ports to judge a call by these grants in this world, and to do nothing else.
+    pub(crate) fn ports(grants: Vec<Arc<LiveGrant>>, worlds: Arc<dyn Worlds>, clock: Arc<dyn Clock>) -> Ports {
+        let closed = Arc::new(Self { grants });
+        Ports {
+            clock,
+            identities: Arc::clone(&closed) as _,
+            grants: Arc::clone(&closed) as _,
+            worlds,
+            approvals: Arc::clone(&closed) as _,
+            credentials: Arc::clone(&closed) as _,
+            connectors: Arc::clone(&closed) as _,
+            trail: Arc::clone(&closed) as _,
+            tracer: closed,
+        }
+    }
+}
+
+impl Grants for Closed {
+    fn by_id(&self, id: &GrantId) -> Option<Arc<LiveGrant>> {
+        self.grants.iter().find(|grant| grant.terms().id == *id).cloned()
+    }
+
+    fn of(&self, agent: &AgentId) -> Vec<Arc<LiveGrant>> {
+        self.grants.iter().filter(|grant| grant.terms().agent == *agent).cloned().collect()
+    }
+}
+
+impl Identities for Closed {
+    fn identify<'a>(&'a self, _: &'a Presented) -> Later<'a, Result<Principal, IdentityFailure>> {
+        Box::pin(async { Err(IdentityFailure::Unavailable(CLOSED.to_owned())) })
+    }
+}
+
+impl Approvals for Closed {
+    fn find(&self, _: &Digest, _: u64) -> Option<Ticket> {
+        None
+    }
+
+    fn request<'a>(&'a self, _: ApprovalRequest<'a>) -> Later<'a, Result<Ticket, ApprovalFailure>> {
+        Box::pin(async { Err(ApprovalFailure::Lost(CLOSED.to_owned())) })
+    }
+
+    fn arguments(&self, _: &ApprovalId) -> Result<Bytes, ApprovalFailure> {
+        Err(ApprovalFailure::Lost(CLOSED.to_owned()))
+    }
+
+    fn claim(&self, _: &ApprovalId, _: u64) -> bool {
+        false
+    }
+
+    fn finish(&self, _: &ApprovalId, _: ClaimEnd) {}
+
+    fn decided<'a>(&'a self, _: &'a ApprovalId) -> Later<'a, ()> {
+        Box::pin(std::future::ready(()))
+    }
+}
+
+impl Credentials for Closed {
+    fn lend<'a>(
+        &'a self,
+        _: &'a Arc<LiveGrant>,
+        connector: &'a ConnectorId,
+        _: u64,
+    ) -> Later<'a, Result<Option<Loan>, LendFailure>> {
+        let failure = LendFailure { connector: connector.clone(), reference: String::new(), why: CLOSED.to_owned() };
+        Box::pin(async { Err(failure) })
+    }
+}
+
+impl Connectors for Closed {
+    fn ready<'a>(
+        &'a self,
+        _: &'a Arc<Tool>,
+        _: &'a Arc<LiveGrant>,
+        _: Option<&'a Arc<Lease>>,
+    ) -> Later<'a, Result<Box<dyn Channel>, ConnectFailure>> {
+        Box::pin(async { Err(ConnectFailure::Start(CLOSED.to_owned())) })
+    }
+}
+
+impl Trail for Closed {
+    fn decision(&self, _: u64, _: &DecisionRecord<'_>) -> Result<(), TrailLost> {
+        Err(lost())
+    }
+
+    fn intent(&self, _: u64, _: &IntentRecord<'_>) -> Result<u64, TrailLost> {
+        Err(lost())
+    }
+
+    fn outcome(&self, _: u64, _: &OutcomeRecord<'_>) -> Result<(), TrailLost> {
+        Err(lost())
+    }
+
+    fn secret(&self, _: u64, _: &SecretRecord<'_>) -> Result<(), TrailLost> {
+        Err(lost())
+    }
+
+    fn synced(&self, _: u64) -> Later<'_, Result<(), TrailLost>> {
+        Box::pin(async { Err(lost()) })
+    }
+
+    fn keyed_digest(&self, _: &[u8]) -> String {
+        String::new()
+    }
+
+    fn admits_stranger(&self, _: u64) -> bool {
+        false
+    }
+}
+
+impl Tracer for Closed {
+    fn finish(&self, _: CallTrace) {}
+}
+
+fn lost() -> TrailLost {
+    TrailLost(CLOSED.to_owned())
+}
