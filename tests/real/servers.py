@@ -49,13 +49,17 @@ class Server:
     env: dict[str, str] = field(default_factory=dict)
     # Calls that change something, each to be asked for once: what is looked for afterwards is in `reads`.
     writes: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
-    more: str = ""
+    # Where it is, when it runs already, and in what it is spoken to.
+    url: str = ""
+    protocol: str = ""
+    credential: str = ""
 
     def config(self) -> str:
         """It as a connector. What is called here is classed as harmless: the questions are asked elsewhere."""
         harmless = "".join(f'tools.{tool} = {{ kind = "read", band = "low" }}\n' for tool in sorted({tool for tool, _ in self.reads + self.writes}))
-        way = f"command = {json.dumps(self.command)}\nenv = {table(self.env)}\n" if self.command else ""
-        return f'\n[[connectors]]\nid = "{self.id}"\n{way}{self.more}{harmless}'
+        way = f'url = "{self.url}"\n' if self.url else f"command = {json.dumps(self.command)}\nenv = {table(self.env)}\n"
+        protocol = f'protocol = "{self.protocol}"\n' if self.protocol else ""
+        return f'\n[[connectors]]\nid = "{self.id}"\n{way}{protocol}{self.credential}{harmless}'
 
     def direct(self, env: dict[str, str]) -> StdioServerParameters:
         """It without a gateway."""
@@ -127,11 +131,16 @@ def servers(place: Path) -> list[Server]:
     ]
 
 
-def lender(place: Path, id: str, how: str, tool_source: str = "") -> Server:
-    """The dual-era server as a connector that is lent a secret."""
-    credential = f'credential = {{ provider = "file", path = "{place}/lent.token", inject = {how} }}\n'
+# The connectors to the server that speaks both eras: by what they are told to speak, and what they have to speak then.
+DUALS = {"dual-auto": ("auto", ERAS["auto"]), "dual-modern": ("2026-07-28", ERAS["auto"]), "dual-legacy": ("legacy", ERAS["legacy"])}
+
+
+def dual(id: str, place: Path, **more: Any) -> Server:
+    """The server that speaks both eras as a connector that is lent a secret: by a header, or in its environment."""
+    inject = '{ header = "Authorization", prefix = "Bearer " }' if "url" in more else '{ env = "DESK_TOKEN" }'
+    credential = f'credential = {{ provider = "file", path = "{place}/lent.token", inject = {inject} }}\n'
     reads = [("add", {"a": 2, "b": 40}), ("era", {}), ("report", {"steps": 3}), ("blurt", {}), ("stumbles", {})]
-    return Server(id, 5, reads, more=tool_source + credential)
+    return Server(id, 5, reads, credential=credential, **more)
 
 
 def config(everyone: list[Server]) -> str:
@@ -244,7 +253,7 @@ async def lives_apart(gateway: kit.Gateway, token: str) -> None:
     checks.check("everything: nothing of the gateway's is in it", set(env) <= set(ENV), sorted(env))
 
 
-async def is_lent(gateway: kit.Gateway, token: str, connector: str, era: str | None) -> None:
+async def is_lent(gateway: kit.Gateway, token: str, connector: str, era: str) -> None:
     """It proves that it was lent the secret, and the secret never comes back."""
     for transport in ["http", "stdio"]:
         for mode, version in ERAS.items():
@@ -253,7 +262,7 @@ async def is_lent(gateway: kit.Gateway, token: str, connector: str, era: str | N
                 added = await said(client, f"{connector}__add", {"a": 2, "b": 40})
                 checks.equal(f"{name}: adds, having proven itself", added, {"content": [{"type": "text", "text": "42"}], "structuredContent": {"result": 42}, "isError": False})
                 spoken = await said(client, f"{connector}__era", {})
-                checks.check(f"{name}: is spoken to as is configured", spoken.get("structuredContent", {}).get("result") in ([era] if era else ERAS.values()), spoken)
+                checks.check(f"{name}: is spoken to as is configured", spoken.get("structuredContent", {}).get("result") == era, spoken)
                 stepped = await said(client, f"{connector}__report", {"steps": 3})
                 checks.check(f"{name}: reports", "3 steps" in json.dumps(stepped) and stepped.get("isError") is False, stepped)
                 for tool in ["blurt", "stumbles"]:
@@ -319,9 +328,12 @@ def over_stdio(program: Path) -> None:
     place = kit.folder().resolve()
     lay_out(place)
     plain = servers(place)
-    lent = lender(place, "dual", '{ env = "DESK_TOKEN" }')
-    lent.command, lent.env = [PYTHON, str(DUAL), DIGEST], ENV
-    everyone = [*plain, lent]
+    child: dict[str, Any] = {"command": [PYTHON, str(DUAL), DIGEST], "env": ENV}
+    if knows(program, "protocol"):
+        duals = {id: dual(id, place, protocol=protocol, **child) for id, (protocol, _) in DUALS.items()}
+    else:
+        duals = {"dual-auto": dual("dual-auto", place, **child)}
+    everyone = [*plain, *duals.values()]
     gateway = kit.Gateway(program, config(everyone))
     token = gateway.ok("agents", "token", AGENT)
     with checks.guard("servers as child processes"):
@@ -331,8 +343,10 @@ def over_stdio(program: Path) -> None:
                 asyncio.run(asyncio.wait_for(is_transparent(gateway, token, server, place), 120))
         with checks.guard("everything: its environment"):
             asyncio.run(asyncio.wait_for(lives_apart(gateway, token), 60))
-        with checks.guard("dual: what it is lent"):
-            asyncio.run(asyncio.wait_for(is_lent(gateway, token, "dual", None), 120))
+        for id in duals:
+            with checks.guard(f"{id}: what it is lent"):
+                era = DUALS[id][1] if knows(program, "protocol") else ERAS["legacy"]
+                asyncio.run(asyncio.wait_for(is_lent(gateway, token, id, era), 120))
     closes(gateway, {"the lent secret": SECRET, "the agent's token": token})
 
 
@@ -340,16 +354,11 @@ def over_http(program: Path) -> None:
     """Servers at a URL."""
     place = kit.folder().resolve()
     lay_out(place)
-    dual = Listening("dual", [PYTHON, str(DUAL), DIGEST, str(port := kit.free_port())], ENV, port)
-    everything = Listening("everything", [*official("everything"), "streamableHttp"], {**ENV, "PORT": str(port := kit.free_port())}, port)
-    header = '{ header = "Authorization", prefix = "Bearer " }'
-    eras = {"dual-auto": "auto", "dual-modern": "2026-07-28", "dual-legacy": "legacy"}
-    lent = [lender(place, id, header, f'url = "{dual.url}"\nprotocol = "{protocol}"\n') for id, protocol in eras.items()]
-    bare = Server("dual-bare", 5, [("add", {"a": 2, "b": 40})], more=f'url = "{dual.url}"\n')
-    plain = [
-        Server(f"everything-{protocol}", 13, everything_reads(), official("everything"), more=f'url = "{everything.url}"\nprotocol = "{protocol}"\n')
-        for protocol in ["auto", "legacy"]
-    ]
+    one = Listening("dual", [PYTHON, str(DUAL), DIGEST, str(port := kit.free_port())], ENV, port)
+    other = Listening("everything", [*official("everything"), "streamableHttp"], {**ENV, "PORT": str(port := kit.free_port())}, port)
+    lent = [dual(id, place, url=one.url, protocol=protocol) for id, (protocol, _) in DUALS.items()]
+    bare = Server("dual-bare", 5, [("add", {"a": 2, "b": 40})], url=one.url)
+    plain = [Server(f"everything-{protocol}", 13, everything_reads(), official("everything"), ENV, url=other.url, protocol=protocol) for protocol in ["auto", "legacy"]]
     everyone = [*lent, bare, *plain]
     try:
         gateway = kit.Gateway(program, config(everyone))
@@ -359,33 +368,32 @@ def over_http(program: Path) -> None:
             for server in plain:
                 with checks.guard(f"{server.id}: it is transparent"):
                     asyncio.run(asyncio.wait_for(is_transparent(gateway, token, server, place), 120))
-            for id, era in [("dual-auto", ERAS["auto"]), ("dual-modern", ERAS["auto"]), ("dual-legacy", ERAS["legacy"])]:
+            for id, (_, era) in DUALS.items():
                 with checks.guard(f"{id}: what it is lent"):
                     asyncio.run(asyncio.wait_for(is_lent(gateway, token, id, era), 120))
             with checks.guard("dual: it goes and comes back"):
-                asyncio.run(asyncio.wait_for(goes_and_comes_back(gateway, token, dual, everything), 120))
+                asyncio.run(asyncio.wait_for(goes_and_comes_back(gateway, token, one, other), 120))
         closes(gateway, {"the lent secret": SECRET, "the agent's token": token})
     finally:
-        dual.stop()
-        everything.stop()
+        one.stop()
+        other.stop()
 
 
-async def goes_and_comes_back(gateway: kit.Gateway, token: str, dual: Listening, everything: Listening) -> None:
+async def goes_and_comes_back(gateway: kit.Gateway, token: str, one: Listening, other: Listening) -> None:
     """Without its credential it refuses; while it is down its calls fail and others go on; once it is back it is used again."""
-    connectors = ["dual-auto", "dual-modern", "dual-legacy"]
     async with agent(gateway, token, "auto") as client:
         bare = await said(client, "dual-bare__add", {"a": 2, "b": 40})
         checks.check("dual-bare: nothing is lent to it, and no token of the agent's reaches it", bare.get("isError") is True and "no credential" in json.dumps(bare), bare)
-        dual.stop()
-        for connector in connectors:
+        one.stop()
+        for connector in DUALS:
             gone = await said(client, f"{connector}__add", {"a": 2, "b": 40})
             checks.check(f"{connector}: while its server is down a call fails", gone.get("isError") is True or "fault" in gone, gone)
-        other = await said(client, "everything-auto__get-sum", {"a": 1, "b": 2})
-        checks.check("another server is not touched by that", other.get("isError") is False, other)
-        dual.start()
-        everything.stop()
-        everything.start()
-        for connector, tool in [*((connector, "add") for connector in connectors), ("everything-auto", "get-sum"), ("everything-legacy", "get-sum")]:
+        untouched = await said(client, "everything-auto__get-sum", {"a": 1, "b": 2})
+        checks.check("another server is not touched by that", untouched.get("isError") is False, untouched)
+        one.start()
+        other.stop()
+        other.start()
+        for connector, tool in [*((connector, "add") for connector in DUALS), ("everything-auto", "get-sum"), ("everything-legacy", "get-sum")]:
             await comes_back(client, connector, tool)
 
 
@@ -411,17 +419,17 @@ def closes(gateway: kit.Gateway, secrets: dict[str, str]) -> None:
         print(f"       the gateway said last:\n{gateway.tail()}", flush=True)
 
 
-def knows_urls(program: Path) -> bool:
-    """Whether a connector of this binary can be at a URL."""
+def knows(program: Path, key: str) -> bool:
+    """Whether this binary's configuration has such a key."""
     schema = subprocess.run([program, "config", "schema"], check=True, capture_output=True, text=True, timeout=60).stdout
-    return '"url"' in schema
+    return f'"{key}"' in schema
 
 
 def main() -> int:
     program = kit.binary(*sys.argv[1:2])
     with checks.guard("servers as child processes, from start to end"):
         over_stdio(program)
-    if knows_urls(program):
+    if knows(program, "url"):
         with checks.guard("servers over HTTP, from start to end"):
             over_http(program)
     else:
