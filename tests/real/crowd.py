@@ -8,21 +8,14 @@ import json
 import os
 import sys
 import time
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import kit
 import record
+from cases import CONVERT, GRANTED, HOLD, MOVE, NOTE, READ, SECRET, SUM, WEATHER, WRITE, Case, cases, config, lay_out
 
-ENVIRONMENTS = Path(os.environ["BAILIWICK_ENVIRONMENTS"])
-NODE = os.environ["BAILIWICK_NODE"]
-MODULES = Path(os.environ["BAILIWICK_NODE_MODULES"])
-DRIVERS = Path(__file__).resolve().parent / "drivers"
-
-# How long a call is held: long enough for an operator on a slow machine, short enough to be waited for.
-HOLD = 12
 # Clients that run side by side: most of the time they wait.
 SIDE_BY_SIDE = 6
 # How long a client may take to connect, to answer, and for its whole way, in seconds.
@@ -30,124 +23,8 @@ CONNECT, ANSWER, WAY = 90, 120, 300
 # How long all of them may take.
 ALL = 900
 
-READ, WRITE, MOVE = "files__read_text_file", "files__write_file", "files__move_file"
-SUM, WEATHER, CONVERT = "everything__get-sum", "everything__get-structured-content", "time__convert_time"
-GRANTED = sorted([READ, WRITE, SUM, WEATHER, CONVERT])
-NOTE = "the note, 1.0 → é"
-SECRET = "not for agents"
-
 PARTS = ["list", "call", "refused", "held"]
-MODERN = "2026-07-28"
-LEGACY = "2025-11-25"
-
 checks = kit.Checks()
-
-
-@dataclass
-class Case:
-    """One client over one transport in one era, and what came of it."""
-
-    client: str
-    transport: str
-    era: str
-    program: list[str]
-    token: str = ""
-    verdicts: dict[str, str] = field(default_factory=dict)
-    calls: int = 0
-    heard: list[str] = field(default_factory=list)
-
-    @property
-    def name(self) -> str:
-        return f"{self.client}-{self.transport}-{self.era}"
-
-    @property
-    def version(self) -> str:
-        return MODERN if self.era == "modern" else LEGACY
-
-    @property
-    def is_inspector(self) -> bool:
-        return self.client == "inspector"
-
-
-def python(environment: str, driver: str) -> list[str]:
-    """A driver in Python, in an environment of its own."""
-    return [str(ENVIRONMENTS / environment / "bin/python"), str(DRIVERS / f"{driver}.py")]
-
-
-def cases() -> list[Case]:
-    """Who comes: what takes longest first."""
-    clients: list[tuple[str, str, list[str]]] = []
-    for era in ["legacy", "modern"]:
-        clients += [
-            ("inspector", era, python("client", "inspector")),
-            ("openai-agents", era, python("openai" if era == "modern" else "legacy", "openai_agents")),
-            ("pydantic-ai", era, python("pydantic", "pydantic_ai_toolset")),
-            ("fastmcp", era, python("client", "fastmcp_client")),
-            ("python", era, python("client", "python_sdk")),
-            ("typescript-v2", era, [NODE, str(DRIVERS / "typescript_v2.mjs")]),
-        ]
-    clients.append(("langchain", "legacy", python("legacy", "langchain_adapters")))
-    clients.append(("typescript-v1", "legacy", [NODE, str(DRIVERS / "typescript_v1.mjs")]))
-    several = [Case(client, transport, era, program) for client, era, program in clients for transport in ["http", "stdio"]]
-    return sorted(several, key=lambda case: not case.is_inspector)
-
-
-def config(place: Path, everyone: list[Case]) -> str:
-    """One agent and one grant for each, over servers that all share."""
-    agents = "".join(
-        f"""
-[[agents]]
-id = "{case.name}"
-owner = "team@example.com"
-ceiling = "high"
-identity = [{{ uid = {os.getuid()} }}]
-
-[[grants]]
-id = "{case.name}"
-agent = "{case.name}"
-purpose = "write notes"
-tools = {json.dumps(GRANTED)}
-default = true
-ttl = "1h"
-args.{READ} = {{ "/path" = {{ path_under = "{place}/desk" }} }}
-args.{WRITE} = {{ "/path" = {{ path_under = "{place}/desk" }} }}
-"""
-        for case in everyone
-    )
-    servers = MODULES / "@modelcontextprotocol"
-    return f"""
-[approvals]
-hold = "{HOLD}s"
-# Agent and approver are one user here.
-allow_same_user = true
-
-[[connectors]]
-id = "files"
-command = ["{NODE}", "{servers}/server-filesystem/dist/index.js", "{place}"]
-shared = true
-tools.read_text_file = {{ kind = "read", band = "low" }}
-
-[[connectors]]
-id = "everything"
-command = ["{NODE}", "{servers}/server-everything/dist/index.js"]
-shared = true
-tools.get-sum = {{ kind = "read", band = "low" }}
-tools.get-structured-content = {{ kind = "read", band = "low" }}
-
-[[connectors]]
-id = "time"
-command = ["{ENVIRONMENTS}/servers/bin/mcp-server-time", "--local-timezone", "UTC"]
-shared = true
-tools.convert_time = {{ kind = "read", band = "low" }}
-{agents}"""
-
-
-def lay_out(place: Path) -> None:
-    """What the agents may read, and what not."""
-    for part in ["desk", "private"]:
-        (place / part).mkdir()
-    (place / "desk/note.txt").write_text(f"{NOTE}\n")
-    (place / "private/secret.txt").write_text(f"{SECRET}\n")
 
 
 class Operator:
@@ -323,7 +200,7 @@ def whereabouts(case: Case, gateway: kit.Gateway, folder: Path) -> dict[str, Any
 
 
 @contextlib.asynccontextmanager
-async def driver(case: Case, gateway: kit.Gateway):
+async def driver(case: Case, gateway: kit.Gateway) -> AsyncIterator[Driven]:
     """A client's process; what it said on standard error is heard as well."""
     folder = kit.folder()
     log = folder / "stderr"
@@ -355,7 +232,7 @@ async def tried(part: Callable[[], Awaitable[None]]) -> str:
     """The verdict on one part."""
     try:
         await part()
-    except Exception as fault:  # noqa: BLE001: whatever it is, the others go on
+    except Exception as fault:  # whatever it is, the others go on
         return f"{type(fault).__name__}: {fault}"
     return "ok"
 
@@ -395,10 +272,9 @@ async def all_come(everyone: list[Case], place: Path, gateway: kit.Gateway) -> N
 def is_on_record(case: Case, gateway: kit.Gateway) -> None:
     """The record knows each request of this client, in the era and over the transport that it was to use."""
     outcomes = record.outcomes_of(gateway, case.name)
-    # What is no message has no version: an older client asks for a stream of its own and is told that there is none, and in
-    # the end it closes its session.
-    messages = [outcome for outcome in outcomes if outcome["method"] not in ("http", "session/close")]
-    ways = {(outcome["protocol"], outcome["transport"]) for outcome in messages}
+    # Only what comes after a session was closed belongs to none: some ask for a stream of their own as late as that.
+    known = [outcome for outcome in outcomes if outcome["method"] != "http"]
+    ways = {(outcome["protocol"], outcome["transport"]) for outcome in known}
     checks.equal(f"{case.name}: all its requests are of its era and transport", ways, {(case.version, case.transport)})
     called = [outcome for outcome in outcomes if outcome.get("method") == "tools/call"]
     checks.equal(f"{case.name}: each of its calls is on record", len(called), case.calls)

@@ -4,181 +4,24 @@ standard input and output and over HTTP."""
 
 import asyncio
 import contextlib
-import hashlib
 import json
-import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import kit
+import record
+from behind import AGENT, DUAL, DUALS, ENV, ERAS, SECRET, Server, config, dual, everything_reads, lay_out, official, servers
 from mcp import Client, MCPError, StdioServerParameters
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared._httpx_utils import create_mcp_http_client
 
-import kit
-import record
-
-ENVIRONMENTS = Path(os.environ["BAILIWICK_ENVIRONMENTS"])
-NODE = os.environ["BAILIWICK_NODE"]
-OFFICIAL = Path(os.environ["BAILIWICK_NODE_MODULES"]) / "@modelcontextprotocol"
-DUAL = Path(__file__).resolve().parent / "dual.py"
-PYTHON = str(ENVIRONMENTS / "client/bin/python")
-
-AGENT = "py"
-ERAS = {"legacy": "2025-11-25", "auto": "2026-07-28"}
-SECRET = "lent-5f0c2a8e41d94b7f"
-DIGEST = hashlib.sha256(SECRET.encode()).hexdigest()
-ENV = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8"}
-
 checks = kit.Checks()
 heard: list[str] = []
-
-
-@dataclass
-class Server:
-    """A server behind the gateway, and calls that bring the same answer each time."""
-
-    id: str
-    tools: int
-    reads: list[tuple[str, dict[str, Any]]]
-    command: list[str] = field(default_factory=list)
-    env: dict[str, str] = field(default_factory=dict)
-    # Calls that change something, each to be asked for once: what is looked for afterwards is in `reads`.
-    writes: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
-    # Where it is, when it runs already, and in what it is spoken to.
-    url: str = ""
-    protocol: str = ""
-    credential: str = ""
-
-    def config(self) -> str:
-        """It as a connector. What is called here is classed as harmless: the questions are asked elsewhere."""
-        harmless = "".join(f'tools.{tool} = {{ kind = "read", band = "low" }}\n' for tool in sorted({tool for tool, _ in self.reads + self.writes}))
-        way = f'url = "{self.url}"\n' if self.url else f"command = {json.dumps(self.command)}\nenv = {table(self.env)}\n"
-        protocol = f'protocol = "{self.protocol}"\n' if self.protocol else ""
-        return f'\n[[connectors]]\nid = "{self.id}"\n{way}{protocol}{self.credential}{harmless}'
-
-    def direct(self, env: dict[str, str]) -> StdioServerParameters:
-        """It without a gateway."""
-        return StdioServerParameters(command=self.command[0], args=self.command[1:], env=env)
-
-
-def table(pairs: dict[str, str]) -> str:
-    """An inline table."""
-    return "{ " + ", ".join(f"{key} = {json.dumps(value)}" for key, value in pairs.items()) + " }"
-
-
-def official(name: str) -> list[str]:
-    """The command of a server from npm."""
-    return [NODE, str(OFFICIAL / f"server-{name}/dist/index.js")]
-
-
-def everything_reads() -> list[tuple[str, dict[str, Any]]]:
-    """Every shape of content that there is."""
-    return [
-        ("echo", {"message": "é \u2028 \U0001f980 \"quoted\" \\ 1e2"}),
-        ("get-sum", {"a": 0.1, "b": 2}),
-        ("get-structured-content", {"location": "New York"}),
-        ("get-tiny-image", {}),
-        ("get-annotated-message", {"messageType": "error", "includeImage": True}),
-        ("get-annotated-message", {"messageType": "debug"}),
-        ("get-resource-links", {"count": 3}),
-        ("trigger-long-running-operation", {"duration": 0.2, "steps": 2}),
-    ]
-
-
-def servers(place: Path) -> list[Server]:
-    """Those that anybody can install."""
-    repo = f"{place}/repo"
-    entity = {"name": "gate", "entityType": "thing", "observations": ["has a keeper", "ist offen, é"]}
-    return [
-        Server("everything", 13, everything_reads(), official("everything"), ENV),
-        Server(
-            "memory",
-            9,
-            [("read_graph", {}), ("search_nodes", {"query": "keeper"}), ("open_nodes", {"names": ["gate"]})],
-            official("memory"),
-            {**ENV, "MEMORY_FILE_PATH": f"{place}/memory.json"},
-            writes=[("create_entities", {"entities": [entity]})],
-        ),
-        Server(
-            "files",
-            14,
-            [("list_directory", {"path": f"{place}/desk"}), ("read_media_file", {"path": f"{place}/desk/dot.png"}), ("directory_tree", {"path": f"{place}/desk"})],
-            [*official("filesystem"), str(place)],
-            ENV,
-        ),
-        Server(
-            "git",
-            12,
-            [("git_log", {"repo_path": repo}), ("git_status", {"repo_path": repo}), ("git_show", {"repo_path": repo, "revision": "HEAD"})],
-            [str(ENVIRONMENTS / "servers/bin/mcp-server-git"), "--repository", repo],
-            {**ENV, "HOME": str(place)},
-        ),
-        Server(
-            "time",
-            2,
-            [
-                ("convert_time", {"source_timezone": "UTC", "time": "12:00", "target_timezone": "Asia/Kathmandu"}),
-                ("get_current_time", {"timezone": "Nowhere/Land"}),
-            ],
-            [str(ENVIRONMENTS / "servers/bin/mcp-server-time"), "--local-timezone", "UTC"],
-            ENV,
-        ),
-    ]
-
-
-# The connectors to the server that speaks both eras: by what they are told to speak, and what they have to speak then.
-DUALS = {"dual-auto": ("auto", ERAS["auto"]), "dual-modern": ("2026-07-28", ERAS["auto"]), "dual-legacy": ("legacy", ERAS["legacy"])}
-
-
-def dual(id: str, place: Path, **more: Any) -> Server:
-    """The server that speaks both eras as a connector that is lent a secret: by a header, or in its environment."""
-    inject = '{ header = "Authorization", prefix = "Bearer " }' if "url" in more else '{ env = "DESK_TOKEN" }'
-    credential = f'credential = {{ provider = "file", path = "{place}/lent.token", inject = {inject} }}\n'
-    reads = [("add", {"a": 2, "b": 40}), ("era", {}), ("report", {"steps": 3}), ("blurt", {}), ("stumbles", {})]
-    return Server(id, 5, reads, credential=credential, **more)
-
-
-def config(everyone: list[Server]) -> str:
-    """One agent that may do everything at all of them."""
-    tools = json.dumps([f"{server.id}__*" for server in everyone])
-    return f"""
-[approvals]
-hold = "1s"
-allow_same_user = true
-
-[[agents]]
-id = "{AGENT}"
-owner = "team@example.com"
-ceiling = "high"
-identity = [{{ uid = {os.getuid()} }}]
-
-[[grants]]
-id = "work"
-agent = "{AGENT}"
-purpose = "use every server"
-tools = {tools}
-default = true
-ttl = "1h"
-{"".join(server.config() for server in everyone)}"""
-
-
-def lay_out(place: Path) -> None:
-    """What the servers serve."""
-    (place / "desk").mkdir()
-    (place / "desk/note.txt").write_text("a note\n")
-    (place / "desk/dot.png").write_bytes(bytes.fromhex("89504e470d0a1a0a") + bytes(range(256)))
-    (place / "lent.token").write_text(SECRET)
-    (place / "lent.token").chmod(0o600)
-    repo = place / "repo"
-    repo.mkdir()
-    (repo / "README").write_text("a repository, é\n")
-    for words in [["init", "--quiet", "--initial-branch=main"], ["add", "."], ["-c", "user.name=tester", "-c", "user.email=tester@example.com", "commit", "--quiet", "-m", "first"]]:
-        subprocess.run(["git", "-C", str(repo), *words], check=True, capture_output=True)
 
 
 async def said(client: Client, tool: str, arguments: dict[str, Any]) -> dict[str, Any]:
@@ -228,7 +71,8 @@ async def is_transparent(gateway: kit.Gateway, token: str, server: Server, place
             seen = await definitions(client, server.id)
             checks.equal(f"{server.id}, {version}: the same tools", sorted(seen), sorted(wanted))
             for name in sorted(set(seen) & set(wanted)):
-                different = {key: (seen[name].get(key), wanted[name].get(key)) for key in wanted[name] if seen[name].get(key) != wanted[name].get(key)}
+                here, there = seen[name], wanted[name]
+                different = {key: (here.get(key), there[key]) for key in there if here.get(key) != there[key]}
                 checks.check(f"{server.id}, {version}: {name} is defined the same", not different, different)
             if mode == "legacy":
                 for tool, arguments in server.writes:
@@ -260,7 +104,8 @@ async def is_lent(gateway: kit.Gateway, token: str, connector: str, era: str) ->
             name = f"{connector} for an agent on {transport}, {version}"
             async with agent(gateway, token, mode, transport) as client:
                 added = await said(client, f"{connector}__add", {"a": 2, "b": 40})
-                checks.equal(f"{name}: adds, having proven itself", added, {"content": [{"type": "text", "text": "42"}], "structuredContent": {"result": 42}, "isError": False})
+                sum_of_both = {"content": [{"type": "text", "text": "42"}], "structuredContent": {"result": 42}, "isError": False}
+                checks.equal(f"{name}: adds, having proven itself", added, sum_of_both)
                 spoken = await said(client, f"{connector}__era", {})
                 checks.check(f"{name}: is spoken to as is configured", spoken.get("structuredContent", {}).get("result") == era, spoken)
                 stepped = await said(client, f"{connector}__report", {"steps": 3})
@@ -307,7 +152,7 @@ class Listening:
 
 def is_open(port: int) -> bool:
     """Whether somebody listens."""
-    with kit.socket.socket() as probe:
+    with socket.socket() as probe:
         probe.settimeout(1)
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
@@ -328,7 +173,7 @@ def over_stdio(program: Path) -> None:
     place = kit.folder().resolve()
     lay_out(place)
     plain = servers(place)
-    child: dict[str, Any] = {"command": [PYTHON, str(DUAL), DIGEST], "env": ENV}
+    child: dict[str, Any] = {"command": DUAL, "env": ENV}
     if knows(program, "protocol"):
         duals = {id: dual(id, place, protocol=protocol, **child) for id, (protocol, _) in DUALS.items()}
     else:
@@ -354,11 +199,12 @@ def over_http(program: Path) -> None:
     """Servers at a URL."""
     place = kit.folder().resolve()
     lay_out(place)
-    one = Listening("dual", [PYTHON, str(DUAL), DIGEST, str(port := kit.free_port())], ENV, port)
+    one = Listening("dual", [*DUAL, str(port := kit.free_port())], ENV, port)
     other = Listening("everything", [*official("everything"), "streamableHttp"], {**ENV, "PORT": str(port := kit.free_port())}, port)
     lent = [dual(id, place, url=one.url, protocol=protocol) for id, (protocol, _) in DUALS.items()]
     bare = Server("dual-bare", 5, [("add", {"a": 2, "b": 40})], url=one.url)
-    plain = [Server(f"everything-{protocol}", 13, everything_reads(), official("everything"), ENV, url=other.url, protocol=protocol) for protocol in ["auto", "legacy"]]
+    shown = {"tools": 13, "reads": everything_reads(), "command": official("everything"), "env": ENV, "url": other.url}
+    plain = [Server(f"everything-{protocol}", protocol=protocol, **shown) for protocol in ["auto", "legacy"]]
     everyone = [*lent, bare, *plain]
     try:
         gateway = kit.Gateway(program, config(everyone))
@@ -383,7 +229,8 @@ async def goes_and_comes_back(gateway: kit.Gateway, token: str, one: Listening, 
     """Without its credential it refuses; while it is down its calls fail and others go on; once it is back it is used again."""
     async with agent(gateway, token, "auto") as client:
         bare = await said(client, "dual-bare__add", {"a": 2, "b": 40})
-        checks.check("dual-bare: nothing is lent to it, and no token of the agent's reaches it", bare.get("isError") is True and "no credential" in json.dumps(bare), bare)
+        refused = bare.get("isError") is True and "no credential" in json.dumps(bare)
+        checks.check("dual-bare: nothing is lent to it, and no token of the agent's reaches it", refused, bare)
         one.stop()
         for connector in DUALS:
             gone = await said(client, f"{connector}__add", {"a": 2, "b": 40})

@@ -49,7 +49,7 @@ async def answered(client: Client, wish: dict[str, Any]) -> dict[str, Any]:
         if wish["do"] == "list":
             return {"kind": "list", "names": await client.names()}
         return await client.call(wish["tool"], wish["arguments"])
-    except Exception as caught:  # noqa: BLE001: the one who asked is told, and judges
+    except Exception as caught:  # the one who asked is told, and judges
         fault = innermost(caught)
         return {"kind": "fault", "words": f"{type(fault).__name__}: {fault}"}
 
