@@ -28,7 +28,7 @@ def judge(checks: kit.Checks, gateway: kit.Gateway, secrets: dict[str, str], sai
     checks.equal("no call is on record without an outcome", sorted(known - set(outcomes)), [])
     checks.check(f"each of {len(intents)} effects was meant once", intents and set(intents.values()) == {1}, intents.most_common(3))
     at = {(record["event"], record["call_id"]): record["seq"] for record in calls if "call_id" in record}
-    late = [call for call in intents if at["intent", call] > at["outcome", call]]
+    late = [call for call in intents if at["intent", call] > at.get(("outcome", call), 0)]
     checks.equal("each intent is before its outcome", late, [])
     keeps_secrets(checks, gateway, secrets, said)
 

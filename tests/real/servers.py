@@ -110,9 +110,11 @@ async def is_lent(gateway: kit.Gateway, token: str, connector: str, era: str) ->
                 checks.check(f"{name}: is spoken to as is configured", spoken.get("structuredContent", {}).get("result") == era, spoken)
                 stepped = await said(client, f"{connector}__report", {"steps": 3})
                 checks.check(f"{name}: reports", "3 steps" in json.dumps(stepped) and stepped.get("isError") is False, stepped)
-                for tool in ["blurt", "stumbles"]:
-                    told = json.dumps(await said(client, f"{connector}__{tool}", {}))
-                    checks.check(f"{name}: {tool} is called, and its secret stays", SECRET not in told and ("token" in told or "could not use" in told), told)
+                for tool, words, is_error in [("blurt", "the token is ", False), ("stumbles", "could not use ", True)]:
+                    told = await said(client, f"{connector}__{tool}", {})
+                    whole = json.dumps(told)
+                    stays = SECRET not in whole and words in whole and told.get("isError") is is_error
+                    checks.check(f"{name}: {tool} is called, and its secret stays", stays, told)
 
 
 class Listening:
