@@ -195,15 +195,23 @@ class Gateway:
 
         return until("a question to an approver", found, 20)[0]
 
-    def metric(self, row):
-        """A counter of /metrics."""
+    def metrics(self):
+        """The text of /metrics."""
         with_host = urllib.parse.urlsplit(self.console)
         connection = http.client.HTTPConnection(with_host.netloc, timeout=10)
         connection.request("GET", "/metrics")
         text = connection.getresponse().read().decode()
         connection.close()
-        line = next(line for line in text.splitlines() if line.startswith(row))
+        return text
+
+    def metric(self, row):
+        """A counter of /metrics."""
+        line = next(line for line in self.metrics().splitlines() if line.startswith(row))
         return int(line.rsplit(" ", 1)[1])
+
+    def tail(self, lines=30):
+        """The end of what it said on standard error."""
+        return "\n".join(f"       | {line}" for line in self.said.splitlines()[-lines:])
 
     def agent(self, name):
         """An agent with a fresh token."""

@@ -1,5 +1,5 @@
-"""Real clients against real servers, the gateway between: files (Node) and git (Python) behind it; the Python SDK over HTTP and
-stdio in both eras, and the Inspector's command line, before it. Effects are looked for on disk."""
+"""One real client in depth: the Python SDK over HTTP and stdio in both eras, files (Node) and git (Python) behind the gateway.
+Effects are looked for on disk; then servers and the gateway itself die, and stop."""
 
 import asyncio
 import json
@@ -18,13 +18,11 @@ import kit
 
 NODE = os.environ["BAILIWICK_NODE"]
 MODULES = Path(os.environ["BAILIWICK_NODE_MODULES"])
-INSPECTOR = MODULES / "@modelcontextprotocol/inspector/clients/launcher/build/index.js"
 FILESYSTEM = MODULES / "@modelcontextprotocol/server-filesystem/dist/index.js"
-GIT_SERVER = os.environ["BAILIWICK_GIT_SERVER"]
+GIT_SERVER = Path(os.environ["BAILIWICK_ENVIRONMENTS"]) / "servers/bin/mcp-server-git"
 
 # What the agent `py` is granted; everything else of the 26 tools does not exist for it.
 GRANTED = ["files__list_directory", "files__read_text_file", "files__write_file", "git__git_add", "git__git_commit", "git__git_log"]
-LOOKING = ["files__read_text_file", "files__write_file", "git__git_log"]
 HOLD = 8
 
 checks = kit.Checks()
@@ -32,11 +30,6 @@ checks = kit.Checks()
 
 def config(place):
     """The gateway's configuration over a folder with `desk/` (granted), `private/` (not) and `repo/`."""
-    bounds = f"""
-args.files__read_text_file = {{ "/path" = {{ path_under = "{place}/desk" }} }}
-args.files__write_file = {{ "/path" = {{ path_under = "{place}/desk" }} }}
-args.git__git_log = {{ "/repo_path" = {{ eq = "{place}/repo" }} }}
-"""
     return f"""
 [approvals]
 hold = "{HOLD}s"
@@ -49,11 +42,6 @@ id = "py"
 owner = "team@example.com"
 ceiling = "high"
 identity = [{{ uid = {os.getuid()} }}]
-
-[[agents]]
-id = "inspector"
-owner = "team@example.com"
-ceiling = "high"
 
 [[connectors]]
 id = "files"
@@ -75,18 +63,11 @@ purpose = "write notes and commit them"
 tools = {json.dumps(GRANTED)}
 default = true
 ttl = "1h"
-{bounds}
+args.files__read_text_file = {{ "/path" = {{ path_under = "{place}/desk" }} }}
+args.files__write_file = {{ "/path" = {{ path_under = "{place}/desk" }} }}
+args.git__git_log = {{ "/repo_path" = {{ eq = "{place}/repo" }} }}
 args.git__git_add = {{ "/repo_path" = {{ eq = "{place}/repo" }} }}
 args.git__git_commit = {{ "/repo_path" = {{ eq = "{place}/repo" }} }}
-
-[[grants]]
-id = "inspector-look"
-agent = "inspector"
-purpose = "look around"
-tools = {json.dumps(LOOKING)}
-default = true
-ttl = "1h"
-{bounds}
 """
 
 
@@ -280,74 +261,6 @@ async def sdk(gateway, place):
                         await asyncio.wait_for(Person(name, gateway, place, client).goes(version), 60)
 
 
-class Inspector:
-    """The Inspector's command line as an agent."""
-
-    def __init__(self, gateway, era):
-        self.gateway = gateway
-        self.token = gateway.ok("agents", "token", "inspector")
-        self.era = era
-        self.env = {**os.environ, "HOME": str(gateway.folder), "MCP_INSPECTOR_SECRET_STORE": "memory", "PATH": f"{Path(NODE).parent}:{os.environ['PATH']}"}
-
-    def start(self, method, tool=None, arguments=None):
-        command = [NODE, str(INSPECTOR), "--cli", self.gateway.url, "--transport", "http", "--header", f"Authorization: Bearer {self.token}"]
-        command += ["--protocol-era", self.era, "--stored-auth-only", "--format", "json", "--method", method]
-        if tool:
-            command += ["--tool-name", tool, "--tool-args-json", json.dumps(arguments)]
-        return subprocess.Popen(command, env=self.env, cwd=self.gateway.folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-    def ends(self, child):
-        """Its exit code and all that it said."""
-        try:
-            out, err = child.communicate(timeout=70)
-        except subprocess.TimeoutExpired:
-            child.kill()
-            raise
-        return child.returncode, out, err
-
-    def run(self, method, tool=None, arguments=None):
-        return self.ends(self.start(method, tool, arguments))
-
-
-def inspect(gateway, place, era):
-    """What the Inspector says and with which exit code: 0 a result, 5 a tool's error."""
-    inspector = Inspector(gateway, era)
-    name = f"inspector-{era}"
-    read, write = "files__read_text_file", "files__write_file"
-    code, out, err = inspector.run("tools/list")
-    listed = sorted(tool["name"] for tool in json.loads(out)["result"]["tools"]) if code == 0 else err
-    checks.equal(f"{name}: lists exactly what is granted", (code, listed), (0, LOOKING))
-    code, out, err = inspector.run("tools/call", read, {"path": f"{place}/desk/note.txt"})
-    checks.check(f"{name}: reads a file", code == 0 and "the note, 1.0 → é" in out, (code, out, err))
-    code, out, err = inspector.run("tools/call", read, {"path": f"{place}/private/secret.txt"})
-    checks.check(f"{name}: out of bounds is a tool's error, exit 5", code == 5 and "grant" in out + err and "not for agents" not in out + err, (code, out, err))
-
-    file = place / f"desk/{name}.txt"
-    arguments = {"path": str(file), "content": "by the inspector\n"}
-    child = inspector.start("tools/call", write, arguments)
-    first = gateway.pending(tool=write)["code"]
-    checks.check(f"{name}: a risky write is held", child.poll() is None and not file.exists())
-    if era == "legacy":
-        gateway.ok("approvals", "approve", first, "--yes")
-        code, out, err = inspector.ends(child)
-        checks.check(f"{name}: approved, it goes on, exit 0", code == 0 and file.read_text() == "by the inspector\n", (code, out, err))
-        file.unlink()
-    else:
-        code, out, err = inspector.ends(child)
-        told = first in out + err and "Not executed" in out + err
-        checks.check(f"{name}: when nobody decides in time it is told to come back, exit 5", code == 5 and told, (code, out, err))
-        gateway.ok("approvals", "approve", first, "--yes")
-        checks.check(f"{name}: approving alone does nothing", not file.exists())
-        code, out, err = inspector.run("tools/call", write, arguments)
-        checks.check(f"{name}: the same call again goes, exit 0", code == 0 and file.exists(), (code, out, err))
-        file.unlink(missing_ok=True)
-    child = inspector.start("tools/call", write, arguments)
-    again = gateway.pending(tool=write)["code"]
-    gateway.ok("approvals", "deny", again, "--reason", "once is enough")
-    code, out, err = inspector.ends(child)
-    checks.check(f"{name}: once more asks again; denied, exit 5", again != first and code == 5 and "once is enough" in out + err and not file.exists(), (code, out, err))
-
-
 async def outlives(gateway, place):
     """Clients on stdio whose gateway is started anew under them: they have no way to open another session."""
     bridge = StdioServerParameters(command=str(gateway.program), args=gateway.command("stdio", "--agent", "py")[1:], env=gateway.env)
@@ -414,9 +327,6 @@ def main():
     checks.equal("before anything is accepted there is no tool", agent.request("tools/list", {})["result"]["tools"], [])
     accept(gateway)
     asyncio.run(sdk(gateway, place))
-    for era in ["legacy", "modern"]:
-        with checks.guard(f"inspector-{era}: it goes through"):
-            inspect(gateway, place, era)
     with checks.guard("the record"):
         verified = gateway.run("audit", "verify")
         checks.check("the record verifies while the gateway runs", verified.returncode == 0 and "OK" in verified.stdout, verified)

@@ -1,6 +1,6 @@
 //! The agents' side: what is looked at before a message is.
 
-use reqwest::Method;
+use reqwest::{Client, Method, RequestBuilder, header::HeaderName};
 use serde_json::json;
 
 use crate::harness::{Agent, Gateway, Script, Setup, tool};
@@ -95,6 +95,40 @@ fn of_method(gateway: &Gateway, method: &str) -> Vec<(String, String)> {
     let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
     let records = gateway.records("calls").into_iter().filter(|record| record["method"] == method);
     records.map(|record| (text(&record["outcome"]), text(&record["reason"]))).collect()
+}
+
+/// A request of this agent's with no message.
+async fn without_message(agent: &Agent, method: Method, headers: &[(&str, &str)]) -> u16 {
+    let mut request = agent.request().build().unwrap();
+    *request.method_mut() = method;
+    for (name, value) in headers {
+        request.headers_mut().insert(HeaderName::from_bytes(name.as_bytes()).unwrap(), value.parse().unwrap());
+    }
+    let http = Client::builder().no_proxy().build().unwrap();
+    Agent::send(RequestBuilder::from_parts(http, request)).await.status
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn that_there_is_no_stream_is_an_answer_and_no_refusal() {
+    let gateway = start();
+    let older = gateway.agent("a").session("2025-11-25").await;
+    assert_eq!(older.call("s__nothing", &json!({})).await.error_code(), -32602);
+    assert_eq!(without_message(&older, Method::GET, &[]).await, 405);
+    assert_eq!(of_method(&gateway, "session/stream"), [("success".to_owned(), "no_stream".to_owned())]);
+    assert_eq!(of_method(&gateway, "http"), []);
+    assert!(gateway.cli.ok(&["explain", "--last"]).contains("s__nothing"));
+
+    let id = older.session_id().unwrap();
+    assert_eq!(without_message(&gateway.agent("a"), Method::GET, &[]).await, 405, "no session");
+    assert_eq!(without_message(&gateway.agent("b"), Method::GET, &[("mcp-session-id", id)]).await, 405, "not its session");
+    assert_eq!(without_message(&older, Method::PUT, &[]).await, 405, "nothing that anybody asks");
+    assert_eq!(of_method(&gateway, "http"), vec![("invalid".to_owned(), "method_not_allowed".to_owned()); 3]);
+    assert_eq!(of_method(&gateway, "session/stream").len(), 1);
+
+    assert_eq!(without_message(&older, Method::DELETE, &[]).await, 204);
+    let records = gateway.records("calls");
+    let versions = records.iter().filter(|record| record["method"].as_str().is_some_and(|method| method.starts_with("session/")));
+    assert_eq!(versions.map(|record| record["protocol"].as_str().unwrap()).collect::<Vec<_>>(), ["2025-11-25"; 2]);
 }
 
 /// A modern message without an id.

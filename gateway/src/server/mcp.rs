@@ -112,8 +112,7 @@ impl<'f> Exchange<'f> {
         self.place = Some(self.front.admit(&principal.agent.id)?);
         match *method {
             Method::POST => {}
-            Method::DELETE => return Ok(self.close_session(&principal)),
-            _ => return Ok(self.not_allowed()),
+            ref method => return Ok(self.without_message(method, &principal)),
         }
         Front::check_type(&self.headers)?;
         let body = self.body(body, &principal).await?;
@@ -335,6 +334,20 @@ impl<'f> Exchange<'f> {
         Ok(response)
     }
 
+    /// A request that carries no message: it is of its session's version, where it has a session.
+    fn without_message(&mut self, method: &Method, principal: &Principal) -> Response {
+        let now_ms = self.front.gateway.ports().clock.now_ms();
+        let named = only(&self.headers, &SESSION);
+        let session = named.and_then(|id| self.front.sessions.find(id, &principal.agent.id, now_ms));
+        self.protocol = session.as_ref().map(|session| session.protocol);
+        match *method {
+            Method::DELETE => self.close_session(principal),
+            // Clients of the older era ask this once in each session; that there is no stream is an answer and no refusal.
+            Method::GET if session.is_some() => self.not_allowed("session/stream", Outcome::Success, "no_stream"),
+            _ => self.not_allowed("http", Outcome::Invalid, "method_not_allowed"),
+        }
+    }
+
     fn close_session(&self, principal: &Principal) -> Response {
         let now_ms = self.front.gateway.ports().clock.now_ms();
         let closed = only(&self.headers, &SESSION).is_some_and(|id| self.front.sessions.close(id, &principal.agent.id, now_ms));
@@ -342,8 +355,8 @@ impl<'f> Exchange<'f> {
         if closed { StatusCode::NO_CONTENT } else { StatusCode::NOT_FOUND }.into_response()
     }
 
-    fn not_allowed(&self) -> Response {
-        self.note("http", Outcome::Invalid, Some("method_not_allowed"), None);
+    fn not_allowed(&self, method: &str, outcome: Outcome, reason: &str) -> Response {
+        self.note(method, outcome, Some(reason), None);
         let mut response = StatusCode::METHOD_NOT_ALLOWED.into_response();
         response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST, DELETE"));
         response

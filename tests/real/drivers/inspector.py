@@ -1,0 +1,69 @@
+"""The Inspector's command line as an agent: a process of its own for each line."""
+
+import asyncio
+import contextlib
+import json
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import lines
+
+NODE = os.environ["BAILIWICK_NODE"]
+PROGRAM = Path(os.environ["BAILIWICK_NODE_MODULES"]) / "@modelcontextprotocol/inspector/clients/launcher/build/index.js"
+# Its exit codes: a result, and a result that is a tool's error.
+RESULT, REFUSAL = 0, 5
+
+
+class Inspector:
+    def __init__(self, config: Path) -> None:
+        self.config = config
+        self.env = {**os.environ, "HOME": str(config.parent), "MCP_INSPECTOR_SECRET_STORE": "memory", "PATH": f"{Path(NODE).parent}:{os.environ['PATH']}"}
+
+    async def names(self) -> list[str]:
+        code, out, err = await self.run("tools/list")
+        if code != RESULT:
+            raise RuntimeError(f"exit {code}: {out}{err}")
+        return [tool["name"] for tool in json.loads(out)["result"]["tools"]]
+
+    async def call(self, tool: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        code, out, err = await self.run("tools/call", "--tool-name", tool, "--tool-args-json", json.dumps(arguments))
+        if code not in (RESULT, REFUSAL):
+            raise RuntimeError(f"exit {code}: {out}{err}")
+        return lines.result(code == REFUSAL, lines_of(out, err))
+
+    async def run(self, method: str, *words: str) -> tuple[int, str, str]:
+        command = [str(PROGRAM), "--cli", "--config", str(self.config), "--server", "gateway", "--stored-auth-only", "--format", "json", "--method", method]
+        pipe = asyncio.subprocess.PIPE
+        child = await asyncio.create_subprocess_exec(NODE, *command, *words, env=self.env, stdin=asyncio.subprocess.DEVNULL, stdout=pipe, stderr=pipe)
+        try:
+            out, err = await asyncio.wait_for(child.communicate(), lines.PATIENCE)
+        finally:
+            if child.returncode is None:
+                child.kill()
+        return child.returncode, out.decode(), err.decode()
+
+
+def lines_of(out: str, err: str) -> str:
+    """The words of a result; all that was said where it is none."""
+    try:
+        content = json.loads(out)["result"]["content"]
+    except (ValueError, KeyError):
+        return out + err
+    return "".join(part.get("text", "") for part in content)
+
+
+@contextlib.asynccontextmanager
+async def connect(where: dict[str, Any]) -> AsyncIterator[Inspector]:
+    era = {"protocolEra": where["era"]}
+    if where["transport"] == "stdio":
+        server = {"type": "stdio", "command": where["command"], "args": where["args"], "env": where["env"], **era}
+    else:
+        server = {"type": "http", "url": where["url"], "headers": {"Authorization": f"Bearer {where['token']}"}, **era}
+    config = Path(where["folder"]) / "inspector.json"
+    config.write_text(json.dumps({"mcpServers": {"gateway": server}}))
+    yield Inspector(config)
+
+
+lines.run(connect)
