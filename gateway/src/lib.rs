@@ -10,4 +10,5 @@ mod recovery;
 pub mod run;
 pub mod runtime;
 pub mod server;
+mod shadowing;
 pub mod world;

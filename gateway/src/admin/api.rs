@@ -142,6 +142,9 @@ pub struct ToolView {
     pub accepted_by: String,
     /// Why it can't be called, where it can't.
     pub why: Option<String>,
+    /// The tools of other connectors that its definition speaks of: a reason to read it with care.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refers_to: Vec<String>,
     /// Its definition, as it was accepted.
     pub definition: Box<RawValue>,
 }
@@ -197,6 +200,9 @@ pub struct ProposedTool {
     pub changes: Vec<Change>,
     /// What its server says of it.
     pub description: String,
+    /// The tools of other connectors that its definition speaks of: a reason to read it with care.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refers_to: Vec<String>,
 }
 
 /// One place of a definition that changed.
@@ -227,6 +233,9 @@ pub struct RejectedTool {
 pub struct Accept {
     /// Tool and digest, as the proposal said.
     pub tools: BTreeMap<String, Digest>,
+    /// Which of them speak of tools of other connectors, as the proposal said: who accepts them has seen that.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub refers_to: BTreeMap<String, Vec<String>>,
 }
 
 /// What was accepted.

@@ -9,7 +9,11 @@ use axum::{
 };
 use bailiwick_config::{Connector, Program};
 use bailiwick_connectors::{ChildState, ConnectorStatus, Discovery};
-use bailiwick_schemas::{definition::ListReading, names::QualifiedName};
+use bailiwick_schemas::{
+    crossing::Others,
+    definition::{Definition, ListReading},
+    names::QualifiedName,
+};
 use bailiwick_store::Pin;
 use serde_json::json;
 
@@ -20,7 +24,7 @@ use super::{
     fault::ApiFault,
     proposal::{Class, proposal},
 };
-use crate::runtime::Runtime;
+use crate::{runtime::Runtime, shadowing};
 
 pub(super) async fn list(_: Visitor, State(runtime): State<Arc<Runtime>>) -> Json<Vec<ConnectorView>> {
     Json(runtime.config.connectors.iter().map(|connector| view(connector, &runtime)).collect())
@@ -44,7 +48,9 @@ pub(super) async fn discover(
     let of = Arc::clone(&runtime);
     let found = deed.done_by(&operator, &runtime, async move {
         let discovery = discovered(&connector, &of).await?;
-        Ok(proposal(&connector, &pins(&connector, &of), &discovery))
+        let reading = discovery.reading();
+        let others = others(&connector, names_in(&reading), &of);
+        Ok(proposal(&connector, &pins(&connector, &of), &discovery, &reading, &others))
     });
     found.await.map(Json)
 }
@@ -58,13 +64,18 @@ pub(super) async fn accept(
 ) -> Result<Json<Accepted>, ApiFault> {
     let connector = configured(&id, &runtime)?.clone();
     let shown: Accept = super::read(&body)?;
-    let deed = Deed::new("pins_accepted", connector.id.as_str(), json!({"tools": shown.tools}));
+    let with = json!({"tools": shown.tools, "refers_to": shown.refers_to});
+    let deed = Deed::new("pins_accepted", connector.id.as_str(), with);
     let (of, by) = (Arc::clone(&runtime), operator.name().to_owned());
     let accepted = deed.done_by(&operator, &runtime, async move {
         let reading = discovered(&connector, &of).await?.reading();
         let offered: BTreeMap<_, _> =
             reading.accepted.iter().map(|definition| (definition.name().to_string(), definition.digest())).collect();
-        if offered != shown.tools {
+        let others = others(&connector, names_in(&reading), &of);
+        let speaks_of = |definition: &Definition| Some((definition.name().to_string(), others.named_in(definition.raw())));
+        let refers_to: BTreeMap<_, _> =
+            reading.accepted.iter().filter_map(speaks_of).filter(|(_, named)| !named.is_empty()).collect();
+        if offered != shown.tools || refers_to != shown.refers_to {
             return Err(ApiFault::conflict(format!("`{}` offers something else than was shown", connector.id))
                 .help("nothing was accepted: look again with `bailiwick connectors diff`"));
         }
@@ -91,6 +102,15 @@ async fn discovered(connector: &Connector, runtime: &Runtime) -> Result<Discover
     })
 }
 
+/// What the tools of this connector have no reason to speak of.
+fn others<'a>(connector: &Connector, own: impl Iterator<Item = &'a str>, runtime: &Runtime) -> Others {
+    shadowing::others(&runtime.config, &runtime.worlds.pins(), &connector.id, own)
+}
+
+fn names_in(reading: &ListReading) -> impl Iterator<Item = &str> {
+    reading.accepted.iter().map(|definition| definition.name().as_str())
+}
+
 fn pins(connector: &Connector, runtime: &Runtime) -> Vec<Pin> {
     runtime.worlds.pins().remove(&connector.id).unwrap_or_default()
 }
@@ -102,7 +122,7 @@ fn accepted_pins(
     by: &str,
     now_ms: u64,
 ) -> Result<Vec<Pin>, ApiFault> {
-    let pin = |definition: &bailiwick_schemas::definition::Definition| {
+    let pin = |definition: &Definition| {
         let known = before.iter().find(|pin| pin.tool == *definition.name());
         let class = Class::of(connector, known, definition);
         Ok(Pin {
@@ -166,6 +186,8 @@ fn state(tools: &[ToolView], status: Option<&ConnectorStatus>) -> &'static str {
 
 fn tools(connector: &Connector, runtime: &Runtime) -> Vec<ToolView> {
     let (drifted, unusable) = (runtime.worlds.drifted(), runtime.worlds.unusable());
+    let accepted = pins(connector, runtime);
+    let others = others(connector, accepted.iter().map(|pin| pin.tool.as_str()), runtime);
     let tool = |pin: Pin| {
         let name = QualifiedName::new(connector.id.clone(), pin.tool.clone());
         let why = unusable.iter().find(|unusable| unusable.tool == name).map(|unusable| unusable.why.clone());
@@ -185,10 +207,11 @@ fn tools(connector: &Connector, runtime: &Runtime) -> Vec<ToolView> {
             accepted_at_ms: pin.accepted_at_ms,
             accepted_by: pin.accepted_by,
             why,
+            refers_to: others.named_in(&serde_json::from_str(pin.definition.get()).unwrap_or_default()),
             definition: pin.definition,
         }
     };
-    pins(connector, runtime).into_iter().map(tool).collect()
+    accepted.iter().cloned().map(tool).collect()
 }
 
 fn millis(duration: Duration) -> u64 {

@@ -3,7 +3,10 @@
 use bailiwick_config::Connector;
 use bailiwick_connectors::Discovery;
 use bailiwick_policy::{Band, Kind};
-use bailiwick_schemas::definition::{Definition, ListReading};
+use bailiwick_schemas::{
+    crossing::Others,
+    definition::{Definition, ListReading},
+};
 use bailiwick_store::Pin;
 use serde_json::Value;
 
@@ -13,10 +16,19 @@ use super::{
 };
 
 /// The proposal for a connector whose accepted tools are `pins`.
-pub(super) fn proposal(connector: &Connector, pins: &[Pin], discovery: &Discovery) -> Proposal {
-    let reading = discovery.reading();
-    let mut tools: Vec<ProposedTool> = reading.accepted.iter().map(|definition| proposed(connector, pins, definition)).collect();
-    tools.extend(pins.iter().filter(|pin| !is_offered(pin, &reading)).map(gone));
+pub(super) fn proposal(
+    connector: &Connector,
+    pins: &[Pin],
+    discovery: &Discovery,
+    reading: &ListReading,
+    others: &Others,
+) -> Proposal {
+    let tool = |definition: &Definition| ProposedTool {
+        refers_to: others.named_in(definition.raw()),
+        ..proposed(connector, pins, definition)
+    };
+    let mut tools: Vec<ProposedTool> = reading.accepted.iter().map(tool).collect();
+    tools.extend(pins.iter().filter(|pin| !is_offered(pin, reading)).map(gone));
     let findings: Vec<RejectedTool> = reading
         .findings
         .iter()
@@ -57,6 +69,7 @@ fn proposed(connector: &Connector, pins: &[Pin], definition: &Definition) -> Pro
         digest: definition.digest(),
         changes,
         description: definition.raw().get("description").and_then(Value::as_str).unwrap_or_default().to_owned(),
+        refers_to: Vec::new(),
     }
 }
 
@@ -70,6 +83,7 @@ fn gone(pin: &Pin) -> ProposedTool {
         digest: pin.digest,
         changes: Vec::new(),
         description: String::new(),
+        refers_to: Vec::new(),
     }
 }
 
