@@ -30,6 +30,6 @@ mod stdio;
 
 pub use discover::{Discovery, discover};
 pub use exec_child::{ExecFault, exec_child};
-pub use spec::{ConnectorSpec, EnvNameFault, SpecFault, check_env_name};
+pub use spec::{ConnectorSpec, EnvNameFault, SpecFault, changeable, check_env_name};
 pub use status::{ChildState, ChildStatus, ConnectorEvent, ConnectorStatus, Counts, Rejected};
 pub use stdio::StdioConnectors;

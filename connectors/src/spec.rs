@@ -1,6 +1,11 @@
 //! What a connector is: the program, what it is given, and how much of everything it may use.
 
-use std::{collections::BTreeMap, os::unix::fs::PermissionsExt, path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeMap,
+    os::unix::fs::{MetadataExt, PermissionsExt},
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use bailiwick_schemas::names::ConnectorId;
 
@@ -169,6 +174,26 @@ pub fn check_env_name(name: &str) -> Result<(), EnvNameFault> {
     Ok(())
 }
 
+/// Who else could change what this program is, in words; none if only its own user and root can. Looked at are the file and the folders
+/// above it, links resolved.
+pub fn changeable(program: &Path) -> Option<String> {
+    let real = std::fs::canonicalize(program).ok()?;
+    real.ancestors().find_map(|path| {
+        let found = std::fs::metadata(path).ok()?;
+        let us = rustix::process::geteuid().as_raw();
+        // In a sticky folder everybody may add, and nobody may replace.
+        let is_open = found.mode() & 0o002 != 0 && !(found.is_dir() && found.mode() & 0o1000 != 0);
+        let which = if path == real { "it".to_owned() } else { format!("the folder `{}`", path.display()) };
+        if is_open {
+            Some(format!("can be changed by everybody: `chmod o-w` {which}"))
+        } else if found.uid() != 0 && found.uid() != us {
+            Some(format!("can be changed by user {}, who owns {which}", found.uid()))
+        } else {
+            None
+        }
+    })
+}
+
 impl ConnectorSpec {
     /// A connector with the usual limits.
     pub fn new(id: ConnectorId, command: Vec<String>) -> Self {
@@ -236,9 +261,9 @@ impl ConnectorSpec {
         if mode & 0o111 == 0 {
             return Err(format!("`{program}` is not executable: `chmod +x` it, or correct `command` of connector `{id}`"));
         }
-        if mode & 0o002 != 0 {
-            return Err(format!("`{program}` can be changed by everybody: `chmod o-w` it"));
+        match changeable(Path::new(program)) {
+            Some(who) => Err(format!("`{program}` {who}: correct that, so that nobody else decides what runs")),
+            None => Ok(()),
         }
-        Ok(())
     }
 }

@@ -1,14 +1,24 @@
 //! Abuse cases: one test for each known attack, named for it: `aNN_…` is row NN of the list. `coverage` beside this file tells
 //! which rows have one.
 
+mod answers;
 mod bodies;
 mod bounds;
+mod commands;
+mod ends;
+mod exhaustion;
 mod headers;
+mod lines;
+mod load;
 mod messages;
 mod metadata;
 mod names;
 mod numbers;
 mod parameters;
 mod schemas;
+mod shadowing;
+mod silence;
+mod sites;
 mod smuggling;
+mod state;
 mod versions;

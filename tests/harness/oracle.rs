@@ -5,6 +5,7 @@ use std::{
     fs,
     io::{Read, Write},
     net::TcpListener,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
@@ -47,13 +48,23 @@ pub struct Play {
     script: Value,
     connector: String,
     top: String,
+    limits: String,
+    data: Option<PathBuf>,
     files: Vec<(String, String)>,
 }
 
 impl Play {
     /// A hostile server with these tools, each of a plain name a low read that is granted to agent `a`.
     pub fn of(tools: &[Value]) -> Self {
-        Self { tools: tools.to_vec(), script: json!({}), connector: String::new(), top: String::new(), files: Vec::new() }
+        Self {
+            tools: tools.to_vec(),
+            script: json!({}),
+            connector: String::new(),
+            top: String::new(),
+            limits: String::new(),
+            data: None,
+            files: Vec::new(),
+        }
     }
 
     /// Further members of the hostile server's script.
@@ -73,6 +84,16 @@ impl Play {
         self
     }
 
+    /// What a shell does before it becomes the gateway, such as `ulimit -n 64`.
+    pub fn limits(self, limits: &str) -> Self {
+        Self { limits: limits.to_owned(), ..self }
+    }
+
+    /// Another data folder than the one beside the configuration.
+    pub fn data(self, data: &Path) -> Self {
+        Self { data: Some(data.to_owned()), ..self }
+    }
+
     /// A file beside the configuration.
     pub fn file(mut self, name: &str, text: &str) -> Self {
         self.files.push((name.to_owned(), text.to_owned()));
@@ -88,7 +109,10 @@ impl Play {
 
     /// Starts it.
     pub async fn start(self) -> Stage {
-        let setup = Setup::new();
+        let mut setup = Setup::new();
+        if let Some(data) = &self.data {
+            setup = setup.data(data);
+        }
         for (name, text) in &self.files {
             fs::write(setup.folder().join(name), text).unwrap();
         }
@@ -108,6 +132,7 @@ impl Play {
         let traces = Arc::default();
         let began = Instant::now();
         let gateway = setup
+            .limits(&self.limits)
             .with(&self.top)
             .environment("CANARY", CANARY)
             .environment("OTEL_EXPORTER_OTLP_ENDPOINT", &collector(Arc::clone(&traces)))
@@ -135,6 +160,16 @@ impl Stage {
     /// A stage whose hostile server offers these tools, all of them low reads granted to agent `a`.
     pub async fn new(tools: &[Value]) -> Self {
         Play::of(tools).start().await
+    }
+
+    /// A neighbour that agent `b` is from now on.
+    pub fn neighbour(&self) -> super::Neighbour {
+        super::Neighbour::of(&self.b)
+    }
+
+    /// The same for a stage where nobody may call often.
+    pub fn neighbour_at_leisure(&self) -> super::Neighbour {
+        super::Neighbour::every(&self.b, Duration::from_millis(150))
     }
 
     /// Keeps what was heard otherwise than by the stage's own agents, for the oracle to look through.
@@ -188,11 +223,19 @@ impl Stage {
     }
 
     async fn others_are_served(&self) {
-        let began = Instant::now();
-        let reply = self.b.call("s1__echo", &json!({"text": "still there"})).await;
-        assert!(reply.words().contains("still there"), "{}", reply.text);
         let allowance = self.usual * 10 + Duration::from_millis(500);
-        assert!(began.elapsed() < allowance, "a benign call took {:?}, usually {:?}", began.elapsed(), self.usual);
+        // Whatever lasts is seen in every one of them; a machine that was busy for a moment is not.
+        let mut least = Duration::MAX;
+        for _ in 0..5 {
+            let began = Instant::now();
+            let reply = self.b.call("s1__echo", &json!({"text": "still there"})).await;
+            assert!(reply.words().contains("still there"), "{}", reply.text);
+            least = least.min(began.elapsed());
+            if least < allowance {
+                return;
+            }
+        }
+        panic!("benign calls take {least:?} and more, usually {:?}", self.usual);
     }
 
     /// One outcome for each decision; an intent only where the decision allows, and a success only where there is an intent.

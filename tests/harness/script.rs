@@ -1,10 +1,11 @@
 //! Scripts for scripted servers.
 
 use std::{
+    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
     process::Command,
-    sync::Once,
+    sync::Mutex,
 };
 
 use serde_json::{Value, json};
@@ -41,21 +42,7 @@ impl Script {
 
     /// The command line that starts it.
     pub fn command(&self) -> Vec<String> {
-        static BUILT: Once = Once::new();
-        let own = PathBuf::from(env!("CARGO_BIN_EXE_bailiwick"));
-        let server = own.parent().unwrap().join("examples/scripted-server");
-        // `cargo test` builds examples; `cargo test --test whole` does not.
-        BUILT.call_once(|| {
-            if !server.exists() {
-                let built = Command::new(env!("CARGO"))
-                    .args(["build", "--offline", "--example", "scripted-server", "--manifest-path"])
-                    .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"))
-                    .status();
-                assert!(built.unwrap().success());
-            }
-        });
-        assert!(server.exists(), "{}", server.display());
-        vec![server.display().to_string(), self.path.display().to_string()]
+        vec![example("scripted-server").display().to_string(), self.path.display().to_string()]
     }
 
     /// Every line it received.
@@ -67,6 +54,32 @@ impl Script {
     pub fn calls(&self) -> Vec<String> {
         self.received().into_iter().filter(|line| line.contains("\"tools/call\"")).collect()
     }
+}
+
+/// The program of a server that only tests start, built if it is not there or older than its source.
+pub fn example(name: &str) -> PathBuf {
+    static BUILT: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+    let own = PathBuf::from(env!("CARGO_BIN_EXE_bailiwick"));
+    let server = own.parent().unwrap().join("examples").join(name);
+    // `cargo test` builds examples; `cargo test --test whole` does not.
+    let mut built = BUILT.lock().unwrap();
+    if built.insert(name.to_owned()) && is_stale(&server) {
+        let built = Command::new(env!("CARGO"))
+            .args(["build", "--offline", "--example", name, "--manifest-path"])
+            .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"))
+            .status();
+        assert!(built.unwrap().success());
+    }
+    drop(built);
+    assert!(server.exists(), "{}", server.display());
+    server
+}
+
+fn is_stale(server: &Path) -> bool {
+    let changed = |path: &Path| fs::metadata(path).and_then(|found| found.modified()).ok();
+    let sources = fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/servers")).unwrap();
+    let newest = sources.filter_map(|entry| changed(&entry.unwrap().path())).max();
+    changed(server) < newest
 }
 
 /// A tool definition that takes any of these string properties, none required.

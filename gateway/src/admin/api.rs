@@ -106,6 +106,9 @@ pub struct ConnectorView {
     pub calls: u64,
     /// Failures since the start.
     pub failures: u64,
+    /// What its servers said that they should not have, by kind, since the start: answers to no request, questions, and the like.
+    #[serde(default)]
+    pub oddities: BTreeMap<String, u64>,
     /// The last failure: what, and how long ago.
     pub last_failure: Option<FailureView>,
     /// The end of what it wrote to standard error.

@@ -8,7 +8,7 @@ use axum::{
     extract::{Path, State},
 };
 use bailiwick_config::{Connector, Program};
-use bailiwick_connectors::{ChildState, ConnectorStatus, Discovery};
+use bailiwick_connectors::{ChildState, ConnectorStatus, Counts, Discovery};
 use bailiwick_schemas::{
     crossing::Others,
     definition::{Definition, ListReading},
@@ -165,12 +165,24 @@ fn view(connector: &Connector, runtime: &Runtime) -> ConnectorView {
             .collect(),
         calls: status.as_ref().map_or(0, |status| status.counts.calls),
         failures: status.as_ref().map_or(0, |status| status.counts.failures),
+        oddities: status.as_ref().map(|status| oddities(&status.counts)).unwrap_or_default(),
         last_failure: status
             .as_ref()
             .and_then(|status| status.last_failure.clone())
             .map(|(ago, what)| FailureView { what, ago_ms: millis(ago) }),
         stderr: status.map(|status| status.stderr).unwrap_or_default(),
     }
+}
+
+fn oddities(counts: &Counts) -> BTreeMap<String, u64> {
+    let all = [
+        ("unknown_ids", counts.unknown_ids),
+        ("second_answers", counts.second_answers),
+        ("server_requests", counts.server_requests),
+        ("notifications", counts.notifications),
+        ("garbage_lines", counts.garbage_lines),
+    ];
+    all.into_iter().filter(|(_, count)| *count > 0).map(|(kind, count)| (kind.to_owned(), count)).collect()
 }
 
 fn state(tools: &[ToolView], status: Option<&ConnectorStatus>) -> &'static str {

@@ -66,6 +66,10 @@ fn card(connector: &ConnectorView) -> String {
         let (id, calls) = (process.id.to_string(), process.calls.to_string());
         processes.row([&id, &process.state, process.grant.as_deref().unwrap_or("(all)"), &span(process.age_ms), &calls]);
     }
+    if !connector.oddities.is_empty() {
+        let all = connector.oddities.iter().map(|(kind, count)| format!("{} {count}", shown(&kind.replace('_', " "))));
+        text.add(format_args!("unasked    {}\n", all.collect::<Vec<_>>().join(", ")));
+    }
     let now_ms = SystemClock.now_ms();
     let mut tools = Table::new(&["TOOL", "STATE", "KIND", "BAND", "ACCEPTED", "BY"]);
     for tool in &connector.tools {
@@ -158,7 +162,7 @@ fn offer(proposal: &Proposal) -> String {
 /// What is to be told of a tool whose definition speaks of tools of other connectors.
 fn warning(tool: &str, refers_to: &[String]) -> Option<String> {
     let named = refers_to.iter().map(|name| shown(name)).collect::<Vec<_>>().join(", ");
-    let advice = "agents may be led to use it for them; read its definition before you accept it";
+    let advice = "agents may be led to use it for them; read its definition with care";
     (!refers_to.is_empty()).then(|| format!("warning   {} speaks of {named}, of other connectors: {advice}\n", shown(tool)))
 }
 
