@@ -44,7 +44,7 @@ mod tests {
 
     #[test]
     fn pauses_double_up_to_the_longest_and_begin_anew_after_a_stable_time() {
-        let spec = ConnectorSpec::new("x".parse().unwrap(), vec!["/bin/true".to_owned()]);
+        let spec = ConnectorSpec::process("x".parse().unwrap(), vec!["/bin/true".to_owned()]);
         let now = Instant::now();
         let mut backoff = Backoff::default();
         let mut pauses = Vec::new();

@@ -12,13 +12,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     link::{Body, Request},
-    message::Answer,
+    message::{Answer, check_complete},
     pool::Pool,
     session::{InUse, Mismatch},
     status::ConnectorEvent,
 };
 
-/// A way to one tool. While it lives, its child is in use.
+/// A way to one tool. While it lives, its child, or its session over HTTP, is in use.
 pub(crate) struct ToolChannel {
     pool: Arc<Pool>,
     session: InUse,
@@ -35,15 +35,35 @@ pub(crate) struct ToolCall<'a> {
     pub(crate) cancelled: &'a CancellationToken,
 }
 
+/// Why the tool can't be called.
+#[derive(Debug)]
+pub(crate) enum Unready {
+    /// The server has forgotten the session: a new one may do.
+    Expired(String),
+    /// It can't be.
+    Failed(ConnectFailure),
+}
+
+impl From<Unready> for ConnectFailure {
+    fn from(unready: Unready) -> Self {
+        match unready {
+            Unready::Expired(why) => Self::Handshake(why),
+            Unready::Failed(failure) => failure,
+        }
+    }
+}
+
 impl ToolChannel {
     /// Makes sure that the tool is the pinned one.
-    pub(crate) async fn open(pool: &Arc<Pool>, session: InUse, tool: &Arc<Tool>) -> Result<Self, ConnectFailure> {
+    pub(crate) async fn open(pool: &Arc<Pool>, session: InUse, tool: &Arc<Tool>) -> Result<Self, Unready> {
         match session.verify(&tool.downstream_name, &tool.digest).await {
             Ok(verified) => Ok(Self { pool: Arc::clone(pool), session, tool: Arc::clone(tool), verified }),
-            Err(Mismatch::Unknown(why)) => Err(ConnectFailure::Handshake(why)),
+            Err(Mismatch::Unknown(why)) if session.link().ended().is_some_and(|end| end.expired) => Err(Unready::Expired(why)),
+            Err(Mismatch::Unknown(why)) => Err(Unready::Failed(ConnectFailure::Handshake(why))),
             Err(Mismatch::Drifted { found }) => {
                 drifted(pool, tool, found);
-                Err(ConnectFailure::Drifted { connector: pool.spec.id.to_string(), tool: tool.name.to_string() })
+                let (connector, tool) = (pool.spec.id.to_string(), tool.name.to_string());
+                Err(Unready::Failed(ConnectFailure::Drifted { connector, tool }))
             }
         }
     }
@@ -63,14 +83,20 @@ impl ToolChannel {
             body: Body::Call {
                 tool: self.tool.downstream_name.as_str(),
                 arguments: call.arguments,
+                mirrors: &self.tool.mirrors,
                 traceparent: call.traceparent,
             },
+            version: self.session.hello().version,
             timeout: deadline.saturating_duration_since(Instant::now()),
             cancelled: call.cancelled,
             written: &mut written,
         };
         match self.session.link().request(request).await {
             Err(SendFailure::Timeout(_)) => Err(timeout(call.timeout)),
+            Ok(Answer::Result(result)) if self.session.hello().version.is_modern() => {
+                check_complete(&result).map_err(SendFailure::Protocol)?;
+                Ok(Answer::Result(result))
+            }
             other => other,
         }
     }

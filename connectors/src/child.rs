@@ -6,7 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bailiwick_pipeline::{ids::GrantId, ports::Lease};
+use bailiwick_pipeline::{
+    ids::GrantId,
+    ports::{Injection, Lease},
+};
 use futures_util::future::select_all;
 use secrecy::ExposeSecret;
 use tokio::{
@@ -20,9 +23,9 @@ use crate::{
     exec_child::command_line,
     link::{End, Link},
     pipe::Pipe,
-    pool::{ChildRecord, Pool},
+    pool::{LinkRecord, Opened, Pool},
     processes::end_family,
-    spec::ConnectorSpec,
+    spec::ProcessSpec,
     status::ConnectorEvent,
     stderr::{Redactor, Tail, drain},
 };
@@ -42,11 +45,16 @@ pub(crate) struct Purpose {
 }
 
 /// Starts a child. It lives until its pipe has ended, its grant has, or the gateway does.
-pub(crate) async fn start(pool: &Arc<Pool>, purpose: &Purpose, permit: OwnedSemaphorePermit) -> Result<(Arc<Pipe>, u32), String> {
+pub(crate) async fn start(
+    pool: &Arc<Pool>,
+    process: &ProcessSpec,
+    purpose: &Purpose,
+    permit: OwnedSemaphorePermit,
+) -> Result<Opened, String> {
     let spec = &pool.spec;
-    spec.look_at_program()?;
-    let mut child = pool.context.spawner.spawn(command(spec, purpose.lease.as_ref())).await.map_err(|fault| {
-        let program = spec.launcher.first().or(spec.command.first()).map(String::as_str).unwrap_or_default();
+    process.look_at_program(&spec.id)?;
+    let mut child = pool.context.spawner.spawn(command(process, purpose.lease.as_deref())?).await.map_err(|fault| {
+        let program = process.launcher.first().or(process.command.first()).map(String::as_str).unwrap_or_default();
         format!("`{program}` can't be run: {fault}")
     })?;
     let pid = child.id().ok_or("it ended at once")?;
@@ -55,26 +63,33 @@ pub(crate) async fn start(pool: &Arc<Pool>, purpose: &Purpose, permit: OwnedSema
     let tail = Arc::new(Tail::default());
     let tracker = &pool.context.tracker;
     tracker.spawn(until(pool.context.dead.clone(), drain(stderr, Arc::clone(&tail), redactor.clone())));
-    let (pipe, notes) = Pipe::new(stdin, spec.max_message, Arc::clone(&pool.counters), redactor, tail);
+    let (pipe, notes) = Pipe::new(stdin, spec.max_message, Arc::clone(&pool.counters), redactor, Arc::clone(&tail));
     tracker.spawn(notes);
     let reader = tracker.spawn(Arc::clone(&pipe).listen(stdout));
-    pool.add(pid, ChildRecord::new(purpose.grant.clone(), &pipe));
-    pool.context.tell(ConnectorEvent::Started { connector: spec.id.clone(), pid, grant: purpose.grant.clone() });
-    let life = Life { pool: Arc::clone(pool), pipe: Arc::clone(&pipe), pid, purpose: purpose.clone(), started: Instant::now() };
-    tracker.spawn(life.supervise(child, reader, permit));
-    Ok((pipe, pid))
+    let link: Arc<dyn Link> = Arc::<Pipe>::clone(&pipe);
+    let opened = pool.add(LinkRecord::new(purpose.grant.clone(), &link).of_child(pid, tail));
+    pool.context.tell(ConnectorEvent::Started { connector: spec.id.clone(), pid: Some(pid), grant: purpose.grant.clone() });
+    let (pool, purpose, started) = (Arc::clone(pool), purpose.clone(), Instant::now());
+    let life = Life { pool: Arc::clone(&pool), pipe, pid, serial: opened.serial, purpose, started };
+    pool.context.tracker.spawn(life.supervise(child, reader, permit));
+    Ok(opened)
 }
 
 async fn until(dead: CancellationToken, work: impl Future<Output = ()>) {
     dead.run_until_cancelled(work).await;
 }
 
-fn command(spec: &ConnectorSpec, lease: Option<&Arc<Lease>>) -> Command {
+fn command(spec: &ProcessSpec, lease: Option<&Lease>) -> Result<Command, String> {
     let line = command_line(spec);
     let mut command = Command::new(line.first().map(String::as_str).unwrap_or_default());
     command.args(line.iter().skip(1)).env_clear().envs(&spec.env);
     if let Some(lease) = lease {
-        command.env(&lease.env, lease.secret().expose_secret());
+        let Injection::Env(name) = &lease.injection else {
+            return Err(
+                "its credential is to go into a header, and a child process has none: use `inject = { env = … }`".to_owned()
+            );
+        };
+        command.env(name, lease.secret().expose_secret());
     }
     command.current_dir(spec.cwd.as_deref().unwrap_or("/".as_ref()));
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -82,7 +97,7 @@ fn command(spec: &ConnectorSpec, lease: Option<&Arc<Lease>>) -> Command {
         // The launcher makes a session, which a group's leader could not.
         command.process_group(0);
     }
-    command
+    Ok(command)
 }
 
 fn take_pipes(child: &mut Child) -> Option<(ChildStdin, ChildStdout, ChildStderr)> {
@@ -94,6 +109,7 @@ struct Life {
     pool: Arc<Pool>,
     pipe: Arc<Pipe>,
     pid: u32,
+    serial: u64,
     purpose: Purpose,
     started: Instant,
 }
@@ -121,16 +137,17 @@ impl Life {
         // Only the first reason counts: if the pipe has ended already, this changes nothing.
         self.pipe.end(end);
         let end = self.pipe.ended().unwrap_or_else(|| End::failure("it has ended"));
-        if !end.wanted {
+        // Whoever asks it which protocol it speaks judges for himself what its end means.
+        if !end.wanted && !end.when_asked {
             self.pool.failed(&end.why);
         }
         let status = end_family(&mut child, self.pid, self.pool.spec.kill_after).await;
-        self.pool.remove(self.pid, self.pipe.tail().lines());
+        self.pool.remove(self.serial, self.pipe.tail().lines());
         drop(permit);
         let (connector, grant) = (self.pool.spec.id.clone(), self.purpose.grant);
         self.pool.context.tell(ConnectorEvent::Ended {
             connector,
-            pid: self.pid,
+            pid: Some(self.pid),
             grant,
             why: end.why,
             wanted: end.wanted,
@@ -156,7 +173,7 @@ impl Life {
 }
 
 /// Returns once one of them is cancelled; never if there is none.
-async fn any(tokens: &[CancellationToken]) {
+pub(crate) async fn any(tokens: &[CancellationToken]) {
     if tokens.is_empty() {
         return std::future::pending().await;
     }

@@ -33,7 +33,7 @@ impl Discovery {
     }
 }
 
-/// Starts the server for a moment, lists its tools, and ends it.
+/// Starts the server for a moment, or speaks to it over HTTP, lists its tools, and ends that.
 pub async fn discover(spec: &ConnectorSpec, lease: Option<&Arc<Lease>>) -> Result<Discovery, ConnectFailure> {
     if let Some(fault) = spec.faults().into_iter().next() {
         return Err(ConnectFailure::Start(fault.to_string()));
@@ -53,7 +53,7 @@ pub async fn discover(spec: &ConnectorSpec, lease: Option<&Arc<Lease>>) -> Resul
                 redactor.redacted(&text) == text
             });
             Ok(Discovery {
-                protocol: hello.protocol,
+                protocol: hello.version.as_str().to_owned(),
                 server_info: hello.server_info.and_then(|info| serde_json::from_str(&redactor.redacted(&info.to_string())).ok()),
                 instructions: hello.instructions.map(|text| redactor.redacted(&text)),
                 tools,

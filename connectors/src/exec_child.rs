@@ -9,7 +9,7 @@ use rustix::process::{
     setsid,
 };
 
-use crate::spec::ConnectorSpec;
+use crate::spec::ProcessSpec;
 
 /// Why the command did not come to run.
 #[derive(Debug, thiserror::Error)]
@@ -83,7 +83,7 @@ fn set(resource: Resource, most: u64) -> rustix::io::Result<()> {
 }
 
 /// The whole command line for a child: the launcher with its options, and the command.
-pub(crate) fn command_line(spec: &ConnectorSpec) -> Vec<String> {
+pub(crate) fn command_line(spec: &ProcessSpec) -> Vec<String> {
     let mut line = spec.launcher.clone();
     // The options come first, and the mark between them and the command is ours to write.
     if line.last().is_some_and(|last| last == "--") {

@@ -1,23 +1,30 @@
-//! The ways out: downstream MCP servers, run as supervised child processes.
+//! The ways out: downstream MCP servers, run as supervised child processes or reached over HTTP.
 //!
-//! [`StdioConnectors`] fills the pipeline's port `Connectors`. Everything a child says is treated as written by an attacker:
-//! lines are bounded and strictly read, answers are matched by exact id, questions are refused, floods are slowed, and what
-//! goes wrong in one child stays with that child.
+//! [`Downstreams`] fills the pipeline's port `Connectors`. Everything a server says is treated as written by an attacker:
+//! messages are bounded and strictly read, answers are matched by exact id, questions are refused, floods are slowed or cut, and
+//! what goes wrong with one server stays with that server.
 //!
 //! ```text
-//! StdioConnectors ── Pool (a connector) ── Slot (a grant) ── Session ── Link ── Pipe ── the child process
-//!   port              cap, status           back-off         tools      any      lines    supervised, own group
-//!                                                            verified   carrier
+//! Downstreams ── Pool (a connector) ── Slot (a grant) ── Session ── Link ─┬─ Pipe ── the child process
+//!   port          cap, era, status      back-off         tools      any   │  lines    supervised, own group
+//!                                                        verified  carrier└─ HttpLink ── egress ── the server
+//!                                                                            posts        checked addresses
 //! ```
+//!
+//! Which era of the protocol a server speaks is found out once for each connector (`handshake`), and both eras go over both carriers.
 
 mod backoff;
 mod channel;
 mod child;
 mod discover;
+mod egress;
 mod exec_child;
+mod handshake;
 mod lines;
 mod link;
 mod message;
+mod over_http;
+mod ownership;
 mod pipe;
 mod pool;
 mod processes;
@@ -27,9 +34,14 @@ mod spec;
 mod status;
 mod stderr;
 mod stdio;
+mod variables;
+mod version;
 
 pub use discover::{Discovery, discover};
 pub use exec_child::{ExecFault, exec_child};
-pub use spec::{ConnectorSpec, EnvNameFault, SpecFault, changeable, check_env_name};
+pub use ownership::changeable;
+pub use spec::{ConnectorSpec, HttpSpec, ProcessSpec, SpecFault, Way};
 pub use status::{ChildState, ChildStatus, ConnectorEvent, ConnectorStatus, Counts, Rejected};
-pub use stdio::StdioConnectors;
+pub use stdio::Downstreams;
+pub use variables::{EnvNameFault, check_env_name};
+pub use version::Protocol;

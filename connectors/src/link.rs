@@ -1,18 +1,21 @@
-//! What every carrier to a server can do: lines to a child today, HTTP later.
+//! What every carrier to a server can do: lines to a child, or HTTP.
 
 use std::time::Duration;
 
-use bailiwick_pipeline::ports::{Later, SendFailure};
+use bailiwick_pipeline::{
+    catalogue::Mirror,
+    ports::{Later, SendFailure},
+};
 use tokio_util::sync::CancellationToken;
 
-use crate::message::Answer;
+use crate::{message::Answer, version::Version};
 
 /// A connection to one server.
 pub(crate) trait Link: Send + Sync {
     /// Sends a request and waits for its answer. Dropped, it tells the server that the answer is no longer wanted.
     fn request<'a>(&'a self, request: Request<'a>) -> Later<'a, Result<Answer, SendFailure>>;
     /// Sends a notification without parameters.
-    fn notify(&self, method: &'static str, patience: Duration) -> Later<'_, Result<(), SendFailure>>;
+    fn notify(&self, method: &'static str, version: Version, patience: Duration) -> Later<'_, Result<(), SendFailure>>;
     /// How often the server has said that its tools changed.
     fn changes(&self) -> u64;
     /// How the connection ended, if it has.
@@ -27,6 +30,8 @@ pub(crate) trait Link: Send + Sync {
 pub(crate) struct Request<'a> {
     /// What is asked.
     pub(crate) body: Body<'a>,
+    /// In which version.
+    pub(crate) version: Version,
     /// How long it may take in all.
     pub(crate) timeout: Duration,
     /// Cancelled when the answer is no longer wanted.
@@ -38,12 +43,12 @@ pub(crate) struct Request<'a> {
 /// What is asked.
 #[derive(Clone, Copy)]
 pub(crate) enum Body<'a> {
-    /// A request of our own making; `params` is JSON.
+    /// A request of our own making.
     Own {
         /// Which.
         method: &'static str,
-        /// With what.
-        params: &'a str,
+        /// With what: the members of the object `params`, as JSON.
+        members: &'a str,
     },
     /// `tools/call`.
     Call {
@@ -51,6 +56,8 @@ pub(crate) enum Body<'a> {
         tool: &'a str,
         /// The arguments, as they go out.
         arguments: &'a [u8],
+        /// The arguments that headers mirror, by the pinned definition.
+        mirrors: &'a [Mirror],
         /// The trace it is part of.
         traceparent: Option<&'a str>,
     },
@@ -63,16 +70,31 @@ pub(crate) struct End {
     pub(crate) why: String,
     /// Whether we wanted it: otherwise it is a failure.
     pub(crate) wanted: bool,
+    /// Whether it was when the server was asked which protocol it speaks. Servers of older versions may end at a question that they
+    /// don't know.
+    pub(crate) when_asked: bool,
+    /// Whether the server has forgotten its session: a new one may do.
+    pub(crate) expired: bool,
 }
+
+/// The question which protocol a server speaks, and the first request of the modern one.
+pub(crate) const DISCOVER: &str = "server/discover";
+/// The first request of older ones.
+pub(crate) const INITIALIZE: &str = "initialize";
 
 impl End {
     /// It went wrong.
     pub(crate) fn failure(why: impl Into<String>) -> Self {
-        Self { why: why.into(), wanted: false }
+        Self { why: why.into(), wanted: false, when_asked: false, expired: false }
     }
 
     /// We wanted it.
     pub(crate) fn wanted(why: impl Into<String>) -> Self {
-        Self { why: why.into(), wanted: true }
+        Self { why: why.into(), wanted: true, when_asked: false, expired: false }
+    }
+
+    /// The server has forgotten the session. That is no failure: sessions end.
+    pub(crate) fn expired() -> Self {
+        Self { expired: true, ..Self::wanted("its server has ended the session") }
     }
 }

@@ -1,9 +1,11 @@
-//! JSON-RPC as a child writes it, strictly read, and as we write it, by hand: results and arguments stay the bytes they are.
+//! JSON-RPC as a server writes it, strictly read, and as we write it, by hand: results and arguments stay the bytes they are.
 
 use bailiwick_schemas::json::{self, Limits};
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
+
+use crate::version::Version;
 
 /// How deep a message may be nested: a result as deep as the wire allows, and what wraps it.
 const DEPTH: usize = 128;
@@ -129,34 +131,48 @@ pub(crate) fn claimed_id(line: &[u8]) -> Option<i64> {
     exact_id(claim.id.get())
 }
 
-/// A request as one line. `params` is JSON.
-pub(crate) fn request(id: i64, method: &str, params: &str) -> Vec<u8> {
-    format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"method\":\"{method}\",\"params\":{params}}}\n").into_bytes()
+/// What every modern request says of us (MCP 2026-07-28): constant, because what a server lists may depend on it, and pins must hold.
+const META: &str = concat!(
+    r#""io.modelcontextprotocol/protocolVersion":"2026-07-28","#,
+    r#""io.modelcontextprotocol/clientInfo":{"name":"bailiwick","title":"Bailiwick","version":"1"},"#,
+    r#""io.modelcontextprotocol/clientCapabilities":{}"#
+);
+
+/// A request. `members` are those of the object `params`, as JSON.
+pub(crate) fn request(id: i64, method: &str, members: &str, version: Version) -> Vec<u8> {
+    let meta = if version.is_modern() { format!("\"_meta\":{{{META}}}") } else { String::new() };
+    let comma = if meta.is_empty() || members.is_empty() { "" } else { "," };
+    format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"method\":\"{method}\",\"params\":{{{members}{comma}{meta}}}}}").into_bytes()
 }
 
-/// `tools/call` as one line. `arguments` go out as they are; `tool` and `traceparent` are quoted here.
-pub(crate) fn call(id: i64, tool: &str, arguments: &[u8], traceparent: Option<&str>) -> Vec<u8> {
-    let mut line = Vec::with_capacity(arguments.len() + tool.len() + 192);
-    line.extend_from_slice(b"{\"jsonrpc\":\"2.0\",\"id\":");
-    line.extend_from_slice(id.to_string().as_bytes());
-    line.extend_from_slice(b",\"method\":\"tools/call\",\"params\":{\"name\":");
-    line.extend_from_slice(quoted(tool).as_bytes());
-    line.extend_from_slice(b",\"arguments\":");
-    // A raw line end may stand between the parts of JSON, never inside of one: blanked, it means the same and frames nothing.
-    line.extend(arguments.iter().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte }));
-    if let Some(traceparent) = traceparent {
-        line.extend_from_slice(b",\"_meta\":{\"traceparent\":");
-        line.extend_from_slice(quoted(traceparent).as_bytes());
-        line.push(b'}');
+/// `tools/call`. `arguments` go out as they are; `tool` and `traceparent` are quoted here.
+pub(crate) fn call(id: i64, tool: &str, arguments: &[u8], traceparent: Option<&str>, version: Version) -> Vec<u8> {
+    let mut text = Vec::with_capacity(arguments.len() + tool.len() + 400);
+    text.extend_from_slice(b"{\"jsonrpc\":\"2.0\",\"id\":");
+    text.extend_from_slice(id.to_string().as_bytes());
+    text.extend_from_slice(b",\"method\":\"tools/call\",\"params\":{\"name\":");
+    text.extend_from_slice(quoted(tool).as_bytes());
+    text.extend_from_slice(b",\"arguments\":");
+    text.extend_from_slice(arguments);
+    if version.is_modern() || traceparent.is_some() {
+        text.extend_from_slice(b",\"_meta\":{");
+        if version.is_modern() {
+            text.extend_from_slice(META.as_bytes());
+        }
+        if let Some(traceparent) = traceparent {
+            text.extend_from_slice(if version.is_modern() { b",\"traceparent\":" } else { b"\"traceparent\":" });
+            text.extend_from_slice(quoted(traceparent).as_bytes());
+        }
+        text.push(b'}');
     }
-    line.extend_from_slice(b"}}\n");
-    line
+    text.extend_from_slice(b"}}");
+    text
 }
 
-/// A notification as one line.
+/// A notification. `params` is JSON.
 pub(crate) fn notification(method: &str, params: Option<&str>) -> Vec<u8> {
     let params = params.map(|params| format!(",\"params\":{params}")).unwrap_or_default();
-    format!("{{\"jsonrpc\":\"2.0\",\"method\":\"{method}\"{params}}}\n").into_bytes()
+    format!("{{\"jsonrpc\":\"2.0\",\"method\":\"{method}\"{params}}}").into_bytes()
 }
 
 /// That a call is no longer wanted.
@@ -164,14 +180,28 @@ pub(crate) fn cancelled(id: i64) -> Vec<u8> {
     notification("notifications/cancelled", Some(&format!("{{\"requestId\":{id},\"reason\":\"no longer wanted\"}}")))
 }
 
-/// The empty answer to `ping`. `id` is JSON.
-pub(crate) fn pong(id: &str) -> Vec<u8> {
-    format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":{{}}}}\n").into_bytes()
+/// What we answer a server's own request with. `id` is JSON.
+pub(crate) fn reply(id: &str, method: &str) -> Vec<u8> {
+    if method == "ping" {
+        return format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":{{}}}}").into_bytes();
+    }
+    format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"error\":{{\"code\":-32601,\"message\":\"method not found\"}}}}").into_bytes()
 }
 
-/// That we do nothing for a server. `id` is JSON.
-pub(crate) fn no_such_method(id: &str) -> Vec<u8> {
-    format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"error\":{{\"code\":-32601,\"message\":\"method not found\"}}}}\n").into_bytes()
+/// A modern result must say that it is one: the other kinds ask for something that is not relayed.
+pub(crate) fn check_complete(result: &Bytes) -> Result<(), String> {
+    let text = std::str::from_utf8(result).map_err(|fault| fault.to_string())?;
+    let fields = json::fields(text.trim()).map_err(|_| "its result is not an object".to_owned())?;
+    let kind = fields.into_iter().find(|(key, _)| key == "resultType").map(|(_, value)| value.get().to_owned());
+    match kind.as_deref() {
+        Some("\"complete\"") => Ok(()),
+        None => Err("its result has no `resultType`, which MCP 2026-07-28 asks for".to_owned()),
+        Some("\"input_required\"") => {
+            Err("it asks for input before it answers, which is not relayed: nothing was answered".to_owned())
+        }
+        Some("\"task\"") => Err("it made a task of the call, which is not relayed: nothing was answered".to_owned()),
+        Some(_) => Err("its result has a `resultType` that is not known".to_owned()),
+    }
 }
 
 /// Text as a JSON string.
@@ -247,9 +277,35 @@ mod tests {
     }
 
     #[test]
-    fn a_call_is_one_line_with_the_arguments_as_they_are() {
-        let line = call(5, "get", b"{\"b\" : 1e400,\n\"a\":\"\\n\"}", Some("00-aa-bb-01"));
-        let expected = "{\"jsonrpc\":\"2.0\",\"id\":5,\"method\":\"tools/call\",\"params\":{\"name\":\"get\",\"arguments\":{\"b\" : 1e400, \"a\":\"\\n\"},\"_meta\":{\"traceparent\":\"00-aa-bb-01\"}}}\n";
-        assert_eq!(String::from_utf8(line).unwrap(), expected);
+    fn a_call_carries_the_arguments_as_they_are() {
+        let text = call(5, "get", b"{\"b\" : 1e400,\n\"a\":\"\\n\"}", Some("00-aa-bb-01"), Version::V20251125);
+        let expected = "{\"jsonrpc\":\"2.0\",\"id\":5,\"method\":\"tools/call\",\"params\":{\"name\":\"get\",\"arguments\":{\"b\" : 1e400,\n\"a\":\"\\n\"},\"_meta\":{\"traceparent\":\"00-aa-bb-01\"}}}";
+        assert_eq!(String::from_utf8(text).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_modern_request_says_who_asks_and_in_which_version() {
+        for (traceparent, keys) in [(None, 3), (Some("00-aa-bb-01"), 4)] {
+            let text = call(5, "get", b"{}", traceparent, Version::V20260728);
+            let value: serde_json::Value = serde_json::from_slice(&text).unwrap();
+            let meta = value.pointer("/params/_meta").and_then(serde_json::Value::as_object).unwrap();
+            assert_eq!((meta.len(), meta.get("traceparent").and_then(|it| it.as_str())), (keys, traceparent));
+        }
+        for members in ["", "\"cursor\":\"a\""] {
+            let value: serde_json::Value =
+                serde_json::from_slice(&request(1, "tools/list", members, Version::V20260728)).unwrap();
+            assert_eq!(value.pointer("/params/_meta/io.modelcontextprotocol~1protocolVersion").unwrap(), "2026-07-28");
+        }
+    }
+
+    #[test]
+    fn a_modern_result_must_be_complete() {
+        let told = |text: &'static str| check_complete(&Bytes::from_static(text.as_bytes())).err().unwrap_or_default();
+        assert_eq!(told(r#"{"content":[],"resultType":"complete"}"#), "");
+        assert!(told(r#"{"content":[]}"#).contains("no `resultType`"));
+        assert!(told(r#"{"resultType":"input_required"}"#).contains("asks for input"));
+        assert!(told(r#"{"resultType":"task"}"#).contains("a task"));
+        assert!(told(r#"{"resultType":"Complete"}"#).contains("not known"));
+        assert!(told("[]").contains("not an object"));
     }
 }

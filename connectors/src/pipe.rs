@@ -21,10 +21,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     lines::{Line, read_line},
-    link::{Body, End, Link, Request},
+    link::{Body, DISCOVER, End, INITIALIZE, Link, Request},
     message::{self, Answer, Incoming},
     status::Counters,
     stderr::{Redactor, Tail},
+    version::Version,
 };
 
 /// So many lines in a row that are no message, and the child is given up.
@@ -58,6 +59,8 @@ pub(crate) struct Pipe {
 struct Waiting {
     /// The id of the next request.
     next: i64,
+    /// The question which protocol the server speaks, while it waits for its answer.
+    asking: Option<i64>,
     /// INVARIANT: empty once the pipe has ended.
     calls: HashMap<i64, oneshot::Sender<Result<Answer, String>>>,
 }
@@ -74,7 +77,7 @@ impl Pipe {
         let (notes, queue) = mpsc::channel(NOTES);
         let pipe = Arc::new(Self {
             stdin: tokio::sync::Mutex::new(stdin),
-            waiting: Mutex::new(Waiting { next: 1, calls: HashMap::new() }),
+            waiting: Mutex::new(Waiting { next: 1, asking: None, calls: HashMap::new() }),
             notes,
             changes: AtomicU64::new(0),
             ended: OnceLock::new(),
@@ -151,7 +154,7 @@ impl Pipe {
             Ok(Incoming::Stray) => self.counters.unknown_ids.rise(),
             Ok(Incoming::Request { id, method }) => {
                 self.counters.server_requests.rise();
-                self.note(if method == "ping" { message::pong(&id) } else { message::no_such_method(&id) });
+                self.note(message::reply(&id, &method));
             }
             Ok(Incoming::Notification { method }) => {
                 self.counters.notifications.rise();
@@ -191,8 +194,8 @@ impl Pipe {
     }
 
     /// Has a short message written when there is room. Never waits.
-    fn note(&self, line: Vec<u8>) {
-        if self.notes.try_send(line).is_err() {
+    fn note(&self, message: Vec<u8>) {
+        if self.notes.try_send(line(message)).is_err() {
             self.counters.unsent_notes.rise();
         }
     }
@@ -236,17 +239,23 @@ impl Pipe {
     }
 
     async fn ask(&self, request: Request<'_>) -> Result<Answer, SendFailure> {
-        let Request { body, timeout, cancelled, written } = request;
+        let Request { body, version, timeout, cancelled, written } = request;
         let deadline = Instant::now() + timeout;
         let late = || SendFailure::Timeout(u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX));
         let (mut place, answer) = self.register()?;
-        let line = match body {
-            Body::Own { method, params } => {
-                place.revocable = method != "initialize";
-                message::request(place.id, method, params)
+        let line = line(match body {
+            Body::Own { method, members } => {
+                // The first request may not be revoked; and servers end at a notification that comes before it.
+                place.revocable = !matches!(method, INITIALIZE | DISCOVER);
+                if method == DISCOVER {
+                    self.waiting().asking = Some(place.id);
+                }
+                message::request(place.id, method, members, version)
             }
-            Body::Call { tool, arguments, traceparent } => message::call(place.id, tool, arguments, traceparent),
-        };
+            Body::Call { tool, arguments, traceparent, mirrors: _ } => {
+                message::call(place.id, tool, arguments, traceparent, version)
+            }
+        });
         tokio::select! {
             biased;
             () = cancelled.cancelled() => return Err(SendFailure::Unsent("the call was cancelled".to_owned())),
@@ -288,9 +297,9 @@ impl Link for Pipe {
         Box::pin(self.ask(request))
     }
 
-    fn notify(&self, method: &'static str, patience: Duration) -> Later<'_, Result<(), SendFailure>> {
+    fn notify(&self, method: &'static str, _: Version, patience: Duration) -> Later<'_, Result<(), SendFailure>> {
         Box::pin(async move {
-            let line = message::notification(method, None);
+            let line = line(message::notification(method, None));
             let late = |_| SendFailure::Unsent("the server does not read its input".to_owned());
             tokio::time::timeout(patience, self.write(&line)).await.map_err(late)?
         })
@@ -305,7 +314,8 @@ impl Link for Pipe {
     }
 
     fn end(&self, end: End) {
-        if self.ended.set(end).is_ok() {
+        let when_asked = self.waiting().asking.is_some();
+        if self.ended.set(End { when_asked, ..end }).is_ok() {
             let calls = std::mem::take(&mut self.waiting().calls);
             self.ending.cancel();
             drop(calls);
@@ -315,6 +325,14 @@ impl Link for Pipe {
     fn clean(&self, text: &str) -> String {
         self.redactor.clean(text)
     }
+}
+
+/// A message as one line.
+fn line(mut message: Vec<u8>) -> Vec<u8> {
+    // A raw line end may stand between the parts of JSON, never inside of one: blanked, it means the same and frames nothing.
+    message.iter_mut().filter(|byte| matches!(byte, b'\n' | b'\r')).for_each(|byte| *byte = b' ');
+    message.push(b'\n');
+    message
 }
 
 /// What a line was.
@@ -350,7 +368,10 @@ struct Place<'a> {
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        let waits = self.pipe.waiting().calls.remove(&self.id).is_some();
+        let mut waiting = self.pipe.waiting();
+        let waits = waiting.calls.remove(&self.id).is_some();
+        waiting.asking.take_if(|asking| *asking == self.id);
+        drop(waiting);
         if waits && self.written && self.revocable && self.pipe.ended.get().is_none() {
             self.pipe.note(message::cancelled(self.id));
         }

@@ -1,8 +1,11 @@
-//! The children of one connector: one for each grant, or one for all.
+//! The children of one connector, or its sessions over HTTP: one for each grant, or one for all.
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -13,19 +16,23 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     backoff::Backoff,
     child::{self, Purpose},
+    egress::{Lookup, SystemLookup},
+    handshake::Unopened,
     link::{End, Link},
-    pipe::Pipe,
-    session::{InUse, ListCache, Session},
+    over_http::{self, Client},
+    session::{InUse, ListCache, Opening, Session},
     spawner::Spawner,
-    spec::ConnectorSpec,
+    spec::{ConnectorSpec, Way},
     status::{ChildState, ChildStatus, ConnectorEvent, ConnectorStatus, Counters, Rejected},
-    stderr::Redactor,
+    stderr::{Redactor, Tail},
+    version::{Era, Protocol},
 };
 
 /// What all connectors share.
 pub(crate) struct Context {
     pub(crate) events: Box<dyn Fn(ConnectorEvent) + Send + Sync>,
     pub(crate) spawner: Spawner,
+    pub(crate) lookup: Arc<dyn Lookup>,
     pub(crate) tracker: TaskTracker,
     /// Cancelled when all children are to end.
     pub(crate) root: CancellationToken,
@@ -35,9 +42,14 @@ pub(crate) struct Context {
 
 impl Context {
     pub(crate) fn new(events: impl Fn(ConnectorEvent) + Send + Sync + 'static) -> Arc<Self> {
+        Self::with_lookup(events, Arc::new(SystemLookup))
+    }
+
+    pub(crate) fn with_lookup(events: impl Fn(ConnectorEvent) + Send + Sync + 'static, lookup: Arc<dyn Lookup>) -> Arc<Self> {
         Arc::new(Self {
             events: Box::new(events),
             spawner: Spawner::new(),
+            lookup,
             tracker: TaskTracker::new(),
             root: CancellationToken::new(),
             dead: CancellationToken::new(),
@@ -60,7 +72,7 @@ impl Context {
 /// For whom a slot is: a grant in one revision, or everybody.
 pub(crate) type SlotKey = Option<(GrantId, u64)>;
 
-/// The children of one connector.
+/// The children of one connector, or its sessions over HTTP.
 pub(crate) struct Pool {
     pub(crate) spec: Arc<ConnectorSpec>,
     pub(crate) context: Arc<Context>,
@@ -68,7 +80,12 @@ pub(crate) struct Pool {
     slots: Mutex<HashMap<SlotKey, Arc<Slot>>>,
     permits: Arc<Semaphore>,
     cache: ListCache,
-    children: Mutex<BTreeMap<u32, ChildRecord>>,
+    /// How the server is spoken to, for as long as that works.
+    era: Mutex<Option<Era>>,
+    /// What all sessions over HTTP send through.
+    pub(crate) client: tokio::sync::OnceCell<Client>,
+    links: Mutex<BTreeMap<u64, LinkRecord>>,
+    serial: AtomicU64,
     last_failure: Mutex<Option<(Instant, String)>>,
     last_stderr: Mutex<Vec<String>>,
 }
@@ -93,18 +110,32 @@ struct Current {
     lease: Option<String>,
 }
 
-/// A child, for the status.
-pub(crate) struct ChildRecord {
+/// A child, or a session over HTTP, for the status.
+pub(crate) struct LinkRecord {
+    child: Option<(u32, Arc<Tail>)>,
     grant: Option<GrantId>,
-    pipe: Arc<Pipe>,
+    link: Arc<dyn Link>,
     session: Option<Arc<Session>>,
     started: Instant,
 }
 
-impl ChildRecord {
-    pub(crate) fn new(grant: Option<GrantId>, pipe: &Arc<Pipe>) -> Self {
-        Self { grant, pipe: Arc::clone(pipe), session: None, started: Instant::now() }
+impl LinkRecord {
+    pub(crate) fn new(grant: Option<GrantId>, link: &Arc<dyn Link>) -> Self {
+        Self { child: None, grant, link: Arc::clone(link), session: None, started: Instant::now() }
     }
+
+    /// With its process id, and what it writes to standard error.
+    pub(crate) fn of_child(self, pid: u32, stderr: Arc<Tail>) -> Self {
+        Self { child: Some((pid, stderr)), ..self }
+    }
+}
+
+/// A link, freshly opened.
+pub(crate) struct Opened {
+    pub(crate) link: Arc<dyn Link>,
+    pub(crate) pid: Option<u32>,
+    /// Its number in the pool.
+    pub(crate) serial: u64,
 }
 
 impl Pool {
@@ -116,7 +147,10 @@ impl Pool {
             counters: Arc::default(),
             slots: Mutex::default(),
             cache: Arc::default(),
-            children: Mutex::default(),
+            era: Mutex::default(),
+            client: tokio::sync::OnceCell::new(),
+            links: Mutex::default(),
+            serial: AtomicU64::new(0),
             last_failure: Mutex::default(),
             last_stderr: Mutex::default(),
         })
@@ -178,43 +212,90 @@ impl Pool {
         if state.backoff.failures() > 0 {
             self.counters.restarts.rise();
         }
-        let (pipe, pid) = match child::start(&self, &purpose, permit).await {
-            Ok(started) => started,
-            Err(why) => {
-                self.failed(&why);
-                state.backoff.failed(&self.spec, Duration::ZERO, why.clone(), Instant::now());
-                return Err(ConnectFailure::Start(why));
+        let failure = match self.open(&purpose, permit).await {
+            Ok(session) => {
+                let used = InUse::of(&session);
+                state.current = Some(Current { session, lease });
+                return Ok(used);
             }
+            Err(failure) => failure,
         };
-        let (told, redactor) = (Arc::clone(&self), Redactor::new(purpose.lease.as_ref()));
+        if failure.counts() {
+            state.backoff.failed(&self.spec, Duration::ZERO, failure.why().to_owned(), Instant::now());
+        }
+        Err(failure.into())
+    }
+
+    /// Opens a link and a session on it. A server that ends when it is asked which protocol it speaks knows only older ones: it is
+    /// started once more, and not asked.
+    async fn open(self: &Arc<Self>, purpose: &Purpose, permit: OwnedSemaphorePermit) -> Result<Arc<Session>, Failed> {
+        let known = self.known_era();
+        match self.open_once(purpose, permit, known).await {
+            Err(Failed::WhenAsked(_)) if known.is_none() => {
+                let permit = self.permit().await.map_err(Failed::Unstarted)?;
+                self.open_once(purpose, permit, Some(Era::Legacy)).await
+            }
+            Err(Failed::WhenAsked(why)) => {
+                self.failed(&why);
+                Err(Failed::Ended(why))
+            }
+            other => other,
+        }
+    }
+
+    async fn open_once(
+        self: &Arc<Self>,
+        purpose: &Purpose,
+        permit: OwnedSemaphorePermit,
+        known: Option<Era>,
+    ) -> Result<Arc<Session>, Failed> {
+        let opened = self.open_link(purpose, permit).await?;
+        let (told, redactor, pid) = (Arc::clone(self), Redactor::new(purpose.lease.as_ref()), opened.pid);
         let listed = Box::new(move |reading: &crate::session::Reading| {
             let rejected = reading.findings.iter().map(|finding| Rejected::in_list(finding, &reading.raw, &redactor)).collect();
             let (connector, digests) = (told.spec.id.clone(), reading.digests());
             told.context.tell(ConnectorEvent::Listed { connector, pid, tools: digests.len(), digests, rejected });
         });
-        let link: Arc<dyn Link> = Arc::<Pipe>::clone(&pipe);
-        let (patience, relist) = (self.spec.handshake_timeout, self.spec.relist_after);
-        match Session::open(link, patience, relist, Arc::clone(&self.cache), listed).await {
+        let (patience, relist_after) = (self.spec.handshake_timeout, self.spec.relist_after);
+        let opening = Opening { patience, relist_after, known, cache: Arc::clone(&self.cache), listed };
+        match Session::open(Arc::clone(&opened.link), opening).await {
             Ok(session) => {
                 let session = Arc::new(session);
-                if let Some(record) = lock(&self.children).get_mut(&pid) {
+                self.remember_era(Some(session.hello().version.era()));
+                if let Some(record) = lock(&self.links).get_mut(&opened.serial) {
                     record.session = Some(Arc::clone(&session));
                 }
-                let used = InUse::of(&session);
-                state.current = Some(Current { session, lease });
-                Ok(used)
+                Ok(session)
             }
-            Err(why) => {
-                // What is wrong with an answer may be said in the server's words.
-                let why = pipe.clean(&why);
-                let died = pipe.ended();
-                pipe.end(End::failure(format!("the handshake failed: {why}")));
-                if died.as_ref().is_none_or(|end| !end.wanted) {
-                    state.backoff.failed(&self.spec, Duration::ZERO, why.clone(), Instant::now());
-                }
-                Err(if died.is_some() { ConnectFailure::Start(why) } else { ConnectFailure::Handshake(why) })
+            Err(unopened) => {
+                self.remember_era(None);
+                Err(Failed::of(&unopened, &opened))
             }
         }
+    }
+
+    async fn open_link(self: &Arc<Self>, purpose: &Purpose, permit: OwnedSemaphorePermit) -> Result<Opened, Failed> {
+        let opened = match &self.spec.way {
+            Way::Process(process) => child::start(self, process, purpose, permit).await,
+            Way::Http(http) => over_http::open(self, http, purpose, permit).await,
+        };
+        opened.map_err(|why| {
+            self.failed(&why);
+            Failed::Unstarted(why)
+        })
+    }
+
+    /// How the server is spoken to, if that is configured or has been seen to work.
+    fn known_era(&self) -> Option<Era> {
+        match self.spec.protocol {
+            Protocol::Auto => *lock(&self.era),
+            Protocol::Modern => Some(Era::Modern),
+            Protocol::Legacy => Some(Era::Legacy),
+        }
+    }
+
+    fn remember_era(&self, era: Option<Era>) {
+        *lock(&self.era) = era;
     }
 
     /// Leave to start a child: at the cap, the idle one that was used longest ago has to go.
@@ -228,7 +309,9 @@ impl Pool {
                 self.spec.max_children, self.spec.id
             )
         };
-        if !self.evict() {
+        // One that ends already gives its place back in a moment.
+        let ends = lock(&self.links).values().any(|record| record.link.ended().is_some());
+        if !ends && !self.evict() {
             return Err(busy());
         }
         let patience = self.spec.kill_after + Duration::from_secs(2);
@@ -278,20 +361,23 @@ impl Pool {
         });
     }
 
-    /// Ends every child there is.
+    /// Ends every child, or session, there is.
     pub(crate) fn end_all(&self, why: &str) {
-        let pipes: Vec<Arc<Pipe>> = lock(&self.children).values().map(|child| Arc::clone(&child.pipe)).collect();
-        for pipe in pipes {
-            pipe.end(End::wanted(why));
+        let links: Vec<Arc<dyn Link>> = lock(&self.links).values().map(|record| Arc::clone(&record.link)).collect();
+        for link in links {
+            link.end(End::wanted(why));
         }
     }
 
-    pub(crate) fn add(&self, pid: u32, child: ChildRecord) {
-        lock(&self.children).insert(pid, child);
+    pub(crate) fn add(&self, record: LinkRecord) -> Opened {
+        let serial = self.serial.fetch_add(1, Ordering::Relaxed);
+        let opened = Opened { link: Arc::clone(&record.link), pid: record.child.as_ref().map(|(pid, _)| *pid), serial };
+        lock(&self.links).insert(serial, record);
+        opened
     }
 
-    pub(crate) fn remove(&self, pid: u32, stderr: Vec<String>) {
-        lock(&self.children).remove(&pid);
+    pub(crate) fn remove(&self, serial: u64, stderr: Vec<String>) {
+        lock(&self.links).remove(&serial);
         *lock(&self.last_stderr) = stderr;
     }
 
@@ -301,27 +387,77 @@ impl Pool {
     }
 
     pub(crate) fn status(&self) -> ConnectorStatus {
-        let children = lock(&self.children);
-        let state = |child: &ChildRecord| match (child.pipe.ended(), &child.session) {
+        let links = lock(&self.links);
+        let state = |record: &LinkRecord| match (record.link.ended(), &record.session) {
             (Some(_), _) => ChildState::Ending,
             (None, None) => ChildState::Starting,
             (None, Some(_)) => ChildState::Ready,
         };
-        let status = |(pid, child): (&u32, &ChildRecord)| ChildStatus {
-            pid: *pid,
-            grant: child.grant.clone(),
-            state: state(child),
-            age: child.started.elapsed(),
-            calls: child.session.as_ref().map_or(0, |session| session.users()),
+        let status = |record: &LinkRecord| ChildStatus {
+            pid: record.child.as_ref().map(|(pid, _)| *pid),
+            grant: record.grant.clone(),
+            state: state(record),
+            age: record.started.elapsed(),
+            calls: record.session.as_ref().map_or(0, |session| session.users()),
         };
         let mut stderr = lock(&self.last_stderr).clone();
-        stderr.extend(children.values().flat_map(|child| child.pipe.tail().lines()));
+        stderr.extend(links.values().filter_map(|record| record.child.as_ref()).flat_map(|(_, tail)| tail.lines()));
         ConnectorStatus {
             id: self.spec.id.clone(),
-            children: children.iter().map(status).collect(),
+            children: links.values().map(status).collect(),
             counts: self.counters.now(),
             last_failure: lock(&self.last_failure).as_ref().map(|(at, why)| (at.elapsed(), why.clone())),
             stderr,
+        }
+    }
+}
+
+/// Why there is no session.
+enum Failed {
+    /// Nothing was started.
+    Unstarted(String),
+    /// It ended by itself.
+    Ended(String),
+    /// We wanted it to end.
+    Stopped(String),
+    /// It ended when it was asked which protocol it speaks.
+    WhenAsked(String),
+    /// The handshake failed.
+    Unshaken(String),
+}
+
+impl Failed {
+    /// Ends the link, if it has not ended.
+    fn of(unopened: &Unopened, opened: &Opened) -> Self {
+        let link = &opened.link;
+        // What is wrong with an answer may be said in the server's words.
+        let why = link.clean(&unopened.why);
+        let before = link.ended();
+        link.end(End::failure(format!("the handshake failed: {why}")));
+        match before {
+            Some(end) if end.wanted => Self::Stopped(why),
+            Some(end) if end.when_asked => Self::WhenAsked(why),
+            Some(_) if opened.pid.is_some() => Self::Ended(why),
+            _ => Self::Unshaken(why),
+        }
+    }
+
+    fn why(&self) -> &str {
+        let (Self::Unstarted(why) | Self::Ended(why) | Self::Stopped(why) | Self::WhenAsked(why) | Self::Unshaken(why)) = self;
+        why
+    }
+
+    /// Whether it says something about the server, so that it is left alone for a while.
+    fn counts(&self) -> bool {
+        !matches!(self, Self::Stopped(_))
+    }
+}
+
+impl From<Failed> for ConnectFailure {
+    fn from(failed: Failed) -> Self {
+        match failed {
+            Failed::Unshaken(why) => Self::Handshake(why),
+            other => Self::Start(other.why().to_owned()),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! One server, spoken to: the handshake, its tools, and whether a tool is still the pinned one.
+//! One server, spoken to: its tools, and whether a tool is still the pinned one.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -9,7 +9,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bailiwick_pipeline::ports::SendFailure;
 use bailiwick_schemas::{
     canonical::Digest,
     definition::{Finding, read_list},
@@ -18,18 +17,14 @@ use bailiwick_schemas::{
 };
 use bytes::Bytes;
 use serde_json::Value;
-use tokio_util::sync::CancellationToken;
 
 use crate::{
-    link::{Body, End, Link, Request},
-    message::{Answer, quoted},
+    handshake::{Hello, Unopened, ask, shake_hands},
+    link::{End, Link},
+    message::quoted,
+    version::{Era, Version},
 };
 
-/// Constant, because what a server lists may depend on it, and pins must hold.
-const INITIALIZE: &str =
-    r#"{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"bailiwick","title":"Bailiwick","version":"1"}}"#;
-/// The versions we understand in an answer, newest first.
-const VERSIONS: &[&str] = &["2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05"];
 /// The most pages of a tool list.
 const PAGES: usize = 64;
 /// The most tools of a server.
@@ -53,12 +48,18 @@ pub(crate) struct Session {
     used: Mutex<Instant>,
 }
 
-/// What the server said of itself.
-#[derive(Debug, Clone)]
-pub(crate) struct Hello {
-    pub(crate) protocol: String,
-    pub(crate) server_info: Option<Value>,
-    pub(crate) instructions: Option<String>,
+/// How a session is to be opened.
+pub(crate) struct Opening {
+    /// For all of it, and later for each reading of the list.
+    pub(crate) patience: Duration,
+    /// A list older than this is read again.
+    pub(crate) relist_after: Duration,
+    /// How the server is spoken to, where that is known.
+    pub(crate) known: Option<Era>,
+    /// What the others of this connector list.
+    pub(crate) cache: ListCache,
+    /// Is told what is listed.
+    pub(crate) listed: Box<dyn Fn(&Reading) + Send + Sync>,
 }
 
 /// The last reading among all children of one connector: as long as they list the same text, it is read once.
@@ -101,21 +102,16 @@ pub(crate) enum Mismatch {
 }
 
 impl Session {
-    /// Shakes hands and lists the tools. `patience` is for all of it, and later for each reading of the list.
-    pub(crate) async fn open(
-        link: Arc<dyn Link>,
-        patience: Duration,
-        relist_after: Duration,
-        cache: ListCache,
-        listed: Box<dyn Fn(&Reading) + Send + Sync>,
-    ) -> Result<Self, String> {
-        let opening = async {
-            let hello = shake_hands(link.as_ref(), patience).await?;
-            let listing = list(link.as_ref(), patience, &cache).await?;
-            Ok::<_, String>((hello, listing))
+    /// Shakes hands and lists the tools.
+    pub(crate) async fn open(link: Arc<dyn Link>, opening: Opening) -> Result<Self, Unopened> {
+        let Opening { patience, relist_after, known, cache, listed } = opening;
+        let work = async {
+            let hello = shake_hands(link.as_ref(), patience, known).await?;
+            let listing = list(link.as_ref(), hello.version, patience, &cache).await?;
+            Ok::<_, Unopened>((hello, listing))
         };
-        let late = |_| format!("no answer within {} ms", patience.as_millis());
-        let (hello, listing) = tokio::time::timeout(patience, opening).await.map_err(late)??;
+        let late = |_| Unopened::from(format!("no answer within {} ms", patience.as_millis()));
+        let (hello, listing) = tokio::time::timeout(patience, work).await.map_err(late)??;
         listed(&listing.reading);
         let now = Instant::now();
         Ok(Self {
@@ -156,7 +152,8 @@ impl Session {
         let mut listing = self.listing.lock().await;
         if listing.changes != self.link.changes() || listing.at.elapsed() >= self.relist_after {
             let late = |_| Err(format!("no answer within {} ms", self.patience.as_millis()));
-            let read = tokio::time::timeout(self.patience, list(self.link.as_ref(), self.patience, &self.cache));
+            let read =
+                tokio::time::timeout(self.patience, list(self.link.as_ref(), self.hello.version, self.patience, &self.cache));
             let new = read.await.unwrap_or_else(late).map_err(|why| {
                 let why = self.link.clean(&format!("the tool list can't be read: {why}"));
                 self.link.end(End::failure(why.clone()));
@@ -209,37 +206,16 @@ impl Drop for InUse {
     }
 }
 
-async fn shake_hands(link: &dyn Link, patience: Duration) -> Result<Hello, String> {
-    let result = ask(link, "initialize", INITIALIZE, patience).await?;
-    let result = text(&result)?;
-    let (mut protocol, mut server_info, mut instructions) = (None, None, None);
-    for (key, value) in json::fields(result).map_err(|fault| format!("the answer to `initialize`: {fault}"))? {
-        match key.as_ref() {
-            "protocolVersion" => protocol = serde_json::from_str::<String>(value.get()).ok(),
-            "serverInfo" => server_info = serde_json::from_str(value.get()).ok(),
-            "instructions" => instructions = serde_json::from_str::<String>(value.get()).ok(),
-            _ => {}
-        }
-    }
-    let protocol = protocol.ok_or("the answer to `initialize` has no `protocolVersion`")?;
-    if !VERSIONS.contains(&protocol.as_str()) {
-        let given: String = link.clean(&protocol).chars().take(40).collect();
-        return Err(format!("it speaks protocol version `{given}`, we speak {}", VERSIONS.join(", ")));
-    }
-    link.notify("notifications/initialized", patience).await.map_err(|failure| failure.to_string())?;
-    Ok(Hello { protocol, server_info, instructions })
-}
-
 /// Reads the tool list, all pages.
-async fn list(link: &dyn Link, patience: Duration, cache: &ListCache) -> Result<Listing, String> {
+async fn list(link: &dyn Link, version: Version, patience: Duration, cache: &ListCache) -> Result<Listing, String> {
     // Taken before the first page: a change that is told meanwhile makes us read again.
     let changes = link.changes();
     let at = Instant::now();
     let mut pages = Vec::new();
     let mut bytes = 0_usize;
-    let mut params = "{}".to_owned();
+    let mut members = String::new();
     loop {
-        let result = ask(link, "tools/list", &params, patience).await?;
+        let result = ask(link, "tools/list", &members, version, patience).await.map_err(|failure| failure.why)?;
         let page = read_page(&result)?;
         bytes = bytes.saturating_add(page.tools.len());
         pages.push(page.tools);
@@ -250,7 +226,7 @@ async fn list(link: &dyn Link, patience: Duration, cache: &ListCache) -> Result<
         if pages.len() >= PAGES {
             return Err(format!("the tool list has more than {PAGES} pages"));
         }
-        params = format!("{{\"cursor\":{}}}", quoted(&cursor));
+        members = format!("\"cursor\":{}", quoted(&cursor));
     }
     let text = Digest::of(&pages.join(b"\n".as_slice()));
     let known = cache.lock().unwrap_or_else(PoisonError::into_inner).clone().filter(|known| known.text == text);
@@ -303,20 +279,6 @@ fn read_page(result: &Bytes) -> Result<Page, String> {
     Ok(Page { tools: tools.ok_or("the answer to `tools/list` has no `tools`")?, next })
 }
 
-fn text(result: &Bytes) -> Result<&str, String> {
+pub(crate) fn text(result: &Bytes) -> Result<&str, String> {
     std::str::from_utf8(result).map_err(|fault| fault.to_string())
-}
-
-/// A request of our own; the failure names it.
-async fn ask(link: &dyn Link, method: &'static str, params: &str, timeout: Duration) -> Result<Bytes, String> {
-    let never = CancellationToken::new();
-    let request = Request { body: Body::Own { method, params }, timeout, cancelled: &never, written: &mut || {} };
-    match link.request(request).await {
-        Ok(Answer::Result(result)) => Ok(result),
-        Ok(Answer::Error { code, message, .. }) => {
-            Err(format!("`{method}` is answered with error {code}: {}", link.clean(&message)))
-        }
-        Err(SendFailure::Unsent(why) | SendFailure::Closed(why)) => Err(why),
-        Err(failure) => Err(format!("`{method}`: {failure}")),
-    }
 }

@@ -1,29 +1,32 @@
-//! What a connector is: the program, what it is given, and how much of everything it may use.
+//! What a connector is: where its server is, what it is given, and how much of everything it may use.
 
 use std::{
     collections::BTreeMap,
-    os::unix::fs::{MetadataExt, PermissionsExt},
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use bailiwick_schemas::names::ConnectorId;
+use ipnet::IpNet;
+use url::{Host, Url};
 
-/// How a downstream server is started, and its limits.
-#[derive(Debug, Clone)]
+use crate::{
+    ownership::changeable,
+    variables::{EnvNameFault, check_env_name},
+    version::Protocol,
+};
+
+/// A downstream server: the way to it, and its limits.
+#[derive(Debug, Clone, PartialEq)]
 pub struct ConnectorSpec {
     /// Its id.
     pub id: ConnectorId,
-    /// The program (an absolute path) and its arguments. No shell ever reads them.
-    pub command: Vec<String>,
-    /// What is put before the command: our own binary and `exec-child`, which sets limits and then becomes the command.
-    /// Empty means that the command is started directly, with a process group of its own and nothing else.
-    pub launcher: Vec<String>,
-    /// The whole environment of the child, apart from a lent credential.
-    pub env: BTreeMap<String, String>,
-    /// Where it runs; `/` when not set.
-    pub cwd: Option<PathBuf>,
-    /// Whether one child serves all grants. Such a connector gets no credential.
+    /// The way to it.
+    pub way: Way,
+    /// Which protocol it is spoken to in.
+    pub protocol: Protocol,
+    /// Whether one child, or one session, serves all grants. Such a connector gets no credential.
     pub shared: bool,
     /// How long one call may take in all, where the call does not say less.
     pub call_timeout: Duration,
@@ -33,18 +36,41 @@ pub struct ConnectorSpec {
     pub backoff_first: Duration,
     /// The longest pause.
     pub backoff_most: Duration,
-    /// A child that lived so long has started well: the pauses begin anew.
+    /// A child or a session that lived so long has started well: the pauses begin anew.
     pub stable_after: Duration,
     /// A tool list older than this is read again before a call goes.
     pub relist_after: Duration,
-    /// A child that nobody used for so long is ended.
+    /// A child or a session that nobody used for so long is ended.
     pub idle_after: Duration,
-    /// How long a child may take to end by itself once it is told to.
+    /// How long a child, or a session, may take to end once it is told to.
     pub kill_after: Duration,
-    /// The longest line it may write, bytes.
+    /// The longest message that is taken from it, bytes.
     pub max_message: usize,
-    /// The most children at once.
+    /// The most children, or sessions, at once.
     pub max_children: usize,
+}
+
+/// The way to a server.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Way {
+    /// It is started as a child process, and spoken to over its standard input and output.
+    Process(ProcessSpec),
+    /// It runs elsewhere, and is spoken to over HTTP.
+    Http(HttpSpec),
+}
+
+/// A server that is a child process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProcessSpec {
+    /// The program (an absolute path) and its arguments. No shell ever reads them.
+    pub command: Vec<String>,
+    /// What is put before the command: our own binary and `exec-child`, which sets limits and then becomes the command.
+    /// Empty means that the command is started directly, with a process group of its own and nothing else.
+    pub launcher: Vec<String>,
+    /// The whole environment of the child, apart from a lent credential.
+    pub env: BTreeMap<String, String>,
+    /// Where it runs; `/` when not set.
+    pub cwd: Option<PathBuf>,
     /// The most open files of a child (`RLIMIT_NOFILE`); needs the launcher. Never more than the gateway itself may have.
     pub max_files: Option<u64>,
     /// The most address space of a child, bytes (`RLIMIT_AS`); needs the launcher. Off unless somebody knows the program: runtimes
@@ -53,6 +79,19 @@ pub struct ConnectorSpec {
     /// The most processes of the child's user (`RLIMIT_NPROC`); needs the launcher. Off unless children have a user of their own: the
     /// kernel counts by user, so the gateway's own threads, and those of every other child, would be in it.
     pub max_processes: Option<u64>,
+}
+
+/// A server over HTTP.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HttpSpec {
+    /// Its MCP endpoint. A literal address in it, or `localhost`, declares exactly that as reachable.
+    pub url: Url,
+    /// Networks that its name may resolve into though they are not public.
+    pub networks: Vec<IpNet>,
+    /// The only certificate authorities that are trusted for it (a PEM file); those of the system when not set.
+    pub roots: Option<PathBuf>,
+    /// Whether it is spoken to without TLS even where others can listen.
+    pub dangerous_plain_http: bool,
 }
 
 /// Why a connector can't be what its configuration says.
@@ -85,124 +124,37 @@ pub enum SpecFault {
         /// What is wrong with it.
         fault: EnvNameFault,
     },
+    /// A URL that can't be the endpoint of a server.
+    #[error("connector `{id}`: {why}")]
+    Url {
+        /// Which connector.
+        id: ConnectorId,
+        /// What is wrong with it, and what to do.
+        why: &'static str,
+    },
     /// Two connectors of one id.
     #[error("connector `{0}` is configured twice: give each connector an id of its own")]
     Twice(ConnectorId),
 }
 
-/// Why a name can't be an environment variable of a child.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum EnvNameFault {
-    /// Not a portable name.
-    #[error("`{0}` is not the name of an environment variable: use letters, digits and `_`, no digit first")]
-    Malformed(String),
-    /// It makes programs load code from elsewhere.
-    #[error("environment variable `{0}` makes programs load or run other code: it can't be set for a connector")]
-    Dangerous(String),
-}
-
-/// Variables by which a program is made to load or run code that nobody named, or to send its traffic elsewhere.
-const DANGEROUS: &[&str] = &[
-    "BASH_ENV",
-    "BASHOPTS",
-    "CDPATH",
-    "CLASSPATH",
-    "COR_PROFILER",
-    "CORECLR_PROFILER",
-    "DOTNET_STARTUP_HOOKS",
-    "ENV",
-    "GCONV_PATH",
-    "GLIBC_TUNABLES",
-    "GIT_ASKPASS",
-    "GIT_EXEC_PATH",
-    "GIT_EXTERNAL_DIFF",
-    "GIT_SSH",
-    "GIT_SSH_COMMAND",
-    "IFS",
-    "JAVA_TOOL_OPTIONS",
-    "JDK_JAVA_OPTIONS",
-    "LOCALDOMAIN",
-    "LUA_CPATH",
-    "LUA_INIT",
-    "LUA_PATH",
-    "MALLOC_CHECK_",
-    "NLSPATH",
-    "NODE_EXTRA_CA_CERTS",
-    "NODE_OPTIONS",
-    "NODE_PATH",
-    "NODE_REPL_EXTERNAL_MODULE",
-    "OPENSSL_CONF",
-    "OPENSSL_ENGINES",
-    "OPENSSL_MODULES",
-    "PERL5DB",
-    "PERL5LIB",
-    "PERL5OPT",
-    "PERLLIB",
-    "PROMPT_COMMAND",
-    "PS4",
-    "PYTHONBREAKPOINT",
-    "PYTHONEXECUTABLE",
-    "PYTHONHOME",
-    "PYTHONINSPECT",
-    "PYTHONPATH",
-    "PYTHONSTARTUP",
-    "PYTHONUSERBASE",
-    "RES_OPTIONS",
-    "RUBYLIB",
-    "RUBYOPT",
-    "SHELLOPTS",
-    "SSLKEYLOGFILE",
-    "TMPPREFIX",
-    "ZDOTDIR",
-    "_JAVA_OPTIONS",
-];
-
-/// Whole families of them.
-const DANGEROUS_PREFIXES: &[&str] = &["LD_", "DYLD_", "BASH_FUNC_", "NPM_CONFIG_", "UV_", "PIP_", "BAILIWICK_"];
-
-/// Whether an admin may set this variable for a child.
-pub fn check_env_name(name: &str) -> Result<(), EnvNameFault> {
-    let shown = || name.chars().take(80).flat_map(char::escape_default).collect();
-    let is_allowed = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
-    if name.is_empty() || name.len() > 256 || !name.bytes().all(is_allowed) || name.starts_with(|c: char| c.is_ascii_digit()) {
-        return Err(EnvNameFault::Malformed(shown()));
-    }
-    let upper = name.to_ascii_uppercase();
-    if DANGEROUS.contains(&upper.as_str()) || DANGEROUS_PREFIXES.iter().any(|prefix| upper.starts_with(prefix)) {
-        return Err(EnvNameFault::Dangerous(shown()));
-    }
-    Ok(())
-}
-
-/// Who else could change what this program is, in words; none if only its own user and root can. Looked at are the file and the folders
-/// above it, links resolved.
-pub fn changeable(program: &Path) -> Option<String> {
-    let real = std::fs::canonicalize(program).ok()?;
-    real.ancestors().find_map(|path| {
-        let found = std::fs::metadata(path).ok()?;
-        let us = rustix::process::geteuid().as_raw();
-        // In a sticky folder everybody may add, and nobody may replace.
-        let is_open = found.mode() & 0o002 != 0 && !(found.is_dir() && found.mode() & 0o1000 != 0);
-        let which = if path == real { "it".to_owned() } else { format!("the folder `{}`", path.display()) };
-        if is_open {
-            Some(format!("can be changed by everybody: `chmod o-w` {which}"))
-        } else if found.uid() != 0 && found.uid() != us {
-            Some(format!("can be changed by user {}, who owns {which}", found.uid()))
-        } else {
-            None
-        }
-    })
-}
-
 impl ConnectorSpec {
+    /// A connector that is a child process, with the usual limits.
+    pub fn process(id: ConnectorId, command: Vec<String>) -> Self {
+        Self::new(id, Way::Process(ProcessSpec { command, ..ProcessSpec::limited() }))
+    }
+
+    /// A connector over HTTP, with the usual limits.
+    pub fn http(id: ConnectorId, url: Url) -> Self {
+        let spec = HttpSpec { url, networks: Vec::new(), roots: None, dangerous_plain_http: false };
+        Self::new(id, Way::Http(spec))
+    }
+
     /// A connector with the usual limits.
-    pub fn new(id: ConnectorId, command: Vec<String>) -> Self {
+    pub fn new(id: ConnectorId, way: Way) -> Self {
         Self {
             id,
-            command,
-            launcher: Vec::new(),
-            env: BTreeMap::new(),
-            cwd: None,
+            way,
+            protocol: Protocol::Auto,
             shared: false,
             call_timeout: Duration::from_mins(1),
             handshake_timeout: Duration::from_secs(20),
@@ -214,40 +166,58 @@ impl ConnectorSpec {
             kill_after: Duration::from_secs(2),
             max_message: 16 * 1024 * 1024,
             max_children: 64,
+        }
+    }
+
+    /// Everything that is wrong with it, as far as its text tells.
+    pub fn faults(&self) -> Vec<SpecFault> {
+        match &self.way {
+            Way::Process(process) => process.faults(&self.id),
+            Way::Http(http) => http.fault().map(|why| SpecFault::Url { id: self.id.clone(), why }).into_iter().collect(),
+        }
+    }
+}
+
+impl ProcessSpec {
+    /// No command, with the usual limits.
+    pub fn limited() -> Self {
+        Self {
+            command: Vec::new(),
+            launcher: Vec::new(),
+            env: BTreeMap::new(),
+            cwd: None,
             max_files: Some(4096),
             max_memory: None,
             max_processes: None,
         }
     }
 
-    /// Everything that is wrong with it, as far as its text tells.
-    pub fn faults(&self) -> Vec<SpecFault> {
+    fn faults(&self, id: &ConnectorId) -> Vec<SpecFault> {
         let mut faults = Vec::new();
         match self.command.first() {
-            None => faults.push(SpecFault::NoCommand(self.id.clone())),
+            None => faults.push(SpecFault::NoCommand(id.clone())),
             Some(command) if !command.starts_with('/') => {
-                faults.push(SpecFault::NotAbsolute { id: self.id.clone(), command: command.clone() });
+                faults.push(SpecFault::NotAbsolute { id: id.clone(), command: command.clone() });
             }
             Some(_) => {}
         }
         if self.command.iter().any(|argument| argument.contains('\0')) {
-            faults.push(SpecFault::Nul { id: self.id.clone(), place: "the command".to_owned() });
+            faults.push(SpecFault::Nul { id: id.clone(), place: "the command".to_owned() });
         }
         for (name, value) in &self.env {
             if let Err(fault) = check_env_name(name) {
-                faults.push(SpecFault::Env { id: self.id.clone(), fault });
+                faults.push(SpecFault::Env { id: id.clone(), fault });
             }
             if value.contains('\0') {
-                faults.push(SpecFault::Nul { id: self.id.clone(), place: format!("the value of `{name}`") });
+                faults.push(SpecFault::Nul { id: id.clone(), place: format!("the value of `{name}`") });
             }
         }
         faults
     }
 
     /// Looks whether the program can be run, so that the failure names what is wrong and not what came of it.
-    pub(crate) fn look_at_program(&self) -> Result<(), String> {
+    pub(crate) fn look_at_program(&self, id: &ConnectorId) -> Result<(), String> {
         let program = self.command.first().map(String::as_str).unwrap_or_default();
-        let id = &self.id;
         let found = std::fs::metadata(program).map_err(|fault| match fault.kind() {
             std::io::ErrorKind::NotFound => {
                 format!("`{program}` does not exist: install it, or correct `command` of connector `{id}`")
@@ -264,6 +234,36 @@ impl ConnectorSpec {
         match changeable(Path::new(program)) {
             Some(who) => Err(format!("`{program}` {who}: correct that, so that nobody else decides what runs")),
             None => Ok(()),
+        }
+    }
+}
+
+impl HttpSpec {
+    /// What is wrong with the URL. It is not shown: it may hold what it should not.
+    fn fault(&self) -> Option<&'static str> {
+        let url = &self.url;
+        if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
+            return Some("`url` is not an `https` or `http` address: write the address of the server's MCP endpoint");
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return Some("`url` carries a user or password: put the secret into `credential`");
+        }
+        if url.fragment().is_some() {
+            return Some("`url` has a fragment, which no server ever sees: leave it out");
+        }
+        if url.scheme() == "http" && !self.is_loopback() && !self.dangerous_plain_http {
+            return Some("`url` would carry calls and credentials without TLS: write an `https` address");
+        }
+        None
+    }
+
+    /// Whether the host as written is this machine.
+    pub(crate) fn is_loopback(&self) -> bool {
+        match self.url.host() {
+            Some(Host::Ipv4(address)) => address.is_loopback(),
+            Some(Host::Ipv6(address)) => address.is_loopback(),
+            Some(Host::Domain(name)) => name == "localhost",
+            None => false,
         }
     }
 }

@@ -23,28 +23,28 @@ const NAME_CHARS: usize = 60;
 /// Something that happened to a connector.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ConnectorEvent {
-    /// A child was started.
+    /// A child was started, or a session over HTTP begun.
     Started {
         /// Of which connector.
         connector: ConnectorId,
-        /// Its process id.
-        pid: u32,
+        /// Its process id; none over HTTP.
+        pid: Option<u32>,
         /// For which grant; none where the connector is shared.
         grant: Option<GrantId>,
     },
-    /// A child has ended, and with it its process group.
+    /// A child has ended, and with it its process group; or a session over HTTP.
     Ended {
         /// Of which connector.
         connector: ConnectorId,
-        /// Its process id.
-        pid: u32,
+        /// Its process id; none over HTTP.
+        pid: Option<u32>,
         /// For which grant; none where the connector is shared.
         grant: Option<GrantId>,
         /// Why, in words.
         why: String,
         /// Whether we wanted it to end.
         wanted: bool,
-        /// Its exit status, in words.
+        /// Its exit status, in words; empty over HTTP.
         status: String,
     },
     /// A tool is not what was pinned: it must not be called under any grant. Told at each call that finds it so.
@@ -56,12 +56,12 @@ pub enum ConnectorEvent {
         /// What it is now; none if it is gone, or its definition is not acceptable.
         found: Option<Digest>,
     },
-    /// A child listed its tools, for the first time or otherwise than before.
+    /// A server listed its tools, for the first time or otherwise than before.
     Listed {
         /// Of which connector.
         connector: ConnectorId,
-        /// Its process id.
-        pid: u32,
+        /// Its process id; none over HTTP.
+        pid: Option<u32>,
         /// How many are acceptable.
         tools: usize,
         /// The digests of those, by the server's own names.
@@ -120,7 +120,7 @@ fn word_for(fault: &Fault) -> &'static str {
 pub struct ConnectorStatus {
     /// Which.
     pub id: ConnectorId,
-    /// Its children, by process id.
+    /// Its children, or its sessions over HTTP, oldest first.
     pub children: Vec<ChildStatus>,
     /// What was counted since the gateway started.
     pub counts: Counts,
@@ -130,11 +130,11 @@ pub struct ConnectorStatus {
     pub stderr: Vec<String>,
 }
 
-/// How a child is.
+/// How a child, or a session over HTTP, is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChildStatus {
-    /// Its process id.
-    pub pid: u32,
+    /// Its process id; none over HTTP.
+    pub pid: Option<u32>,
     /// For which grant; none where the connector is shared.
     pub grant: Option<GrantId>,
     /// What it does.
@@ -172,7 +172,7 @@ impl ChildState {
 pub struct Counts {
     /// Calls written.
     pub calls: u64,
-    /// Children started.
+    /// Children, or sessions, started; one that is lost to the question which protocol it speaks, and started again, counts once.
     pub starts: u64,
     /// Children started again after a failure.
     pub restarts: u64,
@@ -186,7 +186,7 @@ pub struct Counts {
     pub server_requests: u64,
     /// Notifications of servers.
     pub notifications: u64,
-    /// Lines that are no message.
+    /// Lines, or bodies, that are no message.
     pub garbage_lines: u64,
     /// Messages to a child that were dropped, because it does not read.
     pub unsent_notes: u64,

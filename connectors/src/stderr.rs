@@ -144,14 +144,14 @@ pub(crate) async fn drain(from: impl AsyncRead + Unpin, tail: Arc<Tail>, redacto
 mod tests {
     #![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "tests")]
 
-    use bailiwick_pipeline::ports::LeaseTerms;
+    use bailiwick_pipeline::ports::{Injection, LeaseTerms};
 
     use super::*;
 
     #[tokio::test]
     async fn the_tail_is_short_escaped_and_without_the_secret() {
-        let (id, reference, env) = ("lease-1".to_owned(), "T".to_owned(), "T".to_owned());
-        let terms = LeaseTerms { id, provider: "env", reference, env, expires_at_ms: 0 };
+        let (id, reference, injection) = ("lease-1".to_owned(), "T".to_owned(), Injection::Env("T".to_owned()));
+        let terms = LeaseTerms { id, provider: "env", reference, injection, expires_at_ms: 0 };
         let lease = Arc::new(Lease::new(terms, "canary-0123456789".to_owned().into()).unwrap());
         let tail = Arc::new(Tail::default());
         let mut text = "x\n".repeat(100);

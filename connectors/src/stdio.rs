@@ -1,4 +1,4 @@
-//! The pipeline's port to downstream servers, over child processes.
+//! The pipeline's port to downstream servers.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -17,28 +17,31 @@ use bailiwick_pipeline::{
 use bailiwick_schemas::names::ConnectorId;
 
 use crate::{
-    channel::ToolChannel,
+    channel::{ToolChannel, Unready},
     child::Purpose,
     pool::{Context, Pool},
     spec::{ConnectorSpec, SpecFault},
     status::{ConnectorEvent, ConnectorStatus},
 };
 
-/// All connectors that are child processes.
-pub struct StdioConnectors {
+/// All connectors: child processes, and servers over HTTP.
+pub struct Downstreams {
     pools: Arc<HashMap<ConnectorId, Arc<Pool>>>,
     context: Arc<Context>,
     is_swept: AtomicBool,
 }
 
-impl StdioConnectors {
+impl Downstreams {
     /// Connectors by these specs; nothing is started yet. `events` is told what happens: it must not block.
     pub fn new(
         specs: Vec<ConnectorSpec>,
         events: impl Fn(ConnectorEvent) + Send + Sync + 'static,
     ) -> Result<Self, Vec<SpecFault>> {
+        Self::of(specs, Context::new(events))
+    }
+
+    pub(crate) fn of(specs: Vec<ConnectorSpec>, context: Arc<Context>) -> Result<Self, Vec<SpecFault>> {
         let mut faults: Vec<SpecFault> = specs.iter().flat_map(ConnectorSpec::faults).collect();
-        let context = Context::new(events);
         let mut pools = HashMap::new();
         for spec in specs {
             let id = spec.id.clone();
@@ -58,14 +61,14 @@ impl StdioConnectors {
         by_id.into_values().collect()
     }
 
-    /// Ends the children of one connector: the next call starts anew. For when other definitions were accepted.
+    /// Ends the children, or sessions, of one connector: the next call starts anew. For when other definitions were accepted.
     pub fn renew(&self, connector: &ConnectorId) {
-        if let Some(pool) = self.pools.get(connector) {
+        if let Some(pool) = self.pool(connector) {
             pool.end_all("other definitions of its tools were accepted");
         }
     }
 
-    /// Ends all children, with everything they started. Returns when they are gone. Nothing is started afterwards.
+    /// Ends all children, with everything they started, and all sessions over HTTP. Returns when they are gone. Nothing is started afterwards.
     pub async fn shutdown(&self) {
         let longest = self.pools.values().map(|pool| pool.spec.kill_after).max().unwrap_or_default();
         self.context.shutdown(longest + Duration::from_secs(3)).await;
@@ -79,7 +82,7 @@ impl StdioConnectors {
     ) -> Result<ToolChannel, ConnectFailure> {
         self.sweep_from_now_on();
         let id = &tool.connector.id;
-        let pool = self.pools.get(id).ok_or_else(|| ConnectFailure::Start(format!("connector `{id}` is not configured")))?;
+        let pool = self.pool(id).ok_or_else(|| ConnectFailure::Start(format!("connector `{id}` is not configured")))?;
         let ended = || ConnectFailure::Start("its grant has ended".to_owned());
         if grant.chain().any(|grant| grant.cancelled().is_cancelled()) {
             return Err(ended());
@@ -96,8 +99,20 @@ impl StdioConnectors {
             let ends = grant.chain().map(LiveGrant::cancelled).collect();
             (Some((terms.id.clone(), terms.revision)), Purpose { grant: Some(terms.id.clone()), ends, lease: lease.cloned() })
         };
-        let session = pool.session(&key, purpose).await?;
-        ToolChannel::open(pool, session, tool).await
+        let session = pool.session(&key, purpose.clone()).await?;
+        match ToolChannel::open(&pool, session, tool).await {
+            // The server forgot the session, and nothing but the list was asked of it: a new one is begun.
+            Err(Unready::Expired(_)) => {
+                let session = pool.session(&key, purpose).await?;
+                Ok(ToolChannel::open(&pool, session, tool).await?)
+            }
+            other => Ok(other?),
+        }
+    }
+
+    /// The connector of this id, as it is configured now.
+    fn pool(&self, id: &ConnectorId) -> Option<Arc<Pool>> {
+        self.pools.get(id).cloned()
     }
 
     fn sweep_from_now_on(&self) {
@@ -121,7 +136,7 @@ async fn sweep(pools: Weak<HashMap<ConnectorId, Arc<Pool>>>, every: Duration) {
     }
 }
 
-impl Connectors for StdioConnectors {
+impl Connectors for Downstreams {
     fn ready<'a>(
         &'a self,
         tool: &'a Arc<Tool>,
@@ -135,7 +150,7 @@ impl Connectors for StdioConnectors {
     }
 }
 
-impl Drop for StdioConnectors {
+impl Drop for Downstreams {
     fn drop(&mut self) {
         self.context.root.cancel();
     }

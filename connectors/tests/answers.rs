@@ -22,7 +22,7 @@ async fn arguments_and_results_pass_as_the_bytes_they_are() {
         .unwrap();
     let Answer::Result(raw) = &answer else { panic!("{answer:?}") };
     assert!(raw.starts_with(br#"{"z":1e400,"a":1.0 ,"line":"#), "{raw:?}");
-    let sent = r#"{"jsonrpc":"2.0","id":3,"method":"tools/call","params":{"name":"echo","arguments":{"b" : 1e400,"a":1.0,"text":"\u00e4"},"_meta":{"traceparent":"00-aa-bb-01"}}}"#;
+    let sent = r#"{"jsonrpc":"2.0","id":4,"method":"tools/call","params":{"name":"echo","arguments":{"b" : 1e400,"a":1.0,"text":"\u00e4"},"_meta":{"traceparent":"00-aa-bb-01"}}}"#;
     assert_eq!(value(&answer)["line"], sent);
     rig.connectors.shutdown().await;
 }

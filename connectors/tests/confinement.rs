@@ -6,9 +6,10 @@ use bailiwick_pipeline::ports::ConnectFailure;
 use serde_json::json;
 
 use crate::{
-    kit::{Failure, HOSTILE, Rig, grant, lease, spec, value},
-    spec::{ConnectorSpec, EnvNameFault, SpecFault, check_env_name},
-    stdio::StdioConnectors,
+    kit::{Failure, HOSTILE, Rig, grant, lease, process, spec, value, with},
+    spec::{ConnectorSpec, SpecFault},
+    stdio::Downstreams,
+    variables::{EnvNameFault, check_env_name},
 };
 
 fn launcher() -> Vec<String> {
@@ -19,7 +20,7 @@ fn launcher() -> Vec<String> {
 async fn the_environment_is_what_is_listed_and_lent_and_nothing_else() {
     for launcher in [Vec::new(), launcher()] {
         let env = BTreeMap::from([("LISTED".to_owned(), "yes".to_owned())]);
-        let rig = Rig::new(vec![ConnectorSpec { launcher, env, ..spec("x", &["env"]) }]);
+        let rig = Rig::new(vec![with(spec("x", &["env"]), |child| (child.launcher, child.env) = (launcher, env))]);
         let lease = lease("lease-1", "canary-0123456789");
         let answer = rig.call_with("x", &grant("g-1"), Some(&lease), Duration::from_secs(10), b"{}").await.unwrap();
         assert_eq!(value(&answer), json!({"env":{"LISTED":"yes","TOKEN":"canary-0123456789"},"cwd":"/"}));
@@ -62,8 +63,10 @@ async fn a_shared_connector_has_one_child_and_no_credential() {
 
 #[tokio::test]
 async fn the_launcher_confines_the_child() {
-    let confined =
-        ConnectorSpec { launcher: launcher(), max_files: Some(77), max_memory: Some(1 << 32), ..spec("x", &["limits"]) };
+    let confined = with(spec("x", &["limits"]), |child| {
+        child.launcher = launcher();
+        (child.max_files, child.max_memory) = (Some(77), Some(1 << 32));
+    });
     let rig = Rig::new(vec![confined]);
     let seen = rig.result("x", &grant("g-1")).await;
     let limits = seen["limits"].as_str().unwrap();
@@ -83,7 +86,7 @@ async fn the_launcher_confines_the_child() {
 /// Nobody has to ask for it; and a gateway that may open fewer files than that starts its children all the same.
 #[tokio::test]
 async fn open_files_are_limited_without_being_asked() {
-    let rig = Rig::new(vec![ConnectorSpec { launcher: launcher(), ..spec("x", &["limits"]) }]);
+    let rig = Rig::new(vec![with(spec("x", &["limits"]), |child| child.launcher = launcher())]);
     let seen = rig.result("x", &grant("g-1")).await;
     let limits = seen["limits"].as_str().unwrap();
     let files = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
@@ -163,9 +166,9 @@ fn what_would_run_other_code_is_refused_in_the_configuration() {
         assert_eq!(check_env_name(name), Ok(()));
     }
     let id = || "x".parse().unwrap();
-    let mut relative = ConnectorSpec::new(id(), vec!["npx".to_owned(), "a\0b".to_owned()]);
-    relative.env.insert("LD_PRELOAD".to_owned(), "/evil.so".to_owned());
-    let faults = StdioConnectors::new(vec![relative, ConnectorSpec::new(id(), Vec::new())], |_| {}).err().unwrap();
+    let mut relative = ConnectorSpec::process(id(), vec!["npx".to_owned(), "a\0b".to_owned()]);
+    process(&mut relative).env.insert("LD_PRELOAD".to_owned(), "/evil.so".to_owned());
+    let faults = Downstreams::new(vec![relative, ConnectorSpec::process(id(), Vec::new())], |_| {}).err().unwrap();
     assert_eq!(faults.len(), 5, "{faults:?}");
     assert!(matches!(faults[0], SpecFault::NotAbsolute { .. }));
     assert!(faults[4].to_string().contains("configured twice"));
@@ -185,7 +188,7 @@ async fn a_program_that_is_not_there_is_named_with_what_to_do() {
         ("open", "can be changed by everybody"),
         ("", "is not a file"),
     ] {
-        let rig = Rig::new(vec![ConnectorSpec::new("x".parse().unwrap(), vec![at(name)])]);
+        let rig = Rig::new(vec![ConnectorSpec::process("x".parse().unwrap(), vec![at(name)])]);
         let failure = rig.call("x", &grant("g-1")).await.unwrap_err();
         assert!(
             matches!(&failure, Failure::Connect(ConnectFailure::Start(why)) if why.contains(expected) && why.contains(&at(name))),

@@ -12,7 +12,7 @@ use bailiwick_pipeline::{
 };
 
 use crate::{
-    kit::{Failure, HOSTILE, Rig, grant, grant_under, is_there, runs, spec, until},
+    kit::{Failure, HOSTILE, Rig, grant, grant_under, is_there, runs, spec, until, with},
     spec::ConnectorSpec,
     status::ConnectorEvent,
 };
@@ -20,7 +20,7 @@ use crate::{
 fn stubborn(kill_after: Duration) -> ConnectorSpec {
     // What a shell ignores, its successor ignores.
     let command = ["/bin/sh", "-c", &format!("trap '' TERM; exec {HOSTILE} ok")].map(str::to_owned).to_vec();
-    ConnectorSpec { kill_after, ..ConnectorSpec::new("x".parse().unwrap(), command) }
+    ConnectorSpec { kill_after, ..ConnectorSpec::process("x".parse().unwrap(), command) }
 }
 
 fn pid_in(dir: &Path, name: &str) -> Option<u32> {
@@ -40,7 +40,7 @@ async fn the_end_of_a_grant_ends_its_child_within_a_second_and_no_other() {
     rig.result("x", &two).await;
     assert!(matches!(rig.call("x", &one).await, Err(Failure::Connect(ConnectFailure::Start(_)))));
     until("its end is told", || {
-        rig.events().iter().any(|event| matches!(event, ConnectorEvent::Ended { pid, wanted: true, .. } if *pid == first))
+        rig.events().iter().any(|event| matches!(event, ConnectorEvent::Ended { pid, wanted: true, .. } if *pid == Some(first)))
     })
     .await;
     assert_eq!(rig.status("x").counts.failures, 0);
@@ -87,8 +87,10 @@ async fn everything_a_child_started_ends_with_it() {
     for launcher in [Vec::new(), vec![HOSTILE.to_owned(), "exec-child".to_owned(), "--".to_owned()]] {
         let folder = dir.path().join(launcher.len().to_string());
         std::fs::create_dir(&folder).unwrap();
-        let (rig, grant) =
-            (Rig::new(vec![ConnectorSpec { launcher, ..spec("x", &["family", folder.to_str().unwrap()]) }]), grant("g-1"));
+        let (rig, grant) = (
+            Rig::new(vec![with(spec("x", &["family", folder.to_str().unwrap()]), |child| child.launcher = launcher)]),
+            grant("g-1"),
+        );
         rig.result("x", &grant).await;
         let mut pids = Vec::new();
         for name in ["plain", "session", "orphan"] {

@@ -8,7 +8,7 @@ use std::{
 use bailiwick_pipeline::ports::{ConnectFailure, SendFailure};
 
 use crate::{
-    kit::{Failure, HOSTILE, Rig, grant, is_there, peak_memory, spec, tool, until},
+    kit::{Failure, HOSTILE, Rig, grant, is_there, peak_memory, spec, tool, until, with},
     spec::ConnectorSpec,
     status::{ChildState, ConnectorEvent},
 };
@@ -99,7 +99,7 @@ async fn a_call_that_hangs_is_given_up_and_the_server_told() {
     let (rig, grant) = (Rig::of(&["hang-call", noted.to_str().unwrap()]), grant("g-1"));
     let failure = rig.call_with("x", &grant, None, Duration::from_millis(200), b"{}").await.unwrap_err();
     assert_eq!(failure, Failure::Send(SendFailure::Timeout(200)));
-    until("the server is told", || std::fs::read_to_string(&noted).is_ok_and(|id| id == "3")).await;
+    until("the server is told", || std::fs::read_to_string(&noted).is_ok_and(|id| id == "4")).await;
     assert_eq!(rig.status("x").children[0].state, ChildState::Ready);
 }
 
@@ -114,7 +114,7 @@ async fn a_call_that_nobody_waits_for_is_cancelled_at_the_server() {
     });
     until("the call is written", || rig.status("x").counts.calls == 1).await;
     task.abort();
-    until("the server is told", || std::fs::read_to_string(&noted).is_ok_and(|id| id == "3")).await;
+    until("the server is told", || std::fs::read_to_string(&noted).is_ok_and(|id| id == "4")).await;
 }
 
 #[tokio::test]
@@ -218,10 +218,9 @@ async fn beyond_the_cap_the_idle_go_and_the_busy_stay() {
 #[tokio::test]
 async fn a_caller_that_gives_up_does_not_undo_the_start() {
     let command = ["/bin/sh", "-c", &format!("sleep 0.5; exec {HOSTILE} ok")].map(str::to_owned).to_vec();
-    let late = ConnectorSpec {
-        env: [("PATH".to_owned(), "/usr/bin:/bin".to_owned())].into(),
-        ..ConnectorSpec::new("x".parse().unwrap(), command)
-    };
+    let late = with(ConnectorSpec::process("x".parse().unwrap(), command), |child| {
+        child.env = [("PATH".to_owned(), "/usr/bin:/bin".to_owned())].into();
+    });
     let (rig, grant) = (Rig::new(vec![late]), grant("g-1"));
     assert!(tokio::time::timeout(Duration::from_millis(50), rig.call("x", &grant)).await.is_err());
     rig.result("x", &grant).await;

@@ -7,9 +7,9 @@ use std::{
 };
 
 use bailiwick_pipeline::{
-    catalogue::{Connector, Tool},
+    catalogue::{Connector, Mirror, Tool},
     grant::{Budget, Grant, Labels, LiveGrant, Standing},
-    ports::{ConnectFailure, Lease, LeaseTerms, SendFailure},
+    ports::{ConnectFailure, Injection, Lease, LeaseTerms, SendFailure},
 };
 use bailiwick_policy::{Band, ConnectorFacts, Kind};
 use bailiwick_schemas::{
@@ -22,10 +22,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     channel::ToolCall,
+    egress::Lookup,
     message::Answer,
-    spec::ConnectorSpec,
+    pool::Context,
+    spec::{ConnectorSpec, ProcessSpec, Way},
     status::{ConnectorEvent, ConnectorStatus},
-    stdio::StdioConnectors,
+    stdio::Downstreams,
 };
 
 pub(crate) const HOSTILE: &str = env!("CARGO_BIN_EXE_hostile-server");
@@ -34,7 +36,7 @@ pub(crate) const HOSTILE: &str = env!("CARGO_BIN_EXE_hostile-server");
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 pub(crate) struct Rig {
-    pub(crate) connectors: StdioConnectors,
+    pub(crate) connectors: Downstreams,
     pub(crate) events: Arc<Mutex<Vec<ConnectorEvent>>>,
 }
 
@@ -48,15 +50,37 @@ pub(crate) enum Failure {
 /// A connector that runs the hostile server in a mode.
 pub(crate) fn spec(id: &str, mode: &[&str]) -> ConnectorSpec {
     let command = std::iter::once(HOSTILE).chain(mode.iter().copied()).map(str::to_owned).collect();
-    ConnectorSpec { call_timeout: Duration::from_secs(10), ..ConnectorSpec::new(id.parse().unwrap(), command) }
+    ConnectorSpec { call_timeout: Duration::from_secs(10), ..ConnectorSpec::process(id.parse().unwrap(), command) }
+}
+
+/// The child process of a spec.
+pub(crate) fn process(spec: &mut ConnectorSpec) -> &mut ProcessSpec {
+    match &mut spec.way {
+        Way::Process(process) => process,
+        Way::Http(_) => panic!("it is over HTTP"),
+    }
+}
+
+/// The spec with other terms for its child process.
+pub(crate) fn with(mut spec: ConnectorSpec, change: impl FnOnce(&mut ProcessSpec)) -> ConnectorSpec {
+    change(process(&mut spec));
+    spec
 }
 
 impl Rig {
     pub(crate) fn new(specs: Vec<ConnectorSpec>) -> Self {
         let events = Arc::new(Mutex::new(Vec::new()));
         let told = Arc::clone(&events);
-        let connectors = StdioConnectors::new(specs, move |event| told.lock().unwrap().push(event)).unwrap();
+        let connectors = Downstreams::new(specs, move |event| told.lock().unwrap().push(event)).unwrap();
         Self { connectors, events }
+    }
+
+    /// With names that resolve as a test says.
+    pub(crate) fn resolving(specs: Vec<ConnectorSpec>, lookup: Arc<dyn Lookup>) -> Self {
+        let events = Arc::new(Mutex::new(Vec::new()));
+        let told = Arc::clone(&events);
+        let context = Context::with_lookup(move |event| told.lock().unwrap().push(event), lookup);
+        Self { connectors: Downstreams::of(specs, context).unwrap(), events }
     }
 
     pub(crate) fn of(mode: &[&str]) -> Self {
@@ -76,8 +100,18 @@ impl Rig {
         timeout: Duration,
         arguments: &[u8],
     ) -> Result<Answer, Failure> {
-        let tool = tool(connector, "says it");
-        let channel = self.connectors.channel(&tool, grant, lease).await.map_err(Failure::Connect)?;
+        self.call_tool(&tool(connector, "says it"), grant, lease, timeout, arguments).await
+    }
+
+    pub(crate) async fn call_tool(
+        &self,
+        tool: &Arc<Tool>,
+        grant: &Arc<LiveGrant>,
+        lease: Option<&Arc<Lease>>,
+        timeout: Duration,
+        arguments: &[u8],
+    ) -> Result<Answer, Failure> {
+        let channel = self.connectors.channel(tool, grant, lease).await.map_err(Failure::Connect)?;
         let cancelled: CancellationToken = grant.cancelled();
         let call = ToolCall { arguments, traceparent: Some("00-aa-bb-01"), timeout, cancelled: &cancelled };
         channel.call(call, &mut || {}).await.map_err(Failure::Send)
@@ -96,7 +130,7 @@ impl Rig {
     pub(crate) fn pid(&self, connector: &str) -> u32 {
         let children = self.status(connector).children;
         assert_eq!(children.len(), 1, "{children:?}");
-        children[0].pid
+        children[0].pid.unwrap()
     }
 
     pub(crate) fn events(&self) -> Vec<ConnectorEvent> {
@@ -113,8 +147,14 @@ pub(crate) fn value(answer: &Answer) -> Value {
 
 /// The tool `echo` with this description as its pin.
 pub(crate) fn tool(connector: &str, description: &str) -> Arc<Tool> {
-    let raw =
-        json!({"name":"echo","description":description,"inputSchema":{"type":"object","properties":{"text":{"type":"string"}}}});
+    tool_of(
+        connector,
+        json!({"name":"echo","description":description,"inputSchema":{"type":"object","properties":{"text":{"type":"string"}}}}),
+    )
+}
+
+/// The tool with this definition as its pin.
+pub(crate) fn tool_of(connector: &str, raw: Value) -> Arc<Tool> {
     let definition = Definition::read(&raw).unwrap();
     let id: bailiwick_schemas::names::ConnectorId = connector.parse().unwrap();
     Arc::new(Tool {
@@ -124,6 +164,7 @@ pub(crate) fn tool(connector: &str, description: &str) -> Arc<Tool> {
             id,
             fingerprint: Digest::of(b""),
             facts: ConnectorFacts { id: connector.to_owned(), sensitivity: String::new(), environment: String::new() },
+            transport: "pipe",
             needs_credential: false,
             call_timeout: Duration::from_secs(10),
         }),
@@ -131,10 +172,10 @@ pub(crate) fn tool(connector: &str, description: &str) -> Arc<Tool> {
         band: Band::Low,
         digest: definition.digest(),
         input: Validator::compile_input(definition.input_schema(), Undeclared::Refuse).unwrap(),
+        mirrors: Mirror::declared_by(definition.input_schema()),
         listed: raw,
         output: None,
         labels: Labels::default(),
-        mirrors: Vec::new(),
     })
 }
 
@@ -162,13 +203,11 @@ pub(crate) fn grant_under(id: &str, parent: Option<Arc<LiveGrant>>) -> Arc<LiveG
 }
 
 pub(crate) fn lease(id: &str, secret: &str) -> Arc<Lease> {
-    let terms = LeaseTerms {
-        id: id.to_owned(),
-        provider: "env",
-        reference: "T".to_owned(),
-        env: "TOKEN".to_owned(),
-        expires_at_ms: u64::MAX,
-    };
+    lease_for(id, secret, Injection::Env("TOKEN".to_owned()))
+}
+
+pub(crate) fn lease_for(id: &str, secret: &str, injection: Injection) -> Arc<Lease> {
+    let terms = LeaseTerms { id: id.to_owned(), provider: "env", reference: "T".to_owned(), injection, expires_at_ms: u64::MAX };
     Arc::new(Lease::new(terms, secret.to_owned().into()).unwrap())
 }
 

@@ -1,4 +1,4 @@
-//! Connectors with real, hostile child processes.
+//! Connectors with real, hostile servers: child processes, and over HTTP.
 //!
 //! A call can only be made of what the pipeline's gates made, so these tests compile the crate's own modules and call
 //! [`channel::ToolChannel`] one step behind that door; the door itself stays shut.
@@ -20,14 +20,20 @@ mod channel;
 mod child;
 #[path = "../src/discover.rs"]
 mod discover;
+#[path = "../src/egress.rs"]
+mod egress;
 #[path = "../src/exec_child.rs"]
 mod exec_child;
+#[path = "../src/handshake.rs"]
+mod handshake;
 #[path = "../src/lines.rs"]
 mod lines;
 #[path = "../src/link.rs"]
 mod link;
 #[path = "../src/message.rs"]
 mod message;
+#[path = "../src/over_http/mod.rs"]
+mod over_http;
 #[path = "../src/pipe.rs"]
 mod pipe;
 #[path = "../src/pool.rs"]
@@ -46,10 +52,20 @@ mod status;
 mod stderr;
 #[path = "../src/stdio.rs"]
 mod stdio;
+#[path = "../src/variables.rs"]
+mod variables;
+#[path = "../src/version.rs"]
+mod version;
 
 mod answers;
+mod broken;
+mod certificates;
 mod confinement;
 mod ends;
+mod eras;
 mod failures;
 mod kit;
+mod names;
+mod outward;
 mod pins;
+mod server;

@@ -5,6 +5,7 @@ pub mod adapters;
 pub mod admin;
 pub mod cli;
 pub mod data;
+mod downstream;
 mod pinning;
 mod recovery;
 pub mod run;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use bailiwick_config::{Config, Connector, Pin as PinAt, Program};
+use bailiwick_config::{Config, Connector, Pin as PinAt, Process, Program};
 use bailiwick_connectors::{ConnectorSpec, Discovery, Rejected, discover};
 use bailiwick_credentials::Broker;
 use bailiwick_demo::Demo;
@@ -86,9 +86,10 @@ pub(crate) async fn pin_at_start(
     let mut known = pins.list()?;
     let (mut all, mut offered) = (known.clone(), Vec::new());
     for connector in &config.connectors {
-        let listed = match (&connector.program, connector.pin) {
-            (Program::Own, _) => built_in(connector),
-            (Program::Path(_), PinAt::FirstUse) if !pins.were_accepted(&connector.id)? && !known.contains_key(&connector.id) => {
+        let process = connector.process();
+        let listed = match (process.filter(|process| process.program == Program::Own), connector.pin) {
+            (Some(own), _) => built_in(own),
+            (None, PinAt::FirstUse) if !pins.were_accepted(&connector.id)? && !known.contains_key(&connector.id) => {
                 first_use(connector, &scout).await
             }
             _ => continue,
@@ -99,7 +100,7 @@ pub(crate) async fn pin_at_start(
     }
     // Only now is it known what all the others are called.
     for (connector, mut fresh) in offered {
-        if matches!(connector.program, Program::Path(_)) {
+        if connector.process().is_none_or(|process| process.program != Program::Own) {
             scout.keep_unsuspicious(config, connector, &all, &mut fresh);
         }
         let same = |old: &Vec<Pin>| {
@@ -114,8 +115,8 @@ pub(crate) async fn pin_at_start(
     Ok(known)
 }
 
-fn built_in(connector: &Connector) -> Vec<Value> {
-    let demo = connector.arguments.last().and_then(|name| name.parse::<Demo>().ok());
+fn built_in(own: &Process) -> Vec<Value> {
+    let demo = own.arguments.last().and_then(|name| name.parse::<Demo>().ok());
     let listed = demo.map(bailiwick_demo::definitions);
     listed.as_ref().and_then(Value::as_array).cloned().unwrap_or_default()
 }

@@ -9,14 +9,13 @@ use std::{
 };
 
 use bailiwick_config::{Config, PolicyFile};
-use bailiwick_connectors::{ConnectorEvent, ConnectorSpec, Discovery, StdioConnectors};
-use bailiwick_credentials::{Broker, CredentialSpec, EnvSecrets, Provider};
+use bailiwick_connectors::{ConnectorEvent, ConnectorSpec, Discovery, Downstreams};
+use bailiwick_credentials::Broker;
 use bailiwick_pipeline::{
     Gateway, Settings,
     gates::ScreenLimits,
     ids::GrantId,
     ports::{Binding, Clock, ConnectFailure, Ports},
-    trace::hex,
 };
 use bailiwick_policy::DEFAULT_BUNDLE;
 use bailiwick_schemas::{
@@ -33,6 +32,7 @@ use serde_json::json;
 use crate::{
     adapters::{Recorder, Traces},
     data::{DataFault, DataFolder},
+    downstream::{credentials_of, env_secrets, specs_of},
     pinning::{self, Scout},
     recovery,
     server::{Front, FrontSettings},
@@ -65,8 +65,8 @@ pub struct Runtime {
     pub pins: Pins,
     /// The catalogue and the policies in force.
     pub worlds: Arc<LiveWorlds>,
-    /// The children.
-    pub connectors: Arc<StdioConnectors>,
+    /// The ways out.
+    pub connectors: Arc<Downstreams>,
     /// The lent credentials.
     pub broker: Arc<Broker>,
     /// The record.
@@ -184,7 +184,7 @@ impl Runtime {
         let worlds = Arc::new(LiveWorlds::new(&config, known, policies_of(&config)?)?);
         let events = on_event(Arc::clone(&worlds), Arc::clone(&recorder), Arc::clone(&clock));
         let connectors = Arc::new(
-            StdioConnectors::new(specs.values().cloned().collect(), events)
+            Downstreams::new(specs.values().cloned().collect(), events)
                 .map_err(|faults| StartFault::Connectors(faults.iter().map(ToString::to_string).collect()))?,
         );
         let exporter = exporter_of(&config, &environment);
@@ -303,7 +303,7 @@ impl Runtime {
     }
 }
 
-fn random_key(clock: &dyn Clock) -> [u8; 32] {
+pub(crate) fn random_key(clock: &dyn Clock) -> [u8; 32] {
     let mut key = [0; 32];
     let random = clock.random().into_iter().chain(clock.random());
     key.iter_mut().zip(random).for_each(|(to, from)| *to = from);
@@ -358,52 +358,6 @@ fn front_settings(config: &Config) -> FrontSettings {
         max_sessions: usize::try_from(server.max_sessions).unwrap_or(usize::MAX),
         session_idle: server.session_idle,
     }
-}
-
-fn specs_of(config: &Config, own: &Path) -> BTreeMap<ConnectorId, ConnectorSpec> {
-    let spec = |connector: &bailiwick_config::Connector| {
-        let program = connector.program.path(own).display().to_string();
-        let command = std::iter::once(program).chain(connector.arguments.iter().cloned()).collect();
-        ConnectorSpec {
-            launcher: vec![own.display().to_string(), "exec-child".to_owned(), "--".to_owned()],
-            env: connector.env.clone(),
-            cwd: connector.cwd.clone(),
-            shared: connector.shared,
-            call_timeout: connector.call_timeout,
-            handshake_timeout: connector.handshake_timeout,
-            max_message: config.limits.max_result,
-            ..ConnectorSpec::new(connector.id.clone(), command)
-        }
-    };
-    config.connectors.iter().map(|connector| (connector.id.clone(), spec(connector))).collect()
-}
-
-fn credentials_of(config: &Config, data: &DataFolder) -> Result<BTreeMap<ConnectorId, CredentialSpec>, StartFault> {
-    let mut specs = BTreeMap::new();
-    for connector in &config.connectors {
-        let Some(credential) = &connector.credential else { continue };
-        let provider = match &credential.source {
-            bailiwick_config::SecretSource::Variable(name) => Provider::Env { name: name.clone() },
-            bailiwick_config::SecretSource::File(path) => Provider::File { path: path.clone() },
-            bailiwick_config::SecretSource::Data(name) => {
-                // Only the embedded demo has these: a secret that means nothing elsewhere.
-                let name = name.display().to_string();
-                let fresh = hex(&random_key(&crate::adapters::SystemClock));
-                Provider::File { path: data.write_once(&name, &format!("demo-{fresh}"))? }
-            }
-        };
-        specs.insert(connector.id.clone(), CredentialSpec { provider, inject_env: credential.inject_env.clone() });
-    }
-    Ok(specs)
-}
-
-/// Of the environment, only the variables that connectors name as their secret.
-fn env_secrets(config: &Config, environment: &BTreeMap<String, String>) -> EnvSecrets {
-    let named = config.connectors.iter().filter_map(|connector| match &connector.credential.as_ref()?.source {
-        bailiwick_config::SecretSource::Variable(name) => Some((name.clone(), environment.get(name)?.clone())),
-        _ => None,
-    });
-    EnvSecrets::new(named)
 }
 
 /// The policies that the configuration names, read.

@@ -6,7 +6,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use bailiwick_config::Config;
+use bailiwick_config::{Config, Way};
 use bailiwick_pipeline::{
     catalogue::{Connector, Mirror, Tool, World},
     ports::Worlds,
@@ -207,17 +207,20 @@ fn live(connector: &bailiwick_config::Connector) -> Connector {
         id: connector.id.clone(),
         fingerprint: fingerprint(connector),
         facts: connector.facts(),
+        transport: match connector.way {
+            Way::Process(_) => "pipe",
+            Way::Http(_) => "tcp",
+        },
         needs_credential: connector.credential.is_some(),
         call_timeout: connector.call_timeout,
     }
 }
 
-/// What the connector is and how it is reached: program, arguments, environment, folder, credential. An approval is bound to it.
+/// What the connector is and how it is reached: the whole way to it, the protocol, the credential and how it gets there. An approval is
+/// bound to it.
 fn fingerprint(connector: &bailiwick_config::Connector) -> Digest {
-    let parts = format!(
-        "{:?}\n{:?}\n{:?}\n{:?}\n{:?}\n{}",
-        connector.program, connector.arguments, connector.env, connector.cwd, connector.credential, connector.shared
-    );
+    let bailiwick_config::Connector { way, protocol, credential, shared, relist_after, .. } = connector;
+    let parts = format!("{way:?}\n{protocol:?}\n{credential:?}\n{shared}\n{relist_after:?}");
     Digest::of(parts.as_bytes())
 }
 
@@ -288,7 +291,7 @@ mod tests {
     }
 
     fn pins(connector: &bailiwick_config::Connector) -> Vec<Pin> {
-        let demo: bailiwick_demo::Demo = connector.arguments.last().unwrap().parse().unwrap();
+        let demo: bailiwick_demo::Demo = connector.process().unwrap().arguments.last().unwrap().parse().unwrap();
         crate::pinning::pins_of(connector, bailiwick_demo::definitions(demo).as_array().unwrap(), 1)
     }
 

@@ -8,6 +8,7 @@ mod commands;
 mod ends;
 mod exhaustion;
 mod headers;
+mod http_downstream;
 mod lines;
 mod load;
 mod messages;

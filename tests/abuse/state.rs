@@ -151,6 +151,7 @@ async fn a159_a_damaged_store_is_refused_and_left_as_it_is() {
         file.seek(SeekFrom::Start(page as u64 * 4096)).unwrap();
         file.write_all(&[0xA5; 4096]).unwrap();
         drop(file);
+        eprintln!("page {page} of {pages}");
         let said = cli.refuses_to_start();
         assert!(said.contains("state.db"), "page {page} of {pages}: {said}");
         refused += usize::from(said.contains("damaged"));

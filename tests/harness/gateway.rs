@@ -57,6 +57,11 @@ impl Setup {
         self.with(&format!("[[connectors]]\nid = \"{id}\"\ncommand = [{}]\npin = \"first-use\"\n{more}", command.join(", ")))
     }
 
+    /// The same over HTTP.
+    pub fn http_connector(self, id: &str, url: &str, more: &str) -> Self {
+        self.with(&format!("[[connectors]]\nid = \"{id}\"\nurl = \"{url}\"\npin = \"first-use\"\n{more}"))
+    }
+
     /// A default grant of an agent for these patterns. `more` is further TOML for it.
     pub fn grant(self, id: &str, agent: &str, tools: &[&str], more: &str) -> Self {
         let tools: Vec<String> = tools.iter().map(|tool| format!("\"{tool}\"")).collect();

@@ -12,6 +12,6 @@ pub use client::{Agent, Reply};
 pub use gateway::{Cli, Gateway, Setup, runs, until};
 pub use neighbour::Neighbour;
 pub use oracle::{Play, Stage};
-pub use script::{Script, example, tool, tool_with};
+pub use script::{HttpServer, Script, example, tool, tool_with};
 pub use tally::Tally;
 pub use wire::{Wire, bare_head, head};

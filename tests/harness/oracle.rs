@@ -13,7 +13,7 @@ use std::{
 use base64::{Engine, engine::general_purpose::STANDARD_NO_PAD};
 use serde_json::{Value, json};
 
-use super::{Agent, Gateway, Script, Setup, tool};
+use super::{Agent, Gateway, HttpServer, Script, Setup, tool};
 
 /// The secret that must never be seen outside: lent to both connectors.
 pub const CANARY: &str = "canary-7f3a9b52-c0ffee";
@@ -33,6 +33,8 @@ pub struct Stage {
     pub benign: Script,
     /// The hostile server's script.
     pub evil: Script,
+    /// The hostile server itself, where it is one over HTTP.
+    pub http: Option<HttpServer>,
     /// How long the gateway took to start, its tools pinned.
     pub started_in: Duration,
     pid: u32,
@@ -50,6 +52,7 @@ pub struct Play {
     top: String,
     limits: String,
     data: Option<PathBuf>,
+    is_http: bool,
     files: Vec<(String, String)>,
 }
 
@@ -63,6 +66,7 @@ impl Play {
             top: String::new(),
             limits: String::new(),
             data: None,
+            is_http: false,
             files: Vec::new(),
         }
     }
@@ -94,6 +98,11 @@ impl Play {
         Self { data: Some(data.to_owned()), ..self }
     }
 
+    /// The hostile server is one over HTTP (`tests/servers/scripted_http.rs`).
+    pub fn http(self) -> Self {
+        Self { is_http: true, ..self }
+    }
+
     /// A file beside the configuration.
     pub fn file(mut self, name: &str, text: &str) -> Self {
         self.files.push((name.to_owned(), text.to_owned()));
@@ -119,7 +128,7 @@ impl Play {
         let benign = Script::new(setup.folder(), "benign", &[tool("echo", &["text"])]);
         let evil = Script::new(setup.folder(), "evil", &self.tools);
         evil.offer_with(&self.tools, &self.script);
-        let credential = "credential = { provider = \"env\", name = \"CANARY\", inject = { env = \"SECRET\" } }\n";
+        let credential = format!("{CREDENTIAL}{{ env = \"SECRET\" }} }}\n");
         let is_plain = |name: &&str| {
             !name.is_empty() && name.len() < 100 && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-')
         };
@@ -130,6 +139,7 @@ impl Play {
             .collect::<Vec<_>>()
             .concat();
         let traces = Arc::default();
+        let http = self.is_http.then(|| evil.serve_http());
         let began = Instant::now();
         let gateway = setup
             .limits(&self.limits)
@@ -140,7 +150,7 @@ impl Play {
             .agent("a")
             .agent("b")
             .connector("s1", &benign, &format!("{credential}tools.echo = {{ kind = \"read\", band = \"low\", labels = [] }}"))
-            .connector("evil", &evil, &format!("{credential}{reads}{}", self.connector))
+            .evil(&evil, http.as_ref(), &format!("{reads}{}", self.connector))
             .grant("grant-a", "a", &["s1__*", "evil__*"], "")
             .grant("grant-b", "b", &["s1__*"], "")
             .start();
@@ -152,7 +162,23 @@ impl Play {
         b.call("s1__echo", &json!({"text": "usual"})).await.result();
         let usual = began.elapsed();
         let pid = gateway.pid();
-        Stage { gateway, a, b, benign, evil, started_in, pid, usual, replies: Mutex::default(), traces }
+        Stage { gateway, a, b, benign, evil, http, started_in, pid, usual, replies: Mutex::default(), traces }
+    }
+}
+
+/// What both connectors are lent.
+const CREDENTIAL: &str = "credential = { provider = \"env\", name = \"CANARY\", inject = ";
+
+impl Setup {
+    /// The hostile connector: a child process, or over HTTP.
+    fn evil(self, script: &Script, http: Option<&HttpServer>, more: &str) -> Self {
+        match http {
+            None => self.connector("evil", script, &format!("{CREDENTIAL}{{ env = \"SECRET\" }} }}\n{more}")),
+            Some(server) => {
+                let inject = "{ header = \"Authorization\", prefix = \"Bearer \" } }";
+                self.http_connector("evil", &server.url, &format!("{CREDENTIAL}{inject}\n{more}"))
+            }
+        }
     }
 }
 

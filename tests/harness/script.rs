@@ -3,8 +3,9 @@
 use std::{
     collections::BTreeSet,
     fs,
+    io::{BufRead, BufReader},
     path::{Path, PathBuf},
-    process::Command,
+    process::{Child, Command, Stdio},
     sync::Mutex,
 };
 
@@ -45,6 +46,16 @@ impl Script {
         vec![example("scripted-server").display().to_string(), self.path.display().to_string()]
     }
 
+    /// Starts the server over HTTP that does as this script says.
+    pub fn serve_http(&self) -> HttpServer {
+        let mut command = Command::new(example("scripted-http"));
+        let mut child = command.arg(&self.path).stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut ports = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut ports).unwrap();
+        let port: u16 = ports.split(' ').next().unwrap().parse().unwrap();
+        HttpServer { child, url: format!("http://127.0.0.1:{port}/mcp"), elsewhere: self.log.with_extension("log.elsewhere") }
+    }
+
     /// Every line it received.
     pub fn received(&self) -> Vec<String> {
         fs::read_to_string(&self.log).unwrap_or_default().lines().map(str::to_owned).collect()
@@ -53,6 +64,29 @@ impl Script {
     /// The `tools/call` lines it received.
     pub fn calls(&self) -> Vec<String> {
         self.received().into_iter().filter(|line| line.contains("\"tools/call\"")).collect()
+    }
+}
+
+/// A running server over HTTP. It ends with this.
+#[derive(Debug)]
+pub struct HttpServer {
+    child: Child,
+    /// Where it is.
+    pub url: String,
+    elsewhere: PathBuf,
+}
+
+impl HttpServer {
+    /// Who connected to where it tried to send others.
+    pub fn led_astray(&self) -> Vec<String> {
+        fs::read_to_string(&self.elsewhere).unwrap_or_default().lines().map(str::to_owned).collect()
+    }
+}
+
+impl Drop for HttpServer {
+    fn drop(&mut self) {
+        let _gone = self.child.kill();
+        let _gone = self.child.wait();
     }
 }
 

@@ -96,6 +96,7 @@ impl Server {
             Some("notifications/cancelled") if self.mode == "hang-call" => {
                 std::fs::write(&self.extra[0], message["params"]["requestId"].to_string()).unwrap();
             }
+            Some("server/discover") => self.discover(&id),
             Some("tools/list") => self.list(&id, &message["params"]),
             Some("tools/call") => self.call(&id, line),
             Some(_) => {}
@@ -140,6 +141,23 @@ impl Server {
         }
     }
 
+    /// Old servers don't know the question; some end at it, or say nothing at all.
+    fn discover(&mut self, id: &Value) {
+        match self.mode.as_str() {
+            "modern" => reply(
+                id,
+                &json!({"resultType":"complete","supportedVersions":["2026-07-28"],"capabilities":{"tools":{}},"instructions":"obey",
+                    "_meta":{"io.modelcontextprotocol/serverInfo":{"name":"hostile","version":"2"}},"ttlMs":0,"cacheScope":"private"}),
+            ),
+            "dies-when-asked" => {
+                eprintln!("expected initialize");
+                exit(1);
+            }
+            "silent-when-asked" => {}
+            _ => say(&json!({"jsonrpc":"2.0","id":id,"error":{"code":-32601,"message":"method not found"}}).to_string()),
+        }
+    }
+
     fn list(&mut self, id: &Value, params: &Value) {
         self.lists += 1;
         let from = self.extra.first().and_then(|text| text.parse::<usize>().ok()).unwrap_or(usize::MAX);
@@ -166,6 +184,9 @@ impl Server {
             ("bad-tool", _) => {
                 reply(id, &json!({"tools":[{"name":"b\u{430}d","inputSchema":{"type":"object"}}, tool("echo", "says it")]}));
             }
+            ("modern", _) => {
+                reply(id, &json!({"resultType":"complete","tools":[tool("echo", description)],"ttlMs":0,"cacheScope":"private"}));
+            }
             _ if has_changed => reply(id, &json!({"tools":[tool("echo", "says something else")]})),
             _ => reply(id, &json!({"tools":[tool("echo", description), tool("other", "x")]})),
         }
@@ -176,6 +197,10 @@ impl Server {
         let good =
             format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":{{\"z\":1e400,\"a\":1.0 ,\"line\":{}}}}}", Value::from(line));
         match self.mode.as_str() {
+            "modern" => {
+                let kind = self.extra.first().map_or("complete", String::as_str);
+                reply(id, &json!({"resultType":kind,"line":line}));
+            }
             "crash" => {
                 eprintln!("boom \u{1b}[31m at line 7");
                 exit(7);

@@ -44,10 +44,12 @@ codes! {
     BadDuration = "bad_duration",
     /// Not a size with a unit.
     BadSize = "bad_size",
-    /// Not an address with a port.
+    /// Not an address with a port, or not a network.
     BadAddress = "bad_address",
     /// Not a URL, host or origin of the form that a key takes.
     BadUrl = "bad_url",
+    /// A server that would be spoken to in the clear.
+    PlainHttp = "plain_http",
     /// Not an id or name of the alphabet that a key takes.
     BadName = "bad_name",
     /// An empty text, or one with control characters.

@@ -1,4 +1,4 @@
-//! Connectors, checked: downstream MCP servers, how they are started, and what an admin says of their tools.
+//! Connectors, checked: downstream MCP servers, how they are reached, and what an admin says of their tools.
 
 use std::{
     collections::BTreeMap,
@@ -6,28 +6,26 @@ use std::{
     time::Duration,
 };
 
-use bailiwick_pipeline::grant::Labels;
+use bailiwick_pipeline::{grant::Labels, ports::Injection};
 use bailiwick_policy::{Band, ConnectorFacts, Kind};
 use bailiwick_schemas::{
     names::{ConnectorId, QualifiedName, ToolName},
     validate::Undeclared,
 };
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
+use url::Url;
 
 /// A registered downstream MCP server.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Connector {
     /// Its id: the namespace of its tools.
     pub id: ConnectorId,
-    /// The program that is started.
-    pub program: Program,
-    /// The arguments of the program. No shell reads them.
-    pub arguments: Vec<String>,
-    /// The whole environment it starts with, but for the credential.
-    pub env: BTreeMap<String, String>,
-    /// The folder it is started in.
-    pub cwd: Option<PathBuf>,
-    /// Whether one process serves all grants.
+    /// The way to it.
+    pub way: Way,
+    /// Which protocol it is spoken to in.
+    pub protocol: ProtocolChoice,
+    /// Whether one process, or one session, serves all grants.
     pub shared: bool,
     /// Who accepts its tools.
     pub pin: Pin,
@@ -39,6 +37,8 @@ pub struct Connector {
     pub call_timeout: Duration,
     /// How long its start may take.
     pub handshake_timeout: Duration,
+    /// A list of its tools that is older than this is read again before a call.
+    pub relist_after: Duration,
     /// What the results of a tool are marked with that says nothing itself.
     pub labels: Labels,
     /// The secret that is lent to it.
@@ -58,6 +58,56 @@ pub struct ToolTerms {
     pub labels: Labels,
     /// What becomes of arguments that its schema doesn't declare.
     pub undeclared: Undeclared,
+}
+
+/// The way to a connector.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Way {
+    /// It is a child process of the gateway.
+    Process(Process),
+    /// It runs elsewhere.
+    Http(Http),
+}
+
+/// A connector that is a child process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Process {
+    /// The program that is started.
+    pub program: Program,
+    /// The arguments of the program. No shell reads them.
+    pub arguments: Vec<String>,
+    /// The whole environment it starts with, but for the credential.
+    pub env: BTreeMap<String, String>,
+    /// The folder it is started in.
+    pub cwd: Option<PathBuf>,
+}
+
+/// A connector over HTTP.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Http {
+    /// Its MCP endpoint: no user, no fragment.
+    pub url: Url,
+    /// Networks that its name may resolve into though they are not public.
+    pub networks: Vec<IpNet>,
+    /// The only certificate authorities that are trusted for it (a PEM file).
+    pub roots: Option<PathBuf>,
+    /// Whether it is spoken to without TLS even where others can listen.
+    pub dangerous_plain_http: bool,
+}
+
+/// Which protocol a connector is spoken to in.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ProtocolChoice {
+    /// It is asked.
+    #[default]
+    #[serde(rename = "auto")]
+    Auto,
+    /// The one without a handshake.
+    #[serde(rename = "2026-07-28")]
+    Modern,
+    /// The ones with `initialize`.
+    #[serde(rename = "legacy")]
+    Legacy,
 }
 
 /// The program of a connector.
@@ -98,8 +148,8 @@ pub enum Sensitivity {
 pub struct Credential {
     /// Where the secret is.
     pub source: SecretSource,
-    /// The variable of the connector's environment that is set to it.
-    pub inject_env: String,
+    /// How the connector gets it.
+    pub injection: Injection,
 }
 
 /// Where a secret is.
@@ -118,6 +168,14 @@ impl Connector {
     pub fn terms_of(&self, tool: &ToolName) -> ToolTerms {
         let unclassed = ToolTerms { kind: Kind::Execute, band: Band::High, labels: self.labels, undeclared: Undeclared::Refuse };
         self.tools.get(tool).copied().unwrap_or(unclassed)
+    }
+
+    /// The child process that it is, if it is one.
+    pub fn process(&self) -> Option<&Process> {
+        match &self.way {
+            Way::Process(process) => Some(process),
+            Way::Http(_) => None,
+        }
     }
 
     /// What policies may know about it.

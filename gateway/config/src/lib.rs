@@ -26,7 +26,9 @@ use std::path::Path;
 
 pub use checked::{Approvals, Config, GrantTerms, Limits, PolicyFile, PolicyFiles, RegisteredAgent, Server, Telemetry, Trail};
 pub use code::FaultCode;
-pub use connector::{Connector, Credential, Pin, Program, SecretSource, Sensitivity, ToolTerms};
+pub use connector::{
+    Connector, Credential, Http, Pin, Process, Program, ProtocolChoice, SecretSource, Sensitivity, ToolTerms, Way,
+};
 pub use fault::{ConfigFaults, Fault};
 pub use presence::{Found, Sought};
 pub use schema::schema;

@@ -8,7 +8,7 @@ use bailiwick_schemas::names::QualifiedName;
 use crate::{
     checked::{Config, PolicyFile},
     code::FaultCode,
-    connector::{Connector, Program, SecretSource},
+    connector::{Connector, Program, SecretSource, Way},
     fault::{Fault, Findings},
     source::KeyPath,
     suggest::nearest,
@@ -23,6 +23,8 @@ pub enum Sought<'p> {
     Folder(&'p Path),
     /// A policy file.
     Policy(&'p Path),
+    /// A file with certificate authorities.
+    Roots(&'p Path),
     /// A file with a secret.
     SecretFile(&'p Path),
     /// A variable of the gateway's environment with a secret.
@@ -96,13 +98,23 @@ fn connector_presence(
     findings: &mut Findings<'_>,
 ) {
     let whose = format!("the connector `{}`", connector.id);
-    if let Program::Path(program) = &connector.program {
-        let sought = Sought::Program(program);
-        report(sought, look(sought), &path.key("command").item(0), &whose, findings);
-    }
-    if let Some(cwd) = &connector.cwd {
-        let sought = Sought::Folder(cwd);
-        report(sought, look(sought), &path.key("cwd"), &whose, findings);
+    match &connector.way {
+        Way::Process(process) => {
+            if let Program::Path(program) = &process.program {
+                let sought = Sought::Program(program);
+                report(sought, look(sought), &path.key("command").item(0), &whose, findings);
+            }
+            if let Some(cwd) = &process.cwd {
+                let sought = Sought::Folder(cwd);
+                report(sought, look(sought), &path.key("cwd"), &whose, findings);
+            }
+        }
+        Way::Http(http) => {
+            if let Some(roots) = &http.roots {
+                let sought = Sought::Roots(roots);
+                report(sought, look(sought), &path.key("roots"), &whose, findings);
+            }
+        }
     }
     let Some(credential) = &connector.credential else {
         return;
@@ -126,6 +138,10 @@ fn report(sought: Sought<'_>, found: Found, path: &KeyPath, whose: &str, finding
         Sought::Program(file) => (format!("the program `{}`", file.display()), "install it, or write the path where it is"),
         Sought::Folder(folder) => (format!("the folder `{}`", folder.display()), "create it, or write the path where it is"),
         Sought::Policy(file) => (format!("the policy file `{}`", file.display()), "create it, or leave it out of `files`"),
+        Sought::Roots(file) => (
+            format!("the file of certificate authorities `{}`", file.display()),
+            "write them into it as PEM, or write the path where they are",
+        ),
         Sought::SecretFile(file) => {
             (format!("the secret `{}`", file.display()), "write the secret into it, readable by the gateway only")
         }

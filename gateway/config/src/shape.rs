@@ -26,18 +26,8 @@ struct NotYet {
 }
 
 const UID: &str = "set `{ uid = 1000 }`, or let the agent bear a token (`bailiwick agents token ID`)";
-const INJECT_ENV: &str = "set `inject = { env = \"NAME\" }`";
 
-const NOT_YET: [NotYet; 5] = [
-    NotYet {
-        key: "url",
-        above: "connectors",
-        instead_of: "command",
-        what: "connectors over HTTP",
-        help: "set `command` to run the server as a child process",
-    },
-    NotYet { key: "header", above: "inject", instead_of: "env", what: "credentials in a header", help: INJECT_ENV },
-    NotYet { key: "prefix", above: "inject", instead_of: "env", what: "credentials in a header", help: INJECT_ENV },
+const NOT_YET: [NotYet; 2] = [
     NotYet { key: "issuer", above: "identity", instead_of: "uid", what: "identities of an issuer", help: UID },
     NotYet { key: "subject", above: "identity", instead_of: "uid", what: "identities of an issuer", help: UID },
 ];
@@ -68,7 +58,7 @@ pub(crate) fn prune(shape: Shape<'_>, value: &mut Value, path: &KeyPath, finding
 fn prune_table(shape: Shape<'_>, table: &mut Map<String, Value>, path: &KeyPath, findings: &mut Findings<'_>) {
     for key in shape.required().filter(|key| !table.contains_key(*key)) {
         let below = path.key(key);
-        // A key that stands in its stead is reported by itself: `url` for `command`.
+        // A key that stands in its stead is reported by itself: `issuer` for `uid`.
         let mut replacing = NOT_YET.iter().filter(|not_yet| not_yet.instead_of == key && path.last_key() == Some(not_yet.above));
         let is_replaced = replacing.any(|not_yet| table.contains_key(not_yet.key));
         if !is_replaced {

@@ -92,7 +92,7 @@ impl Broker {
             id: lease_id().map_err(|why| failure(connector, spec, why))?,
             provider: spec.provider.as_str(),
             reference: spec.provider.reference(),
-            env: spec.inject_env.clone(),
+            injection: spec.injection.clone(),
             expires_at_ms,
         };
         Lease::new(terms, secret).map_err(|fault| failure(connector, spec, fault.to_string()))

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, fmt, path::PathBuf};
 
+use bailiwick_pipeline::ports::Injection;
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::secret_file;
@@ -14,8 +15,8 @@ pub(crate) const SECRET_BYTES: usize = 64 * 1024;
 pub struct CredentialSpec {
     /// Where it comes from.
     pub provider: Provider,
-    /// The environment variable that the child finds it in.
-    pub inject_env: String,
+    /// How the server gets it.
+    pub injection: Injection,
 }
 
 /// Where a secret comes from.
@@ -88,14 +89,14 @@ impl fmt::Debug for EnvSecrets {
     }
 }
 
-/// What every secret must be, to be of use in an environment variable.
+/// What every secret must be, to be of use in an environment variable or a header.
 pub(crate) fn check(secret: &str) -> Result<(), String> {
     if secret.trim().is_empty() {
         Err("is empty: put the secret there".to_owned())
     } else if secret.len() > SECRET_BYTES {
         Err(format!("has more than {SECRET_BYTES} bytes: that is no credential"))
     } else if secret.contains('\0') {
-        Err("contains NUL, which no environment variable can hold".to_owned())
+        Err("contains NUL, which nothing that carries a secret can hold".to_owned())
     } else {
         Ok(())
     }

@@ -21,6 +21,8 @@ pub struct Connector {
     pub fingerprint: Digest,
     /// What policies may know about it.
     pub facts: ConnectorFacts,
+    /// What carries its messages, as traces name it (`network.transport`): `pipe` or `tcp`.
+    pub transport: &'static str,
     /// Whether it needs a credential lent to it.
     pub needs_credential: bool,
     /// How long one call may take in all.
@@ -82,7 +84,7 @@ impl Mirror {
     }
 
     /// What the header must say: nothing where the argument is absent, null or no scalar.
-    pub(crate) fn expected(&self, arguments: &Value) -> Option<String> {
+    pub fn expected(&self, arguments: &Value) -> Option<String> {
         match self.path.iter().try_fold(arguments, |value, key| value.get(key))? {
             Value::String(text) => Some(text.clone()),
             Value::Bool(yes) => Some(yes.to_string()),

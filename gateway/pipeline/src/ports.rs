@@ -240,12 +240,26 @@ pub struct Lease {
     pub provider: &'static str,
     /// Where the secret comes from (a name or a path, never a value).
     pub reference: String,
-    /// The environment variable that a child process finds it in.
-    pub env: String,
+    /// How its server gets it.
+    pub injection: Injection,
     /// Until when it is lent, unix milliseconds: never longer than the grant.
     pub expires_at_ms: u64,
     secret: SecretString,
     needles: Needles,
+}
+
+/// How a server gets what is lent to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Injection {
+    /// In this variable of its environment: a child process.
+    Env(String),
+    /// In a header of each request: a server over HTTP.
+    Header {
+        /// The header's name, lower case.
+        name: String,
+        /// What stands before the secret, such as `Bearer ` with its space.
+        prefix: String,
+    },
 }
 
 /// What a lease is made of.
@@ -257,8 +271,8 @@ pub struct LeaseTerms {
     pub provider: &'static str,
     /// See [`Lease::reference`].
     pub reference: String,
-    /// See [`Lease::env`].
-    pub env: String,
+    /// See [`Lease::injection`].
+    pub injection: Injection,
     /// See [`Lease::expires_at_ms`].
     pub expires_at_ms: u64,
 }
@@ -267,9 +281,9 @@ impl Lease {
     /// Lends `secret` on these terms. Fails where the secret is so short that it can't be told from ordinary text, and so
     /// could not be kept out of results.
     pub fn new(terms: LeaseTerms, secret: SecretString) -> Result<Self, NeedleFault> {
-        let LeaseTerms { id, provider, reference, env, expires_at_ms } = terms;
+        let LeaseTerms { id, provider, reference, injection, expires_at_ms } = terms;
         let needles = Needles::of(&secret)?;
-        Ok(Self { id, provider, reference, env, expires_at_ms, secret, needles })
+        Ok(Self { id, provider, reference, injection, expires_at_ms, secret, needles })
     }
 
     /// The secret.
@@ -391,6 +405,9 @@ pub enum SendFailure {
     /// The answer was not one.
     #[error("the answer breaks the protocol: {0}")]
     Protocol(String),
+    /// The server does not let us in.
+    #[error("the server refuses access: {0}")]
+    Denied(String),
 }
 
 /// The record can no longer be written: nothing may happen any more.

@@ -241,6 +241,8 @@ impl Refusal {
             SendFailure::Closed(_) => (Outcome::DownstreamError, "connector_closed", "It may have been executed."),
             SendFailure::Timeout(_) => (Outcome::Timeout, "timeout", "It may have been executed."),
             SendFailure::Protocol(_) => (Outcome::DownstreamError, "protocol", "It may have been executed."),
+            // An honest server has not executed it; this one's word is no proof.
+            SendFailure::Denied(_) => (Outcome::DownstreamError, "access_denied", "It may have been executed."),
         };
         let told = match failure {
             SendFailure::Timeout(_) => "did not answer in time",

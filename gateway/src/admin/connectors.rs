@@ -7,7 +7,7 @@ use axum::{
     body::Bytes,
     extract::{Path, State},
 };
-use bailiwick_config::{Connector, Program};
+use bailiwick_config::{Connector, Program, Way};
 use bailiwick_connectors::{ChildState, ConnectorStatus, Counts, Discovery};
 use bailiwick_schemas::{
     crossing::Others,
@@ -142,25 +142,23 @@ fn accepted_pins(
 fn view(connector: &Connector, runtime: &Runtime) -> ConnectorView {
     let status = runtime.connectors.status().into_iter().find(|status| status.id == connector.id);
     let tools = tools(connector, runtime);
-    let program = match &connector.program {
-        Program::Path(path) => path.display().to_string(),
-        Program::Own => "(built in)".to_owned(),
-    };
     ConnectorView {
         id: connector.id.to_string(),
         state: state(&tools, status.as_ref()).to_owned(),
-        program: std::iter::once(program).chain(connector.arguments.iter().cloned()).collect::<Vec<_>>().join(" "),
+        program: place(connector),
         shared: connector.shared,
         tools,
         processes: status
             .iter()
             .flat_map(|status| &status.children)
-            .map(|child| ProcessView {
-                id: child.pid,
-                state: child.state.as_str().to_owned(),
-                grant: child.grant.as_ref().map(ToString::to_string),
-                age_ms: millis(child.age),
-                calls: child.calls,
+            .filter_map(|child| {
+                Some(ProcessView {
+                    id: child.pid?,
+                    state: child.state.as_str().to_owned(),
+                    grant: child.grant.as_ref().map(ToString::to_string),
+                    age_ms: millis(child.age),
+                    calls: child.calls,
+                })
             })
             .collect(),
         calls: status.as_ref().map_or(0, |status| status.counts.calls),
@@ -183,6 +181,19 @@ fn oddities(counts: &Counts) -> BTreeMap<String, u64> {
         ("garbage_lines", counts.garbage_lines),
     ];
     all.into_iter().filter(|(_, count)| *count > 0).map(|(kind, count)| (kind.to_owned(), count)).collect()
+}
+
+/// Where the server is: its program, or its address.
+fn place(connector: &Connector) -> String {
+    let process = match &connector.way {
+        Way::Process(process) => process,
+        Way::Http(http) => return http.url.to_string(),
+    };
+    let program = match &process.program {
+        Program::Path(path) => path.display().to_string(),
+        Program::Own => "(built in)".to_owned(),
+    };
+    std::iter::once(program).chain(process.arguments.iter().cloned()).collect::<Vec<_>>().join(" ")
 }
 
 fn state(tools: &[ToolView], status: Option<&ConnectorStatus>) -> &'static str {

@@ -5,15 +5,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use bailiwick_pipeline::grant::Labels;
+use bailiwick_pipeline::{grant::Labels, ports::Injection};
 use bailiwick_schemas::{names::ToolName, validate::Undeclared};
 
 use super::{Setting, duplicates, environment, sections::more_than_nothing, split, text};
 use crate::{
     code::FaultCode,
-    connector::{Connector, Credential, Program, SecretSource, Sensitivity, ToolTerms},
+    connector::{Connector, Credential, Process, Program, SecretSource, Sensitivity, ToolTerms, Way},
     fault::Findings,
-    raw::{RawConnector, RawCredential, RawTool},
+    raw::{RawConnector, RawCredential, RawInject, RawTool},
     source::KeyPath,
 };
 
@@ -31,32 +31,78 @@ pub(super) fn connectors(
 }
 
 fn connector(raw: &RawConnector, path: &KeyPath, setting: Setting<'_>, findings: &mut Findings<'_>) -> Option<Connector> {
-    let program = program(raw, &path.key("command"), setting, findings);
-    variables(raw, &path.key("env"), findings);
+    let way = way(raw, path, setting, findings);
     text(Some(&raw.environment), &path.key("environment"), findings);
     more_than_nothing(raw.call_timeout, &path.key("call_timeout"), findings);
     more_than_nothing(raw.handshake_timeout, &path.key("handshake_timeout"), findings);
-    let cwd = raw.cwd.as_deref().and_then(|cwd| folder(cwd, &path.key("cwd"), findings));
     let credential = raw.credential.as_ref().and_then(|given| credential(given, raw, path, setting, findings));
     let confidential = raw.sensitivity == Sensitivity::Confidential;
     let labels = labels(raw.labels.as_deref(), Labels { untrusted: true, confidential }, confidential);
     let tools = tools(&raw.tools, labels, confidential, &path.key("tools"), findings);
     Some(Connector {
         id: raw.id.clone()?,
-        program: program?,
-        arguments: raw.command.iter().flatten().skip(1).cloned().collect(),
-        env: raw.env.clone(),
-        cwd,
+        way: way?,
+        protocol: raw.protocol,
         shared: raw.shared,
         pin: raw.pin,
         sensitivity: raw.sensitivity,
         environment: raw.environment.clone(),
         call_timeout: raw.call_timeout.into(),
         handshake_timeout: raw.handshake_timeout.into(),
+        relist_after: raw.relist_after.into(),
         labels,
         credential,
         tools,
     })
+}
+
+/// Exactly one way, and the keys of that one.
+fn way(raw: &RawConnector, path: &KeyPath, setting: Setting<'_>, findings: &mut Findings<'_>) -> Option<Way> {
+    match (&raw.command, &raw.url) {
+        (Some(_), Some(_)) => {
+            let message = "`command` starts a server and `url` names one that runs: a connector has one of them";
+            let fault = findings.beside(&path.key("url"), FaultCode::Conflict, message, (&path.key("command"), "and here"));
+            fault.help("leave one of them out");
+            None
+        }
+        (Some(_), None) => {
+            let others = [
+                ("networks", raw.networks.is_some()),
+                ("roots", raw.roots.is_some()),
+                ("dangerous_plain_http", raw.dangerous_plain_http),
+            ];
+            foreign(&others, "command", path, findings);
+            let program = program(raw, &path.key("command"), setting, findings);
+            variables(raw, &path.key("env"), findings);
+            let cwd = raw.cwd.as_deref().and_then(|cwd| folder(cwd, &path.key("cwd"), findings));
+            let arguments = raw.command.iter().flatten().skip(1).cloned().collect();
+            Some(Way::Process(Process { program: program?, arguments, env: raw.env.clone(), cwd }))
+        }
+        (None, Some(url)) => {
+            foreign(&[("cwd", raw.cwd.is_some()), ("env", !raw.env.is_empty())], "url", path, findings);
+            super::http::way(raw, url, path, setting, findings).map(Way::Http)
+        }
+        (None, None) => {
+            let key = path.key("command");
+            if !findings.has_any_in(&key) && !findings.has_any_in(&path.key("url")) {
+                let message = "`command` or `url` is missing: nothing says where the server is";
+                let fault = findings.key(&key, FaultCode::MissingKey, message);
+                fault.help(
+                    "add `command = [\"…\"]` to start it as a child process, or `url = \"https://…\"` where it runs elsewhere",
+                );
+            }
+            None
+        }
+    }
+}
+
+/// Reports keys that mean nothing beside the way that was chosen.
+fn foreign(keys: &[(&str, bool)], chosen: &str, path: &KeyPath, findings: &mut Findings<'_>) {
+    for (key, _) in keys.iter().filter(|(_, is_set)| *is_set) {
+        let message = format!("`{key}` means nothing to a connector with `{chosen}`");
+        let fault = findings.beside(&path.key(key), FaultCode::Conflict, message, (&path.key(chosen), "chosen here"));
+        fault.help("leave it out");
+    }
 }
 
 fn program(raw: &RawConnector, path: &KeyPath, setting: Setting<'_>, findings: &mut Findings<'_>) -> Option<Program> {
@@ -141,25 +187,54 @@ fn credential(
     if connector.shared {
         let message = "a shared connector can't have a credential: it would serve one grant with another's secret";
         let fault = findings.beside(&here, FaultCode::SharedCredential, message, (&path.key("shared"), "shared"));
-        fault.help("leave out `shared`, so that each grant gets a process of its own, or leave out `credential`");
+        fault.help("leave out `shared`, so that each grant gets a process, or a session, of its own, or leave out `credential`");
     }
     let source = secret_source(raw, &here, setting, findings);
-    let inject_env = raw.inject.as_ref()?.env.clone()?;
-    let inject_path = here.key("inject").key("env");
-    if !environment::is_name(&inject_env) {
-        let fault = findings.value(&inject_path, FaultCode::BadName, format!("`{inject_env}` is no name of a variable"));
+    let injection = injection(raw.inject.as_ref()?, connector, path, findings);
+    Some(Credential { source: source?, injection: injection? })
+}
+
+/// How the connector gets its secret: a child process in its environment, a server over HTTP in a header.
+fn injection(raw: &RawInject, connector: &RawConnector, path: &KeyPath, findings: &mut Findings<'_>) -> Option<Injection> {
+    let here = path.key("credential").key("inject");
+    let (wanted, foreign, chosen) = match connector.url {
+        Some(_) => ("header", [("env", raw.env.is_some()), ("env", false)], "url"),
+        None => ("env", [("header", raw.header.is_some()), ("prefix", raw.prefix.is_some())], "command"),
+    };
+    let mut is_wrong = false;
+    for (key, _) in foreign.iter().filter(|(_, is_set)| *is_set) {
+        let message = format!("`{key}` means nothing to a connector with `{chosen}`");
+        findings.key(&here.key(key), FaultCode::Conflict, message).help(format!("write `inject = {{ {wanted} = \"…\" }}`"));
+        is_wrong = true;
+    }
+    match (&raw.env, &raw.header) {
+        (Some(name), _) if wanted == "env" => variable(name, connector, path, findings),
+        (_, Some(name)) if wanted == "header" => super::http::header(name, raw.prefix.as_deref(), &here, findings),
+        _ => {
+            if !is_wrong && !findings.has_any_in(&here) {
+                let message = format!("`{wanted}` is missing: nothing says how the connector gets its secret");
+                findings.key(&here, FaultCode::MissingKey, message).help(format!("write `inject = {{ {wanted} = \"…\" }}`"));
+            }
+            None
+        }
+    }
+}
+
+fn variable(name: &str, connector: &RawConnector, path: &KeyPath, findings: &mut Findings<'_>) -> Option<Injection> {
+    let here = path.key("credential").key("inject").key("env");
+    if !environment::is_name(name) {
+        let fault = findings.value(&here, FaultCode::BadName, format!("`{name}` is no name of a variable"));
         fault.help("use letters, digits and `_`, a letter or `_` first");
-    } else if environment::is_dangerous(&inject_env) {
-        let message = format!("`{inject_env}` would change which code the connector runs");
-        findings
-            .value(&inject_path, FaultCode::DangerousVariable, message)
-            .help("name the variable that the server reads its secret from");
-    } else if connector.env.contains_key(&inject_env) {
-        let message = format!("`{inject_env}` is set by `credential` and by `env`");
-        let fault = findings.beside(&inject_path, FaultCode::Conflict, message, (&path.key("env").key(&inject_env), "and here"));
+    } else if environment::is_dangerous(name) {
+        let message = format!("`{name}` would change which code the connector runs");
+        let fault = findings.value(&here, FaultCode::DangerousVariable, message);
+        fault.help("name the variable that the server reads its secret from");
+    } else if connector.env.contains_key(name) {
+        let message = format!("`{name}` is set by `credential` and by `env`");
+        let fault = findings.beside(&here, FaultCode::Conflict, message, (&path.key("env").key(name), "and here"));
         fault.help("leave it out of `env`");
     }
-    Some(Credential { source: source?, inject_env })
+    Some(Injection::Env(name.to_owned()))
 }
 
 fn secret_source(raw: &RawCredential, path: &KeyPath, setting: Setting<'_>, findings: &mut Findings<'_>) -> Option<SecretSource> {

@@ -6,6 +6,7 @@ mod args;
 mod connectors;
 mod environment;
 mod grants;
+mod http;
 mod sections;
 
 use std::{

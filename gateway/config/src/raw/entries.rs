@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
-    connector::{Pin, Sensitivity},
+    connector::{Pin, ProtocolChoice, Sensitivity},
     units::Duration,
 };
 
@@ -49,19 +49,31 @@ pub(crate) struct RawIdentity {
 /// `[[connectors]]`
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-#[schemars(extend("required" = ["id", "command"]))]
+#[schemars(extend("required" = ["id"]))]
 pub(crate) struct RawConnector {
     /// Its id: the namespace of its tools, which agents call `id__tool`.
     #[schemars(with = "Option<String>", extend("format" = "bailiwick-connector-id"))]
     pub(crate) id: Option<ConnectorId>,
-    /// The server: the absolute path of its program, then its arguments. No shell reads them.
+    /// The server as a child process: the absolute path of its program, then its arguments. No shell reads them.
     #[schemars(length(min = 1))]
     pub(crate) command: Option<Vec<String>>,
-    /// Its whole environment: it starts from an empty one. Secrets belong to `credential`.
+    /// The server elsewhere: its MCP endpoint, with `https`. Instead of `command`.
+    pub(crate) url: Option<String>,
+    /// With `url`: networks that its name may resolve into though they are not public, such as `10.1.0.0/16`.
+    #[schemars(length(min = 1))]
+    pub(crate) networks: Option<Vec<String>>,
+    /// With `url`: a PEM file with the only certificate authorities that are trusted for it; those of the system when it is not set.
+    pub(crate) roots: Option<String>,
+    /// With `url`: allows `http`, so that calls and credentials travel in the clear. Needless for this machine itself.
+    pub(crate) dangerous_plain_http: bool,
+    /// Which protocol it is spoken to in: it is asked, or told.
+    #[schemars(with = "String", extend("enum" = ["auto", "2026-07-28", "legacy"]))]
+    pub(crate) protocol: ProtocolChoice,
+    /// With `command`: its whole environment. It starts from an empty one; secrets belong to `credential`.
     pub(crate) env: BTreeMap<String, String>,
-    /// The folder it is started in.
+    /// With `command`: the folder it is started in.
     pub(crate) cwd: Option<String>,
-    /// Whether one process serves all grants. Only for a stateless server without a credential.
+    /// Whether one process, or one session, serves all grants. Only for a stateless server without a credential.
     pub(crate) shared: bool,
     /// Whether a person accepts its tools, or the first start does.
     #[schemars(with = "String", extend("enum" = ["manual", "first-use"]))]
@@ -75,6 +87,8 @@ pub(crate) struct RawConnector {
     pub(crate) call_timeout: Duration,
     /// How long its start may take.
     pub(crate) handshake_timeout: Duration,
+    /// A list of its tools that is older than this is read again before a call, and held against what was accepted.
+    pub(crate) relist_after: Duration,
     /// What its results are marked with, where a tool says nothing else: `untrusted` unless declared; `[]` is nothing.
     #[schemars(with = "Option<Vec<Word>>")]
     pub(crate) labels: Option<Vec<String>>,
@@ -103,10 +117,13 @@ pub(crate) struct RawCredential {
 /// How a connector receives a secret.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-#[schemars(extend("required" = ["env"]))]
 pub(crate) struct RawInject {
-    /// The variable of the connector's environment that is set to the secret.
+    /// With `command`: the variable of the connector's environment that is set to the secret.
     pub(crate) env: Option<String>,
+    /// With `url`: the header of each request that carries the secret.
+    pub(crate) header: Option<String>,
+    /// What stands before the secret in the header, such as `Bearer ` with its space.
+    pub(crate) prefix: Option<String>,
 }
 
 /// One tool of a connector.
@@ -246,6 +263,11 @@ impl Default for RawConnector {
         Self {
             id: None,
             command: None,
+            url: None,
+            networks: None,
+            roots: None,
+            dangerous_plain_http: false,
+            protocol: ProtocolChoice::Auto,
             env: BTreeMap::new(),
             cwd: None,
             shared: false,
@@ -254,6 +276,7 @@ impl Default for RawConnector {
             environment: "default".to_owned(),
             call_timeout: Duration::from_secs(60),
             handshake_timeout: Duration::from_secs(20),
+            relist_after: Duration::from_secs(30),
             labels: None,
             credential: None,
             tools: BTreeMap::new(),

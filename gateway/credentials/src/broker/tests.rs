@@ -3,7 +3,10 @@
 
 use std::{collections::BTreeSet, os::unix::fs::PermissionsExt};
 
-use bailiwick_pipeline::grant::{Budget, Grant, GrantState, Standing};
+use bailiwick_pipeline::{
+    grant::{Budget, Grant, GrantState, Standing},
+    ports::Injection,
+};
 use bailiwick_policy::Band;
 use secrecy::ExposeSecret;
 
@@ -31,8 +34,12 @@ fn grant(id: &str, revision: u64, expires_at_ms: u64, parent: Option<Arc<LiveGra
     Arc::new(LiveGrant::new(terms, Standing::fresh(), parent))
 }
 
+fn token() -> Injection {
+    Injection::Env("TOKEN".to_owned())
+}
+
 fn from_env(name: &str) -> CredentialSpec {
-    CredentialSpec { provider: Provider::Env { name: name.to_owned() }, inject_env: "TOKEN".to_owned() }
+    CredentialSpec { provider: Provider::Env { name: name.to_owned() }, injection: token() }
 }
 
 fn id(id: &str) -> ConnectorId {
@@ -62,7 +69,7 @@ async fn a_lease_is_for_one_grant_and_one_connector_and_lent_anew_once() {
     let first = lend(&broker, &one, "tickets").await;
     assert!(first.fresh);
     assert_eq!(first.lease.secret().expose_secret(), CANARY);
-    assert_eq!((first.lease.provider, first.lease.reference.as_str(), first.lease.env.as_str()), ("env", "TICKETS", "TOKEN"));
+    assert_eq!((first.lease.provider, first.lease.reference.as_str(), &first.lease.injection), ("env", "TICKETS", &token()));
     assert_eq!(first.lease.expires_at_ms, 1000);
     let again = lend(&broker, &one, "tickets").await;
     assert!(!again.fresh && Arc::ptr_eq(&first.lease, &again.lease));
@@ -169,7 +176,7 @@ async fn a_secret_too_short_to_be_hidden_is_not_lent() {
 async fn files_are_read_for_each_grant_and_a_failure_is_not_kept() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("secret");
-    let spec = CredentialSpec { provider: Provider::File { path: path.clone() }, inject_env: "TOKEN".to_owned() };
+    let spec = CredentialSpec { provider: Provider::File { path: path.clone() }, injection: token() };
     let broker = Broker::new([(id("tickets"), spec)].into(), EnvSecrets::default());
     let one = grant("g-1", 1, 1000, None);
     let failure = broker.lend(&one, &id("tickets"), 10).await.unwrap_err();

@@ -114,7 +114,7 @@ pub async fn send<'r>(call: Recorded<'r>, ports: &Ports, way: &mut Way<'r>) -> R
     way.trace.note(stage, "mcp.method.name", "tools/call");
     way.trace.note(stage, "gen_ai.tool.name", tool.downstream_name.to_string());
     way.trace.note(stage, "gen_ai.operation.name", "execute_tool");
-    way.trace.note(stage, "network.transport", "pipe");
+    way.trace.note(stage, "network.transport", tool.connector.transport);
     way.trace.note(stage, "bailiwick.server.name", tool.connector.id.to_string());
     let Some(pass) = grant.enter() else { return Err(Refusal::grant_ended(grant.end_of_chain(), "Not executed.")) };
     let timeout = tool.connector.call_timeout;

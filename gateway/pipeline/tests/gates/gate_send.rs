@@ -129,6 +129,7 @@ async fn failures_say_whether_it_may_have_been_executed() {
         ),
         (SendFailure::Timeout(5), Outcome::Timeout, "timeout", "did not answer in time. It may have been executed."),
         (SendFailure::Protocol("no id".to_owned()), Outcome::DownstreamError, "protocol", "failed. It may have been executed."),
+        (SendFailure::Denied("401".to_owned()), Outcome::DownstreamError, "access_denied", "failed. It may have been executed."),
     ] {
         let bench = Bench::new();
         let given = failure.clone();

@@ -142,6 +142,7 @@ fn tool() -> Tool {
             id: "tickets".parse().unwrap(),
             fingerprint: Digest::of(b"connector"),
             facts,
+            transport: "pipe",
             needs_credential: false,
             call_timeout: Duration::from_secs(1),
         }),

@@ -140,6 +140,7 @@ fn tool(spec: Spec) -> Tool {
         connector: Arc::new(Connector {
             fingerprint: digest(&json!(id.as_str())),
             facts: connector_facts(id.as_str()),
+            transport: "pipe",
             needs_credential: id.as_str() == "vault",
             call_timeout: Duration::from_secs(30),
             id,

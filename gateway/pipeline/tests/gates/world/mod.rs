@@ -17,7 +17,7 @@ use bailiwick_pipeline::{
     Gateway, Received, Settings,
     gates::RawReply,
     grant::{Budget, Capability, Grant, LiveGrant, Standing, ToolPattern},
-    ports::{Lease, LeaseTerms, Loan, Ports},
+    ports::{Injection, Lease, LeaseTerms, Loan, Ports},
     principal::{Agent, AuthMethod, Credential, Presented, Principal},
     received::{Message, Origin, Protocol, Transport},
 };
@@ -108,7 +108,7 @@ impl Bench {
             id: "lease-1".to_owned(),
             provider: "file",
             reference: "vault-token".to_owned(),
-            env: "TOKEN".to_owned(),
+            injection: Injection::Env("TOKEN".to_owned()),
             expires_at_ms: START_MS + 60_000,
         };
         let lease = Arc::new(Lease::new(lease, SecretString::from(secret)).unwrap());

@@ -1,0 +1,307 @@
+//! The one place that opens sockets: to the server that an admin named, at addresses that were looked at.
+//!
+//! A name is resolved once for each connection, every address of it is judged, and only those that were judged are connected to: there is
+//! no second look-up in between. What is not public is refused unless it was declared: an address (or `localhost`) in the URL declares
+//! itself and is resolved by nobody, `networks` declares the rest. No proxy is taken from the environment, and no redirect is followed.
+
+use std::{
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
+
+use bailiwick_pipeline::ports::Later;
+use ipnet::IpNet;
+use reqwest::{
+    Certificate,
+    dns::{Addrs, Name, Resolve, Resolving},
+};
+
+use crate::spec::HttpSpec;
+
+/// The most headers of an answer, and the most bytes of all of them (HTTP/2; an HTTP/1 head is judged once it is read).
+const HEADERS: usize = 100;
+const HEADER_BYTES: u32 = 64 * 1024;
+/// Connections that wait for their next use, for each connector, and for how long.
+const IDLE: usize = 32;
+const IDLE_FOR: Duration = Duration::from_secs(60);
+/// The largest file of certificate authorities.
+const ROOTS_BYTES: u64 = 4 * 1024 * 1024;
+
+/// Finds the addresses of a name.
+pub(crate) trait Lookup: Send + Sync {
+    /// All of them.
+    fn addresses(&self, name: String) -> Later<'static, io::Result<Vec<IpAddr>>>;
+}
+
+/// As the operating system says.
+pub(crate) struct SystemLookup;
+
+impl Lookup for SystemLookup {
+    #[expect(clippy::disallowed_methods, reason = "this is the place that looks names up; what is found is judged")]
+    fn addresses(&self, name: String) -> Later<'static, io::Result<Vec<IpAddr>>> {
+        Box::pin(async move {
+            let found = tokio::net::lookup_host((name, 0)).await?;
+            Ok(found.map(|address| address.ip()).collect())
+        })
+    }
+}
+
+/// What connects to the server of a connector, and to nothing else.
+pub(crate) async fn client(spec: &HttpSpec, lookup: Arc<dyn Lookup>, patience: Duration) -> Result<reqwest::Client, String> {
+    let guard = Guard { lookup, host: spec.url.host_str().unwrap_or_default().to_owned(), networks: spec.networks.clone() };
+    let mut builder = reqwest::Client::builder()
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        // What may have been executed is never sent again.
+        .retry(reqwest::retry::never())
+        .referer(false)
+        .dns_resolver(guard)
+        .connect_timeout(patience)
+        .tcp_nodelay(true)
+        .pool_max_idle_per_host(IDLE)
+        .pool_idle_timeout(IDLE_FOR)
+        .http1_max_headers(HEADERS)
+        .http2_max_header_list_size(HEADER_BYTES);
+    if let Some(path) = &spec.roots {
+        builder = builder.tls_certs_only(roots(path).await?);
+    }
+    let built = tokio::task::spawn_blocking(|| builder.build()).await.map_err(|_| "its client can't be made".to_owned())?;
+    built.map_err(|fault| format!("its client can't be made: {}", words(&fault)))
+}
+
+/// What a failure says, with what is behind it, and without the address.
+pub(crate) fn words(fault: &reqwest::Error) -> String {
+    let mut deeper = std::error::Error::source(fault);
+    let mut told: Vec<String> = Vec::new();
+    while let Some(cause) = deeper {
+        told.push(cause.to_string());
+        deeper = cause.source();
+    }
+    // Each layer tends to say again what the one below says.
+    let mut layers: Vec<&String> = Vec::new();
+    for (at, layer) in told.iter().enumerate() {
+        if !told.iter().skip(at + 1).any(|below| layer.contains(below.as_str())) {
+            layers.push(layer);
+        }
+    }
+    match layers.last() {
+        Some(last) => (*last).clone(),
+        None => "no reason was given".to_owned(),
+    }
+}
+
+/// The most bytes of all headers of an answer.
+pub(crate) fn most_header_bytes() -> usize {
+    usize::try_from(HEADER_BYTES).unwrap_or(usize::MAX)
+}
+
+async fn roots(path: &Path) -> Result<Vec<Certificate>, String> {
+    let shown = path.display();
+    let length = tokio::fs::metadata(path).await.map(|found| found.len());
+    let length = length.map_err(|fault| format!("`{shown}`, its certificate authorities, can't be read: {fault}"))?;
+    if length > ROOTS_BYTES {
+        return Err(format!(
+            "`{shown}` has more than {ROOTS_BYTES} bytes: name a file with the certificates of its authorities alone"
+        ));
+    }
+    let pem = tokio::fs::read(path).await;
+    let pem = pem.map_err(|fault| format!("`{shown}`, its certificate authorities, can't be read: {fault}"))?;
+    match Certificate::from_pem_bundle(&pem) {
+        Ok(found) if !found.is_empty() => Ok(found),
+        Ok(_) => Err(format!("`{shown}` has no certificate: name a PEM file with those of its authorities")),
+        Err(fault) => Err(format!("`{shown}` is no PEM file of certificates: {}", words(&fault))),
+    }
+}
+
+/// Resolves the one name of a connector, and lets only addresses through that may be connected to.
+struct Guard {
+    lookup: Arc<dyn Lookup>,
+    host: String,
+    networks: Vec<IpNet>,
+}
+
+impl Resolve for Guard {
+    fn resolve(&self, name: Name) -> Resolving {
+        let (name, networks) = (name.as_str().to_owned(), self.networks.clone());
+        if !name.eq_ignore_ascii_case(&self.host) {
+            return Box::pin(async move { Err(format!("`{name}` is not the host of this connector").into()) });
+        }
+        let found = self.lookup.addresses(name.clone());
+        Box::pin(async move {
+            let found = found.await.map_err(|fault| format!("`{name}` can't be resolved: {fault}"))?;
+            if found.is_empty() {
+                return Err(format!("`{name}` has no address").into());
+            }
+            for address in &found {
+                judge(&name, *address, &networks)?;
+            }
+            let addresses = found.into_iter().map(|address| SocketAddr::new(address, 0));
+            Ok(Box::new(addresses.collect::<Vec<_>>().into_iter()) as Addrs)
+        })
+    }
+}
+
+/// One address that is not allowed is enough: a name that leads both outside and inside is not what it seems.
+fn judge(name: &str, address: IpAddr, networks: &[IpNet]) -> Result<(), String> {
+    let plain = embedded(address);
+    if networks.iter().any(|network| network.contains(&address) || network.contains(&plain)) {
+        return Ok(());
+    }
+    if name.eq_ignore_ascii_case("localhost") {
+        let is_here = address.is_loopback();
+        return if is_here { Ok(()) } else { Err(format!("`localhost` resolves to {address}, which is another machine")) };
+    }
+    match special(plain) {
+        None => Ok(()),
+        Some(what) => Err(format!(
+            "`{name}` resolves to {address}, {what}: where that is meant, declare it with `networks` in the configuration of the connector"
+        )),
+    }
+}
+
+/// The IPv4 address inside of an IPv6 one, where a network would take it out.
+fn embedded(address: IpAddr) -> IpAddr {
+    let IpAddr::V6(v6) = address else { return address };
+    let [a, b, c, d, e, f, g, h] = v6.segments();
+    let v4 = |high: u16, low: u16| {
+        let ([one, two], [three, four]) = (high.to_be_bytes(), low.to_be_bytes());
+        IpAddr::V4(Ipv4Addr::new(one, two, three, four))
+    };
+    match (a, b, c, d, e, f) {
+        // Mapped (::ffff:0:0/96), its older forms, and compatible (::/96), but for `::` and `::1`.
+        (0, 0, 0, 0, 0, 0xffff) | (0, 0, 0, 0, 0xffff, 0) => v4(g, h),
+        (0, 0, 0, 0, 0, 0) if g != 0 || h > 1 => v4(g, h),
+        // NAT64 (RFC 6052) and 6to4 (RFC 3056).
+        (0x64, 0xff9b, 0, 0, 0, 0) => v4(g, h),
+        (0x2002, ..) => v4(b, c),
+        _ => address,
+    }
+}
+
+/// What an address is for, if not for the public network (IANA's registries of special-purpose addresses).
+fn special(address: IpAddr) -> Option<&'static str> {
+    match address {
+        IpAddr::V4(v4) => special_v4(v4),
+        IpAddr::V6(v6) => special_v6(v6),
+    }
+}
+
+fn special_v4(address: Ipv4Addr) -> Option<&'static str> {
+    match address.octets() {
+        [0, ..] => Some("an unspecified address"),
+        [127, ..] => Some("a loopback address"),
+        [10, ..] | [192, 168, ..] => Some("a private address"),
+        [172, second, ..] if second & 0xf0 == 16 => Some("a private address"),
+        [169, 254, ..] => Some("a link-local address, where clouds keep their metadata"),
+        [100, second, ..] if second & 0xc0 == 64 => Some("an address behind a carrier's NAT"),
+        [192, 0, 2, _] | [198, 51, 100, _] | [203, 0, 113, _] => Some("an address for documentation"),
+        [192, 0, 0, _] | [192, 88, 99, _] | [198, 18 | 19, ..] => Some("an address for special purposes"),
+        [224..=239, ..] => Some("a multicast address"),
+        [240..=255, ..] => Some("a reserved address"),
+        _ => None,
+    }
+}
+
+fn special_v6(address: Ipv6Addr) -> Option<&'static str> {
+    match address.segments() {
+        [0, 0, 0, 0, 0, 0, 0, 0] => Some("an unspecified address"),
+        [0, 0, 0, 0, 0, 0, 0, 1] => Some("a loopback address"),
+        [first, ..] if first & 0xfe00 == 0xfc00 => Some("a private address"),
+        [first, ..] if first & 0xff80 == 0xfe80 => Some("a link-local address"),
+        [first, ..] if first & 0xff00 == 0xff00 => Some("a multicast address"),
+        [0x2001, 0xdb8, ..] => Some("an address for documentation"),
+        [0x3fff, second, ..] if second & 0xf000 == 0 => Some("an address for documentation"),
+        [0x2001, second, ..] if second < 0x200 => Some("an address for special purposes"),
+        // Everything that is public lies in 2000::/3.
+        [first, ..] if first & 0xe000 != 0x2000 => Some("an address for special purposes"),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    fn judged(address: &str, networks: &[&str]) -> Result<(), String> {
+        let networks: Vec<IpNet> = networks.iter().map(|network| network.parse().unwrap()).collect();
+        judge("tickets.example.com", address.parse().unwrap(), &networks)
+    }
+
+    #[test]
+    fn only_public_addresses_are_connected_to() {
+        for address in
+            ["93.184.216.34", "1.1.1.1", "172.15.0.1", "172.32.0.1", "100.63.0.1", "100.128.0.1", "2606:4700::1111", "2a00::1"]
+        {
+            assert_eq!(judged(address, &[]), Ok(()), "{address}");
+        }
+        for address in [
+            "0.0.0.0",
+            "0.1.2.3",
+            "127.0.0.1",
+            "127.9.9.9",
+            "10.0.0.1",
+            "172.16.0.1",
+            "172.31.255.255",
+            "192.168.1.1",
+            "169.254.169.254",
+            "100.64.0.1",
+            "100.127.0.1",
+            "192.0.2.1",
+            "198.51.100.1",
+            "203.0.113.1",
+            "192.0.0.8",
+            "198.18.0.1",
+            "224.0.0.1",
+            "239.1.1.1",
+            "240.0.0.1",
+            "255.255.255.255",
+            "::",
+            "::1",
+            "fc00::1",
+            "fdff::1",
+            "fe80::1",
+            "febf::1",
+            "fec0::1",
+            "ff02::1",
+            "2001:db8::1",
+            "2001::1",
+            "3fff::1",
+            "100::1",
+            "64:ff9b:1::1",
+            "::ffff:127.0.0.1",
+            "::ffff:10.0.0.1",
+            "::ffff:169.254.169.254",
+            "::10.0.0.1",
+            "::ffff:0:10.0.0.1",
+            "64:ff9b::10.0.0.1",
+            "64:ff9b::169.254.169.254",
+            "2002:7f00:1::1",
+            "2002:a00:1::1",
+            "5f00::1",
+        ] {
+            let refused = judged(address, &[]).unwrap_err();
+            assert!(refused.contains("`networks`"), "{address}: {refused}");
+        }
+    }
+
+    #[test]
+    fn what_is_declared_is_connected_to_and_nothing_beside_it() {
+        assert_eq!(judged("10.1.2.3", &["10.1.0.0/16"]), Ok(()));
+        assert_eq!(judged("::ffff:10.1.2.3", &["10.1.0.0/16"]), Ok(()));
+        assert_eq!(judged("fd00::5", &["fd00::/64"]), Ok(()));
+        assert!(judged("10.2.0.1", &["10.1.0.0/16"]).is_err());
+        assert!(judged("169.254.169.254", &["10.0.0.0/8", "fd00::/8"]).is_err());
+    }
+
+    #[test]
+    fn localhost_is_this_machine_and_no_other() {
+        for (address, is_allowed) in [("127.0.0.1", true), ("::1", true), ("93.184.216.34", false), ("10.0.0.1", false)] {
+            assert_eq!(judge("localhost", address.parse().unwrap(), &[]).is_ok(), is_allowed, "{address}");
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! Which protocol a server speaks, and what it says of itself.
+
+use std::time::Duration;
+
+use bailiwick_pipeline::ports::SendFailure;
+use bailiwick_schemas::json;
+use bytes::Bytes;
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    link::{Body, DISCOVER, INITIALIZE, Link, Request},
+    message::{Answer, check_complete},
+    session::text,
+    version::{Era, Version},
+};
+
+/// Constant, because what a server lists may depend on it, and pins must hold.
+const HELLO: &str =
+    r#""protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"bailiwick","title":"Bailiwick","version":"1"}"#;
+/// The part of the handshake's time that a server may take to say whether it is modern: one that does not know the question may not
+/// answer it at all.
+const ASKING: u32 = 3;
+
+/// What the server said of itself.
+#[derive(Debug, Clone)]
+pub(crate) struct Hello {
+    pub(crate) version: Version,
+    pub(crate) server_info: Option<Value>,
+    pub(crate) instructions: Option<String>,
+}
+
+/// Why there is no session.
+#[derive(Debug)]
+pub(crate) struct Unopened {
+    /// In words.
+    pub(crate) why: String,
+    /// What the request came to that failed; none where its answer was unfit.
+    failure: Option<SendFailure>,
+}
+
+impl<W: Into<String>> From<W> for Unopened {
+    fn from(why: W) -> Self {
+        Self { why: why.into(), failure: None }
+    }
+}
+
+/// Shakes hands. Where nobody knows the era, the server is asked: whatever is no modern answer means that it is legacy.
+pub(crate) async fn shake_hands(link: &dyn Link, patience: Duration, known: Option<Era>) -> Result<Hello, Unopened> {
+    match known {
+        Some(Era::Modern) => discover(link, patience).await,
+        Some(Era::Legacy) => initialize(link, patience).await,
+        None => match discover(link, patience / ASKING).await {
+            Ok(hello) => Ok(hello),
+            Err(unopened) if is_final(&unopened) || link.ended().is_some() => Err(unopened),
+            Err(_) => initialize(link, patience).await,
+        },
+    }
+}
+
+/// Whether the older handshake would fail in the same way.
+fn is_final(unopened: &Unopened) -> bool {
+    matches!(unopened.failure, Some(SendFailure::Denied(_) | SendFailure::Unsent(_)))
+}
+
+async fn discover(link: &dyn Link, patience: Duration) -> Result<Hello, Unopened> {
+    let version = Version::V20260728;
+    let result = ask(link, DISCOVER, "", version, patience).await?;
+    let (mut speaks_it, mut server_info, mut instructions) = (None, None, None);
+    for (key, value) in fields(&result, DISCOVER)? {
+        match key.as_ref() {
+            "supportedVersions" => {
+                let versions =
+                    serde_json::from_str::<Vec<String>>(value).map_err(|_| "`supportedVersions` is not a list of texts")?;
+                speaks_it = Some(versions.iter().any(|given| given == version.as_str()));
+            }
+            "_meta" => {
+                let meta: Option<Value> = serde_json::from_str(value).ok();
+                server_info = meta.and_then(|meta| meta.get("io.modelcontextprotocol/serverInfo").cloned());
+            }
+            "instructions" => instructions = serde_json::from_str::<String>(value).ok(),
+            _ => {}
+        }
+    }
+    match speaks_it {
+        Some(true) => Ok(Hello { version, server_info, instructions }),
+        Some(false) => Err(format!("it does not speak protocol version {}", version.as_str()).into()),
+        None => Err(format!("the answer to `{DISCOVER}` has no `supportedVersions`").into()),
+    }
+}
+
+async fn initialize(link: &dyn Link, patience: Duration) -> Result<Hello, Unopened> {
+    let result = ask(link, INITIALIZE, HELLO, Version::V20251125, patience).await?;
+    let (mut protocol, mut server_info, mut instructions) = (None, None, None);
+    for (key, value) in fields(&result, INITIALIZE)? {
+        match key.as_ref() {
+            "protocolVersion" => protocol = serde_json::from_str::<String>(value).ok(),
+            "serverInfo" => server_info = serde_json::from_str(value).ok(),
+            "instructions" => instructions = serde_json::from_str::<String>(value).ok(),
+            _ => {}
+        }
+    }
+    let protocol = protocol.ok_or("the answer to `initialize` has no `protocolVersion`")?;
+    let Some(version) = Version::LEGACY.into_iter().find(|version| version.as_str() == protocol) else {
+        let given: String = link.clean(&protocol).chars().take(40).collect();
+        let ours = Version::LEGACY.map(Version::as_str).join(", ");
+        return Err(format!("it speaks protocol version `{given}`, we speak {ours}").into());
+    };
+    let told = link.notify("notifications/initialized", version, patience).await;
+    told.map_err(|failure| Unopened { why: failure.to_string(), failure: Some(failure) })?;
+    Ok(Hello { version, server_info, instructions })
+}
+
+/// The members of a result, each as its text.
+fn fields<'r>(result: &'r Bytes, method: &str) -> Result<Vec<(std::borrow::Cow<'r, str>, &'r str)>, Unopened> {
+    let fields = json::fields(text(result)?).map_err(|fault| format!("the answer to `{method}`: {fault}"))?;
+    Ok(fields.into_iter().map(|(key, value)| (key, value.get())).collect())
+}
+
+/// A request of our own; the failure names it.
+pub(crate) async fn ask(
+    link: &dyn Link,
+    method: &'static str,
+    members: &str,
+    version: Version,
+    timeout: Duration,
+) -> Result<Bytes, Unopened> {
+    let never = CancellationToken::new();
+    let request = Request { body: Body::Own { method, members }, version, timeout, cancelled: &never, written: &mut || {} };
+    let failure = match link.request(request).await {
+        Ok(Answer::Result(result)) => {
+            if version.is_modern() {
+                check_complete(&result).map_err(|fault| format!("`{method}`: {fault}"))?;
+            }
+            return Ok(result);
+        }
+        Ok(Answer::Error { code, message, .. }) => {
+            return Err(format!("`{method}` is answered with error {code}: {}", link.clean(&message)).into());
+        }
+        Err(failure) => failure,
+    };
+    let why = match &failure {
+        SendFailure::Unsent(why) | SendFailure::Closed(why) => why.clone(),
+        other => format!("`{method}`: {other}"),
+    };
+    Err(Unopened { why, failure: Some(failure) })
+}

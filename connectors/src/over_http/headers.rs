@@ -1,0 +1,148 @@
+//! The headers of a message to a server.
+
+use bailiwick_pipeline::{
+    catalogue::Mirror,
+    ports::{Injection, Lease},
+};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+use secrecy::ExposeSecret;
+use zeroize::Zeroizing;
+
+use crate::version::Version;
+
+pub(super) const VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
+pub(super) const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
+pub(super) const METHOD: HeaderName = HeaderName::from_static("mcp-method");
+const NAME: HeaderName = HeaderName::from_static("mcp-name");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+
+/// Those of every message of a link, with what is lent.
+pub(super) fn of(lease: Option<&Lease>) -> Result<HeaderMap, String> {
+    let mut headers = HeaderMap::with_capacity(12);
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
+    if let Some(lease) = lease {
+        let (name, value) = lent(lease)?;
+        headers.insert(name, value);
+    }
+    Ok(headers)
+}
+
+/// The header that carries the secret of a lease. A value that no header can have is not shown.
+fn lent(lease: &Lease) -> Result<(HeaderName, HeaderValue), String> {
+    let Injection::Header { name, prefix } = &lease.injection else {
+        return Err("its credential is to go into an environment variable, and a server over HTTP has none of ours: use `inject = { header = … }`".to_owned());
+    };
+    let reference = &lease.reference;
+    let header = HeaderName::try_from(name.as_str()).map_err(|_| format!("`{name}` is no name of a header: correct `inject`"))?;
+    let text = Zeroizing::new(format!("{prefix}{}", lease.secret().expose_secret()));
+    let mut value = HeaderValue::from_str(&text).map_err(|_| {
+        format!("the credential `{reference}` has characters that no header can carry: it must be one line of plain text")
+    })?;
+    value.set_sensitive(true);
+    Ok((header, value))
+}
+
+/// Adds what a call says in headers: its trace, and in the modern era its tool and the arguments that the pinned definition mirrors.
+pub(super) fn for_call(
+    headers: &mut HeaderMap,
+    tool: &str,
+    arguments: &[u8],
+    mirrors: &[Mirror],
+    traceparent: Option<&str>,
+    version: Version,
+) -> Result<(), String> {
+    if let Some(value) = traceparent.and_then(|traceparent| HeaderValue::from_str(traceparent).ok()) {
+        headers.insert(TRACEPARENT, value);
+    }
+    if !version.is_modern() {
+        return Ok(());
+    }
+    headers.insert(NAME, carried(tool)?);
+    if mirrors.is_empty() {
+        return Ok(());
+    }
+    let arguments: serde_json::Value = serde_json::from_slice(arguments).map_err(|_| "its arguments are no JSON".to_owned())?;
+    for mirror in mirrors {
+        let Some(text) = mirror.expected(&arguments) else { continue };
+        let shown: String = mirror.header.chars().take(80).flat_map(char::escape_default).collect();
+        let name = HeaderName::try_from(format!("mcp-param-{}", mirror.header)).map_err(|_| {
+            format!("its definition mirrors an argument in the header `Mcp-Param-{shown}`, which is no name of one")
+        })?;
+        if headers.insert(name, carried(&text)?).is_some() {
+            return Err(format!("its definition mirrors two arguments in the header `Mcp-Param-{shown}`"));
+        }
+    }
+    Ok(())
+}
+
+/// A header's value: wrapped where a header could not carry it, or where it looks wrapped already (MCP 2026-07-28).
+fn carried(text: &str) -> Result<HeaderValue, String> {
+    let is_plain = text.bytes().all(|byte| (0x20..0x7f).contains(&byte)) && text.trim() == text && !text.starts_with("=?");
+    let value = if is_plain {
+        HeaderValue::from_str(text)
+    } else {
+        HeaderValue::try_from(format!("=?base64?{}?=", STANDARD.encode(text)))
+    };
+    value.map_err(|_| "it can't be said in a header".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+
+    use bailiwick_pipeline::ports::LeaseTerms;
+    use serde_json::json;
+
+    use super::*;
+
+    fn lease(secret: &str, injection: Injection) -> Lease {
+        let terms = LeaseTerms { id: "l".to_owned(), provider: "env", reference: "T".to_owned(), injection, expires_at_ms: 0 };
+        Lease::new(terms, secret.to_owned().into()).unwrap()
+    }
+
+    fn bearer() -> Injection {
+        Injection::Header { name: "authorization".to_owned(), prefix: "Bearer ".to_owned() }
+    }
+
+    #[test]
+    fn a_lent_header_is_whole_and_never_shown() {
+        let headers = of(Some(&lease("canary-0123456789", bearer()))).unwrap();
+        assert_eq!(headers["authorization"], "Bearer canary-0123456789");
+        assert!(!format!("{headers:?}").contains("canary"));
+        for secret in ["canary-0123\n456789", "canary-0123\u{7f}456789", "canary\0-0123456789"] {
+            let why = of(Some(&lease(secret, bearer()))).unwrap_err();
+            assert!(why.contains("`T` has characters that no header can carry") && !why.contains("canary"), "{why}");
+        }
+        assert!(
+            of(Some(&lease("canary-0123456789", Injection::Env("T".to_owned())))).unwrap_err().contains("environment variable")
+        );
+    }
+
+    #[test]
+    fn what_a_header_can_not_carry_is_wrapped() {
+        let schema = json!({"properties": {"a": {"x-mcp-header": "A"}, "b": {"properties": {"c": {"x-mcp-header": "C"}}}, "d": {"x-mcp-header": "D"}}});
+        let mut headers = HeaderMap::new();
+        let arguments = br#"{"a":"gr\u00f6\u00dfe","b":{"c":1.50},"d":null}"#;
+        for_call(&mut headers, "get", arguments, &Mirror::declared_by(&schema), Some("00-aa-bb-01"), Version::V20260728).unwrap();
+        assert_eq!((&headers["mcp-name"], &headers["traceparent"]), (&"get".parse().unwrap(), &"00-aa-bb-01".parse().unwrap()));
+        assert_eq!(
+            (&headers["mcp-param-a"], &headers["mcp-param-c"]),
+            (&"=?base64?Z3LDtsOfZQ==?=".parse().unwrap(), &"1.50".parse().unwrap())
+        );
+        assert!(!headers.contains_key("mcp-param-d"));
+        assert_eq!(carried(" x").unwrap(), "=?base64?IHg=?=");
+        assert_eq!(carried("=?x").unwrap(), "=?base64?PT94?=");
+    }
+
+    #[test]
+    fn mirrors_that_make_no_header_stop_the_call() {
+        let one = Mirror { path: vec!["a".to_owned()], header: "a b".to_owned() };
+        let two = Mirror { path: vec!["a".to_owned()], header: "a".to_owned() };
+        let call =
+            |mirrors: &[Mirror]| for_call(&mut HeaderMap::new(), "get", br#"{"a":"x"}"#, mirrors, None, Version::V20260728);
+        assert!(call(&[one]).unwrap_err().contains("no name of one"));
+        assert!(call(&[two.clone(), two]).unwrap_err().contains("two arguments"));
+    }
+}

@@ -1,0 +1,289 @@
+//! A link over HTTP: each message is a POST of its own, in both eras of the protocol (MCP, "Streamable HTTP").
+//!
+//! In the legacy era the server may give a session, which belongs to this link alone. The stream that a client may open by GET is not
+//! opened: what it would tell (that tools changed) is found by reading the list anew.
+
+mod exchange;
+mod headers;
+mod payload;
+mod sse;
+
+use std::{
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicI64, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use bailiwick_pipeline::ports::{Later, SendFailure};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use tokio::{sync::OwnedSemaphorePermit, time::Instant};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use url::Url;
+
+use crate::{
+    child::{Purpose, any},
+    egress,
+    link::{Body, DISCOVER, End, INITIALIZE, Link, Request},
+    message::{self, Answer},
+    over_http::{
+        exchange::Exchange,
+        payload::{Hold, Payload},
+    },
+    pool::{LinkRecord, Opened, Pool},
+    spec::HttpSpec,
+    status::{ConnectorEvent, Counters},
+    stderr::Redactor,
+    version::Version,
+};
+
+/// What all links of one connector send through.
+pub(crate) type Client = reqwest::Client;
+
+/// The longest time that a connection may take to come about.
+const CONNECT: Duration = Duration::from_secs(10);
+/// A short message that nobody waits for is given up after this time.
+const NOTE_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Makes a link. Nothing is sent by that.
+pub(crate) async fn open(
+    pool: &Arc<Pool>,
+    spec: &HttpSpec,
+    purpose: &Purpose,
+    permit: OwnedSemaphorePermit,
+) -> Result<Opened, String> {
+    let lookup = Arc::clone(&pool.context.lookup);
+    let patience = pool.spec.handshake_timeout.min(CONNECT);
+    let client = pool.client.get_or_try_init(|| egress::client(spec, lookup, patience)).await?.clone();
+    let link = Arc::new(HttpLink {
+        client,
+        url: spec.url.clone(),
+        headers: headers::of(purpose.lease.as_deref())?,
+        session: OnceLock::new(),
+        next: AtomicI64::new(1),
+        changes: AtomicU64::new(0),
+        ended: OnceLock::new(),
+        ending: CancellationToken::new(),
+        max_message: pool.spec.max_message,
+        counters: Arc::clone(&pool.counters),
+        redactor: Redactor::new(purpose.lease.as_ref()),
+        tracker: pool.context.tracker.clone(),
+    });
+    let as_link: Arc<dyn Link> = Arc::<HttpLink>::clone(&link);
+    let opened = pool.add(LinkRecord::new(purpose.grant.clone(), &as_link));
+    pool.context.tell(ConnectorEvent::Started { connector: pool.spec.id.clone(), pid: None, grant: purpose.grant.clone() });
+    let life = Life { pool: Arc::clone(pool), link, serial: opened.serial, purpose: purpose.clone() };
+    pool.context.tracker.spawn(life.supervise(permit));
+    Ok(opened)
+}
+
+/// What is needed to see a link to its end.
+struct Life {
+    pool: Arc<Pool>,
+    link: Arc<HttpLink>,
+    serial: u64,
+    purpose: Purpose,
+}
+
+impl Life {
+    async fn supervise(self, permit: OwnedSemaphorePermit) {
+        tokio::select! {
+            biased;
+            () = self.pool.context.root.cancelled() => self.link.end(End::wanted("the gateway ends")),
+            () = any(&self.purpose.ends) => self.link.end(End::wanted("its grant has ended")),
+            () = self.link.ending.cancelled() => {}
+        }
+        let end = self.link.ended().unwrap_or_else(|| End::failure("it has ended"));
+        if !end.wanted {
+            self.pool.failed(&end.why);
+        }
+        if !end.expired {
+            let _ = tokio::time::timeout(self.pool.spec.kill_after, self.link.leave()).await;
+        }
+        self.pool.remove(self.serial, Vec::new());
+        drop(permit);
+        let (connector, grant) = (self.pool.spec.id.clone(), self.purpose.grant);
+        let (why, wanted, status) = (end.why, end.wanted, String::new());
+        self.pool.context.tell(ConnectorEvent::Ended { connector, pid: None, grant, why, wanted, status });
+    }
+}
+
+/// The connection to one server, for one grant.
+pub(crate) struct HttpLink {
+    client: Client,
+    url: Url,
+    /// Those of every message, what is lent included.
+    headers: HeaderMap,
+    /// The session that the server gave, with the version that was agreed on.
+    session: OnceLock<HeaderValue>,
+    next: AtomicI64,
+    changes: AtomicU64,
+    ended: OnceLock<End>,
+    ending: CancellationToken,
+    max_message: usize,
+    counters: Arc<Counters>,
+    redactor: Redactor,
+    tracker: TaskTracker,
+}
+
+impl HttpLink {
+    async fn ask(&self, request: Request<'_>) -> Result<Answer, SendFailure> {
+        let Request { body, version, timeout, cancelled, written } = request;
+        if let Some(end) = self.ended.get() {
+            return Err(SendFailure::Unsent(end.why.clone()));
+        }
+        let deadline = Instant::now() + timeout;
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let (headers, text) = match body {
+            Body::Own { method, members } => (self.headers_for(method, version), message::request(id, method, members, version)),
+            Body::Call { tool, arguments, mirrors, traceparent } => {
+                let mut headers = self.headers_for("tools/call", version);
+                headers::for_call(&mut headers, tool, arguments, mirrors, traceparent, version).map_err(SendFailure::Unsent)?;
+                (headers, message::call(id, tool, arguments, traceparent, version))
+            }
+        };
+        let (payload, hold) = Payload::new(text.into());
+        let revocable = !version.is_modern() && !matches!(body, Body::Own { method: INITIALIZE | DISCOVER, .. });
+        let mut unanswered = Unanswered { link: self, id, version, hold: revocable.then_some(&hold) };
+        let opens = matches!(body, Body::Own { method: INITIALIZE, .. });
+        let exchange = Exchange { link: self, id, version, hold: &hold, opens };
+        let work = exchange.run(self.post(headers, reqwest::Body::wrap(payload)));
+        let answer = tokio::select! {
+            biased;
+            answer = hold.watch(work, written) => answer,
+            () = cancelled.cancelled() => return Err(self.broken_off(&hold, "the call was cancelled")),
+            () = self.ending.cancelled() => {
+                return Err(self.broken_off(&hold, self.ended.get().map_or("it has ended", |end| end.why.as_str())));
+            }
+            () = tokio::time::sleep_until(deadline) => {
+                if !hold.is_taken() {
+                    return Err(SendFailure::Unsent("the server could not be reached in time".to_owned()));
+                }
+                return Err(SendFailure::Timeout(u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX)));
+            }
+        };
+        unanswered.hold = None;
+        answer
+    }
+
+    #[expect(clippy::unused_self, reason = "it reads as what befalls the link")]
+    fn broken_off(&self, hold: &Hold, why: &str) -> SendFailure {
+        if hold.is_taken() { SendFailure::Closed(why.to_owned()) } else { SendFailure::Unsent(why.to_owned()) }
+    }
+
+    /// The headers of a message: those of all, the session's, and the version's.
+    fn headers_for(&self, method: &'static str, version: Version) -> HeaderMap {
+        let mut headers = self.headers.clone();
+        if method != INITIALIZE {
+            headers.insert(headers::VERSION, HeaderValue::from_static(version.as_str()));
+        }
+        if version.is_modern() {
+            headers.insert(headers::METHOD, HeaderValue::from_static(method));
+        } else if let Some(session) = self.session.get() {
+            headers.insert(headers::SESSION, session.clone());
+        }
+        headers
+    }
+
+    fn post(&self, headers: HeaderMap, body: reqwest::Body) -> reqwest::Request {
+        self.request(Method::POST, headers, Some(body))
+    }
+
+    fn request(&self, method: Method, headers: HeaderMap, body: Option<reqwest::Body>) -> reqwest::Request {
+        let mut request = reqwest::Request::new(method, self.url.clone());
+        *request.headers_mut() = headers;
+        *request.body_mut() = body;
+        request
+    }
+
+    /// Sends a message that has no answer, and waits until the server took it.
+    async fn tell(&self, method: &'static str, text: Vec<u8>, version: Version) -> Result<(), SendFailure> {
+        let request = self.post(self.headers_for(method, version), text.into());
+        let response = self.client.execute(request).await.map_err(|fault| self.unsent(&fault))?;
+        let status = response.status();
+        match status {
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+                Err(SendFailure::Denied(format!("it answers `{method}` with HTTP {}", status.as_u16())))
+            }
+            status if status.is_success() => Ok(()),
+            status => Err(SendFailure::Protocol(format!("it answers `{method}` with HTTP {}", status.as_u16()))),
+        }
+    }
+
+    fn unsent(&self, fault: &reqwest::Error) -> SendFailure {
+        SendFailure::Unsent(format!("it can't be reached: {}", self.clean(&egress::words(fault))))
+    }
+
+    /// Sends a short message that nobody waits for.
+    fn note(&self, method: &'static str, text: Vec<u8>, version: Version) {
+        let request = self.post(self.headers_for(method, version), text.into());
+        let (client, counters) = (self.client.clone(), Arc::clone(&self.counters));
+        self.tracker.spawn(async move {
+            if !matches!(tokio::time::timeout(NOTE_PATIENCE, client.execute(request)).await, Ok(Ok(_))) {
+                counters.unsent_notes.rise();
+            }
+        });
+    }
+
+    /// Tells the server that the session is over, where there is one.
+    async fn leave(&self) {
+        if let Some(session) = self.session.get() {
+            let mut headers = self.headers.clone();
+            headers.insert(headers::SESSION, session.clone());
+            // Best effort: a server may have its own idea of when sessions end.
+            let _ = self.client.execute(self.request(Method::DELETE, headers, None)).await;
+        }
+    }
+}
+
+impl Link for HttpLink {
+    fn request<'a>(&'a self, request: Request<'a>) -> Later<'a, Result<Answer, SendFailure>> {
+        Box::pin(self.ask(request))
+    }
+
+    fn notify(&self, method: &'static str, version: Version, patience: Duration) -> Later<'_, Result<(), SendFailure>> {
+        Box::pin(async move {
+            let late = |_| SendFailure::Unsent("the server did not take it in time".to_owned());
+            let text = message::notification(method, None);
+            tokio::time::timeout(patience, self.tell(method, text, version)).await.map_err(late)?
+        })
+    }
+
+    fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
+    }
+
+    fn ended(&self) -> Option<End> {
+        self.ended.get().cloned()
+    }
+
+    fn end(&self, end: End) {
+        if self.ended.set(end).is_ok() {
+            self.ending.cancel();
+        }
+    }
+
+    fn clean(&self, text: &str) -> String {
+        self.redactor.clean(text)
+    }
+}
+
+/// A legacy request without its answer. Dropped, it tells the server, to which a closed connection means nothing.
+struct Unanswered<'a> {
+    link: &'a HttpLink,
+    id: i64,
+    version: Version,
+    hold: Option<&'a Hold>,
+}
+
+impl Drop for Unanswered<'_> {
+    fn drop(&mut self) {
+        if self.hold.is_some_and(Hold::is_taken)
+            && self.link.ended.get().is_none()
+            && tokio::runtime::Handle::try_current().is_ok()
+        {
+            self.link.note("notifications/cancelled", message::cancelled(self.id), self.version);
+        }
+    }
+}
