@@ -143,6 +143,13 @@ async fn a159_a_damaged_store_is_refused_and_left_as_it_is() {
     rusqlite::Connection::open(&store).unwrap().execute_batch("VACUUM").unwrap();
     let good = fs::read(&store).unwrap();
     let pages = good.len() / 4096;
+    // What a refused start has left beside it would be read instead.
+    let restore = || {
+        for beside in ["state.db-wal", "state.db-shm"] {
+            let _gone = fs::remove_file(cli.data().join(beside));
+        }
+        fs::write(&store, &good).unwrap();
+    };
     assert!(pages > 5, "{pages} pages");
     // Each page in turn is overwritten, which the check at the start finds wherever it matters.
     let mut refused = 0;
@@ -151,11 +158,10 @@ async fn a159_a_damaged_store_is_refused_and_left_as_it_is() {
         file.seek(SeekFrom::Start(page as u64 * 4096)).unwrap();
         file.write_all(&[0xA5; 4096]).unwrap();
         drop(file);
-        eprintln!("page {page} of {pages}");
         let said = cli.refuses_to_start();
         assert!(said.contains("state.db"), "page {page} of {pages}: {said}");
         refused += usize::from(said.contains("damaged"));
-        fs::write(&store, &good).unwrap();
+        restore();
     }
     assert!(refused > pages / 2, "{refused} of {pages} are called damaged");
     for (what, bytes) in [
@@ -168,7 +174,7 @@ async fn a159_a_damaged_store_is_refused_and_left_as_it_is() {
         assert!(said.contains("state.db"), "{what}: {said}");
         assert_eq!(fs::read(&store).unwrap(), bytes, "{what}: it is left as it is");
     }
-    fs::write(&store, &good).unwrap();
+    restore();
     let gateway = Gateway::again((setup, cli));
     assert!(gateway.cli.ok(&["audit", "verify"]).contains("OK"));
 }

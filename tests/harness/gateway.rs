@@ -177,7 +177,9 @@ impl Cli {
             if Instant::now() > until {
                 child.kill().unwrap();
                 child.wait().unwrap();
-                panic!("it serves, or does not end");
+                let mut said = String::new();
+                stderr.read_to_string(&mut said).unwrap();
+                panic!("it serves, or does not end: {said}");
             }
             std::thread::sleep(Duration::from_millis(20));
         };
@@ -323,6 +325,15 @@ impl Gateway {
             (state == State::Zombie && parent == self.child.id()).then_some(pid)
         };
         fs::read_dir("/proc").unwrap().filter_map(|entry| of_ours(entry.unwrap())).collect()
+    }
+
+    /// The time that processors have spent on it: what it costs, however busy the machine is with other things.
+    pub fn cpu_time(&self) -> Duration {
+        let text = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
+        let (_, rest) = text.rsplit_once(')').unwrap();
+        // proc(5): `utime` and `stime`, in hundredths of a second on Linux.
+        let ticks = |at: usize| rest.split_ascii_whitespace().nth(at).unwrap().parse::<u64>().unwrap();
+        Duration::from_millis((ticks(11) + ticks(12)) * 10)
     }
 
     /// The most memory that was ever resident, bytes.
