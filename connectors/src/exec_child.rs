@@ -4,7 +4,10 @@
 
 use std::{convert::Infallible, os::unix::process::CommandExt, process::Command};
 
-use rustix::process::{Pid, Resource, Rlimit, Signal, getppid, getrlimit, set_parent_process_death_signal, setrlimit, setsid};
+use rustix::process::{
+    Pid, Resource, Rlimit, Signal, getpid, getppid, getrlimit, set_child_subreaper, set_parent_process_death_signal, setrlimit,
+    setsid,
+};
 
 use crate::spec::ProcessSpec;
 
@@ -43,6 +46,8 @@ pub fn exec_child(args: impl IntoIterator<Item = String>) -> Result<Infallible, 
     set_parent_process_death_signal(Some(Signal::KILL)).map_err(limit("death with the gateway"))?;
     // Fails only where we lead a group already; then we have one of our own.
     let _ = setsid();
+    // What forks twice and leaves its session stays a descendant, to be found and ended with the others.
+    set_child_subreaper(Some(getpid())).map_err(limit("being the parent of its orphans"))?;
     set(Resource::Core, 0).map_err(limit("no core dumps"))?;
     loop {
         let option = args.next().ok_or_else(|| ExecFault::Usage("end of arguments".to_owned()))?;

@@ -24,6 +24,7 @@ mod lines;
 mod link;
 mod message;
 mod over_http;
+mod ownership;
 mod pipe;
 mod pool;
 mod processes;
@@ -38,6 +39,7 @@ mod version;
 
 pub use discover::{Discovery, Look, discover, look};
 pub use exec_child::{ExecFault, exec_child};
+pub use ownership::changeable;
 pub use spec::{ConnectorSpec, HttpSpec, ProcessSpec, SpecFault, Way};
 pub use status::{ChildState, ChildStatus, ConnectorEvent, ConnectorStatus, Counts, Rejected};
 pub use stdio::{Downstreams, Replaced};

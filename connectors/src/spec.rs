@@ -1,12 +1,18 @@
 //! What a connector is: where its server is, what it is given, and how much of everything it may use.
 
-use std::{collections::BTreeMap, os::unix::fs::PermissionsExt, path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeMap,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use bailiwick_schemas::names::ConnectorId;
 use ipnet::IpNet;
 use url::{Host, Url};
 
 use crate::{
+    ownership::changeable,
     variables::{EnvNameFault, check_env_name},
     version::Protocol,
 };
@@ -225,10 +231,10 @@ impl ProcessSpec {
         if mode & 0o111 == 0 {
             return Err(format!("`{program}` is not executable: `chmod +x` it, or correct `command` of connector `{id}`"));
         }
-        if mode & 0o002 != 0 {
-            return Err(format!("`{program}` can be changed by everybody: `chmod o-w` it"));
+        match changeable(Path::new(program)) {
+            Some(who) => Err(format!("`{program}` {who}: correct that, so that nobody else decides what runs")),
+            None => Ok(()),
         }
-        Ok(())
     }
 }
 

@@ -36,6 +36,8 @@ mod link;
 mod message;
 #[path = "../src/over_http/mod.rs"]
 mod over_http;
+#[path = "../src/ownership.rs"]
+mod ownership;
 #[path = "../src/pipe.rs"]
 mod pipe;
 #[path = "../src/pool.rs"]

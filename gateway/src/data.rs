@@ -26,8 +26,7 @@ pub enum DataFault {
         why: io::Error,
     },
     /// Others may read or write in it.
-    #[error("`{path}` is open to others (mode {mode:o}): it holds secrets")]
-    #[diagnostic(help("chmod {} {}", if *is_folder { "700" } else { "600" }, path.display()))]
+    #[error("`{path}` is open to others (mode {mode:o}) and holds secrets: run `chmod {} {path}`", if *is_folder { "700" } else { "600" })]
     Open {
         /// Which file or folder.
         path: PathBuf,
@@ -105,6 +104,9 @@ impl DataFolder {
                 .and_then(|()| fs::hard_link(&draft, &path).or_else(unless_there));
             fs::remove_file(&draft).map_err(io)?;
             made.map_err(io)?;
+        }
+        if fs::symlink_metadata(&path).map_err(io)?.is_symlink() {
+            return Err(io(io::Error::other("it is a link, and links are not followed here")));
         }
         let mut file = File::open(&path).map_err(io)?;
         check(&path, &file.metadata().map_err(io)?)?;

@@ -13,5 +13,6 @@ pub mod reload;
 pub mod run;
 pub mod runtime;
 pub mod server;
+mod shadowing;
 pub mod sources;
 pub mod world;

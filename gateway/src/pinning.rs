@@ -13,7 +13,7 @@ use bailiwick_trail::{Stream, Trail};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
-use crate::runtime::StartFault;
+use crate::{runtime::StartFault, shadowing};
 
 /// So many rejected tools are named in a log line.
 const NAMED: usize = 8;
@@ -52,6 +52,31 @@ impl Scout<'_> {
         Ok(looked)
     }
 
+    /// Leaves out, of what would be accepted by itself, the tools that speak of other connectors' tools: those are for a person.
+    fn keep_unsuspicious(
+        &self,
+        config: &Config,
+        connector: &Connector,
+        all: &BTreeMap<ConnectorId, Vec<Pin>>,
+        fresh: &mut Vec<Pin>,
+    ) {
+        let own: Vec<String> = fresh.iter().map(|pin| pin.tool.to_string()).collect();
+        let others = shadowing::others(config, all, &connector.id, own.iter().map(String::as_str));
+        fresh.retain(|pin| {
+            let refers_to = others.named_in(&serde_json::from_str(pin.definition.get()).unwrap_or_default());
+            if refers_to.is_empty() {
+                return true;
+            }
+            let (connector, tool, help) = (&connector.id, &pin.tool, "`bailiwick connectors pin` shows it, and accepts it");
+            tracing::warn!(%connector, %tool, ?refers_to, help, "a tool speaks of other connectors' tools and is not accepted by itself");
+            let record = json!({"event": "not_accepted", "connector": connector, "tool": tool, "refers_to": refers_to});
+            if let Err(lost) = self.trail.append(Stream::Admin, self.clock.now_ms(), &record) {
+                tracing::error!(%lost, "a finding could not be put on record");
+            }
+            false
+        });
+    }
+
     fn note(&self, event: &str, connector: &ConnectorId, lease: &Lease) -> Result<(), ConnectFailure> {
         let record = json!({
             "event": event, "purpose": "discovery", "connector": connector, "lease": lease.id, "provider": lease.provider,
@@ -70,6 +95,7 @@ pub(crate) async fn pin_at_start(
     scout: Scout<'_>,
 ) -> Result<BTreeMap<ConnectorId, Vec<Pin>>, StartFault> {
     let mut known = pins.list()?;
+    let (mut all, mut offered) = (known.clone(), Vec::new());
     for connector in &config.connectors {
         let listed = match (own(connector), connector.pin) {
             (Some(own), _) => built_in(own),
@@ -79,6 +105,14 @@ pub(crate) async fn pin_at_start(
             _ => continue,
         };
         let fresh = pins_of(connector, &listed, scout.clock.now_ms());
+        all.insert(connector.id.clone(), fresh.clone());
+        offered.push((connector, fresh));
+    }
+    // Only now is it known what all the others are called.
+    for (connector, mut fresh) in offered {
+        if own(connector).is_none() {
+            scout.keep_unsuspicious(config, connector, &all, &mut fresh);
+        }
         let same = |old: &Vec<Pin>| {
             let digests = |pins: &[Pin]| pins.iter().map(|pin| (pin.tool.clone(), pin.digest)).collect::<BTreeMap<_, _>>();
             digests(old) == digests(&fresh)
@@ -123,8 +157,16 @@ pub(crate) async fn first_definitions(
             (connector.id.clone(), pins_of(&connector, &listed, scout.clock.now_ms()))
         }
     };
-    let found = join_all(unseen.into_iter().map(look)).await;
-    Ok(found.into_iter().filter(|(_, pins)| !pins.is_empty()).collect())
+    let mut found: Vec<_> = join_all(unseen.into_iter().map(look)).await;
+    let mut all = known.clone();
+    all.extend(found.iter().cloned());
+    for (id, fresh) in &mut found {
+        if let Some(connector) = config.connector(id.as_str()).filter(|connector| own(connector).is_none()) {
+            scout.keep_unsuspicious(config, connector, &all, fresh);
+        }
+    }
+    found.retain(|(_, pins)| !pins.is_empty());
+    Ok(found)
 }
 
 /// The process of a connector that is a part of this binary.

@@ -4,6 +4,7 @@
 //! else wrote, so every function is total and its cost is bounded by limits that stand beside it.
 
 pub mod canonical;
+pub mod crossing;
 pub mod definition;
 pub mod json;
 pub mod names;

@@ -267,7 +267,7 @@ async fn a53_a_length_that_lies_ends_the_connection_and_nothing_else() {
         &[head(&stage.a, &format!("{MIRRORS}content-length: {}\r\n", body.len() + 500)).as_bytes(), body.as_bytes()].concat(),
     );
     assert_eq!(wire.reply().unwrap().status, 408);
-    assert!(began.elapsed() < Duration::from_secs(6), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(25), "{:?}", began.elapsed());
     // Far too long, with nothing behind it; and cut off.
     let mut wire = Wire::open(&stage.a);
     wire.say(head(&stage.a, &format!("{MIRRORS}content-length: {}\r\n", u64::MAX)).as_bytes());

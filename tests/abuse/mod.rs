@@ -1,9 +1,16 @@
 //! Abuse cases: one test for each known attack, named for it: `aNN_…` is row NN of the list. `coverage` beside this file tells
 //! which rows have one.
 
+mod answers;
 mod bodies;
 mod bounds;
+mod commands;
+mod ends;
+mod exhaustion;
 mod headers;
+mod http_downstream;
+mod lines;
+mod load;
 mod messages;
 mod metadata;
 mod names;
@@ -11,5 +18,9 @@ mod numbers;
 mod parameters;
 mod reload;
 mod schemas;
+mod shadowing;
+mod silence;
+mod sites;
 mod smuggling;
+mod state;
 mod versions;

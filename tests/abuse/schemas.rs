@@ -1,15 +1,12 @@
 //! Group B: schemas that cost, reach out, or mean nothing. All come from a hostile server, among good tools.
 
-use std::{
-    net::TcpListener,
-    time::{Duration, Instant},
-};
+use std::{net::TcpListener, time::Duration};
 
 use serde_json::{Map, Value, json};
 
 use crate::harness::{Play, Stage, tool, tool_with};
 
-/// A gateway on two busy cores starts in so much, whatever a server offers it. A built bomb takes far longer.
+/// A gateway starts with so much of a processor's time, whatever a server offers it. A built bomb takes far more.
 const START: Duration = Duration::from_secs(12);
 
 /// `d0` to `d{depth}`, each of which refers twice to the next.
@@ -136,12 +133,13 @@ async fn a22_a_value_that_is_costly_to_check_is_refused_in_time() {
     let pattern = json!({"type": "object", "properties": {"x": {"type": "string", "pattern": "^(a|aa|aaa)*(b|bb)*[ab]{1,50}$"}}});
     let mut stage = Stage::new(&[tool_with("wide", &wide), tool_with("pattern", &pattern)]).await;
     let items: Vec<String> = (0..90_000).map(|at| format!("v{at}")).collect();
-    let began = Instant::now();
+    let before = stage.gateway.cpu_time();
     let reply = stage.a.call("evil__wide", &json!({"x": items})).await;
     assert!(reply.words().starts_with("INVALID ARGUMENTS"), "{}", reply.text);
     let reply = stage.a.call("evil__pattern", &json!({"x": "a".repeat(2_000_000) + "!"})).await;
     assert!(reply.words().starts_with("INVALID ARGUMENTS"), "{}", reply.text);
-    assert!(began.elapsed() < Duration::from_secs(8), "two checks took {:?}", began.elapsed());
+    let took = stage.gateway.cpu_time().saturating_sub(before);
+    assert!(took < Duration::from_secs(8), "two checks took {took:?}");
     stage.oracle(2, 0, 0).await;
 }
 
@@ -177,11 +175,12 @@ async fn a22_a24_a_tool_that_turns_into_a_bomb_is_refused_at_its_call() {
         good[2].clone(),
         tool_with("more", &unevaluated),
     ]);
-    let began = Instant::now();
+    let before = stage.gateway.cpu_time();
     assert!(!stage.a.call("evil__changed", &json!({"text": "x"})).await.is_tool_error());
     assert!(stage.a.call("evil__echo", &json!({"text": "x"})).await.words().starts_with("UNAVAILABLE"));
     assert!(!stage.a.call("evil__same", &json!({"text": "x"})).await.is_tool_error());
-    assert!(began.elapsed() < Duration::from_secs(6), "three calls took {:?}", began.elapsed());
+    let took = stage.gateway.cpu_time().saturating_sub(before);
+    assert!(took < Duration::from_secs(6), "three calls took {took:?}");
     assert_eq!(stage.a.tools().await, ["evil__changed", "evil__same", "s1__echo"]);
     stage.oracle(3, 2, 2).await;
 }

@@ -22,6 +22,8 @@ pub struct Setup {
     folder: TempDir,
     toml: String,
     environment: BTreeMap<String, String>,
+    limits: String,
+    data: Option<PathBuf>,
 }
 
 impl Setup {
@@ -29,7 +31,7 @@ impl Setup {
     pub fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let toml = "[server]\nlisten = \"127.0.0.1:0\"\nconsole = \"127.0.0.1:0\"\n".to_owned();
-        Self { folder, toml, environment: BTreeMap::new() }
+        Self { folder, toml, environment: BTreeMap::new(), limits: String::new(), data: None }
     }
 
     /// Its folder, for scripts and secrets.
@@ -55,6 +57,11 @@ impl Setup {
         self.with(&format!("[[connectors]]\nid = \"{id}\"\ncommand = [{}]\npin = \"first-use\"\n{more}", command.join(", ")))
     }
 
+    /// The same over HTTP.
+    pub fn http_connector(self, id: &str, url: &str, more: &str) -> Self {
+        self.with(&format!("[[connectors]]\nid = \"{id}\"\nurl = \"{url}\"\npin = \"first-use\"\n{more}"))
+    }
+
     /// A default grant of an agent for these patterns. `more` is further TOML for it.
     pub fn grant(self, id: &str, agent: &str, tools: &[&str], more: &str) -> Self {
         let tools: Vec<String> = tools.iter().map(|tool| format!("\"{tool}\"")).collect();
@@ -70,11 +77,22 @@ impl Setup {
         self
     }
 
+    /// What a shell does before it becomes the gateway, such as `ulimit -n 64`.
+    pub fn limits(self, limits: &str) -> Self {
+        Self { limits: limits.to_owned(), ..self }
+    }
+
+    /// Another data folder than the one beside the configuration.
+    pub fn data(self, data: &Path) -> Self {
+        Self { data: Some(data.to_owned()), ..self }
+    }
+
     /// The command line over this set-up, without a running gateway.
     pub fn cli(&self) -> Cli {
         let config = self.folder.path().join("config.toml");
         fs::write(&config, &self.toml).unwrap();
-        Cli { config, data: self.folder.path().join("data"), environment: self.environment.clone() }
+        let data = self.data.clone().unwrap_or_else(|| self.folder.path().join("data"));
+        Cli { config, data, environment: self.environment.clone(), limits: self.limits.clone() }
     }
 
     /// Starts the gateway and waits until it serves.
@@ -90,13 +108,37 @@ pub struct Cli {
     config: PathBuf,
     data: PathBuf,
     environment: BTreeMap<String, String>,
+    limits: String,
 }
 
 impl Cli {
+    /// The same without what was set by `limits`.
+    pub fn unlimited(self) -> Self {
+        Self { limits: String::new(), ..self }
+    }
+
+    /// The same for another data folder.
+    pub fn at(&self, data: &Path) -> Self {
+        Self { data: data.to_owned(), ..self.clone() }
+    }
+
+    /// What serves: under limits, where some are set.
+    fn serving(&self) -> Command {
+        let mut serving = self.command(&["run"]);
+        if !self.limits.is_empty() {
+            let mut limited = Command::new("/bin/sh");
+            limited.arg("-c").arg(format!("{}; exec \"$0\" \"$@\"", self.limits));
+            limited.arg(serving.get_program()).args(serving.get_args()).env_clear();
+            limited.envs(serving.get_envs().filter_map(|(name, value)| Some((name, value?)))).stdin(Stdio::null());
+            serving = limited;
+        }
+        serving
+    }
+
     /// A command, ready to run.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_bailiwick"));
-        command.env_clear().env("PATH", "/usr/bin:/bin").env("HOME", self.data.parent().unwrap());
+        command.env_clear().env("PATH", "/usr/bin:/bin").env("HOME", self.config.parent().unwrap());
         command.envs(&self.environment).arg("--config").arg(&self.config).arg("--data").arg(&self.data).args(arguments);
         command.stdin(Stdio::null());
         command
@@ -123,6 +165,31 @@ impl Cli {
         text
     }
 
+    /// Tries to serve, which must fail with exit code 1 before anything is served: what it says.
+    pub fn refuses_to_start(&self) -> String {
+        let mut child = self.serving().stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut stderr = child.stderr.take().unwrap();
+        let until = Instant::now() + Duration::from_mins(1);
+        let status = loop {
+            if let Some(status) = child.try_wait().unwrap() {
+                break status;
+            }
+            if Instant::now() > until {
+                child.kill().unwrap();
+                child.wait().unwrap();
+                let mut said = String::new();
+                stderr.read_to_string(&mut said).unwrap();
+                panic!("it serves, or does not end: {said}");
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        };
+        let mut said = String::new();
+        stderr.read_to_string(&mut said).unwrap();
+        assert_eq!(status.code(), Some(1), "{said}");
+        assert!(!said.contains("MCP at "), "{said}");
+        said
+    }
+
     /// Its data folder.
     pub fn data(&self) -> &Path {
         &self.data
@@ -145,7 +212,7 @@ pub struct Gateway {
 
 impl Gateway {
     fn start(setup: Setup, cli: Cli) -> Self {
-        let mut child = cli.command(&["run"]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = cli.serving().stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let stderr = Arc::new(Mutex::new(String::new()));
         let (sink, mut source) = (Arc::clone(&stderr), child.stderr.take().unwrap());
         std::thread::spawn(move || {
@@ -182,12 +249,6 @@ impl Gateway {
     /// Its folder, for scripts and secrets.
     pub fn folder(&self) -> &Path {
         self.setup.folder()
-    }
-
-    /// Sends it a signal.
-    pub fn signal(&self, name: &str) {
-        let sent = Command::new("kill").args([format!("-{name}"), self.child.id().to_string()]).status().unwrap();
-        assert!(sent.success());
     }
 
     /// Ends it as hard as can be, and starts it again on the same folder.
@@ -248,6 +309,46 @@ impl Gateway {
         records(self.cli.data(), stream)
     }
 
+    /// Sends it a signal, such as `STOP`.
+    pub fn signal(&self, name: &str) {
+        assert!(Command::new("kill").args(["-s", name]).arg(self.child.id().to_string()).status().unwrap().success());
+    }
+
+    /// The memory that is resident now, bytes.
+    pub fn memory(&self) -> u64 {
+        self.status("VmRSS:")
+    }
+
+    /// The address space that it uses now, bytes.
+    pub fn address_space(&self) -> u64 {
+        self.status("VmSize:")
+    }
+
+    /// A connector as an operator sees it.
+    pub fn connector(&self, id: &str) -> Value {
+        let shown: Value = serde_json::from_str(&self.cli.ok(&["connectors", "show", id, "--json"])).unwrap();
+        shown.as_array().map_or(shown.clone(), |one| one[0].clone())
+    }
+
+    /// The processes that it started and that have ended, and that nobody has noticed.
+    pub fn zombies(&self) -> Vec<u32> {
+        let of_ours = |entry: fs::DirEntry| {
+            let pid: u32 = entry.file_name().to_str()?.parse().ok()?;
+            let (state, parent) = state_of(pid)?;
+            (state == State::Zombie && parent == self.child.id()).then_some(pid)
+        };
+        fs::read_dir("/proc").unwrap().filter_map(|entry| of_ours(entry.unwrap())).collect()
+    }
+
+    /// The time that processors have spent on it: what it costs, however busy the machine is with other things.
+    pub fn cpu_time(&self) -> Duration {
+        let text = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
+        let (_, rest) = text.rsplit_once(')').unwrap();
+        // proc(5): `utime` and `stime`, in hundredths of a second on Linux.
+        let ticks = |at: usize| rest.split_ascii_whitespace().nth(at).unwrap().parse::<u64>().unwrap();
+        Duration::from_millis((ticks(11) + ticks(12)) * 10)
+    }
+
     /// The most memory that was ever resident, bytes.
     pub fn peak_memory(&self) -> u64 {
         self.status("VmHWM:")
@@ -289,6 +390,38 @@ impl Drop for Gateway {
     }
 }
 
+/// What a process does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// It runs, or could.
+    Alive,
+    /// It has ended, and its parent doesn't know.
+    Zombie,
+}
+
+/// The state of a process, and its parent.
+fn state_of(pid: u32) -> Option<(State, u32)> {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (_, rest) = text.rsplit_once(')')?;
+    let mut fields = rest.split_ascii_whitespace();
+    let state = if matches!(fields.next()?, "Z" | "X") { State::Zombie } else { State::Alive };
+    Some((state, fields.next()?.parse().ok()?))
+}
+
+/// Whether this process runs.
+pub fn runs(pid: u32) -> bool {
+    state_of(pid).is_some_and(|(state, _)| state == State::Alive)
+}
+
+/// Waits until it is so, for a minute at most.
+pub async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let until = Instant::now() + Duration::from_mins(1);
+    while !is_so() {
+        assert!(Instant::now() < until, "{what}: not within a minute");
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+}
+
 /// All records of a stream of the trail in this data folder, in order.
 pub fn records(data: &Path, stream: &str) -> Vec<Value> {
     let mut segments: Vec<PathBuf> = fs::read_dir(data.join("trail"))
@@ -301,5 +434,7 @@ pub fn records(data: &Path, stream: &str) -> Vec<Value> {
         .collect();
     segments.sort();
     let text: String = segments.iter().map(|path| fs::read_to_string(path).unwrap()).collect();
-    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    // The last line may be on its way: it is a record once it has its end.
+    let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
+    whole.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }

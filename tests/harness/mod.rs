@@ -2,12 +2,16 @@
 
 mod client;
 mod gateway;
+mod neighbour;
 mod oracle;
 mod script;
+mod tally;
 mod wire;
 
 pub use client::{Agent, Reply};
-pub use gateway::{Cli, Gateway, Setup};
+pub use gateway::{Cli, Gateway, Setup, runs, until};
+pub use neighbour::Neighbour;
 pub use oracle::{Play, Stage};
-pub use script::{Script, tool, tool_with};
+pub use script::{HttpServer, Script, example, tool, tool_with};
+pub use tally::Tally;
 pub use wire::{Wire, bare_head, head};

@@ -5,6 +5,7 @@ use std::{
     fs,
     io::{Read, Write},
     net::TcpListener,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
@@ -12,7 +13,7 @@ use std::{
 use base64::{Engine, engine::general_purpose::STANDARD_NO_PAD};
 use serde_json::{Value, json};
 
-use super::{Agent, Gateway, Script, Setup, tool};
+use super::{Agent, Gateway, HttpServer, Script, Setup, tool};
 
 /// The secret that must never be seen outside: lent to both connectors.
 pub const CANARY: &str = "canary-7f3a9b52-c0ffee";
@@ -32,7 +33,9 @@ pub struct Stage {
     pub benign: Script,
     /// The hostile server's script.
     pub evil: Script,
-    /// How long the gateway took to start, its tools pinned.
+    /// The hostile server itself, where it is one over HTTP.
+    pub http: Option<HttpServer>,
+    /// What it cost the gateway to start, its tools pinned: the time of processors.
     pub started_in: Duration,
     pid: u32,
     usual: Duration,
@@ -47,13 +50,25 @@ pub struct Play {
     script: Value,
     connector: String,
     top: String,
+    limits: String,
+    data: Option<PathBuf>,
+    is_http: bool,
     files: Vec<(String, String)>,
 }
 
 impl Play {
     /// A hostile server with these tools, each of a plain name a low read that is granted to agent `a`.
     pub fn of(tools: &[Value]) -> Self {
-        Self { tools: tools.to_vec(), script: json!({}), connector: String::new(), top: String::new(), files: Vec::new() }
+        Self {
+            tools: tools.to_vec(),
+            script: json!({}),
+            connector: String::new(),
+            top: String::new(),
+            limits: String::new(),
+            data: None,
+            is_http: false,
+            files: Vec::new(),
+        }
     }
 
     /// Further members of the hostile server's script.
@@ -73,6 +88,21 @@ impl Play {
         self
     }
 
+    /// What a shell does before it becomes the gateway, such as `ulimit -n 64`.
+    pub fn limits(self, limits: &str) -> Self {
+        Self { limits: limits.to_owned(), ..self }
+    }
+
+    /// Another data folder than the one beside the configuration.
+    pub fn data(self, data: &Path) -> Self {
+        Self { data: Some(data.to_owned()), ..self }
+    }
+
+    /// The hostile server is one over HTTP (`tests/servers/scripted_http.rs`).
+    pub fn http(self) -> Self {
+        Self { is_http: true, ..self }
+    }
+
     /// A file beside the configuration.
     pub fn file(mut self, name: &str, text: &str) -> Self {
         self.files.push((name.to_owned(), text.to_owned()));
@@ -88,14 +118,17 @@ impl Play {
 
     /// Starts it.
     pub async fn start(self) -> Stage {
-        let setup = Setup::new();
+        let mut setup = Setup::new();
+        if let Some(data) = &self.data {
+            setup = setup.data(data);
+        }
         for (name, text) in &self.files {
             fs::write(setup.folder().join(name), text).unwrap();
         }
         let benign = Script::new(setup.folder(), "benign", &[tool("echo", &["text"])]);
         let evil = Script::new(setup.folder(), "evil", &self.tools);
         evil.offer_with(&self.tools, &self.script);
-        let credential = "credential = { provider = \"env\", name = \"CANARY\", inject = { env = \"SECRET\" } }\n";
+        let credential = format!("{CREDENTIAL}{{ env = \"SECRET\" }} }}\n");
         let is_plain = |name: &&str| {
             !name.is_empty() && name.len() < 100 && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-')
         };
@@ -106,8 +139,9 @@ impl Play {
             .collect::<Vec<_>>()
             .concat();
         let traces = Arc::default();
-        let began = Instant::now();
+        let http = self.is_http.then(|| evil.serve_http());
         let gateway = setup
+            .limits(&self.limits)
             .with(&self.top)
             .environment("CANARY", CANARY)
             .environment("OTEL_EXPORTER_OTLP_ENDPOINT", &collector(Arc::clone(&traces)))
@@ -115,11 +149,11 @@ impl Play {
             .agent("a")
             .agent("b")
             .connector("s1", &benign, &format!("{credential}tools.echo = {{ kind = \"read\", band = \"low\", labels = [] }}"))
-            .connector("evil", &evil, &format!("{credential}{reads}{}", self.connector))
+            .evil(&evil, http.as_ref(), &format!("{reads}{}", self.connector))
             .grant("grant-a", "a", &["s1__*", "evil__*"], "")
             .grant("grant-b", "b", &["s1__*"], "")
             .start();
-        let started_in = began.elapsed();
+        let started_in = gateway.cpu_time();
         let (a, b) = (gateway.agent("a"), gateway.agent("b"));
         // Warm, so that the benign call's usual time is that of a call and not of a start.
         b.call("s1__echo", &json!({"text": "warm"})).await.result();
@@ -127,7 +161,23 @@ impl Play {
         b.call("s1__echo", &json!({"text": "usual"})).await.result();
         let usual = began.elapsed();
         let pid = gateway.pid();
-        Stage { gateway, a, b, benign, evil, started_in, pid, usual, replies: Mutex::default(), traces }
+        Stage { gateway, a, b, benign, evil, http, started_in, pid, usual, replies: Mutex::default(), traces }
+    }
+}
+
+/// What both connectors are lent.
+const CREDENTIAL: &str = "credential = { provider = \"env\", name = \"CANARY\", inject = ";
+
+impl Setup {
+    /// The hostile connector: a child process, or over HTTP.
+    fn evil(self, script: &Script, http: Option<&HttpServer>, more: &str) -> Self {
+        match http {
+            None => self.connector("evil", script, &format!("{CREDENTIAL}{{ env = \"SECRET\" }} }}\n{more}")),
+            Some(server) => {
+                let inject = "{ header = \"Authorization\", prefix = \"Bearer \" } }";
+                self.http_connector("evil", &server.url, &format!("{CREDENTIAL}{inject}\n{more}"))
+            }
+        }
     }
 }
 
@@ -135,6 +185,16 @@ impl Stage {
     /// A stage whose hostile server offers these tools, all of them low reads granted to agent `a`.
     pub async fn new(tools: &[Value]) -> Self {
         Play::of(tools).start().await
+    }
+
+    /// A neighbour that agent `b` is from now on.
+    pub fn neighbour(&self) -> super::Neighbour {
+        super::Neighbour::of(&self.b)
+    }
+
+    /// The same for a stage where nobody may call often.
+    pub fn neighbour_at_leisure(&self) -> super::Neighbour {
+        super::Neighbour::every(&self.b, Duration::from_millis(150))
     }
 
     /// Keeps what was heard otherwise than by the stage's own agents, for the oracle to look through.
@@ -188,11 +248,19 @@ impl Stage {
     }
 
     async fn others_are_served(&self) {
-        let began = Instant::now();
-        let reply = self.b.call("s1__echo", &json!({"text": "still there"})).await;
-        assert!(reply.words().contains("still there"), "{}", reply.text);
         let allowance = self.usual * 10 + Duration::from_millis(500);
-        assert!(began.elapsed() < allowance, "a benign call took {:?}, usually {:?}", began.elapsed(), self.usual);
+        // Whatever lasts is seen in every one of them; a machine that was busy for a moment is not.
+        let mut least = Duration::MAX;
+        for _ in 0..5 {
+            let began = Instant::now();
+            let reply = self.b.call("s1__echo", &json!({"text": "still there"})).await;
+            assert!(reply.words().contains("still there"), "{}", reply.text);
+            least = least.min(began.elapsed());
+            if least < allowance {
+                return;
+            }
+        }
+        panic!("benign calls take {least:?} and more, usually {:?}", self.usual);
     }
 
     /// One outcome for each decision; an intent only where the decision allows, and a success only where there is an intent.

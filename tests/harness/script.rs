@@ -1,10 +1,12 @@
 //! Scripts for scripted servers.
 
 use std::{
+    collections::BTreeSet,
     fs,
+    io::{BufRead, BufReader},
     path::{Path, PathBuf},
-    process::Command,
-    sync::Once,
+    process::{Child, Command, Stdio},
+    sync::Mutex,
 };
 
 use serde_json::{Value, json};
@@ -41,21 +43,17 @@ impl Script {
 
     /// The command line that starts it.
     pub fn command(&self) -> Vec<String> {
-        static BUILT: Once = Once::new();
-        let own = PathBuf::from(env!("CARGO_BIN_EXE_bailiwick"));
-        let server = own.parent().unwrap().join("examples/scripted-server");
-        // `cargo test` builds examples; `cargo test --test whole` does not.
-        BUILT.call_once(|| {
-            if !server.exists() {
-                let built = Command::new(env!("CARGO"))
-                    .args(["build", "--offline", "--example", "scripted-server", "--manifest-path"])
-                    .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"))
-                    .status();
-                assert!(built.unwrap().success());
-            }
-        });
-        assert!(server.exists(), "{}", server.display());
-        vec![server.display().to_string(), self.path.display().to_string()]
+        vec![example("scripted-server").display().to_string(), self.path.display().to_string()]
+    }
+
+    /// Starts the server over HTTP that does as this script says.
+    pub fn serve_http(&self) -> HttpServer {
+        let mut command = Command::new(example("scripted-http"));
+        let mut child = command.arg(&self.path).stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut ports = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut ports).unwrap();
+        let port: u16 = ports.split(' ').next().unwrap().parse().unwrap();
+        HttpServer { child, url: format!("http://127.0.0.1:{port}/mcp"), elsewhere: self.log.with_extension("log.elsewhere") }
     }
 
     /// Every line it received.
@@ -67,6 +65,55 @@ impl Script {
     pub fn calls(&self) -> Vec<String> {
         self.received().into_iter().filter(|line| line.contains("\"tools/call\"")).collect()
     }
+}
+
+/// A running server over HTTP. It ends with this.
+#[derive(Debug)]
+pub struct HttpServer {
+    child: Child,
+    /// Where it is.
+    pub url: String,
+    elsewhere: PathBuf,
+}
+
+impl HttpServer {
+    /// Who connected to where it tried to send others.
+    pub fn led_astray(&self) -> Vec<String> {
+        fs::read_to_string(&self.elsewhere).unwrap_or_default().lines().map(str::to_owned).collect()
+    }
+}
+
+impl Drop for HttpServer {
+    fn drop(&mut self) {
+        let _gone = self.child.kill();
+        let _gone = self.child.wait();
+    }
+}
+
+/// The program of a server that only tests start, built if it is not there or older than its source.
+pub fn example(name: &str) -> PathBuf {
+    static BUILT: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+    let own = PathBuf::from(env!("CARGO_BIN_EXE_bailiwick"));
+    let server = own.parent().unwrap().join("examples").join(name);
+    // `cargo test` builds examples; `cargo test --test whole` does not.
+    let mut built = BUILT.lock().unwrap();
+    if built.insert(name.to_owned()) && is_stale(&server) {
+        let built = Command::new(env!("CARGO"))
+            .args(["build", "--offline", "--example", name, "--manifest-path"])
+            .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"))
+            .status();
+        assert!(built.unwrap().success());
+    }
+    drop(built);
+    assert!(server.exists(), "{}", server.display());
+    server
+}
+
+fn is_stale(server: &Path) -> bool {
+    let changed = |path: &Path| fs::metadata(path).and_then(|found| found.modified()).ok();
+    let sources = fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/servers")).unwrap();
+    let newest = sources.filter_map(|entry| changed(&entry.unwrap().path())).max();
+    changed(server) < newest
 }
 
 /// A tool definition that takes any of these string properties, none required.

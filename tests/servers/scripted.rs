@@ -3,9 +3,11 @@
 //! `scripted-server SCRIPT`: the script is a JSON file, read anew at each `tools/list`: `{"tools": [definitions], "log": PATH}`.
 //! Further members: `starts`: a list of tool lists, one for each process that is started on this script, the last for all
 //! further ones; `pages`: a list of tool lists, given page by page; `list_text`: the result of `tools/list` as raw text;
-//! `list_more`: further members of that result; `name`: what it calls itself. Every line that it receives is appended to the log as it is. What a tool does follows from its name's first word:
-//! `echo`, `environment`, `leak`, `crash`, `hang`, `slow`, `fail`, `error`, `raw`, `count`, `changed` (it says first that its tools changed);
-//! anything else echoes.
+//! `list_more`: further members of that result; `name`: what it calls itself; `behave`: how it breaks the rules before it is called, see
+//! [`misbehaviour::at_start`] and [`misbehaviour::in_handshake`], read when a process starts. Every line that it receives is appended to the
+//! log as it is. What a tool does follows from its name's first word: `echo`, `environment`, `leak`, `crash`, `hang`, `slow`, `fail`,
+//! `error`, `raw`, `count`, `remember` (all arguments that this process ever got), `changed` (it says first that its tools changed), those
+//! of [`misbehaviour::call`]; anything else echoes.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -21,12 +23,18 @@ use std::{
 
 use serde_json::{Value, json, value::RawValue};
 
+mod misbehaviour;
+
 fn main() {
     let script = std::env::args().nth(1).unwrap();
+    if misbehaviour::is_helper(&script) {
+        return;
+    }
+    let behave = misbehaviour::at_start(&script);
     let start = starts_before(&script);
-    let mut calls = 0_u64;
-    for line in stdin().lock().lines() {
-        let line = line.unwrap();
+    let (mut calls, mut remembered) = (0_u64, Vec::new());
+    let mut lines = stdin().lock().lines().map(Result::unwrap);
+    while let Some(line) = lines.next() {
         let now: Value = serde_json::from_str(&read_to_string(&script).unwrap()).unwrap();
         if let Some(log) = now["log"].as_str() {
             let mut log = OpenOptions::new().create(true).append(true).open(log).unwrap();
@@ -34,6 +42,9 @@ fn main() {
         }
         let message: Value = serde_json::from_str(&line).unwrap();
         let id = message["id"].clone();
+        if misbehaviour::in_handshake(&behave, &message) {
+            continue;
+        }
         match message["method"].as_str().unwrap_or_default() {
             "initialize" => answer(
                 &id,
@@ -47,7 +58,13 @@ fn main() {
             "tools/list" => answer(&id, &list(&now, &message["params"]["cursor"], start)),
             "tools/call" => {
                 calls += 1;
-                call(&id, &message, &line, calls);
+                remembered.push(raw_arguments(&line).to_owned());
+                let name = message["params"]["name"].as_str().unwrap();
+                match name.split('_').next().unwrap() {
+                    "remember" => text(&id, &remembered.join("\n")),
+                    kind if misbehaviour::call(kind, &id, &message["params"]["arguments"], &mut lines) => {}
+                    _ => call(&id, &message, &line, calls),
+                }
             }
             _ => {}
         }

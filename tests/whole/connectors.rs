@@ -83,7 +83,7 @@ async fn broken_servers_leave_the_others_working() {
     let began = Instant::now();
     let hung = agent.call("bad__hang", &json!({})).await;
     // Either it is still resting after the crash, or it hangs until its deadline; never longer.
-    assert!(hung.is_tool_error() && began.elapsed() < Duration::from_secs(5), "{}", hung.text);
+    assert!(hung.is_tool_error() && began.elapsed() < Duration::from_secs(30), "{}", hung.text);
     assert_eq!(agent.call("good__echo", &json!({"x": "1"})).await.words(), r#"{"x":"1"}"#);
     let until = Instant::now() + Duration::from_secs(20);
     while agent.call("bad__echo", &json!({"x": "back"})).await.is_tool_error() {

@@ -229,6 +229,9 @@ pub struct ConnectorView {
     pub calls: u64,
     /// Failures since the start.
     pub failures: u64,
+    /// What its servers said that they should not have, by kind, since the start: answers to no request, questions, and the like.
+    #[serde(default)]
+    pub oddities: BTreeMap<String, u64>,
     /// The last failure: what, and how long ago.
     pub last_failure: Option<FailureView>,
     /// The end of what it wrote to standard error.
@@ -265,6 +268,9 @@ pub struct ToolView {
     pub accepted_by: String,
     /// Why it can't be called, where it can't.
     pub why: Option<String>,
+    /// The tools of other connectors that its definition speaks of: a reason to read it with care.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refers_to: Vec<String>,
     /// Its definition, as it was accepted.
     pub definition: Box<RawValue>,
 }
@@ -320,6 +326,9 @@ pub struct ProposedTool {
     pub changes: Vec<Change>,
     /// What its server says of it.
     pub description: String,
+    /// The tools of other connectors that its definition speaks of: a reason to read it with care.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refers_to: Vec<String>,
 }
 
 /// One place of a definition that changed.
@@ -402,6 +411,9 @@ pub struct Foreseen {
 pub struct Accept {
     /// Tool and digest, as the proposal said.
     pub tools: BTreeMap<String, Digest>,
+    /// Which of them speak of tools of other connectors, as the proposal said: who accepts them has seen that.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub refers_to: BTreeMap<String, Vec<String>>,
 }
 
 /// What was accepted.

@@ -12,8 +12,12 @@ use axum::{
     extract::{Path, State},
 };
 use bailiwick_config::{Connector, Program, Way};
-use bailiwick_connectors::{ChildState, ConnectorStatus, Discovery};
-use bailiwick_schemas::{definition::ListReading, names::QualifiedName};
+use bailiwick_connectors::{ChildState, ConnectorStatus, Counts, Discovery};
+use bailiwick_schemas::{
+    crossing::Others,
+    definition::{Definition, ListReading},
+    names::QualifiedName,
+};
 use bailiwick_store::Pin;
 use serde_json::json;
 
@@ -25,7 +29,10 @@ use super::{
     proposal::{Class, proposal},
     trial::trial,
 };
-use crate::runtime::Runtime;
+use crate::{
+    runtime::Runtime,
+    shadowing::{self, names_in},
+};
 
 pub(super) async fn list(_: Visitor, State(runtime): State<Arc<Runtime>>) -> Json<Vec<ConnectorView>> {
     Json(runtime.config().connectors.iter().map(|connector| view(connector, &runtime)).collect())
@@ -49,7 +56,7 @@ pub(super) async fn discover(
     let of = Arc::clone(&runtime);
     let found = deed.done_by(&operator, &runtime, async move {
         let discovery = discovered(&connector, &of).await?;
-        Ok(proposal(&connector, &pins(&connector, &of), &discovery))
+        Ok(proposal(&connector, &discovery, &of.config(), &of.worlds.pins()))
     });
     found.await.map(Json)
 }
@@ -66,7 +73,7 @@ pub(super) async fn test(
     let tried = deed.done_by(&operator, &runtime, async move {
         let began = Instant::now();
         let look = of.try_out(&connector.id).await;
-        Ok(trial(&connector, &pins(&connector, &of), look, began.elapsed()))
+        Ok(trial(&connector, look, began.elapsed(), &of.config(), &of.worlds.pins()))
     });
     tried.await.map(Json)
 }
@@ -80,13 +87,18 @@ pub(super) async fn accept(
 ) -> Result<Json<Accepted>, ApiFault> {
     let connector = configured(&id, &runtime)?;
     let shown: Accept = super::read(&body)?;
-    let deed = Deed::new("pins_accepted", connector.id.as_str(), json!({"tools": shown.tools}));
+    let with = json!({"tools": shown.tools, "refers_to": shown.refers_to});
+    let deed = Deed::new("pins_accepted", connector.id.as_str(), with);
     let (of, by) = (Arc::clone(&runtime), operator.name().to_owned());
     let accepted = deed.done_by(&operator, &runtime, async move {
         let reading = discovered(&connector, &of).await?.reading();
         let offered: BTreeMap<_, _> =
             reading.accepted.iter().map(|definition| (definition.name().to_string(), definition.digest())).collect();
-        if offered != shown.tools {
+        let others = others(&connector, names_in(&reading), &of);
+        let speaks_of = |definition: &Definition| Some((definition.name().to_string(), others.named_in(definition.raw())));
+        let refers_to: BTreeMap<_, _> =
+            reading.accepted.iter().filter_map(speaks_of).filter(|(_, named)| !named.is_empty()).collect();
+        if offered != shown.tools || refers_to != shown.refers_to {
             return Err(ApiFault::conflict(format!("`{}` offers something else than was shown", connector.id))
                 .help("nothing was accepted: look again with `bailiwick connectors diff`"));
         }
@@ -113,6 +125,11 @@ async fn discovered(connector: &Connector, runtime: &Runtime) -> Result<Discover
     })
 }
 
+/// What the tools of this connector have no reason to speak of.
+fn others<'a>(connector: &Connector, own: impl Iterator<Item = &'a str>, runtime: &Runtime) -> Others {
+    shadowing::others(&runtime.config(), &runtime.worlds.pins(), &connector.id, own)
+}
+
 fn pins(connector: &Connector, runtime: &Runtime) -> Vec<Pin> {
     runtime.worlds.pins().remove(&connector.id).unwrap_or_default()
 }
@@ -125,7 +142,7 @@ pub(crate) fn pins_of(
     by: &str,
     now_ms: u64,
 ) -> Result<Vec<Pin>, serde_json::Error> {
-    let pin = |definition: &bailiwick_schemas::definition::Definition| {
+    let pin = |definition: &Definition| {
         let known = before.iter().find(|pin| pin.tool == *definition.name());
         let class = Class::of(connector, known, definition);
         Ok(Pin {
@@ -166,12 +183,24 @@ fn view(connector: &Connector, runtime: &Runtime) -> ConnectorView {
             .collect(),
         calls: status.as_ref().map_or(0, |status| status.counts.calls),
         failures: status.as_ref().map_or(0, |status| status.counts.failures),
+        oddities: status.as_ref().map(|status| oddities(&status.counts)).unwrap_or_default(),
         last_failure: status
             .as_ref()
             .and_then(|status| status.last_failure.clone())
             .map(|(ago, what)| FailureView { what, ago_ms: millis(ago) }),
         stderr: status.map(|status| status.stderr).unwrap_or_default(),
     }
+}
+
+fn oddities(counts: &Counts) -> BTreeMap<String, u64> {
+    let all = [
+        ("unknown_ids", counts.unknown_ids),
+        ("second_answers", counts.second_answers),
+        ("server_requests", counts.server_requests),
+        ("notifications", counts.notifications),
+        ("garbage_lines", counts.garbage_lines),
+    ];
+    all.into_iter().filter(|(_, count)| *count > 0).map(|(kind, count)| (kind.to_owned(), count)).collect()
 }
 
 /// Where the server is: its program, or its address.
@@ -200,6 +229,8 @@ fn state(tools: &[ToolView], status: Option<&ConnectorStatus>) -> &'static str {
 
 fn tools(connector: &Connector, runtime: &Runtime) -> Vec<ToolView> {
     let (drifted, unusable) = (runtime.worlds.drifted(), runtime.worlds.unusable());
+    let accepted = pins(connector, runtime);
+    let others = others(connector, accepted.iter().map(|pin| pin.tool.as_str()), runtime);
     let tool = |pin: Pin| {
         let name = QualifiedName::new(connector.id.clone(), pin.tool.clone());
         let why = unusable.iter().find(|unusable| unusable.tool == name).map(|unusable| unusable.why.clone());
@@ -219,10 +250,11 @@ fn tools(connector: &Connector, runtime: &Runtime) -> Vec<ToolView> {
             accepted_at_ms: pin.accepted_at_ms,
             accepted_by: pin.accepted_by,
             why,
+            refers_to: others.named_in(&serde_json::from_str(pin.definition.get()).unwrap_or_default()),
             definition: pin.definition,
         }
     };
-    pins(connector, runtime).into_iter().map(tool).collect()
+    accepted.iter().cloned().map(tool).collect()
 }
 
 fn millis(duration: Duration) -> u64 {

@@ -1,9 +1,14 @@
 //! What a server offers, held against what was accepted: with the kind and band that each tool would count as.
 
-use bailiwick_config::Connector;
+use std::collections::BTreeMap;
+
+use bailiwick_config::{Config, Connector};
 use bailiwick_connectors::Discovery;
 use bailiwick_policy::{Band, Kind};
-use bailiwick_schemas::definition::{Definition, ListReading};
+use bailiwick_schemas::{
+    definition::{Definition, ListReading},
+    names::ConnectorId,
+};
 use bailiwick_store::Pin;
 use serde_json::Value;
 
@@ -11,11 +16,23 @@ use super::{
     api::{Proposal, ProposedTool, RejectedTool},
     definitions::changes,
 };
+use crate::shadowing::{self, names_in};
 
-/// The proposal for a connector whose accepted tools are `pins`.
-pub(crate) fn proposal(connector: &Connector, pins: &[Pin], discovery: &Discovery) -> Proposal {
+/// What is offered, held against what was accepted: of this connector, and of the others that its tools may speak of.
+pub(crate) fn proposal(
+    connector: &Connector,
+    discovery: &Discovery,
+    config: &Config,
+    accepted: &BTreeMap<ConnectorId, Vec<Pin>>,
+) -> Proposal {
     let reading = discovery.reading();
-    let mut tools: Vec<ProposedTool> = reading.accepted.iter().map(|definition| proposed(connector, pins, definition)).collect();
+    let pins = accepted.get(&connector.id).map(Vec::as_slice).unwrap_or_default();
+    let others = shadowing::others(config, accepted, &connector.id, names_in(&reading));
+    let tool = |definition: &Definition| ProposedTool {
+        refers_to: others.named_in(definition.raw()),
+        ..proposed(connector, pins, definition)
+    };
+    let mut tools: Vec<ProposedTool> = reading.accepted.iter().map(tool).collect();
     tools.extend(pins.iter().filter(|pin| !is_offered(pin, &reading)).map(gone));
     let findings: Vec<RejectedTool> = reading
         .findings
@@ -57,6 +74,7 @@ fn proposed(connector: &Connector, pins: &[Pin], definition: &Definition) -> Pro
         digest: definition.digest(),
         changes,
         description: definition.raw().get("description").and_then(Value::as_str).unwrap_or_default().to_owned(),
+        refers_to: Vec::new(),
     }
 }
 
@@ -70,6 +88,7 @@ fn gone(pin: &Pin) -> ProposedTool {
         digest: pin.digest,
         changes: Vec::new(),
         description: String::new(),
+        refers_to: Vec::new(),
     }
 }
 

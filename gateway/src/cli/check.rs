@@ -85,11 +85,10 @@ fn summary(config: &Config, rules: &str, session: &Session) -> String {
 /// Looks for something that the configuration names.
 pub(super) fn look(sought: Sought<'_>, config: &Config, session: &Session) -> Found {
     match sought {
-        Sought::Program(path) => file(path, |mode| match mode {
-            mode if mode & 0o111 == 0 => Some("is not executable"),
-            mode if mode & 0o002 != 0 => Some("can be changed by everybody"),
-            _ => None,
-        }),
+        Sought::Program(path) => match file(path, |mode| (mode & 0o111 == 0).then_some("is not executable")) {
+            Found::Fit => bailiwick_connectors::changeable(path).map_or(Found::Fit, Found::Unfit),
+            unfit => unfit,
+        },
         Sought::Policy(path) => file(path, |_| None),
         Sought::Roots(path) => file(path, |mode| (mode & 0o002 != 0).then_some("can be changed by everybody: chmod o-w")),
         Sought::SecretFile(path) if is_made_at_start(path, config, session) => Found::Fit,

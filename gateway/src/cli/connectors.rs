@@ -68,6 +68,10 @@ fn card(connector: &ConnectorView) -> String {
         let (id, calls) = (process.id.to_string(), process.calls.to_string());
         processes.row([&id, &process.state, process.grant.as_deref().unwrap_or("(all)"), &span(process.age_ms), &calls]);
     }
+    if !connector.oddities.is_empty() {
+        let all = connector.oddities.iter().map(|(kind, count)| format!("{} {count}", shown(&kind.replace('_', " "))));
+        text.add(format_args!("unasked    {}\n", all.collect::<Vec<_>>().join(", ")));
+    }
     let now_ms = SystemClock.now_ms();
     let mut tools = Table::new(&["TOOL", "STATE", "KIND", "BAND", "ACCEPTED", "BY"]);
     for tool in &connector.tools {
@@ -87,6 +91,9 @@ fn card(connector: &ConnectorView) -> String {
     }
     for tool in connector.tools.iter().filter(|tool| tool.why.is_some()) {
         text.add(format_args!("\n{} can't be used: {}\n", shown(&tool.id), shown(tool.why.as_deref().unwrap_or_default())));
+    }
+    for warning in connector.tools.iter().filter_map(|tool| warning(&tool.id, &tool.refers_to)) {
+        text.add(format_args!("\n{warning}"));
     }
     if !connector.stderr.is_empty() {
         text.add(format_args!("\nstandard error, the end of it:\n"));
@@ -234,6 +241,8 @@ async fn accept(pin: &PinArgs, session: &Session) -> Result<(), CliFault> {
     }
     let tools: std::collections::BTreeMap<_, _> =
         proposal.tools.iter().filter(|tool| tool.state != "gone").map(|tool| (tool.id.clone(), tool.digest)).collect();
+    let suspicious = proposal.tools.iter().filter(|tool| !tool.refers_to.is_empty());
+    let refers_to = suspicious.map(|tool| (tool.id.clone(), tool.refers_to.clone())).collect();
     if tools.is_empty() {
         return Err(CliFault::refused(
             &format!("`{}` offers no tool that can be accepted", pin.id),
@@ -247,8 +256,8 @@ async fn accept(pin: &PinArgs, session: &Session) -> Result<(), CliFault> {
     }
     let path = format!("connectors/{}/pins", segment(&pin.id)?);
     let accepted = match &desk {
-        Desk::Gateway(client) => client.post::<Accepted>(&path, &Accept { tools }).await?.tools,
-        Desk::Offline(offline) => offline.accept(&pin.id, &tools).await?,
+        Desk::Gateway(client) => client.post::<Accepted>(&path, &Accept { tools, refers_to }).await?.tools,
+        Desk::Offline(offline) => offline.accept(&pin.id, &tools, &refers_to).await?,
     };
     session.screen.tell(&format!("accepted {accepted} tools of {}", shown(&pin.id)));
     Ok(())
@@ -262,12 +271,20 @@ fn offer(proposal: &Proposal) -> String {
         let description = short(tool.description.lines().next().unwrap_or_default(), 44);
         table.row([&tool.id, &tool.state, tool.kind.as_str(), tool.band.as_str(), &tool.from, &description]);
     }
+    let warnings: String = proposal.tools.iter().filter_map(|tool| warning(&tool.id, &tool.refers_to)).collect();
     format!(
-        "{} speaks {} and says of itself {}\n\n{table}\nwhat nobody classified is `execute` and `high`; `tools.NAME = {{ kind = …, band = … }}` in the configuration decides",
+        "{} speaks {} and says of itself {}\n\n{table}\n{warnings}what nobody classified is `execute` and `high`; `tools.NAME = {{ kind = …, band = … }}` in the configuration decides",
         shown(&proposal.id),
         shown(&proposal.protocol),
         shown(&says),
     )
+}
+
+/// What is to be told of a tool whose definition speaks of tools of other connectors.
+fn warning(tool: &str, refers_to: &[String]) -> Option<String> {
+    let named = refers_to.iter().map(|name| shown(name)).collect::<Vec<_>>().join(", ");
+    let advice = "agents may be led to use it for them; read its definition with care";
+    (!refers_to.is_empty()).then(|| format!("warning   {} speaks of {named}, of other connectors: {advice}\n", shown(tool)))
 }
 
 /// What differs from what was accepted, place by place.
@@ -278,6 +295,7 @@ fn differences(proposal: &Proposal) -> String {
     let mut text = Page::default();
     for tool in proposal.tools.iter().filter(|tool| tool.state != "same") {
         text.add(format_args!("{}", difference(tool)));
+        text.add(format_args!("{}", warning(&tool.id, &tool.refers_to).unwrap_or_default()));
     }
     for finding in &proposal.findings {
         text.add(format_args!(

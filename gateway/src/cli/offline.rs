@@ -52,7 +52,7 @@ pub(super) async fn try_out(id: &str, session: &Session) -> Result<Trial, CliFau
     let connector = offline.connector(id)?;
     let began = Instant::now();
     let look = offline.look("connector_tested", connector).await?;
-    Ok(trial(connector, &offline.pins(connector)?, look, began.elapsed()))
+    Ok(trial(connector, look, began.elapsed(), &offline.config, &Pins::new(&offline.store).list()?))
 }
 
 /// A gateway's folder, held while it is used: no gateway can start meanwhile.
@@ -86,11 +86,16 @@ impl Offline {
             CliFault::refused(&format!("connector `{id}`: {failure}"), Some(&help))
         })?;
         self.shown().insert(connector.id.clone(), discovery.reading());
-        Ok(proposal(connector, &self.pins(connector)?, &discovery))
+        Ok(proposal(connector, &discovery, &self.config, &Pins::new(&self.store).list()?))
     }
 
     /// Accepts what was shown. The policies are judged over it at the next start.
-    pub(super) async fn accept(&self, id: &str, tools: &BTreeMap<String, Digest>) -> Result<usize, CliFault> {
+    pub(super) async fn accept(
+        &self,
+        id: &str,
+        tools: &BTreeMap<String, Digest>,
+        refers_to: &BTreeMap<String, Vec<String>>,
+    ) -> Result<usize, CliFault> {
         let connector = self.connector(id)?;
         let Some(reading) = self.shown().remove(&connector.id) else {
             return Err(CliFault::refused(&format!("nothing of `{id}` was shown"), None));
@@ -98,7 +103,7 @@ impl Offline {
         let by = name_of(geteuid().as_raw());
         let pins = pins_of(connector, &self.pins(connector)?, &reading, &by, SystemClock.now_ms())
             .map_err(|why| CliFault::refused(&why.to_string(), None))?;
-        let (change, with) = (change_id(&SystemClock), json!({"tools": tools, "offline": true}));
+        let (change, with) = (change_id(&SystemClock), json!({"tools": tools, "refers_to": refers_to, "offline": true}));
         self.note("pins_accepted", id, &change, Stage::Begun, &with)?;
         let count = pins.len();
         Pins::new(&self.store).accept(&connector.id, pins).await?;

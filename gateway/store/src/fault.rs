@@ -16,6 +16,16 @@ pub enum StoreFault {
         /// The mode it should have.
         wanted: u32,
     },
+    /// A file that belongs to another user.
+    #[error("`{path}` belongs to user {owner}, and this is user {us}: run as the user that owns the data folder", path = path.display())]
+    Owner {
+        /// The file.
+        path: PathBuf,
+        /// Its owner.
+        owner: u32,
+        /// Who we are.
+        us: u32,
+    },
     /// Not a plain file, or not a folder.
     #[error("`{path}` is not a plain {wanted}: move it away", path = path.display())]
     NotPlain {

@@ -3,7 +3,7 @@
 use std::{
     fs::{self, DirBuilder, File, OpenOptions, TryLockError},
     io::{self, Read as _, Write as _},
-    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _},
+    os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
 };
 
@@ -57,6 +57,10 @@ pub(crate) fn examine(path: &Path) -> Result<(), StoreFault> {
     if !seen.is_file() {
         return Err(StoreFault::NotPlain { path: path.to_owned(), wanted: "file" });
     }
+    let us = rustix::process::geteuid().as_raw();
+    if seen.uid() != us {
+        return Err(StoreFault::Owner { path: path.to_owned(), owner: seen.uid(), us });
+    }
     let mode = seen.permissions().mode() & 0o7777;
     if mode & 0o077 != 0 {
         return Err(StoreFault::Exposed { path: path.to_owned(), mode, wanted: FILE_MODE });
@@ -79,7 +83,8 @@ pub(crate) fn lock(path: &Path) -> Result<File, StoreFault> {
 /// The 32 bytes of a key file, which is made at first.
 pub(crate) fn key(path: &Path) -> Result<zeroize::Zeroizing<[u8; 32]>, StoreFault> {
     let fault = |fault| StoreFault::Files { path: path.to_owned(), fault };
-    if !path.exists() {
+    // A link that leads nowhere is there too, and is refused.
+    if fs::symlink_metadata(path).is_err() {
         make_key(path)?;
     }
     examine(path)?;

@@ -9,6 +9,9 @@ use crate::fault::StoreFault;
 /// The version of the tables below.
 const VERSION: i64 = 1;
 
+/// The oldest version that was ever written.
+const OLDEST: i64 = 1;
+
 /// `BAIL`: marks the file as ours (`sqlite.org/fileformat2.html`, application id).
 const APPLICATION: i64 = 0x4241_494C;
 
@@ -83,6 +86,10 @@ fn check(connection: &mut Connection, path: &Path) -> Result<(), StoreFault> {
     }
     if found > VERSION {
         return Err(StoreFault::Newer { path: path.to_owned(), found, known: VERSION });
+    }
+    if !is_new && found < OLDEST {
+        let why = format!("its schema is {found}, which no version ever wrote");
+        return Err(StoreFault::Damaged { path: path.to_owned(), why });
     }
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;

@@ -24,10 +24,11 @@ pub struct Store {
     inner: Arc<Inner>,
 }
 
-/// Dropped from top to bottom: the writer finishes before the lock is let go.
+/// Dropped from top to bottom: the writer finishes after the reader, for the last to close the file merges the write-ahead log into it,
+/// and before the lock is let go.
 struct Inner {
-    writer: Writer,
     reader: Mutex<Connection>,
+    writer: Writer,
     seal: Seal,
     path: PathBuf,
     _lock: File,
