@@ -6,6 +6,10 @@ use bailiwick::cli::{self, Cli, CliFault, Command, Surroundings};
 use clap::Parser as _;
 use tracing_subscriber::{EnvFilter, fmt};
 
+/// Memory is taken on one thread and given back on another with every call, which the C library's allocator does slowly.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// What a shell says of a command that could not be run.
 const NOT_RUN: u8 = 127;
 

@@ -56,7 +56,7 @@ OPENINGS = {
     "record": (["gate_record", "gate_screen"], {
         "live": [("still_live(grant, standing, now_ms)?;", "let _ = (grant, standing);")],
         "epochs": [("!Arc::ptr_eq(&ports.worlds.now(), granted.world())", "false")],
-        "standing": [("|| has_moved(call, locked.last().map(|own| **own))", "|| false")],
+        "standing": [("|| has_moved(call, locked.last().map(|own| **own), ports)", "|| false")],
         "budget": [("within_budget(grant, standing, has_effect)?;", "let _ = (grant, standing);")],
         "claim": [("if !ports.approvals.claim(approval, now_ms) {", "if false {")],
         "disk": [("if has_effect {", "if false {")],

@@ -1,5 +1,7 @@
 //! The organization's rules: Allow, allowed once a person approves, or Deny.
 
+use std::sync::Arc;
+
 use bailiwick_policy::{CallFacts, Decision, Requirement, Rule};
 
 use super::Validated;
@@ -32,23 +34,8 @@ impl<'r> Permitted<'r> {
 /// Asks the policies.
 pub fn permit<'r>(call: Validated<'r>, ports: &Ports, way: &mut Way<'r>) -> Result<Permitted<'r>, Refusal> {
     let stage = way.enter("permit", "bailiwick.policy.evaluate", ports);
-    let granted = call.granted();
-    let (grant, world, tool) = (granted.grant(), granted.world(), granted.tool());
-    let standing = grant.standing();
-    let origin = granted.identified().received().origin();
-    let facts = CallFacts {
-        environment: &grant.terms().environment,
-        calls_in_task: standing.calls,
-        writes_in_task: standing.writes,
-        untrusted_input: standing.labels.untrusted,
-        confidential: standing.labels.confidential,
-        approvals: &[],
-        transport: origin.transport.as_str(),
-        era: origin.protocol.as_str(),
-        hour: hour_of_day(ports.clock.now_ms()),
-    };
-    let prepared = grant.prepared(world).ok_or_else(|| Refusal::internal("the grant can't be put before the policies"))?;
-    let decision = prepared.decide(world, tool, &AskCall { facts: &facts, arguments: call.arguments() });
+    let (standing, world) = (call.granted().grant().standing(), call.granted().world());
+    let decision = decide(&call, standing, ports)?;
     way.seen.policy_digest = Some(world.policy_digest.clone());
     way.trace.note(stage, "bailiwick.policy.version", world.policy_digest.clone());
     let (needs, determining) = match decision.as_ref() {
@@ -65,6 +52,34 @@ pub fn permit<'r>(call: Validated<'r>, ports: &Ports, way: &mut Way<'r>) -> Resu
     way.trace.note(stage, "bailiwick.policy.rule.id", way.seen.rules.join(","));
     way.leave(stage, ports);
     Ok(Permitted { validated: call, needs, standing })
+}
+
+/// Whether the policies say the same of the call at this standing of its task: other calls may have counted since they were asked.
+pub(super) fn still_permits(call: &Permitted<'_>, standing: Standing, ports: &Ports) -> bool {
+    match decide(&call.validated, standing, ports).as_deref() {
+        Ok(Decision::Allow { .. }) => call.needs.is_empty(),
+        Ok(Decision::StepUp { labels, .. }) => *labels == call.needs,
+        Ok(Decision::Deny { .. }) | Err(_) => false,
+    }
+}
+
+fn decide(call: &Validated<'_>, standing: Standing, ports: &Ports) -> Result<Arc<Decision>, Refusal> {
+    let granted = call.granted();
+    let (grant, world, tool) = (granted.grant(), granted.world(), granted.tool());
+    let origin = granted.identified().received().origin();
+    let facts = CallFacts {
+        environment: &grant.terms().environment,
+        calls_in_task: standing.calls,
+        writes_in_task: standing.writes,
+        untrusted_input: standing.labels.untrusted,
+        confidential: standing.labels.confidential,
+        approvals: &[],
+        transport: origin.transport.as_str(),
+        era: origin.protocol.as_str(),
+        hour: hour_of_day(ports.clock.now_ms()),
+    };
+    let prepared = grant.prepared(world).ok_or_else(|| Refusal::internal("the grant can't be put before the policies"))?;
+    Ok(prepared.decide(world, tool, &AskCall { facts: &facts, arguments: call.arguments() }))
 }
 
 fn ids(rules: &[Rule]) -> Vec<String> {

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, MutexGuard};
 
-use super::{Armed, Granted, Stop, arm::secret_on_record, identify::is_still_proven};
+use super::{Armed, Granted, Stop, arm::secret_on_record, identify::is_still_proven, permit::still_permits};
 use crate::{
     grant::{GrantState, Labels, LiveGrant, Standing},
     ids::GrantId,
@@ -68,7 +68,7 @@ fn commit(call: &Armed<'_>, has_effect: bool, ports: &Ports, way: &mut Way<'_>) 
     for (grant, standing) in chain.iter().zip(&locked) {
         still_live(grant, standing, now_ms)?;
     }
-    if !Arc::ptr_eq(&ports.worlds.now(), granted.world()) || has_moved(call, locked.last().map(|own| **own)) {
+    if !Arc::ptr_eq(&ports.worlds.now(), granted.world()) || has_moved(call, locked.last().map(|own| **own), ports) {
         return Err(Stop::Stale);
     }
     for (grant, standing) in chain.iter().zip(&locked) {
@@ -103,13 +103,15 @@ fn still_live(grant: &LiveGrant, standing: &Standing, now_ms: u64) -> Result<(),
     Ok(())
 }
 
-/// Whether what the decision read of the task is no longer so: its labels, or its counters if a rule reads them.
-fn has_moved(call: &Armed<'_>, now: Option<Standing>) -> bool {
+/// Whether the decision no longer stands, because of what it read of the task. Labels send the call back to the beginning of the way;
+/// counters move with every call of a busy task, and so the rules that read them are asked once more here, where nothing moves.
+fn has_moved(call: &Armed<'_>, now: Option<Standing>, ports: &Ports) -> bool {
     let permitted = call.approved().permitted();
     let (then, granted) = (permitted.standing(), permitted.validated().granted());
     let Some(now) = now else { return true };
     let counts = |standing: Standing| (standing.calls, standing.writes);
-    now.labels != then.labels || (counts(now) != counts(then) && granted.world().reads_counters(granted.tool()))
+    let has_counted = counts(now) != counts(then) && granted.world().reads_counters(granted.tool());
+    now.labels != then.labels || (has_counted && !still_permits(permitted, now, ports))
 }
 
 fn within_budget(grant: &LiveGrant, standing: &Standing, has_effect: bool) -> Result<(), Refusal> {
