@@ -298,7 +298,7 @@ async fn a53_a_length_that_lies_ends_the_connection_and_nothing_else() {
         assert!(reply.as_ref().is_none_or(|reply| reply.status >= 400), "{headers}: {reply:?}");
     }
     assert_eq!(stage.evil.calls().len(), 0);
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + Duration::from_mins(1);
     while stage.decisions().len() < 3 {
         assert!(Instant::now() < deadline, "{:#?}", stage.decisions());
         tokio::time::sleep(Duration::from_millis(50)).await;

@@ -97,7 +97,9 @@ async fn a161_within_a_bounded_address_space_nothing_an_agent_asks_ends_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a161_a_gateway_that_was_stopped_goes_on() {
-    let mut stage = Play::of(&[tool("slow", &["ms"]), tool("echo", &["text"])]).start().await;
+    // A connection that is idle for longer than this is closed, and the stop counts.
+    let play = Play::of(&[tool("slow", &["ms"]), tool("echo", &["text"])]).top("header_timeout = \"5m\"");
+    let mut stage = play.start().await;
     let mut tally = Tally::default();
     tally.until_served(&stage.a, "evil__echo", &json!({"text": "before"})).await;
     let session = stage.a.session("2025-11-25").await;

@@ -33,7 +33,7 @@ const NUMBERS: [&str; 22] = [
 
 /// The approval that waits, as an approver sees it.
 async fn waiting(stage: &Stage) -> Value {
-    let until = Instant::now() + Duration::from_secs(15);
+    let until = Instant::now() + Duration::from_mins(1);
     loop {
         let list: Value = serde_json::from_str(&stage.gateway.cli.ok(&["approvals", "list", "--json"])).unwrap();
         let pending = list.as_array().unwrap().iter().find(|approval| approval["state"] == json!("pending")).cloned();
@@ -90,7 +90,7 @@ async fn a40_an_exponent_of_any_size_costs_nothing() {
     let mut stage = Stage::new(&[tool_with("echo", &schema)]).await;
     let numbers =
         ["1e400", "1e999999999", "1e-999999999", "1e99999999999999999999", "-1e999999999", "1e2147483648", "1e-2147483649"];
-    let began = Instant::now();
+    let before = stage.gateway.cpu_time();
     let mut sent = 0;
     for number in numbers {
         for key in ["n", "i", "c", "e"] {
@@ -101,7 +101,8 @@ async fn a40_an_exponent_of_any_size_costs_nothing() {
             }
         }
     }
-    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    let took = stage.gateway.cpu_time().saturating_sub(before);
+    assert!(took < Duration::from_secs(5), "{took:?}");
     stage.oracle(4 * numbers.len(), sent, sent).await;
 }
 

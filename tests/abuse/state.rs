@@ -168,7 +168,9 @@ async fn a159_a_damaged_store_is_refused_and_left_as_it_is() {
         ("cut", good[..good.len() / 2 + 100].to_vec()),
         ("text", b"not a database at all, but long enough to be looked at".repeat(100)),
         ("one byte", vec![0]),
+        ("nothing", Vec::new()),
     ] {
+        restore();
         fs::write(&store, &bytes).unwrap();
         let said = cli.refuses_to_start();
         assert!(said.contains("state.db"), "{what}: {said}");

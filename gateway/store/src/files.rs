@@ -68,6 +68,12 @@ pub(crate) fn examine(path: &Path) -> Result<(), StoreFault> {
     Ok(())
 }
 
+/// Whether the file is shorter than any database with something in it (`sqlite.org/fileformat2.html`: pages have at least 512 bytes).
+pub(crate) fn is_cut_off(path: &Path) -> Result<bool, StoreFault> {
+    let seen = fs::metadata(path).map_err(|fault| StoreFault::Files { path: path.to_owned(), fault })?;
+    Ok(seen.len() < 512)
+}
+
 /// Holds the folder for this store alone, until the returned file is closed or the process ends.
 pub(crate) fn lock(path: &Path) -> Result<File, StoreFault> {
     private(path)?;

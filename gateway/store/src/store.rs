@@ -40,7 +40,11 @@ impl Store {
         let folder = files::folder(data)?;
         let lock = files::lock(&folder.join("state.lock"))?;
         let path = folder.join("state.db");
-        files::private(&path)?;
+        let is_made = files::private(&path)?;
+        // To begin anew here would bring back what was revoked. The key is made last: where it is, there was a store.
+        if !is_made && files::is_cut_off(&path)? && folder.join("seal.key").exists() {
+            return Err(StoreFault::Damaged { path, why: "it is cut off".to_owned() });
+        }
         files::examine(&folder.join("state.db-wal"))?;
         files::examine(&folder.join("state.db-shm"))?;
         let mut connection = Connection::open_with_flags(&path, flags(OpenFlags::SQLITE_OPEN_READ_WRITE))?;
