@@ -50,6 +50,9 @@ const LARGE_BODY: u64 = 64 * 1024;
 /// Values in a message: each takes up to a hundred times its bytes once it is read.
 const VALUES: usize = 100_000;
 
+/// So much room is made at once for a body that says how long it is.
+const ROOM: usize = 2 * 1024 * 1024;
+
 /// The routes of the agents' side.
 pub fn router(front: Arc<Front>) -> Router {
     Router::new().route("/mcp", any(endpoint)).fallback(nothing_here).with_state(front)
@@ -452,11 +455,16 @@ impl Drop for Unread<'_> {
 async fn gathered(mut body: Limited<HttpBody>) -> Result<Bytes, Box<dyn std::error::Error + Send + Sync>> {
     let mut first = Bytes::new();
     let mut all = BytesMut::new();
+    // It says how long it is, and may not be longer than that; what it is not, it has only claimed room for.
+    let length = body.size_hint().exact().and_then(|length| usize::try_from(length).ok()).unwrap_or(0).min(ROOM);
     while let Some(frame) = body.frame().await {
         let Ok(data) = frame?.into_data() else { continue };
         if all.is_empty() && first.is_empty() {
             first = data;
         } else {
+            if all.is_empty() {
+                all.reserve(length);
+            }
             all.extend_from_slice(&std::mem::take(&mut first));
             all.extend_from_slice(&data);
         }
