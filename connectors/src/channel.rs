@@ -69,13 +69,13 @@ impl ToolChannel {
     }
 
     /// Calls the tool. `written` is called when, and only when, all of the call is written.
-    pub(crate) async fn call(&self, call: ToolCall<'_>, written: &mut (dyn FnMut() + Send)) -> Result<Answer, SendFailure> {
+    pub(crate) async fn call(&self, call: ToolCall<'_>, written: impl FnOnce() + Send + 'static) -> Result<Answer, SendFailure> {
         let deadline = Instant::now() + call.timeout;
         if self.verified != self.session.link().changes() {
             self.verify_again(&call, deadline).await?;
         }
-        let counters = &self.pool.counters;
-        let mut written = || {
+        let counters = Arc::clone(&self.pool.counters);
+        let written = move || {
             counters.calls.rise();
             written();
         };
@@ -89,7 +89,7 @@ impl ToolChannel {
             version: self.session.hello().version,
             timeout: deadline.saturating_duration_since(Instant::now()),
             cancelled: call.cancelled,
-            written: &mut written,
+            written: Box::new(written),
         };
         match self.session.link().request(request).await {
             Err(SendFailure::Timeout(_)) => Err(timeout(call.timeout)),
@@ -128,7 +128,7 @@ impl Channel for ToolChannel {
             let (arguments, traceparent) = (outgoing.arguments().clone(), outgoing.traceparent().map(str::to_owned));
             let (timeout, cancelled) = (outgoing.timeout().min(self.pool.spec.call_timeout), outgoing.cancelled().clone());
             let call = ToolCall { arguments: &arguments, traceparent: traceparent.as_deref(), timeout, cancelled: &cancelled };
-            match self.call(call, &mut || outgoing.written()).await? {
+            match self.call(call, outgoing.when_written()).await? {
                 Answer::Result(result) => Ok(RawReply::result(result)),
                 Answer::Error { code, message, data } => Ok(RawReply::error(code, message, data)),
             }

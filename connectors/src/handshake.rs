@@ -177,7 +177,7 @@ pub(crate) async fn ask(
     timeout: Duration,
 ) -> Result<Bytes, Unopened> {
     let never = CancellationToken::new();
-    let request = Request { body: Body::Own { method, members }, version, timeout, cancelled: &never, written: &mut || {} };
+    let request = Request { body: Body::Own { method, members }, version, timeout, cancelled: &never, written: Box::new(|| {}) };
     let failure = match link.request(request).await {
         Ok(Answer::Result(result)) => {
             if version.is_modern() {

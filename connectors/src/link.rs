@@ -37,8 +37,11 @@ pub(crate) struct Request<'a> {
     /// Cancelled when the answer is no longer wanted.
     pub(crate) cancelled: &'a CancellationToken,
     /// Called once, when all of it is written.
-    pub(crate) written: &'a mut (dyn FnMut() + Send),
+    pub(crate) written: Written,
 }
+
+/// What is done once a request is written. It may be dropped instead, where that never happens.
+pub(crate) type Written = Box<dyn FnOnce() + Send>;
 
 /// What is asked.
 #[derive(Clone, Copy)]

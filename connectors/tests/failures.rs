@@ -1,7 +1,10 @@
 //! Servers that fail, in every way, and what that costs the others: nothing.
 
 use std::{
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -149,7 +152,7 @@ async fn a_server_that_does_not_read_holds_nobody_and_dies_of_half_a_call() {
     let rig = Rig::new(vec![spec("deaf", &["deaf"]), spec("x", &["ok"])]);
     let grant = grant("g-1");
     let large = format!(r#"{{"text":"{}"}}"#, "x".repeat(1 << 20));
-    let (begun, mut written) = (Instant::now(), false);
+    let (begun, written) = (Instant::now(), Arc::new(AtomicBool::new(false)));
     let channel = rig.connectors.channel(&tool("deaf", "says it"), &grant, None).await.unwrap();
     let cancelled = grant.cancelled();
     let call = crate::channel::ToolCall {
@@ -158,12 +161,13 @@ async fn a_server_that_does_not_read_holds_nobody_and_dies_of_half_a_call() {
         timeout: Duration::from_millis(300),
         cancelled: &cancelled,
     };
-    let mut note = || written = true;
-    let (failure, other) = tokio::join!(channel.call(call, &mut note), rig.result("x", &grant));
+    let told = Arc::clone(&written);
+    let note = move || told.store(true, Ordering::Relaxed);
+    let (failure, other) = tokio::join!(channel.call(call, note), rig.result("x", &grant));
     assert!(matches!(failure, Err(SendFailure::Unsent(_))), "{failure:?}");
     assert!(other["line"].is_string() && begun.elapsed() < Duration::from_secs(30));
     drop(channel);
-    assert!(!written);
+    assert!(!written.load(Ordering::Relaxed));
     until("the child is gone", || rig.status("deaf").children.is_empty()).await;
     assert_eq!(rig.status("x").children.len(), 1);
 }

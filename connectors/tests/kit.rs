@@ -114,7 +114,7 @@ impl Rig {
         let channel = self.connectors.channel(tool, grant, lease).await.map_err(Failure::Connect)?;
         let cancelled: CancellationToken = grant.cancelled();
         let call = ToolCall { arguments, traceparent: Some("00-aa-bb-01"), timeout, cancelled: &cancelled };
-        channel.call(call, &mut || {}).await.map_err(Failure::Send)
+        channel.call(call, || {}).await.map_err(Failure::Send)
     }
 
     /// The result of a call that must succeed.

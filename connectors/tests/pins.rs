@@ -1,6 +1,12 @@
 //! A tool is called only while its server lists it as it was pinned.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use bailiwick_pipeline::ports::{ConnectFailure, SendFailure};
 use tokio_util::sync::CancellationToken;
@@ -63,11 +69,12 @@ async fn a_change_between_ready_and_send_stops_the_call() {
     let channel = rig.connectors.channel(&tool("x", "says it"), &grant, None).await.unwrap();
     rig.result("x", &grant).await;
     until("the change is told", || rig.status("x").counts.notifications == 1).await;
-    let (cancelled, mut written) = (CancellationToken::new(), false);
+    let (cancelled, written) = (CancellationToken::new(), Arc::new(AtomicBool::new(false)));
+    let told = Arc::clone(&written);
     let call = ToolCall { arguments: b"{}", traceparent: None, timeout: Duration::from_secs(5), cancelled: &cancelled };
-    let failure = channel.call(call, &mut || written = true).await.unwrap_err();
+    let failure = channel.call(call, move || told.store(true, Ordering::Relaxed)).await.unwrap_err();
     assert!(matches!(failure, SendFailure::Unsent(_)), "{failure:?}");
-    assert!(!written && rig.status("x").counts.calls == 1);
+    assert!(!written.load(Ordering::Relaxed) && rig.status("x").counts.calls == 1);
 }
 
 #[tokio::test]

@@ -67,7 +67,10 @@ fn main() {
                 }
             }
             _ if id.is_null() => {}
-            method => say(&json!({"jsonrpc": "2.0", "id": id, "error": {"code": -32601, "message": format!("no {method}")}}).to_string()),
+            method => {
+                say(&json!({"jsonrpc": "2.0", "id": id, "error": {"code": -32601, "message": format!("no {method}")}})
+                    .to_string())
+            }
         }
     }
 }

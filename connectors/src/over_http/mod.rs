@@ -143,7 +143,7 @@ impl HttpLink {
                 (headers, message::call(id, tool, arguments, traceparent, version))
             }
         };
-        let (payload, hold) = Payload::new(text.into());
+        let (payload, hold) = Payload::new(text.into(), written);
         let revocable = !version.is_modern() && !matches!(body, Body::Own { method: INITIALIZE | DISCOVER, .. });
         let mut unanswered = Unanswered { link: self, id, version, hold: revocable.then_some(&hold) };
         let opens = matches!(body, Body::Own { method: INITIALIZE, .. });
@@ -151,7 +151,7 @@ impl HttpLink {
         let work = exchange.run(self.post(headers, reqwest::Body::wrap(payload)));
         let answer = tokio::select! {
             biased;
-            answer = hold.watch(work, written) => answer,
+            answer = work => answer,
             () = cancelled.cancelled() => return Err(broken_off(&hold, "the call was cancelled")),
             () = self.ending.cancelled() => {
                 return Err(broken_off(&hold, self.ended.get().map_or("it has ended", |end| end.why.as_str())));

@@ -3,15 +3,16 @@
 use std::{
     pin::Pin,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU8, Ordering},
     },
     task::{Context, Poll},
 };
 
 use bytes::Bytes;
-use futures_util::task::AtomicWaker;
 use http_body::{Body, Frame, SizeHint};
+
+use crate::link::Written;
 
 const WAITING: u8 = 0;
 const TAKEN: u8 = 1;
@@ -23,11 +24,19 @@ pub(crate) struct Payload {
     state: Arc<State>,
 }
 
-#[derive(Default)]
 struct State {
     /// INVARIANT: changes once, away from `WAITING`.
     stage: AtomicU8,
-    waker: AtomicWaker,
+    /// INVARIANT: taken by whoever changes the stage, and by nobody else.
+    written: Mutex<Option<Written>>,
+}
+
+impl State {
+    /// Whether this was the one that changed it.
+    fn becomes(&self, stage: u8) -> Option<Written> {
+        self.stage.compare_exchange(WAITING, stage, Ordering::AcqRel, Ordering::Acquire).ok()?;
+        self.written.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
 }
 
 /// The sender's end of a body. Dropped, it withdraws the body.
@@ -39,8 +48,9 @@ pub(crate) struct Hold(Arc<State>);
 pub(crate) struct Withdrawn;
 
 impl Payload {
-    pub(crate) fn new(bytes: Bytes) -> (Self, Hold) {
-        let state = Arc::new(State::default());
+    /// A body. `written` is called from wherever it is written, as soon as it is on its way: nobody has to be woken for that.
+    pub(crate) fn new(bytes: Bytes, written: Written) -> (Self, Hold) {
+        let state = Arc::new(State { stage: AtomicU8::new(WAITING), written: Mutex::new(Some(written)) });
         (Self { bytes: Some(bytes), state: Arc::clone(&state) }, Hold(state))
     }
 }
@@ -50,32 +60,11 @@ impl Hold {
     pub(crate) fn is_taken(&self) -> bool {
         self.0.stage.load(Ordering::Acquire) == TAKEN
     }
-
-    /// Does the work, and calls `written` once, as soon as the body is on its way.
-    pub(crate) async fn watch<T>(&self, work: impl Future<Output = T>, written: &mut (dyn FnMut() + Send)) -> T {
-        let mut work = std::pin::pin!(work);
-        let mut told = false;
-        std::future::poll_fn(|context| {
-            if !told {
-                self.0.waker.register(context.waker());
-                if self.is_taken() {
-                    told = true;
-                    written();
-                }
-            }
-            let done = work.as_mut().poll(context);
-            if done.is_ready() && !told && self.is_taken() {
-                written();
-            }
-            done
-        })
-        .await
-    }
 }
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        let _ = self.0.stage.compare_exchange(WAITING, WITHDRAWN, Ordering::AcqRel, Ordering::Acquire);
+        drop(self.0.becomes(WITHDRAWN));
     }
 }
 
@@ -85,9 +74,9 @@ impl Body for Payload {
 
     fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Withdrawn>>> {
         let Some(bytes) = self.bytes.take() else { return Poll::Ready(None) };
-        let taken = self.state.stage.compare_exchange(WAITING, TAKEN, Ordering::AcqRel, Ordering::Acquire);
-        self.state.waker.wake();
-        Poll::Ready(Some(taken.map(|_| Frame::data(bytes)).map_err(|_| Withdrawn)))
+        let Some(written) = self.state.becomes(TAKEN) else { return Poll::Ready(Some(Err(Withdrawn))) };
+        written();
+        Poll::Ready(Some(Ok(Frame::data(bytes))))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -6,7 +6,7 @@ use std::{
     str::FromStr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -225,11 +225,42 @@ impl Standing {
     }
 }
 
+/// The standing of a grant, to be looked at without its lock.
+#[derive(Default)]
+struct Seen {
+    is_active: AtomicBool,
+    untrusted: AtomicBool,
+    confidential: AtomicBool,
+    calls: AtomicU64,
+    writes: AtomicU64,
+}
+
+impl Seen {
+    fn publish(&self, standing: &Standing) {
+        self.is_active.store(standing.state == GrantState::Active, Ordering::Release);
+        self.untrusted.store(standing.labels.untrusted, Ordering::Release);
+        self.confidential.store(standing.labels.confidential, Ordering::Release);
+        self.calls.store(standing.calls, Ordering::Release);
+        self.writes.store(standing.writes, Ordering::Release);
+    }
+
+    fn glance(&self) -> Standing {
+        let on = |flag: &AtomicBool| flag.load(Ordering::Acquire);
+        Standing {
+            state: if on(&self.is_active) { GrantState::Active } else { GrantState::Revoked },
+            calls: self.calls.load(Ordering::Acquire),
+            writes: self.writes.load(Ordering::Acquire),
+            labels: Labels { untrusted: on(&self.untrusted), confidential: on(&self.confidential) },
+        }
+    }
+}
+
 /// A grant in use: its terms, its standing, and the guard of its way out.
 pub struct LiveGrant {
     terms: Grant,
     facts: GrantFacts,
     standing: Mutex<Standing>,
+    seen: Seen,
     guard: SendGuard,
     parent: Option<Arc<LiveGrant>>,
     prepared: ArcSwapOption<Prepared>,
@@ -254,7 +285,9 @@ impl LiveGrant {
         if standing.state != GrantState::Active {
             guard.close();
         }
-        Self { terms, facts, standing: Mutex::new(standing), guard, parent, prepared: ArcSwapOption::empty() }
+        let seen = Seen::default();
+        seen.publish(&standing);
+        Self { terms, facts, standing: Mutex::new(standing), seen, guard, parent, prepared: ArcSwapOption::empty() }
     }
 
     /// Its terms.
@@ -287,6 +320,17 @@ impl LiveGrant {
         *self.lock()
     }
 
+    /// Its standing as of a moment ago, without a lock: a commit holds that while it writes. Counters may be of different moments. For
+    /// whoever is asked again, under the lock, before it counts.
+    pub(crate) fn glance(&self) -> Standing {
+        self.seen.glance()
+    }
+
+    /// Makes a change of the standing known to [`LiveGrant::glance`]. Whoever changes it calls this before the lock goes.
+    pub(crate) fn publish(&self, standing: &Standing) {
+        self.seen.publish(standing);
+    }
+
     /// Its standing, locked: for the commit and for what ends or labels a grant.
     pub(crate) fn lock(&self) -> MutexGuard<'_, Standing> {
         // A panic while it was held leaves plain numbers and flags: they stay true.
@@ -296,7 +340,7 @@ impl LiveGrant {
     /// Whether it may be used at this time, and so may every ancestor.
     pub fn is_live(&self, now_ms: u64) -> bool {
         self.chain().all(|grant| {
-            grant.standing().state == GrantState::Active
+            grant.seen.is_active.load(Ordering::Acquire)
                 && grant.terms.not_before_ms <= now_ms
                 && now_ms < grant.terms.expires_at_ms
         })
@@ -307,6 +351,7 @@ impl LiveGrant {
         for grant in self.chain() {
             let mut standing = grant.lock();
             standing.labels = standing.labels.join(labels);
+            grant.publish(&standing);
         }
     }
 
@@ -324,6 +369,7 @@ impl LiveGrant {
         let was_active = standing.state == GrantState::Active;
         if was_active {
             standing.state = state;
+            self.publish(&standing);
         }
         drop(standing);
         self.guard.close();

@@ -124,7 +124,7 @@ impl CallTrace {
             outward,
             start_ns: now_ns,
             end_ns: now_ns,
-            attributes: Vec::new(),
+            attributes: Vec::with_capacity(8),
             error: None,
         });
         self.stages.len() - 1

@@ -1,6 +1,6 @@
 //! Gives an answer the form of a protocol version.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, sync::LazyLock};
 
 use axum::{
     body::Body as HttpBody,
@@ -18,6 +18,9 @@ pub(super) fn server_info() -> Value {
     json!({"name": "bailiwick", "title": "Bailiwick", "version": env!("CARGO_PKG_VERSION")})
 }
 
+/// The `_meta` of a result that has none.
+static NAMED: LazyLock<String> = LazyLock::new(|| json!({SERVER_INFO: server_info()}).to_string());
+
 /// The key of [`server_info`] in the `_meta` of results (MCP 2026-07-28).
 const SERVER_INFO: &str = "io.modelcontextprotocol/serverInfo";
 
@@ -33,7 +36,7 @@ pub(super) fn respond(id: &str, protocol: Protocol, answer: &Answer) -> Response
         Body::ToolError { text, meta } => result(id, &tool_error(text, meta.as_ref(), protocol).to_string()),
         Body::Tools { list, ttl_ms } => {
             let after = if protocol.is_modern() {
-                let meta = json!({SERVER_INFO: server_info()});
+                let meta = NAMED.as_str();
                 format!(r#","resultType":"complete","ttlMs":{ttl_ms},"cacheScope":"private","_meta":{meta}}}}}"#)
             } else {
                 "}}".to_owned()
@@ -113,7 +116,8 @@ fn stamped(id: &str, result: &ToolResult, protocol: Protocol) -> Parts {
         }
     }
     if is_modern && result.members().iter().all(|(key, _)| key.as_ref() != "_meta") {
-        parts.push(format!(r#","_meta":{}"#, json!({SERVER_INFO: server_info()})).into());
+        parts.push(Bytes::from_static(br#","_meta":"#));
+        parts.push(Bytes::from_static(NAMED.as_bytes()));
     }
     parts.push(Bytes::from_static(b"}}"));
     Parts::new(parts)

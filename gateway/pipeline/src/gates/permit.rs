@@ -34,7 +34,7 @@ impl<'r> Permitted<'r> {
 /// Asks the policies.
 pub fn permit<'r>(call: Validated<'r>, ports: &Ports, way: &mut Way<'r>) -> Result<Permitted<'r>, Refusal> {
     let stage = way.enter("permit", "bailiwick.policy.evaluate", ports);
-    let (standing, world) = (call.granted().grant().standing(), call.granted().world());
+    let (standing, world) = (call.granted().grant().glance(), call.granted().world());
     let decision = decide(&call, standing, ports)?;
     way.seen.policy_digest = Some(world.policy_digest.clone());
     way.trace.note(stage, "bailiwick.policy.version", world.policy_digest.clone());

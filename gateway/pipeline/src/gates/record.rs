@@ -83,11 +83,12 @@ fn commit(call: &Armed<'_>, has_effect: bool, ports: &Ports, way: &mut Way<'_>) 
     way.decide_allow(ports).map_err(|lost| Refusal::trail_lost(&lost))?;
     let debited: Vec<&GrantId> = chain.iter().map(|grant| &grant.terms().id).collect();
     let intent = write_intent(call, &debited, now_ms, ports, way)?;
-    for standing in &mut locked {
+    for (grant, standing) in chain.iter().zip(&mut locked) {
         standing.calls = standing.calls.saturating_add(1);
         standing.writes = standing.writes.saturating_add(u64::from(has_effect));
         // Before anything comes back: the agent may learn from a refusal too.
         standing.labels = standing.labels.join(granted.tool().labels);
+        grant.publish(standing);
     }
     Ok(intent)
 }

@@ -64,9 +64,10 @@ impl Outgoing {
         &self.cancelled
     }
 
-    /// To be called as soon as the request is written: what ends the grant waits for this.
-    pub fn written(&mut self) {
-        self.pass = None;
+    /// To be called as soon as the request is written, or dropped where it never is: what ends the grant waits for this.
+    pub fn when_written(&mut self) -> impl FnOnce() + Send + use<> {
+        let pass = self.pass.take();
+        move || drop(pass)
     }
 }
 

@@ -261,7 +261,7 @@ impl Channel for Line {
                 traceparent: outgoing.traceparent().map(str::to_owned),
             });
             fakes.pass("write").await;
-            outgoing.written();
+            outgoing.when_written()();
             fakes.pass("answer").await;
             let reply = (fakes.reply.lock().unwrap())(&outgoing);
             flight.landed();
