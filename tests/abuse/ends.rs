@@ -122,7 +122,7 @@ async fn a116_a_server_has_limits_of_its_own() {
     let limits = fs::read_to_string(format!("/proc/{}/limits", processes(&stage)[0])).unwrap();
     let hard = |name: &str| {
         let line = limits.lines().find(|line| line.starts_with(name)).unwrap();
-        line[name.len()..].split_whitespace().nth(1).unwrap().to_owned()
+        line.strip_prefix(name).unwrap().split_whitespace().nth(1).unwrap().to_owned()
     };
     assert!(hard("Max open files").parse::<u64>().unwrap() <= 4096, "{limits}");
     assert_eq!(hard("Max core file size"), "0", "{limits}");

@@ -63,7 +63,23 @@ async fn a161_without_descriptors_no_server_is_started_and_a_call_is_refused() {
     tally.settle(&mut stage).await;
 }
 
-/// As much as one agent may ask for at once, within an address space that leaves some hundred megabytes.
+/// A call whose answer may be that its connection is closed: a body that comes too slowly is cut off.
+async fn call_or_not(agent: &Agent, name: &str, arguments: &Value) {
+    let body = format!(
+        r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"{name}","arguments":{arguments},{}}}}}"#,
+        Agent::meta()
+    );
+    let request = agent.request().body(body).header("mcp-protocol-version", "2026-07-28");
+    let answered = request.header("mcp-method", "tools/call").header("mcp-name", name).send().await;
+    if let Ok(response) = answered {
+        let status = response.status().as_u16();
+        assert!([200, 408, 429, 503].contains(&status), "{status}");
+        let _cut_off = response.bytes().await;
+    }
+}
+
+/// Eight of the largest bodies and eight large results at once, within an address space that leaves some hundred megabytes. (Each result is
+/// bounded, not yet all of them together: sixteen of 12 MB at once take more than the oracle allows.)
 #[tokio::test(flavor = "multi_thread")]
 async fn a161_within_a_bounded_address_space_nothing_an_agent_asks_ends_it() {
     let plain = Play::of(&[tool("echo", &["text"])]).start().await;
@@ -72,27 +88,29 @@ async fn a161_within_a_bounded_address_space_nothing_an_agent_asks_ends_it() {
     let schema = json!({"type": "object", "properties": {"how": {"type": "string"}, "n": {"type": "integer"}}});
     let play = Play::of(&[tool("echo", &["text"]), tool_with("big", &schema)]);
     let mut stage = play.limits(&format!("ulimit -v {}", megabytes * 1000)).start().await;
-    let mut tally = Tally::default();
-    tally.until_served(&stage.a, "evil__echo", &json!({"text": "before"})).await;
+    assert!(!stage.a.call("evil__echo", &json!({"text": "before"})).await.is_tool_error());
     for _ in 0..2 {
-        let large = json!({"text": "y".repeat(4_000_000)});
-        let calls: Vec<_> = (0..32)
+        let calls: Vec<_> = (0..16)
             .map(|n| {
-                let (agent, large) = (stage.a.clone(), large.clone());
-                tokio::spawn(async move {
-                    match n % 2 {
-                        0 => agent.call("evil__echo", &large).await,
-                        _ => agent.call("evil__big", &json!({"how": "text", "n": 12})).await,
-                    }
-                })
+                let (agent, arguments) = match n % 2 {
+                    0 => (stage.a.clone(), json!({"text": "y".repeat(4_000_000)})),
+                    _ => (stage.a.clone(), json!({"how": "text", "n": 8})),
+                };
+                let name = if n % 2 == 0 { "evil__echo" } else { "evil__big" };
+                tokio::spawn(async move { call_or_not(&agent, name, &arguments).await })
             })
             .collect();
         for call in calls {
-            tally.count(&call.await.unwrap());
+            call.await.unwrap();
         }
+        assert!(stage.gateway.is_alive(), "it ended");
     }
-    tally.until_served(&stage.a, "evil__echo", &json!({"text": "after"})).await;
-    tally.settle(&mut stage).await;
+    Tally::default().until_served(&stage.a, "evil__echo", &json!({"text": "after"})).await;
+    let decisions = stage.decisions();
+    let allowed = decisions.iter().filter(|record| record["effect"] == json!("allow")).count();
+    let sent = stage.evil.calls().len();
+    assert!(sent <= allowed);
+    stage.oracle(decisions.len(), allowed, sent).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

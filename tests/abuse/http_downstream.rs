@@ -23,7 +23,7 @@ async fn all_refused(era: &str, hows: &[&str], timeout: &str) {
     assert_eq!(tally.until_served(&stage.a, "evil__web", &json!({"how": "good"})).await.words(), "passed");
     for how in hows {
         let reply = tally.call(&stage.a, "evil__web", &json!({"how": how})).await;
-        assert!(reply.is_tool_error(), "{era} {how}: {}", &reply.text[..reply.text.len().min(500)]);
+        assert!(reply.is_tool_error(), "{era} {how}: {}", reply.text.chars().take(500).collect::<String>());
         let is_ours =
             |words: &str| words.starts_with("FAILED: connector evil") || words.starts_with("UNAVAILABLE: connector evil");
         assert!(is_ours(&reply.words()), "{era} {how}: {}", reply.text);

@@ -134,7 +134,7 @@ async fn a04_a_change_that_nobody_tells_is_found_at_the_next_reading() {
             break;
         }
         sent += 1;
-        assert!(began.elapsed() < Duration::from_secs(120), "a silent change is not found");
+        assert!(began.elapsed() < Duration::from_mins(2), "a silent change is not found");
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
     assert_eq!(stage.a.tools().await, ["s1__echo"]);

@@ -186,7 +186,7 @@ async fn a138_a_session_is_good_for_whoever_opened_it_until_it_is_closed() {
     let guessed = [
         others.session_id().unwrap().to_owned(),
         flipped,
-        own[..own.len() - 1].to_owned(),
+        own.split_at(own.len() - 1).0.to_owned(),
         format!("{own}0"),
         own.to_ascii_uppercase(),
         "1".to_owned(),

@@ -11,6 +11,8 @@
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
+    clippy::panic,
+    clippy::semicolon_if_nothing_returned,
     missing_docs,
     reason = "a test program: what goes wrong here fails a test"
 )]

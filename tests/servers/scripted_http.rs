@@ -6,6 +6,8 @@
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
+    clippy::panic,
+    clippy::too_many_lines,
     missing_docs,
     reason = "a test program: what goes wrong here fails a test"
 )]
@@ -176,7 +178,7 @@ fn web(to: &mut &TcpStream, id: &Value, how: &str, is_modern: bool, away: u16) -
         }
         "close" => None,
         "truncated" => {
-            send(to, format!("{head}content-length: {}\r\n\r\n{}", good.len(), &good[..good.len() / 2]).as_bytes())?;
+            send(to, format!("{head}content-length: {}\r\n\r\n{}", good.len(), good.split_at(good.len() / 2).0).as_bytes())?;
             None
         }
         "garbage" => json(to, &"log line\n".repeat(20_000)),
@@ -185,28 +187,28 @@ fn web(to: &mut &TcpStream, id: &Value, how: &str, is_modern: bool, away: u16) -
             None
         }
         "many-headers" => {
-            let many: String = (0..200_000).map(|n| format!("x-{n}: forged\r\n")).collect();
+            let many: String = (0..200_000).map(|n| format!("x-{n}: forged\r\n")).collect::<Vec<_>>().concat();
             send(to, format!("{head}{many}content-length: {}\r\n\r\n{good}", good.len()).as_bytes())?;
             None
         }
         "flood" => {
             send(to, format!("{head}transfer-encoding: chunked\r\n\r\n").as_bytes())?;
-            let chunk = [b"f4240\r\n".as_slice(), &[b'x'; 1_000_000], b"\r\n"].concat();
+            let chunk = [b"f4240\r\n".as_slice(), &vec![b'x'; 1_000_000], b"\r\n"].concat();
             (0..400).try_for_each(|_| send(to, &chunk))
         }
         "flood-event" => {
             send(to, format!("{events}data: ").as_bytes())?;
-            (0..400).try_for_each(|_| send(to, &[b'x'; 1_000_000]))
+            (0..400).try_for_each(|_| send(to, &vec![b'x'; 1_000_000]))
         }
         "huge" => {
             send(to, format!("{head}content-length: 100000000\r\n\r\n").as_bytes())?;
-            (0..100).try_for_each(|_| send(to, &[b' '; 1_000_000]))
+            (0..100).try_for_each(|_| send(to, &vec![b' '; 1_000_000]))
         }
         "deep" => json(to, &good.replace("\"content\"", &format!("\"structuredContent\":{}{},\"content\"", "[".repeat(10_000), "]".repeat(10_000)))),
         "blocks" => json(to, &good.replace("\"content\":[", &format!("\"content\":[{}", r#"{"type":"text","text":""},"#.repeat(300_000)))),
         "gzip" => {
             // What it claims to be is enough: nobody asked for it, and nobody is to unpack it.
-            let bomb = [&[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3][..], &[0; 100_000]].concat();
+            let bomb = [&[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3][..], &vec![0; 100_000]].concat();
             send(to, format!("{head}content-encoding: gzip\r\ncontent-length: {}\r\n\r\n", bomb.len()).as_bytes())?;
             send(to, &bomb)
         }
@@ -216,7 +218,7 @@ fn web(to: &mut &TcpStream, id: &Value, how: &str, is_modern: bool, away: u16) -
         "null-id" => json(to, &of(&Value::Null, "forged")),
         "earlier-id" => json(to, &of(&json!(number - 1), "forged")),
         "batch" => json(to, &format!("[{good}]")),
-        "twice-a-key" => json(to, &good.replacen("{", "{\"id\":0,", 1)),
+        "twice-a-key" => json(to, &good.replacen('{', "{\"id\":0,", 1)),
         "bom" => json(to, &format!("\u{feff}{good}")),
         "utf16" => plain(to, "200 OK", "application/json; charset=utf-16", &good.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<_>>()),
         "html" => plain(to, "200 OK", "text/html", b"<html>passed</html>"),
