@@ -197,7 +197,7 @@ async fn one_slow_server_does_not_slow_another() {
     for _ in 0..50 {
         rig.result("x", &grant).await;
     }
-    assert!(begun.elapsed() < Duration::from_secs(60) && !slow.is_finished());
+    assert!(begun.elapsed() < Duration::from_mins(1) && !slow.is_finished());
     slow.abort();
 }
 

@@ -455,7 +455,7 @@ mod tests {
         assert!(after.tools.keys().all(|name| !name.starts_with("files__")) && after.tool("tickets__get").is_none());
         // A connector that is another program by now shows its tools anew.
         let moved = config.connectors.iter_mut().find(|connector| connector.id == tickets()).unwrap();
-        let bailiwick_config::Way::Process(process) = &mut moved.way else { panic!("it is a process") };
+        let bailiwick_config::Way::Process(process) = &mut moved.way else { unreachable!() };
         process.env.insert("A".to_owned(), "b".to_owned());
         worlds.serve_config(LiveWorlds::judge_config(&config, worlds.pins(), policies).unwrap());
         assert!(worlds.now().tool("tickets__get").is_some());

@@ -160,7 +160,8 @@ async fn a138_other_methods_and_older_endpoints_are_not_there() {
             }
             let reply = stage.a.exchange(request).await;
             assert_eq!(reply.status, 405, "{method}: {}", reply.text);
-            attempted += 1;
+            // A client of an older version asks for a stream within its session by GET, and is told that there is none: that is no attempt.
+            attempted += usize::from(method != "GET" || session.is_none());
         }
     }
     let base = stage.gateway.url.trim_end_matches("/mcp").to_owned();
