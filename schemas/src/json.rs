@@ -396,18 +396,19 @@ impl<'a> Scan<'a> {
     }
 }
 
-/// How many bytes stand before the first that ends a string or needs a look. Long strings are passed in blocks, which the compiler
-/// makes vector instructions of.
+/// How many bytes stand before the first that ends a string or needs a look. Most strings are short; in long ones the end is searched
+/// for first, and what stands before it is looked through in blocks, which the compiler makes vector instructions of.
 fn plain_run(text: &[u8]) -> usize {
-    const BLOCK: usize = 32;
-    let stops = |byte: u8| byte == b'"' || byte == b'\\' || byte < 0x20;
-    let near = text.get(..BLOCK).unwrap_or(text);
-    if let Some(at) = near.iter().position(|byte| stops(*byte)) {
+    const NEAR: usize = 32;
+    const BLOCK: usize = 128;
+    let near = text.get(..NEAR).unwrap_or(text);
+    if let Some(at) = near.iter().position(|&byte| byte == b'"' || byte == b'\\' || byte < 0x20) {
         return at;
     }
     let rest = text.get(near.len()..).unwrap_or_default();
-    let has_stop = |block: &&[u8]| block.iter().fold(false, |found, byte| found | stops(*byte));
-    let blocks = rest.chunks_exact(BLOCK).take_while(|block| !has_stop(block)).count();
-    let tail = rest.get(blocks * BLOCK..).unwrap_or_default();
-    near.len() + blocks * BLOCK + tail.iter().position(|byte| stops(*byte)).unwrap_or(tail.len())
+    let before = rest.get(..memchr::memchr2(b'"', b'\\', rest).unwrap_or(rest.len())).unwrap_or_default();
+    let is_clean = |block: &&[u8]| !block.iter().fold(false, |found, &byte| found | (byte < 0x20));
+    let clean = before.chunks(BLOCK).take_while(is_clean).map(<[u8]>::len).sum::<usize>();
+    let tail = before.get(clean..).unwrap_or_default();
+    near.len() + clean + tail.iter().position(|&byte| byte < 0x20).unwrap_or(tail.len())
 }
