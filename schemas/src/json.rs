@@ -407,7 +407,7 @@ fn plain_run(text: &[u8]) -> usize {
     }
     let rest = text.get(near.len()..).unwrap_or_default();
     let before = rest.get(..memchr::memchr2(b'"', b'\\', rest).unwrap_or(rest.len())).unwrap_or_default();
-    let is_clean = |block: &&[u8]| !block.iter().fold(false, |found, &byte| found | (byte < 0x20));
+    let is_clean = |block: &&[u8]| block.iter().fold(0, |found, &byte| found | u8::from(byte < 0x20)) == 0;
     let clean = before.chunks(BLOCK).take_while(is_clean).map(<[u8]>::len).sum::<usize>();
     let tail = before.get(clean..).unwrap_or_default();
     near.len() + clean + tail.iter().position(|&byte| byte < 0x20).unwrap_or(tail.len())
