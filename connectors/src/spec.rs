@@ -160,7 +160,7 @@ impl ConnectorSpec {
             handshake_timeout: Duration::from_secs(20),
             backoff_first: Duration::from_millis(200),
             backoff_most: Duration::from_secs(30),
-            stable_after: Duration::from_mins(1),
+            stable_after: Duration::from_secs(10),
             relist_after: Duration::from_secs(30),
             idle_after: Duration::from_mins(5),
             kill_after: Duration::from_secs(2),
