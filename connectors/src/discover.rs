@@ -56,7 +56,7 @@ pub async fn look(spec: &ConnectorSpec, lease: Option<&Arc<Lease>>) -> Look {
     let _ends = EndOnDrop(&context);
     let pool = Pool::new(spec.clone(), Arc::clone(&context));
     let purpose = Purpose { grant: None, ends: Vec::new(), lease: lease.cloned() };
-    let found = match pool.session(&None, purpose).await {
+    let found = match pool.session(&None, &purpose).await {
         Ok(session) => {
             let hello = session.hello().clone();
             let mut tools = session.definitions().await;

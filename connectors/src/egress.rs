@@ -5,21 +5,46 @@
 //! itself and is resolved by nobody, `networks` declares the rest. No proxy is taken from the environment, and no redirect is followed.
 
 use std::{
+    error::Error,
+    future::Future,
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::Path,
+    pin::Pin,
     sync::Arc,
+    task::{Context, Poll},
     time::Duration,
 };
 
 use bailiwick_pipeline::ports::Later;
-use ipnet::IpNet;
-use reqwest::{
-    Certificate,
-    dns::{Addrs, Name, Resolve, Resolving},
+use bytes::Bytes;
+use http::Uri;
+use http_body_util::{Either, Full};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::{
+    client::legacy::{
+        self,
+        connect::{HttpConnector, dns::Name},
+    },
+    rt::{TokioExecutor, TokioTimer},
 };
+use ipnet::IpNet;
+use rustls::{
+    ClientConfig, RootCertStore,
+    pki_types::{CertificateDer, pem::PemObject},
+};
+use rustls_platform_verifier::BuilderVerifierExt;
+use tower_service::Service;
 
-use crate::spec::HttpSpec;
+use crate::{over_http::Payload, spec::HttpSpec};
+
+/// What connects to the server of a connector, and to nothing else.
+pub(crate) type Client = legacy::Client<Patient<HttpsConnector<HttpConnector<Guard>>>, Sent>;
+
+/// The body of a request: one that can be withdrawn, or a plain one.
+pub(crate) type Sent = Either<Payload, Full<Bytes>>;
+
+type Failure = Box<dyn Error + Send + Sync>;
 
 /// The most headers of an answer, and the most bytes of all of them (HTTP/2; an HTTP/1 head is judged once it is read).
 const HEADERS: usize = 100;
@@ -27,6 +52,8 @@ const HEADER_BYTES: u32 = 64 * 1024;
 /// Connections that wait for their next use, for each connector, and for how long.
 const IDLE: usize = 256;
 const IDLE_FOR: Duration = Duration::from_mins(1);
+/// How often the system asks whether the other side of a silent connection is still there.
+const KEEPALIVE: Duration = Duration::from_secs(15);
 /// The largest file of certificate authorities.
 const ROOTS_BYTES: u64 = 4 * 1024 * 1024;
 
@@ -49,48 +76,50 @@ impl Lookup for SystemLookup {
     }
 }
 
-/// What connects to the server of a connector, and to nothing else.
-pub(crate) async fn client(spec: &HttpSpec, lookup: Arc<dyn Lookup>, patience: Duration) -> Result<reqwest::Client, String> {
-    let guard = Guard { lookup, host: spec.url.host_str().unwrap_or_default().to_owned(), networks: spec.networks.clone() };
-    let mut builder = reqwest::Client::builder()
-        .no_proxy()
-        .redirect(reqwest::redirect::Policy::none())
-        // What may have been executed is never sent again.
-        .retry(reqwest::retry::never())
-        .referer(false)
-        .dns_resolver(guard)
-        .connect_timeout(patience)
-        .tcp_nodelay(true)
+/// What connects to the server of a connector; `patience` is how long a connection may take to come about, TLS included.
+pub(crate) async fn client(spec: &HttpSpec, lookup: Arc<dyn Lookup>, patience: Duration) -> Result<Client, String> {
+    let guard = Guard { lookup, host: spec.url.host_str().unwrap_or_default().into(), networks: spec.networks.clone().into() };
+    let mut plain = HttpConnector::new_with_resolver(guard);
+    plain.enforce_http(false);
+    plain.set_nodelay(true);
+    plain.set_keepalive(Some(KEEPALIVE));
+    let trusted = match &spec.roots {
+        Some(path) => Some(roots(path).await?),
+        None => None,
+    };
+    // The system's authorities are read from many files.
+    let tls = tokio::task::spawn_blocking(move || tls(trusted)).await.map_err(|_| "its client can't be made".to_owned())?;
+    let tls = tls.map_err(|fault| format!("its client can't be made: {fault}"))?;
+    let secured =
+        HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().enable_http2().wrap_connector(plain);
+    // What failed before any of it was written is sent on another connection; what may have been executed never is.
+    Ok(legacy::Client::builder(TokioExecutor::new())
+        .pool_timer(TokioTimer::new())
         .pool_max_idle_per_host(IDLE)
         .pool_idle_timeout(IDLE_FOR)
         .http1_max_headers(HEADERS)
-        .http2_max_header_list_size(HEADER_BYTES);
-    if let Some(path) = &spec.roots {
-        builder = builder.tls_certs_only(roots(path).await?);
-    }
-    let built = tokio::task::spawn_blocking(|| builder.build()).await.map_err(|_| "its client can't be made".to_owned())?;
-    built.map_err(|fault| format!("its client can't be made: {}", words(&fault)))
+        .http2_max_header_list_size(HEADER_BYTES)
+        .build(Patient { inner: secured, patience }))
 }
 
-/// What a failure says, with what is behind it, and without the address.
-pub(crate) fn words(fault: &reqwest::Error) -> String {
-    let mut deeper = std::error::Error::source(fault);
-    let mut told: Vec<String> = Vec::new();
-    while let Some(cause) = deeper {
-        told.push(cause.to_string());
-        deeper = cause.source();
+/// TLS 1.2 and 1.3: with these authorities, or with those that the system trusts.
+fn tls(trusted: Option<RootCertStore>) -> Result<ClientConfig, rustls::Error> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    let builder = match trusted {
+        Some(roots) => builder.with_root_certificates(roots),
+        None => builder.with_platform_verifier()?,
+    };
+    Ok(builder.with_no_client_auth())
+}
+
+/// What a failure says: the deepest of its causes.
+pub(crate) fn words(fault: &(dyn Error + 'static)) -> String {
+    let mut deepest = fault;
+    while let Some(cause) = deepest.source() {
+        deepest = cause;
     }
-    // Each layer tends to say again what the one below says.
-    let mut layers: Vec<&String> = Vec::new();
-    for (at, layer) in told.iter().enumerate() {
-        if !told.iter().skip(at + 1).any(|below| layer.contains(below.as_str())) {
-            layers.push(layer);
-        }
-    }
-    match layers.last() {
-        Some(last) => (*last).clone(),
-        None => "no reason was given".to_owned(),
-    }
+    deepest.to_string()
 }
 
 /// The most bytes of all headers of an answer.
@@ -98,7 +127,7 @@ pub(crate) fn most_header_bytes() -> usize {
     usize::try_from(HEADER_BYTES).unwrap_or(usize::MAX)
 }
 
-async fn roots(path: &Path) -> Result<Vec<Certificate>, String> {
+async fn roots(path: &Path) -> Result<RootCertStore, String> {
     let shown = path.display();
     let length = tokio::fs::metadata(path).await.map(|found| found.len());
     let length = length.map_err(|fault| format!("`{shown}`, its certificate authorities, can't be read: {fault}"))?;
@@ -109,23 +138,70 @@ async fn roots(path: &Path) -> Result<Vec<Certificate>, String> {
     }
     let pem = tokio::fs::read(path).await;
     let pem = pem.map_err(|fault| format!("`{shown}`, its certificate authorities, can't be read: {fault}"))?;
-    match Certificate::from_pem_bundle(&pem) {
-        Ok(found) if !found.is_empty() => Ok(found),
-        Ok(_) => Err(format!("`{shown}` has no certificate: name a PEM file with those of its authorities")),
-        Err(fault) => Err(format!("`{shown}` is no PEM file of certificates: {}", words(&fault))),
+    let mut store = RootCertStore::empty();
+    for found in CertificateDer::pem_slice_iter(&pem) {
+        let added =
+            found.map_err(|fault| fault.to_string()).and_then(|found| store.add(found).map_err(|fault| fault.to_string()));
+        added.map_err(|fault| format!("`{shown}` is no PEM file of certificates: {fault}"))?;
+    }
+    if store.is_empty() {
+        return Err(format!("`{shown}` has no certificate: name a PEM file with those of its authorities"));
+    }
+    Ok(store)
+}
+
+/// A connector that is given up after a while: a handshake that hangs hangs no connection.
+#[derive(Clone)]
+pub(crate) struct Patient<C> {
+    inner: C,
+    patience: Duration,
+}
+
+impl<C> Service<Uri> for Patient<C>
+where
+    C: Service<Uri>,
+    C::Error: Into<Failure>,
+    C::Future: Send + 'static,
+    C::Response: 'static,
+{
+    type Response = C::Response;
+    type Error = Failure;
+    type Future = Pin<Box<dyn Future<Output = Result<C::Response, Failure>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        self.inner.poll_ready(context).map_err(Into::into)
+    }
+
+    fn call(&mut self, to: Uri) -> Self::Future {
+        let connecting = tokio::time::timeout(self.patience, self.inner.call(to));
+        Box::pin(async move {
+            match connecting.await {
+                Ok(connected) => connected.map_err(Into::into),
+                Err(_) => Err("no connection came about in time".into()),
+            }
+        })
     }
 }
 
 /// Resolves the one name of a connector, and lets only addresses through that may be connected to.
-struct Guard {
+#[derive(Clone)]
+pub(crate) struct Guard {
     lookup: Arc<dyn Lookup>,
-    host: String,
-    networks: Vec<IpNet>,
+    host: Arc<str>,
+    networks: Arc<[IpNet]>,
 }
 
-impl Resolve for Guard {
-    fn resolve(&self, name: Name) -> Resolving {
-        let (name, networks) = (name.as_str().to_owned(), self.networks.clone());
+impl Service<Name> for Guard {
+    type Response = std::vec::IntoIter<SocketAddr>;
+    type Error = Failure;
+    type Future = Later<'static, Result<Self::Response, Failure>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, name: Name) -> Self::Future {
+        let (name, networks) = (name.as_str().to_owned(), Arc::clone(&self.networks));
         if !name.eq_ignore_ascii_case(&self.host) {
             return Box::pin(async move { Err(format!("`{name}` is not the host of this connector").into()) });
         }
@@ -139,7 +215,7 @@ impl Resolve for Guard {
                 judge(&name, *address, &networks)?;
             }
             let addresses = found.into_iter().map(|address| SocketAddr::new(address, 0));
-            Ok(Box::new(addresses.collect::<Vec<_>>().into_iter()) as Addrs)
+            Ok(addresses.collect::<Vec<_>>().into_iter())
         })
     }
 }

@@ -16,10 +16,10 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     backoff::Backoff,
     child::{self, Purpose},
-    egress::{Lookup, SystemLookup},
+    egress::{Client, Lookup, SystemLookup},
     handshake::Failed,
     link::{End, Link},
-    over_http::{self, Client},
+    over_http,
     session::{InUse, ListCache, Opening, Session},
     spawner::Spawner,
     spec::{ConnectorSpec, Way},
@@ -157,12 +157,12 @@ impl Pool {
     }
 
     /// A session for this purpose: the one there is, or a new one. Started once, however many ask.
-    pub(crate) async fn session(self: &Arc<Self>, key: &SlotKey, purpose: Purpose) -> Result<InUse, ConnectFailure> {
-        let lease = purpose.lease.as_ref().map(|lease| lease.id.clone());
-        let mut state = self.slot_state(key, &purpose).await?;
+    pub(crate) async fn session(self: &Arc<Self>, key: &SlotKey, purpose: &Purpose) -> Result<InUse, ConnectFailure> {
+        let lease = purpose.lease.as_ref().map(|lease| lease.id.as_str());
+        let mut state = self.slot_state(key, purpose).await?;
         if let Some(current) = &state.current {
             match current.session.link().ended() {
-                None if current.lease == lease => return Ok(InUse::of(&current.session)),
+                None if current.lease.as_deref() == lease => return Ok(InUse::of(&current.session)),
                 None => current.session.link().end(End::wanted("its credential was lent anew")),
                 Some(end) if end.wanted => {}
                 Some(end) => {
@@ -177,7 +177,7 @@ impl Pool {
             return Err(ConnectFailure::Resting { why: why.to_owned(), retry_ms });
         }
         // On a task of its own: a caller that gives up must not undo what the next one needs.
-        let start = self.context.tracker.spawn(Arc::clone(self).start(state, purpose, lease));
+        let start = self.context.tracker.spawn(Arc::clone(self).start(state, purpose.clone(), lease.map(str::to_owned)));
         start.await.unwrap_or_else(|fault| Err(ConnectFailure::Start(fault.to_string())))
     }
 

@@ -141,9 +141,10 @@ impl Downstreams {
         let served = self.pools.load().get(id).cloned();
         let Served { pool, retired } =
             served.ok_or_else(|| ConnectFailure::Start(format!("connector `{id}` is not configured")))?;
-        let ended = || ConnectFailure::Start("its grant has ended".to_owned());
-        if grant.chain().any(|grant| grant.cancelled().is_cancelled()) {
-            return Err(ended());
+        // Cancelled with those of the ancestors.
+        let grant_ends = grant.cancelled();
+        if grant_ends.is_cancelled() {
+            return Err(ConnectFailure::Start("its grant has ended".to_owned()));
         }
         let (key, purpose) = if pool.spec.shared {
             if lease.is_some() {
@@ -154,14 +155,14 @@ impl Downstreams {
             (None, Purpose { grant: None, ends: vec![retired], lease: None })
         } else {
             let terms = grant.terms();
-            let ends = grant.chain().map(LiveGrant::cancelled).chain([retired]).collect();
-            (Some((terms.id.clone(), terms.revision)), Purpose { grant: Some(terms.id.clone()), ends, lease: lease.cloned() })
+            let purpose = Purpose { grant: Some(terms.id.clone()), ends: vec![grant_ends, retired], lease: lease.cloned() };
+            (Some((terms.id.clone(), terms.revision)), purpose)
         };
-        let session = pool.session(&key, purpose.clone()).await?;
+        let session = pool.session(&key, &purpose).await?;
         match ToolChannel::open(&pool, session, tool).await {
             // The server forgot the session, and nothing but the list was asked of it: a new one is begun.
             Err(Unready::Expired(_)) => {
-                let session = pool.session(&key, purpose).await?;
+                let session = pool.session(&key, &purpose).await?;
                 Ok(ToolChannel::open(&pool, session, tool).await?)
             }
             other => Ok(other?),

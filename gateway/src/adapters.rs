@@ -1,6 +1,7 @@
 //! Fills the ports of the pipeline that need no module of their own: clock, trail, tracer.
 
 use std::{
+    cell::RefCell,
     collections::BTreeMap,
     sync::{
         Arc,
@@ -30,32 +31,46 @@ use tokio::sync::watch;
 pub struct SystemClock;
 
 /// The system's clock as a gateway takes it: it never goes back, so that nothing that has ended is good again, and it never stands
-/// still, so that everything ends. Where the system's goes back, this one goes on from where it was.
+/// still, so that everything ends. Where the system's goes back, this one goes on from where it was; where it goes forward, this one
+/// follows within a millisecond.
 #[derive(Debug)]
 pub struct SteadyClock {
     started: Instant,
     /// What it showed when it was started, or would have shown by what the system's clock has shown since.
     began_ns: AtomicU64,
+    /// When the system's clock was asked last, nanoseconds after the start.
+    asked_ns: AtomicU64,
 }
+
+/// The system's clock is asked again after so many nanoseconds.
+const ASK_AGAIN_NS: u64 = 1_000_000;
 
 impl SteadyClock {
     /// A clock that shows at least this time: what is on record has been.
     pub fn not_before(unix_ms: u64) -> Self {
-        Self { started: Instant::now(), began_ns: AtomicU64::new(unix_ms.saturating_mul(1_000_000)) }
+        let began_ns = unix_ms.saturating_mul(1_000_000).max(SystemClock.now_ns());
+        Self { started: Instant::now(), began_ns: AtomicU64::new(began_ns), asked_ns: AtomicU64::new(0) }
     }
 }
 
 impl Clock for SteadyClock {
     fn now_ns(&self) -> u64 {
         let passed_ns = u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        let by_system = SystemClock.now_ns().saturating_sub(passed_ns);
-        let began_ns = self.began_ns.fetch_max(by_system, Ordering::Relaxed).max(by_system);
-        began_ns.saturating_add(passed_ns)
+        if passed_ns.saturating_sub(self.asked_ns.load(Ordering::Relaxed)) >= ASK_AGAIN_NS {
+            self.asked_ns.store(passed_ns, Ordering::Relaxed);
+            self.began_ns.fetch_max(SystemClock.now_ns().saturating_sub(passed_ns), Ordering::Relaxed);
+        }
+        self.began_ns.load(Ordering::Relaxed).saturating_add(passed_ns)
     }
 
     fn random(&self) -> [u8; 16] {
         SystemClock.random()
     }
+}
+
+thread_local! {
+    /// Random bytes that were taken from the generator and given to nobody yet: it gives many as quickly as few.
+    static UNUSED: RefCell<Vec<[u8; 16]>> = const { RefCell::new(Vec::new()) };
 }
 
 impl Clock for SystemClock {
@@ -66,11 +81,21 @@ impl Clock for SystemClock {
     }
 
     fn random(&self) -> [u8; 16] {
-        let mut bytes = [0; 16];
-        // The library documents no failure on Linux once it is seeded. Nothing may go on without randomness.
-        #[expect(clippy::expect_used, reason = "a call without randomness must not go on; the panic is refused and recorded")]
-        rand::fill(&mut bytes).expect("the system gives random numbers");
-        bytes
+        UNUSED.with_borrow_mut(|unused| {
+            if let Some(bytes) = unused.pop() {
+                return bytes;
+            }
+            let mut bytes = [0; 16 * 32];
+            // The library documents no failure on Linux once it is seeded. Nothing may go on without randomness.
+            #[expect(
+                clippy::expect_used,
+                reason = "a call without randomness must not go on; the panic is refused and recorded"
+            )]
+            rand::fill(&mut bytes).expect("the system gives random numbers");
+            let (pieces, _) = bytes.as_chunks::<16>();
+            unused.extend_from_slice(pieces);
+            unused.pop().unwrap_or_default()
+        })
     }
 }
 

@@ -6,7 +6,9 @@ use bailiwick_pipeline::ports::SendFailure;
 use bytes::{Bytes, BytesMut};
 use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
 use http::{HeaderMap, StatusCode, header};
-use reqwest::Response;
+use http_body_util::BodyExt as _;
+use hyper::body::{Body as _, Incoming as Body};
+use hyper_util::client::legacy;
 use std::sync::atomic::Ordering;
 
 use super::{HttpLink, headers::SESSION, payload::Hold, sse::Events};
@@ -30,6 +32,8 @@ const SESSION_BYTES: usize = 1024;
 /// So many pieces that are there already are read after the answer, so that the connection can be used again.
 const AFTERWARDS: usize = 8;
 
+type Response = http::Response<Body>;
+
 /// One message on its way, and its answer.
 pub(super) struct Exchange<'a> {
     pub(super) link: &'a HttpLink,
@@ -48,8 +52,8 @@ enum Kind {
 }
 
 impl Exchange<'_> {
-    pub(super) async fn run(self, request: reqwest::Request) -> Result<Answer, SendFailure> {
-        let mut response = self.link.client.execute(request).await.map_err(|fault| self.unanswered(&fault))?;
+    pub(super) async fn run(self, request: http::Request<egress::Sent>) -> Result<Answer, SendFailure> {
+        let mut response = self.link.client.request(request).await.map_err(|fault| self.unanswered(&fault))?;
         check_head(&response)?;
         let status = response.status();
         match status {
@@ -86,7 +90,7 @@ impl Exchange<'_> {
     }
 
     /// A request without so much as a head in return.
-    fn unanswered(&self, fault: &reqwest::Error) -> SendFailure {
+    fn unanswered(&self, fault: &legacy::Error) -> SendFailure {
         if !self.hold.is_taken() {
             let failure = self.link.unsent(fault);
             // Nothing was lost, and the next session waits for a while before it tries.
@@ -155,13 +159,14 @@ impl Exchange<'_> {
     /// All of the body, as long as it is not too long.
     async fn whole(&self, response: &mut Response, most: usize) -> Result<Bytes, SendFailure> {
         let too_long = || SendFailure::Protocol(format!("its answer has more than {most} bytes"));
-        if response.content_length().is_some_and(|length| usize::try_from(length).is_ok_and(|length| length > most)) {
+        let length = response.body().size_hint().exact();
+        if length.is_some_and(|length| usize::try_from(length).is_ok_and(|length| length > most)) {
             return Err(too_long());
         }
         let Some(first) = self.chunk(response).await? else { return Ok(Bytes::new()) };
         let mut whole = first;
         // It is not longer than it may be, and so may say at once how much room it wants.
-        let length = response.content_length().and_then(|length| usize::try_from(length).ok()).unwrap_or(0).min(ROOM.min(most));
+        let length = length.and_then(|length| usize::try_from(length).ok()).unwrap_or(0).min(ROOM.min(most));
         let mut gathered: Option<BytesMut> = None;
         while let Some(chunk) = self.chunk(response).await? {
             let gathered = gathered.get_or_insert_with(|| {
@@ -179,7 +184,7 @@ impl Exchange<'_> {
     }
 
     async fn chunk(&self, response: &mut Response) -> Result<Option<Bytes>, SendFailure> {
-        response.chunk().await.map_err(|fault| {
+        chunk_of(response).await.map_err(|fault| {
             let words = self.link.clean(&egress::words(&fault));
             SendFailure::Closed(format!("the connection ended in the middle of its answer: {words}"))
         })
@@ -270,10 +275,10 @@ impl Exchange<'_> {
 
     /// The answer to a question of the server.
     fn reply(&self, id: &str, method: &str) -> impl Future<Output = ()> + use<> {
-        let request = self.link.post(self.link.headers_for("reply", self.version), message::reply(id, method).into());
+        let request = self.link.post(self.link.headers_for("reply", self.version), message::reply(id, method));
         let (client, counters) = (self.link.client.clone(), std::sync::Arc::clone(&self.link.counters));
         async move {
-            if !matches!(tokio::time::timeout(super::NOTE_PATIENCE, client.execute(request)).await, Ok(Ok(_))) {
+            if !matches!(tokio::time::timeout(super::NOTE_PATIENCE, client.request(request)).await, Ok(Ok(_))) {
                 counters.unsent_notes.rise();
             }
         }
@@ -289,7 +294,7 @@ impl Exchange<'_> {
                     _ => drop(self.read(&event)),
                 }
             }
-            match response.chunk().now_or_never() {
+            match chunk_of(response).now_or_never() {
                 Some(Ok(Some(chunk))) => events.feed(chunk),
                 _ => return,
             }
@@ -317,6 +322,16 @@ enum Read {
     Answer(Answer),
     Question { id: String, method: String },
     Other(&'static str),
+}
+
+/// What comes next of a body; trailers mean nothing here.
+async fn chunk_of(response: &mut Response) -> Result<Option<Bytes>, hyper::Error> {
+    while let Some(frame) = response.body_mut().frame().await {
+        if let Ok(data) = frame?.into_data() {
+            return Ok(Some(data));
+        }
+    }
+    Ok(None)
 }
 
 /// What is wrong before anything of the body is read.

@@ -8,6 +8,8 @@ mod headers;
 mod payload;
 mod sse;
 
+pub(crate) use payload::Payload;
+
 use std::{
     sync::{
         Arc, OnceLock,
@@ -17,29 +19,25 @@ use std::{
 };
 
 use bailiwick_pipeline::ports::{Later, SendFailure};
-use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
+use http_body_util::{Either, Full};
+use hyper_util::client::legacy;
 use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use url::Url;
 
 use crate::{
     child::{Purpose, any},
-    egress,
+    egress::{self, Client, Sent},
     link::{Body, DISCOVER, End, INITIALIZE, Link, Request},
     message::{self, Answer},
-    over_http::{
-        exchange::Exchange,
-        payload::{Hold, Payload},
-    },
+    over_http::{exchange::Exchange, payload::Hold},
     pool::{LinkRecord, Opened, Pool},
     spec::HttpSpec,
     status::{ConnectorEvent, Counters},
     stderr::Redactor,
     version::Version,
 };
-
-/// What all links of one connector send through.
-pub(crate) type Client = reqwest::Client;
 
 /// The longest time that a connection may take to come about.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -58,7 +56,7 @@ pub(crate) async fn open(
     let client = pool.client.get_or_try_init(|| egress::client(spec, lookup, patience)).await?.clone();
     let link = Arc::new(HttpLink {
         client,
-        url: spec.url.clone(),
+        uri: spec.url.as_str().parse().map_err(|fault| format!("its `url` can't be sent to: {fault}"))?,
         headers: headers::of(purpose.lease.as_deref())?,
         session: OnceLock::new(),
         next: AtomicI64::new(1),
@@ -112,7 +110,7 @@ impl Life {
 /// The connection to one server, for one grant.
 pub(crate) struct HttpLink {
     client: Client,
-    url: Url,
+    uri: Uri,
     /// Those of every message, what is lent included.
     headers: HeaderMap,
     /// The session that the server gave, if it did.
@@ -148,7 +146,7 @@ impl HttpLink {
         let mut unanswered = Unanswered { link: self, id, version, hold: revocable.then_some(&hold) };
         let opens = matches!(body, Body::Own { method: INITIALIZE, .. });
         let exchange = Exchange { link: self, id, version, hold: &hold, opens };
-        let work = exchange.run(self.post(headers, reqwest::Body::wrap(payload)));
+        let work = exchange.run(self.request(Method::POST, headers, Either::Left(payload)));
         let answer = tokio::select! {
             biased;
             answer = work => answer,
@@ -181,21 +179,22 @@ impl HttpLink {
         headers
     }
 
-    fn post(&self, headers: HeaderMap, body: reqwest::Body) -> reqwest::Request {
-        self.request(Method::POST, headers, Some(body))
+    fn post(&self, headers: HeaderMap, text: Vec<u8>) -> http::Request<Sent> {
+        self.request(Method::POST, headers, plain(text))
     }
 
-    fn request(&self, method: Method, headers: HeaderMap, body: Option<reqwest::Body>) -> reqwest::Request {
-        let mut request = reqwest::Request::new(method, self.url.clone());
+    fn request(&self, method: Method, headers: HeaderMap, body: Sent) -> http::Request<Sent> {
+        let mut request = http::Request::new(body);
+        *request.method_mut() = method;
+        *request.uri_mut() = self.uri.clone();
         *request.headers_mut() = headers;
-        *request.body_mut() = body;
         request
     }
 
     /// Sends a message that has no answer, and waits until the server took it.
     async fn tell(&self, method: &'static str, text: Vec<u8>, version: Version) -> Result<(), SendFailure> {
-        let request = self.post(self.headers_for(method, version), text.into());
-        let response = self.client.execute(request).await.map_err(|fault| self.unsent(&fault))?;
+        let request = self.post(self.headers_for(method, version), text);
+        let response = self.client.request(request).await.map_err(|fault| self.unsent(&fault))?;
         let status = response.status();
         match status {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
@@ -206,16 +205,16 @@ impl HttpLink {
         }
     }
 
-    fn unsent(&self, fault: &reqwest::Error) -> SendFailure {
+    fn unsent(&self, fault: &legacy::Error) -> SendFailure {
         SendFailure::Unsent(format!("it can't be reached: {}", self.clean(&egress::words(fault))))
     }
 
     /// Sends a short message that nobody waits for.
     fn note(&self, method: &'static str, text: Vec<u8>, version: Version) {
-        let request = self.post(self.headers_for(method, version), text.into());
+        let request = self.post(self.headers_for(method, version), text);
         let (client, counters) = (self.client.clone(), Arc::clone(&self.counters));
         self.tracker.spawn(async move {
-            if !matches!(tokio::time::timeout(NOTE_PATIENCE, client.execute(request)).await, Ok(Ok(_))) {
+            if !matches!(tokio::time::timeout(NOTE_PATIENCE, client.request(request)).await, Ok(Ok(_))) {
                 counters.unsent_notes.rise();
             }
         });
@@ -227,7 +226,7 @@ impl HttpLink {
             let mut headers = self.headers.clone();
             headers.insert(headers::SESSION, session.clone());
             // Best effort: a server may have its own idea of when sessions end.
-            let _ = self.client.execute(self.request(Method::DELETE, headers, None)).await;
+            let _ = self.client.request(self.request(Method::DELETE, headers, plain(Vec::new()))).await;
         }
     }
 }
@@ -262,6 +261,10 @@ impl Link for HttpLink {
     fn clean(&self, text: &str) -> String {
         self.redactor.clean(text)
     }
+}
+
+fn plain(text: Vec<u8>) -> Sent {
+    Either::Right(Full::new(Bytes::from(text)))
 }
 
 /// A request that nobody waits for any more.

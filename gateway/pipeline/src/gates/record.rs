@@ -34,6 +34,8 @@ pub async fn record<'r>(call: Armed<'r>, ports: &Ports, way: &mut Way<'r>) -> Re
     }
     touch_others(granted, ports);
     let intent = commit(&call, has_effect, ports, way)?;
+    // After the intent, and outside of its locks: what other calls of the task wait for is short.
+    way.decide_allow(ports).map_err(|lost| Refusal::trail_lost(&lost))?;
     if let Some(lease) = call.lease() {
         secret_on_record("used", call.approved(), lease, 0, ports, way)?;
     }
@@ -80,7 +82,6 @@ fn commit(call: &Armed<'_>, has_effect: bool, ports: &Ports, way: &mut Way<'_>) 
         }
         way.seen.claimed = Some(approval.clone());
     }
-    way.decide_allow(ports).map_err(|lost| Refusal::trail_lost(&lost))?;
     let debited: Vec<&GrantId> = chain.iter().map(|grant| &grant.terms().id).collect();
     let intent = write_intent(call, &debited, now_ms, ports, way)?;
     for (grant, standing) in chain.iter().zip(&mut locked) {
