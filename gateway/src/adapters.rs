@@ -11,14 +11,14 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use aws_lc_rs::{hmac, rand};
+use aws_lc_rs::rand;
 use bailiwick_pipeline::{
     catalogue::Tool,
     gates::{Outgoing, RawReply},
     grant::LiveGrant,
     ports::{Channel, Clock, ConnectFailure, Connectors, Later, Lease, SendFailure, TrailLost},
     records::{DecisionRecord, IntentRecord, OutcomeRecord, SecretRecord},
-    trace::{Attr, CallTrace, Stage, hex},
+    trace::{Attr, CallTrace, Stage},
 };
 use bailiwick_schemas::{canonical::Digest, names::ConnectorId};
 use bailiwick_telemetry::{Exporter, Importance, Link, Span, SpanId, SpanKind, SpanTree, Status, TraceId};
@@ -105,7 +105,7 @@ const STRANGERS_PER_MINUTE: u64 = 600;
 /// The trail, as the pipeline writes it.
 pub struct Recorder {
     trail: Arc<Trail>,
-    key: hmac::Key,
+    key: [u8; 32],
     /// The minute in the upper bits, the count of it in the lower 20.
     strangers: AtomicU64,
     strangers_unrecorded: AtomicU64,
@@ -114,12 +114,7 @@ pub struct Recorder {
 impl Recorder {
     /// A recorder on this trail. `key` keys the digests of arguments and results.
     pub fn new(trail: Arc<Trail>, key: &[u8; 32]) -> Self {
-        Self {
-            trail,
-            key: hmac::Key::new(hmac::HMAC_SHA256, key),
-            strangers: AtomicU64::new(0),
-            strangers_unrecorded: AtomicU64::new(0),
-        }
+        Self { trail, key: *key, strangers: AtomicU64::new(0), strangers_unrecorded: AtomicU64::new(0) }
     }
 
     /// The trail itself.
@@ -164,8 +159,8 @@ impl bailiwick_pipeline::ports::Trail for Recorder {
     }
 
     fn keyed_digest(&self, bytes: &[u8]) -> String {
-        let tag = hmac::sign(&self.key, bytes);
-        format!("hmac-sha256:{}", hex(tag.as_ref()))
+        let mac = blake3::keyed_hash(&self.key, bytes);
+        format!("blake3-keyed:{}", mac.to_hex())
     }
 
     fn admits_stranger(&self, now_ms: u64) -> bool {
@@ -419,7 +414,7 @@ mod tests {
     fn digests_are_keyed() {
         let (_folder, recorder) = recorder();
         let digest = recorder.keyed_digest(b"{}");
-        assert_eq!(digest.len(), 12 + 64);
+        assert_eq!(digest.len(), 13 + 64);
         assert_eq!(digest, recorder.keyed_digest(b"{}"));
         assert_ne!(digest, recorder.keyed_digest(b"{ }"));
     }

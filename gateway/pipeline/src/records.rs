@@ -88,7 +88,7 @@ pub struct IntentRecord<'a> {
     /// Its pin.
     pub tool_digest: &'a str,
     /// Keyed digest of the argument bytes that are sent.
-    pub args_hmac: &'a str,
+    pub args_mac: &'a str,
     /// Their number.
     pub args_size: usize,
     /// The policies that allowed it.
@@ -167,7 +167,7 @@ pub struct ResultRecord {
     /// Bytes of the result that was passed on.
     pub size: usize,
     /// Keyed digest of them.
-    pub hmac: String,
+    pub mac: String,
     /// Secrets taken out of it.
     pub redactions: usize,
     /// What it is marked with.

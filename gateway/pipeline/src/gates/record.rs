@@ -33,7 +33,9 @@ pub async fn record<'r>(call: Armed<'r>, ports: &Ports, way: &mut Way<'r>) -> Re
         return Err(Stop::Stale);
     }
     touch_others(granted, ports);
-    let intent = commit(&call, has_effect, ports, way)?;
+    // Before the locks: it reads all of the arguments.
+    let args_mac = ports.trail.keyed_digest(call.approved().arguments());
+    let intent = commit(&call, &args_mac, has_effect, ports, way)?;
     // After the intent, and outside of its locks: what other calls of the task wait for is short.
     way.decide_allow(ports).map_err(|lost| Refusal::trail_lost(&lost))?;
     if let Some(lease) = call.lease() {
@@ -60,7 +62,7 @@ fn touch_others(granted: &Granted<'_>, ports: &Ports) {
 }
 
 /// Under the locks of the grant and its ancestors, root first: all of it or nothing. Returns the place of the intent.
-fn commit(call: &Armed<'_>, has_effect: bool, ports: &Ports, way: &mut Way<'_>) -> Result<u64, Stop> {
+fn commit(call: &Armed<'_>, args_mac: &str, has_effect: bool, ports: &Ports, way: &mut Way<'_>) -> Result<u64, Stop> {
     let permitted = call.approved().permitted();
     let granted = permitted.validated().granted();
     let mut chain: Vec<&LiveGrant> = granted.grant().chain().collect();
@@ -83,7 +85,7 @@ fn commit(call: &Armed<'_>, has_effect: bool, ports: &Ports, way: &mut Way<'_>) 
         way.seen.claimed = Some(approval.clone());
     }
     let debited: Vec<&GrantId> = chain.iter().map(|grant| &grant.terms().id).collect();
-    let intent = write_intent(call, &debited, now_ms, ports, way)?;
+    let intent = write_intent(call, args_mac, &debited, now_ms, ports, way)?;
     for (grant, standing) in chain.iter().zip(&mut locked) {
         standing.calls = standing.calls.saturating_add(1);
         standing.writes = standing.writes.saturating_add(u64::from(has_effect));
@@ -127,7 +129,14 @@ fn within_budget(grant: &LiveGrant, standing: &Standing, has_effect: bool) -> Re
     Ok(())
 }
 
-fn write_intent(call: &Armed<'_>, debited: &[&GrantId], now_ms: u64, ports: &Ports, way: &mut Way<'_>) -> Result<u64, Stop> {
+fn write_intent(
+    call: &Armed<'_>,
+    args_mac: &str,
+    debited: &[&GrantId],
+    now_ms: u64,
+    ports: &Ports,
+    way: &mut Way<'_>,
+) -> Result<u64, Stop> {
     let approved = call.approved();
     let granted = approved.permitted().validated().granted();
     let (terms, tool) = (granted.grant().terms(), granted.tool());
@@ -144,7 +153,7 @@ fn write_intent(call: &Armed<'_>, debited: &[&GrantId], now_ms: u64, ports: &Por
         kind: tool.kind,
         band: tool.band,
         tool_digest: &tool.digest.to_string(),
-        args_hmac: &ports.trail.keyed_digest(arguments),
+        args_mac,
         args_size: arguments.len(),
         policy_digest: &granted.world().policy_digest,
         labels: tool.labels,

@@ -76,7 +76,7 @@ pub fn screen<'r>(call: Sent<'r>, limits: ScreenLimits, ports: &Ports, way: &mut
     };
     way.trace.note(stage, "bailiwick.result.size", bytes.len());
     way.seen.result =
-        Some(ResultRecord { size: bytes.len(), hmac: ports.trail.keyed_digest(&bytes), redactions, labels: tool.labels });
+        Some(ResultRecord { size: bytes.len(), mac: ports.trail.keyed_digest(&bytes), redactions, labels: tool.labels });
     way.leave(stage, ports);
     Ok(screened)
 }

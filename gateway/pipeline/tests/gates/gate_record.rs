@@ -28,7 +28,7 @@ async fn the_intent_says_everything_that_counts() {
         intent,
         json!({
             "stream": "calls", "event": "intent", "call_id": heard.call, "agent": "bot", "instance": "pod-1", "grant": "g", "grant_revision": 1,
-            "debited": ["g"], "tool": "tickets__close", "kind": "write", "band": "medium", "tool_digest": digest, "args_hmac": "hmac:10",
+            "debited": ["g"], "tool": "tickets__close", "kind": "write", "band": "medium", "tool_digest": digest, "args_mac": "mac:10",
             "args_size": 10, "policy_digest": policy, "trace_id": "07070707070707070707070707070707",
             "labels": {"untrusted": false, "confidential": false},
         })

@@ -34,7 +34,7 @@ async fn a_result_passes_byte_for_byte() {
     let labels = json!({"untrusted": false, "confidential": false});
     assert_eq!(
         heard.outcome()["result"],
-        json!({"size": text.len(), "hmac": format!("hmac:{}", text.len()), "redactions": 0, "labels": labels})
+        json!({"size": text.len(), "mac": format!("mac:{}", text.len()), "redactions": 0, "labels": labels})
     );
 }
 

@@ -30,7 +30,7 @@ async fn a_panic_is_an_internal_error_on_record_and_the_next_call_works() {
         ("secret", "vault__get", "arm", 0, 0),
         ("claim", "tickets__refund", "record", 0, 0),
         ("decision", "tickets__get", "record", 0, 0),
-        ("hmac", "tickets__get", "record", 0, 0),
+        ("mac", "tickets__get", "record", 0, 0),
         ("intent", "tickets__get", "record", 0, 0),
         ("sync", "tickets__close", "record", 1, 0),
         ("send", "tickets__get", "send", 1, 0),

@@ -317,8 +317,8 @@ impl Trail for Fakes {
     }
 
     fn keyed_digest(&self, bytes: &[u8]) -> String {
-        self.reach("hmac");
-        format!("hmac:{}", String::from_utf8_lossy(bytes).len())
+        self.reach("mac");
+        format!("mac:{}", String::from_utf8_lossy(bytes).len())
     }
 
     fn admits_stranger(&self, _: u64) -> bool {
