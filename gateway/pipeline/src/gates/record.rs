@@ -36,8 +36,6 @@ pub async fn record<'r>(call: Armed<'r>, ports: &Ports, way: &mut Way<'r>) -> Re
     // Before the locks: it reads all of the arguments.
     let args_mac = ports.trail.keyed_digest(call.approved().arguments());
     let intent = commit(&call, &args_mac, has_effect, ports, way)?;
-    // After the intent, and outside of its locks: what other calls of the task wait for is short.
-    way.decide_allow(ports).map_err(|lost| Refusal::trail_lost(&lost))?;
     if let Some(lease) = call.lease() {
         secret_on_record("used", call.approved(), lease, 0, ports, way)?;
     }
@@ -84,6 +82,7 @@ fn commit(call: &Armed<'_>, args_mac: &str, has_effect: bool, ports: &Ports, way
         }
         way.seen.claimed = Some(approval.clone());
     }
+    way.decide_allow(ports).map_err(|lost| Refusal::trail_lost(&lost))?;
     let debited: Vec<&GrantId> = chain.iter().map(|grant| &grant.terms().id).collect();
     let intent = write_intent(call, args_mac, &debited, now_ms, ports, way)?;
     for (grant, standing) in chain.iter().zip(&mut locked) {
