@@ -112,3 +112,19 @@ impl Default for ToolList {
         Self::new(Vec::new())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_result_is_read_member_by_member() {
+        let text = Bytes::from_static(br#"{"content":[],"a\u0062":{"n":1.0}}"#);
+        let members = ToolResult::read(&text).map(|result| result.members().to_vec()).unwrap_or_default();
+        let shown: Vec<(&str, &[u8])> = members.iter().map(|(key, value)| (key.as_ref(), value.as_ref())).collect();
+        assert_eq!(shown, [("content", &b"[]"[..]), ("ab", &b"{\"n\":1.0}"[..])]);
+        for wrong in ["[]", "{", "{\"a\":1,\"a\":2}"] {
+            assert!(ToolResult::read(&Bytes::from_static(wrong.as_bytes())).is_none(), "{wrong}");
+        }
+    }
+}

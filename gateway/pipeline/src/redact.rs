@@ -157,6 +157,8 @@ mod tests {
             "s3cr3t%2F%2Bvalue-42".to_owned(),
             "s3cr3t%2f%2bvalue-42".to_owned(),
             SECRET.bytes().map(|byte| format!("%{byte:02X}")).collect(),
+            r"s3cr3t\u002f\u002bvalue\u002d42".to_owned(),
+            r"s3cr3t\/+value-42".to_owned(),
         ];
         for form in forms {
             assert_eq!(needles().redact(&format!("<{form}>")), ("<[redacted]>".to_owned(), 1), "{form}");

@@ -138,3 +138,18 @@ fn received_arguments(received: &Received) -> Bytes {
         Asked::List => Bytes::new(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// How large a message may be is the operator's to say, and was asked when it came.
+    #[test]
+    fn what_was_received_is_no_larger_when_it_is_approved() {
+        let value = json!({ "text": "x".repeat(Limits::MESSAGE.bytes) });
+        assert!(says(value.to_string().as_bytes(), &digest(&value)));
+        assert!(!says(b"{}", &digest(&value)));
+    }
+}

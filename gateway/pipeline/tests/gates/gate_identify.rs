@@ -61,4 +61,13 @@ async fn strangers_beyond_their_quota_leave_no_record_and_hear_the_same() {
     // The quota is for strangers alone.
     bench.principal(|_| {});
     bench.call("tickets__get", "{}").await.ran();
+    // Nor is it for what goes wrong before anybody is known.
+    bench.fakes.at("identify", || panic!("boom"));
+    let heard = bench.call("tickets__get", "{}").await;
+    assert_eq!(heard.outcome()["outcome"], "internal_error");
+    // Whoever was proven once is no stranger when the proof is gone.
+    let fakes = std::sync::Arc::clone(&bench.fakes);
+    bench.fakes.at("ready", move || *fakes.principal.lock().unwrap() = Err(IdentityFailure::Unknown));
+    let heard = bench.call("tickets__get", "{}").await;
+    assert_eq!((&heard.outcome()["outcome"], &heard.outcome()["agent"]), (&"unauthenticated".into(), &"bot".into()));
 }

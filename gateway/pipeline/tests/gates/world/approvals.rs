@@ -15,6 +15,8 @@ pub struct Question {
     pub id: ApprovalId,
     pub binding: Digest,
     pub labels: Vec<String>,
+    /// What the binding says of them.
+    pub needs: Vec<String>,
     pub arguments: Bytes,
     pub tool: String,
     pub owner: String,
@@ -64,6 +66,7 @@ impl Approvals for Fakes {
                         id: format!("apr-{}", all.len() + 1).parse().unwrap(),
                         binding,
                         labels: request.requirements.iter().map(|need| need.label.to_string()).collect(),
+                        needs: request.binding.needs.iter().cloned().collect(),
                         arguments: Bytes::copy_from_slice(request.arguments),
                         tool: request.tool.name.to_string(),
                         owner: request.owner.to_owned(),
