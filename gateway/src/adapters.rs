@@ -21,7 +21,7 @@ use bailiwick_pipeline::{
     trace::{Attr, CallTrace, Stage},
 };
 use bailiwick_schemas::{canonical::Digest, names::ConnectorId};
-use bailiwick_telemetry::{Exporter, Importance, Link, Span, SpanId, SpanKind, SpanTree, Status, TraceId};
+use bailiwick_telemetry::{Exporter, Importance, Link, Span, SpanId, SpanIndex, SpanKind, SpanTree, Status, TraceId};
 use bailiwick_trail::{Stream, Trail, TrailFault};
 use serde::Serialize;
 use tokio::sync::watch;
@@ -284,8 +284,7 @@ impl bailiwick_pipeline::ports::Tracer for Traces {
 /// A call's trace as OpenTelemetry has it: the call is a SERVER span, the call downstream a CLIENT span, the gates between
 /// are INTERNAL.
 fn tree_of(trace: CallTrace) -> Option<SpanTree> {
-    let mut tree = SpanTree::new();
-    tree.trace_id = TraceId::from_bytes(trace.trace_id)?;
+    let mut tree = SpanTree::of(TraceId::from_bytes(trace.trace_id)?);
     let links = trace.links.iter().filter_map(|link| {
         Some(Link { trace_id: TraceId::from_bytes(link.trace_id)?, span_id: SpanId::from_bytes(link.span_id)? })
     });
@@ -293,24 +292,25 @@ fn tree_of(trace: CallTrace) -> Option<SpanTree> {
     if trace.important {
         tree.importance = Importance::Keep;
     }
-    let root = tree.open(trace.root.name.clone(), SpanKind::Server, None, trace.root.start_ns);
-    fill(tree.span_mut(root)?, trace.root)?;
+    let root = tree.add(span_of(trace.root, SpanKind::Server, None)?);
     for stage in trace.stages {
         let kind = if stage.outward { SpanKind::Client } else { SpanKind::Internal };
-        let at = tree.open(stage.name.clone(), kind, Some(root), stage.start_ns);
-        fill(tree.span_mut(at)?, stage)?;
+        tree.add(span_of(stage, kind, Some(root))?);
     }
     Some(tree)
 }
 
-fn fill(span: &mut Span, stage: Stage) -> Option<()> {
-    span.id = SpanId::from_bytes(stage.id)?;
-    span.end_ns = stage.end_ns;
-    span.attributes.extend(stage.attributes.into_iter().map(|(name, value)| (name, attribute(value))));
-    if let Some(why) = stage.error {
-        span.status = Status::Error(why);
-    }
-    Some(())
+fn span_of(stage: Stage, kind: SpanKind, parent: Option<SpanIndex>) -> Option<Span> {
+    Some(Span {
+        id: SpanId::from_bytes(stage.id)?,
+        parent,
+        name: stage.name,
+        kind,
+        start_ns: stage.start_ns,
+        end_ns: stage.end_ns,
+        attributes: stage.attributes.into_iter().map(|(name, value)| (name, attribute(value))).collect(),
+        status: stage.error.map_or(Status::Unset, Status::Error),
+    })
 }
 
 fn attribute(value: Attr) -> bailiwick_telemetry::Attr {

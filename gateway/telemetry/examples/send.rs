@@ -6,7 +6,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use bailiwick_telemetry::{Attr, Exporter, Importance, Link, Settings, SpanId, SpanKind, SpanTree, TraceId};
+use bailiwick_telemetry::{Exporter, Importance, Link, Settings, SpanId, SpanKind, SpanTree, TraceId};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -36,7 +36,7 @@ fn refused_call(now: u64) -> SpanTree {
     tree.set(root, "bailiwick.ratio", 0.25);
     tree.set(root, "bailiwick.schema.valid", true);
     tree.set(root, "bailiwick.long", "é".repeat(300));
-    tree.set(root, "bailiwick.detection.rules", Attr::StrList(vec![Cow::Borrowed("tool_loop"), Cow::Borrowed("probe")]));
+    tree.set(root, "bailiwick.detection.rules", vec![Cow::Borrowed("tool_loop"), Cow::Borrowed("probe")]);
     let policy = tree.open("bailiwick.policy.evaluate", SpanKind::Internal, Some(root), now + 1_000);
     tree.set(policy, "bailiwick.decision", "allow");
     tree.close(policy, now + 90_000);

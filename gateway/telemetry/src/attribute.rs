@@ -14,7 +14,7 @@ pub enum Attr {
     /// A floating-point number.
     Float(f64),
     /// A list of texts.
-    StrList(Vec<Cow<'static, str>>),
+    StrList(Box<[Cow<'static, str>]>),
 }
 
 impl From<&'static str> for Attr {
@@ -81,6 +81,6 @@ impl From<f64> for Attr {
 
 impl From<Vec<Cow<'static, str>>> for Attr {
     fn from(value: Vec<Cow<'static, str>>) -> Self {
-        Self::StrList(value)
+        Self::StrList(value.into())
     }
 }

@@ -22,13 +22,12 @@ pub struct SpanTree {
 impl SpanTree {
     /// A tree without spans, in a trace of its own.
     pub fn new() -> Self {
-        Self {
-            trace_id: TraceId::random(),
-            remote_parent: None,
-            links: Vec::new(),
-            spans: Vec::with_capacity(8),
-            importance: Importance::Routine,
-        }
+        Self::of(TraceId::random())
+    }
+
+    /// A tree without spans, in this trace.
+    pub fn of(trace_id: TraceId) -> Self {
+        Self { trace_id, remote_parent: None, links: Vec::new(), spans: Vec::with_capacity(8), importance: Importance::Routine }
     }
 
     /// Starts a span at `start_ns` (Unix time in nanoseconds). Until [`close`](Self::close) it has no duration.
@@ -39,7 +38,7 @@ impl SpanTree {
         parent: Option<SpanIndex>,
         start_ns: u64,
     ) -> SpanIndex {
-        self.spans.push(Span {
+        self.add(Span {
             id: SpanId::random(),
             parent,
             name: name.into(),
@@ -48,7 +47,12 @@ impl SpanTree {
             end_ns: start_ns,
             attributes: Vec::new(),
             status: Status::Unset,
-        });
+        })
+    }
+
+    /// Adds a span that was recorded elsewhere.
+    pub fn add(&mut self, span: Span) -> SpanIndex {
+        self.spans.push(span);
         SpanIndex(self.spans.len() - 1)
     }
 

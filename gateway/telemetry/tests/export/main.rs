@@ -16,9 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bailiwick_telemetry::{
-    Attr, Counts, Drain, Exporter, Importance, Link, Settings, SpanId, SpanKind, SpanTree, Status, TraceId,
-};
+use bailiwick_telemetry::{Counts, Drain, Exporter, Importance, Link, Settings, SpanId, SpanKind, SpanTree, Status, TraceId};
 
 use crate::{
     reader::{Message, Value},
@@ -64,7 +62,7 @@ fn full_tree() -> SpanTree {
     tree.set(root, "empty", "");
     tree.set(root, "long", "é".repeat(300));
     let rules = vec![Cow::Borrowed("tool_loop"), Cow::Owned("x".repeat(300))];
-    tree.set(root, "bailiwick.detection.rules", Attr::StrList(rules));
+    tree.set(root, "bailiwick.detection.rules", rules);
     let policy = tree.open("bailiwick.policy.evaluate", SpanKind::Internal, Some(root), 1_700_000_000_000_000_100);
     tree.close(policy, 1_700_000_000_000_000_200);
     let client = tree.open("tools/call refund", SpanKind::Client, Some(root), 1_700_000_000_000_000_300);
