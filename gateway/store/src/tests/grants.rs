@@ -371,6 +371,39 @@ async fn a_revoked_or_completed_config_grant_is_never_reissued() {
     }
 }
 
+/// Somebody's word counts over an ending that would have the grant issued anew: an expiry, or leaving the configuration for a while.
+#[tokio::test]
+async fn a_config_grant_that_is_revoked_after_its_end_is_not_reissued() {
+    let later = NOW + 9 * HOUR;
+    for is_expiry in [true, false] {
+        let data = folder();
+        let grants = load(&open(&data));
+        grants.sync_config(vec![configured("a")], NOW).await.unwrap();
+        let state = if is_expiry {
+            expired(&grants, later).await;
+            GrantState::Expired
+        } else {
+            assert_eq!(grants.sync_config(vec![], NOW).await.unwrap().withdrawn, [id("a")]);
+            GrantState::Revoked
+        };
+        for (by, at_ms) in [("ann", later), ("bob", later + 1)] {
+            let ended = grants.end(&id("a"), EndAs::Revoked, by, Some("enough"), at_ms).await.unwrap();
+            assert!(!ended.was_active);
+        }
+        // What nobody says does not count over it.
+        expired(&grants, later + 2).await;
+        assert!(grants.sync_config(vec![], later).await.unwrap().withdrawn.is_empty());
+        for grants in [&after_crash(&data), &grants] {
+            let entry = grants.entry(&id("a")).unwrap();
+            let ending = entry.ending.unwrap();
+            assert_eq!((ending.at_ms, ending.by.as_deref(), ending.reason.as_deref()), (later, Some("ann"), Some("enough")));
+            assert_eq!(entry.grant.standing().state, state, "how it ended first");
+            let sync = grants.sync_config(vec![reread(&configured("a"), later)], later).await.unwrap();
+            assert_eq!(sync, ConfigSync { stay_ended: vec![id("a")], ..ConfigSync::default() });
+        }
+    }
+}
+
 #[tokio::test]
 async fn changed_terms_replace_the_grant_and_wash_nothing_off() {
     let data = folder();
