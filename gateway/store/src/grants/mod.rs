@@ -143,7 +143,7 @@ pub struct LiveGrants {
 impl LiveGrants {
     /// Reads all grants, and debits the intents that the store hasn't counted yet.
     ///
-    /// The intents must be those after [`Store::trail_cursor`]. A grant of another revision than the intent's is not debited.
+    /// The intents must be those after [`Store::trail_cursor`]. A grant of a later revision than the intent's is not debited.
     /// [Flush](Self::flush) at once with the trail's last place: after a loss of power the stored cursor may be ahead of a trail whose
     /// last reads were not synced, and intents written at those places anew would not be counted.
     pub fn load(store: &Store, intents: &[ReplayedIntent]) -> Result<Self, StoreFault> {
