@@ -12,6 +12,7 @@ pub struct Permitted<'r> {
     validated: Validated<'r>,
     needs: Vec<Requirement>,
     standing: Standing,
+    hour: u8,
 }
 
 impl<'r> Permitted<'r> {
@@ -29,13 +30,19 @@ impl<'r> Permitted<'r> {
     pub(crate) fn standing(&self) -> Standing {
         self.standing
     }
+
+    /// Whether another hour has begun since the decision was made.
+    pub(super) fn was_in_another_hour(&self, now_ms: u64) -> bool {
+        self.hour != hour_of_day(now_ms)
+    }
 }
 
 /// Asks the policies.
 pub fn permit<'r>(call: Validated<'r>, ports: &Ports, way: &mut Way<'r>) -> Result<Permitted<'r>, Refusal> {
     let stage = way.enter("permit", "bailiwick.policy.evaluate", ports);
     let (standing, world) = (call.granted().grant().glance(), call.granted().world());
-    let decision = decide(&call, standing, ports)?;
+    let hour = hour_of_day(ports.clock.now_ms());
+    let decision = decide(&call, standing, hour)?;
     way.seen.policy_digest = Some(world.policy_digest.clone());
     way.trace.note(stage, "bailiwick.policy.version", world.policy_digest.clone());
     let (needs, determining) = match decision.as_ref() {
@@ -51,19 +58,20 @@ pub fn permit<'r>(call: Validated<'r>, ports: &Ports, way: &mut Way<'r>) -> Resu
     way.seen.rules = ids(determining);
     way.trace.note(stage, "bailiwick.policy.rule.id", way.seen.rules.join(","));
     way.leave(stage, ports);
-    Ok(Permitted { validated: call, needs, standing })
+    Ok(Permitted { validated: call, needs, standing, hour })
 }
 
-/// Whether the policies say the same of the call at this standing of its task: other calls may have counted since they were asked.
-pub(super) fn still_permits(call: &Permitted<'_>, standing: Standing, ports: &Ports) -> bool {
-    match decide(&call.validated, standing, ports).as_deref() {
+/// Whether the policies say the same of the call at this time and this standing of its task: other calls may have counted, or another
+/// hour begun, since they were asked.
+pub(super) fn still_permits(call: &Permitted<'_>, standing: Standing, now_ms: u64) -> bool {
+    match decide(&call.validated, standing, hour_of_day(now_ms)).as_deref() {
         Ok(Decision::Allow { .. }) => call.needs.is_empty(),
         Ok(Decision::StepUp { labels, .. }) => *labels == call.needs,
         Ok(Decision::Deny { .. }) | Err(_) => false,
     }
 }
 
-fn decide(call: &Validated<'_>, standing: Standing, ports: &Ports) -> Result<Arc<Decision>, Refusal> {
+fn decide(call: &Validated<'_>, standing: Standing, hour: u8) -> Result<Arc<Decision>, Refusal> {
     let granted = call.granted();
     let (grant, world, tool) = (granted.grant(), granted.world(), granted.tool());
     let origin = granted.identified().received().origin();
@@ -76,7 +84,7 @@ fn decide(call: &Validated<'_>, standing: Standing, ports: &Ports) -> Result<Arc
         approvals: &[],
         transport: origin.transport.as_str(),
         era: origin.protocol.as_str(),
-        hour: hour_of_day(ports.clock.now_ms()),
+        hour,
     };
     let prepared = grant.prepared(world).ok_or_else(|| Refusal::internal("the grant can't be put before the policies"))?;
     Ok(prepared.decide(world, tool, &AskCall { facts: &facts, arguments: call.arguments() }))

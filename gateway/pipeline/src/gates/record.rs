@@ -34,6 +34,8 @@ pub async fn record<'r>(call: Armed<'r>, ports: &Ports, way: &mut Way<'r>) -> Re
     }
     touch_others(granted, ports);
     let intent = commit(&call, has_effect, ports, way)?;
+    // Once more: a grant that was made since then didn't carry them yet, for the commit had not put them on this one.
+    touch_others(granted, ports);
     // After the intent, and outside of its locks: what other calls of the task wait for is short.
     way.decide_allow(ports).map_err(|lost| Refusal::trail_lost(&lost))?;
     if let Some(lease) = call.lease() {
@@ -41,6 +43,11 @@ pub async fn record<'r>(call: Armed<'r>, ports: &Ports, way: &mut Way<'r>) -> Re
     }
     if has_effect {
         ports.trail.synced(intent).await.map_err(|lost| Refusal::trail_lost(&lost))?;
+        // The disk may have taken long. It is on record by now, so it isn't walked again: it ends here, and was not sent.
+        let is_proven = is_still_proven(granted.identified(), ports).await;
+        if !is_proven {
+            return Err(Refusal::no_longer_proven(&granted.grant().terms().agent).into());
+        }
     }
     way.leave(stage, ports);
     Ok(Recorded { armed: call })
@@ -70,7 +77,7 @@ fn commit(call: &Armed<'_>, has_effect: bool, ports: &Ports, way: &mut Way<'_>) 
     for (grant, standing) in chain.iter().zip(&locked) {
         still_live(grant, standing, now_ms)?;
     }
-    if !Arc::ptr_eq(&ports.worlds.now(), granted.world()) || has_moved(call, locked.last().map(|own| **own), ports) {
+    if !Arc::ptr_eq(&ports.worlds.now(), granted.world()) || has_moved(call, locked.last().map(|own| **own), now_ms) {
         return Err(Stop::Stale);
     }
     for (grant, standing) in chain.iter().zip(&locked) {
@@ -105,15 +112,17 @@ fn still_live(grant: &LiveGrant, standing: &Standing, now_ms: u64) -> Result<(),
     Ok(())
 }
 
-/// Whether the decision no longer stands, because of what it read of the task. Labels send the call back to the beginning of the way;
-/// counters move with every call of a busy task, and so the rules that read them are asked once more here, where nothing moves.
-fn has_moved(call: &Armed<'_>, now: Option<Standing>, ports: &Ports) -> bool {
+/// Whether the decision no longer stands, because of what it read of the task and of the clock. Labels send the call back to the
+/// beginning of the way; counters move with every call of a busy task, and so the rules that read them are asked once more here, where
+/// nothing moves. So are all rules where another hour has begun, which is rare.
+fn has_moved(call: &Armed<'_>, now: Option<Standing>, now_ms: u64) -> bool {
     let permitted = call.approved().permitted();
     let (then, granted) = (permitted.standing(), permitted.validated().granted());
     let Some(now) = now else { return true };
     let counts = |standing: Standing| (standing.calls, standing.writes);
     let has_counted = counts(now) != counts(then) && granted.world().reads_counters(granted.tool());
-    now.labels != then.labels || (has_counted && !still_permits(permitted, now, ports))
+    let is_to_be_asked = has_counted || permitted.was_in_another_hour(now_ms);
+    now.labels != then.labels || (is_to_be_asked && !still_permits(permitted, now, now_ms))
 }
 
 fn within_budget(grant: &LiveGrant, standing: &Standing, has_effect: bool) -> Result<(), Refusal> {
