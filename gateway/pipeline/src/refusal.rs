@@ -111,7 +111,8 @@ impl Refusal {
     /// The sender's token was revoked, or its agent changed, when the call was on record and not yet sent.
     pub fn no_longer_proven(agent: &AgentId) -> Self {
         let text = "STOPPED: the sender's token was revoked, or its agent changed, while the call was under way. Not executed.";
-        let detail = format!("agent `{agent}` is no longer proven by the token that the call came with, or may not what it might");
+        let detail =
+            format!("agent `{agent}` is no longer proven by the token that the call came with, or may not what it might");
         Self::tool_error(Outcome::Cancelled, "no_longer_proven", text, detail)
     }
 

@@ -9,7 +9,7 @@ use bailiwick_pipeline::{
 };
 use bailiwick_policy::{Band, Kind};
 use bailiwick_schemas::canonical::Digest;
-use bailiwick_store::{ApprovalState, AskedFor, Decided};
+use bailiwick_store::{ApprovalState, AskedFor, ClassedBy, Decided};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, value::RawValue};
 
@@ -85,11 +85,6 @@ impl Changed {
     /// Whether nothing changed.
     pub fn is_empty(&self) -> bool {
         self.added.is_empty() && self.changed.is_empty() && self.removed.is_empty()
-    }
-
-    /// Whether this one is otherwise now, or gone.
-    pub fn touches(&self, id: &str) -> bool {
-        self.changed.iter().chain(&self.removed).any(|changed| changed == id)
     }
 }
 
@@ -217,9 +212,12 @@ pub struct ConnectorView {
     pub id: String,
     /// `ready`, `idle`, `failing`, `drifted`, or `unpinned` where no tool was accepted.
     pub state: String,
-    /// The program.
+    /// The program, or the address.
     pub program: String,
-    /// Whether one process serves all grants.
+    /// Whether it is reached over HTTP: by sessions then, and not by processes.
+    #[serde(default)]
+    pub over_http: bool,
+    /// Whether one process, or one session, serves all grants.
     pub shared: bool,
     /// The tools that were accepted.
     pub tools: Vec<ToolView>,
@@ -258,6 +256,8 @@ pub struct ToolView {
     pub kind: Kind,
     /// How risky it is.
     pub band: Band,
+    /// Who gave it a kind and a band where the configuration has no line for it: `config`, whose silence then counts, or `person`.
+    pub classed_by: ClassedBy,
     /// What its results are marked with.
     pub labels: Labels,
     /// The digest of its definition.
