@@ -56,8 +56,8 @@ OPENINGS = {
     "record": (["gate_record", "gate_screen"], {
         "live": [("still_live(grant, standing, now_ms)?;", "let _ = (grant, standing);")],
         "epochs": [("!Arc::ptr_eq(&ports.worlds.now(), granted.world())", "false")],
-        "standing": [("|| has_moved(call, locked.last().map(|own| **own), now_ms)", "|| false")],
-        "hour": [("has_counted || permitted.was_in_another_hour(now_ms)", "has_counted")],
+        "standing": [("|| has_moved(call, locked.last().map(|own| Moment::at(**own, now_ms)))", "|| false")],
+        "hour": [("has_counted || now.hour != then.hour", "has_counted")],
         "budget": [("within_budget(grant, standing, has_effect)?;", "let _ = (grant, standing);")],
         "claim": [("if !ports.approvals.claim(approval, now_ms) {", "if false {")],
         "disk": [("if has_effect {", "if false {")],

@@ -2,7 +2,12 @@
 
 use std::sync::{Arc, MutexGuard};
 
-use super::{Armed, Granted, Stop, arm::secret_on_record, identify::is_still_proven, permit::still_permits};
+use super::{
+    Armed, Granted, Stop,
+    arm::secret_on_record,
+    identify::is_still_proven,
+    permit::{Moment, still_permits},
+};
 use crate::{
     grant::{GrantState, Labels, LiveGrant, Standing},
     ids::GrantId,
@@ -77,7 +82,7 @@ fn commit(call: &Armed<'_>, has_effect: bool, ports: &Ports, way: &mut Way<'_>) 
     for (grant, standing) in chain.iter().zip(&locked) {
         still_live(grant, standing, now_ms)?;
     }
-    if !Arc::ptr_eq(&ports.worlds.now(), granted.world()) || has_moved(call, locked.last().map(|own| **own), now_ms) {
+    if !Arc::ptr_eq(&ports.worlds.now(), granted.world()) || has_moved(call, locked.last().map(|own| Moment::at(**own, now_ms))) {
         return Err(Stop::Stale);
     }
     for (grant, standing) in chain.iter().zip(&locked) {
@@ -115,14 +120,14 @@ fn still_live(grant: &LiveGrant, standing: &Standing, now_ms: u64) -> Result<(),
 /// Whether the decision no longer stands, because of what it read of the task and of the clock. Labels send the call back to the
 /// beginning of the way; counters move with every call of a busy task, and so the rules that read them are asked once more here, where
 /// nothing moves. So are all rules where another hour has begun, which is rare.
-fn has_moved(call: &Armed<'_>, now: Option<Standing>, now_ms: u64) -> bool {
+fn has_moved(call: &Armed<'_>, now: Option<Moment>) -> bool {
     let permitted = call.approved().permitted();
-    let (then, granted) = (permitted.standing(), permitted.validated().granted());
+    let (then, granted) = (permitted.moment(), permitted.validated().granted());
     let Some(now) = now else { return true };
-    let counts = |standing: Standing| (standing.calls, standing.writes);
+    let counts = |moment: Moment| (moment.standing.calls, moment.standing.writes);
     let has_counted = counts(now) != counts(then) && granted.world().reads_counters(granted.tool());
-    let is_to_be_asked = has_counted || permitted.was_in_another_hour(now_ms);
-    now.labels != then.labels || (is_to_be_asked && !still_permits(permitted, now, now_ms))
+    let is_to_be_asked = has_counted || now.hour != then.hour;
+    now.standing.labels != then.standing.labels || (is_to_be_asked && !still_permits(permitted, now))
 }
 
 fn within_budget(grant: &LiveGrant, standing: &Standing, has_effect: bool) -> Result<(), Refusal> {
