@@ -277,7 +277,7 @@ impl LiveGrants {
         let grant = self.by_id(id)?;
         let was_active = grant.end(state);
         let mut held = self.grants.get_mut(id)?;
-        if was_active || ending.replaces(held.entry.ending.as_ref()) {
+        if ending.replaces(held.entry.ending.as_ref()) {
             held.entry.ending = Some(ending);
         }
         let entry = held.entry.clone();

@@ -382,6 +382,9 @@ async fn a_config_grant_that_is_revoked_after_its_end_is_not_reissued() {
         grants.sync_config(vec![configured("a")], NOW).await.unwrap();
         let state = if is_expiry {
             expired(&grants, later).await;
+            // That it leaves the configuration too does not end it a second time.
+            assert!(grants.sync_config(vec![], later).await.unwrap().withdrawn.is_empty());
+            assert_eq!(grants.entry(&id("a")).unwrap().ending.unwrap().at_ms, NOW + 8 * HOUR);
             GrantState::Expired
         } else {
             assert_eq!(grants.sync_config(vec![], NOW).await.unwrap().withdrawn, [id("a")]);

@@ -23,7 +23,7 @@ async fn all_tokens_of_an_agent_are_revoked_at_once_and_for_good() {
     let second = tokens.list(Some(&bot())).into_iter().find(|token| token.id != first).unwrap().id;
     assert_eq!(revoked, [(bot(), vec![second])].into());
     let good = |tokens: &Tokens| tokens.list(None).into_iter().filter(|token| token.is_good(NOW + 1)).map(|token| token.agent);
-    assert_eq!(good(&tokens).collect::<Vec<_>>(), [other.clone()], "before it is stored");
+    assert_eq!(good(&tokens).collect::<Vec<_>>(), std::slice::from_ref(&other), "before it is stored");
     stored.await.unwrap();
     assert_eq!(good(&Tokens::load(&open(&crashed(&data))).unwrap()).collect::<Vec<_>>(), [other]);
     let (revoked, stored) = tokens.revoke_of(&|agent| *agent == bot(), NOW + 2);
