@@ -288,6 +288,14 @@ async fn another_hour_at_the_commit_asks_the_rules_again() {
         bench.call(tool, "{}").await.ran();
         assert_eq!(bench.fakes.count("ready"), 1, "{tool} {hours}");
     }
+    // What a person approved first is still what the rules ask for.
+    let bench = Bench::with([long()]);
+    bench.call("tickets__refund", "{}").await;
+    bench.fakes.decide(&TicketState::Approved);
+    let fakes = Arc::clone(&bench.fakes);
+    bench.fakes.at("ready", move || fakes.advance_ms(3_600_000));
+    bench.call("tickets__refund", "{}").await.ran();
+    assert_eq!(bench.fakes.count("ready"), 1);
 }
 
 /// Has another call of the same task happen between the decision and the commit of the next one.
