@@ -7,8 +7,9 @@ use bailiwick_connectors::{ConnectorSpec, Discovery, Look, Rejected, look};
 use bailiwick_credentials::Broker;
 use bailiwick_demo::Demo;
 use bailiwick_pipeline::ports::{Clock, ConnectFailure, Lease};
+use bailiwick_policy::{Band, Kind};
 use bailiwick_schemas::{definition, names::ConnectorId};
-use bailiwick_store::{Pin, Pins};
+use bailiwick_store::{ClassedBy, Pin, Pins};
 use bailiwick_trail::{Stream, Trail};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
@@ -200,6 +201,7 @@ pub(crate) fn pins_of(connector: &Connector, listed: &[Value], now_ms: u64) -> V
             tool: definition.name().clone(),
             kind: terms.kind,
             band: terms.band,
+            classed_by: ClassedBy::Config,
             digest: definition.digest(),
             definition: serde_json::value::to_raw_value(definition.raw()).ok()?,
             labels: terms.labels,
@@ -208,6 +210,16 @@ pub(crate) fn pins_of(connector: &Connector, listed: &[Value], now_ms: u64) -> V
         })
     };
     reading.accepted.iter().filter_map(pin).collect()
+}
+
+/// What a pinned tool counts as by this configuration: as its line says; without one as a person accepted it; and else as what nobody
+/// classed. A class that the configuration gave once is gone with its line.
+pub(crate) fn class_of(connector: &Connector, pin: &Pin) -> (Kind, Band) {
+    if pin.classed_by == ClassedBy::Person && !connector.tools.contains_key(&pin.tool) {
+        return (pin.kind, pin.band);
+    }
+    let terms = connector.terms_of(&pin.tool);
+    (terms.kind, terms.band)
 }
 
 /// Logs how many tools of a connector are not acceptable, and names the first few.

@@ -36,7 +36,7 @@ use crate::{
     downstream::{credentials_of, env_secrets, specs_of},
     pinning::{self, Scout},
     recovery,
-    reload::Reloads,
+    reload::{Basis, Reloads},
     server::{Front, FrontSettings},
     sources::{Origin, Snapshot},
     world::{LiveWorlds, WorldFault},
@@ -189,6 +189,7 @@ impl Runtime {
         let tokens = Arc::new(Tokens::load(&store)?);
         let grants = Arc::new(LiveGrants::load(&store, &intents)?);
         let approvals = Arc::new(LiveApprovals::load(&store, Arc::clone(&agents), approval_settings(&config), &intents)?);
+        Basis::of(&config).take_up(&store, &approvals, &trail, now_ms).await?;
         grants.flush(trail.last_seq(Stream::Calls)).await?;
         grants.sync_config(grants_of(&config, now_ms), now_ms).await?;
         let pins = Pins::new(&store);
@@ -222,7 +223,7 @@ impl Runtime {
         };
         let gateway = Gateway::new(ports, settings_of(&config));
         let front = Arc::new(Front::new(gateway.clone(), front_settings(&config)));
-        Ok(Arc::new(Self {
+        let runtime = Arc::new(Self {
             config: ArcSwap::from_pointee(config),
             data,
             clock,
@@ -247,7 +248,9 @@ impl Runtime {
             is_demo,
             own_binary,
             agents_at: OnceLock::new(),
-        }))
+        });
+        runtime.end_what_is_gone().await?;
+        Ok(runtime)
     }
 
     /// The address that agents reach it at; none before it listens.

@@ -22,6 +22,8 @@ use bailiwick_schemas::{
 use bailiwick_store::Pin;
 use serde_json::Value;
 
+use crate::pinning::class_of;
+
 /// A policy file, read.
 #[derive(Debug, Clone)]
 pub struct PolicyText {
@@ -310,7 +312,7 @@ fn usable(
     }
     let definition = Definition::read(&raw).map_err(|fault| fault.to_string())?;
     let terms = config.terms_of(&pin.tool);
-    let (kind, band) = if config.tools.contains_key(&pin.tool) { (terms.kind, terms.band) } else { (pin.kind, pin.band) };
+    let (kind, band) = class_of(config, pin);
     let schema = |fault: SchemaFault| format!("its schema: {fault}");
     let input = Validator::compile_input(definition.input_schema(), terms.undeclared).map_err(schema)?;
     let output =
@@ -352,6 +354,8 @@ fn listed(raw: &Value, name: &QualifiedName) -> Value {
 mod tests {
     #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may fail by panicking")]
 
+    use bailiwick_policy::{Band, Kind};
+    use bailiwick_store::ClassedBy;
     use serde_json::value::to_raw_value;
 
     use super::*;
@@ -390,6 +394,29 @@ mod tests {
         // Each further call that finds it so tells it again: the world stays the same one.
         assert_eq!(worlds.drift(&tickets(), &[(get.clone(), None)]), []);
         assert!(Arc::ptr_eq(&worlds.now(), &after));
+    }
+
+    /// Whether its stored pin was made anew since or not: what the configuration said counts for as long as it says so.
+    #[test]
+    fn a_class_that_left_the_configuration_is_none() {
+        let mut config = bailiwick_config::embedded(bailiwick_config::DEMO, []).unwrap();
+        let before = worlds();
+        let (get, name): (ToolName, QualifiedName) = ("get".parse().unwrap(), "tickets__get".parse().unwrap());
+        let class = |tool: &Tool| (tool.kind, tool.band);
+        assert_eq!(class(before.now().tool("tickets__get").unwrap()), (Kind::Read, Band::Low));
+        let connector = config.connectors.iter_mut().find(|connector| connector.id == tickets()).unwrap();
+        let line = connector.tools.remove(&get).unwrap();
+        let mut pins = before.pins();
+        let of = |config: &Config, pins: &BTreeMap<ConnectorId, Vec<Pin>>| {
+            class(&LiveWorlds::judge_config(config, pins.clone(), Vec::new()).unwrap().tools()[&name])
+        };
+        assert_eq!(of(&config, &pins), (Kind::Execute, Band::High));
+        // What a person was shown and has accepted counts where the configuration is silent, and nowhere else.
+        let pin = pins.get_mut(&tickets()).unwrap().iter_mut().find(|pin| pin.tool == get).unwrap();
+        (pin.kind, pin.band, pin.classed_by) = (Kind::Write, Band::Medium, ClassedBy::Person);
+        assert_eq!(of(&config, &pins), (Kind::Write, Band::Medium));
+        config.connectors.iter_mut().find(|connector| connector.id == tickets()).unwrap().tools.insert(get, line);
+        assert_eq!(of(&config, &pins), (Kind::Read, Band::Low));
     }
 
     #[test]

@@ -56,7 +56,8 @@ OPENINGS = {
     "record": (["gate_record", "gate_screen"], {
         "live": [("still_live(grant, standing, now_ms)?;", "let _ = (grant, standing);")],
         "epochs": [("!Arc::ptr_eq(&ports.worlds.now(), granted.world())", "false")],
-        "standing": [("|| has_moved(call, locked.last().map(|own| **own), ports)", "|| false")],
+        "standing": [("|| has_moved(call, locked.last().map(|own| Moment::at(**own, now_ms)))", "|| false")],
+        "hour": [("has_counted || now.hour != then.hour", "has_counted")],
         "budget": [("within_budget(grant, standing, has_effect)?;", "let _ = (grant, standing);")],
         "claim": [("if !ports.approvals.claim(approval, now_ms) {", "if false {")],
         "disk": [("if has_effect {", "if false {")],
@@ -66,7 +67,9 @@ OPENINGS = {
         ],
         "labels": [("standing.labels.join(granted.tool().labels)", "standing.labels")],
         "labels of its other grants": [("other.touch(labels);", "let _ = other;")],
+        "labels of grants made meanwhile": [("had not put them on this one.\n    touch_others(granted, ports);", "")],
         "sender": [("if !is_still_proven(granted.identified(), ports).await {", "if false {")],
+        "sender after the disk": [("if !is_proven {", "if false {")],
     }),
     "send": (["gate_send"], {
         "pass": [

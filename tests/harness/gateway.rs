@@ -246,6 +246,15 @@ impl Gateway {
         fs::rename(fresh, &self.cli.config).unwrap();
     }
 
+    /// Ends it, writes another configuration, and starts it again.
+    pub fn reconfigure_at_rest(&mut self, change: impl FnOnce(&str) -> String) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        self.reconfigure(change);
+        let setup = std::mem::replace(&mut self.setup, Setup::new());
+        *self = Self::start(setup, self.cli.clone());
+    }
+
     /// Its folder, for scripts and secrets.
     pub fn folder(&self) -> &Path {
         self.setup.folder()

@@ -305,6 +305,26 @@ async fn another_class_of_a_tool_counts_at_once_and_voids_what_was_asked_before(
     assert_eq!(script.calls().len(), 1);
 }
 
+/// The tool is still the one that was accepted; that it is harmless was the configuration's word.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_class_that_is_taken_out_of_the_configuration_counts_no_more() {
+    let (setup, script) = setup();
+    let mut gateway = setup.with("[approvals]\nhold = \"1s\"").start();
+    let agent = gateway.agent("a");
+    assert!(works(&agent).await);
+    gateway.reconfigure(|toml| toml.replace("tools.echo = { kind = \"read\", band = \"low\" }\n", ""));
+    assert_eq!(reload(&gateway)["connectors"]["changed"], json!(["s"]));
+    assert!(agent.call("s__echo", &json!({"x": "1"})).await.words().contains("APPROVAL PENDING"));
+    let gateway = gateway.kill_and_restart();
+    let agent = gateway.agent("a");
+    assert!(agent.call("s__echo", &json!({"x": "2"})).await.words().contains("APPROVAL PENDING"));
+    assert_eq!(script.calls().len(), 1);
+    // What a person accepts as they are shown it counts, and is not taken for the word that is gone.
+    let shown: Value = serde_json::from_str(&gateway.cli.ok(&["connectors", "diff", "s", "--json"])).unwrap();
+    let echo = shown[0]["tools"].as_array().unwrap().iter().find(|tool| tool["id"] == "echo").unwrap().clone();
+    assert_eq!((&echo["kind"], &echo["band"], &echo["from"]), (&json!("execute"), &json!("high"), &json!("unclassified")));
+}
+
 /// The processes of a connector.
 fn processes(gateway: &Gateway, connector: &str) -> Vec<u64> {
     let shown: Value = serde_json::from_str(&gateway.cli.ok(&["connectors", "show", connector, "--json"])).unwrap();

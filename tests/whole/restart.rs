@@ -79,6 +79,39 @@ async fn an_approval_survives_a_restart_and_a_used_one_stays_used() {
     assert_eq!(script.calls().len(), 1);
 }
 
+/// What changed while nothing ran makes void what a reload would have made void.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_approval_by_one_who_may_no_longer_decide_does_not_survive_a_restart() {
+    let (strict, loose) = ("allow_same_user = false", "allow_same_user = true");
+    let setup = Setup::new();
+    let script = Script::new(setup.folder(), "s", &[tool("echo", &["x"])]);
+    let mut gateway = setup
+        .with(&format!("[approvals]\nhold = \"1s\"\n{strict}"))
+        .agent("a")
+        .connector("s", &script, "tools.echo = { kind = \"write\", band = \"high\" }")
+        .grant("g", "a", &["s__*"], "")
+        .start();
+    // By a reload: what approvals rest on is kept at each, not only at a start.
+    gateway.reconfigure(|toml| toml.replace(strict, loose));
+    gateway.cli.ok(&["reload"]);
+    let code =
+        |reply: &crate::harness::Reply| reply.result()["_meta"]["dev.bailiwick/approval"]["code"].as_str().map(str::to_owned);
+    let asked = code(&gateway.agent("a").call("s__echo", &json!({"x": "1"})).await).unwrap();
+    gateway.cli.ok(&["approvals", "approve", &asked, "--yes"]);
+    gateway.reconfigure_at_rest(|toml| toml.replace(loose, strict));
+    let anew = code(&gateway.agent("a").call("s__echo", &json!({"x": "1"})).await).unwrap();
+    assert_ne!(anew, asked, "it is asked anew");
+    assert!(script.calls().is_empty());
+    let voided: Vec<_> = gateway.records("admin").into_iter().filter(|record| record["event"] == "approvals_voided").collect();
+    assert_eq!((voided.len(), voided[0]["approvals"].as_array().map(Vec::len)), (1, Some(1)), "{voided:?}");
+    // Another class of the tool, as well; and what stays as it was voids nothing.
+    gateway.reconfigure_at_rest(|toml| toml.replace("\"write\"", "\"execute\""));
+    let third = code(&gateway.agent("a").call("s__echo", &json!({"x": "1"})).await).unwrap();
+    assert_ne!(third, anew);
+    gateway.reconfigure_at_rest(str::to_owned);
+    assert_eq!(code(&gateway.agent("a").call("s__echo", &json!({"x": "1"})).await).as_ref(), Some(&third));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn two_gateways_on_one_folder_are_one_too_many() {
     let gateway = Setup::new().start();

@@ -10,7 +10,7 @@ use crate::{
     answer::{Answer, Body},
     constraint::Bound,
     grant::GrantState,
-    ids::GrantId,
+    ids::{AgentId, GrantId},
     ports::{ApprovalFailure, ConnectFailure, IdentityFailure, LendFailure, SendFailure, Ticket, TrailLost},
     records::Outcome,
 };
@@ -106,6 +106,14 @@ impl Refusal {
     pub fn grant_ended((id, state): (&GrantId, GrantState), may: &str) -> Self {
         let text = format!("STOPPED: the task grant was {} while the call was under way. {may}", state.as_str());
         Self::tool_error(Outcome::Cancelled, "grant_ended", text, format!("grant `{id}` is {}", state.as_str()))
+    }
+
+    /// The sender's token was revoked, or its agent changed, when the call was on record and not yet sent.
+    pub fn no_longer_proven(agent: &AgentId) -> Self {
+        let text = "STOPPED: the sender's token was revoked, or its agent changed, while the call was under way. Not executed.";
+        let detail =
+            format!("agent `{agent}` is no longer proven by the token that the call came with, or may not what it might");
+        Self::tool_error(Outcome::Cancelled, "no_longer_proven", text, detail)
     }
 
     /// Arguments that the pinned schema does not allow.

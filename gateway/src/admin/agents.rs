@@ -51,6 +51,9 @@ pub(super) async fn make_token(
     let deed = Deed::new("agent_token_made", agent.as_str(), json!({"ttl_ms": ttl_ms}));
     let of = Arc::clone(&runtime);
     let made = deed.done_by(&operator, &runtime, async move {
+        // Not while another configuration comes into force: it may be without this agent, whose tokens are revoked then.
+        let _in_turn = of.changing.lock().await;
+        registered(agent.as_str(), &of)?;
         let now_ms = of.clock.now_ms();
         let token = of.tokens.issue_agent(&agent, ttl_ms, now_ms).await?;
         Ok(TokenMade { token: token.expose_secret().to_owned(), expires_at_ms: now_ms.saturating_add(ttl_ms) })

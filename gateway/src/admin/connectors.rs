@@ -18,7 +18,7 @@ use bailiwick_schemas::{
     definition::{Definition, ListReading},
     names::QualifiedName,
 };
-use bailiwick_store::Pin;
+use bailiwick_store::{ClassedBy, Pin};
 use serde_json::json;
 
 use super::{
@@ -30,6 +30,7 @@ use super::{
     trial::trial,
 };
 use crate::{
+    pinning::class_of,
     runtime::Runtime,
     shadowing::{self, names_in},
 };
@@ -149,6 +150,7 @@ pub(crate) fn pins_of(
             tool: definition.name().clone(),
             kind: class.kind,
             band: class.band,
+            classed_by: if connector.tools.contains_key(definition.name()) { ClassedBy::Config } else { ClassedBy::Person },
             digest: definition.digest(),
             definition: serde_json::value::to_raw_value(definition.raw())?,
             labels: connector.terms_of(definition.name()).labels,
@@ -166,6 +168,7 @@ fn view(connector: &Connector, runtime: &Runtime) -> ConnectorView {
         id: connector.id.to_string(),
         state: state(&tools, status.as_ref()).to_owned(),
         program: place(connector),
+        over_http: matches!(connector.way, Way::Http(_)),
         shared: connector.shared,
         tools,
         processes: status
@@ -239,12 +242,13 @@ fn tools(connector: &Connector, runtime: &Runtime) -> Vec<ToolView> {
             None if drifted.contains(&name) => "drifted",
             None => "callable",
         };
-        let terms = connector.tools.get(&pin.tool);
+        let (kind, band) = class_of(connector, &pin);
         ToolView {
             id: name.to_string(),
             state: state.to_owned(),
-            kind: terms.map_or(pin.kind, |terms| terms.kind),
-            band: terms.map_or(pin.band, |terms| terms.band),
+            kind,
+            band,
+            classed_by: pin.classed_by,
             labels: connector.terms_of(&pin.tool).labels,
             digest: pin.digest,
             accepted_at_ms: pin.accepted_at_ms,

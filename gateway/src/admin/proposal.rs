@@ -9,14 +9,17 @@ use bailiwick_schemas::{
     definition::{Definition, ListReading},
     names::ConnectorId,
 };
-use bailiwick_store::Pin;
+use bailiwick_store::{ClassedBy, Pin};
 use serde_json::Value;
 
 use super::{
     api::{Proposal, ProposedTool, RejectedTool},
     definitions::changes,
 };
-use crate::shadowing::{self, names_in};
+use crate::{
+    pinning::class_of,
+    shadowing::{self, names_in},
+};
 
 /// What is offered, held against what was accepted: of this connector, and of the others that its tools may speak of.
 pub(crate) fn proposal(
@@ -33,7 +36,7 @@ pub(crate) fn proposal(
         ..proposed(connector, pins, definition)
     };
     let mut tools: Vec<ProposedTool> = reading.accepted.iter().map(tool).collect();
-    tools.extend(pins.iter().filter(|pin| !is_offered(pin, &reading)).map(gone));
+    tools.extend(pins.iter().filter(|pin| !is_offered(pin, &reading)).map(|pin| gone(connector, pin)));
     let findings: Vec<RejectedTool> = reading
         .findings
         .iter()
@@ -78,12 +81,13 @@ fn proposed(connector: &Connector, pins: &[Pin], definition: &Definition) -> Pro
     }
 }
 
-fn gone(pin: &Pin) -> ProposedTool {
+fn gone(connector: &Connector, pin: &Pin) -> ProposedTool {
+    let (kind, band) = class_of(connector, pin);
     ProposedTool {
         id: pin.tool.to_string(),
         state: "gone".to_owned(),
-        kind: pin.kind,
-        band: pin.band,
+        kind,
+        band,
         from: "accepted before".to_owned(),
         digest: pin.digest,
         changes: Vec::new(),
@@ -101,14 +105,14 @@ pub(super) struct Class {
 }
 
 impl Class {
-    /// The admin's word in the configuration, else the one given before, else a guess from the name. What the server says of
-    /// itself (annotations) may only raise the last two.
+    /// The admin's word in the configuration, else what a person accepted before, else a guess from the name. What the server says
+    /// of itself (annotations) may only raise the last two.
     pub(super) fn of(connector: &Connector, pin: Option<&Pin>, definition: &Definition) -> Self {
         if connector.tools.contains_key(definition.name()) {
             let terms = connector.terms_of(definition.name());
             return Self { kind: terms.kind, band: terms.band, from: "config".to_owned() };
         }
-        let class = match pin {
+        let class = match pin.filter(|pin| pin.classed_by == ClassedBy::Person) {
             Some(pin) => Self { kind: pin.kind, band: pin.band, from: "accepted before".to_owned() },
             None => Self::by_name(definition.name().as_str()),
         };

@@ -51,8 +51,9 @@ fn table(connectors: &[ConnectorView]) -> Table {
 }
 
 fn card(connector: &ConnectorView) -> String {
+    let (place, kept) = if connector.over_http { ("address", "sessions") } else { ("program", "processes") };
     let mut text = Page::of(format!(
-        "connector  {}  ({})\nprogram    {}\nprocesses  {}\ncalls      {}, {} failures\n",
+        "connector  {}  ({})\n{place:<9}  {}\n{kept:<9}  {}\ncalls      {}, {} failures\n",
         shown(&connector.id),
         shown(&connector.state),
         shown(&connector.program),
@@ -330,6 +331,20 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_connector_over_http_has_sessions_and_no_processes() {
+        let of = |over_http: bool, shared: bool| {
+            let view = json!({
+                "id": "s", "state": "idle", "program": "p", "over_http": over_http, "shared": shared, "tools": [], "processes": [],
+                "calls": 0, "failures": 0, "last_failure": null, "stderr": [],
+            });
+            card(&serde_json::from_value(view).unwrap()).lines().skip(1).take(2).collect::<Vec<_>>().join("|")
+        };
+        assert_eq!(of(false, false), "program    p|processes  one for each grant");
+        assert_eq!(of(true, false), "address    p|sessions   one for each grant");
+        assert_eq!(of(true, true), "address    p|sessions   one for all grants");
+    }
 
     fn proposal() -> Proposal {
         let digest = format!("sha256:{}", "0".repeat(64));

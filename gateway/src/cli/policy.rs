@@ -88,6 +88,7 @@ fn pins_of(connector: ConnectorView) -> Result<(ConnectorId, Vec<Pin>), CliFault
             tool: name.parse().map_err(|_| odd(&tool.id))?,
             kind: tool.kind,
             band: tool.band,
+            classed_by: tool.classed_by,
             digest: tool.digest,
             definition: tool.definition,
             labels: tool.labels,

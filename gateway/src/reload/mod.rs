@@ -1,8 +1,10 @@
 //! Another configuration for a running gateway: read whole, judged whole, and then put in force in an order in which nothing is
 //! allowed at any moment that neither the old nor the new one allows.
 
+mod basis;
 mod change;
 mod fault;
+mod gone;
 mod state;
 mod switch;
 mod watch;
@@ -28,6 +30,7 @@ use crate::{
     world::{JudgedConfig, LiveWorlds, PolicyText, WorldFault},
 };
 
+pub(crate) use basis::Basis;
 use change::Changes;
 pub use fault::ReloadFault;
 pub use state::{Last, Reloads, Standing};

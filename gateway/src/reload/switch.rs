@@ -2,18 +2,17 @@
 
 use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
-use bailiwick_config::Config;
 use bailiwick_pipeline::{
     grant::LiveGrant,
-    ids::{AgentId, GrantId},
+    ids::GrantId,
     ports::{Binding, Lease, Worlds as _},
 };
-use bailiwick_store::{ConfigSync, EndAs, WriteFault};
+use bailiwick_store::{ConfigSync, WriteFault};
 use bailiwick_trail::Stream;
 use futures_util::future::join_all;
 use serde_json::json;
 
-use super::{Next, ReloadFault, change};
+use super::{Basis, Next, ReloadFault, basis::CHANGED, change, gone::is_gone};
 use crate::runtime::{Runtime, StartFault, approval_settings, entries_of, front_settings, settings_of};
 
 /// How long a reload waits for what is being written downstream under a grant that it ended.
@@ -78,25 +77,22 @@ impl Runtime {
             returned.extend(self.broker.returned(id).into_iter().map(|lease| (id.clone(), lease)));
         }
         let policy = next.judged.policy_digest();
-        let who_may_decide = old.approvals.allow_same_user && !next.config.approvals.allow_same_user;
+        let (was, is) = (Basis::of(&old), Basis::of(&next.config));
         let is_void = |binding: &Binding| {
             let is_ended =
                 |grant: &Arc<LiveGrant>| grant.terms().id == binding.grant && grant.terms().revision == binding.grant_revision;
-            who_may_decide
+            was.voids(&is, binding)
                 || binding.policy_digest != policy
                 || reached.get(&binding.connector) != Some(&binding.connector_fingerprint)
-                || next.changes.connectors.touches(binding.connector.as_str())
-                || next.changes.agents.touches(binding.agent.as_str())
                 || ended.iter().any(is_ended)
         };
-        let why = "the configuration changed";
-        let voided = self.approvals.void(why, now_ms, &is_void);
+        let voided = self.approvals.void(CHANGED, now_ms, &is_void);
         // 3. The world: connectors, tools, policies, at once. A commit that still found the old one is on record when this is past.
         self.worlds.serve_config(next.judged);
         self.grants.settle();
         // 4. How much, how long, from where; and once more what was asked or decided in between under the old settings.
         self.approvals.set_settings(approval_settings(&next.config));
-        let voided_since = self.approvals.void(why, now_ms, &is_void);
+        let voided_since = self.approvals.void(CHANGED, now_ms, &is_void);
         self.gateway.set_settings(settings_of(&next.config));
         self.front.set_settings(front_settings(&next.config));
         // 5. What is wider: grants, then agents.
@@ -104,10 +100,12 @@ impl Runtime {
         self.agents.set(after);
         self.config.store(Arc::new(next.config));
         drop(untied);
+        let store = self.store.clone();
         let stored: Vec<Stored> = vec![
             Box::pin(issued),
             Box::pin(async move { voided.await.map(drop) }),
             Box::pin(async move { voided_since.await.map(drop) }),
+            Box::pin(async move { is.keep(&store).await }),
         ];
         Ok(Switched { sync, ended, returned, stored })
     }
@@ -120,30 +118,13 @@ impl Runtime {
             self.note_returned(&grant, &lease);
         }
         let config = self.config();
-        let is_gone = |agent: &AgentId| is_gone(&config, agent);
-        self.front.close_sessions_of(is_gone);
-        // Grants of the configuration have ended with their agents; those that operators created end here.
-        let created = self.grants.list().into_iter().filter(|entry| {
-            let terms = entry.grant.terms();
-            !terms.from_config && entry.ending.is_none() && is_gone(&terms.agent)
-        });
-        let ends = created.map(|entry| async move {
-            let id = &entry.grant.terms().id;
-            let why = "its agent is no longer registered, or disabled";
-            let by = "the configuration";
-            let result = self.grants.end(id, EndAs::Revoked, by, Some(why), self.clock.now_ms()).await;
-            let followed = self.after_end(id, why).await;
-            match result {
-                Err(bailiwick_store::GrantFault::Write(fault)) => Err(fault),
-                _ => followed,
-            }
-        });
+        self.front.close_sessions_of(|agent| is_gone(&config, agent));
         let drained = join_all(ended.iter().map(|grant| grant.drained(PATIENCE)));
-        let (ends, drained, stored) = tokio::join!(join_all(ends), drained, join_all(stored));
+        let (gone, drained, stored) = tokio::join!(self.end_what_is_gone(), drained, join_all(stored));
         if drained.iter().any(|is_drained| !is_drained) {
             tracing::warn!("something is still being written downstream for a grant that has ended: it began before");
         }
-        ends.into_iter().chain(stored).find_map(Result::err)
+        std::iter::once(gone).chain(stored).find_map(Result::err)
     }
 
     /// Makes void what is asked or approved under policies, or for a connector, that are no longer in force: a call that was on
@@ -153,7 +134,7 @@ impl Runtime {
         let is_void = |binding: &Binding| {
             binding.policy_digest != policy || reached.get(&binding.connector) != Some(&binding.connector_fingerprint)
         };
-        let voided = self.approvals.void("the configuration changed", self.clock.now_ms(), &is_void);
+        let voided = self.approvals.void(CHANGED, self.clock.now_ms(), &is_void);
         async move { voided.await.map(drop) }
     }
 
@@ -164,9 +145,4 @@ impl Runtime {
             tracing::error!(%lost, "a returned credential could not be put on record");
         }
     }
-}
-
-/// Whether this agent may do nothing by this configuration.
-fn is_gone(config: &Config, agent: &AgentId) -> bool {
-    config.agent(agent.as_str()).is_none_or(|registered| registered.agent.disabled)
 }

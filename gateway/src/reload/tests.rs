@@ -19,8 +19,20 @@ struct House {
 impl House {
     async fn new(text: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("config.toml"), text).unwrap();
+        Self::at(folder).await
+    }
+
+    /// Ends the gateway, and starts another one with this configuration.
+    async fn restart(self, text: &str) -> Self {
+        self.write(text);
+        self.runtime.stop().await;
+        drop(self.runtime);
+        Self::at(self.folder).await
+    }
+
+    async fn at(folder: tempfile::TempDir) -> Self {
         let file = folder.path().join("config.toml");
-        fs::write(&file, text).unwrap();
         let origin =
             Origin { file: Some(file.clone()), environment: BTreeMap::from([("SECRET".into(), "canary-0123456789".into())]) };
         let start = Start {
@@ -139,6 +151,69 @@ async fn another_credential_takes_back_what_was_lent() {
     assert_eq!(returned.text("lease"), Some(lent.lease.id.as_str()));
     assert!(Arc::ptr_eq(&live, &house.runtime.grants.by_id(&id).unwrap()), "the grant is what it was");
     assert!(house.runtime.broker.lend(&live, &connector, SystemClock.now_ms()).await.is_err(), "the other one is not set");
+}
+
+/// The records of tokens that were revoked with their agent: whose, and how many.
+fn revoked(house: &House) -> Vec<(String, usize)> {
+    let records = house.runtime.recorder.trail().reader().records(Stream::Admin, bailiwick_trail::Start::First).unwrap();
+    let of = |record: bailiwick_trail::Record| {
+        let tokens = record.body.get("tokens").and_then(Value::as_array).map_or(0, Vec::len);
+        (record.text("agent").unwrap().to_owned(), tokens)
+    };
+    records.map(Result::unwrap).filter(|record| record.text("event") == Some("agent_tokens_revoked")).map(of).collect()
+}
+
+/// By a reload; or by a start, where the file changed while nothing ran, or a reload died on the way.
+#[tokio::test]
+async fn what_was_made_for_an_agent_ends_with_it() {
+    const B: &str = "[[agents]]\nid = \"b\"\nowner = \"o@example.com\"\n";
+    let without = format!("{AGENT}{CONNECTOR}{}", grant(""));
+    let with = |more: &str| format!("{AGENT}{CONNECTOR}{}{B}{more}", grant(""));
+    for (is_restart, is_removed) in [(true, true), (true, false), (false, true), (false, false)] {
+        let mut house = House::new(&with("")).await;
+        let now_ms = SystemClock.now_ms();
+        for (id, agent) in [("kept", "a"), ("made", "b")] {
+            let terms = house.runtime.config().grants.first().unwrap().to_grant(now_ms, 1);
+            let (id, agent) = (id.parse().unwrap(), agent.parse().unwrap());
+            house.runtime.tokens.issue_agent(&agent, 60_000, now_ms).await.unwrap();
+            house.runtime.grants.create(Grant { id, agent, from_config: false, ..terms }, now_ms).await.unwrap();
+        }
+        let next = if is_removed { without.clone() } else { with("disabled = true\n") };
+        if is_restart {
+            house = house.restart(&next).await;
+        } else {
+            house.write(&next);
+            house.reload().await.unwrap();
+        }
+        let case = format!("restart {is_restart}, removed {is_removed}");
+        let ended_by = |house: &House, id: &str| {
+            let entry = house.runtime.grants.entry(&id.parse().unwrap()).unwrap();
+            entry.ending.map(|ending| ending.by.unwrap_or_default())
+        };
+        assert_eq!(ended_by(&house, "kept"), None, "{case}");
+        assert_eq!(ended_by(&house, "made").as_deref(), Some("the configuration"), "{case}");
+        let good = |house: &House| -> Vec<String> {
+            let tokens = house.runtime.tokens.list(None).into_iter().filter(|token| token.is_good(SystemClock.now_ms()));
+            // Made within one millisecond they are in no order.
+            let mut agents: Vec<String> = tokens.map(|token| token.agent.to_string()).collect();
+            agents.sort();
+            agents
+        };
+        // Switched off is not gone: switched on again it is who it was.
+        let left = if is_removed { vec!["a"] } else { vec!["a", "b"] };
+        assert_eq!(
+            (good(&house), revoked(&house).len()),
+            (left.iter().map(ToString::to_string).collect(), 2 - left.len()),
+            "{case}"
+        );
+        house.write(&with(""));
+        house.reload().await.unwrap();
+        assert_eq!(good(&house), left, "{case}: another agent of the same id is not the one that was taken out");
+        let house = house.restart(&with("")).await;
+        assert_eq!(good(&house), left, "{case}");
+        let told = if is_removed { vec![("b".to_owned(), 1)] } else { Vec::new() };
+        assert_eq!(revoked(&house), told, "{case}");
+    }
 }
 
 #[test]

@@ -29,7 +29,7 @@ pub use approvals::{
 pub use fault::{StoreFault, WriteFault};
 pub use grants::{ConfigChange, ConfigSync, EndAs, Ended, Ending, GrantEntry, GrantFault, LiveGrants, ReplayedIntent, Swept};
 pub use identities::{AgentEntry, Agents, LiveIdentities};
-pub use pins::{Pin, Pins};
+pub use pins::{ClassedBy, Pin, Pins};
 pub use store::Store;
 pub use tokens::{AGENT_TOKEN_MS, AgentToken, CALL_TOKEN_MS, TokenId, TokenIdFault, Tokens};
 

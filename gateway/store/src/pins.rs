@@ -9,7 +9,7 @@ use bailiwick_schemas::{
     names::{ConnectorId, ToolName},
 };
 use rusqlite::{Connection, params};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, value::RawValue};
 
 use crate::{
@@ -17,6 +17,26 @@ use crate::{
     rows::{self, Place, column, to_json},
     store::{Store, put_meta},
 };
+
+/// Who gave a tool its class: its kind and its band.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClassedBy {
+    /// The configuration, by a line or by its silence: it counts for as long as it says so.
+    Config,
+    /// A person, who was shown it and accepted it. It counts where the configuration is silent.
+    Person,
+}
+
+impl ClassedBy {
+    /// The word used in tables.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Config => "config",
+            Self::Person => "person",
+        }
+    }
+}
 
 /// One tool as an admin accepted it.
 #[derive(Debug, Clone, Serialize)]
@@ -27,6 +47,8 @@ pub struct Pin {
     pub kind: Kind,
     /// How risky it is.
     pub band: Band,
+    /// Who says so.
+    pub classed_by: ClassedBy,
     /// The digest of the canonical form of its whole definition.
     pub digest: Digest,
     /// The definition, as its server wrote it.
@@ -53,7 +75,7 @@ impl Pins {
 
     /// All pins, by connector and tool. A definition that isn't what its digest says is refused: somebody changed the file.
     pub fn list(&self) -> Result<BTreeMap<ConnectorId, Vec<Pin>>, StoreFault> {
-        let sql = "SELECT connector, tool, kind, band, digest, definition, labels, accepted_ms, accepted_by FROM pins \
+        let sql = "SELECT connector, tool, kind, band, digest, definition, labels, accepted_ms, accepted_by, classed_by FROM pins \
                    ORDER BY connector, tool";
         let connection = self.store.read();
         let stored = rows::all(&connection, sql, |row| row.try_into())?;
@@ -95,16 +117,17 @@ fn marker(connector: &ConnectorId) -> String {
     format!("pins_accepted:{connector}")
 }
 
-type Stored = (String, String, String, String, String, String, String, i64, String);
+type Stored = (String, String, String, String, String, String, String, i64, String, String);
 
 fn read(stored: Stored) -> Result<(ConnectorId, Pin), StoreFault> {
-    let (connector, tool, kind, band, digest, definition, labels, accepted, accepted_by) = stored;
+    let (connector, tool, kind, band, digest, definition, labels, accepted, accepted_by, classed_by) = stored;
     let row = format!("{connector}__{tool}");
     let place = Place { table: "pins", row: &row };
     let pin = Pin {
         tool: place.parse(&tool)?,
         kind: place.word(&kind)?,
         band: place.word(&band)?,
+        classed_by: place.word(&classed_by)?,
         digest: place.parse(&digest)?,
         definition: RawValue::from_string(definition).map_err(|fault| place.fault(&fault))?,
         labels: place.json(&labels)?,
@@ -118,8 +141,8 @@ fn read(stored: Stored) -> Result<(ConnectorId, Pin), StoreFault> {
 }
 
 fn insert(connection: &Connection, connector: &ConnectorId, pin: &Pin, labels: &str) -> rusqlite::Result<()> {
-    let sql = "INSERT INTO pins (connector, tool, kind, band, digest, definition, labels, accepted_ms, accepted_by) \
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
+    let sql = "INSERT INTO pins (connector, tool, kind, band, digest, definition, labels, accepted_ms, accepted_by, classed_by) \
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
     connection
         .prepare_cached(sql)?
         .execute(params![
@@ -132,6 +155,7 @@ fn insert(connection: &Connection, connector: &ConnectorId, pin: &Pin, labels: &
             labels,
             column(pin.accepted_at_ms),
             pin.accepted_by,
+            pin.classed_by.as_str(),
         ])
         .map(drop)
 }

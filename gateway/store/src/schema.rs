@@ -7,7 +7,7 @@ use rusqlite::{Connection, ErrorCode};
 use crate::fault::StoreFault;
 
 /// The version of the tables below.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 
 /// The oldest version that was ever written.
 const OLDEST: i64 = 1;
@@ -63,9 +63,14 @@ CREATE TABLE pins (
     labels TEXT NOT NULL,
     accepted_ms INTEGER NOT NULL,
     accepted_by TEXT NOT NULL,
+    classed_by TEXT NOT NULL,
     PRIMARY KEY (connector, tool)
 ) STRICT, WITHOUT ROWID;
 ";
+
+/// What makes the tables of version 1 those of version 2. Who gave a tool its class was not kept: of the two, the one that counts for
+/// less once the configuration is silent.
+const SECOND: &str = "ALTER TABLE pins ADD COLUMN classed_by TEXT NOT NULL DEFAULT 'config'";
 
 /// Makes the file ready for writing, or refuses it.
 pub(crate) fn prepare(connection: &mut Connection, path: &Path) -> Result<(), StoreFault> {
@@ -103,7 +108,16 @@ fn check(connection: &mut Connection, path: &Path) -> Result<(), StoreFault> {
         return Ok(());
     }
     let verdict: String = connection.pragma_query_value(None, "quick_check", |row| row.get(0))?;
-    if verdict == "ok" { Ok(()) } else { Err(StoreFault::Damaged { path: path.to_owned(), why: verdict }) }
+    if verdict != "ok" {
+        return Err(StoreFault::Damaged { path: path.to_owned(), why: verdict });
+    }
+    if found < VERSION {
+        let raising = connection.transaction()?;
+        raising.execute_batch(SECOND)?;
+        raising.pragma_update(None, "user_version", VERSION)?;
+        raising.commit()?;
+    }
+    Ok(())
 }
 
 fn is_damage(fault: &rusqlite::Error) -> bool {

@@ -1,6 +1,6 @@
 //! Bearer tokens of agents and grants. Only their SHA-256 is kept: who reads the store can't be anybody.
 
-use std::{fmt, str::FromStr};
+use std::{collections::BTreeMap, fmt, str::FromStr};
 
 use bailiwick_pipeline::{
     grant::Grant,
@@ -8,7 +8,7 @@ use bailiwick_pipeline::{
 };
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use dashmap::DashMap;
-use rusqlite::params;
+use rusqlite::{Connection, params};
 use secrecy::{ExposeSecret as _, SecretString};
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
@@ -155,13 +155,32 @@ impl Tokens {
         }
         let id = id.clone();
         // Written even if it was revoked before: that revocation may still be on its way to the disk.
-        self.store
-            .write(move |connection| {
-                let sql = "UPDATE agent_tokens SET revoked_ms = ?2 WHERE id = ?1 AND revoked_ms IS NULL";
-                connection.execute(sql, params![id.0, column(now_ms)]).map(drop)
-            })
-            .await?;
+        self.store.write(move |connection| put_revoked(connection, &id, now_ms)).await?;
         Ok(was_good)
+    }
+
+    /// Revokes all tokens of these agents, in memory when this returns: whose and which. Durable once what is returned beside that has
+    /// ended.
+    pub fn revoke_of(
+        &self,
+        is_meant: &dyn Fn(&AgentId) -> bool,
+        now_ms: u64,
+    ) -> (BTreeMap<AgentId, Vec<TokenId>>, impl Future<Output = Result<(), WriteFault>> + use<>) {
+        let mut revoked: BTreeMap<AgentId, Vec<TokenId>> = BTreeMap::new();
+        for mut entry in self.agents.iter_mut().filter(|entry| entry.revoked_at_ms.is_none() && is_meant(&entry.agent)) {
+            entry.revoked_at_ms = Some(now_ms);
+            revoked.entry(entry.agent.clone()).or_default().push(entry.id.clone());
+        }
+        let ids: Vec<TokenId> = revoked.values().flatten().cloned().collect();
+        let stored = (!ids.is_empty())
+            .then(|| self.store.write(move |connection| ids.iter().try_for_each(|id| put_revoked(connection, id, now_ms))));
+        let stored = async move {
+            match stored {
+                Some(stored) => stored.await,
+                None => Ok(()),
+            }
+        };
+        (revoked, stored)
     }
 
     /// Forgets agents' tokens that ended more than a day ago, and tokens of grants that `is_known` doesn't know any more.
@@ -209,6 +228,11 @@ impl fmt::Debug for Tokens {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Tokens").field("agents", &self.agents.len()).field("grants", &self.grants.len()).finish_non_exhaustive()
     }
+}
+
+fn put_revoked(connection: &Connection, id: &TokenId, now_ms: u64) -> rusqlite::Result<()> {
+    let sql = "UPDATE agent_tokens SET revoked_ms = ?2 WHERE id = ?1 AND revoked_ms IS NULL";
+    connection.prepare_cached(sql)?.execute(params![id.0, column(now_ms)]).map(drop)
 }
 
 /// A token that begins with this text, and its hash.

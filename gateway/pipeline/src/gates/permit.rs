@@ -11,7 +11,21 @@ use crate::{grant::Standing, ports::Ports, prepared::AskCall, refusal::Refusal, 
 pub struct Permitted<'r> {
     validated: Validated<'r>,
     needs: Vec<Requirement>,
-    standing: Standing,
+    moment: Moment,
+}
+
+/// What policies read of a task and of the clock, and what may be otherwise by the commit.
+#[derive(Clone, Copy)]
+pub(super) struct Moment {
+    pub(super) standing: Standing,
+    pub(super) hour: u8,
+}
+
+impl Moment {
+    /// The task at this standing, at this time.
+    pub(super) fn at(standing: Standing, now_ms: u64) -> Self {
+        Self { standing, hour: hour_of_day(now_ms) }
+    }
 }
 
 impl<'r> Permitted<'r> {
@@ -25,17 +39,18 @@ impl<'r> Permitted<'r> {
         &self.needs
     }
 
-    /// The standing of the grant that the decision was made by.
-    pub(crate) fn standing(&self) -> Standing {
-        self.standing
+    /// What the decision read of the task and of the clock.
+    pub(super) fn moment(&self) -> Moment {
+        self.moment
     }
 }
 
 /// Asks the policies.
 pub fn permit<'r>(call: Validated<'r>, ports: &Ports, way: &mut Way<'r>) -> Result<Permitted<'r>, Refusal> {
     let stage = way.enter("permit", "bailiwick.policy.evaluate", ports);
-    let (standing, world) = (call.granted().grant().glance(), call.granted().world());
-    let decision = decide(&call, standing, ports)?;
+    let world = call.granted().world();
+    let moment = Moment::at(call.granted().grant().glance(), ports.clock.now_ms());
+    let decision = decide(&call, moment)?;
     way.seen.policy_digest = Some(world.policy_digest.clone());
     way.trace.note(stage, "bailiwick.policy.version", world.policy_digest.clone());
     let (needs, determining) = match decision.as_ref() {
@@ -51,19 +66,19 @@ pub fn permit<'r>(call: Validated<'r>, ports: &Ports, way: &mut Way<'r>) -> Resu
     way.seen.rules = ids(determining);
     way.trace.note(stage, "bailiwick.policy.rule.id", way.seen.rules.join(","));
     way.leave(stage, ports);
-    Ok(Permitted { validated: call, needs, standing })
+    Ok(Permitted { validated: call, needs, moment })
 }
 
-/// Whether the policies say the same of the call at this standing of its task: other calls may have counted since they were asked.
-pub(super) fn still_permits(call: &Permitted<'_>, standing: Standing, ports: &Ports) -> bool {
-    match decide(&call.validated, standing, ports).as_deref() {
+/// Whether the policies say the same of the call now: other calls may have counted, or another hour begun, since they were asked.
+pub(super) fn still_permits(call: &Permitted<'_>, now: Moment) -> bool {
+    match decide(&call.validated, now).as_deref() {
         Ok(Decision::Allow { .. }) => call.needs.is_empty(),
         Ok(Decision::StepUp { labels, .. }) => *labels == call.needs,
         Ok(Decision::Deny { .. }) | Err(_) => false,
     }
 }
 
-fn decide(call: &Validated<'_>, standing: Standing, ports: &Ports) -> Result<Arc<Decision>, Refusal> {
+fn decide(call: &Validated<'_>, Moment { standing, hour }: Moment) -> Result<Arc<Decision>, Refusal> {
     let granted = call.granted();
     let (grant, world, tool) = (granted.grant(), granted.world(), granted.tool());
     let origin = granted.identified().received().origin();
@@ -76,7 +91,7 @@ fn decide(call: &Validated<'_>, standing: Standing, ports: &Ports) -> Result<Arc
         approvals: &[],
         transport: origin.transport.as_str(),
         era: origin.protocol.as_str(),
-        hour: hour_of_day(ports.clock.now_ms()),
+        hour,
     };
     let prepared = grant.prepared(world).ok_or_else(|| Refusal::internal("the grant can't be put before the policies"))?;
     Ok(prepared.decide(world, tool, &AskCall { facts: &facts, arguments: call.arguments() }))

@@ -2,7 +2,12 @@
 
 use std::sync::{Arc, MutexGuard};
 
-use super::{Armed, Granted, Stop, arm::secret_on_record, identify::is_still_proven, permit::still_permits};
+use super::{
+    Armed, Granted, Stop,
+    arm::secret_on_record,
+    identify::is_still_proven,
+    permit::{Moment, still_permits},
+};
 use crate::{
     grant::{GrantState, Labels, LiveGrant, Standing},
     ids::GrantId,
@@ -36,11 +41,18 @@ pub async fn record<'r>(call: Armed<'r>, ports: &Ports, way: &mut Way<'r>) -> Re
     // Before the locks: it reads all of the arguments.
     let args_mac = ports.trail.keyed_digest(call.approved().arguments());
     let intent = commit(&call, &args_mac, has_effect, ports, way)?;
+    // Once more: a grant that was made since then didn't carry them yet, for the commit had not put them on this one.
+    touch_others(granted, ports);
     if let Some(lease) = call.lease() {
         secret_on_record("used", call.approved(), lease, 0, ports, way)?;
     }
     if has_effect {
         ports.trail.synced(intent).await.map_err(|lost| Refusal::trail_lost(&lost))?;
+        // The disk may have taken long. It is on record by now, so it isn't walked again: it ends here, and was not sent.
+        let is_proven = is_still_proven(granted.identified(), ports).await;
+        if !is_proven {
+            return Err(Refusal::no_longer_proven(&granted.grant().terms().agent).into());
+        }
     }
     way.leave(stage, ports);
     Ok(Recorded { armed: call })
@@ -70,7 +82,7 @@ fn commit(call: &Armed<'_>, args_mac: &str, has_effect: bool, ports: &Ports, way
     for (grant, standing) in chain.iter().zip(&locked) {
         still_live(grant, standing, now_ms)?;
     }
-    if !Arc::ptr_eq(&ports.worlds.now(), granted.world()) || has_moved(call, locked.last().map(|own| **own), ports) {
+    if !Arc::ptr_eq(&ports.worlds.now(), granted.world()) || has_moved(call, locked.last().map(|own| Moment::at(**own, now_ms))) {
         return Err(Stop::Stale);
     }
     for (grant, standing) in chain.iter().zip(&locked) {
@@ -106,15 +118,17 @@ fn still_live(grant: &LiveGrant, standing: &Standing, now_ms: u64) -> Result<(),
     Ok(())
 }
 
-/// Whether the decision no longer stands, because of what it read of the task. Labels send the call back to the beginning of the way;
-/// counters move with every call of a busy task, and so the rules that read them are asked once more here, where nothing moves.
-fn has_moved(call: &Armed<'_>, now: Option<Standing>, ports: &Ports) -> bool {
+/// Whether the decision no longer stands, because of what it read of the task and of the clock. Labels send the call back to the
+/// beginning of the way; counters move with every call of a busy task, and so the rules that read them are asked once more here, where
+/// nothing moves. So are all rules where another hour has begun, which is rare.
+fn has_moved(call: &Armed<'_>, now: Option<Moment>) -> bool {
     let permitted = call.approved().permitted();
-    let (then, granted) = (permitted.standing(), permitted.validated().granted());
+    let (then, granted) = (permitted.moment(), permitted.validated().granted());
     let Some(now) = now else { return true };
-    let counts = |standing: Standing| (standing.calls, standing.writes);
+    let counts = |moment: Moment| (moment.standing.calls, moment.standing.writes);
     let has_counted = counts(now) != counts(then) && granted.world().reads_counters(granted.tool());
-    now.labels != then.labels || (has_counted && !still_permits(permitted, now, ports))
+    let is_to_be_asked = has_counted || now.hour != then.hour;
+    now.standing.labels != then.standing.labels || (is_to_be_asked && !still_permits(permitted, now))
 }
 
 fn within_budget(grant: &LiveGrant, standing: &Standing, has_effect: bool) -> Result<(), Refusal> {

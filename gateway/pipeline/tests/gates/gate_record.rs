@@ -153,7 +153,7 @@ async fn a_new_world_before_the_commit_decides_anew() {
     let fakes = Arc::clone(&bench.fakes);
     bench.fakes.at("ready", move || *fakes.world.lock().unwrap() = Arc::new(catalogue::world(2, &catalogue::rules())));
     bench.call("tickets__close", "{}").await.ran();
-    assert_eq!((bench.fakes.count("identify"), bench.fakes.count("ready")), (4, 2));
+    assert_eq!((bench.fakes.count("identify"), bench.fakes.count("ready")), (5, 2));
 
     let bench = Bench::new();
     let fakes = Arc::clone(&bench.fakes);
@@ -184,8 +184,36 @@ async fn who_is_no_longer_proven_at_the_commit_is_nobody() {
     let bench = Bench::new();
     let fakes = Arc::clone(&bench.fakes);
     bench.fakes.at("ready", move || fakes.advance_ms(1_500));
-    bench.call("tickets__close", "{}").await.ran();
+    bench.call("tickets__get", "{}").await.ran();
     assert_eq!((bench.fakes.count("identify"), bench.fakes.count("ready")), (2, 1), "asked again, and still the same");
+}
+
+/// A token that is revoked, or an agent that is disabled, while the disk was slow. What has no effect doesn't wait for the disk.
+#[tokio::test]
+async fn who_is_no_longer_proven_after_the_disk_sends_nothing() {
+    for is_gone in [true, false] {
+        let bench = Bench::new();
+        let fakes = Arc::clone(&bench.fakes);
+        bench.fakes.at("synced", move || {
+            let mut principal = fakes.principal.lock().unwrap();
+            if is_gone {
+                *principal = Err(IdentityFailure::Unknown);
+            } else if let Ok(principal) = principal.as_mut() {
+                principal.agent = Arc::new(Agent { disabled: true, ..(*principal.agent).clone() });
+            }
+        });
+        let heard = bench.call("tickets__close", "{}").await;
+        heard.failed(Outcome::Cancelled, "no_longer_proven", 0);
+        let words = "STOPPED: the sender's token was revoked, or its agent changed, while the call was under way. Not executed.";
+        assert_eq!(heard.text(), words);
+        assert!(heard.outcome()["detail"].as_str().unwrap().contains("agent `bot`"));
+        assert_eq!((bench.fakes.count("ready"), bench.grant().standing().calls), (1, 1), "it is on record, and not walked again");
+    }
+    for (tool, asked) in [("tickets__close", 3), ("tickets__get", 2)] {
+        let bench = Bench::new();
+        bench.call(tool, "{}").await.ran();
+        assert_eq!(bench.fakes.count("identify"), asked, "{tool}");
+    }
 }
 
 /// An agent may less by now: what was seen with more is not done.
@@ -227,6 +255,47 @@ async fn labels_that_change_after_the_decision_decide_anew() {
     bench.fakes.at("ready", move || grant.touch(Labels { untrusted: false, confidential: true }));
     bench.call("tickets__close", "{}").await.ran();
     assert_eq!(bench.fakes.count("ready"), 2);
+}
+
+/// Whoever made it while the call was being committed read the labels of this one before they were on it.
+#[tokio::test]
+async fn a_grant_that_is_made_during_the_commit_has_the_labels_before_anything_is_sent() {
+    let bench = Bench::new();
+    let fresh = alive(terms("fresh", &ALL), None);
+    let (fakes, made) = (Arc::clone(&bench.fakes), Arc::clone(&fresh));
+    bench.fakes.at("intent", move || fakes.grants.lock().unwrap().push(made));
+    let (sent, of) = (Arc::new(std::sync::Mutex::new(Labels::default())), Arc::clone(&fresh));
+    let seen = Arc::clone(&sent);
+    bench.fakes.at("send", move || *seen.lock().unwrap() = of.standing().labels);
+    bench.call_under("g", "tickets__search").await.ran();
+    assert_eq!(*sent.lock().unwrap(), Labels { untrusted: true, confidential: false });
+}
+
+/// 14 h at the decision, 2 h at the commit.
+#[tokio::test]
+async fn another_hour_at_the_commit_asks_the_rules_again() {
+    let long = || Grant { expires_at_ms: u64::MAX, ..terms("g", &ALL) };
+    let bench = Bench::with([long()]);
+    let fakes = Arc::clone(&bench.fakes);
+    bench.fakes.at("ready", move || fakes.advance_ms(12 * 3_600_000));
+    bench.call("tickets__daily", "{}").await.refused("permit", Outcome::Denied, "policy_forbids");
+    assert_eq!(bench.grant().standing().calls, 0);
+    // Where they say the same at that hour, nobody is held up.
+    for (tool, hours) in [("tickets__daily", 1), ("tickets__daily", 24), ("tickets__close", 12)] {
+        let bench = Bench::with([long()]);
+        let fakes = Arc::clone(&bench.fakes);
+        bench.fakes.at("ready", move || fakes.advance_ms(hours * 3_600_000));
+        bench.call(tool, "{}").await.ran();
+        assert_eq!(bench.fakes.count("ready"), 1, "{tool} {hours}");
+    }
+    // What a person approved first is still what the rules ask for.
+    let bench = Bench::with([long()]);
+    bench.call("tickets__refund", "{}").await;
+    bench.fakes.decide(&TicketState::Approved);
+    let fakes = Arc::clone(&bench.fakes);
+    bench.fakes.at("ready", move || fakes.advance_ms(3_600_000));
+    bench.call("tickets__refund", "{}").await.ran();
+    assert_eq!(bench.fakes.count("ready"), 1);
 }
 
 /// Has another call of the same task happen between the decision and the commit of the next one.

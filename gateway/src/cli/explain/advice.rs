@@ -53,6 +53,7 @@ pub(super) fn advice(refusal: &Refusal<'_>, origin: &Origin) -> Option<String> {
         "no_policy_permits" => "no `permit` covers it: add one to the policies (`policy check` judges it)".to_owned(),
         "choose_grant" => "name one in the header Bailiwick-Grant (`call --grant ID`), or use a grant's own token".to_owned(),
         "grant_not_live" | "grant_ended" => format!("the task needs a new grant: {new_grant}"),
+        "no_longer_proven" => format!("if the agent is to go on: {again} agents token {agent}   makes another token"),
         "budget_exhausted" => format!("the grant is used up; if the task goes on: {new_grant}"),
         "approval_denied" => "a person said no; ask them, or leave the call".to_owned(),
         "approval_pending" => format!("{again} approvals approve {}", refusal.approval.map_or_else(|| "CODE".to_owned(), shown)),

@@ -57,6 +57,14 @@ pub struct Ending {
     pub reason: Option<String>,
 }
 
+impl Ending {
+    /// Whether it counts in the place of that one. What somebody says counts over an expiry or a change of the configuration: after
+    /// those a grant of the configuration is issued anew, after somebody's word it is not.
+    fn replaces(&self, other: Option<&Self>) -> bool {
+        other.is_none_or(|other| other.by.is_none() && self.by.is_some())
+    }
+}
+
 /// A grant, as lists show it.
 #[derive(Debug, Clone)]
 pub struct GrantEntry {
@@ -135,7 +143,7 @@ pub struct LiveGrants {
 impl LiveGrants {
     /// Reads all grants, and debits the intents that the store hasn't counted yet.
     ///
-    /// The intents must be those after [`Store::trail_cursor`]. A grant of another revision than the intent's is not debited.
+    /// The intents must be those after [`Store::trail_cursor`]. A grant of a later revision than the intent's is not debited.
     /// [Flush](Self::flush) at once with the trail's last place: after a loss of power the stored cursor may be ahead of a trail whose
     /// last reads were not synced, and intents written at those places anew would not be counted.
     pub fn load(store: &Store, intents: &[ReplayedIntent]) -> Result<Self, StoreFault> {
@@ -269,7 +277,7 @@ impl LiveGrants {
         let grant = self.by_id(id)?;
         let was_active = grant.end(state);
         let mut held = self.grants.get_mut(id)?;
-        if was_active || held.entry.ending.is_none() {
+        if ending.replaces(held.entry.ending.as_ref()) {
             held.entry.ending = Some(ending);
         }
         let entry = held.entry.clone();

@@ -135,9 +135,10 @@ impl Ended {
         }
     }
 
+    /// What somebody has ended stays as they ended it; an ending by nobody gives way.
     pub(super) fn put(&self, connection: &Connection) -> rusqlite::Result<()> {
         let sql = "UPDATE grants SET state = ?3, ended_ms = ?4, ended_by = ?5, ended_reason = ?6 \
-                   WHERE id = ?1 AND revision = ?2 AND state = 'active'";
+                   WHERE id = ?1 AND revision = ?2 AND (state = 'active' OR ended_by IS NULL)";
         let (at, by, reason) = match &self.ending {
             Some(ending) => (Some(column(ending.at_ms)), ending.by.as_deref(), ending.reason.as_deref()),
             None => (None, None, None),

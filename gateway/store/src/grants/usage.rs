@@ -94,7 +94,9 @@ pub(super) fn touched(rows: &[Row], intents: &[ReplayedIntent]) -> HashMap<Agent
 }
 
 impl ReplayedIntent {
+    /// An older issue has been paid for by its own row. A newer one is debited to this row: its own had not reached the disk, and the
+    /// task would get back what it has used.
     fn debits(&self, terms: &Grant) -> bool {
-        self.debited.contains(&terms.id) && (self.grant != terms.id || self.grant_revision == terms.revision)
+        self.debited.contains(&terms.id) && (self.grant != terms.id || self.grant_revision >= terms.revision)
     }
 }

@@ -131,8 +131,8 @@ async fn a_crash_washes_no_labels_off() {
     assert_eq!((standing(&again, "child").calls, standing(&again, "sibling").calls), (2, 0));
     again.flush(9).await.unwrap();
     assert_eq!(standing(&load(&store), "sibling").labels, UNTRUSTED);
-    // Under another issue or under one that has ended: not debited to these, but the agent has read it all the same.
-    for intent in [intent("child", 7, false), intent("ended", 1, false)] {
+    // Under an earlier issue or under one that has ended: not debited to these, but the agent has read it all the same.
+    for intent in [intent("child", 0, false), intent("ended", 1, false)] {
         let again = LiveGrants::load(&open(&crashed(&data)), &[ReplayedIntent { labels: UNTRUSTED, ..intent }]).unwrap();
         assert_eq!(standing(&again, "sibling").labels, UNTRUSTED);
         assert_eq!((standing(&again, "child").labels, standing(&again, "child").calls), (UNTRUSTED, 0));
@@ -305,7 +305,8 @@ async fn usage_is_stored_with_the_cursor_and_caught_up_from_the_trail() {
     let store = open(&copy);
     assert_eq!(store.trail_cursor().unwrap(), 17);
 
-    let intents = [intent("a", 1, false), intent("a", 1, true), intent("a", 7, true), intent("unknown", 1, true)];
+    // Revision 2 was in force when the gateway died, and its row was not on disk yet: what was used under it stays used.
+    let intents = [intent("a", 1, false), intent("a", 2, true), intent("a", 0, true), intent("unknown", 1, true)];
     let grants = LiveGrants::load(&store, &intents).unwrap();
     let counted = Standing { state: GrantState::Active, calls: 2, writes: 1, labels: UNTRUSTED };
     assert_eq!(standing(&grants, "a"), counted);
@@ -368,6 +369,42 @@ async fn a_revoked_or_completed_config_grant_is_never_reissued() {
         let sync = grants.sync_config(wanted.clone(), NOW + 400 * 24 * HOUR).await.unwrap();
         assert_eq!(sync.stay_ended.len(), wanted.len());
         assert_eq!(standing(&grants, "a").state, GrantState::Revoked);
+    }
+}
+
+/// Somebody's word counts over an ending that would have the grant issued anew: an expiry, or leaving the configuration for a while.
+#[tokio::test]
+async fn a_config_grant_that_is_revoked_after_its_end_is_not_reissued() {
+    let later = NOW + 9 * HOUR;
+    for is_expiry in [true, false] {
+        let data = folder();
+        let grants = load(&open(&data));
+        grants.sync_config(vec![configured("a")], NOW).await.unwrap();
+        let state = if is_expiry {
+            expired(&grants, later).await;
+            // That it leaves the configuration too does not end it a second time.
+            assert!(grants.sync_config(vec![], later).await.unwrap().withdrawn.is_empty());
+            assert_eq!(grants.entry(&id("a")).unwrap().ending.unwrap().at_ms, NOW + 8 * HOUR);
+            GrantState::Expired
+        } else {
+            assert_eq!(grants.sync_config(vec![], NOW).await.unwrap().withdrawn, [id("a")]);
+            GrantState::Revoked
+        };
+        for (by, at_ms) in [("ann", later), ("bob", later + 1)] {
+            let ended = grants.end(&id("a"), EndAs::Revoked, by, Some("enough"), at_ms).await.unwrap();
+            assert!(!ended.was_active);
+        }
+        // What nobody says does not count over it.
+        expired(&grants, later + 2).await;
+        assert!(grants.sync_config(vec![], later).await.unwrap().withdrawn.is_empty());
+        for grants in [&after_crash(&data), &grants] {
+            let entry = grants.entry(&id("a")).unwrap();
+            let ending = entry.ending.unwrap();
+            assert_eq!((ending.at_ms, ending.by.as_deref(), ending.reason.as_deref()), (later, Some("ann"), Some("enough")));
+            assert_eq!(entry.grant.standing().state, state, "how it ended first");
+            let sync = grants.sync_config(vec![reread(&configured("a"), later)], later).await.unwrap();
+            assert_eq!(sync, ConfigSync { stay_ended: vec![id("a")], ..ConfigSync::default() });
+        }
     }
 }
 

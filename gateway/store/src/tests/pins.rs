@@ -4,13 +4,14 @@ use bailiwick_schemas::{canonical::digest, names::ConnectorId};
 use serde_json::value::RawValue;
 
 use super::{NOW, folder, open, tamper};
-use crate::{Pin, Pins, StoreFault, WriteFault};
+use crate::{ClassedBy, Pin, Pins, StoreFault, WriteFault};
 
 fn pin(tool: &str, definition: &str) -> Pin {
     Pin {
         tool: tool.parse().unwrap(),
         kind: Kind::Read,
         band: Band::Low,
+        classed_by: ClassedBy::Person,
         digest: digest(&serde_json::from_str(definition).unwrap()),
         definition: RawValue::from_string(definition.to_owned()).unwrap(),
         labels: Labels { untrusted: true, confidential: false },
@@ -39,6 +40,7 @@ async fn accepting_replaces_the_pins_of_one_connector() {
     assert_eq!((names.as_slice(), all.len()), (["get", "new"].as_slice(), 2));
     let get = &all[&tickets()][0];
     assert_eq!(get.definition.get(), odd, "kept as written");
+    assert_eq!(get.classed_by, ClassedBy::Person);
     assert_eq!((get.kind, get.band, get.labels.untrusted, get.accepted_at_ms), (Kind::Read, Band::Low, true, NOW));
 }
 
@@ -71,6 +73,26 @@ async fn that_nothing_was_accepted_is_kept() {
     let pins = Pins::new(&open(&data));
     assert!(pins.list().unwrap().is_empty() && pins.were_accepted(&tickets()).unwrap());
     assert!(!pins.were_accepted(&"files".parse().unwrap()).unwrap());
+}
+
+/// A file of the first version of the tables.
+#[tokio::test]
+async fn a_pin_that_does_not_say_who_classed_it_counts_as_classed_by_the_configuration() {
+    let data = folder();
+    let store = open(&data);
+    Pins::new(&store).accept(&tickets(), vec![pin("get", "{}")]).await.unwrap();
+    drop(store);
+    tamper(data.path(), "ALTER TABLE pins DROP COLUMN classed_by; PRAGMA user_version = 1");
+    for _ in 0..2 {
+        let get = Pins::new(&open(&data)).list().unwrap()[&tickets()][0].clone();
+        assert_eq!((get.tool.as_str(), get.kind, get.classed_by), ("get", Kind::Read, ClassedBy::Config));
+    }
+    let both = vec![Pin { classed_by: ClassedBy::Config, ..pin("get", "{}") }, pin("new", "{}")];
+    let store = open(&data);
+    Pins::new(&store).accept(&tickets(), both).await.unwrap();
+    let pins = Pins::new(&store).list().unwrap();
+    let classed: Vec<_> = pins[&tickets()].iter().map(|pin| pin.classed_by).collect();
+    assert_eq!(classed, [ClassedBy::Config, ClassedBy::Person]);
 }
 
 #[tokio::test]

@@ -1,11 +1,33 @@
 use bailiwick_pipeline::ids::AgentId;
 use secrecy::ExposeSecret as _;
 
-use super::{HOUR, NOW, folder, open, terms};
+use super::{HOUR, NOW, crashed, folder, open, terms};
 use crate::{AGENT_TOKEN_MS, CALL_TOKEN_MS, Tokens, tokens::Bearer};
 
 fn bot() -> AgentId {
     "bot".parse().unwrap()
+}
+
+#[tokio::test]
+async fn all_tokens_of_an_agent_are_revoked_at_once_and_for_good() {
+    let data = folder();
+    let store = open(&data);
+    let tokens = Tokens::load(&store).unwrap();
+    let other: AgentId = "other".parse().unwrap();
+    for agent in [&bot(), &bot(), &other] {
+        tokens.issue_agent(agent, AGENT_TOKEN_MS, NOW).await.unwrap();
+    }
+    let first = tokens.list(Some(&bot()))[0].id.clone();
+    tokens.revoke(&first, NOW).await.unwrap();
+    let (revoked, stored) = tokens.revoke_of(&|agent| *agent == bot(), NOW + 1);
+    let second = tokens.list(Some(&bot())).into_iter().find(|token| token.id != first).unwrap().id;
+    assert_eq!(revoked, [(bot(), vec![second])].into());
+    let good = |tokens: &Tokens| tokens.list(None).into_iter().filter(|token| token.is_good(NOW + 1)).map(|token| token.agent);
+    assert_eq!(good(&tokens).collect::<Vec<_>>(), std::slice::from_ref(&other), "before it is stored");
+    stored.await.unwrap();
+    assert_eq!(good(&Tokens::load(&open(&crashed(&data))).unwrap()).collect::<Vec<_>>(), [other]);
+    let (revoked, stored) = tokens.revoke_of(&|agent| *agent == bot(), NOW + 2);
+    assert!(revoked.is_empty() && stored.await.is_ok());
 }
 
 #[tokio::test]

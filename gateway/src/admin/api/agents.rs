@@ -1,0 +1,70 @@
+//! Agents and their tokens.
+
+use std::fmt;
+
+use bailiwick_policy::Band;
+use serde::{Deserialize, Serialize};
+
+/// An agent.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct AgentView {
+    /// Its id.
+    pub id: String,
+    /// `active` or `disabled`.
+    pub state: String,
+    /// Who is accountable.
+    pub owner: String,
+    /// The highest band it may reach.
+    pub ceiling: Band,
+    /// Its tokens that are good.
+    pub tokens: Vec<TokenView>,
+    /// Its grants that are active.
+    pub grants: Vec<String>,
+}
+
+/// An agent's token; never the token itself.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct TokenView {
+    /// Its id.
+    pub id: String,
+    /// `active`, `expired` or `revoked`.
+    pub state: String,
+    /// When it was made.
+    pub created_at_ms: u64,
+    /// Until when it is good.
+    pub expires_at_ms: u64,
+}
+
+/// A token is wanted.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TokenWanted {
+    /// For how long.
+    pub ttl_ms: u64,
+}
+
+/// A token, told once.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct TokenMade {
+    /// The token.
+    pub token: String,
+    /// Until when it is good.
+    pub expires_at_ms: u64,
+}
+
+impl fmt::Debug for TokenMade {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TokenMade").field("expires_at_ms", &self.expires_at_ms).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_not_in_what_is_printed_of_it() {
+        let made = TokenMade { token: "ba_canary".to_owned(), expires_at_ms: 7 };
+        assert_eq!(format!("{made:?}"), "TokenMade { expires_at_ms: 7, .. }");
+    }
+}

@@ -1,0 +1,66 @@
+//! Approvals and decisions.
+
+use bailiwick_policy::{Band, Kind};
+use bailiwick_schemas::canonical::Digest;
+use bailiwick_store::{ApprovalState, AskedFor, Decided};
+use serde::{Deserialize, Serialize};
+
+/// An approval.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ApprovalView {
+    /// Its id.
+    pub id: String,
+    /// Its state.
+    pub state: ApprovalState,
+    /// The short code that the agent sees too.
+    pub code: String,
+    /// The tool.
+    pub tool: String,
+    /// The agent.
+    pub agent: String,
+    /// The grant.
+    pub grant: String,
+    /// The owner of the grant.
+    pub owner: String,
+    /// The task.
+    pub purpose: String,
+    /// What the tool does.
+    pub kind: Kind,
+    /// How risky it is.
+    pub band: Band,
+    /// What policy asks for.
+    pub requirements: Vec<AskedFor>,
+    /// The call that asked first.
+    pub call: String,
+    /// The digest of the arguments.
+    pub args_digest: Digest,
+    /// The tool's pin.
+    pub tool_digest: Digest,
+    /// When it was asked.
+    pub created_at_ms: u64,
+    /// Until when it waits for a decision.
+    pub approve_by_ms: u64,
+    /// Until when it may be used once approved.
+    pub execute_by_ms: Option<u64>,
+    /// What persons said.
+    pub decisions: Vec<Decided>,
+    /// When it was used or closed.
+    pub ended_at_ms: Option<u64>,
+    /// Why it was closed, where nobody decided that.
+    pub note: Option<String>,
+    /// The very bytes that would be sent, as text; only where one is shown, and as long as they are kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arguments: Option<String>,
+}
+
+/// A decision is wanted.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DecisionWanted {
+    /// Why.
+    #[serde(default)]
+    pub reason: Option<String>,
+    /// The digest of exactly what was shown to the approver.
+    #[serde(default)]
+    pub view: Option<Digest>,
+}

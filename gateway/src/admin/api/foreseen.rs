@@ -1,0 +1,42 @@
+//! What would become of a call.
+
+use bailiwick_pipeline::grant::Budget;
+use bailiwick_policy::{Band, Kind};
+use serde::{Deserialize, Serialize};
+
+use super::Used;
+
+/// What would become of a call.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Foreseen {
+    /// The tool, as it was asked for.
+    pub id: String,
+    /// `allow`, `step_up` or `deny`.
+    pub state: String,
+    /// The agent.
+    pub agent: String,
+    /// The grant it would act under.
+    pub grant: Option<String>,
+    /// What the tool does.
+    pub kind: Option<Kind>,
+    /// How risky it is.
+    pub band: Option<Band>,
+    /// The gate that refuses, or `permit`.
+    pub gate: String,
+    /// Why it would be refused, in one word.
+    pub reason: Option<String>,
+    /// Why, for the operator.
+    pub detail: Option<String>,
+    /// What the agent would be told.
+    pub told: Option<String>,
+    /// The rules that determine it.
+    pub rules: Vec<String>,
+    /// The policies they are from.
+    pub policy_digest: Option<String>,
+    /// What a person would have to approve first.
+    pub needs: Vec<String>,
+    /// How much of the grant is used.
+    pub used: Option<Used>,
+    /// How much of it may be.
+    pub budget: Option<Budget>,
+}

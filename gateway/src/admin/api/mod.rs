@@ -1,0 +1,43 @@
+//! What is said over the admin API: the one truth for the gateway, which writes it, and the command line, which reads it.
+//! Times are unix milliseconds. Whatever can be listed has an `id` and a `state`.
+
+mod agents;
+mod approvals;
+mod connectors;
+mod foreseen;
+mod grants;
+mod proposal;
+mod reload;
+mod status;
+
+use serde::{Deserialize, Serialize};
+
+pub use agents::{AgentView, TokenMade, TokenView, TokenWanted};
+pub use approvals::{ApprovalView, DecisionWanted};
+pub use connectors::{ConnectorView, FailureView, ProcessView, ToolView};
+pub use foreseen::Foreseen;
+pub use grants::{EndedView, EndingView, GrantMade, GrantView, GrantWanted, Used};
+pub use proposal::{Accept, Accepted, Change, Proposal, ProposedTool, RejectedTool, Trial};
+pub use reload::{Changed, Reloaded};
+pub use status::{ConfigStatus, LastReload, Status};
+
+/// Words with a change.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Why {
+    /// Why.
+    #[serde(default)]
+    pub reason: Option<String>,
+}
+
+/// Why something was not done.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ApiError {
+    /// One word for programs.
+    pub error: String,
+    /// What, for people.
+    pub message: String,
+    /// What to do next.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub help: Option<String>,
+}
