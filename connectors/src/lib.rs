@@ -22,6 +22,7 @@ mod exec_child;
 mod handshake;
 mod lines;
 mod link;
+mod listing;
 mod message;
 mod over_http;
 mod ownership;

@@ -32,6 +32,8 @@ mod handshake;
 mod lines;
 #[path = "../src/link.rs"]
 mod link;
+#[path = "../src/listing.rs"]
+mod listing;
 #[path = "../src/message.rs"]
 mod message;
 #[path = "../src/over_http/mod.rs"]
@@ -69,7 +71,9 @@ mod ends;
 mod eras;
 mod failures;
 mod kit;
+mod links;
 mod names;
 mod outward;
 mod pins;
 mod server;
+mod streams;

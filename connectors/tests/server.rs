@@ -12,6 +12,7 @@ use tokio::{
     task::JoinHandle,
 };
 use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
 
 use crate::spec::{ConnectorSpec, HttpSpec, Way};
 
@@ -62,6 +63,8 @@ pub(crate) enum Step {
     /// One byte at a time, a second each: nobody waits for the end of it.
     Drip(Vec<u8>),
     Hang,
+    /// Goes on once it is told to.
+    Until(CancellationToken),
     Close,
 }
 
@@ -72,27 +75,36 @@ type Script = Arc<dyn Fn(&Seen) -> Reply + Send + Sync>;
 pub(crate) struct Server {
     pub(crate) port: u16,
     seen: Arc<Mutex<Vec<Seen>>>,
+    closed: CancellationToken,
     task: JoinHandle<()>,
 }
 
 impl Server {
     pub(crate) async fn new(script: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Self {
-        Self::start(Arc::new(script), None).await
+        Self::on(0, script).await
+    }
+
+    /// At this port.
+    pub(crate) async fn on(port: u16, script: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Self {
+        Self::start(port, Arc::new(script), None).await
     }
 
     pub(crate) async fn with_tls(tls: TlsAcceptor, script: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Self {
-        Self::start(Arc::new(script), Some(tls)).await
+        Self::start(0, Arc::new(script), Some(tls)).await
     }
 
-    async fn start(script: Script, tls: Option<TlsAcceptor>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    async fn start(port: u16, script: Script, tls: Option<TlsAcceptor>) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let seen = Arc::new(Mutex::new(Vec::new()));
         let kept = Arc::clone(&seen);
+        let closed = CancellationToken::new();
+        let until = closed.clone();
         let task = tokio::spawn(async move {
             let mut connections = tokio::task::JoinSet::new();
             for connection in 0.. {
-                let (stream, _) = listener.accept().await.unwrap();
+                let Some(accepted) = until.run_until_cancelled(listener.accept()).await else { break };
+                let (stream, _) = accepted.unwrap();
                 let (script, kept, tls) = (Arc::clone(&script), Arc::clone(&kept), tls.clone());
                 connections.spawn(async move {
                     match tls {
@@ -105,8 +117,18 @@ impl Server {
                     }
                 });
             }
+            drop(listener);
+            while connections.join_next().await.is_some() {}
         });
-        Self { port, seen, task }
+        Self { port, seen, closed, task }
+    }
+
+    /// Takes no further connection. Those that there are stay.
+    pub(crate) async fn close(&self) {
+        self.closed.cancel();
+        while tokio::net::TcpStream::connect(("127.0.0.1", self.port)).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 
     pub(crate) fn url(&self) -> String {
@@ -121,6 +143,11 @@ impl Server {
     pub(crate) fn methods(&self) -> Vec<String> {
         let name = |seen: Seen| if seen.method == "POST" { seen.rpc() } else { seen.method };
         self.seen().into_iter().map(name).collect()
+    }
+
+    /// How often a JSON-RPC method arrived.
+    pub(crate) fn count(&self, method: &str) -> usize {
+        self.methods().into_iter().filter(|seen| seen == method).count()
     }
 
     /// The calls that arrived.
@@ -145,6 +172,10 @@ async fn serve(mut stream: impl AsyncRead + AsyncWrite + Unpin, connection: usiz
                 Step::Flood(bytes, times) => flood(&mut stream, &bytes, times).await,
                 Step::Drip(bytes) => drip(&mut stream, &bytes).await,
                 Step::Hang => std::future::pending().await,
+                Step::Until(told) => {
+                    told.cancelled().await;
+                    Ok(())
+                }
                 Step::Close => return,
             };
             if done.is_err() {
