@@ -38,6 +38,7 @@ use tower_service::Service;
 use crate::{
     over_http::{Parcel, Payload},
     spec::HttpSpec,
+    unstalled::Unstalled,
 };
 
 /// What connects to the server of a connector, and to nothing else.
@@ -174,9 +175,9 @@ where
     C::Future: Send + 'static,
     C::Response: 'static,
 {
-    type Response = C::Response;
+    type Response = Unstalled<C::Response>;
     type Error = Failure;
-    type Future = Pin<Box<dyn Future<Output = Result<C::Response, Failure>> + Send>>;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Failure>> + Send>>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Failure>> {
         self.inner.poll_ready(context).map_err(Into::into)
@@ -186,7 +187,7 @@ where
         let connecting = tokio::time::timeout(self.patience, self.inner.call(to));
         Box::pin(async move {
             match connecting.await {
-                Ok(connected) => connected.map_err(Into::into),
+                Ok(connected) => connected.map(Unstalled::new).map_err(Into::into),
                 Err(_) => Err("no connection came about in time".into()),
             }
         })

@@ -35,6 +35,7 @@ mod spec;
 mod status;
 mod stderr;
 mod stdio;
+mod unstalled;
 mod variables;
 mod version;
 

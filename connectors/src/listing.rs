@@ -37,7 +37,7 @@ const CURSOR_BYTES: usize = 4096;
 /// The longest text of a definition that is looked into, spaces and all: a tree of values takes many times the room of its text.
 const TEXT_BYTES: usize = 2 * DEFINITION_BYTES;
 /// The longest name that is kept of a tool that is not acceptable. A longer one is not cut, as half of a secret would not be known as one.
-const NAME_BYTES: usize = 1024;
+const NAME_BYTES: usize = 256;
 /// What stands for a longer one.
 const LONG_NAME: &str = "…";
 

@@ -17,7 +17,8 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    kit::{Failure, PATIENCE, Rig, grant, spec, until, value},
+    channel::ToolCall,
+    kit::{Failure, PATIENCE, Rig, grant, spec, tool, until, value},
     message::Answer,
     server::{Reply, Seen, Server, Step, at, echo, legacy, modern, respond, result},
     spec::ConnectorSpec,
@@ -246,8 +247,30 @@ async fn a_connector_over_http_has_room_for_many_sessions_and_says_what_to_do_wh
     assert_eq!(at("x", &server.url()).max_children, 4096);
     let rig = Rig::new(vec![ConnectorSpec { max_children: 1, ..at("x", &server.url()) }]);
     let (one, two) = (grant("g-1"), grant("g-2"));
-    let _busy = rig.connectors.channel(&crate::kit::tool("x", "says it"), &one, None).await.unwrap();
+    let _busy = rig.connectors.channel(&tool("x", "says it"), &one, None).await.unwrap();
     let failure = rig.call("x", &two).await.unwrap_err();
     let Failure::Connect(ConnectFailure::Start(why)) = &failure else { panic!("{failure:?}") };
     assert!(why.contains("all 1 sessions") && why.contains("`shared = true`") && !why.contains("limit"), "{why}");
+}
+
+#[tokio::test]
+async fn a_call_that_a_server_does_not_read_is_let_go_of_when_its_grant_ends() {
+    let server = Server::deaf_to("tools/call", modern(echo)).await;
+    let (rig, grant) = (Rig::new(vec![at("x", &server.url())]), grant("g-1"));
+    let channel = rig.connectors.channel(&tool("x", "says it"), &grant, None).await.unwrap();
+    let written = Arc::new(AtomicBool::new(false));
+    let (telling, cancelled) = (Arc::clone(&written), grant.cancelled());
+    // More than the buffers between the two of us hold.
+    let arguments = format!(r#"{{"text":"{}"}}"#, "x".repeat(32 << 20));
+    let call = ToolCall { arguments: arguments.as_bytes(), traceparent: None, timeout: PATIENCE, cancelled: &cancelled };
+    let calling = channel.call(call, move || telling.store(true, Ordering::SeqCst));
+    let ending = async {
+        until("its head arrived", || server.seen().len() == 3).await;
+        assert!(!written.load(Ordering::SeqCst), "most of it is still here");
+        assert!(grant.end(GrantState::Revoked));
+    };
+    let (failure, ()) = tokio::join!(calling, ending);
+    assert!(matches!(failure, Err(SendFailure::Closed(_))), "{failure:?}");
+    // It is on its way, in part: but nothing of it goes out any more once the server has not read for a while.
+    until("nobody writes it any more", || Arc::strong_count(&written) == 1).await;
 }

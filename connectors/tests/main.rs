@@ -58,6 +58,8 @@ mod status;
 mod stderr;
 #[path = "../src/stdio.rs"]
 mod stdio;
+#[path = "../src/unstalled.rs"]
+mod unstalled;
 #[path = "../src/variables.rs"]
 mod variables;
 #[path = "../src/version.rs"]

@@ -87,10 +87,10 @@ async fn answer(request: Request<Incoming>, connection: usize, before: Before) -
 async fn a_call_is_written_once_all_of_it_is_and_what_waits_for_it_is_released_when_it_is_broken_off() {
     for is_answered in [true, false] {
         let (told, arrived) = (CancellationToken::new(), Arc::new(AtomicUsize::new(0)));
-        let (reads, arrives) = (told.clone(), Arc::clone(&arrived));
+        let (reads, counted) = (told.clone(), Arc::clone(&arrived));
         let server = Streams::new(16, move |_, method| {
             (method == "tools/call").then(|| {
-                arrives.fetch_add(1, Ordering::SeqCst);
+                counted.fetch_add(1, Ordering::SeqCst);
                 reads.clone()
             })
         })
