@@ -398,6 +398,20 @@ impl Pool {
         });
     }
 
+    /// Sets the longest message that is taken, from the next one on. What failed may have failed of the limit there was: it is not left alone
+    /// for that any longer.
+    pub(crate) fn limit(&self, max_message: usize) {
+        if self.max_message.swap(max_message, Ordering::Relaxed) == max_message {
+            return;
+        }
+        for slot in lock(&self.slots).values() {
+            // One that is being opened now is opened under the new limit.
+            let Ok(mut state) = slot.state.try_lock() else { continue };
+            state.backoff = Backoff::default();
+            state.current.take_if(|current| current.session.link().retired().is_some());
+        }
+    }
+
     /// Ends every child, or session, there is.
     pub(crate) fn end_all(&self, why: &str) {
         let links: Vec<Arc<dyn Link>> = lock(&self.links).values().map(|record| Arc::clone(&record.link)).collect();

@@ -107,7 +107,7 @@ impl Downstreams {
         }
         self.pools.store(Arc::new(pools));
         for (pool, max_message) in limits {
-            pool.max_message.store(max_message, Ordering::Relaxed);
+            pool.limit(max_message);
         }
         // INVARIANT: swapped first, ended second: a child that is started in between is started for a purpose that is over.
         for (served, why) in retired {

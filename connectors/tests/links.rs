@@ -239,6 +239,9 @@ async fn another_limit_of_results_counts_from_the_next_message_on_and_ends_nothi
         matches!(&failure, Failure::Send(SendFailure::Closed(why)) if why.contains("more than 1000000 bytes")),
         "{failure:?}"
     );
+    // What ended of the limit does not rest once there is another.
+    rig.connectors.replace(specs(16 << 20)).unwrap();
+    rig.result("y", &grant).await;
 }
 
 #[tokio::test]
