@@ -58,7 +58,7 @@ impl ToolChannel {
     pub(crate) async fn open(pool: &Arc<Pool>, session: InUse, tool: &Arc<Tool>) -> Result<Self, Unready> {
         match session.verify(&tool.downstream_name, &tool.digest).await {
             Ok(verified) => Ok(Self { pool: Arc::clone(pool), session, tool: Arc::clone(tool), verified }),
-            Err(Mismatch::Unknown(why)) if session.link().ended().is_some_and(|end| end.expired) => Err(Unready::Expired(why)),
+            Err(Mismatch::Unknown(why)) if session.link().retired().is_some_and(|end| end.expired) => Err(Unready::Expired(why)),
             Err(Mismatch::Unknown(why)) => Err(Unready::Failed(ConnectFailure::Handshake(why))),
             Err(Mismatch::Drifted { found }) => {
                 drifted(pool, tool, found);
@@ -68,7 +68,8 @@ impl ToolChannel {
         }
     }
 
-    /// Calls the tool. `written` is called when, and only when, all of the call is written.
+    /// Calls the tool. `written` is called once the call is written, all of it or as much as ever will be; it is dropped where none of it
+    /// ever will be.
     pub(crate) async fn call(&self, call: ToolCall<'_>, written: impl FnOnce() + Send + 'static) -> Result<Answer, SendFailure> {
         let deadline = Instant::now() + call.timeout;
         if self.verified != self.session.link().changes() {

@@ -17,7 +17,6 @@ use std::{
 };
 
 use bailiwick_pipeline::ports::Later;
-use bytes::Bytes;
 use http::Uri;
 use http_body_util::{Either, Full};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
@@ -36,13 +35,17 @@ use rustls::{
 use rustls_platform_verifier::BuilderVerifierExt;
 use tower_service::Service;
 
-use crate::{over_http::Payload, spec::HttpSpec};
+use crate::{
+    over_http::{Parcel, Payload},
+    spec::HttpSpec,
+    unstalled::Unstalled,
+};
 
 /// What connects to the server of a connector, and to nothing else.
 pub(crate) type Client = legacy::Client<Patient<HttpsConnector<HttpConnector<Guard>>>, Sent>;
 
 /// The body of a request: one that can be withdrawn, or a plain one.
-pub(crate) type Sent = Either<Payload, Full<Bytes>>;
+pub(crate) type Sent = Either<Payload, Full<Parcel>>;
 
 type Failure = Box<dyn Error + Send + Sync>;
 
@@ -52,6 +55,10 @@ const HEADER_BYTES: u32 = 64 * 1024;
 /// Connections that wait for their next use, for each connector, and for how long.
 const IDLE: usize = 256;
 const IDLE_FOR: Duration = Duration::from_mins(1);
+/// How often a connection over HTTP/2 is asked whether its other end still listens, and how long it may take to say so: all calls go over
+/// the one connection, and a dead one would take each of them with it.
+const PING_EVERY: Duration = Duration::from_secs(15);
+const PING_PATIENCE: Duration = Duration::from_secs(10);
 /// How often the system asks whether the other side of a silent connection is still there.
 const KEEPALIVE: Duration = Duration::from_secs(15);
 /// The largest file of certificate authorities.
@@ -94,11 +101,15 @@ pub(crate) async fn client(spec: &HttpSpec, lookup: Arc<dyn Lookup>, patience: D
         HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().enable_http2().wrap_connector(plain);
     // What failed before any of it was written is sent on another connection; what may have been executed never is.
     Ok(legacy::Client::builder(TokioExecutor::new())
+        .timer(TokioTimer::new())
         .pool_timer(TokioTimer::new())
         .pool_max_idle_per_host(IDLE)
         .pool_idle_timeout(IDLE_FOR)
         .http1_max_headers(HEADERS)
         .http2_max_header_list_size(HEADER_BYTES)
+        .http2_keep_alive_interval(PING_EVERY)
+        .http2_keep_alive_timeout(PING_PATIENCE)
+        .http2_keep_alive_while_idle(true)
         .build(Patient { inner: secured, patience }))
 }
 
@@ -164,9 +175,9 @@ where
     C::Future: Send + 'static,
     C::Response: 'static,
 {
-    type Response = C::Response;
+    type Response = Unstalled<C::Response>;
     type Error = Failure;
-    type Future = Pin<Box<dyn Future<Output = Result<C::Response, Failure>> + Send>>;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Failure>> + Send>>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Failure>> {
         self.inner.poll_ready(context).map_err(Into::into)
@@ -176,7 +187,7 @@ where
         let connecting = tokio::time::timeout(self.patience, self.inner.call(to));
         Box::pin(async move {
             match connecting.await {
-                Ok(connected) => connected.map_err(Into::into),
+                Ok(connected) => connected.map(Unstalled::new).map_err(Into::into),
                 Err(_) => Err("no connection came about in time".into()),
             }
         })

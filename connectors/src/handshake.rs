@@ -5,14 +5,13 @@ use std::time::Duration;
 use bailiwick_pipeline::ports::{ConnectFailure, SendFailure};
 use bailiwick_schemas::json;
 use bytes::Bytes;
-use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     link::{Body, DISCOVER, End, INITIALIZE, Link, Request},
+    listing::{Keep, text},
     message::{Answer, check_complete},
     pool::Opened,
-    session::text,
     version::{Era, Version},
 };
 
@@ -23,12 +22,27 @@ const HELLO: &str =
 /// answer it at all.
 const ASKING: u32 = 3;
 
+/// The longest answer to a handshake, and the longest description of a server in it, bytes.
+const HELLO_BYTES: usize = 256 * 1024;
+const INFO_BYTES: usize = 16 * 1024;
+
 /// What the server said of itself.
 #[derive(Debug, Clone)]
 pub(crate) struct Hello {
     pub(crate) version: Version,
-    pub(crate) server_info: Option<Value>,
+    /// Its name and version, as JSON.
+    pub(crate) server_info: Option<String>,
     pub(crate) instructions: Option<String>,
+}
+
+impl Hello {
+    /// No more of it than that: a session lives long, and there may be thousands.
+    pub(crate) fn keeping(self, keep: Keep) -> Self {
+        match keep {
+            Keep::Digests => Self { server_info: None, instructions: None, ..self },
+            Keep::Definitions => self,
+        }
+    }
 }
 
 /// Why there is no session.
@@ -37,7 +51,25 @@ pub(crate) struct Unopened {
     /// In words.
     pub(crate) why: String,
     /// What the request came to that failed; none where its answer was unfit.
-    failure: Option<SendFailure>,
+    pub(crate) failure: Option<SendFailure>,
+}
+
+impl Unopened {
+    /// It took too long.
+    pub(crate) fn late(patience: Duration) -> Self {
+        let ms = u64::try_from(patience.as_millis()).unwrap_or(u64::MAX);
+        Self { why: format!("no answer within {ms} ms"), failure: Some(SendFailure::Timeout(ms)) }
+    }
+
+    /// Whether nothing came at all, though there was a connection, or seemed to be.
+    pub(crate) fn hung(&self, link: &dyn Link) -> bool {
+        match self.failure {
+            Some(SendFailure::Timeout(_)) => true,
+            // A server that can't be reached has its link retired.
+            Some(SendFailure::Unsent(_)) => link.retired().is_none(),
+            _ => false,
+        }
+    }
 }
 
 impl<W: Into<String>> From<W> for Unopened {
@@ -69,7 +101,7 @@ impl Failed {
         let before = link.ended();
         link.end(End::failure(format!("the handshake failed: {why}")));
         match before {
-            Some(end) if end.wanted => Self::Stopped(why),
+            Some(end) if end.wanted && !end.expired => Self::Stopped(why),
             Some(end) if end.when_asked => Self::WhenAsked(why),
             Some(_) if opened.pid.is_some() => Self::Ended(why),
             _ => Self::Unshaken(why),
@@ -126,8 +158,9 @@ async fn discover(link: &dyn Link, patience: Duration) -> Result<Hello, Unopened
                 speaks_it = Some(versions.iter().any(|given| given == version.as_str()));
             }
             "_meta" => {
-                let meta: Option<Value> = serde_json::from_str(value).ok();
-                server_info = meta.and_then(|meta| meta.get("io.modelcontextprotocol/serverInfo").cloned());
+                let meta = json::fields(value).unwrap_or_default();
+                let named = meta.into_iter().find(|(key, _)| key == "io.modelcontextprotocol/serverInfo");
+                server_info = named.and_then(|(_, info)| bounded(info.get()));
             }
             "instructions" => instructions = serde_json::from_str::<String>(value).ok(),
             _ => {}
@@ -146,7 +179,7 @@ async fn initialize(link: &dyn Link, patience: Duration) -> Result<Hello, Unopen
     for (key, value) in fields(&result, INITIALIZE)? {
         match key.as_ref() {
             "protocolVersion" => protocol = serde_json::from_str::<String>(value).ok(),
-            "serverInfo" => server_info = serde_json::from_str(value).ok(),
+            "serverInfo" => server_info = bounded(value),
             "instructions" => instructions = serde_json::from_str::<String>(value).ok(),
             _ => {}
         }
@@ -162,8 +195,18 @@ async fn initialize(link: &dyn Link, patience: Duration) -> Result<Hello, Unopen
     Ok(Hello { version, server_info, instructions })
 }
 
+/// How a server describes itself; nothing where that is too long to be a description.
+fn bounded(info: &str) -> Option<String> {
+    (info.len() <= INFO_BYTES).then(|| info.to_owned())
+}
+
 /// The members of a result, each as its text.
 fn fields<'r>(result: &'r Bytes, method: &str) -> Result<Vec<(std::borrow::Cow<'r, str>, &'r str)>, Unopened> {
+    if result.len() > HELLO_BYTES {
+        return Err(
+            format!("the answer to `{method}` has more than {HELLO_BYTES} bytes: its server should say less of itself").into()
+        );
+    }
     let fields = json::fields(text(result)?).map_err(|fault| format!("the answer to `{method}`: {fault}"))?;
     Ok(fields.into_iter().map(|(key, value)| (key, value.get())).collect())
 }

@@ -22,6 +22,7 @@ mod exec_child;
 mod handshake;
 mod lines;
 mod link;
+mod listing;
 mod message;
 mod over_http;
 mod ownership;
@@ -34,6 +35,7 @@ mod spec;
 mod status;
 mod stderr;
 mod stdio;
+mod unstalled;
 mod variables;
 mod version;
 

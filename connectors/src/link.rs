@@ -22,6 +22,13 @@ pub(crate) trait Link: Send + Sync {
     fn ended(&self) -> Option<End>;
     /// Ends the connection. Only the first reason counts.
     fn end(&self, end: End);
+    /// Has nothing new begun on the connection. Where requests stand alone, those that wait for an answer go on, and it ends with
+    /// the last of them; elsewhere it ends now.
+    fn retire(&self, end: End);
+    /// Why nothing new may be begun on the connection, if so: it has ended, or is about to.
+    fn retired(&self) -> Option<End>;
+    /// Is told when nobody uses the connection any more.
+    fn unused(&self);
     /// What came from the server, made fit for people: without the lent secret, escaped and cut.
     fn clean(&self, text: &str) -> String;
 }
@@ -36,11 +43,11 @@ pub(crate) struct Request<'a> {
     pub(crate) timeout: Duration,
     /// Cancelled when the answer is no longer wanted.
     pub(crate) cancelled: &'a CancellationToken,
-    /// Called once, when all of it is written.
+    /// Called once, when all of it is written, or as much as ever will be.
     pub(crate) written: Written,
 }
 
-/// What is done once a request is written. It may be dropped instead, where that never happens.
+/// What is done once a request is written. It is dropped instead where nothing of it ever will be.
 pub(crate) type Written = Box<dyn FnOnce() + Send>;
 
 /// What is asked.

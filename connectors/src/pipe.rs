@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -12,7 +12,7 @@ use std::{
 use bailiwick_pipeline::ports::{Later, SendFailure};
 use bytes::Bytes;
 use tokio::{
-    io::{AsyncBufRead, AsyncWriteExt, BufReader},
+    io::{AsyncBufRead, AsyncBufReadExt, AsyncWriteExt, BufReader},
     process::{ChildStdin, ChildStdout},
     sync::{mpsc, oneshot},
     time::Instant,
@@ -49,7 +49,7 @@ pub(crate) struct Pipe {
     changes: AtomicU64,
     ended: OnceLock<End>,
     ending: CancellationToken,
-    max_message: usize,
+    max_message: Arc<AtomicUsize>,
     counters: Arc<Counters>,
     redactor: Redactor,
     tail: Arc<Tail>,
@@ -69,7 +69,7 @@ impl Pipe {
     /// A pipe, and what writes its short messages (to be run as a task).
     pub(crate) fn new(
         stdin: ChildStdin,
-        max_message: usize,
+        max_message: Arc<AtomicUsize>,
         counters: Arc<Counters>,
         redactor: Redactor,
         tail: Arc<Tail>,
@@ -113,17 +113,22 @@ impl Pipe {
         let mut garbage = 0;
         let mut second = (Instant::now(), 0_usize);
         loop {
-            let line = match read_line(from, self.max_message).await {
+            if let Err(fault) = from.fill_buf().await {
+                return Some(End::failure(format!("its output can't be read: {fault}")));
+            }
+            // Asked once there is something to read: it may have changed since the last line.
+            let most = self.max_message.load(Ordering::Relaxed);
+            let line = match read_line(from, most).await {
                 Ok(Line::Text(line)) => line,
                 Ok(Line::TooLong) => {
-                    return Some(End::failure(format!("it wrote a line of more than {} bytes", self.max_message)));
+                    return Some(End::failure(format!("it wrote a line of more than {most} bytes")));
                 }
                 Ok(Line::End) => return None,
                 Err(fault) => {
                     return Some(End::failure(format!("its output can't be read: {fault}")));
                 }
             };
-            match self.take(&line) {
+            match self.take(&line, most) {
                 Taken::Answer => {
                     garbage = 0;
                     continue;
@@ -144,8 +149,8 @@ impl Pipe {
         }
     }
 
-    fn take(&self, line: &Bytes) -> Taken {
-        match message::read(line, self.max_message) {
+    fn take(&self, line: &Bytes, most: usize) -> Taken {
+        match message::read(line, most) {
             Ok(Incoming::Answer { id, answer }) => {
                 if self.settle(id, answer) {
                     return Taken::Answer;
@@ -321,6 +326,16 @@ impl Link for Pipe {
             drop(calls);
         }
     }
+
+    fn retire(&self, end: End) {
+        self.end(end);
+    }
+
+    fn retired(&self) -> Option<End> {
+        self.ended()
+    }
+
+    fn unused(&self) {}
 
     fn clean(&self, text: &str) -> String {
         self.redactor.clean(text)

@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -16,13 +16,14 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     backoff::Backoff,
     child::{self, Purpose},
-    egress::{Client, Lookup, SystemLookup},
+    egress::{self, Client, Lookup, SystemLookup},
     handshake::Failed,
     link::{End, Link},
+    listing::{Keep, ListCache, Reading},
     over_http,
-    session::{InUse, ListCache, Opening, Session},
+    session::{InUse, Opening, Session},
     spawner::Spawner,
-    spec::{ConnectorSpec, Way},
+    spec::{ConnectorSpec, HttpSpec, Way},
     status::{ChildState, ChildStatus, ConnectorEvent, ConnectorStatus, Counters, Rejected},
     stderr::{Redactor, Tail},
     version::{Era, Protocol},
@@ -80,10 +81,13 @@ pub(crate) struct Pool {
     slots: Mutex<HashMap<SlotKey, Arc<Slot>>>,
     permits: Arc<Semaphore>,
     cache: ListCache,
+    keep: Keep,
     /// How the server is spoken to, for as long as that works.
     era: Mutex<Option<Era>>,
     /// What all sessions over HTTP send through.
-    pub(crate) client: tokio::sync::OnceCell<Client>,
+    client: tokio::sync::Mutex<Option<Client>>,
+    /// The longest message that is taken from the server, by all sessions from their next message on.
+    pub(crate) max_message: Arc<AtomicUsize>,
     links: Mutex<BTreeMap<u64, LinkRecord>>,
     serial: AtomicU64,
     last_failure: Mutex<Option<(Instant, String)>>,
@@ -139,16 +143,28 @@ pub(crate) struct Opened {
 }
 
 impl Pool {
+    /// For calls.
     pub(crate) fn new(spec: ConnectorSpec, context: Arc<Context>) -> Arc<Self> {
+        Self::keeping(Keep::Digests, spec, context)
+    }
+
+    /// For one look.
+    pub(crate) fn to_look(spec: ConnectorSpec, context: Arc<Context>) -> Arc<Self> {
+        Self::keeping(Keep::Definitions, spec, context)
+    }
+
+    fn keeping(keep: Keep, spec: ConnectorSpec, context: Arc<Context>) -> Arc<Self> {
         Arc::new(Self {
-            permits: Arc::new(Semaphore::new(spec.max_children.clamp(1, 4096))),
+            permits: Arc::new(Semaphore::new(spec.max_children.clamp(1, Semaphore::MAX_PERMITS))),
+            max_message: Arc::new(AtomicUsize::new(spec.max_message)),
             spec: Arc::new(spec),
             context,
             counters: Arc::default(),
             slots: Mutex::default(),
             cache: Arc::default(),
+            keep,
             era: Mutex::default(),
-            client: tokio::sync::OnceCell::new(),
+            client: tokio::sync::Mutex::default(),
             links: Mutex::default(),
             serial: AtomicU64::new(0),
             last_failure: Mutex::default(),
@@ -161,7 +177,7 @@ impl Pool {
         let lease = purpose.lease.as_ref().map(|lease| lease.id.as_str());
         let mut state = self.slot_state(key, purpose).await?;
         if let Some(current) = &state.current {
-            match current.session.link().ended() {
+            match current.session.link().retired() {
                 None if current.lease.as_deref() == lease => return Ok(InUse::of(&current.session)),
                 None => current.session.link().end(End::wanted("its credential was lent anew")),
                 Some(end) if end.wanted => {}
@@ -251,13 +267,13 @@ impl Pool {
     ) -> Result<Arc<Session>, Failed> {
         let opened = self.open_link(purpose, permit).await?;
         let (told, redactor, pid) = (Arc::clone(self), Redactor::new(purpose.lease.as_ref()), opened.pid);
-        let listed = Box::new(move |reading: &crate::session::Reading| {
-            let rejected = reading.findings.iter().map(|finding| Rejected::in_list(finding, &reading.raw, &redactor)).collect();
+        let listed = Box::new(move |reading: &Reading| {
+            let rejected = reading.dropped.iter().map(|dropped| Rejected::in_list(dropped, &redactor)).collect();
             let (connector, digests) = (told.spec.id.clone(), reading.digests());
             told.context.tell(ConnectorEvent::Listed { connector, pid, tools: digests.len(), digests, rejected });
         });
         let (patience, relist_after) = (self.spec.handshake_timeout, self.spec.relist_after);
-        let opening = Opening { patience, relist_after, known, cache: Arc::clone(&self.cache), listed };
+        let opening = Opening { patience, relist_after, known, cache: Arc::clone(&self.cache), keep: self.keep, listed };
         match Session::open(Arc::clone(&opened.link), opening).await {
             Ok(session) => {
                 let session = Arc::new(session);
@@ -269,6 +285,10 @@ impl Pool {
             }
             Err(unopened) => {
                 self.remember_era(None);
+                if pid.is_none() && unopened.hung(opened.link.as_ref()) {
+                    // Its connections may be dead: the next session gets one of its own. The sessions that there are keep theirs.
+                    *self.client.lock().await = None;
+                }
                 Err(Failed::of(&unopened, &opened))
             }
         }
@@ -283,6 +303,16 @@ impl Pool {
             self.failed(&why);
             Failed::Unstarted(why)
         })
+    }
+
+    /// What the next session over HTTP sends through: what the others do, as long as that works.
+    pub(crate) async fn client(&self, spec: &HttpSpec, patience: Duration) -> Result<Client, String> {
+        let mut client = self.client.lock().await;
+        if let Some(client) = client.as_ref() {
+            return Ok(client.clone());
+        }
+        let made = egress::client(spec, Arc::clone(&self.context.lookup), patience).await?;
+        Ok(client.insert(made).clone())
     }
 
     /// How the server is spoken to, if that is configured or has been seen to work.
@@ -304,10 +334,17 @@ impl Pool {
             return Ok(permit);
         }
         let busy = || {
-            format!(
-                "all {} children of connector `{}` are busy: try again later, or raise its limit",
-                self.spec.max_children, self.spec.id
-            )
+            let (most, id) = (self.spec.max_children, &self.spec.id);
+            match self.spec.way {
+                Way::Process(_) => format!(
+                    "all {most} children of connector `{id}` are busy, and it gets no more: try again later, end grants that are done, or \
+                     set `shared = true` where one child may serve all grants"
+                ),
+                Way::Http(_) => format!(
+                    "all {most} sessions of connector `{id}` are busy, and it gets no more: try again later, end grants that are done, or \
+                     set `shared = true` where one session may serve all grants"
+                ),
+            }
         };
         // One that ends already gives its place back in a moment.
         let ends = lock(&self.links).values().any(|record| record.link.ended().is_some());
@@ -361,6 +398,20 @@ impl Pool {
         });
     }
 
+    /// Sets the longest message that is taken, from the next one on. What failed may have failed of the limit there was: it is not left alone
+    /// for that any longer.
+    pub(crate) fn limit(&self, max_message: usize) {
+        if self.max_message.swap(max_message, Ordering::Relaxed) == max_message {
+            return;
+        }
+        for slot in lock(&self.slots).values() {
+            // One that is being opened now is opened under the new limit.
+            let Ok(mut state) = slot.state.try_lock() else { continue };
+            state.backoff = Backoff::default();
+            state.current.take_if(|current| current.session.link().retired().is_some());
+        }
+    }
+
     /// Ends every child, or session, there is.
     pub(crate) fn end_all(&self, why: &str) {
         let links: Vec<Arc<dyn Link>> = lock(&self.links).values().map(|record| Arc::clone(&record.link)).collect();
@@ -388,7 +439,7 @@ impl Pool {
 
     pub(crate) fn status(&self) -> ConnectorStatus {
         let links = lock(&self.links);
-        let state = |record: &LinkRecord| match (record.link.ended(), &record.session) {
+        let state = |record: &LinkRecord| match (record.link.retired(), &record.session) {
             (Some(_), _) => ChildState::Ending,
             (None, None) => ChildState::Starting,
             (None, Some(_)) => ChildState::Ready,

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use bailiwick_schemas::names::ConnectorId;
+use bailiwick_schemas::{canonical::Digest, names::ConnectorId};
 use ipnet::IpNet;
 use url::{Host, Url};
 
@@ -44,11 +44,18 @@ pub struct ConnectorSpec {
     pub idle_after: Duration,
     /// How long a child, or a session, may take to end once it is told to.
     pub kill_after: Duration,
-    /// The longest message that is taken from it, bytes.
+    /// The longest message that is taken from it, bytes. It may change while the connector is served.
     pub max_message: usize,
     /// The most children, or sessions, at once.
     pub max_children: usize,
+    /// What its tools call it by, everything that decides who is reached and what is lent: a tool of another one is not called here.
+    pub fingerprint: Digest,
 }
+
+/// The most children of a connector at once, where nobody says otherwise: each is a program, with all that it needs.
+const MOST_CHILDREN: usize = 64;
+/// The most sessions over HTTP: each is little more than an id.
+const MOST_SESSIONS: usize = 4096;
 
 /// The way to a server.
 #[derive(Debug, Clone, PartialEq)]
@@ -151,6 +158,10 @@ impl ConnectorSpec {
 
     /// A connector with the usual limits.
     pub fn new(id: ConnectorId, way: Way) -> Self {
+        let max_children = match way {
+            Way::Process(_) => MOST_CHILDREN,
+            Way::Http(_) => MOST_SESSIONS,
+        };
         Self {
             id,
             way,
@@ -165,8 +176,14 @@ impl ConnectorSpec {
             idle_after: Duration::from_mins(5),
             kill_after: Duration::from_secs(2),
             max_message: 16 * 1024 * 1024,
-            max_children: 64,
+            max_children,
+            fingerprint: Digest::of(b""),
         }
+    }
+
+    /// Whether another one is served by the same children, or sessions, as this one: what differs, if anything, can change meanwhile.
+    pub(crate) fn serves(&self, other: &Self) -> bool {
+        *self == Self { max_message: self.max_message, ..other.clone() }
     }
 
     /// Everything that is wrong with it, as far as its text tells.

@@ -13,9 +13,8 @@ use bailiwick_schemas::{
     definition::{Fault, Finding},
     names::{ConnectorId, ToolName},
 };
-use serde_json::Value;
 
-use crate::stderr::Redactor;
+use crate::{listing::Dropped, stderr::Redactor};
 
 /// The longest name of a rejected tool.
 const NAME_CHARS: usize = 60;
@@ -87,10 +86,9 @@ impl Rejected {
     }
 
     /// What may be told of a finding in what a child listed.
-    pub(crate) fn in_list(finding: &Finding, listed: &[Value], redactor: &Redactor) -> Self {
-        let name = listed.get(finding.index).and_then(|tool| tool.get("name")).and_then(Value::as_str).unwrap_or_default();
-        let tool = redactor.clean(name).chars().take(NAME_CHARS).collect();
-        Self { tool, fault: word_for(&finding.fault) }
+    pub(crate) fn in_list(dropped: &Dropped, redactor: &Redactor) -> Self {
+        let tool = redactor.clean(&dropped.name).chars().take(NAME_CHARS).collect();
+        Self { tool, fault: word_for(&dropped.fault) }
     }
 }
 

@@ -73,16 +73,20 @@ impl Downstreams {
     }
 
     /// Puts these specs in the place of those before: all of them, or at any fault none. A connector whose spec is as it was keeps
-    /// its children and counters. One that changed or is gone serves no new call, and its children are ended; calls that wait for
+    /// its children and counters, and so does one that differs in `max_message` alone, which counts from the next message on. One that changed or is gone serves no new call, and its children are ended; calls that wait for
     /// an answer of theirs hear why.
     pub fn replace(&self, specs: Vec<ConnectorSpec>) -> Result<Replaced, Vec<SpecFault>> {
         let mut faults: Vec<SpecFault> = specs.iter().flat_map(ConnectorSpec::faults).collect();
         let before = self.pools.load_full();
         let (mut pools, mut replaced, mut retired) = (Pools::new(), Replaced::default(), Vec::new());
+        let mut limits = Vec::new();
         for spec in specs {
             let id = spec.id.clone();
             let (list, served) = match before.get(&id) {
-                Some(served) if *served.pool.spec == spec => (&mut replaced.kept, served.clone()),
+                Some(served) if served.pool.spec.serves(&spec) => {
+                    limits.push((Arc::clone(&served.pool), spec.max_message));
+                    (&mut replaced.kept, served.clone())
+                }
                 Some(served) => {
                     retired.push((served.clone(), "its configuration changed"));
                     (&mut replaced.changed, Served::new(spec, &self.context))
@@ -102,6 +106,9 @@ impl Downstreams {
             retired.push((served.clone(), "it is no longer configured"));
         }
         self.pools.store(Arc::new(pools));
+        for (pool, max_message) in limits {
+            pool.limit(max_message);
+        }
         // INVARIANT: swapped first, ended second: a child that is started in between is started for a purpose that is over.
         for (served, why) in retired {
             served.pool.end_all(why);
@@ -141,6 +148,14 @@ impl Downstreams {
         let served = self.pools.load().get(id).cloned();
         let Served { pool, retired } =
             served.ok_or_else(|| ConnectFailure::Start(format!("connector `{id}` is not configured")))?;
+        // Where the configuration changes, the tools and the connectors are not swapped in one step: what is lent for one server is
+        // shown to no other.
+        if pool.spec.fingerprint != tool.connector.fingerprint {
+            return Err(ConnectFailure::Start(format!(
+                "connector `{id}` is configured otherwise than when tool `{}` was looked up: call it again",
+                tool.name
+            )));
+        }
         // Cancelled with those of the ancestors.
         let grant_ends = grant.cancelled();
         if grant_ends.is_cancelled() {

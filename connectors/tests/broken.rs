@@ -6,9 +6,10 @@ use bailiwick_pipeline::ports::{ConnectFailure, SendFailure};
 use serde_json::json;
 
 use crate::{
+    discover::discover,
     kit::{Failure, PATIENCE, Rig, grant, lease_for, peak_memory, until, value},
     outward::bearer,
-    server::{JSON, Reply, Seen, Server, Step, at, echo, events, legacy, modern, respond, result},
+    server::{JSON, Reply, Seen, Server, Step, at, echo, events, legacy, listed, modern, respond, result},
     spec::ConnectorSpec,
 };
 
@@ -310,4 +311,68 @@ async fn what_a_server_says_of_its_failure_tells_no_secret_and_moves_no_terminal
     let failure =
         Rig::new(vec![at("x", &server.url())]).call_with("x", &grant("g-1"), Some(&lent), PATIENCE, b"{}").await.unwrap_err();
     assert!(matches!(&failure, Failure::Send(SendFailure::Protocol(why)) if why == "it answers with HTTP 500"), "{failure:?}");
+}
+
+#[tokio::test]
+async fn what_stands_beside_the_tools_of_a_list_counts_as_part_of_it() {
+    let beside = "x".repeat(5 * 1024 * 1024);
+    let server = Server::new(move |seen: &Seen| match seen.rpc().as_str() {
+        "tools/list" => {
+            let page = json!({"resultType":"complete","tools":[],"nextCursor":"more","_meta":{"beside":beside}});
+            result(&seen.id(), &page)
+        }
+        _ => modern(echo)(seen),
+    })
+    .await;
+    let failure = Rig::new(vec![at("x", &server.url())]).call("x", &grant("g-1")).await.unwrap_err();
+    let told = "the tool list has more than 8388608 bytes";
+    assert!(matches!(&failure, Failure::Connect(ConnectFailure::Handshake(why)) if why.contains(told)), "{failure:?}");
+    assert_eq!(server.count("tools/list"), 2);
+}
+
+#[tokio::test]
+async fn a_server_that_says_too_much_of_itself_is_not_listened_to() {
+    for method in ["server/discover", "initialize"] {
+        let long = "x".repeat(300_000);
+        let server = Server::new(move |seen: &Seen| match (seen.rpc().as_str(), method) {
+            ("server/discover", "server/discover") => {
+                let hello = json!({"resultType":"complete","supportedVersions":["2026-07-28"],"instructions":long});
+                result(&seen.id(), &hello)
+            }
+            ("initialize", _) => {
+                result(&seen.id(), &json!({"protocolVersion":"2025-06-18","serverInfo":{"name":long},"capabilities":{}}))
+            }
+            _ => legacy(echo)(seen),
+        })
+        .await;
+        let failure = Rig::new(vec![at("x", &server.url())]).call("x", &grant("g-1")).await.unwrap_err();
+        let told = "the answer to `initialize` has more than 262144 bytes";
+        assert!(
+            matches!(&failure, Failure::Connect(ConnectFailure::Handshake(why)) if why.contains(told)),
+            "{method}: {failure:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_look_keeps_no_more_of_a_server_than_people_read() {
+    let server = Server::new(|seen: &Seen| match seen.rpc().as_str() {
+        "initialize" => {
+            let info = json!({"name":"x".repeat(100_000)});
+            result(&seen.id(), &json!({"protocolVersion":"2025-06-18","serverInfo":info,"instructions":"y".repeat(100_000)}))
+        }
+        "tools/list" => {
+            let wide = json!({"name":"wide","inputSchema":{"type":"object"},"description":"z".repeat(600_000)});
+            result(&seen.id(), &json!({"tools":[wide, listed()[0]]}))
+        }
+        _ => legacy(echo)(seen),
+    })
+    .await;
+    let found = discover(&at("x", &server.url()), None).await.unwrap();
+    assert_eq!((found.server_info.as_ref(), found.instructions.as_ref().unwrap().len()), (None, 16 * 1024));
+    assert_eq!(json!(found.tools), listed());
+    let reading = found.reading();
+    assert_eq!((reading.accepted.len(), reading.findings.len()), (1, 1));
+    assert_eq!((reading.findings[0].tool.as_str(), reading.findings[0].index), ("wide", 0));
+    assert!(reading.findings[0].fault.to_string().contains("at most 262144 are accepted"));
 }

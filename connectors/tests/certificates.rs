@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// A key, made and used by the one provider of cryptography.
-struct Key(EcdsaKeyPair);
+pub(crate) struct Key(EcdsaKeyPair);
 
 impl Key {
     fn new() -> Self {
@@ -48,7 +48,7 @@ impl SigningKey for Key {
     }
 }
 
-type Authority = CertifiedIssuer<'static, Key>;
+pub(crate) type Authority = CertifiedIssuer<'static, Key>;
 
 fn params(names: Vec<String>) -> CertificateParams {
     let mut params = CertificateParams::new(names).unwrap();
@@ -57,7 +57,7 @@ fn params(names: Vec<String>) -> CertificateParams {
     params
 }
 
-fn authority() -> Authority {
+pub(crate) fn authority() -> Authority {
     let mut params = params(Vec::new());
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     CertifiedIssuer::self_signed(params, Key::new()).unwrap()
@@ -68,7 +68,7 @@ fn acceptor(authority: &Authority, name: &str) -> TlsAcceptor {
     TlsAcceptor::from(Arc::new(tls(authority, name)))
 }
 
-fn tls(authority: &Authority, name: &str) -> ServerConfig {
+pub(crate) fn tls(authority: &Authority, name: &str) -> ServerConfig {
     let key = Key::new();
     let certificate = params(vec![name.to_owned()]).signed_by(&key, authority).unwrap();
     let key = key.0.to_pkcs8v1().unwrap().as_ref().to_vec();
@@ -80,7 +80,7 @@ fn tls(authority: &Authority, name: &str) -> ServerConfig {
         .unwrap()
 }
 
-fn pem(folder: &Path, authority: &Authority) -> std::path::PathBuf {
+pub(crate) fn pem(folder: &Path, authority: &Authority) -> std::path::PathBuf {
     let path = folder.join("ca.pem");
     std::fs::write(&path, authority.pem()).unwrap();
     path

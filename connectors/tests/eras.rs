@@ -85,6 +85,13 @@ async fn headers_mirror_arguments_as_the_pin_says() {
     let call = &server.calls()[0];
     assert_eq!(call.header("mcp-param-region"), Some("=?base64?Z3LDtsOfZQ==?="));
     assert_eq!((call.header("mcp-param-n"), call.header("mcp-param-text")), (Some("1.50"), None));
+    let long = format!(r#"{{"region":"{}"}}"#, "x".repeat(100_000));
+    let failure = rig.call_tool(&tool, &grant("g-1"), None, PATIENCE, long.as_bytes()).await.unwrap_err();
+    assert!(
+        matches!(&failure, Failure::Send(SendFailure::Unsent(why)) if why.contains("argument `region` is too long")),
+        "{failure:?}"
+    );
+    assert_eq!(server.calls().len(), 1);
 }
 
 #[tokio::test]

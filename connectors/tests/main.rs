@@ -32,6 +32,8 @@ mod handshake;
 mod lines;
 #[path = "../src/link.rs"]
 mod link;
+#[path = "../src/listing.rs"]
+mod listing;
 #[path = "../src/message.rs"]
 mod message;
 #[path = "../src/over_http/mod.rs"]
@@ -56,6 +58,8 @@ mod status;
 mod stderr;
 #[path = "../src/stdio.rs"]
 mod stdio;
+#[path = "../src/unstalled.rs"]
+mod unstalled;
 #[path = "../src/variables.rs"]
 mod variables;
 #[path = "../src/version.rs"]
@@ -69,7 +73,9 @@ mod ends;
 mod eras;
 mod failures;
 mod kit;
+mod links;
 mod names;
 mod outward;
 mod pins;
 mod server;
+mod streams;

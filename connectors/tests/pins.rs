@@ -9,12 +9,15 @@ use std::{
 };
 
 use bailiwick_pipeline::ports::{ConnectFailure, SendFailure};
+use bailiwick_schemas::canonical::Digest;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     channel::ToolCall,
     discover::discover,
-    kit::{Failure, Rig, grant, lease, spec, tool, until},
+    kit::{Failure, PATIENCE, Rig, grant, lease, lease_for, spec, tool, until},
+    outward::bearer,
+    server::{Server, at, echo, modern},
     spec::ConnectorSpec,
     status::{ConnectorEvent, Rejected},
 };
@@ -157,4 +160,23 @@ async fn versions_are_those_we_understand() {
     }
     let failure = discover(&spec("x", &["version", "1999-01-01"]), None).await.unwrap_err();
     assert!(failure.to_string().contains("`1999-01-01`"), "{failure}");
+}
+
+/// At a reload the tools and the connectors change one after the other: in between, a tool may meet another server under its name.
+#[tokio::test]
+async fn a_tool_of_another_connector_of_the_same_name_is_not_called_and_lends_it_nothing() {
+    let server = Server::new(modern(echo)).await;
+    let other = ConnectorSpec { fingerprint: Digest::of(b"another"), ..at("x", &server.url()) };
+    let rig = Rig::new(vec![other.clone()]);
+    let (grant, lent) = (grant("g-1"), lease_for("lease-1", "canary-0123456789", bearer()));
+    let failure = rig.call_with("x", &grant, Some(&lent), PATIENCE, b"{}").await.unwrap_err();
+    assert!(
+        matches!(&failure, Failure::Connect(ConnectFailure::Start(why)) if why.contains("configured otherwise") && why.contains("`x__echo`")),
+        "{failure:?}"
+    );
+    assert!(server.seen().is_empty() && rig.status("x").counts.starts == 0);
+    // What is lent, and how, is part of what a connector is: its sessions end with it.
+    let replaced = rig.connectors.replace(vec![at("x", &server.url())]).unwrap();
+    assert_eq!(replaced.changed, ["x".parse().unwrap()]);
+    rig.call_with("x", &grant, Some(&lent), PATIENCE, b"{}").await.unwrap();
 }

@@ -12,6 +12,7 @@ use tokio::{
     task::JoinHandle,
 };
 use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
 
 use crate::spec::{ConnectorSpec, HttpSpec, Way};
 
@@ -62,6 +63,8 @@ pub(crate) enum Step {
     /// One byte at a time, a second each: nobody waits for the end of it.
     Drip(Vec<u8>),
     Hang,
+    /// Goes on once it is told to.
+    Until(CancellationToken),
     Close,
 }
 
@@ -72,41 +75,65 @@ type Script = Arc<dyn Fn(&Seen) -> Reply + Send + Sync>;
 pub(crate) struct Server {
     pub(crate) port: u16,
     seen: Arc<Mutex<Vec<Seen>>>,
+    closed: CancellationToken,
     task: JoinHandle<()>,
 }
 
 impl Server {
     pub(crate) async fn new(script: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Self {
-        Self::start(Arc::new(script), None).await
+        Self::on(0, script).await
+    }
+
+    /// At this port.
+    pub(crate) async fn on(port: u16, script: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Self {
+        Self::start(port, Arc::new(script), None, None).await
+    }
+
+    /// It reads no more than the head of a request of this method.
+    pub(crate) async fn deaf_to(method: &'static str, script: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Self {
+        Self::start(0, Arc::new(script), None, Some(method)).await
     }
 
     pub(crate) async fn with_tls(tls: TlsAcceptor, script: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> Self {
-        Self::start(Arc::new(script), Some(tls)).await
+        Self::start(0, Arc::new(script), Some(tls), None).await
     }
 
-    async fn start(script: Script, tls: Option<TlsAcceptor>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    async fn start(port: u16, script: Script, tls: Option<TlsAcceptor>, deaf_to: Option<&'static str>) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let seen = Arc::new(Mutex::new(Vec::new()));
         let kept = Arc::clone(&seen);
+        let closed = CancellationToken::new();
+        let until = closed.clone();
         let task = tokio::spawn(async move {
             let mut connections = tokio::task::JoinSet::new();
             for connection in 0.. {
-                let (stream, _) = listener.accept().await.unwrap();
+                let Some(accepted) = until.run_until_cancelled(listener.accept()).await else { break };
+                let (stream, _) = accepted.unwrap();
                 let (script, kept, tls) = (Arc::clone(&script), Arc::clone(&kept), tls.clone());
                 connections.spawn(async move {
                     match tls {
-                        None => serve(stream, connection, script, kept).await,
+                        None => serve(stream, connection, script, kept, deaf_to).await,
                         Some(tls) => {
                             if let Ok(stream) = tls.accept(stream).await {
-                                serve(stream, connection, script, kept).await;
+                                serve(stream, connection, script, kept, deaf_to).await;
                             }
                         }
                     }
                 });
             }
+            drop(listener);
+            while connections.join_next().await.is_some() {}
         });
-        Self { port, seen, task }
+        Self { port, seen, closed, task }
+    }
+
+    /// Takes no further connection. Those that there are stay.
+    pub(crate) async fn close(&self) {
+        self.closed.cancel();
+        while TcpListener::bind(("127.0.0.1", self.port)).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
     }
 
     pub(crate) fn url(&self) -> String {
@@ -123,6 +150,11 @@ impl Server {
         self.seen().into_iter().map(name).collect()
     }
 
+    /// How often a JSON-RPC method arrived.
+    pub(crate) fn count(&self, method: &str) -> usize {
+        self.methods().into_iter().filter(|seen| seen == method).count()
+    }
+
     /// The calls that arrived.
     pub(crate) fn calls(&self) -> Vec<Seen> {
         self.seen().into_iter().filter(|seen| seen.rpc() == "tools/call").collect()
@@ -135,16 +167,29 @@ impl Drop for Server {
     }
 }
 
-async fn serve(mut stream: impl AsyncRead + AsyncWrite + Unpin, connection: usize, script: Script, seen: Arc<Mutex<Vec<Seen>>>) {
+async fn serve(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    connection: usize,
+    script: Script,
+    seen: Arc<Mutex<Vec<Seen>>>,
+    deaf_to: Option<&str>,
+) {
     let mut buffer = Vec::new();
-    while let Some(request) = read(&mut stream, &mut buffer, connection).await {
+    while let Some(request) = read(&mut stream, &mut buffer, connection, deaf_to).await {
         seen.lock().unwrap().push(request.clone());
+        if deaf_to.is_some_and(|method| request.header("mcp-method") == Some(method)) {
+            return std::future::pending().await;
+        }
         for step in script(&request) {
             let done = match step {
                 Step::Send(bytes) => stream.write_all(&bytes).await,
                 Step::Flood(bytes, times) => flood(&mut stream, &bytes, times).await,
                 Step::Drip(bytes) => drip(&mut stream, &bytes).await,
                 Step::Hang => std::future::pending().await,
+                Step::Until(told) => {
+                    told.cancelled().await;
+                    Ok(())
+                }
                 Step::Close => return,
             };
             if done.is_err() {
@@ -171,7 +216,12 @@ async fn drip(stream: &mut (impl AsyncWrite + Unpin), bytes: &[u8]) -> std::io::
     Ok(())
 }
 
-async fn read(stream: &mut (impl AsyncRead + Unpin), buffer: &mut Vec<u8>, connection: usize) -> Option<Seen> {
+async fn read(
+    stream: &mut (impl AsyncRead + Unpin),
+    buffer: &mut Vec<u8>,
+    connection: usize,
+    deaf_to: Option<&str>,
+) -> Option<Seen> {
     let mut more = async |buffer: &mut Vec<u8>| stream.read_buf(buffer).await.ok().filter(|count| *count > 0);
     let end = loop {
         if let Some(at) = buffer.windows(4).position(|window| window == b"\r\n\r\n") {
@@ -189,7 +239,9 @@ async fn read(stream: &mut (impl AsyncRead + Unpin), buffer: &mut Vec<u8>, conne
     let header = |line: &str| line.split_once(": ").map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned())).unwrap();
     let headers: Vec<(String, String)> = lines.map(header).collect();
     assert!(!headers.iter().any(|(name, _)| name == "transfer-encoding"), "a request says how long it is: {headers:?}");
+    let is_deaf = headers.iter().any(|(name, value)| name == "mcp-method" && Some(value.as_str()) == deaf_to);
     let length = headers.iter().find(|(name, _)| name == "content-length").map_or(0, |(_, value)| value.parse().unwrap());
+    let length = if is_deaf { 0 } else { length };
     while buffer.len() < end + length {
         more(buffer).await?;
     }

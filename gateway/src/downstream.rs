@@ -11,6 +11,7 @@ use bailiwick_schemas::names::ConnectorId;
 use crate::{
     data::DataFolder,
     runtime::{StartFault, random_key},
+    world::fingerprint,
 };
 
 /// The connectors, where `own` is the path of this binary.
@@ -22,6 +23,7 @@ pub(crate) fn specs_of(config: &Config, own: &Path) -> BTreeMap<ConnectorId, Con
         handshake_timeout: connector.handshake_timeout,
         relist_after: connector.relist_after,
         max_message: config.limits.max_result,
+        fingerprint: fingerprint(connector),
         ..ConnectorSpec::new(connector.id.clone(), way_of(connector, own))
     };
     config.connectors.iter().map(|connector| (connector.id.clone(), spec(connector))).collect()

@@ -294,7 +294,7 @@ fn live(connector: &bailiwick_config::Connector) -> Connector {
 
 /// What the connector is and how it is reached: the whole way to it, the protocol, the credential and how it gets there. An approval is
 /// bound to it.
-fn fingerprint(connector: &bailiwick_config::Connector) -> Digest {
+pub(crate) fn fingerprint(connector: &bailiwick_config::Connector) -> Digest {
     let bailiwick_config::Connector { way, protocol, credential, shared, relist_after, .. } = connector;
     let parts = format!("{way:?}\n{protocol:?}\n{credential:?}\n{shared}\n{relist_after:?}");
     Digest::of(parts.as_bytes())

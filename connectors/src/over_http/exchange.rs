@@ -40,6 +40,8 @@ pub(super) struct Exchange<'a> {
     pub(super) id: i64,
     pub(super) version: Version,
     pub(super) hold: &'a Hold,
+    /// The longest answer that is taken, bytes.
+    pub(super) most: usize,
     /// Whether it may open a session.
     pub(super) opens: bool,
 }
@@ -60,7 +62,8 @@ impl Exchange<'_> {
             StatusCode::OK => {}
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => return Err(self.denied(&mut response).await),
             StatusCode::NOT_FOUND if !self.version.is_modern() && self.link.session.get().is_some() => {
-                self.link.end(End::expired());
+                // The others that wait for an answer in it hear for themselves what has become of them.
+                self.link.retire(End::expired());
                 let why = "it has ended the session (HTTP 404): the request is not sent again, as it may have been executed";
                 return Err(SendFailure::Closed(why.to_owned()));
             }
@@ -74,7 +77,7 @@ impl Exchange<'_> {
         }
         let answer = match kind(response.headers()) {
             Kind::Json => {
-                let body = self.whole(&mut response, self.link.max_message).await?;
+                let body = self.whole(&mut response, self.most).await?;
                 self.settle(&body)
             }
             Kind::Events => self.listen(&mut response).await,
@@ -91,10 +94,10 @@ impl Exchange<'_> {
 
     /// A request without so much as a head in return.
     fn unanswered(&self, fault: &legacy::Error) -> SendFailure {
-        if !self.hold.is_taken() {
+        if self.hold.withdraw() {
             let failure = self.link.unsent(fault);
-            // Nothing was lost, and the next session waits for a while before it tries.
-            self.link.end(End::failure(match &failure {
+            // Nothing was lost, and the next session waits for a while before it tries. The others that wait for an answer go on.
+            self.link.retire(End::failure(match &failure {
                 SendFailure::Unsent(why) => why.clone(),
                 other => other.to_string(),
             }));
@@ -203,7 +206,7 @@ impl Exchange<'_> {
     fn read(&self, text: &Bytes) -> Result<Read, SendFailure> {
         let counters = &self.link.counters;
         let broken = |fault: &str| SendFailure::Protocol(self.link.clean(fault));
-        match message::read(text, self.link.max_message) {
+        match message::read(text, self.most) {
             Ok(Incoming::Answer { id, answer }) if id == self.id => answer.map(Read::Answer).map_err(|fault| broken(&fault)),
             Ok(Incoming::Answer { id, .. }) => {
                 let given = id >= 1 && id < self.link.next.load(Ordering::Relaxed);
@@ -235,10 +238,10 @@ impl Exchange<'_> {
     /// Reads a stream up to the answer. Questions that come before it are answered while it goes on.
     async fn listen(&self, response: &mut Response) -> Result<Answer, SendFailure> {
         // What comes beside the answer has as much room again.
-        let most = self.link.max_message.saturating_mul(2);
-        let mut events = Events::new(self.link.max_message);
+        let most = self.most.saturating_mul(2);
+        let mut events = Events::new(self.most);
         let (mut bytes, mut unasked, mut replies) = (0_usize, 0_usize, FuturesUnordered::new());
-        let too_long = |_| SendFailure::Protocol(format!("its answer has more than {} bytes", self.link.max_message));
+        let too_long = |_| SendFailure::Protocol(format!("its answer has more than {} bytes", self.most));
         loop {
             while let Some(event) = events.next().map_err(too_long)? {
                 match self.read(&event)? {
@@ -289,7 +292,7 @@ impl Exchange<'_> {
     fn count_the_rest(&self, events: &mut Events, response: &mut Response) {
         for _ in 0..AFTERWARDS {
             while let Ok(Some(event)) = events.next() {
-                match message::read(&event, self.link.max_message) {
+                match message::read(&event, self.most) {
                     Ok(Incoming::Answer { id, .. }) if id == self.id => self.link.counters.second_answers.rise(),
                     _ => drop(self.read(&event)),
                 }

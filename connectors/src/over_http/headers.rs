@@ -17,6 +17,10 @@ pub(super) const METHOD: HeaderName = HeaderName::from_static("mcp-method");
 const NAME: HeaderName = HeaderName::from_static("mcp-name");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
+/// The most bytes of an argument in a header, and of all of them together, their names included: many a server takes no more of a head.
+const VALUE_BYTES: usize = 8 * 1024;
+const ALL_BYTES: usize = 16 * 1024;
+
 /// Those of every message of a link, with what is lent.
 pub(super) fn of(lease: Option<&Lease>) -> Result<HeaderMap, String> {
     let mut headers = HeaderMap::with_capacity(12);
@@ -63,6 +67,7 @@ pub(super) fn for_call(
     if mirrors.is_empty() {
         return Ok(());
     }
+    let mut all = 0_usize;
     let arguments: serde_json::Value = serde_json::from_slice(arguments).map_err(|_| "its arguments are no JSON".to_owned())?;
     for mirror in mirrors {
         let Some(text) = mirror.expected(&arguments) else { continue };
@@ -70,7 +75,23 @@ pub(super) fn for_call(
         let name = HeaderName::try_from(format!("mcp-param-{}", mirror.header)).map_err(|_| {
             format!("its definition mirrors an argument in the header `Mcp-Param-{shown}`, which is no name of one")
         })?;
-        if headers.insert(name, carried(&text)?).is_some() {
+        let too_long = |most: usize, what: &str| {
+            let argument: String = mirror.path.join(".").chars().take(80).flat_map(char::escape_default).collect();
+            format!(
+                "its argument `{argument}` is too long: it is sent in the header `Mcp-Param-{shown}` too, and {what} carry at most {most} \
+                 bytes: make it shorter"
+            )
+        };
+        // Judged before it is wrapped, and after: wrapping makes it longer.
+        let value = if text.len() > VALUE_BYTES { None } else { Some(carried(&text)?) };
+        let Some(value) = value.filter(|value| value.len() <= VALUE_BYTES) else {
+            return Err(too_long(VALUE_BYTES, "such a header can"));
+        };
+        all = all.saturating_add(name.as_str().len()).saturating_add(value.len());
+        if all > ALL_BYTES {
+            return Err(too_long(ALL_BYTES, "all such headers of a call together can"));
+        }
+        if headers.insert(name, value).is_some() {
             return Err(format!("its definition mirrors two arguments in the header `Mcp-Param-{shown}`"));
         }
     }
@@ -134,6 +155,27 @@ mod tests {
         assert!(!headers.contains_key("mcp-param-d"));
         assert_eq!(carried(" x").unwrap(), "=?base64?IHg=?=");
         assert_eq!(carried("=?x").unwrap(), "=?base64?PT94?=");
+    }
+
+    #[test]
+    fn an_argument_that_is_too_long_for_a_header_stops_the_call_and_is_named() {
+        let mirrors: Vec<Mirror> =
+            ["a", "b", "c"].map(|name| Mirror { path: vec!["in".to_owned(), name.to_owned()], header: name.to_owned() }).into();
+        let call = |a: &str, b: &str, c: &str| {
+            let arguments = json!({"in":{"a":a,"b":b,"c":c}}).to_string();
+            let mut headers = HeaderMap::new();
+            for_call(&mut headers, "get", arguments.as_bytes(), &mirrors, None, Version::V20260728).map(|()| headers)
+        };
+        let most = "x".repeat(VALUE_BYTES);
+        assert_eq!(call(&most, "", "").unwrap()["mcp-param-a"].len(), VALUE_BYTES);
+        // Wrapped, it is longer than it is.
+        for long in ["x".repeat(VALUE_BYTES + 1), "x".repeat(1 << 20), "ä".repeat(VALUE_BYTES / 2)] {
+            let why = call("", &long, "").unwrap_err();
+            assert!(why.contains("its argument `in.b` is too long") && why.contains("`Mcp-Param-b`"), "{why}");
+            assert!(why.contains("at most 8192 bytes") && why.len() < 300, "{why}");
+        }
+        let why = call(&most, &"x".repeat(VALUE_BYTES - 30), &most).unwrap_err();
+        assert!(why.contains("`in.c`") && why.contains("at most 16384 bytes"), "{why}");
     }
 
     #[test]

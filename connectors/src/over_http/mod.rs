@@ -8,18 +8,17 @@ mod headers;
 mod payload;
 mod sse;
 
-pub(crate) use payload::Payload;
+pub(crate) use payload::{Parcel, Payload};
 
 use std::{
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicI64, AtomicU64, Ordering},
+        atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
 use bailiwick_pipeline::ports::{Later, SendFailure};
-use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use http_body_util::{Either, Full};
 use hyper_util::client::legacy;
@@ -51,9 +50,7 @@ pub(crate) async fn open(
     purpose: &Purpose,
     permit: OwnedSemaphorePermit,
 ) -> Result<Opened, String> {
-    let lookup = Arc::clone(&pool.context.lookup);
-    let patience = pool.spec.handshake_timeout.min(CONNECT);
-    let client = pool.client.get_or_try_init(|| egress::client(spec, lookup, patience)).await?.clone();
+    let client = pool.client(spec, pool.spec.handshake_timeout.min(CONNECT)).await?;
     let link = Arc::new(HttpLink {
         client,
         uri: spec.url.as_str().parse().map_err(|fault| format!("its `url` can't be sent to: {fault}"))?,
@@ -61,9 +58,11 @@ pub(crate) async fn open(
         session: OnceLock::new(),
         next: AtomicI64::new(1),
         changes: AtomicU64::new(0),
+        retired: OnceLock::new(),
         ended: OnceLock::new(),
         ending: CancellationToken::new(),
-        max_message: pool.spec.max_message,
+        in_flight: TaskTracker::new(),
+        max_message: Arc::clone(&pool.max_message),
         counters: Arc::clone(&pool.counters),
         redactor: Redactor::new(purpose.lease.as_ref()),
         tracker: pool.context.tracker.clone(),
@@ -96,6 +95,9 @@ impl Life {
         if !end.wanted {
             self.pool.failed(&end.why);
         }
+        // What the server still works on is called off before its session is: afterwards it would not know what is meant.
+        self.link.in_flight.close();
+        let _ = tokio::time::timeout(self.pool.spec.kill_after / 2, self.link.in_flight.wait()).await;
         if !end.expired {
             let _ = tokio::time::timeout(self.pool.spec.kill_after, self.link.leave()).await;
         }
@@ -117,9 +119,13 @@ pub(crate) struct HttpLink {
     session: OnceLock<HeaderValue>,
     next: AtomicI64,
     changes: AtomicU64,
+    /// Why nothing new is begun.
+    retired: OnceLock<End>,
     ended: OnceLock<End>,
     ending: CancellationToken,
-    max_message: usize,
+    /// The requests of the legacy era that wait for an answer, and the messages that call them off.
+    in_flight: TaskTracker,
+    max_message: Arc<AtomicUsize>,
     counters: Arc<Counters>,
     redactor: Redactor,
     tracker: TaskTracker,
@@ -143,9 +149,11 @@ impl HttpLink {
         };
         let (payload, hold) = Payload::new(text.into(), written);
         let revocable = !version.is_modern() && !matches!(body, Body::Own { method: INITIALIZE | DISCOVER, .. });
+        let _in_flight = revocable.then(|| self.in_flight.token());
         let mut unanswered = Unanswered { link: self, id, version, hold: revocable.then_some(&hold) };
         let opens = matches!(body, Body::Own { method: INITIALIZE, .. });
-        let exchange = Exchange { link: self, id, version, hold: &hold, opens };
+        let most = self.max_message.load(Ordering::Relaxed);
+        let exchange = Exchange { link: self, id, version, hold: &hold, most, opens };
         let work = exchange.run(self.request(Method::POST, headers, Either::Left(payload)));
         let answer = tokio::select! {
             biased;
@@ -155,7 +163,7 @@ impl HttpLink {
                 return Err(broken_off(&hold, self.ended.get().map_or("it has ended", |end| end.why.as_str())));
             }
             () = tokio::time::sleep_until(deadline) => {
-                if !hold.is_taken() {
+                if hold.withdraw() {
                     return Err(SendFailure::Unsent("the server could not be reached in time".to_owned()));
                 }
                 return Err(SendFailure::Timeout(u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX)));
@@ -213,11 +221,16 @@ impl HttpLink {
     fn note(&self, method: &'static str, text: Vec<u8>, version: Version) {
         let request = self.post(self.headers_for(method, version), text);
         let (client, counters) = (self.client.clone(), Arc::clone(&self.counters));
-        self.tracker.spawn(async move {
+        self.tracker.spawn(self.in_flight.track_future(async move {
             if !matches!(tokio::time::timeout(NOTE_PATIENCE, client.request(request)).await, Ok(Ok(_))) {
                 counters.unsent_notes.rise();
             }
-        });
+        }));
+    }
+
+    /// Whether the server has forgotten the session: it knows nothing any more of what was asked in it.
+    fn is_expired(&self) -> bool {
+        [&self.ended, &self.retired].into_iter().any(|end| end.get().is_some_and(|end| end.expired))
     }
 
     /// Tells the server that the session is over, where there is one.
@@ -253,8 +266,29 @@ impl Link for HttpLink {
     }
 
     fn end(&self, end: End) {
+        let end = match self.retired.get() {
+            // Why nothing new was begun is why it ends.
+            Some(first) if !end.wanted && !first.wanted => first.clone(),
+            Some(first) => End { expired: end.expired || first.expired, ..end },
+            None => end,
+        };
         if self.ended.set(end).is_ok() {
             self.ending.cancel();
+        }
+    }
+
+    fn retire(&self, end: End) {
+        // Only the first reason counts.
+        let _ = self.retired.set(end);
+    }
+
+    fn retired(&self) -> Option<End> {
+        self.ended.get().or_else(|| self.retired.get()).cloned()
+    }
+
+    fn unused(&self) {
+        if let Some(end) = self.retired.get() {
+            self.end(end.clone());
         }
     }
 
@@ -264,12 +298,12 @@ impl Link for HttpLink {
 }
 
 fn plain(text: Vec<u8>) -> Sent {
-    Either::Right(Full::new(Bytes::from(text)))
+    Either::Right(Full::new(Parcel::plain(text.into())))
 }
 
 /// A request that nobody waits for any more.
 fn broken_off(hold: &Hold, why: &str) -> SendFailure {
-    if hold.is_taken() { SendFailure::Closed(why.to_owned()) } else { SendFailure::Unsent(why.to_owned()) }
+    if hold.withdraw() { SendFailure::Unsent(why.to_owned()) } else { SendFailure::Closed(why.to_owned()) }
 }
 
 /// A legacy request without its answer. Dropped, it tells the server, to which a closed connection means nothing.
@@ -282,8 +316,8 @@ struct Unanswered<'a> {
 
 impl Drop for Unanswered<'_> {
     fn drop(&mut self) {
-        if self.hold.is_some_and(Hold::is_taken)
-            && self.link.ended.get().is_none()
+        if self.hold.is_some_and(|hold| !hold.withdraw())
+            && !self.link.is_expired()
             && tokio::runtime::Handle::try_current().is_ok()
         {
             self.link.note("notifications/cancelled", message::cancelled(self.id), self.version);
