@@ -6,10 +6,11 @@ use bailiwick_pipeline::{
     Gateway, Settings,
     gates::ScreenLimits,
     ports::SendFailure,
+    records::Outcome,
     trace::{Attr, CallTrace},
 };
 
-use crate::world::Bench;
+use crate::world::{Asking, Bench};
 
 fn noted(trace: &CallTrace, name: &str) -> Option<String> {
     trace.root.attributes.iter().find(|(key, _)| *key == name).map(|(_, value)| match value {
@@ -107,4 +108,15 @@ fn the_defaults_are_those_of_the_handbook() {
     let bench = Bench::new();
     let gateway: Gateway = bench.gateway();
     assert_eq!(gateway.ports().clock.random(), [7; 16]);
+}
+
+#[tokio::test]
+async fn other_settings_count_from_the_next_call_on_for_every_clone() {
+    let bench = Bench::new();
+    let gateway = bench.gateway();
+    let clone = gateway.clone();
+    let received = || bench.received(Some(("tickets__get", "{}")), Asking::plain());
+    assert_eq!(clone.handle(&received()).await.outcome, Outcome::Success);
+    gateway.set_settings(Settings { screen: ScreenLimits { bytes: 1, ..ScreenLimits::default() }, ..Settings::default() });
+    assert_eq!(clone.handle(&received()).await.outcome, Outcome::DownstreamError);
 }
