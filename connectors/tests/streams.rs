@@ -29,6 +29,9 @@ use crate::{
 /// What a server over HTTP/2 does before it reads a request: given are the number of the connection and the method of the request.
 type Before = Arc<dyn Fn(usize, &str) -> Option<CancellationToken> + Send + Sync>;
 
+/// Bodies that nobody reads and nobody lets go of.
+type Unread = Arc<std::sync::Mutex<Vec<Incoming>>>;
+
 /// A modern server over HTTP/2, which gives each request so many bytes of room at first.
 struct Streams {
     _folder: tempfile::TempDir,
@@ -38,6 +41,19 @@ struct Streams {
 
 impl Streams {
     async fn new(window: u32, before: impl Fn(usize, &str) -> Option<CancellationToken> + Send + Sync + 'static) -> Self {
+        Self::start(window, before, None).await
+    }
+
+    /// One that fails a call as soon as it has its head, and leaves its stream open.
+    async fn rude(window: u32, unread: &Unread) -> Self {
+        Self::start(window, |_, _| None, Some(Arc::clone(unread))).await
+    }
+
+    async fn start(
+        window: u32,
+        before: impl Fn(usize, &str) -> Option<CancellationToken> + Send + Sync + 'static,
+        unread: Option<Unread>,
+    ) -> Self {
         let (folder, ours) = (tempfile::tempdir().unwrap(), authority());
         let roots = pem(folder.path(), &ours);
         let mut config = tls(&ours, "127.0.0.1");
@@ -50,10 +66,10 @@ impl Streams {
             let mut connections = tokio::task::JoinSet::new();
             for connection in 0.. {
                 let (stream, _) = listener.accept().await.unwrap();
-                let (acceptor, before) = (acceptor.clone(), Arc::clone(&before));
+                let (acceptor, before, unread) = (acceptor.clone(), Arc::clone(&before), unread.clone());
                 connections.spawn(async move {
                     let stream = acceptor.accept(stream).await.unwrap();
-                    let answer = service_fn(move |request| answer(request, connection, Arc::clone(&before)));
+                    let answer = service_fn(move |request| answer(request, connection, Arc::clone(&before), unread.clone()));
                     let mut server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
                     let _ = server.initial_stream_window_size(window).serve_connection(TokioIo::new(stream), answer).await;
                 });
@@ -70,10 +86,19 @@ impl Drop for Streams {
     }
 }
 
-async fn answer(request: Request<Incoming>, connection: usize, before: Before) -> Result<Response<Full<Bytes>>, Infallible> {
+async fn answer(
+    request: Request<Incoming>,
+    connection: usize,
+    before: Before,
+    unread: Option<Unread>,
+) -> Result<Response<Full<Bytes>>, Infallible> {
     let method = request.headers().get("mcp-method").unwrap().to_str().unwrap().to_owned();
     if let Some(told) = before(connection, &method) {
         told.cancelled().await;
+    }
+    if let Some(unread) = unread.filter(|_| method == "tools/call") {
+        unread.lock().unwrap().push(request.into_body());
+        return Ok(Response::builder().status(500).body(Full::default()).unwrap());
     }
     let body = String::from_utf8(request.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap();
     let seen = Seen { method: "POST".to_owned(), path: "/mcp".to_owned(), headers: Vec::new(), body, connection };
@@ -147,4 +172,23 @@ async fn a_connection_that_hangs_is_not_used_for_the_next_session() {
     hangs.store(true, Ordering::SeqCst);
     assert!(rig.call("x", &grant("g-2")).await.is_err());
     rig.result("x", &grant("g-2")).await;
+}
+
+/// The rest of it would go out whenever the server gives room for it: hours later, if it likes.
+#[tokio::test]
+async fn a_call_that_is_answered_before_it_is_written_does_not_wait_for_ever() {
+    let unread = Unread::default();
+    let server = Streams::rude(16, &unread).await;
+    let (rig, grant) = (Rig::new(vec![server.spec.clone()]), grant("g-1"));
+    let channel = rig.connectors.channel(&tool("x", "says it"), &grant, None).await.unwrap();
+    let written = Arc::new(AtomicBool::new(false));
+    let (telling, cancelled) = (Arc::clone(&written), grant.cancelled());
+    let arguments = format!(r#"{{"text":"{}"}}"#, "x".repeat(10_000));
+    let call = ToolCall { arguments: arguments.as_bytes(), traceparent: None, timeout: PATIENCE, cancelled: &cancelled };
+    let answer = channel.call(call, move || telling.store(true, Ordering::SeqCst)).await;
+    let Err(SendFailure::Protocol(why)) = &answer else { panic!("{answer:?}") };
+    assert!(why.contains("HTTP 500"), "{why}");
+    assert!(!written.load(Ordering::SeqCst) && Arc::strong_count(&written) == 2, "most of it waits for room");
+    until("nobody will write it any more", || Arc::strong_count(&written) == 1).await;
+    assert_eq!(unread.lock().unwrap().len(), 1);
 }

@@ -51,16 +51,25 @@ impl SteadyClock {
         let began_ns = unix_ms.saturating_mul(1_000_000).max(SystemClock.now_ns());
         Self { started: Instant::now(), began_ns: AtomicU64::new(began_ns), asked_ns: AtomicU64::new(0) }
     }
+
+    fn passed_ns(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
 }
 
 impl Clock for SteadyClock {
     fn now_ns(&self) -> u64 {
-        let passed_ns = u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        if passed_ns.saturating_sub(self.asked_ns.load(Ordering::Relaxed)) >= ASK_AGAIN_NS {
-            self.asked_ns.store(passed_ns, Ordering::Relaxed);
-            self.began_ns.fetch_max(SystemClock.now_ns().saturating_sub(passed_ns), Ordering::Relaxed);
+        let passed_ns = self.passed_ns();
+        if passed_ns.saturating_sub(self.asked_ns.load(Ordering::Relaxed)) < ASK_AGAIN_NS {
+            return self.began_ns.load(Ordering::Relaxed).saturating_add(passed_ns);
         }
-        self.began_ns.load(Ordering::Relaxed).saturating_add(passed_ns)
+        // The system first, and how long it is since the start second: a thread that is held up in between finds too little, which
+        // changes nothing, and not too much, which would stay.
+        let by_system = SystemClock.now_ns();
+        let passed_ns = self.passed_ns();
+        self.asked_ns.store(passed_ns, Ordering::Relaxed);
+        let by_system = by_system.saturating_sub(passed_ns);
+        self.began_ns.fetch_max(by_system, Ordering::Relaxed).max(by_system).saturating_add(passed_ns)
     }
 
     fn random(&self) -> [u8; 16] {

@@ -9,13 +9,22 @@ use http::{HeaderMap, StatusCode, header};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming as Body};
 use hyper_util::client::legacy;
-use std::sync::atomic::Ordering;
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
-use super::{HttpLink, headers::SESSION, payload::Hold, sse::Events};
+use super::{
+    HttpLink,
+    headers::SESSION,
+    payload::{Hold, Stage},
+    sse::Events,
+};
 use crate::{
     egress,
     link::{End, Link as _},
     message::{self, Answer, Incoming},
+    unstalled::Breaker,
     version::Version,
 };
 
@@ -29,6 +38,8 @@ const QUESTIONS: usize = 16;
 const ROOM: usize = 2 * 1024 * 1024;
 /// The longest id of a session.
 const SESSION_BYTES: usize = 1024;
+/// How long a request may still be written after it was answered.
+const UNWRITTEN: Duration = Duration::from_secs(10);
 /// So many pieces that are there already are read after the answer, so that the connection can be used again.
 const AFTERWARDS: usize = 8;
 
@@ -56,6 +67,8 @@ enum Kind {
 impl Exchange<'_> {
     pub(super) async fn run(self, request: http::Request<egress::Sent>) -> Result<Answer, SendFailure> {
         let mut response = self.link.client.request(request).await.map_err(|fault| self.unanswered(&fault))?;
+        // Dropped with the exchange.
+        let _unwritten = Unwritten::of(&response, self.hold);
         check_head(&response)?;
         let status = response.status();
         match status {
@@ -279,7 +292,7 @@ impl Exchange<'_> {
     /// The answer to a question of the server.
     fn reply(&self, id: &str, method: &str) -> impl Future<Output = ()> + use<> {
         let request = self.link.post(self.link.headers_for("reply", self.version), message::reply(id, method));
-        let (client, counters) = (self.link.client.clone(), std::sync::Arc::clone(&self.link.counters));
+        let (client, counters) = (self.link.client.clone(), Arc::clone(&self.link.counters));
         async move {
             if !matches!(tokio::time::timeout(super::NOTE_PATIENCE, client.request(request)).await, Ok(Ok(_))) {
                 counters.unsent_notes.rise();
@@ -325,6 +338,38 @@ enum Read {
     Answer(Answer),
     Question { id: String, method: String },
     Other(&'static str),
+}
+
+/// A request that is answered before it is written, which is the server's to say: the rest may wait in the client for room that the server
+/// gives when it likes. Once nobody waits for the answer any more, its connection is broken, unless it is written soon.
+struct Unwritten {
+    stage: Arc<Stage>,
+    breaker: Breaker,
+}
+
+impl Unwritten {
+    fn of(response: &Response, hold: &Hold) -> Option<Self> {
+        let breaker = hold.0.is_on_its_way().then(|| response.extensions().get::<Breaker>().cloned())??;
+        Some(Self { stage: Arc::clone(&hold.0), breaker })
+    }
+}
+
+impl Drop for Unwritten {
+    fn drop(&mut self) {
+        if !self.stage.is_on_its_way() {
+            return;
+        }
+        let (stage, breaker) = (Arc::clone(&self.stage), self.breaker.clone());
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) => drop(runtime.spawn(async move {
+                tokio::time::sleep(UNWRITTEN).await;
+                if stage.is_on_its_way() {
+                    breaker.break_off();
+                }
+            })),
+            Err(_) => breaker.break_off(),
+        }
+    }
 }
 
 /// What comes next of a body; trailers mean nothing here.

@@ -134,8 +134,8 @@ pub(crate) struct HttpLink {
 impl HttpLink {
     async fn ask(&self, request: Request<'_>) -> Result<Answer, SendFailure> {
         let Request { body, version, timeout, cancelled, written } = request;
-        if let Some(end) = self.ended.get() {
-            return Err(SendFailure::Unsent(end.why.clone()));
+        if let Some(end) = self.retired() {
+            return Err(SendFailure::Unsent(end.why));
         }
         let deadline = Instant::now() + timeout;
         let id = self.next.fetch_add(1, Ordering::Relaxed);

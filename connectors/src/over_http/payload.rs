@@ -17,6 +17,7 @@ use crate::link::Written;
 const WAITING: u8 = 0;
 const TAKEN: u8 = 1;
 const WITHDRAWN: u8 = 2;
+const WRITTEN: u8 = 3;
 
 /// A body that can be withdrawn until it is taken.
 ///
@@ -26,8 +27,8 @@ pub(crate) struct Payload {
     stage: Arc<Stage>,
 }
 
-/// INVARIANT: changes once, away from `WAITING`.
-struct Stage(AtomicU8);
+/// INVARIANT: changes once away from `WAITING`, and then at most from `TAKEN` to `WRITTEN`.
+pub(super) struct Stage(AtomicU8);
 
 impl Stage {
     /// Whether it is what it was to become: if not, the other side was faster.
@@ -37,10 +38,15 @@ impl Stage {
             Err(found) => found == stage,
         }
     }
+
+    /// Whether it was taken and still waits to be written.
+    pub(super) fn is_on_its_way(&self) -> bool {
+        self.0.load(Ordering::Acquire) == TAKEN
+    }
 }
 
 /// The sender's end of a body. Dropped, it withdraws the body.
-pub(crate) struct Hold(Arc<Stage>);
+pub(crate) struct Hold(pub(super) Arc<Stage>);
 
 /// The body was withdrawn.
 #[derive(Debug, thiserror::Error)]
@@ -50,7 +56,8 @@ pub(crate) struct Withdrawn;
 /// Bytes on their way. A client keeps them until they are written, or never will be: then it drops them, and that is told.
 pub(crate) struct Parcel {
     bytes: Bytes,
-    written: Option<Written>,
+    /// Who is told, and what becomes of the stage.
+    tells: Option<(Written, Arc<Stage>)>,
 }
 
 impl Payload {
@@ -85,7 +92,7 @@ impl Body for Payload {
             self.waits = Some((bytes, written));
             return Poll::Ready(Some(Err(Withdrawn)));
         }
-        Poll::Ready(Some(Ok(Frame::data(Parcel { bytes, written: Some(written) }))))
+        Poll::Ready(Some(Ok(Frame::data(Parcel { bytes, tells: Some((written, Arc::clone(&self.stage))) }))))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -100,7 +107,7 @@ impl Body for Payload {
 impl Parcel {
     /// Bytes of which nobody wants to know when they are written.
     pub(crate) fn plain(bytes: Bytes) -> Self {
-        Self { bytes, written: None }
+        Self { bytes, tells: None }
     }
 }
 
@@ -120,7 +127,8 @@ impl Buf for Parcel {
 
 impl Drop for Parcel {
     fn drop(&mut self) {
-        if let Some(written) = self.written.take() {
+        if let Some((written, stage)) = self.tells.take() {
+            stage.0.store(WRITTEN, Ordering::Release);
             written();
         }
     }
