@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bailiwick_pipeline::ports::{ConnectFailure, Lease};
-use bailiwick_schemas::definition::{Fault, Finding, ListReading, read_list};
+use bailiwick_schemas::definition::{Definition, Fault, Finding, ListReading, read_list};
 use serde_json::Value;
 
 use crate::{
@@ -33,6 +33,8 @@ pub struct Discovery {
     pub tools: Vec<Value>,
     /// Those that are too large.
     pub(crate) oversized: Vec<Finding>,
+    /// Where in the list names are that it has twice: one of the two may be too large to be looked into.
+    pub(crate) twins: Vec<(usize, String)>,
 }
 
 impl Discovery {
@@ -40,6 +42,13 @@ impl Discovery {
     pub fn reading(&self) -> ListReading {
         let mut reading = read_list(&self.tools);
         reading.findings.extend(self.oversized.iter().cloned());
+        let twin_of = |name: &str| self.twins.iter().find(|(_, twin)| twin == name);
+        let (alone, twins) = reading.accepted.into_iter().partition(|tool| twin_of(tool.name().as_str()).is_none());
+        reading.accepted = alone;
+        reading.findings.extend(twins.iter().filter_map(|tool: &Definition| {
+            let (index, name) = twin_of(tool.name().as_str())?;
+            Some(Finding { index: *index, tool: name.clone(), fault: Fault::Duplicate })
+        }));
         reading
     }
 }
@@ -87,6 +96,7 @@ fn discovery(hello: Hello, reading: &Reading, redactor: &Redactor) -> Discovery 
         redactor.redacted(&text) == text
     };
     let oversized = |dropped: &&Dropped| matches!(dropped.fault, Fault::TooLarge { .. });
+    let twin = |dropped: &&Dropped| dropped.fault == Fault::Duplicate;
     let finding = |dropped: &Dropped| {
         let tool = redactor.clean(&dropped.name).chars().take(NAME_CHARS).collect();
         Finding { index: dropped.index, tool, fault: dropped.fault.clone() }
@@ -98,6 +108,7 @@ fn discovery(hello: Hello, reading: &Reading, redactor: &Redactor) -> Discovery 
         instructions: hello.instructions.map(|text| redactor.redacted(&text).chars().take(INSTRUCTIONS_CHARS).collect()),
         tools: reading.definitions.iter().filter(tells_nothing).cloned().collect(),
         oversized: reading.dropped.iter().filter(oversized).map(finding).collect(),
+        twins: reading.dropped.iter().filter(twin).map(|dropped| (dropped.index, dropped.name.clone())).collect(),
     }
 }
 
@@ -107,5 +118,32 @@ struct EndOnDrop<'a>(&'a Context);
 impl Drop for EndOnDrop<'_> {
     fn drop(&mut self) {
         self.0.root.cancel();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
+    use serde_json::json;
+
+    use super::*;
+
+    /// As calls would have it: what would be no tool to them is offered to nobody.
+    #[test]
+    fn a_tool_whose_twin_is_not_shown_is_none() {
+        let tool = |name: &str| json!({"name": name, "inputSchema": {"type": "object"}});
+        let discovery = Discovery {
+            protocol: "2025-11-25".to_owned(),
+            server_info: None,
+            instructions: None,
+            tools: vec![tool("a"), tool("b")],
+            oversized: Vec::new(),
+            twins: vec![(0, "a".to_owned())],
+        };
+        let reading = discovery.reading();
+        assert_eq!(reading.accepted.iter().map(|tool| tool.name().to_string()).collect::<Vec<_>>(), ["b"]);
+        assert_eq!(reading.findings, [Finding { index: 0, tool: "a".to_owned(), fault: Fault::Duplicate }]);
+        assert_eq!(Discovery { twins: Vec::new(), ..discovery }.reading().accepted.first().unwrap().name().as_str(), "a");
     }
 }
