@@ -34,7 +34,7 @@ pub struct ConfigSync {
 /// What is to become of a grant that the configuration wants.
 enum Step {
     Issue,
-    Reissue { revision: u64, old: Arc<LiveGrant> },
+    Reissue { revision: u64, old: Arc<LiveGrant>, used: Standing },
     Replace { revision: u64, old: Arc<LiveGrant> },
     Keep,
     StayEnded,
@@ -94,7 +94,7 @@ impl LiveGrants {
         let Some(held) = self.grants.get(&grant.id) else {
             return Step::Issue;
         };
-        let old = Arc::clone(&held.entry.grant);
+        let (old, used) = (Arc::clone(&held.entry.grant), held.used_later);
         let is_ended_by_somebody = held.entry.ending.as_ref().is_some_and(|ending| ending.by.is_some());
         drop(held);
         let revision = old.terms().revision.saturating_add(1);
@@ -104,7 +104,7 @@ impl LiveGrants {
         }
         if state != GrantState::Active || old.terms().expires_at_ms <= now_ms {
             old.end(GrantState::Expired);
-            return Step::Reissue { revision, old };
+            return Step::Reissue { revision, old, used };
         }
         if is_same(old.terms(), grant) {
             return Step::Keep;
@@ -175,11 +175,11 @@ impl ConfigChange<'_> {
             Step::Keep => (&mut self.sync.kept, None),
             Step::StayEnded => (&mut self.sync.stay_ended, None),
             Step::Issue => (&mut self.sync.issued, Some((1, Standing::fresh()))),
-            Step::Reissue { revision, old } => {
+            Step::Reissue { revision, old, used } => {
                 // Taken out and put back within its lifetime it is still the same task: what that has touched stays on it.
                 let is_same_task = self.now_ms < old.terms().expires_at_ms;
                 let labels = if is_same_task { old.standing().labels } else { Labels::default() };
-                (&mut self.sync.reissued, Some((*revision, Standing { labels, ..Standing::fresh() })))
+                (&mut self.sync.reissued, Some((*revision, Standing { labels: labels.join(used.labels), ..*used })))
             }
             // It has ended: nothing is debited any more.
             Step::Replace { revision, old } => {

@@ -119,6 +119,8 @@ struct Held {
     entry: GrantEntry,
     /// Its usage as the store has it.
     stored: Usage,
+    /// What was used under an issue that has been lost.
+    used_later: Standing,
 }
 
 /// A grant that has ended in memory.
@@ -153,12 +155,14 @@ impl LiveGrants {
         for row in rows {
             let stored = Usage::of(&row.standing);
             let mut standing = usage::caught_up(&row.terms, row.standing, intents);
+            let used_later = usage::used_later(&row.terms, intents);
             if let Some(labels) = touched.get(&row.terms.agent).filter(|_| row.ending.is_none()) {
                 standing.labels = standing.labels.join(*labels);
             }
             let id = row.terms.id.clone();
             let grant = Arc::new(LiveGrant::new(row.terms, standing, None));
-            grants.insert(id, Held { entry: GrantEntry { grant, created_at_ms: row.created_at_ms, ending: row.ending }, stored });
+            let entry = GrantEntry { grant, created_at_ms: row.created_at_ms, ending: row.ending };
+            grants.insert(id, Held { entry, stored, used_later });
         }
         let live = Self {
             store: store.clone(),
@@ -296,7 +300,7 @@ impl LiveGrants {
     fn adopt(&self, row: &Row, others: &[Arc<LiveGrant>]) -> Arc<LiveGrant> {
         let grant = Arc::new(LiveGrant::new(row.terms.clone(), row.standing, None));
         let entry = GrantEntry { grant: Arc::clone(&grant), created_at_ms: row.created_at_ms, ending: row.ending.clone() };
-        self.grants.insert(row.terms.id.clone(), Held { entry, stored: Usage::of(&row.standing) });
+        self.grants.insert(row.terms.id.clone(), Held { entry, stored: Usage::of(&row.standing), used_later: Standing::fresh() });
         self.index(&row.terms);
         // Once more: what was touched since the row was made didn't find this grant. From here on it does.
         grant.touch(carried(others, &row.terms.agent));

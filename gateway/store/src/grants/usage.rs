@@ -79,6 +79,12 @@ pub(super) fn caught_up(terms: &Grant, mut standing: Standing, intents: &[Replay
     standing
 }
 
+/// What was used under later issues than this one, of which no row has reached the disk: whoever issues the grant anew begins with that.
+pub(super) fn used_later(terms: &Grant, intents: &[ReplayedIntent]) -> Standing {
+    let of_later = |intent: &&ReplayedIntent| intent.grant == terms.id && intent.grant_revision > terms.revision;
+    caught_up(terms, Standing::fresh(), &intents.iter().filter(of_later).cloned().collect::<Vec<_>>())
+}
+
 /// What each agent has touched by the intents that the store hasn't counted yet, under whatever issue of its grants: every grant of
 /// it that has not ended is marked with that.
 pub(super) fn touched(rows: &[Row], intents: &[ReplayedIntent]) -> HashMap<AgentId, Labels> {

@@ -354,6 +354,24 @@ async fn config_grants_survive_restarts_as_they_are() {
     assert_eq!(grants.sync_config(vec![reread(&wanted, later)], later).await.unwrap().reissued, [id("a")]);
 }
 
+/// Revision 2 was in force when the gateway died, and its row was not on disk yet.
+#[tokio::test]
+async fn what_was_used_under_an_issue_that_is_lost_stays_used_where_it_is_issued_anew() {
+    let data = folder();
+    let wanted = configured("a");
+    load(&open(&data)).sync_config(vec![wanted.clone()], NOW).await.unwrap();
+    let later = NOW + 8 * HOUR;
+    let touched = ReplayedIntent { labels: UNTRUSTED, ..intent("a", 2, true) };
+    let grants = LiveGrants::load(&open(&data), &[intent("a", 1, true), touched, intent("a", 2, false)]).unwrap();
+    assert_eq!(grants.sync_config(vec![reread(&wanted, later)], later).await.unwrap().reissued, [id("a")]);
+    let used = Standing { calls: 2, writes: 1, labels: UNTRUSTED, ..Standing::fresh() };
+    assert_eq!(standing(&grants, "a"), used);
+    // It is on the new row from here on, and not counted a second time.
+    let much_later = later + 8 * HOUR;
+    assert_eq!(grants.sync_config(vec![reread(&wanted, much_later)], much_later).await.unwrap().reissued, [id("a")]);
+    assert_eq!(standing(&grants, "a"), Standing::fresh());
+}
+
 #[tokio::test]
 async fn a_revoked_or_completed_config_grant_is_never_reissued() {
     let data = folder();
