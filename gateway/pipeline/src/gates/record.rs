@@ -126,7 +126,8 @@ fn has_moved(call: &Armed<'_>, now: Option<Moment>) -> bool {
     let (then, granted) = (permitted.moment(), permitted.validated().granted());
     let Some(now) = now else { return true };
     let counts = |moment: Moment| (moment.standing.calls, moment.standing.writes);
-    let has_counted = counts(now) != counts(then) && granted.world().reads_counters(granted.tool());
+    // Rules that read no counters say what they said.
+    let has_counted = if counts(now) == counts(then) { false } else { granted.world().reads_counters(granted.tool()) };
     let is_to_be_asked = has_counted || now.hour != then.hour;
     now.standing.labels != then.standing.labels || (is_to_be_asked && !still_permits(permitted, now))
 }
