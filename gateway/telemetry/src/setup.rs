@@ -201,8 +201,8 @@ impl Reader<'_> {
     }
 
     fn limits(&mut self) -> Limits {
-        let queue_spans = self.number("OTEL_BSP_MAX_QUEUE_SIZE", &1).unwrap_or(8192);
-        let batch_spans = self.number("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", &1).unwrap_or(512).min(queue_spans);
+        let queue_spans = self.number("OTEL_BSP_MAX_QUEUE_SIZE", &1).unwrap_or(16_384);
+        let batch_spans = self.number("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", &1).unwrap_or(2048).min(queue_spans);
         let delay = Duration::from_millis(self.number("OTEL_BSP_SCHEDULE_DELAY", &0).unwrap_or(1000));
         let general = self.number("OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT", &0);
         let own = self.number("OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT", &0);

@@ -60,7 +60,7 @@ fn variables_win_over_the_configuration() {
 fn limits_are_read_and_bounded() {
     let on = ("OTEL_TRACES_EXPORTER", "otlp");
     let defaults = plan(&[on]).unwrap().unwrap();
-    assert_eq!((defaults.limits.queue_spans, defaults.limits.batch_spans), (8192, 512));
+    assert_eq!((defaults.limits.queue_spans, defaults.limits.batch_spans), (16_384, 2048));
     assert_eq!((defaults.limits.delay.as_millis(), defaults.destination.timeout.as_millis()), (1000, 10_000));
     assert_eq!(defaults.limits.attribute_length, ATTRIBUTE_LENGTH);
     let set = plan(&[
