@@ -199,20 +199,23 @@ async fn a_session_that_the_server_forgot_is_opened_anew_and_no_call_is_sent_twi
     assert_eq!(rig.status("x").counts.failures, 0);
 }
 
+/// By the book that is 404; many servers know nothing of the session and answer 400.
 #[tokio::test]
 async fn a_forgotten_session_that_only_the_list_meets_costs_no_call() {
-    let lists = Arc::new(AtomicUsize::new(0));
-    let counted = Arc::clone(&lists);
-    let server = Server::new(move |seen: &crate::server::Seen| match seen.rpc().as_str() {
-        "tools/list" if counted.fetch_add(1, Ordering::SeqCst) == 1 => respond(404, &[], ""),
-        _ => legacy(echo)(seen),
-    })
-    .await;
-    let rig = Rig::new(vec![ConnectorSpec { relist_after: Duration::ZERO, ..at("x", &server.url()) }]);
-    // The handshake lists once; the call lists again, is told that the session is gone, and begins a new one.
-    rig.result("x", &grant("g-1")).await;
-    assert_eq!(server.calls().len(), 1);
-    assert_eq!(server.methods().into_iter().filter(|method| method == "initialize").count(), 2);
+    for status in [404, 400] {
+        let lists = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&lists);
+        let server = Server::new(move |seen: &crate::server::Seen| match seen.rpc().as_str() {
+            "tools/list" if counted.fetch_add(1, Ordering::SeqCst) == 1 => respond(status, &[], ""),
+            _ => legacy(echo)(seen),
+        })
+        .await;
+        let rig = Rig::new(vec![ConnectorSpec { relist_after: Duration::ZERO, ..at("x", &server.url()) }]);
+        // The handshake lists once; the call lists again, is told that the session is gone, and begins a new one.
+        rig.result("x", &grant("g-1")).await;
+        assert_eq!(server.calls().len(), 1, "{status}");
+        assert_eq!(server.methods().into_iter().filter(|method| method == "initialize").count(), 2, "{status}");
+    }
 }
 
 #[tokio::test]

@@ -80,6 +80,11 @@ impl Exchange<'_> {
                 let why = "it has ended the session (HTTP 404): the request is not sent again, as it may have been executed";
                 return Err(SendFailure::Closed(why.to_owned()));
             }
+            // What many servers answer to a session that they know nothing of; then another one helps, and else it does no harm.
+            StatusCode::BAD_REQUEST if !self.version.is_modern() && self.link.session.get().is_some() => {
+                self.link.retire(End::expired());
+                return self.failed(&mut response).await;
+            }
             StatusCode::ACCEPTED | StatusCode::NO_CONTENT => {
                 let status = status.as_u16();
                 return Err(SendFailure::Protocol(format!("it took the request and gave no answer (HTTP {status})")));
