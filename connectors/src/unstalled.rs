@@ -51,7 +51,10 @@ impl Breaker {
 
     fn check(&self) -> Result<(), Error> {
         if self.0.is_broken.load(Ordering::Acquire) {
-            return Err(Error::new(ErrorKind::ConnectionAborted, "it was broken off: what waited to be written is wanted no more"));
+            return Err(Error::new(
+                ErrorKind::ConnectionAborted,
+                "it was broken off: what waited to be written is wanted no more",
+            ));
         }
         Ok(())
     }
