@@ -170,7 +170,8 @@ impl Downstreams {
             (None, Purpose { grant: None, ends: vec![retired], lease: None })
         } else {
             let terms = grant.terms();
-            let purpose = Purpose { grant: Some(terms.id.clone()), ends: vec![grant_ends, retired], lease: lease.cloned() };
+            let purpose =
+                Purpose { grant: Some(terms.id.clone()), ends: vec![grant_ends.clone(), retired], lease: lease.cloned() };
             (Some((terms.id.clone(), terms.revision)), purpose)
         };
         let session = pool.session(&key, &purpose).await?;

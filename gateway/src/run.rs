@@ -160,9 +160,9 @@ impl Listeners {
         let limits = Limits { connections, headers: server.header_timeout, unread: server.idle_timeout };
         let few = Limits { connections: 64, ..limits };
         runtime.front.also_at(self.agents_at);
-        let mcp = server::router(Arc::clone(&runtime.front));
+        let mcp = Arc::clone(&runtime.front);
         vec![
-            tokio::spawn(server::serve_tcp(self.agents, mcp.clone(), limits, stop.clone())),
+            tokio::spawn(server::serve_tcp(self.agents, Arc::clone(&mcp), limits, stop.clone())),
             tokio::spawn(server::serve_tcp(self.console, health(Arc::clone(runtime)), few, stop.clone())),
             tokio::spawn(server::serve_unix(self.agent_socket, mcp, limits, stop.clone())),
             tokio::spawn(server::serve_unix(self.admin_socket, admin::router(Arc::clone(runtime)), few, stop.clone())),

@@ -382,8 +382,8 @@ impl LiveGrant {
     }
 
     /// Cancelled when the grant ends.
-    pub fn cancelled(&self) -> CancellationToken {
-        self.guard.cancel.clone()
+    pub fn cancelled(&self) -> &CancellationToken {
+        &self.guard.cancel
     }
 
     pub(crate) fn enter(self: &Arc<Self>) -> Option<SendPass> {

@@ -121,7 +121,7 @@ impl Gateway {
     ) -> Result<(), Refusal> {
         way.seen.rules = rules;
         // A call that is held is in flight: the end of its grant ends the waiting, and the next walk says so.
-        let grant_ends = way.seen.grant.as_ref().map(|grant| grant.cancelled()).unwrap_or_default();
+        let grant_ends = way.seen.grant.as_ref().map(|grant| grant.cancelled().clone()).unwrap_or_default();
         way.step_up(ticket, &self.ports).map_err(|lost| Refusal::trail_lost(&lost))?;
         let stage = way.enter("hold", "bailiwick.approval.wait", &self.ports);
         way.trace.note(stage, "bailiwick.approval.id", ticket.id.to_string());

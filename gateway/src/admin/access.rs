@@ -3,7 +3,7 @@
 use std::{fs, sync::Arc};
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
-use axum::{Extension, extract::FromRequestParts};
+use axum::extract::FromRequestParts;
 use http::{header, request::Parts};
 
 use super::{fault::ApiFault, person::name_of};
@@ -39,9 +39,7 @@ impl FromRequestParts<Arc<Runtime>> for Visitor {
 
     async fn from_request_parts(parts: &mut Parts, _: &Arc<Runtime>) -> Result<Self, ApiFault> {
         // INVARIANT: without a peer that the kernel named, nobody is let in.
-        let peer = parts.extensions.get::<Peer>().copied();
-        let peer = peer.or_else(|| parts.extensions.get::<Extension<Peer>>().map(|Extension(peer)| *peer));
-        match peer {
+        match parts.extensions.get::<Peer>().copied() {
             Some(peer) if is_ours(peer.uid) => Ok(Self { peer }),
             _ => Err(ApiFault::forbidden("only the user that the gateway runs as may use it so")
                 .help("run the command as that user, or as root")),

@@ -1,18 +1,19 @@
 //! Listeners: connections counted, slow headers, idle connections and unread answers ended, `TCP_NODELAY` on.
 
-use std::{sync::Arc, time::Duration};
+use std::{convert::Infallible, future::Future, sync::Arc, time::Duration};
 
-use axum::{Extension, Router};
-use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    service::TowerToHyperService,
-};
+use axum::Router;
+use bytes::Bytes;
+use http::{Request, Response};
+use hyper::{body::Incoming, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, UnixListener},
     sync::Semaphore,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tower_service::Service as _;
 
 use super::patient::Patient;
 
@@ -37,9 +38,32 @@ pub struct Peer {
     pub pid: Option<i32>,
 }
 
-/// Serves a router on TCP until `stop`.
-pub async fn serve_tcp(listener: TcpListener, router: Router, limits: Limits, stop: CancellationToken) {
-    let server = Server::new(router, limits, stop);
+/// What a listener serves.
+pub trait Answers: Clone + Send + Sync + 'static {
+    /// The body of an answer.
+    type Body: hyper::body::Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + 'static;
+
+    /// Answers one request; `peer` is who sent it, where the kernel says so.
+    fn answer(&self, request: Request<Incoming>, peer: Option<Peer>) -> impl Future<Output = Response<Self::Body>> + Send;
+}
+
+impl Answers for Router {
+    type Body = axum::body::Body;
+
+    async fn answer(&self, mut request: Request<Incoming>, peer: Option<Peer>) -> Response<axum::body::Body> {
+        if let Some(peer) = peer {
+            request.extensions_mut().insert(peer);
+        }
+        match self.clone().call(request).await {
+            Ok(response) => response,
+            Err(infallible) => match infallible {},
+        }
+    }
+}
+
+/// Serves on TCP until `stop`.
+pub async fn serve_tcp(listener: TcpListener, site: impl Answers, limits: Limits, stop: CancellationToken) {
+    let server = Server::new(site, limits, stop);
     loop {
         let accepted = tokio::select! {
             () = server.stop.cancelled() => break,
@@ -57,9 +81,9 @@ pub async fn serve_tcp(listener: TcpListener, router: Router, limits: Limits, st
     server.drain().await;
 }
 
-/// Serves a router on a Unix socket until `stop`; every request carries its [`Peer`].
-pub async fn serve_unix(listener: UnixListener, router: Router, limits: Limits, stop: CancellationToken) {
-    let server = Server::new(router, limits, stop);
+/// Serves on a Unix socket until `stop`; every request comes with its [`Peer`].
+pub async fn serve_unix(listener: UnixListener, site: impl Answers, limits: Limits, stop: CancellationToken) {
+    let server = Server::new(site, limits, stop);
     loop {
         let accepted = tokio::select! {
             () = server.stop.cancelled() => break,
@@ -73,33 +97,34 @@ pub async fn serve_unix(listener: UnixListener, router: Router, limits: Limits, 
     server.drain().await;
 }
 
-struct Server {
-    router: Router,
+struct Server<A> {
+    site: A,
     limits: Limits,
     stop: CancellationToken,
     room: Arc<Semaphore>,
     tasks: TaskTracker,
 }
 
-impl Server {
-    fn new(router: Router, limits: Limits, stop: CancellationToken) -> Self {
-        Self { router, limits, stop, room: Arc::new(Semaphore::new(limits.connections)), tasks: TaskTracker::new() }
+impl<A: Answers> Server<A> {
+    fn new(site: A, limits: Limits, stop: CancellationToken) -> Self {
+        Self { site, limits, stop, room: Arc::new(Semaphore::new(limits.connections)), tasks: TaskTracker::new() }
     }
 
     fn connection<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(&self, stream: S, peer: Option<Peer>) {
         // Without room the connection is dropped, and so closed.
         let Ok(place) = Arc::clone(&self.room).try_acquire_owned() else { return };
-        let router = match peer {
-            Some(peer) => self.router.clone().layer(Extension(peer)),
-            None => self.router.clone(),
-        };
+        let site = self.site.clone();
         let (stop, headers) = (self.stop.clone(), self.limits.headers);
         let stream = Patient::new(stream, self.limits.unread);
         self.tasks.spawn(async move {
             let _place = place;
             let mut http = hyper::server::conn::http1::Builder::new();
             http.timer(TokioTimer::new()).header_read_timeout(headers).max_buf_size(64 * 1024);
-            let connection = http.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+            let service = service_fn(|request| {
+                let site = site.clone();
+                async move { Ok::<_, Infallible>(site.answer(request, peer).await) }
+            });
+            let connection = http.serve_connection(TokioIo::new(stream), service);
             tokio::pin!(connection);
             let ended = tokio::select! {
                 ended = connection.as_mut() => ended,

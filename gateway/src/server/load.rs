@@ -1,20 +1,15 @@
 //! What one agent may ask of the gateway: so many requests a second, so many at once, and so many refusals on record.
 
 use std::{
-    pin::Pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering},
     },
-    task::{Context, Poll, ready},
     time::Duration,
 };
 
-use axum::{body::Body as HttpBody, response::Response};
 use bailiwick_pipeline::ids::AgentId;
-use bytes::Bytes;
 use dashmap::DashMap;
-use hyper::body::{Body, Frame, SizeHint};
 use tokio::time::Instant;
 
 use super::seats::{Seat, Seats};
@@ -173,58 +168,9 @@ pub(super) struct Place {
     _seat: Seat,
 }
 
-impl Place {
-    /// Keeps the place as long as the answer is in memory: until its last byte was handed to the kernel, or its connection has
-    /// ended. An agent that reads no answers so gets no further ones.
-    pub(super) fn until_read(self, response: Response) -> Response {
-        let place = Arc::new(self);
-        response.map(|body| HttpBody::new(Held { body, place }))
-    }
-}
-
-/// A body that keeps a place.
-struct Held {
-    body: HttpBody,
-    place: Arc<Place>,
-}
-
-impl Body for Held {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
-        // The server lets go of the body once it has its bytes, which may be long before they are written.
-        let keep = |bytes| Bytes::from_owner(HeldBytes { bytes, _place: Arc::clone(&self.place) });
-        Poll::Ready(frame.map(|frame| frame.map(|frame| frame.map_data(keep))))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
-/// Bytes that keep a place.
-struct HeldBytes {
-    bytes: Bytes,
-    _place: Arc<Place>,
-}
-
-impl AsRef<[u8]> for HeldBytes {
-    fn as_ref(&self) -> &[u8] {
-        &self.bytes
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
-
-    use http_body_util::BodyExt as _;
 
     use super::*;
 
@@ -278,27 +224,5 @@ mod tests {
         assert_eq!(loads.unrecorded(120_000), [(agent(), 940)]);
         assert_eq!(loads.unrecorded(180_000), []);
         assert!(load.records_refusal(120_000));
-    }
-
-    #[tokio::test]
-    async fn a_place_is_held_until_the_last_byte_of_its_answer_is_gone() {
-        let load = Load::new(1);
-        let response = load.enter().unwrap().until_read(Response::new("hello".into()));
-        assert!(load.enter().is_none());
-        let mut body = response.into_body();
-        assert_eq!(body.size_hint().exact(), Some(5));
-        let bytes = body.frame().await.unwrap().unwrap().into_data().unwrap();
-        assert!(body.is_end_stream());
-        drop(body);
-        assert!(load.enter().is_none(), "the bytes are still there");
-        drop(bytes);
-        assert!(load.enter().is_some());
-    }
-
-    #[tokio::test]
-    async fn an_answer_that_is_never_sent_frees_its_place() {
-        let load = Load::new(1);
-        drop(load.enter().unwrap().until_read(Response::new("hello".into())));
-        assert!(load.enter().is_some());
     }
 }

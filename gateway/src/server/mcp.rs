@@ -2,13 +2,6 @@
 
 use std::{borrow::Cow, sync::Arc};
 
-use axum::{
-    Extension, Router,
-    body::{Body as HttpBody, HttpBody as _},
-    extract::{Request, State},
-    response::{IntoResponse, Response},
-    routing::any,
-};
 use bailiwick_pipeline::{
     Received,
     principal::{Presented, Principal},
@@ -23,13 +16,15 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use serde_json::{Value, json};
-use tokio_util::sync::CancellationToken;
+use hyper::body::{Body as _, Incoming};
+use serde::Deserialize;
+use serde_json::{Value, json, value::RawValue};
 
 use super::{
     front::{Front, Noted, TurnedAway, only},
-    listen::Peer,
+    listen::{Answers, Peer},
     load::Place,
+    parts::{Parts, Response, bare, plain},
     render,
     sessions::Session,
 };
@@ -53,27 +48,26 @@ const VALUES: usize = 100_000;
 /// So much room is made at once for a body that says how long it is.
 const ROOM: usize = 2 * 1024 * 1024;
 
-/// The routes of the agents' side.
-pub fn router(front: Arc<Front>) -> Router {
-    Router::new().route("/mcp", any(endpoint)).fallback(nothing_here).with_state(front)
-}
+/// Agents reach it at one place only.
+const PATH: &str = "/mcp";
 
-async fn nothing_here() -> Response {
-    (StatusCode::NOT_FOUND, "there is nothing here: MCP is at /mcp\n").into_response()
-}
+impl Answers for Arc<Front> {
+    type Body = Parts;
 
-/// One HTTP request, whatever it is.
-async fn endpoint(State(front): State<Arc<Front>>, peer: Option<Extension<Peer>>, request: Request) -> Response {
-    let peer = peer.map(|Extension(peer)| peer);
-    let (head, body) = request.into_parts();
-    let mut exchange = Exchange::new(&front, peer, head.headers);
-    let response = match exchange.run(&head.method, body).await {
-        Ok(response) => response,
-        Err(away) => exchange.turn_away(&away),
-    };
-    match exchange.place {
-        Some(place) => place.until_read(response),
-        None => response,
+    async fn answer(&self, request: http::Request<Incoming>, peer: Option<Peer>) -> Response {
+        if request.uri().path() != PATH {
+            return plain(StatusCode::NOT_FOUND, "there is nothing here: MCP is at /mcp\n");
+        }
+        let (head, body) = request.into_parts();
+        let mut exchange = Exchange::new(self, peer, head.headers);
+        let mut response = match exchange.run(&head.method, body).await {
+            Ok(response) => response,
+            Err(away) => exchange.turn_away(&away),
+        };
+        if let Some(place) = exchange.place {
+            response.body_mut().keep(place);
+        }
+        response
     }
 }
 
@@ -86,7 +80,7 @@ struct Exchange<'f> {
     principal: Option<Principal>,
     place: Option<Place>,
     message: Option<Arc<Message>>,
-    meta: serde_json::Map<String, Value>,
+    meta: Meta,
     protocol: Option<Protocol>,
     arrived_ns: u64,
 }
@@ -101,13 +95,13 @@ impl<'f> Exchange<'f> {
             principal: None,
             place: None,
             message: None,
-            meta: serde_json::Map::new(),
+            meta: Meta::default(),
             protocol: None,
             arrived_ns: front.gateway.ports().clock.now_ns(),
         }
     }
 
-    async fn run(&mut self, method: &Method, body: HttpBody) -> Result<Response, TurnedAway> {
+    async fn run(&mut self, method: &Method, body: Incoming) -> Result<Response, TurnedAway> {
         self.front.check_site(&self.headers, self.peer)?;
         let presented = Front::presented(&self.headers, self.peer);
         let principal = self.front.authenticate(&presented).await?;
@@ -136,7 +130,7 @@ impl<'f> Exchange<'f> {
         self.dispatch(&era, &principal, presented).await
     }
 
-    async fn body(&self, body: HttpBody, principal: &Principal) -> Result<Bytes, TurnedAway> {
+    async fn body(&self, body: Incoming, principal: &Principal) -> Result<Bytes, TurnedAway> {
         let settings = self.front.settings();
         let is_large = body.size_hint().upper().is_none_or(|most| most > LARGE_BODY);
         let mut unread = Unread { exchange: self, is_over: false };
@@ -166,8 +160,8 @@ impl<'f> Exchange<'f> {
 
     /// Which era the request speaks: by how it opens, not by who it says it is.
     fn era(&self, message: &Message, principal: &Principal) -> Result<Era, TurnedAway> {
-        if let Some(named) = self.meta.get(META_VERSION) {
-            return self.modern(named, &self.meta);
+        if let Some(named) = &self.meta.version {
+            return self.modern(named);
         }
         if message.method() == "initialize" {
             return initialize_version(message).map(Era::Opening);
@@ -186,19 +180,20 @@ impl<'f> Exchange<'f> {
     }
 
     /// 2026-07-28: every request stands alone, and says so in `_meta` and in a header.
-    fn modern(&self, named: &Value, meta: &serde_json::Map<String, Value>) -> Result<Era, TurnedAway> {
-        let Some(protocol) = named.as_str().and_then(Protocol::of).filter(|protocol| protocol.is_modern()) else {
+    fn modern(&self, named: &RawValue) -> Result<Era, TurnedAway> {
+        let named = text_of(named);
+        let Some(protocol) = named.as_deref().and_then(Protocol::of).filter(|protocol| protocol.is_modern()) else {
             return Err(bad("unsupported_version", format!("`{META_VERSION}` names a version that is not served this way"))
                 .with_code(-32022));
         };
         let header = only(&self.headers, &VERSION);
-        let agrees = header == named.as_str() || (self.transport == Transport::Stdio && !self.headers.contains_key(VERSION));
+        let agrees = header == named.as_deref() || (self.transport == Transport::Stdio && !self.headers.contains_key(VERSION));
         if !agrees {
             return Err(
                 bad("header_mismatch", "header MCP-Protocol-Version and `_meta` must name the same version").with_code(-32020)
             );
         }
-        if !meta.get(META_CAPABILITIES).is_some_and(Value::is_object) {
+        if !self.meta.capabilities.as_ref().is_some_and(|capabilities| capabilities.get().starts_with('{')) {
             return Err(bad("no_capabilities", format!("`_meta` must have the object `{META_CAPABILITIES}`")).with_code(-32602));
         }
         Ok(Era::Modern(protocol))
@@ -276,17 +271,21 @@ impl<'f> Exchange<'f> {
             _ => Received::call(call, message, origin, self.arrived_ns),
         };
         let received = received.map_err(|fault| unreadable(&fault))?;
-        let cancelled = in_flight.as_ref().map_or_else(CancellationToken::new, |in_flight| in_flight.cancelled.clone());
-        tokio::select! {
-            answer = self.front.gateway.handle(&received) => Ok(render::respond(id, era.protocol(), &answer)),
-            // The call was dropped, and is on record as cancelled: its client expects no answer.
-            () = cancelled.cancelled() => Ok(StatusCode::ACCEPTED.into_response()),
-        }
+        let handled = self.front.gateway.handle(&received);
+        let answer = match in_flight {
+            None => handled.await,
+            Some(in_flight) => tokio::select! {
+                answer = handled => answer,
+                // The call was dropped, and is on record as cancelled: its client expects no answer.
+                () = in_flight.cancelled.cancelled() => return Ok(bare(StatusCode::ACCEPTED)),
+            },
+        };
+        Ok(render::respond(id, era.protocol(), &answer))
     }
 
     /// What the caller says it is part of: linked to, not obeyed. `_meta` first, as it works on every transport.
     fn links(&self) -> Vec<RemoteContext> {
-        let in_meta = self.meta.get("traceparent").and_then(Value::as_str).and_then(parse_traceparent);
+        let in_meta = self.meta.traceparent.as_deref().and_then(text_of).as_deref().and_then(parse_traceparent);
         let in_header = only(&self.headers, &HeaderName::from_static("traceparent")).and_then(parse_traceparent);
         let mut links: Vec<RemoteContext> = Vec::new();
         for parent in [in_meta, in_header].into_iter().flatten() {
@@ -355,12 +354,12 @@ impl<'f> Exchange<'f> {
         let now_ms = self.front.gateway.ports().clock.now_ms();
         let closed = only(&self.headers, &SESSION).is_some_and(|id| self.front.sessions.close(id, &principal.agent.id, now_ms));
         self.note("session/close", if closed { Outcome::Success } else { Outcome::Invalid }, None, None);
-        if closed { StatusCode::NO_CONTENT } else { StatusCode::NOT_FOUND }.into_response()
+        bare(if closed { StatusCode::NO_CONTENT } else { StatusCode::NOT_FOUND })
     }
 
     fn not_allowed(&self, method: &str, outcome: Outcome, reason: &str) -> Response {
         self.note(method, outcome, Some(reason), None);
-        let mut response = StatusCode::METHOD_NOT_ALLOWED.into_response();
+        let mut response = bare(StatusCode::METHOD_NOT_ALLOWED);
         response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST, DELETE"));
         response
     }
@@ -373,7 +372,7 @@ impl<'f> Exchange<'f> {
         if !NOTIFICATIONS.contains(&message.method()) {
             // Nothing answers a notification (JSON-RPC 2.0, 4.1), and what it calls itself is no name for records.
             self.note("notifications/_other", Outcome::Invalid, Some("unknown_notification"), None);
-            return Ok(StatusCode::ACCEPTED.into_response());
+            return Ok(bare(StatusCode::ACCEPTED));
         }
         if let ("notifications/cancelled", Era::Session(session)) = (message.method(), era)
             && let Some(request) = message.param("requestId")
@@ -381,7 +380,7 @@ impl<'f> Exchange<'f> {
             session.cancel(request);
         }
         self.note(message.method(), Outcome::Success, None, None);
-        Ok(StatusCode::ACCEPTED.into_response())
+        Ok(bare(StatusCode::ACCEPTED))
     }
 
     /// An answer that takes no gate.
@@ -452,7 +451,7 @@ impl Drop for Unread<'_> {
 
 /// All of a body in one piece. Usually it comes in one; what comes in many is copied at once, so that a body in chunks of one
 /// byte takes no more memory than its bytes.
-async fn gathered(mut body: Limited<HttpBody>) -> Result<Bytes, Box<dyn std::error::Error + Send + Sync>> {
+async fn gathered(mut body: Limited<Incoming>) -> Result<Bytes, Box<dyn std::error::Error + Send + Sync>> {
     let mut first = Bytes::new();
     let mut all = BytesMut::new();
     // It says how long it is, and may not be longer than that; what it is not, it has only claimed room for.
@@ -470,6 +469,31 @@ async fn gathered(mut body: Limited<HttpBody>) -> Result<Bytes, Box<dyn std::err
         }
     }
     Ok(if all.is_empty() { first } else { all.freeze() })
+}
+
+/// What is read of a request's `_meta`, as it was written.
+#[derive(Default, Deserialize)]
+struct Meta {
+    #[serde(default, rename = "io.modelcontextprotocol/protocolVersion", deserialize_with = "as_written")]
+    version: Option<Box<RawValue>>,
+    #[serde(default, rename = "io.modelcontextprotocol/clientCapabilities", deserialize_with = "as_written")]
+    capabilities: Option<Box<RawValue>>,
+    #[serde(default, deserialize_with = "as_written")]
+    traceparent: Option<Box<RawValue>>,
+}
+
+/// What stands there, `null` too.
+fn as_written<'de, D: serde::Deserializer<'de>>(value: D) -> Result<Option<Box<RawValue>>, D::Error> {
+    Box::deserialize(value).map(Some)
+}
+
+/// The text, where it is one.
+fn text_of(value: &RawValue) -> Option<Cow<'_, str>> {
+    // Most have no escape.
+    match value.get().strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
+        Some(plain) if !plain.contains('\\') => Some(Cow::Borrowed(plain)),
+        _ => serde_json::from_str(value.get()).ok().map(Cow::Owned),
+    }
 }
 
 /// How a request opens.
@@ -519,10 +543,12 @@ fn initialize_version(message: &Message) -> Result<Protocol, TurnedAway> {
     })
 }
 
-fn meta_of(message: &Message) -> Result<serde_json::Map<String, Value>, TurnedAway> {
+fn meta_of(message: &Message) -> Result<Meta, TurnedAway> {
     match message.param("_meta") {
-        None => Ok(serde_json::Map::new()),
-        Some(meta) => serde_json::from_str(meta).map_err(|_| bad("meta", "`_meta` must be an object").with_code(-32602)),
+        None => Ok(Meta::default()),
+        // An array would do for a structure, too.
+        Some(meta) if !meta.starts_with('{') => Err(bad("meta", "`_meta` must be an object").with_code(-32602)),
+        Some(meta) => serde_json::from_str(meta).map_err(|_| bad("meta", "`_meta` can't be read").with_code(-32602)),
     }
 }
 

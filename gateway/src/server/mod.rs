@@ -11,5 +11,5 @@ mod seats;
 mod sessions;
 
 pub use front::{Front, FrontSettings};
-pub use listen::{Limits, Peer, serve_tcp, serve_unix};
-pub use mcp::router;
+pub use listen::{Answers, Limits, Peer, serve_tcp, serve_unix};
+pub use parts::Parts;

@@ -4,43 +4,74 @@ use std::{
     collections::VecDeque,
     convert::Infallible,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
 };
 
-use axum::body::Body as HttpBody;
 use bytes::{Bytes, BytesMut};
+use http::{HeaderValue, StatusCode, header};
 use hyper::body::{Body, Frame, SizeHint};
+
+use super::load::Place;
+
+/// What an agent is answered.
+pub(super) type Response = http::Response<Parts>;
 
 /// Pieces that come to less are put together: one write of them costs less than several.
 const SMALL: usize = 16 * 1024;
 
 /// The pieces, in order. Their length is known, so the answer has a `Content-Length`.
-pub(super) struct Parts(VecDeque<Bytes>);
+#[derive(Debug, Default)]
+pub struct Parts {
+    pieces: VecDeque<Bytes>,
+    /// Kept until the last byte was handed to the kernel, or the connection has ended.
+    place: Option<Arc<Place>>,
+}
+
+/// An answer without a body.
+pub(super) fn bare(status: StatusCode) -> Response {
+    let mut response = Response::default();
+    *response.status_mut() = status;
+    response
+}
+
+/// An answer in words.
+pub(super) fn plain(status: StatusCode, words: &'static str) -> Response {
+    let mut response = bare(status);
+    *response.body_mut() = Parts::new([Bytes::from_static(words.as_bytes())]);
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response
+}
 
 impl Parts {
     /// These pieces; empty ones are left out.
     pub(super) fn new(parts: impl IntoIterator<Item = Bytes>) -> Self {
-        let parts: VecDeque<Bytes> = parts.into_iter().filter(|part| !part.is_empty()).collect();
-        let length: usize = parts.iter().map(Bytes::len).sum();
-        if parts.len() < 2 || length >= SMALL {
-            return Self(parts);
+        let mut pieces: VecDeque<Bytes> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+        let length: usize = pieces.iter().map(Bytes::len).sum();
+        if pieces.len() > 1 && length < SMALL {
+            let mut whole = BytesMut::with_capacity(length);
+            pieces.drain(..).for_each(|piece| whole.extend_from_slice(&piece));
+            pieces.push_back(whole.freeze());
         }
-        let mut whole = BytesMut::with_capacity(length);
-        for part in &parts {
-            whole.extend_from_slice(part);
-        }
-        Self([whole.freeze()].into())
+        Self { pieces, place: None }
+    }
+
+    /// Keeps a place as long as the pieces are in memory: until the last byte was handed to the kernel, or the connection has
+    /// ended. An agent that reads no answers so gets no further ones.
+    pub(super) fn keep(&mut self, place: Place) {
+        self.place = Some(Arc::new(place));
     }
 
     /// All of them as one text.
     #[cfg(test)]
     pub(super) fn into_text(self) -> String {
-        self.0.iter().map(|part| String::from_utf8_lossy(part).into_owned()).collect()
+        self.pieces.iter().map(|piece| String::from_utf8_lossy(piece).into_owned()).collect()
     }
+}
 
-    /// As the body of a response.
-    pub(super) fn into_body(self) -> HttpBody {
-        HttpBody::new(self)
+impl From<String> for Parts {
+    fn from(text: String) -> Self {
+        Self { pieces: [Bytes::from(text)].into(), place: None }
     }
 }
 
@@ -49,15 +80,33 @@ impl Body for Parts {
     type Error = Infallible;
 
     fn poll_frame(mut self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        Poll::Ready(self.0.pop_front().map(|part| Ok(Frame::data(part))))
+        let Some(bytes) = self.pieces.pop_front() else { return Poll::Ready(None) };
+        // The server lets go of the body once it has its bytes, which may be long before they are written.
+        let bytes = match &self.place {
+            Some(place) => Bytes::from_owner(Held { bytes, _place: Arc::clone(place) }),
+            None => bytes,
+        };
+        Poll::Ready(Some(Ok(Frame::data(bytes))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0.is_empty()
+        self.pieces.is_empty()
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.0.iter().map(|part| part.len() as u64).sum())
+        SizeHint::with_exact(self.pieces.iter().map(|piece| piece.len() as u64).sum())
+    }
+}
+
+/// Bytes that keep a place.
+struct Held {
+    bytes: Bytes,
+    _place: Arc<Place>,
+}
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
     }
 }
 
@@ -68,12 +117,13 @@ mod tests {
     use http_body_util::BodyExt as _;
 
     use super::*;
+    use crate::server::load::Loads;
 
     #[tokio::test]
     async fn the_pieces_come_in_order_and_their_length_is_known() {
         for (kept, frames) in [(Bytes::from_static(b"[1,2]"), 1), (Bytes::from(vec![b'x'; SMALL]), 3)] {
             let parts = [Bytes::from_static(b"{\"a\":"), Bytes::new(), kept.clone(), Bytes::from_static(b"}")];
-            let mut body = Parts::new(parts.clone()).into_body();
+            let mut body = Parts::new(parts.clone());
             assert_eq!(body.size_hint().exact(), Some(6 + kept.len() as u64));
             let (mut seen, mut all) = (Vec::new(), Vec::new());
             while let Some(frame) = body.frame().await {
@@ -86,5 +136,29 @@ mod tests {
             assert_eq!(seen.len(), frames);
             assert_eq!(seen.contains(&kept.as_ptr()), frames > 1, "what is large is not copied");
         }
+    }
+
+    #[tokio::test]
+    async fn a_place_is_held_until_the_last_byte_of_its_answer_is_gone() {
+        let load = Loads::new(0, 1).of(&"a".parse().unwrap());
+        let mut body = Parts::from("hello".to_owned());
+        body.keep(load.enter().unwrap());
+        assert!(load.enter().is_none());
+        assert_eq!(body.size_hint().exact(), Some(5));
+        let bytes = body.frame().await.unwrap().unwrap().into_data().unwrap();
+        assert!(body.is_end_stream());
+        drop(body);
+        assert!(load.enter().is_none(), "the bytes are still there");
+        drop(bytes);
+        assert!(load.enter().is_some());
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_is_never_sent_frees_its_place() {
+        let load = Loads::new(0, 1).of(&"a".parse().unwrap());
+        let mut body = Parts::from("hello".to_owned());
+        body.keep(load.enter().unwrap());
+        drop(body);
+        assert!(load.enter().is_some());
     }
 }

@@ -2,16 +2,12 @@
 
 use std::{fmt::Write as _, sync::LazyLock};
 
-use axum::{
-    body::Body as HttpBody,
-    response::{IntoResponse, Response},
-};
 use bailiwick_pipeline::{Answer, Body, ToolResult, received::Protocol};
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header};
 use serde_json::{Value, json};
 
-use super::parts::Parts;
+use super::parts::{Parts, Response, bare};
 
 /// Who we say we are: in `initialize` and `server/discover`, and in the `_meta` of results.
 pub(super) fn server_info() -> Value {
@@ -32,7 +28,7 @@ pub(super) fn respond(id: &str, protocol: Protocol, answer: &Answer) -> Response
             let status = if protocol.is_modern() || *http == 401 || *http == 503 { *http } else { 200 };
             error(StatusCode::from_u16(status).unwrap_or(StatusCode::OK), id, *code, message, data.as_ref())
         }
-        Body::Result(result) => json_response(StatusCode::OK, stamped(id, result, protocol).into_body()),
+        Body::Result(result) => json_response(StatusCode::OK, stamped(id, result, protocol)),
         Body::ToolError { text, meta } => result(id, &tool_error(text, meta.as_ref(), protocol).to_string()),
         Body::Tools { list, ttl_ms } => {
             let after = if protocol.is_modern() {
@@ -43,7 +39,7 @@ pub(super) fn respond(id: &str, protocol: Protocol, answer: &Answer) -> Response
             };
             let before = format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{"tools":"#);
             let parts = Parts::new([before.into(), list.definitions().clone(), after.into()]);
-            json_response(StatusCode::OK, parts.into_body())
+            json_response(StatusCode::OK, parts)
         }
     }
 }
@@ -65,8 +61,9 @@ pub(super) fn error(status: StatusCode, id: &str, code: i64, message: &str, data
     json_response(status, format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{error}}}"#))
 }
 
-fn json_response(status: StatusCode, body: impl Into<HttpBody>) -> Response {
-    let mut response = (status, body.into()).into_response();
+fn json_response(status: StatusCode, body: impl Into<Parts>) -> Response {
+    let mut response = bare(status);
+    *response.body_mut() = body.into();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));

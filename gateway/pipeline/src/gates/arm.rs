@@ -35,11 +35,11 @@ impl<'r> Armed<'r> {
 /// Arms the call. To mint a credential and to start a server takes time: the end of the grant ends it at once.
 pub async fn arm<'r>(call: Approved<'r>, ports: &Ports, way: &mut Way<'r>) -> Result<Armed<'r>, Stop> {
     let grant = Arc::clone(call.permitted().validated().granted().grant());
-    let cancelled = grant.cancelled();
     tokio::select! {
         biased;
-        () = cancelled.cancelled() => Err(Refusal::grant_ended(grant.end_of_chain(), "Not executed.").into()),
+        // First: mostly there is nothing to wait for, and `record` asks again whether the grant lives.
         armed = arm_now(call, ports, way) => armed,
+        () = grant.cancelled().cancelled() => Err(Refusal::grant_ended(grant.end_of_chain(), "Not executed.").into()),
     }
 }
 

@@ -126,13 +126,12 @@ pub async fn send<'r>(call: Recorded<'r>, ports: &Ports, way: &mut Way<'r>) -> R
         arguments: approved.arguments().clone(),
         traceparent: way.trace.traceparent(stage),
         timeout,
-        cancelled: grant.cancelled(),
+        cancelled: grant.cancelled().clone(),
         pass: Some(pass),
     };
-    let cancelled = grant.cancelled();
     let answer = tokio::select! {
         biased;
-        () = cancelled.cancelled() => return Err(Refusal::grant_ended(grant.end_of_chain(), "It may have been executed.")),
+        () = grant.cancelled().cancelled() => return Err(Refusal::grant_ended(grant.end_of_chain(), "It may have been executed.")),
         answer = tokio::time::timeout(timeout, channel.send(outgoing)) => answer,
     };
     let late = SendFailure::Timeout(u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX));
