@@ -5,13 +5,14 @@ use std::{sync::Arc, time::Duration};
 use bailiwick_pipeline::{
     catalogue::Tool,
     gates::{Outgoing, RawReply},
-    ports::{Channel, ConnectFailure, Later, SendFailure},
+    ports::{Channel, ConnectFailure, Later, Listing, Offers, SendFailure},
 };
+use bailiwick_schemas::names::ToolName;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    link::{Body, Request},
+    link::{Body, Call, Request},
     message::{Answer, check_complete},
     pool::Pool,
     session::{InUse, Mismatch},
@@ -30,6 +31,8 @@ pub(crate) struct ToolChannel {
 /// What is to be called; made of an [`Outgoing`], which only the gates can make.
 pub(crate) struct ToolCall<'a> {
     pub(crate) arguments: &'a [u8],
+    /// What of a feature is asked for.
+    pub(crate) item: Option<&'a str>,
     pub(crate) traceparent: Option<&'a str>,
     pub(crate) timeout: Duration,
     pub(crate) cancelled: &'a CancellationToken,
@@ -56,12 +59,16 @@ impl From<Unready> for ConnectFailure {
 impl ToolChannel {
     /// Makes sure that the tool is the pinned one.
     pub(crate) async fn open(pool: &Arc<Pool>, session: InUse, tool: &Arc<Tool>) -> Result<Self, Unready> {
-        match session.verify(&tool.downstream_name, &tool.digest).await {
+        let Some(name) = tool.name.tool() else {
+            // What it is has no definition that could be another.
+            return Ok(Self { pool: Arc::clone(pool), session, tool: Arc::clone(tool), verified: 0 });
+        };
+        match session.verify(name, &tool.digest).await {
             Ok(verified) => Ok(Self { pool: Arc::clone(pool), session, tool: Arc::clone(tool), verified }),
             Err(Mismatch::Unknown(why)) if session.link().retired().is_some_and(|end| end.expired) => Err(Unready::Expired(why)),
             Err(Mismatch::Unknown(why)) => Err(Unready::Failed(ConnectFailure::Handshake(why))),
             Err(Mismatch::Drifted { found }) => {
-                drifted(pool, tool, found);
+                drifted(pool, name, found);
                 let (connector, tool) = (pool.spec.id.to_string(), tool.name.to_string());
                 Err(Unready::Failed(ConnectFailure::Drifted { connector, tool }))
             }
@@ -72,8 +79,8 @@ impl ToolChannel {
     /// ever will be.
     pub(crate) async fn call(&self, call: ToolCall<'_>, written: impl FnOnce() + Send + 'static) -> Result<Answer, SendFailure> {
         let deadline = Instant::now() + call.timeout;
-        if self.verified != self.session.link().changes() {
-            self.verify_again(&call, deadline).await?;
+        if let Some(name) = self.tool.name.tool().filter(|_| self.verified != self.session.link().changes().of_tools()) {
+            self.verify_again(name, &call, deadline).await?;
         }
         let counters = Arc::clone(&self.pool.counters);
         let written = move || {
@@ -81,12 +88,14 @@ impl ToolChannel {
             written();
         };
         let request = Request {
-            body: Body::Call {
-                tool: self.tool.downstream_name.as_str(),
+            body: Body::Call(Call {
+                method: self.tool.method(),
+                tool: self.tool.name.tool().map(ToolName::as_str),
                 arguments: call.arguments,
+                name: self.tool.name.tool().map(ToolName::as_str).or(call.item),
                 mirrors: &self.tool.mirrors,
                 traceparent: call.traceparent,
-            },
+            }),
             version: self.session.hello().version,
             timeout: deadline.saturating_duration_since(Instant::now()),
             cancelled: call.cancelled,
@@ -103,17 +112,17 @@ impl ToolChannel {
     }
 
     /// The server said between `ready` and now that its tools changed.
-    async fn verify_again(&self, call: &ToolCall<'_>, deadline: Instant) -> Result<(), SendFailure> {
+    async fn verify_again(&self, name: &ToolName, call: &ToolCall<'_>, deadline: Instant) -> Result<(), SendFailure> {
         let verified = tokio::select! {
             biased;
             () = call.cancelled.cancelled() => return Err(SendFailure::Unsent("the call was cancelled".to_owned())),
             () = tokio::time::sleep_until(deadline) => return Err(SendFailure::Unsent("its tool list was not read in time".to_owned())),
-            verified = self.session.verify(&self.tool.downstream_name, &self.tool.digest) => verified,
+            verified = self.session.verify(name, &self.tool.digest) => verified,
         };
         verified.map(drop).map_err(|mismatch| match mismatch {
             Mismatch::Unknown(why) => SendFailure::Unsent(why),
             Mismatch::Drifted { found } => {
-                drifted(&self.pool, &self.tool, found);
+                drifted(&self.pool, name, found);
                 SendFailure::Unsent(format!("tool `{}` differs from its pin", self.tool.name))
             }
         })
@@ -123,22 +132,33 @@ impl ToolChannel {
 impl Channel for ToolChannel {
     fn send(self: Box<Self>, mut outgoing: Outgoing) -> Later<'static, Result<RawReply, SendFailure>> {
         Box::pin(async move {
-            if *outgoing.connector() != self.pool.spec.id || *outgoing.tool() != self.tool.downstream_name {
+            if *outgoing.name() != self.tool.name || *outgoing.name().connector() != self.pool.spec.id {
                 return Err(SendFailure::Unsent("the channel was made ready for another tool".to_owned()));
             }
             let (arguments, traceparent) = (outgoing.arguments().clone(), outgoing.traceparent().map(str::to_owned));
             let (timeout, cancelled) = (outgoing.timeout().min(self.pool.spec.call_timeout), outgoing.cancelled().clone());
-            let call = ToolCall { arguments: &arguments, traceparent: traceparent.as_deref(), timeout, cancelled: &cancelled };
+            let item = outgoing.item().map(str::to_owned);
+            let call = ToolCall {
+                arguments: &arguments,
+                item: item.as_deref(),
+                traceparent: traceparent.as_deref(),
+                timeout,
+                cancelled: &cancelled,
+            };
             match self.call(call, outgoing.when_written()).await? {
                 Answer::Result(result) => Ok(RawReply::result(result)),
                 Answer::Error { code, message, data } => Ok(RawReply::error(code, message, data)),
             }
         })
     }
+
+    fn offers(&self, listing: Listing) -> Later<'_, Result<Arc<Offers>, SendFailure>> {
+        Box::pin(self.session.offers(listing))
+    }
 }
 
-fn drifted(pool: &Pool, tool: &Tool, found: Option<bailiwick_schemas::canonical::Digest>) {
-    pool.context.tell(ConnectorEvent::Drifted { connector: pool.spec.id.clone(), tool: tool.downstream_name.clone(), found });
+fn drifted(pool: &Pool, tool: &ToolName, found: Option<bailiwick_schemas::canonical::Digest>) {
+    pool.context.tell(ConnectorEvent::Drifted { connector: pool.spec.id.clone(), tool: tool.clone(), found });
 }
 
 fn timeout(after: Duration) -> SendFailure {

@@ -24,6 +24,7 @@ mod lines;
 mod link;
 mod listing;
 mod message;
+mod offers;
 mod over_http;
 mod ownership;
 mod pipe;

@@ -1,6 +1,9 @@
 //! What every carrier to a server can do: lines to a child, or HTTP.
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
 
 use bailiwick_pipeline::{
     catalogue::Mirror,
@@ -16,8 +19,8 @@ pub(crate) trait Link: Send + Sync {
     fn request<'a>(&'a self, request: Request<'a>) -> Later<'a, Result<Answer, SendFailure>>;
     /// Sends a notification without parameters.
     fn notify(&self, method: &'static str, version: Version, patience: Duration) -> Later<'_, Result<(), SendFailure>>;
-    /// How often the server has said that its tools changed.
-    fn changes(&self) -> u64;
+    /// How often the server has said that its lists changed.
+    fn changes(&self) -> &Changes;
     /// How the connection ended, if it has.
     fn ended(&self) -> Option<End>;
     /// Ends the connection. Only the first reason counts.
@@ -60,17 +63,56 @@ pub(crate) enum Body<'a> {
         /// With what: the members of the object `params`, as JSON.
         members: &'a str,
     },
-    /// `tools/call`.
-    Call {
-        /// The tool.
-        tool: &'a str,
-        /// The arguments, as they go out.
-        arguments: &'a [u8],
-        /// The arguments that headers mirror, by the pinned definition.
-        mirrors: &'a [Mirror],
-        /// The trace it is part of.
-        traceparent: Option<&'a str>,
-    },
+    /// What an agent asked for.
+    Call(Call<'a>),
+}
+
+/// What an agent asked for, through all gates.
+#[derive(Clone, Copy)]
+pub(crate) struct Call<'a> {
+    /// Which: `tools/call`, `resources/read` and so on.
+    pub(crate) method: &'static str,
+    /// The tool; none for what is named by its arguments alone.
+    pub(crate) tool: Option<&'a str>,
+    /// The arguments: a JSON object, as it goes out. Of a tool they are a member of `params`, of anything else they are its members.
+    pub(crate) arguments: &'a [u8],
+    /// What the header `Mcp-Name` says.
+    pub(crate) name: Option<&'a str>,
+    /// The arguments that headers mirror, by the pinned definition.
+    pub(crate) mirrors: &'a [Mirror],
+    /// The trace it is part of.
+    pub(crate) traceparent: Option<&'a str>,
+}
+
+/// How often a server has said that its lists changed.
+#[derive(Debug, Default)]
+pub(crate) struct Changes {
+    tools: AtomicU64,
+    /// Of resources and of prompts.
+    offers: AtomicU64,
+}
+
+impl Changes {
+    /// Takes note of what the server says.
+    pub(crate) fn heard(&self, method: &str) {
+        match method {
+            "notifications/tools/list_changed" => self.tools.fetch_add(1, Ordering::AcqRel),
+            "notifications/resources/list_changed" | "notifications/prompts/list_changed" => {
+                self.offers.fetch_add(1, Ordering::AcqRel)
+            }
+            _ => 0,
+        };
+    }
+
+    /// Of its tools.
+    pub(crate) fn of_tools(&self) -> u64 {
+        self.tools.load(Ordering::Acquire)
+    }
+
+    /// Of what it offers besides.
+    pub(crate) fn of_offers(&self) -> u64 {
+        self.offers.load(Ordering::Acquire)
+    }
 }
 
 /// How a connection ended.

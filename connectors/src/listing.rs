@@ -103,7 +103,7 @@ impl Reader {
     /// Reads the tool list, all pages.
     pub(crate) async fn list(&self, link: &dyn Link, version: Version) -> Result<Listing, Unopened> {
         // Taken before the first page: a change that is told meanwhile makes us read again.
-        let changes = link.changes();
+        let changes = link.changes().of_tools();
         let at = Instant::now();
         let mut pages = Vec::new();
         let mut bytes = 0_usize;
@@ -115,8 +115,8 @@ impl Reader {
             if bytes > LIST_BYTES {
                 return Err(format!("the tool list has more than {LIST_BYTES} bytes").into());
             }
-            let page = read_page(&result)?;
-            pages.push(page.tools);
+            let page = read_page(&result, "tools/list", "tools")?;
+            pages.push(page.items);
             let Some(cursor) = page.next else { break };
             if pages.len() >= PAGES {
                 return Err(format!("the tool list has more than {PAGES} pages").into());
@@ -201,16 +201,19 @@ fn claimed_name(tool: &RawValue) -> Cow<'_, str> {
     serde_json::from_str::<Claim<'_>>(tool.get()).map_or(Cow::Borrowed(""), |claim| claim.name)
 }
 
-struct Page {
-    tools: Bytes,
-    next: Option<String>,
+/// One page of a list.
+pub(crate) struct Page {
+    /// The array, as written.
+    pub(crate) items: Bytes,
+    pub(crate) next: Option<String>,
 }
 
-fn read_page(result: &Bytes) -> Result<Page, String> {
-    let (mut tools, mut next) = (None, None);
-    for (key, value) in json::fields(text(result)?).map_err(|fault| format!("the answer to `tools/list`: {fault}"))? {
+/// Reads the answer to `method`, whose list is in `member`.
+pub(crate) fn read_page(result: &Bytes, method: &str, member: &str) -> Result<Page, String> {
+    let (mut items, mut next) = (None, None);
+    for (key, value) in json::fields(text(result)?).map_err(|fault| format!("the answer to `{method}`: {fault}"))? {
         match key.as_ref() {
-            "tools" => tools = Some(result.slice_ref(value.get().as_bytes())),
+            key if key == member => items = Some(result.slice_ref(value.get().as_bytes())),
             "nextCursor" => {
                 let cursor: Option<String> = serde_json::from_str(value.get()).map_err(|_| "`nextCursor` is not a string")?;
                 next = cursor.filter(|cursor| !cursor.is_empty());
@@ -221,7 +224,7 @@ fn read_page(result: &Bytes) -> Result<Page, String> {
     if next.as_ref().is_some_and(|cursor| cursor.len() > CURSOR_BYTES) {
         return Err("`nextCursor` is too long".to_owned());
     }
-    Ok(Page { tools: tools.ok_or("the answer to `tools/list` has no `tools`")?, next })
+    Ok(Page { items: items.ok_or_else(|| format!("the answer to `{method}` has no `{member}`"))?, next })
 }
 
 pub(crate) fn text(result: &Bytes) -> Result<&str, String> {

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::version::Version;
+use crate::{link::Call, version::Version};
 
 /// How deep a message may be nested: a result as deep as the wire allows, and what wraps it.
 const DEPTH: usize = 128;
@@ -138,17 +138,28 @@ pub(crate) fn request(id: i64, method: &str, members: &str, version: Version) ->
     format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"method\":\"{method}\",\"params\":{{{members}{comma}{meta}}}}}").into_bytes()
 }
 
-/// `tools/call`. `arguments` go out as they are; `tool` and `traceparent` are quoted here.
-pub(crate) fn call(id: i64, tool: &str, arguments: &[u8], traceparent: Option<&str>, version: Version) -> Vec<u8> {
-    let mut text = Vec::with_capacity(arguments.len() + tool.len() + 400);
+/// What an agent asked for. The arguments go out as they are; the tool and `traceparent` are quoted here.
+pub(crate) fn call(id: i64, call: &Call<'_>, version: Version) -> Vec<u8> {
+    let Call { method, tool, arguments, traceparent, .. } = *call;
+    let mut text = Vec::with_capacity(arguments.len() + tool.map_or(0, str::len) + 400);
     text.extend_from_slice(b"{\"jsonrpc\":\"2.0\",\"id\":");
     text.extend_from_slice(id.to_string().as_bytes());
-    text.extend_from_slice(b",\"method\":\"tools/call\",\"params\":{\"name\":");
-    text.extend_from_slice(quoted(tool).as_bytes());
-    text.extend_from_slice(b",\"arguments\":");
-    text.extend_from_slice(arguments);
+    text.extend_from_slice(b",\"method\":\"");
+    text.extend_from_slice(method.as_bytes());
+    text.extend_from_slice(b"\",\"params\":{");
+    let has_members = if let Some(tool) = tool {
+        text.extend_from_slice(b"\"name\":");
+        text.extend_from_slice(quoted(tool).as_bytes());
+        text.extend_from_slice(b",\"arguments\":");
+        text.extend_from_slice(arguments);
+        true
+    } else {
+        let members = inside(arguments);
+        text.extend_from_slice(members);
+        !members.is_empty()
+    };
     if version.is_modern() || traceparent.is_some() {
-        text.extend_from_slice(b",\"_meta\":{");
+        text.extend_from_slice(if has_members { b",\"_meta\":{" } else { b"\"_meta\":{" });
         if version.is_modern() {
             text.extend_from_slice(META.as_bytes());
         }
@@ -160,6 +171,12 @@ pub(crate) fn call(id: i64, tool: &str, arguments: &[u8], traceparent: Option<&s
     }
     text.extend_from_slice(b"}}");
     text
+}
+
+/// The members of a JSON object.
+fn inside(object: &[u8]) -> &[u8] {
+    let inner = object.trim_ascii().strip_prefix(b"{").and_then(|rest| rest.strip_suffix(b"}"));
+    inner.unwrap_or_default().trim_ascii()
 }
 
 /// A notification. `params` is JSON.
@@ -270,9 +287,33 @@ mod tests {
         assert_eq!(claimed_id(b"log: 3"), None);
     }
 
+    fn call_of<'a>(method: &'static str, tool: Option<&'a str>, arguments: &'a [u8], traceparent: Option<&'a str>) -> Call<'a> {
+        Call { method, tool, arguments, name: None, mirrors: &[], traceparent }
+    }
+
+    #[test]
+    fn the_arguments_of_what_is_no_tool_are_its_params() {
+        for (arguments, traceparent, version, expected) in [
+            (r#" {"uri": "a:\u0062"} "#, None, Version::V20251125, r#"{"uri": "a:\u0062"}"#),
+            ("{}", None, Version::V20251125, "{}"),
+            ("{}", Some("00-aa-bb-01"), Version::V20251125, r#"{"_meta":{"traceparent":"00-aa-bb-01"}}"#),
+            (
+                r#"{"uri":"a:b"}"#,
+                Some("00-aa-bb-01"),
+                Version::V20250618,
+                r#"{"uri":"a:b","_meta":{"traceparent":"00-aa-bb-01"}}"#,
+            ),
+        ] {
+            let text = call(5, &call_of("resources/read", None, arguments.as_bytes(), traceparent), version);
+            let before = r#"{"jsonrpc":"2.0","id":5,"method":"resources/read","params":"#;
+            assert_eq!(String::from_utf8(text).unwrap(), format!("{before}{expected}}}"));
+        }
+    }
+
     #[test]
     fn a_call_carries_the_arguments_as_they_are() {
-        let text = call(5, "get", b"{\"b\" : 1e400,\n\"a\":\"\\n\"}", Some("00-aa-bb-01"), Version::V20251125);
+        let asked = call_of("tools/call", Some("get"), b"{\"b\" : 1e400,\n\"a\":\"\\n\"}", Some("00-aa-bb-01"));
+        let text = call(5, &asked, Version::V20251125);
         let expected = "{\"jsonrpc\":\"2.0\",\"id\":5,\"method\":\"tools/call\",\"params\":{\"name\":\"get\",\"arguments\":{\"b\" : 1e400,\n\"a\":\"\\n\"},\"_meta\":{\"traceparent\":\"00-aa-bb-01\"}}}";
         assert_eq!(String::from_utf8(text).unwrap(), expected);
     }
@@ -280,7 +321,7 @@ mod tests {
     #[test]
     fn a_modern_request_says_who_asks_and_in_which_version() {
         for (traceparent, keys) in [(None, 3), (Some("00-aa-bb-01"), 4)] {
-            let text = call(5, "get", b"{}", traceparent, Version::V20260728);
+            let text = call(5, &call_of("tools/call", Some("get"), b"{}", traceparent), Version::V20260728);
             let value: serde_json::Value = serde_json::from_slice(&text).unwrap();
             let meta = value.pointer("/params/_meta").and_then(serde_json::Value::as_object).unwrap();
             assert_eq!((meta.len(), meta.get("traceparent").and_then(|it| it.as_str())), (keys, traceparent));

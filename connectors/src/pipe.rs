@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     lines::{Line, read_line},
-    link::{Body, DISCOVER, End, INITIALIZE, Link, Request},
+    link::{Body, Changes, DISCOVER, End, INITIALIZE, Link, Request},
     message::{self, Answer, Incoming},
     status::Counters,
     stderr::{Redactor, Tail},
@@ -46,7 +46,7 @@ pub(crate) struct Pipe {
     stdin: tokio::sync::Mutex<ChildStdin>,
     waiting: Mutex<Waiting>,
     notes: mpsc::Sender<Vec<u8>>,
-    changes: AtomicU64,
+    changes: Changes,
     ended: OnceLock<End>,
     ending: CancellationToken,
     max_message: Arc<AtomicUsize>,
@@ -79,7 +79,7 @@ impl Pipe {
             stdin: tokio::sync::Mutex::new(stdin),
             waiting: Mutex::new(Waiting { next: 1, asking: None, calls: HashMap::new() }),
             notes,
-            changes: AtomicU64::new(0),
+            changes: Changes::default(),
             ended: OnceLock::new(),
             ending: CancellationToken::new(),
             max_message,
@@ -163,9 +163,7 @@ impl Pipe {
             }
             Ok(Incoming::Notification { method }) => {
                 self.counters.notifications.rise();
-                if method == "notifications/tools/list_changed" {
-                    self.changes.fetch_add(1, Ordering::AcqRel);
-                }
+                self.changes.heard(&method);
             }
             Err(fault) => {
                 self.counters.garbage_lines.rise();
@@ -257,9 +255,7 @@ impl Pipe {
                 }
                 message::request(place.id, method, members, version)
             }
-            Body::Call { tool, arguments, traceparent, mirrors: _ } => {
-                message::call(place.id, tool, arguments, traceparent, version)
-            }
+            Body::Call(call) => message::call(place.id, &call, version),
         });
         tokio::select! {
             biased;
@@ -310,8 +306,8 @@ impl Link for Pipe {
         })
     }
 
-    fn changes(&self) -> u64 {
-        self.changes.load(Ordering::Acquire)
+    fn changes(&self) -> &Changes {
+        &self.changes
     }
 
     fn ended(&self) -> Option<End> {

@@ -8,13 +8,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bailiwick_pipeline::ports::SendFailure;
+use bailiwick_pipeline::ports::{self, Offers, SendFailure};
 use bailiwick_schemas::{canonical::Digest, names::ToolName};
 
 use crate::{
     handshake::{Hello, Unopened, shake_hands},
     link::{End, Link},
     listing::{Keep, ListCache, Listing, Reader, Reading},
+    offers::{self, Kept},
     version::Era,
 };
 
@@ -24,6 +25,7 @@ pub(crate) struct Session {
     hello: Hello,
     relist_after: Duration,
     listing: tokio::sync::Mutex<Listing>,
+    offers: tokio::sync::Mutex<Kept>,
     reader: Reader,
     listed: Box<dyn Fn(&Reading) + Send + Sync>,
     opened: Instant,
@@ -77,6 +79,7 @@ impl Session {
             hello,
             relist_after,
             listing: tokio::sync::Mutex::new(listing),
+            offers: tokio::sync::Mutex::default(),
             reader,
             listed,
             opened: now,
@@ -107,7 +110,7 @@ impl Session {
     /// server said that it changed. Returns which state of the server's tools that holds for.
     pub(crate) async fn verify(&self, tool: &ToolName, pinned: &Digest) -> Result<u64, Mismatch> {
         let mut listing = self.listing.lock().await;
-        if listing.changes != self.link.changes() || listing.at.elapsed() >= self.relist_after {
+        if listing.changes != self.link.changes().of_tools() || listing.at.elapsed() >= self.relist_after {
             let new = self.list_again().await?;
             if new.reading.text != listing.reading.text {
                 (self.listed)(&new.reading);
@@ -138,6 +141,24 @@ impl Session {
             self.link.retire(End::failure(why.clone()));
         }
         Err(Mismatch::Unknown(why))
+    }
+
+    /// What the server lists of a feature: read again where that is old, or the server said that it changed.
+    pub(crate) async fn offers(&self, listing: ports::Listing) -> Result<Arc<Offers>, SendFailure> {
+        let mut kept = self.offers.lock().await;
+        let changes = self.link.changes().of_offers();
+        if let Some(offers) = kept.fresh(listing, changes, self.relist_after) {
+            return Ok(offers);
+        }
+        if let Some(end) = self.link.retired() {
+            return Err(SendFailure::Unsent(end.why));
+        }
+        let (at, patience) = (Instant::now(), self.reader.patience);
+        let read = tokio::time::timeout(patience, offers::read(self.link.as_ref(), listing, self.hello.version, patience));
+        let offers = read.await.unwrap_or_else(|_| Err(Unopened::late(patience))).map_err(offers::failure)?;
+        let offers = Arc::new(offers);
+        kept.keep(listing, at, changes, &offers);
+        Ok(offers)
     }
 
     /// How many calls use it.

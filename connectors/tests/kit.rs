@@ -112,8 +112,8 @@ impl Rig {
         arguments: &[u8],
     ) -> Result<Answer, Failure> {
         let channel = self.connectors.channel(tool, grant, lease).await.map_err(Failure::Connect)?;
-        let cancelled: CancellationToken = grant.cancelled();
-        let call = ToolCall { arguments, traceparent: Some("00-aa-bb-01"), timeout, cancelled: &cancelled };
+        let cancelled: CancellationToken = grant.cancelled().clone();
+        let call = ToolCall { arguments, item: None, traceparent: Some("00-aa-bb-01"), timeout, cancelled: &cancelled };
         channel.call(call, || {}).await.map_err(Failure::Send)
     }
 
@@ -159,7 +159,6 @@ pub(crate) fn tool_of(connector: &str, raw: Value) -> Arc<Tool> {
     let id: bailiwick_schemas::names::ConnectorId = connector.parse().unwrap();
     Arc::new(Tool {
         name: format!("{connector}__{}", definition.name()).parse().unwrap(),
-        downstream_name: definition.name().clone(),
         connector: Arc::new(Connector {
             id,
             fingerprint: Digest::of(b""),

@@ -36,6 +36,8 @@ mod link;
 mod listing;
 #[path = "../src/message.rs"]
 mod message;
+#[path = "../src/offers.rs"]
+mod offers;
 #[path = "../src/over_http/mod.rs"]
 mod over_http;
 #[path = "../src/ownership.rs"]

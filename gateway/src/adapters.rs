@@ -16,7 +16,7 @@ use bailiwick_pipeline::{
     catalogue::Tool,
     gates::{Outgoing, RawReply},
     grant::LiveGrant,
-    ports::{Channel, Clock, ConnectFailure, Connectors, Later, Lease, SendFailure, TrailLost},
+    ports::{Channel, Clock, ConnectFailure, Connectors, Later, Lease, Listing, Offers, SendFailure, TrailLost},
     records::{DecisionRecord, IntentRecord, OutcomeRecord, SecretRecord},
     trace::{Attr, CallTrace, Stage},
 };
@@ -264,7 +264,17 @@ struct Severed;
 
 impl Channel for Severed {
     fn send(self: Box<Self>, _: Outgoing) -> Later<'static, Result<RawReply, SendFailure>> {
-        Box::pin(std::future::ready(Err(SendFailure::Unsent("its connector was replaced meanwhile: try again".to_owned()))))
+        Box::pin(std::future::ready(Err(Self::replaced())))
+    }
+
+    fn offers(&self, _: Listing) -> Later<'_, Result<Arc<Offers>, SendFailure>> {
+        Box::pin(std::future::ready(Err(Self::replaced())))
+    }
+}
+
+impl Severed {
+    fn replaced() -> SendFailure {
+        SendFailure::Unsent("its connector was replaced meanwhile: try again".to_owned())
     }
 }
 

@@ -326,7 +326,6 @@ fn usable(
     };
     let tool = Tool {
         name: name.clone(),
-        downstream_name: pin.tool.clone(),
         connector: Arc::clone(connector),
         kind,
         band,

@@ -69,15 +69,18 @@ fn unusable(fault: &dyn std::fmt::Display) -> PolicyFault {
     PolicyFault::of_bundle(format!("the catalogue makes no Cedar schema: {fault}"), Some(help.to_owned()))
 }
 
-/// INVARIANT: a tool's name can't be that of an action group, since none of those contains `__`
+/// INVARIANT: a tool's name can't be that of an action group, since none of those contains `__` or `/`
 /// unless a connector's id does, and then no tool of it has an action.
 fn well_named(fact: &ToolFacts) -> bool {
     let named_for_its_connector = fact
         .name
         .strip_prefix(fact.connector.as_str())
-        .and_then(|rest| rest.strip_prefix("__"))
+        .and_then(|rest| rest.strip_prefix("__").or_else(|| rest.strip_prefix('/')))
         .is_some_and(|tool| !tool.is_empty());
-    named_for_its_connector && !fact.connector.is_empty() && !fact.connector.contains(':') && !fact.connector.contains("__")
+    named_for_its_connector
+        && !fact.connector.is_empty()
+        && !fact.connector.contains([':', '/'])
+        && !fact.connector.contains("__")
 }
 
 /// The type names of the `Bailiwick` namespace.

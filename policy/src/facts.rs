@@ -8,7 +8,7 @@ use crate::kind::{Band, Kind};
 /// One tool of the catalogue, as an admin accepted it. The Cedar schema is generated from these.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ToolFacts {
-    /// The name that agents use, `connector__tool`.
+    /// The full name: `connector__tool`, or `connector/resource_read` for a feature.
     pub name: String,
     /// The id of the connector that serves it.
     pub connector: String,

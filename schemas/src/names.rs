@@ -10,6 +10,8 @@ use crate::text::shown;
 
 /// Between connector and tool.
 const SEPARATOR: &str = "__";
+/// Between connector and feature.
+const FEATURE_SEPARATOR: char = '/';
 
 /// Why a text is no name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -24,6 +26,9 @@ pub enum NameFault {
     /// Not a [`QualifiedName`].
     #[error("`{0}` is not a qualified tool name: write `connector__tool`")]
     Qualified(String),
+    /// Not a [`Feature`].
+    #[error("`{0}` is not a feature of a connector: write `resource_read`, `prompt_get` or `complete`")]
+    Feature(String),
 }
 
 /// The id of a connector: `[a-z][a-z0-9-]*`, at most 32 characters.
@@ -34,13 +39,44 @@ pub struct ConnectorId(Box<str>);
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ToolName(Box<str>);
 
-/// A tool's name as agents see it: `connector__tool`.
+/// What a connector offers besides tools (MCP, "Server Features"). Each is granted, judged and recorded like a tool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Feature {
+    /// Its resources: listed, read and watched.
+    ResourceRead,
+    /// Its prompts: listed and got.
+    PromptGet,
+    /// Its suggestions for arguments of prompts and resource templates.
+    Complete,
+}
+
+/// The full name of what can be called: a tool, `connector__tool`, or a feature, `connector/resource_read`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct QualifiedName {
     connector: ConnectorId,
-    tool: ToolName,
+    part: Part,
     /// Both together, which is what most want.
     text: Box<str>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Part {
+    Tool(ToolName),
+    Feature(Feature),
+}
+
+impl Feature {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::ResourceRead, Self::PromptGet, Self::Complete];
+
+    /// Its name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ResourceRead => "resource_read",
+            Self::PromptGet => "prompt_get",
+            Self::Complete => "complete",
+        }
+    }
 }
 
 impl ConnectorId {
@@ -61,7 +97,13 @@ impl QualifiedName {
     /// The name of `tool` at `connector`.
     pub fn new(connector: ConnectorId, tool: ToolName) -> Self {
         let text = format!("{connector}{SEPARATOR}{tool}").into();
-        Self { connector, tool, text }
+        Self { connector, part: Part::Tool(tool), text }
+    }
+
+    /// The name of `feature` of `connector`. No tool has it: `/` is in no tool's name.
+    pub fn of_feature(connector: ConnectorId, feature: Feature) -> Self {
+        let text = format!("{connector}{FEATURE_SEPARATOR}{feature}").into();
+        Self { connector, part: Part::Feature(feature), text }
     }
 
     /// The name as text.
@@ -74,9 +116,20 @@ impl QualifiedName {
         &self.connector
     }
 
-    /// The tool's name at its connector.
-    pub fn tool(&self) -> &ToolName {
-        &self.tool
+    /// The tool's name at its connector; none for a feature.
+    pub fn tool(&self) -> Option<&ToolName> {
+        match &self.part {
+            Part::Tool(tool) => Some(tool),
+            Part::Feature(_) => None,
+        }
+    }
+
+    /// The feature; none for a tool.
+    pub fn feature(&self) -> Option<Feature> {
+        match self.part {
+            Part::Tool(_) => None,
+            Part::Feature(feature) => Some(feature),
+        }
     }
 }
 
@@ -103,10 +156,27 @@ impl FromStr for ToolName {
 impl FromStr for QualifiedName {
     type Err = NameFault;
 
-    /// Splits at the first `__`: a connector id has no underscore, so there is no other way.
+    /// Splits at the first `__`, or else at the first `/`: a connector id has neither, so there is no other way.
     fn from_str(text: &str) -> Result<Self, NameFault> {
-        let (connector, tool) = text.split_once(SEPARATOR).ok_or_else(|| NameFault::Qualified(shown(text)))?;
-        Ok(Self::new(connector.parse()?, tool.parse()?))
+        if let Some((connector, tool)) = text.split_once(SEPARATOR) {
+            return Ok(Self::new(connector.parse()?, tool.parse()?));
+        }
+        let (connector, feature) = text.split_once(FEATURE_SEPARATOR).ok_or_else(|| NameFault::Qualified(shown(text)))?;
+        Ok(Self::of_feature(connector.parse()?, feature.parse()?))
+    }
+}
+
+impl FromStr for Feature {
+    type Err = NameFault;
+
+    fn from_str(text: &str) -> Result<Self, NameFault> {
+        Self::ALL.into_iter().find(|feature| feature.as_str() == text).ok_or_else(|| NameFault::Feature(shown(text)))
+    }
+}
+
+impl Display for Feature {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
     }
 }
 
@@ -191,7 +261,23 @@ mod tests {
             let name = QualifiedName::new(connector.parse().unwrap(), tool.parse().unwrap());
             let again: QualifiedName = name.to_string().parse().unwrap();
             assert_eq!(again.connector().as_str(), connector);
-            assert_eq!(again.tool().as_str(), tool);
+            assert_eq!(again.tool().unwrap().as_str(), tool);
+            assert_eq!(again.feature(), None);
+        }
+    }
+
+    #[test]
+    fn features_have_names_that_no_tool_has() {
+        for feature in Feature::ALL {
+            let name: QualifiedName = format!("docs/{feature}").parse().unwrap();
+            assert_eq!((name.feature(), name.tool()), (Some(feature), None));
+            assert_eq!(name, QualifiedName::of_feature("docs".parse().unwrap(), feature));
+            assert!(format!("docs__{feature}").parse::<QualifiedName>().unwrap().feature().is_none());
+        }
+        for text in
+            ["docs/tools", "docs/", "/resource_read", "Docs/resource_read", "docs/resource_read/x", "docs/x__resource_read"]
+        {
+            assert!(text.parse::<QualifiedName>().is_err(), "{text}");
         }
     }
 }

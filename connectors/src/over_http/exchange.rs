@@ -241,9 +241,7 @@ impl Exchange<'_> {
             }
             Ok(Incoming::Notification { method }) => {
                 counters.notifications.rise();
-                if method == "notifications/tools/list_changed" {
-                    self.link.changes.fetch_add(1, Ordering::AcqRel);
-                }
+                self.link.changes.heard(&method);
                 Ok(Read::Other("it answers with a notification"))
             }
             Err(fault) => {

@@ -1,15 +1,12 @@
 //! The headers of a message to a server.
 
-use bailiwick_pipeline::{
-    catalogue::Mirror,
-    ports::{Injection, Lease},
-};
+use bailiwick_pipeline::ports::{Injection, Lease};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use secrecy::ExposeSecret;
 use zeroize::Zeroizing;
 
-use crate::version::Version;
+use crate::{link::Call, version::Version};
 
 pub(super) const VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
 pub(super) const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
@@ -48,22 +45,18 @@ fn lent(lease: &Lease) -> Result<(HeaderName, HeaderValue), String> {
     Ok((header, value))
 }
 
-/// Adds what a call says in headers: its trace, and in the modern era its tool and the arguments that the pinned definition mirrors.
-pub(super) fn for_call(
-    headers: &mut HeaderMap,
-    tool: &str,
-    arguments: &[u8],
-    mirrors: &[Mirror],
-    traceparent: Option<&str>,
-    version: Version,
-) -> Result<(), String> {
+/// Adds what a call says in headers: its trace, and in the modern era its name and the arguments that the pinned definition mirrors.
+pub(super) fn for_call(headers: &mut HeaderMap, call: &Call<'_>, version: Version) -> Result<(), String> {
+    let Call { arguments, name, mirrors, traceparent, .. } = *call;
     if let Some(value) = traceparent.and_then(|traceparent| HeaderValue::from_str(traceparent).ok()) {
         headers.insert(TRACEPARENT, value);
     }
     if !version.is_modern() {
         return Ok(());
     }
-    headers.insert(NAME, carried(tool)?);
+    if let Some(name) = name {
+        headers.insert(NAME, carried(name)?);
+    }
     if mirrors.is_empty() {
         return Ok(());
     }
@@ -113,7 +106,7 @@ fn carried(text: &str) -> Result<HeaderValue, String> {
 mod tests {
     #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
-    use bailiwick_pipeline::ports::LeaseTerms;
+    use bailiwick_pipeline::{catalogue::Mirror, ports::LeaseTerms};
     use serde_json::json;
 
     use super::*;
@@ -121,6 +114,10 @@ mod tests {
     fn lease(secret: &str, injection: Injection) -> Lease {
         let terms = LeaseTerms { id: "l".to_owned(), provider: "env", reference: "T".to_owned(), injection, expires_at_ms: 0 };
         Lease::new(terms, secret.to_owned().into()).unwrap()
+    }
+
+    fn call_of<'a>(arguments: &'a [u8], mirrors: &'a [Mirror]) -> Call<'a> {
+        Call { method: "tools/call", tool: Some("get"), arguments, name: Some("get"), mirrors, traceparent: None }
     }
 
     fn bearer() -> Injection {
@@ -146,7 +143,9 @@ mod tests {
         let schema = json!({"properties": {"a": {"x-mcp-header": "A"}, "b": {"properties": {"c": {"x-mcp-header": "C"}}}, "d": {"x-mcp-header": "D"}}});
         let mut headers = HeaderMap::new();
         let arguments = br#"{"a":"gr\u00f6\u00dfe","b":{"c":1.50},"d":null}"#;
-        for_call(&mut headers, "get", arguments, &Mirror::declared_by(&schema), Some("00-aa-bb-01"), Version::V20260728).unwrap();
+        let mirrors = Mirror::declared_by(&schema);
+        let call = Call { traceparent: Some("00-aa-bb-01"), ..call_of(arguments, &mirrors) };
+        for_call(&mut headers, &call, Version::V20260728).unwrap();
         assert_eq!((&headers["mcp-name"], &headers["traceparent"]), (&"get".parse().unwrap(), &"00-aa-bb-01".parse().unwrap()));
         assert_eq!(
             (&headers["mcp-param-a"], &headers["mcp-param-c"]),
@@ -164,7 +163,7 @@ mod tests {
         let call = |a: &str, b: &str, c: &str| {
             let arguments = json!({"in":{"a":a,"b":b,"c":c}}).to_string();
             let mut headers = HeaderMap::new();
-            for_call(&mut headers, "get", arguments.as_bytes(), &mirrors, None, Version::V20260728).map(|()| headers)
+            for_call(&mut headers, &call_of(arguments.as_bytes(), &mirrors), Version::V20260728).map(|()| headers)
         };
         let most = "x".repeat(VALUE_BYTES);
         assert_eq!(call(&most, "", "").unwrap()["mcp-param-a"].len(), VALUE_BYTES);
@@ -182,8 +181,7 @@ mod tests {
     fn mirrors_that_make_no_header_stop_the_call() {
         let one = Mirror { path: vec!["a".to_owned()], header: "a b".to_owned() };
         let two = Mirror { path: vec!["a".to_owned()], header: "a".to_owned() };
-        let call =
-            |mirrors: &[Mirror]| for_call(&mut HeaderMap::new(), "get", br#"{"a":"x"}"#, mirrors, None, Version::V20260728);
+        let call = |mirrors: &[Mirror]| for_call(&mut HeaderMap::new(), &call_of(br#"{"a":"x"}"#, mirrors), Version::V20260728);
         assert!(call(&[one]).unwrap_err().contains("no name of one"));
         assert!(call(&[two.clone(), two]).unwrap_err().contains("two arguments"));
     }

@@ -13,7 +13,7 @@ pub(crate) use payload::{Parcel, Payload};
 use std::{
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicI64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -28,7 +28,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     child::{Purpose, any},
     egress::{self, Client, Sent},
-    link::{Body, DISCOVER, End, INITIALIZE, Link, Request},
+    link::{Body, Changes, DISCOVER, End, INITIALIZE, Link, Request},
     message::{self, Answer},
     over_http::{exchange::Exchange, payload::Hold},
     pool::{LinkRecord, Opened, Pool},
@@ -57,7 +57,7 @@ pub(crate) async fn open(
         headers: headers::of(purpose.lease.as_deref())?,
         session: OnceLock::new(),
         next: AtomicI64::new(1),
-        changes: AtomicU64::new(0),
+        changes: Changes::default(),
         retired: OnceLock::new(),
         ended: OnceLock::new(),
         ending: CancellationToken::new(),
@@ -118,7 +118,7 @@ pub(crate) struct HttpLink {
     /// The session that the server gave, if it did.
     session: OnceLock<HeaderValue>,
     next: AtomicI64,
-    changes: AtomicU64,
+    changes: Changes,
     /// Why nothing new is begun.
     retired: OnceLock<End>,
     ended: OnceLock<End>,
@@ -141,10 +141,10 @@ impl HttpLink {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let (headers, text) = match body {
             Body::Own { method, members } => (self.headers_for(method, version), message::request(id, method, members, version)),
-            Body::Call { tool, arguments, mirrors, traceparent } => {
-                let mut headers = self.headers_for("tools/call", version);
-                headers::for_call(&mut headers, tool, arguments, mirrors, traceparent, version).map_err(SendFailure::Unsent)?;
-                (headers, message::call(id, tool, arguments, traceparent, version))
+            Body::Call(call) => {
+                let mut headers = self.headers_for(call.method, version);
+                headers::for_call(&mut headers, &call, version).map_err(SendFailure::Unsent)?;
+                (headers, message::call(id, &call, version))
             }
         };
         let (payload, hold) = Payload::new(text.into(), written);
@@ -257,8 +257,8 @@ impl Link for HttpLink {
         })
     }
 
-    fn changes(&self) -> u64 {
-        self.changes.load(Ordering::Acquire)
+    fn changes(&self) -> &Changes {
+        &self.changes
     }
 
     fn ended(&self) -> Option<End> {

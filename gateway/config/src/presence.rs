@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use bailiwick_pipeline::grant::ToolPattern;
-use bailiwick_schemas::names::QualifiedName;
+use bailiwick_schemas::names::{QualifiedName, ToolName};
 
 use crate::{
     checked::{Config, PolicyFile},
@@ -52,7 +52,7 @@ impl Config {
             for tool in connector.tools.keys() {
                 let name = connector.qualified(tool);
                 if let Some(suggestion) = unknown(&name, known) {
-                    let suggestion = suggestion.map(|name| name.tool().to_string());
+                    let suggestion = suggestion.and_then(QualifiedName::tool).map(ToString::to_string);
                     no_tool(&tools.key(tool.as_str()), &name, suggestion, &mut findings, true);
                 }
             }
@@ -160,16 +160,19 @@ fn report(sought: Sought<'_>, found: Found, path: &KeyPath, whose: &str, finding
 /// The nearest name to one that isn't known, if tools of its connector are; nothing if it is known.
 #[expect(clippy::option_option, reason = "the outer one says that the name is unknown, the inner one what it is near")]
 fn unknown<'k>(name: &QualifiedName, known: &'k [QualifiedName]) -> Option<Option<&'k QualifiedName>> {
+    // Features need nobody's acceptance.
+    let tool = name.tool()?;
     let siblings = || known.iter().filter(|other| other.connector() == name.connector());
     if siblings().next().is_none() || known.contains(name) {
         return None;
     }
-    let meant = nearest(name.tool().as_str(), siblings().map(|other| other.tool().as_str()));
-    Some(siblings().find(|other| Some(other.tool().as_str()) == meant.as_deref()))
+    let meant = nearest(tool.as_str(), siblings().filter_map(|other| Some(other.tool()?.as_str())));
+    Some(siblings().find(|other| meant.is_some() && other.tool().map(ToolName::as_str) == meant.as_deref()))
 }
 
 fn no_tool(path: &KeyPath, name: &QualifiedName, meant: Option<String>, findings: &mut Findings<'_>, at_key: bool) {
-    let message = format!("the connector `{}` has no tool `{}`", name.connector(), name.tool());
+    let tool = name.tool().map(ToolName::as_str).unwrap_or_default();
+    let message = format!("the connector `{}` has no tool `{tool}`", name.connector());
     let fault = if at_key {
         findings.key(path, FaultCode::UnknownTool, message)
     } else {

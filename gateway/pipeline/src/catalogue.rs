@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 use bailiwick_policy::{Band, ConnectorFacts, Kind, Policies};
 use bailiwick_schemas::{
     canonical::Digest,
-    names::{ConnectorId, QualifiedName, ToolName},
+    names::{ConnectorId, Feature, QualifiedName},
     validate::Validator,
 };
 use serde_json::Value;
@@ -33,8 +33,6 @@ pub struct Connector {
 pub struct Tool {
     /// Its name to agents.
     pub name: QualifiedName,
-    /// Its name to its own server.
-    pub downstream_name: ToolName,
     /// Where it lives.
     pub connector: Arc<Connector>,
     /// What it does.
@@ -53,6 +51,18 @@ pub struct Tool {
     pub labels: Labels,
     /// The arguments that HTTP headers mirror.
     pub mirrors: Vec<Mirror>,
+}
+
+impl Tool {
+    /// The MCP method that it is asked for by.
+    pub fn method(&self) -> &'static str {
+        match self.name.feature() {
+            None => "tools/call",
+            Some(Feature::ResourceRead) => "resources/read",
+            Some(Feature::PromptGet) => "prompts/get",
+            Some(Feature::Complete) => "completion/complete",
+        }
+    }
 }
 
 /// An argument that a header `Mcp-Param-*` mirrors (`x-mcp-header`, MCP 2026-07-28): a middlebox may have routed by it, so it

@@ -20,6 +20,10 @@ pub struct Bound {
     /// An absolute path at or below this one, judged as text: `..`, `.`, empty segments, `\` and `%` are refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path_under: Option<String>,
+    /// A plain URI `scheme://authority/path` of the same scheme and authority as this one, at or below its path, judged as text: `..`,
+    /// `.`, empty segments, `?`, `#`, `\` and `%` are refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uri_under: Option<String>,
     /// A plain `http` or `https` URL whose host is one of these: in lower case, international names in their `xn--` form.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host_in: Option<Vec<String>>,
@@ -55,7 +59,7 @@ pub struct IntRange {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BoundFault {
     /// Nothing is set.
-    #[error("the bound is empty: set one of eq, in, int_range, path_under, host_in, domain_in, len_max, absent")]
+    #[error("the bound is empty: set one of eq, in, int_range, path_under, uri_under, host_in, domain_in, len_max, absent")]
     Empty,
     /// An empty list allows nothing.
     #[error("`{0}` is an empty list, which allows nothing: name what is allowed, or leave the tool out of the grant")]
@@ -66,6 +70,11 @@ pub enum BoundFault {
     /// The root of `path_under` is no plain absolute path.
     #[error("`{0}` is not a plain absolute path: begin with `/` and leave out `..`, `.`, `//`, `\\` and `%`")]
     Path(String),
+    /// The root of `uri_under` is no plain URI.
+    #[error(
+        "`{0}` is not a plain URI: write `scheme://authority/path` and leave out `..`, `.`, `//` in its path, `?`, `#`, `\\` and `%`"
+    )]
+    Uri(String),
     /// A range that nothing is in.
     #[error("the range {min}..={max} is empty: `min` must not exceed `max`")]
     Range {
@@ -97,6 +106,9 @@ impl Bound {
         if let Some(root) = self.path_under.as_ref().filter(|root| segments(root).is_none()) {
             return Err(BoundFault::Path(root.clone()));
         }
+        if let Some(root) = self.uri_under.as_ref().filter(|root| uri_parts(root).is_none()) {
+            return Err(BoundFault::Uri(root.clone()));
+        }
         match self.int_range {
             Some(IntRange { min: Some(min), max: Some(max) }) if min > max => Err(BoundFault::Range { min, max }),
             _ => Ok(()),
@@ -111,6 +123,7 @@ impl Bound {
             && self.one_of.as_ref().is_none_or(|allowed| allowed.contains(value))
             && self.int_range.is_none_or(|range| range.admits(value))
             && self.path_under.as_ref().is_none_or(|root| value.as_str().is_some_and(|path| is_under(root, path)))
+            && self.uri_under.as_ref().is_none_or(|root| value.as_str().is_some_and(|uri| is_uri_under(root, uri)))
             && self.host_in.as_ref().is_none_or(|hosts| url_host(value).is_some_and(|host| hosts.contains(&host)))
             && self.domain_in.as_ref().is_none_or(|domains| domain(value).is_some_and(|given| is_within(domains, &given)))
             && self.len_max.is_none_or(|most| length(value).is_some_and(|length| length <= most))
@@ -129,6 +142,7 @@ impl Bound {
             (None, None) => "an integer".to_owned(),
         }));
         parts.extend(self.path_under.iter().map(|root| format!("a plain absolute path under {root}")));
+        parts.extend(self.uri_under.iter().map(|root| format!("a plain URI under {root}")));
         parts.extend(self.host_in.iter().map(|all| format!("a URL at {}", all.join(" or "))));
         parts.extend(self.domain_in.iter().map(|all| format!("at or below {}", all.join(" or "))));
         parts.extend(self.len_max.iter().map(|most| format!("at most {most} long")));
@@ -164,6 +178,26 @@ fn segments(path: &str) -> Option<Vec<&str>> {
 fn is_under(root: &str, path: &str) -> bool {
     match (segments(root), segments(path)) {
         (Some(root), Some(path)) => path.starts_with(&root),
+        _ => false,
+    }
+}
+
+/// Scheme, authority and segments of a plain URI, or nothing if it is not plain.
+fn uri_parts(uri: &str) -> Option<(&str, &str, Vec<&str>)> {
+    let (scheme, rest) = uri.split_once("://")?;
+    let (authority, path) = rest.find('/').map_or((rest, "/"), |at| rest.split_at(at));
+    let is_scheme = scheme.starts_with(|c: char| c.is_ascii_lowercase())
+        && scheme.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"+-.".contains(&b));
+    let is_authority = authority.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._:[]".contains(&b));
+    let is_path = !path.contains(|c: char| matches!(c, '?' | '#') || c.is_whitespace());
+    // A folder may be written with a slash at its end.
+    let path = path.strip_suffix('/').filter(|path| !path.is_empty()).unwrap_or(path);
+    segments(path).filter(|_| is_scheme && is_authority && is_path).map(|segments| (scheme, authority, segments))
+}
+
+fn is_uri_under(root: &str, uri: &str) -> bool {
+    match (uri_parts(root), uri_parts(uri)) {
+        (Some((scheme, authority, root)), Some(uri)) => (scheme, authority) == (uri.0, uri.1) && uri.2.starts_with(&root),
         _ => false,
     }
 }

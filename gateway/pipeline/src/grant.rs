@@ -26,19 +26,23 @@ use crate::{
     prepared::Prepared,
 };
 
-/// Which tools: one by its name, or all of one connector. Nothing else, so that "is this inside that" stays decidable.
+/// Which tools: one by its name, or all of one connector; or a feature by its name. Nothing else, so that "is this inside that" stays
+/// decidable.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum ToolPattern {
-    /// `connector__tool`
+    /// `connector__tool`, or `connector/resource_read` for a feature.
     Tool(QualifiedName),
-    /// `connector__*`
+    /// `connector__*`: all tools, and no feature.
     Connector(ConnectorId),
 }
 
 /// Why a text is no tool pattern.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a tool pattern: write `connector__tool`, or `connector__*` for all tools of a connector")]
+#[error(
+    "`{0}` is not a tool pattern: write `connector__tool`, or `connector__*` for all tools of a connector, or a feature of it as \
+     `connector/resource_read`, `connector/prompt_get` or `connector/complete`"
+)]
 pub struct PatternFault(String);
 
 impl ToolPattern {
@@ -46,7 +50,7 @@ impl ToolPattern {
     pub fn covers(&self, name: &QualifiedName) -> bool {
         match self {
             Self::Tool(tool) => tool == name,
-            Self::Connector(connector) => connector == name.connector(),
+            Self::Connector(connector) => connector == name.connector() && name.tool().is_some(),
         }
     }
 

@@ -361,6 +361,37 @@ pub trait Connectors: Send + Sync {
 pub trait Channel: Send + Sync {
     /// Sends the call and waits for its reply. Dropping the future cancels the call downstream.
     fn send(self: Box<Self>, outgoing: Outgoing) -> Later<'static, Result<RawReply, SendFailure>>;
+    /// What the server lists of the feature that the channel was made ready for. Sends no call.
+    fn offers(&self, listing: Listing) -> Later<'_, Result<Arc<Offers>, SendFailure>>;
+}
+
+/// A list that a server has besides that of its tools.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Listing {
+    /// `resources/list`
+    Resources,
+    /// `resources/templates/list`
+    Templates,
+    /// `prompts/list`
+    Prompts,
+}
+
+/// What a server lists of one feature.
+#[derive(Debug, Default)]
+pub struct Offers {
+    /// In the server's order. No two have the same name.
+    pub items: Vec<Offer>,
+    /// How many more there were that are malformed, or have a name that another one has.
+    pub left_out: usize,
+}
+
+/// One item of such a list.
+#[derive(Debug)]
+pub struct Offer {
+    /// What it is asked for by: the URI, the URI template, or the name.
+    pub id: String,
+    /// The item, as it was written: a JSON object.
+    pub text: Bytes,
 }
 
 /// Why a server can't be reached.

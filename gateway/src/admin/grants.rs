@@ -249,11 +249,14 @@ fn pattern(given: &str, runtime: &Runtime) -> Result<ToolPattern, ApiFault> {
     let pins = runtime.worlds.pins();
     let accepted = pins.get(connector);
     match &pattern {
-        ToolPattern::Tool(name) if accepted.is_some_and(|pins| !pins.iter().any(|pin| pin.tool == *name.tool())) => {
-            Err(ApiFault::invalid(format!("connector `{connector}` has no accepted tool `{}`", name.tool()))
-                .help(format!("`bailiwick connectors show {connector}` lists its tools")))
-        }
-        _ => Ok(pattern),
+        ToolPattern::Tool(name) => match name.tool() {
+            Some(tool) if accepted.is_some_and(|pins| !pins.iter().any(|pin| pin.tool == *tool)) => {
+                Err(ApiFault::invalid(format!("connector `{connector}` has no accepted tool `{tool}`"))
+                    .help(format!("`bailiwick connectors show {connector}` lists its tools")))
+            }
+            _ => Ok(pattern),
+        },
+        ToolPattern::Connector(_) => Ok(pattern),
     }
 }
 

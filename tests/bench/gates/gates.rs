@@ -19,7 +19,7 @@ use bailiwick_pipeline::{
     gates::{Outgoing, RawReply},
     grant::LiveGrant,
     ids::CallId,
-    ports::{Channel, ConnectFailure, Connectors, Later, Lease, Ports, SendFailure, Tracer},
+    ports::{Channel, ConnectFailure, Connectors, Later, Lease, Listing, Offers, Ports, SendFailure, Tracer},
     principal::{Credential, Presented},
     received::{Message, Origin, Protocol, Transport},
     records::Outcome,
@@ -94,6 +94,10 @@ impl Channel for AtOnce {
     fn send(self: Box<Self>, mut outgoing: Outgoing) -> Later<'static, Result<RawReply, SendFailure>> {
         outgoing.when_written()();
         Box::pin(async { Ok(RawReply::result(Bytes::from_static(RESULT.as_bytes()))) })
+    }
+
+    fn offers(&self, _: Listing) -> Later<'_, Result<Arc<Offers>, SendFailure>> {
+        Box::pin(async { Ok(Arc::default()) })
     }
 }
 

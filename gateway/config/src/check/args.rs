@@ -45,6 +45,7 @@ fn bound(pointer: &str, raw: &RawBound, path: &KeyPath, findings: &mut Findings<
         one_of: raw.one_of.clone(),
         int_range: raw.int_range.map(|range| IntRange { min: range.min, max: range.max }),
         path_under: raw.path_under.clone(),
+        uri_under: raw.uri_under.clone(),
         host_in: raw.host_in.clone(),
         domain_in: raw.domain_in.clone(),
         len_max: raw.len_max,

@@ -229,6 +229,8 @@ pub(crate) struct RawBound {
     pub(crate) int_range: Option<RawIntRange>,
     /// An absolute path at or below this one.
     pub(crate) path_under: Option<String>,
+    /// A URI of the same scheme and authority as this one, at or below its path, such as `file:///srv/docs`.
+    pub(crate) uri_under: Option<String>,
     /// A URL whose host is one of these.
     #[schemars(length(min = 1))]
     pub(crate) host_in: Option<Vec<String>>,

@@ -147,10 +147,10 @@ fn the_demo_grant_is_three_tools_and_a_refund_is_high() {
     assert!(grant.default && grant.ceiling == Band::High && grant.owner == "demo@localhost");
     for capability in &grant.capabilities {
         let ToolPattern::Tool(name) = &capability.tools else { panic!("{}", capability.tools) };
-        let terms = demo.connectors[0].terms_of(name.tool());
-        let is_refund = name.tool().as_str() == "refund";
+        let terms = demo.connectors[0].terms_of(name.tool().unwrap());
+        let is_refund = name.tool().unwrap().as_str() == "refund";
         assert_eq!((terms.kind, terms.band), if is_refund { (Kind::Write, Band::High) } else { (Kind::Read, Band::Low) });
-        assert_eq!(terms.labels.untrusted, name.tool().as_str() == "search");
+        assert_eq!(terms.labels.untrusted, name.tool().unwrap().as_str() == "search");
     }
     let delete = demo.connector("files").unwrap().terms_of(&"delete".parse().unwrap());
     assert_eq!((delete.kind, delete.band), (Kind::Write, Band::High));

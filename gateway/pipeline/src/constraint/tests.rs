@@ -70,6 +70,36 @@ fn paths_are_judged_as_plain_text() {
 }
 
 #[test]
+fn uris_are_judged_as_plain_text() {
+    for (root, uri, inside) in [
+        ("file:///srv/data", "file:///srv/data", true),
+        ("file:///srv/data/", "file:///srv/data/a.txt", true),
+        ("file:///srv/data", "file:///srv/database", false),
+        ("file:///srv/data", "file:///srv/data/../etc", false),
+        ("file:///srv/data", "file:///srv/data/%2e%2e/etc", false),
+        ("file:///srv/data", "file:///srv/data//a", false),
+        ("file:///srv/data", "file:///srv/data/a?b", false),
+        ("file:///srv/data", "file:///srv/data/a#b", false),
+        ("file:///srv/data", "file:///srv/data\\..\\a", false),
+        ("file:///srv/data", "file://host/srv/data/a", false),
+        ("file:///srv/data", "FILE:///srv/data/a", false),
+        ("file:///srv/data", "/srv/data/a", false),
+        ("test://static", "test://static", true),
+        ("test://static", "test://static/a", true),
+        ("test://static", "test://static@evil/a", false),
+        ("test://static", "test://static.evil", false),
+        ("file:///", "file:///etc", true),
+    ] {
+        assert_eq!(admits(json!({"uri_under": root}), &json!(uri)), inside, "{uri}");
+    }
+    assert!(!admits(json!({"uri_under": "file:///a"}), &json!(7)));
+    for root in ["", "/srv", "file:/srv", "file:///srv/../x", "file:///a b", "1x://a", "mailto:a@b"] {
+        let bound: Bound = serde_json::from_value(json!({"uri_under": root})).unwrap();
+        assert!(bound.check().is_err(), "{root}");
+    }
+}
+
+#[test]
 fn hosts_and_domains() {
     let hosts = json!({"host_in": ["api.example.com"]});
     for (url, inside) in [
@@ -185,12 +215,15 @@ fn bounds() -> impl Strategy<Value = Bound> {
     let range = prop::option::of(any::<(Option<i64>, Option<i64>)>().prop_map(|(min, max)| IntRange { min, max }));
     let root = prop::option::of(prop::sample::select(vec!["/", "/a", "/a/b"]).prop_map(str::to_owned));
     let hosts = || prop::option::of(Just(vec!["a.example".to_owned()]));
-    (prop::option::of(value()), values(), range, root, hosts(), hosts(), prop::option::of(0..9_usize), any::<bool>()).prop_map(
-        |(eq, one_of, int_range, path_under, host_in, domain_in, len_max, absent)| Bound {
+    let place = prop::option::of(prop::sample::select(vec!["a:///", "a://b/c"]).prop_map(str::to_owned));
+    let length = prop::option::of(0..9_usize);
+    (prop::option::of(value()), values(), range, root, place, hosts(), hosts(), length, any::<bool>()).prop_map(
+        |(eq, one_of, int_range, path_under, uri_under, host_in, domain_in, len_max, absent)| Bound {
             eq,
             one_of,
             int_range,
             path_under,
+            uri_under,
             host_in,
             domain_in,
             len_max,
@@ -209,6 +242,7 @@ proptest! {
             Bound { one_of: whole.one_of.clone(), ..Bound::default() },
             Bound { int_range: whole.int_range, ..Bound::default() },
             Bound { path_under: whole.path_under.clone(), ..Bound::default() },
+            Bound { uri_under: whole.uri_under.clone(), ..Bound::default() },
             Bound { host_in: whole.host_in.clone(), ..Bound::default() },
             Bound { domain_in: whole.domain_in.clone(), ..Bound::default() },
             Bound { len_max: whole.len_max, ..Bound::default() },

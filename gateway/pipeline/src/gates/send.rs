@@ -2,8 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use bailiwick_schemas::names::{ConnectorId, ToolName};
+use bailiwick_schemas::names::{Feature, QualifiedName};
 use bytes::Bytes;
+use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use super::{Approved, Recorded};
@@ -19,8 +20,9 @@ use crate::{
 #[derive(Debug)]
 pub struct Outgoing {
     call: CallId,
-    connector: ConnectorId,
-    tool: ToolName,
+    method: &'static str,
+    name: QualifiedName,
+    item: Option<String>,
     arguments: Bytes,
     traceparent: Option<String>,
     timeout: Duration,
@@ -34,14 +36,19 @@ impl Outgoing {
         &self.call
     }
 
-    /// The server it is for.
-    pub fn connector(&self) -> &ConnectorId {
-        &self.connector
+    /// The MCP method.
+    pub fn method(&self) -> &'static str {
+        self.method
     }
 
-    /// The tool, by its server's own name.
-    pub fn tool(&self) -> &ToolName {
-        &self.tool
+    /// The tool or feature it is for, and with it the server.
+    pub fn name(&self) -> &QualifiedName {
+        &self.name
+    }
+
+    /// Of a feature, what is asked for: the URI of a resource, the name of a prompt.
+    pub fn item(&self) -> Option<&str> {
+        self.item.as_deref()
     }
 
     /// The arguments: a JSON object, to be sent as these very bytes.
@@ -106,23 +113,42 @@ impl<'r> Sent<'r> {
     }
 }
 
+/// What of a feature is asked for.
+fn item_of(feature: Option<Feature>, arguments: &Value) -> Option<String> {
+    let key = match feature? {
+        Feature::ResourceRead => "uri",
+        Feature::PromptGet => "name",
+        Feature::Complete => return None,
+    };
+    arguments.get(key).and_then(Value::as_str).map(str::to_owned)
+}
+
 /// Sends the call and waits for its answer.
 pub async fn send<'r>(call: Recorded<'r>, ports: &Ports, way: &mut Way<'r>) -> Result<Sent<'r>, Refusal> {
     let (approved, lease, channel) = call.into_armed().into_parts();
     let granted = approved.permitted().validated().granted();
     let (grant, tool) = (granted.grant(), granted.tool());
-    let stage = way.enter_outward(&format!("tools/call {}", tool.downstream_name), ports);
-    way.trace.note(stage, "mcp.method.name", "tools/call");
-    way.trace.note(stage, "gen_ai.tool.name", tool.downstream_name.to_string());
-    way.trace.note(stage, "gen_ai.operation.name", "execute_tool");
+    let method = tool.method();
+    let stage = match tool.name.tool() {
+        Some(name) => {
+            let stage = way.enter_outward(&format!("{method} {name}"), ports);
+            way.trace.note(stage, "gen_ai.tool.name", name.to_string());
+            way.trace.note(stage, "gen_ai.operation.name", "execute_tool");
+            stage
+        }
+        // What is asked for is the agent's word, and no name for a span.
+        None => way.enter_outward(method, ports),
+    };
+    way.trace.note(stage, "mcp.method.name", method);
     way.trace.note(stage, "network.transport", tool.connector.transport);
     way.trace.note(stage, "bailiwick.server.name", tool.connector.id.to_string());
     let Some(pass) = grant.enter() else { return Err(Refusal::grant_ended(grant.end_of_chain(), "Not executed.")) };
     let timeout = tool.connector.call_timeout;
     let outgoing = Outgoing {
         call: granted.identified().received().call_id().clone(),
-        connector: tool.connector.id.clone(),
-        tool: tool.downstream_name.clone(),
+        method,
+        name: tool.name.clone(),
+        item: item_of(tool.name.feature(), approved.permitted().validated().arguments()),
         arguments: approved.arguments().clone(),
         traceparent: way.trace.traceparent(stage),
         timeout,

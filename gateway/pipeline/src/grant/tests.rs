@@ -216,8 +216,18 @@ proptest! {
         prop_assert_eq!(pattern.to_string(), text.clone());
         let other = name(&other);
         let (connector, tool) = text.split_once("__").unwrap();
-        let expected = connector == other.connector().as_str() && (tool == "*" || tool == other.tool().as_str());
+        let expected = connector == other.connector().as_str() && other.tool().is_some_and(|own| tool == "*" || tool == own.as_str());
         prop_assert_eq!(pattern.covers(&other), expected);
+    }
+
+    /// All tools of a connector are none of its features: those are granted by their names.
+    #[test]
+    fn a_feature_is_covered_by_its_name_alone(connector in "[a-z]{1,3}", at in 0..3_usize) {
+        let feature = format!("{connector}/{}", bailiwick_schemas::names::Feature::ALL[at]);
+        let covers = |pattern: &str| pattern.parse::<ToolPattern>().unwrap().covers(&name(&feature));
+        let all_tools = format!("{connector}__*");
+        prop_assert!(covers(&feature) && !covers(&all_tools));
+        prop_assert_eq!(feature.parse::<ToolPattern>().unwrap().to_string(), feature.clone());
     }
 
     /// More capabilities never cover less, and more kinds never cover less.

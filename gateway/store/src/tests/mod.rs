@@ -137,7 +137,6 @@ fn tool() -> Tool {
     let facts = ConnectorFacts { id: "tickets".to_owned(), sensitivity: String::new(), environment: String::new() };
     Tool {
         name: "tickets__refund".parse().unwrap(),
-        downstream_name: "refund".parse().unwrap(),
         connector: Arc::new(Connector {
             id: "tickets".parse().unwrap(),
             fingerprint: Digest::of(b"connector"),

@@ -136,7 +136,6 @@ fn tool(spec: Spec) -> Tool {
     let listed = json!({"name": spec.name, "inputSchema": schema});
     let id = name.connector().clone();
     Tool {
-        downstream_name: name.tool().clone(),
         connector: Arc::new(Connector {
             fingerprint: digest(&json!(id.as_str())),
             facts: connector_facts(id.as_str()),

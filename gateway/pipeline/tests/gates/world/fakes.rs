@@ -15,7 +15,7 @@ use bailiwick_pipeline::{
     ids::{AgentId, GrantId},
     ports::{
         Channel, Clock, ConnectFailure, Connectors, Credentials, Grants, Identities, IdentityFailure, Later, Lease, LendFailure,
-        Loan, SendFailure, Tracer, Trail, TrailLost, Worlds,
+        Listing, Loan, Offers, SendFailure, Tracer, Trail, TrailLost, Worlds,
     },
     principal::{Presented, Principal},
     records::{DecisionRecord, IntentRecord, OutcomeRecord, SecretRecord},
@@ -37,11 +37,13 @@ pub struct Sent {
     pub call: String,
     pub connector: String,
     pub tool: String,
+    pub item: Option<String>,
     pub arguments: String,
     pub traceparent: Option<String>,
 }
 
 type Hook = Box<dyn FnOnce() + Send>;
+type Offering = Box<dyn Fn(Listing) -> Result<Arc<Offers>, SendFailure> + Send>;
 type Replying = Box<dyn Fn(&Outgoing) -> Result<RawReply, SendFailure> + Send>;
 
 pub struct Fakes {
@@ -59,6 +61,7 @@ pub struct Fakes {
     pub loan: Mutex<Result<Option<Loan>, LendFailure>>,
     pub readiness: Mutex<Result<(), ConnectFailure>>,
     pub reply: Mutex<Replying>,
+    pub offers: Mutex<Offering>,
     pub sent: Mutex<Vec<Sent>>,
     pub dropped_in_flight: AtomicU64,
     records: Mutex<Vec<Value>>,
@@ -83,6 +86,7 @@ impl Fakes {
             loan: Mutex::new(Ok(None)),
             readiness: Mutex::new(Ok(())),
             reply: Mutex::new(Box::new(|_| Ok(RawReply::result(Bytes::from_static(super::PLAIN.as_bytes()))))),
+            offers: Mutex::new(Box::new(|_| Ok(Arc::default()))),
             sent: Mutex::default(),
             dropped_in_flight: AtomicU64::new(0),
             records: Mutex::default(),
@@ -255,8 +259,9 @@ impl Channel for Line {
             fakes.pass("send").await;
             fakes.sent.lock().unwrap().push(Sent {
                 call: outgoing.call().to_string(),
-                connector: outgoing.connector().to_string(),
-                tool: outgoing.tool().to_string(),
+                connector: outgoing.name().connector().to_string(),
+                tool: outgoing.name().tool().map_or_else(|| outgoing.method().to_owned(), ToString::to_string),
+                item: outgoing.item().map(str::to_owned),
                 arguments: String::from_utf8(outgoing.arguments().to_vec()).unwrap(),
                 traceparent: outgoing.traceparent().map(str::to_owned),
             });
@@ -266,6 +271,13 @@ impl Channel for Line {
             let reply = (fakes.reply.lock().unwrap())(&outgoing);
             flight.landed();
             reply
+        })
+    }
+
+    fn offers(&self, listing: Listing) -> Later<'_, Result<Arc<Offers>, SendFailure>> {
+        Box::pin(async move {
+            self.0.pass("offers").await;
+            (self.0.offers.lock().unwrap())(listing)
         })
     }
 }
