@@ -133,11 +133,11 @@ impl Notes {
         let held = span(millis(config.approvals.hold));
         let waits = span(connection.patience.saturating_mul(1000));
         let line = match client.waits() {
-            Waits::AsSet => format!("it waits {waits} for a call; one that a person must approve is held for {held}"),
-            Waits::AsEachCallSays => format!(
+            Waits::Set => format!("it waits {waits} for a call; one that a person must approve is held for {held}"),
+            Waits::PerCall => format!(
                 "give PATIENCE ({waits}) with each call, else it is given up after 60 s; one that a person must approve is held for {held}"
             ),
-            Waits::AsItLikes => format!(
+            Waits::Unset => format!(
                 "it has no setting that its calls obey; one that a person must approve is held for {held}, and when the client gives up earlier, the same call again takes the approval up"
             ),
         };

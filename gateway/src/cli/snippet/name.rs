@@ -1,5 +1,7 @@
 //! The clients that snippets are written for.
 
+#![expect(clippy::doc_markdown, reason = "backticks are noise in a terminal")]
+
 use clap::ValueEnum;
 
 use super::connection::Reach;
@@ -67,11 +69,11 @@ impl Format {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Waits {
     /// The snippet says it.
-    AsSet,
+    Set,
     /// The snippet has it ready, and each call must be given it.
-    AsEachCallSays,
+    PerCall,
     /// Nothing can be set, or nothing that its calls obey.
-    AsItLikes,
+    Unset,
 }
 
 impl ClientName {
@@ -125,9 +127,9 @@ impl ClientName {
 
     pub(super) fn waits(self) -> Waits {
         match self {
-            Self::ClaudeDesktop | Self::Cursor | Self::Inspector | Self::Vscode => Waits::AsItLikes,
-            Self::TypescriptV1 | Self::TypescriptV2 => Waits::AsEachCallSays,
-            _ => Waits::AsSet,
+            Self::ClaudeDesktop | Self::Cursor | Self::Inspector | Self::Vscode => Waits::Unset,
+            Self::TypescriptV1 | Self::TypescriptV2 => Waits::PerCall,
+            _ => Waits::Set,
         }
     }
 
