@@ -325,6 +325,78 @@ fn a_doctor_has_nothing_against_what_runs_well() {
     assert!(found(&list, "id", "mode")["help"].as_str().unwrap().starts_with("chmod 700 "), "{list:#?}");
 }
 
+/// What is printed for a client, in JSON, and what a person is told.
+fn client(cli: &Cli, arguments: &[&str]) -> (Value, String) {
+    let output = cli.run(&[&["config", "print-client"], arguments].concat());
+    let [out, err] = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
+    assert!(output.status.success(), "{arguments:?}: {err}");
+    (serde_json::from_str(&out).unwrap_or_else(|why| panic!("{why}: {out}")), err)
+}
+
+#[test]
+fn a_client_is_set_up_with_what_is_printed_for_it() {
+    let setup = Setup::new().agent("a").agent("b").with("identity = [{ uid = 0 }]");
+    let cli = setup.cli();
+    let said = cli.fails(&["config", "print-client", "claude-code", "--agent", "a"]);
+    assert!(said.contains("the port is known only while a gateway runs") && said.contains(" run"), "{said}");
+    let gateway = setup.start();
+    let cli = &gateway.cli;
+    let (settings, told) = client(cli, &["claude-code", "--agent", "a"]);
+    let server = &settings["mcpServers"]["bailiwick"];
+    assert_eq!(server["url"], gateway.url);
+    assert_eq!(server["headers"]["Authorization"], "Bearer ${BAILIWICK_TOKEN}");
+    assert!(server["timeout"].as_u64().unwrap() > 45_000, "{server}");
+    // What a person is told to type makes the very token that the settings ask for.
+    let makes = told.split_once("export BAILIWICK_TOKEN=$(").unwrap().1.split_once(')').unwrap().0;
+    let output = Command::new("/bin/sh").arg("-c").arg(makes).output().unwrap();
+    let token = String::from_utf8(output.stdout).unwrap().trim().to_owned();
+    assert!(output.status.success() && !token.is_empty(), "{makes}");
+    let listed =
+        cli.command(&["call", "--list", "--url", server["url"].as_str().unwrap()]).env("BAILIWICK_TOKEN", &token).output();
+    assert!(listed.unwrap().status.success());
+
+    let (settings, told) = client(cli, &["claude-desktop", "--agent", "b"]);
+    let server = &settings["mcpServers"]["bailiwick"];
+    assert_eq!(server["command"], Path::new(env!("CARGO_BIN_EXE_bailiwick")).canonicalize().unwrap().to_str().unwrap());
+    assert_eq!(server["args"], json!(["stdio", "--agent", "b", "--data", cli.data()]));
+    assert!(server.get("url").is_none() && !told.contains("missing"), "{told}");
+    let (_, told) = client(cli, &["cursor", "--stdio", "--agent", "a"]);
+    assert!(told.contains("missing") && told.contains("identity = [{ uid = "), "{told}");
+    let list = parsed(&cli.ok(&["config", "print-client", "codex", "--agent", "a", "--json"]));
+    let codex = found(&list, "id", "codex");
+    assert_eq!((&codex["state"], &codex["agent"], &codex["format"]), (&json!("ready"), &json!("a"), &json!("toml")));
+    assert!(codex["snippet"].as_str().unwrap().contains(&gateway.url), "{codex}");
+
+    let output = cli.run(&["config", "print-client", "claude-code"]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.code() == Some(2) && output.stdout.is_empty() && said.contains("`--agent` a | b"), "{said}");
+    let said = cli.fails(&["config", "print-client", "claude-code", "--agent", "c"]);
+    assert!(said.contains("there is no agent `c`"), "{said}");
+    let output = cli.run(&["config", "print-client", "claude-cod"]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.code() == Some(2) && said.contains("'claude-code'") && said.contains("typescript-v2"), "{said}");
+}
+
+#[test]
+fn every_client_is_set_up_without_a_gateway_and_without_a_token() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_, out, _) = typed(folder.path(), &["config", "print-client", "--help"]);
+    let names: Vec<&str> =
+        out.lines().filter_map(|line| line.trim_start().strip_prefix("- ")?.split_once(':')).map(|(name, _)| name).collect();
+    assert!(names.len() >= 16, "{out}");
+    for name in names {
+        for way in [&[][..], &["--stdio"]] {
+            let (code, out, err) = typed(folder.path(), &[&["config", "print-client", name], way].concat());
+            assert_eq!(code, Some(0), "{name}: {err}");
+            let over_http = way.is_empty() && name != "claude-desktop";
+            assert_eq!(out.contains("http://127.0.0.1:8931/mcp"), over_http, "{name}: {out}");
+            assert_eq!(out.contains("/share/bailiwick/demo"), !over_http, "{name}: {out}");
+            assert_eq!(err.contains("agents token demo"), over_http, "{name}: {err}");
+        }
+    }
+    assert!(!folder.path().join(".local").exists(), "it changes nothing");
+}
+
 #[test]
 fn every_shell_gets_its_completions() {
     let folder = tempfile::tempdir().unwrap();
@@ -332,6 +404,9 @@ fn every_shell_gets_its_completions() {
         let (code, out, err) = typed(folder.path(), &["completions", shell]);
         assert!(code == Some(0) && err.is_empty() && out.contains("bailiwick") && out.contains("completions"), "{shell}: {err}");
         assert!(!out.contains("demo-server"), "{shell}: what is hidden stays so");
+        // Elvish and PowerShell complete no values.
+        let knows_values = matches!(shell, "bash" | "zsh" | "fish");
+        assert!(!knows_values || (out.contains("print-client") && out.contains("openai-agents")), "{shell}");
     }
     assert_eq!(typed(folder.path(), &["completions", "csh"]).0, Some(2));
     let path = folder.path().join("bailiwick.bash");
@@ -342,11 +417,17 @@ fn every_shell_gets_its_completions() {
     assert!(Command::new(bash).arg("-n").arg(&path).status().unwrap().success());
     let asks = format!(
         "source '{}'; COMP_WORDS=(bailiwick conn); COMP_CWORD=1; _bailiwick bailiwick conn bailiwick; echo \"${{COMPREPLY[@]}}\"; \
-         COMP_WORDS=(bailiwick connectors te); COMP_CWORD=2; _bailiwick bailiwick te connectors; echo \"${{COMPREPLY[@]}}\"",
+         COMP_WORDS=(bailiwick connectors te); COMP_CWORD=2; _bailiwick bailiwick te connectors; echo \"${{COMPREPLY[@]}}\"; \
+         COMP_WORDS=(bailiwick config print-client claude); COMP_CWORD=3; _bailiwick bailiwick claude print-client; echo \"${{COMPREPLY[@]}}\"",
         path.display()
     );
     let output = Command::new(bash).arg("-c").arg(asks).output().unwrap();
-    assert_eq!(String::from_utf8_lossy(&output.stdout), "connectors\ntest\n", "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout),
+        "connectors\ntest\nclaude-code claude-desktop\n",
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use bailiwick_policy::Band;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use super::units::Span;
+use super::{snippet::ClientName, units::Span};
 
 /// A gateway between AI agents and their tools.
 #[derive(Debug, Parser)]
@@ -424,12 +424,31 @@ pub enum StreamName {
 }
 
 /// `config`
-#[derive(Debug, Clone, Copy, Subcommand)]
+#[derive(Debug, Clone, Subcommand)]
 pub enum ConfigCommand {
     /// What is in force: defaults, then the file, then variables
     Show(ShowArgs),
     /// The JSON schema of config.toml
     Schema,
+    /// How a client is set up to be an agent here: its settings, or a program, on standard output
+    PrintClient(PrintClientArgs),
+}
+
+/// `config print-client`
+#[derive(Debug, Clone, Args)]
+pub struct PrintClientArgs {
+    /// Which client
+    #[arg(value_name = "NAME")]
+    pub client: ClientName,
+    /// As this agent; else the only one registered
+    #[arg(long, value_name = "ID")]
+    pub agent: Option<String>,
+    /// Over stdio: the client starts this program, and needs no token; else over HTTP where the client can
+    #[arg(long)]
+    pub stdio: bool,
+    /// The form: the snippet with everything that is to know of it.
+    #[command(flatten)]
+    pub form: Json,
 }
 
 /// `config show`
@@ -492,6 +511,9 @@ mod tests {
             "completions csh",
             "connectors test",
             "config show --from",
+            "config print-client",
+            "config print-client claude-code cursor",
+            "config print-client claude-code --agent",
             "doctor x",
             "init a b",
             "grants create --agent a",

@@ -21,6 +21,7 @@ mod policy;
 mod reload;
 mod screen;
 mod session;
+mod snippet;
 mod stdio;
 mod surroundings;
 pub mod units;
@@ -31,6 +32,7 @@ pub use places::Places;
 pub use policy::PolicyFaults;
 pub use screen::Screen;
 pub use session::Session;
+pub use snippet::ClientName;
 pub use surroundings::Surroundings;
 
 use args::ConfigCommand;
@@ -62,6 +64,7 @@ pub async fn run(cli: &Cli, around: Surroundings) -> Result<(), CliFault> {
         Command::Audit(audit) => audit::run(audit, &session(around)?).await,
         Command::Config(ConfigCommand::Show(show)) => config::show(*show, &session(around)?),
         Command::Config(ConfigCommand::Schema) => Screen::new(&around).json(&bailiwick_config::schema()),
+        Command::Config(ConfigCommand::PrintClient(print)) => snippet::run(print, &session(around)?).await,
         Command::Completions { shell } => completions::run(*shell, Screen::new(&around)),
         Command::DemoServer { name } => demo_server(name).await,
     }

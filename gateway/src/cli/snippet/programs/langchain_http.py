@@ -1,0 +1,28 @@
+import asyncio
+import os
+from datetime import timedelta
+
+from langchain_mcp_adapters.client import MultiServerMCPClient
+
+CONNECTION
+
+client = MultiServerMCPClient(
+    {
+        "bailiwick": {
+            "transport": "streamable_http",
+            "url": ENDPOINT,
+            "headers": HEADERS,
+            "sse_read_timeout": timedelta(seconds=PATIENCE),
+            "session_kwargs": {"read_timeout_seconds": timedelta(seconds=PATIENCE)},
+        }
+    }
+)
+
+
+async def main() -> None:
+    for tool in await client.get_tools():
+        print(tool.name)
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,0 +1,12 @@
+import { Client, StreamableHTTPClientTransport } from '@modelcontextprotocol/client';
+
+CONNECTION
+
+const client = new Client({ name: 'agent', version: '1.0.0' }, { versionNegotiation: { mode: 'auto' } });
+await client.connect(new StreamableHTTPClientTransport(new URL(ENDPOINT), { requestInit: { headers: HEADERS } }));
+
+// Such as: await call('connector__tool', { key: 'value' })
+const call = (name, args) => client.callTool({ name, arguments: args }, PATIENCE);
+
+for (const tool of (await client.listTools(undefined, PATIENCE)).tools) console.log(tool.name);
+await client.close();
