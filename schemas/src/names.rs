@@ -34,7 +34,7 @@ pub struct ConnectorId(Box<str>);
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ToolName(Box<str>);
 
-/// A tool's name as agents see it: `connector__tool`.
+/// A tool's full name: `connector__tool`. Agents see it so too, unless its connector is to have no prefix ([`crate::exposure`]).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct QualifiedName {
     connector: ConnectorId,
