@@ -79,7 +79,7 @@ async fn headers_mirror_arguments_as_the_pin_says() {
         _ => modern(echo)(seen),
     })
     .await;
-    let (rig, tool) = (Rig::new(vec![at("x", &server.url())]), tool_of("x", definition[0].clone()));
+    let (rig, tool) = (Rig::new(vec![at("x", &server.url())]), tool_of("x", &definition[0]));
     let arguments = r#"{"region":"größe","n":1.50,"text":"x"}"#;
     rig.call_tool(&tool, &grant("g-1"), None, PATIENCE, arguments.as_bytes()).await.unwrap();
     let call = &server.calls()[0];

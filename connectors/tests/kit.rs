@@ -7,7 +7,7 @@ use std::{
 };
 
 use bailiwick_pipeline::{
-    catalogue::{Connector, Mirror, Tool},
+    catalogue::{Connector, Listed, Mirror, Tool},
     grant::{Budget, Grant, Labels, LiveGrant, Standing},
     ports::{ConnectFailure, Injection, Lease, LeaseTerms, SendFailure},
 };
@@ -149,13 +149,13 @@ pub(crate) fn value(answer: &Answer) -> Value {
 pub(crate) fn tool(connector: &str, description: &str) -> Arc<Tool> {
     tool_of(
         connector,
-        json!({"name":"echo","description":description,"inputSchema":{"type":"object","properties":{"text":{"type":"string"}}}}),
+        &json!({"name":"echo","description":description,"inputSchema":{"type":"object","properties":{"text":{"type":"string"}}}}),
     )
 }
 
 /// The tool with this definition as its pin.
-pub(crate) fn tool_of(connector: &str, raw: Value) -> Arc<Tool> {
-    let definition = Definition::read(&raw).unwrap();
+pub(crate) fn tool_of(connector: &str, raw: &Value) -> Arc<Tool> {
+    let definition = Definition::read(raw).unwrap();
     let id: bailiwick_schemas::names::ConnectorId = connector.parse().unwrap();
     Arc::new(Tool {
         name: format!("{connector}__{}", definition.name()).parse().unwrap(),
@@ -172,7 +172,7 @@ pub(crate) fn tool_of(connector: &str, raw: Value) -> Arc<Tool> {
         digest: definition.digest(),
         input: Validator::compile_input(definition.input_schema(), Undeclared::Refuse).unwrap(),
         mirrors: Mirror::declared_by(definition.input_schema()),
-        listed: raw,
+        listed: Listed::new(raw),
         output: None,
         labels: Labels::default(),
     })

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bailiwick_pipeline::{
     Body, Gateway, Received, Settings,
+    catalogue::World,
     ids::CallId,
     ports::{Identities, IdentityFailure, Later, Ports},
     principal::{Agent, AuthMethod, Credential, Presented, Principal},
@@ -41,13 +42,14 @@ pub(crate) enum ForeseeFault {
 /// Walks the call as far as nobody is asked and nothing is sent. Nothing goes on record, and nothing counts.
 pub(crate) async fn foresee(ports: Ports, agent: Arc<Agent>, call: &Call) -> Result<Foreseen, ForeseeFault> {
     let name = agent.id.to_string();
-    let received = received(call, ports.clock.now_ns())?;
+    let asked = exposed(&call.tool, &ports.worlds.now());
+    let received = received(call, &asked, ports.clock.now_ns())?;
     let ports = Ports { identities: Arc::new(AtTheirWord(agent)), ..ports };
     let gateway = Gateway::new(ports, Settings::default());
     let judged = gateway.judge(&received).await;
     let grant = judged.grant.as_deref();
     let mut foreseen = Foreseen {
-        id: call.tool.clone(),
+        id: judged.tool.as_ref().map_or_else(|| call.tool.clone(), |tool| tool.name.to_string()),
         state: "allow".to_owned(),
         agent: name,
         grant: grant.map(|grant| grant.terms().id.to_string()),
@@ -83,11 +85,16 @@ pub(crate) async fn foresee(ports: Ports, agent: Arc<Agent>, call: &Call) -> Res
     Ok(foreseen)
 }
 
+/// The name that an agent would send: operators say the full one.
+fn exposed(tool: &str, world: &World) -> String {
+    world.tool(tool).map_or(tool, |tool| world.exposed(tool)).to_owned()
+}
+
 /// The request that an agent would have sent, over HTTP and in the newest protocol version.
-fn received(call: &Call, now_ns: u64) -> Result<Received, MessageFault> {
+fn received(call: &Call, name: &str, now_ns: u64) -> Result<Received, MessageFault> {
     let text = format!(
         r#"{{"jsonrpc":"2.0","id":0,"method":"tools/call","params":{{"name":{},"arguments":{}}}}}"#,
-        json!(call.tool),
+        json!(name),
         call.arguments
     );
     let message = Message::read(&Bytes::from(text), Limits::MESSAGE)?;

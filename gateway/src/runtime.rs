@@ -202,6 +202,7 @@ impl Runtime {
         let files = Snapshot::of(&origin, &config, &policies);
         let reloads = Reloads::begin(files, config.policy.files.clone(), now_ms);
         let worlds = Arc::new(LiveWorlds::new(&config, known, policies)?);
+        worlds.names().remarks().iter().for_each(|remark| tracing::warn!("{remark}"));
         let events = on_event(Arc::clone(&worlds), Arc::clone(&recorder), Arc::clone(&clock));
         let connectors = Arc::new(
             Downstreams::new(specs.values().cloned().collect(), events)
@@ -288,7 +289,10 @@ impl Runtime {
         let _in_turn = self.changing.lock().await;
         let judged = self.worlds.judge(connector, pins.clone())?;
         self.pins.accept(connector, pins).await?;
+        let before = self.worlds.names();
         self.worlds.serve(judged);
+        let is_news = |remark: &String| !before.remarks().contains(remark);
+        self.worlds.names().remarks().into_iter().filter(is_news).for_each(|remark| tracing::warn!("{remark}"));
         // Whoever still shows the old definitions would be taken for changed.
         self.connectors.renew(connector);
         let why = "another definition of the tool was accepted";

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bailiwick_config::Config;
-use bailiwick_schemas::{crossing::Others, definition::ListReading, names::ConnectorId};
+use bailiwick_schemas::{crossing::Others, definition::ListReading, exposure::Prefix, names::ConnectorId};
 use bailiwick_store::Pin;
 
 /// What the definitions of this connector have no reason to speak of: the other connectors, and their tools as far as they are
@@ -15,6 +15,9 @@ pub(crate) fn others<'a>(
     own: impl IntoIterator<Item = &'a str>,
 ) -> Others {
     let mut others = Others::apart_from(own);
+    if config.connector(connector.as_str()).is_some_and(|connector| connector.prefix == Prefix::Never) {
+        others = others.with_names();
+    }
     for other in config.connectors.iter().filter(|other| other.id != *connector) {
         others.connector(other.id.as_str());
         let accepted = pins.get(&other.id).into_iter().flatten().map(|pin| &pin.tool);

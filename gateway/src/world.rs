@@ -9,13 +9,14 @@ use std::{
 use arc_swap::ArcSwap;
 use bailiwick_config::{Config, Way};
 use bailiwick_pipeline::{
-    catalogue::{Connector, Mirror, Tool, World},
+    catalogue::{Connector, Listed, Mirror, Tool, World},
     ports::Worlds,
 };
 use bailiwick_policy::{Policies, PolicyFault, Source, ToolFacts};
 use bailiwick_schemas::{
     canonical::{self, Digest},
     definition::Definition,
+    exposure::ExposedNames,
     names::{ConnectorId, QualifiedName, ToolName},
     validate::{SchemaFault, Validator},
 };
@@ -106,6 +107,7 @@ impl JudgedConfig {
 /// What comes of pins and policies: all tools, drifted or not.
 struct Built {
     tools: BTreeMap<QualifiedName, Arc<Tool>>,
+    names: Arc<ExposedNames>,
     unusable: Vec<Unusable>,
     policies: Arc<Policies>,
 }
@@ -169,6 +171,7 @@ impl LiveWorlds {
         self.now.store(Arc::new(World {
             epoch: now.epoch + 1,
             tools,
+            names: Arc::clone(&now.names),
             policies: Arc::clone(&now.policies),
             policy_digest: now.policy_digest.clone(),
             connectors: now.connectors.clone(),
@@ -199,6 +202,11 @@ impl LiveWorlds {
     /// The pins in force.
     pub fn pins(&self) -> BTreeMap<ConnectorId, Vec<Pin>> {
         self.state().pins.clone()
+    }
+
+    /// The names that agents see and send.
+    pub fn names(&self) -> Arc<ExposedNames> {
+        Arc::clone(&self.now.load().names)
     }
 
     /// The tools that drifted from their pins.
@@ -259,17 +267,19 @@ impl State {
         let sources: Vec<Source<'_>> =
             self.policies.iter().map(|policy| Source { name: &policy.name, text: &policy.text }).collect();
         let policies = Arc::new(Policies::compile(&sources, &facts).map_err(WorldFault::Policies)?);
-        Ok(Built { tools, unusable, policies })
+        let configs = self.connectors.values().map(|(config, _)| config);
+        Ok(Built { tools, names: Arc::new(exposed_names(configs, pins)), unusable, policies })
     }
 
     /// The world of what was built, without what drifted by now.
     fn take_up(&mut self, built: Built, epoch: u64) -> World {
-        let Built { mut tools, unusable, policies } = built;
+        let Built { mut tools, names, unusable, policies } = built;
         tools.retain(|name, _| !self.drifted.contains(name));
         self.unusable = unusable;
         World {
             epoch,
             tools: tools.into_iter().map(|(name, tool)| (name.to_string(), tool)).collect(),
+            names,
             policy_digest: policies.digest().to_string(),
             policies,
             connectors: self.connectors.values().map(|(_, connector)| connector.facts.clone()).collect(),
@@ -330,7 +340,7 @@ fn usable(
         kind,
         band,
         digest: pin.digest,
-        listed: listed(&raw, name),
+        listed: Listed::new(&raw),
         input,
         output: output.transpose().map_err(schema)?,
         labels: terms.labels,
@@ -339,14 +349,16 @@ fn usable(
     Ok((tool, facts))
 }
 
-/// The pinned definition under the gateway's name. What speaks of a protocol feature that is not relayed is left out.
-fn listed(raw: &Value, name: &QualifiedName) -> Value {
-    let mut listed = raw.clone();
-    if let Some(listed) = listed.as_object_mut() {
-        listed.insert("name".to_owned(), Value::String(name.to_string()));
-        listed.shift_remove("execution");
-    }
-    listed
+/// What agents call the tools that were accepted, whether they can be used or not.
+pub(crate) fn exposed_names<'c>(
+    connectors: impl IntoIterator<Item = &'c bailiwick_config::Connector>,
+    pins: &BTreeMap<ConnectorId, Vec<Pin>>,
+) -> ExposedNames {
+    let accepted = connectors.into_iter().flat_map(|connector| {
+        let pins = pins.get(&connector.id).into_iter().flatten();
+        pins.map(|pin| (connector.qualified(&pin.tool), connector.prefix))
+    });
+    ExposedNames::over(accepted)
 }
 
 #[cfg(test)]

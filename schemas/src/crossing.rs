@@ -15,16 +15,25 @@ const MOST: usize = 20;
 pub struct Others {
     /// The ids of the other connectors.
     connectors: BTreeSet<String>,
-    /// Their tools, by name in lower case: how agents call each of that name.
+    /// Their tools, by name in lower case: the full names of all of that name.
     tools: BTreeMap<String, BTreeSet<String>>,
     /// The connector's own tools, in lower case: to speak of them is fine, whoever else has one of that name.
     own: BTreeSet<String>,
+    /// Whether the names of the tools are looked at as well.
+    with_names: bool,
 }
 
 impl Others {
     /// A connector's own tools are known by these names.
     pub fn apart_from<'a>(own: impl IntoIterator<Item = &'a str>) -> Self {
         Self { own: own.into_iter().map(str::to_ascii_lowercase).collect(), ..Self::default() }
+    }
+
+    /// Agents see the connector's tools without its id: their names can speak of others as well.
+    #[must_use]
+    pub fn with_names(mut self) -> Self {
+        self.with_names = true;
+        self
     }
 
     /// There is another connector of this id.
@@ -38,11 +47,11 @@ impl Others {
         self.tools.entry(name.to_ascii_lowercase()).or_default().insert(format!("{connector}__{name}"));
     }
 
-    /// What of the others this definition speaks of, as agents call it, each once. Its own name is not looked at: agents see it
+    /// What of the others this definition speaks of, by full names, each once. Its own name is not looked at where agents see it
     /// behind its connector's id.
     pub fn named_in(&self, definition: &Value) -> Vec<String> {
         let mut found = BTreeSet::new();
-        for (key, value) in definition.as_object().into_iter().flatten().filter(|(key, _)| *key != "name") {
+        for (key, value) in definition.as_object().into_iter().flatten().filter(|(key, _)| self.with_names || *key != "name") {
             self.in_text(key, &mut found);
             self.in_value(value, &mut found);
         }

@@ -6,6 +6,7 @@
 pub mod canonical;
 pub mod crossing;
 pub mod definition;
+pub mod exposure;
 pub mod json;
 pub mod names;
 pub mod text;

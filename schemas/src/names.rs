@@ -50,7 +50,8 @@ pub enum Feature {
     Complete,
 }
 
-/// The full name of what can be called: a tool, `connector__tool`, or a feature, `connector/resource_read`.
+/// The full name of what can be called: a tool, `connector__tool`, or a feature, `connector/resource_read`. Agents see it so too, unless
+/// its connector is to have no prefix ([`crate::exposure`]).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct QualifiedName {
     connector: ConnectorId,
@@ -121,6 +122,14 @@ impl QualifiedName {
         match &self.part {
             Part::Tool(tool) => Some(tool),
             Part::Feature(_) => None,
+        }
+    }
+
+    /// What it is called at its connector.
+    pub fn own(&self) -> &str {
+        match &self.part {
+            Part::Tool(tool) => tool.as_str(),
+            Part::Feature(feature) => feature.as_str(),
         }
     }
 

@@ -25,7 +25,7 @@ OPENINGS = {
         "credential": [(".map_err(|failure| Refusal::unauthenticated(&failure))?;", ANYBODY)],
         "disabled": [("if principal.agent.disabled {", "if false {")],
     }),
-    "grant": (["gate_grant", "listing"], {
+    "grant": (["gate_grant", "listing", "names"], {
         "visible": [("let covered = |grant: &LiveGrant| {", "if true { return true; }\n    let covered = |grant: &LiveGrant| {")],
         "owner": [("grant.terms().agent == principal.agent.id", "true")],
         "live": [

@@ -5,6 +5,7 @@ mod connectors;
 mod evidence;
 mod front;
 mod house;
+mod names;
 mod pressure;
 mod readme;
 mod reload;

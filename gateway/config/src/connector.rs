@@ -9,6 +9,7 @@ use std::{
 use bailiwick_pipeline::{grant::Labels, ports::Injection};
 use bailiwick_policy::{Band, ConnectorFacts, Kind};
 use bailiwick_schemas::{
+    exposure::Prefix,
     names::{ConnectorId, QualifiedName, ToolName},
     validate::Undeclared,
 };
@@ -21,6 +22,8 @@ use url::Url;
 pub struct Connector {
     /// Its id: the namespace of its tools.
     pub id: ConnectorId,
+    /// Whether agents see its tools behind that id.
+    pub prefix: Prefix,
     /// The way to it.
     pub way: Way,
     /// Which protocol it is spoken to in.
@@ -187,7 +190,7 @@ impl Connector {
         }
     }
 
-    /// The name by which agents call a tool of it.
+    /// The full name of a tool of it.
     pub fn qualified(&self, tool: &ToolName) -> QualifiedName {
         QualifiedName::new(self.id.clone(), tool.clone())
     }

@@ -6,7 +6,10 @@ use bailiwick_schemas::json::{self, Limits, Member, Outline};
 use bytes::Bytes;
 use serde_json::Value;
 
-use crate::{catalogue::Tool, records::Outcome};
+use crate::{
+    catalogue::{Tool, World},
+    records::Outcome,
+};
 
 /// The one answer to a request, before a protocol version gives it its form.
 #[derive(Debug, Clone)]
@@ -88,14 +91,18 @@ pub struct ToolList {
 }
 
 impl ToolList {
-    /// A list of these tools, which are in the order of their names.
-    pub(crate) fn new(tools: Vec<Arc<Tool>>) -> Self {
-        // Values have keys that are strings: writing them can't fail. If it did, it would be a panic and no shorter list.
-        let listed: Vec<String> = tools.iter().map(|tool| tool.listed.to_string()).collect();
-        Self { tools, definitions: Bytes::from(format!("[{}]", listed.join(","))) }
+    /// A list of these tools of a world, which are in the order of their full names.
+    pub(crate) fn new(tools: Vec<Arc<Tool>>, world: &World) -> Self {
+        let mut text = String::from("[");
+        for (at, tool) in tools.iter().enumerate() {
+            text.push_str(if at == 0 { "" } else { "," });
+            tool.listed.write(world.exposed(tool), &mut text);
+        }
+        text.push(']');
+        Self { tools, definitions: Bytes::from(text) }
     }
 
-    /// In order of their names.
+    /// In order of their full names.
     pub fn tools(&self) -> &[Arc<Tool>] {
         &self.tools
     }
@@ -108,7 +115,7 @@ impl ToolList {
 
 impl Default for ToolList {
     fn default() -> Self {
-        Self::new(Vec::new())
+        Self { tools: Vec::new(), definitions: Bytes::from_static(b"[]") }
     }
 }
 

@@ -1,10 +1,16 @@
 //! The catalogue: the tools that admins accepted, as they were pinned, and the policies compiled against them.
 
-use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fmt::{self, Write as _},
+    sync::Arc,
+    time::Duration,
+};
 
 use bailiwick_policy::{Band, ConnectorFacts, Kind, Policies};
 use bailiwick_schemas::{
     canonical::Digest,
+    exposure::ExposedNames,
     names::{ConnectorId, Feature, QualifiedName},
     validate::Validator,
 };
@@ -31,7 +37,7 @@ pub struct Connector {
 
 /// A tool as an admin accepted it. This, not what the server says today, is what is listed, judged and validated.
 pub struct Tool {
-    /// Its name to agents.
+    /// Its full name. What agents call it is for the world to say ([`World::exposed`]).
     pub name: QualifiedName,
     /// Where it lives.
     pub connector: Arc<Connector>,
@@ -41,8 +47,8 @@ pub struct Tool {
     pub band: Band,
     /// The pin: the digest of its whole definition.
     pub digest: Digest,
-    /// The definition as agents see it: the pinned one, with the gateway's name.
-    pub listed: Value,
+    /// The definition as agents see it: the pinned one, for the name that it is exposed under.
+    pub listed: Listed,
     /// Judges arguments.
     pub input: Validator,
     /// Judges structured results, where the definition declares a schema for them.
@@ -62,6 +68,45 @@ impl Tool {
             Some(Feature::PromptGet) => "prompts/get",
             Some(Feature::Complete) => "completion/complete",
         }
+    }
+}
+
+/// A tool's definition but for its name, as text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// Its members before the name, each with a comma behind it.
+    before: Box<str>,
+    /// Those after it, each with a comma before it.
+    after: Box<str>,
+}
+
+impl Listed {
+    /// Of this definition, without its name and without what speaks of a protocol feature that is not relayed.
+    pub fn new(definition: &Value) -> Self {
+        let (mut before, mut after, mut is_before) = (String::new(), String::new(), true);
+        for (key, value) in definition.as_object().into_iter().flatten() {
+            let key = match key.as_str() {
+                "name" => {
+                    is_before = false;
+                    continue;
+                }
+                "execution" => continue,
+                key => Value::from(key),
+            };
+            // Writing to a string can't fail.
+            let _infallible = if is_before { write!(before, "{key}:{value},") } else { write!(after, ",{key}:{value}") };
+        }
+        Self { before: before.into(), after: after.into() }
+    }
+
+    /// The definition under this name: a JSON object, written behind what `text` has.
+    pub fn write(&self, name: &str, text: &mut String) {
+        text.push('{');
+        text.push_str(&self.before);
+        text.push_str("\"name\":");
+        text.push_str(&Value::from(name).to_string());
+        text.push_str(&self.after);
+        text.push('}');
     }
 }
 
@@ -114,8 +159,11 @@ impl fmt::Debug for Tool {
 pub struct World {
     /// Rises with every change: a call decided in one epoch is not committed in another.
     pub epoch: u64,
-    /// The callable tools by name. A tool whose definition drifted from its pin is not here.
+    /// The callable tools by full name. A tool whose definition drifted from its pin is not here.
     pub tools: BTreeMap<String, Arc<Tool>>,
+    /// The names that agents see and send. Over all accepted tools, whichever is callable now and whoever asks: a name does not change
+    /// its meaning with a grant or a drift.
+    pub names: Arc<ExposedNames>,
     /// The policies, compiled against these tools.
     pub policies: Arc<Policies>,
     /// The digest of the policies as text.
@@ -125,9 +173,20 @@ pub struct World {
 }
 
 impl World {
-    /// The tool that agents call by this name.
+    /// The tool of this full name.
     pub fn tool(&self, name: &str) -> Option<&Arc<Tool>> {
         self.tools.get(name)
+    }
+
+    /// The tool that agents call by this name. A tool that is exposed under its bare name has no other.
+    pub fn called(&self, name: &str) -> Option<&Arc<Tool>> {
+        let full = self.names.bare(name).map_or(name, QualifiedName::as_str);
+        self.tools.get(full).filter(|tool| self.exposed(tool) == name)
+    }
+
+    /// The one name by which agents call this tool.
+    pub fn exposed<'t>(&self, tool: &'t Tool) -> &'t str {
+        self.names.of(&tool.name)
     }
 
     /// Whether a rule that matters to this tool reads how often its task has called.

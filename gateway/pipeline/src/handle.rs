@@ -3,6 +3,7 @@
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
+use bailiwick_schemas::names::QualifiedName;
 use futures_util::FutureExt;
 
 use crate::{
@@ -38,6 +39,29 @@ impl Default for Settings {
             retry: Duration::from_secs(15),
             screen: ScreenLimits::default(),
             list_ttl: Duration::from_mins(1),
+        }
+    }
+}
+
+/// What a call is of.
+struct Wanted<'r> {
+    /// The tool's name, as the agent sent it.
+    name: &'r str,
+    arguments: &'r [u8],
+    /// The tool that the first walk took it for.
+    tool: Option<QualifiedName>,
+}
+
+impl Wanted<'_> {
+    /// A name may get another meaning between two walks: the call was never meant for that tool.
+    fn stays(&mut self, tool: &QualifiedName) -> Result<(), Refusal> {
+        match &self.tool {
+            Some(before) if before != tool => Err(Refusal::unsettled()),
+            Some(_) => Ok(()),
+            None => {
+                self.tool = Some(tool.clone());
+                Ok(())
+            }
         }
     }
 }
@@ -84,9 +108,10 @@ impl Gateway {
             Asked::Call { name, arguments } => (name, arguments),
             Asked::List => return self.list(received, way).await,
         };
+        let mut wanted = Wanted { name, arguments, tool: None };
         let until = tokio::time::Instant::now() + self.settings.load().hold;
         for _ in 0..WALKS {
-            match self.walk(received, name, arguments, way).await {
+            match self.walk(received, &mut wanted, way).await {
                 Ok(reply) => return Ok(reply.into_answer()),
                 Err(Stop::Refused(refusal)) => return Err(refusal),
                 Err(Stop::Stale) => tokio::task::yield_now().await,
@@ -97,11 +122,12 @@ impl Gateway {
     }
 
     /// The way of a call.
-    async fn walk<'r>(&self, received: &'r Received, name: &str, arguments: &[u8], way: &mut Way<'r>) -> Result<Reply, Stop> {
+    async fn walk<'r>(&self, received: &'r Received, wanted: &mut Wanted<'r>, way: &mut Way<'r>) -> Result<Reply, Stop> {
         let ports = &self.ports;
         let call = gates::identify(received, ports, way).await?;
-        let call = gates::grant(call, name, ports, way)?;
-        let call = gates::validate(call, arguments, ports, way)?;
+        let call = gates::grant(call, wanted.name, ports, way)?;
+        wanted.stays(&call.tool().name)?;
+        let call = gates::validate(call, wanted.arguments, ports, way)?;
         let call = gates::permit(call, ports, way)?;
         let call = gates::approve(call, ports, way).await?;
         let call = gates::arm(call, ports, way).await?;

@@ -30,3 +30,4 @@ pub use judge::Judged;
 pub use received::Received;
 pub use redact::NeedleFault;
 pub use refusal::Refusal;
+pub use way::full_name;

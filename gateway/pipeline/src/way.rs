@@ -1,13 +1,14 @@
 //! One request on its way: what was seen of it, its trace, and the duty to close the trail once.
 
 use std::{
+    borrow::Cow,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
 };
 
 use crate::{
     answer::Answer,
-    catalogue::Tool,
+    catalogue::{Tool, World},
     grant::LiveGrant,
     ids::ApprovalId,
     ports::{ClaimEnd, Ports, Ticket, TrailLost},
@@ -125,13 +126,14 @@ impl<'r> Way<'r> {
         refusal: Option<&Refusal>,
         ports: &Ports,
     ) -> Result<(), TrailLost> {
+        let tool = self.tool_on_record(ports);
         let record = DecisionRecord {
             event,
             call_id: self.received.call_id(),
             agent: self.seen.principal.as_ref().map(|principal| &principal.agent.id),
             grant: self.seen.grant.as_ref().map(|grant| &grant.terms().id),
             method: self.received.method(),
-            tool: self.received.tool().map(capped),
+            tool: tool.as_deref(),
             effect,
             gate: self.seen.gate,
             reason: refusal.map(|refusal| refusal.reason),
@@ -182,6 +184,8 @@ impl<'r> Way<'r> {
             (false, Outcome::ApprovalPending) => self.decide("decided", "step_up", refusal, ports),
             (false, _) => self.decide("decided", "deny", refusal, ports),
         };
+        let result = self.seen.result.take();
+        let tool = self.tool_on_record(ports);
         let record = OutcomeRecord {
             event: "outcome",
             call_id: self.received.call_id(),
@@ -194,18 +198,30 @@ impl<'r> Way<'r> {
             instance: self.seen.principal.as_ref().and_then(|principal| principal.instance.as_deref()),
             auth_method: self.seen.principal.as_ref().map(|principal| principal.method.as_str()),
             grant: self.seen.grant.as_ref().map(|grant| &grant.terms().id),
-            tool: self.received.tool().map(capped),
+            tool: tool.as_deref(),
             outcome,
             reason: refusal.map(|refusal| refusal.reason),
             detail: refusal.map(|refusal| refusal.detail.as_str()),
             approval: self.seen.approval.as_ref(),
             duration_us: ports.clock.now_ns().saturating_sub(self.received.arrived_ns()) / 1000,
             held_us: self.seen.held_ns / 1000,
-            result: self.seen.result.take(),
+            result,
             trace_id: &self.trace_id,
         };
         let ended = ports.trail.outcome(now_ms, &record);
         decided.and(ended)
+    }
+
+    /// The full name of the tool that is asked for, so that every record of it says the same; where there is none, or nobody is proven
+    /// to ask, what was asked for.
+    fn tool_on_record(&self, ports: &Ports) -> Option<Cow<'_, str>> {
+        if let Some(tool) = &self.seen.tool {
+            return Some(Cow::Borrowed(tool.name.as_str()));
+        }
+        let name = self.received.tool()?;
+        // The record is kept even where the catalogue can't be asked.
+        let world = self.seen.principal.as_ref().and_then(|_| caught(|| ports.worlds.now()).ok());
+        Some(world.map_or(Cow::Borrowed(capped(name)), |world| full_name(name, &world)))
     }
 
     /// Says what became of a claimed approval. What was recorded but not answered may have run.
@@ -287,7 +303,14 @@ fn caught<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(work)).map_err(|panic| words_of(panic.as_ref()))
 }
 
-/// The name that an agent asked for, at a length that records bear.
+/// The full name of the tool that agents call so; where there is none, what it is called, at a length that records bear.
+pub fn full_name<'n>(name: &'n str, world: &World) -> Cow<'n, str> {
+    match world.called(name) {
+        Some(tool) if tool.name.as_str() != name => Cow::Owned(tool.name.to_string()),
+        _ => Cow::Borrowed(capped(name)),
+    }
+}
+
 fn capped(name: &str) -> &str {
     let end = name.char_indices().map(|(at, _)| at).nth(128).unwrap_or(name.len());
     name.get(..end).unwrap_or_default()

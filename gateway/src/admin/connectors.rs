@@ -231,7 +231,7 @@ fn state(tools: &[ToolView], status: Option<&ConnectorStatus>) -> &'static str {
 }
 
 fn tools(connector: &Connector, runtime: &Runtime) -> Vec<ToolView> {
-    let (drifted, unusable) = (runtime.worlds.drifted(), runtime.worlds.unusable());
+    let (drifted, unusable, names) = (runtime.worlds.drifted(), runtime.worlds.unusable(), runtime.worlds.names());
     let accepted = pins(connector, runtime);
     let others = others(connector, accepted.iter().map(|pin| pin.tool.as_str()), runtime);
     let tool = |pin: Pin| {
@@ -245,6 +245,8 @@ fn tools(connector: &Connector, runtime: &Runtime) -> Vec<ToolView> {
         let (kind, band) = class_of(connector, &pin);
         ToolView {
             id: name.to_string(),
+            exposed: names.of(&name).to_owned(),
+            keeps_prefix: names.kept().get(&name).map(|kept| kept.why(&name)),
             state: state.to_owned(),
             kind,
             band,

@@ -90,6 +90,15 @@ fn card(connector: &ConnectorView) -> String {
             text.add(format_args!("\n{table}"));
         }
     }
+    let bare = connector.tools.iter().filter(|tool| !tool.exposed.is_empty() && tool.exposed != tool.id).count();
+    if bare > 0 {
+        text.add(format_args!("\nagents call {bare} of them by their bare names, without `{}__`\n", shown(&connector.id)));
+    }
+    for tool in &connector.tools {
+        if let Some(why) = &tool.keeps_prefix {
+            text.add(format_args!("\n{} keeps its prefix: {}\n", shown(&tool.id), shown(why)));
+        }
+    }
     for tool in connector.tools.iter().filter(|tool| tool.why.is_some()) {
         text.add(format_args!("\n{} can't be used: {}\n", shown(&tool.id), shown(tool.why.as_deref().unwrap_or_default())));
     }

@@ -161,6 +161,7 @@ impl Runtime {
             reissued,
             stay_ended,
             unpinned,
+            keep_prefix: self.worlds.names().remarks(),
             not_stored: not_stored.map(|fault| fault.to_string()),
         })
     }

@@ -1,6 +1,7 @@
 //! What is looked at before a body is read: Host, Origin, the credential, the agent's load, the type of the body.
 
 use std::{
+    borrow::Cow,
     collections::BTreeSet,
     net::SocketAddr,
     sync::{Arc, OnceLock},
@@ -9,7 +10,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use bailiwick_pipeline::{
-    Gateway,
+    Gateway, full_name,
     ids::{AgentId, CallId},
     principal::{Credential, Presented, Principal},
     records::{DecisionRecord, Outcome, OutcomeRecord},
@@ -276,6 +277,8 @@ impl Front {
         let now_ms = ended_ns / 1_000_000;
         let call = self.call_id();
         let no_trace = String::new();
+        let world = noted.agent.map(|_| ports.worlds.now());
+        let tool = noted.tool.map(|name| world.as_ref().map_or(Cow::Borrowed(name), |world| full_name(name, world)));
         let record = OutcomeRecord {
             event: "outcome",
             call_id: &call,
@@ -288,7 +291,7 @@ impl Front {
             instance: None,
             auth_method: None,
             grant: None,
-            tool: noted.tool,
+            tool: tool.as_deref(),
             outcome: noted.outcome,
             reason: noted.reason,
             detail: noted.detail,
@@ -304,7 +307,7 @@ impl Front {
             agent: noted.agent,
             grant: None,
             method: noted.method,
-            tool: noted.tool,
+            tool: tool.as_deref(),
             effect: if noted.outcome == Outcome::Success { "allow" } else { "deny" },
             gate: "receive",
             reason: noted.reason,

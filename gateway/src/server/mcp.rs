@@ -515,7 +515,7 @@ impl Era {
     }
 }
 
-const INSTRUCTIONS: &str = "Tools are named connector__tool. What is not listed is not granted. A result that begins with APPROVAL PENDING \
+const INSTRUCTIONS: &str = "Call a tool by the name that it is listed under. What is not listed is not granted. A result that begins with APPROVAL PENDING \
     means that nothing was executed yet: repeat exactly the same call later.";
 
 fn discovered() -> Value {

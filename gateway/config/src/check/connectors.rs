@@ -41,6 +41,7 @@ fn connector(raw: &RawConnector, path: &KeyPath, setting: Setting<'_>, findings:
     let tools = tools(&raw.tools, labels, confidential, &path.key("tools"), findings);
     Some(Connector {
         id: raw.id.clone()?,
+        prefix: raw.prefix,
         way: way?,
         protocol: raw.protocol,
         shared: raw.shared,

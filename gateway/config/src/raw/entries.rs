@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bailiwick_pipeline::ids::{AgentId, GrantId};
 use bailiwick_policy::{Band, Kind};
-use bailiwick_schemas::names::ConnectorId;
+use bailiwick_schemas::{exposure::Prefix, names::ConnectorId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -51,7 +51,7 @@ pub(crate) struct RawIdentity {
 #[serde(default, deny_unknown_fields)]
 #[schemars(extend("required" = ["id"]))]
 pub(crate) struct RawConnector {
-    /// Its id: the namespace of its tools, which agents call `id__tool`.
+    /// Its id: the namespace of its tools, which are called `id__tool`.
     #[schemars(with = "Option<String>", extend("format" = "bailiwick-connector-id"))]
     pub(crate) id: Option<ConnectorId>,
     /// The server as a child process: the absolute path of its program, then its arguments. No shell reads them.
@@ -78,6 +78,10 @@ pub(crate) struct RawConnector {
     /// Whether a person accepts its tools, or the first start does.
     #[schemars(with = "String", extend("enum" = ["manual", "first-use"]))]
     pub(crate) pin: Pin,
+    /// Whether agents see its tools as `id__tool`, or under their own names where nothing else could be meant. Grants, policies and records
+    /// say `id__tool` in any case.
+    #[schemars(with = "String", extend("enum" = ["always", "never"]))]
+    pub(crate) prefix: Prefix,
     /// How sensitive what it holds is.
     #[schemars(with = "String", extend("enum" = ["public", "internal", "confidential"]))]
     pub(crate) sensitivity: Sensitivity,
@@ -274,6 +278,7 @@ impl Default for RawConnector {
             cwd: None,
             shared: false,
             pin: Pin::Manual,
+            prefix: Prefix::Always,
             sensitivity: Sensitivity::Internal,
             environment: "default".to_owned(),
             call_timeout: Duration::from_secs(60),

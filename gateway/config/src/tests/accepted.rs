@@ -7,7 +7,7 @@ use bailiwick_pipeline::{
     ports::Injection,
 };
 use bailiwick_policy::{Band, Kind};
-use bailiwick_schemas::validate::Undeclared;
+use bailiwick_schemas::{exposure::Prefix, validate::Undeclared};
 use serde_json::json;
 
 use super::{BASE, config};
@@ -34,6 +34,15 @@ fn a_grant_takes_from_its_agent_what_it_does_not_say() {
     assert_eq!((grant.owner.as_str(), grant.environment.as_str(), grant.ceiling), ("o", "lab", Band::Medium));
     assert_eq!((grant.not_before_ms, grant.expires_at_ms, grant.revision), (1000, 1000 + 8 * 3_600_000, 3));
     assert!(grant.from_config && !grant.default);
+}
+
+#[test]
+fn tools_keep_the_prefix_unless_it_is_said_otherwise() {
+    let prefix = |line: &str| config(&format!("{BASE}{line}")).connector("tickets").unwrap().prefix;
+    assert_eq!(
+        [prefix(""), prefix("prefix = \"always\"\n"), prefix("prefix = \"never\"\n")],
+        [Prefix::Always, Prefix::Always, Prefix::Never]
+    );
 }
 
 #[test]

@@ -74,6 +74,7 @@ pub(super) const FILES: &[Case] = &[
     ("[[connectors]]\nid = \"t\"\nurl = \"https://t.example\"\nnetworks = [\"0.0.0.0/0\"]", Code::BadAddress, "is not a network"),
     ("[[connectors]]\nid = \"t\"\nurl = \"https://t.example\"\nroots = \"\"", Code::BadText, "no path of a file"),
     ("[[connectors]]\nid = \"t\"\nurl = \"https://t.example\"\nprotocol = \"2025-11-25\"", Code::UnknownWord, "`2026-07-28`"),
+    ("[[connectors]]\nid = \"t\"\nurl = \"https://t.example\"\nprefix = \"off\"", Code::UnknownWord, "`never`"),
     (
         "[[connectors]]\nid = \"t\"\nurl = \"https://t.example\"\ncredential = { provider = \"file\", path = \"t\", inject = { env = \"T\" } }",
         Code::Conflict,

@@ -55,10 +55,10 @@ pub fn grant<'r>(call: Identified<'r>, name: &str, ports: &Ports, way: &mut Way<
     way.seen.grant = Some(Arc::clone(&grant));
     way.trace.note(stage, "bailiwick.grant.id", grant.terms().id.to_string());
     let world = ports.worlds.now();
-    let tool = match world.tool(name) {
+    let tool = match world.called(name) {
         Some(tool) if visible(&world, &grant, &call.principal().agent, tool) => Arc::clone(tool),
         Some(_) => return Err(Refusal::unknown_tool(name, invisible(&grant))),
-        None => return Err(Refusal::unknown_tool(name, "no connector has a callable tool of this name")),
+        None => return Err(Refusal::unknown_tool(name, not_called(&world, name))),
     };
     way.seen.tool = Some(Arc::clone(&tool));
     way.leave(stage, ports);
@@ -68,6 +68,13 @@ pub fn grant<'r>(call: Identified<'r>, name: &str, ports: &Ports, way: &mut Way<
 fn invisible(grant: &LiveGrant) -> String {
     let id = &grant.terms().id;
     format!("grant `{id}` does not cover it, its band is above a ceiling, or no policy could ever allow it")
+}
+
+fn not_called(world: &World, name: &str) -> String {
+    match world.tool(name).map(|tool| world.exposed(tool)) {
+        Some(exposed) => format!("agents call it `{exposed}`: its connector has `prefix = \"never\"`"),
+        None => "no connector has a callable tool of this name".to_owned(),
+    }
 }
 
 /// Whether this tool exists for this agent under this grant. The one decision behind list and call.
@@ -83,7 +90,7 @@ fn visible(world: &Arc<World>, grant: &LiveGrant, agent: &Agent, tool: &Tool) ->
 
 /// The tools that exist for this agent under this grant. The list is kept for as long as grant and world stay what they are.
 pub(crate) fn list(world: &Arc<World>, grant: &LiveGrant, agent: &Agent) -> Arc<ToolList> {
-    let make = || ToolList::new(world.tools.values().filter(|tool| visible(world, grant, agent, tool)).cloned().collect());
+    let make = || ToolList::new(world.tools.values().filter(|tool| visible(world, grant, agent, tool)).cloned().collect(), world);
     grant.prepared(world).map(|prepared| prepared.list(agent.ceiling, make)).unwrap_or_default()
 }
 

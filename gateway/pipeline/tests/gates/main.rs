@@ -23,6 +23,7 @@ mod gate_send;
 mod gate_validate;
 mod judged;
 mod listing;
+mod names;
 mod panics;
 mod races;
 mod redaction;

@@ -52,8 +52,14 @@ pub struct FailureView {
 /// A tool that was accepted.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ToolView {
-    /// Its name to agents.
+    /// Its full name.
     pub id: String,
+    /// What agents call it.
+    #[serde(default)]
+    pub exposed: String,
+    /// Why it keeps its prefix, where its connector is to have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keeps_prefix: Option<String>,
     /// `callable`, `drifted`, or `unusable`.
     pub state: String,
     /// What it does.

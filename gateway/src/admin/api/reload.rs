@@ -51,6 +51,9 @@ pub struct Reloaded {
     pub stay_ended: Vec<String>,
     /// Connectors of which no tool was accepted.
     pub unpinned: Vec<String>,
+    /// Tools that keep their prefix though their connectors are to have none: which, and why.
+    #[serde(default)]
+    pub keep_prefix: Vec<String>,
     /// Why something of it could not be stored, if so.
     pub not_stored: Option<String>,
 }
@@ -80,6 +83,7 @@ impl Reloaded {
             .iter()
             .map(|id| format!("`{id}` has no accepted tool: `bailiwick connectors pin {id}` shows and accepts them"));
         let stored = self.not_stored.iter().map(|why| format!("it is in force, but could not be stored: {why}"));
-        restart.chain(ended).chain(pins).chain(stored).collect()
+        let names = self.keep_prefix.iter().cloned();
+        restart.chain(ended).chain(pins).chain(names).chain(stored).collect()
     }
 }

@@ -91,6 +91,11 @@ fn world(places: &Places<'_>, pins: Accepted, findings: &mut Findings) -> Option
                 let what = format!("`{}` was accepted and can't be used: {}", tool.tool, tool.why);
                 findings.warning("unusable", at, what, format!("bailiwick connectors pin {}", tool.tool.connector()));
             }
+            for (name, kept) in worlds.names().kept() {
+                let at = places.entry("connectors", name.connector().as_str());
+                let what = format!("agents call `{name}` so, with its prefix: {}", kept.why(name));
+                findings.note("keeps_prefix", at, what, "fine as it is; where the bare name is wanted, one of the two has to go");
+            }
             Some(worlds.now())
         }
         Err(WorldFault::Policies(faults)) => {

@@ -22,7 +22,7 @@ use std::{
 };
 
 use bailiwick_pipeline::{
-    catalogue::{Connector, Tool},
+    catalogue::{Connector, Listed, Tool},
     grant::{Budget, Capability, Grant, Labels},
     ids::{ApprovalId, CallId},
     ports::{ApprovalFailure, ApprovalRequest, Approvals as _, Binding, Clock, Ticket},
@@ -148,7 +148,7 @@ fn tool() -> Tool {
         kind: Kind::Write,
         band: Band::High,
         digest: Digest::of(b"tool"),
-        listed: json!({}),
+        listed: Listed::new(&json!({})),
         input: Validator::compile_input(&json!({"type": "object"}), Undeclared::Refuse).unwrap(),
         output: None,
         labels: Labels::default(),

@@ -7,12 +7,13 @@ use std::{
 };
 
 use bailiwick_pipeline::{
-    catalogue::{Connector, Mirror, Tool, World},
+    catalogue::{Connector, Listed, Mirror, Tool, World},
     grant::Labels,
 };
 use bailiwick_policy::{Band, ConnectorFacts, Kind, Policies, Source, ToolFacts};
 use bailiwick_schemas::{
     canonical::digest,
+    exposure::{ExposedNames, Prefix},
     names::QualifiedName,
     validate::{Bounds, Undeclared, Validator},
 };
@@ -95,10 +96,21 @@ pub fn rules() -> String {
 
 /// All tools under these rules.
 pub fn world(epoch: u64, rules: &str) -> World {
+    world_without(&[], epoch, rules)
+}
+
+/// The same, where these connectors are to have no prefix.
+pub fn world_without(prefix_of: &[&str], epoch: u64, rules: &str) -> World {
+    let names = ExposedNames::over(specs().into_iter().map(|spec| {
+        let name: QualifiedName = spec.name.parse().unwrap();
+        let is_bare = prefix_of.contains(&name.connector().as_str());
+        (name, if is_bare { Prefix::Never } else { Prefix::Always })
+    }));
     let policies = compiled(rules);
     World {
         epoch,
         tools: specs().into_iter().map(|spec| (spec.name.to_owned(), Arc::new(tool(spec)))).collect::<BTreeMap<_, _>>(),
+        names: Arc::new(names),
         policy_digest: policies.digest().to_string(),
         policies,
         connectors: ["tickets", "vault", "files"].map(connector_facts).into(),
@@ -133,7 +145,7 @@ fn connector_facts(id: &str) -> ConnectorFacts {
 fn tool(spec: Spec) -> Tool {
     let name: QualifiedName = spec.name.parse().unwrap();
     let schema = schema_of(&spec);
-    let listed = json!({"name": spec.name, "inputSchema": schema});
+    let definition = json!({"name": spec.name, "inputSchema": schema});
     let id = name.connector().clone();
     Tool {
         connector: Arc::new(Connector {
@@ -147,8 +159,8 @@ fn tool(spec: Spec) -> Tool {
         name,
         kind: spec.kind,
         band: spec.band,
-        digest: digest(&listed),
-        listed,
+        digest: digest(&definition),
+        listed: Listed::new(&definition),
         input: Validator::compile_input(&schema, Undeclared::Refuse).unwrap(),
         output: spec.output.map(|schema| Validator::compile(&schema, Bounds::default()).unwrap()),
         labels: spec.labels,

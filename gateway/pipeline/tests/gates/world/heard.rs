@@ -33,7 +33,10 @@ impl Heard {
             Body::Result(result) => Told::Result(String::from_utf8(result.text().to_vec()).unwrap()),
             Body::ToolError { text, meta } => Told::ToolError(text, meta),
             Body::Error { code, message, data, http } => Told::Error(code, message, data, http),
-            Body::Tools { list, .. } => Told::Tools(list.tools().iter().map(|tool| tool.name.to_string()).collect()),
+            Body::Tools { list, .. } => {
+                let listed: Vec<Value> = serde_json::from_slice(list.definitions()).unwrap();
+                Told::Tools(listed.iter().map(|tool| tool["name"].as_str().unwrap().to_owned()).collect())
+            }
         }
     }
 
