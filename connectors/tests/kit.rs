@@ -163,6 +163,7 @@ pub(crate) fn tool_of(connector: &str, raw: &Value) -> Arc<Tool> {
             id,
             fingerprint: Digest::of(b""),
             facts: ConnectorFacts { id: connector.to_owned(), sensitivity: String::new(), environment: String::new() },
+            prefix: bailiwick_schemas::exposure::Prefix::Always,
             transport: "pipe",
             needs_credential: false,
             call_timeout: Duration::from_secs(10),

@@ -17,11 +17,11 @@ use bailiwick_schemas::{
     canonical::{self, Digest},
     definition::Definition,
     exposure::ExposedNames,
-    names::{ConnectorId, QualifiedName, ToolName},
+    names::{ConnectorId, Feature, QualifiedName, ToolName},
     validate::{SchemaFault, Validator},
 };
 use bailiwick_store::Pin;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::pinning::class_of;
 
@@ -107,6 +107,7 @@ impl JudgedConfig {
 /// What comes of pins and policies: all tools, drifted or not.
 struct Built {
     tools: BTreeMap<QualifiedName, Arc<Tool>>,
+    features: BTreeMap<QualifiedName, Arc<Tool>>,
     names: Arc<ExposedNames>,
     unusable: Vec<Unusable>,
     policies: Arc<Policies>,
@@ -171,6 +172,7 @@ impl LiveWorlds {
         self.now.store(Arc::new(World {
             epoch: now.epoch + 1,
             tools,
+            features: now.features.clone(),
             names: Arc::clone(&now.names),
             policies: Arc::clone(&now.policies),
             policy_digest: now.policy_digest.clone(),
@@ -264,21 +266,34 @@ impl State {
                 }
             }
         }
+        let mut features = BTreeMap::new();
+        for (config, connector) in self.connectors.values() {
+            for feature in Feature::ALL {
+                match offered(config, connector, feature) {
+                    Ok((tool, tool_facts)) => {
+                        facts.push(tool_facts);
+                        features.insert(tool.name.clone(), Arc::new(tool));
+                    }
+                    Err((tool, fault)) => unusable.push(Unusable { tool, why: fault.to_string() }),
+                }
+            }
+        }
         let sources: Vec<Source<'_>> =
             self.policies.iter().map(|policy| Source { name: &policy.name, text: &policy.text }).collect();
         let policies = Arc::new(Policies::compile(&sources, &facts).map_err(WorldFault::Policies)?);
         let configs = self.connectors.values().map(|(config, _)| config);
-        Ok(Built { tools, names: Arc::new(exposed_names(configs, pins)), unusable, policies })
+        Ok(Built { tools, features, names: Arc::new(exposed_names(configs, pins)), unusable, policies })
     }
 
     /// The world of what was built, without what drifted by now.
     fn take_up(&mut self, built: Built, epoch: u64) -> World {
-        let Built { mut tools, names, unusable, policies } = built;
+        let Built { mut tools, features, names, unusable, policies } = built;
         tools.retain(|name, _| !self.drifted.contains(name));
         self.unusable = unusable;
         World {
             epoch,
             tools: tools.into_iter().map(|(name, tool)| (name.to_string(), tool)).collect(),
+            features,
             names,
             policy_digest: policies.digest().to_string(),
             policies,
@@ -293,6 +308,7 @@ fn live(connector: &bailiwick_config::Connector) -> Connector {
         id: connector.id.clone(),
         fingerprint: fingerprint(connector),
         facts: connector.facts(),
+        prefix: connector.prefix,
         transport: match connector.way {
             Way::Process(_) => "pipe",
             Way::Http(_) => "tcp",
@@ -347,6 +363,59 @@ fn usable(
         mirrors: Mirror::declared_by(definition.input_schema()),
     };
     Ok((tool, facts))
+}
+
+/// A feature of a connector, as a tool whose arguments are the protocol's parameters.
+fn offered(
+    config: &bailiwick_config::Connector,
+    connector: &Arc<Connector>,
+    feature: Feature,
+) -> Result<(Tool, ToolFacts), (QualifiedName, SchemaFault)> {
+    let name = QualifiedName::of_feature(connector.id.clone(), feature);
+    let schema = parameters_of(feature);
+    let terms = config.terms_of_feature(feature);
+    let input = Validator::compile_input(&schema, terms.undeclared).map_err(|fault| (name.clone(), fault))?;
+    let facts = ToolFacts {
+        name: name.to_string(),
+        connector: connector.id.to_string(),
+        kind: terms.kind,
+        band: terms.band,
+        input_schema: schema.clone(),
+    };
+    let tool = Tool {
+        connector: Arc::clone(connector),
+        kind: terms.kind,
+        band: terms.band,
+        digest: canonical::digest(&schema),
+        listed: Listed::new(&schema),
+        input,
+        output: None,
+        labels: terms.labels,
+        mirrors: Vec::new(),
+        name,
+    };
+    Ok((tool, facts))
+}
+
+/// The parameters of a feature's method but for `_meta` (MCP `server/resources`, `server/prompts`, `server/utilities/completion`).
+fn parameters_of(feature: Feature) -> Value {
+    let text = || json!({"type": "string"});
+    let texts = || json!({"type": "object", "additionalProperties": text()});
+    match feature {
+        Feature::ResourceRead => json!({"type": "object", "properties": {"uri": text()}, "required": ["uri"]}),
+        Feature::PromptGet => {
+            json!({"type": "object", "properties": {"name": text(), "arguments": texts()}, "required": ["name"]})
+        }
+        Feature::Complete => json!({
+            "type": "object",
+            "properties": {
+                "ref": {"type": "object", "properties": {"type": text(), "name": text(), "title": text(), "uri": text()}, "required": ["type"]},
+                "argument": {"type": "object", "properties": {"name": text(), "value": text()}, "required": ["name", "value"]},
+                "context": {"type": "object", "properties": {"arguments": texts()}},
+            },
+            "required": ["ref", "argument"],
+        }),
+    }
 }
 
 /// What agents call the tools that were accepted, whether they can be used or not.

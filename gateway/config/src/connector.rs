@@ -10,7 +10,7 @@ use bailiwick_pipeline::{grant::Labels, ports::Injection};
 use bailiwick_policy::{Band, ConnectorFacts, Kind};
 use bailiwick_schemas::{
     exposure::Prefix,
-    names::{ConnectorId, QualifiedName, ToolName},
+    names::{ConnectorId, Feature, QualifiedName, ToolName},
     validate::Undeclared,
 };
 use ipnet::IpNet;
@@ -48,6 +48,8 @@ pub struct Connector {
     pub credential: Option<Credential>,
     /// The tools that are classed.
     pub tools: BTreeMap<ToolName, ToolTerms>,
+    /// The features that are classed.
+    pub features: BTreeMap<Feature, ToolTerms>,
 }
 
 /// What an admin says of one tool.
@@ -171,6 +173,12 @@ impl Connector {
     pub fn terms_of(&self, tool: &ToolName) -> ToolTerms {
         let unclassed = ToolTerms { kind: Kind::Execute, band: Band::High, labels: self.labels, undeclared: Undeclared::Refuse };
         self.tools.get(tool).copied().unwrap_or(unclassed)
+    }
+
+    /// What an admin says of a feature. One that nobody classed is `read`, which the protocol says it is, and `high`.
+    pub fn terms_of_feature(&self, feature: Feature) -> ToolTerms {
+        let unclassed = ToolTerms { kind: Kind::Read, band: Band::High, labels: self.labels, undeclared: Undeclared::Refuse };
+        self.features.get(&feature).copied().unwrap_or(unclassed)
     }
 
     /// The child process that it is, if it is one.

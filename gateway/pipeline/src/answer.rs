@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::{
     catalogue::{Tool, World},
+    ports::Listing,
     records::Outcome,
 };
 
@@ -23,8 +24,10 @@ pub struct Answer {
 /// What is said.
 #[derive(Debug, Clone)]
 pub enum Body {
-    /// A tool's result, screened.
+    /// A tool's result, a prompt or a suggestion, screened.
     Result(ToolResult),
+    /// The contents of a resource, screened.
+    Content(ToolResult),
     /// A result that is an error which the model can read.
     ToolError {
         /// The words.
@@ -50,6 +53,36 @@ pub enum Body {
         /// How long the list may be kept, milliseconds.
         ttl_ms: u64,
     },
+    /// Resources, resource templates or prompts.
+    Offers {
+        /// Which.
+        listing: Listing,
+        /// The items: a JSON array.
+        items: Bytes,
+        /// How long the list may be kept, milliseconds.
+        ttl_ms: u64,
+    },
+}
+
+/// A JSON object with another text as one of its members; everything else stays as it was written. None where it is no object, or has no
+/// such member.
+pub(crate) fn with_member(object: &str, member: &str, text: &str) -> Option<String> {
+    let fields = json::fields(object).ok()?;
+    let mut changed = String::with_capacity(object.len() + text.len());
+    let mut has_it = false;
+    for (key, value) in &fields {
+        changed.push(if changed.is_empty() { '{' } else { ',' });
+        changed.push_str(&Value::from(key.as_ref()).to_string());
+        changed.push(':');
+        if key == member {
+            has_it = true;
+            changed.push_str(&Value::from(text).to_string());
+        } else {
+            changed.push_str(value.get());
+        }
+    }
+    changed.push('}');
+    has_it.then_some(changed)
 }
 
 /// A tool's result: a JSON object, as its server wrote it but for secrets that were taken out.

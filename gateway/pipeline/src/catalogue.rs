@@ -1,6 +1,7 @@
 //! The catalogue: the tools that admins accepted, as they were pinned, and the policies compiled against them.
 
 use std::{
+    borrow::Cow,
     collections::BTreeMap,
     fmt::{self, Write as _},
     sync::Arc,
@@ -10,7 +11,7 @@ use std::{
 use bailiwick_policy::{Band, ConnectorFacts, Kind, Policies};
 use bailiwick_schemas::{
     canonical::Digest,
-    exposure::ExposedNames,
+    exposure::{ExposedNames, Prefix},
     names::{ConnectorId, Feature, QualifiedName},
     validate::Validator,
 };
@@ -27,6 +28,8 @@ pub struct Connector {
     pub fingerprint: Digest,
     /// What policies may know about it.
     pub facts: ConnectorFacts,
+    /// Whether agents see its tools, prompts and resources behind its id.
+    pub prefix: Prefix,
     /// What carries its messages, as traces name it (`network.transport`): `pipe` or `tcp`.
     pub transport: &'static str,
     /// Whether it needs a credential lent to it.
@@ -161,6 +164,8 @@ pub struct World {
     pub epoch: u64,
     /// The callable tools by full name. A tool whose definition drifted from its pin is not here.
     pub tools: BTreeMap<String, Arc<Tool>>,
+    /// What connectors offer besides tools, each as a tool whose arguments say what is wanted.
+    pub features: BTreeMap<QualifiedName, Arc<Tool>>,
     /// The names that agents see and send. Over all accepted tools, whichever is callable now and whoever asks: a name does not change
     /// its meaning with a grant or a drift.
     pub names: Arc<ExposedNames>,
@@ -187,6 +192,45 @@ impl World {
     /// The one name by which agents call this tool.
     pub fn exposed<'t>(&self, tool: &'t Tool) -> &'t str {
         self.names.of(&tool.name)
+    }
+
+    /// The feature that agents mean by the name of one of its items, and that item's own name. Behind its connector's id a prompt is
+    /// `connector__prompt`, and a resource is `connector+scheme:…`, which is a URI too.
+    pub fn item(&self, feature: Feature, name: &str) -> Option<(&Arc<Tool>, String)> {
+        let behind = |(connector, own): (&str, &str)| {
+            let connector: ConnectorId = connector.parse().ok()?;
+            let tool = self.features.get(&QualifiedName::of_feature(connector, feature)).filter(|tool| !self.is_bare(tool))?;
+            Some((tool, own.to_owned()))
+        };
+        let parts = match feature {
+            Feature::PromptGet => name.split_once("__"),
+            Feature::ResourceRead | Feature::Complete => name.split_once('+'),
+        };
+        parts.and_then(behind).or_else(|| Some((self.bare_of(feature)?, name.to_owned())))
+    }
+
+    /// The name by which agents ask for an item of this feature.
+    pub fn exposed_item<'n>(&self, tool: &Tool, own: &'n str) -> Cow<'n, str> {
+        if self.is_bare(tool) {
+            return Cow::Borrowed(own);
+        }
+        let connector = &tool.connector.id;
+        Cow::Owned(match tool.name.feature() {
+            Some(Feature::PromptGet) => format!("{connector}__{own}"),
+            _ => format!("{connector}+{own}"),
+        })
+    }
+
+    /// Whether this feature's items have their own names alone: where its connector is to have no prefix, and is the only such one with
+    /// this feature. By configuration alone, so that a name does not change its meaning with what servers say.
+    pub fn is_bare(&self, tool: &Tool) -> bool {
+        tool.name.feature().and_then(|feature| self.bare_of(feature)).is_some_and(|bare| bare.name == tool.name)
+    }
+
+    fn bare_of(&self, feature: Feature) -> Option<&Arc<Tool>> {
+        let is_without = |tool: &&Arc<Tool>| tool.name.feature() == Some(feature) && tool.connector.prefix == Prefix::Never;
+        let mut all = self.features.values().filter(is_without);
+        all.next().filter(|_| all.next().is_none())
     }
 
     /// Whether a rule that matters to this tool reads how often its task has called.

@@ -129,6 +129,19 @@ impl Bound {
             && self.len_max.is_none_or(|most| length(value).is_some_and(|length| length <= most))
     }
 
+    /// Whether a text that begins so could be inside this bound.
+    pub(crate) fn could_admit_text(&self, beginning: &str) -> bool {
+        let begins = |value: &Value| value.as_str().is_some_and(|text| text.starts_with(beginning));
+        let meets = |root: &String| beginning.starts_with(root.as_str()) || root.starts_with(beginning);
+        !self.absent
+            && self.eq.as_ref().is_none_or(begins)
+            && self.one_of.as_ref().is_none_or(|allowed| allowed.iter().any(begins))
+            && self.int_range.is_none()
+            && self.path_under.as_ref().is_none_or(meets)
+            && self.uri_under.as_ref().is_none_or(meets)
+            && self.len_max.is_none_or(|most| beginning.chars().count() <= most)
+    }
+
     /// The bound in words, for an agent that is to correct itself.
     pub fn describe(&self) -> String {
         let mut parts = Vec::new();

@@ -9,7 +9,8 @@ use futures_util::FutureExt;
 use crate::{
     answer::{Answer, Body, ToolList},
     gates::{self, Reply, ScreenLimits, Stop},
-    ports::{Ports, Ticket},
+    grant::LiveGrant,
+    ports::{Listing, Ports, Ticket},
     received::{Asked, Received},
     records::Outcome,
     refusal::Refusal,
@@ -43,23 +44,18 @@ impl Default for Settings {
     }
 }
 
-/// What a call is of.
-struct Wanted<'r> {
-    /// The tool's name, as the agent sent it.
-    name: &'r str,
-    arguments: &'r [u8],
-    /// The tool that the first walk took it for.
-    tool: Option<QualifiedName>,
-}
+/// The tool that the first walk of a call took it for.
+#[derive(Default)]
+struct Meant(Option<QualifiedName>);
 
-impl Wanted<'_> {
+impl Meant {
     /// A name may get another meaning between two walks: the call was never meant for that tool.
     fn stays(&mut self, tool: &QualifiedName) -> Result<(), Refusal> {
-        match &self.tool {
+        match &self.0 {
             Some(before) if before != tool => Err(Refusal::unsettled()),
             Some(_) => Ok(()),
             None => {
-                self.tool = Some(tool.clone());
+                self.0 = Some(tool.clone());
                 Ok(())
             }
         }
@@ -104,14 +100,16 @@ impl Gateway {
     /// Walks until there is an answer. Holding happens here, outside the way.
     async fn settle<'r>(&self, received: &'r Received, way: &mut Way<'r>) -> Result<Answer, Refusal> {
         way.begin(&self.ports);
-        let (name, arguments) = match received.asked() {
-            Asked::Call { name, arguments } => (name, arguments),
+        let name = match received.asked() {
+            Asked::Call { name, .. } => name,
+            Asked::Item(ask) => &ask.name,
             Asked::List => return self.list(received, way).await,
+            Asked::Offers(listing) => return self.offers(received, *listing, way).await,
         };
-        let mut wanted = Wanted { name, arguments, tool: None };
+        let mut meant = Meant::default();
         let until = tokio::time::Instant::now() + self.settings.load().hold;
         for _ in 0..WALKS {
-            match self.walk(received, &mut wanted, way).await {
+            match self.walk(received, &mut meant, way).await {
                 Ok(reply) => return Ok(reply.into_answer()),
                 Err(Stop::Refused(refusal)) => return Err(refusal),
                 Err(Stop::Stale) => tokio::task::yield_now().await,
@@ -122,12 +120,12 @@ impl Gateway {
     }
 
     /// The way of a call.
-    async fn walk<'r>(&self, received: &'r Received, wanted: &mut Wanted<'r>, way: &mut Way<'r>) -> Result<Reply, Stop> {
+    async fn walk<'r>(&self, received: &'r Received, meant: &mut Meant, way: &mut Way<'r>) -> Result<Reply, Stop> {
         let ports = &self.ports;
         let call = gates::identify(received, ports, way).await?;
-        let call = gates::grant(call, wanted.name, ports, way)?;
-        wanted.stays(&call.tool().name)?;
-        let call = gates::validate(call, wanted.arguments, ports, way)?;
+        let call = gates::grant(call, ports, way)?;
+        meant.stays(&call.tool().name)?;
+        let call = gates::validate(call, ports, way)?;
         let call = gates::permit(call, ports, way)?;
         let call = gates::approve(call, ports, way).await?;
         let call = gates::arm(call, ports, way).await?;
@@ -176,14 +174,37 @@ impl Gateway {
             let world = self.ports.worlds.now();
             let agent = &call.principal().agent;
             list = gates::list(&world, &grant, agent);
-            let ends = grant.chain().map(|grant| grant.terms().expires_at_ms).min().unwrap_or(0);
-            let left = ends.saturating_sub(self.ports.clock.now_ms());
-            ttl_ms = left.min(u64::try_from(self.settings.load().list_ttl.as_millis()).unwrap_or(u64::MAX));
+            ttl_ms = self.kept_for(&grant);
             way.trace.note(stage, "bailiwick.grant.id", grant.terms().id.to_string());
             way.seen.grant = Some(grant);
         }
         way.decide_allow(&self.ports).map_err(|lost| Refusal::trail_lost(&lost))?;
         way.leave(stage, &self.ports);
         Ok(Answer { outcome: Outcome::Success, body: Body::Tools { list, ttl_ms } })
+    }
+
+    /// What the connectors of the grant offer besides tools.
+    async fn offers<'r>(&self, received: &'r Received, listing: Listing, way: &mut Way<'r>) -> Result<Answer, Refusal> {
+        let call = gates::identify(received, &self.ports, way).await?;
+        let stage = way.enter("grant", "bailiwick.grant.resolve", &self.ports);
+        let grant = gates::chosen_grant(received, call.principal(), &self.ports)?;
+        let (mut items, mut ttl_ms) = (Vec::new(), 0);
+        if let Some(grant) = grant {
+            way.trace.note(stage, "bailiwick.grant.id", grant.terms().id.to_string());
+            way.seen.grant = Some(Arc::clone(&grant));
+            way.leave(stage, &self.ports);
+            items = gates::offers(&call, &grant, listing, &self.ports, way).await?;
+            ttl_ms = self.kept_for(&grant);
+        }
+        way.decide_allow(&self.ports).map_err(|lost| Refusal::trail_lost(&lost))?;
+        let items = gates::array_of(&items).ok_or_else(|| Refusal::internal("what is offered makes no list"))?;
+        Ok(Answer { outcome: Outcome::Success, body: Body::Offers { listing, items, ttl_ms } })
+    }
+
+    /// How long a list may be kept, milliseconds: never longer than the grant and those above it live.
+    fn kept_for(&self, grant: &LiveGrant) -> u64 {
+        let ends = grant.chain().map(|grant| grant.terms().expires_at_ms).min().unwrap_or(0);
+        let left = ends.saturating_sub(self.ports.clock.now_ms());
+        left.min(u64::try_from(self.settings.load().list_ttl.as_millis()).unwrap_or(u64::MAX))
     }
 }

@@ -60,12 +60,12 @@ impl Gateway {
     /// The beginning of the way of a call.
     async fn walk_to_permit<'r>(&self, received: &'r Received, way: &mut Way<'r>) -> Result<Vec<Requirement>, Refusal> {
         let ports = self.ports();
-        let Asked::Call { name, arguments } = received.asked() else {
+        if matches!(received.asked(), Asked::List | Asked::Offers(_)) {
             return Err(Refusal::internal("only a call can be judged"));
-        };
+        }
         let call = gates::identify(received, ports, way).await?;
-        let call = gates::grant(call, name, ports, way)?;
-        let call = gates::validate(call, arguments, ports, way)?;
+        let call = gates::grant(call, ports, way)?;
+        let call = gates::validate(call, ports, way)?;
         let call = gates::permit(call, ports, way)?;
         Ok(call.needs().to_vec())
     }

@@ -1,10 +1,14 @@
 //! `receive`: one strict parse of what an agent sent. From here on the request is immutable, and what was parsed is what is
 //! judged and sent.
 
-use bailiwick_schemas::json::{self, JsonFault, Limits, Outline};
+use bailiwick_schemas::{
+    json::{self, JsonFault, Limits, Outline},
+    names::Feature,
+};
 use bytes::Bytes;
+use serde_json::Value;
 
-use crate::{ids::CallId, principal::Presented, trace::RemoteContext};
+use crate::{answer::with_member, ids::CallId, ports::Listing, principal::Presented, trace::RemoteContext};
 
 /// The longest JSON-RPC id that is accepted, in bytes as written.
 const ID_BYTES: usize = 256;
@@ -187,6 +191,48 @@ pub enum Asked {
     },
     /// `tools/list`.
     List,
+    /// `resources/read`, `prompts/get` or `completion/complete`.
+    Item(ItemAsk),
+    /// `resources/list`, `resources/templates/list` or `prompts/list`.
+    Offers(Listing),
+}
+
+/// What is asked of a feature.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ItemAsk {
+    /// Which feature.
+    pub feature: Feature,
+    /// Whose items the name is one of: for a suggestion, those of prompts or resources.
+    pub of: Feature,
+    /// The name, as the agent sends it: a URI, the name of a prompt.
+    pub name: String,
+    /// The members of `params`, but for `_meta`.
+    members: Vec<(Box<str>, Bytes)>,
+}
+
+impl ItemAsk {
+    /// What is asked for under this name, as the arguments of a tool: a JSON object, the very bytes that were received where the name
+    /// is as received.
+    pub fn arguments(&self, name: &str) -> Bytes {
+        let mut text = String::from("{");
+        for (at, (key, value)) in self.members.iter().enumerate() {
+            text.push_str(if at == 0 { "" } else { "," });
+            text.push_str(&Value::from(key.as_ref()).to_string());
+            text.push(':');
+            let value = text_of(value);
+            match (self.feature, key.as_ref()) {
+                _ if name == self.name => text.push_str(value),
+                (Feature::ResourceRead, "uri") | (Feature::PromptGet, "name") => text.push_str(&Value::from(name).to_string()),
+                (Feature::Complete, "ref") => {
+                    let member = if self.of == Feature::PromptGet { "name" } else { "uri" };
+                    text.push_str(with_member(value, member, name).as_deref().unwrap_or(value));
+                }
+                _ => text.push_str(value),
+            }
+        }
+        text.push('}');
+        Bytes::from(text)
+    }
 }
 
 /// Where a request comes from.
@@ -237,6 +283,39 @@ impl Received {
         }
     }
 
+    /// Receives a request for an item of a feature: `resources/read`, `prompts/get` or `completion/complete`.
+    pub fn item(call: CallId, message: &Message, origin: Origin, arrived_ns: u64) -> Result<Self, MessageFault> {
+        let (feature, known): (_, &[&str]) = match message.method() {
+            "resources/read" => (Feature::ResourceRead, &["uri", "_meta"]),
+            "prompts/get" => (Feature::PromptGet, &["name", "arguments", "_meta"]),
+            _ => (Feature::Complete, &["ref", "argument", "context", "_meta"]),
+        };
+        refuse_lookalikes(message.params.iter().map(|(key, _)| key.as_ref()), known)?;
+        let text =
+            |member: &'static str, raw: Option<&str>| string(raw).ok_or(MessageFault::Member { member, wanted: "a string" });
+        let (of, name) = match feature {
+            Feature::ResourceRead => (feature, text("params.uri", message.param("uri"))?),
+            Feature::PromptGet => (feature, text("params.name", message.param("name"))?),
+            Feature::Complete => referenced(message)?,
+        };
+        let members = message.params.iter().filter(|(key, _)| key.as_ref() != "_meta").cloned().collect();
+        Self::new(call, Asked::Item(ItemAsk { feature, of, name, members }), message, origin, arrived_ns)
+    }
+
+    /// Receives a request for a list of resources, resource templates or prompts. It has one page: a cursor is none of ours.
+    pub fn offers(
+        call: CallId,
+        listing: Listing,
+        message: &Message,
+        origin: Origin,
+        arrived_ns: u64,
+    ) -> Result<Self, MessageFault> {
+        match message.param("cursor") {
+            Some(_) => Err(MessageFault::Member { member: "params.cursor", wanted: "left out: the list has one page" }),
+            None => Self::new(call, Asked::Offers(listing), message, origin, arrived_ns),
+        }
+    }
+
     /// A notification asks for nothing: there would be nobody to hear the answer.
     fn new(call: CallId, asked: Asked, message: &Message, origin: Origin, arrived_ns: u64) -> Result<Self, MessageFault> {
         let Some(id) = message.id() else {
@@ -257,17 +336,25 @@ impl Received {
 
     /// The MCP method.
     pub fn method(&self) -> &'static str {
-        match self.asked {
+        match &self.asked {
             Asked::Call { .. } => "tools/call",
             Asked::List => "tools/list",
+            Asked::Item(ask) => match ask.feature {
+                Feature::ResourceRead => "resources/read",
+                Feature::PromptGet => "prompts/get",
+                Feature::Complete => "completion/complete",
+            },
+            Asked::Offers(Listing::Resources) => "resources/list",
+            Asked::Offers(Listing::Templates) => "resources/templates/list",
+            Asked::Offers(Listing::Prompts) => "prompts/list",
         }
     }
 
-    /// The tool as asked for; none when a list is asked for.
+    /// The tool as asked for; none when anything else is asked for.
     pub fn tool(&self) -> Option<&str> {
         match &self.asked {
             Asked::Call { name, .. } => Some(name),
-            Asked::List => None,
+            Asked::List | Asked::Item(_) | Asked::Offers(_) => None,
         }
     }
 
@@ -289,6 +376,20 @@ impl Received {
     /// When it arrived, unix nanoseconds.
     pub fn arrived_ns(&self) -> u64 {
         self.arrived_ns
+    }
+}
+
+/// What a request for suggestions refers to (MCP `server/utilities/completion`).
+fn referenced(message: &Message) -> Result<(Feature, String), MessageFault> {
+    let wanted = "`{\"type\":\"ref/prompt\",\"name\":…}` or `{\"type\":\"ref/resource\",\"uri\":…}`";
+    let fault = || MessageFault::Member { member: "params.ref", wanted };
+    let fields = json::fields(message.param("ref").ok_or_else(fault)?).map_err(|_| fault())?;
+    refuse_lookalikes(fields.iter().map(|(key, _)| key.as_ref()), &["type", "name", "uri"])?;
+    let text = |key: &str| fields.iter().find(|(name, _)| name == key).and_then(|(_, value)| string(Some(value.get())));
+    match (text("type").as_deref(), text("name"), text("uri")) {
+        (Some("ref/prompt"), Some(name), _) => Ok((Feature::PromptGet, name)),
+        (Some("ref/resource"), _, Some(uri)) => Ok((Feature::ResourceRead, uri)),
+        _ => Err(fault()),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::ops::Deref;
 
 use bailiwick_policy::{DenyCause, Rule};
-use bailiwick_schemas::validate::Place;
+use bailiwick_schemas::{names::Feature, validate::Place};
 use serde_json::{Value, json};
 
 use crate::{
@@ -23,6 +23,11 @@ pub const CODE_GRANT_NOT_LIVE: i64 = 1002;
 pub const CODE_UNAVAILABLE: i64 = 1003;
 /// Nobody is known by what was presented.
 pub const CODE_UNAUTHENTICATED: i64 = 1004;
+
+/// What was asked for is refused, or failed: what a tool's result would say, of a resource, a prompt or a suggestion.
+pub const CODE_REFUSED: i64 = 1005;
+/// There is no such resource (MCP before 2026-07-28).
+pub const RESOURCE_NOT_FOUND: i64 = -32002;
 
 /// Why a call stopped.
 #[derive(Debug, Clone)]
@@ -82,6 +87,30 @@ impl Refusal {
     pub fn unknown_tool(name: &str, detail: impl Into<String>) -> Self {
         let name: String = name.chars().take(128).collect();
         Self::error(Outcome::Denied, "unknown_tool", (-32602, 200), format!("Unknown tool: {name}"), detail)
+    }
+
+    /// A resource or a prompt does not exist for this agent, for whatever cause: the same words for all. Who speaks 2026-07-28 hears
+    /// `-32602` for a resource too, which others know as `-32002`.
+    pub fn unknown_item(of: Feature, name: &str, detail: impl Into<String>) -> Self {
+        let name: String = name.chars().take(256).collect();
+        let (reason, code, what) = match of {
+            Feature::PromptGet => ("unknown_prompt", -32602, "prompt"),
+            Feature::ResourceRead | Feature::Complete => ("unknown_resource", RESOURCE_NOT_FOUND, "resource"),
+        };
+        let mut refusal = Self::error(Outcome::Denied, reason, (code, 200), format!("Unknown {what}: {name}"), detail);
+        if let (Body::Error { data, .. }, "resource") = (&mut refusal.0.told, what) {
+            *data = Some(json!({ "uri": name }));
+        }
+        refusal
+    }
+
+    /// The same as an answer to what has no results that are errors: only tools have such.
+    pub(crate) fn as_error(mut self) -> Self {
+        if let Body::ToolError { text, meta } = &mut self.0.told {
+            let code = if self.0.outcome == Outcome::Invalid { -32602 } else { CODE_REFUSED };
+            self.0.told = Body::Error { code, message: std::mem::take(text), data: meta.take(), http: 200 };
+        }
+        self
     }
 
     /// There is a choice of grants, and the request names none.

@@ -13,7 +13,7 @@ use crate::{
     ids::ApprovalId,
     ports::{ClaimEnd, Ports, Ticket, TrailLost},
     principal::Principal,
-    received::Received,
+    received::{Asked, Received},
     records::{DecisionRecord, Outcome, OutcomeRecord, ResultRecord},
     refusal::Refusal,
     trace::CallTrace,
@@ -150,7 +150,8 @@ impl<'r> Way<'r> {
 
     /// Closes the trail with the one outcome, hands over the trace, and says what the agent is told.
     pub(crate) fn close(mut self, ended: Result<Answer, Refusal>, ports: &Ports) -> Answer {
-        let (answer, refusal) = match ended {
+        let is_item = matches!(self.received.asked(), Asked::Item(_));
+        let (answer, refusal) = match ended.map_err(|refusal| if is_item { refusal.as_error() } else { refusal }) {
             Ok(answer) => (answer, None),
             Err(refusal) => (refusal.clone().into_answer(), Some(refusal)),
         };
@@ -241,10 +242,12 @@ impl<'r> Way<'r> {
         let trace = &mut self.trace;
         // A name that the caller chose is no name for a span; only one that the catalogue knows is.
         if let Some(tool) = &self.seen.tool {
-            let name = tool.name.to_string();
-            trace.root.name = format!("tools/call {name}").into();
-            trace.note_root("gen_ai.operation.name", "execute_tool");
-            trace.note_root("gen_ai.tool.name", name);
+            if tool.name.tool().is_some() {
+                let name = tool.name.to_string();
+                trace.root.name = format!("tools/call {name}").into();
+                trace.note_root("gen_ai.operation.name", "execute_tool");
+                trace.note_root("gen_ai.tool.name", name);
+            }
             trace.note_root("bailiwick.server.name", tool.connector.id.to_string());
             trace.note_root("bailiwick.tool.risk", tool.band.as_str());
             trace.note_root("bailiwick.tool.digest", tool.digest.to_string());

@@ -4,6 +4,7 @@ use std::{borrow::Cow, sync::Arc};
 
 use bailiwick_pipeline::{
     Received,
+    ports::Listing,
     principal::{Presented, Principal},
     received::{Message, MessageFault, Origin, Protocol, Transport},
     records::Outcome,
@@ -39,6 +40,18 @@ const META_CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
 /// What clients notify of, in any version that is served.
 const NOTIFICATIONS: [&str; 4] =
     ["notifications/initialized", "notifications/cancelled", "notifications/progress", "notifications/roots/list_changed"];
+
+/// The requests that go through the gates.
+const WALKED: [&str; 8] = [
+    "tools/list",
+    "tools/call",
+    "resources/list",
+    "resources/templates/list",
+    "resources/read",
+    "prompts/list",
+    "prompts/get",
+    "completion/complete",
+];
 
 /// A body that is larger, or that doesn't say how large it is, waits for its turn among those of its agent.
 const LARGE_BODY: u64 = 64 * 1024;
@@ -237,9 +250,11 @@ impl<'f> Exchange<'f> {
         let Some(id) = message.id() else { return self.notified(era, message) };
         match (message.method(), era) {
             ("initialize", Era::Opening(protocol)) => self.open_session(id, *protocol, principal),
-            ("server/discover", Era::Modern(_)) => Ok(self.plain(id, &discovered(), message)),
+            ("server/discover", Era::Modern(_)) => Ok(self.plain(id, &self.discovered(), message)),
             ("ping", Era::Session(_)) => Ok(self.plain(id, &json!({}), message)),
-            ("tools/list" | "tools/call", Era::Modern(_) | Era::Session(_)) => self.walk(id, era, presented, message).await,
+            (method, Era::Modern(_) | Era::Session(_)) if WALKED.contains(&method) => {
+                self.walk(id, era, presented, message).await
+            }
             (method, _) => {
                 let method: String = method.chars().take(80).collect();
                 let status = if era.protocol().is_modern() { StatusCode::NOT_FOUND } else { StatusCode::OK };
@@ -249,7 +264,7 @@ impl<'f> Exchange<'f> {
         }
     }
 
-    /// A request for tools: through the gates.
+    /// A request that goes through the gates.
     async fn walk(&self, id: &str, era: &Era, presented: Presented, message: &Message) -> Result<Response, TurnedAway> {
         let in_flight = match era {
             Era::Session(session) => match session.begin(id) {
@@ -268,7 +283,11 @@ impl<'f> Exchange<'f> {
         let call = self.front.call_id();
         let received = match message.method() {
             "tools/list" => Received::list(call, message, origin, self.arrived_ns),
-            _ => Received::call(call, message, origin, self.arrived_ns),
+            "tools/call" => Received::call(call, message, origin, self.arrived_ns),
+            "resources/list" => Received::offers(call, Listing::Resources, message, origin, self.arrived_ns),
+            "resources/templates/list" => Received::offers(call, Listing::Templates, message, origin, self.arrived_ns),
+            "prompts/list" => Received::offers(call, Listing::Prompts, message, origin, self.arrived_ns),
+            _ => Received::item(call, message, origin, self.arrived_ns),
         };
         let received = received.map_err(|fault| unreadable(&fault))?;
         let handled = self.front.gateway.handle(&received);
@@ -322,7 +341,7 @@ impl<'f> Exchange<'f> {
         }
         let result = json!({
             "protocolVersion": protocol.as_str(),
-            "capabilities": {"tools": {}},
+            "capabilities": self.capabilities(),
             "serverInfo": render::server_info(),
             "instructions": INSTRUCTIONS,
         });
@@ -334,6 +353,23 @@ impl<'f> Exchange<'f> {
             response.headers_mut().insert(SESSION, session);
         }
         Ok(response)
+    }
+
+    fn discovered(&self) -> Value {
+        json!({
+            "resultType": "complete",
+            "supportedVersions": Protocol::ALL.map(Protocol::as_str),
+            "capabilities": self.capabilities(),
+            "instructions": INSTRUCTIONS,
+            "ttlMs": 60_000,
+            "cacheScope": "private",
+            "_meta": {"io.modelcontextprotocol/serverInfo": render::server_info()},
+        })
+    }
+
+    /// What is served at all; what of it is granted, the lists say.
+    fn capabilities(&self) -> Value {
+        json!({"tools": {}, "resources": {}, "prompts": {}, "completions": {}})
     }
 
     /// A request that carries no message: it is of its session's version, where it has a session.
@@ -518,18 +554,6 @@ impl Era {
 const INSTRUCTIONS: &str = "Call a tool by the name that it is listed under. What is not listed is not granted. A result that begins with APPROVAL PENDING \
     means that nothing was executed yet: repeat exactly the same call later.";
 
-fn discovered() -> Value {
-    json!({
-        "resultType": "complete",
-        "supportedVersions": Protocol::ALL.map(Protocol::as_str),
-        "capabilities": {"tools": {}},
-        "instructions": INSTRUCTIONS,
-        "ttlMs": 60_000,
-        "cacheScope": "private",
-        "_meta": {"io.modelcontextprotocol/serverInfo": render::server_info()},
-    })
-}
-
 /// The version that an `initialize` is answered with: the one it asks for if it is served, 2025-06-18 to older ones, else the
 /// newest that has a handshake.
 fn initialize_version(message: &Message) -> Result<Protocol, TurnedAway> {
@@ -564,9 +588,14 @@ fn check_mirrors(headers: &HeaderMap, message: &Message, protocol: Protocol, tra
     if !agrees(&METHOD, message.method()) {
         return Err(mismatch("Mcp-Method"));
     }
-    match message.param("name").and_then(|name| serde_json::from_str::<String>(name).ok()) {
-        Some(name) if message.method() == "tools/call" && !agrees(&NAME, &name) => Err(mismatch("Mcp-Name")),
-        None if headers.contains_key(&NAME) && message.method() == "tools/call" => Err(mismatch("Mcp-Name")),
+    let named = match message.method() {
+        "tools/call" | "prompts/get" => "name",
+        "resources/read" => "uri",
+        _ => return Ok(()),
+    };
+    match message.param(named).and_then(|name| serde_json::from_str::<String>(name).ok()) {
+        Some(name) if !agrees(&NAME, &name) => Err(mismatch("Mcp-Name")),
+        None if headers.contains_key(&NAME) => Err(mismatch("Mcp-Name")),
         _ => Ok(()),
     }
 }

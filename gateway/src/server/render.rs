@@ -2,7 +2,7 @@
 
 use std::{fmt::Write as _, sync::LazyLock};
 
-use bailiwick_pipeline::{Answer, Body, ToolResult, received::Protocol};
+use bailiwick_pipeline::{Answer, Body, ToolResult, ports::Listing, received::Protocol, refusal::RESOURCE_NOT_FOUND};
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header};
 use serde_json::{Value, json};
@@ -24,24 +24,41 @@ const SERVER_INFO: &str = "io.modelcontextprotocol/serverInfo";
 pub(super) fn respond(id: &str, protocol: Protocol, answer: &Answer) -> Response {
     match &answer.body {
         Body::Error { code, message, data, http } => {
+            let code = code_for(protocol, *code);
             // What a modern client must see as a status, an older one must see as an ordinary answer.
             let status = if protocol.is_modern() || *http == 401 || *http == 503 { *http } else { 200 };
-            error(StatusCode::from_u16(status).unwrap_or(StatusCode::OK), id, *code, message, data.as_ref())
+            error(StatusCode::from_u16(status).unwrap_or(StatusCode::OK), id, code, message, data.as_ref())
         }
-        Body::Result(result) => json_response(StatusCode::OK, stamped(id, result, protocol)),
+        Body::Result(result) => json_response(StatusCode::OK, stamped(id, result, protocol, false)),
+        Body::Content(result) => json_response(StatusCode::OK, stamped(id, result, protocol, true)),
         Body::ToolError { text, meta } => result(id, &tool_error(text, meta.as_ref(), protocol).to_string()),
-        Body::Tools { list, ttl_ms } => {
-            let after = if protocol.is_modern() {
-                let meta = NAMED.as_str();
-                format!(r#","resultType":"complete","ttlMs":{ttl_ms},"cacheScope":"private","_meta":{meta}}}}}"#)
-            } else {
-                "}}".to_owned()
+        Body::Tools { list: tools, ttl_ms } => list(id, protocol, "tools", tools.definitions().clone(), *ttl_ms),
+        Body::Offers { listing, items, ttl_ms } => {
+            let member = match listing {
+                Listing::Resources => "resources",
+                Listing::Templates => "resourceTemplates",
+                Listing::Prompts => "prompts",
             };
-            let before = format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{"tools":"#);
-            let parts = Parts::new([before.into(), list.definitions().clone(), after.into()]);
-            json_response(StatusCode::OK, parts)
+            list(id, protocol, member, items.clone(), *ttl_ms)
         }
     }
+}
+
+/// A list in one page. Who may keep it is its asker alone (MCP 2026-07-28, `server/utilities/caching`).
+fn list(id: &str, protocol: Protocol, member: &str, items: Bytes, ttl_ms: u64) -> Response {
+    let after = if protocol.is_modern() {
+        let meta = NAMED.as_str();
+        format!(r#","resultType":"complete","ttlMs":{ttl_ms},"cacheScope":"private","_meta":{meta}}}}}"#)
+    } else {
+        "}}".to_owned()
+    };
+    let before = format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{"{member}":"#);
+    json_response(StatusCode::OK, Parts::new([before.into(), items, after.into()]))
+}
+
+/// 2026-07-28 has no code of its own for a resource that is not there.
+fn code_for(protocol: Protocol, code: i64) -> i64 {
+    if protocol.is_modern() && code == RESOURCE_NOT_FOUND { -32602 } else { code }
 }
 
 /// A JSON-RPC result.
@@ -87,9 +104,14 @@ fn tool_error(text: &str, meta: Option<&Value>, protocol: Protocol) -> Value {
 
 /// A downstream's result as this version has it: every member as it was written, `resultType` and our name added for modern
 /// agents, what only modern agents know taken away for others.
-fn stamped(id: &str, result: &ToolResult, protocol: Protocol) -> Parts {
+/// Content that may be kept says for how long (MCP 2026-07-28, `server/utilities/caching`): not at all, as the next read is judged anew.
+fn stamped(id: &str, result: &ToolResult, protocol: Protocol, may_be_kept: bool) -> Parts {
     let is_modern = protocol.is_modern();
-    let before = if is_modern { r#"{"resultType":"complete""# } else { "{" };
+    let before = match (is_modern, may_be_kept) {
+        (false, _) => "{",
+        (true, false) => r#"{"resultType":"complete""#,
+        (true, true) => r#"{"resultType":"complete","ttlMs":0,"cacheScope":"private""#,
+    };
     let before = format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{before}"#);
     let is_plain = |(key, _): &(Box<str>, Bytes)| !matches!(key.as_ref(), "resultType" | "ttlMs" | "cacheScope" | "_meta");
     let mut parts = vec![Bytes::from(before)];
@@ -133,7 +155,7 @@ mod tests {
 
     fn shown(text: &Bytes, protocol: Protocol) -> String {
         let result = ToolResult::read(text).unwrap_or_default();
-        let response = stamped("7", &result, protocol).into_text();
+        let response = stamped("7", &result, protocol, false).into_text();
         let inner = response.strip_prefix(r#"{"jsonrpc":"2.0","id":7,"result":"#).and_then(|rest| rest.strip_suffix('}'));
         inner.unwrap_or_default().to_owned()
     }

@@ -6,15 +6,19 @@ use std::{
 };
 
 use bailiwick_pipeline::{grant::Labels, ports::Injection};
-use bailiwick_schemas::{names::ToolName, validate::Undeclared};
+use bailiwick_schemas::{
+    names::{Feature, ToolName},
+    validate::Undeclared,
+};
 
 use super::{Setting, duplicates, environment, sections::more_than_nothing, split, text};
 use crate::{
     code::FaultCode,
     connector::{Connector, Credential, Process, Program, SecretSource, Sensitivity, ToolTerms, Way},
     fault::Findings,
-    raw::{RawConnector, RawCredential, RawInject, RawTool},
+    raw::{RawConnector, RawCredential, RawFeature, RawInject, RawTool},
     source::KeyPath,
+    suggest::nearest,
 };
 
 /// Programs that run text they are given.
@@ -39,6 +43,7 @@ fn connector(raw: &RawConnector, path: &KeyPath, setting: Setting<'_>, findings:
     let confidential = raw.sensitivity == Sensitivity::Confidential;
     let labels = labels(raw.labels.as_deref(), Labels { untrusted: true, confidential }, confidential);
     let tools = tools(&raw.tools, labels, confidential, &path.key("tools"), findings);
+    let features = features(&raw.features, labels, confidential, &path.key("features"), findings);
     Some(Connector {
         id: raw.id.clone()?,
         prefix: raw.prefix,
@@ -54,6 +59,7 @@ fn connector(raw: &RawConnector, path: &KeyPath, setting: Setting<'_>, findings:
         labels,
         credential,
         tools,
+        features,
     })
 }
 
@@ -286,6 +292,27 @@ fn labels(written: Option<&[String]>, otherwise: Labels, confidential: bool) -> 
         None => otherwise,
         Some(_) => Labels { untrusted: named("untrusted"), confidential: confidential || named("confidential") },
     }
+}
+
+fn features(
+    raw: &BTreeMap<String, RawFeature>,
+    otherwise: Labels,
+    confidential: bool,
+    path: &KeyPath,
+    findings: &mut Findings<'_>,
+) -> BTreeMap<Feature, ToolTerms> {
+    let mut features = BTreeMap::new();
+    for (name, raw) in raw {
+        let Ok(feature) = name.parse::<Feature>() else {
+            let fault = findings.key(&path.key(name), FaultCode::BadName, format!("`{name}` is no feature of a connector"));
+            fault.suggest(nearest(name, Feature::ALL.map(Feature::as_str)));
+            fault.help("write `resource_read`, `prompt_get` or `complete`");
+            continue;
+        };
+        let labels = labels(raw.labels.as_deref(), otherwise, confidential);
+        features.insert(feature, ToolTerms { kind: raw.kind, band: raw.band, labels, undeclared: Undeclared::Refuse });
+    }
+    features
 }
 
 fn tools(

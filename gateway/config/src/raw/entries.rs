@@ -100,6 +100,24 @@ pub(crate) struct RawConnector {
     pub(crate) credential: Option<RawCredential>,
     /// Its tools, as an admin classes them. A tool that is not classed is `execute` and `high`.
     pub(crate) tools: BTreeMap<String, RawTool>,
+    /// What it offers besides tools, as an admin classes it: `resource_read`, `prompt_get`, `complete`. What is not classed is `read` and
+    /// `high`.
+    pub(crate) features: BTreeMap<String, RawFeature>,
+}
+
+/// One feature of a connector.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct RawFeature {
+    /// What it does.
+    #[schemars(with = "String", extend("enum" = ["read", "write", "execute", "exfiltrate", "admin"]))]
+    pub(crate) kind: Kind,
+    /// How risky it is.
+    #[schemars(with = "String", extend("enum" = ["low", "medium", "high", "critical"]))]
+    pub(crate) band: Band,
+    /// What its results are marked with; as the connector says when it is not set.
+    #[schemars(with = "Option<Vec<Word>>")]
+    pub(crate) labels: Option<Vec<String>>,
 }
 
 /// A secret, and how it reaches the connector.
@@ -287,7 +305,14 @@ impl Default for RawConnector {
             labels: None,
             credential: None,
             tools: BTreeMap::new(),
+            features: BTreeMap::new(),
         }
+    }
+}
+
+impl Default for RawFeature {
+    fn default() -> Self {
+        Self { kind: Kind::Read, band: Band::High, labels: None }
     }
 }
 

@@ -11,7 +11,6 @@ use super::{Permitted, Question, Stop};
 use crate::{
     ids::ApprovalId,
     ports::{ApprovalRequest, Binding, Ports, TicketState},
-    received::{Asked, Received},
     refusal::Refusal,
     way::Way,
 };
@@ -43,7 +42,7 @@ impl<'r> Approved<'r> {
 /// Looks for the approval, or asks for it and ends the walk.
 pub async fn approve<'r>(call: Permitted<'r>, ports: &Ports, way: &mut Way<'r>) -> Result<Approved<'r>, Stop> {
     if call.needs().is_empty() {
-        let arguments = received_arguments(call.validated().granted().identified().received());
+        let arguments = call.validated().granted().arguments().clone();
         // An earlier walk may have asked.
         way.seen.approval = None;
         return Ok(Approved { permitted: call, approval: None, arguments });
@@ -91,7 +90,7 @@ async fn ask(call: &Permitted<'_>, binding: &Binding, now_ms: u64, ports: &Ports
     let terms = granted.grant().terms();
     let request = ApprovalRequest {
         binding,
-        arguments: &received_arguments(received),
+        arguments: granted.arguments(),
         requirements: call.needs(),
         owner: &terms.owner,
         purpose: &terms.purpose,
@@ -130,13 +129,6 @@ fn says(arguments: &[u8], bound: &Digest) -> bool {
 fn need_of(need: &Requirement) -> String {
     let ttl_s = need.ttl.map_or_else(|| "-".to_owned(), |ttl| ttl.as_secs().to_string());
     format!("{}\u{1f}{}\u{1f}{}\u{1f}{ttl_s}", need.rule, need.label, need.quorum)
-}
-
-fn received_arguments(received: &Received) -> Bytes {
-    match received.asked() {
-        Asked::Call { arguments, .. } => arguments.clone(),
-        Asked::List => Bytes::new(),
-    }
 }
 
 #[cfg(test)]

@@ -3,15 +3,19 @@
 
 use std::sync::Arc;
 
+use bailiwick_schemas::names::{Feature, QualifiedName};
+use bytes::Bytes;
+
 use super::Identified;
 use crate::{
     answer::ToolList,
     catalogue::{Tool, World},
+    constraint::Bound,
     grant::{GrantState, LiveGrant},
     ids::GrantId,
     ports::{Grants, Ports},
     principal::{Agent, Principal},
-    received::Received,
+    received::{Asked, ItemAsk, Received},
     refusal::Refusal,
     way::Way,
 };
@@ -22,6 +26,7 @@ pub struct Granted<'r> {
     grant: Arc<LiveGrant>,
     world: Arc<World>,
     tool: Arc<Tool>,
+    arguments: Bytes,
 }
 
 impl<'r> Granted<'r> {
@@ -44,25 +49,81 @@ impl<'r> Granted<'r> {
     pub fn tool(&self) -> &Arc<Tool> {
         &self.tool
     }
+
+    /// The arguments as they were received: of an item, with the name that its own server knows it by.
+    pub(crate) fn arguments(&self) -> &Bytes {
+        &self.arguments
+    }
 }
 
 /// Finds the grant and the tool, or says that the tool does not exist.
-pub fn grant<'r>(call: Identified<'r>, name: &str, ports: &Ports, way: &mut Way<'r>) -> Result<Granted<'r>, Refusal> {
+pub fn grant<'r>(call: Identified<'r>, ports: &Ports, way: &mut Way<'r>) -> Result<Granted<'r>, Refusal> {
+    let asked = call.received().asked();
+    let unknown = |detail: String| match asked {
+        Asked::Call { name, .. } => Refusal::unknown_tool(name, detail),
+        Asked::Item(ask) => Refusal::unknown_item(ask.of, &ask.name, detail),
+        Asked::List | Asked::Offers(_) => Refusal::internal("a list is no call"),
+    };
     let stage = way.enter("grant", "bailiwick.grant.resolve", ports);
     let Some(grant) = chosen_grant(call.received(), call.principal(), ports)? else {
-        return Err(Refusal::unknown_tool(name, "the agent has no live grant; `bailiwick grants create` makes one"));
+        return Err(unknown("the agent has no live grant; `bailiwick grants create` makes one".to_owned()));
     };
     way.seen.grant = Some(Arc::clone(&grant));
     way.trace.note(stage, "bailiwick.grant.id", grant.terms().id.to_string());
     let world = ports.worlds.now();
-    let tool = match world.called(name) {
-        Some(tool) if visible(&world, &grant, &call.principal().agent, tool) => Arc::clone(tool),
-        Some(_) => return Err(Refusal::unknown_tool(name, invisible(&grant))),
-        None => return Err(Refusal::unknown_tool(name, not_called(&world, name))),
+    let agent = &call.principal().agent;
+    let found = match asked {
+        Asked::Call { name, arguments } => match world.called(name) {
+            Some(tool) if visible(&world, &grant, agent, tool) => Ok((tool, arguments.clone())),
+            Some(_) => Err(invisible(&grant)),
+            None => Err(not_called(&world, name)),
+        },
+        Asked::Item(ask) => item(ask, &world, &grant, agent),
+        Asked::List | Asked::Offers(_) => Err(String::new()),
     };
+    let (tool, arguments) = found.map_err(unknown)?;
+    let tool = Arc::clone(tool);
     way.seen.tool = Some(Arc::clone(&tool));
     way.leave(stage, ports);
-    Ok(Granted { identified: call, grant, world, tool })
+    Ok(Granted { identified: call, grant, world, tool, arguments })
+}
+
+/// The feature that an item is asked of, and the arguments with the item's own name. What it is suggested for must be given too.
+fn item<'w>(ask: &ItemAsk, world: &'w Arc<World>, grant: &LiveGrant, agent: &Agent) -> Result<(&'w Arc<Tool>, Bytes), String> {
+    let (holder, own) = world.item(ask.of, &ask.name).ok_or_else(|| "no connector offers anything under this name".to_owned())?;
+    let is_template = ask.feature == Feature::Complete && ask.of == Feature::ResourceRead;
+    let is_given = |tool: &Tool| {
+        visible(world, grant, agent, tool) && grant.chain().all(|grant| admits_item(grant, tool, &own, is_template))
+    };
+    let tool = match ask.feature {
+        Feature::Complete => {
+            let name = QualifiedName::of_feature(holder.connector.id.clone(), Feature::Complete);
+            world.features.get(&name).filter(|tool| visible(world, grant, agent, tool))
+        }
+        _ => Some(holder),
+    };
+    match tool {
+        Some(tool) if is_given(holder) => Ok((tool, ask.arguments(&own))),
+        _ => Err(invisible(grant)),
+    }
+}
+
+/// Whether some right of this grant covers an item of this name, as far as that depends on its name. Of a template: whether it could make
+/// such a name.
+pub(super) fn admits_item(grant: &LiveGrant, tool: &Tool, own: &str, is_template: bool) -> bool {
+    let pointer = match tool.name.feature() {
+        Some(Feature::ResourceRead) => "/uri",
+        Some(Feature::PromptGet) => "/name",
+        Some(Feature::Complete) | None => return true,
+    };
+    let admits = |bound: &Bound| if is_template { bound.could_admit_text(literal(own)) } else { bound.admits(Some(&own.into())) };
+    let mut covering = grant.terms().capabilities.iter().filter(|capability| capability.covers(&tool.name, tool.kind));
+    covering.any(|capability| capability.args.get(pointer).is_none_or(admits))
+}
+
+/// What every URI of a template begins with (RFC 6570).
+fn literal(template: &str) -> &str {
+    template.split('{').next().unwrap_or_default()
 }
 
 fn invisible(grant: &LiveGrant) -> String {
@@ -78,7 +139,7 @@ fn not_called(world: &World, name: &str) -> String {
 }
 
 /// Whether this tool exists for this agent under this grant. The one decision behind list and call.
-fn visible(world: &Arc<World>, grant: &LiveGrant, agent: &Agent, tool: &Tool) -> bool {
+pub(super) fn visible(world: &Arc<World>, grant: &LiveGrant, agent: &Agent, tool: &Tool) -> bool {
     let covered = |grant: &LiveGrant| {
         let terms = grant.terms();
         tool.band <= terms.ceiling && terms.capabilities.iter().any(|capability| capability.covers(&tool.name, tool.kind))

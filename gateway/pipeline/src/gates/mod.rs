@@ -6,6 +6,7 @@ mod approve;
 mod arm;
 mod grant;
 mod identify;
+mod offer;
 mod permit;
 mod record;
 mod screen;
@@ -23,6 +24,7 @@ pub use send::{Outgoing, RawReply, Sent, send};
 pub use validate::{Validated, validate};
 
 pub(crate) use grant::{chosen_grant, list};
+pub(crate) use offer::{array_of, offers};
 
 use crate::{ports::Ticket, refusal::Refusal};
 

@@ -1,13 +1,16 @@
 //! What may come back: bounded, as declared, and without the lent secret. Its labels are the task's since the commit.
 
-use bailiwick_schemas::json::{self, JsonFault, Limits, Member, Outline};
+use bailiwick_schemas::{
+    json::{self, JsonFault, Limits, Member, Outline},
+    names::Feature,
+};
 use bytes::Bytes;
-use serde_json::{Value, json};
+use serde_json::{Value, json, value::RawValue};
 
 use super::{Sent, arm::secret_on_record, send::RawKind};
 use crate::{
-    answer::{Answer, Body, ToolResult},
-    catalogue::Tool,
+    answer::{Answer, Body, ToolResult, with_member},
+    catalogue::{Tool, World},
     ports::Ports,
     records::{Outcome, ResultRecord},
     redact::Needles,
@@ -60,7 +63,7 @@ pub fn screen<'r>(call: Sent<'r>, limits: ScreenLimits, ports: &Ports, way: &mut
     let tool = granted.tool();
     let mut cleaner = Cleaner { needles: lease.as_ref().map(|lease| lease.needles()), limits, seen: 0 };
     let screened = match reply.0 {
-        RawKind::Result(text) => screen_result(&text, tool, &mut cleaner),
+        RawKind::Result(text) => screen_result(&text, tool, granted.world(), &mut cleaner),
         RawKind::Error { code, message, data } => screen_error(code, &message, data.as_ref(), &mut cleaner),
     };
     let redactions = cleaner.seen;
@@ -71,7 +74,7 @@ pub fn screen<'r>(call: Sent<'r>, limits: ScreenLimits, ports: &Ports, way: &mut
     }
     let screened = screened.map_err(|why| Refusal::unscreened(tool.connector.id.as_str(), why))?;
     let bytes = match &screened.body {
-        Body::Result(result) => result.text().clone(),
+        Body::Result(result) | Body::Content(result) => result.text().clone(),
         _ => Bytes::new(),
     };
     way.trace.note(stage, "bailiwick.result.size", bytes.len());
@@ -81,44 +84,113 @@ pub fn screen<'r>(call: Sent<'r>, limits: ScreenLimits, ports: &Ports, way: &mut
     Ok(screened)
 }
 
-/// A `tools/call` result (MCP `server/tools`): cleaned first, then an object with content, of a type that is known, as its tool
-/// declared.
-fn screen_result(text: &Bytes, tool: &Tool, cleaner: &mut Cleaner<'_>) -> Result<Reply, String> {
+/// A result: cleaned first, then an object of a type that is known, as what was asked for has it.
+fn screen_result(text: &Bytes, tool: &Tool, world: &World, cleaner: &mut Cleaner<'_>) -> Result<Reply, String> {
     let limits = cleaner.limits;
     let outline = strictly_read(text, limits)?;
     match cleaner.without_secret(text)? {
-        None => judge(text, &outline, tool, limits),
-        Some(clean) => judge(&clean, &strictly_read(&clean, limits)?, tool, limits),
+        None => judge(text, &outline, tool, world, limits),
+        Some(clean) => judge(&clean, &strictly_read(&clean, limits)?, tool, world, limits),
     }
 }
 
-fn judge(text: &Bytes, outline: &Outline<'_>, tool: &Tool, limits: ScreenLimits) -> Result<Reply, String> {
+fn judge(text: &Bytes, outline: &Outline<'_>, tool: &Tool, world: &World, limits: ScreenLimits) -> Result<Reply, String> {
     if !outline.is_object() {
         return Err("a result must be an object".to_owned());
     }
     if outline.member("resultType").is_some_and(|kind| kind.value != "\"complete\"") {
         return Err("a result of another type than `complete` was not asked for".to_owned());
     }
+    match tool.name.feature() {
+        None => judge_tool(text, outline, tool, limits),
+        Some(feature) => judge_item(text, outline, feature, tool, world, limits),
+    }
+}
+
+/// What a resource, a prompt or a suggestion is answered with (MCP `server/resources`, `server/prompts`,
+/// `server/utilities/completion`).
+fn judge_item(
+    text: &Bytes,
+    outline: &Outline<'_>,
+    feature: Feature,
+    tool: &Tool,
+    world: &World,
+    limits: ScreenLimits,
+) -> Result<Reply, String> {
+    let renamed = match feature {
+        Feature::ResourceRead => {
+            check_blocks("contents", outline.member("contents"), limits)?;
+            under_our_names(text, tool, world)?
+        }
+        Feature::PromptGet => {
+            check_blocks("messages", outline.member("messages"), limits)?;
+            None
+        }
+        Feature::Complete => match outline.member("completion") {
+            Some(completion) if completion.is_object() => None,
+            _ => return Err("a result must have the object `completion`".to_owned()),
+        },
+    };
+    let result = match &renamed {
+        None => ToolResult::new(text, outline),
+        Some(renamed) => ToolResult::new(renamed, &strictly_read(renamed, limits)?),
+    };
+    let body = if feature == Feature::ResourceRead { Body::Content(result) } else { Body::Result(result) };
+    Ok(Reply { body, outcome: Outcome::Success })
+}
+
+/// The contents of a resource under the URIs that agents ask for them by; none where those are the server's own.
+fn under_our_names(text: &Bytes, tool: &Tool, world: &World) -> Result<Option<Bytes>, String> {
+    if world.is_bare(tool) {
+        return Ok(None);
+    }
+    let strange = |_| "`contents` can't be read".to_owned();
+    let fields = json::fields(std::str::from_utf8(text).map_err(|fault| fault.to_string())?).map_err(|fault| unquoted(&fault))?;
+    let mut renamed = String::with_capacity(text.len() + 64);
+    for (key, value) in &fields {
+        renamed.push(if renamed.is_empty() { '{' } else { ',' });
+        renamed.push_str(&Value::from(key.as_ref()).to_string());
+        renamed.push(':');
+        if key != "contents" {
+            renamed.push_str(value.get());
+            continue;
+        }
+        let parts: Vec<&RawValue> = serde_json::from_str(value.get()).map_err(strange)?;
+        let shown = parts.iter().map(|part| {
+            let own = json::fields(part.get()).ok()?.into_iter().find(|(key, _)| key == "uri")?.1;
+            let own: String = serde_json::from_str(own.get()).ok()?;
+            with_member(part.get(), "uri", &world.exposed_item(tool, &own))
+        });
+        let shown = shown.zip(&parts).map(|(shown, part)| shown.unwrap_or_else(|| part.get().to_owned()));
+        renamed.push_str(&format!("[{}]", shown.collect::<Vec<_>>().join(",")));
+    }
+    renamed.push('}');
+    Ok(Some(Bytes::from(renamed)))
+}
+
+/// A `tools/call` result (MCP `server/tools`): an object with content, as its tool declared.
+fn judge_tool(text: &Bytes, outline: &Outline<'_>, tool: &Tool, limits: ScreenLimits) -> Result<Reply, String> {
     let outcome = match outline.member("isError").map(|member| member.value) {
         None | Some("false") => Outcome::Success,
         Some("true") => Outcome::ToolError,
         Some(_) => return Err("`isError` must be true or false".to_owned()),
     };
-    check_content(outline.member("content"), limits)?;
+    check_blocks("content", outline.member("content"), limits)?;
     check_structured(outline.member("structuredContent"), outcome == Outcome::ToolError, tool)?;
     Ok(Reply { body: Body::Result(ToolResult::new(text, outline)), outcome })
 }
 
-fn check_content(content: Option<&Member<'_>>, limits: ScreenLimits) -> Result<(), String> {
-    let blocks = match content {
-        None => return Err("a result must have `content`".to_owned()),
-        Some(content) if !content.is_array() => return Err("`content` must be an array".to_owned()),
-        Some(content) => content.items,
+/// A list of objects, which are so many at most.
+fn check_blocks(name: &str, blocks: Option<&Member<'_>>, limits: ScreenLimits) -> Result<(), String> {
+    let blocks = match blocks {
+        None => return Err(format!("a result must have `{name}`")),
+        Some(blocks) if !blocks.is_array() => return Err(format!("`{name}` must be an array")),
+        Some(blocks) => blocks.items,
     };
     if blocks.count > limits.blocks {
-        return Err(format!("{} content blocks, at most {} may pass", blocks.count, limits.blocks));
+        return Err(format!("{} in `{name}`, at most {} may pass", blocks.count, limits.blocks));
     }
-    if blocks.objects == blocks.count { Ok(()) } else { Err("a content block must be an object".to_owned()) }
+    if blocks.objects == blocks.count { Ok(()) } else { Err(format!("each of `{name}` must be an object")) }
 }
 
 /// A tool that declares an output schema must keep to it, unless it reports an error.

@@ -23,12 +23,11 @@ impl<'r> Validated<'r> {
     }
 }
 
-/// Judges the arguments. `text` is what was received: the value made of it here is what policy reads, the text is what is
-/// sent.
-pub fn validate<'r>(call: Granted<'r>, text: &[u8], ports: &Ports, way: &mut Way<'r>) -> Result<Validated<'r>, Refusal> {
+/// Judges the arguments. The value made here of what was received is what policy reads, the text is what is sent.
+pub fn validate<'r>(call: Granted<'r>, ports: &Ports, way: &mut Way<'r>) -> Result<Validated<'r>, Refusal> {
     let stage = way.enter("validate", "bailiwick.schema.validate", ports);
     let arguments: Value =
-        serde_json::from_slice(text).map_err(|fault| Refusal::internal(format!("received arguments: {fault}")))?;
+        serde_json::from_slice(call.arguments()).map_err(|fault| Refusal::internal(format!("received arguments: {fault}")))?;
     call.tool().input.check(&arguments).map_err(|places| Refusal::invalid_arguments(&places))?;
     mirrored(&call, &arguments)?;
     for grant in call.grant().chain() {

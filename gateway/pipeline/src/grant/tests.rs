@@ -132,6 +132,7 @@ fn a_grant_is_prepared_anew_for_a_new_world() {
         Arc::new(World {
             epoch: 1,
             tools: BTreeMap::new(),
+            features: BTreeMap::new(),
             names: Arc::default(),
             policies: Arc::new(bailiwick_policy::Policies::compile(&[], &[]).unwrap()),
             policy_digest: String::new(),

@@ -34,7 +34,7 @@ fn called(params: &str) -> Result<Received, MessageFault> {
 fn arguments(received: &Received) -> Bytes {
     match received.asked() {
         Asked::Call { arguments, .. } => arguments.clone(),
-        Asked::List => Bytes::new(),
+        _ => Bytes::new(),
     }
 }
 

@@ -141,6 +141,7 @@ fn tool() -> Tool {
             id: "tickets".parse().unwrap(),
             fingerprint: Digest::of(b"connector"),
             facts,
+            prefix: bailiwick_schemas::exposure::Prefix::Always,
             transport: "pipe",
             needs_credential: false,
             call_timeout: Duration::from_secs(1),

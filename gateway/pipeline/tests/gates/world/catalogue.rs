@@ -14,7 +14,7 @@ use bailiwick_policy::{Band, ConnectorFacts, Kind, Policies, Source, ToolFacts};
 use bailiwick_schemas::{
     canonical::digest,
     exposure::{ExposedNames, Prefix},
-    names::QualifiedName,
+    names::{ConnectorId, Feature, QualifiedName},
     validate::{Bounds, Undeclared, Validator},
 };
 use serde_json::{Value, json};
@@ -72,7 +72,9 @@ pub fn rules() -> String {
     let permitted: Vec<String> = specs()
         .iter()
         .filter(|spec| spec.name != "tickets__unruled")
-        .map(|spec| format!("Bailiwick::Action::\"{}\"", spec.name))
+        .map(|spec| spec.name.to_owned())
+        .chain(feature_names().map(|name| name.to_string()).filter(|name| name != "files/prompt_get"))
+        .map(|name| format!("Bailiwick::Action::\"{name}\""))
         .collect();
     let forbid = |id: &str, tool: &str, when: &str| {
         format!(
@@ -107,9 +109,15 @@ pub fn world_without(prefix_of: &[&str], epoch: u64, rules: &str) -> World {
         (name, if is_bare { Prefix::Never } else { Prefix::Always })
     }));
     let policies = compiled(rules);
+    let features = feature_names().map(|name| {
+        let is_bare = prefix_of.contains(&name.connector().as_str());
+        (name.clone(), Arc::new(offered(name, if is_bare { Prefix::Never } else { Prefix::Always })))
+    });
+    let features = features.collect();
     World {
         epoch,
         tools: specs().into_iter().map(|spec| (spec.name.to_owned(), Arc::new(tool(spec)))).collect::<BTreeMap<_, _>>(),
+        features,
         names: Arc::new(names),
         policy_digest: policies.digest().to_string(),
         policies,
@@ -122,7 +130,14 @@ fn compiled(rules: &str) -> Arc<Policies> {
     static DONE: LazyLock<Mutex<BTreeMap<String, Arc<Policies>>>> = LazyLock::new(Mutex::default);
     let mut done = DONE.lock().unwrap();
     let compile = || {
-        let facts: Vec<ToolFacts> = specs().iter().map(facts_of).collect();
+        let offered = feature_names().map(|name| ToolFacts {
+            connector: name.connector().to_string(),
+            kind: Kind::Read,
+            band: Band::Low,
+            input_schema: parameters_of(name.feature().unwrap()),
+            name: name.to_string(),
+        });
+        let facts: Vec<ToolFacts> = specs().iter().map(facts_of).chain(offered).collect();
         let source = Source { name: "test.cedar", text: rules };
         Arc::new(Policies::compile(&[source], &facts).unwrap_or_else(|faults| panic!("{faults:?}")))
     };
@@ -142,20 +157,57 @@ fn connector_facts(id: &str) -> ConnectorFacts {
     ConnectorFacts { id: id.to_owned(), sensitivity: "internal".to_owned(), environment: "production".to_owned() }
 }
 
+/// What connectors offer besides tools. No rule permits the prompts of `files`.
+fn feature_names() -> impl Iterator<Item = QualifiedName> {
+    let of = |connector: &'static str| Feature::ALL.map(|feature| QualifiedName::of_feature(connector.parse().unwrap(), feature));
+    ["tickets", "vault", "files"].into_iter().flat_map(of)
+}
+
+fn parameters_of(feature: Feature) -> Value {
+    let text = json!({"type": "string"});
+    match feature {
+        Feature::ResourceRead => json!({"type": "object", "properties": {"uri": text}, "required": ["uri"]}),
+        Feature::PromptGet => {
+            json!({"type": "object", "properties": {"name": text, "arguments": {"type": "object"}}, "required": ["name"]})
+        }
+        Feature::Complete => json!({"type": "object", "properties": {"ref": {"type": "object"}, "argument": {"type": "object"}}}),
+    }
+}
+
+fn offered(name: QualifiedName, prefix: Prefix) -> Tool {
+    let schema = parameters_of(name.feature().unwrap());
+    Tool {
+        connector: Arc::new(connector(name.connector().clone(), prefix)),
+        kind: Kind::Read,
+        band: Band::Low,
+        digest: digest(&schema),
+        listed: Listed::new(&schema),
+        input: Validator::compile_input(&schema, Undeclared::Refuse).unwrap(),
+        output: None,
+        labels: Labels { untrusted: name.connector().as_str() == "tickets", confidential: false },
+        mirrors: Vec::new(),
+        name,
+    }
+}
+
+fn connector(id: ConnectorId, prefix: Prefix) -> Connector {
+    Connector {
+        fingerprint: digest(&json!(id.as_str())),
+        facts: connector_facts(id.as_str()),
+        prefix,
+        transport: "pipe",
+        needs_credential: id.as_str() == "vault",
+        call_timeout: Duration::from_secs(30),
+        id,
+    }
+}
+
 fn tool(spec: Spec) -> Tool {
     let name: QualifiedName = spec.name.parse().unwrap();
     let schema = schema_of(&spec);
     let definition = json!({"name": spec.name, "inputSchema": schema});
-    let id = name.connector().clone();
     Tool {
-        connector: Arc::new(Connector {
-            fingerprint: digest(&json!(id.as_str())),
-            facts: connector_facts(id.as_str()),
-            transport: "pipe",
-            needs_credential: id.as_str() == "vault",
-            call_timeout: Duration::from_secs(30),
-            id,
-        }),
+        connector: Arc::new(connector(name.connector().clone(), Prefix::Always)),
         name,
         kind: spec.kind,
         band: spec.band,

@@ -21,6 +21,7 @@ pub enum Told {
     ToolError(String, Option<Value>),
     Error(i64, String, Option<Value>, u16),
     Tools(Vec<String>),
+    Offers(String),
 }
 
 impl Heard {
@@ -30,7 +31,8 @@ impl Heard {
 
     pub fn told(&self) -> Told {
         match self.answer.body.clone() {
-            Body::Result(result) => Told::Result(String::from_utf8(result.text().to_vec()).unwrap()),
+            Body::Result(result) | Body::Content(result) => Told::Result(String::from_utf8(result.text().to_vec()).unwrap()),
+            Body::Offers { items, .. } => Told::Offers(String::from_utf8(items.to_vec()).unwrap()),
             Body::ToolError { text, meta } => Told::ToolError(text, meta),
             Body::Error { code, message, data, http } => Told::Error(code, message, data, http),
             Body::Tools { list, .. } => {
@@ -42,7 +44,7 @@ impl Heard {
 
     pub fn text(&self) -> String {
         match self.told() {
-            Told::Result(text) | Told::ToolError(text, _) | Told::Error(_, text, ..) => text,
+            Told::Result(text) | Told::Offers(text) | Told::ToolError(text, _) | Told::Error(_, text, ..) => text,
             Told::Tools(names) => names.join(" "),
         }
     }

@@ -1,0 +1,204 @@
+//! The lists of resources, resource templates and prompts: what each connector that the grant reaches offers, without what the grant
+//! does not give. A connector that can't be asked costs its own part of the list alone.
+
+use std::sync::Arc;
+
+use bailiwick_schemas::names::Feature;
+use bytes::Bytes;
+use futures_util::future::join_all;
+use serde_json::value::RawValue;
+
+use super::{
+    Identified,
+    grant::{admits_item, visible},
+};
+use crate::{
+    answer::with_member,
+    catalogue::{Tool, World},
+    grant::{Labels, LiveGrant},
+    ports::{Lease, Listing, Offer, Ports},
+    records::SecretRecord,
+    refusal::Refusal,
+    way::Way,
+};
+
+/// What is offered under this grant: the items, as their servers wrote them but for the name that agents ask for them by.
+pub(crate) async fn offers(
+    call: &Identified<'_>,
+    grant: &Arc<LiveGrant>,
+    listing: Listing,
+    ports: &Ports,
+    way: &mut Way<'_>,
+) -> Result<Vec<Bytes>, Refusal> {
+    let world = ports.worlds.now();
+    let agent = &call.principal().agent;
+    let feature = feature_of(listing);
+    let asked: Vec<&Arc<Tool>> = world
+        .features
+        .values()
+        .filter(|tool| tool.name.feature() == Some(feature) && visible(&world, grant, agent, tool))
+        .collect();
+    let stage = way.enter("offer", "bailiwick.offers.read", ports);
+    // Their words reach the agent, as results do: before the first of them leaves.
+    let labels = asked.iter().fold(Labels::default(), |all, tool| all.join(tool.labels));
+    if labels != Labels::default() {
+        for other in ports.grants.of(&agent.id) {
+            other.touch(labels);
+        }
+        grant.touch(labels);
+    }
+    let trace_id = way.trace_id.clone();
+    let parts = join_all(asked.iter().map(|tool| part(call, tool, grant, listing, &world, &trace_id, ports)));
+    let parts = tokio::select! {
+        biased;
+        parts = parts => parts,
+        () = grant.cancelled().cancelled() => return Err(Refusal::grant_ended(grant.end_of_chain(), "Not executed.")),
+    };
+    let mut items = Vec::new();
+    let (mut failed, mut left_out) = (0_usize, 0_usize);
+    for part in parts {
+        match part? {
+            Some(part) => {
+                left_out += part.left_out;
+                items.extend(part.items);
+            }
+            None => failed += 1,
+        }
+    }
+    way.trace.note(stage, "bailiwick.offers.count", items.len());
+    way.trace.note(stage, "bailiwick.offers.left_out", left_out);
+    way.trace.note(stage, "bailiwick.offers.failed", failed);
+    way.leave(stage, ports);
+    Ok(items)
+}
+
+/// Which feature a list is of.
+fn feature_of(listing: Listing) -> Feature {
+    match listing {
+        Listing::Resources | Listing::Templates => Feature::ResourceRead,
+        Listing::Prompts => Feature::PromptGet,
+    }
+}
+
+/// What one connector offers.
+struct Part {
+    items: Vec<Bytes>,
+    /// Malformed, or with the lent secret in them, or under a name that means something else.
+    left_out: usize,
+}
+
+/// The part of one connector; none where it can't be asked. A refusal is of the whole: the record is lost.
+async fn part(
+    call: &Identified<'_>,
+    tool: &Arc<Tool>,
+    grant: &Arc<LiveGrant>,
+    listing: Listing,
+    world: &World,
+    trace_id: &str,
+    ports: &Ports,
+) -> Result<Option<Part>, Refusal> {
+    let connector = &tool.connector;
+    let lease = if connector.needs_credential {
+        let Ok(Some(loan)) = ports.credentials.lend(grant, &connector.id, ports.clock.now_ms()).await else { return Ok(None) };
+        if loan.fresh {
+            lent_on_record(call, tool, grant, &loan.lease, trace_id, ports)?;
+        }
+        Some(loan.lease)
+    } else {
+        None
+    };
+    let work = async {
+        let channel = ports.connectors.ready(tool, grant, lease.as_ref()).await.ok()?;
+        channel.offers(listing).await.ok()
+    };
+    let Ok(Some(offers)) = tokio::time::timeout(connector.call_timeout, work).await else { return Ok(None) };
+    let mut part = Part { items: Vec::new(), left_out: offers.left_out };
+    for offer in &offers.items {
+        if !is_given(grant, tool, listing, offer) {
+            continue;
+        }
+        match shown(world, tool, offer, listing, lease.as_deref()) {
+            Some(item) => part.items.push(item),
+            None => part.left_out += 1,
+        }
+    }
+    Ok(Some(part))
+}
+
+/// Whether the grant, and each above it, gives this item. Of a template, whether it could give one that it makes.
+fn is_given(grant: &LiveGrant, tool: &Tool, listing: Listing, offer: &Offer) -> bool {
+    let is_template = listing == Listing::Templates;
+    grant.chain().all(|grant| admits_item(grant, tool, &offer.id, is_template))
+}
+
+/// The item under the name that agents ask for it by; none where that name means something else, or where it tells what was lent.
+fn shown(world: &World, tool: &Tool, offer: &Offer, listing: Listing, lease: Option<&Lease>) -> Option<Bytes> {
+    let text = std::str::from_utf8(&offer.text).ok()?;
+    if lease.is_some_and(|lease| tells(lease, text)) {
+        return None;
+    }
+    let exposed = world.exposed_item(tool, &offer.id);
+    let (meant, own) = world.item(feature_of(listing), &exposed)?;
+    if meant.name != tool.name || own != offer.id {
+        return None;
+    }
+    if exposed == offer.id {
+        return Some(offer.text.clone());
+    }
+    let member = match listing {
+        Listing::Resources => "uri",
+        Listing::Templates => "uriTemplate",
+        Listing::Prompts => "name",
+    };
+    with_member(text, member, &exposed).map(Bytes::from)
+}
+
+/// Whether the lent secret is in it, in any form, with or without escapes.
+fn tells(lease: &Lease, text: &str) -> bool {
+    let needles = lease.needles();
+    if needles.found_in(text.as_bytes()) {
+        return true;
+    }
+    text.contains('\\')
+        && serde_json::from_str::<serde_json::Value>(text).map_or(true, |mut value| needles.redact_value(&mut value) > 0)
+}
+
+/// Puts on record that a credential was lent for a list.
+fn lent_on_record(
+    call: &Identified<'_>,
+    tool: &Tool,
+    grant: &LiveGrant,
+    lease: &Lease,
+    trace_id: &str,
+    ports: &Ports,
+) -> Result<(), Refusal> {
+    let record = SecretRecord {
+        event: "lent",
+        call_id: call.received().call_id(),
+        agent: &grant.terms().agent,
+        grant: &grant.terms().id,
+        connector: tool.connector.id.as_str(),
+        lease: &lease.id,
+        provider: lease.provider,
+        reference: &lease.reference,
+        expires_at_ms: lease.expires_at_ms,
+        redactions: 0,
+        trace_id,
+    };
+    ports.trail.secret(ports.clock.now_ms(), &record).map_err(|lost| Refusal::trail_lost(&lost))
+}
+
+/// The items as one JSON array.
+pub(crate) fn array_of(items: &[Bytes]) -> Option<Bytes> {
+    let mut text = Vec::with_capacity(items.iter().map(|item| item.len() + 1).sum::<usize>() + 2);
+    text.push(b'[');
+    for (at, item) in items.iter().enumerate() {
+        if at > 0 {
+            text.push(b',');
+        }
+        text.extend_from_slice(item);
+    }
+    text.push(b']');
+    // What is told as a list is one.
+    serde_json::from_slice::<Vec<&RawValue>>(&text).is_ok_and(|read| read.len() == items.len()).then(|| Bytes::from(text))
+}
