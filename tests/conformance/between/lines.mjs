@@ -56,11 +56,13 @@ class Child {
   }
 
   request(message, reply) {
-    if (this.open.has(message.id)) return reply.end({ jsonrpc: '2.0', id: null, error: { code: -32600, message: 'this id is under way' } }, 500);
+    if (this.open.has(message.id))
+      return reply.end({ jsonrpc: '2.0', id: null, error: { code: -32600, message: 'this id is under way' } }, 500);
     this.open.set(message.id, reply);
     reply.res.on('close', () => {
       // Who hangs up cancels, which on lines is said in words.
-      if (this.open.delete(message.id)) this.send({ jsonrpc: '2.0', method: 'notifications/cancelled', params: { requestId: message.id } });
+      if (this.open.delete(message.id))
+        this.send({ jsonrpc: '2.0', method: 'notifications/cancelled', params: { requestId: message.id } });
     });
     this.send(message);
   }
@@ -108,7 +110,10 @@ function stateless(message, req, res) {
   const said = message.params?._meta?.[VERSION];
   const reply = new Reply(message, res, {});
   if (said !== undefined && req.headers['mcp-protocol-version'] !== said) {
-    return reply.end({ jsonrpc: '2.0', id: message.id ?? null, error: { code: -32020, message: 'Header mismatch: MCP-Protocol-Version' } }, 400);
+    return reply.end(
+      { jsonrpc: '2.0', id: message.id ?? null, error: { code: -32020, message: 'Header mismatch: MCP-Protocol-Version' } },
+      400,
+    );
   }
   return modern.request(message, reply);
 }

@@ -38,7 +38,15 @@ http
   .createServer(async (req, res) => {
     const { body, headers } = outward(await all(req), req.rawHeaders);
     const sent = [...without(headers), ...(body.length > 0 ? ['content-length', String(body.length)] : [])];
-    const gateway = http.request({ port: target, host: '127.0.0.1', method: req.method, path: req.url, headers: sent, setHost: false, agent: false });
+    const gateway = http.request({
+      port: target,
+      host: '127.0.0.1',
+      method: req.method,
+      path: req.url,
+      headers: sent,
+      setHost: false,
+      agent: false,
+    });
     gateway.on('error', () => res.destroy());
     res.on('close', () => gateway.destroy());
     gateway.on('response', async answer => {

@@ -45,7 +45,8 @@ async function tell(response) {
     }
   }
   // Closed before anything was said: the answer is there for who comes back.
-  if (last && said === 0) await tell(await fetch(url, { headers: { ...headers(), accept: 'text/event-stream', 'last-event-id': last } }));
+  if (last && said === 0)
+    await tell(await fetch(url, { headers: { ...headers(), accept: 'text/event-stream', 'last-event-id': last } }));
 }
 
 async function carry(message) {

@@ -33,7 +33,8 @@ class Call {
   }
 
   log(level, data) {
-    if (LEVELS.indexOf(level) >= LEVELS.indexOf(this.session.level)) this.say('notifications/message', { level, logger: 'fixtures', data });
+    if (LEVELS.indexOf(level) >= LEVELS.indexOf(this.session.level))
+      this.say('notifications/message', { level, logger: 'fixtures', data });
   }
 
   progress(progress, total) {
@@ -160,7 +161,8 @@ export class Legacy {
       case 'tools/call':
         return this.offer.call(call).catch(fault => {
           // This era has no error for it: a tool that can't ask says so in its result.
-          if (fault instanceof Undeclared || fault instanceof Unasked) return { content: [{ type: 'text', text: fault.message }], isError: true };
+          if (fault instanceof Undeclared || fault instanceof Unasked)
+            return { content: [{ type: 'text', text: fault.message }], isError: true };
           throw fault;
         });
       case 'prompts/get':

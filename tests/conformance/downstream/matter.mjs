@@ -32,7 +32,10 @@ export const PROMPTS = [
     description: 'Embeds a resource',
     arguments: [{ name: 'resourceUri', description: 'The resource to embed', required: true }],
     render: ({ args }) => [
-      user({ type: 'resource', resource: { uri: args.resourceUri, mimeType: 'text/plain', text: 'Embedded resource content for testing.' } }),
+      user({
+        type: 'resource',
+        resource: { uri: args.resourceUri, mimeType: 'text/plain', text: 'Embedded resource content for testing.' },
+      }),
       user(text('Please process the embedded resource above.')),
     ],
   },
@@ -45,7 +48,9 @@ export const PROMPTS = [
     name: 'test_input_required_result_prompt',
     description: 'Asks for its context first',
     render: async call => {
-      const { user_context: answer } = await call.ask({ user_context: form('What context should the prompt use?', { context: { type: 'string' } }) });
+      const { user_context: answer } = await call.ask({
+        user_context: form('What context should the prompt use?', { context: { type: 'string' } }),
+      });
       return [user(text(`Use this context: ${answer.content?.context}`))];
     },
   },
@@ -64,12 +69,29 @@ export const RESOURCES = [
     mimeType: 'text/plain',
     content: { text: 'This is the content of the static text resource.' },
   },
-  { uri: 'test://static-binary', name: 'static-binary', description: 'An image that stays', mimeType: 'image/png', content: { blob: PIXEL } },
-  { uri: 'test://watched-resource', name: 'watched-resource', description: 'One to subscribe to', mimeType: 'text/plain', content: { text: 'Watch this.' } },
+  {
+    uri: 'test://static-binary',
+    name: 'static-binary',
+    description: 'An image that stays',
+    mimeType: 'image/png',
+    content: { blob: PIXEL },
+  },
+  {
+    uri: 'test://watched-resource',
+    name: 'watched-resource',
+    description: 'One to subscribe to',
+    mimeType: 'text/plain',
+    content: { text: 'Watch this.' },
+  },
 ];
 
 export const TEMPLATES = [
-  { uriTemplate: 'test://template/{id}/data', name: 'template-data', description: 'Data by their id', mimeType: 'application/json' },
+  {
+    uriTemplate: 'test://template/{id}/data',
+    name: 'template-data',
+    description: 'Data by their id',
+    mimeType: 'application/json',
+  },
 ];
 export const TEMPLATE_URI = /^test:\/\/template\/([^/]+)\/data$/;
 

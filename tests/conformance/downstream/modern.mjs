@@ -11,8 +11,22 @@ const LEVEL = 'io.modelcontextprotocol/logLevel';
 const SUBSCRIPTION = 'io.modelcontextprotocol/subscriptionId';
 const SERVER = 'io.modelcontextprotocol/serverInfo';
 const FRESH = { ttlMs: 60000, cacheScope: 'private' };
-const CACHEABLE = ['server/discover', 'tools/list', 'prompts/list', 'resources/list', 'resources/templates/list', 'resources/read'];
-const NAMES = { 'tools/call': 'name', 'prompts/get': 'name', 'resources/read': 'uri', 'tasks/get': 'taskId', 'tasks/update': 'taskId', 'tasks/cancel': 'taskId' };
+const CACHEABLE = [
+  'server/discover',
+  'tools/list',
+  'prompts/list',
+  'resources/list',
+  'resources/templates/list',
+  'resources/read',
+];
+const NAMES = {
+  'tools/call': 'name',
+  'prompts/get': 'name',
+  'resources/read': 'uri',
+  'tasks/get': 'taskId',
+  'tasks/update': 'taskId',
+  'tasks/cancel': 'taskId',
+};
 const FILTERS = {
   'notifications/tools/list_changed': 'toolsListChanged',
   'notifications/prompts/list_changed': 'promptsListChanged',
@@ -63,7 +77,8 @@ class Call {
 
   log(level, data) {
     const least = this.meta[LEVEL];
-    if (least && LEVELS.indexOf(level) >= LEVELS.indexOf(least)) this.say('notifications/message', { level, logger: 'fixtures', data });
+    if (least && LEVELS.indexOf(level) >= LEVELS.indexOf(least))
+      this.say('notifications/message', { level, logger: 'fixtures', data });
   }
 
   progress(progress, total) {
@@ -125,14 +140,17 @@ export class Modern {
     const meta = message.params?._meta ?? {};
     const [version, capabilities] = [meta[VERSION], meta[CAPABILITIES]];
     if (typeof version !== 'string') throw new Fault(-32602, `${VERSION} is missing`, undefined, 400);
-    if (typeof capabilities !== 'object' || capabilities === null) throw new Fault(-32602, `${CAPABILITIES} is missing`, undefined, 400);
+    if (typeof capabilities !== 'object' || capabilities === null)
+      throw new Fault(-32602, `${CAPABILITIES} is missing`, undefined, 400);
     if (headers['mcp-protocol-version'] !== version) throw mismatch('MCP-Protocol-Version');
-    if (version !== this.versions[0]) throw new Fault(-32022, 'Unsupported protocol version', { supported: this.versions, requested: version }, 400);
+    if (version !== this.versions[0])
+      throw new Fault(-32022, 'Unsupported protocol version', { supported: this.versions, requested: version }, 400);
     if (message.method !== 'tools/call') return;
     for (const [name, property] of Object.entries(this.offer.tool(message.params.name).inputSchema.properties ?? {})) {
       const suffix = property['x-mcp-header'];
       const said = message.params.arguments?.[name];
-      if (suffix && decoded(headers[`mcp-param-${suffix.toLowerCase()}`]) !== (said === undefined ? undefined : String(said))) throw mismatch(`Mcp-Param-${suffix}`);
+      if (suffix && decoded(headers[`mcp-param-${suffix.toLowerCase()}`]) !== (said === undefined ? undefined : String(said)))
+        throw mismatch(`Mcp-Param-${suffix}`);
     }
   }
 
@@ -183,7 +201,9 @@ export class Modern {
   }
 
   tell(answer, { id, wanted }, { method, params = {} }) {
-    const isWanted = wanted[FILTERS[method]] || (method === 'notifications/resources/updated' && wanted.resourceSubscriptions?.includes(params.uri));
+    const isWanted =
+      wanted[FILTERS[method]] ||
+      (method === 'notifications/resources/updated' && wanted.resourceSubscriptions?.includes(params.uri));
     if (isWanted) answer.say({ jsonrpc: '2.0', method, params: { ...params, _meta: { [SUBSCRIPTION]: id } } });
   }
 }

@@ -53,7 +53,8 @@ async function serve(req, res) {
   } catch {
     return refuse(res, 400, null, -32700, 'not one JSON message');
   }
-  if (typeof message !== 'object' || message === null || Array.isArray(message)) return refuse(res, 400, null, -32600, 'not one message');
+  if (typeof message !== 'object' || message === null || Array.isArray(message))
+    return refuse(res, 400, null, -32600, 'not one message');
   if (isModern(message, req.headers)) {
     // What a server of the older era says to a request that it can't know.
     if (speaks === 'legacy') return refuse(res, 400, null, -32000, 'Bad Request: Server not initialized');

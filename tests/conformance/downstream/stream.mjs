@@ -14,7 +14,12 @@ export class Answer {
   stream() {
     if (this.streams) return;
     this.streams = true;
-    this.res.writeHead(200, { ...this.headers, 'content-type': 'text/event-stream', 'cache-control': 'no-cache', 'x-accel-buffering': 'no' });
+    this.res.writeHead(200, {
+      ...this.headers,
+      'content-type': 'text/event-stream',
+      'cache-control': 'no-cache',
+      'x-accel-buffering': 'no',
+    });
     this.res.flushHeaders();
   }
 

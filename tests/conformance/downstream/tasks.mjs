@@ -65,7 +65,11 @@ class Task {
 
   /** With what there is to see of it now. */
   detailed() {
-    const shown = { completed: { result: this.result }, failed: { error: this.error }, input_required: { inputRequests: this.open } };
+    const shown = {
+      completed: { result: this.result },
+      failed: { error: this.error },
+      input_required: { inputRequests: this.open },
+    };
     return { ...this.brief(), ...shown[this.status] };
   }
 }

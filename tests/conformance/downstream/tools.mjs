@@ -26,10 +26,16 @@ const asks = (name, description, requests, { isSealed = false } = {}) =>
 const options = (...names) => names.map(([value, title]) => ({ const: value, title }));
 const ENUMS = {
   untitledSingle: { type: 'string', enum: ['option1', 'option2', 'option3'] },
-  titledSingle: { type: 'string', oneOf: options(['value1', 'First Option'], ['value2', 'Second Option'], ['value3', 'Third Option']) },
+  titledSingle: {
+    type: 'string',
+    oneOf: options(['value1', 'First Option'], ['value2', 'Second Option'], ['value3', 'Third Option']),
+  },
   legacyEnum: { type: 'string', enum: ['opt1', 'opt2', 'opt3'], enumNames: ['Option One', 'Option Two', 'Option Three'] },
   untitledMulti: { type: 'array', items: { type: 'string', enum: ['option1', 'option2', 'option3'] } },
-  titledMulti: { type: 'array', items: { anyOf: options(['value1', 'First Choice'], ['value2', 'Second Choice'], ['value3', 'Third Choice']) } },
+  titledMulti: {
+    type: 'array',
+    items: { anyOf: options(['value1', 'First Choice'], ['value2', 'Second Choice'], ['value3', 'Third Choice']) },
+  },
 };
 const DEFAULTS = {
   name: { type: 'string', default: 'John Doe' },
@@ -68,7 +74,11 @@ const CONTENT = [
     content: [embedded('test://embedded-resource', 'text/plain', 'This is an embedded resource content.')],
   })),
   tool('test_multiple_content_types', 'Shows content of three kinds', () => ({
-    content: [text('Multiple content types test:'), image, embedded('test://mixed-content-resource', 'application/json', '{"test":"data","value":123}')],
+    content: [
+      text('Multiple content types test:'),
+      image,
+      embedded('test://mixed-content-resource', 'application/json', '{"test":"data","value":123}'),
+    ],
   })),
   tool('test_error_handling', 'Always fails', () => fails('This tool intentionally returns an error for testing')),
   tool('json_schema_2020_12_tool', 'Has a schema of many keywords', ({ args }) => repeats(args), DIALECT),
@@ -126,22 +136,44 @@ const ASKING = [
     'test_elicitation',
     'Asks the person',
     async call => {
-      const fields = { username: { type: 'string', description: "User's response" }, email: { type: 'string', description: "User's email address" } };
+      const fields = {
+        username: { type: 'string', description: "User's response" },
+        email: { type: 'string', description: "User's email address" },
+      };
       const { response } = await call.ask({ response: form(call.args.message, fields) });
       return says(`User response: ${JSON.stringify(response)}`);
     },
     object({ message: string }, ['message']),
   ),
-  asks('test_elicitation_sep1034_defaults', 'Asks with defaults', { response: form('Please review and update the form', DEFAULTS, []) }),
+  asks('test_elicitation_sep1034_defaults', 'Asks with defaults', {
+    response: form('Please review and update the form', DEFAULTS, []),
+  }),
   asks('test_elicitation_sep1330_enums', 'Asks with choices of every kind', { response: form('Please choose', ENUMS, []) }),
   asks('test_streaming_elicitation', 'Asks on a stream', { response: form('Please confirm', { ok: { type: 'boolean' } }) }),
   asks('test_missing_capability', "Needs the client's model", { response: sampling('Say something', 10) }),
   asks('test_input_required_result_elicitation', 'Asks for a name', NAME),
-  asks('test_input_required_result_sampling', 'Asks for a capital', { capital_question: sampling('What is the capital of France?', 100) }),
+  asks('test_input_required_result_sampling', 'Asks for a capital', {
+    capital_question: sampling('What is the capital of France?', 100),
+  }),
   asks('test_input_required_result_list_roots', 'Asks for the roots', ROOTS),
-  asks('test_input_required_result_request_state', 'Asks, and has its state carried', { confirm: form('Please confirm', { ok: { type: 'boolean' } }) }, { isSealed: true }),
-  asks('test_input_required_result_tampered_state', 'Asks, and refuses a state that was changed', { confirm: form('Please confirm', { ok: { type: 'boolean' } }) }, { isSealed: true }),
-  asks('test_input_required_result_multiple_inputs', 'Asks three things at once', { ...NAME, greeting: sampling('Generate a greeting', 50), ...ROOTS }, { isSealed: true }),
+  asks(
+    'test_input_required_result_request_state',
+    'Asks, and has its state carried',
+    { confirm: form('Please confirm', { ok: { type: 'boolean' } }) },
+    { isSealed: true },
+  ),
+  asks(
+    'test_input_required_result_tampered_state',
+    'Asks, and refuses a state that was changed',
+    { confirm: form('Please confirm', { ok: { type: 'boolean' } }) },
+    { isSealed: true },
+  ),
+  asks(
+    'test_input_required_result_multiple_inputs',
+    'Asks three things at once',
+    { ...NAME, greeting: sampling('Generate a greeting', 50), ...ROOTS },
+    { isSealed: true },
+  ),
   tool('test_input_required_result_multi_round', 'Asks twice', async call => {
     const first = await call.ask({ step1: form('Step 1: What is your name?', { name: string }) }, true);
     const second = await call.ask({ step2: form('Step 2: What is your favorite color?', { color: string }) }, true);
@@ -149,7 +181,9 @@ const ASKING = [
   }),
   tool('test_input_required_result_capabilities', 'Asks only what the client can answer', async call => {
     const requests = { ...NAME, greeting: sampling('Generate a greeting', 50), ...ROOTS };
-    const can = Object.entries(requests).filter(([, request]) => Object.keys(undeclared({ request }, call.capabilities)).length === 0);
+    const can = Object.entries(requests).filter(
+      ([, request]) => Object.keys(undeclared({ request }, call.capabilities)).length === 0,
+    );
     if (can.length === 0) throw new Undeclared({ elicitation: {} });
     return repeats(await call.ask(Object.fromEntries(can)));
   }),
@@ -196,13 +230,25 @@ const WORKING = [
     object({ filename: string }),
     { task: 'optional' },
   ),
-  tool('multi_input', 'Asks two things at once', async call => repeats(await call.ask({ first: DELETE('The first?'), second: DELETE('The second?') })), object(), {
-    task: 'optional',
-  }),
-  tool('test_tool_with_task', 'Asks, and then is a task', (call, { user_name: answer }) => says(`Hello, ${answer.content?.name}!`), object(), {
-    task: 'required',
-    first: call => call.ask(NAME),
-  }),
+  tool(
+    'multi_input',
+    'Asks two things at once',
+    async call => repeats(await call.ask({ first: DELETE('The first?'), second: DELETE('The second?') })),
+    object(),
+    {
+      task: 'optional',
+    },
+  ),
+  tool(
+    'test_tool_with_task',
+    'Asks, and then is a task',
+    (call, { user_name: answer }) => says(`Hello, ${answer.content?.name}!`),
+    object(),
+    {
+      task: 'required',
+      first: call => call.ask(NAME),
+    },
+  ),
 ];
 
 export const TOOLS = [...CONTENT, ...SPEAKING, ...ASKING, ...WORKING];
