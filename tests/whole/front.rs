@@ -66,9 +66,9 @@ async fn what_is_not_in_the_table_of_methods_is_refused() {
     let modern = gateway.agent("a");
     let older = modern.session("2025-06-18").await;
     for method in [
-        "resources/list",
-        "prompts/list",
-        "completion/complete",
+        "resources/subscribe",
+        "resources/Read",
+        "prompts",
         "logging/setLevel",
         "tools/Call",
         "nothing",

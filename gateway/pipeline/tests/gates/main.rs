@@ -21,6 +21,7 @@ mod gate_record;
 mod gate_screen;
 mod gate_send;
 mod gate_validate;
+mod items;
 mod judged;
 mod listing;
 mod names;

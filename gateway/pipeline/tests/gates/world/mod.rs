@@ -17,7 +17,7 @@ use bailiwick_pipeline::{
     Gateway, Received, Settings,
     gates::RawReply,
     grant::{Budget, Capability, Grant, LiveGrant, Standing, ToolPattern},
-    ports::{Injection, Lease, LeaseTerms, Loan, Ports},
+    ports::{Injection, Lease, LeaseTerms, Listing, Loan, Ports},
     principal::{Agent, AuthMethod, Credential, Presented, Principal},
     received::{Message, Origin, Protocol, Transport},
 };
@@ -182,6 +182,28 @@ impl Bench {
             Received::call(call, &message, origin, arrived)
         } else {
             Received::list(call, &message, origin, arrived)
+        };
+        received.unwrap()
+    }
+
+    /// A request for an item or a list of a feature, received.
+    pub fn asked(&self, method: &str, params: &str, asking: Asking) -> Received {
+        let number = self.calls.fetch_add(1, Ordering::SeqCst) + 1;
+        let text = format!(r#"{{"jsonrpc":"2.0","id":"id-{number}","method":"{method}","params":{params}}}"#);
+        let message = Message::read(&Bytes::from(text), Limits::MESSAGE).unwrap();
+        let origin = Origin {
+            transport: Transport::Http,
+            protocol: Protocol::V20260728,
+            presented: Presented { credential: Credential::Absent, grant: asking.grant },
+            links: Vec::new(),
+            mirrored: asking.mirrored,
+        };
+        let (call, arrived) = (format!("call-{number}").parse().unwrap(), START_MS * 1_000_000);
+        let received = match method {
+            "resources/list" => Received::offers(call, Listing::Resources, &message, origin, arrived),
+            "resources/templates/list" => Received::offers(call, Listing::Templates, &message, origin, arrived),
+            "prompts/list" => Received::offers(call, Listing::Prompts, &message, origin, arrived),
+            _ => Received::item(call, &message, origin, arrived),
         };
         received.unwrap()
     }
