@@ -221,6 +221,7 @@ impl Runtime {
             connectors: Arc::clone(&tether) as _,
             trail: Arc::clone(&recorder) as _,
             tracer: Arc::new(Traces::new(exporter.clone())),
+            rounds: Arc::default(),
         };
         let gateway = Gateway::new(ports, settings_of(&config));
         let front = Arc::new(Front::new(gateway.clone(), front_settings(&config)));

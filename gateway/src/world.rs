@@ -309,6 +309,8 @@ fn live(connector: &bailiwick_config::Connector) -> Connector {
         fingerprint: fingerprint(connector),
         facts: connector.facts(),
         prefix: connector.prefix,
+        may_ask: !connector.shared,
+        elicitation_hosts: connector.elicitation_hosts.clone(),
         transport: match connector.way {
             Way::Process(_) => "pipe",
             Way::Http(_) => "tcp",
@@ -415,6 +417,10 @@ fn parameters_of(feature: Feature) -> Value {
             },
             "required": ["ref", "argument"],
         }),
+        Feature::Elicitation => {
+            json!({"type": "object", "properties": {"mode": text(), "message": text(), "url": text()}, "required": ["mode", "message"]})
+        }
+        Feature::Sampling | Feature::Roots => json!({"type": "object"}),
     }
 }
 

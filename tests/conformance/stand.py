@@ -71,13 +71,16 @@ prefix = "never"
 features.resource_read = {{ kind = "read", band = "low", labels = [] }}
 features.prompt_get = {{ kind = "read", band = "low", labels = [] }}
 features.complete = {{ kind = "read", band = "low", labels = [] }}
+features.elicitation = {{ kind = "read", band = "low" }}
+features.sampling = {{ kind = "read", band = "low" }}
+features.roots = {{ kind = "read", band = "low" }}
 {tools}
 
 [[grants]]
 id = "{AGENT}"
 agent = "{AGENT}"
 purpose = "be held against the specification"
-tools = ["{CONNECTOR}__*", "{CONNECTOR}/resource_read", "{CONNECTOR}/prompt_get", "{CONNECTOR}/complete"]
+tools = ["{CONNECTOR}__*", "{CONNECTOR}/resource_read", "{CONNECTOR}/prompt_get", "{CONNECTOR}/complete", "{CONNECTOR}/elicitation", "{CONNECTOR}/sampling", "{CONNECTOR}/roots"]
 default = true
 """
 

@@ -26,6 +26,8 @@ pub struct Answer {
 pub enum Body {
     /// A tool's result, a prompt or a suggestion, screened.
     Result(ToolResult),
+    /// What the server asks before it can answer, screened.
+    Questions(ToolResult),
     /// The contents of a resource, screened.
     Content(ToolResult),
     /// A result that is an error which the model can read.

@@ -32,6 +32,10 @@ pub struct Connector {
     pub prefix: Prefix,
     /// What carries its messages, as traces name it (`network.transport`): `pipe` or `tcp`.
     pub transport: &'static str,
+    /// Whether it may ask agents anything: not where one process serves many grants, and could not say whom it asks.
+    pub may_ask: bool,
+    /// Hosts of pages that it may send agents to.
+    pub elicitation_hosts: Vec<String>,
     /// Whether it needs a credential lent to it.
     pub needs_credential: bool,
     /// How long one call may take in all.
@@ -70,6 +74,9 @@ impl Tool {
             Some(Feature::ResourceRead) => "resources/read",
             Some(Feature::PromptGet) => "prompts/get",
             Some(Feature::Complete) => "completion/complete",
+            Some(Feature::Elicitation) => "elicitation/create",
+            Some(Feature::Sampling) => "sampling/createMessage",
+            Some(Feature::Roots) => "roots/list",
         }
     }
 }
@@ -204,7 +211,7 @@ impl World {
         };
         let parts = match feature {
             Feature::PromptGet => name.split_once("__"),
-            Feature::ResourceRead | Feature::Complete => name.split_once('+'),
+            _ => name.split_once('+'),
         };
         parts.and_then(behind).or_else(|| Some((self.bare_of(feature)?, name.to_owned())))
     }

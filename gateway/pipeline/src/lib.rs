@@ -22,6 +22,7 @@ mod handle;
 mod judge;
 mod prepared;
 mod redact;
+mod rounds;
 mod way;
 
 pub use answer::{Answer, Body, ToolList, ToolResult};
@@ -30,4 +31,5 @@ pub use judge::Judged;
 pub use received::Received;
 pub use redact::NeedleFault;
 pub use refusal::Refusal;
+pub use rounds::Rounds;
 pub use way::full_name;

@@ -95,7 +95,7 @@ impl Refusal {
         let name: String = name.chars().take(256).collect();
         let (reason, code, what) = match of {
             Feature::PromptGet => ("unknown_prompt", -32602, "prompt"),
-            Feature::ResourceRead | Feature::Complete => ("unknown_resource", RESOURCE_NOT_FOUND, "resource"),
+            _ => ("unknown_resource", RESOURCE_NOT_FOUND, "resource"),
         };
         let mut refusal = Self::error(Outcome::Denied, reason, (code, 200), format!("Unknown {what}: {name}"), detail);
         if let (Body::Error { data, .. }, "resource") = (&mut refusal.0.told, what) {
@@ -111,6 +111,12 @@ impl Refusal {
             self.0.told = Body::Error { code, message: std::mem::take(text), data: meta.take(), http: 200 };
         }
         self
+    }
+
+    /// Answers that were not asked for, or are not what was.
+    pub fn answers_not_taken(why: impl Into<String>) -> Self {
+        let why = why.into();
+        Self::error(Outcome::Invalid, "answers_not_taken", (-32602, 200), why.clone(), why)
     }
 
     /// There is a choice of grants, and the request names none.

@@ -30,6 +30,7 @@ pub(super) fn respond(id: &str, protocol: Protocol, answer: &Answer) -> Response
             error(StatusCode::from_u16(status).unwrap_or(StatusCode::OK), id, code, message, data.as_ref())
         }
         Body::Result(result) => json_response(StatusCode::OK, stamped(id, result, protocol, false)),
+        Body::Questions(result) => json_response(StatusCode::OK, asked(id, result)),
         Body::Content(result) => json_response(StatusCode::OK, stamped(id, result, protocol, true)),
         Body::ToolError { text, meta } => result(id, &tool_error(text, meta.as_ref(), protocol).to_string()),
         Body::Tools { list: tools, ttl_ms } => list(id, protocol, "tools", tools.definitions().clone(), *ttl_ms),
@@ -104,6 +105,23 @@ fn tool_error(text: &str, meta: Option<&Value>, protocol: Protocol) -> Value {
 
 /// A downstream's result as this version has it: every member as it was written, `resultType` and our name added for modern
 /// agents, what only modern agents know taken away for others.
+/// What a server asks first: only who speaks 2026-07-28 is asked so.
+fn asked(id: &str, result: &ToolResult) -> Parts {
+    let mut parts = vec![Bytes::from(format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{"#))];
+    let mut comma = "";
+    for (key, value) in result.members().iter().filter(|(key, _)| key.as_ref() != "_meta") {
+        parts.push(format!("{comma}{}:", Value::from(key.as_ref())).into());
+        parts.push(value.clone());
+        comma = ",";
+    }
+    let meta = result.members().iter().find(|(key, _)| key.as_ref() == "_meta");
+    let meta = meta.map_or_else(|| Bytes::from_static(NAMED.as_bytes()), |(_, meta)| with_server_info(meta).into());
+    parts.push(format!("{comma}\"_meta\":").into());
+    parts.push(meta);
+    parts.push(Bytes::from_static(b"}}"));
+    Parts::new(parts)
+}
+
 /// Content that may be kept says for how long (MCP 2026-07-28, `server/utilities/caching`): not at all, as the next read is judged anew.
 fn stamped(id: &str, result: &ToolResult, protocol: Protocol, may_be_kept: bool) -> Parts {
     let is_modern = protocol.is_modern();

@@ -114,7 +114,7 @@ pub(super) fn admits_item(grant: &LiveGrant, tool: &Tool, own: &str, is_template
     let pointer = match tool.name.feature() {
         Some(Feature::ResourceRead) => "/uri",
         Some(Feature::PromptGet) => "/name",
-        Some(Feature::Complete) | None => return true,
+        _ => return true,
     };
     let admits = |bound: &Bound| if is_template { bound.could_admit_text(literal(own)) } else { bound.admits(Some(&own.into())) };
     let mut covering = grant.terms().capabilities.iter().filter(|capability| capability.covers(&tool.name, tool.kind));

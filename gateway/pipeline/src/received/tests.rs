@@ -18,6 +18,7 @@ fn origin() -> Origin {
         protocol: Protocol::V20260728,
         presented: Presented { credential: Credential::Absent, grant: None },
         links: Vec::new(),
+        capabilities: Vec::new(),
         mirrored: None,
     }
 }

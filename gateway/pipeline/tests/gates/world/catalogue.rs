@@ -171,6 +171,8 @@ fn parameters_of(feature: Feature) -> Value {
             json!({"type": "object", "properties": {"name": text, "arguments": {"type": "object"}}, "required": ["name"]})
         }
         Feature::Complete => json!({"type": "object", "properties": {"ref": {"type": "object"}, "argument": {"type": "object"}}}),
+        Feature::Elicitation => json!({"type": "object", "properties": {"mode": text, "message": text, "url": text}}),
+        Feature::Sampling | Feature::Roots => json!({"type": "object"}),
     }
 }
 
@@ -195,6 +197,8 @@ fn connector(id: ConnectorId, prefix: Prefix) -> Connector {
         fingerprint: digest(&json!(id.as_str())),
         facts: connector_facts(id.as_str()),
         prefix,
+        may_ask: true,
+        elicitation_hosts: vec!["pay.example.com".to_owned()],
         transport: "pipe",
         needs_credential: id.as_str() == "vault",
         call_timeout: Duration::from_secs(30),

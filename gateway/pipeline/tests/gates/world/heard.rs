@@ -31,7 +31,9 @@ impl Heard {
 
     pub fn told(&self) -> Told {
         match self.answer.body.clone() {
-            Body::Result(result) | Body::Content(result) => Told::Result(String::from_utf8(result.text().to_vec()).unwrap()),
+            Body::Result(result) | Body::Content(result) | Body::Questions(result) => {
+                Told::Result(String::from_utf8(result.text().to_vec()).unwrap())
+            }
             Body::Offers { items, .. } => Told::Offers(String::from_utf8(items.to_vec()).unwrap()),
             Body::ToolError { text, meta } => Told::ToolError(text, meta),
             Body::Error { code, message, data, http } => Told::Error(code, message, data, http),

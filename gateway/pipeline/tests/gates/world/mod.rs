@@ -14,7 +14,7 @@ use std::{
 };
 
 use bailiwick_pipeline::{
-    Gateway, Received, Settings,
+    Gateway, Received, Rounds, Settings,
     gates::RawReply,
     grant::{Budget, Capability, Grant, LiveGrant, Standing, ToolPattern},
     ports::{Injection, Lease, LeaseTerms, Listing, Loan, Ports},
@@ -22,7 +22,7 @@ use bailiwick_pipeline::{
     received::{Message, Origin, Protocol, Transport},
 };
 use bailiwick_policy::Band;
-use bailiwick_schemas::json::Limits;
+use bailiwick_schemas::{json::Limits, names::Feature};
 use bytes::Bytes;
 use secrecy::SecretString;
 
@@ -41,6 +41,7 @@ pub const SECRET: &str = "CANARY/Ab3+\"x\"-9f";
 pub struct Bench {
     pub fakes: Arc<Fakes>,
     pub settings: Settings,
+    rounds: Arc<Rounds>,
     calls: Arc<AtomicU64>,
 }
 
@@ -49,12 +50,13 @@ pub struct Bench {
 pub struct Asking {
     pub grant: Option<String>,
     pub mirrored: Option<Vec<(String, String)>>,
+    pub capabilities: Vec<(Feature, String)>,
 }
 
 impl Asking {
     /// Names no grant, has no headers.
     pub fn plain() -> Self {
-        Self { grant: None, mirrored: None }
+        Self { grant: None, mirrored: None, capabilities: Vec::new() }
     }
 }
 
@@ -97,7 +99,7 @@ impl Bench {
         let fakes = Fakes::new(Arc::new(catalogue::world(1, &catalogue::rules())), bot());
         fakes.grants.lock().unwrap().push(alive(terms("g", &ALL), None));
         let settings = Settings { hold: Duration::ZERO, ..Settings::default() };
-        let bench = Self { fakes, settings, calls: Arc::default() };
+        let bench = Self { fakes, settings, rounds: Arc::default(), calls: Arc::default() };
         bench.lends(SECRET);
         bench
     }
@@ -154,6 +156,7 @@ impl Bench {
             connectors: fakes(),
             trail: fakes(),
             tracer: fakes(),
+            rounds: Arc::clone(&self.rounds),
         };
         Gateway::new(ports, self.settings)
     }
@@ -174,6 +177,7 @@ impl Bench {
             protocol: Protocol::V20260728,
             presented: Presented { credential: Credential::Absent, grant: asking.grant },
             links: Vec::new(),
+            capabilities: asking.capabilities,
             mirrored: asking.mirrored,
         };
         let call = format!("call-{number}").parse().unwrap();
@@ -196,6 +200,7 @@ impl Bench {
             protocol: Protocol::V20260728,
             presented: Presented { credential: Credential::Absent, grant: asking.grant },
             links: Vec::new(),
+            capabilities: asking.capabilities,
             mirrored: asking.mirrored,
         };
         let (call, arrived) = (format!("call-{number}").parse().unwrap(), START_MS * 1_000_000);
@@ -214,7 +219,7 @@ impl Bench {
 
     /// A call that names its grant.
     pub async fn call_under(&self, grant: &str, tool: &str) -> Heard {
-        self.call_as(tool, "{}", Asking { grant: Some(grant.to_owned()), mirrored: None }).await
+        self.call_as(tool, "{}", Asking { grant: Some(grant.to_owned()), ..Asking::plain() }).await
     }
 
     pub async fn call_as(&self, tool: &str, arguments: &str, asking: Asking) -> Heard {
