@@ -16,7 +16,7 @@ use bailiwick_schemas::{
 };
 use serde_json::Value;
 
-use crate::grant::Labels;
+use crate::grant::{Labels, ToolPattern};
 
 /// A registered downstream server, as far as the gates need it.
 #[derive(Debug, Clone)]
@@ -81,9 +81,17 @@ impl Listed {
     /// The definition under this name: a JSON object, written behind what `text` has.
     pub fn write(&self, name: &str, text: &mut String) {
         text.push_str("{\"name\":");
-        text.push_str(&Value::from(name).to_string());
+        // No name has a character that JSON would have otherwise.
+        text.push('"');
+        text.push_str(name);
+        text.push('"');
         text.push_str(&self.0);
         text.push('}');
+    }
+
+    /// How many bytes that are, but for the name.
+    pub(crate) fn size(&self) -> usize {
+        self.0.len() + r#"{"name":""}"#.len()
     }
 }
 
@@ -132,12 +140,35 @@ impl fmt::Debug for Tool {
     }
 }
 
+/// The callable tools of one connector.
+#[derive(Debug, Default)]
+pub struct Shelf(BTreeMap<ToolName, Arc<Tool>>);
+
+impl Shelf {
+    /// Its tools, in order of their names.
+    pub fn tools(&self) -> impl Iterator<Item = &Arc<Tool>> {
+        self.0.values()
+    }
+
+    /// The same without these.
+    #[must_use]
+    pub fn without(&self, is_out: impl Fn(&ToolName) -> bool) -> Self {
+        self.0.values().filter(|tool| !is_out(&tool.downstream_name)).cloned().collect()
+    }
+}
+
+impl FromIterator<Arc<Tool>> for Shelf {
+    fn from_iter<T: IntoIterator<Item = Arc<Tool>>>(tools: T) -> Self {
+        Self(tools.into_iter().map(|tool| (tool.downstream_name.clone(), tool)).collect())
+    }
+}
+
 /// Everything a decision rests on besides the call and its grant: swapped as a whole.
 pub struct World {
     /// Rises with every change: a call decided in one epoch is not committed in another.
     pub epoch: u64,
-    /// The callable tools by full name. A tool whose definition drifted from its pin is not here.
-    pub tools: BTreeMap<String, Arc<Tool>>,
+    /// The callable tools, by connector. A tool whose definition drifted from its pin is not here.
+    pub shelves: BTreeMap<ConnectorId, Arc<Shelf>>,
     /// The names that agents see and send. Over all accepted tools, whichever is callable now and whoever asks: a name does not change
     /// its meaning with a grant or a drift.
     pub names: Arc<ExposedNames>,
@@ -152,13 +183,42 @@ pub struct World {
 impl World {
     /// The tool of this full name.
     pub fn tool(&self, name: &str) -> Option<&Arc<Tool>> {
-        self.tools.get(name)
+        // A connector's id has no underscore: there is one way to split.
+        let (connector, tool) = name.split_once("__")?;
+        self.shelves.get(connector)?.0.get(tool)
+    }
+
+    /// The callable tools, in order of their connectors and names.
+    pub fn tools(&self) -> impl Iterator<Item = &Arc<Tool>> {
+        self.shelves.values().flat_map(|shelf| shelf.tools())
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.shelves.values().map(|shelf| shelf.0.len()).sum()
+    }
+
+    /// Those that a pattern means, in order of their names.
+    pub fn meant_by(&self, pattern: &ToolPattern) -> impl Iterator<Item = &Arc<Tool>> {
+        let (one, shelf) = match pattern {
+            ToolPattern::Tool(name) => (self.tool(name.as_str()), None),
+            ToolPattern::Connector(connector) => (None, self.shelves.get(connector)),
+        };
+        one.into_iter().chain(shelf.into_iter().flat_map(|shelf| shelf.tools()))
+    }
+
+    /// How many that are.
+    pub(crate) fn count_of(&self, pattern: &ToolPattern) -> usize {
+        match pattern {
+            ToolPattern::Tool(_) => 1,
+            ToolPattern::Connector(connector) => self.shelves.get(connector).map_or(0, |shelf| shelf.0.len()),
+        }
     }
 
     /// The tool that agents call by this name. A tool that is exposed under its bare name has no other.
     pub fn called(&self, name: &str) -> Option<&Arc<Tool>> {
         let full = self.names.bare(name).map_or(name, QualifiedName::as_str);
-        self.tools.get(full).filter(|tool| self.exposed(tool) == name)
+        self.tool(full).filter(|tool| self.exposed(tool) == name)
     }
 
     /// The one name by which agents call this tool.
@@ -176,6 +236,6 @@ impl World {
 
 impl fmt::Debug for World {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("World").field("epoch", &self.epoch).field("tools", &self.tools.len()).finish_non_exhaustive()
+        f.debug_struct("World").field("epoch", &self.epoch).field("tools", &self.count()).finish_non_exhaustive()
     }
 }

@@ -106,7 +106,7 @@ impl Gateway {
         way.begin(&self.ports);
         let (name, arguments) = match received.asked() {
             Asked::Call { name, arguments } => (name, arguments),
-            Asked::List => return self.list(received, way).await,
+            Asked::List { cursor } => return self.list(received, cursor.as_deref(), way).await,
         };
         let mut wanted = Wanted { name, arguments, tool: None };
         let until = tokio::time::Instant::now() + self.settings.load().hold;
@@ -167,23 +167,23 @@ impl Gateway {
     }
 
     /// The tools of the grant that the request acts under: by the same decision as a call.
-    async fn list<'r>(&self, received: &'r Received, way: &mut Way<'r>) -> Result<Answer, Refusal> {
+    async fn list<'r>(&self, received: &'r Received, cursor: Option<&str>, way: &mut Way<'r>) -> Result<Answer, Refusal> {
         let call = gates::identify(received, &self.ports, way).await?;
         let stage = way.enter("grant", "bailiwick.grant.resolve", &self.ports);
         let grant = gates::chosen_grant(received, call.principal(), &self.ports)?;
         let (mut list, mut ttl_ms) = (Arc::<ToolList>::default(), 0);
         if let Some(grant) = grant {
             let world = self.ports.worlds.now();
-            let agent = &call.principal().agent;
-            list = gates::list(&world, &grant, agent);
             let ends = grant.chain().map(|grant| grant.terms().expires_at_ms).min().unwrap_or(0);
             let left = ends.saturating_sub(self.ports.clock.now_ms());
             ttl_ms = left.min(u64::try_from(self.settings.load().list_ttl.as_millis()).unwrap_or(u64::MAX));
             way.trace.note(stage, "bailiwick.grant.id", grant.terms().id.to_string());
-            way.seen.grant = Some(grant);
+            way.seen.grant = Some(Arc::clone(&grant));
+            list = gates::list(&world, &grant, &call.principal().agent).await?;
         }
+        let page = list.page(cursor).ok_or_else(Refusal::invalid_cursor)?;
         way.decide_allow(&self.ports).map_err(|lost| Refusal::trail_lost(&lost))?;
         way.leave(stage, &self.ports);
-        Ok(Answer { outcome: Outcome::Success, body: Body::Tools { list, ttl_ms } })
+        Ok(Answer { outcome: Outcome::Success, body: Body::Tools { page, ttl_ms } })
     }
 }

@@ -34,15 +34,17 @@ pub(super) fn respond(id: &str, protocol: Protocol, answer: &Answer) -> Response
         }
         Body::Result(result) => json_response(StatusCode::OK, stamped(id, result, protocol).into_body()),
         Body::ToolError { text, meta } => result(id, &tool_error(text, meta.as_ref(), protocol).to_string()),
-        Body::Tools { list, ttl_ms } => {
+        Body::Tools { page, ttl_ms } => {
+            // A cursor has letters, digits and `-`.
+            let next = page.next().map(|cursor| format!(r#","nextCursor":"{cursor}""#)).unwrap_or_default();
             let after = if protocol.is_modern() {
                 let meta = NAMED.as_str();
-                format!(r#","resultType":"complete","ttlMs":{ttl_ms},"cacheScope":"private","_meta":{meta}}}}}"#)
+                format!(r#"{next},"resultType":"complete","ttlMs":{ttl_ms},"cacheScope":"private","_meta":{meta}}}}}"#)
             } else {
-                "}}".to_owned()
+                format!("{next}}}}}")
             };
             let before = format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{"tools":"#);
-            let parts = Parts::new([before.into(), list.definitions().clone(), after.into()]);
+            let parts = Parts::new([before.into(), page.definitions().clone(), after.into()]);
             json_response(StatusCode::OK, parts.into_body())
         }
     }

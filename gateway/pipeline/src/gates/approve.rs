@@ -135,7 +135,7 @@ fn need_of(need: &Requirement) -> String {
 fn received_arguments(received: &Received) -> Bytes {
     match received.asked() {
         Asked::Call { arguments, .. } => arguments.clone(),
-        Asked::List => Bytes::new(),
+        Asked::List { .. } => Bytes::new(),
     }
 }
 

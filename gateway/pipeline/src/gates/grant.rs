@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use bailiwick_policy::Band;
+
 use super::Identified;
 use crate::{
     answer::ToolList,
@@ -10,6 +12,7 @@ use crate::{
     grant::{GrantState, LiveGrant},
     ids::GrantId,
     ports::{Grants, Ports},
+    prepared::Prepared,
     principal::{Agent, Principal},
     received::Received,
     refusal::Refusal,
@@ -56,7 +59,7 @@ pub fn grant<'r>(call: Identified<'r>, name: &str, ports: &Ports, way: &mut Way<
     way.trace.note(stage, "bailiwick.grant.id", grant.terms().id.to_string());
     let world = ports.worlds.now();
     let tool = match world.called(name) {
-        Some(tool) if visible(&world, &grant, &call.principal().agent, tool) => Arc::clone(tool),
+        Some(tool) if View::new(&world, &grant, &call.principal().agent).is_some_and(|view| view.shows(tool)) => Arc::clone(tool),
         Some(_) => return Err(Refusal::unknown_tool(name, invisible(&grant))),
         None => return Err(Refusal::unknown_tool(name, not_called(&world, name))),
     };
@@ -77,21 +80,70 @@ fn not_called(world: &World, name: &str) -> String {
     }
 }
 
-/// Whether this tool exists for this agent under this grant. The one decision behind list and call.
-fn visible(world: &Arc<World>, grant: &LiveGrant, agent: &Agent, tool: &Tool) -> bool {
-    let covered = |grant: &LiveGrant| {
-        let terms = grant.terms();
-        tool.band <= terms.ceiling && terms.capabilities.iter().any(|capability| capability.covers(&tool.name, tool.kind))
-    };
-    tool.band <= agent.ceiling
-        && grant.chain().all(covered)
-        && grant.prepared(world).is_some_and(|prepared| prepared.could_allow(world, tool))
+/// Under what a tool is looked at: a grant and its agent's ceiling, in one world.
+struct View {
+    world: Arc<World>,
+    grant: Arc<LiveGrant>,
+    ceiling: Band,
+    prepared: Arc<Prepared>,
 }
 
+impl View {
+    /// None where the grant can't be put before the policies, which denies.
+    fn new(world: &Arc<World>, grant: &Arc<LiveGrant>, agent: &Agent) -> Option<Self> {
+        let prepared = grant.prepared(world)?;
+        Some(Self { world: Arc::clone(world), grant: Arc::clone(grant), ceiling: agent.ceiling, prepared })
+    }
+
+    /// Whether this tool exists for this agent under this grant. The one decision behind list and call.
+    fn shows(&self, tool: &Tool) -> bool {
+        let covered = |grant: &LiveGrant| {
+            let terms = grant.terms();
+            tool.band <= terms.ceiling && terms.capabilities.iter().any(|capability| capability.covers(&tool.name, tool.kind))
+        };
+        tool.band <= self.ceiling && self.grant.chain().all(covered) && self.prepared.could_allow(&self.world, tool)
+    }
+
+    /// How many tools have to be looked at for a list.
+    fn weight(&self) -> usize {
+        self.grant.terms().capabilities.iter().map(|capability| self.world.count_of(&capability.tools)).sum()
+    }
+
+    /// Makes the list, and keeps it. It looks at nothing but what the grant's own patterns mean, however many tools there are.
+    fn list(&self) -> Arc<ToolList> {
+        let terms = self.grant.terms();
+        let meant = terms.capabilities.iter().flat_map(|capability| self.world.meant_by(&capability.tools));
+        let mut tools: Vec<&Arc<Tool>> = meant.collect();
+        tools.sort_unstable_by(|left, right| left.name.cmp(&right.name));
+        tools.dedup_by(|left, right| Arc::ptr_eq(left, right));
+        tools.retain(|tool| self.shows(tool));
+        let list = ToolList::new(tools.into_iter().cloned().collect(), &self.world, terms);
+        self.prepared.keep(self.ceiling, list)
+    }
+}
+
+/// More tools than these are looked at where no call waits meanwhile.
+const AT_ONCE: usize = 200;
+
 /// The tools that exist for this agent under this grant. The list is kept for as long as grant and world stay what they are.
-pub(crate) fn list(world: &Arc<World>, grant: &LiveGrant, agent: &Agent) -> Arc<ToolList> {
-    let make = || ToolList::new(world.tools.values().filter(|tool| visible(world, grant, agent, tool)).cloned().collect(), world);
-    grant.prepared(world).map(|prepared| prepared.list(agent.ceiling, make)).unwrap_or_default()
+pub(crate) async fn list(world: &Arc<World>, grant: &Arc<LiveGrant>, agent: &Agent) -> Result<Arc<ToolList>, Refusal> {
+    let Some(view) = View::new(world, grant, agent) else { return Ok(Arc::default()) };
+    let prepared = Arc::clone(&view.prepared);
+    if let Some(list) = prepared.list(agent.ceiling) {
+        return Ok(list);
+    }
+    if view.weight() <= AT_ONCE {
+        return Ok(view.list());
+    }
+    let _turn = prepared.making.lock().await;
+    if let Some(list) = prepared.list(agent.ceiling) {
+        return Ok(list);
+    }
+    tokio::task::spawn_blocking(move || view.list()).await.map_err(|lost| match lost.try_into_panic() {
+        // It goes on here, so that it is told like any other.
+        Ok(panic) => std::panic::resume_unwind(panic),
+        Err(lost) => Refusal::internal(format!("a list was not made: {lost}")),
+    })
 }
 
 /// The grant that a request acts under: the one whose token it bears, or the one it names, or the agent's default, or its

@@ -47,6 +47,7 @@ pub struct Bench {
 /// How a request comes in.
 #[derive(Clone)]
 pub struct Asking {
+    pub cursor: Option<String>,
     pub grant: Option<String>,
     pub mirrored: Option<Vec<(String, String)>>,
 }
@@ -54,7 +55,7 @@ pub struct Asking {
 impl Asking {
     /// Names no grant, has no headers.
     pub fn plain() -> Self {
-        Self { grant: None, mirrored: None }
+        Self { cursor: None, grant: None, mirrored: None }
     }
 }
 
@@ -165,7 +166,10 @@ impl Bench {
             Some((name, arguments)) => {
                 ("tools/call", format!(r#"{{"name":{},"arguments":{arguments}}}"#, serde_json::json!(name)))
             }
-            None => ("tools/list", "{}".to_owned()),
+            None => (
+                "tools/list",
+                asking.cursor.map_or_else(|| "{}".to_owned(), |cursor| serde_json::json!({"cursor": cursor}).to_string()),
+            ),
         };
         let text = format!(r#"{{"jsonrpc":"2.0","id":"id-{number}","method":"{method}","params":{params}}}"#);
         let message = Message::read(&Bytes::from(text), Limits::MESSAGE).unwrap();
@@ -192,7 +196,7 @@ impl Bench {
 
     /// A call that names its grant.
     pub async fn call_under(&self, grant: &str, tool: &str) -> Heard {
-        self.call_as(tool, "{}", Asking { grant: Some(grant.to_owned()), mirrored: None }).await
+        self.call_as(tool, "{}", Asking { grant: Some(grant.to_owned()), ..Asking::plain() }).await
     }
 
     pub async fn call_as(&self, tool: &str, arguments: &str, asking: Asking) -> Heard {
@@ -201,6 +205,17 @@ impl Bench {
 
     pub async fn list(&self) -> Heard {
         self.handle(self.received(None, Asking::plain())).await
+    }
+
+    /// The page of the list that this cursor leads to.
+    pub async fn list_from(&self, cursor: Option<&str>) -> Heard {
+        self.handle(self.received(None, Asking { cursor: cursor.map(str::to_owned), ..Asking::plain() })).await
+    }
+
+    /// The same under a grant that it names.
+    pub async fn list_under(&self, grant: &str, cursor: Option<&str>) -> Heard {
+        let asking = Asking { grant: Some(grant.to_owned()), cursor: cursor.map(str::to_owned), ..Asking::plain() };
+        self.handle(self.received(None, asking)).await
     }
 
     pub async fn handle(&self, received: Received) -> Heard {
