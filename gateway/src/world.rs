@@ -261,13 +261,13 @@ impl State {
     /// The world of what was built, without what drifted by now.
     fn take_up(&mut self, built: Built, epoch: u64) -> World {
         let Built { compiled, names, policies } = built;
-        let shelf = |(id, compiled): (&ConnectorId, &Arc<Compiled>)| {
+        let as_pinned = |(id, compiled): (&ConnectorId, &Arc<Compiled>)| {
             let is_out = |tool: &ToolName| self.drifted.contains(&QualifiedName::new(id.clone(), tool.clone()));
             let has_drifted = self.drifted.iter().any(|name| name.connector() == id);
-            let shelf = if has_drifted { Arc::new(compiled.shelf.without(is_out)) } else { Arc::clone(&compiled.shelf) };
-            (id.clone(), shelf)
+            let left = if has_drifted { Arc::new(compiled.shelf.without(is_out)) } else { Arc::clone(&compiled.shelf) };
+            (id.clone(), left)
         };
-        let shelves = compiled.iter().map(shelf).collect();
+        let shelves = compiled.iter().map(as_pinned).collect();
         self.basis.compiled = compiled;
         World {
             epoch,
@@ -468,6 +468,57 @@ mod tests {
         // Each further call that finds it so tells it again: the world stays the same one.
         assert_eq!(worlds.drift(&tickets(), &[(get.clone(), None)]), []);
         assert!(Arc::ptr_eq(&worlds.now(), &after));
+    }
+
+    /// One changed definition: the tools of the other connectors are the very same, compiled once.
+    #[test]
+    fn what_stays_as_it_is_is_not_compiled_again() {
+        let worlds = worlds();
+        let before = worlds.now();
+        let mut pins = worlds.pins()[&tickets()].clone();
+        pins.truncate(3);
+        let judged = worlds.judge(&tickets(), pins).unwrap();
+        worlds.serve(judged);
+        let is_same = |tool: &Arc<Tool>| before.tool(tool.name.as_str()).is_some_and(|old| Arc::ptr_eq(old, tool));
+        let of_others = |tool: &Arc<Tool>| tool.connector.id != tickets();
+        let now = worlds.now();
+        assert_eq!(now.count(), before.tools().filter(|tool| of_others(tool)).count() + 3);
+        assert!(now.tools().all(|tool| is_same(tool) == of_others(tool)));
+        // So it is with another configuration: one connector is otherwise now, and one of the pins.
+        let mut config = bailiwick_config::embedded(bailiwick_config::DEMO, []).unwrap();
+        config.connectors.iter_mut().find(|connector| connector.id.as_str() == "files").unwrap().sensitivity =
+            bailiwick_config::Sensitivity::Confidential;
+        let mut pins = BTreeMap::clone(&worlds.pins());
+        pins.get_mut("shop").unwrap().pop();
+        let before = worlds.now();
+        let judged = worlds.judge_config(&config, pins, Vec::new()).unwrap();
+        worlds.serve_config(judged);
+        let is_same = |tool: &Arc<Tool>| before.tool(tool.name.as_str()).is_some_and(|old| Arc::ptr_eq(old, tool));
+        assert!(worlds.now().tools().all(|tool| is_same(tool) == (tool.connector.id == tickets())));
+    }
+
+    /// A drift takes a tool out, and gives no other one its name.
+    #[test]
+    fn names_change_by_what_an_admin_does_alone() {
+        let text = bailiwick_config::DEMO.replace("[[connectors]]\n", "[[connectors]]\nprefix = \"never\"\n");
+        let config = bailiwick_config::embedded(&text, []).unwrap();
+        let pins: BTreeMap<ConnectorId, Vec<Pin>> =
+            config.connectors.iter().map(|connector| (connector.id.clone(), pins(connector))).collect();
+        let worlds = LiveWorlds::new(&config, pins.clone(), Vec::new()).unwrap();
+        let exposed = |worlds: &LiveWorlds, name: &str| worlds.now().tool(name).map(|tool| worlds.now().exposed(tool).to_owned());
+        // Two of the demo's connectors can search.
+        assert_eq!(exposed(&worlds, "tickets__search").as_deref(), Some("tickets__search"));
+        assert_eq!(exposed(&worlds, "files__search").as_deref(), Some("files__search"));
+        assert_eq!(worlds.drift(&tickets(), &[("search".parse().unwrap(), None)]).len(), 1);
+        assert_eq!(exposed(&worlds, "files__search").as_deref(), Some("files__search"));
+        assert!(worlds.now().called("search").is_none());
+        // Whoever accepts the connector's tools without that one gives the other its bare name.
+        let left = pins[&tickets()].iter().filter(|pin| pin.tool.as_str() != "search").cloned().collect();
+        let judged = worlds.judge(&tickets(), left).unwrap();
+        worlds.serve(judged);
+        assert_eq!(exposed(&worlds, "files__search").as_deref(), Some("search"));
+        assert_eq!(worlds.now().called("search").map(|tool| tool.name.to_string()).as_deref(), Some("files__search"));
+        assert!(worlds.now().called("files__search").is_none());
     }
 
     /// Whether its stored pin was made anew since or not: what the configuration said counts for as long as it says so.

@@ -33,7 +33,7 @@ pub(crate) struct Loaded {
 
 /// Reads every source; reports all faults of all of them, in the order of the text.
 pub(crate) fn load(sources: &[Source<'_>], catalogue: &mut Catalogue) -> Result<Loaded, Vec<PolicyFault>> {
-    let parsed: Vec<_> = sources.iter().map(|source| source.text.parse::<PolicySet>()).collect();
+    let parsed: Vec<_> = sources.iter().map(|source| source.text.parse::<PolicySet>().map_err(Box::new)).collect();
     let mentions = Mentions::of(parsed.iter().flatten().flat_map(PolicySet::policies));
     let alike = Alike::new(&catalogue.tools, &mentions);
     let whole = alike.whole(&catalogue.tools);
@@ -48,7 +48,7 @@ pub(crate) fn load(sources: &[Source<'_>], catalogue: &mut Catalogue) -> Result<
 pub(crate) fn load_by(
     mut alike: Alike,
     sources: &[Source<'_>],
-    parsed: &[Result<PolicySet, ParseErrors>],
+    parsed: &[Result<PolicySet, Box<ParseErrors>>],
     catalogue: &mut Catalogue,
 ) -> Result<Loaded, Vec<PolicyFault>> {
     let validator = Validator::new(catalogue.schema(&mut alike)?);
@@ -128,7 +128,7 @@ impl Place<'_> {
 }
 
 impl Loader<'_> {
-    fn source(&mut self, index: usize, source: Source<'_>, parsed: &Result<PolicySet, ParseErrors>) {
+    fn source(&mut self, index: usize, source: Source<'_>, parsed: &Result<PolicySet, Box<ParseErrors>>) {
         let set = match parsed {
             Ok(set) => set,
             Err(errors) => {

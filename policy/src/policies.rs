@@ -98,10 +98,10 @@ impl Policies {
         let mut catalogue = Catalogue::new(tools);
         let loaded = load(sources, &mut catalogue)?;
         let digest = BundleDigest::of(sources);
-        Self::assemble(catalogue, loaded, digest)
+        Self::assemble(&catalogue, loaded, digest)
     }
 
-    pub(crate) fn assemble(catalogue: Catalogue, loaded: Loaded, digest: BundleDigest) -> Result<Self, Vec<PolicyFault>> {
+    pub(crate) fn assemble(catalogue: &Catalogue, loaded: Loaded, digest: BundleDigest) -> Result<Self, Vec<PolicyFault>> {
         let Loaded { alike, rules, warnings } = loaded;
         let slices = slices(&rules, &alike.firsts)
             .map_err(|error| vec![PolicyFault::of_bundle(format!("the rules can't be sliced: {error}"), None)])?;

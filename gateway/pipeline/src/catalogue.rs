@@ -200,11 +200,11 @@ impl World {
 
     /// Those that a pattern means, in order of their names.
     pub fn meant_by(&self, pattern: &ToolPattern) -> impl Iterator<Item = &Arc<Tool>> {
-        let (one, shelf) = match pattern {
+        let (one, all) = match pattern {
             ToolPattern::Tool(name) => (self.tool(name.as_str()), None),
             ToolPattern::Connector(connector) => (None, self.shelves.get(connector)),
         };
-        one.into_iter().chain(shelf.into_iter().flat_map(|shelf| shelf.tools()))
+        one.into_iter().chain(all.into_iter().flat_map(|shelf| shelf.tools()))
     }
 
     /// How many that are.

@@ -118,10 +118,9 @@ pub(super) fn unchecked_rules(text: &str) -> Vec<LoadedRule> {
 pub(super) static CATALOGUE: LazyLock<Catalogue> = LazyLock::new(|| Catalogue::new(&KnownTool::read(&tools()).unwrap()));
 
 pub(super) fn unchecked(text: &str) -> Policies {
-    let catalogue = CATALOGUE.clone();
     let rules = unchecked_rules(text);
-    let alike = Alike::new(&catalogue.tools, &Mentions::of(rules.iter().map(|rule| &rule.policy)));
-    Policies::assemble(catalogue, Loaded { alike, rules, warnings: Vec::new() }, BundleDigest::of(&[])).unwrap()
+    let alike = Alike::new(&CATALOGUE.tools, &Mentions::of(rules.iter().map(|rule| &rule.policy)));
+    Policies::assemble(&CATALOGUE, Loaded { alike, rules, warnings: Vec::new() }, BundleDigest::of(&[])).unwrap()
 }
 
 pub(super) fn decide(policies: &Policies, tool: &str, input: &Value) -> Decision {

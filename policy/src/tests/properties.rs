@@ -254,14 +254,14 @@ fn stands_for_all(text: &str, questions: &[Question]) {
     };
     let (mut together, mut apart) = (catalogue(), catalogue());
     let each = Alike::new(&apart.tools, &Mentions::everything(&apart.tools));
-    let expected = load_by(each, &[source], &[text.parse()], &mut apart);
+    let expected = load_by(each, &[source], &[text.parse().map_err(Box::new)], &mut apart);
     match (load(&[source], &mut together), expected) {
         (Err(faults), Err(expected)) => assert_eq!(told(faults), told(expected), "{text}"),
         (Ok(loaded), Ok(expected)) => {
             assert_eq!(expected.alike.firsts.len(), facts.len());
             assert_eq!(told(loaded.warnings.clone()), told(expected.warnings.clone()), "{text}");
-            let one = Policies::assemble(together, loaded, BundleDigest::of(&[])).unwrap();
-            let other = Policies::assemble(apart, expected, BundleDigest::of(&[])).unwrap();
+            let one = Policies::assemble(&together, loaded, BundleDigest::of(&[])).unwrap();
+            let other = Policies::assemble(&apart, expected, BundleDigest::of(&[])).unwrap();
             for (question, tool) in questions.iter().flat_map(|question| facts.iter().map(move |tool| (question, tool))) {
                 let prepared = PreparedGrant::new(&question.grant, &connectors()).unwrap();
                 let call = question.call();

@@ -80,7 +80,7 @@ async fn a_list_is_kept_until_something_that_it_rests_on_changes() {
 /// A world of 2,500 tools of two connectors, under one rule that allows all.
 fn large(epoch: u64, is_out: impl Fn(&str) -> bool) -> World {
     let names = (0..2_500).map(|number| format!("{}__tool-{number:04}", if number < 1_300 { "left" } else { "right" }));
-    catalogue::plain_world(epoch, names.filter(|name| !is_out(name)).collect())
+    catalogue::plain_world(epoch, &names.filter(|name| !is_out(name)).collect::<Vec<_>>())
 }
 
 fn swap(bench: &Bench, world: World) {

@@ -152,7 +152,7 @@ fn connector_facts(id: &str) -> ConnectorFacts {
 }
 
 /// A world of these tools, each of which may be called by whoever is granted it.
-pub fn plain_world(epoch: u64, names: Vec<String>) -> World {
+pub fn plain_world(epoch: u64, names: &[String]) -> World {
     let facts = |name: &String| {
         let (connector, _) = name.split_once("__").unwrap();
         ToolFacts {
@@ -169,7 +169,7 @@ pub fn plain_world(epoch: u64, names: Vec<String>) -> World {
     let connectors: BTreeSet<&str> = facts.iter().map(|facts| facts.connector.as_str()).collect();
     World {
         epoch,
-        shelves: shelves(names.iter().map(plain_tool)),
+        shelves: shelves(names.iter().map(|name| plain_tool(name))),
         names: Arc::default(),
         policy_digest: policies.digest().to_string(),
         policies,
@@ -178,10 +178,10 @@ pub fn plain_world(epoch: u64, names: Vec<String>) -> World {
 }
 
 /// Made once for all tests.
-fn plain_tool(name: &String) -> Arc<Tool> {
+fn plain_tool(name: &str) -> Arc<Tool> {
     static DONE: LazyLock<Mutex<BTreeMap<String, Arc<Tool>>>> = LazyLock::new(Mutex::default);
     let make = || Arc::new(tool_of(name, spec("", Kind::Read, Band::Low, json!({}))));
-    Arc::clone(DONE.lock().unwrap().entry(name.clone()).or_insert_with(make))
+    Arc::clone(DONE.lock().unwrap().entry(name.to_owned()).or_insert_with(make))
 }
 
 fn tool(spec: Spec) -> Tool {
