@@ -3,11 +3,11 @@
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
-use bailiwick_schemas::names::QualifiedName;
 use futures_util::FutureExt;
 
 use crate::{
     answer::{Answer, Body, ToolList},
+    catalogue::Tool,
     gates::{self, Reply, ScreenLimits, Stop},
     ports::{Ports, Ticket},
     received::{Asked, Received},
@@ -49,17 +49,17 @@ struct Wanted<'r> {
     name: &'r str,
     arguments: &'r [u8],
     /// The tool that the first walk took it for.
-    tool: Option<QualifiedName>,
+    tool: Option<Arc<Tool>>,
 }
 
 impl Wanted<'_> {
     /// A name may get another meaning between two walks: the call was never meant for that tool.
-    fn stays(&mut self, tool: &QualifiedName) -> Result<(), Refusal> {
+    fn stays(&mut self, tool: &Arc<Tool>) -> Result<(), Refusal> {
         match &self.tool {
-            Some(before) if before != tool => Err(Refusal::unsettled()),
+            Some(before) if before.name != tool.name => Err(Refusal::unsettled()),
             Some(_) => Ok(()),
             None => {
-                self.tool = Some(tool.clone());
+                self.tool = Some(Arc::clone(tool));
                 Ok(())
             }
         }
@@ -126,7 +126,7 @@ impl Gateway {
         let ports = &self.ports;
         let call = gates::identify(received, ports, way).await?;
         let call = gates::grant(call, wanted.name, ports, way)?;
-        wanted.stays(&call.tool().name)?;
+        wanted.stays(call.tool())?;
         let call = gates::validate(call, wanted.arguments, ports, way)?;
         let call = gates::permit(call, ports, way)?;
         let call = gates::approve(call, ports, way).await?;
