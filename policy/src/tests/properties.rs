@@ -2,6 +2,7 @@
 //! and the same question has the same answer.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
 
 use cedar_policy::{Authorizer, Decision as Answer, Entities, PolicySet, Request};
 use proptest::prelude::{Strategy, any, prop_oneof, proptest};
@@ -158,16 +159,20 @@ impl Question {
     }
 }
 
+/// Every action with its groups, as the schema has them.
+static ACTIONS: LazyLock<Entities> = LazyLock::new(|| {
+    let mut catalogue = CATALOGUE.clone();
+    let mut each = Alike::new(&catalogue.tools, &Mentions::everything(&catalogue.tools));
+    catalogue.schema(&mut each).unwrap().action_entities().unwrap()
+});
+
 /// The decision by Cedar's own means: the whole bundle as written, every action with its groups, the whole context.
 fn unsliced(text: &str, question: &Question, prepared: &PreparedGrant) -> Decision {
     let tool = CATALOGUE.tools.iter().find(|tool| tool.name == question.tool).unwrap();
     let rules = unchecked_rules(text);
     let set = PolicySet::from_policies(rules.iter().map(|rule| rule.policy.clone())).unwrap();
     let facts: BTreeMap<String, &RuleFacts> = rules.iter().map(|rule| (rule.facts.rule.id.to_string(), &*rule.facts)).collect();
-    let mut catalogue = CATALOGUE.clone();
-    let mut each = Alike::new(&catalogue.tools, &Mentions::everything(&catalogue.tools));
-    let actions = catalogue.schema(&mut each).unwrap().action_entities().unwrap();
-    let entities: Entities = prepared.entities.clone().add_entities(actions, None).unwrap();
+    let entities: Entities = prepared.entities.clone().add_entities(ACTIONS.clone(), None).unwrap();
     let arguments = Arguments::new(tool, &Reads::EVERYTHING, &question.input).unwrap();
     let pass = |approvals: &[&str]| {
         let context = arguments.context(tool, &Reads::EVERYTHING, &question.call(), approvals).unwrap();
