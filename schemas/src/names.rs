@@ -1,6 +1,7 @@
 //! The names of connectors and tools. Their alphabets make `connector__tool` split in exactly one way, and leave no
 //! room for look-alikes: everything is ASCII, compared exactly.
 
+use std::borrow::Borrow;
 use std::fmt::{self, Display, Formatter};
 use std::str::FromStr;
 
@@ -219,6 +220,19 @@ impl Display for QualifiedName {
         f.write_str(&self.text)
     }
 }
+
+/// Looked up by text.
+macro_rules! looked_up_by_text {
+    ($($name:ty),*) => {$(
+        impl Borrow<str> for $name {
+            fn borrow(&self) -> &str {
+                &self.0
+            }
+        }
+    )*};
+}
+
+looked_up_by_text!(ConnectorId, ToolName);
 
 /// As text, checked when read.
 macro_rules! serialized_as_text {

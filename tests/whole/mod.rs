@@ -6,6 +6,7 @@ mod evidence;
 mod front;
 mod house;
 mod names;
+mod pages;
 mod pressure;
 mod readme;
 mod reload;

@@ -25,7 +25,7 @@ mod redact;
 mod rounds;
 mod way;
 
-pub use answer::{Answer, Body, ToolList, ToolResult};
+pub use answer::{Answer, Body, PAGE, ToolList, ToolPage, ToolResult};
 pub use handle::{Gateway, Settings};
 pub use judge::Judged;
 pub use received::Received;

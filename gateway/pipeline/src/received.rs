@@ -190,7 +190,10 @@ pub enum Asked {
         arguments: Bytes,
     },
     /// `tools/list`.
-    List,
+    List {
+        /// Where the last page said that this one begins.
+        cursor: Option<String>,
+    },
     /// `resources/read`, `prompts/get` or `completion/complete`.
     Item(ItemAsk),
     /// `resources/list`, `resources/templates/list` or `prompts/list`.
@@ -311,12 +314,14 @@ impl Received {
         Self::new(call, Asked::Call { name, arguments }, message, origin, arrived_ns)
     }
 
-    /// Receives a `tools/list`. It has one page: a cursor is none of ours.
+    /// Receives a `tools/list`.
     pub fn list(call: CallId, message: &Message, origin: Origin, arrived_ns: u64) -> Result<Self, MessageFault> {
-        match message.param("cursor") {
-            Some(_) => Err(MessageFault::Member { member: "params.cursor", wanted: "left out: the list has one page" }),
-            None => Self::new(call, Asked::List, message, origin, arrived_ns),
-        }
+        refuse_lookalikes(message.params.iter().map(|(key, _)| key.as_ref()), &["cursor", "_meta"])?;
+        let cursor = match message.param("cursor") {
+            None => None,
+            given => Some(string(given).ok_or(MessageFault::Member { member: "params.cursor", wanted: "a string" })?),
+        };
+        Self::new(call, Asked::List { cursor }, message, origin, arrived_ns)
     }
 
     /// Receives a request for an item of a feature: `resources/read`, `prompts/get` or `completion/complete`.
@@ -378,7 +383,7 @@ impl Received {
     pub fn method(&self) -> &'static str {
         match &self.asked {
             Asked::Call { .. } => "tools/call",
-            Asked::List => "tools/list",
+            Asked::List { .. } => "tools/list",
             Asked::Item(ask) => match ask.feature {
                 Feature::ResourceRead => "resources/read",
                 Feature::PromptGet => "prompts/get",
@@ -394,7 +399,7 @@ impl Received {
     pub fn tool(&self) -> Option<&str> {
         match &self.asked {
             Asked::Call { name, .. } => Some(name),
-            Asked::List | Asked::Item(_) | Asked::Offers(_) => None,
+            Asked::List { .. } | Asked::Item(_) | Asked::Offers(_) => None,
         }
     }
 

@@ -119,6 +119,12 @@ impl Refusal {
         Self::error(Outcome::Invalid, "answers_not_taken", (-32602, 200), why.clone(), why)
     }
 
+    /// The cursor is of no page of this list: of another grant's, of one that has changed since, or made up.
+    pub fn invalid_cursor() -> Self {
+        let message = "the cursor leads nowhere in this list as it is now: list again from the beginning, without a cursor";
+        Self::error(Outcome::Invalid, "invalid_cursor", (-32602, 400), message, message)
+    }
+
     /// There is a choice of grants, and the request names none.
     pub fn choose_grant(ids: &[GrantId]) -> Self {
         let list = ids.iter().map(GrantId::as_str).collect::<Vec<_>>();

@@ -33,25 +33,29 @@ pub(super) fn respond(id: &str, protocol: Protocol, answer: &Answer) -> Response
         Body::Questions(result) => json_response(StatusCode::OK, asked(id, result)),
         Body::Content(result) => json_response(StatusCode::OK, stamped(id, result, protocol, true)),
         Body::ToolError { text, meta } => result(id, &tool_error(text, meta.as_ref(), protocol).to_string()),
-        Body::Tools { list: tools, ttl_ms } => list(id, protocol, "tools", tools.definitions().clone(), *ttl_ms),
+        Body::Tools { page, ttl_ms } => {
+            // A cursor has letters, digits and `-`.
+            let next = page.next().map(|cursor| format!(r#","nextCursor":"{cursor}""#)).unwrap_or_default();
+            list(id, protocol, "tools", page.definitions().clone(), &next, *ttl_ms)
+        }
         Body::Offers { listing, items, ttl_ms } => {
             let member = match listing {
                 Listing::Resources => "resources",
                 Listing::Templates => "resourceTemplates",
                 Listing::Prompts => "prompts",
             };
-            list(id, protocol, member, items.clone(), *ttl_ms)
+            list(id, protocol, member, items.clone(), "", *ttl_ms)
         }
     }
 }
 
-/// A list in one page. Who may keep it is its asker alone (MCP 2026-07-28, `server/utilities/caching`).
-fn list(id: &str, protocol: Protocol, member: &str, items: Bytes, ttl_ms: u64) -> Response {
+/// A page of a list. Who may keep it is its asker alone (MCP 2026-07-28, `server/utilities/caching`).
+fn list(id: &str, protocol: Protocol, member: &str, items: Bytes, next: &str, ttl_ms: u64) -> Response {
     let after = if protocol.is_modern() {
         let meta = NAMED.as_str();
-        format!(r#","resultType":"complete","ttlMs":{ttl_ms},"cacheScope":"private","_meta":{meta}}}}}"#)
+        format!(r#"{next},"resultType":"complete","ttlMs":{ttl_ms},"cacheScope":"private","_meta":{meta}}}}}"#)
     } else {
-        "}}".to_owned()
+        format!("{next}}}}}")
     };
     let before = format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{"{member}":"#);
     json_response(StatusCode::OK, Parts::new([before.into(), items, after.into()]))

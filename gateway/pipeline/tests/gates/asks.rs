@@ -2,12 +2,7 @@
 
 use std::sync::Arc;
 
-use bailiwick_pipeline::{
-    constraint::Bound,
-    gates::RawReply,
-    grant::Grant,
-    records::Outcome,
-};
+use bailiwick_pipeline::{constraint::Bound, gates::RawReply, grant::Grant, ports::TicketState, records::Outcome};
 use bailiwick_schemas::names::Feature;
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -29,7 +24,7 @@ fn asking(requests: &Value, state: Option<&str>) -> String {
     if let Some(state) = state {
         result["requestState"] = state.into();
     }
-    result.to_string()
+    result.to_string().replace("\"x\":1.5", "\"x\":1.50")
 }
 
 fn bench(reply: String) -> Bench {
@@ -52,7 +47,7 @@ async fn call(bench: &Bench, more: &str) -> Heard {
 }
 
 async fn call_as(bench: &Bench, more: &str, asking: Asking) -> Heard {
-    bench.handle(bench.asked("tools/call", &format!(r#"{{"name":"tickets__get","arguments":{{"id":1}}{more}}}"#), asking)).await
+    bench.handle(bench.asked("tools/call", &format!(r#"{{"name":"tickets__get","arguments":{{"id":"1"}}{more}}}"#), asking)).await
 }
 
 /// What was asked, and the handle for the answers.
@@ -83,7 +78,10 @@ async fn a_question_is_put_in_its_servers_name_and_its_answer_goes_back_with_its
     heard.ran();
     assert!(heard.intents()[0]["answers_mac"].is_string());
     let sent = bench.fakes.sent.lock().unwrap().pop().unwrap();
-    assert_eq!(sent.answers, Some((r#"{"who":{"action":"accept","content":{"name":"ada"}}}"#.to_owned(), Some("inner state".to_owned()))));
+    assert_eq!(
+        sent.answers,
+        Some((r#"{"who":{"action":"accept","content":{"name":"ada"}}}"#.to_owned(), Some("inner state".to_owned())))
+    );
     // It was good once.
     let again = call(&bench, &answers(&handle, &accepted("ada"))).await;
     again.refused("validate", Outcome::Invalid, "answers_not_taken");
@@ -150,10 +148,11 @@ async fn no_form_asks_for_a_secret_and_no_page_is_anywhere() {
         (json!({"method": "elicitation/create"}), false),
     ] {
         let bench = bench(asking(&json!({"q": question}), None));
-        let heard = call_as(&bench, "", Asking {
-            capabilities: vec![(Feature::Elicitation, r#"{"form":{},"url":{}}"#.to_owned())],
-            ..Asking::plain()
-        })
+        let heard = call_as(
+            &bench,
+            "",
+            Asking { capabilities: vec![(Feature::Elicitation, r#"{"form":{},"url":{}}"#.to_owned())], ..Asking::plain() },
+        )
         .await;
         assert_eq!(heard.answer.outcome == Outcome::InputRequired, passes, "{question}: {:?}", heard.outcome());
     }
@@ -198,15 +197,18 @@ async fn a_handle_is_good_for_the_same_call_of_the_same_agent_alone() {
         heard.refused("validate", Outcome::Invalid, "answers_not_taken");
     };
     let both = takes(&[Feature::Elicitation]);
-    refused(format!(r#"{{"name":"tickets__get","arguments":{{"id":2}}{more}}}"#), both.clone()).await;
+    refused(format!(r#"{{"name":"tickets__get","arguments":{{"id":"2"}}{more}}}"#), both.clone()).await;
     refused(format!(r#"{{"name":"tickets__clean","arguments":{{}}{more}}}"#), both.clone()).await;
-    refused(format!(r#"{{"name":"tickets__get","arguments":{{"id":1}},"requestState":"{handle}0","inputResponses":{{}}}}"#), both.clone())
-        .await;
+    refused(
+        format!(r#"{{"name":"tickets__get","arguments":{{"id":"1"}},"requestState":"{handle}0","inputResponses":{{}}}}"#),
+        both.clone(),
+    )
+    .await;
     // Who can't be asked now has nothing to answer.
-    refused(format!(r#"{{"name":"tickets__get","arguments":{{"id":1}}{more}}}"#), Asking::plain()).await;
+    refused(format!(r#"{{"name":"tickets__get","arguments":{{"id":"1"}}{more}}}"#), Asking::plain()).await;
     let again = Grant { revision: 2, ..terms("g", &GRANTED) };
     let before = std::mem::replace(&mut *bench.fakes.grants.lock().unwrap(), vec![crate::world::alive(again, None)]);
-    refused(format!(r#"{{"name":"tickets__get","arguments":{{"id":1}}{more}}}"#), both.clone()).await;
+    refused(format!(r#"{{"name":"tickets__get","arguments":{{"id":"1"}}{more}}}"#), both.clone()).await;
     *bench.fakes.grants.lock().unwrap() = before;
     // None of that used it up.
     assert_eq!(call(&bench, &more).await.answer.outcome, Outcome::InputRequired);
@@ -233,20 +235,20 @@ async fn fifty_at_once_answer_once() {
 async fn a_question_waits_for_ten_minutes() {
     let bench = bench(asking(&json!({"who": name_form()}), None));
     let (_, handle) = asked(&call(&bench, "").await);
-    bench.fakes.set_now_ms(START_MS + 601_000);
+    bench.fakes.set_ms(START_MS + 601_000);
     call(&bench, &answers(&handle, &accepted("ada"))).await.refused("validate", Outcome::Invalid, "answers_not_taken");
 }
 
 #[tokio::test]
 async fn what_a_person_approves_asks_nothing_and_takes_no_answers() {
     let bench = bench(asking(&json!({"who": name_form()}), None));
-    let refund = r#"{"name":"tickets__refund","arguments":{"amount":1}"#;
+    let refund = r#"{"name":"tickets__refund","arguments":{"id":"7","amount_cents":100}"#;
     let more = format!(r#"{refund},"inputResponses":{{"who":{{"action":"decline"}}}}}}"#);
     let heard = bench.handle(bench.asked("tools/call", &more, takes(&[Feature::Elicitation]))).await;
     heard.refused("permit", Outcome::Invalid, "answers_not_taken");
     let pending = bench.handle(bench.asked("tools/call", &format!("{refund}}}"), takes(&[Feature::Elicitation]))).await;
     assert_eq!(pending.answer.outcome, Outcome::ApprovalPending);
-    bench.fakes.approve_all();
+    bench.fakes.decide(&TicketState::Approved);
     let heard = bench.handle(bench.asked("tools/call", &format!("{refund}}}"), takes(&[Feature::Elicitation]))).await;
     heard.failed(Outcome::DownstreamError, "result_refused", 1);
     assert_eq!(bench.fakes.sent.lock().unwrap().pop().unwrap().capabilities, None);
@@ -255,7 +257,7 @@ async fn what_a_person_approves_asks_nothing_and_takes_no_answers() {
 #[tokio::test]
 async fn bounded_arguments_are_not_got_round_by_answers() {
     let mut bounded = terms("g", &GRANTED);
-    bounded.capabilities[0].args.insert("/id".to_owned(), Bound { eq: Some(1.into()), ..Bound::default() });
+    bounded.capabilities[0].args.insert("/id".to_owned(), Bound { eq: Some("1".into()), ..Bound::default() });
     let bench = Bench::with([bounded]);
     says(&bench, asking(&json!({"who": name_form()}), None));
     call(&bench, "").await.failed(Outcome::DownstreamError, "result_refused", 1);

@@ -11,6 +11,7 @@
 )]
 
 mod around;
+mod asks;
 mod cancelled;
 mod gate_approve;
 mod gate_arm;

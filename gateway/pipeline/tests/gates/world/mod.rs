@@ -48,6 +48,7 @@ pub struct Bench {
 /// How a request comes in.
 #[derive(Clone)]
 pub struct Asking {
+    pub cursor: Option<String>,
     pub grant: Option<String>,
     pub mirrored: Option<Vec<(String, String)>>,
     pub capabilities: Vec<(Feature, String)>,
@@ -56,7 +57,7 @@ pub struct Asking {
 impl Asking {
     /// Names no grant, has no headers.
     pub fn plain() -> Self {
-        Self { grant: None, mirrored: None, capabilities: Vec::new() }
+        Self { cursor: None, grant: None, mirrored: None, capabilities: Vec::new() }
     }
 }
 
@@ -168,7 +169,10 @@ impl Bench {
             Some((name, arguments)) => {
                 ("tools/call", format!(r#"{{"name":{},"arguments":{arguments}}}"#, serde_json::json!(name)))
             }
-            None => ("tools/list", "{}".to_owned()),
+            None => (
+                "tools/list",
+                asking.cursor.map_or_else(|| "{}".to_owned(), |cursor| serde_json::json!({"cursor": cursor}).to_string()),
+            ),
         };
         let text = format!(r#"{{"jsonrpc":"2.0","id":"id-{number}","method":"{method}","params":{params}}}"#);
         let message = Message::read(&Bytes::from(text), Limits::MESSAGE).unwrap();
@@ -205,6 +209,7 @@ impl Bench {
         };
         let (call, arrived) = (format!("call-{number}").parse().unwrap(), START_MS * 1_000_000);
         let received = match method {
+            "tools/call" => Received::call(call, &message, origin, arrived),
             "resources/list" => Received::offers(call, Listing::Resources, &message, origin, arrived),
             "resources/templates/list" => Received::offers(call, Listing::Templates, &message, origin, arrived),
             "prompts/list" => Received::offers(call, Listing::Prompts, &message, origin, arrived),
@@ -228,6 +233,17 @@ impl Bench {
 
     pub async fn list(&self) -> Heard {
         self.handle(self.received(None, Asking::plain())).await
+    }
+
+    /// The page of the list that this cursor leads to.
+    pub async fn list_from(&self, cursor: Option<&str>) -> Heard {
+        self.handle(self.received(None, Asking { cursor: cursor.map(str::to_owned), ..Asking::plain() })).await
+    }
+
+    /// The same under a grant that it names.
+    pub async fn list_under(&self, grant: &str, cursor: Option<&str>) -> Heard {
+        let asking = Asking { grant: Some(grant.to_owned()), cursor: cursor.map(str::to_owned), ..Asking::plain() };
+        self.handle(self.received(None, asking)).await
     }
 
     pub async fn handle(&self, received: Received) -> Heard {
