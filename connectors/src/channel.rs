@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     link::{Body, Call, Request},
-    message::{Answer, check_kind},
+    message::{Answer, check_kind, is_question},
     pool::Pool,
     session::{InUse, Mismatch},
     status::ConnectorEvent,
@@ -83,6 +83,13 @@ impl ToolChannel {
     /// ever will be.
     pub(crate) async fn call(&self, call: ToolCall<'_>, written: impl FnOnce() + Send + 'static) -> Result<Answer, SendFailure> {
         let deadline = Instant::now() + call.timeout;
+        let version = self.session.hello().version;
+        if call.answers.is_some() && !version.is_modern() {
+            return Err(SendFailure::Unsent(format!(
+                "its server speaks {}, and was asked nothing: call without answers",
+                version.as_str()
+            )));
+        }
         if let Some(name) = self.tool.name.tool().filter(|_| self.verified != self.session.link().changes().of_tools()) {
             self.verify_again(name, &call, deadline).await?;
         }
@@ -112,6 +119,10 @@ impl ToolChannel {
             Ok(Answer::Result(result)) if self.session.hello().version.is_modern() => {
                 check_kind(&result).map_err(SendFailure::Protocol)?;
                 Ok(Answer::Result(result))
+            }
+            // In its version there is no such result: whoever answered it would call again.
+            Ok(Answer::Result(result)) if is_question(&result) => {
+                Err(SendFailure::Protocol("its result asks for input, which its protocol version does not know".to_owned()))
             }
             other => other,
         }

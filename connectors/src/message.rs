@@ -220,6 +220,13 @@ pub(crate) fn check_kind(result: &Bytes) -> Result<(), String> {
     }
 }
 
+/// Whether a result asks for input (MCP 2026-07-28), which no older server may.
+pub(crate) fn is_question(result: &Bytes) -> bool {
+    let outline = || json::outline(result, Limits { bytes: usize::MAX, depth: DEPTH }, 1).ok();
+    memchr::memmem::find(result, b"resultType").is_some()
+        && outline().is_some_and(|outline| outline.member("resultType").is_some_and(|kind| kind.value == "\"input_required\""))
+}
+
 /// What is asked for by ourselves is answered at once: other kinds of result ask for something first.
 pub(crate) fn check_complete(result: &Bytes) -> Result<(), String> {
     let outline = json::outline(result, Limits { bytes: usize::MAX, depth: DEPTH }, 1).map_err(|fault| fault.to_string())?;

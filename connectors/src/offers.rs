@@ -19,9 +19,9 @@ use crate::{
 /// The most pages of a list.
 const PAGES: usize = 64;
 /// The most items of a list.
-const ITEMS: usize = 10_000;
+const ITEMS: usize = 5_000;
 /// The most bytes of all pages together.
-const LIST_BYTES: usize = 8 * 1024 * 1024;
+const LIST_BYTES: usize = 2 * 1024 * 1024;
 /// The longest item, and the longest name of one.
 const ITEM_BYTES: usize = 64 * 1024;
 const ID_BYTES: usize = 4096;

@@ -35,9 +35,8 @@ async fn a113_a_flood_ends_its_server_which_rests_and_comes_back() {
         let shown = stage.gateway.connector("evil");
         assert_eq!(shown["state"], json!("failing"), "{shown:#}");
         let what = shown["last_failure"]["what"].as_str().unwrap();
-        // The one with the garbage ends by itself once nobody hears it, and on a busy machine that may be seen first.
-        let is_seen_to_end = how == "garbage" && what.contains("it ended after");
-        assert!(what.contains(why) || is_seen_to_end, "{shown:#}");
+        // It ends by itself once nobody hears it, and on a busy machine that may be seen first.
+        assert!(what.contains(why) || what.contains("it ended after"), "{shown:#}");
         if how == "garbage" {
             assert!(shown["oddities"]["garbage_lines"].as_u64().unwrap() >= 100, "{shown:#}");
         }

@@ -55,6 +55,11 @@ pub(super) fn for_call(headers: &mut HeaderMap, call: &Call<'_>, version: Versio
         return Ok(());
     }
     if let Some(name) = name {
+        if name.len() > VALUE_BYTES {
+            return Err(format!(
+                "its name is too long: it is sent in the header `Mcp-Name` too, which carries at most {VALUE_BYTES} bytes"
+            ));
+        }
         headers.insert(NAME, carried(name)?);
     }
     if mirrors.is_empty() {

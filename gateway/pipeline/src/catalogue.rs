@@ -270,7 +270,12 @@ impl World {
             Feature::PromptGet => name.split_once("__"),
             _ => name.split_once('+'),
         };
-        parts.and_then(behind).or_else(|| Some((self.bare_of(feature)?, name.to_owned())))
+        match parts {
+            // What reads as the name of another connector's item is never taken for one without a prefix, whether that connector is there
+            // or not: names would tell which are.
+            Some((connector, _)) if connector.parse::<ConnectorId>().is_ok() => parts.and_then(behind),
+            _ => Some((self.bare_of(feature)?, name.to_owned())),
+        }
     }
 
     /// The name by which agents ask for an item of this feature.

@@ -129,17 +129,16 @@ impl Bound {
             && self.len_max.is_none_or(|most| length(value).is_some_and(|length| length <= most))
     }
 
-    /// Whether a text that begins so could be inside this bound.
-    pub(crate) fn could_admit_text(&self, beginning: &str) -> bool {
-        let begins = |value: &Value| value.as_str().is_some_and(|text| text.starts_with(beginning));
-        let meets = |root: &String| beginning.starts_with(root.as_str()) || root.starts_with(beginning);
-        !self.absent
-            && self.eq.as_ref().is_none_or(begins)
-            && self.one_of.as_ref().is_none_or(|allowed| allowed.iter().any(begins))
-            && self.int_range.is_none()
-            && self.path_under.as_ref().is_none_or(meets)
-            && self.uri_under.as_ref().is_none_or(meets)
-            && self.len_max.is_none_or(|most| beginning.chars().count() <= most)
+    /// Whether everything that a template makes (RFC 6570) is inside this bound, as far as what it begins with says so.
+    pub(crate) fn admits_template(&self, template: &str) -> bool {
+        let fixed = template.split('{').next().unwrap_or_default();
+        // Up to its last `/` nothing of it can be another one's.
+        let folder = fixed.rfind('/').map_or("", |at| fixed.get(..at).unwrap_or_default());
+        let alone = Self { uri_under: None, path_under: None, ..self.clone() } == Self::default();
+        let under = |root: &String, is_under: fn(&str, &str) -> bool| is_under(root, folder);
+        alone
+            && self.uri_under.as_ref().is_none_or(|root| under(root, is_uri_under))
+            && self.path_under.as_ref().is_none_or(|root| under(root, is_under))
     }
 
     /// The bound in words, for an agent that is to correct itself.
@@ -202,7 +201,8 @@ fn uri_parts(uri: &str) -> Option<(&str, &str, Vec<&str>)> {
     let is_scheme = scheme.starts_with(|c: char| c.is_ascii_lowercase())
         && scheme.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"+-.".contains(&b));
     let is_authority = authority.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._:[]".contains(&b));
-    let is_path = !path.contains(|c: char| matches!(c, '?' | '#') || c.is_whitespace());
+    // Some servers take what follows a `;` for no part of a segment.
+    let is_path = !path.contains(|c: char| matches!(c, '?' | '#' | ';') || c.is_whitespace());
     // A folder may be written with a slash at its end.
     let path = path.strip_suffix('/').filter(|path| !path.is_empty()).unwrap_or(path);
     segments(path).filter(|_| is_scheme && is_authority && is_path).map(|segments| (scheme, authority, segments))
@@ -217,7 +217,7 @@ fn is_uri_under(root: &str, uri: &str) -> bool {
 
 /// The host of a plain `http(s)` URL, lower case. Plain means that every parser finds the same host in it: it is written out
 /// after `://` as the URL Standard reads it, without credentials, `\`, spaces and control characters.
-fn url_host(value: &Value) -> Option<String> {
+pub(crate) fn url_host(value: &Value) -> Option<String> {
     let text = value.as_str()?;
     let url = url::Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https"))?;
     let authority = text.split_once("://")?.1.split(['/', '?', '#']).next()?;

@@ -193,10 +193,13 @@ impl Gateway {
             way.trace.note(stage, "bailiwick.grant.id", grant.terms().id.to_string());
             way.seen.grant = Some(Arc::clone(&grant));
             way.leave(stage, &self.ports);
+            // Before any server hears of it.
+            way.decide_allow(&self.ports).map_err(|lost| Refusal::trail_lost(&lost))?;
             items = gates::offers(&call, &grant, listing, &self.ports, way).await?;
             ttl_ms = self.kept_for(&grant);
+        } else {
+            way.decide_allow(&self.ports).map_err(|lost| Refusal::trail_lost(&lost))?;
         }
-        way.decide_allow(&self.ports).map_err(|lost| Refusal::trail_lost(&lost))?;
         let items = gates::array_of(&items).ok_or_else(|| Refusal::internal("what is offered makes no list"))?;
         Ok(Answer { outcome: Outcome::Success, body: Body::Offers { listing, items, ttl_ms } })
     }

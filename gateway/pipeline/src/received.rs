@@ -437,8 +437,8 @@ fn referenced(message: &Message) -> Result<(Feature, String), MessageFault> {
     refuse_lookalikes(fields.iter().map(|(key, _)| key.as_ref()), &["type", "name", "uri"])?;
     let text = |key: &str| fields.iter().find(|(name, _)| name == key).and_then(|(_, value)| string(Some(value.get())));
     match (text("type").as_deref(), text("name"), text("uri")) {
-        (Some("ref/prompt"), Some(name), _) => Ok((Feature::PromptGet, name)),
-        (Some("ref/resource"), _, Some(uri)) => Ok((Feature::ResourceRead, uri)),
+        (Some("ref/prompt"), Some(name), None) => Ok((Feature::PromptGet, name)),
+        (Some("ref/resource"), None, Some(uri)) => Ok((Feature::ResourceRead, uri)),
         _ => Err(fault()),
     }
 }
@@ -479,7 +479,7 @@ fn request_id(whole: &Bytes, raw: &str) -> Result<Bytes, MessageFault> {
 /// one for the other.
 fn refuse_lookalikes<'k>(keys: impl Iterator<Item = &'k str>, known: &[&str]) -> Result<(), MessageFault> {
     for key in keys {
-        if !known.contains(&key) && known.contains(&fold(key).as_str()) {
+        if !known.contains(&key) && known.iter().any(|known| fold(known) == fold(key)) {
             return Err(MessageFault::Lookalike(key.chars().take(40).collect()));
         }
     }

@@ -105,7 +105,7 @@ impl Refusal {
     }
 
     /// The same as an answer to what has no results that are errors: only tools have such.
-    pub(crate) fn as_error(mut self) -> Self {
+    pub(crate) fn into_error(mut self) -> Self {
         if let Body::ToolError { text, meta } = &mut self.0.told {
             let code = if self.0.outcome == Outcome::Invalid { -32602 } else { CODE_REFUSED };
             self.0.told = Body::Error { code, message: std::mem::take(text), data: meta.take(), http: 200 };

@@ -9,16 +9,21 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use bailiwick_schemas::{canonical::Digest, names::QualifiedName, validate::Validator};
+use bailiwick_schemas::{
+    canonical::{Digest, digest},
+    names::{Feature, QualifiedName},
+};
+use serde_json::Value;
 
 use crate::{
+    gates::Granted,
     ids::{AgentId, GrantId},
     trace::hex,
 };
 
-/// So many may wait for one agent, and in all.
-const PER_AGENT: usize = 64;
-const IN_ALL: usize = 4096;
+/// So many may wait of one connector for one agent, and in all.
+const OF_EACH: usize = 16;
+const IN_ALL: usize = 1024;
 /// How long a question may wait, milliseconds.
 const LIVES_MS: u64 = 10 * 60 * 1000;
 
@@ -30,11 +35,7 @@ pub struct Rounds {
 
 /// One call that its server could not answer yet.
 pub(crate) struct Round {
-    pub(crate) agent: AgentId,
-    pub(crate) grant: (GrantId, u64),
-    pub(crate) tool: QualifiedName,
-    /// Of the arguments, in canonical form.
-    pub(crate) arguments: Digest,
+    pub(crate) of: Of,
     /// The server's own state, where it gave one.
     pub(crate) state: Option<String>,
     /// What was asked, by the server's key.
@@ -42,12 +43,53 @@ pub(crate) struct Round {
     expires_ms: u64,
 }
 
+/// The call that a round belongs to, with all that it was decided by.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Of {
+    agent: AgentId,
+    grant: (GrantId, u64),
+    tool: QualifiedName,
+    tool_digest: Digest,
+    connector_fingerprint: Digest,
+    policy_digest: String,
+    /// Of the arguments, in canonical form.
+    arguments: Digest,
+}
+
+impl Of {
+    /// This call, with these arguments.
+    pub(crate) fn this(call: &Granted<'_>, arguments: &Value) -> Self {
+        let (terms, tool) = (call.grant().terms(), call.tool());
+        Self {
+            agent: terms.agent.clone(),
+            grant: (terms.id.clone(), terms.revision),
+            tool: tool.name.clone(),
+            tool_digest: tool.digest,
+            connector_fingerprint: tool.connector.fingerprint,
+            policy_digest: call.world().policy_digest.clone(),
+            arguments: digest(arguments),
+        }
+    }
+}
+
 /// One question.
 pub(crate) enum Asking {
-    /// A form, judged by what it asks for; none where that can't be judged, and then only a refusal is an answer.
-    Form(Option<Box<Validator>>),
-    /// A page to be visited, a completion of a model, or a list of roots.
-    Other,
+    /// A form, by its schema.
+    Form(Value),
+    /// A page to be visited.
+    Page,
+    /// A completion of a model, or a list of roots.
+    Other(Feature),
+}
+
+impl Asking {
+    /// By which right it was asked.
+    pub(crate) fn feature(&self) -> Feature {
+        match self {
+            Self::Form(_) | Self::Page => Feature::Elicitation,
+            Self::Other(feature) => *feature,
+        }
+    }
 }
 
 /// Too many wait already.
@@ -60,8 +102,12 @@ impl Rounds {
     pub(crate) fn open(&self, mut round: Round, now_ms: u64, random: [u8; 16]) -> Result<String, TooMany> {
         round.expires_ms = now_ms.saturating_add(LIVES_MS);
         let mut open = self.locked();
-        open.retain(|_, other| other.expires_ms > now_ms);
-        if open.len() >= IN_ALL || open.values().filter(|other| other.agent == round.agent).count() >= PER_AGENT {
+        // Whoever is asked the same again has only the last to answer.
+        open.retain(|_, other| other.expires_ms > now_ms && other.of != round.of);
+        let is_alike = |other: &&std::sync::Arc<Round>| {
+            other.of.agent == round.of.agent && other.of.tool.connector() == round.of.tool.connector()
+        };
+        if open.len() >= IN_ALL || open.values().filter(is_alike).count() >= OF_EACH {
             return Err(TooMany);
         }
         let handle = hex(&random);
@@ -87,15 +133,8 @@ impl Rounds {
 
 impl Round {
     /// A round, which lives from when it is opened.
-    pub(crate) fn new(
-        agent: AgentId,
-        grant: (GrantId, u64),
-        tool: QualifiedName,
-        arguments: Digest,
-        state: Option<String>,
-        asked: BTreeMap<String, Asking>,
-    ) -> Self {
-        Self { agent, grant, tool, arguments, state, asked, expires_ms: 0 }
+    pub(crate) fn new(of: Of, state: Option<String>, asked: BTreeMap<String, Asking>) -> Self {
+        Self { of, state, asked, expires_ms: 0 }
     }
 }
 
@@ -111,33 +150,45 @@ mod tests {
 
     use super::*;
 
-    fn round(agent: &str) -> Round {
-        let grant = ("g".parse().unwrap(), 1);
-        Round::new(agent.parse().unwrap(), grant, "a__b".parse().unwrap(), Digest::of(b""), None, BTreeMap::new())
+    fn round(agent: &str, tool: &str, arguments: u32) -> Round {
+        let nothing = Digest::of(b"");
+        let of = Of {
+            agent: agent.parse().unwrap(),
+            grant: ("g".parse().unwrap(), 1),
+            tool: tool.parse().unwrap(),
+            tool_digest: nothing,
+            connector_fingerprint: nothing,
+            policy_digest: String::new(),
+            arguments: Digest::of(&arguments.to_le_bytes()),
+        };
+        Round::new(of, None, BTreeMap::new())
     }
 
     #[test]
     fn a_handle_is_good_once_and_for_a_time() {
         let rounds = Rounds::default();
-        let handle = rounds.open(round("a"), 1000, [7; 16]).unwrap();
+        let handle = rounds.open(round("a", "x__y", 0), 1000, [7; 16]).unwrap();
         assert_eq!(handle.len(), 32);
         assert!(rounds.find(&handle, 1000).is_some() && rounds.find("", 1000).is_none());
         assert!(rounds.find(&handle, 1000 + LIVES_MS).is_none());
         assert!(rounds.claim(&handle, 1001) && !rounds.claim(&handle, 1001) && rounds.find(&handle, 1001).is_none());
-        let late = rounds.open(round("a"), 1000, [8; 16]).unwrap();
+        let late = rounds.open(round("a", "x__y", 0), 1000, [8; 16]).unwrap();
         assert!(!rounds.claim(&late, 1000 + LIVES_MS));
     }
 
     #[test]
-    fn no_agent_fills_them_and_what_is_over_makes_room() {
+    fn no_server_fills_them_for_others_and_what_is_over_makes_room() {
         let rounds = Rounds::default();
-        let open = |agent: &str, now_ms, at: usize| rounds.open(round(agent), now_ms, u128::try_from(at).unwrap().to_le_bytes());
-        for at in 0..PER_AGENT {
-            open("a", 1, at).unwrap();
+        let open = |agent: &str, tool: &str, now_ms, at: u32| {
+            rounds.open(round(agent, tool, at), now_ms, u128::from(at).to_le_bytes()).is_ok()
+        };
+        for at in 0..u32::try_from(OF_EACH).unwrap() {
+            assert!(open("a", "x__y", 1, at));
         }
-        assert!(open("a", 1, PER_AGENT).is_err());
-        open("b", 1, PER_AGENT).unwrap();
-        open("a", 1 + LIVES_MS, PER_AGENT + 1).unwrap();
+        assert!(!open("a", "x__z", 1, 100), "the connector has asked enough");
+        assert!(open("a", "x__y", 1, 3), "the same again takes the place of the last");
+        assert!(open("a", "w__y", 1, 101) && open("b", "x__y", 1, 102));
+        assert!(open("a", "x__y", 1 + LIVES_MS, 103));
         assert_eq!(rounds.locked().len(), 1);
     }
 }

@@ -151,7 +151,7 @@ impl<'r> Way<'r> {
     /// Closes the trail with the one outcome, hands over the trace, and says what the agent is told.
     pub(crate) fn close(mut self, ended: Result<Answer, Refusal>, ports: &Ports) -> Answer {
         let is_item = matches!(self.received.asked(), Asked::Item(_));
-        let (answer, refusal) = match ended.map_err(|refusal| if is_item { refusal.as_error() } else { refusal }) {
+        let (answer, refusal) = match ended.map_err(|refusal| if is_item { refusal.into_error() } else { refusal }) {
             Ok(answer) => (answer, None),
             Err(refusal) => (refusal.clone().into_answer(), Some(refusal)),
         };

@@ -281,7 +281,8 @@ impl<'f> Exchange<'f> {
             protocol: era.protocol(),
             presented,
             links: self.links(),
-            capabilities: self.askable(),
+            // Who speaks an older version can't be asked so.
+            capabilities: if era.protocol().is_modern() { self.askable() } else { Vec::new() },
             mirrored: self.mirrored(era)?,
         };
         let call = self.front.call_id();

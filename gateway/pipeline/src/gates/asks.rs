@@ -3,53 +3,65 @@
 //! A question is asked only where the agent can be asked it, its grant gives the connector the right to ask it, and policy allows it. The
 //! answers come back as a new call that walks every gate.
 
-use std::{borrow::Cow, collections::BTreeMap, fmt::Write as _};
+use std::{collections::BTreeMap, fmt::Write as _};
 
 use bailiwick_policy::{CallFacts, Decision};
 use bailiwick_schemas::{
-    canonical::digest,
     json,
     names::{Feature, QualifiedName},
     validate::{Bounds, Validator},
 };
 use bytes::Bytes;
-use serde_json::{Value, json, value::RawValue};
+use serde_json::{Value, json};
 
 use super::{Granted, grant::visible};
 use crate::{
-    answer::with_member,
     ports::Ports,
     prepared::AskCall,
     received::Answers,
     refusal::Refusal,
-    rounds::{Asking, Round},
+    rounds::{Asking, Of},
 };
 
-/// The most questions at once, the longest of a server's own states, and the longest question.
+/// The most questions at once, the longest of a server's own states, and how long they may be together.
 const QUESTIONS: usize = 16;
 const STATE_BYTES: usize = 64 * 1024;
-const QUESTION_BYTES: usize = 256 * 1024;
-/// Names of fields that ask for what nobody should type into a form.
-const SECRETIVE: [&str; 10] =
-    ["password", "passwd", "passphrase", "secret", "token", "apikey", "privatekey", "credential", "cvv", "pincode"];
+const QUESTIONS_BYTES: usize = 64 * 1024;
+/// The longest key of a question, and the longest words of one, in characters.
+const KEY_BYTES: usize = 128;
+const WORDS: usize = 2000;
+/// Words in a form that ask for what nobody should type into one.
+const SECRETIVE: [&str; 16] = [
+    "password",
+    "passwd",
+    "passwort",
+    "passphrase",
+    "pwd",
+    "secret",
+    "token",
+    "apikey",
+    "privatekey",
+    "credential",
+    "cvv",
+    "cvc",
+    "pincode",
+    "onetimecode",
+    "otp",
+    "recoverycode",
+];
 
 /// The kinds of question that a server may ask during one call, as its agent declared that it takes them.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Takes(Vec<(Feature, String)>);
+pub(super) struct Takes(Vec<(Feature, &'static str)>);
 
 impl Takes {
     /// What may be asked during this call: what the agent takes, its grant gives the connector, and some policy could allow. Nothing where
-    /// the arguments of the tool are bounded, which answers would get round; nor where one process serves many grants.
+    /// a rule reads the arguments of the tool or the grant bounds them, which answers would get round; nor where one process serves many
+    /// grants.
     pub(super) fn of(call: &Granted<'_>) -> Self {
         let declared = &call.identified().received().origin().capabilities;
         let tool = call.tool();
-        let is_bounded = |args: &BTreeMap<_, _>| !args.is_empty();
-        let has_bounds = tool.name.tool().is_some()
-            && call.grant().chain().any(|grant| {
-                let covering = grant.terms().capabilities.iter().filter(|capability| capability.covers(&tool.name, tool.kind));
-                covering.into_iter().any(|capability| is_bounded(&capability.args))
-            });
-        if declared.is_empty() || has_bounds || !tool.connector.may_ask {
+        if declared.is_empty() || !tool.connector.may_ask || is_bounded(call) {
             return Self::default();
         }
         let agent = &call.identified().principal().agent;
@@ -59,8 +71,9 @@ impl Takes {
         };
         let taken = declared.iter().filter(|(feature, _)| given(*feature)).filter_map(|(feature, text)| {
             let text = match feature {
-                Feature::Elicitation => forms_only(text, tool.connector.elicitation_hosts.is_empty())?,
-                _ => text.clone(),
+                Feature::Elicitation => modes(text, !tool.connector.elicitation_hosts.is_empty())?,
+                // What else an agent writes there is nobody's to read.
+                _ => "{}",
             };
             Some((*feature, text))
         });
@@ -85,16 +98,37 @@ impl Takes {
     fn has(&self, feature: Feature) -> bool {
         self.0.iter().any(|(taken, _)| *taken == feature)
     }
+
+    /// Whether elicitation is taken in this mode.
+    fn has_mode(&self, mode: &str) -> bool {
+        self.0.iter().any(|(taken, modes)| *taken == Feature::Elicitation && modes.contains(&format!("\"{mode}\"")))
+    }
 }
 
-/// How an agent takes elicitation, without pages to be visited where no host of such is allowed; none where nothing is left.
-fn forms_only(declared: &str, without_pages: bool) -> Option<String> {
+/// Whether something is decided by the arguments of this call: a rule that reads them, or a bound of its grant. What an item is called is
+/// no argument that an answer could stand for.
+fn is_bounded(call: &Granted<'_>) -> bool {
+    let tool = call.tool();
+    let is_name = |pointer: &str| tool.name.tool().is_none() && matches!(pointer, "/uri" | "/name");
+    let is_read =
+        call.world().policies.reads(tool.name.as_str()).is_none_or(|reads| reads.arguments() || !reads.input().is_nothing());
+    is_read
+        || call.grant().chain().any(|grant| {
+            let mut covering = grant.terms().capabilities.iter().filter(|capability| capability.covers(&tool.name, tool.kind));
+            covering.any(|capability| capability.args.keys().any(|pointer| !is_name(pointer)))
+        })
+}
+
+/// In which ways an agent takes elicitation (MCP 2026-07-28, `client/elicitation`; older agents say `{}` and mean forms). None where
+/// nothing is left without pages.
+fn modes(declared: &str, with_pages: bool) -> Option<&'static str> {
     let fields = json::fields(declared).ok()?;
-    let has = |key: &str| fields.iter().any(|(name, _)| name == key);
-    match (has("url"), without_pages) {
-        (true, true) if has("form") => Some("{\"form\":{}}".to_owned()),
-        (true, true) => None,
-        _ => Some(declared.to_owned()),
+    let has = |key: &str| fields.iter().any(|(name, value)| name == key && value.get().starts_with('{'));
+    match (has("form") || !has("url"), has("url") && with_pages) {
+        (true, true) => Some(r#"{"form":{},"url":{}}"#),
+        (true, false) => Some(r#"{"form":{}}"#),
+        (false, true) => Some(r#"{"url":{}}"#),
+        (false, false) => None,
     }
 }
 
@@ -115,61 +149,75 @@ pub(super) fn answered(call: &Granted<'_>, arguments: &Value, takes: &Takes, por
         return Err(Refusal::answers_not_taken("nothing can be asked during this call, and so nothing is to be answered"));
     }
     let Some(handle) = state else {
-        // A server may take answers that it did not ask for; what they are is its own to judge.
-        return Ok(Some(Answered { handle: None, state: None, responses: responses.clone() }));
+        // A server may take answers that it did not ask for: of these it gets the form alone, and nothing is decided by arguments here.
+        let responses = rebuilt(responses, |_, response| plain_answer(response))?;
+        return Ok(Some(Answered { handle: None, state: None, responses }));
     };
     let stranger =
         || Refusal::answers_not_taken("`requestState` is not one that waits for answers to this call: call again without it");
     let round = ports.rounds.find(handle, ports.clock.now_ms()).ok_or_else(stranger)?;
-    let terms = call.grant().terms();
-    let is_this = round.agent == terms.agent
-        && round.grant == (terms.id.clone(), terms.revision)
-        && round.tool == call.tool().name
-        && round.arguments == digest(arguments);
-    if !is_this {
+    if round.of != Of::this(call, arguments) {
         return Err(stranger());
     }
-    let responses = kept(&round, responses)?;
+    let responses = rebuilt(responses, |key, response| match round.asked.get(key) {
+        // What was not asked for is left out.
+        None => Ok(None),
+        Some(asking) if !takes.has(asking.feature()) => Err("is to a question that may not be asked any more".to_owned()),
+        Some(Asking::Form(schema)) => form_answer(response, schema).map(Some),
+        Some(Asking::Page) => form_answer(response, &json!({"type": "object", "maxProperties": 0})).map(Some),
+        Some(Asking::Other(_)) => plain_answer(response),
+    })?;
     Ok(Some(Answered { handle: Some(handle.clone()), state: round.state.clone(), responses }))
 }
 
-/// The answers to what was asked, each as it was written. What was not asked for is left out, and a form is as it was asked for.
-fn kept(round: &Round, responses: &Bytes) -> Result<Bytes, Refusal> {
-    let unreadable = || Refusal::answers_not_taken("`inputResponses` can't be read");
-    let fields = json::fields(std::str::from_utf8(responses).map_err(|_| unreadable())?).map_err(|_| unreadable())?;
-    let mut text = String::from("{");
-    for (key, response) in &fields {
-        let Some(asking) = round.asked.get(key.as_ref()) else { continue };
-        if let Asking::Form(schema) = asking {
-            judge_form(key, response, schema.as_deref())?;
+/// Answers, each made anew of what it may say: nothing goes on that was not looked at.
+fn rebuilt(responses: &Bytes, answer: impl Fn(&str, &Value) -> Result<Option<Value>, String>) -> Result<Bytes, Refusal> {
+    let fault = |key: &str, why: &str| {
+        Refusal::answers_not_taken(format!("the answer `{}` {why}", key.chars().take(64).collect::<String>()))
+    };
+    let read: Value = serde_json::from_slice(responses).map_err(|_| fault("", "can't be read"))?;
+    let mut kept = serde_json::Map::new();
+    for (key, response) in read.as_object().into_iter().flatten() {
+        if key.len() > KEY_BYTES {
+            return Err(fault(key, "has too long a key"));
         }
-        // Writing to a string can't fail.
-        let _infallible =
-            write!(text, "{}{}:{}", if text.len() == 1 { "" } else { "," }, Value::from(key.as_ref()), response.get());
+        if let Some(response) = answer(key, response).map_err(|why| fault(key, &why))? {
+            kept.insert(key.clone(), response);
+        }
     }
-    text.push('}');
-    Ok(Bytes::from(text))
+    Ok(Bytes::from(Value::Object(kept).to_string()))
 }
 
-fn judge_form(key: &str, response: &RawValue, schema: Option<&Validator>) -> Result<(), Refusal> {
-    let wrong =
-        |why: &str| Refusal::answers_not_taken(format!("the answer `{}` {why}", key.chars().take(64).collect::<String>()));
-    let response: Value = serde_json::from_str(response.get()).map_err(|_| wrong("can't be read"))?;
-    match (response.get("action").and_then(Value::as_str), response.get("content")) {
-        (Some("decline" | "cancel"), None | Some(_)) => Ok(()),
-        (Some("accept"), content) => {
-            let schema = schema.ok_or_else(|| wrong("is to a form that can't be judged: decline it"))?;
-            let places = schema.check(content.unwrap_or(&json!({}))).err();
+/// The answer to a form: what it was asked for, or that it isn't given.
+fn form_answer(response: &Value, schema: &Value) -> Result<Value, String> {
+    match response.get("action").and_then(Value::as_str) {
+        Some(action @ ("decline" | "cancel")) => Ok(json!({ "action": action })),
+        Some("accept") => {
+            let validator = Validator::compile(schema, Bounds::default())
+                .map_err(|_| "is to a form that can't be judged: decline it".to_owned())?;
+            let content = response.get("content").cloned();
+            let places = validator.check(content.as_ref().unwrap_or(&json!({}))).err();
             match places {
-                None => Ok(()),
+                None => Ok(content
+                    .map_or_else(|| json!({"action": "accept"}), |content| json!({"action": "accept", "content": content}))),
                 Some(places) => {
                     let list: Vec<String> = places.iter().map(|place| format!("{}: {}", place.pointer, place.message)).collect();
-                    Err(wrong(&format!("is not what was asked for: {}", list.join("; "))))
+                    Err(format!("is not what was asked for: {}", list.join("; ")))
                 }
             }
         }
-        _ => Err(wrong("must have an `action`: accept, decline or cancel")),
+        _ => Err("must have an `action`: accept, decline or cancel".to_owned()),
     }
+}
+
+/// The members that an answer of any kind may have (MCP `client/elicitation`, `client/sampling`, `client/roots`).
+fn plain_answer(response: &Value) -> Result<Option<Value>, String> {
+    const KNOWN: [&str; 7] = ["action", "content", "role", "model", "stopReason", "roots", "_meta"];
+    let members = response.as_object().ok_or("must be an object")?;
+    if let Some(strange) = members.keys().find(|key| !KNOWN.contains(&key.as_str())) {
+        return Err(format!("has a member `{}` that no answer has", strange.chars().take(40).collect::<String>()));
+    }
+    Ok(Some(response.clone()))
 }
 
 /// What a server asks, screened: under which keys, and how it is put to the agent.
@@ -201,28 +249,29 @@ pub(super) fn questions(
     if fields.is_empty() && state.is_none() {
         return Err("it asks for input and does not say which".to_owned());
     }
-    if fields.len() > QUESTIONS {
-        return Err(format!("it asks {} questions, at most {QUESTIONS} may pass", fields.len()));
+    if fields.len() > QUESTIONS || requests.map_or(0, str::len) > QUESTIONS_BYTES {
+        return Err(format!(
+            "it asks {} questions: at most {QUESTIONS} of {QUESTIONS_BYTES} bytes together may pass",
+            fields.len()
+        ));
     }
-    let (mut asked, mut put) = (BTreeMap::new(), String::from("{"));
+    let (mut asked, mut put) = (BTreeMap::new(), serde_json::Map::new());
     for (key, request) in &fields {
+        if key.len() > KEY_BYTES || key.chars().any(is_hidden) {
+            return Err("a question has a key that may not pass".to_owned());
+        }
         let (asking, request) = question(request.get(), call, takes, ports)?;
-        let _infallible = write!(put, "{}{}:{request}", if put.len() == 1 { "" } else { "," }, Value::from(key.as_ref()));
+        put.insert(key.to_string(), request);
         asked.insert(key.to_string(), asking);
     }
-    put.push('}');
-    Ok(Questions { asked, requests: put, state })
+    Ok(Questions { asked, requests: Value::Object(put).to_string(), state })
 }
 
-/// One question, as it is put to the agent.
-fn question<'q>(request: &'q str, call: &Granted<'_>, takes: &Takes, ports: &Ports) -> Result<(Asking, Cow<'q, str>), String> {
-    if request.len() > QUESTION_BYTES {
-        return Err(format!("a question has more than {QUESTION_BYTES} bytes"));
-    }
-    let fields = json::fields(request).map_err(|_| "a question must be an object".to_owned())?;
-    let field = |key: &str| fields.iter().find(|(name, _)| name == key).map(|(_, value)| value.get());
-    let method: String = field("method").and_then(|method| serde_json::from_str(method).ok()).unwrap_or_default();
-    let feature = match method.as_str() {
+/// One question, as it is put to the agent: made anew of what was looked at.
+fn question(request: &str, call: &Granted<'_>, takes: &Takes, ports: &Ports) -> Result<(Asking, Value), String> {
+    let request: Value = serde_json::from_str(request).map_err(|_| "a question can't be read".to_owned())?;
+    let method = request.get("method").and_then(Value::as_str).unwrap_or_default();
+    let feature = match method {
         "elicitation/create" => Feature::Elicitation,
         "sampling/createMessage" => Feature::Sampling,
         "roots/list" => Feature::Roots,
@@ -231,69 +280,103 @@ fn question<'q>(request: &'q str, call: &Granted<'_>, takes: &Takes, ports: &Por
     if !takes.has(feature) {
         return Err(format!("it asks by `{method}`, which was not offered for this call"));
     }
+    let params = request.get("params").cloned().unwrap_or_else(|| json!({}));
     if feature != Feature::Elicitation {
+        if !params.is_object() {
+            return Err("a question's `params` must be an object".to_owned());
+        }
         allowed(feature, &json!({}), call, ports)?;
-        return Ok((Asking::Other, Cow::Borrowed(request)));
+        return Ok((Asking::Other(feature), json!({"method": method, "params": params})));
     }
-    let params = field("params").ok_or("an elicitation must have `params`")?;
-    let params: Value = serde_json::from_str(params).map_err(|_| "the `params` of an elicitation can't be read".to_owned())?;
     let message = params.get("message").and_then(Value::as_str).ok_or("an elicitation must have a `message`")?;
-    let mode = params.get("mode").and_then(Value::as_str).unwrap_or("form");
-    let url = params.get("url").and_then(Value::as_str).unwrap_or_default();
-    let asking = match mode {
-        "form" => Asking::Form(form(params.get("requestedSchema"))?),
-        "url" => page(url, &call.tool().connector.elicitation_hosts).map(|()| Asking::Other)?,
-        _ => return Err("an elicitation has a `mode` that is not known".to_owned()),
+    let mode = params.get("mode").map_or(Some("form"), Value::as_str).ok_or("the `mode` of an elicitation must be a string")?;
+    if !takes.has_mode(mode) {
+        return Err("it asks in a mode that was not offered for this call".to_owned());
+    }
+    // The agent sees us as who asks: it is told who does, in words that can't hide that.
+    let told = json!(format!("[{}] {}", call.tool().connector.id, plain_words(message)));
+    let (asking, url, put) = if mode == "form" {
+        let schema = form(params.get("requestedSchema"), message)?;
+        (Asking::Form(schema.clone()), "", json!({"mode": "form", "message": told, "requestedSchema": schema}))
+    } else {
+        let url = page(params.get("url"), &call.tool().connector.elicitation_hosts)?;
+        (Asking::Page, url, json!({"mode": "url", "message": told, "url": url}))
     };
     allowed(feature, &json!({"mode": mode, "message": message, "url": url}), call, ports)?;
-    // The agent sees us as who asks: it is told who does.
-    let told = format!("[{}] {message}", call.tool().connector.id);
-    let raw = field("params").unwrap_or("{}");
-    let named = with_member(raw, "message", &told).ok_or("the `params` of an elicitation can't be read")?;
-    let mut put = String::from("{");
-    for (key, value) in &fields {
-        let value = if key == "params" { named.as_str() } else { value.get() };
-        let _infallible = write!(put, "{}{}:{value}", if put.len() == 1 { "" } else { "," }, Value::from(key.as_ref()));
-    }
-    put.push('}');
-    Ok((asking, Cow::Owned(put)))
+    Ok((asking, json!({"method": method, "params": put})))
 }
 
-/// The schema of a form (MCP `client/elicitation`: flat), which asks for no secret.
-fn form(schema: Option<&Value>) -> Result<Option<Box<Validator>>, String> {
-    let schema = schema.ok_or("an elicitation by form must have a `requestedSchema`")?;
-    for (name, property) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {
-        let title = property.get("title").and_then(Value::as_str).unwrap_or_default();
-        let is_secretive = [name.as_str(), title].iter().any(|text| {
-            let plain: String = text.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase();
-            SECRETIVE.iter().any(|word| plain.contains(word))
-        });
-        if is_secretive || property.get("format").and_then(Value::as_str) == Some("password") {
+/// Words without what could hide others: no controls, no line ends, no marks that turn or join text, and not too many of them.
+fn plain_words(text: &str) -> String {
+    text.chars().take(WORDS).map(|c| if is_hidden(c) { ' ' } else { c }).collect()
+}
+
+fn is_hidden(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+}
+
+/// The schema of a form (MCP `client/elicitation`): one level of plain fields, which ask for no secret.
+fn form(schema: Option<&Value>, message: &str) -> Result<Value, String> {
+    const TOP: [&str; 7] = ["type", "properties", "required", "title", "description", "$schema", "additionalProperties"];
+    let schema = schema.and_then(Value::as_object).ok_or("an elicitation by form must have a `requestedSchema`")?;
+    let not_flat = || "its form is not one level of plain fields".to_owned();
+    if schema.keys().any(|key| !TOP.contains(&key.as_str())) || schema.get("type").is_some_and(|kind| kind != "object") {
+        return Err(not_flat());
+    }
+    if is_secretive(message) {
+        return Err("it asks for a secret by form, which no server may".to_owned());
+    }
+    let properties = schema.get("properties").map(|properties| properties.as_object().ok_or_else(not_flat)).transpose()?;
+    for (name, property) in properties.into_iter().flatten() {
+        let property = property.as_object().ok_or_else(not_flat)?;
+        let kind = property.get("type").and_then(Value::as_str);
+        let is_plain = matches!(kind, Some("string" | "number" | "integer" | "boolean" | "array"));
+        let is_nested = ["properties", "$ref", "allOf", "patternProperties", "if", "not", "$defs", "dependentSchemas"]
+            .iter()
+            .any(|key| property.contains_key(*key));
+        if !is_plain || is_nested || !name.is_ascii() || name.len() > KEY_BYTES {
+            return Err(not_flat());
+        }
+        let words = |key: &str| property.get(key).and_then(Value::as_str).unwrap_or_default();
+        if is_secretive(name)
+            || is_secretive(words("title"))
+            || is_secretive(words("description"))
+            || words("format") == "password"
+        {
             return Err("it asks for a secret by form, which no server may".to_owned());
         }
+        if [words("title"), words("description")].iter().any(|text| text.chars().count() > WORDS || text.chars().any(is_hidden)) {
+            return Err("its form has words that may not pass".to_owned());
+        }
     }
-    // What can't be judged can only be declined.
-    Ok(Validator::compile(schema, Bounds::default()).ok().map(Box::new))
+    Ok(Value::Object(schema.clone()))
 }
 
-/// A page at a host that may be visited, over TLS or on this machine.
-fn page(text: &str, hosts: &[String]) -> Result<(), String> {
-    let url = url::Url::parse(text).map_err(|_| "an elicitation by page must have a `url`".to_owned())?;
-    let host = url.host_str().unwrap_or_default();
-    let is_local = matches!(host, "localhost" | "127.0.0.1" | "[::1]");
-    let is_fit = url.username().is_empty()
-        && url.password().is_none()
-        && (url.scheme() == "https" || (url.scheme() == "http" && is_local));
-    if is_fit && hosts.iter().any(|allowed| allowed == host) {
-        Ok(())
-    } else {
-        Err("it sends the agent to a page that is not at one of the connector's `elicitation_hosts`".to_owned())
+fn is_secretive(text: &str) -> bool {
+    let plain: String = text.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect();
+    SECRETIVE.iter().any(|word| plain.contains(word))
+}
+
+/// A page at a host that may be visited, over TLS, written so that every reader finds the same host in it.
+fn page<'q>(url: Option<&'q Value>, hosts: &[String]) -> Result<&'q str, String> {
+    let text = url.and_then(Value::as_str).unwrap_or_default();
+    let is_fit =
+        url::Url::parse(text).is_ok_and(|read| read.scheme() == "https" && read.port().is_none() && read.as_str() == text);
+    let host = url.and_then(crate::constraint::url_host);
+    match host {
+        Some(host) if is_fit && text.len() <= WORDS && hosts.contains(&host) => Ok(text),
+        _ => Err("it sends the agent to a page that is not at one of the connector's `elicitation_hosts`, or not plainly so"
+            .to_owned()),
     }
 }
 
 /// Whether the policies allow this question now. A person's approval can't be asked for it.
 fn allowed(feature: Feature, input: &Value, call: &Granted<'_>, ports: &Ports) -> Result<(), String> {
     let (grant, world, origin) = (call.grant(), call.world(), call.identified().received().origin());
+    if !std::sync::Arc::ptr_eq(&ports.worlds.now(), world) {
+        return Err("what it may ask changed while it worked".to_owned());
+    }
     let standing = grant.standing();
     let facts = CallFacts {
         environment: &grant.terms().environment,

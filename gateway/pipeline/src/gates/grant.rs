@@ -63,7 +63,7 @@ pub fn grant<'r>(call: Identified<'r>, ports: &Ports, way: &mut Way<'r>) -> Resu
     let asked = call.received().asked();
     let unknown = |detail: String| match asked {
         Asked::Call { name, .. } => Refusal::unknown_tool(name, detail),
-        Asked::Item(ask) => Refusal::unknown_item(ask.of, &ask.name, detail),
+        Asked::Item(ask) => Refusal::unknown_item(ask.of, &ask.name, format!("`{}`: {detail}", asked_for(&ask.name))),
         Asked::List { .. } | Asked::Offers(_) => Refusal::internal("a list is no call"),
     };
     let stage = way.enter("grant", "bailiwick.grant.resolve", ports);
@@ -115,22 +115,22 @@ fn item<'w>(
     }
 }
 
-/// Whether some right of this grant covers an item of this name, as far as that depends on its name. Of a template: whether it could make
-/// such a name.
+/// Whether some right of this grant covers an item of this name, as far as that depends on its name. Of a template: all that it makes.
 pub(super) fn admits_item(grant: &LiveGrant, tool: &Tool, own: &str, is_template: bool) -> bool {
     let pointer = match tool.name.feature() {
         Some(Feature::ResourceRead) => "/uri",
         Some(Feature::PromptGet) => "/name",
         _ => return true,
     };
-    let admits = |bound: &Bound| if is_template { bound.could_admit_text(literal(own)) } else { bound.admits(Some(&own.into())) };
+    let is_template = is_template && own.contains('{');
+    let admits = |bound: &Bound| if is_template { bound.admits_template(own) } else { bound.admits(Some(&own.into())) };
     let mut covering = grant.terms().capabilities.iter().filter(|capability| capability.covers(&tool.name, tool.kind));
     covering.any(|capability| capability.args.get(pointer).is_none_or(admits))
 }
 
-/// What every URI of a template begins with (RFC 6570).
-fn literal(template: &str) -> &str {
-    template.split('{').next().unwrap_or_default()
+/// A name as records bear it.
+fn asked_for(name: &str) -> String {
+    name.chars().take(256).flat_map(char::escape_debug).collect()
 }
 
 fn invisible(grant: &LiveGrant) -> String {

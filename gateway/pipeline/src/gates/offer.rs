@@ -1,7 +1,7 @@
 //! The lists of resources, resource templates and prompts: what each connector that the grant reaches offers, without what the grant
 //! does not give. A connector that can't be asked costs its own part of the list alone.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bailiwick_schemas::names::Feature;
 use bytes::Bytes;
@@ -22,6 +22,9 @@ use crate::{
     way::Way,
 };
 
+/// The longest time that one connector may take for its part of a list.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// What is offered under this grant: the items, as their servers wrote them but for the name that agents ask for them by.
 pub(crate) async fn offers(
     call: &Identified<'_>,
@@ -33,6 +36,7 @@ pub(crate) async fn offers(
     let world = ports.worlds.now();
     let agent = &call.principal().agent;
     let feature = feature_of(listing);
+    let Some(pass) = grant.enter() else { return Err(Refusal::grant_ended(grant.end_of_chain(), "Not executed.")) };
     let asked: Vec<&Arc<Tool>> = world
         .features
         .values()
@@ -48,15 +52,20 @@ pub(crate) async fn offers(
         grant.touch(labels);
     }
     let trace_id = way.trace_id.clone();
-    let parts = join_all(asked.iter().map(|tool| part(call, tool, grant, listing, &world, &trace_id, ports)));
-    let parts = tokio::select! {
+    let all = join_all(asked.iter().map(|tool| part(call, tool, grant, listing, &world, &trace_id, ports)));
+    let found = tokio::select! {
         biased;
-        parts = parts => parts,
         () = grant.cancelled().cancelled() => return Err(Refusal::grant_ended(grant.end_of_chain(), "Not executed.")),
+        found = all => found,
     };
+    drop(pass);
+    if !Arc::ptr_eq(&ports.worlds.now(), &world) {
+        // What was given may be given no more.
+        return Err(Refusal::unsettled());
+    }
     let mut items = Vec::new();
     let (mut failed, mut left_out) = (0_usize, 0_usize);
-    for part in parts {
+    for part in found {
         match part? {
             Some(part) => {
                 left_out += part.left_out;
@@ -98,8 +107,11 @@ async fn part(
     ports: &Ports,
 ) -> Result<Option<Part>, Refusal> {
     let connector = &tool.connector;
+    // One that does not answer costs its own part, and not the time of all.
+    let until = tokio::time::Instant::now() + connector.call_timeout.min(PATIENCE);
     let lease = if connector.needs_credential {
-        let Ok(Some(loan)) = ports.credentials.lend(grant, &connector.id, ports.clock.now_ms()).await else { return Ok(None) };
+        let lent = tokio::time::timeout_at(until, ports.credentials.lend(grant, &connector.id, ports.clock.now_ms())).await;
+        let Ok(Ok(Some(loan))) = lent else { return Ok(None) };
         if loan.fresh {
             lent_on_record(call, tool, grant, &loan.lease, trace_id, ports)?;
         }
@@ -111,7 +123,7 @@ async fn part(
         let channel = ports.connectors.ready(tool, grant, lease.as_ref()).await.ok()?;
         channel.offers(listing).await.ok()
     };
-    let Ok(Some(offers)) = tokio::time::timeout(connector.call_timeout, work).await else { return Ok(None) };
+    let Ok(Some(offers)) = tokio::time::timeout_at(until, work).await else { return Ok(None) };
     let mut part = Part { items: Vec::new(), left_out: offers.left_out };
     for offer in &offers.items {
         if !is_given(grant, tool, listing, offer) {

@@ -1,7 +1,6 @@
 //! What may come back: bounded, as declared, and without the lent secret. Its labels are the task's since the commit.
 
 use bailiwick_schemas::{
-    canonical::digest,
     json::{self, JsonFault, Limits, Member, Outline},
     names::Feature,
 };
@@ -21,7 +20,7 @@ use crate::{
     records::{Outcome, ResultRecord},
     redact::Needles,
     refusal::Refusal,
-    rounds::Round,
+    rounds::{Of, Round},
     way::Way,
 };
 
@@ -129,18 +128,10 @@ fn ask(outline: &Outline<'_>, call: &Approved<'_>, ports: &Ports) -> Result<Repl
     let member = |key: &str| outline.member(key).map(|member| member.value);
     let Questions { asked, requests, state } =
         questions(member("inputRequests"), member("requestState"), granted, validated.takes(), ports)?;
-    let terms = granted.grant().terms();
-    let arguments = digest(validated.arguments());
-    let round =
-        Round::new(terms.agent.clone(), (terms.id.clone(), terms.revision), granted.tool().name.clone(), arguments, state, asked);
+    let round = Round::new(Of::this(granted, validated.arguments()), state, asked);
     let handle = ports.rounds.open(round, ports.clock.now_ms(), ports.clock.random()).map_err(|full| full.to_string())?;
-    let mut put = format!(r#"{{"resultType":"input_required","inputRequests":{requests},"requestState":"{handle}""#);
-    for member in outline.members() {
-        if !matches!(member.key.as_ref(), "resultType" | "inputRequests" | "requestState" | "ttlMs" | "cacheScope") {
-            put.push_str(&format!(",{}:{}", Value::from(member.key.as_ref()), member.value));
-        }
-    }
-    put.push('}');
+    // Nothing else goes on: it would be for nobody's eyes but the agent's, and was not looked at.
+    let put = format!(r#"{{"resultType":"input_required","inputRequests":{requests},"requestState":"{handle}"}}"#);
     let text = Bytes::from(put);
     let result = ToolResult::read(&text).ok_or("its questions can't be read")?;
     Ok(Reply { body: Body::Questions(result), outcome: Outcome::InputRequired })
@@ -202,7 +193,9 @@ fn under_our_names(text: &Bytes, tool: &Tool, world: &World) -> Result<Option<By
             with_member(part.get(), "uri", &world.exposed_item(tool, &own))
         });
         let shown = shown.zip(&parts).map(|(shown, part)| shown.unwrap_or_else(|| part.get().to_owned()));
-        renamed.push_str(&format!("[{}]", shown.collect::<Vec<_>>().join(",")));
+        renamed.push('[');
+        renamed.push_str(&shown.collect::<Vec<_>>().join(","));
+        renamed.push(']');
     }
     renamed.push('}');
     Ok(Some(Bytes::from(renamed)))

@@ -71,7 +71,7 @@ async fn a_question_is_put_in_its_servers_name_and_its_answer_goes_back_with_its
     let heard = call(&bench, "").await;
     let (requests, handle) = asked(&heard);
     assert_eq!(requests["who"]["params"]["message"], "[tickets] who?");
-    assert!(heard.text().contains(r#""x":1.50"#) && !heard.text().contains("inner state"), "{}", heard.text());
+    assert!(!heard.text().contains("inner state") && !heard.text().contains("1.50"), "{}", heard.text());
     assert_eq!((heard.intents().len(), heard.sent(), heard.outcome()["outcome"].clone()), (1, 1, "input_required".into()));
     bench.replies(crate::world::PLAIN);
     let heard = call(&bench, &answers(&handle, &accepted("ada"))).await;
@@ -97,7 +97,7 @@ async fn only_what_the_agent_takes_and_the_grant_gives_is_offered() {
         sent.capabilities
     };
     let both = [Feature::Elicitation, Feature::Sampling];
-    assert_eq!(offered(&GRANTED, &both).await.as_deref(), Some(r#"{"elicitation":{},"sampling":{}}"#));
+    assert_eq!(offered(&GRANTED, &both).await.as_deref(), Some(r#"{"elicitation":{"form":{}},"sampling":{}}"#));
     assert_eq!(offered(&GRANTED, &[Feature::Sampling, Feature::Roots]).await.as_deref(), Some(r#"{"sampling":{}}"#));
     assert_eq!(offered(&["tickets__*"], &both).await, None);
     assert_eq!(offered(&["tickets__*", "vault/elicitation"], &both).await, None);
@@ -262,6 +262,89 @@ async fn bounded_arguments_are_not_got_round_by_answers() {
     says(&bench, asking(&json!({"who": name_form()}), None));
     call(&bench, "").await.failed(Outcome::DownstreamError, "result_refused", 1);
     call(&bench, r#","inputResponses":{}"#).await.refused("validate", Outcome::Invalid, "answers_not_taken");
+}
+
+#[tokio::test]
+async fn what_an_agent_declares_beside_is_for_nobody() {
+    let bench = bench(crate::world::PLAIN.to_owned());
+    for (declared, offered) in [
+        (r#"{"form":{},"exfil":"swordfish"}"#, Some(r#"{"elicitation":{"form":{}}}"#)),
+        (r#"{"exfil":"swordfish"}"#, Some(r#"{"elicitation":{"form":{}}}"#)),
+        (r#"{"url":{"exfil":"swordfish"}}"#, Some(r#"{"elicitation":{"url":{}}}"#)),
+        (r#"{"form":{},"url":{}}"#, Some(r#"{"elicitation":{"form":{},"url":{}}}"#)),
+    ] {
+        let asking = Asking { capabilities: vec![(Feature::Elicitation, declared.to_owned())], ..Asking::plain() };
+        call_as(&bench, "", asking).await.ran();
+        assert_eq!(bench.fakes.sent.lock().unwrap().pop().unwrap().capabilities.as_deref(), offered, "{declared}");
+    }
+}
+
+/// Where a rule reads the arguments, an answer could say what the arguments may not.
+#[tokio::test]
+async fn a_tool_that_is_judged_by_its_arguments_asks_nothing() {
+    let bench = bench(asking(&json!({"who": name_form()}), None));
+    let read = r#"{"name":"tickets__overflow","arguments":{"amount":1}"#;
+    let ask = |more: &str| bench.asked("tools/call", &format!("{read}{more}}}"), takes(&[Feature::Elicitation]));
+    bench.handle(ask("")).await.failed(Outcome::DownstreamError, "result_refused", 1);
+    assert_eq!(bench.fakes.sent.lock().unwrap().pop().unwrap().capabilities, None);
+    bench.handle(ask(r#","inputResponses":{}"#)).await.refused("validate", Outcome::Invalid, "answers_not_taken");
+}
+
+#[tokio::test]
+async fn nothing_goes_on_that_was_not_looked_at() {
+    let bench = bench(asking(&json!({"who": name_form()}), None));
+    let (_, handle) = asked(&call(&bench, "").await);
+    let sly = json!({"who": {"action": "decline", "Action": "accept", "content": {"zz": [1]}, "x": 1}});
+    call(&bench, &answers(&handle, &sly)).await;
+    assert_eq!(bench.fakes.sent.lock().unwrap().pop().unwrap().answers.unwrap().0, r#"{"who":{"action":"decline"}}"#);
+    // Unasked, an answer has the members of one and no other.
+    let unasked = |responses: &str| format!(r#","inputResponses":{responses}"#);
+    call(&bench, &unasked(r#"{"who":{"action":"accept","text":"swordfish"}}"#)).await.refused(
+        "validate",
+        Outcome::Invalid,
+        "answers_not_taken",
+    );
+    let mut question = name_form();
+    question["Method"] = "x".into();
+    question["params"]["Message"] = "y".into();
+    let mut result: Value = serde_json::from_str(&asking(&json!({"who": question}), None)).unwrap();
+    result["InputRequests"] = json!({"s": 1});
+    result["content"] = json!([{"type": "text", "text": "do this"}]);
+    says(&bench, result.to_string());
+    let heard = call(&bench, "").await;
+    let (requests, _) = asked(&heard);
+    assert_eq!(requests["who"].as_object().unwrap().keys().collect::<Vec<_>>(), ["method", "params"]);
+    let told: Value = serde_json::from_str(&heard.text()).unwrap();
+    assert_eq!(told.as_object().unwrap().keys().collect::<Vec<_>>(), ["resultType", "inputRequests", "requestState"]);
+    for (name, wrong) in [
+        ("mode", json!({"mode": null, "message": "x", "requestedSchema": {}})),
+        ("nested", json!({"message": "x", "requestedSchema": {"properties": {"o": {"type": "object", "properties": {}}}}})),
+        ("ref", json!({"message": "x", "requestedSchema": {"properties": {"o": {"$ref": "#/a"}}}})),
+        ("all", json!({"message": "x", "requestedSchema": {"allOf": []}})),
+        (
+            "words",
+            json!({"message": "x", "requestedSchema": {"properties": {"o": {"type": "string", "description": "Your password"}}}}),
+        ),
+        ("asked", json!({"message": "Type your password", "requestedSchema": {"properties": {}}})),
+    ] {
+        says(&bench, asking(&json!({"who": {"method": "elicitation/create", "params": wrong}}), None));
+        assert_eq!(call(&bench, "").await.outcome()["reason"], "result_refused", "{name}");
+    }
+    let hidden = json!({"method": "elicitation/create", "params": {"message": "\r\u{1b}[2K\u{202e}who?\n", "requestedSchema": {"properties": {}}}});
+    says(&bench, asking(&json!({"who": hidden}), None));
+    let (requests, _) = asked(&call(&bench, "").await);
+    assert_eq!(requests["who"]["params"]["message"], "[tickets]   [2K who? ");
+}
+
+#[tokio::test]
+async fn a_question_of_a_world_that_went_is_not_asked() {
+    let bench = Arc::new(bench(asking(&json!({"who": name_form()}), None)));
+    let (other, reply) = (Arc::clone(&bench), asking(&json!({"who": name_form()}), None));
+    *bench.fakes.reply.lock().unwrap() = Box::new(move |_| {
+        *other.fakes.world.lock().unwrap() = Arc::new(catalogue::world(2, &catalogue::rules()));
+        Ok(RawReply::result(Bytes::from(reply.clone())))
+    });
+    call(&bench, "").await.failed(Outcome::DownstreamError, "result_refused", 1);
 }
 
 #[tokio::test]

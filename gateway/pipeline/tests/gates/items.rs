@@ -90,9 +90,11 @@ async fn without_a_prefix_names_are_the_servers_own() {
     let heard = ask(&bench, "resources/read", r#"{"uri":"doc://a/x"}"#).await;
     heard.ran();
     assert_eq!(heard.told(), Told::Result(CONTENTS.to_owned()));
-    // The other name of the same thing is none.
-    let heard = ask(&bench, "resources/read", r#"{"uri":"tickets+doc://a/x"}"#).await;
-    assert_eq!(bench.fakes.sent.lock().unwrap().last().unwrap().item.as_deref(), Some("tickets+doc://a/x"), "{:?}", heard.told());
+    // The other name of the same thing is none, nor is any that reads as another connector's, be that there or not.
+    for uri in ["tickets+doc://a/x", "vault+doc://a/x", "nobody+doc://a/x"] {
+        let heard = ask(&bench, "resources/read", &json!({"uri": uri}).to_string()).await;
+        heard.refused("grant", Outcome::Denied, "unknown_resource");
+    }
     // Two without a prefix: a name alone would not say which is meant.
     *bench.fakes.world.lock().unwrap() = Arc::new(catalogue::world_without(&["tickets", "files"], 2, &catalogue::rules()));
     ask(&bench, "resources/read", r#"{"uri":"doc://a/x"}"#).await.refused("grant", Outcome::Denied, "unknown_resource");
@@ -148,7 +150,7 @@ async fn a_suggestion_needs_what_it_is_for() {
     }
     let template =
         json!({"ref": {"type": "ref/resource", "uri": "tickets+doc://a/{id}"}, "argument": {"name": "id", "value": ""}});
-    let within = Bench::with([bounded(&["tickets/complete", "tickets/resource_read"], "doc://a/b")]);
+    let within = Bench::with([bounded(&["tickets/complete", "tickets/resource_read"], "doc://a")]);
     within.replies(reply);
     ask(&within, "completion/complete", &template.to_string()).await.ran();
     let outside = Bench::with([bounded(&["tickets/complete", "tickets/resource_read"], "doc://b")]);
@@ -224,12 +226,23 @@ async fn a_list_is_of_what_is_given_under_our_names() {
 
 #[tokio::test]
 async fn a_template_is_listed_where_it_could_make_something_that_is_given() {
-    for (under, listed) in [("doc://a", true), ("doc://a/b/c", true), ("doc://b", false)] {
+    for (under, template, listed) in [
+        ("doc://a", "doc://a/b/{id}", true),
+        ("doc://a/b", "doc://a/b/{id}", true),
+        ("doc://a", "doc://a/{id}", true),
+        ("doc://a/b/c", "doc://a/b/{id}", false),
+        ("doc://b", "doc://a/b/{id}", false),
+        ("doc://a/b", "doc://a/b-secret/{id}", false),
+        ("doc://a/b", "doc://a/b{id}", false),
+        ("doc://a/b", "doc://a/b/../c/{id}", false),
+        ("doc://a/b", "{uri}", false),
+        ("doc://a/b", "doc://a/b-secret/plain", false),
+    ] {
         let bench = Bench::with([bounded(&["tickets/resource_read"], under)]);
         *bench.fakes.offers.lock().unwrap() =
-            Box::new(|_| Ok(offers(&[r#"{"uriTemplate":"doc://a/b/{id}","name":"t"}"#], "uriTemplate")));
+            Box::new(move |_| Ok(offers(&[&json!({"uriTemplate": template, "name": "t"}).to_string()], "uriTemplate")));
         let Told::Offers(told) = ask(&bench, "resources/templates/list", "{}").await.told() else { panic!() };
-        assert_eq!(told.contains("tickets+doc://a/b/{id}"), listed, "{under}");
+        assert_eq!(told.contains(template), listed, "{under} {template}");
     }
 }
 
