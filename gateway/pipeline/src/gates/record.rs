@@ -3,10 +3,11 @@
 use std::sync::{Arc, MutexGuard};
 
 use super::{
-    Armed, Granted, Stop,
+    Approved, Armed, Granted, Stop,
     arm::secret_on_record,
     identify::is_still_proven,
     permit::{Moment, still_permits},
+    send::meta_of,
 };
 use crate::{
     grant::{GrantState, Labels, LiveGrant, Standing},
@@ -28,6 +29,23 @@ impl<'r> Recorded<'r> {
     }
 }
 
+/// Keyed digests of what is sent.
+struct Macs {
+    arguments: String,
+    /// Of the agent's own metadata, where it goes with the call.
+    meta: Option<String>,
+}
+
+impl Macs {
+    fn of(approved: &Approved<'_>, ports: &Ports) -> Self {
+        let meta = meta_of(approved);
+        Self {
+            arguments: ports.trail.keyed_digest(approved.arguments()),
+            meta: (!meta.is_empty()).then(|| ports.trail.keyed_digest(&meta)),
+        }
+    }
+}
+
 /// Commits the call: nothing changed since it was decided, the approval claimed, the budget debited, the intent written; and
 /// for anything but a read, the intent on disk.
 pub async fn record<'r>(call: Armed<'r>, ports: &Ports, way: &mut Way<'r>) -> Result<Recorded<'r>, Stop> {
@@ -39,8 +57,8 @@ pub async fn record<'r>(call: Armed<'r>, ports: &Ports, way: &mut Way<'r>) -> Re
     }
     touch_others(granted, ports);
     // Before the locks: it reads all of the arguments.
-    let args_mac = ports.trail.keyed_digest(call.approved().arguments());
-    let intent = commit(&call, &args_mac, has_effect, ports, way)?;
+    let macs = Macs::of(call.approved(), ports);
+    let intent = commit(&call, &macs, has_effect, ports, way)?;
     // Once more: a grant that was made since then didn't carry them yet, for the commit had not put them on this one.
     touch_others(granted, ports);
     if let Some(lease) = call.lease() {
@@ -72,7 +90,7 @@ fn touch_others(granted: &Granted<'_>, ports: &Ports) {
 }
 
 /// Under the locks of the grant and its ancestors, root first: all of it or nothing. Returns the place of the intent.
-fn commit(call: &Armed<'_>, args_mac: &str, has_effect: bool, ports: &Ports, way: &mut Way<'_>) -> Result<u64, Stop> {
+fn commit(call: &Armed<'_>, macs: &Macs, has_effect: bool, ports: &Ports, way: &mut Way<'_>) -> Result<u64, Stop> {
     let permitted = call.approved().permitted();
     let granted = permitted.validated().granted();
     let mut chain: Vec<&LiveGrant> = granted.grant().chain().collect();
@@ -96,7 +114,7 @@ fn commit(call: &Armed<'_>, args_mac: &str, has_effect: bool, ports: &Ports, way
     }
     way.decide_allow(ports).map_err(|lost| Refusal::trail_lost(&lost))?;
     let debited: Vec<&GrantId> = chain.iter().map(|grant| &grant.terms().id).collect();
-    let intent = write_intent(call, args_mac, &debited, now_ms, ports, way)?;
+    let intent = write_intent(call, macs, &debited, now_ms, ports, way)?;
     for (grant, standing) in chain.iter().zip(&mut locked) {
         standing.calls = standing.calls.saturating_add(1);
         standing.writes = standing.writes.saturating_add(u64::from(has_effect));
@@ -145,7 +163,7 @@ fn within_budget(grant: &LiveGrant, standing: &Standing, has_effect: bool) -> Re
 
 fn write_intent(
     call: &Armed<'_>,
-    args_mac: &str,
+    macs: &Macs,
     debited: &[&GrantId],
     now_ms: u64,
     ports: &Ports,
@@ -167,8 +185,9 @@ fn write_intent(
         kind: tool.kind,
         band: tool.band,
         tool_digest: &tool.digest.to_string(),
-        args_mac,
+        args_mac: &macs.arguments,
         args_size: arguments.len(),
+        meta_mac: macs.meta.as_deref(),
         policy_digest: &granted.world().policy_digest,
         labels: tool.labels,
         approval: approved.approval(),

@@ -19,6 +19,8 @@ fn origin() -> Origin {
         presented: Presented { credential: Credential::Absent, grant: None },
         links: Vec::new(),
         mirrored: None,
+        wants: Wants::default(),
+        meta: Bytes::new(),
     }
 }
 

@@ -11,6 +11,7 @@
 )]
 
 mod around;
+mod asides;
 mod cancelled;
 mod gate_approve;
 mod gate_arm;

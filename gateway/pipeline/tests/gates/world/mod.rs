@@ -4,6 +4,7 @@ pub mod approvals;
 pub mod catalogue;
 pub mod fakes;
 mod heard;
+mod herald;
 
 use std::{
     sync::{
@@ -15,6 +16,7 @@ use std::{
 
 use bailiwick_pipeline::{
     Gateway, Received, Settings,
+    aside::Wants,
     gates::RawReply,
     grant::{Budget, Capability, Grant, LiveGrant, Standing, ToolPattern},
     ports::{Injection, Lease, LeaseTerms, Loan, Ports},
@@ -29,6 +31,7 @@ use secrecy::SecretString;
 pub use self::{
     fakes::{Fakes, START_MS},
     heard::{Heard, Told},
+    herald::Recorded,
 };
 
 /// What a tool answers unless a test says otherwise.
@@ -49,12 +52,19 @@ pub struct Bench {
 pub struct Asking {
     pub grant: Option<String>,
     pub mirrored: Option<Vec<(String, String)>>,
+    pub wants: Wants,
+    pub meta: &'static str,
 }
 
 impl Asking {
     /// Names no grant, has no headers.
     pub fn plain() -> Self {
-        Self { grant: None, mirrored: None }
+        Self { grant: None, mirrored: None, wants: Wants::default(), meta: "" }
+    }
+
+    /// Wants to hear of progress under this token, and log messages from this level on.
+    pub fn wanting(progress: Option<&str>, level: Option<bailiwick_pipeline::aside::LogLevel>) -> Self {
+        Self { wants: Wants { progress: progress.map(Into::into), level }, ..Self::plain() }
     }
 }
 
@@ -175,6 +185,8 @@ impl Bench {
             presented: Presented { credential: Credential::Absent, grant: asking.grant },
             links: Vec::new(),
             mirrored: asking.mirrored,
+            wants: asking.wants,
+            meta: Bytes::from_static(asking.meta.as_bytes()),
         };
         let call = format!("call-{number}").parse().unwrap();
         let arrived = START_MS * 1_000_000;
@@ -192,7 +204,7 @@ impl Bench {
 
     /// A call that names its grant.
     pub async fn call_under(&self, grant: &str, tool: &str) -> Heard {
-        self.call_as(tool, "{}", Asking { grant: Some(grant.to_owned()), mirrored: None }).await
+        self.call_as(tool, "{}", Asking { grant: Some(grant.to_owned()), ..Asking::plain() }).await
     }
 
     pub async fn call_as(&self, tool: &str, arguments: &str, asking: Asking) -> Heard {
@@ -205,6 +217,12 @@ impl Bench {
 
     pub async fn handle(&self, received: Received) -> Heard {
         let answer = self.gateway().handle(&received).await;
+        Heard::new(received.call_id().to_string(), answer, Arc::clone(&self.fakes))
+    }
+
+    /// The same, and what the herald is told on the way.
+    pub async fn handle_telling(&self, received: Received, herald: &Recorded) -> Heard {
+        let answer = self.gateway().handle_telling(&received, herald).await;
         Heard::new(received.call_id().to_string(), answer, Arc::clone(&self.fakes))
     }
 
