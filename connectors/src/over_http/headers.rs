@@ -117,7 +117,7 @@ mod tests {
     }
 
     fn call_of<'a>(arguments: &'a [u8], mirrors: &'a [Mirror]) -> Call<'a> {
-        Call { method: "tools/call", tool: Some("get"), arguments, name: Some("get"), mirrors, traceparent: None }
+        Call { method: "tools/call", tool: Some("get"), arguments, name: Some("get"), mirrors, traceparent: None, meta: b"" }
     }
 
     fn bearer() -> Injection {

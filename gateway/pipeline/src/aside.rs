@@ -270,7 +270,7 @@ mod tests {
         (0..WAITING + 5).for_each(|_| ear.hear(AsideKind::Log, b"{}"));
         assert_eq!((heard.take().len(), heard.dropped()), (WAITING, 5));
         let large = vec![b'x'; ASIDE_BYTES];
-        (0..WAITING_BYTES / ASIDE_BYTES + 1).for_each(|_| ear.hear(AsideKind::Log, &large));
+        (0..=WAITING_BYTES / ASIDE_BYTES).for_each(|_| ear.hear(AsideKind::Log, &large));
         assert_eq!((heard.take().len(), heard.dropped()), (WAITING_BYTES / ASIDE_BYTES, 6));
         ear.hear(AsideKind::Log, &vec![b'x'; ASIDE_BYTES + 1]);
         ear.hear(AsideKind::Log, b"");

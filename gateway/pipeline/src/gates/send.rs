@@ -222,9 +222,8 @@ async fn answered(
 ) -> Result<Result<RawReply, SendFailure>, Refusal> {
     let mut answer = channel.send(outgoing);
     let answer = loop {
+        // In any order: neither a server that says more and more nor one whose answer is long puts the other off.
         tokio::select! {
-            // The answer first: a server that says more and more does not put it off.
-            biased;
             answer = &mut answer => break answer,
             Some(aside) = relay.heard.next() => pass(&aside, call, lease, ports, way)?,
         }
