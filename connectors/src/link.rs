@@ -6,7 +6,7 @@ use std::{
 };
 
 use bailiwick_pipeline::{
-    aside::{AsideKind, Ear},
+    aside::{ASIDE_BYTES, AsideKind, Ear},
     catalogue::Mirror,
     ports::{Later, SendFailure},
 };
@@ -106,7 +106,9 @@ pub(crate) struct News {
 impl News {
     /// The request of ours that it is about, by the token that we gave it: exactly in the text that we write it in.
     pub(crate) fn token(&self) -> Option<i64> {
-        let fields = json::fields(std::str::from_utf8(&self.params).ok()?).ok()?;
+        // Too long to be heard, it need not be read.
+        let params = Some(&self.params).filter(|params| params.len() <= ASIDE_BYTES)?;
+        let fields = json::fields(std::str::from_utf8(params).ok()?).ok()?;
         let (_, token) = fields.into_iter().find(|(key, _)| key == "progressToken")?;
         exact_id(token.get())
     }

@@ -172,7 +172,9 @@ pub(crate) fn call(id: i64, call: &Call<'_>, ear: Option<&Ear>, version: Version
     let mut before: &[u8] = if has_members { b",\"_meta\":{" } else { b"\"_meta\":{" };
     let mut member = |parts: &[&[u8]]| {
         text.extend_from_slice(before);
-        parts.iter().for_each(|part| text.extend_from_slice(part));
+        for part in parts {
+            text.extend_from_slice(part);
+        }
         before = b",";
     };
     if version.is_modern() {

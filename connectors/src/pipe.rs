@@ -194,14 +194,18 @@ impl Pipe {
     /// Hands what comes before an answer to the call that it belongs to; false where it belongs to none. Progress names its request. A log
     /// message does not: it is a call's where no other one could be meant.
     fn hear(&self, news: &News) -> bool {
-        let token = (news.kind == AsideKind::Progress).then(|| news.token());
+        // Read before others have to wait for it.
+        let token = if news.kind == AsideKind::Progress { news.token() } else { None };
         let waiting = self.waiting();
-        let ear = match token {
-            Some(token) => token.and_then(|id| waiting.calls.get(&id)?.ear.as_ref()).filter(|ear| ear.hears_progress()),
-            None => {
+        let ear = match news.kind {
+            AsideKind::Progress => {
+                let named = token.and_then(|id| waiting.calls.get(&id));
+                named.and_then(|call| call.ear.as_ref()).filter(|ear| ear.hears_progress())
+            }
+            AsideKind::Log => {
                 let ears = waiting.calls.values().filter_map(|call| call.ear.as_ref());
-                let mut wanting = ears.filter(|ear| ear.level().is_some());
-                wanting.next().filter(|_| wanting.next().is_none())
+                let mut wants_logs = ears.filter(|ear| ear.level().is_some());
+                wants_logs.next().filter(|_| wants_logs.next().is_none())
             }
         };
         ear.map(|ear| ear.hear(news.kind, &news.params)).is_some()

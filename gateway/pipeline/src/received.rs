@@ -370,6 +370,11 @@ impl Received {
         &self.origin
     }
 
+    /// Whether anything may be said to its sender before the answer: he wants it, and it is a call.
+    pub fn may_hear(&self) -> bool {
+        self.origin.wants.any() && matches!(self.asked, Asked::Call { .. } | Asked::Item(_))
+    }
+
     /// Its JSON-RPC id, as written.
     pub fn request_id(&self) -> Option<&str> {
         self.id.as_deref()
