@@ -169,6 +169,7 @@ pub async fn send<'r>(call: Recorded<'r>, ports: &Ports, way: &mut Way<'r>) -> R
     way.trace.note(stage, "bailiwick.server.name", tool.connector.id.to_string());
     let Some(pass) = grant.enter() else { return Err(Refusal::grant_ended(grant.end_of_chain(), "Not executed.")) };
     let timeout = tool.connector.call_timeout;
+    let cancelled = grant.cancelled();
     let (relay, ear) = Relay::open(way).unzip();
     let outgoing = Outgoing {
         call: granted.identified().received().call_id().clone(),
@@ -178,7 +179,7 @@ pub async fn send<'r>(call: Recorded<'r>, ports: &Ports, way: &mut Way<'r>) -> R
         arguments: approved.arguments().clone(),
         traceparent: way.trace.traceparent(stage),
         timeout,
-        cancelled: grant.cancelled().clone(),
+        cancelled: cancelled.clone(),
         pass: Some(pass),
         meta: meta_of(&approved),
         ear,
@@ -187,12 +188,12 @@ pub async fn send<'r>(call: Recorded<'r>, ports: &Ports, way: &mut Way<'r>) -> R
     let answer = match relay {
         None => tokio::select! {
             biased;
-            () = grant.cancelled().cancelled() => return Err(ended()),
+            () = cancelled.cancelled() => return Err(ended()),
             answer = tokio::time::timeout(timeout, channel.send(outgoing)) => answer,
         },
         Some(relay) => tokio::select! {
             biased;
-            () = grant.cancelled().cancelled() => return Err(ended()),
+            () = cancelled.cancelled() => return Err(ended()),
             answer = tokio::time::timeout(timeout, answered(channel, outgoing, relay, &approved, lease.as_ref(), ports, way)) => match answer {
                 Ok(answer) => Ok(answer?),
                 Err(late) => Err(late),
