@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use bailiwick_pipeline::aside::{AsideKind, LogLevel, Overheard, Wants};
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     kit::{Rig, grant, spec, until, value},
-    server::{Reply, Seen, Server, at, echo, events, legacy, modern},
+    server::{Reply, Seen, Server, Step, at, echo, events, legacy, modern},
     spec::ConnectorSpec,
 };
 
@@ -190,4 +191,37 @@ async fn a_server_that_has_no_log_or_refuses_the_level_is_called_all_the_same() 
         }
         assert_eq!(server.count("logging/setLevel"), times);
     }
+}
+
+#[tokio::test]
+async fn a_legacy_server_is_asked_for_what_the_most_curious_call_in_flight_wants() {
+    let go = CancellationToken::new();
+    let told = go.clone();
+    let server = Server::new(legacy(move |seen| {
+        let mut steps = vec![Step::Until(told.clone())];
+        steps.extend(echo(seen));
+        steps
+    }))
+    .await;
+    let rig = Arc::new(Rig::new(vec![at("x", &server.url())]));
+    let grant = grant("g-1");
+    let call = |level| {
+        let (rig, grant) = (Arc::clone(&rig), Arc::clone(&grant));
+        tokio::spawn(async move { rig.call_hearing("x", &grant, &wants(false, Some(level)), "").await.0.map(drop) })
+    };
+    let levels = || -> Vec<Value> {
+        let told = server.seen().into_iter().filter(|seen| seen.rpc() == "logging/setLevel");
+        told.map(|seen| seen.message()["params"]["level"].clone()).collect()
+    };
+    let first = call(LogLevel::Debug);
+    until("it is in flight", || server.calls().len() == 1).await;
+    let second = call(LogLevel::Error);
+    until("both are in flight", || server.calls().len() == 2).await;
+    assert_eq!(levels(), ["debug"], "the first still wants to hear it");
+    go.cancel();
+    for ended in [first, second] {
+        ended.await.unwrap().unwrap();
+    }
+    call(LogLevel::Error).await.unwrap().unwrap();
+    assert_eq!(levels(), ["debug", "error"]);
 }
