@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bailiwick_pipeline::{
+    aside::Ear,
     catalogue::Tool,
     gates::{Outgoing, RawReply},
     ports::{Channel, ConnectFailure, Later, Listing, Offers, SendFailure},
@@ -40,6 +41,10 @@ pub(crate) struct ToolCall<'a> {
     pub(crate) traceparent: Option<&'a str>,
     pub(crate) timeout: Duration,
     pub(crate) cancelled: &'a CancellationToken,
+    /// The agent's own members of `_meta`, as JSON.
+    pub(crate) meta: &'a [u8],
+    /// Where what the server says before its answer goes.
+    pub(crate) ear: Option<Ear>,
 }
 
 /// Why the tool can't be called.
@@ -81,7 +86,11 @@ impl ToolChannel {
 
     /// Calls the tool. `written` is called once the call is written, all of it or as much as ever will be; it is dropped where none of it
     /// ever will be.
-    pub(crate) async fn call(&self, call: ToolCall<'_>, written: impl FnOnce() + Send + 'static) -> Result<Answer, SendFailure> {
+    pub(crate) async fn call(
+        &self,
+        mut call: ToolCall<'_>,
+        written: impl FnOnce() + Send + 'static,
+    ) -> Result<Answer, SendFailure> {
         let deadline = Instant::now() + call.timeout;
         let version = self.session.hello().version;
         if call.answers.is_some() && !version.is_modern() {
@@ -92,6 +101,13 @@ impl ToolChannel {
         }
         if let Some(name) = self.tool.name.tool().filter(|_| self.verified != self.session.link().changes().of_tools()) {
             self.verify_again(name, &call, deadline).await?;
+        }
+        let version = self.session.hello().version;
+        let level = call.ear.as_ref().and_then(Ear::level).filter(|_| self.session.hello().logs);
+        let _wanting = level.map(|level| self.session.levels().want(level));
+        if level.is_some() {
+            let patience = deadline.saturating_duration_since(Instant::now());
+            self.session.levels().ask(self.session.link(), version, patience, call.cancelled).await;
         }
         let counters = Arc::clone(&self.pool.counters);
         let written = move || {
@@ -108,15 +124,17 @@ impl ToolChannel {
                 traceparent: call.traceparent,
                 capabilities: call.capabilities,
                 answers: call.answers,
+                meta: call.meta,
             }),
-            version: self.session.hello().version,
+            version,
             timeout: deadline.saturating_duration_since(Instant::now()),
             cancelled: call.cancelled,
             written: Box::new(written),
+            ear: call.ear.take(),
         };
         match self.session.link().request(request).await {
             Err(SendFailure::Timeout(_)) => Err(timeout(call.timeout)),
-            Ok(Answer::Result(result)) if self.session.hello().version.is_modern() => {
+            Ok(Answer::Result(result)) if version.is_modern() => {
                 check_kind(&result).map_err(SendFailure::Protocol)?;
                 Ok(Answer::Result(result))
             }
@@ -154,8 +172,9 @@ impl Channel for ToolChannel {
             }
             let (arguments, traceparent) = (outgoing.arguments().clone(), outgoing.traceparent().map(str::to_owned));
             let (timeout, cancelled) = (outgoing.timeout().min(self.pool.spec.call_timeout), outgoing.cancelled().clone());
-            let (item, capabilities) = (outgoing.item().map(str::to_owned), outgoing.capabilities().map(str::to_owned));
+            let capabilities = outgoing.capabilities().map(str::to_owned);
             let answers = outgoing.answers().map(|(responses, state)| (responses.clone(), state.map(str::to_owned)));
+            let (item, meta, ear) = (outgoing.item().map(str::to_owned), outgoing.meta().clone(), outgoing.take_ear());
             let call = ToolCall {
                 arguments: &arguments,
                 item: item.as_deref(),
@@ -164,6 +183,8 @@ impl Channel for ToolChannel {
                 answers: answers.as_ref().map(|(responses, state)| (responses.as_ref(), state.as_deref())),
                 timeout,
                 cancelled: &cancelled,
+                meta: &meta,
+                ear,
             };
             match self.call(call, outgoing.when_written()).await? {
                 Answer::Result(result) => Ok(RawReply::result(result)),

@@ -33,6 +33,8 @@ pub(crate) struct Hello {
     /// Its name and version, as JSON.
     pub(crate) server_info: Option<String>,
     pub(crate) instructions: Option<String>,
+    /// Whether it can be told which log messages are wanted, once for all of a session.
+    pub(crate) logs: bool,
 }
 
 impl Hello {
@@ -167,7 +169,7 @@ async fn discover(link: &dyn Link, patience: Duration) -> Result<Hello, Unopened
         }
     }
     match speaks_it {
-        Some(true) => Ok(Hello { version, server_info, instructions }),
+        Some(true) => Ok(Hello { version, server_info, instructions, logs: false }),
         Some(false) => Err(format!("it does not speak protocol version {}", version.as_str()).into()),
         None => Err(format!("the answer to `{DISCOVER}` has no `supportedVersions`").into()),
     }
@@ -175,11 +177,15 @@ async fn discover(link: &dyn Link, patience: Duration) -> Result<Hello, Unopened
 
 async fn initialize(link: &dyn Link, patience: Duration) -> Result<Hello, Unopened> {
     let result = ask(link, INITIALIZE, HELLO, Version::V20251125, patience).await?;
-    let (mut protocol, mut server_info, mut instructions) = (None, None, None);
+    let (mut protocol, mut server_info, mut instructions, mut logs) = (None, None, None, false);
     for (key, value) in fields(&result, INITIALIZE)? {
         match key.as_ref() {
             "protocolVersion" => protocol = serde_json::from_str::<String>(value).ok(),
             "serverInfo" => server_info = bounded(value),
+            "capabilities" => {
+                let capabilities = json::fields(value).unwrap_or_default();
+                logs = capabilities.iter().any(|(key, how)| key == "logging" && how.get().starts_with('{'));
+            }
             "instructions" => instructions = serde_json::from_str::<String>(value).ok(),
             _ => {}
         }
@@ -192,7 +198,7 @@ async fn initialize(link: &dyn Link, patience: Duration) -> Result<Hello, Unopen
     };
     let told = link.notify("notifications/initialized", version, patience).await;
     told.map_err(|failure| Unopened { why: failure.to_string(), failure: Some(failure) })?;
-    Ok(Hello { version, server_info, instructions })
+    Ok(Hello { version, server_info, instructions, logs })
 }
 
 /// How a server describes itself; nothing where that is too long to be a description.
@@ -220,7 +226,8 @@ pub(crate) async fn ask(
     timeout: Duration,
 ) -> Result<Bytes, Unopened> {
     let never = CancellationToken::new();
-    let request = Request { body: Body::Own { method, members }, version, timeout, cancelled: &never, written: Box::new(|| {}) };
+    let body = Body::Own { method, members };
+    let request = Request { body, version, timeout, cancelled: &never, written: Box::new(|| {}), ear: None };
     let failure = match link.request(request).await {
         Ok(Answer::Result(result)) => {
             if version.is_modern() {

@@ -20,6 +20,7 @@ mod discover;
 mod egress;
 mod exec_child;
 mod handshake;
+mod levels;
 mod lines;
 mod link;
 mod listing;

@@ -6,12 +6,18 @@ use std::{
 };
 
 use bailiwick_pipeline::{
+    aside::{ASIDE_BYTES, AsideKind, Ear},
     catalogue::Mirror,
     ports::{Later, SendFailure},
 };
+use bailiwick_schemas::json;
+use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
-use crate::{message::Answer, version::Version};
+use crate::{
+    message::{Answer, exact_id},
+    version::Version,
+};
 
 /// A connection to one server.
 pub(crate) trait Link: Send + Sync {
@@ -48,6 +54,8 @@ pub(crate) struct Request<'a> {
     pub(crate) cancelled: &'a CancellationToken,
     /// Called once, when all of it is written, or as much as ever will be.
     pub(crate) written: Written,
+    /// Where what the server says before the answer goes; nowhere where nobody wants to hear it.
+    pub(crate) ear: Option<Ear>,
 }
 
 /// What is done once a request is written. It is dropped instead where nothing of it ever will be.
@@ -86,6 +94,28 @@ pub(crate) struct Call<'a> {
     pub(crate) capabilities: Option<&'a str>,
     /// The answers to what it asked before, a JSON object, and the state that it gave.
     pub(crate) answers: Option<(&'a [u8], Option<&'a str>)>,
+    /// The agent's own members of `_meta`, as JSON.
+    pub(crate) meta: &'a [u8],
+}
+
+/// Progress, or a log message, of a server.
+#[derive(Debug)]
+pub(crate) struct News {
+    /// Which of both.
+    pub(crate) kind: AsideKind,
+    /// Its `params`, as written.
+    pub(crate) params: Bytes,
+}
+
+impl News {
+    /// The request of ours that it is about, by the token that we gave it: exactly in the text that we write it in.
+    pub(crate) fn token(&self) -> Option<i64> {
+        // Too long to be heard, it need not be read.
+        let params = Some(&self.params).filter(|params| params.len() <= ASIDE_BYTES)?;
+        let fields = json::fields(std::str::from_utf8(params).ok()?).ok()?;
+        let (_, token) = fields.into_iter().find(|(key, _)| key == "progressToken")?;
+        exact_id(token.get())
+    }
 }
 
 /// How often a server has said that its lists changed.

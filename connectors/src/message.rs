@@ -1,11 +1,15 @@
 //! JSON-RPC as a server writes it, strictly read, and as we write it, by hand: results and arguments stay the bytes they are.
 
+use bailiwick_pipeline::aside::{AsideKind, Ear};
 use bailiwick_schemas::json::{self, Limits};
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::{link::Call, version::Version};
+use crate::{
+    link::{Call, News},
+    version::Version,
+};
 
 /// How deep a message may be nested: a result as deep as the wire allows, and what wraps it.
 const DEPTH: usize = 128;
@@ -37,6 +41,8 @@ pub(crate) enum Incoming {
     Notification {
         /// Which.
         method: String,
+        /// What it says, where that may be for an agent.
+        news: Option<News>,
     },
 }
 
@@ -73,7 +79,11 @@ pub(crate) fn read(line: &Bytes, most: usize) -> Result<Incoming, String> {
             return Err("`method` is too long".to_owned());
         }
         return match id {
-            None => Ok(Incoming::Notification { method }),
+            None => {
+                let params = member("params").map(|params| line.slice_ref(params.as_bytes()));
+                let news = AsideKind::of(&method).zip(params).map(|(kind, params)| News { kind, params });
+                Ok(Incoming::Notification { method, news })
+            }
             Some(id) if id.len() <= ID_BYTES && !id.starts_with(['{', '[', 'n', 't', 'f']) => {
                 Ok(Incoming::Request { id: id.to_owned(), method })
             }
@@ -93,7 +103,7 @@ pub(crate) fn read(line: &Bytes, most: usize) -> Result<Incoming, String> {
 }
 
 /// An id in exactly the text that we write it in: not `"1"`, not `1.0`, not `01`.
-fn exact_id(text: &str) -> Option<i64> {
+pub(crate) fn exact_id(text: &str) -> Option<i64> {
     text.parse::<i64>().ok().filter(|id| id.to_string() == text)
 }
 
@@ -139,9 +149,9 @@ pub(crate) fn request(id: i64, method: &str, members: &str, version: Version) ->
 }
 
 /// What an agent asked for. The arguments go out as they are; the tool and `traceparent` are quoted here.
-pub(crate) fn call(id: i64, call: &Call<'_>, version: Version) -> Vec<u8> {
-    let Call { method, tool, arguments, traceparent, .. } = *call;
-    let mut text = Vec::with_capacity(arguments.len() + tool.map_or(0, str::len) + 400);
+pub(crate) fn call(id: i64, call: &Call<'_>, ear: Option<&Ear>, version: Version) -> Vec<u8> {
+    let Call { method, tool, arguments, .. } = *call;
+    let mut text = Vec::with_capacity(arguments.len() + call.meta.len() + tool.map_or(0, str::len) + 400);
     text.extend_from_slice(b"{\"jsonrpc\":\"2.0\",\"id\":");
     text.extend_from_slice(id.to_string().as_bytes());
     text.extend_from_slice(b",\"method\":\"");
@@ -170,19 +180,32 @@ pub(crate) fn call(id: i64, call: &Call<'_>, version: Version) -> Vec<u8> {
             true
         }
     };
-    if version.is_modern() || traceparent.is_some() {
-        text.extend_from_slice(if has_members { b",\"_meta\":{" } else { b"\"_meta\":{" });
-        if version.is_modern() {
-            text.extend_from_slice(META.as_bytes());
-            text.extend_from_slice(call.capabilities.unwrap_or("{}").as_bytes());
+    // What stands before the next member of `_meta`.
+    let mut before: &[u8] = if has_members { b",\"_meta\":{" } else { b"\"_meta\":{" };
+    let mut member = |parts: &[&[u8]]| {
+        text.extend_from_slice(before);
+        for part in parts {
+            text.extend_from_slice(part);
         }
-        if let Some(traceparent) = traceparent {
-            text.extend_from_slice(if version.is_modern() { b",\"traceparent\":" } else { b"\"traceparent\":" });
-            text.extend_from_slice(quoted(traceparent).as_bytes());
-        }
-        text.push(b'}');
+        before = b",";
+    };
+    if version.is_modern() {
+        member(&[META.as_bytes(), call.capabilities.unwrap_or("{}").as_bytes()]);
     }
-    text.extend_from_slice(b"}}");
+    if !call.meta.is_empty() {
+        member(&[call.meta]);
+    }
+    if let Some(traceparent) = call.traceparent {
+        member(&[b"\"traceparent\":", quoted(traceparent).as_bytes()]);
+    }
+    if ear.is_some_and(Ear::hears_progress) {
+        // A token of this hop: the agent's own stays between it and us.
+        member(&[b"\"progressToken\":", id.to_string().as_bytes()]);
+    }
+    if let Some(level) = ear.and_then(Ear::level).filter(|_| version.is_modern()) {
+        member(&[b"\"io.modelcontextprotocol/logLevel\":\"", level.as_str().as_bytes(), b"\""]);
+    }
+    text.extend_from_slice(if before == b"," { b"}}}" } else { b"}}" });
     text
 }
 
@@ -317,7 +340,7 @@ mod tests {
     }
 
     fn call_of<'a>(method: &'static str, tool: Option<&'a str>, arguments: &'a [u8], traceparent: Option<&'a str>) -> Call<'a> {
-        Call { method, tool, arguments, name: None, mirrors: &[], traceparent, capabilities: None, answers: None }
+        Call { method, tool, arguments, name: None, mirrors: &[], traceparent, capabilities: None, answers: None, meta: b"" }
     }
 
     #[test]
@@ -333,7 +356,7 @@ mod tests {
                 r#"{"uri":"a:b","_meta":{"traceparent":"00-aa-bb-01"}}"#,
             ),
         ] {
-            let text = call(5, &call_of("resources/read", None, arguments.as_bytes(), traceparent), version);
+            let text = call(5, &call_of("resources/read", None, arguments.as_bytes(), traceparent), None, version);
             let before = r#"{"jsonrpc":"2.0","id":5,"method":"resources/read","params":"#;
             assert_eq!(String::from_utf8(text).unwrap(), format!("{before}{expected}}}"));
         }
@@ -342,7 +365,7 @@ mod tests {
     #[test]
     fn a_call_carries_the_arguments_as_they_are() {
         let asked = call_of("tools/call", Some("get"), b"{\"b\" : 1e400,\n\"a\":\"\\n\"}", Some("00-aa-bb-01"));
-        let text = call(5, &asked, Version::V20251125);
+        let text = call(5, &asked, None, Version::V20251125);
         let expected = "{\"jsonrpc\":\"2.0\",\"id\":5,\"method\":\"tools/call\",\"params\":{\"name\":\"get\",\"arguments\":{\"b\" : 1e400,\n\"a\":\"\\n\"},\"_meta\":{\"traceparent\":\"00-aa-bb-01\"}}}";
         assert_eq!(String::from_utf8(text).unwrap(), expected);
     }
@@ -350,7 +373,7 @@ mod tests {
     #[test]
     fn a_modern_request_says_who_asks_and_in_which_version() {
         for (traceparent, keys) in [(None, 3), (Some("00-aa-bb-01"), 4)] {
-            let text = call(5, &call_of("tools/call", Some("get"), b"{}", traceparent), Version::V20260728);
+            let text = call(5, &call_of("tools/call", Some("get"), b"{}", traceparent), None, Version::V20260728);
             let value: serde_json::Value = serde_json::from_slice(&text).unwrap();
             let meta = value.pointer("/params/_meta").and_then(serde_json::Value::as_object).unwrap();
             assert_eq!((meta.len(), meta.get("traceparent").and_then(|it| it.as_str())), (keys, traceparent));

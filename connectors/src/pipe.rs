@@ -9,7 +9,10 @@ use std::{
     time::Duration,
 };
 
-use bailiwick_pipeline::ports::{Later, SendFailure};
+use bailiwick_pipeline::{
+    aside::{AsideKind, Ear},
+    ports::{Later, SendFailure},
+};
 use bytes::Bytes;
 use tokio::{
     io::{AsyncBufRead, AsyncBufReadExt, AsyncWriteExt, BufReader},
@@ -21,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     lines::{Line, read_line},
-    link::{Body, Changes, DISCOVER, End, INITIALIZE, Link, Request},
+    link::{Body, Changes, DISCOVER, End, INITIALIZE, Link, News, Request},
     message::{self, Answer, Incoming},
     status::Counters,
     stderr::{Redactor, Tail},
@@ -62,7 +65,14 @@ struct Waiting {
     /// The question which protocol the server speaks, while it waits for its answer.
     asking: Option<i64>,
     /// INVARIANT: empty once the pipe has ended.
-    calls: HashMap<i64, oneshot::Sender<Result<Answer, String>>>,
+    calls: HashMap<i64, Caller>,
+}
+
+/// Who waits for an answer.
+struct Caller {
+    answer: oneshot::Sender<Result<Answer, String>>,
+    /// Where what comes before the answer goes.
+    ear: Option<Ear>,
 }
 
 impl Pipe {
@@ -161,9 +171,14 @@ impl Pipe {
                 self.counters.server_requests.rise();
                 self.note(message::reply(&id, &method));
             }
-            Ok(Incoming::Notification { method }) => {
+            Ok(Incoming::Notification { method, news }) => {
                 self.counters.notifications.rise();
                 self.changes.heard(&method);
+                if let Some(news) = news
+                    && !self.hear(&news)
+                {
+                    self.counters.stray_news.rise();
+                }
             }
             Err(fault) => {
                 self.counters.garbage_lines.rise();
@@ -176,6 +191,26 @@ impl Pipe {
         Taken::Unasked
     }
 
+    /// Hands what comes before an answer to the call that it belongs to; false where it belongs to none. Progress names its request. A log
+    /// message does not: it is a call's where no other one could be meant.
+    fn hear(&self, news: &News) -> bool {
+        // Read before others have to wait for it.
+        let token = if news.kind == AsideKind::Progress { news.token() } else { None };
+        let waiting = self.waiting();
+        let ear = match news.kind {
+            AsideKind::Progress => {
+                let named = token.and_then(|id| waiting.calls.get(&id));
+                named.and_then(|call| call.ear.as_ref()).filter(|ear| ear.hears_progress())
+            }
+            AsideKind::Log => {
+                let ears = waiting.calls.values().filter_map(|call| call.ear.as_ref());
+                let mut wants_logs = ears.filter(|ear| ear.level().is_some());
+                wants_logs.next().filter(|_| wants_logs.next().is_none())
+            }
+        };
+        ear.map(|ear| ear.hear(news.kind, &news.params)).is_some()
+    }
+
     /// Hands an answer to who waits for it; false if nobody does.
     fn settle(&self, id: i64, answer: Result<Answer, String>) -> bool {
         let mut waiting = self.waiting();
@@ -184,7 +219,7 @@ impl Pipe {
         drop(waiting);
         if let Some(call) = waits {
             // Nobody listens any more: then it is as good as cancelled.
-            let _ = call.send(answer);
+            let _ = call.answer.send(answer);
             return true;
         }
         let counters = &self.counters;
@@ -242,11 +277,11 @@ impl Pipe {
     }
 
     async fn ask(&self, request: Request<'_>) -> Result<Answer, SendFailure> {
-        let Request { body, version, timeout, cancelled, written } = request;
+        let Request { body, version, timeout, cancelled, written, ear } = request;
         let deadline = Instant::now() + timeout;
         let late = || SendFailure::Timeout(u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX));
         let (mut place, answer) = self.register()?;
-        let line = line(match body {
+        let message = match body {
             Body::Own { method, members } => {
                 // The first request may not be revoked; and servers end at a notification that comes before it.
                 place.revocable = !matches!(method, INITIALIZE | DISCOVER);
@@ -255,8 +290,10 @@ impl Pipe {
                 }
                 message::request(place.id, method, members, version)
             }
-            Body::Call(call) => message::call(place.id, &call, version),
-        });
+            Body::Call(call) => message::call(place.id, &call, ear.as_ref(), version),
+        };
+        self.listen_for(place.id, ear);
+        let line = line(message);
         tokio::select! {
             biased;
             () = cancelled.cancelled() => return Err(SendFailure::Unsent("the call was cancelled".to_owned())),
@@ -279,6 +316,15 @@ impl Pipe {
         }
     }
 
+    /// From now on what the server says of this request is heard.
+    fn listen_for(&self, id: i64, ear: Option<Ear>) {
+        if let Some(ear) = ear
+            && let Some(call) = self.waiting().calls.get_mut(&id)
+        {
+            call.ear = Some(ear);
+        }
+    }
+
     fn register(&self) -> Result<(Place<'_>, oneshot::Receiver<Result<Answer, String>>), SendFailure> {
         let mut waiting = self.waiting();
         // Asked under the lock that `end` takes after it has set the end: no call is left behind.
@@ -288,7 +334,7 @@ impl Pipe {
         let id = waiting.next;
         waiting.next += 1;
         let (sender, answer) = oneshot::channel();
-        waiting.calls.insert(id, sender);
+        waiting.calls.insert(id, Caller { answer: sender, ear: None });
         Ok((Place { pipe: self, id, written: false, revocable: true }, answer))
     }
 }

@@ -13,6 +13,7 @@ use bailiwick_schemas::{canonical::Digest, names::ToolName};
 
 use crate::{
     handshake::{Hello, Unopened, shake_hands},
+    levels::Levels,
     link::{End, Link},
     listing::{Keep, ListCache, Listing, Reader, Reading},
     offers::{self, Kept},
@@ -27,6 +28,7 @@ pub(crate) struct Session {
     listing: tokio::sync::Mutex<Listing>,
     offers: tokio::sync::Mutex<Kept>,
     reader: Reader,
+    levels: Levels,
     listed: Box<dyn Fn(&Reading) + Send + Sync>,
     opened: Instant,
     users: AtomicUsize,
@@ -81,6 +83,7 @@ impl Session {
             listing: tokio::sync::Mutex::new(listing),
             offers: tokio::sync::Mutex::default(),
             reader,
+            levels: Levels::default(),
             listed,
             opened: now,
             users: AtomicUsize::new(0),
@@ -94,6 +97,11 @@ impl Session {
 
     pub(crate) fn hello(&self) -> &Hello {
         &self.hello
+    }
+
+    /// Which log messages are wanted of it.
+    pub(crate) fn levels(&self) -> &Levels {
+        &self.levels
     }
 
     /// How long it has been open.

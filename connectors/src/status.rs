@@ -184,6 +184,8 @@ pub struct Counts {
     pub server_requests: u64,
     /// Notifications of servers.
     pub notifications: u64,
+    /// Progress and log messages that belong to no call that wants them.
+    pub stray_news: u64,
     /// Lines, or bodies, that are no message.
     pub garbage_lines: u64,
     /// Messages to a child that were dropped, because it does not read.
@@ -201,6 +203,7 @@ pub(crate) struct Counters {
     pub(crate) second_answers: Counter,
     pub(crate) server_requests: Counter,
     pub(crate) notifications: Counter,
+    pub(crate) stray_news: Counter,
     pub(crate) garbage_lines: Counter,
     pub(crate) unsent_notes: Counter,
 }
@@ -230,6 +233,7 @@ impl Counters {
             second_answers: self.second_answers.now(),
             server_requests: self.server_requests.now(),
             notifications: self.notifications.now(),
+            stray_news: self.stray_news.now(),
             garbage_lines: self.garbage_lines.now(),
             unsent_notes: self.unsent_notes.now(),
         }

@@ -163,6 +163,8 @@ async fn a_server_that_does_not_read_holds_nobody_and_dies_of_half_a_call() {
         traceparent: None,
         timeout: Duration::from_millis(300),
         cancelled: &cancelled,
+        meta: b"",
+        ear: None,
     };
     let told = Arc::clone(&written);
     let note = move || told.store(true, Ordering::Relaxed);

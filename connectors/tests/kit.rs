@@ -7,6 +7,7 @@ use std::{
 };
 
 use bailiwick_pipeline::{
+    aside::{Ear, Overheard, Wants},
     catalogue::{Connector, Listed, Mirror, Tool},
     grant::{Budget, Grant, Labels, LiveGrant, Standing},
     ports::{ConnectFailure, Injection, Lease, LeaseTerms, SendFailure},
@@ -116,13 +117,44 @@ impl Rig {
         let call = ToolCall {
             arguments,
             item: None,
-            capabilities: None,
-            answers: None,
             traceparent: Some("00-aa-bb-01"),
             timeout,
             cancelled: &cancelled,
+            meta: b"",
+            ear: None,
+            capabilities: None,
+            answers: None,
         };
         channel.call(call, || {}).await.map_err(Failure::Send)
+    }
+
+    /// Calls `echo` for an agent that wants to hear this, with metadata of its own: the answer, and what was heard before it.
+    pub(crate) async fn call_hearing(
+        &self,
+        connector: &str,
+        grant: &Arc<LiveGrant>,
+        wants: &Wants,
+        meta: &str,
+    ) -> (Result<Answer, Failure>, Overheard) {
+        let (ear, heard) = Ear::for_wants(wants);
+        let channel = match self.connectors.channel(&tool(connector, "says it"), grant, None).await {
+            Ok(channel) => channel,
+            Err(failure) => return (Err(Failure::Connect(failure)), heard),
+        };
+        let (cancelled, meta) = (grant.cancelled().clone(), meta.as_bytes());
+        let ear = wants.any().then_some(ear);
+        let call = ToolCall {
+            arguments: b"{}",
+            item: None,
+            traceparent: None,
+            timeout: PATIENCE,
+            cancelled: &cancelled,
+            meta,
+            ear,
+            capabilities: None,
+            answers: None,
+        };
+        (channel.call(call, || {}).await.map_err(Failure::Send), heard)
     }
 
     /// The result of a call that must succeed.

@@ -268,11 +268,13 @@ async fn a_call_that_a_server_does_not_read_is_let_go_of_when_its_grant_ends() {
     let call = ToolCall {
         arguments: arguments.as_bytes(),
         item: None,
-        capabilities: None,
-        answers: None,
         traceparent: None,
         timeout: PATIENCE,
         cancelled: &cancelled,
+        meta: b"",
+        ear: None,
+        capabilities: None,
+        answers: None,
     };
     let calling = channel.call(call, move || telling.store(true, Ordering::SeqCst));
     let ending = async {

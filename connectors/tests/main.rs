@@ -28,6 +28,8 @@ mod egress;
 mod exec_child;
 #[path = "../src/handshake.rs"]
 mod handshake;
+#[path = "../src/levels.rs"]
+mod levels;
 #[path = "../src/lines.rs"]
 mod lines;
 #[path = "../src/link.rs"]
@@ -68,6 +70,7 @@ mod variables;
 mod version;
 
 mod answers;
+mod asides;
 mod broken;
 mod certificates;
 mod confinement;

@@ -77,11 +77,13 @@ async fn a_change_between_ready_and_send_stops_the_call() {
     let call = ToolCall {
         arguments: b"{}",
         item: None,
-        capabilities: None,
-        answers: None,
         traceparent: None,
         timeout: Duration::from_secs(5),
         cancelled: &cancelled,
+        meta: b"",
+        ear: None,
+        capabilities: None,
+        answers: None,
     };
     let failure = channel.call(call, move || told.store(true, Ordering::Relaxed)).await.unwrap_err();
     assert!(matches!(failure, SendFailure::Unsent(_)), "{failure:?}");

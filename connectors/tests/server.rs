@@ -295,13 +295,13 @@ pub(crate) fn legacy(call: impl Fn(&Seen) -> Reply + Send + Sync + 'static) -> i
                 respond(400, &[JSON], &error.to_string())
             }
             (_, "initialize") => {
-                let hello =
-                    json!({"protocolVersion":"2025-06-18","capabilities":{"tools":{}},"serverInfo":{"name":"old","version":"1"}});
+                let hello = json!({"protocolVersion":"2025-06-18","capabilities":{"tools":{},"logging":{}},"serverInfo":{"name":"old","version":"1"}});
                 let text = json!({"jsonrpc":"2.0","id":id,"result":hello}).to_string();
                 respond(200, &[JSON, ("mcp-session-id", "session-1")], &text)
             }
             (_, "tools/list") => result(&id, &json!({"tools":listed()})),
             (_, "tools/call") => call(seen),
+            (_, "logging/setLevel") => result(&id, &json!({})),
             _ => respond(202, &[], ""),
         }
     }

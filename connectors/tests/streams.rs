@@ -128,11 +128,13 @@ async fn a_call_is_written_once_all_of_it_is_and_what_waits_for_it_is_released_w
         let call = ToolCall {
             arguments: arguments.as_bytes(),
             item: None,
-            capabilities: None,
-            answers: None,
             traceparent: None,
             timeout: PATIENCE,
             cancelled: &cancelled,
+            meta: b"",
+            ear: None,
+            capabilities: None,
+            answers: None,
         };
         let calling = channel.call(call, move || telling.store(true, Ordering::SeqCst));
         let watching = async {
@@ -195,11 +197,13 @@ async fn a_call_that_is_answered_before_it_is_written_does_not_wait_for_ever() {
     let call = ToolCall {
         arguments: arguments.as_bytes(),
         item: None,
-        capabilities: None,
-        answers: None,
         traceparent: None,
         timeout: PATIENCE,
         cancelled: &cancelled,
+        meta: b"",
+        ear: None,
+        capabilities: None,
+        answers: None,
     };
     let answer = channel.call(call, move || telling.store(true, Ordering::SeqCst)).await;
     let Err(SendFailure::Protocol(why)) = &answer else { panic!("{answer:?}") };

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bailiwick_pipeline::{
     Body, Gateway, Received, Settings,
+    aside::Wants,
     catalogue::World,
     ids::CallId,
     ports::{Identities, IdentityFailure, Later, Ports},
@@ -105,6 +106,8 @@ fn received(call: &Call, name: &str, now_ns: u64) -> Result<Received, MessageFau
         links: Vec::new(),
         capabilities: Vec::new(),
         mirrored: None,
+        wants: Wants::default(),
+        meta: Bytes::new(),
     };
     Received::call(CallId::new(now_ns / 1_000_000, [0; 10]), &message, origin, now_ns)
 }

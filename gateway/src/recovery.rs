@@ -122,6 +122,7 @@ fn close(trail: &Trail, of: &Record, outcome: Outcome, detail: &str, clock: &dyn
         duration_us: 0,
         held_us: 0,
         result: None,
+        asides: None,
         trace_id: of.text("trace_id").unwrap_or_default(),
     };
     trail.append(Stream::Calls, clock.now_ms(), &record)?;

@@ -116,9 +116,11 @@ async fn a37_unknown_keys_beside_the_right_ones_are_not_forwarded() {
         let reply = post(&stage, &call_with("", &format!(r#""{key}":{{"text":"secret-twin"}},"#), "")).await;
         assert_eq!(reply.words(), r#"{"text":"plain"}"#, "{key}");
     }
-    let meta = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"evil__echo","arguments":{"text":"plain"},"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{},"as_user":"secret-twin","progressToken":"secret-twin"}}}"#;
+    // Of metadata, what is the agent's own goes with the call; what is said anew at each hop does not.
+    let meta = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"evil__echo","arguments":{"text":"plain"},"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{},"as_user":"own","progressToken":"secret-twin","traceparent":"secret-twin","Baggage":"secret-twin"}}}"#;
     assert_eq!(post(&stage, meta).await.words(), r#"{"text":"plain"}"#);
     assert!(!stage.evil.received().iter().any(|line| line.contains("secret-twin")));
+    assert!(stage.evil.calls().pop().unwrap().contains(r#""_meta":{"as_user":"own","#));
     stage.oracle(keys.len() + 1, keys.len() + 1, keys.len() + 1).await;
 }
 

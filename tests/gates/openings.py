@@ -81,6 +81,14 @@ OPENINGS = {
         "deadline": [("tokio::time::timeout(timeout, channel.send(outgoing))", "async { Ok::<_, ()>(channel.send(outgoing).await) }")],
         "secret": [("Lease::kept_out(lease.as_deref(), &failure.to_string())", "failure.to_string()")],
     }),
+    "relay": (["asides"], {
+        "secret": [("without_secret(&aside.params, needles, &mut redactions).ok()", "Some(None::<Bytes>)")],
+        "end": [(".filter(|_| !grant.cancelled().is_cancelled())", "")],
+        "subscriptions": [(".filter(|outline| !is_of_subscription(outline))", "")],
+        "token": [('if key == "progressToken" { token.to_owned() } else { value }', "{ let _ = (key, token); value }")],
+        "rising": [("|| last.is_some_and(|last| progress <= last)", "|| { let _ = last; false }")],
+        "level": [("|| level < wants.level?", "|| { let _ = (level, wants.level?); false }")],
+    }),
     "screen": (["gate_screen", "redaction"], {
         "results": [("screen_result(&text, tool, &mut cleaner)",
                      "Ok(Reply { body: Body::Result(ToolResult::read(&text).unwrap_or_default()), outcome: Outcome::Success })")],

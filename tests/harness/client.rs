@@ -29,6 +29,20 @@ impl Reply {
         serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {}", self.text))
     }
 
+    /// Whether it is a stream of events.
+    pub fn is_stream(&self) -> bool {
+        self.headers.get("content-type").is_some_and(|kind| kind == "text/event-stream")
+    }
+
+    /// The messages of a stream of events, the answer last; or the only message.
+    pub fn messages(&self) -> Vec<Value> {
+        if !self.is_stream() {
+            return vec![self.json()];
+        }
+        let message = |event: &str| serde_json::from_str(event.strip_prefix("event: message\ndata: ").unwrap()).unwrap();
+        self.text.split_terminator("\n\n").map(message).collect()
+    }
+
     /// The result; fails if it is an error.
     pub fn result(&self) -> Value {
         let json = self.json();
@@ -175,6 +189,31 @@ impl Agent {
             Self::meta()
         );
         self.post(&body, &[("mcp-protocol-version", "2026-07-28"), ("mcp-method", "tools/call"), ("mcp-name", tool)]).await
+    }
+
+    /// A call with further members of `_meta`, such as `"progressToken":1,`, ready to be sent.
+    pub fn request_with_meta(&self, tool: &str, arguments: &Value, meta: &str) -> RequestBuilder {
+        let name = Value::from(tool);
+        let call = |meta: &str| {
+            format!(
+                r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":{name},"arguments":{arguments},"_meta":{{{meta}}}}}}}"#
+            )
+        };
+        if self.session.is_some() {
+            return self.request().body(call(meta.trim_end_matches(',')));
+        }
+        let own = r#""io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}"#;
+        let body = call(&format!("{meta}{own}"));
+        self.request()
+            .header("mcp-protocol-version", "2026-07-28")
+            .header("mcp-method", "tools/call")
+            .header("mcp-name", tool)
+            .body(body)
+    }
+
+    /// Calls a tool with further members of `_meta`.
+    pub async fn call_with_meta(&self, tool: &str, arguments: &Value, meta: &str) -> Reply {
+        self.exchange(self.request_with_meta(tool, arguments, meta)).await
     }
 
     /// Calls a tool.

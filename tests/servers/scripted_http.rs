@@ -254,6 +254,16 @@ fn web(to: &mut &TcpStream, id: &Value, how: &str, is_modern: bool, away: u16) -
                 thread::sleep(Duration::from_millis(50));
             }
         }
+        // As much as may come before an answer, and no more.
+        "event-tells" => {
+            send(to, events.as_bytes())?;
+            for n in 1..9000 {
+                let params = json!({"progressToken": id, "progress": n, "message": "y".repeat(1000)});
+                send(to, event(&json!({"jsonrpc": "2.0", "method": "notifications/progress", "params": params}).to_string()).as_bytes())?;
+            }
+            send(to, event(&good).as_bytes())?;
+            None
+        }
         "event-notifications" => {
             send(to, events.as_bytes())?;
             for n in 0..100_000 {

@@ -79,6 +79,10 @@ async fn what_is_not_in_the_table_of_methods_is_refused() {
         }}});
         let reply = modern.post(&body.to_string(), &[("mcp-protocol-version", "2026-07-28"), ("mcp-method", method)]).await;
         assert_eq!((reply.status, reply.error_code()), (404, -32601), "{method}");
+        if method == "logging/setLevel" {
+            // Sessions have it.
+            continue;
+        }
         let reply = older.post(&json!({"jsonrpc": "2.0", "id": 9, "method": method}).to_string(), &[]).await;
         assert_eq!((reply.status, reply.error_code()), (200, -32601), "{method}");
     }

@@ -1,5 +1,6 @@
 //! What users do and see.
 
+mod asides;
 mod commands;
 mod connectors;
 mod evidence;

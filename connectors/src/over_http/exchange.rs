@@ -2,7 +2,10 @@
 
 use std::future::Future;
 
-use bailiwick_pipeline::ports::SendFailure;
+use bailiwick_pipeline::{
+    aside::{AsideKind, Ear},
+    ports::SendFailure,
+};
 use bytes::{Bytes, BytesMut};
 use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
 use http::{HeaderMap, StatusCode, header};
@@ -22,7 +25,7 @@ use super::{
 };
 use crate::{
     egress,
-    link::{End, Link as _},
+    link::{End, Link as _, News},
     message::{self, Answer, Incoming},
     unstalled::Breaker,
     version::Version,
@@ -55,6 +58,8 @@ pub(super) struct Exchange<'a> {
     pub(super) most: usize,
     /// Whether it may open a session.
     pub(super) opens: bool,
+    /// Where what comes before the answer goes.
+    pub(super) ear: Option<Ear>,
 }
 
 /// What a body says it is.
@@ -239,9 +244,14 @@ impl Exchange<'_> {
                 counters.server_requests.rise();
                 Ok(Read::Question { id, method })
             }
-            Ok(Incoming::Notification { method }) => {
+            Ok(Incoming::Notification { method, news }) => {
                 counters.notifications.rise();
                 self.link.changes.heard(&method);
+                if let Some(news) = news
+                    && !self.hear(&news)
+                {
+                    counters.stray_news.rise();
+                }
                 Ok(Read::Other("it answers with a notification"))
             }
             Err(fault) => {
@@ -249,6 +259,15 @@ impl Exchange<'_> {
                 Err(broken(&self.link.redactor.unquoted(&fault)))
             }
         }
+    }
+
+    /// Hears what comes on the stream of the answer, which is this call's alone; false where it is not about this call, or not wanted.
+    fn hear(&self, news: &News) -> bool {
+        let wanted = self.ear.as_ref().filter(|ear| match news.kind {
+            AsideKind::Progress => ear.hears_progress() && news.token() == Some(self.id),
+            AsideKind::Log => ear.level().is_some(),
+        });
+        wanted.map(|ear| ear.hear(news.kind, &news.params)).is_some()
     }
 
     /// Reads a stream up to the answer. Questions that come before it are answered while it goes on.

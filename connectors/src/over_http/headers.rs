@@ -131,6 +131,7 @@ mod tests {
             traceparent: None,
             capabilities: None,
             answers: None,
+            meta: b"",
         }
     }
 

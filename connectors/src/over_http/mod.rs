@@ -133,7 +133,7 @@ pub(crate) struct HttpLink {
 
 impl HttpLink {
     async fn ask(&self, request: Request<'_>) -> Result<Answer, SendFailure> {
-        let Request { body, version, timeout, cancelled, written } = request;
+        let Request { body, version, timeout, cancelled, written, ear } = request;
         if let Some(end) = self.retired() {
             return Err(SendFailure::Unsent(end.why));
         }
@@ -144,7 +144,7 @@ impl HttpLink {
             Body::Call(call) => {
                 let mut headers = self.headers_for(call.method, version);
                 headers::for_call(&mut headers, &call, version).map_err(SendFailure::Unsent)?;
-                (headers, message::call(id, &call, version))
+                (headers, message::call(id, &call, ear.as_ref(), version))
             }
         };
         let (payload, hold) = Payload::new(text.into(), written);
@@ -153,7 +153,7 @@ impl HttpLink {
         let mut unanswered = Unanswered { link: self, id, version, hold: revocable.then_some(&hold) };
         let opens = matches!(body, Body::Own { method: INITIALIZE, .. });
         let most = self.max_message.load(Ordering::Relaxed);
-        let exchange = Exchange { link: self, id, version, hold: &hold, most, opens };
+        let exchange = Exchange { link: self, id, version, hold: &hold, most, opens, ear };
         let work = exchange.run(self.request(Method::POST, headers, Either::Left(payload)));
         let answer = tokio::select! {
             biased;

@@ -23,6 +23,8 @@ struct Server {
     calls: usize,
     /// What the gateway answered to questions.
     answers: Vec<Value>,
+    /// The progress tokens of calls that wait for another one, and those calls.
+    waiting: Vec<(Value, Value)>,
     /// The call that waits for those answers.
     asked: Option<Value>,
 }
@@ -35,7 +37,8 @@ fn main() {
         eprintln!("{fault}");
         exit(127);
     }
-    let mut server = Server { mode, extra: args.collect(), lists: 0, calls: 0, answers: Vec::new(), asked: None };
+    let mut server =
+        Server { mode, extra: args.collect(), lists: 0, calls: 0, answers: Vec::new(), waiting: Vec::new(), asked: None };
     server.begin();
     for line in stdin().lock().lines() {
         let line = line.unwrap();
@@ -99,6 +102,7 @@ impl Server {
             Some("server/discover") => self.discover(&id),
             Some("tools/list") => self.list(&id, &message["params"]),
             Some("tools/call") => self.call(&id, line),
+            Some("logging/setLevel") => reply(&id, &json!({})),
             Some(_) => {}
             None => self.answered(message),
         }
@@ -135,7 +139,7 @@ impl Server {
                 let info = json!({"name":"hostile","version":"1"});
                 reply(
                     id,
-                    &json!({"protocolVersion":version,"capabilities":{"tools":{}},"serverInfo":info,"instructions":"obey"}),
+                    &json!({"protocolVersion":version,"capabilities":{"tools":{},"logging":{}},"serverInfo":info,"instructions":"obey"}),
                 );
             }
         }
@@ -236,6 +240,41 @@ impl Server {
                 }
                 self.asked = Some(id.clone());
             }
+            "talks" => {
+                let meta = serde_json::from_str::<Value>(line).unwrap()["params"]["_meta"].clone();
+                let token = &meta["progressToken"];
+                for token in [token.clone(), json!(token.to_string()), json!(id.as_i64().unwrap() + 1), json!(1), Value::Null] {
+                    progress(&token, &json!("x"));
+                }
+                say(&format!(
+                    r#"{{"jsonrpc":"2.0","method":"notifications/progress","params":{{"progressToken":{id}.0,"progress":9}}}}"#
+                ));
+                say(r#"{"jsonrpc":"2.0","method":"notifications/progress"}"#);
+                log("said");
+                say(&good);
+                // What comes after the answer belongs to nothing.
+                progress(token, &json!("late"));
+                log("late");
+            }
+            "pair" => {
+                let meta = serde_json::from_str::<Value>(line).unwrap()["params"]["_meta"].clone();
+                self.waiting.push((meta["progressToken"].clone(), id.clone()));
+                if self.waiting.len() == 2 {
+                    log("whose");
+                    for (token, id) in std::mem::take(&mut self.waiting) {
+                        progress(&token, &id);
+                        reply(&id, &json!({"mine":id}));
+                    }
+                }
+            }
+            "chatters" => {
+                for n in 0..1500 {
+                    say(&json!({"jsonrpc":"2.0","method":"notifications/progress",
+                        "params":{"progressToken":id,"progress":n,"message":"y".repeat(500)}})
+                    .to_string());
+                }
+                say(&good);
+            }
             "env" => {
                 let env: Value =
                     std::env::vars().map(|(name, value)| (name, Value::from(value))).collect::<serde_json::Map<_, _>>().into();
@@ -299,6 +338,15 @@ fn say(line: &str) {
     if out.write_all(format!("{line}\n").as_bytes()).and_then(|()| out.flush()).is_err() {
         exit(9);
     }
+}
+
+fn progress(token: &Value, message: &Value) {
+    let params = json!({"progressToken":token,"progress":1,"message":message});
+    say(&json!({"jsonrpc":"2.0","method":"notifications/progress","params":params}).to_string());
+}
+
+fn log(data: &str) {
+    say(&json!({"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info","data":data}}).to_string());
 }
 
 fn sleep(ms: u64) {

@@ -7,6 +7,7 @@ use futures_util::FutureExt;
 
 use crate::{
     answer::{Answer, Body, ToolList},
+    aside::Herald,
     catalogue::Tool,
     gates::{self, Reply, ScreenLimits, Stop},
     grant::LiveGrant,
@@ -19,6 +20,9 @@ use crate::{
 
 /// How often a call walks the way, because what it rested on changed or a person decided, before it is refused.
 const WALKS: usize = 9;
+
+/// How often an agent is told that its call waits for a person.
+const SAY_EVERY: Duration = Duration::from_secs(5);
 
 /// What an operator may set about the way.
 #[derive(Debug, Clone, Copy)]
@@ -87,8 +91,21 @@ impl Gateway {
 
     /// Handles a request: exactly one answer, exactly one outcome on record, whatever happens. Dropping the future counts as
     /// the caller going away.
-    pub async fn handle<'r>(&'r self, received: &'r Received) -> Answer {
-        let mut way = Way::open(received, &self.ports);
+    pub fn handle<'r>(&'r self, received: &'r Received) -> impl Future<Output = Answer> + Send + 'r {
+        self.handle_for(received, None)
+    }
+
+    /// The same, and `herald` is told what the agent wants to hear before the answer: progress and log messages.
+    pub fn handle_telling<'r>(
+        &'r self,
+        received: &'r Received,
+        herald: &'r dyn Herald,
+    ) -> impl Future<Output = Answer> + Send + 'r {
+        self.handle_for(received, Some(herald))
+    }
+
+    async fn handle_for<'r>(&'r self, received: &'r Received, herald: Option<&'r dyn Herald>) -> Answer {
+        let mut way = Way::open(received, herald, &self.ports);
         let walked = AssertUnwindSafe(self.settle(received, &mut way)).catch_unwind().await;
         let ended = walked.unwrap_or_else(|panic| {
             way.trace.root.error = Some("panic".to_owned());
@@ -150,13 +167,13 @@ impl Gateway {
         let stage = way.enter("hold", "bailiwick.approval.wait", &self.ports);
         way.trace.note(stage, "bailiwick.approval.id", ticket.id.to_string());
         let began = self.ports.clock.now_ns();
-        let decided = tokio::time::timeout_at(until, async {
+        let decided = async {
             tokio::select! {
                 () = grant_ends.cancelled() => {}
                 () = self.ports.approvals.decided(&ticket.id) => {}
             }
-        })
-        .await;
+        };
+        let decided = tokio::time::timeout_at(until, telling(&ticket.code, decided, way)).await;
         way.seen.held_ns += self.ports.clock.now_ns().saturating_sub(began);
         way.trace.note(stage, "bailiwick.approval.outcome", if decided.is_ok() { "decided" } else { "pending" });
         way.leave(stage, &self.ports);
@@ -209,5 +226,22 @@ impl Gateway {
         let ends = grant.chain().map(|grant| grant.terms().expires_at_ms).min().unwrap_or(0);
         let left = ends.saturating_sub(self.ports.clock.now_ms());
         left.min(u64::try_from(self.settings.load().list_ttl.as_millis()).unwrap_or(u64::MAX))
+    }
+}
+
+/// Waits, and tells the agent now and then that its call does, where it wants to hear of it.
+async fn telling(code: &str, waited_for: impl Future<Output = ()>, way: &mut Way<'_>) {
+    if way.herald.is_none() || way.received().origin().wants.progress.is_none() {
+        return waited_for.await;
+    }
+    tokio::pin!(waited_for);
+    let mut every = tokio::time::interval(SAY_EVERY);
+    every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            biased;
+            () = &mut waited_for => return,
+            _ = every.tick() => way.tell_waiting(code),
+        }
     }
 }

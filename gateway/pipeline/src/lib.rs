@@ -5,6 +5,7 @@
 //! [`Refusal`]. Evidence has private fields and one birthplace, so that the compiler refuses a call that skipped, forged,
 //! repeated or reordered a gate.
 
+pub mod aside;
 pub mod catalogue;
 pub mod constraint;
 pub mod gates;
@@ -26,6 +27,7 @@ mod rounds;
 mod way;
 
 pub use answer::{Answer, Body, PAGE, ToolList, ToolPage, ToolResult};
+pub use aside::Herald;
 pub use handle::{Gateway, Settings};
 pub use judge::Judged;
 pub use received::Received;

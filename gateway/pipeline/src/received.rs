@@ -8,7 +8,10 @@ use bailiwick_schemas::{
 use bytes::Bytes;
 use serde_json::Value;
 
-use crate::{answer::with_member, ids::CallId, ports::Listing, principal::Presented, trace::RemoteContext};
+pub use self::meta::{LEVELS, Meta, level};
+use crate::{answer::with_member, aside::Wants, ids::CallId, ports::Listing, principal::Presented, trace::RemoteContext};
+
+mod meta;
 
 /// The longest JSON-RPC id that is accepted, in bytes as written.
 const ID_BYTES: usize = 256;
@@ -254,6 +257,10 @@ pub struct Origin {
     /// The headers `Mcp-Param-*`, by the rest of their names in lower case, decoded; none where the protocol version or the
     /// transport has no such headers.
     pub mirrored: Option<Vec<(String, String)>>,
+    /// What its sender wants to hear before the answer.
+    pub wants: Wants,
+    /// The members of `_meta` that are its sender's own, as they were written (see [`Meta::own`]).
+    pub meta: Bytes,
 }
 
 /// A request, received. Immutable: every walk of it sees the same.
@@ -411,6 +418,11 @@ impl Received {
     /// Where it comes from.
     pub fn origin(&self) -> &Origin {
         &self.origin
+    }
+
+    /// Whether anything may be said to its sender before the answer: he wants it, and it is a call.
+    pub fn may_hear(&self) -> bool {
+        self.origin.wants.any() && matches!(self.asked, Asked::Call { .. } | Asked::Item(_))
     }
 
     /// Its JSON-RPC id, as written.

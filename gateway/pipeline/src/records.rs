@@ -97,6 +97,9 @@ pub struct IntentRecord<'a> {
     /// Keyed digest of the answers that are sent with them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub answers_mac: Option<&'a str>,
+    /// Keyed digest of the agent's own metadata that is sent beside them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub meta_mac: Option<&'a str>,
     /// The policies that allowed it.
     pub policy_digest: &'a str,
     /// What its result will be marked with: the task has these labels from here on, should the gateway die before the result.
@@ -163,6 +166,9 @@ pub struct OutcomeRecord<'a> {
     /// What came back.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub result: Option<ResultRecord>,
+    /// What was said before the answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub asides: Option<AsideRecord>,
     /// Its trace.
     pub trace_id: &'a str,
 }
@@ -178,6 +184,17 @@ pub struct ResultRecord {
     pub redactions: usize,
     /// What it is marked with.
     pub labels: Labels,
+}
+
+/// What was said before the answer, in an outcome: progress and log messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct AsideRecord {
+    /// So many the agent was told.
+    pub told: u64,
+    /// So many it was not: malformed, not asked for, too many, or not read in time.
+    pub withheld: u64,
+    /// Secrets taken out of them.
+    pub redactions: u64,
 }
 
 /// Stream `decisions`: what was decided about a request, and by what.

@@ -3,18 +3,22 @@
 use std::{
     borrow::Cow,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use crate::{
     answer::Answer,
+    aside::{Aside, AsideKind, Herald},
     catalogue::{Tool, World},
     grant::LiveGrant,
     ids::ApprovalId,
     ports::{ClaimEnd, Ports, Ticket, TrailLost},
     principal::Principal,
     received::{Asked, Received},
-    records::{DecisionRecord, Outcome, OutcomeRecord, ResultRecord},
+    records::{AsideRecord, DecisionRecord, Outcome, OutcomeRecord, ResultRecord},
     refusal::Refusal,
     trace::CallTrace,
 };
@@ -32,8 +36,30 @@ pub(crate) struct Seen {
     pub(crate) committed: bool,
     pub(crate) result: Option<ResultRecord>,
     pub(crate) held_ns: u64,
+    pub(crate) asides: Asides,
     decided: bool,
     stepped_up: Option<ApprovalId>,
+}
+
+/// What became of what was said before the answer.
+#[derive(Default)]
+pub(crate) struct Asides {
+    told: u64,
+    /// What the agent may not hear, or could not.
+    pub(crate) withheld: u64,
+    /// What did not get as far as a gate.
+    pub(crate) unheard: Option<Arc<AtomicU64>>,
+    pub(crate) redactions: u64,
+    /// How far the agent was told that it is.
+    pub(crate) last_progress: Option<f64>,
+}
+
+impl Asides {
+    fn on_record(&self) -> Option<AsideRecord> {
+        let unheard = self.unheard.as_ref().map_or(0, |unheard| unheard.load(Ordering::Relaxed));
+        let record = AsideRecord { told: self.told, withheld: self.withheld + unheard, redactions: self.redactions };
+        (record.told + record.withheld > 0).then_some(record)
+    }
 }
 
 /// One request on its way: its trace, what was seen, and the duty to close the trail once.
@@ -42,6 +68,8 @@ pub struct Way<'r> {
     pub(crate) trace: CallTrace,
     pub(crate) trace_id: String,
     pub(crate) seen: Seen,
+    /// Who tells the agent what is said before the answer.
+    pub(crate) herald: Option<&'r dyn Herald>,
     received: &'r Received,
     ports: &'r Ports,
     closed: bool,
@@ -49,7 +77,7 @@ pub struct Way<'r> {
 
 impl<'r> Way<'r> {
     /// Takes up a request. Asks no port, so that nothing can go wrong before there is somebody to close the trail.
-    pub(crate) fn open(received: &'r Received, ports: &'r Ports) -> Self {
+    pub(crate) fn open(received: &'r Received, herald: Option<&'r dyn Herald>, ports: &'r Ports) -> Self {
         Self {
             trace_id: String::new(),
             trace: CallTrace::begin("".into(), 0, [0; 16], Vec::new()),
@@ -65,9 +93,11 @@ impl<'r> Way<'r> {
                 committed: false,
                 result: None,
                 held_ns: 0,
+                asides: Asides::default(),
                 decided: false,
                 stepped_up: None,
             },
+            herald,
             received,
             ports,
             closed: false,
@@ -77,7 +107,7 @@ impl<'r> Way<'r> {
     /// A way beside the record, for a call that is only judged: it has no trail to close. The gates that write to the trail are
     /// not on it.
     pub(crate) fn aside(received: &'r Received, ports: &'r Ports) -> Self {
-        let mut way = Self::open(received, ports);
+        let mut way = Self::open(received, None, ports);
         way.closed = true;
         way
     }
@@ -87,6 +117,30 @@ impl<'r> Way<'r> {
         let (name, links) = (self.received.method(), self.received.origin().links.clone());
         self.trace = CallTrace::begin(name.into(), self.received.arrived_ns(), ports.clock.random(), links);
         self.trace_id = self.trace.trace_id_hex();
+    }
+
+    pub(crate) fn received(&self) -> &'r Received {
+        self.received
+    }
+
+    /// Tells the agent something before its answer; `progress` is how far it says that the call is.
+    pub(crate) fn tell(&mut self, aside: Aside, progress: Option<f64>) {
+        if self.herald.is_some_and(|herald| herald.tell(aside)) {
+            self.seen.asides.told += 1;
+            self.seen.asides.last_progress = progress.or(self.seen.asides.last_progress);
+        } else {
+            self.seen.asides.withheld += 1;
+        }
+    }
+
+    /// Tells the agent that its call waits for a person, where it wants to hear how far its call is.
+    pub(crate) fn tell_waiting(&mut self, code: &str) {
+        let Some(token) = self.received.origin().wants.progress.as_deref() else { return };
+        // Little by little: what a server says later begins at nought or one, and must rise above this.
+        let progress = self.seen.asides.last_progress.unwrap_or(0.0) + 0.001;
+        let message = serde_json::Value::from(format!("Waiting for approval {code}"));
+        let params = format!(r#"{{"progressToken":{token},"progress":{progress:.3},"message":{message}}}"#);
+        self.tell(Aside { kind: AsideKind::Progress, params }, Some(progress));
     }
 
     pub(crate) fn enter(&mut self, gate: &'static str, span: &'static str, ports: &Ports) -> usize {
@@ -207,6 +261,7 @@ impl<'r> Way<'r> {
             duration_us: ports.clock.now_ns().saturating_sub(self.received.arrived_ns()) / 1000,
             held_us: self.seen.held_ns / 1000,
             result,
+            asides: self.seen.asides.on_record(),
             trace_id: &self.trace_id,
         };
         let ended = ports.trail.outcome(now_ms, &record);
@@ -264,6 +319,10 @@ impl<'r> Way<'r> {
         }
         trace.note_root("bailiwick.outcome", outcome.as_str());
         trace.note_root("bailiwick.request.size", self.received.size());
+        if let Some(asides) = self.seen.asides.on_record() {
+            trace.note_root("bailiwick.asides.told", asides.told);
+            trace.note_root("bailiwick.asides.withheld", asides.withheld);
+        }
         if let Some(refusal) = refusal {
             trace.important = true;
             trace.note_root("bailiwick.decision.reason", refusal.reason);

@@ -201,6 +201,7 @@ fn oddities(counts: &Counts) -> BTreeMap<String, u64> {
         ("second_answers", counts.second_answers),
         ("server_requests", counts.server_requests),
         ("notifications", counts.notifications),
+        ("stray_news", counts.stray_news),
         ("garbage_lines", counts.garbage_lines),
     ];
     all.into_iter().filter(|(_, count)| *count > 0).map(|(kind, count)| (kind.to_owned(), count)).collect()

@@ -299,6 +299,7 @@ impl Front {
             duration_us: ended_ns.saturating_sub(noted.arrived_ns) / 1000,
             held_us: 0,
             result: None,
+            asides: None,
             trace_id: &no_trace,
         };
         let decision = DecisionRecord {

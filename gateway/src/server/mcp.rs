@@ -4,9 +4,10 @@ use std::{borrow::Cow, sync::Arc};
 
 use bailiwick_pipeline::{
     Received,
+    aside::Wants,
     ports::Listing,
     principal::{Presented, Principal},
-    received::{Message, MessageFault, Origin, Protocol, Transport},
+    received::{LEVELS, Message, MessageFault, Meta, Origin, Protocol, Transport, level},
     records::Outcome,
     refusal::CODE_UNAVAILABLE,
     trace::{RemoteContext, hex},
@@ -21,10 +22,10 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Body as _, Incoming};
-use serde::Deserialize;
 use serde_json::{Value, json, value::RawValue};
 
 use super::{
+    events::{self, Telling},
     front::{Front, Noted, TurnedAway, only},
     listen::{Answers, Peer},
     load::Place,
@@ -255,6 +256,13 @@ impl<'f> Exchange<'f> {
             ("initialize", Era::Opening(protocol)) => self.open_session(id, *protocol, principal),
             ("server/discover", Era::Modern(_)) => Ok(self.plain(id, &self.discovered(), message)),
             ("ping", Era::Session(_)) => Ok(self.plain(id, &json!({}), message)),
+            ("logging/setLevel", Era::Session(session)) => {
+                let Some(level) = message.param("level").and_then(level) else {
+                    return Err(bad("level", format!("`level` must be {LEVELS}")).with_code(-32602));
+                };
+                session.set_level(level);
+                Ok(self.plain(id, &json!({}), message))
+            }
             (method, Era::Modern(_) | Era::Session(_)) if WALKED.contains(&method) => {
                 self.walk(id, era, presented, message).await
             }
@@ -284,6 +292,8 @@ impl<'f> Exchange<'f> {
             // Who speaks an older version can't be asked so.
             capabilities: if era.protocol().is_modern() { self.askable() } else { Vec::new() },
             mirrored: self.mirrored(era)?,
+            wants: self.wants(era)?,
+            meta: self.meta.own(),
         };
         let call = self.front.call_id();
         let received = match message.method() {
@@ -295,6 +305,9 @@ impl<'f> Exchange<'f> {
             _ => Received::item(call, message, origin, self.arrived_ns),
         };
         let received = received.map_err(|fault| unreadable(&fault))?;
+        if received.may_hear() {
+            return Ok(Telling::begin(self.front.gateway.clone(), received, in_flight, id).response().await);
+        }
         let handled = self.front.gateway.handle(&received);
         let answer = match in_flight {
             None => handled.await,
@@ -305,6 +318,18 @@ impl<'f> Exchange<'f> {
             },
         };
         Ok(render::respond(id, era.protocol(), &answer))
+    }
+
+    /// What the caller wants to hear before the answer: nothing where there is no way to tell it.
+    fn wants(&self, era: &Era) -> Result<Wants, TurnedAway> {
+        let mut wants = self.meta.wants(era.protocol()).map_err(|fault| unreadable(&fault))?;
+        if let Era::Session(session) = era {
+            wants.level = session.level();
+        }
+        if wants.any() && !events::are_accepted(&self.headers) {
+            return Ok(Wants::default());
+        }
+        Ok(wants)
     }
 
     /// What the caller says it is part of: linked to, not obeyed. `_meta` first, as it works on every transport.
@@ -385,7 +410,7 @@ impl<'f> Exchange<'f> {
 
     /// What is served at all; what of it is granted, the lists say.
     fn capabilities(&self) -> Value {
-        json!({"tools": {}, "resources": {}, "prompts": {}, "completions": {}})
+        json!({"tools": {}, "resources": {}, "prompts": {}, "completions": {}, "logging": {}})
     }
 
     /// A request that carries no message: it is of its session's version, where it has a session.
@@ -523,22 +548,6 @@ async fn gathered(mut body: Limited<Incoming>) -> Result<Bytes, Box<dyn std::err
     Ok(if all.is_empty() { first } else { all.freeze() })
 }
 
-/// What is read of a request's `_meta`, as it was written.
-#[derive(Default, Deserialize)]
-struct Meta {
-    #[serde(default, rename = "io.modelcontextprotocol/protocolVersion", deserialize_with = "as_written")]
-    version: Option<Box<RawValue>>,
-    #[serde(default, rename = "io.modelcontextprotocol/clientCapabilities", deserialize_with = "as_written")]
-    capabilities: Option<Box<RawValue>>,
-    #[serde(default, deserialize_with = "as_written")]
-    traceparent: Option<Box<RawValue>>,
-}
-
-/// What stands there, `null` too.
-fn as_written<'de, D: serde::Deserializer<'de>>(value: D) -> Result<Option<Box<RawValue>>, D::Error> {
-    Box::deserialize(value).map(Some)
-}
-
 /// The text, where it is one.
 fn text_of(value: &RawValue) -> Option<Cow<'_, str>> {
     // Most have no escape.
@@ -584,12 +593,7 @@ fn initialize_version(message: &Message) -> Result<Protocol, TurnedAway> {
 }
 
 fn meta_of(message: &Message) -> Result<Meta, TurnedAway> {
-    match message.param("_meta") {
-        None => Ok(Meta::default()),
-        // An array would do for a structure, too.
-        Some(meta) if !meta.starts_with('{') => Err(bad("meta", "`_meta` must be an object").with_code(-32602)),
-        Some(meta) => serde_json::from_str(meta).map_err(|_| bad("meta", "`_meta` can't be read").with_code(-32602)),
-    }
+    Meta::read(message).map_err(|fault| bad("meta", fault.to_string()).with_code(fault.code()))
 }
 
 /// Headers never decide; one that disagrees with the body is refused (MCP 2026-07-28, `-32020`).

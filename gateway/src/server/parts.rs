@@ -5,14 +5,17 @@ use std::{
     convert::Infallible,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderValue, StatusCode, header};
 use hyper::body::{Body, Frame, SizeHint};
 
-use super::load::Place;
+use super::{
+    events::{Next, Telling},
+    load::Place,
+};
 
 /// What an agent is answered.
 pub(super) type Response = http::Response<Parts>;
@@ -20,10 +23,12 @@ pub(super) type Response = http::Response<Parts>;
 /// Pieces that come to less are put together: one write of them costs less than several.
 const SMALL: usize = 16 * 1024;
 
-/// The pieces, in order. Their length is known, so the answer has a `Content-Length`.
+/// The pieces, in order. Their length is known, so the answer has a `Content-Length`; unless more are to come.
 #[derive(Debug, Default)]
 pub struct Parts {
     pieces: VecDeque<Bytes>,
+    /// What says more, where an answer is a stream of events.
+    more: Option<Box<Telling>>,
     /// Kept until the last byte was handed to the kernel, or the connection has ended.
     place: Option<Arc<Place>>,
 }
@@ -53,7 +58,17 @@ impl Parts {
             pieces.drain(..).for_each(|piece| whole.extend_from_slice(&piece));
             pieces.push_back(whole.freeze());
         }
-        Self { pieces, place: None }
+        Self { pieces, more: None, place: None }
+    }
+
+    /// A stream of events that began with this one.
+    pub(super) fn told(first: Bytes, more: Telling) -> Self {
+        Self { pieces: [first].into(), more: Some(Box::new(more)), place: None }
+    }
+
+    /// The pieces of what is no stream.
+    pub(super) fn into_pieces(self) -> impl Iterator<Item = Bytes> {
+        self.pieces.into_iter()
     }
 
     /// Keeps a place as long as the pieces are in memory: until the last byte was handed to the kernel, or the connection has
@@ -71,7 +86,7 @@ impl Parts {
 
 impl From<String> for Parts {
     fn from(text: String) -> Self {
-        Self { pieces: [Bytes::from(text)].into(), place: None }
+        Self { pieces: [Bytes::from(text)].into(), more: None, place: None }
     }
 }
 
@@ -79,7 +94,18 @@ impl Body for Parts {
     type Data = Bytes;
     type Error = Infallible;
 
-    fn poll_frame(mut self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        if self.pieces.is_empty()
+            && let Some(more) = &mut self.more
+        {
+            match ready!(more.poll_next(cx)) {
+                Next::Event(event) => self.pieces.push_back(event),
+                Next::Last(last) => {
+                    self.pieces = last.pieces;
+                    self.more = None;
+                }
+            }
+        }
         let Some(bytes) = self.pieces.pop_front() else { return Poll::Ready(None) };
         // The server lets go of the body once it has its bytes, which may be long before they are written.
         let bytes = match &self.place {
@@ -90,10 +116,13 @@ impl Body for Parts {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.pieces.is_empty()
+        self.pieces.is_empty() && self.more.is_none()
     }
 
     fn size_hint(&self) -> SizeHint {
+        if self.more.is_some() {
+            return SizeHint::new();
+        }
         SizeHint::with_exact(self.pieces.iter().map(|piece| piece.len() as u64).sum())
     }
 }

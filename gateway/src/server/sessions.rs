@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use bailiwick_pipeline::{ids::AgentId, received::Protocol};
+use bailiwick_pipeline::{aside::LogLevel, ids::AgentId, received::Protocol};
 use dashmap::DashMap;
 use tokio_util::sync::CancellationToken;
 
@@ -18,6 +18,9 @@ use super::seats::{Seat, Seats};
 
 /// How often idle sessions are looked for at most, milliseconds.
 const SWEEP_EVERY_MS: u64 = 1000;
+
+/// No place of any level.
+const NO_LEVEL: usize = usize::MAX;
 
 /// One session.
 #[derive(Debug)]
@@ -28,6 +31,8 @@ pub(super) struct Session {
     pub(super) protocol: Protocol,
     used_ms: AtomicU64,
     in_flight: Mutex<HashMap<String, CancellationToken>>,
+    /// The log messages that its client wants: none, until it says which.
+    level: AtomicUsize,
     /// Among all sessions, and among its agent's.
     _seats: [Seat; 2],
 }
@@ -78,7 +83,14 @@ impl Sessions {
             self.seats(&agent)
         });
         let Some(seats) = seats else { return false };
-        let session = Session { agent, protocol, used_ms: AtomicU64::new(now_ms), in_flight: Mutex::default(), _seats: seats };
+        let session = Session {
+            agent,
+            protocol,
+            used_ms: AtomicU64::new(now_ms),
+            in_flight: Mutex::default(),
+            level: AtomicUsize::new(NO_LEVEL),
+            _seats: seats,
+        };
         self.open.insert(id, Arc::new(session));
         true
     }
@@ -143,6 +155,17 @@ impl Session {
                 Some(InFlight { session: Arc::clone(self), request: request.to_owned(), cancelled })
             }
         }
+    }
+
+    /// The log messages that its client wants.
+    pub(super) fn level(&self) -> Option<LogLevel> {
+        LogLevel::ALL.get(self.level.load(Ordering::Relaxed)).copied()
+    }
+
+    /// From now on its client wants these (`logging/setLevel`).
+    pub(super) fn set_level(&self, level: LogLevel) {
+        let place = LogLevel::ALL.iter().position(|other| *other == level);
+        self.level.store(place.unwrap_or(NO_LEVEL), Ordering::Relaxed);
     }
 
     /// Cancels a request in flight (`notifications/cancelled`).
@@ -218,6 +241,18 @@ mod tests {
         sessions.close_of(|gone| *gone == agent("a"));
         assert!(sessions.find("1", &agent("a"), 1).is_none() && sessions.find("3", &agent("b"), 4000).is_some());
         assert!(open("8", "c"));
+    }
+
+    #[test]
+    fn a_session_wants_no_log_messages_until_it_says_which() {
+        let sessions = Sessions::new(10, Duration::from_secs(1));
+        sessions.open("s".into(), agent("a"), Protocol::V20250618, 0);
+        let session = sessions.find("s", &agent("a"), 1).unwrap();
+        assert_eq!(session.level(), None);
+        for level in LogLevel::ALL {
+            session.set_level(level);
+            assert_eq!(session.level(), Some(level));
+        }
     }
 
     #[test]

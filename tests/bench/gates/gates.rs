@@ -15,6 +15,7 @@ use bailiwick::{
 };
 use bailiwick_pipeline::{
     Gateway, Received, Settings,
+    aside::Wants,
     catalogue::Tool,
     gates::{Outgoing, RawReply},
     grant::LiveGrant,
@@ -147,7 +148,9 @@ impl Bench {
             presented: self.presented.clone(),
             links: Vec::new(),
             capabilities: Vec::new(),
-        mirrored: None,
+            mirrored: None,
+            wants: Wants::default(),
+            meta: Bytes::new(),
         };
         let arrived_ns = clock.now_ns();
         let id = CallId::new(arrived_ns / 1_000_000, [7; 10]);

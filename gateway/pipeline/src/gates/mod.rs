@@ -10,6 +10,7 @@ mod identify;
 mod offer;
 mod permit;
 mod record;
+mod relay;
 mod screen;
 mod send;
 mod validate;

@@ -3,10 +3,11 @@
 use std::sync::{Arc, MutexGuard};
 
 use super::{
-    Armed, Granted, Stop,
+    Approved, Armed, Granted, Stop,
     arm::secret_on_record,
     identify::is_still_proven,
     permit::{Moment, still_permits},
+    send::meta_of,
 };
 use crate::{
     grant::{GrantState, Labels, LiveGrant, Standing},
@@ -28,6 +29,26 @@ impl<'r> Recorded<'r> {
     }
 }
 
+/// Keyed digests of what is sent.
+struct Macs {
+    arguments: String,
+    /// Of the answers, where it brings such.
+    answers: Option<String>,
+    /// Of the agent's own metadata, where it goes with the call.
+    meta: Option<String>,
+}
+
+impl Macs {
+    fn of(approved: &Approved<'_>, ports: &Ports) -> Self {
+        let meta = meta_of(approved);
+        Self {
+            arguments: ports.trail.keyed_digest(approved.arguments()),
+            answers: approved.permitted().validated().answered().map(|answered| ports.trail.keyed_digest(&answered.responses)),
+            meta: (!meta.is_empty()).then(|| ports.trail.keyed_digest(&meta)),
+        }
+    }
+}
+
 /// Commits the call: nothing changed since it was decided, the approval claimed, the budget debited, the intent written; and
 /// for anything but a read, the intent on disk.
 pub async fn record<'r>(call: Armed<'r>, ports: &Ports, way: &mut Way<'r>) -> Result<Recorded<'r>, Stop> {
@@ -39,11 +60,8 @@ pub async fn record<'r>(call: Armed<'r>, ports: &Ports, way: &mut Way<'r>) -> Re
     }
     touch_others(granted, ports);
     // Before the locks: it reads all of the arguments.
-    let args_mac = ports.trail.keyed_digest(call.approved().arguments());
-    let answered = call.approved().permitted().validated().answered();
-    let answers_mac = answered.map(|answered| ports.trail.keyed_digest(&answered.responses));
-    let macs = Macs { arguments: &args_mac, answers: answers_mac.as_deref() };
-    let intent = commit(&call, macs, has_effect, ports, way)?;
+    let macs = Macs::of(call.approved(), ports);
+    let intent = commit(&call, &macs, has_effect, ports, way)?;
     // Once more: a grant that was made since then didn't carry them yet, for the commit had not put them on this one.
     touch_others(granted, ports);
     if let Some(lease) = call.lease() {
@@ -61,13 +79,6 @@ pub async fn record<'r>(call: Armed<'r>, ports: &Ports, way: &mut Way<'r>) -> Re
     Ok(Recorded { armed: call })
 }
 
-/// Keyed digests of what is sent.
-#[derive(Clone, Copy)]
-struct Macs<'m> {
-    arguments: &'m str,
-    answers: Option<&'m str>,
-}
-
 /// Joins the tool's labels to the other grants of the same agent: choosing another one washes nothing off. Before the intent is
 /// written, so that whatever is stored as of that intent has them.
 fn touch_others(granted: &Granted<'_>, ports: &Ports) {
@@ -82,7 +93,7 @@ fn touch_others(granted: &Granted<'_>, ports: &Ports) {
 }
 
 /// Under the locks of the grant and its ancestors, root first: all of it or nothing. Returns the place of the intent.
-fn commit(call: &Armed<'_>, macs: Macs<'_>, has_effect: bool, ports: &Ports, way: &mut Way<'_>) -> Result<u64, Stop> {
+fn commit(call: &Armed<'_>, macs: &Macs, has_effect: bool, ports: &Ports, way: &mut Way<'_>) -> Result<u64, Stop> {
     let permitted = call.approved().permitted();
     let granted = permitted.validated().granted();
     let mut chain: Vec<&LiveGrant> = granted.grant().chain().collect();
@@ -159,7 +170,7 @@ fn within_budget(grant: &LiveGrant, standing: &Standing, has_effect: bool) -> Re
 
 fn write_intent(
     call: &Armed<'_>,
-    macs: Macs<'_>,
+    macs: &Macs,
     debited: &[&GrantId],
     now_ms: u64,
     ports: &Ports,
@@ -181,9 +192,10 @@ fn write_intent(
         kind: tool.kind,
         band: tool.band,
         tool_digest: &tool.digest.to_string(),
-        args_mac: macs.arguments,
-        answers_mac: macs.answers,
+        args_mac: &macs.arguments,
+        answers_mac: macs.answers.as_deref(),
         args_size: arguments.len(),
+        meta_mac: macs.meta.as_deref(),
         policy_digest: &granted.world().policy_digest,
         labels: tool.labels,
         approval: approved.approval(),

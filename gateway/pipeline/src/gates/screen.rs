@@ -279,22 +279,9 @@ impl Cleaner<'_> {
         Ok(self.without_secret(text)?.unwrap_or_else(|| text.clone()))
     }
 
-    /// The JSON text, which was strictly read, without any form of the secret; none where there is none in it.
+    /// See [`without_secret`].
     fn without_secret(&mut self, text: &Bytes) -> Result<Option<Bytes>, String> {
-        let Some(needles) = self.needles else { return Ok(None) };
-        // Without an escape, what is in the text is what is in the strings.
-        if !text.contains(&b'\\') && !needles.found_in(text) {
-            return Ok(None);
-        }
-        let mut value: Value = serde_json::from_slice(text).map_err(|_| "it is nested too deep to be cleaned")?;
-        let found = needles.redact_value(&mut value);
-        self.seen += found;
-        let clean = (found > 0).then(|| Bytes::from(value.to_string()));
-        if needles.found_in(clean.as_ref().unwrap_or(text)) {
-            self.seen += 1;
-            return Err("it contains the lent credential where it can't be taken out".to_owned());
-        }
-        Ok(clean)
+        without_secret(text, self.needles, &mut self.seen)
     }
 
     fn clean_words(&mut self, words: &str) -> String {
@@ -303,6 +290,24 @@ impl Cleaner<'_> {
         self.seen += found;
         clean
     }
+}
+
+/// The JSON text, which was strictly read, without any form of the secret; none where there is none in it. `seen` counts how often it was.
+pub(super) fn without_secret(text: &Bytes, needles: Option<&Needles>, seen: &mut usize) -> Result<Option<Bytes>, String> {
+    let Some(needles) = needles else { return Ok(None) };
+    // Without an escape, what is in the text is what is in the strings.
+    if !text.contains(&b'\\') && !needles.found_in(text) {
+        return Ok(None);
+    }
+    let mut value: Value = serde_json::from_slice(text).map_err(|_| "it is nested too deep to be cleaned")?;
+    let found = needles.redact_value(&mut value);
+    *seen += found;
+    let clean = (found > 0).then(|| Bytes::from(value.to_string()));
+    if needles.found_in(clean.as_ref().unwrap_or(text)) {
+        *seen += 1;
+        return Err("it contains the lent credential where it can't be taken out".to_owned());
+    }
+    Ok(clean)
 }
 
 /// The text read strictly, within its limits.

@@ -7,11 +7,16 @@ use bytes::Bytes;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-use super::{Approved, Recorded, asks::Takes};
+use super::{
+    Approved, Recorded,
+    asks::Takes,
+    relay::{Relay, pass},
+};
 use crate::{
+    aside::Ear,
     grant::SendPass,
     ids::CallId,
-    ports::{Lease, Ports, SendFailure},
+    ports::{Channel, Lease, Ports, SendFailure},
     refusal::Refusal,
     way::Way,
 };
@@ -30,6 +35,8 @@ pub struct Outgoing {
     timeout: Duration,
     cancelled: CancellationToken,
     pass: Option<SendPass>,
+    meta: Bytes,
+    ear: Option<Ear>,
 }
 
 impl Outgoing {
@@ -81,6 +88,17 @@ impl Outgoing {
     /// Cancelled when the grant ends: stop at once.
     pub fn cancelled(&self) -> &CancellationToken {
         &self.cancelled
+    }
+
+    /// The agent's own members of `_meta`, as they were written: what stands between the braces of a JSON object. None of them is one that
+    /// is said anew at each hop.
+    pub fn meta(&self) -> &Bytes {
+        &self.meta
+    }
+
+    /// Where to hand over what the server says before its answer; none where nobody wants to hear it.
+    pub fn take_ear(&mut self) -> Option<Ear> {
+        self.ear.take()
     }
 
     /// To be called as soon as the request is written, or dropped where it never is: what ends the grant waits for this.
@@ -135,6 +153,14 @@ fn item_of(feature: Option<Feature>, arguments: &Value) -> Option<String> {
     arguments.get(key).and_then(Value::as_str).map(str::to_owned)
 }
 
+/// What goes with the call beside its arguments. Where a person approved, nothing does: it was not shown.
+pub(super) fn meta_of(approved: &Approved<'_>) -> Bytes {
+    match approved.approval() {
+        Some(_) => Bytes::new(),
+        None => approved.permitted().validated().granted().identified().received().origin().meta.clone(),
+    }
+}
+
 /// Sends the call and waits for its answer.
 pub async fn send<'r>(call: Recorded<'r>, ports: &Ports, way: &mut Way<'r>) -> Result<Sent<'r>, Refusal> {
     let (approved, lease, channel) = call.into_armed().into_parts();
@@ -157,6 +183,8 @@ pub async fn send<'r>(call: Recorded<'r>, ports: &Ports, way: &mut Way<'r>) -> R
     way.trace.note(stage, "bailiwick.server.name", tool.connector.id.to_string());
     let Some(pass) = grant.enter() else { return Err(Refusal::grant_ended(grant.end_of_chain(), "Not executed.")) };
     let timeout = tool.connector.call_timeout;
+    let cancelled = grant.cancelled();
+    let (relay, ear) = Relay::open(way).unzip();
     let outgoing = Outgoing {
         call: granted.identified().received().call_id().clone(),
         method,
@@ -170,13 +198,26 @@ pub async fn send<'r>(call: Recorded<'r>, ports: &Ports, way: &mut Way<'r>) -> R
         answers: validated.answered().map(|answered| (answered.responses.clone(), answered.state.clone())),
         traceparent: way.trace.traceparent(stage),
         timeout,
-        cancelled: grant.cancelled().clone(),
+        cancelled: cancelled.clone(),
         pass: Some(pass),
+        meta: meta_of(&approved),
+        ear,
     };
-    let answer = tokio::select! {
-        biased;
-        () = grant.cancelled().cancelled() => return Err(Refusal::grant_ended(grant.end_of_chain(), "It may have been executed.")),
-        answer = tokio::time::timeout(timeout, channel.send(outgoing)) => answer,
+    let ended = || Refusal::grant_ended(grant.end_of_chain(), "It may have been executed.");
+    let answer = match relay {
+        None => tokio::select! {
+            biased;
+            () = cancelled.cancelled() => return Err(ended()),
+            answer = tokio::time::timeout(timeout, channel.send(outgoing)) => answer,
+        },
+        Some(relay) => tokio::select! {
+            biased;
+            () = cancelled.cancelled() => return Err(ended()),
+            answer = tokio::time::timeout(timeout, answered(channel, outgoing, relay, &approved, lease.as_ref(), ports, way)) => match answer {
+                Ok(answer) => Ok(answer?),
+                Err(late) => Err(late),
+            },
+        },
     };
     let late = SendFailure::Timeout(u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX));
     let reply = answer.unwrap_or(Err(late)).map_err(|failure| {
@@ -187,4 +228,26 @@ pub async fn send<'r>(call: Recorded<'r>, ports: &Ports, way: &mut Way<'r>) -> R
     })?;
     way.leave(stage, ports);
     Ok(Sent { approved, lease, reply })
+}
+
+/// Waits for the answer, and tells the agent what the server says before it.
+async fn answered(
+    channel: Box<dyn Channel>,
+    outgoing: Outgoing,
+    mut relay: Relay,
+    call: &Approved<'_>,
+    lease: Option<&Arc<Lease>>,
+    ports: &Ports,
+    way: &mut Way<'_>,
+) -> Result<Result<RawReply, SendFailure>, Refusal> {
+    let mut answer = channel.send(outgoing);
+    let answer = loop {
+        // In any order: neither a server that says more and more nor one whose answer is long puts the other off.
+        tokio::select! {
+            answer = &mut answer => break answer,
+            Some(aside) = relay.heard.next() => pass(&aside, call, lease, ports, way)?,
+        }
+    };
+    relay.empty(call, lease, ports, way)?;
+    Ok(answer)
 }

@@ -20,6 +20,8 @@ fn origin() -> Origin {
         links: Vec::new(),
         capabilities: Vec::new(),
         mirrored: None,
+        wants: Wants::default(),
+        meta: Bytes::new(),
     }
 }
 

@@ -11,6 +11,7 @@
 )]
 
 mod around;
+mod asides;
 mod asks;
 mod cancelled;
 mod gate_approve;

@@ -311,6 +311,13 @@ fn ended(outcome: &Record) -> String {
             _ => {}
         }
     }
+    if let Some(asides) = outcome.body.get("asides") {
+        let count = |key: &str| asides.get(key).and_then(Value::as_u64).unwrap_or(0);
+        text.add(format_args!("; {} messages were passed on before the answer", count("told")));
+        if count("withheld") > 0 {
+            text.add(format_args!(", {} were not", count("withheld")));
+        }
+    }
     text.into_text()
 }
 

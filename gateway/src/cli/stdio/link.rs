@@ -4,8 +4,12 @@ use std::{path::Path, sync::RwLock, time::Duration};
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use serde_json::Value;
+use tokio::sync::mpsc;
 
-use super::message::{Message, UNREACHABLE};
+use super::{
+    events::Events,
+    message::{Message, UNREACHABLE},
+};
 use crate::cli::{client::over_socket, fault::CliFault};
 
 const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
@@ -64,16 +68,16 @@ impl Link {
         Ok(Self { http, headers, session: RwLock::new(None), opening: tokio::sync::Mutex::new(None), start })
     }
 
-    /// Carries a message, and returns the line that answers it, if any does.
-    pub(super) async fn send(&self, message: &Message) -> Option<String> {
+    /// Carries a message, and returns the line that answers it, if any does. What comes before the answer goes to `out`.
+    pub(super) async fn send(&self, message: &Message, out: &mpsc::Sender<String>) -> Option<String> {
         let session = self.session().filter(|_| message.version().is_none() && !message.opens());
-        let mut answered = self.post(message).await;
+        let mut answered = self.exchange(message, out).await;
         // A session that the gateway has forgotten (it was restarted, or the session was idle) is opened anew. The message had not
         // reached a gate: it can be sent once more.
         if let (Some(session), Ok((StatusCode::NOT_FOUND, ..))) = (&session, &answered)
             && self.reopen(session).await
         {
-            answered = self.post(message).await;
+            answered = self.exchange(message, out).await;
         }
         let (status, headers, body) = match answered {
             Ok(answered) => answered,
@@ -88,12 +92,43 @@ impl Link {
         (message.wants_answer() && !is_nothing).then(|| message.answer(status.as_u16(), &body))
     }
 
+    /// The answer to a message: a response of its own, or the last event of a stream.
+    async fn exchange(
+        &self,
+        message: &Message,
+        out: &mpsc::Sender<String>,
+    ) -> Result<(StatusCode, HeaderMap, String), reqwest::Error> {
+        let mut response = self.ask(message).await?;
+        let (status, headers) = (response.status(), response.headers().clone());
+        let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+        if !kind.starts_with("text/event-stream") {
+            return Ok((status, headers, response.text().await?));
+        }
+        let mut events = Events::default();
+        while let Some(chunk) = response.chunk().await? {
+            events.feed(&chunk);
+            while let Some(line) = events.next() {
+                if Message::is_answer(&line) {
+                    return Ok((status, headers, line));
+                }
+                // Nobody reads any more: whoever ends the bridge then ends this too.
+                let _unread = out.send(line).await;
+            }
+        }
+        // It ended without an answer: what that means is told where a body is no answer.
+        Ok((status, headers, "the stream ended".to_owned()))
+    }
+
     async fn post(&self, message: &Message) -> Result<(StatusCode, HeaderMap, String), reqwest::Error> {
-        let request = self.http.post(URL).headers(self.headers_of(message)).body(message.line().to_owned());
-        let request = if message.wants_answer() { request } else { request.timeout(SHORT) };
-        let response = request.send().await?;
+        let response = self.ask(message).await?;
         let (status, headers) = (response.status(), response.headers().clone());
         Ok((status, headers, response.text().await?))
+    }
+
+    async fn ask(&self, message: &Message) -> Result<reqwest::Response, reqwest::Error> {
+        let request = self.http.post(URL).headers(self.headers_of(message)).body(message.line().to_owned());
+        let request = if message.wants_answer() { request } else { request.timeout(SHORT) };
+        request.send().await
     }
 
     /// Opens a session in place of the one that is lost, once for all who miss it. Says whether there is another now.

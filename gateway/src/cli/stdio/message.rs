@@ -80,6 +80,11 @@ impl Message {
         self.method.as_deref() == Some("initialize")
     }
 
+    /// Whether a line from the gateway answers a request: it names no method.
+    pub(super) fn is_answer(line: &str) -> bool {
+        serde_json::from_str::<Envelope<'_>>(line).is_ok_and(|envelope| envelope.method.is_none())
+    }
+
     /// Whether somebody waits for an answer. Of what can't be read, somebody may.
     pub(super) fn wants_answer(&self) -> bool {
         self.id.is_some() || !self.is_readable
@@ -143,6 +148,15 @@ mod tests {
         assert!(message("{").wants_answer());
         assert!(message("[]").wants_answer());
         assert!(message(r#"{"id":1,"method":"initialize","params":{}}"#).opens());
+    }
+
+    #[test]
+    fn an_answer_names_no_method() {
+        assert!(Message::is_answer(r#"{"jsonrpc":"2.0","id":1,"result":{"method":"x"}}"#));
+        assert!(Message::is_answer(r#"{"jsonrpc":"2.0","id":1,"error":{"code":1,"message":""}}"#));
+        for other in [r#"{"jsonrpc":"2.0","method":"notifications/progress","params":{}}"#, "", "{", "[]"] {
+            assert!(!Message::is_answer(other), "{other}");
+        }
     }
 
     #[test]

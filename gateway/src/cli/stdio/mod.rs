@@ -1,6 +1,7 @@
 //! `stdio`: what an agent's client starts. A bridge that carries messages between its standard input and output and the
 //! gateway's agent socket. It decides nothing and writes no message to any log.
 
+mod events;
 mod lines;
 mod link;
 mod message;
@@ -28,7 +29,7 @@ use message::Message;
 /// Requests under way at once.
 const MOST: usize = 64;
 
-/// Responses that wait to be written.
+/// Lines that wait to be written.
 const WAITING: usize = 64;
 
 /// Does it, until standard input ends.
@@ -131,7 +132,7 @@ impl Bridge {
         }
         // What opens a session is waited for: what follows needs it. So is what wants no answer: it stays in order.
         if message.opens() || !message.wants_answer() {
-            if let Some(answer) = self.link.send(&message).await {
+            if let Some(answer) = self.link.send(&message, &self.out).await {
                 self.answer(answer).await;
             }
             return;
@@ -144,7 +145,7 @@ impl Bridge {
         let id = message.id().map(str::to_owned);
         let request = self.under_way.spawn(async move {
             let _place = place;
-            if let Some(answer) = gateway.send(&message).await {
+            if let Some(answer) = gateway.send(&message, &out).await {
                 // Nobody reads any more: then nobody waits for it.
                 let _unread = out.send(answer).await;
             }

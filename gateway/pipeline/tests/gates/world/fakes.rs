@@ -9,6 +9,7 @@ use std::{
 };
 
 use bailiwick_pipeline::{
+    aside::Ear,
     catalogue::{Tool, World},
     gates::{Outgoing, RawReply},
     grant::LiveGrant,
@@ -42,9 +43,12 @@ pub struct Sent {
     pub capabilities: Option<String>,
     pub answers: Option<(String, Option<String>)>,
     pub traceparent: Option<String>,
+    pub meta: String,
+    pub has_ear: bool,
 }
 
 type Hook = Box<dyn FnOnce() + Send>;
+type Saying = Box<dyn Fn(&Ear) + Send>;
 type Offering = Box<dyn Fn(Listing) -> Result<Arc<Offers>, SendFailure> + Send>;
 type Replying = Box<dyn Fn(&Outgoing) -> Result<RawReply, SendFailure> + Send>;
 
@@ -63,6 +67,8 @@ pub struct Fakes {
     pub loan: Mutex<Result<Option<Loan>, LendFailure>>,
     pub readiness: Mutex<Result<(), ConnectFailure>>,
     pub reply: Mutex<Replying>,
+    /// What a server says before it answers.
+    pub asides: Mutex<Saying>,
     pub offers: Mutex<Offering>,
     pub sent: Mutex<Vec<Sent>>,
     pub dropped_in_flight: AtomicU64,
@@ -88,6 +94,7 @@ impl Fakes {
             loan: Mutex::new(Ok(None)),
             readiness: Mutex::new(Ok(())),
             reply: Mutex::new(Box::new(|_| Ok(RawReply::result(Bytes::from_static(super::PLAIN.as_bytes()))))),
+            asides: Mutex::new(Box::new(|_| ())),
             offers: Mutex::new(Box::new(|_| Ok(Arc::default()))),
             sent: Mutex::default(),
             dropped_in_flight: AtomicU64::new(0),
@@ -258,6 +265,7 @@ impl Channel for Line {
         Box::pin(async move {
             let fakes = Arc::clone(&self.0);
             let flight = Flight(Arc::clone(&self.0), false);
+            let ear = outgoing.take_ear();
             fakes.pass("send").await;
             fakes.sent.lock().unwrap().push(Sent {
                 call: outgoing.call().to_string(),
@@ -270,9 +278,15 @@ impl Channel for Line {
                     .answers()
                     .map(|(responses, state)| (String::from_utf8(responses.to_vec()).unwrap(), state.map(str::to_owned))),
                 traceparent: outgoing.traceparent().map(str::to_owned),
+                meta: String::from_utf8(outgoing.meta().to_vec()).unwrap(),
+                has_ear: ear.is_some(),
             });
             fakes.pass("write").await;
             outgoing.when_written()();
+            if let Some(ear) = &ear {
+                (fakes.asides.lock().unwrap())(ear);
+            }
+            fakes.pass("said").await;
             fakes.pass("answer").await;
             let reply = (fakes.reply.lock().unwrap())(&outgoing);
             flight.landed();

@@ -4,6 +4,7 @@ pub mod approvals;
 pub mod catalogue;
 pub mod fakes;
 mod heard;
+mod herald;
 
 use std::{
     sync::{
@@ -15,6 +16,7 @@ use std::{
 
 use bailiwick_pipeline::{
     Gateway, Received, Rounds, Settings,
+    aside::Wants,
     gates::RawReply,
     grant::{Budget, Capability, Grant, LiveGrant, Standing, ToolPattern},
     ports::{Injection, Lease, LeaseTerms, Listing, Loan, Ports},
@@ -29,6 +31,7 @@ use secrecy::SecretString;
 pub use self::{
     fakes::{Fakes, START_MS},
     heard::{Heard, Told},
+    herald::Recorded,
 };
 
 /// What a tool answers unless a test says otherwise.
@@ -52,12 +55,19 @@ pub struct Asking {
     pub grant: Option<String>,
     pub mirrored: Option<Vec<(String, String)>>,
     pub capabilities: Vec<(Feature, String)>,
+    pub wants: Wants,
+    pub meta: &'static str,
 }
 
 impl Asking {
     /// Names no grant, has no headers.
     pub fn plain() -> Self {
-        Self { cursor: None, grant: None, mirrored: None, capabilities: Vec::new() }
+        Self { cursor: None, grant: None, mirrored: None, capabilities: Vec::new(), wants: Wants::default(), meta: "" }
+    }
+
+    /// Wants to hear of progress under this token, and log messages from this level on.
+    pub fn wanting(progress: Option<&str>, level: Option<bailiwick_pipeline::aside::LogLevel>) -> Self {
+        Self { wants: Wants { progress: progress.map(Into::into), level }, ..Self::plain() }
     }
 }
 
@@ -183,6 +193,8 @@ impl Bench {
             links: Vec::new(),
             capabilities: asking.capabilities,
             mirrored: asking.mirrored,
+            wants: asking.wants,
+            meta: Bytes::from_static(asking.meta.as_bytes()),
         };
         let call = format!("call-{number}").parse().unwrap();
         let arrived = START_MS * 1_000_000;
@@ -206,6 +218,8 @@ impl Bench {
             links: Vec::new(),
             capabilities: asking.capabilities,
             mirrored: asking.mirrored,
+            wants: asking.wants,
+            meta: Bytes::from_static(asking.meta.as_bytes()),
         };
         let (call, arrived) = (format!("call-{number}").parse().unwrap(), START_MS * 1_000_000);
         let received = match method {
@@ -248,6 +262,12 @@ impl Bench {
 
     pub async fn handle(&self, received: Received) -> Heard {
         let answer = self.gateway().handle(&received).await;
+        Heard::new(received.call_id().to_string(), answer, Arc::clone(&self.fakes))
+    }
+
+    /// The same, and what the herald is told on the way.
+    pub async fn handle_telling(&self, received: Received, herald: &Recorded) -> Heard {
+        let answer = self.gateway().handle_telling(&received, herald).await;
         Heard::new(received.call_id().to_string(), answer, Arc::clone(&self.fakes))
     }
 

@@ -1,0 +1,139 @@
+//! What a server says before its answer, screened like the answer: what was asked for and is what it must be, without the lent secret, and
+//! only while the grant lives.
+
+use std::sync::Arc;
+
+use bailiwick_schemas::json::{self, Limits, Outline};
+use bytes::Bytes;
+use serde_json::Value;
+
+use super::{Approved, arm::secret_on_record, screen::without_secret};
+use crate::{
+    aside::{ASIDE_BYTES, Aside, AsideKind, Ear, LogLevel, Overheard, RawAside, Wants},
+    ports::{Lease, Ports},
+    refusal::Refusal,
+    way::Way,
+};
+
+/// How deep an aside may be nested.
+const DEPTH: usize = 64;
+/// With this in its `_meta`, a notification belongs to a subscription (MCP 2026-07-28), and no answer's stream is one.
+const SUBSCRIPTION: &str = "io.modelcontextprotocol/subscriptionId";
+
+/// The way back of asides, for one call.
+pub(super) struct Relay {
+    pub(super) heard: Overheard,
+}
+
+impl Relay {
+    /// One, and its server's end of it; none where nobody wants to hear anything.
+    pub(super) fn open(way: &mut Way<'_>) -> Option<(Self, Ear)> {
+        way.herald?;
+        let wants = &way.received().origin().wants;
+        if !wants.any() {
+            return None;
+        }
+        let (ear, heard) = Ear::for_wants(wants);
+        way.seen.asides.unheard = Some(heard.unheard());
+        Some((Self { heard }, ear))
+    }
+
+    /// All that is there by now.
+    pub(super) fn empty(
+        &mut self,
+        call: &Approved<'_>,
+        lease: Option<&Arc<Lease>>,
+        ports: &Ports,
+        way: &mut Way<'_>,
+    ) -> Result<(), Refusal> {
+        while let Some(aside) = self.heard.there() {
+            pass(&aside, call, lease, ports, way)?;
+        }
+        Ok(())
+    }
+}
+
+/// Tells the agent an aside, if it may hear it. Else it is counted.
+pub(super) fn pass(
+    aside: &RawAside,
+    call: &Approved<'_>,
+    lease: Option<&Arc<Lease>>,
+    ports: &Ports,
+    way: &mut Way<'_>,
+) -> Result<(), Refusal> {
+    let needles = lease.map(|lease| lease.needles());
+    let mut redactions = 0;
+    let clean = strictly_read(&aside.params)
+        .and_then(|_| without_secret(&aside.params, needles, &mut redactions).ok())
+        .map(|clean| clean.unwrap_or_else(|| aside.params.clone()));
+    // Once: what is said again and again fills no record. The rest is counted.
+    if let Some(lease) = lease.filter(|_| redactions > 0 && way.seen.asides.redactions == 0) {
+        way.trace.important = true;
+        secret_on_record("redacted", call, lease, redactions, ports, way)?;
+    }
+    way.seen.asides.redactions += redactions as u64;
+    let wants = &way.received().origin().wants;
+    let grant = call.permitted().validated().granted().grant();
+    let said = clean.filter(|_| !grant.cancelled().is_cancelled()).and_then(|params| {
+        let outline = strictly_read(&params).filter(|outline| !is_of_subscription(outline))?;
+        match aside.kind {
+            AsideKind::Progress => progress(&outline, wants, way.seen.asides.last_progress),
+            AsideKind::Log => log(&outline, wants),
+        }
+    });
+    match said {
+        Some((params, progress)) => way.tell(Aside { kind: aside.kind, params }, progress),
+        None => way.seen.asides.withheld += 1,
+    }
+    Ok(())
+}
+
+/// The members of the object; none where it is no such thing.
+fn strictly_read(params: &Bytes) -> Option<Outline<'_>> {
+    json::outline(params, Limits { bytes: ASIDE_BYTES, depth: DEPTH }, 2).ok().filter(Outline::is_object)
+}
+
+fn is_of_subscription(outline: &Outline<'_>) -> bool {
+    outline.member("_meta").is_some_and(|meta| {
+        // What is no object is no metadata either.
+        !meta.is_object() || outline.members_of(meta).any(|member| member.key == SUBSCRIPTION)
+    })
+}
+
+/// Progress under the agent's own token: it only rises (MCP `basic/utilities/progress`).
+fn progress(outline: &Outline<'_>, wants: &Wants, last: Option<f64>) -> Option<(String, Option<f64>)> {
+    let token = wants.progress.as_deref()?;
+    let number = |key: &str| outline.member(key).map(|member| member.value.parse::<f64>().ok().filter(|value| value.is_finite()));
+    let progress = number("progress")??;
+    let is_plain = number("total").is_none_or(|total| total.is_some())
+        && outline.member("message").is_none_or(|message| message.value.starts_with('"'));
+    if !is_plain || last.is_some_and(|last| progress <= last) {
+        return None;
+    }
+    let value = |key: &str, value| if key == "progressToken" { token.to_owned() } else { value };
+    Some((rewritten(outline, value)?, Some(progress)))
+}
+
+/// A log message as grave as the agent wants it (MCP `server/utilities/logging`).
+fn log(outline: &Outline<'_>, wants: &Wants) -> Option<(String, Option<f64>)> {
+    let level = serde_json::from_str::<String>(outline.member("level")?.value).ok().as_deref().and_then(LogLevel::of)?;
+    outline.member("data")?;
+    let is_plain = outline.member("logger").is_none_or(|logger| logger.value.starts_with('"'));
+    if !is_plain || level < wants.level? {
+        return None;
+    }
+    Some((outline.text().to_owned(), None))
+}
+
+/// The object with other values; all else stays as it was written.
+fn rewritten(outline: &Outline<'_>, value: impl Fn(&str, String) -> String) -> Option<String> {
+    let mut text = String::with_capacity(outline.text().len() + 64);
+    for member in outline.members() {
+        text.push(if text.is_empty() { '{' } else { ',' });
+        text.push_str(&Value::from(member.key.as_ref()).to_string());
+        text.push(':');
+        text.push_str(&value(&member.key, member.value.to_owned()));
+    }
+    text.push('}');
+    (text.len() > 1).then_some(text)
+}
