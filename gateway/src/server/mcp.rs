@@ -254,7 +254,7 @@ impl<'f> Exchange<'f> {
         let Some(id) = message.id() else { return self.notified(era, message) };
         match (message.method(), era) {
             ("initialize", Era::Opening(protocol)) => self.open_session(id, *protocol, principal),
-            ("server/discover", Era::Modern(_)) => Ok(self.plain(id, &self.discovered(), message)),
+            ("server/discover", Era::Modern(_)) => Ok(self.plain(id, &discovered(), message)),
             ("ping", Era::Session(_)) => Ok(self.plain(id, &json!({}), message)),
             ("logging/setLevel", Era::Session(session)) => {
                 let Some(level) = message.param("level").and_then(level) else {
@@ -382,7 +382,7 @@ impl<'f> Exchange<'f> {
         }
         let result = json!({
             "protocolVersion": protocol.as_str(),
-            "capabilities": self.capabilities(),
+            "capabilities": capabilities(),
             "serverInfo": render::server_info(),
             "instructions": INSTRUCTIONS,
         });
@@ -394,23 +394,6 @@ impl<'f> Exchange<'f> {
             response.headers_mut().insert(SESSION, session);
         }
         Ok(response)
-    }
-
-    fn discovered(&self) -> Value {
-        json!({
-            "resultType": "complete",
-            "supportedVersions": Protocol::ALL.map(Protocol::as_str),
-            "capabilities": self.capabilities(),
-            "instructions": INSTRUCTIONS,
-            "ttlMs": 60_000,
-            "cacheScope": "private",
-            "_meta": {"io.modelcontextprotocol/serverInfo": render::server_info()},
-        })
-    }
-
-    /// What is served at all; what of it is granted, the lists say.
-    fn capabilities(&self) -> Value {
-        json!({"tools": {}, "resources": {}, "prompts": {}, "completions": {}, "logging": {}})
     }
 
     /// A request that carries no message: it is of its session's version, where it has a session.
@@ -574,6 +557,23 @@ impl Era {
             Self::Session(session) => session.protocol,
         }
     }
+}
+
+fn discovered() -> Value {
+    json!({
+        "resultType": "complete",
+        "supportedVersions": Protocol::ALL.map(Protocol::as_str),
+        "capabilities": capabilities(),
+        "instructions": INSTRUCTIONS,
+        "ttlMs": 60_000,
+        "cacheScope": "private",
+        "_meta": {"io.modelcontextprotocol/serverInfo": render::server_info()},
+    })
+}
+
+/// What is served at all; what of it is granted, the lists say.
+fn capabilities() -> Value {
+    json!({"tools": {}, "resources": {}, "prompts": {}, "completions": {}, "logging": {}})
 }
 
 const INSTRUCTIONS: &str = "Call a tool by the name that it is listed under. What is not listed is not granted. A result that begins with APPROVAL PENDING \

