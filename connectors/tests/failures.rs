@@ -162,7 +162,7 @@ async fn a_server_that_does_not_read_holds_nobody_and_dies_of_half_a_call() {
         answers: None,
         traceparent: None,
         timeout: Duration::from_millis(300),
-        cancelled: cancelled,
+        cancelled,
         meta: b"",
         ear: None,
     };

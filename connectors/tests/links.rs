@@ -270,7 +270,7 @@ async fn a_call_that_a_server_does_not_read_is_let_go_of_when_its_grant_ends() {
         item: None,
         traceparent: None,
         timeout: PATIENCE,
-        cancelled: cancelled,
+        cancelled,
         meta: b"",
         ear: None,
         capabilities: None,

@@ -25,13 +25,29 @@ OPENINGS = {
         "credential": [(".map_err(|failure| Refusal::unauthenticated(&failure))?;", ANYBODY)],
         "disabled": [("if principal.agent.disabled {", "if false {")],
     }),
-    "grant": (["gate_grant", "listing", "names"], {
+    "grant": (["gate_grant", "items", "listing", "names"], {
+        "items": [("Some(tool) if is_given(holder) =>", "Some(tool) =>")],
         "visible": [("let covered = |grant: &LiveGrant| {", "if true { return true; }\n    let covered = |grant: &LiveGrant| {")],
         "owner": [("grant.terms().agent == principal.agent.id", "true")],
         "live": [
             ("filter(|grant| grant.is_live(now_ms))", "filter(|_| true)"),
             ("if !grant.is_live(now_ms) {", "if false {"),
         ],
+    }),
+    "offer": (["items"], {
+        "given": [("if !is_given(grant, tool, listing, offer) {", "if false {")],
+        "secret": [("if lease.is_some_and(|lease| tells(lease, text)) {", "if false {")],
+        "names": [("if meant.name != tool.name || own != offer.id {", "if false {")],
+    }),
+    "asks": (["asks"], {
+        "granted": [("declared.iter().filter(|(feature, _)| given(*feature))", "declared.iter().filter(|_| { let _ = &given; true })")],
+        "bounded": [("|| is_bounded(call) {", "|| false {")],
+        "call": [("if round.of != Of::this(call, arguments) {", "if false {")],
+        "form": [("form_answer(response, schema).map(Some)", "{ let _ = schema; Ok(Some(response.clone())) }")],
+        "secret": [("if is_secretive(message) {", "if false {")],
+        "page": [("Some(host) if is_fit && text.len() <= WORDS && hosts.contains(&host) =>", "Some(_) =>")],
+        "policy": [("_ => Err(format!(\"no policy lets it ask by `{name}`\")),", "_ => Ok(()),")],
+        "world": [("if !std::sync::Arc::ptr_eq(&ports.worlds.now(), world) {", "if false {")],
     }),
     "validate": (["gate_validate"], {
         "schema": [("call.tool().input.check(&arguments).map_err(|places| Refusal::invalid_arguments(&places))?;", "")],
@@ -50,7 +66,7 @@ OPENINGS = {
     "arm": (["gate_arm"], {
         "lend": [("lent.map_err(|failure| Refusal::lend(&failure))?", "lent.unwrap_or(None)")],
         "lent none": [("if tool.connector.needs_credential && loan.is_none() {", "if false {")],
-        "end": [("let cancelled = grant.cancelled();", "let cancelled = tokio_util::sync::CancellationToken::new();")],
+        "end": [("() = grant.cancelled().cancelled() =>", "() = std::future::pending::<()>() =>")],
         "secret": [("Lease::kept_out(lease.as_deref(), &failure.to_string())", "failure.to_string()")],
     }),
     "record": (["gate_record", "gate_screen"], {
@@ -90,7 +106,7 @@ OPENINGS = {
         "level": [("|| level < wants.level?", "|| { let _ = (level, wants.level?); false }")],
     }),
     "screen": (["gate_screen", "redaction"], {
-        "results": [("screen_result(&text, tool, &mut cleaner)",
+        "results": [("screen_result(&text, &approved, ports, &mut cleaner)",
                      "Ok(Reply { body: Body::Result(ToolResult::read(&text).unwrap_or_default()), outcome: Outcome::Success })")],
         "redaction": [("needles: lease.as_ref().map(|lease| lease.needles())", "needles: None")],
         "caps": [("let ScreenLimits { bytes, depth, .. } = limits;", "let _ = limits;\n    let (bytes, depth) = (usize::MAX, 100_000);"),
