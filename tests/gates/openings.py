@@ -94,7 +94,7 @@ OPENINGS = {
             ("pass: Some(pass),", "pass,"),
         ],
         "end": [("let cancelled = grant.cancelled();", "let cancelled = CancellationToken::new();")],
-        "deadline": [("tokio::time::timeout(timeout, channel.send(outgoing))", "async { Ok::<_, ()>(channel.send(outgoing).await) }")],
+        "deadline": [("tokio::time::timeout(timeout, channel.send(outgoing))", "async { Ok::<_, tokio::time::error::Elapsed>(channel.send(outgoing).await) }")],
         "secret": [("Lease::kept_out(lease.as_deref(), &failure.to_string())", "failure.to_string()")],
     }),
     "relay": (["asides"], {
