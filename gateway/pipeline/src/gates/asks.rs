@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
-use bailiwick_policy::{CallFacts, Decision};
+use bailiwick_policy::Decision;
 use bailiwick_schemas::{
     json,
     names::{Feature, QualifiedName},
@@ -14,10 +14,13 @@ use bailiwick_schemas::{
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use super::{Granted, grant::visible};
+use super::{
+    Granted,
+    grant::visible,
+    permit::{self, Moment},
+};
 use crate::{
     ports::Ports,
-    prepared::AskCall,
     received::Answers,
     refusal::Refusal,
     rounds::{Asking, Of},
@@ -373,26 +376,15 @@ fn page<'q>(url: Option<&'q Value>, hosts: &[String]) -> Result<&'q str, String>
 
 /// Whether the policies allow this question now. A person's approval can't be asked for it.
 fn allowed(feature: Feature, input: &Value, call: &Granted<'_>, ports: &Ports) -> Result<(), String> {
-    let (grant, world, origin) = (call.grant(), call.world(), call.identified().received().origin());
+    let world = call.world();
     if !std::sync::Arc::ptr_eq(&ports.worlds.now(), world) {
         return Err("what it may ask changed while it worked".to_owned());
     }
-    let standing = grant.standing();
-    let facts = CallFacts {
-        environment: &grant.terms().environment,
-        calls_in_task: standing.calls,
-        writes_in_task: standing.writes,
-        untrusted_input: standing.labels.untrusted,
-        confidential: standing.labels.confidential,
-        approvals: &[],
-        transport: origin.transport.as_str(),
-        era: origin.protocol.as_str(),
-        hour: super::permit::hour_of_day(ports.clock.now_ms()),
-    };
     let name = QualifiedName::of_feature(call.tool().connector.id.clone(), feature);
     let asks = world.features.get(&name).ok_or("its connector may not ask that")?;
-    let prepared = grant.prepared(world).ok_or("the grant can't be put before the policies")?;
-    match prepared.decide(world, asks, &AskCall { facts: &facts, arguments: input }).as_ref() {
+    let moment = Moment::at(call.grant().standing(), ports.clock.now_ms());
+    let decision = permit::ask(call, asks, input, moment).ok_or("the grant can't be put before the policies")?;
+    match decision.as_ref() {
         Decision::Allow { .. } => Ok(()),
         _ => Err(format!("no policy lets it ask by `{name}`")),
     }

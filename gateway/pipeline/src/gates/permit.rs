@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use bailiwick_policy::{CallFacts, Decision, Requirement, Rule};
+use serde_json::Value;
 
-use super::Validated;
-use crate::{grant::Standing, ports::Ports, prepared::AskCall, refusal::Refusal, way::Way};
+use super::{Granted, Validated};
+use crate::{catalogue::Tool, grant::Standing, ports::Ports, prepared::AskCall, refusal::Refusal, way::Way};
 
 /// A call that policy allows, perhaps once a person approves.
 pub struct Permitted<'r> {
@@ -78,9 +79,20 @@ pub(super) fn still_permits(call: &Permitted<'_>, now: Moment) -> bool {
     }
 }
 
-fn decide(call: &Validated<'_>, Moment { standing, hour }: Moment) -> Result<Arc<Decision>, Refusal> {
+fn decide(call: &Validated<'_>, moment: Moment) -> Result<Arc<Decision>, Refusal> {
     let granted = call.granted();
-    let (grant, world, tool) = (granted.grant(), granted.world(), granted.tool());
+    ask(granted, granted.tool(), call.arguments(), moment)
+        .ok_or_else(|| Refusal::internal("the grant can't be put before the policies"))
+}
+
+/// What the policies say of this tool, or of a question asked by this right, during a call. None where they can't be asked, which denies.
+pub(super) fn ask(
+    granted: &Granted<'_>,
+    tool: &Tool,
+    arguments: &Value,
+    Moment { standing, hour }: Moment,
+) -> Option<Arc<Decision>> {
+    let (grant, world) = (granted.grant(), granted.world());
     let origin = granted.identified().received().origin();
     let facts = CallFacts {
         environment: &grant.terms().environment,
@@ -93,8 +105,7 @@ fn decide(call: &Validated<'_>, Moment { standing, hour }: Moment) -> Result<Arc
         era: origin.protocol.as_str(),
         hour,
     };
-    let prepared = grant.prepared(world).ok_or_else(|| Refusal::internal("the grant can't be put before the policies"))?;
-    Ok(prepared.decide(world, tool, &AskCall { facts: &facts, arguments: call.arguments() }))
+    Some(grant.prepared(world)?.decide(world, tool, &AskCall { facts: &facts, arguments }))
 }
 
 fn ids(rules: &[Rule]) -> Vec<String> {
@@ -102,7 +113,7 @@ fn ids(rules: &[Rule]) -> Vec<String> {
 }
 
 /// 0 to 23, UTC.
-pub(super) fn hour_of_day(now_ms: u64) -> u8 {
+fn hour_of_day(now_ms: u64) -> u8 {
     u8::try_from(now_ms / 3_600_000 % 24).unwrap_or(0)
 }
 
