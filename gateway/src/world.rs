@@ -17,6 +17,7 @@ use bailiwick_schemas::{
     canonical::{self, Digest},
     definition::Definition,
     exposure::ExposedNames,
+    json as strict,
     names::{ConnectorId, Feature, QualifiedName, ToolName},
     validate::{SchemaFault, Validator},
 };
@@ -332,11 +333,13 @@ fn usable(
     pin: &Pin,
     name: &QualifiedName,
 ) -> Result<(Tool, ToolFacts), String> {
-    let raw: Value = serde_json::from_str(pin.definition.get()).map_err(|fault| fault.to_string())?;
-    if canonical::digest(&raw) != pin.digest {
+    // It is served as it is written, so it must read in one way only.
+    let limits = strict::Limits { bytes: usize::MAX, depth: strict::Limits::MESSAGE.depth };
+    strict::check(pin.definition.get().as_bytes(), limits).map_err(|fault| fault.to_string())?;
+    let definition = Definition::read(&pin.definition).map_err(|fault| fault.to_string())?;
+    if definition.digest() != pin.digest {
         return Err("its stored definition is not the one that was accepted: accept it again".to_owned());
     }
-    let definition = Definition::read(&raw).map_err(|fault| fault.to_string())?;
     let terms = config.terms_of(&pin.tool);
     let (kind, band) = class_of(config, pin);
     let schema = |fault: SchemaFault| format!("its schema: {fault}");
@@ -356,7 +359,7 @@ fn usable(
         kind,
         band,
         digest: pin.digest,
-        listed: Listed::new(&raw),
+        listed: Listed::new(definition.text().get()),
         input,
         output: output.transpose().map_err(schema)?,
         labels: terms.labels,
@@ -387,7 +390,7 @@ fn offered(
         kind: terms.kind,
         band: terms.band,
         digest: canonical::digest(&schema),
-        listed: Listed::new(&schema),
+        listed: Listed::new(&schema.to_string()),
         input,
         output: None,
         labels: terms.labels,
@@ -451,7 +454,7 @@ mod tests {
 
     fn pins(connector: &bailiwick_config::Connector) -> Vec<Pin> {
         let demo: bailiwick_demo::Demo = connector.process().unwrap().arguments.last().unwrap().parse().unwrap();
-        crate::pinning::pins_of(connector, bailiwick_demo::definitions(demo).as_array().unwrap(), 1)
+        crate::pinning::pins_of(connector, &crate::pinning::as_text(bailiwick_demo::definitions(demo).as_array().unwrap()), 1)
     }
 
     fn tickets() -> ConnectorId {

@@ -2,9 +2,13 @@
 
 mod commands;
 mod connectors;
+mod errors;
 mod evidence;
+mod features;
+mod fidelity;
 mod front;
 mod house;
+mod methods;
 mod names;
 mod pressure;
 mod readme;

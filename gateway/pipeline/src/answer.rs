@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bailiwick_schemas::json::{self, Limits, Member, Outline};
+use bailiwick_schemas::json::{self, Edits, Limits, Member, Outline};
 use bytes::Bytes;
 use serde_json::Value;
 
@@ -41,8 +41,8 @@ pub enum Body {
         code: i64,
         /// Its message.
         message: String,
-        /// Its data.
-        data: Option<Value>,
+        /// Its data: JSON.
+        data: Option<Bytes>,
         /// The HTTP status that goes with it.
         http: u16,
     },
@@ -68,34 +68,38 @@ pub enum Body {
 /// such member.
 pub(crate) fn with_member(object: &str, member: &str, text: &str) -> Option<String> {
     let fields = json::fields(object).ok()?;
-    let mut changed = String::with_capacity(object.len() + text.len());
-    let mut has_it = false;
-    for (key, value) in &fields {
-        changed.push(if changed.is_empty() { '{' } else { ',' });
-        changed.push_str(&Value::from(key.as_ref()).to_string());
-        changed.push(':');
-        if key == member {
-            has_it = true;
-            changed.push_str(&Value::from(text).to_string());
-        } else {
-            changed.push_str(value.get());
-        }
-    }
-    changed.push('}');
-    has_it.then_some(changed)
+    let (_, value) = fields.iter().find(|(key, _)| key == member)?;
+    let mut edits = Edits::of(object);
+    edits.put(value.get(), Value::from(text).to_string());
+    Some(edits.text())
 }
 
 /// A tool's result: a JSON object, as its server wrote it but for secrets that were taken out.
 #[derive(Debug, Clone, Default)]
 pub struct ToolResult {
     text: Bytes,
-    members: Vec<(Box<str>, Bytes)>,
+    members: Vec<Part>,
+}
+
+/// A member of a result.
+#[derive(Debug, Clone)]
+pub struct Part {
+    /// Its key, with escapes resolved.
+    pub key: Box<str>,
+    /// Key, colon and value, as written.
+    pub text: Bytes,
+    /// Its value, as written.
+    pub value: Bytes,
 }
 
 impl ToolResult {
     /// The result that `text` is; `outline` is of that text.
     pub(crate) fn new(text: &Bytes, outline: &Outline<'_>) -> Self {
-        let part = |member: &Member<'_>| (member.key.as_ref().into(), text.slice_ref(member.value.as_bytes()));
+        let part = |member: &Member<'_>| Part {
+            key: member.key.as_ref().into(),
+            text: text.slice_ref(member.written.as_bytes()),
+            value: text.slice_ref(member.value.as_bytes()),
+        };
         Self { text: text.clone(), members: outline.members().map(part).collect() }
     }
 
@@ -110,8 +114,8 @@ impl ToolResult {
         &self.text
     }
 
-    /// Its members in their order: keys with escapes resolved, values as written.
-    pub fn members(&self) -> &[(Box<str>, Bytes)] {
+    /// Its members in their order.
+    pub fn members(&self) -> &[Part] {
         &self.members
     }
 }
@@ -121,18 +125,29 @@ impl ToolResult {
 pub struct ToolList {
     tools: Vec<Arc<Tool>>,
     definitions: Bytes,
+    /// As versions before 2026-07-28 have them, where that differs.
+    older: Option<Bytes>,
 }
 
 impl ToolList {
     /// A list of these tools of a world, which are in the order of their full names.
     pub(crate) fn new(tools: Vec<Arc<Tool>>, world: &World) -> Self {
-        let mut text = String::from("[");
-        for (at, tool) in tools.iter().enumerate() {
-            text.push_str(if at == 0 { "" } else { "," });
-            tool.listed.write(world.exposed(tool), &mut text);
-        }
-        text.push(']');
-        Self { tools, definitions: Bytes::from(text) }
+        let write = |of: &dyn Fn(&Tool, &mut String)| {
+            let mut text = String::from("[");
+            for (at, tool) in tools.iter().enumerate() {
+                text.push_str(if at == 0 { "" } else { "," });
+                of(tool, &mut text);
+            }
+            text.push(']');
+            Bytes::from(text)
+        };
+        let definitions = write(&|tool, text| tool.listed.write(world.exposed(tool), text));
+        // Clients of older versions lose the whole list over one that their version does not have.
+        let older = tools
+            .iter()
+            .any(|tool| tool.listed.older().is_some())
+            .then(|| write(&|tool, text| tool.listed.older().as_ref().unwrap_or(&tool.listed).write(world.exposed(tool), text)));
+        Self { tools, definitions, older }
     }
 
     /// In order of their full names.
@@ -144,11 +159,16 @@ impl ToolList {
     pub fn definitions(&self) -> &Bytes {
         &self.definitions
     }
+
+    /// Their definitions as versions before 2026-07-28 have them: a JSON array.
+    pub fn older(&self) -> &Bytes {
+        self.older.as_ref().unwrap_or(&self.definitions)
+    }
 }
 
 impl Default for ToolList {
     fn default() -> Self {
-        Self { tools: Vec::new(), definitions: Bytes::from_static(b"[]") }
+        Self { tools: Vec::new(), definitions: Bytes::from_static(b"[]"), older: None }
     }
 }
 
@@ -158,10 +178,12 @@ mod tests {
 
     #[test]
     fn a_result_is_read_member_by_member() {
-        let text = Bytes::from_static(br#"{"content":[],"a\u0062":{"n":1.0}}"#);
+        let text = Bytes::from_static(br#"{ "content":[] ,"a\u0062": {"n":1.0}}"#);
         let members = ToolResult::read(&text).map(|result| result.members().to_vec()).unwrap_or_default();
-        let shown: Vec<(&str, &[u8])> = members.iter().map(|(key, value)| (key.as_ref(), value.as_ref())).collect();
+        let shown: Vec<(&str, &[u8])> = members.iter().map(|part| (part.key.as_ref(), part.value.as_ref())).collect();
         assert_eq!(shown, [("content", &b"[]"[..]), ("ab", &b"{\"n\":1.0}"[..])]);
+        let written: Vec<&[u8]> = members.iter().map(|part| part.text.as_ref()).collect();
+        assert_eq!(written, [&br#""content":[]"#[..], &br#""a\u0062": {"n":1.0}"#[..]]);
         for wrong in ["[]", "{", "{\"a\":1,\"a\":2}"] {
             assert!(ToolResult::read(&Bytes::from_static(wrong.as_bytes())).is_none(), "{wrong}");
         }

@@ -24,7 +24,7 @@ mod prepared;
 mod redact;
 mod way;
 
-pub use answer::{Answer, Body, ToolList, ToolResult};
+pub use answer::{Answer, Body, Part, ToolList, ToolResult};
 pub use handle::{Gateway, Settings};
 pub use judge::Judged;
 pub use received::Received;

@@ -6,6 +6,8 @@ use std::{
     sync::Arc,
 };
 
+use bailiwick_schemas::names::QualifiedName;
+
 use crate::{
     answer::Answer,
     catalogue::{Tool, World},
@@ -151,7 +153,7 @@ impl<'r> Way<'r> {
     /// Closes the trail with the one outcome, hands over the trace, and says what the agent is told.
     pub(crate) fn close(mut self, ended: Result<Answer, Refusal>, ports: &Ports) -> Answer {
         let is_item = matches!(self.received.asked(), Asked::Item(_));
-        let (answer, refusal) = match ended.map_err(|refusal| if is_item { refusal.as_error() } else { refusal }) {
+        let (answer, refusal) = match ended.map_err(|refusal| if is_item { refusal.into_error() } else { refusal }) {
             Ok(answer) => (answer, None),
             Err(refusal) => (refusal.clone().into_answer(), Some(refusal)),
         };
@@ -219,9 +221,13 @@ impl<'r> Way<'r> {
         if let Some(tool) = &self.seen.tool {
             return Some(Cow::Borrowed(tool.name.as_str()));
         }
-        let name = self.received.tool()?;
         // The record is kept even where the catalogue can't be asked.
         let world = self.seen.principal.as_ref().and_then(|_| caught(|| ports.worlds.now()).ok());
+        if let Asked::Item(ask) = self.received.asked() {
+            let (holder, _) = world.as_ref()?.item(ask.of, &ask.name)?;
+            return Some(Cow::Owned(QualifiedName::of_feature(holder.connector.id.clone(), ask.feature).to_string()));
+        }
+        let name = self.received.tool()?;
         Some(world.map_or(Cow::Borrowed(capped(name)), |world| full_name(name, &world)))
     }
 
@@ -314,7 +320,7 @@ pub fn full_name<'n>(name: &'n str, world: &World) -> Cow<'n, str> {
     }
 }
 
-fn capped(name: &str) -> &str {
+pub(crate) fn capped(name: &str) -> &str {
     let end = name.char_indices().map(|(at, _)| at).nth(128).unwrap_or(name.len());
     name.get(..end).unwrap_or_default()
 }

@@ -6,6 +6,7 @@ mod approve;
 mod arm;
 mod grant;
 mod identify;
+mod links;
 mod offer;
 mod permit;
 mod record;

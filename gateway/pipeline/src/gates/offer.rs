@@ -48,15 +48,15 @@ pub(crate) async fn offers(
         grant.touch(labels);
     }
     let trace_id = way.trace_id.clone();
-    let parts = join_all(asked.iter().map(|tool| part(call, tool, grant, listing, &world, &trace_id, ports)));
-    let parts = tokio::select! {
+    let reading = join_all(asked.iter().map(|tool| of_connector(call, tool, grant, listing, &world, &trace_id, ports)));
+    let read = tokio::select! {
         biased;
-        parts = parts => parts,
+        all = reading => all,
         () = grant.cancelled().cancelled() => return Err(Refusal::grant_ended(grant.end_of_chain(), "Not executed.")),
     };
     let mut items = Vec::new();
     let (mut failed, mut left_out) = (0_usize, 0_usize);
-    for part in parts {
+    for part in read {
         match part? {
             Some(part) => {
                 left_out += part.left_out;
@@ -88,7 +88,7 @@ struct Part {
 }
 
 /// The part of one connector; none where it can't be asked. A refusal is of the whole: the record is lost.
-async fn part(
+async fn of_connector(
     call: &Identified<'_>,
     tool: &Arc<Tool>,
     grant: &Arc<LiveGrant>,

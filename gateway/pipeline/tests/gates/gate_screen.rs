@@ -61,8 +61,8 @@ async fn what_is_no_result_does_not_pass() {
         ("{}", "a result must have `content`"),
         (r#"{"content":{}}"#, "`content` must be an array"),
         (r#"{"content":null}"#, "`content` must be an array"),
-        (r#"{"content":["x"]}"#, "a content block must be an object"),
-        (r#"{"content":[{}, 7]}"#, "a content block must be an object"),
+        (r#"{"content":["x"]}"#, "each of `content` must be an object"),
+        (r#"{"content":[{}, 7]}"#, "each of `content` must be an object"),
         (r#"{"content":[],"isError":"false"}"#, "`isError` must be true or false"),
         (r#"{"content":[],"isError":null}"#, "`isError` must be true or false"),
         (r#"{"content":[],"isError":0}"#, "`isError` must be true or false"),
@@ -93,7 +93,7 @@ async fn caps_hold_to_the_last_byte_level_and_block() {
     passing(r#"{"content":[{},{}]}"#).await.ran();
     assert!(unscreened(&bench, "tickets__get", &of_length(41)).await.starts_with("the text has 41 bytes"));
     assert!(unscreened(&bench, "tickets__get", r#"{"content":[{"a":[]}]}"#).await.starts_with("nested deeper than 3"));
-    assert_eq!(unscreened(&bench, "tickets__get", r#"{"content":[{},{},{}]}"#).await, "3 content blocks, at most 2 may pass");
+    assert_eq!(unscreened(&bench, "tickets__get", r#"{"content":[{},{},{}]}"#).await, "3 in `content`, at most 2 may pass");
 }
 
 #[tokio::test]
