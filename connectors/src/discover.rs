@@ -92,10 +92,9 @@ pub async fn look(spec: &ConnectorSpec, lease: Option<&Arc<Lease>>) -> Look {
 fn discovery(hello: Hello, reading: &Reading, redactor: &Redactor) -> Discovery {
     // A definition that carries the lent secret would show it to whoever lists; changed, it would not be what it was.
     let is_clean = |text: &str| redactor.redacted(text) == text;
-    let tells_nothing = |tool: &&Box<RawValue>| {
-        // With its escapes, and without.
-        is_clean(tool.get()) && serde_json::from_str::<Value>(tool.get()).is_ok_and(|value| is_clean(&value.to_string()))
-    };
+    // With its escapes, and without.
+    let tells_nothing =
+        |tool: &str| is_clean(tool) && serde_json::from_str::<Value>(tool).is_ok_and(|value| is_clean(&value.to_string()));
     let oversized = |dropped: &&Dropped| matches!(dropped.fault, Fault::TooLarge { .. });
     let twin = |dropped: &&Dropped| dropped.fault == Fault::Duplicate;
     let finding = |dropped: &Dropped| {
@@ -107,7 +106,7 @@ fn discovery(hello: Hello, reading: &Reading, redactor: &Redactor) -> Discovery 
         server_info: hello.server_info.and_then(|info| serde_json::from_str(&redactor.redacted(&info)).ok()),
         // In this order: half of a secret would not be known as one.
         instructions: hello.instructions.map(|text| redactor.redacted(&text).chars().take(INSTRUCTIONS_CHARS).collect()),
-        tools: reading.definitions.iter().filter(tells_nothing).cloned().collect(),
+        tools: reading.definitions.iter().filter(|tool| tells_nothing(tool.get())).cloned().collect(),
         oversized: reading.dropped.iter().filter(oversized).map(finding).collect(),
         twins: reading.dropped.iter().filter(twin).map(|dropped| (dropped.index, dropped.name.clone())).collect(),
     }
