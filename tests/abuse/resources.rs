@@ -195,7 +195,7 @@ async fn a122_lists_without_end_and_giants_cost_their_own_server_alone() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a122_a_secret_in_a_list_or_in_what_is_read_does_not_pass() {
-    let escaped: String = CANARY.chars().map(|c| format!("\\u{:04x}", u32::from(c))).collect();
+    let escaped: String = CANARY.chars().map(|c| format!("\\u{:04x}", u32::from(c))).collect::<Vec<_>>().concat();
     let encoded = STANDARD.encode(CANARY);
     let item = |uri: &str, name: &str| format!(r#"{{"uri":"{uri}","name":"{name}"}}"#);
     let items = [

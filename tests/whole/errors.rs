@@ -22,7 +22,7 @@ fn stand(era: &str, read: &str, calls: &[(&str, &str)], more: &str) -> Stand {
     let mut classes = String::new();
     for (name, error) in calls {
         answers[format!("tools/call {name}")] = json!(format!(r#""error":{error}"#));
-        classes.push_str(&format!("tools.{name} = {{ kind = \"read\", band = \"low\" }}\n"));
+        classes.extend(["tools.", name, " = { kind = \"read\", band = \"low\" }\n"]);
     }
     script.offer_with(&tools, &json!({"era": era, "answers": answers}));
     let server = script.serve_http();

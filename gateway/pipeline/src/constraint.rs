@@ -132,13 +132,17 @@ impl Bound {
     /// Whether a text that begins so could be inside this bound.
     pub(crate) fn could_admit_text(&self, beginning: &str) -> bool {
         let begins = |value: &Value| value.as_str().is_some_and(|text| text.starts_with(beginning));
-        let meets = |root: &String| beginning.starts_with(root.as_str()) || root.starts_with(beginning);
+        // Of the last segment there may be more to come.
+        let folder = beginning.rsplit_once('/').map_or("", |(folder, _)| if folder.is_empty() { "/" } else { folder });
+        let is_at_host = |hosts: &Vec<String>| url_host(&beginning.into()).is_some_and(|host| hosts.contains(&host));
+        let names_host = beginning.split_once("://").is_some_and(|(_, rest)| rest.contains('/'));
         !self.absent
             && self.eq.as_ref().is_none_or(begins)
             && self.one_of.as_ref().is_none_or(|allowed| allowed.iter().any(begins))
             && self.int_range.is_none()
-            && self.path_under.as_ref().is_none_or(meets)
-            && self.uri_under.as_ref().is_none_or(meets)
+            && self.path_under.as_ref().is_none_or(|root| root.starts_with(beginning) || is_under(root, folder))
+            && self.uri_under.as_ref().is_none_or(|root| root.starts_with(beginning) || is_uri_under(root, folder))
+            && self.host_in.as_ref().is_none_or(|hosts| !names_host || is_at_host(hosts))
             && self.len_max.is_none_or(|most| beginning.chars().count() <= most)
     }
 

@@ -255,7 +255,7 @@ impl<'f> Exchange<'f> {
         let Some(id) = message.id() else { return self.notified(era, message) };
         match (message.method(), era) {
             ("initialize", Era::Opening(protocol)) => self.open_session(id, *protocol, principal),
-            ("server/discover", Era::Modern(_)) => Ok(self.plain(id, &self.discovered(), message)),
+            ("server/discover", Era::Modern(_)) => Ok(self.plain(id, &Self::discovered(), message)),
             ("ping", Era::Session(_)) => Ok(self.plain(id, &json!({}), message)),
             (method, Era::Modern(_) | Era::Session(_)) if WALKED.contains(&method) => {
                 self.walk(id, era, presented, message).await
@@ -346,7 +346,7 @@ impl<'f> Exchange<'f> {
         }
         let result = json!({
             "protocolVersion": protocol.as_str(),
-            "capabilities": self.capabilities(),
+            "capabilities": Self::capabilities(),
             "serverInfo": render::server_info(),
             "instructions": INSTRUCTIONS,
         });
@@ -360,11 +360,11 @@ impl<'f> Exchange<'f> {
         Ok(response)
     }
 
-    fn discovered(&self) -> Value {
+    fn discovered() -> Value {
         json!({
             "resultType": "complete",
             "supportedVersions": Protocol::ALL.map(Protocol::as_str),
-            "capabilities": self.capabilities(),
+            "capabilities": Self::capabilities(),
             "instructions": INSTRUCTIONS,
             "ttlMs": 60_000,
             "cacheScope": "private",
@@ -373,7 +373,7 @@ impl<'f> Exchange<'f> {
     }
 
     /// What is served at all; what of it is granted, the lists say.
-    fn capabilities(&self) -> Value {
+    fn capabilities() -> Value {
         json!({"tools": {}, "resources": {}, "prompts": {}, "completions": {}})
     }
 
@@ -457,8 +457,8 @@ impl<'f> Exchange<'f> {
         let method = self.message.as_deref().map_or("unread", Message::method);
         self.note(method, away.outcome, Some(away.reason), Some(&away.message));
         let id = self.message.as_deref().and_then(Message::id).unwrap_or("null");
-        let mut response =
-            render::error(away.status, id, away.code, &away.message, away.data.as_ref().map(|data| data.to_string()).as_deref());
+        let data = away.data.as_ref().map(ToString::to_string);
+        let mut response = render::error(away.status, id, away.code, &away.message, data.as_deref());
         let headers = response.headers_mut();
         match away.status {
             StatusCode::UNAUTHORIZED => {

@@ -232,7 +232,52 @@ fn bounds() -> impl Strategy<Value = Bound> {
     )
 }
 
+#[test]
+fn what_begins_outside_could_not_be_inside() {
+    let under = |root: &str| Bound { uri_under: Some(root.to_owned()), ..Bound::default() };
+    for (beginning, could) in [
+        ("", true),
+        ("docs:", true),
+        ("docs:///pub", true),
+        ("docs:///public", true),
+        ("docs:///public/", true),
+        ("docs:///public/.", true),
+        ("docs:///public/a/b", true),
+        ("docs:///publicity", false),
+        ("docs:///public/../", false),
+        ("docs:///public/%2e/", false),
+        ("docs:///hidden/", false),
+        ("docs://host/public/", false),
+        ("x", false),
+    ] {
+        assert_eq!(under("docs:///public").could_admit_text(beginning), could, "{beginning}");
+    }
+    let path = Bound { path_under: Some("/".to_owned()), ..Bound::default() };
+    assert!(path.could_admit_text("/x") && path.could_admit_text("/x/y") && !path.could_admit_text("x"));
+    let host = Bound { host_in: Some(vec!["a.example".to_owned()]), ..Bound::default() };
+    for (beginning, could) in [
+        ("https://", true),
+        ("https://a.ex", true),
+        ("https://a.example/", true),
+        ("https://b.example/", false),
+        ("https://a.example@b/", false),
+    ] {
+        assert_eq!(host.could_admit_text(beginning), could, "{beginning}");
+    }
+}
+
 proptest! {
+    /// Whatever is inside could be, however little of it is known.
+    #[test]
+    fn what_is_inside_could_be_from_its_beginning_on(
+        bound in bounds(),
+        text in "(a://b/c(/[.a-c]{1,2}){0,2}/?|a:///[a-c.]{0,2}|(/[.a-b]{1,2}){0,3}|https?://a\\.example(:80)?/[a-c]{0,2})",
+        length in 0..30_usize,
+    ) {
+        let beginning: String = text.chars().take(length).collect();
+        prop_assert!(!bound.admits(Some(&text.clone().into())) || bound.could_admit_text(&beginning));
+    }
+
     /// A bound is the conjunction of its parts: what it admits, each part alone admits, and the other way round.
     #[test]
     fn a_bound_is_all_of_its_parts(whole in bounds(), value in value()) {

@@ -48,16 +48,21 @@ pub(crate) async fn offers(
         grant.touch(labels);
     }
     let trace_id = way.trace_id.clone();
+    let ended = || Refusal::grant_ended(grant.end_of_chain(), "Not executed.");
+    // Whoever ends the grant waits for this, as for calls: after that nothing more is asked for it.
+    let Some(_pass) = grant.enter() else { return Err(ended()) };
     let reading = join_all(asked.iter().map(|tool| of_connector(call, tool, grant, listing, &world, &trace_id, ports)));
     let read = tokio::select! {
         biased;
+        () = grant.cancelled().cancelled() => return Err(ended()),
         all = reading => all,
-        () = grant.cancelled().cancelled() => return Err(Refusal::grant_ended(grant.end_of_chain(), "Not executed.")),
     };
+    // It took its time: what is not to be seen any more is not shown.
+    let now = ports.worlds.now();
     let mut items = Vec::new();
     let (mut failed, mut left_out) = (0_usize, 0_usize);
-    for part in read {
-        match part? {
+    for (tool, part) in asked.iter().zip(read) {
+        match part?.filter(|_| is_as_before(tool, &world, &now) && visible(&now, grant, agent, tool)) {
             Some(part) => {
                 left_out += part.left_out;
                 items.extend(part.items);
@@ -70,6 +75,12 @@ pub(crate) async fn offers(
     way.trace.note(stage, "bailiwick.offers.failed", failed);
     way.leave(stage, ports);
     Ok(items)
+}
+
+/// Whether this feature is in both worlds, reached in the same way and under the same names.
+fn is_as_before(tool: &Tool, before: &World, now: &World) -> bool {
+    let same = |tool: &Tool| (tool.connector.fingerprint, tool.kind, tool.band);
+    now.features.get(&tool.name).is_some_and(|found| same(found) == same(tool) && now.is_bare(found) == before.is_bare(tool))
 }
 
 /// Which feature a list is of.
