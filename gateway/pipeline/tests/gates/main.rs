@@ -12,6 +12,7 @@
 
 mod around;
 mod cancelled;
+mod features;
 mod gate_approve;
 mod gate_arm;
 mod gate_grant;

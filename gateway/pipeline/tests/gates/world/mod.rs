@@ -17,7 +17,7 @@ use bailiwick_pipeline::{
     Gateway, Received, Settings,
     gates::RawReply,
     grant::{Budget, Capability, Grant, LiveGrant, Standing, ToolPattern},
-    ports::{Injection, Lease, LeaseTerms, Loan, Ports},
+    ports::{Injection, Lease, LeaseTerms, Listing, Loan, Ports},
     principal::{Agent, AuthMethod, Credential, Presented, Principal},
     received::{Message, Origin, Protocol, Transport},
 };
@@ -90,6 +90,16 @@ pub const ALL: [&str; 3] = ["tickets__*", "vault__*", "files__*"];
 
 pub fn alive(terms: Grant, parent: Option<&Arc<LiveGrant>>) -> Arc<LiveGrant> {
     Arc::new(LiveGrant::new(terms, Standing::fresh(), parent.cloned()))
+}
+
+fn origin(asking: Asking) -> Origin {
+    Origin {
+        transport: Transport::Http,
+        protocol: Protocol::V20260728,
+        presented: Presented { credential: Credential::Absent, grant: asking.grant },
+        links: Vec::new(),
+        mirrored: asking.mirrored,
+    }
 }
 
 impl Bench {
@@ -169,21 +179,28 @@ impl Bench {
         };
         let text = format!(r#"{{"jsonrpc":"2.0","id":"id-{number}","method":"{method}","params":{params}}}"#);
         let message = Message::read(&Bytes::from(text), Limits::MESSAGE).unwrap();
-        let origin = Origin {
-            transport: Transport::Http,
-            protocol: Protocol::V20260728,
-            presented: Presented { credential: Credential::Absent, grant: asking.grant },
-            links: Vec::new(),
-            mirrored: asking.mirrored,
-        };
-        let call = format!("call-{number}").parse().unwrap();
-        let arrived = START_MS * 1_000_000;
+        let (call, origin, arrived) = (format!("call-{number}").parse().unwrap(), origin(asking), START_MS * 1_000_000);
         let received = if tool.is_some() {
             Received::call(call, &message, origin, arrived)
         } else {
             Received::list(call, &message, origin, arrived)
         };
         received.unwrap()
+    }
+
+    /// A request for an item of a feature, or for a list of them, received.
+    pub fn feature(&self, method: &str, params: &str) -> Received {
+        let number = self.calls.fetch_add(1, Ordering::SeqCst) + 1;
+        let text = format!(r#"{{"jsonrpc":"2.0","id":"id-{number}","method":"{method}","params":{params}}}"#);
+        let message = Message::read(&Bytes::from(text), Limits::MESSAGE).unwrap();
+        let (call, arrived) = (format!("call-{number}").parse().unwrap(), START_MS * 1_000_000);
+        let listing = match method {
+            "resources/list" => Listing::Resources,
+            "resources/templates/list" => Listing::Templates,
+            "prompts/list" => Listing::Prompts,
+            _ => return Received::item(call, &message, origin(Asking::plain()), arrived).unwrap(),
+        };
+        Received::offers(call, listing, &message, origin(Asking::plain()), arrived).unwrap()
     }
 
     pub async fn call(&self, tool: &str, arguments: &str) -> Heard {
@@ -210,7 +227,10 @@ impl Bench {
 
     /// A call in a task of its own.
     pub fn spawn(&self, tool: &'static str, arguments: &'static str) -> tokio::task::JoinHandle<Heard> {
-        let received = self.received(Some((tool, arguments)), Asking::plain());
+        self.spawn_received(self.received(Some((tool, arguments)), Asking::plain()))
+    }
+
+    pub fn spawn_received(&self, received: Received) -> tokio::task::JoinHandle<Heard> {
         let (gateway, fakes) = (self.gateway(), Arc::clone(&self.fakes));
         tokio::spawn(async move {
             let answer = gateway.handle(&received).await;
