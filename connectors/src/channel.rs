@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     link::{Body, Call, Request},
-    message::{Answer, check_complete},
+    message::{Answer, check_kind},
     pool::Pool,
     session::{InUse, Mismatch},
     status::ConnectorEvent,
@@ -33,6 +33,10 @@ pub(crate) struct ToolCall<'a> {
     pub(crate) arguments: &'a [u8],
     /// What of a feature is asked for.
     pub(crate) item: Option<&'a str>,
+    /// What the server may ask of the agent.
+    pub(crate) capabilities: Option<&'a str>,
+    /// The answers to what it asked before, and the state that it gave.
+    pub(crate) answers: Option<(&'a [u8], Option<&'a str>)>,
     pub(crate) traceparent: Option<&'a str>,
     pub(crate) timeout: Duration,
     pub(crate) cancelled: &'a CancellationToken,
@@ -95,6 +99,8 @@ impl ToolChannel {
                 name: self.tool.name.tool().map(ToolName::as_str).or(call.item),
                 mirrors: &self.tool.mirrors,
                 traceparent: call.traceparent,
+                capabilities: call.capabilities,
+                answers: call.answers,
             }),
             version: self.session.hello().version,
             timeout: deadline.saturating_duration_since(Instant::now()),
@@ -104,7 +110,7 @@ impl ToolChannel {
         match self.session.link().request(request).await {
             Err(SendFailure::Timeout(_)) => Err(timeout(call.timeout)),
             Ok(Answer::Result(result)) if self.session.hello().version.is_modern() => {
-                check_complete(&result).map_err(SendFailure::Protocol)?;
+                check_kind(&result).map_err(SendFailure::Protocol)?;
                 Ok(Answer::Result(result))
             }
             other => other,
@@ -137,11 +143,14 @@ impl Channel for ToolChannel {
             }
             let (arguments, traceparent) = (outgoing.arguments().clone(), outgoing.traceparent().map(str::to_owned));
             let (timeout, cancelled) = (outgoing.timeout().min(self.pool.spec.call_timeout), outgoing.cancelled().clone());
-            let item = outgoing.item().map(str::to_owned);
+            let (item, capabilities) = (outgoing.item().map(str::to_owned), outgoing.capabilities().map(str::to_owned));
+            let answers = outgoing.answers().map(|(responses, state)| (responses.clone(), state.map(str::to_owned)));
             let call = ToolCall {
                 arguments: &arguments,
                 item: item.as_deref(),
                 traceparent: traceparent.as_deref(),
+                capabilities: capabilities.as_deref(),
+                answers: answers.as_ref().map(|(responses, state)| (responses.as_ref(), state.as_deref())),
                 timeout,
                 cancelled: &cancelled,
             };

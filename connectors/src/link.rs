@@ -82,6 +82,10 @@ pub(crate) struct Call<'a> {
     pub(crate) mirrors: &'a [Mirror],
     /// The trace it is part of.
     pub(crate) traceparent: Option<&'a str>,
+    /// What the server may ask of the agent: a JSON object; none where it may ask nothing.
+    pub(crate) capabilities: Option<&'a str>,
+    /// The answers to what it asked before, a JSON object, and the state that it gave.
+    pub(crate) answers: Option<(&'a [u8], Option<&'a str>)>,
 }
 
 /// How often a server has said that its lists changed.

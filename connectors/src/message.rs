@@ -128,12 +128,12 @@ pub(crate) fn claimed_id(line: &[u8]) -> Option<i64> {
 const META: &str = concat!(
     r#""io.modelcontextprotocol/protocolVersion":"2026-07-28","#,
     r#""io.modelcontextprotocol/clientInfo":{"name":"bailiwick","title":"Bailiwick","version":"1"},"#,
-    r#""io.modelcontextprotocol/clientCapabilities":{}"#
+    r#""io.modelcontextprotocol/clientCapabilities":"#
 );
 
 /// A request. `members` are those of the object `params`, as JSON.
 pub(crate) fn request(id: i64, method: &str, members: &str, version: Version) -> Vec<u8> {
-    let meta = if version.is_modern() { format!("\"_meta\":{{{META}}}") } else { String::new() };
+    let meta = if version.is_modern() { format!("\"_meta\":{{{META}{{}}}}") } else { String::new() };
     let comma = if meta.is_empty() || members.is_empty() { "" } else { "," };
     format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"method\":\"{method}\",\"params\":{{{members}{comma}{meta}}}}}").into_bytes()
 }
@@ -158,10 +158,23 @@ pub(crate) fn call(id: i64, call: &Call<'_>, version: Version) -> Vec<u8> {
         text.extend_from_slice(members);
         !members.is_empty()
     };
+    let has_members = match call.answers.filter(|_| version.is_modern()) {
+        None => has_members,
+        Some((responses, state)) => {
+            text.extend_from_slice(if has_members { b",\"inputResponses\":" } else { b"\"inputResponses\":" });
+            text.extend_from_slice(responses);
+            if let Some(state) = state {
+                text.extend_from_slice(b",\"requestState\":");
+                text.extend_from_slice(quoted(state).as_bytes());
+            }
+            true
+        }
+    };
     if version.is_modern() || traceparent.is_some() {
         text.extend_from_slice(if has_members { b",\"_meta\":{" } else { b"\"_meta\":{" });
         if version.is_modern() {
             text.extend_from_slice(META.as_bytes());
+            text.extend_from_slice(call.capabilities.unwrap_or("{}").as_bytes());
         }
         if let Some(traceparent) = traceparent {
             text.extend_from_slice(if version.is_modern() { b",\"traceparent\":" } else { b"\"traceparent\":" });
@@ -198,7 +211,16 @@ pub(crate) fn reply(id: &str, method: &str) -> Vec<u8> {
     format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"error\":{{\"code\":-32601,\"message\":\"method not found\"}}}}").into_bytes()
 }
 
-/// A modern result must say that it is one: the other kinds ask for something that is not relayed.
+/// A modern result must say of which kind it is (MCP 2026-07-28, `basic`).
+pub(crate) fn check_kind(result: &Bytes) -> Result<(), String> {
+    let outline = json::outline(result, Limits { bytes: usize::MAX, depth: DEPTH }, 1).map_err(|fault| fault.to_string())?;
+    match outline.member("resultType") {
+        Some(_) => Ok(()),
+        None => Err("its result has no `resultType`, which MCP 2026-07-28 asks for".to_owned()),
+    }
+}
+
+/// What is asked for by ourselves is answered at once: other kinds of result ask for something first.
 pub(crate) fn check_complete(result: &Bytes) -> Result<(), String> {
     let outline = json::outline(result, Limits { bytes: usize::MAX, depth: DEPTH }, 1).map_err(|fault| fault.to_string())?;
     if !outline.is_object() {
@@ -288,7 +310,7 @@ mod tests {
     }
 
     fn call_of<'a>(method: &'static str, tool: Option<&'a str>, arguments: &'a [u8], traceparent: Option<&'a str>) -> Call<'a> {
-        Call { method, tool, arguments, name: None, mirrors: &[], traceparent }
+        Call { method, tool, arguments, name: None, mirrors: &[], traceparent, capabilities: None, answers: None }
     }
 
     #[test]

@@ -187,7 +187,7 @@ mod tests {
     #[test]
     fn a_list_is_kept_until_it_is_old_or_the_server_says_that_it_changed() {
         let (mut kept, offers) = (Kept::default(), Arc::new(Offers::default()));
-        let long = std::time::Duration::from_secs(3600);
+        let long = std::time::Duration::from_hours(1);
         kept.keep(Listing::Prompts, Instant::now(), 3, &offers);
         assert!(kept.fresh(Listing::Prompts, 3, long).is_some());
         assert!(kept.fresh(Listing::Prompts, 4, long).is_none());

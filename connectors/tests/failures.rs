@@ -158,9 +158,11 @@ async fn a_server_that_does_not_read_holds_nobody_and_dies_of_half_a_call() {
     let call = crate::channel::ToolCall {
         arguments: large.as_bytes(),
         item: None,
+        capabilities: None,
+        answers: None,
         traceparent: None,
         timeout: Duration::from_millis(300),
-        cancelled: &cancelled,
+        cancelled,
     };
     let told = Arc::clone(&written);
     let note = move || told.store(true, Ordering::Relaxed);

@@ -113,7 +113,15 @@ impl Rig {
     ) -> Result<Answer, Failure> {
         let channel = self.connectors.channel(tool, grant, lease).await.map_err(Failure::Connect)?;
         let cancelled: CancellationToken = grant.cancelled().clone();
-        let call = ToolCall { arguments, item: None, traceparent: Some("00-aa-bb-01"), timeout, cancelled: &cancelled };
+        let call = ToolCall {
+            arguments,
+            item: None,
+            capabilities: None,
+            answers: None,
+            traceparent: Some("00-aa-bb-01"),
+            timeout,
+            cancelled: &cancelled,
+        };
         channel.call(call, || {}).await.map_err(Failure::Send)
     }
 
@@ -164,6 +172,8 @@ pub(crate) fn tool_of(connector: &str, raw: &Value) -> Arc<Tool> {
             fingerprint: Digest::of(b""),
             facts: ConnectorFacts { id: connector.to_owned(), sensitivity: String::new(), environment: String::new() },
             prefix: bailiwick_schemas::exposure::Prefix::Always,
+            may_ask: true,
+            elicitation_hosts: Vec::new(),
             transport: "pipe",
             needs_credential: false,
             call_timeout: Duration::from_secs(10),

@@ -265,8 +265,15 @@ async fn a_call_that_a_server_does_not_read_is_let_go_of_when_its_grant_ends() {
     let (telling, cancelled) = (Arc::clone(&written), grant.cancelled());
     // More than the buffers between the two of us hold.
     let arguments = format!(r#"{{"text":"{}"}}"#, "x".repeat(32 << 20));
-    let call =
-        ToolCall { arguments: arguments.as_bytes(), item: None, traceparent: None, timeout: PATIENCE, cancelled: &cancelled };
+    let call = ToolCall {
+        arguments: arguments.as_bytes(),
+        item: None,
+        capabilities: None,
+        answers: None,
+        traceparent: None,
+        timeout: PATIENCE,
+        cancelled,
+    };
     let calling = channel.call(call, move || telling.store(true, Ordering::SeqCst));
     let ending = async {
         until("its head arrived", || server.seen().len() == 3).await;

@@ -74,8 +74,15 @@ async fn a_change_between_ready_and_send_stops_the_call() {
     until("the change is told", || rig.status("x").counts.notifications == 1).await;
     let (cancelled, written) = (CancellationToken::new(), Arc::new(AtomicBool::new(false)));
     let told = Arc::clone(&written);
-    let call =
-        ToolCall { arguments: b"{}", item: None, traceparent: None, timeout: Duration::from_secs(5), cancelled: &cancelled };
+    let call = ToolCall {
+        arguments: b"{}",
+        item: None,
+        capabilities: None,
+        answers: None,
+        traceparent: None,
+        timeout: Duration::from_secs(5),
+        cancelled: &cancelled,
+    };
     let failure = channel.call(call, move || told.store(true, Ordering::Relaxed)).await.unwrap_err();
     assert!(matches!(failure, SendFailure::Unsent(_)), "{failure:?}");
     assert!(!written.load(Ordering::Relaxed) && rig.status("x").counts.calls == 1);

@@ -125,8 +125,15 @@ async fn a_call_is_written_once_all_of_it_is_and_what_waits_for_it_is_released_w
         let written = Arc::new(AtomicBool::new(false));
         let (telling, cancelled) = (Arc::clone(&written), grant.cancelled());
         let arguments = format!(r#"{{"text":"{}"}}"#, "x".repeat(10_000));
-        let call =
-            ToolCall { arguments: arguments.as_bytes(), item: None, traceparent: None, timeout: PATIENCE, cancelled: &cancelled };
+        let call = ToolCall {
+            arguments: arguments.as_bytes(),
+            item: None,
+            capabilities: None,
+            answers: None,
+            traceparent: None,
+            timeout: PATIENCE,
+            cancelled,
+        };
         let calling = channel.call(call, move || telling.store(true, Ordering::SeqCst));
         let watching = async {
             until("the head arrived", || arrived.load(Ordering::SeqCst) == 1).await;
@@ -185,8 +192,15 @@ async fn a_call_that_is_answered_before_it_is_written_does_not_wait_for_ever() {
     let written = Arc::new(AtomicBool::new(false));
     let (telling, cancelled) = (Arc::clone(&written), grant.cancelled());
     let arguments = format!(r#"{{"text":"{}"}}"#, "x".repeat(10_000));
-    let call =
-        ToolCall { arguments: arguments.as_bytes(), item: None, traceparent: None, timeout: PATIENCE, cancelled: &cancelled };
+    let call = ToolCall {
+        arguments: arguments.as_bytes(),
+        item: None,
+        capabilities: None,
+        answers: None,
+        traceparent: None,
+        timeout: PATIENCE,
+        cancelled,
+    };
     let answer = channel.call(call, move || telling.store(true, Ordering::SeqCst)).await;
     let Err(SendFailure::Protocol(why)) = &answer else { panic!("{answer:?}") };
     assert!(why.contains("HTTP 500"), "{why}");

@@ -103,6 +103,7 @@ fn received(call: &Call, name: &str, now_ns: u64) -> Result<Received, MessageFau
         protocol: Protocol::V20260728,
         presented: Presented { credential: Credential::Absent, grant: call.grant.clone() },
         links: Vec::new(),
+        capabilities: Vec::new(),
         mirrored: None,
     };
     Received::call(CallId::new(now_ns / 1_000_000, [0; 10]), &message, origin, now_ns)

@@ -266,7 +266,7 @@ async fn metrics(State(runtime): State<Arc<Runtime>>) -> String {
 /// What is served, and what to type next.
 fn banner(runtime: &Runtime, url: &str, console_at: SocketAddr, is_demo: bool, own: &Path) -> String {
     let world = runtime.worlds.now();
-    let tools = |connector: &str| world.tools.values().filter(|tool| tool.connector.id.as_str() == connector).count();
+    let tools = |connector: &str| world.shelves.get(connector).map_or(0, |shelf| shelf.tools().count());
     let mut text = format!(
         "bailiwick {}   config: {}   data: {}\n",
         env!("CARGO_PKG_VERSION"),
@@ -276,7 +276,7 @@ fn banner(runtime: &Runtime, url: &str, console_at: SocketAddr, is_demo: bool, o
     let config = runtime.config();
     let connectors: Vec<String> =
         config.connectors.iter().map(|connector| format!("{} {} tools", connector.id, tools(connector.id.as_str()))).collect();
-    let _infallible = writeln!(text, "connectors  {}   ({} tools callable)", connectors.join("   "), world.tools.len());
+    let _infallible = writeln!(text, "connectors  {}   ({} tools callable)", connectors.join("   "), world.count());
     for connector in config.connectors.iter().filter(|connector| tools(connector.id.as_str()) == 0) {
         let _infallible = writeln!(
             text,
@@ -286,12 +286,11 @@ fn banner(runtime: &Runtime, url: &str, console_at: SocketAddr, is_demo: bool, o
     }
     for grant in &config.grants {
         let covered = world
-            .tools
-            .values()
+            .tools()
             .filter(|tool| grant.capabilities.iter().any(|capability| capability.covers(&tool.name, tool.kind)))
             .count();
         let _infallible =
-            writeln!(text, "grants      {} for agent {}: {covered} of {} tools", grant.id, grant.agent, world.tools.len());
+            writeln!(text, "grants      {} for agent {}: {covered} of {} tools", grant.id, grant.agent, world.count());
     }
     let _infallible = writeln!(text, "agents      MCP at {url}   (2025-06-18, 2025-11-25, 2026-07-28)");
     let sockets = (runtime.data.agent_socket(), runtime.data.admin_socket());

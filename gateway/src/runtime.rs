@@ -135,6 +135,9 @@ pub enum StartFault {
     /// The policies.
     #[error(transparent)]
     World(#[from] WorldFault),
+    /// What was to be accepted could not be judged to its end.
+    #[error("the definitions could not be judged: nothing was accepted, and the log says why")]
+    Judging,
     /// A policy file.
     #[error("policy `{path}` can't be read: {why}")]
     Policy {
@@ -221,6 +224,7 @@ impl Runtime {
             connectors: Arc::clone(&tether) as _,
             trail: Arc::clone(&recorder) as _,
             tracer: Arc::new(Traces::new(exporter.clone())),
+            rounds: Arc::default(),
         };
         let gateway = Gateway::new(ports, settings_of(&config));
         let front = Arc::new(Front::new(gateway.clone(), front_settings(&config)));
@@ -287,7 +291,9 @@ impl Runtime {
     /// Puts other pins of a connector in force: judged first, then stored, then served. Approvals of what changed are void.
     pub async fn accept_pins(&self, connector: &ConnectorId, pins: Vec<Pin>) -> Result<(), StartFault> {
         let _in_turn = self.changing.lock().await;
-        let judged = self.worlds.judge(connector, pins.clone())?;
+        let (worlds, of, wanted) = (Arc::clone(&self.worlds), connector.clone(), pins.clone());
+        let judging = tokio::task::spawn_blocking(move || worlds.judge(&of, wanted));
+        let judged = judging.await.map_err(|_| StartFault::Judging)??;
         self.pins.accept(connector, pins).await?;
         let before = self.worlds.names();
         self.worlds.serve(judged);

@@ -9,10 +9,10 @@ use std::{
 use arc_swap::ArcSwap;
 use bailiwick_config::{Config, Way};
 use bailiwick_pipeline::{
-    catalogue::{Connector, Listed, Mirror, Tool, World},
+    catalogue::{Connector, Listed, Mirror, Shelf, Tool, World},
     ports::Worlds,
 };
-use bailiwick_policy::{Policies, PolicyFault, Source, ToolFacts};
+use bailiwick_policy::{KnownTool, Policies, PolicyFault, Source, ToolFacts};
 use bailiwick_schemas::{
     canonical::{self, Digest},
     definition::Definition,
@@ -61,10 +61,26 @@ pub struct LiveWorlds {
 }
 
 struct State {
-    connectors: BTreeMap<ConnectorId, (bailiwick_config::Connector, Arc<Connector>)>,
-    pins: BTreeMap<ConnectorId, Vec<Pin>>,
-    policies: Vec<PolicyText>,
+    basis: Basis,
     drifted: BTreeSet<QualifiedName>,
+}
+
+/// What a world is made of. Copying it copies none of it.
+#[derive(Clone)]
+struct Basis {
+    connectors: Arc<BTreeMap<ConnectorId, (bailiwick_config::Connector, Arc<Connector>)>>,
+    pins: Arc<BTreeMap<ConnectorId, Vec<Pin>>>,
+    policies: Arc<Vec<PolicyText>>,
+    /// What comes of each connector's pins, for as long as they and its configuration stay what they are.
+    compiled: BTreeMap<ConnectorId, Arc<Compiled>>,
+}
+
+/// What comes of one connector's pins: all its tools, drifted or not.
+#[derive(Default)]
+struct Compiled {
+    shelf: Arc<Shelf>,
+    known: Vec<KnownTool>,
+    features: Vec<Arc<Tool>>,
     unusable: Vec<Unusable>,
 }
 
@@ -79,14 +95,14 @@ pub struct Judged {
 /// Another configuration, judged: everything compiles with it. It is in force once it is served.
 #[must_use]
 pub struct JudgedConfig {
-    state: State,
+    basis: Basis,
     built: Built,
 }
 
 impl JudgedConfig {
     /// How each connector is reached, as one digest.
     pub fn reached(&self) -> BTreeMap<ConnectorId, Digest> {
-        self.state.reached()
+        self.basis.reached()
     }
 
     /// The digest of the policies.
@@ -94,54 +110,60 @@ impl JudgedConfig {
         self.built.policies.digest().to_string()
     }
 
-    /// The tools that are callable with it, but for those that drift.
-    pub fn tools(&self) -> &BTreeMap<QualifiedName, Arc<Tool>> {
-        &self.built.tools
+    /// The tool of this name that is callable with it, if it does not drift.
+    pub fn tool(&self, name: &QualifiedName) -> Option<&Arc<Tool>> {
+        self.built.compiled.get(name.connector())?.shelf.tools().find(|tool| tool.name == *name)
     }
 
     /// The pins that it is judged with.
     pub fn pins(&self) -> &BTreeMap<ConnectorId, Vec<Pin>> {
-        &self.state.pins
+        &self.basis.pins
     }
 }
 
-/// What comes of pins and policies: all tools, drifted or not.
+/// What comes of pins and policies.
 struct Built {
-    tools: BTreeMap<QualifiedName, Arc<Tool>>,
-    features: BTreeMap<QualifiedName, Arc<Tool>>,
+    compiled: BTreeMap<ConnectorId, Arc<Compiled>>,
     names: Arc<ExposedNames>,
-    unusable: Vec<Unusable>,
     policies: Arc<Policies>,
 }
 
 impl LiveWorlds {
     /// The first world: these connectors as configured, these pins, these policies.
     pub fn new(config: &Config, pins: BTreeMap<ConnectorId, Vec<Pin>>, policies: Vec<PolicyText>) -> Result<Self, WorldFault> {
-        let JudgedConfig { mut state, built } = State::judged(config, pins, policies)?;
+        let basis = Basis::of(config, pins, policies);
+        let built = basis.build(|_, _| None)?;
+        let mut state = State { basis, drifted: BTreeSet::new() };
         let first = state.take_up(built, 1);
         Ok(Self { now: ArcSwap::from_pointee(first), building: Mutex::new(state) })
     }
 
-    /// Judges another configuration, with these pins and policies. Nothing changes by that.
+    /// Judges another configuration, with these pins and policies. Nothing changes by that. What stays as it is is not compiled again.
     pub fn judge_config(
+        &self,
         config: &Config,
         pins: BTreeMap<ConnectorId, Vec<Pin>>,
         policies: Vec<PolicyText>,
     ) -> Result<JudgedConfig, WorldFault> {
-        State::judged(config, pins, policies)
+        let before = self.state().basis.clone();
+        let basis = Basis::of(config, pins, policies);
+        let built = basis.build(|id, pins| before.unchanged(id, basis.connectors.get(id).map(|(config, _)| config)?, pins))?;
+        Ok(JudgedConfig { basis, built })
     }
 
     /// Puts a judged configuration in force: the one moment from which its connectors, tools and policies count, all together.
     /// As with [`serve`](Self::serve), whoever judges and serves does so one at a time.
     pub fn serve_config(&self, judged: JudgedConfig) {
-        let JudgedConfig { state: mut next, built } = judged;
+        let JudgedConfig { basis, built } = judged;
         let mut state = self.state();
         // What drifted stays out, as long as its connector is what it was.
-        let is_as_before = |name: &&QualifiedName| {
-            let reached = |state: &State| state.connectors.get(name.connector()).map(|(_, connector)| connector.fingerprint);
-            reached(&state).is_some() && reached(&state) == reached(&next)
+        let reached = |basis: &Basis, name: &QualifiedName| {
+            basis.connectors.get(name.connector()).map(|(_, connector)| connector.fingerprint)
         };
-        next.drifted = state.drifted.iter().filter(is_as_before).cloned().collect();
+        let is_as_before =
+            |name: &&QualifiedName| reached(&state.basis, name).is_some() && reached(&state.basis, name) == reached(&basis, name);
+        let drifted = state.drifted.iter().filter(is_as_before).cloned().collect();
+        let mut next = State { basis, drifted };
         let world = next.take_up(built, self.now.load().epoch + 1);
         *state = next;
         self.now.store(Arc::new(world));
@@ -149,7 +171,7 @@ impl LiveWorlds {
 
     /// How each connector is reached, as one digest.
     pub fn reached(&self) -> BTreeMap<ConnectorId, Digest> {
-        self.state().reached()
+        self.state().basis.reached()
     }
 
     /// Takes those of these tools out of every list and call that are not as pinned: their server offers another than was
@@ -157,23 +179,23 @@ impl LiveWorlds {
     /// nothing is compiled here: the other tools and the policies stay as they are.
     pub fn drift(&self, connector: &ConnectorId, found: &[(ToolName, Option<Digest>)]) -> Vec<(ToolName, Option<Digest>)> {
         let mut state = self.state();
-        let pinned = |tool: &ToolName| state.pins.get(connector)?.iter().find(|pin| pin.tool == *tool).map(|pin| pin.digest);
+        let pinned =
+            |tool: &ToolName| state.basis.pins.get(connector)?.iter().find(|pin| pin.tool == *tool).map(|pin| pin.digest);
         let differs = |(tool, digest): &&(ToolName, Option<Digest>)| pinned(tool).is_some_and(|pinned| Some(pinned) != *digest);
-        let qualified = |tool: &ToolName| QualifiedName::new(connector.clone(), tool.clone());
         let mut news: Vec<_> = found.iter().filter(differs).cloned().collect();
-        news.retain(|(tool, _)| state.drifted.insert(qualified(tool)));
+        news.retain(|(tool, _)| state.drifted.insert(QualifiedName::new(connector.clone(), tool.clone())));
         if news.is_empty() {
             return news;
         }
         let now = self.now.load();
-        let mut tools = now.tools.clone();
-        for (tool, _) in &news {
-            tools.remove(&qualified(tool).to_string());
+        let mut shelves = now.shelves.clone();
+        if let Some(shelf) = shelves.get_mut(connector) {
+            *shelf = Arc::new(shelf.without(|tool| news.iter().any(|(drifted, _)| drifted == tool)));
         }
         self.now.store(Arc::new(World {
             epoch: now.epoch + 1,
-            tools,
-            features: now.features.clone(),
+            shelves,
+            features: Arc::clone(&now.features),
             names: Arc::clone(&now.names),
             policies: Arc::clone(&now.policies),
             policy_digest: now.policy_digest.clone(),
@@ -182,13 +204,15 @@ impl LiveWorlds {
         news
     }
 
-    /// Judges other pins of a connector. Nothing changes by that.
+    /// Judges other pins of a connector. Nothing changes by that, and nothing waits for it: it may take its time. Only the definitions
+    /// of this connector are compiled.
     pub fn judge(&self, connector: &ConnectorId, pins: Vec<Pin>) -> Result<Judged, WorldFault> {
-        let state = self.state();
-        let mut all = state.pins.clone();
-        all.insert(connector.clone(), pins.clone());
-        let built = state.build(&all)?;
-        Ok(Judged { connector: connector.clone(), pins, built })
+        let basis = self.state().basis.clone();
+        let mut compiled = basis.compiled.clone();
+        if let Some((config, live)) = basis.connectors.get(connector) {
+            compiled.insert(connector.clone(), Arc::new(Compiled::of(config, live, &pins)?));
+        }
+        Ok(Judged { connector: connector.clone(), pins, built: basis.build_of(compiled)? })
     }
 
     /// Puts judged pins in force. Whoever judges and serves does so one at a time: what others accepted in between would be lost.
@@ -196,15 +220,15 @@ impl LiveWorlds {
         let Judged { connector, pins, built } = judged;
         let mut state = self.state();
         state.drifted.retain(|name| *name.connector() != connector);
-        state.pins.insert(connector, pins);
+        Arc::make_mut(&mut state.basis.pins).insert(connector, pins);
         let epoch = self.now.load().epoch + 1;
         let world = state.take_up(built, epoch);
         self.now.store(Arc::new(world));
     }
 
     /// The pins in force.
-    pub fn pins(&self) -> BTreeMap<ConnectorId, Vec<Pin>> {
-        self.state().pins.clone()
+    pub fn pins(&self) -> Arc<BTreeMap<ConnectorId, Vec<Pin>>> {
+        Arc::clone(&self.state().basis.pins)
     }
 
     /// The names that agents see and send.
@@ -219,10 +243,11 @@ impl LiveWorlds {
 
     /// The pinned tools that can't be used.
     pub fn unusable(&self) -> Vec<Unusable> {
-        self.state().unusable.clone()
+        self.state().basis.compiled.values().flat_map(|compiled| compiled.unusable.iter().cloned()).collect()
     }
 
-    /// INVARIANT: whoever swaps the world holds this lock: its epoch only rises.
+    /// INVARIANT: whoever swaps the world holds this lock: its epoch only rises. Nobody compiles anything while he holds it: calls that
+    /// find a drift wait for it.
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
         // A panic while it was held leaves a state that was built from before.
         self.building.lock().unwrap_or_else(PoisonError::into_inner)
@@ -236,70 +261,120 @@ impl Worlds for LiveWorlds {
 }
 
 impl State {
-    fn judged(
-        config: &Config,
-        pins: BTreeMap<ConnectorId, Vec<Pin>>,
-        policies: Vec<PolicyText>,
-    ) -> Result<JudgedConfig, WorldFault> {
+    /// The world of what was built, without what drifted by now.
+    fn take_up(&mut self, built: Built, epoch: u64) -> World {
+        let Built { compiled, names, policies } = built;
+        let as_pinned = |(id, compiled): (&ConnectorId, &Arc<Compiled>)| {
+            let is_out = |tool: &ToolName| self.drifted.contains(&QualifiedName::new(id.clone(), tool.clone()));
+            let has_drifted = self.drifted.iter().any(|name| name.connector() == id);
+            let left = if has_drifted { Arc::new(compiled.shelf.without(is_out)) } else { Arc::clone(&compiled.shelf) };
+            (id.clone(), left)
+        };
+        let shelves = compiled.iter().map(as_pinned).collect();
+        let features = compiled.values().flat_map(|compiled| &compiled.features);
+        let features = Arc::new(features.map(|tool| (tool.name.clone(), Arc::clone(tool))).collect());
+        self.basis.compiled = compiled;
+        World {
+            epoch,
+            shelves,
+            features,
+            names,
+            policy_digest: policies.digest().to_string(),
+            policies,
+            connectors: self.basis.connectors.values().map(|(_, connector)| connector.facts.clone()).collect(),
+        }
+    }
+}
+
+impl Basis {
+    /// Nothing of it is compiled yet.
+    fn of(config: &Config, pins: BTreeMap<ConnectorId, Vec<Pin>>, policies: Vec<PolicyText>) -> Self {
         let connectors =
             config.connectors.iter().map(|connector| (connector.id.clone(), (connector.clone(), Arc::new(live(connector)))));
-        let state = Self { connectors: connectors.collect(), pins, policies, drifted: BTreeSet::new(), unusable: Vec::new() };
-        let built = state.build(&state.pins)?;
-        Ok(JudgedConfig { state, built })
+        Self {
+            connectors: Arc::new(connectors.collect()),
+            pins: Arc::new(pins),
+            policies: Arc::new(policies),
+            compiled: BTreeMap::new(),
+        }
     }
 
     fn reached(&self) -> BTreeMap<ConnectorId, Digest> {
         self.connectors.iter().map(|(id, (_, connector))| (id.clone(), connector.fingerprint)).collect()
     }
 
-    /// What these pins come to.
-    fn build(&self, pins: &BTreeMap<ConnectorId, Vec<Pin>>) -> Result<Built, WorldFault> {
-        let (mut tools, mut facts, mut unusable) = (BTreeMap::new(), Vec::new(), Vec::new());
-        for (id, (config, connector)) in &self.connectors {
-            for pin in pins.get(id).into_iter().flatten() {
-                let name = QualifiedName::new(id.clone(), pin.tool.clone());
-                match usable(config, connector, pin, &name) {
-                    Ok((tool, tool_facts)) => {
-                        facts.push(tool_facts);
-                        tools.insert(name, Arc::new(tool));
-                    }
-                    Err(why) => unusable.push(Unusable { tool: name, why }),
-                }
-            }
-        }
-        let mut features = BTreeMap::new();
-        for (config, connector) in self.connectors.values() {
-            for feature in Feature::ALL {
-                match offered(config, connector, feature) {
-                    Ok((tool, tool_facts)) => {
-                        facts.push(tool_facts);
-                        features.insert(tool.name.clone(), Arc::new(tool));
-                    }
-                    Err((tool, fault)) => unusable.push(Unusable { tool, why: fault.to_string() }),
-                }
-            }
-        }
-        let sources: Vec<Source<'_>> =
-            self.policies.iter().map(|policy| Source { name: &policy.name, text: &policy.text }).collect();
-        let policies = Arc::new(Policies::compile(&sources, &facts).map_err(WorldFault::Policies)?);
-        let configs = self.connectors.values().map(|(config, _)| config);
-        Ok(Built { tools, features, names: Arc::new(exposed_names(configs, pins)), unusable, policies })
+    /// What was compiled of this connector, where its configuration and its pins are what they were.
+    fn unchanged(&self, id: &ConnectorId, config: &bailiwick_config::Connector, pins: &[Pin]) -> Option<Arc<Compiled>> {
+        let (before, _) = self.connectors.get(id)?;
+        let known = self.pins.get(id).map_or(&[][..], Vec::as_slice);
+        let is_same = |(one, other): (&Pin, &Pin)| {
+            let class = |pin: &Pin| (pin.kind, pin.band, pin.classed_by);
+            one.tool == other.tool && one.digest == other.digest && class(one) == class(other)
+        };
+        let is_unchanged = before == config && known.len() == pins.len() && known.iter().zip(pins).all(is_same);
+        self.compiled.get(id).filter(|_| is_unchanged).cloned()
     }
 
-    /// The world of what was built, without what drifted by now.
-    fn take_up(&mut self, built: Built, epoch: u64) -> World {
-        let Built { mut tools, features, names, unusable, policies } = built;
-        tools.retain(|name, _| !self.drifted.contains(name));
-        self.unusable = unusable;
-        World {
-            epoch,
-            tools: tools.into_iter().map(|(name, tool)| (name.to_string(), tool)).collect(),
-            features,
-            names,
-            policy_digest: policies.digest().to_string(),
-            policies,
-            connectors: self.connectors.values().map(|(_, connector)| connector.facts.clone()).collect(),
+    /// What all of it comes to, where `known` knows of a connector what came of the same before.
+    fn build(&self, known: impl Fn(&ConnectorId, &[Pin]) -> Option<Arc<Compiled>>) -> Result<Built, WorldFault> {
+        let mut compiled = BTreeMap::new();
+        for (id, (config, connector)) in self.connectors.iter() {
+            let pins = self.pins.get(id).map_or(&[][..], Vec::as_slice);
+            let one = match known(id, pins) {
+                Some(known) => known,
+                None => Arc::new(Compiled::of(config, connector, pins)?),
+            };
+            compiled.insert(id.clone(), one);
         }
+        self.build_of(compiled)
+    }
+
+    /// The names and the policies over these tools.
+    fn build_of(&self, compiled: BTreeMap<ConnectorId, Arc<Compiled>>) -> Result<Built, WorldFault> {
+        let accepted = self.connectors.iter().flat_map(|(id, (config, _))| {
+            let names = compiled.get(id).into_iter().flat_map(|compiled| compiled.accepted());
+            names.map(|name| (name.clone(), config.prefix))
+        });
+        let names = Arc::new(ExposedNames::over(accepted));
+        let sources: Vec<Source<'_>> =
+            self.policies.iter().map(|policy| Source { name: &policy.name, text: &policy.text }).collect();
+        let known = compiled.values().flat_map(|compiled| &compiled.known);
+        let policies = Arc::new(Policies::compile_for(&sources, known).map_err(WorldFault::Policies)?);
+        Ok(Built { compiled, names, policies })
+    }
+}
+
+impl Compiled {
+    fn of(config: &bailiwick_config::Connector, connector: &Arc<Connector>, pins: &[Pin]) -> Result<Self, WorldFault> {
+        let (mut tools, mut facts, mut unusable) = (Vec::new(), Vec::new(), Vec::new());
+        for pin in pins {
+            let name = config.qualified(&pin.tool);
+            match usable(config, connector, pin, &name) {
+                Ok((tool, tool_facts)) => {
+                    facts.push(tool_facts);
+                    tools.push(Arc::new(tool));
+                }
+                Err(why) => unusable.push(Unusable { tool: name, why }),
+            }
+        }
+        let mut features = Vec::new();
+        for feature in Feature::ALL {
+            match offered(config, connector, feature) {
+                Ok((tool, tool_facts)) => {
+                    facts.push(tool_facts);
+                    features.push(Arc::new(tool));
+                }
+                // It does not exist then, which denies.
+                Err((name, fault)) => tracing::error!(%name, %fault, "a feature can't be judged"),
+            }
+        }
+        let known = KnownTool::read(&facts).map_err(WorldFault::Policies)?;
+        Ok(Self { shelf: Arc::new(tools.into_iter().collect()), known, features, unusable })
+    }
+
+    /// The tools that were accepted, whether they can be used or not.
+    fn accepted(&self) -> impl Iterator<Item = &QualifiedName> {
+        self.shelf.tools().map(|tool| &tool.name).chain(self.unusable.iter().map(|unusable| &unusable.tool))
     }
 }
 
@@ -310,6 +385,8 @@ fn live(connector: &bailiwick_config::Connector) -> Connector {
         fingerprint: fingerprint(connector),
         facts: connector.facts(),
         prefix: connector.prefix,
+        may_ask: !connector.shared,
+        elicitation_hosts: connector.elicitation_hosts.clone(),
         transport: match connector.way {
             Way::Process(_) => "pipe",
             Way::Http(_) => "tcp",
@@ -418,170 +495,12 @@ fn parameters_of(feature: Feature) -> Value {
             },
             "required": ["ref", "argument"],
         }),
+        Feature::Elicitation => {
+            json!({"type": "object", "properties": {"mode": text(), "message": text(), "url": text()}, "required": ["mode", "message"]})
+        }
+        Feature::Sampling | Feature::Roots => json!({"type": "object"}),
     }
-}
-
-/// What agents call the tools that were accepted, whether they can be used or not.
-pub(crate) fn exposed_names<'c>(
-    connectors: impl IntoIterator<Item = &'c bailiwick_config::Connector>,
-    pins: &BTreeMap<ConnectorId, Vec<Pin>>,
-) -> ExposedNames {
-    let accepted = connectors.into_iter().flat_map(|connector| {
-        let pins = pins.get(&connector.id).into_iter().flatten();
-        pins.map(|pin| (connector.qualified(&pin.tool), connector.prefix))
-    });
-    ExposedNames::over(accepted)
 }
 
 #[cfg(test)]
-mod tests {
-    #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may fail by panicking")]
-
-    use bailiwick_policy::{Band, Kind};
-    use bailiwick_store::ClassedBy;
-    use serde_json::value::to_raw_value;
-
-    use super::*;
-
-    /// The demo's configuration with its tools pinned.
-    fn worlds() -> LiveWorlds {
-        let config = bailiwick_config::embedded(bailiwick_config::DEMO, []).unwrap();
-        let pins = config.connectors.iter().map(|connector| (connector.id.clone(), pins(connector)));
-        let policies =
-            vec![PolicyText { name: "default".to_owned(), text: bailiwick_policy::DEFAULT_BUNDLE.to_owned(), path: None }];
-        LiveWorlds::new(&config, pins.collect(), policies).unwrap()
-    }
-
-    fn pins(connector: &bailiwick_config::Connector) -> Vec<Pin> {
-        let demo: bailiwick_demo::Demo = connector.process().unwrap().arguments.last().unwrap().parse().unwrap();
-        crate::pinning::pins_of(connector, &crate::pinning::as_text(bailiwick_demo::definitions(demo).as_array().unwrap()), 1)
-    }
-
-    fn tickets() -> ConnectorId {
-        "tickets".parse().unwrap()
-    }
-
-    #[test]
-    fn a_drifted_tool_goes_once_and_nothing_else_is_made_anew() {
-        let worlds = worlds();
-        let before = worlds.now();
-        let get: ToolName = "get".parse().unwrap();
-        assert_eq!(worlds.drift(&tickets(), &[(get.clone(), None)]).len(), 1);
-        let after = worlds.now();
-        assert_eq!((after.epoch, after.tools.len()), (before.epoch + 1, before.tools.len() - 1));
-        assert!(after.tool("tickets__get").is_none());
-        assert!(Arc::ptr_eq(&before.policies, &after.policies));
-        for (name, tool) in &after.tools {
-            assert!(Arc::ptr_eq(tool, before.tool(name).unwrap()), "{name}");
-        }
-        // Each further call that finds it so tells it again: the world stays the same one.
-        assert_eq!(worlds.drift(&tickets(), &[(get.clone(), None)]), []);
-        assert!(Arc::ptr_eq(&worlds.now(), &after));
-    }
-
-    /// Whether its stored pin was made anew since or not: what the configuration said counts for as long as it says so.
-    #[test]
-    fn a_class_that_left_the_configuration_is_none() {
-        let mut config = bailiwick_config::embedded(bailiwick_config::DEMO, []).unwrap();
-        let before = worlds();
-        let (get, name): (ToolName, QualifiedName) = ("get".parse().unwrap(), "tickets__get".parse().unwrap());
-        let class = |tool: &Tool| (tool.kind, tool.band);
-        assert_eq!(class(before.now().tool("tickets__get").unwrap()), (Kind::Read, Band::Low));
-        let connector = config.connectors.iter_mut().find(|connector| connector.id == tickets()).unwrap();
-        let line = connector.tools.remove(&get).unwrap();
-        let mut pins = before.pins();
-        let of = |config: &Config, pins: &BTreeMap<ConnectorId, Vec<Pin>>| {
-            class(&LiveWorlds::judge_config(config, pins.clone(), Vec::new()).unwrap().tools()[&name])
-        };
-        assert_eq!(of(&config, &pins), (Kind::Execute, Band::High));
-        // What a person was shown and has accepted counts where the configuration is silent, and nowhere else.
-        let pin = pins.get_mut(&tickets()).unwrap().iter_mut().find(|pin| pin.tool == get).unwrap();
-        (pin.kind, pin.band, pin.classed_by) = (Kind::Write, Band::Medium, ClassedBy::Person);
-        assert_eq!(of(&config, &pins), (Kind::Write, Band::Medium));
-        config.connectors.iter_mut().find(|connector| connector.id == tickets()).unwrap().tools.insert(get, line);
-        assert_eq!(of(&config, &pins), (Kind::Read, Band::Low));
-    }
-
-    #[test]
-    fn another_way_to_a_server_is_another_connector() {
-        let credential =
-            "credential = { provider = \"file\", path = \"/t\", inject = { header = \"Authorization\", prefix = \"Bearer \" } }";
-        let ways = [
-            "command = [\"/bin/t\"]".to_owned(),
-            "command = [\"/bin/t\", \"x\"]".to_owned(),
-            "url = \"https://t.example/mcp\"".to_owned(),
-            "url = \"https://t.example/mcp/\"".to_owned(),
-            "url = \"https://t.example/mcp\"\nnetworks = [\"10.1.0.0/16\"]".to_owned(),
-            "url = \"https://t.example/mcp\"\nroots = \"/ca.pem\"".to_owned(),
-            "url = \"https://t.example/mcp\"\nprotocol = \"legacy\"".to_owned(),
-            "url = \"https://t.example/mcp\"\ndangerous_plain_http = true".to_owned(),
-            "url = \"https://t.example/mcp\"\nshared = true".to_owned(),
-            format!("url = \"https://t.example/mcp\"\n{credential}"),
-            format!("url = \"https://t.example/mcp\"\n{}", credential.replace("Authorization", "X-Key")),
-            format!("url = \"https://t.example/mcp\"\n{}", credential.replace("Bearer ", "")),
-        ];
-        let fingerprints = ways.iter().map(|way| {
-            let config = bailiwick_config::embedded(&format!("[[connectors]]\nid = \"t\"\n{way}\n"), []).unwrap();
-            fingerprint(&config.connectors[0]).to_string()
-        });
-        assert_eq!(fingerprints.collect::<BTreeSet<_>>().len(), ways.len());
-    }
-
-    #[test]
-    fn judging_changes_nothing_and_serving_takes_back_what_drifted() {
-        let worlds = worlds();
-        let (get, files): (ToolName, ConnectorId) = ("get".parse().unwrap(), "files".parse().unwrap());
-        worlds.drift(&tickets(), &[(get.clone(), None)]);
-        let before = worlds.now();
-        let mut other = worlds.pins().remove(&tickets()).unwrap();
-        other.retain(|pin| pin.tool == get);
-        let judged = worlds.judge(&tickets(), other).unwrap();
-        assert!(Arc::ptr_eq(&worlds.now(), &before) && worlds.pins().remove(&tickets()).unwrap().len() > 1);
-        // What drifts elsewhere meanwhile stays out.
-        worlds.drift(&files, &[("read".parse().unwrap(), None)]);
-        worlds.serve(judged);
-        let after = worlds.now();
-        assert!(after.epoch > before.epoch + 1);
-        assert!(after.tool("tickets__get").is_some() && after.tool("tickets__search").is_none());
-        assert!(after.tool("files__read").is_none());
-        assert_eq!(worlds.drifted().len(), 1);
-    }
-
-    #[test]
-    fn another_configuration_is_in_force_as_a_whole_and_what_drifted_stays_out() {
-        let worlds = worlds();
-        worlds.drift(&tickets(), &[("get".parse().unwrap(), None)]);
-        let before = worlds.now();
-        let mut config = bailiwick_config::embedded(bailiwick_config::DEMO, []).unwrap();
-        config.connectors.retain(|connector| connector.id != "files".parse().unwrap());
-        let text = "@id(\"none\") forbid (principal, action, resource);".to_owned();
-        let policies = vec![PolicyText { name: "p".to_owned(), text, path: None }];
-        let judged = LiveWorlds::judge_config(&config, worlds.pins(), policies.clone()).unwrap();
-        assert!(Arc::ptr_eq(&worlds.now(), &before), "judging changes nothing");
-        let digest = judged.policy_digest();
-        worlds.serve_config(judged);
-        let after = worlds.now();
-        assert_eq!((after.epoch, &after.policy_digest), (before.epoch + 1, &digest));
-        assert!(after.tools.keys().all(|name| !name.starts_with("files__")) && after.tool("tickets__get").is_none());
-        // A connector that is another program by now shows its tools anew.
-        let moved = config.connectors.iter_mut().find(|connector| connector.id == tickets()).unwrap();
-        let bailiwick_config::Way::Process(process) = &mut moved.way else { unreachable!() };
-        process.env.insert("A".to_owned(), "b".to_owned());
-        worlds.serve_config(LiveWorlds::judge_config(&config, worlds.pins(), policies).unwrap());
-        assert!(worlds.now().tool("tickets__get").is_some());
-    }
-
-    #[test]
-    fn a_definition_that_does_not_read_is_unusable_and_said_so() {
-        let worlds = worlds();
-        let mut bad = worlds.pins().remove(&tickets()).unwrap();
-        bad.truncate(1);
-        for pin in &mut bad {
-            pin.definition = to_raw_value(&serde_json::json!({"name": "get"})).unwrap();
-        }
-        let judged = worlds.judge(&tickets(), bad).unwrap();
-        worlds.serve(judged);
-        assert_eq!(worlds.unusable().len(), 1);
-        assert!(worlds.now().tools.keys().all(|name| !name.starts_with("tickets__")));
-    }
-}
+mod tests;

@@ -1,10 +1,12 @@
 //! The catalogue in Cedar: one action per tool, its groups, and the types that policies are checked against.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use cedar_policy::{Entity, EntityId, EntityTypeName, EntityUid, Schema};
 use serde_json::{Map, Value, json};
 
+use crate::alike::Alike;
 use crate::facts::ToolFacts;
 use crate::fault::PolicyFault;
 use crate::kind::{Band, Kind};
@@ -13,11 +15,29 @@ use crate::shape::{Field, Shape, record_type};
 /// The action group that every tool is in.
 const ANY: &str = "call";
 
-/// The tools that have an action, and the schema made of them.
+/// A tool as rules may know it, read once for as long as it stays what it is.
+#[derive(Clone, Debug)]
+pub struct KnownTool {
+    tool: Arc<Tool>,
+    is_well_named: bool,
+}
+
+impl KnownTool {
+    /// Reads these tools.
+    ///
+    /// # Errors
+    /// None that a tool could cause: whatever its schema is, it has fewer readable arguments, or none.
+    pub fn read(facts: &[ToolFacts]) -> Result<Vec<Self>, Vec<PolicyFault>> {
+        let names = Names::new().map_err(|fault| vec![unusable(&fault)])?;
+        let known = |fact| Self { tool: Arc::new(names.tool(fact)), is_well_named: well_named(fact) };
+        Ok(facts.iter().map(known).collect())
+    }
+}
+
+/// The tools that have an action.
 #[derive(Clone)]
 pub(crate) struct Catalogue {
-    pub(crate) schema: Schema,
-    pub(crate) tools: Vec<Tool>,
+    pub(crate) tools: Vec<Arc<Tool>>,
     /// Names that got no action, because they don't say their connector or are there twice.
     pub(crate) left_out: Vec<String>,
 }
@@ -43,24 +63,40 @@ impl Tool {
 }
 
 impl Catalogue {
-    /// Gives every well-named tool an action. No tool can spoil the bundle: one with a strange schema has
-    /// fewer readable arguments, or none.
-    pub(crate) fn new(facts: &[ToolFacts]) -> Result<Self, Vec<PolicyFault>> {
-        let names = Names::new().map_err(|fault| vec![unusable(&fault)])?;
+    /// Gives every well-named tool an action.
+    pub(crate) fn new<'k>(known: impl IntoIterator<Item = &'k KnownTool>) -> Self {
+        let known: Vec<&KnownTool> = known.into_iter().collect();
         let mut uses: HashMap<&str, usize> = HashMap::new();
-        for fact in facts {
-            *uses.entry(&fact.name).or_default() += 1;
+        for one in &known {
+            *uses.entry(&one.tool.name).or_default() += 1;
         }
         let (mut tools, mut left_out) = (Vec::new(), BTreeSet::new());
-        for fact in facts {
-            if uses.get(fact.name.as_str()) == Some(&1) && well_named(fact) {
-                tools.push(names.tool(fact));
+        for one in &known {
+            if uses.get(one.tool.name.as_str()) == Some(&1) && one.is_well_named {
+                tools.push(Arc::clone(&one.tool));
             } else {
-                left_out.insert(fact.name.clone());
+                left_out.insert(one.tool.name.clone());
             }
         }
-        let schema = schema_of(&mut tools).map_err(|fault| vec![unusable(&fault)])?;
-        Ok(Self { schema, tools, left_out: left_out.into_iter().collect() })
+        Self { tools, left_out: left_out.into_iter().collect() }
+    }
+
+    /// What rules are checked against: the schema of the tools that stand for all. No tool can spoil the bundle: one whose arguments
+    /// Cedar won't take (found by trying it alone) loses them, with all that are like it.
+    pub(crate) fn schema(&mut self, alike: &mut Alike) -> Result<Schema, Vec<PolicyFault>> {
+        let (schema, cleared) = schema_of(&mut alike.firsts).map_err(|fault| vec![unusable(&fault)])?;
+        for (tool, place) in self.tools.iter_mut().zip(&alike.of) {
+            if cleared.contains(place) {
+                Arc::make_mut(tool).input.clear();
+            }
+        }
+        Ok(schema)
+    }
+
+    /// The name of every action and group, as rules write them.
+    pub(crate) fn actions(&self) -> BTreeSet<String> {
+        let own = self.tools.iter().flat_map(|tool| tool.groups.iter().chain([&tool.action]).map(ToString::to_string));
+        own.chain(fixed_groups().map(|group| format!("Bailiwick::Action::\"{group}\""))).collect()
     }
 }
 
@@ -150,23 +186,30 @@ fn connector_group(connector: &str) -> String {
 }
 
 /// The schema of these tools. A tool whose arguments Cedar won't take (found by trying it alone) loses them.
-fn schema_of(tools: &mut [Tool]) -> Result<Schema, Box<cedar_policy::SchemaError>> {
+/// Says which did.
+fn schema_of(tools: &mut [Tool]) -> Result<(Schema, BTreeSet<usize>), Box<cedar_policy::SchemaError>> {
+    let mut cleared = BTreeSet::new();
     if let Ok(schema) = Schema::from_json_value(schema_json(tools)) {
-        return Ok(schema);
+        return Ok((schema, cleared));
     }
-    for tool in &mut *tools {
+    for (place, tool) in tools.iter_mut().enumerate() {
         if Schema::from_json_value(schema_json(std::slice::from_ref(tool))).is_err() {
             tool.input.clear();
+            cleared.insert(place);
         }
     }
-    Schema::from_json_value(schema_json(tools)).map_err(Box::new)
+    Ok((Schema::from_json_value(schema_json(tools)).map_err(Box::new)?, cleared))
+}
+
+/// The groups that there are whatever the tools.
+fn fixed_groups() -> impl Iterator<Item = String> {
+    let flat = Kind::ALL.iter().map(Kind::to_string);
+    std::iter::once(ANY.to_owned()).chain(flat).chain(Band::ALL.into_iter().map(band_group))
 }
 
 fn schema_json(tools: &[Tool]) -> Value {
     let mut actions = Map::new();
-    let flat = Kind::ALL.iter().map(Kind::to_string);
-    let bands = Band::ALL.into_iter().map(band_group);
-    for group in std::iter::once(ANY.to_owned()).chain(flat).chain(bands) {
+    for group in fixed_groups() {
         actions.insert(group, json!({}));
     }
     for tool in tools {

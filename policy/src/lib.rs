@@ -8,6 +8,7 @@
 //! INVARIANT: deny is the only default and the meaning of every error. No rule, an unknown tool, a rule that fails while it
 //! is evaluated (Cedar itself would skip it), an argument that a rule reads and that can't be put before it: all are denials.
 
+mod alike;
 mod catalogue;
 mod context;
 mod decision;
@@ -26,6 +27,7 @@ mod slice;
 #[cfg(test)]
 mod tests;
 
+pub use catalogue::KnownTool;
 pub use decision::{Decision, DenyCause, Requirement, Rule};
 pub use facts::{Ask, CallFacts, ConnectorFacts, GrantFacts, ToolFacts};
 pub use fault::{PolicyFault, Source};

@@ -1,14 +1,16 @@
 //! From policy text to checked rules, or to everything that is wrong with it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Range;
 use std::sync::Arc;
 
 use cedar_policy::{
-    ActionConstraint, Policy, PolicyId, PolicySet, ValidationError, ValidationMode, ValidationWarning, Validator, pst,
+    ActionConstraint, ParseErrors, Policy, PolicyId, PolicySet, ValidationError, ValidationMode, ValidationWarning, Validator,
+    pst,
 };
 use miette::Diagnostic;
 
+use crate::alike::{Alike, Mentions};
 use crate::catalogue::{Catalogue, Tool};
 use crate::fault::{PolicyFault, Source, nearest};
 use crate::presence::{missing, quoted};
@@ -22,27 +24,49 @@ pub(crate) struct LoadedRule {
     pub(crate) body: pst::Template,
 }
 
-/// The rules of a bundle, and what is doubtful about them.
+/// The rules of a bundle, what is doubtful about them, and the tools that they can't tell apart.
 pub(crate) struct Loaded {
+    pub(crate) alike: Alike,
     pub(crate) rules: Vec<LoadedRule>,
     pub(crate) warnings: Vec<PolicyFault>,
 }
 
 /// Reads every source; reports all faults of all of them, in the order of the text.
-pub(crate) fn load(sources: &[Source<'_>], catalogue: &Catalogue) -> Result<Loaded, Vec<PolicyFault>> {
+pub(crate) fn load(sources: &[Source<'_>], catalogue: &mut Catalogue) -> Result<Loaded, Vec<PolicyFault>> {
+    let parsed: Vec<_> = sources.iter().map(|source| source.text.parse::<PolicySet>().map_err(Box::new)).collect();
+    let mentions = Mentions::of(parsed.iter().flatten().flat_map(PolicySet::policies));
+    let alike = Alike::new(&catalogue.tools, &mentions);
+    let whole = alike.whole(&catalogue.tools);
+    load_by(alike, sources, &parsed, catalogue).map_err(|faults| {
+        // Checked once more with all arguments of those tools, for what a fault is told with: which names could have been meant.
+        let told = load_by(whole, sources, &parsed, &mut catalogue.clone());
+        told.err().unwrap_or(faults)
+    })
+}
+
+/// The same, where these tools stand for all.
+pub(crate) fn load_by(
+    mut alike: Alike,
+    sources: &[Source<'_>],
+    parsed: &[Result<PolicySet, Box<ParseErrors>>],
+    catalogue: &mut Catalogue,
+) -> Result<Loaded, Vec<PolicyFault>> {
+    let validator = Validator::new(catalogue.schema(&mut alike)?);
+    let catalogue: &Catalogue = catalogue;
     let mut loader = Loader {
-        validator: Validator::new(catalogue.schema.clone()),
+        validator,
+        connectors: catalogue.tools.iter().map(|tool| tool.connector.id().unescaped()).collect(),
         catalogue,
         seen: HashMap::new(),
         rules: Vec::new(),
         warnings: Vec::new(),
         faults: Vec::new(),
     };
-    for (index, source) in sources.iter().enumerate() {
-        loader.source(index, *source);
+    for (index, (source, parsed)) in sources.iter().zip(parsed).enumerate() {
+        loader.source(index, *source, parsed);
     }
     if loader.faults.is_empty() {
-        return Ok(Loaded { rules: loader.rules, warnings: loader.warnings });
+        return Ok(Loaded { alike, rules: loader.rules, warnings: loader.warnings });
     }
     let start = |fault: &PolicyFault| fault.span.as_ref().map(|span| span.start);
     loader.faults.sort_by_key(|fault| (fault.source, start(fault)));
@@ -64,6 +88,8 @@ pub(crate) fn applies(scope: &ActionConstraint, tool: &Tool) -> bool {
 struct Loader<'a> {
     validator: Validator,
     catalogue: &'a Catalogue,
+    /// The ids of the connectors that have tools.
+    connectors: BTreeSet<&'a str>,
     /// Where each `@id` was first given.
     seen: HashMap<Arc<str>, String>,
     rules: Vec<LoadedRule>,
@@ -102,11 +128,10 @@ impl Place<'_> {
 }
 
 impl Loader<'_> {
-    fn source(&mut self, index: usize, source: Source<'_>) {
-        let set: PolicySet = match source.text.parse() {
+    fn source(&mut self, index: usize, source: Source<'_>, parsed: &Result<PolicySet, Box<ParseErrors>>) {
+        let set = match parsed {
             Ok(set) => set,
             Err(errors) => {
-                let errors: &cedar_policy::ParseErrors = &errors;
                 self.faults.extend(errors.iter().map(|error| {
                     let help = error.help().map(|help| help.to_string());
                     PolicyFault::at(index, source, span_of(error), error.to_string(), help)
@@ -114,7 +139,7 @@ impl Loader<'_> {
                 return;
             }
         };
-        let place = Place { index, source, spans: spans(&set, source.text) };
+        let place = Place { index, source, spans: spans(set, source.text) };
         for template in set.templates() {
             let help = "write it out for each principal or resource";
             self.faults.push(place.fault(
@@ -123,7 +148,7 @@ impl Loader<'_> {
                 Some(help.to_owned()),
             ));
         }
-        let result = self.validator.validate(&set, ValidationMode::Strict);
+        let result = self.validator.validate(set, ValidationMode::Strict);
         self.errors(&place, result.validation_errors());
         let mut policies: Vec<&Policy> = set.policies().collect();
         policies.sort_by_key(|policy| place.spans.get(policy.id()).map(|span| span.start));
@@ -131,7 +156,7 @@ impl Loader<'_> {
             self.policy(&place, policy);
         }
         for warning in result.validation_warnings() {
-            self.warning(&set, &place, warning);
+            self.warning(set, &place, warning);
         }
     }
 
@@ -185,7 +210,7 @@ impl Loader<'_> {
     /// Which actions could have been meant: Cedar's own suggestion prefers short names to near ones.
     fn near_actions(&self, what: &str) -> String {
         let given = what.split('`').nth(1).unwrap_or_default();
-        let known: Vec<String> = self.catalogue.schema.actions().map(ToString::to_string).collect();
+        let known = self.catalogue.actions();
         if let Some(near) = nearest(given, known.iter().map(String::as_str)) {
             return format!("did you mean `{near}`?");
         }
@@ -200,7 +225,7 @@ impl Loader<'_> {
     }
 
     fn in_scope(&self, scope: &ActionConstraint) -> impl Iterator<Item = &Tool> {
-        let tools = self.catalogue.tools.iter();
+        let tools = self.catalogue.tools.iter().map(AsRef::as_ref);
         tools.filter(move |tool| applies(scope, tool))
     }
 
@@ -246,14 +271,13 @@ impl Loader<'_> {
 
     /// Cedar doesn't check the ids of entities. One that no tool belongs to may be a typo, or a connector to come.
     fn check_connectors(&mut self, place: &Place<'_>, policy: &Policy) {
-        let known: Vec<&str> = self.catalogue.tools.iter().map(|tool| tool.connector.id().unescaped()).collect();
         for literal in policy.entity_literals() {
             let id: &str = literal.id().unescaped();
-            if literal.type_name().to_string() != "Bailiwick::Connector" || known.contains(&id) {
+            if literal.type_name().to_string() != "Bailiwick::Connector" || self.connectors.contains(id) {
                 continue;
             }
             let span = place.span_within(policy, id);
-            let help = nearest(id, known.iter().copied()).map(|near| format!("did you mean `{near}`?"));
+            let help = nearest(id, self.connectors.iter().copied()).map(|near| format!("did you mean `{near}`?"));
             let what = format!("no tool belongs to a connector `{id}`");
             let fault = place.fault(span, what, help);
             self.warnings.push(fault);

@@ -4,16 +4,18 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
-use cedar_policy::{AuthorizationError, Authorizer, Context, Decision as Answer, Entities, PolicyId, Request, Response};
+use cedar_policy::{
+    AuthorizationError, Authorizer, Context, Decision as Answer, Entities, EntityUid, PolicyId, Request, Response,
+};
 use sha2::{Digest as _, Sha256};
 
-use crate::catalogue::{Catalogue, Tool};
+use crate::catalogue::{Catalogue, KnownTool, Tool};
 use crate::context::Arguments;
 use crate::decision::{Decision, DenyCause, Requirement, Rule};
 use crate::facts::{Ask, ConnectorFacts, GrantFacts, ToolFacts};
 use crate::fault::{PolicyFault, Source};
 use crate::grant::{PrepareError, PreparedGrant};
-use crate::load::{LoadedRule, load};
+use crate::load::{Loaded, load};
 use crate::reads::Reads;
 use crate::rule::RuleFacts;
 use crate::slice::{Rules, Slice, slices};
@@ -68,10 +70,11 @@ pub struct Policies {
 
 /// A tool and the rules that matter to it.
 struct Entry {
-    tool: Tool,
+    tool: Arc<Tool>,
     slice: Arc<Slice>,
     /// Set when a condition of the slice mentions `action`.
     action: Option<cedar_policy::Entity>,
+    question: usize,
 }
 
 impl Policies {
@@ -80,24 +83,45 @@ impl Policies {
     /// # Errors
     /// Everything that is wrong with it, in the order of the text.
     pub fn compile(sources: &[Source<'_>], tools: &[ToolFacts]) -> Result<Self, Vec<PolicyFault>> {
-        let catalogue = Catalogue::new(tools)?;
-        let loaded = load(sources, &catalogue)?;
-        let digest = BundleDigest::of(sources);
-        Self::assemble(catalogue, loaded.rules, loaded.warnings, digest)
+        Self::compile_for(sources, &KnownTool::read(tools)?)
     }
 
-    pub(crate) fn assemble(
-        catalogue: Catalogue,
-        rules: Vec<LoadedRule>,
-        warnings: Vec<PolicyFault>,
-        digest: BundleDigest,
+    /// The same for tools that were read before: what it costs follows from the rules and from how many sorts of tools they can tell
+    /// apart, and hardly from how many tools there are.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the bundle, in the order of the text.
+    pub fn compile_for<'k>(
+        sources: &[Source<'_>],
+        tools: impl IntoIterator<Item = &'k KnownTool>,
     ) -> Result<Self, Vec<PolicyFault>> {
-        let slices = slices(&rules, &catalogue.tools)
+        let mut catalogue = Catalogue::new(tools);
+        let loaded = load(sources, &mut catalogue)?;
+        let digest = BundleDigest::of(sources);
+        Self::assemble(&catalogue, loaded, digest)
+    }
+
+    pub(crate) fn assemble(catalogue: &Catalogue, loaded: Loaded, digest: BundleDigest) -> Result<Self, Vec<PolicyFault>> {
+        let Loaded { alike, rules, warnings } = loaded;
+        let slices = slices(&rules, &alike.firsts)
             .map_err(|error| vec![PolicyFault::of_bundle(format!("the rules can't be sliced: {error}"), None)])?;
-        let entries = catalogue.tools.into_iter().zip(slices).map(|(tool, slice)| {
+        let mut questions: HashMap<(*const Slice, &EntityUid, Option<&str>), usize> = HashMap::new();
+        let asked: Vec<Option<(usize, &Arc<Slice>)>> = catalogue
+            .tools
+            .iter()
+            .zip(&alike.of)
+            .map(|(tool, place)| {
+                let slice = slices.get(*place)?;
+                // A rule that mentions the action can tell each tool from every other.
+                let own = slice.mentions_action().then_some(tool.name.as_str());
+                let next = questions.len();
+                Some((*questions.entry((Arc::as_ptr(slice), &tool.connector, own)).or_insert(next), slice))
+            })
+            .collect();
+        let entries = catalogue.tools.iter().zip(asked).filter_map(|(tool, asked)| {
+            let (question, slice) = asked?;
             let action = slice.mentions_action().then(|| tool.action_entity());
-            let name = tool.name.clone();
-            (name, Entry { tool, slice, action })
+            Some((tool.name.clone(), Entry { tool: Arc::clone(tool), slice: Arc::clone(slice), action, question }))
         });
         let rules = rules.into_iter().map(|rule| {
             let id = Arc::clone(&rule.facts.rule.id);
@@ -108,7 +132,7 @@ impl Policies {
             entries: entries.collect(),
             rules: rules.collect(),
             warnings,
-            left_out: catalogue.left_out,
+            left_out: catalogue.left_out.clone(),
             digest,
         })
     }
@@ -143,6 +167,12 @@ impl Policies {
         // A permit that fails here may not even be reached in a call: errors don't hide a tool.
         self.ask(&entry.slice.projected, entry, grant, Context::empty())
             .is_some_and(|response| response.decision() == Answer::Allow)
+    }
+
+    /// Which question [`could_allow`](Self::could_allow) asks about a tool: those with the same number have the same answer, for the same
+    /// grant. `None` for an unknown tool.
+    pub fn question(&self, tool: &str) -> Option<usize> {
+        self.entries.get(tool).map(|entry| entry.question)
     }
 
     /// What the rules in force look at when they decide about a tool; `None` for an unknown one.

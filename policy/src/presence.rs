@@ -41,7 +41,8 @@ impl Missing {
 /// Whether any tool's principal, resource or context has this path.
 fn declared(root: &Var, path: &[String], tools: &[&Tool]) -> Result<(), Missing> {
     let attributes = |names: Vec<&str>| names.into_iter().map(str::to_owned).collect();
-    let (of, fields): (_, Vec<BTreeMap<String, Field>>) = match root {
+    let facts;
+    let (of, fields): (_, Vec<&BTreeMap<String, Field>>) = match root {
         Var::Action => return Ok(()),
         Var::Principal => {
             return among(path, "attribute of a grant", attributes(grant_attributes().collect()));
@@ -51,9 +52,12 @@ fn declared(root: &Var, path: &[String], tools: &[&Tool]) -> Result<(), Missing>
             return among(path, "attribute of a connector", known);
         }
         Var::Context => match path.first().map(String::as_str) {
-            Some("call") => ("fact of a call", vec![call_fields()]),
+            Some("call") => {
+                facts = call_fields();
+                ("fact of a call", vec![&facts])
+            }
             Some("input") => {
-                let inputs = tools.iter().map(|tool| tool.input.clone());
+                let inputs = tools.iter().map(|tool| &tool.input);
                 ("argument of any tool in its scope", inputs.collect())
             }
             _ => {

@@ -109,6 +109,12 @@ impl Reads {
         }
     }
 
+    /// Looks at everything there is: the answer that is never wrong.
+    pub(crate) fn add_everything(&mut self) {
+        self.context = Want::Everything;
+        self.action = true;
+    }
+
     /// Looks at what this expression looks at, too.
     pub(crate) fn add(&mut self, expression: &Expr) {
         if let Some((root, path, look)) = access(expression) {
@@ -121,8 +127,7 @@ impl Reads {
         }
         let Some(children) = children(expression) else {
             // An operator that this code doesn't know: it might look at anything.
-            self.context = Want::Everything;
-            self.action = true;
+            self.add_everything();
             return;
         };
         for child in children {

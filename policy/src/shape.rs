@@ -10,7 +10,7 @@ const MAX_DEPTH: usize = 8;
 const MAX_PROPERTIES: usize = 512;
 
 /// The place that a value has in Cedar.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Shape {
     /// An exact 64-bit integer.
     Long,
@@ -29,7 +29,7 @@ pub(crate) enum Shape {
 }
 
 /// One declared property.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Field {
     /// Its place.
     pub(crate) shape: Shape,

@@ -1,6 +1,7 @@
 //! The names of connectors and tools. Their alphabets make `connector__tool` split in exactly one way, and leave no
 //! room for look-alikes: everything is ASCII, compared exactly.
 
+use std::borrow::Borrow;
 use std::fmt::{self, Display, Formatter};
 use std::str::FromStr;
 
@@ -27,7 +28,9 @@ pub enum NameFault {
     #[error("`{0}` is not a qualified tool name: write `connector__tool`")]
     Qualified(String),
     /// Not a [`Feature`].
-    #[error("`{0}` is not a feature of a connector: write `resource_read`, `prompt_get` or `complete`")]
+    #[error(
+        "`{0}` is not a feature of a connector: write `resource_read`, `prompt_get`, `complete`, `elicitation`, `sampling` or `roots`"
+    )]
     Feature(String),
 }
 
@@ -39,7 +42,8 @@ pub struct ConnectorId(Box<str>);
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ToolName(Box<str>);
 
-/// What a connector offers besides tools (MCP, "Server Features"). Each is granted, judged and recorded like a tool.
+/// What a connector offers besides tools (MCP, "Server Features"), and what it may ask of agents ("Client Features"). Each is granted,
+/// judged and recorded like a tool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Feature {
     /// Its resources: listed, read and watched.
@@ -48,6 +52,12 @@ pub enum Feature {
     PromptGet,
     /// Its suggestions for arguments of prompts and resource templates.
     Complete,
+    /// The right to ask the agent's user something while it works on a call.
+    Elicitation,
+    /// The right to have the agent's model complete something.
+    Sampling,
+    /// The right to ask which folders the agent works in.
+    Roots,
 }
 
 /// The full name of what can be called: a tool, `connector__tool`, or a feature, `connector/resource_read`. Agents see it so too, unless
@@ -68,7 +78,8 @@ enum Part {
 
 impl Feature {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::ResourceRead, Self::PromptGet, Self::Complete];
+    pub const ALL: [Self; 6] =
+        [Self::ResourceRead, Self::PromptGet, Self::Complete, Self::Elicitation, Self::Sampling, Self::Roots];
 
     /// Its name.
     pub fn as_str(self) -> &'static str {
@@ -76,6 +87,9 @@ impl Feature {
             Self::ResourceRead => "resource_read",
             Self::PromptGet => "prompt_get",
             Self::Complete => "complete",
+            Self::Elicitation => "elicitation",
+            Self::Sampling => "sampling",
+            Self::Roots => "roots",
         }
     }
 }
@@ -206,6 +220,19 @@ impl Display for QualifiedName {
         f.write_str(&self.text)
     }
 }
+
+/// Looked up by text.
+macro_rules! looked_up_by_text {
+    ($($name:ty),*) => {$(
+        impl Borrow<str> for $name {
+            fn borrow(&self) -> &str {
+                &self.0
+            }
+        }
+    )*};
+}
+
+looked_up_by_text!(ConnectorId, ToolName);
 
 /// As text, checked when read.
 macro_rules! serialized_as_text {

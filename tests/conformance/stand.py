@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import tempfile
 import urllib.parse
 from pathlib import Path
 
@@ -47,7 +46,7 @@ def tool_names():
     return subprocess.run([NODE, "-e", script], cwd=HERE, capture_output=True, text=True, check=True, timeout=READY).stdout.split()
 
 
-def config(downstream, outside, prefix):
+def config(downstream, outside):
     """Everything is allowed to the one agent, and nobody is asked."""
     tools = "\n".join(f'tools.{name} = {{ kind = "read", band = "low", labels = [] }}' for name in tool_names())
     origins = [f"http://{host}:{port}" for host in ("localhost", "127.0.0.1") for port in outside]
@@ -68,32 +67,22 @@ id = "{CONNECTOR}"
 url = "http://127.0.0.1:{downstream}/mcp"
 pin = "first-use"
 labels = []
-{prefix}
+prefix = "never"
+features.resource_read = {{ kind = "read", band = "low", labels = [] }}
+features.prompt_get = {{ kind = "read", band = "low", labels = [] }}
+features.complete = {{ kind = "read", band = "low", labels = [] }}
+features.elicitation = {{ kind = "read", band = "low" }}
+features.sampling = {{ kind = "read", band = "low" }}
+features.roots = {{ kind = "read", band = "low" }}
 {tools}
 
 [[grants]]
 id = "{AGENT}"
 agent = "{AGENT}"
 purpose = "be held against the specification"
-tools = ["{CONNECTOR}__*"]
+tools = ["{CONNECTOR}__*", "{CONNECTOR}/resource_read", "{CONNECTOR}/prompt_get", "{CONNECTOR}/complete", "{CONNECTOR}/elicitation", "{CONNECTOR}/sampling", "{CONNECTOR}/roots"]
 default = true
 """
-
-
-def bare_names(program):
-    """The key that makes the gateway offer a connector's tools by their own names; nothing where it does not know it."""
-    key = 'prefix = "never"'
-    accepted = {each: _is_accepted(program, config(1, [1], each)) for each in ("", key)}
-    if not accepted[""]:
-        raise SystemExit("the gateway does not take the configuration of this test: `bailiwick check` says why")
-    return key if accepted[key] else ""
-
-
-def _is_accepted(program, text):
-    with tempfile.TemporaryDirectory(prefix="bailiwick-") as folder:
-        file = Path(folder) / "config.toml"
-        file.write_text(text)
-        return subprocess.run([str(program), "--config", str(file), "check"], capture_output=True, timeout=READY).returncode == 0
 
 
 class Stand:
@@ -143,25 +132,22 @@ class Direct(Stand):
 class Through(Stand):
     """The fixtures' server behind a gateway."""
 
-    def __init__(self, program, key, speaks, transport, log):
+    def __init__(self, program, speaks, transport, log):
         super().__init__(log)
-        self.program, self.key, self.speaks, self.transport = program, key, speaks, transport
+        self.program, self.speaks, self.transport = program, speaks, transport
 
     def start(self):
         """The port for the suite."""
         downstream = self.add("downstream/server.mjs", self.speaks, log="downstream.log")
-        outer, inner = kit.free_port(), kit.free_port()
-        gateway = kit.Gateway(self.program, config(downstream.port, [outer, inner], self.key))
+        inner = kit.free_port()
+        gateway = kit.Gateway(self.program, config(downstream.port, [inner]))
         self.running.append(gateway)
         if self.transport == "http":
             target = urllib.parse.urlsplit(gateway.url).port
             self.add("between/authorize.mjs", inner, target, env={"TOKEN": gateway.ok("agents", "token", AGENT)})
         else:
             self.add("between/lines.mjs", inner, *gateway.command("stdio", "--agent", AGENT), env=gateway.env)
-        if self.key:
-            return inner
-        self.add("between/rename.mjs", outer, inner, f"{CONNECTOR}__")
-        return outer
+        return inner
 
     def __exit__(self, *_):
         super().__exit__()

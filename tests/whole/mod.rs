@@ -10,6 +10,7 @@ mod front;
 mod house;
 mod methods;
 mod names;
+mod pages;
 mod pressure;
 mod readme;
 mod reload;

@@ -32,7 +32,8 @@ fn setup() -> (Setup, Script) {
             tool_with("slow", &json!({"type": "object", "properties": {"ms": {"type": "integer"}}})),
         ],
     );
-    let setup = setup.agent("a").connector("s", &script, READS).grant("g", "a", &["s__*"], "");
+    // How fast an agent may call is not what is tested here.
+    let setup = setup.with("max_rate_per_agent = 0").agent("a").connector("s", &script, READS).grant("g", "a", &["s__*"], "");
     (setup, script)
 }
 
@@ -418,10 +419,8 @@ async fn what_a_running_gateway_can_not_change_is_said_and_stays() {
     let mut gateway = setup.start();
     let agent = gateway.agent("a");
     gateway.reconfigure(|toml| {
-        toml.replace(
-            "listen = \"127.0.0.1:0\"",
-            "listen = \"127.0.0.1:9\"\nmax_rate_per_agent = 1\nallowed_origins = [\"https://app.example.com\"]",
-        )
+        toml.replace("max_rate_per_agent = 0", "max_rate_per_agent = 1")
+            .replace("listen = \"127.0.0.1:0\"", "listen = \"127.0.0.1:9\"\nallowed_origins = [\"https://app.example.com\"]")
     });
     let refused = agent.post("{}", &[("origin", "https://app.example.com")]).await;
     assert_eq!(refused.status, 403);

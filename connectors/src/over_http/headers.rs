@@ -117,7 +117,16 @@ mod tests {
     }
 
     fn call_of<'a>(arguments: &'a [u8], mirrors: &'a [Mirror]) -> Call<'a> {
-        Call { method: "tools/call", tool: Some("get"), arguments, name: Some("get"), mirrors, traceparent: None }
+        Call {
+            method: "tools/call",
+            tool: Some("get"),
+            arguments,
+            name: Some("get"),
+            mirrors,
+            traceparent: None,
+            capabilities: None,
+            answers: None,
+        }
     }
 
     fn bearer() -> Injection {

@@ -30,6 +30,8 @@ pub struct Connector {
     pub protocol: ProtocolChoice,
     /// Whether one process, or one session, serves all grants.
     pub shared: bool,
+    /// Hosts of pages that it may send agents to.
+    pub elicitation_hosts: Vec<String>,
     /// Who accepts its tools.
     pub pin: Pin,
     /// How sensitive what it holds is.

@@ -1,15 +1,21 @@
 //! What the agent is told in the end.
 
-use std::sync::Arc;
+use std::{borrow::Cow, ops::Range, sync::Arc};
 
-use bailiwick_schemas::json::{self, Edits, Limits, Member, Outline};
+use bailiwick_schemas::{
+    canonical::Digest,
+    exposure::ExposedNames,
+    json::{self, Edits, Limits, Member, Outline},
+};
 use bytes::Bytes;
 use serde_json::Value;
 
 use crate::{
-    catalogue::{Tool, World},
+    catalogue::{Listed, Tool, World},
+    grant::Grant,
     ports::Listing,
     records::Outcome,
+    trace::hex,
 };
 
 /// The one answer to a request, before a protocol version gives it its form.
@@ -26,6 +32,8 @@ pub struct Answer {
 pub enum Body {
     /// A tool's result, a prompt or a suggestion, screened.
     Result(ToolResult),
+    /// What the server asks before it can answer, screened.
+    Questions(ToolResult),
     /// The contents of a resource, screened.
     Content(ToolResult),
     /// A result that is an error which the model can read.
@@ -46,11 +54,11 @@ pub enum Body {
         /// The HTTP status that goes with it.
         http: u16,
     },
-    /// The tools of a grant.
+    /// Tools of a grant.
     Tools {
-        /// The list; an empty one where there is no live grant.
-        list: Arc<ToolList>,
-        /// How long the list may be kept, milliseconds.
+        /// A page of the list; an empty one where there is no live grant.
+        page: ToolPage,
+        /// How long it may be kept, milliseconds.
         ttl_ms: u64,
     },
     /// Resources, resource templates or prompts.
@@ -120,34 +128,52 @@ impl ToolResult {
     }
 }
 
+/// A page of a list has so many tools at most.
+pub const PAGE: usize = 1_000;
+
 /// The tools of a grant, as they are listed. Made once for a grant and world, and served from there.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct ToolList {
     tools: Vec<Arc<Tool>>,
+    names: Arc<ExposedNames>,
+    kept: Kept,
+}
+
+/// What is kept of a list beside its tools.
+#[derive(Debug)]
+enum Kept {
+    /// It has one page, and this is its text.
+    Page(Bytes),
+    /// It has more, each of which is written when it is asked for, so that a large grant doesn't keep a copy of the catalogue. This is
+    /// what makes the list another one: its grant, and all that is listed.
+    Version(Digest),
+}
+
+impl Default for Kept {
+    fn default() -> Self {
+        Self::Page(Bytes::from_static(b"[]"))
+    }
+}
+
+/// A page of a list.
+#[derive(Debug, Clone)]
+pub struct ToolPage {
+    list: Arc<ToolList>,
+    range: Range<usize>,
     definitions: Bytes,
-    /// As versions before 2026-07-28 have them, where that differs.
-    older: Option<Bytes>,
+    next: Option<String>,
 }
 
 impl ToolList {
     /// A list of these tools of a world, which are in the order of their full names.
-    pub(crate) fn new(tools: Vec<Arc<Tool>>, world: &World) -> Self {
-        let write = |of: &dyn Fn(&Tool, &mut String)| {
-            let mut text = String::from("[");
-            for (at, tool) in tools.iter().enumerate() {
-                text.push_str(if at == 0 { "" } else { "," });
-                of(tool, &mut text);
-            }
-            text.push(']');
-            Bytes::from(text)
+    pub(crate) fn new(tools: Vec<Arc<Tool>>, world: &World, grant: &Grant) -> Self {
+        let names = Arc::clone(&world.names);
+        let kept = if tools.len() <= PAGE {
+            Kept::Page(written(&tools, &names, |tool| Cow::Borrowed(&tool.listed)))
+        } else {
+            Kept::Version(version(&tools, &names, grant))
         };
-        let definitions = write(&|tool, text| tool.listed.write(world.exposed(tool), text));
-        // Clients of older versions lose the whole list over one that their version does not have.
-        let older = tools
-            .iter()
-            .any(|tool| tool.listed.older().is_some())
-            .then(|| write(&|tool, text| tool.listed.older().as_ref().unwrap_or(&tool.listed).write(world.exposed(tool), text)));
-        Self { tools, definitions, older }
+        Self { tools, names, kept }
     }
 
     /// In order of their full names.
@@ -155,21 +181,84 @@ impl ToolList {
         &self.tools
     }
 
-    /// Their definitions: a JSON array.
+    /// The page that this cursor leads to, the first one without any; none where it is a cursor of another list, or of none.
+    pub fn page(self: &Arc<Self>, cursor: Option<&str>) -> Option<ToolPage> {
+        let start = match cursor {
+            None => 0,
+            Some(cursor) => self.start(cursor)?,
+        };
+        let end = self.tools.len().min(start + PAGE);
+        let definitions = match &self.kept {
+            Kept::Page(text) => text.clone(),
+            Kept::Version(_) => written(self.tools.get(start..end)?, &self.names, |tool| Cow::Borrowed(&tool.listed)),
+        };
+        let next = if end < self.tools.len() { self.cursor(end) } else { None };
+        Some(ToolPage { list: Arc::clone(self), range: start..end, definitions, next })
+    }
+
+    /// What leads to the page that begins there: a text that says where, and of which list.
+    fn cursor(&self, start: usize) -> Option<String> {
+        let Kept::Version(version) = &self.kept else { return None };
+        let of = Digest::of(&[version.as_bytes().as_slice(), &start.to_be_bytes()].concat());
+        let mark: String = hex(of.as_bytes()).chars().take(32).collect();
+        Some(format!("{start:x}-{mark}"))
+    }
+
+    fn start(&self, cursor: &str) -> Option<usize> {
+        let start = usize::from_str_radix(cursor.split_once('-')?.0, 16).ok()?;
+        let is_a_page = start > 0 && start < self.tools.len() && start.is_multiple_of(PAGE);
+        (is_a_page && self.cursor(start).as_deref() == Some(cursor)).then_some(start)
+    }
+}
+
+impl ToolPage {
+    /// The whole list.
+    pub fn list(&self) -> &Arc<ToolList> {
+        &self.list
+    }
+
+    /// The definitions of its tools: a JSON array.
     pub fn definitions(&self) -> &Bytes {
         &self.definitions
     }
 
-    /// Their definitions as versions before 2026-07-28 have them: a JSON array.
-    pub fn older(&self) -> &Bytes {
-        self.older.as_ref().unwrap_or(&self.definitions)
+    /// The same as versions before 2026-07-28 have them. Their clients lose the whole list over one that their version does not have.
+    pub fn older(&self) -> Bytes {
+        let tools = self.list.tools.get(self.range.clone()).unwrap_or_default();
+        if tools.iter().all(|tool| !tool.listed.is_odd()) {
+            return self.definitions.clone();
+        }
+        written(tools, &self.list.names, |tool| tool.listed.older().map_or(Cow::Borrowed(&tool.listed), Cow::Owned))
+    }
+
+    /// The cursor to the page after it, if there is one: letters, digits and `-`.
+    pub fn next(&self) -> Option<&str> {
+        self.next.as_deref()
     }
 }
 
-impl Default for ToolList {
-    fn default() -> Self {
-        Self { tools: Vec::new(), definitions: Bytes::from_static(b"[]"), older: None }
+/// The definitions of these tools, as a JSON array.
+fn written(tools: &[Arc<Tool>], names: &ExposedNames, listed: impl Fn(&Tool) -> Cow<'_, Listed>) -> Bytes {
+    let size = tools.iter().map(|tool| tool.listed.size() + tool.name.as_str().len() + 1).sum::<usize>();
+    let mut text = String::with_capacity(size + 2);
+    text.push('[');
+    for (at, tool) in tools.iter().enumerate() {
+        text.push_str(if at == 0 { "" } else { "," });
+        listed(tool).write(names.of(&tool.name), &mut text);
     }
+    text.push(']');
+    Bytes::from(text)
+}
+
+/// What differs between any two lists of which an agent may not take one for the other.
+fn version(tools: &[Arc<Tool>], names: &ExposedNames, grant: &Grant) -> Digest {
+    let mut text = format!("{}\n{}\n", grant.id, grant.revision).into_bytes();
+    for tool in tools {
+        text.extend_from_slice(names.of(&tool.name).as_bytes());
+        text.push(b'\n');
+        text.extend_from_slice(tool.digest.as_bytes());
+    }
+    Digest::of(&text)
 }
 
 #[cfg(test)]

@@ -7,12 +7,12 @@ use bailiwick_schemas::{
     canonical::Digest,
     exposure::{ExposedNames, Prefix},
     json,
-    names::{ConnectorId, Feature, QualifiedName},
+    names::{ConnectorId, Feature, QualifiedName, ToolName},
     validate::Validator,
 };
 use serde_json::Value;
 
-use crate::grant::Labels;
+use crate::grant::{Labels, ToolPattern};
 
 /// A registered downstream server, as far as the gates need it.
 #[derive(Debug, Clone)]
@@ -27,6 +27,10 @@ pub struct Connector {
     pub prefix: Prefix,
     /// What carries its messages, as traces name it (`network.transport`): `pipe` or `tcp`.
     pub transport: &'static str,
+    /// Whether it may ask agents anything: not where one process serves many grants, and could not say whom it asks.
+    pub may_ask: bool,
+    /// Hosts of pages that it may send agents to.
+    pub elicitation_hosts: Vec<String>,
     /// Whether it needs a credential lent to it.
     pub needs_credential: bool,
     /// How long one call may take in all.
@@ -65,6 +69,9 @@ impl Tool {
             Some(Feature::ResourceRead) => "resources/read",
             Some(Feature::PromptGet) => "prompts/get",
             Some(Feature::Complete) => "completion/complete",
+            Some(Feature::Elicitation) => "elicitation/create",
+            Some(Feature::Sampling) => "sampling/createMessage",
+            Some(Feature::Roots) => "roots/list",
         }
     }
 }
@@ -103,6 +110,10 @@ impl Listed {
         Self { before: before.into(), after: after.into(), is_odd }
     }
 
+    pub(crate) fn is_odd(&self) -> bool {
+        self.is_odd
+    }
+
     /// The definition as versions before 2026-07-28 have it, where that differs: one that declares results which are no objects declares none.
     pub fn older(&self) -> Option<Self> {
         let whole = || format!("{{{}\"name\":\"\"{}}}", self.before, self.after);
@@ -117,6 +128,11 @@ impl Listed {
         text.push_str(&Value::from(name).to_string());
         text.push_str(&self.after);
         text.push('}');
+    }
+
+    /// How many bytes that are, but for the name.
+    pub(crate) fn size(&self) -> usize {
+        self.before.len() + self.after.len() + r#"{"name":""}"#.len()
     }
 }
 
@@ -171,14 +187,37 @@ impl fmt::Debug for Tool {
     }
 }
 
+/// The callable tools of one connector.
+#[derive(Debug, Default)]
+pub struct Shelf(BTreeMap<ToolName, Arc<Tool>>);
+
+impl Shelf {
+    /// Its tools, in order of their names.
+    pub fn tools(&self) -> impl Iterator<Item = &Arc<Tool>> {
+        self.0.values()
+    }
+
+    /// The same without these.
+    #[must_use]
+    pub fn without(&self, is_out: impl Fn(&ToolName) -> bool) -> Self {
+        self.0.iter().filter(|(name, _)| !is_out(name)).map(|(_, tool)| Arc::clone(tool)).collect()
+    }
+}
+
+impl FromIterator<Arc<Tool>> for Shelf {
+    fn from_iter<T: IntoIterator<Item = Arc<Tool>>>(tools: T) -> Self {
+        Self(tools.into_iter().filter_map(|tool| Some((tool.name.tool()?.clone(), tool))).collect())
+    }
+}
+
 /// Everything a decision rests on besides the call and its grant: swapped as a whole.
 pub struct World {
     /// Rises with every change: a call decided in one epoch is not committed in another.
     pub epoch: u64,
-    /// The callable tools by full name. A tool whose definition drifted from its pin is not here.
-    pub tools: BTreeMap<String, Arc<Tool>>,
-    /// What connectors offer besides tools, each as a tool whose arguments say what is wanted.
-    pub features: BTreeMap<QualifiedName, Arc<Tool>>,
+    /// The callable tools, by connector. A tool whose definition drifted from its pin is not here.
+    pub shelves: BTreeMap<ConnectorId, Arc<Shelf>>,
+    /// What connectors offer besides tools, each as a tool whose arguments say what is wanted; and what they may ask of agents.
+    pub features: Arc<BTreeMap<QualifiedName, Arc<Tool>>>,
     /// The names that agents see and send. Over all accepted tools, whichever is callable now and whoever asks: a name does not change
     /// its meaning with a grant or a drift.
     pub names: Arc<ExposedNames>,
@@ -193,13 +232,42 @@ pub struct World {
 impl World {
     /// The tool of this full name.
     pub fn tool(&self, name: &str) -> Option<&Arc<Tool>> {
-        self.tools.get(name)
+        // A connector's id has no underscore: there is one way to split.
+        let (connector, tool) = name.split_once("__")?;
+        self.shelves.get(connector)?.0.get(tool)
+    }
+
+    /// The callable tools, in order of their connectors and names.
+    pub fn tools(&self) -> impl Iterator<Item = &Arc<Tool>> {
+        self.shelves.values().flat_map(|shelf| shelf.tools())
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.shelves.values().map(|shelf| shelf.0.len()).sum()
+    }
+
+    /// Those that a pattern means, in order of their names.
+    pub fn meant_by(&self, pattern: &ToolPattern) -> impl Iterator<Item = &Arc<Tool>> {
+        let (one, all) = match pattern {
+            ToolPattern::Tool(name) => (self.tool(name.as_str()), None),
+            ToolPattern::Connector(connector) => (None, self.shelves.get(connector)),
+        };
+        one.into_iter().chain(all.into_iter().flat_map(|shelf| shelf.tools()))
+    }
+
+    /// How many that are.
+    pub(crate) fn count_of(&self, pattern: &ToolPattern) -> usize {
+        match pattern {
+            ToolPattern::Tool(_) => 1,
+            ToolPattern::Connector(connector) => self.shelves.get(connector).map_or(0, |shelf| shelf.0.len()),
+        }
     }
 
     /// The tool that agents call by this name. A tool that is exposed under its bare name has no other.
     pub fn called(&self, name: &str) -> Option<&Arc<Tool>> {
         let full = self.names.bare(name).map_or(name, QualifiedName::as_str);
-        self.tools.get(full).filter(|tool| self.exposed(tool) == name)
+        self.tool(full).filter(|tool| self.exposed(tool) == name)
     }
 
     /// The one name by which agents call this tool.
@@ -217,7 +285,7 @@ impl World {
         };
         let parts = match feature {
             Feature::PromptGet => name.split_once("__"),
-            Feature::ResourceRead | Feature::Complete => name.split_once('+'),
+            _ => name.split_once('+'),
         };
         parts.and_then(behind).or_else(|| Some((self.bare_of(feature)?, name.to_owned())))
     }
@@ -256,6 +324,6 @@ impl World {
 
 impl fmt::Debug for World {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("World").field("epoch", &self.epoch).field("tools", &self.tools.len()).finish_non_exhaustive()
+        f.debug_struct("World").field("epoch", &self.epoch).field("tools", &self.count()).finish_non_exhaustive()
     }
 }

@@ -3,11 +3,11 @@
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
-use bailiwick_schemas::names::QualifiedName;
 use futures_util::FutureExt;
 
 use crate::{
     answer::{Answer, Body, ToolList},
+    catalogue::Tool,
     gates::{self, Reply, ScreenLimits, Stop},
     grant::LiveGrant,
     ports::{Listing, Ports, Ticket},
@@ -46,16 +46,16 @@ impl Default for Settings {
 
 /// The tool that the first walk of a call took it for.
 #[derive(Default)]
-struct Meant(Option<QualifiedName>);
+struct Meant(Option<Arc<Tool>>);
 
 impl Meant {
     /// A name may get another meaning between two walks: the call was never meant for that tool.
-    fn stays(&mut self, tool: &QualifiedName) -> Result<(), Refusal> {
+    fn stays(&mut self, tool: &Arc<Tool>) -> Result<(), Refusal> {
         match &self.0 {
-            Some(before) if before != tool => Err(Refusal::unsettled()),
+            Some(before) if before.name != tool.name => Err(Refusal::unsettled()),
             Some(_) => Ok(()),
             None => {
-                self.0 = Some(tool.clone());
+                self.0 = Some(Arc::clone(tool));
                 Ok(())
             }
         }
@@ -103,7 +103,7 @@ impl Gateway {
         let name = match received.asked() {
             Asked::Call { name, .. } => name,
             Asked::Item(ask) => &ask.name,
-            Asked::List => return self.list(received, way).await,
+            Asked::List { cursor } => return self.list(received, cursor.as_deref(), way).await,
             Asked::Offers(listing) => return self.offers(received, *listing, way).await,
         };
         let mut meant = Meant::default();
@@ -124,7 +124,7 @@ impl Gateway {
         let ports = &self.ports;
         let call = gates::identify(received, ports, way).await?;
         let call = gates::grant(call, ports, way)?;
-        meant.stays(&call.tool().name)?;
+        meant.stays(call.tool())?;
         let call = gates::validate(call, ports, way)?;
         let call = gates::permit(call, ports, way)?;
         let call = gates::approve(call, ports, way).await?;
@@ -165,22 +165,22 @@ impl Gateway {
     }
 
     /// The tools of the grant that the request acts under: by the same decision as a call.
-    async fn list<'r>(&self, received: &'r Received, way: &mut Way<'r>) -> Result<Answer, Refusal> {
+    async fn list<'r>(&self, received: &'r Received, cursor: Option<&str>, way: &mut Way<'r>) -> Result<Answer, Refusal> {
         let call = gates::identify(received, &self.ports, way).await?;
         let stage = way.enter("grant", "bailiwick.grant.resolve", &self.ports);
         let grant = gates::chosen_grant(received, call.principal(), &self.ports)?;
         let (mut list, mut ttl_ms) = (Arc::<ToolList>::default(), 0);
         if let Some(grant) = grant {
             let world = self.ports.worlds.now();
-            let agent = &call.principal().agent;
-            list = gates::list(&world, &grant, agent);
             ttl_ms = self.kept_for(&grant);
             way.trace.note(stage, "bailiwick.grant.id", grant.terms().id.to_string());
-            way.seen.grant = Some(grant);
+            way.seen.grant = Some(Arc::clone(&grant));
+            list = gates::list(&world, &grant, &call.principal().agent).await?;
         }
+        let page = list.page(cursor).ok_or_else(Refusal::invalid_cursor)?;
         way.decide_allow(&self.ports).map_err(|lost| Refusal::trail_lost(&lost))?;
         way.leave(stage, &self.ports);
-        Ok(Answer { outcome: Outcome::Success, body: Body::Tools { list, ttl_ms } })
+        Ok(Answer { outcome: Outcome::Success, body: Body::Tools { page, ttl_ms } })
     }
 
     /// What the connectors of the grant offer besides tools.

@@ -22,12 +22,14 @@ mod handle;
 mod judge;
 mod prepared;
 mod redact;
+mod rounds;
 mod way;
 
-pub use answer::{Answer, Body, Part, ToolList, ToolResult};
+pub use answer::{Answer, Body, PAGE, Part, ToolList, ToolPage, ToolResult};
 pub use handle::{Gateway, Settings};
 pub use judge::Judged;
 pub use received::Received;
 pub use redact::NeedleFault;
 pub use refusal::Refusal;
+pub use rounds::Rounds;
 pub use way::full_name;

@@ -15,6 +15,7 @@ use crate::{
     principal::{Presented, Principal},
     records::{DecisionRecord, IntentRecord, OutcomeRecord, SecretRecord},
     redact::{NeedleFault, Needles},
+    rounds::Rounds,
     trace::CallTrace,
 };
 
@@ -42,6 +43,8 @@ pub struct Ports {
     pub trail: Arc<dyn Trail>,
     /// The traces.
     pub tracer: Arc<dyn Tracer>,
+    /// What servers asked, and wait to hear.
+    pub rounds: Arc<Rounds>,
 }
 
 /// Time and randomness, so that tests set both.

@@ -17,12 +17,14 @@ pub(crate) struct Prepared {
     /// Held weakly: its address stays taken, so that no other world is ever mistaken for it.
     world: Weak<World>,
     facts: PreparedGrant,
-    /// By the tool's name. Only tools of the world are asked about, so it grows no larger than that.
-    tools: RwLock<HashMap<Arc<str>, Arc<Remembered>>>,
+    /// By the question that policies ask about a tool: many tools have the same.
+    answers: RwLock<HashMap<usize, Arc<Remembered>>>,
     list: Mutex<Option<(Band, Arc<ToolList>)>>,
+    /// Held by whoever makes a large list, so that others wait for that one.
+    pub(crate) making: tokio::sync::Mutex<()>,
 }
 
-/// What is remembered about one tool.
+/// What is remembered about the tools of one question.
 struct Remembered {
     could_allow: bool,
     /// Set once a call was decided, and only where no rule reads anything of the call.
@@ -33,7 +35,13 @@ impl Prepared {
     /// Puts a grant before a world; none if it can't be, which denies.
     pub(crate) fn new(facts: &GrantFacts, world: &Arc<World>) -> Option<Self> {
         let facts = PreparedGrant::new(facts, &world.connectors).ok()?;
-        Some(Self { world: Arc::downgrade(world), facts, tools: RwLock::default(), list: Mutex::default() })
+        Some(Self {
+            world: Arc::downgrade(world),
+            facts,
+            answers: RwLock::default(),
+            list: Mutex::default(),
+            making: tokio::sync::Mutex::default(),
+        })
     }
 
     /// Whether it is of this world.
@@ -43,7 +51,7 @@ impl Prepared {
 
     /// Whether there could be a call of this tool that policy allows.
     pub(crate) fn could_allow(&self, world: &World, tool: &Tool) -> bool {
-        self.remembered(world, tool).could_allow
+        self.remembered(world, tool).is_some_and(|known| known.could_allow)
     }
 
     /// What policy says. A decision that reads nothing of the call is made once.
@@ -54,27 +62,34 @@ impl Prepared {
         if world.policies.reads_context(name) {
             return decide();
         }
-        Arc::clone(self.remembered(world, tool).decision.get_or_init(decide))
+        match self.remembered(world, tool) {
+            Some(known) => Arc::clone(known.decision.get_or_init(decide)),
+            None => decide(),
+        }
     }
 
-    fn remembered(&self, world: &World, tool: &Tool) -> Arc<Remembered> {
+    /// What is known of the question that is asked about this tool; none where policies don't know it, which denies.
+    fn remembered(&self, world: &World, tool: &Tool) -> Option<Arc<Remembered>> {
         let name = tool.name.as_str();
+        let question = world.policies.question(name)?;
         // A panic while one of the locks was held leaves a map or a list that is whole.
-        if let Some(known) = self.tools.read().unwrap_or_else(PoisonError::into_inner).get(name) {
-            return Arc::clone(known);
+        if let Some(known) = self.answers.read().unwrap_or_else(PoisonError::into_inner).get(&question) {
+            return Some(Arc::clone(known));
         }
         let could_allow = world.policies.could_allow(&self.facts, name);
         let fresh = Arc::new(Remembered { could_allow, decision: OnceLock::new() });
-        let mut tools = self.tools.write().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(tools.entry(name.into()).or_insert(fresh))
+        let mut answers = self.answers.write().unwrap_or_else(PoisonError::into_inner);
+        Some(Arc::clone(answers.entry(question).or_insert(fresh)))
     }
 
-    /// The list for an agent of this ceiling: the one that was made, or one that is made now.
-    pub(crate) fn list(&self, ceiling: Band, make: impl FnOnce() -> ToolList) -> Arc<ToolList> {
-        if let Some((_, list)) = self.kept_list().as_ref().filter(|(of, _)| *of == ceiling) {
-            return Arc::clone(list);
-        }
-        let list = Arc::new(make());
+    /// The list that was made for an agent of this ceiling.
+    pub(crate) fn list(&self, ceiling: Band) -> Option<Arc<ToolList>> {
+        self.kept_list().as_ref().filter(|(of, _)| *of == ceiling).map(|(_, list)| Arc::clone(list))
+    }
+
+    /// Keeps a list that was made for an agent of this ceiling.
+    pub(crate) fn keep(&self, ceiling: Band, list: ToolList) -> Arc<ToolList> {
+        let list = Arc::new(list);
         *self.kept_list() = Some((ceiling, Arc::clone(&list)));
         list
     }

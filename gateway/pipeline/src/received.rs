@@ -193,7 +193,10 @@ pub enum Asked {
         arguments: Bytes,
     },
     /// `tools/list`.
-    List,
+    List {
+        /// Where the last page said that this one begins.
+        cursor: Option<String>,
+    },
     /// `resources/read`, `prompts/get` or `completion/complete`.
     Item(ItemAsk),
     /// `resources/list`, `resources/templates/list` or `prompts/list`.
@@ -249,6 +252,8 @@ pub struct Origin {
     pub presented: Presented,
     /// What the caller says it is part of.
     pub links: Vec<RemoteContext>,
+    /// What its sender can be asked (MCP client capabilities `elicitation`, `sampling` and `roots`), each as declared.
+    pub capabilities: Vec<(Feature, String)>,
     /// The headers `Mcp-Param-*`, by the rest of their names in lower case, decoded; none where the protocol version or the
     /// transport has no such headers.
     pub mirrored: Option<Vec<(String, String)>>,
@@ -263,12 +268,46 @@ pub struct Received {
     id: Option<String>,
     size: usize,
     arrived_ns: u64,
+    answers: Option<Answers>,
+}
+
+/// Answers to what a server asked before it could answer (MCP 2026-07-28, `basic/patterns/mrtr`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answers {
+    /// The handle that came with the questions.
+    pub state: Option<String>,
+    /// The answers by key: a JSON object of objects.
+    pub responses: Bytes,
+}
+
+impl Answers {
+    fn of(message: &Message) -> Result<Option<Self>, MessageFault> {
+        let (state, responses) = (message.part("requestState"), message.part("inputResponses"));
+        if state.is_none() && responses.is_none() {
+            return Ok(None);
+        }
+        let wanted = |member: &'static str, wanted: &'static str| MessageFault::Member { member, wanted };
+        let state = match state {
+            None => None,
+            Some(state) => Some(string(Some(text_of(state))).ok_or_else(|| wanted("params.requestState", "a string"))?),
+        };
+        let objects = "an object of objects";
+        let responses = responses.cloned().unwrap_or_else(|| Bytes::from_static(b"{}"));
+        let fields = json::fields(text_of(&responses)).map_err(|_| wanted("params.inputResponses", objects))?;
+        if fields.iter().any(|(_, value)| !value.get().starts_with('{')) {
+            return Err(wanted("params.inputResponses", objects));
+        }
+        Ok(Some(Self { state, responses }))
+    }
 }
 
 impl Received {
     /// Receives a `tools/call`.
     pub fn call(call: CallId, message: &Message, origin: Origin, arrived_ns: u64) -> Result<Self, MessageFault> {
-        refuse_lookalikes(message.params.iter().map(|(key, _)| key.as_ref()), &["name", "arguments", "_meta"])?;
+        refuse_lookalikes(
+            message.params.iter().map(|(key, _)| key.as_ref()),
+            &["name", "arguments", "_meta", "inputResponses", "requestState"],
+        )?;
         let name = string(message.param("name")).ok_or(MessageFault::Member { member: "params.name", wanted: "a string" })?;
         let arguments = match message.part("arguments") {
             Some(arguments) if arguments.starts_with(b"{") => arguments.clone(),
@@ -278,19 +317,21 @@ impl Received {
         Self::new(call, Asked::Call { name, arguments }, message, origin, arrived_ns)
     }
 
-    /// Receives a `tools/list`. It has one page: a cursor is none of ours.
+    /// Receives a `tools/list`.
     pub fn list(call: CallId, message: &Message, origin: Origin, arrived_ns: u64) -> Result<Self, MessageFault> {
-        match message.param("cursor") {
-            Some(_) => Err(MessageFault::Member { member: "params.cursor", wanted: "left out: the list has one page" }),
-            None => Self::new(call, Asked::List, message, origin, arrived_ns),
-        }
+        refuse_lookalikes(message.params.iter().map(|(key, _)| key.as_ref()), &["cursor", "_meta"])?;
+        let cursor = match message.param("cursor") {
+            None => None,
+            given => Some(string(given).ok_or(MessageFault::Member { member: "params.cursor", wanted: "a string" })?),
+        };
+        Self::new(call, Asked::List { cursor }, message, origin, arrived_ns)
     }
 
     /// Receives a request for an item of a feature: `resources/read`, `prompts/get` or `completion/complete`.
     pub fn item(call: CallId, message: &Message, origin: Origin, arrived_ns: u64) -> Result<Self, MessageFault> {
         let (feature, known): (_, &[&str]) = match message.method() {
-            "resources/read" => (Feature::ResourceRead, &["uri", "_meta"]),
-            "prompts/get" => (Feature::PromptGet, &["name", "arguments", "_meta"]),
+            "resources/read" => (Feature::ResourceRead, &["uri", "_meta", "inputResponses", "requestState"]),
+            "prompts/get" => (Feature::PromptGet, &["name", "arguments", "_meta", "inputResponses", "requestState"]),
             _ => (Feature::Complete, &["ref", "argument", "context", "_meta"]),
         };
         refuse_lookalikes(message.params.iter().map(|(key, _)| key.as_ref()), known)?;
@@ -301,9 +342,10 @@ impl Received {
         let (of, name) = match feature {
             Feature::ResourceRead => (feature, text("params.uri", message.param("uri"))?),
             Feature::PromptGet => (feature, text("params.name", message.param("name"))?),
-            Feature::Complete => referenced(message)?,
+            _ => referenced(message)?,
         };
-        let members = message.params.iter().filter(|(key, _)| key.as_ref() != "_meta").cloned().collect();
+        let is_own = |key: &str| !matches!(key, "_meta" | "inputResponses" | "requestState");
+        let members = message.params.iter().filter(|(key, _)| is_own(key)).cloned().collect();
         Self::new(call, Asked::Item(ItemAsk { feature, of, name, members }), message, origin, arrived_ns)
     }
 
@@ -326,7 +368,10 @@ impl Received {
         let Some(id) = message.id() else {
             return Err(MessageFault::Member { member: "id", wanted: "given: a notification can't ask for this" });
         };
-        Ok(Self { call, asked, origin, id: Some(id.to_owned()), size: message.size(), arrived_ns })
+        // Older versions know no such thing: there they are members like any other that means nothing.
+        let is_call = matches!(asked, Asked::Call { .. } | Asked::Item(_)) && origin.protocol.is_modern();
+        let answers = if is_call { Answers::of(message)? } else { None };
+        Ok(Self { call, asked, origin, id: Some(id.to_owned()), size: message.size(), arrived_ns, answers })
     }
 
     /// The call id it was given on arrival.
@@ -343,11 +388,11 @@ impl Received {
     pub fn method(&self) -> &'static str {
         match &self.asked {
             Asked::Call { .. } => "tools/call",
-            Asked::List => "tools/list",
+            Asked::List { .. } => "tools/list",
             Asked::Item(ask) => match ask.feature {
                 Feature::ResourceRead => "resources/read",
                 Feature::PromptGet => "prompts/get",
-                Feature::Complete => "completion/complete",
+                _ => "completion/complete",
             },
             Asked::Offers(Listing::Resources) => "resources/list",
             Asked::Offers(Listing::Templates) => "resources/templates/list",
@@ -359,8 +404,13 @@ impl Received {
     pub fn tool(&self) -> Option<&str> {
         match &self.asked {
             Asked::Call { name, .. } => Some(name),
-            Asked::List | Asked::Item(_) | Asked::Offers(_) => None,
+            Asked::List { .. } | Asked::Item(_) | Asked::Offers(_) => None,
         }
+    }
+
+    /// The answers that it brings.
+    pub fn answers(&self) -> Option<&Answers> {
+        self.answers.as_ref()
     }
 
     /// Where it comes from.

@@ -20,6 +20,8 @@ pub enum Outcome {
     DownstreamError,
     /// A gate said no.
     Denied,
+    /// The server asks something first.
+    InputRequired,
     /// A person is still to decide.
     ApprovalPending,
     /// A person said no.
@@ -48,6 +50,7 @@ impl Outcome {
             Self::ToolError => "tool_error",
             Self::DownstreamError => "downstream_error",
             Self::Denied => "denied",
+            Self::InputRequired => "input_required",
             Self::ApprovalPending => "approval_pending",
             Self::ApprovalRejected => "approval_rejected",
             Self::Invalid => "invalid",
@@ -91,6 +94,9 @@ pub struct IntentRecord<'a> {
     pub args_mac: &'a str,
     /// Their number.
     pub args_size: usize,
+    /// Keyed digest of the answers that are sent with them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub answers_mac: Option<&'a str>,
     /// The policies that allowed it.
     pub policy_digest: &'a str,
     /// What its result will be marked with: the task has these labels from here on, should the gateway die before the result.

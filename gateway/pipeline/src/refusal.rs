@@ -104,7 +104,7 @@ impl Refusal {
         let shown: String = name.chars().take(NAME_CHARS).collect();
         let (reason, code, what) = match of {
             Feature::PromptGet => ("unknown_prompt", -32602, "prompt"),
-            Feature::ResourceRead | Feature::Complete => ("unknown_resource", RESOURCE_NOT_FOUND, "resource"),
+            _ => ("unknown_resource", RESOURCE_NOT_FOUND, "resource"),
         };
         let mut refusal = Self::error(Outcome::Denied, reason, (code, 200), format!("Unknown {what}: {shown}"), detail);
         if what == "resource" {
@@ -125,6 +125,18 @@ impl Refusal {
             };
         }
         self
+    }
+
+    /// Answers that were not asked for, or are not what was.
+    pub fn answers_not_taken(why: impl Into<String>) -> Self {
+        let why = why.into();
+        Self::error(Outcome::Invalid, "answers_not_taken", (-32602, 200), why.clone(), why)
+    }
+
+    /// The cursor is of no page of this list: of another grant's, of one that has changed since, or made up.
+    pub fn invalid_cursor() -> Self {
+        let message = "the cursor leads nowhere in this list as it is now: list again from the beginning, without a cursor";
+        Self::error(Outcome::Invalid, "invalid_cursor", (-32602, 400), message, message)
     }
 
     /// There is a choice of grants, and the request names none.

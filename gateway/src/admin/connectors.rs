@@ -131,7 +131,7 @@ fn others<'a>(connector: &Connector, own: impl Iterator<Item = &'a str>, runtime
 }
 
 fn pins(connector: &Connector, runtime: &Runtime) -> Vec<Pin> {
-    runtime.worlds.pins().remove(&connector.id).unwrap_or_default()
+    runtime.worlds.pins().get(&connector.id).cloned().unwrap_or_default()
 }
 
 /// The pins of what is accepted: classed by the admin's word, else as before, else by what the tool says of itself.

@@ -282,18 +282,18 @@ fn bounds(
 fn view(entry: &GrantEntry, runtime: &Runtime) -> GrantView {
     let (terms, standing) = (entry.grant.terms(), entry.grant.standing());
     let world = runtime.worlds.now();
-    let covered = |capability: &Capability, tool: &bailiwick_pipeline::catalogue::Tool| capability.covers(&tool.name, tool.kind);
-    let tools = world
-        .tools
-        .values()
-        .filter(|tool| tool.band <= terms.ceiling && terms.capabilities.iter().any(|capability| covered(capability, tool)));
+    let meant = terms
+        .capabilities
+        .iter()
+        .flat_map(|capability| world.meant_by(&capability.tools).filter(move |tool| capability.covers(&tool.name, tool.kind)));
+    let tools: BTreeSet<&QualifiedName> = meant.filter(|tool| tool.band <= terms.ceiling).map(|tool| &tool.name).collect();
     GrantView {
         id: terms.id.to_string(),
         state: standing.state,
         agent: terms.agent.to_string(),
         owner: terms.owner.clone(),
         purpose: terms.purpose.clone(),
-        tools: tools.map(|tool| tool.name.to_string()).collect(),
+        tools: tools.into_iter().map(ToString::to_string).collect(),
         capabilities: terms.capabilities.clone(),
         ceiling: terms.ceiling,
         environment: terms.environment.clone(),

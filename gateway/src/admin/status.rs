@@ -18,7 +18,7 @@ pub(super) async fn show(_: Visitor, State(runtime): State<Arc<Runtime>>) -> Jso
         version: env!("CARGO_PKG_VERSION").to_owned(),
         pid: std::process::id(),
         agents_url: runtime.url(),
-        tools: runtime.worlds.now().tools.len(),
+        tools: runtime.worlds.now().count(),
         pending_approvals: open.iter().filter(|approval| approval.state == ApprovalState::Pending).count(),
         allow_same_user: runtime.config().approvals.allow_same_user,
         trail_lost: runtime.recorder.trail().is_lost(),

@@ -12,7 +12,7 @@ use super::{
     policy::{Accepted, accepted, compiled},
     screen::shown,
 };
-use crate::{runtime::policies_of, world::exposed_names};
+use crate::runtime::policies_of;
 
 /// Does it.
 pub(super) async fn run(as_json: bool, session: &Session) -> Result<(), CliFault> {
@@ -43,7 +43,6 @@ pub(super) async fn run(as_json: bool, session: &Session) -> Result<(), CliFault
 
 fn policies(config: &Config, pins: Option<Accepted>, as_json: bool, session: &Session) -> Result<(), CliFault> {
     let texts = policies_of(config)?;
-    let kept = pins.as_ref().map(|pins| exposed_names(&config.connectors, pins).remarks()).unwrap_or_default();
     let compiled = match pins.map(|pins| compiled(config, pins, &texts)).transpose() {
         Ok(compiled) => compiled,
         Err(faults) if as_json => {
@@ -63,8 +62,8 @@ fn policies(config: &Config, pins: Option<Accepted>, as_json: bool, session: &Se
     for tool in compiled.iter().flat_map(|compiled| &compiled.unusable) {
         session.screen.tell(&format!("warning: {} can't be used: {}", tool.tool, shown(&tool.why)));
     }
-    for remark in kept {
-        session.screen.tell(&format!("warning: {}", shown(&remark)));
+    for remark in compiled.iter().flat_map(|compiled| &compiled.keep_prefix) {
+        session.screen.tell(&format!("warning: {}", shown(remark)));
     }
     if config.approvals.allow_same_user {
         session.screen.tell("warning: approvals.allow_same_user is on: whoever runs an agent may approve its calls");

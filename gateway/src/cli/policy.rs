@@ -105,6 +105,8 @@ pub(super) struct Compiled {
     pub(super) digest: String,
     pub(super) rules: Vec<ListedRule>,
     pub(super) unusable: Vec<Unusable>,
+    /// Which tools keep their prefix though their connectors are to have none, and why.
+    pub(super) keep_prefix: Vec<String>,
     warnings: Vec<PolicyFault>,
 }
 
@@ -137,10 +139,11 @@ pub(super) fn compiled(config: &Config, pins: Accepted, texts: &[PolicyText]) ->
         }
     };
     Ok(Compiled {
-        tools: world.tools.len(),
+        tools: world.count(),
         digest: world.policy_digest.clone(),
         rules: policies.rules().into_iter().map(rule).collect(),
         unusable: worlds.unusable(),
+        keep_prefix: worlds.names().remarks(),
         warnings: policies.warnings().to_vec(),
     })
 }

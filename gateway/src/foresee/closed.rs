@@ -38,6 +38,7 @@ impl Closed {
             connectors: Arc::clone(&closed) as _,
             trail: Arc::clone(&closed) as _,
             tracer: closed,
+            rounds: Arc::default(),
         }
     }
 }

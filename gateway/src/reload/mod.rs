@@ -27,7 +27,7 @@ use crate::{
     pinning::{self, Scout},
     runtime::{Runtime, StartFault, grants_of},
     sources::{self, Sources},
-    world::{JudgedConfig, LiveWorlds, PolicyText, WorldFault},
+    world::{JudgedConfig, PolicyText, WorldFault},
 };
 
 pub(crate) use basis::Basis;
@@ -178,7 +178,7 @@ impl Runtime {
         let of = Arc::clone(self);
         let judged = tokio::task::spawn_blocking(move || {
             let Parts { config, policies, specs, credentials, grants, needs_restart, digest } = parts;
-            let judged = LiveWorlds::judge_config(&config, known, policies.clone());
+            let judged = of.worlds.judge_config(&config, known, policies.clone());
             let judged = judged
                 .map_err(|WorldFault::Policies(faults)| ReloadFault::Policies(Box::new(PolicyFaults::new(faults, &policies))))?;
             let changes = Changes::between(&of.config(), &config, needs_restart);

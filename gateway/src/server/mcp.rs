@@ -11,7 +11,10 @@ use bailiwick_pipeline::{
     refusal::CODE_UNAVAILABLE,
     trace::{RemoteContext, hex},
 };
-use bailiwick_schemas::json::Limits as JsonLimits;
+use bailiwick_schemas::{
+    json::{self, Limits as JsonLimits},
+    names::Feature,
+};
 use bailiwick_telemetry::parse_traceparent;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::{Bytes, BytesMut};
@@ -283,6 +286,7 @@ impl<'f> Exchange<'f> {
             protocol: era.protocol(),
             presented,
             links: self.links(),
+            capabilities: self.askable(),
             mirrored: self.mirrored(era)?,
         };
         let call = self.front.call_id();
@@ -319,6 +323,17 @@ impl<'f> Exchange<'f> {
             }
         }
         links
+    }
+
+    /// What the agent can be asked, as this request declares it.
+    fn askable(&self) -> Vec<(Feature, String)> {
+        let Some(declared) = &self.meta.capabilities else { return Vec::new() };
+        let fields = json::fields(declared.get()).unwrap_or_default();
+        let askable = [Feature::Elicitation, Feature::Sampling, Feature::Roots].into_iter().filter_map(|feature| {
+            let (_, value) = fields.iter().find(|(key, _)| key == feature.as_str())?;
+            value.get().starts_with('{').then(|| (feature, value.get().to_owned()))
+        });
+        askable.collect()
     }
 
     /// The headers `Mcp-Param-*`, where there are such.

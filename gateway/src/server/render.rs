@@ -36,11 +36,14 @@ pub(super) fn respond(id: &str, protocol: Protocol, answer: &Answer) -> Response
             error(StatusCode::from_u16(status).unwrap_or(StatusCode::OK), id, code, message, data.as_deref())
         }
         Body::Result(result) => json_response(StatusCode::OK, stamped(id, result, protocol, false)),
+        Body::Questions(result) => json_response(StatusCode::OK, asked(id, result)),
         Body::Content(result) => json_response(StatusCode::OK, stamped(id, result, protocol, true)),
         Body::ToolError { text, meta } => result(id, &tool_error(text, meta.as_ref(), protocol).to_string()),
-        Body::Tools { list: tools, ttl_ms } => {
-            let definitions = if protocol.is_modern() { tools.definitions() } else { tools.older() };
-            list(id, protocol, "tools", definitions.clone(), *ttl_ms)
+        Body::Tools { page, ttl_ms } => {
+            // A cursor has letters, digits and `-`.
+            let next = page.next().map(|cursor| format!(r#","nextCursor":"{cursor}""#)).unwrap_or_default();
+            let definitions = if protocol.is_modern() { page.definitions().clone() } else { page.older() };
+            list(id, protocol, "tools", definitions, &next, *ttl_ms)
         }
         Body::Offers { listing, items, ttl_ms } => {
             let member = match listing {
@@ -48,18 +51,18 @@ pub(super) fn respond(id: &str, protocol: Protocol, answer: &Answer) -> Response
                 Listing::Templates => "resourceTemplates",
                 Listing::Prompts => "prompts",
             };
-            list(id, protocol, member, items.clone(), *ttl_ms)
+            list(id, protocol, member, items.clone(), "", *ttl_ms)
         }
     }
 }
 
-/// A list in one page. Who may keep it is its asker alone (MCP 2026-07-28, `server/utilities/caching`).
-fn list(id: &str, protocol: Protocol, member: &str, items: Bytes, ttl_ms: u64) -> Response {
+/// A page of a list. Who may keep it is its asker alone (MCP 2026-07-28, `server/utilities/caching`).
+fn list(id: &str, protocol: Protocol, member: &str, items: Bytes, next: &str, ttl_ms: u64) -> Response {
     let after = if protocol.is_modern() {
         let meta = NAMED.as_str();
-        format!(r#","resultType":"complete","ttlMs":{ttl_ms},"cacheScope":"private","_meta":{meta}}}}}"#)
+        format!(r#"{next},"resultType":"complete","ttlMs":{ttl_ms},"cacheScope":"private","_meta":{meta}}}}}"#)
     } else {
-        "}}".to_owned()
+        format!("{next}}}}}")
     };
     let before = format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{"{member}":"#);
     json_response(StatusCode::OK, Parts::new([before.into(), items, after.into()]))
@@ -121,6 +124,20 @@ fn tool_error(text: &str, meta: Option<&Value>, protocol: Protocol) -> Value {
         }
     }
     result
+}
+
+/// What a server asks first: only who speaks 2026-07-28 is asked so.
+fn asked(id: &str, result: &ToolResult) -> Parts {
+    let mut parts = vec![Bytes::from(format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{"#))];
+    let (meta, others): (Vec<&Part>, Vec<&Part>) = result.members().iter().partition(|part| part.key.as_ref() == "_meta");
+    for part in others {
+        parts.push(part.text.clone());
+        parts.push(Bytes::from_static(b","));
+    }
+    let meta = meta.first().map_or_else(|| format!("\"_meta\":{}", *NAMED), |meta| with_server_info(&meta.value));
+    parts.push(meta.into());
+    parts.push(Bytes::from_static(b"}}"));
+    Parts::new(parts)
 }
 
 /// A downstream's result as this version has it: every member as it was written, `resultType` and our name added for modern

@@ -263,7 +263,7 @@ fn a_prepared_grant_is_the_same_from_either_hand() {
 /// An action is looked up with its groups only where a condition mentions one, be it in force, listed or in shadow.
 #[test]
 fn only_rules_that_mention_the_action_need_it() {
-    let mentions = |text: &str| slices(&unchecked_rules(text), &CATALOGUE.tools).unwrap()[0].mentions_action();
+    let mentions = |text: &str| slices(&unchecked_rules(text), &[(*CATALOGUE.tools[0]).clone()]).unwrap()[0].mentions_action();
     let read = "action in Bailiwick::Action::\"read\"";
     assert!(!mentions(""));
     assert!(!mentions(&format!("@id(\"p\") permit (principal, {read}, resource) when {{ context.call.hour > 9 }};")));

@@ -15,8 +15,9 @@ use std::sync::{Arc, LazyLock};
 use cedar_policy::{PolicyId, PolicySet};
 use serde_json::{Value, json};
 
-use crate::catalogue::Catalogue;
-use crate::load::LoadedRule;
+use crate::alike::{Alike, Mentions};
+use crate::catalogue::{Catalogue, KnownTool};
+use crate::load::{Loaded, LoadedRule};
 use crate::rule::RuleFacts;
 use crate::{
     Ask, Band, BundleDigest, CallFacts, ConnectorFacts, Decision, DenyCause, GrantFacts, Kind, Policies, PreparedGrant,
@@ -114,12 +115,12 @@ pub(super) fn unchecked_rules(text: &str) -> Vec<LoadedRule> {
 }
 
 /// Making it takes longer than a hundred decisions.
-pub(super) static CATALOGUE: LazyLock<Catalogue> = LazyLock::new(|| Catalogue::new(&tools()).unwrap());
+pub(super) static CATALOGUE: LazyLock<Catalogue> = LazyLock::new(|| Catalogue::new(&KnownTool::read(&tools()).unwrap()));
 
 pub(super) fn unchecked(text: &str) -> Policies {
-    let catalogue = CATALOGUE.clone();
-    let digest = BundleDigest::of(&[]);
-    Policies::assemble(catalogue, unchecked_rules(text), Vec::new(), digest).unwrap()
+    let rules = unchecked_rules(text);
+    let alike = Alike::new(&CATALOGUE.tools, &Mentions::of(rules.iter().map(|rule| &rule.policy)));
+    Policies::assemble(&CATALOGUE, Loaded { alike, rules, warnings: Vec::new() }, BundleDigest::of(&[])).unwrap()
 }
 
 pub(super) fn decide(policies: &Policies, tool: &str, input: &Value) -> Decision {

@@ -2,6 +2,7 @@
 //! and the same question has the same answer.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
 
 use cedar_policy::{Authorizer, Decision as Answer, Entities, PolicySet, Request};
 use proptest::prelude::{Strategy, any, prop_oneof, proptest};
@@ -10,10 +11,16 @@ use proptest::{collection, option};
 use serde_json::{Map, Value, json};
 
 use super::{CATALOGUE, call, connectors, grant, tools, unchecked, unchecked_rules};
+use crate::alike::{Alike, Mentions};
+use crate::catalogue::{Catalogue, KnownTool};
 use crate::context::Arguments;
+use crate::load::{load, load_by};
 use crate::reads::Reads;
 use crate::rule::RuleFacts;
-use crate::{Ask, Band, CallFacts, Decision, DenyCause, GrantFacts, PreparedGrant, Rule};
+use crate::{
+    Ask, Band, BundleDigest, CallFacts, Decision, DenyCause, GrantFacts, Policies, PolicyFault, PreparedGrant, Rule, Source,
+    ToolFacts,
+};
 
 /// Conditions of all sorts: with and without context, with and without arguments, failing ones included.
 const CONDITIONS: [&str; 20] = [
@@ -152,14 +159,20 @@ impl Question {
     }
 }
 
+/// Every action with its groups, as the schema has them.
+static ACTIONS: LazyLock<Entities> = LazyLock::new(|| {
+    let mut catalogue = CATALOGUE.clone();
+    let mut each = Alike::new(&catalogue.tools, &Mentions::everything(&catalogue.tools));
+    catalogue.schema(&mut each).unwrap().action_entities().unwrap()
+});
+
 /// The decision by Cedar's own means: the whole bundle as written, every action with its groups, the whole context.
 fn unsliced(text: &str, question: &Question, prepared: &PreparedGrant) -> Decision {
     let tool = CATALOGUE.tools.iter().find(|tool| tool.name == question.tool).unwrap();
     let rules = unchecked_rules(text);
     let set = PolicySet::from_policies(rules.iter().map(|rule| rule.policy.clone())).unwrap();
     let facts: BTreeMap<String, &RuleFacts> = rules.iter().map(|rule| (rule.facts.rule.id.to_string(), &*rule.facts)).collect();
-    let actions = CATALOGUE.schema.action_entities().unwrap();
-    let entities: Entities = prepared.entities.clone().add_entities(actions, None).unwrap();
+    let entities: Entities = prepared.entities.clone().add_entities(ACTIONS.clone(), None).unwrap();
     let arguments = Arguments::new(tool, &Reads::EVERYTHING, &question.input).unwrap();
     let pass = |approvals: &[&str]| {
         let context = arguments.context(tool, &Reads::EVERYTHING, &question.call(), approvals).unwrap();
@@ -224,4 +237,61 @@ proptest! {
             }
         }
     }
+}
+
+proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig { failure_persistence: None, cases: 100, ..Default::default() })]
+
+    /// A bundle is found faulty, doubtful or good over the sorts of tools as it is over each tool, and means the same.
+    #[test]
+    fn one_of_many_stands_for_all(text in bundle(), questions in collection::vec(question(), 1..4)) {
+        stands_for_all(&text, &questions);
+    }
+}
+
+fn stands_for_all(text: &str, questions: &[Question]) {
+    let source = Source { name: "t", text };
+    let facts = many();
+    let catalogue = || Catalogue::new(&KnownTool::read(&facts).unwrap());
+    let told = |faults: Vec<PolicyFault>| {
+        let plain = |fault: PolicyFault| (fault.line, fault.what.split(" in context for ").next().unwrap().to_owned());
+        faults.into_iter().map(plain).collect::<Vec<_>>()
+    };
+    let (mut together, mut apart) = (catalogue(), catalogue());
+    let each = Alike::new(&apart.tools, &Mentions::everything(&apart.tools));
+    let expected = load_by(each, &[source], &[text.parse().map_err(Box::new)], &mut apart);
+    match (load(&[source], &mut together), expected) {
+        (Err(faults), Err(expected)) => assert_eq!(told(faults), told(expected), "{text}"),
+        (Ok(loaded), Ok(expected)) => {
+            assert_eq!(expected.alike.firsts.len(), facts.len());
+            assert_eq!(told(loaded.warnings.clone()), told(expected.warnings.clone()), "{text}");
+            let one = Policies::assemble(&together, loaded, BundleDigest::of(&[])).unwrap();
+            let other = Policies::assemble(&apart, expected, BundleDigest::of(&[])).unwrap();
+            for (question, tool) in questions.iter().flat_map(|question| facts.iter().map(move |tool| (question, tool))) {
+                let prepared = PreparedGrant::new(&question.grant, &connectors()).unwrap();
+                let call = question.call();
+                let ask = Ask { tool: &tool.name, grant: &prepared, call: &call, input: &question.input };
+                assert_eq!(one.decide(&ask), other.decide(&ask), "{text}\n{question:?}");
+                let listed = one.could_allow(&prepared, &tool.name);
+                assert_eq!(listed, other.could_allow(&prepared, &tool.name), "{text}");
+                for same in facts.iter().filter(|same| one.question(&same.name) == one.question(&tool.name)) {
+                    assert_eq!(one.could_allow(&prepared, &same.name), listed, "{text}");
+                }
+            }
+        }
+        (one, other) => panic!("{text}\n{:?}\n{:?}", one.map(|_| ()), other.map(|_| ())),
+    }
+}
+
+/// Tools of which many are alike to most rules: with further arguments, and with some that are required.
+fn many() -> Vec<ToolFacts> {
+    let of = |at: usize, tool: &ToolFacts| {
+        let mut input_schema = tool.input_schema.clone();
+        input_schema["properties"][format!("extra_{at}")] = json!({"type": "string"});
+        let may_require = at == 2 && input_schema["properties"].get("amount").is_some();
+        input_schema["required"] = if may_require { json!(["amount"]) } else { json!([]) };
+        ToolFacts { name: format!("{}_{at}", tool.name), input_schema, ..tool.clone() }
+    };
+    let further = tools().into_iter().flat_map(|tool| [1, 2, 3].map(|at| of(at, &tool)));
+    tools().into_iter().chain(further).collect()
 }

@@ -146,7 +146,8 @@ impl Bench {
             protocol: Protocol::V20260728,
             presented: self.presented.clone(),
             links: Vec::new(),
-            mirrored: None,
+            capabilities: Vec::new(),
+        mirrored: None,
         };
         let arrived_ns = clock.now_ns();
         let id = CallId::new(arrived_ns / 1_000_000, [7; 10]);

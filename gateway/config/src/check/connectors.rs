@@ -50,6 +50,7 @@ fn connector(raw: &RawConnector, path: &KeyPath, setting: Setting<'_>, findings:
         way: way?,
         protocol: raw.protocol,
         shared: raw.shared,
+        elicitation_hosts: hosts(raw.elicitation_hosts.as_deref().unwrap_or_default(), &path.key("elicitation_hosts"), findings),
         pin: raw.pin,
         sensitivity: raw.sensitivity,
         environment: raw.environment.clone(),
@@ -294,6 +295,19 @@ fn labels(written: Option<&[String]>, otherwise: Labels, confidential: bool) -> 
     }
 }
 
+/// Hosts of pages that agents may be sent to: in lower case, without port.
+fn hosts(raw: &[String], path: &KeyPath, findings: &mut Findings<'_>) -> Vec<String> {
+    for (index, host) in raw.iter().enumerate() {
+        let is_host = url::Url::parse(&format!("https://{host}/"))
+            .is_ok_and(|url| url.host_str() == Some(host.as_str()) && url.path() == "/");
+        if !is_host {
+            let fault = findings.value(&path.item(index), FaultCode::BadName, format!("`{host}` is no name of a host"));
+            fault.help("write it in lower case, without scheme, port and path, as in `pay.example.com`");
+        }
+    }
+    raw.to_vec()
+}
+
 fn features(
     raw: &BTreeMap<String, RawFeature>,
     otherwise: Labels,
@@ -306,7 +320,7 @@ fn features(
         let Ok(feature) = name.parse::<Feature>() else {
             let fault = findings.key(&path.key(name), FaultCode::BadName, format!("`{name}` is no feature of a connector"));
             fault.suggest(nearest(name, Feature::ALL.map(Feature::as_str)));
-            fault.help("write `resource_read`, `prompt_get` or `complete`");
+            fault.help("write `resource_read`, `prompt_get`, `complete`, `elicitation`, `sampling` or `roots`");
             continue;
         };
         let labels = labels(raw.labels.as_deref(), otherwise, confidential);

@@ -98,9 +98,13 @@ pub(crate) struct RawConnector {
     pub(crate) labels: Option<Vec<String>>,
     /// A secret that is lent to it for each grant.
     pub(crate) credential: Option<RawCredential>,
+    /// Hosts of pages that it may send agents to (elicitation by URL), where a grant lets it ask at all. None when it is not set.
+    #[schemars(length(min = 1))]
+    pub(crate) elicitation_hosts: Option<Vec<String>>,
     /// Its tools, as an admin classes them. A tool that is not classed is `execute` and `high`.
     pub(crate) tools: BTreeMap<String, RawTool>,
-    /// What it offers besides tools, as an admin classes it: `resource_read`, `prompt_get`, `complete`. What is not classed is `read` and
+    /// What it offers besides tools, as an admin classes it: `resource_read`, `prompt_get`, `complete`; and what it may ask of agents: `elicitation`,
+    /// `sampling`, `roots`. What is not classed is `read` and
     /// `high`.
     pub(crate) features: BTreeMap<String, RawFeature>,
 }
@@ -304,6 +308,7 @@ impl Default for RawConnector {
             relist_after: Duration::from_secs(30),
             labels: None,
             credential: None,
+            elicitation_hosts: None,
             tools: BTreeMap::new(),
             features: BTreeMap::new(),
         }

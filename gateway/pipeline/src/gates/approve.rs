@@ -47,6 +47,11 @@ pub async fn approve<'r>(call: Permitted<'r>, ports: &Ports, way: &mut Way<'r>) 
         way.seen.approval = None;
         return Ok(Approved { permitted: call, approval: None, arguments });
     }
+    if call.validated().answered().is_some() {
+        return Err(
+            Refusal::answers_not_taken("a person has to approve this call, and approves no answers: call without them").into()
+        );
+    }
     let stage = way.enter("approve", "bailiwick.approval.check", ports);
     let binding = binding_of(&call);
     let bound = binding.digest();

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use bailiwick_policy::Band;
 use bailiwick_schemas::names::{Feature, QualifiedName};
 use bytes::Bytes;
 
@@ -14,6 +15,7 @@ use crate::{
     grant::{GrantState, LiveGrant},
     ids::GrantId,
     ports::{Grants, Ports},
+    prepared::Prepared,
     principal::{Agent, Principal},
     received::{Asked, ItemAsk, Received},
     refusal::Refusal,
@@ -62,7 +64,7 @@ pub fn grant<'r>(call: Identified<'r>, ports: &Ports, way: &mut Way<'r>) -> Resu
     let unknown = |detail: String| match asked {
         Asked::Call { name, .. } => Refusal::unknown_tool(name, detail),
         Asked::Item(ask) => Refusal::unknown_item(ask.of, &ask.name, detail),
-        Asked::List | Asked::Offers(_) => Refusal::internal("a list is no call"),
+        Asked::List { .. } | Asked::Offers(_) => Refusal::internal("a list is no call"),
     };
     let stage = way.enter("grant", "bailiwick.grant.resolve", ports);
     let Some(grant) = chosen_grant(call.received(), call.principal(), ports)? else {
@@ -79,7 +81,7 @@ pub fn grant<'r>(call: Identified<'r>, ports: &Ports, way: &mut Way<'r>) -> Resu
             None => Err(not_called(&world, name)),
         },
         Asked::Item(ask) => item(ask, &world, &grant, agent),
-        Asked::List | Asked::Offers(_) => Err(String::new()),
+        Asked::List { .. } | Asked::Offers(_) => Err(String::new()),
     };
     let (tool, arguments) = found.map_err(unknown)?;
     let tool = Arc::clone(tool);
@@ -89,7 +91,12 @@ pub fn grant<'r>(call: Identified<'r>, ports: &Ports, way: &mut Way<'r>) -> Resu
 }
 
 /// The feature that an item is asked of, and the arguments with the item's own name. What it is suggested for must be given too.
-fn item<'w>(ask: &ItemAsk, world: &'w Arc<World>, grant: &LiveGrant, agent: &Agent) -> Result<(&'w Arc<Tool>, Bytes), String> {
+fn item<'w>(
+    ask: &ItemAsk,
+    world: &'w Arc<World>,
+    grant: &Arc<LiveGrant>,
+    agent: &Agent,
+) -> Result<(&'w Arc<Tool>, Bytes), String> {
     let nobodys = || format!("no connector offers anything under the name `{}`", capped(&ask.name));
     let (holder, own) = world.item(ask.of, &ask.name).ok_or_else(nobodys)?;
     let is_template = ask.feature == Feature::Complete && ask.of == Feature::ResourceRead;
@@ -115,7 +122,7 @@ pub(super) fn admits_item(grant: &LiveGrant, tool: &Tool, own: &str, is_template
     let pointer = match tool.name.feature() {
         Some(Feature::ResourceRead) => "/uri",
         Some(Feature::PromptGet) => "/name",
-        Some(Feature::Complete) | None => return true,
+        _ => return true,
     };
     let admits = |bound: &Bound| if is_template { bound.could_admit_text(literal(own)) } else { bound.admits(Some(&own.into())) };
     let mut covering = grant.terms().capabilities.iter().filter(|capability| capability.covers(&tool.name, tool.kind));
@@ -139,21 +146,75 @@ fn not_called(world: &World, name: &str) -> String {
     }
 }
 
-/// Whether this tool exists for this agent under this grant. The one decision behind list and call.
-pub(super) fn visible(world: &Arc<World>, grant: &LiveGrant, agent: &Agent, tool: &Tool) -> bool {
-    let covered = |grant: &LiveGrant| {
-        let terms = grant.terms();
-        tool.band <= terms.ceiling && terms.capabilities.iter().any(|capability| capability.covers(&tool.name, tool.kind))
-    };
-    tool.band <= agent.ceiling
-        && grant.chain().all(covered)
-        && grant.prepared(world).is_some_and(|prepared| prepared.could_allow(world, tool))
+/// Whether this tool exists for this agent under this grant.
+pub(super) fn visible(world: &Arc<World>, grant: &Arc<LiveGrant>, agent: &Agent, tool: &Tool) -> bool {
+    View::new(world, grant, agent).is_some_and(|view| view.shows(tool))
 }
 
+/// Under what a tool is looked at: a grant and its agent's ceiling, in one world.
+struct View {
+    world: Arc<World>,
+    grant: Arc<LiveGrant>,
+    ceiling: Band,
+    prepared: Arc<Prepared>,
+}
+
+impl View {
+    /// None where the grant can't be put before the policies, which denies.
+    fn new(world: &Arc<World>, grant: &Arc<LiveGrant>, agent: &Agent) -> Option<Self> {
+        let prepared = grant.prepared(world)?;
+        Some(Self { world: Arc::clone(world), grant: Arc::clone(grant), ceiling: agent.ceiling, prepared })
+    }
+
+    /// Whether this tool exists for this agent under this grant. The one decision behind list and call.
+    fn shows(&self, tool: &Tool) -> bool {
+        let covered = |grant: &LiveGrant| {
+            let terms = grant.terms();
+            tool.band <= terms.ceiling && terms.capabilities.iter().any(|capability| capability.covers(&tool.name, tool.kind))
+        };
+        tool.band <= self.ceiling && self.grant.chain().all(covered) && self.prepared.could_allow(&self.world, tool)
+    }
+
+    /// How many tools have to be looked at for a list.
+    fn weight(&self) -> usize {
+        self.grant.terms().capabilities.iter().map(|capability| self.world.count_of(&capability.tools)).sum()
+    }
+
+    /// Makes the list, and keeps it. It looks at nothing but what the grant's own patterns mean, however many tools there are.
+    fn list(&self) -> Arc<ToolList> {
+        let terms = self.grant.terms();
+        let meant = terms.capabilities.iter().flat_map(|capability| self.world.meant_by(&capability.tools));
+        let mut tools: Vec<&Arc<Tool>> = meant.collect();
+        tools.sort_unstable_by(|left, right| left.name.cmp(&right.name));
+        tools.dedup_by(|left, right| Arc::ptr_eq(left, right));
+        tools.retain(|tool| self.shows(tool));
+        let list = ToolList::new(tools.into_iter().cloned().collect(), &self.world, terms);
+        self.prepared.keep(self.ceiling, list)
+    }
+}
+
+/// More tools than these are looked at where no call waits meanwhile.
+const AT_ONCE: usize = 200;
+
 /// The tools that exist for this agent under this grant. The list is kept for as long as grant and world stay what they are.
-pub(crate) fn list(world: &Arc<World>, grant: &LiveGrant, agent: &Agent) -> Arc<ToolList> {
-    let make = || ToolList::new(world.tools.values().filter(|tool| visible(world, grant, agent, tool)).cloned().collect(), world);
-    grant.prepared(world).map(|prepared| prepared.list(agent.ceiling, make)).unwrap_or_default()
+pub(crate) async fn list(world: &Arc<World>, grant: &Arc<LiveGrant>, agent: &Agent) -> Result<Arc<ToolList>, Refusal> {
+    let Some(view) = View::new(world, grant, agent) else { return Ok(Arc::default()) };
+    let prepared = Arc::clone(&view.prepared);
+    if let Some(list) = prepared.list(agent.ceiling) {
+        return Ok(list);
+    }
+    if view.weight() <= AT_ONCE {
+        return Ok(view.list());
+    }
+    let _turn = prepared.making.lock().await;
+    if let Some(list) = prepared.list(agent.ceiling) {
+        return Ok(list);
+    }
+    tokio::task::spawn_blocking(move || view.list()).await.map_err(|lost| match lost.try_into_panic() {
+        // It goes on here, so that it is told like any other.
+        Ok(panic) => std::panic::resume_unwind(panic),
+        Err(lost) => Refusal::internal(format!("a list was not made: {lost}")),
+    })
 }
 
 /// The grant that a request acts under: the one whose token it bears, or the one it names, or the agent's default, or its

@@ -4,6 +4,7 @@
 
 mod approve;
 mod arm;
+mod asks;
 mod grant;
 mod identify;
 mod links;

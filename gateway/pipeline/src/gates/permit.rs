@@ -102,7 +102,7 @@ fn ids(rules: &[Rule]) -> Vec<String> {
 }
 
 /// 0 to 23, UTC.
-fn hour_of_day(now_ms: u64) -> u8 {
+pub(super) fn hour_of_day(now_ms: u64) -> u8 {
     u8::try_from(now_ms / 3_600_000 % 24).unwrap_or(0)
 }
 

@@ -40,7 +40,10 @@ pub async fn record<'r>(call: Armed<'r>, ports: &Ports, way: &mut Way<'r>) -> Re
     touch_others(granted, ports);
     // Before the locks: it reads all of the arguments.
     let args_mac = ports.trail.keyed_digest(call.approved().arguments());
-    let intent = commit(&call, &args_mac, has_effect, ports, way)?;
+    let answered = call.approved().permitted().validated().answered();
+    let answers_mac = answered.map(|answered| ports.trail.keyed_digest(&answered.responses));
+    let macs = Macs { arguments: &args_mac, answers: answers_mac.as_deref() };
+    let intent = commit(&call, macs, has_effect, ports, way)?;
     // Once more: a grant that was made since then didn't carry them yet, for the commit had not put them on this one.
     touch_others(granted, ports);
     if let Some(lease) = call.lease() {
@@ -58,6 +61,13 @@ pub async fn record<'r>(call: Armed<'r>, ports: &Ports, way: &mut Way<'r>) -> Re
     Ok(Recorded { armed: call })
 }
 
+/// Keyed digests of what is sent.
+#[derive(Clone, Copy)]
+struct Macs<'m> {
+    arguments: &'m str,
+    answers: Option<&'m str>,
+}
+
 /// Joins the tool's labels to the other grants of the same agent: choosing another one washes nothing off. Before the intent is
 /// written, so that whatever is stored as of that intent has them.
 fn touch_others(granted: &Granted<'_>, ports: &Ports) {
@@ -72,7 +82,7 @@ fn touch_others(granted: &Granted<'_>, ports: &Ports) {
 }
 
 /// Under the locks of the grant and its ancestors, root first: all of it or nothing. Returns the place of the intent.
-fn commit(call: &Armed<'_>, args_mac: &str, has_effect: bool, ports: &Ports, way: &mut Way<'_>) -> Result<u64, Stop> {
+fn commit(call: &Armed<'_>, macs: Macs<'_>, has_effect: bool, ports: &Ports, way: &mut Way<'_>) -> Result<u64, Stop> {
     let permitted = call.approved().permitted();
     let granted = permitted.validated().granted();
     let mut chain: Vec<&LiveGrant> = granted.grant().chain().collect();
@@ -88,6 +98,10 @@ fn commit(call: &Armed<'_>, args_mac: &str, has_effect: bool, ports: &Ports, way
     for (grant, standing) in chain.iter().zip(&locked) {
         within_budget(grant, standing, has_effect)?;
     }
+    let handle = permitted.validated().answered().and_then(|answered| answered.handle.as_deref());
+    if handle.is_some_and(|handle| !ports.rounds.claim(handle, now_ms)) {
+        return Err(Stop::Stale);
+    }
     if let Some(approval) = call.approved().approval() {
         if !ports.approvals.claim(approval, now_ms) {
             return Err(Stop::Stale);
@@ -96,7 +110,7 @@ fn commit(call: &Armed<'_>, args_mac: &str, has_effect: bool, ports: &Ports, way
     }
     way.decide_allow(ports).map_err(|lost| Refusal::trail_lost(&lost))?;
     let debited: Vec<&GrantId> = chain.iter().map(|grant| &grant.terms().id).collect();
-    let intent = write_intent(call, args_mac, &debited, now_ms, ports, way)?;
+    let intent = write_intent(call, macs, &debited, now_ms, ports, way)?;
     for (grant, standing) in chain.iter().zip(&mut locked) {
         standing.calls = standing.calls.saturating_add(1);
         standing.writes = standing.writes.saturating_add(u64::from(has_effect));
@@ -145,7 +159,7 @@ fn within_budget(grant: &LiveGrant, standing: &Standing, has_effect: bool) -> Re
 
 fn write_intent(
     call: &Armed<'_>,
-    args_mac: &str,
+    macs: Macs<'_>,
     debited: &[&GrantId],
     now_ms: u64,
     ports: &Ports,
@@ -167,7 +181,8 @@ fn write_intent(
         kind: tool.kind,
         band: tool.band,
         tool_digest: &tool.digest.to_string(),
-        args_mac,
+        args_mac: macs.arguments,
+        answers_mac: macs.answers,
         args_size: arguments.len(),
         policy_digest: &granted.world().policy_digest,
         labels: tool.labels,

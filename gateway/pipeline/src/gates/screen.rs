@@ -1,13 +1,20 @@
 //! What may come back: bounded, as declared, and without the lent secret. Its labels are the task's since the commit.
 
 use bailiwick_schemas::{
+    canonical::digest,
     json::{self, JsonFault, Limits, Member, Outline},
     names::Feature,
 };
 use bytes::Bytes;
 use serde_json::Value;
 
-use super::{Sent, arm::secret_on_record, links, send::RawKind};
+use super::{
+    Approved, Sent,
+    arm::secret_on_record,
+    asks::{Questions, questions},
+    links,
+    send::RawKind,
+};
 use crate::{
     answer::{Answer, Body, ToolResult, with_member},
     catalogue::{Tool, World},
@@ -16,6 +23,7 @@ use crate::{
     records::{Outcome, ResultRecord},
     redact::Needles,
     refusal::{self, MISSING_CAPABILITY, RESOURCE_NOT_FOUND, Refusal, SERVER_ERROR, said_back},
+    rounds::Round,
     way::Way,
 };
 
@@ -68,7 +76,7 @@ pub fn screen<'r>(call: Sent<'r>, limits: ScreenLimits, ports: &Ports, way: &mut
     let tool = granted.tool();
     let mut cleaner = Cleaner { needles: lease.as_ref().map(|lease| lease.needles()), limits, seen: 0 };
     let screened = match reply.0 {
-        RawKind::Result(text) => screen_result(&text, tool, granted.world(), &mut cleaner),
+        RawKind::Result(text) => screen_result(&text, &approved, ports, &mut cleaner),
         RawKind::Error { code, message, data } => {
             screen_error((code, &message, data.as_ref()), granted.identified().received().asked(), &mut cleaner)
         }
@@ -81,7 +89,7 @@ pub fn screen<'r>(call: Sent<'r>, limits: ScreenLimits, ports: &Ports, way: &mut
     }
     let screened = screened.map_err(|why| Refusal::unscreened(tool.connector.id.as_str(), why))?;
     let bytes = match &screened.body {
-        Body::Result(result) | Body::Content(result) => result.text().clone(),
+        Body::Result(result) | Body::Content(result) | Body::Questions(result) => result.text().clone(),
         _ => Bytes::new(),
     };
     way.trace.note(stage, "bailiwick.result.size", bytes.len());
@@ -92,26 +100,59 @@ pub fn screen<'r>(call: Sent<'r>, limits: ScreenLimits, ports: &Ports, way: &mut
 }
 
 /// A result: cleaned first, then an object of a type that is known, as what was asked for has it.
-fn screen_result(text: &Bytes, tool: &Tool, world: &World, cleaner: &mut Cleaner<'_>) -> Result<Reply, String> {
+fn screen_result(text: &Bytes, call: &Approved<'_>, ports: &Ports, cleaner: &mut Cleaner<'_>) -> Result<Reply, String> {
     let limits = cleaner.limits;
     let outline = strictly_read(text, limits)?;
     match cleaner.without_secret(text)? {
-        None => judge(text, &outline, tool, world, limits),
-        Some(clean) => judge(&clean, &strictly_read(&clean, limits)?, tool, world, limits),
+        None => judge(text, &outline, call, ports, limits),
+        Some(clean) => judge(&clean, &strictly_read(&clean, limits)?, call, ports, limits),
     }
 }
 
-fn judge(text: &Bytes, outline: &Outline<'_>, tool: &Tool, world: &World, limits: ScreenLimits) -> Result<Reply, String> {
+fn judge(text: &Bytes, outline: &Outline<'_>, call: &Approved<'_>, ports: &Ports, limits: ScreenLimits) -> Result<Reply, String> {
     if !outline.is_object() {
         return Err("a result must be an object".to_owned());
     }
-    if outline.member("resultType").is_some_and(|kind| kind.value != "\"complete\"") {
-        return Err("a result of another type than `complete` was not asked for".to_owned());
+    let granted = call.permitted().validated().granted();
+    let (tool, world) = (granted.tool(), granted.world());
+    match outline.member("resultType").map(|kind| kind.value) {
+        None | Some("\"complete\"") => {}
+        Some("\"input_required\"") => return ask(outline, call, ports),
+        Some(_) => return Err("a result of another type than `complete` was not asked for".to_owned()),
     }
     match tool.name.feature() {
         None => judge_tool(text, outline, tool, world, limits),
         Some(feature) => judge_item(text, outline, feature, tool, world, limits),
     }
+}
+
+/// A result that asks something first (MCP 2026-07-28, `basic/patterns/mrtr`): put to the agent with a handle of ours in place of the
+/// server's own state.
+fn ask(outline: &Outline<'_>, call: &Approved<'_>, ports: &Ports) -> Result<Reply, String> {
+    let validated = call.permitted().validated();
+    let granted = validated.granted();
+    if call.approval().is_some() {
+        return Err("it asks for input after a person approved the call, which that person did not see".to_owned());
+    }
+    let member = |key: &str| outline.member(key).map(|member| member.value);
+    let Questions { asked, requests, state } =
+        questions(member("inputRequests"), member("requestState"), granted, validated.takes(), ports)?;
+    let terms = granted.grant().terms();
+    let arguments = digest(validated.arguments());
+    let round =
+        Round::new(terms.agent.clone(), (terms.id.clone(), terms.revision), granted.tool().name.clone(), arguments, state, asked);
+    let handle = ports.rounds.open(round, ports.clock.now_ms(), ports.clock.random()).map_err(|full| full.to_string())?;
+    let mut put = format!(r#"{{"resultType":"input_required","inputRequests":{requests},"requestState":"{handle}""#);
+    for member in outline.members() {
+        if !matches!(member.key.as_ref(), "resultType" | "inputRequests" | "requestState" | "ttlMs" | "cacheScope") {
+            put.push(',');
+            put.push_str(member.written);
+        }
+    }
+    put.push('}');
+    let text = Bytes::from(put);
+    let result = ToolResult::read(&text).ok_or("its questions can't be read")?;
+    Ok(Reply { body: Body::Questions(result), outcome: Outcome::InputRequired })
 }
 
 /// What a resource, a prompt or a suggestion is answered with (MCP `server/resources`, `server/prompts`,
@@ -137,6 +178,7 @@ fn judge_item(
             Some(completion) if completion.is_object() => None,
             _ => return Err("a result must have the object `completion`".to_owned()),
         },
+        Feature::Elicitation | Feature::Sampling | Feature::Roots => return Err("nobody can ask for this".to_owned()),
     };
     let result = renamed_or(renamed, text, outline, limits)?;
     let body = if feature == Feature::ResourceRead { Body::Content(result) } else { Body::Result(result) };

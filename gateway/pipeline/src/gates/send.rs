@@ -7,7 +7,7 @@ use bytes::Bytes;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-use super::{Approved, Recorded};
+use super::{Approved, Recorded, asks::Takes};
 use crate::{
     grant::SendPass,
     ids::CallId,
@@ -24,6 +24,8 @@ pub struct Outgoing {
     name: QualifiedName,
     item: Option<String>,
     arguments: Bytes,
+    capabilities: Option<String>,
+    answers: Option<(Bytes, Option<String>)>,
     traceparent: Option<String>,
     timeout: Duration,
     cancelled: CancellationToken,
@@ -54,6 +56,16 @@ impl Outgoing {
     /// The arguments: a JSON object, to be sent as these very bytes.
     pub fn arguments(&self) -> &Bytes {
         &self.arguments
+    }
+
+    /// What the server may ask of the agent: client capabilities, a JSON object. None where it may ask nothing.
+    pub fn capabilities(&self) -> Option<&str> {
+        self.capabilities.as_deref()
+    }
+
+    /// The answers to what the server asked before, a JSON object, and the state that it gave with its questions.
+    pub fn answers(&self) -> Option<(&Bytes, Option<&str>)> {
+        self.answers.as_ref().map(|(responses, state)| (responses, state.as_deref()))
     }
 
     /// The W3C `traceparent` for the server.
@@ -118,7 +130,7 @@ fn item_of(feature: Option<Feature>, arguments: &Value) -> Option<String> {
     let key = match feature? {
         Feature::ResourceRead => "uri",
         Feature::PromptGet => "name",
-        Feature::Complete => return None,
+        _ => return None,
     };
     arguments.get(key).and_then(Value::as_str).map(str::to_owned)
 }
@@ -126,7 +138,8 @@ fn item_of(feature: Option<Feature>, arguments: &Value) -> Option<String> {
 /// Sends the call and waits for its answer.
 pub async fn send<'r>(call: Recorded<'r>, ports: &Ports, way: &mut Way<'r>) -> Result<Sent<'r>, Refusal> {
     let (approved, lease, channel) = call.into_armed().into_parts();
-    let granted = approved.permitted().validated().granted();
+    let validated = approved.permitted().validated();
+    let granted = validated.granted();
     let (grant, tool) = (granted.grant(), granted.tool());
     let method = tool.method();
     let stage = match tool.name.tool() {
@@ -148,8 +161,13 @@ pub async fn send<'r>(call: Recorded<'r>, ports: &Ports, way: &mut Way<'r>) -> R
         call: granted.identified().received().call_id().clone(),
         method,
         name: tool.name.clone(),
-        item: item_of(tool.name.feature(), approved.permitted().validated().arguments()),
+        item: item_of(tool.name.feature(), validated.arguments()),
         arguments: approved.arguments().clone(),
+        // What a person approved is asked nothing more.
+        capabilities: Some(validated.takes())
+            .filter(|takes| !takes.is_empty() && approved.approval().is_none())
+            .map(Takes::declared),
+        answers: validated.answered().map(|answered| (answered.responses.clone(), answered.state.clone())),
         traceparent: way.trace.traceparent(stage),
         timeout,
         cancelled: grant.cancelled().clone(),

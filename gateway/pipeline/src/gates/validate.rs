@@ -2,13 +2,18 @@
 
 use serde_json::Value;
 
-use super::Granted;
+use super::{
+    Granted,
+    asks::{self, Answered, Takes},
+};
 use crate::{constraint::Bound, grant::LiveGrant, ports::Ports, refusal::Refusal, way::Way};
 
 /// A call whose arguments are what they may be.
 pub struct Validated<'r> {
     granted: Granted<'r>,
     arguments: Value,
+    takes: Takes,
+    answered: Option<Answered>,
 }
 
 impl<'r> Validated<'r> {
@@ -20,6 +25,16 @@ impl<'r> Validated<'r> {
     /// The arguments.
     pub fn arguments(&self) -> &Value {
         &self.arguments
+    }
+
+    /// What its server may ask.
+    pub(super) fn takes(&self) -> &Takes {
+        &self.takes
+    }
+
+    /// The answers that it brings.
+    pub(super) fn answered(&self) -> Option<&Answered> {
+        self.answered.as_ref()
     }
 }
 
@@ -33,9 +48,11 @@ pub fn validate<'r>(call: Granted<'r>, ports: &Ports, way: &mut Way<'r>) -> Resu
     for grant in call.grant().chain() {
         within(grant, &call, &arguments)?;
     }
+    let takes = Takes::of(&call);
+    let answered = asks::answered(&call, &arguments, &takes, ports)?;
     way.trace.note(stage, "bailiwick.schema.valid", true);
     way.leave(stage, ports);
-    Ok(Validated { granted: call, arguments })
+    Ok(Validated { granted: call, arguments, takes, answered })
 }
 
 /// Headers never decide; one that disagrees is refused.

@@ -131,8 +131,8 @@ fn a_grant_is_prepared_anew_for_a_new_world() {
     let world = || {
         Arc::new(World {
             epoch: 1,
-            tools: BTreeMap::new(),
-            features: BTreeMap::new(),
+            shelves: BTreeMap::new(),
+            features: Arc::default(),
             names: Arc::default(),
             policies: Arc::new(bailiwick_policy::Policies::compile(&[], &[]).unwrap()),
             policy_digest: String::new(),

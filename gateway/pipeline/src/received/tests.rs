@@ -18,6 +18,7 @@ fn origin() -> Origin {
         protocol: Protocol::V20260728,
         presented: Presented { credential: Credential::Absent, grant: None },
         links: Vec::new(),
+        capabilities: Vec::new(),
         mirrored: None,
     }
 }
@@ -218,17 +219,19 @@ fn params_are_read_as_written() {
 }
 
 #[test]
-fn a_list_has_one_page() {
+fn a_list_may_go_on_where_the_last_page_ended() {
     let list = |params: &str| {
         let message = read(&format!(r#"{{"jsonrpc":"2.0","id":"a","method":"tools/list","params":{params}}}"#)).unwrap();
         Received::list(CallId::new(1, [1; 10]), &message, origin(), 5)
     };
     let received = list("{}").unwrap();
-    assert_eq!((received.asked(), received.tool(), received.method()), (&Asked::List, None, "tools/list"));
+    assert_eq!((received.asked(), received.tool(), received.method()), (&Asked::List { cursor: None }, None, "tools/list"));
     assert_eq!((received.request_id(), received.origin().protocol), (Some("\"a\""), Protocol::V20260728));
-    for cursor in [r#"{"cursor":"x"}"#, r#"{"cursor":null}"#] {
+    assert_eq!(list(r#"{"cursor":"x"}"#).unwrap().asked(), &Asked::List { cursor: Some("x".to_owned()) });
+    for cursor in [r#"{"cursor":1}"#, r#"{"cursor":null}"#, r#"{"cursor":["x"]}"#] {
         assert_eq!(list(cursor).unwrap_err().code(), -32602);
     }
+    assert!(matches!(list(r#"{"Cursor":"x"}"#), Err(MessageFault::Lookalike(_))));
 }
 
 #[test]

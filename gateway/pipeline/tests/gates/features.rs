@@ -10,7 +10,7 @@ use bailiwick_pipeline::{
 };
 use bytes::Bytes;
 
-use crate::world::{Bench, Told, catalogue, terms};
+use crate::world::{Asking, Bench, Told, catalogue, terms};
 
 /// A grant of these, where each connector offers one resource, `a:1`.
 fn bench(granted: &[&str]) -> Bench {
@@ -30,7 +30,7 @@ fn item(name: &str) -> String {
 #[tokio::test]
 async fn a_list_has_what_is_granted_as_it_was_written() {
     let bench = bench(&BOTH);
-    let heard = bench.handle(bench.feature("resources/list", "{}")).await;
+    let heard = bench.handle(bench.asked("resources/list", "{}", Asking::plain())).await;
     assert_eq!(heard.told(), Told::Offers(format!("[{},{}]", item("files+a:1"), item("tickets+a:1"))));
     let (decision, outcome) = (heard.decision(), heard.outcome());
     assert_eq!((&decision["effect"], &decision["grant"], &outcome["outcome"]), (&"allow".into(), &"g".into(), &"success".into()));
@@ -46,16 +46,16 @@ async fn a_list_shows_nothing_of_a_world_that_went_while_it_was_read() {
         let rules = "@id(\"p\") permit (principal, action == Bailiwick::Action::\"files/resource_read\", resource);";
         *fakes.world.lock().unwrap() = Arc::new(catalogue::world(2, rules));
     });
-    let heard = bench.handle(bench.feature("resources/list", "{}")).await;
+    let heard = bench.handle(bench.asked("resources/list", "{}", Asking::plain())).await;
     assert_eq!(heard.told(), Told::Offers(format!("[{}]", item("files+a:1"))));
     // Under another name it would be another.
     let fakes = Arc::clone(&bench.fakes);
     bench.fakes.at("offers", move || {
         *fakes.world.lock().unwrap() = Arc::new(catalogue::world_without(&["files"], 3, &catalogue::rules()));
     });
-    let heard = bench.handle(bench.feature("resources/list", "{}")).await;
+    let heard = bench.handle(bench.asked("resources/list", "{}", Asking::plain())).await;
     assert_eq!(heard.told(), Told::Offers("[]".to_owned()));
-    let heard = bench.handle(bench.feature("resources/list", "{}")).await;
+    let heard = bench.handle(bench.asked("resources/list", "{}", Asking::plain())).await;
     assert_eq!(heard.told(), Told::Offers(format!("[{},{}]", item("a:1"), item("tickets+a:1"))));
 }
 
@@ -65,7 +65,7 @@ async fn the_end_of_a_grant_ends_its_lists() {
     let bench = bench(&BOTH);
     let grant = bench.grant();
     bench.fakes.block("offers");
-    let listing = bench.spawn_received(bench.feature("resources/list", "{}"));
+    let listing = bench.spawn_received(bench.asked("resources/list", "{}", Asking::plain()));
     bench.fakes.reached("offers", 2).await;
     assert!(!grant.drained(Duration::from_millis(1)).await, "it is being read");
     grant.end(GrantState::Revoked);
@@ -74,7 +74,7 @@ async fn the_end_of_a_grant_ends_its_lists() {
     let heard = listing.await.unwrap();
     assert_eq!((heard.answer.outcome, heard.text().starts_with("STOPPED")), (Outcome::Cancelled, true));
     // From here on there is nothing to list.
-    let heard = bench.handle(bench.feature("resources/list", "{}")).await;
+    let heard = bench.handle(bench.asked("resources/list", "{}", Asking::plain())).await;
     assert_eq!((heard.told(), bench.fakes.count("offers")), (Told::Offers("[]".to_owned()), 2));
 }
 
@@ -92,7 +92,7 @@ async fn errors_about_an_item_name_it_as_the_agent_did() {
     ] {
         *bench.fakes.reply.lock().unwrap() =
             Box::new(move |_| Ok(RawReply::error(code, "no".to_owned(), data.map(|data| Bytes::from_static(data.as_bytes())))));
-        let heard = bench.handle(bench.feature("resources/read", r#"{"uri":"tickets+a:9"}"#)).await;
+        let heard = bench.handle(bench.asked("resources/read", r#"{"uri":"tickets+a:9"}"#, Asking::plain())).await;
         let Told::Error(heard_code, _, heard_data, 200) = heard.told() else { panic!("{:?}", heard.told()) };
         let named = heard_data.as_ref().and_then(|data| data["uri"].as_str());
         assert_eq!((heard_code, named), (told, uri), "{code}: {heard_data:?}");

@@ -198,7 +198,7 @@ async fn callable_means_listed() {
         bench.agent(|agent| agent.ceiling = ceiling);
         let list = listed(&bench).await;
         assert_eq!(list, expected.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>());
-        let every: Vec<String> = bench.fakes.world.lock().unwrap().tools.keys().cloned().collect();
+        let every: Vec<String> = bench.fakes.world.lock().unwrap().tools().map(|tool| tool.name.to_string()).collect();
         for name in every {
             let headers = Asking::plain();
             let callable = bench.call_as(&name, "{}", headers).await.outcome()["reason"] != "unknown_tool";

@@ -66,7 +66,7 @@ async fn what_is_no_result_does_not_pass() {
         (r#"{"content":[],"isError":"false"}"#, "`isError` must be true or false"),
         (r#"{"content":[],"isError":null}"#, "`isError` must be true or false"),
         (r#"{"content":[],"isError":0}"#, "`isError` must be true or false"),
-        (r#"{"content":[],"resultType":"input_required"}"#, "a result of another type than `complete` was not asked for"),
+        (r#"{"content":[],"resultType":"input_required"}"#, "it asks for input, which was not offered for this call"),
         (r#"{"content":[],"resultType":"task"}"#, "a result of another type than `complete` was not asked for"),
         (r#"{"content":[],"resultType":null}"#, "a result of another type than `complete` was not asked for"),
         (r#"{"content":[],"isError":false,"isError":true}"#, "a key stands twice in one object, again at byte 30"),

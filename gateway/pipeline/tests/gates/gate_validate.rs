@@ -100,7 +100,7 @@ async fn with_headers(headers: Option<&[(&str, &str)]>, arguments: &str) -> Hear
     let mirrored = headers.map(|all| all.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect());
     let bench = Bench::new();
     bench.replies(r#"{"content":[],"structuredContent":{"size":1}}"#);
-    bench.call_as("files__stat", arguments, Asking { grant: None, mirrored }).await
+    bench.call_as("files__stat", arguments, Asking { mirrored, ..Asking::plain() }).await
 }
 
 /// Attack 42: a header never decides, and one that disagrees with the argument it mirrors is refused.

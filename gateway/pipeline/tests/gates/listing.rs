@@ -2,10 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use bailiwick_pipeline::{Body, ToolList, grant::Grant, records::Outcome};
+use bailiwick_pipeline::{Body, PAGE, ToolList, catalogue::World, grant::Grant, records::Outcome};
 use bailiwick_policy::Band;
 
-use crate::world::{ALL, Bench, START_MS, Told, alive, terms};
+use crate::world::{ALL, Bench, START_MS, Told, alive, catalogue, terms};
 
 fn ttl(heard: &crate::world::Heard) -> u64 {
     match heard.answer.body {
@@ -16,7 +16,7 @@ fn ttl(heard: &crate::world::Heard) -> u64 {
 
 fn listed(heard: &crate::world::Heard) -> Arc<ToolList> {
     match &heard.answer.body {
-        Body::Tools { list, .. } => Arc::clone(list),
+        Body::Tools { page, .. } => Arc::clone(page.list()),
         _ => panic!("{:?}", heard.told()),
     }
 }
@@ -65,7 +65,7 @@ async fn a_list_is_kept_until_something_that_it_rests_on_changes() {
     let first = listed(&bench.list().await);
     assert!(Arc::ptr_eq(&first, &listed(&bench.list().await)));
     assert!(first.tools().len() > 1, "{first:?}");
-    let definitions: Vec<serde_json::Value> = serde_json::from_slice(first.definitions()).unwrap();
+    let definitions: Vec<serde_json::Value> = serde_json::from_slice(first.page(None).unwrap().definitions()).unwrap();
     let names: Vec<_> = definitions.iter().map(|tool| tool["name"].as_str().unwrap()).collect();
     assert_eq!(names, first.tools().iter().map(|tool| tool.name.as_str()).collect::<Vec<_>>());
     bench.agent(|agent| agent.ceiling = Band::Low);
@@ -75,4 +75,99 @@ async fn a_list_is_kept_until_something_that_it_rests_on_changes() {
     assert_eq!(listed(&bench.list().await).tools().len(), first.tools().len());
     *bench.fakes.world.lock().unwrap() = Arc::new(crate::world::catalogue::world(1, ""));
     assert_eq!(listed(&bench.list().await).tools().len(), 0, "the same epoch, and yet another world");
+}
+
+/// A world of 2,500 tools of two connectors, under one rule that allows all.
+fn large(epoch: u64, is_out: impl Fn(&str) -> bool) -> World {
+    let names = (0..2_500).map(|number| format!("{}__tool-{number:04}", if number < 1_300 { "left" } else { "right" }));
+    catalogue::plain_world(epoch, &names.filter(|name| !is_out(name)).collect::<Vec<_>>())
+}
+
+fn swap(bench: &Bench, world: World) {
+    *bench.fakes.world.lock().unwrap() = Arc::new(world);
+}
+
+/// The names on this page, and the cursor to the next.
+fn page(heard: &crate::world::Heard) -> (Vec<String>, Option<String>) {
+    let Body::Tools { page, .. } = &heard.answer.body else { panic!("{:?}", heard.told()) };
+    let Told::Tools(names) = heard.told() else { panic!("{:?}", heard.told()) };
+    (names, page.next().map(str::to_owned))
+}
+
+fn refused(heard: &crate::world::Heard) {
+    heard.refused("grant", Outcome::Invalid, "invalid_cursor");
+    let words = "the cursor leads nowhere in this list as it is now: list again from the beginning, without a cursor";
+    assert_eq!(heard.told(), Told::Error(-32602, words.to_owned(), None, 400));
+}
+
+#[tokio::test]
+async fn a_long_list_comes_in_pages_and_every_tool_once() {
+    let bench = Bench::with([terms("g", &["right__*", "left__*", "left__tool-0003"])]);
+    swap(&bench, large(2, |_| false));
+    let (mut all, mut sizes, mut cursor) = (Vec::new(), Vec::new(), None::<String>);
+    loop {
+        let heard = bench.list_from(cursor.as_deref()).await;
+        assert_eq!((heard.decision()["effect"].clone(), heard.outcome()["grant"].clone()), ("allow".into(), "g".into()));
+        assert!(ttl(&heard) > 0);
+        let (names, next) = page(&heard);
+        sizes.push(names.len());
+        all.extend(names);
+        match next {
+            Some(next) => assert_ne!(cursor.replace(next.clone()), Some(next)),
+            None => break,
+        }
+    }
+    assert_eq!(sizes, [PAGE, PAGE, 500]);
+    let expected: Vec<String> = large(2, |_| false).tools().map(|tool| tool.name.to_string()).collect();
+    assert_eq!(all, expected);
+    // What fits on one page has no other.
+    let bench = Bench::with([terms("g", &["left__tool-0003"])]);
+    swap(&bench, large(2, |_| false));
+    assert_eq!(page(&bench.list().await), (vec!["left__tool-0003".to_owned()], None));
+}
+
+#[tokio::test]
+async fn a_cursor_leads_on_in_the_list_that_gave_it_and_in_no_other() {
+    let all = ["left__*", "right__*"];
+    let bench = Bench::with([terms("g", &all), terms("h", &all)]);
+    swap(&bench, large(2, |_| false));
+    let of = async |grant: &str, cursor: Option<&str>| bench.list_under(grant, cursor).await;
+    let cursor = page(&of("g", None).await).1.unwrap();
+    let other = page(&of("h", None).await).1.unwrap();
+    assert_ne!(cursor, other);
+    refused(&of("h", Some(&cursor)).await);
+    assert_eq!(page(&of("g", Some(&cursor)).await).0[0], "left__tool-1000");
+    // Made up, cut, or of a place where no page begins.
+    let (place, mark) = cursor.split_once('-').unwrap();
+    for wrong in
+        ["", "-", "1", place, mark, &format!("7d0-{mark}"), &format!("3e9-{mark}"), &format!("0-{mark}"), &cursor.to_uppercase()]
+    {
+        refused(&of("g", Some(wrong)).await);
+    }
+    // Another world with the same list: it goes on. With another list: it begins anew.
+    swap(&bench, large(3, |_| false));
+    assert_eq!(page(&of("g", Some(&cursor)).await).0[0], "left__tool-1000");
+    swap(&bench, large(4, |name| name == "right__tool-2000"));
+    refused(&of("g", Some(&cursor)).await);
+    // Under a grant that needs one page, and without any.
+    swap(&bench, large(5, |_| false));
+    *bench.fakes.grants.lock().unwrap() = vec![alive(terms("g", &["left__tool-0003"]), None)];
+    refused(&of("g", Some(&cursor)).await);
+    *bench.fakes.grants.lock().unwrap() = vec![];
+    let heard = bench.list_from(Some(&cursor)).await;
+    heard.refused("grant", Outcome::Invalid, "invalid_cursor");
+}
+
+/// Many ask for a large list at once: it is made once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_large_list_is_made_once_for_all_who_ask() {
+    let bench = Bench::with([terms("g", &["left__*", "right__*"])]);
+    swap(&bench, large(2, |_| false));
+    let asking = (0..20).map(|_| async {
+        let heard = bench.list().await;
+        listed(&heard)
+    });
+    let lists = futures_util::future::join_all(asking).await;
+    assert!(lists.iter().all(|list| Arc::ptr_eq(list, &lists[0])));
+    assert_eq!(lists[0].tools().len(), 2_500);
 }

@@ -11,6 +11,7 @@
 )]
 
 mod around;
+mod asks;
 mod cancelled;
 mod features;
 mod gate_approve;
@@ -22,6 +23,7 @@ mod gate_record;
 mod gate_screen;
 mod gate_send;
 mod gate_validate;
+mod items;
 mod judged;
 mod listing;
 mod names;

@@ -32,9 +32,21 @@ impl Endpoint {
         Ok(Self { http, url, token, grant })
     }
 
-    /// `tools/list`
+    /// `tools/list`, its first page
     pub(super) async fn list(&self) -> Result<Reply, CliFault> {
-        self.send("tools/list", None, String::new(), Vec::new()).await
+        self.page("").await
+    }
+
+    /// The page of `tools/list` after this one, where there is one.
+    pub(super) async fn after(&self, page: &Reply) -> Result<Option<Reply>, CliFault> {
+        match page.result().and_then(|result| result.get("nextCursor")) {
+            Some(cursor) => self.page(&format!(r#""cursor":{cursor},"#)).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    async fn page(&self, params: &str) -> Result<Reply, CliFault> {
+        self.send("tools/list", None, params.to_owned(), Vec::new()).await
     }
 
     /// `tools/call`, whether the tool is listed or not.

@@ -24,8 +24,7 @@ pub(super) async fn run(call: &CallArgs, session: &Session) -> Result<(), CliFau
     let endpoint = Endpoint::new(url(call, session).await?, &token(call, session).await?, call.grant.clone())?;
     let Some(tool) = &call.tool else { return list(call.json, &endpoint, session).await };
     // A refusal of the list is no reason not to send the call: it is answered on its own.
-    let listed = endpoint.list().await?;
-    let tools = listed.result().and_then(|result| result.get("tools")).and_then(Value::as_array).cloned().unwrap_or_default();
+    let (_, tools) = listed(&endpoint).await?;
     let schema = tools
         .iter()
         .find(|listed| listed.get("name").and_then(Value::as_str) == Some(tool))
@@ -39,10 +38,28 @@ pub(super) async fn run(call: &CallArgs, session: &Session) -> Result<(), CliFau
     told(&reply, call.json, session)
 }
 
+/// Pages of a list at most: what a gateway lists is well below that.
+const PAGES: usize = 1_000;
+
+/// The tools of all pages, and the last answer: one that is no result ends the list.
+async fn listed(endpoint: &Endpoint) -> Result<(Reply, Vec<Value>), CliFault> {
+    let (mut reply, mut tools) = (endpoint.list().await?, Vec::new());
+    for _ in 0..PAGES {
+        let page = reply.result().and_then(|result| result.get("tools")).and_then(Value::as_array);
+        tools.extend(page.into_iter().flatten().cloned());
+        match endpoint.after(&reply).await? {
+            Some(next) => reply = next,
+            None => break,
+        }
+    }
+    Ok((reply, tools))
+}
+
 async fn list(as_json: bool, endpoint: &Endpoint, session: &Session) -> Result<(), CliFault> {
-    let reply = endpoint.list().await?;
-    let Some(result) = reply.result() else { return told(&reply, as_json, session) };
-    let tools = result.get("tools").and_then(Value::as_array).cloned().unwrap_or_default();
+    let (last, tools) = listed(endpoint).await?;
+    if last.result().is_none() {
+        return told(&last, as_json, session);
+    }
     let name = |tool: &Value| tool.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
     if as_json {
         let with_id = |tool: &Value| {

@@ -116,7 +116,7 @@ fn grants(places: &Places<'_>, world: &World, findings: &mut Findings) {
         let covers = |tool: &bailiwick_pipeline::catalogue::Tool| {
             tool.band <= grant.ceiling && grant.capabilities.iter().any(|capability| capability.covers(&tool.name, tool.kind))
         };
-        if !world.tools.values().any(|tool| covers(tool)) {
+        if !world.tools().any(|tool| covers(tool)) {
             let what = format!("grant `{}` covers no callable tool: its agent sees an empty list", grant.id);
             let remedy =
                 "accept the tools it names (`bailiwick connectors pin ID`), or correct its `tools`, `kinds` and `ceiling`";

@@ -142,6 +142,8 @@ fn tool() -> Tool {
             fingerprint: Digest::of(b"connector"),
             facts,
             prefix: bailiwick_schemas::exposure::Prefix::Always,
+            may_ask: true,
+            elicitation_hosts: Vec::new(),
             transport: "pipe",
             needs_credential: false,
             call_timeout: Duration::from_secs(1),

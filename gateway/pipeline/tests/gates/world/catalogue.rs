@@ -1,13 +1,13 @@
 //! The tools and the rules of the tests: each tool stands for one way to be decided about.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, LazyLock, Mutex},
     time::Duration,
 };
 
 use bailiwick_pipeline::{
-    catalogue::{Connector, Listed, Mirror, Tool, World},
+    catalogue::{Connector, Listed, Mirror, Shelf, Tool, World},
     grant::Labels,
 };
 use bailiwick_policy::{Band, ConnectorFacts, Kind, Policies, Source, ToolFacts};
@@ -113,16 +113,25 @@ pub fn world_without(prefix_of: &[&str], epoch: u64, rules: &str) -> World {
         let is_bare = prefix_of.contains(&name.connector().as_str());
         (name.clone(), Arc::new(offered(name, if is_bare { Prefix::Never } else { Prefix::Always })))
     });
-    let features = features.collect();
+    let features = Arc::new(features.collect());
     World {
         epoch,
-        tools: specs().into_iter().map(|spec| (spec.name.to_owned(), Arc::new(tool(spec)))).collect::<BTreeMap<_, _>>(),
+        shelves: shelves(specs().into_iter().map(|spec| Arc::new(tool(spec)))),
         features,
         names: Arc::new(names),
         policy_digest: policies.digest().to_string(),
         policies,
         connectors: ["tickets", "vault", "files"].map(connector_facts).into(),
     }
+}
+
+/// The tools, each with its connector's.
+pub fn shelves(tools: impl Iterator<Item = Arc<Tool>>) -> BTreeMap<ConnectorId, Arc<Shelf>> {
+    let mut sorted: BTreeMap<ConnectorId, Vec<Arc<Tool>>> = BTreeMap::new();
+    for tool in tools {
+        sorted.entry(tool.connector.id.clone()).or_default().push(tool);
+    }
+    sorted.into_iter().map(|(id, tools)| (id, Arc::new(tools.into_iter().collect()))).collect()
 }
 
 /// Compiled once for all tests: it takes longer than most of them.
@@ -171,6 +180,8 @@ fn parameters_of(feature: Feature) -> Value {
             json!({"type": "object", "properties": {"name": text, "arguments": {"type": "object"}}, "required": ["name"]})
         }
         Feature::Complete => json!({"type": "object", "properties": {"ref": {"type": "object"}, "argument": {"type": "object"}}}),
+        Feature::Elicitation => json!({"type": "object", "properties": {"mode": text, "message": text, "url": text}}),
+        Feature::Sampling | Feature::Roots => json!({"type": "object"}),
     }
 }
 
@@ -195,6 +206,8 @@ fn connector(id: ConnectorId, prefix: Prefix) -> Connector {
         fingerprint: digest(&json!(id.as_str())),
         facts: connector_facts(id.as_str()),
         prefix,
+        may_ask: true,
+        elicitation_hosts: vec!["pay.example.com".to_owned()],
         transport: "pipe",
         needs_credential: id.as_str() == "vault",
         call_timeout: Duration::from_secs(30),
@@ -202,10 +215,48 @@ fn connector(id: ConnectorId, prefix: Prefix) -> Connector {
     }
 }
 
+/// A world of these tools, each of which may be called by whoever is granted it.
+pub fn plain_world(epoch: u64, names: &[String]) -> World {
+    let facts = |name: &String| {
+        let (connector, _) = name.split_once("__").unwrap();
+        ToolFacts {
+            name: name.clone(),
+            connector: connector.to_owned(),
+            kind: Kind::Read,
+            band: Band::Low,
+            input_schema: json!({}),
+        }
+    };
+    let text = "@id(\"p\") permit (principal, action, resource);";
+    let facts: Vec<ToolFacts> = names.iter().map(facts).collect();
+    let policies = Arc::new(Policies::compile(&[Source { name: "t", text }], &facts).unwrap());
+    let connectors: BTreeSet<&str> = facts.iter().map(|facts| facts.connector.as_str()).collect();
+    World {
+        epoch,
+        shelves: shelves(names.iter().map(|name| plain_tool(name))),
+        features: Arc::default(),
+        names: Arc::default(),
+        policy_digest: policies.digest().to_string(),
+        policies,
+        connectors: connectors.into_iter().map(connector_facts).collect(),
+    }
+}
+
+/// Made once for all tests.
+fn plain_tool(name: &str) -> Arc<Tool> {
+    static DONE: LazyLock<Mutex<BTreeMap<String, Arc<Tool>>>> = LazyLock::new(Mutex::default);
+    let make = || Arc::new(tool_of(name, spec("", Kind::Read, Band::Low, json!({}))));
+    Arc::clone(DONE.lock().unwrap().entry(name.to_owned()).or_insert_with(make))
+}
+
 fn tool(spec: Spec) -> Tool {
-    let name: QualifiedName = spec.name.parse().unwrap();
+    tool_of(spec.name, spec)
+}
+
+fn tool_of(full: &str, spec: Spec) -> Tool {
+    let name: QualifiedName = full.parse().unwrap();
     let schema = schema_of(&spec);
-    let definition = json!({"name": spec.name, "inputSchema": schema});
+    let definition = json!({"name": full, "inputSchema": schema});
     Tool {
         connector: Arc::new(connector(name.connector().clone(), Prefix::Always)),
         name,

@@ -39,6 +39,8 @@ pub struct Sent {
     pub tool: String,
     pub item: Option<String>,
     pub arguments: String,
+    pub capabilities: Option<String>,
+    pub answers: Option<(String, Option<String>)>,
     pub traceparent: Option<String>,
 }
 
@@ -263,6 +265,10 @@ impl Channel for Line {
                 tool: outgoing.name().tool().map_or_else(|| outgoing.method().to_owned(), ToString::to_string),
                 item: outgoing.item().map(str::to_owned),
                 arguments: String::from_utf8(outgoing.arguments().to_vec()).unwrap(),
+                capabilities: outgoing.capabilities().map(str::to_owned),
+                answers: outgoing
+                    .answers()
+                    .map(|(responses, state)| (String::from_utf8(responses.to_vec()).unwrap(), state.map(str::to_owned))),
                 traceparent: outgoing.traceparent().map(str::to_owned),
             });
             fakes.pass("write").await;

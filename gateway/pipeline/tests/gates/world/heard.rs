@@ -31,14 +31,16 @@ impl Heard {
 
     pub fn told(&self) -> Told {
         match self.answer.body.clone() {
-            Body::Result(result) | Body::Content(result) => Told::Result(String::from_utf8(result.text().to_vec()).unwrap()),
+            Body::Result(result) | Body::Content(result) | Body::Questions(result) => {
+                Told::Result(String::from_utf8(result.text().to_vec()).unwrap())
+            }
             Body::Offers { items, .. } => Told::Offers(String::from_utf8(items.to_vec()).unwrap()),
             Body::ToolError { text, meta } => Told::ToolError(text, meta),
             Body::Error { code, message, data, http } => {
                 Told::Error(code, message, data.map(|data| serde_json::from_slice(&data).unwrap()), http)
             }
-            Body::Tools { list, .. } => {
-                let listed: Vec<Value> = serde_json::from_slice(list.definitions()).unwrap();
+            Body::Tools { page, .. } => {
+                let listed: Vec<Value> = serde_json::from_slice(page.definitions()).unwrap();
                 Told::Tools(listed.iter().map(|tool| tool["name"].as_str().unwrap().to_owned()).collect())
             }
         }

@@ -14,7 +14,7 @@ use std::{
 };
 
 use bailiwick_pipeline::{
-    Gateway, Received, Settings,
+    Gateway, Received, Rounds, Settings,
     gates::RawReply,
     grant::{Budget, Capability, Grant, LiveGrant, Standing, ToolPattern},
     ports::{Injection, Lease, LeaseTerms, Listing, Loan, Ports},
@@ -22,7 +22,7 @@ use bailiwick_pipeline::{
     received::{Message, Origin, Protocol, Transport},
 };
 use bailiwick_policy::Band;
-use bailiwick_schemas::json::Limits;
+use bailiwick_schemas::{json::Limits, names::Feature};
 use bytes::Bytes;
 use secrecy::SecretString;
 
@@ -41,20 +41,23 @@ pub const SECRET: &str = "CANARY/Ab3+\"x\"-9f";
 pub struct Bench {
     pub fakes: Arc<Fakes>,
     pub settings: Settings,
+    rounds: Arc<Rounds>,
     calls: Arc<AtomicU64>,
 }
 
 /// How a request comes in.
 #[derive(Clone)]
 pub struct Asking {
+    pub cursor: Option<String>,
     pub grant: Option<String>,
     pub mirrored: Option<Vec<(String, String)>>,
+    pub capabilities: Vec<(Feature, String)>,
 }
 
 impl Asking {
     /// Names no grant, has no headers.
     pub fn plain() -> Self {
-        Self { grant: None, mirrored: None }
+        Self { cursor: None, grant: None, mirrored: None, capabilities: Vec::new() }
     }
 }
 
@@ -98,6 +101,7 @@ fn origin(asking: Asking) -> Origin {
         protocol: Protocol::V20260728,
         presented: Presented { credential: Credential::Absent, grant: asking.grant },
         links: Vec::new(),
+        capabilities: asking.capabilities,
         mirrored: asking.mirrored,
     }
 }
@@ -107,7 +111,7 @@ impl Bench {
         let fakes = Fakes::new(Arc::new(catalogue::world(1, &catalogue::rules())), bot());
         fakes.grants.lock().unwrap().push(alive(terms("g", &ALL), None));
         let settings = Settings { hold: Duration::ZERO, ..Settings::default() };
-        let bench = Self { fakes, settings, calls: Arc::default() };
+        let bench = Self { fakes, settings, rounds: Arc::default(), calls: Arc::default() };
         bench.lends(SECRET);
         bench
     }
@@ -164,6 +168,7 @@ impl Bench {
             connectors: fakes(),
             trail: fakes(),
             tracer: fakes(),
+            rounds: Arc::clone(&self.rounds),
         };
         Gateway::new(ports, self.settings)
     }
@@ -175,7 +180,13 @@ impl Bench {
             Some((name, arguments)) => {
                 ("tools/call", format!(r#"{{"name":{},"arguments":{arguments}}}"#, serde_json::json!(name)))
             }
-            None => ("tools/list", "{}".to_owned()),
+            None => (
+                "tools/list",
+                asking
+                    .cursor
+                    .as_ref()
+                    .map_or_else(|| "{}".to_owned(), |cursor| serde_json::json!({"cursor": cursor}).to_string()),
+            ),
         };
         let text = format!(r#"{{"jsonrpc":"2.0","id":"id-{number}","method":"{method}","params":{params}}}"#);
         let message = Message::read(&Bytes::from(text), Limits::MESSAGE).unwrap();
@@ -188,19 +199,20 @@ impl Bench {
         received.unwrap()
     }
 
-    /// A request for an item of a feature, or for a list of them, received.
-    pub fn feature(&self, method: &str, params: &str) -> Received {
+    /// A request for an item or a list of a feature, received.
+    pub fn asked(&self, method: &str, params: &str, asking: Asking) -> Received {
         let number = self.calls.fetch_add(1, Ordering::SeqCst) + 1;
         let text = format!(r#"{{"jsonrpc":"2.0","id":"id-{number}","method":"{method}","params":{params}}}"#);
         let message = Message::read(&Bytes::from(text), Limits::MESSAGE).unwrap();
-        let (call, arrived) = (format!("call-{number}").parse().unwrap(), START_MS * 1_000_000);
-        let listing = match method {
-            "resources/list" => Listing::Resources,
-            "resources/templates/list" => Listing::Templates,
-            "prompts/list" => Listing::Prompts,
-            _ => return Received::item(call, &message, origin(Asking::plain()), arrived).unwrap(),
+        let (call, origin, arrived) = (format!("call-{number}").parse().unwrap(), origin(asking), START_MS * 1_000_000);
+        let received = match method {
+            "tools/call" => Received::call(call, &message, origin, arrived),
+            "resources/list" => Received::offers(call, Listing::Resources, &message, origin, arrived),
+            "resources/templates/list" => Received::offers(call, Listing::Templates, &message, origin, arrived),
+            "prompts/list" => Received::offers(call, Listing::Prompts, &message, origin, arrived),
+            _ => Received::item(call, &message, origin, arrived),
         };
-        Received::offers(call, listing, &message, origin(Asking::plain()), arrived).unwrap()
+        received.unwrap()
     }
 
     pub async fn call(&self, tool: &str, arguments: &str) -> Heard {
@@ -209,7 +221,7 @@ impl Bench {
 
     /// A call that names its grant.
     pub async fn call_under(&self, grant: &str, tool: &str) -> Heard {
-        self.call_as(tool, "{}", Asking { grant: Some(grant.to_owned()), mirrored: None }).await
+        self.call_as(tool, "{}", Asking { grant: Some(grant.to_owned()), ..Asking::plain() }).await
     }
 
     pub async fn call_as(&self, tool: &str, arguments: &str, asking: Asking) -> Heard {
@@ -218,6 +230,17 @@ impl Bench {
 
     pub async fn list(&self) -> Heard {
         self.handle(self.received(None, Asking::plain())).await
+    }
+
+    /// The page of the list that this cursor leads to.
+    pub async fn list_from(&self, cursor: Option<&str>) -> Heard {
+        self.handle(self.received(None, Asking { cursor: cursor.map(str::to_owned), ..Asking::plain() })).await
+    }
+
+    /// The same under a grant that it names.
+    pub async fn list_under(&self, grant: &str, cursor: Option<&str>) -> Heard {
+        let asking = Asking { grant: Some(grant.to_owned()), cursor: cursor.map(str::to_owned), ..Asking::plain() };
+        self.handle(self.received(None, asking)).await
     }
 
     pub async fn handle(&self, received: Received) -> Heard {
