@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use bailiwick_pipeline::ports::{ConnectFailure, Lease};
 use bailiwick_schemas::definition::{Definition, Fault, Finding, ListReading, read_list};
-use serde_json::Value;
+use serde_json::{Value, value::RawValue};
 
 use crate::{
     child::Purpose,
@@ -29,8 +29,8 @@ pub struct Discovery {
     pub server_info: Option<Value>,
     /// What it tells models about itself.
     pub instructions: Option<String>,
-    /// Its tool definitions, as listed, but for those that are too large to be looked into.
-    pub tools: Vec<Value>,
+    /// Its tool definitions, as it wrote them, but for those that are too large to be looked into.
+    pub tools: Vec<Box<RawValue>>,
     /// Those that are too large.
     pub(crate) oversized: Vec<Finding>,
     /// Where in the list names are that it has twice: one of the two may be too large to be looked into.
@@ -91,10 +91,10 @@ pub async fn look(spec: &ConnectorSpec, lease: Option<&Arc<Lease>>) -> Look {
 /// What the server said, without what was lent to it.
 fn discovery(hello: Hello, reading: &Reading, redactor: &Redactor) -> Discovery {
     // A definition that carries the lent secret would show it to whoever lists; changed, it would not be what it was.
-    let tells_nothing = |tool: &&Value| {
-        let text = tool.to_string();
-        redactor.redacted(&text) == text
-    };
+    let is_clean = |text: &str| redactor.redacted(text) == text;
+    // With its escapes, and without.
+    let tells_nothing =
+        |tool: &str| is_clean(tool) && serde_json::from_str::<Value>(tool).is_ok_and(|value| is_clean(&value.to_string()));
     let oversized = |dropped: &&Dropped| matches!(dropped.fault, Fault::TooLarge { .. });
     let twin = |dropped: &&Dropped| dropped.fault == Fault::Duplicate;
     let finding = |dropped: &Dropped| {
@@ -106,7 +106,7 @@ fn discovery(hello: Hello, reading: &Reading, redactor: &Redactor) -> Discovery 
         server_info: hello.server_info.and_then(|info| serde_json::from_str(&redactor.redacted(&info)).ok()),
         // In this order: half of a secret would not be known as one.
         instructions: hello.instructions.map(|text| redactor.redacted(&text).chars().take(INSTRUCTIONS_CHARS).collect()),
-        tools: reading.definitions.iter().filter(tells_nothing).cloned().collect(),
+        tools: reading.definitions.iter().filter(|tool| tells_nothing(tool.get())).cloned().collect(),
         oversized: reading.dropped.iter().filter(oversized).map(finding).collect(),
         twins: reading.dropped.iter().filter(twin).map(|dropped| (dropped.index, dropped.name.clone())).collect(),
     }
@@ -125,14 +125,14 @@ impl Drop for EndOnDrop<'_> {
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
 
-    use serde_json::json;
+    use serde_json::{json, value::to_raw_value};
 
     use super::*;
 
     /// As calls would have it: what would be no tool to them is offered to nobody.
     #[test]
     fn a_tool_whose_twin_is_not_shown_is_none() {
-        let tool = |name: &str| json!({"name": name, "inputSchema": {"type": "object"}});
+        let tool = |name: &str| to_raw_value(&json!({"name": name, "inputSchema": {"type": "object"}})).unwrap();
         let discovery = Discovery {
             protocol: "2025-11-25".to_owned(),
             server_info: None,

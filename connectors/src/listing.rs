@@ -17,7 +17,7 @@ use bailiwick_schemas::{
 };
 use bytes::Bytes;
 use serde::Deserialize;
-use serde_json::{Value, value::RawValue};
+use serde_json::value::RawValue;
 
 use crate::{
     handshake::{Unopened, ask},
@@ -79,7 +79,7 @@ pub(crate) struct Reading {
     pub(crate) tools: HashMap<String, Digest>,
     pub(crate) dropped: Vec<Dropped>,
     /// The definitions as listed, but for those that are too large; none unless they are to be kept.
-    pub(crate) definitions: Vec<Value>,
+    pub(crate) definitions: Vec<Box<RawValue>>,
 }
 
 /// A tool that is not acceptable.
@@ -175,7 +175,7 @@ fn read(text: Digest, pages: &[Bytes], keep: Keep) -> Result<Reading, String> {
 }
 
 /// The name and the digest of an acceptable tool.
-fn judge(tool: &RawValue, is_twin: bool, keep: Keep, kept: &mut Vec<Value>) -> Result<(String, Digest), Fault> {
+fn judge(tool: &RawValue, is_twin: bool, keep: Keep, kept: &mut Vec<Box<RawValue>>) -> Result<(String, Digest), Fault> {
     let size = tool.get().len();
     if size > TEXT_BYTES {
         return Err(Fault::TooLarge { size });
@@ -183,10 +183,9 @@ fn judge(tool: &RawValue, is_twin: bool, keep: Keep, kept: &mut Vec<Value>) -> R
     if is_twin && keep == Keep::Digests {
         return Err(Fault::Duplicate);
     }
-    let value: Value = serde_json::from_str(tool.get()).map_err(|_| Fault::TooDeep)?;
-    let read = Definition::read(&value).map(|tool| (tool.name().to_string(), tool.digest()));
+    let read = Definition::read(tool).map(|tool| (tool.name().to_string(), tool.digest()));
     if keep == Keep::Definitions && !matches!(read, Err(Fault::TooLarge { .. })) {
-        kept.push(value);
+        kept.push(tool.to_owned());
     }
     if is_twin { Err(Fault::Duplicate) } else { read }
 }
@@ -281,9 +280,9 @@ mod tests {
     #[test]
     fn a_list_is_read_as_the_judge_of_definitions_reads_it() {
         let tools = [tool("a"), tool("b"), tool("a"), "[]".to_owned(), tool("b c"), r#"{"name":"d"}"#.to_owned()];
-        let values: Vec<Value> = tools.iter().map(|tool| serde_json::from_str(tool).unwrap()).collect();
-        let (ours, theirs) = (read_tools(&tools, Keep::Definitions), bailiwick_schemas::definition::read_list(&values));
-        assert_eq!(ours.definitions, values);
+        let texts: Vec<Box<RawValue>> = tools.iter().map(|tool| serde_json::from_str(tool).unwrap()).collect();
+        let (ours, theirs) = (read_tools(&tools, Keep::Definitions), bailiwick_schemas::definition::read_list(&texts));
+        assert_eq!(ours.definitions.iter().map(|text| text.get()).collect::<Vec<_>>(), tools);
         assert_eq!(ours.tools.len(), theirs.accepted.len());
         assert_eq!(ours.tools["b"], theirs.accepted[0].digest());
         let ours: Vec<_> = ours.dropped.into_iter().map(|dropped| (dropped.index, dropped.fault)).collect();

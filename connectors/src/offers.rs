@@ -1,7 +1,7 @@
 //! What a server lists of its features besides tools: resources, their templates, and prompts. All pages, bounded, item by item: one that
 //! is malformed is left out, and the others stay as they were written.
 
-use std::{collections::HashMap, sync::Arc, time::Instant};
+use std::{borrow::Cow, collections::HashMap, sync::Arc, time::Instant};
 
 use bailiwick_pipeline::ports::{Listing, Offer, Offers, SendFailure};
 use bailiwick_schemas::json;
@@ -122,10 +122,23 @@ fn named(item: &str, id: &str) -> Option<String> {
             .find(|(name, _)| name == key)
             .is_none_or(|(_, value)| fit.iter().any(|first| value.get().starts_with(first)))
     };
-    let is_fit = has_fit("arguments", &["["]) && has_fit("_meta", &["{"]) && has_fit("annotations", &["{"]);
+    let are_texts = ["title", "description", "mimeType"].iter().all(|key| has_fit(key, &["\""]));
+    let are_objects = ["_meta", "annotations"].iter().all(|key| has_fit(key, &["{"]));
+    let is_fit =
+        are_texts && are_objects && has_fit("arguments", &["["]) && has_fit("icons", &["["]) && has_named_arguments(&fields);
     // A resource and a template have a name beside their URI.
     let has_name = id == "name" || text("name").is_some();
     text(id).filter(|name| is_fit && has_name && !name.is_empty() && name.len() <= ID_BYTES)
+}
+
+/// Whether each argument of a prompt, if it has any, is an object with a name.
+fn has_named_arguments(fields: &[(Cow<'_, str>, &RawValue)]) -> bool {
+    let Some((_, arguments)) = fields.iter().find(|(key, _)| key == "arguments") else { return true };
+    let arguments: Vec<&RawValue> = serde_json::from_str(arguments.get()).unwrap_or_default();
+    arguments.iter().all(|argument| {
+        let fields = json::fields(argument.get()).unwrap_or_default();
+        fields.iter().any(|(key, value)| key == "name" && value.get().starts_with('"'))
+    })
 }
 
 /// A list that could not be read, as a failure of the call that asked for it.
@@ -161,9 +174,13 @@ mod tests {
 
     #[test]
     fn prompts_need_a_name_and_arguments_that_are_a_list() {
-        let read =
-            offers(r#"[{"name":"a"},{"name":"b","arguments":{}},{"name":"c","arguments":[]},{"title":"d"}]"#, "prompts", "name");
-        assert_eq!(read.items.iter().map(|offer| offer.id.as_str()).collect::<Vec<_>>(), ["a", "c"]);
+        let read = offers(
+            r#"[{"name":"a"},{"name":"b","arguments":{}},{"name":"c","arguments":[]},{"title":"d"},{"name":"e","arguments":[{}]},
+            {"name":"f","arguments":[{"name":"x"}]},{"name":"g","title":7},{"name":"h","icons":{}},{"name":"i","description":null}]"#,
+            "prompts",
+            "name",
+        );
+        assert_eq!(read.items.iter().map(|offer| offer.id.as_str()).collect::<Vec<_>>(), ["a", "c", "f"]);
         assert!(judged(&[Bytes::from_static(b"{}")], "prompts", "name").is_err());
     }
 

@@ -109,6 +109,7 @@ fn word_for(fault: &Fault) -> &'static str {
         Fault::Invisible { .. } => "invisible text",
         Fault::Input(_) => "unfit input schema",
         Fault::Output(_) => "unfit output schema",
+        Fault::Shape { .. } => "malformed",
         _ => "not acceptable",
     }
 }

@@ -18,7 +18,7 @@ use bailiwick_schemas::{
     definition::Definition,
     validate::{Undeclared, Validator},
 };
-use serde_json::{Value, json};
+use serde_json::{Value, json, value::to_raw_value};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -195,7 +195,7 @@ pub(crate) fn tool(connector: &str, description: &str) -> Arc<Tool> {
 
 /// The tool with this definition as its pin.
 pub(crate) fn tool_of(connector: &str, raw: &Value) -> Arc<Tool> {
-    let definition = Definition::read(raw).unwrap();
+    let definition = Definition::read(&to_raw_value(raw).unwrap()).unwrap();
     let id: bailiwick_schemas::names::ConnectorId = connector.parse().unwrap();
     Arc::new(Tool {
         name: format!("{connector}__{}", definition.name()).parse().unwrap(),
@@ -215,7 +215,7 @@ pub(crate) fn tool_of(connector: &str, raw: &Value) -> Arc<Tool> {
         digest: definition.digest(),
         input: Validator::compile_input(definition.input_schema(), Undeclared::Refuse).unwrap(),
         mirrors: Mirror::declared_by(definition.input_schema()),
-        listed: Listed::new(raw),
+        listed: Listed::new(&raw.to_string()),
         output: None,
         labels: Labels::default(),
     })

@@ -12,7 +12,10 @@ use bailiwick_schemas::{definition, names::ConnectorId};
 use bailiwick_store::{ClassedBy, Pin, Pins};
 use bailiwick_trail::{Stream, Trail};
 use futures_util::future::join_all;
-use serde_json::{Value, json};
+use serde_json::{
+    Value, json,
+    value::{RawValue, to_raw_value},
+};
 
 use crate::{runtime::StartFault, shadowing};
 
@@ -175,13 +178,18 @@ fn own(connector: &Connector) -> Option<&Process> {
     connector.process().filter(|process| process.program == Program::Own)
 }
 
-fn built_in(own: &Process) -> Vec<Value> {
+fn built_in(own: &Process) -> Vec<Box<RawValue>> {
     let demo = own.arguments.last().and_then(|name| name.parse::<Demo>().ok());
     let listed = demo.map(bailiwick_demo::definitions);
-    listed.as_ref().and_then(Value::as_array).cloned().unwrap_or_default()
+    as_text(listed.as_ref().and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default())
 }
 
-async fn first_use(connector: &Connector, scout: &Scout<'_>) -> Vec<Value> {
+/// Definitions as text. A value always has one.
+pub(crate) fn as_text(definitions: &[Value]) -> Vec<Box<RawValue>> {
+    definitions.iter().filter_map(|definition| to_raw_value(definition).ok()).collect()
+}
+
+async fn first_use(connector: &Connector, scout: &Scout<'_>) -> Vec<Box<RawValue>> {
     match scout.look_at(&connector.id).await {
         Ok(discovery) => discovery.tools,
         Err(why) => {
@@ -192,24 +200,24 @@ async fn first_use(connector: &Connector, scout: &Scout<'_>) -> Vec<Value> {
 }
 
 /// Pins of these definitions, classed as the configuration says; what nobody classed is `execute` and `high`.
-pub(crate) fn pins_of(connector: &Connector, listed: &[Value], now_ms: u64) -> Vec<Pin> {
+pub(crate) fn pins_of(connector: &Connector, listed: &[Box<RawValue>], now_ms: u64) -> Vec<Pin> {
     let reading = definition::read_list(listed);
     warn_of(&connector.id, &reading.findings.iter().map(Rejected::of).collect::<Vec<_>>());
     let pin = |definition: &definition::Definition| {
         let terms = connector.terms_of(definition.name());
-        Some(Pin {
+        Pin {
             tool: definition.name().clone(),
             kind: terms.kind,
             band: terms.band,
             classed_by: ClassedBy::Config,
             digest: definition.digest(),
-            definition: serde_json::value::to_raw_value(definition.raw()).ok()?,
+            definition: definition.text().to_owned(),
             labels: terms.labels,
             accepted_at_ms: now_ms,
             accepted_by: "start".to_owned(),
-        })
+        }
     };
-    reading.accepted.iter().filter_map(pin).collect()
+    reading.accepted.iter().map(pin).collect()
 }
 
 /// What a pinned tool counts as by this configuration: as its line says; without one as a person accepted it; and else as what nobody

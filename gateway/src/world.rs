@@ -17,6 +17,7 @@ use bailiwick_schemas::{
     canonical::{self, Digest},
     definition::Definition,
     exposure::ExposedNames,
+    json as strict,
     names::{ConnectorId, Feature, QualifiedName, ToolName},
     validate::{SchemaFault, Validator},
 };
@@ -409,11 +410,13 @@ fn usable(
     pin: &Pin,
     name: &QualifiedName,
 ) -> Result<(Tool, ToolFacts), String> {
-    let raw: Value = serde_json::from_str(pin.definition.get()).map_err(|fault| fault.to_string())?;
-    if canonical::digest(&raw) != pin.digest {
+    // It is served as it is written, so it must read in one way only.
+    let limits = strict::Limits { bytes: usize::MAX, depth: strict::Limits::MESSAGE.depth };
+    strict::check(pin.definition.get().as_bytes(), limits).map_err(|fault| fault.to_string())?;
+    let definition = Definition::read(&pin.definition).map_err(|fault| fault.to_string())?;
+    if definition.digest() != pin.digest {
         return Err("its stored definition is not the one that was accepted: accept it again".to_owned());
     }
-    let definition = Definition::read(&raw).map_err(|fault| fault.to_string())?;
     let terms = config.terms_of(&pin.tool);
     let (kind, band) = class_of(config, pin);
     let schema = |fault: SchemaFault| format!("its schema: {fault}");
@@ -433,7 +436,7 @@ fn usable(
         kind,
         band,
         digest: pin.digest,
-        listed: Listed::new(&raw),
+        listed: Listed::new(definition.text().get()),
         input,
         output: output.transpose().map_err(schema)?,
         labels: terms.labels,
@@ -464,7 +467,7 @@ fn offered(
         kind: terms.kind,
         band: terms.band,
         digest: canonical::digest(&schema),
-        listed: Listed::new(&schema),
+        listed: Listed::new(&schema.to_string()),
         input,
         output: None,
         labels: terms.labels,

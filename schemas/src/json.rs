@@ -4,6 +4,7 @@
 //! (compared decoded), keys containing NUL, lone surrogates, a byte order mark, and the two keys that `serde_json`
 //! takes as its own. What it accepts, every parser behind it reads alike.
 
+mod edits;
 mod fault;
 mod fields;
 mod outline;
@@ -15,6 +16,7 @@ use std::collections::HashSet;
 
 use serde_json::Value;
 
+pub use self::edits::{Edits, Written, written};
 pub use self::fault::JsonFault;
 pub use self::fields::fields;
 pub use self::outline::{Items, Member, Outline};
@@ -184,6 +186,7 @@ impl<'a> Scan<'a> {
     fn note_value(&mut self, member: Option<usize>, from: usize) {
         if let Some(member) = member.and_then(|member| self.noted.get_mut(member)) {
             member.value = self.whole.get(from..self.at).unwrap_or_default();
+            member.written = self.whole.get(member.at..self.at).unwrap_or_default();
         }
     }
 
@@ -218,7 +221,7 @@ impl<'a> Scan<'a> {
         if key.contains(&0) || key.starts_with(RESERVED) {
             return Err(JsonFault::ForbiddenKey { offset, key: shown(&String::from_utf8_lossy(&key)) });
         }
-        self.note_key(key.clone());
+        self.note_key(key.clone(), offset);
         if let Some(key) = self.remember(key) {
             return Err(JsonFault::DuplicateKey { offset, key: shown(&String::from_utf8_lossy(&key)) });
         }
@@ -231,7 +234,7 @@ impl<'a> Scan<'a> {
     }
 
     /// Notes a member, if those of the innermost object are noted.
-    fn note_key(&mut self, key: Cow<'a, [u8]>) {
+    fn note_key(&mut self, key: Cow<'a, [u8]>, at: usize) {
         let Some(open) = self.open.last().filter(|open| open.is_noted) else { return };
         // Keys are parts of a text that is UTF-8, or what their valid escapes stand for.
         let key = match key {
@@ -239,7 +242,7 @@ impl<'a> Scan<'a> {
             Cow::Owned(key) => Cow::Owned(String::from_utf8(key).unwrap_or_default()),
         };
         let (parent, place) = (open.member, self.noted.len());
-        self.noted.push(Member { key, value: "", items: Items::default(), parent, place });
+        self.noted.push(Member { key, written: "", value: "", items: Items::default(), at, parent, place });
         self.awaited = Some(place);
     }
 

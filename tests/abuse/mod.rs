@@ -18,6 +18,7 @@ mod names;
 mod numbers;
 mod parameters;
 mod reload;
+mod resources;
 mod schemas;
 mod shadowing;
 mod silence;

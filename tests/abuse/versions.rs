@@ -98,9 +98,35 @@ async fn a43_no_other_version_is_served_nor_none() {
             .post(&call(&meta), &[("mcp-protocol-version", version), ("mcp-method", "tools/call"), ("mcp-name", "evil__pay")])
             .await;
         assert_eq!((reply.status, reply.error_code()), (400, -32022), "{version}: {}", reply.text);
-        assert_eq!(reply.json()["error"]["data"]["supported"], json!(["2025-06-18", "2025-11-25", "2026-07-28"]));
-        attempted += 1;
+        let supported = json!(["2025-06-18", "2025-11-25", "2026-07-28"]);
+        assert_eq!(reply.json()["error"]["data"], json!({"supported": supported, "requested": version}));
+        // A header that says something else is another fault, whatever both are worth; and so is none.
+        for header in ["2026-07-28", "2025-11-24", "2099-01-02", "x"] {
+            let reply = stage.a.post(&call(&meta), &[("mcp-protocol-version", header), ("mcp-method", "tools/call")]).await;
+            assert_eq!((reply.status, reply.error_code()), (400, -32020), "{version}, {header}: {}", reply.text);
+            assert_eq!(reply.json()["error"].get("data"), None);
+        }
+        assert_eq!(stage.a.post(&call(&meta), &[]).await.error_code(), -32020, "{version}");
+        attempted += 6;
     }
+    // What nobody could mean is not said back whole; what is no text is no version.
+    let long = "9".repeat(5000);
+    let meta = |version: &str| {
+        format!(
+            r#","_meta":{{"io.modelcontextprotocol/protocolVersion":{version},"io.modelcontextprotocol/clientCapabilities":{{}}}}"#
+        )
+    };
+    let reply = stage.a.post(&call(&meta(&format!("\"{long}\""))), &[("mcp-protocol-version", &long)]).await;
+    assert_eq!((reply.status, reply.error_code()), (400, -32022));
+    assert_eq!(reply.json()["error"]["data"]["requested"], json!("9".repeat(64)));
+    for version in ["20260728", "null", "[]", "{\"a\":1}"] {
+        let reply = stage.a.post(&call(&meta(version)), &[("mcp-protocol-version", "2026-07-28")]).await;
+        assert_eq!((reply.status, reply.error_code()), (400, -32602), "{version}");
+    }
+    // Without a version in the body, one in the header that nobody serves is said back, too.
+    let reply = stage.a.post(&call(""), &[("mcp-protocol-version", "2099-01-01")]).await;
+    assert_eq!((reply.error_code(), &reply.json()["error"]["data"]["requested"]), (-32022, &json!("2099-01-01")));
+    attempted += 6;
     // Nowhere at all, or half.
     let modern = [("mcp-protocol-version", "2026-07-28"), ("mcp-method", "tools/call"), ("mcp-name", "evil__pay")];
     let halves = [

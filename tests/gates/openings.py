@@ -34,7 +34,9 @@ OPENINGS = {
             ("if !grant.is_live(now_ms) {", "if false {"),
         ],
     }),
-    "offer": (["items"], {
+    "offer": (["items", "features"], {
+        "meanwhile": [("is_as_before(tool, &world, &now) && visible(&now, grant, agent, tool)", "{ let _ = (&now, is_as_before as fn(&Tool, &World, &World) -> bool); true }")],
+        "end": [("() = grant.cancelled().cancelled() =>", "() = std::future::pending::<()>() =>")],
         "given": [("if !is_given(grant, tool, listing, offer) {", "if false {")],
         "secret": [("if lease.is_some_and(|lease| tells(lease, text)) {", "if false {")],
         "names": [("if meant.name != tool.name || own != offer.id {", "if false {")],

@@ -1,16 +1,18 @@
 //! An agent: raw MCP over HTTP, in both eras, so that tests can say what no well-behaved client says.
 
 use std::{
+    collections::BTreeMap,
     fmt::Write as _,
     sync::{Arc, Mutex},
     time::Duration,
 };
 
+use base64::{Engine, engine::general_purpose::STANDARD};
 use reqwest::{
     Client, RequestBuilder,
     header::{HeaderMap, HeaderName, HeaderValue},
 };
-use serde_json::{Value, json};
+use serde_json::{Value, json, value::RawValue};
 
 /// What came back.
 #[derive(Debug, Clone)]
@@ -48,6 +50,11 @@ impl Reply {
         let json = self.json();
         assert!(json.get("error").is_none(), "{json}");
         json["result"].clone()
+    }
+
+    /// The text of a part of the body, found by keys and places in arrays.
+    pub fn raw(&self, path: &[&str]) -> String {
+        raw(&self.text, path).unwrap_or_else(|| panic!("nothing at {path:?}: {}", self.text)).to_owned()
     }
 
     /// The error's code; fails if it is a result.
@@ -221,6 +228,25 @@ impl Agent {
         self.call_raw(tool, &arguments.to_string()).await
     }
 
+    /// Asks for anything. `params` are the members of that object, as text but for `_meta`, so that nothing is lost on the way to the wire.
+    pub async fn ask(&self, method: &str, params: &str) -> Reply {
+        if self.session.is_some() {
+            return self.post(&format!(r#"{{"jsonrpc":"2.0","id":3,"method":"{method}","params":{{{params}}}}}"#), &[]).await;
+        }
+        let comma = if params.is_empty() { "" } else { "," };
+        let body = format!(r#"{{"jsonrpc":"2.0","id":3,"method":"{method}","params":{{{params}{comma}{}}}}}"#, Self::meta());
+        let mut headers = vec![("mcp-protocol-version", "2026-07-28".to_owned()), ("mcp-method", method.to_owned())];
+        let given: Value = serde_json::from_str(&format!("{{{params}}}")).unwrap();
+        let name = match method {
+            "tools/call" | "prompts/get" => given["name"].as_str(),
+            "resources/read" => given["uri"].as_str(),
+            _ => None,
+        };
+        headers.extend(name.map(|name| ("mcp-name", format!("=?base64?{}?=", STANDARD.encode(name)))));
+        let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        self.post(&body, &headers).await
+    }
+
     /// The names of the listed tools.
     pub async fn tools(&self) -> Vec<String> {
         let list = self.list().await.result();
@@ -235,4 +261,15 @@ impl Agent {
         let body = format!(r#"{{"jsonrpc":"2.0","id":2,"method":"tools/list","params":{{{}}}}}"#, Self::meta());
         self.post(&body, &[("mcp-protocol-version", "2026-07-28"), ("mcp-method", "tools/list")]).await
     }
+}
+
+/// The text of a part of some JSON, found by keys and places in arrays.
+pub fn raw<'t>(text: &'t str, path: &[&str]) -> Option<&'t str> {
+    let Some((first, rest)) = path.split_first() else { return Some(text) };
+    let inner: &RawValue = if text.trim_start().starts_with('[') {
+        serde_json::from_str::<Vec<&RawValue>>(text).ok()?.into_iter().nth(first.parse().ok()?)?
+    } else {
+        serde_json::from_str::<BTreeMap<String, &RawValue>>(text).ok()?.remove(*first)?
+    };
+    raw(inner.get(), rest)
 }

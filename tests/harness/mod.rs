@@ -8,7 +8,7 @@ mod script;
 mod tally;
 mod wire;
 
-pub use client::{Agent, Reply};
+pub use client::{Agent, Reply, raw};
 pub use gateway::{Cli, Gateway, Setup, runs, until};
 pub use neighbour::Neighbour;
 pub use oracle::{Play, Stage};

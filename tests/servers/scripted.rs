@@ -4,7 +4,8 @@
 //! Further members: `starts`: a list of tool lists, one for each process that is started on this script, the last for all
 //! further ones; `pages`: a list of tool lists, given page by page; `list_text`: the result of `tools/list` as raw text;
 //! `list_more`: further members of that result; `name`: what it calls itself; `behave`: how it breaks the rules before it is called, see
-//! [`misbehaviour::at_start`] and [`misbehaviour::in_handshake`], read when a process starts. Every line that it receives is appended to the
+//! [`misbehaviour::at_start`] and [`misbehaviour::in_handshake`], read when a process starts; `era`: `legacy` (as it is without one) or `modern`;
+//! `capabilities`; `answers`: what it says word for word, see [`said::scripted`]. Every line that it receives is appended to the
 //! log as it is. What a tool does follows from its name's first word: `echo`, `environment`, `leak`, `crash`, `hang`, `slow`, `fail`,
 //! `error`, `raw`, `count`, `tells` (progress and log messages before its answer, as `how` says, see [`tell`]), `remember` (all arguments that this process ever got), `changed` (it says first that its tools changed), those
 //! of [`misbehaviour::call`]; anything else echoes.
@@ -26,6 +27,7 @@ use std::{
 use serde_json::{Value, json, value::RawValue};
 
 mod misbehaviour;
+mod said;
 
 fn main() {
     let script = std::env::args().nth(1).unwrap();
@@ -47,12 +49,18 @@ fn main() {
         if misbehaviour::in_handshake(&behave, &message) {
             continue;
         }
+        if let Some(line) = said::scripted(&now, &message) {
+            say(&line);
+            continue;
+        }
+        let is_modern = said::is_modern(&now, "legacy");
         match message["method"].as_str().unwrap_or_default() {
-            "initialize" => answer(
+            "server/discover" if is_modern => answer(&id, &said::discovered(&now).to_string()),
+            "initialize" if !is_modern => answer(
                 &id,
                 &json!({
                     "protocolVersion": message["params"]["protocolVersion"],
-                    "capabilities": {"tools": {}, "logging": {}},
+                    "capabilities": said::capabilities(&now),
                     "serverInfo": {"name": now["name"].as_str().unwrap_or("scripted"), "version": "1"},
                 })
                 .to_string(),
@@ -86,8 +94,8 @@ fn starts_before(script: &str) -> usize {
 }
 
 fn list(now: &Value, cursor: &Value, start: usize) -> String {
-    if let Some(text) = now["list_text"].as_str() {
-        return text.to_owned();
+    if let Some(text) = said::listed(now) {
+        return text;
     }
     let mut tools = &now["tools"];
     if let Some(starts) = now["starts"].as_array() {
@@ -104,6 +112,9 @@ fn list(now: &Value, cursor: &Value, start: usize) -> String {
     result["tools"] = tools.clone();
     for (name, value) in now["list_more"].as_object().into_iter().flatten() {
         result[name] = value.clone();
+    }
+    if said::is_modern(now, "legacy") {
+        result["resultType"] = json!("complete");
     }
     result.to_string()
 }

@@ -1,7 +1,8 @@
 //! A downstream MCP server over HTTP, in both eras, that does as its script says. Only tests start it.
 //!
 //! `scripted-http SCRIPT` prints the port it listens at, and the port of a second listener that nobody has any business with: whoever
-//! connects there is noted in `LOG.elsewhere`. The script is that of `scripted.rs`: `tools`, `log`; and `era`: `modern` or `legacy`. Every body
+//! connects there is noted in `LOG.elsewhere`. The script is that of `scripted.rs`: `tools`, `log`, `list_text`, `capabilities`, `answers`; and `era`: `modern` (as it is
+//! without one) or `legacy`. Every body
 //! that it receives is appended to the log. The tool `web` answers as its argument `how` says, see [`web`]; everything else echoes.
 #![allow(
     clippy::unwrap_used,
@@ -21,6 +22,8 @@ use std::{
 };
 
 use serde_json::{Value, json};
+
+mod said;
 
 fn main() {
     let script = std::env::args().nth(1).unwrap();
@@ -80,24 +83,27 @@ fn serve(stream: &TcpStream, script: &str, away: u16) -> Option<()> {
 }
 
 fn answer(to: &mut &TcpStream, message: &Value, now: &Value, away: u16) -> Option<()> {
-    let is_modern = now["era"] != json!("legacy");
+    let is_modern = said::is_modern(now, "modern");
     let id = &message["id"];
-    let info = json!({"name": "S1", "version": "1"});
+    if let Some(text) = said::scripted(now, message) {
+        return plain(to, "200 OK", "application/json", text.as_bytes());
+    }
     match (message["method"].as_str()?, is_modern) {
-        ("server/discover", true) => result(
-            to,
-            id,
-            &json!({"resultType": "complete", "supportedVersions": ["2026-07-28"], "capabilities": {"tools": {}}, "serverInfo": info,
-                "ttlMs": 0, "cacheScope": "private", "_meta": {"io.modelcontextprotocol/serverInfo": info}}),
-        ),
+        ("server/discover", true) => result(to, id, &said::discovered(now)),
         ("initialize", false) => {
-            let result = json!({"protocolVersion": message["params"]["protocolVersion"], "capabilities": {"tools": {}}, "serverInfo": info});
+            let info = json!({"name": "S1", "version": "1"});
+            let version = &message["params"]["protocolVersion"];
+            let result = json!({"protocolVersion": version, "capabilities": said::capabilities(now), "serverInfo": info});
             let body = json!({"jsonrpc": "2.0", "id": id, "result": result}).to_string();
             let head = format!(
                 "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nmcp-session-id: s-1\r\ncontent-length: {}\r\n\r\n",
                 body.len()
             );
             send(to, &[head.as_bytes(), body.as_bytes()].concat())
+        }
+        ("tools/list", _) if now["list_text"].is_string() => {
+            let body = format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{}}}"#, said::listed(now)?);
+            plain(to, "200 OK", "application/json", body.as_bytes())
         }
         ("tools/list", _) => {
             let mut list = json!({"tools": now["tools"]});

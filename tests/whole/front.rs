@@ -60,40 +60,6 @@ async fn a_session_is_its_openers_alone() {
     assert_eq!(gateway.agent("a").post(list, &[]).await.status, 400, "no session, no version");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn what_is_not_in_the_table_of_methods_is_refused() {
-    let gateway = start();
-    let modern = gateway.agent("a");
-    let older = modern.session("2025-06-18").await;
-    for method in [
-        "resources/subscribe",
-        "resources/Read",
-        "prompts",
-        "logging/setLevel",
-        "tools/Call",
-        "nothing",
-        "sampling/createMessage",
-    ] {
-        let body = json!({"jsonrpc": "2.0", "id": 9, "method": method, "params": {"_meta": {
-            "io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {},
-        }}});
-        let reply = modern.post(&body.to_string(), &[("mcp-protocol-version", "2026-07-28"), ("mcp-method", method)]).await;
-        assert_eq!((reply.status, reply.error_code()), (404, -32601), "{method}");
-        if method == "logging/setLevel" {
-            // Sessions have it.
-            continue;
-        }
-        let reply = older.post(&json!({"jsonrpc": "2.0", "id": 9, "method": method}).to_string(), &[]).await;
-        assert_eq!((reply.status, reply.error_code()), (200, -32601), "{method}");
-    }
-    let discover = json!({"jsonrpc": "2.0", "id": 1, "method": "server/discover", "params": {"_meta": {
-        "io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {},
-    }}});
-    let reply =
-        modern.post(&discover.to_string(), &[("mcp-protocol-version", "2026-07-28"), ("mcp-method", "server/discover")]).await;
-    assert_eq!(reply.result()["supportedVersions"], json!(["2025-06-18", "2025-11-25", "2026-07-28"]));
-}
-
 /// The `calls` records that are about a method, as method, outcome and reason.
 fn of_method(gateway: &Gateway, method: &str) -> Vec<(String, String)> {
     let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();

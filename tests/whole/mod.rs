@@ -3,9 +3,13 @@
 mod asides;
 mod commands;
 mod connectors;
+mod errors;
 mod evidence;
+mod features;
+mod fidelity;
 mod front;
 mod house;
+mod methods;
 mod names;
 mod pages;
 mod pressure;

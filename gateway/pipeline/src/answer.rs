@@ -1,17 +1,17 @@
 //! What the agent is told in the end.
 
-use std::sync::Arc;
+use std::{borrow::Cow, ops::Range, sync::Arc};
 
 use bailiwick_schemas::{
     canonical::Digest,
     exposure::ExposedNames,
-    json::{self, Limits, Member, Outline},
+    json::{self, Edits, Limits, Member, Outline},
 };
 use bytes::Bytes;
 use serde_json::Value;
 
 use crate::{
-    catalogue::{Tool, World},
+    catalogue::{Listed, Tool, World},
     grant::Grant,
     ports::Listing,
     records::Outcome,
@@ -49,8 +49,8 @@ pub enum Body {
         code: i64,
         /// Its message.
         message: String,
-        /// Its data.
-        data: Option<Value>,
+        /// Its data: JSON.
+        data: Option<Bytes>,
         /// The HTTP status that goes with it.
         http: u16,
     },
@@ -76,34 +76,38 @@ pub enum Body {
 /// such member.
 pub(crate) fn with_member(object: &str, member: &str, text: &str) -> Option<String> {
     let fields = json::fields(object).ok()?;
-    let mut changed = String::with_capacity(object.len() + text.len());
-    let mut has_it = false;
-    for (key, value) in &fields {
-        changed.push(if changed.is_empty() { '{' } else { ',' });
-        changed.push_str(&Value::from(key.as_ref()).to_string());
-        changed.push(':');
-        if key == member {
-            has_it = true;
-            changed.push_str(&Value::from(text).to_string());
-        } else {
-            changed.push_str(value.get());
-        }
-    }
-    changed.push('}');
-    has_it.then_some(changed)
+    let (_, value) = fields.iter().find(|(key, _)| key == member)?;
+    let mut edits = Edits::of(object);
+    edits.put(value.get(), Value::from(text).to_string());
+    Some(edits.text())
 }
 
 /// A tool's result: a JSON object, as its server wrote it but for secrets that were taken out.
 #[derive(Debug, Clone, Default)]
 pub struct ToolResult {
     text: Bytes,
-    members: Vec<(Box<str>, Bytes)>,
+    members: Vec<Part>,
+}
+
+/// A member of a result.
+#[derive(Debug, Clone)]
+pub struct Part {
+    /// Its key, with escapes resolved.
+    pub key: Box<str>,
+    /// Key, colon and value, as written.
+    pub text: Bytes,
+    /// Its value, as written.
+    pub value: Bytes,
 }
 
 impl ToolResult {
     /// The result that `text` is; `outline` is of that text.
     pub(crate) fn new(text: &Bytes, outline: &Outline<'_>) -> Self {
-        let part = |member: &Member<'_>| (member.key.as_ref().into(), text.slice_ref(member.value.as_bytes()));
+        let part = |member: &Member<'_>| Part {
+            key: member.key.as_ref().into(),
+            text: text.slice_ref(member.written.as_bytes()),
+            value: text.slice_ref(member.value.as_bytes()),
+        };
         Self { text: text.clone(), members: outline.members().map(part).collect() }
     }
 
@@ -118,8 +122,8 @@ impl ToolResult {
         &self.text
     }
 
-    /// Its members in their order: keys with escapes resolved, values as written.
-    pub fn members(&self) -> &[(Box<str>, Bytes)] {
+    /// Its members in their order.
+    pub fn members(&self) -> &[Part] {
         &self.members
     }
 }
@@ -155,6 +159,7 @@ impl Default for Kept {
 #[derive(Debug, Clone)]
 pub struct ToolPage {
     list: Arc<ToolList>,
+    range: Range<usize>,
     definitions: Bytes,
     next: Option<String>,
 }
@@ -163,8 +168,11 @@ impl ToolList {
     /// A list of these tools of a world, which are in the order of their full names.
     pub(crate) fn new(tools: Vec<Arc<Tool>>, world: &World, grant: &Grant) -> Self {
         let names = Arc::clone(&world.names);
-        let kept =
-            if tools.len() <= PAGE { Kept::Page(written(&tools, &names)) } else { Kept::Version(version(&tools, &names, grant)) };
+        let kept = if tools.len() <= PAGE {
+            Kept::Page(written(&tools, &names, |tool| Cow::Borrowed(&tool.listed)))
+        } else {
+            Kept::Version(version(&tools, &names, grant))
+        };
         Self { tools, names, kept }
     }
 
@@ -182,10 +190,10 @@ impl ToolList {
         let end = self.tools.len().min(start + PAGE);
         let definitions = match &self.kept {
             Kept::Page(text) => text.clone(),
-            Kept::Version(_) => written(self.tools.get(start..end)?, &self.names),
+            Kept::Version(_) => written(self.tools.get(start..end)?, &self.names, |tool| Cow::Borrowed(&tool.listed)),
         };
         let next = if end < self.tools.len() { self.cursor(end) } else { None };
-        Some(ToolPage { list: Arc::clone(self), definitions, next })
+        Some(ToolPage { list: Arc::clone(self), range: start..end, definitions, next })
     }
 
     /// What leads to the page that begins there: a text that says where, and of which list.
@@ -214,6 +222,15 @@ impl ToolPage {
         &self.definitions
     }
 
+    /// The same as versions before 2026-07-28 have them. Their clients lose the whole list over one that their version does not have.
+    pub fn older(&self) -> Bytes {
+        let tools = self.list.tools.get(self.range.clone()).unwrap_or_default();
+        if tools.iter().all(|tool| !tool.listed.is_odd()) {
+            return self.definitions.clone();
+        }
+        written(tools, &self.list.names, |tool| tool.listed.older().map_or(Cow::Borrowed(&tool.listed), Cow::Owned))
+    }
+
     /// The cursor to the page after it, if there is one: letters, digits and `-`.
     pub fn next(&self) -> Option<&str> {
         self.next.as_deref()
@@ -221,13 +238,13 @@ impl ToolPage {
 }
 
 /// The definitions of these tools, as a JSON array.
-fn written(tools: &[Arc<Tool>], names: &ExposedNames) -> Bytes {
+fn written(tools: &[Arc<Tool>], names: &ExposedNames, listed: impl Fn(&Tool) -> Cow<'_, Listed>) -> Bytes {
     let size = tools.iter().map(|tool| tool.listed.size() + tool.name.as_str().len() + 1).sum::<usize>();
     let mut text = String::with_capacity(size + 2);
     text.push('[');
     for (at, tool) in tools.iter().enumerate() {
         text.push_str(if at == 0 { "" } else { "," });
-        tool.listed.write(names.of(&tool.name), &mut text);
+        listed(tool).write(names.of(&tool.name), &mut text);
     }
     text.push(']');
     Bytes::from(text)
@@ -250,10 +267,12 @@ mod tests {
 
     #[test]
     fn a_result_is_read_member_by_member() {
-        let text = Bytes::from_static(br#"{"content":[],"a\u0062":{"n":1.0}}"#);
+        let text = Bytes::from_static(br#"{ "content":[] ,"a\u0062": {"n":1.0}}"#);
         let members = ToolResult::read(&text).map(|result| result.members().to_vec()).unwrap_or_default();
-        let shown: Vec<(&str, &[u8])> = members.iter().map(|(key, value)| (key.as_ref(), value.as_ref())).collect();
+        let shown: Vec<(&str, &[u8])> = members.iter().map(|part| (part.key.as_ref(), part.value.as_ref())).collect();
         assert_eq!(shown, [("content", &b"[]"[..]), ("ab", &b"{\"n\":1.0}"[..])]);
+        let written: Vec<&[u8]> = members.iter().map(|part| part.text.as_ref()).collect();
+        assert_eq!(written, [&br#""content":[]"#[..], &br#""a\u0062": {"n":1.0}"#[..]]);
         for wrong in ["[]", "{", "{\"a\":1,\"a\":2}"] {
             assert!(ToolResult::read(&Bytes::from_static(wrong.as_bytes())).is_none(), "{wrong}");
         }

@@ -1,17 +1,12 @@
 //! The catalogue: the tools that admins accepted, as they were pinned, and the policies compiled against them.
 
-use std::{
-    borrow::Cow,
-    collections::BTreeMap,
-    fmt::{self, Write as _},
-    sync::Arc,
-    time::Duration,
-};
+use std::{borrow::Cow, collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use bailiwick_policy::{Band, ConnectorFacts, Kind, Policies};
 use bailiwick_schemas::{
     canonical::Digest,
     exposure::{ExposedNames, Prefix},
+    json,
     names::{ConnectorId, Feature, QualifiedName, ToolName},
     validate::Validator,
 };
@@ -88,25 +83,41 @@ pub struct Listed {
     before: Box<str>,
     /// Those after it, each with a comma before it.
     after: Box<str>,
+    /// Whether its results are declared to be other than objects, which only 2026-07-28 knows.
+    is_odd: bool,
 }
 
 impl Listed {
-    /// Of this definition, without its name and without what speaks of a protocol feature that is not relayed.
-    pub fn new(definition: &Value) -> Self {
+    /// Of this definition, a JSON object that was strictly read: every member as it was written, without its name and without what speaks
+    /// of a protocol feature that is not relayed.
+    pub fn new(definition: &str) -> Self {
+        Self::without(definition, &["execution"])
+    }
+
+    fn without(definition: &str, left_out: &[&str]) -> Self {
         let (mut before, mut after, mut is_before) = (String::new(), String::new(), true);
-        for (key, value) in definition.as_object().into_iter().flatten() {
-            let key = match key.as_str() {
-                "name" => {
-                    is_before = false;
-                    continue;
+        let mut is_odd = false;
+        for member in json::written(definition).unwrap_or_default() {
+            match member.key.as_ref() {
+                "name" => is_before = false,
+                key if left_out.contains(&key) => {}
+                key => {
+                    is_odd |= key == "outputSchema" && !is_of_objects(member.value.get());
+                    if is_before { before.extend([member.text, ","]) } else { after.extend([",", member.text]) }
                 }
-                "execution" => continue,
-                key => Value::from(key),
-            };
-            // Writing to a string can't fail.
-            let _infallible = if is_before { write!(before, "{key}:{value},") } else { write!(after, ",{key}:{value}") };
+            }
         }
-        Self { before: before.into(), after: after.into() }
+        Self { before: before.into(), after: after.into(), is_odd }
+    }
+
+    pub(crate) fn is_odd(&self) -> bool {
+        self.is_odd
+    }
+
+    /// The definition as versions before 2026-07-28 have it, where that differs: one that declares results which are no objects declares none.
+    pub fn older(&self) -> Option<Self> {
+        let whole = || format!("{{{}\"name\":\"\"{}}}", self.before, self.after);
+        self.is_odd.then(|| Self::without(&whole(), &["outputSchema"]))
     }
 
     /// The definition under this name: a JSON object, written behind what `text` has.
@@ -123,6 +134,12 @@ impl Listed {
     pub(crate) fn size(&self) -> usize {
         self.before.len() + self.after.len() + r#"{"name":""}"#.len()
     }
+}
+
+/// Whether what a schema describes is an object, as it says itself.
+fn is_of_objects(schema: &str) -> bool {
+    let fields = json::fields(schema).unwrap_or_default();
+    fields.iter().any(|(key, value)| key == "type" && value.get() == "\"object\"")
 }
 
 /// An argument that a header `Mcp-Param-*` mirrors (`x-mcp-header`, MCP 2026-07-28): a middlebox may have routed by it, so it

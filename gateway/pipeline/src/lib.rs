@@ -21,12 +21,13 @@ pub mod trace;
 mod answer;
 mod handle;
 mod judge;
+mod links;
 mod prepared;
 mod redact;
 mod rounds;
 mod way;
 
-pub use answer::{Answer, Body, PAGE, ToolList, ToolPage, ToolResult};
+pub use answer::{Answer, Body, PAGE, Part, ToolList, ToolPage, ToolResult};
 pub use aside::Herald;
 pub use handle::{Gateway, Settings};
 pub use judge::Judged;

@@ -16,6 +16,9 @@ mod meta;
 /// The longest JSON-RPC id that is accepted, in bytes as written.
 const ID_BYTES: usize = 256;
 
+/// The longest URI, and the longest name of a prompt: what servers list is no longer, either.
+const ITEM_BYTES: usize = 4096;
+
 /// A JSON-RPC message from an agent: a request, or a notification if it has no id.
 #[derive(Debug)]
 pub struct Message {
@@ -339,8 +342,10 @@ impl Received {
             _ => (Feature::Complete, &["ref", "argument", "context", "_meta"]),
         };
         refuse_lookalikes(message.params.iter().map(|(key, _)| key.as_ref()), known)?;
-        let text =
-            |member: &'static str, raw: Option<&str>| string(raw).ok_or(MessageFault::Member { member, wanted: "a string" });
+        let text = |member: &'static str, raw: Option<&str>| {
+            let wanted = "a string of at most 4096 bytes";
+            string(raw).filter(|name| name.len() <= ITEM_BYTES).ok_or(MessageFault::Member { member, wanted })
+        };
         let (of, name) = match feature {
             Feature::ResourceRead => (feature, text("params.uri", message.param("uri"))?),
             Feature::PromptGet => (feature, text("params.name", message.param("name"))?),
@@ -448,6 +453,7 @@ fn referenced(message: &Message) -> Result<(Feature, String), MessageFault> {
     let fields = json::fields(message.param("ref").ok_or_else(fault)?).map_err(|_| fault())?;
     refuse_lookalikes(fields.iter().map(|(key, _)| key.as_ref()), &["type", "name", "uri"])?;
     let text = |key: &str| fields.iter().find(|(name, _)| name == key).and_then(|(_, value)| string(Some(value.get())));
+    let text = |key: &str| text(key).filter(|name| name.len() <= ITEM_BYTES);
     match (text("type").as_deref(), text("name"), text("uri")) {
         (Some("ref/prompt"), Some(name), None) => Ok((Feature::PromptGet, name)),
         (Some("ref/resource"), None, Some(uri)) => Ok((Feature::ResourceRead, uri)),

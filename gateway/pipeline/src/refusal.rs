@@ -4,6 +4,7 @@ use std::ops::Deref;
 
 use bailiwick_policy::{DenyCause, Rule};
 use bailiwick_schemas::{names::Feature, validate::Place};
+use bytes::Bytes;
 use serde_json::{Value, json};
 
 use crate::{
@@ -28,6 +29,14 @@ pub const CODE_UNAUTHENTICATED: i64 = 1004;
 pub const CODE_REFUSED: i64 = 1005;
 /// There is no such resource (MCP before 2026-07-28).
 pub const RESOURCE_NOT_FOUND: i64 = -32002;
+/// A client lacks a capability that the server needs (MCP 2026-07-28).
+pub const MISSING_CAPABILITY: i64 = -32021;
+/// An error of a server whose own code can't be passed on (JSON-RPC 2.0, 5.1: the range of servers).
+pub const SERVER_ERROR: i64 = -32000;
+
+/// So much of a name that nothing has is said back in words, and so much as data.
+const NAME_CHARS: usize = 256;
+const DATA_CHARS: usize = 4096;
 
 /// Why a call stopped.
 #[derive(Debug, Clone)]
@@ -92,14 +101,14 @@ impl Refusal {
     /// A resource or a prompt does not exist for this agent, for whatever cause: the same words for all. Who speaks 2026-07-28 hears
     /// `-32602` for a resource too, which others know as `-32002`.
     pub fn unknown_item(of: Feature, name: &str, detail: impl Into<String>) -> Self {
-        let name: String = name.chars().take(256).collect();
+        let shown: String = name.chars().take(NAME_CHARS).collect();
         let (reason, code, what) = match of {
             Feature::PromptGet => ("unknown_prompt", -32602, "prompt"),
             _ => ("unknown_resource", RESOURCE_NOT_FOUND, "resource"),
         };
-        let mut refusal = Self::error(Outcome::Denied, reason, (code, 200), format!("Unknown {what}: {name}"), detail);
-        if let (Body::Error { data, .. }, "resource") = (&mut refusal.0.told, what) {
-            *data = Some(json!({ "uri": name }));
+        let mut refusal = Self::error(Outcome::Denied, reason, (code, 200), format!("Unknown {what}: {shown}"), detail);
+        if what == "resource" {
+            refusal.give(&json!({ "uri": said_back(name) }));
         }
         refusal
     }
@@ -108,7 +117,12 @@ impl Refusal {
     pub(crate) fn into_error(mut self) -> Self {
         if let Body::ToolError { text, meta } = &mut self.0.told {
             let code = if self.0.outcome == Outcome::Invalid { -32602 } else { CODE_REFUSED };
-            self.0.told = Body::Error { code, message: std::mem::take(text), data: meta.take(), http: 200 };
+            self.0.told = Body::Error {
+                code,
+                message: std::mem::take(text),
+                data: meta.take().map(|meta| Bytes::from(meta.to_string())),
+                http: 200,
+            };
         }
         self
     }
@@ -130,9 +144,7 @@ impl Refusal {
         let list = ids.iter().map(GrantId::as_str).collect::<Vec<_>>();
         let message = format!("which grant is not clear: name one in the header Bailiwick-Grant ({})", list.join(", "));
         let mut refusal = Self::error(Outcome::Denied, "choose_grant", (CODE_CHOOSE_GRANT, 200), message.clone(), message);
-        if let Body::Error { data, .. } = &mut refusal.0.told {
-            *data = Some(json!({ "grants": list }));
-        }
+        refusal.give(&json!({ "grants": list }));
         refusal
     }
 
@@ -231,6 +243,7 @@ impl Refusal {
     /// A person is still to decide. Not a success, so that no model takes it for done; no structured content, which an output
     /// schema would have to allow.
     pub fn approval_pending(ticket: &Ticket, tool: &str, retry_ms: u64, rules: &[String]) -> Self {
+        let tool: String = tool.chars().take(NAME_CHARS).collect();
         let text = format!(
             "APPROVAL PENDING {}. Not executed. A person was asked to approve {tool}. Repeat exactly the same call to wait for \
              the decision and then use it (next try in {} s). Do not change the arguments.",
@@ -328,11 +341,28 @@ impl Refusal {
         Self::error(Outcome::InternalError, "internal", (-32603, 500), "internal error: the call was stopped", detail)
     }
 
+    fn give(&mut self, facts: &Value) {
+        if let Body::Error { data, .. } = &mut self.0.told {
+            *data = Some(Bytes::from(facts.to_string()));
+        }
+    }
+
     fn tell(&mut self, facts: Value) {
         if let Body::ToolError { meta, .. } = &mut self.0.told {
             *meta = Some(facts);
         }
     }
+}
+
+/// The data of an error that is told under another code than its own: that code, and the data that came with it.
+pub fn with_code(code: i64, data: Option<&Bytes>) -> Bytes {
+    let data = data.and_then(|data| std::str::from_utf8(data).ok()).map(|data| format!(",\"data\":{data}")).unwrap_or_default();
+    Bytes::from(format!("{{\"code\":{code}{data}}}"))
+}
+
+/// A name as data says it back: whole, where it is none of those that are only long.
+pub(crate) fn said_back(name: &str) -> String {
+    name.chars().take(DATA_CHARS).collect()
 }
 
 /// The whole of the arguments has an empty pointer: say so.

@@ -9,6 +9,8 @@ use std::{
     },
 };
 
+use bailiwick_schemas::names::QualifiedName;
+
 use crate::{
     answer::Answer,
     aside::{Aside, AsideKind, Herald},
@@ -274,9 +276,13 @@ impl<'r> Way<'r> {
         if let Some(tool) = &self.seen.tool {
             return Some(Cow::Borrowed(tool.name.as_str()));
         }
-        let name = self.received.tool()?;
         // The record is kept even where the catalogue can't be asked.
         let world = self.seen.principal.as_ref().and_then(|_| caught(|| ports.worlds.now()).ok());
+        if let Asked::Item(ask) = self.received.asked() {
+            let (holder, _) = world.as_ref()?.item(ask.of, &ask.name)?;
+            return Some(Cow::Owned(QualifiedName::of_feature(holder.connector.id.clone(), ask.feature).to_string()));
+        }
+        let name = self.received.tool()?;
         Some(world.map_or(Cow::Borrowed(capped(name)), |world| full_name(name, &world)))
     }
 
@@ -373,7 +379,7 @@ pub fn full_name<'n>(name: &'n str, world: &World) -> Cow<'n, str> {
     }
 }
 
-fn capped(name: &str) -> &str {
+pub(crate) fn capped(name: &str) -> &str {
     let end = name.char_indices().map(|(at, _)| at).nth(128).unwrap_or(name.len());
     name.get(..end).unwrap_or_default()
 }

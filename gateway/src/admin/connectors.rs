@@ -103,8 +103,7 @@ pub(super) async fn accept(
             return Err(ApiFault::conflict(format!("`{}` offers something else than was shown", connector.id))
                 .help("nothing was accepted: look again with `bailiwick connectors diff`"));
         }
-        let pins = pins_of(&connector, &pins(&connector, &of), &reading, &by, of.clock.now_ms())
-            .map_err(|why| ApiFault::invalid(why.to_string()))?;
+        let pins = pins_of(&connector, &pins(&connector, &of), &reading, &by, of.clock.now_ms());
         let tools = pins.len();
         of.accept_pins(&connector.id, pins).await?;
         Ok(Accepted { tools })
@@ -136,27 +135,21 @@ fn pins(connector: &Connector, runtime: &Runtime) -> Vec<Pin> {
 }
 
 /// The pins of what is accepted: classed by the admin's word, else as before, else by what the tool says of itself.
-pub(crate) fn pins_of(
-    connector: &Connector,
-    before: &[Pin],
-    reading: &ListReading,
-    by: &str,
-    now_ms: u64,
-) -> Result<Vec<Pin>, serde_json::Error> {
+pub(crate) fn pins_of(connector: &Connector, before: &[Pin], reading: &ListReading, by: &str, now_ms: u64) -> Vec<Pin> {
     let pin = |definition: &Definition| {
         let known = before.iter().find(|pin| pin.tool == *definition.name());
         let class = Class::of(connector, known, definition);
-        Ok(Pin {
+        Pin {
             tool: definition.name().clone(),
             kind: class.kind,
             band: class.band,
             classed_by: if connector.tools.contains_key(definition.name()) { ClassedBy::Config } else { ClassedBy::Person },
             digest: definition.digest(),
-            definition: serde_json::value::to_raw_value(definition.raw())?,
+            definition: definition.text().to_owned(),
             labels: connector.terms_of(definition.name()).labels,
             accepted_at_ms: now_ms,
             accepted_by: by.to_owned(),
-        })
+        }
     };
     reading.accepted.iter().map(pin).collect()
 }

@@ -101,8 +101,7 @@ impl Offline {
             return Err(CliFault::refused(&format!("nothing of `{id}` was shown"), None));
         };
         let by = name_of(geteuid().as_raw());
-        let pins = pins_of(connector, &self.pins(connector)?, &reading, &by, SystemClock.now_ms())
-            .map_err(|why| CliFault::refused(&why.to_string(), None))?;
+        let pins = pins_of(connector, &self.pins(connector)?, &reading, &by, SystemClock.now_ms());
         let (change, with) = (change_id(&SystemClock), json!({"tools": tools, "refers_to": refers_to, "offline": true}));
         self.note("pins_accepted", id, &change, Stage::Begun, &with)?;
         let count = pins.len();

@@ -18,6 +18,7 @@ use bailiwick_pipeline::{
 use dashmap::DashMap;
 use http::{HeaderMap, HeaderName, StatusCode, header};
 use secrecy::SecretString;
+use serde_json::Value;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{
@@ -75,15 +76,22 @@ pub(super) struct TurnedAway {
     pub(super) reason: &'static str,
     pub(super) message: String,
     pub(super) code: i64,
+    /// What goes with the code, for programs.
+    pub(super) data: Option<Box<Value>>,
 }
 
 impl TurnedAway {
     pub(super) fn new(status: StatusCode, outcome: Outcome, reason: &'static str, message: impl Into<String>) -> Self {
-        Self { status, outcome, reason, message: message.into(), code: -32600 }
+        Self { status, outcome, reason, message: message.into(), code: -32600, data: None }
     }
 
     pub(super) fn with_code(mut self, code: i64) -> Self {
         self.code = code;
+        self
+    }
+
+    pub(super) fn with_data(mut self, data: Value) -> Self {
+        self.data = Some(Box::new(data));
         self
     }
 }

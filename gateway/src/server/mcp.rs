@@ -65,6 +65,9 @@ const VALUES: usize = 100_000;
 /// So much room is made at once for a body that says how long it is.
 const ROOM: usize = 2 * 1024 * 1024;
 
+/// So much is said back of a version that is not served.
+const VERSION_CHARS: usize = 64;
+
 /// Agents reach it at one place only.
 const PATH: &str = "/mcp";
 
@@ -196,20 +199,22 @@ impl<'f> Exchange<'f> {
         self.session(principal, in_header)
     }
 
-    /// 2026-07-28: every request stands alone, and says so in `_meta` and in a header.
+    /// 2026-07-28: every request stands alone, and says so in `_meta` and in a header. Whether the two agree is asked before what they say is
+    /// judged: a client whose transport and message disagree has another fault than one that speaks what nobody knows.
     fn modern(&self, named: &RawValue) -> Result<Era, TurnedAway> {
-        let named = text_of(named);
-        let Some(protocol) = named.as_deref().and_then(Protocol::of).filter(|protocol| protocol.is_modern()) else {
-            return Err(bad("unsupported_version", format!("`{META_VERSION}` names a version that is not served this way"))
-                .with_code(-32022));
+        let Some(named) = text_of(named) else {
+            return Err(bad("no_version", format!("`{META_VERSION}` must be a string")).with_code(-32602));
         };
-        let header = only(&self.headers, &VERSION);
-        let agrees = header == named.as_deref() || (self.transport == Transport::Stdio && !self.headers.contains_key(VERSION));
+        let is_given = self.headers.contains_key(VERSION);
+        let agrees = only(&self.headers, &VERSION) == Some(&*named) || (self.transport == Transport::Stdio && !is_given);
         if !agrees {
             return Err(
                 bad("header_mismatch", "header MCP-Protocol-Version and `_meta` must name the same version").with_code(-32020)
             );
         }
+        let Some(protocol) = Protocol::of(&named).filter(|protocol| protocol.is_modern()) else {
+            return Err(unsupported(format!("`{META_VERSION}` names a version that is not served this way"), &named));
+        };
         if !self.meta.capabilities.as_ref().is_some_and(|capabilities| capabilities.get().starts_with('{')) {
             return Err(bad("no_capabilities", format!("`_meta` must have the object `{META_CAPABILITIES}`")).with_code(-32602));
         }
@@ -220,12 +225,12 @@ impl<'f> Exchange<'f> {
         if !self.headers.contains_key(VERSION) {
             return Ok(None);
         }
-        match only(&self.headers, &VERSION).and_then(Protocol::of) {
+        let Some(named) = only(&self.headers, &VERSION) else {
+            return Err(bad("header_mismatch", "header MCP-Protocol-Version must be given once, as plain text"));
+        };
+        match Protocol::of(named) {
             Some(protocol) => Ok(Some(protocol)),
-            None => {
-                Err(bad("unsupported_version", "header MCP-Protocol-Version names a version that is not served")
-                    .with_code(-32022))
-            }
+            None => Err(unsupported("header MCP-Protocol-Version names a version that is not served", named)),
         }
     }
 
@@ -476,8 +481,8 @@ impl<'f> Exchange<'f> {
         let method = self.message.as_deref().map_or("unread", Message::method);
         self.note(method, away.outcome, Some(away.reason), Some(&away.message));
         let id = self.message.as_deref().and_then(Message::id).unwrap_or("null");
-        let data = (away.code == -32022).then(|| json!({"supported": Protocol::ALL.map(Protocol::as_str)}));
-        let mut response = render::error(away.status, id, away.code, &away.message, data.as_ref());
+        let data = away.data.as_ref().map(ToString::to_string);
+        let mut response = render::error(away.status, id, away.code, &away.message, data.as_deref());
         let headers = response.headers_mut();
         match away.status {
             StatusCode::UNAUTHORIZED => {
@@ -630,6 +635,13 @@ fn decode_sentinel(value: &str) -> Option<Cow<'_, str>> {
 
 fn bad(reason: &'static str, message: impl Into<String>) -> TurnedAway {
     TurnedAway::new(StatusCode::BAD_REQUEST, Outcome::Invalid, reason, message)
+}
+
+/// A version that is not served: which are, and which was asked for (MCP 2026-07-28, `-32022`).
+fn unsupported(message: impl Into<String>, named: &str) -> TurnedAway {
+    let requested: String = named.chars().take(VERSION_CHARS).collect();
+    let data = json!({"supported": Protocol::ALL.map(Protocol::as_str), "requested": requested});
+    bad("unsupported_version", message).with_code(-32022).with_data(data)
 }
 
 fn unreadable(fault: &MessageFault) -> TurnedAway {

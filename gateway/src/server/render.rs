@@ -2,7 +2,13 @@
 
 use std::{fmt::Write as _, sync::LazyLock};
 
-use bailiwick_pipeline::{Answer, Body, ToolResult, ports::Listing, received::Protocol, refusal::RESOURCE_NOT_FOUND};
+use bailiwick_pipeline::{
+    Answer, Body, Part, ToolResult,
+    ports::Listing,
+    received::Protocol,
+    refusal::{MISSING_CAPABILITY, RESOURCE_NOT_FOUND, SERVER_ERROR, with_code},
+};
+use bailiwick_schemas::json;
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header};
 use serde_json::{Value, json};
@@ -24,10 +30,10 @@ const SERVER_INFO: &str = "io.modelcontextprotocol/serverInfo";
 pub(super) fn respond(id: &str, protocol: Protocol, answer: &Answer) -> Response {
     match &answer.body {
         Body::Error { code, message, data, http } => {
-            let code = code_for(protocol, *code);
+            let (code, data) = told_in(protocol, *code, data.as_ref());
             // What a modern client must see as a status, an older one must see as an ordinary answer.
             let status = if protocol.is_modern() || *http == 401 || *http == 503 { *http } else { 200 };
-            error(StatusCode::from_u16(status).unwrap_or(StatusCode::OK), id, code, message, data.as_ref())
+            error(StatusCode::from_u16(status).unwrap_or(StatusCode::OK), id, code, message, data.as_deref())
         }
         Body::Result(result) => json_response(StatusCode::OK, stamped(id, result, protocol, false)),
         Body::Questions(result) => json_response(StatusCode::OK, asked(id, result)),
@@ -36,7 +42,8 @@ pub(super) fn respond(id: &str, protocol: Protocol, answer: &Answer) -> Response
         Body::Tools { page, ttl_ms } => {
             // A cursor has letters, digits and `-`.
             let next = page.next().map(|cursor| format!(r#","nextCursor":"{cursor}""#)).unwrap_or_default();
-            list(id, protocol, "tools", page.definitions().clone(), &next, *ttl_ms)
+            let definitions = if protocol.is_modern() { page.definitions().clone() } else { page.older() };
+            list(id, protocol, "tools", definitions, &next, *ttl_ms)
         }
         Body::Offers { listing, items, ttl_ms } => {
             let member = match listing {
@@ -61,9 +68,23 @@ fn list(id: &str, protocol: Protocol, member: &str, items: Bytes, next: &str, tt
     json_response(StatusCode::OK, Parts::new([before.into(), items, after.into()]))
 }
 
-/// 2026-07-28 has no code of its own for a resource that is not there.
-fn code_for(protocol: Protocol, code: i64) -> i64 {
-    if protocol.is_modern() && code == RESOURCE_NOT_FOUND { -32602 } else { code }
+/// Code and data of an error as this version has them. What a version has no code for is told as an error of a server, with the code that it
+/// has elsewhere in the data: so its client takes it for nothing else, neither for a fault in its own request nor for one of the gateway.
+fn told_in(protocol: Protocol, code: i64, data: Option<&Bytes>) -> (i64, Option<String>) {
+    let text = data.and_then(|data| std::str::from_utf8(data).ok());
+    let is_about_a_resource = || {
+        let fields = text.and_then(|text| json::fields(text).ok()).unwrap_or_default();
+        fields.iter().any(|(key, value)| key == "uri" && value.get().starts_with('"'))
+    };
+    match (protocol.is_modern(), code) {
+        // 2026-07-28 has no code of its own for a resource that is not there.
+        (true, RESOURCE_NOT_FOUND) if is_about_a_resource() => (-32602, text.map(str::to_owned)),
+        // Only 2026-07-28 knows capabilities that a single request lacks.
+        (true, RESOURCE_NOT_FOUND) | (false, MISSING_CAPABILITY) => {
+            (SERVER_ERROR, String::from_utf8(with_code(code, data).to_vec()).ok())
+        }
+        _ => (code, text.map(str::to_owned)),
+    }
 }
 
 /// A JSON-RPC result.
@@ -74,13 +95,11 @@ pub(super) fn result(id: &str, result: &str) -> Response {
     json_response(StatusCode::OK, text)
 }
 
-/// A JSON-RPC error. Without an id (nothing that could be read) it is null.
-pub(super) fn error(status: StatusCode, id: &str, code: i64, message: &str, data: Option<&Value>) -> Response {
-    let mut error = json!({"code": code, "message": message});
-    if let (Some(error), Some(data)) = (error.as_object_mut(), data) {
-        error.insert("data".into(), data.clone());
-    }
-    json_response(status, format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{error}}}"#))
+/// A JSON-RPC error. Without an id (nothing that could be read) it is null. `data` is JSON.
+pub(super) fn error(status: StatusCode, id: &str, code: i64, message: &str, data: Option<&str>) -> Response {
+    let message = Value::from(message);
+    let data = data.map(|data| format!(",\"data\":{data}")).unwrap_or_default();
+    json_response(status, format!(r#"{{"jsonrpc":"2.0","id":{id},"error":{{"code":{code},"message":{message}{data}}}}}"#))
 }
 
 fn json_response(status: StatusCode, body: impl Into<Parts>) -> Response {
@@ -107,25 +126,22 @@ fn tool_error(text: &str, meta: Option<&Value>, protocol: Protocol) -> Value {
     result
 }
 
-/// A downstream's result as this version has it: every member as it was written, `resultType` and our name added for modern
-/// agents, what only modern agents know taken away for others.
 /// What a server asks first: only who speaks 2026-07-28 is asked so.
 fn asked(id: &str, result: &ToolResult) -> Parts {
     let mut parts = vec![Bytes::from(format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{"#))];
-    let mut comma = "";
-    for (key, value) in result.members().iter().filter(|(key, _)| key.as_ref() != "_meta") {
-        parts.push(format!("{comma}{}:", Value::from(key.as_ref())).into());
-        parts.push(value.clone());
-        comma = ",";
+    let (meta, others): (Vec<&Part>, Vec<&Part>) = result.members().iter().partition(|part| part.key.as_ref() == "_meta");
+    for part in others {
+        parts.push(part.text.clone());
+        parts.push(Bytes::from_static(b","));
     }
-    let meta = result.members().iter().find(|(key, _)| key.as_ref() == "_meta");
-    let meta = meta.map_or_else(|| Bytes::from_static(NAMED.as_bytes()), |(_, meta)| with_server_info(meta).into());
-    parts.push(format!("{comma}\"_meta\":").into());
-    parts.push(meta);
+    let meta = meta.first().map_or_else(|| format!("\"_meta\":{}", *NAMED), |meta| with_server_info(&meta.value));
+    parts.push(meta.into());
     parts.push(Bytes::from_static(b"}}"));
     Parts::new(parts)
 }
 
+/// A downstream's result as this version has it: every member as it was written, `resultType` and our name added for modern
+/// agents, what only modern agents know taken away for others.
 /// Content that may be kept says for how long (MCP 2026-07-28, `server/utilities/caching`): not at all, as the next read is judged anew.
 fn stamped(id: &str, result: &ToolResult, protocol: Protocol, may_be_kept: bool) -> Parts {
     let is_modern = protocol.is_modern();
@@ -135,7 +151,9 @@ fn stamped(id: &str, result: &ToolResult, protocol: Protocol, may_be_kept: bool)
         (true, true) => r#"{"resultType":"complete","ttlMs":0,"cacheScope":"private""#,
     };
     let before = format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{before}"#);
-    let is_plain = |(key, _): &(Box<str>, Bytes)| !matches!(key.as_ref(), "resultType" | "ttlMs" | "cacheScope" | "_meta");
+    // Only modern agents take structured content that is no object for a result at all.
+    let is_odd = |part: &Part| !is_modern && part.key.as_ref() == "structuredContent" && !part.value.starts_with(b"{");
+    let is_plain = |part: &Part| !matches!(part.key.as_ref(), "resultType" | "ttlMs" | "cacheScope" | "_meta") && !is_odd(part);
     let mut parts = vec![Bytes::from(before)];
     if result.members().iter().all(is_plain) && !result.members().is_empty() {
         // Nothing is in the way: what stands between the braces goes as it is.
@@ -144,19 +162,20 @@ fn stamped(id: &str, result: &ToolResult, protocol: Protocol, may_be_kept: bool)
         parts.extend(is_modern.then_some(Bytes::from_static(b",")));
         parts.push(result.text().slice_ref(inner));
     } else {
-        let mut comma = if is_modern { "," } else { "" };
-        for (key, value) in result.members() {
-            let value = match key.as_ref() {
+        let mut comma = is_modern;
+        for part in result.members() {
+            let text = match part.key.as_ref() {
                 "resultType" | "ttlMs" | "cacheScope" => continue,
-                "_meta" if is_modern => with_server_info(value).into(),
-                _ => value.clone(),
+                _ if is_odd(part) => continue,
+                "_meta" if is_modern => with_server_info(&part.value).into(),
+                _ => part.text.clone(),
             };
-            parts.push(format!("{comma}{}:", Value::from(key.as_ref())).into());
-            parts.push(value);
-            comma = ",";
+            parts.extend(comma.then_some(Bytes::from_static(b",")));
+            parts.push(text);
+            comma = true;
         }
     }
-    if is_modern && result.members().iter().all(|(key, _)| key.as_ref() != "_meta") {
+    if is_modern && result.members().iter().all(|part| part.key.as_ref() != "_meta") {
         parts.push(Bytes::from_static(br#","_meta":"#));
         parts.push(Bytes::from_static(NAMED.as_bytes()));
     }
@@ -164,11 +183,12 @@ fn stamped(id: &str, result: &ToolResult, protocol: Protocol, may_be_kept: bool)
     Parts::new(parts)
 }
 
-/// The `_meta` of a downstream, with our name in place of its own.
+/// The member `_meta` of a downstream, with our name in place of its own.
 fn with_server_info(meta: &[u8]) -> String {
-    let mut meta: serde_json::Map<String, Value> = serde_json::from_slice(meta).unwrap_or_default();
-    meta.insert(SERVER_INFO.into(), server_info());
-    Value::Object(meta).to_string()
+    let text = std::str::from_utf8(meta).unwrap_or_default();
+    let Ok(members) = json::written(text) else { return format!("\"_meta\":{}", *NAMED) };
+    let others = members.iter().filter(|member| member.key != SERVER_INFO).map(|member| format!("{},", member.text));
+    format!("\"_meta\":{{{}\"{SERVER_INFO}\":{}}}", others.collect::<String>(), server_info())
 }
 
 #[cfg(test)]
@@ -199,6 +219,29 @@ mod tests {
     }
 
     #[test]
+    fn an_error_has_the_code_that_its_version_has() {
+        let about = Bytes::from_static(br#"{"uri":"a:b","n":1e2}"#);
+        let needed = Bytes::from_static(br#"{"requiredCapabilities":{"sampling":{}}}"#);
+        let told = |protocol, code, data: &Bytes| {
+            let (code, data) = told_in(protocol, code, Some(data));
+            (code, data.unwrap_or_default())
+        };
+        let as_is = |data: &Bytes| String::from_utf8_lossy(data).into_owned();
+        for legacy in [Protocol::V20250618, Protocol::V20251125] {
+            assert_eq!(told(legacy, -32002, &about), (-32002, as_is(&about)));
+            let wrapped = r#"{"code":-32021,"data":{"requiredCapabilities":{"sampling":{}}}}"#;
+            assert_eq!(told(legacy, -32021, &needed), (-32000, wrapped.to_owned()));
+            assert_eq!(told(legacy, -32602, &about), (-32602, as_is(&about)));
+        }
+        let modern = Protocol::V20260728;
+        assert_eq!(told(modern, -32002, &about), (-32602, as_is(&about)));
+        assert_eq!(told(modern, -32021, &needed), (-32021, as_is(&needed)));
+        // Of a tool it means whatever its server means by it.
+        assert_eq!(told(modern, -32002, &Bytes::from_static(b"7")), (-32000, r#"{"code":-32002,"data":7}"#.to_owned()));
+        assert_eq!(told_in(modern, -32002, None), (-32000, Some(r#"{"code":-32002}"#.to_owned())));
+    }
+
+    #[test]
     fn a_result_keeps_its_text_and_order() {
         let text =
             Bytes::from_static(br#"{"content":[],"n":1.50,"big":123456789012345678901234567890,"_meta":{"a":1},"z":1e400}"#);
@@ -220,5 +263,23 @@ mod tests {
         let modern = shown(&text, Protocol::V20260728);
         assert_eq!(modern.matches("resultType").count(), 1);
         assert!(!modern.contains("public"));
+    }
+
+    #[test]
+    fn what_is_added_changes_nothing_beside_it() {
+        let text = Bytes::from_static(
+            br#"{ "\u0061" : 1e2, "resultType":"complete" ,"_meta": { "x\u002fy" : [1e2, 1.50] ,"io.modelcontextprotocol/serverInfo":{"name":"S"} }, "":{"z":1,"b":-0}}"#,
+        );
+        let modern = shown(&text, Protocol::V20260728);
+        let begins = r#"{"resultType":"complete","\u0061" : 1e2,"_meta":{"x\u002fy" : [1e2, 1.50],"io.modelcontextprotocol/serverInfo":{"name":"bailiwick","#;
+        assert!(modern.starts_with(begins) && modern.ends_with(r#"},"":{"z":1,"b":-0}}"#), "{modern}");
+        assert!(!modern.contains(r#""S""#));
+        let legacy = shown(&text, Protocol::V20251125);
+        assert!(legacy.starts_with(r#"{"\u0061" : 1e2,"_meta": { "x\u002fy" : [1e2, 1.50] ,"#), "{legacy}");
+        for meta in ["7", "null", "[]", "{}"] {
+            let text = Bytes::from(format!(r#"{{"content":[],"_meta":{meta}}}"#));
+            let modern: Value = serde_json::from_str(&shown(&text, Protocol::V20260728)).unwrap_or_default();
+            assert!(modern.pointer("/_meta/io.modelcontextprotocol~1serverInfo/name").is_some(), "{meta}");
+        }
     }
 }

@@ -17,7 +17,7 @@ fn worlds() -> LiveWorlds {
 
 fn pins(connector: &bailiwick_config::Connector) -> Vec<Pin> {
     let demo: bailiwick_demo::Demo = connector.process().unwrap().arguments.last().unwrap().parse().unwrap();
-    crate::pinning::pins_of(connector, bailiwick_demo::definitions(demo).as_array().unwrap(), 1)
+    crate::pinning::pins_of(connector, &crate::pinning::as_text(bailiwick_demo::definitions(demo).as_array().unwrap()), 1)
 }
 
 fn tickets() -> ConnectorId {

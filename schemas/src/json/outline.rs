@@ -16,10 +16,14 @@ pub struct Outline<'a> {
 pub struct Member<'a> {
     /// Its key, with escapes resolved.
     pub key: Cow<'a, str>,
+    /// Key, colon and value as written.
+    pub written: &'a str,
     /// Its value as written.
     pub value: &'a str,
     /// What is in its value, where that is an array.
     pub items: Items,
+    /// Where its key begins.
+    pub(super) at: usize,
     /// The member whose value has this one.
     pub(super) parent: Option<usize>,
     /// Its place among all.

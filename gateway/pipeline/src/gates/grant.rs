@@ -19,7 +19,7 @@ use crate::{
     principal::{Agent, Principal},
     received::{Asked, ItemAsk, Received},
     refusal::Refusal,
-    way::Way,
+    way::{Way, capped},
 };
 
 /// A call of a tool that its sender can see.
@@ -97,7 +97,8 @@ fn item<'w>(
     grant: &Arc<LiveGrant>,
     agent: &Agent,
 ) -> Result<(&'w Arc<Tool>, Bytes), String> {
-    let (holder, own) = world.item(ask.of, &ask.name).ok_or_else(|| "no connector offers anything under this name".to_owned())?;
+    let nobodys = || format!("no connector offers anything under the name `{}`", capped(&ask.name));
+    let (holder, own) = world.item(ask.of, &ask.name).ok_or_else(nobodys)?;
     let is_template = ask.feature == Feature::Complete && ask.of == Feature::ResourceRead;
     let is_given = |tool: &Tool| {
         visible(world, grant, agent, tool) && grant.chain().all(|grant| admits_item(grant, tool, &own, is_template))
@@ -111,7 +112,7 @@ fn item<'w>(
     };
     match tool {
         Some(tool) if is_given(holder) => Ok((tool, ask.arguments(&own))),
-        _ => Err(invisible(grant)),
+        _ => Err(format!("{}: `{}`", invisible(grant), capped(&own))),
     }
 }
 

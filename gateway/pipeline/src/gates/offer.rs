@@ -52,21 +52,19 @@ pub(crate) async fn offers(
         grant.touch(labels);
     }
     let trace_id = way.trace_id.clone();
-    let all = join_all(asked.iter().map(|tool| part(call, tool, grant, listing, &world, &trace_id, ports)));
-    let found = tokio::select! {
+    let reading = join_all(asked.iter().map(|tool| of_connector(call, tool, grant, listing, &world, &trace_id, ports)));
+    let read = tokio::select! {
         biased;
         () = grant.cancelled().cancelled() => return Err(Refusal::grant_ended(grant.end_of_chain(), "Not executed.")),
-        found = all => found,
+        read = reading => read,
     };
     drop(pass);
-    if !Arc::ptr_eq(&ports.worlds.now(), &world) {
-        // What was given may be given no more.
-        return Err(Refusal::unsettled());
-    }
+    // It took its time: what is not to be seen any more is not shown.
+    let now = ports.worlds.now();
     let mut items = Vec::new();
     let (mut failed, mut left_out) = (0_usize, 0_usize);
-    for part in found {
-        match part? {
+    for (tool, part) in asked.iter().zip(read) {
+        match part?.filter(|_| is_as_before(tool, &world, &now) && visible(&now, grant, agent, tool)) {
             Some(part) => {
                 left_out += part.left_out;
                 items.extend(part.items);
@@ -79,6 +77,12 @@ pub(crate) async fn offers(
     way.trace.note(stage, "bailiwick.offers.failed", failed);
     way.leave(stage, ports);
     Ok(items)
+}
+
+/// Whether this feature is in both worlds, reached in the same way and under the same names.
+fn is_as_before(tool: &Tool, before: &World, now: &World) -> bool {
+    let same = |tool: &Tool| (tool.connector.fingerprint, tool.kind, tool.band);
+    now.features.get(&tool.name).is_some_and(|found| same(found) == same(tool) && now.is_bare(found) == before.is_bare(tool))
 }
 
 /// Which feature a list is of.
@@ -97,7 +101,7 @@ struct Part {
 }
 
 /// The part of one connector; none where it can't be asked. A refusal is of the whole: the record is lost.
-async fn part(
+async fn of_connector(
     call: &Identified<'_>,
     tool: &Arc<Tool>,
     grant: &Arc<LiveGrant>,

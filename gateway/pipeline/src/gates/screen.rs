@@ -5,7 +5,7 @@ use bailiwick_schemas::{
     names::Feature,
 };
 use bytes::Bytes;
-use serde_json::{Value, json, value::RawValue};
+use serde_json::Value;
 
 use super::{
     Approved, Sent,
@@ -16,10 +16,12 @@ use super::{
 use crate::{
     answer::{Answer, Body, ToolResult, with_member},
     catalogue::{Tool, World},
+    links,
     ports::Ports,
+    received::{Asked, ItemAsk},
     records::{Outcome, ResultRecord},
     redact::Needles,
-    refusal::Refusal,
+    refusal::{self, MISSING_CAPABILITY, RESOURCE_NOT_FOUND, Refusal, SERVER_ERROR, said_back},
     rounds::{Of, Round},
     way::Way,
 };
@@ -27,8 +29,12 @@ use crate::{
 /// The longest error message that is passed on, in characters.
 const MESSAGE_CHARS: usize = 2048;
 
-/// An error of a server whose own code can't be passed on (JSON-RPC 2.0, 5.1: the range of servers).
-const SERVER_ERROR: i64 = -32000;
+/// Codes that are looked at (JSON-RPC 2.0, 5.1; MCP 2026-07-28 `basic`; MCP 2025-11-25 `client/elicitation`).
+const METHOD_NOT_FOUND: i64 = -32601;
+const INVALID_PARAMS: i64 = -32602;
+const HEADER_MISMATCH: i64 = -32020;
+const UNSUPPORTED_VERSION: i64 = -32022;
+const URL_ELICITATION: i64 = -32042;
 
 /// How much may come back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,7 +76,9 @@ pub fn screen<'r>(call: Sent<'r>, limits: ScreenLimits, ports: &Ports, way: &mut
     let mut cleaner = Cleaner { needles: lease.as_ref().map(|lease| lease.needles()), limits, seen: 0 };
     let screened = match reply.0 {
         RawKind::Result(text) => screen_result(&text, &approved, ports, &mut cleaner),
-        RawKind::Error { code, message, data } => screen_error(code, &message, data.as_ref(), &mut cleaner),
+        RawKind::Error { code, message, data } => {
+            screen_error((code, &message, data.as_ref()), granted.identified().received().asked(), &mut cleaner)
+        }
     };
     let redactions = cleaner.seen;
     way.trace.note(stage, "bailiwick.redactions", redactions);
@@ -112,7 +120,7 @@ fn judge(text: &Bytes, outline: &Outline<'_>, call: &Approved<'_>, ports: &Ports
         Some(_) => return Err("a result of another type than `complete` was not asked for".to_owned()),
     }
     match tool.name.feature() {
-        None => judge_tool(text, outline, tool, limits),
+        None => judge_tool(text, outline, tool, world, limits),
         Some(feature) => judge_item(text, outline, feature, tool, world, limits),
     }
 }
@@ -150,11 +158,11 @@ fn judge_item(
     let renamed = match feature {
         Feature::ResourceRead => {
             check_blocks("contents", outline.member("contents"), limits)?;
-            under_our_names(text, tool, world)?
+            links::of_contents(outline, tool, world)?
         }
         Feature::PromptGet => {
             check_blocks("messages", outline.member("messages"), limits)?;
-            None
+            links::of_messages(outline, tool, world)?
         }
         Feature::Complete => match outline.member("completion") {
             Some(completion) if completion.is_object() => None,
@@ -162,47 +170,19 @@ fn judge_item(
         },
         Feature::Elicitation | Feature::Sampling | Feature::Roots => return Err("nobody can ask for this".to_owned()),
     };
-    let result = match &renamed {
-        None => ToolResult::new(text, outline),
-        Some(renamed) => ToolResult::new(renamed, &strictly_read(renamed, limits)?),
-    };
+    let result = renamed_or(renamed, text, outline, limits)?;
     let body = if feature == Feature::ResourceRead { Body::Content(result) } else { Body::Result(result) };
     Ok(Reply { body, outcome: Outcome::Success })
 }
 
-/// The contents of a resource under the URIs that agents ask for them by; none where those are the server's own.
-fn under_our_names(text: &Bytes, tool: &Tool, world: &World) -> Result<Option<Bytes>, String> {
-    if world.is_bare(tool) {
-        return Ok(None);
-    }
-    let strange = |_| "`contents` can't be read".to_owned();
-    let fields = json::fields(std::str::from_utf8(text).map_err(|fault| fault.to_string())?).map_err(|fault| unquoted(&fault))?;
-    let mut renamed = String::with_capacity(text.len() + 64);
-    for (key, value) in &fields {
-        renamed.push(if renamed.is_empty() { '{' } else { ',' });
-        renamed.push_str(&Value::from(key.as_ref()).to_string());
-        renamed.push(':');
-        if key != "contents" {
-            renamed.push_str(value.get());
-            continue;
-        }
-        let parts: Vec<&RawValue> = serde_json::from_str(value.get()).map_err(strange)?;
-        let shown = parts.iter().map(|part| {
-            let own = json::fields(part.get()).ok()?.into_iter().find(|(key, _)| key == "uri")?.1;
-            let own: String = serde_json::from_str(own.get()).ok()?;
-            with_member(part.get(), "uri", &world.exposed_item(tool, &own))
-        });
-        let shown = shown.zip(&parts).map(|(shown, part)| shown.unwrap_or_else(|| part.get().to_owned()));
-        renamed.push('[');
-        renamed.push_str(&shown.collect::<Vec<_>>().join(","));
-        renamed.push(']');
-    }
-    renamed.push('}');
-    Ok(Some(Bytes::from(renamed)))
+/// The result with the names that agents know, where it was renamed.
+fn renamed_or(renamed: Option<String>, text: &Bytes, outline: &Outline<'_>, limits: ScreenLimits) -> Result<ToolResult, String> {
+    let Some(renamed) = renamed.map(Bytes::from) else { return Ok(ToolResult::new(text, outline)) };
+    Ok(ToolResult::new(&renamed, &strictly_read(&renamed, limits)?))
 }
 
 /// A `tools/call` result (MCP `server/tools`): an object with content, as its tool declared.
-fn judge_tool(text: &Bytes, outline: &Outline<'_>, tool: &Tool, limits: ScreenLimits) -> Result<Reply, String> {
+fn judge_tool(text: &Bytes, outline: &Outline<'_>, tool: &Tool, world: &World, limits: ScreenLimits) -> Result<Reply, String> {
     let outcome = match outline.member("isError").map(|member| member.value) {
         None | Some("false") => Outcome::Success,
         Some("true") => Outcome::ToolError,
@@ -210,7 +190,8 @@ fn judge_tool(text: &Bytes, outline: &Outline<'_>, tool: &Tool, limits: ScreenLi
     };
     check_blocks("content", outline.member("content"), limits)?;
     check_structured(outline.member("structuredContent"), outcome == Outcome::ToolError, tool)?;
-    Ok(Reply { body: Body::Result(ToolResult::new(text, outline)), outcome })
+    let result = renamed_or(links::of_content(outline, tool, world)?, text, outline, limits)?;
+    Ok(Reply { body: Body::Result(result), outcome })
 }
 
 /// A list of objects, which are so many at most.
@@ -241,26 +222,56 @@ fn check_structured(structured: Option<&Member<'_>>, is_error: bool, tool: &Tool
 
 /// A JSON-RPC error of the server: its code where it can't be mistaken for ours, a bounded message, and data, all without the
 /// secret.
-fn screen_error(code: i64, message: &str, data: Option<&Bytes>, cleaner: &mut Cleaner<'_>) -> Result<Reply, String> {
+fn screen_error(
+    (code, message, data): (i64, &str, Option<&Bytes>),
+    asked: &Asked,
+    cleaner: &mut Cleaner<'_>,
+) -> Result<Reply, String> {
     cleaner.clean(&Bytes::from(code.to_string()))?;
     let message = cleaner.clean_words(message).chars().take(MESSAGE_CHARS).collect();
     let data = data.map(|data| cleaner.clean(data)).transpose()?;
-    let data: Option<Value> =
-        data.map(|data| serde_json::from_slice(&data)).transpose().map_err(|_| "its data is nested too deep")?;
-    // Our own refusals have positive codes: a server's code must not be taken for one of them.
-    let (code, data) = match i32::try_from(code) {
-        Ok(..=0) => (code, data),
-        _ => (SERVER_ERROR, Some(with_code(code, data))),
+    let (code, data, http) = match code {
+        // All that is wrong with what was asked can be its URI: the server has no such resource (MCP `server/resources`), whatever its
+        // version calls that. One that has none at all has no such one, either, and no such prompt.
+        METHOD_NOT_FOUND | INVALID_PARAMS | RESOURCE_NOT_FOUND
+            if let Asked::Item(ItemAsk { feature: Feature::ResourceRead, name, .. }) = asked =>
+        {
+            (RESOURCE_NOT_FOUND, Some(about(name, data.as_ref())), 200)
+        }
+        METHOD_NOT_FOUND if matches!(asked, Asked::Item(ItemAsk { feature: Feature::PromptGet, .. })) => {
+            (INVALID_PARAMS, data, 200)
+        }
+        MISSING_CAPABILITY if names_capabilities(data.as_ref()) => (code, data, 400),
+        // What they say is of the way between the server and us, or asks for what is not relayed: from us, it would be about the gateway.
+        METHOD_NOT_FOUND | HEADER_MISMATCH | UNSUPPORTED_VERSION | MISSING_CAPABILITY | URL_ELICITATION => {
+            with_code(code, data.as_ref())
+        }
+        // Our own refusals have positive codes: a server's code must not be taken for one of them.
+        code if (i64::from(i32::MIN)..=0).contains(&code) => (code, data, 200),
+        code => with_code(code, data.as_ref()),
     };
-    Ok(Reply { body: Body::Error { code, message, data, http: 200 }, outcome: Outcome::DownstreamError })
+    Ok(Reply { body: Body::Error { code, message, data, http }, outcome: Outcome::DownstreamError })
 }
 
-/// The data of an error whose code is not passed on: the code as it was, and the data that came with it.
-fn with_code(code: i64, data: Option<Value>) -> Value {
-    match data {
-        Some(data) => json!({"code": code, "data": data}),
-        None => json!({"code": code}),
-    }
+/// The data of an error about a resource: what came with it, and the URI as the agent named it.
+fn about(name: &str, data: Option<&Bytes>) -> Bytes {
+    let text = data.and_then(|data| std::str::from_utf8(data).ok()).unwrap_or_default();
+    Bytes::from(with_member(text, "uri", &said_back(name)).unwrap_or_else(|| {
+        let others = json::written(text).unwrap_or_default();
+        let others = others.iter().map(|member| format!(",{}", member.text));
+        format!("{{\"uri\":{}{}}}", Value::from(said_back(name)), others.collect::<String>())
+    }))
+}
+
+/// Whether the data of an error says which capabilities a client would need (MCP 2026-07-28, `-32021`).
+fn names_capabilities(data: Option<&Bytes>) -> bool {
+    let fields = data.and_then(|data| json::fields(std::str::from_utf8(data).ok()?).ok()).unwrap_or_default();
+    fields.iter().any(|(key, value)| key == "requiredCapabilities" && value.get().starts_with('{'))
+}
+
+/// An error whose code is not passed on: the code as it was, and the data that came with it.
+fn with_code(code: i64, data: Option<&Bytes>) -> (i64, Option<Bytes>, u16) {
+    (SERVER_ERROR, Some(refusal::with_code(code, data)), 200)
 }
 
 /// Takes the lent secret out, before anything else is made of a reply: neither what passes nor what is put on record about it

@@ -14,6 +14,7 @@ mod around;
 mod asides;
 mod asks;
 mod cancelled;
+mod features;
 mod gate_approve;
 mod gate_arm;
 mod gate_grant;

@@ -151,7 +151,7 @@ fn tool() -> Tool {
         kind: Kind::Write,
         band: Band::High,
         digest: Digest::of(b"tool"),
-        listed: Listed::new(&json!({})),
+        listed: Listed::new("{}"),
         input: Validator::compile_input(&json!({"type": "object"}), Undeclared::Refuse).unwrap(),
         output: None,
         labels: Labels::default(),

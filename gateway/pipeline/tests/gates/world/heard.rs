@@ -36,7 +36,9 @@ impl Heard {
             }
             Body::Offers { items, .. } => Told::Offers(String::from_utf8(items.to_vec()).unwrap()),
             Body::ToolError { text, meta } => Told::ToolError(text, meta),
-            Body::Error { code, message, data, http } => Told::Error(code, message, data, http),
+            Body::Error { code, message, data, http } => {
+                Told::Error(code, message, data.map(|data| serde_json::from_slice(&data).unwrap()), http)
+            }
             Body::Tools { page, .. } => {
                 let listed: Vec<Value> = serde_json::from_slice(page.definitions()).unwrap();
                 Told::Tools(listed.iter().map(|tool| tool["name"].as_str().unwrap().to_owned()).collect())

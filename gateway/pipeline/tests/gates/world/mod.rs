@@ -105,6 +105,19 @@ pub fn alive(terms: Grant, parent: Option<&Arc<LiveGrant>>) -> Arc<LiveGrant> {
     Arc::new(LiveGrant::new(terms, Standing::fresh(), parent.cloned()))
 }
 
+fn origin(asking: Asking) -> Origin {
+    Origin {
+        transport: Transport::Http,
+        protocol: Protocol::V20260728,
+        presented: Presented { credential: Credential::Absent, grant: asking.grant },
+        links: Vec::new(),
+        capabilities: asking.capabilities,
+        mirrored: asking.mirrored,
+        wants: asking.wants,
+        meta: Bytes::from_static(asking.meta.as_bytes()),
+    }
+}
+
 impl Bench {
     pub fn new() -> Self {
         let fakes = Fakes::new(Arc::new(catalogue::world(1, &catalogue::rules())), bot());
@@ -181,23 +194,15 @@ impl Bench {
             }
             None => (
                 "tools/list",
-                asking.cursor.map_or_else(|| "{}".to_owned(), |cursor| serde_json::json!({"cursor": cursor}).to_string()),
+                asking
+                    .cursor
+                    .as_ref()
+                    .map_or_else(|| "{}".to_owned(), |cursor| serde_json::json!({"cursor": cursor}).to_string()),
             ),
         };
         let text = format!(r#"{{"jsonrpc":"2.0","id":"id-{number}","method":"{method}","params":{params}}}"#);
         let message = Message::read(&Bytes::from(text), Limits::MESSAGE).unwrap();
-        let origin = Origin {
-            transport: Transport::Http,
-            protocol: Protocol::V20260728,
-            presented: Presented { credential: Credential::Absent, grant: asking.grant },
-            links: Vec::new(),
-            capabilities: asking.capabilities,
-            mirrored: asking.mirrored,
-            wants: asking.wants,
-            meta: Bytes::from_static(asking.meta.as_bytes()),
-        };
-        let call = format!("call-{number}").parse().unwrap();
-        let arrived = START_MS * 1_000_000;
+        let (call, origin, arrived) = (format!("call-{number}").parse().unwrap(), origin(asking), START_MS * 1_000_000);
         let received = if tool.is_some() {
             Received::call(call, &message, origin, arrived)
         } else {
@@ -211,17 +216,7 @@ impl Bench {
         let number = self.calls.fetch_add(1, Ordering::SeqCst) + 1;
         let text = format!(r#"{{"jsonrpc":"2.0","id":"id-{number}","method":"{method}","params":{params}}}"#);
         let message = Message::read(&Bytes::from(text), Limits::MESSAGE).unwrap();
-        let origin = Origin {
-            transport: Transport::Http,
-            protocol: Protocol::V20260728,
-            presented: Presented { credential: Credential::Absent, grant: asking.grant },
-            links: Vec::new(),
-            capabilities: asking.capabilities,
-            mirrored: asking.mirrored,
-            wants: asking.wants,
-            meta: Bytes::from_static(asking.meta.as_bytes()),
-        };
-        let (call, arrived) = (format!("call-{number}").parse().unwrap(), START_MS * 1_000_000);
+        let (call, origin, arrived) = (format!("call-{number}").parse().unwrap(), origin(asking), START_MS * 1_000_000);
         let received = match method {
             "tools/call" => Received::call(call, &message, origin, arrived),
             "resources/list" => Received::offers(call, Listing::Resources, &message, origin, arrived),
@@ -273,7 +268,10 @@ impl Bench {
 
     /// A call in a task of its own.
     pub fn spawn(&self, tool: &'static str, arguments: &'static str) -> tokio::task::JoinHandle<Heard> {
-        let received = self.received(Some((tool, arguments)), Asking::plain());
+        self.spawn_received(self.received(Some((tool, arguments)), Asking::plain()))
+    }
+
+    pub fn spawn_received(&self, received: Received) -> tokio::task::JoinHandle<Heard> {
         let (gateway, fakes) = (self.gateway(), Arc::clone(&self.fakes));
         tokio::spawn(async move {
             let answer = gateway.handle(&received).await;
