@@ -10,20 +10,26 @@ use bailiwick_pipeline::{
     received::{LEVELS, Message, MessageFault, Meta, Origin, Protocol, Transport, level},
     records::Outcome,
     refusal::CODE_UNAVAILABLE,
-    trace::{RemoteContext, hex},
+    trace::RemoteContext,
 };
 use bailiwick_schemas::{
     json::{self, Limits as JsonLimits},
     names::Feature,
 };
 use bailiwick_telemetry::parse_traceparent;
-use base64::{Engine, engine::general_purpose::STANDARD};
-use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
-use hyper::body::{Body as _, Incoming};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
 use serde_json::{Value, json, value::RawValue};
 
+mod body;
+mod mirrors;
+mod opening;
+
+use self::{
+    mirrors::check_mirrors,
+    opening::{discovered, initialize_version},
+};
 use super::{
     events::{self, Telling},
     front::{Front, Noted, TurnedAway, only},
@@ -35,8 +41,6 @@ use super::{
 };
 
 const VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
-const METHOD: HeaderName = HeaderName::from_static("mcp-method");
-const NAME: HeaderName = HeaderName::from_static("mcp-name");
 const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
 const META_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
 const META_CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
@@ -57,13 +61,8 @@ const WALKED: [&str; 8] = [
     "completion/complete",
 ];
 
-/// A body that is larger, or that doesn't say how large it is, waits for its turn among those of its agent.
-const LARGE_BODY: u64 = 64 * 1024;
 /// Values in a message: each takes up to a hundred times its bytes once it is read.
 const VALUES: usize = 100_000;
-
-/// So much room is made at once for a body that says how long it is.
-const ROOM: usize = 2 * 1024 * 1024;
 
 /// So much is said back of a version that is not served.
 const VERSION_CHARS: usize = 64;
@@ -150,34 +149,6 @@ impl<'f> Exchange<'f> {
         self.dispatch(&era, &principal, presented).await
     }
 
-    async fn body(&self, body: Incoming, principal: &Principal) -> Result<Bytes, TurnedAway> {
-        let settings = self.front.settings();
-        let is_large = body.size_hint().upper().is_none_or(|most| most > LARGE_BODY);
-        let mut unread = Unread { exchange: self, is_over: false };
-        let reading = tokio::time::timeout(settings.body_timeout, async {
-            let _turn = if is_large { self.front.turn_to_read(&principal.agent.id).await } else { None };
-            gathered(Limited::new(body, settings.max_body)).await
-        });
-        let read = reading.await;
-        unread.is_over = true;
-        match read {
-            Ok(Ok(body)) => Ok(body),
-            Ok(Err(error)) if error.is::<LengthLimitError>() => {
-                let message = format!("the body is larger than {} bytes", settings.max_body);
-                Err(TurnedAway::new(StatusCode::PAYLOAD_TOO_LARGE, Outcome::Invalid, "too_large", message))
-            }
-            Ok(Err(error)) => Err(TurnedAway::new(
-                StatusCode::BAD_REQUEST,
-                Outcome::Invalid,
-                "body",
-                format!("the body can't be read: {error}"),
-            )),
-            Err(_) => {
-                Err(TurnedAway::new(StatusCode::REQUEST_TIMEOUT, Outcome::Timeout, "body_timeout", "the body came too slowly"))
-            }
-        }
-    }
-
     /// Which era the request speaks: by how it opens, not by who it says it is.
     fn era(&self, message: &Message, principal: &Principal) -> Result<Era, TurnedAway> {
         if let Some(named) = &self.meta.version {
@@ -219,19 +190,6 @@ impl<'f> Exchange<'f> {
             return Err(bad("no_capabilities", format!("`_meta` must have the object `{META_CAPABILITIES}`")).with_code(-32602));
         }
         Ok(Era::Modern(protocol))
-    }
-
-    fn version_header(&self) -> Result<Option<Protocol>, TurnedAway> {
-        if !self.headers.contains_key(VERSION) {
-            return Ok(None);
-        }
-        let Some(named) = only(&self.headers, &VERSION) else {
-            return Err(bad("header_mismatch", "header MCP-Protocol-Version must be given once, as plain text"));
-        };
-        match Protocol::of(named) {
-            Some(protocol) => Ok(Some(protocol)),
-            None => Err(unsupported("header MCP-Protocol-Version names a version that is not served", named)),
-        }
     }
 
     /// An older version: within a session, which is its opener's alone.
@@ -362,73 +320,6 @@ impl<'f> Exchange<'f> {
         askable.collect()
     }
 
-    /// The headers `Mcp-Param-*`, where there are such.
-    fn mirrored(&self, era: &Era) -> Result<Option<Vec<(String, String)>>, TurnedAway> {
-        if !era.protocol().is_modern() || self.transport == Transport::Stdio {
-            return Ok(None);
-        }
-        let params = self.headers.iter().filter_map(|(name, value)| Some((name.as_str().strip_prefix("mcp-param-")?, value)));
-        let decoded = params.map(|(name, value)| {
-            let value = value.to_str().ok().and_then(decode_sentinel);
-            value.map(|value| (name.to_owned(), value.into_owned())).ok_or_else(|| {
-                let name: String = name.chars().take(80).collect();
-                bad("header_mismatch", format!("header Mcp-Param-{name} can't be decoded")).with_code(-32020)
-            })
-        });
-        decoded.collect::<Result<_, _>>().map(Some)
-    }
-
-    fn open_session(&self, id: &str, protocol: Protocol, principal: &Principal) -> Result<Response, TurnedAway> {
-        let clock = &self.front.gateway.ports().clock;
-        let session = hex(&clock.random());
-        if !self.front.sessions.open(session.clone(), principal.agent.id.clone(), protocol, clock.now_ms()) {
-            let message = "too many sessions are open: end some, or wait until they are idle";
-            return Err(TurnedAway::new(StatusCode::SERVICE_UNAVAILABLE, Outcome::RateLimited, "too_many_sessions", message));
-        }
-        let result = json!({
-            "protocolVersion": protocol.as_str(),
-            "capabilities": capabilities(),
-            "serverInfo": render::server_info(),
-            "instructions": INSTRUCTIONS,
-        });
-        let mut response = match &self.message {
-            Some(message) => self.plain(id, &result, message),
-            None => render::result(id, &result.to_string()),
-        };
-        if let Ok(session) = HeaderValue::from_str(&session) {
-            response.headers_mut().insert(SESSION, session);
-        }
-        Ok(response)
-    }
-
-    /// A request that carries no message: it is of its session's version, where it has a session.
-    fn without_message(&mut self, method: &Method, principal: &Principal) -> Response {
-        let now_ms = self.front.gateway.ports().clock.now_ms();
-        let named = only(&self.headers, &SESSION);
-        let session = named.and_then(|id| self.front.sessions.find(id, &principal.agent.id, now_ms));
-        self.protocol = session.as_ref().map(|session| session.protocol);
-        match *method {
-            Method::DELETE => self.close_session(principal),
-            // Clients of the older era ask this once in each session; that there is no stream is an answer and no refusal.
-            Method::GET if session.is_some() => self.not_allowed("session/stream", Outcome::Success, "no_stream"),
-            _ => self.not_allowed("http", Outcome::Invalid, "method_not_allowed"),
-        }
-    }
-
-    fn close_session(&self, principal: &Principal) -> Response {
-        let now_ms = self.front.gateway.ports().clock.now_ms();
-        let closed = only(&self.headers, &SESSION).is_some_and(|id| self.front.sessions.close(id, &principal.agent.id, now_ms));
-        self.note("session/close", if closed { Outcome::Success } else { Outcome::Invalid }, None, None);
-        bare(if closed { StatusCode::NO_CONTENT } else { StatusCode::NOT_FOUND })
-    }
-
-    fn not_allowed(&self, method: &str, outcome: Outcome, reason: &str) -> Response {
-        self.note(method, outcome, Some(reason), None);
-        let mut response = bare(StatusCode::METHOD_NOT_ALLOWED);
-        response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST, DELETE"));
-        response
-    }
-
     /// A notification: one that clients send is accepted, and one of those means something. A request that lacks its id is none.
     fn notified(&self, era: &Era, message: &Message) -> Result<Response, TurnedAway> {
         if !message.method().starts_with("notifications/") {
@@ -495,47 +386,6 @@ impl<'f> Exchange<'f> {
     }
 }
 
-/// A request whose body is being read. The server drops it with its connection: then this puts it on record.
-struct Unread<'e> {
-    exchange: &'e Exchange<'e>,
-    is_over: bool,
-}
-
-impl Drop for Unread<'_> {
-    fn drop(&mut self) {
-        if !self.is_over {
-            self.exchange.note(
-                "unread",
-                Outcome::Cancelled,
-                Some("gone"),
-                Some("the caller went away before its request was read"),
-            );
-        }
-    }
-}
-
-/// All of a body in one piece. Usually it comes in one; what comes in many is copied at once, so that a body in chunks of one
-/// byte takes no more memory than its bytes.
-async fn gathered(mut body: Limited<Incoming>) -> Result<Bytes, Box<dyn std::error::Error + Send + Sync>> {
-    let mut first = Bytes::new();
-    let mut all = BytesMut::new();
-    // It says how long it is, and may not be longer than that; what it is not, it has only claimed room for.
-    let length = body.size_hint().exact().and_then(|length| usize::try_from(length).ok()).unwrap_or(0).min(ROOM);
-    while let Some(frame) = body.frame().await {
-        let Ok(data) = frame?.into_data() else { continue };
-        if all.is_empty() && first.is_empty() {
-            first = data;
-        } else {
-            if all.is_empty() {
-                all.reserve(length);
-            }
-            all.extend_from_slice(&std::mem::take(&mut first));
-            all.extend_from_slice(&data);
-        }
-    }
-    Ok(if all.is_empty() { first } else { all.freeze() })
-}
-
 /// The text, where it is one.
 fn text_of(value: &RawValue) -> Option<Cow<'_, str>> {
     // Most have no escape.
@@ -564,73 +414,8 @@ impl Era {
     }
 }
 
-fn discovered() -> Value {
-    json!({
-        "resultType": "complete",
-        "supportedVersions": Protocol::ALL.map(Protocol::as_str),
-        "capabilities": capabilities(),
-        "instructions": INSTRUCTIONS,
-        "ttlMs": 60_000,
-        "cacheScope": "private",
-        "_meta": {"io.modelcontextprotocol/serverInfo": render::server_info()},
-    })
-}
-
-/// What is served at all; what of it is granted, the lists say.
-fn capabilities() -> Value {
-    json!({"tools": {}, "resources": {}, "prompts": {}, "completions": {}, "logging": {}})
-}
-
-const INSTRUCTIONS: &str = "Call a tool by the name that it is listed under. What is not listed is not granted. A result that begins with APPROVAL PENDING \
-    means that nothing was executed yet: repeat exactly the same call later.";
-
-/// The version that an `initialize` is answered with: the one it asks for if it is served, 2025-06-18 to older ones, else the
-/// newest that has a handshake.
-fn initialize_version(message: &Message) -> Result<Protocol, TurnedAway> {
-    let Some(asked) = message.param("protocolVersion").and_then(|asked| serde_json::from_str::<String>(asked).ok()) else {
-        return Err(bad("no_version", "`initialize` must name a `protocolVersion`").with_code(-32602));
-    };
-    Ok(match Protocol::of(&asked) {
-        Some(protocol) if !protocol.is_modern() => protocol,
-        None if asked.as_str() < Protocol::V20250618.as_str() => Protocol::V20250618,
-        _ => Protocol::V20251125,
-    })
-}
-
 fn meta_of(message: &Message) -> Result<Meta, TurnedAway> {
     Meta::read(message).map_err(|fault| bad("meta", fault.to_string()).with_code(fault.code()))
-}
-
-/// Headers never decide; one that disagrees with the body is refused (MCP 2026-07-28, `-32020`).
-fn check_mirrors(headers: &HeaderMap, message: &Message, protocol: Protocol, transport: Transport) -> Result<(), TurnedAway> {
-    let needed = protocol.is_modern() && transport == Transport::Http;
-    let mismatch = |name: &str| bad("header_mismatch", format!("header {name} and the body must agree")).with_code(-32020);
-    let agrees = |name: &HeaderName, body: &str| match (headers.contains_key(name), only(headers, name)) {
-        (false, _) => !needed,
-        (true, None) => false,
-        (true, Some(value)) => decode_sentinel(value).is_some_and(|value| value == body),
-    };
-    if !agrees(&METHOD, message.method()) {
-        return Err(mismatch("Mcp-Method"));
-    }
-    let named = match message.method() {
-        "tools/call" | "prompts/get" => "name",
-        "resources/read" => "uri",
-        _ => return Ok(()),
-    };
-    match message.param(named).and_then(|name| serde_json::from_str::<String>(name).ok()) {
-        Some(name) if !agrees(&NAME, &name) => Err(mismatch("Mcp-Name")),
-        None if headers.contains_key(&NAME) => Err(mismatch("Mcp-Name")),
-        _ => Ok(()),
-    }
-}
-
-/// A header value, which may be wrapped as `=?base64?…?=`.
-fn decode_sentinel(value: &str) -> Option<Cow<'_, str>> {
-    match value.strip_prefix("=?base64?").and_then(|rest| rest.strip_suffix("?=")) {
-        None => Some(Cow::Borrowed(value)),
-        Some(inner) => String::from_utf8(STANDARD.decode(inner).ok()?).ok().map(Cow::Owned),
-    }
 }
 
 fn bad(reason: &'static str, message: impl Into<String>) -> TurnedAway {
