@@ -18,7 +18,6 @@ use bailiwick_schemas::{
 };
 use bailiwick_telemetry::parse_traceparent;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
-use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use serde_json::{Value, json, value::RawValue};
 
