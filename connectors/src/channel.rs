@@ -20,6 +20,9 @@ use crate::{
     status::ConnectorEvent,
 };
 
+/// The longest time that a call takes which may wait for people.
+const ASKING: Duration = Duration::from_hours(24);
+
 /// A way to one tool. While it lives, its child, or its session over HTTP, is in use.
 pub(crate) struct ToolChannel {
     pool: Arc<Pool>,
@@ -103,6 +106,10 @@ impl ToolChannel {
             self.verify_again(name, &call, deadline).await?;
         }
         let version = self.session.hello().version;
+        if version.is_modern() {
+            // It asks in its results.
+            call.ear = call.ear.map(Ear::without_questions);
+        }
         let level = call.ear.as_ref().and_then(Ear::level).filter(|_| self.session.hello().logs);
         let _wanting = level.map(|level| self.session.levels().want(level));
         if level.is_some() {
@@ -127,7 +134,12 @@ impl ToolChannel {
                 meta: call.meta,
             }),
             version,
-            timeout: deadline.saturating_duration_since(Instant::now()),
+            // Where people are waited for, whoever sends the call ends it in time.
+            timeout: if call.ear.as_ref().is_some_and(Ear::takes_questions) {
+                ASKING
+            } else {
+                deadline.saturating_duration_since(Instant::now())
+            },
             cancelled: call.cancelled,
             written: Box::new(written),
             ear: call.ear.take(),

@@ -42,6 +42,8 @@ pub(crate) struct Purpose {
     pub(crate) ends: Vec<CancellationToken>,
     /// What is lent to it.
     pub(crate) lease: Option<Arc<Lease>>,
+    /// What it may ask, as its session declares it.
+    pub(crate) asks: Option<String>,
 }
 
 /// Starts a child. It lives until its pipe has ended, its grant has, or the gateway does.

@@ -10,7 +10,7 @@ use crate::{
     child::Purpose,
     handshake::Hello,
     listing::{Dropped, Reading},
-    pool::{Context, Pool},
+    pool::{Context, Pool, SlotKey},
     spec::ConnectorSpec,
     stderr::Redactor,
 };
@@ -75,8 +75,8 @@ pub async fn look(spec: &ConnectorSpec, lease: Option<&Arc<Lease>>) -> Look {
     let context = Context::new(|_| {});
     let _ends = EndOnDrop(&context);
     let pool = Pool::to_look(spec.clone(), Arc::clone(&context));
-    let purpose = Purpose { grant: None, ends: Vec::new(), lease: lease.cloned() };
-    let found = match pool.session(&None, &purpose).await {
+    let purpose = Purpose { grant: None, ends: Vec::new(), lease: lease.cloned(), asks: None };
+    let found = match pool.session(&SlotKey::default(), &purpose).await {
         Ok(session) => {
             let (hello, reading) = (session.hello().clone(), session.reading().await);
             drop(session);

@@ -15,9 +15,15 @@ use crate::{
     version::{Era, Version},
 };
 
-/// Constant, because what a server lists may depend on it, and pins must hold.
-const HELLO: &str =
-    r#""protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"bailiwick","title":"Bailiwick","version":"1"}"#;
+/// What we say of ourselves to a server with a handshake, with what it may ask. What it lists may depend on that: definitions are looked at
+/// where it may ask nothing, and compared everywhere.
+fn hello(asks: Option<&str>) -> String {
+    let asks = asks.unwrap_or("{}");
+    format!(
+        r#""protocolVersion":"2025-11-25","capabilities":{asks},"clientInfo":{{"name":"bailiwick","title":"Bailiwick","version":"1"}}"#
+    )
+}
+
 /// The part of the handshake's time that a server may take to say whether it is modern: one that does not know the question may not
 /// answer it at all.
 const ASKING: u32 = 3;
@@ -131,14 +137,19 @@ impl From<Failed> for ConnectFailure {
 }
 
 /// Shakes hands. Where nobody knows the era, the server is asked: whatever is no modern answer means that it is legacy.
-pub(crate) async fn shake_hands(link: &dyn Link, patience: Duration, known: Option<Era>) -> Result<Hello, Unopened> {
+pub(crate) async fn shake_hands(
+    link: &dyn Link,
+    patience: Duration,
+    known: Option<Era>,
+    asks: Option<&str>,
+) -> Result<Hello, Unopened> {
     match known {
         Some(Era::Modern) => discover(link, patience).await,
-        Some(Era::Legacy) => initialize(link, patience).await,
+        Some(Era::Legacy) => initialize(link, patience, asks).await,
         None => match discover(link, patience / ASKING).await {
             Ok(hello) => Ok(hello),
             Err(unopened) if is_final(&unopened) || link.ended().is_some() => Err(unopened),
-            Err(_) => initialize(link, patience).await,
+            Err(_) => initialize(link, patience, asks).await,
         },
     }
 }
@@ -175,8 +186,8 @@ async fn discover(link: &dyn Link, patience: Duration) -> Result<Hello, Unopened
     }
 }
 
-async fn initialize(link: &dyn Link, patience: Duration) -> Result<Hello, Unopened> {
-    let result = ask(link, INITIALIZE, HELLO, Version::V20251125, patience).await?;
+async fn initialize(link: &dyn Link, patience: Duration, asks: Option<&str>) -> Result<Hello, Unopened> {
+    let result = ask(link, INITIALIZE, &hello(asks), Version::V20251125, patience).await?;
     let (mut protocol, mut server_info, mut instructions, mut logs) = (None, None, None, false);
     for (key, value) in fields(&result, INITIALIZE)? {
         match key.as_ref() {

@@ -36,6 +36,8 @@ pub(crate) enum Incoming {
         id: String,
         /// What it asks.
         method: String,
+        /// With what, as written.
+        params: Option<Bytes>,
     },
     /// News.
     Notification {
@@ -85,7 +87,8 @@ pub(crate) fn read(line: &Bytes, most: usize) -> Result<Incoming, String> {
                 Ok(Incoming::Notification { method, news })
             }
             Some(id) if id.len() <= ID_BYTES && !id.starts_with(['{', '[', 'n', 't', 'f']) => {
-                Ok(Incoming::Request { id: id.to_owned(), method })
+                let params = member("params").map(|params| line.slice_ref(params.as_bytes()));
+                Ok(Incoming::Request { id: id.to_owned(), method, params })
             }
             Some(_) => Err("the `id` of a request is neither a string nor a number".to_owned()),
         };
@@ -232,6 +235,22 @@ pub(crate) fn reply(id: &str, method: &str) -> Vec<u8> {
         return format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":{{}}}}").into_bytes();
     }
     format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"error\":{{\"code\":-32601,\"message\":\"method not found\"}}}}").into_bytes()
+}
+
+/// What we answer a question with that an agent has answered: `result` is a JSON object. Without one it was refused.
+pub(crate) fn answered(id: &str, result: Option<&Bytes>) -> Vec<u8> {
+    match result {
+        Some(result) => [b"{\"jsonrpc\":\"2.0\",\"id\":", id.as_bytes(), b",\"result\":", result, b"}"].concat(),
+        None => format!(
+            "{{\"jsonrpc\":\"2.0\",\"id\":{id},\"error\":{{\"code\":-1,\"message\":\"the question was refused, or not answered\"}}}}"
+        )
+        .into_bytes(),
+    }
+}
+
+/// Whether this is a question to whoever a call is for (MCP `client/elicitation`, `client/sampling`, `client/roots`).
+pub(crate) fn is_for_agent(method: &str) -> bool {
+    matches!(method, "elicitation/create" | "sampling/createMessage" | "roots/list")
 }
 
 /// A modern result must say of which kind it is (MCP 2026-07-28, `basic`).

@@ -1,7 +1,7 @@
 //! A link over the standard input and output of a child.
 
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -14,6 +14,7 @@ use bailiwick_pipeline::{
     ports::{Later, SendFailure},
 };
 use bytes::Bytes;
+use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use tokio::{
     io::{AsyncBufRead, AsyncBufReadExt, AsyncWriteExt, BufReader},
     process::{ChildStdin, ChildStdout},
@@ -48,7 +49,7 @@ const OBITUARY: Duration = Duration::from_millis(1500);
 pub(crate) struct Pipe {
     stdin: tokio::sync::Mutex<ChildStdin>,
     waiting: Mutex<Waiting>,
-    notes: mpsc::Sender<Vec<u8>>,
+    notes: mpsc::Sender<Note>,
     changes: Changes,
     ended: OnceLock<End>,
     ending: CancellationToken,
@@ -58,6 +59,14 @@ pub(crate) struct Pipe {
     tail: Arc<Tail>,
 }
 
+/// A short message that is to be written.
+enum Note {
+    /// It is there.
+    Now(Vec<u8>),
+    /// It answers a question of the server, with this id, once an agent has answered that.
+    Later(String, oneshot::Receiver<Bytes>),
+}
+
 /// Who waits for which answer.
 struct Waiting {
     /// The id of the next request.
@@ -65,7 +74,7 @@ struct Waiting {
     /// The question which protocol the server speaks, while it waits for its answer.
     asking: Option<i64>,
     /// INVARIANT: empty once the pipe has ended.
-    calls: HashMap<i64, Caller>,
+    calls: BTreeMap<i64, Caller>,
 }
 
 /// Who waits for an answer.
@@ -73,6 +82,8 @@ struct Caller {
     answer: oneshot::Sender<Result<Answer, String>>,
     /// Where what comes before the answer goes.
     ear: Option<Ear>,
+    /// Whether it is an agent's call, and not a request of our own.
+    is_call: bool,
 }
 
 impl Pipe {
@@ -87,7 +98,7 @@ impl Pipe {
         let (notes, queue) = mpsc::channel(NOTES);
         let pipe = Arc::new(Self {
             stdin: tokio::sync::Mutex::new(stdin),
-            waiting: Mutex::new(Waiting { next: 1, asking: None, calls: HashMap::new() }),
+            waiting: Mutex::new(Waiting { next: 1, asking: None, calls: BTreeMap::new() }),
             notes,
             changes: Changes::default(),
             ended: OnceLock::new(),
@@ -167,9 +178,12 @@ impl Pipe {
                 }
             }
             Ok(Incoming::Stray) => self.counters.unknown_ids.rise(),
-            Ok(Incoming::Request { id, method }) => {
+            Ok(Incoming::Request { id, method, params }) => {
                 self.counters.server_requests.rise();
-                self.note(message::reply(&id, &method));
+                match self.put(&method, params.as_ref()) {
+                    Some(answer) => self.note(Note::Later(id, answer)),
+                    None => self.note(Note::Now(message::reply(&id, &method))),
+                }
             }
             Ok(Incoming::Notification { method, news }) => {
                 self.counters.notifications.rise();
@@ -211,6 +225,24 @@ impl Pipe {
         ear.map(|ear| ear.hear(news.kind, &news.params)).is_some()
     }
 
+    /// Puts a question of the server to who made the call that it belongs to. It does not say to which: so there must be none in flight that
+    /// may not be asked. All of a pipe are of one grant, and among those that may, it is the last one that somebody attends to.
+    fn put(&self, method: &str, params: Option<&Bytes>) -> Option<oneshot::Receiver<Bytes>> {
+        if !message::is_for_agent(method) {
+            return None;
+        }
+        let waiting = self.waiting();
+        let ears: Option<Vec<&Ear>> = waiting
+            .calls
+            .values()
+            .filter(|call| call.is_call)
+            .map(|call| call.ear.as_ref().filter(|ear| ear.takes_questions()))
+            .collect();
+        let ears = ears?;
+        let ear = ears.iter().rev().find(|ear| ear.is_attended()).or_else(|| ears.last())?;
+        ear.ask(method, params.map_or(b"{}", |params| params))
+    }
+
     /// Hands an answer to who waits for it; false if nobody does.
     fn settle(&self, id: i64, answer: Result<Answer, String>) -> bool {
         let mut waiting = self.waiting();
@@ -232,20 +264,29 @@ impl Pipe {
     }
 
     /// Has a short message written when there is room. Never waits.
-    fn note(&self, message: Vec<u8>) {
-        if self.notes.try_send(line(message)).is_err() {
+    fn note(&self, note: Note) {
+        if self.notes.try_send(note).is_err() {
             self.counters.unsent_notes.rise();
         }
     }
 
-    async fn write_notes(self: Arc<Self>, mut queue: mpsc::Receiver<Vec<u8>>) {
+    async fn write_notes(self: Arc<Self>, mut queue: mpsc::Receiver<Note>) {
+        let mut later = FuturesUnordered::new();
         loop {
-            let line = tokio::select! {
+            let text = tokio::select! {
                 () = self.ending.cancelled() => return,
-                line = queue.recv() => line,
+                Some(text) = later.next() => text,
+                note = queue.recv() => match note {
+                    None => return,
+                    Some(Note::Now(text)) => text,
+                    Some(Note::Later(id, answer)) => {
+                        // It comes from people: bounded by the calls that may ask, and dropped with them.
+                        later.push(async move { message::answered(&id, answer.await.ok().as_ref()) });
+                        continue;
+                    }
+                },
             };
-            let Some(line) = line else { return };
-            if !matches!(tokio::time::timeout(NOTE_PATIENCE, self.write(&line)).await, Ok(Ok(()))) {
+            if !matches!(tokio::time::timeout(NOTE_PATIENCE, self.write(&line(text))).await, Ok(Ok(()))) {
                 self.counters.unsent_notes.rise();
             }
         }
@@ -292,7 +333,9 @@ impl Pipe {
             }
             Body::Call(call) => message::call(place.id, &call, ear.as_ref(), version),
         };
-        self.listen_for(place.id, ear);
+        if matches!(body, Body::Call(_)) {
+            self.listen_for(place.id, ear);
+        }
         let line = line(message);
         tokio::select! {
             biased;
@@ -316,12 +359,11 @@ impl Pipe {
         }
     }
 
-    /// From now on what the server says of this request is heard.
+    /// From now on what the server says of this call is heard.
     fn listen_for(&self, id: i64, ear: Option<Ear>) {
-        if let Some(ear) = ear
-            && let Some(call) = self.waiting().calls.get_mut(&id)
-        {
-            call.ear = Some(ear);
+        if let Some(call) = self.waiting().calls.get_mut(&id) {
+            call.ear = ear;
+            call.is_call = true;
         }
     }
 
@@ -334,7 +376,7 @@ impl Pipe {
         let id = waiting.next;
         waiting.next += 1;
         let (sender, answer) = oneshot::channel();
-        waiting.calls.insert(id, Caller { answer: sender, ear: None });
+        waiting.calls.insert(id, Caller { answer: sender, ear: None, is_call: false });
         Ok((Place { pipe: self, id, written: false, revocable: true }, answer))
     }
 }
@@ -430,7 +472,7 @@ impl Drop for Place<'_> {
         waiting.asking.take_if(|asking| *asking == self.id);
         drop(waiting);
         if waits && self.written && self.revocable && self.pipe.ended.get().is_none() {
-            self.pipe.note(message::cancelled(self.id));
+            self.pipe.note(Note::Now(message::cancelled(self.id)));
         }
     }
 }

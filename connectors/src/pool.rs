@@ -70,8 +70,14 @@ impl Context {
     }
 }
 
-/// For whom a slot is: a grant in one revision, or everybody.
-pub(crate) type SlotKey = Option<(GrantId, u64)>;
+/// For whom a slot is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub(crate) struct SlotKey {
+    /// A grant in one revision; none where it is for everybody.
+    pub(crate) grant: Option<(GrantId, u64)>,
+    /// What the server may ask, as its session declares it: none where it may ask nothing, or where each request says so itself.
+    pub(crate) asks: Option<String>,
+}
 
 /// The children of one connector, or its sessions over HTTP.
 pub(crate) struct Pool {
@@ -267,13 +273,19 @@ impl Pool {
     ) -> Result<Arc<Session>, Failed> {
         let opened = self.open_link(purpose, permit).await?;
         let (told, redactor, pid) = (Arc::clone(self), Redactor::new(purpose.lease.as_ref()), opened.pid);
+        // What is listed to whoever may be asked is compared with the pins, and else is nobody's news.
+        let is_news = purpose.asks.is_none();
         let listed = Box::new(move |reading: &Reading| {
+            if !is_news {
+                return;
+            }
             let rejected = reading.dropped.iter().map(|dropped| Rejected::in_list(dropped, &redactor)).collect();
             let (connector, digests) = (told.spec.id.clone(), reading.digests());
             told.context.tell(ConnectorEvent::Listed { connector, pid, tools: digests.len(), digests, rejected });
         });
         let (patience, relist_after) = (self.spec.handshake_timeout, self.spec.relist_after);
-        let opening = Opening { patience, relist_after, known, cache: Arc::clone(&self.cache), keep: self.keep, listed };
+        let (cache, asks) = (Arc::clone(&self.cache), purpose.asks.clone());
+        let opening = Opening { patience, relist_after, known, asks, cache, keep: self.keep, listed };
         match Session::open(Arc::clone(&opened.link), opening).await {
             Ok(session) => {
                 let session = Arc::new(session);
@@ -316,7 +328,7 @@ impl Pool {
     }
 
     /// How the server is spoken to, if that is configured or has been seen to work.
-    fn known_era(&self) -> Option<Era> {
+    pub(crate) fn known_era(&self) -> Option<Era> {
         match self.spec.protocol {
             Protocol::Auto => *lock(&self.era),
             Protocol::Modern => Some(Era::Modern),

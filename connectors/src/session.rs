@@ -43,6 +43,8 @@ pub(crate) struct Opening {
     pub(crate) relist_after: Duration,
     /// How the server is spoken to, where that is known.
     pub(crate) known: Option<Era>,
+    /// What the server may ask, where it has a handshake: client capabilities, as JSON.
+    pub(crate) asks: Option<String>,
     /// What the others of this connector list.
     pub(crate) cache: ListCache,
     /// How much of what the server says is kept.
@@ -66,10 +68,10 @@ pub(crate) enum Mismatch {
 impl Session {
     /// Shakes hands and lists the tools.
     pub(crate) async fn open(link: Arc<dyn Link>, opening: Opening) -> Result<Self, Unopened> {
-        let Opening { patience, relist_after, known, cache, keep, listed } = opening;
+        let Opening { patience, relist_after, known, asks, cache, keep, listed } = opening;
         let reader = Reader { cache, keep, patience };
         let work = async {
-            let hello = shake_hands(link.as_ref(), patience, known).await?.keeping(keep);
+            let hello = shake_hands(link.as_ref(), patience, known, asks.as_deref()).await?.keeping(keep);
             let listing = reader.list(link.as_ref(), hello.version).await?;
             Ok::<_, Unopened>((hello, listing))
         };

@@ -21,9 +21,10 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     channel::{ToolChannel, Unready},
     child::Purpose,
-    pool::{Context, Pool},
+    pool::{Context, Pool, SlotKey},
     spec::{ConnectorSpec, SpecFault},
     status::{ConnectorEvent, ConnectorStatus},
+    version::Era,
 };
 
 /// The pools by connector: swapped as a whole.
@@ -142,6 +143,7 @@ impl Downstreams {
         tool: &Arc<Tool>,
         grant: &Arc<LiveGrant>,
         lease: Option<&Arc<Lease>>,
+        asks: Option<&str>,
     ) -> Result<ToolChannel, ConnectFailure> {
         self.sweep_from_now_on();
         let id = &tool.connector.id;
@@ -167,12 +169,14 @@ impl Downstreams {
                     "connector `{id}` is shared and can't be lent a credential: remove one of the two"
                 )));
             }
-            (None, Purpose { grant: None, ends: vec![retired], lease: None })
+            (SlotKey::default(), Purpose { grant: None, ends: vec![retired], lease: None, asks: None })
         } else {
             let terms = grant.terms();
-            let purpose =
-                Purpose { grant: Some(terms.id.clone()), ends: vec![grant_ends.clone(), retired], lease: lease.cloned() };
-            (Some((terms.id.clone(), terms.revision)), purpose)
+            // Where each request stands alone, each says for itself what may be asked.
+            let asks = asks.filter(|_| pool.known_era() != Some(Era::Modern)).map(str::to_owned);
+            let ends = vec![grant_ends.clone(), retired];
+            let purpose = Purpose { grant: Some(terms.id.clone()), ends, lease: lease.cloned(), asks: asks.clone() };
+            (SlotKey { grant: Some((terms.id.clone(), terms.revision)), asks }, purpose)
         };
         let session = pool.session(&key, &purpose).await?;
         match ToolChannel::open(&pool, session, tool).await {
@@ -218,9 +222,10 @@ impl Connectors for Downstreams {
         tool: &'a Arc<Tool>,
         grant: &'a Arc<LiveGrant>,
         lease: Option<&'a Arc<Lease>>,
+        asks: Option<&'a str>,
     ) -> Later<'a, Result<Box<dyn Channel>, ConnectFailure>> {
         Box::pin(async move {
-            let channel = self.channel(tool, grant, lease).await?;
+            let channel = self.channel(tool, grant, lease, asks).await?;
             Ok(Box::new(channel) as Box<dyn Channel>)
         })
     }

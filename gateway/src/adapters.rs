@@ -242,10 +242,11 @@ impl Connectors for Tethered {
         tool: &'a Arc<Tool>,
         grant: &'a Arc<LiveGrant>,
         lease: Option<&'a Arc<Lease>>,
+        asks: Option<&'a str>,
     ) -> Later<'a, Result<Box<dyn Channel>, ConnectFailure>> {
         Box::pin(async move {
             if self.reaches(tool) {
-                let ready = self.ways.ready(tool, grant, lease).await;
+                let ready = self.ways.ready(tool, grant, lease, asks).await;
                 // INVARIANT: asked before and after. Unchanged now means that what was made ready is what the catalogue meant.
                 if self.reaches(tool) {
                     return ready;
@@ -383,6 +384,7 @@ mod tests {
             _: &'a Arc<Tool>,
             _: &'a Arc<LiveGrant>,
             _: Option<&'a Arc<Lease>>,
+            _: Option<&'a str>,
         ) -> Later<'a, Result<Box<dyn Channel>, ConnectFailure>> {
             Box::pin(async move {
                 let _let = self.0.acquire().await;
@@ -411,7 +413,7 @@ mod tests {
         let tethered = Arc::new(Tethered::new(Arc::clone(&way) as _, reached.clone()));
         let ready = || {
             let (tethered, tool, grant) = (Arc::clone(&tethered), Arc::clone(&tool), Arc::clone(&grant));
-            tokio::spawn(async move { tethered.ready(&tool, &grant, None).await.map(drop) })
+            tokio::spawn(async move { tethered.ready(&tool, &grant, None, None).await.map(drop) })
         };
         let early = ready();
         tokio::task::yield_now().await;

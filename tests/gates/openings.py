@@ -49,7 +49,7 @@ OPENINGS = {
         "secret": [("if is_secretive(message) {", "if false {")],
         "page": [("Some(host) if is_fit && text.len() <= WORDS && hosts.contains(&host) =>", "Some(_) =>")],
         "policy": [("_ => Err(format!(\"no policy lets it ask by `{name}`\")),", "_ => Ok(()),")],
-        "world": [("if !std::sync::Arc::ptr_eq(&ports.worlds.now(), world) {", "if false {")],
+        "world": [("if !Arc::ptr_eq(&ports.worlds.now(), world) {", "if false {")],
     }),
     "validate": (["gate_validate"], {
         "schema": [("call.tool().input.check(&arguments).map_err(|places| Refusal::invalid_arguments(&places))?;", "")],

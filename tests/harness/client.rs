@@ -98,8 +98,13 @@ impl Agent {
 
     /// The same agent in a session of an older version.
     pub async fn session(&self, version: &str) -> Self {
+        self.session_of(version, &json!({})).await
+    }
+
+    /// The same agent in a session of an older version, with these capabilities.
+    pub async fn session_of(&self, version: &str, capabilities: &Value) -> Self {
         let hello = json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": {
-            "protocolVersion": version, "capabilities": {}, "clientInfo": {"name": "test", "version": "1"},
+            "protocolVersion": version, "capabilities": capabilities, "clientInfo": {"name": "test", "version": "1"},
         }});
         let reply = self.post(&hello.to_string(), &[]).await;
         assert_eq!(reply.result()["protocolVersion"], json!(version));

@@ -7,7 +7,7 @@
 //! [`misbehaviour::at_start`] and [`misbehaviour::in_handshake`], read when a process starts; `era`: `legacy` (as it is without one) or `modern`;
 //! `capabilities`; `answers`: what it says word for word, see [`said::scripted`]. Every line that it receives is appended to the
 //! log as it is. What a tool does follows from its name's first word: `echo`, `environment`, `leak`, `crash`, `hang`, `slow`, `fail`,
-//! `error`, `raw`, `count`, `tells` (progress and log messages before its answer, as `how` says, see [`tell`]), `remember` (all arguments that this process ever got), `changed` (it says first that its tools changed), those
+//! `error`, `raw`, `count`, `asks` (see [`asks`]), `tells` (progress and log messages before its answer, as `how` says, see [`tell`]), `remember` (all arguments that this process ever got), `changed` (it says first that its tools changed), those
 //! of [`misbehaviour::call`]; anything else echoes.
 #![allow(
     clippy::unwrap_used,
@@ -19,6 +19,7 @@
 )]
 
 use std::{
+    collections::VecDeque,
     fs::{OpenOptions, read_to_string},
     io::{BufRead, Write, stdin, stdout},
     time::Duration,
@@ -26,6 +27,7 @@ use std::{
 
 use serde_json::{Value, json, value::RawValue};
 
+mod asks;
 mod misbehaviour;
 mod said;
 
@@ -38,11 +40,18 @@ fn main() {
     let start = starts_before(&script);
     let (mut calls, mut remembered) = (0_u64, Vec::new());
     let mut lines = stdin().lock().lines().map(Result::unwrap);
-    while let Some(line) = lines.next() {
+    let mut aside = VecDeque::new();
+    loop {
+        let (line, is_new) = match aside.pop_front() {
+            Some(line) => (line, false),
+            None => match lines.next() {
+                Some(line) => (line, true),
+                None => return,
+            },
+        };
         let now: Value = serde_json::from_str(&read_to_string(&script).unwrap()).unwrap();
-        if let Some(log) = now["log"].as_str() {
-            let mut log = OpenOptions::new().create(true).append(true).open(log).unwrap();
-            log.write_all(format!("{line}\n").as_bytes()).unwrap();
+        if is_new {
+            note(&now, &line);
         }
         let message: Value = serde_json::from_str(&line).unwrap();
         let id = message["id"].clone();
@@ -72,6 +81,8 @@ fn main() {
                 remembered.push(raw_arguments(&line).to_owned());
                 let name = message["params"]["name"].as_str().unwrap();
                 match name.split('_').next().unwrap() {
+                    "asks" if is_modern => answer(&id, &asks::modern(&message).to_string()),
+                    "asks" => ask(&id, &message, &mut lines, &now, &mut aside),
                     "remember" => text(&id, &remembered.join("\n")),
                     kind if misbehaviour::call(kind, &id, &message["params"]["arguments"], &mut lines) => {}
                     _ => call(&id, &message, &line, calls),
@@ -84,6 +95,35 @@ fn main() {
             }
         }
     }
+}
+
+fn note(now: &Value, line: &str) {
+    if let Some(log) = now["log"].as_str() {
+        let mut log = OpenOptions::new().create(true).append(true).open(log).unwrap();
+        log.write_all(format!("{line}\n").as_bytes()).unwrap();
+    }
+}
+
+/// Asks, and waits for the answers before anything else is done: what comes meanwhile is put aside.
+fn ask(id: &Value, message: &Value, lines: &mut impl Iterator<Item = String>, now: &Value, aside: &mut VecDeque<String>) {
+    let requests = asks::requests(message);
+    requests.iter().for_each(|(_, request)| say(request));
+    let mut answers: Vec<Value> = vec![Value::Null; requests.len()];
+    let mut open = requests.len();
+    while open > 0 {
+        let Some(line) = lines.next() else { return };
+        note(now, &line);
+        let came: Value = serde_json::from_str(&line).unwrap();
+        if let Some(at) = requests.iter().position(|(id, _)| came["id"] == json!(id)) {
+            answers[at] = asks::said(&came);
+            open -= 1;
+        } else if came["method"] == "notifications/cancelled" && came["params"]["requestId"] == *id {
+            return;
+        } else {
+            aside.push_back(line);
+        }
+    }
+    answer(id, &asks::told(&answers).to_string());
 }
 
 /// How many processes were started on this script before.

@@ -3,7 +3,7 @@
 //! `scripted-http SCRIPT` prints the port it listens at, and the port of a second listener that nobody has any business with: whoever
 //! connects there is noted in `LOG.elsewhere`. The script is that of `scripted.rs`: `tools`, `log`, `list_text`, `capabilities`, `answers`; and `era`: `modern` (as it is
 //! without one) or `legacy`. Every body
-//! that it receives is appended to the log. The tool `web` answers as its argument `how` says, see [`web`]; everything else echoes.
+//! that it receives is appended to the log. The tool `web` answers as its argument `how` says, see [`web`], `asks` asks, see [`asks`]; everything else echoes.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -14,15 +14,18 @@
 )]
 
 use std::{
+    collections::HashMap,
     fs::{OpenOptions, read_to_string},
     io::{BufRead, BufReader, Read, Write},
     net::{TcpListener, TcpStream},
+    sync::{Condvar, LazyLock, Mutex},
     thread,
     time::Duration,
 };
 
 use serde_json::{Value, json};
 
+mod asks;
 mod said;
 
 fn main() {
@@ -52,6 +55,37 @@ fn note(path: &str, line: &str) {
     log.write_all(format!("{line}\n").as_bytes()).unwrap();
 }
 
+/// Answers that come by other ways than they are waited for.
+#[derive(Default)]
+struct Post {
+    answers: Mutex<HashMap<String, Value>>,
+    came: Condvar,
+}
+
+impl Post {
+    /// Takes an answer.
+    fn take(&self, message: &Value) {
+        if let Some(id) = message["id"].as_str() {
+            self.answers.lock().unwrap().insert(id.to_owned(), asks::said(message));
+            self.came.notify_all();
+        }
+    }
+
+    /// Waits for the answer with this id.
+    fn wait(&self, id: &str) -> Value {
+        let mut answers = self.answers.lock().unwrap();
+        loop {
+            if let Some(answer) = answers.remove(id) {
+                return answer;
+            }
+            answers = self.came.wait(answers).unwrap();
+        }
+    }
+}
+
+/// The answers that agents give to what the tool `asks` asks.
+static POST: LazyLock<Post> = LazyLock::new(Post::default);
+
 /// One request and its answer; none when the connection is of no more use.
 fn serve(stream: &TcpStream, script: &str, away: u16) -> Option<()> {
     let mut from = BufReader::new(stream);
@@ -77,6 +111,7 @@ fn serve(stream: &TcpStream, script: &str, away: u16) -> Option<()> {
     note(now["log"].as_str()?, &String::from_utf8(body.clone()).ok()?);
     let message: Value = serde_json::from_slice(&body).ok()?;
     if message.get("id").is_none() || message.get("method").is_none() {
+        POST.take(&message);
         return plain(&mut to, "202 Accepted", "text/plain", b"");
     }
     answer(&mut to, &message, &now, away)
@@ -117,6 +152,16 @@ fn answer(to: &mut &TcpStream, message: &Value, now: &Value, away: u16) -> Optio
         ("tools/call", _) => {
             let arguments = &message["params"]["arguments"];
             match message["params"]["name"].as_str()? {
+                name if name.starts_with("asks") && is_modern => result(to, id, &asks::modern(message)),
+                name if name.starts_with("asks") => {
+                    send(to, b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n")?;
+                    let requests = asks::requests(message);
+                    requests.iter().try_for_each(|(_, request)| send(to, format!("data: {request}\n\n").as_bytes()))?;
+                    let answers: Vec<Value> = requests.iter().map(|(id, _)| POST.wait(id)).collect();
+                    let body = json!({"jsonrpc": "2.0", "id": id, "result": asks::told(&answers)});
+                    send(to, format!("data: {body}\n\n").as_bytes())?;
+                    None
+                }
                 "web" => web(to, id, arguments["how"].as_str()?, is_modern, away),
                 _ => result(to, id, &said(&arguments.to_string(), is_modern)),
             }

@@ -13,6 +13,7 @@ mod methods;
 mod names;
 mod pages;
 mod pressure;
+mod questions;
 mod readme;
 mod reload;
 mod restart;

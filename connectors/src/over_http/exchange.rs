@@ -240,9 +240,9 @@ impl Exchange<'_> {
                 counters.unknown_ids.rise();
                 Ok(Read::Other("the id of its answer is not the one that it was sent"))
             }
-            Ok(Incoming::Request { id, method }) => {
+            Ok(Incoming::Request { id, method, params }) => {
                 counters.server_requests.rise();
-                Ok(Read::Question { id, method })
+                Ok(Read::Question { id, method, params })
             }
             Ok(Incoming::Notification { method, news }) => {
                 counters.notifications.rise();
@@ -284,8 +284,8 @@ impl Exchange<'_> {
                         self.count_the_rest(&mut events, response);
                         return Ok(answer);
                     }
-                    Read::Question { id, method } if !self.version.is_modern() && replies.len() < QUESTIONS => {
-                        replies.push(self.reply(&id, &method));
+                    Read::Question { id, method, params } if !self.version.is_modern() && replies.len() < QUESTIONS => {
+                        replies.push(self.reply(id, &method, params.as_ref()));
                     }
                     Read::Question { .. } => self.link.counters.unsent_notes.rise(),
                     Read::Other(_) => {}
@@ -311,11 +311,19 @@ impl Exchange<'_> {
         }
     }
 
-    /// The answer to a question of the server.
-    fn reply(&self, id: &str, method: &str) -> impl Future<Output = ()> + use<> {
-        let request = self.link.post(self.link.headers_for("reply", self.version), message::reply(id, method));
+    /// The answer to a question of the server: what the agent says to it, where it may be asked. What comes on the stream of an answer
+    /// belongs to that call.
+    fn reply(&self, id: String, method: &str, params: Option<&Bytes>) -> impl Future<Output = ()> + use<'_> {
+        let ear = self.ear.as_ref().filter(|_| message::is_for_agent(method));
+        let answer = ear.and_then(|ear| ear.ask(method, params.map_or(b"{}", |params| params)));
+        let now = message::reply(&id, method);
         let (client, counters) = (self.link.client.clone(), Arc::clone(&self.link.counters));
         async move {
+            let text = match answer {
+                None => now,
+                Some(answer) => message::answered(&id, answer.await.ok().as_ref()),
+            };
+            let request = self.link.post(self.link.headers_for("reply", self.version), text);
             if !matches!(tokio::time::timeout(super::NOTE_PATIENCE, client.request(request)).await, Ok(Ok(_))) {
                 counters.unsent_notes.rise();
             }
@@ -358,7 +366,7 @@ impl Exchange<'_> {
 /// What a message of the server is to one that waits for its answer.
 enum Read {
     Answer(Answer),
-    Question { id: String, method: String },
+    Question { id: String, method: String, params: Option<Bytes> },
     Other(&'static str),
 }
 

@@ -1,16 +1,16 @@
-//! What a server says before its answer: progress and log messages. Bounded from its server to its agent: what has no room is counted and
-//! dropped, so that nobody waits for whoever does not read.
+//! What a server says before its answer: progress and log messages, and in the versions that have a handshake what it asks. Bounded from its
+//! server to its agent: what has no room is counted and dropped, so that nobody waits for whoever does not read.
 
 use std::{
     num::NonZeroU32,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
 use bytes::Bytes;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 /// So many asides of a call may wait, so many bytes of them together, and so many may come in all.
 const WAITING: usize = 256;
@@ -138,22 +138,41 @@ pub struct RawAside {
     _room: OwnedSemaphorePermit,
 }
 
+/// What a server asks while it works on a call, before anybody may hear it.
+#[derive(Debug)]
+pub struct RawQuestion {
+    pub(crate) method: String,
+    pub(crate) params: Bytes,
+    pub(crate) reply: oneshot::Sender<Bytes>,
+    _room: OwnedSemaphorePermit,
+}
+
+/// What was handed over.
+#[derive(Debug)]
+pub(crate) enum Said {
+    Aside(RawAside),
+    Question(RawQuestion),
+}
+
 /// Where a channel hands over what its server says before the answer. Made for one call.
 #[derive(Debug)]
 pub struct Ear {
     progress: bool,
     level: Option<LogLevel>,
-    queue: mpsc::Sender<RawAside>,
+    questions: bool,
+    queue: mpsc::Sender<Said>,
     room: Arc<Semaphore>,
     offered: AtomicU64,
     unheard: Arc<AtomicU64>,
+    attended: Arc<AtomicBool>,
 }
 
 /// The other end of an [`Ear`]: what was handed over.
 #[derive(Debug)]
 pub struct Overheard {
-    queue: mpsc::Receiver<RawAside>,
+    queue: mpsc::Receiver<Said>,
     unheard: Arc<AtomicU64>,
+    attended: Arc<AtomicBool>,
 }
 
 impl Ear {
@@ -164,12 +183,48 @@ impl Ear {
         let ear = Self {
             progress: wants.progress.is_some(),
             level: wants.level,
+            questions: false,
             queue,
             room: Arc::new(Semaphore::new(WAITING_BYTES)),
             offered: AtomicU64::new(0),
             unheard: Arc::clone(&unheard),
+            attended: Arc::new(AtomicBool::new(true)),
         };
-        (ear, Overheard { queue: heard, unheard })
+        let attended = Arc::clone(&ear.attended);
+        (ear, Overheard { queue: heard, unheard, attended })
+    }
+
+    /// One that takes questions, too.
+    #[must_use]
+    pub fn with_questions(self) -> Self {
+        Self { questions: true, ..self }
+    }
+
+    /// One that takes none: for a server that can't ask while it works.
+    #[must_use]
+    pub fn without_questions(self) -> Self {
+        Self { questions: false, ..self }
+    }
+
+    /// Whether the server may ask something. Then people may be waited for, and whoever sends the call ends it in time.
+    pub fn takes_questions(&self) -> bool {
+        self.questions
+    }
+
+    /// Whether somebody attends to the call now, and would hear a question at once. Else it waits for the agent.
+    pub fn is_attended(&self) -> bool {
+        self.attended.load(Ordering::Acquire)
+    }
+
+    /// Asks: `params` are a JSON object, and so is the answer. None where nobody takes the question now; the answer never comes where it is
+    /// refused. Never blocks.
+    pub fn ask(&self, method: &str, params: &[u8]) -> Option<oneshot::Receiver<Bytes>> {
+        let is_fit = self.questions && params.len() <= ASIDE_BYTES && self.offered.fetch_add(1, Ordering::Relaxed) < IN_ALL;
+        let bytes = u32::try_from(params.len()).ok().and_then(NonZeroU32::new).filter(|_| is_fit)?;
+        let room = Arc::clone(&self.room).try_acquire_many_owned(bytes.get()).ok()?;
+        let (reply, answer) = oneshot::channel();
+        let question = RawQuestion { method: method.to_owned(), params: Bytes::copy_from_slice(params), reply, _room: room };
+        self.queue.try_send(Said::Question(question)).ok().map(|()| answer)
     }
 
     /// Whether the server is to be asked for progress.
@@ -194,7 +249,8 @@ impl Ear {
         let room = bytes.and_then(|bytes| Arc::clone(&self.room).try_acquire_many_owned(bytes.get()).ok());
         // A copy: what it was read from may be much larger.
         let kept = room.is_some_and(|room| {
-            self.queue.try_send(RawAside { kind, params: Bytes::copy_from_slice(params), _room: room }).is_ok()
+            let aside = RawAside { kind, params: Bytes::copy_from_slice(params), _room: room };
+            self.queue.try_send(Said::Aside(aside)).is_ok()
         });
         if !kept {
             self.unheard.fetch_add(1, Ordering::Relaxed);
@@ -204,13 +260,18 @@ impl Ear {
 
 impl Overheard {
     /// The next one; none once the channel is done.
-    pub(crate) async fn next(&mut self) -> Option<RawAside> {
+    pub(crate) async fn next(&mut self) -> Option<Said> {
         self.queue.recv().await
     }
 
     /// The next one, if it is there.
-    pub(crate) fn there(&mut self) -> Option<RawAside> {
+    pub(crate) fn there(&mut self) -> Option<Said> {
         self.queue.try_recv().ok()
+    }
+
+    /// Says whether somebody attends to the call.
+    pub(crate) fn attend(&self, attended: bool) {
+        self.attended.store(attended, Ordering::Release);
     }
 
     /// How many were dropped on their way here.
@@ -218,11 +279,22 @@ impl Overheard {
         Arc::clone(&self.unheard)
     }
 
-    /// All that is there now: kind and `params`.
+    /// All asides that are there now: kind and `params`. Questions among them are refused.
     pub fn take(&mut self) -> Vec<(AsideKind, String)> {
-        std::iter::from_fn(|| self.there())
-            .map(|aside| (aside.kind, String::from_utf8_lossy(&aside.params).into_owned()))
-            .collect()
+        let words = |said| match said {
+            Said::Aside(aside) => Some((aside.kind, String::from_utf8_lossy(&aside.params).into_owned())),
+            Said::Question(_) => None,
+        };
+        std::iter::from_fn(|| self.there()).filter_map(words).collect()
+    }
+
+    /// The next question, with what takes its answer: asides that come before it are left out.
+    pub async fn question(&mut self) -> Option<(String, Bytes, oneshot::Sender<Bytes>)> {
+        loop {
+            if let Said::Question(question) = self.next().await? {
+                return Some((question.method, question.params, question.reply));
+            }
+        }
     }
 
     /// How many were dropped, not to grow or to wait.

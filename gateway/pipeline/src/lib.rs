@@ -25,6 +25,7 @@ mod links;
 mod prepared;
 mod redact;
 mod rounds;
+mod running;
 mod way;
 
 pub use answer::{Answer, Body, PAGE, Part, ToolList, ToolPage, ToolResult};

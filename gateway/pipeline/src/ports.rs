@@ -351,12 +351,14 @@ pub struct Loan {
 /// The ways out.
 pub trait Connectors: Send + Sync {
     /// Makes ready a channel to the tool's server for this grant: starts it if need be, and makes sure that the tool it
-    /// offers is the pinned one. Sends no call.
+    /// offers is the pinned one. Sends no call. `asks` is what its agent could ever be asked by the server: the capabilities that a session
+    /// of a version with a handshake declares, as JSON; none where it could be asked nothing.
     fn ready<'a>(
         &'a self,
         tool: &'a Arc<Tool>,
         grant: &'a Arc<LiveGrant>,
         lease: Option<&'a Arc<Lease>>,
+        asks: Option<&'a str>,
     ) -> Later<'a, Result<Box<dyn Channel>, ConnectFailure>>;
 }
 

@@ -8,10 +8,14 @@ use bailiwick_schemas::{
 use bytes::Bytes;
 use serde_json::Value;
 
-pub use self::meta::{LEVELS, Meta, level};
+pub use self::{
+    meta::{LEVELS, Meta, level},
+    reply::Reply,
+};
 use crate::{answer::with_member, aside::Wants, ids::CallId, ports::Listing, principal::Presented, trace::RemoteContext};
 
 mod meta;
+mod reply;
 
 /// The longest JSON-RPC id that is accepted, in bytes as written.
 const ID_BYTES: usize = 256;
@@ -42,7 +46,7 @@ pub enum MessageFault {
     /// Not an object.
     #[error("a message must be a JSON object")]
     NoObject,
-    /// A response, or what another parser might take for one: this gateway asks agents nothing over this connection.
+    /// A response, or what another parser might take for one.
     #[error("a response is refused: nothing was asked")]
     Response,
     /// A member is missing or not what it must be.
@@ -425,9 +429,16 @@ impl Received {
         &self.origin
     }
 
-    /// Whether anything may be said to its sender before the answer: he wants it, and it is a call.
+    /// The same request once more, with the answers that its sender gave meanwhile.
+    #[must_use]
+    pub fn answering(self, answers: Answers, call: CallId, arrived_ns: u64) -> Self {
+        Self { call, answers: Some(answers), arrived_ns, ..self }
+    }
+
+    /// Whether anything may be said to its sender before the answer: he wants it, or is asked so, and it is a call.
     pub fn may_hear(&self) -> bool {
-        self.origin.wants.any() && matches!(self.asked, Asked::Call { .. } | Asked::Item(_))
+        let is_asked_so = !self.origin.capabilities.is_empty() && !self.origin.protocol.is_modern();
+        (self.origin.wants.any() || is_asked_so) && matches!(self.asked, Asked::Call { .. } | Asked::Item(_))
     }
 
     /// Its JSON-RPC id, as written.

@@ -6,7 +6,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     fmt,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use bailiwick_schemas::{
@@ -18,6 +18,7 @@ use serde_json::Value;
 use crate::{
     gates::Granted,
     ids::{AgentId, GrantId},
+    running::Running,
     trace::hex,
 };
 
@@ -25,12 +26,12 @@ use crate::{
 const OF_EACH: usize = 16;
 const IN_ALL: usize = 1024;
 /// How long a question may wait, milliseconds.
-const LIVES_MS: u64 = 10 * 60 * 1000;
+pub(crate) const LIVES_MS: u64 = 10 * 60 * 1000;
 
 /// The questions that wait.
 #[derive(Default)]
 pub struct Rounds {
-    open: Mutex<HashMap<String, std::sync::Arc<Round>>>,
+    open: Mutex<HashMap<String, Arc<Round>>>,
 }
 
 /// One call that its server could not answer yet.
@@ -40,6 +41,8 @@ pub(crate) struct Round {
     pub(crate) state: Option<String>,
     /// What was asked, by the server's key.
     pub(crate) asked: BTreeMap<String, Asking>,
+    /// The call itself, where its server works on it and waits: it goes on with the answers, and ends with the round.
+    running: Mutex<Option<Running>>,
     expires_ms: u64,
 }
 
@@ -73,6 +76,7 @@ impl Of {
 }
 
 /// One question.
+#[derive(Debug)]
 pub(crate) enum Asking {
     /// A form, by its schema.
     Form(Value),
@@ -104,28 +108,37 @@ impl Rounds {
         let mut open = self.locked();
         // Whoever is asked the same again has only the last to answer.
         open.retain(|_, other| other.expires_ms > now_ms && other.of != round.of);
-        let is_alike = |other: &&std::sync::Arc<Round>| {
-            other.of.agent == round.of.agent && other.of.tool.connector() == round.of.tool.connector()
-        };
+        let is_alike =
+            |other: &&Arc<Round>| other.of.agent == round.of.agent && other.of.tool.connector() == round.of.tool.connector();
         if open.len() >= IN_ALL || open.values().filter(is_alike).count() >= OF_EACH {
             return Err(TooMany);
         }
         let handle = hex(&random);
-        open.insert(handle.clone(), std::sync::Arc::new(round));
+        open.insert(handle.clone(), Arc::new(round));
         Ok(handle)
     }
 
     /// What waits under this handle. It waits on.
-    pub(crate) fn find(&self, handle: &str, now_ms: u64) -> Option<std::sync::Arc<Round>> {
+    pub(crate) fn find(&self, handle: &str, now_ms: u64) -> Option<Arc<Round>> {
         self.locked().get(handle).filter(|round| round.expires_ms > now_ms).cloned()
     }
 
     /// Takes what waits under this handle: once.
-    pub(crate) fn claim(&self, handle: &str, now_ms: u64) -> bool {
-        self.locked().remove(handle).is_some_and(|round| round.expires_ms > now_ms)
+    pub(crate) fn claim(&self, handle: &str, now_ms: u64) -> Option<Arc<Round>> {
+        self.locked().remove(handle).filter(|round| round.expires_ms > now_ms)
     }
 
-    fn locked(&self) -> MutexGuard<'_, HashMap<String, std::sync::Arc<Round>>> {
+    /// Forgets what waits of this very call: it is made again.
+    pub(crate) fn supersede(&self, of: &Of) {
+        self.locked().retain(|_, round| round.of != *of);
+    }
+
+    /// Forgets what waits under this handle: nobody will bring it.
+    pub fn forget(&self, handle: &str) {
+        self.locked().remove(handle);
+    }
+
+    fn locked(&self) -> MutexGuard<'_, HashMap<String, Arc<Round>>> {
         // A panic while it was held leaves a map that is whole.
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -134,7 +147,17 @@ impl Rounds {
 impl Round {
     /// A round, which lives from when it is opened.
     pub(crate) fn new(of: Of, state: Option<String>, asked: BTreeMap<String, Asking>) -> Self {
-        Self { of, state, asked, expires_ms: 0 }
+        Self { of, state, asked, running: Mutex::default(), expires_ms: 0 }
+    }
+
+    /// The same, of a call that waits at its server.
+    pub(crate) fn of_running(self, running: Running) -> Self {
+        Self { running: Mutex::new(Some(running)), ..self }
+    }
+
+    /// The call that waits, for whoever claimed the round.
+    pub(crate) fn take_running(&self) -> Option<Running> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
@@ -171,9 +194,10 @@ mod tests {
         assert_eq!(handle.len(), 32);
         assert!(rounds.find(&handle, 1000).is_some() && rounds.find("", 1000).is_none());
         assert!(rounds.find(&handle, 1000 + LIVES_MS).is_none());
-        assert!(rounds.claim(&handle, 1001) && !rounds.claim(&handle, 1001) && rounds.find(&handle, 1001).is_none());
+        assert!(rounds.claim(&handle, 1001).is_some() && rounds.claim(&handle, 1001).is_none());
+        assert!(rounds.find(&handle, 1001).is_none());
         let late = rounds.open(round("a", "x__y", 0), 1000, [8; 16]).unwrap();
-        assert!(!rounds.claim(&late, 1000 + LIVES_MS));
+        assert!(rounds.claim(&late, 1000 + LIVES_MS).is_none());
     }
 
     #[test]

@@ -101,6 +101,7 @@ impl Connectors for Closed {
         _: &'a Arc<Tool>,
         _: &'a Arc<LiveGrant>,
         _: Option<&'a Arc<Lease>>,
+        _: Option<&'a str>,
     ) -> Later<'a, Result<Box<dyn Channel>, ConnectFailure>> {
         Box::pin(async { Err(ConnectFailure::Start(CLOSED.to_owned())) })
     }

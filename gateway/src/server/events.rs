@@ -20,9 +20,10 @@ use tokio::{
 };
 
 use super::{
+    asking::{Stream, conversed},
     parts::{Parts, Response, bare},
     render,
-    sessions::InFlight,
+    sessions::{InFlight, Session},
 };
 
 /// So many events may wait for their reader, and so many bytes of them together. What comes then is lost to him; the answer is not.
@@ -57,7 +58,13 @@ struct Teller {
 
 impl Herald for Teller {
     fn tell(&self, aside: Aside) -> bool {
-        let text = [BEFORE, aside.message().as_bytes(), AFTER].concat();
+        self.put(&aside.message())
+    }
+}
+
+impl Stream for Teller {
+    fn put(&self, message: &str) -> bool {
+        let text = [BEFORE, message.as_bytes(), AFTER].concat();
         let bytes = u32::try_from(text.len()).ok().and_then(NonZeroU32::new);
         let room = bytes.and_then(|bytes| Arc::clone(&self.room).try_acquire_many_owned(bytes.get()).ok());
         room.is_some_and(|room| self.events.try_send(Event { text: text.into(), _room: room }).is_ok())
@@ -81,12 +88,18 @@ impl std::fmt::Debug for Event {
 
 impl Telling {
     /// Begins to handle a request.
-    pub(super) fn begin(gateway: Gateway, received: Received, in_flight: Option<InFlight>, id: &str) -> Self {
+    pub(super) fn begin(
+        gateway: Gateway,
+        received: Received,
+        in_flight: Option<InFlight>,
+        session: Option<Arc<Session>>,
+        id: &str,
+    ) -> Self {
         let (events, told) = mpsc::channel(WAITING);
         let teller = Teller { events, room: Arc::new(Semaphore::new(WAITING_BYTES)) };
         let protocol = received.origin().protocol;
         let call = tokio::spawn(async move {
-            let handled = gateway.handle_telling(&received, &teller);
+            let handled = conversed(&gateway, received, &teller, session.as_ref());
             match in_flight {
                 None => Some(handled.await),
                 Some(in_flight) => tokio::select! {

@@ -332,12 +332,16 @@ impl Front {
 
     /// A fresh call id.
     pub(super) fn call_id(&self) -> CallId {
-        let clock = &self.gateway.ports().clock;
-        let random = clock.random();
-        let mut ten = [0; 10];
-        ten.iter_mut().zip(random).for_each(|(to, from)| *to = from);
-        CallId::new(clock.now_ms(), ten)
+        new_call_id(self.gateway.ports().clock.as_ref())
     }
+}
+
+/// The id of a call that begins now.
+pub(super) fn new_call_id(clock: &dyn bailiwick_pipeline::ports::Clock) -> CallId {
+    let random = clock.random();
+    let mut ten = [0; 10];
+    ten.iter_mut().zip(random).for_each(|(to, from)| *to = from);
+    CallId::new(clock.now_ms(), ten)
 }
 
 /// A request that is put on record by the front itself.

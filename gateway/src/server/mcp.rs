@@ -7,7 +7,7 @@ use bailiwick_pipeline::{
     aside::Wants,
     ports::Listing,
     principal::{Presented, Principal},
-    received::{LEVELS, Message, MessageFault, Meta, Origin, Protocol, Transport, level},
+    received::{LEVELS, Message, MessageFault, Meta, Origin, Protocol, Reply, Transport, level},
     records::Outcome,
     refusal::CODE_UNAVAILABLE,
     trace::RemoteContext,
@@ -17,6 +17,7 @@ use bailiwick_schemas::{
     names::Feature,
 };
 use bailiwick_telemetry::parse_traceparent;
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use hyper::body::Incoming;
 use serde_json::{Value, json, value::RawValue};
@@ -134,11 +135,11 @@ impl<'f> Exchange<'f> {
         // It may have come slowly, and the gateway serve others by now.
         self.front.check_site(&self.headers, self.peer)?;
         let limits = JsonLimits { bytes: self.front.settings().max_body, depth: JsonLimits::MESSAGE.depth };
-        let message = Message::read(&body, limits).map_err(|fault| unreadable(&fault))?;
-        if message.values() > VALUES {
-            let message = format!("the message has more than {VALUES} values: send less at once");
-            return Err(TurnedAway::new(StatusCode::PAYLOAD_TOO_LARGE, Outcome::Invalid, "too_many_values", message));
-        }
+        let message = match Message::read(&body, limits) {
+            Err(MessageFault::Response) => return self.answered(&body, limits, &principal),
+            read => read.map_err(|fault| unreadable(&fault))?,
+        };
+        check_values(message.values())?;
         let message = Arc::new(message);
         self.message = Some(Arc::clone(&message));
         self.meta = meta_of(&message)?;
@@ -237,6 +238,23 @@ impl<'f> Exchange<'f> {
         }
     }
 
+    /// The answer to a question that was asked in this session. It goes on as a call of its own: to the one that waits for it.
+    fn answered(&mut self, body: &Bytes, limits: JsonLimits, principal: &Principal) -> Result<Response, TurnedAway> {
+        let reply = Reply::read(body, limits).map_err(|fault| unreadable(&fault))?;
+        check_values(reply.values())?;
+        let session = self.version_header().and_then(|version| match self.session(principal, version)? {
+            Era::Session(session) => Ok(session),
+            _ => Err(unreadable(&MessageFault::Response)),
+        })?;
+        self.protocol = Some(session.protocol);
+        let id = reply.id().to_owned();
+        if !session.answered(&id, reply.into_result()) {
+            return Err(bad("nothing_asked", "nothing is asked under this id in this session, or not any more"));
+        }
+        self.note("session/answer", Outcome::Success, None, None);
+        Ok(bare(StatusCode::ACCEPTED))
+    }
+
     /// A request that goes through the gates.
     async fn walk(&self, id: &str, era: &Era, presented: Presented, message: &Message) -> Result<Response, TurnedAway> {
         let in_flight = match era {
@@ -251,8 +269,7 @@ impl<'f> Exchange<'f> {
             protocol: era.protocol(),
             presented,
             links: self.links(),
-            // Who speaks an older version can't be asked so.
-            capabilities: if era.protocol().is_modern() { self.askable() } else { Vec::new() },
+            capabilities: self.askable(era),
             mirrored: self.mirrored(era)?,
             wants: self.wants(era)?,
             meta: self.meta.own(),
@@ -268,7 +285,8 @@ impl<'f> Exchange<'f> {
         };
         let received = received.map_err(|fault| unreadable(&fault))?;
         if received.may_hear() {
-            return Ok(Telling::begin(self.front.gateway.clone(), received, in_flight, id).response().await);
+            let session = if let Era::Session(session) = era { Some(Arc::clone(session)) } else { None };
+            return Ok(Telling::begin(self.front.gateway.clone(), received, in_flight, session, id).response().await);
         }
         let handled = self.front.gateway.handle(&received);
         let answer = match in_flight {
@@ -308,15 +326,13 @@ impl<'f> Exchange<'f> {
         links
     }
 
-    /// What the agent can be asked, as this request declares it.
-    fn askable(&self) -> Vec<(Feature, String)> {
-        let Some(declared) = &self.meta.capabilities else { return Vec::new() };
-        let fields = json::fields(declared.get()).unwrap_or_default();
-        let askable = [Feature::Elicitation, Feature::Sampling, Feature::Roots].into_iter().filter_map(|feature| {
-            let (_, value) = fields.iter().find(|(key, _)| key == feature.as_str())?;
-            value.get().starts_with('{').then(|| (feature, value.get().to_owned()))
-        });
-        askable.collect()
+    /// What the agent can be asked, as this request declares it, or its session did: on the stream of its answer, which it must take.
+    fn askable(&self, era: &Era) -> Vec<(Feature, String)> {
+        match era {
+            Era::Session(session) if events::are_accepted(&self.headers) => session.askable.clone(),
+            Era::Modern(_) => self.meta.capabilities.as_ref().map(|declared| askable_by(declared.get())).unwrap_or_default(),
+            _ => Vec::new(),
+        }
     }
 
     /// A notification: one that clients send is accepted, and one of those means something. A request that lacks its id is none.
@@ -411,6 +427,24 @@ impl Era {
             Self::Session(session) => session.protocol,
         }
     }
+}
+
+/// What a client declares that it can be asked.
+fn askable_by(declared: &str) -> Vec<(Feature, String)> {
+    let fields = json::fields(declared).unwrap_or_default();
+    let askable = [Feature::Elicitation, Feature::Sampling, Feature::Roots].into_iter().filter_map(|feature| {
+        let (_, value) = fields.iter().find(|(key, _)| key == feature.as_str())?;
+        value.get().starts_with('{').then(|| (feature, value.get().to_owned()))
+    });
+    askable.collect()
+}
+
+fn check_values(values: usize) -> Result<(), TurnedAway> {
+    if values <= VALUES {
+        return Ok(());
+    }
+    let message = format!("the message has more than {VALUES} values: send less at once");
+    Err(TurnedAway::new(StatusCode::PAYLOAD_TOO_LARGE, Outcome::Invalid, "too_many_values", message))
 }
 
 fn meta_of(message: &Message) -> Result<Meta, TurnedAway> {

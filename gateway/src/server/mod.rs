@@ -1,5 +1,6 @@
 //! The agents' side: Streamable HTTP at `/mcp` in both eras, on loopback TCP and on the agent socket.
 
+mod asking;
 mod events;
 mod front;
 mod listen;

@@ -11,13 +11,19 @@ use std::{
 };
 
 use bailiwick_pipeline::{aside::LogLevel, ids::AgentId, received::Protocol};
+use bailiwick_schemas::names::Feature;
+use bytes::Bytes;
 use dashmap::DashMap;
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::seats::{Seat, Seats};
 
 /// How often idle sessions are looked for at most, milliseconds.
 const SWEEP_EVERY_MS: u64 = 1000;
+
+/// So many questions may wait for the answers of one client.
+const QUESTIONS: usize = 16;
 
 /// No place of any level.
 const NO_LEVEL: usize = usize::MAX;
@@ -31,6 +37,10 @@ pub(super) struct Session {
     pub(super) protocol: Protocol,
     used_ms: AtomicU64,
     in_flight: Mutex<HashMap<String, CancellationToken>>,
+    /// What its client said that it can be asked, each as declared.
+    pub(super) askable: Vec<(Feature, String)>,
+    /// What takes the answers of its client, by the ids of the questions as written.
+    questions: Mutex<HashMap<String, oneshot::Sender<Option<Bytes>>>>,
     /// The log messages that its client wants: none, until it says which.
     level: AtomicUsize,
     /// Among all sessions, and among its agent's.
@@ -77,7 +87,14 @@ impl Sessions {
     }
 
     /// Opens one under this id, or says no when there are too many.
-    pub(super) fn open(&self, id: String, agent: AgentId, protocol: Protocol, now_ms: u64) -> bool {
+    pub(super) fn open(
+        &self,
+        id: String,
+        agent: AgentId,
+        protocol: Protocol,
+        askable: Vec<(Feature, String)>,
+        now_ms: u64,
+    ) -> bool {
         let seats = self.seats(&agent).or_else(|| {
             self.sweep(now_ms);
             self.seats(&agent)
@@ -88,6 +105,8 @@ impl Sessions {
             protocol,
             used_ms: AtomicU64::new(now_ms),
             in_flight: Mutex::default(),
+            askable,
+            questions: Mutex::default(),
             level: AtomicUsize::new(NO_LEVEL),
             _seats: seats,
         };
@@ -176,8 +195,42 @@ impl Session {
         }
     }
 
+    /// Opens a question under this id, as written; none where too many wait already.
+    pub(super) fn ask(self: &Arc<Self>, id: &str) -> Option<(Open, oneshot::Receiver<Option<Bytes>>)> {
+        let mut questions = self.questions();
+        if questions.len() >= QUESTIONS {
+            return None;
+        }
+        let (take, answer) = oneshot::channel();
+        questions.insert(id.to_owned(), take);
+        Some((Open { session: Arc::clone(self), id: id.to_owned() }, answer))
+    }
+
+    /// Hands over what its client answers to the question of this id: none where it refuses. False where nobody waits for it.
+    pub(super) fn answered(&self, id: &str, answer: Option<Bytes>) -> bool {
+        let take = self.questions().remove(id);
+        take.is_some_and(|take| take.send(answer).is_ok())
+    }
+
+    fn questions(&self) -> MutexGuard<'_, HashMap<String, oneshot::Sender<Option<Bytes>>>> {
+        self.questions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn in_flight(&self) -> MutexGuard<'_, HashMap<String, CancellationToken>> {
         self.in_flight.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A question that waits for its answer, until dropped.
+#[derive(Debug)]
+pub(super) struct Open {
+    session: Arc<Session>,
+    id: String,
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.session.questions().remove(&self.id);
     }
 }
 
@@ -209,7 +262,7 @@ mod tests {
     #[test]
     fn a_session_is_its_agents_alone() {
         let sessions = Sessions::new(10, Duration::from_secs(1));
-        assert!(sessions.open("s".into(), agent("a"), Protocol::V20250618, 0));
+        assert!(sessions.open("s".into(), agent("a"), Protocol::V20250618, Vec::new(), 0));
         assert!(sessions.find("s", &agent("b"), 1).is_none());
         assert!(!sessions.close("s", &agent("b"), 1));
         assert_eq!(sessions.find("s", &agent("a"), 1).unwrap().protocol, Protocol::V20250618);
@@ -220,7 +273,7 @@ mod tests {
     #[test]
     fn an_idle_session_ends_and_use_keeps_it() {
         let sessions = Sessions::new(10, Duration::from_secs(1));
-        sessions.open("s".into(), agent("a"), Protocol::V20250618, 0);
+        sessions.open("s".into(), agent("a"), Protocol::V20250618, Vec::new(), 0);
         assert!(sessions.find("s", &agent("a"), 1000).is_some());
         assert!(sessions.find("s", &agent("a"), 2000).is_some());
         assert!(sessions.find("s", &agent("a"), 3001).is_none());
@@ -231,7 +284,7 @@ mod tests {
     #[test]
     fn other_limits_close_nothing_and_the_end_of_an_agent_closes_its_own() {
         let sessions = Sessions::new(8, Duration::from_secs(1));
-        let open = |id: &str, of: &str| sessions.open(id.to_owned(), agent(of), Protocol::V20250618, 0);
+        let open = |id: &str, of: &str| sessions.open(id.to_owned(), agent(of), Protocol::V20250618, Vec::new(), 0);
         assert!(open("1", "a") && open("2", "a") && open("3", "b"));
         sessions.set(16, Duration::from_secs(5));
         assert!(open("4", "a") && open("5", "a") && !open("6", "a"));
@@ -246,7 +299,7 @@ mod tests {
     #[test]
     fn a_session_wants_no_log_messages_until_it_says_which() {
         let sessions = Sessions::new(10, Duration::from_secs(1));
-        sessions.open("s".into(), agent("a"), Protocol::V20250618, 0);
+        sessions.open("s".into(), agent("a"), Protocol::V20250618, Vec::new(), 0);
         let session = sessions.find("s", &agent("a"), 1).unwrap();
         assert_eq!(session.level(), None);
         for level in LogLevel::ALL {
@@ -258,15 +311,15 @@ mod tests {
     #[test]
     fn there_is_room_for_others() {
         let sessions = Sessions::new(8, Duration::from_secs(1));
-        let opened = (0..8).filter(|at| sessions.open(format!("a{at}"), agent("a"), Protocol::V20250618, 0)).count();
+        let opened = (0..8).filter(|at| sessions.open(format!("a{at}"), agent("a"), Protocol::V20250618, Vec::new(), 0)).count();
         assert_eq!(opened, 2);
-        assert!(sessions.open("b".into(), agent("b"), Protocol::V20250618, 0));
+        assert!(sessions.open("b".into(), agent("b"), Protocol::V20250618, Vec::new(), 0));
     }
 
     #[test]
     fn a_session_that_ends_frees_its_seat() {
         let sessions = Sessions::new(4, Duration::from_secs(1));
-        let open = |id: &str, now_ms| sessions.open(id.to_owned(), agent("a"), Protocol::V20250618, now_ms);
+        let open = |id: &str, now_ms| sessions.open(id.to_owned(), agent("a"), Protocol::V20250618, Vec::new(), now_ms);
         assert!(open("1", 5000));
         assert!(!open("2", 5000));
         assert!(sessions.close("1", &agent("a"), 5000));
@@ -281,7 +334,7 @@ mod tests {
     fn many_at_once_open_no_more_than_there_is_room_for() {
         let sessions = Sessions::new(400, Duration::from_secs(1));
         let opened = |by: usize| {
-            let open = |at: usize| sessions.open(format!("{by}-{at}"), agent("a"), Protocol::V20250618, 0);
+            let open = |at: usize| sessions.open(format!("{by}-{at}"), agent("a"), Protocol::V20250618, Vec::new(), 0);
             (0..100).filter(|at| open(*at)).count()
         };
         let opened: usize = std::thread::scope(|scope| {
@@ -294,7 +347,7 @@ mod tests {
     #[test]
     fn an_id_is_in_flight_once_and_can_be_cancelled() {
         let sessions = Sessions::new(1, Duration::from_secs(1));
-        sessions.open("s".into(), agent("a"), Protocol::V20250618, 0);
+        sessions.open("s".into(), agent("a"), Protocol::V20250618, Vec::new(), 0);
         let session = sessions.find("s", &agent("a"), 0).unwrap();
         let first = session.begin("1").unwrap();
         assert!(session.begin("1").is_none());

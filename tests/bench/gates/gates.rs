@@ -86,6 +86,7 @@ impl Connectors for AtOnce {
         _: &'a Arc<Tool>,
         _: &'a Arc<LiveGrant>,
         _: Option<&'a Arc<Lease>>,
+        _: Option<&'a str>,
     ) -> Later<'a, Result<Box<dyn Channel>, ConnectFailure>> {
         Box::pin(async { Ok(Box::new(Self) as Box<dyn Channel>) })
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Approved, Stop};
+use super::{Approved, Stop, asks::Takes};
 use crate::{
     ports::{Channel, Lease, Ports},
     records::SecretRecord,
@@ -65,7 +65,8 @@ async fn arm_now<'r>(call: Approved<'r>, ports: &Ports, way: &mut Way<'r>) -> Re
         }
     }
     let lease = loan.map(|loan| loan.lease);
-    let channel = ports.connectors.ready(tool, grant, lease.as_ref()).await.map_err(|failure| {
+    let asks = Takes::at_all(granted.identified(), tool, grant, granted.world()).declared();
+    let channel = ports.connectors.ready(tool, grant, lease.as_ref(), asks.as_deref()).await.map_err(|failure| {
         // It may quote what the server said before it ended.
         let detail = Lease::kept_out(lease.as_deref(), &failure.to_string());
         Refusal::connect(tool.connector.id.as_str(), &failure, &detail)

@@ -3,7 +3,7 @@
 //! A question is asked only where the agent can be asked it, its grant gives the connector the right to ask it, and policy allows it. The
 //! answers come back as a new call that walks every gate.
 
-use std::{collections::BTreeMap, fmt::Write as _};
+use std::{collections::BTreeMap, fmt::Write as _, sync::Arc};
 
 use bailiwick_policy::Decision;
 use bailiwick_schemas::{
@@ -15,11 +15,13 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::{
-    Granted,
+    Granted, Identified,
     grant::visible,
     permit::{self, Moment},
 };
 use crate::{
+    catalogue::{Tool, World},
+    grant::LiveGrant,
     ports::Ports,
     received::Answers,
     refusal::Refusal,
@@ -27,7 +29,7 @@ use crate::{
 };
 
 /// The most questions at once, the longest of a server's own states, and how long they may be together.
-const QUESTIONS: usize = 16;
+pub(super) const QUESTIONS: usize = 16;
 const STATE_BYTES: usize = 64 * 1024;
 const QUESTIONS_BYTES: usize = 64 * 1024;
 /// The longest key of a question, and the longest words of one, in characters.
@@ -58,19 +60,25 @@ const SECRETIVE: [&str; 16] = [
 pub(super) struct Takes(Vec<(Feature, &'static str)>);
 
 impl Takes {
-    /// What may be asked during this call: what the agent takes, its grant gives the connector, and some policy could allow. Nothing where
-    /// a rule reads the arguments of the tool or the grant bounds them, which answers would get round; nor where one process serves many
-    /// grants.
+    /// What may be asked during this call. Nothing where a rule reads the arguments of the tool or the grant bounds them, which answers would
+    /// get round.
     pub(super) fn of(call: &Granted<'_>) -> Self {
-        let declared = &call.identified().received().origin().capabilities;
-        let tool = call.tool();
-        if declared.is_empty() || !tool.connector.may_ask || is_bounded(call) {
+        if call.identified().received().origin().capabilities.is_empty() || is_bounded(call) {
             return Self::default();
         }
-        let agent = &call.identified().principal().agent;
+        Self::at_all(call.identified(), call.tool(), call.grant(), call.world())
+    }
+
+    /// What may be asked during any call of this agent: what it takes, its grant gives the connector, and some policy could allow. Nothing
+    /// where one process serves many grants.
+    pub(super) fn at_all(by: &Identified<'_>, tool: &Tool, grant: &Arc<LiveGrant>, world: &Arc<World>) -> Self {
+        let declared = &by.received().origin().capabilities;
+        if declared.is_empty() || !tool.connector.may_ask {
+            return Self::default();
+        }
         let given = |feature: Feature| {
             let name = QualifiedName::of_feature(tool.connector.id.clone(), feature);
-            call.world().features.get(&name).is_some_and(|asks| visible(call.world(), call.grant(), agent, asks))
+            world.features.get(&name).is_some_and(|asks| visible(world, grant, &by.principal().agent, asks))
         };
         let taken = declared.iter().filter(|(feature, _)| given(*feature)).filter_map(|(feature, text)| {
             let text = match feature {
@@ -87,15 +95,18 @@ impl Takes {
         self.0.is_empty()
     }
 
-    /// As the capabilities of a client (MCP 2026-07-28): a JSON object.
-    pub(super) fn declared(&self) -> String {
+    /// As the capabilities of a client: a JSON object. None where it takes nothing.
+    pub(super) fn declared(&self) -> Option<String> {
+        if self.is_empty() {
+            return None;
+        }
         let mut text = String::from("{");
         for (at, (feature, value)) in self.0.iter().enumerate() {
             // Writing to a string can't fail.
             let _infallible = write!(text, "{}\"{}\":{value}", if at == 0 { "" } else { "," }, feature.as_str());
         }
         text.push('}');
-        text
+        Some(text)
     }
 
     fn has(&self, feature: Feature) -> bool {
@@ -271,7 +282,7 @@ pub(super) fn questions(
 }
 
 /// One question, as it is put to the agent: made anew of what was looked at.
-fn question(request: &str, call: &Granted<'_>, takes: &Takes, ports: &Ports) -> Result<(Asking, Value), String> {
+pub(super) fn question(request: &str, call: &Granted<'_>, takes: &Takes, ports: &Ports) -> Result<(Asking, Value), String> {
     let request: Value = serde_json::from_str(request).map_err(|_| "a question can't be read".to_owned())?;
     let method = request.get("method").and_then(Value::as_str).unwrap_or_default();
     let feature = match method {
@@ -377,7 +388,7 @@ fn page<'q>(url: Option<&'q Value>, hosts: &[String]) -> Result<&'q str, String>
 /// Whether the policies allow this question now. A person's approval can't be asked for it.
 fn allowed(feature: Feature, input: &Value, call: &Granted<'_>, ports: &Ports) -> Result<(), String> {
     let world = call.world();
-    if !std::sync::Arc::ptr_eq(&ports.worlds.now(), world) {
+    if !Arc::ptr_eq(&ports.worlds.now(), world) {
         return Err("what it may ask changed while it worked".to_owned());
     }
     let name = QualifiedName::of_feature(call.tool().connector.id.clone(), feature);

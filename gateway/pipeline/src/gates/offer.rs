@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 
 use super::{
     Identified,
+    asks::Takes,
     grant::{admits_item, visible},
 };
 use crate::{
@@ -106,7 +107,7 @@ async fn of_connector(
     tool: &Arc<Tool>,
     grant: &Arc<LiveGrant>,
     listing: Listing,
-    world: &World,
+    world: &Arc<World>,
     trace_id: &str,
     ports: &Ports,
 ) -> Result<Option<Part>, Refusal> {
@@ -123,8 +124,10 @@ async fn of_connector(
     } else {
         None
     };
+    // In the session that its calls have, where it has one.
+    let asks = Takes::at_all(call, tool, grant, world).declared();
     let work = async {
-        let channel = ports.connectors.ready(tool, grant, lease.as_ref()).await.ok()?;
+        let channel = ports.connectors.ready(tool, grant, lease.as_ref(), asks.as_deref()).await.ok()?;
         channel.offers(listing).await.ok()
     };
     let Ok(Some(offers)) = tokio::time::timeout_at(until, work).await else { return Ok(None) };

@@ -15,17 +15,20 @@ use crate::{
     ports::Ports,
     records::IntentRecord,
     refusal::Refusal,
+    running::Running,
     way::Way,
 };
 
 /// A call that is on record. It can be sent once.
 pub struct Recorded<'r> {
     armed: Armed<'r>,
+    running: Option<Running>,
 }
 
 impl<'r> Recorded<'r> {
-    pub(crate) fn into_armed(self) -> Armed<'r> {
-        self.armed
+    /// With the call that it goes on with, where it brings the answers that this waits for.
+    pub(crate) fn into_parts(self) -> (Armed<'r>, Option<Running>) {
+        (self.armed, self.running)
     }
 }
 
@@ -61,7 +64,7 @@ pub async fn record<'r>(call: Armed<'r>, ports: &Ports, way: &mut Way<'r>) -> Re
     touch_others(granted, ports);
     // Before the locks: it reads all of the arguments.
     let macs = Macs::of(call.approved(), ports);
-    let intent = commit(&call, &macs, has_effect, ports, way)?;
+    let (intent, running) = commit(&call, &macs, has_effect, ports, way)?;
     // Once more: a grant that was made since then didn't carry them yet, for the commit had not put them on this one.
     touch_others(granted, ports);
     if let Some(lease) = call.lease() {
@@ -76,7 +79,7 @@ pub async fn record<'r>(call: Armed<'r>, ports: &Ports, way: &mut Way<'r>) -> Re
         }
     }
     way.leave(stage, ports);
-    Ok(Recorded { armed: call })
+    Ok(Recorded { armed: call, running })
 }
 
 /// Joins the tool's labels to the other grants of the same agent: choosing another one washes nothing off. Before the intent is
@@ -92,8 +95,15 @@ fn touch_others(granted: &Granted<'_>, ports: &Ports) {
     }
 }
 
-/// Under the locks of the grant and its ancestors, root first: all of it or nothing. Returns the place of the intent.
-fn commit(call: &Armed<'_>, macs: &Macs, has_effect: bool, ports: &Ports, way: &mut Way<'_>) -> Result<u64, Stop> {
+/// Under the locks of the grant and its ancestors, root first: all of it or nothing. Returns the place of the intent, and the call that
+/// waits for the answers that this one brings.
+fn commit(
+    call: &Armed<'_>,
+    macs: &Macs,
+    has_effect: bool,
+    ports: &Ports,
+    way: &mut Way<'_>,
+) -> Result<(u64, Option<Running>), Stop> {
     let permitted = call.approved().permitted();
     let granted = permitted.validated().granted();
     let mut chain: Vec<&LiveGrant> = granted.grant().chain().collect();
@@ -110,9 +120,10 @@ fn commit(call: &Armed<'_>, macs: &Macs, has_effect: bool, ports: &Ports, way: &
         within_budget(grant, standing, has_effect)?;
     }
     let handle = permitted.validated().answered().and_then(|answered| answered.handle.as_deref());
-    if handle.is_some_and(|handle| !ports.rounds.claim(handle, now_ms)) {
-        return Err(Stop::Stale);
-    }
+    let running = match handle {
+        None => None,
+        Some(handle) => ports.rounds.claim(handle, now_ms).ok_or(Stop::Stale)?.take_running(),
+    };
     if let Some(approval) = call.approved().approval() {
         if !ports.approvals.claim(approval, now_ms) {
             return Err(Stop::Stale);
@@ -129,7 +140,7 @@ fn commit(call: &Armed<'_>, macs: &Macs, has_effect: bool, ports: &Ports, way: &
         standing.labels = standing.labels.join(granted.tool().labels);
         grant.publish(standing);
     }
-    Ok(intent)
+    Ok((intent, running))
 }
 
 fn still_live(grant: &LiveGrant, standing: &Standing, now_ms: u64) -> Result<(), Refusal> {

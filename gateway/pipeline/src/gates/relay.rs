@@ -1,17 +1,24 @@
 //! What a server says before its answer, screened like the answer: what was asked for and is what it must be, without the lent secret, and
 //! only while the grant lives.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use bailiwick_schemas::json::{self, Limits, Outline};
 use bytes::Bytes;
 use serde_json::Value;
 
-use super::{Approved, arm::secret_on_record, screen::without_secret};
+use super::{
+    Approved,
+    arm::secret_on_record,
+    asks::{self, QUESTIONS},
+    screen::without_secret,
+};
 use crate::{
-    aside::{ASIDE_BYTES, Aside, AsideKind, Ear, LogLevel, Overheard, RawAside, Wants},
+    aside::{ASIDE_BYTES, Aside, AsideKind, Ear, LogLevel, Overheard, RawQuestion, Said, Wants},
     ports::{Lease, Ports},
     refusal::Refusal,
+    rounds::Asking,
+    running::Running,
     way::Way,
 };
 
@@ -20,58 +27,31 @@ const DEPTH: usize = 64;
 /// With this in its `_meta`, a notification belongs to a subscription (MCP 2026-07-28), and no answer's stream is one.
 const SUBSCRIPTION: &str = "io.modelcontextprotocol/subscriptionId";
 
-/// The way back of asides, for one call.
-pub(super) struct Relay {
-    pub(super) heard: Overheard,
+/// What hears a server before its answer, and the server's end of it; none where there is nothing to hear.
+pub(super) fn overheard(takes_questions: bool, way: &mut Way<'_>) -> Option<(Overheard, Ear)> {
+    let nothing = Wants::default();
+    let wants = Some(&way.received().origin().wants).filter(|_| way.herald.is_some()).unwrap_or(&nothing);
+    if !wants.any() && !takes_questions {
+        return None;
+    }
+    let (ear, heard) = Ear::for_wants(wants);
+    way.seen.asides.unheard = Some(heard.unheard());
+    Some((heard, if takes_questions { ear.with_questions() } else { ear }))
 }
 
-impl Relay {
-    /// One, and its server's end of it; none where nobody wants to hear anything.
-    pub(super) fn open(way: &mut Way<'_>) -> Option<(Self, Ear)> {
-        way.herald?;
-        let wants = &way.received().origin().wants;
-        if !wants.any() {
-            return None;
-        }
-        let (ear, heard) = Ear::for_wants(wants);
-        way.seen.asides.unheard = Some(heard.unheard());
-        Some((Self { heard }, ear))
-    }
-
-    /// All that is there by now.
-    pub(super) fn empty(
-        &mut self,
-        call: &Approved<'_>,
-        lease: Option<&Arc<Lease>>,
-        ports: &Ports,
-        way: &mut Way<'_>,
-    ) -> Result<(), Refusal> {
-        while let Some(aside) = self.heard.there() {
-            pass(&aside, call, lease, ports, way)?;
-        }
-        Ok(())
-    }
-}
-
-/// Tells the agent an aside, if it may hear it. Else it is counted.
+/// Tells the agent an aside, if it may hear it. Else it is counted. A question is refused here.
 pub(super) fn pass(
-    aside: &RawAside,
+    said: &Said,
     call: &Approved<'_>,
     lease: Option<&Arc<Lease>>,
     ports: &Ports,
     way: &mut Way<'_>,
 ) -> Result<(), Refusal> {
-    let needles = lease.map(|lease| lease.needles());
-    let mut redactions = 0;
-    let clean = strictly_read(&aside.params)
-        .and_then(|_| without_secret(&aside.params, needles, &mut redactions).ok())
-        .map(|clean| clean.unwrap_or_else(|| aside.params.clone()));
-    // Once: what is said again and again fills no record. The rest is counted.
-    if let Some(lease) = lease.filter(|_| redactions > 0 && way.seen.asides.redactions == 0) {
-        way.trace.important = true;
-        secret_on_record("redacted", call, lease, redactions, ports, way)?;
-    }
-    way.seen.asides.redactions += redactions as u64;
+    let Said::Aside(aside) = said else {
+        way.seen.asides.withheld += 1;
+        return Ok(());
+    };
+    let clean = cleaned(&aside.params, call, lease, ports, way)?;
     let wants = &way.received().origin().wants;
     let grant = call.permitted().validated().granted().grant();
     let said = clean.filter(|_| !grant.cancelled().is_cancelled()).and_then(|params| {
@@ -86,6 +66,73 @@ pub(super) fn pass(
         None => way.seen.asides.withheld += 1,
     }
     Ok(())
+}
+
+/// What a server says without the lent secret; none where it is no object, or too large.
+fn cleaned(
+    params: &Bytes,
+    call: &Approved<'_>,
+    lease: Option<&Arc<Lease>>,
+    ports: &Ports,
+    way: &mut Way<'_>,
+) -> Result<Option<Bytes>, Refusal> {
+    let needles = lease.map(|lease| lease.needles());
+    let mut redactions = 0;
+    let clean = strictly_read(params)
+        .and_then(|_| without_secret(params, needles, &mut redactions).ok())
+        .map(|clean| clean.unwrap_or_else(|| params.clone()));
+    // Once: what is said again and again fills no record. The rest is counted.
+    if let Some(lease) = lease.filter(|_| redactions > 0 && way.seen.asides.redactions == 0) {
+        way.trace.important = true;
+        secret_on_record("redacted", call, lease, redactions, ports, way)?;
+    }
+    way.seen.asides.redactions += redactions as u64;
+    Ok(clean)
+}
+
+/// The questions of a server that waits for their answers, as they are put to the agent.
+#[derive(Debug, Default)]
+pub(super) struct Put {
+    requests: serde_json::Map<String, Value>,
+    asked: BTreeMap<String, Asking>,
+}
+
+impl Put {
+    /// Adds a question, if it may be asked. Else its server hears that it is refused, and the call goes on.
+    pub(super) fn add(
+        &mut self,
+        question: RawQuestion,
+        running: &mut Running,
+        call: &Approved<'_>,
+        ports: &Ports,
+        way: &mut Way<'_>,
+    ) -> Result<(), Refusal> {
+        let lease = running.lease().cloned();
+        let clean = cleaned(&question.params, call, lease.as_ref(), ports, way)?;
+        let validated = call.permitted().validated();
+        let judged = clean.filter(|_| self.asked.len() < QUESTIONS).and_then(|params| {
+            let params = std::str::from_utf8(&params).ok()?;
+            let request = format!(r#"{{"method":{},"params":{params}}}"#, Value::from(question.method.as_str()));
+            asks::question(&request, validated.granted(), validated.takes(), ports).ok()
+        });
+        let Some((asking, request)) = judged else {
+            way.seen.asides.withheld += 1;
+            return Ok(());
+        };
+        let key = running.ask(question.reply);
+        self.requests.insert(key.clone(), request);
+        self.asked.insert(key, asking);
+        Ok(())
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.asked.is_empty()
+    }
+
+    /// What was asked, and how it is put: a JSON object.
+    pub(super) fn into_parts(self) -> (BTreeMap<String, Asking>, String) {
+        (self.asked, Value::Object(self.requests).to_string())
+    }
 }
 
 /// The members of the object; none where it is no such thing.

@@ -11,6 +11,7 @@ use super::{
     Approved, Sent,
     arm::secret_on_record,
     asks::{Questions, questions},
+    relay::Put,
     send::RawKind,
 };
 use crate::{
@@ -23,6 +24,7 @@ use crate::{
     redact::Needles,
     refusal::{self, MISSING_CAPABILITY, RESOURCE_NOT_FOUND, Refusal, SERVER_ERROR, said_back},
     rounds::{Of, Round},
+    running::Running,
     way::Way,
 };
 
@@ -76,6 +78,10 @@ pub fn screen<'r>(call: Sent<'r>, limits: ScreenLimits, ports: &Ports, way: &mut
     let mut cleaner = Cleaner { needles: lease.as_ref().map(|lease| lease.needles()), limits, seen: 0 };
     let screened = match reply.0 {
         RawKind::Result(text) => screen_result(&text, &approved, ports, &mut cleaner),
+        RawKind::Asks(asks) => {
+            let (put, running) = *asks;
+            put_to_agent(put, running, &approved, ports)
+        }
         RawKind::Error { code, message, data } => {
             screen_error((code, &message, data.as_ref()), granted.identified().received().asked(), &mut cleaner)
         }
@@ -136,7 +142,19 @@ fn ask(outline: &Outline<'_>, call: &Approved<'_>, ports: &Ports) -> Result<Repl
     let member = |key: &str| outline.member(key).map(|member| member.value);
     let Questions { asked, requests, state } =
         questions(member("inputRequests"), member("requestState"), granted, validated.takes(), ports)?;
-    let round = Round::new(Of::this(granted, validated.arguments()), state, asked);
+    asked_of_agent(Round::new(Of::this(granted, validated.arguments()), state, asked), &requests, ports)
+}
+
+/// The questions of a server that waits for their answers: they were judged as they came.
+fn put_to_agent(put: Put, running: Running, call: &Approved<'_>, ports: &Ports) -> Result<Reply, String> {
+    let validated = call.permitted().validated();
+    let (asked, requests) = put.into_parts();
+    let round = Round::new(Of::this(validated.granted(), validated.arguments()), None, asked).of_running(running);
+    asked_of_agent(round, &requests, ports)
+}
+
+/// Keeps what was asked until it is answered, and puts it to the agent.
+fn asked_of_agent(round: Round, requests: &str, ports: &Ports) -> Result<Reply, String> {
     let handle = ports.rounds.open(round, ports.clock.now_ms(), ports.clock.random()).map_err(|full| full.to_string())?;
     // Nothing else goes on: it would be for nobody's eyes but the agent's, and was not looked at.
     let put = format!(r#"{{"resultType":"input_required","inputRequests":{requests},"requestState":"{handle}"}}"#);

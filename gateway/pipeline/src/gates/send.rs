@@ -10,14 +10,16 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Approved, Recorded,
     asks::Takes,
-    relay::{Relay, pass},
+    relay::{Put, overheard, pass},
 };
 use crate::{
-    aside::Ear,
+    aside::{Ear, Overheard, Said},
     grant::SendPass,
     ids::CallId,
-    ports::{Channel, Lease, Ports, SendFailure},
+    ports::{Later, Lease, Ports, SendFailure},
     refusal::Refusal,
+    rounds::Of,
+    running::{Came, Running},
     way::Way,
 };
 
@@ -115,7 +117,13 @@ pub struct RawReply(pub(super) RawKind);
 #[derive(Debug)]
 pub(super) enum RawKind {
     Result(Bytes),
-    Error { code: i64, message: String, data: Option<Bytes> },
+    Error {
+        code: i64,
+        message: String,
+        data: Option<Bytes>,
+    },
+    /// Not answered yet: its server asks first, and waits.
+    Asks(Box<(Put, Running)>),
 }
 
 impl RawReply {
@@ -163,7 +171,8 @@ pub(super) fn meta_of(approved: &Approved<'_>) -> Bytes {
 
 /// Sends the call and waits for its answer.
 pub async fn send<'r>(call: Recorded<'r>, ports: &Ports, way: &mut Way<'r>) -> Result<Sent<'r>, Refusal> {
-    let (approved, lease, channel) = call.into_armed().into_parts();
+    let (armed, resumed) = call.into_parts();
+    let (approved, lease, channel) = armed.into_parts();
     let validated = approved.permitted().validated();
     let granted = validated.granted();
     let (grant, tool) = (granted.grant(), granted.tool());
@@ -184,39 +193,51 @@ pub async fn send<'r>(call: Recorded<'r>, ports: &Ports, way: &mut Way<'r>) -> R
     let Some(pass) = grant.enter() else { return Err(Refusal::grant_ended(grant.end_of_chain(), "Not executed.")) };
     let timeout = tool.connector.call_timeout;
     let cancelled = grant.cancelled();
-    let (relay, ear) = Relay::open(way).unzip();
-    let outgoing = Outgoing {
-        call: granted.identified().received().call_id().clone(),
-        method,
-        name: tool.name.clone(),
-        item: item_of(tool.name.feature(), validated.arguments()),
-        arguments: approved.arguments().clone(),
-        // What a person approved is asked nothing more.
-        capabilities: Some(validated.takes())
-            .filter(|takes| !takes.is_empty() && approved.approval().is_none())
-            .map(Takes::declared),
-        answers: validated.answered().map(|answered| (answered.responses.clone(), answered.state.clone())),
-        traceparent: way.trace.traceparent(stage),
-        timeout,
-        cancelled: cancelled.clone(),
-        pass: Some(pass),
-        meta: meta_of(&approved),
-        ear,
+    let going = match resumed {
+        Some(mut running) => {
+            // It was written when it was sent.
+            drop(pass);
+            running.resume(validated.answered().map_or(&Bytes::new(), |answered| &answered.responses));
+            way.seen.asides.unheard = Some(running.unheard());
+            Going::Asking(running)
+        }
+        None => {
+            // What a person approved is asked nothing more.
+            let takes = Some(validated.takes()).filter(|takes| !takes.is_empty() && approved.approval().is_none());
+            if takes.is_some() {
+                // Its server may do one thing after the other, and would wait for answers that nobody brings any more.
+                ports.rounds.supersede(&Of::this(granted, validated.arguments()));
+            }
+            let (heard, ear) = overheard(takes.is_some(), way).unzip();
+            let answer = channel.send(Outgoing {
+                call: granted.identified().received().call_id().clone(),
+                method,
+                name: tool.name.clone(),
+                item: item_of(tool.name.feature(), validated.arguments()),
+                arguments: approved.arguments().clone(),
+                capabilities: takes.and_then(Takes::declared),
+                answers: validated.answered().map(|answered| (answered.responses.clone(), answered.state.clone())),
+                traceparent: way.trace.traceparent(stage),
+                timeout,
+                cancelled: cancelled.clone(),
+                pass: Some(pass),
+                meta: meta_of(&approved),
+                ear,
+            });
+            match heard {
+                None => Going::Alone(answer),
+                Some(heard) if takes.is_some() => Going::Asking(Running::begin(answer, heard, lease.clone())),
+                Some(heard) => Going::Telling(answer, heard),
+            }
+        }
     };
-    let ended = || Refusal::grant_ended(grant.end_of_chain(), "It may have been executed.");
-    let answer = match relay {
-        None => tokio::select! {
-            biased;
-            () = cancelled.cancelled() => return Err(ended()),
-            answer = tokio::time::timeout(timeout, channel.send(outgoing)) => answer,
-        },
-        Some(relay) => tokio::select! {
-            biased;
-            () = cancelled.cancelled() => return Err(ended()),
-            answer = tokio::time::timeout(timeout, answered(channel, outgoing, relay, &approved, lease.as_ref(), ports, way)) => match answer {
-                Ok(answer) => Ok(answer?),
-                Err(late) => Err(late),
-            },
+    let lease = if let Going::Asking(running) = &going { running.lease().cloned() } else { lease };
+    let answer = tokio::select! {
+        biased;
+        () = cancelled.cancelled() => return Err(Refusal::grant_ended(grant.end_of_chain(), "It may have been executed.")),
+        answer = tokio::time::timeout(timeout, going.answered(&approved, lease.as_ref(), ports, way)) => match answer {
+            Ok(answer) => Ok(answer?),
+            Err(late) => Err(late),
         },
     };
     let late = SendFailure::Timeout(u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX));
@@ -230,24 +251,75 @@ pub async fn send<'r>(call: Recorded<'r>, ports: &Ports, way: &mut Way<'r>) -> R
     Ok(Sent { approved, lease, reply })
 }
 
-/// Waits for the answer, and tells the agent what the server says before it.
-async fn answered(
-    channel: Box<dyn Channel>,
-    outgoing: Outgoing,
-    mut relay: Relay,
+/// A call on its way.
+enum Going {
+    /// Nobody hears anything before its answer.
+    Alone(Later<'static, Result<RawReply, SendFailure>>),
+    /// Its agent hears what its server says.
+    Telling(Later<'static, Result<RawReply, SendFailure>>, Overheard),
+    /// Its server may ask, too, and wait.
+    Asking(Running),
+}
+
+impl Going {
+    /// Waits for the answer, or for a question, and tells the agent what the server says before it.
+    async fn answered(
+        self,
+        call: &Approved<'_>,
+        lease: Option<&Arc<Lease>>,
+        ports: &Ports,
+        way: &mut Way<'_>,
+    ) -> Result<Result<RawReply, SendFailure>, Refusal> {
+        match self {
+            Self::Alone(answer) => Ok(answer.await),
+            Self::Telling(mut answer, mut heard) => {
+                let answer = loop {
+                    // In any order: neither a server that says more and more nor one whose answer is long puts the other off.
+                    tokio::select! {
+                        answer = &mut answer => break answer,
+                        Some(said) = heard.next() => pass(&said, call, lease, ports, way)?,
+                    }
+                };
+                while let Some(said) = heard.there() {
+                    pass(&said, call, lease, ports, way)?;
+                }
+                Ok(answer)
+            }
+            Self::Asking(running) => attend(running, call, lease, ports, way).await,
+        }
+    }
+}
+
+/// Attends to a call until it is answered, or its server asks what may be asked.
+async fn attend(
+    mut running: Running,
     call: &Approved<'_>,
     lease: Option<&Arc<Lease>>,
     ports: &Ports,
     way: &mut Way<'_>,
 ) -> Result<Result<RawReply, SendFailure>, Refusal> {
-    let mut answer = channel.send(outgoing);
-    let answer = loop {
-        // In any order: neither a server that says more and more nor one whose answer is long puts the other off.
-        tokio::select! {
-            answer = &mut answer => break answer,
-            Some(aside) = relay.heard.next() => pass(&aside, call, lease, ports, way)?,
+    let mut put = Put::default();
+    loop {
+        let mut said = match running.came().await {
+            Came::Said(said) => Some(said),
+            Came::Answer(answer) => {
+                while let Some(said) = running.there() {
+                    pass(&said, call, lease, ports, way)?;
+                }
+                return Ok(answer);
+            }
+        };
+        // Questions that came together are put together.
+        while let Some(now) = said {
+            match now {
+                Said::Question(question) => put.add(question, &mut running, call, ports, way)?,
+                aside @ Said::Aside(_) => pass(&aside, call, lease, ports, way)?,
+            }
+            said = running.there();
         }
-    };
-    relay.empty(call, lease, ports, way)?;
-    Ok(answer)
+        if !put.is_empty() {
+            running.park();
+            return Ok(Ok(RawReply(RawKind::Asks(Box::new((put, running))))));
+        }
+    }
 }

@@ -22,6 +22,8 @@ pub(super) struct Message {
     version: Option<String>,
     cancels: Option<String>,
     is_readable: bool,
+    /// Whether it answers a question of the gateway's.
+    answers: bool,
 }
 
 #[derive(Deserialize)]
@@ -31,6 +33,10 @@ struct Envelope<'m> {
     method: Option<String>,
     #[serde(borrow)]
     params: Option<Params<'m>>,
+    #[serde(borrow)]
+    result: Option<&'m RawValue>,
+    #[serde(borrow)]
+    error: Option<&'m RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -45,14 +51,15 @@ impl Message {
     /// Looks into a line.
     pub(super) fn read(line: String) -> Self {
         let Ok(envelope) = serde_json::from_str::<Envelope<'_>>(&line) else {
-            return Self { line, id: None, method: None, version: None, cancels: None, is_readable: false };
+            return Self { line, id: None, method: None, version: None, cancels: None, is_readable: false, answers: false };
         };
         let (meta, request) = envelope.params.map_or((None, None), |params| (params.meta, params.request_id));
         let version = meta.as_ref().and_then(|meta| meta.get(META_VERSION)).and_then(Value::as_str).map(str::to_owned);
         let owned = |raw: &RawValue| raw.get().to_owned();
         let cancels = request.filter(|_| envelope.method.as_deref() == Some("notifications/cancelled")).map(owned);
+        let answers = envelope.method.is_none() && (envelope.result.is_some() || envelope.error.is_some());
         let (id, method) = (envelope.id.map(owned), envelope.method);
-        Self { line, id, method, version, cancels, is_readable: true }
+        Self { line, id, method, version, cancels, is_readable: true, answers }
     }
 
     /// Its id, as written.
@@ -85,9 +92,9 @@ impl Message {
         serde_json::from_str::<Envelope<'_>>(line).is_ok_and(|envelope| envelope.method.is_none())
     }
 
-    /// Whether somebody waits for an answer. Of what can't be read, somebody may.
+    /// Whether somebody waits for an answer. Of what can't be read, somebody may; of what answers a question itself, nobody does.
     pub(super) fn wants_answer(&self) -> bool {
-        self.id.is_some() || !self.is_readable
+        (self.id.is_some() && !self.answers) || !self.is_readable
     }
 
     /// An error as the answer to it.

@@ -9,7 +9,7 @@ use bailiwick_pipeline::{
 use http::{HeaderValue, Method, StatusCode, header};
 use serde_json::{Value, json};
 
-use super::{Exchange, SESSION, bad};
+use super::{Exchange, SESSION, askable_by, bad};
 use crate::server::{
     front::{TurnedAway, only},
     parts::{Response, bare},
@@ -21,7 +21,9 @@ impl Exchange<'_> {
     pub(super) fn open_session(&self, id: &str, protocol: Protocol, principal: &Principal) -> Result<Response, TurnedAway> {
         let clock = &self.front.gateway.ports().clock;
         let session = hex(&clock.random());
-        if !self.front.sessions.open(session.clone(), principal.agent.id.clone(), protocol, clock.now_ms()) {
+        let declared = self.message.as_ref().and_then(|message| message.param("capabilities"));
+        let askable = declared.map(askable_by).unwrap_or_default();
+        if !self.front.sessions.open(session.clone(), principal.agent.id.clone(), protocol, askable, clock.now_ms()) {
             let message = "too many sessions are open: end some, or wait until they are idle";
             return Err(TurnedAway::new(StatusCode::SERVICE_UNAVAILABLE, Outcome::RateLimited, "too_many_sessions", message));
         }

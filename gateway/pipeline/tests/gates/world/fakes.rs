@@ -249,6 +249,7 @@ impl Connectors for Fakes {
         _: &'a Arc<Tool>,
         _: &'a Arc<LiveGrant>,
         _: Option<&'a Arc<Lease>>,
+        _: Option<&'a str>,
     ) -> Later<'a, Result<Box<dyn Channel>, ConnectFailure>> {
         Box::pin(async {
             self.pass("ready").await;
