@@ -153,7 +153,7 @@ async fn a_server_that_does_not_read_holds_nobody_and_dies_of_half_a_call() {
     let grant = grant("g-1");
     let large = format!(r#"{{"text":"{}"}}"#, "x".repeat(1 << 20));
     let (begun, written) = (Instant::now(), Arc::new(AtomicBool::new(false)));
-    let channel = rig.connectors.channel(&tool("deaf", "says it"), &grant, None).await.unwrap();
+    let channel = rig.connectors.channel(&tool("deaf", "says it"), &grant, None, None).await.unwrap();
     let cancelled = grant.cancelled();
     let call = crate::channel::ToolCall {
         arguments: large.as_bytes(),
@@ -218,8 +218,8 @@ async fn beyond_the_cap_the_idle_go_and_the_busy_stay() {
     assert!(!is_there(first) && rig.status("x").children.len() == 2);
     let held = tool("x", "says it");
     let _busy = (
-        rig.connectors.channel(&held, &grants[1], None).await.unwrap(),
-        rig.connectors.channel(&held, &grants[2], None).await.unwrap(),
+        rig.connectors.channel(&held, &grants[1], None, None).await.unwrap(),
+        rig.connectors.channel(&held, &grants[2], None, None).await.unwrap(),
     );
     let failure = rig.call("x", &grants[0]).await.unwrap_err();
     assert!(matches!(&failure, Failure::Connect(ConnectFailure::Start(why)) if why.contains("all 2 children")), "{failure:?}");

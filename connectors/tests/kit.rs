@@ -112,7 +112,7 @@ impl Rig {
         timeout: Duration,
         arguments: &[u8],
     ) -> Result<Answer, Failure> {
-        let channel = self.connectors.channel(tool, grant, lease).await.map_err(Failure::Connect)?;
+        let channel = self.connectors.channel(tool, grant, lease, None).await.map_err(Failure::Connect)?;
         let cancelled: CancellationToken = grant.cancelled().clone();
         let call = ToolCall {
             arguments,
@@ -137,7 +137,7 @@ impl Rig {
         meta: &str,
     ) -> (Result<Answer, Failure>, Overheard) {
         let (ear, heard) = Ear::for_wants(wants);
-        let channel = match self.connectors.channel(&tool(connector, "says it"), grant, None).await {
+        let channel = match self.connectors.channel(&tool(connector, "says it"), grant, None, None).await {
             Ok(channel) => channel,
             Err(failure) => return (Err(Failure::Connect(failure)), heard),
         };

@@ -250,7 +250,7 @@ async fn a_connector_over_http_has_room_for_many_sessions_and_says_what_to_do_wh
     assert_eq!(at("x", &server.url()).max_children, 4096);
     let rig = Rig::new(vec![ConnectorSpec { max_children: 1, ..at("x", &server.url()) }]);
     let (one, two) = (grant("g-1"), grant("g-2"));
-    let _busy = rig.connectors.channel(&tool("x", "says it"), &one, None).await.unwrap();
+    let _busy = rig.connectors.channel(&tool("x", "says it"), &one, None, None).await.unwrap();
     let failure = rig.call("x", &two).await.unwrap_err();
     let Failure::Connect(ConnectFailure::Start(why)) = &failure else { panic!("{failure:?}") };
     assert!(why.contains("all 1 sessions") && why.contains("`shared = true`") && !why.contains("limit"), "{why}");
@@ -260,7 +260,7 @@ async fn a_connector_over_http_has_room_for_many_sessions_and_says_what_to_do_wh
 async fn a_call_that_a_server_does_not_read_is_let_go_of_when_its_grant_ends() {
     let server = Server::deaf_to("tools/call", modern(echo)).await;
     let (rig, grant) = (Rig::new(vec![at("x", &server.url())]), grant("g-1"));
-    let channel = rig.connectors.channel(&tool("x", "says it"), &grant, None).await.unwrap();
+    let channel = rig.connectors.channel(&tool("x", "says it"), &grant, None, None).await.unwrap();
     let written = Arc::new(AtomicBool::new(false));
     let (telling, cancelled) = (Arc::clone(&written), grant.cancelled());
     // More than the buffers between the two of us hold.

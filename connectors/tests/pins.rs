@@ -33,7 +33,7 @@ fn relisting(mode: &[&str]) -> Rig {
 #[tokio::test]
 async fn a_definition_that_differs_from_its_pin_is_not_called() {
     let rig = Rig::of(&["ok"]);
-    let failure = rig.connectors.channel(&tool("x", "another description"), &grant("g-1"), None).await.err();
+    let failure = rig.connectors.channel(&tool("x", "another description"), &grant("g-1"), None, None).await.err();
     assert_eq!(failure.map(Failure::Connect), Some(drifted()));
     let found = rig.events().into_iter().find_map(|event| match event {
         ConnectorEvent::Drifted { tool, found, .. } => Some((tool.to_string(), found)),
@@ -69,7 +69,7 @@ async fn a_server_that_says_its_tools_changed_is_asked_again() {
 #[tokio::test]
 async fn a_change_between_ready_and_send_stops_the_call() {
     let (rig, grant) = (Rig::of(&["changes"]), grant("g-1"));
-    let channel = rig.connectors.channel(&tool("x", "says it"), &grant, None).await.unwrap();
+    let channel = rig.connectors.channel(&tool("x", "says it"), &grant, None, None).await.unwrap();
     rig.result("x", &grant).await;
     until("the change is told", || rig.status("x").counts.notifications == 1).await;
     let (cancelled, written) = (CancellationToken::new(), Arc::new(AtomicBool::new(false)));

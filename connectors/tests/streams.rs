@@ -121,7 +121,7 @@ async fn a_call_is_written_once_all_of_it_is_and_what_waits_for_it_is_released_w
         })
         .await;
         let (rig, grant) = (Rig::new(vec![server.spec.clone()]), grant("g-1"));
-        let channel = rig.connectors.channel(&tool("x", "says it"), &grant, None).await.unwrap();
+        let channel = rig.connectors.channel(&tool("x", "says it"), &grant, None, None).await.unwrap();
         let written = Arc::new(AtomicBool::new(false));
         let (telling, cancelled) = (Arc::clone(&written), grant.cancelled());
         let arguments = format!(r#"{{"text":"{}"}}"#, "x".repeat(10_000));
@@ -190,7 +190,7 @@ async fn a_call_that_is_answered_before_it_is_written_does_not_wait_for_ever() {
     let unread = Unread::default();
     let server = Streams::rude(16, &unread).await;
     let (rig, grant) = (Rig::new(vec![server.spec.clone()]), grant("g-1"));
-    let channel = rig.connectors.channel(&tool("x", "says it"), &grant, None).await.unwrap();
+    let channel = rig.connectors.channel(&tool("x", "says it"), &grant, None, None).await.unwrap();
     let written = Arc::new(AtomicBool::new(false));
     let (telling, cancelled) = (Arc::clone(&written), grant.cancelled());
     let arguments = format!(r#"{{"text":"{}"}}"#, "x".repeat(10_000));

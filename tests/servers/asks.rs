@@ -1,4 +1,4 @@
-//! The tool `asks`: asks what its argument `questions` says (a list of `{method, params}`), in the way of the server's version, and tells the
+//! The tool `wonders`: asks what its argument `questions` says (a list of `{method, params}`), in the way of the server's version, and tells the
 //! answers in their order.
 
 use std::collections::HashMap;

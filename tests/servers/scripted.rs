@@ -7,7 +7,7 @@
 //! [`misbehaviour::at_start`] and [`misbehaviour::in_handshake`], read when a process starts; `era`: `legacy` (as it is without one) or `modern`;
 //! `capabilities`; `answers`: what it says word for word, see [`said::scripted`]. Every line that it receives is appended to the
 //! log as it is. What a tool does follows from its name's first word: `echo`, `environment`, `leak`, `crash`, `hang`, `slow`, `fail`,
-//! `error`, `raw`, `count`, `asks` (see [`asks`]), `tells` (progress and log messages before its answer, as `how` says, see [`tell`]), `remember` (all arguments that this process ever got), `changed` (it says first that its tools changed), those
+//! `error`, `raw`, `count`, `wonders` (see [`asks`]), `tells` (progress and log messages before its answer, as `how` says, see [`tell`]), `remember` (all arguments that this process ever got), `changed` (it says first that its tools changed), those
 //! of [`misbehaviour::call`]; anything else echoes.
 #![allow(
     clippy::unwrap_used,
@@ -81,8 +81,8 @@ fn main() {
                 remembered.push(raw_arguments(&line).to_owned());
                 let name = message["params"]["name"].as_str().unwrap();
                 match name.split('_').next().unwrap() {
-                    "asks" if is_modern => answer(&id, &asks::modern(&message).to_string()),
-                    "asks" => ask(&id, &message, &mut lines, &now, &mut aside),
+                    "wonders" if is_modern => answer(&id, &asks::modern(&message).to_string()),
+                    "wonders" => ask(&id, &message, &mut lines, &now, &mut aside),
                     "remember" => text(&id, &remembered.join("\n")),
                     kind if misbehaviour::call(kind, &id, &message["params"]["arguments"], &mut lines) => {}
                     _ => call(&id, &message, &line, calls),

@@ -3,7 +3,7 @@
 //! `scripted-http SCRIPT` prints the port it listens at, and the port of a second listener that nobody has any business with: whoever
 //! connects there is noted in `LOG.elsewhere`. The script is that of `scripted.rs`: `tools`, `log`, `list_text`, `capabilities`, `answers`; and `era`: `modern` (as it is
 //! without one) or `legacy`. Every body
-//! that it receives is appended to the log. The tool `web` answers as its argument `how` says, see [`web`], `asks` asks, see [`asks`]; everything else echoes.
+//! that it receives is appended to the log. The tool `web` answers as its argument `how` says, see [`web`], `wonders` asks, see [`asks`]; everything else echoes.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -83,7 +83,7 @@ impl Post {
     }
 }
 
-/// The answers that agents give to what the tool `asks` asks.
+/// The answers that agents give to what the tool `wonders` asks.
 static POST: LazyLock<Post> = LazyLock::new(Post::default);
 
 /// One request and its answer; none when the connection is of no more use.
@@ -152,8 +152,8 @@ fn answer(to: &mut &TcpStream, message: &Value, now: &Value, away: u16) -> Optio
         ("tools/call", _) => {
             let arguments = &message["params"]["arguments"];
             match message["params"]["name"].as_str()? {
-                name if name.starts_with("asks") && is_modern => result(to, id, &asks::modern(message)),
-                name if name.starts_with("asks") => {
+                name if name.starts_with("wonders") && is_modern => result(to, id, &asks::modern(message)),
+                name if name.starts_with("wonders") => {
                     send(to, b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n")?;
                     let requests = asks::requests(message);
                     requests.iter().try_for_each(|(_, request)| send(to, format!("data: {request}\n\n").as_bytes()))?;

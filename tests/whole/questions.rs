@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{Agent, Gateway, HttpServer, Reply, Script, Setup, tool, until};
 
-const CLASSES: &str = "tools.asks = { kind = \"read\", band = \"low\" }\ntools.echo = { kind = \"read\", band = \"low\" }\n\
+const CLASSES: &str = "tools.wonders = { kind = \"read\", band = \"low\" }\ntools.echo = { kind = \"read\", band = \"low\" }\n\
     tools.pay = { kind = \"write\", band = \"high\" }\n\
     features.elicitation = { kind = \"read\", band = \"low\" }\nfeatures.sampling = { kind = \"read\", band = \"low\" }\n\
     features.roots = { kind = \"read\", band = \"low\" }\nelicitation_hosts = [\"pages.example\"]\n";
@@ -14,11 +14,11 @@ const ALL: [&str; 4] = ["s__*", "s/elicitation", "s/sampling", "s/roots"];
 /// A server of this era over this carrier, and an agent with this grant.
 fn start(is_modern: bool, is_http: bool, granted: &[&str]) -> (Gateway, Script, Option<HttpServer>) {
     let setup = Setup::new().agent("a").agent("b");
-    let tools = [tool("asks", &["questions"]), tool("echo", &["x"]), tool("asks_pay", &["questions"])];
+    let tools = [tool("wonders", &["questions"]), tool("echo", &["x"]), tool("wonders_pay", &["questions"])];
     let script = Script::new(setup.folder(), "s", &tools);
     script.offer_with(&tools, &json!({"era": if is_modern { "modern" } else { "legacy" }}));
     let http = is_http.then(|| script.serve_http());
-    let classes = CLASSES.replace("tools.pay", "tools.asks_pay");
+    let classes = CLASSES.replace("tools.pay", "tools.wonders_pay");
     let setup = match &http {
         Some(server) => setup.http_connector("s", &server.url, &classes),
         None => setup.connector("s", &script, &classes),
@@ -146,7 +146,7 @@ async fn questions_cross_all_versions_and_their_answers_walk_the_gates() {
         for agent in versions(&gateway).await {
             let cell = format!("modern {is_modern}, http {is_http}, agent {:?}", agent.session_id().is_some());
             let before = outcomes(&gateway).len();
-            let called = call(&agent, "s__asks", &[form("who?")], &|_| accepted("ada")).await;
+            let called = call(&agent, "s__wonders", &[form("who?")], &|_| accepted("ada")).await;
             assert_eq!(called.told(), json!([accepted("ada")]), "{cell}");
             let asked = &called.asked[0];
             assert_eq!(
@@ -156,13 +156,13 @@ async fn questions_cross_all_versions_and_their_answers_walk_the_gates() {
             );
             // The question and its answer are each a call on record.
             assert_eq!(outcomes(&gateway)[before..], ["input_required", "success"], "{cell}");
-            let called = call(&agent, "s__asks", &[form("who?")], &|_| json!({"action": "decline"})).await;
+            let called = call(&agent, "s__wonders", &[form("who?")], &|_| json!({"action": "decline"})).await;
             assert_eq!(called.told(), json!([{"action": "decline"}]), "{cell}");
             // Several at once, of all kinds.
             let questions = [form("who?"), sampling(), json!({"method": "roots/list"})];
             let model = json!({"role": "assistant", "model": "m", "content": {"type": "text", "text": "this"}});
             let roots = json!({"roots": [{"uri": "file:///w", "name": "w"}]});
-            let called = call(&agent, "s__asks", &questions, &|request| match request["method"].as_str().unwrap() {
+            let called = call(&agent, "s__wonders", &questions, &|request| match request["method"].as_str().unwrap() {
                 "elicitation/create" => accepted("bob"),
                 "sampling/createMessage" => {
                     assert_eq!(request["params"]["messages"][0]["content"]["text"], "what now?");
@@ -200,7 +200,7 @@ async fn what_is_not_granted_or_not_declared_or_secretive_is_not_asked() {
                 json!({"method": "tools/call", "params": {"name": "s__echo"}}),
             ];
             for question in refused {
-                let called = call(&agent, "s__asks", std::slice::from_ref(&question), &nobody).await;
+                let called = call(&agent, "s__wonders", std::slice::from_ref(&question), &nobody).await;
                 if is_modern {
                     // A result that asks what it may not is none.
                     assert_eq!(called.answer["result"]["isError"], true, "{question}: {}", called.answer);
@@ -213,10 +213,10 @@ async fn what_is_not_granted_or_not_declared_or_secretive_is_not_asked() {
         // Who has not said that it can be asked is not.
         let agent = gateway.agent("a");
         for agent in [agent.clone(), agent.session("2025-11-25").await] {
-            let reply = agent.call("s__asks", &json!({"questions": json!([form("who?")]).to_string()})).await;
+            let reply = agent.call("s__wonders", &json!({"questions": json!([form("who?")]).to_string()})).await;
             assert!(!reply.is_stream() && !reply.text.contains("who?"), "{}", reply.text);
         }
-        assert!(!script.received().iter().any(|line| line.contains("ada")));
+        assert!(!script.received().iter().any(|line| line.contains("\"ada\"")));
     }
 }
 
@@ -234,7 +234,7 @@ async fn an_answer_is_taken_once_from_who_was_asked_and_nobody_else() {
         let session = session.clone();
         tokio::spawn(async move {
             let body = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call",
-                "params": {"name": "s__asks", "arguments": {"questions": json!([form("who?")]).to_string()}}});
+                "params": {"name": "s__wonders", "arguments": {"questions": json!([form("who?")]).to_string()}}});
             let mut response = session.request().body(body.to_string()).send().await.unwrap();
             let mut text = String::new();
             while let Some(chunk) = response.chunk().await.unwrap() {
@@ -261,16 +261,16 @@ async fn an_answer_is_taken_once_from_who_was_asked_and_nobody_else() {
     let text = call_it.await.unwrap();
     assert!(text.contains("ada") && !text.contains("mallory") && !text.contains("oscar"), "{text}");
     // Where each request stands alone: the handle is good for this agent and this call alone.
-    let asked = modern(&agent, "s__asks", &json!({"questions": json!([form("who?")]).to_string()}), "").await.result();
+    let asked = modern(&agent, "s__wonders", &json!({"questions": json!([form("who?")]).to_string()}), "").await.result();
     let state = asked["requestState"].clone();
     let key = asked["inputRequests"].as_object().unwrap().keys().next().unwrap().clone();
     let more = |name: &str| format!(r#","requestState":{state},"inputResponses":{{"{key}":{}}}"#, accepted(name));
     let arguments = json!({"questions": json!([form("who?")]).to_string()});
-    assert!(is_refused(&modern(&gateway.agent("b"), "s__asks", &arguments, &more("mallory")).await));
-    assert!(is_refused(&modern(&agent, "s__asks", &json!({"questions": "[]"}), &more("mallory")).await));
-    assert!(is_refused(&modern(&agent, "s__asks", &arguments, &more("much too long")).await), "not what was asked for");
-    assert!(modern(&agent, "s__asks", &arguments, &more("ada")).await.words().contains("ada"));
-    assert!(is_refused(&modern(&agent, "s__asks", &arguments, &more("ada")).await), "once");
+    assert!(is_refused(&modern(&gateway.agent("b"), "s__wonders", &arguments, &more("mallory")).await));
+    assert!(is_refused(&modern(&agent, "s__wonders", &json!({"questions": "[]"}), &more("mallory")).await));
+    assert!(is_refused(&modern(&agent, "s__wonders", &arguments, &more("much too long")).await), "not what was asked for");
+    assert!(modern(&agent, "s__wonders", &arguments, &more("ada")).await.words().contains("ada"));
+    assert!(is_refused(&modern(&agent, "s__wonders", &arguments, &more("ada")).await), "once");
     assert!(!script.received().iter().any(|line| line.contains("mallory") || line.contains("much too long")));
 }
 
@@ -283,26 +283,26 @@ async fn a_call_that_waits_for_an_answer_ends_with_its_grant_its_client_and_its_
         |script: &Script| script.received().iter().filter(|line| line.contains("notifications/cancelled")).count();
     // Asked the same again, the server is told that the first is over.
     for _ in 0..2 {
-        assert_eq!(modern(&agent, "s__asks", &arguments(1), "").await.result()["resultType"], "input_required");
+        assert_eq!(modern(&agent, "s__wonders", &arguments(1), "").await.result()["resultType"], "input_required");
     }
     until("the first is called off", || is_called_off(&script) == 1).await;
-    let asked = modern(&agent, "s__asks", &arguments(1), "").await.result();
+    let asked = modern(&agent, "s__wonders", &arguments(1), "").await.result();
     until("the second is called off", || is_called_off(&script) == 2).await;
     let key = asked["inputRequests"].as_object().unwrap().keys().next().unwrap();
     let more = format!(r#","requestState":{},"inputResponses":{{"{key}":{{"action":"cancel"}}}}"#, asked["requestState"]);
-    assert!(modern(&agent, "s__asks", &arguments(1), &more).await.words().contains("cancel"));
+    assert!(modern(&agent, "s__wonders", &arguments(1), &more).await.words().contains("cancel"));
     // A client that goes away.
     let session = agent.session_of("2025-11-25", &capabilities()).await;
     let body = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "s__echo", "arguments": {"x": "1"}}});
     assert!(session.post(&body.to_string(), &[]).await.text.contains('1'));
     let body =
-        json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "s__asks", "arguments": arguments(2)}});
+        json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "s__wonders", "arguments": arguments(2)}});
     let mut response = session.request().body(body.to_string()).send().await.unwrap();
     assert!(response.chunk().await.unwrap().is_some_and(|chunk| String::from_utf8_lossy(&chunk).contains("who 2?")));
     drop(response);
     until("the third is called off", || is_called_off(&script) == 3).await;
     // The end of the grant.
-    assert_eq!(modern(&agent, "s__asks", &arguments(3), "").await.result()["resultType"], "input_required");
+    assert_eq!(modern(&agent, "s__wonders", &arguments(3), "").await.result()["resultType"], "input_required");
     gateway.cli.ok(&["grants", "revoke", "g", "--reason", "test"]);
     let asked_of = |n: u32| script.received().iter().filter(|line| line.contains(&format!("who {n}?"))).count();
     assert_eq!(asked_of(3), 1);
@@ -328,7 +328,7 @@ async fn what_a_person_approved_is_asked_nothing_more() {
                 gateway.cli.ok(&["approvals", "approve", &code]);
             };
             let asks = [form("who?")];
-            let (called, ()) = tokio::join!(call(&agent, "s__asks_pay", &asks, &nobody), decide);
+            let (called, ()) = tokio::join!(call(&agent, "s__wonders_pay", &asks, &nobody), decide);
             let answer = called.answer.to_string();
             if is_modern {
                 assert_eq!(called.answer["result"]["isError"], true, "{answer}");
