@@ -107,7 +107,9 @@ fn note(now: &Value, line: &str) {
 /// Asks, and waits for the answers before anything else is done: what comes meanwhile is put aside.
 fn ask(id: &Value, message: &Value, lines: &mut impl Iterator<Item = String>, now: &Value, aside: &mut VecDeque<String>) {
     let requests = asks::requests(message);
-    requests.iter().for_each(|(_, request)| say(request));
+    for (_, request) in &requests {
+        say(request);
+    }
     let mut answers: Vec<Value> = vec![Value::Null; requests.len()];
     let mut open = requests.len();
     while open > 0 {

@@ -107,13 +107,12 @@ async fn in_session(agent: &Agent, tool: &str, arguments: &Value, answer: &(dyn 
     if response.headers()["content-type"] == "application/json" {
         return Called { asked: Vec::new(), answer: serde_json::from_str(&response.text().await.unwrap()).unwrap() };
     }
-    let (mut text, mut read, mut asked) = (String::new(), 0, Vec::new());
+    let (mut text, mut asked) = (String::new(), Vec::new());
     while let Some(chunk) = response.chunk().await.unwrap() {
         text.push_str(std::str::from_utf8(&chunk).unwrap());
-        while let Some(end) = text[read..].find("\n\n") {
-            let event = text[read..read + end].strip_prefix("event: message\ndata: ").unwrap();
-            read += end + 2;
-            let message: Value = serde_json::from_str(event).unwrap();
+        while let Some((event, rest)) = text.split_once("\n\n") {
+            let message: Value = serde_json::from_str(event.strip_prefix("event: message\ndata: ").unwrap()).unwrap();
+            text = rest.to_owned();
             if message["method"].is_null() {
                 return Called { asked, answer: message };
             }

@@ -23,7 +23,7 @@ use super::{front::new_call_id, sessions::Session};
 /// So often a server may ask before it answers one call.
 const ROUNDS: usize = 10;
 /// How long an agent may take to answer. A handle lives a little longer.
-const PATIENCE: Duration = Duration::from_secs(9 * 60);
+const PATIENCE: Duration = Duration::from_mins(9);
 
 /// Puts a message into the stream of a call.
 pub(super) trait Stream: Herald {

@@ -121,7 +121,7 @@ impl Takes {
 
 /// Whether something is decided by the arguments of this call: a rule that reads them, or a bound of its grant. What an item is called is
 /// no argument that an answer could stand for.
-fn is_bounded(call: &Granted<'_>) -> bool {
+pub(super) fn is_bounded(call: &Granted<'_>) -> bool {
     let tool = call.tool();
     let is_name = |pointer: &str| tool.name.tool().is_none() && matches!(pointer, "/uri" | "/name");
     let is_read =

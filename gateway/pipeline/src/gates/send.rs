@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Approved, Recorded,
-    asks::Takes,
+    asks::{Takes, is_bounded},
     relay::{Put, overheard, pass},
 };
 use crate::{
@@ -161,12 +161,15 @@ fn item_of(feature: Option<Feature>, arguments: &Value) -> Option<String> {
     arguments.get(key).and_then(Value::as_str).map(str::to_owned)
 }
 
-/// What goes with the call beside its arguments. Where a person approved, nothing does: it was not shown.
+/// What goes with the call beside its arguments. Where a person approved, nothing does: it was not shown. Where something is decided by the
+/// arguments, neither: what a server takes from there, nobody judged.
 pub(super) fn meta_of(approved: &Approved<'_>) -> Bytes {
-    match approved.approval() {
-        Some(_) => Bytes::new(),
-        None => approved.permitted().validated().granted().identified().received().origin().meta.clone(),
+    let granted = approved.permitted().validated().granted();
+    let meta = &granted.identified().received().origin().meta;
+    if meta.is_empty() || approved.approval().is_some() || is_bounded(granted) {
+        return Bytes::new();
     }
+    meta.clone()
 }
 
 /// Sends the call and waits for its answer.
@@ -193,42 +196,39 @@ pub async fn send<'r>(call: Recorded<'r>, ports: &Ports, way: &mut Way<'r>) -> R
     let Some(pass) = grant.enter() else { return Err(Refusal::grant_ended(grant.end_of_chain(), "Not executed.")) };
     let timeout = tool.connector.call_timeout;
     let cancelled = grant.cancelled();
-    let going = match resumed {
-        Some(mut running) => {
-            // It was written when it was sent.
-            drop(pass);
-            running.resume(validated.answered().map_or(&Bytes::new(), |answered| &answered.responses));
-            way.seen.asides.unheard = Some(running.unheard());
-            Going::Asking(running)
+    let going = if let Some(mut running) = resumed {
+        // It was written when it was sent.
+        drop(pass);
+        running.resume(validated.answered().map_or(&Bytes::new(), |answered| &answered.responses));
+        way.seen.asides.unheard = Some(running.unheard());
+        Going::Asking(running)
+    } else {
+        // What a person approved is asked nothing more.
+        let takes = Some(validated.takes()).filter(|takes| !takes.is_empty() && approved.approval().is_none());
+        if takes.is_some() {
+            // Its server may do one thing after the other, and would wait for answers that nobody brings any more.
+            ports.rounds.supersede(&Of::this(granted, validated.arguments()));
         }
-        None => {
-            // What a person approved is asked nothing more.
-            let takes = Some(validated.takes()).filter(|takes| !takes.is_empty() && approved.approval().is_none());
-            if takes.is_some() {
-                // Its server may do one thing after the other, and would wait for answers that nobody brings any more.
-                ports.rounds.supersede(&Of::this(granted, validated.arguments()));
-            }
-            let (heard, ear) = overheard(takes.is_some(), way).unzip();
-            let answer = channel.send(Outgoing {
-                call: granted.identified().received().call_id().clone(),
-                method,
-                name: tool.name.clone(),
-                item: item_of(tool.name.feature(), validated.arguments()),
-                arguments: approved.arguments().clone(),
-                capabilities: takes.and_then(Takes::declared),
-                answers: validated.answered().map(|answered| (answered.responses.clone(), answered.state.clone())),
-                traceparent: way.trace.traceparent(stage),
-                timeout,
-                cancelled: cancelled.clone(),
-                pass: Some(pass),
-                meta: meta_of(&approved),
-                ear,
-            });
-            match heard {
-                None => Going::Alone(answer),
-                Some(heard) if takes.is_some() => Going::Asking(Running::begin(answer, heard, lease.clone())),
-                Some(heard) => Going::Telling(answer, heard),
-            }
+        let (heard, ear) = overheard(takes.is_some(), way).unzip();
+        let answer = channel.send(Outgoing {
+            call: granted.identified().received().call_id().clone(),
+            method,
+            name: tool.name.clone(),
+            item: item_of(tool.name.feature(), validated.arguments()),
+            arguments: approved.arguments().clone(),
+            capabilities: takes.and_then(Takes::declared),
+            answers: validated.answered().map(|answered| (answered.responses.clone(), answered.state.clone())),
+            traceparent: way.trace.traceparent(stage),
+            timeout,
+            cancelled: cancelled.clone(),
+            pass: Some(pass),
+            meta: meta_of(&approved),
+            ear,
+        });
+        match heard {
+            None => Going::Alone(answer),
+            Some(heard) if takes.is_some() => Going::Asking(Running::begin(answer, heard, lease.clone())),
+            Some(heard) => Going::Telling(answer, heard),
         }
     };
     let lease = if let Going::Asking(running) = &going { running.lease().cloned() } else { lease };

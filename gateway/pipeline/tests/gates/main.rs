@@ -32,4 +32,5 @@ mod panics;
 mod races;
 mod redaction;
 mod trail_lost;
+mod waiting;
 mod world;

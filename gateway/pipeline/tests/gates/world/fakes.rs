@@ -69,6 +69,9 @@ pub struct Fakes {
     pub reply: Mutex<Replying>,
     /// What a server says before it answers.
     pub asides: Mutex<Saying>,
+    /// What it asks then, by method and params, and what it was answered: none where that was refused.
+    pub wonders: Mutex<Vec<(&'static str, String)>>,
+    pub answered: Mutex<Vec<Option<String>>>,
     pub offers: Mutex<Offering>,
     pub sent: Mutex<Vec<Sent>>,
     pub dropped_in_flight: AtomicU64,
@@ -95,6 +98,8 @@ impl Fakes {
             readiness: Mutex::new(Ok(())),
             reply: Mutex::new(Box::new(|_| Ok(RawReply::result(Bytes::from_static(super::PLAIN.as_bytes()))))),
             asides: Mutex::new(Box::new(|_| ())),
+            wonders: Mutex::default(),
+            answered: Mutex::default(),
             offers: Mutex::new(Box::new(|_| Ok(Arc::default()))),
             sent: Mutex::default(),
             dropped_in_flight: AtomicU64::new(0),
@@ -286,6 +291,15 @@ impl Channel for Line {
             outgoing.when_written()();
             if let Some(ear) = &ear {
                 (fakes.asides.lock().unwrap())(ear);
+            }
+            let wonders = fakes.wonders.lock().unwrap().clone();
+            let asked: Vec<_> = wonders.iter().map(|(method, params)| ear.as_ref()?.ask(method, params.as_bytes())).collect();
+            for answer in asked {
+                let answer = match answer {
+                    Some(answer) => answer.await.ok().map(|answer| String::from_utf8(answer.to_vec()).unwrap()),
+                    None => None,
+                };
+                fakes.answered.lock().unwrap().push(answer);
             }
             fakes.pass("said").await;
             fakes.pass("answer").await;

@@ -44,7 +44,7 @@ pub const SECRET: &str = "CANARY/Ab3+\"x\"-9f";
 pub struct Bench {
     pub fakes: Arc<Fakes>,
     pub settings: Settings,
-    rounds: Arc<Rounds>,
+    pub rounds: Arc<Rounds>,
     calls: Arc<AtomicU64>,
 }
 
