@@ -60,7 +60,7 @@ impl Gateway {
     /// The beginning of the way of a call.
     async fn walk_to_permit<'r>(&self, received: &'r Received, way: &mut Way<'r>) -> Result<Vec<Requirement>, Refusal> {
         let ports = self.ports();
-        if matches!(received.asked(), Asked::List { .. } | Asked::Offers(_)) {
+        if matches!(received.asked(), Asked::List { .. } | Asked::Offers { .. }) {
             return Err(Refusal::internal("only a call can be judged"));
         }
         let call = gates::identify(received, ports, way).await?;

@@ -31,5 +31,6 @@ mod names;
 mod panics;
 mod races;
 mod redaction;
+mod search;
 mod trail_lost;
 mod world;
