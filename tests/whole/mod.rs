@@ -16,6 +16,7 @@ mod pressure;
 mod readme;
 mod reload;
 mod restart;
+mod search;
 mod store;
 mod tour;
 mod way;

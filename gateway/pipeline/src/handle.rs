@@ -221,8 +221,8 @@ impl Gateway {
         way: &mut Way<'r>,
     ) -> Result<Answer, Refusal> {
         let call = gates::identify(received, &self.ports, way).await?;
-        let result = gates::search(&call, own, arguments, &self.ports, way).await?;
-        way.decide_allow(&self.ports).map_err(|lost| Refusal::trail_lost(&lost))?;
+        let call = gates::admit(&call, own, arguments, &self.ports, way)?;
+        let result = gates::search(call, &self.ports, way).await?;
         Ok(Answer { outcome: Outcome::Success, body: Body::Result(result) })
     }
 

@@ -12,6 +12,7 @@ use crate::{
     principal::Principal,
     received::{Asked, Received},
     refusal::Refusal,
+    search::OwnTool,
     way::Way,
 };
 
@@ -64,6 +65,11 @@ impl Gateway {
             return Err(Refusal::internal("only a call can be judged"));
         }
         let call = gates::identify(received, ports, way).await?;
+        if let Asked::Call { name, arguments } = received.asked()
+            && let Some(own) = OwnTool::of(name)
+        {
+            return gates::admit(&call, own, arguments, ports, way).map(|_| Vec::new());
+        }
         let call = gates::grant(call, ports, way)?;
         let call = gates::validate(call, ports, way)?;
         let call = gates::permit(call, ports, way)?;

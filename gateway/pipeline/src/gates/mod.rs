@@ -28,7 +28,7 @@ pub use validate::{Validated, validate};
 
 pub(crate) use grant::{chosen_grant, list};
 pub(crate) use offer::{array_of, offers, page_of};
-pub(crate) use search::search;
+pub(crate) use search::{admit, search};
 
 use crate::{ports::Ticket, refusal::Refusal};
 

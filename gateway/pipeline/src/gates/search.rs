@@ -20,6 +20,7 @@ use crate::{
     grant::{Labels, LiveGrant},
     ports::Ports,
     prepared::AskCall,
+    principal::Agent,
     received::Received,
     records::ResultRecord,
     refusal::Refusal,
@@ -27,14 +28,23 @@ use crate::{
     way::Way,
 };
 
-/// Answers a call of one of the gateway's own tools.
-pub(crate) async fn search<'r>(
+/// A call of one of the gateway's own tools by an agent for which they exist, with arguments that they take.
+pub(crate) struct Admitted<'r> {
+    received: &'r Received,
+    agent: Arc<Agent>,
+    grant: Arc<LiveGrant>,
+    own: OwnTool,
+    arguments: Value,
+}
+
+/// Whether the grant has tool search, and the arguments are what they may be. Without it these tools are unknown like any other.
+pub(crate) fn admit<'r>(
     call: &Identified<'r>,
     own: OwnTool,
     arguments: &Bytes,
     ports: &Ports,
     way: &mut Way<'r>,
-) -> Result<ToolResult, Refusal> {
+) -> Result<Admitted<'r>, Refusal> {
     let received = call.received();
     let stage = way.enter("grant", "bailiwick.grant.resolve", ports);
     let Some(grant) = chosen_grant(received, call.principal(), ports)? else {
@@ -58,18 +68,24 @@ pub(crate) async fn search<'r>(
     }
     way.trace.note(stage, "bailiwick.schema.valid", true);
     way.leave(stage, ports);
+    Ok(Admitted { received, agent: Arc::clone(&call.principal().agent), grant, own, arguments })
+}
+
+/// Answers it.
+pub(crate) async fn search<'r>(call: Admitted<'r>, ports: &Ports, way: &mut Way<'r>) -> Result<ToolResult, Refusal> {
     let stage = way.enter("search", "bailiwick.tools.search", ports);
     let world = ports.worlds.now();
-    let tools = list(&world, &grant, &call.principal().agent).await?;
-    let told = match own {
-        OwnTool::Search => found(&arguments, tools, world).await?,
-        OwnTool::Describe => described(&arguments, &tools, &world, &grant, received, ports)?,
+    let tools = list(&world, &call.grant, &call.agent).await?;
+    let told = match call.own {
+        OwnTool::Search => found(&call.arguments, tools, world).await?,
+        OwnTool::Describe => described(&call, &tools, &world, ports)?,
     };
     let result = result_of(&told).ok_or_else(|| Refusal::internal("what was found makes no result"))?;
     let text = result.text();
     way.seen.result =
         Some(ResultRecord { size: text.len(), mac: ports.trail.keyed_digest(text), redactions: 0, labels: Labels::default() });
     way.trace.note(stage, "bailiwick.result.size", text.len());
+    way.decide_allow(ports).map_err(|lost| Refusal::trail_lost(&lost))?;
     way.leave(stage, ports);
     Ok(result)
 }
@@ -101,25 +117,18 @@ fn shown(tool: &Tool, tools: &ToolList, (title, summary): (Option<&str>, &str)) 
 }
 
 /// The definition of a tool in the list, as the list has it, and what policy says of a call of it.
-fn described(
-    arguments: &Value,
-    tools: &ToolList,
-    world: &Arc<World>,
-    grant: &Arc<LiveGrant>,
-    received: &Received,
-    ports: &Ports,
-) -> Result<String, Refusal> {
-    let name = arguments.get("name").and_then(Value::as_str).unwrap_or_default();
+fn described(call: &Admitted<'_>, tools: &ToolList, world: &Arc<World>, ports: &Ports) -> Result<String, Refusal> {
+    let name = call.arguments.get("name").and_then(Value::as_str).unwrap_or_default();
     let Some(tool) = tools.called(name) else {
-        return Err(Refusal::unknown_described(name, not_to_be_called(world, name, grant)));
+        return Err(Refusal::unknown_described(name, not_to_be_called(world, name, &call.grant)));
     };
-    let definition = tools.definition(tool, received.origin().protocol.is_modern());
-    let call = foreseen(tool, world, grant, received, ports);
-    Ok(format!(r#"{{"tool":{definition},"call":"{call}"}}"#))
+    let definition = tools.definition(tool, call.received.origin().protocol.is_modern());
+    let word = foreseen(tool, call, world, ports);
+    Ok(format!(r#"{{"tool":{definition},"call":"{word}"}}"#))
 }
 
 /// What policy says now of any call of this tool; where it reads the arguments, that it depends on them.
-fn foreseen(tool: &Tool, world: &Arc<World>, grant: &Arc<LiveGrant>, received: &Received, ports: &Ports) -> &'static str {
+fn foreseen(tool: &Tool, Admitted { received, grant, .. }: &Admitted<'_>, world: &Arc<World>, ports: &Ports) -> &'static str {
     if world.policies.reads(tool.name.as_str()).is_none_or(Reads::arguments) {
         return "depends";
     }
