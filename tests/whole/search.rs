@@ -38,7 +38,7 @@ fn setup() -> (Setup, Script) {
     );
     let policy = "@id(\"no\") forbid (principal, action == Bailiwick::Action::\"forge__hidden_issue\", resource);\n";
     fs::write(setup.folder().join("p.cedar"), policy).unwrap();
-    let classes = |names: &[&str]| names.iter().map(|name| format!("tools.{name} = {READ}\n")).collect::<String>();
+    let classes = |names: &[&str]| names.iter().map(|name| format!("tools.{name} = {READ}")).collect::<Vec<_>>().join("\n");
     let granted = ["forge__create_issue", "forge__list_issues", "forge__hidden_issue", "forge__odd_result", "mail__search_tools"];
     let setup = setup
         .agent("searcher")
@@ -70,9 +70,10 @@ async fn what_is_granted_is_found_described_and_called_in_every_version() {
     let (agent, lister) = (gateway.agent("searcher"), gateway.agent("lister"));
     for version in VERSIONS {
         let is_modern = version == "2026-07-28";
-        let (agent, lister) = match is_modern {
-            true => (agent.clone(), lister.clone()),
-            false => (agent.session(version).await, lister.session(version).await),
+        let (agent, lister) = if is_modern {
+            (agent.clone(), lister.clone())
+        } else {
+            (agent.session(version).await, lister.session(version).await)
         };
         assert_eq!(agent.tools().await, ["search_tools", "describe_tool"], "{version}");
         let found = search(&agent, "create an issue").await;
@@ -87,9 +88,9 @@ async fn what_is_granted_is_found_described_and_called_in_every_version() {
         );
         // What is described is what a list has, to the byte.
         let list = lister.list().await;
-        let listed: Vec<Box<serde_json::value::RawValue>> = serde_json::from_str(&list.raw(&["result", "tools"])).unwrap();
-        assert_eq!(listed.len(), 4);
-        for definition in listed {
+        let definitions: Vec<Box<serde_json::value::RawValue>> = serde_json::from_str(&list.raw(&["result", "tools"])).unwrap();
+        assert_eq!(definitions.len(), 4);
+        for definition in definitions {
             let name = serde_json::from_str::<Value>(definition.get()).unwrap()["name"].as_str().unwrap().to_owned();
             let described = agent.call("describe_tool", &json!({"name": name})).await;
             assert_eq!(described.raw(&["result", "structuredContent", "tool"]), definition.get(), "{version} {name}");

@@ -213,7 +213,9 @@ pub(crate) fn page_of(items: &[Bytes], cursor: Option<&str>, listing: Listing, g
     }
     let terms = grant.terms();
     let mut text = format!("{}\n{}\n{}\n", terms.id, terms.revision, listing.method()).into_bytes();
-    items.iter().for_each(|item| text.extend_from_slice(Digest::of(item).as_bytes()));
+    for item in items {
+        text.extend_from_slice(Digest::of(item).as_bytes());
+    }
     Place::of(cursor, items.len(), Some(&Digest::of(&text)))
 }
 

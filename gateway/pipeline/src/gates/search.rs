@@ -123,8 +123,8 @@ fn described(call: &Admitted<'_>, tools: &ToolList, world: &Arc<World>, ports: &
         return Err(Refusal::unknown_described(name, not_to_be_called(world, name, &call.grant)));
     };
     let definition = tools.definition(tool, call.received.origin().protocol.is_modern());
-    let word = foreseen(tool, call, world, ports);
-    Ok(format!(r#"{{"tool":{definition},"call":"{word}"}}"#))
+    let foreseen = foreseen(tool, call, world, ports);
+    Ok(format!(r#"{{"tool":{definition},"call":"{foreseen}"}}"#))
 }
 
 /// What policy says now of any call of this tool; where it reads the arguments, that it depends on them.

@@ -106,9 +106,9 @@ impl Index {
         let rarity: Vec<f64> = known.iter().map(|known| ((all - known + 0.5) / (known + 0.5)).ln_1p()).collect();
         let total = matches.len();
         let mut ranked: Vec<(f64, usize)> = matches.iter().map(|found| (self.score(found, &hits, &rarity), found.at)).collect();
-        let named = query.trim();
+        let whole = query.trim();
         for (score, at) in &mut ranked {
-            *score += tools.get(*at).filter(|tool| is_named(tool, named, names)).map_or(0.0, |_| NAMED);
+            *score += tools.get(*at).filter(|tool| is_named(tool, whole, names)).map_or(0.0, |_| NAMED);
         }
         let better =
             |left: &(f64, usize), right: &(f64, usize)| -> Ordering { right.0.total_cmp(&left.0).then(left.1.cmp(&right.1)) };

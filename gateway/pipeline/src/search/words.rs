@@ -33,7 +33,9 @@ fn with_parts(run: &[char], words: &mut Vec<Word>) {
     push(run, words);
     let parts = humps(run);
     if parts.len() > 1 {
-        parts.into_iter().for_each(|part| push(part, words));
+        for part in parts {
+            push(part, words);
+        }
     }
 }
 
@@ -41,7 +43,9 @@ fn in_pairs(run: &[char], words: &mut Vec<Word>) {
     if run.len() == 1 {
         push(run, words);
     }
-    run.windows(2).for_each(|pair| push(pair, words));
+    for pair in run.windows(2) {
+        push(pair, words);
+    }
 }
 
 fn push(run: &[char], words: &mut Vec<Word>) {

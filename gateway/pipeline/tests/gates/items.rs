@@ -294,7 +294,7 @@ async fn long_lists_come_in_pages() {
         move |listing: Listing| {
             let id = if listing == Listing::Prompts { "name" } else { "uri" };
             let item = |number: usize| {
-                let text = json!({id: format!("a:{number}"), "size": if number == changed { 1 } else { 0 }}).to_string();
+                let text = json!({id: format!("a:{number}"), "size": i32::from(number == changed)}).to_string();
                 Offer { id: format!("a:{number}"), text: Bytes::from(text) }
             };
             Ok(Arc::new(Offers { items: (0..700).map(item).collect(), left_out: 0 }))
