@@ -51,6 +51,7 @@ OPENINGS = {
             "let _ = list(&world, &call.grant, &call.agent).await?;\n    "
             "let tools = Arc::new(ToolList::new(world.tools().cloned().collect(), &world, call.grant.terms()));",
         )],
+        "end": [("if call.grant.cancelled().is_cancelled() {", "if false {")],
         "depends": [("is_none_or(Reads::arguments)", "is_none_or(|_| { let _ = Reads::arguments; false })")],
     }),
     "asks": (["asks"], {

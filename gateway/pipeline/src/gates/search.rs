@@ -80,6 +80,10 @@ pub(crate) async fn search<'r>(call: Admitted<'r>, ports: &Ports, way: &mut Way<
         OwnTool::Search => found(&call.arguments, tools, world).await?,
         OwnTool::Describe => described(&call, &tools, &world, ports)?,
     };
+    // It may have taken its time: under a grant that has ended nothing is shown any more.
+    if call.grant.cancelled().is_cancelled() {
+        return Err(Refusal::grant_ended(call.grant.end_of_chain(), "Nothing was looked for."));
+    }
     let result = result_of(&told).ok_or_else(|| Refusal::internal("what was found makes no result"))?;
     let text = result.text();
     way.seen.result =

@@ -339,6 +339,19 @@ async fn what_a_list_hides_is_hidden() {
     heard.refused("grant", Outcome::Denied, "grant_not_live");
 }
 
+/// When the one who revokes hears that it is done, nothing more is shown.
+#[tokio::test]
+async fn under_a_grant_that_ends_meanwhile_nothing_is_shown() {
+    for (tool, arguments) in [("search_tools", r#"{"query":"get"}"#), ("describe_tool", r#"{"name":"tickets__get"}"#)] {
+        let bench = Bench::with([searching("g", &ALL)]);
+        let grant = bench.grant();
+        bench.fakes.at("world", move || _ = grant.end(GrantState::Revoked));
+        let heard = bench.call(tool, arguments).await;
+        heard.refused("search", Outcome::Cancelled, "grant_ended");
+        assert!(!heard.text().contains("tickets"), "{}", heard.text());
+    }
+}
+
 #[tokio::test]
 async fn another_world_is_another_search() {
     let bench = bench([searching("g", &["forge__*", "bare__*"])], &forge());
