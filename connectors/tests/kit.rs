@@ -240,6 +240,7 @@ pub(crate) fn grant_under(id: &str, parent: Option<Arc<LiveGrant>>) -> Arc<LiveG
         budget: Budget::default(),
         default: false,
         from_config: false,
+        tool_search: false,
     };
     Arc::new(LiveGrant::new(terms, Standing::fresh(), parent))
 }

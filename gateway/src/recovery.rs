@@ -115,6 +115,7 @@ fn close(trail: &Trail, of: &Record, outcome: Outcome, detail: &str, clock: &dyn
         auth_method: None,
         grant: grant.as_ref(),
         tool: of.text("tool"),
+        args_mac: None,
         outcome,
         reason: Some("gateway_ended"),
         detail: Some(detail),

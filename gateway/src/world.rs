@@ -272,7 +272,7 @@ impl State {
         };
         let shelves = compiled.iter().map(as_pinned).collect();
         let features = compiled.values().flat_map(|compiled| &compiled.features);
-        let features = Arc::new(features.map(|tool| (tool.name.clone(), Arc::clone(tool))).collect());
+        let features = Arc::new(features.cloned().collect());
         self.basis.compiled = compiled;
         World {
             epoch,

@@ -18,9 +18,14 @@ pub enum Prefix {
     Never,
 }
 
+/// The names of the gateway's own tools: of tool search.
+pub const OWN: [&str; 2] = ["search_tools", "describe_tool"];
+
 /// Why a tool keeps its prefix though its connector is to have none.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Kept {
+    /// This tool of the gateway's own has the same name, or one that differs only in case or in `-`, `.` and `_`.
+    Reserved(&'static str),
     /// Its own name could be read as the full name of a tool.
     ReadsAsFull,
     /// These tools would have the same name, or one that differs only in case or in `-`, `.` and `_`.
@@ -30,7 +35,7 @@ pub enum Kept {
 /// Under which name each tool is exposed, over a whole catalogue.
 ///
 /// INVARIANT: no two tools share one. Full names contain `__`, bare ones nothing that reads so; full names differ by what they are made
-/// of; and of bare ones those that are alike are none.
+/// of; and of bare ones those that are alike are none, the gateway's own tools among them, which have no prefix.
 #[derive(Debug, Clone, Default)]
 pub struct ExposedNames {
     /// By the bare name: the tool that has it.
@@ -48,6 +53,8 @@ impl ExposedNames {
             let plain = plain(name.own());
             if plain.contains("__") {
                 names.kept.insert(name, Kept::ReadsAsFull);
+            } else if let Some(own) = OWN.into_iter().find(|own| *own == plain) {
+                names.kept.insert(name, Kept::Reserved(own));
             } else {
                 alike.entry(plain).or_default().insert(name);
             }
@@ -90,6 +97,7 @@ impl Kept {
     pub fn why(&self, name: &QualifiedName) -> String {
         let bare = name.own();
         match self {
+            Self::Reserved(own) => format!("`{bare}` alone could not be told from the gateway's own tool `{own}`"),
             Self::ReadsAsFull => format!("`{bare}` alone could be taken for a tool of another connector"),
             Self::Collides(others) => {
                 let others: Vec<String> = others.iter().map(|other| format!("`{other}`")).collect();
@@ -162,6 +170,20 @@ mod tests {
             names.remarks().last().unwrap(),
             "`a__x__` keeps its prefix: `x__` alone could be taken for a tool of another connector"
         );
+    }
+
+    /// Whether any grant has tool search or not: a name means the same under each.
+    #[test]
+    fn the_names_of_the_gateways_own_tools_are_nobody_elses() {
+        let alike = ["a__search_tools", "b__Search-Tools", "a__describe.tool", "b__DESCRIBE_TOOL"];
+        let names = names(&[&alike[..], &["a__search_tool"]].concat(), &[]);
+        for text in alike {
+            assert_eq!(names.of(&name(text)), text);
+        }
+        assert_eq!((names.of(&name("a__search_tool")), names.kept().len()), ("search_tool", 4));
+        assert!(OWN.iter().all(|own| names.bare(own).is_none() && plain(own) == **own && !own.contains("__")));
+        let why = "`b__Search-Tools` keeps its prefix: `Search-Tools` alone could not be told from the gateway's own tool `search_tools`";
+        assert!(names.remarks().iter().any(|remark| remark == why), "{:?}", names.remarks());
     }
 
     proptest! {

@@ -41,6 +41,19 @@ OPENINGS = {
         "secret": [("if lease.is_some_and(|lease| tells(lease, text)) {", "if false {")],
         "names": [("if meant.name != tool.name || own != offer.id {", "if false {")],
     }),
+    "search": (["search"], {
+        "has": [("if !grant.has_tool_search() {", "if false {")],
+        "schema": [("own.check(&arguments)?;", "")],
+        "answers": [("if received.answers().is_some() {", "if false {")],
+        "described": [("let Some(tool) = tools.called(name) else {", "let Some(tool) = world.called(name) else {")],
+        "found": [(
+            "let tools = list(&world, &call.grant, &call.agent).await?;",
+            "let _ = list(&world, &call.grant, &call.agent).await?;\n    "
+            "let tools = Arc::new(ToolList::new(world.tools().cloned().collect(), &world, call.grant.terms()));",
+        )],
+        "end": [("if call.grant.cancelled().is_cancelled() {", "if false {")],
+        "depends": [("is_none_or(Reads::arguments)", "is_none_or(|_| { let _ = Reads::arguments; false })")],
+    }),
     "asks": (["asks"], {
         "granted": [("declared.iter().filter(|(feature, _)| given(*feature))", "declared.iter().filter(|_| { let _ = &given; true })")],
         "bounded": [("|| is_bounded(call) {", "|| false {")],

@@ -17,6 +17,7 @@ mod questions;
 mod readme;
 mod reload;
 mod restart;
+mod search;
 mod store;
 mod tour;
 mod way;

@@ -72,3 +72,58 @@ async fn a_long_list_comes_in_pages_in_every_version() {
     let refused = gateway.records("calls").into_iter().filter(|record| record["reason"] == "invalid_cursor");
     assert!(refused.count() >= 8);
 }
+
+/// Resources, templates and prompts, of one server: as many as fit no page.
+#[tokio::test(flavor = "multi_thread")]
+async fn long_lists_of_resources_and_prompts_come_in_pages_in_every_version() {
+    let setup = Setup::new();
+    let tools = [tool("echo", &["x"])];
+    let script = Script::new(setup.folder(), "docs", &tools);
+    let list = |member: &str, key: &str| {
+        let items: Vec<Value> =
+            (0..TOOLS).map(|number| json!({key: format!("a:{number:04}"), "name": format!("n{number:04}")})).collect();
+        json!(format!("\"result\":{{\"{member}\":{}}}", json!(items)))
+    };
+    let answers = json!({
+        "era": "legacy",
+        "capabilities": {"tools": {}, "resources": {}, "prompts": {}},
+        "answers": {
+            "resources/list": list("resources", "uri"),
+            "resources/templates/list": list("resourceTemplates", "uriTemplate"),
+            "prompts/list": list("prompts", "name"),
+        },
+    });
+    script.offer_with(&tools, &answers);
+    let low = "{ kind = \"read\", band = \"low\" }";
+    let features = format!("features.resource_read = {low}\nfeatures.prompt_get = {low}\n");
+    let gateway = setup
+        .agent("a")
+        .connector("docs", &script, &features)
+        .grant("g", "a", &["docs/resource_read", "docs/prompt_get"], "")
+        .start();
+    let agent = gateway.agent("a");
+    for (method, member) in
+        [("resources/list", "resources"), ("resources/templates/list", "resourceTemplates"), ("prompts/list", "prompts")]
+    {
+        let mut cursors = Vec::new();
+        for version in ["2025-06-18", "2025-11-25", "2026-07-28"] {
+            let agent = if version == "2026-07-28" { agent.clone() } else { agent.session(version).await };
+            let first = agent.ask(method, "").await.result();
+            let cursor = first["nextCursor"].clone();
+            let second = agent.ask(method, &format!("\"cursor\":{cursor}")).await.result();
+            let count = |page: &Value| page[member].as_array().unwrap().len();
+            assert_eq!(
+                (count(&first), count(&second), second.get("nextCursor")),
+                (1_000, TOOLS - 1_000, None),
+                "{version} {method}"
+            );
+            assert_ne!(first[member][0], second[member][0]);
+            assert_eq!(agent.ask(method, "\"cursor\":\"1\"").await.error_code(), -32602);
+            assert_eq!(agent.ask(method, "\"cursor\":7").await.error_code(), -32602);
+            cursors.push(cursor);
+        }
+        assert!(cursors.iter().all(|cursor| *cursor == cursors[0]), "{cursors:?}");
+        let other = if method == "prompts/list" { "resources/list" } else { "prompts/list" };
+        assert_eq!(agent.ask(other, &format!("\"cursor\":{}", cursors[0])).await.error_code(), -32602);
+    }
+}

@@ -191,6 +191,8 @@ pub struct GrantTerms {
     pub budget: Budget,
     /// Whether its agent acts under it when it names none.
     pub default: bool,
+    /// Whether its agent is listed two tools to look for the others by, instead of all of them.
+    pub tool_search: bool,
 }
 
 impl GrantTerms {
@@ -210,6 +212,7 @@ impl GrantTerms {
             expires_at_ms: now_ms.saturating_add(ttl_ms),
             budget: self.budget,
             default: self.default,
+            tool_search: self.tool_search,
             from_config: true,
         }
     }

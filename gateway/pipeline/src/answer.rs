@@ -1,6 +1,10 @@
 //! What the agent is told in the end.
 
-use std::{borrow::Cow, ops::Range, sync::Arc};
+use std::{
+    borrow::Cow,
+    ops::Range,
+    sync::{Arc, OnceLock},
+};
 
 use bailiwick_schemas::{
     canonical::Digest,
@@ -13,9 +17,10 @@ use serde_json::Value;
 use crate::{
     catalogue::{Listed, Tool, World},
     grant::Grant,
+    pages::{PAGE, Place},
     ports::Listing,
     records::Outcome,
-    trace::hex,
+    search::Index,
 };
 
 /// The one answer to a request, before a protocol version gives it its form.
@@ -65,8 +70,10 @@ pub enum Body {
     Offers {
         /// Which.
         listing: Listing,
-        /// The items: a JSON array.
+        /// The items of a page: a JSON array.
         items: Bytes,
+        /// The cursor to the page after it, if there is one: letters, digits and `-`.
+        next: Option<String>,
         /// How long the list may be kept, milliseconds.
         ttl_ms: u64,
     },
@@ -128,15 +135,13 @@ impl ToolResult {
     }
 }
 
-/// A page of a list has so many tools at most.
-pub const PAGE: usize = 1_000;
-
 /// The tools of a grant, as they are listed. Made once for a grant and world, and served from there.
 #[derive(Debug, Default)]
 pub struct ToolList {
     tools: Vec<Arc<Tool>>,
     names: Arc<ExposedNames>,
     kept: Kept,
+    index: OnceLock<Index>,
 }
 
 /// What is kept of a list beside its tools.
@@ -173,7 +178,7 @@ impl ToolList {
         } else {
             Kept::Version(version(&tools, &names, grant))
         };
-        Self { tools, names, kept }
+        Self { tools, names, kept, index: OnceLock::new() }
     }
 
     /// In order of their full names.
@@ -183,35 +188,53 @@ impl ToolList {
 
     /// The page that this cursor leads to, the first one without any; none where it is a cursor of another list, or of none.
     pub fn page(self: &Arc<Self>, cursor: Option<&str>) -> Option<ToolPage> {
-        let start = match cursor {
-            None => 0,
-            Some(cursor) => self.start(cursor)?,
+        let version = match &self.kept {
+            Kept::Page(_) => None,
+            Kept::Version(version) => Some(version),
         };
-        let end = self.tools.len().min(start + PAGE);
+        let Place { range, next } = Place::of(cursor, self.tools.len(), version)?;
         let definitions = match &self.kept {
             Kept::Page(text) => text.clone(),
-            Kept::Version(_) => written(self.tools.get(start..end)?, &self.names, |tool| Cow::Borrowed(&tool.listed)),
+            Kept::Version(_) => written(self.tools.get(range.clone())?, &self.names, |tool| Cow::Borrowed(&tool.listed)),
         };
-        let next = if end < self.tools.len() { self.cursor(end) } else { None };
-        Some(ToolPage { list: Arc::clone(self), range: start..end, definitions, next })
+        Some(ToolPage { list: Arc::clone(self), range, definitions, next })
     }
 
-    /// What leads to the page that begins there: a text that says where, and of which list.
-    fn cursor(&self, start: usize) -> Option<String> {
-        let Kept::Version(version) = &self.kept else { return None };
-        let of = Digest::of(&[version.as_bytes().as_slice(), &start.to_be_bytes()].concat());
-        let mark: String = hex(of.as_bytes()).chars().take(32).collect();
-        Some(format!("{start:x}-{mark}"))
+    /// What is needed to look for its tools, made once. `world` is the one that the list is of.
+    pub(crate) fn index(&self, world: &World) -> &Index {
+        self.index.get_or_init(|| Index::over(&self.tools, world))
     }
 
-    fn start(&self, cursor: &str) -> Option<usize> {
-        let start = usize::from_str_radix(cursor.split_once('-')?.0, 16).ok()?;
-        let is_a_page = start > 0 && start < self.tools.len() && start.is_multiple_of(PAGE);
-        (is_a_page && self.cursor(start).as_deref() == Some(cursor)).then_some(start)
+    /// The names that agents call its tools by.
+    pub(crate) fn names(&self) -> &ExposedNames {
+        &self.names
+    }
+
+    /// The tool that agents call by this name, if it is in the list.
+    pub(crate) fn called(&self, name: &str) -> Option<&Arc<Tool>> {
+        let full = match self.names.bare(name) {
+            Some(full) => full.clone(),
+            None => name.parse().ok()?,
+        };
+        let at = self.tools.binary_search_by(|tool| tool.name.cmp(&full)).ok()?;
+        self.tools.get(at).filter(|tool| self.names.of(&tool.name) == name)
+    }
+
+    /// The definition of one of its tools as this page of the list has it, for a protocol version that is modern or not.
+    pub(crate) fn definition(&self, tool: &Tool, is_modern: bool) -> String {
+        let older = if is_modern { None } else { tool.listed.older() };
+        let mut text = String::new();
+        older.as_ref().unwrap_or(&tool.listed).write(self.names.of(&tool.name), &mut text);
+        text
     }
 }
 
 impl ToolPage {
+    /// The one page under a grant with tool search: these definitions, a JSON array, of tools that are the gateway's own.
+    pub(crate) fn of_own(definitions: &'static str) -> Self {
+        Self { list: Arc::default(), range: 0..0, definitions: Bytes::from_static(definitions.as_bytes()), next: None }
+    }
+
     /// The whole list.
     pub fn list(&self) -> &Arc<ToolList> {
         &self.list

@@ -12,7 +12,11 @@ use bailiwick_schemas::{
 };
 use serde_json::Value;
 
-use crate::grant::{Labels, ToolPattern};
+pub use crate::features::Features;
+use crate::{
+    grant::{Labels, ToolPattern},
+    search::ShelfWords,
+};
 
 /// A registered downstream server, as far as the gates need it.
 #[derive(Debug, Clone)]
@@ -187,26 +191,32 @@ impl fmt::Debug for Tool {
     }
 }
 
-/// The callable tools of one connector.
+/// The callable tools of one connector, and their words.
 #[derive(Debug, Default)]
-pub struct Shelf(BTreeMap<ToolName, Arc<Tool>>);
+pub struct Shelf {
+    tools: BTreeMap<ToolName, Arc<Tool>>,
+    /// Those of more tools, perhaps, than there are.
+    words: Arc<ShelfWords>,
+}
 
 impl Shelf {
     /// Its tools, in order of their names.
     pub fn tools(&self) -> impl Iterator<Item = &Arc<Tool>> {
-        self.0.values()
+        self.tools.values()
     }
 
     /// The same without these.
     #[must_use]
     pub fn without(&self, is_out: impl Fn(&ToolName) -> bool) -> Self {
-        self.0.iter().filter(|(name, _)| !is_out(name)).map(|(_, tool)| Arc::clone(tool)).collect()
+        let left = self.tools.iter().filter(|(name, _)| !is_out(name));
+        Self { tools: left.map(|(name, tool)| (name.clone(), Arc::clone(tool))).collect(), words: Arc::clone(&self.words) }
     }
 }
 
 impl FromIterator<Arc<Tool>> for Shelf {
     fn from_iter<T: IntoIterator<Item = Arc<Tool>>>(tools: T) -> Self {
-        Self(tools.into_iter().filter_map(|tool| Some((tool.name.tool()?.clone(), tool))).collect())
+        let tools: BTreeMap<_, _> = tools.into_iter().filter_map(|tool| Some((tool.name.tool()?.clone(), tool))).collect();
+        Self { words: Arc::new(ShelfWords::of(tools.values().map(AsRef::as_ref))), tools }
     }
 }
 
@@ -217,7 +227,7 @@ pub struct World {
     /// The callable tools, by connector. A tool whose definition drifted from its pin is not here.
     pub shelves: BTreeMap<ConnectorId, Arc<Shelf>>,
     /// What connectors offer besides tools, each as a tool whose arguments say what is wanted; and what they may ask of agents.
-    pub features: Arc<BTreeMap<QualifiedName, Arc<Tool>>>,
+    pub features: Arc<Features>,
     /// The names that agents see and send. Over all accepted tools, whichever is callable now and whoever asks: a name does not change
     /// its meaning with a grant or a drift.
     pub names: Arc<ExposedNames>,
@@ -234,7 +244,7 @@ impl World {
     pub fn tool(&self, name: &str) -> Option<&Arc<Tool>> {
         // A connector's id has no underscore: there is one way to split.
         let (connector, tool) = name.split_once("__")?;
-        self.shelves.get(connector)?.0.get(tool)
+        self.shelves.get(connector)?.tools.get(tool)
     }
 
     /// The callable tools, in order of their connectors and names.
@@ -244,7 +254,7 @@ impl World {
 
     /// How many there are.
     pub fn count(&self) -> usize {
-        self.shelves.values().map(|shelf| shelf.0.len()).sum()
+        self.shelves.values().map(|shelf| shelf.tools.len()).sum()
     }
 
     /// Those that a pattern means, in order of their names.
@@ -260,7 +270,7 @@ impl World {
     pub(crate) fn count_of(&self, pattern: &ToolPattern) -> usize {
         match pattern {
             ToolPattern::Tool(_) => 1,
-            ToolPattern::Connector(connector) => self.shelves.get(connector).map_or(0, |shelf| shelf.0.len()),
+            ToolPattern::Connector(connector) => self.shelves.get(connector).map_or(0, |shelf| shelf.tools.len()),
         }
     }
 
@@ -291,7 +301,7 @@ impl World {
             // What reads as the name of another connector's item is never taken for one without a prefix, whether that connector is there
             // or not: names would tell which are.
             Some((connector, _)) if connector.parse::<ConnectorId>().is_ok() => parts.and_then(behind),
-            _ => Some((self.bare_of(feature)?, name.to_owned())),
+            _ => Some((self.features.bare(feature)?, name.to_owned())),
         }
     }
 
@@ -310,13 +320,12 @@ impl World {
     /// Whether this feature's items have their own names alone: where its connector is to have no prefix, and is the only such one with
     /// this feature. By configuration alone, so that a name does not change its meaning with what servers say.
     pub fn is_bare(&self, tool: &Tool) -> bool {
-        tool.name.feature().and_then(|feature| self.bare_of(feature)).is_some_and(|bare| bare.name == tool.name)
+        tool.name.feature().and_then(|feature| self.features.bare(feature)).is_some_and(|bare| bare.name == tool.name)
     }
 
-    fn bare_of(&self, feature: Feature) -> Option<&Arc<Tool>> {
-        let is_without = |tool: &&Arc<Tool>| tool.name.feature() == Some(feature) && tool.connector.prefix == Prefix::Never;
-        let mut all = self.features.values().filter(is_without);
-        all.next().filter(|_| all.next().is_none())
+    /// The words of a connector's tools.
+    pub(crate) fn words_of(&self, connector: &ConnectorId) -> Option<&Arc<ShelfWords>> {
+        self.shelves.get(connector).map(|shelf| &shelf.words)
     }
 
     /// Whether a rule that matters to this tool reads how often its task has called.

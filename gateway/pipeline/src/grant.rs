@@ -162,6 +162,9 @@ pub struct Grant {
     pub budget: Budget,
     /// Whether its agent acts under it when it names none.
     pub default: bool,
+    /// Whether its agent is listed two tools to look for the others by, instead of all of them.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub tool_search: bool,
     /// Whether it comes from the configuration (and is reissued from there) or was created.
     pub from_config: bool,
 }
@@ -317,6 +320,11 @@ impl LiveGrant {
     /// This grant and its ancestors, nearest first.
     pub fn chain(&self) -> impl Iterator<Item = &LiveGrant> {
         std::iter::successors(Some(self), |grant| grant.parent.as_deref())
+    }
+
+    /// Whether tools are looked for under it instead of listed: it says so itself, or one above it does.
+    pub fn has_tool_search(&self) -> bool {
+        self.chain().any(|grant| grant.terms.tool_search)
     }
 
     /// Its standing now.

@@ -3,18 +3,21 @@
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
+use bytes::Bytes;
 use futures_util::FutureExt;
 
 use crate::{
-    answer::{Answer, Body, ToolList},
+    answer::{Answer, Body, ToolList, ToolPage},
     aside::Herald,
     catalogue::Tool,
     gates::{self, Reply, ScreenLimits, Stop},
     grant::LiveGrant,
+    pages::Place,
     ports::{Listing, Ports, Ticket},
     received::{Asked, Received},
     records::Outcome,
     refusal::Refusal,
+    search::{DEFINITIONS, OwnTool},
     way::{Way, words_of},
 };
 
@@ -118,10 +121,13 @@ impl Gateway {
     async fn settle<'r>(&self, received: &'r Received, way: &mut Way<'r>) -> Result<Answer, Refusal> {
         way.begin(&self.ports);
         let name = match received.asked() {
-            Asked::Call { name, .. } => name,
+            Asked::Call { name, arguments } => match OwnTool::of(name) {
+                Some(own) => return self.search(received, own, arguments, way).await,
+                None => name,
+            },
             Asked::Item(ask) => &ask.name,
             Asked::List { cursor } => return self.list(received, cursor.as_deref(), way).await,
-            Asked::Offers(listing) => return self.offers(received, *listing, way).await,
+            Asked::Offers { listing, cursor } => return self.offers(received, *listing, cursor.as_deref(), way).await,
         };
         let mut meant = Meant::default();
         let until = tokio::time::Instant::now() + self.settings.load().hold;
@@ -186,26 +192,52 @@ impl Gateway {
         let call = gates::identify(received, &self.ports, way).await?;
         let stage = way.enter("grant", "bailiwick.grant.resolve", &self.ports);
         let grant = gates::chosen_grant(received, call.principal(), &self.ports)?;
-        let (mut list, mut ttl_ms) = (Arc::<ToolList>::default(), 0);
+        let (mut list, mut ttl_ms, mut is_searched) = (Arc::<ToolList>::default(), 0, false);
         if let Some(grant) = grant {
             let world = self.ports.worlds.now();
             ttl_ms = self.kept_for(&grant);
             way.trace.note(stage, "bailiwick.grant.id", grant.terms().id.to_string());
             way.seen.grant = Some(Arc::clone(&grant));
-            list = gates::list(&world, &grant, &call.principal().agent).await?;
+            is_searched = grant.has_tool_search();
+            if !is_searched {
+                list = gates::list(&world, &grant, &call.principal().agent).await?;
+            }
         }
-        let page = list.page(cursor).ok_or_else(Refusal::invalid_cursor)?;
+        let page = match cursor {
+            None if is_searched => ToolPage::of_own(&DEFINITIONS),
+            cursor => list.page(cursor).ok_or_else(Refusal::invalid_cursor)?,
+        };
         way.decide_allow(&self.ports).map_err(|lost| Refusal::trail_lost(&lost))?;
         way.leave(stage, &self.ports);
         Ok(Answer { outcome: Outcome::Success, body: Body::Tools { page, ttl_ms } })
     }
 
+    /// One of the gateway's own tools: it is answered from the list that the grant has.
+    async fn search<'r>(
+        &self,
+        received: &'r Received,
+        own: OwnTool,
+        arguments: &Bytes,
+        way: &mut Way<'r>,
+    ) -> Result<Answer, Refusal> {
+        let call = gates::identify(received, &self.ports, way).await?;
+        let call = gates::admit(&call, own, arguments, &self.ports, way)?;
+        let result = gates::search(call, &self.ports, way).await?;
+        Ok(Answer { outcome: Outcome::Success, body: Body::Result(result) })
+    }
+
     /// What the connectors of the grant offer besides tools.
-    async fn offers<'r>(&self, received: &'r Received, listing: Listing, way: &mut Way<'r>) -> Result<Answer, Refusal> {
+    async fn offers<'r>(
+        &self,
+        received: &'r Received,
+        listing: Listing,
+        cursor: Option<&str>,
+        way: &mut Way<'r>,
+    ) -> Result<Answer, Refusal> {
         let call = gates::identify(received, &self.ports, way).await?;
         let stage = way.enter("grant", "bailiwick.grant.resolve", &self.ports);
         let grant = gates::chosen_grant(received, call.principal(), &self.ports)?;
-        let (mut items, mut ttl_ms) = (Vec::new(), 0);
+        let (mut items, mut ttl_ms, mut place) = (Vec::new(), 0, Place::of(cursor, 0, None));
         if let Some(grant) = grant {
             way.trace.note(stage, "bailiwick.grant.id", grant.terms().id.to_string());
             way.seen.grant = Some(Arc::clone(&grant));
@@ -214,11 +246,14 @@ impl Gateway {
             way.decide_allow(&self.ports).map_err(|lost| Refusal::trail_lost(&lost))?;
             items = gates::offers(&call, &grant, listing, &self.ports, way).await?;
             ttl_ms = self.kept_for(&grant);
+            place = gates::page_of(&items, cursor, listing, &grant);
         } else {
             way.decide_allow(&self.ports).map_err(|lost| Refusal::trail_lost(&lost))?;
         }
-        let items = gates::array_of(&items).ok_or_else(|| Refusal::internal("what is offered makes no list"))?;
-        Ok(Answer { outcome: Outcome::Success, body: Body::Offers { listing, items, ttl_ms } })
+        let Place { range, next } = place.ok_or_else(Refusal::invalid_cursor)?;
+        let page = items.get(range).unwrap_or_default();
+        let items = gates::array_of(page).ok_or_else(|| Refusal::internal("what is offered makes no list"))?;
+        Ok(Answer { outcome: Outcome::Success, body: Body::Offers { listing, items, next, ttl_ms } })
     }
 
     /// How long a list may be kept, milliseconds: never longer than the grant and those above it live.

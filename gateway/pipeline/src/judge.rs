@@ -12,6 +12,7 @@ use crate::{
     principal::Principal,
     received::{Asked, Received},
     refusal::Refusal,
+    search::OwnTool,
     way::Way,
 };
 
@@ -60,10 +61,15 @@ impl Gateway {
     /// The beginning of the way of a call.
     async fn walk_to_permit<'r>(&self, received: &'r Received, way: &mut Way<'r>) -> Result<Vec<Requirement>, Refusal> {
         let ports = self.ports();
-        if matches!(received.asked(), Asked::List { .. } | Asked::Offers(_)) {
+        if matches!(received.asked(), Asked::List { .. } | Asked::Offers { .. }) {
             return Err(Refusal::internal("only a call can be judged"));
         }
         let call = gates::identify(received, ports, way).await?;
+        if let Asked::Call { name, arguments } = received.asked()
+            && let Some(own) = OwnTool::of(name)
+        {
+            return gates::admit(&call, own, arguments, ports, way).map(|_| Vec::new());
+        }
         let call = gates::grant(call, ports, way)?;
         let call = gates::validate(call, ports, way)?;
         let call = gates::permit(call, ports, way)?;

@@ -19,19 +19,23 @@ pub mod refusal;
 pub mod trace;
 
 mod answer;
+mod features;
 mod handle;
 mod judge;
 mod links;
+mod pages;
 mod prepared;
 mod redact;
 mod rounds;
 mod running;
+mod search;
 mod way;
 
-pub use answer::{Answer, Body, PAGE, Part, ToolList, ToolPage, ToolResult};
+pub use answer::{Answer, Body, Part, ToolList, ToolPage, ToolResult};
 pub use aside::Herald;
 pub use handle::{Gateway, Settings};
 pub use judge::Judged;
+pub use pages::PAGE;
 pub use received::Received;
 pub use redact::NeedleFault;
 pub use refusal::Refusal;

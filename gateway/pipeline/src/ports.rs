@@ -381,6 +381,17 @@ pub enum Listing {
     Prompts,
 }
 
+impl Listing {
+    /// The MCP method that it is asked for by.
+    pub fn method(self) -> &'static str {
+        match self {
+            Self::Resources => "resources/list",
+            Self::Templates => "resources/templates/list",
+            Self::Prompts => "prompts/list",
+        }
+    }
+}
+
 /// What a server lists of one feature.
 #[derive(Debug, Default)]
 pub struct Offers {

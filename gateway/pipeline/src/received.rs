@@ -207,7 +207,12 @@ pub enum Asked {
     /// `resources/read`, `prompts/get` or `completion/complete`.
     Item(ItemAsk),
     /// `resources/list`, `resources/templates/list` or `prompts/list`.
-    Offers(Listing),
+    Offers {
+        /// Which.
+        listing: Listing,
+        /// Where the last page said that this one begins.
+        cursor: Option<String>,
+    },
 }
 
 /// What is asked of a feature.
@@ -331,11 +336,7 @@ impl Received {
     /// Receives a `tools/list`.
     pub fn list(call: CallId, message: &Message, origin: Origin, arrived_ns: u64) -> Result<Self, MessageFault> {
         refuse_lookalikes(message.params.iter().map(|(key, _)| key.as_ref()), &["cursor", "_meta"])?;
-        let cursor = match message.param("cursor") {
-            None => None,
-            given => Some(string(given).ok_or(MessageFault::Member { member: "params.cursor", wanted: "a string" })?),
-        };
-        Self::new(call, Asked::List { cursor }, message, origin, arrived_ns)
+        Self::new(call, Asked::List { cursor: cursor(message)? }, message, origin, arrived_ns)
     }
 
     /// Receives a request for an item of a feature: `resources/read`, `prompts/get` or `completion/complete`.
@@ -360,7 +361,7 @@ impl Received {
         Self::new(call, Asked::Item(ItemAsk { feature, of, name, members }), message, origin, arrived_ns)
     }
 
-    /// Receives a request for a list of resources, resource templates or prompts. It has one page: a cursor is none of ours.
+    /// Receives a request for a list of resources, resource templates or prompts.
     pub fn offers(
         call: CallId,
         listing: Listing,
@@ -368,10 +369,8 @@ impl Received {
         origin: Origin,
         arrived_ns: u64,
     ) -> Result<Self, MessageFault> {
-        match message.param("cursor") {
-            Some(_) => Err(MessageFault::Member { member: "params.cursor", wanted: "left out: the list has one page" }),
-            None => Self::new(call, Asked::Offers(listing), message, origin, arrived_ns),
-        }
+        refuse_lookalikes(message.params.iter().map(|(key, _)| key.as_ref()), &["cursor", "_meta"])?;
+        Self::new(call, Asked::Offers { listing, cursor: cursor(message)? }, message, origin, arrived_ns)
     }
 
     /// A notification asks for nothing: there would be nobody to hear the answer.
@@ -405,9 +404,7 @@ impl Received {
                 Feature::PromptGet => "prompts/get",
                 _ => "completion/complete",
             },
-            Asked::Offers(Listing::Resources) => "resources/list",
-            Asked::Offers(Listing::Templates) => "resources/templates/list",
-            Asked::Offers(Listing::Prompts) => "prompts/list",
+            Asked::Offers { listing, .. } => listing.method(),
         }
     }
 
@@ -415,7 +412,7 @@ impl Received {
     pub fn tool(&self) -> Option<&str> {
         match &self.asked {
             Asked::Call { name, .. } => Some(name),
-            Asked::List { .. } | Asked::Item(_) | Asked::Offers(_) => None,
+            Asked::List { .. } | Asked::Item(_) | Asked::Offers { .. } => None,
         }
     }
 
@@ -454,6 +451,14 @@ impl Received {
     /// When it arrived, unix nanoseconds.
     pub fn arrived_ns(&self) -> u64 {
         self.arrived_ns
+    }
+}
+
+/// The cursor of a request for a list.
+fn cursor(message: &Message) -> Result<Option<String>, MessageFault> {
+    match message.param("cursor") {
+        None => Ok(None),
+        given => string(given).map(Some).ok_or(MessageFault::Member { member: "params.cursor", wanted: "a string" }),
     }
 }
 

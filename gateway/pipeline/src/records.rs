@@ -147,6 +147,9 @@ pub struct OutcomeRecord<'a> {
     /// The tool as asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tool: Option<&'a str>,
+    /// Keyed digest of the argument bytes, of a call of the gateway's own tools: it has no intent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub args_mac: Option<&'a str>,
     /// How it ended.
     pub outcome: Outcome,
     /// Why, in one word.

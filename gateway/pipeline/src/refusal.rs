@@ -98,6 +98,14 @@ impl Refusal {
         Self::error(Outcome::Denied, "unknown_tool", (-32602, 200), format!("Unknown tool: {name}"), detail)
     }
 
+    /// The tool that is to be described does not exist for this agent, for whatever cause: the same words for all.
+    pub fn unknown_described(name: &str, detail: impl Into<String>) -> Self {
+        let name: String = name.chars().take(128).collect();
+        let text =
+            format!("Unknown tool: {name}. Nothing that you may call has this name: search_tools finds what you may call.");
+        Self::tool_error(Outcome::Denied, "unknown_tool", text, detail)
+    }
+
     /// A resource or a prompt does not exist for this agent, for whatever cause: the same words for all. Who speaks 2026-07-28 hears
     /// `-32602` for a resource too, which others know as `-32002`.
     pub fn unknown_item(of: Feature, name: &str, detail: impl Into<String>) -> Self {

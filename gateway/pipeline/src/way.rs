@@ -37,6 +37,8 @@ pub(crate) struct Seen {
     pub(crate) claimed: Option<ApprovalId>,
     pub(crate) committed: bool,
     pub(crate) result: Option<ResultRecord>,
+    /// Of a call that has no intent to say it.
+    pub(crate) args_mac: Option<String>,
     pub(crate) held_ns: u64,
     pub(crate) asides: Asides,
     decided: bool,
@@ -94,6 +96,7 @@ impl<'r> Way<'r> {
                 claimed: None,
                 committed: false,
                 result: None,
+                args_mac: None,
                 held_ns: 0,
                 asides: Asides::default(),
                 decided: false,
@@ -242,6 +245,7 @@ impl<'r> Way<'r> {
             (false, _) => self.decide("decided", "deny", refusal, ports),
         };
         let result = self.seen.result.take();
+        let args_mac = self.seen.args_mac.take();
         let tool = self.tool_on_record(ports);
         let record = OutcomeRecord {
             event: "outcome",
@@ -256,6 +260,7 @@ impl<'r> Way<'r> {
             auth_method: self.seen.principal.as_ref().map(|principal| principal.method.as_str()),
             grant: self.seen.grant.as_ref().map(|grant| &grant.terms().id),
             tool: tool.as_deref(),
+            args_mac: args_mac.as_deref(),
             outcome,
             reason: refusal.map(|refusal| refusal.reason),
             detail: refusal.map(|refusal| refusal.detail.as_str()),

@@ -172,6 +172,7 @@ fn terms(wanted: &GrantWanted, runtime: &Runtime) -> Result<Grant, ApiFault> {
         expires_at_ms: now_ms.saturating_add(wanted.ttl_ms),
         budget: wanted.budget,
         default: wanted.default,
+        tool_search: wanted.tool_search,
         from_config: false,
     })
 }
@@ -303,6 +304,7 @@ fn view(entry: &GrantEntry, runtime: &Runtime) -> GrantView {
         used: Used { calls: standing.calls, writes: standing.writes },
         labels: standing.labels,
         default: terms.default,
+        tool_search: entry.grant.has_tool_search(),
         from_config: terms.from_config,
         revision: terms.revision,
         created_at_ms: entry.created_at_ms,

@@ -327,6 +327,9 @@ pub struct CreateArgs {
     /// What the agent acts under when it names no grant
     #[arg(long)]
     pub default: bool,
+    /// List two tools to look for the others by, instead of all of them
+    #[arg(long)]
+    pub tool_search: bool,
 }
 
 /// The end of a grant.

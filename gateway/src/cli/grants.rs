@@ -45,7 +45,7 @@ fn table(grants: &[GrantView]) -> Table {
     let now_ms = SystemClock.now_ms();
     let mut table = Table::new(&["ID", "STATE", "AGENT", "TOOLS", "CALLS", "WRITES", "EXPIRES", "PURPOSE"]);
     for grant in grants {
-        let tools = grant.tools.len().to_string();
+        let tools = format!("{}{}", grant.tools.len(), if grant.tool_search { ", by search" } else { "" });
         let calls = used(grant.used.calls, grant.budget.calls);
         let writes = used(grant.used.writes, grant.budget.writes);
         let purpose = short(&grant.purpose, 40);
@@ -99,7 +99,7 @@ fn card(grant: &GrantView) -> String {
         let why = ending.reason.as_deref().map(|why| format!(": {}", shown(why))).unwrap_or_default();
         text.add(format_args!("ended        {}{by}{why}\n", from_now(ending.at_ms, now_ms)));
     }
-    text.add(format_args!("tools\n"));
+    text.add(format_args!("tools{}\n", if grant.tool_search { "        looked for with search_tools, not listed" } else { "" }));
     for capability in &grant.capabilities {
         text.add(format_args!("  {}\n", capability.tools));
         for (pointer, bound) in &capability.args {
@@ -127,6 +127,7 @@ async fn make(create: &CreateArgs, session: &Session) -> Result<(), CliFault> {
         ttl_ms: create.ttl.as_millis(),
         budget: Budget { calls: create.calls, writes: create.writes },
         default: create.default,
+        tool_search: create.tool_search,
     };
     let made: GrantMade = session.client().await?.post("grants", &wanted).await?;
     let GrantView { id, tools, expires_at_ms, .. } = &made.grant;

@@ -89,6 +89,7 @@ fn terms() -> Grant {
         budget: Budget::default(),
         default: false,
         from_config: false,
+        tool_search: false,
     }
 }
 

@@ -300,6 +300,7 @@ impl Front {
             auth_method: None,
             grant: None,
             tool: tool.as_deref(),
+            args_mac: None,
             outcome: noted.outcome,
             reason: noted.reason,
             detail: noted.detail,

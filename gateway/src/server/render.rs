@@ -40,20 +40,24 @@ pub(super) fn respond(id: &str, protocol: Protocol, answer: &Answer) -> Response
         Body::Content(result) => json_response(StatusCode::OK, stamped(id, result, protocol, true)),
         Body::ToolError { text, meta } => result(id, &tool_error(text, meta.as_ref(), protocol).to_string()),
         Body::Tools { page, ttl_ms } => {
-            // A cursor has letters, digits and `-`.
-            let next = page.next().map(|cursor| format!(r#","nextCursor":"{cursor}""#)).unwrap_or_default();
+            let next = next_cursor(page.next());
             let definitions = if protocol.is_modern() { page.definitions().clone() } else { page.older() };
             list(id, protocol, "tools", definitions, &next, *ttl_ms)
         }
-        Body::Offers { listing, items, ttl_ms } => {
+        Body::Offers { listing, items, next, ttl_ms } => {
             let member = match listing {
                 Listing::Resources => "resources",
                 Listing::Templates => "resourceTemplates",
                 Listing::Prompts => "prompts",
             };
-            list(id, protocol, member, items.clone(), "", *ttl_ms)
+            list(id, protocol, member, items.clone(), &next_cursor(next.as_deref()), *ttl_ms)
         }
     }
+}
+
+/// The member that leads to the next page. A cursor has letters, digits and `-`.
+fn next_cursor(next: Option<&str>) -> String {
+    next.map(|cursor| format!(r#","nextCursor":"{cursor}""#)).unwrap_or_default()
 }
 
 /// A page of a list. Who may keep it is its asker alone (MCP 2026-07-28, `server/utilities/caching`).

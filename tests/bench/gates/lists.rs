@@ -19,6 +19,7 @@ use bailiwick::{
 use bailiwick_config::Config;
 use bailiwick_pipeline::{
     Body, Gateway, Received, Settings, ToolPage,
+    aside::Wants,
     grant::Labels,
     ids::CallId,
     ports::{Ports, Worlds as _},
@@ -51,8 +52,15 @@ fn config() -> Config {
     }
     let all = (0..CONNECTORS).map(|number| format!("\"{}__*\"", connector(number))).collect::<Vec<_>>().join(", ");
     for time in 0..TIMES {
-        for (id, tools) in [("all", all.as_str()), ("three", "\"c07__tool_3\", \"c50__tool_50\", \"c99__tool_99\"")] {
-            let grant = format!("id = \"{id}-{time}\"\nagent = \"bench\"\npurpose = \"be measured\"\ntools = [{tools}]\n");
+        let three = "\"c07__tool_3\", \"c50__tool_50\", \"c99__tool_99\"";
+        for (id, tools, more) in [
+            ("all", all.as_str(), ""),
+            ("three", three, ""),
+            ("search-all", all.as_str(), "tool_search = true\n"),
+            ("search-one", "\"c50__*\"", "tool_search = true\n"),
+            ("search-three", three, "tool_search = true\n"),
+        ] {
+            let grant = format!("id = \"{id}-{time}\"\nagent = \"bench\"\npurpose = \"be measured\"\ntools = [{tools}]\n{more}");
             text.push_str(&format!("[[grants]]\n{grant}"));
         }
     }
@@ -128,6 +136,19 @@ fn timed<T>(work: impl FnOnce() -> T) -> (Duration, T) {
     (began.elapsed(), done)
 }
 
+fn origin(presented: Presented) -> Origin {
+    Origin {
+        transport: Transport::Http,
+        protocol: Protocol::V20260728,
+        presented,
+        links: Vec::new(),
+        capabilities: Vec::new(),
+        mirrored: None,
+        wants: Wants::default(),
+        meta: Bytes::new(),
+    }
+}
+
 struct Bench {
     runtime: Arc<Runtime>,
     gateway: Gateway,
@@ -156,14 +177,53 @@ impl Bench {
         let text = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{params}}}"#);
         let message = Message::read(&Bytes::from(text), Limits::MESSAGE).expect("a message");
         let presented = Presented { credential: Credential::Bearer(self.token.clone()), grant: Some(grant.to_owned()) };
-        let origin =
-            Origin { transport: Transport::Http, protocol: Protocol::V20260728, presented, links: Vec::new(), mirrored: None };
         let now_ns = self.runtime.clock.now_ns();
-        let received = Received::list(CallId::new(now_ns / 1_000_000, [7; 10]), &message, origin, now_ns).expect("a list");
+        let received =
+            Received::list(CallId::new(now_ns / 1_000_000, [7; 10]), &message, origin(presented), now_ns).expect("a list");
         match self.gateway.handle(&received).await.body {
             Body::Tools { page, .. } => page,
             other => panic!("{other:?}"),
         }
+    }
+
+    /// A call of one of the gateway's own tools: what it told, and how long it took.
+    async fn own(&self, grant: &str, tool: &str, arguments: Value) -> (Value, Duration) {
+        let params = json!({"name": tool, "arguments": arguments});
+        let text = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{params}}}"#);
+        let message = Message::read(&Bytes::from(text), Limits::MESSAGE).expect("a message");
+        let presented = Presented { credential: Credential::Bearer(self.token.clone()), grant: Some(grant.to_owned()) };
+        let now_ns = self.runtime.clock.now_ns();
+        let received =
+            Received::call(CallId::new(now_ns / 1_000_000, [7; 10]), &message, origin(presented), now_ns).expect("a call");
+        let began = Instant::now();
+        let answer = self.gateway.handle(&received).await;
+        let took = began.elapsed();
+        let Body::Result(result) = answer.body else { panic!("{answer:?}") };
+        let result: Value = serde_json::from_slice(result.text()).expect("a result");
+        (result["structuredContent"].clone(), took)
+    }
+
+    /// Searches under grants that give so many tools: the first one, others, and one of as many words as count.
+    async fn searches(&self, what: &str, tools: usize) {
+        let (mut first, mut again, mut long, mut described) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let words: String = (0..24).map(|word| format!("tool field{word} ")).collect();
+        for time in 0..TIMES {
+            let grant = format!("{what}-{time}");
+            let (found, took) = self.own(&grant, "search_tools", json!({"query": "what tools do"})).await;
+            assert_eq!(found["total"], tools);
+            first.push(took);
+            for _ in 0..20 {
+                again.push(self.own(&grant, "search_tools", json!({"query": "tools that say something"})).await.1);
+                let query: String = words.chars().take(256).collect();
+                long.push(self.own(&grant, "search_tools", json!({"query": query, "limit": 50})).await.1);
+                let name = found["tools"][0]["name"].clone();
+                described.push(self.own(&grant, "describe_tool", json!({"name": name})).await.1);
+            }
+        }
+        say(&format!("search of {tools}, the first under its grant"), first);
+        say("  another, of 4 words", again);
+        say("  one of 256 characters, 50 results", long);
+        say("  and a description", described);
     }
 
     /// The first list of each of these grants.
@@ -216,6 +276,11 @@ async fn measure() {
         again.push(bench.list("all-0").await.1);
     }
     say("the same page again", again);
+    let before = memory("VmRSS:");
+    bench.searches("search-three", 3).await;
+    bench.searches("search-one", TOOLS).await;
+    bench.searches("search-all", CONNECTORS * TOOLS).await;
+    println!("{:<62} {:>10} MiB", "memory that all of these searches stand in", memory("VmRSS:").saturating_sub(before));
     let (mut judged, mut served, mut small, mut large) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for time in 0..TIMES {
         let pins = pins(time + 1);
@@ -234,7 +299,7 @@ async fn measure() {
     say("  and served", served);
     say("  then a list of 3", small);
     say("  then the first page of 10000", large);
-    let found = bench.worlds.now().tools().next().map(|tool| (tool.downstream_name.clone(), None)).expect("a tool");
+    let found = bench.worlds.now().tools().next().map(|tool| (tool.name.tool().expect("a tool").clone(), None)).expect("a tool");
     let (took, news) = timed(|| bench.worlds.drift(&connector(0), &[found]));
     assert_eq!(news.len(), 1);
     say("one tool drifts", vec![took]);

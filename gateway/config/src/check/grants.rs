@@ -65,6 +65,7 @@ fn terms(grant: &RawGrant, raw: &Raw, path: &KeyPath, findings: &mut Findings<'_
         ttl: grant.ttl.into(),
         budget: Budget { calls: grant.budget.calls, writes: grant.budget.writes },
         default: grant.default,
+        tool_search: grant.tool_search,
     })
 }
 

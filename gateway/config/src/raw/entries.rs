@@ -211,6 +211,8 @@ pub(crate) struct RawGrant {
     pub(crate) ceiling: Option<Band>,
     /// Whether its agent acts under it when it names no grant. One per agent.
     pub(crate) default: bool,
+    /// Whether its agent is listed two tools to look for the others by (`search_tools`, `describe_tool`), instead of all of them.
+    pub(crate) tool_search: bool,
     /// The environment it is for; the agent's when it is not set.
     pub(crate) environment: Option<String>,
 }
@@ -341,6 +343,7 @@ impl Default for RawGrant {
             budget: RawBudget::default(),
             ceiling: None,
             default: false,
+            tool_search: false,
             environment: None,
         }
     }

@@ -30,6 +30,7 @@ fn grant(id: &str, revision: u64, expires_at_ms: u64, parent: Option<Arc<LiveGra
         budget: Budget::default(),
         default: false,
         from_config: false,
+        tool_search: false,
     };
     Arc::new(LiveGrant::new(terms, Standing::fresh(), parent))
 }

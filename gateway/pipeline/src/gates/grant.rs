@@ -64,7 +64,7 @@ pub fn grant<'r>(call: Identified<'r>, ports: &Ports, way: &mut Way<'r>) -> Resu
     let unknown = |detail: String| match asked {
         Asked::Call { name, .. } => Refusal::unknown_tool(name, detail),
         Asked::Item(ask) => Refusal::unknown_item(ask.of, &ask.name, format!("`{}`: {detail}", asked_for(&ask.name))),
-        Asked::List { .. } | Asked::Offers(_) => Refusal::internal("a list is no call"),
+        Asked::List { .. } | Asked::Offers { .. } => Refusal::internal("a list is no call"),
     };
     let stage = way.enter("grant", "bailiwick.grant.resolve", ports);
     let Some(grant) = chosen_grant(call.received(), call.principal(), ports)? else {
@@ -77,11 +77,10 @@ pub fn grant<'r>(call: Identified<'r>, ports: &Ports, way: &mut Way<'r>) -> Resu
     let found = match asked {
         Asked::Call { name, arguments } => match world.called(name) {
             Some(tool) if visible(&world, &grant, agent, tool) => Ok((tool, arguments.clone())),
-            Some(_) => Err(invisible(&grant)),
-            None => Err(not_called(&world, name)),
+            _ => Err(not_to_be_called(&world, name, &grant)),
         },
         Asked::Item(ask) => item(ask, &world, &grant, agent),
-        Asked::List { .. } | Asked::Offers(_) => Err(String::new()),
+        Asked::List { .. } | Asked::Offers { .. } => Err(String::new()),
     };
     let (tool, arguments) = found.map_err(unknown)?;
     let tool = Arc::clone(tool);
@@ -139,6 +138,11 @@ fn invisible(grant: &LiveGrant) -> String {
     format!("grant `{id}` does not cover it, its band is above a ceiling, or no policy could ever allow it")
 }
 
+/// Why there is no tool of this name under this grant: for operators alone.
+pub(super) fn not_to_be_called(world: &World, name: &str, grant: &LiveGrant) -> String {
+    if world.called(name).is_some() { invisible(grant) } else { not_called(world, name) }
+}
+
 fn not_called(world: &World, name: &str) -> String {
     match world.tool(name).map(|tool| world.exposed(tool)) {
         Some(exposed) => format!("agents call it `{exposed}`: its connector has `prefix = \"never\"`"),
@@ -194,7 +198,7 @@ impl View {
 }
 
 /// More tools than these are looked at where no call waits meanwhile.
-const AT_ONCE: usize = 200;
+pub(super) const AT_ONCE: usize = 200;
 
 /// The tools that exist for this agent under this grant. The list is kept for as long as grant and world stay what they are.
 pub(crate) async fn list(world: &Arc<World>, grant: &Arc<LiveGrant>, agent: &Agent) -> Result<Arc<ToolList>, Refusal> {
@@ -210,10 +214,15 @@ pub(crate) async fn list(world: &Arc<World>, grant: &Arc<LiveGrant>, agent: &Age
     if let Some(list) = prepared.list(agent.ceiling) {
         return Ok(list);
     }
-    tokio::task::spawn_blocking(move || view.list()).await.map_err(|lost| match lost.try_into_panic() {
+    away(move || view.list()).await
+}
+
+/// Does what takes a while where no call waits meanwhile.
+pub(super) async fn away<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Refusal> {
+    tokio::task::spawn_blocking(work).await.map_err(|lost| match lost.try_into_panic() {
         // It goes on here, so that it is told like any other.
         Ok(panic) => std::panic::resume_unwind(panic),
-        Err(lost) => Refusal::internal(format!("a list was not made: {lost}")),
+        Err(lost) => Refusal::internal(format!("what takes a while was not done: {lost}")),
     })
 }
 

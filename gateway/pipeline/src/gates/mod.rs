@@ -12,6 +12,7 @@ mod permit;
 mod record;
 mod relay;
 mod screen;
+mod search;
 mod send;
 mod validate;
 
@@ -26,7 +27,8 @@ pub use send::{Outgoing, RawReply, Sent, send};
 pub use validate::{Validated, validate};
 
 pub(crate) use grant::{chosen_grant, list};
-pub(crate) use offer::{array_of, offers};
+pub(crate) use offer::{array_of, offers, page_of};
+pub(crate) use search::{admit, search};
 
 use crate::{ports::Ticket, refusal::Refusal};
 

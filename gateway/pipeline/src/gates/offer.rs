@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use bailiwick_schemas::names::Feature;
+use bailiwick_schemas::{canonical::Digest, names::Feature};
 use bytes::Bytes;
 use futures_util::future::join_all;
 use serde_json::value::RawValue;
@@ -17,6 +17,7 @@ use crate::{
     answer::with_member,
     catalogue::{Tool, World},
     grant::{Labels, LiveGrant},
+    pages::{PAGE, Place},
     ports::{Lease, Listing, Offer, Ports},
     records::SecretRecord,
     refusal::Refusal,
@@ -205,6 +206,20 @@ fn lent_on_record(
         trace_id,
     };
     ports.trail.secret(ports.clock.now_ms(), &record).map_err(|lost| Refusal::trail_lost(&lost))
+}
+
+/// The page of these items that a cursor leads to; none where it is of another list, or of none. The items were read anew: a list in which
+/// anything is otherwise by now is another one.
+pub(crate) fn page_of(items: &[Bytes], cursor: Option<&str>, listing: Listing, grant: &LiveGrant) -> Option<Place> {
+    if items.len() <= PAGE {
+        return Place::of(cursor, items.len(), None);
+    }
+    let terms = grant.terms();
+    let mut text = format!("{}\n{}\n{}\n", terms.id, terms.revision, listing.method()).into_bytes();
+    for item in items {
+        text.extend_from_slice(Digest::of(item).as_bytes());
+    }
+    Place::of(cursor, items.len(), Some(&Digest::of(&text)))
 }
 
 /// The items as one JSON array.

@@ -6,7 +6,15 @@ use bailiwick_policy::{CallFacts, Decision, Requirement, Rule};
 use serde_json::Value;
 
 use super::{Granted, Validated};
-use crate::{catalogue::Tool, grant::Standing, ports::Ports, prepared::AskCall, refusal::Refusal, way::Way};
+use crate::{
+    catalogue::Tool,
+    grant::{LiveGrant, Standing},
+    ports::Ports,
+    prepared::AskCall,
+    received::Origin,
+    refusal::Refusal,
+    way::Way,
+};
 
 /// A call that policy allows, perhaps once a person approves.
 pub struct Permitted<'r> {
@@ -86,15 +94,15 @@ fn decide(call: &Validated<'_>, moment: Moment) -> Result<Arc<Decision>, Refusal
 }
 
 /// What the policies say of this tool, or of a question asked by this right, during a call. None where they can't be asked, which denies.
-pub(super) fn ask(
-    granted: &Granted<'_>,
-    tool: &Tool,
-    arguments: &Value,
-    Moment { standing, hour }: Moment,
-) -> Option<Arc<Decision>> {
+pub(super) fn ask(granted: &Granted<'_>, tool: &Tool, arguments: &Value, moment: Moment) -> Option<Arc<Decision>> {
     let (grant, world) = (granted.grant(), granted.world());
-    let origin = granted.identified().received().origin();
-    let facts = CallFacts {
+    let facts = facts(grant, granted.identified().received().origin(), moment);
+    Some(grant.prepared(world)?.decide(world, tool, &AskCall { facts: &facts, arguments }))
+}
+
+/// What policies may know of a call under this grant, beside its arguments.
+pub(super) fn facts<'a>(grant: &'a LiveGrant, origin: &Origin, Moment { standing, hour }: Moment) -> CallFacts<'a> {
+    CallFacts {
         environment: &grant.terms().environment,
         calls_in_task: standing.calls,
         writes_in_task: standing.writes,
@@ -104,8 +112,7 @@ pub(super) fn ask(
         transport: origin.transport.as_str(),
         era: origin.protocol.as_str(),
         hour,
-    };
-    Some(grant.prepared(world)?.decide(world, tool, &AskCall { facts: &facts, arguments }))
+    }
 }
 
 fn ids(rules: &[Rule]) -> Vec<String> {

@@ -21,6 +21,7 @@ fn terms(id: &str) -> Grant {
         budget: Budget::default(),
         default: false,
         from_config: false,
+        tool_search: false,
     }
 }
 

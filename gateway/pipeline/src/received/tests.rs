@@ -234,6 +234,20 @@ fn a_list_may_go_on_where_the_last_page_ended() {
         assert_eq!(list(cursor).unwrap_err().code(), -32602);
     }
     assert!(matches!(list(r#"{"Cursor":"x"}"#), Err(MessageFault::Lookalike(_))));
+    for listing in [Listing::Resources, Listing::Templates, Listing::Prompts] {
+        let offers = |params: &str| {
+            let text = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{}","params":{params}}}"#, listing.method());
+            Received::offers(CallId::new(1, [1; 10]), listing, &read(&text).unwrap(), origin(), 5)
+        };
+        let received = offers(r#"{"cursor":"x"}"#).unwrap();
+        assert_eq!(received.asked(), &Asked::Offers { listing, cursor: Some("x".to_owned()) });
+        assert_eq!(
+            (received.method(), offers("{}").unwrap().asked()),
+            (listing.method(), &Asked::Offers { listing, cursor: None })
+        );
+        assert_eq!(offers(r#"{"cursor":1}"#).unwrap_err().code(), -32602);
+        assert!(matches!(offers(r#"{"curs\u006fR":"x"}"#), Err(MessageFault::Lookalike(_))));
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bailiwick_pipeline::{
-    Received,
+    Body, Received,
     constraint::Bound,
     gates::RawReply,
     grant::Grant,
@@ -284,4 +284,57 @@ async fn every_ancestor_bounds_an_item() {
     bench.replies(CONTENTS);
     ask(&bench, "resources/read", r#"{"uri":"tickets+doc://a/x"}"#).await.ran();
     ask(&bench, "resources/read", r#"{"uri":"tickets+doc://b/x"}"#).await.refused("grant", Outcome::Denied, "unknown_resource");
+}
+
+/// A list of so many is told in pages, as that of tools is, and a cursor is good for one list as long as it is what it was.
+#[tokio::test]
+async fn long_lists_come_in_pages() {
+    let bench = bench(terms("g", &EVERYTHING), CONTENTS);
+    let offer_of = |changed: usize| {
+        move |listing: Listing| {
+            let id = if listing == Listing::Prompts { "name" } else { "uri" };
+            let item = |number: usize| {
+                let text = json!({id: format!("a:{number}"), "size": i32::from(number == changed)}).to_string();
+                Offer { id: format!("a:{number}"), text: Bytes::from(text) }
+            };
+            Ok(Arc::new(Offers { items: (0..700).map(item).collect(), left_out: 0 }))
+        }
+    };
+    *bench.fakes.offers.lock().unwrap() = Box::new(offer_of(usize::MAX));
+    let page = async |method: &str, cursor: Option<&str>| {
+        let params = cursor.map_or_else(|| json!({}), |cursor| json!({"cursor": cursor}));
+        ask(&bench, method, &params.to_string()).await
+    };
+    let told = |heard: &Heard| {
+        let Body::Offers { items, next, .. } = &heard.answer.body else { panic!("{:?}", heard.told()) };
+        (serde_json::from_slice::<Vec<serde_json::Value>>(items).unwrap(), next.clone())
+    };
+    // Three connectors have resources, two have prompts.
+    let (first, next) = told(&page("resources/list", None).await);
+    let next = next.unwrap();
+    let (second, end) = told(&page("resources/list", Some(&next)).await);
+    let (third, last) = told(&page("resources/list", end.as_deref()).await);
+    assert_eq!((first.len(), second.len(), third.len(), last), (1_000, 1_000, 100, None));
+    let all: Vec<String> = [first, second, third].concat().iter().map(|item| item["uri"].as_str().unwrap().to_owned()).collect();
+    let unique: std::collections::BTreeSet<&String> = all.iter().collect();
+    assert_eq!((all.len(), unique.len(), all[0].as_str()), (2_100, 2_100, "files+a:0"));
+    // Of another list, of no page, of a list that is another one by now.
+    let refused = |heard: &Heard| {
+        let Told::Error(code, _, _, status) = heard.told() else { panic!("{:?}", heard.told()) };
+        assert_eq!((code, status, &heard.outcome()["reason"]), (-32602, 400, &json!("invalid_cursor")));
+    };
+    refused(&page("prompts/list", Some(&next)).await);
+    refused(&page("resources/templates/list", Some(&next)).await);
+    for wrong in ["", "x", "3e8", &next.to_uppercase(), &next.replacen("3e8", "7d0", 1)] {
+        refused(&page("resources/list", Some(wrong)).await);
+    }
+    *bench.fakes.offers.lock().unwrap() = Box::new(offer_of(699));
+    refused(&page("resources/list", Some(&next)).await);
+    *bench.fakes.offers.lock().unwrap() = Box::new(offer_of(usize::MAX));
+    assert_eq!(told(&page("resources/list", Some(&next)).await).0.len(), 1_000);
+    *bench.fakes.grants.lock().unwrap() = vec![alive(terms("h", &EVERYTHING), None)];
+    refused(&page("resources/list", Some(&next)).await);
+    *bench.fakes.grants.lock().unwrap() = vec![];
+    refused(&page("resources/list", Some(&next)).await);
+    assert_eq!(told(&page("resources/list", None).await), (vec![], None));
 }

@@ -31,6 +31,7 @@ mod names;
 mod panics;
 mod races;
 mod redaction;
+mod search;
 mod trail_lost;
 mod waiting;
 mod world;

@@ -42,6 +42,9 @@ pub struct GrantView {
     pub labels: Labels,
     /// Whether its agent acts under it when it names none.
     pub default: bool,
+    /// Whether its agent looks for tools instead of being listed them.
+    #[serde(default)]
+    pub tool_search: bool,
     /// Whether it comes from the configuration.
     pub from_config: bool,
     /// Counts its reissues.
@@ -98,6 +101,9 @@ pub struct GrantWanted {
     pub budget: Budget,
     /// Whether its agent acts under it when it names none.
     pub default: bool,
+    /// Whether its agent is to look for tools instead of being listed them.
+    #[serde(default)]
+    pub tool_search: bool,
 }
 
 /// A grant, made; its token is told once.

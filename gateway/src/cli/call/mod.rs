@@ -4,6 +4,7 @@ mod arguments;
 mod endpoint;
 mod reply;
 
+use bailiwick_schemas::exposure::OWN;
 use serde_json::Value;
 
 use super::{
@@ -25,10 +26,13 @@ pub(super) async fn run(call: &CallArgs, session: &Session) -> Result<(), CliFau
     let Some(tool) = &call.tool else { return list(call.json, &endpoint, session).await };
     // A refusal of the list is no reason not to send the call: it is answered on its own.
     let (_, tools) = listed(&endpoint).await?;
-    let schema = tools
-        .iter()
-        .find(|listed| listed.get("name").and_then(Value::as_str) == Some(tool))
-        .and_then(|listed| listed.get("inputSchema"));
+    let find = |name: &str| tools.iter().find(|listed| listed.get("name").and_then(Value::as_str) == Some(name));
+    let [_, describe] = OWN;
+    let described = match (find(tool), find(describe)) {
+        (None, Some(_)) => described(describe, tool, &endpoint).await?,
+        (listed, _) => listed.cloned(),
+    };
+    let schema = described.as_ref().and_then(|tool| tool.get("inputSchema"));
     let arguments = Given::typed(&given, schema)?;
     let reply = endpoint.call(tool, &arguments, schema).await?;
     if call.raw {
@@ -36,6 +40,13 @@ pub(super) async fn run(call: &CallArgs, session: &Session) -> Result<(), CliFau
         return if reply.is_success() { Ok(()) } else { Err(CliFault::Said) };
     }
     told(&reply, call.json, session)
+}
+
+/// What is said of a tool that is not listed, where tools are looked for instead.
+async fn described(describe: &str, tool: &str, endpoint: &Endpoint) -> Result<Option<Value>, CliFault> {
+    let given = arguments::parse(&[format!("name={tool}")])?;
+    let reply = endpoint.call(describe, &Given::typed(&given, None)?, None).await?;
+    Ok(reply.result().and_then(|result| result.pointer("/structuredContent/tool")).cloned())
 }
 
 /// Pages of a list at most: what a gateway lists is well below that.

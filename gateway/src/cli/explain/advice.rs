@@ -1,5 +1,7 @@
 //! What would allow a call that was refused, or what to look at next. Nothing here is done by itself.
 
+use bailiwick_schemas::exposure::OWN;
+
 use super::origin::Origin;
 use crate::cli::screen::shown;
 
@@ -16,6 +18,8 @@ pub(super) struct Refusal<'a> {
 
 /// What the record says of a tool that no grant could cover.
 const NO_SUCH_TOOL: &str = "no connector has a callable tool";
+/// What it says of a grant whose tools are listed, not looked for.
+const NO_SEARCH: &str = "has no tool search";
 
 /// What to do about it.
 pub(super) fn advice(refusal: &Refusal<'_>, origin: &Origin) -> Option<String> {
@@ -27,6 +31,14 @@ pub(super) fn advice(refusal: &Refusal<'_>, origin: &Origin) -> Option<String> {
     let new_grant = format!("{again} grants create --agent {agent} --purpose … --tools {tool}");
     let in_config = refusal.grant.and_then(|grant| origin.grant(grant)).map(|place| shown(&place));
     Some(match refusal.reason {
+        "unknown_tool" if refusal.tool.is_some_and(|tool| OWN.contains(&tool)) => {
+            if refusal.detail.is_some_and(|detail| detail.contains(NO_SEARCH)) {
+                "if the agent is to look for tools, set `tool_search = true` in its grant, or make one with `--tool-search`"
+                    .to_owned()
+            } else {
+                "it asked for the definition of a tool that it has not: what it has it finds with search_tools".to_owned()
+            }
+        }
         "unknown_tool" if refusal.detail.is_some_and(|detail| detail.starts_with(NO_SUCH_TOOL)) => {
             if origin.has_connector(connector) {
                 format!("if `{connector}` offers it, accept it first: {again} connectors pin {connector}")

@@ -1,5 +1,6 @@
 //! Everything that is on record about one call.
 
+use bailiwick_schemas::exposure::OWN;
 use bailiwick_trail::{Reader, Record, Start, Stream};
 use serde_json::{Value, json};
 
@@ -107,8 +108,12 @@ impl Case {
     /// Where it ended, if not after the last step; and the last step that it has to go.
     fn stop(&self) -> (Option<&str>, Option<&'static str>) {
         let gate = self.decision().and_then(|decision| decision.text("gate"));
-        // A list is answered from the grant.
-        let last = (self.get("method") == Some("tools/list")).then_some("grant");
+        // A list is answered from the grant, and so are the gateway's own tools.
+        let last = match (self.get("method"), self.get("tool")) {
+            (Some("tools/list"), _) => Some("grant"),
+            (_, Some(tool)) if OWN.contains(&tool) => Some("validate"),
+            _ => None,
+        };
         let outcome = self.outcome.as_ref().and_then(|outcome| outcome.text("outcome"));
         let stopped = match (self.effect(), outcome) {
             ("deny", _) => gate,
@@ -276,7 +281,11 @@ impl Case {
 fn passed(stopped: Option<&str>, last: Option<&str>) -> Vec<&'static str> {
     let until = |name: &str| WAY.iter().position(|step| *step == name);
     let end = last.and_then(until).map_or(WAY.len(), |at| at + 1);
-    let stop = stopped.map_or(end, |gate| until(gate).unwrap_or(0));
+    let stop = match stopped {
+        // It comes after the last step that such a call has to go.
+        None | Some("search") => end,
+        Some(gate) => until(gate).unwrap_or(0),
+    };
     WAY.iter().take(stop.min(end)).copied().collect()
 }
 
@@ -341,6 +350,7 @@ mod tests {
         assert!(way(Some("approve"), Some("permit"), mark("step_up")).ends_with("permit ✓  approve …"));
         assert!(way(None, None, '✗').ends_with("send ✓  screen ✓"));
         assert_eq!(passed(None, None).len(), WAY.len());
+        assert!(way(Some("search"), Some("validate"), '✗').ends_with("grant ✓  validate ✓  search ✗"));
         // A step that is none of these is told by its name, and nothing is said to have been passed that may not have been.
         assert_eq!(way(Some("elsewhere"), Some("permit"), '✗'), "elsewhere ✗");
     }

@@ -85,6 +85,7 @@ fn terms(id: &str, agent: &str) -> Grant {
         budget: Budget { calls: Some(500), writes: Some(20) },
         default: true,
         from_config: false,
+        tool_search: false,
     }
 }
 

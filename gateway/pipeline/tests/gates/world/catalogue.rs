@@ -111,7 +111,7 @@ pub fn world_without(prefix_of: &[&str], epoch: u64, rules: &str) -> World {
     let policies = compiled(rules);
     let features = feature_names().map(|name| {
         let is_bare = prefix_of.contains(&name.connector().as_str());
-        (name.clone(), Arc::new(offered(name, if is_bare { Prefix::Never } else { Prefix::Always })))
+        Arc::new(offered(name, if is_bare { Prefix::Never } else { Prefix::Always }))
     });
     let features = Arc::new(features.collect());
     World {
@@ -239,6 +239,42 @@ pub fn plain_world(epoch: u64, names: &[String]) -> World {
         policy_digest: policies.digest().to_string(),
         policies,
         connectors: connectors.into_iter().map(connector_facts).collect(),
+    }
+}
+
+/// A world of tools with these definitions beside their names, under these rules; those of connectors whose id begins with `bare` are to have
+/// no prefix.
+pub fn described_world(epoch: u64, tools: &[(&str, Value)], rules: &str) -> World {
+    let prefix =
+        |name: &QualifiedName| if name.connector().as_str().starts_with("bare") { Prefix::Never } else { Prefix::Always };
+    let tool = |(full, definition): &(&str, Value)| {
+        let mut definition = definition.clone();
+        let spec = Spec { output: definition.get("outputSchema").cloned(), ..spec("", Kind::Read, Band::Low, json!({})) };
+        definition["name"] = full.split_once("__").unwrap().1.into();
+        let schema = definition.get("inputSchema").cloned().unwrap_or_else(|| json!({"type": "object"}));
+        let input = Validator::compile_input(&schema, Undeclared::Refuse).unwrap();
+        Arc::new(Tool { listed: Listed::new(&definition.to_string()), digest: digest(&definition), input, ..tool_of(full, spec) })
+    };
+    let tools: Vec<Arc<Tool>> = tools.iter().map(tool).collect();
+    let facts = |tool: &Arc<Tool>| ToolFacts {
+        name: tool.name.to_string(),
+        connector: tool.connector.id.to_string(),
+        kind: tool.kind,
+        band: tool.band,
+        input_schema: json!({"type": "object", "properties": {"id": {"type": "string"}}}),
+    };
+    let facts: Vec<ToolFacts> = tools.iter().map(facts).collect();
+    let policies =
+        Arc::new(Policies::compile(&[Source { name: "t", text: rules }], &facts).unwrap_or_else(|faults| panic!("{faults:?}")));
+    let connectors: BTreeSet<&str> = facts.iter().map(|facts| facts.connector.as_str()).collect();
+    World {
+        epoch,
+        names: Arc::new(ExposedNames::over(tools.iter().map(|tool| (tool.name.clone(), prefix(&tool.name))))),
+        connectors: connectors.into_iter().map(connector_facts).collect(),
+        shelves: shelves(tools.into_iter()),
+        features: Arc::default(),
+        policy_digest: policies.digest().to_string(),
+        policies,
     }
 }
 

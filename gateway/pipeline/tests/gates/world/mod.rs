@@ -57,12 +57,21 @@ pub struct Asking {
     pub capabilities: Vec<(Feature, String)>,
     pub wants: Wants,
     pub meta: &'static str,
+    pub protocol: Protocol,
 }
 
 impl Asking {
     /// Names no grant, has no headers.
     pub fn plain() -> Self {
-        Self { cursor: None, grant: None, mirrored: None, capabilities: Vec::new(), wants: Wants::default(), meta: "" }
+        Self {
+            cursor: None,
+            grant: None,
+            mirrored: None,
+            capabilities: Vec::new(),
+            wants: Wants::default(),
+            meta: "",
+            protocol: Protocol::V20260728,
+        }
     }
 
     /// Wants to hear of progress under this token, and log messages from this level on.
@@ -92,6 +101,7 @@ pub fn terms(id: &str, patterns: &[&str]) -> Grant {
         budget: Budget::default(),
         default: false,
         from_config: false,
+        tool_search: false,
     }
 }
 
@@ -108,7 +118,7 @@ pub fn alive(terms: Grant, parent: Option<&Arc<LiveGrant>>) -> Arc<LiveGrant> {
 fn origin(asking: Asking) -> Origin {
     Origin {
         transport: Transport::Http,
-        protocol: Protocol::V20260728,
+        protocol: asking.protocol,
         presented: Presented { credential: Credential::Absent, grant: asking.grant },
         links: Vec::new(),
         capabilities: asking.capabilities,

@@ -1,0 +1,179 @@
+//! The two tools that are the gateway's own. No connector's tool has their names ([`bailiwick_schemas::exposure::OWN`]).
+
+use std::sync::LazyLock;
+
+use bailiwick_schemas::{
+    exposure::OWN,
+    validate::{Undeclared, Validator},
+};
+use serde_json::{Value, json};
+
+use super::{MOST, QUERY_CHARS, USUAL};
+use crate::refusal::Refusal;
+
+/// One of the gateway's own tools.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum OwnTool {
+    /// `search_tools`
+    Search,
+    /// `describe_tool`
+    Describe,
+}
+
+/// What is listed under a grant with tool search: the definitions of both, a JSON array.
+pub(crate) static DEFINITIONS: LazyLock<String> =
+    LazyLock::new(|| Value::from(OwnTool::ALL.map(OwnTool::definition).to_vec()).to_string());
+
+static SEARCH: LazyLock<Option<Validator>> = LazyLock::new(|| OwnTool::Search.compiled());
+static DESCRIBE: LazyLock<Option<Validator>> = LazyLock::new(|| OwnTool::Describe.compiled());
+
+impl OwnTool {
+    /// In the order in which they are listed.
+    const ALL: [Self; 2] = [Self::Search, Self::Describe];
+
+    /// The one of this name.
+    pub(crate) fn of(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|own| own.name() == name)
+    }
+
+    /// Its name.
+    pub(crate) fn name(self) -> &'static str {
+        let [search, describe] = OWN;
+        match self {
+            Self::Search => search,
+            Self::Describe => describe,
+        }
+    }
+
+    /// Judges arguments as those of any tool.
+    pub(crate) fn check(self, arguments: &Value) -> Result<(), Refusal> {
+        let validator = match self {
+            Self::Search => &SEARCH,
+            Self::Describe => &DESCRIBE,
+        };
+        let validator = validator.as_ref().ok_or_else(|| Refusal::internal("an own tool has no schema"))?;
+        validator.check(arguments).map_err(|places| Refusal::invalid_arguments(&places))
+    }
+
+    /// How many tools a search is to show at most, of arguments that were judged.
+    pub(crate) fn limit(arguments: &Value) -> usize {
+        let given = arguments.get("limit").and_then(Value::as_f64).unwrap_or(f64::from(USUAL));
+        (1..=MOST).find(|limit| f64::from(*limit) >= given).unwrap_or(MOST).into()
+    }
+
+    fn compiled(self) -> Option<Validator> {
+        Validator::compile_input(self.definition().get("inputSchema")?, Undeclared::Refuse).ok()
+    }
+
+    fn definition(self) -> Value {
+        let (title, description, input, output) = match self {
+            Self::Search => (
+                "Search tools",
+                "Finds tools by what they do. Not all tools that you may call are listed: this lists the best matches, by name. Call a tool \
+                 by the name given here; describe_tool shows its arguments. Words are matched against names, titles, descriptions and \
+                 argument names, so use the words that a tool for your step would use, such as `create issue`.",
+                json!({
+                    "type": "object",
+                    "properties": {
+                        "query": {"type": "string", "minLength": 1, "maxLength": QUERY_CHARS, "description": "What the tool does, in a few words; or a part of its name"},
+                        "limit": {"type": "integer", "minimum": 1, "maximum": MOST, "default": USUAL, "description": "How many to list at most"},
+                    },
+                    "required": ["query"],
+                }),
+                json!({
+                    "type": "object",
+                    "properties": {
+                        "tools": {
+                            "type": "array",
+                            "description": "The best matches, best first",
+                            "items": {
+                                "type": "object",
+                                "properties": {
+                                    "name": {"type": "string", "description": "The name to call it by"},
+                                    "title": {"type": "string"},
+                                    "description": {"type": "string", "description": "The beginning of its description"},
+                                    "kind": {"type": "string", "description": "What it does: read, write, execute, exfiltrate or admin"},
+                                    "band": {"type": "string", "description": "How risky it is held to be: low, medium, high or critical"},
+                                },
+                                "required": ["name", "description", "kind", "band"],
+                            },
+                        },
+                        "total": {"type": "integer", "description": "How many tools match in all"},
+                    },
+                    "required": ["tools", "total"],
+                }),
+            ),
+            Self::Describe => (
+                "Describe a tool",
+                "Shows the whole definition of one tool: what it does, and the schema of its arguments. Ask for it before you call a tool \
+                 that search_tools found.",
+                json!({
+                    "type": "object",
+                    "properties": {"name": {"type": "string", "minLength": 1, "maxLength": 256, "description": "The name of the tool, as search_tools gives it"}},
+                    "required": ["name"],
+                }),
+                json!({
+                    "type": "object",
+                    "properties": {
+                        "tool": {"type": "object", "description": "The definition"},
+                        "call": {
+                            "type": "string",
+                            "enum": ["allowed", "held", "refused", "depends"],
+                            "description": "What policy says of a call now: allowed, held until a person approves it, refused, or that it depends on the arguments",
+                        },
+                    },
+                    "required": ["tool", "call"],
+                }),
+            ),
+        };
+        json!({
+            "name": self.name(),
+            "title": title,
+            "description": description,
+            "inputSchema": input,
+            "outputSchema": output,
+            "annotations": {"readOnlyHint": true, "destructiveHint": false, "idempotentHint": true, "openWorldHint": false},
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "tests")]
+
+    use bailiwick_schemas::{definition::Definition, validate::Bounds};
+    use serde_json::value::RawValue;
+
+    use super::*;
+
+    #[test]
+    fn they_are_tools_like_any_other() {
+        let listed: Vec<Box<RawValue>> = serde_json::from_str(&DEFINITIONS).unwrap();
+        for (own, text) in OwnTool::ALL.into_iter().zip(&listed) {
+            let definition = Definition::read(text).unwrap();
+            assert_eq!((definition.name().as_str(), OwnTool::of(own.name())), (own.name(), Some(own)));
+            assert!(Validator::compile(definition.output_schema().unwrap(), Bounds::default()).is_ok());
+        }
+        assert_eq!((listed.len(), OwnTool::of("search")), (2, None));
+    }
+
+    #[test]
+    fn arguments_are_bounded() {
+        let query = |chars: usize| json!({"query": "ä".repeat(chars)});
+        assert!(OwnTool::Search.check(&query(QUERY_CHARS)).is_ok());
+        for wrong in [
+            query(QUERY_CHARS + 1),
+            query(0),
+            json!({}),
+            json!({"query": 1}),
+            json!({"query": "a", "limit": 0}),
+            json!({"query": "a", "limit": 51}),
+            json!({"query": "a", "limit": 1.5}),
+            json!({"query": "a", "more": 1}),
+        ] {
+            assert!(OwnTool::Search.check(&wrong).is_err(), "{wrong}");
+        }
+        assert!(OwnTool::Describe.check(&json!({"name": "a__b"})).is_ok());
+        assert!(OwnTool::Describe.check(&json!({"name": ""})).is_err());
+    }
+}
