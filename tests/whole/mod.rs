@@ -17,5 +17,6 @@ mod readme;
 mod reload;
 mod restart;
 mod store;
+mod subscriptions;
 mod tour;
 mod way;

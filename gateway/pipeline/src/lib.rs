@@ -25,6 +25,7 @@ mod links;
 mod prepared;
 mod redact;
 mod rounds;
+mod subscription;
 mod way;
 
 pub use answer::{Answer, Body, PAGE, Part, ToolList, ToolPage, ToolResult};
@@ -35,4 +36,5 @@ pub use received::Received;
 pub use redact::NeedleFault;
 pub use refusal::Refusal;
 pub use rounds::Rounds;
+pub use subscription::{Outlook, Subscription, Wish};
 pub use way::full_name;

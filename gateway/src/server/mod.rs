@@ -2,6 +2,7 @@
 
 mod events;
 mod front;
+mod inbox;
 mod listen;
 mod load;
 mod mcp;
@@ -10,7 +11,9 @@ mod patient;
 mod render;
 mod seats;
 mod sessions;
+mod standing;
 
 pub use front::{Front, FrontSettings};
+pub use inbox::Notices;
 pub use listen::{Answers, Limits, Peer, serve_tcp, serve_unix};
 pub use parts::Parts;

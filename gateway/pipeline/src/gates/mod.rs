@@ -14,6 +14,7 @@ mod relay;
 mod screen;
 mod send;
 mod validate;
+mod watch;
 
 pub use approve::{Approved, approve};
 pub use arm::{Armed, arm};
@@ -24,9 +25,11 @@ pub use record::{Recorded, record};
 pub use screen::{Reply, ScreenLimits, screen};
 pub use send::{Outgoing, RawReply, Sent, send};
 pub use validate::{Validated, validate};
+pub use watch::Watching;
 
-pub(crate) use grant::{chosen_grant, list};
+pub(crate) use grant::{chosen_among, chosen_grant, list, visible};
 pub(crate) use offer::{array_of, offers};
+pub(crate) use watch::{Held, watch};
 
 use crate::{ports::Ticket, refusal::Refusal};
 
