@@ -43,8 +43,10 @@ pub(crate) fn hang_up() -> Vec<Value> {
     gone.into_iter().filter_map(|listener| Some(listener.request?.0)).collect()
 }
 
-/// Says this to whoever listens to such.
-pub(crate) fn announce(method: &str, params: &Value) {
+/// Says what the arguments of a call have: `method`, and `params` as text, to whoever listens to such.
+pub(crate) fn announce(arguments: &Value) {
+    let (method, params) = (arguments["method"].as_str().unwrap(), arguments["params"].as_str().unwrap());
+    let params: Value = serde_json::from_str(params).unwrap();
     LISTENERS.lock().unwrap().retain_mut(|listener| {
         let mut params = params.clone();
         if let Some((id, filter)) = &listener.request {

@@ -7,7 +7,7 @@
 //! [`misbehaviour::at_start`] and [`misbehaviour::in_handshake`], read when a process starts; `era`: `legacy` (as it is without one) or `modern`;
 //! `capabilities`; `answers`: what it says word for word, see [`said::scripted`]. Every line that it receives is appended to the
 //! log as it is. What a tool does follows from its name's first word: `echo`, `environment`, `leak`, `crash`, `hang`, `slow`, `fail`,
-//! `error`, `raw`, `count`, `announce` (says the notification of its arguments `method` and `params` to whoever listens), `hangup` (to whom nobody listens any more), `tells` (progress and log messages before its answer, as `how` says, see [`tell`]), `remember` (all arguments that this process ever got), `changed` (it says first that its tools changed), those
+//! `error`, `raw`, `count`, `announce` (says the notification of its arguments `method` and `params`, which is JSON, to whoever listens), `hangup` (to whom nobody listens any more), `tells` (progress and log messages before its answer, as `how` says, see [`tell`]), `remember` (all arguments that this process ever got), `changed` (it says first that its tools changed), those
 //! of [`misbehaviour::call`]; anything else echoes.
 #![allow(
     clippy::unwrap_used,
@@ -153,7 +153,7 @@ fn call(id: &Value, message: &Value, line: &str, calls: u64) {
         }
         "raw" => answer(id, arguments["result"].as_str().unwrap()),
         "announce" => {
-            listens::announce(arguments["method"].as_str().unwrap(), &arguments["params"]);
+            listens::announce(arguments);
             text(id, "announced");
         }
         "hangup" => {

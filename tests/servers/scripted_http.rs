@@ -150,7 +150,7 @@ fn answer(to: &mut &TcpStream, message: &Value, now: &Value, away: u16) -> Optio
             let arguments = &message["params"]["arguments"];
             match message["params"]["name"].as_str()? {
                 "announce" => {
-                    listens::announce(arguments["method"].as_str()?, &arguments["params"]);
+                    listens::announce(arguments);
                     result(to, id, &said("announced", is_modern))
                 }
                 "hangup" => {
