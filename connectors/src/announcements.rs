@@ -42,12 +42,15 @@ pub(crate) struct Agreed {
     pub(crate) uris: Arc<BTreeSet<String>>,
 }
 
+/// Who watches which resource, each under a number.
+type Watchers = BTreeMap<String, BTreeMap<u64, Arc<dyn Watcher>>>;
+
 /// What a server says unasked, for whoever wants to hear it.
 #[derive(Default)]
 pub(crate) struct Announcements {
     said: watch::Sender<Said>,
     agreed: watch::Sender<Agreed>,
-    watchers: Mutex<BTreeMap<String, BTreeMap<u64, Arc<dyn Watcher>>>>,
+    watchers: Mutex<Watchers>,
     next: AtomicU64,
 }
 
@@ -93,7 +96,9 @@ impl Announcements {
             }
             wholes(uri).filter_map(|whole| watchers.get(whole)).flat_map(BTreeMap::values).cloned().collect()
         };
-        told.iter().for_each(|watcher| watcher.changed(uri));
+        for watcher in told {
+            watcher.changed(uri);
+        }
     }
 
     /// Tells everybody that what they watch may have changed: nobody heard for a while.
@@ -101,7 +106,9 @@ impl Announcements {
         let all: Vec<(String, Vec<Arc<dyn Watcher>>)> =
             self.watchers().iter().map(|(uri, watchers)| (uri.clone(), watchers.values().cloned().collect())).collect();
         for (uri, watchers) in all {
-            watchers.iter().for_each(|watcher| watcher.changed(&uri));
+            for watcher in watchers {
+                watcher.changed(&uri);
+            }
         }
     }
 
@@ -133,7 +140,7 @@ impl Announcements {
         self.watchers().contains_key(uri)
     }
 
-    fn watchers(&self) -> MutexGuard<'_, BTreeMap<String, BTreeMap<u64, Arc<dyn Watcher>>>> {
+    fn watchers(&self) -> MutexGuard<'_, Watchers> {
         // Each change under it is one step: a panic elsewhere leaves it whole.
         self.watchers.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -23,7 +23,7 @@ use crate::{
     announcements::Said,
     link::{Body, Link, Request},
     message::quoted,
-    session::Session,
+    session::{Session, beside},
     version::Version,
 };
 
@@ -41,6 +41,7 @@ const TOGETHER: Duration = Duration::from_millis(50);
 
 /// What a server says that it can tell.
 #[derive(Debug, Clone, Copy, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "capabilities, each of which is there or not")]
 pub(crate) struct Tells {
     /// That its tools changed.
     pub(crate) tools: bool,
@@ -176,8 +177,8 @@ impl Hearing {
     pub(crate) fn ask(&self, session: &Arc<Session>) -> u64 {
         let round = self.round.fetch_add(1, Ordering::AcqRel) + 1;
         if !self.is_running.swap(true, Ordering::AcqRel) {
-            session.spawn(hear(Ear::of(session)));
-            session.spawn(follow(Arc::downgrade(session), session.link_handle(), session.link().changes().announcements().said()));
+            beside(hear(Ear::of(session)));
+            beside(follow(Arc::downgrade(session), session.link_handle(), session.link().changes().announcements().said()));
         }
         self.wake.notify_one();
         round
@@ -395,4 +396,3 @@ async fn follow(session: Weak<Session>, link: Arc<dyn Link>, mut said: watch::Re
         before = now;
     }
 }
-

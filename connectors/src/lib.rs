@@ -45,8 +45,8 @@ mod variables;
 mod version;
 
 pub use discover::{Discovery, Look, discover, look};
-pub use hearing::Changed;
 pub use exec_child::{ExecFault, exec_child};
+pub use hearing::Changed;
 pub use ownership::changeable;
 pub use spec::{ConnectorSpec, HttpSpec, ProcessSpec, SpecFault, Way};
 pub use status::{ChildState, ChildStatus, ConnectorEvent, ConnectorStatus, Counts, Rejected};

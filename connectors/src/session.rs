@@ -195,13 +195,6 @@ impl Session {
         (Arc::clone(&self.listeners), self.grant.clone())
     }
 
-    /// Does something beside it. Where nothing runs any more, nothing is done.
-    pub(crate) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            drop(runtime.spawn(work));
-        }
-    }
-
     /// Hears of its lists, where somebody wants to: returns once it does, or can't soon.
     pub(crate) async fn hear(self: &Arc<Self>, patience: Duration) {
         let (round, tells) = (self.hearing.ask(self), self.hello.tells);
@@ -257,6 +250,13 @@ impl Session {
     /// When it was last used.
     pub(crate) fn used(&self) -> Instant {
         *self.used.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Does something beside a session. Where nothing runs any more, nothing is done.
+pub(crate) fn beside(work: impl Future<Output = ()> + Send + 'static) {
+    if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+        drop(runtime.spawn(work));
     }
 }
 

@@ -231,7 +231,8 @@ impl Connectors for Downstreams {
             // First: a session that begins from here on is heard by itself.
             let listener = self.context.listeners.add(id.clone());
             let pools: Vec<Arc<Pool>> = self.pools.load().values().map(|served| Arc::clone(&served.pool)).collect();
-            let sessions = pools.iter().flat_map(|pool| pool.sessions_of(id)).filter(|session| session.link().retired().is_none());
+            let sessions =
+                pools.iter().flat_map(|pool| pool.sessions_of(id)).filter(|session| session.link().retired().is_none());
             let sessions: Vec<_> = sessions.collect();
             futures_util::future::join_all(sessions.iter().map(|session| session.hear(HEARD_WITHIN))).await;
             Interest::of(listener)

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     link::{Body, Request},
     message::{Answer, quoted},
-    session::{InUse, Session},
+    session::{InUse, Session, beside},
 };
 
 /// How long a server may take to hear that nobody watches any more.
@@ -144,7 +144,7 @@ impl Drop for Watcher {
             session.hearing().ask(session.handle());
             return;
         }
-        self.session.handle().spawn(async move {
+        beside(async move {
             let asked = session.asked().of(&uri);
             let mut is_subscribed = asked.lock().await;
             // Somebody may have come meanwhile.

@@ -158,7 +158,9 @@ fn call(id: &Value, message: &Value, line: &str, calls: u64) {
         }
         "hangup" => {
             let ended = json!({"resultType": "complete"}).to_string();
-            listens::hang_up().iter().for_each(|id| answer(id, &ended));
+            for id in listens::hang_up() {
+                answer(&id, &ended);
+            }
             text(id, "hung up");
         }
         "tells" => tell(id, &message["params"]["_meta"]["progressToken"], arguments["how"].as_str().unwrap()),

@@ -271,7 +271,8 @@ async fn what_the_gateway_itself_changes_is_told() {
     let agent = gateway.agent("a");
     let session = agent.session("2025-11-25").await;
     let mut stream = Stream::of_session(&session).await;
-    let (mut listening, _) = Stream::listening(&agent, "1", &json!({"toolsListChanged": true, "resourcesListChanged": true})).await;
+    let (mut listening, _) =
+        Stream::listening(&agent, "1", &json!({"toolsListChanged": true, "resourcesListChanged": true})).await;
     // A policy that takes one tool away concerns the tools, and nothing else.
     std::fs::write(
         gateway.folder().join("no.cedar"),
@@ -300,7 +301,8 @@ async fn who_has_no_grant_hears_when_it_gets_one() {
     let (setup, _script, _http) = docs(Setup::new().agent("a").agent("b"), false, false, "");
     let gateway = setup.grant("g", "a", &ALL, "").start();
     let agent = gateway.agent("b");
-    let (mut stream, honoured) = Stream::listening(&agent, "1", &json!({"toolsListChanged": true, "promptsListChanged": true})).await;
+    let (mut stream, honoured) =
+        Stream::listening(&agent, "1", &json!({"toolsListChanged": true, "promptsListChanged": true})).await;
     assert_eq!(honoured, json!({"toolsListChanged": true}));
     gateway.cli.ok(&["grants", "create", "--agent", "b", "--purpose", "t", "--tools", "docs__announce", "--ttl", "1h"]);
     stream.expect(&changed("tools", Some("1"))).await;
@@ -431,7 +433,12 @@ async fn a_revoked_grant_ends_what_is_heard_by_it_at_once() {
     assert!(stream.next().await.is_none());
     let session = other.session("2025-11-25").await;
     let mut stream = Stream::of_session(&session).await;
-    gateway.cli.ok(&["agents", "token", "b", "--revoke"]);
+    let shown: Value = serde_json::from_str(&gateway.cli.ok(&["agents", "show", "b", "--json"])).unwrap();
+    let tokens = shown[0]["tokens"].as_array().unwrap();
+    assert!(!tokens.is_empty());
+    for token in tokens {
+        gateway.cli.ok(&["agents", "token", token["id"].as_str().unwrap(), "--revoke"]);
+    }
     assert!(stream.next().await.is_none());
 }
 
@@ -470,7 +477,13 @@ async fn what_was_lost_is_asked_for_again() {
         stream.expect(&update("docs+docs:/a", Some("1"))).await;
         updated(&agent, "docs:/a").await;
         stream.expect(&update("docs+docs:/a", Some("1"))).await;
-        let method = if is_modern { "subscriptions/listen" } else if is_http { "initialize" } else { "resources/subscribe" };
+        let method = if is_modern {
+            "subscriptions/listen"
+        } else if is_http {
+            "initialize"
+        } else {
+            "resources/subscribe"
+        };
         assert!(asked(&script, method) >= if method == "initialize" { 1 } else { 2 });
     }
 }
@@ -549,7 +562,9 @@ impl Bridge {
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let (lines, from) = channel();
         let out = BufReader::new(child.stdout.take().unwrap()).lines();
-        std::thread::spawn(move || out.map_while(Result::ok).for_each(|line| drop(lines.send(serde_json::from_str(&line).unwrap()))));
+        std::thread::spawn(move || {
+            out.map_while(Result::ok).for_each(|line| drop(lines.send(serde_json::from_str(&line).unwrap())))
+        });
         Self { to: child.stdin.take(), child, from }
     }
 
@@ -624,8 +639,8 @@ async fn a_bridge_whose_gateway_was_restarted_hears_on() {
     bridge.call(2, "resources/subscribe", &json!({"uri": "docs+docs:/a"}));
     let gateway = gateway.kill_and_restart();
     let agent = Agent::new(&gateway.url, agent.token());
-    until("it has subscribed again", || !outcomes(&gateway, "resources/subscribe").is_empty() && {
-        outcomes(&gateway, "resources/subscribe").len() >= 2
+    until("it has subscribed again", || {
+        !outcomes(&gateway, "resources/subscribe").is_empty() && { outcomes(&gateway, "resources/subscribe").len() >= 2 }
     })
     .await;
     updated(&agent, "docs:/a").await;

@@ -50,7 +50,10 @@ impl HttpLink {
                 return Err(SendFailure::Closed("it has ended the session (HTTP 404)".to_owned()));
             }
             status if !status.is_success() => {
-                return Err(SendFailure::Protocol(format!("it answers the request for its stream with HTTP {}", status.as_u16())));
+                return Err(SendFailure::Protocol(format!(
+                    "it answers the request for its stream with HTTP {}",
+                    status.as_u16()
+                )));
             }
             _ if !matches!(kind(response.headers()), Kind::Events) => {
                 return Err(SendFailure::Protocol("what it answers to the request for its stream is none".to_owned()));

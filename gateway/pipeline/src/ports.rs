@@ -360,8 +360,7 @@ pub trait Connectors: Send + Sync {
     ) -> Later<'a, Result<Box<dyn Channel>, ConnectFailure>>;
     /// From here on, and as long as what is returned lives, somebody under this grant wants to hear of lists that change. Starts no server:
     /// those that run are heard when this returns, as far as they say in time that they can be. A way that hears nothing says so by this.
-    fn hear<'a>(&'a self, grant: &'a Arc<LiveGrant>) -> Later<'a, Interest> {
-        let _unheard = grant;
+    fn hear<'a>(&'a self, _: &'a Arc<LiveGrant>) -> Later<'a, Interest> {
         Box::pin(std::future::ready(Interest::default()))
     }
 }

@@ -366,13 +366,7 @@ impl Received {
 
     /// Receives the wish to hear when a resource changes: `resources/subscribe`, or one resource of `subscriptions/listen`. It is judged as a
     /// wish to read that resource is.
-    pub fn watch(
-        call: CallId,
-        message: &Message,
-        uri: String,
-        origin: Origin,
-        arrived_ns: u64,
-    ) -> Result<Self, MessageFault> {
+    pub fn watch(call: CallId, message: &Message, uri: String, origin: Origin, arrived_ns: u64) -> Result<Self, MessageFault> {
         if uri.len() > ITEM_BYTES {
             return Err(MessageFault::Member { member: "params.uri", wanted: "a string of at most 4096 bytes" });
         }

@@ -130,12 +130,7 @@ impl Gateway {
     }
 
     /// Subscribes once more to what was lost: the whole way anew.
-    pub async fn resubscribe(
-        &self,
-        lost: &Wish,
-        call: CallId,
-        watcher: Arc<dyn Watcher>,
-    ) -> (Answer, Option<Subscription>) {
+    pub async fn resubscribe(&self, lost: &Wish, call: CallId, watcher: Arc<dyn Watcher>) -> (Answer, Option<Subscription>) {
         let Asked::Item(ask) = lost.0.asked() else { return (Refusal::internal("it is no subscription").into_answer(), None) };
         let again = lost.0.about(ask.name.clone(), call, self.ports().clock.now_ns());
         self.subscribe(again, watcher).await

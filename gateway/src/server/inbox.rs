@@ -126,13 +126,7 @@ impl Inbox {
     }
 
     /// Subscribes, as was received. A subscription to the same resource is replaced.
-    pub(super) async fn subscribe(
-        self: &Arc<Self>,
-        uri: &str,
-        seat: Seat,
-        renewal: Renewal,
-        received: Received,
-    ) -> Answer {
+    pub(super) async fn subscribe(self: &Arc<Self>, uri: &str, seat: Seat, renewal: Renewal, received: Received) -> Answer {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let post: Arc<dyn Watcher> = Arc::new(Post { to: Arc::downgrade(self), number });
         let _pending = Pending::begin(self, number);

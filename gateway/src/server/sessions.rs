@@ -127,10 +127,8 @@ impl Sessions {
     /// Closes one, if it is this agent's.
     pub(super) fn close(&self, id: &str, agent: &AgentId, now_ms: u64) -> bool {
         let found = self.find(id, agent, now_ms).is_some();
-        if found {
-            if let Some((_, session)) = self.open.remove(id) {
-                session.end();
-            }
+        if found && let Some((_, session)) = self.open.remove(id) {
+            session.end();
         }
         found
     }

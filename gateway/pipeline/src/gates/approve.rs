@@ -53,7 +53,9 @@ pub async fn approve<'r>(call: Permitted<'r>, ports: &Ports, way: &mut Way<'r>) 
         );
     }
     if call.validated().granted().identified().received().is_watch() {
-        return Err(Refusal::unwatchable("a person has to approve each read of it, and nobody can approve what is not read yet").into());
+        return Err(
+            Refusal::unwatchable("a person has to approve each read of it, and nobody can approve what is not read yet").into()
+        );
     }
     let stage = way.enter("approve", "bailiwick.approval.check", ports);
     let binding = binding_of(&call);

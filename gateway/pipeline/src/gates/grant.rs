@@ -225,11 +225,7 @@ pub(crate) fn chosen_grant(received: &Received, principal: &Principal, ports: &P
 }
 
 /// The same for who names this grant, or none.
-pub(crate) fn chosen_among(
-    named: Option<&str>,
-    principal: &Principal,
-    ports: &Ports,
-) -> Result<Option<Arc<LiveGrant>>, Refusal> {
+pub(crate) fn chosen_among(named: Option<&str>, principal: &Principal, ports: &Ports) -> Result<Option<Arc<LiveGrant>>, Refusal> {
     let now_ms = ports.clock.now_ms();
     if let Some(borne) = &principal.grant {
         if named.is_some_and(|named| named != borne.as_str()) {

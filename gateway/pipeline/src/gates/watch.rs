@@ -104,20 +104,20 @@ pub(crate) async fn watch<'r>(
         watcher,
         pass: Some(pass),
     };
-    let watched = tokio::select! {
+    let agreed = tokio::select! {
         biased;
         () = grant.cancelled().cancelled() => return Err(Refusal::grant_ended(grant.end_of_chain(), "It may have been executed.")),
-        watched = tokio::time::timeout(timeout, channel.watch(watching)) => watched,
+        agreed = tokio::time::timeout(timeout, channel.watch(watching)) => agreed,
     };
     let late = SendFailure::Timeout(u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX));
-    let watched = watched.unwrap_or(Err(late)).map_err(|failure| {
+    let agreed = agreed.unwrap_or(Err(late)).map_err(|failure| {
         // It may quote what the server said.
         let detail = Lease::kept_out(lease.as_deref(), &failure.to_string());
         way.trace.fail(stage, detail.clone());
         Refusal::send(tool.connector.id.as_str(), &failure, &detail)
     })?;
     way.leave(stage, ports);
-    match watched {
+    match agreed {
         Watched::Held(watch) => Ok(Ok(Held { watch, grant, uri, lease })),
         Watched::Refused { code, message, data } => {
             screen_refusal((code, &message, data.as_ref()), &approved, lease.as_ref(), ports, way).map(Err)

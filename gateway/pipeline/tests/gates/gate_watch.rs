@@ -172,7 +172,10 @@ async fn what_changed_is_told_under_its_name_to_who_could_read_it_now() {
     // Nothing of it counts or is on record.
     assert_eq!((bench.grant().standing().calls, bench.fakes.count("outcome")), (1, 1));
     // Policy may say otherwise by now, or ask a person.
-    for rule in [ASKS.to_owned(), "@id(\"no\") forbid (principal, action == Bailiwick::Action::\"tickets/resource_read\", resource);".to_owned()] {
+    for rule in [
+        ASKS.to_owned(),
+        "@id(\"no\") forbid (principal, action == Bailiwick::Action::\"tickets/resource_read\", resource);".to_owned(),
+    ] {
         let rules = format!("{}\n{}", catalogue::rules(), rule.replace("doc://a/ask*", "doc://a/x*"));
         *bench.fakes.world.lock().unwrap() = Arc::new(catalogue::world(2, &rules));
         assert_eq!(told("doc://a/x").await, None);

@@ -81,7 +81,15 @@ impl Link {
         }
         let silent = |why: reqwest::Error| CliFault::Silent { at: socket.display().to_string(), why: why.to_string() };
         let http = over_socket(socket).build().map_err(silent)?;
-        Ok(Self { http, headers, session: RwLock::new(None), opening: tokio::sync::Mutex::new(None), subscribed: Mutex::default(), opened: Notify::new(), start })
+        Ok(Self {
+            http,
+            headers,
+            session: RwLock::new(None),
+            opening: tokio::sync::Mutex::new(None),
+            subscribed: Mutex::default(),
+            opened: Notify::new(),
+            start,
+        })
     }
 
     /// Carries a message, and returns the line that answers it, if any does. What comes before the answer goes to `out`.
@@ -182,7 +190,11 @@ impl Link {
         if let Ok(mut subscribed) = self.subscribed.lock()
             && is_taken
         {
-            if begins { subscribed.insert(uri, message.line().to_owned()) } else { subscribed.remove(&uri) };
+            if begins {
+                subscribed.insert(uri, message.line().to_owned())
+            } else {
+                subscribed.remove(&uri)
+            };
         }
     }
 

@@ -44,7 +44,14 @@ pub(super) async fn run(stdio: &StdioArgs, session: &Session) -> Result<(), CliF
     let (out, waiting) = mpsc::channel(WAITING);
     let writer = tokio::spawn(write(waiting));
     let places = Arc::new(Semaphore::new(MOST));
-    let mut bridge = Bridge { link: Arc::clone(&link), out, under_way: JoinSet::new(), requests: HashMap::new(), listening: Vec::new(), places };
+    let mut bridge = Bridge {
+        link: Arc::clone(&link),
+        out,
+        under_way: JoinSet::new(),
+        requests: HashMap::new(),
+        listening: Vec::new(),
+        places,
+    };
     let hearing = tokio::spawn({
         let (link, out) = (Arc::clone(&link), bridge.out.clone());
         async move { link.hear(&out).await }

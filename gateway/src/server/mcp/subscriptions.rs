@@ -45,7 +45,13 @@ struct Filter {
 
 impl Exchange<'_> {
     /// `resources/subscribe`: walks the gates that reading the resource would.
-    pub(super) async fn subscribe(&self, id: &str, session: &Arc<Session>, presented: Presented, message: &Message) -> Result<Response, TurnedAway> {
+    pub(super) async fn subscribe(
+        &self,
+        id: &str,
+        session: &Arc<Session>,
+        presented: Presented,
+        message: &Message,
+    ) -> Result<Response, TurnedAway> {
         let uri = uri_of(message)?;
         let seat = self.subscription_seat()?;
         let origin = self.origin(session.protocol, presented);
@@ -74,7 +80,12 @@ impl Exchange<'_> {
             Err(refusal) => return Err(turned_away(refusal)),
         };
         if !self.note("session/stream", Outcome::Success, None, None) {
-            return Err(TurnedAway::new(StatusCode::SERVICE_UNAVAILABLE, Outcome::InternalError, "trail_lost", "the gateway can't keep its record"));
+            return Err(TurnedAway::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                Outcome::InternalError,
+                "trail_lost",
+                "the gateway can't keep its record",
+            ));
         }
         let (inbox, ends) = (Arc::clone(session.inbox()), session.take_stream());
         let kept = Kept { _enlisted: self.front.notices().enlist(&inbox), _seat: None };
@@ -92,7 +103,12 @@ impl Exchange<'_> {
         let seats: Vec<Seat> = filter.uris.iter().map(|_| self.subscription_seat()).collect::<Result<_, _>>()?;
         let outlook = self.front.gateway.outlook(&presented, None).await.map_err(turned_away)?;
         if !self.note(message.method(), Outcome::Success, None, None) {
-            return Err(TurnedAway::new(StatusCode::SERVICE_UNAVAILABLE, Outcome::InternalError, "trail_lost", "the gateway can't keep its record"));
+            return Err(TurnedAway::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                Outcome::InternalError,
+                "trail_lost",
+                "the gateway can't keep its record",
+            ));
         }
         let inbox = Inbox::new();
         let honoured = |list: &ListKind| *list == ListKind::Tools || outlook.gives(*list);
@@ -107,7 +123,14 @@ impl Exchange<'_> {
         Ok(standing.open(Some(acknowledged(id, &lists, &uris)), kept))
     }
 
-    async fn subscribe_all(&self, inbox: &Arc<Inbox>, uris: Vec<String>, seats: Vec<Seat>, presented: &Presented, message: &Message) {
+    async fn subscribe_all(
+        &self,
+        inbox: &Arc<Inbox>,
+        uris: Vec<String>,
+        seats: Vec<Seat>,
+        presented: &Presented,
+        message: &Message,
+    ) {
         let wishes = uris.into_iter().zip(seats).map(|(uri, seat)| async move {
             let origin = self.origin(Protocol::V20260728, presented.clone());
             let received = Received::watch(self.front.call_id(), message, uri.clone(), origin, self.arrived_ns);
@@ -143,7 +166,16 @@ impl Exchange<'_> {
 
     fn origin(&self, protocol: Protocol, presented: Presented) -> Origin {
         let (links, capabilities, mirrored) = (self.links(), Vec::new(), None);
-        Origin { transport: self.transport, protocol, presented, links, capabilities, mirrored, wants: Wants::default(), meta: Bytes::new() }
+        Origin {
+            transport: self.transport,
+            protocol,
+            presented,
+            links,
+            capabilities,
+            mirrored,
+            wants: Wants::default(),
+            meta: Bytes::new(),
+        }
     }
 
     fn renewal(&self) -> Renewal {
@@ -170,7 +202,6 @@ impl Exchange<'_> {
             TurnedAway::new(StatusCode::TOO_MANY_REQUESTS, Outcome::RateLimited, "too_many_streams", message)
         })
     }
-
 }
 
 /// A refusal before anything was begun, as an answer to a request that has none of its own.
