@@ -5,8 +5,8 @@ use std::{sync::Arc, time::Duration};
 use bailiwick_pipeline::{
     aside::Ear,
     catalogue::Tool,
-    gates::{Outgoing, RawReply},
-    ports::{Channel, ConnectFailure, Later, Listing, Offers, SendFailure},
+    gates::{Outgoing, RawReply, Watching},
+    ports::{Channel, ConnectFailure, Later, Listing, Offers, SendFailure, Watched},
 };
 use bailiwick_schemas::names::ToolName;
 use tokio::time::Instant;
@@ -18,6 +18,7 @@ use crate::{
     pool::Pool,
     session::{InUse, Mismatch},
     status::ConnectorEvent,
+    subscriptions,
 };
 
 /// The longest time that a call takes which may wait for people.
@@ -202,6 +203,15 @@ impl Channel for ToolChannel {
                 Answer::Result(result) => Ok(RawReply::result(result)),
                 Answer::Error { code, message, data } => Ok(RawReply::error(code, message, data)),
             }
+        })
+    }
+
+    fn watch(self: Box<Self>, watching: Watching) -> Later<'static, Result<Watched, SendFailure>> {
+        Box::pin(async move {
+            if *watching.name() != self.tool.name || *watching.name().connector() != self.pool.spec.id {
+                return Err(SendFailure::Unsent("the channel was made ready for another tool".to_owned()));
+            }
+            subscriptions::watch(self.session, watching).await
         })
     }
 

@@ -1,13 +1,15 @@
 //! Which protocol a server speaks, and what it says of itself.
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 use bailiwick_pipeline::ports::{ConnectFailure, SendFailure};
 use bailiwick_schemas::json;
 use bytes::Bytes;
+use serde_json::value::RawValue;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    hearing::Tells,
     link::{Body, DISCOVER, End, INITIALIZE, Link, Request},
     listing::{Keep, text},
     message::{Answer, check_complete},
@@ -41,6 +43,8 @@ pub(crate) struct Hello {
     pub(crate) instructions: Option<String>,
     /// Whether it can be told which log messages are wanted, once for all of a session.
     pub(crate) logs: bool,
+    /// What it can tell unasked.
+    pub(crate) tells: Tells,
 }
 
 impl Hello {
@@ -162,7 +166,7 @@ fn is_final(unopened: &Unopened) -> bool {
 async fn discover(link: &dyn Link, patience: Duration) -> Result<Hello, Unopened> {
     let version = Version::V20260728;
     let result = ask(link, DISCOVER, "", version, patience).await?;
-    let (mut speaks_it, mut server_info, mut instructions) = (None, None, None);
+    let (mut speaks_it, mut server_info, mut instructions, mut tells) = (None, None, None, Tells::default());
     for (key, value) in fields(&result, DISCOVER)? {
         match key.as_ref() {
             "supportedVersions" => {
@@ -175,12 +179,13 @@ async fn discover(link: &dyn Link, patience: Duration) -> Result<Hello, Unopened
                 let named = meta.into_iter().find(|(key, _)| key == "io.modelcontextprotocol/serverInfo");
                 server_info = named.and_then(|(_, info)| bounded(info.get()));
             }
+            "capabilities" => tells = told_by(&json::fields(value).unwrap_or_default()),
             "instructions" => instructions = serde_json::from_str::<String>(value).ok(),
             _ => {}
         }
     }
     match speaks_it {
-        Some(true) => Ok(Hello { version, server_info, instructions, logs: false }),
+        Some(true) => Ok(Hello { version, server_info, instructions, logs: false, tells }),
         Some(false) => Err(format!("it does not speak protocol version {}", version.as_str()).into()),
         None => Err(format!("the answer to `{DISCOVER}` has no `supportedVersions`").into()),
     }
@@ -189,6 +194,7 @@ async fn discover(link: &dyn Link, patience: Duration) -> Result<Hello, Unopened
 async fn initialize(link: &dyn Link, patience: Duration, asks: Option<&str>) -> Result<Hello, Unopened> {
     let result = ask(link, INITIALIZE, &hello(asks), Version::V20251125, patience).await?;
     let (mut protocol, mut server_info, mut instructions, mut logs) = (None, None, None, false);
+    let mut tells = Tells::default();
     for (key, value) in fields(&result, INITIALIZE)? {
         match key.as_ref() {
             "protocolVersion" => protocol = serde_json::from_str::<String>(value).ok(),
@@ -196,6 +202,7 @@ async fn initialize(link: &dyn Link, patience: Duration, asks: Option<&str>) -> 
             "capabilities" => {
                 let capabilities = json::fields(value).unwrap_or_default();
                 logs = capabilities.iter().any(|(key, how)| key == "logging" && how.get().starts_with('{'));
+                tells = told_by(&capabilities);
             }
             "instructions" => instructions = serde_json::from_str::<String>(value).ok(),
             _ => {}
@@ -209,7 +216,22 @@ async fn initialize(link: &dyn Link, patience: Duration, asks: Option<&str>) -> 
     };
     let told = link.notify("notifications/initialized", version, patience).await;
     told.map_err(|failure| Unopened { why: failure.to_string(), failure: Some(failure) })?;
-    Ok(Hello { version, server_info, instructions, logs })
+    Ok(Hello { version, server_info, instructions, logs, tells })
+}
+
+/// What a server of these capabilities can tell unasked.
+fn told_by(capabilities: &[(Cow<'_, str>, &RawValue)]) -> Tells {
+    let says = |capability: &str, what: &str| {
+        let of = capabilities.iter().find(|(key, _)| key == capability);
+        let members = of.and_then(|(_, how)| json::fields(how.get()).ok()).unwrap_or_default();
+        members.iter().any(|(key, value)| key == what && value.get() == "true")
+    };
+    Tells {
+        tools: says("tools", "listChanged"),
+        resources: says("resources", "listChanged"),
+        prompts: says("prompts", "listChanged"),
+        updates: says("resources", "subscribe"),
+    }
 }
 
 /// How a server describes itself; nothing where that is too long to be a description.

@@ -13,6 +13,7 @@
 //!
 //! Which era of the protocol a server speaks is found out once for each connector (`handshake`), and both eras go over both carriers.
 
+mod announcements;
 mod backoff;
 mod channel;
 mod child;
@@ -20,6 +21,7 @@ mod discover;
 mod egress;
 mod exec_child;
 mod handshake;
+mod hearing;
 mod levels;
 mod lines;
 mod link;
@@ -37,12 +39,14 @@ mod spec;
 mod status;
 mod stderr;
 mod stdio;
+mod subscriptions;
 mod unstalled;
 mod variables;
 mod version;
 
 pub use discover::{Discovery, Look, discover, look};
 pub use exec_child::{ExecFault, exec_child};
+pub use hearing::Changed;
 pub use ownership::changeable;
 pub use spec::{ConnectorSpec, HttpSpec, ProcessSpec, SpecFault, Way};
 pub use status::{ChildState, ChildStatus, ConnectorEvent, ConnectorStatus, Counts, Rejected};

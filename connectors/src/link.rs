@@ -15,6 +15,7 @@ use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    announcements::Announcements,
     message::{Answer, exact_id},
     version::Version,
 };
@@ -25,6 +26,9 @@ pub(crate) trait Link: Send + Sync {
     fn request<'a>(&'a self, request: Request<'a>) -> Later<'a, Result<Answer, SendFailure>>;
     /// Sends a notification without parameters.
     fn notify(&self, method: &'static str, version: Version, patience: Duration) -> Later<'_, Result<(), SendFailure>>;
+    /// Hears what the server says unasked, where its carrier needs a stream of its own for that: `opened` is called once it does. Returns
+    /// when that has ended. For servers of older versions.
+    fn stream(&self, version: Version, opened: Written) -> Later<'_, Result<(), SendFailure>>;
     /// How often the server has said that its lists changed.
     fn changes(&self) -> &Changes;
     /// How the connection ended, if it has.
@@ -119,16 +123,17 @@ impl News {
 }
 
 /// How often a server has said that its lists changed.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Changes {
     tools: AtomicU64,
     /// Of resources and of prompts.
     offers: AtomicU64,
+    announcements: Announcements,
 }
 
 impl Changes {
-    /// Takes note of what the server says.
-    pub(crate) fn heard(&self, method: &str) {
+    /// Takes note of what the server says; `told` are the `params` of what matters by them.
+    pub(crate) fn heard(&self, method: &str, told: Option<&Bytes>) {
         match method {
             "notifications/tools/list_changed" => self.tools.fetch_add(1, Ordering::AcqRel),
             "notifications/resources/list_changed" | "notifications/prompts/list_changed" => {
@@ -136,6 +141,20 @@ impl Changes {
             }
             _ => 0,
         };
+        self.announcements.heard(method, told);
+    }
+
+    /// Nobody heard for a while: whatever could be told may have changed.
+    pub(crate) fn missed(&self) {
+        for list in ["tools", "resources", "prompts"] {
+            self.heard(&format!("notifications/{list}/list_changed"), None);
+        }
+        self.announcements.missed();
+    }
+
+    /// What it says, for whoever wants to hear it.
+    pub(crate) fn announcements(&self) -> &Announcements {
+        &self.announcements
     }
 
     /// Of its tools.

@@ -93,6 +93,13 @@ pub(crate) struct Dropped {
 }
 
 impl Reading {
+    /// The acceptable tools that are in one of the two and not the same in the other.
+    pub(crate) fn others_than(&self, new: &Self) -> Vec<String> {
+        let gone = self.tools.iter().filter(|(name, digest)| new.tools.get(*name) != Some(*digest));
+        let come = new.tools.keys().filter(|name| !self.tools.contains_key(*name));
+        gone.map(|(name, _)| name).chain(come).cloned().collect()
+    }
+
     /// The digests of the acceptable tools, by name.
     pub(crate) fn digests(&self) -> BTreeMap<String, Digest> {
         self.tools.iter().map(|(name, digest)| (name.clone(), *digest)).collect()

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::{
+    announcements::is_told,
     link::{Call, News},
     version::Version,
 };
@@ -45,6 +46,8 @@ pub(crate) enum Incoming {
         method: String,
         /// What it says, where that may be for an agent.
         news: Option<News>,
+        /// Its `params`, where it is of a resource that changed or of what the server agreed to tell.
+        told: Option<Bytes>,
     },
 }
 
@@ -83,8 +86,9 @@ pub(crate) fn read(line: &Bytes, most: usize) -> Result<Incoming, String> {
         return match id {
             None => {
                 let params = member("params").map(|params| line.slice_ref(params.as_bytes()));
+                let told = params.clone().filter(|_| is_told(&method));
                 let news = AsideKind::of(&method).zip(params).map(|(kind, params)| News { kind, params });
-                Ok(Incoming::Notification { method, news })
+                Ok(Incoming::Notification { method, news, told })
             }
             Some(id) if id.len() <= ID_BYTES && !id.starts_with(['{', '[', 'n', 't', 'f']) => {
                 let params = member("params").map(|params| line.slice_ref(params.as_bytes()));

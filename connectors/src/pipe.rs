@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     lines::{Line, read_line},
-    link::{Body, Changes, DISCOVER, End, INITIALIZE, Link, News, Request},
+    link::{Body, Changes, DISCOVER, End, INITIALIZE, Link, News, Request, Written},
     message::{self, Answer, Incoming},
     status::Counters,
     stderr::{Redactor, Tail},
@@ -185,9 +185,9 @@ impl Pipe {
                     None => self.note(Note::Now(message::reply(&id, &method))),
                 }
             }
-            Ok(Incoming::Notification { method, news }) => {
+            Ok(Incoming::Notification { method, news, told }) => {
                 self.counters.notifications.rise();
-                self.changes.heard(&method);
+                self.changes.heard(&method, told.as_ref());
                 if let Some(news) = news
                     && !self.hear(&news)
                 {
@@ -391,6 +391,15 @@ impl Link for Pipe {
             let line = line(message::notification(method, None));
             let late = |_| SendFailure::Unsent("the server does not read its input".to_owned());
             tokio::time::timeout(patience, self.write(&line)).await.map_err(late)?
+        })
+    }
+
+    fn stream(&self, _: Version, opened: Written) -> Later<'_, Result<(), SendFailure>> {
+        // What it says unasked comes as lines among the others.
+        opened();
+        Box::pin(async move {
+            self.ending.cancelled().await;
+            Ok(())
         })
     }
 

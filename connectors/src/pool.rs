@@ -18,6 +18,7 @@ use crate::{
     child::{self, Purpose},
     egress::{self, Client, Lookup, SystemLookup},
     handshake::Failed,
+    hearing::{Changed, Listeners},
     link::{End, Link},
     listing::{Keep, ListCache, Reading},
     over_http,
@@ -29,12 +30,17 @@ use crate::{
     version::{Era, Protocol},
 };
 
+/// How long a new session may be kept back until what its server says unasked is heard.
+pub(crate) const HEARD_WITHIN: Duration = Duration::from_secs(1);
+
 /// What all connectors share.
 pub(crate) struct Context {
     pub(crate) events: Box<dyn Fn(ConnectorEvent) + Send + Sync>,
     pub(crate) spawner: Spawner,
     pub(crate) lookup: Arc<dyn Lookup>,
     pub(crate) tracker: TaskTracker,
+    /// Who wants to hear of lists that change.
+    pub(crate) listeners: Arc<Listeners>,
     /// Cancelled when all children are to end.
     pub(crate) root: CancellationToken,
     /// Cancelled when they have had their time: nothing is read any more.
@@ -52,6 +58,7 @@ impl Context {
             spawner: Spawner::new(),
             lookup,
             tracker: TaskTracker::new(),
+            listeners: Arc::default(),
             root: CancellationToken::new(),
             dead: CancellationToken::new(),
         })
@@ -284,11 +291,21 @@ impl Pool {
             told.context.tell(ConnectorEvent::Listed { connector, pid, tools: digests.len(), digests, rejected });
         });
         let (patience, relist_after) = (self.spec.handshake_timeout, self.spec.relist_after);
+        let (told, grant) = (Arc::clone(self), purpose.grant.clone());
+        let changed = Box::new(move |changed: Changed| {
+            let (connector, grant) = (told.spec.id.clone(), grant.clone());
+            told.context.tell(ConnectorEvent::ListChanged { connector, grant, list: changed });
+        });
+        let (listeners, grant) = (Arc::clone(&self.context.listeners), purpose.grant.clone());
         let (cache, asks) = (Arc::clone(&self.cache), purpose.asks.clone());
-        let opening = Opening { patience, relist_after, known, asks, cache, keep: self.keep, listed };
+        let opening = Opening { patience, relist_after, known, asks, cache, keep: self.keep, listed, changed, listeners, grant };
         match Session::open(Arc::clone(&opened.link), opening).await {
             Ok(session) => {
                 let session = Arc::new(session);
+                if self.context.listeners.any(purpose.grant.as_ref()) {
+                    // Before it is used: what the first call changes is told, too.
+                    session.hear(HEARD_WITHIN).await;
+                }
                 self.remember_era(Some(session.hello().version.era()));
                 if let Some(record) = lock(&self.links).get_mut(&opened.serial) {
                     record.session = Some(Arc::clone(&session));
@@ -442,6 +459,13 @@ impl Pool {
     pub(crate) fn remove(&self, serial: u64, stderr: Vec<String>) {
         lock(&self.links).remove(&serial);
         *lock(&self.last_stderr) = stderr;
+    }
+
+    /// The sessions for this grant, and those for everybody.
+    pub(crate) fn sessions_of(&self, grant: &GrantId) -> Vec<Arc<Session>> {
+        let links = lock(&self.links);
+        let is_for = |record: &&LinkRecord| record.grant.as_ref().is_none_or(|of| of == grant);
+        links.values().filter(is_for).filter_map(|record| record.session.clone()).collect()
     }
 
     pub(crate) fn failed(&self, why: &str) {

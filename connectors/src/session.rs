@@ -8,15 +8,20 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bailiwick_pipeline::ports::{self, Offers, SendFailure};
+use bailiwick_pipeline::{
+    ids::GrantId,
+    ports::{self, Offers, SendFailure},
+};
 use bailiwick_schemas::{canonical::Digest, names::ToolName};
 
 use crate::{
     handshake::{Hello, Unopened, shake_hands},
+    hearing::{Changed, Hearing, Listeners},
     levels::Levels,
     link::{End, Link},
     listing::{Keep, ListCache, Listing, Reader, Reading},
     offers::{self, Kept},
+    subscriptions::Asked,
     version::Era,
 };
 
@@ -29,6 +34,11 @@ pub(crate) struct Session {
     offers: tokio::sync::Mutex<Kept>,
     reader: Reader,
     levels: Levels,
+    hearing: Arc<Hearing>,
+    asked: Asked,
+    listeners: Arc<Listeners>,
+    grant: Option<GrantId>,
+    changed: Box<dyn Fn(Changed) + Send + Sync>,
     listed: Box<dyn Fn(&Reading) + Send + Sync>,
     opened: Instant,
     users: AtomicUsize,
@@ -51,6 +61,12 @@ pub(crate) struct Opening {
     pub(crate) keep: Keep,
     /// Is told what is listed.
     pub(crate) listed: Box<dyn Fn(&Reading) + Send + Sync>,
+    /// Is told that a list is another than before.
+    pub(crate) changed: Box<dyn Fn(Changed) + Send + Sync>,
+    /// Who wants to hear of that.
+    pub(crate) listeners: Arc<Listeners>,
+    /// The grant that it is for; none where it is everybody's.
+    pub(crate) grant: Option<GrantId>,
 }
 
 /// Why a tool can't be called.
@@ -68,7 +84,7 @@ pub(crate) enum Mismatch {
 impl Session {
     /// Shakes hands and lists the tools.
     pub(crate) async fn open(link: Arc<dyn Link>, opening: Opening) -> Result<Self, Unopened> {
-        let Opening { patience, relist_after, known, asks, cache, keep, listed } = opening;
+        let Opening { patience, relist_after, known, asks, cache, keep, listed, changed, listeners, grant } = opening;
         let reader = Reader { cache, keep, patience };
         let work = async {
             let hello = shake_hands(link.as_ref(), patience, known, asks.as_deref()).await?.keeping(keep);
@@ -86,6 +102,11 @@ impl Session {
             offers: tokio::sync::Mutex::default(),
             reader,
             levels: Levels::default(),
+            hearing: Hearing::new(),
+            asked: Asked::default(),
+            listeners,
+            grant,
+            changed,
             listed,
             opened: now,
             users: AtomicUsize::new(0),
@@ -121,15 +142,67 @@ impl Session {
     pub(crate) async fn verify(&self, tool: &ToolName, pinned: &Digest) -> Result<u64, Mismatch> {
         let mut listing = self.listing.lock().await;
         if listing.changes != self.link.changes().of_tools() || listing.at.elapsed() >= self.relist_after {
-            let new = self.list_again().await?;
-            if new.reading.text != listing.reading.text {
-                (self.listed)(&new.reading);
-            }
-            *listing = new;
+            self.take_up(&mut listing).await?;
         }
         match listing.reading.tools.get(tool.as_str()) {
             Some(found) if found == pinned => Ok(listing.changes),
             found => Err(Mismatch::Drifted { found: found.copied() }),
+        }
+    }
+
+    /// Reads the list again, and tells what is another than before.
+    async fn take_up(&self, listing: &mut Listing) -> Result<(), Mismatch> {
+        let new = self.list_again().await?;
+        let before = std::mem::replace(listing, new);
+        if before.reading.text != listing.reading.text {
+            (self.listed)(&listing.reading);
+            let others = before.reading.others_than(&listing.reading);
+            if !others.is_empty() {
+                (self.changed)(Changed::Tools(others));
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads the list again, as the server says that it changed. Where that fails, the next call finds the same.
+    pub(crate) async fn reread(&self) {
+        let mut listing = self.listing.lock().await;
+        if listing.changes != self.link.changes().of_tools() {
+            let _unread = self.take_up(&mut listing).await;
+        }
+    }
+
+    /// Tells that a list is another than before.
+    pub(crate) fn tell(&self, changed: Changed) {
+        (self.changed)(changed);
+    }
+
+    /// The connection itself.
+    pub(crate) fn link_handle(&self) -> Arc<dyn Link> {
+        Arc::clone(&self.link)
+    }
+
+    /// The ear on it.
+    pub(crate) fn hearing(&self) -> &Arc<Hearing> {
+        &self.hearing
+    }
+
+    /// What its server was asked to tell of, one by one.
+    pub(crate) fn asked(&self) -> &Asked {
+        &self.asked
+    }
+
+    /// Who wants to hear of its lists, and the grant that it is for.
+    pub(crate) fn listeners(&self) -> (Arc<Listeners>, Option<GrantId>) {
+        (Arc::clone(&self.listeners), self.grant.clone())
+    }
+
+    /// Hears of its lists, where somebody wants to: returns once it does, or can't soon.
+    pub(crate) async fn hear(self: &Arc<Self>, patience: Duration) {
+        let (round, tells) = (self.hearing.ask(self), self.hello.tells);
+        if tells.tools || tells.resources || tells.prompts {
+            // Whoever can't be heard is heard later, or is found changed when it is asked.
+            let _unheard = self.hearing.settled(round, patience).await;
         }
     }
 
@@ -182,6 +255,13 @@ impl Session {
     }
 }
 
+/// Does something beside a session. Where nothing runs any more, nothing is done.
+pub(crate) fn beside(work: impl Future<Output = ()> + Send + 'static) {
+    if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+        drop(runtime.spawn(work));
+    }
+}
+
 /// A use of a session: while it lives, the session is not idle.
 pub(crate) struct InUse(Arc<Session>);
 
@@ -189,6 +269,16 @@ impl InUse {
     pub(crate) fn of(session: &Arc<Session>) -> Self {
         session.users.fetch_add(1, Ordering::AcqRel);
         Self(Arc::clone(session))
+    }
+
+    /// Another use of the same.
+    pub(crate) fn another(&self) -> Self {
+        Self::of(&self.0)
+    }
+
+    /// The session, to be kept.
+    pub(crate) fn handle(&self) -> &Arc<Session> {
+        &self.0
     }
 }
 

@@ -14,7 +14,7 @@ use bailiwick_schemas::{
     names::{ConnectorId, ToolName},
 };
 
-use crate::{listing::Dropped, stderr::Redactor};
+use crate::{hearing::Changed, listing::Dropped, stderr::Redactor};
 
 /// The longest name of a rejected tool.
 const NAME_CHARS: usize = 60;
@@ -67,6 +67,15 @@ pub enum ConnectorEvent {
         digests: BTreeMap<String, Digest>,
         /// The ones that are not.
         rejected: Vec<Rejected>,
+    },
+    /// A list is another than before, or a server says so.
+    ListChanged {
+        /// Of which connector.
+        connector: ConnectorId,
+        /// In a session for this grant; none where the connector is shared.
+        grant: Option<GrantId>,
+        /// Which.
+        list: Changed,
     },
 }
 

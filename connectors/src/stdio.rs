@@ -13,7 +13,7 @@ use arc_swap::ArcSwap;
 use bailiwick_pipeline::{
     catalogue::Tool,
     grant::LiveGrant,
-    ports::{Channel, ConnectFailure, Connectors, Later, Lease},
+    ports::{Channel, ConnectFailure, Connectors, Interest, Later, Lease},
 };
 use bailiwick_schemas::names::ConnectorId;
 use tokio_util::sync::CancellationToken;
@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     channel::{ToolChannel, Unready},
     child::Purpose,
-    pool::{Context, Pool, SlotKey},
+    pool::{Context, HEARD_WITHIN, Pool, SlotKey},
     spec::{ConnectorSpec, SpecFault},
     status::{ConnectorEvent, ConnectorStatus},
     version::Era,
@@ -227,6 +227,20 @@ impl Connectors for Downstreams {
         Box::pin(async move {
             let channel = self.channel(tool, grant, lease, asks).await?;
             Ok(Box::new(channel) as Box<dyn Channel>)
+        })
+    }
+
+    fn hear<'a>(&'a self, grant: &'a Arc<LiveGrant>) -> Later<'a, Interest> {
+        Box::pin(async move {
+            let id = &grant.terms().id;
+            // First: a session that begins from here on is heard by itself.
+            let listener = self.context.listeners.add(id.clone());
+            let pools: Vec<Arc<Pool>> = self.pools.load().values().map(|served| Arc::clone(&served.pool)).collect();
+            let sessions =
+                pools.iter().flat_map(|pool| pool.sessions_of(id)).filter(|session| session.link().retired().is_none());
+            let sessions: Vec<_> = sessions.collect();
+            futures_util::future::join_all(sessions.iter().map(|session| session.hear(HEARD_WITHIN))).await;
+            Interest::of(listener)
         })
     }
 }

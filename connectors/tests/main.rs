@@ -14,6 +14,8 @@
     reason = "the modules are the crate's, compiled for tests: not all of them is used here, and a fault fails a test"
 )]
 
+#[path = "../src/announcements.rs"]
+mod announcements;
 #[path = "../src/backoff.rs"]
 mod backoff;
 #[path = "../src/channel.rs"]
@@ -28,6 +30,8 @@ mod egress;
 mod exec_child;
 #[path = "../src/handshake.rs"]
 mod handshake;
+#[path = "../src/hearing.rs"]
+mod hearing;
 #[path = "../src/levels.rs"]
 mod levels;
 #[path = "../src/lines.rs"]
@@ -62,6 +66,8 @@ mod status;
 mod stderr;
 #[path = "../src/stdio.rs"]
 mod stdio;
+#[path = "../src/subscriptions.rs"]
+mod subscriptions;
 #[path = "../src/unstalled.rs"]
 mod unstalled;
 #[path = "../src/variables.rs"]

@@ -16,7 +16,7 @@ use bailiwick_pipeline::{
     catalogue::Tool,
     gates::{Outgoing, RawReply},
     grant::LiveGrant,
-    ports::{Channel, Clock, ConnectFailure, Connectors, Later, Lease, Listing, Offers, SendFailure, TrailLost},
+    ports::{Channel, Clock, ConnectFailure, Connectors, Interest, Later, Lease, Listing, Offers, SendFailure, TrailLost},
     records::{DecisionRecord, IntentRecord, OutcomeRecord, SecretRecord},
     trace::{Attr, CallTrace, Stage},
 };
@@ -257,6 +257,10 @@ impl Connectors for Tethered {
             let _ended = is_changing.wait_for(|is_changing| !is_changing).await;
             Ok(Box::new(Severed) as Box<dyn Channel>)
         })
+    }
+
+    fn hear<'a>(&'a self, grant: &'a Arc<LiveGrant>) -> Later<'a, Interest> {
+        self.ways.hear(grant)
     }
 }
 

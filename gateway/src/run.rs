@@ -87,6 +87,7 @@ pub async fn run(args: RunArgs) -> Result<(), StartFault> {
     }
     eprintln!("stopping: calls in flight have 5 s to end");
     stop.cancel();
+    runtime.front.end_streams();
     for server in servers {
         let _joined = server.await;
     }

@@ -37,7 +37,7 @@ use crate::{
     pinning::{self, Scout},
     recovery,
     reload::{Basis, Reloads},
-    server::{Front, FrontSettings},
+    server::{Front, FrontSettings, Notices},
     sources::{Origin, Snapshot},
     world::{LiveWorlds, WorldFault},
 };
@@ -206,7 +206,8 @@ impl Runtime {
         let reloads = Reloads::begin(files, config.policy.files.clone(), now_ms);
         let worlds = Arc::new(LiveWorlds::new(&config, known, policies)?);
         worlds.names().remarks().iter().for_each(|remark| tracing::warn!("{remark}"));
-        let events = on_event(Arc::clone(&worlds), Arc::clone(&recorder), Arc::clone(&clock));
+        let notices = Arc::<Notices>::default();
+        let events = on_event(Arc::clone(&worlds), Arc::clone(&recorder), Arc::clone(&clock), Arc::clone(&notices));
         let connectors = Arc::new(
             Downstreams::new(specs.values().cloned().collect(), events)
                 .map_err(|faults| StartFault::Connectors(faults.iter().map(ToString::to_string).collect()))?,
@@ -227,7 +228,7 @@ impl Runtime {
             rounds: Arc::default(),
         };
         let gateway = Gateway::new(ports, settings_of(&config));
-        let front = Arc::new(Front::new(gateway.clone(), front_settings(&config)));
+        let front = Arc::new(Front::new(gateway.clone(), front_settings(&config), notices));
         let runtime = Arc::new(Self {
             config: ArcSwap::from_pointee(config),
             data,
@@ -432,6 +433,7 @@ fn on_event(
     worlds: Arc<LiveWorlds>,
     recorder: Arc<Recorder>,
     clock: Arc<dyn Clock>,
+    notices: Arc<Notices>,
 ) -> impl Fn(ConnectorEvent) + Send + Sync + 'static {
     move |event| match &event {
         ConnectorEvent::Drifted { connector, tool, found } => {
@@ -452,6 +454,7 @@ fn on_event(
                 .collect::<Vec<_>>();
             drifted(connector, &others, &worlds, &recorder, clock.as_ref());
         }
+        ConnectorEvent::ListChanged { connector, grant, list } => notices.list_changed(connector, grant.as_ref(), list),
         _ => tracing::debug!(?event, "connector"),
     }
 }

@@ -72,7 +72,8 @@ OPENINGS = {
     "permit": (["gate_permit"], {
         "deny": [("return Err(Refusal::denied(determining, cause));", "let _ = cause;\n            (Vec::new(), determining)")],
     }),
-    "approve": (["gate_approve"], {
+    "approve": (["gate_approve", "gate_watch"], {
+        "watch": [("if call.validated().granted().identified().received().is_watch() {", "if false {")],
         "needs": [("if call.needs().is_empty() {", "if true {")],
         "denied": [("TicketState::Approved => {", "TicketState::Approved | TicketState::Denied { .. } => {")],
         "pending": [("TicketState::Approved => {", "TicketState::Approved | TicketState::Pending => {")],
@@ -111,6 +112,17 @@ OPENINGS = {
         "end": [("let cancelled = grant.cancelled();", "let cancelled = CancellationToken::new();")],
         "deadline": [("tokio::time::timeout(timeout, channel.send(outgoing))", "async { Ok::<_, tokio::time::error::Elapsed>(channel.send(outgoing).await) }")],
         "secret": [("Lease::kept_out(lease.as_deref(), &failure.to_string())", "failure.to_string()")],
+    }),
+    "watch": (["gate_watch"], {
+        "pass": [
+            ('let Some(pass) = grant.enter() else { return Err(Refusal::grant_ended(grant.end_of_chain(), "Not executed.")) };',
+             "let pass: Option<SendPass> = None;"),
+            ("pass: Some(pass),", "pass,"),
+        ],
+        "end": [("() = grant.cancelled().cancelled() =>", "() = std::future::pending::<()>() =>")],
+        "deadline": [("tokio::time::timeout(timeout, channel.watch(watching))", "async { Ok::<_, tokio::time::error::Elapsed>(channel.watch(watching).await) }")],
+        "secret": [("Lease::kept_out(lease.as_deref(), &failure.to_string())", "failure.to_string()")],
+        "screen": [("screen_refusal((code, &message, data.as_ref()), &approved, lease.as_ref(), ports, way)", "screen_refusal((code, &message, data.as_ref()), &approved, None, ports, way)")],
     }),
     "relay": (["asides"], {
         "secret": [("without_secret(&aside.params, needles, &mut redactions).ok()", "Some(None::<Bytes>)")],

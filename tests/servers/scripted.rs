@@ -7,7 +7,7 @@
 //! [`misbehaviour::at_start`] and [`misbehaviour::in_handshake`], read when a process starts; `era`: `legacy` (as it is without one) or `modern`;
 //! `capabilities`; `answers`: what it says word for word, see [`said::scripted`]. Every line that it receives is appended to the
 //! log as it is. What a tool does follows from its name's first word: `echo`, `environment`, `leak`, `crash`, `hang`, `slow`, `fail`,
-//! `error`, `raw`, `count`, `wonders` (see [`asks`]), `tells` (progress and log messages before its answer, as `how` says, see [`tell`]), `remember` (all arguments that this process ever got), `changed` (it says first that its tools changed), those
+//! `error`, `raw`, `count`, `wonders` (see [`asks`]), `announce` (says the notification of its arguments `method` and `params`, which is JSON, to whoever listens), `hangup` (to whom nobody listens any more), `tells` (progress and log messages before its answer, as `how` says, see [`tell`]), `remember` (all arguments that this process ever got), `changed` (it says first that its tools changed), those
 //! of [`misbehaviour::call`]; anything else echoes.
 #![allow(
     clippy::unwrap_used,
@@ -22,14 +22,19 @@ use std::{
     collections::VecDeque,
     fs::{OpenOptions, read_to_string},
     io::{BufRead, Write, stdin, stdout},
+    sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
 
 use serde_json::{Value, json, value::RawValue};
 
 mod asks;
+mod listens;
 mod misbehaviour;
 mod said;
+
+/// Whether it speaks 2026-07-28.
+static IS_MODERN: AtomicBool = AtomicBool::new(false);
 
 fn main() {
     let script = std::env::args().nth(1).unwrap();
@@ -39,6 +44,11 @@ fn main() {
     let behave = misbehaviour::at_start(&script);
     let start = starts_before(&script);
     let (mut calls, mut remembered) = (0_u64, Vec::new());
+    let is_modern = said::is_modern(&serde_json::from_str(&read_to_string(&script).unwrap()).unwrap(), "legacy");
+    IS_MODERN.store(is_modern, Ordering::Relaxed);
+    if !is_modern {
+        listens::always(said_aloud());
+    }
     let mut lines = stdin().lock().lines().map(Result::unwrap);
     let mut aside = VecDeque::new();
     loop {
@@ -75,6 +85,8 @@ fn main() {
                 .to_string(),
             ),
             "logging/setLevel" => answer(&id, "{}"),
+            "subscriptions/listen" if is_modern => listens::by_request(&message, &now["deaf_to"], said_aloud()),
+            "notifications/cancelled" => listens::cancelled(&message["params"]["requestId"]),
             "tools/list" => answer(&id, &list(&now, &message["params"]["cursor"], start)),
             "tools/call" => {
                 calls += 1;
@@ -182,6 +194,17 @@ fn call(id: &Value, message: &Value, line: &str, calls: u64) {
                 .to_string());
         }
         "raw" => answer(id, arguments["result"].as_str().unwrap()),
+        "announce" => {
+            listens::announce(arguments);
+            text(id, "announced");
+        }
+        "hangup" => {
+            let ended = json!({"resultType": "complete"}).to_string();
+            for id in listens::hang_up() {
+                answer(&id, &ended);
+            }
+            text(id, "hung up");
+        }
         "tells" => tell(id, &message["params"]["_meta"]["progressToken"], arguments["how"].as_str().unwrap()),
         "changed" => {
             say(r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}"#);
@@ -273,7 +296,19 @@ fn leak(id: &Value, secret: &str, how: &str) {
 }
 
 fn text(id: &Value, text: &str) {
-    answer(id, &json!({"content": [{"type": "text", "text": text}]}).to_string());
+    let mut result = json!({"content": [{"type": "text", "text": text}]});
+    if IS_MODERN.load(Ordering::Relaxed) {
+        result["resultType"] = json!("complete");
+    }
+    answer(id, &result.to_string());
+}
+
+/// What says a line on standard output.
+fn said_aloud() -> Box<dyn FnMut(&str) -> bool + Send> {
+    Box::new(|line| {
+        say(line);
+        true
+    })
 }
 
 fn answer(id: &Value, result: &str) {

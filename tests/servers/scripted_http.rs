@@ -3,7 +3,8 @@
 //! `scripted-http SCRIPT` prints the port it listens at, and the port of a second listener that nobody has any business with: whoever
 //! connects there is noted in `LOG.elsewhere`. The script is that of `scripted.rs`: `tools`, `log`, `list_text`, `capabilities`, `answers`; and `era`: `modern` (as it is
 //! without one) or `legacy`. Every body
-//! that it receives is appended to the log. The tool `web` answers as its argument `how` says, see [`web`], `wonders` asks, see [`asks`]; everything else echoes.
+//! that it receives is appended to the log. The tool `web` answers as its argument `how` says, see [`web`]; `wonders` asks, see [`asks`];
+//! `announce` says the notification of its arguments to whoever listens (by GET, where the script has `"stream": true`), `hangup` closes those streams; everything else echoes.
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -26,6 +27,7 @@ use std::{
 use serde_json::{Value, json};
 
 mod asks;
+mod listens;
 mod said;
 
 fn main() {
@@ -105,6 +107,11 @@ fn serve(stream: &TcpStream, script: &str, away: u16) -> Option<()> {
     from.read_exact(&mut body).ok()?;
     let mut to = stream;
     let now = read(script);
+    if first.starts_with("GET ") && now["stream"] == true {
+        note(now["log"].as_str()?, "GET");
+        stand(stream, &mut to, |say| listens::always(say));
+        return None;
+    }
     if !first.starts_with("POST ") {
         return plain(&mut to, "405 Method Not Allowed", "text/plain", b"no");
     }
@@ -114,7 +121,32 @@ fn serve(stream: &TcpStream, script: &str, away: u16) -> Option<()> {
         POST.take(&message);
         return plain(&mut to, "202 Accepted", "text/plain", b"");
     }
+    if message["method"] == "subscriptions/listen" && said::is_modern(&now, "modern") {
+        stand(stream, &mut to, |say| listens::by_request(&message, &now["deaf_to"], say));
+        listens::cancelled(&message["id"]);
+        return None;
+    }
     answer(&mut to, &message, &now, away)
+}
+
+/// A stream that stays open until its reader goes away, or it is hung up.
+fn stand(stream: &TcpStream, to: &mut &TcpStream, listen: impl FnOnce(Box<dyn FnMut(&str) -> bool + Send>)) {
+    let mut own = Open(stream.try_clone().unwrap());
+    let began = send(to, b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n: open\n\n");
+    if began.is_some() {
+        listen(Box::new(move |line| own.0.write_all(format!("event: message\ndata: {line}\n\n").as_bytes()).is_ok()));
+    }
+    let mut from = stream;
+    while from.read(&mut [0; 64]).is_ok_and(|read| read > 0) {}
+}
+
+/// A stream that is closed when nobody says anything on it any more.
+struct Open(TcpStream);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        let _gone = self.0.shutdown(std::net::Shutdown::Both);
+    }
 }
 
 fn answer(to: &mut &TcpStream, message: &Value, now: &Value, away: u16) -> Option<()> {
@@ -161,6 +193,14 @@ fn answer(to: &mut &TcpStream, message: &Value, now: &Value, away: u16) -> Optio
                     let body = json!({"jsonrpc": "2.0", "id": id, "result": asks::told(&answers)});
                     send(to, format!("data: {body}\n\n").as_bytes())?;
                     None
+                }
+                "announce" => {
+                    listens::announce(arguments);
+                    result(to, id, &said("announced", is_modern))
+                }
+                "hangup" => {
+                    let _closed = listens::hang_up();
+                    result(to, id, &said("hung up", is_modern))
                 }
                 "web" => web(to, id, arguments["how"].as_str()?, is_modern, away),
                 _ => result(to, id, &said(&arguments.to_string(), is_modern)),

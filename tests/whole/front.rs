@@ -79,12 +79,15 @@ async fn without_message(agent: &Agent, method: Method, headers: &[(&str, &str)]
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn that_there_is_no_stream_is_an_answer_and_no_refusal() {
+async fn the_stream_of_a_session_is_an_answer_and_no_refusal() {
     let gateway = start();
     let older = gateway.agent("a").session("2025-11-25").await;
     assert_eq!(older.call("s__nothing", &json!({})).await.error_code(), -32602);
-    assert_eq!(without_message(&older, Method::GET, &[]).await, 405);
-    assert_eq!(of_method(&gateway, "session/stream"), [("success".to_owned(), "no_stream".to_owned())]);
+    let mut request = older.request().build().unwrap();
+    *request.method_mut() = Method::GET;
+    let stream = Client::builder().no_proxy().build().unwrap().execute(request).await.unwrap();
+    assert_eq!((stream.status().as_u16(), &stream.headers()["content-type"]), (200, &"text/event-stream".parse().unwrap()));
+    assert_eq!(of_method(&gateway, "session/stream"), [("success".to_owned(), String::new())]);
     assert_eq!(of_method(&gateway, "http"), []);
     assert!(gateway.cli.ok(&["explain", "--last"]).contains("s__nothing"));
 

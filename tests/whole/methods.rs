@@ -151,6 +151,8 @@ fn params(method: &str) -> &'static str {
         "prompts/get" => r#""name":"s__p""#,
         "completion/complete" => r#""ref":{"type":"ref/prompt","name":"s__p"},"argument":{"name":"n","value":""}"#,
         "logging/setLevel" => r#""level":"info""#,
+        // Not as it must be: what it is answered by does not stay open.
+        "subscriptions/listen" => r#""notifications":7"#,
         _ => "",
     }
 }

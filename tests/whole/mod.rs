@@ -19,5 +19,6 @@ mod reload;
 mod restart;
 mod search;
 mod store;
+mod subscriptions;
 mod tour;
 mod way;

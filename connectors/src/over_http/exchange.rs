@@ -63,7 +63,7 @@ pub(super) struct Exchange<'a> {
 }
 
 /// What a body says it is.
-enum Kind {
+pub(super) enum Kind {
     Json,
     Events,
     Other(String),
@@ -244,9 +244,9 @@ impl Exchange<'_> {
                 counters.server_requests.rise();
                 Ok(Read::Question { id, method, params })
             }
-            Ok(Incoming::Notification { method, news }) => {
+            Ok(Incoming::Notification { method, news, told }) => {
                 counters.notifications.rise();
-                self.link.changes.heard(&method);
+                self.link.changes.heard(&method, told.as_ref());
                 if let Some(news) = news
                     && !self.hear(&news)
                 {
@@ -403,7 +403,7 @@ impl Drop for Unwritten {
 }
 
 /// What comes next of a body; trailers mean nothing here.
-async fn chunk_of(response: &mut Response) -> Result<Option<Bytes>, hyper::Error> {
+pub(super) async fn chunk_of(response: &mut Response) -> Result<Option<Bytes>, hyper::Error> {
     while let Some(frame) = response.body_mut().frame().await {
         if let Ok(data) = frame?.into_data() {
             return Ok(Some(data));
@@ -413,7 +413,7 @@ async fn chunk_of(response: &mut Response) -> Result<Option<Bytes>, hyper::Error
 }
 
 /// What is wrong before anything of the body is read.
-fn check_head(response: &Response) -> Result<(), SendFailure> {
+pub(super) fn check_head(response: &Response) -> Result<(), SendFailure> {
     let headers = response.headers();
     let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
     if bytes > egress::most_header_bytes() {
@@ -426,7 +426,7 @@ fn check_head(response: &Response) -> Result<(), SendFailure> {
     Ok(())
 }
 
-fn kind(headers: &HeaderMap) -> Kind {
+pub(super) fn kind(headers: &HeaderMap) -> Kind {
     let mut given = headers.get_all(header::CONTENT_TYPE).iter();
     let (first, second) = (given.next().map(header::HeaderValue::as_bytes).unwrap_or_default(), given.next());
     let text = String::from_utf8_lossy(first);

@@ -1,12 +1,13 @@
 //! A link over HTTP: each message is a POST of its own, in both eras of the protocol (MCP, "Streamable HTTP").
 //!
-//! In the legacy era the server may give a session, which belongs to this link alone. The stream that a client may open by GET is not
-//! opened: what it would tell (that tools changed) is found by reading the list anew.
+//! In the legacy era the server may give a session, which belongs to this link alone. The stream that a client may open by GET is opened
+//! only while somebody wants to hear what comes on it: a change of tools is found by reading the list anew, too.
 
 mod exchange;
 mod headers;
 mod payload;
 mod sse;
+mod standing;
 
 pub(crate) use payload::{Parcel, Payload};
 
@@ -28,7 +29,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     child::{Purpose, any},
     egress::{self, Client, Sent},
-    link::{Body, Changes, DISCOVER, End, INITIALIZE, Link, Request},
+    link::{Body, Changes, DISCOVER, End, INITIALIZE, Link, Request, Written},
     message::{self, Answer},
     over_http::{exchange::Exchange, payload::Hold},
     pool::{LinkRecord, Opened, Pool},
@@ -255,6 +256,10 @@ impl Link for HttpLink {
             let text = message::notification(method, None);
             tokio::time::timeout(patience, self.tell(method, text, version)).await.map_err(late)?
         })
+    }
+
+    fn stream(&self, version: Version, opened: Written) -> Later<'_, Result<(), SendFailure>> {
+        Box::pin(self.stand(version, opened))
     }
 
     fn changes(&self) -> &Changes {

@@ -186,6 +186,11 @@ impl ToolList {
         &self.tools
     }
 
+    /// What makes it another list to whoever sees it: the names and the definitions of its tools.
+    pub fn digest(&self) -> Digest {
+        Digest::of(&told_apart(&self.tools, &self.names))
+    }
+
     /// The page that this cursor leads to, the first one without any; none where it is a cursor of another list, or of none.
     pub fn page(self: &Arc<Self>, cursor: Option<&str>) -> Option<ToolPage> {
         let version = match &self.kept {
@@ -276,12 +281,19 @@ fn written(tools: &[Arc<Tool>], names: &ExposedNames, listed: impl Fn(&Tool) -> 
 /// What differs between any two lists of which an agent may not take one for the other.
 fn version(tools: &[Arc<Tool>], names: &ExposedNames, grant: &Grant) -> Digest {
     let mut text = format!("{}\n{}\n", grant.id, grant.revision).into_bytes();
+    text.extend(told_apart(tools, names));
+    Digest::of(&text)
+}
+
+/// The tools of a list, as far as two lists may differ in them.
+fn told_apart(tools: &[Arc<Tool>], names: &ExposedNames) -> Vec<u8> {
+    let mut text = Vec::new();
     for tool in tools {
         text.extend_from_slice(names.of(&tool.name).as_bytes());
         text.push(b'\n');
         text.extend_from_slice(tool.digest.as_bytes());
     }
-    Digest::of(&text)
+    text
 }
 
 #[cfg(test)]

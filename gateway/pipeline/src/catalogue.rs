@@ -1,6 +1,12 @@
 //! The catalogue: the tools that admins accepted, as they were pinned, and the policies compiled against them.
 
-use std::{borrow::Cow, collections::BTreeMap, fmt, sync::Arc, time::Duration};
+use std::{
+    borrow::Cow,
+    collections::BTreeMap,
+    fmt,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use bailiwick_policy::{Band, ConnectorFacts, Kind, Policies};
 use bailiwick_schemas::{
@@ -195,8 +201,8 @@ impl fmt::Debug for Tool {
 #[derive(Debug, Default)]
 pub struct Shelf {
     tools: BTreeMap<ToolName, Arc<Tool>>,
-    /// Those of more tools, perhaps, than there are.
-    words: Arc<ShelfWords>,
+    /// Those of more tools, perhaps, than there are. Made when somebody first searches.
+    words: Arc<OnceLock<Arc<ShelfWords>>>,
 }
 
 impl Shelf {
@@ -209,14 +215,16 @@ impl Shelf {
     #[must_use]
     pub fn without(&self, is_out: impl Fn(&ToolName) -> bool) -> Self {
         let left = self.tools.iter().filter(|(name, _)| !is_out(name));
-        Self { tools: left.map(|(name, tool)| (name.clone(), Arc::clone(tool))).collect(), words: Arc::clone(&self.words) }
+        // Words of more tools will do, but not those of fewer for this one.
+        let words = if self.words.get().is_some() { Arc::clone(&self.words) } else { Arc::default() };
+        Self { tools: left.map(|(name, tool)| (name.clone(), Arc::clone(tool))).collect(), words }
     }
 }
 
 impl FromIterator<Arc<Tool>> for Shelf {
     fn from_iter<T: IntoIterator<Item = Arc<Tool>>>(tools: T) -> Self {
         let tools: BTreeMap<_, _> = tools.into_iter().filter_map(|tool| Some((tool.name.tool()?.clone(), tool))).collect();
-        Self { words: Arc::new(ShelfWords::of(tools.values().map(AsRef::as_ref))), tools }
+        Self { tools, words: Arc::default() }
     }
 }
 
@@ -325,7 +333,8 @@ impl World {
 
     /// The words of a connector's tools.
     pub(crate) fn words_of(&self, connector: &ConnectorId) -> Option<&Arc<ShelfWords>> {
-        self.shelves.get(connector).map(|shelf| &shelf.words)
+        let words = |shelf: &Shelf| Arc::new(ShelfWords::of(shelf.tools.values().map(AsRef::as_ref)));
+        self.shelves.get(connector).map(|shelf| shelf.words.get_or_init(|| words(shelf)))
     }
 
     /// Whether a rule that matters to this tool reads how often its task has called.

@@ -29,6 +29,7 @@ mod redact;
 mod rounds;
 mod running;
 mod search;
+mod subscription;
 mod way;
 
 pub use answer::{Answer, Body, Part, ToolList, ToolPage, ToolResult};
@@ -40,4 +41,5 @@ pub use received::Received;
 pub use redact::NeedleFault;
 pub use refusal::Refusal;
 pub use rounds::Rounds;
+pub use subscription::{Outlook, Subscription, Wish};
 pub use way::full_name;

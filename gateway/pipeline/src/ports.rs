@@ -9,7 +9,7 @@ use secrecy::SecretString;
 
 use crate::{
     catalogue::{Tool, World},
-    gates::{Outgoing, RawReply},
+    gates::{Outgoing, RawReply, Watching},
     grant::LiveGrant,
     ids::{AgentId, ApprovalId, CallId, GrantId},
     principal::{Presented, Principal},
@@ -360,6 +360,79 @@ pub trait Connectors: Send + Sync {
         lease: Option<&'a Arc<Lease>>,
         asks: Option<&'a str>,
     ) -> Later<'a, Result<Box<dyn Channel>, ConnectFailure>>;
+    /// From here on, and as long as what is returned lives, somebody under this grant wants to hear of lists that change. Starts no server:
+    /// those that run are heard when this returns, as far as they say in time that they can be. A way that hears nothing says so by this.
+    fn hear<'a>(&'a self, _: &'a Arc<LiveGrant>) -> Later<'a, Interest> {
+        Box::pin(std::future::ready(Interest::default()))
+    }
+}
+
+/// That somebody wants to hear of lists that change, until dropped.
+#[derive(Default)]
+pub struct Interest(Option<Box<dyn std::any::Any + Send + Sync>>);
+
+impl Interest {
+    /// One that lives as long as this does.
+    pub fn of(kept: impl std::any::Any + Send + Sync) -> Self {
+        Self(Some(Box::new(kept)))
+    }
+
+    /// Whether anything is heard by it.
+    pub fn is_heard(&self) -> bool {
+        self.0.is_some()
+    }
+}
+
+/// Hears of a resource that it watches.
+pub trait Watcher: Send + Sync {
+    /// The resource of this URI changed, as its server says and names it: the one that is watched, or a part of it. Never blocks.
+    fn changed(&self, uri: &str);
+}
+
+/// A resource that is watched, until dropped.
+pub trait Watch: Send + Sync {
+    /// Returns once nothing is heard by it any more: its server's session has ended.
+    fn lost(&self) -> Later<'_, ()>;
+}
+
+/// What a server says to the wish to watch one of its resources.
+pub enum Watched {
+    /// It tells when it changes.
+    Held(Box<dyn Watch>),
+    /// It does not: the error that it answers.
+    Refused {
+        /// Its code.
+        code: i64,
+        /// Its message.
+        message: String,
+        /// Its data: JSON.
+        data: Option<Bytes>,
+    },
+}
+
+/// A list that agents have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ListKind {
+    /// `tools/list`
+    Tools,
+    /// `resources/list` and `resources/templates/list`
+    Resources,
+    /// `prompts/list`
+    Prompts,
+}
+
+impl ListKind {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Tools, Self::Resources, Self::Prompts];
+
+    /// The MCP notification that it changed.
+    pub fn method(self) -> &'static str {
+        match self {
+            Self::Tools => "notifications/tools/list_changed",
+            Self::Resources => "notifications/resources/list_changed",
+            Self::Prompts => "notifications/prompts/list_changed",
+        }
+    }
 }
 
 /// A way to one server, made ready for one call.
@@ -368,6 +441,11 @@ pub trait Channel: Send + Sync {
     fn send(self: Box<Self>, outgoing: Outgoing) -> Later<'static, Result<RawReply, SendFailure>>;
     /// What the server lists of the feature that the channel was made ready for. Sends no call.
     fn offers(&self, listing: Listing) -> Later<'_, Result<Arc<Offers>, SendFailure>>;
+    /// Watches a resource: asks the server to tell when it changes, unless somebody has. A way that can't carry that says so.
+    fn watch(self: Box<Self>, watching: Watching) -> Later<'static, Result<Watched, SendFailure>> {
+        drop(watching);
+        Box::pin(std::future::ready(Err(SendFailure::Unsent("this way tells of no changes".to_owned()))))
+    }
 }
 
 /// A list that a server has besides that of its tools.

@@ -224,11 +224,19 @@ pub struct ItemAsk {
     pub of: Feature,
     /// The name, as the agent sends it: a URI, the name of a prompt.
     pub name: String,
+    /// Whether it is asked to be told when the item changes, and not for the item itself.
+    pub is_watch: bool,
     /// The members of `params`, but for `_meta`.
     members: Vec<(Box<str>, Bytes)>,
 }
 
 impl ItemAsk {
+    /// The wish to hear when this resource changes.
+    fn watching(uri: String) -> Self {
+        let members = vec![("uri".into(), Bytes::from(Value::from(uri.as_str()).to_string()))];
+        Self { feature: Feature::ResourceRead, of: Feature::ResourceRead, name: uri, is_watch: true, members }
+    }
+
     /// What is asked for under this name, as the arguments of a tool: a JSON object, the very bytes that were received where the name
     /// is as received.
     pub fn arguments(&self, name: &str) -> Bytes {
@@ -358,7 +366,23 @@ impl Received {
         };
         let is_own = |key: &str| !matches!(key, "_meta" | "inputResponses" | "requestState");
         let members = message.params.iter().filter(|(key, _)| is_own(key)).cloned().collect();
-        Self::new(call, Asked::Item(ItemAsk { feature, of, name, members }), message, origin, arrived_ns)
+        Self::new(call, Asked::Item(ItemAsk { feature, of, name, is_watch: false, members }), message, origin, arrived_ns)
+    }
+
+    /// Receives the wish to hear when a resource changes: `resources/subscribe`, or one resource of `subscriptions/listen`. It is judged as a
+    /// wish to read that resource is.
+    pub fn watch(call: CallId, message: &Message, uri: String, origin: Origin, arrived_ns: u64) -> Result<Self, MessageFault> {
+        if uri.len() > ITEM_BYTES {
+            return Err(MessageFault::Member { member: "params.uri", wanted: "a string of at most 4096 bytes" });
+        }
+        let (asked, id) = (Asked::Item(ItemAsk::watching(uri)), message.id().map(str::to_owned));
+        Ok(Self { call, asked, origin, id, size: message.size(), arrived_ns, answers: None })
+    }
+
+    /// The same wish about this resource, under another call id.
+    pub(crate) fn about(&self, uri: String, call: CallId, arrived_ns: u64) -> Self {
+        let (origin, id) = (self.origin.clone(), self.id.clone());
+        Self { call, asked: Asked::Item(ItemAsk::watching(uri)), origin, id, size: self.size, arrived_ns, answers: None }
     }
 
     /// Receives a request for a list of resources, resource templates or prompts.
@@ -399,6 +423,8 @@ impl Received {
         match &self.asked {
             Asked::Call { .. } => "tools/call",
             Asked::List { .. } => "tools/list",
+            Asked::Item(ask) if ask.is_watch && self.origin.protocol.is_modern() => "subscriptions/listen",
+            Asked::Item(ask) if ask.is_watch => "resources/subscribe",
             Asked::Item(ask) => match ask.feature {
                 Feature::ResourceRead => "resources/read",
                 Feature::PromptGet => "prompts/get",
@@ -406,6 +432,11 @@ impl Received {
             },
             Asked::Offers { listing, .. } => listing.method(),
         }
+    }
+
+    /// Whether it is the wish to hear when a resource changes.
+    pub fn is_watch(&self) -> bool {
+        matches!(&self.asked, Asked::Item(ask) if ask.is_watch)
     }
 
     /// The tool as asked for; none when anything else is asked for.

@@ -338,6 +338,12 @@ impl Refusal {
         Self::error(Outcome::InternalError, "trail_lost", (CODE_UNAVAILABLE, 503), message, lost.to_string())
     }
 
+    /// Nobody may hear of it when this resource changes, though it may be read.
+    pub fn unwatchable(why: &str) -> Self {
+        let text = format!("DENIED: this resource can't be subscribed to: {why}. Read it when it is needed.");
+        Self::tool_error(Outcome::Denied, "unwatchable", text, why)
+    }
+
     /// What the call rests on kept changing.
     pub fn unsettled() -> Self {
         let text = "DENIED: what this call rests on kept changing. Not executed; call again.";

@@ -18,7 +18,7 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
-use super::{front::new_call_id, sessions::Session};
+use super::{front::call_id, sessions::Session};
 
 /// So often a server may ask before it answers one call.
 const ROUNDS: usize = 10;
@@ -51,7 +51,7 @@ pub(super) async fn conversed(
         let responses = Bytes::from(format!("{{{}}}", answers.join(",")));
         let clock = &gateway.ports().clock;
         let answers = Answers { state: Some(state), responses };
-        received = received.answering(answers, new_call_id(clock.as_ref()), clock.now_ns());
+        received = received.answering(answers, call_id(clock.as_ref()), clock.now_ns());
     }
     let message = format!("its server asked more than {ROUNDS} times before it answered, and is not asked again");
     Answer { outcome: Outcome::DownstreamError, body: Body::Error { code: SERVER_ERROR, message, data: None, http: 200 } }

@@ -12,6 +12,7 @@ use arc_swap::ArcSwap;
 use bailiwick_pipeline::{
     Gateway, full_name,
     ids::{AgentId, CallId},
+    ports::Clock,
     principal::{Credential, Presented, Principal},
     records::{DecisionRecord, Outcome, OutcomeRecord},
 };
@@ -20,12 +21,19 @@ use http::{HeaderMap, HeaderName, StatusCode, header};
 use secrecy::SecretString;
 use serde_json::Value;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
 
 use super::{
+    inbox::Notices,
     listen::Peer,
     load::{Loads, Place, Unrecorded},
+    seats::{Seat, Seats},
     sessions::Sessions,
 };
+
+/// So many resources one agent may subscribe to, and with so many requests it may listen at once.
+pub(super) const SUBSCRIPTIONS: usize = 256;
+pub(super) const STREAMS: usize = 32;
 
 /// Large bodies that one agent may send at once; further ones wait.
 const LARGE_BODIES: usize = 8;
@@ -64,6 +72,12 @@ pub struct Front {
     strangers: Unrecorded,
     /// Turns to send a large body, by agent: what is not yet a request must not fill the memory either.
     reading: DashMap<AgentId, Arc<Semaphore>>,
+    /// What agents are to be told unasked.
+    notices: Arc<Notices>,
+    /// Cancelled when the gateway ends: streams that stay open end with it.
+    ends: CancellationToken,
+    subscriptions: DashMap<AgentId, Arc<Seats>>,
+    streams: DashMap<AgentId, Arc<Seats>>,
     /// The address it listens at, which `server.listen` may have left open (port 0).
     listens_at: OnceLock<SocketAddr>,
 }
@@ -97,13 +111,38 @@ impl TurnedAway {
 }
 
 impl Front {
-    /// An agents' side over this core.
-    pub fn new(gateway: Gateway, settings: FrontSettings) -> Self {
+    /// An agents' side over this core. By `notices` it hears what servers say of their lists.
+    pub fn new(gateway: Gateway, settings: FrontSettings, notices: Arc<Notices>) -> Self {
         let sessions = Sessions::new(settings.max_sessions, settings.session_idle);
         let loads = Loads::new(settings.max_rate, settings.max_in_flight);
         let (strangers, reading) = (Unrecorded::default(), DashMap::new());
         let settings = ArcSwap::from_pointee(settings);
-        Self { gateway, sessions, settings, loads, strangers, reading, listens_at: OnceLock::new() }
+        let (subscriptions, streams) = (DashMap::new(), DashMap::new());
+        let (ends, listens_at) = (CancellationToken::new(), OnceLock::new());
+        Self { gateway, sessions, settings, loads, strangers, reading, notices, ends, subscriptions, streams, listens_at }
+    }
+
+    /// Ends the streams that stay open: nothing is served any more.
+    pub fn end_streams(&self) {
+        self.ends.cancel();
+    }
+
+    pub(super) fn ends(&self) -> &CancellationToken {
+        &self.ends
+    }
+
+    pub(super) fn notices(&self) -> &Arc<Notices> {
+        &self.notices
+    }
+
+    /// A place among the subscriptions of this agent.
+    pub(super) fn subscription_seat(&self, agent: &AgentId) -> Option<Seat> {
+        Arc::clone(&self.subscriptions.entry(agent.clone()).or_insert_with(|| Seats::new(SUBSCRIPTIONS))).take()
+    }
+
+    /// A place among the requests by which this agent listens.
+    pub(super) fn stream_seat(&self, agent: &AgentId) -> Option<Seat> {
+        Arc::clone(&self.streams.entry(agent.clone()).or_insert_with(|| Seats::new(STREAMS))).take()
     }
 
     /// Replaces what is served. No session is closed for it, and no request in flight is disturbed.
@@ -333,12 +372,12 @@ impl Front {
 
     /// A fresh call id.
     pub(super) fn call_id(&self) -> CallId {
-        new_call_id(self.gateway.ports().clock.as_ref())
+        call_id(self.gateway.ports().clock.as_ref())
     }
 }
 
-/// The id of a call that begins now.
-pub(super) fn new_call_id(clock: &dyn bailiwick_pipeline::ports::Clock) -> CallId {
+/// A fresh call id.
+pub(super) fn call_id(clock: &dyn Clock) -> CallId {
     let random = clock.random();
     let mut ten = [0; 10];
     ten.iter_mut().zip(random).for_each(|(to, from)| *to = from);

@@ -25,6 +25,7 @@ use serde_json::{Value, json, value::RawValue};
 mod body;
 mod mirrors;
 mod opening;
+mod subscriptions;
 
 use self::{
     mirrors::check_mirrors,
@@ -83,7 +84,8 @@ impl Answers for Arc<Front> {
             Ok(response) => response,
             Err(away) => exchange.turn_away(&away),
         };
-        if let Some(place) = exchange.place {
+        // A stream that stays open has bounds of its own.
+        if let Some(place) = exchange.place.filter(|_| !response.body().is_standing()) {
             response.body_mut().keep(place);
         }
         response
@@ -128,7 +130,7 @@ impl<'f> Exchange<'f> {
         self.place = Some(self.front.admit(&principal.agent.id)?);
         match *method {
             Method::POST => {}
-            ref method => return Ok(self.without_message(method, &principal)),
+            ref method => return self.without_message(method, &principal, presented).await,
         }
         Front::check_type(&self.headers)?;
         let body = self.body(body, &principal).await?;
@@ -226,6 +228,9 @@ impl<'f> Exchange<'f> {
                 session.set_level(level);
                 Ok(self.plain(id, &json!({}), message))
             }
+            ("resources/subscribe", Era::Session(session)) => self.subscribe(id, session, presented, message).await,
+            ("resources/unsubscribe", Era::Session(session)) => self.unsubscribe(id, session, message),
+            ("subscriptions/listen", Era::Modern(_)) => self.listen(id, presented, message).await,
             (method, Era::Modern(_) | Era::Session(_)) if WALKED.contains(&method) => {
                 self.walk(id, era, presented, message).await
             }

@@ -3,6 +3,7 @@
 mod asking;
 mod events;
 mod front;
+mod inbox;
 mod listen;
 mod load;
 mod mcp;
@@ -11,7 +12,9 @@ mod patient;
 mod render;
 mod seats;
 mod sessions;
+mod standing;
 
 pub use front::{Front, FrontSettings};
+pub use inbox::Notices;
 pub use listen::{Answers, Limits, Peer, serve_tcp, serve_unix};
 pub use parts::Parts;

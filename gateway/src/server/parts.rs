@@ -15,6 +15,7 @@ use hyper::body::{Body, Frame, SizeHint};
 use super::{
     events::{Next, Telling},
     load::Place,
+    standing::Stood,
 };
 
 /// What an agent is answered.
@@ -29,6 +30,8 @@ pub struct Parts {
     pieces: VecDeque<Bytes>,
     /// What says more, where an answer is a stream of events.
     more: Option<Box<Telling>>,
+    /// What says more, where the stream stays open.
+    stood: Option<Stood>,
     /// Kept until the last byte was handed to the kernel, or the connection has ended.
     place: Option<Arc<Place>>,
 }
@@ -58,12 +61,22 @@ impl Parts {
             pieces.drain(..).for_each(|piece| whole.extend_from_slice(&piece));
             pieces.push_back(whole.freeze());
         }
-        Self { pieces, more: None, place: None }
+        Self { pieces, ..Self::default() }
     }
 
     /// A stream of events that began with this one.
     pub(super) fn told(first: Bytes, more: Telling) -> Self {
-        Self { pieces: [first].into(), more: Some(Box::new(more)), place: None }
+        Self { pieces: [first].into(), more: Some(Box::new(more)), ..Self::default() }
+    }
+
+    /// A stream that stays open and began with this.
+    pub(super) fn standing(first: Bytes, stood: Stood) -> Self {
+        Self { pieces: [first].into(), stood: Some(stood), ..Self::default() }
+    }
+
+    /// Whether it is a stream that stays open.
+    pub(super) fn is_standing(&self) -> bool {
+        self.stood.is_some()
     }
 
     /// The pieces of what is no stream.
@@ -86,7 +99,7 @@ impl Parts {
 
 impl From<String> for Parts {
     fn from(text: String) -> Self {
-        Self { pieces: [Bytes::from(text)].into(), more: None, place: None }
+        Self { pieces: [Bytes::from(text)].into(), ..Self::default() }
     }
 }
 
@@ -106,6 +119,14 @@ impl Body for Parts {
                 }
             }
         }
+        if self.pieces.is_empty()
+            && let Some(stood) = &mut self.stood
+        {
+            match ready!(stood.poll_next(cx)) {
+                Some(event) => self.pieces.push_back(event),
+                None => self.stood = None,
+            }
+        }
         let Some(bytes) = self.pieces.pop_front() else { return Poll::Ready(None) };
         // The server lets go of the body once it has its bytes, which may be long before they are written.
         let bytes = match &self.place {
@@ -116,11 +137,11 @@ impl Body for Parts {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.pieces.is_empty() && self.more.is_none()
+        self.pieces.is_empty() && self.more.is_none() && self.stood.is_none()
     }
 
     fn size_hint(&self) -> SizeHint {
-        if self.more.is_some() {
+        if self.more.is_some() || self.stood.is_some() {
             return SizeHint::new();
         }
         SizeHint::with_exact(self.pieces.iter().map(|piece| piece.len() as u64).sum())

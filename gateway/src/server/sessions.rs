@@ -17,7 +17,10 @@ use dashmap::DashMap;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use super::seats::{Seat, Seats};
+use super::{
+    inbox::Inbox,
+    seats::{Seat, Seats},
+};
 
 /// How often idle sessions are looked for at most, milliseconds.
 const SWEEP_EVERY_MS: u64 = 1000;
@@ -43,6 +46,12 @@ pub(super) struct Session {
     questions: Mutex<HashMap<String, oneshot::Sender<Option<Bytes>>>>,
     /// The log messages that its client wants: none, until it says which.
     level: AtomicUsize,
+    /// What its client is to be told.
+    inbox: Arc<Inbox>,
+    /// Cancelled when it is closed.
+    ended: CancellationToken,
+    /// Ends its stream.
+    stream: Mutex<CancellationToken>,
     /// Among all sessions, and among its agent's.
     _seats: [Seat; 2],
 }
@@ -83,7 +92,7 @@ impl Sessions {
 
     /// Closes those of agents that are no more.
     pub(super) fn close_of(&self, is_gone: impl Fn(&AgentId) -> bool) {
-        self.open.retain(|_, session| !is_gone(&session.agent));
+        self.open.retain(|_, session| !is_gone(&session.agent) || session.end());
     }
 
     /// Opens one under this id, or says no when there are too many.
@@ -108,6 +117,9 @@ impl Sessions {
             askable,
             questions: Mutex::default(),
             level: AtomicUsize::new(NO_LEVEL),
+            inbox: Inbox::new(),
+            ended: CancellationToken::new(),
+            stream: Mutex::default(),
             _seats: seats,
         };
         self.open.insert(id, Arc::new(session));
@@ -134,8 +146,8 @@ impl Sessions {
     /// Closes one, if it is this agent's.
     pub(super) fn close(&self, id: &str, agent: &AgentId, now_ms: u64) -> bool {
         let found = self.find(id, agent, now_ms).is_some();
-        if found {
-            self.open.remove(id);
+        if found && let Some((_, session)) = self.open.remove(id) {
+            session.end();
         }
         found
     }
@@ -150,7 +162,7 @@ impl Sessions {
         let most_ms = self.idle_ms.load(Ordering::Relaxed);
         self.open.retain(|_, session| {
             let idle_ms = now_ms.saturating_sub(session.used_ms.load(Ordering::Relaxed));
-            idle_ms <= most_ms || !session.in_flight().is_empty()
+            idle_ms <= most_ms || !session.in_flight().is_empty() || session.end()
         });
     }
 }
@@ -174,6 +186,31 @@ impl Session {
                 Some(InFlight { session: Arc::clone(self), request: request.to_owned(), cancelled })
             }
         }
+    }
+
+    /// What its client is to be told.
+    pub(super) fn inbox(&self) -> &Arc<Inbox> {
+        &self.inbox
+    }
+
+    /// What ends its stream: the one that is opened now takes the place of the one before.
+    pub(super) fn take_stream(&self) -> CancellationToken {
+        let stream = self.ended.child_token();
+        let before = std::mem::replace(&mut *self.stream.lock().unwrap_or_else(PoisonError::into_inner), stream.clone());
+        before.cancel();
+        stream
+    }
+
+    /// It is in use.
+    pub(super) fn touch(&self, now_ms: u64) {
+        self.used_ms.store(now_ms, Ordering::Relaxed);
+    }
+
+    /// Ends its stream and its subscriptions. It stays no longer.
+    fn end(&self) -> bool {
+        self.ended.cancel();
+        self.inbox.clear();
+        false
     }
 
     /// The log messages that its client wants.

@@ -52,6 +52,11 @@ pub async fn approve<'r>(call: Permitted<'r>, ports: &Ports, way: &mut Way<'r>) 
             Refusal::answers_not_taken("a person has to approve this call, and approves no answers: call without them").into()
         );
     }
+    if call.validated().granted().identified().received().is_watch() {
+        return Err(
+            Refusal::unwatchable("a person has to approve each read of it, and nobody can approve what is not read yet").into()
+        );
+    }
     let stage = way.enter("approve", "bailiwick.approval.check", ports);
     let binding = binding_of(&call);
     let bound = binding.digest();

@@ -151,7 +151,7 @@ fn not_called(world: &World, name: &str) -> String {
 }
 
 /// Whether this tool exists for this agent under this grant.
-pub(super) fn visible(world: &Arc<World>, grant: &Arc<LiveGrant>, agent: &Agent, tool: &Tool) -> bool {
+pub(crate) fn visible(world: &Arc<World>, grant: &Arc<LiveGrant>, agent: &Agent, tool: &Tool) -> bool {
     View::new(world, grant, agent).is_some_and(|view| view.shows(tool))
 }
 
@@ -230,8 +230,12 @@ pub(super) async fn away<T: Send + 'static>(work: impl FnOnce() -> T + Send + 's
 /// only one. `None` where the agent has no live grant at all. It moves to no other grant by itself: where the default has
 /// ended, or there are two, the request is refused with the choice.
 pub(crate) fn chosen_grant(received: &Received, principal: &Principal, ports: &Ports) -> Result<Option<Arc<LiveGrant>>, Refusal> {
+    chosen_among(received.origin().presented.grant.as_deref(), principal, ports)
+}
+
+/// The same for who names this grant, or none.
+pub(crate) fn chosen_among(named: Option<&str>, principal: &Principal, ports: &Ports) -> Result<Option<Arc<LiveGrant>>, Refusal> {
     let now_ms = ports.clock.now_ms();
-    let named = received.origin().presented.grant.as_deref();
     if let Some(borne) = &principal.grant {
         if named.is_some_and(|named| named != borne.as_str()) {
             return Err(Refusal::grant_not_live(

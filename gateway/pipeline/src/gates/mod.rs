@@ -15,6 +15,7 @@ mod screen;
 mod search;
 mod send;
 mod validate;
+mod watch;
 
 pub use approve::{Approved, approve};
 pub use arm::{Armed, arm};
@@ -25,10 +26,12 @@ pub use record::{Recorded, record};
 pub use screen::{Reply, ScreenLimits, screen};
 pub use send::{Outgoing, RawReply, Sent, send};
 pub use validate::{Validated, validate};
+pub use watch::Watching;
 
-pub(crate) use grant::{chosen_grant, list};
+pub(crate) use grant::{chosen_among, chosen_grant, list, visible};
 pub(crate) use offer::{array_of, offers, page_of};
 pub(crate) use search::{admit, search};
+pub(crate) use watch::{Held, watch};
 
 use crate::{ports::Ticket, refusal::Refusal};
 

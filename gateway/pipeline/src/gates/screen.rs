@@ -1,5 +1,7 @@
 //! What may come back: bounded, as declared, and without the lent secret. Its labels are the task's since the commit.
 
+use std::sync::Arc;
+
 use bailiwick_schemas::{
     json::{self, JsonFault, Limits, Member, Outline},
     names::Feature,
@@ -18,7 +20,7 @@ use crate::{
     answer::{Answer, Body, ToolResult, with_member},
     catalogue::{Tool, World},
     links,
-    ports::Ports,
+    ports::{Lease, Ports},
     received::{Asked, ItemAsk},
     records::{Outcome, ResultRecord},
     redact::Needles,
@@ -102,6 +104,27 @@ pub fn screen<'r>(call: Sent<'r>, limits: ScreenLimits, ports: &Ports, way: &mut
         Some(ResultRecord { size: bytes.len(), mac: ports.trail.keyed_digest(&bytes), redactions, labels: tool.labels });
     way.leave(stage, ports);
     Ok(screened)
+}
+
+/// Screens the error with which a server refuses to tell of a resource.
+pub(super) fn screen_refusal(
+    error: (i64, &str, Option<&Bytes>),
+    approved: &Approved<'_>,
+    lease: Option<&Arc<Lease>>,
+    ports: &Ports,
+    way: &mut Way<'_>,
+) -> Result<Reply, Refusal> {
+    let stage = way.enter("screen", "bailiwick.result.inspect", ports);
+    let granted = approved.permitted().validated().granted();
+    let limits = ScreenLimits::default();
+    let mut cleaner = Cleaner { needles: lease.map(|lease| lease.needles()), limits, seen: 0 };
+    let screened = screen_error(error, granted.identified().received().asked(), &mut cleaner);
+    if let Some(lease) = lease.filter(|_| cleaner.seen > 0) {
+        way.trace.important = true;
+        secret_on_record("redacted", approved, lease, cleaner.seen, ports, way)?;
+    }
+    way.leave(stage, ports);
+    screened.map_err(|why| Refusal::unscreened(granted.tool().connector.id.as_str(), why))
 }
 
 /// A result: cleaned first, then an object of a type that is known, as what was asked for has it.

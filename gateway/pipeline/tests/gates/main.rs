@@ -24,6 +24,7 @@ mod gate_record;
 mod gate_screen;
 mod gate_send;
 mod gate_validate;
+mod gate_watch;
 mod items;
 mod judged;
 mod listing;

@@ -1,10 +1,18 @@
 //! The way to the gateway: its agent socket, who we are, and the session if there is one.
 
-use std::{path::Path, sync::RwLock, time::Duration};
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    sync::{Mutex, RwLock},
+    time::Duration,
+};
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use serde_json::Value;
-use tokio::sync::mpsc;
+use tokio::{
+    sync::{Notify, mpsc},
+    time::Instant,
+};
 
 use super::{
     events::Events,
@@ -20,6 +28,10 @@ const URL: &str = "http://bailiwick/mcp";
 
 /// How long a message may take that nobody waits for.
 const SHORT: Duration = Duration::from_secs(10);
+
+/// After a stream that ended: first, and at most.
+const REST: Duration = Duration::from_millis(250);
+const REST_MOST: Duration = Duration::from_secs(30);
 
 /// How we prove who we are.
 #[derive(Debug)]
@@ -38,6 +50,10 @@ pub(super) struct Link {
     session: RwLock<Option<Opened>>,
     /// What opened the session: sent again where the gateway has forgotten it. Locked while that is done.
     opening: tokio::sync::Mutex<Option<String>>,
+    /// What is subscribed to in the session, each as it was asked for: asked for again in one that takes its place.
+    subscribed: Mutex<BTreeMap<String, String>>,
+    /// Woken when there is a session: its stream is to be opened.
+    opened: Notify,
     start: String,
 }
 
@@ -65,7 +81,15 @@ impl Link {
         }
         let silent = |why: reqwest::Error| CliFault::Silent { at: socket.display().to_string(), why: why.to_string() };
         let http = over_socket(socket).build().map_err(silent)?;
-        Ok(Self { http, headers, session: RwLock::new(None), opening: tokio::sync::Mutex::new(None), start })
+        Ok(Self {
+            http,
+            headers,
+            session: RwLock::new(None),
+            opening: tokio::sync::Mutex::new(None),
+            subscribed: Mutex::default(),
+            opened: Notify::new(),
+            start,
+        })
     }
 
     /// Carries a message, and returns the line that answers it, if any does. What comes before the answer goes to `out`.
@@ -87,6 +111,9 @@ impl Link {
         if message.opens() && status.is_success() {
             self.opened(&headers, &body);
             *self.opening.lock().await = Some(message.line().to_owned());
+        }
+        if status.is_success() {
+            self.remember(message, &body);
         }
         let is_nothing = status.as_u16() == 202 || (status.is_success() && body.is_empty());
         (message.wants_answer() && !is_nothing).then(|| message.answer(status.as_u16(), &body))
@@ -145,7 +172,77 @@ impl Link {
         }
         self.opened(&headers, &body);
         let ready = Message::read(r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#.to_owned());
-        self.post(&ready).await.is_ok()
+        if self.post(&ready).await.is_err() {
+            return false;
+        }
+        let subscribed: Vec<String> = self.subscribed.lock().map(|all| all.values().cloned().collect()).unwrap_or_default();
+        for line in subscribed {
+            // What is refused by now is told no more.
+            let _refused = self.post(&Message::read(line)).await;
+        }
+        true
+    }
+
+    /// Takes note of what is subscribed to.
+    fn remember(&self, message: &Message, answer: &str) {
+        let Some((begins, uri)) = message.subscribes() else { return };
+        let is_taken = serde_json::from_str::<Value>(answer).is_ok_and(|answer| answer.get("result").is_some());
+        if let Ok(mut subscribed) = self.subscribed.lock()
+            && is_taken
+        {
+            if begins {
+                subscribed.insert(uri, message.line().to_owned())
+            } else {
+                subscribed.remove(&uri)
+            };
+        }
+    }
+
+    /// Carries what the gateway says in the session unasked, for as long as there is one. Where the stream ends it is opened anew.
+    pub(super) async fn hear(&self, out: &mpsc::Sender<String>) {
+        let mut rest = REST;
+        loop {
+            let opened = self.opened.notified();
+            let Some(session) = self.session() else {
+                opened.await;
+                continue;
+            };
+            let since = Instant::now();
+            let is_there = self.hear_once(&session, out).await;
+            rest = if since.elapsed() >= REST_MOST { REST } else { rest };
+            if !is_there {
+                // The gateway knows nothing of the session: it is opened anew, as a message would.
+                self.reopen(&session).await;
+            }
+            tokio::time::sleep(rest).await;
+            rest = (rest * 2).min(REST_MOST);
+        }
+    }
+
+    /// Carries one stream to its end; false where there is none to be opened.
+    async fn hear_once(&self, session: &Opened, out: &mpsc::Sender<String>) -> bool {
+        let mut headers = self.headers.clone();
+        headers.remove(header::CONTENT_TYPE);
+        headers.insert(header::ACCEPT, HeaderValue::from_static("text/event-stream"));
+        headers.insert(SESSION, session.id.clone());
+        headers.extend(session.version.clone().map(|version| (VERSION, version)));
+        let Ok(mut response) = self.http.get(URL).headers(headers).send().await else { return true };
+        if matches!(response.status(), StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED) {
+            return false;
+        }
+        if !response.status().is_success() {
+            return true;
+        }
+        let mut events = Events::default();
+        while let Ok(Some(chunk)) = response.chunk().await {
+            events.feed(&chunk);
+            while let Some(line) = events.next() {
+                if out.send(line).await.is_err() {
+                    return true;
+                }
+            }
+        }
+        true
     }
 
     /// Whether there is a session.
@@ -186,5 +283,6 @@ impl Link {
         if let (Some(id), Ok(mut session)) = (headers.get(SESSION), self.session.write()) {
             *session = Some(Opened { id: id.clone(), version });
         }
+        self.opened.notify_one();
     }
 }

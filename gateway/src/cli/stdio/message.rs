@@ -82,6 +82,22 @@ impl Message {
         self.version.as_deref()
     }
 
+    /// Whether it stays open until it is called off (MCP 2026-07-28).
+    pub(super) fn listens(&self) -> bool {
+        self.method.as_deref() == Some("subscriptions/listen")
+    }
+
+    /// The resource that it begins to subscribe to in a session (true), or ends to.
+    pub(super) fn subscribes(&self) -> Option<(bool, String)> {
+        let begins = match self.method.as_deref()? {
+            "resources/subscribe" => true,
+            "resources/unsubscribe" => false,
+            _ => return None,
+        };
+        let message: Value = serde_json::from_str(&self.line).ok()?;
+        Some((begins, message.pointer("/params/uri")?.as_str()?.to_owned()))
+    }
+
     /// Whether it opens a session.
     pub(super) fn opens(&self) -> bool {
         self.method.as_deref() == Some("initialize")

@@ -44,8 +44,22 @@ pub(super) async fn run(stdio: &StdioArgs, session: &Session) -> Result<(), CliF
     let (out, waiting) = mpsc::channel(WAITING);
     let writer = tokio::spawn(write(waiting));
     let places = Arc::new(Semaphore::new(MOST));
-    let mut bridge = Bridge { link: Arc::clone(&link), out, under_way: JoinSet::new(), requests: HashMap::new(), places };
+    let mut bridge = Bridge {
+        link: Arc::clone(&link),
+        out,
+        under_way: JoinSet::new(),
+        requests: HashMap::new(),
+        listening: Vec::new(),
+        places,
+    };
+    let hearing = tokio::spawn({
+        let (link, out) = (Arc::clone(&link), bridge.out.clone());
+        async move { link.hear(&out).await }
+    });
     let is_told_to_stop = bridge.carry().await?;
+    // What nobody asks for any more, and what stays open until it is called off, is over with the input.
+    hearing.abort();
+    bridge.listening.iter().for_each(AbortHandle::abort);
     if is_told_to_stop {
         bridge.under_way.abort_all();
     }
@@ -93,6 +107,8 @@ struct Bridge {
     under_way: JoinSet<()>,
     /// The requests under way, by id: closing its connection cancels one.
     requests: HashMap<String, AbortHandle>,
+    /// Those of them that stay open until they are called off.
+    listening: Vec<AbortHandle>,
     places: Arc<Semaphore>,
 }
 
@@ -118,6 +134,7 @@ impl Bridge {
             }
             while self.under_way.try_join_next().is_some() {}
             self.requests.retain(|_, request| !request.is_finished());
+            self.listening.retain(|request| !request.is_finished());
         }
     }
 
@@ -142,7 +159,7 @@ impl Bridge {
             return;
         };
         let (gateway, out) = (Arc::clone(&self.link), self.out.clone());
-        let id = message.id().map(str::to_owned);
+        let (id, listens) = (message.id().map(str::to_owned), message.listens());
         let request = self.under_way.spawn(async move {
             let _place = place;
             if let Some(answer) = gateway.send(&message, &out).await {
@@ -150,6 +167,7 @@ impl Bridge {
                 let _unread = out.send(answer).await;
             }
         });
+        self.listening.extend(listens.then(|| request.clone()));
         self.requests.extend(id.map(|id| (id, request)));
     }
 

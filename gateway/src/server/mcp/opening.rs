@@ -1,7 +1,7 @@
 //! What an agent is told before it asks for anything, and sessions: how they begin and end.
 
 use bailiwick_pipeline::{
-    principal::Principal,
+    principal::{Presented, Principal},
     received::{Message, Protocol},
     records::Outcome,
     trace::hex,
@@ -44,16 +44,20 @@ impl Exchange<'_> {
     }
 
     /// A request that carries no message: it is of its session's version, where it has a session.
-    pub(super) fn without_message(&mut self, method: &Method, principal: &Principal) -> Response {
+    pub(super) async fn without_message(
+        &mut self,
+        method: &Method,
+        principal: &Principal,
+        presented: Presented,
+    ) -> Result<Response, TurnedAway> {
         let now_ms = self.front.gateway.ports().clock.now_ms();
         let named = only(&self.headers, &SESSION);
         let session = named.and_then(|id| self.front.sessions.find(id, &principal.agent.id, now_ms));
         self.protocol = session.as_ref().map(|session| session.protocol);
-        match *method {
-            Method::DELETE => self.close_session(principal),
-            // Clients of the older era ask this once in each session; that there is no stream is an answer and no refusal.
-            Method::GET if session.is_some() => self.not_allowed("session/stream", Outcome::Success, "no_stream"),
-            _ => self.not_allowed("http", Outcome::Invalid, "method_not_allowed"),
+        match (method, session) {
+            (&Method::DELETE, _) => Ok(self.close_session(principal)),
+            (&Method::GET, Some(session)) => self.session_stream(session, presented).await,
+            _ => Ok(self.not_allowed("http", Outcome::Invalid, "method_not_allowed")),
         }
     }
 
@@ -67,7 +71,7 @@ impl Exchange<'_> {
     fn not_allowed(&self, method: &str, outcome: Outcome, reason: &str) -> Response {
         self.note(method, outcome, Some(reason), None);
         let mut response = bare(StatusCode::METHOD_NOT_ALLOWED);
-        response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST, DELETE"));
+        response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, POST, DELETE"));
         response
     }
 }
@@ -87,7 +91,13 @@ pub(super) fn discovered() -> Value {
 
 /// What is served at all; what of it is granted, the lists say.
 fn capabilities() -> Value {
-    json!({"tools": {}, "resources": {}, "prompts": {}, "completions": {}, "logging": {}})
+    json!({
+        "tools": {"listChanged": true},
+        "resources": {"subscribe": true, "listChanged": true},
+        "prompts": {"listChanged": true},
+        "completions": {},
+        "logging": {},
+    })
 }
 
 const INSTRUCTIONS: &str = "Call a tool by the name that it is listed under. What is not listed is not granted. A result that begins with APPROVAL PENDING \

@@ -11,12 +11,12 @@ use std::{
 use bailiwick_pipeline::{
     aside::Ear,
     catalogue::{Tool, World},
-    gates::{Outgoing, RawReply},
+    gates::{Outgoing, RawReply, Watching},
     grant::LiveGrant,
     ids::{AgentId, GrantId},
     ports::{
         Channel, Clock, ConnectFailure, Connectors, Credentials, Grants, Identities, IdentityFailure, Later, Lease, LendFailure,
-        Listing, Loan, Offers, SendFailure, Tracer, Trail, TrailLost, Worlds,
+        Listing, Loan, Offers, SendFailure, Tracer, Trail, TrailLost, Watch, Watched, Worlds,
     },
     principal::{Presented, Principal},
     records::{DecisionRecord, IntentRecord, OutcomeRecord, SecretRecord},
@@ -74,6 +74,10 @@ pub struct Fakes {
     pub answered: Mutex<Vec<Option<String>>>,
     pub offers: Mutex<Offering>,
     pub sent: Mutex<Vec<Sent>>,
+    /// What is watched: its server, and its name there.
+    pub watched: Mutex<Vec<String>>,
+    /// Why nothing is: what the server answers, or that it does not.
+    pub unwatched: Mutex<Option<Result<(i64, String), SendFailure>>>,
     pub dropped_in_flight: AtomicU64,
     records: Mutex<Vec<Value>>,
     pub traces: Mutex<Vec<CallTrace>>,
@@ -102,6 +106,8 @@ impl Fakes {
             answered: Mutex::default(),
             offers: Mutex::new(Box::new(|_| Ok(Arc::default()))),
             sent: Mutex::default(),
+            watched: Mutex::default(),
+            unwatched: Mutex::default(),
             dropped_in_flight: AtomicU64::new(0),
             records: Mutex::default(),
             traces: Mutex::default(),
@@ -264,6 +270,15 @@ impl Connectors for Fakes {
     }
 }
 
+/// A watch that is never lost.
+struct Kept;
+
+impl Watch for Kept {
+    fn lost(&self) -> Later<'_, ()> {
+        Box::pin(std::future::pending())
+    }
+}
+
 struct Line(Arc<Fakes>);
 
 impl Channel for Line {
@@ -306,6 +321,18 @@ impl Channel for Line {
             let reply = (fakes.reply.lock().unwrap())(&outgoing);
             flight.landed();
             reply
+        })
+    }
+
+    fn watch(self: Box<Self>, mut watching: Watching) -> Later<'static, Result<Watched, SendFailure>> {
+        Box::pin(async move {
+            self.0.pass("watch").await;
+            watching.when_written()();
+            if let Some(said) = self.0.unwatched.lock().unwrap().clone() {
+                return said.map(|(code, message)| Watched::Refused { code, message, data: None });
+            }
+            self.0.watched.lock().unwrap().push(format!("{} {}", watching.name().connector(), watching.uri()));
+            Ok(Watched::Held(Box::new(Kept)))
         })
     }
 

@@ -237,6 +237,16 @@ impl Bench {
         received.unwrap()
     }
 
+    /// The wish of an agent of an older version to hear when this resource changes.
+    pub fn watching(&self, uri: &str, asking: Asking) -> Received {
+        let number = self.calls.fetch_add(1, Ordering::SeqCst) + 1;
+        let text = format!(r#"{{"jsonrpc":"2.0","id":"id-{number}","method":"resources/subscribe"}}"#);
+        let message = Message::read(&Bytes::from(text), Limits::MESSAGE).unwrap();
+        let call = format!("call-{number}").parse().unwrap();
+        let origin = Origin { protocol: Protocol::V20251125, ..origin(asking) };
+        Received::watch(call, &message, uri.to_owned(), origin, START_MS * 1_000_000).unwrap()
+    }
+
     pub async fn call(&self, tool: &str, arguments: &str) -> Heard {
         self.call_as(tool, arguments, Asking::plain()).await
     }
