@@ -108,8 +108,8 @@ impl Stream {
     async fn until(&mut self, end: &str) -> Option<String> {
         loop {
             if let Some((before, after)) = self.unread.split_once(end) {
-                let before = before.to_owned();
-                self.unread = after.to_owned();
+                let (before, after) = (before.to_owned(), after.to_owned());
+                self.unread = after;
                 return Some(before);
             }
             let chunk = tokio::time::timeout(LONG, self.response.chunk()).await.expect("something in a minute").ok()??;
@@ -563,7 +563,7 @@ impl Bridge {
         let (lines, from) = channel();
         let out = BufReader::new(child.stdout.take().unwrap()).lines();
         std::thread::spawn(move || {
-            out.map_while(Result::ok).for_each(|line| drop(lines.send(serde_json::from_str(&line).unwrap())))
+            out.map_while(Result::ok).for_each(|line| drop(lines.send(serde_json::from_str(&line).unwrap())));
         });
         Self { to: child.stdin.take(), child, from }
     }
