@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use bailiwick_pipeline::ports::{ConnectFailure, SendFailure};
+use bailiwick_pipeline::{
+    ports::{ConnectFailure, SendFailure},
+    tasks::EXTENSION,
+};
 use bailiwick_schemas::json;
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
@@ -33,6 +36,8 @@ pub(crate) struct Hello {
     /// Its name and version, as JSON.
     pub(crate) server_info: Option<String>,
     pub(crate) instructions: Option<String>,
+    /// Whether it may answer a call later, with a task.
+    pub(crate) tasks: bool,
     /// Whether it can be told which log messages are wanted, once for all of a session.
     pub(crate) logs: bool,
 }
@@ -151,7 +156,7 @@ fn is_final(unopened: &Unopened) -> bool {
 async fn discover(link: &dyn Link, patience: Duration) -> Result<Hello, Unopened> {
     let version = Version::V20260728;
     let result = ask(link, DISCOVER, "", version, patience).await?;
-    let (mut speaks_it, mut server_info, mut instructions) = (None, None, None);
+    let (mut speaks_it, mut server_info, mut instructions, mut tasks) = (None, None, None, false);
     for (key, value) in fields(&result, DISCOVER)? {
         match key.as_ref() {
             "supportedVersions" => {
@@ -164,12 +169,13 @@ async fn discover(link: &dyn Link, patience: Duration) -> Result<Hello, Unopened
                 let named = meta.into_iter().find(|(key, _)| key == "io.modelcontextprotocol/serverInfo");
                 server_info = named.and_then(|(_, info)| bounded(info.get()));
             }
+            "capabilities" => tasks = has_tasks(value),
             "instructions" => instructions = serde_json::from_str::<String>(value).ok(),
             _ => {}
         }
     }
     match speaks_it {
-        Some(true) => Ok(Hello { version, server_info, instructions, logs: false }),
+        Some(true) => Ok(Hello { version, server_info, instructions, tasks, logs: false }),
         Some(false) => Err(format!("it does not speak protocol version {}", version.as_str()).into()),
         None => Err(format!("the answer to `{DISCOVER}` has no `supportedVersions`").into()),
     }
@@ -198,7 +204,17 @@ async fn initialize(link: &dyn Link, patience: Duration) -> Result<Hello, Unopen
     };
     let told = link.notify("notifications/initialized", version, patience).await;
     told.map_err(|failure| Unopened { why: failure.to_string(), failure: Some(failure) })?;
-    Ok(Hello { version, server_info, instructions, logs })
+    Ok(Hello { version, server_info, instructions, tasks: false, logs })
+}
+
+/// Whether a server has the extension for tasks.
+fn has_tasks(capabilities: &str) -> bool {
+    let member = |object: &str, name: &str| {
+        let fields = json::fields(object).unwrap_or_default();
+        fields.iter().find(|(key, _)| key == name).map(|(_, value)| value.get().to_owned())
+    };
+    let tasks = member(capabilities, "extensions").and_then(|extensions| member(&extensions, EXTENSION));
+    tasks.is_some_and(|tasks| tasks.starts_with('{'))
 }
 
 /// How a server describes itself; nothing where that is too long to be a description.

@@ -188,6 +188,11 @@ impl InUse {
         session.users.fetch_add(1, Ordering::AcqRel);
         Self(Arc::clone(session))
     }
+
+    /// One more use of the same session.
+    pub(crate) fn again(&self) -> Self {
+        Self::of(&self.0)
+    }
 }
 
 impl std::ops::Deref for InUse {

@@ -27,6 +27,19 @@ pub struct Answer {
     pub body: Body,
 }
 
+impl Answer {
+    /// About how many bytes it keeps.
+    pub(crate) fn size(&self) -> usize {
+        match &self.body {
+            Body::Result(result) | Body::Questions(result) | Body::Content(result) | Body::Task(result) => result.text().len(),
+            Body::ToolError { text, .. } => text.len(),
+            Body::Error { message, data, .. } => message.len() + data.as_ref().map_or(0, Bytes::len),
+            Body::Tools { page, .. } => page.definitions().len(),
+            Body::Offers { items, .. } => items.len(),
+        }
+    }
+}
+
 /// What is said.
 #[derive(Debug, Clone)]
 pub enum Body {
@@ -36,6 +49,8 @@ pub enum Body {
     Questions(ToolResult),
     /// The contents of a resource, screened.
     Content(ToolResult),
+    /// A task, or what is said about one: screened, with its own `resultType`.
+    Task(ToolResult),
     /// A result that is an error which the model can read.
     ToolError {
         /// The words.

@@ -16,9 +16,11 @@ pub mod principal;
 pub mod received;
 pub mod records;
 pub mod refusal;
+pub mod tasks;
 pub mod trace;
 
 mod answer;
+mod defer;
 mod handle;
 mod judge;
 mod links;
@@ -35,4 +37,5 @@ pub use received::Received;
 pub use redact::NeedleFault;
 pub use refusal::Refusal;
 pub use rounds::Rounds;
+pub use tasks::Tasks;
 pub use way::full_name;

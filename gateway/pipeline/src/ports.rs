@@ -16,6 +16,7 @@ use crate::{
     records::{DecisionRecord, IntentRecord, OutcomeRecord, SecretRecord},
     redact::{NeedleFault, Needles},
     rounds::Rounds,
+    tasks::Tasks,
     trace::CallTrace,
 };
 
@@ -45,6 +46,8 @@ pub struct Ports {
     pub tracer: Arc<dyn Tracer>,
     /// What servers asked, and wait to hear.
     pub rounds: Arc<Rounds>,
+    /// What servers, or people, answer later.
+    pub tasks: Arc<Tasks>,
 }
 
 /// Time and randomness, so that tests set both.
@@ -366,6 +369,12 @@ pub trait Channel: Send + Sync {
     fn send(self: Box<Self>, outgoing: Outgoing) -> Later<'static, Result<RawReply, SendFailure>>;
     /// What the server lists of the feature that the channel was made ready for. Sends no call.
     fn offers(&self, listing: Listing) -> Later<'_, Result<Arc<Offers>, SendFailure>>;
+}
+
+/// What is left of a channel whose call its server answers later.
+pub trait Recall: Send + Sync {
+    /// Has the server give up the task of this id: the server's own. Best effort, and also where the grant has ended.
+    fn call_off(self: Box<Self>, task: String) -> Later<'static, ()>;
 }
 
 /// A list that a server has besides that of its tools.

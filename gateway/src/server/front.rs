@@ -308,6 +308,7 @@ impl Front {
             held_us: 0,
             result: None,
             asides: None,
+            task: None,
             trace_id: &no_trace,
         };
         let decision = DecisionRecord {

@@ -13,6 +13,7 @@ mod record;
 mod relay;
 mod screen;
 mod send;
+mod task;
 mod validate;
 
 pub use approve::{Approved, approve};
@@ -27,6 +28,7 @@ pub use validate::{Validated, validate};
 
 pub(crate) use grant::{chosen_grant, list};
 pub(crate) use offer::{array_of, offers};
+pub(crate) use task::{own_begun, own_task};
 
 use crate::{ports::Ticket, refusal::Refusal};
 

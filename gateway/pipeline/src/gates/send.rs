@@ -16,7 +16,7 @@ use crate::{
     aside::Ear,
     grant::SendPass,
     ids::CallId,
-    ports::{Channel, Lease, Ports, SendFailure},
+    ports::{Channel, Lease, Ports, Recall, SendFailure},
     refusal::Refusal,
     way::Way,
 };
@@ -30,6 +30,7 @@ pub struct Outgoing {
     item: Option<String>,
     arguments: Bytes,
     capabilities: Option<String>,
+    takes_task: bool,
     answers: Option<(Bytes, Option<String>)>,
     traceparent: Option<String>,
     timeout: Duration,
@@ -55,7 +56,7 @@ impl Outgoing {
         &self.name
     }
 
-    /// Of a feature, what is asked for: the URI of a resource, the name of a prompt.
+    /// Of a feature, what is asked for: the URI of a resource, the name of a prompt. Of a task, its server's own id for it.
     pub fn item(&self) -> Option<&str> {
         self.item.as_deref()
     }
@@ -68,6 +69,11 @@ impl Outgoing {
     /// What the server may ask of the agent: client capabilities, a JSON object. None where it may ask nothing.
     pub fn capabilities(&self) -> Option<&str> {
         self.capabilities.as_deref()
+    }
+
+    /// Whether the server may answer later, with a task; and whatever is asked of one.
+    pub fn takes_task(&self) -> bool {
+        self.takes_task
     }
 
     /// The answers to what the server asked before, a JSON object, and the state that it gave with its questions.
@@ -109,8 +115,7 @@ impl Outgoing {
 }
 
 /// What came back, before anybody may read it.
-#[derive(Debug)]
-pub struct RawReply(pub(super) RawKind);
+pub struct RawReply(pub(super) RawKind, pub(super) Option<Box<dyn Recall>>);
 
 #[derive(Debug)]
 pub(super) enum RawKind {
@@ -121,12 +126,24 @@ pub(super) enum RawKind {
 impl RawReply {
     /// A result: the raw text of the JSON-RPC `result` member.
     pub fn result(text: Bytes) -> Self {
-        Self(RawKind::Result(text))
+        Self(RawKind::Result(text), None)
     }
 
     /// A JSON-RPC error.
     pub fn error(code: i64, message: String, data: Option<Bytes>) -> Self {
-        Self(RawKind::Error { code, message, data })
+        Self(RawKind::Error { code, message, data }, None)
+    }
+
+    /// The same of a server that answers later: how to have it give that up.
+    #[must_use]
+    pub fn recalled_by(self, recall: Box<dyn Recall>) -> Self {
+        Self(self.0, Some(recall))
+    }
+}
+
+impl std::fmt::Debug for RawReply {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("RawReply").field(&self.0).finish()
     }
 }
 
@@ -155,10 +172,10 @@ fn item_of(feature: Option<Feature>, arguments: &Value) -> Option<String> {
 
 /// What goes with the call beside its arguments. Where a person approved, nothing does: it was not shown.
 pub(super) fn meta_of(approved: &Approved<'_>) -> Bytes {
-    match approved.approval() {
-        Some(_) => Bytes::new(),
-        None => approved.permitted().validated().granted().identified().received().origin().meta.clone(),
+    if approved.is_by_person() {
+        return Bytes::new();
     }
+    approved.permitted().validated().granted().identified().received().origin().meta.clone()
 }
 
 /// Sends the call and waits for its answer.
@@ -167,12 +184,14 @@ pub async fn send<'r>(call: Recorded<'r>, ports: &Ports, way: &mut Way<'r>) -> R
     let validated = approved.permitted().validated();
     let granted = validated.granted();
     let (grant, tool) = (granted.grant(), granted.tool());
-    let method = tool.method();
+    let method = granted.method();
     let stage = match tool.name.tool() {
         Some(name) => {
             let stage = way.enter_outward(&format!("{method} {name}"), ports);
             way.trace.note(stage, "gen_ai.tool.name", name.to_string());
-            way.trace.note(stage, "gen_ai.operation.name", "execute_tool");
+            if granted.task().is_none() {
+                way.trace.note(stage, "gen_ai.operation.name", "execute_tool");
+            }
             stage
         }
         // What is asked for is the agent's word, and no name for a span.
@@ -189,12 +208,11 @@ pub async fn send<'r>(call: Recorded<'r>, ports: &Ports, way: &mut Way<'r>) -> R
         call: granted.identified().received().call_id().clone(),
         method,
         name: tool.name.clone(),
-        item: item_of(tool.name.feature(), validated.arguments()),
+        item: granted.task().map_or_else(|| item_of(tool.name.feature(), validated.arguments()), |task| task.remote_id()),
         arguments: approved.arguments().clone(),
         // What a person approved is asked nothing more.
-        capabilities: Some(validated.takes())
-            .filter(|takes| !takes.is_empty() && approved.approval().is_none())
-            .map(Takes::declared),
+        capabilities: Some(validated.takes()).filter(|takes| !takes.is_empty() && !approved.is_by_person()).map(Takes::declared),
+        takes_task: validated.takes_task() || granted.task().is_some(),
         answers: validated.answered().map(|answered| (answered.responses.clone(), answered.state.clone())),
         traceparent: way.trace.traceparent(stage),
         timeout,

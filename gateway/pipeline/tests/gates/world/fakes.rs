@@ -45,6 +45,8 @@ pub struct Sent {
     pub traceparent: Option<String>,
     pub meta: String,
     pub has_ear: bool,
+    pub method: &'static str,
+    pub takes_task: bool,
 }
 
 type Hook = Box<dyn FnOnce() + Send>;
@@ -280,6 +282,8 @@ impl Channel for Line {
                 traceparent: outgoing.traceparent().map(str::to_owned),
                 meta: String::from_utf8(outgoing.meta().to_vec()).unwrap(),
                 has_ear: ear.is_some(),
+                method: outgoing.method(),
+                takes_task: outgoing.takes_task(),
             });
             fakes.pass("write").await;
             outgoing.when_written()();
