@@ -379,8 +379,8 @@ impl Task {
         tokio::spawn(async move {
             tokio::select! {
                 biased;
-                () = ends.cancelled() => call_off(id, recall).await,
                 () = gone.cancelled() => {}
+                () = ends.cancelled() => call_off(id, recall).await,
             }
             drop(pass);
         });

@@ -73,7 +73,7 @@ async fn a_call_that_waits_for_a_person_is_a_task_and_runs_once() {
     assert_eq!(ask(&bench, "update", &id).await.text(), r#"{"resultType":"complete"}"#);
     bench.fakes.decide(&TicketState::Approved);
     let told = over(&bench, &id).await;
-    assert_eq!((&told["status"], &told["result"]["n"]), (&json!("completed"), &json!(1.5)));
+    assert_eq!((&told["status"], told["result"]["n"].to_string().as_str()), (&json!("completed"), "1.50"));
     let again = ask(&bench, "get", &id).await;
     assert!(again.text().ends_with(r#","result":{ "content":[],"n":1.50}}"#), "{}", again.text());
     assert_eq!(bench.fakes.sent.lock().unwrap().len(), 1);
