@@ -108,7 +108,7 @@ OPENINGS = {
         "level": [("|| level < wants.level?", "|| { let _ = (level, wants.level?); false }")],
     }),
     "screen": (["gate_screen", "redaction"], {
-        "results": [("screen_result(&text, &approved, ports, &mut cleaner)",
+        "results": [("screen_result(&text, &approved, &mut taking, ports, &mut cleaner)",
                      "Ok(Reply { body: Body::Result(ToolResult::read(&text).unwrap_or_default()), outcome: Outcome::Success })")],
         "redaction": [("needles: lease.as_ref().map(|lease| lease.needles())", "needles: None")],
         "caps": [("let ScreenLimits { bytes, depth, .. } = limits;", "let _ = limits;\n    let (bytes, depth) = (usize::MAX, 100_000);"),
@@ -118,6 +118,16 @@ OPENINGS = {
             ("cleaner.clean_words(message).chars().take(MESSAGE_CHARS).collect()", "message.to_owned()"),
             ("data.map(|data| cleaner.clean(data)).transpose()?", "data.cloned()"),
         ],
+    }),
+    "task": (["tasks", "deferred"], {
+        "another": [("if id_of(outline) != task.remote_id() {", "if false {")],
+        "result": [("judge_tool(&result, &outline, granted.tool(), granted.world(), limits)?",
+                    "{ let _ = judge_tool as fn(&Bytes, &Outline<'_>, &crate::catalogue::Tool, &crate::catalogue::World, ScreenLimits) -> Result<Reply, String>; Reply { body: Body::Result(ToolResult::new(&result, &outline)), outcome: Outcome::Success } }")],
+        "error": [("screen_error((code, &message, data.as_ref()), asked, &mut Cleaner::of_clean(limits))?",
+                   "{ let _ = (asked, limits, screen_error, Cleaner::of_clean); Reply { body: Body::Error { code, message, data, http: 200 }, outcome: Outcome::DownstreamError } }")],
+        "person": [("if gives_up || needs.is_subset(&remote.needs) =>", "if gives_up || needs.len() < usize::MAX =>")],
+        "once": [("    task.claim(read.keys())\n", "    let _ = task.claim(read.keys());\n    true\n")],
+        "giving up": [("        tokio::spawn(call_off(id, recall));\n", "        drop((id, recall, call_off as fn(String, Box<dyn Recall>) -> _));\n")],
     }),
 }
 

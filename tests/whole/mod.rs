@@ -17,5 +17,6 @@ mod readme;
 mod reload;
 mod restart;
 mod store;
+pub mod tasks;
 mod tour;
 mod way;

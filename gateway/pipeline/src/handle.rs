@@ -213,6 +213,7 @@ impl Gateway {
             list = gates::list(&world, &grant, &call.principal().agent).await?;
         }
         let page = list.page(cursor).ok_or_else(Refusal::invalid_cursor)?;
+        let page = if received.origin().takes_tasks { page } else { page.without_tasks() };
         way.decide_allow(&self.ports).map_err(|lost| Refusal::trail_lost(&lost))?;
         way.leave(stage, &self.ports);
         Ok(Answer { outcome: Outcome::Success, body: Body::Tools { page, ttl_ms } })
