@@ -250,3 +250,20 @@ fn drifted(pool: &Pool, tool: &ToolName, found: Option<bailiwick_schemas::canoni
 fn timeout(after: Duration) -> SendFailure {
     SendFailure::Timeout(u64::try_from(after.as_millis()).unwrap_or(u64::MAX))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::with_tasks;
+
+    #[test]
+    fn the_extension_goes_with_what_else_is_declared() {
+        let tasks = r#""extensions":{"io.modelcontextprotocol/tasks":{}}"#;
+        for (given, declared) in [
+            (None, format!("{{{tasks}}}")),
+            (Some("{}"), format!("{{{tasks}}}")),
+            (Some(r#"{"sampling":{}}"#), format!(r#"{{"sampling":{{}},{tasks}}}"#)),
+        ] {
+            assert_eq!(with_tasks(given), declared);
+        }
+    }
+}

@@ -262,3 +262,23 @@ pub(crate) async fn ask(
     };
     Err(Unopened { why, failure: Some(failure) })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::has_tasks;
+
+    #[test]
+    fn a_server_has_tasks_that_says_so() {
+        assert!(has_tasks(r#"{"tools":{},"extensions":{"x":{},"io.modelcontextprotocol/tasks":{}}}"#));
+        for other in [
+            r#"{"tasks":{}}"#,
+            r#"{"extensions":{}}"#,
+            r#"{"extensions":{"io.modelcontextprotocol/tasks":true}}"#,
+            r#"{"extensions":["io.modelcontextprotocol/tasks"]}"#,
+            "[]",
+            "{}",
+        ] {
+            assert!(!has_tasks(other), "{other}");
+        }
+    }
+}

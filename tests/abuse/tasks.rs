@@ -13,7 +13,8 @@ fn start(script: &Value, more: &str) -> (Gateway, Script) {
     let own = Script::new(setup.folder(), "s", &tools);
     own.offer_with(&tools, script);
     let connector = "call_timeout = \"5s\"\ntools.slow = { kind = \"read\", band = \"low\" }\ntools.echo = { kind = \"read\", band = \"low\" }";
-    let setup = setup.agent("a").connector("s", &own, connector).grant("g", "a", &["s__*"], "").with(more);
+    let setup = setup.agent("a").agent("b").connector("s", &own, connector);
+    let setup = setup.grant("g", "a", &["s__*"], "").grant("h", "b", &["s__*"], "").with(more);
     (setup.start(), own)
 }
 
@@ -46,8 +47,10 @@ async fn a_giant_end_of_a_task_passes_to_nobody_and_costs_others_nothing() {
         assert!(reply.json().get("error").is_some() && reply.text.len() < 1000, "{:.300}", reply.text);
     }
     assert!(gateway.memory() < before + 30 * 1024 * 1024);
+    // A line that long ends the server of this grant, and no other's.
     script.offer_with(&[tool("slow", &["x"]), tool("echo", &["x"])], &working("working", ""));
-    assert!(!agent.call("s__echo", &json!({"x": "1"})).await.is_tool_error());
+    let other = gateway.agent("b").call("s__echo", &json!({"x": "1"})).await;
+    assert!(!other.is_tool_error(), "{}", other.text);
 }
 
 #[tokio::test(flavor = "multi_thread")]
