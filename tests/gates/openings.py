@@ -25,7 +25,8 @@ OPENINGS = {
         "credential": [(".map_err(|failure| Refusal::unauthenticated(&failure))?;", ANYBODY)],
         "disabled": [("if principal.agent.disabled {", "if false {")],
     }),
-    "grant": (["gate_grant", "items", "listing", "names"], {
+    "grant": (["gate_grant", "items", "listing", "names", "tasks"], {
+        "task": [("if !task.is_of(&Of::this(grant, tool)) {", "if false {")],
         "items": [("Some(tool) if is_given(holder) =>", "Some(tool) =>")],
         "visible": [("let covered = |grant: &LiveGrant| {", "if true { return true; }\n    let covered = |grant: &LiveGrant| {")],
         "owner": [("grant.terms().agent == principal.agent.id", "true")],
@@ -59,7 +60,8 @@ OPENINGS = {
     "permit": (["gate_permit"], {
         "deny": [("return Err(Refusal::denied(determining, cause));", "let _ = cause;\n            (Vec::new(), determining)")],
     }),
-    "approve": (["gate_approve"], {
+    "approve": (["gate_approve", "deferred"], {
+        "asked twice": [("None if way.deferred().is_some() =>", "None if false =>")],
         "needs": [("if call.needs().is_empty() {", "if true {")],
         "denied": [("TicketState::Approved => {", "TicketState::Approved | TicketState::Denied { .. } => {")],
         "pending": [("TicketState::Approved => {", "TicketState::Approved | TicketState::Pending => {")],
@@ -71,7 +73,8 @@ OPENINGS = {
         "end": [("() = grant.cancelled().cancelled() =>", "() = std::future::pending::<()>() =>")],
         "secret": [("Lease::kept_out(lease.as_deref(), &failure.to_string())", "failure.to_string()")],
     }),
-    "record": (["gate_record", "gate_screen"], {
+    "record": (["gate_record", "gate_screen", "tasks"], {
+        "answers": [("&& !task::claim(task, &answered.responses)", "&& false")],
         "live": [("still_live(grant, standing, now_ms)?;", "let _ = (grant, standing);")],
         "epochs": [("!Arc::ptr_eq(&ports.worlds.now(), granted.world())", "false")],
         "standing": [("|| has_moved(call, locked.last().map(|own| Moment::at(**own, now_ms)))", "|| false")],

@@ -40,7 +40,8 @@ impl Gateway {
         }
         let (tell, told) = oneshot::channel();
         let deferral = Arc::new(Deferral { told: Mutex::new(Some(tell)), task: OnceLock::new() });
-        let (gateway, own, clock) = (self.clone(), Arc::clone(&deferral), Arc::clone(&self.ports().clock));
+        let (gateway, own, ports) = (self.clone(), Arc::clone(&deferral), self.ports().clone());
+        let mut unheard = Unheard { deferral: &deferral, ports: &ports, is_heard: false };
         let mut work = Box::pin(async move { gateway.handle_for(&received, None, Some(&own)).await });
         let early = tokio::select! {
             biased;
@@ -48,16 +49,33 @@ impl Gateway {
             Ok(early) = told => early,
         };
         let Some(task) = deferral.task().cloned() else { return work.await };
+        unheard.is_heard = true;
+        drop(unheard);
         tokio::spawn(async move {
             let gone = task.gone();
             tokio::select! {
                 biased;
                 // Dropped, the call is on record as cancelled.
                 () = gone.cancelled() => {}
-                answer = work => task.end(State::Ended(Box::new(answer)), clock.now_ms()),
+                answer = work => ports.tasks.end(&task, answer, ports.clock.now_ms()),
             }
         });
         early
+    }
+}
+
+/// Forgets a task that its agent was never told of: it went away before, or was answered otherwise.
+struct Unheard<'d> {
+    deferral: &'d Deferral,
+    ports: &'d Ports,
+    is_heard: bool,
+}
+
+impl Drop for Unheard<'_> {
+    fn drop(&mut self) {
+        if let Some(task) = self.deferral.task().filter(|_| !self.is_heard) {
+            self.ports.tasks.forget(task.handle());
+        }
     }
 }
 

@@ -284,6 +284,15 @@ impl Refusal {
         )
     }
 
+    /// What a call came to that its agent did not wait for, and that is not kept.
+    pub fn too_large_to_keep(outcome: Outcome) -> Self {
+        let text = format!(
+            "LOST: the call ended ({}), and what it answered was too large to be kept with the others.",
+            outcome.as_str()
+        );
+        Self::tool_error(outcome, "too_large_to_keep", text.clone(), text)
+    }
+
     /// The server would make a task of the call, and its agent has as many as it may have.
     pub fn too_many_tasks() -> Self {
         let text = "DENIED: too many tasks are open. Not executed; wait until some are done, or cancel them.";

@@ -23,6 +23,7 @@ use crate::{
     grant::{LiveGrant, SendPass},
     ids::{AgentId, CallId, GrantId},
     ports::Recall,
+    refusal::Refusal,
     rounds::Asking,
     trace::hex,
 };
@@ -180,7 +181,14 @@ impl Tasks {
         self.locked().tasks.get(handle).filter(|task| task.lives(now_ms)).cloned()
     }
 
-    /// Forgets a task: its server does not know it any more.
+    /// Keeps what a call came to that its agent does not wait for; or that it came to too much to be kept.
+    pub(crate) fn end(&self, task: &Task, answer: Answer, now_ms: u64) {
+        let fits = self.locked().make_bytes(&task.of.agent, answer.size()).is_ok();
+        let answer = if fits { answer } else { Refusal::too_large_to_keep(answer.outcome).into_answer() };
+        task.end(State::Ended(Box::new(answer)), now_ms);
+    }
+
+    /// Forgets a task: its server does not know it any more, or its agent never heard of it.
     pub(crate) fn forget(&self, handle: &str) {
         if let Some(task) = self.locked().tasks.remove(handle) {
             task.gone.cancel();
@@ -217,25 +225,32 @@ impl Kept {
     /// Makes sure that one more task of this agent with so many bytes may be kept.
     fn make_room(&mut self, agent: &AgentId, bytes: usize, now_ms: u64) -> Result<(), TooMany> {
         self.keep_the_living(now_ms);
-        while !self.has_room(|task| task.of.agent == *agent, self.rooms.get(agent).copied(), (OF_EACH, BYTES_OF_EACH), bytes) {
+        while self.tasks.values().filter(|task| task.of.agent == *agent).count() + self.rooms_of(agent) >= OF_EACH {
             self.drop_one(|task| task.of.agent == *agent)?;
         }
-        while !self.has_room(|_| true, Some(self.rooms.values().sum()), (IN_ALL, BYTES_IN_ALL), bytes) {
+        while self.tasks.len() + self.rooms.values().sum::<usize>() >= IN_ALL {
+            self.drop_one(|_| true)?;
+        }
+        self.make_bytes(agent, bytes)
+    }
+
+    /// Makes sure that so many more bytes of this agent may be kept.
+    fn make_bytes(&mut self, agent: &AgentId, bytes: usize) -> Result<(), TooMany> {
+        while self.held(|task| task.of.agent == *agent).saturating_add(bytes) > BYTES_OF_EACH {
+            self.drop_one(|task| task.of.agent == *agent)?;
+        }
+        while self.held(|_| true).saturating_add(bytes) > BYTES_IN_ALL {
             self.drop_one(|_| true)?;
         }
         Ok(())
     }
 
-    fn has_room(
-        &self,
-        is_meant: impl Fn(&Task) -> bool,
-        rooms: Option<usize>,
-        (count, most): (usize, usize),
-        bytes: usize,
-    ) -> bool {
-        let meant = self.tasks.values().filter(|task| is_meant(task));
-        let (tasks, held) = meant.fold((0_usize, 0_usize), |(tasks, held), task| (tasks + 1, held + task.bytes()));
-        tasks + rooms.unwrap_or(0) < count && held.saturating_add(bytes) <= most
+    fn rooms_of(&self, agent: &AgentId) -> usize {
+        self.rooms.get(agent).copied().unwrap_or(0)
+    }
+
+    fn held(&self, is_meant: impl Fn(&Task) -> bool) -> usize {
+        self.tasks.values().filter(|task| is_meant(task)).map(|task| task.bytes()).sum()
     }
 
     /// Drops the oldest of these that is over.

@@ -95,6 +95,18 @@ fn what_they_keep_is_bounded_in_bytes() {
     assert!(open(&tasks, begun(&of, BYTES_OF_EACH, None), 1, 1).is_ok());
     assert!(open(&tasks, begun(&of, 1, None), 2, 1).is_err());
     assert!(tasks.room(&"b".parse().unwrap(), BYTES_OF_EACH + 1, 1).is_none());
+    // What a call came to counts too: it is kept where it fits, and what is over gives way.
+    let (of, answer) = (grant("c"), || Refusal::internal("x").into_answer());
+    let waiting = |at| {
+        let begun = Begun { state: State::Waiting(String::new()), ..begun(&of, BYTES_OF_EACH / 2 - 40, None) };
+        open(&tasks, begun, at, 1).unwrap()
+    };
+    let (first, second) = (waiting(10), waiting(11));
+    tasks.end(&first, answer(), 2);
+    tasks.end(&second, Refusal::unscreened("s", "y".repeat(200)).into_answer(), 3);
+    let ended = |task: &Task| matches!(&*task.state(), State::Ended(_));
+    assert!(ended(&first) && ended(&second) && tasks.find(first.handle(), 4).is_none(), "the first gave way");
+    assert!(tasks.find(second.handle(), 4).is_some());
 }
 
 #[test]
