@@ -290,6 +290,9 @@ async fn fifty_answers_at_once_are_one() {
     let id = begin(&bench, "tickets__get", "{}").await;
     server.says(of_task("input_required", &format!(r#","inputRequests":{}"#, json!({"who": form()}))));
     ask(&bench, "get", &id, "").await;
+    // All of them are judged before the first is on record.
+    let before = bench.fakes.count("ready");
+    bench.fakes.block("ready");
     let bench = Arc::new(bench);
     let calls = (0..50).map(|_| {
         let (bench, id) = (Arc::clone(&bench), id.clone());
@@ -297,7 +300,10 @@ async fn fifty_answers_at_once_are_one() {
             ask(&bench, "update", &id, r#","inputResponses":{"who":{"action":"decline"}}"#).await.answer.outcome
         })
     });
-    for call in calls.collect::<Vec<_>>() {
+    let calls = calls.collect::<Vec<_>>();
+    bench.fakes.reached("ready", before + 50).await;
+    bench.fakes.unblock("ready");
+    for call in calls {
         assert_eq!(call.await.unwrap(), Outcome::Success);
     }
     let sent = bench.fakes.sent.lock().unwrap();
