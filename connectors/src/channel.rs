@@ -6,7 +6,8 @@ use bailiwick_pipeline::{
     aside::Ear,
     catalogue::Tool,
     gates::{Outgoing, RawReply, Watching},
-    ports::{Channel, ConnectFailure, Later, Listing, Offers, SendFailure, Watched},
+    ports::{Channel, ConnectFailure, Later, Listing, Offers, Recall, SendFailure, Watched},
+    tasks::EXTENSION,
 };
 use bailiwick_schemas::names::ToolName;
 use tokio::time::Instant;
@@ -14,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     link::{Body, Call, Request},
-    message::{Answer, check_kind, is_question},
+    message::{self, Answer, check_kind, is_question},
     pool::Pool,
     session::{InUse, Mismatch},
     status::ConnectorEvent,
@@ -23,6 +24,8 @@ use crate::{
 
 /// The longest time that a call takes which may wait for people.
 const ASKING: Duration = Duration::from_hours(24);
+/// How long a server may take to note that a task is called off.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// A way to one tool. While it lives, its child, or its session over HTTP, is in use.
 pub(crate) struct ToolChannel {
@@ -35,9 +38,13 @@ pub(crate) struct ToolChannel {
 
 /// What is to be called; made of an [`Outgoing`], which only the gates can make.
 pub(crate) struct ToolCall<'a> {
+    /// The MCP method: the tool's own, or one about a task of it.
+    pub(crate) method: &'static str,
     pub(crate) arguments: &'a [u8],
-    /// What of a feature is asked for.
+    /// What of a feature is asked for; the id of a task.
     pub(crate) item: Option<&'a str>,
+    /// Whether the server may answer later, with a task.
+    pub(crate) takes_task: bool,
     /// What the server may ask of the agent.
     pub(crate) capabilities: Option<&'a str>,
     /// The answers to what it asked before, and the state that it gave.
@@ -97,6 +104,10 @@ impl ToolChannel {
     ) -> Result<Answer, SendFailure> {
         let deadline = Instant::now() + call.timeout;
         let version = self.session.hello().version;
+        let is_about_task = call.method.starts_with("tasks/");
+        if is_about_task && !version.is_modern() {
+            return Err(SendFailure::Unsent(format!("its server speaks {} by now, which has no such tasks", version.as_str())));
+        }
         if call.answers.is_some() && !version.is_modern() {
             return Err(SendFailure::Unsent(format!(
                 "its server speaks {}, and was asked nothing: call without answers",
@@ -117,6 +128,7 @@ impl ToolChannel {
             let patience = deadline.saturating_duration_since(Instant::now());
             self.session.levels().ask(self.session.link(), version, patience, call.cancelled).await;
         }
+        let capabilities = (call.takes_task && self.session.hello().tasks).then(|| with_tasks(call.capabilities));
         let counters = Arc::clone(&self.pool.counters);
         let written = move || {
             counters.calls.rise();
@@ -124,13 +136,14 @@ impl ToolChannel {
         };
         let request = Request {
             body: Body::Call(Call {
-                method: self.tool.method(),
-                tool: self.tool.name.tool().map(ToolName::as_str),
+                method: call.method,
+                tool: self.tool.name.tool().filter(|_| !is_about_task).map(ToolName::as_str),
                 arguments: call.arguments,
-                name: self.tool.name.tool().map(ToolName::as_str).or(call.item),
-                mirrors: &self.tool.mirrors,
+                // Of a task, its id.
+                name: self.tool.name.tool().filter(|_| !is_about_task).map(ToolName::as_str).or(call.item),
+                mirrors: if is_about_task { &[] } else { &self.tool.mirrors },
                 traceparent: call.traceparent,
-                capabilities: call.capabilities,
+                capabilities: capabilities.as_deref().or(call.capabilities),
                 answers: call.answers,
                 meta: call.meta,
             }),
@@ -189,6 +202,8 @@ impl Channel for ToolChannel {
             let answers = outgoing.answers().map(|(responses, state)| (responses.clone(), state.map(str::to_owned)));
             let (item, meta, ear) = (outgoing.item().map(str::to_owned), outgoing.meta().clone(), outgoing.take_ear());
             let call = ToolCall {
+                method: outgoing.method(),
+                takes_task: outgoing.takes_task(),
                 arguments: &arguments,
                 item: item.as_deref(),
                 traceparent: traceparent.as_deref(),
@@ -200,6 +215,10 @@ impl Channel for ToolChannel {
                 ear,
             };
             match self.call(call, outgoing.when_written()).await? {
+                Answer::Result(result) if message::is_task(&result) => {
+                    let recall = TaskRecall { session: self.session.another() };
+                    Ok(RawReply::result(result).recalled_by(Box::new(recall)))
+                }
                 Answer::Result(result) => Ok(RawReply::result(result)),
                 Answer::Error { code, message, data } => Ok(RawReply::error(code, message, data)),
             }
@@ -220,10 +239,52 @@ impl Channel for ToolChannel {
     }
 }
 
+/// What is kept of a channel while a task is open: its server is in use for as long.
+struct TaskRecall {
+    session: InUse,
+}
+
+impl Recall for TaskRecall {
+    fn call_off(self: Box<Self>, task: String) -> Later<'static, ()> {
+        Box::pin(async move {
+            let version = self.session.hello().version;
+            if version.is_modern() {
+                self.session.link().call_off(&task, version, PATIENCE).await;
+            }
+        })
+    }
+}
+
+/// The capabilities with the extension for tasks: a JSON object.
+fn with_tasks(capabilities: Option<&str>) -> String {
+    let tasks = format!("\"extensions\":{{\"{EXTENSION}\":{{}}}}");
+    match capabilities.and_then(|given| given.strip_suffix('}')).filter(|given| *given != "{") {
+        Some(given) => format!("{given},{tasks}}}"),
+        None => format!("{{{tasks}}}"),
+    }
+}
+
 fn drifted(pool: &Pool, tool: &ToolName, found: Option<bailiwick_schemas::canonical::Digest>) {
     pool.context.tell(ConnectorEvent::Drifted { connector: pool.spec.id.clone(), tool: tool.clone(), found });
 }
 
 fn timeout(after: Duration) -> SendFailure {
     SendFailure::Timeout(u64::try_from(after.as_millis()).unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::with_tasks;
+
+    #[test]
+    fn the_extension_goes_with_what_else_is_declared() {
+        let tasks = r#""extensions":{"io.modelcontextprotocol/tasks":{}}"#;
+        for (given, declared) in [
+            (None, format!("{{{tasks}}}")),
+            (Some("{}"), format!("{{{tasks}}}")),
+            (Some(r#"{"sampling":{}}"#), format!(r#"{{"sampling":{{}},{tasks}}}"#)),
+        ] {
+            assert_eq!(with_tasks(given), declared);
+        }
+    }
 }

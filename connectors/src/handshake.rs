@@ -2,7 +2,10 @@
 
 use std::{borrow::Cow, time::Duration};
 
-use bailiwick_pipeline::ports::{ConnectFailure, SendFailure};
+use bailiwick_pipeline::{
+    ports::{ConnectFailure, SendFailure},
+    tasks::EXTENSION,
+};
 use bailiwick_schemas::json;
 use bytes::Bytes;
 use serde_json::value::RawValue;
@@ -41,6 +44,8 @@ pub(crate) struct Hello {
     /// Its name and version, as JSON.
     pub(crate) server_info: Option<String>,
     pub(crate) instructions: Option<String>,
+    /// Whether it may answer a call later, with a task.
+    pub(crate) tasks: bool,
     /// Whether it can be told which log messages are wanted, once for all of a session.
     pub(crate) logs: bool,
     /// What it can tell unasked.
@@ -166,7 +171,7 @@ fn is_final(unopened: &Unopened) -> bool {
 async fn discover(link: &dyn Link, patience: Duration) -> Result<Hello, Unopened> {
     let version = Version::V20260728;
     let result = ask(link, DISCOVER, "", version, patience).await?;
-    let (mut speaks_it, mut server_info, mut instructions, mut tells) = (None, None, None, Tells::default());
+    let (mut speaks_it, mut server_info, mut instructions, mut tells, mut tasks) = (None, None, None, Tells::default(), false);
     for (key, value) in fields(&result, DISCOVER)? {
         match key.as_ref() {
             "supportedVersions" => {
@@ -179,13 +184,16 @@ async fn discover(link: &dyn Link, patience: Duration) -> Result<Hello, Unopened
                 let named = meta.into_iter().find(|(key, _)| key == "io.modelcontextprotocol/serverInfo");
                 server_info = named.and_then(|(_, info)| bounded(info.get()));
             }
-            "capabilities" => tells = told_by(&json::fields(value).unwrap_or_default()),
+            "capabilities" => {
+                tells = told_by(&json::fields(value).unwrap_or_default());
+                tasks = has_tasks(value);
+            }
             "instructions" => instructions = serde_json::from_str::<String>(value).ok(),
             _ => {}
         }
     }
     match speaks_it {
-        Some(true) => Ok(Hello { version, server_info, instructions, logs: false, tells }),
+        Some(true) => Ok(Hello { version, server_info, instructions, tasks, logs: false, tells }),
         Some(false) => Err(format!("it does not speak protocol version {}", version.as_str()).into()),
         None => Err(format!("the answer to `{DISCOVER}` has no `supportedVersions`").into()),
     }
@@ -216,7 +224,7 @@ async fn initialize(link: &dyn Link, patience: Duration, asks: Option<&str>) -> 
     };
     let told = link.notify("notifications/initialized", version, patience).await;
     told.map_err(|failure| Unopened { why: failure.to_string(), failure: Some(failure) })?;
-    Ok(Hello { version, server_info, instructions, logs, tells })
+    Ok(Hello { version, server_info, instructions, tasks: false, logs, tells })
 }
 
 /// What a server of these capabilities can tell unasked.
@@ -232,6 +240,16 @@ fn told_by(capabilities: &[(Cow<'_, str>, &RawValue)]) -> Tells {
         prompts: says("prompts", "listChanged"),
         updates: says("resources", "subscribe"),
     }
+}
+
+/// Whether a server has the extension for tasks.
+fn has_tasks(capabilities: &str) -> bool {
+    let member = |object: &str, name: &str| {
+        let fields = json::fields(object).unwrap_or_default();
+        fields.iter().find(|(key, _)| key == name).map(|(_, value)| value.get().to_owned())
+    };
+    let tasks = member(capabilities, "extensions").and_then(|extensions| member(&extensions, EXTENSION));
+    tasks.is_some_and(|tasks| tasks.starts_with('{'))
 }
 
 /// How a server describes itself; nothing where that is too long to be a description.
@@ -278,4 +296,24 @@ pub(crate) async fn ask(
         other => format!("`{method}`: {other}"),
     };
     Err(Unopened { why, failure: Some(failure) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::has_tasks;
+
+    #[test]
+    fn a_server_has_tasks_that_says_so() {
+        assert!(has_tasks(r#"{"tools":{},"extensions":{"x":{},"io.modelcontextprotocol/tasks":{}}}"#));
+        for other in [
+            r#"{"tasks":{}}"#,
+            r#"{"extensions":{}}"#,
+            r#"{"extensions":{"io.modelcontextprotocol/tasks":true}}"#,
+            r#"{"extensions":["io.modelcontextprotocol/tasks"]}"#,
+            "[]",
+            "{}",
+        ] {
+            assert!(!has_tasks(other), "{other}");
+        }
+    }
 }

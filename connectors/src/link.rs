@@ -29,6 +29,16 @@ pub(crate) trait Link: Send + Sync {
     /// Hears what the server says unasked, where its carrier needs a stream of its own for that: `opened` is called once it does. Returns
     /// when that has ended. For servers of older versions.
     fn stream(&self, version: Version, opened: Written) -> Later<'_, Result<(), SendFailure>>;
+    /// Has the server give up the task of this id; nobody waits long for it. On a link that has ended, only where it can still be told.
+    fn call_off<'a>(&'a self, task: &'a str, version: Version, patience: Duration) -> Later<'a, ()> {
+        Box::pin(async move {
+            let (never, arguments) = (CancellationToken::new(), giving_up(task));
+            let body = Body::Call(cancelling(task, &arguments));
+            let request = Request { body, version, timeout: patience, cancelled: &never, written: Box::new(|| {}), ear: None };
+            // Best effort: it has its own idea of how long a task lives.
+            let _unheard = self.request(request).await;
+        })
+    }
     /// How often the server has said that its lists changed.
     fn changes(&self) -> &Changes;
     /// How the connection ended, if it has.
@@ -100,6 +110,26 @@ pub(crate) struct Call<'a> {
     pub(crate) answers: Option<(&'a [u8], Option<&'a str>)>,
     /// The agent's own members of `_meta`, as JSON.
     pub(crate) meta: &'a [u8],
+}
+
+/// The arguments of [`cancelling`].
+pub(crate) fn giving_up(task: &str) -> Vec<u8> {
+    serde_json::json!({"taskId": task}).to_string().into_bytes()
+}
+
+/// What a server is asked when a task of it is called off by the gateway itself.
+pub(crate) fn cancelling<'a>(task: &'a str, arguments: &'a [u8]) -> Call<'a> {
+    Call {
+        method: "tasks/cancel",
+        tool: None,
+        arguments,
+        name: Some(task),
+        mirrors: &[],
+        traceparent: None,
+        capabilities: Some(r#"{"extensions":{"io.modelcontextprotocol/tasks":{}}}"#),
+        answers: None,
+        meta: b"",
+    }
 }
 
 /// Progress, or a log message, of a server.

@@ -266,11 +266,20 @@ pub(crate) fn check_kind(result: &Bytes) -> Result<(), String> {
     }
 }
 
-/// Whether a result asks for input (MCP 2026-07-28), which no older server may.
+/// Whether a result says that the answer comes later (MCP extension `io.modelcontextprotocol/tasks`).
+pub(crate) fn is_task(result: &Bytes) -> bool {
+    is_kind(result, &["\"task\""])
+}
+
+/// Whether a result asks for input, or says that it comes later (MCP 2026-07-28), which no older server may.
 pub(crate) fn is_question(result: &Bytes) -> bool {
+    is_kind(result, &["\"input_required\"", "\"task\""])
+}
+
+fn is_kind(result: &Bytes, kinds: &[&str]) -> bool {
     let outline = || json::outline(result, Limits { bytes: usize::MAX, depth: DEPTH }, 1).ok();
     memchr::memmem::find(result, b"resultType").is_some()
-        && outline().is_some_and(|outline| outline.member("resultType").is_some_and(|kind| kind.value == "\"input_required\""))
+        && outline().is_some_and(|outline| outline.member("resultType").is_some_and(|kind| kinds.contains(&kind.value)))
 }
 
 /// What is asked for by ourselves is answered at once: other kinds of result ask for something first.

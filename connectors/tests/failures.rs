@@ -156,6 +156,8 @@ async fn a_server_that_does_not_read_holds_nobody_and_dies_of_half_a_call() {
     let channel = rig.connectors.channel(&tool("deaf", "says it"), &grant, None, None).await.unwrap();
     let cancelled = grant.cancelled();
     let call = crate::channel::ToolCall {
+        method: "tools/call",
+        takes_task: false,
         arguments: large.as_bytes(),
         item: None,
         capabilities: None,

@@ -115,6 +115,8 @@ impl Rig {
         let channel = self.connectors.channel(tool, grant, lease, None).await.map_err(Failure::Connect)?;
         let cancelled: CancellationToken = grant.cancelled().clone();
         let call = ToolCall {
+            method: "tools/call",
+            takes_task: false,
             arguments,
             item: None,
             traceparent: Some("00-aa-bb-01"),
@@ -144,6 +146,8 @@ impl Rig {
         let (cancelled, meta) = (grant.cancelled().clone(), meta.as_bytes());
         let ear = wants.any().then_some(ear);
         let call = ToolCall {
+            method: "tools/call",
+            takes_task: false,
             arguments: b"{}",
             item: None,
             traceparent: None,

@@ -266,6 +266,8 @@ async fn a_call_that_a_server_does_not_read_is_let_go_of_when_its_grant_ends() {
     // More than the buffers between the two of us hold.
     let arguments = format!(r#"{{"text":"{}"}}"#, "x".repeat(32 << 20));
     let call = ToolCall {
+        method: "tools/call",
+        takes_task: false,
         arguments: arguments.as_bytes(),
         item: None,
         traceparent: None,

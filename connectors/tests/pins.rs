@@ -75,6 +75,8 @@ async fn a_change_between_ready_and_send_stops_the_call() {
     let (cancelled, written) = (CancellationToken::new(), Arc::new(AtomicBool::new(false)));
     let told = Arc::clone(&written);
     let call = ToolCall {
+        method: "tools/call",
+        takes_task: false,
         arguments: b"{}",
         item: None,
         traceparent: None,

@@ -126,6 +126,8 @@ async fn a_call_is_written_once_all_of_it_is_and_what_waits_for_it_is_released_w
         let (telling, cancelled) = (Arc::clone(&written), grant.cancelled());
         let arguments = format!(r#"{{"text":"{}"}}"#, "x".repeat(10_000));
         let call = ToolCall {
+            method: "tools/call",
+            takes_task: false,
             arguments: arguments.as_bytes(),
             item: None,
             traceparent: None,
@@ -195,6 +197,8 @@ async fn a_call_that_is_answered_before_it_is_written_does_not_wait_for_ever() {
     let (telling, cancelled) = (Arc::clone(&written), grant.cancelled());
     let arguments = format!(r#"{{"text":"{}"}}"#, "x".repeat(10_000));
     let call = ToolCall {
+        method: "tools/call",
+        takes_task: false,
         arguments: arguments.as_bytes(),
         item: None,
         traceparent: None,

@@ -105,6 +105,7 @@ fn received(call: &Call, name: &str, now_ns: u64) -> Result<Received, MessageFau
         presented: Presented { credential: Credential::Absent, grant: call.grant.clone() },
         links: Vec::new(),
         capabilities: Vec::new(),
+        takes_tasks: false,
         mirrored: None,
         wants: Wants::default(),
         meta: Bytes::new(),

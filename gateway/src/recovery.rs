@@ -124,6 +124,7 @@ fn close(trail: &Trail, of: &Record, outcome: Outcome, detail: &str, clock: &dyn
         held_us: 0,
         result: None,
         asides: None,
+        task: None,
         trace_id: of.text("trace_id").unwrap_or_default(),
     };
     trail.append(Stream::Calls, clock.now_ms(), &record)?;

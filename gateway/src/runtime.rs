@@ -226,6 +226,7 @@ impl Runtime {
             trail: Arc::clone(&recorder) as _,
             tracer: Arc::new(Traces::new(exporter.clone())),
             rounds: Arc::default(),
+            tasks: Arc::default(),
         };
         let gateway = Gateway::new(ports, settings_of(&config));
         let front = Arc::new(Front::new(gateway.clone(), front_settings(&config), notices));
@@ -325,6 +326,7 @@ impl Runtime {
         }
         done = done.and(self.void_outdated().await);
         self.front.sweep();
+        self.gateway.ports().tasks.sweep(now_ms);
         let is_known =
             |id: &GrantId, revision| self.grants.entry(id).is_some_and(|entry| entry.grant.terms().revision == revision);
         done = done.and(self.tokens.sweep(now_ms, is_known).await);

@@ -25,4 +25,5 @@ mod silence;
 mod sites;
 mod smuggling;
 mod state;
+mod tasks;
 mod versions;

@@ -25,7 +25,8 @@ OPENINGS = {
         "credential": [(".map_err(|failure| Refusal::unauthenticated(&failure))?;", ANYBODY)],
         "disabled": [("if principal.agent.disabled {", "if false {")],
     }),
-    "grant": (["gate_grant", "items", "listing", "names"], {
+    "grant": (["gate_grant", "items", "listing", "names", "tasks"], {
+        "task": [("if !task.is_of(&Of::this(grant, tool)) {", "if false {")],
         "items": [("Some(tool) if is_given(holder) =>", "Some(tool) =>")],
         "visible": [("let covered = |grant: &LiveGrant| {", "if true { return true; }\n    let covered = |grant: &LiveGrant| {")],
         "owner": [("grant.terms().agent == principal.agent.id", "true")],
@@ -72,8 +73,9 @@ OPENINGS = {
     "permit": (["gate_permit"], {
         "deny": [("return Err(Refusal::denied(determining, cause));", "let _ = cause;\n            (Vec::new(), determining)")],
     }),
-    "approve": (["gate_approve", "gate_watch"], {
+    "approve": (["gate_approve", "gate_watch", "deferred"], {
         "watch": [("if call.validated().granted().identified().received().is_watch() {", "if false {")],
+        "asked twice": [("None if way.deferred().is_some() =>", "None if false =>")],
         "needs": [("if call.needs().is_empty() {", "if true {")],
         "denied": [("TicketState::Approved => {", "TicketState::Approved | TicketState::Denied { .. } => {")],
         "pending": [("TicketState::Approved => {", "TicketState::Approved | TicketState::Pending => {")],
@@ -85,7 +87,8 @@ OPENINGS = {
         "end": [("() = grant.cancelled().cancelled() =>", "() = std::future::pending::<()>() =>")],
         "secret": [("Lease::kept_out(lease.as_deref(), &failure.to_string())", "failure.to_string()")],
     }),
-    "record": (["gate_record", "gate_screen"], {
+    "record": (["gate_record", "gate_screen", "tasks"], {
+        "answers": [("&& !task::claim(task, &answered.responses)", "&& false")],
         "live": [("still_live(grant, standing, now_ms)?;", "let _ = (grant, standing);")],
         "epochs": [("!Arc::ptr_eq(&ports.worlds.now(), granted.world())", "false")],
         "standing": [("|| has_moved(call, locked.last().map(|own| Moment::at(**own, now_ms)))", "|| false")],
@@ -133,7 +136,7 @@ OPENINGS = {
         "level": [("|| level < wants.level?", "|| { let _ = (level, wants.level?); false }")],
     }),
     "screen": (["gate_screen", "redaction"], {
-        "results": [("screen_result(&text, &approved, ports, &mut cleaner)",
+        "results": [("screen_result(&text, &approved, &mut taking, ports, &mut cleaner)",
                      "Ok(Reply { body: Body::Result(ToolResult::read(&text).unwrap_or_default()), outcome: Outcome::Success })")],
         "redaction": [("needles: lease.as_ref().map(|lease| lease.needles())", "needles: None")],
         "caps": [("let ScreenLimits { bytes, depth, .. } = limits;", "let _ = limits;\n    let (bytes, depth) = (usize::MAX, 100_000);"),
@@ -143,6 +146,16 @@ OPENINGS = {
             ("cleaner.clean_words(message).chars().take(MESSAGE_CHARS).collect()", "message.to_owned()"),
             ("data.map(|data| cleaner.clean(data)).transpose()?", "data.cloned()"),
         ],
+    }),
+    "task": (["tasks", "deferred"], {
+        "another": [("if id_of(outline) != task.remote_id() {", "if false {")],
+        "result": [("judge_tool(&result, &outline, granted.tool(), granted.world(), limits)?",
+                    "{ let _ = judge_tool as fn(&Bytes, &Outline<'_>, &crate::catalogue::Tool, &crate::catalogue::World, ScreenLimits) -> Result<Reply, String>; Reply { body: Body::Result(ToolResult::new(&result, &outline)), outcome: Outcome::Success } }")],
+        "error": [("screen_error((code, &message, data.as_ref()), asked, &mut Cleaner::of_clean(limits))?",
+                   "{ let _ = (asked, limits, screen_error, Cleaner::of_clean); Reply { body: Body::Error { code, message, data, http: 200 }, outcome: Outcome::DownstreamError } }")],
+        "person": [("if gives_up || needs.is_subset(&remote.needs) =>", "if gives_up || needs.len() < usize::MAX =>")],
+        "once": [("    task.claim(read.keys())\n", "    let _ = task.claim(read.keys());\n    true\n")],
+        "giving up": [("        tokio::spawn(call_off(id, recall));\n", "        drop((id, recall, call_off as fn(String, Box<dyn Recall>) -> _));\n")],
     }),
 }
 

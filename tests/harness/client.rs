@@ -82,18 +82,32 @@ pub struct Agent {
     grant: Option<String>,
     session: Option<(String, String)>,
     heard: Arc<Mutex<String>>,
+    declares: String,
 }
 
 impl Agent {
     /// An agent that speaks 2026-07-28.
     pub fn new(url: &str, token: &str) -> Self {
         let http = Client::builder().no_proxy().timeout(Duration::from_secs(90)).build().unwrap();
-        Self { http, url: url.to_owned(), token: token.to_owned(), grant: None, session: None, heard: Arc::default() }
+        Self {
+            http,
+            url: url.to_owned(),
+            token: token.to_owned(),
+            grant: None,
+            session: None,
+            heard: Arc::default(),
+            declares: "{}".to_owned(),
+        }
     }
 
     /// The same agent under a grant that it names.
     pub fn under(&self, grant: &str) -> Self {
         Self { grant: Some(grant.to_owned()), ..self.clone() }
+    }
+
+    /// The same agent, which declares these capabilities with what it asks (see [`Agent::ask`]).
+    pub fn declaring(&self, capabilities: &str) -> Self {
+        Self { declares: capabilities.to_owned(), ..self.clone() }
     }
 
     /// The same agent in a session of an older version.
@@ -239,12 +253,14 @@ impl Agent {
             return self.post(&format!(r#"{{"jsonrpc":"2.0","id":3,"method":"{method}","params":{{{params}}}}}"#), &[]).await;
         }
         let comma = if params.is_empty() { "" } else { "," };
-        let body = format!(r#"{{"jsonrpc":"2.0","id":3,"method":"{method}","params":{{{params}{comma}{}}}}}"#, Self::meta());
+        let meta = Self::meta().replace("{}", &self.declares);
+        let body = format!(r#"{{"jsonrpc":"2.0","id":3,"method":"{method}","params":{{{params}{comma}{meta}}}}}"#);
         let mut headers = vec![("mcp-protocol-version", "2026-07-28".to_owned()), ("mcp-method", method.to_owned())];
         let given: Value = serde_json::from_str(&format!("{{{params}}}")).unwrap();
         let name = match method {
             "tools/call" | "prompts/get" => given["name"].as_str(),
             "resources/read" => given["uri"].as_str(),
+            "tasks/get" | "tasks/update" | "tasks/cancel" => given["taskId"].as_str(),
             _ => None,
         };
         headers.extend(name.map(|name| ("mcp-name", format!("=?base64?{}?=", STANDARD.encode(name)))));

@@ -20,5 +20,6 @@ mod restart;
 mod search;
 mod store;
 mod subscriptions;
+pub mod tasks;
 mod tour;
 mod way;

@@ -29,7 +29,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     child::{Purpose, any},
     egress::{self, Client, Sent},
-    link::{Body, Changes, DISCOVER, End, INITIALIZE, Link, Request, Written},
+    link::{self, Body, Changes, DISCOVER, End, INITIALIZE, Link, Request, Written},
     message::{self, Answer},
     over_http::{exchange::Exchange, payload::Hold},
     pool::{LinkRecord, Opened, Pool},
@@ -260,6 +260,23 @@ impl Link for HttpLink {
 
     fn stream(&self, version: Version, opened: Written) -> Later<'_, Result<(), SendFailure>> {
         Box::pin(self.stand(version, opened))
+    }
+
+    /// A message of its own, which the end of the link does not keep back.
+    fn call_off<'a>(&'a self, task: &'a str, version: Version, patience: Duration) -> Later<'a, ()> {
+        Box::pin(async move {
+            let (id, arguments) = (self.next.fetch_add(1, Ordering::Relaxed), link::giving_up(task));
+            let call = link::cancelling(task, &arguments);
+            let mut headers = self.headers_for(call.method, version);
+            if headers::for_call(&mut headers, &call, version).is_err() {
+                return;
+            }
+            let request = self.post(headers, message::call(id, &call, None, version));
+            let told = self.in_flight.track_future(self.client.request(request));
+            if !matches!(tokio::time::timeout(patience, told).await, Ok(Ok(_))) {
+                self.counters.unsent_notes.rise();
+            }
+        })
     }
 
     fn changes(&self) -> &Changes {

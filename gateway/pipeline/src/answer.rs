@@ -32,6 +32,19 @@ pub struct Answer {
     pub body: Body,
 }
 
+impl Answer {
+    /// About how many bytes it keeps.
+    pub(crate) fn size(&self) -> usize {
+        match &self.body {
+            Body::Result(result) | Body::Questions(result) | Body::Content(result) | Body::Task(result) => result.text().len(),
+            Body::ToolError { text, .. } => text.len(),
+            Body::Error { message, data, .. } => message.len() + data.as_ref().map_or(0, Bytes::len),
+            Body::Tools { page, .. } => page.definitions().len(),
+            Body::Offers { items, .. } => items.len(),
+        }
+    }
+}
+
 /// What is said.
 #[derive(Debug, Clone)]
 pub enum Body {
@@ -41,6 +54,8 @@ pub enum Body {
     Questions(ToolResult),
     /// The contents of a resource, screened.
     Content(ToolResult),
+    /// A task, or what is said about one: screened, with its own `resultType`.
+    Task(ToolResult),
     /// A result that is an error which the model can read.
     ToolError {
         /// The words.
@@ -174,7 +189,7 @@ impl ToolList {
     pub(crate) fn new(tools: Vec<Arc<Tool>>, world: &World, grant: &Grant) -> Self {
         let names = Arc::clone(&world.names);
         let kept = if tools.len() <= PAGE {
-            Kept::Page(written(&tools, &names, |tool| Cow::Borrowed(&tool.listed)))
+            Kept::Page(written(tools.iter(), &names, |tool| Cow::Borrowed(&tool.listed)))
         } else {
             Kept::Version(version(&tools, &names, grant))
         };
@@ -200,7 +215,7 @@ impl ToolList {
         let Place { range, next } = Place::of(cursor, self.tools.len(), version)?;
         let definitions = match &self.kept {
             Kept::Page(text) => text.clone(),
-            Kept::Version(_) => written(self.tools.get(range.clone())?, &self.names, |tool| Cow::Borrowed(&tool.listed)),
+            Kept::Version(_) => written(self.tools.get(range.clone())?.iter(), &self.names, |tool| Cow::Borrowed(&tool.listed)),
         };
         Some(ToolPage { list: Arc::clone(self), range, definitions, next })
     }
@@ -250,12 +265,26 @@ impl ToolPage {
         &self.definitions
     }
 
+    /// The same for an agent that takes no tasks: without the tools that it could only fail to call.
+    #[must_use]
+    pub fn without_tasks(self) -> Self {
+        let tools = self.list.tools.get(self.range.clone()).unwrap_or_default();
+        if tools.iter().all(|tool| !tool.listed.is_task_only()) {
+            return self;
+        }
+        let rest = tools.iter().filter(|tool| !tool.listed.is_task_only());
+        let definitions = written(rest, &self.list.names, |tool| Cow::Borrowed(&tool.listed));
+        Self { definitions, ..self }
+    }
+
     /// The same as versions before 2026-07-28 have them. Their clients lose the whole list over one that their version does not have.
     pub fn older(&self) -> Bytes {
         let tools = self.list.tools.get(self.range.clone()).unwrap_or_default();
         if tools.iter().all(|tool| !tool.listed.is_odd()) {
             return self.definitions.clone();
         }
+        // Who speaks them takes no tasks.
+        let tools = tools.iter().filter(|tool| !tool.listed.is_task_only());
         written(tools, &self.list.names, |tool| tool.listed.older().map_or(Cow::Borrowed(&tool.listed), Cow::Owned))
     }
 
@@ -266,11 +295,15 @@ impl ToolPage {
 }
 
 /// The definitions of these tools, as a JSON array.
-fn written(tools: &[Arc<Tool>], names: &ExposedNames, listed: impl Fn(&Tool) -> Cow<'_, Listed>) -> Bytes {
-    let size = tools.iter().map(|tool| tool.listed.size() + tool.name.as_str().len() + 1).sum::<usize>();
+fn written<'t>(
+    tools: impl Iterator<Item = &'t Arc<Tool>> + Clone,
+    names: &ExposedNames,
+    listed: impl Fn(&Tool) -> Cow<'_, Listed>,
+) -> Bytes {
+    let size = tools.clone().map(|tool| tool.listed.size() + tool.name.as_str().len() + 1).sum::<usize>();
     let mut text = String::with_capacity(size + 2);
     text.push('[');
-    for (at, tool) in tools.iter().enumerate() {
+    for (at, tool) in tools.enumerate() {
         text.push_str(if at == 0 { "" } else { "," });
         listed(tool).write(names.of(&tool.name), &mut text);
     }

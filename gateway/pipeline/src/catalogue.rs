@@ -95,6 +95,8 @@ pub struct Listed {
     after: Box<str>,
     /// Whether its results are declared to be other than objects, which only 2026-07-28 knows.
     is_odd: bool,
+    /// Whether it says that it is always answered later (`execution.taskSupport`).
+    is_task_only: bool,
 }
 
 impl Listed {
@@ -106,22 +108,27 @@ impl Listed {
 
     fn without(definition: &str, left_out: &[&str]) -> Self {
         let (mut before, mut after, mut is_before) = (String::new(), String::new(), true);
-        let mut is_odd = false;
+        let (mut is_odd, mut is_task_only) = (false, false);
         for member in json::written(definition).unwrap_or_default() {
             match member.key.as_ref() {
                 "name" => is_before = false,
-                key if left_out.contains(&key) => {}
+                key if left_out.contains(&key) => is_task_only |= key == "execution" && needs_task(member.value.get()),
                 key => {
                     is_odd |= key == "outputSchema" && !is_of_objects(member.value.get());
                     if is_before { before.extend([member.text, ","]) } else { after.extend([",", member.text]) }
                 }
             }
         }
-        Self { before: before.into(), after: after.into(), is_odd }
+        Self { before: before.into(), after: after.into(), is_odd, is_task_only }
     }
 
     pub(crate) fn is_odd(&self) -> bool {
         self.is_odd
+    }
+
+    /// Whether only agents that take tasks have any use for it.
+    pub(crate) fn is_task_only(&self) -> bool {
+        self.is_task_only
     }
 
     /// The definition as versions before 2026-07-28 have it, where that differs: one that declares results which are no objects declares none.
@@ -144,6 +151,12 @@ impl Listed {
     pub(crate) fn size(&self) -> usize {
         self.before.len() + self.after.len() + r#"{"name":""}"#.len()
     }
+}
+
+/// Whether an `execution` says that its tool can't be called but as a task (MCP 2025-11-25, `server/tools`).
+fn needs_task(execution: &str) -> bool {
+    let fields = json::fields(execution).unwrap_or_default();
+    fields.iter().any(|(key, value)| key == "taskSupport" && value.get() == "\"required\"")
 }
 
 /// Whether what a schema describes is an object, as it says itself.

@@ -10,7 +10,8 @@ use crate::{
     answer::{Answer, Body, ToolList, ToolPage},
     aside::Herald,
     catalogue::Tool,
-    gates::{self, Reply, ScreenLimits, Stop},
+    defer::Deferral,
+    gates::{self, ScreenLimits, Stop},
     grant::LiveGrant,
     pages::Place,
     ports::{Listing, Ports, Ticket},
@@ -95,7 +96,7 @@ impl Gateway {
     /// Handles a request: exactly one answer, exactly one outcome on record, whatever happens. Dropping the future counts as
     /// the caller going away.
     pub fn handle<'r>(&'r self, received: &'r Received) -> impl Future<Output = Answer> + Send + 'r {
-        self.handle_for(received, None)
+        self.handle_for(received, None, None)
     }
 
     /// The same, and `herald` is told what the agent wants to hear before the answer: progress and log messages.
@@ -104,11 +105,18 @@ impl Gateway {
         received: &'r Received,
         herald: &'r dyn Herald,
     ) -> impl Future<Output = Answer> + Send + 'r {
-        self.handle_for(received, Some(herald))
+        self.handle_for(received, Some(herald), None)
     }
 
-    async fn handle_for<'r>(&'r self, received: &'r Received, herald: Option<&'r dyn Herald>) -> Answer {
+    /// The same, and `deferral` is told when its agent need not wait for a person.
+    pub(crate) async fn handle_for<'r>(
+        &'r self,
+        received: &'r Received,
+        herald: Option<&'r dyn Herald>,
+        deferral: Option<&'r Deferral>,
+    ) -> Answer {
         let mut way = Way::open(received, herald, &self.ports);
+        way.deferral = deferral;
         let walked = AssertUnwindSafe(self.settle(received, &mut way)).catch_unwind().await;
         let ended = walked.unwrap_or_else(|panic| {
             way.trace.root.error = Some("panic".to_owned());
@@ -126,6 +134,7 @@ impl Gateway {
                 None => name,
             },
             Asked::Item(ask) => &ask.name,
+            Asked::Task(ask) => &ask.id,
             Asked::List { cursor } => return self.list(received, cursor.as_deref(), way).await,
             Asked::Offers { listing, cursor } => return self.offers(received, *listing, cursor.as_deref(), way).await,
         };
@@ -133,7 +142,7 @@ impl Gateway {
         let until = tokio::time::Instant::now() + self.settings.load().hold;
         for _ in 0..WALKS {
             match self.walk(received, &mut meant, way).await {
-                Ok(reply) => return Ok(reply.into_answer()),
+                Ok(answer) => return Ok(answer),
                 Err(Stop::Refused(refusal)) => return Err(refusal),
                 Err(Stop::Stale) => tokio::task::yield_now().await,
                 Err(Stop::Pending(question)) => self.hold(&question.ticket, question.rules, name, until, way).await?,
@@ -143,18 +152,21 @@ impl Gateway {
     }
 
     /// The way of a call.
-    async fn walk<'r>(&self, received: &'r Received, meant: &mut Meant, way: &mut Way<'r>) -> Result<Reply, Stop> {
+    async fn walk<'r>(&self, received: &'r Received, meant: &mut Meant, way: &mut Way<'r>) -> Result<Answer, Stop> {
         let ports = &self.ports;
         let call = gates::identify(received, ports, way).await?;
         let call = gates::grant(call, ports, way)?;
         meant.stays(call.tool())?;
         let call = gates::validate(call, ports, way)?;
         let call = gates::permit(call, ports, way)?;
+        if let Some(answer) = gates::own_task(&call, ports, way)? {
+            return Ok(answer);
+        }
         let call = gates::approve(call, ports, way).await?;
         let call = gates::arm(call, ports, way).await?;
         let call = gates::record(call, ports, way).await?;
         let call = gates::send(call, ports, way).await?;
-        Ok(gates::screen(call, self.settings.load().screen, ports, way)?)
+        Ok(gates::screen(call, self.settings.load().screen, ports, way)?.into_answer())
     }
 
     /// Waits for a person, as long as the caller may be kept; then says that one is still to decide.
@@ -170,6 +182,7 @@ impl Gateway {
         // A call that is held is in flight: the end of its grant ends the waiting, and the next walk says so.
         let grant_ends = way.seen.grant.as_ref().map(|grant| grant.cancelled().clone()).unwrap_or_default();
         way.step_up(ticket, &self.ports).map_err(|lost| Refusal::trail_lost(&lost))?;
+        let until = way.deferral.and_then(|deferral| deferral.begin(ticket, way, &self.ports)).unwrap_or(until);
         let stage = way.enter("hold", "bailiwick.approval.wait", &self.ports);
         way.trace.note(stage, "bailiwick.approval.id", ticket.id.to_string());
         let began = self.ports.clock.now_ns();
@@ -183,6 +196,11 @@ impl Gateway {
         way.seen.held_ns += self.ports.clock.now_ns().saturating_sub(began);
         way.trace.note(stage, "bailiwick.approval.outcome", if decided.is_ok() { "decided" } else { "pending" });
         way.leave(stage, &self.ports);
+        if let Some(task) = way.deferred() {
+            let words = format!("A person decided about {}: the call goes on", ticket.code);
+            task.waits_for(words, self.ports.clock.now_ms());
+            return decided.map_err(|_| Refusal::approval_lapsed());
+        }
         let retry_ms = u64::try_from(self.settings.load().retry.as_millis()).unwrap_or(u64::MAX);
         decided.map_err(|_| Refusal::approval_pending(ticket, tool, retry_ms, &way.seen.rules))
     }
@@ -205,7 +223,10 @@ impl Gateway {
         }
         let page = match cursor {
             None if is_searched => ToolPage::of_own(&DEFINITIONS),
-            cursor => list.page(cursor).ok_or_else(Refusal::invalid_cursor)?,
+            cursor => {
+                let page = list.page(cursor).ok_or_else(Refusal::invalid_cursor)?;
+                if received.origin().takes_tasks { page } else { page.without_tasks() }
+            }
         };
         way.decide_allow(&self.ports).map_err(|lost| Refusal::trail_lost(&lost))?;
         way.leave(stage, &self.ports);

@@ -16,9 +16,11 @@ pub mod principal;
 pub mod received;
 pub mod records;
 pub mod refusal;
+pub mod tasks;
 pub mod trace;
 
 mod answer;
+mod defer;
 mod features;
 mod handle;
 mod judge;
@@ -42,4 +44,5 @@ pub use redact::NeedleFault;
 pub use refusal::Refusal;
 pub use rounds::Rounds;
 pub use subscription::{Outlook, Subscription, Wish};
+pub use tasks::Tasks;
 pub use way::full_name;

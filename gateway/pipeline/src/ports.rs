@@ -16,6 +16,7 @@ use crate::{
     records::{DecisionRecord, IntentRecord, OutcomeRecord, SecretRecord},
     redact::{NeedleFault, Needles},
     rounds::Rounds,
+    tasks::Tasks,
     trace::CallTrace,
 };
 
@@ -45,6 +46,8 @@ pub struct Ports {
     pub tracer: Arc<dyn Tracer>,
     /// What servers asked, and wait to hear.
     pub rounds: Arc<Rounds>,
+    /// What servers, or people, answer later.
+    pub tasks: Arc<Tasks>,
 }
 
 /// Time and randomness, so that tests set both.
@@ -446,6 +449,12 @@ pub trait Channel: Send + Sync {
         drop(watching);
         Box::pin(std::future::ready(Err(SendFailure::Unsent("this way tells of no changes".to_owned()))))
     }
+}
+
+/// What is left of a channel whose call its server answers later.
+pub trait Recall: Send + Sync {
+    /// Has the server give up the task of this id: the server's own. Best effort, and also where the grant has ended.
+    fn call_off(self: Box<Self>, task: String) -> Later<'static, ()>;
 }
 
 /// A list that a server has besides that of its tools.

@@ -213,6 +213,44 @@ pub enum Asked {
         /// Where the last page said that this one begins.
         cursor: Option<String>,
     },
+    /// `tasks/get`, `tasks/update` or `tasks/cancel`.
+    Task(TaskAsk),
+}
+
+/// What is asked of a call that is answered later (MCP extension `io.modelcontextprotocol/tasks`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TaskAsk {
+    /// What.
+    pub verb: TaskVerb,
+    /// The handle, as the agent sends it.
+    pub id: String,
+}
+
+/// What can be asked of a task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum TaskVerb {
+    /// Where it stands.
+    Get,
+    /// That it goes on, with answers to what its server asked.
+    Update,
+    /// That it is given up.
+    Cancel,
+}
+
+impl TaskVerb {
+    /// The MCP method.
+    pub fn method(self) -> &'static str {
+        match self {
+            Self::Get => "tasks/get",
+            Self::Update => "tasks/update",
+            Self::Cancel => "tasks/cancel",
+        }
+    }
+
+    /// What is asked by this method.
+    pub fn of(method: &str) -> Option<Self> {
+        [Self::Get, Self::Update, Self::Cancel].into_iter().find(|verb| verb.method() == method)
+    }
 }
 
 /// What is asked of a feature.
@@ -274,6 +312,8 @@ pub struct Origin {
     pub links: Vec<RemoteContext>,
     /// What its sender can be asked (MCP client capabilities `elicitation`, `sampling` and `roots`), each as declared.
     pub capabilities: Vec<(Feature, String)>,
+    /// Whether its sender takes a task for an answer, as this request declares it.
+    pub takes_tasks: bool,
     /// The headers `Mcp-Param-*`, by the rest of their names in lower case, decoded; none where the protocol version or the
     /// transport has no such headers.
     pub mirrored: Option<Vec<(String, String)>>,
@@ -397,6 +437,21 @@ impl Received {
         Self::new(call, Asked::Offers { listing, cursor: cursor(message)? }, message, origin, arrived_ns)
     }
 
+    /// Receives what is asked of a task: `tasks/get`, `tasks/update` or `tasks/cancel`.
+    pub fn task(call: CallId, verb: TaskVerb, message: &Message, origin: Origin, arrived_ns: u64) -> Result<Self, MessageFault> {
+        refuse_lookalikes(message.params.iter().map(|(key, _)| key.as_ref()), &["taskId", "inputResponses", "_meta"])?;
+        let id = string(message.param("taskId")).filter(|id| id.len() <= ITEM_BYTES);
+        let id = id.ok_or(MessageFault::Member { member: "params.taskId", wanted: "a string of at most 4096 bytes" })?;
+        if verb == TaskVerb::Update && message.param("inputResponses").is_none() {
+            return Err(MessageFault::Member { member: "params.inputResponses", wanted: "an object of objects" });
+        }
+        let mut received = Self::new(call, Asked::Task(TaskAsk { verb, id }), message, origin, arrived_ns)?;
+        if verb == TaskVerb::Update {
+            received.answers = Answers::of(message)?.map(|answers| Answers { state: None, ..answers });
+        }
+        Ok(received)
+    }
+
     /// A notification asks for nothing: there would be nobody to hear the answer.
     fn new(call: CallId, asked: Asked, message: &Message, origin: Origin, arrived_ns: u64) -> Result<Self, MessageFault> {
         let Some(id) = message.id() else {
@@ -431,6 +486,7 @@ impl Received {
                 _ => "completion/complete",
             },
             Asked::Offers { listing, .. } => listing.method(),
+            Asked::Task(ask) => ask.verb.method(),
         }
     }
 
@@ -443,7 +499,7 @@ impl Received {
     pub fn tool(&self) -> Option<&str> {
         match &self.asked {
             Asked::Call { name, .. } => Some(name),
-            Asked::List { .. } | Asked::Item(_) | Asked::Offers { .. } => None,
+            Asked::List { .. } | Asked::Item(_) | Asked::Offers { .. } | Asked::Task(_) => None,
         }
     }
 
@@ -467,6 +523,11 @@ impl Received {
     pub fn may_hear(&self) -> bool {
         let is_asked_so = !self.origin.capabilities.is_empty() && !self.origin.protocol.is_modern();
         (self.origin.wants.any() || is_asked_so) && matches!(self.asked, Asked::Call { .. } | Asked::Item(_))
+    }
+
+    /// Whether it may be answered with a task: it is a call of a tool, and its sender takes one.
+    pub fn may_be_task(&self) -> bool {
+        self.origin.takes_tasks && matches!(self.asked, Asked::Call { .. })
     }
 
     /// Its JSON-RPC id, as written.

@@ -107,6 +107,9 @@ pub struct IntentRecord<'a> {
     /// The approval whose one use this takes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub approval: Option<&'a ApprovalId>,
+    /// The call that began the task which this is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub task_of: Option<&'a CallId>,
     /// The credential lent for it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lease: Option<&'a str>,
@@ -172,6 +175,9 @@ pub struct OutcomeRecord<'a> {
     /// What was said before the answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub asides: Option<AsideRecord>,
+    /// The task that it became, or is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub task: Option<TaskRecord>,
     /// Its trace.
     pub trace_id: &'a str,
 }
@@ -187,6 +193,16 @@ pub struct ResultRecord {
     pub redactions: usize,
     /// What it is marked with.
     pub labels: Labels,
+}
+
+/// A call that is answered later, in an outcome.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TaskRecord {
+    /// The call that it began with.
+    pub of: CallId,
+    /// Where it stands, as its agent was told: `working`, `input_required`, `completed`, `failed` or `cancelled`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<&'static str>,
 }
 
 /// What was said before the answer, in an outcome: progress and log messages.

@@ -267,6 +267,51 @@ impl Refusal {
         refusal
     }
 
+    /// Nobody decided in time, or what was asked does not stand any more; and the agent does not wait itself, so that nobody is asked again.
+    pub fn approval_lapsed() -> Self {
+        let text = "DENIED: nobody decided in time, or what a person was asked for changed meanwhile. Not executed; call again where it is \
+                    still wanted.";
+        Self::tool_error(Outcome::ApprovalRejected, "approval_lapsed", text, "what a person was asked came to nothing")
+    }
+
+    /// There is no such task for this agent, for whatever cause: the same words for all.
+    pub fn unknown_task(id: &str, detail: impl Into<String>) -> Self {
+        let id: String = id.chars().take(64).collect();
+        Self::error(Outcome::Denied, "unknown_task", (-32602, 200), format!("Unknown task: {id}"), detail)
+    }
+
+    /// The task was begun without a person's word, and policy asks for one by now.
+    pub fn task_needs_approval() -> Self {
+        let text = "DENIED by policy: a person has to approve this tool by now, and was not asked when the task began. Cancel the task, \
+                    and call again.";
+        Self::tool_error(
+            Outcome::Denied,
+            "task_not_approved",
+            text,
+            "policy asks for an approval that the first call did not have",
+        )
+    }
+
+    /// What a call came to that its agent did not wait for, and that is not kept.
+    pub fn too_large_to_keep(outcome: Outcome) -> Self {
+        let text = format!(
+            "LOST: the call ended ({}), and what it answered was too large to be kept with the others.",
+            outcome.as_str()
+        );
+        Self::tool_error(outcome, "too_large_to_keep", text.clone(), text)
+    }
+
+    /// The server would make a task of the call, and its agent has as many as it may have.
+    pub fn too_many_tasks() -> Self {
+        let text = "DENIED: too many tasks are open. Not executed; wait until some are done, or cancel them.";
+        Self::tool_error(
+            Outcome::RateLimited,
+            "too_many_tasks",
+            text,
+            "the agent, or all together, have as many tasks as may be kept",
+        )
+    }
+
     /// No approval could be asked for.
     pub fn approval_unavailable(failure: &ApprovalFailure) -> Self {
         let (outcome, reason) = match failure {

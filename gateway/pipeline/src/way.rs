@@ -15,13 +15,15 @@ use crate::{
     answer::Answer,
     aside::{Aside, AsideKind, Herald},
     catalogue::{Tool, World},
+    defer::Deferral,
     grant::LiveGrant,
     ids::ApprovalId,
     ports::{ClaimEnd, Ports, Ticket, TrailLost},
     principal::Principal,
     received::{Asked, Received},
-    records::{AsideRecord, DecisionRecord, Outcome, OutcomeRecord, ResultRecord},
+    records::{AsideRecord, DecisionRecord, Outcome, OutcomeRecord, ResultRecord, TaskRecord},
     refusal::Refusal,
+    tasks::Task,
     trace::CallTrace,
 };
 
@@ -39,6 +41,7 @@ pub(crate) struct Seen {
     pub(crate) result: Option<ResultRecord>,
     /// Of a call that has no intent to say it.
     pub(crate) args_mac: Option<String>,
+    pub(crate) task: Option<TaskRecord>,
     pub(crate) held_ns: u64,
     pub(crate) asides: Asides,
     decided: bool,
@@ -74,6 +77,8 @@ pub struct Way<'r> {
     pub(crate) seen: Seen,
     /// Who tells the agent what is said before the answer.
     pub(crate) herald: Option<&'r dyn Herald>,
+    /// How the agent is told that it need not wait for a person.
+    pub(crate) deferral: Option<&'r Deferral>,
     received: &'r Received,
     ports: &'r Ports,
     closed: bool,
@@ -97,12 +102,14 @@ impl<'r> Way<'r> {
                 committed: false,
                 result: None,
                 args_mac: None,
+                task: None,
                 held_ns: 0,
                 asides: Asides::default(),
                 decided: false,
                 stepped_up: None,
             },
             herald,
+            deferral: None,
             received,
             ports,
             closed: false,
@@ -122,6 +129,11 @@ impl<'r> Way<'r> {
         let (name, links) = (self.received.method(), self.received.origin().links.clone());
         self.trace = CallTrace::begin(name.into(), self.received.arrived_ns(), ports.clock.random(), links);
         self.trace_id = self.trace.trace_id_hex();
+    }
+
+    /// The task that it has become already, while a person is asked.
+    pub(crate) fn deferred(&self) -> Option<&'r Arc<Task>> {
+        self.deferral.and_then(Deferral::task)
     }
 
     pub(crate) fn received(&self) -> &'r Received {
@@ -209,8 +221,8 @@ impl<'r> Way<'r> {
 
     /// Closes the trail with the one outcome, hands over the trace, and says what the agent is told.
     pub(crate) fn close(mut self, ended: Result<Answer, Refusal>, ports: &Ports) -> Answer {
-        let is_item = matches!(self.received.asked(), Asked::Item(_));
-        let (answer, refusal) = match ended.map_err(|refusal| if is_item { refusal.into_error() } else { refusal }) {
+        let has_no_errors = matches!(self.received.asked(), Asked::Item(_) | Asked::Task(_));
+        let (answer, refusal) = match ended.map_err(|refusal| if has_no_errors { refusal.into_error() } else { refusal }) {
             Ok(answer) => (answer, None),
             Err(refusal) => (refusal.clone().into_answer(), Some(refusal)),
         };
@@ -269,6 +281,7 @@ impl<'r> Way<'r> {
             held_us: self.seen.held_ns / 1000,
             result,
             asides: self.seen.asides.on_record(),
+            task: self.seen.task.clone(),
             trace_id: &self.trace_id,
         };
         let ended = ports.trail.outcome(now_ms, &record);
@@ -310,7 +323,7 @@ impl<'r> Way<'r> {
         if let Some(tool) = &self.seen.tool {
             if tool.name.tool().is_some() {
                 let name = tool.name.to_string();
-                trace.root.name = format!("tools/call {name}").into();
+                trace.root.name = format!("{} {name}", self.received.method()).into();
                 trace.note_root("gen_ai.operation.name", "execute_tool");
                 trace.note_root("gen_ai.tool.name", name);
             }

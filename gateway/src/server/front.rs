@@ -348,6 +348,7 @@ impl Front {
             held_us: 0,
             result: None,
             asides: None,
+            task: None,
             trace_id: &no_trace,
         };
         let decision = DecisionRecord {

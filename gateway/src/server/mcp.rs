@@ -7,9 +7,10 @@ use bailiwick_pipeline::{
     aside::Wants,
     ports::Listing,
     principal::{Presented, Principal},
-    received::{LEVELS, Message, MessageFault, Meta, Origin, Protocol, Reply, Transport, level},
+    received::{LEVELS, Message, MessageFault, Meta, Origin, Protocol, Reply, TaskVerb, Transport, level},
     records::Outcome,
-    refusal::CODE_UNAVAILABLE,
+    refusal::{CODE_UNAVAILABLE, MISSING_CAPABILITY},
+    tasks::{EXTENSION, NEEDED},
     trace::RemoteContext,
 };
 use bailiwick_schemas::{
@@ -234,6 +235,12 @@ impl<'f> Exchange<'f> {
             (method, Era::Modern(_) | Era::Session(_)) if WALKED.contains(&method) => {
                 self.walk(id, era, presented, message).await
             }
+            (method, Era::Modern(_)) if TaskVerb::of(method).is_some() => {
+                if !self.takes_tasks() {
+                    return Err(undeclared(format!("`{method}` is for clients that declare the extension `{EXTENSION}`")));
+                }
+                self.walk(id, era, presented, message).await
+            }
             (method, _) => {
                 let method: String = method.chars().take(80).collect();
                 let status = if era.protocol().is_modern() { StatusCode::NOT_FOUND } else { StatusCode::OK };
@@ -275,6 +282,7 @@ impl<'f> Exchange<'f> {
             presented,
             links: self.links(),
             capabilities: self.askable(era),
+            takes_tasks: era.protocol().is_modern() && self.takes_tasks(),
             mirrored: self.mirrored(era)?,
             wants: self.wants(era)?,
             meta: self.meta.own(),
@@ -286,18 +294,21 @@ impl<'f> Exchange<'f> {
             "resources/list" => Received::offers(call, Listing::Resources, message, origin, self.arrived_ns),
             "resources/templates/list" => Received::offers(call, Listing::Templates, message, origin, self.arrived_ns),
             "prompts/list" => Received::offers(call, Listing::Prompts, message, origin, self.arrived_ns),
-            _ => Received::item(call, message, origin, self.arrived_ns),
+            method => match TaskVerb::of(method) {
+                Some(verb) => Received::task(call, verb, message, origin, self.arrived_ns),
+                None => Received::item(call, message, origin, self.arrived_ns),
+            },
         };
         let received = received.map_err(|fault| unreadable(&fault))?;
         if received.may_hear() {
             let session = if let Era::Session(session) = era { Some(Arc::clone(session)) } else { None };
             return Ok(Telling::begin(self.front.gateway.clone(), received, in_flight, session, id).response().await);
         }
-        let handled = self.front.gateway.handle(&received);
+        let gateway = &self.front.gateway;
         let answer = match in_flight {
-            None => handled.await,
+            None => gateway.handle_or_defer(received).await,
             Some(in_flight) => tokio::select! {
-                answer = handled => answer,
+                answer = gateway.handle(&received) => answer,
                 // The call was dropped, and is on record as cancelled: its client expects no answer.
                 () = in_flight.cancelled.cancelled() => return Ok(bare(StatusCode::ACCEPTED)),
             },
@@ -338,6 +349,17 @@ impl<'f> Exchange<'f> {
             Era::Modern(_) => self.meta.capabilities.as_ref().map(|declared| askable_by(declared.get())).unwrap_or_default(),
             _ => Vec::new(),
         }
+    }
+
+    /// Whether the agent takes a task for an answer, as this request declares it.
+    fn takes_tasks(&self) -> bool {
+        let Some(declared) = &self.meta.capabilities else { return false };
+        let member = |object: &str, name: &str| {
+            let fields = json::fields(object).unwrap_or_default();
+            fields.iter().find(|(key, _)| key == name).map(|(_, value)| value.get().to_owned())
+        };
+        let tasks = member(declared.get(), "extensions").and_then(|extensions| member(&extensions, EXTENSION));
+        tasks.is_some_and(|tasks| tasks.starts_with('{'))
     }
 
     /// A notification: one that clients send is accepted, and one of those means something. A request that lacks its id is none.
@@ -465,6 +487,12 @@ fn unsupported(message: impl Into<String>, named: &str) -> TurnedAway {
     let requested: String = named.chars().take(VERSION_CHARS).collect();
     let data = json!({"supported": Protocol::ALL.map(Protocol::as_str), "requested": requested});
     bad("unsupported_version", message).with_code(-32022).with_data(data)
+}
+
+/// A request that needs what its sender does not declare (MCP 2026-07-28, `-32021`).
+fn undeclared(message: impl Into<String>) -> TurnedAway {
+    let needed = serde_json::from_str(NEEDED).unwrap_or_default();
+    bad("undeclared", message).with_code(MISSING_CAPABILITY).with_data(needed)
 }
 
 fn unreadable(fault: &MessageFault) -> TurnedAway {

@@ -36,7 +36,7 @@ pub(super) fn respond(id: &str, protocol: Protocol, answer: &Answer) -> Response
             error(StatusCode::from_u16(status).unwrap_or(StatusCode::OK), id, code, message, data.as_deref())
         }
         Body::Result(result) => json_response(StatusCode::OK, stamped(id, result, protocol, false)),
-        Body::Questions(result) => json_response(StatusCode::OK, asked(id, result)),
+        Body::Questions(result) | Body::Task(result) => json_response(StatusCode::OK, asked(id, result)),
         Body::Content(result) => json_response(StatusCode::OK, stamped(id, result, protocol, true)),
         Body::ToolError { text, meta } => result(id, &tool_error(text, meta.as_ref(), protocol).to_string()),
         Body::Tools { page, ttl_ms } => {
@@ -130,7 +130,7 @@ fn tool_error(text: &str, meta: Option<&Value>, protocol: Protocol) -> Value {
     result
 }
 
-/// What a server asks first: only who speaks 2026-07-28 is asked so.
+/// What a server asks first, or what is said of a task: only who speaks 2026-07-28 is told so. It says itself of which type it is.
 fn asked(id: &str, result: &ToolResult) -> Parts {
     let mut parts = vec![Bytes::from(format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{"#))];
     let (meta, others): (Vec<&Part>, Vec<&Part>) = result.members().iter().partition(|part| part.key.as_ref() == "_meta");

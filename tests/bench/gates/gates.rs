@@ -149,6 +149,7 @@ impl Bench {
             presented: self.presented.clone(),
             links: Vec::new(),
             capabilities: Vec::new(),
+            takes_tasks: false,
             mirrored: None,
             wants: Wants::default(),
             meta: Bytes::new(),

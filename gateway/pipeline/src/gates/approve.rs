@@ -1,5 +1,7 @@
 //! Only where policy asks for it: has a person approved exactly this call?
 
+use std::collections::BTreeSet;
+
 use bailiwick_policy::Requirement;
 use bailiwick_schemas::{
     canonical::{Digest, digest},
@@ -7,7 +9,7 @@ use bailiwick_schemas::{
 };
 use bytes::Bytes;
 
-use super::{Permitted, Question, Stop};
+use super::{Permitted, Question, Stop, task};
 use crate::{
     ids::ApprovalId,
     ports::{ApprovalRequest, Binding, Ports, TicketState},
@@ -33,6 +35,11 @@ impl<'r> Approved<'r> {
         self.approval.as_ref()
     }
 
+    /// Whether a person approved it, or the call that its task began with: what that person did not see goes with neither.
+    pub(super) fn is_by_person(&self) -> bool {
+        self.approval.is_some() || (self.permitted.validated().granted().task().is_some() && !self.permitted.needs().is_empty())
+    }
+
     /// The bytes to send: the approved ones where a person approved, else those received.
     pub(crate) fn arguments(&self) -> &Bytes {
         &self.arguments
@@ -41,6 +48,10 @@ impl<'r> Approved<'r> {
 
 /// Looks for the approval, or asks for it and ends the walk.
 pub async fn approve<'r>(call: Permitted<'r>, ports: &Ports, way: &mut Way<'r>) -> Result<Approved<'r>, Stop> {
+    if let Some(task) = call.validated().granted().task() {
+        let arguments = task::approved(&call, &needs_of(&call), task)?;
+        return Ok(Approved { permitted: call, approval: None, arguments });
+    }
     if call.needs().is_empty() {
         let arguments = call.validated().granted().arguments().clone();
         // An earlier walk may have asked.
@@ -63,6 +74,8 @@ pub async fn approve<'r>(call: Permitted<'r>, ports: &Ports, way: &mut Way<'r>) 
     let now_ms = ports.clock.now_ms();
     let ticket = match ports.approvals.find(&bound, now_ms) {
         Some(ticket) => ticket,
+        // Whoever was told of a task doesn't wait itself: nobody is asked twice for it.
+        None if way.deferred().is_some() => return Err(Refusal::approval_lapsed().into()),
         None => ask(&call, &binding, now_ms, ports).await?,
     };
     way.trace.important = true;
@@ -125,8 +138,13 @@ fn binding_of(call: &Permitted<'_>) -> Binding {
         tool_digest: tool.digest,
         args_digest: digest(call.validated().arguments()),
         policy_digest: granted.world().policy_digest.clone(),
-        needs: call.needs().iter().map(need_of).collect(),
+        needs: needs_of(call),
     }
+}
+
+/// What policy asks a person for.
+pub(super) fn needs_of(call: &Permitted<'_>) -> BTreeSet<String> {
+    call.needs().iter().map(need_of).collect()
 }
 
 /// Whether these bytes say what was judged: what is kept for an approval is sent, and so is not taken on trust. How large they

@@ -26,6 +26,7 @@ use crate::{
     received::Answers,
     refusal::Refusal,
     rounds::{Asking, Of},
+    tasks::{State, Task},
 };
 
 /// The most questions at once, the longest of a server's own states, and how long they may be together.
@@ -173,15 +174,29 @@ pub(super) fn answered(call: &Granted<'_>, arguments: &Value, takes: &Takes, por
     if round.of != Of::this(call, arguments) {
         return Err(stranger());
     }
-    let responses = rebuilt(responses, |key, response| match round.asked.get(key) {
-        // What was not asked for is left out.
+    let responses = rebuilt(responses, |key, response| asked_answer(round.asked.get(key), response, takes))?;
+    Ok(Some(Answered { handle: Some(handle.clone()), state: round.state.clone(), responses }))
+}
+
+/// Judges the answers that go to a task: by what it asks.
+pub(super) fn answered_later(call: &Granted<'_>, task: &Task, takes: &Takes) -> Result<Option<Answered>, Refusal> {
+    let Some(Answers { responses, .. }) = call.identified().received().answers() else { return Ok(None) };
+    let state = task.state();
+    let none = BTreeMap::new();
+    let asked = if let State::Remote(remote) = &*state { &remote.asked } else { &none };
+    let responses = rebuilt(responses, |key, response| asked_answer(asked.get(key), response, takes))?;
+    Ok(Some(Answered { handle: None, state: None, responses }))
+}
+
+/// The answer to a question; none, where it was not asked: what was not asked for is left out.
+fn asked_answer(asking: Option<&Asking>, response: &Value, takes: &Takes) -> Result<Option<Value>, String> {
+    match asking {
         None => Ok(None),
         Some(asking) if !takes.has(asking.feature()) => Err("is to a question that may not be asked any more".to_owned()),
         Some(Asking::Form(schema)) => form_answer(response, schema).map(Some),
         Some(Asking::Page) => form_answer(response, &json!({"type": "object", "maxProperties": 0})).map(Some),
         Some(Asking::Other(_)) => plain_answer(response),
-    })?;
-    Ok(Some(Answered { handle: Some(handle.clone()), state: round.state.clone(), responses }))
+    }
 }
 
 /// Answers, each made anew of what it may say: nothing goes on that was not looked at.
@@ -321,7 +336,7 @@ pub(super) fn question(request: &str, call: &Granted<'_>, takes: &Takes, ports: 
 }
 
 /// Words without what could hide others: no controls, no line ends, no marks that turn or join text, and not too many of them.
-fn plain_words(text: &str) -> String {
+pub(super) fn plain_words(text: &str) -> String {
     text.chars().take(WORDS).map(|c| if is_hidden(c) { ' ' } else { c }).collect()
 }
 

@@ -18,7 +18,9 @@ use crate::{
     prepared::Prepared,
     principal::{Agent, Principal},
     received::{Asked, ItemAsk, Received},
+    records::TaskRecord,
     refusal::Refusal,
+    tasks::{Of, Task},
     way::{Way, capped},
 };
 
@@ -29,6 +31,7 @@ pub struct Granted<'r> {
     world: Arc<World>,
     tool: Arc<Tool>,
     arguments: Bytes,
+    task: Option<Arc<Task>>,
 }
 
 impl<'r> Granted<'r> {
@@ -56,6 +59,19 @@ impl<'r> Granted<'r> {
     pub(crate) fn arguments(&self) -> &Bytes {
         &self.arguments
     }
+
+    /// The task that it is about; none where it is a call itself.
+    pub(crate) fn task(&self) -> Option<&Arc<Task>> {
+        self.task.as_ref()
+    }
+
+    /// The MCP method that its server is asked by.
+    pub(super) fn method(&self) -> &'static str {
+        match self.identified.received().asked() {
+            Asked::Task(ask) => ask.verb.method(),
+            _ => self.tool.method(),
+        }
+    }
 }
 
 /// Finds the grant and the tool, or says that the tool does not exist.
@@ -64,6 +80,7 @@ pub fn grant<'r>(call: Identified<'r>, ports: &Ports, way: &mut Way<'r>) -> Resu
     let unknown = |detail: String| match asked {
         Asked::Call { name, .. } => Refusal::unknown_tool(name, detail),
         Asked::Item(ask) => Refusal::unknown_item(ask.of, &ask.name, format!("`{}`: {detail}", asked_for(&ask.name))),
+        Asked::Task(ask) => Refusal::unknown_task(&ask.id, detail),
         Asked::List { .. } | Asked::Offers { .. } => Refusal::internal("a list is no call"),
     };
     let stage = way.enter("grant", "bailiwick.grant.resolve", ports);
@@ -74,19 +91,40 @@ pub fn grant<'r>(call: Identified<'r>, ports: &Ports, way: &mut Way<'r>) -> Resu
     way.trace.note(stage, "bailiwick.grant.id", grant.terms().id.to_string());
     let world = ports.worlds.now();
     let agent = &call.principal().agent;
+    let mut task = None;
     let found = match asked {
         Asked::Call { name, arguments } => match world.called(name) {
             Some(tool) if visible(&world, &grant, agent, tool) => Ok((tool, arguments.clone())),
             _ => Err(not_to_be_called(&world, name, &grant)),
         },
         Asked::Item(ask) => item(ask, &world, &grant, agent),
+        Asked::Task(ask) => ports.tasks.find(&ask.id, ports.clock.now_ms()).ok_or_else(no_task).and_then(|found| {
+            let tool = of_task(&found, &world, &grant, agent)?;
+            let arguments = found.arguments.clone();
+            way.seen.task = Some(TaskRecord { of: found.call.clone(), status: None });
+            task = Some(found);
+            Ok((tool, arguments))
+        }),
         Asked::List { .. } | Asked::Offers { .. } => Err(String::new()),
     };
     let (tool, arguments) = found.map_err(unknown)?;
     let tool = Arc::clone(tool);
     way.seen.tool = Some(Arc::clone(&tool));
     way.leave(stage, ports);
-    Ok(Granted { identified: call, grant, world, tool, arguments })
+    Ok(Granted { identified: call, grant, world, tool, arguments, task })
+}
+
+fn no_task() -> String {
+    "no task has this handle, or it is over".to_owned()
+}
+
+/// The tool of a task, where the task is of this agent under this grant, and the tool still the one that was called and to be seen.
+fn of_task<'w>(task: &Task, world: &'w Arc<World>, grant: &Arc<LiveGrant>, agent: &Agent) -> Result<&'w Arc<Tool>, String> {
+    let tool = world.tool(task.tool().as_str()).ok_or("its tool is not callable any more")?;
+    if !task.is_of(&Of::this(grant, tool)) {
+        return Err("it is a task of another agent or grant, or of a tool or connector that changed since".to_owned());
+    }
+    if visible(world, grant, agent, tool) { Ok(tool) } else { Err(invisible(grant)) }
 }
 
 /// The feature that an item is asked of, and the arguments with the item's own name. What it is suggested for must be given too.

@@ -14,6 +14,7 @@ mod relay;
 mod screen;
 mod search;
 mod send;
+mod task;
 mod validate;
 mod watch;
 
@@ -31,6 +32,7 @@ pub use watch::Watching;
 pub(crate) use grant::{chosen_among, chosen_grant, list, visible};
 pub(crate) use offer::{array_of, offers, page_of};
 pub(crate) use search::{admit, search};
+pub(crate) use task::{own_begun, own_task};
 pub(crate) use watch::{Held, watch};
 
 use crate::{ports::Ticket, refusal::Refusal};

@@ -8,6 +8,7 @@ use super::{
     identify::is_still_proven,
     permit::{Moment, still_permits},
     send::meta_of,
+    task,
 };
 use crate::{
     grant::{GrantState, Labels, LiveGrant, Standing},
@@ -57,7 +58,7 @@ impl Macs {
 pub async fn record<'r>(call: Armed<'r>, ports: &Ports, way: &mut Way<'r>) -> Result<Recorded<'r>, Stop> {
     let stage = way.enter("record", "bailiwick.record", ports);
     let granted = call.approved().permitted().validated().granted();
-    let has_effect = granted.tool().kind.has_effect();
+    let has_effect = granted.tool().kind.has_effect() && !task::only_asks(granted);
     if !is_still_proven(granted.identified(), ports).await {
         return Err(Stop::Stale);
     }
@@ -117,13 +118,21 @@ fn commit(
         return Err(Stop::Stale);
     }
     for (grant, standing) in chain.iter().zip(&locked) {
-        within_budget(grant, standing, has_effect)?;
+        // What is asked of a task was paid for when it began.
+        if granted.task().is_none() {
+            within_budget(grant, standing, has_effect)?;
+        }
     }
     let handle = permitted.validated().answered().and_then(|answered| answered.handle.as_deref());
     let running = match handle {
         None => None,
         Some(handle) => ports.rounds.claim(handle, now_ms).ok_or(Stop::Stale)?.take_running(),
     };
+    if let (Some(task), Some(answered)) = (granted.task(), permitted.validated().answered())
+        && !task::claim(task, &answered.responses)
+    {
+        return Err(Stop::Stale);
+    }
     if let Some(approval) = call.approved().approval() {
         if !ports.approvals.claim(approval, now_ms) {
             return Err(Stop::Stale);
@@ -131,11 +140,14 @@ fn commit(
         way.seen.claimed = Some(approval.clone());
     }
     way.decide_allow(ports).map_err(|lost| Refusal::trail_lost(&lost))?;
-    let debited: Vec<&GrantId> = chain.iter().map(|grant| &grant.terms().id).collect();
+    let paying = if granted.task().is_none() { chain.as_slice() } else { &[] };
+    let debited: Vec<&GrantId> = paying.iter().map(|grant| &grant.terms().id).collect();
     let intent = write_intent(call, macs, &debited, now_ms, ports, way)?;
     for (grant, standing) in chain.iter().zip(&mut locked) {
-        standing.calls = standing.calls.saturating_add(1);
-        standing.writes = standing.writes.saturating_add(u64::from(has_effect));
+        if granted.task().is_none() {
+            standing.calls = standing.calls.saturating_add(1);
+            standing.writes = standing.writes.saturating_add(u64::from(has_effect));
+        }
         // Before anything comes back: the agent may learn from a refusal too.
         standing.labels = standing.labels.join(granted.tool().labels);
         grant.publish(standing);
@@ -210,6 +222,7 @@ fn write_intent(
         policy_digest: &granted.world().policy_digest,
         labels: tool.labels,
         approval: approved.approval(),
+        task_of: granted.task().map(|task| &task.call),
         lease: call.lease().map(|lease| lease.id.as_str()),
         trace_id: &way.trace_id,
     };

@@ -14,7 +14,8 @@ use super::{
     arm::secret_on_record,
     asks::{Questions, questions},
     relay::Put,
-    send::RawKind,
+    send::{RawKind, RawReply},
+    task::{self, Taking},
 };
 use crate::{
     answer::{Answer, Body, ToolResult, with_member},
@@ -60,8 +61,8 @@ impl Default for ScreenLimits {
 /// A reply that may be read.
 #[derive(Debug)]
 pub struct Reply {
-    body: Body,
-    outcome: Outcome,
+    pub(super) body: Body,
+    pub(super) outcome: Outcome,
 }
 
 impl Reply {
@@ -74,12 +75,17 @@ impl Reply {
 /// Screens a reply.
 pub fn screen<'r>(call: Sent<'r>, limits: ScreenLimits, ports: &Ports, way: &mut Way<'r>) -> Result<Reply, Refusal> {
     let stage = way.enter("screen", "bailiwick.result.inspect", ports);
-    let (approved, lease, reply) = call.into_parts();
+    let (approved, lease, RawReply(kind, recall)) = call.into_parts();
+    let mut taking = Taking::new(recall, way.deferred().cloned());
     let granted = approved.permitted().validated().granted();
     let tool = granted.tool();
     let mut cleaner = Cleaner { needles: lease.as_ref().map(|lease| lease.needles()), limits, seen: 0 };
-    let screened = match reply.0 {
-        RawKind::Result(text) => screen_result(&text, &approved, ports, &mut cleaner),
+    let screened = match kind {
+        RawKind::Result(text) => screen_result(&text, &approved, &mut taking, ports, &mut cleaner),
+        RawKind::Error { code: INVALID_PARAMS, .. } if task::only_asks(granted) => Ok(task::lost(granted, ports)),
+        RawKind::Error { code: MISSING_CAPABILITY, .. } if task::had_no_room(approved.permitted().validated()) => {
+            return Err(Refusal::too_many_tasks());
+        }
         RawKind::Asks(asks) => {
             let (put, running) = *asks;
             put_to_agent(put, running, &approved, ports)
@@ -94,9 +100,11 @@ pub fn screen<'r>(call: Sent<'r>, limits: ScreenLimits, ports: &Ports, way: &mut
         way.trace.important = true;
         secret_on_record("redacted", &approved, lease, redactions, ports, way)?;
     }
+    taking.give_up();
+    way.seen.task = taking.noted.or(way.seen.task.take());
     let screened = screened.map_err(|why| Refusal::unscreened(tool.connector.id.as_str(), why))?;
     let bytes = match &screened.body {
-        Body::Result(result) | Body::Content(result) | Body::Questions(result) => result.text().clone(),
+        Body::Result(result) | Body::Content(result) | Body::Questions(result) | Body::Task(result) => result.text().clone(),
         _ => Bytes::new(),
     };
     way.trace.note(stage, "bailiwick.result.size", bytes.len());
@@ -128,24 +136,41 @@ pub(super) fn screen_refusal(
 }
 
 /// A result: cleaned first, then an object of a type that is known, as what was asked for has it.
-fn screen_result(text: &Bytes, call: &Approved<'_>, ports: &Ports, cleaner: &mut Cleaner<'_>) -> Result<Reply, String> {
+fn screen_result(
+    text: &Bytes,
+    call: &Approved<'_>,
+    taking: &mut Taking,
+    ports: &Ports,
+    cleaner: &mut Cleaner<'_>,
+) -> Result<Reply, String> {
     let limits = cleaner.limits;
     let outline = strictly_read(text, limits)?;
+    taking.begun(&outline);
     match cleaner.without_secret(text)? {
-        None => judge(text, &outline, call, ports, limits),
-        Some(clean) => judge(&clean, &strictly_read(&clean, limits)?, call, ports, limits),
+        None => judge((text, &outline), call, taking, ports, limits),
+        Some(clean) => judge((&clean, &strictly_read(&clean, limits)?), call, taking, ports, limits),
     }
 }
 
-fn judge(text: &Bytes, outline: &Outline<'_>, call: &Approved<'_>, ports: &Ports, limits: ScreenLimits) -> Result<Reply, String> {
+fn judge(
+    (text, outline): (&Bytes, &Outline<'_>),
+    call: &Approved<'_>,
+    taking: &mut Taking,
+    ports: &Ports,
+    limits: ScreenLimits,
+) -> Result<Reply, String> {
     if !outline.is_object() {
         return Err("a result must be an object".to_owned());
     }
     let granted = call.permitted().validated().granted();
     let (tool, world) = (granted.tool(), granted.world());
+    if let Some(task) = granted.task() {
+        return task::judge((text, outline), call, task, taking, ports, limits);
+    }
     match outline.member("resultType").map(|kind| kind.value) {
         None | Some("\"complete\"") => {}
         Some("\"input_required\"") => return ask(outline, call, ports),
+        Some("\"task\"") if call.permitted().validated().takes_task() => return task::begin(outline, call, taking, ports),
         Some(_) => return Err("a result of another type than `complete` was not asked for".to_owned()),
     }
     match tool.name.feature() {
@@ -223,7 +248,13 @@ fn renamed_or(renamed: Option<String>, text: &Bytes, outline: &Outline<'_>, limi
 }
 
 /// A `tools/call` result (MCP `server/tools`): an object with content, as its tool declared.
-fn judge_tool(text: &Bytes, outline: &Outline<'_>, tool: &Tool, world: &World, limits: ScreenLimits) -> Result<Reply, String> {
+pub(super) fn judge_tool(
+    text: &Bytes,
+    outline: &Outline<'_>,
+    tool: &Tool,
+    world: &World,
+    limits: ScreenLimits,
+) -> Result<Reply, String> {
     let outcome = match outline.member("isError").map(|member| member.value) {
         None | Some("false") => Outcome::Success,
         Some("true") => Outcome::ToolError,
@@ -263,7 +294,7 @@ fn check_structured(structured: Option<&Member<'_>>, is_error: bool, tool: &Tool
 
 /// A JSON-RPC error of the server: its code where it can't be mistaken for ours, a bounded message, and data, all without the
 /// secret.
-fn screen_error(
+pub(super) fn screen_error(
     (code, message, data): (i64, &str, Option<&Bytes>),
     asked: &Asked,
     cleaner: &mut Cleaner<'_>,
@@ -317,7 +348,7 @@ fn with_code(code: i64, data: Option<&Bytes>) -> (i64, Option<Bytes>, u16) {
 
 /// Takes the lent secret out, before anything else is made of a reply: neither what passes nor what is put on record about it
 /// then has it.
-struct Cleaner<'n> {
+pub(super) struct Cleaner<'n> {
     needles: Option<&'n Needles>,
     limits: ScreenLimits,
     /// How often the secret was seen.
@@ -325,6 +356,11 @@ struct Cleaner<'n> {
 }
 
 impl Cleaner<'_> {
+    /// Of what is clean already.
+    pub(super) fn of_clean(limits: ScreenLimits) -> Self {
+        Self { needles: None, limits, seen: 0 }
+    }
+
     /// The JSON text without any form of the secret. What is no strict JSON, or can't be cleaned, does not pass.
     fn clean(&mut self, text: &Bytes) -> Result<Bytes, String> {
         strictly_read(text, self.limits)?;
@@ -363,7 +399,7 @@ pub(super) fn without_secret(text: &Bytes, needles: Option<&Needles>, seen: &mut
 }
 
 /// The text read strictly, within its limits.
-fn strictly_read(text: &Bytes, limits: ScreenLimits) -> Result<Outline<'_>, String> {
+pub(super) fn strictly_read(text: &Bytes, limits: ScreenLimits) -> Result<Outline<'_>, String> {
     let ScreenLimits { bytes, depth, .. } = limits;
     json::outline(text, Limits { bytes, depth }, 1).map_err(|fault| unquoted(&fault))
 }

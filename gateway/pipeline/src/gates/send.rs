@@ -16,7 +16,7 @@ use crate::{
     aside::{Ear, Overheard, Said},
     grant::SendPass,
     ids::CallId,
-    ports::{Later, Lease, Ports, SendFailure},
+    ports::{Later, Lease, Ports, Recall, SendFailure},
     refusal::Refusal,
     rounds::Of,
     running::{Came, Running},
@@ -32,6 +32,7 @@ pub struct Outgoing {
     item: Option<String>,
     arguments: Bytes,
     capabilities: Option<String>,
+    takes_task: bool,
     answers: Option<(Bytes, Option<String>)>,
     traceparent: Option<String>,
     timeout: Duration,
@@ -57,7 +58,7 @@ impl Outgoing {
         &self.name
     }
 
-    /// Of a feature, what is asked for: the URI of a resource, the name of a prompt.
+    /// Of a feature, what is asked for: the URI of a resource, the name of a prompt. Of a task, its server's own id for it.
     pub fn item(&self) -> Option<&str> {
         self.item.as_deref()
     }
@@ -70,6 +71,11 @@ impl Outgoing {
     /// What the server may ask of the agent: client capabilities, a JSON object. None where it may ask nothing.
     pub fn capabilities(&self) -> Option<&str> {
         self.capabilities.as_deref()
+    }
+
+    /// Whether the server may answer later, with a task; and whatever is asked of one.
+    pub fn takes_task(&self) -> bool {
+        self.takes_task
     }
 
     /// The answers to what the server asked before, a JSON object, and the state that it gave with its questions.
@@ -111,8 +117,7 @@ impl Outgoing {
 }
 
 /// What came back, before anybody may read it.
-#[derive(Debug)]
-pub struct RawReply(pub(super) RawKind);
+pub struct RawReply(pub(super) RawKind, pub(super) Option<Box<dyn Recall>>);
 
 #[derive(Debug)]
 pub(super) enum RawKind {
@@ -129,12 +134,24 @@ pub(super) enum RawKind {
 impl RawReply {
     /// A result: the raw text of the JSON-RPC `result` member.
     pub fn result(text: Bytes) -> Self {
-        Self(RawKind::Result(text))
+        Self(RawKind::Result(text), None)
     }
 
     /// A JSON-RPC error.
     pub fn error(code: i64, message: String, data: Option<Bytes>) -> Self {
-        Self(RawKind::Error { code, message, data })
+        Self(RawKind::Error { code, message, data }, None)
+    }
+
+    /// The same of a server that answers later: how to have it give that up.
+    #[must_use]
+    pub fn recalled_by(self, recall: Box<dyn Recall>) -> Self {
+        Self(self.0, Some(recall))
+    }
+}
+
+impl std::fmt::Debug for RawReply {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("RawReply").field(&self.0).finish()
     }
 }
 
@@ -166,7 +183,7 @@ fn item_of(feature: Option<Feature>, arguments: &Value) -> Option<String> {
 pub(super) fn meta_of(approved: &Approved<'_>) -> Bytes {
     let granted = approved.permitted().validated().granted();
     let meta = &granted.identified().received().origin().meta;
-    if meta.is_empty() || approved.approval().is_some() || is_bounded(granted) {
+    if meta.is_empty() || approved.is_by_person() || is_bounded(granted) {
         return Bytes::new();
     }
     meta.clone()
@@ -179,12 +196,14 @@ pub async fn send<'r>(call: Recorded<'r>, ports: &Ports, way: &mut Way<'r>) -> R
     let validated = approved.permitted().validated();
     let granted = validated.granted();
     let (grant, tool) = (granted.grant(), granted.tool());
-    let method = tool.method();
+    let method = granted.method();
     let stage = match tool.name.tool() {
         Some(name) => {
             let stage = way.enter_outward(&format!("{method} {name}"), ports);
             way.trace.note(stage, "gen_ai.tool.name", name.to_string());
-            way.trace.note(stage, "gen_ai.operation.name", "execute_tool");
+            if granted.task().is_none() {
+                way.trace.note(stage, "gen_ai.operation.name", "execute_tool");
+            }
             stage
         }
         // What is asked for is the agent's word, and no name for a span.
@@ -204,7 +223,7 @@ pub async fn send<'r>(call: Recorded<'r>, ports: &Ports, way: &mut Way<'r>) -> R
         Going::Asking(running)
     } else {
         // What a person approved is asked nothing more.
-        let takes = Some(validated.takes()).filter(|takes| !takes.is_empty() && approved.approval().is_none());
+        let takes = Some(validated.takes()).filter(|takes| !takes.is_empty() && !approved.is_by_person());
         if takes.is_some() {
             // Its server may do one thing after the other, and would wait for answers that nobody brings any more.
             ports.rounds.supersede(&Of::this(granted, validated.arguments()));
@@ -214,9 +233,10 @@ pub async fn send<'r>(call: Recorded<'r>, ports: &Ports, way: &mut Way<'r>) -> R
             call: granted.identified().received().call_id().clone(),
             method,
             name: tool.name.clone(),
-            item: item_of(tool.name.feature(), validated.arguments()),
+            item: granted.task().map_or_else(|| item_of(tool.name.feature(), validated.arguments()), |task| task.remote_id()),
             arguments: approved.arguments().clone(),
             capabilities: takes.and_then(Takes::declared),
+            takes_task: validated.takes_task() || granted.task().is_some(),
             answers: validated.answered().map(|answered| (answered.responses.clone(), answered.state.clone())),
             traceparent: way.trace.traceparent(stage),
             timeout,
@@ -319,7 +339,7 @@ async fn attend(
         }
         if !put.is_empty() {
             running.park();
-            return Ok(Ok(RawReply(RawKind::Asks(Box::new((put, running))))));
+            return Ok(Ok(RawReply(RawKind::Asks(Box::new((put, running))), None)));
         }
     }
 }

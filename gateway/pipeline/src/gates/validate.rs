@@ -6,7 +6,7 @@ use super::{
     Granted,
     asks::{self, Answered, Takes},
 };
-use crate::{constraint::Bound, grant::LiveGrant, ports::Ports, refusal::Refusal, way::Way};
+use crate::{constraint::Bound, grant::LiveGrant, ports::Ports, refusal::Refusal, tasks::Room, way::Way};
 
 /// A call whose arguments are what they may be.
 pub struct Validated<'r> {
@@ -14,6 +14,8 @@ pub struct Validated<'r> {
     arguments: Value,
     takes: Takes,
     answered: Option<Answered>,
+    room: Option<Room>,
+    takes_task: bool,
 }
 
 impl<'r> Validated<'r> {
@@ -32,6 +34,16 @@ impl<'r> Validated<'r> {
         &self.takes
     }
 
+    /// Whether its server may answer later: the agent takes that, and there is room for it.
+    pub(super) fn takes_task(&self) -> bool {
+        self.takes_task
+    }
+
+    /// The room that is kept for a task.
+    pub(super) fn room(&self) -> Option<&Room> {
+        self.room.as_ref()
+    }
+
     /// The answers that it brings.
     pub(super) fn answered(&self) -> Option<&Answered> {
         self.answered.as_ref()
@@ -44,15 +56,25 @@ pub fn validate<'r>(call: Granted<'r>, ports: &Ports, way: &mut Way<'r>) -> Resu
     let arguments: Value =
         serde_json::from_slice(call.arguments()).map_err(|fault| Refusal::internal(format!("received arguments: {fault}")))?;
     call.tool().input.check(&arguments).map_err(|places| Refusal::invalid_arguments(&places))?;
-    mirrored(&call, &arguments)?;
+    if call.task().is_none() {
+        mirrored(&call, &arguments)?;
+    }
     for grant in call.grant().chain() {
         within(grant, &call, &arguments)?;
     }
     let takes = Takes::of(&call);
-    let answered = asks::answered(&call, &arguments, &takes, ports)?;
+    let answered = match call.task() {
+        None => asks::answered(&call, &arguments, &takes, ports)?,
+        Some(task) => asks::answered_later(&call, task, &takes)?,
+    };
+    let may_be_task = call.identified().received().may_be_task();
+    let of = (&call.grant().terms().agent, call.arguments().len(), ports.clock.now_ms());
+    // What has become one already needs no more room.
+    let room = if may_be_task && way.deferred().is_none() { ports.tasks.room(of.0, of.1, of.2) } else { None };
+    let takes_task = may_be_task && (room.is_some() || way.deferred().is_some());
     way.trace.note(stage, "bailiwick.schema.valid", true);
     way.leave(stage, ports);
-    Ok(Validated { granted: call, arguments, takes, answered })
+    Ok(Validated { granted: call, arguments, takes, answered, room, takes_task })
 }
 
 /// Headers never decide; one that disagrees is refused.

@@ -19,6 +19,7 @@ fn origin() -> Origin {
         presented: Presented { credential: Credential::Absent, grant: None },
         links: Vec::new(),
         capabilities: Vec::new(),
+        takes_tasks: false,
         mirrored: None,
         wants: Wants::default(),
         meta: Bytes::new(),

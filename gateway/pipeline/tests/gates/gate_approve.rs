@@ -11,7 +11,7 @@ use bailiwick_pipeline::{
 use bytes::Bytes;
 use serde_json::json;
 
-use crate::world::{Bench, Heard, Told, alive, catalogue};
+use crate::world::{Bench, Heard, START_MS, Told, alive, catalogue};
 
 const REFUND: &str = r#"{"id":"7","amount_cents":100}"#;
 
@@ -29,7 +29,7 @@ fn pending(heard: &Heard, id: &str) {
         "APPROVAL PENDING CODE-{id}. Not executed. A person was asked to approve tickets__refund. Repeat exactly the same call to wait \
          for the decision and then use it (next try in 15 s). Do not change the arguments."
     );
-    let facts = json!({"id": id, "code": format!("CODE-{id}"), "state": "pending", "retryAfterMs": 15000, "approveByMs": 99});
+    let facts = json!({"id": id, "code": format!("CODE-{id}"), "state": "pending", "retryAfterMs": 15000, "approveByMs": START_MS + 600_000});
     assert_eq!(heard.told(), Told::ToolError(words, Some(json!({ "dev.bailiwick/approval": facts }))));
     assert_eq!((&heard.outcome()["approval"], &heard.decision()["rules"]), (&json!(id), &json!(["money"])));
 }

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use bailiwick_pipeline::received::{Message, Protocol, Transport};
+use bailiwick_pipeline::received::{Message, Protocol, TaskVerb, Transport};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use http::{HeaderMap, HeaderName};
 
@@ -64,6 +64,7 @@ pub(super) fn check_mirrors(
     let named = match message.method() {
         "tools/call" | "prompts/get" => "name",
         "resources/read" => "uri",
+        method if TaskVerb::of(method).is_some() => "taskId",
         _ => return Ok(()),
     };
     match message.param(named).and_then(|name| serde_json::from_str::<String>(name).ok()) {

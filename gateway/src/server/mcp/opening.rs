@@ -4,6 +4,7 @@ use bailiwick_pipeline::{
     principal::{Presented, Principal},
     received::{Message, Protocol},
     records::Outcome,
+    tasks::EXTENSION,
     trace::hex,
 };
 use http::{HeaderValue, Method, StatusCode, header};
@@ -81,7 +82,7 @@ pub(super) fn discovered() -> Value {
     json!({
         "resultType": "complete",
         "supportedVersions": Protocol::ALL.map(Protocol::as_str),
-        "capabilities": capabilities(),
+        "capabilities": with_tasks(capabilities()),
         "instructions": INSTRUCTIONS,
         "ttlMs": 60_000,
         "cacheScope": "private",
@@ -98,6 +99,14 @@ fn capabilities() -> Value {
         "completions": {},
         "logging": {},
     })
+}
+
+/// The same with what only 2026-07-28 has: calls that are answered later (SEP-2663).
+fn with_tasks(mut capabilities: Value) -> Value {
+    if let Some(capabilities) = capabilities.as_object_mut() {
+        capabilities.insert("extensions".to_owned(), json!({EXTENSION: {}}));
+    }
+    capabilities
 }
 
 const INSTRUCTIONS: &str = "Call a tool by the name that it is listed under. What is not listed is not granted. A result that begins with APPROVAL PENDING \

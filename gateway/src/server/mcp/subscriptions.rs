@@ -172,6 +172,7 @@ impl Exchange<'_> {
             presented,
             links,
             capabilities,
+            takes_tasks: false,
             mirrored,
             wants: Wants::default(),
             meta: Bytes::new(),

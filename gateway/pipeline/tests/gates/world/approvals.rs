@@ -7,7 +7,7 @@ use bailiwick_pipeline::{
 use bailiwick_schemas::canonical::Digest;
 use bytes::Bytes;
 
-use super::fakes::Fakes;
+use super::fakes::{Fakes, START_MS};
 
 /// A question that was asked.
 #[derive(Debug, Clone)]
@@ -27,7 +27,12 @@ pub struct Question {
 
 impl Question {
     fn ticket(&self) -> Ticket {
-        Ticket { id: self.id.clone(), code: format!("CODE-{}", self.id), state: self.state.clone(), approve_by_ms: 99 }
+        Ticket {
+            id: self.id.clone(),
+            code: format!("CODE-{}", self.id),
+            state: self.state.clone(),
+            approve_by_ms: START_MS + 600_000,
+        }
     }
 }
 

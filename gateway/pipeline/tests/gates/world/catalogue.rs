@@ -285,6 +285,12 @@ fn plain_tool(name: &str) -> Arc<Tool> {
     Arc::clone(DONE.lock().unwrap().entry(name.to_owned()).or_insert_with(make))
 }
 
+/// A tool of the catalogue, once more.
+pub fn again(tool: &Tool) -> Tool {
+    let spec = specs().into_iter().find(|spec| spec.name == tool.name.as_str()).unwrap();
+    self::tool(spec)
+}
+
 fn tool(spec: Spec) -> Tool {
     tool_of(spec.name, spec)
 }

@@ -45,6 +45,8 @@ pub struct Sent {
     pub traceparent: Option<String>,
     pub meta: String,
     pub has_ear: bool,
+    pub method: &'static str,
+    pub takes_task: bool,
 }
 
 type Hook = Box<dyn FnOnce() + Send>;
@@ -211,8 +213,10 @@ impl Clock for Fakes {
     }
 
     fn random(&self) -> [u8; 16] {
+        // Never the same twice.
+        let before = u32::try_from(self.count("random")).unwrap().to_be_bytes();
         self.reach("random");
-        [7; 16]
+        std::array::from_fn(|at| 7 ^ at.checked_sub(12).map_or(0, |at| before[at]))
     }
 }
 
@@ -301,6 +305,8 @@ impl Channel for Line {
                 traceparent: outgoing.traceparent().map(str::to_owned),
                 meta: String::from_utf8(outgoing.meta().to_vec()).unwrap(),
                 has_ear: ear.is_some(),
+                method: outgoing.method(),
+                takes_task: outgoing.takes_task(),
             });
             fakes.pass("write").await;
             outgoing.when_written()();

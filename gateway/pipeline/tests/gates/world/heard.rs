@@ -31,7 +31,7 @@ impl Heard {
 
     pub fn told(&self) -> Told {
         match self.answer.body.clone() {
-            Body::Result(result) | Body::Content(result) | Body::Questions(result) => {
+            Body::Result(result) | Body::Content(result) | Body::Questions(result) | Body::Task(result) => {
                 Told::Result(String::from_utf8(result.text().to_vec()).unwrap())
             }
             Body::Offers { items, .. } => Told::Offers(String::from_utf8(items.to_vec()).unwrap()),

@@ -15,13 +15,13 @@ use std::{
 };
 
 use bailiwick_pipeline::{
-    Gateway, Received, Rounds, Settings,
+    Gateway, Received, Rounds, Settings, Tasks,
     aside::Wants,
     gates::RawReply,
     grant::{Budget, Capability, Grant, LiveGrant, Standing, ToolPattern},
     ports::{Injection, Lease, LeaseTerms, Listing, Loan, Ports},
     principal::{Agent, AuthMethod, Credential, Presented, Principal},
-    received::{Message, Origin, Protocol, Transport},
+    received::{Message, MessageFault, Origin, Protocol, TaskVerb, Transport},
 };
 use bailiwick_policy::Band;
 use bailiwick_schemas::{json::Limits, names::Feature};
@@ -45,6 +45,7 @@ pub struct Bench {
     pub fakes: Arc<Fakes>,
     pub settings: Settings,
     pub rounds: Arc<Rounds>,
+    pub tasks: Arc<Tasks>,
     calls: Arc<AtomicU64>,
 }
 
@@ -55,6 +56,7 @@ pub struct Asking {
     pub grant: Option<String>,
     pub mirrored: Option<Vec<(String, String)>>,
     pub capabilities: Vec<(Feature, String)>,
+    pub takes_tasks: bool,
     pub wants: Wants,
     pub meta: &'static str,
     pub protocol: Protocol,
@@ -68,6 +70,7 @@ impl Asking {
             grant: None,
             mirrored: None,
             capabilities: Vec::new(),
+            takes_tasks: false,
             wants: Wants::default(),
             meta: "",
             protocol: Protocol::V20260728,
@@ -122,6 +125,7 @@ fn origin(asking: Asking) -> Origin {
         presented: Presented { credential: Credential::Absent, grant: asking.grant },
         links: Vec::new(),
         capabilities: asking.capabilities,
+        takes_tasks: asking.takes_tasks,
         mirrored: asking.mirrored,
         wants: asking.wants,
         meta: Bytes::from_static(asking.meta.as_bytes()),
@@ -133,7 +137,7 @@ impl Bench {
         let fakes = Fakes::new(Arc::new(catalogue::world(1, &catalogue::rules())), bot());
         fakes.grants.lock().unwrap().push(alive(terms("g", &ALL), None));
         let settings = Settings { hold: Duration::ZERO, ..Settings::default() };
-        let bench = Self { fakes, settings, rounds: Arc::default(), calls: Arc::default() };
+        let bench = Self { fakes, settings, rounds: Arc::default(), tasks: Arc::default(), calls: Arc::default() };
         bench.lends(SECRET);
         bench
     }
@@ -191,6 +195,7 @@ impl Bench {
             trail: fakes(),
             tracer: fakes(),
             rounds: Arc::clone(&self.rounds),
+            tasks: Arc::clone(&self.tasks),
         };
         Gateway::new(ports, self.settings)
     }
@@ -223,18 +228,25 @@ impl Bench {
 
     /// A request for an item or a list of a feature, received.
     pub fn asked(&self, method: &str, params: &str, asking: Asking) -> Received {
+        self.try_asked(method, params, asking).unwrap()
+    }
+
+    /// The same, where it may be none.
+    pub fn try_asked(&self, method: &str, params: &str, asking: Asking) -> Result<Received, MessageFault> {
         let number = self.calls.fetch_add(1, Ordering::SeqCst) + 1;
         let text = format!(r#"{{"jsonrpc":"2.0","id":"id-{number}","method":"{method}","params":{params}}}"#);
         let message = Message::read(&Bytes::from(text), Limits::MESSAGE).unwrap();
         let (call, origin, arrived) = (format!("call-{number}").parse().unwrap(), origin(asking), START_MS * 1_000_000);
-        let received = match method {
+        match method {
             "tools/call" => Received::call(call, &message, origin, arrived),
             "resources/list" => Received::offers(call, Listing::Resources, &message, origin, arrived),
             "resources/templates/list" => Received::offers(call, Listing::Templates, &message, origin, arrived),
             "prompts/list" => Received::offers(call, Listing::Prompts, &message, origin, arrived),
+            "tasks/get" => Received::task(call, TaskVerb::Get, &message, origin, arrived),
+            "tasks/update" => Received::task(call, TaskVerb::Update, &message, origin, arrived),
+            "tasks/cancel" => Received::task(call, TaskVerb::Cancel, &message, origin, arrived),
             _ => Received::item(call, &message, origin, arrived),
-        };
-        received.unwrap()
+        }
     }
 
     /// The wish of an agent of an older version to hear when this resource changes.
@@ -284,6 +296,13 @@ impl Bench {
     pub async fn handle_telling(&self, received: Received, herald: &Recorded) -> Heard {
         let answer = self.gateway().handle_telling(&received, herald).await;
         Heard::new(received.call_id().to_string(), answer, Arc::clone(&self.fakes))
+    }
+
+    /// The same, as agents are handled that take tasks.
+    pub async fn handle_or_defer(&self, received: Received) -> Heard {
+        let call = received.call_id().to_string();
+        let answer = self.gateway().handle_or_defer(received).await;
+        Heard::new(call, answer, Arc::clone(&self.fakes))
     }
 
     /// A call in a task of its own.
