@@ -47,12 +47,12 @@ ABILITIES = {
     # It gives up after a minute, whatever its settings say.
     "inspector": OFFERS,
     "codex": ["resources", "templates", "read", "patience"],
-    "claude-code": ["resources", "read", "patience"],
+    "claude-code": ["resources", "read", "patience", "questions"],
     "gemini-cli": ["patience"],
     "opencode": ["resources", "read", "patience"],
 }
 # Agents' own programs, and those of them that speak the newer era.
-PROGRAMS = {"codex": OLDER, "claude-code": MODERN, "gemini-cli": LEGACY, "opencode": LEGACY}
+PROGRAMS = {"codex": OLDER, "claude-code": MODERN, "gemini-cli": OLDER, "opencode": LEGACY}
 
 
 @dataclass
@@ -77,14 +77,9 @@ class Case:
         return PROGRAMS.get(self.client) or (MODERN if self.era == "modern" else LEGACY)
 
     @property
-    def is_program(self) -> bool:
-        """Whether a program is started for each call."""
-        return self.client in ["inspector", "claude-code", "gemini-cli", "opencode"]
-
-    @property
     def looks_up(self) -> bool:
         """Whether it sends nothing for a tool that it has not been shown."""
-        return self.is_program
+        return self.client in ["inspector", "claude-code", "gemini-cli", "opencode"]
 
     @property
     def judges_arguments(self) -> bool:
@@ -135,7 +130,7 @@ def cases() -> list[Case]:
         era = "modern" if PROGRAMS[name] == MODERN else "legacy"
         clients.append((name, era, python("client", name.replace("-", "_"))))
     several = [Case(client, transport, era, program) for client, era, program in clients for transport in ["http", "stdio"]]
-    return sorted(several, key=lambda case: not case.is_program)
+    return sorted(several, key=lambda case: not case.looks_up)
 
 
 def config(place: Path, everyone: list[Case], asker: str) -> str:

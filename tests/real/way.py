@@ -49,14 +49,12 @@ class Way:
         expect("it sees exactly what is granted", names == GRANTED, names)
 
     async def part_call(self) -> None:
-        several = [
+        for tool, arguments, words in [
             (READ, {"path": f"{self.place}/desk/note.txt"}, NOTE),
             (SUM, {"a": 2, "b": 40}, "42"),
             (WEATHER, {"location": "Chicago"}, "temperature"),
             (CONVERT, {"source_timezone": "UTC", "time": "12:00", "target_timezone": "Asia/Tokyo"}, "21:00"),
-        ]
-        # A program that is started for each call shows no more by calling more.
-        for tool, arguments, words in several[:2] if self.case.is_program else several:
+        ]:
             answer = await self.calls(tool, **arguments)
             expect(f"{tool} answers", answer["kind"] == "result" and words in answer["words"], answer)
 
@@ -173,7 +171,9 @@ class Way:
         hidden = await self.wishes("read", uri="asker+asker://menu")
         absent = await self.wishes("read", uri="asker+asker://nothing")
         same = hidden["words"].replace("asker://menu", "X") == absent["words"].replace("asker://nothing", "X")
-        expect("an ungranted resource is answered as an absent one", same and hidden["kind"] != "result" and SECRET not in hidden["words"], (hidden, absent))
+        # Claude Code tells its model in words of its own that there is none.
+        refused = hidden["kind"] != "result" or "Resource not found" in hidden["words"]
+        expect("an ungranted resource is answered as an absent one", same and refused and SECRET not in hidden["words"], (hidden, absent))
 
     async def part_asked(self) -> None:
         """A server asks the user during a call: only those who take questions are asked, and hear who does."""
@@ -185,6 +185,8 @@ class Way:
         for conduct, words in [("accept", "accept: {'sure': True}"), ("decline", "decline: None")]:
             answer = await self.calls(CONFIRM, what="go on", conduct=conduct)
             expect(f"{conduct}: the answer reaches the server", answer["kind"] == "result" and words in answer["words"], answer)
+            # What was asked and its answer are two requests of one call.
+            self.case.calls += 1
             asked = answer["asked"]
             expect("the user was asked once, and told by whom", len(asked) == 1 and "Really go on?" in asked[0] and "asker" in asked[0], asked)
 

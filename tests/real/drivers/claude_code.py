@@ -10,8 +10,9 @@ import lines
 import programs
 
 SERVER = "gateway"
-# Each call is given up after so many milliseconds.
-PATIENCE = "MCP_TOOL_TIMEOUT"
+# What is said to it, and answered, in lines of JSON.
+STREAMS = ["--input-format", "stream-json", "--output-format", "stream-json", "--verbose"]
+QUESTION = {"type": "user", "message": {"role": "user", "content": "go"}}
 
 
 class ClaudeCode(programs.Program):
@@ -25,10 +26,26 @@ class ClaudeCode(programs.Program):
         kind = {"type": "stdio"} if where["transport"] == "stdio" else {}
         self.settings = programs.write(self.folder / "mcp.json", {"mcpServers": {SERVER: programs.server(where, **kind)}})
 
-    def command(self, patience: float | None) -> list[str]:
-        self.env[PATIENCE] = f"{(patience or lines.PATIENCE) * 1000:.0f}"
+    @contextlib.asynccontextmanager
+    async def session(self, patience: float) -> AsyncIterator[programs.Prompt]:
+        env = {**self.env, "MCP_TOOL_TIMEOUT": f"{patience * 1000:.0f}"}
         allowed = ["--allowedTools", f"mcp__{SERVER}", "ListMcpResourcesTool", "ReadMcpResourceTool"]
-        return [os.environ["BAILIWICK_CLAUDE"], "-p", "go", "--model", "told", "--mcp-config", self.settings, "--strict-mcp-config", *allowed]
+        settings = ["--model", "told", "--mcp-config", self.settings, "--strict-mcp-config", *allowed]
+        async with programs.child(self.where, env, os.environ["BAILIWICK_CLAUDE"], "-p", *STREAMS, *settings) as child:
+
+            async def prompt() -> None:
+                await child.says(QUESTION)
+                while (said := await child.hears())["type"] != "result":
+                    if said["type"] == "control_request":
+                        await child.says(self.answer_to(said))
+
+            yield prompt
+
+    def answer_to(self, said: dict[str, Any]) -> dict[str, Any]:
+        """What its user says to a question."""
+        action, content = lines.answer_to(said["request"]["message"])
+        answer = {"action": action} | ({"content": content} if content else {})
+        return {"type": "control_response", "response": {"subtype": "success", "request_id": said["request_id"], "response": answer}}
 
     async def resources(self) -> list[str]:
         listed = await self.brings("ListMcpResourcesTool", {"server": SERVER})
@@ -38,9 +55,4 @@ class ClaudeCode(programs.Program):
         return await self.brings("ReadMcpResourceTool", {"server": SERVER, "uri": uri})
 
 
-@contextlib.asynccontextmanager
-async def connect(where: dict[str, Any]) -> AsyncIterator[ClaudeCode]:
-    yield ClaudeCode(where)
-
-
-lines.run(connect)
+programs.run(ClaudeCode)

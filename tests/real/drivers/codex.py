@@ -1,10 +1,10 @@
 """Codex as an agent: its app server, which lists and calls for whoever holds the other end of its standard input."""
 
-import asyncio
 import contextlib
 import json
 import os
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,39 +12,26 @@ import lines
 import programs
 
 SERVER = "gateway"
+CLIENT = {"clientInfo": {"name": "driver", "version": "1.0.0"}, "capabilities": {"experimentalApi": True}}
 
 
-class AppServer:
+@dataclass
+class App:
     """One process, and the thread in which it keeps its connection to the gateway."""
 
-    def __init__(self, child: asyncio.subprocess.Process) -> None:
-        self.child = child
-        self.thread = ""
-        self.last_id = 0
+    child: programs.Child
+    thread: str
 
-    async def asks(self, method: str, params: dict[str, Any]) -> dict[str, Any]:
-        """The answer to one request; what else it says in between is of no interest here."""
-        assert self.child.stdin and self.child.stdout
-        self.last_id += 1
-        self.child.stdin.write(json.dumps({"id": self.last_id, "method": method, "params": params}).encode() + b"\n")
-        await self.child.stdin.drain()
-        while line := await self.child.stdout.readline():
-            said = json.loads(line)
-            if said.get("id") == self.last_id and "method" not in said:
-                if "error" in said:
-                    raise RuntimeError(f"{said['error']['code']}: {said['error']['message']}")
-                return said["result"]
-        raise RuntimeError("it ended")
+    async def asks(self, method: str, **params: Any) -> dict[str, Any]:
+        return await self.child.asks(method, {"threadId": self.thread, "server": SERVER, **params})
 
-    async def begins(self, folder: Path) -> None:
-        await self.asks("initialize", {"clientInfo": {"name": "driver", "version": "1.0.0"}, "capabilities": {"experimentalApi": True}})
-        assert self.child.stdin
-        self.child.stdin.write(b'{"method":"initialized"}\n')
-        self.thread = (await self.asks("thread/start", {"cwd": str(folder)}))["thread"]["id"]
+    async def calls(self, tool: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        answer = await self.asks("mcpServer/tool/call", tool=tool, arguments=arguments)
+        return lines.result(bool(answer.get("isError")), "".join(part.get("text", "") for part in answer["content"]))
 
 
 class Codex:
-    def __init__(self, where: dict[str, Any], app: AppServer) -> None:
+    def __init__(self, where: dict[str, Any], app: App) -> None:
         self.where = where
         self.app = app
 
@@ -58,29 +45,22 @@ class Codex:
         return [template["uriTemplate"] for template in (await self.status())["resourceTemplates"]]
 
     async def read(self, uri: str) -> str:
-        read = await self.app.asks("mcpServer/resource/read", {"threadId": self.app.thread, "server": SERVER, "uri": uri})
-        return "".join(part["text"] for part in read["contents"])
+        return "".join(part["text"] for part in (await self.app.asks("mcpServer/resource/read", uri=uri))["contents"])
 
     async def call(self, tool: str, arguments: dict[str, Any], patience: float | None = None) -> dict[str, Any]:
         if patience is None:
-            return await called(self.app, tool, arguments)
+            return await self.app.calls(tool, arguments)
         async with app_server(self.where, patience) as other:
-            return await called(other, tool, arguments)
+            return await other.calls(tool, arguments)
 
     async def status(self) -> dict[str, Any]:
-        [server] = (await self.app.asks("mcpServerStatus/list", {}))["data"]
+        [server] = (await self.app.child.asks("mcpServerStatus/list", {}))["data"]
         return server
 
 
-async def called(app: AppServer, tool: str, arguments: dict[str, Any]) -> dict[str, Any]:
-    asked = {"threadId": app.thread, "server": SERVER, "tool": tool, "arguments": arguments}
-    answer = await app.asks("mcpServer/tool/call", asked)
-    return lines.result(bool(answer.get("isError")), "".join(part.get("text", "") for part in answer["content"]))
-
-
 @contextlib.asynccontextmanager
-async def app_server(where: dict[str, Any], patience: float) -> AsyncIterator[AppServer]:
-    """A process with settings of its own."""
+async def app_server(where: dict[str, Any], patience: float) -> AsyncIterator[App]:
+    """A process with settings of its own: calls are given up after `patience` seconds."""
     home = Path(where["folder"]) / f"codex-{patience:g}"
     home.mkdir(exist_ok=True)
     if where["transport"] == "stdio":
@@ -90,19 +70,11 @@ async def app_server(where: dict[str, Any], patience: float) -> AsyncIterator[Ap
         way = f'url = "{where["url"]}"\nbearer_token_env_var = "GATEWAY_TOKEN"\n'
     (home / "config.toml").write_text(f"[mcp_servers.{SERVER}]\n{way}tool_timeout_sec = {patience:g}\nstartup_timeout_sec = 60\n")
     env = {**programs.env(where), "CODEX_HOME": str(home), "GATEWAY_TOKEN": where.get("token", "")}
-    pipe = asyncio.subprocess.PIPE
-    child = await asyncio.create_subprocess_exec(os.environ["BAILIWICK_CODEX"], "app-server", env=env, cwd=where["folder"], stdin=pipe, stdout=pipe, limit=1 << 24)
-    try:
-        app = AppServer(child)
-        await app.begins(Path(where["folder"]))
-        yield app
-        assert child.stdin
-        child.stdin.close()
-        await asyncio.wait_for(child.wait(), 15)
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            child.kill()
-        await child.wait()
+    async with programs.child(where, env, os.environ["BAILIWICK_CODEX"], "app-server") as child:
+        await child.asks("initialize", CLIENT)
+        await child.says({"jsonrpc": "2.0", "method": "initialized"})
+        thread = await child.asks("thread/start", {"cwd": where["folder"]})
+        yield App(child, thread["thread"]["id"])
 
 
 @contextlib.asynccontextmanager

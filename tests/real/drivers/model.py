@@ -1,6 +1,7 @@
 """A model that does as it is told: what an agent's program asks of its vendor's service it asks of this one, on loopback. In
 three dialects it names the one tool that it was told to, once, and takes down what tools it was shown and what came back."""
 
+import itertools
 import json
 import threading
 from dataclasses import dataclass, field
@@ -8,6 +9,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 DONE = "done"
+# What a program takes for the same because it has the same name, it puts together: each answer and each call has its own.
+numbers = itertools.count(1)
 
 
 @dataclass
@@ -19,6 +22,7 @@ class Turn:
     shown: set[str] = field(default_factory=set)
     # What the tool brought, as the model reads it: whether it is an error, and the words.
     brought: tuple[bool, str] | None = None
+    call: str = field(default_factory=lambda: f"call_{next(numbers)}")
 
 
 class Model:
@@ -85,20 +89,26 @@ def data(several: list[Any]) -> str:
     return "".join(f"data: {json.dumps(one)}\n\n" for one in several)
 
 
+def words_of(content: str | list[dict[str, Any]]) -> str:
+    """The words of a result, whichever way they are written."""
+    return content if isinstance(content, str) else "".join(part.get("text", "") for part in content)
+
+
 def messages(turn: Turn, body: dict[str, Any]) -> tuple[str, str]:
     """As Claude Code asks."""
-    for message in body["messages"]:
-        for part in message["content"] if isinstance(message["content"], list) else []:
-            if part.get("type") == "tool_result":
-                said = part.get("content") or ""
-                words = said if isinstance(said, str) else "".join(one.get("text", "") for one in said)
-                turn.brought = (bool(part.get("is_error")), words)
+    last = body["messages"][-1]["content"]
+    for part in last if isinstance(last, list) else []:
+        if part.get("type") == "tool_result" and part["tool_use_id"] == turn.call:
+            turn.brought = (bool(part.get("is_error")), words_of(part.get("content") or ""))
     if names_tool(turn, [tool["name"] for tool in body.get("tools", []) if "input_schema" in tool]):
-        block, piece, reason = {"type": "tool_use", "id": "toolu_1", "name": turn.tool, "input": {}}, {"type": "input_json_delta", "partial_json": json.dumps(turn.arguments)}, "tool_use"
+        block: dict[str, Any] = {"type": "tool_use", "id": turn.call, "name": turn.tool, "input": {}}
+        piece, reason = {"type": "input_json_delta", "partial_json": json.dumps(turn.arguments)}, "tool_use"
     else:
-        block, piece, reason = {"type": "text", "text": ""}, {"type": "text_delta", "text": DONE}, "end_turn"
+        block = {"type": "text", "text": ""}
+        piece, reason = {"type": "text_delta", "text": DONE}, "end_turn"
     usage = {"input_tokens": 1, "output_tokens": 1}
-    whole = {"id": "msg_1", "type": "message", "role": "assistant", "model": body["model"], "content": [], "stop_reason": None, "stop_sequence": None, "usage": usage}
+    whole = {"id": f"msg_{next(numbers)}", "type": "message", "role": "assistant", "model": body["model"], "content": [], "usage": usage}
+    whole |= {"stop_reason": None, "stop_sequence": None}
     if not body.get("stream"):
         content = {**block, "input": turn.arguments} if reason == "tool_use" else {**block, "text": DONE}
         return "application/json", json.dumps({**whole, "content": [content], "stop_reason": reason})
@@ -116,7 +126,7 @@ def messages(turn: Turn, body: dict[str, Any]) -> tuple[str, str]:
 
 def contents(turn: Turn, body: dict[str, Any], streams: bool) -> tuple[str, str]:
     """As Gemini CLI asks."""
-    for part in (part for one in body.get("contents", []) for part in one.get("parts", [])):
+    for part in body["contents"][-1]["parts"]:
         if response := part.get("functionResponse"):
             said = response["response"]
             turn.brought = ("error" in said, json.dumps(said, ensure_ascii=False))
@@ -129,18 +139,16 @@ def contents(turn: Turn, body: dict[str, Any], streams: bool) -> tuple[str, str]
 
 def chat(turn: Turn, body: dict[str, Any]) -> tuple[str, str]:
     """As opencode asks of a provider that is compatible with OpenAI's."""
-    for message in body["messages"]:
-        if message["role"] == "tool":
-            said = message["content"]
-            words = said if isinstance(said, str) else "".join(one.get("text", "") for one in said)
-            turn.brought = (False, words)
+    last = body["messages"][-1]
+    if last["role"] == "tool" and last["tool_call_id"] == turn.call:
+        turn.brought = (False, words_of(last["content"]))
     shown = [tool["function"]["name"] for tool in body.get("tools", [])]
     if names_tool(turn, shown):
-        call = {"index": 0, "id": "call_1", "type": "function", "function": {"name": turn.tool, "arguments": json.dumps(turn.arguments)}}
+        call = {"index": 0, "id": turn.call, "type": "function", "function": {"name": turn.tool, "arguments": json.dumps(turn.arguments)}}
         delta, reason = {"role": "assistant", "tool_calls": [call]}, "tool_calls"
     else:
         delta, reason = {"role": "assistant", "content": DONE}, "stop"
-    head = {"id": "c_1", "object": "chat.completion.chunk", "created": 1, "model": body["model"]}
+    head = {"id": f"chat_{next(numbers)}", "object": "chat.completion.chunk", "created": 1, "model": body["model"]}
     usage = {"prompt_tokens": 1, "completion_tokens": 1, "total_tokens": 2}
     if not body.get("stream"):
         return "application/json", json.dumps({**head, "object": "chat.completion", "choices": [{"index": 0, "message": delta, "finish_reason": reason}], "usage": usage})

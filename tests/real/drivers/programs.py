@@ -1,8 +1,11 @@
-"""What the drivers of agents' own programs share: the program is the real one, its model is `model.py`."""
+"""What the drivers of agents' own programs share. The program is the real one; where it needs a model to call a tool, that is
+`model.py`."""
 
 import asyncio
+import contextlib
 import json
 import os
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,9 @@ from model import Model, Turn
 
 # Nobody listens there: what a program would ask of the world it does not get.
 NOWHERE = "http://127.0.0.1:9"
+
+# One question to the agent, from its start to its end.
+Prompt = Callable[[], Awaitable[None]]
 
 
 def env(where: dict[str, Any]) -> dict[str, str]:
@@ -27,8 +33,69 @@ def server(where: dict[str, Any], **more: Any) -> dict[str, Any]:
     return {"type": "http", "url": where["url"], "headers": {"Authorization": f"Bearer {where['token']}"}, **more}
 
 
+def write(file: Path, settings: dict[str, Any]) -> str:
+    """A settings file."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(settings))
+    return str(file)
+
+
+class Child:
+    """A process that says and hears a JSON object a line."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.process = process
+        self.last_id = 0
+
+    async def says(self, said: dict[str, Any]) -> None:
+        assert self.process.stdin
+        self.process.stdin.write(json.dumps(said).encode() + b"\n")
+        await self.process.stdin.drain()
+
+    async def hears(self) -> dict[str, Any]:
+        """The next object; what else it prints is no answer."""
+        assert self.process.stdout
+        while line := await self.process.stdout.readline():
+            if line.startswith(b"{"):
+                return json.loads(line)
+        raise RuntimeError("it ended")
+
+    async def asks(self, method: str, params: dict[str, Any]) -> dict[str, Any]:
+        """The answer to a JSON-RPC request; what it tells in between is of no interest here."""
+        self.last_id += 1
+        await self.says({"jsonrpc": "2.0", "id": self.last_id, "method": method, "params": params})
+        while True:
+            said = await self.hears()
+            if said.get("id") == self.last_id and "method" not in said:
+                if "error" in said:
+                    raise RuntimeError(f"{said['error']['code']}: {said['error']['message']}")
+                return said["result"]
+
+
+@contextlib.asynccontextmanager
+async def child(where: dict[str, Any], env: dict[str, str], *command: str) -> AsyncIterator[Child]:
+    """A program from its start to its end; what it says on standard error is the driver's."""
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(*command, env=env, cwd=where["folder"], stdin=pipe, stdout=pipe, limit=1 << 24)
+    try:
+        yield Child(process)
+    finally:
+        assert process.stdin
+        process.stdin.close()
+        try:
+            await asyncio.wait_for(process.wait(), 5)
+        except TimeoutError:
+            # Some only end when they are told to.
+            process.terminate()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(process.wait(), 5)
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+
+
 class Program:
-    """A program that runs once for each turn. `prefix` is what it puts before the name of each of the gateway's tools."""
+    """An agent whose model does as it is told. `prefix` is what it puts before the name of each of the gateway's tools."""
 
     prefix = ""
 
@@ -37,10 +104,10 @@ class Program:
         self.folder = Path(where["folder"])
         self.model = Model()
         self.env = env(where)
-        self.out = ""
+        self.prompt: Prompt | None = None
 
-    def command(self, patience: float | None) -> list[str]:
-        """What is run for a turn, its settings written; calls are given up after `patience` seconds."""
+    def session(self, patience: float) -> contextlib.AbstractAsyncContextManager[Prompt]:
+        """The program, started with settings of its own: calls are given up after `patience` seconds."""
         raise NotImplementedError
 
     async def tools(self) -> list[str]:
@@ -58,25 +125,24 @@ class Program:
         return lines.result(*turn.brought)
 
     async def turn(self, turn: Turn, patience: float | None = None) -> Turn:
-        """One question to the agent, from its start to its end."""
+        """One question to the agent."""
         self.model.turn = turn
-        pipe = asyncio.subprocess.PIPE
-        child = await asyncio.create_subprocess_exec(
-            *self.command(patience), env=self.env, cwd=self.folder, stdin=asyncio.subprocess.DEVNULL, stdout=pipe, stderr=pipe
-        )
-        try:
-            out, err = await asyncio.wait_for(child.communicate(), lines.PATIENCE)
-        finally:
-            if child.returncode is None:
-                child.kill()
-        self.out = out.decode(errors="replace")
-        if child.returncode or not turn.shown:
-            raise RuntimeError(f"exit {child.returncode}: {self.out[-1000:]}{err.decode(errors='replace')[-1000:]}")
+        if patience is None:
+            assert self.prompt
+            await self.prompt()
+        else:
+            async with self.session(patience) as prompt:
+                await prompt()
         return turn
 
 
-def write(file: Path, settings: dict[str, Any]) -> str:
-    """A settings file."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(settings))
-    return str(file)
+def run(program: type[Program]) -> None:
+    """The whole driver of an agent."""
+
+    @contextlib.asynccontextmanager
+    async def connect(where: dict[str, Any]) -> AsyncIterator[Program]:
+        agent = program(where)
+        async with agent.session(lines.PATIENCE) as agent.prompt:
+            yield agent
+
+    lines.run(connect)
