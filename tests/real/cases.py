@@ -34,22 +34,23 @@ OLDER = "2025-06-18"
 
 # The parts of the way (`way.py`), in the order in which they are walked; a column of the table each.
 PARTS = ["list", "call", "refused", "held", "pending", "patience", "offers", "asked"]
-# What a client's library, or the program, can ask for besides tools; whether it can be told how long to wait for a call.
+# What a client's library, or the program, can ask for besides tools; whether it can be told how long to wait for a call, takes
+# questions to its user, gives a token for progress with its calls, and shows what comes of that.
 OFFERS = ["resources", "templates", "read", "prompts", "prompt"]
 ABILITIES = {
-    "python": [*OFFERS, "complete", "patience", "progress", "questions"],
-    "fastmcp": [*OFFERS, "complete", "patience", "progress", "questions"],
-    "typescript-v1": [*OFFERS, "complete", "patience", "progress"],
-    "typescript-v2": [*OFFERS, "complete", "patience", "progress", "questions"],
-    "pydantic-ai": [*OFFERS, "patience", "progress", "questions"],
-    "langchain": [*OFFERS, "complete", "patience", "progress"],
+    "python": [*OFFERS, "complete", "patience", "progress", "token", "questions"],
+    "fastmcp": [*OFFERS, "complete", "patience", "progress", "token", "questions"],
+    "typescript-v1": [*OFFERS, "complete", "patience", "progress", "token"],
+    "typescript-v2": [*OFFERS, "complete", "patience", "progress", "token", "questions"],
+    "pydantic-ai": [*OFFERS, "patience", "progress", "token", "questions"],
+    "langchain": [*OFFERS, "complete", "patience", "progress", "token"],
     "openai-agents": [*OFFERS, "patience"],
     # It gives up after a minute, whatever its settings say.
     "inspector": OFFERS,
-    "codex": ["resources", "templates", "read", "patience"],
-    "claude-code": ["resources", "read", "patience", "questions"],
-    "gemini-cli": ["patience"],
-    "opencode": ["resources", "read", "patience"],
+    "codex": ["resources", "templates", "read", "patience", "token"],
+    "claude-code": ["resources", "read", "patience", "questions", "token"],
+    "gemini-cli": ["patience", "token"],
+    "opencode": ["resources", "read", "patience", "token"],
 }
 # Agents' own programs, and those of them that speak the newer era.
 PROGRAMS = {"codex": OLDER, "claude-code": MODERN, "gemini-cli": OLDER, "opencode": LEGACY}
@@ -101,7 +102,9 @@ class Case:
     @property
     def parts(self) -> list[str]:
         """The parts that it walks: those that its library, or the program, has something for."""
-        lacks = {"patience": not self.can("patience"), "offers": not any(self.can(what) for what in OFFERS)}
+        # The Inspector starts anew for each question: what it shows over one transport it does not show again over the other.
+        shown = self.client == "inspector" and self.transport == "stdio"
+        lacks = {"patience": not self.can("patience"), "offers": shown or not any(self.can(what) for what in OFFERS)}
         return [part for part in PARTS if not lacks.get(part)]
 
 

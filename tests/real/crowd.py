@@ -21,7 +21,7 @@ from listening import Listening
 from way import Way, expect
 
 # Clients that run side by side: most of the time they wait.
-SIDE_BY_SIDE = 6
+SIDE_BY_SIDE = 8
 # How long a client may take to connect, to answer, and for its whole way, in seconds.
 CONNECT, ANSWER, WAY = 90, 120, 300
 # How long all of them may take.
@@ -186,12 +186,18 @@ async def all_come(everyone: list[Case], place: Path, gateway: kit.Gateway) -> N
 def is_on_record(case: Case, gateway: kit.Gateway) -> None:
     """The record knows each request of this client, in the era and over the transport that it was to use."""
     outcomes = record.outcomes_of(gateway, case.name)
-    # Only what comes after a session was closed belongs to none: some ask for a stream of their own as late as that.
-    known = [outcome for outcome in outcomes if outcome["method"] != "http"]
+    # Only what comes after a session was closed belongs to none: some ask for a stream of their own, or cancel, as late as that.
+    known = [outcome for outcome in outcomes if outcome["method"] != "http" and outcome.get("reason") != "unknown_session"]
     ways = {(outcome["protocol"], outcome["transport"]) for outcome in known}
     checks.equal(f"{case.name}: all its requests are of its era and transport", ways, {(case.version, case.transport)})
     called = [outcome for outcome in outcomes if outcome.get("method") == "tools/call"]
     checks.equal(f"{case.name}: each of its calls is on record", len(called), case.calls)
+    # Every 5 seconds whoever gave a token hears that the call waits; nobody else does.
+    # The first of them is the one that was waited for to its end.
+    pending = [outcome for outcome in called if outcome["outcome"] == "approval_pending"]
+    told = [(outcome.get("asides") or {}).get("told", 0) for outcome in pending][:1]
+    fits = told and (told[0] >= 2 if case.can("token") else told[0] == 0)
+    checks.check(f"{case.name}: it is told that its call waits, if it asked for that", fits, told)
 
 
 def cell(case: Case, part: str) -> str:

@@ -78,7 +78,15 @@ async def is_transparent(gateway: kit.Gateway, token: str, server: Server, place
                     done = await said(client, f"{server.id}__{tool}", arguments)
                     checks.check(f"{server.id}, {version}: {tool} is done", done.get("isError") is False, done)
             for (tool, arguments), answer in zip(server.reads, answers, strict=True):
-                checks.equal(f"{server.id}, {version}: {tool} answers the same", await said(client, f"{server.id}__{tool}", arguments), answer)
+                checks.equal(f"{server.id}, {version}: {tool} answers the same", await said(client, f"{server.id}__{tool}", arguments), linked(server.id, answer))
+
+
+def linked(connector: str, answer: dict[str, Any]) -> dict[str, Any]:
+    """The answer as an agent gets it: a link to a resource is to where the agent can ask for it."""
+    if not answer.get("content"):
+        return answer
+    content = [{**part, "uri": f"{connector}+{part['uri']}"} if part["type"] == "resource_link" else part for part in answer["content"]]
+    return {**answer, "content": content}
 
 
 async def lives_apart(gateway: kit.Gateway, token: str) -> None:

@@ -112,6 +112,7 @@ class Client:
     def __init__(self, name: str, transport: str, token: str) -> None:
         self.name, self.transport = name, transport
         self.folder = kit.folder()
+        self.said = ""
         self.env = {"PATH": f"{Path(NODE).parent}:/usr/bin:/bin", "HOME": str(self.folder), "NO_PROXY": "127.0.0.1"}
         if transport == "http":
             self.env["BAILIWICK_TOKEN"] = token
@@ -126,7 +127,8 @@ class Client:
         words = [str(word) for word in command]
         env = {**self.env, **more}
         done = subprocess.run(words, env=env, cwd=self.folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE)
-        heard.extend([done.stdout, done.stderr])
+        self.said = done.stdout + done.stderr
+        heard.append(self.said)
         if done.returncode:
             raise RuntimeError(f"it ended with {done.returncode}: {done.stdout}{done.stderr}")
         return done.stdout
@@ -157,9 +159,9 @@ def connects(client: Client, snippet: str) -> list[str]:
     """An agent's program finds the settings where it is said that they go, and reaches the gateway; it says no more than that."""
     file, command, words = PROGRAMS[client.name]
     client.file(file, trusting(snippet) if client.name == "gemini-cli" else snippet)
-    said = client.runs(*command, **OFFLINE)
-    if not re.search(words, said):
-        raise RuntimeError(f"it said: {said}")
+    client.runs(*command, **OFFLINE)
+    if not re.search(words, client.said):
+        raise RuntimeError(f"it said: {client.said}")
     return GRANTED
 
 
