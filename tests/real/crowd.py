@@ -23,7 +23,7 @@ from way import Way, expect
 # Clients that run side by side: most of the time they wait.
 SIDE_BY_SIDE = 8
 # How long a client may take to connect, to answer, and for its whole way, in seconds.
-CONNECT, ANSWER, WAY = 90, 120, 300
+CONNECT, ANSWER, WAY = 90, 120, 450
 # How long all of them may take.
 ALL = 900
 
