@@ -11,16 +11,49 @@ MODULES = Path(os.environ["BAILIWICK_NODE_MODULES"])
 DRIVERS = Path(__file__).resolve().parent / "drivers"
 
 # How long a call is held: long enough for an operator on a slow machine, short enough to be waited for.
-HOLD = 15
+HOLD = 16
+# After so many seconds a client gives up that is told to. One that can't be told gives up as it comes, after five.
+PATIENCE = 3
 
 READ, WRITE, MOVE = "files__read_text_file", "files__write_file", "files__move_file"
 SUM, WEATHER, CONVERT = "everything__get-sum", "everything__get-structured-content", "time__convert_time"
-GRANTED = sorted([READ, WRITE, SUM, WEATHER, CONVERT])
+CONFIRM = "asker__confirm"
+GRANTED = sorted([READ, WRITE, SUM, WEATHER, CONVERT, CONFIRM])
+# What is granted besides tools: the static documents of one server, a part of the other's.
+FEATURES = [f"{connector}/{feature}" for connector in ["everything", "asker"] for feature in ["resource_read", "prompt_get", "complete"]]
+DOCUMENTS = ["architecture", "extension", "features", "how-it-works", "instructions", "startup", "structure"]
+RESOURCES = ["asker+asker://dish/soup", *(f"everything+demo://resource/static/document/{name}.md" for name in DOCUMENTS)]
+TEMPLATES = ["asker+asker://dish/{name}"]
+PROMPTS = ["asker__order", "everything__args-prompt", "everything__completable-prompt"]
 NOTE = "the note, 1.0 → é"
 SECRET = "not for agents"
 
 MODERN = "2026-07-28"
 LEGACY = "2025-11-25"
+OLDER = "2025-06-18"
+
+# The parts of the way (`way.py`), in the order in which they are walked; a column of the table each.
+PARTS = ["list", "call", "refused", "held", "pending", "patience", "offers", "asked"]
+# What a client's library, or the program, can ask for besides tools; whether it can be told how long to wait for a call, takes
+# questions to its user, gives a token for progress with its calls, and shows what comes of that.
+OFFERS = ["resources", "templates", "read", "prompts", "prompt"]
+ABILITIES = {
+    "python": [*OFFERS, "complete", "patience", "progress", "token", "questions"],
+    "fastmcp": [*OFFERS, "complete", "patience", "progress", "token", "questions"],
+    "typescript-v1": [*OFFERS, "complete", "patience", "progress", "token"],
+    "typescript-v2": [*OFFERS, "complete", "patience", "progress", "token", "questions"],
+    "pydantic-ai": [*OFFERS, "patience", "progress", "token", "questions"],
+    "langchain": [*OFFERS, "complete", "patience", "progress", "token"],
+    "openai-agents": [*OFFERS, "patience"],
+    # It gives up after a minute, whatever its settings say.
+    "inspector": OFFERS,
+    "codex": ["resources", "templates", "read", "patience", "token"],
+    "claude-code": ["resources", "read", "patience", "questions", "token"],
+    "gemini-cli": ["patience", "token"],
+    "opencode": ["resources", "read", "patience", "token"],
+}
+# Agents' own programs, and those of them that speak the newer era.
+PROGRAMS = {"codex": OLDER, "claude-code": MODERN, "gemini-cli": OLDER, "opencode": LEGACY}
 
 
 @dataclass
@@ -42,11 +75,37 @@ class Case:
 
     @property
     def version(self) -> str:
-        return MODERN if self.era == "modern" else LEGACY
+        return PROGRAMS.get(self.client) or (MODERN if self.era == "modern" else LEGACY)
 
     @property
-    def is_inspector(self) -> bool:
-        return self.client == "inspector"
+    def looks_up(self) -> bool:
+        """Whether it sends nothing for a tool that it has not been shown."""
+        return self.client in ["inspector", "claude-code", "gemini-cli", "opencode"]
+
+    @property
+    def judges_arguments(self) -> bool:
+        """Whether it sends nothing that the schema does not allow."""
+        return self.client == "gemini-cli"
+
+    @property
+    def hears_progress(self) -> bool:
+        return self.can("progress")
+
+    @property
+    def takes_questions(self) -> bool:
+        """Whether the gateway asks its user what a server wants to know: that is of the newer era."""
+        return self.can("questions") and self.era == "modern"
+
+    def can(self, what: str) -> bool:
+        return what in ABILITIES[self.client]
+
+    @property
+    def parts(self) -> list[str]:
+        """The parts that it walks: those that its library, or the program, has something for."""
+        # The Inspector starts anew for each question: what it shows over one transport it does not show again over the other.
+        shown = self.client == "inspector" and self.transport == "stdio"
+        lacks = {"patience": not self.can("patience"), "offers": shown or not any(self.can(what) for what in OFFERS)}
+        return [part for part in PARTS if not lacks.get(part)]
 
 
 def python(environment: str, driver: str) -> list[str]:
@@ -68,11 +127,16 @@ def cases() -> list[Case]:
         ]
     clients.append(("langchain", "legacy", python("legacy", "langchain_adapters")))
     clients.append(("typescript-v1", "legacy", [NODE, str(DRIVERS / "typescript_v1.mjs")]))
+    for name in PROGRAMS:
+        if name == "opencode" and os.uname().machine != "x86_64":
+            continue  # this version is packaged for no other machine
+        era = "modern" if PROGRAMS[name] == MODERN else "legacy"
+        clients.append((name, era, python("client", name.replace("-", "_"))))
     several = [Case(client, transport, era, program) for client, era, program in clients for transport in ["http", "stdio"]]
-    return sorted(several, key=lambda case: not case.is_inspector)
+    return sorted(several, key=lambda case: not case.looks_up)
 
 
-def config(place: Path, everyone: list[Case]) -> str:
+def config(place: Path, everyone: list[Case], asker: str) -> str:
     """One agent and one grant for each, over servers that all share."""
     agents = "".join(
         f"""
@@ -86,15 +150,20 @@ identity = [{{ uid = {os.getuid()} }}]
 id = "{case.name}"
 agent = "{case.name}"
 purpose = "write notes"
-tools = {json.dumps(GRANTED)}
+tools = {json.dumps([*GRANTED, *FEATURES, "asker/elicitation"])}
 default = true
 ttl = "1h"
 args.{READ} = {{ "/path" = {{ path_under = "{place}/desk" }} }}
 args.{WRITE} = {{ "/path" = {{ path_under = "{place}/desk" }} }}
+args."everything/resource_read" = {{ "/uri" = {{ uri_under = "demo://resource/static" }} }}
+args."everything/prompt_get" = {{ "/name" = {{ in = ["args-prompt", "completable-prompt"] }} }}
+args."asker/resource_read" = {{ "/uri" = {{ uri_under = "asker://dish" }} }}
+args."asker/prompt_get" = {{ "/name" = {{ in = ["order"] }} }}
 """
         for case in everyone
     )
     servers = MODULES / "@modelcontextprotocol"
+    features = "\n".join(f'features.{feature} = {{ kind = "read", band = "low" }}' for feature in ["resource_read", "prompt_get", "complete"])
     return f"""
 [approvals]
 hold = "{HOLD}s"
@@ -113,12 +182,21 @@ command = ["{NODE}", "{servers}/server-everything/dist/index.js"]
 shared = true
 tools.get-sum = {{ kind = "read", band = "low" }}
 tools.get-structured-content = {{ kind = "read", band = "low" }}
+{features}
 
 [[connectors]]
 id = "time"
 command = ["{ENVIRONMENTS}/servers/bin/mcp-server-time", "--local-timezone", "UTC"]
 shared = true
 tools.convert_time = {{ kind = "read", band = "low" }}
+
+[[connectors]]
+id = "asker"
+url = "{asker}"
+protocol = "{MODERN}"
+tools.confirm = {{ kind = "read", band = "low" }}
+features.elicitation = {{ kind = "read", band = "low" }}
+{features}
 {agents}"""
 
 

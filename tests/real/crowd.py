@@ -1,29 +1,32 @@
 """Many real clients as agents of one gateway, real servers behind it: each client over each transport, in each era that it can
-speak, lists, calls, is refused, and is held for a person. Every client is a driver of its own (`drivers/`) and walks the same
-way; the table at the end has a row for each."""
+speak. Every client is a driver of its own (`drivers/`) and walks the same way (`way.py`); the table at the end has a row for
+each."""
 
 import asyncio
 import contextlib
+import functools
 import json
 import os
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import kit
 import record
-from cases import CONVERT, GRANTED, HOLD, MOVE, NOTE, READ, SECRET, SUM, WEATHER, WRITE, Case, cases, config, lay_out
+from behind import ENV, ENVIRONMENTS
+from cases import PARTS, Case, cases, config, lay_out
+from listening import Listening
+from way import Way, expect
 
 # Clients that run side by side: most of the time they wait.
-SIDE_BY_SIDE = 6
+SIDE_BY_SIDE = 8
 # How long a client may take to connect, to answer, and for its whole way, in seconds.
-CONNECT, ANSWER, WAY = 90, 120, 300
+CONNECT, ANSWER, WAY = 90, 120, 450
 # How long all of them may take.
 ALL = 900
 
-PARTS = ["list", "call", "refused", "held"]
 checks = kit.Checks()
 
 
@@ -48,18 +51,36 @@ class Operator:
         """The code of a question that this agent's call makes, other than those it made before."""
         give_up = time.monotonic() + ANSWER
         while time.monotonic() < give_up:
-            codes = [one["code"] for one in await self.listed() if (one["agent"], one["state"]) == (agent, "pending") and one["code"] not in besides]
-            if codes:
-                besides.add(codes[0])
-                return codes[0]
+            if codes := codes_of(agent, await self.listed()) - besides:
+                code = codes.pop()
+                besides.add(code)
+                return code
             await asyncio.sleep(0.25)
         raise TimeoutError("no question came to an approver")
+
+    async def questions(self, agent: str) -> set[str]:
+        """The codes of all its questions that are open now."""
+        async with self.turn:
+            return codes_of(agent, await asyncio.to_thread(self.gateway.json, "approvals", "list"))
+
+    async def has_ended(self, agent: str, calls: int) -> None:
+        """Waits until all of its calls have an outcome: whoever gave one up does not wait for it any longer."""
+
+        def ended() -> bool:
+            return len([outcome for outcome in record.outcomes_of(self.gateway, agent) if outcome.get("method") == "tools/call"]) >= calls
+
+        await asyncio.to_thread(kit.until, "the end of a call that was given up", ended, ANSWER)
 
     async def approve(self, code: str) -> None:
         await asyncio.to_thread(self.gateway.ok, "approvals", "approve", code, "--yes")
 
     async def deny(self, code: str, reason: str) -> None:
         await asyncio.to_thread(self.gateway.ok, "approvals", "deny", code, "--reason", reason)
+
+
+def codes_of(agent: str, approvals: list[dict[str, Any]]) -> set[str]:
+    """The codes of its open questions."""
+    return {one["code"] for one in approvals if (one["agent"], one["state"]) == (agent, "pending")}
 
 
 class Driven:
@@ -81,113 +102,6 @@ class Driven:
         assert self.child.stdin
         self.child.stdin.write(json.dumps(wish).encode() + b"\n")
         await self.child.stdin.drain()
-
-    async def lists(self) -> list[str]:
-        await self.asks(do="list")
-        answer = await self.answer()
-        return sorted(answer.get("names") or [str(answer)])
-
-    async def calls(self, tool: str, **arguments: Any) -> dict[str, Any]:
-        await self.begins(tool, **arguments)
-        return await self.answer()
-
-    async def begins(self, tool: str, **arguments: Any) -> None:
-        self.case.calls += 1
-        await self.asks(do="call", tool=tool, arguments=arguments)
-
-
-def expect(what: str, holds: object, seen: object) -> None:
-    """A step that must hold for the next to make sense."""
-    if not holds:
-        raise AssertionError(f"{what}; saw: {seen}")
-
-
-class Way:
-    """The way that every client walks."""
-
-    def __init__(self, case: Case, place: Path, operator: Operator, driven: Driven) -> None:
-        self.case, self.place, self.operator, self.client = case, place, operator, driven
-        self.codes: set[str] = set()
-
-    async def list(self) -> None:
-        names = await self.client.lists()
-        expect("it sees exactly what is granted", names == GRANTED, names)
-
-    async def call(self) -> None:
-        for tool, arguments, words in [
-            (READ, {"path": f"{self.place}/desk/note.txt"}, NOTE),
-            (SUM, {"a": 2, "b": 40}, "42"),
-            (WEATHER, {"location": "Chicago"}, "temperature"),
-            (CONVERT, {"source_timezone": "UTC", "time": "12:00", "target_timezone": "Asia/Tokyo"}, "21:00"),
-        ]:
-            answer = await self.client.calls(tool, **arguments)
-            expect(f"{tool} answers", answer["kind"] == "result" and words in answer["words"], answer)
-
-    async def refused(self) -> None:
-        paths = {"source": f"{self.place}/desk/note.txt", "destination": f"{self.place}/desk/gone.txt"}
-        told = []
-        for tool in [MOVE, "files__no_such_tool"]:
-            answer = await self.client.calls(tool, **paths)
-            told.append((answer["kind"], answer["words"].replace(tool, "X")))
-        expect("an ungranted tool is not called", told[0][0] != "result" and (self.place / "desk/note.txt").exists(), told)
-        expect("an ungranted tool is answered as an absent one", told[0] == told[1], told)
-        if self.case.is_inspector:
-            # It looks the tool up in the list first, and sends nothing for one that is not there.
-            self.case.calls -= 2
-        else:
-            expect("the client shows that there is no such tool", "Unknown tool: X" in told[0][1], told)
-        outside = await self.client.calls(READ, path=f"{self.place}/private/secret.txt")
-        said = outside["words"]
-        fits = outside["kind"] == "refusal" and "/path" in said and "grant" in said and SECRET not in said
-        expect("an argument out of bounds is refused, with its place", fits, outside)
-        wrong = await self.client.calls(READ, path=f"{self.place}/desk/note.txt", head="one")
-        expect("an argument of the wrong type is refused, with its place", wrong["kind"] == "refusal" and "/head" in wrong["words"], wrong)
-
-    async def held(self) -> None:
-        await self.is_decided()
-        await self.comes_back()
-
-    async def is_decided(self) -> None:
-        """While the call waits: approved, it is done and answered; asked once more, it is a new question; denied, it hears why."""
-        file, write = self.note("now")
-        await self.client.begins(WRITE, **write)
-        first = await self.operator.question(self.case.name, self.codes)
-        expect("nothing is written before the approval", not file.exists(), file)
-        await self.operator.approve(first)
-        answer = await self.client.answer()
-        expect("approved, the held call is answered", answer["kind"] == "result", answer)
-        expect("it is written", file.read_text() == write["content"], file.read_text())
-        await self.is_denied(file, write)
-
-    async def comes_back(self) -> None:
-        """Nobody decides in time: the call is told to come back, and once it was approved does so, once."""
-        file, write = self.note("later")
-        began = time.monotonic()
-        await self.client.begins(WRITE, **write)
-        code = await self.operator.question(self.case.name, self.codes)
-        answer = await self.client.answer()
-        took = time.monotonic() - began
-        told = answer["kind"] == "refusal" and code in answer["words"] and "Not executed" in answer["words"]
-        expect(f"undecided, it is told to come back ({took:.0f} s)", told and took >= HOLD - 1, answer)
-        await self.operator.approve(code)
-        expect("approving alone does nothing", not file.exists(), file)
-        answer = await self.client.calls(WRITE, **write)
-        expect("the same call again is done", answer["kind"] == "result" and file.exists(), answer)
-        await self.is_denied(file, write)
-
-    async def is_denied(self, file: Path, write: dict[str, str]) -> None:
-        """What was done once is not done again without being asked."""
-        file.unlink()
-        await self.client.begins(WRITE, **write)
-        code = await self.operator.question(self.case.name, self.codes)
-        await self.operator.deny(code, "once is enough")
-        answer = await self.client.answer()
-        told = answer["kind"] == "refusal" and "once is enough" in answer["words"]
-        expect("denied, it hears why", told and not file.exists(), answer)
-
-    def note(self, when: str) -> tuple[Path, dict[str, str]]:
-        file = self.place / f"desk/{self.case.name}-{when}.txt"
-        return file, {"path": str(file), "content": f"{when}, by {self.case.name}\n"}
 
 
 def whereabouts(case: Case, gateway: kit.Gateway, folder: Path) -> dict[str, Any]:
@@ -243,8 +157,8 @@ async def walks(case: Case, place: Path, operator: Operator, gateway: kit.Gatewa
         said = await driven.answer(CONNECT)
         expect("it connects", said["kind"] == "connected", said)
         way = Way(case, place, operator, driven)
-        for part in PARTS:
-            case.verdicts[part] = await tried(getattr(way, part))
+        for part in case.parts:
+            case.verdicts[part] = await tried(functools.partial(way.part, part))
 
 
 async def comes(case: Case, room: asyncio.Semaphore, place: Path, operator: Operator, gateway: kit.Gateway) -> None:
@@ -252,10 +166,10 @@ async def comes(case: Case, room: asyncio.Semaphore, place: Path, operator: Oper
     async with room:
         began = time.monotonic()
         verdict = await tried(lambda: asyncio.wait_for(walks(case, place, operator, gateway), WAY))
-        for part in PARTS:
+        for part in case.parts:
             case.verdicts.setdefault(part, f"not reached: {verdict}")
         if verdict != "ok" and all(said == "ok" for said in case.verdicts.values()):
-            case.verdicts[PARTS[-1]] = f"its end: {verdict}"
+            case.verdicts[case.parts[-1]] = f"its end: {verdict}"
         print(f"       {case.name} took {time.monotonic() - began:.0f} s", flush=True)
 
 
@@ -265,42 +179,63 @@ async def all_come(everyone: list[Case], place: Path, gateway: kit.Gateway) -> N
     coming = asyncio.gather(*(comes(case, room, place, operator, gateway) for case in everyone))
     verdict = await tried(lambda: asyncio.wait_for(coming, ALL))
     for case in everyone:
-        for part in PARTS:
+        for part in case.parts:
             case.verdicts.setdefault(part, f"not reached: {verdict}")
 
 
 def is_on_record(case: Case, gateway: kit.Gateway) -> None:
     """The record knows each request of this client, in the era and over the transport that it was to use."""
     outcomes = record.outcomes_of(gateway, case.name)
-    # Only what comes after a session was closed belongs to none: some ask for a stream of their own as late as that.
-    known = [outcome for outcome in outcomes if outcome["method"] != "http"]
+    # Only what comes after a session was closed belongs to none: some ask for a stream of their own, or cancel, as late as that.
+    known = [outcome for outcome in outcomes if outcome["method"] != "http" and outcome.get("reason") != "unknown_session"]
     ways = {(outcome["protocol"], outcome["transport"]) for outcome in known}
     checks.equal(f"{case.name}: all its requests are of its era and transport", ways, {(case.version, case.transport)})
     called = [outcome for outcome in outcomes if outcome.get("method") == "tools/call"]
     checks.equal(f"{case.name}: each of its calls is on record", len(called), case.calls)
+    # Every 5 seconds whoever gave a token hears that the call waits; nobody else does.
+    # The first of them is the one that was waited for to its end.
+    pending = [outcome for outcome in called if outcome["outcome"] == "approval_pending"]
+    told = [(outcome.get("asides") or {}).get("told", 0) for outcome in pending][:1]
+    fits = told and (told[0] >= 2 if case.can("token") else told[0] == 0)
+    checks.check(f"{case.name}: it is told that its call waits, if it asked for that", fits, told)
+
+
+def cell(case: Case, part: str) -> str:
+    """What stands in the table; `-` where a client has nothing for a part."""
+    return {None: "-", "ok": "ok"}.get(case.verdicts.get(part), "FAILED")
 
 
 def table(everyone: list[Case]) -> None:
     """A row for each, a column for each part; then what went wrong."""
     rows = [["client", "transport", "era", *PARTS]]
     ordered = sorted(everyone, key=lambda case: (case.client, case.transport, case.era))
-    rows += [[case.client, case.transport, case.version, *("ok" if case.verdicts[part] == "ok" else "FAILED" for part in PARTS)] for case in ordered]
+    rows += [[case.client, case.transport, case.version, *(cell(case, part) for part in PARTS)] for case in ordered]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
         print("  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip(), flush=True)
     for case in ordered:
-        for part in PARTS:
+        for part in case.parts:
             checks.check(f"{case.name}: {part}", case.verdicts[part] == "ok", case.verdicts[part])
         if set(case.verdicts.values()) != {"ok"}:
             print("\n".join(f"       > {line[:500]}" for line in "".join(case.heard).splitlines()[-25:]), flush=True)
 
 
-def main() -> int:
-    place = kit.folder().resolve()
-    lay_out(place)
-    everyone = cases()
-    gateway = kit.Gateway(kit.binary(*sys.argv[1:2]), config(place, everyone))
-    for connector in ["files", "everything", "time"]:
+@contextlib.contextmanager
+def listens() -> Iterator[str]:
+    """Where the server is that asks, for as long as it is needed."""
+    port = kit.free_port()
+    program = [str(ENVIRONMENTS / "client/bin/python"), str(Path(__file__).resolve().parent / "asker.py"), str(port)]
+    server = Listening("asker", program, ENV, port)
+    try:
+        yield server.url
+    finally:
+        server.stop()
+
+
+def come(place: Path, everyone: list[Case], asker: str) -> None:
+    """From the gateway's start to its end."""
+    gateway = kit.Gateway(kit.binary(*sys.argv[1:2]), config(place, everyone, asker))
+    for connector in ["files", "everything", "time", "asker"]:
         gateway.ok("connectors", "pin", connector, "--yes")
     for case in everyone:
         case.token = gateway.ok("agents", "token", case.name)
@@ -315,6 +250,14 @@ def main() -> int:
     gateway.stop()
     if checks.failed:
         print(f"       the gateway said last:\n{gateway.tail()}", flush=True)
+
+
+def main() -> int:
+    place = kit.folder().resolve()
+    lay_out(place)
+    everyone = [case for case in cases() if not sys.argv[2:] or case.client in sys.argv[2:]]
+    with listens() as asker:
+        come(place, everyone, asker)
     return checks.end()
 
 

@@ -9,6 +9,10 @@ case $(uname -m) in
 esac
 # What node@22 installs by a script of its own, which npm may block: the lists name its package for either machine.
 node_in=node_modules/node-linux-$arch/bin/node
+# The same of agents' programs: what is run is what their launchers would run.
+claude_in=node_modules/@anthropic-ai/claude-code-linux-$arch/claude
+codex_in=node_modules/@openai/codex-linux-$arch/vendor/$(uname -m)-unknown-linux-musl/bin/codex
+opencode_in=node_modules/opencode-linux-$arch/bin/opencode
 
 # Runs the rest once per list of pins: a mark of what is installed lies beside it, and one program of it must be there.
 once() { # folder, program, files with the pins, command…

@@ -5,8 +5,6 @@ standard input and output and over HTTP."""
 import asyncio
 import contextlib
 import json
-import signal
-import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -16,6 +14,7 @@ from typing import Any
 import kit
 import record
 from behind import AGENT, DUAL, DUALS, ENV, ERAS, SECRET, Server, config, dual, everything_reads, lay_out, official, servers
+from listening import Listening
 from mcp import Client, MCPError, StdioServerParameters
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared._httpx_utils import create_mcp_http_client
@@ -79,7 +78,15 @@ async def is_transparent(gateway: kit.Gateway, token: str, server: Server, place
                     done = await said(client, f"{server.id}__{tool}", arguments)
                     checks.check(f"{server.id}, {version}: {tool} is done", done.get("isError") is False, done)
             for (tool, arguments), answer in zip(server.reads, answers, strict=True):
-                checks.equal(f"{server.id}, {version}: {tool} answers the same", await said(client, f"{server.id}__{tool}", arguments), answer)
+                checks.equal(f"{server.id}, {version}: {tool} answers the same", await said(client, f"{server.id}__{tool}", arguments), linked(server.id, answer))
+
+
+def linked(connector: str, answer: dict[str, Any]) -> dict[str, Any]:
+    """The answer as an agent gets it: a link to a resource is to where the agent can ask for it."""
+    if not answer.get("content"):
+        return answer
+    content = [{**part, "uri": f"{connector}+{part['uri']}"} if part["type"] == "resource_link" else part for part in answer["content"]]
+    return {**answer, "content": content}
 
 
 async def lives_apart(gateway: kit.Gateway, token: str) -> None:
@@ -115,48 +122,6 @@ async def is_lent(gateway: kit.Gateway, token: str, connector: str, era: str) ->
                     whole = json.dumps(told)
                     stays = SECRET not in whole and words in whole and told.get("isError") is is_error
                     checks.check(f"{name}: {tool} is called, and its secret stays", stays, told)
-
-
-class Listening:
-    """A server over HTTP, at a port of its own."""
-
-    def __init__(self, name: str, command: list[str], env: dict[str, str], port: int) -> None:
-        self.name, self.command, self.env, self.port = name, command, env, port
-        self.log = kit.folder() / "log"
-        self.start()
-
-    def start(self) -> None:
-        """Starts it, and waits until it listens."""
-        with self.log.open("ab") as log:
-            self.child = subprocess.Popen(self.command, env=self.env, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-
-        def listens() -> bool:
-            if self.child.poll() is not None:
-                raise RuntimeError(f"{self.name} ended with {self.child.returncode}:\n{self.log.read_text()}")
-            return is_open(self.port)
-
-        kit.until(f"{self.name} at its port", listens, 60)
-
-    def stop(self) -> None:
-        """Ends it. Only this process, by its id."""
-        if self.child.poll() is None:
-            self.child.send_signal(signal.SIGTERM)
-            try:
-                self.child.wait(10)
-            except subprocess.TimeoutExpired:
-                self.child.kill()
-                self.child.wait()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/mcp"
-
-
-def is_open(port: int) -> bool:
-    """Whether somebody listens."""
-    with socket.socket() as probe:
-        probe.settimeout(1)
-        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def pin(gateway: kit.Gateway, everyone: list[Server]) -> None:

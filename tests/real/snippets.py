@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,7 @@ import yaml
 
 NODE = os.environ["BAILIWICK_NODE"]
 MODULES = Path(os.environ["BAILIWICK_NODE_MODULES"])
+AGENT_MODULES = Path(os.environ["BAILIWICK_AGENT_MODULES"])
 ENVIRONMENTS = Path(os.environ["BAILIWICK_ENVIRONMENTS"])
 INSPECTOR = MODULES / "@modelcontextprotocol/inspector/clients/launcher/build/index.js"
 
@@ -28,9 +30,28 @@ GRANTED = ["tickets__get", "tickets__refund", "tickets__search"]
 HELD = 7
 PATIENCE = 120
 
+# They ask nothing of the world, and get nothing of it: nobody listens there.
+OFFLINE = {
+    **{name: "http://127.0.0.1:9" for name in ["HTTP_PROXY", "HTTPS_PROXY"]},
+    **{name: "1" for name in ["CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "DISABLE_AUTOUPDATER", "OPENCODE_DISABLE_AUTOUPDATE", "OPENCODE_DISABLE_MODELS_FETCH"]},
+}
+
 # The programs that are printed, and the environments that they run in.
 IN_PYTHON = [("fastmcp", "client"), ("langchain", "legacy"), ("openai-agents", "legacy"), ("openai-agents", "openai"), ("pydantic-ai", "pydantic"), ("python", "client")]
 IN_NODE = ["typescript-v1", "typescript-v2"]
+# Agents' programs: where their settings go, how each is asked for its servers, and what it says of one that it has reached.
+PROGRAMS = {
+    "claude-code": (".claude.json", [os.environ["BAILIWICK_CLAUDE"], "mcp", "list"], r"bailiwick: .* - ✔ Connected"),
+    "gemini-cli": (".gemini/settings.json", [NODE, f"{AGENT_MODULES}/@google/gemini-cli/bundle/gemini.js", "mcp", "list"], r"✓ bailiwick: .* - Connected"),
+    "opencode": (".config/opencode/opencode.json", [os.environ["BAILIWICK_OPENCODE"], "mcp", "list"], r"✓ bailiwick .*connected"),
+}
+CODEX = os.environ["BAILIWICK_CODEX"]
+# What Codex's app server is told, so that it connects and lists: `codex mcp list` shows settings alone.
+CODEX_STATUS = [
+    {"id": 1, "method": "initialize", "params": {"clientInfo": {"name": "snippets", "version": "1.0.0"}}},
+    {"method": "initialized"},
+    {"id": 2, "method": "mcpServerStatus/list", "params": {}},
+]
 WAYS: dict[str, list[str]] = {"http": [], "stdio": ["--stdio"]}
 
 # FastMCP reads `mcpServers` as Claude Desktop does.
@@ -91,12 +112,14 @@ class Client:
     def __init__(self, name: str, transport: str, token: str) -> None:
         self.name, self.transport = name, transport
         self.folder = kit.folder()
+        self.said = ""
         self.env = {"PATH": f"{Path(NODE).parent}:/usr/bin:/bin", "HOME": str(self.folder), "NO_PROXY": "127.0.0.1"}
         if transport == "http":
             self.env["BAILIWICK_TOKEN"] = token
 
     def file(self, name: str, text: str) -> Path:
         path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
         return path
 
@@ -104,7 +127,8 @@ class Client:
         words = [str(word) for word in command]
         env = {**self.env, **more}
         done = subprocess.run(words, env=env, cwd=self.folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE)
-        heard.extend([done.stdout, done.stderr])
+        self.said = done.stdout + done.stderr
+        heard.append(self.said)
         if done.returncode:
             raise RuntimeError(f"it ended with {done.returncode}: {done.stdout}{done.stderr}")
         return done.stdout
@@ -131,6 +155,44 @@ def reads_settings(client: Client, snippet: str) -> list[str]:
     return client.runs(ENVIRONMENTS / "client/bin/python", client.file("reads.py", READS_SETTINGS), client.file("settings.json", snippet)).split()
 
 
+def connects(client: Client, snippet: str) -> list[str]:
+    """An agent's program finds the settings where it is said that they go, and reaches the gateway; it says no more than that."""
+    file, command, words = PROGRAMS[client.name]
+    client.file(file, trusting(snippet) if client.name == "gemini-cli" else snippet)
+    client.runs(*command, **OFFLINE)
+    if not re.search(words, client.said):
+        raise RuntimeError(f"it said: {client.said}")
+    return GRANTED
+
+
+def trusting(snippet: str) -> str:
+    """With what the note beside the snippet asks for: Gemini CLI shows servers of folders that it trusts."""
+    return json.dumps({**json.loads(snippet), "security": {"folderTrust": {"enabled": False}}})
+
+
+def codex_lists(client: Client, snippet: str) -> list[str]:
+    client.file(".codex/config.toml", snippet)
+    env = {**client.env, **OFFLINE}
+    child = subprocess.Popen([CODEX, "app-server"], env=env, cwd=client.folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    patience = threading.Timer(PATIENCE, child.kill)
+    patience.start()
+    try:
+        assert child.stdin and child.stdout
+        for said in CODEX_STATUS:
+            child.stdin.write(json.dumps(said) + "\n")
+            child.stdin.flush()
+        for line in child.stdout:
+            heard.append(line)
+            if (answer := json.loads(line)).get("id") == 2:
+                [server] = answer["result"]["data"]
+                return list(server["tools"])
+        raise RuntimeError("it ended")
+    finally:
+        patience.cancel()
+        child.kill()
+        child.communicate()
+
+
 def tried(gateway: kit.Gateway, token: str, what: str, name: str, transport: str, way: Callable[[Client, str], list[str]]) -> tuple[str, Any]:
     """What one client sees."""
     try:
@@ -146,6 +208,8 @@ def connect(gateway: kit.Gateway, token: str) -> None:
         several.append((f"inspector, {transport}", "inspector", transport, inspects))
         several += [(f"{name} in {environment}, {transport}", name, transport, lists_in_python(environment)) for name, environment in IN_PYTHON]
         several += [(f"{name}, {transport}", name, transport, lists_in_node) for name in IN_NODE]
+        several += [(f"{name}, {transport}", name, transport, connects) for name in PROGRAMS if Path(PROGRAMS[name][1][0]).exists()]
+        several.append((f"codex, {transport}", "codex", transport, codex_lists))
     several.append(("the settings of claude-desktop, read by FastMCP", "claude-desktop", "stdio", reads_settings))
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
         for what, seen in pool.map(lambda one: tried(gateway, token, *one), several):
@@ -170,7 +234,7 @@ def waits(gateway: kit.Gateway, token: str, transport: str) -> None:
 def main() -> int:
     gateway = kit.Gateway(kit.binary(*sys.argv[1:2]))
     names = known(gateway)
-    checks.check("it knows every client that is tried here", {*(name for name, _ in IN_PYTHON), *IN_NODE, "inspector", "claude-desktop"} <= set(names), names)
+    checks.check("it knows every client that is tried here", {*(name for name, _ in IN_PYTHON), *IN_NODE, *PROGRAMS, "codex", "inspector", "claude-desktop"} <= set(names), names)
     for name in names:
         with checks.guard(f"{name}: what is printed"):
             is_readable(gateway, name)

@@ -21,17 +21,37 @@ class Inspector:
         self.config = config
         self.env = {**os.environ, "HOME": str(config.parent), "MCP_INSPECTOR_SECRET_STORE": "memory", "PATH": f"{Path(NODE).parent}:{os.environ['PATH']}"}
 
-    async def names(self) -> list[str]:
-        code, out, err = await self.run("tools/list")
-        if code != RESULT:
-            raise RuntimeError(f"exit {code}: {out}{err}")
-        return [tool["name"] for tool in json.loads(out)["result"]["tools"]]
+    async def tools(self) -> list[str]:
+        return [tool["name"] for tool in (await self.asks("tools/list"))["tools"]]
 
     async def call(self, tool: str, arguments: dict[str, Any]) -> dict[str, Any]:
         code, out, err = await self.run("tools/call", "--tool-name", tool, "--tool-args-json", json.dumps(arguments))
         if code not in (RESULT, REFUSAL):
             raise RuntimeError(f"exit {code}: {out}{err}")
         return lines.result(code == REFUSAL, lines_of(out, err))
+
+    async def resources(self) -> list[str]:
+        return [resource["uri"] for resource in (await self.asks("resources/list"))["resources"]]
+
+    async def templates(self) -> list[str]:
+        return [template["uriTemplate"] for template in (await self.asks("resources/templates/list"))["resourceTemplates"]]
+
+    async def read(self, uri: str) -> str:
+        return "".join(part["text"] for part in (await self.asks("resources/read", "--uri", uri))["contents"])
+
+    async def prompts(self) -> list[str]:
+        return [prompt["name"] for prompt in (await self.asks("prompts/list"))["prompts"]]
+
+    async def prompt(self, name: str, arguments: dict[str, str]) -> str:
+        pairs = [f"{key}={value}" for key, value in arguments.items()]
+        answer = await self.asks("prompts/get", "--prompt-name", name, "--prompt-args", *pairs)
+        return "".join(message["content"]["text"] for message in answer["messages"])
+
+    async def asks(self, method: str, *words: str) -> dict[str, Any]:
+        code, out, err = await self.run(method, *words)
+        if code != RESULT:
+            raise RuntimeError(f"exit {code}: {out}{err}")
+        return json.loads(out)["result"]
 
     async def run(self, method: str, *words: str) -> tuple[int, str, str]:
         command = [str(PROGRAM), "--cli", "--config", str(self.config), "--server", "gateway", "--stored-auth-only", "--format", "json", "--method", method]

@@ -14,16 +14,35 @@ PATIENCE = 120
 
 
 class Client(Protocol):
-    """A connected client."""
+    """A connected client. What else it can is a method of this name, if its library has it: `resources`, `templates`, `read`,
+    `prompts`, `prompt`, `complete`."""
 
-    async def names(self) -> list[str]:
+    async def tools(self) -> list[str]:
         """The tools that it sees."""
 
-    async def call(self, tool: str, arguments: dict[str, Any]) -> dict[str, Any]:
-        """What one call brings: `result` or `refusal` (a result that is an error), with its words. A fault is raised."""
+    async def call(self, tool: str, arguments: dict[str, Any], patience: float | None = None) -> dict[str, Any]:
+        """What one call brings: `result` or `refusal` (a result that is an error), with its words. A fault is raised. With
+        `patience` the client gives up after so many seconds."""
 
 
 Connect = Callable[[dict[str, Any]], contextlib.AbstractAsyncContextManager[Client]]
+
+# What came while a call ran: progress, in its words, and what the user of the client was asked.
+told: list[str] = []
+asked: list[str] = []
+# What this user says to a question.
+conduct = "decline"
+
+
+async def progress(progress: float, total: float | None = None, message: str | None = None, *_: Any) -> None:
+    """Hears progress."""
+    told.append(message or str(progress))
+
+
+def answer_to(message: str) -> tuple[str, dict[str, Any] | None]:
+    """What the user does when asked, and what is filled in."""
+    asked.append(message)
+    return conduct, {"sure": True} if conduct == "accept" else None
 
 
 def result(is_error: bool, words: str) -> dict[str, Any]:
@@ -45,13 +64,25 @@ def innermost(fault: BaseException) -> BaseException:
 
 async def answered(client: Client, wish: dict[str, Any]) -> dict[str, Any]:
     """One line's answer; whatever the client raises is an answer too."""
+    global conduct
+    conduct = wish.pop("conduct", "decline")
+    can = getattr(client, wish.pop("do"), None)
+    if can is None:
+        return {"kind": "none"}
     try:
-        if wish["do"] == "list":
-            return {"kind": "list", "names": await client.names()}
-        return await client.call(wish["tool"], wish["arguments"])
+        said = await can(**wish)
     except Exception as caught:  # the one who asked is told, and judges
         fault = innermost(caught)
-        return {"kind": "fault", "words": f"{type(fault).__name__}: {fault}"}
+        said = {"kind": "fault", "words": f"{type(fault).__name__}: {fault}"}
+    match said:
+        case list():
+            said = {"kind": "list", "names": [str(name) for name in said]}
+        case str():
+            said = {"kind": "result", "words": said}
+    said |= {"told": list(told), "asked": list(asked)}
+    told.clear()
+    asked.clear()
+    return said
 
 
 async def obey(connect: Connect) -> None:
