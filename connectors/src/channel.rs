@@ -88,7 +88,9 @@ impl ToolChannel {
             Err(Mismatch::Unknown(why)) if session.link().retired().is_some_and(|end| end.expired) => Err(Unready::Expired(why)),
             Err(Mismatch::Unknown(why)) => Err(Unready::Failed(ConnectFailure::Handshake(why))),
             Err(Mismatch::Drifted { found }) => {
-                drifted(pool, name, found);
+                if !session.may_ask() {
+                    drifted(pool, name, found);
+                }
                 let (connector, tool) = (pool.spec.id.to_string(), tool.name.to_string());
                 Err(Unready::Failed(ConnectFailure::Drifted { connector, tool }))
             }
@@ -183,7 +185,9 @@ impl ToolChannel {
         verified.map(drop).map_err(|mismatch| match mismatch {
             Mismatch::Unknown(why) => SendFailure::Unsent(why),
             Mismatch::Drifted { found } => {
-                drifted(&self.pool, name, found);
+                if !self.session.may_ask() {
+                    drifted(&self.pool, name, found);
+                }
                 SendFailure::Unsent(format!("tool `{}` differs from its pin", self.tool.name))
             }
         })

@@ -65,7 +65,8 @@ pub(crate) async fn start(
     let tail = Arc::new(Tail::default());
     let tracker = &pool.context.tracker;
     tracker.spawn(until(pool.context.dead.clone(), drain(stderr, Arc::clone(&tail), redactor.clone())));
-    let (pipe, notes) = Pipe::new(stdin, Arc::clone(&pool.max_message), Arc::clone(&pool.counters), redactor, Arc::clone(&tail));
+    let (most, counters) = (Arc::clone(&pool.max_message), Arc::clone(&pool.counters));
+    let (pipe, notes) = Pipe::new(stdin, most, counters, redactor, Arc::clone(&tail), pool.spec.shared);
     tracker.spawn(notes);
     let reader = tracker.spawn(Arc::clone(&pipe).listen(stdout));
     let link: Arc<dyn Link> = Arc::<Pipe>::clone(&pipe);

@@ -10,7 +10,7 @@ use std::{
 };
 
 use bailiwick_pipeline::{
-    aside::{AsideKind, Ear},
+    aside::{AsideKind, Ear, Spoken},
     ports::{Later, SendFailure},
 };
 use bytes::Bytes;
@@ -57,6 +57,8 @@ pub(crate) struct Pipe {
     counters: Arc<Counters>,
     redactor: Redactor,
     tail: Arc<Tail>,
+    /// Whether it serves many grants.
+    is_shared: bool,
 }
 
 /// A short message that is to be written.
@@ -64,7 +66,7 @@ enum Note {
     /// It is there.
     Now(Vec<u8>),
     /// It answers a question of the server, with this id, once an agent has answered that.
-    Later(String, oneshot::Receiver<Bytes>),
+    Later(String, oneshot::Receiver<Spoken>),
 }
 
 /// Who waits for which answer.
@@ -94,6 +96,7 @@ impl Pipe {
         counters: Arc<Counters>,
         redactor: Redactor,
         tail: Arc<Tail>,
+        is_shared: bool,
     ) -> (Arc<Self>, impl Future<Output = ()> + Send + 'static) {
         let (notes, queue) = mpsc::channel(NOTES);
         let pipe = Arc::new(Self {
@@ -107,6 +110,7 @@ impl Pipe {
             counters,
             redactor,
             tail,
+            is_shared,
         });
         (Arc::clone(&pipe), pipe.write_notes(queue))
     }
@@ -180,10 +184,15 @@ impl Pipe {
             Ok(Incoming::Stray) => self.counters.unknown_ids.rise(),
             Ok(Incoming::Request { id, method, params }) => {
                 self.counters.server_requests.rise();
-                match self.put(&method, params.as_ref()) {
-                    Some(answer) => self.note(Note::Later(id, answer)),
-                    None => self.note(Note::Now(message::reply(&id, &method))),
-                }
+                // Room for the answer first: nobody is asked in vain.
+                let Ok(room) = self.notes.try_reserve() else {
+                    self.counters.unsent_notes.rise();
+                    return Taken::Unasked;
+                };
+                room.send(match self.put(&method, params.as_ref()) {
+                    Some(answer) => Note::Later(id, answer),
+                    None => Note::Now(message::reply(&id, &method)),
+                });
             }
             Ok(Incoming::Notification { method, news, told }) => {
                 self.counters.notifications.rise();
@@ -217,9 +226,10 @@ impl Pipe {
                 named.and_then(|call| call.ear.as_ref()).filter(|ear| ear.hears_progress())
             }
             AsideKind::Log => {
-                let ears = waiting.calls.values().filter_map(|call| call.ear.as_ref());
-                let mut wants_logs = ears.filter(|ear| ear.level().is_some());
-                wants_logs.next().filter(|_| wants_logs.next().is_none())
+                // What is said of nobody's call in particular may be about another grant's.
+                let mut calls = waiting.calls.values().filter(|call| call.is_call && !self.is_shared);
+                let only = calls.next().filter(|_| calls.next().is_none());
+                only.and_then(|call| call.ear.as_ref()).filter(|ear| ear.level().is_some())
             }
         };
         ear.map(|ear| ear.hear(news.kind, &news.params)).is_some()
@@ -227,7 +237,7 @@ impl Pipe {
 
     /// Puts a question of the server to who made the call that it belongs to. It does not say to which: so there must be none in flight that
     /// may not be asked. All of a pipe are of one grant, and among those that may, it is the last one that somebody attends to.
-    fn put(&self, method: &str, params: Option<&Bytes>) -> Option<oneshot::Receiver<Bytes>> {
+    fn put(&self, method: &str, params: Option<&Bytes>) -> Option<oneshot::Receiver<Spoken>> {
         if !message::is_for_agent(method) {
             return None;
         }
@@ -273,15 +283,19 @@ impl Pipe {
     async fn write_notes(self: Arc<Self>, mut queue: mpsc::Receiver<Note>) {
         let mut later = FuturesUnordered::new();
         loop {
-            let text = tokio::select! {
+            // What an agent says is told as a call is: whatever ends its grant waits until it is written.
+            let (text, _spoken) = tokio::select! {
                 () = self.ending.cancelled() => return,
-                Some(text) = later.next() => text,
+                Some(later) = later.next() => later,
                 note = queue.recv() => match note {
                     None => return,
-                    Some(Note::Now(text)) => text,
+                    Some(Note::Now(text)) => (text, None),
                     Some(Note::Later(id, answer)) => {
                         // It comes from people: bounded by the calls that may ask, and dropped with them.
-                        later.push(async move { message::answered(&id, answer.await.ok().as_ref()) });
+                        later.push(async move {
+                            let spoken = answer.await.ok();
+                            (message::answered(&id, spoken.as_ref().map(Spoken::text)), spoken)
+                        });
                         continue;
                     }
                 },

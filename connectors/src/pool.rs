@@ -77,6 +77,9 @@ impl Context {
     }
 }
 
+/// So many sets of capabilities one grant's sessions may declare.
+const DECLARED: usize = 3;
+
 /// For whom a slot is.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(crate) struct SlotKey {
@@ -208,6 +211,13 @@ impl Pool {
         // On a task of its own: a caller that gives up must not undo what the next one needs.
         let start = self.context.tracker.spawn(Arc::clone(self).start(state, purpose.clone(), lease.map(str::to_owned)));
         start.await.unwrap_or_else(|fault| Err(ConnectFailure::Start(fault.to_string())))
+    }
+
+    /// What the sessions of a grant may declare: a few sets, so that no agent has ever more sessions. Further ones may ask nothing.
+    pub(crate) fn few(&self, grant: &(GrantId, u64), asks: String) -> Option<String> {
+        let slots = lock(&self.slots);
+        let of_grant = || slots.keys().filter(|key| key.grant.as_ref() == Some(grant)).filter_map(|key| key.asks.as_ref());
+        (of_grant().any(|other| *other == asks) || of_grant().count() < DECLARED).then_some(asks)
     }
 
     /// The state of the slot for this purpose, locked.

@@ -29,6 +29,8 @@ use crate::{
 pub(crate) struct Session {
     link: Arc<dyn Link>,
     hello: Hello,
+    /// Whether its server may ask something in it: then what it lists may be for that alone.
+    may_ask: bool,
     relist_after: Duration,
     listing: tokio::sync::Mutex<Listing>,
     offers: tokio::sync::Mutex<Kept>,
@@ -85,7 +87,7 @@ impl Session {
     /// Shakes hands and lists the tools.
     pub(crate) async fn open(link: Arc<dyn Link>, opening: Opening) -> Result<Self, Unopened> {
         let Opening { patience, relist_after, known, asks, cache, keep, listed, changed, listeners, grant } = opening;
-        let reader = Reader { cache, keep, patience };
+        let (reader, may_ask) = (Reader { cache, keep, patience }, asks.is_some());
         let work = async {
             let hello = shake_hands(link.as_ref(), patience, known, asks.as_deref()).await?.keeping(keep);
             let listing = reader.list(link.as_ref(), hello.version).await?;
@@ -97,6 +99,7 @@ impl Session {
         Ok(Self {
             link,
             hello,
+            may_ask,
             relist_after,
             listing: tokio::sync::Mutex::new(listing),
             offers: tokio::sync::Mutex::default(),
@@ -120,6 +123,11 @@ impl Session {
 
     pub(crate) fn hello(&self) -> &Hello {
         &self.hello
+    }
+
+    /// Whether its server may ask something in it. What it lists here is compared with the pins, and says nothing of what it lists to others.
+    pub(crate) fn may_ask(&self) -> bool {
+        self.may_ask
     }
 
     /// Which log messages are wanted of it.

@@ -173,10 +173,11 @@ impl Downstreams {
         } else {
             let terms = grant.terms();
             // Where each request stands alone, each says for itself what may be asked.
-            let asks = asks.filter(|_| pool.known_era() != Some(Era::Modern)).map(str::to_owned);
+            let key = (terms.id.clone(), terms.revision);
+            let asks = asks.filter(|_| pool.known_era() != Some(Era::Modern)).and_then(|asks| pool.few(&key, asks.to_owned()));
             let ends = vec![grant_ends.clone(), retired];
             let purpose = Purpose { grant: Some(terms.id.clone()), ends, lease: lease.cloned(), asks: asks.clone() };
-            (SlotKey { grant: Some((terms.id.clone(), terms.revision)), asks }, purpose)
+            (SlotKey { grant: Some(key), asks }, purpose)
         };
         let session = pool.session(&key, &purpose).await?;
         match ToolChannel::open(&pool, session, tool).await {

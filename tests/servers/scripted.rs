@@ -5,7 +5,7 @@
 //! further ones; `pages`: a list of tool lists, given page by page; `list_text`: the result of `tools/list` as raw text;
 //! `list_more`: further members of that result; `name`: what it calls itself; `behave`: how it breaks the rules before it is called, see
 //! [`misbehaviour::at_start`] and [`misbehaviour::in_handshake`], read when a process starts; `era`: `legacy` (as it is without one) or `modern`;
-//! `capabilities`; `answers`: what it says word for word, see [`said::scripted`]. Every line that it receives is appended to the
+//! `tools_for_askable`: what it lists to a client that can be asked something; `capabilities`; `answers`: what it says word for word, see [`said::scripted`]. Every line that it receives is appended to the
 //! log as it is. What a tool does follows from its name's first word: `echo`, `environment`, `leak`, `crash`, `hang`, `slow`, `fail`,
 //! `error`, `raw`, `count`, `wonders` (see [`asks`]), `announce` (says the notification of its arguments `method` and `params`, which is JSON, to whoever listens), `hangup` (to whom nobody listens any more), `tells` (progress and log messages before its answer, as `how` says, see [`tell`]), `remember` (all arguments that this process ever got), `changed` (it says first that its tools changed), those
 //! of [`misbehaviour::call`]; anything else echoes.
@@ -75,7 +75,8 @@ fn main() {
         let is_modern = said::is_modern(&now, "legacy");
         match message["method"].as_str().unwrap_or_default() {
             "server/discover" if is_modern => answer(&id, &said::discovered(&now).to_string()),
-            "initialize" if !is_modern => answer(
+            "initialize" if !is_modern => answer_hello(
+                &message,
                 &id,
                 &json!({
                     "protocolVersion": message["params"]["protocolVersion"],
@@ -109,6 +110,15 @@ fn main() {
             }
         }
     }
+}
+
+/// Whether its client can be asked something.
+static IS_ASKED: AtomicBool = AtomicBool::new(false);
+
+/// Answers a handshake, and remembers whether its client can be asked something.
+fn answer_hello(message: &Value, id: &Value, result: &str) {
+    IS_ASKED.store(message["params"]["capabilities"]["elicitation"].is_object(), Ordering::Relaxed);
+    answer(id, result);
 }
 
 fn note(now: &Value, line: &str) {
@@ -154,6 +164,9 @@ fn list(now: &Value, cursor: &Value, start: usize) -> String {
         return text;
     }
     let mut tools = &now["tools"];
+    if now["tools_for_askable"].is_array() && IS_ASKED.load(Ordering::Relaxed) {
+        tools = &now["tools_for_askable"];
+    }
     if let Some(starts) = now["starts"].as_array() {
         tools = &starts[start.min(starts.len() - 1)];
     }

@@ -231,3 +231,20 @@ async fn a_stream_that_is_closed_in_the_middle_cancels_its_call_once() {
     assert_eq!(outcomes()[1]["outcome"], "cancelled");
     assert!(!session.call("s__echo", &json!({"x": "next"})).await.is_tool_error());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_shared_server_logs_is_nobodys() {
+    let setup = Setup::new();
+    let script = Script::new(setup.folder(), "s", &[tool("tells", &["how"]), tool("slow", &["ms"])]);
+    let more =
+        "shared = true\ntools.tells = { kind = \"read\", band = \"low\" }\ntools.slow = { kind = \"read\", band = \"low\" }";
+    let setup = setup.agent("a").agent("b").connector("s", &script, more);
+    let gateway = setup.grant("g", "a", &["s__*"], "").grant("h", "b", &["s__*"], "").start();
+    let (a, b) = (gateway.agent("a"), gateway.agent("b"));
+    // Its own call is all that is in flight: still it may be about another's that went before.
+    let reply = b.call_with_meta("s__tells", &json!({"how": "plain"}), &format!(r#""progressToken":1,"{LEVEL}":"debug","#)).await;
+    assert_eq!((said(&reply, "notifications/progress").len(), said(&reply, "notifications/message").len()), (3, 0));
+    let (slowly, plainly, level) = (json!({"ms": 300}), json!({"how": "plain"}), format!(r#""{LEVEL}":"debug","#));
+    let (slow, _) = tokio::join!(b.call_with_meta("s__slow", &slowly, &level), a.call("s__tells", &plainly));
+    assert!(!slow.text.contains("trouble"), "{}", slow.text);
+}

@@ -13,7 +13,12 @@ const ALL: [&str; 4] = ["s__*", "s/elicitation", "s/sampling", "s/roots"];
 
 /// A server of this era over this carrier, and an agent with this grant.
 fn start(is_modern: bool, is_http: bool, granted: &[&str]) -> (Gateway, Script, Option<HttpServer>) {
-    let setup = Setup::new().agent("a").agent("b");
+    start_with("", is_modern, is_http, granted)
+}
+
+fn start_with(server: &str, is_modern: bool, is_http: bool, granted: &[&str]) -> (Gateway, Script, Option<HttpServer>) {
+    let setup = Setup::new().with(server);
+    let setup = setup.agent("a").agent("b");
     let tools = [tool("wonders", &["questions"]), tool("echo", &["x"]), tool("wonders_pay", &["questions"])];
     let script = Script::new(setup.folder(), "s", &tools);
     script.offer_with(&tools, &json!({"era": if is_modern { "modern" } else { "legacy" }}));
@@ -46,7 +51,8 @@ fn form(message: &str) -> Value {
 
 fn sampling() -> Value {
     let messages = json!([{"role": "user", "content": {"type": "text", "text": "what now?"}}]);
-    json!({"method": "sampling/createMessage", "params": {"messages": messages, "maxTokens": 10}})
+    let more = json!({"messages": messages, "maxTokens": 10, "includeContext": "allServers", "tools": [{"name": "x"}], "systemPrompt": "obey"});
+    json!({"method": "sampling/createMessage", "params": more})
 }
 
 fn accepted(name: &str) -> Value {
@@ -165,6 +171,8 @@ async fn questions_cross_all_versions_and_their_answers_walk_the_gates() {
                 "elicitation/create" => accepted("bob"),
                 "sampling/createMessage" => {
                     assert_eq!(request["params"]["messages"][0]["content"]["text"], "what now?");
+                    assert_eq!(request["params"]["systemPrompt"], "[s] obey");
+                    assert_eq!(request["params"].as_object().unwrap().len(), 3, "of no other server: {request}");
                     model.clone()
                 }
                 _ => roots.clone(),
@@ -336,4 +344,48 @@ async fn what_a_person_approved_is_asked_nothing_more() {
             }
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_can_answer_while_its_calls_take_all_its_places() {
+    let (gateway, _script, _http) = start_with("max_calls_per_agent = 1", false, false, &ALL);
+    let session = gateway.agent("a").session_of("2025-11-25", &capabilities()).await;
+    let called = call(&session, "s__wonders", &[form("who?"), form("who else?")], &|_| accepted("ada")).await;
+    assert_eq!(called.told(), json!([accepted("ada"), accepted("ada")]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_server_lists_to_one_who_can_be_asked_is_nobody_elses_news() {
+    let (gateway, script, _http) = start(false, false, &ALL);
+    let mut other = tool("echo", &["x"]);
+    other["description"] = json!("another one");
+    script.offer_with(
+        &[tool("wonders", &["questions"]), tool("echo", &["x"]), tool("wonders_pay", &["questions"])],
+        &json!({"tools_for_askable": [tool("wonders", &["questions"]), other]}),
+    );
+    let (agent, plain) = (gateway.agent("a"), gateway.agent("b"));
+    assert!(plain.call("s__echo", &json!({"x": "1"})).await.words().contains('1'));
+    let refused = modern(&agent, "s__echo", &json!({"x": "1"}), "").await;
+    assert!(is_refused(&refused), "it is another one: {}", refused.text);
+    // Who can be asked nothing has what was pinned, as before.
+    assert!(plain.call("s__echo", &json!({"x": "2"})).await.words().contains('2'));
+    assert_eq!(plain.tools().await.len(), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_end_of_a_session_ends_its_questions() {
+    let (gateway, _script, _http) = start(true, false, &ALL);
+    let session = gateway.agent("a").session_of("2025-11-25", &capabilities()).await;
+    let body = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call",
+        "params": {"name": "s__wonders", "arguments": {"questions": json!([form("who?")]).to_string()}}});
+    let mut response = session.request().body(body.to_string()).send().await.unwrap();
+    let mut text = String::from_utf8(response.chunk().await.unwrap().unwrap().to_vec()).unwrap();
+    assert!(text.contains("who?"), "{text}");
+    let ended = reqwest::Client::builder().no_proxy().build().unwrap().delete(session.url()).bearer_auth(session.token());
+    assert_eq!(ended.header("mcp-session-id", session.session_id().unwrap()).send().await.unwrap().status(), 204);
+    // At once, and not when nobody answered for nine minutes.
+    while let Some(chunk) = response.chunk().await.unwrap() {
+        text.push_str(std::str::from_utf8(&chunk).unwrap());
+    }
+    assert!(text.ends_with("\n\n"), "{text}");
 }

@@ -3,7 +3,7 @@
 use std::future::Future;
 
 use bailiwick_pipeline::{
-    aside::{AsideKind, Ear},
+    aside::{AsideKind, Ear, Spoken},
     ports::SendFailure,
 };
 use bytes::{Bytes, BytesMut};
@@ -319,9 +319,14 @@ impl Exchange<'_> {
         let now = message::reply(&id, method);
         let (client, counters) = (self.link.client.clone(), Arc::clone(&self.link.counters));
         async move {
+            // Held until it is written, and what ends its grant waits for that.
+            let spoken;
             let text = match answer {
                 None => now,
-                Some(answer) => message::answered(&id, answer.await.ok().as_ref()),
+                Some(answer) => {
+                    spoken = answer.await.ok();
+                    message::answered(&id, spoken.as_ref().map(Spoken::text))
+                }
             };
             let request = self.link.post(self.link.headers_for("reply", self.version), text);
             if !matches!(tokio::time::timeout(super::NOTE_PATIENCE, client.request(request)).await, Ok(Ok(_))) {

@@ -9,6 +9,7 @@ use std::{
     },
 };
 
+use crate::grant::SendPass;
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
@@ -143,8 +144,26 @@ pub struct RawAside {
 pub struct RawQuestion {
     pub(crate) method: String,
     pub(crate) params: Bytes,
-    pub(crate) reply: oneshot::Sender<Bytes>,
+    pub(crate) reply: oneshot::Sender<Spoken>,
     _room: OwnedSemaphorePermit,
+}
+
+/// What an agent answered to a question. To be dropped once it is written: what ends the grant waits for that.
+#[derive(Debug)]
+pub struct Spoken {
+    text: Bytes,
+    _pass: Option<Arc<SendPass>>,
+}
+
+impl Spoken {
+    pub(crate) fn new(text: Bytes, pass: Option<Arc<SendPass>>) -> Self {
+        Self { text, _pass: pass }
+    }
+
+    /// The answer: a JSON object.
+    pub fn text(&self) -> &Bytes {
+        &self.text
+    }
 }
 
 /// What was handed over.
@@ -218,7 +237,7 @@ impl Ear {
 
     /// Asks: `params` are a JSON object, and so is the answer. None where nobody takes the question now; the answer never comes where it is
     /// refused. Never blocks.
-    pub fn ask(&self, method: &str, params: &[u8]) -> Option<oneshot::Receiver<Bytes>> {
+    pub fn ask(&self, method: &str, params: &[u8]) -> Option<oneshot::Receiver<Spoken>> {
         let is_fit = self.questions && params.len() <= ASIDE_BYTES && self.offered.fetch_add(1, Ordering::Relaxed) < IN_ALL;
         let bytes = u32::try_from(params.len()).ok().and_then(NonZeroU32::new).filter(|_| is_fit)?;
         let room = Arc::clone(&self.room).try_acquire_many_owned(bytes.get()).ok()?;
@@ -286,15 +305,6 @@ impl Overheard {
             Said::Question(_) => None,
         };
         std::iter::from_fn(|| self.there()).filter_map(words).collect()
-    }
-
-    /// The next question, with what takes its answer: asides that come before it are left out.
-    pub async fn question(&mut self) -> Option<(String, Bytes, oneshot::Sender<Bytes>)> {
-        loop {
-            if let Said::Question(question) = self.next().await? {
-                return Some((question.method, question.params, question.reply));
-            }
-        }
     }
 
     /// How many were dropped, not to grow or to wait.

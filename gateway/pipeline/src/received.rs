@@ -333,6 +333,8 @@ pub struct Received {
     size: usize,
     arrived_ns: u64,
     answers: Option<Answers>,
+    /// The call that asked first, where this one brings the answers for it.
+    began: Option<CallId>,
 }
 
 /// Answers to what a server asked before it could answer (MCP 2026-07-28, `basic/patterns/mrtr`).
@@ -416,13 +418,22 @@ impl Received {
             return Err(MessageFault::Member { member: "params.uri", wanted: "a string of at most 4096 bytes" });
         }
         let (asked, id) = (Asked::Item(ItemAsk::watching(uri)), message.id().map(str::to_owned));
-        Ok(Self { call, asked, origin, id, size: message.size(), arrived_ns, answers: None })
+        Ok(Self { call, asked, origin, id, size: message.size(), arrived_ns, answers: None, began: None })
     }
 
     /// The same wish about this resource, under another call id.
     pub(crate) fn about(&self, uri: String, call: CallId, arrived_ns: u64) -> Self {
         let (origin, id) = (self.origin.clone(), self.id.clone());
-        Self { call, asked: Asked::Item(ItemAsk::watching(uri)), origin, id, size: self.size, arrived_ns, answers: None }
+        Self {
+            call,
+            asked: Asked::Item(ItemAsk::watching(uri)),
+            origin,
+            id,
+            size: self.size,
+            arrived_ns,
+            answers: None,
+            began: None,
+        }
     }
 
     /// Receives a request for a list of resources, resource templates or prompts.
@@ -460,7 +471,7 @@ impl Received {
         // Older versions know no such thing: there they are members like any other that means nothing.
         let is_call = matches!(asked, Asked::Call { .. } | Asked::Item(_)) && origin.protocol.is_modern();
         let answers = if is_call { Answers::of(message)? } else { None };
-        Ok(Self { call, asked, origin, id: Some(id.to_owned()), size: message.size(), arrived_ns, answers })
+        Ok(Self { call, asked, origin, id: Some(id.to_owned()), size: message.size(), arrived_ns, answers, began: None })
     }
 
     /// The call id it was given on arrival.
@@ -516,7 +527,13 @@ impl Received {
     /// The same request once more, with the answers that its sender gave meanwhile.
     #[must_use]
     pub fn answering(self, answers: Answers, call: CallId, arrived_ns: u64) -> Self {
-        Self { call, answers: Some(answers), arrived_ns, ..self }
+        let began = self.began.or(Some(self.call));
+        Self { call, answers: Some(answers), arrived_ns, began, ..self }
+    }
+
+    /// The call that it began with, where its sender is asked while that goes on: it is not mixed up with the same call of another session.
+    pub(crate) fn conversation(&self) -> Option<&CallId> {
+        if self.origin.protocol.is_modern() { None } else { self.began.as_ref().or(Some(&self.call)) }
     }
 
     /// Whether anything may be said to its sender before the answer: he wants it, or is asked so, and it is a call.

@@ -17,7 +17,7 @@ use serde_json::Value;
 
 use crate::{
     gates::Granted,
-    ids::{AgentId, GrantId},
+    ids::{AgentId, CallId, GrantId},
     running::Running,
     trace::hex,
 };
@@ -50,6 +50,9 @@ pub(crate) struct Round {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Of {
     agent: AgentId,
+    instance: Option<String>,
+    /// The call that it began with, where its agent is asked while that goes on.
+    conversation: Option<CallId>,
     grant: (GrantId, u64),
     tool: QualifiedName,
     tool_digest: Digest,
@@ -65,6 +68,8 @@ impl Of {
         let (terms, tool) = (call.grant().terms(), call.tool());
         Self {
             agent: terms.agent.clone(),
+            instance: call.identified().principal().instance.clone(),
+            conversation: call.identified().received().conversation().cloned(),
             grant: (terms.id.clone(), terms.revision),
             tool: tool.name.clone(),
             tool_digest: tool.digest,
@@ -133,6 +138,11 @@ impl Rounds {
         self.locked().retain(|_, round| round.of != *of);
     }
 
+    /// Forgets what waited too long.
+    pub fn sweep(&self, now_ms: u64) {
+        self.locked().retain(|_, round| round.expires_ms > now_ms);
+    }
+
     /// Forgets what waits under this handle: nobody will bring it.
     pub fn forget(&self, handle: &str) {
         self.locked().remove(handle);
@@ -177,6 +187,8 @@ mod tests {
         let nothing = Digest::of(b"");
         let of = Of {
             agent: agent.parse().unwrap(),
+            instance: None,
+            conversation: None,
             grant: ("g".parse().unwrap(), 1),
             tool: tool.parse().unwrap(),
             tool_digest: nothing,

@@ -3,7 +3,10 @@
 use std::{
     collections::BTreeMap,
     fmt,
-    sync::{Arc, atomic::AtomicU64},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -15,8 +18,9 @@ use tokio::{
 };
 
 use crate::{
-    aside::{Overheard, Said},
+    aside::{Overheard, Said, Spoken},
     gates::RawReply,
+    grant::SendPass,
     ports::{Later, Lease, SendFailure},
     rounds::LIVES_MS,
 };
@@ -28,7 +32,7 @@ pub(crate) struct Running {
     /// What it was lent: its answer is screened for it, whatever the grant is lent by then.
     lease: Option<Arc<Lease>>,
     /// What takes the answers to its questions, by the keys that those were put under.
-    open: BTreeMap<String, oneshot::Sender<Bytes>>,
+    open: BTreeMap<String, oneshot::Sender<Spoken>>,
     asked: u32,
     /// Ends it, while nobody attends to it.
     ender: Option<AbortHandle>,
@@ -79,7 +83,7 @@ impl Running {
     }
 
     /// The key under which a question is put.
-    pub(crate) fn ask(&mut self, reply: oneshot::Sender<Bytes>) -> String {
+    pub(crate) fn ask(&mut self, reply: oneshot::Sender<Spoken>) -> String {
         self.asked += 1;
         let key = format!("q{}", self.asked);
         self.open.insert(key.clone(), reply);
@@ -97,9 +101,12 @@ impl Running {
         self.ender = Some(ender.abort_handle());
     }
 
-    /// Goes on with these answers by key, a JSON object. A question without one is refused.
-    pub(crate) fn resume(&mut self, responses: &Bytes) {
+    /// Goes on with these answers by key, a JSON object. A question without one is refused. The pass is held until all are written.
+    pub(crate) fn resume(&mut self, responses: &Bytes, pass: SendPass) {
+        let pass = Arc::new(pass);
         self.heard.attend(true);
+        // What was not heard before is on record already.
+        self.heard.unheard().store(0, Ordering::Relaxed);
         if let Some(ender) = self.ender.take() {
             ender.abort();
         }
@@ -107,7 +114,7 @@ impl Running {
         for (key, reply) in std::mem::take(&mut self.open) {
             if let Some((_, answer)) = answers.iter().find(|(answered, _)| *answered == key) {
                 // If its server is gone, that is the answer.
-                let _gone = reply.send(Bytes::copy_from_slice(answer.get().as_bytes()));
+                let _gone = reply.send(Spoken::new(Bytes::copy_from_slice(answer.get().as_bytes()), Some(Arc::clone(&pass))));
             }
         }
     }

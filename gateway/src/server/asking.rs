@@ -39,10 +39,14 @@ pub(super) async fn conversed(
     session: Option<&Arc<Session>>,
 ) -> Answer {
     let mut asking: Option<Forgotten> = None;
-    for _ in 0..=ROUNDS {
+    for round in 0..=ROUNDS {
         let answer = gateway.handle_telling(&received, stream).await;
         let (Body::Questions(questions), Some(session)) = (&answer.body, session) else { return answer };
         let Some((state, questions)) = asked(questions) else { break };
+        if round == ROUNDS {
+            gateway.ports().rounds.forget(&state);
+            break;
+        }
         // Whoever goes away leaves nothing waiting at the server.
         asking.replace(Forgotten { gateway: gateway.clone(), handle: state.clone() });
         let protocol = received.origin().protocol;

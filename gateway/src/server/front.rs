@@ -179,6 +179,7 @@ impl Front {
     pub fn sweep(&self) {
         let now_ms = self.gateway.ports().clock.now_ms();
         self.sessions.sweep(now_ms);
+        self.gateway.ports().rounds.sweep(now_ms);
         if let Some(count) = self.strangers.take(now_ms) {
             let detail = format!("{count} further requests were refused before it was known who sent them");
             self.summarize(None, Outcome::Unauthenticated, &detail);
@@ -281,22 +282,27 @@ impl Front {
     }
 
     /// A place among the agent's requests in flight; asked before the body is read.
-    pub(super) fn admit(&self, agent: &AgentId) -> Result<Place, TurnedAway> {
-        let too_many =
-            |reason, message| Err(TurnedAway::new(StatusCode::TOO_MANY_REQUESTS, Outcome::RateLimited, reason, message));
+    /// Where all are taken, there are some for what is no request: calls may wait for the very answer that comes. Then it is also said what
+    /// a request is turned away with.
+    pub(super) fn admit(&self, agent: &AgentId) -> Result<(Place, Option<TurnedAway>), TurnedAway> {
+        let too_many = |reason, message| TurnedAway::new(StatusCode::TOO_MANY_REQUESTS, Outcome::RateLimited, reason, message);
         let load = self.loads.of(agent);
         if !self.loads.is_in_time(&load) {
-            return too_many(
+            return Err(too_many(
                 "too_many_requests",
                 format!("this agent may send {} requests a second: wait", self.settings.load().max_rate),
-            );
+            ));
         }
-        match load.enter() {
-            Some(place) => Ok(place),
-            None => too_many(
-                "too_many_in_flight",
-                format!("{} requests of this agent are in flight: wait for one to end", self.settings.load().max_in_flight),
-            ),
+        if let Some(place) = load.enter() {
+            return Ok((place, None));
+        }
+        let full = too_many(
+            "too_many_in_flight",
+            format!("{} requests of this agent are in flight: wait for one to end", self.settings.load().max_in_flight),
+        );
+        match load.enter_aside() {
+            Some(place) => Ok((place, Some(full))),
+            None => Err(full),
         }
     }
 

@@ -20,6 +20,9 @@ const BURST: Duration = Duration::from_secs(2);
 /// How many refusals of an agent that asks too much go on record in a minute.
 const REFUSALS_PER_MINUTE: u64 = 60;
 
+/// So many messages that are no requests an agent may send at once while its requests take all places.
+const ASIDE: usize = 4;
+
 /// The load of every agent. Only agents that have shown who they are have one, so they are as many as are registered.
 #[derive(Debug)]
 pub(super) struct Loads {
@@ -73,6 +76,8 @@ impl Loads {
 #[derive(Debug)]
 pub(super) struct Load {
     at_once: Arc<Seats>,
+    /// For what is no request, while all others are taken.
+    aside: Arc<Seats>,
     /// When all that was asked would have been due at the full rate, nanoseconds (the generic cell rate algorithm).
     due_ns: AtomicU64,
     refusals: Quota,
@@ -82,7 +87,13 @@ pub(super) struct Load {
 impl Load {
     fn new(most_at_once: usize) -> Self {
         let refusals = Quota { most: REFUSALS_PER_MINUTE, used: Mutex::default() };
-        Self { at_once: Seats::new(most_at_once), due_ns: AtomicU64::new(0), refusals, unrecorded: Unrecorded::default() }
+        Self {
+            at_once: Seats::new(most_at_once),
+            aside: Seats::new(ASIDE),
+            due_ns: AtomicU64::new(0),
+            refusals,
+            unrecorded: Unrecorded::default(),
+        }
     }
 
     fn is_in_time(&self, interval: Duration, now: Duration) -> bool {
@@ -95,6 +106,11 @@ impl Load {
     /// A place among the agent's requests in flight.
     pub(super) fn enter(&self) -> Option<Place> {
         self.at_once.take().map(|seat| Place { _seat: seat })
+    }
+
+    /// A place for what is no request.
+    pub(super) fn enter_aside(&self) -> Option<Place> {
+        self.aside.take().map(|seat| Place { _seat: seat })
     }
 
     /// Whether a refusal of this agent for asking too much goes on record; else it is counted.

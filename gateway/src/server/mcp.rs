@@ -63,6 +63,8 @@ const WALKED: [&str; 8] = [
     "completion/complete",
 ];
 
+/// The longest answer to a question, bytes: many may wait to be brought together.
+const ANSWER_BYTES: usize = 1024 * 1024;
 /// Values in a message: each takes up to a hundred times its bytes once it is read.
 const VALUES: usize = 100_000;
 
@@ -128,10 +130,16 @@ impl<'f> Exchange<'f> {
         let presented = Front::presented(&self.headers, self.peer);
         let principal = self.front.authenticate(&presented).await?;
         self.principal = Some(principal.clone());
-        self.place = Some(self.front.admit(&principal.agent.id)?);
+        let (place, full) = self.front.admit(&principal.agent.id)?;
+        self.place = Some(place);
         match *method {
             Method::POST => {}
-            ref method => return self.without_message(method, &principal, presented).await,
+            ref method => {
+                return match full.filter(|_| *method != Method::DELETE) {
+                    Some(full) => Err(full),
+                    None => self.without_message(method, &principal, presented).await,
+                };
+            }
         }
         Front::check_type(&self.headers)?;
         let body = self.body(body, &principal).await?;
@@ -145,6 +153,9 @@ impl<'f> Exchange<'f> {
         check_values(message.values())?;
         let message = Arc::new(message);
         self.message = Some(Arc::clone(&message));
+        if let Some(full) = full.filter(|_| message.id().is_some()) {
+            return Err(full);
+        }
         self.meta = meta_of(&message)?;
         let era = self.era(&message, &principal)?;
         self.protocol = Some(era.protocol());
@@ -254,6 +265,10 @@ impl<'f> Exchange<'f> {
     fn answered(&mut self, body: &Bytes, limits: JsonLimits, principal: &Principal) -> Result<Response, TurnedAway> {
         let reply = Reply::read(body, limits).map_err(|fault| unreadable(&fault))?;
         check_values(reply.values())?;
+        if reply.size() > ANSWER_BYTES {
+            let message = format!("the answer has more than {ANSWER_BYTES} bytes: say less, or decline");
+            return Err(TurnedAway::new(StatusCode::PAYLOAD_TOO_LARGE, Outcome::Invalid, "too_large", message));
+        }
         let session = self.version_header().and_then(|version| match self.session(principal, version)? {
             Era::Session(session) => Ok(session),
             _ => Err(unreadable(&MessageFault::Response)),

@@ -208,6 +208,8 @@ impl Session {
 
     /// Ends its stream and its subscriptions. It stays no longer.
     fn end(&self) -> bool {
+        // Nobody answers in it any more.
+        self.questions().clear();
         self.ended.cancel();
         self.inbox.clear();
         false

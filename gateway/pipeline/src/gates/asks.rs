@@ -32,7 +32,7 @@ use crate::{
 /// The most questions at once, the longest of a server's own states, and how long they may be together.
 pub(super) const QUESTIONS: usize = 16;
 const STATE_BYTES: usize = 64 * 1024;
-const QUESTIONS_BYTES: usize = 64 * 1024;
+pub(super) const QUESTIONS_BYTES: usize = 64 * 1024;
 /// The longest key of a question, and the longest words of one, in characters.
 const KEY_BYTES: usize = 128;
 const WORDS: usize = 2000;
@@ -311,10 +311,9 @@ pub(super) fn question(request: &str, call: &Granted<'_>, takes: &Takes, ports: 
     }
     let params = request.get("params").cloned().unwrap_or_else(|| json!({}));
     if feature != Feature::Elicitation {
-        if !params.is_object() {
-            return Err("a question's `params` must be an object".to_owned());
-        }
+        let params = params.as_object().ok_or("a question's `params` must be an object")?;
         allowed(feature, &json!({}), call, ports)?;
+        let params = if feature == Feature::Sampling { sampling(params, &call.tool().connector.id) } else { json!({}) };
         return Ok((Asking::Other(feature), json!({"method": method, "params": params})));
     }
     let message = params.get("message").and_then(Value::as_str).ok_or("an elicitation must have a `message`")?;
@@ -335,6 +334,18 @@ pub(super) fn question(request: &str, call: &Granted<'_>, takes: &Takes, ports: 
     Ok((asking, json!({"method": method, "params": put})))
 }
 
+/// What a server asks a model (MCP `client/sampling`): its own messages, and no more. To the agent this gateway is one server: what it may
+/// be asked of "this server" is another's.
+fn sampling(params: &serde_json::Map<String, Value>, connector: &bailiwick_schemas::names::ConnectorId) -> Value {
+    const KNOWN: [&str; 5] = ["messages", "modelPreferences", "maxTokens", "temperature", "stopSequences"];
+    let mut kept: serde_json::Map<String, Value> =
+        params.iter().filter(|(key, _)| KNOWN.contains(&key.as_str())).map(|(key, value)| (key.clone(), value.clone())).collect();
+    let system = params.get("systemPrompt").and_then(Value::as_str).unwrap_or_default();
+    // Who reads it knows whose words these are.
+    kept.insert("systemPrompt".to_owned(), format!("[{connector}] {system}").trim_end().into());
+    Value::Object(kept)
+}
+
 /// Words without what could hide others: no controls, no line ends, no marks that turn or join text, and not too many of them.
 pub(super) fn plain_words(text: &str) -> String {
     text.chars().take(WORDS).map(|c| if is_hidden(c) { ' ' } else { c }).collect()
@@ -343,6 +354,64 @@ pub(super) fn plain_words(text: &str) -> String {
 fn is_hidden(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+}
+
+/// What a field of a form may say of itself.
+const FIELD: [&str; 21] = [
+    "type",
+    "title",
+    "description",
+    "default",
+    "minLength",
+    "maxLength",
+    "format",
+    "pattern",
+    "minimum",
+    "maximum",
+    "exclusiveMinimum",
+    "exclusiveMaximum",
+    "enum",
+    "enumNames",
+    "const",
+    "items",
+    "oneOf",
+    "anyOf",
+    "minItems",
+    "maxItems",
+    "uniqueItems",
+];
+
+/// Whether this is a list of plain values to choose from, or how the items of one are: each a value with its title, and nothing deeper.
+fn is_choice(choice: &Value) -> bool {
+    let is_value = |value: &Value| !value.is_object() && !value.is_array();
+    let is_one = |one: &Value| {
+        one.as_object().is_some_and(|one| {
+            one.iter().all(|(key, value)| matches!(key.as_str(), "const" | "title" | "description" | "type") && is_value(value))
+        })
+    };
+    match choice {
+        Value::Array(all) => all.iter().all(is_one),
+        Value::Object(items) => items.iter().all(|(key, value)| match key.as_str() {
+            "enum" => value.as_array().is_some_and(|all| all.iter().all(is_value)),
+            "oneOf" | "anyOf" => value.is_array() && is_choice(value),
+            "type" | "title" | "description" | "format" | "minLength" | "maxLength" => is_value(value),
+            _ => false,
+        }),
+        _ => false,
+    }
+}
+
+/// All texts in a value, the names of its members too.
+fn texts<'v>(value: &'v Value, found: &mut Vec<&'v str>) {
+    match value {
+        Value::String(text) => found.push(text),
+        Value::Array(all) => all.iter().for_each(|value| texts(value, found)),
+        Value::Object(members) => members.iter().for_each(|(key, value)| {
+            found.push(key);
+            texts(value, found);
+        }),
+        _ => {}
+    }
 }
 
 /// The schema of a form (MCP `client/elicitation`): one level of plain fields, which ask for no secret.
@@ -361,23 +430,27 @@ fn form(schema: Option<&Value>, message: &str) -> Result<Value, String> {
         let property = property.as_object().ok_or_else(not_flat)?;
         let kind = property.get("type").and_then(Value::as_str);
         let is_plain = matches!(kind, Some("string" | "number" | "integer" | "boolean" | "array"));
-        let is_nested = ["properties", "$ref", "allOf", "patternProperties", "if", "not", "$defs", "dependentSchemas"]
-            .iter()
-            .any(|key| property.contains_key(*key));
-        if !is_plain || is_nested || !name.is_ascii() || name.len() > KEY_BYTES {
+        if !is_plain || property.keys().any(|key| !FIELD.contains(&key.as_str())) || !name.is_ascii() || name.len() > KEY_BYTES {
             return Err(not_flat());
         }
-        let words = |key: &str| property.get(key).and_then(Value::as_str).unwrap_or_default();
-        if is_secretive(name)
-            || is_secretive(words("title"))
-            || is_secretive(words("description"))
-            || words("format") == "password"
-        {
+        let mut choices = ["items", "oneOf", "anyOf"].iter().filter_map(|key| property.get(*key));
+        if choices.any(|choice| !is_choice(choice)) {
+            return Err(not_flat());
+        }
+        if is_secretive(name) || property.get("format").is_some_and(|format| format == "password") {
             return Err("it asks for a secret by form, which no server may".to_owned());
         }
-        if [words("title"), words("description")].iter().any(|text| text.chars().count() > WORDS || text.chars().any(is_hidden)) {
-            return Err("its form has words that may not pass".to_owned());
-        }
+    }
+    let mut words = Vec::new();
+    for (key, value) in schema.iter().filter(|(key, _)| *key != "$schema") {
+        words.push(key.as_str());
+        texts(value, &mut words);
+    }
+    if words.iter().any(|text| is_secretive(text)) {
+        return Err("it asks for a secret by form, which no server may".to_owned());
+    }
+    if words.iter().any(|text| text.chars().count() > WORDS || text.chars().any(is_hidden)) {
+        return Err("its form has words that may not pass".to_owned());
     }
     Ok(Value::Object(schema.clone()))
 }

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::{
     Approved,
     arm::secret_on_record,
-    asks::{self, QUESTIONS},
+    asks::{self, QUESTIONS, QUESTIONS_BYTES},
     screen::without_secret,
 };
 use crate::{
@@ -95,6 +95,7 @@ fn cleaned(
 pub(super) struct Put {
     requests: serde_json::Map<String, Value>,
     asked: BTreeMap<String, Asking>,
+    bytes: usize,
 }
 
 impl Put {
@@ -110,15 +111,18 @@ impl Put {
         let lease = running.lease().cloned();
         let clean = cleaned(&question.params, call, lease.as_ref(), ports, way)?;
         let validated = call.permitted().validated();
-        let judged = clean.filter(|_| self.asked.len() < QUESTIONS).and_then(|params| {
+        let has_room = |params: &Bytes| self.asked.len() < QUESTIONS && self.bytes + params.len() <= QUESTIONS_BYTES;
+        let judged = clean.filter(has_room).and_then(|params| {
             let params = std::str::from_utf8(&params).ok()?;
             let request = format!(r#"{{"method":{},"params":{params}}}"#, Value::from(question.method.as_str()));
-            asks::question(&request, validated.granted(), validated.takes(), ports).ok()
+            let question = asks::question(&request, validated.granted(), validated.takes(), ports).ok()?;
+            Some((params.len(), question))
         });
-        let Some((asking, request)) = judged else {
+        let Some((bytes, (asking, request))) = judged else {
             way.seen.asides.withheld += 1;
             return Ok(());
         };
+        self.bytes += bytes;
         let key = running.ask(question.reply);
         self.requests.insert(key.clone(), request);
         self.asked.insert(key, asking);

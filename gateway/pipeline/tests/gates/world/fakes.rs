@@ -317,7 +317,7 @@ impl Channel for Line {
             let asked: Vec<_> = wonders.iter().map(|(method, params)| ear.as_ref()?.ask(method, params.as_bytes())).collect();
             for answer in asked {
                 let answer = match answer {
-                    Some(answer) => answer.await.ok().map(|answer| String::from_utf8(answer.to_vec()).unwrap()),
+                    Some(answer) => answer.await.ok().map(|answer| String::from_utf8(answer.text().to_vec()).unwrap()),
                     None => None,
                 };
                 fakes.answered.lock().unwrap().push(answer);
