@@ -55,12 +55,13 @@ OPENINGS = {
         "end": [("if call.grant.cancelled().is_cancelled() {", "if false {")],
         "depends": [("is_none_or(Reads::arguments)", "is_none_or(|_| { let _ = Reads::arguments; false })")],
     }),
-    "asks": (["asks"], {
+    "asks": (["asks", "waiting"], {
         "granted": [("declared.iter().filter(|(feature, _)| given(*feature))", "declared.iter().filter(|_| { let _ = &given; true })")],
         "bounded": [("|| is_bounded(call) {", "|| false {")],
         "call": [("if round.of != Of::this(call, arguments) {", "if false {")],
         "form": [("form_answer(response, schema).map(Some)", "{ let _ = schema; Ok(Some(response.clone())) }")],
         "secret": [("if is_secretive(message) {", "if false {")],
+        "words": [("if words.iter().any(|text| is_secretive(text)) {", "if false {")],
         "page": [("Some(host) if is_fit && text.len() <= WORDS && hosts.contains(&host) =>", "Some(_) =>")],
         "policy": [("_ => Err(format!(\"no policy lets it ask by `{name}`\")),", "_ => Ok(()),")],
         "world": [("if !Arc::ptr_eq(&ports.worlds.now(), world) {", "if false {")],
@@ -106,14 +107,17 @@ OPENINGS = {
         "sender": [("if !is_still_proven(granted.identified(), ports).await {", "if false {")],
         "sender after the disk": [("if !is_proven {", "if false {")],
     }),
-    "send": (["gate_send"], {
+    "send": (["gate_send", "asks", "waiting"], {
         "pass": [
             ('let Some(pass) = grant.enter() else { return Err(Refusal::grant_ended(grant.end_of_chain(), "Not executed.")) };',
              "let pass = grant.enter();"),
             ("pass: Some(pass),", "pass,"),
+            ("&answered.responses), Some(pass));", "&answered.responses), pass);"),
         ],
         "end": [("let cancelled = grant.cancelled();", "let cancelled = CancellationToken::new();")],
-        "deadline": [("tokio::time::timeout(timeout, channel.send(outgoing))", "async { Ok::<_, tokio::time::error::Elapsed>(channel.send(outgoing).await) }")],
+        "deadline": [("tokio::time::timeout(timeout, going.answered(&approved, lease.as_ref(), ports, way))",
+                      "async { Ok::<_, tokio::time::error::Elapsed>(going.answered(&approved, lease.as_ref(), ports, way).await) }")],
+        "approved": [(".filter(|takes| !takes.is_empty() && !approved.is_by_person());", ".filter(|takes| !takes.is_empty());")],
         "secret": [("Lease::kept_out(lease.as_deref(), &failure.to_string())", "failure.to_string()")],
     }),
     "watch": (["gate_watch"], {
@@ -127,9 +131,10 @@ OPENINGS = {
         "secret": [("Lease::kept_out(lease.as_deref(), &failure.to_string())", "failure.to_string()")],
         "screen": [("screen_refusal((code, &message, data.as_ref()), &approved, lease.as_ref(), ports, way)", "screen_refusal((code, &message, data.as_ref()), &approved, None, ports, way)")],
     }),
-    "relay": (["asides"], {
-        "secret": [("without_secret(&aside.params, needles, &mut redactions).ok()", "Some(None::<Bytes>)")],
+    "relay": (["asides", "waiting"], {
+        "secret": [("without_secret(params, needles, &mut redactions).ok()", "Some(None::<Bytes>)")],
         "end": [(".filter(|_| !grant.cancelled().is_cancelled())", "")],
+        "room": [("let judged = clean.filter(has_room)", "let _ = has_room;\n        let judged = clean")],
         "subscriptions": [(".filter(|outline| !is_of_subscription(outline))", "")],
         "token": [('if key == "progressToken" { token.to_owned() } else { value }', "{ let _ = (key, token); value }")],
         "rising": [("|| last.is_some_and(|last| progress <= last)", "|| { let _ = last; false }")],

@@ -17,8 +17,9 @@ PATIENCE = 3
 
 READ, WRITE, MOVE = "files__read_text_file", "files__write_file", "files__move_file"
 SUM, WEATHER, CONVERT = "everything__get-sum", "everything__get-structured-content", "time__convert_time"
-CONFIRM = "asker__confirm"
-GRANTED = sorted([READ, WRITE, SUM, WEATHER, CONVERT, CONFIRM])
+# Of a server of the newer era, and of one of the older.
+CONFIRM, ELDERS = "asker__confirm", "elder__confirm"
+GRANTED = sorted([READ, WRITE, SUM, WEATHER, CONVERT, CONFIRM, ELDERS])
 # What is granted besides tools: the static documents of one server, a part of the other's.
 FEATURES = [f"{connector}/{feature}" for connector in ["everything", "asker"] for feature in ["resource_read", "prompt_get", "complete"]]
 DOCUMENTS = ["architecture", "extension", "features", "how-it-works", "instructions", "startup", "structure"]
@@ -40,10 +41,10 @@ OFFERS = ["resources", "templates", "read", "prompts", "prompt"]
 ABILITIES = {
     "python": [*OFFERS, "complete", "patience", "progress", "token", "questions"],
     "fastmcp": [*OFFERS, "complete", "patience", "progress", "token", "questions"],
-    "typescript-v1": [*OFFERS, "complete", "patience", "progress", "token"],
+    "typescript-v1": [*OFFERS, "complete", "patience", "progress", "token", "questions"],
     "typescript-v2": [*OFFERS, "complete", "patience", "progress", "token", "questions"],
     "pydantic-ai": [*OFFERS, "patience", "progress", "token", "questions"],
-    "langchain": [*OFFERS, "complete", "patience", "progress", "token"],
+    "langchain": [*OFFERS, "complete", "patience", "progress", "token", "questions"],
     "openai-agents": [*OFFERS, "patience"],
     # It gives up after a minute, whatever its settings say.
     "inspector": OFFERS,
@@ -93,8 +94,8 @@ class Case:
 
     @property
     def takes_questions(self) -> bool:
-        """Whether the gateway asks its user what a server wants to know: that is of the newer era."""
-        return self.can("questions") and self.era == "modern"
+        """Whether the gateway asks its user what a server wants to know."""
+        return self.can("questions")
 
     def can(self, what: str) -> bool:
         return what in ABILITIES[self.client]
@@ -150,7 +151,7 @@ identity = [{{ uid = {os.getuid()} }}]
 id = "{case.name}"
 agent = "{case.name}"
 purpose = "write notes"
-tools = {json.dumps([*GRANTED, *FEATURES, "asker/elicitation"])}
+tools = {json.dumps([*GRANTED, *FEATURES, "asker/elicitation", "elder/elicitation"])}
 default = true
 ttl = "1h"
 args.{READ} = {{ "/path" = {{ path_under = "{place}/desk" }} }}
@@ -197,6 +198,13 @@ protocol = "{MODERN}"
 tools.confirm = {{ kind = "read", band = "low" }}
 features.elicitation = {{ kind = "read", band = "low" }}
 {features}
+
+[[connectors]]
+id = "elder"
+command = ["{ENVIRONMENTS}/legacy/bin/python", "{DRIVERS.parent}/elder.py"]
+protocol = "legacy"
+tools.confirm = {{ kind = "read", band = "low" }}
+features.elicitation = {{ kind = "read", band = "low" }}
 {agents}"""
 
 

@@ -6,7 +6,7 @@ from collections.abc import Awaitable
 from pathlib import Path
 from typing import Any, Protocol
 
-from cases import CONFIRM, CONVERT, GRANTED, HOLD, MOVE, NOTE, PATIENCE, PROMPTS, READ, RESOURCES, SECRET, SUM, TEMPLATES, WEATHER, WRITE, Case
+from cases import CONFIRM, CONVERT, ELDERS, GRANTED, HOLD, MOVE, NOTE, PATIENCE, PROMPTS, READ, RESOURCES, SECRET, SUM, TEMPLATES, WEATHER, WRITE, Case
 
 UNHEARD_OF = "files__no_such_tool"
 
@@ -182,13 +182,14 @@ class Way:
             fits = answer["kind"] != "result" and not answer.get("asked") and "sure" not in answer["words"]
             expect("whoever takes no questions is asked none, and the call ends", fits, answer)
             return
-        for conduct, words in [("accept", "accept: {'sure': True}"), ("decline", "decline: None")]:
-            answer = await self.calls(CONFIRM, what="go on", conduct=conduct)
-            expect(f"{conduct}: the answer reaches the server", answer["kind"] == "result" and words in answer["words"], answer)
-            # What was asked and its answer are two requests of one call.
-            self.case.calls += 1
-            asked = answer["asked"]
-            expect("the user was asked once, and told by whom", len(asked) == 1 and "Really go on?" in asked[0] and "asker" in asked[0], asked)
+        for tool in [CONFIRM, ELDERS]:
+            for conduct, words in [("accept", "accept: {'sure': True}"), ("decline", "decline: None")]:
+                answer = await self.calls(tool, what="go on", conduct=conduct)
+                expect(f"{tool}, {conduct}: the answer reaches the server", answer["kind"] == "result" and words in answer["words"], answer)
+                # What was asked and its answer are two calls on record.
+                self.case.calls += 1
+                asked, who = answer["asked"], tool.split("__")[0]
+                expect(f"{tool}: the user was asked once, and told by whom", len(asked) == 1 and "Really go on?" in asked[0] and who in asked[0], asked)
 
     async def is_denied(self, file: Path, write: dict[str, str]) -> None:
         """What was done once is not done again without being asked."""

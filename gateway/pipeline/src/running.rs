@@ -102,8 +102,8 @@ impl Running {
     }
 
     /// Goes on with these answers by key, a JSON object. A question without one is refused. The pass is held until all are written.
-    pub(crate) fn resume(&mut self, responses: &Bytes, pass: SendPass) {
-        let pass = Arc::new(pass);
+    pub(crate) fn resume(&mut self, responses: &Bytes, pass: Option<SendPass>) {
+        let pass = pass.map(Arc::new);
         self.heard.attend(true);
         // What was not heard before is on record already.
         self.heard.unheard().store(0, Ordering::Relaxed);
@@ -114,7 +114,7 @@ impl Running {
         for (key, reply) in std::mem::take(&mut self.open) {
             if let Some((_, answer)) = answers.iter().find(|(answered, _)| *answered == key) {
                 // If its server is gone, that is the answer.
-                let _gone = reply.send(Spoken::new(Bytes::copy_from_slice(answer.get().as_bytes()), Some(Arc::clone(&pass))));
+                let _gone = reply.send(Spoken::new(Bytes::copy_from_slice(answer.get().as_bytes()), pass.clone()));
             }
         }
     }

@@ -216,7 +216,7 @@ pub async fn send<'r>(call: Recorded<'r>, ports: &Ports, way: &mut Way<'r>) -> R
     let timeout = tool.connector.call_timeout;
     let cancelled = grant.cancelled();
     let going = if let Some(mut running) = resumed {
-        running.resume(validated.answered().map_or(&Bytes::new(), |answered| &answered.responses), pass);
+        running.resume(validated.answered().map_or(&Bytes::new(), |answered| &answered.responses), Some(pass));
         way.seen.asides.unheard = Some(running.unheard());
         Going::Asking(running)
     } else {
