@@ -112,7 +112,7 @@ OPENINGS = {
             ('let Some(pass) = grant.enter() else { return Err(Refusal::grant_ended(grant.end_of_chain(), "Not executed.")) };',
              "let pass = grant.enter();"),
             ("pass: Some(pass),", "pass,"),
-            ("&answered.responses), Some(pass));", "&answered.responses), pass);"),
+            ("&answered.responses), Some(pass), again);", "&answered.responses), pass, again);"),
         ],
         "end": [("let cancelled = grant.cancelled();", "let cancelled = CancellationToken::new();")],
         "deadline": [("tokio::time::timeout(timeout, going.answered(&approved, lease.as_ref(), ports, way))",

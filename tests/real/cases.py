@@ -48,7 +48,7 @@ ABILITIES = {
     "openai-agents": [*OFFERS, "patience"],
     # It gives up after a minute, whatever its settings say.
     "inspector": OFFERS,
-    "codex": ["resources", "templates", "read", "patience", "token"],
+    "codex": ["resources", "templates", "read", "patience", "questions", "token"],
     "claude-code": ["resources", "read", "patience", "questions", "token"],
     "gemini-cli": ["patience", "token"],
     "opencode": ["resources", "read", "patience", "token"],

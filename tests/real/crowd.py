@@ -235,7 +235,7 @@ def listens() -> Iterator[str]:
 def come(place: Path, everyone: list[Case], asker: str) -> None:
     """From the gateway's start to its end."""
     gateway = kit.Gateway(kit.binary(*sys.argv[1:2]), config(place, everyone, asker))
-    for connector in ["files", "everything", "time", "asker"]:
+    for connector in ["files", "everything", "time", "asker", "elder"]:
         gateway.ok("connectors", "pin", connector, "--yes")
     for case in everyone:
         case.token = gateway.ok("agents", "token", case.name)

@@ -81,7 +81,7 @@ impl Of {
 }
 
 /// One question.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) enum Asking {
     /// A form, by its schema.
     Form(Value),

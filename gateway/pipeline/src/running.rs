@@ -12,6 +12,7 @@ use std::{
 
 use bailiwick_schemas::json;
 use bytes::Bytes;
+use serde_json::Value;
 use tokio::{
     sync::oneshot,
     task::{AbortHandle, JoinHandle},
@@ -22,7 +23,7 @@ use crate::{
     gates::RawReply,
     grant::SendPass,
     ports::{Later, Lease, SendFailure},
-    rounds::LIVES_MS,
+    rounds::{Asking, LIVES_MS},
 };
 
 /// One call on its way. Dropped, it is called off.
@@ -31,12 +32,23 @@ pub(crate) struct Running {
     heard: Overheard,
     /// What it was lent: its answer is screened for it, whatever the grant is lent by then.
     lease: Option<Arc<Lease>>,
-    /// What takes the answers to its questions, by the keys that those were put under.
-    open: BTreeMap<String, oneshot::Sender<Spoken>>,
+    /// Its questions that have no answer yet, by the keys that they were put under.
+    open: BTreeMap<String, Open>,
     asked: u32,
     /// Ends it, while nobody attends to it.
     ender: Option<AbortHandle>,
 }
+
+/// A question without an answer.
+struct Open {
+    asking: Asking,
+    /// As it is put.
+    request: Value,
+    reply: oneshot::Sender<Spoken>,
+}
+
+/// A question as it is put: its key, what it asks for, and how.
+pub(crate) type Put = (String, Asking, Value);
 
 /// What comes of a call.
 pub(crate) enum Came {
@@ -83,10 +95,10 @@ impl Running {
     }
 
     /// The key under which a question is put.
-    pub(crate) fn ask(&mut self, reply: oneshot::Sender<Spoken>) -> String {
+    pub(crate) fn ask(&mut self, asking: Asking, request: Value, reply: oneshot::Sender<Spoken>) -> String {
         self.asked += 1;
         let key = format!("q{}", self.asked);
-        self.open.insert(key.clone(), reply);
+        self.open.insert(key.clone(), Open { asking, request, reply });
         key
     }
 
@@ -101,8 +113,9 @@ impl Running {
         self.ender = Some(ender.abort_handle());
     }
 
-    /// Goes on with these answers by key, a JSON object. A question without one is refused. The pass is held until all are written.
-    pub(crate) fn resume(&mut self, responses: &Bytes, pass: Option<SendPass>) {
+    /// Goes on with these answers by key, a JSON object. The pass is held until all are written. A question without an answer is refused, or
+    /// put `again`: those are returned.
+    pub(crate) fn resume(&mut self, responses: &Bytes, pass: Option<SendPass>, again: bool) -> Vec<Put> {
         let pass = pass.map(Arc::new);
         self.heard.attend(true);
         // What was not heard before is on record already.
@@ -111,12 +124,15 @@ impl Running {
             ender.abort();
         }
         let answers = std::str::from_utf8(responses).ok().and_then(|text| json::fields(text).ok()).unwrap_or_default();
-        for (key, reply) in std::mem::take(&mut self.open) {
+        for (key, open) in std::mem::take(&mut self.open) {
             if let Some((_, answer)) = answers.iter().find(|(answered, _)| *answered == key) {
                 // If its server is gone, that is the answer.
-                let _gone = reply.send(Spoken::new(Bytes::copy_from_slice(answer.get().as_bytes()), pass.clone()));
+                let _gone = open.reply.send(Spoken::new(Bytes::copy_from_slice(answer.get().as_bytes()), pass.clone()));
+            } else if again && !open.reply.is_closed() {
+                self.open.insert(key, open);
             }
         }
+        self.open.iter().map(|(key, open)| (key.clone(), open.asking.clone(), open.request.clone())).collect()
     }
 }
 

@@ -66,6 +66,9 @@ class Child:
         await self.says({"jsonrpc": "2.0", "id": self.last_id, "method": method, "params": params})
         while True:
             said = await self.hears()
+            if said.get("method", "").endswith("/elicitation/request") and "id" in said:
+                action, content = lines.answer_to(said["params"]["message"])
+                await self.says({"jsonrpc": "2.0", "id": said["id"], "result": {"action": action, "content": content}})
             if said.get("id") == self.last_id and "method" not in said:
                 if "error" in said:
                     raise RuntimeError(f"{said['error']['code']}: {said['error']['message']}")

@@ -325,7 +325,7 @@ pub(super) fn question(request: &str, call: &Granted<'_>, takes: &Takes, ports: 
     let told = json!(format!("[{}] {}", call.tool().connector.id, plain_words(message)));
     let (asking, url, put) = if mode == "form" {
         let schema = form(params.get("requestedSchema"), message)?;
-        (Asking::Form(schema.clone()), "", json!({"mode": "form", "message": told, "requestedSchema": schema}))
+        (Asking::Form(schema.clone()), "", json!({"mode": "form", "message": told, "requestedSchema": plainly(&schema)}))
     } else {
         let url = page(params.get("url"), &call.tool().connector.elicitation_hosts)?;
         (Asking::Page, url, json!({"mode": "url", "message": told, "url": url}))
@@ -354,6 +354,14 @@ pub(super) fn plain_words(text: &str) -> String {
 fn is_hidden(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+}
+
+/// A form as the specification has it (`client/elicitation`): what some servers' libraries write besides, as a title for all of it, some
+/// clients take for no form at all.
+fn plainly(schema: &Value) -> Value {
+    let members = schema.as_object().into_iter().flatten();
+    let plain = members.filter(|(key, _)| matches!(key.as_str(), "$schema" | "type" | "properties" | "required"));
+    Value::Object(plain.map(|(key, value)| (key.clone(), value.clone())).collect())
 }
 
 /// What a field of a form may say of itself.

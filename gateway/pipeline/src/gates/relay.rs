@@ -18,7 +18,7 @@ use crate::{
     ports::{Lease, Ports},
     refusal::Refusal,
     rounds::Asking,
-    running::Running,
+    running::{self, Running},
     way::Way,
 };
 
@@ -123,10 +123,20 @@ impl Put {
             return Ok(());
         };
         self.bytes += bytes;
-        let key = running.ask(question.reply);
+        let key = running.ask(asking.clone(), request.clone(), question.reply);
         self.requests.insert(key.clone(), request);
         self.asked.insert(key, asking);
         Ok(())
+    }
+
+    /// Those that have no answer yet.
+    pub(super) fn again(left: Vec<running::Put>) -> Self {
+        let mut put = Self::default();
+        for (key, asking, request) in left {
+            put.requests.insert(key.clone(), request);
+            put.asked.insert(key, asking);
+        }
+        put
     }
 
     pub(super) fn is_empty(&self) -> bool {

@@ -216,9 +216,11 @@ pub async fn send<'r>(call: Recorded<'r>, ports: &Ports, way: &mut Way<'r>) -> R
     let timeout = tool.connector.call_timeout;
     let cancelled = grant.cancelled();
     let going = if let Some(mut running) = resumed {
-        running.resume(validated.answered().map_or(&Bytes::new(), |answered| &answered.responses), Some(pass));
+        // Who is asked on the stream of its call has nothing more to say; else a question stays until it is answered.
+        let again = granted.identified().received().conversation().is_none();
+        let left = running.resume(validated.answered().map_or(&Bytes::new(), |answered| &answered.responses), Some(pass), again);
         way.seen.asides.unheard = Some(running.unheard());
-        Going::Asking(running)
+        Going::Asking(running, Put::again(left))
     } else {
         // What a person approved is asked nothing more.
         let takes = Some(validated.takes()).filter(|takes| !takes.is_empty() && !approved.is_by_person());
@@ -245,11 +247,11 @@ pub async fn send<'r>(call: Recorded<'r>, ports: &Ports, way: &mut Way<'r>) -> R
         });
         match heard {
             None => Going::Alone(answer),
-            Some(heard) if takes.is_some() => Going::Asking(Running::begin(answer, heard, lease.clone())),
+            Some(heard) if takes.is_some() => Going::Asking(Running::begin(answer, heard, lease.clone()), Put::default()),
             Some(heard) => Going::Telling(answer, heard),
         }
     };
-    let lease = if let Going::Asking(running) = &going { running.lease().cloned() } else { lease };
+    let lease = if let Going::Asking(running, _) = &going { running.lease().cloned() } else { lease };
     let answer = tokio::select! {
         biased;
         () = cancelled.cancelled() => return Err(Refusal::grant_ended(grant.end_of_chain(), "It may have been executed.")),
@@ -276,7 +278,7 @@ enum Going {
     /// Its agent hears what its server says.
     Telling(Later<'static, Result<RawReply, SendFailure>>, Overheard),
     /// Its server may ask, too, and wait.
-    Asking(Running),
+    Asking(Running, Put),
 }
 
 impl Going {
@@ -303,7 +305,7 @@ impl Going {
                 }
                 Ok(answer)
             }
-            Self::Asking(running) => attend(running, call, lease, ports, way).await,
+            Self::Asking(running, put) => attend(running, put, call, lease, ports, way).await,
         }
     }
 }
@@ -311,13 +313,17 @@ impl Going {
 /// Attends to a call until it is answered, or its server asks what may be asked.
 async fn attend(
     mut running: Running,
+    mut put: Put,
     call: &Approved<'_>,
     lease: Option<&Arc<Lease>>,
     ports: &Ports,
     way: &mut Way<'_>,
 ) -> Result<Result<RawReply, SendFailure>, Refusal> {
-    let mut put = Put::default();
     loop {
+        if !put.is_empty() {
+            running.park();
+            return Ok(Ok(RawReply(RawKind::Asks(Box::new((put, running))), None)));
+        }
         let mut said = match running.came().await {
             Came::Said(said) => Some(said),
             Came::Answer(answer) => {
@@ -334,10 +340,6 @@ async fn attend(
                 aside @ Said::Aside(_) => pass(&aside, call, lease, ports, way)?,
             }
             said = running.there();
-        }
-        if !put.is_empty() {
-            running.park();
-            return Ok(Ok(RawReply(RawKind::Asks(Box::new((put, running))), None)));
         }
     }
 }
