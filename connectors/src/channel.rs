@@ -110,6 +110,10 @@ impl ToolChannel {
         if is_about_task && !version.is_modern() {
             return Err(SendFailure::Unsent(format!("its server speaks {} by now, which has no such tasks", version.as_str())));
         }
+        // What it has not asked it takes no answers for: it asks when it is called.
+        if !version.is_modern() && call.answers.is_some_and(|(_, state)| state.is_none()) {
+            call.answers = None;
+        }
         if call.answers.is_some() && !version.is_modern() {
             return Err(SendFailure::Unsent(format!(
                 "its server speaks {}, and was asked nothing: call without answers",

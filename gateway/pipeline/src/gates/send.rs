@@ -271,6 +271,9 @@ pub async fn send<'r>(call: Recorded<'r>, ports: &Ports, way: &mut Way<'r>) -> R
     Ok(Sent { approved, lease, reply })
 }
 
+/// What a server asks within this time is put to the agent together.
+const TOGETHER: Duration = Duration::from_millis(50);
+
 /// A call on its way.
 enum Going {
     /// Nobody hears anything before its answer.
@@ -319,21 +322,29 @@ async fn attend(
     ports: &Ports,
     way: &mut Way<'_>,
 ) -> Result<Result<RawReply, SendFailure>, Refusal> {
+    let mut until = None;
     loop {
-        if !put.is_empty() {
-            running.park();
-            return Ok(Ok(RawReply(RawKind::Asks(Box::new((put, running))), None)));
+        // Servers ask one after the other what they ask at once.
+        if !put.is_empty() && until.is_none() {
+            until = Some(tokio::time::Instant::now() + TOGETHER);
         }
-        let mut said = match running.came().await {
-            Came::Said(said) => Some(said),
-            Came::Answer(answer) => {
+        let came = match until {
+            None => Ok(running.came().await),
+            Some(until) => tokio::time::timeout_at(until, running.came()).await,
+        };
+        let mut said = match came {
+            Ok(Came::Said(said)) => Some(said),
+            Err(_) => {
+                running.park();
+                return Ok(Ok(RawReply(RawKind::Asks(Box::new((put, running))), None)));
+            }
+            Ok(Came::Answer(answer)) => {
                 while let Some(said) = running.there() {
                     pass(&said, call, lease, ports, way)?;
                 }
                 return Ok(answer);
             }
         };
-        // Questions that came together are put together.
         while let Some(now) = said {
             match now {
                 Said::Question(question) => put.add(question, &mut running, call, ports, way)?,
