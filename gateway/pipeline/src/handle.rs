@@ -13,6 +13,7 @@ use crate::{
     defer::Deferral,
     gates::{self, ScreenLimits, Stop},
     grant::LiveGrant,
+    ids::GrantId,
     pages::Place,
     ports::{Listing, Ports, Ticket},
     received::{Asked, Received},
@@ -52,18 +53,20 @@ impl Default for Settings {
     }
 }
 
-/// The tool that the first walk of a call took it for.
+/// What the first walk of a call took it for: the tool, and the grant that it acts under.
 #[derive(Default)]
-struct Meant(Option<Arc<Tool>>);
+struct Meant(Option<(Arc<Tool>, GrantId)>);
 
 impl Meant {
-    /// A name may get another meaning between two walks: the call was never meant for that tool.
-    fn stays(&mut self, tool: &Arc<Tool>) -> Result<(), Refusal> {
+    /// A name may get another meaning between two walks, and another grant be the one that an agent acts under: the call was never meant for
+    /// that tool, and whoever waits for a person under one grant does not go on under another.
+    fn stays(&mut self, tool: &Arc<Tool>, grant: &LiveGrant) -> Result<(), Refusal> {
+        let id = &grant.terms().id;
         match &self.0 {
-            Some(before) if before.name != tool.name => Err(Refusal::unsettled()),
+            Some((before, under)) if before.name != tool.name || under != id => Err(Refusal::unsettled()),
             Some(_) => Ok(()),
             None => {
-                self.0 = Some(Arc::clone(tool));
+                self.0 = Some((Arc::clone(tool), id.clone()));
                 Ok(())
             }
         }
@@ -156,7 +159,7 @@ impl Gateway {
         let ports = &self.ports;
         let call = gates::identify(received, ports, way).await?;
         let call = gates::grant(call, ports, way)?;
-        meant.stays(call.tool())?;
+        meant.stays(call.tool(), call.grant())?;
         let call = gates::validate(call, ports, way)?;
         let call = gates::permit(call, ports, way)?;
         if let Some(answer) = gates::own_task(&call, ports, way)? {

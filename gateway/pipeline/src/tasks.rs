@@ -390,12 +390,15 @@ impl Task {
 
     /// Sees to it that the server gives it up when its grant ends, which waits for `pass`. What is over needs no more of that.
     pub(crate) fn watch(self: &Arc<Self>, id: String, recall: Box<dyn Recall>, pass: SendPass) {
-        let (ends, gone) = (self.grant.cancelled().clone(), self.gone.clone());
+        let (ends, gone, task) = (self.grant.cancelled().clone(), self.gone.clone(), Arc::clone(self));
         tokio::spawn(async move {
             tokio::select! {
-                biased;
                 () = gone.cancelled() => {}
-                () = ends.cancelled() => call_off(id, recall).await,
+                () = ends.cancelled() => {}
+            }
+            // Whichever comes first: a task that nobody can ask for any more is not worked on.
+            if !task.is_over.load(Ordering::Acquire) {
+                call_off(id, recall).await;
             }
             drop(pass);
         });

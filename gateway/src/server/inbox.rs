@@ -87,7 +87,15 @@ impl<'i> Pending<'i> {
 
 impl Drop for Pending<'_> {
     fn drop(&mut self) {
-        self.inbox.due().pending.remove(&self.number);
+        // Before the other lock.
+        let is_held = self.inbox.held().values().any(|held| held.number == self.number);
+        let mut due = self.inbox.due();
+        due.pending.remove(&self.number);
+        if !is_held {
+            // What was said of it is for nobody.
+            due.resources.retain(|(number, _)| *number != self.number);
+        }
+        drop(due);
         self.inbox.look();
     }
 }
@@ -175,6 +183,8 @@ impl Inbox {
         let is_part = whole.as_deref().is_some_and(|whole| whole != uri);
         match whole {
             Some(whole) if is_part && due.resources.len() >= PARTS => due.resources.insert((number, whole)),
+            // Its server talks before it has agreed: so much of that is kept, and no more.
+            None if due.resources.len() >= PARTS => false,
             _ => due.resources.insert((number, uri.to_owned())),
         };
         drop(due);

@@ -181,9 +181,8 @@ pub(super) fn answered(call: &Granted<'_>, arguments: &Value, takes: &Takes, por
 /// Judges the answers that go to a task: by what it asks.
 pub(super) fn answered_later(call: &Granted<'_>, task: &Task, takes: &Takes) -> Result<Option<Answered>, Refusal> {
     let Some(Answers { responses, .. }) = call.identified().received().answers() else { return Ok(None) };
-    let state = task.state();
-    let none = BTreeMap::new();
-    let asked = if let State::Remote(remote) = &*state { &remote.asked } else { &none };
+    // Judging takes its time: nobody is to wait for the task meanwhile.
+    let asked = if let State::Remote(remote) = &*task.state() { remote.asked.clone() } else { BTreeMap::new() };
     let responses = rebuilt(responses, |key, response| asked_answer(asked.get(key), response, takes))?;
     Ok(Some(Answered { handle: None, state: None, responses }))
 }

@@ -322,6 +322,9 @@ pub(crate) fn own_task(call: &Permitted<'_>, ports: &Ports, way: &mut Way<'_>) -
         return Ok(None);
     }
     let stage = way.enter("task", "bailiwick.task.tell", ports);
+    if granted.grant().cancelled().is_cancelled() {
+        return Err(Refusal::grant_ended(granted.grant().end_of_chain(), "Nothing was told."));
+    }
     way.decide_allow(ports).map_err(|lost| Refusal::trail_lost(&lost))?;
     if ask.verb == TaskVerb::Cancel {
         task.end(State::Left, ports.clock.now_ms());
