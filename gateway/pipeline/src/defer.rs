@@ -35,9 +35,14 @@ impl Gateway {
     /// the call goes on by itself, and has its one outcome on record when it ends. Dropping the future before that counts as the caller
     /// going away.
     pub async fn handle_or_defer(&self, received: Received) -> Answer {
-        if !received.may_be_task() {
-            return self.handle(&received).await;
+        if received.may_be_task() {
+            // Apart, as it is rare: what every call waits in stays small.
+            return Box::pin(self.defer(received)).await;
         }
+        self.handle(&received).await
+    }
+
+    async fn defer(&self, received: Received) -> Answer {
         let (tell, told) = oneshot::channel();
         let deferral = Arc::new(Deferral { told: Mutex::new(Some(tell)), task: OnceLock::new() });
         let (gateway, own, ports) = (self.clone(), Arc::clone(&deferral), self.ports().clone());

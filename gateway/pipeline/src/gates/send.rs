@@ -308,7 +308,8 @@ impl Going {
                 }
                 Ok(answer)
             }
-            Self::Asking(running, put) => attend(running, put, call, lease, ports, way).await,
+            // Apart, as it is rare: what every call waits in stays small.
+            Self::Asking(running, put) => Box::pin(attend(running, put, call, lease, ports, way)).await,
         }
     }
 }
