@@ -245,6 +245,14 @@ pub(crate) fn grant_under(id: &str, parent: Option<Arc<LiveGrant>>) -> Arc<LiveG
         default: false,
         from_config: false,
         tool_search: false,
+        parent: None,
+        delegation_depth: 0,
+        data_classes: None,
+        destinations: None,
+        idle_ms: None,
+        ticket: None,
+        created_by: None,
+        may_complete: false,
     };
     Arc::new(LiveGrant::new(terms, Standing::fresh(), parent))
 }

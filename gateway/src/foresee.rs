@@ -63,8 +63,11 @@ pub(crate) async fn foresee(ports: Ports, agent: Arc<Agent>, call: &Call) -> Res
         rules: judged.rules,
         policy_digest: judged.policy_digest,
         needs: Vec::new(),
-        used: grant.map(|grant| Used { calls: grant.standing().calls, writes: grant.standing().writes }),
-        budget: grant.map(|grant| grant.terms().budget),
+        used: grant.map(|grant| {
+            let (standing, spent) = (grant.standing(), grant.spent());
+            Used { calls: standing.calls, writes: standing.writes, bytes_out: spent.bytes_out, cost: spent.cost }
+        }),
+        budget: grant.map(|grant| grant.terms().budget.clone()),
     };
     match judged.ended {
         Ok(needs) if needs.is_empty() => {}

@@ -12,6 +12,7 @@ use bailiwick_pipeline::{
 use bailiwick_store::{ReplayedIntent, Store, StoreFault};
 use bailiwick_trail::{Record, Start, Stream, Trail, TrailFault};
 use serde::Deserialize as _;
+use serde_json::Value;
 
 use crate::runtime::StartFault;
 
@@ -40,7 +41,11 @@ fn replayed(record: &Record) -> Option<ReplayedIntent> {
         grant: record.text("grant")?.parse().ok()?,
         grant_revision: body.get("grant_revision")?.as_u64()?,
         debited: debited.collect(),
+        tool: record.text("tool").and_then(|name| name.parse().ok()),
+        at_ms: record.unix_ms,
         has_effect: record.text("kind") != Some("read"),
+        bytes_out: body.get("args_size").and_then(Value::as_u64).unwrap_or(0),
+        cost: body.get("cost").and_then(Value::as_u64).unwrap_or(1),
         labels: body.get("labels").and_then(|labels| Labels::deserialize(labels).ok()).unwrap_or(everything),
         approval: record.text("approval").and_then(|id| id.parse::<ApprovalId>().ok()),
     })

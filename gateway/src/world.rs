@@ -441,6 +441,8 @@ fn usable(
         output: output.transpose().map_err(schema)?,
         labels: terms.labels,
         mirrors: Mirror::declared_by(definition.input_schema()),
+        cost: terms.cost,
+        destination: terms.destination.clone().map(Into::into),
     };
     Ok((tool, facts))
 }
@@ -472,6 +474,8 @@ fn offered(
         output: None,
         labels: terms.labels,
         mirrors: Vec::new(),
+        cost: terms.cost,
+        destination: None,
         name,
     };
     Ok((tool, facts))

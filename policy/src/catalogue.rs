@@ -15,6 +15,9 @@ use crate::shape::{Field, Shape, record_type};
 /// The action group that every tool is in.
 const ANY: &str = "call";
 
+/// The action by which a task is handed on to another agent. It is in no group, and its resource is that agent.
+pub(crate) const DELEGATE: &str = "delegate";
+
 /// A tool as rules may know it, read once for as long as it stays what it is.
 #[derive(Clone, Debug)]
 pub struct KnownTool {
@@ -50,6 +53,7 @@ pub(crate) struct Tool {
     pub(crate) band: Band,
     pub(crate) action: EntityUid,
     pub(crate) groups: BTreeSet<EntityUid>,
+    /// Whom it is asked of: the resource of a call.
     pub(crate) connector: EntityUid,
     /// The arguments and their places.
     pub(crate) input: BTreeMap<String, Field>,
@@ -96,8 +100,16 @@ impl Catalogue {
     /// The name of every action and group, as rules write them.
     pub(crate) fn actions(&self) -> BTreeSet<String> {
         let own = self.tools.iter().flat_map(|tool| tool.groups.iter().chain([&tool.action]).map(ToString::to_string));
-        own.chain(fixed_groups().map(|group| format!("Bailiwick::Action::\"{group}\""))).collect()
+        let fixed = fixed_groups().chain([DELEGATE.to_owned()]);
+        own.chain(fixed.map(|name| format!("Bailiwick::Action::\"{name}\""))).collect()
     }
+}
+
+/// A hop as rules know it, and the schema that rules about hops are checked against: of those that name the action, and no other.
+pub(crate) fn delegation() -> Result<(Tool, Schema), Vec<PolicyFault>> {
+    let tool = Names::new().map_err(|fault| vec![unusable(&fault)])?.delegate();
+    let schema = Schema::from_json_value(schema_json(std::slice::from_ref(&tool))).map_err(|fault| vec![unusable(&fault)])?;
+    Ok((tool, schema))
 }
 
 fn unusable(fault: &dyn std::fmt::Display) -> PolicyFault {
@@ -159,6 +171,27 @@ impl Names {
         uid(&self.user, id)
     }
 
+    /// What rules may know of a hop: as if it were a tool, whose arguments say what is handed on.
+    fn delegate(&self) -> Tool {
+        let always = |shape| Field { shape, required: true };
+        let input = [
+            ("tools", always(Shape::Set(Box::new(Shape::Text)))),
+            ("depth", always(Shape::Long)),
+            ("ttl_s", always(Shape::Long)),
+            ("ceiling", always(Shape::Long)),
+            ("purpose", always(Shape::Text)),
+        ];
+        Tool {
+            name: DELEGATE.to_owned(),
+            kind: Kind::Admin,
+            band: Band::Low,
+            action: self.action(DELEGATE),
+            groups: BTreeSet::new(),
+            connector: self.agent(""),
+            input: input.into_iter().map(|(name, field)| (name.to_owned(), field)).collect(),
+        }
+    }
+
     fn tool(&self, fact: &ToolFacts) -> Tool {
         let groups = [ANY.to_owned(), fact.kind.to_string(), band_group(fact.band), connector_group(&fact.connector)];
         Tool {
@@ -212,7 +245,7 @@ fn schema_json(tools: &[Tool]) -> Value {
     for group in fixed_groups() {
         actions.insert(group, json!({}));
     }
-    for tool in tools {
+    for tool in tools.iter().filter(|tool| tool.name != DELEGATE) {
         let connector: &str = tool.connector.id().unescaped();
         actions.insert(connector_group(connector), json!({}));
     }
@@ -222,9 +255,10 @@ fn schema_json(tools: &[Tool]) -> Value {
             "call": { "type": "Call" },
             "input": record_type(&tool.input),
         } });
+        let resource = if tool.name == DELEGATE { "Agent" } else { "Connector" };
         let action = json!({ "memberOf": parents, "appliesTo": {
             "principalTypes": ["Grant"],
-            "resourceTypes": ["Connector"],
+            "resourceTypes": [resource],
             "context": context,
         } });
         actions.insert(tool.name.clone(), action);
@@ -233,7 +267,7 @@ fn schema_json(tools: &[Tool]) -> Value {
         "commonTypes": { "Call": record_type(&call_fields()) },
         "entityTypes": {
             "User": {},
-            "Agent": { "memberOfTypes": ["User"] },
+            "Agent": { "memberOfTypes": ["User"], "shape": attributes(&CONNECTOR) },
             "Grant": { "memberOfTypes": ["Agent"], "shape": attributes(&GRANT) },
             "Connector": { "shape": attributes(&CONNECTOR) },
         },
@@ -253,7 +287,7 @@ const GRANT: [(&str, &str); 8] = [
     ("data_classes", "Set<String>"),
 ];
 
-/// The attributes of a resource.
+/// The attributes of a resource. An agent has the same: a rule for any action whatever reads those of both.
 const CONNECTOR: [(&str, &str); 2] = [("sensitivity", "String"), ("environment", "String")];
 
 /// The names that `principal has …` may ask for.

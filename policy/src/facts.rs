@@ -79,6 +79,29 @@ pub struct CallFacts<'a> {
     pub hour: u8,
 }
 
+/// The other question: may this task be handed on to that agent?
+#[derive(Clone, Copy, Debug)]
+pub struct Delegation<'a> {
+    /// Whose task it is.
+    pub grant: &'a PreparedGrant,
+    /// The agent that is to have it: `Bailiwick::Agent::"id"`, the resource.
+    pub to: &'a str,
+    /// Who is accountable for that agent.
+    pub owner: &'a str,
+    /// The circumstances.
+    pub call: &'a CallFacts<'a>,
+    /// The tools that are handed on, as patterns.
+    pub tools: &'a [String],
+    /// How many hops the new grant is below the first one.
+    pub depth: u32,
+    /// How long it is to live, seconds.
+    pub ttl_s: u64,
+    /// The highest band that it reaches.
+    pub ceiling: Band,
+    /// What it is for.
+    pub purpose: &'a str,
+}
+
 /// One question: may this grant make this call?
 #[derive(Clone, Copy, Debug)]
 pub struct Ask<'a> {

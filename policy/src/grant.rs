@@ -32,6 +32,18 @@ impl PreparedGrant {
     }
 }
 
+impl PreparedGrant {
+    /// The same, and an agent to be asked about as the resource.
+    pub(crate) fn with_agent(&self, agent: &str, owner: &str) -> Option<(Self, EntityUid)> {
+        let names = Names::new().ok()?;
+        let (agent, owner) = (names.agent(agent), names.user(owner));
+        let new = [entity(agent.clone(), of_nobody(), [owner.clone()]).ok()?, entity(owner, [], []).ok()?];
+        let missing = new.into_iter().filter(|entity| self.entities.get(&entity.uid()).is_none());
+        let entities = self.entities.clone().add_entities(missing, None).ok()?;
+        Some((Self { entities, ..self.clone() }, agent))
+    }
+}
+
 type Failed = Box<dyn std::error::Error + Send + Sync>;
 
 fn build(grant: &GrantFacts, connectors: &[ConnectorFacts]) -> Result<PreparedGrant, Failed> {
@@ -52,7 +64,7 @@ fn build(grant: &GrantFacts, connectors: &[ConnectorFacts]) -> Result<PreparedGr
     ];
     let mut entities = vec![
         entity(principal.clone(), attributes, [agent.clone()])?,
-        entity(agent, [], [owner.clone()])?,
+        entity(agent, of_nobody(), [owner.clone()])?,
         entity(owner, [], [])?,
     ];
     let by_id: BTreeMap<&str, &ConnectorFacts> = connectors.iter().map(|facts| (facts.id.as_str(), facts)).collect();
@@ -64,6 +76,11 @@ fn build(grant: &GrantFacts, connectors: &[ConnectorFacts]) -> Result<PreparedGr
         known.insert(connector);
     }
     Ok(PreparedGrant { principal, entities: Entities::from_entities(entities, None)?, connectors: known })
+}
+
+/// The attributes of an agent that is asked about as a resource: nothing is known of it by these.
+fn of_nobody() -> [(&'static str, RestrictedExpression); 2] {
+    [("sensitivity", text("")), ("environment", text(""))]
 }
 
 fn text(value: &str) -> RestrictedExpression {

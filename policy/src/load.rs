@@ -11,7 +11,7 @@ use cedar_policy::{
 use miette::Diagnostic;
 
 use crate::alike::{Alike, Mentions};
-use crate::catalogue::{Catalogue, Tool};
+use crate::catalogue::{Catalogue, Tool, delegation};
 use crate::fault::{PolicyFault, Source, nearest};
 use crate::presence::{missing, quoted};
 use crate::rule::RuleFacts;
@@ -52,9 +52,12 @@ pub(crate) fn load_by(
     catalogue: &mut Catalogue,
 ) -> Result<Loaded, Vec<PolicyFault>> {
     let validator = Validator::new(catalogue.schema(&mut alike)?);
+    let (hop, of_hops) = delegation()?;
     let catalogue: &Catalogue = catalogue;
     let mut loader = Loader {
         validator,
+        of_hops: Validator::new(of_hops),
+        hop,
         connectors: catalogue.tools.iter().map(|tool| tool.connector.id().unescaped()).collect(),
         catalogue,
         seen: HashMap::new(),
@@ -85,8 +88,16 @@ pub(crate) fn applies(scope: &ActionConstraint, tool: &Tool) -> bool {
     }
 }
 
+/// Whether a scope is this very action.
+fn names(scope: &ActionConstraint, tool: &Tool) -> bool {
+    matches!(scope, ActionConstraint::Eq(action) if *action == tool.action)
+}
+
 struct Loader<'a> {
     validator: Validator,
+    /// Judges the rules that name the action by which a task is handed on.
+    of_hops: Validator,
+    hop: Tool,
     catalogue: &'a Catalogue,
     /// The ids of the connectors that have tools.
     connectors: BTreeSet<&'a str>,
@@ -148,14 +159,24 @@ impl Loader<'_> {
                 Some(help.to_owned()),
             ));
         }
-        let result = self.validator.validate(set, ValidationMode::Strict);
-        self.errors(&place, result.validation_errors());
+        let (hops, calls): (Vec<&Policy>, Vec<&Policy>) =
+            set.policies().partition(|policy| names(&policy.action_constraint(), &self.hop));
+        let of = |policies: Vec<&Policy>| PolicySet::from_policies(policies.into_iter().cloned());
+        let (Ok(hops), Ok(calls)) = (of(hops), of(calls)) else {
+            self.faults.push(place.fault(None, "the rules can't be told apart".to_owned(), None));
+            return;
+        };
+        let results =
+            [self.validator.validate(&calls, ValidationMode::Strict), self.of_hops.validate(&hops, ValidationMode::Strict)];
+        for result in &results {
+            self.errors(&place, result.validation_errors());
+        }
         let mut policies: Vec<&Policy> = set.policies().collect();
         policies.sort_by_key(|policy| place.spans.get(policy.id()).map(|span| span.start));
         for policy in policies {
             self.policy(&place, policy);
         }
-        for warning in result.validation_warnings() {
+        for warning in results.iter().flat_map(|result| result.validation_warnings()) {
             self.warning(set, &place, warning);
         }
     }
@@ -225,8 +246,8 @@ impl Loader<'_> {
     }
 
     fn in_scope(&self, scope: &ActionConstraint) -> impl Iterator<Item = &Tool> {
-        let tools = self.catalogue.tools.iter().map(AsRef::as_ref);
-        tools.filter(move |tool| applies(scope, tool))
+        let tools = self.catalogue.tools.iter().map(AsRef::as_ref).filter(move |tool| applies(scope, tool));
+        tools.chain(names(scope, &self.hop).then_some(&self.hop))
     }
 
     fn policy(&mut self, place: &Place<'_>, policy: &Policy) {

@@ -7,12 +7,13 @@ use std::sync::Arc;
 use cedar_policy::{
     AuthorizationError, Authorizer, Context, Decision as Answer, Entities, EntityUid, PolicyId, Request, Response,
 };
+use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
-use crate::catalogue::{Catalogue, KnownTool, Tool};
+use crate::catalogue::{Catalogue, DELEGATE, KnownTool, Tool, delegation};
 use crate::context::Arguments;
 use crate::decision::{Decision, DenyCause, Requirement, Rule};
-use crate::facts::{Ask, ConnectorFacts, GrantFacts, ToolFacts};
+use crate::facts::{Ask, ConnectorFacts, Delegation, GrantFacts, ToolFacts};
 use crate::fault::{PolicyFault, Source};
 use crate::grant::{PrepareError, PreparedGrant};
 use crate::load::{Loaded, load};
@@ -62,6 +63,8 @@ impl fmt::Debug for BundleDigest {
 pub struct Policies {
     authorizer: Authorizer,
     entries: HashMap<String, Entry>,
+    /// The rules about handing a task on.
+    hop: Entry,
     rules: HashMap<Arc<str>, Arc<RuleFacts>>,
     warnings: Vec<PolicyFault>,
     left_out: Vec<String>,
@@ -103,8 +106,15 @@ impl Policies {
 
     pub(crate) fn assemble(catalogue: &Catalogue, loaded: Loaded, digest: BundleDigest) -> Result<Self, Vec<PolicyFault>> {
         let Loaded { alike, rules, warnings } = loaded;
-        let slices = slices(&rules, &alike.firsts)
-            .map_err(|error| vec![PolicyFault::of_bundle(format!("the rules can't be sliced: {error}"), None)])?;
+        let sliced = |tools: &[Tool]| {
+            slices(&rules, tools)
+                .map_err(|error| vec![PolicyFault::of_bundle(format!("the rules can't be sliced: {error}"), None)])
+        };
+        let slices = sliced(&alike.firsts)?;
+        let (hop, _) = delegation()?;
+        let slice = sliced(std::slice::from_ref(&hop))?.into_iter().next().unwrap_or_default();
+        let action = slice.mentions_action().then(|| hop.action_entity());
+        let hop = Entry { tool: Arc::new(hop), slice, action, question: 0 };
         let mut questions: HashMap<(*const Slice, &EntityUid, Option<&str>), usize> = HashMap::new();
         let asked: Vec<Option<(usize, &Arc<Slice>)>> = catalogue
             .tools
@@ -130,6 +140,7 @@ impl Policies {
         Ok(Self {
             authorizer: Authorizer::new(),
             entries: entries.collect(),
+            hop,
             rules: rules.collect(),
             warnings,
             left_out: catalogue.left_out.clone(),
@@ -148,6 +159,21 @@ impl Policies {
             return Decision::deny(DenyCause::UnknownTool);
         };
         self.decide_by(&entry.slice.enforced, entry, ask)
+    }
+
+    /// Decides whether a task may be handed on to another agent. What an approval would lift is a step-up here, too.
+    pub fn decide_delegation(&self, hop: &Delegation<'_>) -> Decision {
+        let Some((grant, agent)) = hop.grant.with_agent(hop.to, hop.owner) else {
+            return Decision::deny(DenyCause::EvaluationError);
+        };
+        // Its resource is another one each time.
+        let tool = Arc::new(Tool { connector: agent, ..self.hop.tool.as_ref().clone() });
+        let entry = Entry { tool, slice: Arc::clone(&self.hop.slice), action: self.hop.action.clone(), question: 0 };
+        let input = json!({
+            "tools": hop.tools, "depth": hop.depth, "ttl_s": hop.ttl_s, "ceiling": hop.ceiling.level(), "purpose": hop.purpose,
+        });
+        let ask = Ask { tool: DELEGATE, grant: &grant, call: hop.call, input: &input };
+        self.decide_by(&entry.slice.enforced, &entry, &ask)
     }
 
     /// Decides as if the rules in shadow were in force; `None` when none of them matters to the tool.

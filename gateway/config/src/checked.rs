@@ -1,6 +1,6 @@
 //! The configuration, checked: what the rest of the gateway is built from.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf, time::Duration};
 
 use bailiwick_pipeline::{
     grant::{Budget, Capability, Grant},
@@ -193,12 +193,24 @@ pub struct GrantTerms {
     pub default: bool,
     /// Whether its agent is listed two tools to look for the others by, instead of all of them.
     pub tool_search: bool,
+    /// How many levels of grants may be handed on from it.
+    pub delegation_depth: u8,
+    /// How sensitive what it reaches may be; none is no bound.
+    pub data_classes: Option<BTreeSet<String>>,
+    /// The domains that it may send data to; none is no bound.
+    pub destinations: Option<BTreeSet<String>>,
+    /// It ends when it was not used for so long; none is never.
+    pub idle_timeout: Option<Duration>,
+    /// Where the task is written down.
+    pub ticket: Option<String>,
+    /// Whether its agent is listed a tool to say that the task is done by.
+    pub may_complete: bool,
 }
 
 impl GrantTerms {
     /// The grant, issued at `now_ms` (unix milliseconds) as this revision of its id.
     pub fn to_grant(&self, now_ms: u64, revision: u64) -> Grant {
-        let ttl_ms = u64::try_from(self.ttl.as_millis()).unwrap_or(u64::MAX);
+        let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         Grant {
             id: self.id.clone(),
             revision,
@@ -209,10 +221,18 @@ impl GrantTerms {
             ceiling: self.ceiling,
             environment: self.environment.clone(),
             not_before_ms: now_ms,
-            expires_at_ms: now_ms.saturating_add(ttl_ms),
-            budget: self.budget,
+            expires_at_ms: now_ms.saturating_add(millis(self.ttl)),
+            budget: self.budget.clone(),
             default: self.default,
             tool_search: self.tool_search,
+            parent: None,
+            delegation_depth: self.delegation_depth,
+            data_classes: self.data_classes.clone(),
+            destinations: self.destinations.clone(),
+            idle_ms: self.idle_timeout.map(millis),
+            ticket: self.ticket.clone(),
+            created_by: None,
+            may_complete: self.may_complete,
             from_config: true,
         }
     }

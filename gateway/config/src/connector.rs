@@ -55,7 +55,7 @@ pub struct Connector {
 }
 
 /// What an admin says of one tool.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ToolTerms {
     /// What it does.
     pub kind: Kind,
@@ -65,6 +65,17 @@ pub struct ToolTerms {
     pub labels: Labels,
     /// What becomes of arguments that its schema doesn't declare.
     pub undeclared: Undeclared,
+    /// What a call of it costs, in the admin's own units.
+    pub cost: u64,
+    /// The argument that says where its data goes, as a JSON pointer; none where nobody said.
+    pub destination: Option<String>,
+}
+
+impl ToolTerms {
+    /// Of this class; it costs 1, and nobody said where its data goes.
+    fn unclassed(kind: Kind, labels: Labels) -> Self {
+        Self { kind, band: Band::High, labels, undeclared: Undeclared::Refuse, cost: 1, destination: None }
+    }
 }
 
 /// The way to a connector.
@@ -173,14 +184,12 @@ pub enum SecretSource {
 impl Connector {
     /// What an admin says of a tool. A tool that nobody classed is `execute` and `high`.
     pub fn terms_of(&self, tool: &ToolName) -> ToolTerms {
-        let unclassed = ToolTerms { kind: Kind::Execute, band: Band::High, labels: self.labels, undeclared: Undeclared::Refuse };
-        self.tools.get(tool).copied().unwrap_or(unclassed)
+        self.tools.get(tool).cloned().unwrap_or_else(|| ToolTerms::unclassed(Kind::Execute, self.labels))
     }
 
     /// What an admin says of a feature. One that nobody classed is `read`, which the protocol says it is, and `high`.
     pub fn terms_of_feature(&self, feature: Feature) -> ToolTerms {
-        let unclassed = ToolTerms { kind: Kind::Read, band: Band::High, labels: self.labels, undeclared: Undeclared::Refuse };
-        self.features.get(&feature).copied().unwrap_or(unclassed)
+        self.features.get(&feature).cloned().unwrap_or_else(|| ToolTerms::unclassed(Kind::Read, self.labels))
     }
 
     /// The child process that it is, if it is one.

@@ -69,6 +69,10 @@ pub struct Tool {
     pub labels: Labels,
     /// The arguments that HTTP headers mirror.
     pub mirrors: Vec<Mirror>,
+    /// What a call of it costs, in the admin's own units; 1 where nobody priced it.
+    pub cost: u64,
+    /// The argument that says where its data goes, as a JSON pointer (RFC 6901); none where nobody said.
+    pub destination: Option<Box<str>>,
 }
 
 impl Tool {

@@ -129,6 +129,36 @@ impl Bound {
             && self.len_max.is_none_or(|most| length(value).is_some_and(|length| length <= most))
     }
 
+    /// Whether every argument that this bound admits is admitted by that one. Sound, not complete: what can't be told is not inside.
+    pub fn is_within(&self, outer: &Self) -> bool {
+        if outer.absent || self.absent {
+            return outer.absent && self.absent;
+        }
+        // Only so many values are meant at all: each can be asked about.
+        let few = self.eq.as_ref().map(std::slice::from_ref).or(self.one_of.as_deref());
+        if let Some(values) = few {
+            return values.iter().filter(|value| self.admits(Some(value))).all(|value| outer.admits(Some(value)));
+        }
+        let is_host_within = |hosts: &Vec<String>, domains: &[String]| hosts.iter().all(|host| is_within(domains, host));
+        outer.eq.is_none()
+            && outer.one_of.is_none()
+            && outer.int_range.is_none_or(|range| self.int_range.is_some_and(|own| own.is_within(range)))
+            && outer.path_under.as_ref().is_none_or(|root| self.path_under.as_ref().is_some_and(|own| is_under(root, own)))
+            && outer.uri_under.as_ref().is_none_or(|root| self.uri_under.as_ref().is_some_and(|own| is_uri_under(root, own)))
+            && outer
+                .host_in
+                .as_ref()
+                .is_none_or(|hosts| self.host_in.as_ref().is_some_and(|own| own.iter().all(|host| hosts.contains(host))))
+            && outer.domain_in.as_ref().is_none_or(|domains| {
+                let by_domain = self
+                    .domain_in
+                    .as_ref()
+                    .is_some_and(|own| own.iter().all(|domain| is_within(domains, &domain.to_ascii_lowercase())));
+                by_domain || self.host_in.as_ref().is_some_and(|own| is_host_within(own, domains))
+            })
+            && outer.len_max.is_none_or(|most| self.len_max.is_some_and(|own| own <= most))
+    }
+
     /// Whether everything that a template makes (RFC 6570) is inside this bound, as far as what it begins with says so.
     pub(crate) fn admits_template(&self, template: &str) -> bool {
         let fixed = template.split('{').next().unwrap_or_default();
@@ -166,6 +196,13 @@ impl Bound {
 }
 
 impl IntRange {
+    /// Whether every integer of this range is in that one.
+    fn is_within(self, outer: Self) -> bool {
+        let above = outer.min.is_none_or(|least| self.min.is_some_and(|own| own >= least));
+        let below = outer.max.is_none_or(|most| self.max.is_some_and(|own| own <= most));
+        above && below
+    }
+
     fn admits(self, value: &Value) -> bool {
         let Value::Number(number) = value else { return false };
         // As written: `1.0` and `1e2` are no integers here, so that downstream can't read another value than was judged.
@@ -241,11 +278,28 @@ fn domain(value: &Value) -> Option<String> {
     (plain(local) && plain(domain)).then(|| domain.to_ascii_lowercase())
 }
 
+/// Whether this domain is one of these or below one.
+pub(crate) fn is_domain_within(domains: &std::collections::BTreeSet<String>, given: &str) -> bool {
+    domains.iter().any(|domain| is_at_or_below(domain, given))
+}
+
+/// The domain that data would be sent to by this argument: of a URL, an e-mail address or a plain host name.
+pub(crate) fn destination(value: &Value) -> Option<String> {
+    let text = value.as_str()?;
+    let is_label = |part: &str| !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
+    if text.contains('.') && text.split('.').all(is_label) {
+        return Some(text.to_ascii_lowercase());
+    }
+    domain(value)
+}
+
+fn is_at_or_below(domain: &str, given: &str) -> bool {
+    let domain = domain.to_ascii_lowercase();
+    given == domain || given.strip_suffix(&domain).is_some_and(|rest| rest.ends_with('.'))
+}
+
 fn is_within(domains: &[String], given: &str) -> bool {
-    domains.iter().any(|domain| {
-        let domain = domain.to_ascii_lowercase();
-        given == domain || given.strip_suffix(&domain).is_some_and(|rest| rest.ends_with('.'))
-    })
+    domains.iter().any(|domain| is_at_or_below(domain, given))
 }
 
 fn length(value: &Value) -> Option<usize> {

@@ -19,11 +19,17 @@ use serde_json::Value;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use self::spending::Purse;
 use crate::{
-    catalogue::World,
+    catalogue::{Tool, World},
     constraint::Bound,
     ids::{AgentId, GrantId},
     prepared::Prepared,
+};
+
+pub use self::{
+    spending::{Exhausted, Spend, Spent},
+    within::Excess,
 };
 
 /// Which tools: one by its name, or all of one connector; or a feature by its name. Nothing else, so that "is this inside that" stays
@@ -124,7 +130,7 @@ impl Capability {
 }
 
 /// How much a grant may be used. A number that is not set is no limit.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Budget {
     /// Calls in all.
@@ -133,6 +139,15 @@ pub struct Budget {
     /// Calls of any kind but `read`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub writes: Option<u64>,
+    /// Bytes of arguments sent to servers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes_out: Option<u64>,
+    /// What calls cost, in the units that the admin priced tools in; a tool that nobody priced costs 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost: Option<u64>,
+    /// Calls of some tools: by pattern, all that it means together.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tools: BTreeMap<ToolPattern, u64>,
 }
 
 /// The terms of a grant: fixed when it is made.
@@ -165,8 +180,68 @@ pub struct Grant {
     /// Whether its agent is listed two tools to look for the others by, instead of all of them.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub tool_search: bool,
+    /// The grant that it was handed on from; none where an operator or the configuration made it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<GrantId>,
+    /// How many levels of grants may be handed on from it: 0 is none. At most [`DEEPEST`].
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub delegation_depth: u8,
+    /// How sensitive what it reaches may be: the words of connectors (`sensitivity`). None is no bound.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data_classes: Option<BTreeSet<String>>,
+    /// The domains that it may send data to, each with those below it. None is no bound.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub destinations: Option<BTreeSet<String>>,
+    /// It ends when it was not used for so long, milliseconds. None is never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle_ms: Option<u64>,
+    /// Where the task is written down: a ticket, a run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ticket: Option<String>,
+    /// Who made it: an operator, or the agent that handed it on. None where the configuration did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created_by: Option<String>,
+    /// Whether its agent is listed a tool to say that the task is done by.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub may_complete: bool,
     /// Whether it comes from the configuration (and is reissued from there) or was created.
     pub from_config: bool,
+}
+
+impl Grant {
+    /// Whether it covers this tool, whatever its arguments.
+    pub fn covers(&self, tool: &Tool) -> bool {
+        let facts = &tool.connector.facts;
+        tool.band <= self.ceiling
+            && is_environment(&self.environment, &facts.environment)
+            && self.data_classes.as_ref().is_none_or(|classes| classes.contains(&facts.sensitivity))
+            && (self.destinations.is_none() || tool.destination.is_some() || tool.kind != Kind::Exfiltrate)
+            && self.capabilities.iter().any(|capability| capability.covers(&tool.name, tool.kind))
+    }
+
+    /// Whether it covers a call of this tool that sends its data where these arguments say. Where nothing says that, it is not covered.
+    pub(crate) fn sends_within(&self, tool: &Tool, arguments: &Value) -> bool {
+        let Some(allowed) = &self.destinations else { return true };
+        let Some(pointer) = tool.destination.as_deref() else { return tool.kind != Kind::Exfiltrate };
+        let given = arguments.pointer(pointer).and_then(crate::constraint::destination);
+        given.is_some_and(|domain| crate::constraint::is_domain_within(allowed, &domain))
+    }
+}
+
+/// The environment of whatever names none.
+pub const ANY_ENVIRONMENT: &str = "default";
+
+/// Whether a connector of this environment is there for a grant of that one. One that names none is there for all.
+fn is_environment(of_grant: &str, of_connector: &str) -> bool {
+    of_connector == of_grant || of_connector == ANY_ENVIRONMENT || of_connector.is_empty()
+}
+
+/// No chain of grants is deeper: four hops from the first one.
+pub const DEEPEST: u8 = 4;
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_zero(number: &u8) -> bool {
+    *number == 0
 }
 
 /// What becomes of a grant.
@@ -268,14 +343,20 @@ pub struct LiveGrant {
     facts: GrantFacts,
     standing: Mutex<Standing>,
     seen: Seen,
+    purse: Purse,
     guard: SendGuard,
     parent: Option<Arc<LiveGrant>>,
     prepared: ArcSwapOption<Prepared>,
 }
 
 impl LiveGrant {
-    /// Brings a grant to life with the standing it had.
+    /// Brings a grant to life with the standing it had, and nothing spent beside that.
     pub fn new(terms: Grant, standing: Standing, parent: Option<Arc<LiveGrant>>) -> Self {
+        Self::with_spent(terms, standing, Spent::default(), parent)
+    }
+
+    /// The same, with what was spent of it.
+    pub fn with_spent(terms: Grant, standing: Standing, spent: Spent, parent: Option<Arc<LiveGrant>>) -> Self {
         let facts = GrantFacts {
             id: terms.id.to_string(),
             agent: terms.agent.to_string(),
@@ -285,7 +366,7 @@ impl LiveGrant {
             ceiling: terms.ceiling,
             depth: parent.as_ref().map_or(0, |parent| parent.facts.depth.saturating_add(1)),
             delegators: parent.iter().flat_map(|parent| parent.chain().map(|grant| grant.terms.agent.to_string())).collect(),
-            data_classes: Vec::new(),
+            data_classes: terms.data_classes.iter().flatten().cloned().collect(),
         };
         let cancel = parent.as_ref().map_or_else(CancellationToken::new, |parent| parent.guard.cancel.child_token());
         let guard = SendGuard { cancel, ..SendGuard::default() };
@@ -294,7 +375,8 @@ impl LiveGrant {
         }
         let seen = Seen::default();
         seen.publish(&standing);
-        Self { terms, facts, standing: Mutex::new(standing), seen, guard, parent, prepared: ArcSwapOption::empty() }
+        let (standing, purse, prepared) = (Mutex::new(standing), Purse::of(spent), ArcSwapOption::empty());
+        Self { terms, facts, standing, seen, purse, guard, parent, prepared }
     }
 
     /// Its terms.
@@ -317,6 +399,16 @@ impl LiveGrant {
         Some(fresh)
     }
 
+    /// The grant that it was handed on from.
+    pub fn parent(&self) -> Option<&Arc<LiveGrant>> {
+        self.parent.as_ref()
+    }
+
+    /// How many hops it is below the first one: 0 for one that no agent handed on.
+    pub fn depth(&self) -> u32 {
+        self.facts.depth
+    }
+
     /// This grant and its ancestors, nearest first.
     pub fn chain(&self) -> impl Iterator<Item = &LiveGrant> {
         std::iter::successors(Some(self), |grant| grant.parent.as_deref())
@@ -325,6 +417,45 @@ impl LiveGrant {
     /// Whether tools are looked for under it instead of listed: it says so itself, or one above it does.
     pub fn has_tool_search(&self) -> bool {
         self.chain().any(|grant| grant.terms.tool_search)
+    }
+
+    /// What was spent of it, beyond calls and writes.
+    pub fn spent(&self) -> Spent {
+        self.purse.spent()
+    }
+
+    /// What is left of its budget.
+    pub fn left(&self) -> Budget {
+        self.terms.budget.left(&self.standing(), &self.spent())
+    }
+
+    /// When it was used last, unix milliseconds; 0 for never.
+    pub fn last_used_ms(&self) -> u64 {
+        self.purse.last_used_ms()
+    }
+
+    /// Whether nothing can be done under it any more, and nothing under way is being written.
+    pub fn is_used_up(&self) -> bool {
+        self.terms.budget.is_used_up(&self.standing(), &self.spent()) && self.guard.count.load(Ordering::SeqCst) == 0
+    }
+
+    /// It is in use: it is not idle.
+    pub(crate) fn used_at(&self, now_ms: u64) {
+        for grant in self.chain() {
+            grant.purse.used_at(now_ms);
+        }
+    }
+
+    /// Whether its budget has room for this call. Its standing is locked meanwhile.
+    pub(crate) fn has_room(&self, standing: &Standing, spend: &Spend<'_>) -> Result<(), Exhausted> {
+        self.purse.admits(&self.terms.budget, standing, spend)
+    }
+
+    /// Takes what the call costs. Its standing is locked meanwhile.
+    pub(crate) fn debit(&self, standing: &mut Standing, spend: &Spend<'_>) {
+        standing.calls = standing.calls.saturating_add(1);
+        standing.writes = standing.writes.saturating_add(u64::from(spend.has_effect));
+        self.purse.debit(&self.terms.budget, spend);
     }
 
     /// Its standing now.
@@ -355,7 +486,13 @@ impl LiveGrant {
             grant.seen.is_active.load(Ordering::Acquire)
                 && grant.terms.not_before_ms <= now_ms
                 && now_ms < grant.terms.expires_at_ms
+                && !grant.is_idle(now_ms)
         })
+    }
+
+    /// Whether it was idle for too long.
+    pub fn is_idle(&self, now_ms: u64) -> bool {
+        self.terms.idle_ms.is_some() && self.terms.is_idle(self.purse.last_used_ms(), now_ms)
     }
 
     /// Joins labels to this task and to its ancestors, at once.
@@ -455,5 +592,7 @@ impl Drop for SendPass {
     }
 }
 
+mod spending;
 #[cfg(test)]
 mod tests;
+mod within;

@@ -94,6 +94,8 @@ pub struct IntentRecord<'a> {
     pub args_mac: &'a str,
     /// Their number.
     pub args_size: usize,
+    /// What it costs, in the admin's own units.
+    pub cost: u64,
     /// Keyed digest of the answers that are sent with them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub answers_mac: Option<&'a str>,

@@ -326,7 +326,7 @@ impl Refusal {
     }
 
     /// The grant is used up.
-    pub fn budget(grant: &GrantId, what: &'static str, limit: u64) -> Self {
+    pub fn budget(grant: &GrantId, what: &str, limit: u64) -> Self {
         let text = format!("DENIED: this task's budget of {limit} {what} is used up. Not executed.");
         Self::tool_error(Outcome::Denied, "budget_exhausted", text, format!("grant `{grant}`: {limit} {what}"))
     }

@@ -81,7 +81,7 @@ pub(super) async fn revoke_token(
 }
 
 /// The agent of this id.
-pub(super) fn registered(id: &str, runtime: &Runtime) -> Result<Arc<Agent>, ApiFault> {
+pub(crate) fn registered(id: &str, runtime: &Runtime) -> Result<Arc<Agent>, ApiFault> {
     let id: AgentId = id.parse()?;
     runtime
         .agents

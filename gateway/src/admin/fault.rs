@@ -13,7 +13,7 @@ use crate::runtime::StartFault;
 
 /// Why not, with the HTTP status that says as much.
 #[derive(Debug, Clone)]
-pub(super) struct ApiFault {
+pub(crate) struct ApiFault {
     status: StatusCode,
     error: &'static str,
     pub(super) message: String,
@@ -25,28 +25,28 @@ impl ApiFault {
         Self { status, error, message: message.into(), help: None }
     }
 
-    pub(super) fn help(mut self, help: impl Into<String>) -> Self {
+    pub(crate) fn help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
         self
     }
 
     /// It is not what it must be.
-    pub(super) fn invalid(message: impl Into<String>) -> Self {
+    pub(crate) fn invalid(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "invalid", message)
     }
 
     /// There is none.
-    pub(super) fn unknown(message: impl Into<String>, help: impl Into<String>) -> Self {
+    pub(crate) fn unknown(message: impl Into<String>, help: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, "unknown", message).help(help)
     }
 
     /// It can't be, as things are now.
-    pub(super) fn conflict(message: impl Into<String>) -> Self {
+    pub(crate) fn conflict(message: impl Into<String>) -> Self {
         Self::new(StatusCode::CONFLICT, "conflict", message)
     }
 
     /// Whoever asks may not.
-    pub(super) fn forbidden(message: impl Into<String>) -> Self {
+    pub(crate) fn forbidden(message: impl Into<String>) -> Self {
         Self::new(StatusCode::FORBIDDEN, "forbidden", message)
     }
 
@@ -61,7 +61,7 @@ impl ApiFault {
     }
 
     /// The gateway can't do it now.
-    pub(super) fn unavailable(message: impl Into<String>) -> Self {
+    pub(crate) fn unavailable(message: impl Into<String>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", message)
     }
 }
@@ -90,8 +90,10 @@ impl From<GrantFault> for ApiFault {
         match fault {
             GrantFault::Write(fault) => fault.into(),
             GrantFault::Unknown(_) => Self::new(StatusCode::NOT_FOUND, "unknown", fault.to_string()),
-            GrantFault::Exists(_) | GrantFault::Clash(_) => Self::conflict(fault.to_string()),
-            GrantFault::Over(_) => Self::invalid(fault.to_string()),
+            GrantFault::Exists(_) | GrantFault::Clash(_) | GrantFault::NotLive(_) | GrantFault::TooMany(_) => {
+                Self::conflict(fault.to_string())
+            }
+            GrantFault::Over(_) | GrantFault::Exceeds { .. } | GrantFault::Circle { .. } => Self::invalid(fault.to_string()),
         }
     }
 }

@@ -7,14 +7,14 @@
 //! change. Both have one birthplace, and a test goes through all of [`ENDPOINTS`].
 
 mod access;
-mod agents;
+pub(crate) mod agents;
 pub mod api;
 mod approvals;
 mod connectors;
 mod deed;
 mod definitions;
 mod explain;
-mod fault;
+pub(crate) mod fault;
 mod grants;
 mod person;
 mod proposal;

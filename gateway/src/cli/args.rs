@@ -303,9 +303,9 @@ pub struct CreateArgs {
     /// A bound on an argument, such as tickets__search/project='{"eq": "support"}'
     #[arg(long = "arg", value_name = "TOOL/POINTER=BOUND")]
     pub bounds: Vec<String>,
-    /// How long it lives; 30d at most
-    #[arg(long, value_name = "TIME", default_value = "8h")]
-    pub ttl: Span,
+    /// How long it lives; 30d at most. Else 8h, or 15m of what is handed on
+    #[arg(long, value_name = "TIME")]
+    pub ttl: Option<Span>,
     /// Its id; else one is made
     #[arg(long, value_name = "ID")]
     pub id: Option<String>,
@@ -315,9 +315,9 @@ pub struct CreateArgs {
     /// The highest band it reaches (low, medium, high, critical); else the agent's
     #[arg(long, value_name = "BAND")]
     pub ceiling: Option<Band>,
-    /// The environment it is for
-    #[arg(long, value_name = "NAME", default_value = "default")]
-    pub environment: String,
+    /// The environment it is for; else that of the grant above it, or `default`
+    #[arg(long, value_name = "NAME")]
+    pub environment: Option<String>,
     /// At most so many calls
     #[arg(long, value_name = "N")]
     pub calls: Option<u64>,
@@ -330,6 +330,36 @@ pub struct CreateArgs {
     /// List two tools to look for the others by, instead of all of them
     #[arg(long)]
     pub tool_search: bool,
+    /// At most so many bytes of arguments
+    #[arg(long, value_name = "N")]
+    pub bytes_out: Option<u64>,
+    /// At most so much cost, in the units that tools are priced in
+    #[arg(long, value_name = "N")]
+    pub cost: Option<u64>,
+    /// At most so many calls of some tools, such as tickets__refund=3
+    #[arg(long, value_name = "TOOL=N")]
+    pub tool_calls: Vec<String>,
+    /// The grant that it is handed on from: it can only be narrower
+    #[arg(long, value_name = "ID")]
+    pub parent: Option<String>,
+    /// How many levels of grants its agent may hand on from it
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub delegation_depth: u8,
+    /// Reach only connectors of this sensitivity; several, with commas between
+    #[arg(long = "data-class", value_name = "WORD", value_delimiter = ',')]
+    pub data_classes: Vec<String>,
+    /// Send data only to this domain and those below it; several, with commas between
+    #[arg(long = "destination", value_name = "DOMAIN", value_delimiter = ',')]
+    pub destinations: Vec<String>,
+    /// End it when it was not used for so long
+    #[arg(long, value_name = "TIME")]
+    pub idle_timeout: Option<Span>,
+    /// Where the task is written down
+    #[arg(long, value_name = "TEXT")]
+    pub ticket: Option<String>,
+    /// List the agent a tool to say that the task is done by
+    #[arg(long)]
+    pub may_complete: bool,
 }
 
 /// The end of a grant.

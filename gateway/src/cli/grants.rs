@@ -1,9 +1,12 @@
 //! `grants`
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use bailiwick_pipeline::grant::GrantState;
-use bailiwick_pipeline::{constraint::Bound, grant::Budget, ports::Clock as _};
+use bailiwick_pipeline::{
+    constraint::Bound,
+    grant::{Budget, GrantState, ToolPattern},
+    ports::Clock as _,
+};
 
 use super::{
     Session,
@@ -11,7 +14,7 @@ use super::{
     client::segment,
     fault::CliFault,
     screen::{Page, Table, short, shown},
-    units::from_now,
+    units::{Span, from_now, span},
 };
 use crate::{
     adapters::SystemClock,
@@ -87,6 +90,7 @@ fn card(grant: &GrantView) -> String {
         used(grant.used.calls, grant.budget.calls),
         used(grant.used.writes, grant.budget.writes)
     ));
+    more(grant, now_ms, &mut text);
     let touched: Vec<&str> = [(grant.labels.untrusted, "untrusted input"), (grant.labels.confidential, "confidential data")]
         .into_iter()
         .filter_map(|(yes, what)| yes.then_some(what))
@@ -113,6 +117,29 @@ fn card(grant: &GrantView) -> String {
     text.into_text()
 }
 
+/// What only some grants have.
+fn more(grant: &GrantView, now_ms: u64, text: &mut Page) {
+    let mut row = |name: &str, value: Option<String>| {
+        if let Some(value) = value {
+            text.add(format_args!("{name:<13}{}\n", shown(&value)));
+        }
+    };
+    row("bytes out", grant.budget.bytes_out.map(|limit| used(grant.used.bytes_out, Some(limit))));
+    row("cost", grant.budget.cost.map(|limit| used(grant.used.cost, Some(limit))));
+    for (tools, most) in &grant.budget.tools {
+        row("calls of", Some(format!("{tools}: at most {most}")));
+    }
+    row("ticket", grant.ticket.clone());
+    row("made by", grant.created_by.clone());
+    row("above it", Some(grant.chain.join(" < ")).filter(|chain| !chain.is_empty()));
+    row("hand on", Some(grant.delegation_depth).filter(|depth| *depth > 0).map(|depth| format!("{depth} levels")));
+    let listed = |all: &BTreeSet<String>| all.iter().cloned().collect::<Vec<_>>().join(", ");
+    row("data", grant.data_classes.as_ref().map(listed));
+    row("sends to", grant.destinations.as_ref().map(listed));
+    row("idle for", grant.idle_ms.map(span));
+    row("last used", grant.last_used_ms.map(|at| from_now(at, now_ms)));
+}
+
 /// Prints the token and nothing else.
 async fn make(create: &CreateArgs, session: &Session) -> Result<(), CliFault> {
     let wanted = GrantWanted {
@@ -123,11 +150,25 @@ async fn make(create: &CreateArgs, session: &Session) -> Result<(), CliFault> {
         tools: create.tools.clone(),
         args: bounds(&create.bounds)?,
         ceiling: create.ceiling,
+        kinds: None,
         environment: create.environment.clone(),
-        ttl_ms: create.ttl.as_millis(),
-        budget: Budget { calls: create.calls, writes: create.writes },
+        ttl_ms: create.ttl.map(Span::as_millis),
+        budget: Budget {
+            calls: create.calls,
+            writes: create.writes,
+            bytes_out: create.bytes_out,
+            cost: create.cost,
+            tools: counted(&create.tool_calls)?,
+        },
         default: create.default,
         tool_search: create.tool_search,
+        parent: create.parent.clone(),
+        delegation_depth: create.delegation_depth,
+        data_classes: (!create.data_classes.is_empty()).then(|| create.data_classes.iter().cloned().collect()),
+        destinations: (!create.destinations.is_empty()).then(|| create.destinations.iter().cloned().collect()),
+        idle_ms: create.idle_timeout.map(Span::as_millis),
+        ticket: create.ticket.clone(),
+        may_complete: create.may_complete,
     };
     let made: GrantMade = session.client().await?.post("grants", &wanted).await?;
     let GrantView { id, tools, expires_at_ms, .. } = &made.grant;
@@ -139,6 +180,21 @@ async fn make(create: &CreateArgs, session: &Session) -> Result<(), CliFault> {
         tools.len()
     ));
     session.screen.answer(&made.token)
+}
+
+/// `tool=count`
+fn counted(given: &[String]) -> Result<BTreeMap<ToolPattern, u64>, CliFault> {
+    let read = |text: &String| {
+        let (tool, most) = text.split_once('=')?;
+        Some((tool.parse::<ToolPattern>().ok()?, most.parse().ok()?))
+    };
+    let fault = |text: &String| {
+        CliFault::usage(
+            format!("`--tool-calls {}` can't be read", shown(text)),
+            "write TOOL=NUMBER, as in `--tool-calls tickets__refund=3`",
+        )
+    };
+    given.iter().map(|text| read(text).ok_or_else(|| fault(text))).collect()
 }
 
 /// `tool/pointer=bound`: the tool's name has no `/`, the pointer begins with it.
@@ -167,7 +223,13 @@ async fn finish(end: &EndArgs, how: &str, session: &Session) -> Result<(), CliFa
     let id = shown(&end.id);
     match (ended.was_active, ended.drained) {
         (false, _) => session.screen.tell(&format!("grant {id} had ended before")),
-        (true, true) => session.screen.tell(&format!("grant {id} has ended: nothing more is called under it")),
+        (true, true) => {
+            let fell = match ended.fell.len() {
+                0 => String::new(),
+                count => format!(", nor under the {count} that were handed on from it"),
+            };
+            session.screen.tell(&format!("grant {id} has ended: nothing more is called under it{fell}"));
+        }
         (true, false) => {
             let text = format!(
                 "grant {id} has ended, but a call that was being written before is still under way: look at `audit tail`"

@@ -102,6 +102,14 @@ async fn nothing_changes_by_what_is_refused() {
         id: "made".parse().unwrap(),
         from_config: false,
         tool_search: false,
+        parent: None,
+        delegation_depth: 0,
+        data_classes: None,
+        destinations: None,
+        idle_ms: None,
+        ticket: None,
+        created_by: None,
+        may_complete: false,
         ..house.runtime.config().grants.first().unwrap().to_grant(SystemClock.now_ms(), 1)
     };
     house.runtime.grants.create(created, SystemClock.now_ms()).await.unwrap();

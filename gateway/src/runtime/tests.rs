@@ -90,6 +90,14 @@ fn terms() -> Grant {
         default: false,
         from_config: false,
         tool_search: false,
+        parent: None,
+        delegation_depth: 0,
+        data_classes: None,
+        destinations: None,
+        idle_ms: None,
+        ticket: None,
+        created_by: None,
+        may_complete: false,
     }
 }
 

@@ -7,7 +7,7 @@ use rusqlite::{Connection, ErrorCode};
 use crate::fault::StoreFault;
 
 /// The version of the tables below.
-const VERSION: i64 = 2;
+const VERSION: i64 = 3;
 
 /// The oldest version that was ever written.
 const OLDEST: i64 = 1;
@@ -42,6 +42,7 @@ CREATE TABLE grants (
     calls INTEGER NOT NULL,
     writes INTEGER NOT NULL,
     labels TEXT NOT NULL,
+    spent TEXT NOT NULL DEFAULT '{}',
     created_ms INTEGER NOT NULL,
     ended_ms INTEGER,
     ended_by TEXT,
@@ -71,6 +72,12 @@ CREATE TABLE pins (
 /// What makes the tables of version 1 those of version 2. Who gave a tool its class was not kept: of the two, the one that counts for
 /// less once the configuration is silent.
 const SECOND: &str = "ALTER TABLE pins ADD COLUMN classed_by TEXT NOT NULL DEFAULT 'config'";
+
+/// What makes the tables of version 2 those of version 3. Budgets of more than calls and writes were not there: nothing was spent of them.
+const THIRD: &str = "ALTER TABLE grants ADD COLUMN spent TEXT NOT NULL DEFAULT '{}'";
+
+/// What raises a file by one version, from the oldest on.
+const STEPS: [&str; 2] = [SECOND, THIRD];
 
 /// Makes the file ready for writing, or refuses it.
 pub(crate) fn prepare(connection: &mut Connection, path: &Path) -> Result<(), StoreFault> {
@@ -113,7 +120,8 @@ fn check(connection: &mut Connection, path: &Path) -> Result<(), StoreFault> {
     }
     if found < VERSION {
         let raising = connection.transaction()?;
-        raising.execute_batch(SECOND)?;
+        let done = usize::try_from(found.saturating_sub(OLDEST)).unwrap_or(usize::MAX);
+        STEPS.iter().skip(done).try_for_each(|step| raising.execute_batch(step))?;
         raising.pragma_update(None, "user_version", VERSION)?;
         raising.commit()?;
     }

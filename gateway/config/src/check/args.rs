@@ -62,7 +62,7 @@ fn bound(pointer: &str, raw: &RawBound, path: &KeyPath, findings: &mut Findings<
 }
 
 /// Whether it points into the arguments (RFC 6901), and not at all of them.
-fn is_pointer(pointer: &str) -> bool {
+pub(super) fn is_pointer(pointer: &str) -> bool {
     let escapes_are_whole = pointer.split('~').skip(1).all(|rest| rest.starts_with(['0', '1']));
     pointer.starts_with('/') && escapes_are_whole
 }

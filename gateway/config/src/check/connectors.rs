@@ -11,7 +11,7 @@ use bailiwick_schemas::{
     validate::Undeclared,
 };
 
-use super::{Setting, duplicates, environment, sections::more_than_nothing, split, text};
+use super::{Setting, args::is_pointer, duplicates, environment, sections::more_than_nothing, split, text};
 use crate::{
     code::FaultCode,
     connector::{Connector, Credential, Process, Program, SecretSource, Sensitivity, ToolTerms, Way},
@@ -324,7 +324,8 @@ fn features(
             continue;
         };
         let labels = labels(raw.labels.as_deref(), otherwise, confidential);
-        features.insert(feature, ToolTerms { kind: raw.kind, band: raw.band, labels, undeclared: Undeclared::Refuse });
+        let undeclared = Undeclared::Refuse;
+        features.insert(feature, ToolTerms { kind: raw.kind, band: raw.band, labels, undeclared, cost: 1, destination: None });
     }
     features
 }
@@ -349,7 +350,13 @@ fn tools(
         };
         let undeclared = if raw.undeclared == "allow" { Undeclared::Allow } else { Undeclared::Refuse };
         let labels = labels(raw.labels.as_deref(), otherwise, confidential);
-        tools.insert(name, ToolTerms { kind: raw.kind, band: raw.band, labels, undeclared });
+        if let Some(pointer) = raw.destination.as_deref().filter(|pointer| !is_pointer(pointer)) {
+            let message = format!("`{pointer}` is not a JSON pointer to an argument");
+            let fault = findings.value(&path.key(name.as_str()).key("destination"), FaultCode::BadPointer, message);
+            fault.help("begin with `/`, as in `/to` (RFC 6901)");
+        }
+        let (cost, destination) = (raw.cost, raw.destination.clone());
+        tools.insert(name, ToolTerms { kind: raw.kind, band: raw.band, labels, undeclared, cost, destination });
     }
     tools
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use bailiwick_pipeline::{
-    grant::{Budget, Capability, ToolPattern},
+    grant::{Budget, Capability, DEEPEST, ToolPattern},
     ids::AgentId,
 };
 use bailiwick_schemas::names::ConnectorId;
@@ -18,10 +18,10 @@ use crate::{
     checked::GrantTerms,
     code::FaultCode,
     fault::Findings,
-    raw::{Raw, RawAgent, RawGrant},
+    raw::{Raw, RawAgent, RawBudget, RawGrant},
     source::KeyPath,
     suggest::{listed, nearest},
-    units::Duration,
+    units::{Duration, Size},
 };
 
 /// A grant lives no longer than this.
@@ -52,6 +52,17 @@ fn terms(grant: &RawGrant, raw: &Raw, path: &KeyPath, findings: &mut Findings<'_
         fault.help("lower it, or leave it out: it is the agent's then");
     }
     let capabilities = capabilities(grant, raw, path, findings);
+    text(grant.ticket.as_deref(), &path.key("ticket"), findings);
+    if let Some(idle) = grant.idle_timeout {
+        more_than_nothing(idle, &path.key("idle_timeout"), findings);
+    }
+    if grant.delegation_depth > DEEPEST {
+        let message = format!("`{}` is too deep", grant.delegation_depth);
+        let fault = findings.value(&path.key("delegation_depth"), FaultCode::OutOfRange, message);
+        fault.help(format!("write at most `{DEEPEST}`: each hop is one more agent to trust"));
+    }
+    let (budget, destinations) = (budget(&grant.budget, raw, &path.key("budget"), findings), destinations(grant, path, findings));
+    let classes = grant.data_classes.as_deref();
     let agent = agent?;
     let environment = grant.environment.as_deref().or(agent.environment.as_deref()).unwrap_or("default");
     Some(GrantTerms {
@@ -63,10 +74,40 @@ fn terms(grant: &RawGrant, raw: &Raw, path: &KeyPath, findings: &mut Findings<'_
         ceiling: grant.ceiling.unwrap_or(agent.ceiling),
         environment: environment.to_owned(),
         ttl: grant.ttl.into(),
-        budget: Budget { calls: grant.budget.calls, writes: grant.budget.writes },
+        budget,
         default: grant.default,
         tool_search: grant.tool_search,
+        delegation_depth: grant.delegation_depth,
+        data_classes: classes.map(|classes| classes.iter().map(|class| class.as_str().to_owned()).collect()),
+        destinations,
+        idle_timeout: grant.idle_timeout.map(Into::into),
+        ticket: grant.ticket.clone(),
+        may_complete: grant.may_complete,
     })
+}
+
+/// The budget, with the patterns of tools that it counts.
+fn budget(given: &RawBudget, raw: &Raw, path: &KeyPath, findings: &mut Findings<'_>) -> Budget {
+    let path = path.key("tools");
+    let counted = given.tools.iter().filter_map(|(tools, most)| Some((pattern(tools, raw, &path.key(tools), findings)?, *most)));
+    let tools = counted.collect();
+    Budget { calls: given.calls, writes: given.writes, bytes_out: given.bytes_out.map(Size::as_bytes), cost: given.cost, tools }
+}
+
+/// The domains that data may be sent to, in lower case.
+fn destinations(grant: &RawGrant, path: &KeyPath, findings: &mut Findings<'_>) -> Option<BTreeSet<String>> {
+    let path = path.key("destinations");
+    let given = grant.destinations.as_ref()?;
+    for (index, domain) in given.iter().enumerate().filter(|(_, domain)| !is_domain(domain)) {
+        let fault = findings.value(&path.item(index), FaultCode::BadUrl, format!("`{domain}` is not a domain"));
+        fault.help("write `example.com`: no scheme, port, path or `*`; what is below it is meant too");
+    }
+    Some(given.iter().map(|domain| domain.to_ascii_lowercase()).collect())
+}
+
+fn is_domain(given: &str) -> bool {
+    let is_label = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+    given.split('.').all(is_label)
 }
 
 fn agent<'r>(id: &AgentId, raw: &'r Raw, path: &KeyPath, findings: &mut Findings<'_>) -> Option<&'r RawAgent> {

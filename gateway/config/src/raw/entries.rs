@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::{
     connector::{Pin, ProtocolChoice, Sensitivity},
-    units::Duration,
+    units::{Duration, Size},
 };
 
 /// `[[agents]]`
@@ -168,6 +168,11 @@ pub(crate) struct RawTool {
     /// What becomes of arguments that its schema does not declare: refused, or left for the schema to decide.
     #[schemars(extend("enum" = ["refuse", "allow"]))]
     pub(crate) undeclared: String,
+    /// What a call of it costs, in units of your own: grants may have a budget of them.
+    #[schemars(range(min = 0, max = 9_007_199_254_740_991_u64))]
+    pub(crate) cost: u64,
+    /// The argument that says where its data goes, as a JSON pointer (RFC 6901): a URL, an e-mail address or a host name.
+    pub(crate) destination: Option<String>,
 }
 
 /// A data label.
@@ -213,8 +218,33 @@ pub(crate) struct RawGrant {
     pub(crate) default: bool,
     /// Whether its agent is listed two tools to look for the others by (`search_tools`, `describe_tool`), instead of all of them.
     pub(crate) tool_search: bool,
-    /// The environment it is for; the agent's when it is not set.
+    /// The environment it is for; the agent's when it is not set. It reaches connectors of this environment, and those that name none.
     pub(crate) environment: Option<String>,
+    /// How many levels of grants its agent may hand on from it: 0 is none.
+    #[schemars(range(min = 0, max = 4))]
+    pub(crate) delegation_depth: u8,
+    /// It reaches only connectors that are as sensitive as these say; any when it is not set.
+    #[schemars(with = "Option<Vec<SensitivityWord>>", length(min = 1))]
+    pub(crate) data_classes: Option<Vec<Sensitivity>>,
+    /// The domains that it may send data to, each with those below it: by the `destination` of tools. Any when it is not set.
+    #[schemars(length(min = 1))]
+    pub(crate) destinations: Option<Vec<String>>,
+    /// It ends when it was not used for so long.
+    pub(crate) idle_timeout: Option<Duration>,
+    /// Where the task is written down: a ticket, a run.
+    pub(crate) ticket: Option<String>,
+    /// Whether its agent is listed a tool of the gateway's own to say that the task is done by (`complete_task`).
+    pub(crate) may_complete: bool,
+}
+
+/// How sensitive something is.
+#[derive(JsonSchema)]
+#[schemars(rename_all = "snake_case")]
+#[expect(dead_code, reason = "it stands only for its schema")]
+enum SensitivityWord {
+    Public,
+    Internal,
+    Confidential,
 }
 
 /// What a tool does.
@@ -230,7 +260,7 @@ enum KindWord {
 }
 
 /// How much a grant may be used. A number that is not set is no limit.
-#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct RawBudget {
     /// Calls in all.
@@ -241,6 +271,16 @@ pub(crate) struct RawBudget {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 9_007_199_254_740_991_u64))]
     pub(crate) writes: Option<u64>,
+    /// How much is sent to servers as arguments.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) bytes_out: Option<Size>,
+    /// What the calls cost, in the units that tools are priced in (`cost`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 9_007_199_254_740_991_u64))]
+    pub(crate) cost: Option<u64>,
+    /// Calls of some tools: by `connector__tool` or `connector__*`, all that it means together.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) tools: BTreeMap<String, u64>,
 }
 
 /// What one argument must satisfy. Every bound that is set must hold; the argument must be given, unless it must be `absent`.
@@ -325,7 +365,7 @@ impl Default for RawFeature {
 
 impl Default for RawTool {
     fn default() -> Self {
-        Self { kind: Kind::Execute, band: Band::High, labels: None, undeclared: "refuse".to_owned() }
+        Self { kind: Kind::Execute, band: Band::High, labels: None, undeclared: "refuse".to_owned(), cost: 1, destination: None }
     }
 }
 
@@ -345,6 +385,12 @@ impl Default for RawGrant {
             default: false,
             tool_search: false,
             environment: None,
+            delegation_depth: 0,
+            data_classes: None,
+            destinations: None,
+            idle_timeout: None,
+            ticket: None,
+            may_complete: false,
         }
     }
 }

@@ -10,7 +10,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub(crate) use entries::{RawAgent, RawBound, RawConnector, RawCredential, RawFeature, RawGrant, RawInject, RawTool};
+pub(crate) use entries::{RawAgent, RawBound, RawBudget, RawConnector, RawCredential, RawFeature, RawGrant, RawInject, RawTool};
 
 use crate::units::{Duration, Size};
 

@@ -60,5 +60,5 @@ fn what_is_shown_is_pleasant() {
     assert!(text.contains("\n[[connectors]]\nid = \"tickets\"\ncommand = [\"/bin/tickets\"]\n"), "{text}");
     assert!(!text.contains("[[grants]]") && !text.contains("{}"), "{text}");
     let tools = config(&format!("{BASE}tools.get = {{ kind = \"read\" }}\n")).to_toml();
-    assert!(tools.contains("\ntools.get = { kind = \"read\", band = \"high\", undeclared = \"refuse\" }\n"), "{tools}");
+    assert!(tools.contains("\ntools.get = { kind = \"read\", band = \"high\", undeclared = \"refuse\", cost = 1 }\n"), "{tools}");
 }

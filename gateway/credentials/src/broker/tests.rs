@@ -31,6 +31,14 @@ fn grant(id: &str, revision: u64, expires_at_ms: u64, parent: Option<Arc<LiveGra
         default: false,
         from_config: false,
         tool_search: false,
+        parent: None,
+        delegation_depth: 0,
+        data_classes: None,
+        destinations: None,
+        idle_ms: None,
+        ticket: None,
+        created_by: None,
+        may_complete: false,
     };
     Arc::new(LiveGrant::new(terms, Standing::fresh(), parent))
 }

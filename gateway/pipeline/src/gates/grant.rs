@@ -210,11 +210,15 @@ impl View {
 
     /// Whether this tool exists for this agent under this grant. The one decision behind list and call.
     fn shows(&self, tool: &Tool) -> bool {
-        let covered = |grant: &LiveGrant| {
-            let terms = grant.terms();
-            tool.band <= terms.ceiling && terms.capabilities.iter().any(|capability| capability.covers(&tool.name, tool.kind))
+        // INVARIANT: whoever handed the task on could do it. What policy forbids one of them, no one below may.
+        let could = |grant: &LiveGrant| {
+            grant.terms().covers(tool)
+                && grant.prepared(&self.world).is_some_and(|prepared| prepared.could_allow(&self.world, tool))
         };
-        tool.band <= self.ceiling && self.grant.chain().all(covered) && self.prepared.could_allow(&self.world, tool)
+        tool.band <= self.ceiling
+            && self.grant.terms().covers(tool)
+            && self.prepared.could_allow(&self.world, tool)
+            && self.grant.chain().skip(1).all(could)
     }
 
     /// How many tools have to be looked at for a list.

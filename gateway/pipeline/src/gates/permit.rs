@@ -96,8 +96,32 @@ fn decide(call: &Validated<'_>, moment: Moment) -> Result<Arc<Decision>, Refusal
 /// What the policies say of this tool, or of a question asked by this right, during a call. None where they can't be asked, which denies.
 pub(super) fn ask(granted: &Granted<'_>, tool: &Tool, arguments: &Value, moment: Moment) -> Option<Arc<Decision>> {
     let (grant, world) = (granted.grant(), granted.world());
-    let facts = facts(grant, granted.identified().received().origin(), moment);
-    Some(grant.prepared(world)?.decide(world, tool, &AskCall { facts: &facts, arguments }))
+    let decided = |grant: &LiveGrant, moment| {
+        let facts = facts(grant, granted.identified().received().origin(), moment);
+        Some(grant.prepared(world)?.decide(world, tool, &AskCall { facts: &facts, arguments }))
+    };
+    let mut decision = decided(grant, moment)?;
+    // INVARIANT: nobody gains by a hop what whoever handed the task on lacks: each of them is asked about as if it made the call.
+    for above in grant.chain().skip(1) {
+        decision = stricter(decision, decided(above, Moment { standing: above.glance(), ..moment })?);
+    }
+    Some(decision)
+}
+
+/// What two decisions come to where both must hold.
+fn stricter(one: Arc<Decision>, other: Arc<Decision>) -> Arc<Decision> {
+    match (one.as_ref(), other.as_ref()) {
+        (Decision::Deny { .. }, _) | (_, Decision::Allow { .. }) => one,
+        (_, Decision::Deny { .. }) | (Decision::Allow { .. }, Decision::StepUp { .. }) => other,
+        (Decision::StepUp { labels, determining }, Decision::StepUp { labels: more, determining: others }) => {
+            let union = |own: &[Requirement], others: &[Requirement]| {
+                let new = others.iter().filter(|need| !own.contains(need));
+                own.iter().chain(new).cloned().collect::<Vec<_>>()
+            };
+            let rules = determining.iter().chain(others.iter().filter(|rule| !determining.iter().any(|own| own.id == rule.id)));
+            Arc::new(Decision::StepUp { labels: union(labels, more), determining: rules.cloned().collect() })
+        }
+    }
 }
 
 /// What policies may know of a call under this grant, beside its arguments.

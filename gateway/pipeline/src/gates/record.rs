@@ -11,7 +11,7 @@ use super::{
     task,
 };
 use crate::{
-    grant::{GrantState, Labels, LiveGrant, Standing},
+    grant::{GrantState, Labels, LiveGrant, Spend, Standing},
     ids::GrantId,
     ports::Ports,
     records::IntentRecord,
@@ -107,6 +107,12 @@ fn commit(
 ) -> Result<(u64, Option<Running>), Stop> {
     let permitted = call.approved().permitted();
     let granted = permitted.validated().granted();
+    let spend = Spend {
+        tool: &granted.tool().name,
+        has_effect,
+        bytes_out: u64::try_from(call.approved().arguments().len()).unwrap_or(u64::MAX),
+        cost: granted.tool().cost,
+    };
     let mut chain: Vec<&LiveGrant> = granted.grant().chain().collect();
     chain.reverse();
     let mut locked: Vec<MutexGuard<'_, Standing>> = chain.iter().map(|grant| grant.lock()).collect();
@@ -120,7 +126,8 @@ fn commit(
     for (grant, standing) in chain.iter().zip(&locked) {
         // What is asked of a task was paid for when it began.
         if granted.task().is_none() {
-            within_budget(grant, standing, has_effect)?;
+            let room = grant.has_room(standing, &spend);
+            room.map_err(|full| Refusal::budget(&grant.terms().id, &full.what, full.limit))?;
         }
     }
     let handle = permitted.validated().answered().and_then(|answered| answered.handle.as_deref());
@@ -145,13 +152,13 @@ fn commit(
     let intent = write_intent(call, macs, &debited, now_ms, ports, way)?;
     for (grant, standing) in chain.iter().zip(&mut locked) {
         if granted.task().is_none() {
-            standing.calls = standing.calls.saturating_add(1);
-            standing.writes = standing.writes.saturating_add(u64::from(has_effect));
+            grant.debit(standing, &spend);
         }
         // Before anything comes back: the agent may learn from a refusal too.
         standing.labels = standing.labels.join(granted.tool().labels);
         grant.publish(standing);
     }
+    granted.grant().used_at(now_ms);
     Ok((intent, running))
 }
 
@@ -176,19 +183,9 @@ fn has_moved(call: &Armed<'_>, now: Option<Moment>) -> bool {
     let counts = |moment: Moment| (moment.standing.calls, moment.standing.writes);
     // Rules that read no counters say what they said.
     let has_counted = if counts(now) == counts(then) { false } else { granted.world().reads_counters(granted.tool()) };
-    let is_to_be_asked = has_counted || now.hour != then.hour;
+    // What those above it have counted and touched moves without it.
+    let is_to_be_asked = has_counted || now.hour != then.hour || granted.grant().parent().is_some();
     now.standing.labels != then.standing.labels || (is_to_be_asked && !still_permits(permitted, now))
-}
-
-fn within_budget(grant: &LiveGrant, standing: &Standing, has_effect: bool) -> Result<(), Refusal> {
-    let terms = grant.terms();
-    if let Some(limit) = terms.budget.calls.filter(|limit| standing.calls >= *limit) {
-        return Err(Refusal::budget(&terms.id, "calls", limit));
-    }
-    if let Some(limit) = terms.budget.writes.filter(|limit| has_effect && standing.writes >= *limit) {
-        return Err(Refusal::budget(&terms.id, "writes", limit));
-    }
-    Ok(())
 }
 
 fn write_intent(
@@ -218,6 +215,7 @@ fn write_intent(
         args_mac: &macs.arguments,
         answers_mac: macs.answers.as_deref(),
         args_size: arguments.len(),
+        cost: tool.cost,
         meta_mac: macs.meta.as_deref(),
         policy_digest: &granted.world().policy_digest,
         labels: tool.labels,

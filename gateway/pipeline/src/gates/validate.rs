@@ -93,6 +93,11 @@ fn mirrored(call: &Granted<'_>, arguments: &Value) -> Result<(), Refusal> {
 /// Some capability of this grant must cover the tool with these arguments. If none does, the one that comes nearest says why.
 fn within(grant: &LiveGrant, call: &Granted<'_>, arguments: &Value) -> Result<(), Refusal> {
     let tool = call.tool();
+    if call.task().is_none() && !grant.terms().sends_within(tool, arguments) {
+        let domains = grant.terms().destinations.iter().flatten().cloned().collect();
+        let bound = Bound { domain_in: Some(domains), ..Bound::default() };
+        return Err(Refusal::out_of_bounds(&grant.terms().id, &[(tool.destination.as_deref().unwrap_or_default(), &bound)]));
+    }
     let mut nearest: Option<Vec<(&str, &Bound)>> = None;
     for capability in grant.terms().capabilities.iter().filter(|capability| capability.covers(&tool.name, tool.kind)) {
         let broken = capability.broken_by(arguments);

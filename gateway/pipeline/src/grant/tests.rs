@@ -22,6 +22,14 @@ fn terms(id: &str) -> Grant {
         default: false,
         from_config: false,
         tool_search: false,
+        parent: None,
+        delegation_depth: 0,
+        data_classes: None,
+        destinations: None,
+        idle_ms: None,
+        ticket: None,
+        created_by: None,
+        may_complete: false,
     }
 }
 
@@ -247,7 +255,7 @@ proptest! {
 
     #[test]
     fn terms_survive_being_stored(capabilities in capabilities(), calls in any::<Option<u64>>()) {
-        let terms = Grant { capabilities, budget: Budget { calls, writes: None }, ..terms("g") };
+        let terms = Grant { capabilities, budget: Budget { calls, writes: None, ..Budget::default() }, ..terms("g") };
         let stored = serde_json::to_string(&terms).unwrap();
         prop_assert_eq!(serde_json::from_str::<Grant>(&stored).unwrap(), terms);
     }

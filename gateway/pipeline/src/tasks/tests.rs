@@ -21,6 +21,14 @@ fn grant(agent: &str) -> Arc<LiveGrant> {
         default: true,
         from_config: false,
         tool_search: false,
+        parent: None,
+        delegation_depth: 0,
+        data_classes: None,
+        destinations: None,
+        idle_ms: None,
+        ticket: None,
+        created_by: None,
+        may_complete: false,
     };
     Arc::new(LiveGrant::new(terms, Standing::fresh(), None))
 }

@@ -13,7 +13,7 @@ use serde_json::json;
 use crate::world::{ALL, Asking, Bench, START_MS, alive, catalogue, terms};
 
 fn budgeted(calls: Option<u64>, writes: Option<u64>) -> Grant {
-    Grant { budget: Budget { calls, writes }, ..terms("g", &ALL) }
+    Grant { budget: Budget { calls, writes, ..Budget::default() }, ..terms("g", &ALL) }
 }
 
 #[tokio::test]
@@ -29,7 +29,7 @@ async fn the_intent_says_everything_that_counts() {
         json!({
             "stream": "calls", "event": "intent", "call_id": heard.call, "agent": "bot", "instance": "pod-1", "grant": "g", "grant_revision": 1,
             "debited": ["g"], "tool": "tickets__close", "kind": "write", "band": "medium", "tool_digest": digest, "args_mac": "mac:10",
-            "args_size": 10, "policy_digest": policy, "trace_id": "07070707070707070707070707070707",
+            "args_size": 10, "cost": 1, "policy_digest": policy, "trace_id": "07070707070707070707070707070707",
             "labels": {"untrusted": false, "confidential": false},
         })
     );

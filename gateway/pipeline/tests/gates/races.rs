@@ -17,7 +17,7 @@ fn of_outcome(heard: &[Heard], outcome: Outcome) -> usize {
 /// Attack 82: 2 calls left, 50 at once.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a82_two_calls_left_and_fifty_at_once() {
-    let tight = || Grant { budget: Budget { calls: Some(2), writes: None }, ..terms("root", &ALL) };
+    let tight = || Grant { budget: Budget { calls: Some(2), writes: None, ..Budget::default() }, ..terms("root", &ALL) };
     for of_parent in [false, true] {
         let root = alive(tight(), None);
         let grant = if of_parent { alive(terms("g", &ALL), Some(&root)) } else { root };

@@ -248,7 +248,7 @@ async fn without_tool_search_there_is_none() {
 
 #[tokio::test]
 async fn a_search_is_on_record_without_its_words_and_costs_no_budget() {
-    let budget = Budget { calls: Some(0), writes: Some(0) };
+    let budget = Budget { calls: Some(0), writes: Some(0), ..Budget::default() };
     let bench = bench([Grant { budget, ..searching("g", &["forge__*"]) }], &forge());
     let heard = own(&bench, "search_tools", &json!({"query": "create confidential-plan"})).await;
     let (decision, outcome) = (heard.decision(), heard.outcome());

@@ -236,7 +236,7 @@ async fn policies_are_asked_again_about_what_was_called() {
 #[tokio::test]
 async fn a_used_up_budget_keeps_nobody_from_what_was_paid_for() {
     let mut once = terms("g", &GRANTED);
-    once.budget = Budget { calls: Some(1), writes: Some(1) };
+    once.budget = Budget { calls: Some(1), writes: Some(1), ..Budget::default() };
     let bench = Bench::with([once]);
     let _server = Server::at(&bench);
     let id = begin(&bench, "tickets__close", "{}").await;

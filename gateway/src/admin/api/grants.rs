@@ -1,12 +1,15 @@
 //! Task grants.
 
-use std::{collections::BTreeMap, fmt};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 use bailiwick_pipeline::{
     constraint::Bound,
     grant::{Budget, Capability, GrantState, Labels},
 };
-use bailiwick_policy::Band;
+use bailiwick_policy::{Band, Kind};
 use serde::{Deserialize, Serialize};
 
 /// A grant.
@@ -47,6 +50,33 @@ pub struct GrantView {
     pub tool_search: bool,
     /// Whether it comes from the configuration.
     pub from_config: bool,
+    /// The grants above it, nearest first: it was handed on from the first of them.
+    #[serde(default)]
+    pub chain: Vec<String>,
+    /// How many levels of grants may be handed on from it.
+    #[serde(default)]
+    pub delegation_depth: u8,
+    /// How sensitive what it reaches may be; no bound where there is none.
+    #[serde(default)]
+    pub data_classes: Option<BTreeSet<String>>,
+    /// The domains that it may send data to; no bound where there are none.
+    #[serde(default)]
+    pub destinations: Option<BTreeSet<String>>,
+    /// It ends when it was not used for so long.
+    #[serde(default)]
+    pub idle_ms: Option<u64>,
+    /// When it was used last.
+    #[serde(default)]
+    pub last_used_ms: Option<u64>,
+    /// Where the task is written down.
+    #[serde(default)]
+    pub ticket: Option<String>,
+    /// Who made it.
+    #[serde(default)]
+    pub created_by: Option<String>,
+    /// Whether its agent may say that the task is done.
+    #[serde(default)]
+    pub may_complete: bool,
     /// Counts its reissues.
     pub revision: u64,
     /// When it was made.
@@ -62,6 +92,12 @@ pub struct Used {
     pub calls: u64,
     /// Calls that were not reads.
     pub writes: u64,
+    /// Bytes of arguments.
+    #[serde(default)]
+    pub bytes_out: u64,
+    /// Cost, in the units that tools are priced in.
+    #[serde(default)]
+    pub cost: u64,
 }
 
 /// How a grant ended.
@@ -89,21 +125,50 @@ pub struct GrantWanted {
     pub purpose: String,
     /// The tools.
     pub tools: Vec<String>,
+    /// Only tools of these kinds; any where there are none.
+    #[serde(default)]
+    pub kinds: Option<BTreeSet<Kind>>,
     /// Bounds by tool, then by JSON pointer.
+    #[serde(default)]
     pub args: BTreeMap<String, BTreeMap<String, Bound>>,
     /// The highest band; the agent's where there is none.
     pub ceiling: Option<Band>,
-    /// The environment.
-    pub environment: String,
-    /// How long it lives.
-    pub ttl_ms: u64,
+    /// The environment; that of the grant above it, or `default`, where there is none.
+    #[serde(default)]
+    pub environment: Option<String>,
+    /// How long it lives; 8 hours, or 15 minutes of what is handed on, where nobody says it.
+    #[serde(default)]
+    pub ttl_ms: Option<u64>,
     /// How much it may be used.
+    #[serde(default)]
     pub budget: Budget,
     /// Whether its agent acts under it when it names none.
+    #[serde(default)]
     pub default: bool,
     /// Whether its agent is to look for tools instead of being listed them.
     #[serde(default)]
     pub tool_search: bool,
+    /// The grant that it is handed on from.
+    #[serde(default)]
+    pub parent: Option<String>,
+    /// How many levels of grants may be handed on from it.
+    #[serde(default)]
+    pub delegation_depth: u8,
+    /// How sensitive what it reaches may be.
+    #[serde(default)]
+    pub data_classes: Option<BTreeSet<String>>,
+    /// The domains that it may send data to.
+    #[serde(default)]
+    pub destinations: Option<BTreeSet<String>>,
+    /// It ends when it was not used for so long.
+    #[serde(default)]
+    pub idle_ms: Option<u64>,
+    /// Where the task is written down.
+    #[serde(default)]
+    pub ticket: Option<String>,
+    /// Whether its agent may say that the task is done.
+    #[serde(default)]
+    pub may_complete: bool,
 }
 
 /// A grant, made; its token is told once.
@@ -122,10 +187,13 @@ impl fmt::Debug for GrantMade {
 }
 
 /// What the end of a grant came to.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct EndedView {
     /// Whether it was active until now.
     pub was_active: bool,
     /// Whether nothing is being written downstream any more.
     pub drained: bool,
+    /// What had been handed on from it, at any depth, and ended with it.
+    #[serde(default)]
+    pub fell: Vec<String>,
 }

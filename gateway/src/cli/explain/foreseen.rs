@@ -117,7 +117,7 @@ fn text(foreseen: &Foreseen, by: &str, origin: &Origin) -> String {
     if let Some(told) = &foreseen.told {
         row("is told", lines(told));
     }
-    if let (Some(used), Some(budget)) = (foreseen.used, foreseen.budget) {
+    if let (Some(used), Some(budget)) = (foreseen.used, &foreseen.budget) {
         let of = |used: u64, most: Option<u64>| most.map_or_else(|| used.to_string(), |most| format!("{used} of {most}"));
         row("used", format!("{} calls, {} writes", of(used.calls, budget.calls), of(used.writes, budget.writes)));
     }

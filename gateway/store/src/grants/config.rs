@@ -7,11 +7,11 @@ use std::{
 };
 
 use bailiwick_pipeline::{
-    grant::{Grant, GrantState, Labels, LiveGrant, Standing},
+    grant::{Grant, GrantState, Labels, LiveGrant, Spent, Standing},
     ids::GrantId,
 };
 
-use super::{Ending, GrantFault, LiveGrants, Row, carried, rows};
+use super::{Closed, Ending, GrantFault, LiveGrants, Row, carried, rows, usage::Used};
 use crate::fault::WriteFault;
 
 /// What bringing the grants in line with the configuration came to. A grant is in exactly one list.
@@ -34,7 +34,7 @@ pub struct ConfigSync {
 /// What is to become of a grant that the configuration wants.
 enum Step {
     Issue,
-    Reissue { revision: u64, old: Arc<LiveGrant>, used: Standing },
+    Reissue { revision: u64, old: Arc<LiveGrant>, used: Used },
     Replace { revision: u64, old: Arc<LiveGrant> },
     Keep,
     StayEnded,
@@ -94,7 +94,7 @@ impl LiveGrants {
         let Some(held) = self.grants.get(&grant.id) else {
             return Step::Issue;
         };
-        let (old, used) = (Arc::clone(&held.entry.grant), held.used_later);
+        let (old, used) = (Arc::clone(&held.entry.grant), held.used_later.clone());
         let is_ended_by_somebody = held.entry.ending.as_ref().is_some_and(|ending| ending.by.is_some());
         drop(held);
         let revision = old.terms().revision.saturating_add(1);
@@ -125,6 +125,14 @@ impl ConfigChange<'_> {
             let step = self.grants.step(&grant, self.now_ms);
             if let Step::Reissue { old, .. } | Step::Replace { old, .. } = &step {
                 ended.push(Arc::clone(old));
+                // What was handed on from it was cut from terms that are no more.
+                let why = Ending {
+                    at_ms: self.now_ms,
+                    by: None,
+                    reason: Some(format!("grant `{}` above it was issued anew", grant.id)),
+                };
+                let below = self.grants.fall(&grant.id, GrantState::Revoked, &why);
+                self.take(below, &mut ended);
             }
             self.steps.push((grant, step));
         }
@@ -139,7 +147,7 @@ impl ConfigChange<'_> {
             row.standing.labels = row.standing.labels.join(carried(&self.others, &row.terms.agent));
             // Tried when the change began: a row that can't be written is left out, which gives no right.
             let Ok(row) = row.into_columns() else { continue };
-            self.others.push(self.grants.adopt(&row.row, &self.others));
+            self.others.push(self.grants.adopt(&row.row, &self.others, None));
             rows.push(row);
         }
         let ended = std::mem::take(&mut self.ended);
@@ -159,13 +167,19 @@ impl ConfigChange<'_> {
         for id in left {
             let reason = Some("no longer in the configuration".to_owned());
             let ending = Ending { at_ms: self.now_ms, by: None, reason };
-            if let Some(closed) = self.grants.close(&id, GrantState::Revoked, ending).filter(|closed| closed.was_active) {
-                self.ended.push(closed.row);
+            if let Some(closed) = self.grants.close(&id, GrantState::Revoked, ending).filter(|closed| closed[0].was_active) {
                 self.sync.withdrawn.push(id);
-                gone.push(closed.grant);
+                self.take(closed, &mut gone);
             }
         }
         gone
+    }
+
+    fn take(&mut self, closed: Vec<Closed>, gone: &mut Vec<Arc<LiveGrant>>) {
+        for one in closed {
+            self.ended.push(one.row);
+            gone.push(one.grant);
+        }
     }
 
     /// The row to write for one grant of the configuration, if any.
@@ -174,22 +188,24 @@ impl ConfigChange<'_> {
         let (list, issued) = match step {
             Step::Keep => (&mut self.sync.kept, None),
             Step::StayEnded => (&mut self.sync.stay_ended, None),
-            Step::Issue => (&mut self.sync.issued, Some((1, Standing::fresh()))),
+            Step::Issue => (&mut self.sync.issued, Some((1, (Standing::fresh(), Spent::default())))),
             Step::Reissue { revision, old, used } => {
                 // Taken out and put back within its lifetime it is still the same task: what that has touched stays on it.
                 let is_same_task = self.now_ms < old.terms().expires_at_ms;
                 let labels = if is_same_task { old.standing().labels } else { Labels::default() };
-                (&mut self.sync.reissued, Some((*revision, Standing { labels: labels.join(used.labels), ..*used })))
+                let standing = Standing { labels: labels.join(used.0.labels), ..used.0 };
+                (&mut self.sync.reissued, Some((*revision, (standing, used.1.clone()))))
             }
             // It has ended: nothing is debited any more.
-            Step::Replace { revision, old } => {
-                (&mut self.sync.replaced, Some((*revision, Standing { state: GrantState::Active, ..old.standing() })))
-            }
+            Step::Replace { revision, old } => (
+                &mut self.sync.replaced,
+                Some((*revision, (Standing { state: GrantState::Active, ..old.standing() }, old.spent()))),
+            ),
         };
         list.push(id);
-        let (revision, standing) = issued?;
+        let (revision, (standing, spent)) = issued?;
         grant.revision = revision;
-        Some(Row { terms: grant, standing, created_at_ms: self.now_ms, ending: None })
+        Some(Row { terms: grant, standing, spent, created_at_ms: self.now_ms, ending: None })
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
 };
 
 use bailiwick_pipeline::{
-    grant::{Grant, GrantState, Labels, LiveGrant, Standing},
+    grant::{DEEPEST, Excess, Grant, GrantState, Labels, LiveGrant, Spent, Standing},
     ids::{AgentId, GrantId},
     ports::Grants,
 };
@@ -26,6 +26,7 @@ mod usage;
 pub use config::{ConfigChange, ConfigSync};
 use rows::{Row, Usage};
 pub use usage::ReplayedIntent;
+use usage::Used;
 
 /// How long [`LiveGrants::end`] waits for what is being written downstream.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -45,6 +46,13 @@ pub enum EndAs {
     /// It is taken back.
     Revoked,
 }
+
+/// Grants that one may be handed on to directly, and all that stand below the first one of a chain.
+const MOST_BELOW: usize = 100;
+const MOST_IN_ALL: usize = 1000;
+
+/// A grant with nothing left of its budget ends when it was not used for so long, milliseconds: what a call is still waiting for may come.
+const USED_UP_MS: u64 = 10 * 60 * 1000;
 
 /// Who ended a grant, when and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,12 +85,14 @@ pub struct GrantEntry {
 }
 
 /// What ending a grant came to. No call is authorized under it any more, whatever this says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ended {
     /// Whether it was active until now.
     pub was_active: bool,
     /// Whether what was being written downstream has ended; if not, a write that began before is still under way.
     pub drained: bool,
+    /// What had been handed on from it, at any depth, and ended with it.
+    pub fell: Vec<GrantId>,
 }
 
 /// What a sweep of the grants came to.
@@ -104,6 +114,30 @@ pub enum GrantFault {
     /// Its lifetime is over before it begins.
     #[error("grant `{0}` would have expired already: choose a later end")]
     Over(GrantId),
+    /// It would reach beyond the grant that it is handed on from.
+    #[error("grant `{parent}` can't be handed on so: {}", .excess.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Exceeds {
+        /// The grant above.
+        parent: GrantId,
+        /// On which axes, and what would fit.
+        excess: Vec<Excess>,
+    },
+    /// The grant above is not live.
+    #[error("grant `{0}` can't be handed on: it has ended, or is not live yet")]
+    NotLive(GrantId),
+    /// There is no end of grants below one.
+    #[error(
+        "grant `{0}` can't be handed on: {MOST_BELOW} grants stand directly below it, or {MOST_IN_ALL} below the first of its chain; complete some"
+    )]
+    TooMany(GrantId),
+    /// The agent has the task already.
+    #[error("grant `{parent}` can't be handed on to `{agent}`, who stands in its chain already")]
+    Circle {
+        /// The grant above.
+        parent: GrantId,
+        /// The agent.
+        agent: AgentId,
+    },
     /// None of this id.
     #[error("there is no grant `{0}`: `bailiwick grants list` shows them")]
     Unknown(GrantId),
@@ -120,11 +154,11 @@ struct Held {
     /// Its usage as the store has it.
     stored: Usage,
     /// What was used under an issue that has been lost.
-    used_later: Standing,
+    used_later: Used,
 }
 
 /// A grant that has ended in memory.
-struct Closed {
+pub(super) struct Closed {
     grant: Arc<LiveGrant>,
     was_active: bool,
     /// To be written.
@@ -136,6 +170,8 @@ pub struct LiveGrants {
     store: Store,
     grants: DashMap<GrantId, Held>,
     by_agent: DashMap<AgentId, BTreeSet<GrantId>>,
+    /// What was handed on directly from a grant and has not been forgotten.
+    below: DashMap<GrantId, BTreeSet<GrantId>>,
     /// The trail's cursor as the store has it.
     cursor: AtomicU64,
     /// Whoever makes or ends grants holds it while memory changes and the change is queued: so the store follows in the same order.
@@ -149,18 +185,26 @@ impl LiveGrants {
     /// [Flush](Self::flush) at once with the trail's last place: after a loss of power the stored cursor may be ahead of a trail whose
     /// last reads were not synced, and intents written at those places anew would not be counted.
     pub fn load(store: &Store, intents: &[ReplayedIntent]) -> Result<Self, StoreFault> {
-        let grants = DashMap::new();
-        let rows = rows::load(&store.read())?;
+        let grants: DashMap<GrantId, Held> = DashMap::new();
+        let mut rows = rows::load(&store.read())?;
+        rows::parents_first(&mut rows);
         let touched = usage::touched(&rows, intents);
-        for row in rows {
-            let stored = Usage::of(&row.standing);
-            let mut standing = usage::caught_up(&row.terms, row.standing, intents);
+        for mut row in rows {
+            let stored = Usage::of(&row.standing, row.spent.clone());
+            let parent = row.terms.parent.as_ref().and_then(|id| grants.get(id).map(|held| Arc::clone(&held.entry.grant)));
+            if row.terms.parent.is_some() && parent.is_none() && row.ending.is_none() {
+                // Whatever became of the grant above: nobody vouches for this one.
+                row.standing.state = GrantState::Revoked;
+                row.ending =
+                    Some(Ending { at_ms: row.created_at_ms, by: None, reason: Some("the grant above it is gone".to_owned()) });
+            }
+            let (mut standing, spent) = usage::caught_up(&row.terms, (row.standing, row.spent), intents);
             let used_later = usage::used_later(&row.terms, intents);
             if let Some(labels) = touched.get(&row.terms.agent).filter(|_| row.ending.is_none()) {
                 standing.labels = standing.labels.join(*labels);
             }
             let id = row.terms.id.clone();
-            let grant = Arc::new(LiveGrant::new(row.terms, standing, None));
+            let grant = Arc::new(LiveGrant::with_spent(row.terms, standing, spent, parent));
             let entry = GrantEntry { grant, created_at_ms: row.created_at_ms, ending: row.ending };
             grants.insert(id, Held { entry, stored, used_later });
         }
@@ -168,15 +212,19 @@ impl LiveGrants {
             store: store.clone(),
             grants,
             by_agent: DashMap::new(),
+            below: DashMap::new(),
             cursor: AtomicU64::new(store.trail_cursor()?),
             changing: Mutex::new(()),
         };
         let is_found = |held: &Held| held.entry.ending.is_none() || held.entry.grant.terms().default;
         live.grants.iter().filter(|held| is_found(held)).for_each(|held| live.index(held.entry.grant.terms()));
+        live.grants.iter().for_each(|held| live.index_below(held.entry.grant.terms()));
         Ok(live)
     }
 
-    /// Makes a grant, with the labels that its agent's live grants carry; durable when it returns. One that can't be stored is ended again and unknown.
+    /// Makes a grant, with the labels that its agent's live grants carry, and those of the grant that it is handed on from; durable when it
+    /// returns. One that can't be stored is ended again and unknown. One that is handed on is inside the grant above it, whose budget has at
+    /// least so much left.
     pub async fn create(&self, terms: Grant, now_ms: u64) -> Result<Arc<LiveGrant>, GrantFault> {
         if terms.expires_at_ms <= now_ms {
             return Err(GrantFault::Over(terms.id));
@@ -186,11 +234,12 @@ impl LiveGrants {
             if self.grants.contains_key(&terms.id) {
                 return Err(GrantFault::Exists(terms.id));
             }
+            let parent = self.above(&terms, now_ms)?;
             let mut row = Row::fresh(terms, now_ms);
             let others = self.unended(now_ms);
             row.standing.labels = carried(&others, &row.terms.agent);
             let row = row.into_columns()?;
-            let grant = self.adopt(&row.row, &others);
+            let grant = self.adopt(&row.row, &others, parent);
             (grant, self.store.write(move |connection| row.put(connection)))
         };
         match stored.await {
@@ -210,13 +259,21 @@ impl LiveGrants {
             let _turn = self.turn();
             let closed = self.close(id, how.state(), ending).ok_or_else(|| GrantFault::Unknown(id.clone()))?;
             // Queued even if it had ended before: that ending may still be on its way to the disk.
-            let ended = closed.row;
-            ((closed.grant, closed.was_active), self.store.write(move |connection| ended.put(connection)))
+            let (closed, ended): (Vec<_>, Vec<_>) = closed.into_iter().map(|one| ((one.grant, one.was_active), one.row)).unzip();
+            (closed, self.store.write(move |connection| ended.iter().try_for_each(|ended| ended.put(connection))))
         };
-        let (grant, was_active) = closed;
-        let (stored, drained) = tokio::join!(stored, grant.drained(PATIENCE));
+        let was_active = closed.first().is_some_and(|(_, was_active)| *was_active);
+        let fell = closed.iter().skip(1).map(|(grant, _)| grant.terms().id.clone()).collect();
+        // What is written under a grant below is counted by each one above it.
+        let drained = async {
+            match closed.first() {
+                Some((grant, _)) => grant.drained(PATIENCE).await,
+                None => true,
+            }
+        };
+        let (stored, drained) = tokio::join!(stored, drained);
         stored?;
-        Ok(Ended { was_active, drained })
+        Ok(Ended { was_active, drained, fell })
     }
 
     /// Ends the grants whose time is over, and forgets those that ended long ago. Memory first: the ones that ended now are told
@@ -224,17 +281,15 @@ impl LiveGrants {
     pub async fn expire(&self, now_ms: u64) -> Swept {
         let (ended, stored) = {
             let _turn = self.turn();
-            let is_over = |held: &Held| held.entry.ending.is_none() && held.entry.grant.terms().expires_at_ms <= now_ms;
-            let due: Vec<(GrantId, u64)> = (self.grants.iter().filter(|held| is_over(held)))
-                .map(|held| (held.key().clone(), held.entry.grant.terms().expires_at_ms))
-                .collect();
-            let mut over = Vec::new();
-            let mut ended = Vec::new();
-            for (id, at_ms) in due {
-                let ending = Ending { at_ms, by: None, reason: None };
-                if let Some(closed) = self.close(&id, GrantState::Expired, ending).filter(|closed| closed.was_active) {
+            // Their own locks are taken after the map's.
+            let all: Vec<_> =
+                self.grants.iter().filter(|held| held.entry.ending.is_none()).map(|held| Arc::clone(&held.entry.grant)).collect();
+            let due: Vec<_> = all.iter().filter_map(|grant| Some((grant.terms().id.clone(), over(grant, now_ms)?))).collect();
+            let (mut over, mut ended) = (Vec::new(), Vec::new());
+            for (id, (state, ending)) in due {
+                for closed in self.close(&id, state, ending).into_iter().flatten().filter(|closed| closed.was_active) {
+                    over.push(closed.grant.terms().id.clone());
                     ended.push(closed.row);
-                    over.push(id);
                 }
             }
             let forgotten = self.forget(now_ms);
@@ -275,9 +330,63 @@ impl LiveGrants {
         self.changing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The grant that this one is handed on from, if any: it must be live, and reach as far.
+    fn above(&self, terms: &Grant, now_ms: u64) -> Result<Option<Arc<LiveGrant>>, GrantFault> {
+        let Some(id) = &terms.parent else { return Ok(None) };
+        let above = self.by_id(id).ok_or_else(|| GrantFault::Unknown(id.clone()))?;
+        if !above.is_live(now_ms) {
+            return Err(GrantFault::NotLive(id.clone()));
+        }
+        if above.chain().any(|grant| grant.terms().agent == terms.agent) {
+            return Err(GrantFault::Circle { parent: id.clone(), agent: terms.agent.clone() });
+        }
+        let root = above.chain().last().map_or_else(|| id.clone(), |root| root.terms().id.clone());
+        let is_live = |id: &GrantId| self.by_id(id).is_some_and(|grant| grant.is_live(now_ms));
+        let count = |all: Vec<GrantId>| all.iter().filter(|id| is_live(id)).count();
+        if above.depth() >= DEEPEST.into()
+            || count(self.children(id)) >= MOST_BELOW
+            || count(self.all_below(&root)) >= MOST_IN_ALL
+        {
+            return Err(GrantFault::TooMany(id.clone()));
+        }
+        let excess = terms.excess_over(&Grant { budget: above.left(), ..above.terms().clone() });
+        if excess.is_empty() { Ok(Some(above)) } else { Err(GrantFault::Exceeds { parent: id.clone(), excess }) }
+    }
+
+    fn children(&self, id: &GrantId) -> Vec<GrantId> {
+        self.below.get(id).map(|below| below.iter().cloned().collect()).unwrap_or_default()
+    }
+
+    /// What was handed on from a grant, at any depth.
+    fn all_below(&self, id: &GrantId) -> Vec<GrantId> {
+        let mut all = self.children(id);
+        let mut next = 0;
+        while let Some(id) = all.get(next).cloned() {
+            all.extend(self.children(&id));
+            next += 1;
+        }
+        all
+    }
+
+    /// Ends a grant in memory, and all that was handed on from it: itself first.
+    fn close(&self, id: &GrantId, state: GrantState, ending: Ending) -> Option<Vec<Closed>> {
+        let reason = Some(format!("grant `{id}` above it was {}", state.as_str()));
+        let why = Ending { reason, ..ending.clone() };
+        let mut closed = vec![self.close_one(id, state, ending)?];
+        closed.extend(self.fall(id, state, &why));
+        Some(closed)
+    }
+
+    /// Ends what was handed on from a grant, at any depth.
+    fn fall(&self, id: &GrantId, state: GrantState, why: &Ending) -> Vec<Closed> {
+        let below = self.all_below(id);
+        let closed = below.iter().filter_map(|id| self.close_one(id, state, why.clone()));
+        closed.filter(|closed| closed.was_active).collect()
+    }
+
     /// Ends a grant in memory. The grant's own lock may be held by a call that is being recorded, so it is taken while no other is
     /// but that of whoever changes grants.
-    fn close(&self, id: &GrantId, state: GrantState, ending: Ending) -> Option<Closed> {
+    fn close_one(&self, id: &GrantId, state: GrantState, ending: Ending) -> Option<Closed> {
         let grant = self.by_id(id)?;
         let was_active = grant.end(state);
         let mut held = self.grants.get_mut(id)?;
@@ -297,13 +406,19 @@ impl LiveGrants {
     }
 
     /// Takes up what is being written as a new row, which has the labels of these others.
-    fn adopt(&self, row: &Row, others: &[Arc<LiveGrant>]) -> Arc<LiveGrant> {
-        let grant = Arc::new(LiveGrant::new(row.terms.clone(), row.standing, None));
+    fn adopt(&self, row: &Row, others: &[Arc<LiveGrant>], parent: Option<Arc<LiveGrant>>) -> Arc<LiveGrant> {
+        let above = parent.clone();
+        let grant = Arc::new(LiveGrant::with_spent(row.terms.clone(), row.standing, row.spent.clone(), parent));
         let entry = GrantEntry { grant: Arc::clone(&grant), created_at_ms: row.created_at_ms, ending: row.ending.clone() };
-        self.grants.insert(row.terms.id.clone(), Held { entry, stored: Usage::of(&row.standing), used_later: Standing::fresh() });
+        self.grants.insert(
+            row.terms.id.clone(),
+            Held { entry, stored: Usage::of_live(&grant), used_later: (Standing::fresh(), Spent::default()) },
+        );
         self.index(&row.terms);
+        self.index_below(&row.terms);
         // Once more: what was touched since the row was made didn't find this grant. From here on it does.
-        grant.touch(carried(others, &row.terms.agent));
+        let from_above = above.map_or_else(Labels::default, |above| above.standing().labels);
+        grant.touch(carried(others, &row.terms.agent).join(from_above));
         grant
     }
 
@@ -316,10 +431,25 @@ impl LiveGrants {
         if let Some(mut of_agent) = self.by_agent.get_mut(&grant.terms().agent) {
             of_agent.remove(id);
         }
+        self.forget_below(grant.terms());
     }
 
     fn index(&self, terms: &Grant) {
         self.by_agent.entry(terms.agent.clone()).or_default().insert(terms.id.clone());
+    }
+
+    fn index_below(&self, terms: &Grant) {
+        if let Some(parent) = &terms.parent {
+            self.below.entry(parent.clone()).or_default().insert(terms.id.clone());
+        }
+    }
+
+    fn forget_below(&self, terms: &Grant) {
+        let Some(parent) = &terms.parent else { return };
+        if let Some(mut below) = self.below.get_mut(parent) {
+            below.remove(&terms.id);
+        }
+        self.below.remove_if(parent, |_, below| below.is_empty());
     }
 
     /// Drops from memory what ended long ago, and returns which rows are to go too.
@@ -328,8 +458,8 @@ impl LiveGrants {
             |held: &Held, age: u64| held.entry.ending.as_ref().is_some_and(|ending| ending.at_ms.saturating_add(age) < now_ms);
         let is_old = |held: &Held| !held.entry.grant.terms().from_config && ended_before(held, REMEMBERED_MS);
         let old: Vec<GrantId> = self.grants.iter().filter(|held| is_old(held)).map(|held| held.key().clone()).collect();
-        for id in &old {
-            self.grants.remove(id);
+        for (_, held) in old.iter().filter_map(|id| self.grants.remove(id)) {
+            self.forget_below(held.entry.grant.terms());
         }
         // By id, so only the newest revision counts, and only for the agent it is for.
         let is_found = |held: &Held, agent: &AgentId| {
@@ -358,6 +488,21 @@ impl Grants for LiveGrants {
     }
 }
 
+/// Whether a grant is to end by itself now, how, and when it did.
+fn over(grant: &LiveGrant, now_ms: u64) -> Option<(GrantState, Ending)> {
+    let terms = grant.terms();
+    let ending = |at_ms, reason: Option<&str>| Ending { at_ms, by: None, reason: reason.map(str::to_owned) };
+    if terms.expires_at_ms <= now_ms {
+        return Some((GrantState::Expired, ending(terms.expires_at_ms, None)));
+    }
+    if grant.is_idle(now_ms) {
+        return Some((GrantState::Expired, ending(now_ms, Some("it was not used for too long"))));
+    }
+    // One of the configuration stays, so that whoever reads that file finds what it says.
+    let is_done = !terms.from_config && grant.last_used_ms().saturating_add(USED_UP_MS) <= now_ms && grant.is_used_up();
+    is_done.then(|| (GrantState::Completed, ending(now_ms, Some("its budget is used up"))))
+}
+
 /// The labels that these grants of the agent carry: another grant of the same agent washes nothing off.
 fn carried(grants: &[Arc<LiveGrant>], agent: &AgentId) -> Labels {
     let of_agent = grants.iter().filter(|grant| grant.terms().agent == *agent);
@@ -375,7 +520,7 @@ impl EndAs {
 
 impl Row {
     fn fresh(terms: Grant, now_ms: u64) -> Self {
-        Self { terms, standing: Standing::fresh(), created_at_ms: now_ms, ending: None }
+        Self { terms, standing: Standing::fresh(), spent: Spent::default(), created_at_ms: now_ms, ending: None }
     }
 }
 

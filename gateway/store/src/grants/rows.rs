@@ -1,7 +1,9 @@
 //! Grants as rows.
 
+use std::collections::BTreeSet;
+
 use bailiwick_pipeline::{
-    grant::{Grant, GrantState, Labels, Standing},
+    grant::{Grant, GrantState, Labels, LiveGrant, Spent, Standing},
     ids::GrantId,
 };
 use rusqlite::{Connection, params};
@@ -16,6 +18,7 @@ use crate::{
 pub(super) struct Row {
     pub(super) terms: Grant,
     pub(super) standing: Standing,
+    pub(super) spent: Spent,
     pub(super) created_at_ms: u64,
     pub(super) ending: Option<Ending>,
 }
@@ -25,14 +28,16 @@ pub(super) struct RowColumns {
     pub(super) row: Row,
     terms: String,
     labels: String,
+    spent: String,
 }
 
 /// What using a grant changes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Usage {
     calls: u64,
     writes: u64,
     labels: Labels,
+    spent: Spent,
 }
 
 pub(super) struct UsageColumns {
@@ -40,6 +45,7 @@ pub(super) struct UsageColumns {
     revision: u64,
     usage: Usage,
     labels: String,
+    spent: String,
 }
 
 /// The end of a grant. Usage is not part of it: that is stored with the trail's cursor only, so that nothing counts twice.
@@ -50,16 +56,34 @@ pub(super) struct Ended {
     ending: Option<Ending>,
 }
 
-type Stored = (String, i64, String, String, i64, i64, String, i64, Option<i64>, Option<String>, Option<String>);
+type Stored = (String, i64, String, String, i64, i64, String, String, i64, Option<i64>, Option<String>, Option<String>);
 
 pub(super) fn load(connection: &Connection) -> Result<Vec<Row>, StoreFault> {
-    let sql =
-        "SELECT id, revision, terms, state, calls, writes, labels, created_ms, ended_ms, ended_by, ended_reason FROM grants";
+    let sql = "SELECT id, revision, terms, state, calls, writes, labels, spent, created_ms, ended_ms, ended_by, \
+         ended_reason FROM grants";
     rows::all(connection, sql, |row| row.try_into())?.into_iter().map(read).collect()
 }
 
+/// Puts each grant behind the one that it was handed on from. Rows that name each other stay behind, and find no grant above them.
+pub(super) fn parents_first(rows: &mut Vec<Row>) {
+    let mut rest = std::mem::take(rows);
+    let mut placed = BTreeSet::new();
+    loop {
+        let (ready, waiting): (Vec<Row>, Vec<Row>) =
+            rest.into_iter().partition(|row| row.terms.parent.as_ref().is_none_or(|parent| placed.contains(parent)));
+        placed.extend(ready.iter().map(|row| row.terms.id.clone()));
+        let is_done = ready.is_empty();
+        rows.extend(ready);
+        rest = waiting;
+        if is_done {
+            break;
+        }
+    }
+    rows.extend(rest);
+}
+
 fn read(stored: Stored) -> Result<Row, StoreFault> {
-    let (id, revision, terms, state, calls, writes, labels, created, ended, by, reason) = stored;
+    let (id, revision, terms, state, calls, writes, labels, spent, created, ended, by, reason) = stored;
     let place = Place { table: "grants", row: &id };
     let terms: Grant = place.json(&terms)?;
     if terms.id.as_str() != id || Ok(terms.revision) != place.number(revision).map_err(drop) {
@@ -75,13 +99,14 @@ fn read(stored: Stored) -> Result<Row, StoreFault> {
     if (standing.state == GrantState::Active) != ending.is_none() {
         return Err(place.fault("its state and its end contradict each other"));
     }
-    Ok(Row { terms, standing, created_at_ms: place.number(created)?, ending })
+    let spent = place.json(&spent)?;
+    Ok(Row { terms, standing, spent, created_at_ms: place.number(created)?, ending })
 }
 
 impl Row {
     pub(super) fn into_columns(self) -> Result<RowColumns, WriteFault> {
-        let (terms, labels) = (to_json(&self.terms)?, to_json(&self.standing.labels)?);
-        Ok(RowColumns { row: self, terms, labels })
+        let (terms, labels, spent) = (to_json(&self.terms)?, to_json(&self.standing.labels)?, to_json(&self.spent)?);
+        Ok(RowColumns { row: self, terms, labels, spent })
     }
 }
 
@@ -89,8 +114,8 @@ impl RowColumns {
     /// Puts the row in the place of any earlier issue, whose tokens go.
     pub(super) fn put(&self, connection: &Connection) -> rusqlite::Result<()> {
         let Row { terms, standing, created_at_ms, .. } = &self.row;
-        let sql = "INSERT OR REPLACE INTO grants (id, revision, terms, state, calls, writes, labels, created_ms) \
-                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+        let sql = "INSERT OR REPLACE INTO grants (id, revision, terms, state, calls, writes, labels, spent, created_ms) \
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
         connection.prepare_cached(sql)?.execute(params![
             terms.id.as_str(),
             column(terms.revision),
@@ -99,6 +124,7 @@ impl RowColumns {
             column(standing.calls),
             column(standing.writes),
             self.labels,
+            self.spent,
             column(*created_at_ms),
         ])?;
         let sql = "DELETE FROM grant_tokens WHERE grant_id = ?1 AND revision < ?2";
@@ -107,20 +133,26 @@ impl RowColumns {
 }
 
 impl Usage {
-    pub(super) fn of(standing: &Standing) -> Self {
-        Self { calls: standing.calls, writes: standing.writes, labels: standing.labels }
+    pub(super) fn of(standing: &Standing, spent: Spent) -> Self {
+        Self { calls: standing.calls, writes: standing.writes, labels: standing.labels, spent }
     }
 
-    pub(super) fn to_columns(self, terms: &Grant) -> Result<UsageColumns, WriteFault> {
-        Ok(UsageColumns { id: terms.id.to_string(), revision: terms.revision, usage: self, labels: to_json(&self.labels)? })
+    pub(super) fn of_live(grant: &LiveGrant) -> Self {
+        Self::of(&grant.standing(), grant.spent())
+    }
+
+    pub(super) fn to_columns(&self, terms: &Grant) -> Result<UsageColumns, WriteFault> {
+        let (labels, spent) = (to_json(&self.labels)?, to_json(&self.spent)?);
+        Ok(UsageColumns { id: terms.id.to_string(), revision: terms.revision, usage: self.clone(), labels, spent })
     }
 }
 
 impl UsageColumns {
     pub(super) fn put(&self, connection: &Connection) -> rusqlite::Result<()> {
-        let sql = "UPDATE grants SET calls = ?3, writes = ?4, labels = ?5 WHERE id = ?1 AND revision = ?2";
+        let sql = "UPDATE grants SET calls = ?3, writes = ?4, labels = ?5, spent = ?6 WHERE id = ?1 AND revision = ?2";
         let (calls, writes) = (column(self.usage.calls), column(self.usage.writes));
-        connection.prepare_cached(sql)?.execute(params![self.id, column(self.revision), calls, writes, self.labels]).map(drop)
+        let columns = params![self.id, column(self.revision), calls, writes, self.labels, self.spent];
+        connection.prepare_cached(sql)?.execute(columns).map(drop)
     }
 }
 

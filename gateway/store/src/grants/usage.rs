@@ -6,9 +6,10 @@ use std::{
 };
 
 use bailiwick_pipeline::{
-    grant::{Grant, Labels, LiveGrant, Standing},
+    grant::{Grant, Labels, LiveGrant, Spend, Spent, Standing},
     ids::{AgentId, ApprovalId, GrantId},
 };
+use bailiwick_schemas::names::QualifiedName;
 
 use super::{
     LiveGrants,
@@ -25,8 +26,16 @@ pub struct ReplayedIntent {
     pub grant_revision: u64,
     /// The grants it debits: that one and its ancestors.
     pub debited: Vec<GrantId>,
+    /// The tool; none where the record names none that could be one.
+    pub tool: Option<QualifiedName>,
+    /// When it was written, unix milliseconds.
+    pub at_ms: u64,
     /// Whether it counts as a write: any kind but `read`.
     pub has_effect: bool,
+    /// Bytes of its arguments.
+    pub bytes_out: u64,
+    /// What it costs.
+    pub cost: u64,
     /// What its result is marked with: the debited grants have touched it.
     pub labels: Labels,
     /// The approval whose use it took.
@@ -41,10 +50,10 @@ impl LiveGrants {
     /// stored. An intent between the reading of `cursor` and the look is in it too, and after a crash is debited once more: a
     /// grant may count too much then, never too little.
     pub async fn flush(&self, cursor: u64) -> Result<(), WriteFault> {
-        let grants: Vec<_> = self.grants.iter().map(|held| (Arc::clone(&held.entry.grant), held.stored)).collect();
+        let grants: Vec<_> = self.grants.iter().map(|held| (Arc::clone(&held.entry.grant), held.stored.clone())).collect();
         let dirty: Vec<(Arc<LiveGrant>, Usage)> = grants
             .into_iter()
-            .map(|(grant, stored)| (Usage::of(&grant.standing()), grant, stored))
+            .map(|(grant, stored)| (Usage::of_live(&grant), grant, stored))
             .filter(|(now, _, stored)| now != stored)
             .map(|(now, grant, _)| (grant, now))
             .collect();
@@ -68,21 +77,33 @@ impl LiveGrants {
     }
 }
 
-/// The standing of a grant with the intents that the store hasn't counted yet.
-pub(super) fn caught_up(terms: &Grant, mut standing: Standing, intents: &[ReplayedIntent]) -> Standing {
+/// What a grant has come to with the intents that the store hasn't counted yet.
+pub(super) fn caught_up(terms: &Grant, (mut standing, mut spent): Used, intents: &[ReplayedIntent]) -> Used {
     for intent in intents.iter().filter(|intent| intent.debits(terms)) {
+        spent.last_used_ms = spent.last_used_ms.max(intent.at_ms);
+        match &intent.tool {
+            Some(tool) => {
+                let ReplayedIntent { has_effect, bytes_out, cost, .. } = *intent;
+                spent.debit(&terms.budget, &Spend { tool, has_effect, bytes_out, cost });
+            }
+            // No tool is known by that name: nothing else to count it by.
+            None => spent.cost = spent.cost.saturating_add(intent.cost),
+        }
         standing.calls = standing.calls.saturating_add(1);
         standing.writes = standing.writes.saturating_add(u64::from(intent.has_effect));
         // Whether the result came back before the gateway ended, nobody knows: it counts as read.
         standing.labels = standing.labels.join(intent.labels);
     }
-    standing
+    (standing, spent)
 }
 
+/// What a grant has been used and touched, and spent beside that.
+pub(super) type Used = (Standing, Spent);
+
 /// What was used under later issues than this one, of which no row has reached the disk: whoever issues the grant anew begins with that.
-pub(super) fn used_later(terms: &Grant, intents: &[ReplayedIntent]) -> Standing {
+pub(super) fn used_later(terms: &Grant, intents: &[ReplayedIntent]) -> Used {
     let of_later = |intent: &&ReplayedIntent| intent.grant == terms.id && intent.grant_revision > terms.revision;
-    caught_up(terms, Standing::fresh(), &intents.iter().filter(of_later).cloned().collect::<Vec<_>>())
+    caught_up(terms, (Standing::fresh(), Spent::default()), &intents.iter().filter(of_later).cloned().collect::<Vec<_>>())
 }
 
 /// What each agent has touched by the intents that the store hasn't counted yet, under whatever issue of its grants: every grant of

@@ -40,6 +40,10 @@ fn standing(grants: &LiveGrants, name: &str) -> Standing {
 
 fn intent(grant: &str, revision: u64, has_effect: bool) -> ReplayedIntent {
     ReplayedIntent {
+        tool: "s__t".parse().ok(),
+        at_ms: 1,
+        bytes_out: 10,
+        cost: 1,
         grant: id(grant),
         grant_revision: revision,
         debited: vec![id(grant)],
@@ -245,10 +249,10 @@ async fn ending_is_at_once_and_for_good() {
         let live = grants.create(terms(name, "bot"), NOW).await.unwrap();
         let cancelled = live.cancelled();
         let ended = grants.end(&id(name), how, "ann", Some("enough"), NOW + 1).await;
-        assert_eq!(ended, Ok(Ended { was_active: true, drained: true }));
+        assert_eq!(ended, Ok(Ended { was_active: true, drained: true, fell: Vec::new() }));
         assert!(cancelled.is_cancelled() && !live.is_live(NOW + 1));
         let again = grants.end(&id(name), EndAs::Revoked, "bob", None, NOW + 2).await;
-        assert_eq!(again, Ok(Ended { was_active: false, drained: true }));
+        assert_eq!(again, Ok(Ended { was_active: false, drained: true, fell: Vec::new() }));
         let entry = after_crash(&data).entry(&id(name)).unwrap();
         assert_eq!(entry.grant.standing().state, state);
         let ending = entry.ending.unwrap();

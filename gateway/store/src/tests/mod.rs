@@ -82,10 +82,18 @@ fn terms(id: &str, agent: &str) -> Grant {
         environment: "dev".to_owned(),
         not_before_ms: NOW,
         expires_at_ms: NOW + 8 * HOUR,
-        budget: Budget { calls: Some(500), writes: Some(20) },
+        budget: Budget { calls: Some(500), writes: Some(20), ..Budget::default() },
         default: true,
         from_config: false,
         tool_search: false,
+        parent: None,
+        delegation_depth: 0,
+        data_classes: None,
+        destinations: None,
+        idle_ms: None,
+        ticket: None,
+        created_by: None,
+        may_complete: false,
     }
 }
 
@@ -157,6 +165,8 @@ fn tool() -> Tool {
         output: None,
         labels: Labels::default(),
         mirrors: Vec::new(),
+        cost: 1,
+        destination: None,
     }
 }
 
@@ -197,6 +207,10 @@ fn approver(name: &str, uid: u32) -> Approver {
 
 fn claimed(approval: &ApprovalId) -> ReplayedIntent {
     ReplayedIntent {
+        tool: "s__t".parse().ok(),
+        at_ms: 1,
+        bytes_out: 10,
+        cost: 1,
         grant: "triage".parse().unwrap(),
         grant_revision: 1,
         debited: vec!["triage".parse().unwrap()],

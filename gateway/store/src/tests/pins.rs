@@ -82,7 +82,7 @@ async fn a_pin_that_does_not_say_who_classed_it_counts_as_classed_by_the_configu
     let store = open(&data);
     Pins::new(&store).accept(&tickets(), vec![pin("get", "{}")]).await.unwrap();
     drop(store);
-    tamper(data.path(), "ALTER TABLE pins DROP COLUMN classed_by; PRAGMA user_version = 1");
+    tamper(data.path(), "ALTER TABLE pins DROP COLUMN classed_by; ALTER TABLE grants DROP COLUMN spent; PRAGMA user_version = 1");
     for _ in 0..2 {
         let get = Pins::new(&open(&data)).list().unwrap()[&tickets()][0].clone();
         assert_eq!((get.tool.as_str(), get.kind, get.classed_by), ("get", Kind::Read, ClassedBy::Config));

@@ -197,6 +197,8 @@ fn offered(name: QualifiedName, prefix: Prefix) -> Tool {
         output: None,
         labels: Labels { untrusted: name.connector().as_str() == "tickets", confidential: false },
         mirrors: Vec::new(),
+        cost: 1,
+        destination: None,
         name,
     }
 }
@@ -310,5 +312,7 @@ fn tool_of(full: &str, spec: Spec) -> Tool {
         output: spec.output.map(|schema| Validator::compile(&schema, Bounds::default()).unwrap()),
         labels: spec.labels,
         mirrors: Mirror::declared_by(&schema),
+        cost: 1,
+        destination: None,
     }
 }
