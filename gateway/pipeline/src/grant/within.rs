@@ -121,3 +121,6 @@ impl Capability {
         kinds && wider.tools.covers_all(&self.tools) && wider.args.iter().all(is_bound)
     }
 }
+
+#[cfg(test)]
+mod tests;
