@@ -48,7 +48,7 @@ pub enum EndAs {
 }
 
 /// Grants that one may be handed on to directly, and all that stand below the first one of a chain.
-const MOST_BELOW: usize = 100;
+pub(crate) const MOST_BELOW: usize = 100;
 const MOST_IN_ALL: usize = 1000;
 
 /// A grant with nothing left of its budget ends when it was not used for so long, milliseconds: what a call is still waiting for may come.
@@ -236,7 +236,7 @@ impl LiveGrants {
             }
             let parent = self.above(&terms, now_ms)?;
             let mut row = Row::fresh(terms, now_ms);
-            let others = self.unended(now_ms);
+            let others = unended(self.of(&row.terms.agent), now_ms);
             row.standing.labels = carried(&others, &row.terms.agent);
             let row = row.into_columns()?;
             let grant = self.adopt(&row.row, &others, parent);
@@ -400,9 +400,7 @@ impl LiveGrants {
 
     /// The grants that have not ended. Their own locks are taken after the map's, as in [`close`](Self::close).
     fn unended(&self, now_ms: u64) -> Vec<Arc<LiveGrant>> {
-        let mut all: Vec<_> = self.grants.iter().map(|held| Arc::clone(&held.entry.grant)).collect();
-        all.retain(|grant| now_ms < grant.terms().expires_at_ms && grant.standing().state == GrantState::Active);
-        all
+        unended(self.grants.iter().map(|held| Arc::clone(&held.entry.grant)).collect(), now_ms)
     }
 
     /// Takes up what is being written as a new row, which has the labels of these others.
@@ -499,8 +497,16 @@ fn over(grant: &LiveGrant, now_ms: u64) -> Option<(GrantState, Ending)> {
         return Some((GrantState::Expired, ending(now_ms, Some("it was not used for too long"))));
     }
     // One of the configuration stays, so that whoever reads that file finds what it says.
-    let is_done = !terms.from_config && grant.last_used_ms().saturating_add(USED_UP_MS) <= now_ms && grant.is_used_up();
+    let last_used_ms = grant.last_used_ms();
+    let is_done =
+        !terms.from_config && last_used_ms > 0 && last_used_ms.saturating_add(USED_UP_MS) <= now_ms && grant.is_used_up();
     is_done.then(|| (GrantState::Completed, ending(now_ms, Some("its budget is used up"))))
+}
+
+/// Those of these grants that have not ended.
+fn unended(mut all: Vec<Arc<LiveGrant>>, now_ms: u64) -> Vec<Arc<LiveGrant>> {
+    all.retain(|grant| now_ms < grant.terms().expires_at_ms && grant.standing().state == GrantState::Active);
+    all
 }
 
 /// The labels that these grants of the agent carry: another grant of the same agent washes nothing off.
