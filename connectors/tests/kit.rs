@@ -250,6 +250,7 @@ pub(crate) fn grant_under(id: &str, parent: Option<Arc<LiveGrant>>) -> Arc<LiveG
         data_classes: None,
         destinations: None,
         idle_ms: None,
+        max_rate: None,
         ticket: None,
         created_by: None,
         may_complete: false,

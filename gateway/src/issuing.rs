@@ -98,6 +98,7 @@ pub(crate) fn terms(wanted: &GrantWanted, by: &str, runtime: &Runtime) -> Result
         data_classes: wanted.data_classes.clone().or_else(|| of_above.and_then(|above| above.data_classes.clone())),
         destinations: destinations(wanted)?.or_else(|| of_above.and_then(|above| above.destinations.clone())),
         idle_ms: wanted.idle_ms.or_else(|| of_above.and_then(|above| above.idle_ms)),
+        max_rate: wanted.max_rate.or_else(|| of_above.and_then(|above| above.max_rate)),
         ticket: ticket.or_else(|| of_above.and_then(|above| above.ticket.clone())),
         created_by: Some(by.to_owned()),
         may_complete: wanted.may_complete,

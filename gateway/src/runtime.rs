@@ -425,6 +425,7 @@ pub(crate) fn front_settings(config: &Config) -> FrontSettings {
         body_timeout: server.header_timeout,
         max_in_flight: usize::try_from(server.max_calls_per_agent).unwrap_or(usize::MAX),
         max_rate: server.max_rate_per_agent,
+        max_rate_in_all: server.max_rate,
         max_sessions: usize::try_from(server.max_sessions).unwrap_or(usize::MAX),
         session_idle: server.session_idle,
     }

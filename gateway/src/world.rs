@@ -393,6 +393,8 @@ fn live(connector: &bailiwick_config::Connector) -> Connector {
         },
         needs_credential: connector.credential.is_some(),
         call_timeout: connector.call_timeout,
+        max_rate: connector.max_rate,
+        pace: Arc::default(),
     }
 }
 

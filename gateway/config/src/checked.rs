@@ -88,6 +88,8 @@ pub struct Server {
     pub max_calls_per_agent: u32,
     /// Requests that one agent may send in a second, and twice as many at once. 0 for no limit.
     pub max_rate_per_agent: u32,
+    /// Requests of all agents together in a second; 0 for no limit.
+    pub max_rate: u32,
 }
 
 impl Server {
@@ -201,6 +203,8 @@ pub struct GrantTerms {
     pub destinations: Option<BTreeSet<String>>,
     /// It ends when it was not used for so long; none is never.
     pub idle_timeout: Option<Duration>,
+    /// Calls in a second; none is no limit.
+    pub max_rate: Option<u32>,
     /// Where the task is written down.
     pub ticket: Option<String>,
     /// Whether its agent is listed a tool to say that the task is done by.
@@ -230,6 +234,7 @@ impl GrantTerms {
             data_classes: self.data_classes.clone(),
             destinations: self.destinations.clone(),
             idle_ms: self.idle_timeout.map(millis),
+            max_rate: self.max_rate,
             ticket: self.ticket.clone(),
             created_by: None,
             may_complete: self.may_complete,

@@ -44,6 +44,8 @@ pub struct Connector {
     pub handshake_timeout: Duration,
     /// A list of its tools that is older than this is read again before a call.
     pub relist_after: Duration,
+    /// Calls in a second by all together; none is no limit.
+    pub max_rate: Option<u32>,
     /// What the results of a tool are marked with that says nothing itself.
     pub labels: Labels,
     /// The secret that is lent to it.

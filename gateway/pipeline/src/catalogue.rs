@@ -21,6 +21,7 @@ use serde_json::Value;
 pub use crate::features::Features;
 use crate::{
     grant::{Labels, ToolPattern},
+    pace::Pace,
     search::ShelfWords,
 };
 
@@ -45,6 +46,10 @@ pub struct Connector {
     pub needs_credential: bool,
     /// How long one call may take in all.
     pub call_timeout: Duration,
+    /// Calls in a second by all together, and twice as many at once. None is no limit.
+    pub max_rate: Option<u32>,
+    /// How it keeps to that.
+    pub pace: Arc<Pace>,
 }
 
 /// A tool as an admin accepted it. This, not what the server says today, is what is listed, judged and validated.

@@ -24,6 +24,7 @@ use crate::{
     catalogue::{Tool, World},
     constraint::Bound,
     ids::{AgentId, GrantId},
+    pace::Pace,
     prepared::Prepared,
 };
 
@@ -195,6 +196,9 @@ pub struct Grant {
     /// It ends when it was not used for so long, milliseconds. None is never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idle_ms: Option<u64>,
+    /// Calls in a second, and twice as many at once. None is no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_rate: Option<u32>,
     /// Where the task is written down: a ticket, a run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ticket: Option<String>,
@@ -344,6 +348,7 @@ pub struct LiveGrant {
     standing: Mutex<Standing>,
     seen: Seen,
     purse: Purse,
+    pace: Pace,
     guard: SendGuard,
     parent: Option<Arc<LiveGrant>>,
     prepared: ArcSwapOption<Prepared>,
@@ -376,7 +381,7 @@ impl LiveGrant {
         let seen = Seen::default();
         seen.publish(&standing);
         let (standing, purse, prepared) = (Mutex::new(standing), Purse::of(spent), ArcSwapOption::empty());
-        Self { terms, facts, standing, seen, purse, guard, parent, prepared }
+        Self { terms, facts, standing, seen, purse, pace: Pace::default(), guard, parent, prepared }
     }
 
     /// Its terms.
@@ -437,6 +442,11 @@ impl LiveGrant {
     /// Whether nothing can be done under it any more, and nothing under way is being written.
     pub fn is_used_up(&self) -> bool {
         self.terms.budget.is_used_up(&self.standing(), &self.spent()) && self.guard.count.load(Ordering::SeqCst) == 0
+    }
+
+    /// Whether one more call comes in time, by its rate.
+    pub(crate) fn admits_now(&self, now_ns: u64) -> bool {
+        self.pace.admits(self.terms.max_rate, now_ns)
     }
 
     /// It is in use: it is not idle.

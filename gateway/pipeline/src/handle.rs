@@ -159,6 +159,9 @@ impl Gateway {
         let ports = &self.ports;
         let call = gates::identify(received, ports, way).await?;
         let call = gates::grant(call, ports, way)?;
+        if meant.0.is_none() {
+            gates::pace(&call, ports)?;
+        }
         meant.stays(call.tool(), call.grant())?;
         let call = gates::validate(call, ports, way)?;
         let call = gates::permit(call, ports, way)?;

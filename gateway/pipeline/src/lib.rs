@@ -25,6 +25,7 @@ mod features;
 mod handle;
 mod judge;
 mod links;
+pub mod pace;
 mod pages;
 mod prepared;
 mod redact;

@@ -27,6 +27,8 @@ pub const CODE_UNAUTHENTICATED: i64 = 1004;
 
 /// What was asked for is refused, or failed: what a tool's result would say, of a resource, a prompt or a suggestion.
 pub const CODE_REFUSED: i64 = 1005;
+/// It comes too fast: later it may go.
+pub const CODE_TOO_FAST: i64 = 1007;
 /// There is no such resource (MCP before 2026-07-28).
 pub const RESOURCE_NOT_FOUND: i64 = -32002;
 /// A client lacks a capability that the server needs (MCP 2026-07-28).
@@ -323,6 +325,12 @@ impl Refusal {
             ApprovalFailure::Lost(_) => "DENIED: approvals can't be kept now. Not executed.".to_owned(),
         };
         Self::tool_error(outcome, reason, text, failure.to_string())
+    }
+
+    /// It comes too fast, by the rate of its grant or of its connector.
+    pub fn too_fast(what: &str, rate: u32, detail: impl Into<String>) -> Self {
+        let message = format!("{what} may be called {rate} times a second: wait. Not executed.");
+        Self::error(Outcome::RateLimited, "too_many_requests", (CODE_TOO_FAST, 429), message, detail)
     }
 
     /// The grant is used up.

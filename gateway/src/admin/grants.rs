@@ -142,6 +142,7 @@ fn view(entry: &GrantEntry, runtime: &Runtime) -> GrantView {
         data_classes: terms.data_classes.clone(),
         destinations: terms.destinations.clone(),
         idle_ms: terms.idle_ms,
+        max_rate: terms.max_rate,
         last_used_ms: Some(spent.last_used_ms).filter(|at| *at > 0),
         ticket: terms.ticket.clone(),
         created_by: terms.created_by.clone(),

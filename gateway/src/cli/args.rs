@@ -351,6 +351,9 @@ pub struct CreateArgs {
     /// Send data only to this domain and those below it; several, with commas between
     #[arg(long = "destination", value_name = "DOMAIN", value_delimiter = ',')]
     pub destinations: Vec<String>,
+    /// At most so many calls in a second
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_rate: Option<u32>,
     /// End it when it was not used for so long
     #[arg(long, value_name = "TIME")]
     pub idle_timeout: Option<Span>,

@@ -136,6 +136,7 @@ fn more(grant: &GrantView, now_ms: u64, text: &mut Page) {
     let listed = |all: &BTreeSet<String>| all.iter().cloned().collect::<Vec<_>>().join(", ");
     row("data", grant.data_classes.as_ref().map(listed));
     row("sends to", grant.destinations.as_ref().map(listed));
+    row("rate", grant.max_rate.map(|rate| format!("{rate} calls a second")));
     row("idle for", grant.idle_ms.map(span));
     row("last used", grant.last_used_ms.map(|at| from_now(at, now_ms)));
 }
@@ -166,6 +167,7 @@ async fn make(create: &CreateArgs, session: &Session) -> Result<(), CliFault> {
         delegation_depth: create.delegation_depth,
         data_classes: (!create.data_classes.is_empty()).then(|| create.data_classes.iter().cloned().collect()),
         destinations: (!create.destinations.is_empty()).then(|| create.destinations.iter().cloned().collect()),
+        max_rate: create.max_rate,
         idle_ms: create.idle_timeout.map(Span::as_millis),
         ticket: create.ticket.clone(),
         may_complete: create.may_complete,

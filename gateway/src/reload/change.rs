@@ -59,6 +59,7 @@ fn settings(before: &Config, after: &Config) -> Vec<String> {
         ("server.session_idle", was.server.session_idle != is.server.session_idle),
         ("server.max_calls_per_agent", was.server.max_calls_per_agent != is.server.max_calls_per_agent),
         ("server.max_rate_per_agent", was.server.max_rate_per_agent != is.server.max_rate_per_agent),
+        ("server.max_rate", was.server.max_rate != is.server.max_rate),
         ("approvals.hold", was.approvals.hold != is.approvals.hold),
         ("approvals.approve_by", was.approvals.approve_by != is.approvals.approve_by),
         ("approvals.execute_by", was.approvals.execute_by != is.approvals.execute_by),

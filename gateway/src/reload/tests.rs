@@ -107,6 +107,7 @@ async fn nothing_changes_by_what_is_refused() {
         data_classes: None,
         destinations: None,
         idle_ms: None,
+        max_rate: None,
         ticket: None,
         created_by: None,
         may_complete: false,

@@ -95,6 +95,7 @@ fn terms() -> Grant {
         data_classes: None,
         destinations: None,
         idle_ms: None,
+        max_rate: None,
         ticket: None,
         created_by: None,
         may_complete: false,

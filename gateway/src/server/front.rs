@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     inbox::Notices,
     listen::Peer,
-    load::{Loads, Place, Unrecorded},
+    load::{Loads, Place, TooMany, Unrecorded},
     seats::{Seat, Seats},
     sessions::Sessions,
 };
@@ -53,6 +53,8 @@ pub struct FrontSettings {
     pub max_in_flight: usize,
     /// Requests of one agent in a second; 0 for no limit.
     pub max_rate: u32,
+    /// Requests of all agents together in a second; 0 for no limit.
+    pub max_rate_in_all: u32,
     /// Sessions at once.
     pub max_sessions: usize,
     /// How long a session may be idle.
@@ -114,7 +116,7 @@ impl Front {
     /// An agents' side over this core. By `notices` it hears what servers say of their lists.
     pub fn new(gateway: Gateway, settings: FrontSettings, notices: Arc<Notices>) -> Self {
         let sessions = Sessions::new(settings.max_sessions, settings.session_idle);
-        let loads = Loads::new(settings.max_rate, settings.max_in_flight);
+        let loads = Loads::new(settings.max_rate, settings.max_rate_in_all, settings.max_in_flight);
         let (strangers, reading) = (Unrecorded::default(), DashMap::new());
         let settings = ArcSwap::from_pointee(settings);
         let (subscriptions, streams) = (DashMap::new(), DashMap::new());
@@ -148,7 +150,7 @@ impl Front {
     /// Replaces what is served. No session is closed for it, and no request in flight is disturbed.
     pub fn set_settings(&self, settings: FrontSettings) {
         self.sessions.set(settings.max_sessions, settings.session_idle);
-        self.loads.set(settings.max_rate, settings.max_in_flight);
+        self.loads.set(settings.max_rate, settings.max_rate_in_all, settings.max_in_flight);
         self.settings.store(Arc::new(settings));
     }
 
@@ -287,12 +289,14 @@ impl Front {
     pub(super) fn admit(&self, agent: &AgentId) -> Result<(Place, Option<TurnedAway>), TurnedAway> {
         let too_many = |reason, message| TurnedAway::new(StatusCode::TOO_MANY_REQUESTS, Outcome::RateLimited, reason, message);
         let load = self.loads.of(agent);
-        if !self.loads.is_in_time(&load) {
-            return Err(too_many(
-                "too_many_requests",
-                format!("this agent may send {} requests a second: wait", self.settings.load().max_rate),
-            ));
-        }
+        self.loads.is_in_time(&load).map_err(|whose| {
+            let settings = self.settings.load();
+            let message = match whose {
+                TooMany::OfAgent => format!("this agent may send {} requests a second: wait", settings.max_rate),
+                TooMany::InAll => format!("all agents together may send {} requests a second: wait", settings.max_rate_in_all),
+            };
+            too_many("too_many_requests", message)
+        })?;
         if let Some(place) = load.enter() {
             return Ok((place, None));
         }

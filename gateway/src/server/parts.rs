@@ -190,7 +190,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_place_is_held_until_the_last_byte_of_its_answer_is_gone() {
-        let load = Loads::new(0, 1).of(&"a".parse().unwrap());
+        let load = Loads::new(0, 0, 1).of(&"a".parse().unwrap());
         let mut body = Parts::from("hello".to_owned());
         body.keep(load.enter().unwrap());
         assert!(load.enter().is_none());
@@ -205,7 +205,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_answer_that_is_never_sent_frees_its_place() {
-        let load = Loads::new(0, 1).of(&"a".parse().unwrap());
+        let load = Loads::new(0, 0, 1).of(&"a".parse().unwrap());
         let mut body = Parts::from("hello".to_owned());
         body.keep(load.enter().unwrap());
         drop(body);

@@ -32,8 +32,12 @@ pub(super) fn respond(id: &str, protocol: Protocol, answer: &Answer) -> Response
         Body::Error { code, message, data, http } => {
             let (code, data) = told_in(protocol, *code, data.as_ref());
             // What a modern client must see as a status, an older one must see as an ordinary answer.
-            let status = if protocol.is_modern() || *http == 401 || *http == 503 { *http } else { 200 };
-            error(StatusCode::from_u16(status).unwrap_or(StatusCode::OK), id, code, message, data.as_deref())
+            let status = if protocol.is_modern() || matches!(http, 401 | 429 | 503) { *http } else { 200 };
+            let mut response = error(StatusCode::from_u16(status).unwrap_or(StatusCode::OK), id, code, message, data.as_deref());
+            if *http == 429 {
+                response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+            }
+            response
         }
         Body::Result(result) => json_response(StatusCode::OK, stamped(id, result, protocol, false)),
         Body::Questions(result) | Body::Task(result) => json_response(StatusCode::OK, asked(id, result)),

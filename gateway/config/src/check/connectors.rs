@@ -11,7 +11,7 @@ use bailiwick_schemas::{
     validate::Undeclared,
 };
 
-use super::{Setting, args::is_pointer, duplicates, environment, sections::more_than_nothing, split, text};
+use super::{Setting, args::is_pointer, duplicates, environment, grants::rate, sections::more_than_nothing, split, text};
 use crate::{
     code::FaultCode,
     connector::{Connector, Credential, Process, Program, SecretSource, Sensitivity, ToolTerms, Way},
@@ -57,6 +57,7 @@ fn connector(raw: &RawConnector, path: &KeyPath, setting: Setting<'_>, findings:
         call_timeout: raw.call_timeout.into(),
         handshake_timeout: raw.handshake_timeout.into(),
         relist_after: raw.relist_after.into(),
+        max_rate: rate(raw.max_rate, &path.key("max_rate"), findings),
         labels,
         credential,
         tools,

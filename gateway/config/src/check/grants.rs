@@ -81,6 +81,7 @@ fn terms(grant: &RawGrant, raw: &Raw, path: &KeyPath, findings: &mut Findings<'_
         data_classes: classes.map(|classes| classes.iter().map(|class| class.as_str().to_owned()).collect()),
         destinations,
         idle_timeout: grant.idle_timeout.map(Into::into),
+        max_rate: rate(grant.max_rate, &path.key("max_rate"), findings),
         ticket: grant.ticket.clone(),
         may_complete: grant.may_complete,
     })
@@ -103,6 +104,15 @@ fn destinations(grant: &RawGrant, path: &KeyPath, findings: &mut Findings<'_>) -
         fault.help("write `example.com`: no scheme, port, path or `*`; what is below it is meant too");
     }
     Some(given.iter().map(|domain| domain.to_ascii_lowercase()).collect())
+}
+
+/// A rate is more than nothing: who may call nothing has no grant.
+pub(super) fn rate(given: Option<u32>, path: &KeyPath, findings: &mut Findings<'_>) -> Option<u32> {
+    if given == Some(0) {
+        let fault = findings.value(path, FaultCode::OutOfRange, "`0` lets nothing through");
+        fault.help("write at least `1`, or leave it out for no limit");
+    }
+    given
 }
 
 fn is_domain(given: &str) -> bool {

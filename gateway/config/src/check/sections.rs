@@ -55,6 +55,7 @@ pub(super) fn server(raw: &RawServer, path: &KeyPath, findings: &mut Findings<'_
         session_idle: raw.session_idle.into(),
         max_calls_per_agent: raw.max_calls_per_agent,
         max_rate_per_agent: raw.max_rate_per_agent,
+        max_rate: raw.max_rate,
     }
 }
 

@@ -91,6 +91,9 @@ pub(crate) struct RawConnector {
     pub(crate) call_timeout: Duration,
     /// How long its start may take.
     pub(crate) handshake_timeout: Duration,
+    /// Calls in a second by all agents together, and twice as many at once; no limit when it is not set.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub(crate) max_rate: Option<u32>,
     /// A list of its tools that is older than this is read again before a call, and held against what was accepted.
     pub(crate) relist_after: Duration,
     /// What its results are marked with, where a tool says nothing else: `untrusted` unless declared; `[]` is nothing.
@@ -231,6 +234,9 @@ pub(crate) struct RawGrant {
     pub(crate) destinations: Option<Vec<String>>,
     /// It ends when it was not used for so long.
     pub(crate) idle_timeout: Option<Duration>,
+    /// Calls in a second, and twice as many at once; no limit when it is not set.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub(crate) max_rate: Option<u32>,
     /// Where the task is written down: a ticket, a run.
     pub(crate) ticket: Option<String>,
     /// Whether its agent is listed a tool of the gateway's own to say that the task is done by (`complete_task`).
@@ -347,6 +353,7 @@ impl Default for RawConnector {
             environment: "default".to_owned(),
             call_timeout: Duration::from_secs(60),
             handshake_timeout: Duration::from_secs(20),
+            max_rate: None,
             relist_after: Duration::from_secs(30),
             labels: None,
             credential: None,
@@ -389,6 +396,7 @@ impl Default for RawGrant {
             data_classes: None,
             destinations: None,
             idle_timeout: None,
+            max_rate: None,
             ticket: None,
             may_complete: false,
         }

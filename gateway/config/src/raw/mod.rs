@@ -78,6 +78,9 @@ pub(crate) struct RawServer {
     /// Requests that one agent may send in a second, and twice as many at once. 0 for no limit.
     #[schemars(range(min = 0, max = 1_000_000))]
     pub(crate) max_rate_per_agent: u32,
+    /// Requests that all agents together may send in a second, and twice as many at once; 0 for no limit. Each has its share of them.
+    #[schemars(range(min = 0, max = 1_000_000))]
+    pub(crate) max_rate: u32,
 }
 
 /// `[approvals]`
@@ -161,6 +164,7 @@ impl Default for RawServer {
             session_idle: Duration::from_secs(60 * 60),
             max_calls_per_agent: 64,
             max_rate_per_agent: 200,
+            max_rate: 0,
         }
     }
 }

@@ -36,6 +36,7 @@ fn grant(id: &str, revision: u64, expires_at_ms: u64, parent: Option<Arc<LiveGra
         data_classes: None,
         destinations: None,
         idle_ms: None,
+        max_rate: None,
         ticket: None,
         created_by: None,
         may_complete: false,

@@ -8,6 +8,7 @@ mod asks;
 mod grant;
 mod identify;
 mod offer;
+mod pace;
 mod permit;
 mod record;
 mod relay;
@@ -31,6 +32,7 @@ pub use watch::Watching;
 
 pub(crate) use grant::{chosen_among, chosen_grant, list, visible};
 pub(crate) use offer::{array_of, offers, page_of};
+pub(crate) use pace::pace;
 pub(crate) use search::{admit, search};
 pub(crate) use task::{own_begun, own_task};
 pub(crate) use watch::{Held, watch};

@@ -27,6 +27,7 @@ fn terms(id: &str) -> Grant {
         data_classes: None,
         destinations: None,
         idle_ms: None,
+        max_rate: None,
         ticket: None,
         created_by: None,
         may_complete: false,

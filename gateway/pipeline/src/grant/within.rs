@@ -46,6 +46,7 @@ impl Grant {
         beyond("not_before", self.not_before_ms < above.not_before_ms, &|| "it would begin before".to_owned());
         beyond("expires_at", self.expires_at_ms > above.expires_at_ms, &|| "it would outlive it".to_owned());
         beyond("idle_timeout", !is_less(self.idle_ms, above.idle_ms), &|| "it may be idle for less long".to_owned());
+        beyond("max_rate", !is_less(self.max_rate.map(u64::from), above.max_rate.map(u64::from)), &|| "it is slower".to_owned());
         beyond("delegation_depth", self.delegation_depth >= above.delegation_depth, &|| match above.delegation_depth {
             0 => "it may not be handed on".to_owned(),
             levels => format!("at most {} further", levels.saturating_sub(1)),

@@ -26,6 +26,7 @@ fn grant(agent: &str) -> Arc<LiveGrant> {
         data_classes: None,
         destinations: None,
         idle_ms: None,
+        max_rate: None,
         ticket: None,
         created_by: None,
         may_complete: false,

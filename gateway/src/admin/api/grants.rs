@@ -65,6 +65,9 @@ pub struct GrantView {
     /// It ends when it was not used for so long.
     #[serde(default)]
     pub idle_ms: Option<u64>,
+    /// Calls in a second; no limit where there is none.
+    #[serde(default)]
+    pub max_rate: Option<u32>,
     /// When it was used last.
     #[serde(default)]
     pub last_used_ms: Option<u64>,
@@ -163,6 +166,9 @@ pub struct GrantWanted {
     /// It ends when it was not used for so long.
     #[serde(default)]
     pub idle_ms: Option<u64>,
+    /// Calls in a second.
+    #[serde(default)]
+    pub max_rate: Option<u32>,
     /// Where the task is written down.
     #[serde(default)]
     pub ticket: Option<String>,
@@ -194,6 +200,6 @@ pub struct EndedView {
     /// Whether nothing is being written downstream any more.
     pub drained: bool,
     /// What had been handed on from it, at any depth, and ended with it.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub fell: Vec<String>,
 }

@@ -66,6 +66,8 @@ fn tool(name: &str, (kind, band): (Kind, Band), (sensitivity, environment): (&st
         elicitation_hosts: Vec::new(),
         needs_credential: false,
         call_timeout: Duration::from_secs(1),
+        max_rate: None,
+        pace: Arc::default(),
     };
     Tool {
         connector: Arc::new(connector),
@@ -217,6 +219,7 @@ fn grant() -> BoxedStrategy<Grant> {
                 data_classes,
                 destinations,
                 idle_ms,
+                max_rate: idle_ms.map(|ms| u32::try_from(ms).unwrap_or(1)),
                 ticket: None,
                 created_by: None,
                 may_complete: false,
@@ -391,6 +394,7 @@ fn each_axis_refuses_by_itself() {
         data_classes: Some(["public".to_owned()].into()),
         destinations: Some(["example.com".to_owned()].into()),
         idle_ms: Some(5),
+        max_rate: Some(5),
         delegation_depth: 2,
         budget: Budget {
             calls: Some(5),
@@ -405,7 +409,7 @@ fn each_axis_refuses_by_itself() {
     assert_eq!(inside.excess_over(&above), []);
     let cap = |tools: &str, kinds| Capability { tools: tools.parse().unwrap(), kinds, args: BTreeMap::new() };
     let read = || Some([Kind::Read].into());
-    let beyond: [(&str, Grant); 19] = [
+    let beyond: [(&str, Grant); 21] = [
         ("tools", Grant { capabilities: vec![cap("a__*", None)], ..inside.clone() }),
         ("tools", Grant { capabilities: vec![cap("b__x", read())], ..inside.clone() }),
         ("tools", Grant { capabilities: vec![cap("a/resource_read", read())], ..inside.clone() }),
@@ -416,6 +420,8 @@ fn each_axis_refuses_by_itself() {
         ("expires_at", Grant { expires_at_ms: 11, ..inside.clone() }),
         ("idle_timeout", Grant { idle_ms: None, ..inside.clone() }),
         ("idle_timeout", Grant { idle_ms: Some(6), ..inside.clone() }),
+        ("max_rate", Grant { max_rate: None, ..inside.clone() }),
+        ("max_rate", Grant { max_rate: Some(6), ..inside.clone() }),
         ("delegation_depth", Grant { delegation_depth: 2, ..inside.clone() }),
         ("data_classes", Grant { data_classes: None, ..inside.clone() }),
         ("destinations", Grant { destinations: Some(["ample.com".to_owned()].into()), ..inside.clone() }),
@@ -455,6 +461,7 @@ fn terms() -> Grant {
         data_classes: None,
         destinations: None,
         idle_ms: None,
+        max_rate: None,
         ticket: None,
         created_by: None,
         may_complete: false,

@@ -213,6 +213,8 @@ fn connector(id: ConnectorId, prefix: Prefix) -> Connector {
         transport: "pipe",
         needs_credential: id.as_str() == "vault",
         call_timeout: Duration::from_secs(30),
+        max_rate: None,
+        pace: Arc::default(),
         id,
     }
 }

@@ -110,6 +110,7 @@ pub fn terms(id: &str, patterns: &[&str]) -> Grant {
         data_classes: None,
         destinations: None,
         idle_ms: None,
+        max_rate: None,
         ticket: None,
         created_by: None,
         may_complete: false,
