@@ -30,7 +30,7 @@ fn a_bundle_is_a_document_or_pem() {
         &json!({"spiffe_sequence": 7, "spiffe_refresh_hint": 60}),
     );
     let bundle = Bundle::read(&text).unwrap();
-    assert_eq!((bundle.anchors.count(), bundle.sequence, bundle.refresh), (2, Some(7), Some(Duration::from_secs(60))));
+    assert_eq!((bundle.anchors.count(), bundle.sequence, bundle.refresh), (2, Some(7), Some(Duration::from_mins(1))));
     let pem = format!("the authorities:\n{}\n{}", one.pem(), other.pem());
     let bundle = Bundle::read(pem.as_bytes()).unwrap();
     assert_eq!((bundle.anchors.count(), bundle.sequence, bundle.refresh), (2, None, None));
@@ -43,7 +43,7 @@ fn what_could_be_read_in_two_ways_or_has_no_authority_is_no_bundle() {
     let good = key(&root);
     let with = |name: &str, value: Value| {
         let mut key = good.clone();
-        key[name] = value;
+        key.as_object_mut().unwrap().insert(name.to_owned(), value);
         fault(&document(&[key], &json!({})))
     };
     let certificate = STANDARD.encode(root.der());
