@@ -63,13 +63,20 @@ pub struct ClientCertificate {
     pub thumbprint: [u8; 32],
     /// Whether it is good still: a connection lives longer than what opened it may.
     pub standing: Arc<dyn Standing>,
+    instance: String,
 }
 
 impl ClientCertificate {
+    /// The certificate of this thumbprint, which names this SPIFFE id.
+    pub fn new(spiffe_id: String, thumbprint: [u8; 32], standing: Arc<dyn Standing>) -> Self {
+        let hex = thumbprint.iter().take(16).map(|byte| format!("{byte:02x}"));
+        let instance = format!("x509-{}", hex.collect::<String>());
+        Self { spiffe_id, thumbprint, standing, instance }
+    }
+
     /// Which running copy of the agent bears it, as far as a certificate tells.
-    pub fn instance(&self) -> String {
-        let hex = self.thumbprint.iter().take(16).map(|byte| format!("{byte:02x}"));
-        format!("x509-{}", hex.collect::<String>())
+    pub fn instance(&self) -> &str {
+        &self.instance
     }
 }
 

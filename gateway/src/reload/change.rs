@@ -157,13 +157,13 @@ mod tests {
     fn what_needs_a_restart_keeps_its_value() {
         let running = config("");
         let wanted = config(
-            "[server]\nlisten = \"127.0.0.1:1\"\nmax_connections = 7\nmax_rate_per_agent = 9\n[trail]\nsegment_size = \"2MiB\"\n[telemetry]\nservice_name = \"x\"\n",
+            "[server]\nlisten = \"127.0.0.1:1\"\nmax_connections = 7\nmax_rate_per_agent = 9\ntls = { certificate = \"c\", key = \"k\", client_auth = \"optional\" }\n[trail]\nsegment_size = \"2MiB\"\n[telemetry]\nservice_name = \"x\"\n",
         );
         let (taken, keys) = takeable(wanted, &running);
-        assert_eq!(keys, ["server.listen", "server.max_connections", "trail.segment_size", "telemetry"]);
+        assert_eq!(keys, ["server.listen", "server.max_connections", "server.tls", "trail.segment_size", "telemetry"]);
         assert_eq!(taken.server.listen, running.server.listen);
         assert_eq!((taken.trail, taken.telemetry), (running.trail, running.telemetry.clone()));
-        assert_eq!(taken.server.max_rate_per_agent, 9);
+        assert_eq!((taken.server.max_rate_per_agent, taken.server.tls), (9, None));
     }
 
     #[test]

@@ -99,7 +99,7 @@ impl Tls {
     fn certificate(&self, svid: Svid) -> ClientCertificate {
         let (spiffe_id, thumbprint) = (svid.id().to_string(), svid.thumbprint());
         let standing = Arc::new(Verified { trust: Arc::clone(&self.trust), svid });
-        ClientCertificate { spiffe_id, thumbprint, standing }
+        ClientCertificate::new(spiffe_id, thumbprint, standing)
     }
 }
 

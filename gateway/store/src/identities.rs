@@ -160,7 +160,7 @@ impl LiveIdentities {
         certificate.standing.is_good(self.clock.now_ms()).map_err(|why| IdentityFailure::Outlived { id: id.clone(), why })?;
         let agent = self.agents.of_spiffe(id).ok_or_else(|| IdentityFailure::Unregistered(format!("`{id}`")))?;
         let agent = self.enabled(&agent)?;
-        let instance = Some(certificate.instance());
+        let instance = Some(certificate.instance().to_owned());
         let Some(bearer) = bearer else {
             return Ok(Principal { agent, instance, method: AuthMethod::X509Svid, grant: None });
         };

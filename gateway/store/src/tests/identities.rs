@@ -152,7 +152,7 @@ impl Standing for GoodUntil {
 
 fn certificate(id: &str, standing: &Arc<GoodUntil>, bearer: Option<&SecretString>) -> Credential {
     let standing = Arc::clone(standing) as Arc<dyn Standing>;
-    let certificate = ClientCertificate { spiffe_id: id.to_owned(), thumbprint: [0xab; 32], standing };
+    let certificate = ClientCertificate::new(id.to_owned(), [0xab; 32], standing);
     Credential::Certificate { certificate: Arc::new(certificate), bearer: bearer.cloned() }
 }
 
