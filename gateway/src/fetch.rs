@@ -112,3 +112,84 @@ fn words(fault: &(dyn std::error::Error + 'static)) -> String {
     }
     deepest.to_string()
 }
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
+
+    use std::{
+        os::unix::fs::PermissionsExt as _,
+        sync::{
+            Arc,
+            atomic::{AtomicUsize, Ordering},
+        },
+    };
+
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::TcpListener,
+    };
+
+    use super::*;
+
+    /// Answers everybody with this, and then with `more` as long as it is taken. Its address, and how many came.
+    async fn answering(head: String, more: &'static [u8]) -> (String, Arc<AtomicUsize>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let at = listener.local_addr().unwrap();
+        let came = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&came);
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                count.fetch_add(1, Ordering::SeqCst);
+                let _asked = stream.read(&mut [0; 4096]).await;
+                let mut written = stream.write_all(head.as_bytes()).await;
+                while written.is_ok() && !more.is_empty() {
+                    written = stream.write_all(more).await;
+                }
+            }
+        });
+        (format!("http://{at}/bundle"), came)
+    }
+
+    async fn read(url: &str, largest: usize) -> Result<Vec<u8>, String> {
+        Document { url: url.to_owned(), roots: None }.read(largest).await
+    }
+
+    #[tokio::test]
+    async fn a_document_is_read_as_far_as_it_may_be_long() {
+        let (url, came) = answering("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello".to_owned(), b"").await;
+        assert_eq!(read(&url, 5).await, Ok(b"hello".to_vec()));
+        assert_eq!(read(&url, 4).await, Err("it has more than 4 bytes".to_owned()));
+        assert_eq!(came.load(Ordering::SeqCst), 2);
+        let (endless, _) = answering("HTTP/1.1 200 OK\r\n\r\n".to_owned(), &[b'x'; 1024]).await;
+        assert_eq!(read(&endless, 100_000).await, Err("it has more than 100000 bytes".to_owned()));
+    }
+
+    #[tokio::test]
+    async fn nobody_is_sent_elsewhere() {
+        let (elsewhere, came) = answering("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n".to_owned(), b"").await;
+        for status in ["301 Moved", "302 Found", "307 Temporary", "308 Permanent"] {
+            let head = format!("HTTP/1.1 {status}\r\nlocation: {elsewhere}\r\ncontent-length: 0\r\n\r\n");
+            let refused = read(&answering(head, b"").await.0, 100).await.unwrap_err();
+            assert!(refused.contains("answered with 30"), "{refused}");
+        }
+        assert_eq!(came.load(Ordering::SeqCst), 0);
+        let (broken, _) = answering("HTTP/1.1 500 No\r\ncontent-length: 0\r\n\r\n".to_owned(), b"").await;
+        assert!(read(&broken, 100).await.unwrap_err().contains("500"));
+    }
+
+    #[test]
+    fn a_file_is_plain_not_too_long_and_a_private_one_its_owners_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("f");
+        std::fs::write(&path, "hello").unwrap();
+        assert_eq!(file(&path, 5), Ok(b"hello".to_vec()));
+        assert_eq!(file(&path, 4), Err("it has more than 4 bytes".to_owned()));
+        assert_eq!(file(folder.path(), 5), Err("it is not a file".to_owned()));
+        assert!(file(&folder.path().join("none"), 5).unwrap_err().contains("can't be read"));
+        for (mode, is_private) in [(0o600, true), (0o400, true), (0o640, false), (0o604, false), (0o620, false)] {
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+            assert_eq!(private_file(&path, 5).is_ok(), is_private, "{mode:o}");
+        }
+    }
+}

@@ -14,6 +14,7 @@ use std::{
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use rcgen::ExtendedKeyUsagePurpose;
 use reqwest::{Certificate, Client, Identity};
 use rustls::{
     ServerConfig,
@@ -209,7 +210,7 @@ async fn who_has_no_certificate_that_counts_does_not_come_in_and_fills_no_trail(
         ("expired", house.root.issue(Wish { good: (1_500_000_000, 1_600_000_000), ..good.clone() })),
         ("not valid yet", house.root.issue(Wish { good: (3_900_000_000, 4_000_000_000), ..good.clone() })),
         ("an authority's", house.root.issue(Wish { is_authority: true, ..good.clone() })),
-        ("a server's", house.root.issue(Wish { purposes: Wish::server("x").purposes, ..good })),
+        ("a server's", house.root.issue(Wish { purposes: vec![ExtendedKeyUsagePurpose::ServerAuth], ..good })),
     ];
     for (what, certificate) in &certificates {
         assert!(!is_let_in(&house.with(certificate, &[])).await, "{what}");

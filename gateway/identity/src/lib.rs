@@ -4,7 +4,6 @@
 //! that is authentic says who its bearer is; whether that is a registered agent is asked elsewhere.
 
 #[cfg(test)]
-#[path = "../../../tests/harness/authority.rs"]
 mod authority;
 mod bundle;
 mod der;

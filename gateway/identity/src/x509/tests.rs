@@ -179,3 +179,22 @@ fn what_was_verified_expires() {
     let svid = trust.verify(&chain(&between.issue(Wish::workload(ID)), &[&between]), NOW).unwrap();
     assert_eq!(trust.confirm(&svid, NOW + 31_000), Err(CertificateFault::Expired), "what stands between has expired");
 }
+
+#[test]
+fn no_byte_of_a_certificate_can_be_another() {
+    let root = Signer::root();
+    let trust = trust(&[("example.org", &root)]);
+    let good = root.issue(Wish::workload(ID)).certificate;
+    assert!(trust.verify(&[good.clone().into()], NOW).is_ok());
+    for at in 0..good.len() {
+        for flip in [0x01, 0x80, 0xff] {
+            let mut other = good.clone();
+            other.iter_mut().skip(at).take(1).for_each(|byte| *byte ^= flip);
+            assert!(trust.verify(&[other.into()], NOW).is_err(), "byte {at} with {flip:x}");
+        }
+        let (short, _) = good.split_at_checked(at).unwrap();
+        assert!(trust.verify(&[short.to_vec().into()], NOW).is_err(), "cut at {at}");
+    }
+    let long = [good, vec![0]].concat();
+    assert_eq!(trust.verify(&[long.into()], NOW).err(), Some(CertificateFault::Malformed));
+}
