@@ -3,9 +3,11 @@
 
 pub mod adapters;
 pub mod admin;
+pub mod bundles;
 pub mod cli;
 pub mod data;
 mod downstream;
+mod fetch;
 mod foresee;
 mod issuing;
 mod pinning;

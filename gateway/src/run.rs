@@ -18,6 +18,7 @@ use bailiwick_trail::{Reader, Stream};
 use tokio::{
     net::{TcpListener, UnixListener},
     signal::unix::{SignalKind, signal},
+    task::JoinHandle,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -27,7 +28,7 @@ use crate::{
     data::DataFolder,
     reload::{self, By},
     runtime::{Runtime, Start, StartFault},
-    server::{self, Limits},
+    server::{self, Limits, ServerCertificate, Tls},
 };
 
 /// What `run` serves.
@@ -66,10 +67,11 @@ pub async fn run(args: RunArgs) -> Result<(), StartFault> {
     let runtime = Runtime::start(start).await?;
     let stop = CancellationToken::new();
     let listeners = Listeners::bind(&runtime).await?;
+    let over_tls = listeners.tls.as_ref().map(|(_, at, _)| format!("https://{at}/mcp"));
     let url = runtime.config().server.public_url(*runtime.agents_at.get_or_init(|| listeners.agents_at));
     let console_at = listeners.console_at;
-    let servers = listeners.serve(&runtime, &stop);
-    eprintln!("{}", banner(&runtime, &url, console_at, args.is_demo, &args.own_binary));
+    let servers = listeners.serve(&runtime, &stop)?;
+    eprintln!("{}", banner(&runtime, (&url, over_tls.as_deref()), console_at, args.is_demo, &args.own_binary));
     let ticker = tokio::spawn(tick(Arc::clone(&runtime), stop.clone()));
     let watcher = tokio::spawn(reload::watch(Arc::clone(&runtime), stop.clone()));
     let mut interrupt = signal(SignalKind::interrupt()).map_err(|why| listening("SIGINT", why))?;
@@ -136,6 +138,8 @@ struct Listeners {
     agents_at: SocketAddr,
     console: TcpListener,
     console_at: SocketAddr,
+    /// With TLS: and the certificate that it shows.
+    tls: Option<(TcpListener, SocketAddr, Arc<ServerCertificate>)>,
     agent_socket: UnixListener,
     admin_socket: UnixListener,
 }
@@ -145,29 +149,50 @@ impl Listeners {
         let server = &runtime.config().server;
         let (agents, agents_at) = tcp(server.listen).await?;
         let (console, console_at) = tcp(server.console).await?;
+        let tls = match server.tls.clone() {
+            None => None,
+            Some(settings) => {
+                let (listener, at) = tcp(settings.listen).await?;
+                let read = tokio::task::spawn_blocking(move || ServerCertificate::read(&settings)).await;
+                let certificate = read.unwrap_or_else(|_| Err("its files can't be read".to_owned())).map_err(StartFault::Tls)?;
+                Some((listener, at, Arc::new(certificate)))
+            }
+        };
         Ok(Self {
             agents,
             agents_at,
             console,
             console_at,
+            tls,
             agent_socket: unix(&runtime.data.agent_socket())?,
             admin_socket: unix(&runtime.data.admin_socket())?,
         })
     }
 
-    fn serve(self, runtime: &Arc<Runtime>, stop: &CancellationToken) -> Vec<tokio::task::JoinHandle<()>> {
+    fn serve(self, runtime: &Arc<Runtime>, stop: &CancellationToken) -> Result<Vec<JoinHandle<()>>, StartFault> {
         let server = &runtime.config().server;
         let connections = usize::try_from(server.max_connections).unwrap_or(usize::MAX);
         let limits = Limits { connections, headers: server.header_timeout, unread: server.idle_timeout };
         let few = Limits { connections: 64, ..limits };
         runtime.front.also_at(self.agents_at);
         let mcp = Arc::clone(&runtime.front);
-        vec![
+        let mut servers = Vec::new();
+        if let (Some((listener, at, certificate)), Some(settings)) = (self.tls, &server.tls) {
+            runtime.front.also_at_tls(at);
+            let (trust, clock) = (Arc::clone(runtime.bundles.trust()), Arc::clone(&runtime.clock));
+            let handshakes = Arc::clone(&runtime.handshakes);
+            let tls = Tls::new(Arc::clone(&certificate), trust, settings.client_auth, clock, handshakes);
+            let tls = Arc::new(tls.map_err(|fault| StartFault::Tls(fault.to_string()))?);
+            servers.push(tokio::spawn(server::serve_tls(listener, Arc::clone(&mcp), tls, limits, stop.clone())));
+            servers.push(tokio::spawn(certificate.watch(stop.clone())));
+        }
+        servers.extend([
             tokio::spawn(server::serve_tcp(self.agents, Arc::clone(&mcp), limits, stop.clone())),
             tokio::spawn(server::serve_tcp(self.console, health(Arc::clone(runtime)), few, stop.clone())),
             tokio::spawn(server::serve_unix(self.agent_socket, mcp, limits, stop.clone())),
             tokio::spawn(server::serve_unix(self.admin_socket, admin::router(Arc::clone(runtime)), few, stop.clone())),
-        ]
+        ]);
+        Ok(servers)
     }
 }
 
@@ -246,6 +271,14 @@ async fn metrics(State(runtime): State<Arc<Runtime>>) -> String {
         "Refusals of unauthenticated requests beyond their quota in the trail.",
         &[("", runtime.recorder.strangers_unrecorded())],
     );
+    counter(
+        "bailiwick_tls_handshakes_failed_total",
+        "TLS handshakes with agents that came to nothing, by why.",
+        &[
+            ("{bailiwick_outcome=\"refused\"}", runtime.handshakes.refused()),
+            ("{bailiwick_outcome=\"timed_out\"}", runtime.handshakes.timed_out()),
+        ],
+    );
     let reloads = runtime.reloads();
     counter(
         "bailiwick_config_reloads_total",
@@ -265,7 +298,7 @@ async fn metrics(State(runtime): State<Arc<Runtime>>) -> String {
 }
 
 /// What is served, and what to type next.
-fn banner(runtime: &Runtime, url: &str, console_at: SocketAddr, is_demo: bool, own: &Path) -> String {
+fn banner(runtime: &Runtime, (url, over_tls): (&str, Option<&str>), console_at: SocketAddr, is_demo: bool, own: &Path) -> String {
     let world = runtime.worlds.now();
     let tools = |connector: &str| world.shelves.get(connector).map_or(0, |shelf| shelf.tools().count());
     let mut text = format!(
@@ -294,6 +327,9 @@ fn banner(runtime: &Runtime, url: &str, console_at: SocketAddr, is_demo: bool, o
             writeln!(text, "grants      {} for agent {}: {covered} of {} tools", grant.id, grant.agent, world.count());
     }
     let _infallible = writeln!(text, "agents      MCP at {url}   (2025-06-18, 2025-11-25, 2026-07-28)");
+    if let Some(url) = over_tls {
+        let _infallible = writeln!(text, "            MCP over TLS, by X.509-SVID, at {url}");
+    }
     let sockets = (runtime.data.agent_socket(), runtime.data.admin_socket());
     let _infallible = writeln!(text, "            agent socket {}   admin socket {}", sockets.0.display(), sockets.1.display());
     let _infallible = writeln!(

@@ -32,17 +32,21 @@ use serde_json::json;
 
 use crate::{
     adapters::{Recorder, Tethered, Traces},
+    bundles::Bundles,
     data::{DataFault, DataFolder},
     downstream::{credentials_of, env_secrets, specs_of},
     pinning::{self, Scout},
     recovery,
     reload::{Basis, Reloads},
-    server::{Front, FrontSettings, Notices},
+    server::{Front, FrontSettings, Handshakes, Notices},
     sources::{Origin, Snapshot},
     world::{LiveWorlds, WorldFault},
 };
 
 pub use crate::sources::policies_of;
+
+/// How long a start waits for the bundles of trust domains. Without its bundle a domain is closed until it is there.
+const BUNDLES_PATIENCE: Duration = Duration::from_secs(3);
 
 /// One running gateway.
 pub struct Runtime {
@@ -74,6 +78,10 @@ pub struct Runtime {
     pub connectors: Arc<Downstreams>,
     /// The lent credentials.
     pub broker: Arc<Broker>,
+    /// The trust domains whose certificates count.
+    pub bundles: Bundles,
+    /// TLS handshakes that came to nothing.
+    pub handshakes: Arc<Handshakes>,
     /// The record.
     pub recorder: Arc<Recorder>,
     /// The traces' way out, where one is configured.
@@ -158,6 +166,9 @@ pub enum StartFault {
         /// By how much.
         ahead_s: u64,
     },
+    /// The certificate of the listener with TLS.
+    #[error("`server.tls` can't be served: {0}; `bailiwick check` says what is wrong with its files")]
+    Tls(String),
     /// A listener.
     #[error("`{what}` can't be listened on: {why}; another gateway may run there, or choose another address in `[server]`")]
     Listen {
@@ -228,6 +239,9 @@ impl Runtime {
             rounds: Arc::default(),
             tasks: Arc::default(),
         };
+        let bundles = Bundles::new(Arc::clone(&clock));
+        bundles.keep(&config.trust_domains);
+        bundles.tried(BUNDLES_PATIENCE).await;
         let gateway = Gateway::new(ports, settings_of(&config));
         let front = Arc::new(Front::new(gateway.clone(), front_settings(&config), notices));
         let runtime = Arc::new(Self {
@@ -245,6 +259,8 @@ impl Runtime {
             worlds,
             connectors,
             broker,
+            bundles,
+            handshakes: Arc::default(),
             recorder,
             exporter,
             specs: ArcSwap::from_pointee(specs),
@@ -374,7 +390,12 @@ fn uids_of(agent: &bailiwick_config::RegisteredAgent, is_demo: bool) -> Vec<u32>
 
 /// The agents of this configuration.
 pub(crate) fn entries_of(config: &Config, is_demo: bool) -> Vec<AgentEntry> {
-    config.agents.iter().map(|agent| AgentEntry { agent: agent.agent.clone(), uids: uids_of(agent, is_demo) }).collect()
+    let entry = |registered: &bailiwick_config::RegisteredAgent| AgentEntry {
+        agent: registered.agent.clone(),
+        uids: uids_of(registered, is_demo),
+        spiffe: registered.spiffe.iter().map(ToString::to_string).collect(),
+    };
+    config.agents.iter().map(entry).collect()
 }
 
 /// The grants of this configuration, issued now. An agent that is switched off has none: what it had in flight ends with them, and

@@ -73,6 +73,9 @@ impl Reply {
     }
 }
 
+/// In place of a token, where none is borne.
+const NO_TOKEN: &str = "\0";
+
 /// An agent with a token.
 #[derive(Debug, Clone)]
 pub struct Agent {
@@ -98,6 +101,16 @@ impl Agent {
             heard: Arc::default(),
             declares: "{}".to_owned(),
         }
+    }
+
+    /// An agent that speaks 2026-07-28 by this client, such as one with a certificate, and bears no token.
+    pub fn by(http: Client, url: &str) -> Self {
+        Self { http, ..Self::new(url, NO_TOKEN) }
+    }
+
+    /// The same agent with a token.
+    pub fn bearing(&self, token: &str) -> Self {
+        Self { token: token.to_owned(), ..self.clone() }
     }
 
     /// The same agent under a grant that it names.
@@ -144,9 +157,11 @@ impl Agent {
         let mut request = self
             .http
             .post(&self.url)
-            .bearer_auth(&self.token)
             .header("content-type", "application/json")
             .header("accept", "application/json, text/event-stream");
+        if self.token != NO_TOKEN {
+            request = request.bearer_auth(&self.token);
+        }
         if let Some(grant) = &self.grant {
             request = request.header("bailiwick-grant", grant);
         }

@@ -1,5 +1,7 @@
 //! Starts real gateways with scripted servers behind them, and speaks MCP to them as agents do.
 
+#[path = "../../gateway/identity/src/authority.rs"]
+pub mod authority;
 mod client;
 mod gateway;
 mod neighbour;

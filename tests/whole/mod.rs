@@ -10,6 +10,7 @@ mod fidelity;
 mod front;
 mod house;
 mod methods;
+mod mtls;
 mod names;
 mod pages;
 mod pressure;

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf, time::Duration};
 
+use bailiwick_identity::SpiffeId;
 use bailiwick_pipeline::{
     grant::{Budget, Capability, Grant},
     ids::{AgentId, GrantId},
@@ -11,7 +12,12 @@ use bailiwick_policy::Band;
 use serde_json::Value;
 use url::Url;
 
-use crate::{connector::Connector, layers::Variables, source::Source};
+use crate::{
+    connector::Connector,
+    layers::Variables,
+    source::Source,
+    trust::{Tls, TrustedDomain},
+};
 
 /// A configuration without a fault: made only by [`load`](crate::load) and [`embedded`](crate::embedded).
 #[derive(Debug, Clone)]
@@ -28,6 +34,8 @@ pub struct Config {
     pub telemetry: Telemetry,
     /// What is taken from connectors.
     pub limits: Limits,
+    /// The trust domains whose certificates count, in the order of the file.
+    pub trust_domains: Vec<TrustedDomain>,
     /// The agents, in the order of the file.
     pub agents: Vec<RegisteredAgent>,
     /// The connectors, in the order of the file.
@@ -47,6 +55,7 @@ pub(crate) struct Parts {
     pub(crate) trail: Trail,
     pub(crate) telemetry: Telemetry,
     pub(crate) limits: Limits,
+    pub(crate) trust_domains: Vec<TrustedDomain>,
     pub(crate) agents: Vec<RegisteredAgent>,
     pub(crate) connectors: Vec<Connector>,
     pub(crate) grants: Vec<GrantTerms>,
@@ -54,8 +63,22 @@ pub(crate) struct Parts {
 
 impl Parts {
     pub(crate) fn with_origin(self, source: Source, variables: Variables, effective: Value) -> Config {
-        let Self { server, approvals, policy, trail, telemetry, limits, agents, connectors, grants } = self;
-        Config { server, approvals, policy, trail, telemetry, limits, agents, connectors, grants, source, variables, effective }
+        let Self { server, approvals, policy, trail, telemetry, limits, trust_domains, agents, connectors, grants } = self;
+        Config {
+            server,
+            approvals,
+            policy,
+            trail,
+            telemetry,
+            limits,
+            trust_domains,
+            agents,
+            connectors,
+            grants,
+            source,
+            variables,
+            effective,
+        }
     }
 }
 
@@ -66,6 +89,8 @@ pub struct Server {
     pub listen: SocketAddr,
     /// For the console and the admin API.
     pub console: SocketAddr,
+    /// For agents over TLS.
+    pub tls: Option<Tls>,
     /// The URL by which agents reach `/mcp`, if it isn't that of `listen`.
     pub public_url: Option<Url>,
     /// Host headers taken beside those of `listen` and `public_url`: lower case, with a port where one was written.
@@ -168,6 +193,8 @@ pub struct RegisteredAgent {
     pub agent: Agent,
     /// The user ids that it may have on the agent socket.
     pub uids: Vec<u32>,
+    /// The SPIFFE ids that it may have in its certificate.
+    pub spiffe: Vec<SpiffeId>,
 }
 
 /// A grant as configured: it becomes a [`Grant`] when it is issued.

@@ -66,6 +66,8 @@ codes! {
     NotFromEnvironment = "not_from_environment",
     /// An agent that isn't registered.
     UnknownAgent = "unknown_agent",
+    /// A trust domain that isn't registered.
+    UnknownTrustDomain = "unknown_trust_domain",
     /// A connector that isn't registered.
     UnknownConnector = "unknown_connector",
     /// A tool that its connector doesn't have.

@@ -18,6 +18,7 @@ mod schema;
 mod shape;
 mod source;
 mod suggest;
+mod trust;
 pub mod units;
 
 #[cfg(test)]
@@ -35,6 +36,7 @@ pub use origin::{Origin, Setting};
 pub use presence::{Found, Sought};
 pub use schema::schema;
 pub use suggest::nearest;
+pub use trust::{BundleSource, Tls, TrustedDomain};
 
 use crate::{
     check::Setting as Within,

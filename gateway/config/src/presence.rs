@@ -12,6 +12,7 @@ use crate::{
     fault::{Fault, Findings},
     source::KeyPath,
     suggest::nearest,
+    trust::BundleSource,
 };
 
 /// Something that has to be there.
@@ -23,6 +24,10 @@ pub enum Sought<'p> {
     Folder(&'p Path),
     /// A policy file.
     Policy(&'p Path),
+    /// A file with the gateway's own certificate.
+    Certificate(&'p Path),
+    /// A file with a trust domain's bundle.
+    Bundle(&'p Path),
     /// A file with certificate authorities.
     Roots(&'p Path),
     /// A file with a secret.
@@ -82,11 +87,31 @@ impl Config {
             };
             report(sought, look(sought), &path, "the policies", &mut findings);
         }
+        self.trust_presence(&mut look, &mut findings);
         for (index, connector) in self.connectors.iter().enumerate() {
             let path = KeyPath::default().key("connectors").item(index);
             connector_presence(connector, &path, data, &mut look, &mut findings);
         }
         findings.into_vec()
+    }
+
+    fn trust_presence(&self, look: &mut impl FnMut(Sought<'_>) -> Found, findings: &mut Findings<'_>) {
+        if let Some(tls) = &self.server.tls {
+            let path = KeyPath::default().key("server").key("tls");
+            for (key, sought) in [("certificate", Sought::Certificate(&tls.certificate)), ("key", Sought::SecretFile(&tls.key))] {
+                report(sought, look(sought), &path.key(key), "the TLS listener", findings);
+            }
+        }
+        for (index, domain) in self.trust_domains.iter().enumerate() {
+            let path = KeyPath::default().key("trust_domains").item(index);
+            let whose = format!("the trust domain `{}`", domain.name);
+            let (key, sought) = match &domain.bundle {
+                BundleSource::File(file) => ("bundle_file", Sought::Bundle(file)),
+                BundleSource::Endpoint { roots: Some(roots), .. } => ("ca_file", Sought::Roots(roots)),
+                BundleSource::Endpoint { roots: None, .. } => continue,
+            };
+            report(sought, look(sought), &path.key(key), &whose, findings);
+        }
     }
 }
 
@@ -138,6 +163,14 @@ fn report(sought: Sought<'_>, found: Found, path: &KeyPath, whose: &str, finding
         Sought::Program(file) => (format!("the program `{}`", file.display()), "install it, or write the path where it is"),
         Sought::Folder(folder) => (format!("the folder `{}`", folder.display()), "create it, or write the path where it is"),
         Sought::Policy(file) => (format!("the policy file `{}`", file.display()), "create it, or leave it out of `files`"),
+        Sought::Certificate(file) => (
+            format!("the certificate `{}`", file.display()),
+            "write it into it as PEM, with those above it, or write the path where it is",
+        ),
+        Sought::Bundle(file) => (
+            format!("the bundle `{}`", file.display()),
+            "write the domain's bundle or its authorities as PEM into it, or write the path where it is",
+        ),
         Sought::Roots(file) => (
             format!("the file of certificate authorities `{}`", file.display()),
             "write them into it as PEM, or write the path where they are",

@@ -80,6 +80,17 @@ pub enum IdentityFailure {
     /// Proven, but not a registered agent.
     #[error("{0} is not registered as an agent")]
     Unregistered(String),
+    /// A certificate that was good when its connection was opened, and is no more.
+    #[error("the client certificate of `{id}` is no longer good: {why}")]
+    Outlived {
+        /// The SPIFFE id in it.
+        id: String,
+        /// Why.
+        why: String,
+    },
+    /// A certificate and a token of different agents.
+    #[error("the bearer token is not of the agent `{0}`, which the client certificate proves")]
+    Mixed(AgentId),
     /// The agent is switched off.
     #[error("agent `{0}` is disabled")]
     Disabled(AgentId),

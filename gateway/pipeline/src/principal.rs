@@ -45,6 +45,45 @@ pub enum Credential {
         /// The agent it wants to be; believed only if registered with that user id.
         agent: Option<String>,
     },
+    /// A client certificate that was verified (X.509-SVID), and the bearer token beside it, if there is one.
+    Certificate {
+        /// The certificate of the connection.
+        certificate: Arc<ClientCertificate>,
+        /// The token, which must be of the same agent.
+        bearer: Option<SecretString>,
+    },
+}
+
+/// The certificate that a connection was opened with.
+#[derive(Debug)]
+pub struct ClientCertificate {
+    /// The SPIFFE id in it.
+    pub spiffe_id: String,
+    /// The SHA-256 of its DER (`x5t#S256`, RFC 8705, section 3.1).
+    pub thumbprint: [u8; 32],
+    /// Whether it is good still: a connection lives longer than what opened it may.
+    pub standing: Arc<dyn Standing>,
+    instance: String,
+}
+
+impl ClientCertificate {
+    /// The certificate of this thumbprint, which names this SPIFFE id.
+    pub fn new(spiffe_id: String, thumbprint: [u8; 32], standing: Arc<dyn Standing>) -> Self {
+        let hex = thumbprint.iter().take(16).map(|byte| format!("{byte:02x}"));
+        let instance = format!("x509-{}", hex.collect::<String>());
+        Self { spiffe_id, thumbprint, standing, instance }
+    }
+
+    /// Which running copy of the agent bears it, as far as a certificate tells.
+    pub fn instance(&self) -> &str {
+        &self.instance
+    }
+}
+
+/// What can say whether something that was verified once is good still.
+pub trait Standing: fmt::Debug + Send + Sync {
+    /// Whether it is now, unix milliseconds; else why not.
+    fn is_good(&self, now_ms: u64) -> Result<(), String>;
 }
 
 /// A proven identity: facts for the `identify` gate.
@@ -69,6 +108,8 @@ pub enum AuthMethod {
     GrantToken,
     /// The user id at the other end of the agent socket.
     Peer,
+    /// A client certificate with a SPIFFE id.
+    X509Svid,
 }
 
 impl AuthMethod {
@@ -78,6 +119,7 @@ impl AuthMethod {
             Self::AgentToken => "agent_token",
             Self::GrantToken => "grant_token",
             Self::Peer => "unix_peer",
+            Self::X509Svid => "spiffe_x509",
         }
     }
 }

@@ -74,13 +74,14 @@ fn policies(config: &Config, pins: Option<Accepted>, as_json: bool, session: &Se
 fn summary(config: &Config, rules: &str, session: &Session) -> String {
     let ids = |ids: Vec<String>| if ids.is_empty() { "none".to_owned() } else { ids.join("  ") };
     format!(
-        "{}: OK\nagents      {}\nconnectors  {}\ngrants      {}\npolicies    {rules}\nlistens     {} for agents, {} for the console\ndata        {}\n",
+        "{}: OK\nagents      {}\nconnectors  {}\ngrants      {}\npolicies    {rules}\nlistens     {} for agents, {} for the console{}\ndata        {}\n",
         session.places.config_name(),
         ids(config.agents.iter().map(|agent| agent.agent.id.to_string()).collect()),
         ids(config.connectors.iter().map(|connector| connector.id.to_string()).collect()),
         ids(config.grants.iter().map(|grant| format!("{} ({})", grant.id, grant.agent)).collect()),
         config.server.listen,
         config.server.console,
+        config.server.tls.as_ref().map(|tls| format!(", {} for agents over TLS", tls.listen)).unwrap_or_default(),
         session.places.data.path().display(),
     )
 }
@@ -92,8 +93,10 @@ pub(super) fn look(sought: Sought<'_>, config: &Config, session: &Session) -> Fo
             Found::Fit => bailiwick_connectors::changeable(path).map_or(Found::Fit, Found::Unfit),
             unfit => unfit,
         },
-        Sought::Policy(path) => file(path, |_| None),
-        Sought::Roots(path) => file(path, |mode| (mode & 0o002 != 0).then_some("can be changed by everybody: chmod o-w")),
+        Sought::Policy(path) | Sought::Certificate(path) => file(path, |_| None),
+        Sought::Roots(path) | Sought::Bundle(path) => {
+            file(path, |mode| (mode & 0o002 != 0).then_some("can be changed by everybody: chmod o-w"))
+        }
         Sought::SecretFile(path) if is_made_at_start(path, config, session) => Found::Fit,
         Sought::SecretFile(path) => file(path, |mode| (mode & 0o077 != 0).then_some("can be read by others: chmod 600")),
         Sought::Folder(path) if path.is_dir() => Found::Fit,

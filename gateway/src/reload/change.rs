@@ -70,6 +70,7 @@ fn settings(before: &Config, after: &Config) -> Vec<String> {
         ("limits.max_depth", was.limits.max_depth != is.limits.max_depth),
         ("policy.include_default", was.policy.include_default != is.policy.include_default),
         ("policy.files", was.policy.files != is.policy.files),
+        ("trust_domains", was.trust_domains != is.trust_domains),
     ])
 }
 
@@ -84,12 +85,14 @@ pub(super) fn takeable(mut wanted: Config, running: &Config) -> (Config, Vec<Str
         ("server.listen", asked.listen != kept.listen),
         ("server.console", asked.console != kept.console),
         ("server.max_connections", asked.max_connections != kept.max_connections),
+        ("server.tls", asked.tls != kept.tls),
         ("server.header_timeout", asked.header_timeout != kept.header_timeout),
         ("server.idle_timeout", asked.idle_timeout != kept.idle_timeout),
         ("trail.segment_size", wanted.trail != running.trail),
         ("telemetry", wanted.telemetry != running.telemetry),
     ]);
     (asked.listen, asked.console, asked.max_connections) = (kept.listen, kept.console, kept.max_connections);
+    asked.tls.clone_from(&kept.tls);
     (asked.header_timeout, asked.idle_timeout) = (kept.header_timeout, kept.idle_timeout);
     wanted.trail = running.trail;
     wanted.telemetry = running.telemetry.clone();
@@ -97,17 +100,18 @@ pub(super) fn takeable(mut wanted: Config, running: &Config) -> (Config, Vec<Str
 }
 
 /// The agents as far as both configurations have them: registered in both, with the lower ceiling, switched off if either says so,
-/// and believed on the agent socket only as a user that both name.
+/// and believed only as a user, and by a SPIFFE id, that both name.
 pub(super) fn narrowed(before: &[AgentEntry], after: &[AgentEntry]) -> Vec<AgentEntry> {
     let both = |entry: &AgentEntry| {
         let old = before.iter().find(|old| old.agent.id == entry.agent.id)?;
         let allowed: BTreeSet<u32> = old.uids.iter().copied().collect();
+        let spiffe = entry.spiffe.iter().filter(|id| old.spiffe.contains(id)).cloned().collect();
         let agent = Agent {
             ceiling: entry.agent.ceiling.min(old.agent.ceiling),
             disabled: entry.agent.disabled || old.agent.disabled,
             ..entry.agent.clone()
         };
-        Some(AgentEntry { agent, uids: entry.uids.iter().copied().filter(|uid| allowed.contains(uid)).collect() })
+        Some(AgentEntry { agent, uids: entry.uids.iter().copied().filter(|uid| allowed.contains(uid)).collect(), spiffe })
     };
     after.iter().filter_map(both).collect()
 }
@@ -128,7 +132,8 @@ mod tests {
 
     fn entry(id: &str, ceiling: Band, disabled: bool, uids: &[u32]) -> AgentEntry {
         let agent = Agent { id: id.parse().unwrap(), owner: "o@example.com".to_owned(), ceiling, disabled };
-        AgentEntry { agent, uids: uids.to_vec() }
+        let spiffe = uids.iter().map(|uid| format!("spiffe://example.org/{uid}")).collect();
+        AgentEntry { agent, uids: uids.to_vec(), spiffe }
     }
 
     #[test]
@@ -153,13 +158,13 @@ mod tests {
     fn what_needs_a_restart_keeps_its_value() {
         let running = config("");
         let wanted = config(
-            "[server]\nlisten = \"127.0.0.1:1\"\nmax_connections = 7\nmax_rate_per_agent = 9\n[trail]\nsegment_size = \"2MiB\"\n[telemetry]\nservice_name = \"x\"\n",
+            "[server]\nlisten = \"127.0.0.1:1\"\nmax_connections = 7\nmax_rate_per_agent = 9\ntls = { certificate = \"c\", key = \"k\", client_auth = \"optional\" }\n[trail]\nsegment_size = \"2MiB\"\n[telemetry]\nservice_name = \"x\"\n",
         );
         let (taken, keys) = takeable(wanted, &running);
-        assert_eq!(keys, ["server.listen", "server.max_connections", "trail.segment_size", "telemetry"]);
+        assert_eq!(keys, ["server.listen", "server.max_connections", "server.tls", "trail.segment_size", "telemetry"]);
         assert_eq!(taken.server.listen, running.server.listen);
         assert_eq!((taken.trail, taken.telemetry), (running.trail, running.telemetry.clone()));
-        assert_eq!(taken.server.max_rate_per_agent, 9);
+        assert_eq!((taken.server.max_rate_per_agent, taken.server.tls), (9, None));
     }
 
     #[test]

@@ -71,6 +71,7 @@ impl Runtime {
         // 2. What is narrower: agents, then grants, with what was lent for them and what was approved.
         let (before, after) = (entries_of(&old, self.is_demo), entries_of(&next.config, self.is_demo));
         self.agents.set(change::narrowed(&before, &after));
+        self.bundles.narrow(&next.config.trust_domains);
         let ended = grants.narrow();
         for grant in &ended {
             let id = &grant.terms().id;
@@ -97,6 +98,7 @@ impl Runtime {
         self.front.set_settings(front_settings(&next.config));
         // 5. What is wider: grants, then agents.
         let (sync, issued) = grants.widen();
+        self.bundles.keep(&next.config.trust_domains);
         self.agents.set(after);
         self.config.store(Arc::new(next.config));
         drop(untied);

@@ -13,7 +13,7 @@ use bailiwick_pipeline::{
     Gateway, full_name,
     ids::{AgentId, CallId},
     ports::Clock,
-    principal::{Credential, Presented, Principal},
+    principal::{ClientCertificate, Credential, Presented, Principal},
     records::{DecisionRecord, Outcome, OutcomeRecord},
 };
 use dashmap::DashMap;
@@ -80,8 +80,9 @@ pub struct Front {
     ends: CancellationToken,
     subscriptions: DashMap<AgentId, Arc<Seats>>,
     streams: DashMap<AgentId, Arc<Seats>>,
-    /// The address it listens at, which `server.listen` may have left open (port 0).
+    /// The address it listens at, which `server.listen` may have left open (port 0); and the one with TLS.
     listens_at: OnceLock<SocketAddr>,
+    tls_at: OnceLock<SocketAddr>,
 }
 
 /// Why a request is turned away before its message is handled.
@@ -120,8 +121,8 @@ impl Front {
         let (strangers, reading) = (Unrecorded::default(), DashMap::new());
         let settings = ArcSwap::from_pointee(settings);
         let (subscriptions, streams) = (DashMap::new(), DashMap::new());
-        let (ends, listens_at) = (CancellationToken::new(), OnceLock::new());
-        Self { gateway, sessions, settings, loads, strangers, reading, notices, ends, subscriptions, streams, listens_at }
+        let (ends, listens_at, tls_at) = (CancellationToken::new(), OnceLock::new(), OnceLock::new());
+        Self { gateway, sessions, settings, loads, strangers, reading, notices, ends, subscriptions, streams, listens_at, tls_at }
     }
 
     /// Ends the streams that stay open: nothing is served any more.
@@ -169,12 +170,18 @@ impl Front {
         self.listens_at.get_or_init(|| address);
     }
 
+    /// Serves the address that its listener with TLS got, too.
+    pub fn also_at_tls(&self, address: SocketAddr) {
+        self.tls_at.get_or_init(|| address);
+    }
+
     fn serves(&self, host: &str) -> bool {
         let own = |at: &SocketAddr| {
             host == at.to_string()
                 || ["127.0.0.1", "localhost", "[::1]"].iter().any(|name| *host == format!("{name}:{}", at.port()))
         };
-        self.settings.load().hosts.contains(host) || self.listens_at.get().is_some_and(own)
+        let mut listeners = [&self.listens_at, &self.tls_at].into_iter().filter_map(OnceLock::get);
+        self.settings.load().hosts.contains(host) || listeners.any(own)
     }
 
     /// Forgets idle sessions, and puts on record how many refusals of the minutes before were only counted.
@@ -227,19 +234,23 @@ impl Front {
         }
     }
 
-    /// What the headers (or the kernel) present as identity.
-    pub(super) fn presented(headers: &HeaderMap, peer: Option<Peer>) -> Presented {
+    /// What the headers present as identity, or the kernel, or the certificate of the connection.
+    pub(super) fn presented(headers: &HeaderMap, peer: Option<Peer>, certificate: Option<&Arc<ClientCertificate>>) -> Presented {
         // A grant that is named unclearly is no grant, rather than the default one.
         let name = HeaderName::from_static("bailiwick-grant");
         let grant = headers.contains_key(&name).then(|| only(headers, &name).unwrap_or_default().to_owned());
         let bearer = only(headers, &header::AUTHORIZATION).and_then(bearer_of);
-        let credential = match (bearer, peer) {
-            (Some(token), _) => Credential::Bearer(SecretString::from(token.to_owned())),
-            (None, Some(peer)) if !headers.contains_key(header::AUTHORIZATION) => {
+        let bearer = bearer.map(|token| SecretString::from(token.to_owned()));
+        let credential = match (bearer, peer, certificate) {
+            // What can't be read as a token is not taken for none.
+            (None, ..) if headers.contains_key(header::AUTHORIZATION) => Credential::Absent,
+            (bearer, _, Some(certificate)) => Credential::Certificate { certificate: Arc::clone(certificate), bearer },
+            (Some(token), ..) => Credential::Bearer(token),
+            (None, Some(peer), None) => {
                 let agent = only(headers, &HeaderName::from_static("bailiwick-agent")).map(str::to_owned);
                 Credential::Peer { uid: peer.uid, pid: peer.pid, agent }
             }
-            _ => Credential::Absent,
+            (None, None, None) => Credential::Absent,
         };
         Presented { credential, grant }
     }
@@ -248,7 +259,11 @@ impl Front {
     pub(super) async fn authenticate(&self, presented: &Presented) -> Result<Principal, TurnedAway> {
         let failed = |failure: &dyn std::fmt::Display| {
             tracing::debug!(%failure, "a request was not authenticated");
-            let message = "authentication is needed: present the agent's bearer token";
+            let message = match &presented.credential {
+                // Whoever holds the certificate's key may know what is wrong with it.
+                Credential::Certificate { .. } => format!("the client certificate does not authenticate this request: {failure}"),
+                _ => "authentication is needed: present the agent's bearer token".to_owned(),
+            };
             TurnedAway::new(StatusCode::UNAUTHORIZED, Outcome::Unauthenticated, "unauthenticated", message)
                 .with_code(bailiwick_pipeline::refusal::CODE_UNAUTHENTICATED)
         };

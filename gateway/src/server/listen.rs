@@ -1,8 +1,9 @@
 //! Listeners: connections counted, slow headers, idle connections and unread answers ended, `TCP_NODELAY` on.
 
-use std::{convert::Infallible, future::Future, sync::Arc, time::Duration};
+use std::{convert::Infallible, future::Future, io, sync::Arc, time::Duration};
 
 use axum::Router;
+use bailiwick_pipeline::principal::ClientCertificate;
 use bytes::Bytes;
 use http::{Request, Response};
 use hyper::{body::Incoming, service::service_fn};
@@ -64,16 +65,12 @@ impl Answers for Router {
 /// Serves on TCP until `stop`.
 pub async fn serve_tcp(listener: TcpListener, site: impl Answers, limits: Limits, stop: CancellationToken) {
     let server = Server::new(site, limits, stop);
-    loop {
-        let accepted = tokio::select! {
-            () = server.stop.cancelled() => break,
-            accepted = listener.accept() => accepted,
-        };
+    while let Some(accepted) = server.next(listener.accept()).await {
         match accepted {
             Ok((stream, _)) => {
                 // A connection on which this fails is slower, not wrong.
                 let _slower = stream.set_nodelay(true);
-                server.connection(stream, None);
+                server.begin(|talk| talk.over(stream, Caller::default()));
             }
             Err(error) => server.out_of_breath(&error).await,
         }
@@ -84,62 +81,67 @@ pub async fn serve_tcp(listener: TcpListener, site: impl Answers, limits: Limits
 /// Serves on a Unix socket until `stop`; every request comes with its [`Peer`].
 pub async fn serve_unix(listener: UnixListener, site: impl Answers, limits: Limits, stop: CancellationToken) {
     let server = Server::new(site, limits, stop);
-    loop {
-        let accepted = tokio::select! {
-            () = server.stop.cancelled() => break,
-            accepted = listener.accept() => accepted,
-        };
+    while let Some(accepted) = server.next(listener.accept()).await {
         match accepted.and_then(|(stream, _)| Ok((stream.peer_cred()?, stream))) {
-            Ok((peer, stream)) => server.connection(stream, Some(Peer { uid: peer.uid(), pid: peer.pid() })),
+            Ok((peer, stream)) => {
+                let peer = Some(Peer { uid: peer.uid(), pid: peer.pid() });
+                server.begin(|talk| talk.over(stream, Caller { peer, ..Caller::default() }));
+            }
             Err(error) => server.out_of_breath(&error).await,
         }
     }
     server.drain().await;
 }
 
-struct Server<A> {
-    site: A,
-    limits: Limits,
-    stop: CancellationToken,
+/// Who is at the other end of a connection, as far as the connection itself says.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Caller {
+    /// As the kernel says.
+    pub(super) peer: Option<Peer>,
+    /// As its certificate says, which was verified.
+    pub(super) certificate: Option<Arc<ClientCertificate>>,
+}
+
+/// What serves the connections of a listener.
+pub(super) struct Server<A> {
+    talk: Talk<A>,
     room: Arc<Semaphore>,
     tasks: TaskTracker,
 }
 
+/// What is said on one connection.
+#[derive(Clone)]
+pub(super) struct Talk<A> {
+    site: A,
+    pub(super) limits: Limits,
+    pub(super) stop: CancellationToken,
+}
+
 impl<A: Answers> Server<A> {
-    fn new(site: A, limits: Limits, stop: CancellationToken) -> Self {
-        Self { site, limits, stop, room: Arc::new(Semaphore::new(limits.connections)), tasks: TaskTracker::new() }
+    pub(super) fn new(site: A, limits: Limits, stop: CancellationToken) -> Self {
+        let room = Arc::new(Semaphore::new(limits.connections));
+        Self { talk: Talk { site, limits, stop }, room, tasks: TaskTracker::new() }
     }
 
-    fn connection<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(&self, stream: S, peer: Option<Peer>) {
-        // Without room the connection is dropped, and so closed.
+    /// Begins a connection, if there is room: without it is dropped, and so closed.
+    pub(super) fn begin<F: Future<Output = ()> + Send + 'static>(&self, connection: impl FnOnce(Talk<A>) -> F) {
         let Ok(place) = Arc::clone(&self.room).try_acquire_owned() else { return };
-        let site = self.site.clone();
-        let (stop, headers) = (self.stop.clone(), self.limits.headers);
-        let stream = Patient::new(stream, self.limits.unread);
+        let connection = connection(self.talk.clone());
         self.tasks.spawn(async move {
             let _place = place;
-            let mut http = hyper::server::conn::http1::Builder::new();
-            http.timer(TokioTimer::new()).header_read_timeout(headers).max_buf_size(64 * 1024);
-            let service = service_fn(|request| {
-                let site = site.clone();
-                async move { Ok::<_, Infallible>(site.answer(request, peer).await) }
-            });
-            let connection = http.serve_connection(TokioIo::new(stream), service);
-            tokio::pin!(connection);
-            let ended = tokio::select! {
-                ended = connection.as_mut() => ended,
-                () = stop.cancelled() => {
-                    connection.as_mut().graceful_shutdown();
-                    connection.await
-                }
-            };
-            if let Err(error) = ended {
-                tracing::debug!(%error, "a connection ended early");
-            }
+            connection.await;
         });
     }
 
-    async fn drain(&self) {
+    /// What comes next to this listener; none once it is to stop.
+    pub(super) async fn next<T>(&self, accepted: impl Future<Output = io::Result<T>>) -> Option<io::Result<T>> {
+        tokio::select! {
+            () = self.talk.stop.cancelled() => None,
+            accepted = accepted => Some(accepted),
+        }
+    }
+
+    pub(super) async fn drain(&self) {
         self.tasks.close();
         if tokio::time::timeout(Duration::from_secs(5), self.tasks.wait()).await.is_err() {
             tracing::warn!("connections were still open after 5 s and are cut");
@@ -147,8 +149,39 @@ impl<A: Answers> Server<A> {
     }
 
     /// No descriptors, most likely: the listener waits for some to come back instead of spinning.
-    async fn out_of_breath(&self, error: &std::io::Error) {
+    pub(super) async fn out_of_breath(&self, error: &io::Error) {
         tracing::warn!(%error, "a connection could not be accepted");
         tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+impl<A: Answers> Talk<A> {
+    /// Serves one connection to its end.
+    pub(super) async fn over<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(self, stream: S, caller: Caller) {
+        let Self { site, limits, stop } = self;
+        let stream = Patient::new(stream, limits.unread);
+        let mut http = hyper::server::conn::http1::Builder::new();
+        http.timer(TokioTimer::new()).header_read_timeout(limits.headers).max_buf_size(64 * 1024);
+        let service = service_fn(|mut request: Request<Incoming>| {
+            let site = site.clone();
+            // What a client writes never becomes an extension: it is the connection's word.
+            if let Some(certificate) = &caller.certificate {
+                request.extensions_mut().insert(Arc::clone(certificate));
+            }
+            let peer = caller.peer;
+            async move { Ok::<_, Infallible>(site.answer(request, peer).await) }
+        });
+        let connection = http.serve_connection(TokioIo::new(stream), service);
+        tokio::pin!(connection);
+        let ended = tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = stop.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = ended {
+            tracing::debug!(%error, "a connection ended early");
+        }
     }
 }

@@ -6,7 +6,7 @@ use bailiwick_pipeline::{
     Received,
     aside::Wants,
     ports::Listing,
-    principal::{Presented, Principal},
+    principal::{ClientCertificate, Presented, Principal},
     received::{LEVELS, Message, MessageFault, Meta, Origin, Protocol, Reply, TaskVerb, Transport, level},
     records::Outcome,
     refusal::{CODE_UNAVAILABLE, MISSING_CAPABILITY},
@@ -81,8 +81,9 @@ impl Answers for Arc<Front> {
         if request.uri().path() != PATH {
             return plain(StatusCode::NOT_FOUND, "there is nothing here: MCP is at /mcp\n");
         }
-        let (head, body) = request.into_parts();
-        let mut exchange = Exchange::new(self, peer, head.headers);
+        let (mut head, body) = request.into_parts();
+        let certificate = head.extensions.remove::<Arc<ClientCertificate>>();
+        let mut exchange = Exchange::new(self, peer, certificate, head.headers);
         let mut response = match exchange.run(&head.method, body).await {
             Ok(response) => response,
             Err(away) => exchange.turn_away(&away),
@@ -99,6 +100,7 @@ impl Answers for Arc<Front> {
 struct Exchange<'f> {
     front: &'f Front,
     peer: Option<Peer>,
+    certificate: Option<Arc<ClientCertificate>>,
     transport: Transport,
     headers: HeaderMap,
     principal: Option<Principal>,
@@ -110,10 +112,11 @@ struct Exchange<'f> {
 }
 
 impl<'f> Exchange<'f> {
-    fn new(front: &'f Front, peer: Option<Peer>, headers: HeaderMap) -> Self {
+    fn new(front: &'f Front, peer: Option<Peer>, certificate: Option<Arc<ClientCertificate>>, headers: HeaderMap) -> Self {
         Self {
             front,
             peer,
+            certificate,
             transport: if peer.is_some() { Transport::Stdio } else { Transport::Http },
             headers,
             principal: None,
@@ -127,7 +130,7 @@ impl<'f> Exchange<'f> {
 
     async fn run(&mut self, method: &Method, body: Incoming) -> Result<Response, TurnedAway> {
         self.front.check_site(&self.headers, self.peer)?;
-        let presented = Front::presented(&self.headers, self.peer);
+        let presented = Front::presented(&self.headers, self.peer, self.certificate.as_ref());
         let principal = self.front.authenticate(&presented).await?;
         self.principal = Some(principal.clone());
         let (place, full) = self.front.admit(&principal.agent.id)?;

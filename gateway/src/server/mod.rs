@@ -1,10 +1,12 @@
-//! The agents' side: Streamable HTTP at `/mcp` in both eras, on loopback TCP and on the agent socket.
+//! The agents' side: Streamable HTTP at `/mcp` in both eras, on loopback TCP, over TLS and on the agent socket.
 
 mod asking;
+mod certificate;
 mod events;
 mod front;
 mod inbox;
 mod listen;
+mod listen_tls;
 mod load;
 mod mcp;
 mod parts;
@@ -14,7 +16,9 @@ mod seats;
 mod sessions;
 mod standing;
 
+pub use certificate::ServerCertificate;
 pub use front::{Front, FrontSettings};
 pub use inbox::Notices;
 pub use listen::{Answers, Limits, Peer, serve_tcp, serve_unix};
+pub use listen_tls::{Handshakes, Tls, serve_tls};
 pub use parts::Parts;

@@ -11,7 +11,7 @@ use bailiwick_pipeline::{
     grant::LiveGrant,
     ids::AgentId,
     ports::{Clock, Grants as _, Identities, IdentityFailure, Later},
-    principal::{Agent, AuthMethod, Credential, Presented, Principal},
+    principal::{Agent, AuthMethod, ClientCertificate, Credential, Presented, Principal},
 };
 use secrecy::SecretString;
 
@@ -27,26 +27,37 @@ pub struct AgentEntry {
     pub agent: Agent,
     /// The user ids by which it is believed on the agent socket.
     pub uids: Vec<u32>,
+    /// The SPIFFE ids by which it is believed over TLS.
+    pub spiffe: Vec<String>,
 }
 
 struct Registered {
     agent: Arc<Agent>,
     uids: BTreeSet<u32>,
+    spiffe: BTreeSet<String>,
 }
 
 /// The registered agents: replaced as a whole when the configuration changes.
 #[derive(Default)]
 pub struct Agents {
     by_id: ArcSwap<HashMap<AgentId, Registered>>,
+    /// Only a hint: whether an agent has a SPIFFE id, `by_id` says.
+    by_spiffe: ArcSwap<HashMap<String, AgentId>>,
 }
 
 impl Agents {
     /// Replaces all of them.
     pub fn set(&self, entries: Vec<AgentEntry>) {
+        let workloads =
+            entries.iter().flat_map(|entry| entry.spiffe.iter().map(|spiffe| (spiffe.clone(), entry.agent.id.clone())));
+        let by_spiffe = Arc::new(workloads.collect());
         let register = |entry: AgentEntry| {
-            (entry.agent.id.clone(), Registered { agent: Arc::new(entry.agent), uids: entry.uids.into_iter().collect() })
+            let AgentEntry { agent, uids, spiffe } = entry;
+            let (uids, spiffe) = (uids.into_iter().collect(), spiffe.into_iter().collect());
+            (agent.id.clone(), Registered { agent: Arc::new(agent), uids, spiffe })
         };
         self.by_id.store(Arc::new(entries.into_iter().map(register).collect()));
+        self.by_spiffe.store(by_spiffe);
     }
 
     /// The agent of this id, disabled or not.
@@ -57,6 +68,13 @@ impl Agents {
     /// Whether this agent may run as that user.
     pub fn is_run_by(&self, id: &AgentId, uid: u32) -> bool {
         self.by_id.load().get(id).is_some_and(|entry| entry.uids.contains(&uid))
+    }
+
+    /// The agent that has this SPIFFE id.
+    pub fn of_spiffe(&self, spiffe: &str) -> Option<AgentId> {
+        let id = self.by_spiffe.load().get(spiffe).cloned()?;
+        let has = self.by_id.load().get(&id).is_some_and(|entry| entry.spiffe.contains(spiffe));
+        has.then_some(id)
     }
 
     /// All agents, by id.
@@ -73,7 +91,7 @@ impl fmt::Debug for Agents {
     }
 }
 
-/// Proves identities by bearer tokens and by the peer of the agent socket.
+/// Proves identities by bearer tokens, by the peer of the agent socket and by client certificates.
 pub struct LiveIdentities {
     agents: Arc<Agents>,
     tokens: Arc<Tokens>,
@@ -97,6 +115,7 @@ impl LiveIdentities {
             Credential::Absent => Err(IdentityFailure::Absent),
             Credential::Bearer(token) => self.by_token(token),
             Credential::Peer { uid, pid, agent } => self.by_peer(*uid, *pid, agent.as_deref()),
+            Credential::Certificate { certificate, bearer } => self.by_certificate(certificate, bearer.as_ref()),
         }
     }
 
@@ -129,6 +148,27 @@ impl LiveIdentities {
         }
         let agent = self.enabled(&id)?;
         Ok(Principal { agent, instance: pid.map(|pid| format!("pid-{pid}")), method: AuthMethod::Peer, grant: None })
+    }
+
+    /// Asked for each request anew: the certificate must still be good, and a token beside it of the same agent.
+    fn by_certificate(
+        &self,
+        certificate: &ClientCertificate,
+        bearer: Option<&SecretString>,
+    ) -> Result<Principal, IdentityFailure> {
+        let id = &certificate.spiffe_id;
+        certificate.standing.is_good(self.clock.now_ms()).map_err(|why| IdentityFailure::Outlived { id: id.clone(), why })?;
+        let agent = self.agents.of_spiffe(id).ok_or_else(|| IdentityFailure::Unregistered(format!("`{id}`")))?;
+        let agent = self.enabled(&agent)?;
+        let instance = Some(certificate.instance().to_owned());
+        let Some(bearer) = bearer else {
+            return Ok(Principal { agent, instance, method: AuthMethod::X509Svid, grant: None });
+        };
+        let borne = self.by_token(bearer)?;
+        if borne.agent.id != agent.id {
+            return Err(IdentityFailure::Mixed(agent.id.clone()));
+        }
+        Ok(Principal { instance, ..borne })
     }
 
     fn enabled(&self, id: &AgentId) -> Result<Arc<Agent>, IdentityFailure> {

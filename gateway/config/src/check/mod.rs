@@ -8,6 +8,7 @@ mod environment;
 mod grants;
 mod http;
 mod sections;
+mod trust;
 
 use std::{
     collections::BTreeMap,
@@ -51,19 +52,21 @@ pub(crate) fn config(tree: Value, setting: Setting<'_>, findings: &mut Findings<
     };
     let root = KeyPath::default();
     let parts = Parts {
-        server: sections::server(&raw.server, &root.key("server"), findings),
+        server: sections::server(&raw, &root.key("server"), setting, findings),
         approvals: sections::approvals(&raw.approvals, &root.key("approvals"), findings),
         policy: sections::policy(&raw.policy, &root.key("policy"), setting, findings),
         trail: sections::trail(&raw.trail, &root.key("trail"), findings),
         telemetry: sections::telemetry(&raw.telemetry, &root.key("telemetry"), findings),
         limits: sections::limits(&raw.limits, &root.key("limits"), findings),
-        agents: agents::agents(&raw.agents, &root.key("agents"), findings),
+        trust_domains: trust::domains(&raw.trust_domains, &root.key("trust_domains"), setting, findings),
+        agents: agents::agents(&raw, &root.key("agents"), findings),
         connectors: connectors::connectors(&raw.connectors, &root.key("connectors"), setting, findings),
         grants: grants::grants(&raw, &root.key("grants"), findings),
     };
     // INVARIANT: no entry is left out in silence.
-    let is_whole = (parts.agents.len(), parts.connectors.len(), parts.grants.len())
-        == (raw.agents.len(), raw.connectors.len(), raw.grants.len());
+    let is_whole = (parts.agents.len(), parts.connectors.len(), parts.grants.len(), parts.trust_domains.len())
+        == (raw.agents.len(), raw.connectors.len(), raw.grants.len(), raw.trust_domains.len())
+        && parts.server.tls.is_some() == raw.server.tls.is_some();
     if !is_whole && findings.is_empty() {
         let fault = findings.key(&root, FaultCode::Unreadable, "an entry could not be used, and no check says why");
         fault.help("this is a mistake of ours: please report it");

@@ -4,22 +4,25 @@ use std::{net::IpAddr, path::Path};
 
 use url::{Host, Url};
 
-use super::{Setting, text};
+use super::{Setting, text, trust};
 use crate::{
     checked::{Approvals, Limits, PolicyFile, PolicyFiles, Server, Telemetry, Trail},
     code::FaultCode,
     fault::Findings,
-    raw::{RawApprovals, RawLimits, RawPolicy, RawServer, RawTelemetry, RawTrail},
+    raw::{Raw, RawApprovals, RawLimits, RawPolicy, RawTelemetry, RawTrail},
     source::KeyPath,
     units::{Duration, Size},
 };
 
-pub(super) fn server(raw: &RawServer, path: &KeyPath, findings: &mut Findings<'_>) -> Server {
+pub(super) fn server(whole: &Raw, path: &KeyPath, setting: Setting<'_>, findings: &mut Findings<'_>) -> Server {
+    let raw = &whole.server;
     for (key, address) in [("listen", raw.listen), ("console", raw.console)] {
         if !address.ip().is_loopback() && !raw.allow_remote {
-            let message = format!("`{address}` can be reached from other machines, and there is no TLS yet");
+            let message = format!("`{address}` can be reached from other machines, and has no TLS");
             let fault = findings.value(&path.key(key), FaultCode::RemoteListener, message);
-            fault.help("listen on `127.0.0.1`, or put a proxy with TLS in front and set `allow_remote = true`");
+            fault.help(
+                "listen on `127.0.0.1` and set `tls` for others, or put a proxy with TLS in front and set `allow_remote = true`",
+            );
         }
     }
     if raw.listen == raw.console && raw.listen.port() != 0 {
@@ -39,6 +42,7 @@ pub(super) fn server(raw: &RawServer, path: &KeyPath, findings: &mut Findings<'_
     Server {
         listen: raw.listen,
         console: raw.console,
+        tls: trust::tls(whole, &path.key("tls"), setting, findings),
         public_url,
         allowed_hosts: raw.allowed_hosts.iter().enumerate().map(|(at, given)| host(given, &hosts.item(at), findings)).collect(),
         allowed_origins: raw

@@ -27,7 +27,7 @@ pub(crate) struct RawAgent {
     /// The highest band it may ever reach.
     #[schemars(with = "String", extend("enum" = ["low", "medium", "high", "critical"]))]
     pub(crate) ceiling: Band,
-    /// How it proves itself on the agent socket. Over HTTP it bears a token (`bailiwick agents token ID`).
+    /// How it proves itself: on the agent socket, or over TLS. Everywhere it may bear a token (`bailiwick agents token ID`).
     #[schemars(length(min = 1))]
     pub(crate) identity: Option<Vec<RawIdentity>>,
     /// Switches it off.
@@ -39,11 +39,14 @@ pub(crate) struct RawAgent {
 /// One way in which an agent proves itself.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-#[schemars(extend("required" = ["uid"]))]
 pub(crate) struct RawIdentity {
     /// The user id at the other end of the agent socket.
     #[schemars(range(min = 0, max = 4_294_967_294_u32))]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) uid: Option<u32>,
+    /// The SPIFFE id in its certificate, over TLS. Its trust domain is one of `[[trust_domains]]`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) spiffe: Option<String>,
 }
 
 /// `[[connectors]]`

@@ -4,6 +4,7 @@
 //! therefore an `Option` here and `required` in the schema. What fits is judged by [`crate::check`].
 
 mod entries;
+mod trust;
 
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -11,6 +12,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use entries::{RawAgent, RawBound, RawBudget, RawConnector, RawCredential, RawFeature, RawGrant, RawInject, RawTool};
+pub(crate) use trust::{RawTls, RawTrustDomain};
 
 use crate::units::{Duration, Size};
 
@@ -31,6 +33,8 @@ pub(crate) struct Raw {
     pub(crate) telemetry: RawTelemetry,
     /// What the gateway takes from connectors.
     pub(crate) limits: RawLimits,
+    /// The trust domains whose X.509-SVIDs count.
+    pub(crate) trust_domains: Vec<RawTrustDomain>,
     /// The agents: registered non-human identities.
     pub(crate) agents: Vec<RawAgent>,
     /// The connectors: registered downstream MCP servers.
@@ -52,8 +56,11 @@ pub(crate) struct RawServer {
     /// Address and port for the console and the admin API.
     #[schemars(with = "String", extend("format" = "bailiwick-address"))]
     pub(crate) console: SocketAddr,
-    /// Allows listening where other machines can connect. There is no TLS yet: put a proxy that has it in front.
+    /// Allows listening where other machines can connect. They have no TLS: `tls` has it, or put a proxy in front.
     pub(crate) allow_remote: bool,
+    /// A listener with TLS for agents, where they prove themselves by X.509-SVIDs. Off when it is not set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) tls: Option<RawTls>,
     /// Host headers taken beside those of `listen` and `public_url`.
     pub(crate) allowed_hosts: Vec<String>,
     /// Origins of web pages that may call. None by default.
@@ -154,6 +161,7 @@ impl Default for RawServer {
             public_url: None,
             console: (Ipv4Addr::LOCALHOST, 8932).into(),
             allow_remote: false,
+            tls: None,
             allowed_hosts: Vec::new(),
             allowed_origins: Vec::new(),
             max_body: Size::from_mib(4),

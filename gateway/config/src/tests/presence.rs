@@ -67,3 +67,29 @@ fn what_is_not_there_is_shown() {
     assert_eq!(shown, expected.map(|(key, message)| (key.to_owned(), message.to_owned())));
     assert!(faults.iter().all(|fault| fault.fault_code() == FaultCode::NotFound && fault.line_and_column().is_some()));
 }
+
+#[test]
+fn what_tls_needs_and_is_not_there_is_shown() {
+    let text = "[server.tls]\ncertificate = \"tls/s.pem\"\nkey = \"/k.pem\"\n\
+         [[trust_domains]]\nname = \"a.example\"\nbundle_file = \"a.json\"\n\
+         [[trust_domains]]\nname = \"b.example\"\nbundle_url = \"https://b.example/\"\nca_file = \"b.pem\"\n\
+         [[trust_domains]]\nname = \"c.example\"\nbundle_url = \"https://c.example/\"\n";
+    let config = config(text);
+    assert!(config.check_presence(Path::new("/data"), |_| Found::Fit).is_empty());
+    let faults = config.check_presence(Path::new("/data"), |sought| match sought {
+        Sought::SecretFile(_) => Found::Unfit("can be read by others".to_owned()),
+        _ => Found::Missing,
+    });
+    let shown: Vec<_> = faults.iter().map(|fault| (fault.key(), fault.to_string())).collect();
+    let expected = [
+        ("server.tls.certificate", "the certificate `/etc/bailiwick/tls/s.pem` of the TLS listener is not there"),
+        ("server.tls.key", "the secret `/k.pem` of the TLS listener can be read by others"),
+        ("trust_domains[0].bundle_file", "the bundle `/etc/bailiwick/a.json` of the trust domain `a.example` is not there"),
+        (
+            "trust_domains[1].ca_file",
+            "the file of certificate authorities `/etc/bailiwick/b.pem` of the trust domain `b.example` is not there",
+        ),
+    ];
+    assert_eq!(shown, expected.map(|(key, message)| (key.to_owned(), message.to_owned())));
+    assert!(faults.iter().all(|fault| fault.line_and_column().is_some()));
+}

@@ -137,7 +137,9 @@ async fn tokens(places: &Places<'_>, client: Option<&Client>, session: &Session,
     };
     let Some(known) = known else { return };
     let now_ms = SystemClock.now_ms();
-    for agent in places.config.agents.iter().filter(|agent| !agent.agent.disabled && agent.uids.is_empty()) {
+    for agent in
+        places.config.agents.iter().filter(|agent| !agent.agent.disabled && agent.uids.is_empty() && agent.spiffe.is_empty())
+    {
         let id = &agent.agent.id;
         let at = places.entry("agents", id.as_str());
         let remedy = format!("bailiwick agents token {id}");
@@ -152,7 +154,8 @@ async fn tokens(places: &Places<'_>, client: Option<&Client>, session: &Session,
                 findings.warning("token", at, what, remedy);
             }
             None => {
-                let what = format!("agent `{id}` has no token that is good and no user of its own: it can't prove itself");
+                let what =
+                    format!("agent `{id}` has no token that is good, no user and no SPIFFE id of its own: it can't prove itself");
                 findings.note("token", at, what, remedy);
             }
         }

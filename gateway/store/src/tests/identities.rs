@@ -1,8 +1,11 @@
-use std::sync::{Arc, atomic::Ordering};
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use bailiwick_pipeline::{
     ports::{Identities as _, IdentityFailure},
-    principal::{AuthMethod, Credential, Presented, Principal},
+    principal::{AuthMethod, ClientCertificate, Credential, Presented, Principal, Standing},
 };
 use secrecy::SecretString;
 use tempfile::TempDir;
@@ -135,4 +138,63 @@ async fn a_peer_is_believed_for_its_own_agents_only() {
         let failure = house.peer(uid, Some(1), agent).await.unwrap_err();
         assert!(matches!(failure, IdentityFailure::Unregistered(_)), "{uid} {agent:?}: {failure}");
     }
+}
+
+/// A certificate that is good until it is not.
+#[derive(Debug, Default)]
+struct GoodUntil(AtomicBool);
+
+impl Standing for GoodUntil {
+    fn is_good(&self, _: u64) -> Result<(), String> {
+        if self.0.load(Ordering::SeqCst) { Err("its bundle is gone".to_owned()) } else { Ok(()) }
+    }
+}
+
+fn certificate(id: &str, standing: &Arc<GoodUntil>, bearer: Option<&SecretString>) -> Credential {
+    let standing = Arc::clone(standing) as Arc<dyn Standing>;
+    let certificate = ClientCertificate::new(id.to_owned(), [0xab; 32], standing);
+    Credential::Certificate { certificate: Arc::new(certificate), bearer: bearer.cloned() }
+}
+
+#[tokio::test]
+async fn a_certificate_proves_the_agent_with_its_id_as_long_as_it_is_good() {
+    let (house, standing) = (house(), Arc::new(GoodUntil::default()));
+    let present = |id: &str| certificate(id, &standing, None);
+    let principal = house.identify(present("spiffe://example.org/agent/bot")).await.unwrap();
+    assert_eq!((principal.agent.id.as_str(), principal.method), ("bot", AuthMethod::X509Svid));
+    assert_eq!(principal.instance, Some(format!("x509-{}", "ab".repeat(16))));
+    for id in ["spiffe://example.org/agent/nobody", "spiffe://example.org/agent/bot2", "bot", ""] {
+        assert!(matches!(house.identify(present(id)).await, Err(IdentityFailure::Unregistered(_))), "{id}");
+    }
+    let mut disabled = agent("bot", &[]);
+    disabled.agent.disabled = true;
+    house.identities.set_agents(vec![disabled]);
+    let failure = house.identify(present("spiffe://example.org/agent/bot")).await.unwrap_err();
+    assert_eq!(failure, IdentityFailure::Disabled("bot".parse().unwrap()));
+    house.identities.set_agents(vec![agent("bot", &[])]);
+    standing.0.store(true, Ordering::SeqCst);
+    let failure = house.identify(present("spiffe://example.org/agent/bot")).await.unwrap_err();
+    assert!(matches!(failure, IdentityFailure::Outlived { .. }), "{failure}");
+}
+
+#[tokio::test]
+async fn a_token_beside_a_certificate_is_the_same_agents() {
+    let (house, standing) = (house(), Arc::new(GoodUntil::default()));
+    let token = house.tokens.issue_agent(&"bot".parse().unwrap(), HOUR, NOW).await.unwrap();
+    let grant = house.grants.create(terms("triage", "bot"), NOW).await.unwrap();
+    let granted = house.tokens.issue_grant(grant.terms()).await.unwrap();
+    let own = "spiffe://example.org/agent/bot";
+    let principal = house.identify(certificate(own, &standing, Some(&token))).await.unwrap();
+    assert_eq!((principal.method, principal.grant), (AuthMethod::AgentToken, None));
+    let principal = house.identify(certificate(own, &standing, Some(&granted))).await.unwrap();
+    assert_eq!((principal.method, principal.grant), (AuthMethod::GrantToken, Some("triage".parse().unwrap())));
+    assert!(principal.instance.is_some_and(|instance| instance.starts_with("x509-")));
+    for token in [&token, &granted] {
+        let failure = house.identify(certificate("spiffe://example.org/agent/other", &standing, Some(token))).await.unwrap_err();
+        assert_eq!(failure, IdentityFailure::Mixed("other".parse().unwrap()));
+        let stranger = house.identify(certificate("spiffe://example.org/agent/nobody", &standing, Some(token))).await;
+        assert!(matches!(stranger, Err(IdentityFailure::Unregistered(_))));
+    }
+    let nonsense = house.identify(certificate(own, &standing, Some(&"ba_x".to_owned().into()))).await.unwrap_err();
+    assert_eq!(nonsense, IdentityFailure::Unknown, "a token that is none is not made good by a certificate");
 }
