@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
+use bailiwick_identity::{IssuerSpec, SubjectPattern};
 use bailiwick_pipeline::{
     grant::{Budget, Capability, Grant},
     ids::{AgentId, GrantId},
@@ -28,6 +29,8 @@ pub struct Config {
     pub telemetry: Telemetry,
     /// What is taken from connectors.
     pub limits: Limits,
+    /// The issuers, in the order of the file.
+    pub issuers: Vec<IssuerSpec>,
     /// The agents, in the order of the file.
     pub agents: Vec<RegisteredAgent>,
     /// The connectors, in the order of the file.
@@ -47,6 +50,7 @@ pub(crate) struct Parts {
     pub(crate) trail: Trail,
     pub(crate) telemetry: Telemetry,
     pub(crate) limits: Limits,
+    pub(crate) issuers: Vec<IssuerSpec>,
     pub(crate) agents: Vec<RegisteredAgent>,
     pub(crate) connectors: Vec<Connector>,
     pub(crate) grants: Vec<GrantTerms>,
@@ -54,8 +58,8 @@ pub(crate) struct Parts {
 
 impl Parts {
     pub(crate) fn with_origin(self, source: Source, variables: Variables, effective: Value) -> Config {
-        let Self { server, approvals, policy, trail, telemetry, limits, agents, connectors, grants } = self;
-        Config { server, approvals, policy, trail, telemetry, limits, agents, connectors, grants, source, variables, effective }
+        let Self { server, approvals, policy, trail, telemetry, limits, issuers, agents, connectors, grants } = self;
+        Config { server, approvals, policy, trail, telemetry, limits, issuers, agents, connectors, grants, source, variables, effective }
     }
 }
 
@@ -166,6 +170,17 @@ pub struct RegisteredAgent {
     pub agent: Agent,
     /// The user ids that it may have on the agent socket.
     pub uids: Vec<u32>,
+    /// What issuers call it.
+    pub subjects: Vec<SubjectOf>,
+}
+
+/// What an issuer calls an agent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SubjectOf {
+    /// The issuer's id.
+    pub issuer: String,
+    /// Which of its subjects are meant.
+    pub subject: SubjectPattern,
 }
 
 /// A grant as configured: it becomes a [`Grant`] when it is issued.

@@ -3,6 +3,26 @@
 //! Nothing here knows grants, tools or policies: a document is looked at, and what it proves comes out, or why it proves nothing. A document
 //! that is authentic says who its bearer is; whether that is a registered agent is asked elsewhere.
 
+mod algorithm;
+mod compact;
+mod dpop;
+mod fault;
+mod fetch;
+mod issuer;
+mod issuers;
+mod keys;
+mod ring;
 mod spiffe;
+mod subject;
 
+#[cfg(test)]
+mod tests;
+
+pub use algorithm::{Algorithm, AlgorithmFault};
+pub use compact::looks_signed;
+pub use fault::TokenFault;
+pub use fetch::{KeySource, is_trusted_way};
+pub use issuer::{IssuerSpec, Method, Profile, Proven, SenderConstraint, is_issuer};
+pub use issuers::Issuers;
+pub use subject::{SubjectFault, SubjectPattern};
 pub use spiffe::{SpiffeFault, SpiffeId, TrustDomain};

@@ -1,6 +1,9 @@
 //! Who is asking: what a request presents, and what an identity adapter makes of it.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use bailiwick_policy::Band;
 use secrecy::SecretString;
@@ -34,8 +37,15 @@ pub struct Presented {
 pub enum Credential {
     /// None at all.
     Absent,
-    /// A bearer token (RFC 6750): an agent's or a grant's.
+    /// A bearer token (RFC 6750): an agent's or a grant's, or one that an issuer signed.
     Bearer(SecretString),
+    /// A token that is bound to a key (RFC 9449), and what came with it to prove that key.
+    Bound {
+        /// The token.
+        token: SecretString,
+        /// The proof.
+        proof: Arc<Proof>,
+    },
     /// The peer of the agent socket, as the kernel tells it, and the agent it says it is.
     Peer {
         /// The peer's user id.
@@ -45,6 +55,37 @@ pub enum Credential {
         /// The agent it wants to be; believed only if registered with that user id.
         agent: Option<String>,
     },
+}
+
+/// What one request shows to prove a key. It is good for that request alone, whose sender may be asked for more than once: it is checked the
+/// first time, and known from then on.
+pub struct Proof {
+    text: String,
+    method: String,
+    is_checked: Mutex<bool>,
+}
+
+impl Proof {
+    /// As it came with a request of this method.
+    pub fn new(text: impl Into<String>, method: impl Into<String>) -> Self {
+        Self { text: text.into(), method: method.into(), is_checked: Mutex::new(false) }
+    }
+
+    /// Has it checked, by its text and the request's method, if it was not found good before.
+    pub fn check<F>(&self, check: impl FnOnce(&str, &str) -> Result<(), F>) -> Result<(), F> {
+        let mut is_checked = self.is_checked.lock().unwrap_or_else(PoisonError::into_inner);
+        if !*is_checked {
+            check(&self.text, &self.method)?;
+            *is_checked = true;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Proof {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Proof").field("method", &self.method).finish_non_exhaustive()
+    }
 }
 
 /// A proven identity: facts for the `identify` gate.
@@ -69,6 +110,10 @@ pub enum AuthMethod {
     GrantToken,
     /// The user id at the other end of the agent socket.
     Peer,
+    /// A token that an issuer signed.
+    Jwt,
+    /// A JWT-SVID of a SPIFFE trust domain.
+    JwtSvid,
 }
 
 impl AuthMethod {
@@ -78,6 +123,8 @@ impl AuthMethod {
             Self::AgentToken => "agent_token",
             Self::GrantToken => "grant_token",
             Self::Peer => "unix_peer",
+            Self::Jwt => "jwt",
+            Self::JwtSvid => "jwt_svid",
         }
     }
 }

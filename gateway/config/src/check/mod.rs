@@ -7,6 +7,7 @@ mod connectors;
 mod environment;
 mod grants;
 mod http;
+mod issuers;
 mod sections;
 
 use std::{
@@ -57,13 +58,14 @@ pub(crate) fn config(tree: Value, setting: Setting<'_>, findings: &mut Findings<
         trail: sections::trail(&raw.trail, &root.key("trail"), findings),
         telemetry: sections::telemetry(&raw.telemetry, &root.key("telemetry"), findings),
         limits: sections::limits(&raw.limits, &root.key("limits"), findings),
-        agents: agents::agents(&raw.agents, &root.key("agents"), findings),
+        agents: agents::agents(&raw, &root.key("agents"), findings),
+        issuers: issuers::issuers(&raw.issuers, &root.key("issuers"), setting, findings),
         connectors: connectors::connectors(&raw.connectors, &root.key("connectors"), setting, findings),
         grants: grants::grants(&raw, &root.key("grants"), findings),
     };
     // INVARIANT: no entry is left out in silence.
-    let is_whole = (parts.agents.len(), parts.connectors.len(), parts.grants.len())
-        == (raw.agents.len(), raw.connectors.len(), raw.grants.len());
+    let is_whole = (parts.agents.len(), parts.issuers.len(), parts.connectors.len(), parts.grants.len())
+        == (raw.agents.len(), raw.issuers.len(), raw.connectors.len(), raw.grants.len());
     if !is_whole && findings.is_empty() {
         let fault = findings.key(&root, FaultCode::Unreadable, "an entry could not be used, and no check says why");
         fault.help("this is a mistake of ours: please report it");

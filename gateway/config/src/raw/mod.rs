@@ -10,7 +10,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub(crate) use entries::{RawAgent, RawBound, RawConnector, RawCredential, RawFeature, RawGrant, RawInject, RawTool};
+pub(crate) use entries::{RawAgent, RawBound, RawConnector, RawCredential, RawFeature, RawGrant, RawIdentity, RawInject, RawIssuer, RawTool};
 
 use crate::units::{Duration, Size};
 
@@ -31,6 +31,8 @@ pub(crate) struct Raw {
     pub(crate) telemetry: RawTelemetry,
     /// What the gateway takes from connectors.
     pub(crate) limits: RawLimits,
+    /// The issuers: whose tokens prove agents.
+    pub(crate) issuers: Vec<RawIssuer>,
     /// The agents: registered non-human identities.
     pub(crate) agents: Vec<RawAgent>,
     /// The connectors: registered downstream MCP servers.

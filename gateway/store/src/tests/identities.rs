@@ -1,5 +1,6 @@
 use std::sync::{Arc, atomic::Ordering};
 
+use bailiwick_identity::Issuers;
 use bailiwick_pipeline::{
     ports::{Identities as _, IdentityFailure},
     principal::{AuthMethod, Credential, Presented, Principal},
@@ -24,7 +25,8 @@ fn house() -> House {
     let tokens = Arc::new(Tokens::load(&store).unwrap());
     let grants = Arc::new(LiveGrants::load(&store, &[]).unwrap());
     let clock = clock(NOW);
-    let identities = LiveIdentities::new(agents(), Arc::clone(&tokens), Arc::clone(&grants), clock.clone());
+    let issuers = Arc::new(Issuers::new("https://gateway.example.com/mcp", NOW));
+    let identities = LiveIdentities::new(agents(), Arc::clone(&tokens), issuers, Arc::clone(&grants), clock.clone());
     House { _data: data, tokens, grants, identities, clock }
 }
 

@@ -91,7 +91,7 @@ fn terms(id: &str, agent: &str) -> Grant {
 
 fn agent(id: &str, uids: &[u32]) -> AgentEntry {
     let agent = Agent { id: id.parse().unwrap(), owner: "team-lead".to_owned(), ceiling: Band::High, disabled: false };
-    AgentEntry { agent, uids: uids.to_vec() }
+    AgentEntry { agent, uids: uids.to_vec(), subjects: Vec::new() }
 }
 
 fn agents() -> Arc<Agents> {
