@@ -59,7 +59,21 @@ pub(crate) struct Parts {
 impl Parts {
     pub(crate) fn with_origin(self, source: Source, variables: Variables, effective: Value) -> Config {
         let Self { server, approvals, policy, trail, telemetry, limits, issuers, agents, connectors, grants } = self;
-        Config { server, approvals, policy, trail, telemetry, limits, issuers, agents, connectors, grants, source, variables, effective }
+        Config {
+            server,
+            approvals,
+            policy,
+            trail,
+            telemetry,
+            limits,
+            issuers,
+            agents,
+            connectors,
+            grants,
+            source,
+            variables,
+            effective,
+        }
     }
 }
 

@@ -41,17 +41,8 @@ pub struct AlgorithmFault(String);
 
 impl Algorithm {
     /// Every algorithm that is taken.
-    pub const ALL: [Self; 9] = [
-        Self::Rs256,
-        Self::Rs384,
-        Self::Rs512,
-        Self::Ps256,
-        Self::Ps384,
-        Self::Ps512,
-        Self::Es256,
-        Self::Es384,
-        Self::EdDsa,
-    ];
+    pub const ALL: [Self; 9] =
+        [Self::Rs256, Self::Rs384, Self::Rs512, Self::Ps256, Self::Ps384, Self::Ps512, Self::Es256, Self::Es384, Self::EdDsa];
 
     /// Its name in a header (RFC 7518, section 3.1; RFC 8037, section 3.1).
     pub fn as_str(self) -> &'static str {

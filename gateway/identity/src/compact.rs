@@ -16,16 +16,23 @@ const DEPTH: usize = 16;
 /// The longest text that is taken from a token, bytes.
 pub(crate) const LONGEST_TEXT: usize = 2048;
 
-/// A token as it is written.
+/// A signed text as it is written: what it is signed with, and what of it is signed.
 #[derive(Debug)]
 pub(crate) struct Compact<'t> {
     pub(crate) algorithm: Algorithm,
     pub(crate) kid: Option<String>,
     pub(crate) header: Map<String, Value>,
-    pub(crate) claims: Map<String, Value>,
-    /// What is signed.
+    /// What is signed: header and payload, as written.
     pub(crate) signed: &'t [u8],
     pub(crate) signature: Vec<u8>,
+    payload: &'t str,
+}
+
+/// A token: a signed text with claims in it.
+#[derive(Debug)]
+pub(crate) struct Token<'t> {
+    pub(crate) signed: Compact<'t>,
+    pub(crate) claims: Map<String, Value>,
 }
 
 /// Whether a bearer token is written like a signed one: three parts with two dots between them.
@@ -33,17 +40,32 @@ pub fn looks_signed(token: &str) -> bool {
     token.bytes().filter(|byte| *byte == b'.').count() == 2
 }
 
-/// Reads a token. Its type must be one of these; none is none of them unless `""` is.
-pub(crate) fn read<'t>(token: &'t str, types: &[&str]) -> Result<Compact<'t>, TokenFault> {
+/// Reads a token. Its type must be one of these, where `""` stands for none.
+pub(crate) fn read<'t>(token: &'t str, types: &[&str]) -> Result<Token<'t>, TokenFault> {
+    let signed = compact(token)?;
+    let typ = match signed.header.get("typ") {
+        None => "",
+        Some(Value::String(typ)) => typ,
+        Some(_) => return Err(TokenFault::Header("a `typ` that is no text".to_owned())),
+    };
+    if !types.iter().any(|known| known.eq_ignore_ascii_case(typ)) {
+        return Err(TokenFault::Header(format!("the type `{}`, which is that of another kind of token", shown(typ))));
+    }
+    let claims = object(signed.payload, "claims")?;
+    Ok(Token { signed, claims })
+}
+
+/// Reads a signed text, whatever it says.
+pub(crate) fn compact(token: &str) -> Result<Compact<'_>, TokenFault> {
     let unreadable = |why: &str| TokenFault::Unreadable(why.to_owned());
     if token.len() > LONGEST {
         return Err(unreadable("it is too long"));
     }
     let mut parts = token.split('.');
-    let (Some(header), Some(claims), Some(signature), None) = (parts.next(), parts.next(), parts.next(), parts.next()) else {
+    let (Some(header), Some(payload), Some(signature), None) = (parts.next(), parts.next(), parts.next(), parts.next()) else {
         return Err(unreadable("it does not have three parts"));
     };
-    let signed = token.get(..header.len() + 1 + claims.len()).unwrap_or_default().as_bytes();
+    let signed = token.get(..header.len() + 1 + payload.len()).unwrap_or_default().as_bytes();
     let header = object(header, "header")?;
     let algorithm = match header.get("alg") {
         Some(Value::String(name)) => name.parse()?,
@@ -57,23 +79,14 @@ pub(crate) fn read<'t>(token: &'t str, types: &[&str]) -> Result<Compact<'t>, To
             return Err(TokenFault::Header(format!("`{refused}`, which is not taken")));
         }
     }
-    let typ = match header.get("typ") {
-        None => "",
-        Some(Value::String(typ)) => typ,
-        Some(_) => return Err(TokenFault::Header("a `typ` that is no text".to_owned())),
-    };
-    if !types.iter().any(|known| known.eq_ignore_ascii_case(typ)) {
-        return Err(TokenFault::Header(format!("the type `{}`, which is that of another kind of token", shown(typ))));
-    }
     let kid = match header.get("kid") {
         None => None,
         Some(Value::String(kid)) if kid.len() <= LONGEST_TEXT => Some(kid.clone()),
         Some(_) => return Err(TokenFault::Header("a `kid` that is no text, or a long one".to_owned())),
     };
-    let claims = object(claims, "claims")?;
     let signature = decoded(signature).filter(|signature| !signature.is_empty());
     let signature = signature.ok_or_else(|| unreadable("its signature is empty, or no base64url"))?;
-    Ok(Compact { algorithm, kid, header, claims, signed, signature })
+    Ok(Compact { algorithm, kid, header, signed, signature, payload })
 }
 
 /// Strict base64url without padding (RFC 7515, section 2): one text for each value.

@@ -89,14 +89,14 @@ impl fmt::Debug for Shown {
 /// What a proof that holds is known by, and when it was made (RFC 9449, section 4.3).
 fn read(proof: &str, asked: Asked<'_>, now_s: u64) -> Result<([u8; 32], u64), TokenFault> {
     let token = compact::read(proof, &["dpop+jwt"]).map_err(|fault| TokenFault::proof(fault.to_string()))?;
-    let Some(Value::Object(jwk)) = token.header.get("jwk") else {
+    let Some(Value::Object(jwk)) = token.signed.header.get("jwk") else {
         return Err(TokenFault::proof("has no key in its header"));
     };
     let key = Key::public(jwk).map_err(|why| TokenFault::proof(format!("has a key that is not taken: {why}")))?;
     if key.thumbprint() != asked.bound_to {
         return Err(TokenFault::proof("is by another key than the token is bound to"));
     }
-    if !key.signed(&token) {
+    if !key.signed(&token.signed) {
         return Err(TokenFault::proof("is not signed by the key in its header"));
     }
     let text = |name: &str| token.claims.get(name).and_then(Value::as_str);

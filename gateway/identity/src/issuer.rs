@@ -7,7 +7,7 @@ use url::Url;
 
 use crate::{
     algorithm::Algorithm,
-    compact::{Compact, LONGEST_TEXT, shown},
+    compact::{Compact, LONGEST_TEXT, Token, shown},
     fault::TokenFault,
     fetch::{KeySource, Reader},
     keys::{KeySet, NoKey, Usage},
@@ -157,18 +157,18 @@ impl Issuer {
     }
 
     /// What the token proves, with keys that are read again if need be; and by which keys.
-    pub(crate) async fn prove(&self, token: &Compact<'_>, audience: &str, now_ms: u64) -> Result<(Proven, u64), TokenFault> {
-        self.check_algorithm(token)?;
+    pub(crate) async fn prove(&self, token: &Token<'_>, audience: &str, now_ms: u64) -> Result<(Proven, u64), TokenFault> {
+        self.check_algorithm(&token.signed)?;
         // Before its signature: what is over anyway has no keys read.
         let proven = self.claimed(&token.claims, audience, now_ms / 1000)?;
         let unavailable = |why| TokenFault::Unavailable { issuer: self.spec.id.clone(), why };
         let mut held = self.ring.keys(now_ms).await.map_err(unavailable)?;
-        if self.is_unknown(&held.keys, token)
+        if self.is_unknown(&held.keys, &token.signed)
             && let Some(others) = self.ring.others(&held, now_ms).await
         {
             held = others;
         }
-        self.check_signature(&held, token)?;
+        self.check_signature(&held, &token.signed)?;
         Ok((proven, held.generation))
     }
 
@@ -258,7 +258,11 @@ fn named(claims: &Map<String, Value>, name: &str, claim: &'static str, most: usi
     match claims.get(name) {
         Some(Value::String(text)) => {
             let is_plain = !text.is_empty() && text.len() <= most && text.trim() == text && !text.chars().any(char::is_control);
-            if is_plain { Ok(text.clone()) } else { Err(TokenFault::claim(claim, format!("is no plain text: `{}`", shown(text)))) }
+            if is_plain {
+                Ok(text.clone())
+            } else {
+                Err(TokenFault::claim(claim, format!("is no plain text: `{}`", shown(text))))
+            }
         }
         Some(_) => Err(TokenFault::claim(claim, "is no text")),
         None => Err(TokenFault::claim(claim, "is missing")),

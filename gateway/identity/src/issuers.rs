@@ -6,7 +6,7 @@ use arc_swap::ArcSwap;
 use dashmap::DashMap;
 
 use crate::{
-    compact::{self, Compact, shown},
+    compact::{self, Token, shown},
     dpop::{Asked, Shown},
     fault::TokenFault,
     issuer::{Issuer, IssuerSpec, Proven},
@@ -134,7 +134,7 @@ impl Issuers {
 
 impl Served {
     /// The issuer that a token says it is of. Nothing of that is proven yet.
-    fn named_by(&self, token: &Compact<'_>) -> Result<&Arc<Issuer>, TokenFault> {
+    fn named_by(&self, token: &Token<'_>) -> Result<&Arc<Issuer>, TokenFault> {
         // An issuer by its own name first: a trust domain is what a subject says, and any issuer may say such a subject.
         let mut named = self.issuers.iter().filter(|issuer| issuer.is_named_by(&token.claims));
         let by_name = named.clone().find(|issuer| !issuer.spec.is_trust_domain());

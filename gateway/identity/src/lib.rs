@@ -24,5 +24,5 @@ pub use fault::TokenFault;
 pub use fetch::{KeySource, is_trusted_way};
 pub use issuer::{IssuerSpec, Method, Profile, Proven, SenderConstraint, is_issuer};
 pub use issuers::Issuers;
-pub use subject::{SubjectFault, SubjectPattern};
 pub use spiffe::{SpiffeFault, SpiffeId, TrustDomain};
+pub use subject::{SubjectFault, SubjectPattern};

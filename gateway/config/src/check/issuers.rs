@@ -16,12 +16,7 @@ const GITHUB: &str = "https://token.actions.githubusercontent.com";
 /// The longest id, name of a claim or audience.
 const LONGEST: usize = 512;
 
-pub(super) fn issuers(
-    raw: &[RawIssuer],
-    path: &KeyPath,
-    setting: Setting<'_>,
-    findings: &mut Findings<'_>,
-) -> Vec<IssuerSpec> {
+pub(super) fn issuers(raw: &[RawIssuer], path: &KeyPath, setting: Setting<'_>, findings: &mut Findings<'_>) -> Vec<IssuerSpec> {
     duplicates(raw.iter().map(|issuer| issuer.id.as_ref()), "issuer", path, findings);
     alone(raw, path, findings);
     raw.iter().enumerate().filter_map(|(index, raw)| issuer(raw, &path.item(index), setting, findings)).collect()
@@ -170,7 +165,8 @@ fn source(
 }
 
 fn address(given: &str, path: &KeyPath, findings: &mut Findings<'_>) -> Option<Url> {
-    let is_plain = |url: &Url| url.has_host() && url.username().is_empty() && url.password().is_none() && url.fragment().is_none();
+    let is_plain =
+        |url: &Url| url.has_host() && url.username().is_empty() && url.password().is_none() && url.fragment().is_none();
     match Url::parse(given).ok().filter(|url| matches!(url.scheme(), "http" | "https") && is_plain(url)) {
         Some(url) if is_trusted_way(&url) => Some(url),
         Some(_) => {

@@ -10,7 +10,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub(crate) use entries::{RawAgent, RawBound, RawConnector, RawCredential, RawFeature, RawGrant, RawIdentity, RawInject, RawIssuer, RawTool};
+pub(crate) use entries::{
+    RawAgent, RawBound, RawConnector, RawCredential, RawFeature, RawGrant, RawIdentity, RawInject, RawIssuer, RawTool,
+};
 
 use crate::units::{Duration, Size};
 
