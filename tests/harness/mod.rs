@@ -2,6 +2,7 @@
 
 mod client;
 mod gateway;
+pub mod issuer;
 mod neighbour;
 mod oracle;
 mod script;
