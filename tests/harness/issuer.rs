@@ -1,4 +1,5 @@
 //! An issuer of tokens whose keys we have, and a real server for the documents that issuers publish.
+#![allow(dead_code, reason = "the tests of the crate that verifies tokens use it too, and another part of it")]
 
 use std::{
     collections::BTreeMap,

@@ -93,7 +93,9 @@ pub(super) fn look(sought: Sought<'_>, config: &Config, session: &Session) -> Fo
             unfit => unfit,
         },
         Sought::Policy(path) => file(path, |_| None),
-        Sought::Roots(path) => file(path, |mode| (mode & 0o002 != 0).then_some("can be changed by everybody: chmod o-w")),
+        Sought::Roots(path) | Sought::Keys(path) => {
+            file(path, |mode| (mode & 0o002 != 0).then_some("can be changed by everybody: chmod o-w"))
+        }
         Sought::SecretFile(path) if is_made_at_start(path, config, session) => Found::Fit,
         Sought::SecretFile(path) => file(path, |mode| (mode & 0o077 != 0).then_some("can be read by others: chmod 600")),
         Sought::Folder(path) if path.is_dir() => Found::Fit,

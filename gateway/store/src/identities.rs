@@ -219,7 +219,6 @@ fn method_of(proven: &Proven) -> AuthMethod {
     }
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "it is used in `map_err`")]
 fn refused(fault: TokenFault) -> IdentityFailure {
     match fault {
         TokenFault::Unavailable { .. } => IdentityFailure::Unavailable(fault.to_string()),

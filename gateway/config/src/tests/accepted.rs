@@ -48,7 +48,7 @@ fn an_issuer_is_known_by_what_its_profile_says() {
     assert_eq!(corp.source, KeySource::Discovery("https://i.example/realms/a".parse().unwrap()));
     assert_eq!(
         (corp.algorithms.len(), corp.max_lifetime, corp.max_stale),
-        (9, Duration::from_secs(86_400), Duration::from_secs(3600))
+        (9, Duration::from_hours(24), Duration::from_hours(1))
     );
     assert_eq!(
         (gh.issuer.as_deref(), &gh.profile),

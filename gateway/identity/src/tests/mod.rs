@@ -10,7 +10,6 @@
 
 mod claims;
 mod headers;
-#[allow(dead_code, reason = "the tests of the whole gateway use it too, and another part of it")]
 #[path = "../../../../tests/harness/issuer.rs"]
 mod issuer;
 mod keys;
@@ -44,8 +43,8 @@ fn spec(server: &KeyServer) -> IssuerSpec {
         roots: None,
         audience: None,
         algorithms: Algorithm::ALL.to_vec(),
-        max_lifetime: Duration::from_secs(24 * 3600),
-        max_stale: Duration::from_secs(3600),
+        max_lifetime: Duration::from_hours(24),
+        max_stale: Duration::from_hours(1),
         sender_constraint: SenderConstraint::None,
     }
 }
