@@ -99,11 +99,12 @@ impl KeyRing {
         // A reading that was under way may have begun too early: then it is worth one of its own.
         for _ in 0..2 {
             let is_other = |held: &Arc<Held>| held.generation != than.generation;
-            if let Some(held) = self.usable(now_ms).filter(is_other) {
-                return Some(held);
-            }
             let running = {
                 let mut reading = self.reading();
+                // Looked at under the lock: a reading that has just ended for somebody else was for this one too.
+                if let Some(held) = self.usable(now_ms).filter(is_other) {
+                    return Some(held);
+                }
                 match reading.running.clone().filter(|running| running.has_changed().is_ok()) {
                     Some(running) => running,
                     None if reading.unknown_at_ms.is_some_and(|at| now_ms < at.saturating_add(COOL_DOWN_MS)) => return None,
@@ -130,6 +131,11 @@ impl KeyRing {
         let mut reading = self.reading();
         if let Some(running) = reading.running.clone().filter(|running| running.has_changed().is_ok()) {
             return Some(running);
+        }
+        // One may have ended since it was found that they are old.
+        let is_new = |held: &Held| now_ms.saturating_sub(held.read_at_ms) < held.good_for_ms / 4 * 3;
+        if self.held.load().as_deref().is_some_and(is_new) {
+            return None;
         }
         if reading.failed.as_ref().is_some_and(|(at, _)| now_ms < at.saturating_add(COOL_DOWN_MS)) {
             return None;

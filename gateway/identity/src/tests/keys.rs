@@ -216,7 +216,7 @@ async fn keys_may_be_rotated_under_load() {
     server.answer("/keys", Answer::Json(jwks(&[first.jwk()])));
     let issuers = Arc::new(issuers(&[spec(&server)]));
     let (clock, stop) = (Arc::new(AtomicU64::new(NOW)), Arc::new(AtomicBool::new(false)));
-    let (signs, proven) = (Arc::new(std::sync::RwLock::new(Arc::clone(&first))), Arc::new(AtomicU64::new(0)));
+    let (signs, proven) = (Arc::new(tokio::sync::RwLock::new(Arc::clone(&first))), Arc::new(AtomicU64::new(0)));
     let callers: Vec<_> = (0..8)
         .map(|caller| {
             let (issuers, clock, stop) = (Arc::clone(&issuers), Arc::clone(&clock), Arc::clone(&stop));
@@ -225,7 +225,8 @@ async fn keys_may_be_rotated_under_load() {
                 let mut id = caller * 1_000_000;
                 while !stop.load(Ordering::SeqCst) {
                     id += 1;
-                    let signer = Arc::clone(&signs.read().unwrap());
+                    // Held until it is proven: a token that was made before its key was taken away is shown before, too.
+                    let signer = signs.read().await;
                     let now = clock.load(Ordering::SeqCst);
                     issuers.prove(&fresh(&signer, id, now), now).await.unwrap_or_else(|fault| panic!("a good token: {fault}"));
                     proven.fetch_add(1, Ordering::SeqCst);
@@ -241,7 +242,7 @@ async fn keys_may_be_rotated_under_load() {
         // No more often than an unknown key may have keys read.
         clock.fetch_add(COOL_DOWN_MS, Ordering::SeqCst);
         server.answer("/keys", Answer::Json(jwks(&[before.jwk(), next.jwk()])));
-        *signs.write().unwrap() = Arc::clone(&next);
+        *signs.write().await = Arc::clone(&next);
         while proven.load(Ordering::SeqCst) < seen + 200 {
             assert!(callers.iter().all(|caller| !caller.is_finished()), "a caller was refused");
             tokio::time::sleep(Duration::from_millis(2)).await;
