@@ -69,6 +69,8 @@ pub async fn run(args: RunArgs) -> Result<(), StartFault> {
     let listeners = Listeners::bind(&runtime).await?;
     let over_tls = listeners.tls.as_ref().map(|(_, at, _)| format!("https://{at}/mcp"));
     let url = runtime.config().server.public_url(*runtime.agents_at.get_or_init(|| listeners.agents_at));
+    // Known only now: tokens and proofs are for this address.
+    runtime.issuers.set_resource(&url);
     let console_at = listeners.console_at;
     let servers = listeners.serve(&runtime, &stop)?;
     eprintln!("{}", banner(&runtime, (&url, over_tls.as_deref()), console_at, args.is_demo, &args.own_binary));

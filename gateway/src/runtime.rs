@@ -12,6 +12,7 @@ use arc_swap::ArcSwap;
 use bailiwick_config::Config;
 use bailiwick_connectors::{ConnectorEvent, ConnectorSpec, Discovery, Downstreams, Look};
 use bailiwick_credentials::Broker;
+use bailiwick_identity::Issuers;
 use bailiwick_pipeline::{
     Gateway, Settings,
     gates::ScreenLimits,
@@ -66,6 +67,8 @@ pub struct Runtime {
     pub agents: Arc<Agents>,
     /// Their tokens, and the grants'.
     pub tokens: Arc<Tokens>,
+    /// The issuers of the tokens that agents bring along.
+    pub issuers: Arc<Issuers>,
     /// The grants.
     pub grants: Arc<LiveGrants>,
     /// The approvals.
@@ -225,7 +228,15 @@ impl Runtime {
         );
         let exporter = exporter_of(&config, &origin.environment);
         let tether = Arc::new(Tethered::new(Arc::clone(&connectors) as _, worlds.reached()));
-        let identities = LiveIdentities::new(Arc::clone(&agents), Arc::clone(&tokens), Arc::clone(&grants), Arc::clone(&clock));
+        let issuers = Arc::new(Issuers::new(&config.server.public_url(config.server.listen), now_ms));
+        issuers.set(&config.issuers);
+        let identities = LiveIdentities::new(
+            Arc::clone(&agents),
+            Arc::clone(&tokens),
+            Arc::clone(&issuers),
+            Arc::clone(&grants),
+            Arc::clone(&clock),
+        );
         let ports = Ports {
             clock: Arc::clone(&clock),
             identities: Arc::new(identities),
@@ -253,6 +264,7 @@ impl Runtime {
             store,
             agents,
             tokens,
+            issuers,
             grants,
             approvals,
             pins,
@@ -394,6 +406,7 @@ pub(crate) fn entries_of(config: &Config, is_demo: bool) -> Vec<AgentEntry> {
         agent: registered.agent.clone(),
         uids: uids_of(registered, is_demo),
         spiffe: registered.spiffe.iter().map(ToString::to_string).collect(),
+        subjects: registered.subjects.iter().map(|of| (of.issuer.clone(), of.subject.clone())).collect(),
     };
     config.agents.iter().map(entry).collect()
 }

@@ -4,6 +4,7 @@
 pub mod authority;
 mod client;
 mod gateway;
+pub mod issuer;
 mod neighbour;
 mod oracle;
 mod script;

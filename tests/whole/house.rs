@@ -9,11 +9,11 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("gateway/trail", &[]),
     ("gateway/telemetry", &[]),
     ("connectors/demo", &[]),
-    ("gateway/pipeline", &["policy", "schemas"]),
     ("gateway/identity", &["schemas"]),
+    ("gateway/pipeline", &["policy", "schemas"]),
     ("gateway/config", &["identity", "pipeline", "policy", "schemas"]),
     ("gateway/credentials", &["pipeline", "schemas"]),
-    ("gateway/store", &["pipeline", "policy", "schemas"]),
+    ("gateway/store", &["identity", "pipeline", "policy", "schemas"]),
     ("connectors", &["pipeline", "schemas"]),
 ];
 

@@ -9,6 +9,7 @@ mod features;
 mod fidelity;
 mod front;
 mod house;
+mod identity;
 mod methods;
 mod mtls;
 mod names;

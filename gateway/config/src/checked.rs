@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf, time::Duration};
 
-use bailiwick_identity::SpiffeId;
+use bailiwick_identity::{IssuerSpec, SpiffeId, SubjectPattern};
 use bailiwick_pipeline::{
     grant::{Budget, Capability, Grant},
     ids::{AgentId, GrantId},
@@ -36,6 +36,8 @@ pub struct Config {
     pub limits: Limits,
     /// The trust domains whose certificates count, in the order of the file.
     pub trust_domains: Vec<TrustedDomain>,
+    /// The issuers, in the order of the file.
+    pub issuers: Vec<IssuerSpec>,
     /// The agents, in the order of the file.
     pub agents: Vec<RegisteredAgent>,
     /// The connectors, in the order of the file.
@@ -56,6 +58,7 @@ pub(crate) struct Parts {
     pub(crate) telemetry: Telemetry,
     pub(crate) limits: Limits,
     pub(crate) trust_domains: Vec<TrustedDomain>,
+    pub(crate) issuers: Vec<IssuerSpec>,
     pub(crate) agents: Vec<RegisteredAgent>,
     pub(crate) connectors: Vec<Connector>,
     pub(crate) grants: Vec<GrantTerms>,
@@ -63,7 +66,8 @@ pub(crate) struct Parts {
 
 impl Parts {
     pub(crate) fn with_origin(self, source: Source, variables: Variables, effective: Value) -> Config {
-        let Self { server, approvals, policy, trail, telemetry, limits, trust_domains, agents, connectors, grants } = self;
+        let Self { server, approvals, policy, trail, telemetry, limits, trust_domains, issuers, agents, connectors, grants } =
+            self;
         Config {
             server,
             approvals,
@@ -72,6 +76,7 @@ impl Parts {
             telemetry,
             limits,
             trust_domains,
+            issuers,
             agents,
             connectors,
             grants,
@@ -195,6 +200,17 @@ pub struct RegisteredAgent {
     pub uids: Vec<u32>,
     /// The SPIFFE ids that it may have in its certificate.
     pub spiffe: Vec<SpiffeId>,
+    /// What issuers call it.
+    pub subjects: Vec<SubjectOf>,
+}
+
+/// What an issuer calls an agent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SubjectOf {
+    /// The issuer's id.
+    pub issuer: String,
+    /// Which of its subjects are meant.
+    pub subject: SubjectPattern,
 }
 
 /// A grant as configured: it becomes a [`Grant`] when it is issued.

@@ -30,8 +30,6 @@ codes! {
     Syntax = "syntax",
     /// A key that means nothing.
     UnknownKey = "unknown_key",
-    /// A key that will mean something one day.
-    NotSupportedYet = "not_supported_yet",
     /// A key that has to be there.
     MissingKey = "missing_key",
     /// A list where a number should be, and the like.
@@ -68,6 +66,10 @@ codes! {
     UnknownAgent = "unknown_agent",
     /// A trust domain that isn't registered.
     UnknownTrustDomain = "unknown_trust_domain",
+    /// An issuer that isn't registered.
+    UnknownIssuer = "unknown_issuer",
+    /// Not a subject, or a pattern of subjects, of its issuer.
+    BadSubject = "bad_subject",
     /// A connector that isn't registered.
     UnknownConnector = "unknown_connector",
     /// A tool that its connector doesn't have.

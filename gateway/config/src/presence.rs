@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use bailiwick_identity::KeySource;
 use bailiwick_pipeline::grant::ToolPattern;
 use bailiwick_schemas::names::{QualifiedName, ToolName};
 
@@ -30,6 +31,8 @@ pub enum Sought<'p> {
     Bundle(&'p Path),
     /// A file with certificate authorities.
     Roots(&'p Path),
+    /// A file with the public keys of an issuer.
+    Keys(&'p Path),
     /// A file with a secret.
     SecretFile(&'p Path),
     /// A variable of the gateway's environment with a secret.
@@ -88,6 +91,18 @@ impl Config {
             report(sought, look(sought), &path, "the policies", &mut findings);
         }
         self.trust_presence(&mut look, &mut findings);
+        for (index, issuer) in self.issuers.iter().enumerate() {
+            let path = KeyPath::default().key("issuers").item(index);
+            let whose = format!("the issuer `{}`", issuer.id);
+            if let KeySource::File(file) = &issuer.source {
+                let sought = Sought::Keys(file);
+                report(sought, look(sought), &path.key("jwks_file"), &whose, &mut findings);
+            }
+            if let Some(roots) = &issuer.roots {
+                let sought = Sought::Roots(roots);
+                report(sought, look(sought), &path.key("roots"), &whose, &mut findings);
+            }
+        }
         for (index, connector) in self.connectors.iter().enumerate() {
             let path = KeyPath::default().key("connectors").item(index);
             connector_presence(connector, &path, data, &mut look, &mut findings);
@@ -174,6 +189,10 @@ fn report(sought: Sought<'_>, found: Found, path: &KeyPath, whose: &str, finding
         Sought::Roots(file) => (
             format!("the file of certificate authorities `{}`", file.display()),
             "write them into it as PEM, or write the path where they are",
+        ),
+        Sought::Keys(file) => (
+            format!("the file of keys `{}`", file.display()),
+            "write the issuer's JWK set into it, or write the path where it is",
         ),
         Sought::SecretFile(file) => {
             (format!("the secret `{}`", file.display()), "write the secret into it, readable by the gateway only")

@@ -14,24 +14,6 @@ use crate::{
     units::{Duration, Size, UnitFault},
 };
 
-/// A key that will mean something one day.
-struct NotYet {
-    key: &'static str,
-    /// The key above it.
-    above: &'static str,
-    /// The key that is not missed where this one stands.
-    instead_of: &'static str,
-    what: &'static str,
-    help: &'static str,
-}
-
-const UID: &str = "set `{ uid = 1000 }`, or let the agent bear a token (`bailiwick agents token ID`)";
-
-const NOT_YET: [NotYet; 2] = [
-    NotYet { key: "issuer", above: "identity", instead_of: "uid", what: "identities of an issuer", help: UID },
-    NotYet { key: "subject", above: "identity", instead_of: "uid", what: "identities of an issuer", help: UID },
-];
-
 /// The key under which the TOML reader hands over a date.
 const DATE: &str = "$__toml_private_datetime";
 
@@ -58,16 +40,11 @@ pub(crate) fn prune(shape: Shape<'_>, value: &mut Value, path: &KeyPath, finding
 fn prune_table(shape: Shape<'_>, table: &mut Map<String, Value>, path: &KeyPath, findings: &mut Findings<'_>) {
     for key in shape.required().filter(|key| !table.contains_key(*key)) {
         let below = path.key(key);
-        // A key that stands in its stead is reported by itself: `issuer` for `uid`.
-        let mut replacing = NOT_YET.iter().filter(|not_yet| not_yet.instead_of == key && path.last_key() == Some(not_yet.above));
-        let is_replaced = replacing.any(|not_yet| table.contains_key(not_yet.key));
-        if !is_replaced {
-            let fault = findings.key(&below, FaultCode::MissingKey, format!("`{key}` is missing"));
-            fault.help(match shape.of_key(key).and_then(example) {
-                Some(example) => format!("add `{key} = {example}`"),
-                None => format!("add `{key} = …`"),
-            });
-        }
+        let fault = findings.key(&below, FaultCode::MissingKey, format!("`{key}` is missing"));
+        fault.help(match shape.of_key(key).and_then(example) {
+            Some(example) => format!("add `{key} = {example}`"),
+            None => format!("add `{key} = …`"),
+        });
     }
     table.retain(|key, value| {
         let below = path.key(key);
@@ -81,12 +58,6 @@ fn prune_table(shape: Shape<'_>, table: &mut Map<String, Value>, path: &KeyPath,
 
 fn unknown_key(shape: Shape<'_>, key: &str, path: &KeyPath, findings: &mut Findings<'_>) {
     let below = path.key(key);
-    if let Some(NotYet { what, help, .. }) =
-        NOT_YET.iter().find(|not_yet| not_yet.key == key && path.last_key() == Some(not_yet.above))
-    {
-        findings.key(&below, FaultCode::NotSupportedYet, format!("`{key}`: {what} are not supported yet")).help(*help);
-        return;
-    }
     let message = match path.to_string() {
         above if above.is_empty() => format!("unknown key `{key}`"),
         above => format!("unknown key `{key}` in `{above}`"),

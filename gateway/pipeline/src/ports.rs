@@ -77,6 +77,9 @@ pub enum IdentityFailure {
     /// A token that is not known, or no longer good.
     #[error("the token is unknown, expired or revoked")]
     Unknown,
+    /// A signed token that proves nothing, and why.
+    #[error("{0}")]
+    Refused(String),
     /// Proven, but not a registered agent.
     #[error("{0} is not registered as an agent")]
     Unregistered(String),

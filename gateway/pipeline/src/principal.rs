@@ -1,6 +1,9 @@
 //! Who is asking: what a request presents, and what an identity adapter makes of it.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use bailiwick_policy::Band;
 use secrecy::SecretString;
@@ -34,8 +37,15 @@ pub struct Presented {
 pub enum Credential {
     /// None at all.
     Absent,
-    /// A bearer token (RFC 6750): an agent's or a grant's.
+    /// A bearer token (RFC 6750): an agent's or a grant's, or one that an issuer signed.
     Bearer(SecretString),
+    /// A token that is bound to a key (RFC 9449), and what came with it to prove that key.
+    Bound {
+        /// The token.
+        token: SecretString,
+        /// The proof.
+        proof: Arc<Proof>,
+    },
     /// The peer of the agent socket, as the kernel tells it, and the agent it says it is.
     Peer {
         /// The peer's user id.
@@ -86,6 +96,37 @@ pub trait Standing: fmt::Debug + Send + Sync {
     fn is_good(&self, now_ms: u64) -> Result<(), String>;
 }
 
+/// What one request shows to prove a key. It is good for that request alone, whose sender may be asked for more than once: it is checked the
+/// first time, and known from then on.
+pub struct Proof {
+    text: String,
+    method: String,
+    is_checked: Mutex<bool>,
+}
+
+impl Proof {
+    /// As it came with a request of this method.
+    pub fn new(text: impl Into<String>, method: impl Into<String>) -> Self {
+        Self { text: text.into(), method: method.into(), is_checked: Mutex::new(false) }
+    }
+
+    /// Has it checked, by its text and the request's method, if it was not found good before.
+    pub fn check<F>(&self, check: impl FnOnce(&str, &str) -> Result<(), F>) -> Result<(), F> {
+        let mut is_checked = self.is_checked.lock().unwrap_or_else(PoisonError::into_inner);
+        if !*is_checked {
+            check(&self.text, &self.method)?;
+            *is_checked = true;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Proof {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Proof").field("method", &self.method).finish_non_exhaustive()
+    }
+}
+
 /// A proven identity: facts for the `identify` gate.
 #[derive(Debug, Clone)]
 pub struct Principal {
@@ -110,6 +151,10 @@ pub enum AuthMethod {
     Peer,
     /// A client certificate with a SPIFFE id.
     X509Svid,
+    /// A token that an issuer signed.
+    Jwt,
+    /// A JWT-SVID of a SPIFFE trust domain.
+    JwtSvid,
 }
 
 impl AuthMethod {
@@ -120,6 +165,8 @@ impl AuthMethod {
             Self::GrantToken => "grant_token",
             Self::Peer => "unix_peer",
             Self::X509Svid => "spiffe_x509",
+            Self::Jwt => "jwt",
+            Self::JwtSvid => "jwt_svid",
         }
     }
 }

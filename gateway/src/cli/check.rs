@@ -94,7 +94,7 @@ pub(super) fn look(sought: Sought<'_>, config: &Config, session: &Session) -> Fo
             unfit => unfit,
         },
         Sought::Policy(path) | Sought::Certificate(path) => file(path, |_| None),
-        Sought::Roots(path) | Sought::Bundle(path) => {
+        Sought::Roots(path) | Sought::Bundle(path) | Sought::Keys(path) => {
             file(path, |mode| (mode & 0o002 != 0).then_some("can be changed by everybody: chmod o-w"))
         }
         Sought::SecretFile(path) if is_made_at_start(path, config, session) => Found::Fit,

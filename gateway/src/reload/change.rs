@@ -68,6 +68,7 @@ fn settings(before: &Config, after: &Config) -> Vec<String> {
         ("approvals.allow_same_user", was.approvals.allow_same_user != is.approvals.allow_same_user),
         ("limits.max_result", was.limits.max_result != is.limits.max_result),
         ("limits.max_depth", was.limits.max_depth != is.limits.max_depth),
+        ("issuers", was.issuers != is.issuers),
         ("policy.include_default", was.policy.include_default != is.policy.include_default),
         ("policy.files", was.policy.files != is.policy.files),
         ("trust_domains", was.trust_domains != is.trust_domains),
@@ -100,7 +101,7 @@ pub(super) fn takeable(mut wanted: Config, running: &Config) -> (Config, Vec<Str
 }
 
 /// The agents as far as both configurations have them: registered in both, with the lower ceiling, switched off if either says so,
-/// and believed only as a user, and by a SPIFFE id, that both name.
+/// and believed only as a user that both name, by a SPIFFE id that both name, and of an issuer only by what both write.
 pub(super) fn narrowed(before: &[AgentEntry], after: &[AgentEntry]) -> Vec<AgentEntry> {
     let both = |entry: &AgentEntry| {
         let old = before.iter().find(|old| old.agent.id == entry.agent.id)?;
@@ -111,7 +112,9 @@ pub(super) fn narrowed(before: &[AgentEntry], after: &[AgentEntry]) -> Vec<Agent
             disabled: entry.agent.disabled || old.agent.disabled,
             ..entry.agent.clone()
         };
-        Some(AgentEntry { agent, uids: entry.uids.iter().copied().filter(|uid| allowed.contains(uid)).collect(), spiffe })
+        let uids = entry.uids.iter().copied().filter(|uid| allowed.contains(uid)).collect();
+        let subjects = entry.subjects.iter().filter(|subject| old.subjects.contains(subject)).cloned().collect();
+        Some(AgentEntry { agent, uids, spiffe, subjects })
     };
     after.iter().filter_map(both).collect()
 }
@@ -133,7 +136,7 @@ mod tests {
     fn entry(id: &str, ceiling: Band, disabled: bool, uids: &[u32]) -> AgentEntry {
         let agent = Agent { id: id.parse().unwrap(), owner: "o@example.com".to_owned(), ceiling, disabled };
         let spiffe = uids.iter().map(|uid| format!("spiffe://example.org/{uid}")).collect();
-        AgentEntry { agent, uids: uids.to_vec(), spiffe }
+        AgentEntry { agent, uids: uids.to_vec(), spiffe, subjects: Vec::new() }
     }
 
     #[test]

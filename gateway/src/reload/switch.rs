@@ -72,6 +72,10 @@ impl Runtime {
         let (before, after) = (entries_of(&old, self.is_demo), entries_of(&next.config, self.is_demo));
         self.agents.set(change::narrowed(&before, &after));
         self.bundles.narrow(&next.config.trust_domains);
+        // While an agent is known by no other name than both have, issuers may be others: only what both would believe is believed.
+        self.issuers.set(&next.config.issuers);
+        let listens_at = self.agents_at.get().copied().unwrap_or(next.config.server.listen);
+        self.issuers.set_resource(&next.config.server.public_url(listens_at));
         let ended = grants.narrow();
         for grant in &ended {
             let id = &grant.terms().id;

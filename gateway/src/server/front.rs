@@ -13,11 +13,11 @@ use bailiwick_pipeline::{
     Gateway, full_name,
     ids::{AgentId, CallId},
     ports::Clock,
-    principal::{ClientCertificate, Credential, Presented, Principal},
+    principal::{ClientCertificate, Credential, Presented, Principal, Proof},
     records::{DecisionRecord, Outcome, OutcomeRecord},
 };
 use dashmap::DashMap;
-use http::{HeaderMap, HeaderName, StatusCode, header};
+use http::{HeaderMap, HeaderName, Method, StatusCode, header};
 use secrecy::SecretString;
 use serde_json::Value;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -34,6 +34,9 @@ use super::{
 /// So many resources one agent may subscribe to, and with so many requests it may listen at once.
 pub(super) const SUBSCRIPTIONS: usize = 256;
 pub(super) const STREAMS: usize = 32;
+
+/// The header with the proof of a key (RFC 9449, section 4.1).
+static DPOP: HeaderName = HeaderName::from_static("dpop");
 
 /// Large bodies that one agent may send at once; further ones wait.
 const LARGE_BODIES: usize = 8;
@@ -95,15 +98,22 @@ pub(super) struct TurnedAway {
     pub(super) code: i64,
     /// What goes with the code, for programs.
     pub(super) data: Option<Box<Value>>,
+    /// What the operator reads on record, where it is more than the agent is told.
+    pub(super) detail: Option<String>,
 }
 
 impl TurnedAway {
     pub(super) fn new(status: StatusCode, outcome: Outcome, reason: &'static str, message: impl Into<String>) -> Self {
-        Self { status, outcome, reason, message: message.into(), code: -32600, data: None }
+        Self { status, outcome, reason, message: message.into(), code: -32600, data: None, detail: None }
     }
 
     pub(super) fn with_code(mut self, code: i64) -> Self {
         self.code = code;
+        self
+    }
+
+    pub(super) fn with_detail(mut self, detail: String) -> Self {
+        self.detail = Some(detail);
         self
     }
 
@@ -235,13 +245,21 @@ impl Front {
     }
 
     /// What the headers present as identity, or the kernel, or the certificate of the connection.
-    pub(super) fn presented(headers: &HeaderMap, peer: Option<Peer>, certificate: Option<&Arc<ClientCertificate>>) -> Presented {
+    pub(super) fn presented(
+        method: &Method,
+        headers: &HeaderMap,
+        peer: Option<Peer>,
+        certificate: Option<&Arc<ClientCertificate>>,
+    ) -> Presented {
         // A grant that is named unclearly is no grant, rather than the default one.
         let name = HeaderName::from_static("bailiwick-grant");
         let grant = headers.contains_key(&name).then(|| only(headers, &name).unwrap_or_default().to_owned());
-        let bearer = only(headers, &header::AUTHORIZATION).and_then(bearer_of);
+        let authorization = only(headers, &header::AUTHORIZATION);
+        let bearer = authorization.and_then(|value| token_of(value, "bearer"));
         let bearer = bearer.map(|token| SecretString::from(token.to_owned()));
         let credential = match (bearer, peer, certificate) {
+            // Over TLS a key is proven by the certificate: a proof of another one beside it is not taken for none.
+            (None, _, None) if headers.contains_key(&DPOP) => bound(method, headers).unwrap_or(Credential::Absent),
             // What can't be read as a token is not taken for none.
             (None, ..) if headers.contains_key(header::AUTHORIZATION) => Credential::Absent,
             (bearer, _, Some(certificate)) => Credential::Certificate { certificate: Arc::clone(certificate), bearer },
@@ -266,6 +284,7 @@ impl Front {
             };
             TurnedAway::new(StatusCode::UNAUTHORIZED, Outcome::Unauthenticated, "unauthenticated", message)
                 .with_code(bailiwick_pipeline::refusal::CODE_UNAUTHENTICATED)
+                .with_detail(failure.to_string())
         };
         let principal = self.gateway.ports().identities.identify(presented).await.map_err(|failure| failed(&failure))?;
         if principal.agent.disabled { Err(failed(&"the agent is disabled")) } else { Ok(principal) }
@@ -432,11 +451,18 @@ pub(super) fn only<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h 
     if values.next().is_some() { None } else { first.to_str().ok() }
 }
 
-/// The token of `Authorization: Bearer …` (RFC 6750; the scheme's case does not matter, RFC 9110).
-fn bearer_of(value: &str) -> Option<&str> {
+/// The token of `Authorization: SCHEME …` (RFC 6750, RFC 9449; the scheme's case does not matter, RFC 9110).
+fn token_of<'h>(value: &'h str, wanted: &str) -> Option<&'h str> {
     let (scheme, token) = value.split_once(' ')?;
     let plain = !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic());
-    (scheme.eq_ignore_ascii_case("bearer") && plain).then_some(token)
+    (scheme.eq_ignore_ascii_case(wanted) && plain).then_some(token)
+}
+
+/// A token that is bound to a key, with exactly one proof (RFC 9449, section 7.1).
+fn bound(method: &Method, headers: &HeaderMap) -> Option<Credential> {
+    let token = only(headers, &header::AUTHORIZATION).and_then(|value| token_of(value, "dpop"))?;
+    let proof = Arc::new(Proof::new(only(headers, &DPOP)?, method.as_str()));
+    Some(Credential::Bound { token: SecretString::from(token.to_owned()), proof })
 }
 
 #[cfg(test)]

@@ -130,7 +130,7 @@ impl<'f> Exchange<'f> {
 
     async fn run(&mut self, method: &Method, body: Incoming) -> Result<Response, TurnedAway> {
         self.front.check_site(&self.headers, self.peer)?;
-        let presented = Front::presented(&self.headers, self.peer, self.certificate.as_ref());
+        let presented = Front::presented(method, &self.headers, self.peer, self.certificate.as_ref());
         let principal = self.front.authenticate(&presented).await?;
         self.principal = Some(principal.clone());
         let (place, full) = self.front.admit(&principal.agent.id)?;
@@ -430,7 +430,7 @@ impl<'f> Exchange<'f> {
 
     fn turn_away(&self, away: &TurnedAway) -> Response {
         let method = self.message.as_deref().map_or("unread", Message::method);
-        self.note(method, away.outcome, Some(away.reason), Some(&away.message));
+        self.note(method, away.outcome, Some(away.reason), Some(away.detail.as_deref().unwrap_or(&away.message)));
         let id = self.message.as_deref().and_then(Message::id).unwrap_or("null");
         let data = away.data.as_ref().map(ToString::to_string);
         let mut response = render::error(away.status, id, away.code, &away.message, data.as_deref());

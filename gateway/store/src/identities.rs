@@ -7,20 +7,21 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use bailiwick_identity::{Issuers, Method, Proven, SubjectPattern, TokenFault, looks_signed};
 use bailiwick_pipeline::{
     grant::LiveGrant,
     ids::AgentId,
     ports::{Clock, Grants as _, Identities, IdentityFailure, Later},
-    principal::{Agent, AuthMethod, ClientCertificate, Credential, Presented, Principal},
+    principal::{Agent, AuthMethod, ClientCertificate, Credential, Presented, Principal, Proof},
 };
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::{
     grants::LiveGrants,
     tokens::{Bearer, Tokens},
 };
 
-/// A registered agent, and the operating-system users it may run as.
+/// A registered agent, and how it proves itself beside its tokens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AgentEntry {
     /// The agent.
@@ -29,57 +30,84 @@ pub struct AgentEntry {
     pub uids: Vec<u32>,
     /// The SPIFFE ids by which it is believed over TLS.
     pub spiffe: Vec<String>,
+    /// What issuers call it, each by its id.
+    pub subjects: Vec<(String, SubjectPattern)>,
 }
 
 struct Registered {
     agent: Arc<Agent>,
     uids: BTreeSet<u32>,
-    spiffe: BTreeSet<String>,
 }
 
 /// The registered agents: replaced as a whole when the configuration changes.
 #[derive(Default)]
 pub struct Agents {
-    by_id: ArcSwap<HashMap<AgentId, Registered>>,
-    /// Only a hint: whether an agent has a SPIFFE id, `by_id` says.
-    by_spiffe: ArcSwap<HashMap<String, AgentId>>,
+    registry: ArcSwap<Registry>,
+}
+
+#[derive(Default)]
+struct Registry {
+    by_id: HashMap<AgentId, Registered>,
+    /// By the SPIFFE id in a certificate.
+    by_spiffe: HashMap<String, AgentId>,
+    /// By issuer, then by subject: a subject alone is nobody.
+    by_subject: HashMap<String, Subjects>,
+}
+
+#[derive(Default)]
+struct Subjects {
+    exact: HashMap<String, AgentId>,
+    below: Vec<(SubjectPattern, AgentId)>,
 }
 
 impl Agents {
     /// Replaces all of them.
     pub fn set(&self, entries: Vec<AgentEntry>) {
-        let workloads =
-            entries.iter().flat_map(|entry| entry.spiffe.iter().map(|spiffe| (spiffe.clone(), entry.agent.id.clone())));
-        let by_spiffe = Arc::new(workloads.collect());
-        let register = |entry: AgentEntry| {
-            let AgentEntry { agent, uids, spiffe } = entry;
-            let (uids, spiffe) = (uids.into_iter().collect(), spiffe.into_iter().collect());
-            (agent.id.clone(), Registered { agent: Arc::new(agent), uids, spiffe })
-        };
-        self.by_id.store(Arc::new(entries.into_iter().map(register).collect()));
-        self.by_spiffe.store(by_spiffe);
+        let mut registry = Registry::default();
+        for AgentEntry { agent, uids, spiffe, subjects } in entries {
+            registry.by_spiffe.extend(spiffe.into_iter().map(|spiffe| (spiffe, agent.id.clone())));
+            for (issuer, pattern) in subjects {
+                let of_issuer = registry.by_subject.entry(issuer).or_default();
+                match pattern {
+                    SubjectPattern::Exact(subject) => {
+                        of_issuer.exact.insert(subject, agent.id.clone());
+                    }
+                    below @ SubjectPattern::Below(_) => of_issuer.below.push((below, agent.id.clone())),
+                }
+            }
+            let uids = uids.into_iter().collect();
+            registry.by_id.insert(agent.id.clone(), Registered { agent: Arc::new(agent), uids });
+        }
+        self.registry.store(Arc::new(registry));
     }
 
     /// The agent of this id, disabled or not.
     pub fn agent(&self, id: &AgentId) -> Option<Arc<Agent>> {
-        self.by_id.load().get(id).map(|entry| Arc::clone(&entry.agent))
+        self.registry.load().by_id.get(id).map(|entry| Arc::clone(&entry.agent))
+    }
+
+    /// The agent that this issuer calls so, disabled or not.
+    pub fn called(&self, issuer: &str, subject: &str) -> Option<Arc<Agent>> {
+        let registry = self.registry.load();
+        let subjects = registry.by_subject.get(issuer)?;
+        let below = || subjects.below.iter().find(|(pattern, _)| pattern.matches(subject)).map(|(_, id)| id);
+        let id = subjects.exact.get(subject).or_else(below)?;
+        registry.by_id.get(id).map(|entry| Arc::clone(&entry.agent))
     }
 
     /// Whether this agent may run as that user.
     pub fn is_run_by(&self, id: &AgentId, uid: u32) -> bool {
-        self.by_id.load().get(id).is_some_and(|entry| entry.uids.contains(&uid))
+        self.registry.load().by_id.get(id).is_some_and(|entry| entry.uids.contains(&uid))
     }
 
     /// The agent that has this SPIFFE id.
     pub fn of_spiffe(&self, spiffe: &str) -> Option<AgentId> {
-        let id = self.by_spiffe.load().get(spiffe).cloned()?;
-        let has = self.by_id.load().get(&id).is_some_and(|entry| entry.spiffe.contains(spiffe));
-        has.then_some(id)
+        self.registry.load().by_spiffe.get(spiffe).cloned()
     }
 
     /// All agents, by id.
     pub fn all(&self) -> Vec<Arc<Agent>> {
-        let mut all: Vec<_> = self.by_id.load().values().map(|entry| Arc::clone(&entry.agent)).collect();
+        let mut all: Vec<_> = self.registry.load().by_id.values().map(|entry| Arc::clone(&entry.agent)).collect();
         all.sort_by(|a, b| a.id.cmp(&b.id));
         all
     }
@@ -87,36 +115,34 @@ impl Agents {
 
 impl fmt::Debug for Agents {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.by_id.load().keys()).finish()
+        f.debug_set().entries(self.registry.load().by_id.keys()).finish()
     }
 }
 
-/// Proves identities by bearer tokens, by the peer of the agent socket and by client certificates.
+/// Proves identities by tokens, our own and those of issuers, by client certificates, and by the peer of the agent socket.
 pub struct LiveIdentities {
     agents: Arc<Agents>,
     tokens: Arc<Tokens>,
+    issuers: Arc<Issuers>,
     grants: Arc<LiveGrants>,
     clock: Arc<dyn Clock>,
 }
 
 impl LiveIdentities {
-    /// Over these agents, tokens and grants.
-    pub fn new(agents: Arc<Agents>, tokens: Arc<Tokens>, grants: Arc<LiveGrants>, clock: Arc<dyn Clock>) -> Self {
-        Self { agents, tokens, grants, clock }
+    /// Over these agents, tokens, issuers and grants.
+    pub fn new(
+        agents: Arc<Agents>,
+        tokens: Arc<Tokens>,
+        issuers: Arc<Issuers>,
+        grants: Arc<LiveGrants>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self { agents, tokens, issuers, grants, clock }
     }
 
     /// Replaces the registered agents.
     pub fn set_agents(&self, entries: Vec<AgentEntry>) {
         self.agents.set(entries);
-    }
-
-    fn prove(&self, presented: &Presented) -> Result<Principal, IdentityFailure> {
-        match &presented.credential {
-            Credential::Absent => Err(IdentityFailure::Absent),
-            Credential::Bearer(token) => self.by_token(token),
-            Credential::Peer { uid, pid, agent } => self.by_peer(*uid, *pid, agent.as_deref()),
-            Credential::Certificate { certificate, bearer } => self.by_certificate(certificate, bearer.as_ref()),
-        }
     }
 
     fn by_token(&self, token: &SecretString) -> Result<Principal, IdentityFailure> {
@@ -151,7 +177,7 @@ impl LiveIdentities {
     }
 
     /// Asked for each request anew: the certificate must still be good, and a token beside it of the same agent.
-    fn by_certificate(
+    async fn by_certificate(
         &self,
         certificate: &ClientCertificate,
         bearer: Option<&SecretString>,
@@ -161,25 +187,77 @@ impl LiveIdentities {
         let agent = self.agents.of_spiffe(id).ok_or_else(|| IdentityFailure::Unregistered(format!("`{id}`")))?;
         let agent = self.enabled(&agent)?;
         let instance = Some(certificate.instance().to_owned());
-        let Some(bearer) = bearer else {
-            return Ok(Principal { agent, instance, method: AuthMethod::X509Svid, grant: None });
+        let borne = match bearer {
+            None => return Ok(Principal { agent, instance, method: AuthMethod::X509Svid, grant: None }),
+            Some(token) if is_signed(token) => self.by_signed(token, None).await?,
+            Some(token) => self.by_token(token)?,
         };
-        let borne = self.by_token(bearer)?;
         if borne.agent.id != agent.id {
             return Err(IdentityFailure::Mixed(agent.id.clone()));
         }
         Ok(Principal { instance, ..borne })
     }
 
+    /// A token that an issuer signed. Authentic is not enough: its subject has to be a registered agent.
+    async fn by_signed(&self, token: &SecretString, proof: Option<&Proof>) -> Result<Principal, IdentityFailure> {
+        let now_ms = self.clock.now_ms();
+        let token = token.expose_secret();
+        let proven = self.issuers.prove(token, now_ms).await.map_err(refused)?;
+        let stranger = || IdentityFailure::Unregistered(format!("`{}` of issuer `{}`", proven.subject(), proven.issuer()));
+        let agent = enabled(self.agents.called(proven.issuer(), proven.subject()).ok_or_else(stranger)?)?;
+        // Last: only what a registered agent shows is remembered.
+        match proof {
+            None => self.issuers.check_bearer(&proven),
+            Some(proof) => {
+                proof.check(|text, method| self.issuers.check_proof(&proven, token, (text, method), self.clock.now_ms()))
+            }
+        }
+        .map_err(refused)?;
+        Ok(Principal { agent, instance: proven.instance().map(str::to_owned), method: method_of(&proven), grant: None })
+    }
+
     fn enabled(&self, id: &AgentId) -> Result<Arc<Agent>, IdentityFailure> {
-        let agent = self.agents.agent(id).ok_or_else(|| IdentityFailure::Unregistered(format!("`{id}`")))?;
-        if agent.disabled { Err(IdentityFailure::Disabled(id.clone())) } else { Ok(agent) }
+        enabled(self.agents.agent(id).ok_or_else(|| IdentityFailure::Unregistered(format!("`{id}`")))?)
     }
 }
 
 impl Identities for LiveIdentities {
     fn identify<'a>(&'a self, presented: &'a Presented) -> Later<'a, Result<Principal, IdentityFailure>> {
-        Box::pin(std::future::ready(self.prove(presented)))
+        let known = match &presented.credential {
+            Credential::Absent => Err(IdentityFailure::Absent),
+            Credential::Bearer(token) if is_signed(token) => return Box::pin(self.by_signed(token, None)),
+            Credential::Bearer(token) => self.by_token(token),
+            Credential::Bound { token, proof } => return Box::pin(self.by_signed(token, Some(proof))),
+            Credential::Certificate { certificate, bearer } => {
+                return Box::pin(self.by_certificate(certificate, bearer.as_ref()));
+            }
+            Credential::Peer { uid, pid, agent } => self.by_peer(*uid, *pid, agent.as_deref()),
+        };
+        Box::pin(std::future::ready(known))
+    }
+}
+
+/// Whether a token is one that an issuer may have signed. Our own have no dots.
+fn is_signed(token: &SecretString) -> bool {
+    let token = token.expose_secret();
+    !token.starts_with("ba_") && !token.starts_with("tg_") && looks_signed(token)
+}
+
+fn enabled(agent: Arc<Agent>) -> Result<Arc<Agent>, IdentityFailure> {
+    if agent.disabled { Err(IdentityFailure::Disabled(agent.id.clone())) } else { Ok(agent) }
+}
+
+fn method_of(proven: &Proven) -> AuthMethod {
+    match proven.method() {
+        Method::Jwt => AuthMethod::Jwt,
+        Method::JwtSvid => AuthMethod::JwtSvid,
+    }
+}
+
+fn refused(fault: TokenFault) -> IdentityFailure {
+    match fault {
+        TokenFault::Unavailable { .. } => IdentityFailure::Unavailable(fault.to_string()),
+        fault => IdentityFailure::Refused(fault.to_string()),
     }
 }
 

@@ -2,68 +2,91 @@
 
 use std::collections::BTreeMap;
 
-use bailiwick_identity::SpiffeId;
+use bailiwick_identity::{SpiffeId, SubjectPattern};
 use bailiwick_pipeline::principal::Agent;
 
-use super::{duplicates, text};
+use super::{duplicates, issuers::check_subject, text};
 use crate::{
-    checked::RegisteredAgent,
+    checked::{RegisteredAgent, SubjectOf},
     code::FaultCode,
     fault::Findings,
-    raw::{Raw, RawAgent},
+    raw::{Raw, RawAgent, RawIdentity},
     source::KeyPath,
     suggest::nearest,
 };
 
 pub(super) fn agents(raw: &Raw, path: &KeyPath, findings: &mut Findings<'_>) -> Vec<RegisteredAgent> {
     duplicates(raw.agents.iter().map(|agent| agent.id.as_ref()), "agent", path, findings);
-    let mut workloads = Workloads { raw, first: BTreeMap::new() };
+    let mut names = Names { raw, workloads: BTreeMap::new(), subjects: Vec::new() };
     let agents = raw.agents.iter().enumerate();
-    agents.filter_map(|(index, agent)| self::agent(agent, &mut workloads, &path.item(index), findings)).collect()
+    agents.filter_map(|(index, agent)| self::agent(agent, &mut names, &path.item(index), findings)).collect()
 }
 
-fn agent(raw: &RawAgent, workloads: &mut Workloads<'_>, path: &KeyPath, findings: &mut Findings<'_>) -> Option<RegisteredAgent> {
+fn agent(raw: &RawAgent, names: &mut Names<'_>, path: &KeyPath, findings: &mut Findings<'_>) -> Option<RegisteredAgent> {
     let owner = text(raw.owner.as_deref(), &path.key("owner"), findings);
     text(raw.environment.as_deref(), &path.key("environment"), findings);
-    let (mut uids, mut spiffe) = (Vec::new(), Vec::new());
+    let (mut uids, mut spiffe, mut subjects) = (Vec::new(), Vec::new(), Vec::new());
     for (at, identity) in raw.identity.iter().flatten().enumerate() {
         let here = path.key("identity").item(at);
-        if let Some(uid) = identity.uid {
-            if uids.contains(&uid) {
-                let message = format!("the user id `{uid}` is named twice");
-                findings.value(&here, FaultCode::Duplicate, message).help("name it once");
+        match way_of(identity, &here, findings) {
+            Some(Way::User(uid)) => {
+                if uids.contains(&uid) {
+                    let message = format!("the user id `{uid}` is named twice");
+                    findings.value(&here, FaultCode::Duplicate, message).help("name it once");
+                }
+                uids.push(uid);
             }
-            uids.push(uid);
-        }
-        if let Some(given) = &identity.spiffe {
-            spiffe.extend(workloads.id(given, &here.key("spiffe"), findings));
-        }
-        match (identity.uid, &identity.spiffe) {
-            (Some(_), Some(_)) => {
-                let message = "`uid` and `spiffe` are two ways to prove an agent";
-                findings.value(&here, FaultCode::Conflict, message).help("give each an entry of its own: either will do");
-            }
-            (None, None) if !findings.has_any_in(&here) => {
-                let fault = findings.value(&here, FaultCode::MissingKey, "`uid` or `spiffe` is missing");
-                fault.help("write `{ uid = 1000 }` or `{ spiffe = \"spiffe://example.org/agent/a\" }`");
-            }
-            _ => {}
+            Some(Way::Workload(given)) => spiffe.extend(names.workload(given, &here.key("spiffe"), findings)),
+            Some(Way::Subject(issuer, subject)) => subjects.extend(names.subject(issuer, subject, &here, findings)),
+            None => {}
         }
     }
     let agent = Agent { id: raw.id.clone()?, owner, ceiling: raw.ceiling, disabled: raw.disabled };
-    Some(RegisteredAgent { agent, uids, spiffe })
+    Some(RegisteredAgent { agent, uids, spiffe, subjects })
 }
 
-/// The SPIFFE ids of all agents.
-struct Workloads<'r> {
+/// One way to prove an agent.
+enum Way<'r> {
+    User(u32),
+    Workload(&'r str),
+    Subject(&'r str, &'r str),
+}
+
+fn way_of<'r>(raw: &'r RawIdentity, path: &KeyPath, findings: &mut Findings<'_>) -> Option<Way<'r>> {
+    const ONE: &str =
+        "write `{ uid = 1000 }`, `{ spiffe = \"spiffe://example.org/agent/a\" }` or `{ issuer = \"corp\", subject = \"a\" }`";
+    let issued = (&raw.issuer, &raw.subject);
+    let missing = match (raw.uid, &raw.spiffe, issued) {
+        (Some(uid), None, (None, None)) => return Some(Way::User(uid)),
+        (None, Some(spiffe), (None, None)) => return Some(Way::Workload(spiffe)),
+        (None, None, (Some(issuer), Some(subject))) => return Some(Way::Subject(issuer, subject)),
+        (None, None, (Some(_), None)) => "`subject` is missing",
+        (None, None, (None, Some(_))) => "`issuer` is missing",
+        (None, None, (None, None)) => "`uid`, `spiffe`, or `issuer` and `subject`, is missing",
+        _ => {
+            let message = "a user, a SPIFFE id and a subject are ways of their own to prove an agent";
+            findings.value(path, FaultCode::Conflict, message).help("give each an entry of its own: any of them will do");
+            return None;
+        }
+    };
+    if !findings.has_any_in(path) {
+        findings.value(path, FaultCode::MissingKey, missing).help(ONE);
+    }
+    None
+}
+
+/// What all agents are called: nobody can be two of them.
+struct Names<'r> {
     raw: &'r Raw,
-    /// Where each was named first.
-    first: BTreeMap<SpiffeId, KeyPath>,
+    /// The SPIFFE ids, and where each was named first.
+    workloads: BTreeMap<SpiffeId, KeyPath>,
+    /// What issuers call them.
+    subjects: Vec<(SubjectOf, KeyPath)>,
 }
 
-impl Workloads<'_> {
-    /// An id, which no other agent may have.
-    fn id(&mut self, given: &str, path: &KeyPath, findings: &mut Findings<'_>) -> Option<SpiffeId> {
+impl Names<'_> {
+    /// A SPIFFE id, which no other agent may have.
+    fn workload(&mut self, given: &str, path: &KeyPath, findings: &mut Findings<'_>) -> Option<SpiffeId> {
         let id: SpiffeId = match given.parse() {
             Ok(id) => id,
             Err(fault) => {
@@ -79,11 +102,42 @@ impl Workloads<'_> {
             let fault = findings.value(path, FaultCode::UnknownTrustDomain, message);
             fault.suggest(nearest(id.domain().as_str(), names())).help("add it with its bundle, or write the id in another one");
         }
-        if let Some(first) = self.first.get(&id) {
+        if let Some(first) = self.workloads.get(&id) {
             let message = format!("`{id}` is said of two agents, or twice of one");
             findings.beside(path, FaultCode::Duplicate, message, (first, "first here")).help("give each agent an id of its own");
         }
-        self.first.entry(id.clone()).or_insert_with(|| path.clone());
+        self.workloads.entry(id.clone()).or_insert_with(|| path.clone());
         Some(id)
+    }
+
+    /// What an issuer calls the agent, and no other.
+    fn subject(&mut self, issuer: &str, subject: &str, path: &KeyPath, findings: &mut Findings<'_>) -> Option<SubjectOf> {
+        let issuers = &self.raw.issuers;
+        let Some(known) = issuers.iter().find(|known| known.id.as_deref() == Some(issuer)) else {
+            let message = format!("there is no issuer `{issuer}`");
+            let fault = findings.value(&path.key("issuer"), FaultCode::UnknownIssuer, message);
+            fault.suggest(nearest(issuer, issuers.iter().filter_map(|known| known.id.as_deref())));
+            fault.help("write `[[issuers]]` for it, or the id of one that is there");
+            return None;
+        };
+        let here = path.key("subject");
+        let pattern = match subject.parse::<SubjectPattern>() {
+            Ok(pattern) => pattern,
+            Err(fault) => {
+                let fault = findings.value(&here, FaultCode::BadSubject, format!("`{subject}` is no subject: {fault}"));
+                fault.help("write what the issuer calls the agent, or everything below a place: `repo:org/name:*`");
+                return None;
+            }
+        };
+        check_subject(known, &pattern, &here, findings);
+        let of = SubjectOf { issuer: issuer.to_owned(), subject: pattern };
+        let is_same = |(other, _): &&(SubjectOf, KeyPath)| other.issuer == of.issuer && other.subject.overlaps(&of.subject);
+        if let Some((other, there)) = self.subjects.iter().find(is_same) {
+            let message = format!("`{}` of issuer `{}` is also meant by `{}`", of.subject, of.issuer, other.subject);
+            let fault = findings.beside(&here, FaultCode::Duplicate, message, (&there.key("subject"), "first here"));
+            fault.help("give each subject to one agent, once");
+        }
+        self.subjects.push((of.clone(), path.clone()));
+        Some(of)
     }
 }

@@ -7,6 +7,7 @@ mod connectors;
 mod environment;
 mod grants;
 mod http;
+mod issuers;
 mod sections;
 mod trust;
 
@@ -60,13 +61,15 @@ pub(crate) fn config(tree: Value, setting: Setting<'_>, findings: &mut Findings<
         limits: sections::limits(&raw.limits, &root.key("limits"), findings),
         trust_domains: trust::domains(&raw.trust_domains, &root.key("trust_domains"), setting, findings),
         agents: agents::agents(&raw, &root.key("agents"), findings),
+        issuers: issuers::issuers(&raw.issuers, &root.key("issuers"), setting, findings),
         connectors: connectors::connectors(&raw.connectors, &root.key("connectors"), setting, findings),
         grants: grants::grants(&raw, &root.key("grants"), findings),
     };
     // INVARIANT: no entry is left out in silence.
-    let is_whole = (parts.agents.len(), parts.connectors.len(), parts.grants.len(), parts.trust_domains.len())
-        == (raw.agents.len(), raw.connectors.len(), raw.grants.len(), raw.trust_domains.len())
-        && parts.server.tls.is_some() == raw.server.tls.is_some();
+    let is_whole =
+        (parts.agents.len(), parts.issuers.len(), parts.connectors.len(), parts.grants.len(), parts.trust_domains.len())
+            == (raw.agents.len(), raw.issuers.len(), raw.connectors.len(), raw.grants.len(), raw.trust_domains.len())
+            && parts.server.tls.is_some() == raw.server.tls.is_some();
     if !is_whole && findings.is_empty() {
         let fault = findings.key(&root, FaultCode::Unreadable, "an entry could not be used, and no check says why");
         fault.help("this is a mistake of ours: please report it");

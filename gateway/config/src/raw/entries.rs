@@ -27,7 +27,8 @@ pub(crate) struct RawAgent {
     /// The highest band it may ever reach.
     #[schemars(with = "String", extend("enum" = ["low", "medium", "high", "critical"]))]
     pub(crate) ceiling: Band,
-    /// How it proves itself: on the agent socket, or over TLS. Everywhere it may bear a token (`bailiwick agents token ID`).
+    /// How it proves itself: by its user on the agent socket, by its certificate over TLS, or by tokens of an issuer. It may always bear a token
+    /// of its own (`bailiwick agents token ID`).
     #[schemars(length(min = 1))]
     pub(crate) identity: Option<Vec<RawIdentity>>,
     /// Switches it off.
@@ -36,7 +37,7 @@ pub(crate) struct RawAgent {
     pub(crate) environment: Option<String>,
 }
 
-/// One way in which an agent proves itself.
+/// One way in which an agent proves itself: `uid`, or `issuer` and `subject`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct RawIdentity {
@@ -47,6 +48,63 @@ pub(crate) struct RawIdentity {
     /// The SPIFFE id in its certificate, over TLS. Its trust domain is one of `[[trust_domains]]`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) spiffe: Option<String>,
+    /// The id of the issuer of its tokens.
+    pub(crate) issuer: Option<String>,
+    /// What that issuer calls it: exactly, or everything below a place: `repo:org/name:*`.
+    pub(crate) subject: Option<String>,
+}
+
+/// `[[issuers]]`
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["id"]))]
+pub(crate) struct RawIssuer {
+    /// Its id, by which agents name it.
+    pub(crate) id: Option<String>,
+    /// What its tokens say of their subjects.
+    #[schemars(extend("enum" = ["oidc", "kubernetes", "github_actions", "spiffe_jwt"]))]
+    pub(crate) profile: String,
+    /// The `iss` of its tokens, exactly. With `spiffe_jwt` it may be left out, and with `github_actions` it is GitHub's own.
+    pub(crate) issuer: Option<String>,
+    /// Where its keys are, if not where its own description says (`ISSUER/.well-known/openid-configuration`).
+    pub(crate) jwks_url: Option<String>,
+    /// The file with its keys, instead of `jwks_url`; relative to this file. It is read again every five minutes.
+    pub(crate) jwks_file: Option<String>,
+    /// A PEM file with the only certificate authorities that are trusted for it; those of the system when it is not set.
+    pub(crate) roots: Option<String>,
+    /// Whom its tokens must be for; the URL by which agents reach `/mcp` when it is not set.
+    pub(crate) audience: Option<String>,
+    /// The algorithms that it signs with.
+    #[schemars(with = "Option<Vec<AlgorithmWord>>", length(min = 1))]
+    pub(crate) algorithms: Option<Vec<String>>,
+    /// How long its tokens live at most.
+    pub(crate) max_lifetime: Duration,
+    /// How long the keys that were read last are used while they can't be read again.
+    pub(crate) max_stale: Duration,
+    /// Whether its tokens are bound to a key that their bearer proves with each request.
+    #[schemars(extend("enum" = ["none", "dpop"]))]
+    pub(crate) sender_constraint: String,
+    /// With `oidc`: the claim with the subject.
+    pub(crate) subject_claim: Option<String>,
+    /// With `oidc`: the claim that tells running copies of an agent apart.
+    pub(crate) instance_claim: Option<String>,
+    /// With `spiffe_jwt`: the trust domain.
+    pub(crate) trust_domain: Option<String>,
+}
+
+/// A signature algorithm.
+#[derive(JsonSchema)]
+#[expect(dead_code, reason = "it stands only for its schema")]
+enum AlgorithmWord {
+    RS256,
+    RS384,
+    RS512,
+    PS256,
+    PS384,
+    PS512,
+    ES256,
+    ES384,
+    EdDSA,
 }
 
 /// `[[connectors]]`
@@ -334,6 +392,27 @@ pub(crate) struct RawIntRange {
 impl Default for RawAgent {
     fn default() -> Self {
         Self { id: None, owner: None, ceiling: Band::High, identity: None, disabled: false, environment: None }
+    }
+}
+
+impl Default for RawIssuer {
+    fn default() -> Self {
+        Self {
+            id: None,
+            profile: "oidc".to_owned(),
+            issuer: None,
+            jwks_url: None,
+            jwks_file: None,
+            roots: None,
+            audience: None,
+            algorithms: None,
+            max_lifetime: Duration::from_secs(24 * 60 * 60),
+            max_stale: Duration::from_secs(60 * 60),
+            sender_constraint: "none".to_owned(),
+            subject_claim: None,
+            instance_claim: None,
+            trust_domain: None,
+        }
     }
 }
 

@@ -11,7 +11,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub(crate) use entries::{RawAgent, RawBound, RawBudget, RawConnector, RawCredential, RawFeature, RawGrant, RawInject, RawTool};
+pub(crate) use entries::{
+    RawAgent, RawBound, RawBudget, RawConnector, RawCredential, RawFeature, RawGrant, RawIdentity, RawInject, RawIssuer, RawTool,
+};
 pub(crate) use trust::{RawTls, RawTrustDomain};
 
 use crate::units::{Duration, Size};
@@ -35,6 +37,8 @@ pub(crate) struct Raw {
     pub(crate) limits: RawLimits,
     /// The trust domains whose X.509-SVIDs count.
     pub(crate) trust_domains: Vec<RawTrustDomain>,
+    /// The issuers: whose tokens prove agents.
+    pub(crate) issuers: Vec<RawIssuer>,
     /// The agents: registered non-human identities.
     pub(crate) agents: Vec<RawAgent>,
     /// The connectors: registered downstream MCP servers.

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 
+use bailiwick_identity::{KeySource, Profile, SenderConstraint};
 use bailiwick_pipeline::{
     grant::{Labels, ToolPattern},
     ports::Injection,
@@ -34,6 +35,30 @@ fn a_grant_takes_from_its_agent_what_it_does_not_say() {
     assert_eq!((grant.owner.as_str(), grant.environment.as_str(), grant.ceiling), ("o", "lab", Band::Medium));
     assert_eq!((grant.not_before_ms, grant.expires_at_ms, grant.revision), (1000, 1000 + 8 * 3_600_000, 3));
     assert!(grant.from_config && !grant.default);
+}
+
+#[test]
+fn an_issuer_is_known_by_what_its_profile_says() {
+    let text = "[[issuers]]\nid = \"corp\"\nissuer = \"https://i.example/realms/a\"\n\
+                [[issuers]]\nid = \"gh\"\nprofile = \"github_actions\"\n\
+                [[issuers]]\nid = \"td\"\nprofile = \"spiffe_jwt\"\ntrust_domain = \"example.org\"\njwks_file = \"bundle.json\"\nsender_constraint = \"dpop\"\n\
+                [[agents]]\nid = \"bot\"\nowner = \"o\"\nidentity = [{ uid = 7 }, { issuer = \"gh\", subject = \"repo:o/r:*\" }, { issuer = \"corp\", subject = \"repo:o/r:x\" }]\n";
+    let config = config(text);
+    let [corp, gh, td] = config.issuers.as_slice() else { panic!("{:?}", config.issuers) };
+    assert_eq!(corp.source, KeySource::Discovery("https://i.example/realms/a".parse().unwrap()));
+    assert_eq!(
+        (corp.algorithms.len(), corp.max_lifetime, corp.max_stale),
+        (9, Duration::from_hours(24), Duration::from_hours(1))
+    );
+    assert_eq!(
+        (gh.issuer.as_deref(), &gh.profile),
+        (Some("https://token.actions.githubusercontent.com"), &Profile::GithubActions)
+    );
+    assert_eq!(td.source, KeySource::File(PathBuf::from("/etc/bailiwick/bundle.json")));
+    assert_eq!((td.sender_constraint, corp.sender_constraint), (SenderConstraint::Dpop, SenderConstraint::None));
+    let bot = config.agent("bot").unwrap();
+    assert_eq!((bot.uids.as_slice(), bot.subjects.len()), ([7].as_slice(), 2));
+    assert!(bot.subjects[0].subject.matches("repo:o/r:ref:refs/heads/main"));
 }
 
 #[test]

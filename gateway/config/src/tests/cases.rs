@@ -4,6 +4,127 @@ use crate::FaultCode as Code;
 
 pub(super) type Case = (&'static str, Code, &'static str);
 
+/// Issuers, and what agents are called by them: whole files.
+pub(super) const ISSUERS: &[Case] = &[
+    (
+        "[[issuers]]\nid = \"corp\"\nissuer = \"https://i.example\"\n[[agents]]\nid = \"bot\"\nowner = \"o\"\nidentity = [{ issuer = \"corp\" }]",
+        Code::MissingKey,
+        "`subject` is missing",
+    ),
+    (
+        "[[issuers]]\nid = \"corp\"\nissuer = \"https://i.example\"\n[[agents]]\nid = \"bot\"\nowner = \"o\"\nidentity = [{ subject = \"s\" }]",
+        Code::MissingKey,
+        "`issuer`, is missing",
+    ),
+    (
+        "[[issuers]]\nid = \"corp\"\nissuer = \"https://i.example\"\n[[agents]]\nid = \"bot\"\nowner = \"o\"\nidentity = [{}]",
+        Code::MissingKey,
+        "`uid`",
+    ),
+    (
+        "[[issuers]]\nid = \"corp\"\nissuer = \"https://i.example\"\n[[agents]]\nid = \"bot\"\nowner = \"o\"\nidentity = [{ uid = 1, issuer = \"corp\", subject = \"s\" }]",
+        Code::Conflict,
+        "a user or a subject",
+    ),
+    (
+        "[[issuers]]\nid = \"corp\"\nissuer = \"https://i.example\"\n[[agents]]\nid = \"bot\"\nowner = \"o\"\nidentity = [{ issuer = \"crop\", subject = \"s\" }]",
+        Code::UnknownIssuer,
+        "corp",
+    ),
+    (
+        "[[issuers]]\nid = \"corp\"\nissuer = \"https://i.example\"\n[[agents]]\nid = \"bot\"\nowner = \"o\"\nidentity = [{ issuer = \"corp\", subject = \"\" }]",
+        Code::BadSubject,
+        "is no subject",
+    ),
+    (
+        "[[issuers]]\nid = \"corp\"\nissuer = \"https://i.example\"\n[[agents]]\nid = \"bot\"\nowner = \"o\"\nidentity = [{ issuer = \"corp\", subject = \"*\" }]",
+        Code::BadSubject,
+        "only at the end, after",
+    ),
+    (
+        "[[issuers]]\nid = \"corp\"\nissuer = \"https://i.example\"\n[[agents]]\nid = \"bot\"\nowner = \"o\"\nidentity = [{ issuer = \"corp\", subject = \"agent*\" }]",
+        Code::BadSubject,
+        "only at the end, after",
+    ),
+    (
+        "[[issuers]]\nid = \"corp\"\nissuer = \"https://i.example\"\n[[agents]]\nid = \"bot\"\nowner = \"o\"\nidentity = [{ issuer = \"corp\", subject = \"s\" }, { issuer = \"corp\", subject = \"s\" }]",
+        Code::Duplicate,
+        "also meant by `s`",
+    ),
+    (
+        "[[issuers]]\nid = \"corp\"\nissuer = \"https://i.example\"\n[[agents]]\nid = \"bot\"\nowner = \"o\"\nidentity = [{ issuer = \"corp\", subject = \"s/x\" }]\n[[agents]]\nid = \"b\"\nowner = \"o\"\nidentity = [{ issuer = \"corp\", subject = \"s/*\" }]",
+        Code::Duplicate,
+        "also meant by `s/x`",
+    ),
+    (
+        "[[issuers]]\nid = \"td\"\nprofile = \"spiffe_jwt\"\ntrust_domain = \"td\"\njwks_file = \"b\"\n[[agents]]\nid = \"bot\"\nowner = \"o\"\nidentity = [{ issuer = \"td\", subject = \"spiffe://other/x\" }]",
+        Code::BadSubject,
+        "spiffe://td/",
+    ),
+    (
+        "[[issuers]]\nid = \"k8s\"\nprofile = \"kubernetes\"\nissuer = \"https://k.example\"\n[[agents]]\nid = \"bot\"\nowner = \"o\"\nidentity = [{ issuer = \"k8s\", subject = \"triage\" }]",
+        Code::BadSubject,
+        "system:serviceaccount:NAMESPACE:NAME",
+    ),
+    ("[[issuers]]\nissuer = \"https://i.example\"", Code::MissingKey, "`id` is missing"),
+    ("[[issuers]]\nid = \"corp\"\n", Code::MissingKey, "`issuer` is missing"),
+    ("[[issuers]]\nid = \"Corp\"\nissuer = \"https://i.example\"", Code::BadName, "issuer id"),
+    ("[[issuers]]\nid = \"corp\"\nissuer = \"i.example\"", Code::BadUrl, "is no issuer"),
+    ("[[issuers]]\nid = \"corp\"\nissuer = \"https://i.example?x=1\"", Code::BadUrl, "is no issuer"),
+    ("[[issuers]]\nid = \"corp\"\nissuer = \"http://i.example\"", Code::PlainHttp, "could be anybody"),
+    (
+        "[[issuers]]\nid = \"corp\"\nissuer = \"http://i.example\"\njwks_url = \"http://i.example/keys\"",
+        Code::PlainHttp,
+        "`https` URL",
+    ),
+    ("[[issuers]]\nid = \"corp\"\nissuer = \"https://i.example\"\njwks_url = \"keys\"", Code::BadUrl, "is not where keys are"),
+    (
+        "[[issuers]]\nid = \"corp\"\nissuer = \"https://i.example\"\njwks_url = \"https://i.example/keys\"\njwks_file = \"keys\"",
+        Code::Conflict,
+        "at one place",
+    ),
+    ("[[issuers]]\nid = \"corp\"\nissuer = \"https://i.example\"\njwks_file = \"\"", Code::BadText, "no path"),
+    ("[[issuers]]\nid = \"corp\"\nissuer = \"https://i.example\"\naudience = \" a\"", Code::BadText, "`audience`"),
+    ("[[issuers]]\nid = \"corp\"\nissuer = \"https://i.example\"\nprofile = \"saml\"", Code::UnknownWord, "oidc"),
+    ("[[issuers]]\nid = \"corp\"\nissuer = \"https://i.example\"\nalgorithms = [\"HS256\"]", Code::UnknownWord, "`RS256`"),
+    ("[[issuers]]\nid = \"corp\"\nissuer = \"https://i.example\"\nalgorithms = [\"none\"]", Code::UnknownWord, "is no word"),
+    ("[[issuers]]\nid = \"corp\"\nissuer = \"https://i.example\"\nalgorithms = []", Code::EmptyList, "algorithms"),
+    ("[[issuers]]\nid = \"corp\"\nissuer = \"https://i.example\"\nsender_constraint = \"mtls\"", Code::UnknownWord, "dpop"),
+    ("[[issuers]]\nid = \"corp\"\nissuer = \"https://i.example\"\nmax_lifetime = \"1s\"", Code::OutOfRange, "from `1m` to `30d`"),
+    ("[[issuers]]\nid = \"corp\"\nissuer = \"https://i.example\"\nmax_stale = \"2d\"", Code::OutOfRange, "from `0s` to `1d`"),
+    (
+        "[[issuers]]\nid = \"corp\"\nissuer = \"https://i.example\"\ntrust_domain = \"td\"",
+        Code::Conflict,
+        "`trust_domain` means nothing",
+    ),
+    (
+        "[[issuers]]\nid = \"corp\"\nissuer = \"https://i.example\"\nprofile = \"kubernetes\"\nsubject_claim = \"x\"",
+        Code::Conflict,
+        "`subject_claim` means nothing",
+    ),
+    ("[[issuers]]\nid = \"corp\"\nprofile = \"spiffe_jwt\"\njwks_file = \"b\"", Code::MissingKey, "`trust_domain` is missing"),
+    (
+        "[[issuers]]\nid = \"corp\"\nprofile = \"spiffe_jwt\"\ntrust_domain = \"td\"",
+        Code::MissingKey,
+        "`jwks_url` or `jwks_file` is missing",
+    ),
+    (
+        "[[issuers]]\nid = \"corp\"\nprofile = \"spiffe_jwt\"\ntrust_domain = \"spiffe://td\"\njwks_file = \"b\"",
+        Code::BadName,
+        "without a scheme",
+    ),
+    (
+        "[[issuers]]\nid = \"corp\"\nissuer = \"https://i.example\"\n[[issuers]]\nid = \"corp\"\nissuer = \"https://j.example\"",
+        Code::Duplicate,
+        "used twice",
+    ),
+    (
+        "[[issuers]]\nid = \"corp\"\nissuer = \"https://i.example\"\n[[issuers]]\nid = \"other\"\nissuer = \"https://i.example\"",
+        Code::Duplicate,
+        "of two issuers",
+    ),
+];
+
 /// Whole files.
 pub(super) const FILES: &[Case] = &[
     ("[server\n", Code::Syntax, "this is not TOML"),
@@ -52,9 +173,8 @@ pub(super) const FILES: &[Case] = &[
     ("[[agents]]\nid = \"bot\"\nowner = \"o\"\nceiling = \"hihg\"", Code::UnknownWord, "high"),
     ("[[agents]]\nid = \"bot\"\nowner = \"o\"\nidentity = []", Code::EmptyList, "identity"),
     ("[[agents]]\nid = \"bot\"\nowner = \"o\"\nidentity = [{ uid = 1 }, { uid = 1 }]", Code::Duplicate, "`1`"),
-    ("[[agents]]\nid = \"bot\"\nowner = \"o\"\nidentity = [{ issuer = \"corp\" }]", Code::NotSupportedYet, "`issuer`"),
     ("[[agents]]\nid = \"a\"\nowner = \"o\"\n[[agents]]\nid = \"a\"\nowner = \"o\"", Code::Duplicate, "used twice"),
-    ("[[agents]]\nid = \"bot\"\nowner = \"o\"\nidentity = [{}]", Code::MissingKey, "`uid` or `spiffe` is missing"),
+    ("[[agents]]\nid = \"bot\"\nowner = \"o\"\nidentity = [{}]", Code::MissingKey, "`uid`, `spiffe`, or `issuer` and `subject`, is missing"),
     (
         "[[agents]]\nid = \"bot\"\nowner = \"o\"\nidentity = [{ spiffe = \"spiffe://a.example/b/../c\" }]",
         Code::BadName,

@@ -61,6 +61,8 @@ fn tree(text: &str) -> Value {
 fn it_loads() {
     let config = config(EXAMPLE);
     assert_eq!((config.agents.len(), config.connectors.len(), config.grants.len()), (1, 3, 1));
+    let profiles: Vec<_> = config.issuers.iter().map(|issuer| issuer.id.as_str()).collect();
+    assert_eq!(profiles, ["corp", "cluster", "actions", "mesh"]);
 }
 
 #[test]
@@ -93,7 +95,7 @@ fn it_says_the_defaults() {
     }
     // What has a default in an entry and is set there without being commented is set to it.
     let schema = schema();
-    for entry in ["agents", "connectors", "grants"] {
+    for entry in ["issuers", "agents", "connectors", "grants"] {
         let properties = schema["properties"][entry]["items"]["properties"].as_object().unwrap();
         for (key, shape) in
             properties.iter().filter(|(key, _)| !["default", "budget", "args", "tools", "features"].contains(&key.as_str()))

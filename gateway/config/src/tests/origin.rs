@@ -39,8 +39,8 @@ fn entries_are_found_by_their_id() {
 }
 
 fn parts(config: &Config) -> String {
-    let Config { server, approvals, policy, trail, telemetry, limits, agents, connectors, grants, .. } = config;
-    format!("{server:?}{approvals:?}{policy:?}{trail:?}{telemetry:?}{limits:?}{agents:?}{connectors:?}{grants:?}")
+    let Config { server, approvals, policy, trail, telemetry, limits, issuers, agents, connectors, grants, .. } = config;
+    format!("{server:?}{approvals:?}{policy:?}{trail:?}{telemetry:?}{limits:?}{issuers:?}{agents:?}{connectors:?}{grants:?}")
 }
 
 #[test]

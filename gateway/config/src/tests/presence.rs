@@ -93,3 +93,22 @@ fn what_tls_needs_and_is_not_there_is_shown() {
     assert_eq!(shown, expected.map(|(key, message)| (key.to_owned(), message.to_owned())));
     assert!(faults.iter().all(|fault| fault.line_and_column().is_some()));
 }
+
+#[test]
+fn what_an_issuer_names_is_looked_for_too() {
+    let text = "[[issuers]]\nid = \"corp\"\nissuer = \"https://i.example\"\nroots = \"ca.pem\"\n\
+                [[issuers]]\nid = \"file\"\nissuer = \"https://j.example\"\njwks_file = \"keys.json\"\n";
+    let faults = config(text).check_presence(Path::new("/data"), |sought| match sought {
+        Sought::Keys(_) => Found::Missing,
+        _ => Found::Unfit("can be changed by everybody".to_owned()),
+    });
+    let shown: Vec<_> = faults.iter().map(|fault| (fault.key(), fault.to_string())).collect();
+    let expected = [
+        (
+            "issuers[0].roots",
+            "the file of certificate authorities `/etc/bailiwick/ca.pem` of the issuer `corp` can be changed by everybody",
+        ),
+        ("issuers[1].jwks_file", "the file of keys `/etc/bailiwick/keys.json` of the issuer `file` is not there"),
+    ];
+    assert_eq!(shown, expected.map(|(key, message)| (key.to_owned(), message.to_owned())));
+}

@@ -38,7 +38,7 @@ fn its_connector_over_http_has_only_keys_that_are_known_or_come_with_such_connec
     let faults = read(&text).err();
     let is_strange = |fault: &&crate::Fault| {
         let of_http = ["url", "header", "command", "env"].iter().any(|key| fault.to_string().contains(&format!("`{key}`")));
-        !of_http || !matches!(fault.fault_code(), FaultCode::UnknownKey | FaultCode::MissingKey | FaultCode::NotSupportedYet)
+        !of_http || !matches!(fault.fault_code(), FaultCode::UnknownKey | FaultCode::MissingKey)
     };
     let all = faults.iter().flat_map(crate::ConfigFaults::faults);
     let strange: Vec<String> = all.filter(is_strange).map(ToString::to_string).collect();

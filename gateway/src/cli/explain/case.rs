@@ -188,6 +188,8 @@ impl Case {
             "agent_token" => "its token".to_owned(),
             "grant_token" => "the grant's token".to_owned(),
             "unix_peer" => "its operating-system user".to_owned(),
+            "jwt" => "a token that its issuer signed".to_owned(),
+            "jwt_svid" => "a JWT-SVID of its trust domain".to_owned(),
             other => shown(other),
         });
         if let Some(method) = method {

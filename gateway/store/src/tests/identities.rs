@@ -3,6 +3,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
+use bailiwick_identity::Issuers;
 use bailiwick_pipeline::{
     ports::{Identities as _, IdentityFailure},
     principal::{AuthMethod, ClientCertificate, Credential, Presented, Principal, Standing},
@@ -27,7 +28,8 @@ fn house() -> House {
     let tokens = Arc::new(Tokens::load(&store).unwrap());
     let grants = Arc::new(LiveGrants::load(&store, &[]).unwrap());
     let clock = clock(NOW);
-    let identities = LiveIdentities::new(agents(), Arc::clone(&tokens), Arc::clone(&grants), clock.clone());
+    let issuers = Arc::new(Issuers::new("https://gateway.example.com/mcp", NOW));
+    let identities = LiveIdentities::new(agents(), Arc::clone(&tokens), issuers, Arc::clone(&grants), clock.clone());
     House { _data: data, tokens, grants, identities, clock }
 }
 

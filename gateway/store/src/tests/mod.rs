@@ -101,7 +101,8 @@ fn terms(id: &str, agent: &str) -> Grant {
 
 fn agent(id: &str, uids: &[u32]) -> AgentEntry {
     let agent = Agent { id: id.parse().unwrap(), owner: "team-lead".to_owned(), ceiling: Band::High, disabled: false };
-    AgentEntry { agent, uids: uids.to_vec(), spiffe: vec![format!("spiffe://example.org/agent/{id}")] }
+    let spiffe = vec![format!("spiffe://example.org/agent/{id}")];
+    AgentEntry { agent, uids: uids.to_vec(), spiffe, subjects: Vec::new() }
 }
 
 fn agents() -> Arc<Agents> {

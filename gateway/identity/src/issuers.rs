@@ -1,0 +1,152 @@
+//! All issuers whose word counts, and what their tokens prove.
+
+use std::{fmt, sync::Arc};
+
+use arc_swap::ArcSwap;
+use dashmap::DashMap;
+
+use crate::{
+    compact::{self, Token, shown},
+    dpop::{Asked, Shown},
+    fault::TokenFault,
+    issuer::{Issuer, IssuerSpec, Proven},
+    keys::sha256,
+};
+
+/// Types of tokens that are taken (RFC 7519, section 5.1; RFC 9068, section 2.1; JWT-SVID, section 2.3).
+const TYPES: [&str; 5] = ["", "JWT", "JOSE", "at+jwt", "application/at+jwt"];
+
+/// Tokens whose proof is remembered.
+const REMEMBERED: usize = 8 * 1024;
+
+/// The issuers whose word counts: replaced as a whole when the configuration changes.
+pub struct Issuers {
+    served: ArcSwap<Served>,
+    /// What tokens proved, by their digest: the same one comes with each request of an agent.
+    remembered: DashMap<[u8; 32], Remembered>,
+    proofs: Shown,
+}
+
+#[derive(Debug)]
+struct Served {
+    /// Another number means that nothing that was proven before counts.
+    epoch: u64,
+    issuers: Vec<Arc<Issuer>>,
+    /// The URL by which agents reach the gateway: whom tokens are for, and what proofs are for.
+    resource: Arc<str>,
+}
+
+struct Remembered {
+    proven: Arc<Proven>,
+    issuer: Arc<Issuer>,
+    generation: u64,
+    epoch: u64,
+}
+
+impl Issuers {
+    /// None, at a gateway that agents reach by `resource` and that started at this time, unix milliseconds.
+    pub fn new(resource: &str, now_ms: u64) -> Self {
+        let served = ArcSwap::from_pointee(Served { epoch: 0, issuers: Vec::new(), resource: resource.into() });
+        Self { served, remembered: DashMap::new(), proofs: Shown::since(now_ms / 1000) }
+    }
+
+    /// Replaces all of them. One that is what it was keeps its keys.
+    pub fn set(&self, specs: &[IssuerSpec]) {
+        self.serve(|before| {
+            let kept = |spec: &IssuerSpec| before.issuers.iter().find(|issuer| issuer.spec == *spec).cloned();
+            let issuers = specs.iter().map(|spec| kept(spec).unwrap_or_else(|| Arc::new(Issuer::new(spec.clone())))).collect();
+            (issuers, Arc::clone(&before.resource))
+        });
+    }
+
+    /// The URL by which agents reach the gateway from now on.
+    pub fn set_resource(&self, resource: &str) {
+        self.serve(|before| (before.issuers.clone(), resource.into()));
+    }
+
+    fn serve(&self, change: impl Fn(&Served) -> (Vec<Arc<Issuer>>, Arc<str>)) {
+        self.served.rcu(|before| {
+            let (issuers, resource) = change(before);
+            Served { epoch: before.epoch + 1, issuers, resource }
+        });
+        self.remembered.clear();
+    }
+
+    /// What this token proves at this time, unix milliseconds. Whoever has it may still have to show a key: see [`Issuers::check_bearer`] and
+    /// [`Issuers::check_proof`].
+    pub async fn prove(&self, token: &str, now_ms: u64) -> Result<Arc<Proven>, TokenFault> {
+        let served = self.served.load_full();
+        let digest = sha256(token.as_bytes());
+        if let Some(proven) = self.recall(&digest, served.epoch, now_ms) {
+            return Ok(proven);
+        }
+        let read = compact::read(token, &TYPES)?;
+        let issuer = served.named_by(&read)?;
+        let (proven, generation) = issuer.prove(&read, &served.resource, now_ms).await?;
+        let proven = Arc::new(proven);
+        let remembered = Remembered { proven: Arc::clone(&proven), issuer: Arc::clone(issuer), generation, epoch: served.epoch };
+        self.remember(digest, remembered, now_ms);
+        Ok(proven)
+    }
+
+    /// What a token proved before, if nothing has changed since: its time, the issuers, their keys.
+    fn recall(&self, digest: &[u8; 32], epoch: u64, now_ms: u64) -> Option<Arc<Proven>> {
+        let found = self.remembered.get(digest)?;
+        let is_good = found.epoch == epoch
+            && !found.proven.is_over(now_ms / 1000)
+            && found.issuer.ring.at_hand(now_ms).is_some_and(|held| held.generation == found.generation);
+        is_good.then(|| Arc::clone(&found.proven))
+    }
+
+    fn remember(&self, digest: [u8; 32], proven: Remembered, now_ms: u64) {
+        if self.remembered.len() >= REMEMBERED {
+            self.remembered.retain(|_, known| !known.proven.is_over(now_ms / 1000));
+            if self.remembered.len() >= REMEMBERED {
+                self.remembered.clear();
+            }
+        }
+        self.remembered.insert(digest, proven);
+    }
+
+    /// Whether having the token is enough.
+    pub fn check_bearer(&self, proven: &Proven) -> Result<(), TokenFault> {
+        match &proven.bound_to {
+            None => Ok(()),
+            Some(_) => Err(TokenFault::Bound("is bound to a key, and came as a bearer token without a proof of it")),
+        }
+    }
+
+    /// Whether this proof shows the key that the token is bound to, for a request of this method, and was not shown before. To be asked once
+    /// for each request.
+    pub fn check_proof(
+        &self,
+        proven: &Proven,
+        token: &str,
+        (proof, method): (&str, &str),
+        now_ms: u64,
+    ) -> Result<(), TokenFault> {
+        let served = self.served.load();
+        let bound_to = proven.bound_to.as_deref().ok_or(TokenFault::Bound("is bound to no key that could be proven"))?;
+        let asked = Asked { method, url: &served.resource, token, bound_to };
+        self.proofs.check(proof, asked, now_ms / 1000)
+    }
+}
+
+impl Served {
+    /// The issuer that a token says it is of. Nothing of that is proven yet.
+    fn named_by(&self, token: &Token<'_>) -> Result<&Arc<Issuer>, TokenFault> {
+        // An issuer by its own name first: a trust domain is what a subject says, and any issuer may say such a subject.
+        let mut named = self.issuers.iter().filter(|issuer| issuer.is_named_by(&token.claims));
+        let by_name = named.clone().find(|issuer| !issuer.spec.is_trust_domain());
+        by_name.or_else(|| named.next()).ok_or_else(|| {
+            let iss = token.claims.get("iss").and_then(serde_json::Value::as_str).unwrap_or("none");
+            TokenFault::Issuer(format!("`{}`", shown(iss)))
+        })
+    }
+}
+
+impl fmt::Debug for Issuers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Issuers").field("served", &self.served).finish_non_exhaustive()
+    }
+}

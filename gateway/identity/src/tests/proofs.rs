@@ -1,0 +1,139 @@
+//! Proofs of a key, for one request each.
+
+use serde_json::{Value, json};
+
+use super::{
+    Desk, NOW, NOW_S, US, but,
+    issuer::{Signer, sha256},
+};
+use crate::{IssuerSpec, Proven, SenderConstraint, TokenFault};
+
+struct Bound {
+    desk: Desk,
+    holder: Signer,
+    token: String,
+    proven: std::sync::Arc<Proven>,
+}
+
+async fn bound(holder: Signer) -> Bound {
+    let desk = Desk::of(Signer::new("k1"), |spec| IssuerSpec { sender_constraint: SenderConstraint::Dpop, ..spec });
+    let token = desk.signer.token(&but(&json!({"cnf": {"jkt": holder.thumbprint()}})));
+    let proven = desk.prove(&token).await.unwrap();
+    Bound { desk, holder, token, proven }
+}
+
+impl Bound {
+    fn good(&self, id: &str) -> Value {
+        json!({"jti": id, "htm": "POST", "htu": US, "iat": NOW_S, "ath": sha256(&self.token)})
+    }
+
+    fn check(&self, proof: &str, method: &str) -> Result<(), TokenFault> {
+        self.desk.issuers.check_proof(&self.proven, &self.token, (proof, method), NOW)
+    }
+}
+
+/// Attack 67.
+#[tokio::test]
+async fn a67_a_proof_is_for_one_request_with_one_token_by_one_key() {
+    for holder in [Signer::new(""), Signer::eddsa(""), Signer::rsa(""), Signer::es384("")] {
+        let bound = bound(holder).await;
+        bound.check(&bound.holder.proof(&bound.good("1")), "POST").unwrap();
+        let again = bound.check(&bound.holder.proof(&bound.good("1")), "POST").unwrap_err();
+        assert!(again.to_string().contains("shown before"), "{again}");
+        bound.check(&bound.holder.proof(&bound.good("2")), "POST").unwrap();
+    }
+    let bound = bound(Signer::new("")).await;
+    for (name, value) in [
+        ("htm", json!("GET")),
+        ("htm", json!("post")),
+        ("htm", Value::Null),
+        ("htu", json!("https://gateway.example.com/other")),
+        ("htu", json!("https://evil.example.com/mcp")),
+        ("htu", json!("http://gateway.example.com/mcp")),
+        ("htu", json!(format!("{US}?x=1"))),
+        ("htu", json!(format!("{US}#x"))),
+        ("htu", Value::Null),
+        ("ath", json!(sha256("another token"))),
+        ("ath", json!(bound.token)),
+        ("ath", Value::Null),
+        ("jti", json!("")),
+        ("jti", json!("x".repeat(300))),
+        ("jti", json!(5)),
+        ("jti", Value::Null),
+        ("iat", json!(NOW_S + 61)),
+        ("iat", json!(NOW_S - 61)),
+        ("iat", json!(NOW_S - 1)),
+        ("iat", json!(NOW_S.to_string())),
+        ("iat", json!(1_790_000_000.5)),
+        ("iat", Value::Null),
+    ] {
+        let mut claims = bound.good("x");
+        claims[name] = value.clone();
+        let fault = bound.check(&bound.holder.proof(&claims), "POST").unwrap_err();
+        assert!(matches!(fault, TokenFault::Proof(_)), "{name} {value}");
+    }
+    bound.check(&bound.holder.proof(&bound.good("x")), "POST").expect("nothing of that was remembered as shown");
+}
+
+#[tokio::test]
+async fn a67_a_proof_is_by_the_key_that_the_token_is_bound_to() {
+    let bound = bound(Signer::new("")).await;
+    let (mine, theirs) = (&bound.holder, Signer::new(""));
+    let header = |jwk: &Value| json!({"typ": "dpop+jwt", "alg": "ES256", "jwk": jwk});
+    let claims = bound.good("x");
+    let mut with_private = mine.bare_jwk();
+    with_private["d"] = json!("AAAA");
+    for proof in [
+        theirs.proof(&claims),
+        theirs.with_header(&header(&mine.bare_jwk()), &claims),
+        mine.with_header(&header(&theirs.bare_jwk()), &claims),
+        mine.with_header(&header(&with_private), &claims),
+        mine.with_header(&json!({"typ": "JWT", "alg": "ES256", "jwk": mine.bare_jwk()}), &claims),
+        mine.with_header(&json!({"alg": "ES256", "jwk": mine.bare_jwk()}), &claims),
+        mine.with_header(&json!({"typ": "dpop+jwt", "alg": "none", "jwk": mine.bare_jwk()}), &claims),
+        mine.with_header(&json!({"typ": "dpop+jwt", "alg": "HS256", "jwk": mine.bare_jwk()}), &claims),
+        mine.with_header(&json!({"typ": "dpop+jwt", "alg": "ES384", "jwk": mine.bare_jwk()}), &claims),
+        mine.with_header(&json!({"typ": "dpop+jwt", "alg": "ES256"}), &claims),
+        mine.with_header(&json!({"typ": "dpop+jwt", "alg": "ES256", "jwk": "x"}), &claims),
+        mine.with_header(&json!({"typ": "dpop+jwt", "alg": "ES256", "jwk": mine.bare_jwk(), "crit": ["x"]}), &claims),
+        bound.token.clone(),
+        String::new(),
+        "a.b.c".to_owned(),
+    ] {
+        assert!(matches!(bound.check(&proof, "POST"), Err(TokenFault::Proof(_))), "{proof}");
+    }
+    bound.check(&mine.proof(&claims), "POST").unwrap();
+    // A token that is bound to nothing has nothing to prove, and one that is bound is no bearer token.
+    assert!(bound.desk.issuers.check_bearer(&bound.proven).is_err());
+    assert!(matches!(bound.desk.claim(&super::claims()).await.unwrap_err(), TokenFault::Bound(_)));
+}
+
+#[tokio::test]
+async fn a67_proofs_that_end_are_forgotten_and_never_before() {
+    let bound = bound(Signer::new("")).await;
+    let show = |id: &str, made_s: u64, now_s: u64| {
+        let mut claims = bound.good(id);
+        claims["iat"] = json!(made_s);
+        bound.desk.issuers.check_proof(&bound.proven, &bound.token, (&bound.holder.proof(&claims), "POST"), now_s * 1000)
+    };
+    show("a", NOW_S + 60, NOW_S).unwrap();
+    for now_s in [NOW_S, NOW_S + 1, NOW_S + 119, NOW_S + 120] {
+        assert!(show("a", NOW_S + 60, now_s).is_err(), "{now_s}");
+    }
+    assert!(show("b", NOW_S + 60, NOW_S + 121).is_err(), "too old by then");
+    let other = Signer::new("");
+    let claims = json!({"jti": "a", "htm": "POST", "htu": US, "iat": NOW_S, "ath": sha256("t")});
+    let proven = Proven { bound_to: Some(other.thumbprint()), ..plain() };
+    bound.desk.issuers.check_proof(&proven, "t", (&other.proof(&claims), "POST"), NOW).expect("another key has ids of its own");
+}
+
+fn plain() -> Proven {
+    Proven {
+        issuer: "corp".to_owned(),
+        subject: "agent-a".to_owned(),
+        instance: None,
+        method: crate::Method::Jwt,
+        expires_at_s: NOW_S + 600,
+        bound_to: None,
+    }
+}
