@@ -16,6 +16,7 @@ use bailiwick_pipeline::{
     Gateway, Settings,
     gates::ScreenLimits,
     grant::Grant,
+    halts::Halts,
     ids::GrantId,
     ports::{Binding, Clock, ConnectFailure, Ports},
 };
@@ -24,7 +25,7 @@ use bailiwick_schemas::{
     names::{ConnectorId, ToolName},
 };
 use bailiwick_store::{
-    AgentEntry, Agents, LiveApprovals, LiveGrants, LiveIdentities, Pin, Pins, Store, StoreFault, Tokens, WriteFault,
+    AgentEntry, Agents, DisabledAgents, LiveApprovals, LiveGrants, LiveHalts, LiveIdentities, Pin, Pins, Store, StoreFault, Tokens, WriteFault,
 };
 use bailiwick_telemetry::Exporter;
 use bailiwick_trail::{Options, Stream, Trail, TrailFault};
@@ -64,6 +65,10 @@ pub struct Runtime {
     pub tokens: Arc<Tokens>,
     /// The grants.
     pub grants: Arc<LiveGrants>,
+    /// The halts in force.
+    pub halts: LiveHalts,
+    /// The agents that people disabled.
+    pub disabled: DisabledAgents,
     /// The approvals.
     pub approvals: Arc<LiveApprovals>,
     /// The pins, as stored.
@@ -189,6 +194,10 @@ impl Runtime {
         let recorder = Arc::new(Recorder::new(Arc::clone(&trail), &key));
         let agents = Arc::new(Agents::default());
         agents.set(entries_of(&config, is_demo));
+        // Before anything is served, and before a grant is looked at: what can't be read keeps the gateway from starting.
+        let in_force = Arc::<Halts>::default();
+        let halts = LiveHalts::load(&store, Arc::clone(&in_force))?;
+        let disabled = DisabledAgents::load(&store, Arc::clone(&agents))?;
         let tokens = Arc::new(Tokens::load(&store)?);
         let grants = Arc::new(LiveGrants::load(&store, &intents)?);
         let approvals = Arc::new(LiveApprovals::load(&store, Arc::clone(&agents), approval_settings(&config), &intents)?);
@@ -227,6 +236,7 @@ impl Runtime {
             tracer: Arc::new(Traces::new(exporter.clone())),
             rounds: Arc::default(),
             tasks: Arc::default(),
+            halts: in_force,
         };
         let gateway = Gateway::new(ports, settings_of(&config));
         let front = Arc::new(Front::new(gateway.clone(), front_settings(&config), notices));
@@ -240,6 +250,8 @@ impl Runtime {
             agents,
             tokens,
             grants,
+            halts,
+            disabled,
             approvals,
             pins,
             worlds,
@@ -257,6 +269,7 @@ impl Runtime {
             agents_at: OnceLock::new(),
         });
         runtime.end_what_is_gone().await?;
+        runtime.end_what_is_disabled().await?;
         Ok(runtime)
     }
 
@@ -327,6 +340,7 @@ impl Runtime {
         done = done.and(self.void_outdated().await);
         self.front.sweep();
         self.gateway.ports().tasks.sweep(now_ms);
+        self.end_what_is_halted();
         let is_known =
             |id: &GrantId, revision| self.grants.entry(id).is_some_and(|entry| entry.grant.terms().revision == revision);
         done = done.and(self.tokens.sweep(now_ms, is_known).await);

@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     catalogue::World,
     constraint::Bound,
+    halts::Writing,
     ids::{AgentId, GrantId},
     prepared::Prepared,
 };
@@ -402,7 +403,7 @@ impl LiveGrant {
         for grant in self.chain() {
             grant.guard.count.fetch_add(1, Ordering::SeqCst);
         }
-        let pass = SendPass { grant: Arc::clone(self) };
+        let pass = SendPass { grant: Arc::clone(self), _writing: None };
         // Counted first, asked second: `end` closes first and waits for the count second, so one of the two sees the other.
         // The token of a child is cancelled with its parent's.
         (!self.guard.cancel.is_cancelled()).then_some(pass)
@@ -443,6 +444,15 @@ impl SendGuard {
 #[derive(Debug)]
 pub struct SendPass {
     grant: Arc<LiveGrant>,
+    _writing: Option<Writing>,
+}
+
+impl SendPass {
+    /// The same, and halts wait for it too.
+    pub(crate) fn in_flight(mut self, writing: Writing) -> Self {
+        self._writing = Some(writing);
+        self
+    }
 }
 
 impl Drop for SendPass {

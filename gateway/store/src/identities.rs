@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeSet, HashMap},
     fmt,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use arc_swap::ArcSwap;
@@ -32,21 +32,46 @@ pub struct AgentEntry {
 struct Registered {
     agent: Arc<Agent>,
     uids: BTreeSet<u32>,
+    /// What the configuration says.
+    is_disabled_there: bool,
 }
 
 /// The registered agents: replaced as a whole when the configuration changes.
 #[derive(Default)]
 pub struct Agents {
     by_id: ArcSwap<HashMap<AgentId, Registered>>,
+    /// Those that a person disabled, registered or not: whatever is configured, they are. Held by whoever changes the agents.
+    off: Mutex<BTreeSet<AgentId>>,
 }
 
 impl Agents {
     /// Replaces all of them.
     pub fn set(&self, entries: Vec<AgentEntry>) {
-        let register = |entry: AgentEntry| {
-            (entry.agent.id.clone(), Registered { agent: Arc::new(entry.agent), uids: entry.uids.into_iter().collect() })
+        let off = self.off.lock().unwrap_or_else(PoisonError::into_inner);
+        let register = |AgentEntry { mut agent, uids }: AgentEntry| {
+            let is_disabled_there = agent.disabled;
+            agent.disabled |= off.contains(&agent.id);
+            (agent.id.clone(), Registered { agent: Arc::new(agent), uids: uids.into_iter().collect(), is_disabled_there })
         };
         self.by_id.store(Arc::new(entries.into_iter().map(register).collect()));
+    }
+
+    /// Disables an agent whatever the configuration says, or leaves it to the configuration again.
+    pub(crate) fn switch_off(&self, id: &AgentId, is_off: bool) {
+        let mut off = self.off.lock().unwrap_or_else(PoisonError::into_inner);
+        if is_off {
+            off.insert(id.clone());
+        } else {
+            off.remove(id);
+        }
+        let anew = |(of, entry): (&AgentId, &Registered)| {
+            let mut agent = Arc::clone(&entry.agent);
+            if of == id {
+                Arc::make_mut(&mut agent).disabled = is_off || entry.is_disabled_there;
+            }
+            (of.clone(), Registered { agent, uids: entry.uids.clone(), is_disabled_there: entry.is_disabled_there })
+        };
+        self.by_id.store(Arc::new(self.by_id.load().iter().map(anew).collect()));
     }
 
     /// The agent of this id, disabled or not.

@@ -7,7 +7,7 @@ use rusqlite::{Connection, ErrorCode};
 use crate::fault::StoreFault;
 
 /// The version of the tables below.
-const VERSION: i64 = 2;
+const VERSION: i64 = 3;
 
 /// The oldest version that was ever written.
 const OLDEST: i64 = 1;
@@ -72,6 +72,22 @@ CREATE TABLE pins (
 /// less once the configuration is silent.
 const SECOND: &str = "ALTER TABLE pins ADD COLUMN classed_by TEXT NOT NULL DEFAULT 'config'";
 
+/// What people have stopped, since version 3. Written so that it can be done twice: it is part of a new file too.
+const STOPS: &str = "
+CREATE TABLE IF NOT EXISTS halts (
+    what TEXT PRIMARY KEY,
+    since_ms INTEGER NOT NULL,
+    stopped_by TEXT NOT NULL,
+    reason TEXT
+) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS disabled_agents (
+    what TEXT PRIMARY KEY,
+    since_ms INTEGER NOT NULL,
+    stopped_by TEXT NOT NULL,
+    reason TEXT
+) STRICT, WITHOUT ROWID;
+";
+
 /// Makes the file ready for writing, or refuses it.
 pub(crate) fn prepare(connection: &mut Connection, path: &Path) -> Result<(), StoreFault> {
     check(connection, path).map_err(|fault| match fault {
@@ -102,6 +118,7 @@ fn check(connection: &mut Connection, path: &Path) -> Result<(), StoreFault> {
     if is_new {
         let making = connection.transaction()?;
         making.execute_batch(TABLES)?;
+        making.execute_batch(STOPS)?;
         making.pragma_update(None, "application_id", APPLICATION)?;
         making.pragma_update(None, "user_version", VERSION)?;
         making.commit()?;
@@ -113,7 +130,10 @@ fn check(connection: &mut Connection, path: &Path) -> Result<(), StoreFault> {
     }
     if found < VERSION {
         let raising = connection.transaction()?;
-        raising.execute_batch(SECOND)?;
+        if found < 2 {
+            raising.execute_batch(SECOND)?;
+        }
+        raising.execute_batch(STOPS)?;
         raising.pragma_update(None, "user_version", VERSION)?;
         raising.commit()?;
     }

@@ -1,5 +1,5 @@
 //! Real files, in folders of their own.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may fail by panicking")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "a test may fail by panicking")]
 
 mod approvals;
 mod concurrency;
@@ -9,6 +9,7 @@ mod grants;
 mod identities;
 mod pins;
 mod sealed;
+mod stops;
 mod tokens;
 
 use std::{
@@ -96,8 +97,12 @@ fn agent(id: &str, uids: &[u32]) -> AgentEntry {
 
 fn agents() -> Arc<Agents> {
     let agents = Agents::default();
-    agents.set(vec![agent("bot", &[1000]), agent("other", &[2000])]);
+    agents.set(entries());
     Arc::new(agents)
+}
+
+fn entries() -> Vec<AgentEntry> {
+    vec![agent("bot", &[1000]), agent("other", &[2000])]
 }
 
 struct StoppedClock(AtomicU64);
