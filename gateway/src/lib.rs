@@ -7,7 +7,7 @@ pub mod cli;
 pub mod data;
 mod downstream;
 mod foresee;
-mod halting;
+pub mod halting;
 mod pinning;
 mod recovery;
 pub mod reload;

@@ -202,6 +202,20 @@ async fn a_result_at_the_moment_of_a_halt_is_discarded() {
     assert_eq!(heard.outcome()["result"]["size"], crate::world::PLAIN.len());
 }
 
+/// The same at the end of a grant.
+#[tokio::test]
+async fn a_result_at_the_moment_of_the_end_of_its_grant_is_discarded() {
+    let bench = Bench::new();
+    let grant = bench.grant();
+    *bench.fakes.reply.lock().unwrap() = Box::new(move |_| {
+        grant.end(bailiwick_pipeline::grant::GrantState::Revoked);
+        Ok(bailiwick_pipeline::gates::RawReply::result(bytes::Bytes::from_static(crate::world::PLAIN.as_bytes())))
+    });
+    let heard = bench.call("tickets__close", "{}").await;
+    heard.failed(Outcome::Cancelled, "grant_ended", 1);
+    assert!(heard.text().contains("It was executed; its result was discarded."), "{}", heard.text());
+}
+
 #[tokio::test]
 async fn a_halt_waits_for_the_write_under_way() {
     let bench = Bench::new();
