@@ -72,7 +72,8 @@ impl Runtime {
         let (was_new, stored) = self.disabled.stop(id, stopped);
         let (mut revoked, unproven) = self.tokens.revoke_of(&|agent| agent == id, now_ms);
         self.front.close_sessions_of(|agent| agent == id);
-        let why = reason.map_or_else(|| "its agent was disabled".to_owned(), |reason| format!("its agent was disabled: {reason}"));
+        let why =
+            reason.map_or_else(|| "its agent was disabled".to_owned(), |reason| format!("its agent was disabled: {reason}"));
         let (ended, stored, unproven) = tokio::join!(self.revoke_grants_of(id, by, &why), stored, unproven);
         stored.and(unproven)?;
         let (grants, drained) = ended?;

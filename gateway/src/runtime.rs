@@ -25,7 +25,8 @@ use bailiwick_schemas::{
     names::{ConnectorId, ToolName},
 };
 use bailiwick_store::{
-    AgentEntry, Agents, DisabledAgents, LiveApprovals, LiveGrants, LiveHalts, LiveIdentities, Pin, Pins, Store, StoreFault, Tokens, WriteFault,
+    AgentEntry, Agents, DisabledAgents, LiveApprovals, LiveGrants, LiveHalts, LiveIdentities, Pin, Pins, Store, StoreFault,
+    Tokens, WriteFault,
 };
 use bailiwick_telemetry::Exporter;
 use bailiwick_trail::{Options, Stream, Trail, TrailFault};

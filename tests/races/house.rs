@@ -19,7 +19,6 @@ use bailiwick_pipeline::{
     aside::{Aside, LogLevel, Wants},
     grant::{Budget, Capability, Grant, LiveGrant},
     ids::CallId,
-    ports::Clock as _,
     principal::{Credential, Presented},
     received::{Message, Origin, Protocol, Transport},
     records::Outcome,
@@ -119,9 +118,8 @@ impl House {
 
     fn received(&self, tool: &str, arguments: &str, grant: &str) -> Received {
         let arguments = arguments.replace('#', &(self.made.fetch_add(1, Ordering::SeqCst) + 1).to_string());
-        let text = format!(
-            r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"{tool}","arguments":{arguments}}}}}"#
-        );
+        let text =
+            format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"{tool}","arguments":{arguments}}}}}"#);
         let message = Message::read(&Bytes::from(text), Limits::MESSAGE).unwrap();
         let uid = rustix::process::geteuid().as_raw();
         let credential = Credential::Peer { uid, pid: Some(4711), agent: Some("demo".to_owned()) };

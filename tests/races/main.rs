@@ -11,6 +11,7 @@
     clippy::indexing_slicing,
     clippy::disallowed_methods,
     missing_docs,
+    unreachable_pub,
     reason = "tests fail by panicking, and read the environment and the clock as a user would"
 )]
 
@@ -52,7 +53,7 @@ const TOOLS: [(&str, &str, &[Point]); 4] = [
     ("shop__restock", r#"{"sku":"MUG-1","quantity":1}"#, &Point::OF_WRITES),
     ("tickets__get", r#"{"id":"T-17"}"#, &Point::OF_LENT),
     // Each asks a question of its own: `#` stands for a number that no other call has.
-    ("shop__set_price", r##"{"sku":"MUG-1","price_cents":#}"##, &Point::OF_HELD),
+    ("shop__set_price", r#"{"sku":"MUG-1","price_cents":#}"#, &Point::OF_HELD),
 ];
 
 /// Small numbers without a pattern (xorshift64*), the same in each run of the same rounds.
@@ -68,7 +69,7 @@ impl Dice {
 }
 
 fn rounds() -> usize {
-    std::env::var("RACES_ROUNDS").map_or(60, |given| given.parse().unwrap())
+    std::env::var("RACES_ROUNDS").map_or(100, |given| given.parse().unwrap())
 }
 
 /// A call of a round.
@@ -168,8 +169,12 @@ struct Round {
 async fn round(target: &Target, house: &Arc<House>, dice: &mut Dice) -> Round {
     let runners = line_up(target, house, dice).await;
     let delays: Vec<usize> = runners.iter().map(|_| dice.below(400)).collect();
-    let early: Vec<(Arc<Plan>, usize)> =
-        runners.iter().zip(delays).filter(|(runner, _)| !runner.is_late).map(|(runner, delay)| (Arc::clone(&runner.plan), delay)).collect();
+    let early: Vec<(Arc<Plan>, usize)> = runners
+        .iter()
+        .zip(delays)
+        .filter(|(runner, _)| !runner.is_late)
+        .map(|(runner, delay)| (Arc::clone(&runner.plan), delay))
+        .collect();
     let letting_go = std::thread::spawn(move || {
         for (plan, delay) in early {
             let until = Instant::now() + Duration::from_micros(u64::try_from(delay).unwrap());
@@ -184,7 +189,9 @@ async fn round(target: &Target, house: &Arc<House>, dice: &mut Dice) -> Round {
     let returned = Instant::now();
     assert!(done, "{:?}: not all that was being written had ended", target.kind);
     letting_go.join().unwrap();
-    runners.iter().for_each(|runner| runner.plan.let_go());
+    for runner in &runners {
+        runner.plan.let_go();
+    }
     for runner in runners {
         let heard = tokio::time::timeout(LONG, runner.call).await.unwrap().unwrap();
         let fits = [Outcome::ToolError, Outcome::Cancelled, Outcome::Denied, Outcome::Unauthenticated, Outcome::ApprovalPending];

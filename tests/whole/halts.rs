@@ -13,7 +13,7 @@ use super::subscriptions::{Stream, changed};
 use crate::harness::{Agent, Gateway, HttpServer, Reply, Script, Setup, runs, tool, until};
 
 const LOW: &str = "tools.hang = { kind = \"read\", band = \"low\" }\ntools.echo = { kind = \"read\", band = \"low\" }\n\
-                   tools.put = { kind = \"write\", band = \"medium\" }\ntools.risky = { kind = \"write\", band = \"high\" }";
+                   tools.web = { kind = \"write\", band = \"medium\" }\ntools.risky = { kind = \"write\", band = \"high\" }";
 const HALTED: i64 = 1006;
 
 /// What reaches a call of `s__hang` by agent `a`, as it is typed; how it is listed; and what its agent hears.
@@ -24,7 +24,7 @@ const KINDS: [(&[&str], &str, &str); 4] = [
     (&[], "everything", "every call is stopped"),
 ];
 
-/// Agent `a` with connector `s`, and its neighbour `b` with connector `t`.
+/// Agent `a` with connector `s`, and its neighbour `b` with connectors `t` and `u`: the server of one does one thing after the other.
 struct House {
     gateway: Gateway,
     s: Script,
@@ -34,7 +34,7 @@ struct House {
 
 fn house(is_http: bool) -> House {
     let setup = Setup::new();
-    let tools = [tool("hang", &["x"]), tool("echo", &["x"]), tool("put", &["x"]), tool("risky", &["x"])];
+    let tools = [tool("hang", &["x"]), tool("echo", &["x"]), tool("web", &["how"]), tool("risky", &["x"])];
     let (s, t) = (Script::new(setup.folder(), "s", &tools), Script::new(setup.folder(), "t", &tools));
     let http = is_http.then(|| s.serve_http());
     let own = rustix::process::geteuid().as_raw();
@@ -43,7 +43,9 @@ fn house(is_http: bool) -> House {
         Some(server) => setup.http_connector("s", &server.url, LOW),
         None => setup.connector("s", &s, LOW),
     };
-    let gateway = setup.connector("t", &t, LOW).grant("g", "a", &["s__*"], "").grant("h", "b", &["t__*"], "").start();
+    let u = Script::new(setup.folder(), "u", &tools);
+    let setup = setup.connector("t", &t, LOW).connector("u", &u, LOW);
+    let gateway = setup.grant("g", "a", &["s__*"], "").grant("h", "b", &["t__*", "u__echo"], "").start();
     House { gateway, s, t, _http: http }
 }
 
@@ -74,7 +76,9 @@ impl House {
 /// Calls a tool that does not answer, and waits until its server has it.
 async fn hanging(agent: &Agent, tool: &'static str, script: &Script) -> JoinHandle<Reply> {
     let (agent, before) = (agent.clone(), script.calls().len());
-    let call = tokio::spawn(async move { agent.call(tool, &json!({})).await });
+    // Over HTTP it is its arguments that say so.
+    let arguments = if tool.ends_with("web") { json!({"how": "hang"}) } else { json!({}) };
+    let call = tokio::spawn(async move { agent.call(tool, &arguments).await });
     until("its server has the call", || script.calls().len() > before).await;
     call
 }
@@ -84,7 +88,10 @@ fn is_frozen(reply: &Reply, kind: &str, words: &str) {
     let error = reply.json()["error"].clone();
     assert_eq!((reply.status, error["code"].as_i64()), (200, Some(HALTED)), "{}", reply.text);
     let message = error["message"].as_str().unwrap();
-    assert!(message.starts_with("FROZEN: ") && message.contains(words) && message.contains("does not end by itself"), "{message}");
+    assert!(
+        message.starts_with("FROZEN: ") && message.contains(words) && message.contains("does not end by itself"),
+        "{message}"
+    );
     assert_eq!(error["data"], json!({"halted": kind, "retryAfterMs": null}));
 }
 
@@ -105,33 +112,45 @@ async fn each_kind_stops_what_is_in_flight_and_nobody_else() {
         let house = house(is_http);
         let (a, b) = (house.gateway.agent("a"), house.gateway.agent("b"));
         let neighbours = hanging(&b, "t__hang", &house.t).await;
+        let hangs = if is_http { "s__web" } else { "s__hang" };
         for (what, id, words) in KINDS {
-            let call = hanging(&a, "s__hang", &house.s).await;
+            let what = what.iter().map(|part| part.replace("s__hang", hangs)).collect::<Vec<_>>();
+            let what = &what.iter().map(String::as_str).collect::<Vec<_>>();
+            let id = &id.replace("s__hang", hangs);
+            let call = hanging(&a, hangs, &house.s).await;
             house.freeze(what);
             let reply = call.await.unwrap();
             assert!(reply.is_tool_error(), "{}", reply.text);
             let told = reply.words();
-            assert!(told.starts_with("STOPPED: ") && told.contains(words) && told.contains("It may have been executed."), "{told}");
-            assert_eq!(house.frozen(), [id]);
+            assert!(
+                told.starts_with("STOPPED: ") && told.contains(words) && told.contains("It may have been executed."),
+                "{told}"
+            );
+            assert_eq!(&house.frozen().join(" "), id);
             // By the gateway's own record: how soon this test comes to know is another matter.
-            let ended = house.outcomes("s__hang").pop().unwrap();
+            let ended = house.outcomes(hangs).pop().unwrap();
             assert_eq!((&ended["outcome"], &ended["reason"]), (&json!("cancelled"), &json!("halted")), "{ended}");
             let admin = house.gateway.records("admin");
             let done = admin.iter().rfind(|record| record["event"] == "frozen" && record["result"] == "done").unwrap();
             assert_eq!((&done["about"], &done["with"]["reason"]), (&json!(id), &json!("it went wild")));
             assert!(millisecond(&ended).saturating_sub(millisecond(done)) < 1000, "{ended} {done}");
             let calls = house.s.calls().len();
-            is_frozen(&a.call("s__hang", &json!({})).await, kind_of(id), words);
+            is_frozen(&a.call(hangs, &json!({})).await, kind_of(id), words);
             assert_eq!(house.s.calls().len(), calls);
-            assert_eq!(house.outcomes("s__hang").last().unwrap()["detail"], format!("halt `{id}` is in force"));
+            assert_eq!(house.outcomes(hangs).last().unwrap()["detail"], format!("halt `{id}` is in force"));
             if id == "everything" {
-                is_frozen(&b.call("t__echo", &json!({})).await, "everything", words);
+                is_frozen(&b.call("u__echo", &json!({})).await, "everything", words);
             } else {
                 assert!(!neighbours.is_finished(), "{id}");
-                assert!(!b.call("t__echo", &json!({"x": id})).await.is_tool_error());
+                assert!(!b.call("u__echo", &json!({"x": id})).await.is_tool_error());
             }
             house.thaw(what);
             assert!(house.frozen().is_empty());
+            if kind_of(id) == "tool" {
+                // Its server was told that the call is over, and does not listen: other tools of it wait, until it is ended.
+                house.freeze(&["--connector", "s"]);
+                house.thaw(&["--connector", "s"]);
+            }
             assert!(!a.call("s__echo", &json!({})).await.is_tool_error(), "{id}");
         }
         assert!(neighbours.await.unwrap().words().contains("every call is stopped"));
@@ -250,8 +269,8 @@ async fn a_halted_tool_or_connector_is_not_listed_and_who_listens_is_told() {
     let mut of_session = Stream::of_session(&session).await;
     let (mut listening, _) = Stream::listening(&a, "1", &json!({"toolsListChanged": true})).await;
     let (mut unconcerned, _) = Stream::listening(&b, "2", &json!({"toolsListChanged": true})).await;
-    let all = ["s__echo", "s__hang", "s__put", "s__risky"];
-    for (what, left) in [(["--tool", "s__hang"], &["s__echo", "s__put", "s__risky"][..]), (["--connector", "s"], &[][..])] {
+    let all = ["s__echo", "s__hang", "s__risky", "s__web"];
+    for (what, left) in [(["--tool", "s__hang"], &["s__echo", "s__risky", "s__web"][..]), (["--connector", "s"], &[][..])] {
         assert_eq!(a.tools().await, all);
         house.freeze(&what);
         assert_eq!(a.tools().await, left);
@@ -289,7 +308,7 @@ async fn the_streams_of_a_frozen_agent_end_and_those_of_others_stay() {
     // None begins either.
     let (mut again, honoured) = Stream::listening(&b, "3", &json!({"toolsListChanged": true})).await;
     assert_eq!(honoured, json!({"toolsListChanged": true}));
-    assert_eq!(neighbour.tools().await.len(), 4);
+    assert_eq!(neighbour.tools().await.len(), 5);
     house.freeze(&["--tool", "t__hang"]);
     others.expect(&changed("tools", None)).await;
     again.expect(&changed("tools", Some("3"))).await;
@@ -344,7 +363,8 @@ async fn a_call_that_waits_for_a_person_ends_and_what_is_approved_is_used_after_
 async fn a_disabled_agent_is_nobody_until_it_is_enabled_and_gets_nothing_back() {
     let mut house = house(false);
     let (a, b) = (house.gateway.agent("a"), house.gateway.agent("b"));
-    let of_grant = house.gateway.cli.ok(&["grants", "create", "--agent", "a", "--tools", "s__echo", "--purpose", "x", "--id", "made"]);
+    let of_grant =
+        house.gateway.cli.ok(&["grants", "create", "--agent", "a", "--tools", "s__echo", "--purpose", "x", "--id", "made"]);
     let bearer = Agent::new(&house.gateway.url, &of_grant);
     let session = a.session("2025-11-25").await;
     let mut stream = Stream::of_session(&session).await;
@@ -358,14 +378,17 @@ async fn a_disabled_agent_is_nobody_until_it_is_enabled_and_gets_nothing_back() 
     assert!(reply.is_tool_error() && reply.words().contains("revoked"), "{}", reply.text);
     while stream.next().await.is_some() {}
     until("its child ends", || !runs(child)).await;
-    assert!(!neighbours.is_finished() && !b.call("t__echo", &json!({})).await.is_tool_error());
+    assert!(!neighbours.is_finished() && !b.call("u__echo", &json!({})).await.is_tool_error());
     for agent in [&a, &bearer, &session] {
         assert_eq!(agent.call("s__echo", &json!({})).await.status, 401);
     }
     assert_eq!(over_socket(&house.gateway, "s__echo")["error"]["code"], 1004);
     let shown: Value = serde_json::from_str(&house.gateway.cli.ok(&["agents", "show", "a", "--json"])).unwrap();
     let shown = shown.as_array().map_or(shown.clone(), |one| one[0].clone());
-    assert_eq!((&shown["state"], &shown["disabled"]["reason"], &shown["grants"]), (&json!("disabled"), &json!("it leaks"), &json!([])));
+    assert_eq!(
+        (&shown["state"], &shown["disabled"]["reason"], &shown["grants"]),
+        (&json!("disabled"), &json!("it leaks"), &json!([]))
+    );
     assert!(house.gateway.cli.ok(&["agents", "list"]).contains("disabled"));
     house.gateway.cli.fails(&["grants", "create", "--agent", "a", "--tools", "s__echo", "--purpose", "x"]);
     // Neither a reload nor a restart enables it.
@@ -383,7 +406,8 @@ async fn a_disabled_agent_is_nobody_until_it_is_enabled_and_gets_nothing_back() 
     assert!(!Agent::new(&house.gateway.url, &token).call("s__echo", &json!({})).await.is_tool_error());
     let admin = house.gateway.records("admin");
     for event in ["agent_disabled", "agent_enabled"] {
-        let stages: Vec<&Value> = admin.iter().filter(|record| record["event"] == event).map(|record| &record["result"]).collect();
+        let stages: Vec<&Value> =
+            admin.iter().filter(|record| record["event"] == event).map(|record| &record["result"]).collect();
         assert_eq!(stages, ["begun", "done"], "{event}");
     }
 }

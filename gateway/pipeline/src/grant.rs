@@ -403,7 +403,7 @@ impl LiveGrant {
         for grant in self.chain() {
             grant.guard.count.fetch_add(1, Ordering::SeqCst);
         }
-        let pass = SendPass { grant: Arc::clone(self), _writing: None };
+        let pass = SendPass { grant: Arc::clone(self), writing: None };
         // Counted first, asked second: `end` closes first and waits for the count second, so one of the two sees the other.
         // The token of a child is cancelled with its parent's.
         (!self.guard.cancel.is_cancelled()).then_some(pass)
@@ -444,13 +444,14 @@ impl SendGuard {
 #[derive(Debug)]
 pub struct SendPass {
     grant: Arc<LiveGrant>,
-    _writing: Option<Writing>,
+    /// What halts wait for.
+    writing: Option<Writing>,
 }
 
 impl SendPass {
     /// The same, and halts wait for it too.
     pub(crate) fn in_flight(mut self, writing: Writing) -> Self {
-        self._writing = Some(writing);
+        self.writing = Some(writing);
         self
     }
 }
@@ -462,6 +463,7 @@ impl Drop for SendPass {
                 grant.guard.idle.notify_waiters();
             }
         }
+        drop(self.writing.take());
     }
 }
 

@@ -197,11 +197,7 @@ struct Entry {
 
 impl Entry {
     fn subject(&self) -> Subject<'_> {
-        Subject {
-            principal: Some(&self.principal),
-            grant: Some(&self.grant),
-            tool: self.tool.as_ref().map(|tool| &tool.name),
-        }
+        Subject { principal: Some(&self.principal), grant: Some(&self.grant), tool: self.tool.as_ref().map(|tool| &tool.name) }
     }
 }
 
@@ -432,16 +428,13 @@ impl Flight {
     }
 
     fn poll_struck(&self, context: &mut Context<'_>) -> Poll<Halt> {
-        let looked = self.0.with(|entry| match &entry.struck {
-            Some(halt) => Poll::Ready(halt.clone()),
-            None => {
-                if !entry.waker.as_ref().is_some_and(|waker| waker.will_wake(context.waker())) {
-                    entry.waker = Some(context.waker().clone());
-                }
-                Poll::Pending
+        let looked = self.0.with(|entry| {
+            if entry.struck.is_none() && !entry.waker.as_ref().is_some_and(|waker| waker.will_wake(context.waker())) {
+                entry.waker = Some(context.waker().clone());
             }
+            entry.struck.clone()
         });
-        looked.unwrap_or(Poll::Pending)
+        looked.flatten().map_or(Poll::Pending, Poll::Ready)
     }
 }
 

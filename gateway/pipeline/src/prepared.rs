@@ -19,10 +19,13 @@ pub(crate) struct Prepared {
     facts: PreparedGrant,
     /// By the question that policies ask about a tool: many tools have the same.
     answers: RwLock<HashMap<usize, Arc<Remembered>>>,
-    list: Mutex<Option<((Band, u64), Arc<ToolList>)>>,
+    list: Mutex<Option<KeptList>>,
     /// Held by whoever makes a large list, so that others wait for that one.
     pub(crate) making: tokio::sync::Mutex<()>,
 }
+
+/// A list, for an agent of this ceiling, while these tools were hidden.
+type KeptList = ((Band, u64), Arc<ToolList>);
 
 /// What is remembered about the tools of one question.
 struct Remembered {
@@ -94,7 +97,7 @@ impl Prepared {
         list
     }
 
-    fn kept_list(&self) -> MutexGuard<'_, Option<((Band, u64), Arc<ToolList>)>> {
+    fn kept_list(&self) -> MutexGuard<'_, Option<KeptList>> {
         self.list.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

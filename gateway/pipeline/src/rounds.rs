@@ -149,8 +149,11 @@ impl Rounds {
 
     /// Forgets what waits and a halt reaches: calls that their servers work on are called off.
     pub fn forget_halted(&self, halt: &Halt) {
-        let is_reached =
-            |of: &Of| halt.is_of_agent(&of.agent, of.instance.as_deref()) || of.delegators.iter().any(|id| halt.is_of_agent(id, None)) || halt.is_of_tool(&of.tool);
+        let is_reached = |of: &Of| {
+            halt.is_of_agent(&of.agent, of.instance.as_deref())
+                || of.delegators.iter().any(|id| halt.is_of_agent(id, None))
+                || halt.is_of_tool(&of.tool)
+        };
         self.locked().retain(|_, round| !is_reached(&round.of));
     }
 

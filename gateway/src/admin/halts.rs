@@ -112,13 +112,20 @@ pub(super) async fn enable(
     if runtime.disabled.get(&id).is_none() {
         let by_config = registered(id.as_str(), &runtime)?.disabled;
         let fault = ApiFault::conflict(format!("agent `{id}` was disabled by nobody"));
-        return Err(if by_config { fault.help("the configuration says `disabled = true`: change that, and reload") } else { fault });
+        return Err(if by_config {
+            fault.help("the configuration says `disabled = true`: change that, and reload")
+        } else {
+            fault
+        });
     }
     let deed = Deed::new("agent_enabled", id.as_str(), json!({"reason": reason}));
     let of = Arc::clone(&runtime);
     let enabled = deed.done_by(&operator, &runtime, async move {
         of.enable(&id).await?;
-        Ok(EnabledView { state: of.agents.agent(&id).map_or("unregistered", |agent| state(&agent, &of)).to_owned(), id: id.to_string() })
+        Ok(EnabledView {
+            state: of.agents.agent(&id).map_or("unregistered", |agent| state(&agent, &of)).to_owned(),
+            id: id.to_string(),
+        })
     });
     enabled.await.map(Json)
 }
@@ -159,7 +166,9 @@ fn known_tool(name: &QualifiedName, runtime: &Runtime) -> Result<(), ApiFault> {
         };
     }
     let pins = runtime.worlds.pins();
-    let is_accepted = |tool: &bailiwick_schemas::names::ToolName| pins.get(connector).is_some_and(|pins| pins.iter().any(|pin| pin.tool == *tool));
+    let is_accepted = |tool: &bailiwick_schemas::names::ToolName| {
+        pins.get(connector).is_some_and(|pins| pins.iter().any(|pin| pin.tool == *tool))
+    };
     if name.tool().is_some_and(is_accepted) {
         return Ok(());
     }

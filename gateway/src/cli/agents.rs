@@ -71,7 +71,8 @@ fn card(agent: &AgentView) -> String {
     let now_ms = SystemClock.now_ms();
     if let Some(disabled) = &agent.disabled {
         let why = disabled.reason.as_deref().map(|why| format!(": {}", shown(why))).unwrap_or_default();
-        text.push_str(&format!("disabled {} by {}{why}\n", from_now(disabled.at_ms, now_ms), shown(&disabled.by)));
+        let (when, by) = (from_now(disabled.at_ms, now_ms), shown(&disabled.by));
+        text.extend(["disabled ", &when, " by ", &by, &why, "\n"]);
     }
     let mut tokens = Table::new(&["TOKEN", "STATE", "MADE", "EXPIRES"]);
     for TokenView { id, state, created_at_ms, expires_at_ms } in &agent.tokens {

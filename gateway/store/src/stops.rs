@@ -37,13 +37,16 @@ struct Held {
     times: u64,
 }
 
+/// Stops something in memory, or lets it go on.
+type Apply<K> = Box<dyn Fn(&K, bool) + Send + Sync>;
+
 /// Things that are stopped, by their names.
 pub struct Stops<K> {
     store: Store,
     table: &'static str,
     held: Mutex<BTreeMap<K, Held>>,
     /// Stops it in memory, or lets it go on.
-    apply: Box<dyn Fn(&K, bool) + Send + Sync>,
+    apply: Apply<K>,
 }
 
 /// The halts in force.
@@ -68,7 +71,7 @@ impl DisabledAgents {
 }
 
 impl<K: Ord + Clone + fmt::Display + FromStr<Err: ToString>> Stops<K> {
-    fn read(store: &Store, table: &'static str, apply: Box<dyn Fn(&K, bool) + Send + Sync>) -> Result<Self, StoreFault> {
+    fn read(store: &Store, table: &'static str, apply: Apply<K>) -> Result<Self, StoreFault> {
         let sql = format!("SELECT what, since_ms, stopped_by, reason FROM {table}");
         let stored: Vec<(String, i64, String, Option<String>)> = rows::all(&store.read(), &sql, |row| row.try_into())?;
         let mut held = BTreeMap::new();
@@ -85,7 +88,10 @@ impl<K: Ord + Clone + fmt::Display + FromStr<Err: ToString>> Stops<K> {
     pub fn stop(&self, key: &K, stopped: Stopped) -> (bool, impl Future<Output = Result<(), WriteFault>> + use<K>) {
         let mut held = self.held();
         (self.apply)(key, true);
-        let (what, sql) = (key.to_string(), self.sql("INSERT OR IGNORE INTO {table} (what, since_ms, stopped_by, reason) VALUES (?1, ?2, ?3, ?4)"));
+        let (what, sql) = (
+            key.to_string(),
+            self.sql("INSERT OR IGNORE INTO {table} (what, since_ms, stopped_by, reason) VALUES (?1, ?2, ?3, ?4)"),
+        );
         let row = stopped.clone();
         let is_new = match held.entry(key.clone()) {
             Entry::Vacant(free) => {

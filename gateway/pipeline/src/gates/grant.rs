@@ -227,7 +227,6 @@ impl View {
         };
         tool.band <= self.ceiling && self.grant.chain().all(covered) && self.prepared.could_allow(&self.world, tool)
     }
-
 }
 
 impl Listing {

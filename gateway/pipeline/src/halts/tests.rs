@@ -41,12 +41,20 @@ fn halt(text: &str) -> Halt {
 
 #[test]
 fn a_halt_is_written_and_read_as_the_same() {
-    for text in
-        ["everything", "agent:a", "instance:a/pod-1", "instance:a/spiffe://x/y?z", "connector:c", "tool:c__t", "tool:c/prompt_get"]
-    {
+    for text in [
+        "everything",
+        "agent:a",
+        "instance:a/pod-1",
+        "instance:a/spiffe://x/y?z",
+        "connector:c",
+        "tool:c__t",
+        "tool:c/prompt_get",
+    ] {
         assert_eq!(halt(text).to_string(), text);
     }
-    for text in ["", "all", "agent:", "agent:A!", "instance:a", "instance:a/", "instance:/x", "instance:a/\u{202e}", "tool:c", "grant:g"] {
+    for text in
+        ["", "all", "agent:", "agent:A!", "instance:a", "instance:a/", "instance:/x", "instance:a/\u{202e}", "tool:c", "grant:g"]
+    {
         assert!(text.parse::<Halt>().is_err(), "{text}");
     }
 }

@@ -5,12 +5,7 @@ use std::{
     time::Duration,
 };
 
-use bailiwick_pipeline::{
-    halts::Halt,
-    ports::TicketState,
-    records::Outcome,
-    refusal::CODE_HALTED,
-};
+use bailiwick_pipeline::{halts::Halt, ports::TicketState, records::Outcome, refusal::CODE_HALTED};
 use serde_json::json;
 
 use crate::world::{ALL, Asking, Bench, Heard, Told, alive, bot, terms};
@@ -25,8 +20,7 @@ const REACHING: [(&str, &str); 5] = [
 ];
 
 /// None of them does.
-const BESIDE: [&str; 5] =
-    ["agent:other", "instance:bot/pod-2", "instance:other/pod-1", "connector:files", "tool:tickets__get"];
+const BESIDE: [&str; 5] = ["agent:other", "instance:bot/pod-2", "instance:other/pod-1", "connector:files", "tool:tickets__get"];
 
 fn halt(text: &str) -> Halt {
     text.parse().unwrap()
@@ -80,7 +74,9 @@ async fn what_comes_from_a_halted_agent_is_halted() {
 async fn a_halted_tool_is_not_listed_and_stays_unknown_to_others() {
     let bench = Bench::with([terms("g", &["tickets__get", "tickets__close", "files__*"])]);
     let Told::Tools(all) = bench.list().await.told() else { panic!("no list") };
-    for (text, gone) in [("tool:tickets__close", "tickets__close"), ("connector:tickets", "tickets__"), ("connector:files", "files__")] {
+    for (text, gone) in
+        [("tool:tickets__close", "tickets__close"), ("connector:tickets", "tickets__"), ("connector:files", "files__")]
+    {
         bench.halts.put(&halt(text));
         let Told::Tools(left) = bench.list().await.told() else { panic!("no list") };
         let expected: Vec<String> = all.iter().filter(|name| !name.starts_with(gone)).cloned().collect();
@@ -148,7 +144,10 @@ async fn no_write_begins_once_it_is_halted() {
         bench.fakes.unblock("sync");
         let heard = call.await.unwrap();
         heard.failed(Outcome::Cancelled, "halted", 0);
-        assert_eq!(heard.text(), format!("STOPPED: {words} by an operator while the call was under way. Not executed. Do not retry."));
+        assert_eq!(
+            heard.text(),
+            format!("STOPPED: {words} by an operator while the call was under way. Not executed. Do not retry.")
+        );
         assert_eq!(bench.fakes.count("send"), 0);
     }
 }

@@ -156,7 +156,12 @@ async fn running(client: Option<&Client>, session: &Session, findings: &mut Find
             }
             if !status.halts.is_empty() {
                 let what = format!("a person has frozen: {}", status.halts.join(", "));
-                findings.warning("frozen", at.clone(), what, "`bailiwick freeze --list` says who and why, `bailiwick thaw` lets it go on");
+                findings.warning(
+                    "frozen",
+                    at.clone(),
+                    what,
+                    "`bailiwick freeze --list` says who and why, `bailiwick thaw` lets it go on",
+                );
             }
             if let Some(why) = &status.store_lost {
                 let what = format!("the store can't be written: {why}");

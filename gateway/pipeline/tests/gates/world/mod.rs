@@ -139,7 +139,8 @@ impl Bench {
         let fakes = Fakes::new(Arc::new(catalogue::world(1, &catalogue::rules())), bot());
         fakes.grants.lock().unwrap().push(alive(terms("g", &ALL), None));
         let settings = Settings { hold: Duration::ZERO, ..Settings::default() };
-        let bench = Self { fakes, settings, rounds: Arc::default(), tasks: Arc::default(), halts: Arc::default(), calls: Arc::default() };
+        let bench =
+            Self { fakes, settings, rounds: Arc::default(), tasks: Arc::default(), halts: Arc::default(), calls: Arc::default() };
         bench.lends(SECRET);
         bench
     }
