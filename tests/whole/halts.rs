@@ -344,7 +344,7 @@ async fn the_children_of_what_is_frozen_end_with_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_call_that_waits_for_a_person_ends_and_what_is_approved_is_used_after_a_thaw() {
+async fn a_call_that_waits_for_a_person_ends_and_its_question_stays() {
     let house = house(false);
     let a = house.gateway.agent("a");
     let waiting = a.clone();

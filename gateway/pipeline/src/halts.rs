@@ -149,7 +149,7 @@ pub(crate) struct Subject<'c> {
 #[derive(Default)]
 struct InForce {
     halts: BTreeSet<Halt>,
-    /// Which set of tools is taken out of lists: 0 where none is.
+    /// Which set of tools is taken out of lists. No number comes twice: what was made while one changed is taken for no other's.
     hidden: u64,
 }
 
@@ -281,7 +281,7 @@ impl Halts {
 
     /// Which tools are taken out of lists: another number, other tools.
     pub(crate) fn hidden(&self) -> u64 {
-        if self.any.load(Ordering::Acquire) { self.in_force.load().hidden } else { 0 }
+        self.in_force.load().hidden
     }
 
     /// Returns once something stops it.
@@ -332,11 +332,7 @@ impl Halts {
             return false;
         }
         *count += 1;
-        let hidden = match (halts.iter().any(Halt::hides_tools), halt.hides_tools()) {
-            (false, _) => 0,
-            (true, true) => *count,
-            (true, false) => before.hidden,
-        };
+        let hidden = if halt.hides_tools() { *count } else { before.hidden };
         // Of two that say when to look and what to see, the one that says less is last when something is lifted.
         let any = !halts.is_empty();
         self.in_force.store(Arc::new(InForce { halts, hidden }));
