@@ -226,7 +226,7 @@ async fn race(kind: Kind) {
     let at = |share: usize| last_bytes[(last_bytes.len() - 1) * share / 100].as_micros();
     // For whoever runs it: from the beginning of the revocation to the last byte that was written downstream or told to the agent.
     println!(
-        "revoked={kind:?} rounds={} late_writes={late_writes} p50={}us p99={}us max={}us",
+        "\nrevoked={kind:?} rounds={} late_writes={late_writes} p50={}us p99={}us max={}us",
         last_bytes.len(),
         at(50),
         at(99),

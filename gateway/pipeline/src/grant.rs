@@ -458,12 +458,13 @@ impl SendPass {
 
 impl Drop for SendPass {
     fn drop(&mut self) {
+        // First: what waits for the grant finds nothing in flight any more.
+        drop(self.writing.take());
         for grant in self.grant.chain() {
             if grant.guard.count.fetch_sub(1, Ordering::SeqCst) == 1 {
                 grant.guard.idle.notify_waiters();
             }
         }
-        drop(self.writing.take());
     }
 }
 
