@@ -451,6 +451,15 @@ impl Pool {
         }
     }
 
+    /// Ends the children, or sessions, of these grants. What serves everybody stays.
+    pub(crate) fn end_of(&self, is_meant: &dyn Fn(&GrantId) -> bool, why: &str) {
+        let is_of = |record: &&LinkRecord| record.grant.as_ref().is_some_and(is_meant);
+        let links: Vec<Arc<dyn Link>> = lock(&self.links).values().filter(is_of).map(|record| Arc::clone(&record.link)).collect();
+        for link in links {
+            link.end(End::wanted(why));
+        }
+    }
+
     /// Ends every child, or session, there is.
     pub(crate) fn end_all(&self, why: &str) {
         let links: Vec<Arc<dyn Link>> = lock(&self.links).values().map(|record| Arc::clone(&record.link)).collect();

@@ -13,6 +13,7 @@ use arc_swap::ArcSwap;
 use bailiwick_pipeline::{
     catalogue::Tool,
     grant::LiveGrant,
+    ids::GrantId,
     ports::{Channel, ConnectFailure, Connectors, Interest, Later, Lease},
 };
 use bailiwick_schemas::names::ConnectorId;
@@ -129,6 +130,20 @@ impl Downstreams {
     pub fn renew(&self, connector: &ConnectorId) {
         if let Some(served) = self.pools.load().get(connector) {
             served.pool.end_all("its tools or its credential are others now");
+        }
+    }
+
+    /// Ends the children, or sessions, of one connector because a person stopped it. None is started until somebody calls again.
+    pub fn halt(&self, connector: &ConnectorId) {
+        if let Some(served) = self.pools.load().get(connector) {
+            served.pool.end_all("it was halted");
+        }
+    }
+
+    /// Ends the children, or sessions, that belong to these grants, of every connector. Those that serve everybody stay.
+    pub fn halt_grants(&self, is_meant: &dyn Fn(&GrantId) -> bool) {
+        for served in self.pools.load().values() {
+            served.pool.end_of(is_meant, "it was halted");
         }
     }
 

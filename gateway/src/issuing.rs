@@ -38,8 +38,7 @@ pub(crate) async fn issue(terms: &Grant, by: &str, of: &Runtime) -> Result<Secre
         Err(fault) => {
             // Whoever wanted it hears that there is none: then there is none. What this comes to is second to why.
             let why = "its token could not be stored";
-            let _ended = of.grants.end(&terms.id, EndAs::Revoked, by, Some(why), of.clock.now_ms()).await;
-            let _void = of.after_end(&terms.id, why).await;
+            let _ended = of.end_grant(&terms.id, EndAs::Revoked, by, Some(why), why).await;
             Err(fault.into())
         }
     }

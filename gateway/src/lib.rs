@@ -9,6 +9,7 @@ pub mod data;
 mod downstream;
 mod fetch;
 mod foresee;
+pub mod halting;
 mod issuing;
 mod pinning;
 mod recovery;

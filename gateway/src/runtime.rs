@@ -17,6 +17,7 @@ use bailiwick_pipeline::{
     Gateway, Settings,
     gates::ScreenLimits,
     grant::Grant,
+    halts::Halts,
     ids::GrantId,
     ports::{Binding, Clock, ConnectFailure, Ports},
 };
@@ -25,7 +26,8 @@ use bailiwick_schemas::{
     names::{ConnectorId, ToolName},
 };
 use bailiwick_store::{
-    AgentEntry, Agents, LiveApprovals, LiveGrants, LiveIdentities, Pin, Pins, Store, StoreFault, Tokens, WriteFault,
+    AgentEntry, Agents, DisabledAgents, EndAs, Ended, GrantFault, LiveApprovals, LiveGrants, LiveHalts, LiveIdentities, Pin,
+    Pins, Store, StoreFault, Tokens, WriteFault,
 };
 use bailiwick_telemetry::Exporter;
 use bailiwick_trail::{Options, Stream, Trail, TrailFault};
@@ -71,6 +73,10 @@ pub struct Runtime {
     pub issuers: Arc<Issuers>,
     /// The grants.
     pub grants: Arc<LiveGrants>,
+    /// The halts in force.
+    pub halts: LiveHalts,
+    /// The agents that people disabled.
+    pub disabled: DisabledAgents,
     /// The approvals.
     pub approvals: Arc<LiveApprovals>,
     /// The pins, as stored.
@@ -203,6 +209,10 @@ impl Runtime {
         let recorder = Arc::new(Recorder::new(Arc::clone(&trail), &key));
         let agents = Arc::new(Agents::default());
         agents.set(entries_of(&config, is_demo));
+        // Before anything is served, and before a grant is looked at: what can't be read keeps the gateway from starting.
+        let in_force = Arc::<Halts>::default();
+        let halts = LiveHalts::load(&store, Arc::clone(&in_force))?;
+        let disabled = DisabledAgents::load(&store, Arc::clone(&agents))?;
         let tokens = Arc::new(Tokens::load(&store)?);
         let grants = Arc::new(LiveGrants::load(&store, &intents)?);
         let approvals = Arc::new(LiveApprovals::load(&store, Arc::clone(&agents), approval_settings(&config), &intents)?);
@@ -249,6 +259,7 @@ impl Runtime {
             tracer: Arc::new(Traces::new(exporter.clone())),
             rounds: Arc::default(),
             tasks: Arc::default(),
+            halts: in_force,
         };
         let bundles = Bundles::new(Arc::clone(&clock));
         bundles.keep(&config.trust_domains);
@@ -266,6 +277,8 @@ impl Runtime {
             tokens,
             issuers,
             grants,
+            halts,
+            disabled,
             approvals,
             pins,
             worlds,
@@ -285,6 +298,7 @@ impl Runtime {
             agents_at: OnceLock::new(),
         });
         runtime.end_what_is_gone().await?;
+        runtime.end_what_is_disabled().await?;
         Ok(runtime)
     }
 
@@ -355,10 +369,32 @@ impl Runtime {
         done = done.and(self.void_outdated().await);
         self.front.sweep();
         self.gateway.ports().tasks.sweep(now_ms);
+        self.end_what_is_halted();
         let is_known =
             |id: &GrantId, revision| self.grants.entry(id).is_some_and(|entry| entry.grant.terms().revision == revision);
         done = done.and(self.tokens.sweep(now_ms, is_known).await);
         done.and(self.grants.flush(self.recorder.trail().last_seq(Stream::Calls)).await)
+    }
+
+    /// Ends a grant, and what was handed on from it, with all that follows; `why` is what is said of its approvals. Memory first: whatever
+    /// this returns, nothing is authorized under any of them any more.
+    pub async fn end_grant(
+        &self,
+        id: &GrantId,
+        how: EndAs,
+        by: &str,
+        reason: Option<&str>,
+        why: &str,
+    ) -> Result<Ended, GrantFault> {
+        let ended = self.grants.end(id, how, by, reason, self.clock.now_ms()).await;
+        // In memory it has ended even where that could not be stored.
+        let mut followed = self.after_end(id, why).await;
+        for below in self.grants.fallen(id) {
+            followed = followed.and(self.after_end(&below, "the grant above it ended").await);
+        }
+        let ended = ended?;
+        followed?;
+        Ok(ended)
     }
 
     /// What follows the end of a grant, be that stored or not: its credentials are dropped, its approvals void.

@@ -48,8 +48,8 @@ OPENINGS = {
         "answers": [("if received.answers().is_some() {", "if false {")],
         "described": [("let Some(tool) = tools.called(name) else {", "let Some(tool) = world.called(name) else {")],
         "found": [(
-            "let tools = list(&world, &call.grant, &call.agent).await?;",
-            "let _ = list(&world, &call.grant, &call.agent).await?;\n    "
+            "let tools = list(&world, &call.grant, &call.agent, &ports.halts).await?;",
+            "let _ = list(&world, &call.grant, &call.agent, &ports.halts).await?;\n    "
             "let tools = Arc::new(ToolList::new(world.tools().cloned().collect(), &world, call.grant.terms()));",
         )],
         "end": [("if call.grant.cancelled().is_cancelled() {", "if false {")],
@@ -88,7 +88,19 @@ OPENINGS = {
         "end": [("() = grant.cancelled().cancelled() =>", "() = std::future::pending::<()>() =>")],
         "secret": [("Lease::kept_out(lease.as_deref(), &failure.to_string())", "failure.to_string()")],
     }),
-    "record": (["gate_record", "gate_screen", "tasks"], {
+    "halted": (["halts"], {
+        "caller": [("refuse(&Subject { principal: Some(principal), ..Subject::default() }, ports)", "{ let _ = (principal, ports); Ok(()) }")],
+        "above": [("refuse(&Subject { grant: Some(grant), ..Subject::default() }, ports)", "{ let _ = (grant, ports); Ok(()) }")],
+        "tool": [("refuse(&Subject { tool: Some(&tool.name), ..Subject::default() }, ports)", "{ let _ = (tool, ports); Ok(()) }")],
+        "door": [("Err(halt) => Err(Refusal::halted_under_way(&halt, \"Not executed.\")),",
+                  "Err(_) => { let nothing = Arc::new(crate::halts::Halts::default()); let (flight, writing) = "
+                  "nothing.enter(principal, grant, tool).map_err(|_| Refusal::internal(\"\"))?; Ok((pass.in_flight(writing), flight)) }")],
+        "waiting": [("ports.halts.reached(&Subject { principal: principal.as_ref(), grant: grant.as_deref(), tool }).await;",
+                     "let _ = (principal, grant, tool, ports); std::future::pending::<()>().await;")],
+    }),
+    "record": (["gate_record", "gate_screen", "tasks", "halts"], {
+        "halts": [("if let Some(halt) = halted::of(granted, ports) {\n        return Err(Refusal::halted(&halt).into());",
+                   "if let Some(halt) = None::<crate::halts::Halt> {\n        return Err(Refusal::halted(&halt).into());")],
         "answers": [("&& !task::claim(task, &answered.responses)", "&& false")],
         "live": [("still_live(grant, standing, now_ms)?;", "let _ = (grant, standing);")],
         "epochs": [("!Arc::ptr_eq(&ports.worlds.now(), granted.world())", "false")],
@@ -107,14 +119,16 @@ OPENINGS = {
         "sender": [("if !is_still_proven(granted.identified(), ports).await {", "if false {")],
         "sender after the disk": [("if !is_proven {", "if false {")],
     }),
-    "send": (["gate_send", "asks", "waiting"], {
+    "send": (["gate_send", "asks", "waiting", "halts"], {
         "pass": [
-            ('let Some(pass) = grant.enter() else { return Err(Refusal::grant_ended(grant.end_of_chain(), "Not executed.")) };',
-             "let pass = grant.enter();"),
+            ("let (pass, flight) = halted::let_out(granted.identified().principal(), grant, Some(tool), ports)?;",
+             "let pass = grant.enter();\n    let entered = ports.halts.enter(granted.identified().principal(), grant, Some(tool));\n    "
+             "let (flight, _) = entered.map_err(|_| Refusal::internal(\"\"))?;"),
             ("pass: Some(pass),", "pass,"),
             ("&answered.responses), Some(pass), again);", "&answered.responses), pass, again);"),
         ],
         "end": [("let cancelled = grant.cancelled();", "let cancelled = CancellationToken::new();")],
+        "halt": [("halt = flight.struck() =>", "halt = std::future::pending::<crate::halts::Halt>() =>")],
         "deadline": [("tokio::time::timeout(timeout, going.answered(&approved, lease.as_ref(), ports, way))",
                       "async { Ok::<_, tokio::time::error::Elapsed>(going.answered(&approved, lease.as_ref(), ports, way).await) }")],
         "approved": [(".filter(|takes| !takes.is_empty() && !approved.is_by_person());", ".filter(|takes| !takes.is_empty());")],
@@ -122,8 +136,9 @@ OPENINGS = {
     }),
     "watch": (["gate_watch"], {
         "pass": [
-            ('let Some(pass) = grant.enter() else { return Err(Refusal::grant_ended(grant.end_of_chain(), "Not executed.")) };',
-             "let pass: Option<SendPass> = None;"),
+            ("let (pass, flight) = halted::let_out(granted.identified().principal(), &grant, Some(tool), ports)?;",
+             "let pass: Option<SendPass> = None;\n    let entered = ports.halts.enter(granted.identified().principal(), &grant, Some(tool));\n    "
+             "let (flight, _) = entered.map_err(|_| Refusal::internal(\"\"))?;"),
             ("pass: Some(pass),", "pass,"),
         ],
         "end": [("() = grant.cancelled().cancelled() =>", "() = std::future::pending::<()>() =>")],
@@ -133,14 +148,16 @@ OPENINGS = {
     }),
     "relay": (["asides", "waiting"], {
         "secret": [("without_secret(params, needles, &mut redactions).ok()", "Some(None::<Bytes>)")],
-        "end": [(".filter(|_| !grant.cancelled().is_cancelled())", "")],
+        "end": [("let may_hear = !grant.cancelled().is_cancelled()", "let may_hear = { let _ = grant; true }")],
         "room": [("let judged = clean.filter(has_room)", "let _ = has_room;\n        let judged = clean")],
         "subscriptions": [(".filter(|outline| !is_of_subscription(outline))", "")],
         "token": [('if key == "progressToken" { token.to_owned() } else { value }', "{ let _ = (key, token); value }")],
         "rising": [("|| last.is_some_and(|last| progress <= last)", "|| { let _ = last; false }")],
         "level": [("|| level < wants.level?", "|| { let _ = (level, wants.level?); false }")],
     }),
-    "screen": (["gate_screen", "redaction"], {
+    "screen": (["gate_screen", "redaction", "halts"], {
+        "moment of an end": [("if granted.grant().cancelled().is_cancelled() {", "if false {")],
+        "moment of a halt": [("if let Some(halt) = flight.halt() {", "if let Some(halt) = None::<crate::halts::Halt> {\n        let _ = flight.halt();")],
         "results": [("screen_result(&text, &approved, &mut taking, ports, &mut cleaner)",
                      "Ok(Reply { body: Body::Result(ToolResult::read(&text).unwrap_or_default()), outcome: Outcome::Success })")],
         "redaction": [("needles: lease.as_ref().map(|lease| lease.needles())", "needles: None")],

@@ -8,6 +8,7 @@ mod evidence;
 mod features;
 mod fidelity;
 mod front;
+mod halts;
 mod house;
 mod identity;
 mod methods;

@@ -76,14 +76,14 @@ async fn updated(agent: &Agent, uri: &str) {
 }
 
 /// A stream that stays open.
-struct Stream {
+pub(super) struct Stream {
     response: reqwest::Response,
     unread: String,
 }
 
 impl Stream {
     /// The stream of a session.
-    async fn of_session(agent: &Agent) -> Self {
+    pub(super) async fn of_session(agent: &Agent) -> Self {
         let response = get(agent).await;
         assert_eq!(response.status().as_u16(), 200);
         assert_eq!(response.headers()["content-type"], "text/event-stream");
@@ -94,7 +94,7 @@ impl Stream {
     }
 
     /// That of a request that listens, and what it was agreed to.
-    async fn listening(agent: &Agent, id: &str, filter: &Value) -> (Self, Value) {
+    pub(super) async fn listening(agent: &Agent, id: &str, filter: &Value) -> (Self, Value) {
         let response = listen(agent, id, filter).send().await.unwrap();
         assert_eq!(response.status().as_u16(), 200);
         assert_eq!(response.headers()["content-type"], "text/event-stream");
@@ -118,7 +118,7 @@ impl Stream {
     }
 
     /// The next message; none once it has ended.
-    async fn next(&mut self) -> Option<Value> {
+    pub(super) async fn next(&mut self) -> Option<Value> {
         loop {
             let event = self.until("\n\n").await?;
             if let Some(data) = event.strip_prefix("event: message\ndata: ") {
@@ -128,7 +128,7 @@ impl Stream {
         }
     }
 
-    async fn expect(&mut self, message: &Value) {
+    pub(super) async fn expect(&mut self, message: &Value) {
         assert_eq!(self.next().await.as_ref(), Some(message));
     }
 }
@@ -159,7 +159,7 @@ fn update(uri: &str, id: Option<&str>) -> Value {
     json!({"jsonrpc": "2.0", "method": UPDATED, "params": params})
 }
 
-fn changed(list: &str, id: Option<&str>) -> Value {
+pub(super) fn changed(list: &str, id: Option<&str>) -> Value {
     let mut message = json!({"jsonrpc": "2.0", "method": format!("notifications/{list}/list_changed")});
     if let Some(id) = id {
         message["params"] = json!({"_meta": {SUBSCRIPTION: serde_json::from_str::<Value>(id).unwrap()}});

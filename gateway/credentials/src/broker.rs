@@ -73,6 +73,18 @@ impl Broker {
         held.filter_map(|slot| slot.try_lock().ok()?.take()).collect()
     }
 
+    /// Forgets what this connector was lent, for whichever grant: to be called when it is stopped. Returns those leases, with the grant
+    /// that each was for.
+    pub fn returned_by(&self, connector: &ConnectorId) -> Vec<(GrantId, Arc<Lease>)> {
+        let mut returned = Vec::new();
+        for (grant, held) in self.lock().iter_mut() {
+            let slot = held.leases.remove(connector);
+            let lease = slot.and_then(|slot| slot.try_lock().ok()?.take());
+            returned.extend(lease.map(|lease| (grant.clone(), lease)));
+        }
+        returned
+    }
+
     /// Reads the credential of one connector and forgets it again: for `check` and `doctor`.
     pub async fn try_out(&self, connector: &ConnectorId) -> Result<(), LendFailure> {
         let terms = self.terms.load_full();

@@ -23,6 +23,7 @@ use self::spending::Purse;
 use crate::{
     catalogue::{Tool, World},
     constraint::Bound,
+    halts::Writing,
     ids::{AgentId, GrantId},
     pace::Pace,
     prepared::Prepared,
@@ -549,7 +550,7 @@ impl LiveGrant {
         for grant in self.chain() {
             grant.guard.count.fetch_add(1, Ordering::SeqCst);
         }
-        let pass = SendPass { grant: Arc::clone(self) };
+        let pass = SendPass { grant: Arc::clone(self), writing: None };
         // Counted first, asked second: `end` closes first and waits for the count second, so one of the two sees the other.
         // The token of a child is cancelled with its parent's.
         (!self.guard.cancel.is_cancelled()).then_some(pass)
@@ -590,10 +591,22 @@ impl SendGuard {
 #[derive(Debug)]
 pub struct SendPass {
     grant: Arc<LiveGrant>,
+    /// What halts wait for.
+    writing: Option<Writing>,
+}
+
+impl SendPass {
+    /// The same, and halts wait for it too.
+    pub(crate) fn in_flight(mut self, writing: Writing) -> Self {
+        self.writing = Some(writing);
+        self
+    }
 }
 
 impl Drop for SendPass {
     fn drop(&mut self) {
+        // First: what waits for the grant finds nothing in flight any more.
+        drop(self.writing.take());
         for grant in self.grant.chain() {
             if grant.guard.count.fetch_sub(1, Ordering::SeqCst) == 1 {
                 grant.guard.idle.notify_waiters();

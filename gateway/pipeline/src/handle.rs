@@ -192,9 +192,11 @@ impl Gateway {
         let stage = way.enter("hold", "bailiwick.approval.wait", &self.ports);
         way.trace.note(stage, "bailiwick.approval.id", ticket.id.to_string());
         let began = self.ports.clock.now_ns();
+        let seen = gates::Reached::of(&way.seen);
         let decided = async {
             tokio::select! {
                 () = grant_ends.cancelled() => {}
+                () = gates::halted_on_way(&seen, &self.ports) => {}
                 () = self.ports.approvals.decided(&ticket.id) => {}
             }
         };
@@ -224,7 +226,7 @@ impl Gateway {
             way.seen.grant = Some(Arc::clone(&grant));
             is_searched = grant.has_tool_search();
             if !is_searched {
-                list = gates::list(&world, &grant, &call.principal().agent).await?;
+                list = gates::list(&world, &grant, &call.principal().agent, &self.ports.halts).await?;
             }
         }
         let page = match cursor {

@@ -10,6 +10,7 @@ pub mod catalogue;
 pub mod constraint;
 pub mod gates;
 pub mod grant;
+pub mod halts;
 pub mod ids;
 pub mod ports;
 pub mod principal;

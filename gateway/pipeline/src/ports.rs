@@ -11,6 +11,7 @@ use crate::{
     catalogue::{Tool, World},
     gates::{Outgoing, RawReply, Watching},
     grant::LiveGrant,
+    halts::Halts,
     ids::{AgentId, ApprovalId, CallId, GrantId},
     principal::{Presented, Principal},
     records::{DecisionRecord, IntentRecord, OutcomeRecord, SecretRecord},
@@ -48,6 +49,8 @@ pub struct Ports {
     pub rounds: Arc<Rounds>,
     /// What servers, or people, answer later.
     pub tasks: Arc<Tasks>,
+    /// What is stopped, and what is in flight.
+    pub halts: Arc<Halts>,
 }
 
 /// Time and randomness, so that tests set both.

@@ -19,10 +19,13 @@ pub(crate) struct Prepared {
     facts: PreparedGrant,
     /// By the question that policies ask about a tool: many tools have the same.
     answers: RwLock<HashMap<usize, Arc<Remembered>>>,
-    list: Mutex<Option<(Band, Arc<ToolList>)>>,
+    list: Mutex<Option<KeptList>>,
     /// Held by whoever makes a large list, so that others wait for that one.
     pub(crate) making: tokio::sync::Mutex<()>,
 }
+
+/// A list, for an agent of this ceiling, while these tools were hidden.
+type KeptList = ((Band, u64), Arc<ToolList>);
 
 /// What is remembered about the tools of one question.
 struct Remembered {
@@ -82,19 +85,19 @@ impl Prepared {
         Some(Arc::clone(answers.entry(question).or_insert(fresh)))
     }
 
-    /// The list that was made for an agent of this ceiling.
-    pub(crate) fn list(&self, ceiling: Band) -> Option<Arc<ToolList>> {
-        self.kept_list().as_ref().filter(|(of, _)| *of == ceiling).map(|(_, list)| Arc::clone(list))
+    /// The list that was made for an agent of this ceiling, while these tools were hidden.
+    pub(crate) fn list(&self, ceiling: Band, hidden: u64) -> Option<Arc<ToolList>> {
+        self.kept_list().as_ref().filter(|(of, _)| *of == (ceiling, hidden)).map(|(_, list)| Arc::clone(list))
     }
 
-    /// Keeps a list that was made for an agent of this ceiling.
-    pub(crate) fn keep(&self, ceiling: Band, list: ToolList) -> Arc<ToolList> {
+    /// Keeps a list that was made for an agent of this ceiling, while these tools were hidden.
+    pub(crate) fn keep(&self, ceiling: Band, hidden: u64, list: ToolList) -> Arc<ToolList> {
         let list = Arc::new(list);
-        *self.kept_list() = Some((ceiling, Arc::clone(&list)));
+        *self.kept_list() = Some(((ceiling, hidden), Arc::clone(&list)));
         list
     }
 
-    fn kept_list(&self) -> MutexGuard<'_, Option<(Band, Arc<ToolList>)>> {
+    fn kept_list(&self) -> MutexGuard<'_, Option<KeptList>> {
         self.list.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

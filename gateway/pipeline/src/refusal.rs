@@ -11,6 +11,7 @@ use crate::{
     answer::{Answer, Body},
     constraint::Bound,
     grant::GrantState,
+    halts::Halt,
     ids::{AgentId, GrantId},
     ports::{ApprovalFailure, ConnectFailure, IdentityFailure, LendFailure, SendFailure, Ticket, TrailLost},
     records::Outcome,
@@ -27,6 +28,8 @@ pub const CODE_UNAUTHENTICATED: i64 = 1004;
 
 /// What was asked for is refused, or failed: what a tool's result would say, of a resource, a prompt or a suggestion.
 pub const CODE_REFUSED: i64 = 1005;
+/// A person has stopped this agent, connector or tool, or everything.
+pub const CODE_HALTED: i64 = 1006;
 /// It comes too fast: later it may go.
 pub const CODE_TOO_FAST: i64 = 1007;
 /// There is no such resource (MCP before 2026-07-28).
@@ -169,6 +172,27 @@ impl Refusal {
     pub fn grant_ended((id, state): (&GrantId, GrantState), may: &str) -> Self {
         let text = format!("STOPPED: the task grant was {} while the call was under way. {may}", state.as_str());
         Self::tool_error(Outcome::Cancelled, "grant_ended", text, format!("grant `{id}` is {}", state.as_str()))
+    }
+
+    /// A person has stopped it, until a person lets it go on. Whoever asks hears that and no more: what else is halted, and why, is for
+    /// operators.
+    pub fn halted(halt: &Halt) -> Self {
+        let message = format!(
+            "FROZEN: {} by an operator. Not executed. This does not end by itself: do not retry until an operator says that it goes on.",
+            stopped(halt)
+        );
+        let mut refusal =
+            Self::error(Outcome::Denied, "halted", (CODE_HALTED, 200), message, format!("halt `{halt}` is in force"));
+        refusal.give(&json!({ "halted": halt.kind(), "retryAfterMs": null }));
+        refusal
+    }
+
+    /// The same where the call was under way. `may` says what has become of it.
+    pub fn halted_under_way(halt: &Halt, may: &str) -> Self {
+        let text = format!("STOPPED: {} by an operator while the call was under way. {may} Do not retry.", stopped(halt));
+        let mut refusal = Self::tool_error(Outcome::Cancelled, "halted", text, format!("halt `{halt}` was put in force"));
+        refusal.tell(json!({"dev.bailiwick/refusal": {"reason": "halted", "halted": halt.kind(), "retryAfterMs": null}}));
+        refusal
     }
 
     /// The sender's token was revoked, or its agent changed, when the call was on record and not yet sent.
@@ -430,6 +454,17 @@ pub fn with_code(code: i64, data: Option<&Bytes>) -> Bytes {
 /// A name as data says it back: whole, where it is none of those that are only long.
 pub(crate) fn said_back(name: &str) -> String {
     name.chars().take(DATA_CHARS).collect()
+}
+
+/// What is stopped, in words that say no more than whoever asks knows.
+fn stopped(halt: &Halt) -> &'static str {
+    match halt {
+        Halt::Everything => "every call is stopped",
+        Halt::Agent(_) => "this agent is stopped",
+        Halt::Instance(..) => "this instance of the agent is stopped",
+        Halt::Connector(_) => "this connector is stopped",
+        Halt::Tool(_) => "this tool is stopped",
+    }
 }
 
 /// The whole of the arguments has an empty pointer: say so.

@@ -17,6 +17,7 @@ use serde_json::Value;
 
 use crate::{
     gates::Granted,
+    halts::Halt,
     ids::{AgentId, CallId, GrantId},
     running::Running,
     trace::hex,
@@ -51,6 +52,8 @@ pub(crate) struct Round {
 pub(crate) struct Of {
     agent: AgentId,
     instance: Option<String>,
+    /// The agents whose grants its own comes from.
+    delegators: Vec<AgentId>,
     /// The call that it began with, where its agent is asked while that goes on.
     conversation: Option<CallId>,
     grant: (GrantId, u64),
@@ -69,6 +72,7 @@ impl Of {
         Self {
             agent: terms.agent.clone(),
             instance: call.identified().principal().instance.clone(),
+            delegators: call.grant().chain().skip(1).map(|grant| grant.terms().agent.clone()).collect(),
             conversation: call.identified().received().conversation().cloned(),
             grant: (terms.id.clone(), terms.revision),
             tool: tool.name.clone(),
@@ -143,6 +147,16 @@ impl Rounds {
         self.locked().retain(|_, round| round.expires_ms > now_ms);
     }
 
+    /// Forgets what waits and a halt reaches: calls that their servers work on are called off.
+    pub fn forget_halted(&self, halt: &Halt) {
+        let is_reached = |of: &Of| {
+            halt.is_of_agent(&of.agent, of.instance.as_deref())
+                || of.delegators.iter().any(|id| halt.is_of_agent(id, None))
+                || halt.is_of_tool(&of.tool)
+        };
+        self.locked().retain(|_, round| !is_reached(&round.of));
+    }
+
     /// Forgets what waits under this handle: nobody will bring it.
     pub fn forget(&self, handle: &str) {
         self.locked().remove(handle);
@@ -188,6 +202,7 @@ mod tests {
         let of = Of {
             agent: agent.parse().unwrap(),
             instance: None,
+            delegators: Vec::new(),
             conversation: None,
             grant: ("g".parse().unwrap(), 1),
             tool: tool.parse().unwrap(),

@@ -16,7 +16,7 @@ use crate::{
     grant::LiveGrant,
     handle::Gateway,
     ids::CallId,
-    ports::{Interest, ListKind, Watcher},
+    ports::{Interest, ListKind, Ports, Watcher},
     principal::{Agent, Presented, Principal},
     received::{Asked, Received},
     records::Outcome,
@@ -62,6 +62,8 @@ impl Subscription {
 pub struct Outlook {
     agent: Option<Arc<Agent>>,
     epoch: u64,
+    /// Which tools are halted.
+    hidden: u64,
     grant: Option<Arc<LiveGrant>>,
     tools: Arc<ToolList>,
     resources: Vec<ConnectorId>,
@@ -205,6 +207,8 @@ impl Gateway {
             return Err(Refusal::unauthenticated(&failure));
         }
         let grant = gates::chosen_among(presented.grant.as_deref(), &principal, ports)?;
+        // Before it is looked what is seen: what changes meanwhile is looked at again.
+        let hidden = ports.halts.hidden();
         let world = ports.worlds.now();
         let is_as_before = |before: &&Arc<Outlook>| {
             let is_same = match (&before.grant, &grant) {
@@ -212,7 +216,7 @@ impl Gateway {
                 (None, None) => true,
                 _ => false,
             };
-            is_same && before.epoch == world.epoch && before.agent.as_ref() == Some(&principal.agent)
+            is_same && before.epoch == world.epoch && before.hidden == hidden && before.agent.as_ref() == Some(&principal.agent)
         };
         if let Some(before) = before.filter(is_as_before) {
             return Ok(Arc::clone(before));
@@ -222,13 +226,13 @@ impl Gateway {
             let nothing = Digest::of(b"");
             let (tools, resources, prompts) = (Arc::<ToolList>::default(), Vec::new(), Vec::new());
             let digests = [tools.digest(), nothing, nothing];
-            return Ok(Arc::new(Outlook { agent, epoch, grant: None, digests, tools, resources, prompts }));
+            return Ok(Arc::new(Outlook { agent, epoch, hidden, grant: None, digests, tools, resources, prompts }));
         };
-        let tools = gates::list(&world, &grant, &principal.agent).await?;
-        let (resources, of_resources) = given(&world, &grant, &principal, Feature::ResourceRead);
-        let (prompts, of_prompts) = given(&world, &grant, &principal, Feature::PromptGet);
+        let tools = gates::list(&world, &grant, &principal.agent, &ports.halts).await?;
+        let (resources, of_resources) = given((&world, ports), &grant, &principal, Feature::ResourceRead);
+        let (prompts, of_prompts) = given((&world, ports), &grant, &principal, Feature::PromptGet);
         let digests = [tools.digest(), of_resources, of_prompts];
-        Ok(Arc::new(Outlook { agent, epoch, grant: Some(grant), tools, resources, prompts, digests }))
+        Ok(Arc::new(Outlook { agent, epoch, hidden, grant: Some(grant), tools, resources, prompts, digests }))
     }
 
     /// From here on, and as long as what is returned lives, servers are heard that say of their lists that they changed.
@@ -238,10 +242,16 @@ impl Gateway {
 }
 
 /// The connectors of which this feature exists under this grant, and what makes the lists of it others.
-fn given(world: &Arc<World>, grant: &Arc<LiveGrant>, principal: &Principal, feature: Feature) -> (Vec<ConnectorId>, Digest) {
+fn given(
+    (world, ports): (&Arc<World>, &Ports),
+    grant: &Arc<LiveGrant>,
+    principal: &Principal,
+    feature: Feature,
+) -> (Vec<ConnectorId>, Digest) {
     let (mut connectors, mut text) = (Vec::new(), String::new());
     let of_feature = world.features.values().filter(|tool| tool.name.feature() == Some(feature));
-    for tool in of_feature.filter(|tool| gates::visible(world, grant, &principal.agent, tool)) {
+    let is_shown = |tool: &&Arc<Tool>| gates::visible(world, grant, &principal.agent, tool) && !ports.halts.hides(&tool.name);
+    for tool in of_feature.filter(is_shown) {
         let connector = &tool.connector;
         connectors.push(connector.id.clone());
         // Writing to a string can't fail.

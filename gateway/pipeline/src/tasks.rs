@@ -21,6 +21,7 @@ use crate::{
     answer::Answer,
     catalogue::Tool,
     grant::{LiveGrant, SendPass},
+    halts::{Flight, Halt},
     ids::{AgentId, CallId, GrantId},
     ports::Recall,
     refusal::Refusal,
@@ -193,6 +194,17 @@ impl Tasks {
         if let Some(task) = self.locked().tasks.remove(handle) {
             task.gone.cancel();
         }
+    }
+
+    /// Forgets what a halt reaches: who asks for it later hears that there is none.
+    pub fn forget_halted(&self, halt: &Halt) {
+        self.locked().tasks.retain(|_, task| {
+            let is_halted = halt.is_of_grant(&task.grant) || halt.is_of_tool(&task.of.tool);
+            if is_halted {
+                task.gone.cancel();
+            }
+            !is_halted
+        });
     }
 
     /// Forgets what is over by time, or with its grant.
@@ -377,7 +389,9 @@ impl Task {
     }
 
     fn lives(&self, now_ms: u64) -> bool {
-        now_ms < self.expires_ms && !self.grant.cancelled().is_cancelled()
+        // Cancelled before it is over: a halt has reached it.
+        let is_struck = self.gone.is_cancelled() && !self.is_over.load(Ordering::Acquire);
+        !is_struck && now_ms < self.expires_ms && !self.grant.cancelled().is_cancelled()
     }
 
     fn bytes(&self) -> usize {
@@ -389,12 +403,13 @@ impl Task {
     }
 
     /// Sees to it that the server gives it up when its grant ends, which waits for `pass`. What is over needs no more of that.
-    pub(crate) fn watch(self: &Arc<Self>, id: String, recall: Box<dyn Recall>, pass: SendPass) {
+    pub(crate) fn watch(self: &Arc<Self>, id: String, recall: Box<dyn Recall>, pass: SendPass, flight: Flight) {
         let (ends, gone, task) = (self.grant.cancelled().clone(), self.gone.clone(), Arc::clone(self));
         tokio::spawn(async move {
             tokio::select! {
                 () = gone.cancelled() => {}
                 () = ends.cancelled() => {}
+                _ = flight.struck() => task.gone.cancel(),
             }
             // Whichever comes first: a task that nobody can ask for any more is not worked on.
             if !task.is_over.load(Ordering::Acquire) {

@@ -14,7 +14,7 @@ use serde_json::json;
 
 use super::{
     access::{Operator, Visitor},
-    api::{AgentView, TokenMade, TokenView, TokenWanted},
+    api::{AgentView, DisabledView, TokenMade, TokenView, TokenWanted},
     deed::Deed,
     fault::ApiFault,
 };
@@ -95,11 +95,26 @@ fn view(agent: &Agent, runtime: &Runtime) -> AgentView {
     let grants = runtime.grants.of(&agent.id);
     AgentView {
         id: agent.id.to_string(),
-        state: if agent.disabled { "disabled" } else { "active" }.to_owned(),
+        state: state(agent, runtime).to_owned(),
+        disabled: runtime.disabled.get(&agent.id).map(|stopped| DisabledView {
+            at_ms: stopped.since_ms,
+            by: stopped.by,
+            reason: stopped.reason,
+        }),
         owner: agent.owner.clone(),
         ceiling: agent.ceiling,
         tokens: tokens.iter().filter(|token| token.is_good(now_ms)).map(|token| token_view(token, now_ms)).collect(),
         grants: grants.iter().filter(|grant| grant.is_live(now_ms)).map(|grant| grant.terms().id.to_string()).collect(),
+    }
+}
+
+/// The word for how it is.
+pub(super) fn state(agent: &Agent, runtime: &Runtime) -> &'static str {
+    let halts = runtime.gateway.ports().halts.in_force();
+    match agent.disabled {
+        true => "disabled",
+        false if halts.iter().any(|halt| halt.is_of_agent(&agent.id, None)) => "halted",
+        false => "active",
     }
 }
 

@@ -16,6 +16,7 @@ mod definitions;
 mod explain;
 pub(crate) mod fault;
 mod grants;
+mod halts;
 mod person;
 mod proposal;
 mod reload;
@@ -40,13 +41,15 @@ pub(crate) use proposal::proposal;
 pub(crate) use trial::trial;
 
 /// Every endpoint: its method, its path, and whether it changes something.
-pub const ENDPOINTS: [(&str, &str, bool); 21] = [
+pub const ENDPOINTS: [(&str, &str, bool); 26] = [
     ("GET", "/api/v1/status", false),
     ("POST", "/api/v1/reload", true),
     ("GET", "/api/v1/agents", false),
     ("GET", "/api/v1/agents/{id}", false),
     ("GET", "/api/v1/agents/{id}/explain", false),
     ("POST", "/api/v1/agents/{id}/tokens", true),
+    ("POST", "/api/v1/agents/{id}/disable", true),
+    ("POST", "/api/v1/agents/{id}/enable", true),
     ("POST", "/api/v1/tokens/{id}/revoke", true),
     ("GET", "/api/v1/connectors", false),
     ("GET", "/api/v1/connectors/{id}", false),
@@ -58,6 +61,9 @@ pub const ENDPOINTS: [(&str, &str, bool); 21] = [
     ("GET", "/api/v1/grants/{id}", false),
     ("POST", "/api/v1/grants/{id}/complete", true),
     ("POST", "/api/v1/grants/{id}/revoke", true),
+    ("GET", "/api/v1/halts", false),
+    ("POST", "/api/v1/halts", true),
+    ("POST", "/api/v1/halts/lift", true),
     ("GET", "/api/v1/approvals", false),
     ("GET", "/api/v1/approvals/{id}", false),
     ("POST", "/api/v1/approvals/{id}/approve", true),
@@ -73,6 +79,8 @@ pub fn router(runtime: Arc<Runtime>) -> Router {
         .route("/api/v1/agents/{id}", get(agents::show))
         .route("/api/v1/agents/{id}/explain", get(explain::foresee))
         .route("/api/v1/agents/{id}/tokens", post(agents::make_token))
+        .route("/api/v1/agents/{id}/disable", post(halts::disable))
+        .route("/api/v1/agents/{id}/enable", post(halts::enable))
         .route("/api/v1/tokens/{id}/revoke", post(agents::revoke_token))
         .route("/api/v1/connectors", get(connectors::list))
         .route("/api/v1/connectors/{id}", get(connectors::show))
@@ -83,6 +91,8 @@ pub fn router(runtime: Arc<Runtime>) -> Router {
         .route("/api/v1/grants/{id}", get(grants::show))
         .route("/api/v1/grants/{id}/complete", post(grants::complete))
         .route("/api/v1/grants/{id}/revoke", post(grants::revoke))
+        .route("/api/v1/halts", get(halts::list).post(halts::freeze))
+        .route("/api/v1/halts/lift", post(halts::thaw))
         .route("/api/v1/approvals", get(approvals::list))
         .route("/api/v1/approvals/{id}", get(approvals::show))
         .route("/api/v1/approvals/{id}/approve", post(approvals::approve))

@@ -20,6 +20,7 @@ pub(super) async fn show(_: Visitor, State(runtime): State<Arc<Runtime>>) -> Jso
         agents_url: runtime.url(),
         tools: runtime.worlds.now().count(),
         pending_approvals: open.iter().filter(|approval| approval.state == ApprovalState::Pending).count(),
+        halts: runtime.halts.list().into_iter().map(|(halt, _)| halt.to_string()).collect(),
         allow_same_user: runtime.config().approvals.allow_same_user,
         trail_lost: runtime.recorder.trail().is_lost(),
         store_lost: runtime.store.lost().map(str::to_owned),

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::{
     Session,
-    args::{AgentsCommand, TokenArgs},
+    args::{AgentsCommand, SwitchArgs, TokenArgs},
     client::{Client, segment},
     fault::CliFault,
     screen::{Table, shown},
@@ -21,7 +21,7 @@ use crate::{
     adapters::SystemClock,
     admin::{
         AdminRecord, Stage,
-        api::{AgentView, TokenMade, TokenView, TokenWanted},
+        api::{AgentView, EnabledView, FrozenView, TokenMade, TokenView, TokenWanted, Why},
         change_id, name_of,
     },
     data::DataFolder,
@@ -45,6 +45,8 @@ pub(super) async fn run(command: &AgentsCommand, session: &Session) -> Result<()
         }
         AgentsCommand::Token(token) if token.revoke => revoke(token, session).await,
         AgentsCommand::Token(token) => make(token, session).await,
+        AgentsCommand::Disable(switch) => disable(switch, session).await,
+        AgentsCommand::Enable(switch) => enable(switch, session).await,
     }
 }
 
@@ -67,6 +69,11 @@ fn card(agent: &AgentView) -> String {
         if agent.grants.is_empty() { "none is active".to_owned() } else { shown(&agent.grants.join("  ")) },
     );
     let now_ms = SystemClock.now_ms();
+    if let Some(disabled) = &agent.disabled {
+        let why = disabled.reason.as_deref().map(|why| format!(": {}", shown(why))).unwrap_or_default();
+        let (when, by) = (from_now(disabled.at_ms, now_ms), shown(&disabled.by));
+        text.extend(["disabled ", &when, " by ", &by, &why, "\n"]);
+    }
     let mut tokens = Table::new(&["TOKEN", "STATE", "MADE", "EXPIRES"]);
     for TokenView { id, state, created_at_ms, expires_at_ms } in &agent.tokens {
         tokens.row([id, state, &from_now(*created_at_ms, now_ms), &from_now(*expires_at_ms, now_ms)]);
@@ -82,6 +89,25 @@ async fn revoke(token: &TokenArgs, session: &Session) -> Result<(), CliFault> {
     let path = format!("tokens/{}/revoke", segment(&token.id)?);
     let revoked: TokenView = session.client().await?.post(&path, &json!({})).await?;
     session.screen.tell(&format!("token {} is revoked", shown(&revoked.id)));
+    Ok(())
+}
+
+async fn disable(switch: &SwitchArgs, session: &Session) -> Result<(), CliFault> {
+    let path = format!("agents/{}/disable", segment(&switch.id)?);
+    let done: FrozenView = session.client().await?.post(&path, &Why { reason: switch.reason.clone() }).await?;
+    let (id, grants, tokens) = (shown(&done.id), done.grants.len(), done.tokens.len());
+    let before = if done.was_new { "" } else { " (it had been before)" };
+    session.screen.tell(&format!(
+        "agent {id} is disabled{before}: nothing more is called by it; grants revoked: {grants}, tokens revoked: {tokens}"
+    ));
+    super::halts::told_drained(done.drained, session)
+}
+
+async fn enable(switch: &SwitchArgs, session: &Session) -> Result<(), CliFault> {
+    let path = format!("agents/{}/enable", segment(&switch.id)?);
+    let done: EnabledView = session.client().await?.post(&path, &Why { reason: switch.reason.clone() }).await?;
+    let next = if done.state == "active" { "; its grants and tokens don't come back: make new ones" } else { "" };
+    session.screen.tell(&format!("agent {} is enabled, and {}{next}", shown(&done.id), shown(&done.state)));
     Ok(())
 }
 

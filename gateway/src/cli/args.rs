@@ -61,6 +61,10 @@ pub enum Command {
     /// Task grants: what an agent may do for one task
     #[command(subcommand)]
     Grants(GrantsCommand),
+    /// Stop everything now, or an agent, an instance of it, a connector or a tool, until it is thawed
+    Freeze(FreezeArgs),
+    /// Let go on what was frozen
+    Thaw(ThawArgs),
     /// Calls that wait for a person
     #[command(subcommand)]
     Approvals(ApprovalsCommand),
@@ -209,6 +213,67 @@ pub enum AgentsCommand {
     Show(One),
     /// Make a token for an agent, or revoke one
     Token(TokenArgs),
+    /// Switch an agent off until it is enabled: its grants and tokens are revoked, calls in flight cancelled
+    Disable(SwitchArgs),
+    /// Switch it on again: it needs new grants and tokens
+    Enable(SwitchArgs),
+}
+
+/// An agent that is switched off or on.
+#[derive(Debug, Args)]
+pub struct SwitchArgs {
+    /// The agent
+    pub id: String,
+    /// Why, for the record
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+}
+
+/// What is frozen or thawed; everything where nothing is named.
+#[derive(Debug, Clone, Args)]
+pub struct WhatArgs {
+    /// This agent, and whatever comes from its grants
+    #[arg(long, value_name = "ID", conflicts_with_all = ["connector", "tool"])]
+    pub agent: Option<String>,
+    /// With --agent: this running copy of it alone, as records name it
+    #[arg(long, value_name = "NAME", requires = "agent")]
+    pub instance: Option<String>,
+    /// This connector
+    #[arg(long, value_name = "ID", conflicts_with = "tool")]
+    pub connector: Option<String>,
+    /// This tool, such as tickets__refund
+    #[arg(long, value_name = "NAME")]
+    pub tool: Option<String>,
+}
+
+/// `freeze`
+#[derive(Debug, Args)]
+#[command(after_help = "Without an agent, a connector or a tool, everything is frozen.")]
+pub struct FreezeArgs {
+    /// What.
+    #[command(flatten)]
+    pub what: WhatArgs,
+    /// Why, for the record
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+    /// Freeze nothing: list what is frozen
+    #[arg(long, conflicts_with_all = ["agent", "instance", "connector", "tool", "reason"])]
+    pub list: bool,
+    /// With --list: JSON on standard output
+    #[arg(long, requires = "list")]
+    pub json: bool,
+}
+
+/// `thaw`
+#[derive(Debug, Args)]
+#[command(after_help = "Without an agent, a connector or a tool, the halt of everything is lifted; others stay.")]
+pub struct ThawArgs {
+    /// What.
+    #[command(flatten)]
+    pub what: WhatArgs,
+    /// Why, for the record
+    #[arg(long, value_name = "TEXT")]
+    pub reason: String,
 }
 
 /// Something by its id.
@@ -554,6 +619,14 @@ mod tests {
             "init a b",
             "grants create --agent a",
             "approvals approve",
+            "freeze --instance i",
+            "freeze --agent a --tool b__c",
+            "freeze --connector a --tool b__c",
+            "freeze --list --agent a",
+            "freeze --json",
+            "thaw",
+            "thaw --agent a",
+            "agents disable",
         ] {
             let error = Cli::try_parse_from(std::iter::once("bailiwick").chain(line.split_whitespace())).unwrap_err();
             assert_eq!(error.exit_code(), 2, "{line}");

@@ -14,6 +14,7 @@ mod doctor;
 mod explain;
 mod fault;
 mod grants;
+mod halts;
 mod init;
 mod offline;
 mod places;
@@ -59,6 +60,8 @@ pub async fn run(cli: &Cli, around: Surroundings) -> Result<(), CliFault> {
         Command::Agents(agents) => agents::run(agents, &session(around)?).await,
         Command::Connectors(connectors) => connectors::run(connectors, &session(around)?).await,
         Command::Grants(grants) => grants::run(grants, &session(around)?).await,
+        Command::Freeze(freeze) => halts::freeze(freeze, &session(around)?).await,
+        Command::Thaw(thaw) => halts::thaw(thaw, &session(around)?).await,
         Command::Approvals(approvals) => approvals::run(approvals, &session(around)?).await,
         Command::Policy(policy) => policy::run(policy, &session(around)?).await,
         Command::Audit(audit) => audit::run(audit, &session(around)?).await,

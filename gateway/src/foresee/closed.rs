@@ -39,6 +39,7 @@ impl Closed {
             trail: Arc::clone(&closed) as _,
             tracer: closed,
             rounds: Arc::default(),
+            halts: Arc::default(),
             tasks: Arc::default(),
         }
     }

@@ -27,11 +27,9 @@ impl Runtime {
         let ends = created.map(|entry| async move {
             let id = &entry.grant.terms().id;
             let why = "its agent is no longer registered, or disabled";
-            let result = self.grants.end(id, EndAs::Revoked, BY, Some(why), self.clock.now_ms()).await;
-            let followed = self.after_end(id, why).await;
-            match result {
+            match self.end_grant(id, EndAs::Revoked, BY, Some(why), why).await {
                 Err(GrantFault::Write(fault)) => Err(fault),
-                _ => followed,
+                _ => Ok(()),
             }
         });
         let is_removed = |agent: &AgentId| config.agent(agent.as_str()).is_none();

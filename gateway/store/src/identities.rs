@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeSet, HashMap},
     fmt,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use arc_swap::ArcSwap;
@@ -34,18 +34,23 @@ pub struct AgentEntry {
     pub subjects: Vec<(String, SubjectPattern)>,
 }
 
+#[derive(Clone)]
 struct Registered {
     agent: Arc<Agent>,
     uids: BTreeSet<u32>,
+    /// What the configuration says.
+    is_disabled_there: bool,
 }
 
 /// The registered agents: replaced as a whole when the configuration changes.
 #[derive(Default)]
 pub struct Agents {
     registry: ArcSwap<Registry>,
+    /// Those that a person disabled, registered or not: whatever is configured, they are. Held by whoever changes the agents.
+    off: Mutex<BTreeSet<AgentId>>,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Registry {
     by_id: HashMap<AgentId, Registered>,
     /// By the SPIFFE id in a certificate.
@@ -54,7 +59,7 @@ struct Registry {
     by_subject: HashMap<String, Subjects>,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Subjects {
     exact: HashMap<String, AgentId>,
     below: Vec<(SubjectPattern, AgentId)>,
@@ -63,8 +68,9 @@ struct Subjects {
 impl Agents {
     /// Replaces all of them.
     pub fn set(&self, entries: Vec<AgentEntry>) {
+        let off = self.off.lock().unwrap_or_else(PoisonError::into_inner);
         let mut registry = Registry::default();
-        for AgentEntry { agent, uids, spiffe, subjects } in entries {
+        for AgentEntry { mut agent, uids, spiffe, subjects } in entries {
             registry.by_spiffe.extend(spiffe.into_iter().map(|spiffe| (spiffe, agent.id.clone())));
             for (issuer, pattern) in subjects {
                 let of_issuer = registry.by_subject.entry(issuer).or_default();
@@ -75,8 +81,25 @@ impl Agents {
                     below @ SubjectPattern::Below(_) => of_issuer.below.push((below, agent.id.clone())),
                 }
             }
+            let is_disabled_there = agent.disabled;
+            agent.disabled |= off.contains(&agent.id);
             let uids = uids.into_iter().collect();
-            registry.by_id.insert(agent.id.clone(), Registered { agent: Arc::new(agent), uids });
+            registry.by_id.insert(agent.id.clone(), Registered { agent: Arc::new(agent), uids, is_disabled_there });
+        }
+        self.registry.store(Arc::new(registry));
+    }
+
+    /// Disables an agent whatever the configuration says, or leaves it to the configuration again.
+    pub(crate) fn switch_off(&self, id: &AgentId, is_off: bool) {
+        let mut off = self.off.lock().unwrap_or_else(PoisonError::into_inner);
+        if is_off {
+            off.insert(id.clone());
+        } else {
+            off.remove(id);
+        }
+        let mut registry = Registry::clone(&self.registry.load());
+        if let Some(entry) = registry.by_id.get_mut(id) {
+            Arc::make_mut(&mut entry.agent).disabled = is_off || entry.is_disabled_there;
         }
         self.registry.store(Arc::new(registry));
     }

@@ -18,6 +18,7 @@ mod random;
 mod rows;
 mod schema;
 mod seal;
+mod stops;
 mod store;
 mod tokens;
 mod writer;
@@ -30,6 +31,7 @@ pub use fault::{StoreFault, WriteFault};
 pub use grants::{ConfigChange, ConfigSync, EndAs, Ended, Ending, GrantEntry, GrantFault, LiveGrants, ReplayedIntent, Swept};
 pub use identities::{AgentEntry, Agents, LiveIdentities};
 pub use pins::{ClassedBy, Pin, Pins};
+pub use stops::{DisabledAgents, LiveHalts, Stopped, Stops};
 pub use store::Store;
 pub use tokens::{AGENT_TOKEN_MS, AgentToken, CALL_TOKEN_MS, TokenId, TokenIdFault, Tokens};
 

@@ -73,11 +73,27 @@ CREATE TABLE pins (
 /// less once the configuration is silent.
 const SECOND: &str = "ALTER TABLE pins ADD COLUMN classed_by TEXT NOT NULL DEFAULT 'config'";
 
-/// What makes the tables of version 2 those of version 3. Budgets of more than calls and writes were not there: nothing was spent of them.
+/// What makes the tables of version 2 those of version 3, but for [`STOPS`]. Budgets of more than calls and writes were not there: nothing was spent of them.
 const THIRD: &str = "ALTER TABLE grants ADD COLUMN spent TEXT NOT NULL DEFAULT '{}'";
 
 /// What raises a file by one version, from the oldest on.
 const STEPS: [&str; 2] = [SECOND, THIRD];
+
+/// What people have stopped, since version 3. Written so that it can be done twice: it is part of a new file too.
+const STOPS: &str = "
+CREATE TABLE IF NOT EXISTS halts (
+    what TEXT PRIMARY KEY,
+    since_ms INTEGER NOT NULL,
+    stopped_by TEXT NOT NULL,
+    reason TEXT
+) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS disabled_agents (
+    what TEXT PRIMARY KEY,
+    since_ms INTEGER NOT NULL,
+    stopped_by TEXT NOT NULL,
+    reason TEXT
+) STRICT, WITHOUT ROWID;
+";
 
 /// Makes the file ready for writing, or refuses it.
 pub(crate) fn prepare(connection: &mut Connection, path: &Path) -> Result<(), StoreFault> {
@@ -109,6 +125,7 @@ fn check(connection: &mut Connection, path: &Path) -> Result<(), StoreFault> {
     if is_new {
         let making = connection.transaction()?;
         making.execute_batch(TABLES)?;
+        making.execute_batch(STOPS)?;
         making.pragma_update(None, "application_id", APPLICATION)?;
         making.pragma_update(None, "user_version", VERSION)?;
         making.commit()?;
@@ -121,7 +138,7 @@ fn check(connection: &mut Connection, path: &Path) -> Result<(), StoreFault> {
     if found < VERSION {
         let raising = connection.transaction()?;
         let done = usize::try_from(found.saturating_sub(OLDEST)).unwrap_or(usize::MAX);
-        STEPS.iter().skip(done).try_for_each(|step| raising.execute_batch(step))?;
+        STEPS.iter().skip(done).chain([&STOPS]).try_for_each(|step| raising.execute_batch(step))?;
         raising.pragma_update(None, "user_version", VERSION)?;
         raising.commit()?;
     }

@@ -14,7 +14,7 @@ pub(super) const ISSUERS: &[Case] = &[
     (
         "[[issuers]]\nid = \"corp\"\nissuer = \"https://i.example\"\n[[agents]]\nid = \"bot\"\nowner = \"o\"\nidentity = [{ subject = \"s\" }]",
         Code::MissingKey,
-        "`issuer`, is missing",
+        "`issuer` is missing",
     ),
     (
         "[[issuers]]\nid = \"corp\"\nissuer = \"https://i.example\"\n[[agents]]\nid = \"bot\"\nowner = \"o\"\nidentity = [{}]",
@@ -24,7 +24,7 @@ pub(super) const ISSUERS: &[Case] = &[
     (
         "[[issuers]]\nid = \"corp\"\nissuer = \"https://i.example\"\n[[agents]]\nid = \"bot\"\nowner = \"o\"\nidentity = [{ uid = 1, issuer = \"corp\", subject = \"s\" }]",
         Code::Conflict,
-        "a user or a subject",
+        "ways of their own",
     ),
     (
         "[[issuers]]\nid = \"corp\"\nissuer = \"https://i.example\"\n[[agents]]\nid = \"bot\"\nowner = \"o\"\nidentity = [{ issuer = \"crop\", subject = \"s\" }]",
@@ -174,7 +174,11 @@ pub(super) const FILES: &[Case] = &[
     ("[[agents]]\nid = \"bot\"\nowner = \"o\"\nidentity = []", Code::EmptyList, "identity"),
     ("[[agents]]\nid = \"bot\"\nowner = \"o\"\nidentity = [{ uid = 1 }, { uid = 1 }]", Code::Duplicate, "`1`"),
     ("[[agents]]\nid = \"a\"\nowner = \"o\"\n[[agents]]\nid = \"a\"\nowner = \"o\"", Code::Duplicate, "used twice"),
-    ("[[agents]]\nid = \"bot\"\nowner = \"o\"\nidentity = [{}]", Code::MissingKey, "`uid`, `spiffe`, or `issuer` and `subject`, is missing"),
+    (
+        "[[agents]]\nid = \"bot\"\nowner = \"o\"\nidentity = [{}]",
+        Code::MissingKey,
+        "`uid`, `spiffe`, or `issuer` and `subject`, is missing",
+    ),
     (
         "[[agents]]\nid = \"bot\"\nowner = \"o\"\nidentity = [{ spiffe = \"spiffe://a.example/b/../c\" }]",
         Code::BadName,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Approved, Stop, asks::Takes};
+use super::{Approved, Stop, asks::Takes, halted};
 use crate::{
     ports::{Channel, Lease, Ports},
     records::SecretRecord,
@@ -34,12 +34,15 @@ impl<'r> Armed<'r> {
 
 /// Arms the call. To mint a credential and to start a server takes time: the end of the grant ends it at once.
 pub async fn arm<'r>(call: Approved<'r>, ports: &Ports, way: &mut Way<'r>) -> Result<Armed<'r>, Stop> {
-    let grant = Arc::clone(call.permitted().validated().granted().grant());
+    let granted = call.permitted().validated().granted();
+    let grant = Arc::clone(granted.grant());
+    let reached = halted::Reached::of(&way.seen);
     tokio::select! {
         biased;
         // First: mostly there is nothing to wait for, and `record` asks again whether the grant lives.
         armed = arm_now(call, ports, way) => armed,
         () = grant.cancelled().cancelled() => Err(Refusal::grant_ended(grant.end_of_chain(), "Not executed.").into()),
+        () = halted::on_way(&reached, ports) => Err(Stop::Stale),
     }
 }
 

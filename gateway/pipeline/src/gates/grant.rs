@@ -7,12 +7,13 @@ use bailiwick_policy::Band;
 use bailiwick_schemas::names::{Feature, QualifiedName};
 use bytes::Bytes;
 
-use super::Identified;
+use super::{Identified, halted};
 use crate::{
     answer::ToolList,
     catalogue::{Tool, World},
     constraint::Bound,
     grant::{GrantState, LiveGrant},
+    halts::Halts,
     ids::GrantId,
     ports::{Grants, Ports},
     prepared::Prepared,
@@ -110,6 +111,8 @@ pub fn grant<'r>(call: Identified<'r>, ports: &Ports, way: &mut Way<'r>) -> Resu
     let (tool, arguments) = found.map_err(unknown)?;
     let tool = Arc::clone(tool);
     way.seen.tool = Some(Arc::clone(&tool));
+    // Second: whoever may not see a tool hears of no halt of it either.
+    halted::refuse_tool(&tool, ports)?;
     way.leave(stage, ports);
     Ok(Granted { identified: call, grant, world, tool, arguments, task })
 }
@@ -201,6 +204,14 @@ struct View {
     prepared: Arc<Prepared>,
 }
 
+/// What a list shows: of what is seen, that which no halt hides.
+struct Listing {
+    view: View,
+    halts: Arc<Halts>,
+    /// Asked before the halts themselves: a list is kept under no later number than it was made by.
+    hidden: u64,
+}
+
 impl View {
     /// None where the grant can't be put before the policies, which denies.
     fn new(world: &Arc<World>, grant: &Arc<LiveGrant>, agent: &Agent) -> Option<Self> {
@@ -220,22 +231,30 @@ impl View {
             && self.prepared.could_allow(&self.world, tool)
             && self.grant.chain().skip(1).all(could)
     }
+}
+
+impl Listing {
+    fn kept(&self) -> Option<Arc<ToolList>> {
+        self.view.prepared.list(self.view.ceiling, self.hidden)
+    }
 
     /// How many tools have to be looked at for a list.
     fn weight(&self) -> usize {
-        self.grant.terms().capabilities.iter().map(|capability| self.world.count_of(&capability.tools)).sum()
+        let View { world, grant, .. } = &self.view;
+        grant.terms().capabilities.iter().map(|capability| world.count_of(&capability.tools)).sum()
     }
 
     /// Makes the list, and keeps it. It looks at nothing but what the grant's own patterns mean, however many tools there are.
     fn list(&self) -> Arc<ToolList> {
-        let terms = self.grant.terms();
-        let meant = terms.capabilities.iter().flat_map(|capability| self.world.meant_by(&capability.tools));
+        let View { world, grant, ceiling, prepared } = &self.view;
+        let terms = grant.terms();
+        let meant = terms.capabilities.iter().flat_map(|capability| world.meant_by(&capability.tools));
         let mut tools: Vec<&Arc<Tool>> = meant.collect();
         tools.sort_unstable_by(|left, right| left.name.cmp(&right.name));
         tools.dedup_by(|left, right| Arc::ptr_eq(left, right));
-        tools.retain(|tool| self.shows(tool));
-        let list = ToolList::new(tools.into_iter().cloned().collect(), &self.world, terms);
-        self.prepared.keep(self.ceiling, list)
+        tools.retain(|tool| self.view.shows(tool) && !self.halts.hides(&tool.name));
+        let list = ToolList::new(tools.into_iter().cloned().collect(), world, terms);
+        prepared.keep(*ceiling, self.hidden, list)
     }
 }
 
@@ -243,20 +262,26 @@ impl View {
 pub(super) const AT_ONCE: usize = 200;
 
 /// The tools that exist for this agent under this grant. The list is kept for as long as grant and world stay what they are.
-pub(crate) async fn list(world: &Arc<World>, grant: &Arc<LiveGrant>, agent: &Agent) -> Result<Arc<ToolList>, Refusal> {
+pub(crate) async fn list(
+    world: &Arc<World>,
+    grant: &Arc<LiveGrant>,
+    agent: &Agent,
+    halts: &Arc<Halts>,
+) -> Result<Arc<ToolList>, Refusal> {
     let Some(view) = View::new(world, grant, agent) else { return Ok(Arc::default()) };
-    let prepared = Arc::clone(&view.prepared);
-    if let Some(list) = prepared.list(agent.ceiling) {
+    let listing = Listing { hidden: halts.hidden(), halts: Arc::clone(halts), view };
+    if let Some(list) = listing.kept() {
         return Ok(list);
     }
-    if view.weight() <= AT_ONCE {
-        return Ok(view.list());
+    if listing.weight() <= AT_ONCE {
+        return Ok(listing.list());
     }
+    let prepared = Arc::clone(&listing.view.prepared);
     let _turn = prepared.making.lock().await;
-    if let Some(list) = prepared.list(agent.ceiling) {
+    if let Some(list) = listing.kept() {
         return Ok(list);
     }
-    away(move || view.list()).await
+    away(move || listing.list()).await
 }
 
 /// Does what takes a while where no call waits meanwhile.
@@ -277,6 +302,15 @@ pub(crate) fn chosen_grant(received: &Received, principal: &Principal, ports: &P
 
 /// The same for who names this grant, or none.
 pub(crate) fn chosen_among(named: Option<&str>, principal: &Principal, ports: &Ports) -> Result<Option<Arc<LiveGrant>>, Refusal> {
+    halted::refuse_caller(principal, ports)?;
+    let chosen = chosen_of(named, principal, ports)?;
+    if let Some(grant) = &chosen {
+        halted::refuse_grant(grant, ports)?;
+    }
+    Ok(chosen)
+}
+
+fn chosen_of(named: Option<&str>, principal: &Principal, ports: &Ports) -> Result<Option<Arc<LiveGrant>>, Refusal> {
     let now_ms = ports.clock.now_ms();
     if let Some(borne) = &principal.grant {
         if named.is_some_and(|named| named != borne.as_str()) {

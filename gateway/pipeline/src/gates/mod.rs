@@ -6,6 +6,7 @@ mod approve;
 mod arm;
 mod asks;
 mod grant;
+mod halted;
 mod identify;
 mod offer;
 mod pace;
@@ -31,6 +32,7 @@ pub use validate::{Validated, validate};
 pub use watch::Watching;
 
 pub(crate) use grant::{chosen_among, chosen_grant, list, visible};
+pub(crate) use halted::{Reached, on_way as halted_on_way};
 pub(crate) use offer::{array_of, offers, page_of};
 pub(crate) use pace::pace;
 pub(crate) use search::{admit, search};

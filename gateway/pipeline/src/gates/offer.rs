@@ -12,6 +12,7 @@ use super::{
     Identified,
     asks::Takes,
     grant::{admits_item, visible},
+    halted,
 };
 use crate::{
     answer::with_member,
@@ -38,11 +39,12 @@ pub(crate) async fn offers(
     let world = ports.worlds.now();
     let agent = &call.principal().agent;
     let feature = feature_of(listing);
-    let Some(pass) = grant.enter() else { return Err(Refusal::grant_ended(grant.end_of_chain(), "Not executed.")) };
+    let (pass, flight) = halted::let_out(call.principal(), grant, None, ports)?;
     let asked: Vec<&Arc<Tool>> = world
         .features
         .values()
         .filter(|tool| tool.name.feature() == Some(feature) && visible(&world, grant, agent, tool))
+        .filter(|tool| !ports.halts.hides(&tool.name))
         .collect();
     let stage = way.enter("offer", "bailiwick.offers.read", ports);
     // Their words reach the agent, as results do: before the first of them leaves.
@@ -58,6 +60,7 @@ pub(crate) async fn offers(
     let read = tokio::select! {
         biased;
         () = grant.cancelled().cancelled() => return Err(Refusal::grant_ended(grant.end_of_chain(), "Not executed.")),
+        halt = flight.struck() => return Err(Refusal::halted_under_way(&halt, "Not executed.")),
         read = reading => read,
     };
     drop(pass);
@@ -66,7 +69,8 @@ pub(crate) async fn offers(
     let mut items = Vec::new();
     let (mut failed, mut left_out) = (0_usize, 0_usize);
     for (tool, part) in asked.iter().zip(read) {
-        match part?.filter(|_| is_as_before(tool, &world, &now) && visible(&now, grant, agent, tool)) {
+        let is_shown = is_as_before(tool, &world, &now) && visible(&now, grant, agent, tool) && !ports.halts.hides(&tool.name);
+        match part?.filter(|_| is_shown) {
             Some(part) => {
                 left_out += part.left_out;
                 items.extend(part.items);
@@ -113,6 +117,8 @@ async fn of_connector(
     ports: &Ports,
 ) -> Result<Option<Part>, Refusal> {
     let connector = &tool.connector;
+    // Its own: a halt of this connector ends this part alone.
+    let Ok((_pass, flight)) = halted::let_out(call.principal(), grant, Some(tool), ports) else { return Ok(None) };
     // One that does not answer costs its own part, and not the time of all.
     let until = tokio::time::Instant::now() + connector.call_timeout.min(PATIENCE);
     let lease = if connector.needs_credential {
@@ -131,7 +137,12 @@ async fn of_connector(
         let channel = ports.connectors.ready(tool, grant, lease.as_ref(), asks.as_deref()).await.ok()?;
         channel.offers(listing).await.ok()
     };
-    let Ok(Some(offers)) = tokio::time::timeout_at(until, work).await else { return Ok(None) };
+    let read = tokio::select! {
+        biased;
+        _ = flight.struck() => return Ok(None),
+        read = tokio::time::timeout_at(until, work) => read,
+    };
+    let Ok(Some(offers)) = read else { return Ok(None) };
     let mut part = Part { items: Vec::new(), left_out: offers.left_out };
     for offer in &offers.items {
         if !is_given(grant, tool, listing, offer) {

@@ -5,6 +5,7 @@ use std::sync::{Arc, MutexGuard};
 use super::{
     Approved, Armed, Granted, Stop,
     arm::secret_on_record,
+    halted,
     identify::is_still_proven,
     permit::{Moment, still_permits},
     send::meta_of,
@@ -78,6 +79,9 @@ pub async fn record<'r>(call: Armed<'r>, ports: &Ports, way: &mut Way<'r>) -> Re
         if !is_proven {
             return Err(Refusal::no_longer_proven(&granted.grant().terms().agent).into());
         }
+        if let Some(halt) = halted::of(granted, ports) {
+            return Err(Refusal::halted_under_way(&halt, "Not executed.").into());
+        }
     }
     way.leave(stage, ports);
     Ok(Recorded { armed: call, running })
@@ -119,6 +123,10 @@ fn commit(
     let now_ms = ports.clock.now_ms();
     for (grant, standing) in chain.iter().zip(&locked) {
         still_live(grant, standing, now_ms)?;
+    }
+    // Under the lock: whoever puts a halt in force takes each lock after that, and so no commit is later than its return.
+    if let Some(halt) = halted::of(granted, ports) {
+        return Err(Refusal::halted(&halt).into());
     }
     if !Arc::ptr_eq(&ports.worlds.now(), granted.world()) || has_moved(call, locked.last().map(|own| Moment::at(**own, now_ms))) {
         return Err(Stop::Stale);

@@ -11,6 +11,7 @@ use super::{
     Approved,
     arm::secret_on_record,
     asks::{self, QUESTIONS, QUESTIONS_BYTES},
+    halted,
     screen::without_secret,
 };
 use crate::{
@@ -54,7 +55,8 @@ pub(super) fn pass(
     let clean = cleaned(&aside.params, call, lease, ports, way)?;
     let wants = &way.received().origin().wants;
     let grant = call.permitted().validated().granted().grant();
-    let said = clean.filter(|_| !grant.cancelled().is_cancelled()).and_then(|params| {
+    let may_hear = !grant.cancelled().is_cancelled() && halted::of(call.permitted().validated().granted(), ports).is_none();
+    let said = clean.filter(|_| may_hear).and_then(|params| {
         let outline = strictly_read(&params).filter(|outline| !is_of_subscription(outline))?;
         match aside.kind {
             AsideKind::Progress => progress(&outline, wants, way.seen.asides.last_progress),

@@ -34,6 +34,9 @@ use crate::{
 /// The longest error message that is passed on, in characters.
 const MESSAGE_CHARS: usize = 2048;
 
+/// What has become of a call whose result came too late.
+const DISCARDED: &str = "It was executed; its result was discarded.";
+
 /// Codes that are looked at (JSON-RPC 2.0, 5.1; MCP 2026-07-28 `basic`; MCP 2025-11-25 `client/elicitation`).
 const METHOD_NOT_FOUND: i64 = -32601;
 const INVALID_PARAMS: i64 = -32602;
@@ -75,7 +78,7 @@ impl Reply {
 /// Screens a reply.
 pub fn screen<'r>(call: Sent<'r>, limits: ScreenLimits, ports: &Ports, way: &mut Way<'r>) -> Result<Reply, Refusal> {
     let stage = way.enter("screen", "bailiwick.result.inspect", ports);
-    let (approved, lease, RawReply(kind, recall)) = call.into_parts();
+    let (approved, lease, RawReply(kind, recall), flight) = call.into_parts();
     let mut taking = Taking::new(recall, way.deferred().cloned());
     let granted = approved.permitted().validated().granted();
     let tool = granted.tool();
@@ -110,6 +113,13 @@ pub fn screen<'r>(call: Sent<'r>, limits: ScreenLimits, ports: &Ports, way: &mut
     way.trace.note(stage, "bailiwick.result.size", bytes.len());
     way.seen.result =
         Some(ResultRecord { size: bytes.len(), mac: ports.trail.keyed_digest(&bytes), redactions, labels: tool.labels });
+    // What came at the very moment is on record as any result, and goes no further.
+    if granted.grant().cancelled().is_cancelled() {
+        return Err(Refusal::grant_ended(granted.grant().end_of_chain(), DISCARDED));
+    }
+    if let Some(halt) = flight.halt() {
+        return Err(Refusal::halted_under_way(&halt, DISCARDED));
+    }
     way.leave(stage, ports);
     Ok(screened)
 }

@@ -75,7 +75,7 @@ pub(crate) fn admit<'r>(
 pub(crate) async fn search<'r>(call: Admitted<'r>, ports: &Ports, way: &mut Way<'r>) -> Result<ToolResult, Refusal> {
     let stage = way.enter("search", "bailiwick.tools.search", ports);
     let world = ports.worlds.now();
-    let tools = list(&world, &call.grant, &call.agent).await?;
+    let tools = list(&world, &call.grant, &call.agent, &ports.halts).await?;
     let told = match call.own {
         OwnTool::Search => found(&call.arguments, tools, world).await?,
         OwnTool::Describe => described(&call, &tools, &world, ports)?,

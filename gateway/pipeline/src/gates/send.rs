@@ -10,11 +10,13 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Approved, Recorded,
     asks::{Takes, is_bounded},
+    halted,
     relay::{Put, overheard, pass},
 };
 use crate::{
     aside::{Ear, Overheard, Said},
     grant::SendPass,
+    halts::Flight,
     ids::CallId,
     ports::{Later, Lease, Ports, Recall, SendFailure},
     refusal::Refusal,
@@ -160,11 +162,12 @@ pub struct Sent<'r> {
     approved: Approved<'r>,
     lease: Option<Arc<Lease>>,
     reply: RawReply,
+    flight: Flight,
 }
 
 impl<'r> Sent<'r> {
-    pub(super) fn into_parts(self) -> (Approved<'r>, Option<Arc<Lease>>, RawReply) {
-        (self.approved, self.lease, self.reply)
+    pub(super) fn into_parts(self) -> (Approved<'r>, Option<Arc<Lease>>, RawReply, Flight) {
+        (self.approved, self.lease, self.reply, self.flight)
     }
 }
 
@@ -212,7 +215,7 @@ pub async fn send<'r>(call: Recorded<'r>, ports: &Ports, way: &mut Way<'r>) -> R
     way.trace.note(stage, "mcp.method.name", method);
     way.trace.note(stage, "network.transport", tool.connector.transport);
     way.trace.note(stage, "bailiwick.server.name", tool.connector.id.to_string());
-    let Some(pass) = grant.enter() else { return Err(Refusal::grant_ended(grant.end_of_chain(), "Not executed.")) };
+    let (pass, flight) = halted::let_out(granted.identified().principal(), grant, Some(tool), ports)?;
     let timeout = tool.connector.call_timeout;
     let cancelled = grant.cancelled();
     let going = if let Some(mut running) = resumed {
@@ -255,6 +258,7 @@ pub async fn send<'r>(call: Recorded<'r>, ports: &Ports, way: &mut Way<'r>) -> R
     let answer = tokio::select! {
         biased;
         () = cancelled.cancelled() => return Err(Refusal::grant_ended(grant.end_of_chain(), "It may have been executed.")),
+        halt = flight.struck() => return Err(Refusal::halted_under_way(&halt, "It may have been executed.")),
         answer = tokio::time::timeout(timeout, going.answered(&approved, lease.as_ref(), ports, way)) => match answer {
             Ok(answer) => Ok(answer?),
             Err(late) => Err(late),
@@ -268,7 +272,7 @@ pub async fn send<'r>(call: Recorded<'r>, ports: &Ports, way: &mut Way<'r>) -> R
         Refusal::send(tool.connector.id.as_str(), &failure, &detail)
     })?;
     way.leave(stage, ports);
-    Ok(Sent { approved, lease, reply })
+    Ok(Sent { approved, lease, reply, flight })
 }
 
 /// What a server asks within this time is put to the agent together.

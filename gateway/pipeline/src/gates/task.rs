@@ -12,6 +12,7 @@ use super::{
     Approved, Granted, Permitted, Reply, ScreenLimits, Validated,
     approve::needs_of,
     asks::{Takes, plain_words, questions},
+    halted,
     screen::{Cleaner, judge_tool, screen_error, strictly_read},
 };
 use crate::{
@@ -152,7 +153,9 @@ pub(super) fn begin(outline: &Outline<'_>, call: &Approved<'_>, taking: &mut Tak
     let (grant, now_ms) = (granted.grant(), ports.clock.now_ms());
     let id = id_of(outline).ok_or_else(|| format!("its task has no `taskId` of 1 to {ID_BYTES} bytes"))?;
     let facts = Facts::read(outline, now_ms)?;
-    let pass = grant.enter().ok_or("its grant ended when it made a task of the call")?;
+    let principal = granted.identified().principal();
+    let let_out = halted::let_out(principal, grant, Some(granted.tool()), ports);
+    let (pass, flight) = let_out.map_err(|_| "its grant ended, or it was halted, when it made a task of the call")?;
     let remote = Remote { id: id.clone(), needs: needs_of(call.permitted()), asked: [].into() };
     let task = if let Some(task) = taking.deferred.take() {
         if !task.taken_up(remote, now_ms) {
@@ -171,7 +174,7 @@ pub(super) fn begin(outline: &Outline<'_>, call: &Approved<'_>, taking: &mut Tak
         ports.tasks.open(begun, validated.room(), now_ms, ports.clock.random()).map_err(|full| full.to_string())?
     };
     if let Some(recall) = taking.recall.take() {
-        task.watch(id, recall, pass);
+        task.watch(id, recall, pass, flight);
     }
     taking.noted = Some(noted(&task, facts.status));
     let result = read(facts.told("task", &task, ""))?;

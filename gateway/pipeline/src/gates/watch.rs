@@ -7,7 +7,7 @@ use bailiwick_schemas::names::QualifiedName;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-use super::{Recorded, Reply, screen::screen_refusal};
+use super::{Recorded, Reply, halted, screen::screen_refusal};
 use crate::{
     grant::{LiveGrant, SendPass},
     ids::CallId,
@@ -94,7 +94,7 @@ pub(crate) async fn watch<'r>(
     let Some(uri) = validated.arguments().get("uri").and_then(Value::as_str).map(str::to_owned) else {
         return Err(Refusal::internal("what is to be watched has no URI"));
     };
-    let Some(pass) = grant.enter() else { return Err(Refusal::grant_ended(grant.end_of_chain(), "Not executed.")) };
+    let (pass, flight) = halted::let_out(granted.identified().principal(), &grant, Some(tool), ports)?;
     let timeout = tool.connector.call_timeout;
     let watching = Watching {
         call: granted.identified().received().call_id().clone(),
@@ -108,6 +108,7 @@ pub(crate) async fn watch<'r>(
     let agreed = tokio::select! {
         biased;
         () = grant.cancelled().cancelled() => return Err(Refusal::grant_ended(grant.end_of_chain(), "It may have been executed.")),
+        halt = flight.struck() => return Err(Refusal::halted_under_way(&halt, "It may have been executed.")),
         agreed = tokio::time::timeout(timeout, channel.watch(watching)) => agreed,
     };
     let late = SendFailure::Timeout(u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX));

@@ -26,6 +26,7 @@ mod gate_screen;
 mod gate_send;
 mod gate_validate;
 mod gate_watch;
+mod halts;
 mod items;
 mod judged;
 mod listing;

@@ -5,13 +5,18 @@ use std::fmt;
 use bailiwick_policy::Band;
 use serde::{Deserialize, Serialize};
 
+use super::DisabledView;
+
 /// An agent.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct AgentView {
     /// Its id.
     pub id: String,
-    /// `active` or `disabled`.
+    /// `active`, `halted` or `disabled`.
     pub state: String,
+    /// Who disabled it, where a person did; else the configuration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disabled: Option<DisabledView>,
     /// Who is accountable.
     pub owner: String,
     /// The highest band it may reach.

@@ -15,6 +15,9 @@ pub struct Status {
     pub tools: usize,
     /// Approvals that wait for a decision.
     pub pending_approvals: usize,
+    /// What is halted; `everything` among it where every call is.
+    #[serde(default)]
+    pub halts: Vec<String>,
     /// Whether whoever runs an agent may approve its calls.
     pub allow_same_user: bool,
     /// Why nothing can be put on record any more, if so: every call is refused then.

@@ -154,6 +154,15 @@ async fn running(client: Option<&Client>, session: &Session, findings: &mut Find
                 let what = "the trail can't be written, so every call is refused";
                 findings.fault("trail", at.clone(), what, "mend the disk, then start the gateway anew");
             }
+            if !status.halts.is_empty() {
+                let what = format!("a person has frozen: {}", status.halts.join(", "));
+                findings.warning(
+                    "frozen",
+                    at.clone(),
+                    what,
+                    "`bailiwick freeze --list` says who and why, `bailiwick thaw` lets it go on",
+                );
+            }
             if let Some(why) = &status.store_lost {
                 let what = format!("the store can't be written: {why}");
                 findings.fault("store", at, what, "mend the disk, then start the gateway anew");

@@ -276,6 +276,12 @@ impl LiveGrants {
         Ok(Ended { was_active, drained, fell })
     }
 
+    /// What was handed on from a grant, at any depth, and has ended.
+    pub fn fallen(&self, id: &GrantId) -> Vec<GrantId> {
+        let has_ended = |id: &GrantId| self.grants.get(id).is_some_and(|held| held.entry.ending.is_some());
+        self.all_below(id).into_iter().filter(has_ended).collect()
+    }
+
     /// Ends the grants whose time is over, and forgets those that ended long ago. Memory first: the ones that ended now are told
     /// even where that can't be stored.
     pub async fn expire(&self, now_ms: u64) -> Swept {

@@ -10,6 +10,7 @@ mod hops;
 mod identities;
 mod pins;
 mod sealed;
+mod stops;
 mod tokens;
 
 use std::{
@@ -107,8 +108,12 @@ fn agent(id: &str, uids: &[u32]) -> AgentEntry {
 
 fn agents() -> Arc<Agents> {
     let agents = Agents::default();
-    agents.set(vec![agent("bot", &[1000]), agent("other", &[2000])]);
+    agents.set(entries());
     Arc::new(agents)
+}
+
+fn entries() -> Vec<AgentEntry> {
+    vec![agent("bot", &[1000]), agent("other", &[2000])]
 }
 
 struct StoppedClock(AtomicU64);

@@ -19,6 +19,7 @@ use bailiwick_pipeline::{
     aside::Wants,
     gates::RawReply,
     grant::{Budget, Capability, Grant, LiveGrant, Standing, ToolPattern},
+    halts::Halts,
     ports::{Injection, Lease, LeaseTerms, Listing, Loan, Ports},
     principal::{Agent, AuthMethod, Credential, Presented, Principal},
     received::{Message, MessageFault, Origin, Protocol, TaskVerb, Transport},
@@ -46,6 +47,7 @@ pub struct Bench {
     pub settings: Settings,
     pub rounds: Arc<Rounds>,
     pub tasks: Arc<Tasks>,
+    pub halts: Arc<Halts>,
     calls: Arc<AtomicU64>,
 }
 
@@ -146,7 +148,8 @@ impl Bench {
         let fakes = Fakes::new(Arc::new(catalogue::world(1, &catalogue::rules())), bot());
         fakes.grants.lock().unwrap().push(alive(terms("g", &ALL), None));
         let settings = Settings { hold: Duration::ZERO, ..Settings::default() };
-        let bench = Self { fakes, settings, rounds: Arc::default(), tasks: Arc::default(), calls: Arc::default() };
+        let bench =
+            Self { fakes, settings, rounds: Arc::default(), tasks: Arc::default(), halts: Arc::default(), calls: Arc::default() };
         bench.lends(SECRET);
         bench
     }
@@ -205,6 +208,7 @@ impl Bench {
             tracer: fakes(),
             rounds: Arc::clone(&self.rounds),
             tasks: Arc::clone(&self.tasks),
+            halts: Arc::clone(&self.halts),
         };
         Gateway::new(ports, self.settings)
     }
