@@ -31,6 +31,7 @@ pub use watch::Watching;
 
 pub(crate) use grant::{chosen_among, chosen_grant, list, visible};
 pub(crate) use offer::{array_of, offers, page_of};
+pub(crate) use permit::{hour_of_day, stricter};
 pub(crate) use search::{admit, search};
 pub(crate) use task::{own_begun, own_task};
 pub(crate) use watch::{Held, watch};
