@@ -1,4 +1,5 @@
-//! Grants on their way into being: what was asked for is checked as the configuration checks its own, made, and given a token.
+//! Grants on their way into being: what was asked for is checked as the configuration checks its own, made, and given a token. And on
+//! their way out of it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,7 +11,7 @@ use bailiwick_pipeline::{
     principal::Agent,
 };
 use bailiwick_schemas::names::QualifiedName;
-use bailiwick_store::EndAs;
+use bailiwick_store::{EndAs, Ended};
 use secrecy::SecretString;
 
 use crate::{
@@ -43,6 +44,27 @@ pub(crate) async fn issue(terms: &Grant, by: &str, of: &Runtime) -> Result<Secre
             Err(fault.into())
         }
     }
+}
+
+/// Ends a grant, all that was handed on from it, and what follows from that. When it returns, nothing is authorized under any of them.
+/// `why` is what approvals that are void for it say.
+pub(crate) async fn end(
+    id: &GrantId,
+    how: EndAs,
+    by: &str,
+    reason: Option<&str>,
+    why: &str,
+    of: &Runtime,
+) -> Result<Ended, ApiFault> {
+    let ended = of.grants.end(id, how, by, reason, of.clock.now_ms()).await;
+    // In memory it has ended even where that could not be stored.
+    let mut after = of.after_end(id, why).await;
+    let ended = ended?;
+    for below in &ended.fell {
+        after = after.and(of.after_end(below, "the grant above it ended").await);
+    }
+    after?;
+    Ok(ended)
 }
 
 /// The terms that were asked for, checked as the configuration checks its own. What is not said of a grant that is handed on is as in the

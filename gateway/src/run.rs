@@ -25,6 +25,7 @@ use crate::{
     adapters::{SteadyClock, SystemClock},
     admin,
     data::DataFolder,
+    oauth,
     reload::{self, By},
     runtime::{Runtime, Start, StartFault},
     server::{self, Limits},
@@ -161,11 +162,11 @@ impl Listeners {
         let limits = Limits { connections, headers: server.header_timeout, unread: server.idle_timeout };
         let few = Limits { connections: 64, ..limits };
         runtime.front.also_at(self.agents_at);
-        let mcp = Arc::clone(&runtime.front);
+        let agents = oauth::Site::new(runtime);
         vec![
-            tokio::spawn(server::serve_tcp(self.agents, Arc::clone(&mcp), limits, stop.clone())),
+            tokio::spawn(server::serve_tcp(self.agents, agents.clone(), limits, stop.clone())),
             tokio::spawn(server::serve_tcp(self.console, health(Arc::clone(runtime)), few, stop.clone())),
-            tokio::spawn(server::serve_unix(self.agent_socket, mcp, limits, stop.clone())),
+            tokio::spawn(server::serve_unix(self.agent_socket, agents, limits, stop.clone())),
             tokio::spawn(server::serve_unix(self.admin_socket, admin::router(Arc::clone(runtime)), few, stop.clone())),
         ]
     }

@@ -25,7 +25,9 @@ mod tests;
 
 use std::path::Path;
 
-pub use checked::{Approvals, Config, GrantTerms, Limits, PolicyFile, PolicyFiles, RegisteredAgent, Server, Telemetry, Trail};
+pub use checked::{
+    Approvals, Config, GrantTerms, Limits, PolicyFile, PolicyFiles, RegisteredAgent, ResourceServer, Server, Telemetry, Trail,
+};
 pub use code::FaultCode;
 pub use connector::{
     Connector, Credential, Http, Pin, Process, Program, ProtocolChoice, SecretSource, Sensitivity, ToolTerms, Way,

@@ -88,14 +88,7 @@ async fn end(
     let deed = Deed::new(event, id.as_str(), json!({"reason": reason}));
     let (of, by) = (Arc::clone(&runtime), operator.name().to_owned());
     let ended = deed.done_by(&operator, &runtime, async move {
-        let ended = of.grants.end(&id, how, &by, reason.as_deref(), of.clock.now_ms()).await;
-        // In memory it has ended even where that could not be stored.
-        let mut after = of.after_end(&id, why).await;
-        let ended = ended?;
-        for below in &ended.fell {
-            after = after.and(of.after_end(below, "the grant above it ended").await);
-        }
-        after?;
+        let ended = issuing::end(&id, how, &by, reason.as_deref(), why, &of).await?;
         let fell = ended.fell.iter().map(ToString::to_string).collect();
         Ok(EndedView { was_active: ended.was_active, drained: ended.drained, fell })
     });

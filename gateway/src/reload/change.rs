@@ -68,6 +68,7 @@ fn settings(before: &Config, after: &Config) -> Vec<String> {
         ("limits.max_result", was.limits.max_result != is.limits.max_result),
         ("limits.max_depth", was.limits.max_depth != is.limits.max_depth),
         ("policy.include_default", was.policy.include_default != is.policy.include_default),
+        ("resource_servers", was.resource_servers != is.resource_servers),
         ("policy.files", was.policy.files != is.policy.files),
     ])
 }

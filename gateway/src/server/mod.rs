@@ -15,6 +15,9 @@ mod sessions;
 mod standing;
 
 pub use front::{Front, FrontSettings};
+pub(crate) use front::{Noted, TurnedAway, only};
 pub use inbox::Notices;
 pub use listen::{Answers, Limits, Peer, serve_tcp, serve_unix};
+pub(crate) use load::Place;
 pub use parts::Parts;
+pub(crate) use parts::{Response, bare};

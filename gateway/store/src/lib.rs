@@ -31,7 +31,7 @@ pub use grants::{ConfigChange, ConfigSync, EndAs, Ended, Ending, GrantEntry, Gra
 pub use identities::{AgentEntry, Agents, LiveIdentities};
 pub use pins::{ClassedBy, Pin, Pins};
 pub use store::Store;
-pub use tokens::{AGENT_TOKEN_MS, AgentToken, CALL_TOKEN_MS, TokenId, TokenIdFault, Tokens};
+pub use tokens::{AGENT_TOKEN_MS, AgentToken, CALL_TOKEN_MS, KnownToken, TokenId, TokenIdFault, Tokens};
 
 #[cfg(test)]
 mod tests;

@@ -7,6 +7,7 @@ mod connectors;
 mod environment;
 mod grants;
 mod http;
+mod resource_servers;
 mod sections;
 
 use std::{
@@ -60,10 +61,11 @@ pub(crate) fn config(tree: Value, setting: Setting<'_>, findings: &mut Findings<
         agents: agents::agents(&raw.agents, &root.key("agents"), findings),
         connectors: connectors::connectors(&raw.connectors, &root.key("connectors"), setting, findings),
         grants: grants::grants(&raw, &root.key("grants"), findings),
+        resource_servers: resource_servers::resource_servers(&raw.resource_servers, &root.key("resource_servers"), findings),
     };
     // INVARIANT: no entry is left out in silence.
-    let is_whole = (parts.agents.len(), parts.connectors.len(), parts.grants.len())
-        == (raw.agents.len(), raw.connectors.len(), raw.grants.len());
+    let is_whole = (parts.agents.len(), parts.connectors.len(), parts.grants.len(), parts.resource_servers.len())
+        == (raw.agents.len(), raw.connectors.len(), raw.grants.len(), raw.resource_servers.len());
     if !is_whole && findings.is_empty() {
         let fault = findings.key(&root, FaultCode::Unreadable, "an entry could not be used, and no check says why");
         fault.help("this is a mistake of ours: please report it");

@@ -10,7 +10,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub(crate) use entries::{RawAgent, RawBound, RawBudget, RawConnector, RawCredential, RawFeature, RawGrant, RawInject, RawTool};
+pub(crate) use entries::{
+    RawAgent, RawBound, RawBudget, RawConnector, RawCredential, RawFeature, RawGrant, RawInject, RawResourceServer, RawTool,
+};
 
 use crate::units::{Duration, Size};
 
@@ -37,6 +39,8 @@ pub(crate) struct Raw {
     pub(crate) connectors: Vec<RawConnector>,
     /// The task grants: what one agent may do for one task.
     pub(crate) grants: Vec<RawGrant>,
+    /// Servers of others that may ask what a token is good for (`/oauth/introspect`).
+    pub(crate) resource_servers: Vec<RawResourceServer>,
 }
 
 /// `[server]`
