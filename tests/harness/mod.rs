@@ -3,6 +3,7 @@
 mod client;
 mod gateway;
 mod neighbour;
+pub mod oauth;
 mod oracle;
 mod script;
 mod tally;
