@@ -85,7 +85,7 @@ async fn three_agents_share_a_task_and_nothing_more() {
     let of_scout = intents.iter().find(|intent| intent["agent"] == "scout").unwrap();
     let grants: Vec<Value> = serde_json::from_str(&gateway.cli.ok(&["grants", "list", "--json"])).unwrap();
     let root_id = &grants.iter().find(|grant| grant["agent"] == "lead").unwrap()["id"];
-    assert_eq!(of_scout["debited"], json!([answer["grant_id"], root_id]));
+    assert_eq!(of_scout["debited"], json!([root_id, answer["grant_id"]]));
 }
 
 #[tokio::test(flavor = "multi_thread")]
