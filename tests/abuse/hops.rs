@@ -42,7 +42,7 @@ async fn a75_what_ends_above_ends_below() {
         if let Some((noun, verb)) = end.split_once(' ') {
             gateway.cli.ok(&[noun, verb, &end.replace(' ', "-")]);
         } else {
-            let until = Instant::now() + Duration::from_secs(60);
+            let until = Instant::now() + Duration::from_mins(1);
             while grandchild.list().await.status == 200 {
                 assert!(Instant::now() < until, "it outlives what it was handed on from");
                 tokio::time::sleep(Duration::from_millis(50)).await;
@@ -144,7 +144,7 @@ async fn a79_a_changed_token_is_no_token() {
     let scout = gateway.agent("scout");
     let mut others: Vec<String> = Vec::new();
     for at in 0..root.len() {
-        others.push(root[..at].to_owned());
+        others.extend(root.get(..at).map(str::to_owned));
         for bit in 0..8 {
             let mut bytes = root.clone().into_bytes();
             bytes[at] ^= 1 << bit;

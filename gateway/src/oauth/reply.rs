@@ -19,9 +19,9 @@ pub(super) struct Refused {
     /// Why, in one word.
     pub(super) reason: &'static str,
     /// Why, for operators, where they hear more.
-    pub(super) detail: Option<String>,
+    pub(super) detail: Option<Box<str>>,
     /// What a good credential would be shown as, where there is none.
-    pub(super) challenge: Option<HeaderValue>,
+    pub(super) challenge: Option<Box<HeaderValue>>,
 }
 
 impl Refused {
@@ -48,7 +48,7 @@ impl Refused {
         Self {
             status: StatusCode::UNAUTHORIZED,
             outcome: Outcome::Unauthenticated,
-            challenge: Some(challenge),
+            challenge: Some(Box::new(challenge)),
             ..Self::invalid("invalid_client", "unauthenticated", description)
         }
     }
@@ -59,21 +59,21 @@ impl Refused {
         Self {
             status: StatusCode::SERVICE_UNAVAILABLE,
             outcome: Outcome::InternalError,
-            detail: Some(detail.into()),
+            detail: Some(detail.into().into()),
             ..Self::invalid("temporarily_unavailable", "unavailable", description)
         }
     }
 
     /// The same, and operators hear this.
     pub(super) fn because(self, detail: impl Into<String>) -> Self {
-        Self { detail: Some(detail.into()), ..self }
+        Self { detail: Some(detail.into().into()), ..self }
     }
 
     pub(super) fn into_response(self) -> Response {
         let body = json!({"error": self.error, "error_description": describable(&self.description)});
         let mut response = json(self.status, &body);
         if let Some(challenge) = self.challenge {
-            response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, *challenge);
         }
         if self.status == StatusCode::METHOD_NOT_ALLOWED {
             response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));

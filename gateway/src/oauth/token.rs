@@ -59,7 +59,7 @@ pub(super) async fn exchange(exchange: &mut Exchange, form: &Form, sender: Optio
         Ok(_) => return Err(nobody(from, &wanted, "the actor_token is that of a grant, and proves no identity", exchange).await),
         Err(failure) => return Err(nobody(from, &wanted, &failure.to_string(), exchange).await),
     };
-    let handed = delegating::hand_on(from, &to, wanted, &exchange.runtime).await.map_err(|fault| refused(fault))?;
+    let handed = delegating::hand_on(from, &to, wanted, &exchange.runtime).await.map_err(refused)?;
     Ok(answer(&handed, exchange))
 }
 
