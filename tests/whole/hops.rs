@@ -181,6 +181,32 @@ async fn a_rule_that_forbids_who_hands_on_forbids_who_is_handed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn whoever_may_not_hand_on_to_an_agent_does_not_do_it_through_another() {
+    let (mut gateway, _script) = crew("");
+    std::fs::write(
+        gateway.folder().join("own.cedar"),
+        "@id(\"lead-not-to-clerk\") forbid (principal in Bailiwick::Agent::\"lead\", action == Bailiwick::Action::\"delegate\",
+                                           resource == Bailiwick::Agent::\"clerk\");",
+    )
+    .unwrap();
+    gateway.reconfigure(|text| format!("[policy]\nfiles = [\"own.cedar\"]\n{text}"));
+    gateway.cli.ok(&["reload"]);
+    let root = lead(&gateway, &["--delegation-depth", "2"]);
+    let [scout, clerk, stranger] = ["scout", "clerk", "stranger"].map(|id| gateway.agent(id));
+    let (child, _) = handed_on(&gateway, &root, &scout, &task(&["s__echo"], &json!({"delegation_depth": 1}))).await;
+    let wanted = task(&["s__echo"], &json!({}));
+    for subject in [&root, child.token()] {
+        let reply = hand_on(&gateway, subject, &clerk, &wanted).await;
+        assert_eq!(fault(&reply), (400, "invalid_request".to_owned()), "{}", reply.text);
+    }
+    let (grandchild, _) = handed_on(&gateway, child.token(), &stranger, &wanted).await;
+    assert!(!grandchild.call("s__echo", &json!({})).await.is_tool_error());
+    let hops = of_event(gateway.records("decisions"), "delegation");
+    let refused: Vec<&Value> = hops.iter().filter(|hop| hop["effect"] == "deny").map(|hop| &hop["rules"]).collect();
+    assert_eq!(refused, [&json!(["lead-not-to-clerk"]), &json!(["lead-not-to-clerk"])]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn one_revoke_ends_all_three_in_the_middle_of_their_calls() {
     let (gateway, script) = crew("");
     let root = lead(&gateway, &["--delegation-depth", "1"]);

@@ -15,13 +15,14 @@ mod token;
 
 use std::sync::Arc;
 
+use bailiwick_pipeline::records::Outcome;
 use http::{HeaderValue, Method, StatusCode, header};
 use hyper::body::Incoming;
 
 use self::{exchange::Exchange, metadata::Document};
 use crate::{
     runtime::Runtime,
-    server::{Answers, Front, Parts, Peer, Response, bare},
+    server::{Answers, Front, Noted, Parts, Peer, Response, bare},
 };
 
 /// Every endpoint: its method and its path. A test goes through all of them.
@@ -43,6 +44,28 @@ impl Site {
     /// Over this gateway.
     pub fn new(runtime: &Arc<Runtime>) -> Self {
         Self { runtime: Arc::clone(runtime) }
+    }
+
+    /// A request that ended in a panic: on record, and no more is said of it.
+    fn failed(&self, endpoint: Endpoint) -> Response {
+        let noted = Noted {
+            call: None,
+            method: endpoint.as_str(),
+            tool: None,
+            id: None,
+            protocol: "",
+            transport: "",
+            size: 0,
+            agent: None,
+            outcome: Outcome::InternalError,
+            reason: Some("panic"),
+            detail: Some("the request ended in a panic: the log says where"),
+            arrived_ns: self.runtime.clock.now_ns(),
+        };
+        if !self.runtime.front.write(&noted) {
+            tracing::error!("a panic could not be put on record");
+        }
+        bare(StatusCode::INTERNAL_SERVER_ERROR)
     }
 }
 
@@ -83,7 +106,7 @@ impl Answers for Site {
             let runtime = Arc::clone(&self.runtime);
             // On a task of its own: what was begun is seen through and put on record, even if whoever asked goes away.
             let answered = tokio::spawn(async move { Exchange::new(runtime, endpoint, peer).answer(request).await });
-            return answered.await.unwrap_or_else(|_| bare(StatusCode::INTERNAL_SERVER_ERROR));
+            return answered.await.unwrap_or_else(|_| self.failed(endpoint));
         }
         let url = self.runtime.front.url();
         if let Some((document, url)) = url.as_deref().and_then(|url| Some((Document::at(path, url)?, url))) {
