@@ -1,4 +1,5 @@
-//! Grants on their way into being: what was asked for is checked as the configuration checks its own, made, and given a token.
+//! Grants on their way into being: what was asked for is checked as the configuration checks its own, made, and given a token. And on
+//! their way out of it.
 
 use std::collections::{BTreeMap, BTreeSet};
 

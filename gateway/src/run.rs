@@ -26,6 +26,7 @@ use crate::{
     adapters::{SteadyClock, SystemClock},
     admin,
     data::DataFolder,
+    oauth,
     reload::{self, By},
     runtime::{Runtime, Start, StartFault},
     server::{self, Limits, ServerCertificate, Tls},
@@ -177,7 +178,7 @@ impl Listeners {
         let limits = Limits { connections, headers: server.header_timeout, unread: server.idle_timeout };
         let few = Limits { connections: 64, ..limits };
         runtime.front.also_at(self.agents_at);
-        let mcp = Arc::clone(&runtime.front);
+        let agents = oauth::Site::new(runtime);
         let mut servers = Vec::new();
         if let (Some((listener, at, certificate)), Some(settings)) = (self.tls, &server.tls) {
             runtime.front.also_at_tls(at);
@@ -185,13 +186,13 @@ impl Listeners {
             let handshakes = Arc::clone(&runtime.handshakes);
             let tls = Tls::new(Arc::clone(&certificate), trust, settings.client_auth, clock, handshakes);
             let tls = Arc::new(tls.map_err(|fault| StartFault::Tls(fault.to_string()))?);
-            servers.push(tokio::spawn(server::serve_tls(listener, Arc::clone(&mcp), tls, limits, stop.clone())));
+            servers.push(tokio::spawn(server::serve_tls(listener, agents.clone(), tls, limits, stop.clone())));
             servers.push(tokio::spawn(certificate.watch(stop.clone())));
         }
         servers.extend([
-            tokio::spawn(server::serve_tcp(self.agents, Arc::clone(&mcp), limits, stop.clone())),
+            tokio::spawn(server::serve_tcp(self.agents, agents.clone(), limits, stop.clone())),
             tokio::spawn(server::serve_tcp(self.console, health(Arc::clone(runtime)), few, stop.clone())),
-            tokio::spawn(server::serve_unix(self.agent_socket, mcp, limits, stop.clone())),
+            tokio::spawn(server::serve_unix(self.agent_socket, agents, limits, stop.clone())),
             tokio::spawn(server::serve_unix(self.admin_socket, admin::router(Arc::clone(runtime)), few, stop.clone())),
         ]);
         Ok(servers)

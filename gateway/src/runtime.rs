@@ -489,6 +489,7 @@ pub(crate) fn front_settings(config: &Config) -> FrontSettings {
         hosts.insert(url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}")));
     }
     FrontSettings {
+        public_url: server.public_url.as_ref().map(ToString::to_string),
         hosts,
         origins: server.allowed_origins.iter().cloned().collect(),
         max_body: usize::try_from(server.max_body).unwrap_or(usize::MAX),

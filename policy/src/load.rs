@@ -5,8 +5,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use cedar_policy::{
-    ActionConstraint, ParseErrors, Policy, PolicyId, PolicySet, ValidationError, ValidationMode, ValidationWarning, Validator,
-    pst,
+    ActionConstraint, ParseErrors, Policy, PolicyId, PolicySet, ValidationError, ValidationMode, ValidationResult,
+    ValidationWarning, Validator, pst,
 };
 use miette::Diagnostic;
 
@@ -161,8 +161,8 @@ impl Loader<'_> {
         }
         let (hops, calls): (Vec<&Policy>, Vec<&Policy>) =
             set.policies().partition(|policy| names(&policy.action_constraint(), &self.hop));
-        let of = |policies: Vec<&Policy>| PolicySet::from_policies(policies.into_iter().cloned());
-        let (Ok(hops), Ok(calls)) = (of(hops), of(calls)) else {
+        let of = |policies: Vec<&Policy>| PolicySet::from_policies(policies.into_iter().cloned()).ok();
+        let (Some(hops), Some(calls)) = (of(hops), of(calls)) else {
             self.faults.push(place.fault(None, "the rules can't be told apart".to_owned(), None));
             return;
         };
@@ -176,7 +176,7 @@ impl Loader<'_> {
         for policy in policies {
             self.policy(&place, policy);
         }
-        for warning in results.iter().flat_map(|result| result.validation_warnings()) {
+        for warning in results.iter().flat_map(ValidationResult::validation_warnings) {
             self.warning(set, &place, warning);
         }
     }

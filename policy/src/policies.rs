@@ -106,13 +106,13 @@ impl Policies {
 
     pub(crate) fn assemble(catalogue: &Catalogue, loaded: Loaded, digest: BundleDigest) -> Result<Self, Vec<PolicyFault>> {
         let Loaded { alike, rules, warnings } = loaded;
-        let sliced = |tools: &[Tool]| {
+        let cut = |tools: &[Tool]| {
             slices(&rules, tools)
                 .map_err(|error| vec![PolicyFault::of_bundle(format!("the rules can't be sliced: {error}"), None)])
         };
-        let slices = sliced(&alike.firsts)?;
+        let slices = cut(&alike.firsts)?;
         let (hop, _) = delegation()?;
-        let slice = sliced(std::slice::from_ref(&hop))?.into_iter().next().unwrap_or_default();
+        let slice = cut(std::slice::from_ref(&hop))?.into_iter().next().unwrap_or_default();
         let action = slice.mentions_action().then(|| hop.action_entity());
         let hop = Entry { tool: Arc::new(hop), slice, action, question: 0 };
         let mut questions: HashMap<(*const Slice, &EntityUid, Option<&str>), usize> = HashMap::new();

@@ -9,6 +9,7 @@ mod commands;
 mod ends;
 mod exhaustion;
 mod headers;
+mod hops;
 mod http_downstream;
 mod lines;
 mod load;

@@ -6,6 +6,7 @@ mod client;
 mod gateway;
 pub mod issuer;
 mod neighbour;
+pub mod oauth;
 mod oracle;
 mod script;
 mod tally;

@@ -1,4 +1,4 @@
-//! "Your own server and your own policy" of README, typed as it is printed: each `sh` block is run in order in one scratch folder, and
+//! "Your own server and your own policy" and "Three agents, one task" of README, typed as they are printed: each `sh` block is run in order in one scratch folder, and
 //! must print what the `text` block after it shows. `…` stands for anything, and alone on a line for any lines.
 
 use std::{
@@ -11,7 +11,8 @@ use std::{
 
 use serde_json::Value;
 
-const HEADING: &str = "## Your own server and your own policy\n";
+const OWN_SERVER: &str = "## Your own server and your own policy\n";
+const THREE_AGENTS: &str = "## Three agents, one task\n";
 
 /// What is typed, and what is shown of what it prints.
 struct Block {
@@ -19,9 +20,9 @@ struct Block {
     shown: Option<String>,
 }
 
-fn blocks() -> Vec<Block> {
+fn blocks(heading: &str) -> Vec<Block> {
     let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md")).unwrap();
-    let section = readme.split_once(HEADING).unwrap().1.split("\n## ").next().unwrap();
+    let section = readme.split_once(heading).unwrap().1.split("\n## ").next().unwrap();
     let mut blocks: Vec<Block> = Vec::new();
     for (at, part) in section.split("```").enumerate().filter(|(at, _)| at % 2 == 1) {
         let (language, text) = part.split_once('\n').unwrap();
@@ -40,6 +41,8 @@ fn blocks() -> Vec<Block> {
 /// A reader at a desk: a folder, and terminals with nothing in their environment but a home.
 struct Desk {
     folder: tempfile::TempDir,
+    /// Where its gateway listens.
+    listen: String,
     gateway: Option<Child>,
 }
 
@@ -49,10 +52,17 @@ impl Desk {
         let mut command = Command::new("/bin/sh");
         command.env_clear().env("HOME", self.folder.path()).env("PATH", format!("{}:/usr/bin:/bin", own.display()));
         // Other gateways run on this machine at the same time.
-        command.env("BAILIWICK_SERVER__LISTEN", "127.0.0.1:0").env("BAILIWICK_SERVER__CONSOLE", "127.0.0.1:0");
+        command.env("BAILIWICK_SERVER__LISTEN", &self.listen).env("BAILIWICK_SERVER__CONSOLE", "127.0.0.1:0");
         command.current_dir(self.folder.path().join("notes")).stdin(Stdio::null());
         command.arg("-c").arg(format!("exec 2>&1\n{typed}"));
         command
+    }
+
+    /// An empty folder.
+    fn new(listen: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("notes")).unwrap();
+        Self { folder, listen: listen.to_owned(), gateway: None }
     }
 
     fn types(&self, typed: &str) -> String {
@@ -60,10 +70,10 @@ impl Desk {
     }
 
     /// The second terminal: Ctrl-C if it serves, and `bailiwick run`.
-    fn serves(&mut self, typed: &str) {
+    fn serves(&mut self, typed: &str, agent: &str) {
         self.ends();
         self.gateway = Some(self.shell(&format!("exec {typed}")).stdout(Stdio::null()).spawn().unwrap());
-        self.until("the gateway does not start", |desk| desk.types("bailiwick agents list").contains("scribe").then_some(()));
+        self.until("the gateway does not start", |desk| desk.types("bailiwick agents list").contains(agent).then_some(()));
     }
 
     fn ends(&mut self) {
@@ -131,14 +141,13 @@ fn compare(block: &Block, printed: &str) {
 
 #[test]
 fn an_own_server_and_an_own_policy_go_as_they_are_printed() {
-    let mut desk = Desk { folder: tempfile::tempdir().unwrap(), gateway: None };
-    fs::create_dir(desk.folder.path().join("notes")).unwrap();
-    let blocks = blocks();
+    let mut desk = Desk::new("127.0.0.1:0");
+    let blocks = blocks(OWN_SERVER);
     assert!(blocks.len() >= 12 && blocks.iter().filter(|block| block.shown.is_some()).count() >= 9, "{}", blocks.len());
     let mut held: Option<(Child, &Block)> = None;
     for block in &blocks {
         if block.typed.trim() == "bailiwick run" {
-            desk.serves(block.typed.trim());
+            desk.serves(block.typed.trim(), "scribe");
         } else if block.typed.contains("shared=true") {
             held = Some((desk.shell(&block.typed).stdout(Stdio::piped()).spawn().unwrap(), block));
         } else {
@@ -157,6 +166,24 @@ fn an_own_server_and_an_own_policy_go_as_they_are_printed() {
     assert!(call.wait().unwrap().success(), "{printed}");
     compare(block, &printed);
     assert_eq!(fs::read_to_string(desk.folder.path().join("notes/notes.txt")).unwrap(), "buy milk\nparty at six\n");
+    desk.ends();
+}
+
+#[test]
+fn three_agents_share_a_task_as_it_is_printed() {
+    // Commands name the port: one that is free now.
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let mut desk = Desk::new(&free);
+    assert!(desk.types("command -v curl").contains("curl"), "these commands need curl");
+    let blocks = blocks(THREE_AGENTS);
+    assert!(blocks.len() >= 6 && blocks.iter().filter(|block| block.shown.is_some()).count() >= 4, "{}", blocks.len());
+    for block in &blocks {
+        if block.typed.trim() == "bailiwick run" {
+            desk.serves(block.typed.trim(), "scribe");
+        } else {
+            compare(block, &desk.types(&block.typed.replace("127.0.0.1:8931", &free)));
+        }
+    }
     desk.ends();
 }
 

@@ -44,6 +44,8 @@ pub struct Config {
     pub connectors: Vec<Connector>,
     /// The grants, in the order of the file.
     pub grants: Vec<GrantTerms>,
+    /// The servers that may ask what a token is good for, in the order of the file.
+    pub resource_servers: Vec<ResourceServer>,
     pub(crate) source: Source,
     pub(crate) variables: Variables,
     pub(crate) effective: Value,
@@ -62,12 +64,13 @@ pub(crate) struct Parts {
     pub(crate) agents: Vec<RegisteredAgent>,
     pub(crate) connectors: Vec<Connector>,
     pub(crate) grants: Vec<GrantTerms>,
+    pub(crate) resource_servers: Vec<ResourceServer>,
 }
 
 impl Parts {
     pub(crate) fn with_origin(self, source: Source, variables: Variables, effective: Value) -> Config {
-        let Self { server, approvals, policy, trail, telemetry, limits, trust_domains, issuers, agents, connectors, grants } =
-            self;
+        let Self { server, approvals, policy, trail, telemetry, limits, .. } = self;
+        let Self { trust_domains, issuers, agents, connectors, grants, resource_servers, .. } = self;
         Config {
             server,
             approvals,
@@ -80,6 +83,7 @@ impl Parts {
             agents,
             connectors,
             grants,
+            resource_servers,
             source,
             variables,
             effective,
@@ -211,6 +215,15 @@ pub struct SubjectOf {
     pub issuer: String,
     /// Which of its subjects are meant.
     pub subject: SubjectPattern,
+}
+
+/// A server of others that may ask what a token is good for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ResourceServer {
+    /// Its id.
+    pub id: String,
+    /// The SHA-256 of its secret.
+    pub secret_sha256: [u8; 32],
 }
 
 /// A grant as configured: it becomes a [`Grant`] when it is issued.

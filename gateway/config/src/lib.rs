@@ -27,7 +27,8 @@ mod tests;
 use std::path::Path;
 
 pub use checked::{
-    Approvals, Config, GrantTerms, Limits, PolicyFile, PolicyFiles, RegisteredAgent, Server, SubjectOf, Telemetry, Trail,
+    Approvals, Config, GrantTerms, Limits, PolicyFile, PolicyFiles, RegisteredAgent, ResourceServer, Server, SubjectOf,
+    Telemetry, Trail,
 };
 pub use code::FaultCode;
 pub use connector::{

@@ -154,6 +154,7 @@ pub struct Budget {
 
 /// The terms of a grant: fixed when it is made.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a term of its own")]
 pub struct Grant {
     /// Its id: public, what logs carry.
     pub id: GrantId,

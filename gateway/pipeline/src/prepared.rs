@@ -52,6 +52,11 @@ impl Prepared {
         std::ptr::eq(self.world.as_ptr(), Arc::as_ptr(world))
     }
 
+    /// The grant as the policies see it.
+    pub(crate) fn facts(&self) -> &PreparedGrant {
+        &self.facts
+    }
+
     /// Whether there could be a call of this tool that policy allows.
     pub(crate) fn could_allow(&self, world: &World, tool: &Tool) -> bool {
         self.remembered(world, tool).is_some_and(|known| known.could_allow)

@@ -1,4 +1,4 @@
-//! Changes by operators, on record: what is about to be done before it is, and then what came of it.
+//! Changes by operators and agents, on record: what is about to be done before it is, and then what came of it.
 
 use std::sync::Arc;
 
@@ -19,8 +19,9 @@ pub struct AdminRecord<'a> {
     pub change: &'a str,
     /// By whom.
     pub by: &'a str,
-    /// Their user id.
-    pub uid: u32,
+    /// Their user id, of operators.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub uid: Option<u32>,
     /// About which agent, grant, connector or approval.
     pub about: &'a str,
     /// `begun`, `done` or `refused`.
@@ -52,15 +53,15 @@ pub fn change_id(clock: &dyn Clock) -> String {
 
 /// A change that is wanted.
 #[derive(Debug)]
-pub(super) struct Deed {
-    pub(super) event: &'static str,
-    pub(super) about: String,
-    pub(super) with: Value,
+pub(crate) struct Deed {
+    event: &'static str,
+    about: String,
+    with: Value,
 }
 
 impl Deed {
     /// This, about that.
-    pub(super) fn new(event: &'static str, about: &str, with: Value) -> Self {
+    pub(crate) fn new(event: &'static str, about: &str, with: Value) -> Self {
         Self { event, about: about.chars().take(80).collect(), with }
     }
 
@@ -70,7 +71,24 @@ impl Deed {
         T: Send + 'static,
         F: Future<Output = Result<T, ApiFault>> + Send + 'static,
     {
-        let (runtime, by, uid) = (Arc::clone(runtime), operator.name().to_owned(), operator.uid());
+        self.done(operator.name().to_owned(), Some(operator.uid()), runtime, work).await
+    }
+
+    /// The same, where an agent does it; `by` is `agent:ID`.
+    pub(crate) async fn done_by_agent<T, F>(self, by: &str, runtime: &Arc<Runtime>, work: F) -> Result<T, ApiFault>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, ApiFault>> + Send + 'static,
+    {
+        self.done(by.to_owned(), None, runtime, work).await
+    }
+
+    async fn done<T, F>(self, by: String, uid: Option<u32>, runtime: &Arc<Runtime>, work: F) -> Result<T, ApiFault>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, ApiFault>> + Send + 'static,
+    {
+        let runtime = Arc::clone(runtime);
         let change = change_id(runtime.clock.as_ref());
         let task = tokio::spawn(async move {
             let trail = runtime.recorder.trail();

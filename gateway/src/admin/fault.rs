@@ -16,7 +16,7 @@ use crate::runtime::StartFault;
 pub(crate) struct ApiFault {
     status: StatusCode,
     error: &'static str,
-    pub(super) message: String,
+    pub(crate) message: String,
     help: Option<String>,
 }
 
@@ -28,6 +28,11 @@ impl ApiFault {
     pub(crate) fn help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
         self
+    }
+
+    /// The HTTP status that says as much.
+    pub(crate) fn status(&self) -> StatusCode {
+        self.status
     }
 
     /// It is not what it must be.

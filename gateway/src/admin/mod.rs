@@ -35,6 +35,7 @@ use serde::{Deserialize, de::DeserializeOwned};
 
 use crate::runtime::Runtime;
 pub(crate) use connectors::pins_of;
+pub(crate) use deed::Deed;
 pub use deed::{AdminRecord, Stage, change_id};
 pub use person::name_of;
 pub(crate) use proposal::proposal;

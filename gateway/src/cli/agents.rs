@@ -140,8 +140,16 @@ async fn make_offline(id: &str, ttl_ms: u64, session: &Session) -> Result<String
     let by = name_of(uid);
     let with = json!({"ttl_ms": ttl_ms, "offline": true});
     let write = |result| {
-        let record =
-            AdminRecord { event: "agent_token_made", change: &change, by: &by, uid, about: id, result, why: None, with: &with };
+        let record = AdminRecord {
+            event: "agent_token_made",
+            change: &change,
+            by: &by,
+            uid: Some(uid),
+            about: id,
+            result,
+            why: None,
+            with: &with,
+        };
         trail.append(Stream::Admin, now_ms, &record)
     };
     write(Stage::Begun)?;

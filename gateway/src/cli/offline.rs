@@ -131,7 +131,7 @@ impl Offline {
     fn note(&self, event: &str, about: &str, change: &str, result: Stage, with: &Value) -> Result<(), CliFault> {
         let uid = geteuid().as_raw();
         let by = name_of(uid);
-        let record = AdminRecord { event, change, by: &by, uid, about, result, why: None, with };
+        let record = AdminRecord { event, change, by: &by, uid: Some(uid), about, result, why: None, with };
         self.trail.append(Stream::Admin, SystemClock.now_ms(), &record)?;
         Ok(self.trail.flush()?)
     }

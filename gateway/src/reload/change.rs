@@ -70,6 +70,7 @@ fn settings(before: &Config, after: &Config) -> Vec<String> {
         ("limits.max_depth", was.limits.max_depth != is.limits.max_depth),
         ("issuers", was.issuers != is.issuers),
         ("policy.include_default", was.policy.include_default != is.policy.include_default),
+        ("resource_servers", was.resource_servers != is.resource_servers),
         ("policy.files", was.policy.files != is.policy.files),
         ("trust_domains", was.trust_domains != is.trust_domains),
     ])

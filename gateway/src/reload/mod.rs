@@ -218,7 +218,7 @@ impl Runtime {
     ) -> Result<bailiwick_trail::Appended, TrailFault> {
         let about = self.config().file().to_owned();
         let (event, uid, about) = ("config_reloaded", by.uid(), about.as_str());
-        let record = AdminRecord { event, change, by: by.name(), uid, about, result, why, with };
+        let record = AdminRecord { event, change, by: by.name(), uid: Some(uid), about, result, why, with };
         self.recorder.trail().append(Stream::Admin, self.clock.now_ms(), &record)
     }
 }

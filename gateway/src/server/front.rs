@@ -44,6 +44,8 @@ const LARGE_BODIES: usize = 8;
 /// What an operator may set about the agents' side.
 #[derive(Debug, Clone)]
 pub struct FrontSettings {
+    /// The URL by which agents reach `/mcp`, if it isn't that of the listener.
+    pub public_url: Option<String>,
     /// Values of `Host` that are served, lower case, with port where it is not 80.
     pub hosts: BTreeSet<String>,
     /// Values of `Origin` that are served besides none at all.
@@ -90,16 +92,16 @@ pub struct Front {
 
 /// Why a request is turned away before its message is handled.
 #[derive(Debug, Clone)]
-pub(super) struct TurnedAway {
-    pub(super) status: StatusCode,
-    pub(super) outcome: Outcome,
-    pub(super) reason: &'static str,
-    pub(super) message: String,
-    pub(super) code: i64,
+pub(crate) struct TurnedAway {
+    pub(crate) status: StatusCode,
+    pub(crate) outcome: Outcome,
+    pub(crate) reason: &'static str,
+    pub(crate) message: String,
+    pub(crate) code: i64,
     /// What goes with the code, for programs.
-    pub(super) data: Option<Box<Value>>,
+    pub(crate) data: Option<Box<Value>>,
     /// What the operator reads on record, where it is more than the agent is told.
-    pub(super) detail: Option<String>,
+    pub(crate) detail: Option<String>,
 }
 
 impl TurnedAway {
@@ -166,7 +168,7 @@ impl Front {
     }
 
     /// What is served now.
-    pub(super) fn settings(&self) -> Arc<FrontSettings> {
+    pub(crate) fn settings(&self) -> Arc<FrontSettings> {
         self.settings.load_full()
     }
 
@@ -183,6 +185,12 @@ impl Front {
     /// Serves the address that its listener with TLS got, too.
     pub fn also_at_tls(&self, address: SocketAddr) {
         self.tls_at.get_or_init(|| address);
+    }
+
+    /// The URL by which agents reach `/mcp`; none before it listens, where nobody says it.
+    pub(crate) fn url(&self) -> Option<String> {
+        let own = || self.listens_at.get().map(|at| format!("http://{at}/mcp"));
+        self.settings.load().public_url.clone().or_else(own)
     }
 
     fn serves(&self, host: &str) -> bool {
@@ -211,6 +219,7 @@ impl Front {
     /// One record for many refusals.
     fn summarize(&self, agent: Option<&AgentId>, outcome: Outcome, detail: &str) {
         let written = self.write(&Noted {
+            call: None,
             method: "unread",
             tool: None,
             id: None,
@@ -229,7 +238,7 @@ impl Front {
     }
 
     /// Host and Origin: a page in a browser must not reach us by another name (DNS rebinding) or from another site.
-    pub(super) fn check_site(&self, headers: &HeaderMap, peer: Option<Peer>) -> Result<(), TurnedAway> {
+    pub(crate) fn check_site(&self, headers: &HeaderMap, peer: Option<Peer>) -> Result<(), TurnedAway> {
         let refuse = |what: &str| Err(TurnedAway::new(StatusCode::FORBIDDEN, Outcome::Denied, "foreign_site", what.to_owned()));
         if peer.is_none() {
             let host = only(headers, &header::HOST).map(str::to_ascii_lowercase);
@@ -245,7 +254,7 @@ impl Front {
     }
 
     /// What the headers present as identity, or the kernel, or the certificate of the connection.
-    pub(super) fn presented(
+    pub(crate) fn presented(
         method: &Method,
         headers: &HeaderMap,
         peer: Option<Peer>,
@@ -274,7 +283,7 @@ impl Front {
     }
 
     /// Who sends this; asked before the body is read.
-    pub(super) async fn authenticate(&self, presented: &Presented) -> Result<Principal, TurnedAway> {
+    pub(crate) async fn authenticate(&self, presented: &Presented) -> Result<Principal, TurnedAway> {
         let failed = |failure: &dyn std::fmt::Display| {
             tracing::debug!(%failure, "a request was not authenticated");
             let message = match &presented.credential {
@@ -320,7 +329,7 @@ impl Front {
     /// A place among the agent's requests in flight; asked before the body is read.
     /// Where all are taken, there are some for what is no request: calls may wait for the very answer that comes. Then it is also said what
     /// a request is turned away with.
-    pub(super) fn admit(&self, agent: &AgentId) -> Result<(Place, Option<TurnedAway>), TurnedAway> {
+    pub(crate) fn admit(&self, agent: &AgentId) -> Result<(Place, Option<TurnedAway>), TurnedAway> {
         let too_many = |reason, message| TurnedAway::new(StatusCode::TOO_MANY_REQUESTS, Outcome::RateLimited, reason, message);
         let load = self.loads.of(agent);
         self.loads.is_in_time(&load).map_err(|whose| {
@@ -346,7 +355,7 @@ impl Front {
 
     /// Puts a request on record that never reached a gate, or needed none. False if the record is lost. Refusals that anyone
     /// can cause as fast as he likes have a quota, so that nobody fills the trail; the rest is counted, and told by the minute.
-    pub(super) fn on_record(&self, noted: &Noted<'_>) -> bool {
+    pub(crate) fn on_record(&self, noted: &Noted<'_>) -> bool {
         let now_ms = self.gateway.ports().clock.now_ms();
         let is_recorded = match noted.agent {
             None => {
@@ -362,11 +371,12 @@ impl Front {
         !is_recorded || self.write(noted)
     }
 
-    fn write(&self, noted: &Noted<'_>) -> bool {
+    /// The same without a quota.
+    pub(crate) fn write(&self, noted: &Noted<'_>) -> bool {
         let ports = self.gateway.ports();
         let ended_ns = ports.clock.now_ns();
         let now_ms = ended_ns / 1_000_000;
-        let call = self.call_id();
+        let call = noted.call.cloned().unwrap_or_else(|| self.call_id());
         let no_trace = String::new();
         let world = noted.agent.map(|_| ports.worlds.now());
         let tool = noted.tool.map(|name| world.as_ref().map_or(Cow::Borrowed(name), |world| full_name(name, world)));
@@ -416,7 +426,7 @@ impl Front {
     }
 
     /// A fresh call id.
-    pub(super) fn call_id(&self) -> CallId {
+    pub(crate) fn call_id(&self) -> CallId {
         call_id(self.gateway.ports().clock.as_ref())
     }
 }
@@ -430,22 +440,24 @@ pub(super) fn call_id(clock: &dyn Clock) -> CallId {
 }
 
 /// A request that is put on record by the front itself.
-pub(super) struct Noted<'a> {
-    pub(super) method: &'a str,
-    pub(super) tool: Option<&'a str>,
-    pub(super) id: Option<&'a str>,
-    pub(super) protocol: &'a str,
-    pub(super) transport: &'a str,
-    pub(super) size: usize,
-    pub(super) agent: Option<&'a AgentId>,
-    pub(super) outcome: Outcome,
-    pub(super) reason: Option<&'a str>,
-    pub(super) detail: Option<&'a str>,
-    pub(super) arrived_ns: u64,
+pub(crate) struct Noted<'a> {
+    /// The call, where one is known; else it gets an id here.
+    pub(crate) call: Option<&'a CallId>,
+    pub(crate) method: &'a str,
+    pub(crate) tool: Option<&'a str>,
+    pub(crate) id: Option<&'a str>,
+    pub(crate) protocol: &'a str,
+    pub(crate) transport: &'a str,
+    pub(crate) size: usize,
+    pub(crate) agent: Option<&'a AgentId>,
+    pub(crate) outcome: Outcome,
+    pub(crate) reason: Option<&'a str>,
+    pub(crate) detail: Option<&'a str>,
+    pub(crate) arrived_ns: u64,
 }
 
 /// The one value of a header; none where it is absent, twice there, or no plain text.
-pub(super) fn only<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h str> {
+pub(crate) fn only<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h str> {
     let mut values = headers.get_all(name).iter();
     let first = values.next()?;
     if values.next().is_some() { None } else { first.to_str().ok() }

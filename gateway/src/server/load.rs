@@ -259,7 +259,7 @@ fn locked(pair: &Mutex<(u64, u64)>) -> MutexGuard<'_, (u64, u64)> {
 
 /// A place among an agent's requests in flight, until dropped.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(crate) struct Place {
     _seat: Seat,
 }
 

@@ -41,6 +41,7 @@ use super::{
     render,
     sessions::Session,
 };
+use crate::oauth::challenge;
 
 const VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
 const SESSION: HeaderName = HeaderName::from_static("mcp-session-id");
@@ -414,6 +415,7 @@ impl<'f> Exchange<'f> {
         let tool: Option<String> =
             tool.and_then(|name| serde_json::from_str::<String>(name).ok()).map(|name| name.chars().take(128).collect());
         self.front.on_record(&Noted {
+            call: None,
             method: &method,
             tool: tool.as_deref(),
             id: message.and_then(Message::id),
@@ -436,9 +438,7 @@ impl<'f> Exchange<'f> {
         let mut response = render::error(away.status, id, away.code, &away.message, data.as_deref());
         let headers = response.headers_mut();
         match away.status {
-            StatusCode::UNAUTHORIZED => {
-                headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"bailiwick\""))
-            }
+            StatusCode::UNAUTHORIZED => headers.insert(header::WWW_AUTHENTICATE, challenge(self.front, self.peer)),
             StatusCode::TOO_MANY_REQUESTS => headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1")),
             _ => None,
         };

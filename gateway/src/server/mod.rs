@@ -18,7 +18,10 @@ mod standing;
 
 pub use certificate::ServerCertificate;
 pub use front::{Front, FrontSettings};
+pub(crate) use front::{Noted, TurnedAway, only};
 pub use inbox::Notices;
 pub use listen::{Answers, Limits, Peer, serve_tcp, serve_unix};
 pub use listen_tls::{Handshakes, Tls, serve_tls};
+pub(crate) use load::Place;
 pub use parts::Parts;
+pub(crate) use parts::{Response, bare};

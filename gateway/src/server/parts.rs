@@ -19,7 +19,7 @@ use super::{
 };
 
 /// What an agent is answered.
-pub(super) type Response = http::Response<Parts>;
+pub(crate) type Response = http::Response<Parts>;
 
 /// Pieces that come to less are put together: one write of them costs less than several.
 const SMALL: usize = 16 * 1024;
@@ -37,7 +37,7 @@ pub struct Parts {
 }
 
 /// An answer without a body.
-pub(super) fn bare(status: StatusCode) -> Response {
+pub(crate) fn bare(status: StatusCode) -> Response {
     let mut response = Response::default();
     *response.status_mut() = status;
     response
@@ -86,7 +86,7 @@ impl Parts {
 
     /// Keeps a place as long as the pieces are in memory: until the last byte was handed to the kernel, or the connection has
     /// ended. An agent that reads no answers so gets no further ones.
-    pub(super) fn keep(&mut self, place: Place) {
+    pub(crate) fn keep(&mut self, place: Place) {
         self.place = Some(Arc::new(place));
     }
 

@@ -33,7 +33,7 @@ pub use identities::{AgentEntry, Agents, LiveIdentities};
 pub use pins::{ClassedBy, Pin, Pins};
 pub use stops::{DisabledAgents, LiveHalts, Stopped, Stops};
 pub use store::Store;
-pub use tokens::{AGENT_TOKEN_MS, AgentToken, CALL_TOKEN_MS, TokenId, TokenIdFault, Tokens};
+pub use tokens::{AGENT_TOKEN_MS, AgentToken, CALL_TOKEN_MS, KnownToken, TokenId, TokenIdFault, Tokens};
 
 #[cfg(test)]
 mod tests;

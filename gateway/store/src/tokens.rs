@@ -64,6 +64,20 @@ pub(crate) enum Bearer {
     Grant { id: GrantId, revision: u64 },
 }
 
+/// Which token it is that somebody shows, whether it is good for anything or not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KnownToken {
+    /// One of an agent.
+    Agent(AgentToken),
+    /// One of a grant, and of which issue of it.
+    Grant {
+        /// The grant.
+        id: GrantId,
+        /// Its revision.
+        revision: u64,
+    },
+}
+
 type Hash = [u8; 32];
 
 /// All tokens that may be presented.
@@ -211,6 +225,16 @@ impl Tokens {
                 Ok(())
             })
             .await
+    }
+
+    /// Which of the tokens this is; none of what was never made here, or is forgotten. That it is known proves nothing yet.
+    pub fn known(&self, token: &SecretString) -> Option<KnownToken> {
+        let token = token.expose_secret();
+        let hash: Hash = Sha256::digest(token.as_bytes()).into();
+        if token.starts_with("tg_") {
+            return self.grants.get(&hash).map(|entry| KnownToken::Grant { id: entry.0.clone(), revision: entry.1 });
+        }
+        self.agents.get(&hash).map(|entry| KnownToken::Agent(entry.clone()))
     }
 
     /// Whom this token speaks for. One hash and one look-up, whatever is presented.

@@ -6,6 +6,7 @@ mod arguments;
 mod catalogue;
 mod deciding;
 mod default_bundle;
+mod hops;
 mod listing;
 mod loading;
 mod properties;

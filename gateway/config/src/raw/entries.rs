@@ -484,3 +484,14 @@ impl Default for RawGrant {
         }
     }
 }
+
+/// `[[resource_servers]]`
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["id", "secret_sha256"]))]
+pub(crate) struct RawResourceServer {
+    /// Its id: the user name it shows (HTTP Basic).
+    pub(crate) id: Option<String>,
+    /// The SHA-256 of its secret, in hex. The secret itself stands nowhere here: make it of 256 random bits.
+    pub(crate) secret_sha256: Option<String>,
+}

@@ -12,7 +12,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use entries::{
-    RawAgent, RawBound, RawBudget, RawConnector, RawCredential, RawFeature, RawGrant, RawIdentity, RawInject, RawIssuer, RawTool,
+    RawAgent, RawBound, RawBudget, RawConnector, RawCredential, RawFeature, RawGrant, RawIdentity, RawInject, RawIssuer,
+    RawResourceServer, RawTool,
 };
 pub(crate) use trust::{RawTls, RawTrustDomain};
 
@@ -45,6 +46,8 @@ pub(crate) struct Raw {
     pub(crate) connectors: Vec<RawConnector>,
     /// The task grants: what one agent may do for one task.
     pub(crate) grants: Vec<RawGrant>,
+    /// Servers of others that may ask what a token is good for (`/oauth/introspect`).
+    pub(crate) resource_servers: Vec<RawResourceServer>,
 }
 
 /// `[server]`

@@ -127,6 +127,13 @@ pub(super) const ISSUERS: &[Case] = &[
 
 /// Whole files.
 pub(super) const FILES: &[Case] = &[
+    ("[[resource_servers]]\nid = \"api\"", Code::MissingKey, "`secret_sha256` is missing"),
+    (
+        "[[resource_servers]]\nid = \"API:1\"\nsecret_sha256 = \"c0ffee00c0ffee00c0ffee00c0ffee00c0ffee00c0ffee00c0ffee00c0ffee00\"",
+        Code::BadName,
+        "`API:1`",
+    ),
+    ("[[resource_servers]]\nid = \"api\"\nsecret_sha256 = \"c0ffee\"", Code::BadText, "64 hex digits"),
     ("[server\n", Code::Syntax, "this is not TOML"),
     ("[server]\nlisten = \"127.0.0.1:1\"\nlisten = \"127.0.0.1:2\"", Code::Syntax, "duplicate key"),
     ("[server]\nlisen = \"127.0.0.1:1\"", Code::UnknownKey, "listen"),

@@ -109,7 +109,7 @@ pub(super) fn ask(granted: &Granted<'_>, tool: &Tool, arguments: &Value, moment:
 }
 
 /// What two decisions come to where both must hold.
-fn stricter(one: Arc<Decision>, other: Arc<Decision>) -> Arc<Decision> {
+pub(crate) fn stricter(one: Arc<Decision>, other: Arc<Decision>) -> Arc<Decision> {
     match (one.as_ref(), other.as_ref()) {
         (Decision::Deny { .. }, _) | (_, Decision::Allow { .. }) => one,
         (_, Decision::Deny { .. }) | (Decision::Allow { .. }, Decision::StepUp { .. }) => other,
@@ -144,7 +144,7 @@ fn ids(rules: &[Rule]) -> Vec<String> {
 }
 
 /// 0 to 23, UTC.
-fn hour_of_day(now_ms: u64) -> u8 {
+pub(crate) fn hour_of_day(now_ms: u64) -> u8 {
     u8::try_from(now_ms / 3_600_000 % 24).unwrap_or(0)
 }
 

@@ -86,16 +86,16 @@ impl Purse {
         if !budget.counts_more() {
             return Ok(());
         }
-        let spent = self.lock();
-        let is_over = |used: u64, more: u64, limit: &u64| used.saturating_add(more) > *limit;
-        if let Some(limit) = budget.bytes_out.filter(|limit| is_over(spent.bytes_out, spend.bytes_out, limit)) {
+        let used = self.lock();
+        let is_over = |so_far: u64, more: u64, limit: &u64| so_far.saturating_add(more) > *limit;
+        if let Some(limit) = budget.bytes_out.filter(|limit| is_over(used.bytes_out, spend.bytes_out, limit)) {
             return full("bytes out", limit);
         }
-        if let Some(limit) = budget.cost.filter(|limit| is_over(spent.cost, spend.cost, limit)) {
+        if let Some(limit) = budget.cost.filter(|limit| is_over(used.cost, spend.cost, limit)) {
             return full("cost", limit);
         }
         let mut counted = budget.tools.iter().filter(|(pattern, _)| pattern.covers(spend.tool));
-        match counted.find(|(pattern, limit)| is_over(spent.tools.get(pattern).copied().unwrap_or(0), 1, limit)) {
+        match counted.find(|(pattern, limit)| is_over(used.tools.get(pattern).copied().unwrap_or(0), 1, limit)) {
             None => Ok(()),
             Some((pattern, limit)) => full(&format!("calls of {pattern}"), *limit),
         }

@@ -30,6 +30,15 @@ fn grant(agent: &str, parent: Option<&Arc<LiveGrant>>) -> Arc<LiveGrant> {
         budget: Budget::default(),
         default: false,
         tool_search: false,
+        parent: None,
+        delegation_depth: 0,
+        data_classes: None,
+        destinations: None,
+        idle_ms: None,
+        max_rate: None,
+        ticket: None,
+        created_by: None,
+        may_complete: false,
         from_config: false,
     };
     Arc::new(LiveGrant::new(terms, Standing::fresh(), parent.cloned()))

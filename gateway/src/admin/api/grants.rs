@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 /// A grant.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a term of its own")]
 pub struct GrantView {
     /// Its id.
     pub id: String,

@@ -50,6 +50,7 @@ async fn gateway(folder: &Path, clock: Arc<Set>) -> Arc<Runtime> {
 
 fn refused(agent: Option<&AgentId>, outcome: Outcome) -> Noted<'_> {
     Noted {
+        call: None,
         method: "unread",
         tool: None,
         id: None,

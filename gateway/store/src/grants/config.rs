@@ -167,7 +167,11 @@ impl ConfigChange<'_> {
         for id in left {
             let reason = Some("no longer in the configuration".to_owned());
             let ending = Ending { at_ms: self.now_ms, by: None, reason };
-            if let Some(closed) = self.grants.close(&id, GrantState::Revoked, ending).filter(|closed| closed[0].was_active) {
+            if let Some(closed) = self
+                .grants
+                .close(&id, GrantState::Revoked, ending)
+                .filter(|closed| closed.first().is_some_and(|first| first.was_active))
+            {
                 self.sync.withdrawn.push(id);
                 self.take(closed, &mut gone);
             }
