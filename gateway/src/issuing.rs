@@ -74,6 +74,11 @@ pub(crate) fn terms(wanted: &GrantWanted, by: &str, runtime: &Runtime) -> Result
     let owner = text("owner", owner)?;
     let environment = wanted.environment.as_deref().or(of_above.map(|above| above.environment.as_str()));
     let environment = text("environment", environment.unwrap_or(ANY_ENVIRONMENT))?;
+    let registered = runtime.config().agent(agent.id.as_str()).is_none_or(|registered| registered.may_be_in(&environment));
+    if !registered {
+        return Err(ApiFault::invalid(format!("agent `{}` may have no grant for the environment `{environment}`", agent.id))
+            .help("give another `--environment`, or add it to the agent's `environments`"));
+    }
     let ticket = wanted.ticket.as_deref().map(|ticket| text("ticket", ticket)).transpose()?;
     if wanted.default {
         second_default(&agent, runtime, now_ms)?;

@@ -5,6 +5,7 @@ pub mod adapters;
 pub mod admin;
 pub mod bundles;
 pub mod cli;
+mod completing;
 pub mod data;
 mod delegating;
 mod downstream;

@@ -36,6 +36,7 @@ use serde_json::json;
 use crate::{
     adapters::{Recorder, Tethered, Traces},
     bundles::Bundles,
+    completing::Completing,
     data::{DataFault, DataFolder},
     downstream::{credentials_of, env_secrets, specs_of},
     pinning::{self, Scout},
@@ -247,6 +248,7 @@ impl Runtime {
             Arc::clone(&grants),
             Arc::clone(&clock),
         );
+        let completing = Arc::<Completing>::default();
         let ports = Ports {
             clock: Arc::clone(&clock),
             identities: Arc::new(identities),
@@ -260,6 +262,7 @@ impl Runtime {
             rounds: Arc::default(),
             tasks: Arc::default(),
             halts: in_force,
+            endings: Arc::clone(&completing) as _,
         };
         let bundles = Bundles::new(Arc::clone(&clock));
         bundles.keep(&config.trust_domains);
@@ -297,6 +300,7 @@ impl Runtime {
             own_binary,
             agents_at: OnceLock::new(),
         });
+        completing.of(&runtime);
         runtime.end_what_is_gone().await?;
         runtime.end_what_is_disabled().await?;
         Ok(runtime)

@@ -18,8 +18,8 @@ pub enum Prefix {
     Never,
 }
 
-/// The names of the gateway's own tools: of tool search.
-pub const OWN: [&str; 2] = ["search_tools", "describe_tool"];
+/// The names of the gateway's own tools: of tool search, and for what an agent says of its task.
+pub const OWN: [&str; 3] = ["search_tools", "describe_tool", "complete_task"];
 
 /// Why a tool keeps its prefix though its connector is to have none.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,6 +2,7 @@
 
 mod asides;
 mod commands;
+mod completing;
 mod connectors;
 mod errors;
 mod evidence;

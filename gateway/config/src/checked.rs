@@ -206,6 +206,17 @@ pub struct RegisteredAgent {
     pub spiffe: Vec<SpiffeId>,
     /// What issuers call it.
     pub subjects: Vec<SubjectOf>,
+    /// The only environments that it may have grants for; none is no bound.
+    pub environments: Option<BTreeSet<String>>,
+    /// What it is there for.
+    pub purpose: Option<String>,
+}
+
+impl RegisteredAgent {
+    /// Whether it may have a grant for this environment.
+    pub fn may_be_in(&self, environment: &str) -> bool {
+        self.environments.as_ref().is_none_or(|all| all.contains(environment))
+    }
 }
 
 /// What an issuer calls an agent.

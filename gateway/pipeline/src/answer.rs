@@ -182,6 +182,8 @@ pub struct ToolPage {
     range: Range<usize>,
     definitions: Bytes,
     next: Option<String>,
+    /// The tool of the gateway's own that stands behind them.
+    own: Option<&'static str>,
 }
 
 impl ToolList {
@@ -217,7 +219,7 @@ impl ToolList {
             Kept::Page(text) => text.clone(),
             Kept::Version(_) => written(self.tools.get(range.clone())?.iter(), &self.names, |tool| Cow::Borrowed(&tool.listed)),
         };
-        Some(ToolPage { list: Arc::clone(self), range, definitions, next })
+        Some(ToolPage { list: Arc::clone(self), range, definitions, next, own: None })
     }
 
     /// What is needed to look for its tools, made once. `world` is the one that the list is of.
@@ -252,7 +254,17 @@ impl ToolList {
 impl ToolPage {
     /// The one page under a grant with tool search: these definitions, a JSON array, of tools that are the gateway's own.
     pub(crate) fn of_own(definitions: &'static str) -> Self {
-        Self { list: Arc::default(), range: 0..0, definitions: Bytes::from_static(definitions.as_bytes()), next: None }
+        Self { list: Arc::default(), range: 0..0, definitions: Bytes::from_static(definitions.as_bytes()), next: None, own: None }
+    }
+
+    /// The same with one more tool, the gateway's own, behind the last of them: on the last page.
+    #[must_use]
+    pub(crate) fn ending_with(mut self, definition: &'static str) -> Self {
+        if self.next.is_none() {
+            self.definitions = with_one_more(&self.definitions, definition);
+            self.own = Some(definition);
+        }
+        self
     }
 
     /// The whole list.
@@ -285,13 +297,21 @@ impl ToolPage {
         }
         // Who speaks them takes no tasks.
         let tools = tools.iter().filter(|tool| !tool.listed.is_task_only());
-        written(tools, &self.list.names, |tool| tool.listed.older().map_or(Cow::Borrowed(&tool.listed), Cow::Owned))
+        let older = written(tools, &self.list.names, |tool| tool.listed.older().map_or(Cow::Borrowed(&tool.listed), Cow::Owned));
+        self.own.map_or(older.clone(), |own| with_one_more(&older, own))
     }
 
     /// The cursor to the page after it, if there is one: letters, digits and `-`.
     pub fn next(&self) -> Option<&str> {
         self.next.as_deref()
     }
+}
+
+/// A JSON array with one more item.
+fn with_one_more(array: &Bytes, item: &str) -> Bytes {
+    let begun = array.strip_suffix(b"]").unwrap_or(array);
+    let comma: &[u8] = if begun.len() > 1 { b"," } else { b"" };
+    Bytes::from([begun, comma, item.as_bytes(), b"]"].concat())
 }
 
 /// The definitions of these tools, as a JSON array.

@@ -436,6 +436,11 @@ impl LiveGrant {
         self.terms.budget.left(&self.standing(), &self.spent())
     }
 
+    /// Whether this tool was ever called under it.
+    pub fn has_used(&self, tool: &QualifiedName) -> bool {
+        self.purse.has_used(tool)
+    }
+
     /// When it was used last, unix milliseconds; 0 for never.
     pub fn last_used_ms(&self) -> u64 {
         self.purse.last_used_ms()

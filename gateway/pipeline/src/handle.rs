@@ -19,7 +19,7 @@ use crate::{
     received::{Asked, Received},
     records::Outcome,
     refusal::Refusal,
-    search::{DEFINITIONS, OwnTool},
+    search::{COMPLETING, DEFINITIONS, OwnTool},
     way::{Way, words_of},
 };
 
@@ -229,6 +229,7 @@ impl Gateway {
                 list = gates::list(&world, &grant, &call.principal().agent, &self.ports.halts).await?;
             }
         }
+        let may_complete = way.seen.grant.as_ref().is_some_and(|grant| OwnTool::Complete.is_of(grant));
         let page = match cursor {
             None if is_searched => ToolPage::of_own(&DEFINITIONS),
             cursor => {
@@ -236,6 +237,7 @@ impl Gateway {
                 if received.origin().takes_tasks { page } else { page.without_tasks() }
             }
         };
+        let page = if may_complete { page.ending_with(&COMPLETING) } else { page };
         way.decide_allow(&self.ports).map_err(|lost| Refusal::trail_lost(&lost))?;
         way.leave(stage, &self.ports);
         Ok(Answer { outcome: Outcome::Success, body: Body::Tools { page, ttl_ms } })
@@ -251,7 +253,10 @@ impl Gateway {
     ) -> Result<Answer, Refusal> {
         let call = gates::identify(received, &self.ports, way).await?;
         let call = gates::admit(&call, own, arguments, &self.ports, way)?;
-        let result = gates::search(call, &self.ports, way).await?;
+        let result = match own {
+            OwnTool::Complete => gates::complete(call, &self.ports, way).await?,
+            OwnTool::Search | OwnTool::Describe => gates::search(call, &self.ports, way).await?,
+        };
         Ok(Answer { outcome: Outcome::Success, body: Body::Result(result) })
     }
 

@@ -51,6 +51,24 @@ pub struct Ports {
     pub tasks: Arc<Tasks>,
     /// What is stopped, and what is in flight.
     pub halts: Arc<Halts>,
+    /// How tasks end that their agents end.
+    pub endings: Arc<dyn Endings>,
+}
+
+/// Ends what an agent says is done.
+pub trait Endings: Send + Sync {
+    /// Ends a grant as completed by its own agent, with all that follows; durable when it returns. Else why not, for the operator.
+    fn complete<'a>(&'a self, grant: &'a GrantId, agent: &'a AgentId, reason: &'a str) -> Later<'a, Result<(), String>>;
+}
+
+/// For where no task can be ended by its agent.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct NoEndings;
+
+impl Endings for NoEndings {
+    fn complete<'a>(&'a self, _: &'a GrantId, _: &'a AgentId, _: &'a str) -> Later<'a, Result<(), String>> {
+        Box::pin(std::future::ready(Err("no task can be ended here".to_owned())))
+    }
 }
 
 /// Time and randomness, so that tests set both.

@@ -1,13 +1,17 @@
 //! Agents and their tokens.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use axum::{
     Json,
     body::Bytes,
     extract::{Path, State},
 };
-use bailiwick_pipeline::{ids::AgentId, ports::Grants as _, principal::Agent};
+use bailiwick_pipeline::{
+    ids::AgentId,
+    ports::{Grants as _, Worlds as _},
+    principal::Agent,
+};
 use bailiwick_store::{AgentToken, TokenId};
 use secrecy::ExposeSecret as _;
 use serde_json::json;
@@ -93,7 +97,18 @@ fn view(agent: &Agent, runtime: &Runtime) -> AgentView {
     let now_ms = runtime.clock.now_ms();
     let tokens = runtime.tokens.list(Some(&agent.id));
     let grants = runtime.grants.of(&agent.id);
+    let config = runtime.config();
+    let registered = config.agent(agent.id.as_str());
+    let world = runtime.worlds.now();
+    let live = || grants.iter().filter(|grant| grant.is_live(now_ms));
+    let never_used =
+        live().flat_map(|grant| super::grants::tools_of(grant, &world).into_iter().filter(|tool| !grant.has_used(tool)));
+    let never_used: BTreeSet<String> = never_used.map(|tool| tool.to_string()).collect();
     AgentView {
+        purpose: registered.and_then(|registered| registered.purpose.clone()),
+        environments: registered.and_then(|registered| registered.environments.clone()),
+        last_used_ms: grants.iter().map(|grant| grant.last_used_ms()).max().filter(|at| *at > 0),
+        never_used: never_used.into_iter().collect(),
         id: agent.id.to_string(),
         state: state(agent, runtime).to_owned(),
         disabled: runtime.disabled.get(&agent.id).map(|stopped| DisabledView {
@@ -104,7 +119,7 @@ fn view(agent: &Agent, runtime: &Runtime) -> AgentView {
         owner: agent.owner.clone(),
         ceiling: agent.ceiling,
         tokens: tokens.iter().filter(|token| token.is_good(now_ms)).map(|token| token_view(token, now_ms)).collect(),
-        grants: grants.iter().filter(|grant| grant.is_live(now_ms)).map(|grant| grant.terms().id.to_string()).collect(),
+        grants: live().map(|grant| grant.terms().id.to_string()).collect(),
     }
 }
 

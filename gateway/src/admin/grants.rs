@@ -7,7 +7,12 @@ use axum::{
     body::Bytes,
     extract::{Path, Query, State},
 };
-use bailiwick_pipeline::{catalogue::Tool, grant::GrantState, ids::GrantId, ports::Worlds as _};
+use bailiwick_pipeline::{
+    catalogue::{Tool, World},
+    grant::{GrantState, LiveGrant},
+    ids::GrantId,
+    ports::Worlds as _,
+};
 use bailiwick_schemas::names::QualifiedName;
 use bailiwick_store::{EndAs, GrantEntry};
 use secrecy::ExposeSecret as _;
@@ -103,22 +108,28 @@ fn known(id: &str, runtime: &Runtime) -> Result<GrantEntry, ApiFault> {
         .ok_or_else(|| ApiFault::unknown(format!("there is no grant `{id}`"), "`bailiwick grants list --all` shows them"))
 }
 
+/// The callable tools that a grant covers now, by all of its chain.
+pub(super) fn tools_of(grant: &LiveGrant, world: &World) -> BTreeSet<QualifiedName> {
+    let meant =
+        grant.terms().capabilities.iter().flat_map(|capability| {
+            world.meant_by(&capability.tools).filter(move |tool| capability.covers(&tool.name, tool.kind))
+        });
+    let is_covered = |tool: &&Arc<Tool>| grant.chain().all(|grant| grant.terms().covers(tool));
+    meant.filter(is_covered).map(|tool| tool.name.clone()).collect()
+}
+
 fn view(entry: &GrantEntry, runtime: &Runtime) -> GrantView {
     let (terms, standing, spent) = (entry.grant.terms(), entry.grant.standing(), entry.grant.spent());
     let world = runtime.worlds.now();
-    let meant = terms
-        .capabilities
-        .iter()
-        .flat_map(|capability| world.meant_by(&capability.tools).filter(move |tool| capability.covers(&tool.name, tool.kind)));
-    let is_covered = |tool: &&Arc<Tool>| entry.grant.chain().all(|grant| grant.terms().covers(tool));
-    let tools: BTreeSet<&QualifiedName> = meant.filter(is_covered).map(|tool| &tool.name).collect();
+    let tools = tools_of(&entry.grant, &world);
     GrantView {
         id: terms.id.to_string(),
         state: standing.state,
         agent: terms.agent.to_string(),
         owner: terms.owner.clone(),
         purpose: terms.purpose.clone(),
-        tools: tools.into_iter().map(ToString::to_string).collect(),
+        never_used: tools.iter().filter(|tool| !entry.grant.has_used(tool)).map(ToString::to_string).collect(),
+        tools: tools.iter().map(ToString::to_string).collect(),
         capabilities: terms.capabilities.clone(),
         ceiling: terms.ceiling,
         environment: terms.environment.clone(),

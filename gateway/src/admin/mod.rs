@@ -11,7 +11,7 @@ pub(crate) mod agents;
 pub mod api;
 mod approvals;
 mod connectors;
-mod deed;
+pub(crate) mod deed;
 mod definitions;
 mod explain;
 pub(crate) mod fault;

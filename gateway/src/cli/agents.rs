@@ -1,6 +1,6 @@
 //! `agents`
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use bailiwick_pipeline::ports::Clock as _;
 use bailiwick_store::{Store, Tokens};
@@ -51,10 +51,26 @@ pub(super) async fn run(command: &AgentsCommand, session: &Session) -> Result<()
 }
 
 fn table(agents: &[AgentView]) -> Table {
-    let mut table = Table::new(&["ID", "STATE", "CEILING", "OWNER", "TOKENS", "GRANTS"]);
+    let mut table = Table::new(&["ID", "STATE", "CEILING", "OWNER", "TOKENS", "LAST USED", "NEVER USED", "GRANTS"]);
+    let now_ms = SystemClock.now_ms();
     for agent in agents {
         let tokens = agent.tokens.len().to_string();
-        table.row([&agent.id, &agent.state, agent.ceiling.as_str(), &agent.owner, &tokens, &agent.grants.join(" ")]);
+        let used = agent.last_used_ms.map_or_else(|| "never".to_owned(), |at| from_now(at, now_ms));
+        let unused = match agent.never_used.len() {
+            0 => String::new(),
+            1 => "1 tool".to_owned(),
+            count => format!("{count} tools"),
+        };
+        table.row([
+            &agent.id,
+            &agent.state,
+            agent.ceiling.as_str(),
+            &agent.owner,
+            &tokens,
+            &used,
+            &unused,
+            &agent.grants.join(" "),
+        ]);
     }
     table
 }
@@ -69,6 +85,16 @@ fn card(agent: &AgentView) -> String {
         if agent.grants.is_empty() { "none is active".to_owned() } else { shown(&agent.grants.join("  ")) },
     );
     let now_ms = SystemClock.now_ms();
+    let listed = |all: &BTreeSet<String>| all.iter().cloned().collect::<Vec<_>>().join("  ");
+    let rows = [
+        ("purpose  ", agent.purpose.clone()),
+        ("envs     ", agent.environments.as_ref().map(listed)),
+        ("last used", agent.last_used_ms.map(|at| format!(" {}", from_now(at, now_ms)))),
+        ("unused   ", Some(agent.never_used.join("  ")).filter(|unused| !unused.is_empty())),
+    ];
+    for (name, value) in rows.into_iter().filter_map(|(name, value)| Some((name, value?))) {
+        text.extend([name, &shown(&value), "\n"]);
+    }
     if let Some(disabled) = &agent.disabled {
         let why = disabled.reason.as_deref().map(|why| format!(": {}", shown(why))).unwrap_or_default();
         let (when, by) = (from_now(disabled.at_ms, now_ms), shown(&disabled.by));

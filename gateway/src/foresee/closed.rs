@@ -40,6 +40,7 @@ impl Closed {
             tracer: closed,
             rounds: Arc::default(),
             halts: Arc::default(),
+            endings: Arc::new(bailiwick_pipeline::ports::NoEndings),
             tasks: Arc::default(),
         }
     }

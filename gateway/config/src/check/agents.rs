@@ -25,6 +25,10 @@ pub(super) fn agents(raw: &Raw, path: &KeyPath, findings: &mut Findings<'_>) -> 
 fn agent(raw: &RawAgent, names: &mut Names<'_>, path: &KeyPath, findings: &mut Findings<'_>) -> Option<RegisteredAgent> {
     let owner = text(raw.owner.as_deref(), &path.key("owner"), findings);
     text(raw.environment.as_deref(), &path.key("environment"), findings);
+    text(raw.purpose.as_deref(), &path.key("purpose"), findings);
+    for (at, environment) in raw.environments.iter().flatten().enumerate() {
+        text(Some(environment), &path.key("environments").item(at), findings);
+    }
     let (mut uids, mut spiffe, mut subjects) = (Vec::new(), Vec::new(), Vec::new());
     for (at, identity) in raw.identity.iter().flatten().enumerate() {
         let here = path.key("identity").item(at);
@@ -42,7 +46,8 @@ fn agent(raw: &RawAgent, names: &mut Names<'_>, path: &KeyPath, findings: &mut F
         }
     }
     let agent = Agent { id: raw.id.clone()?, owner, ceiling: raw.ceiling, disabled: raw.disabled };
-    Some(RegisteredAgent { agent, uids, spiffe, subjects })
+    let environments = raw.environments.as_ref().map(|all| all.iter().cloned().collect());
+    Some(RegisteredAgent { agent, uids, spiffe, subjects, environments, purpose: raw.purpose.clone() })
 }
 
 /// One way to prove an agent.

@@ -65,6 +65,11 @@ fn terms(grant: &RawGrant, raw: &Raw, path: &KeyPath, findings: &mut Findings<'_
     let classes = grant.data_classes.as_deref();
     let agent = agent?;
     let environment = grant.environment.as_deref().or(agent.environment.as_deref()).unwrap_or("default");
+    if agent.environments.as_ref().is_some_and(|all| !all.iter().any(|one| one == environment)) {
+        let message = format!("`{environment}` is none of the agent's environments");
+        let here = if grant.environment.is_some() { path.key("environment") } else { path.key("agent") };
+        findings.value(&here, FaultCode::Conflict, message).help("write one of the agent's `environments`, or add it there");
+    }
     Some(GrantTerms {
         id: grant.id.clone()?,
         agent: agent.id.clone()?,

@@ -35,6 +35,11 @@ pub(crate) struct RawAgent {
     pub(crate) disabled: bool,
     /// The environment of its grants that name none.
     pub(crate) environment: Option<String>,
+    /// The only environments that it may have grants for; any when it is not set.
+    #[schemars(length(min = 1))]
+    pub(crate) environments: Option<Vec<String>>,
+    /// What it is there for, in a person's words.
+    pub(crate) purpose: Option<String>,
 }
 
 /// One way in which an agent proves itself: `uid`, or `issuer` and `subject`.
@@ -391,7 +396,16 @@ pub(crate) struct RawIntRange {
 
 impl Default for RawAgent {
     fn default() -> Self {
-        Self { id: None, owner: None, ceiling: Band::High, identity: None, disabled: false, environment: None }
+        Self {
+            id: None,
+            owner: None,
+            ceiling: Band::High,
+            identity: None,
+            disabled: false,
+            environment: None,
+            environments: None,
+            purpose: None,
+        }
     }
 }
 

@@ -52,8 +52,8 @@ pub(crate) fn admit<'r>(
     };
     way.seen.grant = Some(Arc::clone(&grant));
     way.trace.note(stage, "bailiwick.grant.id", grant.terms().id.to_string());
-    if !grant.has_tool_search() {
-        let detail = format!("grant `{}` has no tool search: `tool_search = true` gives it", grant.terms().id);
+    if !own.is_of(&grant) {
+        let detail = format!("grant `{}` {}", grant.terms().id, own.given_by());
         return Err(Refusal::unknown_tool(own.name(), detail));
     }
     way.leave(stage, ports);
@@ -79,6 +79,7 @@ pub(crate) async fn search<'r>(call: Admitted<'r>, ports: &Ports, way: &mut Way<
     let told = match call.own {
         OwnTool::Search => found(&call.arguments, tools, world).await?,
         OwnTool::Describe => described(&call, &tools, &world, ports)?,
+        OwnTool::Complete => return Err(Refusal::internal("the end of a task is no search")),
     };
     // It may have taken its time: under a grant that has ended nothing is shown any more.
     if call.grant.cancelled().is_cancelled() {
@@ -90,6 +91,24 @@ pub(crate) async fn search<'r>(call: Admitted<'r>, ports: &Ports, way: &mut Way<
         Some(ResultRecord { size: text.len(), mac: ports.trail.keyed_digest(text), redactions: 0, labels: Labels::default() });
     way.trace.note(stage, "bailiwick.result.size", text.len());
     way.decide_allow(ports).map_err(|lost| Refusal::trail_lost(&lost))?;
+    way.leave(stage, ports);
+    Ok(result)
+}
+
+/// Ends the task: its grant is given back, and what was handed on from it falls.
+pub(crate) async fn complete<'r>(call: Admitted<'r>, ports: &Ports, way: &mut Way<'r>) -> Result<ToolResult, Refusal> {
+    let stage = way.enter("complete", "bailiwick.task.complete", ports);
+    // On record first: after it there is no grant to speak of.
+    way.decide_allow(ports).map_err(|lost| Refusal::trail_lost(&lost))?;
+    let outcome = call.arguments.get("outcome").and_then(Value::as_str).unwrap_or("done");
+    let note = call.arguments.get("note").and_then(Value::as_str).unwrap_or_default();
+    let reason = if note.is_empty() { outcome.to_owned() } else { format!("{outcome}: {note}") };
+    let done = ports.endings.complete(&call.grant.terms().id, &call.agent.id, &reason).await;
+    done.map_err(|why| Refusal::internal(format!("the task could not be ended: {why}")))?;
+    let result = result_of(r#"{"completed":true}"#).ok_or_else(|| Refusal::internal("the end of a task makes no result"))?;
+    let text = result.text();
+    way.seen.result =
+        Some(ResultRecord { size: text.len(), mac: ports.trail.keyed_digest(text), redactions: 0, labels: Labels::default() });
     way.leave(stage, ports);
     Ok(result)
 }

@@ -1,8 +1,8 @@
 //! What using a grant costs it, beyond calls and writes; and when it was used last.
 
 use std::{
-    collections::BTreeMap,
-    sync::{Mutex, MutexGuard, PoisonError, atomic::AtomicU64, atomic::Ordering},
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU64, atomic::Ordering},
 };
 
 use bailiwick_schemas::names::QualifiedName;
@@ -47,6 +47,13 @@ pub struct Spent {
     /// When it was used last, unix milliseconds; 0 for never.
     #[serde(default)]
     pub last_used_ms: u64,
+    /// The tools that were called under it.
+    #[serde(default, skip_serializing_if = "is_empty")]
+    pub used: Arc<BTreeSet<String>>,
+}
+
+fn is_empty(used: &Arc<BTreeSet<String>>) -> bool {
+    used.is_empty()
 }
 
 /// The same of a live grant. It changes under the lock of the grant's standing alone; its own is there to be read by.
@@ -103,9 +110,12 @@ impl Purse {
 
     /// Takes what the call costs.
     pub(super) fn debit(&self, budget: &Budget, spend: &Spend<'_>) {
-        if budget.counts_more() {
-            self.lock().debit(budget, spend);
-        }
+        self.lock().debit(budget, spend);
+    }
+
+    /// Whether this tool was ever called.
+    pub(super) fn has_used(&self, tool: &QualifiedName) -> bool {
+        self.lock().used.contains(tool.as_str())
     }
 
     fn lock(&self) -> MutexGuard<'_, Spent> {
@@ -122,6 +132,9 @@ impl Spent {
         for pattern in budget.tools.keys().filter(|pattern| pattern.covers(spend.tool)) {
             let count = self.tools.entry(pattern.clone()).or_default();
             *count = count.saturating_add(1);
+        }
+        if !self.used.contains(spend.tool.as_str()) {
+            Arc::make_mut(&mut self.used).insert(spend.tool.to_string());
         }
     }
 }

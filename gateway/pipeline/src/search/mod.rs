@@ -10,7 +10,7 @@ mod words;
 
 pub(crate) use self::{
     index::Index,
-    own::{DEFINITIONS, OwnTool},
+    own::{COMPLETING, DEFINITIONS, OwnTool},
     shelf::ShelfWords,
 };
 

@@ -1,4 +1,4 @@
-//! The two tools that are the gateway's own. No connector's tool has their names ([`bailiwick_schemas::exposure::OWN`]).
+//! The tools that are the gateway's own. No connector's tool has their names ([`bailiwick_schemas::exposure::OWN`]).
 
 use std::sync::LazyLock;
 
@@ -9,7 +9,10 @@ use bailiwick_schemas::{
 use serde_json::{Value, json};
 
 use super::{MOST, QUERY_CHARS, USUAL};
-use crate::refusal::Refusal;
+use crate::{grant::LiveGrant, refusal::Refusal};
+
+/// So long a note on a task may be, characters.
+const NOTE_CHARS: usize = 300;
 
 /// One of the gateway's own tools.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,18 +21,24 @@ pub(crate) enum OwnTool {
     Search,
     /// `describe_tool`
     Describe,
+    /// `complete_task`
+    Complete,
 }
 
 /// What is listed under a grant with tool search: the definitions of both, a JSON array.
 pub(crate) static DEFINITIONS: LazyLock<String> =
-    LazyLock::new(|| Value::from(OwnTool::ALL.map(OwnTool::definition).to_vec()).to_string());
+    LazyLock::new(|| Value::from([OwnTool::Search, OwnTool::Describe].map(OwnTool::definition).to_vec()).to_string());
+
+/// The definition of the tool that ends a task: a JSON object.
+pub(crate) static COMPLETING: LazyLock<String> = LazyLock::new(|| OwnTool::Complete.definition().to_string());
 
 static SEARCH: LazyLock<Option<Validator>> = LazyLock::new(|| OwnTool::Search.compiled());
+static COMPLETE: LazyLock<Option<Validator>> = LazyLock::new(|| OwnTool::Complete.compiled());
 static DESCRIBE: LazyLock<Option<Validator>> = LazyLock::new(|| OwnTool::Describe.compiled());
 
 impl OwnTool {
     /// In the order in which they are listed.
-    const ALL: [Self; 2] = [Self::Search, Self::Describe];
+    const ALL: [Self; 3] = [Self::Search, Self::Describe, Self::Complete];
 
     /// The one of this name.
     pub(crate) fn of(name: &str) -> Option<Self> {
@@ -38,10 +47,11 @@ impl OwnTool {
 
     /// Its name.
     pub(crate) fn name(self) -> &'static str {
-        let [search, describe] = OWN;
+        let [search, describe, complete] = OWN;
         match self {
             Self::Search => search,
             Self::Describe => describe,
+            Self::Complete => complete,
         }
     }
 
@@ -50,6 +60,7 @@ impl OwnTool {
         let validator = match self {
             Self::Search => &SEARCH,
             Self::Describe => &DESCRIBE,
+            Self::Complete => &COMPLETE,
         };
         let validator = validator.as_ref().ok_or_else(|| Refusal::internal("an own tool has no schema"))?;
         validator.check(arguments).map_err(|places| Refusal::invalid_arguments(&places))
@@ -59,6 +70,22 @@ impl OwnTool {
     pub(crate) fn limit(arguments: &Value) -> usize {
         let given = arguments.get("limit").and_then(Value::as_f64).unwrap_or(f64::from(USUAL));
         (1..=MOST).find(|limit| f64::from(*limit) >= given).unwrap_or(MOST).into()
+    }
+
+    /// Whether a grant gives it.
+    pub(crate) fn is_of(self, grant: &LiveGrant) -> bool {
+        match self {
+            Self::Search | Self::Describe => grant.has_tool_search(),
+            Self::Complete => grant.terms().may_complete,
+        }
+    }
+
+    /// What gives it, for operators.
+    pub(crate) fn given_by(self) -> &'static str {
+        match self {
+            Self::Search | Self::Describe => "has no tool search: `tool_search = true` gives it",
+            Self::Complete => "does not let its agent end the task: `may_complete = true` does",
+        }
     }
 
     fn compiled(self) -> Option<Validator> {
@@ -125,14 +152,32 @@ impl OwnTool {
                     "required": ["tool", "call"],
                 }),
             ),
+            Self::Complete => (
+                "Complete the task",
+                "Says that your task is done, or that you give it up, and gives back everything that you were allowed for it. It ends at once: \
+                 calls that are under way are cancelled, and no further call is possible. Call it last.",
+                json!({
+                    "type": "object",
+                    "properties": {
+                        "outcome": {"type": "string", "enum": ["done", "given_up"], "default": "done", "description": "How the task ended"},
+                        "note": {"type": "string", "maxLength": NOTE_CHARS, "description": "What there is to say of it, in one line, for whoever is accountable"},
+                    },
+                }),
+                json!({
+                    "type": "object",
+                    "properties": {"completed": {"type": "boolean", "description": "Whether the task has ended"}},
+                    "required": ["completed"],
+                }),
+            ),
         };
+        let only_looks = self != Self::Complete;
         json!({
             "name": self.name(),
             "title": title,
             "description": description,
             "inputSchema": input,
             "outputSchema": output,
-            "annotations": {"readOnlyHint": true, "destructiveHint": false, "idempotentHint": true, "openWorldHint": false},
+            "annotations": {"readOnlyHint": only_looks, "destructiveHint": !only_looks, "idempotentHint": true, "openWorldHint": false},
         })
     }
 }
@@ -155,6 +200,8 @@ mod tests {
             assert!(Validator::compile(definition.output_schema().unwrap(), Bounds::default()).is_ok());
         }
         assert_eq!((listed.len(), OwnTool::of("search")), (2, None));
+        let completing = Definition::read(&serde_json::from_str::<Box<RawValue>>(&COMPLETING).unwrap()).unwrap();
+        assert_eq!(completing.name().as_str(), OwnTool::Complete.name());
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Agents and their tokens.
 
-use std::fmt;
+use std::{collections::BTreeSet, fmt};
 
 use bailiwick_policy::Band;
 use serde::{Deserialize, Serialize};
@@ -21,6 +21,18 @@ pub struct AgentView {
     pub owner: String,
     /// The highest band it may reach.
     pub ceiling: Band,
+    /// What it is there for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub purpose: Option<String>,
+    /// The only environments that it may have grants for; no bound where there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub environments: Option<BTreeSet<String>>,
+    /// When a call was made under one of its grants last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_used_ms: Option<u64>,
+    /// The tools of its active grants that were never called under them.
+    #[serde(default)]
+    pub never_used: Vec<String>,
     /// Its tokens that are good.
     pub tokens: Vec<TokenView>,
     /// Its grants that are active.

@@ -30,6 +30,9 @@ pub struct GrantView {
     pub capabilities: Vec<Capability>,
     /// The callable tools that it covers now.
     pub tools: Vec<String>,
+    /// Those of them that were never called under it.
+    #[serde(default)]
+    pub never_used: Vec<String>,
     /// The highest band it reaches.
     pub ceiling: Band,
     /// The environment it is for.

@@ -139,7 +139,11 @@ async fn a_budget_that_is_partly_spent_hands_on_the_rest() {
     let intents: Vec<ReplayedIntent> = spent(4).collect();
     let grants = LiveGrants::load(&store, &intents).unwrap();
     let live = grants.by_id(&id("root")).unwrap();
-    assert_eq!(live.spent(), Spent { bytes_out: 40, cost: 12, tools: [(pattern(), 4)].into(), last_used_ms: NOW + 5 });
+    assert_eq!(
+        live.spent(),
+        Spent { bytes_out: 40, cost: 12, tools: [(pattern(), 4)].into(), last_used_ms: NOW + 5, used: live.spent().used }
+    );
+    assert!(live.has_used(&"tickets__get".parse().unwrap()) && !live.has_used(&"tickets__put".parse().unwrap()));
     let left =
         Budget { calls: Some(6), bytes_out: Some(960), cost: Some(88), tools: [(pattern(), 5)].into(), ..Budget::default() };
     assert_eq!(live.left(), left);

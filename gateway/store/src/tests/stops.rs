@@ -89,7 +89,10 @@ async fn a_disabled_agent_stays_so_whatever_is_configured_until_it_is_enabled() 
 async fn a_store_of_the_version_before_is_raised() {
     let data = folder();
     drop(open(&data));
-    tamper(data.path(), "DROP TABLE halts; DROP TABLE disabled_agents; PRAGMA user_version = 2");
+    tamper(
+        data.path(),
+        "ALTER TABLE grants DROP COLUMN spent; DROP TABLE halts; DROP TABLE disabled_agents; PRAGMA user_version = 2",
+    );
     let store = open(&data);
     let live = LiveHalts::load(&store, Arc::default()).unwrap();
     live.stop(&Halt::Everything, because("a")).1.await.unwrap();
