@@ -196,14 +196,7 @@ impl Runtime {
         let now_ms = clock.now_ms();
         let key = data.key("digest.key", || random_key(clock.as_ref()))?;
         data.key("operator.key", || random_key(clock.as_ref()))?;
-        let (trail, recovery) =
-            Trail::open(&data.trail(), Options { segment_bytes: config.trail.segment_size, ..Options::default() })?;
-        let trail = Arc::new(trail);
-        for torn in &recovery.torn {
-            trail.append(Stream::Admin, now_ms, &json!({
-                "event": "torn_record_put_aside", "of": torn.stream.name(), "at": torn.seq, "bytes": torn.bytes, "kept": torn.kept.display().to_string(),
-            }))?;
-        }
+        let trail = Arc::new(opened_trail(&data, &config, now_ms)?);
         let store = Store::open(data.path())?;
         let intents = recovery::intents_since(&trail, store.trail_cursor()?)?;
         recovery::close_open(&trail, &store, clock.as_ref()).await?;
@@ -239,15 +232,9 @@ impl Runtime {
         );
         let exporter = exporter_of(&config, &origin.environment);
         let tether = Arc::new(Tethered::new(Arc::clone(&connectors) as _, worlds.reached()));
-        let issuers = Arc::new(Issuers::new(&config.server.public_url(config.server.listen), now_ms));
-        issuers.set(&config.issuers);
-        let identities = LiveIdentities::new(
-            Arc::clone(&agents),
-            Arc::clone(&tokens),
-            Arc::clone(&issuers),
-            Arc::clone(&grants),
-            Arc::clone(&clock),
-        );
+        let issuers = issuers_of(&config, now_ms);
+        let proofs = (Arc::clone(&agents), Arc::clone(&tokens), Arc::clone(&issuers), Arc::clone(&grants));
+        let identities = LiveIdentities::new(proofs.0, proofs.1, proofs.2, proofs.3, Arc::clone(&clock));
         let completing = Arc::<Completing>::default();
         let ports = Ports {
             clock: Arc::clone(&clock),
@@ -264,9 +251,7 @@ impl Runtime {
             halts: in_force,
             endings: Arc::clone(&completing) as _,
         };
-        let bundles = Bundles::new(Arc::clone(&clock));
-        bundles.keep(&config.trust_domains);
-        bundles.tried(BUNDLES_PATIENCE).await;
+        let bundles = bundles_of(&config, &clock).await;
         let gateway = Gateway::new(ports, settings_of(&config));
         let front = Arc::new(Front::new(gateway.clone(), front_settings(&config), notices));
         let runtime = Arc::new(Self {
@@ -426,6 +411,34 @@ impl Runtime {
             tracing::debug!(?drain, "traces handed over");
         }
     }
+}
+
+/// The trail, recovered. What was torn off it by the end of the machine is put aside, and that is on record.
+fn opened_trail(data: &DataFolder, config: &Config, now_ms: u64) -> Result<Trail, StartFault> {
+    let options = Options { segment_bytes: config.trail.segment_size, ..Options::default() };
+    let (trail, recovery) = Trail::open(&data.trail(), options)?;
+    for torn in &recovery.torn {
+        let kept = torn.kept.display().to_string();
+        let (of, at, bytes) = (torn.stream.name(), torn.seq, torn.bytes);
+        let record = json!({"event": "torn_record_put_aside", "of": of, "at": at, "bytes": bytes, "kept": kept});
+        trail.append(Stream::Admin, now_ms, &record)?;
+    }
+    Ok(trail)
+}
+
+/// The issuers of this configuration.
+fn issuers_of(config: &Config, now_ms: u64) -> Arc<Issuers> {
+    let issuers = Arc::new(Issuers::new(&config.server.public_url(config.server.listen), now_ms));
+    issuers.set(&config.issuers);
+    issuers
+}
+
+/// The bundles of this configuration, once they were tried to be read.
+async fn bundles_of(config: &Config, clock: &Arc<dyn Clock>) -> Bundles {
+    let bundles = Bundles::new(Arc::clone(clock));
+    bundles.keep(&config.trust_domains);
+    bundles.tried(BUNDLES_PATIENCE).await;
+    bundles
 }
 
 pub(crate) fn random_key(clock: &dyn Clock) -> [u8; 32] {

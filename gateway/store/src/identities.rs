@@ -54,9 +54,9 @@ pub struct Agents {
 struct Registry {
     by_id: HashMap<AgentId, Registered>,
     /// By the SPIFFE id in a certificate.
-    by_spiffe: HashMap<String, AgentId>,
+    workloads: HashMap<String, AgentId>,
     /// By issuer, then by subject: a subject alone is nobody.
-    by_subject: HashMap<String, Subjects>,
+    subjects: HashMap<String, Subjects>,
 }
 
 #[derive(Clone, Default)]
@@ -71,9 +71,9 @@ impl Agents {
         let off = self.off.lock().unwrap_or_else(PoisonError::into_inner);
         let mut registry = Registry::default();
         for AgentEntry { mut agent, uids, spiffe, subjects } in entries {
-            registry.by_spiffe.extend(spiffe.into_iter().map(|spiffe| (spiffe, agent.id.clone())));
+            registry.workloads.extend(spiffe.into_iter().map(|spiffe| (spiffe, agent.id.clone())));
             for (issuer, pattern) in subjects {
-                let of_issuer = registry.by_subject.entry(issuer).or_default();
+                let of_issuer = registry.subjects.entry(issuer).or_default();
                 match pattern {
                     SubjectPattern::Exact(subject) => {
                         of_issuer.exact.insert(subject, agent.id.clone());
@@ -112,7 +112,7 @@ impl Agents {
     /// The agent that this issuer calls so, disabled or not.
     pub fn called(&self, issuer: &str, subject: &str) -> Option<Arc<Agent>> {
         let registry = self.registry.load();
-        let subjects = registry.by_subject.get(issuer)?;
+        let subjects = registry.subjects.get(issuer)?;
         let below = || subjects.below.iter().find(|(pattern, _)| pattern.matches(subject)).map(|(_, id)| id);
         let id = subjects.exact.get(subject).or_else(below)?;
         registry.by_id.get(id).map(|entry| Arc::clone(&entry.agent))
@@ -125,7 +125,7 @@ impl Agents {
 
     /// The agent that has this SPIFFE id.
     pub fn of_spiffe(&self, spiffe: &str) -> Option<AgentId> {
-        self.registry.load().by_spiffe.get(spiffe).cloned()
+        self.registry.load().workloads.get(spiffe).cloned()
     }
 
     /// All agents, by id.

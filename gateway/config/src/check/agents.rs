@@ -60,8 +60,8 @@ enum Way<'r> {
 fn way_of<'r>(raw: &'r RawIdentity, path: &KeyPath, findings: &mut Findings<'_>) -> Option<Way<'r>> {
     const ONE: &str =
         "write `{ uid = 1000 }`, `{ spiffe = \"spiffe://example.org/agent/a\" }` or `{ issuer = \"corp\", subject = \"a\" }`";
-    let issued = (&raw.issuer, &raw.subject);
-    let missing = match (raw.uid, &raw.spiffe, issued) {
+    let by_others = (&raw.issuer, &raw.subject);
+    let missing = match (raw.uid, &raw.spiffe, by_others) {
         (Some(uid), None, (None, None)) => return Some(Way::User(uid)),
         (None, Some(spiffe), (None, None)) => return Some(Way::Workload(spiffe)),
         (None, None, (Some(issuer), Some(subject))) => return Some(Way::Subject(issuer, subject)),

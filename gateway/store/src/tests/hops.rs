@@ -82,7 +82,7 @@ async fn what_reaches_beyond_the_grant_above_it_is_not_made() {
     let root = root();
     let wide = Grant { expires_at_ms: root.expires_at_ms + 1, budget: Budget::default(), ..below("wide", &root) };
     let fault = grants.create(wide, NOW).await.unwrap_err();
-    let GrantFault::Exceeds { excess, .. } = &fault else { panic!("{fault}") };
+    let GrantFault::Exceeds { excess, .. } = &fault else { unreachable!("{fault}") };
     let axes: Vec<&str> = excess.iter().map(|excess| excess.axis).collect();
     assert_eq!(axes, ["expires_at", "budget.calls", "budget.writes"]);
     let too_deep = Grant { delegation_depth: 0, ..below("third", &below("grandchild", &below("child", &root))) };

@@ -1,5 +1,7 @@
 //! The algebra of grants, over random chains and random calls. `PROPTEST_CASES` says how many.
 
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may fail by panicking")]
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, LazyLock},
