@@ -77,7 +77,8 @@ impl Halt {
         match self {
             Self::Everything => true,
             Self::Agent(agent) => agent == id,
-            Self::Instance(agent, of) => agent == id && instance == Some(of.as_str()),
+            // INVARIANT: whoever does not say which instance it is, may be the one: a halted one gains nothing by another credential.
+            Self::Instance(agent, of) => agent == id && instance.is_none_or(|instance| is_named(instance, of)),
             Self::Connector(_) | Self::Tool(_) => false,
         }
     }
@@ -97,6 +98,11 @@ impl Halt {
             || grant.is_some_and(|grant| self.is_of_grant(grant))
             || tool.is_some_and(|tool| self.is_of_tool(tool))
     }
+}
+
+/// Whether these words for an instance, one or several with `+` between, name this one.
+fn is_named(instance: &str, of: &str) -> bool {
+    instance == of || instance.split('+').any(|word| word == of)
 }
 
 impl fmt::Display for Halt {

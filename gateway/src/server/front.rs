@@ -287,8 +287,10 @@ impl Front {
         let failed = |failure: &dyn std::fmt::Display| {
             tracing::debug!(%failure, "a request was not authenticated");
             let message = match &presented.credential {
-                // Whoever holds the certificate's key may know what is wrong with it.
-                Credential::Certificate { .. } => format!("the client certificate does not authenticate this request: {failure}"),
+                // Whoever holds the certificate's key may know what is wrong with it; of a token beside it nobody is told anything.
+                Credential::Certificate { bearer: None, .. } => {
+                    format!("the client certificate does not authenticate this request: {failure}")
+                }
                 _ => "authentication is needed: present the agent's bearer token".to_owned(),
             };
             TurnedAway::new(StatusCode::UNAUTHORIZED, Outcome::Unauthenticated, "unauthenticated", message)

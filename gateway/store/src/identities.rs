@@ -209,16 +209,21 @@ impl LiveIdentities {
         certificate.standing.is_good(self.clock.now_ms()).map_err(|why| IdentityFailure::Outlived { id: id.clone(), why })?;
         let agent = self.agents.of_spiffe(id).ok_or_else(|| IdentityFailure::Unregistered(format!("`{id}`")))?;
         let agent = self.enabled(&agent)?;
-        let instance = Some(certificate.instance().to_owned());
+        let own = certificate.instance();
         let borne = match bearer {
-            None => return Ok(Principal { agent, instance, method: AuthMethod::X509Svid, grant: None }),
+            None => {
+                let instance = Some(own.to_owned());
+                return Ok(Principal { agent, instance, method: AuthMethod::X509Svid, grant: None });
+            }
             Some(token) if is_signed(token) => self.by_signed(token, None).await?,
             Some(token) => self.by_token(token)?,
         };
         if borne.agent.id != agent.id {
             return Err(IdentityFailure::Mixed(agent.id.clone()));
         }
-        Ok(Principal { instance, ..borne })
+        // Both words are its: whoever stops one of them stops it.
+        let instance = borne.instance.as_deref().map_or_else(|| own.to_owned(), |told| format!("{told}+{own}"));
+        Ok(Principal { instance: Some(instance), ..borne })
     }
 
     /// A token that an issuer signed. Authentic is not enough: its subject has to be a registered agent.
