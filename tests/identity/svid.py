@@ -6,9 +6,9 @@ import os
 import ssl
 import sys
 import time
-import urllib.parse
 
 import kit
+from agent import CONNECTOR, Agent
 from bao import Bao
 
 AGENT = "spiffe://example.org/agent/billing-bot"
@@ -39,37 +39,19 @@ class Authority:
         self.root = made["certificate"]
 
 
-class Tls:
+class Tls(Agent):
     """An agent over one kept connection with TLS."""
 
     def __init__(self, url, roots, identity=None):
-        self.where = urllib.parse.urlsplit(url)
         self.context = ssl.create_default_context(cadata=roots)
         if identity:
             file = kit.folder() / "identity.pem"
             file.write_text("".join(identity))
             self.context.load_cert_chain(file)
-        self.connection = http.client.HTTPSConnection(self.where.netloc, timeout=30, context=self.context)
+        super().__init__(url)
 
-    def ask(self, method, params):
-        """The status and the message that come back; raises where no connection comes about."""
-        meta = {"io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {}}
-        body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": {**params, "_meta": meta}}
-        headers = {"Content-Type": "application/json", "Accept": "application/json, text/event-stream", "MCP-Protocol-Version": "2026-07-28", "Mcp-Method": method}
-        if "name" in params:
-            headers["Mcp-Name"] = params["name"]
-        self.connection.request("POST", self.where.path, json.dumps(body), headers)
-        answer = self.connection.getresponse()
-        return answer.status, json.loads(answer.read())
-
-    def tools(self):
-        """The names of its tools."""
-        status, answer = self.ask("tools/list", {})
-        return sorted(tool["name"] for tool in answer["result"]["tools"]) if status == 200 else status
-
-    def status(self):
-        """The status of a list."""
-        return self.ask("tools/list", {})[0]
+    def _connection(self):
+        return http.client.HTTPSConnection(self.where.netloc, timeout=30, context=self.context)
 
 
 def is_let_in(url, roots, identity=None):
@@ -107,11 +89,7 @@ id = "billing-bot"
 owner = "billing@example.com"
 ceiling = "high"
 identity = [{{ spiffe = "{AGENT}" }}]
-[[connectors]]
-id = "echo"
-command = ["{sys.executable}", "{folder}/echo.py"]
-pin = "first-use"
-tools.echo = {{ kind = "read", band = "low" }}
+{CONNECTOR}
 [[grants]]
 id = "billing"
 agent = "billing-bot"
@@ -121,29 +99,9 @@ default = true
 """
 
 
-SERVER = '''
-import json, sys
-TOOL = {"name": "echo", "inputSchema": {"type": "object", "properties": {"text": {"type": "string"}}}}
-for line in sys.stdin:
-    asked = json.loads(line)
-    if "id" not in asked:
-        continue
-    params = asked.get("params", {})
-    results = {
-        "initialize": lambda: {"protocolVersion": "2025-06-18", "capabilities": {"tools": {}}, "serverInfo": {"name": "echo", "version": "1"}},
-        "tools/list": lambda: {"tools": [TOOL]},
-        "tools/call": lambda: {"content": [{"type": "text", "text": params["arguments"]["text"]}]},
-    }
-    known = results.get(asked["method"])
-    answer = {"result": known()} if known else {"error": {"code": -32601, "message": "unknown"}}
-    print(json.dumps({"jsonrpc": "2.0", "id": asked["id"], **answer}), flush=True)
-'''
-
-
 def start(bundle):
     """A gateway, its URL over TLS, and its folder."""
     folder = kit.folder()
-    (folder / "echo.py").write_text(SERVER)
     certificate, key = web.issue(ip_sans="127.0.0.1")
     written(folder / "server.pem", certificate)
     written(folder / "server.key", key)
@@ -168,8 +126,7 @@ with checks.guard("an OpenBao's certificates"):
     own = workloads.issue(uri_sans=AGENT)
     agent = Tls(url, web.root, own)
     checks.equal("an agent lists its tools by its SVID", agent.tools(), ["echo__echo"])
-    status, answer = agent.ask("tools/call", {"name": "echo__echo", "arguments": {"text": "hello"}})
-    checks.equal("and calls them", (status, kit.words(answer)), (200, "hello"))
+    checks.equal("and calls them", agent.call("hello"), (200, "hello"))
     record = gateway.json("audit", "tail", "--stream", "calls")
     last = json.dumps(record)
     checks.check("the record names the agent, the way and the instance", all(word in last for word in ['"billing-bot"', '"spiffe_x509"', '"x509-']), last)
