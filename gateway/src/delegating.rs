@@ -8,6 +8,7 @@ use bailiwick_pipeline::{
     grant::{Grant, LiveGrant},
     halts::Halt,
     ids::{AgentId, CallId, GrantId},
+    ports::Grants as _,
     principal::{Agent, Principal},
     received::Transport,
 };
@@ -148,13 +149,23 @@ pub(crate) async fn hand_on(
     }
     // A stopped agent makes no others go on for it, nor is it given anything.
     let stops = |halt: &Halt| {
-        halt.is_of_agent(&from.principal.agent.id, from.principal.instance.as_deref())
-            || halt.is_of_agent(&to.id, None)
-            || halt.is_of_grant(from.above)
+        halt.is_of_agent(&from.principal.agent.id, from.principal.instance.as_deref()) || halt.is_of_grant(from.above)
     };
-    if let Some(halt) = of.gateway.ports().halts.in_force().iter().find(|halt| stops(halt)) {
-        return refuse(Verdict::deny("halted", format!("{halt} is frozen: `bailiwick thaw` lets it go on")), HopFault::NotNow)
-            .await;
+    let in_force = of.gateway.ports().halts.in_force();
+    let frozen = |halt: &Halt| Verdict::deny("halted", format!("{halt} is frozen: `bailiwick thaw` lets it go on"));
+    if let Some(halt) = in_force.iter().find(|halt| stops(halt)) {
+        return refuse(frozen(halt), HopFault::NotNow).await;
+    }
+    // What is so of the other agent is not told: not that it is stopped, nor how far it may reach.
+    if let Some(halt) = in_force.iter().find(|halt| halt.is_of_agent(&to.id, None)) {
+        return refuse(frozen(halt), HopFault::Refused).await;
+    }
+    let environment = wanted.environment.as_deref().unwrap_or(&from.above.terms().environment);
+    let may_be_there = of.config().agent(to.id.as_str()).is_none_or(|registered| registered.may_be_in(environment));
+    let is_beyond_it = |ceiling| ceiling > to.ceiling && ceiling <= issuing::reach(from.above, of);
+    if wanted.ceiling.is_some_and(is_beyond_it) || !may_be_there {
+        let why = format!("agent `{}` may not reach so high, or not be in the environment `{environment}`", to.id);
+        return refuse(Verdict::deny("terms", why), HopFault::Refused).await;
     }
     let terms = match issuing::terms(&wanted, &by, of) {
         Ok(terms) => terms,
@@ -173,8 +184,18 @@ pub(crate) async fn hand_on(
     note(from, Some(&to.id), &wanted, &Verdict { child: Some(&terms.id), ..verdict }, of).await?;
     let deed = Deed::new("grant_created", terms.id.as_str(), serde_json::to_value(&terms).unwrap_or_default());
     let (runtime, author) = (Arc::clone(of), by.clone());
+    let (principal, above, call, to) = (from.principal.clone(), Arc::clone(from.above), from.call.clone(), Arc::clone(to));
+    let transport = from.transport;
     let made = deed.done_by_agent(&by, of, async move {
-        let token = issuing::issue(&terms, &author, &runtime).await?;
+        let in_turn = runtime.changing.lock().await;
+        // Another configuration may have come into force since it was decided: then it is by that one, or not at all.
+        let from = From { principal: &principal, above: &above, call: &call, transport };
+        let is_same = runtime.grants.by_id(&above.terms().id).is_some_and(|now| Arc::ptr_eq(&now, &above));
+        let decided = decide(from, &to, &wanted, &terms, &runtime);
+        if !is_same || decided.reason.is_some() || terms.ceiling > issuing::reach(&above, &runtime) {
+            return Err(ApiFault::conflict("the grant, or what may be done with it, changed meanwhile"));
+        }
+        let token = issuing::issue_in_turn(&terms, &author, &runtime, &in_turn).await?;
         Ok(HandedOn { grant: terms, token })
     });
     made.await.map_err(told)

@@ -10,6 +10,7 @@ use bailiwick_pipeline::{
     ports::Grants as _,
     principal::Agent,
 };
+use bailiwick_policy::Band;
 use bailiwick_schemas::names::QualifiedName;
 use bailiwick_store::EndAs;
 use secrecy::SecretString;
@@ -29,11 +30,26 @@ const USUAL_BELOW_MS: u64 = 15 * 60 * 1000;
 /// Makes a grant of these terms, and its token; durable when it returns.
 pub(crate) async fn issue(terms: &Grant, by: &str, of: &Runtime) -> Result<SecretString, ApiFault> {
     // Not while another configuration comes into force: its agents may be others.
-    let _in_turn = of.changing.lock().await;
+    let in_turn = of.changing.lock().await;
+    issue_in_turn(terms, by, of, &in_turn).await
+}
+
+/// The same for whoever holds what keeps the configuration as it is.
+pub(crate) async fn issue_in_turn(
+    terms: &Grant,
+    by: &str,
+    of: &Runtime,
+    _in_turn: &tokio::sync::MutexGuard<'_, ()>,
+) -> Result<SecretString, ApiFault> {
     if registered(terms.agent.as_str(), of)?.disabled {
         return Err(ApiFault::conflict(format!("agent `{}` is disabled", terms.agent)));
     }
     of.grants.create(terms.clone(), of.clock.now_ms()).await?;
+    // Whoever was disabled meanwhile has none: what was revoked then didn't find this one.
+    if registered(terms.agent.as_str(), of).is_ok_and(|agent| agent.disabled) {
+        let _ended = of.end_grant(&terms.id, EndAs::Revoked, by, Some("its agent is disabled"), "its agent is disabled").await;
+        return Err(ApiFault::conflict(format!("agent `{}` is disabled", terms.agent)));
+    }
     match of.tokens.issue_grant(terms).await {
         Ok(token) => Ok(token),
         Err(fault) => {
@@ -57,7 +73,12 @@ pub(crate) fn terms(wanted: &GrantWanted, by: &str, runtime: &Runtime) -> Result
     let above = above(wanted, runtime)?;
     let above = above.as_deref();
     let of_above = above.map(LiveGrant::terms);
-    let ceiling = wanted.ceiling.unwrap_or_else(|| of_above.map_or(agent.ceiling, |above| above.ceiling.min(agent.ceiling)));
+    // Nobody hands on what it may not reach itself by now.
+    let reach = above.map_or(agent.ceiling, |above| reach(above, runtime));
+    let ceiling = wanted.ceiling.unwrap_or_else(|| reach.min(agent.ceiling));
+    if above.is_some() && ceiling > reach {
+        return Err(ApiFault::invalid(format!("the ceiling `{ceiling}` is above `{reach}`, which is what can be handed on")));
+    }
     if ceiling > agent.ceiling {
         return Err(ApiFault::invalid(format!(
             "the ceiling `{ceiling}` is above that of agent `{}`, which is `{}`",
@@ -117,6 +138,12 @@ fn above(wanted: &GrantWanted, runtime: &Runtime) -> Result<Option<std::sync::Ar
     let id: GrantId = parent.parse()?;
     let unknown = || ApiFault::unknown(format!("there is no grant `{id}`"), "`bailiwick grants list --all` shows them");
     runtime.grants.by_id(&id).ok_or_else(unknown).map(Some)
+}
+
+/// The highest band that can be handed on from a grant: by its terms and those above it, and by what their agents may reach now.
+pub(crate) fn reach(above: &LiveGrant, runtime: &Runtime) -> Band {
+    let of_agent = |grant: &LiveGrant| runtime.agents.agent(&grant.terms().agent).map_or(Band::Low, |agent| agent.ceiling);
+    above.chain().map(|grant| grant.terms().ceiling.min(of_agent(grant))).min().unwrap_or(Band::Low)
 }
 
 fn expiry(wanted: &GrantWanted, above: Option<&Grant>, now_ms: u64) -> Result<u64, ApiFault> {

@@ -261,3 +261,70 @@ fn chain(gateway: &Gateway, answer: &Value) -> Vec<String> {
     let shown = shown.as_array().map_or(shown.clone(), |one| one[0].clone());
     shown["chain"].as_array().unwrap().iter().map(|id| id.as_str().unwrap().to_owned()).collect()
 }
+
+fn shown(gateway: &Gateway, grant: &str) -> Value {
+    let mut all: Vec<Value> = serde_json::from_str(&gateway.cli.ok(&["grants", "show", grant, "--json"])).unwrap();
+    all.remove(0)
+}
+
+/// What lead may no longer reach is reached by nobody for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lower_ceiling_of_an_agent_ends_what_it_handed_on() {
+    let (mut gateway, _script) = crew("");
+    let root = lead(&gateway, &["--delegation-depth", "1"]);
+    let scout = gateway.agent("scout");
+    let (child, answer) = handed_on(&gateway, &root, &scout, &task(&["s__echo"], &json!({}))).await;
+    let (modest, _) = handed_on(&gateway, &root, &scout, &task(&["s__echo"], &json!({"ceiling": "low"}))).await;
+    let high = "id = \"lead\"\nowner = \"lead-owner@example.com\"\nceiling = \"high\"";
+    gateway.reconfigure(|text| text.replacen(high, &high.replace("high", "low"), 1));
+    gateway.cli.ok(&["reload"]);
+    assert_eq!(child.call("s__echo", &json!({"x": "1"})).await.status, 401);
+    assert_eq!(shown(&gateway, answer["grant_id"].as_str().unwrap())["state"], "revoked");
+    modest.call("s__echo", &json!({"x": "2"})).await.result();
+    // What is handed on from here on is within that, said or not.
+    let high = hand_on(&gateway, &root, &scout, &task(&["s__echo"], &json!({"ceiling": "high"}))).await;
+    assert_eq!(high.status, 400, "{}", high.text);
+    let (_, again) = handed_on(&gateway, &root, &scout, &task(&["s__echo"], &json!({}))).await;
+    assert_eq!(shown(&gateway, again["grant_id"].as_str().unwrap())["ceiling"], "low");
+}
+
+/// Whoever has another agent read what a stranger wrote has read it, under whatever grant, and after a crash too.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_washed_off_by_handing_on() {
+    let (gateway, _script) = crew("");
+    let create = ["grants", "create", "--agent", "lead", "--purpose", "another task", "--tools", "s__echo", "--id", "other"];
+    gateway.cli.ok(&create);
+    let root = lead(&gateway, &["--delegation-depth", "1", "--id", "root"]);
+    let (child, _) = handed_on(&gateway, &root, &gateway.agent("scout"), &task(&["s__echo"], &json!({}))).await;
+    assert_eq!(shown(&gateway, "other")["labels"]["untrusted"], false);
+    child.call("s__echo", &json!({"x": "1"})).await.result();
+    for grant in ["root", "other"] {
+        assert_eq!(shown(&gateway, grant)["labels"]["untrusted"], true, "{grant}");
+    }
+    // Handed on from here on, it begins with that, and keeps it whatever happens to the gateway.
+    let (_, later) = handed_on(&gateway, &root, &gateway.agent("clerk"), &task(&["s__echo"], &json!({}))).await;
+    let id = later["grant_id"].as_str().unwrap();
+    assert_eq!(shown(&gateway, id)["labels"]["untrusted"], true);
+    let gateway = gateway.kill_and_restart();
+    for grant in ["root", "other", id] {
+        assert_eq!(shown(&gateway, grant)["labels"]["untrusted"], true, "{grant}");
+    }
+}
+
+/// What is frozen is good for nothing, whoever asks.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_frozen_agent_hands_nothing_on_and_is_given_nothing() {
+    let (gateway, _script) = crew("");
+    let root = lead(&gateway, &["--delegation-depth", "1"]);
+    let scout = gateway.agent("scout");
+    let wanted = task(&["s__echo"], &json!({}));
+    let unknown = hand_on(&gateway, &root, &Agent::new(&gateway.url, "ba_nobody_x"), &wanted).await;
+    gateway.cli.ok(&["freeze", "--agent", "scout"]);
+    let frozen = hand_on(&gateway, &root, &scout, &wanted).await;
+    assert_eq!(fault(&frozen), fault(&unknown), "{}\n{}", frozen.text, unknown.text);
+    gateway.cli.ok(&["thaw", "--agent", "scout", "--reason", "looked at"]);
+    gateway.cli.ok(&["freeze", "--agent", "lead"]);
+    assert_eq!(hand_on(&gateway, &root, &scout, &wanted).await.status, 400);
+    gateway.cli.ok(&["thaw", "--agent", "lead", "--reason", "looked at"]);
+    handed_on(&gateway, &root, &scout, &wanted).await;
+}

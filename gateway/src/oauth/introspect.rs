@@ -5,6 +5,7 @@ use aws_lc_rs::{
     constant_time::verify_slices_are_equal,
     digest::{SHA256, digest},
 };
+use bailiwick_pipeline::halts::Halt;
 use bailiwick_pipeline::{grant::LiveGrant, ports::Grants as _};
 use bailiwick_store::KnownToken;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -61,6 +62,14 @@ async fn facts(exchange: &Exchange, token: &str) -> Option<(Value, String)> {
     let runtime = &exchange.runtime;
     // Whoever bore it in a call would be let in: the same is asked here.
     let principal = exchange.prove(token).await.ok()?;
+    let grant = principal.grant.as_ref().and_then(|id| runtime.grants.by_id(id));
+    let stops = |halt: &Halt| {
+        halt.is_of_agent(&principal.agent.id, principal.instance.as_deref())
+            || grant.as_ref().is_some_and(|grant| halt.is_of_grant(grant))
+    };
+    if runtime.gateway.ports().halts.in_force().iter().any(stops) {
+        return None;
+    }
     let url = runtime.front.url()?;
     let mut facts = json!({
         "active": true,

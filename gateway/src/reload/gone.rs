@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bailiwick_config::Config;
-use bailiwick_pipeline::ids::AgentId;
+use bailiwick_pipeline::{grant::LiveGrant, ids::AgentId};
 use bailiwick_store::{EndAs, GrantFault, TokenId, WriteFault};
 use bailiwick_trail::Stream;
 use futures_util::future::join_all;
@@ -22,11 +22,11 @@ impl Runtime {
         let config = self.config();
         let created = self.grants.list().into_iter().filter(|entry| {
             let terms = entry.grant.terms();
-            !terms.from_config && entry.ending.is_none() && is_gone(&config, &terms.agent)
+            !terms.from_config && entry.ending.is_none() && (is_gone(&config, &terms.agent) || is_beyond(&config, &entry.grant))
         });
         let ends = created.map(|entry| async move {
             let id = &entry.grant.terms().id;
-            let why = "its agent is no longer registered, or disabled";
+            let why = "its agent, or one above it, is no longer registered, is disabled, or may no longer reach as far";
             match self.end_grant(id, EndAs::Revoked, BY, Some(why), why).await {
                 Err(GrantFault::Write(fault)) => Err(fault),
                 _ => Ok(()),
@@ -49,6 +49,16 @@ impl Runtime {
             }
         }
     }
+}
+
+/// Whether a grant reaches what its agent, or one above it in the chain, may not by this configuration. How high the agent of a grant itself
+/// may reach is asked at each call.
+fn is_beyond(config: &Config, grant: &LiveGrant) -> bool {
+    let terms = grant.terms();
+    let may_be = |agent: &AgentId| config.agent(agent.as_str()).is_none_or(|registered| registered.may_be_in(&terms.environment));
+    let is_above =
+        |agent: &AgentId| config.agent(agent.as_str()).is_none_or(|registered| registered.agent.ceiling < terms.ceiling);
+    !may_be(&terms.agent) || grant.chain().skip(1).any(|above| is_above(&above.terms().agent) || !may_be(&above.terms().agent))
 }
 
 /// Whether this agent may do nothing by this configuration.

@@ -87,7 +87,7 @@ pub async fn record<'r>(call: Armed<'r>, ports: &Ports, way: &mut Way<'r>) -> Re
     Ok(Recorded { armed: call, running })
 }
 
-/// Joins the tool's labels to the other grants of the same agent: choosing another one washes nothing off. Before the intent is
+/// Joins the tool's labels to the other grants of the same agent, and of those above it in the chain: choosing another one washes nothing off. Before the intent is
 /// written, so that whatever is stored as of that intent has them.
 fn touch_others(granted: &Granted<'_>, ports: &Ports) {
     let labels = granted.tool().labels;
@@ -95,7 +95,9 @@ fn touch_others(granted: &Granted<'_>, ports: &Ports) {
         return;
     }
     let is_own = |other: &LiveGrant| granted.grant().chain().any(|own| own.terms().id == other.terms().id);
-    for other in ports.grants.of(&granted.grant().terms().agent).into_iter().filter(|other| !is_own(other)) {
+    // Whoever handed the task on hears what comes of it.
+    let of_agents = granted.grant().chain().flat_map(|grant| ports.grants.of(&grant.terms().agent));
+    for other in of_agents.filter(|other| !is_own(other)) {
         other.touch(labels);
     }
 }

@@ -203,6 +203,9 @@ impl LiveGrants {
             if let Some(labels) = touched.get(&row.terms.agent).filter(|_| row.ending.is_none()) {
                 standing.labels = standing.labels.join(*labels);
             }
+            if let Some(above) = parent.as_ref().filter(|_| row.ending.is_none()) {
+                standing.labels = standing.labels.join(above.standing().labels);
+            }
             let id = row.terms.id.clone();
             let grant = Arc::new(LiveGrant::with_spent(row.terms, standing, spent, parent));
             let entry = GrantEntry { grant, created_at_ms: row.created_at_ms, ending: row.ending };
@@ -237,7 +240,8 @@ impl LiveGrants {
             let parent = self.above(&terms, now_ms)?;
             let mut row = Row::fresh(terms, now_ms);
             let others = unended(self.of(&row.terms.agent), now_ms);
-            row.standing.labels = carried(&others, &row.terms.agent);
+            let from_above = parent.as_ref().map_or_else(Labels::default, |above| above.standing().labels);
+            row.standing.labels = carried(&others, &row.terms.agent).join(from_above);
             let row = row.into_columns()?;
             let grant = self.adopt(&row.row, &others, parent);
             (grant, self.store.write(move |connection| row.put(connection)))

@@ -112,7 +112,7 @@ pub(super) fn touched(rows: &[Row], intents: &[ReplayedIntent]) -> HashMap<Agent
     let agents: HashMap<&GrantId, &AgentId> = rows.iter().map(|row| (&row.terms.id, &row.terms.agent)).collect();
     let mut touched: HashMap<AgentId, Labels> = HashMap::new();
     for intent in intents.iter().filter(|intent| intent.labels != Labels::default()) {
-        if let Some(agent) = agents.get(&intent.grant) {
+        for agent in intent.debited.iter().chain([&intent.grant]).filter_map(|grant| agents.get(grant)) {
             let labels = touched.entry((*agent).clone()).or_default();
             *labels = labels.join(intent.labels);
         }
