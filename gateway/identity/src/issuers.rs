@@ -75,14 +75,35 @@ impl Issuers {
     /// What this token proves at this time, unix milliseconds. Whoever has it may still have to show a key: see [`Issuers::check_bearer`] and
     /// [`Issuers::check_proof`].
     pub async fn prove(&self, token: &str, now_ms: u64) -> Result<Arc<Proven>, TokenFault> {
-        let served = self.served.load_full();
+        let mut served = self.served.load_full();
         let digest = sha256(token.as_bytes());
         if let Some(proven) = self.recall(&digest, served.epoch, now_ms) {
             return Ok(proven);
         }
         let read = compact::read(token, &TYPES)?;
-        let issuer = served.named_by(&read)?;
-        let (proven, generation) = issuer.prove(&read, &served.resource, now_ms).await?;
+        // Keys may be waited for, and issuers be others by then: what one proved that was replaced meanwhile counts no more.
+        for _ in 0..2 {
+            let proven = self.prove_by(&served, digest, &read, now_ms).await;
+            let now = self.served.load_full();
+            if now.epoch == served.epoch {
+                return proven;
+            }
+            served = now;
+        }
+        let issuer = served.named_by(&read)?.spec.id.clone();
+        let why = "issuers were replaced twice while they were waited for: send the request again".to_owned();
+        Err(TokenFault::Unavailable { issuer, why })
+    }
+
+    async fn prove_by(
+        &self,
+        served: &Served,
+        digest: [u8; 32],
+        read: &Token<'_>,
+        now_ms: u64,
+    ) -> Result<Arc<Proven>, TokenFault> {
+        let issuer = served.named_by(read)?;
+        let (proven, generation) = issuer.prove(read, &served.resource, now_ms).await?;
         let proven = Arc::new(proven);
         let remembered = Remembered { proven: Arc::clone(&proven), issuer: Arc::clone(issuer), generation, epoch: served.epoch };
         self.remember(digest, remembered, now_ms);

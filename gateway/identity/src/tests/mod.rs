@@ -15,6 +15,7 @@ mod issuer;
 mod keys;
 mod profiles;
 mod proofs;
+mod replaced;
 mod tls;
 mod vectors;
 
