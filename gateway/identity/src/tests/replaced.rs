@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use serde_json::json;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpListener,
@@ -9,7 +10,7 @@ use tokio::{
 };
 
 use super::{
-    NOW, claims,
+    Desk, NOW, US, but, claims,
     issuer::{KeyServer, Signer, jwks},
     issuers, spec,
 };
@@ -77,4 +78,46 @@ async fn what_an_issuer_proves_that_was_replaced_meanwhile_counts_no_more() {
     let twice = vec![(vec![between], Some(second)), (vec![other], None)];
     let twice = proven(&signer, Held::of(&signer).await, twice).await.unwrap_err();
     assert!(twice.to_string().contains("send the request again"), "{twice}");
+}
+
+/// Between two configurations the word of those counts that both believe, and in the same way.
+#[tokio::test]
+async fn between_two_configurations_only_those_count_that_are_the_same_in_both() {
+    let (desk, elsewhere) = (Desk::new(), Signer::new("k1"));
+    let (server, iss) = (KeyServer::of(&[elsewhere.jwk()]), "https://new.example.com");
+    let ours = spec(&desk.server);
+    let new = IssuerSpec { id: "new".to_owned(), issuer: Some(iss.to_owned()), ..spec(&server) };
+    let (token, theirs) = (desk.signer.token(&claims()), elsewhere.token(&but(&json!({"iss": iss}))));
+    let wanted = [ours.clone(), new];
+    let before = desk.prove(&token).await.unwrap();
+    desk.issuers.narrow(&wanted, US);
+    assert!(Arc::ptr_eq(&before, &desk.prove(&token).await.unwrap()), "nothing is another yet");
+    assert!(matches!(desk.prove(&theirs).await, Err(TokenFault::Issuer(_))), "a new one does not speak yet");
+    desk.issuers.replace(&wanted, US);
+    desk.prove(&theirs).await.unwrap();
+    // One that is another speaks neither as it was nor as it will be.
+    let strict = [IssuerSpec { audience: Some("elsewhere".to_owned()), ..ours.clone() }];
+    let for_elsewhere = desk.signer.token(&but(&json!({"aud": "elsewhere"})));
+    desk.issuers.narrow(&strict, US);
+    for token in [&token, &for_elsewhere, &theirs] {
+        assert!(matches!(desk.prove(token).await, Err(TokenFault::Issuer(_))));
+    }
+    desk.issuers.replace(&strict, US);
+    desk.prove(&for_elsewhere).await.unwrap();
+    assert!(matches!(desk.prove(&token).await, Err(TokenFault::Audience(_))));
+    // With another URL nobody does, for it is in every token, or in the proofs beside it.
+    let moved = "https://moved.example.com/mcp";
+    let for_moved = desk.signer.token(&but(&json!({"aud": moved})));
+    let ours = std::slice::from_ref(&ours);
+    desk.issuers.replace(ours, US);
+    desk.prove(&token).await.unwrap();
+    let asked = desk.server.count();
+    desk.issuers.narrow(ours, moved);
+    for token in [&token, &for_moved] {
+        assert!(matches!(desk.prove(token).await, Err(TokenFault::Issuer(_))));
+    }
+    desk.issuers.replace(ours, moved);
+    desk.prove(&for_moved).await.unwrap();
+    assert!(matches!(desk.prove(&token).await, Err(TokenFault::Audience(_))));
+    assert_eq!(desk.server.count(), asked, "an issuer that is what it was keeps its keys");
 }
