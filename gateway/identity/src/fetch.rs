@@ -2,9 +2,11 @@
 
 use std::{
     error::Error,
+    fs::OpenOptions,
     future::Future,
-    io,
+    io::{self, Read as _},
     net::{IpAddr, Ipv4Addr},
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     pin::Pin,
     time::Duration,
@@ -12,8 +14,8 @@ use std::{
 
 use bailiwick_schemas::json::{self, Limits};
 use reqwest::{Certificate, Client, Response, StatusCode, header, redirect};
+use rustix::fs::OFlags;
 use serde_json::Value;
-use tokio::io::AsyncReadExt as _;
 use url::{Host, Url};
 
 use crate::keys::DOCUMENT;
@@ -163,16 +165,28 @@ fn is_inside(url: &Url) -> bool {
     }
 }
 
+/// What a plain file of a bearable size holds.
 async fn file(path: &Path) -> Result<Vec<u8>, String> {
+    let given = path.to_owned();
+    let read = tokio::task::spawn_blocking(move || plain_file(&given)).await;
+    let read = read.unwrap_or_else(|_| Err(io::Error::other("nobody is there to read it")));
     let shown = path.display();
-    let read = async {
-        let mut bytes = Vec::new();
-        let most = u64::try_from(DOCUMENT).unwrap_or(u64::MAX);
-        tokio::fs::File::open(path).await?.take(most + 1).read_to_end(&mut bytes).await?;
-        Ok::<_, io::Error>(bytes)
-    };
-    let bytes = read.await.map_err(|fault| format!("`{shown}` can't be read: {fault}"))?;
+    let bytes = read.map_err(|fault| format!("`{shown}` can't be read: {fault}"))?;
     if bytes.len() > DOCUMENT { Err(format!("`{shown}` has more than {DOCUMENT} bytes")) } else { Ok(bytes) }
+}
+
+/// Its bytes, or one more of them than a document may have.
+fn plain_file(path: &Path) -> io::Result<Vec<u8>> {
+    // Not blocking: a named pipe in place of the file must not hold us.
+    let flags = i32::try_from((OFlags::NONBLOCK | OFlags::NOCTTY).bits()).unwrap_or_default();
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is not a file"));
+    }
+    let most = u64::try_from(DOCUMENT).unwrap_or(u64::MAX);
+    let mut bytes = Vec::new();
+    file.take(most.saturating_add(1)).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 async fn ask(client: &Client, url: &Url) -> Result<Document, String> {
@@ -273,6 +287,29 @@ mod tests {
         assert!(found("https://10.0.0.1:6443", "https://10.0.0.2:6443/openid/v1/jwks").is_err());
         assert!(found("http://127.0.0.1:8080", "http://127.0.0.1:9090/keys").is_ok());
         assert!(found("http://127.0.0.1:8080", "http://login.example.com/keys").is_err());
+    }
+
+    /// A pipe that nobody writes to ends: a thread that waited for it could not be given up.
+    #[tokio::test]
+    async fn keys_and_roots_are_in_plain_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let (pipe, whole, long) = (folder.path().join("pipe"), folder.path().join("whole"), folder.path().join("long"));
+        rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, 0o600.into()).unwrap();
+        std::fs::write(&whole, vec![b'x'; DOCUMENT]).unwrap();
+        std::fs::write(&long, vec![b'x'; DOCUMENT + 1]).unwrap();
+        let patience = Duration::from_mins(1);
+        for odd in [&pipe, folder.path(), Path::new("/dev/zero")] {
+            let refused = tokio::time::timeout(patience, file(odd)).await.unwrap().unwrap_err();
+            assert!(refused.contains("it is not a file"), "{refused}");
+        }
+        assert_eq!(file(&whole).await.map(|bytes| bytes.len()), Ok(DOCUMENT));
+        assert!(file(&long).await.unwrap_err().contains("more than"));
+        let roots = Reader { roots: Some(pipe.clone()) };
+        let url = KeySource::Url("https://login.example.com/keys".parse().unwrap());
+        for (reader, source) in [(roots, url), (Reader { roots: None }, KeySource::File(pipe))] {
+            let read = tokio::time::timeout(patience, reader.read(&source)).await.unwrap();
+            assert!(read.unwrap_err().contains("it is not a file"), "{source:?}");
+        }
     }
 
     #[test]
