@@ -150,7 +150,7 @@ fn a_document_without_an_authority_ends_its_domain_at_once() {
     let (old, new) = (Signer::root(), Signer::root());
     let jwt = json!({"kty": "EC", "use": "jwt-svid", "kid": "k", "crv": "P-256", "x": "AA", "y": "AA"});
     let mut broken = key(&new);
-    broken["x5c"] = json!(["AAAA"]);
+    broken.as_object_mut().unwrap().insert("x5c".to_owned(), json!(["AAAA"]));
     let nobody = Err(CertificateFault::NoAuthority("example.org".parse().unwrap()));
     for (pace, keys) in
         [(Pace::Endpoint, vec![]), (Pace::File, vec![]), (Pace::Endpoint, vec![jwt]), (Pace::File, vec![broken.clone()])]
