@@ -120,6 +120,9 @@ async fn read(source: &BundleSource) -> Result<Vec<u8>, String> {
 
 fn tell(domain: &TrustDomain, news: &News) {
     match news {
+        News::Changed(0) => {
+            tracing::warn!(%domain, "the bundle of a trust domain has no authority that can be used: nobody of it is believed");
+        }
         News::Changed(authorities) => tracing::info!(%domain, authorities, "the bundle of a trust domain is in force"),
         News::Back => tracing::info!(%domain, "the bundle of a trust domain can be read again"),
         News::Lost(why) => {

@@ -233,8 +233,11 @@ async fn a67_a_bound_token_needs_a_fresh_proof_for_each_request() {
     let holder = Signer::new("");
     let token = desk.signer.token(&desk.claims(&json!({"cnf": {"jkt": holder.thumbprint()}})));
     let agent = Agent::new(&desk.gateway.url, &token);
+    // As far ahead as a clock may be, once the second of the start is over: so nobody could have shown it before.
+    let started_s = now_s();
+    until("the second of the start is over", || now_s() > started_s).await;
     let proof = |id: &str, htm: &str, htu: &str| {
-        holder.proof(&json!({"jti": id, "htm": htm, "htu": htu, "iat": now_s(), "ath": sha256(&token)}))
+        holder.proof(&json!({"jti": id, "htm": htm, "htu": htu, "iat": now_s() + 5, "ath": sha256(&token)}))
     };
     let url = desk.gateway.url.clone();
     let put = async |scheme: &str, proofs: &[&str]| -> Reply {

@@ -118,7 +118,13 @@ impl Wish {
 impl Signer {
     /// An authority that stands for itself.
     pub fn root() -> Self {
-        Self(CertifiedIssuer::self_signed(Wish::authority().params(), Key::new()).unwrap())
+        let good = Wish::authority().good;
+        Self::root_good(good)
+    }
+
+    /// The same, good between these two, unix seconds.
+    pub fn root_good(good: (u64, u64)) -> Self {
+        Self(CertifiedIssuer::self_signed(Wish { good, ..Wish::authority() }.params(), Key::new()).unwrap())
     }
 
     /// One below this one that says what is wished.

@@ -9,7 +9,10 @@ use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
-use crate::x509::{Anchors, AnchorsFault, Authority};
+use crate::{
+    anchors::{Anchors, AnchorsFault},
+    x509::Authority,
+};
 
 /// The largest bundle, bytes.
 pub const LARGEST_BUNDLE: usize = 256 * 1024;
@@ -56,6 +59,8 @@ pub enum BundleFault {
 pub struct Bundle {
     /// The authorities of X.509-SVIDs.
     pub anchors: Anchors,
+    /// How many of its keys for X.509-SVIDs are of no authority that can be used, and are passed over.
+    pub unusable: usize,
     /// Its place among the bundles of its domain (`spiffe_sequence`).
     pub sequence: Option<u64>,
     /// After how long it should be asked for again (`spiffe_refresh_hint`).
@@ -74,9 +79,11 @@ impl Bundle {
     fn pem(text: &[u8]) -> Result<Self, BundleFault> {
         let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text).collect();
         let certificates = certificates.map_err(|fault| BundleFault::Pem(fault.to_string()))?;
-        Ok(Self { anchors: Anchors::new(&certificates)?, sequence: None, refresh: None })
+        Ok(Self { anchors: Anchors::new(&certificates)?, unusable: 0, sequence: None, refresh: None })
     }
 
+    /// A document counts as it is, whoever is in it: keys that can't be used are passed over, and without one that can nobody of the domain
+    /// is believed any more (section 4.1.3). Otherwise what was taken out of it would stay in force for the sake of another key.
     fn document(text: &[u8]) -> Result<Self, BundleFault> {
         let limits = Limits { bytes: LARGEST_BUNDLE, depth: 16 };
         let Value::Object(document) = json::parse(text, limits).map_err(BundleFault::Json)? else {
@@ -84,15 +91,19 @@ impl Bundle {
         };
         let Some(Value::Array(keys)) = document.get("keys") else { return Err(BundleFault::Shape("keys")) };
         let mut certificates = Vec::new();
+        let mut listed = 0;
         for key in keys {
             let key = key.as_object().ok_or(BundleFault::Shape("keys"))?;
             // What has another use, or one that nobody knows, is not for X.509-SVIDs.
             if key.get("use").and_then(Value::as_str) == Some("x509-svid") {
-                certificates.push(authority_of(key)?);
+                listed += 1;
+                certificates.extend(authority_of(key));
             }
         }
+        let anchors = Anchors::among(&certificates);
         Ok(Self {
-            anchors: Anchors::new(&certificates)?,
+            unusable: listed - anchors.count(),
+            anchors,
             sequence: number(&document, "spiffe_sequence")?,
             refresh: number(&document, "spiffe_refresh_hint")?.map(Duration::from_secs),
         })
@@ -100,10 +111,9 @@ impl Bundle {
 }
 
 /// The one certificate of a key (section 4.2.2): in the usual Base64, not that of URLs.
-fn authority_of(key: &Map<String, Value>) -> Result<CertificateDer<'static>, BundleFault> {
-    let listed = key.get("x5c").and_then(Value::as_array).map(Vec::as_slice);
-    let Some([Value::String(only)]) = listed else { return Err(BundleFault::Shape("x5c")) };
-    STANDARD.decode(only).map(CertificateDer::from).map_err(|_| BundleFault::Shape("x5c"))
+fn authority_of(key: &Map<String, Value>) -> Option<CertificateDer<'static>> {
+    let Some([Value::String(only)]) = key.get("x5c")?.as_array().map(Vec::as_slice) else { return None };
+    STANDARD.decode(only).map(CertificateDer::from).ok()
 }
 
 fn number(document: &Map<String, Value>, name: &'static str) -> Result<Option<u64>, BundleFault> {
@@ -194,12 +204,16 @@ impl Keeper {
             self.authority.put(Arc::clone(&last.anchors), until_ms);
             return Ok(None);
         }
-        let Bundle { anchors, sequence, refresh } = Bundle::read(text)?;
+        let Bundle { anchors, unusable, sequence, refresh } = Bundle::read(text)?;
         let had = self.last.as_ref().and_then(|last| last.sequence);
         if let (Some(got), Some(had), Pace::Endpoint) = (sequence, had, self.pace)
             && got < had
         {
             return Err(BundleFault::Outdated { got, had });
+        }
+        if unusable > 0 {
+            let domain = self.authority.domain();
+            tracing::warn!(%domain, unusable, "keys of a bundle are of no authority that can be used, and are passed over");
         }
         let (count, anchors) = (anchors.count(), Arc::new(anchors));
         self.authority.put(Arc::clone(&anchors), until_ms);

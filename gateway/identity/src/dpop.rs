@@ -16,8 +16,12 @@ use crate::{
     keys::{Key, sha256},
 };
 
-/// How old a proof may be, and how far ahead, seconds.
+/// How old a proof may be, seconds.
 const WINDOW_S: u64 = 60;
+
+/// How far ahead of ours the clock of its sender may be, seconds. For so long after a start proofs are refused that could have been shown
+/// before it.
+const AHEAD_S: u64 = 5;
 
 /// The longest id of a proof, bytes.
 const LONGEST_ID: usize = 256;
@@ -40,7 +44,7 @@ pub(crate) struct Asked<'a> {
 
 /// Proofs that were shown, as long as they could be shown again.
 pub(crate) struct Shown {
-    /// Nothing from before is remembered, so nothing from before is good. Unix seconds.
+    /// Nothing that was shown before is remembered, so nothing that could have been is good. Unix seconds.
     since_s: u64,
     by_key: Mutex<HashMap<String, HashMap<[u8; 32], u64>>>,
 }
@@ -53,8 +57,11 @@ impl Shown {
     /// Checks a proof, and that it is shown for the first time.
     pub(crate) fn check(&self, proof: &str, asked: Asked<'_>, now_s: u64) -> Result<(), TokenFault> {
         let (id, made_at_s) = read(proof, asked, now_s)?;
-        if made_at_s < self.since_s {
-            return Err(TokenFault::proof("was made before the gateway started, which can't tell whether it was shown before"));
+        // INVARIANT: what was shown by then was at most so far ahead.
+        if made_at_s <= self.since_s.saturating_add(AHEAD_S) {
+            let why = "was made before the gateway started, or just then, so nobody can tell whether it is new: \
+                       send a new one some seconds after the start";
+            return Err(TokenFault::proof(why));
         }
         let good_until_s = made_at_s.saturating_add(WINDOW_S);
         let mut by_key = self.by_key.lock().unwrap_or_else(PoisonError::into_inner);
@@ -111,7 +118,7 @@ fn read(proof: &str, asked: Asked<'_>, now_s: u64) -> Result<([u8; 32], u64), To
     }
     let made_at_s = token.claims.get("iat").and_then(Value::as_u64);
     let made_at_s = made_at_s.ok_or_else(|| TokenFault::proof("does not say when it was made (`iat`)"))?;
-    if now_s.abs_diff(made_at_s) > WINDOW_S {
+    if made_at_s > now_s.saturating_add(AHEAD_S) || now_s > made_at_s.saturating_add(WINDOW_S) {
         return Err(TokenFault::proof("is too old, or from the future (`iat`)"));
     }
     let id = text("jti").filter(|id| !id.is_empty() && id.len() <= LONGEST_ID);

@@ -2,9 +2,11 @@
 
 use std::{
     error::Error,
+    fs::OpenOptions,
     future::Future,
-    io,
-    net::IpAddr,
+    io::{self, Read as _},
+    net::{IpAddr, Ipv4Addr},
+    os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     pin::Pin,
     time::Duration,
@@ -12,8 +14,8 @@ use std::{
 
 use bailiwick_schemas::json::{self, Limits};
 use reqwest::{Certificate, Client, Response, StatusCode, header, redirect};
+use rustix::fs::OFlags;
 use serde_json::Value;
-use tokio::io::AsyncReadExt as _;
 use url::{Host, Url};
 
 use crate::keys::DOCUMENT;
@@ -125,21 +127,66 @@ fn keys_of(description: &[u8], issuer: &Url) -> Result<Url, String> {
         return Err("it is that of another issuer".to_owned());
     }
     let keys = Url::parse(text("jwks_uri")?).map_err(|_| "its `jwks_uri` is no URL".to_owned())?;
-    // An issuer elsewhere has no business on this machine.
-    let is_taken = keys.scheme() == "https" || (is_loopback(issuer) && is_trusted_way(&keys));
-    if is_taken { Ok(keys) } else { Err("its `jwks_uri` is without TLS".to_owned()) }
+    if !keys.username().is_empty() || keys.password().is_some() {
+        return Err("its `jwks_uri` has a user or a password".to_owned());
+    }
+    // An issuer elsewhere has no business on this machine, nor on what only this one reaches; but where it is itself.
+    if is_loopback(issuer) {
+        return if is_trusted_way(&keys) { Ok(keys) } else { Err("its `jwks_uri` is without TLS".to_owned()) };
+    }
+    if keys.scheme() != "https" {
+        return Err("its `jwks_uri` is without TLS".to_owned());
+    }
+    if is_inside(&keys) && keys.origin() != issuer.origin() {
+        return Err("its `jwks_uri` is an address inside: set `jwks_url` if its keys are there".to_owned());
+    }
+    Ok(keys)
 }
 
-async fn file(path: &Path) -> Result<Vec<u8>, String> {
-    let shown = path.display();
-    let read = async {
-        let mut bytes = Vec::new();
-        let most = u64::try_from(DOCUMENT).unwrap_or(u64::MAX);
-        tokio::fs::File::open(path).await?.take(most + 1).read_to_end(&mut bytes).await?;
-        Ok::<_, io::Error>(bytes)
+/// Whether it is written as a place that others can't reach: this machine, or an address of a network of its own.
+fn is_inside(url: &Url) -> bool {
+    let is_own = |ip: Ipv4Addr| {
+        let [first, second, ..] = ip.octets();
+        let is_shared = first == 100 && second & 0xc0 == 64;
+        ip.is_private() || ip.is_loopback() || ip.is_link_local() || first == 0 || is_shared || ip.is_broadcast()
     };
-    let bytes = read.await.map_err(|fault| format!("`{shown}` can't be read: {fault}"))?;
+    match url.host() {
+        Some(Host::Domain(name)) => {
+            let name = name.strip_suffix('.').unwrap_or(name);
+            name == "localhost" || name.ends_with(".localhost")
+        }
+        Some(Host::Ipv4(ip)) => is_own(ip),
+        Some(Host::Ipv6(ip)) => {
+            let is_own_six = ip.is_loopback() || ip.is_unspecified() || ip.is_unique_local() || ip.is_unicast_link_local();
+            // `::a.b.c.d` and `::ffff:a.b.c.d` are the same hosts.
+            is_own_six || ip.to_ipv4().is_some_and(is_own)
+        }
+        None => true,
+    }
+}
+
+/// What a plain file of a bearable size holds.
+async fn file(path: &Path) -> Result<Vec<u8>, String> {
+    let given = path.to_owned();
+    let read = tokio::task::spawn_blocking(move || plain_file(&given)).await;
+    let read = read.unwrap_or_else(|_| Err(io::Error::other("nobody is there to read it")));
+    let shown = path.display();
+    let bytes = read.map_err(|fault| format!("`{shown}` can't be read: {fault}"))?;
     if bytes.len() > DOCUMENT { Err(format!("`{shown}` has more than {DOCUMENT} bytes")) } else { Ok(bytes) }
+}
+
+/// Its bytes, or one more of them than a document may have.
+fn plain_file(path: &Path) -> io::Result<Vec<u8>> {
+    // Not blocking: a named pipe in place of the file must not hold us.
+    let flags = i32::try_from((OFlags::NONBLOCK | OFlags::NOCTTY).bits()).unwrap_or_default();
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is not a file"));
+    }
+    let most = u64::try_from(DOCUMENT).unwrap_or(u64::MAX);
+    let mut bytes = Vec::new();
+    file.take(most.saturating_add(1)).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 async fn ask(client: &Client, url: &Url) -> Result<Document, String> {
@@ -181,4 +228,97 @@ fn words(fault: &(dyn Error + 'static)) -> String {
         deepest = cause;
     }
     deepest.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
+
+    use serde_json::json;
+
+    use super::*;
+
+    fn found(issuer: &str, keys: &str) -> Result<Url, String> {
+        keys_of(json!({"issuer": issuer, "jwks_uri": keys}).to_string().as_bytes(), &issuer.parse().unwrap())
+    }
+
+    #[test]
+    fn an_issuer_elsewhere_sends_nobody_inside() {
+        let elsewhere = "https://login.example.com";
+        for keys in
+            ["https://login.example.com/keys", "https://keys.example.net:8443/k", "https://8.8.8.8/k", "https://[2001:db8::1]/k"]
+        {
+            assert_eq!(found(elsewhere, keys).as_ref().map(Url::as_str), Ok(keys));
+        }
+        for keys in [
+            "https://localhost/k",
+            "https://LOCALHOST./k",
+            "https://db.localhost/k",
+            "https://127.0.0.1/k",
+            "https://127.9.9.9:8443/k",
+            "https://2130706433/k",
+            "https://0x7f.1/k",
+            "https://10.1.2.3/k",
+            "https://172.16.0.1/k",
+            "https://192.168.0.1/k",
+            "https://169.254.169.254/latest/meta-data",
+            "https://100.64.0.1/k",
+            "https://0.0.0.0/k",
+            "https://[::1]/k",
+            "https://[::]/k",
+            "https://[fe80::1]/k",
+            "https://[fd00::1]/k",
+            "https://[::ffff:10.0.0.1]/k",
+            "https://[::ffff:169.254.169.254]/k",
+            "https://[::127.0.0.1]/k",
+        ] {
+            let refused = found(elsewhere, keys).unwrap_err();
+            assert!(refused.contains("set `jwks_url`"), "{keys}: {refused}");
+        }
+        for keys in ["http://login.example.com/keys", "http://127.0.0.1/keys", "ftp://login.example.com/keys"] {
+            assert!(found(elsewhere, keys).unwrap_err().contains("without TLS"), "{keys}");
+        }
+    }
+
+    #[test]
+    fn an_issuer_inside_has_its_keys_where_it_is() {
+        assert!(found("https://10.0.0.1:6443", "https://10.0.0.1:6443/openid/v1/jwks").is_ok());
+        assert!(found("https://10.0.0.1:6443", "https://10.0.0.1/openid/v1/jwks").is_err(), "another port");
+        assert!(found("https://10.0.0.1:6443", "https://10.0.0.2:6443/openid/v1/jwks").is_err());
+        assert!(found("http://127.0.0.1:8080", "http://127.0.0.1:9090/keys").is_ok());
+        assert!(found("http://127.0.0.1:8080", "http://login.example.com/keys").is_err());
+    }
+
+    /// A pipe that nobody writes to ends: a thread that waited for it could not be given up.
+    #[tokio::test]
+    async fn keys_and_roots_are_in_plain_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let (pipe, whole, long) = (folder.path().join("pipe"), folder.path().join("whole"), folder.path().join("long"));
+        rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, 0o600.into()).unwrap();
+        std::fs::write(&whole, vec![b'x'; DOCUMENT]).unwrap();
+        std::fs::write(&long, vec![b'x'; DOCUMENT + 1]).unwrap();
+        let patience = Duration::from_mins(1);
+        for odd in [&pipe, folder.path(), Path::new("/dev/zero")] {
+            let refused = tokio::time::timeout(patience, file(odd)).await.unwrap().unwrap_err();
+            assert!(refused.contains("it is not a file"), "{refused}");
+        }
+        assert_eq!(file(&whole).await.map(|bytes| bytes.len()), Ok(DOCUMENT));
+        assert!(file(&long).await.unwrap_err().contains("more than"));
+        let roots = Reader { roots: Some(pipe.clone()) };
+        let url = KeySource::Url("https://login.example.com/keys".parse().unwrap());
+        for (reader, source) in [(roots, url), (Reader { roots: None }, KeySource::File(pipe))] {
+            let read = tokio::time::timeout(patience, reader.read(&source)).await.unwrap();
+            assert!(read.unwrap_err().contains("it is not a file"), "{source:?}");
+        }
+    }
+
+    #[test]
+    fn nobody_is_said_to_be_somebody() {
+        for issuer in ["https://login.example.com", "http://127.0.0.1:8080"] {
+            for user in ["u", "u:p", ":p"] {
+                let refused = found(issuer, &format!("https://{user}@keys.example.com/k")).unwrap_err();
+                assert!(refused.contains("user"), "{user}: {refused}");
+            }
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
+use bailiwick_schemas::text::is_invisible;
 use serde_json::{Map, Value};
 use url::Url;
 
@@ -257,7 +258,9 @@ fn kubernetes(claims: &Map<String, Value>) -> Result<(String, Option<String>), T
 fn named(claims: &Map<String, Value>, name: &str, claim: &'static str, most: usize) -> Result<String, TokenFault> {
     match claims.get(name) {
         Some(Value::String(text)) => {
-            let is_plain = !text.is_empty() && text.len() <= most && text.trim() == text && !text.chars().any(char::is_control);
+            // What a person can't see would make two names of one.
+            let is_odd = |c: char| c.is_control() || is_invisible(c);
+            let is_plain = !text.is_empty() && text.len() <= most && text.trim() == text && !text.chars().any(is_odd);
             if is_plain {
                 Ok(text.clone())
             } else {

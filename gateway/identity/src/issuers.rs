@@ -27,11 +27,13 @@ pub struct Issuers {
     proofs: Shown,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Served {
     /// Another number means that nothing that was proven before counts.
     epoch: u64,
     issuers: Vec<Arc<Issuer>>,
+    /// Those that do not count for the moment. One that does again as it was has its keys still.
+    aside: Vec<Arc<Issuer>>,
     /// The URL by which agents reach the gateway: whom tokens are for, and what proofs are for.
     resource: Arc<str>,
 }
@@ -46,43 +48,85 @@ struct Remembered {
 impl Issuers {
     /// None, at a gateway that agents reach by `resource` and that started at this time, unix milliseconds.
     pub fn new(resource: &str, now_ms: u64) -> Self {
-        let served = ArcSwap::from_pointee(Served { epoch: 0, issuers: Vec::new(), resource: resource.into() });
+        let served =
+            ArcSwap::from_pointee(Served { epoch: 0, issuers: Vec::new(), aside: Vec::new(), resource: resource.into() });
         Self { served, remembered: DashMap::new(), proofs: Shown::since(now_ms / 1000) }
     }
 
     /// Replaces all of them. One that is what it was keeps its keys.
     pub fn set(&self, specs: &[IssuerSpec]) {
-        self.serve(|before| {
-            let kept = |spec: &IssuerSpec| before.issuers.iter().find(|issuer| issuer.spec == *spec).cloned();
-            let issuers = specs.iter().map(|spec| kept(spec).unwrap_or_else(|| Arc::new(Issuer::new(spec.clone())))).collect();
-            (issuers, Arc::clone(&before.resource))
-        });
+        self.serve(|before| Served { issuers: before.these(specs), aside: Vec::new(), ..before.clone() });
     }
 
     /// The URL by which agents reach the gateway from now on.
     pub fn set_resource(&self, resource: &str) {
-        self.serve(|before| (before.issuers.clone(), resource.into()));
+        self.serve(|before| Served { resource: resource.into(), ..before.clone() });
     }
 
-    fn serve(&self, change: impl Fn(&Served) -> (Vec<Arc<Issuer>>, Arc<str>)) {
-        self.served.rcu(|before| {
-            let (issuers, resource) = change(before);
-            Served { epoch: before.epoch + 1, issuers, resource }
+    /// From here on the word of none counts that will not count just as it is once these are all, and agents reach the gateway by this URL.
+    /// With another URL that is nobody's: it is what their tokens are for, or the proofs that come with them.
+    pub fn narrow(&self, wanted: &[IssuerSpec], resource: &str) {
+        self.serve(|before| {
+            let is_same = *before.resource == *resource;
+            let stays = |issuer: &Arc<Issuer>| is_same && wanted.contains(&issuer.spec);
+            let (issuers, aside) = before.issuers.iter().cloned().partition(stays);
+            Served { issuers, aside, ..before.clone() }
         });
-        self.remembered.clear();
+    }
+
+    /// Replaces all of them, and the URL by which agents reach the gateway, at once.
+    pub fn replace(&self, specs: &[IssuerSpec], resource: &str) {
+        self.serve(|before| Served {
+            issuers: before.these(specs),
+            aside: Vec::new(),
+            resource: resource.into(),
+            ..before.clone()
+        });
+    }
+
+    /// What was proven before counts no more, unless nothing is another.
+    fn serve(&self, change: impl Fn(&Served) -> Served) {
+        let before = self.served.rcu(|before| {
+            let after = change(before);
+            if after.is_as(before) { Arc::clone(before) } else { Arc::new(Served { epoch: before.epoch + 1, ..after }) }
+        });
+        if self.served.load().epoch != before.epoch {
+            self.remembered.clear();
+        }
     }
 
     /// What this token proves at this time, unix milliseconds. Whoever has it may still have to show a key: see [`Issuers::check_bearer`] and
     /// [`Issuers::check_proof`].
     pub async fn prove(&self, token: &str, now_ms: u64) -> Result<Arc<Proven>, TokenFault> {
-        let served = self.served.load_full();
+        let mut served = self.served.load_full();
         let digest = sha256(token.as_bytes());
         if let Some(proven) = self.recall(&digest, served.epoch, now_ms) {
             return Ok(proven);
         }
         let read = compact::read(token, &TYPES)?;
-        let issuer = served.named_by(&read)?;
-        let (proven, generation) = issuer.prove(&read, &served.resource, now_ms).await?;
+        // Keys may be waited for, and issuers be others by then: what one proved that was replaced meanwhile counts no more.
+        for _ in 0..2 {
+            let proven = self.prove_by(&served, digest, &read, now_ms).await;
+            let now = self.served.load_full();
+            if now.epoch == served.epoch {
+                return proven;
+            }
+            served = now;
+        }
+        let issuer = served.named_by(&read)?.spec.id.clone();
+        let why = "issuers were replaced twice while they were waited for: send the request again".to_owned();
+        Err(TokenFault::Unavailable { issuer, why })
+    }
+
+    async fn prove_by(
+        &self,
+        served: &Served,
+        digest: [u8; 32],
+        read: &Token<'_>,
+        now_ms: u64,
+    ) -> Result<Arc<Proven>, TokenFault> {
+        let issuer = served.named_by(read)?;
+        let (proven, generation) = issuer.prove(read, &served.resource, now_ms).await?;
         let proven = Arc::new(proven);
         let remembered = Remembered { proven: Arc::clone(&proven), issuer: Arc::clone(issuer), generation, epoch: served.epoch };
         self.remember(digest, remembered, now_ms);
@@ -133,6 +177,19 @@ impl Issuers {
 }
 
 impl Served {
+    /// The issuers of these, those that are what they were with their keys.
+    fn these(&self, specs: &[IssuerSpec]) -> Vec<Arc<Issuer>> {
+        let kept = |spec: &IssuerSpec| self.issuers.iter().chain(&self.aside).find(|issuer| issuer.spec == *spec).cloned();
+        specs.iter().map(|spec| kept(spec).unwrap_or_else(|| Arc::new(Issuer::new(spec.clone())))).collect()
+    }
+
+    fn is_as(&self, other: &Self) -> bool {
+        let is_same = |(one, other): (&Arc<Issuer>, &Arc<Issuer>)| Arc::ptr_eq(one, other);
+        let are_same =
+            |one: &[Arc<Issuer>], other: &[Arc<Issuer>]| one.len() == other.len() && one.iter().zip(other).all(is_same);
+        are_same(&self.issuers, &other.issuers) && are_same(&self.aside, &other.aside) && self.resource == other.resource
+    }
+
     /// The issuer that a token says it is of. Nothing of that is proven yet.
     fn named_by(&self, token: &Token<'_>) -> Result<&Arc<Issuer>, TokenFault> {
         // An issuer by its own name first: a trust domain is what a subject says, and any issuer may say such a subject.

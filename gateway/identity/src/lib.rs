@@ -4,6 +4,7 @@
 //! that is authentic says who its bearer is; whether that is a registered agent is asked elsewhere.
 
 mod algorithm;
+mod anchors;
 #[cfg(test)]
 mod authority;
 mod bundle;
@@ -23,6 +24,7 @@ mod tests;
 mod x509;
 
 pub use algorithm::{Algorithm, AlgorithmFault};
+pub use anchors::{Anchors, AnchorsFault};
 pub use bundle::{Bundle, BundleFault, Keeper, LARGEST_BUNDLE, News, Pace, Taken};
 pub use compact::looks_signed;
 pub use fault::TokenFault;
@@ -31,4 +33,4 @@ pub use issuer::{IssuerSpec, Method, Profile, Proven, SenderConstraint, is_issue
 pub use issuers::Issuers;
 pub use spiffe::{SpiffeFault, SpiffeId, TrustDomain};
 pub use subject::{SubjectFault, SubjectPattern};
-pub use x509::{Anchors, AnchorsFault, Authority, CertificateFault, ClientAuth, Svid, Trust, Verifier};
+pub use x509::{Authority, CertificateFault, ClientAuth, Svid, Trust, Verifier};

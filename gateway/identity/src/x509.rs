@@ -10,18 +10,16 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName,
     Error::InvalidCertificate as Invalid,
-    OtherError, RootCertStore, SignatureScheme,
+    OtherError, SignatureScheme,
     client::danger::HandshakeSignatureValid,
     crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature},
     pki_types::{CertificateDer, UnixTime},
-    server::{
-        WebPkiClientVerifier,
-        danger::{ClientCertVerified, ClientCertVerifier},
-    },
+    server::danger::{ClientCertVerified, ClientCertVerifier},
 };
 use sha2::{Digest as _, Sha256};
 
 use crate::{
+    anchors::Anchors,
     der::{Facts, facts},
     spiffe::{SpiffeFault, SpiffeId, TrustDomain},
 };
@@ -65,6 +63,9 @@ pub enum CertificateFault {
     /// The domain's authorities are not known, or not any more.
     #[error("the bundle of the trust domain `{0}` was never read, or not for longer than its `max_stale`")]
     NoBundle(TrustDomain),
+    /// The domain has no authorities.
+    #[error("the bundle of the trust domain `{0}` has no authority, so nobody of it is believed")]
+    NoAuthority(TrustDomain),
     /// It is too late.
     #[error("it, or a certificate above it, has expired")]
     Expired,
@@ -79,61 +80,6 @@ pub enum CertificateFault {
         /// What was found wrong.
         why: String,
     },
-}
-
-/// Why certificates can't be authorities.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum AnchorsFault {
-    /// There is none.
-    #[error("there is no certificate of an authority in it")]
-    Empty,
-    /// One of them can't be read.
-    #[error("certificate {0} of it can't be read")]
-    Malformed(usize),
-    /// One of them is no authority's.
-    #[error("certificate {0} of it is not an authority's: it may not sign certificates")]
-    NoAuthority(usize),
-    /// They can't be used.
-    #[error("they can't be used: {0}")]
-    Unusable(String),
-}
-
-/// The authorities of one trust domain.
-pub struct Anchors {
-    verifier: Arc<dyn ClientCertVerifier>,
-    count: usize,
-}
-
-impl Anchors {
-    /// These certificates, each of an authority.
-    pub fn new(certificates: &[CertificateDer<'_>]) -> Result<Self, AnchorsFault> {
-        let mut roots = RootCertStore::empty();
-        for (at, certificate) in certificates.iter().enumerate() {
-            let found = facts(certificate).ok_or(AnchorsFault::Malformed(at))?;
-            // The verifier of chains takes any certificate for an authority's that it is given as one.
-            if !found.may_sign() {
-                return Err(AnchorsFault::NoAuthority(at));
-            }
-            roots.add(certificate.clone().into_owned()).map_err(|_| AnchorsFault::Malformed(at))?;
-        }
-        if roots.is_empty() {
-            return Err(AnchorsFault::Empty);
-        }
-        let count = roots.len();
-        let built = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::new(provider())).build();
-        Ok(Self { verifier: built.map_err(|fault| AnchorsFault::Unusable(fault.to_string()))?, count })
-    }
-
-    /// How many they are.
-    pub fn count(&self) -> usize {
-        self.count
-    }
-}
-
-impl fmt::Debug for Anchors {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Anchors").field("count", &self.count).finish_non_exhaustive()
-    }
 }
 
 /// A trust domain, and the authorities that are in force for it: none until some were put.
@@ -183,7 +129,7 @@ pub struct Svid {
 /// By whom it was verified last.
 struct Verified {
     by: Arc<Anchors>,
-    /// Until when none of the chain expires, unix milliseconds.
+    /// Until when none of the chain expires, and no authority that may stand behind it, unix milliseconds.
     until_ms: u64,
 }
 
@@ -227,8 +173,8 @@ impl Trust {
         let found = facts(leaf).ok_or(CertificateFault::Malformed)?;
         let id = workload(&found)?;
         let anchors = self.anchors_of(id.domain(), now_ms)?;
-        verify_by(&anchors, leaf, above, &id, now_ms)?;
-        let until_ms = earliest_end(chain);
+        let anchored_ms = verify_by(&anchors, leaf, above, &id, now_ms)?;
+        let until_ms = earliest_end(chain).min(anchored_ms);
         Ok(Svid {
             id,
             thumbprint: Sha256::digest(leaf).into(),
@@ -246,8 +192,9 @@ impl Trust {
             return Ok(());
         }
         let (leaf, above) = svid.chain.split_first().ok_or(CertificateFault::Absent)?;
-        verify_by(&anchors, leaf, above, &svid.id, now_ms)?;
-        svid.verified.store(Arc::new(Verified { by: anchors, until_ms: verified.until_ms }));
+        let anchored_ms = verify_by(&anchors, leaf, above, &svid.id, now_ms)?;
+        let until_ms = earliest_end(&svid.chain).min(anchored_ms);
+        svid.verified.store(Arc::new(Verified { by: anchors, until_ms }));
         Ok(())
     }
 
@@ -275,18 +222,23 @@ fn workload(found: &Facts<'_>) -> Result<SpiffeId, CertificateFault> {
     Ok(id)
 }
 
+/// Until when the authorities that verified it are the same, unix milliseconds.
 fn verify_by(
     anchors: &Anchors,
     leaf: &CertificateDer<'_>,
     above: &[CertificateDer<'_>],
     id: &SpiffeId,
     now_ms: u64,
-) -> Result<(), CertificateFault> {
+) -> Result<u64, CertificateFault> {
+    let Some(live) = anchors.live(now_ms) else {
+        let is_empty = anchors.count() == 0;
+        return Err(if is_empty { CertificateFault::NoAuthority(id.domain().clone()) } else { CertificateFault::Expired });
+    };
     // The verifier of chains does not look what a key above may be used for.
     let above: Vec<_> = above.iter().filter(|one| facts(one).is_some_and(|found| found.may_sign())).cloned().collect();
     let now = UnixTime::since_unix_epoch(std::time::Duration::from_millis(now_ms));
-    let refused = match anchors.verifier.verify_client_cert(leaf, &above, now) {
-        Ok(_verified) => return Ok(()),
+    let refused = match live.verifier.verify_client_cert(leaf, &above, now) {
+        Ok(_verified) => return Ok(live.until_ms),
         Err(refused) => refused,
     };
     Err(match refused {
@@ -304,7 +256,7 @@ fn earliest_end(chain: &[CertificateDer<'_>]) -> u64 {
 }
 
 /// The one provider of cryptography.
-fn provider() -> CryptoProvider {
+pub(crate) fn provider() -> CryptoProvider {
     rustls::crypto::aws_lc_rs::default_provider()
 }
 
@@ -357,7 +309,9 @@ impl ClientCertVerifier for Verifier {
                 CertificateFault::Expired => CertificateError::Expired,
                 CertificateFault::NotYetValid => CertificateError::NotValidYet,
                 CertificateFault::Purpose | CertificateFault::Usage => CertificateError::InvalidPurpose,
-                CertificateFault::UnknownDomain(_) | CertificateFault::NoBundle(_) => CertificateError::UnknownIssuer,
+                CertificateFault::UnknownDomain(_) | CertificateFault::NoBundle(_) | CertificateFault::NoAuthority(_) => {
+                    CertificateError::UnknownIssuer
+                }
                 other => CertificateError::Other(OtherError(Arc::new(other))),
             })),
         }

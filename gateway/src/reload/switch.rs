@@ -72,10 +72,9 @@ impl Runtime {
         let (before, after) = (entries_of(&old, self.is_demo), entries_of(&next.config, self.is_demo));
         self.agents.set(change::narrowed(&before, &after));
         self.bundles.narrow(&next.config.trust_domains);
-        // While an agent is known by no other name than both have, issuers may be others: only what both would believe is believed.
-        self.issuers.set(&next.config.issuers);
         let listens_at = self.agents_at.get().copied().unwrap_or(next.config.server.listen);
-        self.issuers.set_resource(&next.config.server.public_url(listens_at));
+        let url = next.config.server.public_url(listens_at);
+        self.issuers.narrow(&next.config.issuers, &url);
         let ended = grants.narrow();
         for grant in &ended {
             let id = &grant.terms().id;
@@ -100,9 +99,10 @@ impl Runtime {
         let voided_since = self.approvals.void(CHANGED, now_ms, &is_void);
         self.gateway.set_settings(settings_of(&next.config));
         self.front.set_settings(front_settings(&next.config));
-        // 5. What is wider: grants, then agents.
+        // 5. What is wider: grants, then those who speak for agents, then agents.
         let (sync, issued) = grants.widen();
         self.bundles.keep(&next.config.trust_domains);
+        self.issuers.replace(&next.config.issuers, &url);
         self.agents.set(after);
         self.config.store(Arc::new(next.config));
         drop(untied);

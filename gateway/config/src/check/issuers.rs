@@ -8,7 +8,13 @@ use bailiwick_identity::{
 use url::Url;
 
 use super::{Setting, duplicates};
-use crate::{code::FaultCode, fault::Findings, raw::RawIssuer, source::KeyPath, units::Duration};
+use crate::{
+    code::FaultCode,
+    fault::Findings,
+    raw::{Raw, RawIssuer},
+    source::KeyPath,
+    units::Duration,
+};
 
 /// The issuer of the tokens of GitHub Actions.
 const GITHUB: &str = "https://token.actions.githubusercontent.com";
@@ -16,10 +22,31 @@ const GITHUB: &str = "https://token.actions.githubusercontent.com";
 /// The longest id, name of a claim or audience.
 const LONGEST: usize = 512;
 
-pub(super) fn issuers(raw: &[RawIssuer], path: &KeyPath, setting: Setting<'_>, findings: &mut Findings<'_>) -> Vec<IssuerSpec> {
+pub(super) fn issuers(whole: &Raw, path: &KeyPath, setting: Setting<'_>, findings: &mut Findings<'_>) -> Vec<IssuerSpec> {
+    let raw = whole.issuers.as_slice();
+    audiences(whole, path, findings);
     duplicates(raw.iter().map(|issuer| issuer.id.as_ref()), "issuer", path, findings);
     alone(raw, path, findings);
     raw.iter().enumerate().filter_map(|(index, raw)| issuer(raw, &path.item(index), setting, findings)).collect()
+}
+
+/// What others reach must know by what name: a token for an address that many a gateway listens at is for all of them.
+fn audiences(whole: &Raw, path: &KeyPath, findings: &mut Findings<'_>) {
+    let server = &whole.server;
+    let over_tls = server.tls.as_ref().map(|tls| tls.listen);
+    let Some(at) = [Some(server.listen), over_tls].into_iter().flatten().find(|at| !at.ip().is_loopback()) else { return };
+    let is_named = server.public_url.is_some() || findings.has_any_in(&KeyPath::default().key("server").key("public_url"));
+    for (index, issuer) in whole.issuers.iter().enumerate() {
+        let here = path.item(index).key("audience");
+        if !is_named && issuer.audience.is_none() && !findings.has_any_in(&here) {
+            let message = format!(
+                "`audience` is missing, and the gateway has no URL of its own that its tokens could be for: `{at}` is many a gateway's"
+            );
+            let fault = findings.key(&here, FaultCode::MissingKey, message);
+            fault
+                .help("set `public_url` of `[server]` to the URL by which agents reach `/mcp`, or write whom its tokens are for");
+        }
+    }
 }
 
 /// A token names one issuer: no two have the same name, and no two are one trust domain.

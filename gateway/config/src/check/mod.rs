@@ -62,7 +62,7 @@ pub(crate) fn config(tree: Value, setting: Setting<'_>, findings: &mut Findings<
         limits: sections::limits(&raw.limits, &root.key("limits"), findings),
         trust_domains: trust::domains(&raw.trust_domains, &root.key("trust_domains"), setting, findings),
         agents: agents::agents(&raw, &root.key("agents"), findings),
-        issuers: issuers::issuers(&raw.issuers, &root.key("issuers"), setting, findings),
+        issuers: issuers::issuers(&raw, &root.key("issuers"), setting, findings),
         connectors: connectors::connectors(&raw.connectors, &root.key("connectors"), setting, findings),
         grants: grants::grants(&raw, &root.key("grants"), findings),
         resource_servers: resource_servers::resource_servers(&raw.resource_servers, &root.key("resource_servers"), findings),

@@ -11,7 +11,7 @@ use bailiwick_policy::{Band, Kind};
 use bailiwick_schemas::{exposure::Prefix, validate::Undeclared};
 use serde_json::json;
 
-use super::{BASE, config};
+use super::{BASE, config, read};
 use crate::{DEMO, Pin, PolicyFile, Program, ProtocolChoice, SecretSource, Sensitivity, Way, embedded};
 
 #[test]
@@ -127,6 +127,29 @@ fn paths_start_from_the_folder_of_the_file() {
     );
     let credential = config.connectors[0].credential.as_ref().unwrap();
     assert_eq!(credential.source, SecretSource::File(PathBuf::from("/etc/bailiwick/secrets/t")));
+}
+
+#[test]
+fn a_gateway_that_others_reach_says_whom_tokens_are_for() {
+    let tls = |listen: &str| {
+        format!("[server.tls]\nlisten = \"{listen}\"\nclient_auth = \"optional\"\ncertificate = \"c\"\nkey = \"k\"\n")
+    };
+    let issuer = "[[issuers]]\nid = \"corp\"\nissuer = \"https://i.example\"\n";
+    let remote = "[server]\nallow_remote = true\nlisten = \"0.0.0.0:8931\"\n";
+    let url = "[server]\npublic_url = \"https://gw.example.com/mcp\"\n";
+    let [inside, outside] = [tls("127.0.0.1:8933"), tls("0.0.0.0:8933")];
+    for text in [
+        format!("{inside}{issuer}"),
+        format!("{outside}{issuer}audience = \"us\"\n"),
+        format!("{url}{outside}{issuer}"),
+        format!("{remote}{issuer}audience = \"us\"\n"),
+        format!("{remote}public_url = \"https://gw.example.com/mcp\"\n{issuer}"),
+        outside.clone(),
+    ] {
+        config(&text);
+    }
+    assert!(read(&format!("{outside}{issuer}")).is_err());
+    assert!(read(&format!("{remote}{inside}{issuer}")).is_err());
 }
 
 #[test]

@@ -114,6 +114,16 @@ pub(super) const ISSUERS: &[Case] = &[
         "without a scheme",
     ),
     (
+        "[server]\nallow_remote = true\nlisten = \"0.0.0.0:8931\"\n[[issuers]]\nid = \"corp\"\nissuer = \"https://i.example\"",
+        Code::MissingKey,
+        "set `public_url`",
+    ),
+    (
+        "[server.tls]\nlisten = \"[::]:8933\"\nclient_auth = \"optional\"\ncertificate = \"c\"\nkey = \"k\"\n[[issuers]]\nid = \"a\"\nissuer = \"https://i.example\"\naudience = \"us\"\n[[issuers]]\nid = \"b\"\nissuer = \"https://j.example\"",
+        Code::MissingKey,
+        "`[::]:8933` is many a gateway's",
+    ),
+    (
         "[[issuers]]\nid = \"corp\"\nissuer = \"https://i.example\"\n[[issuers]]\nid = \"corp\"\nissuer = \"https://j.example\"",
         Code::Duplicate,
         "used twice",

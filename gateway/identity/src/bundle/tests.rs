@@ -41,21 +41,6 @@ fn what_could_be_read_in_two_ways_or_has_no_authority_is_no_bundle() {
     let root = Signer::root();
     let fault = |text: &[u8]| Bundle::read(text).unwrap_err();
     let good = key(&root);
-    let with = |name: &str, value: Value| {
-        let mut key = good.clone();
-        key.as_object_mut().unwrap().insert(name.to_owned(), value);
-        fault(&document(&[key], &json!({})))
-    };
-    let certificate = STANDARD.encode(root.der());
-    assert_eq!(with("x5c", json!([])), BundleFault::Shape("x5c"));
-    assert_eq!(with("x5c", json!([certificate, certificate])), BundleFault::Shape("x5c"));
-    assert_eq!(with("x5c", json!(certificate)), BundleFault::Shape("x5c"));
-    assert_eq!(with("x5c", json!(["%%"])), BundleFault::Shape("x5c"));
-    assert_eq!(with("x5c", json!(["AAAA"])), BundleFault::Anchors(AnchorsFault::Malformed(0)));
-    let leaf = root.issue(Wish::workload("spiffe://example.org/a")).certificate;
-    assert_eq!(with("x5c", json!([STANDARD.encode(leaf)])), BundleFault::Anchors(AnchorsFault::NoAuthority(0)));
-    assert_eq!(with("use", json!("jwt-svid")), BundleFault::Anchors(AnchorsFault::Empty));
-    assert_eq!(fault(&document(&[], &json!({}))), BundleFault::Anchors(AnchorsFault::Empty));
     assert_eq!(fault(b"{}"), BundleFault::Shape("keys"));
     assert_eq!(fault(b"{\"keys\": {}}"), BundleFault::Shape("keys"));
     assert_eq!(fault(b"{\"keys\": [1]}"), BundleFault::Shape("keys"));
@@ -68,6 +53,29 @@ fn what_could_be_read_in_two_ways_or_has_no_authority_is_no_bundle() {
     assert_eq!(fault(b""), BundleFault::Anchors(AnchorsFault::Empty));
     assert!(matches!(fault(b"-----BEGIN CERTIFICATE-----\n%\n-----END CERTIFICATE-----\n"), BundleFault::Pem(_)));
     assert_eq!(fault(&vec![b' '; LARGEST_BUNDLE + 1]), BundleFault::Large);
+}
+
+#[test]
+fn keys_that_are_of_no_authority_are_passed_over() {
+    let (root, other) = (Signer::root(), Signer::root());
+    let certificate = STANDARD.encode(root.der());
+    let leaf = STANDARD.encode(root.issue(Wish::workload("spiffe://example.org/a")).certificate);
+    for (name, value) in [
+        ("x5c", json!([])),
+        ("x5c", json!([certificate, certificate])),
+        ("x5c", json!(certificate)),
+        ("x5c", json!(["%%"])),
+        ("x5c", json!(["AAAA"])),
+        ("x5c", json!([5])),
+        ("x5c", Value::Null),
+        ("x5c", json!([leaf])),
+    ] {
+        let mut odd = key(&root);
+        odd.as_object_mut().unwrap().insert(name.to_owned(), value.clone());
+        let counts = |keys: &[Value]| Bundle::read(&document(keys, &json!({}))).map(|read| (read.anchors.count(), read.unusable));
+        assert_eq!(counts(&[odd.clone(), key(&other)]), Ok((1, 1)), "{value}");
+        assert_eq!(counts(&[odd]), Ok((0, 1)), "{value}");
+    }
 }
 
 struct Domain {
@@ -135,6 +143,35 @@ fn another_bundle_is_in_force_at_once_and_a_broken_one_never() {
     assert_eq!(domain.proves(&new, NOW), Ok(()));
     assert!(matches!(domain.proves(&old, NOW), Err(CertificateFault::Chain { .. })));
     assert_eq!(domain.keeper.take(Ok(new.pem().into_bytes()), NOW).news, None);
+}
+
+#[test]
+fn a_document_without_an_authority_ends_its_domain_at_once() {
+    let (old, new) = (Signer::root(), Signer::root());
+    let jwt = json!({"kty": "EC", "use": "jwt-svid", "kid": "k", "crv": "P-256", "x": "AA", "y": "AA"});
+    let mut broken = key(&new);
+    broken.as_object_mut().unwrap().insert("x5c".to_owned(), json!(["AAAA"]));
+    let nobody = Err(CertificateFault::NoAuthority("example.org".parse().unwrap()));
+    for (pace, keys) in
+        [(Pace::Endpoint, vec![]), (Pace::File, vec![]), (Pace::Endpoint, vec![jwt]), (Pace::File, vec![broken.clone()])]
+    {
+        let mut domain = Domain::new(pace);
+        assert_eq!(domain.keeper.take(Ok(document(&[key(&old)], &json!({}))), NOW).news, Some(News::Changed(1)));
+        assert_eq!(domain.proves(&old, NOW), Ok(()));
+        let text = document(&keys, &json!({}));
+        assert_eq!(domain.keeper.take(Ok(text.clone()), NOW).news, Some(News::Changed(0)));
+        assert_eq!(domain.proves(&old, NOW), nobody, "{keys:?}");
+        assert_eq!(domain.keeper.take(Ok(text), NOW + 1000).news, None);
+        assert_eq!(domain.proves(&old, NOW + 1000), nobody, "{keys:?}");
+        assert_eq!(domain.keeper.take(Ok(document(&[key(&new)], &json!({}))), NOW).news, Some(News::Changed(1)));
+        assert_eq!(domain.proves(&new, NOW), Ok(()));
+    }
+    // An authority that was taken out is out, whatever else is in there.
+    let mut domain = Domain::new(Pace::Endpoint);
+    let _first = domain.keeper.take(Ok(document(&[key(&old), key(&new)], &json!({}))), NOW);
+    assert_eq!(domain.keeper.take(Ok(document(&[broken, key(&new)], &json!({}))), NOW).news, Some(News::Changed(1)));
+    assert!(matches!(domain.proves(&old, NOW), Err(CertificateFault::Chain { .. })));
+    assert_eq!(domain.proves(&new, NOW), Ok(()));
 }
 
 #[test]

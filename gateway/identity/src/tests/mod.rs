@@ -15,6 +15,7 @@ mod issuer;
 mod keys;
 mod profiles;
 mod proofs;
+mod replaced;
 mod tls;
 mod vectors;
 
@@ -49,8 +50,9 @@ fn spec(server: &KeyServer) -> IssuerSpec {
     }
 }
 
+/// At a gateway that started a while ago.
 fn issuers(specs: &[IssuerSpec]) -> Issuers {
-    let issuers = Issuers::new(US, NOW);
+    let issuers = Issuers::new(US, NOW - 3_600_000);
     issuers.set(specs);
     issuers
 }

@@ -23,6 +23,10 @@ async fn an_oidc_issuer_names_agents_and_instances_by_the_claims_that_are_config
         json!({"sid": "x"}),
         json!({"client_id": "bot", "sid": 7}),
         json!({"client_id": "bot", "sid": "x".repeat(200)}),
+        json!({"client_id": "bo\u{200b}t", "sid": "x"}),
+        json!({"client_id": "bot\u{202e}", "sid": "x"}),
+        json!({"client_id": "bot", "sid": "run-\u{e0041}7"}),
+        json!({"client_id": "bot", "sid": "\u{feff}run-7"}),
     ] {
         assert!(desk.claim(&but(&changes)).await.is_err(), "{changes}");
     }

@@ -3,7 +3,10 @@
 use rcgen::{ExtendedKeyUsagePurpose, KeyUsagePurpose};
 
 use super::*;
-use crate::authority::{Issued, Signer, Wish};
+use crate::{
+    AnchorsFault,
+    authority::{Issued, Signer, Wish},
+};
 
 const NOW: u64 = 1_800_000_000_000;
 const ID: &str = "spiffe://example.org/agent/triage";
@@ -178,6 +181,45 @@ fn what_was_verified_expires() {
     let between = root.below(Wish { good: (seconds - 60, seconds + 30), ..Wish::authority() });
     let svid = trust.verify(&chain(&between.issue(Wish::workload(ID)), &[&between]), NOW).unwrap();
     assert_eq!(trust.confirm(&svid, NOW + 31_000), Err(CertificateFault::Expired), "what stands between has expired");
+}
+
+#[test]
+fn an_authority_that_has_expired_stands_behind_nobody() {
+    let seconds = NOW / 1000;
+    let (short, long) = (Signer::root_good((seconds - 60, seconds + 60)), Signer::root_good((seconds - 60, seconds + 120)));
+    let both = Trust::default();
+    both.set([authority("example.org", &[&short, &long])]);
+    let (by_short, by_long) = (short.issue(Wish::workload(ID)), long.issue(Wish::workload(ID)));
+    let svid = |of: &Issued| both.verify(&chain(of, &[]), NOW).unwrap();
+    let (one, other) = (svid(&by_short), svid(&by_long));
+    assert_eq!((both.confirm(&one, NOW + 60_000), both.confirm(&other, NOW + 60_000)), (Ok(()), Ok(())));
+    // What was verified by it is looked at again as it ends; the other one's is good still, until that ends too.
+    assert!(matches!(both.confirm(&one, NOW + 61_000), Err(CertificateFault::Chain { .. })));
+    assert_eq!(both.confirm(&other, NOW + 61_000), Ok(()));
+    assert!(matches!(both.verify(&chain(&by_short, &[]), NOW + 61_000), Err(CertificateFault::Chain { .. })));
+    assert!(both.verify(&chain(&by_long, &[]), NOW + 61_000).is_ok());
+    // It is no authority by being sent along either.
+    assert!(both.verify(&chain(&by_short, &[&short]), NOW + 61_000).is_err());
+    assert_eq!(both.confirm(&other, NOW + 121_000), Err(CertificateFault::Expired));
+    assert_eq!(both.verify(&chain(&by_long, &[]), NOW + 121_000).err(), Some(CertificateFault::Expired));
+    // A clock that was set right again finds both.
+    assert_eq!((both.confirm(&one, NOW), both.confirm(&other, NOW)), (Ok(()), Ok(())));
+}
+
+#[test]
+fn a_domain_without_an_authority_has_nobody_believed() {
+    let root = Signer::root();
+    let leaf = CertificateDer::from(root.issue(Wish::workload(ID)).certificate);
+    let ours = authority("example.org", &[&root]);
+    let trust = Trust::default();
+    trust.set([Arc::clone(&ours)]);
+    let before = trust.verify(std::slice::from_ref(&leaf), NOW).unwrap();
+    let some = Anchors::among(&[leaf.clone(), vec![0].into(), root.der().into()]);
+    assert_eq!(some.count(), 1);
+    ours.put(Arc::new(Anchors::among(std::slice::from_ref(&leaf))), NOW + 3_600_000);
+    let nobody = CertificateFault::NoAuthority("example.org".parse().unwrap());
+    assert_eq!(trust.confirm(&before, NOW), Err(nobody.clone()));
+    assert_eq!(trust.verify(&[leaf], NOW).err(), Some(nobody));
 }
 
 #[test]
