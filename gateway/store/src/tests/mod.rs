@@ -27,7 +27,7 @@ use bailiwick_pipeline::{
     catalogue::{Connector, Listed, Tool},
     grant::{Budget, Capability, Grant, Labels},
     ids::{ApprovalId, CallId},
-    ports::{ApprovalFailure, ApprovalRequest, Approvals as _, Binding, Clock, Ticket},
+    ports::{ApprovalFailure, ApprovalRequest, Approvals as _, Binding, Clock, Delegator, Ticket},
     principal::Agent,
 };
 use bailiwick_policy::{Band, ConnectorFacts, Kind, Requirement};
@@ -196,12 +196,24 @@ async fn ask_for(
     requirements: &[Requirement],
     now_ms: u64,
 ) -> Result<Ticket, ApprovalFailure> {
+    ask_below(approvals, &[], binding, (arguments, requirements), now_ms).await
+}
+
+/// Asks under a grant that these handed on.
+async fn ask_below(
+    approvals: &LiveApprovals,
+    delegators: &[Delegator],
+    binding: &Binding,
+    (arguments, requirements): (&str, &[Requirement]),
+    now_ms: u64,
+) -> Result<Ticket, ApprovalFailure> {
     let (tool, call) = (tool(), CallId::new(now_ms, [1; 10]));
     let request = ApprovalRequest {
         binding,
         arguments: arguments.as_bytes(),
         requirements,
         owner: "olga",
+        delegators,
         purpose: "triage",
         tool: &tool,
         call: &call,
