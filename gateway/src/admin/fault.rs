@@ -98,7 +98,9 @@ impl From<GrantFault> for ApiFault {
             GrantFault::Exists(_) | GrantFault::Clash(_) | GrantFault::NotLive(_) | GrantFault::TooMany(_) => {
                 Self::conflict(fault.to_string())
             }
-            GrantFault::Over(_) | GrantFault::Exceeds { .. } | GrantFault::Circle { .. } => Self::invalid(fault.to_string()),
+            GrantFault::Over(_) | GrantFault::TooLong { .. } | GrantFault::Exceeds { .. } | GrantFault::Circle { .. } => {
+                Self::invalid(fault.to_string())
+            }
         }
     }
 }
