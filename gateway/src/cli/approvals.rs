@@ -201,7 +201,10 @@ mod tests {
     fn an_approver_sees_who_handed_the_task_on() {
         let delegators = ["lead\u{202e}", "boss"].map(str::to_owned).to_vec();
         let text = card(&ApprovalView { delegators, ..approval("{}") });
-        assert!(text.contains("agent     demo\n          handed on by lead\\u202e < boss\ngrant     g, owned by o\n"), "{text}");
+        assert!(
+            text.contains("agent     demo\n          handed on by lead\\u{202e} < boss\ngrant     g, owned by o\n"),
+            "{text}"
+        );
         assert!(!card(&approval("{}")).contains("handed on"));
     }
 
