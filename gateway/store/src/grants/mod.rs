@@ -21,6 +21,8 @@ use crate::{
 
 mod config;
 mod rows;
+#[cfg(test)]
+mod tests;
 mod usage;
 
 pub use config::{ConfigChange, ConfigSync};
