@@ -240,3 +240,15 @@ async fn a_grant_ends_when_it_was_idle_for_too_long() {
     assert_eq!(ended, [id("child"), id("root")]);
     assert_eq!(state(&grants, "root"), GrantState::Expired);
 }
+
+#[tokio::test]
+async fn what_has_not_ended_is_found_by_what_it_is() {
+    let data = folder();
+    let grants = LiveGrants::load(&open(&data), &[]).unwrap();
+    family(&grants).await;
+    grants.end(&id("child"), EndAs::Revoked, "olga", None, NOW).await.unwrap();
+    let mut all = grants.unended_of(|_| true);
+    all.sort();
+    assert_eq!(all, [id("root"), id("second")]);
+    assert_eq!(grants.unended_of(|grant| grant.terms().parent.is_some()), [id("second")]);
+}
