@@ -113,7 +113,7 @@ fn handed_on(approval: &ApprovalView) -> String {
     if approval.delegators.is_empty() {
         return String::new();
     }
-    let chain: Vec<String> = approval.delegators.iter().map(|agent| shown(agent).to_string()).collect();
+    let chain: Vec<String> = approval.delegators.iter().map(|agent| shown(agent)).collect();
     format!("          handed on by {}\n", chain.join(" < "))
 }
 

@@ -515,7 +515,9 @@ impl LiveGrants {
             !terms.from_config && ended_before(held, age)
         };
         let old: Vec<GrantId> = self.grants.iter().filter(|held| is_old(held)).map(|held| held.key().clone()).collect();
-        old.iter().for_each(|id| drop(self.grants.remove(id)));
+        for id in &old {
+            self.grants.remove(id);
+        }
         // By id, so only the newest revision counts, and only for the agent it is for.
         let is_found = |held: &Held, agent: &AgentId| {
             let terms = held.entry.grant.terms();
