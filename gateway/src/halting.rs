@@ -1,7 +1,7 @@
 //! What people stop while the gateway runs: halts, and agents that are disabled. In force in memory first, then on disk, then drained;
 //! and only then is it said that it is done.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, time::Duration};
 
 use bailiwick_pipeline::{
     grant::LiveGrant,
@@ -50,7 +50,7 @@ impl Runtime {
         let (was_new, stored) = self.halts.stop(halt, stopped);
         // A commit that looked before holds its grant's lock until its intent is on record.
         self.grants.settle();
-        self.end_of(halt);
+        self.end_of(std::slice::from_ref(halt));
         if let Halt::Agent(id) = halt {
             self.front.close_sessions_of(|agent| agent == id);
         }
@@ -115,33 +115,46 @@ impl Runtime {
 
     /// Once a second: what began in the very moment of a halt, and is not in flight.
     pub(crate) fn end_what_is_halted(&self) {
-        self.gateway.ports().halts.in_force().iter().for_each(|halt| self.end_of(halt));
+        let halts = self.gateway.ports().halts.in_force();
+        if !halts.is_empty() {
+            self.end_of(&halts);
+        }
     }
 
     /// Ends what waits or stays open for what is halted: questions, tasks, children, leases. Streams end by themselves.
-    fn end_of(&self, halt: &Halt) {
+    fn end_of(&self, halts: &[Halt]) {
         let ports = self.gateway.ports();
-        ports.rounds.forget_halted(halt);
-        ports.tasks.forget_halted(halt);
-        if let Halt::Connector(connector) = halt {
-            self.connectors.halt(connector);
-            for (grant, lease) in self.broker.returned_by(connector) {
-                self.note_returned(&grant, &lease);
+        for halt in halts {
+            ports.rounds.forget_halted(halt);
+            ports.tasks.forget_halted(halt);
+            if let Halt::Connector(connector) = halt {
+                self.connectors.halt(connector);
+                for (grant, lease) in self.broker.returned_by(connector) {
+                    self.note_returned(&grant, &lease);
+                }
             }
         }
-        let concerned: Vec<Arc<LiveGrant>> = self.grants.list().into_iter().map(|entry| entry.grant).collect();
-        let concerned: BTreeSet<&GrantId> =
-            concerned.iter().filter(|grant| halt.is_of_grant(grant)).map(|grant| &grant.terms().id).collect();
-        if !concerned.is_empty() {
-            self.connectors.halt_grants(&|grant| concerned.contains(&grant));
+        self.end_of_grants(halts);
+        if halts.contains(&Halt::Everything) {
+            self.config().connectors.iter().for_each(|connector| self.connectors.halt(&connector.id));
         }
-        for grant in concerned {
+    }
+
+    /// Ends what stays open for the grants that are halted: all grants are looked at once, and only for halts that can be of one.
+    fn end_of_grants(&self, halts: &[Halt]) {
+        let of_grants: Vec<&Halt> = halts.iter().filter(|halt| halt.stops_grants()).collect();
+        if of_grants.is_empty() {
+            return;
+        }
+        let is_halted = |grant: &LiveGrant| of_grants.iter().any(|halt| halt.is_of_grant(grant));
+        let concerned: BTreeSet<GrantId> = self.grants.unended_of(is_halted).into_iter().collect();
+        if !concerned.is_empty() {
+            self.connectors.halt_grants(&|grant| concerned.contains(grant));
+        }
+        for grant in &concerned {
             for lease in self.broker.returned(grant) {
                 self.note_returned(grant, &lease);
             }
-        }
-        if *halt == Halt::Everything {
-            self.config().connectors.iter().for_each(|connector| self.connectors.halt(&connector.id));
         }
     }
 }

@@ -375,11 +375,12 @@ impl Runtime {
         reason: Option<&str>,
         why: &str,
     ) -> Result<Ended, GrantFault> {
-        let ended = self.grants.end(id, how, by, reason, self.clock.now_ms()).await;
-        // In memory it has ended even where that could not be stored.
+        let (fell, ended) = self.grants.end_now(id, how, by, reason, self.clock.now_ms())?;
+        let ended = ended.await;
+        // In memory they have ended even where that could not be stored.
         let mut followed = self.after_end(id, why).await;
-        for below in self.grants.fallen(id) {
-            followed = followed.and(self.after_end(&below, "the grant above it ended").await);
+        for below in &fell {
+            followed = followed.and(self.after_end(below, "the grant above it ended").await);
         }
         let ended = ended?;
         followed?;

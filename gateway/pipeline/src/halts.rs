@@ -83,6 +83,14 @@ impl Halt {
         }
     }
 
+    /// Whether there are grants under which everything is stopped, and not only what somebody calls, or where.
+    pub fn stops_grants(&self) -> bool {
+        match self {
+            Self::Everything | Self::Agent(_) => true,
+            Self::Instance(..) | Self::Connector(_) | Self::Tool(_) => false,
+        }
+    }
+
     /// Whether what happens under this grant is stopped: it, or one above it, is of a halted agent.
     pub fn is_of_grant(&self, grant: &LiveGrant) -> bool {
         match self {

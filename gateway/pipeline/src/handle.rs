@@ -275,6 +275,7 @@ impl Gateway {
         if let Some(grant) = grant {
             way.trace.note(stage, "bailiwick.grant.id", grant.terms().id.to_string());
             way.seen.grant = Some(Arc::clone(&grant));
+            gates::pace_of_task(&grant, &self.ports)?;
             way.leave(stage, &self.ports);
             // Before any server hears of it.
             way.decide_allow(&self.ports).map_err(|lost| Refusal::trail_lost(&lost))?;

@@ -184,6 +184,16 @@ impl Binding {
     }
 }
 
+/// Somebody whose task the call is a part of: the grant of the call was handed on from theirs.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Delegator {
+    /// The agent.
+    pub agent: AgentId,
+    /// The owner of its grant.
+    pub owner: String,
+}
+
 /// A call that wants a person's word.
 #[derive(Debug)]
 pub struct ApprovalRequest<'a> {
@@ -195,6 +205,9 @@ pub struct ApprovalRequest<'a> {
     pub requirements: &'a [Requirement],
     /// The owner of the grant: not an approver of it, unless the operator allows that.
     pub owner: &'a str,
+    /// Who handed the grant on, nearest first: none of them is an approver of it either. Not part of the binding: a grant and its revision
+    /// have one chain.
+    pub delegators: &'a [Delegator],
     /// The task.
     pub purpose: &'a str,
     /// The tool.

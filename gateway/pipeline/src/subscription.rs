@@ -27,6 +27,15 @@ use crate::{
 /// How often a wish to subscribe walks the way, because what it rested on changed, before it is refused.
 const WALKS: usize = 9;
 
+/// How fast a wish to subscribe may come.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Pace {
+    /// As fast as calls of the task and of the connector.
+    Task,
+    /// As fast as it comes: it was asked already, or comes from the gateway itself.
+    Own,
+}
+
 /// A resource that an agent hears of when it changes, until dropped. It was authorized as reading it is.
 pub struct Subscription {
     received: Arc<Received>,
@@ -113,9 +122,13 @@ impl Outlook {
 impl Gateway {
     /// Subscribes to a resource: the way that a wish to read it would walk, on record as every call is. `watcher` is told when it changes.
     pub async fn subscribe(&self, received: Received, watcher: Arc<dyn Watcher>) -> (Answer, Option<Subscription>) {
+        self.subscribe_at(Pace::Task, received, watcher).await
+    }
+
+    async fn subscribe_at(&self, pace: Pace, received: Received, watcher: Arc<dyn Watcher>) -> (Answer, Option<Subscription>) {
         let ports = self.ports();
         let mut way = Way::open(&received, None, ports);
-        let walked = AssertUnwindSafe(self.settle_watch(&received, watcher, &mut way)).catch_unwind().await;
+        let walked = AssertUnwindSafe(self.settle_watch(pace, &received, watcher, &mut way)).catch_unwind().await;
         let ended = walked.unwrap_or_else(|panic| {
             way.trace.root.error = Some("panic".to_owned());
             Err(Refusal::internal(format!("a panic in gate `{}`: {}", way.seen.gate, words_of(panic.as_ref()))))
@@ -131,22 +144,23 @@ impl Gateway {
         (answer, held.map(|held| Subscription { received: Arc::new(received), held }))
     }
 
-    /// Subscribes once more to what was lost: the whole way anew.
+    /// Subscribes once more to what was lost: the whole way anew. It has no pace: no agent asks for it, and whoever does waits in between.
     pub async fn resubscribe(&self, lost: &Wish, call: CallId, watcher: Arc<dyn Watcher>) -> (Answer, Option<Subscription>) {
         let Asked::Item(ask) = lost.0.asked() else { return (Refusal::internal("it is no subscription").into_answer(), None) };
         let again = lost.0.about(ask.name.clone(), call, self.ports().clock.now_ns());
-        self.subscribe(again, watcher).await
+        self.subscribe_at(Pace::Own, again, watcher).await
     }
 
     async fn settle_watch<'r>(
         &self,
+        mut pace: Pace,
         received: &'r Received,
         watcher: Arc<dyn Watcher>,
         way: &mut Way<'r>,
     ) -> Result<Result<Held, Answer>, Refusal> {
         way.begin(self.ports());
         for _ in 0..WALKS {
-            match self.walk_watch(received, Arc::clone(&watcher), way).await {
+            match self.walk_watch(&mut pace, received, Arc::clone(&watcher), way).await {
                 Ok(walked) => return Ok(walked.map_err(gates::Reply::into_answer)),
                 Err(Stop::Refused(refusal)) => return Err(refusal),
                 Err(Stop::Stale) => tokio::task::yield_now().await,
@@ -159,6 +173,7 @@ impl Gateway {
     /// The way of a wish to hear of a resource.
     async fn walk_watch<'r>(
         &self,
+        pace: &mut Pace,
         received: &'r Received,
         watcher: Arc<dyn Watcher>,
         way: &mut Way<'r>,
@@ -166,6 +181,10 @@ impl Gateway {
         let ports = self.ports();
         let call = gates::identify(received, ports, way).await?;
         let call = gates::grant(call, ports, way)?;
+        // Once for the wish, however often it walks.
+        if std::mem::replace(pace, Pace::Own) == Pace::Task {
+            gates::pace(&call, ports)?;
+        }
         let call = gates::validate(call, ports, way)?;
         let call = gates::permit(call, ports, way)?;
         let call = gates::approve(call, ports, way).await?;

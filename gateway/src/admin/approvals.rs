@@ -108,6 +108,7 @@ fn view(approval: &Approval, arguments: Option<String>) -> ApprovalView {
         agent: binding.agent.to_string(),
         grant: binding.grant.to_string(),
         owner: approval.owner.clone(),
+        delegators: approval.delegators.iter().map(|one| one.agent.to_string()).collect(),
         purpose: approval.purpose.clone(),
         kind: approval.kind,
         band: approval.band,

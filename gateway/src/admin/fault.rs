@@ -98,7 +98,9 @@ impl From<GrantFault> for ApiFault {
             GrantFault::Exists(_) | GrantFault::Clash(_) | GrantFault::NotLive(_) | GrantFault::TooMany(_) => {
                 Self::conflict(fault.to_string())
             }
-            GrantFault::Over(_) | GrantFault::Exceeds { .. } | GrantFault::Circle { .. } => Self::invalid(fault.to_string()),
+            GrantFault::Over(_) | GrantFault::TooLong { .. } | GrantFault::Exceeds { .. } | GrantFault::Circle { .. } => {
+                Self::invalid(fault.to_string())
+            }
         }
     }
 }
@@ -118,10 +120,11 @@ impl From<DecideFault> for ApiFault {
         match fault {
             DecideFault::Write(fault) => fault.into(),
             DecideFault::Unknown(_) => Self::new(StatusCode::NOT_FOUND, "unknown", message),
-            DecideFault::Owner { .. } | DecideFault::SameUser { .. } => Self::forbidden(message).help(
-                "an approval is somebody else's word: one who is neither the owner nor the user the agent runs as. \
+            DecideFault::Owner { .. } | DecideFault::Delegator { .. } | DecideFault::SameUser { .. } => Self::forbidden(message)
+                .help(
+                    "an approval is somebody else's word: one who is neither the owner nor the user the agent runs as. \
                  On a machine of your own you may set `approvals.allow_same_user = true`; then nobody checks you",
-            ),
+                ),
             _ => Self::conflict(message),
         }
     }

@@ -72,13 +72,14 @@ fn card(approval: &ApprovalView) -> String {
         .split_once("__")
         .map_or_else(|| shown(&approval.tool), |(connector, tool)| format!("{} on {}", shown(tool), shown(connector)));
     let mut text = Page::of(format!(
-        "{verb}   ({}, {})\ntool      {}\ncode      {}   {}\nagent     {}\ngrant     {}, owned by {}\npurpose   {}\n",
+        "{verb}   ({}, {})\ntool      {}\ncode      {}   {}\nagent     {}\n{}grant     {}, owned by {}\npurpose   {}\n",
         approval.kind,
         approval.band,
         shown(&approval.tool),
         shown(&approval.code),
         approval.state,
         shown(&approval.agent),
+        handed_on(approval),
         shown(&approval.grant),
         shown(&approval.owner),
         shown(&approval.purpose),
@@ -105,6 +106,15 @@ fn card(approval: &ApprovalView) -> String {
     text.add(format_args!("id        {}\n", shown(&approval.id)));
     text.add(format_args!("{}", arguments(approval)));
     text.into_text()
+}
+
+/// Whose task it is a part of, where the grant was handed on: nearest first.
+fn handed_on(approval: &ApprovalView) -> String {
+    if approval.delegators.is_empty() {
+        return String::new();
+    }
+    let chain: Vec<String> = approval.delegators.iter().map(|agent| shown(agent)).collect();
+    format!("          handed on by {}\n", chain.join(" < "))
 }
 
 /// The arguments, as exactly those bytes would be sent; laid out for reading where that is possible.
@@ -185,6 +195,17 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("purpose   triage\\u{1b}[1A\n"), "{text}");
+    }
+
+    #[test]
+    fn an_approver_sees_who_handed_the_task_on() {
+        let delegators = ["lead\u{202e}", "boss"].map(str::to_owned).to_vec();
+        let text = card(&ApprovalView { delegators, ..approval("{}") });
+        assert!(
+            text.contains("agent     demo\n          handed on by lead\\u{202e} < boss\ngrant     g, owned by o\n"),
+            "{text}"
+        );
+        assert!(!card(&approval("{}")).contains("handed on"));
     }
 
     #[test]

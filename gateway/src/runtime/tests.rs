@@ -12,6 +12,7 @@ use bailiwick_pipeline::{
 };
 use bailiwick_policy::Band;
 use bailiwick_schemas::canonical::Digest;
+use bailiwick_store::Stopped;
 use serde_json::Value;
 
 use super::*;
@@ -118,6 +119,57 @@ async fn what_fails_in_a_tick_keeps_nothing_else_from_being_done() {
     assert!(matches!(runtime.tick().await, Err(WriteFault::Conflict(_))));
     assert_eq!(house.secrets(), [pair("returned", "g")], "what was lent for the grant is taken back");
     assert!(runtime.tokens.list(None).is_empty(), "the old token is forgotten");
+}
+
+/// One that may be handed on.
+fn above() -> Grant {
+    let tools = bailiwick_pipeline::grant::Capability { tools: "tickets__*".parse().unwrap(), kinds: None, args: [].into() };
+    Grant { delegation_depth: 1, capabilities: vec![tools], ..terms() }
+}
+
+fn below() -> Grant {
+    let (id, agent) = ("below".parse().unwrap(), "other".parse().unwrap());
+    Grant { id, agent, parent: Some("g".parse().unwrap()), delegation_depth: 0, ..above() }
+}
+
+/// In memory they have ended: nothing of what was lent to them stays lent.
+#[tokio::test]
+async fn what_follows_the_end_of_a_grant_follows_for_what_fell_with_it_though_it_can_not_be_stored() {
+    let house = house().await;
+    let runtime = &house.runtime;
+    for terms in [above(), below()] {
+        let grant = runtime.grants.create(terms, NOW).await.unwrap();
+        runtime.broker.lend(&grant, &tickets(), NOW).await.unwrap().unwrap();
+    }
+    house.tamper("CREATE TRIGGER no BEFORE UPDATE ON grants BEGIN SELECT RAISE(ABORT, 'full'); END");
+    let ended = runtime.end_grant(&"g".parse().unwrap(), EndAs::Revoked, "ann", None, "enough").await;
+    assert!(matches!(ended, Err(GrantFault::Write(_))));
+    assert_eq!(house.secrets(), [pair("returned", "g"), pair("returned", "below")]);
+}
+
+/// Every second: what was lent in the very moment of a halt is taken back, from whom the halt is of and from nobody else.
+#[tokio::test]
+async fn what_is_lent_to_a_halted_agent_is_taken_back() {
+    let house = house().await;
+    let runtime = &house.runtime;
+    let own = Grant { id: "own".parse().unwrap(), agent: "third".parse().unwrap(), ..terms() };
+    let halts = ["tool:tickets__get", "instance:demo/pod-1", "connector:nobodys", "agent:nobody"];
+    for halt in halts {
+        runtime.halt(&halt.parse().unwrap(), "ann", None).await.unwrap();
+    }
+    for terms in [above(), below(), own] {
+        let grant = runtime.grants.create(terms, NOW).await.unwrap();
+        runtime.broker.lend(&grant, &tickets(), NOW).await.unwrap().unwrap();
+    }
+    runtime.end_what_is_halted();
+    assert_eq!(house.secrets(), [], "none of these is of a grant");
+    let (_, stored) =
+        runtime.halts.stop(&"agent:demo".parse().unwrap(), Stopped { since_ms: NOW, by: "ann".to_owned(), reason: None });
+    stored.await.unwrap();
+    runtime.end_what_is_halted();
+    let mut taken = house.secrets();
+    taken.sort();
+    assert_eq!(taken, [pair("returned", "below"), pair("returned", "g")], "its own, and what was handed on from that");
 }
 
 #[tokio::test]

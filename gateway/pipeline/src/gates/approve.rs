@@ -11,8 +11,9 @@ use bytes::Bytes;
 
 use super::{Permitted, Question, Stop, task};
 use crate::{
+    grant::LiveGrant,
     ids::ApprovalId,
-    ports::{ApprovalRequest, Binding, Ports, TicketState},
+    ports::{ApprovalRequest, Binding, Delegator, Ports, TicketState},
     refusal::Refusal,
     way::Way,
 };
@@ -111,11 +112,14 @@ async fn ask(call: &Permitted<'_>, binding: &Binding, now_ms: u64, ports: &Ports
     let granted = call.validated().granted();
     let received = granted.identified().received();
     let terms = granted.grant().terms();
+    let delegator = |above: &LiveGrant| Delegator { agent: above.terms().agent.clone(), owner: above.terms().owner.clone() };
+    let delegators: Vec<Delegator> = granted.grant().chain().skip(1).map(delegator).collect();
     let request = ApprovalRequest {
         binding,
         arguments: granted.arguments(),
         requirements: call.needs(),
         owner: &terms.owner,
+        delegators: &delegators,
         purpose: &terms.purpose,
         tool: granted.tool(),
         call: received.call_id(),

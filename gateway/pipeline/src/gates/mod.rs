@@ -34,7 +34,7 @@ pub use watch::Watching;
 pub(crate) use grant::{chosen_among, chosen_grant, list, visible};
 pub(crate) use halted::{Reached, on_way as halted_on_way};
 pub(crate) use offer::{array_of, offers, page_of};
-pub(crate) use pace::pace;
+pub(crate) use pace::{pace, pace_of_task};
 pub(crate) use permit::{hour_of_day, stricter};
 pub(crate) use search::{admit, complete, search};
 pub(crate) use task::{own_begun, own_task};

@@ -13,6 +13,7 @@ use super::{
     asks::Takes,
     grant::{admits_item, visible},
     halted,
+    pace::is_in_pace,
 };
 use crate::{
     answer::with_member,
@@ -119,6 +120,9 @@ async fn of_connector(
     let connector = &tool.connector;
     // Its own: a halt of this connector ends this part alone.
     let Ok((_pass, flight)) = halted::let_out(call.principal(), grant, Some(tool), ports) else { return Ok(None) };
+    if !is_in_pace(connector, ports) {
+        return Ok(None);
+    }
     // One that does not answer costs its own part, and not the time of all.
     let until = tokio::time::Instant::now() + connector.call_timeout.min(PATIENCE);
     let lease = if connector.needs_credential {

@@ -4,13 +4,13 @@ use std::{sync::Arc, time::Duration};
 
 use bailiwick_pipeline::{
     gates::RawReply,
-    grant::GrantState,
+    grant::{Grant, GrantState},
     ports::{Offer, Offers},
     records::Outcome,
 };
 use bytes::Bytes;
 
-use crate::world::{Asking, Bench, Told, catalogue, terms};
+use crate::world::{Asking, Bench, Told, alive, catalogue, terms};
 
 /// A grant of these, where each connector offers one resource, `a:1`.
 fn bench(granted: &[&str]) -> Bench {
@@ -57,6 +57,32 @@ async fn a_list_shows_nothing_of_a_world_that_went_while_it_was_read() {
     assert_eq!(heard.told(), Told::Offers("[]".to_owned()));
     let heard = bench.handle(bench.asked("resources/list", "{}", Asking::plain())).await;
     assert_eq!(heard.told(), Told::Offers(format!("[{},{}]", item("a:1"), item("tickets+a:1"))));
+}
+
+/// Servers are asked for their lists as fast as they may be called, for the task and for each server.
+#[tokio::test]
+async fn lists_have_the_pace_of_calls() {
+    let list = async |bench: &Bench| bench.handle(bench.asked("resources/list", "{}", Asking::plain())).await;
+    let bench = bench(&BOTH);
+    *bench.fakes.grants.lock().unwrap() = vec![alive(Grant { max_rate: Some(1), ..terms("g", &BOTH) }, None)];
+    let mut read = 0;
+    for _ in 0..10 {
+        let heard = list(&bench).await;
+        match heard.answer.outcome {
+            Outcome::Success => read += 1,
+            _ => {
+                heard.refused("grant", Outcome::RateLimited, "too_many_requests");
+            }
+        }
+    }
+    assert_eq!((read, bench.fakes.count("offers")), (2, 4));
+    // One server that is asked too often costs its own part.
+    *bench.fakes.grants.lock().unwrap() = vec![alive(terms("g", &BOTH), None)];
+    *bench.fakes.world.lock().unwrap() = Arc::new(catalogue::world_of_pace("tickets", 1));
+    let told = [list(&bench).await.told(), list(&bench).await.told(), list(&bench).await.told()];
+    let whole = Told::Offers(format!("[{},{}]", item("files+a:1"), item("tickets+a:1")));
+    assert_eq!(told, [whole.clone(), whole, Told::Offers(format!("[{}]", item("files+a:1")))]);
+    assert_eq!(bench.fakes.count("offers"), 4 + 5);
 }
 
 /// When `end` has returned and the way out is drained, no server is asked for anything more.

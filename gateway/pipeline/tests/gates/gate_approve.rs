@@ -11,7 +11,7 @@ use bailiwick_pipeline::{
 use bytes::Bytes;
 use serde_json::json;
 
-use crate::world::{Bench, Heard, START_MS, Told, alive, catalogue};
+use crate::world::{ALL, Bench, Heard, START_MS, Told, alive, catalogue, terms};
 
 const REFUND: &str = r#"{"id":"7","amount_cents":100}"#;
 
@@ -53,6 +53,23 @@ async fn a_question_is_asked_once_with_all_that_an_approver_needs() {
     // Bound to the whole need: its rule, its label, how many persons, and how long their word is good.
     assert_eq!(questions[0].needs, ["money\u{1f}finance\u{1f}1\u{1f}-"]);
     assert_eq!(bench.fakes.count("lend") + bench.fakes.count("ready"), 0);
+}
+
+/// Whoever handed the task on is no approver of it: the question says who that is.
+#[tokio::test]
+async fn a_question_says_who_handed_the_task_on() {
+    let of = |agent: &str, owner: &str| Grant { owner: owner.to_owned(), agent: agent.parse().unwrap(), ..terms(agent, &ALL) };
+    let boss = alive(of("boss", "boris"), None);
+    let lead = alive(of("lead", "lena"), Some(&boss));
+    let bench = Bench::new();
+    *bench.fakes.grants.lock().unwrap() = vec![alive(terms("g", &ALL), Some(&lead))];
+    pending(&bench.call("tickets__refund", REFUND).await, "apr-1");
+    let questions = bench.fakes.questions();
+    let told: Vec<_> = questions[0].delegators.iter().map(|one| (one.agent.as_str(), one.owner.as_str())).collect();
+    assert_eq!(told, [("lead", "lena"), ("boss", "boris")]);
+    let bench = Bench::new();
+    pending(&bench.call("tickets__refund", REFUND).await, "apr-1");
+    assert_eq!(bench.fakes.questions()[0].delegators, []);
 }
 
 #[tokio::test(start_paused = true)]

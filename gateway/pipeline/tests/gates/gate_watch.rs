@@ -199,6 +199,27 @@ async fn the_lent_secret_is_in_no_name_that_is_told() {
     assert_eq!(bench.gateway().heard(&subscription, "doc://a/x/CANARY-0123456789").await, None);
 }
 
+/// Subscriptions come as fast as calls may, once for each wish; what was lost is not asked for by the agent.
+#[tokio::test]
+async fn subscriptions_have_the_pace_of_calls() {
+    let bench = Bench::with([Grant { max_rate: Some(1), ..bounded("doc://a") }]);
+    let (mut taken, mut refused, mut wish) = (0, 0, None);
+    for number in 0..10 {
+        let (heard, subscription) = subscribe(&bench, &format!("tickets+doc://a/{number}")).await;
+        if let Some(subscription) = subscription {
+            taken += 1;
+            wish = Some(subscription.wish());
+        } else {
+            heard.refused("grant", Outcome::RateLimited, "too_many_requests");
+            refused += 1;
+        }
+    }
+    assert!(taken > 0 && refused > 0, "{taken} taken, {refused} refused");
+    assert_eq!(watched(&bench).len(), taken);
+    let again = bench.gateway().resubscribe(&wish.unwrap(), "call-90".parse().unwrap(), Arc::<Posted>::default()).await;
+    assert!(again.1.is_some());
+}
+
 #[tokio::test]
 async fn what_was_lost_walks_the_whole_way_again() {
     let bench = bench();

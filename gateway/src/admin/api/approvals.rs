@@ -22,6 +22,9 @@ pub struct ApprovalView {
     pub grant: String,
     /// The owner of the grant.
     pub owner: String,
+    /// The agents that handed the grant on, nearest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub delegators: Vec<String>,
     /// The task.
     pub purpose: String,
     /// What the tool does.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bailiwick_pipeline::ids::AgentId;
+use bailiwick_pipeline::{ids::AgentId, ports::Delegator};
 use tokio::sync::oneshot;
 
 use super::{
@@ -39,7 +39,17 @@ pub enum DecideFault {
         /// The agent.
         agent: AgentId,
     },
-    /// The agent runs as the approver's user.
+    /// The grant was handed on by an agent that the approver is, or whose grant the approver owns.
+    #[error(
+        "`{name}` owns the grant or the agent `{agent}` that handed this task on, so it would approve its own task: ask somebody else"
+    )]
+    Delegator {
+        /// The approver.
+        name: String,
+        /// The agent that handed it on.
+        agent: AgentId,
+    },
+    /// The agent, or one that handed its grant on, runs as the approver's user.
     #[error(
         "agent `{agent}` runs as your user (id {uid}), so it could approve for itself: use another user, or set `approvals.allow_same_user`"
     )]
@@ -125,15 +135,16 @@ impl LiveApprovals {
     /// Somebody else than the agent and its owners, who has not spoken yet, about arguments that can be sent.
     fn may_approve(&self, entry: &Entry, approver: &Approver, settings: &Settings) -> Result<(), DecideFault> {
         let approval = &entry.approval;
-        let agent = &approval.binding.agent;
         if !settings.allow_same_user {
-            let registered = self.agents.agent(agent).ok_or_else(|| DecideFault::AgentGone(agent.clone()))?;
-            let own = [approval.owner.as_str(), registered.owner.as_str(), agent.as_str()];
-            if own.iter().any(|own| own.trim().eq_ignore_ascii_case(approver.name.trim())) {
+            let agent = &approval.binding.agent;
+            if self.is_own(agent, &approval.owner, approver)? {
                 return Err(DecideFault::Owner { name: approver.name.clone(), agent: agent.clone() });
             }
-            if let Some(uid) = approver.uid.filter(|uid| self.agents.is_run_by(agent, *uid)) {
-                return Err(DecideFault::SameUser { agent: agent.clone(), uid });
+            // Whoever hands a task on does not become another person by it.
+            for Delegator { agent, owner } in &approval.delegators {
+                if self.is_own(agent, owner, approver)? {
+                    return Err(DecideFault::Delegator { name: approver.name.clone(), agent: agent.clone() });
+                }
             }
         }
         if approval.decisions.iter().any(|decided| decided.approver.may_be(approver)) {
@@ -142,6 +153,19 @@ impl LiveApprovals {
         }
         let unreadable = |why: String| DecideFault::Unreadable { code: approval.code.clone(), why };
         self.unseal(entry).map(drop).map_err(unreadable)
+    }
+
+    /// Whether this agent's call under a grant of this owner is the approver's own, by name; that it runs as their user is a fault.
+    fn is_own(&self, agent: &AgentId, owner: &str, approver: &Approver) -> Result<bool, DecideFault> {
+        let registered = self.agents.agent(agent).ok_or_else(|| DecideFault::AgentGone(agent.clone()))?;
+        let own = [owner, registered.owner.as_str(), agent.as_str()];
+        if own.iter().any(|own| own.trim().eq_ignore_ascii_case(approver.name.trim())) {
+            return Ok(true);
+        }
+        match approver.uid.filter(|uid| self.agents.is_run_by(agent, *uid)) {
+            Some(uid) => Err(DecideFault::SameUser { agent: agent.clone(), uid }),
+            None => Ok(false),
+        }
     }
 }
 

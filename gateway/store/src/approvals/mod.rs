@@ -289,6 +289,7 @@ fn asked(request: &ApprovalRequest<'_>, id: ApprovalId, code: String, settings: 
         band: request.tool.band,
         requirements: request.requirements.iter().map(AskedFor::from).collect(),
         owner: request.owner.to_owned(),
+        delegators: request.delegators.to_vec(),
         purpose: request.purpose.to_owned(),
         call: request.call.clone(),
         created_at_ms: request.now_ms,

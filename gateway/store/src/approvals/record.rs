@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, fmt};
 
 use bailiwick_pipeline::{
     ids::{AgentId, ApprovalId, CallId, GrantId},
-    ports::{Binding, Ticket, TicketState},
+    ports::{Binding, Delegator, Ticket, TicketState},
 };
 use bailiwick_policy::{Band, Kind, Requirement};
 use bailiwick_schemas::{canonical::Digest, names::ConnectorId};
@@ -94,6 +94,9 @@ pub struct Approval {
     pub requirements: Vec<AskedFor>,
     /// The owner of the grant.
     pub owner: String,
+    /// Who handed the grant on, nearest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub delegators: Vec<Delegator>,
     /// The task.
     pub purpose: String,
     /// The call that asked first.

@@ -21,6 +21,8 @@ use crate::{
 
 mod config;
 mod rows;
+#[cfg(test)]
+mod tests;
 mod usage;
 
 pub use config::{ConfigChange, ConfigSync};
@@ -33,6 +35,10 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// An ended grant is listed for so long: 30 days. Those of the configuration are kept, so that a revoked one stays revoked.
 const REMEMBERED_MS: u64 = 30 * 24 * 60 * 60 * 1000;
+
+/// One that was handed on is listed for an hour after its end: agents make them, as many as they like one after the other. The trail has
+/// what became of it.
+const HANDED_ON_REMEMBERED_MS: u64 = 60 * 60 * 1000;
 
 /// An ended grant is found by its agent for so long, in milliseconds: enough to tell the agent that it has ended. A default one is
 /// found for as long as it is listed, so that its agent is moved to no other grant.
@@ -50,6 +56,10 @@ pub enum EndAs {
 /// Grants that one may be handed on to directly, and all that stand below the first one of a chain.
 pub(crate) const MOST_BELOW: usize = 100;
 const MOST_IN_ALL: usize = 1000;
+
+/// What each grant may say at most: each call looks at all of it.
+const MOST_CAPABILITIES: usize = 1000;
+const MOST_BUDGETED_TOOLS: usize = 100;
 
 /// A grant with nothing left of its budget ends when it was not used for so long, milliseconds: what a call is still waiting for may come.
 const USED_UP_MS: u64 = 10 * 60 * 1000;
@@ -130,6 +140,18 @@ pub enum GrantFault {
         "grant `{0}` can't be handed on: {MOST_BELOW} grants stand directly below it, or {MOST_IN_ALL} below the first of its chain; complete some"
     )]
     TooMany(GrantId),
+    /// It says more than can be looked at for each call.
+    #[error("grant `{id}` has {number} {what}, and may have {most}: say it in fewer patterns, such as `tickets__*`")]
+    TooLong {
+        /// The grant.
+        id: GrantId,
+        /// Of what.
+        what: &'static str,
+        /// How many it has.
+        number: usize,
+        /// How many it may have.
+        most: usize,
+    },
     /// The agent has the task already.
     #[error("grant `{parent}` can't be handed on to `{agent}`, who stands in its chain already")]
     Circle {
@@ -170,7 +192,7 @@ pub struct LiveGrants {
     store: Store,
     grants: DashMap<GrantId, Held>,
     by_agent: DashMap<AgentId, BTreeSet<GrantId>>,
-    /// What was handed on directly from a grant and has not been forgotten.
+    /// What was handed on directly from a grant and has not ended.
     below: DashMap<GrantId, BTreeSet<GrantId>>,
     /// The trail's cursor as the store has it.
     cursor: AtomicU64,
@@ -221,7 +243,7 @@ impl LiveGrants {
         };
         let is_found = |held: &Held| held.entry.ending.is_none() || held.entry.grant.terms().default;
         live.grants.iter().filter(|held| is_found(held)).for_each(|held| live.index(held.entry.grant.terms()));
-        live.grants.iter().for_each(|held| live.index_below(held.entry.grant.terms()));
+        live.grants.iter().filter(|held| held.entry.ending.is_none()).for_each(|held| live.index_below(held.entry.grant.terms()));
         Ok(live)
     }
 
@@ -232,6 +254,7 @@ impl LiveGrants {
         if terms.expires_at_ms <= now_ms {
             return Err(GrantFault::Over(terms.id));
         }
+        is_short(&terms)?;
         let (grant, stored) = {
             let _turn = self.turn();
             if self.grants.contains_key(&terms.id) {
@@ -258,6 +281,20 @@ impl LiveGrants {
     /// Ends a grant. Memory first: from the first moment on no call is authorized under it, and calls in flight are cancelled.
     /// Returns when that is durable, and nothing is being written downstream any more or five seconds have passed.
     pub async fn end(&self, id: &GrantId, how: EndAs, by: &str, reason: Option<&str>, now_ms: u64) -> Result<Ended, GrantFault> {
+        let (_, done) = self.end_now(id, how, by, reason, now_ms)?;
+        Ok(done.await?)
+    }
+
+    /// The same: in memory it has ended when this returns. Says what had been handed on from it, at any depth, and fell with it now, whatever
+    /// comes of storing that; and when that is done, what it came to.
+    pub fn end_now(
+        &self,
+        id: &GrantId,
+        how: EndAs,
+        by: &str,
+        reason: Option<&str>,
+        now_ms: u64,
+    ) -> Result<(Vec<GrantId>, impl Future<Output = Result<Ended, WriteFault>> + Send + use<>), GrantFault> {
         let ending = Ending { at_ms: now_ms, by: Some(by.to_owned()), reason: reason.map(str::to_owned) };
         let (closed, stored) = {
             let _turn = self.turn();
@@ -267,23 +304,21 @@ impl LiveGrants {
             (closed, self.store.write(move |connection| ended.iter().try_for_each(|ended| ended.put(connection))))
         };
         let was_active = closed.first().is_some_and(|(_, was_active)| *was_active);
-        let fell = closed.iter().skip(1).map(|(grant, _)| grant.terms().id.clone()).collect();
-        // What is written under a grant below is counted by each one above it.
-        let drained = async {
-            match closed.first() {
-                Some((grant, _)) => grant.drained(PATIENCE).await,
-                None => true,
-            }
+        let fell: Vec<GrantId> = closed.iter().skip(1).map(|(grant, _)| grant.terms().id.clone()).collect();
+        let told = fell.clone();
+        let done = async move {
+            // What is written under a grant below is counted by each one above it.
+            let drained = async {
+                match closed.first() {
+                    Some((grant, _)) => grant.drained(PATIENCE).await,
+                    None => true,
+                }
+            };
+            let (stored, drained) = tokio::join!(stored, drained);
+            stored?;
+            Ok(Ended { was_active, drained, fell: told })
         };
-        let (stored, drained) = tokio::join!(stored, drained);
-        stored?;
-        Ok(Ended { was_active, drained, fell })
-    }
-
-    /// What was handed on from a grant, at any depth, and has ended.
-    pub fn fallen(&self, id: &GrantId) -> Vec<GrantId> {
-        let has_ended = |id: &GrantId| self.grants.get(id).is_some_and(|held| held.entry.ending.is_some());
-        self.all_below(id).into_iter().filter(has_ended).collect()
+        Ok((fell, done))
     }
 
     /// Ends the grants whose time is over, and forgets those that ended long ago. Memory first: the ones that ended now are told
@@ -320,6 +355,12 @@ impl LiveGrants {
         let mut all: Vec<_> = self.grants.iter().map(|held| held.entry.clone()).collect();
         all.sort_by(|a, b| (a.created_at_ms, &a.grant.terms().id).cmp(&(b.created_at_ms, &b.grant.terms().id)));
         all
+    }
+
+    /// The grants that have not ended, of which this is so, in no order.
+    pub fn unended_of(&self, is_meant: impl Fn(&LiveGrant) -> bool) -> Vec<GrantId> {
+        let unended = self.grants.iter().filter(|held| held.entry.ending.is_none() && is_meant(&held.entry.grant));
+        unended.map(|held| held.key().clone()).collect()
     }
 
     /// The grant of this id, as lists show it.
@@ -378,6 +419,12 @@ impl LiveGrants {
         all
     }
 
+    /// How many grants are met by who walks down from this one.
+    #[cfg(test)]
+    pub(crate) fn below_in_all(&self, id: &GrantId) -> usize {
+        self.all_below(id).len()
+    }
+
     /// Ends a grant in memory, and all that was handed on from it: itself first.
     fn close(&self, id: &GrantId, state: GrantState, ending: Ending) -> Option<Vec<Closed>> {
         let reason = Some(format!("grant `{id}` above it was {}", state.as_str()));
@@ -405,6 +452,8 @@ impl LiveGrants {
         }
         let entry = held.entry.clone();
         drop(held);
+        // Who walks down from a grant meets the live ones alone.
+        self.forget_below(grant.terms());
         Some(Closed { grant, was_active, row: rows::Ended::of(&entry) })
     }
 
@@ -464,10 +513,14 @@ impl LiveGrants {
     fn forget(&self, now_ms: u64) -> Vec<GrantId> {
         let ended_before =
             |held: &Held, age: u64| held.entry.ending.as_ref().is_some_and(|ending| ending.at_ms.saturating_add(age) < now_ms);
-        let is_old = |held: &Held| !held.entry.grant.terms().from_config && ended_before(held, REMEMBERED_MS);
+        let is_old = |held: &Held| {
+            let terms = held.entry.grant.terms();
+            let age = if terms.parent.is_some() { HANDED_ON_REMEMBERED_MS } else { REMEMBERED_MS };
+            !terms.from_config && ended_before(held, age)
+        };
         let old: Vec<GrantId> = self.grants.iter().filter(|held| is_old(held)).map(|held| held.key().clone()).collect();
-        for (_, held) in old.iter().filter_map(|id| self.grants.remove(id)) {
-            self.forget_below(held.entry.grant.terms());
+        for id in &old {
+            self.grants.remove(id);
         }
         // By id, so only the newest revision counts, and only for the agent it is for.
         let is_found = |held: &Held, agent: &AgentId| {
@@ -493,6 +546,18 @@ impl Grants for LiveGrants {
         let ids: Vec<GrantId> = self.by_agent.get(agent).map(|ids| ids.iter().cloned().collect()).unwrap_or_default();
         // A reissue may have gone to another agent.
         ids.iter().filter_map(|id| self.by_id(id)).filter(|grant| grant.terms().agent == *agent).collect()
+    }
+}
+
+/// Whether each call can look at all that a grant says.
+fn is_short(terms: &Grant) -> Result<(), GrantFault> {
+    let counts = [
+        ("capabilities", terms.capabilities.len(), MOST_CAPABILITIES),
+        ("budgets of tools", terms.budget.tools.len(), MOST_BUDGETED_TOOLS),
+    ];
+    match counts.into_iter().find(|(_, number, most)| number > most) {
+        Some((what, number, most)) => Err(GrantFault::TooLong { id: terms.id.clone(), what, number, most }),
+        None => Ok(()),
     }
 }
 

@@ -50,7 +50,12 @@ impl LiveGrants {
     /// stored. An intent between the reading of `cursor` and the look is in it too, and after a crash is debited once more: a
     /// grant may count too much then, never too little.
     pub async fn flush(&self, cursor: u64) -> Result<(), WriteFault> {
-        let grants: Vec<_> = self.grants.iter().map(|held| (Arc::clone(&held.entry.grant), held.stored.clone())).collect();
+        // A grant is found before its row is queued: what was used of it would be written where there is no row yet. While nobody makes any,
+        // the row of each that is found stands in the queue before this.
+        let grants: Vec<_> = {
+            let _turn = self.turn();
+            self.grants.iter().map(|held| (Arc::clone(&held.entry.grant), held.stored.clone())).collect()
+        };
         let dirty: Vec<(Arc<LiveGrant>, Usage)> = grants
             .into_iter()
             .map(|(grant, stored)| (Usage::of_live(&grant), grant, stored))

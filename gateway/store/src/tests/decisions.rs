@@ -1,6 +1,9 @@
-use bailiwick_pipeline::ports::{Approvals as _, TicketState};
+use bailiwick_pipeline::ports::{Approvals as _, Delegator, TicketState};
 
-use super::{MINUTE, NOW, agents, approvals, approver, ask, ask_for, binding, crashed, folder, open, requirement};
+use super::{
+    MINUTE, NOW, agent, agents, approvals, approver, ask, ask_below, ask_for, binding, crashed, entries, folder, open,
+    requirement,
+};
 use crate::{ApprovalState, Approver, ApproverMethod, DecideFault, Decision, LiveApprovals, Settings, Verdict, Which};
 
 #[tokio::test]
@@ -80,6 +83,61 @@ async fn nobody_approves_for_their_own_agent() {
 
     live.set_settings(Settings { allow_same_user: true, ..Settings::default() });
     assert_eq!(attempt(approver("olga", 1000)).await.unwrap().state, ApprovalState::Approved);
+}
+
+/// A hop lifts nothing: whoever may not approve for an agent may not for those that it handed its task on to.
+#[tokio::test]
+async fn nobody_approves_what_their_own_agents_handed_on() {
+    let data = folder();
+    let store = open(&data);
+    let agents = agents();
+    let run = |id: &str, owner: &str, uid: u32| {
+        let mut entry = agent(id, &[uid]);
+        entry.agent.owner = owner.to_owned();
+        entry
+    };
+    agents.set([entries(), vec![run("lead", "lena", 4000), run("boss", "boris", 5000)]].concat());
+    let live = LiveApprovals::load(&store, agents.clone(), Settings::default(), &[]).unwrap();
+    let delegator = |agent: &str, owner: &str| Delegator { agent: agent.parse().unwrap(), owner: owner.to_owned() };
+    let chain = [delegator("lead", "grace"), delegator("boss", "gustav")];
+    let ticket = ask_below(&live, &chain, &binding("{}"), ("{}", &[requirement(1, None)]), NOW).await.unwrap();
+    // It survives a restart too.
+    let again = LiveApprovals::load(&open(&crashed(&data)), agents.clone(), Settings::default(), &[]).unwrap();
+    assert_eq!(again.show(&ticket.code).unwrap().approval.delegators, chain);
+    for live in [&live, &again] {
+        let attempt = |approver| live.decide(&ticket.code, Decision::approve(), approver, NOW);
+        for (name, of) in
+            [("lead", "lead"), ("Lena ", "lead"), ("grace", "lead"), ("boss", "boss"), ("boris", "boss"), ("GUSTAV", "boss")]
+        {
+            let fault = attempt(approver(name, 3000)).await.unwrap_err();
+            assert!(matches!(&fault, DecideFault::Delegator { agent, .. } if agent.as_str() == of), "{name}: {fault}");
+        }
+        for (uid, of) in [(4000, "lead"), (5000, "boss")] {
+            let fault = attempt(approver("ann", uid)).await.unwrap_err();
+            assert!(matches!(&fault, DecideFault::SameUser { agent, .. } if agent.as_str() == of), "{uid}: {fault}");
+        }
+        assert!(matches!(attempt(approver("olga", 3000)).await.unwrap_err(), DecideFault::Owner { .. }));
+        assert_eq!(live.show(&ticket.code).unwrap().approval.decisions, []);
+    }
+    // Who one of them is, can't be said any more: nobody knows whom to keep out.
+    agents.set([entries(), vec![run("lead", "lena", 4000)]].concat());
+    let fault = live.decide(&ticket.code, Decision::approve(), approver("ann", 3000), NOW).await.unwrap_err();
+    assert!(matches!(&fault, DecideFault::AgentGone(agent) if agent.as_str() == "boss"), "{fault}");
+    agents.set([entries(), vec![run("lead", "lena", 4000), run("boss", "boris", 5000)]].concat());
+    let decided = live.decide(&ticket.code, Decision::approve(), approver("ann", 3000), NOW).await.unwrap();
+    assert_eq!(decided.state, ApprovalState::Approved);
+}
+
+/// What was stored before calls said who handed them on.
+#[tokio::test]
+async fn an_approval_without_a_chain_is_read_and_written_as_ever() {
+    let data = folder();
+    let live = approvals(&open(&data));
+    let ticket = ask(&live, "{}", NOW).await.unwrap();
+    let approval = live.show(&ticket.code).unwrap().approval;
+    let text = serde_json::to_string(&approval).unwrap();
+    assert!(!text.contains("delegators"), "{text}");
+    assert_eq!(serde_json::from_str::<crate::Approval>(&text).unwrap(), approval);
 }
 
 #[tokio::test]

@@ -59,6 +59,75 @@ async fn a_family_falls_with_its_root_and_is_found_fallen_after_a_restart() {
     }
 }
 
+/// What falls is told once, also where it can't be stored, and before that is known.
+#[tokio::test]
+async fn what_falls_now_is_told_before_it_is_stored_and_only_then() {
+    let data = folder();
+    let store = open(&data);
+    let grants = LiveGrants::load(&store, &[]).unwrap();
+    family(&grants).await;
+    let end = |name: &str| grants.end_now(&id(name), EndAs::Revoked, "olga", None, NOW + 1).unwrap();
+    let (fell, done) = end("child");
+    assert_eq!((fell, state(&grants, "grandchild")), (vec![id("grandchild")], GrantState::Revoked));
+    drop(done);
+    let (fell, done) = end("child");
+    assert_eq!(fell, []);
+    assert!(!done.await.unwrap().was_active);
+    let (mut fell, done) = end("root");
+    assert_eq!(fell, [id("second")], "what fell before does not fall again");
+    fell.insert(0, id("root"));
+    assert_eq!(done.await.unwrap().fell, fell[1..]);
+    assert!(fell.iter().all(|id| grants.entry(id).unwrap().ending.is_some()));
+}
+
+/// An agent may hand on and end as often as it likes: nobody walks over, or keeps for long, what has ended.
+#[tokio::test]
+async fn what_was_handed_on_and_has_ended_is_soon_forgotten() {
+    let data = folder();
+    let store = open(&data);
+    let grants = LiveGrants::load(&store, &[]).unwrap();
+    grants.create(root(), NOW).await.unwrap();
+    let end = async |grants: &LiveGrants, name: &str, at_ms: u64| {
+        grants.end(&id(name), EndAs::Completed, "bot", None, at_ms).await.unwrap();
+    };
+    for number in 0..20 {
+        grants.create(below(&format!("c{number}"), &root()), NOW).await.unwrap();
+        end(&grants, &format!("c{number}"), NOW).await;
+    }
+    assert_eq!(grants.below_in_all(&id("root")), 0);
+    let own = Grant { default: true, ..terms("own", "other") };
+    grants.create(own, NOW).await.unwrap();
+    end(&grants, "own", NOW).await;
+    for grants in [grants, LiveGrants::load(&open(&crashed(&data)), &[]).unwrap()] {
+        assert_eq!(grants.below_in_all(&id("root")), 0);
+        grants.expire(NOW + HOUR).await.stored.unwrap();
+        assert_eq!(grants.list().len(), 22);
+        grants.expire(NOW + HOUR + 1).await.stored.unwrap();
+        let mut left: Vec<String> = grants.list().iter().map(|entry| entry.grant.terms().id.to_string()).collect();
+        left.sort();
+        assert_eq!(left, ["own", "root"]);
+        assert!(grants.of(&"agent-c0".parse().unwrap()).is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_grant_says_no_more_than_a_call_can_look_at() {
+    let data = folder();
+    let grants = LiveGrants::load(&open(&data), &[]).unwrap();
+    let tools = |count: u64| (0..count).map(|number| (format!("tickets__t{number}").parse().unwrap(), 1)).collect();
+    let one = root().capabilities.remove(0);
+    let fits = Grant { capabilities: vec![one.clone(); 1000], budget: Budget { tools: tools(100), ..root().budget }, ..root() };
+    grants.create(fits.clone(), NOW).await.unwrap();
+    let many = Grant { id: id("many"), capabilities: vec![one; 1001], ..fits.clone() };
+    let budgeted = Grant { id: id("budgeted"), budget: Budget { tools: tools(101), ..root().budget }, ..fits };
+    for (terms, told) in [(many, "1001 capabilities, and may have 1000"), (budgeted, "101 budgets of tools, and may have 100")] {
+        let name = terms.id.clone();
+        let fault = grants.create(terms, NOW).await.unwrap_err();
+        assert!(matches!(fault, GrantFault::TooLong { .. }) && fault.to_string().contains(told), "{fault}");
+        assert!(grants.by_id(&name).is_none());
+    }
+}
+
 #[tokio::test]
 async fn a_chain_is_whole_again_after_a_restart() {
     let data = folder();
@@ -170,4 +239,16 @@ async fn a_grant_ends_when_it_was_idle_for_too_long() {
     ended.sort();
     assert_eq!(ended, [id("child"), id("root")]);
     assert_eq!(state(&grants, "root"), GrantState::Expired);
+}
+
+#[tokio::test]
+async fn what_has_not_ended_is_found_by_what_it_is() {
+    let data = folder();
+    let grants = LiveGrants::load(&open(&data), &[]).unwrap();
+    family(&grants).await;
+    grants.end(&id("child"), EndAs::Revoked, "olga", None, NOW).await.unwrap();
+    let mut all = grants.unended_of(|_| true);
+    all.sort();
+    assert_eq!(all, [id("root"), id("second")]);
+    assert_eq!(grants.unended_of(|grant| grant.terms().parent.is_some()), [id("second")]);
 }

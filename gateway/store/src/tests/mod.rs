@@ -27,7 +27,7 @@ use bailiwick_pipeline::{
     catalogue::{Connector, Listed, Tool},
     grant::{Budget, Capability, Grant, Labels},
     ids::{ApprovalId, CallId},
-    ports::{ApprovalFailure, ApprovalRequest, Approvals as _, Binding, Clock, Ticket},
+    ports::{ApprovalFailure, ApprovalRequest, Approvals as _, Binding, Clock, Delegator, Ticket},
     principal::Agent,
 };
 use bailiwick_policy::{Band, ConnectorFacts, Kind, Requirement};
@@ -42,20 +42,20 @@ use tempfile::TempDir;
 use crate::{AgentEntry, Agents, Approver, ApproverMethod, LiveApprovals, ReplayedIntent, Settings, Store};
 
 /// Some time in 2026.
-const NOW: u64 = 1_790_000_000_000;
+pub(crate) const NOW: u64 = 1_790_000_000_000;
 const HOUR: u64 = 60 * 60 * 1000;
 const MINUTE: u64 = 60 * 1000;
 
-fn folder() -> TempDir {
+pub(crate) fn folder() -> TempDir {
     tempfile::tempdir().unwrap()
 }
 
-fn open(data: &TempDir) -> Store {
+pub(crate) fn open(data: &TempDir) -> Store {
     Store::open(data.path()).unwrap()
 }
 
 /// Copies the files of a store that is open, as a crash would leave them: what was not committed is not in them.
-fn crashed(data: &TempDir) -> TempDir {
+pub(crate) fn crashed(data: &TempDir) -> TempDir {
     let copy = folder();
     for name in ["state.db", "state.db-wal", "seal.key"] {
         std::fs::copy(data.path().join(name), copy.path().join(name)).unwrap();
@@ -68,7 +68,7 @@ fn tamper(data: &Path, sql: &str) {
     Connection::open(data.join("state.db")).unwrap().execute_batch(sql).unwrap();
 }
 
-fn terms(id: &str, agent: &str) -> Grant {
+pub(crate) fn terms(id: &str, agent: &str) -> Grant {
     Grant {
         id: id.parse().unwrap(),
         revision: 1,
@@ -196,12 +196,24 @@ async fn ask_for(
     requirements: &[Requirement],
     now_ms: u64,
 ) -> Result<Ticket, ApprovalFailure> {
+    ask_below(approvals, &[], binding, (arguments, requirements), now_ms).await
+}
+
+/// Asks under a grant that these handed on.
+async fn ask_below(
+    approvals: &LiveApprovals,
+    delegators: &[Delegator],
+    binding: &Binding,
+    (arguments, requirements): (&str, &[Requirement]),
+    now_ms: u64,
+) -> Result<Ticket, ApprovalFailure> {
     let (tool, call) = (tool(), CallId::new(now_ms, [1; 10]));
     let request = ApprovalRequest {
         binding,
         arguments: arguments.as_bytes(),
         requirements,
         owner: "olga",
+        delegators,
         purpose: "triage",
         tool: &tool,
         call: &call,

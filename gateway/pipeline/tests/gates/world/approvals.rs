@@ -2,7 +2,7 @@
 
 use bailiwick_pipeline::{
     ids::ApprovalId,
-    ports::{ApprovalFailure, ApprovalRequest, Approvals, ClaimEnd, Later, Ticket, TicketState},
+    ports::{ApprovalFailure, ApprovalRequest, Approvals, ClaimEnd, Delegator, Later, Ticket, TicketState},
 };
 use bailiwick_schemas::canonical::Digest;
 use bytes::Bytes;
@@ -20,6 +20,7 @@ pub struct Question {
     pub arguments: Bytes,
     pub tool: String,
     pub owner: String,
+    pub delegators: Vec<Delegator>,
     pub state: TicketState,
     pub claimed: bool,
     pub ended: Option<ClaimEnd>,
@@ -75,6 +76,7 @@ impl Approvals for Fakes {
                         arguments: Bytes::copy_from_slice(request.arguments),
                         tool: request.tool.name.to_string(),
                         owner: request.owner.to_owned(),
+                        delegators: request.delegators.to_vec(),
                         state: TicketState::Pending,
                         claimed: false,
                         ended: None,

@@ -125,6 +125,18 @@ pub fn world_without(prefix_of: &[&str], epoch: u64, rules: &str) -> World {
     }
 }
 
+/// A world in which this connector may be called so often a second.
+pub fn world_of_pace(connector: &str, rate: u32) -> World {
+    let features = feature_names().map(|name| {
+        let mut tool = offered(name, Prefix::Always);
+        if tool.connector.id.as_str() == connector {
+            Arc::get_mut(&mut tool.connector).unwrap().max_rate = Some(rate);
+        }
+        Arc::new(tool)
+    });
+    World { features: Arc::new(features.collect()), ..world(2, &rules()) }
+}
+
 /// The tools, each with its connector's.
 pub fn shelves(tools: impl Iterator<Item = Arc<Tool>>) -> BTreeMap<ConnectorId, Arc<Shelf>> {
     let mut sorted: BTreeMap<ConnectorId, Vec<Arc<Tool>>> = BTreeMap::new();
