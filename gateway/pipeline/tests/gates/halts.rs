@@ -290,11 +290,15 @@ async fn a_halted_tool_leaves_the_other_tools_of_a_grant_in_flight() {
     assert_eq!(bench.halts.flights(), 0);
 }
 
-/// Of a caller without an instance, no halt of an instance says anything.
+/// Whoever says of no instance that it is the one may be the one that is halted; of several words each counts.
 #[tokio::test]
-async fn a_caller_without_an_instance_is_none() {
-    let bench = Bench::new();
-    *bench.fakes.principal.lock().unwrap() = Ok(bailiwick_pipeline::principal::Principal { instance: None, ..bot() });
-    bench.halts.put(&halt("instance:bot/pod-1"));
-    bench.call("tickets__close", "{}").await.ran();
+async fn a_caller_without_an_instance_may_be_the_halted_one() {
+    for (instance, is_stopped) in [(None, true), (Some("pod-1"), true), (Some("pod-1+x509-a"), true), (Some("pod-2"), false)] {
+        let bench = Bench::new();
+        let instance = instance.map(str::to_owned);
+        *bench.fakes.principal.lock().unwrap() = Ok(bailiwick_pipeline::principal::Principal { instance, ..bot() });
+        bench.halts.put(&halt("instance:bot/pod-1"));
+        bench.call("tickets__close", "{}").await;
+        assert_eq!(bench.fakes.sent.lock().unwrap().is_empty(), is_stopped);
+    }
 }
