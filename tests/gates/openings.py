@@ -28,7 +28,7 @@ OPENINGS = {
     "grant": (["gate_grant", "items", "listing", "names", "tasks"], {
         "task": [("if !task.is_of(&Of::this(grant, tool)) {", "if false {")],
         "items": [("Some(tool) if is_given(holder) =>", "Some(tool) =>")],
-        "visible": [("let covered = |grant: &LiveGrant| {", "if true { return true; }\n    let covered = |grant: &LiveGrant| {")],
+        "visible": [("let could = |grant: &LiveGrant| {", "if true { return true; }\n    let could = |grant: &LiveGrant| {")],
         "owner": [("grant.terms().agent == principal.agent.id", "true")],
         "live": [
             ("filter(|grant| grant.is_live(now_ms))", "filter(|_| true)"),
@@ -43,7 +43,7 @@ OPENINGS = {
         "names": [("if meant.name != tool.name || own != offer.id {", "if false {")],
     }),
     "search": (["search"], {
-        "has": [("if !grant.has_tool_search() {", "if false {")],
+        "has": [("if !own.is_of(&grant) {", "if false {")],
         "schema": [("own.check(&arguments)?;", "")],
         "answers": [("if received.answers().is_some() {", "if false {")],
         "described": [("let Some(tool) = tools.called(name) else {", "let Some(tool) = world.called(name) else {")],
@@ -106,13 +106,10 @@ OPENINGS = {
         "epochs": [("!Arc::ptr_eq(&ports.worlds.now(), granted.world())", "false")],
         "standing": [("|| has_moved(call, locked.last().map(|own| Moment::at(**own, now_ms)))", "|| false")],
         "hour": [("has_counted || now.hour != then.hour", "has_counted")],
-        "budget": [("within_budget(grant, standing, has_effect)?;", "let _ = (grant, standing);")],
+        "budget": [("room.map_err(|full| Refusal::budget(&grant.terms().id, &full.what, full.limit))?;", "let _ = room;")],
         "claim": [("if !ports.approvals.claim(approval, now_ms) {", "if false {")],
         "disk": [("if has_effect {", "if false {")],
-        "debit": [
-            ("standing.calls.saturating_add(1)", "standing.calls"),
-            ("standing.writes.saturating_add(u64::from(has_effect))", "standing.writes"),
-        ],
+        "debit": [("grant.debit(standing, &spend);", "let _ = &spend;")],
         "labels": [("standing.labels.join(granted.tool().labels)", "standing.labels")],
         "labels of its other grants": [("other.touch(labels);", "let _ = other;")],
         "labels of grants made meanwhile": [("had not put them on this one.\n    touch_others(granted, ports);", "")],
