@@ -66,6 +66,10 @@ OPENINGS = {
         "policy": [("_ => Err(format!(\"no policy lets it ask by `{name}`\")),", "_ => Ok(()),")],
         "world": [("if !Arc::ptr_eq(&ports.worlds.now(), world) {", "if false {")],
     }),
+    "pace": (["gate_pace", "features"], {
+        "task": [(".find(|grant| !grant.admits_now(now_ns))", ".find(|_| { let _ = now_ns; false })")],
+        "connector": [("if !is_in_pace(connector, ports) {", "if false {")],
+    }),
     "validate": (["gate_validate"], {
         "schema": [("call.tool().input.check(&arguments).map_err(|places| Refusal::invalid_arguments(&places))?;", "")],
         "headers": [("mirrored(&call, &arguments)?;", "")],

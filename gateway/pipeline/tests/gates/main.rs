@@ -20,6 +20,7 @@ mod gate_approve;
 mod gate_arm;
 mod gate_grant;
 mod gate_identify;
+mod gate_pace;
 mod gate_permit;
 mod gate_record;
 mod gate_screen;
