@@ -6,6 +6,7 @@ mod asides;
 mod bodies;
 mod bounds;
 mod commands;
+mod decisions;
 mod ends;
 mod exhaustion;
 mod headers;

@@ -107,7 +107,7 @@ fn millisecond(record: &Value) -> u128 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_kind_stops_what_is_in_flight_and_nobody_else() {
+async fn a84_each_kind_stops_what_is_in_flight_and_nobody_else() {
     for is_http in [false, true] {
         let house = house(is_http);
         let (a, b) = (house.gateway.agent("a"), house.gateway.agent("b"));

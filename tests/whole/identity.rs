@@ -92,7 +92,7 @@ async fn an_agent_is_known_by_a_token_of_its_issuer() {
 
 /// Attacks 55, 56, 64, 73: one answer for all of them, and each on record with its cause.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_proves_no_registered_agent_is_refused_and_on_record() {
+async fn a55_a56_a64_what_proves_no_registered_agent_is_refused_and_on_record() {
     let desk = Desk::new("");
     let (signer, now) = (&desk.signer, now_s());
     let good = desk.claims(&json!({}));

@@ -310,7 +310,7 @@ async fn who_has_no_grant_hears_when_it_gets_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_not_given_can_not_be_subscribed_to() {
+async fn a140_what_is_not_given_can_not_be_subscribed_to() {
     let (setup, script, _http) = docs(Setup::new().agent("a").agent("b"), false, false, "");
     let policy = setup.folder().join("p.cedar");
     std::fs::write(
@@ -408,7 +408,7 @@ async fn one_server_for_many_is_asked_once_and_each_hears_what_is_its_own() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_revoked_grant_ends_what_is_heard_by_it_at_once() {
+async fn a140_a_revoked_grant_ends_what_is_heard_by_it_at_once() {
     let (setup, script, _http) = docs(Setup::new().agent("a").agent("b"), false, false, "shared = true");
     let gateway = setup.grant("g", "a", &ALL, "").grant("h", "b", &ALL, "").start();
     let (agent, other) = (gateway.agent("a"), gateway.agent("b"));

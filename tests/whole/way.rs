@@ -147,7 +147,7 @@ fn millisecond(record: &Value) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_revoked_grant_ends_at_once_even_in_flight() {
+async fn a80_a_revoked_grant_ends_at_once_even_in_flight() {
     let setup = Setup::new();
     let script = Script::new(setup.folder(), "s", &[tool("hang", &["x"]), tool("echo", &["x"])]);
     let gateway = setup
