@@ -4,7 +4,10 @@ use std::{
     collections::BTreeMap,
     net::SocketAddr,
     path::PathBuf,
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -19,7 +22,7 @@ use bailiwick_pipeline::{
     grant::Grant,
     halts::Halts,
     ids::GrantId,
-    ports::{Binding, Clock, ConnectFailure, Ports},
+    ports::{Binding, Clock, ConnectFailure, Grants as _, Ports},
 };
 use bailiwick_schemas::{
     canonical::Digest,
@@ -110,6 +113,8 @@ pub struct Runtime {
     pub(crate) is_demo: bool,
     /// The binary that children are started through.
     pub(crate) own_binary: PathBuf,
+    /// When tokens that are over were looked for last, unix milliseconds.
+    pub(crate) swept_ms: AtomicU64,
     /// Where it listens for agents, once it does.
     pub(crate) agents_at: OnceLock<SocketAddr>,
 }
@@ -188,6 +193,9 @@ pub enum StartFault {
         why: std::io::Error,
     },
 }
+
+/// Tokens that are over are looked for so often, milliseconds: they are good for nothing meanwhile.
+const SWEEP_EVERY_MS: u64 = 60 * 1000;
 
 impl Runtime {
     /// Wires a gateway: recovers the trail and the store first, then starts what serves.
@@ -283,6 +291,7 @@ impl Runtime {
             origin,
             is_demo,
             own_binary,
+            swept_ms: AtomicU64::new(0),
             agents_at: OnceLock::new(),
         });
         completing.of(&runtime);
@@ -359,9 +368,11 @@ impl Runtime {
         self.front.sweep();
         self.gateway.ports().tasks.sweep(now_ms);
         self.end_what_is_halted();
-        let is_known =
-            |id: &GrantId, revision| self.grants.entry(id).is_some_and(|entry| entry.grant.terms().revision == revision);
-        done = done.and(self.tokens.sweep(now_ms, is_known).await);
+        if now_ms.saturating_sub(self.swept_ms.load(Ordering::Relaxed)) >= SWEEP_EVERY_MS {
+            self.swept_ms.store(now_ms, Ordering::Relaxed);
+            let is_known = |id: &GrantId, revision| self.grants.by_id(id).is_some_and(|grant| grant.terms().revision == revision);
+            done = done.and(self.tokens.sweep(now_ms, is_known).await);
+        }
         done.and(self.grants.flush(self.recorder.trail().last_seq(Stream::Calls)).await)
     }
 

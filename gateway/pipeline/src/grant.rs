@@ -350,6 +350,8 @@ pub struct LiveGrant {
     standing: Mutex<Standing>,
     seen: Seen,
     purse: Purse,
+    /// Counts what may have changed its usage, each before it does.
+    changes: AtomicU64,
     pace: Pace,
     guard: SendGuard,
     parent: Option<Arc<LiveGrant>>,
@@ -383,7 +385,7 @@ impl LiveGrant {
         let seen = Seen::default();
         seen.publish(&standing);
         let (standing, purse, prepared) = (Mutex::new(standing), Purse::of(spent), ArcSwapOption::empty());
-        Self { terms, facts, standing, seen, purse, pace: Pace::default(), guard, parent, prepared }
+        Self { terms, facts, standing, seen, purse, changes: AtomicU64::new(0), pace: Pace::default(), guard, parent, prepared }
     }
 
     /// Its terms.
@@ -512,10 +514,21 @@ impl LiveGrant {
         self.terms.idle_ms.is_some() && self.terms.is_idle(self.purse.last_used_ms(), now_ms)
     }
 
+    /// How often its usage may have changed: whoever stored that reads this first, and finds by it whether there is more to store.
+    pub fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
+    }
+
+    /// Its usage is about to change. Said under its lock, before anything is on record that the change follows from.
+    pub(crate) fn will_change(&self) {
+        self.changes.fetch_add(1, Ordering::Release);
+    }
+
     /// Joins labels to this task and to its ancestors, at once.
     pub fn touch(&self, labels: Labels) {
         for grant in self.chain() {
             let mut standing = grant.lock();
+            grant.will_change();
             standing.labels = standing.labels.join(labels);
             grant.publish(&standing);
         }

@@ -3,7 +3,10 @@
 use std::{
     collections::BTreeSet,
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU64},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -173,8 +176,8 @@ pub enum GrantFault {
 
 struct Held {
     entry: GrantEntry,
-    /// Its usage as the store has it.
-    stored: Usage,
+    /// How often its usage had changed when the store got it; none where the store may have another.
+    flushed: Option<u64>,
     /// What was used under an issue that has been lost.
     used_later: Used,
 }
@@ -196,6 +199,8 @@ pub struct LiveGrants {
     below: DashMap<GrantId, BTreeSet<GrantId>>,
     /// The trail's cursor as the store has it.
     cursor: AtomicU64,
+    /// When what ended long ago was looked for last, unix milliseconds.
+    forgot_ms: AtomicU64,
     /// Whoever makes or ends grants holds it while memory changes and the change is queued: so the store follows in the same order.
     changing: Mutex<()>,
 }
@@ -231,7 +236,8 @@ impl LiveGrants {
             let id = row.terms.id.clone();
             let grant = Arc::new(LiveGrant::with_spent(row.terms, standing, spent, parent));
             let entry = GrantEntry { grant, created_at_ms: row.created_at_ms, ending: row.ending };
-            grants.insert(id, Held { entry, stored, used_later });
+            let is_stored = stored == Usage::of_live(&entry.grant);
+            grants.insert(id, Held { flushed: is_stored.then(|| entry.grant.changes()), entry, used_later });
         }
         let live = Self {
             store: store.clone(),
@@ -239,6 +245,7 @@ impl LiveGrants {
             by_agent: DashMap::new(),
             below: DashMap::new(),
             cursor: AtomicU64::new(store.trail_cursor()?),
+            forgot_ms: AtomicU64::new(0),
             changing: Mutex::new(()),
         };
         let is_found = |held: &Held| held.entry.ending.is_none() || held.entry.grant.terms().default;
@@ -326,9 +333,9 @@ impl LiveGrants {
     pub async fn expire(&self, now_ms: u64) -> Swept {
         let (ended, stored) = {
             let _turn = self.turn();
-            // Their own locks are taken after the map's.
-            let all: Vec<_> =
-                self.grants.iter().filter(|held| held.entry.ending.is_none()).map(|held| Arc::clone(&held.entry.grant)).collect();
+            // Their own locks are taken after the map's, and only of few.
+            let may_be = |held: &Held| held.entry.ending.is_none() && may_be_over(&held.entry.grant, now_ms);
+            let all: Vec<_> = self.grants.iter().filter(|held| may_be(held)).map(|held| Arc::clone(&held.entry.grant)).collect();
             let due: Vec<_> = all.iter().filter_map(|grant| Some((grant.terms().id.clone(), over(grant, now_ms)?))).collect();
             let (mut over, mut ended) = (Vec::new(), Vec::new());
             for (id, (state, ending)) in due {
@@ -337,7 +344,8 @@ impl LiveGrants {
                     ended.push(closed.row);
                 }
             }
-            let forgotten = self.forget(now_ms);
+            let is_time = now_ms.saturating_sub(self.forgot_ms.load(Ordering::Relaxed)) >= FORGET_EVERY_MS;
+            let forgotten = if is_time { self.forget(now_ms) } else { Vec::new() };
             if ended.is_empty() && forgotten.is_empty() {
                 return Swept { ended: over, stored: Ok(()) };
             }
@@ -469,7 +477,7 @@ impl LiveGrants {
         let entry = GrantEntry { grant: Arc::clone(&grant), created_at_ms: row.created_at_ms, ending: row.ending.clone() };
         self.grants.insert(
             row.terms.id.clone(),
-            Held { entry, stored: Usage::of_live(&grant), used_later: (Standing::fresh(), Spent::default()) },
+            Held { entry, flushed: Some(grant.changes()), used_later: (Standing::fresh(), Spent::default()) },
         );
         self.index(&row.terms);
         self.index_below(&row.terms);
@@ -511,6 +519,7 @@ impl LiveGrants {
 
     /// Drops from memory what ended long ago, and returns which rows are to go too.
     fn forget(&self, now_ms: u64) -> Vec<GrantId> {
+        self.forgot_ms.store(now_ms, Ordering::Relaxed);
         let ended_before =
             |held: &Held, age: u64| held.entry.ending.as_ref().is_some_and(|ending| ending.at_ms.saturating_add(age) < now_ms);
         let is_old = |held: &Held| {
@@ -559,6 +568,16 @@ fn is_short(terms: &Grant) -> Result<(), GrantFault> {
         Some((what, number, most)) => Err(GrantFault::TooLong { id: terms.id.clone(), what, number, most }),
         None => Ok(()),
     }
+}
+
+/// What ended long ago is looked for so often, milliseconds.
+const FORGET_EVERY_MS: u64 = 60 * 1000;
+
+/// Whether a grant may have to end by itself now: asked of all of them each second, and without a lock.
+fn may_be_over(grant: &LiveGrant, now_ms: u64) -> bool {
+    let (terms, last_used_ms) = (grant.terms(), grant.last_used_ms());
+    let is_long_unused = last_used_ms > 0 && last_used_ms.saturating_add(USED_UP_MS) <= now_ms;
+    terms.expires_at_ms <= now_ms || grant.is_idle(now_ms) || (!terms.from_config && is_long_unused)
 }
 
 /// Whether a grant is to end by itself now, how, and when it did.

@@ -12,7 +12,7 @@ use bailiwick_pipeline::{
 use bailiwick_schemas::names::QualifiedName;
 
 use super::{
-    LiveGrants,
+    Held, LiveGrants,
     rows::{Row, Usage},
 };
 use crate::{fault::WriteFault, store::put_cursor};
@@ -54,18 +54,20 @@ impl LiveGrants {
         // the row of each that is found stands in the queue before this.
         let grants: Vec<_> = {
             let _turn = self.turn();
-            self.grants.iter().map(|held| (Arc::clone(&held.entry.grant), held.stored.clone())).collect()
+            let has_changed = |held: &Held| held.flushed != Some(held.entry.grant.changes());
+            let changed = self.grants.iter().filter(|held| has_changed(held));
+            changed.map(|held| Arc::clone(&held.entry.grant)).collect()
         };
-        let dirty: Vec<(Arc<LiveGrant>, Usage)> = grants
+        // How often it changed is read before its usage is looked at, under its lock: what changes meanwhile is found the next time.
+        let dirty: Vec<(Arc<LiveGrant>, u64, Usage)> = grants
             .into_iter()
-            .map(|(grant, stored)| (Usage::of_live(&grant), grant, stored))
-            .filter(|(now, _, stored)| now != stored)
-            .map(|(now, grant, _)| (grant, now))
+            .map(|grant: Arc<LiveGrant>| (grant.changes(), Usage::of_live(&grant), grant))
+            .map(|(at, usage, grant)| (grant, at, usage))
             .collect();
         if dirty.is_empty() && self.cursor.load(Ordering::Relaxed) == cursor {
             return Ok(());
         }
-        let columns = dirty.iter().map(|(grant, usage)| usage.to_columns(grant.terms())).collect::<Result<Vec<_>, _>>()?;
+        let columns = dirty.iter().map(|(grant, _, usage)| usage.to_columns(grant.terms())).collect::<Result<Vec<_>, _>>()?;
         self.store
             .write(move |connection| {
                 columns.iter().try_for_each(|usage| usage.put(connection))?;
@@ -73,9 +75,9 @@ impl LiveGrants {
             })
             .await?;
         self.cursor.store(cursor, Ordering::Relaxed);
-        for (grant, usage) in dirty {
+        for (grant, at, _) in dirty {
             if let Some(mut held) = self.grants.get_mut(&grant.terms().id).filter(|held| Arc::ptr_eq(&held.entry.grant, &grant)) {
-                held.stored = usage;
+                held.flushed = Some(at);
             }
         }
         Ok(())
