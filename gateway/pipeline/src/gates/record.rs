@@ -140,7 +140,9 @@ fn commit(
             room.map_err(|full| Refusal::budget(&grant.terms().id, &full.what, full.limit))?;
         }
     }
-    chain.iter().for_each(|grant| grant.will_change());
+    for grant in &chain {
+        grant.will_change();
+    }
     let handle = permitted.validated().answered().and_then(|answered| answered.handle.as_deref());
     let running = match handle {
         None => None,
