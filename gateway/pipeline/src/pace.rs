@@ -12,7 +12,9 @@ pub struct Pace(AtomicU64);
 impl Pace {
     /// Whether one more may go now, at so many a second; none is no limit.
     pub fn admits(&self, rate: Option<u32>, now_ns: u64) -> bool {
-        let Some(interval) = rate.and_then(|rate| 1_000_000_000_u64.checked_div(rate.into())) else { return true };
+        let Some(rate) = rate else { return true };
+        // Not one in a second is none at all.
+        let Some(interval) = 1_000_000_000_u64.checked_div(rate.into()) else { return false };
         let step = |due: u64| Some(due.max(now_ns).saturating_add(interval)).filter(|due| due.saturating_sub(now_ns) <= BURST_NS);
         self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, step).is_ok()
     }
@@ -31,5 +33,6 @@ mod tests {
         assert_eq!(passes(Some(10), 105), 1);
         assert_eq!(passes(Some(10), 60_000), 20, "what was not used is not saved up");
         assert_eq!(passes(None, 60_000), 1000);
+        assert_eq!(passes(Some(0), 120_000), 0, "nothing is no limit but none");
     }
 }

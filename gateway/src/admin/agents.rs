@@ -8,6 +8,7 @@ use axum::{
     extract::{Path, State},
 };
 use bailiwick_pipeline::{
+    halts::Halt,
     ids::AgentId,
     ports::{Grants as _, Worlds as _},
     principal::Agent,
@@ -128,7 +129,8 @@ pub(super) fn state(agent: &Agent, runtime: &Runtime) -> &'static str {
     let halts = runtime.gateway.ports().halts.in_force();
     match agent.disabled {
         true => "disabled",
-        false if halts.iter().any(|halt| halt.is_of_agent(&agent.id, None)) => "halted",
+        // Where one instance of it is halted, it is not.
+        false if halts.iter().any(|halt| !matches!(halt, Halt::Instance(..)) && halt.is_of_agent(&agent.id, None)) => "halted",
         false => "active",
     }
 }

@@ -87,8 +87,8 @@ pub async fn record<'r>(call: Armed<'r>, ports: &Ports, way: &mut Way<'r>) -> Re
     Ok(Recorded { armed: call, running })
 }
 
-/// Joins the tool's labels to the other grants of the same agent, and of those above it in the chain: choosing another one washes nothing off. Before the intent is
-/// written, so that whatever is stored as of that intent has them.
+/// Joins the tool's labels to the other grants of the same agent, and of those above it in the chain: choosing another one washes nothing
+/// off. Before the intent is written, so that whatever is stored as of that intent has them.
 fn touch_others(granted: &Granted<'_>, ports: &Ports) {
     let labels = granted.tool().labels;
     if labels == Labels::default() {
