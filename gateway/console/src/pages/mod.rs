@@ -1,0 +1,18 @@
+//! The pages: from what is to be shown to HTML. Nothing is asked or changed here.
+
+use maud::{DOCTYPE, Markup, html};
+
+/// A page in its frame.
+pub fn framed(title: &str, body: &Markup) -> Markup {
+    html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                title { (title) " · Bailiwick" }
+            }
+            body { main { (body) } }
+        }
+    }
+}
