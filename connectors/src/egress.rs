@@ -216,7 +216,7 @@ impl Service<Name> for Guard {
     fn call(&mut self, name: Name) -> Self::Future {
         let (name, networks) = (name.as_str().to_owned(), Arc::clone(&self.networks));
         if !name.eq_ignore_ascii_case(&self.host) {
-            return Box::pin(async move { Err(format!("`{name}` is not the host of this connector").into()) });
+            return Box::pin(async move { Err(format!("`{name}` is not the host that was named").into()) });
         }
         let found = self.lookup.addresses(name.clone());
         Box::pin(async move {
@@ -246,7 +246,7 @@ fn judge(name: &str, address: IpAddr, networks: &[IpNet]) -> Result<(), String> 
     match special(plain) {
         None => Ok(()),
         Some(what) => Err(format!(
-            "`{name}` resolves to {address}, {what}: where that is meant, declare it with `networks` in the configuration of the connector"
+            "`{name}` resolves to {address}, {what}: where that is meant, declare it with `networks` beside its URL in the configuration"
         )),
     }
 }

@@ -10,6 +10,7 @@ pub mod exposure;
 pub mod json;
 pub mod names;
 pub mod text;
+pub mod time;
 pub mod validate;
 #[cfg(test)]
 mod vectors;

@@ -43,7 +43,6 @@ mod read;
 mod recover;
 mod stream;
 mod sync;
-mod time;
 mod trail;
 mod verify;
 

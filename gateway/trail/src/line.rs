@@ -2,12 +2,12 @@
 
 use std::io::{self, Write as _};
 
+use bailiwick_schemas::time::{parse_rfc3339, write_rfc3339};
 use serde::Serialize;
 
 use crate::escape::OneLine;
 use crate::fault::TrailFault;
 use crate::stream::{Digest, Stream};
-use crate::time::{parse_rfc3339, write_rfc3339};
 
 /// The longest line of a record, in bytes, its newline included.
 pub const MAX_RECORD_BYTES: usize = 256 * 1024;

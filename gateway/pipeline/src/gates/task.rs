@@ -4,7 +4,10 @@
 
 use std::{collections::BTreeSet, fmt::Write as _, sync::Arc};
 
-use bailiwick_schemas::json::{self, Limits, Outline};
+use bailiwick_schemas::{
+    json::{self, Limits, Outline},
+    time::rfc3339,
+};
 use bytes::Bytes;
 use serde_json::{Value, json};
 
@@ -21,7 +24,7 @@ use crate::{
     received::{Asked, TaskVerb},
     records::{Outcome, TaskRecord},
     refusal::{self, RESOURCE_NOT_FOUND, Refusal, SERVER_ERROR},
-    tasks::{Begun, Of, Remote, State, Task, call_off, written},
+    tasks::{Begun, Of, Remote, State, Task, call_off},
     way::Way,
 };
 
@@ -79,7 +82,7 @@ impl Facts {
             text.len() <= MOMENT_BYTES
                 && text.chars().all(|c| c.is_ascii_digit() || matches!(c, 'T' | 'Z' | '-' | ':' | '.' | '+'))
         };
-        let moment = |key: &str| text(key).filter(is_moment).unwrap_or_else(|| written(now_ms));
+        let moment = |key: &str| text(key).filter(is_moment).unwrap_or_else(|| rfc3339(now_ms));
         Ok(Self {
             status: status.ok_or("the `status` of its task is none that there is")?,
             words: text("statusMessage").map(|words| plain_words(&words)),
@@ -358,7 +361,7 @@ fn standing(task: &Task) -> (Facts, String) {
             (status, None, more)
         }
     };
-    let (created, updated) = (written(task.made_ms), written(task.changed_ms()));
+    let (created, updated) = (rfc3339(task.made_ms), rfc3339(task.changed_ms()));
     (Facts { status, words, created, updated, poll_ms: Some(POLL_MS) }, more)
 }
 

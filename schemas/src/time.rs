@@ -1,11 +1,11 @@
-//! Milliseconds since 1970 to RFC 3339 in UTC, and back. The trail has no clock: its callers say what time it is.
+//! Milliseconds since 1970 to RFC 3339 in UTC, and back.
 
 /// 9999-12-31T23:59:59.999Z, the last moment RFC 3339 can write.
 const LAST_MS: u64 = 253_402_300_799_999;
 const DAY_MS: u64 = 86_400_000;
 
 /// Appends `unix_ms` as `YYYY-MM-DDThh:mm:ss.mmmZ`; `None` after the year 9999.
-pub(crate) fn write_rfc3339(into: &mut Vec<u8>, unix_ms: u64) -> Option<()> {
+pub fn write_rfc3339(into: &mut Vec<u8>, unix_ms: u64) -> Option<()> {
     if unix_ms > LAST_MS {
         return None;
     }
@@ -24,8 +24,15 @@ pub(crate) fn write_rfc3339(into: &mut Vec<u8>, unix_ms: u64) -> Option<()> {
     Some(())
 }
 
+/// The same as a text; a moment after the year 9999 is its last one.
+pub fn rfc3339(unix_ms: u64) -> String {
+    let mut text = Vec::with_capacity(24);
+    let _fits = write_rfc3339(&mut text, unix_ms.min(LAST_MS));
+    String::from_utf8(text).unwrap_or_default()
+}
+
 /// Reads what [`write_rfc3339`] wrote; `None` for any other text, other spellings of the same moment included.
-pub(crate) fn parse_rfc3339(text: &str) -> Option<u64> {
+pub fn parse_rfc3339(text: &str) -> Option<u64> {
     let number = |from: usize, to: usize| text.get(from..to)?.parse::<u64>().ok();
     let days = days_from_civil(number(0, 4)?, number(5, 7)?, number(8, 10)?)?;
     let seconds = number(11, 13)? * 3600 + number(14, 16)? * 60 + number(17, 19)?;
@@ -70,6 +77,12 @@ mod tests {
         let mut text = Vec::new();
         write_rfc3339(&mut text, unix_ms).unwrap();
         String::from_utf8(text).unwrap()
+    }
+
+    #[test]
+    fn a_moment_beyond_the_last_is_the_last() {
+        assert_eq!(rfc3339(u64::MAX), "9999-12-31T23:59:59.999Z");
+        assert_eq!(rfc3339(951_782_399_999), "2000-02-28T23:59:59.999Z");
     }
 
     #[test]
