@@ -9,7 +9,7 @@ pub(crate) fn shown(text: &str) -> String {
 }
 
 /// `text` without control or invisible characters, cut to `longest` characters.
-pub(crate) fn cut(text: &str, longest: usize) -> String {
+pub fn cut(text: &str, longest: usize) -> String {
     let mut out = String::new();
     for (count, c) in text.chars().enumerate() {
         if count >= longest {
