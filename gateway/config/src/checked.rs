@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf, time::Duration};
 
+use bailiwick_channels::ChannelSpec;
 use bailiwick_identity::{IssuerSpec, SpiffeId, SubjectPattern};
 use bailiwick_pipeline::{
     grant::{Budget, Capability, Grant},
@@ -46,6 +47,8 @@ pub struct Config {
     pub grants: Vec<GrantTerms>,
     /// The servers that may ask what a token is good for, in the order of the file.
     pub resource_servers: Vec<ResourceServer>,
+    /// How people hear of approvals, in the order of the file.
+    pub channels: Vec<ChannelSpec>,
     pub(crate) source: Source,
     pub(crate) variables: Variables,
     pub(crate) effective: Value,
@@ -65,12 +68,13 @@ pub(crate) struct Parts {
     pub(crate) connectors: Vec<Connector>,
     pub(crate) grants: Vec<GrantTerms>,
     pub(crate) resource_servers: Vec<ResourceServer>,
+    pub(crate) channels: Vec<ChannelSpec>,
 }
 
 impl Parts {
     pub(crate) fn with_origin(self, source: Source, variables: Variables, effective: Value) -> Config {
         let Self { server, approvals, policy, trail, telemetry, limits, .. } = self;
-        let Self { trust_domains, issuers, agents, connectors, grants, resource_servers, .. } = self;
+        let Self { trust_domains, issuers, agents, connectors, grants, resource_servers, channels, .. } = self;
         Config {
             server,
             approvals,
@@ -84,6 +88,7 @@ impl Parts {
             connectors,
             grants,
             resource_servers,
+            channels,
             source,
             variables,
             effective,

@@ -43,9 +43,7 @@ pub(super) fn way(
     findings: &mut Findings<'_>,
 ) -> Option<Http> {
     let url = endpoint(given, raw.dangerous_plain_http, &path.key("url"), findings);
-    let list = path.key("networks");
-    let networks: Vec<_> =
-        raw.networks.iter().flatten().enumerate().map(|(at, given)| network(given, &list.item(at), findings)).collect();
+    let networks = networks(raw.networks.as_deref(), &path.key("networks"), findings);
     let roots = raw.roots.as_deref().map(|given| {
         if given.trim().is_empty() || given.contains('\0') {
             let fault = findings.value(&path.key("roots"), FaultCode::BadText, format!("`{given}` is no path of a file"));
@@ -53,12 +51,18 @@ pub(super) fn way(
         }
         setting.resolve(given)
     });
-    let networks = networks.into_iter().collect::<Option<Vec<_>>>()?;
-    Some(Http { url: url?, networks, roots, dangerous_plain_http: raw.dangerous_plain_http })
+    Some(Http { url: url?, networks: networks?, roots, dangerous_plain_http: raw.dangerous_plain_http })
+}
+
+/// Networks that a name may resolve into though they are not public.
+pub(super) fn networks(raw: Option<&[String]>, path: &KeyPath, findings: &mut Findings<'_>) -> Option<Vec<IpNet>> {
+    let given = raw.unwrap_or_default().iter().enumerate();
+    let networks: Vec<_> = given.map(|(at, given)| network(given, &path.item(at), findings)).collect();
+    networks.into_iter().collect()
 }
 
 /// An endpoint. What looks like a secret in it is not shown.
-fn endpoint(given: &str, may_be_plain: bool, path: &KeyPath, findings: &mut Findings<'_>) -> Option<Url> {
+pub(super) fn endpoint(given: &str, may_be_plain: bool, path: &KeyPath, findings: &mut Findings<'_>) -> Option<Url> {
     let url = Url::parse(given).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
     let Some(url) = url.filter(|_| given.contains("://")) else {
         let fault = findings.value(path, FaultCode::BadUrl, format!("`{given}` is not the URL of a server"));

@@ -3,6 +3,7 @@
 
 mod agents;
 mod args;
+mod channels;
 mod connectors;
 mod environment;
 mod grants;
@@ -66,11 +67,13 @@ pub(crate) fn config(tree: Value, setting: Setting<'_>, findings: &mut Findings<
         connectors: connectors::connectors(&raw.connectors, &root.key("connectors"), setting, findings),
         grants: grants::grants(&raw, &root.key("grants"), findings),
         resource_servers: resource_servers::resource_servers(&raw.resource_servers, &root.key("resource_servers"), findings),
+        channels: channels::channels(&raw.channels, &root.key("channels"), setting, findings),
     };
     // INVARIANT: no entry is left out in silence.
     let is_whole = (parts.agents.len(), parts.issuers.len(), parts.connectors.len(), parts.grants.len())
         == (raw.agents.len(), raw.issuers.len(), raw.connectors.len(), raw.grants.len())
         && (parts.trust_domains.len(), parts.resource_servers.len()) == (raw.trust_domains.len(), raw.resource_servers.len())
+        && parts.channels.len() == raw.channels.len()
         && parts.server.tls.is_some() == raw.server.tls.is_some();
     if !is_whole && findings.is_empty() {
         let fault = findings.key(&root, FaultCode::Unreadable, "an entry could not be used, and no check says why");

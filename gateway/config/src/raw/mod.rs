@@ -3,6 +3,7 @@
 //! [`crate::shape`] takes out what does not fit before this is read, so that reading it does not fail; what is required is
 //! therefore an `Option` here and `required` in the schema. What fits is judged by [`crate::check`].
 
+mod channels;
 mod entries;
 mod trust;
 
@@ -11,6 +12,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub(crate) use channels::RawChannel;
 pub(crate) use entries::{
     RawAgent, RawBound, RawBudget, RawConnector, RawCredential, RawFeature, RawGrant, RawIdentity, RawInject, RawIssuer,
     RawResourceServer, RawTool,
@@ -48,6 +50,8 @@ pub(crate) struct Raw {
     pub(crate) grants: Vec<RawGrant>,
     /// Servers of others that may ask what a token is good for (`/oauth/introspect`).
     pub(crate) resource_servers: Vec<RawResourceServer>,
+    /// How people hear of approvals. None carries power: each links to the console.
+    pub(crate) channels: Vec<RawChannel>,
 }
 
 /// `[server]`

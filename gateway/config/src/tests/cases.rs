@@ -135,6 +135,57 @@ pub(super) const ISSUERS: &[Case] = &[
     ),
 ];
 
+/// Channels: whole files.
+pub(super) const CHANNELS: &[Case] = &[
+    ("[[channels]]\nid = \"a\"\nkind = \"webhook\"\nurl = \"https://h.example/\"", Code::MissingKey, "`secret_file` is missing"),
+    ("[[channels]]\nid = \"a\"\nkind = \"webhook\"\nsecret_file = \"s\"", Code::MissingKey, "`url` is missing"),
+    (
+        "[[channels]]\nid = \"a\"\nkind = \"webhook\"\nsecret_file = \"s\"\nurl = \"http://h.example/\"",
+        Code::PlainHttp,
+        "without TLS",
+    ),
+    (
+        "[[channels]]\nid = \"a\"\nkind = \"webhook\"\nsecret_file = \"s\"\nurl = \"https://h.example/?token=x\"",
+        Code::InlineSecret,
+        "looks like a secret",
+    ),
+    (
+        "[[channels]]\nid = \"a\"\nkind = \"webhook\"\nsecret_file = \"s\"\nurl = \"https://h.example/\"\ntopic = \"t\"",
+        Code::Conflict,
+        "it belongs to ntfy",
+    ),
+    ("[[channels]]\nid = \"a\"\nkind = \"slack\"\nurl = \"https://h.example/\"\nurl_file = \"u\"", Code::Conflict, "both say"),
+    (
+        "[[channels]]\nid = \"a\"\nkind = \"slack\"\nurl_file = \"u\"\ninclude_args = true",
+        Code::Conflict,
+        "it belongs to webhook",
+    ),
+    (
+        "[[channels]]\nid = \"a\"\nkind = \"slack\"\nurl_file = \"u\"\nafter = \"1m\"\nevents = [\"approval.decided\"]",
+        Code::Conflict,
+        "leave `events` out",
+    ),
+    ("[[channels]]\nid = \"a\"\nkind = \"slack\"\nurl_file = \"u\"\nevents = []", Code::EmptyList, "events"),
+    ("[[channels]]\nid = \"a\"\nkind = \"ntfy\"\nurl = \"https://n.example/\"\ntopic = \"a b\"", Code::BadName, "no topic"),
+    (
+        "[[channels]]\nid = \"a\"\nkind = \"mail\"\ncommand = [\"sendmail\"]\nfrom = \"a@b\"\nto = [\"c@d\"]",
+        Code::RelativeCommand,
+        "absolute path",
+    ),
+    (
+        "[[channels]]\nid = \"a\"\nkind = \"mail\"\ncommand = [\"/s\"]\nfrom = \"a@b\"\nto = [\"c@d\\r\\nBcc: e@f\"]",
+        Code::BadText,
+        "address of mail",
+    ),
+    ("[[channels]]\nid = \"a\"\nkind = \"pager\"", Code::UnknownWord, "webhook"),
+    ("[[channels]]\nid = \"A\"\nkind = \"slack\"\nurl_file = \"u\"", Code::BadName, "valid channel id"),
+    (
+        "[[channels]]\nid = \"a\"\nkind = \"slack\"\nurl_file = \"u\"\n[[channels]]\nid = \"a\"\nkind = \"slack\"\nurl_file = \"u\"",
+        Code::Duplicate,
+        "is used twice",
+    ),
+];
+
 /// Whole files.
 pub(super) const FILES: &[Case] = &[
     ("[[resource_servers]]\nid = \"api\"", Code::MissingKey, "`secret_sha256` is missing"),

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{
     BASE,
-    cases::{CONNECTORS, FILES, GRANTS, ISSUERS},
+    cases::{CHANNELS, CONNECTORS, FILES, GRANTS, ISSUERS},
     read,
 };
 use crate::{FaultCode, FaultCode as Code, load};
@@ -21,7 +21,7 @@ fn grant(lines: &str) -> String {
 
 /// What is written, the one fault it has, and what of its message, help or suggestion must be seen.
 fn cases() -> Vec<(String, Code, &'static str)> {
-    let files = FILES.iter().chain(ISSUERS).map(|(text, code, seen)| ((*text).to_owned(), *code, *seen));
+    let files = FILES.iter().chain(ISSUERS).chain(CHANNELS).map(|(text, code, seen)| ((*text).to_owned(), *code, *seen));
     let connectors = CONNECTORS.iter().map(|(lines, code, seen)| (connector(lines), *code, *seen));
     let grants = GRANTS.iter().map(|(lines, code, seen)| (grant(lines), *code, *seen));
     files.chain(connectors).chain(grants).collect()
