@@ -20,7 +20,7 @@ pub use courier::{Courier, CourierFault, Delivered, ReadSecret};
 pub use event::{Event, EventKind, Question};
 pub use sign::{SecretFault, Secrets};
 pub use spec::{ChannelSpec, Place, Target, Way};
-pub use worker::{ChannelState, ChannelStatus, Channels, Source};
+pub use worker::{Batch, ChannelState, ChannelStatus, Channels, Source};
 
 #[cfg(test)]
 mod tests;

@@ -29,8 +29,8 @@ const GIVEN_UP_MS: u64 = 24 * 60 * 60 * 1000;
 
 /// Where the events come from, and where it is kept how far each channel is.
 pub trait Source: Send + Sync + 'static {
-    /// The events after this one, in their order, at most so many. The error says why they can't be read.
-    fn after(&self, seq: u64, most: usize) -> Later<'_, Result<Vec<Event>, String>>;
+    /// The next events after this one, in their order, of at most so many. The error says why they can't be read.
+    fn after(&self, seq: u64, most: usize) -> Later<'_, Result<Batch, String>>;
     /// The number of the newest event; 0 for none.
     fn newest(&self) -> u64;
     /// How far this channel is; nothing for one that was never there.
@@ -43,6 +43,15 @@ pub trait Source: Send + Sync + 'static {
     fn still_waits(&self, event: &Event) -> (bool, bool);
     /// The arguments of the call, as they would be sent; nothing once nobody needs them.
     fn arguments(&self, event: &Event) -> Option<String>;
+}
+
+/// Some events.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Batch {
+    /// Those that are told.
+    pub events: Vec<Event>,
+    /// How far they go, what is not told included. Nothing happened since where that is no further.
+    pub up_to: u64,
 }
 
 /// How a channel is.
@@ -192,26 +201,27 @@ impl Worker {
         }
         loop {
             changes.mark_unchanged();
-            let events = match self.source.after(at, AT_ONCE).await {
-                Ok(events) => events,
+            let Batch { events, up_to } = match self.source.after(at, AT_ONCE).await {
+                Ok(batch) => batch,
                 Err(why) => {
                     self.failed(&format!("what is to be told can't be read: {why}"));
                     self.pause(LONGEST).await?;
                     continue;
                 }
             };
-            let Some(last) = events.last().map(|event| event.seq) else {
-                self.or_stopped(async { changes.changed().await.is_ok() }).await?.then_some(()).ok_or(Stopped)?;
+            if up_to <= at {
+                let has_source = self.or_stopped(async { changes.changed().await.is_ok() }).await?;
+                has_source.then_some(()).ok_or(Stopped)?;
                 continue;
-            };
+            }
             for event in &events {
                 if self.channel.courier.spec().wants(event) && self.tell(event).await? {
                     self.keep(event.seq).await?;
                 }
             }
             // What it does not hear of is passed by together.
-            self.keep(last).await?;
-            at = last;
+            self.keep(up_to).await?;
+            at = up_to;
         }
     }
 

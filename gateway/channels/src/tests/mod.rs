@@ -20,7 +20,7 @@ use serde_json::Value;
 use tokio::sync::watch;
 
 use crate::{
-    ChannelSpec, ChannelState, Channels, CourierFault, Event, EventKind, Place, ReadSecret, Secrets, Source, Target, Way,
+    Batch, ChannelSpec, ChannelState, Channels, CourierFault, Event, EventKind, Place, ReadSecret, Secrets, Source, Target, Way,
     message::tests::{event, page},
 };
 use receiver::{Receiver, Says};
@@ -49,10 +49,11 @@ struct Kept {
 }
 
 impl Source for Kept {
-    fn after(&self, seq: u64, most: usize) -> Later<'_, Result<Vec<Event>, String>> {
+    fn after(&self, seq: u64, most: usize) -> Later<'_, Result<Batch, String>> {
         let events = self.events.lock().unwrap();
-        let after = events.iter().filter(|event| event.seq > seq).take(most).cloned().collect();
-        Box::pin(async move { Ok(after) })
+        let events: Vec<Event> = events.iter().filter(|event| event.seq > seq).take(most).cloned().collect();
+        let up_to = events.last().map_or(seq, |event| event.seq);
+        Box::pin(async move { Ok(Batch { events, up_to }) })
     }
 
     fn newest(&self) -> u64 {
