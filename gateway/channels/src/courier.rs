@@ -210,11 +210,15 @@ async fn hand_over(command: &[String], mail: Vec<u8>) -> Result<Delivered, Couri
         .spawn()
         .map_err(|fault| here("can't be started", &fault))?;
     let handed = async {
-        if let Some(mut input) = child.stdin.take() {
-            input.write_all(&mail).await.map_err(|fault| here("did not read the message", &fault))?;
-            drop(input);
-        }
-        child.wait().await.map_err(|fault| here("was lost", &fault))
+        let mut input = child.stdin.take();
+        let read = match &mut input {
+            Some(input) => input.write_all(&mail).await,
+            None => Ok(()),
+        };
+        drop(input);
+        let ended = child.wait().await.map_err(|fault| here("was lost", &fault))?;
+        // Why it read no further is what it ends with, where it says so.
+        if ended.success() { read.map(|()| ended).map_err(|fault| here("did not read the message", &fault)) } else { Ok(ended) }
     };
     let late = || Err(here("did not end", &format!("more than {} s", MAIL_PATIENCE.as_secs())));
     match tokio::time::timeout(MAIL_PATIENCE, handed).await.unwrap_or_else(|_| late())? {
