@@ -47,6 +47,7 @@ use crate::{
     reload::{Basis, Reloads},
     server::{Front, FrontSettings, Handshakes, Notices},
     sources::{Origin, Snapshot},
+    telling::Telling,
     world::{LiveWorlds, WorldFault},
 };
 
@@ -83,6 +84,8 @@ pub struct Runtime {
     pub disabled: DisabledAgents,
     /// The approvals.
     pub approvals: Arc<LiveApprovals>,
+    /// How people hear of them.
+    pub telling: Telling,
     /// The pins, as stored.
     pub pins: Pins,
     /// The catalogue and the policies in force.
@@ -221,6 +224,7 @@ impl Runtime {
         Basis::of(&config).take_up(&store, &approvals, &trail, now_ms).await?;
         grants.flush(trail.last_seq(Stream::Calls)).await?;
         grants.sync_config(grants_of(&config, now_ms), now_ms).await?;
+        let telling = Telling::new(&store, &approvals, &clock)?;
         let pins = Pins::new(&store);
         let specs = specs_of(&config, &own_binary);
         let broker = Arc::new(Broker::new(credentials_of(&config, &data)?, env_secrets(&config, &environment)));
@@ -276,6 +280,7 @@ impl Runtime {
             halts,
             disabled,
             approvals,
+            telling,
             pins,
             worlds,
             connectors,
@@ -297,7 +302,13 @@ impl Runtime {
         completing.of(&runtime);
         runtime.end_what_is_gone().await?;
         runtime.end_what_is_disabled().await?;
+        runtime.tell_by(&runtime.config()).await?;
         Ok(runtime)
+    }
+
+    /// Has people told by the channels of this configuration.
+    pub(crate) async fn tell_by(&self, config: &Config) -> Result<(), WriteFault> {
+        self.telling.set(&config.channels, &config.console_url()).await
     }
 
     /// The address that agents reach it at; none before it listens.
@@ -409,6 +420,7 @@ impl Runtime {
 
     /// Ends everything in order: children first, then what is not yet stored, then the traces.
     pub async fn stop(&self) {
+        self.telling.stop().await;
         self.connectors.shutdown().await;
         if let Err(fault) = self.tick().await {
             tracing::error!(%fault, "the last usage could not be stored; the trail has it");
@@ -492,6 +504,8 @@ pub(crate) fn approval_settings(config: &Config) -> bailiwick_store::Settings {
         deny_cooldown_ms: millis(approvals.deny_cooldown),
         max_pending_per_agent: usize::try_from(approvals.max_pending_per_agent).unwrap_or(usize::MAX),
         allow_same_user: approvals.allow_same_user,
+        keep_events: !config.channels.is_empty(),
+        ..bailiwick_store::Settings::default()
     }
 }
 

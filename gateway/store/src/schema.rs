@@ -104,6 +104,10 @@ CREATE TABLE IF NOT EXISTS approval_events (
     state TEXT NOT NULL,
     at_ms INTEGER NOT NULL
 ) STRICT;
+CREATE TABLE IF NOT EXISTS channel_positions (
+    channel TEXT PRIMARY KEY,
+    seq INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
 ";
 
 /// Makes the file ready for writing, or refuses it.

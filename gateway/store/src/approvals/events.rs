@@ -5,7 +5,11 @@ use bailiwick_pipeline::ids::ApprovalId;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use super::{LiveApprovals, record::ApprovalState, rows};
+use super::{
+    LiveApprovals,
+    record::{Approval, ApprovalState},
+    rows,
+};
 use crate::fault::{StoreFault, WriteFault};
 
 /// What happened to an approval.
@@ -76,15 +80,15 @@ impl LiveApprovals {
         self.book().changes()
     }
 
+    /// What is known of an approval; nothing once it is forgotten.
+    pub fn known(&self, id: &ApprovalId) -> Option<Approval> {
+        self.book().entry(id).filter(|entry| entry.is_stored()).map(|entry| entry.approval.clone())
+    }
+
     /// What has happened after this place, the oldest first, at most so much. It is kept only while
     /// [`Settings::keep_events`](super::Settings::keep_events) is on, until it is [delivered](Self::events_delivered), for three days at
     /// most. Wait for [`changes`](Self::changes) to look again. Blocks for one query.
     pub fn events(&self, after: u64, most: usize) -> Result<Vec<ApprovalEvent>, StoreFault> {
         rows::events(&self.store.read(), after, most)
-    }
-
-    /// All up to this place was passed on, and is forgotten.
-    pub async fn events_delivered(&self, up_to: u64) -> Result<(), WriteFault> {
-        self.store.write(move |connection| rows::delivered(connection, up_to)).await
     }
 }
