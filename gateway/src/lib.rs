@@ -22,4 +22,5 @@ pub mod runtime;
 pub mod server;
 mod shadowing;
 pub mod sources;
+mod telling;
 pub mod world;

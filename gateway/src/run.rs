@@ -72,7 +72,8 @@ pub async fn run(args: RunArgs) -> Result<(), StartFault> {
     let url = runtime.config().server.public_url(*runtime.agents_at.get_or_init(|| listeners.agents_at));
     // Known only now: tokens and proofs are for this address.
     runtime.issuers.set_resource(&url);
-    let console_at = listeners.console_at;
+    let console_at = *runtime.console_at.get_or_init(|| listeners.console_at);
+    runtime.tell().await?;
     let servers = listeners.serve(&runtime, &stop)?;
     eprintln!("{}", banner(&runtime, (&url, over_tls.as_deref()), console_at, args.is_demo, &args.own_binary));
     let ticker = tokio::spawn(tick(Arc::clone(&runtime), stop.clone()));

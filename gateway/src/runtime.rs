@@ -35,6 +35,7 @@ use bailiwick_store::{
 use bailiwick_telemetry::Exporter;
 use bailiwick_trail::{Options, Stream, Trail, TrailFault};
 use serde_json::json;
+use url::Url;
 
 use crate::{
     adapters::{Recorder, Tethered, Traces},
@@ -85,7 +86,7 @@ pub struct Runtime {
     /// The approvals.
     pub approvals: Arc<LiveApprovals>,
     /// How people hear of them.
-    pub telling: Telling,
+    pub(crate) telling: Telling,
     /// The pins, as stored.
     pub pins: Pins,
     /// The catalogue and the policies in force.
@@ -120,6 +121,8 @@ pub struct Runtime {
     pub(crate) swept_ms: AtomicU64,
     /// Where it listens for agents, once it does.
     pub(crate) agents_at: OnceLock<SocketAddr>,
+    /// Where it listens for people, once it does.
+    pub(crate) console_at: OnceLock<SocketAddr>,
 }
 
 /// What a gateway is started with.
@@ -298,17 +301,25 @@ impl Runtime {
             own_binary,
             swept_ms: AtomicU64::new(0),
             agents_at: OnceLock::new(),
+            console_at: OnceLock::new(),
         });
         completing.of(&runtime);
         runtime.end_what_is_gone().await?;
         runtime.end_what_is_disabled().await?;
-        runtime.tell_by(&runtime.config()).await?;
         Ok(runtime)
     }
 
-    /// Has people told by the channels of this configuration.
-    pub(crate) async fn tell_by(&self, config: &Config) -> Result<(), WriteFault> {
-        self.telling.set(&config.channels, &config.console_url()).await
+    /// The address that people reach the console at; none before it listens.
+    pub fn console_url(&self) -> Option<Url> {
+        let at = self.console_at.get()?;
+        let local = || Url::parse(&format!("http://localhost:{}", at.port())).ok();
+        self.config().console.public_url.clone().or_else(local)
+    }
+
+    /// Has people told by the channels of the configuration in force, once there is a console that they can be led to.
+    pub(crate) async fn tell(&self) -> Result<(), WriteFault> {
+        let Some(page) = self.console_url() else { return Ok(()) };
+        self.telling.set(&self.config().channels, &page).await
     }
 
     /// The address that agents reach it at; none before it listens.

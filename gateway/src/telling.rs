@@ -6,7 +6,9 @@ use bailiwick_channels::{
     Batch, ChannelSpec, ChannelStatus, Channels, CourierFault, Event, EventKind, Question, ReadSecret, Source,
 };
 use bailiwick_pipeline::ports::{Clock, Later};
-use bailiwick_store::{Approval, ApprovalEvent, ApprovalState, Happened, LiveApprovals, Positions, Store, StoreFault, WriteFault};
+use bailiwick_store::{
+    Approval, ApprovalEvent, ApprovalState, Happened, LiveApprovals, Positions, Store, StoreFault, WriteFault,
+};
 use tokio::{
     sync::{Mutex, watch},
     task::JoinHandle,
@@ -19,17 +21,17 @@ use crate::fetch;
 const LARGEST_SECRET: u64 = 16 * 1024;
 
 /// The channels at work.
-pub struct Telling {
+pub(crate) struct Telling {
     feed: Arc<Feed>,
     clock: Arc<dyn Clock>,
-    at_work: Mutex<Option<Channels>>,
+    at_work: Mutex<Option<AtWork>>,
     /// Tells the feed what is on disk.
     watching: JoinHandle<()>,
 }
 
 impl Telling {
     /// None at work yet.
-    pub fn new(store: &Store, approvals: &Arc<LiveApprovals>, clock: &Arc<dyn Clock>) -> Result<Self, StoreFault> {
+    pub(crate) fn new(store: &Store, approvals: &Arc<LiveApprovals>, clock: &Arc<dyn Clock>) -> Result<Self, StoreFault> {
         let positions = Positions::load(store)?;
         let feed = Arc::new(Feed { approvals: Arc::clone(approvals), positions, stored: watch::Sender::new(0) });
         let watching = tokio::spawn(watch_approvals(Arc::clone(&feed)));
@@ -37,35 +39,45 @@ impl Telling {
     }
 
     /// Puts these to work in place of those that were; `page` is the console's address.
-    pub async fn set(&self, specs: &[ChannelSpec], page: &Url) -> Result<(), WriteFault> {
+    pub(crate) async fn set(&self, specs: &[ChannelSpec], page: &Url) -> Result<(), WriteFault> {
         let mut at_work = self.at_work.lock().await;
-        if let Some(channels) = at_work.take() {
-            channels.stop().await;
+        if at_work.as_ref().is_some_and(|now| now.specs == specs && now.page == *page) {
+            return Ok(());
+        }
+        if let Some(now) = at_work.take() {
+            now.channels.stop().await;
         }
         self.feed.positions.retain(|id| specs.iter().any(|spec| spec.id == id)).await?;
         let source = Arc::clone(&self.feed) as Arc<dyn Source>;
         let read: Arc<ReadSecret> = Arc::new(|path: &Path| fetch::private_file(path, LARGEST_SECRET));
-        *at_work = Some(Channels::start(specs.to_vec(), page, &source, &self.clock, &read));
+        let channels = Channels::start(specs.to_vec(), page, &source, &self.clock, &read);
+        *at_work = Some(AtWork { channels, specs: specs.to_vec(), page: page.clone() });
         Ok(())
     }
 
     /// How they are.
-    pub async fn status(&self) -> Vec<ChannelStatus> {
-        self.at_work.lock().await.as_ref().map(Channels::status).unwrap_or_default()
+    pub(crate) async fn status(&self) -> Vec<ChannelStatus> {
+        self.at_work.lock().await.as_ref().map(|now| now.channels.status()).unwrap_or_default()
     }
 
     /// Sends a message that says that messages arrive; nothing where there is no such channel.
-    pub async fn trial(&self, id: &str) -> Option<Result<(), CourierFault>> {
-        self.at_work.lock().await.as_ref()?.trial(id).await
+    pub(crate) async fn trial(&self, id: &str) -> Option<Result<(), CourierFault>> {
+        self.at_work.lock().await.as_ref()?.channels.trial(id).await
     }
 
     /// Ends their work. What has not arrived is told after the next start.
-    pub async fn stop(&self) {
-        if let Some(channels) = self.at_work.lock().await.take() {
-            channels.stop().await;
+    pub(crate) async fn stop(&self) {
+        if let Some(now) = self.at_work.lock().await.take() {
+            now.channels.stop().await;
         }
         self.watching.abort();
     }
+}
+
+struct AtWork {
+    channels: Channels,
+    specs: Vec<ChannelSpec>,
+    page: Url,
 }
 
 impl fmt::Debug for Telling {

@@ -1,6 +1,7 @@
 //! What users do and see.
 
 mod asides;
+mod channels;
 mod commands;
 mod completing;
 mod connectors;

@@ -87,6 +87,17 @@ pub enum ChannelState {
     Gone,
 }
 
+impl ChannelState {
+    /// The word for it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Working => "working",
+            Self::Failing => "failing",
+            Self::Gone => "gone",
+        }
+    }
+}
+
 /// All channels, at work.
 pub struct Channels {
     by_id: BTreeMap<String, Arc<Channel>>,

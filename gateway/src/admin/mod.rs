@@ -10,6 +10,7 @@ mod access;
 pub(crate) mod agents;
 pub mod api;
 mod approvals;
+mod channels;
 mod connectors;
 pub(crate) mod deed;
 mod definitions;
@@ -42,7 +43,7 @@ pub(crate) use proposal::proposal;
 pub(crate) use trial::trial;
 
 /// Every endpoint: its method, its path, and whether it changes something.
-pub const ENDPOINTS: [(&str, &str, bool); 26] = [
+pub const ENDPOINTS: [(&str, &str, bool); 28] = [
     ("GET", "/api/v1/status", false),
     ("POST", "/api/v1/reload", true),
     ("GET", "/api/v1/agents", false),
@@ -62,6 +63,8 @@ pub const ENDPOINTS: [(&str, &str, bool); 26] = [
     ("GET", "/api/v1/grants/{id}", false),
     ("POST", "/api/v1/grants/{id}/complete", true),
     ("POST", "/api/v1/grants/{id}/revoke", true),
+    ("GET", "/api/v1/channels", false),
+    ("POST", "/api/v1/channels/{id}/test", true),
     ("GET", "/api/v1/halts", false),
     ("POST", "/api/v1/halts", true),
     ("POST", "/api/v1/halts/lift", true),
@@ -92,6 +95,8 @@ pub fn router(runtime: Arc<Runtime>) -> Router {
         .route("/api/v1/grants/{id}", get(grants::show))
         .route("/api/v1/grants/{id}/complete", post(grants::complete))
         .route("/api/v1/grants/{id}/revoke", post(grants::revoke))
+        .route("/api/v1/channels", get(channels::list))
+        .route("/api/v1/channels/{id}/test", post(channels::test))
         .route("/api/v1/halts", get(halts::list).post(halts::freeze))
         .route("/api/v1/halts/lift", post(halts::thaw))
         .route("/api/v1/approvals", get(approvals::list))

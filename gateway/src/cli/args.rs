@@ -68,6 +68,9 @@ pub enum Command {
     /// Calls that wait for a person
     #[command(subcommand)]
     Approvals(ApprovalsCommand),
+    /// How people hear of them
+    #[command(subcommand)]
+    Channels(ChannelsCommand),
     /// The policies
     #[command(subcommand)]
     Policy(PolicyCommand),
@@ -244,6 +247,15 @@ pub struct WhatArgs {
     /// This tool, such as tickets__refund
     #[arg(long, value_name = "NAME")]
     pub tool: Option<String>,
+}
+
+/// `channels`
+#[derive(Debug, Subcommand)]
+pub enum ChannelsCommand {
+    /// All channels, and whether messages arrive
+    List(Json),
+    /// Send a message that says that messages arrive
+    Test(One),
 }
 
 /// `freeze`

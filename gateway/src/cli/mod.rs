@@ -5,6 +5,7 @@ mod approvals;
 pub mod args;
 mod audit;
 mod call;
+mod channels;
 mod check;
 mod client;
 mod completions;
@@ -60,6 +61,7 @@ pub async fn run(cli: &Cli, around: Surroundings) -> Result<(), CliFault> {
         Command::Agents(agents) => agents::run(agents, &session(around)?).await,
         Command::Connectors(connectors) => connectors::run(connectors, &session(around)?).await,
         Command::Grants(grants) => grants::run(grants, &session(around)?).await,
+        Command::Channels(channels) => channels::channels(channels, &session(around)?).await,
         Command::Freeze(freeze) => halts::freeze(freeze, &session(around)?).await,
         Command::Thaw(thaw) => halts::thaw(thaw, &session(around)?).await,
         Command::Approvals(approvals) => approvals::run(approvals, &session(around)?).await,

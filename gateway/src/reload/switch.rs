@@ -126,11 +126,11 @@ impl Runtime {
         let config = self.config();
         self.front.close_sessions_of(|agent| is_gone(&config, agent));
         let drained = join_all(ended.iter().map(|grant| grant.drained(PATIENCE)));
-        let (gone, drained, stored) = tokio::join!(self.end_what_is_gone(), drained, join_all(stored));
+        let (gone, drained, stored, told) = tokio::join!(self.end_what_is_gone(), drained, join_all(stored), self.tell());
         if drained.iter().any(|is_drained| !is_drained) {
             tracing::warn!("something is still being written downstream for a grant that has ended: it began before");
         }
-        std::iter::once(gone).chain(stored).find_map(Result::err)
+        [gone, told].into_iter().chain(stored).find_map(Result::err)
     }
 
     /// Makes void what is asked or approved under policies, or for a connector, that are no longer in force: a call that was on

@@ -13,6 +13,7 @@ mod fault;
 mod files;
 mod grants;
 mod identities;
+mod people;
 mod pins;
 mod positions;
 mod random;
@@ -32,6 +33,7 @@ pub use approvals::{
 pub use fault::{StoreFault, WriteFault};
 pub use grants::{ConfigChange, ConfigSync, EndAs, Ended, Ending, GrantEntry, GrantFault, LiveGrants, ReplayedIntent, Swept};
 pub use identities::{AgentEntry, Agents, LiveIdentities};
+pub use people::{Passkey, Passkeys, UseFault};
 pub use pins::{ClassedBy, Pin, Pins};
 pub use positions::Positions;
 pub use stops::{DisabledAgents, LiveHalts, Stopped, Stops};

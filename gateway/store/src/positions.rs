@@ -62,7 +62,8 @@ impl Positions {
             let past = reached.values().min().copied().unwrap_or(0);
             // Queued under the lock: the store follows in the same order.
             self.store.write(move |connection| {
-                let sql = "INSERT INTO channel_positions (channel, seq) VALUES (?1, ?2) ON CONFLICT (channel) DO UPDATE SET seq = ?2";
+                let sql =
+                    "INSERT INTO channel_positions (channel, seq) VALUES (?1, ?2) ON CONFLICT (channel) DO UPDATE SET seq = ?2";
                 connection.prepare_cached(sql)?.execute(params![channel, column(seq)])?;
                 connection.prepare_cached("DELETE FROM approval_events WHERE seq <= ?1")?.execute([column(past)]).map(drop)
             })

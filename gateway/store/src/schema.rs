@@ -108,6 +108,17 @@ CREATE TABLE IF NOT EXISTS channel_positions (
     channel TEXT PRIMARY KEY,
     seq INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS passkeys (
+    id BLOB PRIMARY KEY CHECK (length(id) BETWEEN 1 AND 1023),
+    person TEXT NOT NULL,
+    name TEXT NOT NULL,
+    cose BLOB NOT NULL,
+    count INTEGER NOT NULL,
+    backup_eligible INTEGER NOT NULL,
+    backed_up INTEGER NOT NULL,
+    added_ms INTEGER NOT NULL,
+    used_ms INTEGER
+) STRICT, WITHOUT ROWID;
 ";
 
 /// Makes the file ready for writing, or refuses it.

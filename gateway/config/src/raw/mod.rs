@@ -5,6 +5,7 @@
 
 mod channels;
 mod entries;
+mod people;
 mod trust;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -17,6 +18,7 @@ pub(crate) use entries::{
     RawAgent, RawBound, RawBudget, RawConnector, RawCredential, RawFeature, RawGrant, RawIdentity, RawInject, RawIssuer,
     RawResourceServer, RawTool,
 };
+pub(crate) use people::{RawApproves, RawConsole, RawPerson};
 pub(crate) use trust::{RawTls, RawTrustDomain};
 
 use crate::units::{Duration, Size};
@@ -28,6 +30,8 @@ use crate::units::{Duration, Size};
 pub(crate) struct Raw {
     /// Where the gateway listens, and how much it takes.
     pub(crate) server: RawServer,
+    /// Where people log in: how, and for how long.
+    pub(crate) console: RawConsole,
     /// How long calls that need a person wait, and who may decide.
     pub(crate) approvals: RawApprovals,
     /// Which Cedar policies decide.
@@ -48,6 +52,8 @@ pub(crate) struct Raw {
     pub(crate) connectors: Vec<RawConnector>,
     /// The task grants: what one agent may do for one task.
     pub(crate) grants: Vec<RawGrant>,
+    /// The people who use the console. With none, a one-time link lets in `admin`, with every role.
+    pub(crate) people: Vec<RawPerson>,
     /// Servers of others that may ask what a token is good for (`/oauth/introspect`).
     pub(crate) resource_servers: Vec<RawResourceServer>,
     /// How people hear of approvals. None carries power: each links to the console.

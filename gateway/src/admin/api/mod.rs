@@ -3,6 +3,7 @@
 
 mod agents;
 mod approvals;
+mod channels;
 mod connectors;
 mod foreseen;
 mod grants;
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 pub use agents::{AgentView, TokenMade, TokenView, TokenWanted};
 pub use approvals::{ApprovalView, DecisionWanted};
+pub use channels::ChannelView;
 pub use connectors::{ConnectorView, FailureView, ProcessView, ToolView};
 pub use foreseen::Foreseen;
 pub use grants::{EndedView, EndingView, GrantMade, GrantView, GrantWanted, Used};

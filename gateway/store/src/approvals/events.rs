@@ -10,7 +10,7 @@ use super::{
     record::{Approval, ApprovalState},
     rows,
 };
-use crate::fault::{StoreFault, WriteFault};
+use crate::fault::StoreFault;
 
 /// What happened to an approval.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -87,11 +87,6 @@ pub(super) fn events(connection: &Connection, after: u64, most: usize) -> Result
     stored.map(|row| read(row?)).collect()
 }
 
-/// What was told need not be told again.
-pub(super) fn delivered(connection: &Connection, up_to: u64) -> rusqlite::Result<()> {
-    connection.prepare_cached("DELETE FROM approval_events WHERE seq <= ?1")?.execute([column(up_to)]).map(drop)
-}
-
 /// What nobody took in time is not told any more.
 pub(super) fn drop_events(connection: &Connection, before_ms: u64) -> rusqlite::Result<()> {
     connection.prepare_cached("DELETE FROM approval_events WHERE at_ms < ?1")?.execute([column(before_ms)]).map(drop)
