@@ -115,7 +115,8 @@ async fn a_receiver_hears_of_each_step_once_in_order_across_a_crash_and_a_dead_o
     assert!(last["args_digest"].as_str().unwrap().starts_with("sha256:") && last.get("arguments").is_none(), "{last}");
     drop(told);
     let channels: Vec<Value> = serde_json::from_str(&gateway.cli.ok(&["channels", "list", "--json"])).unwrap();
-    let states: Vec<_> = channels.iter().map(|channel| (channel["id"].as_str().unwrap(), channel["state"].as_str().unwrap())).collect();
+    let states: Vec<_> =
+        channels.iter().map(|channel| (channel["id"].as_str().unwrap(), channel["state"].as_str().unwrap())).collect();
     assert_eq!(states, [("books", "working"), ("dead", "failing")]);
     let tried = gateway.cli.run(&["channels", "test", "dead"]);
     assert_eq!(tried.status.code(), Some(1));

@@ -33,6 +33,7 @@ mod book;
 mod caps;
 mod decide;
 mod events;
+mod habits;
 mod record;
 mod rows;
 mod sweep;
@@ -40,6 +41,7 @@ mod sweep;
 use book::{Book, Entry, Stored};
 pub use decide::DecideFault;
 pub use events::{ApprovalEvent, Happened};
+pub use habits::{Habit, Habits};
 pub use record::{
     Allowance, AllowanceWanted, Approval, ApprovalState, Approver, ApproverMethod, AskedFor, DecideBounds, Decided, Decision,
     Evidence, MayNot, Said, Use, Verdict, batch_digest, challenge,
