@@ -283,6 +283,23 @@ async fn metrics(State(runtime): State<Arc<Runtime>>) -> String {
             ("{bailiwick_outcome=\"timed_out\"}", runtime.handshakes.timed_out()),
         ],
     );
+    let told = runtime.approvals.tally();
+    counter(
+        "bailiwick_approvals_total",
+        "Approvals since the start, by what became of them.",
+        &[
+            ("{bailiwick_outcome=\"requested\"}", told.requested),
+            ("{bailiwick_outcome=\"approved\"}", told.approved),
+            ("{bailiwick_outcome=\"denied\"}", told.denied),
+            ("{bailiwick_outcome=\"unanswered\"}", told.unanswered),
+        ],
+    );
+    counter(
+        "bailiwick_approval_decision_seconds_total",
+        "How long people took to decide, all decisions together, in whole seconds.",
+        &[("", told.decided_ms / 1000)],
+    );
+    counter("bailiwick_approvals_quick_total", "Approvals within three seconds of being asked.", &[("", told.quick)]);
     let reloads = runtime.reloads();
     counter(
         "bailiwick_config_reloads_total",

@@ -15,6 +15,7 @@ mod doctor;
 mod explain;
 mod fault;
 mod grants;
+mod habits;
 mod halts;
 mod init;
 mod offline;

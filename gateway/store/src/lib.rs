@@ -28,7 +28,7 @@ mod writer;
 pub use approvals::{
     Allowance, AllowanceWanted, Approval, ApprovalEvent, ApprovalState, Approver, ApproverMethod, AskedFor, DecideBounds,
     DecideFault, Decided, Decision, Evidence, Habit, Habits, Happened, LiveApprovals, MayNot, Said, Settings, ShowFault, Shown,
-    Use, Verdict, Which, batch_digest, challenge,
+    Tally, Use, Verdict, Which, batch_digest, challenge,
 };
 pub use fault::{StoreFault, WriteFault};
 pub use grants::{ConfigChange, ConfigSync, EndAs, Ended, Ending, GrantEntry, GrantFault, LiveGrants, ReplayedIntent, Swept};

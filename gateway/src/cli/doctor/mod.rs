@@ -7,6 +7,7 @@ mod programs;
 mod settings;
 
 use bailiwick_config::{Config, Origin};
+use bailiwick_store::Habits;
 use serde_json::{Value, json};
 
 use super::{
@@ -162,6 +163,10 @@ async fn running(client: Option<&Client>, session: &Session, findings: &mut Find
                     what,
                     "`bailiwick freeze --list` says who and why, `bailiwick thaw` lets it go on",
                 );
+            }
+            for warning in client.get::<Habits>("habits").await.map(|habits| habits.warnings).unwrap_or_default() {
+                let remedy = "`bailiwick approvals habits` says which rules ask most, and what could be changed";
+                findings.warning("habits", at.clone(), warning, remedy);
             }
             if let Some(why) = &status.store_lost {
                 let what = format!("the store can't be written: {why}");

@@ -15,6 +15,7 @@ use tokio::sync::watch;
 
 use super::{
     caps::Caps,
+    habits::Tally,
     record::{Approval, ApprovalState},
 };
 use crate::{
@@ -58,6 +59,7 @@ pub(super) struct Book {
     /// When one was over, unix milliseconds.
     over: BTreeSet<(u64, ApprovalId)>,
     pub(super) caps: Caps,
+    pub(super) tally: Tally,
     /// Moves at each change.
     changes: watch::Sender<u64>,
 }

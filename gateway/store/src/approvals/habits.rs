@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     LiveApprovals, Which,
-    record::{Approval, ApprovalState, Verdict},
+    decision::Verdict,
+    record::{Approval, ApprovalState},
 };
 
 /// From so many decisions on, a share of them means something.
@@ -66,7 +67,50 @@ pub struct Habit {
     pub suggestion: Option<String>,
 }
 
+/// What became of questions since the start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Asked.
+    pub requested: u64,
+    /// Approved.
+    pub approved: u64,
+    /// Denied.
+    pub denied: u64,
+    /// Decided by nobody in time.
+    pub unanswered: u64,
+    /// Approved within three seconds of being asked.
+    pub quick: u64,
+    /// How long all decisions took together, milliseconds.
+    pub decided_ms: u64,
+}
+
+impl Tally {
+    /// It was decided after so long; one of several who must approve has not decided it.
+    pub(super) fn decided(&mut self, state: ApprovalState, after_ms: u64) {
+        match state {
+            ApprovalState::Approved => {
+                self.approved = self.approved.saturating_add(1);
+                self.quick = self.quick.saturating_add(u64::from(after_ms < QUICK_MS));
+            }
+            ApprovalState::Denied => self.denied = self.denied.saturating_add(1),
+            _ => return,
+        }
+        self.decided_ms = self.decided_ms.saturating_add(after_ms);
+    }
+
+    /// These are over.
+    pub(super) fn expired(&mut self, approvals: &[Approval]) {
+        let unanswered = approvals.iter().filter(|approval| approval.state == ApprovalState::Expired).count();
+        self.unanswered = self.unanswered.saturating_add(u64::try_from(unanswered).unwrap_or(u64::MAX));
+    }
+}
+
 impl LiveApprovals {
+    /// What became of questions since the start.
+    pub fn tally(&self) -> Tally {
+        self.book().tally
+    }
+
     /// How people have decided of late.
     pub fn habits(&self) -> Habits {
         Habits::of(&self.list(Which::All))

@@ -30,6 +30,8 @@ async fn a_habit_of_saying_yes_is_seen_and_so_is_a_hasty_one() {
     assert_eq!((habits.median_ms, habits.quick), (Some(2000), 49));
     assert_eq!(habits.warnings.len(), 2, "{:?}", habits.warnings);
     assert!(habits.warnings[0].starts_with("50 of 50 decisions were yes") && habits.warnings[1].contains("within 3 s"));
+    let tally = live.tally();
+    assert_eq!((tally.requested, tally.approved, tally.quick, tally.decided_ms), (50, 50, 49, 49 * 2000 + MINUTE));
     let habit = &habits.habits[0];
     assert_eq!(
         (habit.rule.as_str(), habit.agent.as_str(), habit.tool.as_str()),
@@ -70,6 +72,6 @@ async fn what_nobody_answers_is_counted_as_that() {
     let live = live(&data);
     ask(&live, "{}", NOW).await.unwrap();
     live.expire(NOW + 60 * MINUTE).await.unwrap();
-    assert_eq!((live.habits().unanswered, live.habits().median_ms), (1, None));
+    assert_eq!((live.habits().unanswered, live.habits().median_ms, live.tally().unanswered), (1, None, 1));
     assert_eq!(Habits::of(&[]), Habits::default());
 }
