@@ -12,6 +12,7 @@ mod approvals;
 mod fault;
 mod files;
 mod grants;
+mod handles;
 mod identities;
 mod pins;
 mod random;
@@ -29,6 +30,7 @@ pub use approvals::{
 };
 pub use fault::{StoreFault, WriteFault};
 pub use grants::{ConfigChange, ConfigSync, EndAs, Ended, Ending, GrantEntry, GrantFault, LiveGrants, ReplayedIntent, Swept};
+pub use handles::{HANDLE, HandleEvent, HandleFault, Handles, UNBOUND_MS};
 pub use identities::{AgentEntry, Agents, LiveIdentities};
 pub use pins::{ClassedBy, Pin, Pins};
 pub use stops::{DisabledAgents, LiveHalts, Stopped, Stops};

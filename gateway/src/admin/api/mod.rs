@@ -17,7 +17,7 @@ pub use agents::{AgentView, TokenMade, TokenView, TokenWanted};
 pub use approvals::{ApprovalView, DecisionWanted};
 pub use connectors::{ConnectorView, FailureView, ProcessView, ToolView};
 pub use foreseen::Foreseen;
-pub use grants::{EndedView, EndingView, GrantMade, GrantView, GrantWanted, Used};
+pub use grants::{EndedView, EndingView, GrantMade, GrantView, GrantWanted, HandleMade, Used};
 pub use halts::{DisabledView, EnabledView, FrozenView, HaltView, HaltWanted};
 pub use proposal::{Accept, Accepted, Change, Proposal, ProposedTool, RejectedTool, Trial};
 pub use reload::{Changed, Reloaded};

@@ -6,6 +6,7 @@ mod concurrency;
 mod decisions;
 mod files;
 mod grants;
+mod handles;
 mod hops;
 mod identities;
 mod pins;
