@@ -7,7 +7,7 @@ use rustix::{
     io::Errno,
     process::{Pid, PidfdFlags, pidfd_open},
 };
-use tokio::io::{Interest, unix::AsyncFd};
+use tokio::net::unix::pipe::Receiver;
 
 /// How often a process is looked at that the kernel does not tell the end of.
 const LOOK: Duration = Duration::from_secs(1);
@@ -35,8 +35,8 @@ fn started(pid: i32) -> Option<u64> {
 
 /// What tells the end of a process.
 enum Watch {
-    /// The kernel.
-    Kernel(AsyncFd<rustix::fd::OwnedFd>),
+    /// The kernel. It is waited for as a pipe is that has something to read; nothing is read from it.
+    Kernel(Receiver),
     /// Nobody: it is looked for.
     Looks,
     /// It has ended.
@@ -46,7 +46,7 @@ enum Watch {
 impl Watch {
     fn of(process: Process) -> Self {
         let Some(pid) = Pid::from_raw(process.pid) else { return Self::Over };
-        let opened = match pidfd_open(pid, PidfdFlags::empty()) {
+        let opened = match pidfd_open(pid, PidfdFlags::NONBLOCK) {
             Ok(opened) => opened,
             Err(Errno::SRCH) => return Self::Over,
             Err(_) => return Self::Looks,
@@ -55,7 +55,7 @@ impl Watch {
         if started(process.pid) != Some(process.started) {
             return Self::Over;
         }
-        AsyncFd::with_interest(opened, Interest::READABLE).map_or(Self::Looks, Self::Kernel)
+        Receiver::from_owned_fd_unchecked(opened).map_or(Self::Looks, Self::Kernel)
     }
 }
 

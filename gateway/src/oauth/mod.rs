@@ -131,6 +131,11 @@ pub(crate) struct Challenge {
 }
 
 impl Challenge {
+    /// This, and nothing else.
+    fn of(authenticate: HeaderValue) -> Self {
+        Self { authenticate, nonce: None }
+    }
+
     /// Puts it among the headers of an answer.
     pub(crate) fn put(self, headers: &mut HeaderMap) {
         headers.insert(header::WWW_AUTHENTICATE, self.authenticate);
@@ -151,7 +156,7 @@ pub(crate) fn challenge(front: &Front, peer: Option<Peer>, nonce: Option<&str>) 
                           error_description=\"the proof has to bear the nonce of this answer\"";
             Challenge { authenticate: HeaderValue::from_static(wanted), nonce: Some(nonce) }
         }
-        _ => Challenge { authenticate: bearer(front, peer), nonce: None },
+        _ => Challenge::of(bearer(front, peer)),
     }
 }
 
