@@ -13,7 +13,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use bailiwick_config::Config;
-use bailiwick_connectors::{ConnectorEvent, ConnectorSpec, Discovery, Downstreams, Look};
+use bailiwick_connectors::{ConnectorEvent, ConnectorSpec, Discovery, Downstreams, Look, SpecFault};
 use bailiwick_credentials::Broker;
 use bailiwick_identity::Issuers;
 use bailiwick_pipeline::{
@@ -220,7 +220,6 @@ impl Runtime {
         let disabled = DisabledAgents::load(&store, Arc::clone(&agents))?;
         let tokens = Arc::new(Tokens::load(&store)?);
         let (handles, of_handles) = Handles::new();
-        let handles = Arc::new(handles);
         let grants = Arc::new(LiveGrants::load(&store, &intents)?);
         let approvals = Arc::new(LiveApprovals::load(&store, Arc::clone(&agents), approval_settings(&config), &intents)?);
         Basis::of(&config).take_up(&store, &approvals, &trail, now_ms).await?;
@@ -239,10 +238,7 @@ impl Runtime {
         worlds.names().remarks().iter().for_each(|remark| tracing::warn!("{remark}"));
         let notices = Arc::<Notices>::default();
         let events = on_event(Arc::clone(&worlds), Arc::clone(&recorder), Arc::clone(&clock), Arc::clone(&notices));
-        let connectors = Arc::new(
-            Downstreams::new(specs.values().cloned().collect(), events)
-                .map_err(|faults| StartFault::Connectors(faults.iter().map(ToString::to_string).collect()))?,
-        );
+        let connectors = Arc::new(Downstreams::new(specs.values().cloned().collect(), events).map_err(not_started)?);
         let exporter = exporter_of(&config, &origin.environment);
         let tether = Arc::new(Tethered::new(Arc::clone(&connectors) as _, worlds.reached()));
         let issuers = issuers_of(&config, now_ms);
@@ -446,6 +442,10 @@ fn opened_trail(data: &DataFolder, config: &Config, now_ms: u64) -> Result<Trail
         trail.append(Stream::Admin, now_ms, &record)?;
     }
     Ok(trail)
+}
+
+fn not_started(faults: Vec<SpecFault>) -> StartFault {
+    StartFault::Connectors(faults.into_iter().map(|fault| fault.to_string()).collect())
 }
 
 /// The issuers of this configuration.

@@ -146,10 +146,7 @@ fn read(proof: &str, asked: Asked<'_>, now_s: u64) -> Result<Read, TokenFault> {
     }
     let id = text("jti").filter(|id| !id.is_empty() && id.len() <= LONGEST_ID);
     let id = id.ok_or_else(|| TokenFault::proof("has no id (`jti`), or a long one"))?;
-    let nonce = match token.claims.get("nonce") {
-        None => None,
-        // What is no text is no nonce of ours.
-        Some(nonce) => Some(nonce.as_str().unwrap_or_default().to_owned()),
-    };
+    // What is no text is no nonce of ours.
+    let nonce = token.claims.get("nonce").map(|nonce| nonce.as_str().unwrap_or_default().to_owned());
     Ok(Read { id: sha256(id.as_bytes()), made_at_s, nonce })
 }

@@ -3,7 +3,7 @@
 
 use std::{
     fmt,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use bailiwick_pipeline::{grant::Grant, ids::GrantId, ports::IdentityFailure, principal::Process};
@@ -86,9 +86,9 @@ pub struct Handles {
 
 impl Handles {
     /// None yet; and where it is told what becomes of them.
-    pub fn new() -> (Self, UnboundedReceiver<HandleEvent>) {
+    pub fn new() -> (Arc<Self>, UnboundedReceiver<HandleEvent>) {
         let (events, told) = unbounded_channel();
-        (Self { held: DashMap::new(), changing: Mutex::default(), events }, told)
+        (Arc::new(Self { held: DashMap::new(), changing: Mutex::default(), events }), told)
     }
 
     /// A new handle of this issue of a grant. Told once. One that was made before and that no process holds is good no more.

@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::{self, Read},
+    io::{self, BufRead as _, BufReader, Read},
     os::unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     path::{Path, PathBuf},
 };
@@ -11,6 +11,7 @@ use bailiwick_store::HANDLE;
 use http::HeaderValue;
 use rustix::fs::OFlags;
 use secrecy::{ExposeSecret as _, SecretString};
+use zeroize::Zeroizing;
 
 use super::super::{Session, args::StdioArgs, client::segment, fault::CliFault, screen::shown};
 
@@ -124,13 +125,8 @@ fn inherited(number: u32) -> Result<SecretString, CliFault> {
 
 /// The first line. Nothing after it is waited for: whoever writes into a pipe may keep it open.
 fn one_line(from: &mut impl Read) -> io::Result<SecretString> {
-    let mut text = zeroize::Zeroizing::new(Vec::with_capacity(usize::try_from(LONGEST).unwrap_or_default()));
-    for byte in from.take(LONGEST).bytes() {
-        match byte? {
-            b'\n' => break,
-            byte => text.push(byte),
-        }
-    }
+    let mut text = Zeroizing::new(Vec::with_capacity(usize::try_from(LONGEST).unwrap_or_default()));
+    BufReader::new(from.take(LONGEST)).read_until(b'\n', &mut text)?;
     let text = std::str::from_utf8(&text).map(str::trim).unwrap_or_default();
     if text.is_empty() {
         return Err(io::Error::new(io::ErrorKind::InvalidData, format!("it holds no handle and no token; {PRINTS_ONE}")));

@@ -29,7 +29,7 @@ fn house() -> House {
     let grants = Arc::new(LiveGrants::load(&store, &[]).unwrap());
     let clock = clock(NOW);
     let issuers = Arc::new(Issuers::new("https://gateway.example.com/mcp", NOW));
-    let proofs = (Arc::clone(&tokens), Arc::new(Handles::new().0));
+    let proofs = (Arc::clone(&tokens), Handles::new().0);
     let identities = LiveIdentities::new(agents(), proofs, issuers, Arc::clone(&grants), clock.clone());
     House { _data: data, tokens, grants, identities, clock }
 }
