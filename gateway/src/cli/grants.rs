@@ -192,7 +192,7 @@ async fn make_handle(id: &str, session: &Session) -> Result<(), CliFault> {
     let path = format!("grants/{}/handle", segment(id)?);
     let made: HandleMade = session.client().await?.post(&path, &json!({})).await?;
     session.screen.tell(&format!(
-        "a handle of grant {} for agent {}: good in the first process that shows it {}, and the grant ends with that process",
+        "a handle of grant {} for agent {}, for the first process that shows it (the handle expires {}): the grant ends with that process",
         shown(&made.grant),
         shown(&made.agent),
         from_now(made.bind_by_ms, SystemClock.now_ms())

@@ -102,7 +102,9 @@ impl Link {
         if !self.is_handle {
             return Ok(());
         }
-        match self.post(&Message::read(HELLO.to_owned())).await {
+        let silent = |why: &dyn std::fmt::Display| CliFault::Silent { at: "the agent socket".to_owned(), why: why.to_string() };
+        let told = tokio::time::timeout(SHORT, self.post(&Message::read(HELLO.to_owned()))).await;
+        match told.map_err(|late| silent(&late))? {
             Ok((StatusCode::UNAUTHORIZED, ..)) => Err(CliFault::refused(
                 "the gateway does not take this handle: another process holds it, it waited for more than five minutes, or its grant or \
                  gateway has ended",
@@ -110,7 +112,7 @@ impl Link {
             )),
             // Whatever else is the matter, it is known who asks.
             Ok(_) => Ok(()),
-            Err(why) => Err(CliFault::Silent { at: "the agent socket".to_owned(), why: why.to_string() }),
+            Err(why) => Err(silent(&why)),
         }
     }
 
