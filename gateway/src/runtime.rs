@@ -13,13 +13,13 @@ use std::{
 
 use arc_swap::ArcSwap;
 use bailiwick_config::Config;
-use bailiwick_connectors::{ConnectorEvent, ConnectorSpec, Discovery, Downstreams, Look};
+use bailiwick_connectors::{ConnectorEvent, ConnectorSpec, Discovery, Downstreams, Look, SpecFault};
 use bailiwick_credentials::Broker;
 use bailiwick_identity::Issuers;
 use bailiwick_pipeline::{
     Gateway, Settings,
     gates::ScreenLimits,
-    grant::Grant,
+    grant::{Grant, LiveGrant},
     halts::Halts,
     ids::GrantId,
     ports::{Binding, Clock, ConnectFailure, Grants as _, Ports},
@@ -29,8 +29,8 @@ use bailiwick_schemas::{
     names::{ConnectorId, ToolName},
 };
 use bailiwick_store::{
-    AgentEntry, Agents, DisabledAgents, EndAs, Ended, GrantFault, LiveApprovals, LiveGrants, LiveHalts, LiveIdentities, Pin,
-    Pins, Store, StoreFault, Tokens, WriteFault,
+    AgentEntry, Agents, DisabledAgents, EndAs, Ended, GrantFault, Handles, LiveApprovals, LiveGrants, LiveHalts, LiveIdentities,
+    Pin, Pins, Store, StoreFault, Tokens, WriteFault,
 };
 use bailiwick_telemetry::Exporter;
 use bailiwick_trail::{Options, Stream, Trail, TrailFault};
@@ -43,6 +43,7 @@ use crate::{
     completing::Completing,
     data::{DataFault, DataFolder},
     downstream::{credentials_of, env_secrets, specs_of},
+    holders,
     pinning::{self, Scout},
     recovery,
     reload::{Basis, Reloads},
@@ -75,6 +76,8 @@ pub struct Runtime {
     pub agents: Arc<Agents>,
     /// Their tokens, and the grants'.
     pub tokens: Arc<Tokens>,
+    /// The one-shot handles of grants.
+    pub handles: Arc<Handles>,
     /// The issuers of the tokens that agents bring along.
     pub issuers: Arc<Issuers>,
     /// The grants.
@@ -222,6 +225,7 @@ impl Runtime {
         let halts = LiveHalts::load(&store, Arc::clone(&in_force))?;
         let disabled = DisabledAgents::load(&store, Arc::clone(&agents))?;
         let tokens = Arc::new(Tokens::load(&store)?);
+        let (handles, of_handles) = Handles::new();
         let grants = Arc::new(LiveGrants::load(&store, &intents)?);
         let approvals = Arc::new(LiveApprovals::load(&store, Arc::clone(&agents), approval_settings(&config), &intents)?);
         Basis::of(&config).take_up(&store, &approvals, &trail, now_ms).await?;
@@ -241,14 +245,12 @@ impl Runtime {
         worlds.names().remarks().iter().for_each(|remark| tracing::warn!("{remark}"));
         let notices = Arc::<Notices>::default();
         let events = on_event(Arc::clone(&worlds), Arc::clone(&recorder), Arc::clone(&clock), Arc::clone(&notices));
-        let connectors = Arc::new(
-            Downstreams::new(specs.values().cloned().collect(), events)
-                .map_err(|faults| StartFault::Connectors(faults.iter().map(ToString::to_string).collect()))?,
-        );
+        let connectors = Arc::new(Downstreams::new(specs.values().cloned().collect(), events).map_err(not_started)?);
         let exporter = exporter_of(&config, &origin.environment);
         let tether = Arc::new(Tethered::new(Arc::clone(&connectors) as _, worlds.reached()));
         let issuers = issuers_of(&config, now_ms);
-        let proofs = (Arc::clone(&agents), Arc::clone(&tokens), Arc::clone(&issuers), Arc::clone(&grants));
+        let own = (Arc::clone(&tokens), Arc::clone(&handles));
+        let proofs = (Arc::clone(&agents), own, Arc::clone(&issuers), Arc::clone(&grants));
         let identities = LiveIdentities::new(proofs.0, proofs.1, proofs.2, proofs.3, Arc::clone(&clock));
         let completing = Arc::<Completing>::default();
         let ports = Ports {
@@ -278,6 +280,7 @@ impl Runtime {
             store,
             agents,
             tokens,
+            handles,
             issuers,
             grants,
             halts,
@@ -304,6 +307,7 @@ impl Runtime {
             console_at: OnceLock::new(),
         });
         completing.of(&runtime);
+        holders::watch(&runtime, of_handles);
         runtime.end_what_is_gone().await?;
         runtime.end_what_is_disabled().await?;
         Ok(runtime)
@@ -392,6 +396,8 @@ impl Runtime {
         self.end_what_is_halted();
         if now_ms.saturating_sub(self.swept_ms.load(Ordering::Relaxed)) >= SWEEP_EVERY_MS {
             self.swept_ms.store(now_ms, Ordering::Relaxed);
+            let is_live = |grant: &LiveGrant, revision| grant.terms().revision == revision && grant.is_live(now_ms);
+            self.handles.sweep(now_ms, |id, revision| self.grants.by_id(id).is_some_and(|grant| is_live(&grant, revision)));
             let is_known = |id: &GrantId, revision| self.grants.by_id(id).is_some_and(|grant| grant.terms().revision == revision);
             done = done.and(self.tokens.sweep(now_ms, is_known).await);
         }
@@ -459,6 +465,10 @@ fn opened_trail(data: &DataFolder, config: &Config, now_ms: u64) -> Result<Trail
         trail.append(Stream::Admin, now_ms, &record)?;
     }
     Ok(trail)
+}
+
+fn not_started(faults: Vec<SpecFault>) -> StartFault {
+    StartFault::Connectors(faults.into_iter().map(|fault| fault.to_string()).collect())
 }
 
 /// The issuers of this configuration.

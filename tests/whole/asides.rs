@@ -163,6 +163,7 @@ async fn on_stdio_what_is_said_before_an_answer_is_lines_before_it() {
     let (gateway, _) = gateway("");
     let token = gateway.folder().join("token");
     std::fs::write(&token, gateway.agent("a").token()).unwrap();
+    std::fs::set_permissions(&token, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
     let mut bridge = gateway.cli.command(&["stdio", "--grant-file", token.to_str().unwrap()]);
     let mut bridge = bridge.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     let (mut to, mut from) = (bridge.stdin.take().unwrap(), BufReader::new(bridge.stdout.take().unwrap()).lines());

@@ -226,6 +226,76 @@ async fn a72_instances_and_other_kinds_of_issuers_are_on_record() {
     assert_eq!(calls, [of(json!("pod-1"), "jwt"), of(json!("pod-2"), "jwt"), of(Value::Null, "jwt_svid")]);
 }
 
+/// A call with an effect, by a token of this scheme and with these proofs.
+async fn put(agent: &Agent, scheme: &str, proofs: &[&str]) -> Reply {
+    let mut request = agent.request_with_meta("s__put", &json!({"x": "1"}), "").build().unwrap();
+    let headers = request.headers_mut();
+    headers.insert("authorization", format!("{scheme} {}", agent.token()).parse().unwrap());
+    for proof in proofs {
+        headers.append("dpop", proof.parse().unwrap());
+    }
+    let response = reqwest::Client::builder().no_proxy().build().unwrap().execute(request).await.unwrap();
+    let (status, headers) = (response.status().as_u16(), response.headers().clone());
+    Reply { status, headers, text: response.text().await.unwrap() }
+}
+
+/// What a proof is wanted with, where the answer says so as the standard has it (RFC 9449, section 9).
+fn nonce_of(reply: &Reply) -> Option<String> {
+    let nonce = reply.headers.get("dpop-nonce")?.to_str().unwrap().to_owned();
+    let wanted = reply.headers["www-authenticate"].to_str().unwrap();
+    assert!(wanted.starts_with("DPoP ") && wanted.contains(r#"error="use_dpop_nonce""#), "{wanted}");
+    assert_eq!((reply.status, reply.headers["cache-control"].to_str().unwrap()), (401, "no-store"));
+    Some(nonce)
+}
+
+/// Attack 67: nobody waits for the gateway to know what was shown before it started.
+#[tokio::test(flavor = "multi_thread")]
+async fn a67_right_after_a_start_a_proof_is_good_with_a_nonce_of_the_gateways() {
+    let before_s = now_s();
+    let desk = Desk::new("sender_constraint = \"dpop\"\naudience = \"us\"");
+    let (holder, thief) = (Signer::new(""), Signer::new(""));
+    let token = desk.signer.token(&desk.claims(&json!({"aud": "us", "cnf": {"jkt": holder.thumbprint()}})));
+    let url = desk.gateway.url.clone();
+    // Made before the start, and in time: so it might have been shown to the gateway before this one.
+    let claims = |id: &str, nonce: Option<&str>, made_s: u64| {
+        let mut claims = json!({"jti": id, "htm": "POST", "htu": url, "iat": made_s, "ath": sha256(&token)});
+        if let Some(nonce) = nonce {
+            claims["nonce"] = json!(nonce);
+        }
+        claims
+    };
+    let proof = |id: &str, nonce: Option<&str>| holder.proof(&claims(id, nonce, before_s));
+    let agent = Agent::new(&url, &token);
+    let stolen = put(&agent, "DPoP", &[&thief.proof(&claims("0", None, before_s))]).await;
+    assert_eq!((stolen.status, nonce_of(&stolen)), (401, None), "who has not the key is told nothing");
+    let first = put(&agent, "DPoP", &[&proof("1", None)]).await;
+    let nonce = nonce_of(&first).expect("a nonce");
+    assert!(first.json()["error"]["message"].as_str().unwrap().contains("DPoP-Nonce"), "{}", first.text);
+    let good = proof("1", Some(&nonce));
+    for (proof, status) in [(&good, 200), (&good, 401), (&proof("2", Some(&nonce)), 200)] {
+        assert_eq!(put(&agent, "DPoP", &[proof]).await.status, status);
+    }
+    assert_eq!(desk.script.calls().len(), 2);
+    // At the endpoints of OAuth too, in their words.
+    let headers = [("authorization", format!("DPoP {token}")), ("dpop", proof("3", None))];
+    let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let asked = crate::harness::oauth::post(&desk.gateway, "/oauth/revoke", "token=x", &headers).await;
+    assert!(nonce_of(&asked).is_some() && asked.json()["error"] == "use_dpop_nonce", "{}", asked.text);
+    // The gateway after this one gave none of them: it gives its own, and takes nothing that was shown before.
+    let restarted_s = now_s();
+    let gateway = desk.gateway.kill_and_restart();
+    let agent = Agent::new(&gateway.url, &token);
+    let proof = |id: &str, nonce: &str| {
+        let mut claims = claims(id, Some(nonce), restarted_s);
+        claims["htu"] = json!(gateway.url);
+        holder.proof(&claims)
+    };
+    let other = nonce_of(&put(&agent, "DPoP", &[&proof("4", &nonce)]).await).expect("another nonce");
+    assert_ne!(other, nonce);
+    assert_eq!(put(&agent, "DPoP", &[&proof("4", &other)]).await.status, 200);
+    assert_eq!(desk.script.calls().len(), 3);
+}
+
 /// Attack 67.
 #[tokio::test(flavor = "multi_thread")]
 async fn a67_a_bound_token_needs_a_fresh_proof_for_each_request() {
@@ -240,17 +310,7 @@ async fn a67_a_bound_token_needs_a_fresh_proof_for_each_request() {
         holder.proof(&json!({"jti": id, "htm": htm, "htu": htu, "iat": now_s() + 5, "ath": sha256(&token)}))
     };
     let url = desk.gateway.url.clone();
-    let put = async |scheme: &str, proofs: &[&str]| -> Reply {
-        let mut request = agent.request_with_meta("s__put", &json!({"x": "1"}), "").build().unwrap();
-        let headers = request.headers_mut();
-        headers.insert("authorization", format!("{scheme} {token}").parse().unwrap());
-        for proof in proofs {
-            headers.append("dpop", proof.parse().unwrap());
-        }
-        let response = reqwest::Client::builder().no_proxy().build().unwrap().execute(request).await.unwrap();
-        let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        Reply { status, headers, text: response.text().await.unwrap() }
-    };
+    let put = async |scheme: &str, proofs: &[&str]| put(&agent, scheme, proofs).await;
     let first = proof("1", "POST", &url);
     assert_eq!(put("Bearer", &[]).await.status, 401, "no bearer token");
     assert_eq!(put("Bearer", &[&first]).await.status, 401, "not even with a proof");

@@ -12,6 +12,7 @@ mod features;
 mod fidelity;
 mod front;
 mod halts;
+mod handles;
 pub mod hops;
 mod house;
 mod identity;

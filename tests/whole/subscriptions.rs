@@ -558,6 +558,7 @@ impl Bridge {
     fn start(gateway: &Gateway, agent: &Agent) -> Self {
         let token = gateway.folder().join("token");
         std::fs::write(&token, agent.token()).unwrap();
+        std::fs::set_permissions(&token, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
         let mut command = gateway.cli.command(&["stdio", "--grant-file", token.to_str().unwrap()]);
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let (lines, from) = channel();

@@ -14,13 +14,14 @@ use crate::{
     compact,
     fault::TokenFault,
     keys::{Key, sha256},
+    nonce::Nonces,
 };
 
 /// How old a proof may be, seconds.
 const WINDOW_S: u64 = 60;
 
 /// How far ahead of ours the clock of its sender may be, seconds. For so long after a start proofs are refused that could have been shown
-/// before it.
+/// before it, unless they bear a nonce of ours: nobody had that before.
 const AHEAD_S: u64 = 5;
 
 /// The longest id of a proof, bytes.
@@ -47,21 +48,35 @@ pub(crate) struct Shown {
     /// Nothing that was shown before is remembered, so nothing that could have been is good. Unix seconds.
     since_s: u64,
     by_key: Mutex<HashMap<String, HashMap<[u8; 32], u64>>>,
+    nonces: Nonces,
+}
+
+/// What a proof that holds says.
+struct Read {
+    /// What it is known by.
+    id: [u8; 32],
+    /// Unix seconds.
+    made_at_s: u64,
+    nonce: Option<String>,
 }
 
 impl Shown {
     pub(crate) fn since(since_s: u64) -> Self {
-        Self { since_s, by_key: Mutex::default() }
+        Self { since_s, by_key: Mutex::default(), nonces: Nonces::fresh() }
     }
 
     /// Checks a proof, and that it is shown for the first time.
     pub(crate) fn check(&self, proof: &str, asked: Asked<'_>, now_s: u64) -> Result<(), TokenFault> {
-        let (id, made_at_s) = read(proof, asked, now_s)?;
-        // INVARIANT: what was shown by then was at most so far ahead.
-        if made_at_s <= self.since_s.saturating_add(AHEAD_S) {
-            let why = "was made before the gateway started, or just then, so nobody can tell whether it is new: \
-                       send a new one some seconds after the start";
-            return Err(TokenFault::proof(why));
+        let Read { id, made_at_s, nonce } = read(proof, asked, now_s)?;
+        match nonce {
+            Some(nonce) if self.nonces.is_ours(&nonce, now_s) => {}
+            Some(_) => return Err(self.wants_nonce("bears a nonce that is not the gateway's, or an old one", now_s)),
+            // INVARIANT: what was shown by then was at most so far ahead.
+            None if made_at_s <= self.since_s.saturating_add(AHEAD_S) => {
+                let why = "was made before the gateway started, or just then, so nobody can tell whether it is new";
+                return Err(self.wants_nonce(why, now_s));
+            }
+            None => {}
         }
         let good_until_s = made_at_s.saturating_add(WINDOW_S);
         let mut by_key = self.by_key.lock().unwrap_or_else(PoisonError::into_inner);
@@ -85,6 +100,14 @@ impl Shown {
         shown.insert(id, good_until_s);
         Ok(())
     }
+
+    /// Its sender is to make another one, with a nonce of ours: without randomness there is none, and only time helps.
+    fn wants_nonce(&self, why: &str, now_s: u64) -> TokenFault {
+        match self.nonces.at(now_s) {
+            Some(nonce) => TokenFault::Nonce { why: why.to_owned(), nonce },
+            None => TokenFault::proof(format!("{why}: send a new one some seconds after the start")),
+        }
+    }
 }
 
 impl fmt::Debug for Shown {
@@ -93,8 +116,8 @@ impl fmt::Debug for Shown {
     }
 }
 
-/// What a proof that holds is known by, and when it was made (RFC 9449, section 4.3).
-fn read(proof: &str, asked: Asked<'_>, now_s: u64) -> Result<([u8; 32], u64), TokenFault> {
+/// What a proof that holds says (RFC 9449, section 4.3).
+fn read(proof: &str, asked: Asked<'_>, now_s: u64) -> Result<Read, TokenFault> {
     let token = compact::read(proof, &["dpop+jwt"]).map_err(|fault| TokenFault::proof(fault.to_string()))?;
     let Some(Value::Object(jwk)) = token.signed.header.get("jwk") else {
         return Err(TokenFault::proof("has no key in its header"));
@@ -123,5 +146,7 @@ fn read(proof: &str, asked: Asked<'_>, now_s: u64) -> Result<([u8; 32], u64), To
     }
     let id = text("jti").filter(|id| !id.is_empty() && id.len() <= LONGEST_ID);
     let id = id.ok_or_else(|| TokenFault::proof("has no id (`jti`), or a long one"))?;
-    Ok((sha256(id.as_bytes()), made_at_s))
+    // What is no text is no nonce of ours.
+    let nonce = token.claims.get("nonce").map(|nonce| nonce.as_str().unwrap_or_default().to_owned());
+    Ok(Read { id: sha256(id.as_bytes()), made_at_s, nonce })
 }

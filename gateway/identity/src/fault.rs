@@ -65,6 +65,14 @@ pub enum TokenFault {
     /// The proof of its bearer's key proves nothing (`DPoP`).
     #[error("the DPoP proof {0}")]
     Proof(String),
+    /// The proof is to be made anew, with this nonce of ours in it: else nobody can tell when it was made (RFC 9449, section 9).
+    #[error("the DPoP proof {why}: send a new one with the nonce that comes with this answer")]
+    Nonce {
+        /// What is wrong with it.
+        why: String,
+        /// The nonce.
+        nonce: String,
+    },
     /// The issuer's keys can't be had.
     #[error("the keys of the issuer `{issuer}` can't be had: {why}")]
     Unavailable {

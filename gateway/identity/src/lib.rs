@@ -16,6 +16,7 @@ mod fetch;
 mod issuer;
 mod issuers;
 mod keys;
+mod nonce;
 mod ring;
 mod spiffe;
 mod subject;

@@ -101,6 +101,17 @@ pub enum IdentityFailure {
     /// A signed token that proves nothing, and why.
     #[error("{0}")]
     Refused(String),
+    /// A proof of a key that has to be made anew with this nonce in it (RFC 9449, section 9), and why.
+    #[error("{why}")]
+    Nonce {
+        /// Why.
+        why: String,
+        /// The nonce.
+        nonce: String,
+    },
+    /// A one-shot handle that the process which shows it does not hold, and why.
+    #[error("the handle {0}")]
+    Handle(String),
     /// Proven, but not a registered agent.
     #[error("{0} is not registered as an agent")]
     Unregistered(String),

@@ -55,6 +55,13 @@ pub enum Credential {
         /// The agent it wants to be; believed only if registered with that user id.
         agent: Option<String>,
     },
+    /// A one-shot handle, good in one process alone.
+    Handle {
+        /// The handle.
+        handle: SecretString,
+        /// The process that shows it, where that can be told.
+        process: Option<Process>,
+    },
     /// A client certificate that was verified (X.509-SVID), and the bearer token beside it, if there is one.
     Certificate {
         /// The certificate of the connection.
@@ -62,6 +69,23 @@ pub enum Credential {
         /// The token, which must be of the same agent.
         bearer: Option<SecretString>,
     },
+}
+
+/// A process, so that no other one is ever taken for it: ids come again, with another start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Process {
+    /// The user that it runs as.
+    pub uid: u32,
+    /// Its id.
+    pub pid: i32,
+    /// When it started, in the kernel's ticks since the machine did.
+    pub started: u64,
+}
+
+impl fmt::Display for Process {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "process {} of user {}", self.pid, self.uid)
+    }
 }
 
 /// The certificate that a connection was opened with.
@@ -147,6 +171,8 @@ pub enum AuthMethod {
     AgentToken,
     /// A bearer token of one grant.
     GrantToken,
+    /// A one-shot handle of one grant, in the process that holds it.
+    Handle,
     /// The user id at the other end of the agent socket.
     Peer,
     /// A client certificate with a SPIFFE id.
@@ -163,6 +189,7 @@ impl AuthMethod {
         match self {
             Self::AgentToken => "agent_token",
             Self::GrantToken => "grant_token",
+            Self::Handle => "handle",
             Self::Peer => "unix_peer",
             Self::X509Svid => "spiffe_x509",
             Self::Jwt => "jwt",

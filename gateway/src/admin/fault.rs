@@ -5,7 +5,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bailiwick_pipeline::ids::IdFault;
-use bailiwick_store::{DecideFault, GrantFault, ShowFault, WriteFault};
+use bailiwick_store::{DecideFault, GrantFault, HandleFault, ShowFault, WriteFault};
 use http::StatusCode;
 
 use super::api::ApiError;
@@ -101,6 +101,16 @@ impl From<GrantFault> for ApiFault {
             GrantFault::Over(_) | GrantFault::TooLong { .. } | GrantFault::Exceeds { .. } | GrantFault::Circle { .. } => {
                 Self::invalid(fault.to_string())
             }
+        }
+    }
+}
+
+impl From<HandleFault> for ApiFault {
+    fn from(fault: HandleFault) -> Self {
+        match fault {
+            HandleFault::Made(fault) => fault.into(),
+            HandleFault::Held { .. } => Self::conflict(fault.to_string())
+                .help("`bailiwick grants complete` ends it; another task needs a grant of its own"),
         }
     }
 }

@@ -14,14 +14,14 @@ use bailiwick_pipeline::{
     ports::Worlds as _,
 };
 use bailiwick_schemas::names::QualifiedName;
-use bailiwick_store::{EndAs, GrantEntry};
+use bailiwick_store::{EndAs, GrantEntry, UNBOUND_MS};
 use secrecy::ExposeSecret as _;
 use serde_json::json;
 
 use super::{
     Filter,
     access::{Operator, Visitor},
-    api::{EndedView, EndingView, GrantMade, GrantView, GrantWanted, Used, Why},
+    api::{EndedView, EndingView, GrantMade, GrantView, GrantWanted, HandleMade, Used, Why},
     deed::Deed,
     fault::ApiFault,
 };
@@ -54,6 +54,38 @@ pub(super) async fn create(
         let token = issuing::issue(&terms, &by, &of).await?;
         let grant = view(&known(terms.id.as_str(), &of)?, &of);
         Ok(GrantMade { grant, token: token.expose_secret().to_owned() })
+    });
+    made.await.map(Json)
+}
+
+/// A handle ends its grant with the process that holds it. One of the configuration is for more than one task, and would never be issued
+/// again after that.
+pub(super) async fn make_handle(
+    operator: Operator,
+    State(runtime): State<Arc<Runtime>>,
+    Path(id): Path<String>,
+) -> Result<Json<HandleMade>, ApiFault> {
+    let grant = known(&id, &runtime)?.grant;
+    let terms = grant.terms();
+    if terms.from_config {
+        let why = format!("grant `{}` is of the configuration: a handle is for one task, and ends its grant for good", terms.id);
+        return Err(ApiFault::conflict(why).help("`bailiwick grants create` makes a grant for one task"));
+    }
+    let deed = Deed::new("handle_made", terms.id.as_str(), json!({"agent": terms.agent, "bind_within_ms": UNBOUND_MS}));
+    let (of, grant) = (Arc::clone(&runtime), Arc::clone(&grant));
+    let made = deed.done_by(&operator, &runtime, async move {
+        let (terms, now_ms) = (grant.terms(), of.clock.now_ms());
+        if !grant.is_live(now_ms) {
+            let why = format!("grant `{}` is not live: a handle of it would open nothing", terms.id);
+            return Err(ApiFault::conflict(why).help("`bailiwick grants show` says how it ended, or from when it is"));
+        }
+        let handle = of.handles.issue(terms, now_ms)?;
+        Ok(HandleMade {
+            grant: terms.id.to_string(),
+            agent: terms.agent.to_string(),
+            handle: handle.expose_secret().to_owned(),
+            bind_by_ms: now_ms.saturating_add(UNBOUND_MS),
+        })
     });
     made.await.map(Json)
 }

@@ -43,7 +43,7 @@ pub(crate) use proposal::proposal;
 pub(crate) use trial::trial;
 
 /// Every endpoint: its method, its path, and whether it changes something.
-pub const ENDPOINTS: [(&str, &str, bool); 34] = [
+pub const ENDPOINTS: [(&str, &str, bool); 35] = [
     ("GET", "/api/v1/status", false),
     ("POST", "/api/v1/reload", true),
     ("GET", "/api/v1/agents", false),
@@ -61,6 +61,7 @@ pub const ENDPOINTS: [(&str, &str, bool); 34] = [
     ("GET", "/api/v1/grants", false),
     ("POST", "/api/v1/grants", true),
     ("GET", "/api/v1/grants/{id}", false),
+    ("POST", "/api/v1/grants/{id}/handle", true),
     ("POST", "/api/v1/grants/{id}/complete", true),
     ("POST", "/api/v1/grants/{id}/revoke", true),
     ("GET", "/api/v1/channels", false),
@@ -99,6 +100,7 @@ pub fn router(runtime: Arc<Runtime>) -> Router {
         .route("/api/v1/connectors/{id}/pins", post(connectors::accept))
         .route("/api/v1/grants", get(grants::list).post(grants::create))
         .route("/api/v1/grants/{id}", get(grants::show))
+        .route("/api/v1/grants/{id}/handle", post(grants::make_handle))
         .route("/api/v1/grants/{id}/complete", post(grants::complete))
         .route("/api/v1/grants/{id}/revoke", post(grants::revoke))
         .route("/api/v1/channels", get(channels::list))

@@ -9,6 +9,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::{snippet::ClientName, units::Span};
 
+mod stdio;
+
+pub use stdio::StdioArgs;
+
 /// A gateway between AI agents and their tools.
 #[derive(Debug, Parser)]
 #[command(name = "bailiwick", version, about, max_term_width = 100)]
@@ -118,20 +122,6 @@ pub struct Json {
     /// JSON on standard output
     #[arg(long)]
     pub json: bool,
-}
-
-/// `stdio`
-#[derive(Debug, Args)]
-pub struct StdioArgs {
-    /// As this agent: the gateway must know it by the user that runs this
-    #[arg(long, value_name = "ID", required_unless_present = "grant_file", conflicts_with = "grant_file")]
-    pub agent: Option<String>,
-    /// By the token in this file, as `grants create` or `agents token` printed it
-    #[arg(long, value_name = "FILE")]
-    pub grant_file: Option<PathBuf>,
-    /// Act under this grant of the agent
-    #[arg(long, value_name = "ID")]
-    pub grant: Option<String>,
 }
 
 /// `explain`
@@ -348,6 +338,8 @@ pub enum GrantsCommand {
     List(ListArgs),
     /// One grant, with everything in it
     Show(One),
+    /// A one-shot handle of it, for `stdio`: good in the first process that shows it, whose end ends the grant. Printed alone
+    Handle(HandleArgs),
     /// Its task is done: nothing more may be called under it
     Complete(EndArgs),
     /// Take it back: calls in flight are cancelled, credentials dropped
@@ -440,6 +432,13 @@ pub struct CreateArgs {
     /// List the agent a tool to say that the task is done by
     #[arg(long)]
     pub may_complete: bool,
+}
+
+/// `grants handle`
+#[derive(Debug, Args)]
+pub struct HandleArgs {
+    /// The grant
+    pub id: String,
 }
 
 /// The end of a grant.
@@ -686,8 +685,12 @@ mod tests {
             "explain --last --tool t",
             "explain --last --args {}",
             "explain --last --agent a --tool t",
-            "stdio",
             "stdio --agent a --grant-file f",
+            "stdio --agent a --grant-fd 3",
+            "stdio --agent a --end-at-eof",
+            "stdio --grant-file f --grant-fd 3",
+            "stdio --grant-fd 1",
+            "grants handle",
             "completions",
             "completions csh",
             "connectors test",

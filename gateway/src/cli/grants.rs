@@ -8,6 +8,8 @@ use bailiwick_pipeline::{
     ports::Clock as _,
 };
 
+use serde_json::json;
+
 use super::{
     Session,
     args::{CreateArgs, EndArgs, GrantsCommand},
@@ -18,7 +20,7 @@ use super::{
 };
 use crate::{
     adapters::SystemClock,
-    admin::api::{EndedView, GrantMade, GrantView, GrantWanted, Why},
+    admin::api::{EndedView, GrantMade, GrantView, GrantWanted, HandleMade, Why},
 };
 
 /// Does it.
@@ -39,6 +41,7 @@ pub(super) async fn run(command: &GrantsCommand, session: &Session) -> Result<()
             let grant: GrantView = session.client().await?.get(&format!("grants/{}", segment(&one.id)?)).await?;
             session.one(&grant, one.form.json, || card(&grant))
         }
+        GrantsCommand::Handle(of) => make_handle(&of.id, session).await,
         GrantsCommand::Complete(end) => finish(end, "complete", session).await,
         GrantsCommand::Revoke(end) => finish(end, "revoke", session).await,
     }
@@ -182,6 +185,19 @@ async fn make(create: &CreateArgs, session: &Session) -> Result<(), CliFault> {
         tools.len()
     ));
     session.screen.answer(&made.token)
+}
+
+/// Prints the handle and nothing else.
+async fn make_handle(id: &str, session: &Session) -> Result<(), CliFault> {
+    let path = format!("grants/{}/handle", segment(id)?);
+    let made: HandleMade = session.client().await?.post(&path, &json!({})).await?;
+    session.screen.tell(&format!(
+        "a handle of grant {} for agent {}, for the first process that shows it (the handle expires {}): the grant ends with that process",
+        shown(&made.grant),
+        shown(&made.agent),
+        from_now(made.bind_by_ms, SystemClock.now_ms())
+    ));
+    session.screen.answer(&made.handle)
 }
 
 /// `tool=count`

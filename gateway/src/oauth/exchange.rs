@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     runtime::Runtime,
-    server::{Front, Noted, Peer, Place, Response, only},
+    server::{Front, Noted, Peer, Place, Response, TurnedAway, only},
 };
 
 /// The largest body, bytes: parameters are few and short.
@@ -131,8 +131,14 @@ impl Exchange {
             return Ok(None);
         }
         let presented = self.presented();
-        let unproven = || Refused::unproven(challenge(self.front(), self.peer), "the credential of this request proves no agent");
-        self.front().authenticate(&presented).await.map(Some).map_err(|_| unproven())
+        let unproven = |away: TurnedAway| {
+            let challenge = challenge(self.front(), self.peer, away.nonce.as_deref());
+            match away.nonce {
+                Some(_) => Refused { error: "use_dpop_nonce", ..Refused::unproven(challenge, away.message) },
+                None => Refused::unproven(challenge, "the credential of this request proves no agent"),
+            }
+        };
+        self.front().authenticate(&presented).await.map(Some).map_err(unproven)
     }
 
     /// What its headers present: the sender, and the grant that is named beside it.

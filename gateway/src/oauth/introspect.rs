@@ -14,7 +14,7 @@ use secrecy::SecretString;
 use serde_json::{Value, json};
 
 use super::{
-    details,
+    Challenge, details,
     exchange::{Done, Exchange},
     form::Form,
     metadata, reply,
@@ -35,7 +35,7 @@ pub(super) fn server(headers: &HeaderMap, runtime: &Runtime) -> Result<String, R
         Some(server) if is_right => Ok(server.id.clone()),
         _ => {
             let challenge = HeaderValue::from_static("Basic realm=\"bailiwick\", charset=\"UTF-8\"");
-            Err(Refused::unproven(challenge, "only resource servers that the operator registered may ask"))
+            Err(Refused::unproven(Challenge::of(challenge), "only resource servers that the operator registered may ask"))
         }
     }
 }

@@ -16,7 +16,7 @@ mod token;
 use std::sync::Arc;
 
 use bailiwick_pipeline::records::Outcome;
-use http::{HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use hyper::body::Incoming;
 
 use self::{exchange::Exchange, metadata::Document};
@@ -122,9 +122,46 @@ impl Answers for Site {
     }
 }
 
-/// What a request without a good credential is answered with (RFC 6750): over TCP also where to find how one is got (RFC 9728). On the
-/// socket there is nothing to find: its peer is known, or has a token.
-pub(crate) fn challenge(front: &Front, peer: Option<Peer>) -> HeaderValue {
+/// What a request without a good credential is answered with.
+#[derive(Debug, Clone)]
+pub(crate) struct Challenge {
+    authenticate: HeaderValue,
+    /// What a proof has to bear (RFC 9449, 9).
+    nonce: Option<HeaderValue>,
+}
+
+impl Challenge {
+    /// This, and nothing else.
+    fn of(authenticate: HeaderValue) -> Self {
+        Self { authenticate, nonce: None }
+    }
+
+    /// Puts it among the headers of an answer.
+    pub(crate) fn put(self, headers: &mut HeaderMap) {
+        headers.insert(header::WWW_AUTHENTICATE, self.authenticate);
+        if let Some(nonce) = self.nonce {
+            headers.insert(HeaderName::from_static("dpop-nonce"), nonce);
+            // A nonce that somebody keeps is an old one soon (RFC 9449, 8.2).
+            headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        }
+    }
+}
+
+/// What a request without a good credential is answered with: how one is shown (RFC 6750), or that its proof is to be made anew with this
+/// nonce in it (RFC 9449).
+pub(crate) fn challenge(front: &Front, peer: Option<Peer>, nonce: Option<&str>) -> Challenge {
+    match nonce.map(HeaderValue::from_str) {
+        Some(Ok(nonce)) => {
+            let wanted = "DPoP realm=\"bailiwick\", error=\"use_dpop_nonce\", \
+                          error_description=\"the proof has to bear the nonce of this answer\"";
+            Challenge { authenticate: HeaderValue::from_static(wanted), nonce: Some(nonce) }
+        }
+        _ => Challenge::of(bearer(front, peer)),
+    }
+}
+
+/// Over TCP also where to find how a token is got (RFC 9728). On the socket there is nothing to find: its peer is known, or has a token.
+fn bearer(front: &Front, peer: Option<Peer>) -> HeaderValue {
     let plain = HeaderValue::from_static("Bearer realm=\"bailiwick\"");
     let url = front.url().filter(|_| peer.is_none());
     let value = url.map(|url| format!("Bearer realm=\"bailiwick\", resource_metadata=\"{}\"", metadata::of_resource(&url)));

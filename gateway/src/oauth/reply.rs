@@ -4,7 +4,7 @@ use bailiwick_pipeline::records::Outcome;
 use http::{HeaderValue, StatusCode, header};
 use serde_json::{Value, json};
 
-use super::unkept;
+use super::{Challenge, unkept};
 use crate::server::{Parts, Response, TurnedAway, bare};
 
 /// Why a request is refused: what its sender hears, and what the record keeps.
@@ -21,7 +21,7 @@ pub(super) struct Refused {
     /// Why, for operators, where they hear more.
     pub(super) detail: Option<Box<str>>,
     /// What a good credential would be shown as, where there is none.
-    pub(super) challenge: Option<Box<HeaderValue>>,
+    pub(super) challenge: Option<Box<Challenge>>,
 }
 
 impl Refused {
@@ -44,7 +44,7 @@ impl Refused {
     }
 
     /// Nobody is proven to have sent it (RFC 6749, 5.2: `invalid_client`).
-    pub(super) fn unproven(challenge: HeaderValue, description: impl Into<String>) -> Self {
+    pub(super) fn unproven(challenge: Challenge, description: impl Into<String>) -> Self {
         Self {
             status: StatusCode::UNAUTHORIZED,
             outcome: Outcome::Unauthenticated,
@@ -73,7 +73,7 @@ impl Refused {
         let body = json!({"error": self.error, "error_description": describable(&self.description)});
         let mut response = json(self.status, &body);
         if let Some(challenge) = self.challenge {
-            response.headers_mut().insert(header::WWW_AUTHENTICATE, *challenge);
+            challenge.put(response.headers_mut());
         }
         if self.status == StatusCode::METHOD_NOT_ALLOWED {
             response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));

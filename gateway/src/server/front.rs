@@ -12,13 +12,14 @@ use arc_swap::ArcSwap;
 use bailiwick_pipeline::{
     Gateway, full_name,
     ids::{AgentId, CallId},
-    ports::Clock,
+    ports::{Clock, IdentityFailure},
     principal::{ClientCertificate, Credential, Presented, Principal, Proof},
     records::{DecisionRecord, Outcome, OutcomeRecord},
 };
+use bailiwick_store::HANDLE;
 use dashmap::DashMap;
 use http::{HeaderMap, HeaderName, Method, StatusCode, header};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -102,11 +103,13 @@ pub(crate) struct TurnedAway {
     pub(crate) data: Option<Box<Value>>,
     /// What the operator reads on record, where it is more than the agent is told.
     pub(crate) detail: Option<String>,
+    /// What a proof of a key has to bear, where that is what is missing.
+    pub(crate) nonce: Option<Box<str>>,
 }
 
 impl TurnedAway {
     pub(super) fn new(status: StatusCode, outcome: Outcome, reason: &'static str, message: impl Into<String>) -> Self {
-        Self { status, outcome, reason, message: message.into(), code: -32600, data: None, detail: None }
+        Self { status, outcome, reason, message: message.into(), code: -32600, data: None, detail: None, nonce: None }
     }
 
     pub(super) fn with_code(mut self, code: i64) -> Self {
@@ -272,6 +275,9 @@ impl Front {
             // What can't be read as a token is not taken for none.
             (None, ..) if headers.contains_key(header::AUTHORIZATION) => Credential::Absent,
             (bearer, _, Some(certificate)) => Credential::Certificate { certificate: Arc::clone(certificate), bearer },
+            (Some(handle), Some(peer), None) if handle.expose_secret().starts_with(HANDLE) => {
+                Credential::Handle { handle, process: peer.process }
+            }
             (Some(token), ..) => Credential::Bearer(token),
             (None, Some(peer), None) => {
                 let agent = only(headers, &HeaderName::from_static("bailiwick-agent")).map(str::to_owned);
@@ -297,7 +303,15 @@ impl Front {
                 .with_code(bailiwick_pipeline::refusal::CODE_UNAUTHENTICATED)
                 .with_detail(failure.to_string())
         };
-        let principal = self.gateway.ports().identities.identify(presented).await.map_err(|failure| failed(&failure))?;
+        let turned_away = |failure: IdentityFailure| match &failure {
+            IdentityFailure::Nonce { nonce, .. } => {
+                let message =
+                    "the DPoP proof has to bear the nonce of this answer's `DPoP-Nonce`: send the request again with another one";
+                TurnedAway { message: message.to_owned(), nonce: Some(nonce.as_str().into()), ..failed(&failure) }
+            }
+            _ => failed(&failure),
+        };
+        let principal = self.gateway.ports().identities.identify(presented).await.map_err(turned_away)?;
         if principal.agent.disabled { Err(failed(&"the agent is disabled")) } else { Ok(principal) }
     }
 

@@ -3,20 +3,21 @@
 use std::{convert::Infallible, future::Future, io, sync::Arc, time::Duration};
 
 use axum::Router;
-use bailiwick_pipeline::principal::ClientCertificate;
+use bailiwick_pipeline::principal::{ClientCertificate, Process};
 use bytes::Bytes;
 use http::{Request, Response};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::{TcpListener, UnixListener},
+    net::{TcpListener, UnixListener, unix::UCred},
     sync::Semaphore,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower_service::Service as _;
 
 use super::patient::Patient;
+use crate::processes;
 
 /// What a listener bears.
 #[derive(Debug, Clone, Copy)]
@@ -37,6 +38,15 @@ pub struct Peer {
     pub uid: u32,
     /// Process id.
     pub pid: Option<i32>,
+    /// The process, where it could be told apart from any other when it connected.
+    pub process: Option<Process>,
+}
+
+impl Peer {
+    fn of(told: UCred) -> Self {
+        let (uid, pid) = (told.uid(), told.pid());
+        Self { uid, pid, process: pid.and_then(|pid| processes::running(pid, uid)) }
+    }
 }
 
 /// What a listener serves.
@@ -84,7 +94,7 @@ pub async fn serve_unix(listener: UnixListener, site: impl Answers, limits: Limi
     while let Some(accepted) = server.next(listener.accept()).await {
         match accepted.and_then(|(stream, _)| Ok((stream.peer_cred()?, stream))) {
             Ok((peer, stream)) => {
-                let peer = Some(Peer { uid: peer.uid(), pid: peer.pid() });
+                let peer = Some(Peer::of(peer));
                 server.begin(|talk| talk.over(stream, Caller { peer, ..Caller::default() }));
             }
             Err(error) => server.out_of_breath(&error).await,

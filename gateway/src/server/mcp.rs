@@ -438,10 +438,10 @@ impl<'f> Exchange<'f> {
         let mut response = render::error(away.status, id, away.code, &away.message, data.as_deref());
         let headers = response.headers_mut();
         match away.status {
-            StatusCode::UNAUTHORIZED => headers.insert(header::WWW_AUTHENTICATE, challenge(self.front, self.peer)),
-            StatusCode::TOO_MANY_REQUESTS => headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1")),
-            _ => None,
-        };
+            StatusCode::UNAUTHORIZED => challenge(self.front, self.peer, away.nonce.as_deref()).put(headers),
+            StatusCode::TOO_MANY_REQUESTS => drop(headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"))),
+            _ => {}
+        }
         response
     }
 }

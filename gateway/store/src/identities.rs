@@ -10,14 +10,15 @@ use arc_swap::ArcSwap;
 use bailiwick_identity::{Issuers, Method, Proven, SubjectPattern, TokenFault, looks_signed};
 use bailiwick_pipeline::{
     grant::LiveGrant,
-    ids::AgentId,
+    ids::{AgentId, GrantId},
     ports::{Clock, Grants as _, Identities, IdentityFailure, Later},
-    principal::{Agent, AuthMethod, ClientCertificate, Credential, Presented, Principal, Proof},
+    principal::{Agent, AuthMethod, ClientCertificate, Credential, Presented, Principal, Process, Proof},
 };
 use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::{
     grants::LiveGrants,
+    handles::{HANDLE, Handles},
     tokens::{Bearer, Tokens},
 };
 
@@ -146,21 +147,22 @@ impl fmt::Debug for Agents {
 pub struct LiveIdentities {
     agents: Arc<Agents>,
     tokens: Arc<Tokens>,
+    handles: Arc<Handles>,
     issuers: Arc<Issuers>,
     grants: Arc<LiveGrants>,
     clock: Arc<dyn Clock>,
 }
 
 impl LiveIdentities {
-    /// Over these agents, tokens, issuers and grants.
+    /// Over these agents, tokens with handles, issuers and grants.
     pub fn new(
         agents: Arc<Agents>,
-        tokens: Arc<Tokens>,
+        (tokens, handles): (Arc<Tokens>, Arc<Handles>),
         issuers: Arc<Issuers>,
         grants: Arc<LiveGrants>,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        Self { agents, tokens, issuers, grants, clock }
+        Self { agents, tokens, handles, issuers, grants, clock }
     }
 
     /// Replaces the registered agents.
@@ -170,6 +172,9 @@ impl LiveIdentities {
 
     fn by_token(&self, token: &SecretString) -> Result<Principal, IdentityFailure> {
         let now_ms = self.clock.now_ms();
+        if token.expose_secret().starts_with(HANDLE) {
+            return Err(IdentityFailure::Handle("came where it proves nothing: it is good on the agent socket alone".to_owned()));
+        }
         match self.tokens.bearer(token, now_ms).ok_or(IdentityFailure::Unknown)? {
             Bearer::Agent(id) => {
                 let agent = self.enabled(&id)?;
@@ -177,12 +182,28 @@ impl LiveIdentities {
             }
             Bearer::Grant { id, revision } => {
                 // INVARIANT: the token of a grant that is not live is nobody's: who has lost the grant has lost what it opened.
-                let is_good = |grant: &LiveGrant| grant.terms().revision == revision && grant.is_live(now_ms);
-                let grant = self.grants.by_id(&id).filter(|grant| is_good(grant)).ok_or(IdentityFailure::Unknown)?;
+                let grant = self.live(&id, revision, now_ms).ok_or(IdentityFailure::Unknown)?;
                 let agent = self.enabled(&grant.terms().agent)?;
                 Ok(Principal { agent, instance: None, method: AuthMethod::GrantToken, grant: Some(id) })
             }
         }
+    }
+
+    /// Good in the process that showed it first, as long as its grant.
+    fn by_handle(&self, handle: &SecretString, process: Option<Process>) -> Result<Principal, IdentityFailure> {
+        let foreign = "is good on the agent socket alone, from a process that the system names";
+        let process = process.ok_or_else(|| IdentityFailure::Handle(foreign.to_owned()))?;
+        let now_ms = self.clock.now_ms();
+        let is_live = |id: &GrantId, revision: u64| self.live(id, revision, now_ms).is_some();
+        let id = self.handles.shown(handle, process, now_ms, is_live)?;
+        let grant = self.grants.by_id(&id).ok_or(IdentityFailure::Unknown)?;
+        let agent = self.enabled(&grant.terms().agent)?;
+        Ok(Principal { agent, instance: Some(instance_of(process.pid)), method: AuthMethod::Handle, grant: Some(id) })
+    }
+
+    /// This issue of a grant, if it is live.
+    fn live(&self, id: &GrantId, revision: u64, now_ms: u64) -> Option<Arc<LiveGrant>> {
+        self.grants.by_id(id).filter(|grant| grant.terms().revision == revision && grant.is_live(now_ms))
     }
 
     fn by_peer(&self, uid: u32, pid: Option<i32>, claimed: Option<&str>) -> Result<Principal, IdentityFailure> {
@@ -196,7 +217,7 @@ impl LiveIdentities {
             return Err(stranger());
         }
         let agent = self.enabled(&id)?;
-        Ok(Principal { agent, instance: pid.map(|pid| format!("pid-{pid}")), method: AuthMethod::Peer, grant: None })
+        Ok(Principal { agent, instance: pid.map(instance_of), method: AuthMethod::Peer, grant: None })
     }
 
     /// Asked for each request anew: the certificate must still be good, and a token beside it of the same agent.
@@ -256,6 +277,7 @@ impl Identities for LiveIdentities {
             Credential::Bearer(token) if is_signed(token) => return Box::pin(self.by_signed(token, None)),
             Credential::Bearer(token) => self.by_token(token),
             Credential::Bound { token, proof } => return Box::pin(self.by_signed(token, Some(proof))),
+            Credential::Handle { handle, process } => self.by_handle(handle, *process),
             Credential::Certificate { certificate, bearer } => {
                 return Box::pin(self.by_certificate(certificate, bearer.as_ref()));
             }
@@ -268,7 +290,12 @@ impl Identities for LiveIdentities {
 /// Whether a token is one that an issuer may have signed. Our own have no dots.
 fn is_signed(token: &SecretString) -> bool {
     let token = token.expose_secret();
-    !token.starts_with("ba_") && !token.starts_with("tg_") && looks_signed(token)
+    !["ba_", "tg_", HANDLE].iter().any(|own| token.starts_with(own)) && looks_signed(token)
+}
+
+/// What records call a process.
+fn instance_of(pid: i32) -> String {
+    format!("pid-{pid}")
 }
 
 fn enabled(agent: Arc<Agent>) -> Result<Arc<Agent>, IdentityFailure> {
@@ -285,6 +312,7 @@ fn method_of(proven: &Proven) -> AuthMethod {
 fn refused(fault: TokenFault) -> IdentityFailure {
     match fault {
         TokenFault::Unavailable { .. } => IdentityFailure::Unavailable(fault.to_string()),
+        TokenFault::Nonce { ref nonce, .. } => IdentityFailure::Nonce { nonce: nonce.clone(), why: fault.to_string() },
         fault => IdentityFailure::Refused(fault.to_string()),
     }
 }

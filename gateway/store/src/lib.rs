@@ -12,6 +12,7 @@ mod approvals;
 mod fault;
 mod files;
 mod grants;
+mod handles;
 mod identities;
 mod people;
 mod pins;
@@ -32,6 +33,7 @@ pub use approvals::{
 };
 pub use fault::{StoreFault, WriteFault};
 pub use grants::{ConfigChange, ConfigSync, EndAs, Ended, Ending, GrantEntry, GrantFault, LiveGrants, ReplayedIntent, Swept};
+pub use handles::{HANDLE, HandleEvent, HandleFault, Handles, UNBOUND_MS};
 pub use identities::{AgentEntry, Agents, LiveIdentities};
 pub use people::{Passkey, Passkeys, UseFault};
 pub use pins::{ClassedBy, Pin, Pins};

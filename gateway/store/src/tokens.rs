@@ -260,7 +260,7 @@ fn put_revoked(connection: &Connection, id: &TokenId, now_ms: u64) -> rusqlite::
 }
 
 /// A token that begins with this text, and its hash.
-fn fresh(prefix: &str) -> Result<(SecretString, Hash), WriteFault> {
+pub(crate) fn fresh(prefix: &str) -> Result<(SecretString, Hash), WriteFault> {
     let secret = Zeroizing::new(random::bytes::<32>()?);
     let secret = Zeroizing::new(URL_SAFE_NO_PAD.encode(secret.as_slice()));
     let token = SecretString::from(format!("{prefix}_{}", secret.as_str()));

@@ -141,13 +141,60 @@ async fn a67_no_proof_is_good_before_and_after_a_restart() {
         for later in [0, ahead, 6, 60] {
             let now = NOW + later * 1000;
             let fault = again.check_proof(&bound.proven, &bound.token, (&proof, "POST"), now).unwrap_err();
-            assert!(matches!(fault, TokenFault::Proof(_)), "{ahead} ahead, {later} later");
+            let is_proof = matches!(fault, TokenFault::Proof(_) | TokenFault::Nonce { .. });
+            assert!(is_proof, "{ahead} ahead, {later} later: {fault}");
         }
     }
     let mut claims = bound.good("new");
     claims["iat"] = json!(NOW_S + 6);
     let proof = bound.holder.proof(&claims);
     Issuers::new(US, NOW).check_proof(&bound.proven, &bound.token, (&proof, "POST"), NOW + 6000).unwrap();
+}
+
+/// Who is told a nonce right after the start is let in with it: it was told to nobody before.
+#[tokio::test]
+async fn a67_a_proof_with_a_nonce_of_ours_is_good_right_after_the_start() {
+    let bound = bound(Signer::new("")).await;
+    let again = Issuers::new(US, NOW);
+    let check = |claims: &Value, now_ms: u64| {
+        again.check_proof(&bound.proven, &bound.token, (&bound.holder.proof(claims), "POST"), now_ms)
+    };
+    let with = |id: &str, made_s: u64, nonce: &Value| {
+        let mut claims = bound.good(id);
+        (claims["iat"], claims["nonce"]) = (json!(made_s), nonce.clone());
+        claims
+    };
+    let nonce_of = |refused: Result<(), TokenFault>| match refused.unwrap_err() {
+        TokenFault::Nonce { nonce, .. } => json!(nonce),
+        other => panic!("{other}"),
+    };
+    let nonce = nonce_of(check(&bound.good("1"), NOW));
+    check(&with("1", NOW_S, &nonce), NOW).unwrap();
+    assert!(check(&with("1", NOW_S, &nonce), NOW).unwrap_err().to_string().contains("shown before"), "good once, as ever");
+    check(&with("2", NOW_S, &nonce), NOW + 1000).expect("a nonce is for more than one proof");
+    // What is not ours, or old, is answered with another one, whenever it is shown.
+    let other = nonce_of(Issuers::new(US, NOW).check_proof(
+        &bound.proven,
+        &bound.token,
+        (&bound.holder.proof(&bound.good("x")), "POST"),
+        NOW,
+    ));
+    for bad in [json!(""), json!("x"), json!(5), Value::Null, other] {
+        nonce_of(check(&with("3", NOW_S + 60, &bad), NOW + 60_000));
+    }
+    let late_s = NOW_S + 301;
+    let fresh = nonce_of(check(&with("3", late_s, &nonce), late_s * 1000));
+    check(&with("3", late_s, &fresh), late_s * 1000).unwrap();
+    check(&with("4", late_s - 1, &nonce), (late_s - 1) * 1000).expect("just not too old");
+    // By then one without is good as well; nothing else is forgiven for a nonce.
+    let mut without = bound.good("5");
+    without["iat"] = json!(late_s);
+    check(&without, late_s * 1000).unwrap();
+    for (name, value) in [("htm", json!("GET")), ("iat", json!(NOW_S - 61)), ("ath", json!("x"))] {
+        let mut claims = with("6", NOW_S, &nonce);
+        claims[name] = value;
+        assert!(matches!(check(&claims, NOW).unwrap_err(), TokenFault::Proof(_)), "{name}");
+    }
 }
 
 fn plain() -> Proven {

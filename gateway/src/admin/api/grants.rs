@@ -196,6 +196,25 @@ impl fmt::Debug for GrantMade {
     }
 }
 
+/// A one-shot handle of a grant, made; it is told once.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct HandleMade {
+    /// The grant.
+    pub grant: String,
+    /// Its agent.
+    pub agent: String,
+    /// The handle.
+    pub handle: String,
+    /// Until when a process has to show it for the first time.
+    pub bind_by_ms: u64,
+}
+
+impl fmt::Debug for HandleMade {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HandleMade").field("grant", &self.grant).finish_non_exhaustive()
+    }
+}
+
 /// What the end of a grant came to.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct EndedView {

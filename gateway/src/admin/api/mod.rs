@@ -19,7 +19,7 @@ pub use approvals::{ApprovalView, BatchWanted, DecisionWanted};
 pub use channels::ChannelView;
 pub use connectors::{ConnectorView, FailureView, ProcessView, ToolView};
 pub use foreseen::Foreseen;
-pub use grants::{EndedView, EndingView, GrantMade, GrantView, GrantWanted, Used};
+pub use grants::{EndedView, EndingView, GrantMade, GrantView, GrantWanted, HandleMade, Used};
 pub use halts::{DisabledView, EnabledView, FrozenView, HaltView, HaltWanted};
 pub use proposal::{Accept, Accepted, Change, Proposal, ProposedTool, RejectedTool, Trial};
 pub use reload::{Changed, Reloaded};

@@ -187,6 +187,7 @@ impl Case {
         let method = outcome.text("auth_method").map(|method| match method {
             "agent_token" => "its token".to_owned(),
             "grant_token" => "the grant's token".to_owned(),
+            "handle" => "the grant's one-shot handle".to_owned(),
             "unix_peer" => "its operating-system user".to_owned(),
             "jwt" => "a token that its issuer signed".to_owned(),
             "jwt_svid" => "a JWT-SVID of its trust domain".to_owned(),

@@ -8,6 +8,7 @@ use std::{
 };
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::Value;
 use tokio::{
     sync::{Notify, mpsc},
@@ -15,6 +16,7 @@ use tokio::{
 };
 
 use super::{
+    credential::{Identity, Shown},
     events::Events,
     message::{Message, UNREACHABLE},
 };
@@ -25,22 +27,17 @@ const VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
 
 /// On a Unix socket the name means nothing.
 const URL: &str = "http://bailiwick/mcp";
+const REVOKE: &str = "http://bailiwick/oauth/revoke";
+
+/// What shows who asks, and asks for nothing that anybody would have to be allowed.
+const HELLO: &str = r#"{"jsonrpc":"2.0","id":0,"method":"server/discover","params":{"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}}}}"#;
 
 /// How long a message may take that nobody waits for.
-const SHORT: Duration = Duration::from_secs(10);
+pub(super) const SHORT: Duration = Duration::from_secs(10);
 
 /// After a stream that ended: first, and at most.
 const REST: Duration = Duration::from_millis(250);
 const REST_MOST: Duration = Duration::from_secs(30);
-
-/// How we prove who we are.
-#[derive(Debug)]
-pub(super) enum Identity {
-    /// By the user we run as, for this agent.
-    Agent(HeaderValue),
-    /// By a token: the whole value of the header.
-    Token(HeaderValue),
-}
 
 /// The way to the gateway.
 #[derive(Debug)]
@@ -55,6 +52,10 @@ pub(super) struct Link {
     /// Woken when there is a session: its stream is to be opened.
     opened: Notify,
     start: String,
+    /// What is given back at the end, where that is the end of the task.
+    ends: Option<SecretString>,
+    /// Whether it is a handle, which this process has to hold.
+    is_handle: bool,
 }
 
 /// A session of an older protocol version.
@@ -70,9 +71,11 @@ impl Link {
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         headers.insert(header::ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
-        match identity {
-            Identity::Agent(agent) => headers.insert(HeaderName::from_static("bailiwick-agent"), agent),
-            Identity::Token(bearer) => headers.insert(header::AUTHORIZATION, bearer),
+        let Identity { shown, ends } = identity;
+        let is_handle = matches!(shown, Shown::Handle(_));
+        match shown {
+            Shown::Agent(agent) => headers.insert(HeaderName::from_static("bailiwick-agent"), agent),
+            Shown::Token(bearer) | Shown::Handle(bearer) => headers.insert(header::AUTHORIZATION, bearer),
         };
         if let Some(grant) = grant {
             let named = HeaderValue::from_str(grant)
@@ -89,7 +92,68 @@ impl Link {
             subscribed: Mutex::default(),
             opened: Notify::new(),
             start,
+            ends,
+            is_handle,
         })
+    }
+
+    /// Has this process hold its handle, before anybody else might: the client may not say anything for long.
+    pub(super) async fn take_up(&self) -> Result<(), CliFault> {
+        if !self.is_handle {
+            return Ok(());
+        }
+        let silent = |why: &dyn std::fmt::Display| CliFault::Silent { at: "the agent socket".to_owned(), why: why.to_string() };
+        let told = tokio::time::timeout(SHORT, self.post(&Message::read(HELLO.to_owned()))).await;
+        match told.map_err(|late| silent(&late))? {
+            Ok((StatusCode::UNAUTHORIZED, ..)) => Err(CliFault::refused(
+                "the gateway does not take this handle: another process holds it, it waited for more than five minutes, or its grant or \
+                 gateway has ended",
+                Some("`bailiwick audit tail` says which; `bailiwick grants handle ID` makes another one"),
+            )),
+            // Whatever else is the matter, it is known who asks.
+            Ok(_) => Ok(()),
+            Err(why) => Err(silent(&why)),
+        }
+    }
+
+    /// Whether the end of the stream is the end of the task.
+    pub(super) fn is_task(&self) -> bool {
+        self.ends.is_some()
+    }
+
+    /// Tells the gateway that the task is done, where it is: its grant ends.
+    pub(super) async fn end_task(&self) -> Result<(), CliFault> {
+        let Some(secret) = &self.ends else { return Ok(()) };
+        let body = format!("reason=stream_ended&token={}", secret.expose_secret());
+        let until = Instant::now() + SHORT;
+        loop {
+            let mut headers = self.headers.clone();
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
+            if !self.is_handle {
+                // Whoever has it may give it back: nothing else is to be proven.
+                headers.remove(header::AUTHORIZATION);
+            }
+            let told = self.http.post(REVOKE).headers(headers).timeout(SHORT).body(body.clone()).send().await;
+            let is_gone = told.as_ref().is_err_and(reqwest::Error::is_connect);
+            let why = match told {
+                Ok(answer) if answer.status().is_success() => return Ok(()),
+                // It has ended before.
+                Ok(answer) if self.is_handle && answer.status() == StatusCode::UNAUTHORIZED => return Ok(()),
+                Ok(answer) => format!("it answered HTTP {}", answer.status().as_u16()),
+                Err(why) => why.to_string(),
+            };
+            if is_gone || Instant::now() >= until {
+                return Err(CliFault::refused(
+                    &format!("the gateway could not be told that the task is done: {why}"),
+                    Some(if self.is_handle {
+                        "a gateway that runs ends the grant when this process is gone"
+                    } else {
+                        "`bailiwick grants complete ID` ends the grant"
+                    }),
+                ));
+            }
+            tokio::time::sleep(REST).await;
+        }
     }
 
     /// Carries a message, and returns the line that answers it, if any does. What comes before the answer goes to `out`.
@@ -251,12 +315,12 @@ impl Link {
     }
 
     /// Ends the session, if there is one.
-    pub(super) async fn close(&self) {
+    pub(super) async fn close(&self, patience: Duration) {
         if let Some(session) = self.session() {
             let mut headers = self.headers.clone();
             headers.insert(SESSION, session.id);
             // If it fails, the gateway ends the session when it is idle.
-            let _ended = self.http.delete(URL).headers(headers).timeout(SHORT).send().await;
+            let _ended = self.http.delete(URL).headers(headers).timeout(patience).send().await;
         }
     }
 

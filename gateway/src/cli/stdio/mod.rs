@@ -1,14 +1,14 @@
 //! `stdio`: what an agent's client starts. A bridge that carries messages between its standard input and output and the
 //! gateway's agent socket. It decides nothing and writes no message to any log.
 
+mod credential;
 mod events;
 mod lines;
 mod link;
 mod message;
 
-use std::{collections::HashMap, fs, io, os::unix::fs::MetadataExt as _, path::Path, sync::Arc, time::Duration};
+use std::{collections::HashMap, io, sync::Arc, time::Duration};
 
-use http::HeaderValue;
 use tokio::{
     io::{AsyncWriteExt as _, BufReader, stdin, stdout},
     signal::unix::{SignalKind, signal},
@@ -22,8 +22,9 @@ use super::{
     client::{listens, not_running, segment},
     fault::CliFault,
 };
+use credential::Identity;
 use lines::{Lines, Read};
-use link::{Identity, Link};
+use link::{Link, SHORT};
 use message::Message;
 
 /// Requests under way at once.
@@ -32,15 +33,19 @@ const MOST: usize = 64;
 /// Lines that wait to be written.
 const WAITING: usize = 64;
 
-/// Does it, until standard input ends.
+/// How long the session's own end may take before that of the task.
+const SOON: Duration = Duration::from_secs(1);
+
+/// Does it, until standard input ends. Where that is the end of the task, nothing goes on after it.
 pub(super) async fn run(stdio: &StdioArgs, session: &Session) -> Result<(), CliFault> {
-    let identity = identity(stdio, session)?;
+    let identity = Identity::of(stdio, session)?;
     let socket = session.places.data.agent_socket();
     if !listens(&socket).await? {
         return Err(not_running(&session.places));
     }
     let grant = stdio.grant.as_deref().map(segment).transpose()?;
     let link = Arc::new(Link::new(&socket, identity, grant, session.places.start.clone())?);
+    link.take_up().await?;
     let (out, waiting) = mpsc::channel(WAITING);
     let writer = tokio::spawn(write(waiting));
     let places = Arc::new(Semaphore::new(MOST));
@@ -56,48 +61,30 @@ pub(super) async fn run(stdio: &StdioArgs, session: &Session) -> Result<(), CliF
         let (link, out) = (Arc::clone(&link), bridge.out.clone());
         async move { link.hear(&out).await }
     });
-    let is_told_to_stop = bridge.carry().await?;
+    let carried = bridge.carry().await;
     // What nobody asks for any more, and what stays open until it is called off, is over with the input.
     hearing.abort();
     bridge.listening.iter().for_each(AbortHandle::abort);
-    if is_told_to_stop {
+    let is_cut = link.is_task() || !matches!(carried, Ok(false));
+    if is_cut {
         bridge.under_way.abort_all();
     }
     // The client may still read the answers to what it asked before it closed its end.
     while bridge.under_way.join_next().await.is_some() {}
     drop(bridge);
-    // Whoever does not read what was asked for must not keep us when we are told to stop.
-    let patience = if is_told_to_stop { Duration::from_secs(2) } else { Duration::MAX };
-    let _written = tokio::time::timeout(patience, writer).await;
-    link.close().await;
-    Ok(())
-}
-
-fn identity(stdio: &StdioArgs, session: &Session) -> Result<Identity, CliFault> {
-    let Some(file) = &stdio.grant_file else {
-        let agent = segment(stdio.agent.as_deref().unwrap_or_default())?;
-        return header(agent).map(Identity::Agent);
-    };
-    let file = session.around.absolute(file);
-    let token = fs::read_to_string(&file).map_err(|why| CliFault::System { what: format!("`{}`", file.display()), why })?;
-    if is_open_to_others(&file) {
-        session.screen.tell(&format!(
-            "warning: `{0}` can be read by others, and who reads it can act under it: chmod 600 {0}",
-            file.display()
-        ));
+    // First what needs the grant still.
+    if link.is_task() {
+        link.close(SOON).await;
     }
-    let mut bearer = header(&format!("Bearer {}", token.trim()))?;
-    bearer.set_sensitive(true);
-    Ok(Identity::Token(bearer))
-}
-
-fn is_open_to_others(file: &Path) -> bool {
-    fs::metadata(file).is_ok_and(|found| found.mode() & 0o077 != 0)
-}
-
-fn header(text: &str) -> Result<HeaderValue, CliFault> {
-    let help = "`grants create` and `agents token` print a token: one line, nothing else";
-    HeaderValue::from_str(text).map_err(|_| CliFault::usage("the file holds no token", help))
+    let ended = link.end_task().await;
+    // Whoever does not read what was asked for must not keep us when we are told to stop.
+    let patience = if is_cut { Duration::from_secs(2) } else { Duration::MAX };
+    let _written = tokio::time::timeout(patience, writer).await;
+    if !link.is_task() {
+        link.close(SHORT).await;
+    }
+    carried?;
+    ended
 }
 
 /// Everything between the two ends.

@@ -12,7 +12,7 @@ use secrecy::SecretString;
 use tempfile::TempDir;
 
 use super::{HOUR, NOW, StoppedClock, agent, agents, clock, folder, open, terms};
-use crate::{EndAs, LiveGrants, LiveIdentities, Tokens};
+use crate::{EndAs, Handles, LiveGrants, LiveIdentities, Tokens};
 
 struct House {
     _data: TempDir,
@@ -29,7 +29,8 @@ fn house() -> House {
     let grants = Arc::new(LiveGrants::load(&store, &[]).unwrap());
     let clock = clock(NOW);
     let issuers = Arc::new(Issuers::new("https://gateway.example.com/mcp", NOW));
-    let identities = LiveIdentities::new(agents(), Arc::clone(&tokens), issuers, Arc::clone(&grants), clock.clone());
+    let proofs = (Arc::clone(&tokens), Handles::new().0);
+    let identities = LiveIdentities::new(agents(), proofs, issuers, Arc::clone(&grants), clock.clone());
     House { _data: data, tokens, grants, identities, clock }
 }
 

@@ -12,6 +12,7 @@ mod decisions;
 mod files;
 mod grants;
 mod habits;
+mod handles;
 mod hops;
 mod identities;
 mod machine;
