@@ -171,7 +171,7 @@ pub(crate) async fn hand_on(
         Ok(terms) => terms,
         Err(fault) => return refuse(Verdict::deny("terms", &fault.message), told(fault)).await,
     };
-    let above = Grant { budget: from.above.left(), ..from.above.terms().clone() };
+    let above = Grant { budget: from.above.left(), ..from.above.effective() };
     let excess = terms.excess_over(&above);
     if !excess.is_empty() {
         let why = GrantFault::Exceeds { parent: above.id, excess }.to_string();

@@ -17,6 +17,7 @@ pub mod oauth;
 mod pinning;
 mod recovery;
 pub mod reload;
+mod requesting;
 pub mod run;
 pub mod runtime;
 pub mod server;

@@ -29,8 +29,8 @@ use bailiwick_schemas::{
     names::{ConnectorId, ToolName},
 };
 use bailiwick_store::{
-    AgentEntry, Agents, DisabledAgents, EndAs, Ended, GrantFault, LiveApprovals, LiveGrants, LiveHalts, LiveIdentities, Pin,
-    Pins, Store, StoreFault, Tokens, WriteFault,
+    AccessRequests, AgentEntry, Agents, DisabledAgents, EndAs, Ended, GrantFault, LiveApprovals, LiveGrants, LiveHalts,
+    LiveIdentities, Pin, Pins, Store, StoreFault, Tokens, WriteFault,
 };
 use bailiwick_telemetry::Exporter;
 use bailiwick_trail::{Options, Stream, Trail, TrailFault};
@@ -45,6 +45,7 @@ use crate::{
     pinning::{self, Scout},
     recovery,
     reload::{Basis, Reloads},
+    requesting::Requesting,
     server::{Front, FrontSettings, Handshakes, Notices},
     sources::{Origin, Snapshot},
     world::{LiveWorlds, WorldFault},
@@ -83,6 +84,8 @@ pub struct Runtime {
     pub disabled: DisabledAgents,
     /// The approvals.
     pub approvals: Arc<LiveApprovals>,
+    /// What agents asked for beyond their grants.
+    pub requests: AccessRequests,
     /// The pins, as stored.
     pub pins: Pins,
     /// The catalogue and the policies in force.
@@ -221,6 +224,7 @@ impl Runtime {
         Basis::of(&config).take_up(&store, &approvals, &trail, now_ms).await?;
         grants.flush(trail.last_seq(Stream::Calls)).await?;
         grants.sync_config(grants_of(&config, now_ms), now_ms).await?;
+        let requests = AccessRequests::load(&store)?;
         let pins = Pins::new(&store);
         let specs = specs_of(&config, &own_binary);
         let broker = Arc::new(Broker::new(credentials_of(&config, &data)?, env_secrets(&config, &environment)));
@@ -243,7 +247,7 @@ impl Runtime {
         let issuers = issuers_of(&config, now_ms);
         let proofs = (Arc::clone(&agents), Arc::clone(&tokens), Arc::clone(&issuers), Arc::clone(&grants));
         let identities = LiveIdentities::new(proofs.0, proofs.1, proofs.2, proofs.3, Arc::clone(&clock));
-        let completing = Arc::<Completing>::default();
+        let (completing, requesting) = (Arc::<Completing>::default(), Arc::<Requesting>::default());
         let ports = Ports {
             clock: Arc::clone(&clock),
             identities: Arc::new(identities),
@@ -258,6 +262,7 @@ impl Runtime {
             tasks: Arc::default(),
             halts: in_force,
             endings: Arc::clone(&completing) as _,
+            requests: Arc::clone(&requesting) as _,
         };
         let bundles = bundles_of(&config, &clock).await;
         let gateway = Gateway::new(ports, settings_of(&config));
@@ -276,6 +281,7 @@ impl Runtime {
             halts,
             disabled,
             approvals,
+            requests,
             pins,
             worlds,
             connectors,
@@ -295,7 +301,9 @@ impl Runtime {
             agents_at: OnceLock::new(),
         });
         completing.of(&runtime);
+        requesting.of(&runtime);
         runtime.end_what_is_gone().await?;
+        runtime.end_extensions().await?;
         runtime.end_what_is_disabled().await?;
         Ok(runtime)
     }
@@ -365,6 +373,7 @@ impl Runtime {
             done = done.and(self.approvals.invalidate("the tool differs from its pin", now_ms, is_concerned).await.map(drop));
         }
         done = done.and(self.void_outdated().await);
+        done = done.and(self.end_extensions().await);
         self.front.sweep();
         self.gateway.ports().tasks.sweep(now_ms);
         self.end_what_is_halted();

@@ -276,6 +276,8 @@ pub struct GrantTerms {
     pub ticket: Option<String>,
     /// Whether its agent is listed a tool to say that the task is done by.
     pub may_complete: bool,
+    /// Whether its agent is listed a tool to ask for more tools by.
+    pub may_request: bool,
 }
 
 impl GrantTerms {
@@ -305,6 +307,7 @@ impl GrantTerms {
             ticket: self.ticket.clone(),
             created_by: None,
             may_complete: self.may_complete,
+            may_request: self.may_request,
             from_config: true,
         }
     }

@@ -20,6 +20,7 @@ mod halts;
 mod person;
 mod proposal;
 mod reload;
+mod requests;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -42,7 +43,7 @@ pub(crate) use proposal::proposal;
 pub(crate) use trial::trial;
 
 /// Every endpoint: its method, its path, and whether it changes something.
-pub const ENDPOINTS: [(&str, &str, bool); 26] = [
+pub const ENDPOINTS: [(&str, &str, bool); 30] = [
     ("GET", "/api/v1/status", false),
     ("POST", "/api/v1/reload", true),
     ("GET", "/api/v1/agents", false),
@@ -69,6 +70,10 @@ pub const ENDPOINTS: [(&str, &str, bool); 26] = [
     ("GET", "/api/v1/approvals/{id}", false),
     ("POST", "/api/v1/approvals/{id}/approve", true),
     ("POST", "/api/v1/approvals/{id}/deny", true),
+    ("GET", "/api/v1/requests", false),
+    ("GET", "/api/v1/requests/{id}", false),
+    ("POST", "/api/v1/requests/{id}/grant", true),
+    ("POST", "/api/v1/requests/{id}/deny", true),
 ];
 
 /// The routes, to be served where every request carries its peer.
@@ -98,6 +103,10 @@ pub fn router(runtime: Arc<Runtime>) -> Router {
         .route("/api/v1/approvals/{id}", get(approvals::show))
         .route("/api/v1/approvals/{id}/approve", post(approvals::approve))
         .route("/api/v1/approvals/{id}/deny", post(approvals::deny))
+        .route("/api/v1/requests", get(requests::list))
+        .route("/api/v1/requests/{id}", get(requests::show))
+        .route("/api/v1/requests/{id}/grant", post(requests::grant))
+        .route("/api/v1/requests/{id}/deny", post(requests::deny))
         .fallback(nothing_here)
         .with_state(runtime)
 }

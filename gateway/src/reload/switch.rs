@@ -84,7 +84,7 @@ impl Runtime {
         let (was, is) = (Basis::of(&old), Basis::of(&next.config));
         let is_void = |binding: &Binding| {
             let is_ended =
-                |grant: &Arc<LiveGrant>| grant.terms().id == binding.grant && grant.terms().revision == binding.grant_revision;
+                |grant: &Arc<LiveGrant>| grant.terms().id == binding.grant && binding.grant_revision <= grant.revision();
             was.voids(&is, binding)
                 || binding.policy_digest != policy
                 || reached.get(&binding.connector) != Some(&binding.connector_fingerprint)
@@ -127,6 +127,8 @@ impl Runtime {
         self.front.close_sessions_of(|agent| is_gone(&config, agent));
         let drained = join_all(ended.iter().map(|grant| grant.drained(PATIENCE)));
         let (gone, drained, stored) = tokio::join!(self.end_what_is_gone(), drained, join_all(stored));
+        // What was added to grants that go on is judged by the configuration that is in force now.
+        let gone = gone.and(self.end_extensions().await);
         if drained.iter().any(|is_drained| !is_drained) {
             tracing::warn!("something is still being written downstream for a grant that has ended: it began before");
         }

@@ -307,6 +307,8 @@ pub(crate) struct RawGrant {
     pub(crate) ticket: Option<String>,
     /// Whether its agent is listed a tool of the gateway's own to say that the task is done by (`complete_task`).
     pub(crate) may_complete: bool,
+    /// Whether its agent is listed a tool of the gateway's own to ask for more tools by (`request_access`).
+    pub(crate) may_request: bool,
 }
 
 /// How sensitive something is.
@@ -495,6 +497,7 @@ impl Default for RawGrant {
             max_rate: None,
             ticket: None,
             may_complete: false,
+            may_request: false,
         }
     }
 }

@@ -9,6 +9,7 @@ mod grants;
 mod halts;
 mod proposal;
 mod reload;
+mod requests;
 mod status;
 
 use serde::{Deserialize, Serialize};
@@ -17,10 +18,11 @@ pub use agents::{AgentView, TokenMade, TokenView, TokenWanted};
 pub use approvals::{ApprovalView, DecisionWanted};
 pub use connectors::{ConnectorView, FailureView, ProcessView, ToolView};
 pub use foreseen::Foreseen;
-pub use grants::{EndedView, EndingView, GrantMade, GrantView, GrantWanted, Used};
+pub use grants::{EndedView, EndingView, ExtensionView, GrantMade, GrantView, GrantWanted, Used};
 pub use halts::{DisabledView, EnabledView, FrozenView, HaltView, HaltWanted};
 pub use proposal::{Accept, Accepted, Change, Proposal, ProposedTool, RejectedTool, Trial};
 pub use reload::{Changed, Reloaded};
+pub use requests::{AskedTool, GrantRequest, LastCall, RequestView};
 pub use status::{ConfigStatus, LastReload, Status};
 
 /// Words with a change.

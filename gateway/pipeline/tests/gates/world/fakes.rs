@@ -15,8 +15,9 @@ use bailiwick_pipeline::{
     grant::LiveGrant,
     ids::{AgentId, GrantId},
     ports::{
-        Channel, Clock, ConnectFailure, Connectors, Credentials, Grants, Identities, IdentityFailure, Later, Lease, LendFailure,
-        Listing, Loan, Offers, SendFailure, Tracer, Trail, TrailLost, Watch, Watched, Worlds,
+        AccessFailure, AccessState, AccessTicket, AccessWanted, Channel, Clock, ConnectFailure, Connectors, Credentials, Grants,
+        Identities, IdentityFailure, Later, Lease, LendFailure, Listing, Loan, Offers, Requests, SendFailure, Tracer, Trail,
+        TrailLost, Watch, Watched, Worlds,
     },
     principal::{Presented, Principal},
     records::{DecisionRecord, IntentRecord, OutcomeRecord, SecretRecord},
@@ -81,6 +82,10 @@ pub struct Fakes {
     /// Why nothing is: what the server answers, or that it does not.
     pub unwatched: Mutex<Option<Result<(i64, String), SendFailure>>>,
     pub dropped_in_flight: AtomicU64,
+    /// What agents asked for beyond their grants: the tools, the reason, for how long.
+    pub wishes: Mutex<Vec<(Vec<String>, String, Option<u64>)>>,
+    /// What they are answered.
+    pub wished: Mutex<Result<AccessState, AccessFailure>>,
     records: Mutex<Vec<Value>>,
     pub traces: Mutex<Vec<CallTrace>>,
     pub admits_strangers: AtomicBool,
@@ -111,6 +116,8 @@ impl Fakes {
             watched: Mutex::default(),
             unwatched: Mutex::default(),
             dropped_in_flight: AtomicU64::new(0),
+            wishes: Mutex::default(),
+            wished: Mutex::new(Ok(AccessState::Pending)),
             records: Mutex::default(),
             traces: Mutex::default(),
             admits_strangers: AtomicBool::new(true),
@@ -403,6 +410,18 @@ impl Trail for Fakes {
 
     fn admits_stranger(&self, _: u64) -> bool {
         self.admits_strangers.load(Ordering::SeqCst)
+    }
+}
+
+impl Requests for Fakes {
+    fn request<'a>(&'a self, wanted: AccessWanted<'a>) -> Later<'a, Result<AccessTicket, AccessFailure>> {
+        Box::pin(async move {
+            self.pass("wish").await;
+            let tools = wanted.tools.iter().map(ToString::to_string).collect();
+            self.wishes.lock().unwrap().push((tools, wanted.reason.to_owned(), wanted.for_ms));
+            let state = self.wished.lock().unwrap().clone()?;
+            Ok(AccessTicket { id: "req-1".parse().unwrap(), state })
+        })
     }
 }
 
