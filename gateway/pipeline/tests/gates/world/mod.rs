@@ -18,7 +18,7 @@ use bailiwick_pipeline::{
     Gateway, Received, Rounds, Settings, Tasks,
     aside::Wants,
     gates::RawReply,
-    grant::{Budget, Capability, Grant, LiveGrant, Standing, ToolPattern},
+    grant::{Capability, Grant, LiveGrant, Standing, ToolPattern},
     halts::Halts,
     ports::{Injection, Lease, LeaseTerms, Listing, Loan, Ports},
     principal::{Agent, AuthMethod, Credential, Presented, Principal},
