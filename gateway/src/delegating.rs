@@ -273,7 +273,7 @@ async fn note(
 }
 
 /// What an agent is told of a fault that operators would read.
-fn told(fault: ApiFault) -> HopFault {
+pub(crate) fn told(fault: ApiFault) -> HopFault {
     match fault.status() {
         StatusCode::BAD_REQUEST => HopFault::Terms(fault.message),
         StatusCode::SERVICE_UNAVAILABLE => HopFault::Unavailable(fault.message),

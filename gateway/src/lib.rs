@@ -3,6 +3,7 @@
 
 pub mod adapters;
 pub mod admin;
+mod auto_granting;
 pub mod bundles;
 pub mod cli;
 mod completing;

@@ -504,7 +504,7 @@ pub(crate) fn approval_settings(config: &Config) -> bailiwick_store::Settings {
     }
 }
 
-fn millis(duration: Duration) -> u64 {
+pub(crate) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 

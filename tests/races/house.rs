@@ -17,7 +17,7 @@ use bailiwick::{
 use bailiwick_pipeline::{
     Gateway, Herald, Received, Settings,
     aside::{Aside, LogLevel, Wants},
-    grant::{Budget, Capability, Grant, LiveGrant},
+    grant::{Capability, Grant, LiveGrant},
     ids::CallId,
     principal::{Credential, Presented},
     received::{Message, Origin, Protocol, Transport},

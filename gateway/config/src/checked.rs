@@ -26,6 +26,8 @@ pub struct Config {
     pub server: Server,
     /// How long calls that need a person wait, and who may decide.
     pub approvals: Approvals,
+    /// Grants that agents get by themselves.
+    pub auto_grants: AutoGrants,
     /// Which policies decide.
     pub policy: PolicyFiles,
     /// The audit.
@@ -55,6 +57,7 @@ pub struct Config {
 pub(crate) struct Parts {
     pub(crate) server: Server,
     pub(crate) approvals: Approvals,
+    pub(crate) auto_grants: AutoGrants,
     pub(crate) policy: PolicyFiles,
     pub(crate) trail: Trail,
     pub(crate) telemetry: Telemetry,
@@ -69,11 +72,12 @@ pub(crate) struct Parts {
 
 impl Parts {
     pub(crate) fn with_origin(self, source: Source, variables: Variables, effective: Value) -> Config {
-        let Self { server, approvals, policy, trail, telemetry, limits, .. } = self;
+        let Self { server, approvals, auto_grants, policy, trail, telemetry, limits, .. } = self;
         let Self { trust_domains, issuers, agents, connectors, grants, resource_servers, .. } = self;
         Config {
             server,
             approvals,
+            auto_grants,
             policy,
             trail,
             telemetry,
@@ -148,6 +152,15 @@ pub struct Approvals {
     pub max_pending_per_agent: u32,
     /// Whether the operating-system user that the agents run as may approve too.
     pub allow_same_user: bool,
+}
+
+/// Grants of low-risk reads that agents get by themselves, where a policy permits it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AutoGrants {
+    /// How long one lives at most.
+    pub max_ttl: Duration,
+    /// How many of them one agent has at a time.
+    pub max_live_per_agent: u32,
 }
 
 /// Which policies decide.

@@ -27,7 +27,7 @@ mod tests;
 use std::path::Path;
 
 pub use checked::{
-    Approvals, Config, GrantTerms, Limits, PolicyFile, PolicyFiles, RegisteredAgent, ResourceServer, Server, SubjectOf,
+    Approvals, AutoGrants, Config, GrantTerms, Limits, PolicyFile, PolicyFiles, RegisteredAgent, ResourceServer, Server, SubjectOf,
     Telemetry, Trail,
 };
 pub use code::FaultCode;

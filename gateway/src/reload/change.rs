@@ -65,6 +65,7 @@ fn settings(before: &Config, after: &Config) -> Vec<String> {
         ("approvals.execute_by", was.approvals.execute_by != is.approvals.execute_by),
         ("approvals.deny_cooldown", was.approvals.deny_cooldown != is.approvals.deny_cooldown),
         ("approvals.max_pending_per_agent", was.approvals.max_pending_per_agent != is.approvals.max_pending_per_agent),
+        ("auto_grants", was.auto_grants != is.auto_grants),
         ("approvals.allow_same_user", was.approvals.allow_same_user != is.approvals.allow_same_user),
         ("limits.max_result", was.limits.max_result != is.limits.max_result),
         ("limits.max_depth", was.limits.max_depth != is.limits.max_depth),

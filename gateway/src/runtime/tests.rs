@@ -7,7 +7,7 @@ use std::{
 };
 
 use bailiwick_pipeline::{
-    grant::{Budget, Grant},
+    grant::Grant,
     ports::{Credentials as _, Worlds as _},
 };
 use bailiwick_policy::Band;

@@ -86,8 +86,8 @@ pub(crate) struct RawIssuer {
     pub(crate) max_lifetime: Duration,
     /// How long the keys that were read last are used while they can't be read again.
     pub(crate) max_stale: Duration,
-    /// Whether its tokens are bound to a key that their bearer proves with each request.
-    #[schemars(extend("enum" = ["none", "dpop"]))]
+    /// Whether its tokens are bound to a key that their bearer proves with each request, or to the client certificate of their connection.
+    #[schemars(extend("enum" = ["none", "dpop", "mtls"]))]
     pub(crate) sender_constraint: String,
     /// With `oidc`: the claim with the subject.
     pub(crate) subject_claim: Option<String>,
