@@ -1,6 +1,7 @@
 //! What users do and see.
 
 mod asides;
+mod auto_grants;
 mod commands;
 mod completing;
 mod connectors;
@@ -22,6 +23,7 @@ mod pressure;
 mod questions;
 mod readme;
 mod reload;
+mod requests;
 mod restart;
 mod search;
 mod store;

@@ -9,6 +9,7 @@ mod grants;
 mod hops;
 mod identities;
 mod pins;
+mod requests;
 mod sealed;
 mod stops;
 mod tokens;
