@@ -123,7 +123,8 @@ async fn nothing_else_is_to_be_had() {
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_policy_that_names_it_and_beyond_a_number_there_is_none() {
     let everything = "@id(\"all\") permit (principal, action, resource);";
-    for policy in ["", everything] {
+    let other = "@id(\"d\") permit (principal, action == Bailiwick::Action::\"delegate\", resource);";
+    for policy in [other, everything] {
         let (gateway, _script) = house(policy, "");
         let reply = want(&gateway, gateway.agent("a").token(), &task(&["s__look"], &json!({}))).await;
         assert_eq!(fault(&reply), (400, "invalid_grant".to_owned()), "{policy}: {}", reply.text);

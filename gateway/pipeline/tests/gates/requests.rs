@@ -180,3 +180,18 @@ async fn bounds_of_other_rights_stay() {
     assert_eq!(outside.outcome()["outcome"], "denied");
     bench.call("tickets__get", r#"{"id":"1"}"#).await.ran();
 }
+
+/// The end of a task says what it came to: a write that had begun before may still be under way.
+#[tokio::test]
+async fn the_end_of_a_task_says_whether_anything_is_still_written() {
+    let bench = Bench::with([Grant { may_complete: true, ..terms("g", &["tickets__get"]) }]);
+    for drained in [true, false] {
+        *bench.fakes.drained.lock().unwrap() = Ok(drained);
+        let told = format!("{:?}", bench.call("complete_task", "{}").await.told());
+        assert!(told.contains(&format!("drained\\\":{drained}")) || told.contains(&format!("drained\":{drained}")), "{told}");
+    }
+    *bench.fakes.drained.lock().unwrap() = Err("disk full".to_owned());
+    let failed = bench.call("complete_task", "{}").await;
+    assert_eq!(failed.outcome()["outcome"], "internal_error");
+    assert!(!format!("{:?}", failed.told()).contains("disk full"));
+}

@@ -15,9 +15,9 @@ use bailiwick_pipeline::{
     grant::LiveGrant,
     ids::{AgentId, GrantId},
     ports::{
-        AccessFailure, AccessState, AccessTicket, AccessWanted, Channel, Clock, ConnectFailure, Connectors, Credentials, Grants,
-        Identities, IdentityFailure, Later, Lease, LendFailure, Listing, Loan, Offers, Requests, SendFailure, Tracer, Trail,
-        TrailLost, Watch, Watched, Worlds,
+        AccessFailure, AccessState, AccessTicket, AccessWanted, Channel, Clock, ConnectFailure, Connectors, Credentials, Endings,
+        Grants, Identities, IdentityFailure, Later, Lease, LendFailure, Listing, Loan, Offers, Requests, SendFailure, Tracer,
+        Trail, TrailLost, Watch, Watched, Worlds,
     },
     principal::{Presented, Principal},
     records::{DecisionRecord, IntentRecord, OutcomeRecord, SecretRecord},
@@ -82,6 +82,8 @@ pub struct Fakes {
     /// Why nothing is: what the server answers, or that it does not.
     pub unwatched: Mutex<Option<Result<(i64, String), SendFailure>>>,
     pub dropped_in_flight: AtomicU64,
+    /// What the end of a task by its agent comes to: whether nothing is being written any more.
+    pub drained: Mutex<Result<bool, String>>,
     /// What agents asked for beyond their grants: the tools, the reason, for how long.
     pub wishes: Mutex<Vec<(Vec<String>, String, Option<u64>)>>,
     /// What they are answered.
@@ -116,6 +118,7 @@ impl Fakes {
             watched: Mutex::default(),
             unwatched: Mutex::default(),
             dropped_in_flight: AtomicU64::new(0),
+            drained: Mutex::new(Ok(true)),
             wishes: Mutex::default(),
             wished: Mutex::new(Ok(AccessState::Pending)),
             records: Mutex::default(),
@@ -410,6 +413,12 @@ impl Trail for Fakes {
 
     fn admits_stranger(&self, _: u64) -> bool {
         self.admits_strangers.load(Ordering::SeqCst)
+    }
+}
+
+impl Endings for Fakes {
+    fn complete<'a>(&'a self, _: &'a GrantId, _: &'a AgentId, _: &'a str) -> Later<'a, Result<bool, String>> {
+        Box::pin(std::future::ready(self.drained.lock().unwrap().clone()))
     }
 }
 

@@ -196,7 +196,7 @@ impl Bench {
             rounds: Arc::clone(&self.rounds),
             tasks: Arc::clone(&self.tasks),
             halts: Arc::clone(&self.halts),
-            endings: Arc::new(bailiwick_pipeline::ports::NoEndings),
+            endings: fakes(),
             requests: fakes(),
         };
         Gateway::new(ports, self.settings)
