@@ -9,7 +9,7 @@ use std::{
 use bailiwick_pipeline::{
     aside::{Ear, Overheard, Wants},
     catalogue::{Connector, Listed, Mirror, Tool},
-    grant::{Budget, Grant, Labels, LiveGrant, Standing},
+    grant::{Grant, Labels, LiveGrant, Standing},
     ports::{ConnectFailure, Injection, Lease, LeaseTerms, SendFailure},
 };
 use bailiwick_policy::{Band, ConnectorFacts, Kind};

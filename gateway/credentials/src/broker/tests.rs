@@ -4,10 +4,9 @@
 use std::{collections::BTreeSet, os::unix::fs::PermissionsExt};
 
 use bailiwick_pipeline::{
-    grant::{Budget, Grant, GrantState, Standing},
+    grant::{Grant, GrantState, Standing},
     ports::Injection,
 };
-use bailiwick_policy::Band;
 use secrecy::ExposeSecret;
 
 use super::*;

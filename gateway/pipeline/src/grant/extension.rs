@@ -53,7 +53,7 @@ pub struct Extended {
 impl Extended {
     /// The same, and what this person granted; what was there of a tool gives way.
     #[must_use]
-    pub fn with(&self, more: Vec<Extension>) -> Self {
+    pub fn with(&self, more: &[Extension]) -> Self {
         let is_kept = |extension: &&Extension| !more.iter().any(|one| one.tool == extension.tool);
         let extensions = self.extensions.iter().filter(is_kept).cloned().chain(more.iter().cloned()).collect();
         Self { revision: self.revision.saturating_add(1), extensions }

@@ -6,7 +6,7 @@ use bailiwick_policy::Band;
 
 use super::*;
 use crate::{
-    grant::{Budget, Grant, Standing},
+    grant::{Grant, Standing},
     principal::{Agent, AuthMethod},
 };
 

@@ -108,119 +108,10 @@ impl OwnTool {
 
     fn definition(self) -> Value {
         let (title, description, input, output) = match self {
-            Self::Search => (
-                "Search tools",
-                "Finds tools by what they do. Not all tools that you may call are listed: this lists the best matches, by name. Call a tool \
-                 by the name given here; describe_tool shows its arguments. Words are matched against names, titles, descriptions and \
-                 argument names, so use the words that a tool for your step would use, such as `create issue`.",
-                json!({
-                    "type": "object",
-                    "properties": {
-                        "query": {"type": "string", "minLength": 1, "maxLength": QUERY_CHARS, "description": "What the tool does, in a few words; or a part of its name"},
-                        "limit": {"type": "integer", "minimum": 1, "maximum": MOST, "default": USUAL, "description": "How many to list at most"},
-                    },
-                    "required": ["query"],
-                }),
-                json!({
-                    "type": "object",
-                    "properties": {
-                        "tools": {
-                            "type": "array",
-                            "description": "The best matches, best first",
-                            "items": {
-                                "type": "object",
-                                "properties": {
-                                    "name": {"type": "string", "description": "The name to call it by"},
-                                    "title": {"type": "string"},
-                                    "description": {"type": "string", "description": "The beginning of its description"},
-                                    "kind": {"type": "string", "description": "What it does: read, write, execute, exfiltrate or admin"},
-                                    "band": {"type": "string", "description": "How risky it is held to be: low, medium, high or critical"},
-                                },
-                                "required": ["name", "description", "kind", "band"],
-                            },
-                        },
-                        "total": {"type": "integer", "description": "How many tools match in all"},
-                    },
-                    "required": ["tools", "total"],
-                }),
-            ),
-            Self::Describe => (
-                "Describe a tool",
-                "Shows the whole definition of one tool: what it does, and the schema of its arguments. Ask for it before you call a tool \
-                 that search_tools found.",
-                json!({
-                    "type": "object",
-                    "properties": {"name": {"type": "string", "minLength": 1, "maxLength": 256, "description": "The name of the tool, as search_tools gives it"}},
-                    "required": ["name"],
-                }),
-                json!({
-                    "type": "object",
-                    "properties": {
-                        "tool": {"type": "object", "description": "The definition"},
-                        "call": {
-                            "type": "string",
-                            "enum": ["allowed", "held", "refused", "depends"],
-                            "description": "What policy says of a call now: allowed, held until a person approves it, refused, or that it depends on the arguments",
-                        },
-                    },
-                    "required": ["tool", "call"],
-                }),
-            ),
-            Self::Complete => (
-                "Complete the task",
-                "Says that your task is done, or that you give it up, and gives back everything that you were allowed for it. It ends at once: \
-                 calls that are under way are cancelled, and no further call is possible. Call it last.",
-                json!({
-                    "type": "object",
-                    "properties": {
-                        "outcome": {"type": "string", "enum": ["done", "given_up"], "default": "done", "description": "How the task ended"},
-                        "note": {"type": "string", "maxLength": NOTE_CHARS, "description": "What there is to say of it, in one line, for whoever is accountable"},
-                    },
-                }),
-                json!({
-                    "type": "object",
-                    "properties": {
-                        "completed": {"type": "boolean", "description": "Whether the task has ended"},
-                        "drained": {
-                            "type": "boolean",
-                            "description": "Whether nothing is being written any more: if not, a call that had begun before is still under way",
-                        },
-                    },
-                    "required": ["completed", "drained"],
-                }),
-            ),
-            Self::Request => (
-                "Ask for access",
-                "Asks the person who is accountable for your task for tools that you were not given. Say exactly which, and why the task needs \
-                 them. A person decides, which may take long: go on with what you can do meanwhile. Call it again with the same tools to hear \
-                 where the request stands. That it waits says nothing about whether there is such a tool.",
-                json!({
-                    "type": "object",
-                    "properties": {
-                        "tools": {
-                            "type": "array",
-                            "minItems": 1,
-                            "maxItems": TOOLS,
-                            "items": {"type": "string", "minLength": 4, "maxLength": 160},
-                            "description": "The exact names, as connector__tool; no patterns",
-                        },
-                        "reason": {"type": "string", "minLength": 1, "maxLength": NOTE_CHARS, "description": "Why the task needs them, in one line"},
-                        "duration_s": {"type": "integer", "minimum": 1, "maximum": LONGEST_S, "description": "For how long, in seconds; for the whole task if it is left out"},
-                    },
-                    "required": ["tools", "reason"],
-                }),
-                json!({
-                    "type": "object",
-                    "properties": {
-                        "request": {"type": "string", "description": "Its id, for the person who decides"},
-                        "state": {"type": "string", "enum": ["pending", "granted", "denied"], "description": "Where it stands"},
-                        "for_s": {"type": "integer", "description": "For how many more seconds it is granted; not set means for the task"},
-                        "reason": {"type": "string", "description": "Why it was denied"},
-                        "retry_after_s": {"type": "integer", "description": "In how many seconds you may ask again"},
-                    },
-                    "required": ["request", "state"],
-                }),
-            ),
+            Self::Search => search(),
+            Self::Describe => describe(),
+            Self::Complete => complete(),
+            Self::Request => request(),
         };
         let (only_looks, destroys) = (!matches!(self, Self::Complete | Self::Request), self == Self::Complete);
         json!({
@@ -232,6 +123,138 @@ impl OwnTool {
             "annotations": {"readOnlyHint": only_looks, "destructiveHint": destroys, "idempotentHint": true, "openWorldHint": false},
         })
     }
+}
+
+/// What a definition says: title, description, and the schemas of arguments and of what is told.
+type Words = (&'static str, &'static str, Value, Value);
+
+/// `search_tools`
+fn search() -> Words {
+    (
+        "Search tools",
+        "Finds tools by what they do. Not all tools that you may call are listed: this lists the best matches, by name. Call a tool \
+         by the name given here; describe_tool shows its arguments. Words are matched against names, titles, descriptions and \
+         argument names, so use the words that a tool for your step would use, such as `create issue`.",
+        json!({
+            "type": "object",
+            "properties": {
+                "query": {"type": "string", "minLength": 1, "maxLength": QUERY_CHARS, "description": "What the tool does, in a few words; or a part of its name"},
+                "limit": {"type": "integer", "minimum": 1, "maximum": MOST, "default": USUAL, "description": "How many to list at most"},
+            },
+            "required": ["query"],
+        }),
+        json!({
+            "type": "object",
+            "properties": {
+                "tools": {
+                    "type": "array",
+                    "description": "The best matches, best first",
+                    "items": {
+                        "type": "object",
+                        "properties": {
+                            "name": {"type": "string", "description": "The name to call it by"},
+                            "title": {"type": "string"},
+                            "description": {"type": "string", "description": "The beginning of its description"},
+                            "kind": {"type": "string", "description": "What it does: read, write, execute, exfiltrate or admin"},
+                            "band": {"type": "string", "description": "How risky it is held to be: low, medium, high or critical"},
+                        },
+                        "required": ["name", "description", "kind", "band"],
+                    },
+                },
+                "total": {"type": "integer", "description": "How many tools match in all"},
+            },
+            "required": ["tools", "total"],
+        }),
+    )
+}
+
+/// `describe_tool`
+fn describe() -> Words {
+    (
+        "Describe a tool",
+        "Shows the whole definition of one tool: what it does, and the schema of its arguments. Ask for it before you call a tool \
+         that search_tools found.",
+        json!({
+            "type": "object",
+            "properties": {"name": {"type": "string", "minLength": 1, "maxLength": 256, "description": "The name of the tool, as search_tools gives it"}},
+            "required": ["name"],
+        }),
+        json!({
+            "type": "object",
+            "properties": {
+                "tool": {"type": "object", "description": "The definition"},
+                "call": {
+                    "type": "string",
+                    "enum": ["allowed", "held", "refused", "depends"],
+                    "description": "What policy says of a call now: allowed, held until a person approves it, refused, or that it depends on the arguments",
+                },
+            },
+            "required": ["tool", "call"],
+        }),
+    )
+}
+
+/// `complete_task`
+fn complete() -> Words {
+    (
+        "Complete the task",
+        "Says that your task is done, or that you give it up, and gives back everything that you were allowed for it. It ends at once: \
+         calls that are under way are cancelled, and no further call is possible. Call it last.",
+        json!({
+            "type": "object",
+            "properties": {
+                "outcome": {"type": "string", "enum": ["done", "given_up"], "default": "done", "description": "How the task ended"},
+                "note": {"type": "string", "maxLength": NOTE_CHARS, "description": "What there is to say of it, in one line, for whoever is accountable"},
+            },
+        }),
+        json!({
+            "type": "object",
+            "properties": {
+                "completed": {"type": "boolean", "description": "Whether the task has ended"},
+                "drained": {
+                    "type": "boolean",
+                    "description": "Whether nothing is being written any more: if not, a call that had begun before is still under way",
+                },
+            },
+            "required": ["completed", "drained"],
+        }),
+    )
+}
+
+/// `request_access`
+fn request() -> Words {
+    (
+        "Ask for access",
+        "Asks the person who is accountable for your task for tools that you were not given. Say exactly which, and why the task needs \
+         them. A person decides, which may take long: go on with what you can do meanwhile. Call it again with the same tools to hear \
+         where the request stands. That it waits says nothing about whether there is such a tool.",
+        json!({
+            "type": "object",
+            "properties": {
+                "tools": {
+                    "type": "array",
+                    "minItems": 1,
+                    "maxItems": TOOLS,
+                    "items": {"type": "string", "minLength": 4, "maxLength": 160},
+                    "description": "The exact names, as connector__tool; no patterns",
+                },
+                "reason": {"type": "string", "minLength": 1, "maxLength": NOTE_CHARS, "description": "Why the task needs them, in one line"},
+                "duration_s": {"type": "integer", "minimum": 1, "maximum": LONGEST_S, "description": "For how long, in seconds; for the whole task if it is left out"},
+            },
+            "required": ["tools", "reason"],
+        }),
+        json!({
+            "type": "object",
+            "properties": {
+                "request": {"type": "string", "description": "Its id, for the person who decides"},
+                "state": {"type": "string", "enum": ["pending", "granted", "denied"], "description": "Where it stands"},
+                "for_s": {"type": "integer", "description": "For how many more seconds it is granted; not set means for the task"},
+                "reason": {"type": "string", "description": "Why it was denied"},
+                "retry_after_s": {"type": "integer", "description": "In how many seconds you may ask again"},
+            },
+            "required": ["request", "state"],
+        }),
+    )
 }
 
 #[cfg(test)]

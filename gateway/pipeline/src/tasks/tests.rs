@@ -3,7 +3,7 @@
 use bailiwick_policy::Band;
 
 use super::*;
-use crate::grant::{Budget, Grant, GrantState, Standing};
+use crate::grant::{Grant, GrantState, Standing};
 
 fn grant(agent: &str) -> Arc<LiveGrant> {
     let terms = Grant {

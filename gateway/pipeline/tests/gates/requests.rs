@@ -22,7 +22,7 @@ fn added(tool: &str, until_ms: Option<u64>) -> Extension {
 }
 
 fn extend(bench: &Bench, tool: &str, until_ms: Option<u64>) -> Extended {
-    bench.grant().change_extensions(|extended| extended.with(vec![added(tool, until_ms)]))
+    bench.grant().change_extensions(|extended| extended.with(&[added(tool, until_ms)]))
 }
 
 async fn tools(bench: &Bench) -> Vec<String> {
@@ -142,7 +142,7 @@ async fn what_was_added_reaches_nowhere_beyond() {
     *bench.fakes.grants.lock().unwrap() = vec![child];
     extend(&bench, "vault__get", None);
     bench.call("vault__get", "{}").await.refused("grant", Outcome::Denied, "unknown_tool");
-    above.change_extensions(|extended| extended.with(vec![added("vault__get", None)]));
+    above.change_extensions(|extended| extended.with(&[added("vault__get", None)]));
     bench.call("vault__get", "{}").await.ran();
     // The one above loses it: so do those below, and their lists.
     above.change_extensions(|extended| extended.keeping(|_| false));

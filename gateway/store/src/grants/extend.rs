@@ -61,11 +61,11 @@ impl LiveGrants {
             }
             grant.end_extensions(now_ms);
             let before = grant.extended();
-            let number = before.with(more.clone()).extensions.len();
+            let number = before.with(&more).extensions.len();
             if number > MOST_EXTENSIONS {
                 return Err(GrantFault::TooLong { id: id.clone(), what: "extensions", number, most: MOST_EXTENSIONS });
             }
-            let extended = grant.change_extensions(|extended| extended.with(more));
+            let extended = grant.change_extensions(|extended| extended.with(&more));
             let columns = ExtendedColumns::of(&grant, &extended)?;
             self.noted(&grant, &extended);
             (grant, before, self.store.write(move |connection| columns.put(connection)))
