@@ -9,7 +9,7 @@ use std::{
 use bailiwick_pipeline::{
     aside::{Ear, Overheard, Wants},
     catalogue::{Connector, Listed, Mirror, Tool},
-    grant::{Budget, Grant, Labels, LiveGrant, Standing},
+    grant::{Grant, Labels, LiveGrant, Standing},
     ports::{ConnectFailure, Injection, Lease, LeaseTerms, SendFailure},
 };
 use bailiwick_policy::{Band, ConnectorFacts, Kind};
@@ -235,29 +235,10 @@ pub(crate) fn grant(id: &str) -> Arc<LiveGrant> {
 
 pub(crate) fn grant_under(id: &str, parent: Option<Arc<LiveGrant>>) -> Arc<LiveGrant> {
     let terms = Grant {
-        id: id.parse().unwrap(),
-        revision: 1,
-        agent: "bot".parse().unwrap(),
         owner: "owner".to_owned(),
         purpose: "test".to_owned(),
-        capabilities: Vec::new(),
-        ceiling: Band::Low,
         environment: String::new(),
-        not_before_ms: 0,
-        expires_at_ms: u64::MAX,
-        budget: Budget::default(),
-        default: false,
-        from_config: false,
-        tool_search: false,
-        parent: None,
-        delegation_depth: 0,
-        data_classes: None,
-        destinations: None,
-        idle_ms: None,
-        max_rate: None,
-        ticket: None,
-        created_by: None,
-        may_complete: false,
+        ..Grant::bare(id.parse().unwrap(), "bot".parse().unwrap(), Vec::new(), 0..u64::MAX)
     };
     Arc::new(LiveGrant::new(terms, Standing::fresh(), parent))
 }

@@ -26,7 +26,7 @@ impl Completing {
 }
 
 impl Endings for Completing {
-    fn complete<'a>(&'a self, grant: &'a GrantId, agent: &'a AgentId, reason: &'a str) -> Later<'a, Result<(), String>> {
+    fn complete<'a>(&'a self, grant: &'a GrantId, agent: &'a AgentId, reason: &'a str) -> Later<'a, Result<bool, String>> {
         Box::pin(async move {
             let runtime = self.runtime.get().and_then(Weak::upgrade).ok_or("the gateway does not serve yet")?;
             let deed = Deed::new("grant_completed", grant.as_str(), json!({"reason": reason}));
@@ -36,7 +36,7 @@ impl Endings for Completing {
                 let why = "the grant's task is done";
                 Ok(of.end_grant(&id, EndAs::Completed, &author, Some(&reason), why).await?)
             };
-            deed.done_by_agent(&by, &runtime, work).await.map(drop).map_err(|fault| fault.message)
+            deed.done_by_agent(&by, &runtime, work).await.map(|ended| ended.drained).map_err(|fault| fault.message)
         })
     }
 }

@@ -171,7 +171,7 @@ pub(crate) async fn hand_on(
         Ok(terms) => terms,
         Err(fault) => return refuse(Verdict::deny("terms", &fault.message), told(fault)).await,
     };
-    let above = Grant { budget: from.above.left(), ..from.above.terms().clone() };
+    let above = Grant { budget: from.above.left(), ..from.above.effective() };
     let excess = terms.excess_over(&above);
     if !excess.is_empty() {
         let why = GrantFault::Exceeds { parent: above.id, excess }.to_string();
@@ -273,7 +273,7 @@ async fn note(
 }
 
 /// What an agent is told of a fault that operators would read.
-fn told(fault: ApiFault) -> HopFault {
+pub(crate) fn told(fault: ApiFault) -> HopFault {
     match fault.status() {
         StatusCode::BAD_REQUEST => HopFault::Terms(fault.message),
         StatusCode::SERVICE_UNAVAILABLE => HopFault::Unavailable(fault.message),

@@ -128,6 +128,7 @@ pub(crate) fn terms(wanted: &GrantWanted, by: &str, runtime: &Runtime) -> Result
         ticket: ticket.or_else(|| of_above.and_then(|above| above.ticket.clone())),
         created_by: Some(by.to_owned()),
         may_complete: wanted.may_complete,
+        may_request: wanted.may_request,
         from_config: false,
     })
 }

@@ -3,6 +3,7 @@
 
 pub mod adapters;
 pub mod admin;
+mod auto_granting;
 pub mod bundles;
 pub mod cli;
 mod completing;
@@ -19,6 +20,7 @@ mod pinning;
 mod processes;
 mod recovery;
 pub mod reload;
+mod requesting;
 pub mod run;
 pub mod runtime;
 pub mod server;

@@ -29,8 +29,8 @@ use bailiwick_schemas::{
     names::{ConnectorId, ToolName},
 };
 use bailiwick_store::{
-    AgentEntry, Agents, DisabledAgents, EndAs, Ended, GrantFault, Handles, LiveApprovals, LiveGrants, LiveHalts, LiveIdentities,
-    Pin, Pins, Store, StoreFault, Tokens, WriteFault,
+    AccessRequests, AgentEntry, Agents, DisabledAgents, EndAs, Ended, GrantFault, Handles, LiveApprovals, LiveGrants, LiveHalts,
+    LiveIdentities, Pin, Pins, Store, StoreFault, Tokens, WriteFault,
 };
 use bailiwick_telemetry::Exporter;
 use bailiwick_trail::{Options, Stream, Trail, TrailFault};
@@ -47,6 +47,7 @@ use crate::{
     pinning::{self, Scout},
     recovery,
     reload::{Basis, Reloads},
+    requesting::Requesting,
     server::{Front, FrontSettings, Handshakes, Notices},
     sources::{Origin, Snapshot},
     telling::Telling,
@@ -90,6 +91,8 @@ pub struct Runtime {
     pub approvals: Arc<LiveApprovals>,
     /// How people hear of them.
     pub(crate) telling: Telling,
+    /// What agents asked for beyond their grants.
+    pub requests: AccessRequests,
     /// The pins, as stored.
     pub pins: Pins,
     /// The catalogue and the policies in force.
@@ -232,6 +235,7 @@ impl Runtime {
         grants.flush(trail.last_seq(Stream::Calls)).await?;
         grants.sync_config(grants_of(&config, now_ms), now_ms).await?;
         let telling = Telling::new(&store, &approvals, &clock)?;
+        let requests = AccessRequests::load(&store)?;
         let pins = Pins::new(&store);
         let specs = specs_of(&config, &own_binary);
         let broker = Arc::new(Broker::new(credentials_of(&config, &data)?, env_secrets(&config, &environment)));
@@ -252,7 +256,7 @@ impl Runtime {
         let own = (Arc::clone(&tokens), Arc::clone(&handles));
         let proofs = (Arc::clone(&agents), own, Arc::clone(&issuers), Arc::clone(&grants));
         let identities = LiveIdentities::new(proofs.0, proofs.1, proofs.2, proofs.3, Arc::clone(&clock));
-        let completing = Arc::<Completing>::default();
+        let (completing, requesting) = (Arc::<Completing>::default(), Arc::<Requesting>::default());
         let ports = Ports {
             clock: Arc::clone(&clock),
             identities: Arc::new(identities),
@@ -267,6 +271,7 @@ impl Runtime {
             tasks: Arc::default(),
             halts: in_force,
             endings: Arc::clone(&completing) as _,
+            requests: Arc::clone(&requesting) as _,
         };
         let bundles = bundles_of(&config, &clock).await;
         let gateway = Gateway::new(ports, settings_of(&config));
@@ -287,6 +292,7 @@ impl Runtime {
             disabled,
             approvals,
             telling,
+            requests,
             pins,
             worlds,
             connectors,
@@ -308,7 +314,9 @@ impl Runtime {
         });
         completing.of(&runtime);
         holders::watch(&runtime, of_handles);
+        requesting.of(&runtime);
         runtime.end_what_is_gone().await?;
+        runtime.end_extensions().await?;
         runtime.end_what_is_disabled().await?;
         Ok(runtime)
     }
@@ -391,6 +399,7 @@ impl Runtime {
             done = done.and(self.approvals.invalidate("the tool differs from its pin", now_ms, is_concerned).await.map(drop));
         }
         done = done.and(self.void_outdated().await);
+        done = done.and(self.end_extensions().await);
         self.front.sweep();
         self.gateway.ports().tasks.sweep(now_ms);
         self.end_what_is_halted();
@@ -534,7 +543,7 @@ pub(crate) fn approval_settings(config: &Config) -> bailiwick_store::Settings {
     }
 }
 
-fn millis(duration: Duration) -> u64 {
+pub(crate) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 

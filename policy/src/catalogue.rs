@@ -18,6 +18,14 @@ const ANY: &str = "call";
 /// The action by which a task is handed on to another agent. It is in no group, and its resource is that agent.
 pub(crate) const DELEGATE: &str = "delegate";
 
+/// The action by which an agent gets a grant of low-risk reads by itself. It is in no group, and its resource is that agent.
+pub(crate) const AUTO_GRANT: &str = "auto_grant";
+
+/// Whether a rule that names this action is about grants themselves, and not about a call.
+pub(crate) fn is_about_grants(name: &str) -> bool {
+    [DELEGATE, AUTO_GRANT].contains(&name)
+}
+
 /// A tool as rules may know it, read once for as long as it stays what it is.
 #[derive(Clone, Debug)]
 pub struct KnownTool {
@@ -100,16 +108,20 @@ impl Catalogue {
     /// The name of every action and group, as rules write them.
     pub(crate) fn actions(&self) -> BTreeSet<String> {
         let own = self.tools.iter().flat_map(|tool| tool.groups.iter().chain([&tool.action]).map(ToString::to_string));
-        let fixed = fixed_groups().chain([DELEGATE.to_owned()]);
+        let fixed = fixed_groups().chain([DELEGATE, AUTO_GRANT].map(str::to_owned));
         own.chain(fixed.map(|name| format!("Bailiwick::Action::\"{name}\""))).collect()
     }
 }
 
-/// A hop as rules know it, and the schema that rules about hops are checked against: of those that name the action, and no other.
-pub(crate) fn delegation() -> Result<(Tool, Schema), Vec<PolicyFault>> {
-    let tool = Names::new().map_err(|fault| vec![unusable(&fault)])?.delegate();
-    let schema = Schema::from_json_value(schema_json(std::slice::from_ref(&tool))).map_err(|fault| vec![unusable(&fault)])?;
-    Ok((tool, schema))
+/// What is asked about grants themselves, as rules know it: a hop, and a grant that an agent gets by itself. Each with the schema that the
+/// rules which name its action are checked against, and no others.
+pub(crate) fn about_grants() -> Result<[(Tool, Schema); 2], Vec<PolicyFault>> {
+    let names = Names::new().map_err(|fault| vec![unusable(&fault)])?;
+    let with_schema = |tool: Tool| {
+        let schema = Schema::from_json_value(schema_json(std::slice::from_ref(&tool))).map_err(|fault| vec![unusable(&fault)])?;
+        Ok::<_, Vec<PolicyFault>>((tool, schema))
+    };
+    Ok([with_schema(names.delegate())?, with_schema(names.auto_grant())?])
 }
 
 fn unusable(fault: &dyn std::fmt::Display) -> PolicyFault {
@@ -173,22 +185,36 @@ impl Names {
 
     /// What rules may know of a hop: as if it were a tool, whose arguments say what is handed on.
     fn delegate(&self) -> Tool {
-        let always = |shape| Field { shape, required: true };
         let input = [
-            ("tools", always(Shape::Set(Box::new(Shape::Text)))),
-            ("depth", always(Shape::Long)),
-            ("ttl_s", always(Shape::Long)),
-            ("ceiling", always(Shape::Long)),
-            ("purpose", always(Shape::Text)),
+            ("tools", Shape::Set(Box::new(Shape::Text))),
+            ("depth", Shape::Long),
+            ("ttl_s", Shape::Long),
+            ("ceiling", Shape::Long),
+            ("purpose", Shape::Text),
         ];
+        self.of_grants(DELEGATE, input)
+    }
+
+    /// What rules may know of a grant that an agent is to get by itself; `live` is how many of that kind it has.
+    fn auto_grant(&self) -> Tool {
+        let input = [
+            ("tools", Shape::Set(Box::new(Shape::Text))),
+            ("ttl_s", Shape::Long),
+            ("purpose", Shape::Text),
+            ("live", Shape::Long),
+        ];
+        self.of_grants(AUTO_GRANT, input)
+    }
+
+    fn of_grants<const N: usize>(&self, name: &str, input: [(&str, Shape); N]) -> Tool {
         Tool {
-            name: DELEGATE.to_owned(),
+            name: name.to_owned(),
             kind: Kind::Admin,
             band: Band::Low,
-            action: self.action(DELEGATE),
+            action: self.action(name),
             groups: BTreeSet::new(),
             connector: self.agent(""),
-            input: input.into_iter().map(|(name, field)| (name.to_owned(), field)).collect(),
+            input: input.into_iter().map(|(name, shape)| (name.to_owned(), Field { shape, required: true })).collect(),
         }
     }
 
@@ -245,7 +271,7 @@ fn schema_json(tools: &[Tool]) -> Value {
     for group in fixed_groups() {
         actions.insert(group, json!({}));
     }
-    for tool in tools.iter().filter(|tool| tool.name != DELEGATE) {
+    for tool in tools.iter().filter(|tool| !is_about_grants(&tool.name)) {
         let connector: &str = tool.connector.id().unescaped();
         actions.insert(connector_group(connector), json!({}));
     }
@@ -255,7 +281,7 @@ fn schema_json(tools: &[Tool]) -> Value {
             "call": { "type": "Call" },
             "input": record_type(&tool.input),
         } });
-        let resource = if tool.name == DELEGATE { "Agent" } else { "Connector" };
+        let resource = if is_about_grants(&tool.name) { "Agent" } else { "Connector" };
         let action = json!({ "memberOf": parents, "appliesTo": {
             "principalTypes": ["Grant"],
             "resourceTypes": [resource],

@@ -102,6 +102,27 @@ pub struct Delegation<'a> {
     pub purpose: &'a str,
 }
 
+/// The third question: may this agent get this grant by itself?
+#[derive(Clone, Copy, Debug)]
+pub struct AutoGrant<'a> {
+    /// The grant that it would get.
+    pub grant: &'a PreparedGrant,
+    /// The agent: `Bailiwick::Agent::"id"`, the resource.
+    pub agent: &'a str,
+    /// Who is accountable for that agent.
+    pub owner: &'a str,
+    /// The circumstances.
+    pub call: &'a CallFacts<'a>,
+    /// The tools.
+    pub tools: &'a [String],
+    /// How long it is to live, seconds.
+    pub ttl_s: u64,
+    /// What it is for.
+    pub purpose: &'a str,
+    /// How many such grants the agent has.
+    pub live: u64,
+}
+
 /// One question: may this grant make this call?
 #[derive(Clone, Copy, Debug)]
 pub struct Ask<'a> {

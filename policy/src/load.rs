@@ -11,7 +11,7 @@ use cedar_policy::{
 use miette::Diagnostic;
 
 use crate::alike::{Alike, Mentions};
-use crate::catalogue::{Catalogue, Tool, delegation};
+use crate::catalogue::{Catalogue, Tool, about_grants};
 use crate::fault::{PolicyFault, Source, nearest};
 use crate::presence::{missing, quoted};
 use crate::rule::RuleFacts;
@@ -52,12 +52,11 @@ pub(crate) fn load_by(
     catalogue: &mut Catalogue,
 ) -> Result<Loaded, Vec<PolicyFault>> {
     let validator = Validator::new(catalogue.schema(&mut alike)?);
-    let (hop, of_hops) = delegation()?;
+    let own = about_grants()?.map(|(tool, schema)| (tool, Validator::new(schema)));
     let catalogue: &Catalogue = catalogue;
     let mut loader = Loader {
         validator,
-        of_hops: Validator::new(of_hops),
-        hop,
+        own,
         connectors: catalogue.tools.iter().map(|tool| tool.connector.id().unescaped()).collect(),
         catalogue,
         seen: HashMap::new(),
@@ -89,15 +88,14 @@ pub(crate) fn applies(scope: &ActionConstraint, tool: &Tool) -> bool {
 }
 
 /// Whether a scope is this very action.
-fn names(scope: &ActionConstraint, tool: &Tool) -> bool {
+pub(crate) fn names(scope: &ActionConstraint, tool: &Tool) -> bool {
     matches!(scope, ActionConstraint::Eq(action) if *action == tool.action)
 }
 
 struct Loader<'a> {
     validator: Validator,
-    /// Judges the rules that name the action by which a task is handed on.
-    of_hops: Validator,
-    hop: Tool,
+    /// What is asked about grants themselves, each with what judges the rules that name its action.
+    own: [(Tool, Validator); 2],
     catalogue: &'a Catalogue,
     /// The ids of the connectors that have tools.
     connectors: BTreeSet<&'a str>,
@@ -159,15 +157,17 @@ impl Loader<'_> {
                 Some(help.to_owned()),
             ));
         }
-        let (hops, calls): (Vec<&Policy>, Vec<&Policy>) =
-            set.policies().partition(|policy| names(&policy.action_constraint(), &self.hop));
-        let of = |policies: Vec<&Policy>| PolicySet::from_policies(policies.into_iter().cloned()).ok();
-        let (Some(hops), Some(calls)) = (of(hops), of(calls)) else {
+        let is_of = |policy: &Policy, tool: &Tool| names(&policy.action_constraint(), tool);
+        let validate = |validator: &Validator, is_meant: &dyn Fn(&Policy) -> bool| {
+            let meant = PolicySet::from_policies(set.policies().filter(|policy| is_meant(policy)).cloned()).ok()?;
+            Some(validator.validate(&meant, ValidationMode::Strict))
+        };
+        let calls = validate(&self.validator, &|policy| !self.own.iter().any(|(tool, _)| is_of(policy, tool)));
+        let own = self.own.iter().map(|(tool, validator)| validate(validator, &|policy| is_of(policy, tool)));
+        let Some(results) = std::iter::once(calls).chain(own).collect::<Option<Vec<ValidationResult>>>() else {
             self.faults.push(place.fault(None, "the rules can't be told apart".to_owned(), None));
             return;
         };
-        let results =
-            [self.validator.validate(&calls, ValidationMode::Strict), self.of_hops.validate(&hops, ValidationMode::Strict)];
         for result in &results {
             self.errors(&place, result.validation_errors());
         }
@@ -247,7 +247,7 @@ impl Loader<'_> {
 
     fn in_scope(&self, scope: &ActionConstraint) -> impl Iterator<Item = &Tool> {
         let tools = self.catalogue.tools.iter().map(AsRef::as_ref).filter(move |tool| applies(scope, tool));
-        tools.chain(names(scope, &self.hop).then_some(&self.hop))
+        tools.chain(self.own.iter().map(|(tool, _)| tool).filter(move |tool| names(scope, tool)))
     }
 
     fn policy(&mut self, place: &Place<'_>, policy: &Policy) {

@@ -10,10 +10,10 @@ use cedar_policy::{
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
-use crate::catalogue::{Catalogue, DELEGATE, KnownTool, Tool, delegation};
+use crate::catalogue::{AUTO_GRANT, Catalogue, DELEGATE, KnownTool, Tool, about_grants};
 use crate::context::Arguments;
 use crate::decision::{Decision, DenyCause, Requirement, Rule};
-use crate::facts::{Ask, ConnectorFacts, Delegation, GrantFacts, ToolFacts};
+use crate::facts::{Ask, AutoGrant, ConnectorFacts, Delegation, GrantFacts, ToolFacts};
 use crate::fault::{PolicyFault, Source};
 use crate::grant::{PrepareError, PreparedGrant};
 use crate::load::{Loaded, load};
@@ -65,6 +65,8 @@ pub struct Policies {
     entries: HashMap<String, Entry>,
     /// The rules about handing a task on.
     hop: Entry,
+    /// The rules about grants that agents get by themselves.
+    auto_grant: Entry,
     rules: HashMap<Arc<str>, Arc<RuleFacts>>,
     warnings: Vec<PolicyFault>,
     left_out: Vec<String>,
@@ -111,10 +113,13 @@ impl Policies {
                 .map_err(|error| vec![PolicyFault::of_bundle(format!("the rules can't be sliced: {error}"), None)])
         };
         let slices = cut(&alike.firsts)?;
-        let (hop, _) = delegation()?;
-        let slice = cut(std::slice::from_ref(&hop))?.into_iter().next().unwrap_or_default();
-        let action = slice.mentions_action().then(|| hop.action_entity());
-        let hop = Entry { tool: Arc::new(hop), slice, action, question: 0 };
+        let own = |tool: Tool| {
+            let slice = cut(std::slice::from_ref(&tool))?.into_iter().next().unwrap_or_default();
+            let action = slice.mentions_action().then(|| tool.action_entity());
+            Ok::<_, Vec<PolicyFault>>(Entry { tool: Arc::new(tool), slice, action, question: 0 })
+        };
+        let [(hop, _), (auto_grant, _)] = about_grants()?;
+        let (hop, auto_grant) = (own(hop)?, own(auto_grant)?);
         let mut questions: HashMap<(*const Slice, &EntityUid, Option<&str>), usize> = HashMap::new();
         let asked: Vec<Option<(usize, &Arc<Slice>)>> = catalogue
             .tools
@@ -141,6 +146,7 @@ impl Policies {
             authorizer: Authorizer::new(),
             entries: entries.collect(),
             hop,
+            auto_grant,
             rules: rules.collect(),
             warnings,
             left_out: catalogue.left_out.clone(),
@@ -163,17 +169,31 @@ impl Policies {
 
     /// Decides whether a task may be handed on to another agent. What an approval would lift is a step-up here, too.
     pub fn decide_delegation(&self, hop: &Delegation<'_>) -> Decision {
-        let Some((grant, agent)) = hop.grant.with_agent(hop.to, hop.owner) else {
-            return Decision::deny(DenyCause::EvaluationError);
-        };
-        // Its resource is another one each time.
-        let tool = Arc::new(Tool { connector: agent, ..self.hop.tool.as_ref().clone() });
-        let entry = Entry { tool, slice: Arc::clone(&self.hop.slice), action: self.hop.action.clone(), question: 0 };
         let input = json!({
             "tools": hop.tools, "depth": hop.depth, "ttl_s": hop.ttl_s, "ceiling": hop.ceiling.level(), "purpose": hop.purpose,
         });
-        let ask = Ask { tool: DELEGATE, grant: &grant, call: hop.call, input: &input };
-        self.decide_by(&entry.slice.enforced, &entry, &ask)
+        let ask = Ask { tool: DELEGATE, grant: hop.grant, call: hop.call, input: &input };
+        self.decide_about(&self.hop, (hop.to, hop.owner), &ask)
+    }
+
+    /// Decides whether an agent may get this grant by itself. Only a permit that names the action counts.
+    pub fn decide_auto_grant(&self, wanted: &AutoGrant<'_>) -> Decision {
+        let input = json!({
+            "tools": wanted.tools, "ttl_s": wanted.ttl_s, "purpose": wanted.purpose, "live": wanted.live,
+        });
+        let ask = Ask { tool: AUTO_GRANT, grant: wanted.grant, call: wanted.call, input: &input };
+        self.decide_about(&self.auto_grant, (wanted.agent, wanted.owner), &ask)
+    }
+
+    /// Decides about a grant itself; its resource is this agent.
+    fn decide_about(&self, own: &Entry, (agent, owner): (&str, &str), ask: &Ask<'_>) -> Decision {
+        let Some((grant, agent)) = ask.grant.with_agent(agent, owner) else {
+            return Decision::deny(DenyCause::EvaluationError);
+        };
+        // Its resource is another one each time.
+        let tool = Arc::new(Tool { connector: agent, ..own.tool.as_ref().clone() });
+        let entry = Entry { tool, slice: Arc::clone(&own.slice), action: own.action.clone(), question: 0 };
+        self.decide_by(&entry.slice.enforced, &entry, &Ask { grant: &grant, ..*ask })
     }
 
     /// Decides as if the rules in shadow were in force; `None` when none of them matters to the tool.

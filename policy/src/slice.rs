@@ -6,8 +6,8 @@ use std::sync::Arc;
 use cedar_policy::pst::{self, ActionConstraint, BinaryOp, Clause, Effect, Expr, PstConstructionError, StaticPolicy};
 use cedar_policy::{Policy, PolicySet, PolicySetError};
 
-use crate::catalogue::Tool;
-use crate::load::{LoadedRule, applies};
+use crate::catalogue::{AUTO_GRANT, Tool};
+use crate::load::{LoadedRule, applies, names};
 use crate::reads::{Reads, mentions_context};
 
 /// Rules in the form that Cedar evaluates, with what they look at.
@@ -61,8 +61,13 @@ pub(crate) fn slices(rules: &[LoadedRule], tools: &[Tool]) -> Result<Vec<Arc<Sli
     let mut made: HashMap<Vec<usize>, Arc<Slice>> = HashMap::new();
     let mut slices = Vec::with_capacity(tools.len());
     for tool in tools {
+        // INVARIANT: no agent gets a grant by itself because a rule permits everything: a permit has to name that.
+        let counts = |rule: &Prepared, scope: &cedar_policy::ActionConstraint| {
+            applies(scope, tool) && (tool.name != AUTO_GRANT || rule.full_body.effect == Effect::Forbid || names(scope, tool))
+        };
+        let all = prepared.iter().enumerate().zip(&scopes);
         let matching: Vec<(usize, &Prepared)> =
-            prepared.iter().enumerate().zip(&scopes).filter(|(_, scope)| applies(scope, tool)).map(|(rule, _)| rule).collect();
+            all.filter(|((_, rule), scope)| counts(rule, scope)).map(|(rule, _)| rule).collect();
         let key: Vec<usize> = matching.iter().map(|(index, _)| *index).collect();
         let slice = if let Some(slice) = made.get(&key) {
             Arc::clone(slice)

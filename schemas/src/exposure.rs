@@ -18,8 +18,8 @@ pub enum Prefix {
     Never,
 }
 
-/// The names of the gateway's own tools: of tool search, and for what an agent says of its task.
-pub const OWN: [&str; 3] = ["search_tools", "describe_tool", "complete_task"];
+/// The names of the gateway's own tools: of tool search, and for what an agent says of its task and asks for it.
+pub const OWN: [&str; 4] = ["search_tools", "describe_tool", "complete_task", "request_access"];
 
 /// Why a tool keeps its prefix though its connector is to have none.
 #[derive(Debug, Clone, PartialEq, Eq)]

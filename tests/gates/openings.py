@@ -25,7 +25,7 @@ OPENINGS = {
         "credential": [(".map_err(|failure| Refusal::unauthenticated(&failure))?;", ANYBODY)],
         "disabled": [("if principal.agent.disabled {", "if false {")],
     }),
-    "grant": (["gate_grant", "items", "listing", "names", "tasks"], {
+    "grant": (["gate_grant", "items", "listing", "names", "tasks", "requests"], {
         "task": [("if !task.is_of(&Of::this(grant, tool)) {", "if false {")],
         "items": [("Some(tool) if is_given(holder) =>", "Some(tool) =>")],
         "visible": [("let could = |grant: &LiveGrant| {", "if true { return true; }\n    let could = |grant: &LiveGrant| {")],
@@ -54,6 +54,11 @@ OPENINGS = {
         )],
         "end": [("if call.grant.cancelled().is_cancelled() {", "if false {")],
         "depends": [("is_none_or(Reads::arguments)", "is_none_or(|_| { let _ = Reads::arguments; false })")],
+    }),
+    "request": (["requests"], {
+        "names": [(".filter(|name| name.tool().is_some())", "")],
+        "words": [("if reason.trim().is_empty() || reason.chars().any(|c| matches!(c, '\\n' | '\\t') || is_invisible(c)) {", "let _ = is_invisible;\n    if false {")],
+        "taken": [("ports.requests.request(wanted).await.map_err(|failure| Refusal::request_not_taken(&failure))?", "ports.requests.request(wanted).await.unwrap_or(crate::ports::AccessTicket { id: \"req-1\".parse().map_err(|_| Refusal::internal(\"\"))?, state: AccessState::Pending })")],
     }),
     "asks": (["asks", "waiting"], {
         "granted": [("declared.iter().filter(|(feature, _)| given(*feature))", "declared.iter().filter(|_| { let _ = &given; true })")],
@@ -102,7 +107,7 @@ OPENINGS = {
         "waiting": [("ports.halts.reached(&Subject { principal: principal.as_ref(), grant: grant.as_deref(), tool }).await;",
                      "let _ = (principal, grant, tool, ports); std::future::pending::<()>().await;")],
     }),
-    "record": (["gate_record", "gate_screen", "tasks", "halts"], {
+    "record": (["gate_record", "gate_screen", "tasks", "halts", "requests"], {
         "halts": [("if let Some(halt) = halted::of(granted, ports) {\n        return Err(Refusal::halted(&halt).into());",
                    "if let Some(halt) = None::<crate::halts::Halt> {\n        return Err(Refusal::halted(&halt).into());")],
         "answers": [("&& !task::claim(task, &answered.responses)", "&& false")],
@@ -110,6 +115,8 @@ OPENINGS = {
         "epochs": [("!Arc::ptr_eq(&ports.worlds.now(), granted.world())", "false")],
         "standing": [("|| has_moved(call, locked.last().map(|own| Moment::at(**own, now_ms)))", "|| false")],
         "hour": [("has_counted || now.hour != then.hour", "has_counted")],
+        "extensions": [("granted.grant().chain_revision() != granted.revision()", "false && granted.revision() == 0")],
+        "time of extensions": [("|| granted.grant().has_over(now_ms) {", "|| { let _ = now_ms; false } {")],
         "budget": [("room.map_err(|full| Refusal::budget(&grant.terms().id, &full.what, full.limit))?;", "let _ = room;")],
         "claim": [("if !ports.approvals.claim(approval, now_ms) {", "if false {")],
         "disk": [("if has_effect {", "if false {")],

@@ -17,7 +17,7 @@ use bailiwick::{
 use bailiwick_pipeline::{
     Gateway, Herald, Received, Settings,
     aside::{Aside, LogLevel, Wants},
-    grant::{Budget, Capability, Grant, LiveGrant},
+    grant::{Capability, Grant, LiveGrant},
     ids::CallId,
     principal::{Credential, Presented},
     received::{Message, Origin, Protocol, Transport},
@@ -86,29 +86,15 @@ impl House {
         let now_ms = self.runtime.clock.now_ms();
         let capability = |tools: &str| Capability { tools: tools.parse().unwrap(), kinds: None, args: BTreeMap::new() };
         let terms = Grant {
-            id: format!("race-{}", self.made.fetch_add(1, Ordering::SeqCst)).parse().unwrap(),
-            revision: 1,
-            agent: "demo".parse().unwrap(),
             owner: "demo@localhost".to_owned(),
             purpose: "to be revoked".to_owned(),
-            capabilities: vec![capability("shop__*"), capability("tickets__*")],
             ceiling: Band::High,
-            environment: "default".to_owned(),
-            not_before_ms: now_ms,
-            expires_at_ms: now_ms + 24 * 60 * 60 * 1000,
-            budget: Budget::default(),
-            default: false,
-            tool_search: false,
-            parent: None,
-            delegation_depth: 0,
-            data_classes: None,
-            destinations: None,
-            idle_ms: None,
-            max_rate: None,
-            ticket: None,
-            created_by: None,
-            may_complete: false,
-            from_config: false,
+            ..Grant::bare(
+                format!("race-{}", self.made.fetch_add(1, Ordering::SeqCst)).parse().unwrap(),
+                "demo".parse().unwrap(),
+                vec![capability("shop__*"), capability("tickets__*")],
+                now_ms..now_ms + 24 * 60 * 60 * 1000,
+            )
         };
         self.runtime.grants.create(terms, now_ms).await.unwrap()
     }

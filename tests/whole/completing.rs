@@ -40,7 +40,7 @@ async fn an_agent_ends_its_task_in_every_version_and_what_it_had_is_gone() {
         assert!(a.call("complete_task", &json!({"outcome": "maybe"})).await.is_tool_error());
         assert!(a.call("complete_task", &json!({"note": "n".repeat(301)})).await.is_tool_error());
         let done = a.call("complete_task", &json!({"outcome": "done", "note": "all answered"})).await;
-        assert_eq!(done.result()["structuredContent"], json!({"completed": true}), "{}", done.text);
+        assert_eq!(done.result()["structuredContent"], json!({"completed": true, "drained": true}), "{}", done.text);
         assert_eq!(a.tools().await, Vec::<String>::new());
         assert_eq!(a.call("s__get", &json!({"x": "2"})).await.error_code(), -32602);
         let shown: [serde_json::Value; 1] = serde_json::from_str(&gateway.cli.ok(&["grants", "show", "ga", "--json"])).unwrap();

@@ -2,6 +2,7 @@
 
 mod approvals;
 mod asides;
+mod auto_grants;
 mod channels;
 mod commands;
 mod completing;
@@ -25,6 +26,7 @@ mod pressure;
 mod questions;
 mod readme;
 mod reload;
+mod requests;
 mod restart;
 mod search;
 mod store;

@@ -31,7 +31,7 @@ use tokio_rustls::{TlsAcceptor, TlsConnector, client::TlsStream};
 use crate::harness::{
     Agent, Gateway, Script, Setup,
     authority::{Issued, Signer, Wish},
-    tool, until,
+    issuer, tool, until,
 };
 
 const DOMAIN: &str = "spiffe://example.org/agent";
@@ -555,4 +555,54 @@ fn what_tls_can_not_be_served_with_is_told_at_the_start() {
     assert!(cli.fails(&["check"]).contains("can be read by others"));
     fs::remove_file(folder.join("server.pem")).unwrap();
     assert!(cli.refuses_to_start().contains("server.pem"));
+}
+
+/// RFC 8705, section 3: a token that is bound to a certificate counts over a connection that was opened with it, and nowhere else.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_is_bound_to_a_certificate_counts_over_its_connection_alone() {
+    let signer = issuer::Signer::new("k1");
+    let keys = issuer::KeyServer::of(&[signer.jwk()]);
+    let url = &keys.url;
+    let corp = format!(
+        "[[issuers]]\nid = \"corp\"\nissuer = \"{url}\"\njwks_url = \"{url}/keys\"\naudience = \"bailiwick\"\nsender_constraint = \"mtls\"\n\
+         [[agents]]\nid = \"c\"\nowner = \"c@example.com\"\nidentity = [{{ spiffe = \"{DOMAIN}/c\" }}, {{ issuer = \"corp\", subject = \"agent-c\" }}]\n\
+         [[grants]]\nid = \"gc\"\nagent = \"c\"\npurpose = \"test\"\ntools = [\"s__*\"]\ndefault = true\nttl = \"1h\"\n"
+    );
+    let house = House::new(&Plan { agents: corp, ..Plan::default() });
+    let (own, other) =
+        (house.root.issue(Wish::workload(&format!("{DOMAIN}/c"))), house.root.issue(Wish::workload(&format!("{DOMAIN}/c"))));
+    let now_s = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let token = |cnf: &Value| {
+        let mut claims = json!({"iss": url, "sub": "agent-c", "aud": "bailiwick", "iat": now_s, "exp": now_s + 600, "jti": "1"});
+        if !cnf.is_null() {
+            claims["cnf"] = cnf.clone();
+        }
+        signer.token(&claims)
+    };
+    let thumbprint = |issued: &Issued| {
+        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &issued.certificate);
+        json!({"x5t#S256": issuer::base64url(digest)})
+    };
+    let bound = token(&thumbprint(&own));
+    let by_own = house.with(&own, &[]);
+    let done = by_own.bearing(&bound).call("s__echo", &json!({"x": "1"})).await;
+    assert!(done.words().contains('1'), "{}", done.text);
+    assert_eq!((&house.last()["agent"], &house.last()["auth_method"]), (&json!("c"), &json!("jwt")));
+    // Another certificate of the same agent, another agent's, none at all.
+    assert_eq!(house.with(&other, &[]).bearing(&bound).list().await.status, 401);
+    assert_eq!(house.agent("a").bearing(&bound).list().await.status, 401);
+    assert_eq!(
+        Agent::new(&house.gateway.url, &bound).list().await.status,
+        401,
+        "stolen, and shown over a connection without TLS"
+    );
+    // What binds it otherwise, or not at all, is nothing of this issuer.
+    for cnf in [Value::Null, json!({"jkt": "x"}), json!({"x5t#S256": "x"}), json!({"x5c": []})] {
+        assert_eq!(by_own.bearing(&token(&cnf)).list().await.status, 401, "{cnf}");
+    }
+    let details: Vec<String> =
+        house.gateway.records("calls").iter().filter_map(|record| Some(record["detail"].as_str()?.to_owned())).collect();
+    for why in ["another client certificate", "without one", "bound to no client certificate", "can't be checked"] {
+        assert!(details.iter().any(|detail| detail.contains(why)), "{why}: {details:?}");
+    }
 }

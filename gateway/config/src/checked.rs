@@ -30,6 +30,8 @@ pub struct Config {
     pub console: ConsoleSettings,
     /// How long calls that need a person wait, and who may decide.
     pub approvals: Approvals,
+    /// Grants that agents get by themselves.
+    pub auto_grants: AutoGrants,
     /// Which policies decide.
     pub policy: PolicyFiles,
     /// The audit.
@@ -64,6 +66,7 @@ pub(crate) struct Parts {
     pub(crate) server: Server,
     pub(crate) console: ConsoleSettings,
     pub(crate) approvals: Approvals,
+    pub(crate) auto_grants: AutoGrants,
     pub(crate) policy: PolicyFiles,
     pub(crate) trail: Trail,
     pub(crate) telemetry: Telemetry,
@@ -80,12 +83,13 @@ pub(crate) struct Parts {
 
 impl Parts {
     pub(crate) fn with_origin(self, source: Source, variables: Variables, effective: Value) -> Config {
-        let Self { server, console, approvals, policy, trail, telemetry, limits, .. } = self;
+        let Self { server, console, approvals, auto_grants, policy, trail, telemetry, limits, .. } = self;
         let Self { trust_domains, issuers, agents, connectors, grants, people, resource_servers, channels, .. } = self;
         Config {
             server,
             console,
             approvals,
+            auto_grants,
             policy,
             trail,
             telemetry,
@@ -172,6 +176,15 @@ pub struct Approvals {
     pub break_glass: Option<String>,
     /// Whether the operating-system user that the agents run as may approve too.
     pub allow_same_user: bool,
+}
+
+/// Grants of low-risk reads that agents get by themselves, where a policy permits it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AutoGrants {
+    /// How long one lives at most.
+    pub max_ttl: Duration,
+    /// How many of them one agent has at a time.
+    pub max_live_per_agent: u32,
 }
 
 /// Which policies decide.
@@ -300,6 +313,8 @@ pub struct GrantTerms {
     pub ticket: Option<String>,
     /// Whether its agent is listed a tool to say that the task is done by.
     pub may_complete: bool,
+    /// Whether its agent is listed a tool to ask for more tools by.
+    pub may_request: bool,
 }
 
 impl GrantTerms {
@@ -329,6 +344,7 @@ impl GrantTerms {
             ticket: self.ticket.clone(),
             created_by: None,
             may_complete: self.may_complete,
+            may_request: self.may_request,
             from_config: true,
         }
     }

@@ -3,6 +3,7 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use bailiwick_schemas::text::is_invisible;
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Map, Value};
 use url::Url;
 
@@ -81,6 +82,8 @@ pub enum SenderConstraint {
     None,
     /// Its bearer proves to have its key with each request (`DPoP`, RFC 9449).
     Dpop,
+    /// It comes over a connection that was opened with its client certificate (RFC 8705, section 3).
+    Mtls,
 }
 
 /// How something was proven.
@@ -101,8 +104,17 @@ pub struct Proven {
     pub(crate) method: Method,
     /// Until when it is good, unix seconds.
     pub(crate) expires_at_s: u64,
-    /// The thumbprint of the key that its bearer has to prove.
-    pub(crate) bound_to: Option<String>,
+    /// What its bearer has to prove.
+    pub(crate) bound_to: Option<Binding>,
+}
+
+/// What a token is bound to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Binding {
+    /// The key of this thumbprint, by a proof with each request (`DPoP`).
+    Key(String),
+    /// The client certificate of this SHA-256, by the connection (RFC 8705, section 3.1).
+    Certificate([u8; 32]),
 }
 
 impl Proven {
@@ -202,8 +214,16 @@ impl Issuer {
         let (subject, instance) = self.subject(claims)?;
         let method = if self.spec.is_trust_domain() { Method::JwtSvid } else { Method::Jwt };
         let bound_to = bound_to(claims)?;
-        if self.spec.sender_constraint == SenderConstraint::Dpop && bound_to.is_none() {
-            return Err(TokenFault::Bound("is bound to no key, and those of its issuer have to be"));
+        match (self.spec.sender_constraint, &bound_to) {
+            (SenderConstraint::None, _)
+            | (SenderConstraint::Dpop, Some(Binding::Key(_)))
+            | (SenderConstraint::Mtls, Some(Binding::Certificate(_))) => {}
+            (SenderConstraint::Dpop, _) => {
+                return Err(TokenFault::Bound("is bound to no key, and those of its issuer have to be"));
+            }
+            (SenderConstraint::Mtls, _) => {
+                return Err(TokenFault::Bound("is bound to no client certificate, and those of its issuer have to be"));
+            }
         }
         Ok(Proven { issuer: self.spec.id.clone(), subject, instance, method, expires_at_s, bound_to })
     }
@@ -306,17 +326,18 @@ fn check_times(claims: &Map<String, Value>, max_lifetime_s: u64, now_s: u64) -> 
     if is_too_long { Err(TokenFault::Lifetime) } else { Ok(expires_at_s) }
 }
 
-/// The key that a token is bound to (RFC 7800; RFC 9449, section 6.1). Another way of binding can't be checked, so nothing is proven by it.
-fn bound_to(claims: &Map<String, Value>) -> Result<Option<String>, TokenFault> {
-    let unknown = TokenFault::Bound("is bound to its bearer in a way that can't be checked here");
-    match claims.get("cnf") {
-        None => Ok(None),
-        Some(Value::Object(bound)) => match (bound.get("jkt"), bound.len()) {
-            (Some(Value::String(thumbprint)), 1) => Ok(Some(thumbprint.clone())),
-            _ => Err(unknown),
-        },
-        Some(_) => Err(unknown),
+/// What a token is bound to (RFC 7800): a key (RFC 9449, section 6.1) or a certificate (RFC 8705, section 3.1). Another way of binding, or
+/// two of them, can't be checked, so nothing is proven by it.
+fn bound_to(claims: &Map<String, Value>) -> Result<Option<Binding>, TokenFault> {
+    let unknown = || TokenFault::Bound("is bound to its bearer in a way that can't be checked here");
+    let Some(cnf) = claims.get("cnf") else { return Ok(None) };
+    let bound = cnf.as_object().filter(|bound| bound.len() == 1).ok_or_else(unknown)?;
+    let text = |name: &str| bound.get(name).and_then(Value::as_str);
+    if let Some(thumbprint) = text("jkt") {
+        return Ok(Some(Binding::Key(thumbprint.to_owned())));
     }
+    let digest = text("x5t#S256").and_then(|text| URL_SAFE_NO_PAD.decode(text).ok()).and_then(|bytes| bytes.try_into().ok());
+    digest.map(|digest| Some(Binding::Certificate(digest))).ok_or_else(unknown)
 }
 
 /// The issuer of this URL as an issuer names itself: compared as a text, never as a URL.

@@ -9,7 +9,7 @@ use crate::{
     compact::{self, Token, shown},
     dpop::{Asked, Shown},
     fault::TokenFault,
-    issuer::{Issuer, IssuerSpec, Proven},
+    issuer::{Binding, Issuer, IssuerSpec, Proven},
     keys::sha256,
 };
 
@@ -152,11 +152,20 @@ impl Issuers {
         self.remembered.insert(digest, proven);
     }
 
-    /// Whether having the token is enough.
-    pub fn check_bearer(&self, proven: &Proven) -> Result<(), TokenFault> {
-        match &proven.bound_to {
-            None => Ok(()),
-            Some(_) => Err(TokenFault::Bound("is bound to a key, and came as a bearer token without a proof of it")),
+    /// Whether having the token is enough, over a connection that was opened with the client certificate of this SHA-256, if any.
+    pub fn check_bearer(&self, proven: &Proven, certificate: Option<&[u8; 32]>) -> Result<(), TokenFault> {
+        match (&proven.bound_to, certificate) {
+            (None, _) => Ok(()),
+            (Some(Binding::Certificate(bound)), Some(shown)) if bound == shown => Ok(()),
+            (Some(Binding::Certificate(_)), Some(_)) => {
+                Err(TokenFault::Bound("is bound to another client certificate than that of its connection"))
+            }
+            (Some(Binding::Certificate(_)), None) => {
+                Err(TokenFault::Bound("is bound to a client certificate, and came over a connection without one"))
+            }
+            (Some(Binding::Key(_)), _) => {
+                Err(TokenFault::Bound("is bound to a key, and came as a bearer token without a proof of it"))
+            }
         }
     }
 
@@ -170,7 +179,9 @@ impl Issuers {
         now_ms: u64,
     ) -> Result<(), TokenFault> {
         let served = self.served.load();
-        let bound_to = proven.bound_to.as_deref().ok_or(TokenFault::Bound("is bound to no key that could be proven"))?;
+        let Some(Binding::Key(bound_to)) = &proven.bound_to else {
+            return Err(TokenFault::Bound("is bound to no key that could be proven"));
+        };
         let asked = Asked { method, url: &served.resource, token, bound_to };
         self.proofs.check(proof, asked, now_ms / 1000)
     }

@@ -183,7 +183,7 @@ pub struct ToolPage {
     definitions: Bytes,
     next: Option<String>,
     /// The tool of the gateway's own that stands behind them.
-    own: Option<&'static str>,
+    own: Vec<&'static str>,
 }
 
 impl ToolList {
@@ -219,7 +219,7 @@ impl ToolList {
             Kept::Page(text) => text.clone(),
             Kept::Version(_) => written(self.tools.get(range.clone())?.iter(), &self.names, |tool| Cow::Borrowed(&tool.listed)),
         };
-        Some(ToolPage { list: Arc::clone(self), range, definitions, next, own: None })
+        Some(ToolPage { list: Arc::clone(self), range, definitions, next, own: Vec::new() })
     }
 
     /// What is needed to look for its tools, made once. `world` is the one that the list is of.
@@ -254,7 +254,13 @@ impl ToolList {
 impl ToolPage {
     /// The one page under a grant with tool search: these definitions, a JSON array, of tools that are the gateway's own.
     pub(crate) fn of_own(definitions: &'static str) -> Self {
-        Self { list: Arc::default(), range: 0..0, definitions: Bytes::from_static(definitions.as_bytes()), next: None, own: None }
+        Self {
+            list: Arc::default(),
+            range: 0..0,
+            definitions: Bytes::from_static(definitions.as_bytes()),
+            next: None,
+            own: Vec::new(),
+        }
     }
 
     /// The same with one more tool, the gateway's own, behind the last of them: on the last page.
@@ -262,7 +268,7 @@ impl ToolPage {
     pub(crate) fn ending_with(mut self, definition: &'static str) -> Self {
         if self.next.is_none() {
             self.definitions = with_one_more(&self.definitions, definition);
-            self.own = Some(definition);
+            self.own.push(definition);
         }
         self
     }
@@ -298,7 +304,7 @@ impl ToolPage {
         // Who speaks them takes no tasks.
         let tools = tools.iter().filter(|tool| !tool.listed.is_task_only());
         let older = written(tools, &self.list.names, |tool| tool.listed.older().map_or(Cow::Borrowed(&tool.listed), Cow::Owned));
-        self.own.map_or(older.clone(), |own| with_one_more(&older, own))
+        self.own.iter().fold(older, |older, own| with_one_more(&older, own))
     }
 
     /// The cursor to the page after it, if there is one: letters, digits and `-`.

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
+    ops::Range,
     str::FromStr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -30,6 +31,7 @@ use crate::{
 };
 
 pub use self::{
+    extension::{Extended, Extension, MOST_EXTENSIONS, Rights},
     spending::{Exhausted, Spend, Spent},
     within::Excess,
 };
@@ -210,19 +212,57 @@ pub struct Grant {
     /// Whether its agent is listed a tool to say that the task is done by.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub may_complete: bool,
+    /// Whether its agent is listed a tool to ask for more tools by.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub may_request: bool,
     /// Whether it comes from the configuration (and is reissued from there) or was created.
     pub from_config: bool,
 }
 
 impl Grant {
+    /// The terms of a grant of these rights from then to then, in band `low`, and of nothing else: nobody is accountable, and there is no
+    /// budget, no bound and no chain until somebody says so.
+    pub fn bare(id: GrantId, agent: AgentId, capabilities: Vec<Capability>, lifetime_ms: Range<u64>) -> Self {
+        Self {
+            id,
+            revision: 1,
+            agent,
+            owner: String::new(),
+            purpose: String::new(),
+            capabilities,
+            ceiling: Band::Low,
+            environment: ANY_ENVIRONMENT.to_owned(),
+            not_before_ms: lifetime_ms.start,
+            expires_at_ms: lifetime_ms.end,
+            budget: Budget::default(),
+            default: false,
+            tool_search: false,
+            parent: None,
+            delegation_depth: 0,
+            data_classes: None,
+            destinations: None,
+            idle_ms: None,
+            max_rate: None,
+            ticket: None,
+            created_by: None,
+            may_complete: false,
+            may_request: false,
+            from_config: false,
+        }
+    }
+
     /// Whether it covers this tool, whatever its arguments.
     pub fn covers(&self, tool: &Tool) -> bool {
+        self.reaches(tool) && self.capabilities.iter().any(|capability| capability.covers(&tool.name, tool.kind))
+    }
+
+    /// Whether this tool is inside what bounds all of its rights: its ceiling, its environment, its data classes and destinations.
+    pub fn reaches(&self, tool: &Tool) -> bool {
         let facts = &tool.connector.facts;
         tool.band <= self.ceiling
             && is_environment(&self.environment, &facts.environment)
             && self.data_classes.as_ref().is_none_or(|classes| classes.contains(&facts.sensitivity))
             && (self.destinations.is_none() || tool.destination.is_some() || tool.kind != Kind::Exfiltrate)
-            && self.capabilities.iter().any(|capability| capability.covers(&tool.name, tool.kind))
     }
 
     /// Whether it covers a call of this tool that sends its data where these arguments say. Where nothing says that, it is not covered.
@@ -355,6 +395,7 @@ pub struct LiveGrant {
     pace: Pace,
     guard: SendGuard,
     parent: Option<Arc<LiveGrant>>,
+    extended: extension::Held,
     prepared: ArcSwapOption<Prepared>,
 }
 
@@ -385,7 +426,8 @@ impl LiveGrant {
         let seen = Seen::default();
         seen.publish(&standing);
         let (standing, purse, prepared) = (Mutex::new(standing), Purse::of(spent), ArcSwapOption::empty());
-        Self { terms, facts, standing, seen, purse, changes: AtomicU64::new(0), pace: Pace::default(), guard, parent, prepared }
+        let (changes, pace, extended) = (AtomicU64::new(0), Pace::default(), extension::Held::of(terms.revision));
+        Self { terms, facts, standing, seen, purse, changes, pace, guard, parent, extended, prepared }
     }
 
     /// Its terms.
@@ -634,6 +676,7 @@ impl Drop for SendPass {
     }
 }
 
+mod extension;
 mod spending;
 #[cfg(test)]
 mod tests;

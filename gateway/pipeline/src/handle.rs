@@ -19,7 +19,7 @@ use crate::{
     received::{Asked, Received},
     records::Outcome,
     refusal::Refusal,
-    search::{COMPLETING, DEFINITIONS, OwnTool},
+    search::{COMPLETING, DEFINITIONS, OwnTool, REQUESTING},
     way::{Way, words_of},
 };
 
@@ -232,7 +232,8 @@ impl Gateway {
                 list = gates::list(&world, &grant, &call.principal().agent, &self.ports.halts).await?;
             }
         }
-        let may_complete = way.seen.grant.as_ref().is_some_and(|grant| OwnTool::Complete.is_of(grant));
+        let gives = |own: OwnTool| way.seen.grant.as_ref().is_some_and(|grant| own.is_of(grant));
+        let (may_complete, may_request) = (gives(OwnTool::Complete), gives(OwnTool::Request));
         let page = match cursor {
             None if is_searched => ToolPage::of_own(&DEFINITIONS),
             cursor => {
@@ -241,6 +242,7 @@ impl Gateway {
             }
         };
         let page = if may_complete { page.ending_with(&COMPLETING) } else { page };
+        let page = if may_request { page.ending_with(&REQUESTING) } else { page };
         way.decide_allow(&self.ports).map_err(|lost| Refusal::trail_lost(&lost))?;
         way.leave(stage, &self.ports);
         Ok(Answer { outcome: Outcome::Success, body: Body::Tools { page, ttl_ms } })
@@ -258,6 +260,7 @@ impl Gateway {
         let call = gates::admit(&call, own, arguments, &self.ports, way)?;
         let result = match own {
             OwnTool::Complete => gates::complete(call, &self.ports, way).await?,
+            OwnTool::Request => gates::request(call, &self.ports, way).await?,
             OwnTool::Search | OwnTool::Describe => gates::search(call, &self.ports, way).await?,
         };
         Ok(Answer { outcome: Outcome::Success, body: Body::Result(result) })

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use bailiwick_policy::{Band, CallFacts, Decision, Delegation};
+use bailiwick_policy::{AutoGrant, Band, CallFacts, Decision, Delegation, PreparedGrant};
 
 use crate::{
     gates,
-    grant::LiveGrant,
+    grant::{Grant, Labels, LiveGrant, Standing},
     handle::Gateway,
     principal::{Agent, Principal},
     received::Transport,
@@ -86,5 +86,45 @@ impl Gateway {
             decision = gates::stricter(decision, decided(grant)?);
         }
         Some(HopDecided { decision, policy_digest: world.policy_digest.clone() })
+    }
+
+    /// Whether an agent may get this grant by itself, by the policies; `live` is how many of that kind it has. None where they can't be
+    /// asked, which denies.
+    pub fn decide_auto_grant(
+        &self,
+        terms: &Grant,
+        agent: &Agent,
+        (tools, live): (&[String], u64),
+        transport: Transport,
+    ) -> Option<HopDecided> {
+        let ports = self.ports();
+        let world = ports.worlds.now();
+        // What its other grants have touched, this one has from its first moment on.
+        let others = ports.grants.of(&agent.id);
+        let labels = others.iter().fold(Labels::default(), |labels, grant| labels.join(grant.standing().labels));
+        let call = CallFacts {
+            environment: &terms.environment,
+            calls_in_task: 0,
+            writes_in_task: 0,
+            untrusted_input: labels.untrusted,
+            confidential: labels.confidential,
+            approvals: &[],
+            transport: transport.as_str(),
+            era: "",
+            hour: gates::hour_of_day(ports.clock.now_ms()),
+        };
+        let wanted = LiveGrant::new(terms.clone(), Standing::fresh(), None);
+        let grant = PreparedGrant::new(wanted.facts(), &world.connectors).ok()?;
+        let decision = world.policies.decide_auto_grant(&AutoGrant {
+            grant: &grant,
+            agent: agent.id.as_str(),
+            owner: &agent.owner,
+            call: &call,
+            tools,
+            ttl_s: terms.expires_at_ms.saturating_sub(terms.not_before_ms) / 1000,
+            purpose: &terms.purpose,
+            live,
+        });
+        Some(HopDecided { decision: Arc::new(decision), policy_digest: world.policy_digest.clone() })
     }
 }

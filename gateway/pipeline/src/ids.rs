@@ -71,6 +71,10 @@ id!(
     ApprovalId, "approval"
 );
 id!(
+    /// What an agent asked for beyond its grant. A handle: it gives no power.
+    RequestId, "request"
+);
+id!(
     /// One request from an agent, from arrival to outcome.
     CallId, "call"
 );
@@ -93,6 +97,13 @@ impl ApprovalId {
     /// An approval id that sorts by time, with 80 random bits.
     pub fn new(unix_ms: u64, random: [u8; 10]) -> Self {
         Self(sortable("apr-", unix_ms, random).into())
+    }
+}
+
+impl RequestId {
+    /// The id of a request for more, which sorts by time, with 80 random bits.
+    pub fn new(unix_ms: u64, random: [u8; 10]) -> Self {
+        Self(sortable("req-", unix_ms, random).into())
     }
 }
 

@@ -3,7 +3,10 @@
 use std::{collections::BTreeSet, future::Future, pin::Pin, sync::Arc};
 
 use bailiwick_policy::{Confirm, Requirement};
-use bailiwick_schemas::{canonical::Digest, names::ConnectorId};
+use bailiwick_schemas::{
+    canonical::Digest,
+    names::{ConnectorId, QualifiedName},
+};
 use bytes::Bytes;
 use secrecy::SecretString;
 
@@ -12,7 +15,7 @@ use crate::{
     gates::{Outgoing, RawReply, Watching},
     grant::LiveGrant,
     halts::Halts,
-    ids::{AgentId, ApprovalId, CallId, GrantId},
+    ids::{AgentId, ApprovalId, CallId, GrantId, RequestId},
     principal::{Presented, Principal},
     records::{DecisionRecord, IntentRecord, OutcomeRecord, SecretRecord},
     redact::{NeedleFault, Needles},
@@ -53,12 +56,15 @@ pub struct Ports {
     pub halts: Arc<Halts>,
     /// How tasks end that their agents end.
     pub endings: Arc<dyn Endings>,
+    /// Where agents ask for more than they were granted.
+    pub requests: Arc<dyn Requests>,
 }
 
 /// Ends what an agent says is done.
 pub trait Endings: Send + Sync {
-    /// Ends a grant as completed by its own agent, with all that follows; durable when it returns. Else why not, for the operator.
-    fn complete<'a>(&'a self, grant: &'a GrantId, agent: &'a AgentId, reason: &'a str) -> Later<'a, Result<(), String>>;
+    /// Ends a grant as completed by its own agent, with all that follows; durable when it returns. Whether nothing is being written
+    /// downstream under it any more; else why not, for the operator.
+    fn complete<'a>(&'a self, grant: &'a GrantId, agent: &'a AgentId, reason: &'a str) -> Later<'a, Result<bool, String>>;
 }
 
 /// For where no task can be ended by its agent.
@@ -66,8 +72,86 @@ pub trait Endings: Send + Sync {
 pub struct NoEndings;
 
 impl Endings for NoEndings {
-    fn complete<'a>(&'a self, _: &'a GrantId, _: &'a AgentId, _: &'a str) -> Later<'a, Result<(), String>> {
+    fn complete<'a>(&'a self, _: &'a GrantId, _: &'a AgentId, _: &'a str) -> Later<'a, Result<bool, String>> {
         Box::pin(std::future::ready(Err("no task can be ended here".to_owned())))
+    }
+}
+
+/// What an agent asks for beyond its grant. Whether there is any such tool is not looked at here.
+#[derive(Debug, Clone, Copy)]
+pub struct AccessWanted<'a> {
+    /// The grant that it acts under.
+    pub grant: &'a GrantId,
+    /// The agent.
+    pub agent: &'a AgentId,
+    /// The tools, by their full names.
+    pub tools: &'a BTreeSet<QualifiedName>,
+    /// Why, in its words.
+    pub reason: &'a str,
+    /// For how long, milliseconds; not set means for the task.
+    pub for_ms: Option<u64>,
+    /// The call that asks.
+    pub call: &'a CallId,
+}
+
+/// Where a request for more stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AccessState {
+    /// Nobody has decided yet.
+    Pending,
+    /// The tools were granted; until then, where it was for a time.
+    Granted {
+        /// Unix milliseconds.
+        until_ms: Option<u64>,
+    },
+    /// They were not.
+    Denied {
+        /// Why, in the words of whoever decided.
+        reason: Option<String>,
+        /// When it may be asked again, unix milliseconds.
+        again_ms: u64,
+    },
+}
+
+/// A request for more, as its agent is told of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccessTicket {
+    /// Which.
+    pub id: RequestId,
+    /// Where it stands.
+    pub state: AccessState,
+}
+
+/// Why a request for more is not taken.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AccessFailure {
+    /// Too many wait already.
+    #[error("{0} requests of this task wait for a person already: go on with what is granted, or wait for an answer")]
+    TooMany(usize),
+    /// A person said no a moment ago.
+    #[error("a person said no to a request of this task: ask again in {0} s, or go on with what is granted")]
+    TooSoon(u64),
+    /// The task has ended.
+    #[error("the task has ended")]
+    Ended,
+    /// It can't be put on record or stored.
+    #[error("the request can't be kept: {0}")]
+    Lost(String),
+}
+
+/// Takes what agents ask for beyond their grants. Nothing is granted by it.
+pub trait Requests: Send + Sync {
+    /// Takes a request, or finds the one that asks for the same; on record and durable when it returns.
+    fn request<'a>(&'a self, wanted: AccessWanted<'a>) -> Later<'a, Result<AccessTicket, AccessFailure>>;
+}
+
+/// For where nobody can be asked for more.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct NoRequests;
+
+impl Requests for NoRequests {
+    fn request<'a>(&'a self, _: AccessWanted<'a>) -> Later<'a, Result<AccessTicket, AccessFailure>> {
+        Box::pin(std::future::ready(Err(AccessFailure::Lost("nobody can be asked here".to_owned()))))
     }
 }
 

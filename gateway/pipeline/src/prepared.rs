@@ -24,8 +24,9 @@ pub(crate) struct Prepared {
     pub(crate) making: tokio::sync::Mutex<()>,
 }
 
-/// A list, for an agent of this ceiling, while these tools were hidden.
-type KeptList = ((Band, u64), Arc<ToolList>);
+/// For whom and when a list was made: an agent of this ceiling, while these tools were hidden, under this revision of the chain.
+pub(crate) type Made = (Band, u64, u64);
+type KeptList = (Made, Arc<ToolList>);
 
 /// What is remembered about the tools of one question.
 struct Remembered {
@@ -90,15 +91,15 @@ impl Prepared {
         Some(Arc::clone(answers.entry(question).or_insert(fresh)))
     }
 
-    /// The list that was made for an agent of this ceiling, while these tools were hidden.
-    pub(crate) fn list(&self, ceiling: Band, hidden: u64) -> Option<Arc<ToolList>> {
-        self.kept_list().as_ref().filter(|(of, _)| *of == (ceiling, hidden)).map(|(_, list)| Arc::clone(list))
+    /// The list that was made so.
+    pub(crate) fn list(&self, made: Made) -> Option<Arc<ToolList>> {
+        self.kept_list().as_ref().filter(|(of, _)| *of == made).map(|(_, list)| Arc::clone(list))
     }
 
-    /// Keeps a list that was made for an agent of this ceiling, while these tools were hidden.
-    pub(crate) fn keep(&self, ceiling: Band, hidden: u64, list: ToolList) -> Arc<ToolList> {
+    /// Keeps a list that was made so.
+    pub(crate) fn keep(&self, made: Made, list: ToolList) -> Arc<ToolList> {
         let list = Arc::new(list);
-        *self.kept_list() = Some(((ceiling, hidden), Arc::clone(&list)));
+        *self.kept_list() = Some((made, Arc::clone(&list)));
         list
     }
 

@@ -13,7 +13,7 @@ use crate::{
     grant::GrantState,
     halts::Halt,
     ids::{AgentId, GrantId},
-    ports::{ApprovalFailure, ConnectFailure, IdentityFailure, LendFailure, SendFailure, Ticket, TrailLost},
+    ports::{AccessFailure, ApprovalFailure, ConnectFailure, IdentityFailure, LendFailure, SendFailure, Ticket, TrailLost},
     records::Outcome,
 };
 
@@ -138,6 +138,22 @@ impl Refusal {
             };
         }
         self
+    }
+
+    /// A request for more is not what it must be.
+    pub fn request_malformed(why: &str) -> Self {
+        Self::tool_error(Outcome::Invalid, "request_malformed", format!("Not asked: {why}."), why)
+    }
+
+    /// A request for more is not taken.
+    pub fn request_not_taken(failure: &AccessFailure) -> Self {
+        let (outcome, reason) = match failure {
+            AccessFailure::TooMany(_) => (Outcome::RateLimited, "too_many_requests"),
+            AccessFailure::TooSoon(_) => (Outcome::RateLimited, "asked_too_soon"),
+            AccessFailure::Ended => (Outcome::Cancelled, "grant_ended"),
+            AccessFailure::Lost(why) => return Self::internal(format!("a request for more could not be kept: {why}")),
+        };
+        Self::tool_error(outcome, reason, format!("Not asked: {failure}."), failure.to_string())
     }
 
     /// Answers that were not asked for, or are not what was.

@@ -73,6 +73,8 @@ pub struct Outlook {
     epoch: u64,
     /// Which tools are halted.
     hidden: u64,
+    /// Of the chain of its grant.
+    revision: u64,
     grant: Option<Arc<LiveGrant>>,
     tools: Arc<ToolList>,
     resources: Vec<ConnectorId>,
@@ -228,6 +230,7 @@ impl Gateway {
         let grant = gates::chosen_among(presented.grant.as_deref(), &principal, ports)?;
         // Before it is looked what is seen: what changes meanwhile is looked at again.
         let hidden = ports.halts.hidden();
+        let revision = grant.as_ref().map_or(0, |grant| grant.chain_revision());
         let world = ports.worlds.now();
         let is_as_before = |before: &&Arc<Outlook>| {
             let is_same = match (&before.grant, &grant) {
@@ -235,7 +238,11 @@ impl Gateway {
                 (None, None) => true,
                 _ => false,
             };
-            is_same && before.epoch == world.epoch && before.hidden == hidden && before.agent.as_ref() == Some(&principal.agent)
+            is_same
+                && before.revision == revision
+                && before.epoch == world.epoch
+                && before.hidden == hidden
+                && before.agent.as_ref() == Some(&principal.agent)
         };
         if let Some(before) = before.filter(is_as_before) {
             return Ok(Arc::clone(before));
@@ -245,13 +252,13 @@ impl Gateway {
             let nothing = Digest::of(b"");
             let (tools, resources, prompts) = (Arc::<ToolList>::default(), Vec::new(), Vec::new());
             let digests = [tools.digest(), nothing, nothing];
-            return Ok(Arc::new(Outlook { agent, epoch, hidden, grant: None, digests, tools, resources, prompts }));
+            return Ok(Arc::new(Outlook { agent, epoch, hidden, revision, grant: None, digests, tools, resources, prompts }));
         };
         let tools = gates::list(&world, &grant, &principal.agent, &ports.halts).await?;
         let (resources, of_resources) = given((&world, ports), &grant, &principal, Feature::ResourceRead);
         let (prompts, of_prompts) = given((&world, ports), &grant, &principal, Feature::PromptGet);
         let digests = [tools.digest(), of_resources, of_prompts];
-        Ok(Arc::new(Outlook { agent, epoch, hidden, grant: Some(grant), tools, resources, prompts, digests }))
+        Ok(Arc::new(Outlook { agent, epoch, hidden, revision, grant: Some(grant), tools, resources, prompts, digests }))
     }
 
     /// From here on, and as long as what is returned lives, servers are heard that say of their lists that they changed.

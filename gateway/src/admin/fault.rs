@@ -5,7 +5,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bailiwick_pipeline::ids::IdFault;
-use bailiwick_store::{DecideFault, GrantFault, HandleFault, ShowFault, WriteFault};
+use bailiwick_store::{DecideFault, GrantFault, HandleFault, RequestFault, ShowFault, WriteFault};
 use http::StatusCode;
 
 use super::api::ApiError;
@@ -95,9 +95,11 @@ impl From<GrantFault> for ApiFault {
         match fault {
             GrantFault::Write(fault) => fault.into(),
             GrantFault::Unknown(_) => Self::new(StatusCode::NOT_FOUND, "unknown", fault.to_string()),
-            GrantFault::Exists(_) | GrantFault::Clash(_) | GrantFault::NotLive(_) | GrantFault::TooMany(_) => {
-                Self::conflict(fault.to_string())
-            }
+            GrantFault::Exists(_)
+            | GrantFault::Clash(_)
+            | GrantFault::NotLive(_)
+            | GrantFault::NotExtendable(_)
+            | GrantFault::TooMany(_) => Self::conflict(fault.to_string()),
             GrantFault::Over(_) | GrantFault::TooLong { .. } | GrantFault::Exceeds { .. } | GrantFault::Circle { .. } => {
                 Self::invalid(fault.to_string())
             }
@@ -120,6 +122,16 @@ impl From<ShowFault> for ApiFault {
         match fault {
             ShowFault::Unknown(_) => Self::new(StatusCode::NOT_FOUND, "unknown", fault.to_string()),
             ShowFault::Unreadable { .. } => Self::conflict(fault.to_string()),
+        }
+    }
+}
+
+impl From<RequestFault> for ApiFault {
+    fn from(fault: RequestFault) -> Self {
+        match fault {
+            RequestFault::Write(fault) => fault.into(),
+            RequestFault::Unknown(_) => Self::new(StatusCode::NOT_FOUND, "unknown", fault.to_string()),
+            fault => Self::conflict(fault.to_string()),
         }
     }
 }

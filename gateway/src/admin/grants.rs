@@ -142,11 +142,10 @@ fn known(id: &str, runtime: &Runtime) -> Result<GrantEntry, ApiFault> {
 
 /// The callable tools that a grant covers now, by all of its chain.
 pub(super) fn tools_of(grant: &LiveGrant, world: &World) -> BTreeSet<QualifiedName> {
+    let rights = grant.rights();
     let meant =
-        grant.terms().capabilities.iter().flat_map(|capability| {
-            world.meant_by(&capability.tools).filter(move |tool| capability.covers(&tool.name, tool.kind))
-        });
-    let is_covered = |tool: &&Arc<Tool>| grant.chain().all(|grant| grant.terms().covers(tool));
+        rights.iter().flat_map(|right| world.meant_by(&right.tools).filter(move |tool| right.covers(&tool.name, tool.kind)));
+    let is_covered = |tool: &&Arc<Tool>| grant.chain().all(|grant| grant.covers(tool));
     meant.filter(is_covered).map(|tool| tool.name.clone()).collect()
 }
 
@@ -183,7 +182,9 @@ fn view(entry: &GrantEntry, runtime: &Runtime) -> GrantView {
         ticket: terms.ticket.clone(),
         created_by: terms.created_by.clone(),
         may_complete: terms.may_complete,
-        revision: terms.revision,
+        may_request: terms.may_request,
+        extensions: entry.grant.extended().extensions.into_iter().map(Into::into).collect(),
+        revision: entry.grant.revision(),
         created_at_ms: entry.created_at_ms,
         ending: entry.ending.clone().map(|ending| EndingView { at_ms: ending.at_ms, by: ending.by, reason: ending.reason }),
     }

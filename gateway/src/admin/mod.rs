@@ -21,6 +21,7 @@ mod halts;
 mod person;
 mod proposal;
 mod reload;
+mod requests;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -43,7 +44,7 @@ pub(crate) use proposal::proposal;
 pub(crate) use trial::trial;
 
 /// Every endpoint: its method, its path, and whether it changes something.
-pub const ENDPOINTS: [(&str, &str, bool); 35] = [
+pub const ENDPOINTS: [(&str, &str, bool); 39] = [
     ("GET", "/api/v1/status", false),
     ("POST", "/api/v1/reload", true),
     ("GET", "/api/v1/agents", false),
@@ -79,6 +80,10 @@ pub const ENDPOINTS: [(&str, &str, bool); 35] = [
     ("POST", "/api/v1/approvals/{id}/break-glass", true),
     ("POST", "/api/v1/approvals/{id}/review", true),
     ("POST", "/api/v1/approvals/decide", true),
+    ("GET", "/api/v1/requests", false),
+    ("GET", "/api/v1/requests/{id}", false),
+    ("POST", "/api/v1/requests/{id}/grant", true),
+    ("POST", "/api/v1/requests/{id}/deny", true),
 ];
 
 /// The routes, to be served where every request carries its peer.
@@ -117,6 +122,10 @@ pub fn router(runtime: Arc<Runtime>) -> Router {
         .route("/api/v1/approvals/{id}/break-glass", post(approvals::break_glass))
         .route("/api/v1/approvals/{id}/review", post(approvals::review))
         .route("/api/v1/approvals/decide", post(approvals::decide_batch))
+        .route("/api/v1/requests", get(requests::list))
+        .route("/api/v1/requests/{id}", get(requests::show))
+        .route("/api/v1/requests/{id}/grant", post(requests::grant))
+        .route("/api/v1/requests/{id}/deny", post(requests::deny))
         .fallback(nothing_here)
         .with_state(runtime)
 }

@@ -75,6 +75,9 @@ pub enum Command {
     /// How people hear of them
     #[command(subcommand)]
     Channels(ChannelsCommand),
+    /// What agents ask for beyond their grants
+    #[command(subcommand)]
+    Requests(RequestsCommand),
     /// The policies
     #[command(subcommand)]
     Policy(PolicyCommand),
@@ -432,6 +435,9 @@ pub struct CreateArgs {
     /// List the agent a tool to say that the task is done by
     #[arg(long)]
     pub may_complete: bool,
+    /// List the agent a tool to ask for more tools by: a person decides
+    #[arg(long)]
+    pub may_request: bool,
 }
 
 /// `grants handle`
@@ -465,7 +471,7 @@ pub enum ApprovalsCommand {
     /// Take back what was approved and is not used yet, and what it allows of its like
     Revoke(AboutArgs),
     /// Say that you are looking: nobody else need be called
-    Ack(HandleArgs),
+    Ack(ApprovalArgs),
     /// In an emergency: let a call go alone. A second person has to look at it afterwards
     BreakGlass(EmergencyArgs),
     /// Say that you have looked at what somebody let go in an emergency
@@ -490,7 +496,7 @@ pub struct WaitingArgs {
 
 /// One approval.
 #[derive(Debug, Args)]
-pub struct HandleArgs {
+pub struct ApprovalArgs {
     /// Its id or code
     pub id: String,
 }
@@ -553,6 +559,45 @@ pub struct DenyArgs {
     /// Why: the agent hears it
     #[arg(long, value_name = "TEXT")]
     pub reason: Option<String>,
+}
+
+/// `requests`
+#[derive(Debug, Subcommand)]
+pub enum RequestsCommand {
+    /// Those that wait for an answer
+    List(ListArgs),
+    /// One of them: what granting it would mean, and what the task did last
+    Show(One),
+    /// Grant it: for as long as the agent asked, or the task, unless you say for how long
+    Grant(GrantRequestArgs),
+    /// Refuse it; the agent hears why
+    Deny(DenyRequestArgs),
+}
+
+/// `requests grant`
+#[derive(Debug, Args)]
+pub struct GrantRequestArgs {
+    /// Its id
+    pub id: String,
+    /// For so long, and no longer than the grant lives
+    #[arg(long = "for", value_name = "TIME", conflicts_with = "for_task")]
+    pub time: Option<Span>,
+    /// For the whole task, however short a time the agent asked for
+    #[arg(long)]
+    pub for_task: bool,
+    /// Why, for the record
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+}
+
+/// `requests deny`
+#[derive(Debug, Args)]
+pub struct DenyRequestArgs {
+    /// Its id
+    pub id: String,
+    /// Why: the agent hears it
+    #[arg(long, value_name = "TEXT", required = true)]
+    pub reason: String,
 }
 
 /// `policy`

@@ -113,6 +113,12 @@ fn card(grant: &GrantView) -> String {
             text.add(format_args!("    {} must be {}\n", shown(pointer), shown(&bound.describe())));
         }
     }
+    for extension in &grant.extensions {
+        let until =
+            extension.until_ms.map_or_else(|| "for the task".to_owned(), |until| format!("until {}", from_now(until, now_ms)));
+        let (tool, by, request) = (shown(&extension.tool), shown(&extension.by), shown(&extension.request));
+        text.add(format_args!("  {tool}\n    added {until} by {by}, as {request} asked\n"));
+    }
     if grant.state == GrantState::Active {
         let count = grant.tools.len();
         text.add(format_args!("callable now: {}\n", if count == 0 { "nothing".to_owned() } else { grant.tools.join(" ") }));
@@ -174,6 +180,7 @@ async fn make(create: &CreateArgs, session: &Session) -> Result<(), CliFault> {
         idle_ms: create.idle_timeout.map(Span::as_millis),
         ticket: create.ticket.clone(),
         may_complete: create.may_complete,
+        may_request: create.may_request,
     };
     let made: GrantMade = session.client().await?.post("grants", &wanted).await?;
     let GrantView { id, tools, expires_at_ms, .. } = &made.grant;

@@ -22,6 +22,7 @@ mod offline;
 mod places;
 mod policy;
 mod reload;
+mod requests;
 mod screen;
 mod session;
 mod snippet;
@@ -65,6 +66,7 @@ pub async fn run(cli: &Cli, around: Surroundings) -> Result<(), CliFault> {
         Command::Channels(channels) => channels::channels(channels, &session(around)?).await,
         Command::Freeze(freeze) => halts::freeze(freeze, &session(around)?).await,
         Command::Thaw(thaw) => halts::thaw(thaw, &session(around)?).await,
+        Command::Requests(requests) => requests::run(requests, &session(around)?).await,
         Command::Approvals(approvals) => approvals::run(approvals, &session(around)?).await,
         Command::Policy(policy) => policy::run(policy, &session(around)?).await,
         Command::Audit(audit) => audit::run(audit, &session(around)?).await,

@@ -41,6 +41,7 @@ impl Closed {
             rounds: Arc::default(),
             halts: Arc::default(),
             endings: Arc::new(bailiwick_pipeline::ports::NoEndings),
+            requests: Arc::new(bailiwick_pipeline::ports::NoRequests),
             tasks: Arc::default(),
         }
     }

@@ -57,6 +57,8 @@ struct McpTask {
     tool_search: bool,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     may_complete: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    may_request: bool,
 }
 
 fn is_unlimited(budget: &Budget) -> bool {
@@ -84,6 +86,9 @@ pub(super) fn wanted(parameter: &str) -> Result<GrantWanted, Refused> {
     if task.purpose.chars().count() > PURPOSE {
         return Err(bad(format!("the purpose must be one line of at most {PURPOSE} visible characters")));
     }
+    if task.max_rate == Some(0) {
+        return Err(bad("`max_rate` is calls in a second, and 1 at least: leave it out for no limit of its own".to_owned()));
+    }
     let millis = |seconds: Option<u64>, what: &str| match seconds {
         Some(0) => Err(bad(format!("`{what}` is in seconds, and 1 at least"))),
         seconds => Ok(seconds.map(|seconds| seconds.saturating_mul(1000))),
@@ -107,9 +112,10 @@ pub(super) fn wanted(parameter: &str) -> Result<GrantWanted, Refused> {
         delegation_depth: task.delegation_depth,
         data_classes: task.data_classes,
         destinations: task.destinations,
-        max_rate: task.max_rate.map(|rate| rate.max(1)),
+        max_rate: task.max_rate,
         ticket: task.ticket,
         may_complete: task.may_complete,
+        may_request: task.may_request,
     })
 }
 
@@ -138,6 +144,7 @@ pub(super) fn granted(grant: &Grant) -> Value {
         ticket: grant.ticket.clone(),
         tool_search: grant.tool_search,
         may_complete: grant.may_complete,
+        may_request: grant.may_request,
     };
     json!([task])
 }
@@ -182,6 +189,7 @@ mod tests {
             &task(r#","args":{"s__a":{"/p":{"equals":1}}}"#),
             &task(r#","budget":{"call":1}"#),
             &task(r#","expires_in":0"#),
+            &task(r#","max_rate":0"#),
             &task(r#","expires_in":-1"#),
             &task(r#","expires_in":"600""#),
             &task(r#","delegation_depth":256"#),

@@ -47,6 +47,8 @@ pub(super) struct Exchange {
     place: Option<Place>,
     size: usize,
     arrived_ns: u64,
+    /// What was decided about it is on record already.
+    pub(super) is_decided: bool,
 }
 
 /// How a request went that was answered as it should be, for its record.
@@ -68,7 +70,8 @@ impl Exchange {
     pub(super) fn new(runtime: Arc<Runtime>, endpoint: Endpoint, peer: Option<Peer>) -> Self {
         let (call, arrived_ns) = (runtime.front.call_id(), runtime.clock.now_ns());
         let (headers, agent, server, place) = (HeaderMap::new(), None, None, None);
-        Self { runtime, call, endpoint, peer, certificate: None, headers, agent, server, place, size: 0, arrived_ns }
+        let (certificate, size, is_decided) = (None, 0, false);
+        Self { runtime, call, endpoint, peer, certificate, headers, agent, server, place, size, arrived_ns, is_decided }
     }
 
     /// Answers it, and puts it on record.
@@ -154,6 +157,14 @@ impl Exchange {
         if principal.agent.disabled { Err(IdentityFailure::Disabled(principal.agent.id.clone())) } else { Ok(principal) }
     }
 
+    /// The same for a token of whoever sends it: what is bound to a certificate is proven by the connection.
+    pub(super) async fn prove_own(&self, token: &str) -> Result<Principal, IdentityFailure> {
+        let Some(certificate) = self.certificate.as_ref().filter(|_| token.contains('.')) else { return self.prove(token).await };
+        let bearer = Some(SecretString::from(token.to_owned()));
+        let credential = Credential::Certificate { certificate: Arc::clone(certificate), bearer };
+        self.runtime.gateway.ports().identities.identify(&Presented { credential, grant: None }).await
+    }
+
     /// It is this agent's request, and counts as one of its own.
     pub(super) fn admit(&mut self, agent: &AgentId) -> Result<(), Refused> {
         if self.agent.is_some() {
@@ -226,6 +237,7 @@ impl Exchange {
             reason,
             detail: of_server.as_deref().or(detail),
             arrived_ns: self.arrived_ns,
+            is_decided: self.is_decided,
         };
         // A server that the operator registered is no stranger.
         if self.server.is_some() { self.front().write(&noted) } else { self.front().on_record(&noted) }

@@ -118,7 +118,7 @@ fn of_grant(grant: &LiveGrant) -> Value {
         "nbf": terms.not_before_ms / 1000,
         "exp": ends_ms / 1000,
         "grant_id": terms.id,
-        "authorization_details": details::granted(terms),
+        "authorization_details": details::granted(&grant.effective()),
     });
     if let Some(act) = act {
         add(&mut facts, json!({"act": act}));
@@ -139,40 +139,21 @@ mod tests {
 
     use std::{collections::BTreeSet, sync::Arc};
 
-    use bailiwick_pipeline::grant::{Budget, Capability, Grant, Standing};
-    use bailiwick_policy::Band;
+    use bailiwick_pipeline::grant::{Capability, Grant, Standing};
 
     use super::*;
 
     fn grant(agent: &str, until_ms: u64, parent: Option<Arc<LiveGrant>>) -> Arc<LiveGrant> {
         let terms = Grant {
-            id: format!("of-{agent}").parse().unwrap(),
-            revision: 1,
-            agent: agent.parse().unwrap(),
             owner: "o@example.com".into(),
             purpose: "p".into(),
-            capabilities: vec![Capability {
-                tools: "s__a".parse().unwrap(),
-                kinds: None,
-                args: std::collections::BTreeMap::new(),
-            }],
-            ceiling: Band::Low,
-            environment: "default".into(),
-            not_before_ms: 5_000,
-            expires_at_ms: until_ms,
-            budget: Budget::default(),
-            default: false,
-            tool_search: false,
-            parent: None,
-            delegation_depth: 0,
             data_classes: Some(BTreeSet::from(["internal".to_owned()])),
-            destinations: None,
-            idle_ms: None,
-            max_rate: None,
-            ticket: None,
-            created_by: None,
-            may_complete: false,
-            from_config: false,
+            ..Grant::bare(
+                format!("of-{agent}").parse().unwrap(),
+                agent.parse().unwrap(),
+                vec![Capability { tools: "s__a".parse().unwrap(), kinds: None, args: std::collections::BTreeMap::new() }],
+                5_000..until_ms,
+            )
         };
         Arc::new(LiveGrant::new(terms, Standing::fresh(), parent))
     }

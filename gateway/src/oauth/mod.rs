@@ -61,6 +61,7 @@ impl Site {
             reason: Some("panic"),
             detail: Some("the request ended in a panic: the log says where"),
             arrived_ns: self.runtime.clock.now_ns(),
+            is_decided: false,
         };
         if !self.runtime.front.write(&noted) {
             tracing::error!("a panic could not be put on record");

@@ -2,6 +2,9 @@
 //! agent (`actor_token`), says what is wanted (`authorization_details`, RFC 9396), and gets the token of a grant below its own, which is
 //! good for that other agent alone.
 //!
+//! An agent that shows an identity of its own and no actor gets a grant by itself, where a policy permits that (`auto_grant`), of reads of
+//! band `low` alone.
+//!
 //! Whom the task is handed on to is proven and not named: who shows a token of the agent was let act by it. An `audience` that names an
 //! agent would let anybody push a task upon any agent, and find out which agents there are.
 
@@ -18,7 +21,7 @@ use super::{
     reply::Refused,
 };
 use crate::{
-    admin::api::GrantWanted,
+    auto_granting::{self, Asking},
     delegating::{self, From, HandedOn, HopFault},
 };
 
@@ -36,7 +39,7 @@ const ACTOR: &str = "the task can't be handed on so: the actor_token proves no a
 pub(super) async fn exchange(exchange: &mut Exchange, form: &Form, sender: Option<Principal>) -> Result<Done, Refused> {
     check(form)?;
     targets(form, exchange)?;
-    let subject = match exchange.prove(form.needed("subject_token")?).await {
+    let subject = match exchange.prove_own(form.needed("subject_token")?).await {
         Ok(subject) if sender.as_ref().is_none_or(|sender| sender.agent.id == subject.agent.id) => subject,
         Ok(subject) => {
             let detail = format!("the request is of another agent than the subject_token, which is of `{}`", subject.agent.id);
@@ -45,7 +48,7 @@ pub(super) async fn exchange(exchange: &mut Exchange, form: &Form, sender: Optio
         Err(failure) => return Err(Refused::denied("invalid_request", "subject_token", SUBJECT).because(failure.to_string())),
     };
     exchange.admit(&subject.agent.id)?;
-    let Some(actor_token) = form.value("actor_token") else { return Err(no_actor(&subject)) };
+    let Some(actor_token) = form.value("actor_token") else { return by_itself(exchange, form, subject).await };
     let wanted = details::wanted(form.needed("authorization_details")?)?;
     let named = exchange.presented().grant;
     let above = exchange.runtime.gateway.acting_under(named.as_deref(), &subject).map_err(|refusal| no_grant(&refusal))?;
@@ -53,14 +56,54 @@ pub(super) async fn exchange(exchange: &mut Exchange, form: &Form, sender: Optio
         let words = "there is no live grant to hand on: an operator makes one (bailiwick grants create)";
         return Err(Refused::denied("invalid_grant", "no_grant", words));
     };
-    let from = From { principal: &subject, above: &above, call: &exchange.call, transport: exchange.transport() };
+    let (call, transport) = (exchange.call.clone(), exchange.transport());
+    let from = From { principal: &subject, above: &above, call: &call, transport };
     let to = match exchange.prove(actor_token).await {
-        Ok(actor) if actor.grant.is_none() => actor.agent,
-        Ok(_) => return Err(nobody(from, &wanted, "the actor_token is that of a grant, and proves no identity", exchange).await),
-        Err(failure) => return Err(nobody(from, &wanted, &failure.to_string(), exchange).await),
+        Ok(actor) if actor.grant.is_none() => Ok(actor.agent),
+        Ok(_) => Err("the actor_token is that of a grant, and proves no identity".to_owned()),
+        Err(failure) => Err(failure.to_string()),
     };
-    let handed = delegating::hand_on(from, &to, wanted, &exchange.runtime).await.map_err(refused)?;
-    Ok(answer(&handed, exchange))
+    let to = match to {
+        Ok(to) => to,
+        Err(why) => {
+            let fault = Err(delegating::to_nobody(from, &wanted, &why, &exchange.runtime).await);
+            exchange.is_decided = is_on_record(&fault);
+            return fault.map_err(refused).map(|handed| answer(&handed, exchange));
+        }
+    };
+    let handed = delegating::hand_on(from, &to, wanted, &exchange.runtime).await;
+    exchange.is_decided = is_on_record(&handed);
+    Ok(answer(&handed.map_err(refused)?, exchange))
+}
+
+/// Whether what was decided is on record; what could not be done is not, or not whole.
+fn is_on_record(handed: &Result<HandedOn, HopFault>) -> bool {
+    !matches!(handed, Err(HopFault::Unavailable(_)))
+}
+
+/// An agent wants a grant of its own.
+async fn by_itself(exchange: &mut Exchange, form: &Form, subject: Principal) -> Result<Done, Refused> {
+    if subject.grant.is_some() {
+        let words = "actor_token is missing: the token of the agent that the task is handed on to";
+        return Err(Refused::invalid("invalid_request", "missing_parameter", words));
+    }
+    let Some(details) = form.value("authorization_details") else { return Err(not_by_itself()) };
+    let wanted = details::wanted(details)?;
+    let asking = Asking { principal: subject, call: exchange.call.clone(), transport: exchange.transport() };
+    let given = auto_granting::give(&asking, wanted, &exchange.runtime).await;
+    exchange.is_decided = is_on_record(&given);
+    let given = given.map_err(|fault| match fault {
+        HopFault::Refused | HopFault::Oneself | HopFault::Beyond(_) | HopFault::NotNow => not_by_itself(),
+        HopFault::Terms(why) => Refused::invalid("invalid_authorization_details", "auto_grant_refused", why),
+        HopFault::Unavailable(why) => Refused::unavailable(why),
+    })?;
+    Ok(answer(&given, exchange))
+}
+
+/// One answer, whatever the cause: no policy, too many, or a tool that is none to be had so.
+fn not_by_itself() -> Refused {
+    let words = "this grant is not to be had by the agent itself: an operator makes one (bailiwick grants create), or an agent hands its own on";
+    Refused::denied("invalid_grant", "no_grant_by_itself", words)
 }
 
 /// What every request here says.
@@ -102,24 +145,11 @@ fn targets(form: &Form, exchange: &Exchange) -> Result<(), Refused> {
     Err(Refused::invalid("invalid_target", "target", "resource and audience can name this gateway only"))
 }
 
-fn no_actor(subject: &Principal) -> Refused {
-    if subject.grant.is_some() {
-        let words = "actor_token is missing: the token of the agent that the task is handed on to";
-        return Refused::invalid("invalid_request", "missing_parameter", words);
-    }
-    let words = "no agent gets a grant by itself: an operator makes one (bailiwick grants create), or an agent hands its own on";
-    Refused::denied("invalid_grant", "no_grant_by_itself", words)
-}
-
 /// Why it acts under no grant, as a call would be told.
 fn no_grant(refusal: &Refusal) -> Refused {
     let words = "which grant is handed on is not clear, or it has ended: show its token as subject_token, or name it in the header \
                  Bailiwick-Grant";
     Refused::denied("invalid_grant", refusal.reason, words).because(refusal.detail.clone())
-}
-
-async fn nobody(from: From<'_>, wanted: &GrantWanted, why: &str, exchange: &Exchange) -> Refused {
-    refused(delegating::to_nobody(from, wanted, why, &exchange.runtime).await)
 }
 
 fn refused(fault: HopFault) -> Refused {

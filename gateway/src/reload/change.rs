@@ -70,6 +70,7 @@ fn settings(before: &Config, after: &Config) -> Vec<String> {
         ("approvals.remember", was.approvals.remember != is.approvals.remember),
         ("approvals.on_cancel", was.approvals.withdraw_on_cancel != is.approvals.withdraw_on_cancel),
         ("approvals.break_glass", was.approvals.break_glass != is.approvals.break_glass),
+        ("auto_grants", was.auto_grants != is.auto_grants),
         ("approvals.allow_same_user", was.approvals.allow_same_user != is.approvals.allow_same_user),
         ("limits.max_result", was.limits.max_result != is.limits.max_result),
         ("limits.max_depth", was.limits.max_depth != is.limits.max_depth),

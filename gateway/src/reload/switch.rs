@@ -85,7 +85,7 @@ impl Runtime {
         // where they ask for more.
         let is_void = |binding: &Binding| {
             let is_ended =
-                |grant: &Arc<LiveGrant>| grant.terms().id == binding.grant && grant.terms().revision == binding.grant_revision;
+                |grant: &Arc<LiveGrant>| grant.terms().id == binding.grant && binding.grant_revision <= grant.revision();
             let is_reached = reached.get(&binding.connector) == Some(&binding.connector_fingerprint);
             was.voids(&is, binding)
                 .or_else(|| (!is_reached).then(|| format!("{CHANGED}: connector `{}`", binding.connector)))
@@ -128,6 +128,8 @@ impl Runtime {
         self.front.close_sessions_of(|agent| is_gone(&config, agent));
         let drained = join_all(ended.iter().map(|grant| grant.drained(PATIENCE)));
         let (gone, drained, stored, told) = tokio::join!(self.end_what_is_gone(), drained, join_all(stored), self.tell());
+        // What was added to grants that go on is judged by the configuration that is in force now.
+        let gone = gone.and(self.end_extensions().await);
         if drained.iter().any(|is_drained| !is_drained) {
             tracing::warn!("something is still being written downstream for a grant that has ended: it began before");
         }

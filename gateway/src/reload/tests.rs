@@ -101,16 +101,6 @@ async fn nothing_changes_by_what_is_refused() {
     let created = bailiwick_pipeline::grant::Grant {
         id: "made".parse().unwrap(),
         from_config: false,
-        tool_search: false,
-        parent: None,
-        delegation_depth: 0,
-        data_classes: None,
-        destinations: None,
-        idle_ms: None,
-        max_rate: None,
-        ticket: None,
-        created_by: None,
-        may_complete: false,
         ..house.runtime.config().grants.first().unwrap().to_grant(SystemClock.now_ms(), 1)
     };
     house.runtime.grants.create(created, SystemClock.now_ms()).await.unwrap();

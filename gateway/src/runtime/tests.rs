@@ -7,7 +7,7 @@ use std::{
 };
 
 use bailiwick_pipeline::{
-    grant::{Budget, Grant},
+    grant::Grant,
     ports::{Credentials as _, Worlds as _},
 };
 use bailiwick_policy::Band;
@@ -77,29 +77,11 @@ fn tickets() -> ConnectorId {
 
 fn terms() -> Grant {
     Grant {
-        id: "g".parse().unwrap(),
-        revision: 1,
-        agent: "demo".parse().unwrap(),
         owner: "o".to_owned(),
         purpose: "p".to_owned(),
-        capabilities: Vec::new(),
         ceiling: Band::High,
         environment: "dev".to_owned(),
-        not_before_ms: NOW,
-        expires_at_ms: NOW + DAY,
-        budget: Budget::default(),
-        default: false,
-        from_config: false,
-        tool_search: false,
-        parent: None,
-        delegation_depth: 0,
-        data_classes: None,
-        destinations: None,
-        idle_ms: None,
-        max_rate: None,
-        ticket: None,
-        created_by: None,
-        may_complete: false,
+        ..Grant::bare("g".parse().unwrap(), "demo".parse().unwrap(), Vec::new(), NOW..NOW + DAY)
     }
 }
 

@@ -234,6 +234,7 @@ impl Front {
             reason: Some("too_many"),
             detail: Some(detail),
             arrived_ns: self.gateway.ports().clock.now_ns(),
+            is_decided: false,
         });
         if !written {
             tracing::error!(detail, "refusals that were counted could not be put on record");
@@ -437,7 +438,8 @@ impl Front {
             approval: None,
             trace_id: &no_trace,
         };
-        let decided = noted.outcome == Outcome::Success || ports.trail.decision(now_ms, &decision).is_ok();
+        let is_said = noted.is_decided || noted.outcome == Outcome::Success;
+        let decided = is_said || ports.trail.decision(now_ms, &decision).is_ok();
         decided && ports.trail.outcome(now_ms, &record).is_ok()
     }
 
@@ -470,6 +472,8 @@ pub(crate) struct Noted<'a> {
     pub(crate) reason: Option<&'a str>,
     pub(crate) detail: Option<&'a str>,
     pub(crate) arrived_ns: u64,
+    /// What was decided about it is on record already.
+    pub(crate) is_decided: bool,
 }
 
 /// The one value of a header; none where it is absent, twice there, or no plain text.

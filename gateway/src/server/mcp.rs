@@ -427,6 +427,7 @@ impl<'f> Exchange<'f> {
             reason,
             detail,
             arrived_ns: self.arrived_ns,
+            is_decided: false,
         })
     }
 

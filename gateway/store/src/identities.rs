@@ -236,7 +236,7 @@ impl LiveIdentities {
                 let instance = Some(own.to_owned());
                 return Ok(Principal { agent, instance, method: AuthMethod::X509Svid, grant: None });
             }
-            Some(token) if is_signed(token) => self.by_signed(token, None).await?,
+            Some(token) if is_signed(token) => self.by_signed(token, None, Some(certificate)).await?,
             Some(token) => self.by_token(token)?,
         };
         if borne.agent.id != agent.id {
@@ -248,7 +248,12 @@ impl LiveIdentities {
     }
 
     /// A token that an issuer signed. Authentic is not enough: its subject has to be a registered agent.
-    async fn by_signed(&self, token: &SecretString, proof: Option<&Proof>) -> Result<Principal, IdentityFailure> {
+    async fn by_signed(
+        &self,
+        token: &SecretString,
+        proof: Option<&Proof>,
+        certificate: Option<&ClientCertificate>,
+    ) -> Result<Principal, IdentityFailure> {
         let now_ms = self.clock.now_ms();
         let token = token.expose_secret();
         let proven = self.issuers.prove(token, now_ms).await.map_err(refused)?;
@@ -256,7 +261,7 @@ impl LiveIdentities {
         let agent = enabled(self.agents.called(proven.issuer(), proven.subject()).ok_or_else(stranger)?)?;
         // Last: only what a registered agent shows is remembered.
         match proof {
-            None => self.issuers.check_bearer(&proven),
+            None => self.issuers.check_bearer(&proven, certificate.map(|certificate| &certificate.thumbprint)),
             Some(proof) => {
                 proof.check(|text, method| self.issuers.check_proof(&proven, token, (text, method), self.clock.now_ms()))
             }
@@ -274,9 +279,9 @@ impl Identities for LiveIdentities {
     fn identify<'a>(&'a self, presented: &'a Presented) -> Later<'a, Result<Principal, IdentityFailure>> {
         let known = match &presented.credential {
             Credential::Absent => Err(IdentityFailure::Absent),
-            Credential::Bearer(token) if is_signed(token) => return Box::pin(self.by_signed(token, None)),
+            Credential::Bearer(token) if is_signed(token) => return Box::pin(self.by_signed(token, None, None)),
             Credential::Bearer(token) => self.by_token(token),
-            Credential::Bound { token, proof } => return Box::pin(self.by_signed(token, Some(proof))),
+            Credential::Bound { token, proof } => return Box::pin(self.by_signed(token, Some(proof), None)),
             Credential::Handle { handle, process } => self.by_handle(handle, *process),
             Credential::Certificate { certificate, bearer } => {
                 return Box::pin(self.by_certificate(certificate, bearer.as_ref()));

@@ -119,6 +119,15 @@ CREATE TABLE IF NOT EXISTS passkeys (
     added_ms INTEGER NOT NULL,
     used_ms INTEGER
 ) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS access_requests (
+    id TEXT PRIMARY KEY,
+    record TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS grant_extensions (
+    grant_id TEXT PRIMARY KEY,
+    issue INTEGER NOT NULL,
+    extended TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
 ";
 
 /// Makes the file ready for writing, or refuses it.

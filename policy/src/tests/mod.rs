@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, clippy::string_slice, reason = "tests")]
 
 mod arguments;
+mod auto_grants;
 mod catalogue;
 mod deciding;
 mod default_bundle;

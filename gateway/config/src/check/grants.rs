@@ -89,6 +89,7 @@ fn terms(grant: &RawGrant, raw: &Raw, path: &KeyPath, findings: &mut Findings<'_
         max_rate: rate(grant.max_rate, &path.key("max_rate"), findings),
         ticket: grant.ticket.clone(),
         may_complete: grant.may_complete,
+        may_request: grant.may_request,
     })
 }
 

@@ -27,7 +27,8 @@ pub(super) fn issuers(whole: &Raw, path: &KeyPath, setting: Setting<'_>, finding
     audiences(whole, path, findings);
     duplicates(raw.iter().map(|issuer| issuer.id.as_ref()), "issuer", path, findings);
     alone(raw, path, findings);
-    raw.iter().enumerate().filter_map(|(index, raw)| issuer(raw, &path.item(index), setting, findings)).collect()
+    let has_tls = whole.server.tls.is_some();
+    raw.iter().enumerate().filter_map(|(index, raw)| issuer((raw, has_tls), &path.item(index), setting, findings)).collect()
 }
 
 /// What others reach must know by what name: a token for an address that many a gateway listens at is for all of them.
@@ -74,7 +75,12 @@ fn named(raw: &RawIssuer) -> Option<&str> {
     raw.issuer.as_deref().or((raw.profile == "github_actions").then_some(GITHUB))
 }
 
-fn issuer(raw: &RawIssuer, path: &KeyPath, setting: Setting<'_>, findings: &mut Findings<'_>) -> Option<IssuerSpec> {
+fn issuer(
+    (raw, has_tls): (&RawIssuer, bool),
+    path: &KeyPath,
+    setting: Setting<'_>,
+    findings: &mut Findings<'_>,
+) -> Option<IssuerSpec> {
     let id = raw.id.clone()?;
     let is_id = |id: &str| id.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_.".contains(&b));
     if id.is_empty() || id.len() > 64 || !is_id(&id) {
@@ -85,6 +91,11 @@ fn issuer(raw: &RawIssuer, path: &KeyPath, setting: Setting<'_>, findings: &mut 
     let (source, issuer) = source(raw, path, setting, findings);
     let algorithms = raw.algorithms.iter().flatten().filter_map(|name| name.parse().ok()).collect::<Vec<Algorithm>>();
     check_spans(raw, path, findings);
+    if raw.sender_constraint == "mtls" && !has_tls {
+        let message = "`mtls` binds tokens to client certificates, and no listener asks for any";
+        let fault = findings.value(&path.key("sender_constraint"), FaultCode::Conflict, message);
+        fault.help("serve agents over TLS too, with `[server.tls]`; or leave `sender_constraint` out");
+    }
     for (key, text) in
         [("audience", &raw.audience), ("subject_claim", &raw.subject_claim), ("instance_claim", &raw.instance_claim)]
     {
@@ -105,7 +116,11 @@ fn issuer(raw: &RawIssuer, path: &KeyPath, setting: Setting<'_>, findings: &mut 
         algorithms: if algorithms.is_empty() { Algorithm::ALL.to_vec() } else { algorithms },
         max_lifetime: raw.max_lifetime.into(),
         max_stale: raw.max_stale.into(),
-        sender_constraint: if raw.sender_constraint == "dpop" { SenderConstraint::Dpop } else { SenderConstraint::None },
+        sender_constraint: match raw.sender_constraint.as_str() {
+            "dpop" => SenderConstraint::Dpop,
+            "mtls" => SenderConstraint::Mtls,
+            _ => SenderConstraint::None,
+        },
     })
 }
 

@@ -59,6 +59,7 @@ pub(crate) fn config(tree: Value, setting: Setting<'_>, findings: &mut Findings<
         server: sections::server(&raw, &root.key("server"), setting, findings),
         console: people::console(&raw.console, &root.key("console"), findings),
         approvals: sections::approvals(&raw.approvals, &root.key("approvals"), findings),
+        auto_grants: sections::auto_grants(&raw.auto_grants, &root.key("auto_grants"), findings),
         policy: sections::policy(&raw.policy, &root.key("policy"), setting, findings),
         trail: sections::trail(&raw.trail, &root.key("trail"), findings),
         telemetry: sections::telemetry(&raw.telemetry, &root.key("telemetry"), findings),

@@ -6,10 +6,10 @@ use url::{Host, Url};
 
 use super::{Setting, text, trust};
 use crate::{
-    checked::{Approvals, Limits, PolicyFile, PolicyFiles, Server, Telemetry, Trail},
+    checked::{Approvals, AutoGrants, Limits, PolicyFile, PolicyFiles, Server, Telemetry, Trail},
     code::FaultCode,
     fault::Findings,
-    raw::{Raw, RawApprovals, RawLimits, RawPolicy, RawTelemetry, RawTrail},
+    raw::{Raw, RawApprovals, RawAutoGrants, RawLimits, RawPolicy, RawTelemetry, RawTrail},
     source::KeyPath,
     units::{Duration, Size},
 };
@@ -93,6 +93,16 @@ pub(super) fn approvals(raw: &RawApprovals, path: &KeyPath, findings: &mut Findi
         break_glass: raw.break_glass.as_ref().and_then(|glass| glass.group.clone()),
         allow_same_user: raw.allow_same_user,
     }
+}
+
+pub(super) fn auto_grants(raw: &RawAutoGrants, path: &KeyPath, findings: &mut Findings<'_>) -> AutoGrants {
+    more_than_nothing(raw.max_ttl, &path.key("max_ttl"), findings);
+    let max_ttl: std::time::Duration = raw.max_ttl.into();
+    if max_ttl > std::time::Duration::from_secs(24 * 60 * 60) {
+        let message = format!("`{}` is long for what no person has looked at", raw.max_ttl);
+        findings.value(&path.key("max_ttl"), FaultCode::OutOfRange, message).help("say at most `24h`");
+    }
+    AutoGrants { max_ttl, max_live_per_agent: raw.max_live_per_agent }
 }
 
 pub(super) fn policy(raw: &RawPolicy, path: &KeyPath, setting: Setting<'_>, findings: &mut Findings<'_>) -> PolicyFiles {

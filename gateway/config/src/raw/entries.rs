@@ -86,8 +86,8 @@ pub(crate) struct RawIssuer {
     pub(crate) max_lifetime: Duration,
     /// How long the keys that were read last are used while they can't be read again.
     pub(crate) max_stale: Duration,
-    /// Whether its tokens are bound to a key that their bearer proves with each request.
-    #[schemars(extend("enum" = ["none", "dpop"]))]
+    /// Whether its tokens are bound to a key that their bearer proves with each request, or to the client certificate of their connection.
+    #[schemars(extend("enum" = ["none", "dpop", "mtls"]))]
     pub(crate) sender_constraint: String,
     /// With `oidc`: the claim with the subject.
     pub(crate) subject_claim: Option<String>,
@@ -307,6 +307,8 @@ pub(crate) struct RawGrant {
     pub(crate) ticket: Option<String>,
     /// Whether its agent is listed a tool of the gateway's own to say that the task is done by (`complete_task`).
     pub(crate) may_complete: bool,
+    /// Whether its agent is listed a tool of the gateway's own to ask for more tools by (`request_access`).
+    pub(crate) may_request: bool,
 }
 
 /// How sensitive something is.
@@ -495,6 +497,7 @@ impl Default for RawGrant {
             max_rate: None,
             ticket: None,
             may_complete: false,
+            may_request: false,
         }
     }
 }

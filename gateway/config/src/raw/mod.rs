@@ -34,6 +34,8 @@ pub(crate) struct Raw {
     pub(crate) console: RawConsole,
     /// How long calls that need a person wait, and who may decide.
     pub(crate) approvals: RawApprovals,
+    /// Grants of low-risk reads that agents get by themselves, where a policy permits it.
+    pub(crate) auto_grants: RawAutoGrants,
     /// Which Cedar policies decide.
     pub(crate) policy: RawPolicy,
     /// The audit.
@@ -149,6 +151,17 @@ pub(crate) struct RawBreakGlass {
     pub(crate) group: Option<String>,
 }
 
+/// `[auto_grants]`
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct RawAutoGrants {
+    /// How long one lives at most.
+    pub(crate) max_ttl: Duration,
+    /// How many of them one agent has at a time.
+    #[schemars(range(min = 0, max = 1000))]
+    pub(crate) max_live_per_agent: u32,
+}
+
 /// `[policy]`
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -232,6 +245,12 @@ impl Default for RawApprovals {
             break_glass: None,
             allow_same_user: false,
         }
+    }
+}
+
+impl Default for RawAutoGrants {
+    fn default() -> Self {
+        Self { max_ttl: Duration::from_secs(30 * 60), max_live_per_agent: 5 }
     }
 }
 

@@ -89,7 +89,8 @@ pub(super) const ISSUERS: &[Case] = &[
     ("[[issuers]]\nid = \"corp\"\nissuer = \"https://i.example\"\nalgorithms = [\"HS256\"]", Code::UnknownWord, "`RS256`"),
     ("[[issuers]]\nid = \"corp\"\nissuer = \"https://i.example\"\nalgorithms = [\"none\"]", Code::UnknownWord, "is no word"),
     ("[[issuers]]\nid = \"corp\"\nissuer = \"https://i.example\"\nalgorithms = []", Code::EmptyList, "algorithms"),
-    ("[[issuers]]\nid = \"corp\"\nissuer = \"https://i.example\"\nsender_constraint = \"mtls\"", Code::UnknownWord, "dpop"),
+    ("[[issuers]]\nid = \"corp\"\nissuer = \"https://i.example\"\nsender_constraint = \"tls\"", Code::UnknownWord, "mtls"),
+    ("[[issuers]]\nid = \"corp\"\nissuer = \"https://i.example\"\nsender_constraint = \"mtls\"", Code::Conflict, "[server.tls]"),
     ("[[issuers]]\nid = \"corp\"\nissuer = \"https://i.example\"\nmax_lifetime = \"1s\"", Code::OutOfRange, "from `1m` to `30d`"),
     ("[[issuers]]\nid = \"corp\"\nissuer = \"https://i.example\"\nmax_stale = \"2d\"", Code::OutOfRange, "from `0s` to `1d`"),
     (
@@ -259,6 +260,8 @@ pub(super) const FILES: &[Case] = &[
     ("[server]\nconsole = \"[::]:8932\"", Code::RemoteListener, "has no TLS"),
     ("[server]\npublic_url = \"http://gateway.example.com/mcp\"", Code::RemoteListener, "without TLS"),
     ("[server]\nconsole = \"127.0.0.1:8931\"", Code::Conflict, "its own port"),
+    ("[auto_grants]\nmax_ttl = \"0s\"", Code::OutOfRange, "max_ttl"),
+    ("[auto_grants]\nmax_ttl = \"2d\"", Code::OutOfRange, "24h"),
     ("[approvals]\nhold = \"20m\"", Code::Conflict, "`hold` at most"),
     ("[approvals]\nbreak_glass = { group = \"on call\" }", Code::BadName, "`/etc/group`"),
     ("[approvals]\nbreak_glass = {}", Code::MissingKey, "group"),

@@ -4,10 +4,9 @@
 use std::{collections::BTreeSet, os::unix::fs::PermissionsExt};
 
 use bailiwick_pipeline::{
-    grant::{Budget, Grant, GrantState, Standing},
+    grant::{Grant, GrantState, Standing},
     ports::Injection,
 };
-use bailiwick_policy::Band;
 use secrecy::ExposeSecret;
 
 use super::*;
@@ -17,29 +16,11 @@ const CANARY: &str = "canary-0123456789";
 
 fn grant(id: &str, revision: u64, expires_at_ms: u64, parent: Option<Arc<LiveGrant>>) -> Arc<LiveGrant> {
     let terms = Grant {
-        id: id.parse().unwrap(),
         revision,
-        agent: "bot".parse().unwrap(),
         owner: "owner".to_owned(),
         purpose: "test".to_owned(),
-        capabilities: Vec::new(),
-        ceiling: Band::Low,
         environment: String::new(),
-        not_before_ms: 0,
-        expires_at_ms,
-        budget: Budget::default(),
-        default: false,
-        from_config: false,
-        tool_search: false,
-        parent: None,
-        delegation_depth: 0,
-        data_classes: None,
-        destinations: None,
-        idle_ms: None,
-        max_rate: None,
-        ticket: None,
-        created_by: None,
-        may_complete: false,
+        ..Grant::bare(id.parse().unwrap(), "bot".parse().unwrap(), Vec::new(), 0..expires_at_ms)
     };
     Arc::new(LiveGrant::new(terms, Standing::fresh(), parent))
 }

@@ -1,9 +1,13 @@
 //! What tokens say, and when it counts.
 
+use base64::{
+    Engine as _,
+    engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
+};
 use serde_json::{Value, json};
 
 use super::{Desk, NOW, NOW_S, US, but, claims, issuer::Signer};
-use crate::{IssuerSpec, TokenFault};
+use crate::{IssuerSpec, SenderConstraint, TokenFault};
 
 #[tokio::test]
 async fn a_token_is_for_us_or_for_nobody() {
@@ -145,11 +149,19 @@ async fn what_was_proven_counts_no_more_when_the_issuers_change() {
 async fn a_token_that_is_bound_is_no_bearer_token() {
     let desk = Desk::new();
     let proven = desk.claim(&claims()).await.unwrap();
-    desk.issuers.check_bearer(&proven).unwrap();
+    desk.issuers.check_bearer(&proven, None).unwrap();
+    desk.issuers.check_bearer(&proven, Some(&[7; 32])).unwrap();
     let bound = desk.claim(&but(&json!({"cnf": {"jkt": "x"}}))).await.unwrap();
-    assert!(matches!(desk.issuers.check_bearer(&bound).unwrap_err(), TokenFault::Bound(_)));
+    for certificate in [None, Some(&[7; 32])] {
+        assert!(matches!(desk.issuers.check_bearer(&bound, certificate).unwrap_err(), TokenFault::Bound(_)));
+    }
     for cnf in [
         json!({"x5t#S256": "x"}),
+        json!({"x5t#S256": URL_SAFE_NO_PAD.encode([7; 31])}),
+        json!({"x5t#S256": STANDARD.encode([7; 32])}),
+        json!({"x5t#S256": 7}),
+        json!({"x5t": URL_SAFE_NO_PAD.encode([7; 32])}),
+        json!({"x5t#S256": URL_SAFE_NO_PAD.encode([7; 32]), "kid": "k"}),
         json!({"jkt": "x", "x5t#S256": "x"}),
         json!({"jkt": 5}),
         json!({}),
@@ -158,4 +170,25 @@ async fn a_token_that_is_bound_is_no_bearer_token() {
     ] {
         assert!(matches!(desk.claim(&but(&json!({"cnf": cnf}))).await.unwrap_err(), TokenFault::Bound(_)), "{cnf}");
     }
+}
+
+/// RFC 8705, section 3: it counts over the connection of that certificate, and nowhere else.
+#[tokio::test]
+async fn a_token_of_a_certificate_counts_over_its_connection_alone() {
+    let cnf = json!({"x5t#S256": URL_SAFE_NO_PAD.encode([7; 32])});
+    let strict = Desk::of(Signer::new("k1"), |spec| IssuerSpec { sender_constraint: SenderConstraint::Mtls, ..spec });
+    for desk in [Desk::new(), strict] {
+        let bound = desk.claim(&but(&json!({"cnf": cnf}))).await.unwrap();
+        desk.issuers.check_bearer(&bound, Some(&[7; 32])).unwrap();
+        for other in [None, Some(&[8; 32])] {
+            assert!(matches!(desk.issuers.check_bearer(&bound, other).unwrap_err(), TokenFault::Bound(_)), "{other:?}");
+        }
+    }
+    // Where the issuer has to bind its tokens so, one that is bound otherwise, or not at all, proves nothing.
+    let strict = Desk::of(Signer::new("k1"), |spec| IssuerSpec { sender_constraint: SenderConstraint::Mtls, ..spec });
+    for claims in [claims(), but(&json!({"cnf": {"jkt": "x"}}))] {
+        assert!(matches!(strict.claim(&claims).await.unwrap_err(), TokenFault::Bound(_)));
+    }
+    let dpop = Desk::of(Signer::new("k1"), |spec| IssuerSpec { sender_constraint: SenderConstraint::Dpop, ..spec });
+    assert!(matches!(dpop.claim(&but(&json!({"cnf": cnf}))).await.unwrap_err(), TokenFault::Bound(_)));
 }

@@ -103,7 +103,7 @@ async fn a67_a_proof_is_by_the_key_that_the_token_is_bound_to() {
     }
     bound.check(&mine.proof(&claims), "POST").unwrap();
     // A token that is bound to nothing has nothing to prove, and one that is bound is no bearer token.
-    assert!(bound.desk.issuers.check_bearer(&bound.proven).is_err());
+    assert!(bound.desk.issuers.check_bearer(&bound.proven, None).is_err());
     assert!(matches!(bound.desk.claim(&super::claims()).await.unwrap_err(), TokenFault::Bound(_)));
 }
 
@@ -124,7 +124,7 @@ async fn a67_proofs_that_end_are_forgotten_and_never_before() {
     assert!(show("c", NOW_S + 5, NOW_S + 66).is_err(), "too old by then");
     let other = Signer::new("");
     let claims = json!({"jti": "a", "htm": "POST", "htu": US, "iat": NOW_S, "ath": sha256("t")});
-    let proven = Proven { bound_to: Some(other.thumbprint()), ..plain() };
+    let proven = Proven { bound_to: Some(crate::issuer::Binding::Key(other.thumbprint())), ..plain() };
     bound.desk.issuers.check_proof(&proven, "t", (&other.proof(&claims), "POST"), NOW).expect("another key has ids of its own");
 }
 

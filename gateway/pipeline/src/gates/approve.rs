@@ -158,7 +158,7 @@ fn binding_of(call: &Permitted<'_>) -> Binding {
     Binding {
         agent: terms.agent.clone(),
         grant: terms.id.clone(),
-        grant_revision: terms.revision,
+        grant_revision: granted.grant().revision(),
         connector: tool.connector.id.clone(),
         connector_fingerprint: tool.connector.fingerprint,
         tool: tool.name.to_string(),

@@ -129,8 +129,9 @@ pub(super) fn is_bounded(call: &Granted<'_>) -> bool {
         call.world().policies.reads(tool.name.as_str()).is_none_or(|reads| reads.arguments() || !reads.input().is_nothing());
     is_read
         || call.grant().chain().any(|grant| {
-            let mut covering = grant.terms().capabilities.iter().filter(|capability| capability.covers(&tool.name, tool.kind));
-            covering.any(|capability| capability.args.keys().any(|pointer| !is_name(pointer)))
+            let rights = grant.rights();
+            let mut covering = rights.iter().filter(|right| right.covers(&tool.name, tool.kind));
+            covering.any(|right| right.args.keys().any(|pointer| !is_name(pointer)))
         })
 }
 

@@ -33,6 +33,7 @@ pub struct Granted<'r> {
     tool: Arc<Tool>,
     arguments: Bytes,
     task: Option<Arc<Task>>,
+    revision: u64,
 }
 
 impl<'r> Granted<'r> {
@@ -66,6 +67,11 @@ impl<'r> Granted<'r> {
         self.task.as_ref()
     }
 
+    /// Which revision of its chain it was judged under.
+    pub(super) fn revision(&self) -> u64 {
+        self.revision
+    }
+
     /// The MCP method that its server is asked by.
     pub(super) fn method(&self) -> &'static str {
         match self.identified.received().asked() {
@@ -90,6 +96,8 @@ pub fn grant<'r>(call: Identified<'r>, ports: &Ports, way: &mut Way<'r>) -> Resu
     };
     way.seen.grant = Some(Arc::clone(&grant));
     way.trace.note(stage, "bailiwick.grant.id", grant.terms().id.to_string());
+    // Before anything is looked for: what changes meanwhile is noticed at the commit.
+    let revision = grant.chain_revision();
     let world = ports.worlds.now();
     let agent = &call.principal().agent;
     let mut task = None;
@@ -114,7 +122,7 @@ pub fn grant<'r>(call: Identified<'r>, ports: &Ports, way: &mut Way<'r>) -> Resu
     // Second: whoever may not see a tool hears of no halt of it either.
     halted::refuse_tool(&tool, ports)?;
     way.leave(stage, ports);
-    Ok(Granted { identified: call, grant, world, tool, arguments, task })
+    Ok(Granted { identified: call, grant, world, tool, arguments, task, revision })
 }
 
 fn no_task() -> String {
@@ -165,8 +173,9 @@ pub(super) fn admits_item(grant: &LiveGrant, tool: &Tool, own: &str, is_template
     };
     let is_template = is_template && own.contains('{');
     let admits = |bound: &Bound| if is_template { bound.admits_template(own) } else { bound.admits(Some(&own.into())) };
-    let mut covering = grant.terms().capabilities.iter().filter(|capability| capability.covers(&tool.name, tool.kind));
-    covering.any(|capability| capability.args.get(pointer).is_none_or(admits))
+    let rights = grant.rights();
+    let mut covering = rights.iter().filter(|right| right.covers(&tool.name, tool.kind));
+    covering.any(|right| right.args.get(pointer).is_none_or(admits))
 }
 
 /// A name as records bear it.
@@ -210,6 +219,8 @@ struct Listing {
     halts: Arc<Halts>,
     /// Asked before the halts themselves: a list is kept under no later number than it was made by.
     hidden: u64,
+    /// That of the chain; likewise.
+    revision: u64,
 }
 
 impl View {
@@ -223,11 +234,10 @@ impl View {
     fn shows(&self, tool: &Tool) -> bool {
         // INVARIANT: whoever handed the task on could do it. What policy forbids one of them, no one below may.
         let could = |grant: &LiveGrant| {
-            grant.terms().covers(tool)
-                && grant.prepared(&self.world).is_some_and(|prepared| prepared.could_allow(&self.world, tool))
+            grant.covers(tool) && grant.prepared(&self.world).is_some_and(|prepared| prepared.could_allow(&self.world, tool))
         };
         tool.band <= self.ceiling
-            && self.grant.terms().covers(tool)
+            && self.grant.covers(tool)
             && self.prepared.could_allow(&self.world, tool)
             && self.grant.chain().skip(1).all(could)
     }
@@ -235,26 +245,26 @@ impl View {
 
 impl Listing {
     fn kept(&self) -> Option<Arc<ToolList>> {
-        self.view.prepared.list(self.view.ceiling, self.hidden)
+        self.view.prepared.list((self.view.ceiling, self.hidden, self.revision))
     }
 
     /// How many tools have to be looked at for a list.
     fn weight(&self) -> usize {
         let View { world, grant, .. } = &self.view;
-        grant.terms().capabilities.iter().map(|capability| world.count_of(&capability.tools)).sum()
+        grant.rights().iter().map(|right| world.count_of(&right.tools)).sum()
     }
 
     /// Makes the list, and keeps it. It looks at nothing but what the grant's own patterns mean, however many tools there are.
     fn list(&self) -> Arc<ToolList> {
         let View { world, grant, ceiling, prepared } = &self.view;
-        let terms = grant.terms();
-        let meant = terms.capabilities.iter().flat_map(|capability| world.meant_by(&capability.tools));
+        let rights = grant.rights();
+        let meant = rights.iter().flat_map(|right| world.meant_by(&right.tools));
         let mut tools: Vec<&Arc<Tool>> = meant.collect();
         tools.sort_unstable_by(|left, right| left.name.cmp(&right.name));
         tools.dedup_by(|left, right| Arc::ptr_eq(left, right));
         tools.retain(|tool| self.view.shows(tool) && !self.halts.hides(&tool.name));
-        let list = ToolList::new(tools.into_iter().cloned().collect(), world, terms);
-        prepared.keep(*ceiling, self.hidden, list)
+        let list = ToolList::new(tools.into_iter().cloned().collect(), world, grant.terms());
+        prepared.keep((*ceiling, self.hidden, self.revision), list)
     }
 }
 
@@ -269,7 +279,8 @@ pub(crate) async fn list(
     halts: &Arc<Halts>,
 ) -> Result<Arc<ToolList>, Refusal> {
     let Some(view) = View::new(world, grant, agent) else { return Ok(Arc::default()) };
-    let listing = Listing { hidden: halts.hidden(), halts: Arc::clone(halts), view };
+    let revision = grant.chain_revision();
+    let listing = Listing { hidden: halts.hidden(), revision, halts: Arc::clone(halts), view };
     if let Some(list) = listing.kept() {
         return Ok(list);
     }
@@ -306,6 +317,7 @@ pub(crate) fn chosen_among(named: Option<&str>, principal: &Principal, ports: &P
     let chosen = chosen_of(named, principal, ports)?;
     if let Some(grant) = &chosen {
         halted::refuse_grant(grant, ports)?;
+        grant.end_extensions(ports.clock.now_ms());
     }
     Ok(chosen)
 }

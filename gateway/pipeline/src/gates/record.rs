@@ -133,6 +133,10 @@ fn commit(
     if !Arc::ptr_eq(&ports.worlds.now(), granted.world()) || has_moved(call, locked.last().map(|own| Moment::at(**own, now_ms))) {
         return Err(Stop::Stale);
     }
+    // Extensions change under these locks alone.
+    if granted.grant().chain_revision() != granted.revision() || granted.grant().has_over(now_ms) {
+        return Err(Stop::Stale);
+    }
     for (grant, standing) in chain.iter().zip(&locked) {
         // What is asked of a task was paid for when it began.
         if granted.task().is_none() {

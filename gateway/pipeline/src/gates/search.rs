@@ -30,11 +30,11 @@ use crate::{
 
 /// A call of one of the gateway's own tools by an agent for which they exist, with arguments that they take.
 pub(crate) struct Admitted<'r> {
-    received: &'r Received,
-    agent: Arc<Agent>,
-    grant: Arc<LiveGrant>,
+    pub(super) received: &'r Received,
+    pub(super) agent: Arc<Agent>,
+    pub(super) grant: Arc<LiveGrant>,
     own: OwnTool,
-    arguments: Value,
+    pub(super) arguments: Value,
 }
 
 /// Whether the grant has tool search, and the arguments are what they may be. Without it these tools are unknown like any other.
@@ -79,7 +79,7 @@ pub(crate) async fn search<'r>(call: Admitted<'r>, ports: &Ports, way: &mut Way<
     let told = match call.own {
         OwnTool::Search => found(&call.arguments, tools, world).await?,
         OwnTool::Describe => described(&call, &tools, &world, ports)?,
-        OwnTool::Complete => return Err(Refusal::internal("the end of a task is no search")),
+        OwnTool::Complete | OwnTool::Request => return Err(Refusal::internal("this is no search")),
     };
     // It may have taken its time: under a grant that has ended nothing is shown any more.
     if call.grant.cancelled().is_cancelled() {
@@ -104,12 +104,18 @@ pub(crate) async fn complete<'r>(call: Admitted<'r>, ports: &Ports, way: &mut Wa
     let note = call.arguments.get("note").and_then(Value::as_str).unwrap_or_default();
     let reason = if note.is_empty() { outcome.to_owned() } else { format!("{outcome}: {note}") };
     let done = ports.endings.complete(&call.grant.terms().id, &call.agent.id, &reason).await;
-    done.map_err(|why| Refusal::internal(format!("the task could not be ended: {why}")))?;
-    let result = result_of(r#"{"completed":true}"#).ok_or_else(|| Refusal::internal("the end of a task makes no result"))?;
+    let drained = done.map_err(|why| Refusal::internal(format!("the task could not be ended: {why}")))?;
+    let result = told(&json!({"completed": true, "drained": drained}), ports, way)?;
+    way.leave(stage, ports);
+    Ok(result)
+}
+
+/// What one of these tools tells, put on record.
+pub(super) fn told(told: &Value, ports: &Ports, way: &mut Way<'_>) -> Result<ToolResult, Refusal> {
+    let result = result_of(&told.to_string()).ok_or_else(|| Refusal::internal("what is told makes no result"))?;
     let text = result.text();
     way.seen.result =
         Some(ResultRecord { size: text.len(), mac: ports.trail.keyed_digest(text), redactions: 0, labels: Labels::default() });
-    way.leave(stage, ports);
     Ok(result)
 }
 

@@ -98,8 +98,9 @@ fn within(grant: &LiveGrant, call: &Granted<'_>, arguments: &Value) -> Result<()
         let bound = Bound { domain_in: Some(domains), ..Bound::default() };
         return Err(Refusal::out_of_bounds(&grant.terms().id, &[(tool.destination.as_deref().unwrap_or_default(), &bound)]));
     }
+    let rights = grant.rights();
     let mut nearest: Option<Vec<(&str, &Bound)>> = None;
-    for capability in grant.terms().capabilities.iter().filter(|capability| capability.covers(&tool.name, tool.kind)) {
+    for capability in rights.iter().filter(|right| right.covers(&tool.name, tool.kind)) {
         let broken = capability.broken_by(arguments);
         if broken.is_empty() {
             return Ok(());

@@ -8,29 +8,10 @@ use super::*;
 
 fn terms(id: &str) -> Grant {
     Grant {
-        id: id.parse().unwrap(),
-        revision: 1,
-        agent: format!("agent-{id}").parse().unwrap(),
         owner: "owner".to_owned(),
         purpose: "test".to_owned(),
-        capabilities: Vec::new(),
-        ceiling: Band::Low,
         environment: String::new(),
-        not_before_ms: 10,
-        expires_at_ms: 20,
-        budget: Budget::default(),
-        default: false,
-        from_config: false,
-        tool_search: false,
-        parent: None,
-        delegation_depth: 0,
-        data_classes: None,
-        destinations: None,
-        idle_ms: None,
-        max_rate: None,
-        ticket: None,
-        created_by: None,
-        may_complete: false,
+        ..Grant::bare(id.parse().unwrap(), format!("agent-{id}").parse().unwrap(), Vec::new(), 10..20)
     }
 }
 

@@ -6,7 +6,7 @@ use bailiwick_policy::Band;
 
 use super::*;
 use crate::{
-    grant::{Budget, Grant, Standing},
+    grant::{Grant, Standing},
     principal::{Agent, AuthMethod},
 };
 
@@ -17,29 +17,11 @@ fn principal(agent: &str, instance: Option<&str>) -> Principal {
 
 fn grant(agent: &str, parent: Option<&Arc<LiveGrant>>) -> Arc<LiveGrant> {
     let terms = Grant {
-        id: "g".parse().unwrap(),
-        revision: 1,
-        agent: agent.parse().unwrap(),
         owner: "o".to_owned(),
         purpose: "p".to_owned(),
-        capabilities: Vec::new(),
         ceiling: Band::High,
         environment: "e".to_owned(),
-        not_before_ms: 0,
-        expires_at_ms: u64::MAX,
-        budget: Budget::default(),
-        default: false,
-        tool_search: false,
-        parent: None,
-        delegation_depth: 0,
-        data_classes: None,
-        destinations: None,
-        idle_ms: None,
-        max_rate: None,
-        ticket: None,
-        created_by: None,
-        may_complete: false,
-        from_config: false,
+        ..Grant::bare("g".parse().unwrap(), agent.parse().unwrap(), Vec::new(), 0..u64::MAX)
     };
     Arc::new(LiveGrant::new(terms, Standing::fresh(), parent.cloned()))
 }

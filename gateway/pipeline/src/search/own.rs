@@ -11,8 +11,12 @@ use serde_json::{Value, json};
 use super::{MOST, QUERY_CHARS, USUAL};
 use crate::{grant::LiveGrant, refusal::Refusal};
 
-/// So long a note on a task may be, characters.
+/// So long a note on a task, or the reason of a request, may be, characters.
 const NOTE_CHARS: usize = 300;
+
+/// So many tools one request may name, and for how long, seconds: a day.
+const TOOLS: usize = 10;
+const LONGEST_S: u64 = 24 * 60 * 60;
 
 /// One of the gateway's own tools.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +27,8 @@ pub(crate) enum OwnTool {
     Describe,
     /// `complete_task`
     Complete,
+    /// `request_access`
+    Request,
 }
 
 /// What is listed under a grant with tool search: the definitions of both, a JSON array.
@@ -32,13 +38,17 @@ pub(crate) static DEFINITIONS: LazyLock<String> =
 /// The definition of the tool that ends a task: a JSON object.
 pub(crate) static COMPLETING: LazyLock<String> = LazyLock::new(|| OwnTool::Complete.definition().to_string());
 
+/// The definition of the tool that asks for more: a JSON object.
+pub(crate) static REQUESTING: LazyLock<String> = LazyLock::new(|| OwnTool::Request.definition().to_string());
+
 static SEARCH: LazyLock<Option<Validator>> = LazyLock::new(|| OwnTool::Search.compiled());
 static COMPLETE: LazyLock<Option<Validator>> = LazyLock::new(|| OwnTool::Complete.compiled());
+static REQUEST: LazyLock<Option<Validator>> = LazyLock::new(|| OwnTool::Request.compiled());
 static DESCRIBE: LazyLock<Option<Validator>> = LazyLock::new(|| OwnTool::Describe.compiled());
 
 impl OwnTool {
     /// In the order in which they are listed.
-    const ALL: [Self; 3] = [Self::Search, Self::Describe, Self::Complete];
+    const ALL: [Self; 4] = [Self::Search, Self::Describe, Self::Complete, Self::Request];
 
     /// The one of this name.
     pub(crate) fn of(name: &str) -> Option<Self> {
@@ -47,11 +57,12 @@ impl OwnTool {
 
     /// Its name.
     pub(crate) fn name(self) -> &'static str {
-        let [search, describe, complete] = OWN;
+        let [search, describe, complete, request] = OWN;
         match self {
             Self::Search => search,
             Self::Describe => describe,
             Self::Complete => complete,
+            Self::Request => request,
         }
     }
 
@@ -61,6 +72,7 @@ impl OwnTool {
             Self::Search => &SEARCH,
             Self::Describe => &DESCRIBE,
             Self::Complete => &COMPLETE,
+            Self::Request => &REQUEST,
         };
         let validator = validator.as_ref().ok_or_else(|| Refusal::internal("an own tool has no schema"))?;
         validator.check(arguments).map_err(|places| Refusal::invalid_arguments(&places))
@@ -77,6 +89,7 @@ impl OwnTool {
         match self {
             Self::Search | Self::Describe => grant.has_tool_search(),
             Self::Complete => grant.terms().may_complete,
+            Self::Request => grant.terms().may_request,
         }
     }
 
@@ -85,6 +98,7 @@ impl OwnTool {
         match self {
             Self::Search | Self::Describe => "has no tool search: `tool_search = true` gives it",
             Self::Complete => "does not let its agent end the task: `may_complete = true` does",
+            Self::Request => "does not let its agent ask for more: `may_request = true` does",
         }
     }
 
@@ -94,92 +108,153 @@ impl OwnTool {
 
     fn definition(self) -> Value {
         let (title, description, input, output) = match self {
-            Self::Search => (
-                "Search tools",
-                "Finds tools by what they do. Not all tools that you may call are listed: this lists the best matches, by name. Call a tool \
-                 by the name given here; describe_tool shows its arguments. Words are matched against names, titles, descriptions and \
-                 argument names, so use the words that a tool for your step would use, such as `create issue`.",
-                json!({
-                    "type": "object",
-                    "properties": {
-                        "query": {"type": "string", "minLength": 1, "maxLength": QUERY_CHARS, "description": "What the tool does, in a few words; or a part of its name"},
-                        "limit": {"type": "integer", "minimum": 1, "maximum": MOST, "default": USUAL, "description": "How many to list at most"},
-                    },
-                    "required": ["query"],
-                }),
-                json!({
-                    "type": "object",
-                    "properties": {
-                        "tools": {
-                            "type": "array",
-                            "description": "The best matches, best first",
-                            "items": {
-                                "type": "object",
-                                "properties": {
-                                    "name": {"type": "string", "description": "The name to call it by"},
-                                    "title": {"type": "string"},
-                                    "description": {"type": "string", "description": "The beginning of its description"},
-                                    "kind": {"type": "string", "description": "What it does: read, write, execute, exfiltrate or admin"},
-                                    "band": {"type": "string", "description": "How risky it is held to be: low, medium, high or critical"},
-                                },
-                                "required": ["name", "description", "kind", "band"],
-                            },
-                        },
-                        "total": {"type": "integer", "description": "How many tools match in all"},
-                    },
-                    "required": ["tools", "total"],
-                }),
-            ),
-            Self::Describe => (
-                "Describe a tool",
-                "Shows the whole definition of one tool: what it does, and the schema of its arguments. Ask for it before you call a tool \
-                 that search_tools found.",
-                json!({
-                    "type": "object",
-                    "properties": {"name": {"type": "string", "minLength": 1, "maxLength": 256, "description": "The name of the tool, as search_tools gives it"}},
-                    "required": ["name"],
-                }),
-                json!({
-                    "type": "object",
-                    "properties": {
-                        "tool": {"type": "object", "description": "The definition"},
-                        "call": {
-                            "type": "string",
-                            "enum": ["allowed", "held", "refused", "depends"],
-                            "description": "What policy says of a call now: allowed, held until a person approves it, refused, or that it depends on the arguments",
-                        },
-                    },
-                    "required": ["tool", "call"],
-                }),
-            ),
-            Self::Complete => (
-                "Complete the task",
-                "Says that your task is done, or that you give it up, and gives back everything that you were allowed for it. It ends at once: \
-                 calls that are under way are cancelled, and no further call is possible. Call it last.",
-                json!({
-                    "type": "object",
-                    "properties": {
-                        "outcome": {"type": "string", "enum": ["done", "given_up"], "default": "done", "description": "How the task ended"},
-                        "note": {"type": "string", "maxLength": NOTE_CHARS, "description": "What there is to say of it, in one line, for whoever is accountable"},
-                    },
-                }),
-                json!({
-                    "type": "object",
-                    "properties": {"completed": {"type": "boolean", "description": "Whether the task has ended"}},
-                    "required": ["completed"],
-                }),
-            ),
+            Self::Search => search(),
+            Self::Describe => describe(),
+            Self::Complete => complete(),
+            Self::Request => request(),
         };
-        let only_looks = self != Self::Complete;
+        let (only_looks, destroys) = (!matches!(self, Self::Complete | Self::Request), self == Self::Complete);
         json!({
             "name": self.name(),
             "title": title,
             "description": description,
             "inputSchema": input,
             "outputSchema": output,
-            "annotations": {"readOnlyHint": only_looks, "destructiveHint": !only_looks, "idempotentHint": true, "openWorldHint": false},
+            "annotations": {"readOnlyHint": only_looks, "destructiveHint": destroys, "idempotentHint": true, "openWorldHint": false},
         })
     }
+}
+
+/// What a definition says: title, description, and the schemas of arguments and of what is told.
+type Words = (&'static str, &'static str, Value, Value);
+
+/// `search_tools`
+fn search() -> Words {
+    (
+        "Search tools",
+        "Finds tools by what they do. Not all tools that you may call are listed: this lists the best matches, by name. Call a tool \
+         by the name given here; describe_tool shows its arguments. Words are matched against names, titles, descriptions and \
+         argument names, so use the words that a tool for your step would use, such as `create issue`.",
+        json!({
+            "type": "object",
+            "properties": {
+                "query": {"type": "string", "minLength": 1, "maxLength": QUERY_CHARS, "description": "What the tool does, in a few words; or a part of its name"},
+                "limit": {"type": "integer", "minimum": 1, "maximum": MOST, "default": USUAL, "description": "How many to list at most"},
+            },
+            "required": ["query"],
+        }),
+        json!({
+            "type": "object",
+            "properties": {
+                "tools": {
+                    "type": "array",
+                    "description": "The best matches, best first",
+                    "items": {
+                        "type": "object",
+                        "properties": {
+                            "name": {"type": "string", "description": "The name to call it by"},
+                            "title": {"type": "string"},
+                            "description": {"type": "string", "description": "The beginning of its description"},
+                            "kind": {"type": "string", "description": "What it does: read, write, execute, exfiltrate or admin"},
+                            "band": {"type": "string", "description": "How risky it is held to be: low, medium, high or critical"},
+                        },
+                        "required": ["name", "description", "kind", "band"],
+                    },
+                },
+                "total": {"type": "integer", "description": "How many tools match in all"},
+            },
+            "required": ["tools", "total"],
+        }),
+    )
+}
+
+/// `describe_tool`
+fn describe() -> Words {
+    (
+        "Describe a tool",
+        "Shows the whole definition of one tool: what it does, and the schema of its arguments. Ask for it before you call a tool \
+         that search_tools found.",
+        json!({
+            "type": "object",
+            "properties": {"name": {"type": "string", "minLength": 1, "maxLength": 256, "description": "The name of the tool, as search_tools gives it"}},
+            "required": ["name"],
+        }),
+        json!({
+            "type": "object",
+            "properties": {
+                "tool": {"type": "object", "description": "The definition"},
+                "call": {
+                    "type": "string",
+                    "enum": ["allowed", "held", "refused", "depends"],
+                    "description": "What policy says of a call now: allowed, held until a person approves it, refused, or that it depends on the arguments",
+                },
+            },
+            "required": ["tool", "call"],
+        }),
+    )
+}
+
+/// `complete_task`
+fn complete() -> Words {
+    (
+        "Complete the task",
+        "Says that your task is done, or that you give it up, and gives back everything that you were allowed for it. It ends at once: \
+         calls that are under way are cancelled, and no further call is possible. Call it last.",
+        json!({
+            "type": "object",
+            "properties": {
+                "outcome": {"type": "string", "enum": ["done", "given_up"], "default": "done", "description": "How the task ended"},
+                "note": {"type": "string", "maxLength": NOTE_CHARS, "description": "What there is to say of it, in one line, for whoever is accountable"},
+            },
+        }),
+        json!({
+            "type": "object",
+            "properties": {
+                "completed": {"type": "boolean", "description": "Whether the task has ended"},
+                "drained": {
+                    "type": "boolean",
+                    "description": "Whether nothing is being written any more: if not, a call that had begun before is still under way",
+                },
+            },
+            "required": ["completed", "drained"],
+        }),
+    )
+}
+
+/// `request_access`
+fn request() -> Words {
+    (
+        "Ask for access",
+        "Asks the person who is accountable for your task for tools that you were not given. Say exactly which, and why the task needs \
+         them. A person decides, which may take long: go on with what you can do meanwhile. Call it again with the same tools to hear \
+         where the request stands. That it waits says nothing about whether there is such a tool.",
+        json!({
+            "type": "object",
+            "properties": {
+                "tools": {
+                    "type": "array",
+                    "minItems": 1,
+                    "maxItems": TOOLS,
+                    "items": {"type": "string", "minLength": 4, "maxLength": 160},
+                    "description": "The exact names, as connector__tool; no patterns",
+                },
+                "reason": {"type": "string", "minLength": 1, "maxLength": NOTE_CHARS, "description": "Why the task needs them, in one line"},
+                "duration_s": {"type": "integer", "minimum": 1, "maximum": LONGEST_S, "description": "For how long, in seconds; for the whole task if it is left out"},
+            },
+            "required": ["tools", "reason"],
+        }),
+        json!({
+            "type": "object",
+            "properties": {
+                "request": {"type": "string", "description": "Its id, for the person who decides"},
+                "state": {"type": "string", "enum": ["pending", "granted", "denied"], "description": "Where it stands"},
+                "for_s": {"type": "integer", "description": "For how many more seconds it is granted; not set means for the task"},
+                "reason": {"type": "string", "description": "Why it was denied"},
+                "retry_after_s": {"type": "integer", "description": "In how many seconds you may ask again"},
+            },
+            "required": ["request", "state"],
+        }),
+    )
 }
 
 #[cfg(test)]
@@ -202,6 +277,9 @@ mod tests {
         assert_eq!((listed.len(), OwnTool::of("search")), (2, None));
         let completing = Definition::read(&serde_json::from_str::<Box<RawValue>>(&COMPLETING).unwrap()).unwrap();
         assert_eq!(completing.name().as_str(), OwnTool::Complete.name());
+        let requesting = Definition::read(&serde_json::from_str::<Box<RawValue>>(&REQUESTING).unwrap()).unwrap();
+        assert_eq!(requesting.name().as_str(), OwnTool::Request.name());
+        assert!(Validator::compile(requesting.output_schema().unwrap(), Bounds::default()).is_ok());
     }
 
     #[test]
@@ -222,5 +300,20 @@ mod tests {
         }
         assert!(OwnTool::Describe.check(&json!({"name": "a__b"})).is_ok());
         assert!(OwnTool::Describe.check(&json!({"name": ""})).is_err());
+        let request = |tools: &[&str], reason: &str| json!({"tools": tools, "reason": reason});
+        assert!(OwnTool::Request.check(&request(&["a__b"], &"ä".repeat(NOTE_CHARS))).is_ok());
+        for wrong in [
+            request(&[], "why"),
+            request(&["a__b"; TOOLS + 1], "why"),
+            request(&["a__b"], ""),
+            request(&["a__b"], &"r".repeat(NOTE_CHARS + 1)),
+            json!({"tools": "a__b", "reason": "why"}),
+            json!({"tools": ["a__b"]}),
+            json!({"tools": ["a__b"], "reason": "why", "duration_s": 0}),
+            json!({"tools": ["a__b"], "reason": "why", "duration_s": LONGEST_S + 1}),
+            json!({"tools": ["a__b"], "reason": "why", "grant": "g"}),
+        ] {
+            assert!(OwnTool::Request.check(&wrong).is_err(), "{wrong}");
+        }
     }
 }

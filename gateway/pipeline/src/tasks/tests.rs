@@ -3,33 +3,16 @@
 use bailiwick_policy::Band;
 
 use super::*;
-use crate::grant::{Budget, Grant, GrantState, Standing};
+use crate::grant::{Grant, GrantState, Standing};
 
 fn grant(agent: &str) -> Arc<LiveGrant> {
     let terms = Grant {
-        id: "g".parse().unwrap(),
-        revision: 1,
-        agent: agent.parse().unwrap(),
         owner: "o".to_owned(),
         purpose: "p".to_owned(),
-        capabilities: Vec::new(),
         ceiling: Band::High,
         environment: "e".to_owned(),
-        not_before_ms: 0,
-        expires_at_ms: 10_000,
-        budget: Budget::default(),
         default: true,
-        from_config: false,
-        tool_search: false,
-        parent: None,
-        delegation_depth: 0,
-        data_classes: None,
-        destinations: None,
-        idle_ms: None,
-        max_rate: None,
-        ticket: None,
-        created_by: None,
-        may_complete: false,
+        ..Grant::bare("g".parse().unwrap(), agent.parse().unwrap(), Vec::new(), 0..10_000)
     };
     Arc::new(LiveGrant::new(terms, Standing::fresh(), None))
 }

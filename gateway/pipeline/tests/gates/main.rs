@@ -35,6 +35,7 @@ mod names;
 mod panics;
 mod races;
 mod redaction;
+mod requests;
 mod search;
 mod tasks;
 mod trail_lost;

@@ -7,7 +7,7 @@ use std::{
 
 use bailiwick_pipeline::{
     constraint::Bound,
-    grant::{Budget, Capability, GrantState, Labels},
+    grant::{Budget, Capability, Extension, GrantState, Labels},
 };
 use bailiwick_policy::{Band, Kind};
 use serde::{Deserialize, Serialize};
@@ -84,12 +84,41 @@ pub struct GrantView {
     /// Whether its agent may say that the task is done.
     #[serde(default)]
     pub may_complete: bool,
-    /// Counts its reissues.
+    /// Whether its agent may ask for more tools.
+    #[serde(default)]
+    pub may_request: bool,
+    /// The tools that people added to it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub extensions: Vec<ExtensionView>,
+    /// Counts its reissues, and what was added to it.
     pub revision: u64,
     /// When it was made.
     pub created_at_ms: u64,
     /// How it ended.
     pub ending: Option<EndingView>,
+}
+
+/// A tool that was added to a grant.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ExtensionView {
+    /// The tool.
+    pub tool: String,
+    /// Until when; for as long as the grant lives where there is none.
+    #[serde(default)]
+    pub until_ms: Option<u64>,
+    /// The request that asked for it.
+    pub request: String,
+    /// Who granted it.
+    pub by: String,
+    /// When.
+    pub at_ms: u64,
+}
+
+impl From<Extension> for ExtensionView {
+    fn from(extension: Extension) -> Self {
+        let Extension { tool, until_ms, request, by, at_ms } = extension;
+        Self { tool: tool.to_string(), until_ms, request: request.to_string(), by, at_ms }
+    }
 }
 
 /// How often a grant was used.
@@ -179,6 +208,9 @@ pub struct GrantWanted {
     /// Whether its agent may say that the task is done.
     #[serde(default)]
     pub may_complete: bool,
+    /// Whether its agent may ask for more tools.
+    #[serde(default)]
+    pub may_request: bool,
 }
 
 /// A grant, made; its token is told once.

@@ -10,6 +10,7 @@ mod grants;
 mod halts;
 mod proposal;
 mod reload;
+mod requests;
 mod status;
 
 use serde::{Deserialize, Serialize};
@@ -19,10 +20,11 @@ pub use approvals::{ApprovalView, BatchWanted, DecisionWanted};
 pub use channels::ChannelView;
 pub use connectors::{ConnectorView, FailureView, ProcessView, ToolView};
 pub use foreseen::Foreseen;
-pub use grants::{EndedView, EndingView, GrantMade, GrantView, GrantWanted, HandleMade, Used};
+pub use grants::{EndedView, EndingView, ExtensionView, GrantMade, GrantView, GrantWanted, HandleMade, Used};
 pub use halts::{DisabledView, EnabledView, FrozenView, HaltView, HaltWanted};
 pub use proposal::{Accept, Accepted, Change, Proposal, ProposedTool, RejectedTool, Trial};
 pub use reload::{Changed, Reloaded};
+pub use requests::{AskedTool, GrantRequest, LastCall, RequestView};
 pub use status::{ConfigStatus, LastReload, Status};
 
 /// Words with a change.

@@ -27,7 +27,7 @@ pub(super) async fn run(call: &CallArgs, session: &Session) -> Result<(), CliFau
     // A refusal of the list is no reason not to send the call: it is answered on its own.
     let (_, tools) = listed(&endpoint).await?;
     let find = |name: &str| tools.iter().find(|listed| listed.get("name").and_then(Value::as_str) == Some(name));
-    let [_, describe, _] = OWN;
+    let [_, describe, ..] = OWN;
     let described = match (find(tool), find(describe)) {
         (None, Some(_)) => described(describe, tool, &endpoint).await?,
         (listed, _) => listed.cloned(),

@@ -35,6 +35,13 @@ pub(super) fn advice(refusal: &Refusal<'_>, origin: &Origin) -> Option<String> {
             if refusal.detail.is_some_and(|detail| detail.contains(NO_SEARCH)) {
                 "if the agent is to look for tools, set `tool_search = true` in its grant, or make one with `--tool-search`"
                     .to_owned()
+            } else if let Some(key) =
+                ["may_complete", "may_request"].into_iter().find(|key| refusal.detail.is_some_and(|detail| detail.contains(key)))
+            {
+                format!(
+                    "if the agent is to have it, set `{key} = true` in its grant, or make one with `--{}`",
+                    key.replace('_', "-")
+                )
             } else {
                 "it asked for the definition of a tool that it has not: what it has it finds with search_tools".to_owned()
             }

@@ -62,6 +62,7 @@ fn refused(agent: Option<&AgentId>, outcome: Outcome) -> Noted<'_> {
         reason: Some("test"),
         detail: None,
         arrived_ns: 0,
+        is_decided: false,
     }
 }
 

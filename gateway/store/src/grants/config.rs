@@ -97,7 +97,8 @@ impl LiveGrants {
         let (old, used) = (Arc::clone(&held.entry.grant), held.used_later.clone());
         let is_ended_by_somebody = held.entry.ending.as_ref().is_some_and(|ending| ending.by.is_some());
         drop(held);
-        let revision = old.terms().revision.saturating_add(1);
+        // Beyond each revision that extensions have made of it: what was approved under one of them is good under no other.
+        let revision = old.revision().saturating_add(1);
         let state = old.standing().state;
         if is_ended_by_somebody || state == GrantState::Completed {
             return Step::StayEnded;

@@ -11,7 +11,7 @@ use std::{
 };
 
 use bailiwick_pipeline::{
-    grant::{DEEPEST, Excess, Grant, GrantState, Labels, LiveGrant, Spent, Standing},
+    grant::{DEEPEST, Excess, Extended, Grant, GrantState, Labels, LiveGrant, Spent, Standing},
     ids::{AgentId, GrantId},
     ports::Grants,
 };
@@ -23,6 +23,7 @@ use crate::{
 };
 
 mod config;
+mod extend;
 mod rows;
 #[cfg(test)]
 mod tests;
@@ -135,6 +136,9 @@ pub enum GrantFault {
         /// On which axes, and what would fit.
         excess: Vec<Excess>,
     },
+    /// Nothing can be added to it.
+    #[error("grant `{0}` can't be extended: it has ended, or is not live yet")]
+    NotExtendable(GrantId),
     /// The grant above is not live.
     #[error("grant `{0}` can't be handed on: it has ended, or is not live yet")]
     NotLive(GrantId),
@@ -180,6 +184,8 @@ struct Held {
     flushed: Option<u64>,
     /// What was used under an issue that has been lost.
     used_later: Used,
+    /// Its extensions as the store has them.
+    extended: Extended,
 }
 
 /// A grant that has ended in memory.
@@ -216,6 +222,7 @@ impl LiveGrants {
         let mut rows = rows::load(&store.read())?;
         rows::parents_first(&mut rows);
         let touched = usage::touched(&rows, intents);
+        let extensions = extend::load(&store.read())?;
         for mut row in rows {
             let stored = Usage::of(&row.standing, row.spent.clone());
             let parent = row.terms.parent.as_ref().and_then(|id| grants.get(id).map(|held| Arc::clone(&held.entry.grant)));
@@ -237,7 +244,12 @@ impl LiveGrants {
             let grant = Arc::new(LiveGrant::with_spent(row.terms, standing, spent, parent));
             let entry = GrantEntry { grant, created_at_ms: row.created_at_ms, ending: row.ending };
             let is_stored = stored == Usage::of_live(&entry.grant);
-            grants.insert(id, Held { flushed: is_stored.then(|| entry.grant.changes()), entry, used_later });
+            let of_issue = |(of, issue, _): &&(GrantId, u64, Extended)| *of == id && *issue == entry.grant.terms().revision;
+            let extended = extensions.iter().find(of_issue).map(|(_, _, extended)| extended.clone()).unwrap_or_default();
+            if extended != Extended::default() {
+                entry.grant.change_extensions(|_| extended.clone());
+            }
+            grants.insert(id, Held { flushed: is_stored.then(|| entry.grant.changes()), entry, used_later, extended });
         }
         let live = Self {
             store: store.clone(),
@@ -408,7 +420,7 @@ impl LiveGrants {
         {
             return Err(GrantFault::TooMany(id.clone()));
         }
-        let excess = terms.excess_over(&Grant { budget: above.left(), ..above.terms().clone() });
+        let excess = terms.excess_over(&Grant { budget: above.left(), ..above.effective() });
         if excess.is_empty() { Ok(Some(above)) } else { Err(GrantFault::Exceeds { parent: id.clone(), excess }) }
     }
 
@@ -477,7 +489,12 @@ impl LiveGrants {
         let entry = GrantEntry { grant: Arc::clone(&grant), created_at_ms: row.created_at_ms, ending: row.ending.clone() };
         self.grants.insert(
             row.terms.id.clone(),
-            Held { entry, flushed: Some(grant.changes()), used_later: (Standing::fresh(), Spent::default()) },
+            Held {
+                entry,
+                flushed: Some(grant.changes()),
+                used_later: (Standing::fresh(), Spent::default()),
+                extended: Extended::default(),
+            },
         );
         self.index(&row.terms);
         self.index_below(&row.terms);

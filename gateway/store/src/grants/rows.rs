@@ -127,6 +127,8 @@ impl RowColumns {
             self.spent,
             column(*created_at_ms),
         ])?;
+        // What was added to an earlier issue goes with it.
+        super::extend::delete(connection, &terms.id)?;
         let sql = "DELETE FROM grant_tokens WHERE grant_id = ?1 AND revision < ?2";
         connection.prepare_cached(sql)?.execute(params![terms.id.as_str(), column(terms.revision)]).map(drop)
     }
@@ -185,5 +187,6 @@ impl Ended {
 /// Forgets a grant that ended long ago, and its tokens.
 pub(super) fn delete(connection: &Connection, id: &GrantId) -> rusqlite::Result<()> {
     connection.prepare_cached("DELETE FROM grants WHERE id = ?1 AND state <> 'active'")?.execute([id.as_str()])?;
+    super::extend::delete(connection, id)?;
     connection.prepare_cached("DELETE FROM grant_tokens WHERE grant_id = ?1")?.execute([id.as_str()]).map(drop)
 }

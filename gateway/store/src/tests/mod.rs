@@ -18,6 +18,7 @@ mod identities;
 mod machine;
 mod pins;
 mod positions;
+mod requests;
 mod sealed;
 mod stops;
 mod tokens;
@@ -79,33 +80,22 @@ fn tamper(data: &Path, sql: &str) {
 
 pub(crate) fn terms(id: &str, agent: &str) -> Grant {
     Grant {
-        id: id.parse().unwrap(),
-        revision: 1,
-        agent: agent.parse().unwrap(),
         owner: "olga".to_owned(),
         purpose: "triage".to_owned(),
-        capabilities: vec![Capability {
-            tools: "tickets__*".parse().unwrap(),
-            kinds: None,
-            args: [("/project".to_owned(), serde_json::from_value(json!({"eq": "support"})).unwrap())].into(),
-        }],
         ceiling: Band::High,
         environment: "dev".to_owned(),
-        not_before_ms: NOW,
-        expires_at_ms: NOW + 8 * HOUR,
         budget: Budget { calls: Some(500), writes: Some(20), ..Budget::default() },
         default: true,
-        from_config: false,
-        tool_search: false,
-        parent: None,
-        delegation_depth: 0,
-        data_classes: None,
-        destinations: None,
-        idle_ms: None,
-        max_rate: None,
-        ticket: None,
-        created_by: None,
-        may_complete: false,
+        ..Grant::bare(
+            id.parse().unwrap(),
+            agent.parse().unwrap(),
+            vec![Capability {
+                tools: "tickets__*".parse().unwrap(),
+                kinds: None,
+                args: [("/project".to_owned(), serde_json::from_value(json!({"eq": "support"})).unwrap())].into(),
+            }],
+            NOW..NOW + 8 * HOUR,
+        )
     }
 }
 

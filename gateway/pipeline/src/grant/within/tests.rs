@@ -203,29 +203,17 @@ fn grant() -> BoxedStrategy<Grant> {
                 destinations,
                 budget,
             )| Grant {
-                id: "g".parse().unwrap(),
-                revision: 1,
-                agent: "bot".parse().unwrap(),
                 owner: "olga".to_owned(),
                 purpose: "a task".to_owned(),
-                capabilities,
                 ceiling,
                 environment: environment.to_owned(),
-                not_before_ms: from,
-                expires_at_ms: until,
                 budget,
-                default: false,
-                tool_search: false,
-                parent: None,
                 delegation_depth,
                 data_classes,
                 destinations,
                 idle_ms,
                 max_rate: idle_ms.map(|ms| u32::try_from(ms).unwrap_or(1)),
-                ticket: None,
-                created_by: None,
-                may_complete: false,
-                from_config: false,
+                ..Grant::bare("g".parse().unwrap(), "bot".parse().unwrap(), capabilities, from..until)
             },
         )
         .boxed()
@@ -445,29 +433,11 @@ fn each_axis_refuses_by_itself() {
 
 fn terms() -> Grant {
     Grant {
-        id: "g".parse().unwrap(),
-        revision: 1,
-        agent: "bot".parse().unwrap(),
         owner: "olga".to_owned(),
         purpose: "a task".to_owned(),
-        capabilities: Vec::new(),
         ceiling: Band::High,
         environment: "staging".to_owned(),
-        not_before_ms: 1,
-        expires_at_ms: 10,
-        budget: Budget::default(),
-        default: false,
-        tool_search: false,
-        parent: None,
-        delegation_depth: 0,
-        data_classes: None,
-        destinations: None,
-        idle_ms: None,
-        max_rate: None,
-        ticket: None,
-        created_by: None,
-        may_complete: false,
-        from_config: false,
+        ..Grant::bare("g".parse().unwrap(), "bot".parse().unwrap(), Vec::new(), 1..10)
     }
 }
 

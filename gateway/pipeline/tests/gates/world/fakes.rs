@@ -15,8 +15,9 @@ use bailiwick_pipeline::{
     grant::LiveGrant,
     ids::{AgentId, GrantId},
     ports::{
-        Channel, Clock, ConnectFailure, Connectors, Credentials, Grants, Identities, IdentityFailure, Later, Lease, LendFailure,
-        Listing, Loan, Offers, SendFailure, Tracer, Trail, TrailLost, Watch, Watched, Worlds,
+        AccessFailure, AccessState, AccessTicket, AccessWanted, Channel, Clock, ConnectFailure, Connectors, Credentials, Endings,
+        Grants, Identities, IdentityFailure, Later, Lease, LendFailure, Listing, Loan, Offers, Requests, SendFailure, Tracer,
+        Trail, TrailLost, Watch, Watched, Worlds,
     },
     principal::{Presented, Principal},
     records::{DecisionRecord, IntentRecord, OutcomeRecord, SecretRecord},
@@ -83,6 +84,12 @@ pub struct Fakes {
     /// Why nothing is: what the server answers, or that it does not.
     pub unwatched: Mutex<Option<Result<(i64, String), SendFailure>>>,
     pub dropped_in_flight: AtomicU64,
+    /// What the end of a task by its agent comes to: whether nothing is being written any more.
+    pub drained: Mutex<Result<bool, String>>,
+    /// What agents asked for beyond their grants: the tools, the reason, for how long.
+    pub wishes: Mutex<Vec<(Vec<String>, String, Option<u64>)>>,
+    /// What they are answered.
+    pub wished: Mutex<Result<AccessState, AccessFailure>>,
     records: Mutex<Vec<Value>>,
     pub traces: Mutex<Vec<CallTrace>>,
     pub admits_strangers: AtomicBool,
@@ -114,6 +121,9 @@ impl Fakes {
             watched: Mutex::default(),
             unwatched: Mutex::default(),
             dropped_in_flight: AtomicU64::new(0),
+            drained: Mutex::new(Ok(true)),
+            wishes: Mutex::default(),
+            wished: Mutex::new(Ok(AccessState::Pending)),
             records: Mutex::default(),
             traces: Mutex::default(),
             admits_strangers: AtomicBool::new(true),
@@ -406,6 +416,24 @@ impl Trail for Fakes {
 
     fn admits_stranger(&self, _: u64) -> bool {
         self.admits_strangers.load(Ordering::SeqCst)
+    }
+}
+
+impl Endings for Fakes {
+    fn complete<'a>(&'a self, _: &'a GrantId, _: &'a AgentId, _: &'a str) -> Later<'a, Result<bool, String>> {
+        Box::pin(std::future::ready(self.drained.lock().unwrap().clone()))
+    }
+}
+
+impl Requests for Fakes {
+    fn request<'a>(&'a self, wanted: AccessWanted<'a>) -> Later<'a, Result<AccessTicket, AccessFailure>> {
+        Box::pin(async move {
+            self.pass("wish").await;
+            let tools = wanted.tools.iter().map(ToString::to_string).collect();
+            self.wishes.lock().unwrap().push((tools, wanted.reason.to_owned(), wanted.for_ms));
+            let state = self.wished.lock().unwrap().clone()?;
+            Ok(AccessTicket { id: "req-1".parse().unwrap(), state })
+        })
     }
 }
 

@@ -18,7 +18,7 @@ use bailiwick_pipeline::{
     Gateway, Received, Rounds, Settings, Tasks,
     aside::Wants,
     gates::RawReply,
-    grant::{Budget, Capability, Grant, LiveGrant, Standing, ToolPattern},
+    grant::{Capability, Grant, LiveGrant, Standing, ToolPattern},
     halts::Halts,
     ports::{Injection, Lease, LeaseTerms, Listing, Loan, Ports},
     principal::{Agent, AuthMethod, Credential, Presented, Principal},
@@ -93,29 +93,16 @@ pub fn bot() -> Principal {
 /// Terms of a grant of agent `bot` for these tool patterns.
 pub fn terms(id: &str, patterns: &[&str]) -> Grant {
     Grant {
-        id: id.parse().unwrap(),
-        revision: 1,
-        agent: "bot".parse().unwrap(),
         owner: "owner@example.com".to_owned(),
         purpose: "test".to_owned(),
-        capabilities: patterns.iter().map(|pattern| capability(pattern)).collect(),
         ceiling: Band::High,
         environment: "production".to_owned(),
-        not_before_ms: START_MS - 1_000,
-        expires_at_ms: START_MS + 3_600_000,
-        budget: Budget::default(),
-        default: false,
-        from_config: false,
-        tool_search: false,
-        parent: None,
-        delegation_depth: 0,
-        data_classes: None,
-        destinations: None,
-        idle_ms: None,
-        max_rate: None,
-        ticket: None,
-        created_by: None,
-        may_complete: false,
+        ..Grant::bare(
+            id.parse().unwrap(),
+            "bot".parse().unwrap(),
+            patterns.iter().map(|pattern| capability(pattern)).collect(),
+            START_MS - 1_000..START_MS + 3_600_000,
+        )
     }
 }
 
@@ -209,7 +196,8 @@ impl Bench {
             rounds: Arc::clone(&self.rounds),
             tasks: Arc::clone(&self.tasks),
             halts: Arc::clone(&self.halts),
-            endings: Arc::new(bailiwick_pipeline::ports::NoEndings),
+            endings: fakes(),
+            requests: fakes(),
         };
         Gateway::new(ports, self.settings)
     }
