@@ -29,7 +29,9 @@ pub use approvals::{
     ShowFault, Shown, Verdict, Which,
 };
 pub use fault::{StoreFault, WriteFault};
-pub use grants::{ConfigChange, ConfigSync, EndAs, Ended, Ending, GrantEntry, GrantFault, LiveGrants, ReplayedIntent, Swept};
+pub use grants::{
+    ConfigChange, ConfigSync, EndAs, Ended, Ending, GrantEntry, GrantFault, LiveGrants, Narrowed, ReplayedIntent, Swept,
+};
 pub use identities::{AgentEntry, Agents, LiveIdentities};
 pub use pins::{ClassedBy, Pin, Pins};
 pub use requests::{AccessRequest, AccessRequests, RequestEnd, RequestFault, RequestState, RequestWanted};
