@@ -276,6 +276,7 @@ pub struct ResourceServer {
 
 /// A grant as configured: it becomes a [`Grant`] when it is issued.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a term of its own")]
 pub struct GrantTerms {
     /// Its id.
     pub id: GrantId,

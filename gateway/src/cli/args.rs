@@ -362,6 +362,7 @@ pub struct ListArgs {
 
 /// `grants create`
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a term of its own")]
 pub struct CreateArgs {
     /// The only agent that may act under it
     #[arg(long, value_name = "ID")]

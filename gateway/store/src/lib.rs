@@ -33,7 +33,9 @@ pub use approvals::{
     Tally, Use, Verdict, Which, batch_digest, challenge,
 };
 pub use fault::{StoreFault, WriteFault};
-pub use grants::{ConfigChange, ConfigSync, EndAs, Ended, Ending, GrantEntry, GrantFault, LiveGrants, ReplayedIntent, Swept};
+pub use grants::{
+    ConfigChange, ConfigSync, EndAs, Ended, Ending, GrantEntry, GrantFault, LiveGrants, Narrowed, ReplayedIntent, Swept,
+};
 pub use handles::{HANDLE, HandleEvent, HandleFault, Handles, UNBOUND_MS};
 pub use identities::{AgentEntry, Agents, LiveIdentities};
 pub use people::{Passkey, Passkeys, UseFault};

@@ -98,7 +98,7 @@ pub(super) fn approvals(raw: &RawApprovals, path: &KeyPath, findings: &mut Findi
 pub(super) fn auto_grants(raw: &RawAutoGrants, path: &KeyPath, findings: &mut Findings<'_>) -> AutoGrants {
     more_than_nothing(raw.max_ttl, &path.key("max_ttl"), findings);
     let max_ttl: std::time::Duration = raw.max_ttl.into();
-    if max_ttl > std::time::Duration::from_secs(24 * 60 * 60) {
+    if max_ttl > std::time::Duration::from_hours(24) {
         let message = format!("`{}` is long for what no person has looked at", raw.max_ttl);
         findings.value(&path.key("max_ttl"), FaultCode::OutOfRange, message).help("say at most `24h`");
     }

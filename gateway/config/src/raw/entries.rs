@@ -257,6 +257,7 @@ enum Word {
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 #[schemars(extend("required" = ["id", "agent", "purpose", "tools"]))]
+#[expect(clippy::struct_excessive_bools, reason = "each is a term of its own")]
 pub(crate) struct RawGrant {
     /// Its id: public, what logs carry.
     #[schemars(with = "Option<String>", extend("format" = "bailiwick-grant-id"))]

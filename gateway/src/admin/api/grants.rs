@@ -150,6 +150,7 @@ pub struct EndingView {
 /// A grant is wanted.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a term of its own")]
 pub struct GrantWanted {
     /// Its id; made up where there is none.
     pub id: Option<String>,

@@ -15,6 +15,9 @@ use crate::{
     rows::{self, Place, column, to_json},
 };
 
+/// A grant, and what of its extensions has ended.
+pub type Narrowed = (Arc<LiveGrant>, Vec<Extension>);
+
 /// The extensions of a grant, as they are stored.
 pub(super) struct ExtendedColumns {
     id: GrantId,
@@ -84,7 +87,7 @@ impl LiveGrants {
         &self,
         now_ms: u64,
         stays: &dyn Fn(&LiveGrant, &Extension) -> bool,
-    ) -> (Vec<(Arc<LiveGrant>, Vec<Extension>)>, impl Future<Output = Result<(), WriteFault>> + Send + use<>) {
+    ) -> (Vec<Narrowed>, impl Future<Output = Result<(), WriteFault>> + Send + use<>) {
         let _turn = self.turn();
         let mut ended = Vec::new();
         let mut columns = Vec::new();

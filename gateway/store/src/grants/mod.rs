@@ -30,6 +30,7 @@ mod tests;
 mod usage;
 
 pub use config::{ConfigChange, ConfigSync};
+pub use extend::Narrowed;
 use rows::{Row, Usage};
 pub use usage::ReplayedIntent;
 use usage::Used;

@@ -50,6 +50,8 @@ pub struct Sent {
     pub takes_task: bool,
 }
 
+/// Tools, why, and for how long.
+pub type Wish = (Vec<String>, String, Option<u64>);
 type Hook = Box<dyn FnOnce() + Send>;
 type Saying = Box<dyn Fn(&Ear) + Send>;
 type Offering = Box<dyn Fn(Listing) -> Result<Arc<Offers>, SendFailure> + Send>;
@@ -87,7 +89,7 @@ pub struct Fakes {
     /// What the end of a task by its agent comes to: whether nothing is being written any more.
     pub drained: Mutex<Result<bool, String>>,
     /// What agents asked for beyond their grants: the tools, the reason, for how long.
-    pub wishes: Mutex<Vec<(Vec<String>, String, Option<u64>)>>,
+    pub wishes: Mutex<Vec<Wish>>,
     /// What they are answered.
     pub wished: Mutex<Result<AccessState, AccessFailure>>,
     records: Mutex<Vec<Value>>,
