@@ -7,6 +7,7 @@
 mod desk;
 pub mod pages;
 mod person;
+pub mod views;
 
-pub use desk::Desk;
+pub use desk::{Change, Desk, News, Soon};
 pub use person::{Bounds, Person, Role, Viewer};
