@@ -1,6 +1,6 @@
 //! Approvals, and what operators say about them.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use axum::{
     Json,
@@ -70,11 +70,16 @@ async fn decide(
         "verdict": verdict, "reason": reason, "code": known.code, "tool": known.binding.tool, "agent": known.binding.agent,
         "grant": known.binding.grant, "args_digest": known.binding.args_digest, "binding": known.binding.digest(), "view": seen,
     });
-    let approver = Approver { uid: Some(operator.uid()), name: operator.name().to_owned(), method: ApproverMethod::Operator };
+    let approver = Approver {
+        uid: Some(operator.uid()),
+        name: operator.name().to_owned(),
+        method: ApproverMethod::Operator,
+        owns: BTreeSet::new(),
+    };
     let deed = Deed::new("approval_decided", known.id.as_str(), with);
     let of = Arc::clone(&runtime);
     let decided = deed.done_by(&operator, &runtime, async move {
-        let decision = Decision { verdict, reason, view: seen };
+        let decision = Decision { verdict, reason, view: seen, evidence: None, allow: None };
         // By its id: a code may be given again.
         let approval = of.approvals.decide(known.id.as_str(), decision, approver, of.clock.now_ms()).await?;
         Ok(view(&approval, None))

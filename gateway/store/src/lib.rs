@@ -13,6 +13,7 @@ mod fault;
 mod files;
 mod grants;
 mod identities;
+mod people;
 mod pins;
 mod random;
 mod rows;
@@ -24,12 +25,13 @@ mod tokens;
 mod writer;
 
 pub use approvals::{
-    Approval, ApprovalState, Approver, ApproverMethod, AskedFor, DecideFault, Decided, Decision, LiveApprovals, Settings,
-    ShowFault, Shown, Verdict, Which,
+    Allowance, AllowanceWanted, Approval, ApprovalState, Approver, ApproverMethod, AskedFor, DecideBounds, DecideFault, Decided,
+    Decision, Evidence, LiveApprovals, MayNot, Said, Settings, ShowFault, Shown, Use, Verdict, Which, batch_digest, challenge,
 };
 pub use fault::{StoreFault, WriteFault};
 pub use grants::{ConfigChange, ConfigSync, EndAs, Ended, Ending, GrantEntry, GrantFault, LiveGrants, ReplayedIntent, Swept};
 pub use identities::{AgentEntry, Agents, LiveIdentities};
+pub use people::{Passkey, Passkeys, UseFault};
 pub use pins::{ClassedBy, Pin, Pins};
 pub use stops::{DisabledAgents, LiveHalts, Stopped, Stops};
 pub use store::Store;

@@ -7,7 +7,7 @@ use rusqlite::{Connection, ErrorCode};
 use crate::fault::StoreFault;
 
 /// The version of the tables below.
-const VERSION: i64 = 3;
+const VERSION: i64 = 4;
 
 /// The oldest version that was ever written.
 const OLDEST: i64 = 1;
@@ -95,6 +95,21 @@ CREATE TABLE IF NOT EXISTS disabled_agents (
 ) STRICT, WITHOUT ROWID;
 ";
 
+/// What version 4 adds. Written so that it can be done twice: it is part of a new file too.
+const FOURTH: &str = "
+CREATE TABLE IF NOT EXISTS passkeys (
+    id BLOB PRIMARY KEY CHECK (length(id) BETWEEN 1 AND 1023),
+    person TEXT NOT NULL,
+    name TEXT NOT NULL,
+    cose BLOB NOT NULL,
+    count INTEGER NOT NULL,
+    backup_eligible INTEGER NOT NULL,
+    backed_up INTEGER NOT NULL,
+    added_ms INTEGER NOT NULL,
+    used_ms INTEGER
+) STRICT, WITHOUT ROWID;
+";
+
 /// Makes the file ready for writing, or refuses it.
 pub(crate) fn prepare(connection: &mut Connection, path: &Path) -> Result<(), StoreFault> {
     check(connection, path).map_err(|fault| match fault {
@@ -126,6 +141,7 @@ fn check(connection: &mut Connection, path: &Path) -> Result<(), StoreFault> {
         let making = connection.transaction()?;
         making.execute_batch(TABLES)?;
         making.execute_batch(STOPS)?;
+        making.execute_batch(FOURTH)?;
         making.pragma_update(None, "application_id", APPLICATION)?;
         making.pragma_update(None, "user_version", VERSION)?;
         making.commit()?;
@@ -138,7 +154,7 @@ fn check(connection: &mut Connection, path: &Path) -> Result<(), StoreFault> {
     if found < VERSION {
         let raising = connection.transaction()?;
         let done = usize::try_from(found.saturating_sub(OLDEST)).unwrap_or(usize::MAX);
-        STEPS.iter().skip(done).chain([&STOPS]).try_for_each(|step| raising.execute_batch(step))?;
+        STEPS.iter().skip(done).chain([&STOPS, &FOURTH]).try_for_each(|step| raising.execute_batch(step))?;
         raising.pragma_update(None, "user_version", VERSION)?;
         raising.commit()?;
     }

@@ -7,8 +7,7 @@ use maud::{Markup, PreEscaped, html};
 use super::{
     Watch,
     arguments::{as_written, difference, typed},
-    band, guard, page,
-    running::credential,
+    band, page, proof,
     state,
     text::{raw, shown},
     words::{ago, at, left},
@@ -225,22 +224,27 @@ fn decision(frame: &Frame, view: &ApprovalView, decidable: &Decidable) -> Markup
     }
 }
 
-/// What every answer carries: what it is about, and what was shown.
-fn bound(frame: &Frame, view: &ApprovalView, decidable: &Decidable) -> Markup {
+/// What every answer carries: what it is about, what was shown, and what it is.
+fn bound(frame: &Frame, view: &ApprovalView, decidable: &Decidable, verdict: &str, of: &str) -> Markup {
     html! {
-        (guard(frame))
+        input type="hidden" name="verdict" value=(verdict);
         input type="hidden" name="binding" value=(view.binding_digest);
         input type="hidden" name="view" value=(decidable.view);
+        (proof(frame, &place(view), of))
     }
+}
+
+/// Where answers go.
+fn place(view: &ApprovalView) -> String {
+    format!("/approvals/{}/decision", view.id)
 }
 
 fn deny(frame: &Frame, view: &ApprovalView, decidable: &Decidable) -> Markup {
     html! {
-        form.answer method="post" action=(format!("/approvals/{}/deny", view.id)) data-sign="deny" {
-            (bound(frame, view, decidable))
+        form.answer method="post" action=(place(view)) data-sign {
             label for="reason" { "Why not: the agent is told this" }
             textarea #reason name="reason" rows="2" maxlength="500" required data-key="d" {}
-            (credential("deny"))
+            (bound(frame, view, decidable, "deny", "deny"))
             button.deny type="submit" { "Deny" kbd aria-hidden="true" { "d" } }
         }
     }
@@ -248,13 +252,12 @@ fn deny(frame: &Frame, view: &ApprovalView, decidable: &Decidable) -> Markup {
 
 fn approve(frame: &Frame, view: &ApprovalView, decidable: &Decidable) -> Markup {
     html! {
-        form.answer method="post" action=(format!("/approvals/{}/approve", view.id)) data-sign="approve" {
-            (bound(frame, view, decidable))
+        form.answer method="post" action=(place(view)) data-sign {
             @if view.choices.type_code {
                 label for="code" { "Type the code that the agent shows, as this call is critical" }
-                input #code name="code" type="text" autocomplete="off" autocapitalize="characters" spellcheck="false" required pattern="[A-Za-z0-9-]{3,12}";
+                input #code name="code" type="text" autocomplete="off" autocapitalize="characters" spellcheck="false" required pattern="[A-Za-z0-9\\-]{3,12}";
             }
-            (credential("approve"))
+            (bound(frame, view, decidable, "approve", "approve"))
             button.approve type="submit" data-key="a" { "Approve once" kbd aria-hidden="true" { "a" } }
         }
     }
@@ -263,11 +266,10 @@ fn approve(frame: &Frame, view: &ApprovalView, decidable: &Decidable) -> Markup 
 fn for_task(frame: &Frame, view: &ApprovalView, decidable: &Decidable) -> Markup {
     html! {
         @if let Some(terms) = &view.choices.for_task {
-            form.answer method="post" action=(format!("/approvals/{}/approve", view.id)) data-sign="approve" {
-                (bound(frame, view, decidable))
+            form.answer method="post" action=(place(view)) data-sign {
                 input type="hidden" name="for_task" value="yes";
-                p { "For this task: " @for term in terms { span.hop { (shown(&term.name)) " " strong { (shown(&term.value)) } } " " } }
-                (credential("task"))
+                p { "Exactly this call, again and again, for this task: " @for term in terms { span.hop { (shown(&term.name)) " " strong { (shown(&term.value)) } } " " } }
+                (bound(frame, view, decidable, "approve", "task"))
                 button.approve.task type="submit" data-key="t" { "Approve for this task" kbd aria-hidden="true" { "t" } }
             }
         }

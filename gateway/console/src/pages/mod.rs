@@ -8,6 +8,7 @@ mod audit;
 mod inbox;
 mod registry;
 mod running;
+mod served;
 mod text;
 mod words;
 
@@ -21,8 +22,13 @@ pub use audit::{audit, call};
 pub use inbox::inbox;
 pub use registry::{agents, connector, connectors, grant, grants};
 pub use running::{detections, halts, live_calls};
+pub(crate) use served::{decidable_now, routes};
 
-use crate::views::{Frame, Section};
+use crate::{
+    posted::TOKEN,
+    sign::{ASSERTION, OPERATOR},
+    views::{Frame, Section},
+};
 
 /// A page in its frame, for who is not logged in.
 pub fn framed(title: &str, body: &Markup) -> Markup {
@@ -32,7 +38,10 @@ pub fn framed(title: &str, body: &Markup) -> Markup {
             (head(title, Watch::Still))
             body.outside {
                 header.top { (brand()) }
-                main #main { (body) }
+                main #main {
+                    (body)
+                    p.message data-message role="alert" {}
+                }
             }
         }
     }
@@ -63,6 +72,7 @@ pub fn page(frame: &Frame, here: Section, title: &str, watch: Watch, body: &Mark
                 main #main tabindex="-1" {
                     div #notices data-live { @for notice in &frame.notices { p.notice.grave[notice.grave] { (text::shown(&notice.text)) } } }
                     (body)
+                    p.message data-message role="alert" {}
                 }
                 footer { p.quiet { "Bailiwick " (frame.version) " · times are UTC · press " kbd { "?" } " for keys" } }
                 p #told .sr role="status" aria-live="polite" {}
@@ -83,6 +93,7 @@ fn head(title: &str, watch: Watch) -> Markup {
             link rel="icon" href="/assets/mark.svg" type="image/svg+xml";
             link rel="stylesheet" href="/assets/console.css";
             script src="/assets/console.js" defer {}
+            script src="/passkey.js" defer {}
         }
     }
 }
@@ -116,15 +127,29 @@ fn menu(frame: &Frame, here: Section) -> Markup {
 fn account(frame: &Frame) -> Markup {
     html! {
         div.account {
-            a href="/account" { (text::shown(&frame.who)) }
-            form method="post" action="/logout" { (guard(frame)) button.plain type="submit" { "Log out" } }
+            a href="/passkeys" title="Your passkeys and sessions" { (text::shown(&frame.who)) }
+            form method="post" action="/logout" { (guard(frame, "/logout")) button.plain type="submit" { "Log out" } }
         }
     }
 }
 
-/// What each form carries.
-pub(crate) fn guard(frame: &Frame) -> Markup {
-    html! { input type="hidden" name="csrf" value=(frame.guard); }
+/// What each form carries that goes to this place: that a page of ours, shown in this session, sent it.
+fn guard(frame: &Frame, path: &str) -> Markup {
+    html! { input type="hidden" name=(TOKEN) value=(frame.guard.token(path)); }
+}
+
+/// The same for a form that has to be signed: by a passkey, or with the operator credential beside it.
+fn proof(frame: &Frame, path: &str, of: &str) -> Markup {
+    let id = format!("operator-{of}");
+    html! {
+        (guard(frame, path))
+        input type="hidden" name=(ASSERTION) value="";
+        details.proof id=(format!("proof-{of}")) {
+            summary { "Without a passkey" }
+            label for=(id) { "Operator credential" }
+            input id=(id) name=(OPERATOR) type="password" autocomplete="off" spellcheck="false";
+        }
+    }
 }
 
 /// What somebody reads who presses `?`.

@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 
 use super::{
-    Watch, band, empty, guard, page, state,
+    Watch, band, empty, page, proof, state,
     text::{raw, shown},
     words::{ago, at, count, lasting, left},
 };
@@ -128,12 +128,11 @@ pub fn grant(frame: &Frame, view: &GrantView) -> Markup {
         }
         @if frame.may_change && row.state == "active" {
             h2 { "Revoke" }
-            form.answer method="post" action=(format!("/grants/{}/revoke", row.id)) data-sign="grant-revoke" {
-                (guard(frame))
+            form.answer method="post" action=(format!("/grants/{}/revoke", row.id)) data-sign {
                 p { "Ends the grant and what was handed on from it; calls in flight are cancelled." }
                 label for="why" { "Why" }
                 input #why name="reason" maxlength="500";
-                (super::running::credential("revoke"))
+                (proof(frame, &format!("/grants/{}/revoke", row.id), "revoke"))
                 button.deny type="submit" { "Revoke " (row.id) }
             }
         }
@@ -212,13 +211,12 @@ pub(super) fn stop(frame: &Frame, what: &str, title: &str) -> Markup {
         @if frame.may_change {
             details.stop {
                 summary { (title) }
-                form.answer method="post" action="/halts" data-sign="freeze" {
-                    (guard(frame))
+                form.answer method="post" action="/halts" data-sign {
                     input type="hidden" name="what" value=(what);
                     p { "Stops its calls at once, those in flight too, until somebody thaws it. Nothing is lost but what is in flight." }
                     label for=(id) { "Why" }
                     input id=(id) name="reason" maxlength="500";
-                    (super::running::credential(&id))
+                    (proof(frame, "/halts", &id))
                     button.deny type="submit" { (title) }
                 }
             }

@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 
 use super::{
-    Watch, band, empty, guard, page,
+    Watch, band, empty, page, proof,
     registry::stop,
     text::shown,
     words::{ago, at, count, lasting},
@@ -62,12 +62,11 @@ pub fn halts(frame: &Frame, halts: &[HaltRow]) -> Markup {
 fn thaw(frame: &Frame, halt: &HaltRow) -> Markup {
     let id = format!("thaw-{}", halt.what.replace([':', '/'], "-"));
     html! {
-        form.answer method="post" action="/halts/lift" data-sign="thaw" {
-            (guard(frame))
+        form.answer method="post" action="/halts/lift" data-sign {
             input type="hidden" name="what" value=(halt.what);
             label for=(id) { "Why it may go on" }
             input id=(id) name="reason" maxlength="500" required;
-            (credential(&id))
+            (proof(frame, "/halts/lift", &id))
             button type="submit" { "Thaw" }
         }
     }
@@ -75,26 +74,13 @@ fn thaw(frame: &Frame, halt: &HaltRow) -> Markup {
 
 fn freeze(frame: &Frame) -> Markup {
     html! {
-        form.answer method="post" action="/halts" data-sign="freeze" {
-            (guard(frame))
+        form.answer method="post" action="/halts" data-sign {
             label for="what" { "What: " code { "agent:ID" } ", " code { "connector:ID" } ", " code { "tool:CONNECTOR__NAME" } " or " code { "instance:AGENT/NAME" } }
             input #what name="what" required maxlength="300" autocomplete="off" spellcheck="false";
             label for="why" { "Why" }
             input #why name="reason" maxlength="500";
-            (credential("freeze"))
+            (proof(frame, "/halts", "freeze"))
             button.deny type="submit" { "Freeze it" }
-        }
-    }
-}
-
-/// How a change is proven where no passkey signs it.
-pub(super) fn credential(of: &str) -> Markup {
-    let id = format!("operator-{of}");
-    html! {
-        details.proof {
-            summary { "Without a passkey" }
-            label for=(id) { "Operator credential" }
-            input id=(id) name="operator" type="password" autocomplete="off" spellcheck="false";
         }
     }
 }

@@ -27,7 +27,7 @@ fn frame() -> Frame {
         now_ms: 1_795_303_179_042,
         waiting: 3,
         notices,
-        guard: "g".into(),
+        guard: Guard::default(),
         version: "0".into(),
     }
 }
@@ -323,7 +323,7 @@ fn every_page_can_be_read_and_used_without_eyes() {
         }
         let (forms, guards) = (
             tags.iter().filter(|(tag, of)| tag == "form" && of.get("method").is_some_and(|way| way == "post")).count(),
-            tags.iter().filter(|(_, of)| of.get("name").is_some_and(|field| field == "csrf")).count(),
+            tags.iter().filter(|(_, of)| of.get("name").is_some_and(|field| field == "token")).count(),
         );
         assert_eq!(forms, guards, "{name}: a form that another page could send");
     }
@@ -396,11 +396,11 @@ fn a_no_comes_first_and_a_yes_is_only_where_it_may_be() {
     let frame = frame();
     let page = approval(&frame, &question("{}")).into_string();
     let place = |part: &str| page.find(part).unwrap();
-    assert!(place("id=\"arguments\"") < place("/deny") && place("/deny") < place("/approve"));
+    assert!(place("id=\"arguments\"") < place("value=\"deny\"") && place("value=\"deny\"") < place("value=\"approve\""));
     assert!(page.contains("name=\"code\"") && page.contains("data-key=\"t\""));
     let none = |view: &ApprovalView| {
         let page = approval(&frame, view).into_string();
-        (page.contains("/approve\""), page.contains("/deny\""))
+        (page.contains("value=\"approve\""), page.contains("value=\"deny\""))
     };
     let plain = question("{}");
     assert_eq!(none(&plain), (true, true));

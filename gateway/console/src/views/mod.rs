@@ -13,7 +13,9 @@ pub use registry::{
     AgentRow, Child, Chips, ConnectorRow, Detection, Fact, GrantRow, GrantView, HaltRow, LiveCall, PinRow, Spent, StopTarget,
 };
 
-use crate::{Role, Viewer};
+use std::{fmt, sync::Arc};
+
+use crate::{Action, Viewer};
 
 /// What stands around each page.
 #[derive(Debug, Clone, Default)]
@@ -30,10 +32,39 @@ pub struct Frame {
     pub waiting: usize,
     /// What everybody should know: a freeze, a lost record, that nothing separates duties here.
     pub notices: Vec<Notice>,
-    /// What each form carries, so that no other page can send it.
-    pub guard: String,
+    /// Makes what each form carries, so that no other page can send it.
+    pub guard: Guard,
     /// The gateway's version.
     pub version: String,
+}
+
+/// Makes the tokens of forms, by the place that a form goes to.
+#[derive(Clone)]
+pub struct Guard(Arc<dyn Fn(&str) -> String + Send + Sync>);
+
+impl Guard {
+    /// With what makes them.
+    pub(crate) fn new(make: impl Fn(&str) -> String + Send + Sync + 'static) -> Self {
+        Self(Arc::new(make))
+    }
+
+    /// The token of a form that goes there.
+    pub(crate) fn token(&self, path: &str) -> String {
+        (self.0)(path)
+    }
+}
+
+impl Default for Guard {
+    /// Tokens that are good for nothing.
+    fn default() -> Self {
+        Self::new(|_| String::new())
+    }
+}
+
+impl fmt::Debug for Guard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Guard")
+    }
 }
 
 /// Something that everybody should know.
@@ -99,13 +130,17 @@ impl Section {
         }
     }
 
-    /// Whether this viewer may go there.
-    pub fn is_for(self, viewer: &Viewer) -> bool {
-        let is_one_of = |roles: &[Role]| roles.iter().any(|role| viewer.is(*role));
+    /// What somebody does who goes there.
+    pub fn action(self) -> Action<'static> {
         match self {
-            Self::Inbox => true,
-            Self::Audit => viewer.is(Role::Auditor),
-            _ => is_one_of(&[Role::Viewer, Role::Admin, Role::Auditor]),
+            Self::Inbox => Action::SeeApprovals,
+            Self::Audit => Action::SeeTrail,
+            _ => Action::SeeRegistry,
         }
+    }
+
+    /// Where this viewer may go.
+    pub fn for_viewer(viewer: &Viewer) -> Vec<Self> {
+        Self::ALL.into_iter().filter(|section| viewer.may(section.action()).is_ok()).collect()
     }
 }

@@ -159,7 +159,7 @@ impl LiveApprovals {
     fn is_own(&self, agent: &AgentId, owner: &str, approver: &Approver) -> Result<bool, DecideFault> {
         let registered = self.agents.agent(agent).ok_or_else(|| DecideFault::AgentGone(agent.clone()))?;
         let own = [owner, registered.owner.as_str(), agent.as_str()];
-        if own.iter().any(|own| own.trim().eq_ignore_ascii_case(approver.name.trim())) {
+        if own.iter().any(|own| approver.is_or_owns(own)) {
             return Ok(true);
         }
         match approver.uid.filter(|uid| self.agents.is_run_by(agent, *uid)) {
@@ -185,8 +185,8 @@ fn is_decidable(entry: &Entry, now_ms: u64) -> Result<(), DecideFault> {
 /// The approval with the decision in it.
 fn applied(before: &Approval, decision: Decision, approver: Approver, settings: &Settings, now_ms: u64) -> Approval {
     let mut after = before.clone();
-    let Decision { verdict, reason, view } = decision;
-    after.decisions.push(Decided { approver, at_ms: now_ms, verdict, reason, view });
+    let Decision { verdict, reason, view, evidence, allow: _ } = decision;
+    after.decisions.push(Decided { approver, at_ms: now_ms, verdict, reason, view, evidence, batch: Vec::new() });
     if verdict == Verdict::Deny {
         after.state = ApprovalState::Denied;
         after.ended_at_ms = Some(now_ms);

@@ -34,7 +34,10 @@ mod sweep;
 
 use book::{Book, Entry, Stored};
 pub use decide::DecideFault;
-pub use record::{Approval, ApprovalState, Approver, ApproverMethod, AskedFor, Decided, Decision, Verdict};
+pub use record::{
+    Allowance, AllowanceWanted, Approval, ApprovalState, Approver, ApproverMethod, AskedFor, DecideBounds, Decided, Decision,
+    Evidence, MayNot, Said, Use, Verdict, batch_digest, challenge,
+};
 
 /// How approvals are asked for and given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -299,6 +302,11 @@ fn asked(request: &ApprovalRequest<'_>, id: ApprovalId, code: String, settings: 
         decisions: Vec::new(),
         ended_at_ms: None,
         note: None,
+        acknowledged_by: None,
+        revoked_by: None,
+        broken_by: None,
+        reviewed_by: None,
+        allowance: None,
     }
 }
 

@@ -6,7 +6,7 @@ use bailiwick_pipeline::{
     ids::{AgentId, ApprovalId, CallId, GrantId},
     ports::{Binding, Delegator, Ticket, TicketState},
 };
-use bailiwick_policy::{Band, Kind, Requirement};
+use bailiwick_policy::{Band, Confirm, Kind, Requirement};
 use bailiwick_schemas::{canonical::Digest, names::ConnectorId};
 use serde::{Deserialize, Serialize};
 
@@ -36,6 +36,8 @@ pub enum ApprovalState {
     Invalidated,
     /// Whoever asked took it back.
     Withdrawn,
+    /// An approver took it back before it was used.
+    Revoked,
 }
 
 impl ApprovalState {
@@ -53,6 +55,7 @@ impl ApprovalState {
             Self::Unknown => "unknown",
             Self::Invalidated => "invalidated",
             Self::Withdrawn => "withdrawn",
+            Self::Revoked => "revoked",
         }
     }
 
@@ -115,13 +118,102 @@ pub struct Approval {
     pub ended_at_ms: Option<u64>,
     /// Why it was closed, where nobody decided that.
     pub note: Option<String>,
+    /// Who said that they are looking.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acknowledged_by: Option<Said>,
+    /// Who took it back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revoked_by: Option<Said>,
+    /// Who let it go alone, in an emergency.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub broken_by: Option<Said>,
+    /// Who looked at that afterwards.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reviewed_by: Option<Said>,
+    /// What of its like may run under it too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allowance: Option<Allowance>,
+}
+
+/// What somebody did about an approval besides deciding it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Said {
+    /// By whom.
+    pub approver: Approver,
+    /// When, unix milliseconds.
+    pub at_ms: u64,
+    /// Why.
+    pub reason: Option<String>,
+}
+
+/// Calls like the approved one that may go without another word.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Allowance {
+    /// The arguments that may have any value, by JSON pointer.
+    pub any: BTreeSet<String>,
+    /// The digest of the arguments without the values of those.
+    pub others: Digest,
+    /// How many such calls may go.
+    pub max_uses: u32,
+    /// Until when, unix milliseconds.
+    pub until_ms: u64,
+    /// The calls that went, in order.
+    pub uses: Vec<Use>,
+    /// When it ended before its time, unix milliseconds.
+    pub ended_at_ms: Option<u64>,
+}
+
+/// One call that went under an allowance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Use {
+    /// The call.
+    pub call: CallId,
+    /// When, unix milliseconds.
+    pub at_ms: u64,
+}
+
+impl Allowance {
+    /// Whether a call may still go under it.
+    pub fn is_live(&self, now_ms: u64) -> bool {
+        self.ended_at_ms.is_none() && now_ms < self.until_ms && self.uses_left() > 0
+    }
+
+    /// How many calls may still go.
+    pub fn uses_left(&self) -> u32 {
+        self.max_uses.saturating_sub(u32::try_from(self.uses.len()).unwrap_or(u32::MAX))
+    }
 }
 
 impl Approval {
+    /// Whose word it takes: what the rules ask for, and no less than its band takes.
+    pub fn confirm(&self) -> Confirm {
+        let asked = self.requirements.iter().map(|asked| asked.confirm).max().unwrap_or_default();
+        asked.max(Confirm::least_of(self.band))
+    }
+
     /// How many persons must approve.
     pub fn quorum(&self) -> usize {
-        let most = self.requirements.iter().map(|asked| asked.quorum).max().unwrap_or(1).max(1);
+        let least = if self.confirm() == Confirm::TwoPerson { 2 } else { 1 };
+        let most = self.requirements.iter().map(|asked| asked.quorum).max().unwrap_or(1).max(least);
         usize::try_from(most).unwrap_or(usize::MAX)
+    }
+
+    /// Whether an approver may let calls like it go, too: every rule says so, and one person is enough.
+    pub fn may_be_remembered(&self) -> bool {
+        self.quorum() == 1 && !self.requirements.is_empty() && self.requirements.iter().all(|asked| asked.remember)
+    }
+
+    /// Whether it was let go in an emergency, and no second person has looked at that yet.
+    pub fn is_review_due(&self) -> bool {
+        self.broken_by.is_some() && self.reviewed_by.is_none()
+    }
+
+    /// Whether calls like it may go at this time without another word.
+    pub fn is_allowing(&self, now_ms: u64) -> bool {
+        self.allowance.as_ref().is_some_and(|allowance| allowance.is_live(now_ms))
     }
 
     /// How many persons have approved.
@@ -150,6 +242,12 @@ impl Approval {
 pub struct AskedFor {
     /// The label.
     pub label: String,
+    /// Whose word it takes.
+    #[serde(default)]
+    pub confirm: Confirm,
+    /// Whether an approver may let like calls go too.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub remember: bool,
     /// How many persons must approve.
     pub quorum: u32,
     /// How long the approval holds, milliseconds, where the rule says so.
@@ -164,6 +262,8 @@ impl From<&Requirement> for AskedFor {
     fn from(asked: &Requirement) -> Self {
         Self {
             label: asked.label.to_string(),
+            confirm: asked.confirm,
+            remember: asked.remember,
             quorum: asked.quorum,
             ttl_ms: asked.ttl.map(|ttl| u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX)),
             rule: asked.rule.to_string(),
@@ -181,18 +281,72 @@ pub struct Decision {
     pub reason: Option<String>,
     /// The digest of exactly what was shown to the approver, where it is known.
     pub view: Option<Digest>,
+    /// What proves later that a passkey signed this decision, where one did.
+    pub evidence: Option<Evidence>,
+    /// What of its like may run under it too, where the approver widens it; only of a yes.
+    pub allow: Option<AllowanceWanted>,
 }
 
 impl Decision {
     /// Yes.
     pub fn approve() -> Self {
-        Self { verdict: Verdict::Approve, reason: None, view: None }
+        Self { verdict: Verdict::Approve, reason: None, view: None, evidence: None, allow: None }
     }
 
     /// No, and why.
     pub fn deny(reason: Option<String>) -> Self {
-        Self { verdict: Verdict::Deny, reason, view: None }
+        Self { verdict: Verdict::Deny, reason, ..Self::approve() }
     }
+}
+
+/// What an auditor needs to check later that a passkey signed a decision (Web Authentication Level 3, 7.2). All of it is base64url
+/// without padding; the challenge in `client_data` is that of [`challenge`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Evidence {
+    /// The id of the credential.
+    pub credential_id: String,
+    /// `clientDataJSON`, as the authenticator's client sent it.
+    pub client_data: String,
+    /// `authenticatorData`.
+    pub authenticator_data: String,
+    /// The signature over both.
+    pub signature: String,
+    /// The credential's public key (COSE), as it was enrolled.
+    pub public_key: String,
+    /// What made the challenge unlike every other.
+    pub nonce: String,
+}
+
+/// What a passkey signs to decide: SHA-256 of `bailiwick.approval.v1` and a zero byte, the 32 bytes of what is decided (the
+/// digest of a binding, or of a [batch](batch_digest)), the word of the verdict, and the bytes of a nonce.
+pub fn challenge(decided: &Digest, verdict: Verdict, nonce: &[u8]) -> Digest {
+    let mut bytes = b"bailiwick.approval.v1\0".to_vec();
+    bytes.extend_from_slice(decided.as_bytes());
+    bytes.extend_from_slice(verdict.as_str().as_bytes());
+    bytes.extend_from_slice(nonce);
+    Digest::of(&bytes)
+}
+
+/// What several questions are decided by at once: their binding digests, in the order in which they were shown.
+pub fn batch_digest(bindings: &[Digest]) -> Digest {
+    let mut bytes = b"bailiwick.approval-batch.v1\0".to_vec();
+    bindings.iter().for_each(|digest| bytes.extend_from_slice(digest.as_bytes()));
+    Digest::of(&bytes)
+}
+
+/// How far an approver lets calls go that are like the approved one: of the same agent, grant and tool, and with the same arguments but
+/// for those named.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AllowanceWanted {
+    /// The arguments that may have any value, by JSON pointer (RFC 6901); each must be there. All others are exactly as approved.
+    #[serde(default)]
+    pub any: BTreeSet<String>,
+    /// How many such calls.
+    pub uses: u32,
+    /// Until when, unix milliseconds: at most an hour from now, and not longer than the grant.
+    pub until_ms: u64,
 }
 
 /// Yes or no.
@@ -203,6 +357,16 @@ pub enum Verdict {
     Approve,
     /// It may not.
     Deny,
+}
+
+impl Verdict {
+    /// Its word, as in records.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Approve => "approve",
+            Self::Deny => "deny",
+        }
+    }
 }
 
 /// The user that can act as any other.
@@ -218,9 +382,59 @@ pub struct Approver {
     pub name: String,
     /// How they were proven.
     pub method: ApproverMethod,
+    /// The owners that they are or belong to, as agents and grants name them: they approve nothing of theirs.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub owns: BTreeSet<String>,
+}
+
+/// What somebody may decide.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DecideBounds {
+    /// The connectors, by id; empty for all.
+    #[serde(default)]
+    pub connectors: BTreeSet<String>,
+    /// The highest band; none for all.
+    #[serde(default)]
+    pub up_to: Option<Band>,
+}
+
+/// Why somebody may not decide something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum MayNot {
+    /// The connector is none of theirs.
+    #[error("it is not among the connectors that you decide about")]
+    Connector,
+    /// The band is above theirs.
+    #[error("it is riskier than what you decide about")]
+    Band,
+    /// How they were proven is not enough for it.
+    #[error("it takes a passkey, or the operator credential, to approve it")]
+    Method,
 }
 
 impl Approver {
+    /// Whether an approver who is proven by these means may approve this, as far as their bounds and their proof go. Whose task it is is
+    /// asked when they decide. A no needs no more than the bounds.
+    pub fn may_decide(&self, approval: &Approval, verdict: Verdict, bounds: &DecideBounds) -> Result<(), MayNot> {
+        if !bounds.connectors.is_empty() && !bounds.connectors.contains(approval.binding.connector.as_str()) {
+            return Err(MayNot::Connector);
+        }
+        if bounds.up_to.is_some_and(|highest| approval.band > highest) {
+            return Err(MayNot::Band);
+        }
+        if verdict == Verdict::Approve && !self.method.is_enough_for(approval) {
+            return Err(MayNot::Method);
+        }
+        Ok(())
+    }
+
+    /// Whether this owner is them, or somebody they stand for.
+    pub(super) fn is_or_owns(&self, owner: &str) -> bool {
+        let same = |name: &str| name.trim().eq_ignore_ascii_case(owner.trim());
+        same(&self.name) || self.owns.iter().any(|own| same(own))
+    }
+
     /// Whether these may be one person: one name, one user, or one of them root, who can be any user.
     pub fn may_be(&self, other: &Self) -> bool {
         let is_root = |approver: &Self| approver.uid == Some(ROOT);
@@ -239,6 +453,21 @@ pub enum ApproverMethod {
     Operator,
     /// A passkey that signed this decision.
     Passkey,
+    /// A fresh login, or a session that was stepped up, without a passkey: never enough for `high` and above.
+    Login,
+    /// The agent's own client says that whoever drives it said so: enough only where policy asks for no more than that.
+    ClientAsserted,
+}
+
+impl ApproverMethod {
+    /// Whether a yes by these means counts for this call.
+    pub fn is_enough_for(self, approval: &Approval) -> bool {
+        match self {
+            Self::Operator | Self::Passkey => true,
+            Self::Login => approval.band < Band::High && approval.confirm() < Confirm::TwoPerson,
+            Self::ClientAsserted => approval.confirm() == Confirm::User,
+        }
+    }
 }
 
 /// A decision that was made.
@@ -255,6 +484,12 @@ pub struct Decided {
     pub reason: Option<String>,
     /// The digest of exactly what was shown.
     pub view: Option<Digest>,
+    /// What proves that a passkey signed it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<Evidence>,
+    /// What was decided at once with it: the digests of the bindings, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub batch: Vec<Digest>,
 }
 
 /// The fields of a [`Binding`], as they are stored.

@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use bailiwick_pipeline::ports::{Approvals as _, Delegator, TicketState};
 
 use super::{
@@ -157,7 +159,7 @@ async fn a_quorum_is_of_distinct_persons() {
     let yes = |approver| live.decide(&ticket.code, Decision::approve(), approver, NOW);
     assert_eq!(yes(approver("ann", 3000)).await.unwrap().state, ApprovalState::Pending);
     assert!(!live.claim(&ticket.id, NOW));
-    let passkey = Approver { uid: None, name: "ANN".to_owned(), method: ApproverMethod::Passkey };
+    let passkey = Approver { uid: None, name: "ANN".to_owned(), method: ApproverMethod::Passkey, owns: BTreeSet::new() };
     for same in [approver("ann", 3001), approver(" ann ", 3001), approver("bob", 3000), approver("root", 0), passkey] {
         let fault = yes(same.clone()).await.unwrap_err();
         assert_eq!(fault, DecideFault::AlreadyApproved { code: ticket.code.clone(), missing: 1 }, "{same:?}");

@@ -1,0 +1,40 @@
+//! `POST /approvals/{id}/decision`: yes or no to exactly one call, signed.
+
+use std::sync::Arc;
+
+use axum::{extract::State, response::Redirect};
+use bailiwick_store::Verdict;
+use http::StatusCode;
+
+use crate::{
+    house::SignedDecision,
+    person::Action,
+    posted::Signed,
+    refused::Refused,
+    router::Console,
+    sign::{Act, DecisionWanted},
+};
+
+pub(crate) async fn decide(State(console): State<Arc<Console>>, signed: Signed) -> Result<Redirect, Refused> {
+    let Act::Decision(wanted) = Act::of(signed.to(), signed.fields())? else {
+        return Err(Refused::invalid("the form is not that of a decision"));
+    };
+    let DecisionWanted { approval, binding, verdict, reason, view } = wanted;
+    let unknown = || Refused::new(StatusCode::NOT_FOUND, "there is no such approval", "the list of approvals shows what waits");
+    let question = console.house().question(&approval).ok_or_else(unknown)?;
+    if question.binding != binding {
+        let message = "this approval is of another call than the one that was signed";
+        return Err(Refused::new(StatusCode::CONFLICT, message, "load the page anew, and read it again"));
+    }
+    let person = &signed.viewer().person;
+    person.may(Action::Decide { connector: &question.connector, band: question.band })?;
+    let is_own =
+        |owner: &String| owner.eq_ignore_ascii_case(&person.id) || person.owns.iter().any(|own| own.eq_ignore_ascii_case(owner));
+    if verdict == Verdict::Approve && !console.house().may_approve_own() && question.owners.iter().any(is_own) {
+        return Err(Refused::forbidden("you own this task or its agent, so you would approve your own", "ask somebody else"));
+    }
+    let (to, signature) = (format!("/approvals/{}", question.id), signed.into_signature());
+    let decision = SignedDecision { approval: question.id, binding, verdict, reason, view, signature };
+    console.house().decide(decision).await?;
+    Ok(Redirect::to(&to))
+}

@@ -1,0 +1,73 @@
+//! One-time links: how somebody gets in who has no passkey yet. An operator makes them, and only their digests are kept.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use crate::{
+    random::{self, sha256},
+    refused::Refused,
+};
+
+/// How long a link is good, milliseconds.
+pub(crate) const LINK_MS: u64 = 10 * 60 * 1000;
+
+/// What every code begins with.
+const BEGINS: &str = "one-time-";
+
+/// The links that are good, by the person: the newest one counts.
+#[derive(Default)]
+pub(crate) struct Links(Mutex<HashMap<String, ([u8; 32], u64)>>);
+
+impl Links {
+    /// A code for this person. An earlier one is void by it.
+    pub(crate) fn make(&self, person: &str, now_ms: u64) -> Result<String, Refused> {
+        let code = format!("{BEGINS}{}", random::token()?);
+        self.open().insert(person.to_owned(), (sha256(code.as_bytes()), now_ms.saturating_add(LINK_MS)));
+        Ok(code)
+    }
+
+    /// Whose code it is, if it is good. It is void by that.
+    pub(crate) fn take(&self, code: &str, now_ms: u64) -> Option<String> {
+        let digest = sha256(code.as_bytes());
+        let mut open = self.open();
+        open.retain(|_, (_, until)| now_ms < *until);
+        let person = open.iter().find(|(_, (known, _))| random::are_equal(known, &digest)).map(|(person, _)| person.clone())?;
+        open.remove(&person);
+        Some(person)
+    }
+
+    /// Voids those of people who are meant.
+    pub(crate) fn void(&self, is_meant: impl Fn(&str) -> bool) {
+        self.open().retain(|person, _| !is_meant(person));
+    }
+
+    fn open(&self) -> MutexGuard<'_, HashMap<String, ([u8; 32], u64)>> {
+        // A panic while it was held leaves a map that is whole.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
+
+    use super::*;
+
+    #[test]
+    fn a_code_is_good_once_for_ten_minutes_and_the_newest_counts() {
+        let links = Links::default();
+        let first = links.make("ada", 0).unwrap();
+        let second = links.make("ada", 1).unwrap();
+        assert_eq!(links.take(&first, 2), None, "another one was made");
+        assert_eq!(links.take(&second, 2).as_deref(), Some("ada"));
+        assert_eq!(links.take(&second, 2), None, "it was used");
+        let late = links.make("ada", 0).unwrap();
+        assert_eq!(links.take(&late, LINK_MS), None, "its time is over");
+        let void = links.make("ada", 0).unwrap();
+        links.void(|person| person == "ada");
+        assert_eq!(links.take(&void, 1), None);
+        assert_eq!(links.take("", 0), None);
+    }
+}

@@ -1,0 +1,179 @@
+//! `/passkeys`: the passkeys and sessions of a person, and how another passkey is added.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    extract::{Path, State},
+    response::Redirect,
+};
+use bailiwick_store::Passkey;
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use http::StatusCode;
+use maud::{Markup, html};
+use serde_json::{Value, json};
+
+use crate::{
+    challenge::{PATIENCE_MS, Purpose},
+    house::Note,
+    login::logout_form,
+    pages,
+    person::{Action, Viewer},
+    posted::{Posted, Signed, proof_fields, token_field},
+    random::{self, sha256},
+    refused::Refused,
+    router::Console,
+    session::Session,
+    webauthn::{ALGORITHMS, Expected, PasskeyFault, Registration},
+};
+
+/// Passkeys that one person may have.
+const OF_ONE: usize = 20;
+
+/// Where a new one is asked for.
+const OPTIONS: &str = "/passkeys/options";
+const ADD: &str = "/passkeys/add";
+
+/// What authenticators call a person (section 5.4.3): it says nothing about them.
+pub(crate) fn handle_of(person: &str) -> [u8; 32] {
+    sha256(&[b"bailiwick.user.v1\0", person.as_bytes()].concat())
+}
+
+/// `GET /passkeys`
+pub(crate) async fn show(State(console): State<Arc<Console>>, viewer: Viewer) -> Result<Markup, Refused> {
+    viewer.may(Action::ManageSelf)?;
+    let (person, now_ms) = (&viewer.person.id, console.house().now_ms());
+    let sessions = console.sessions().of(person);
+    let enrols = sessions.iter().any(|session| session.id == viewer.session && may_enrol(session, now_ms));
+    let body = html! {
+        h1 { "passkeys of " (person) }
+        ul {
+            @for passkey in console.passkeys().of(person) {
+                @let to = format!("/passkeys/{}/remove", text(&passkey.id));
+                li {
+                    (passkey.name) @if passkey.is_backed_up { " (synced to other devices)" }
+                    form method="post" action=(to) data-sign { (proof_fields(&console, &viewer, &to)) button type="submit" { "remove" } }
+                }
+            }
+        }
+        h2 { "add a passkey" }
+        form method="post" action=(ADD) data-passkey="create" data-options=(OPTIONS) data-proven[enrols] {
+            (token_field(&console, &viewer, ADD))
+            input type="hidden" name="options-token" value=(console.tokens().make(&viewer.session, OPTIONS));
+            input type="hidden" name="credential" value="";
+            label { "its name " input name="name" maxlength="60" required value="passkey"; }
+            button type="submit" { "add" }
+            noscript { p { "passkeys need a script in this browser" } }
+        }
+        h2 { "sessions" }
+        ul {
+            @for session in sessions {
+                @let to = format!("/sessions/{}/end", session.id);
+                li {
+                    (session.method.as_str()) @if session.id == viewer.session { ", this one" }
+                    form method="post" action=(to) { (token_field(&console, &viewer, &to)) button type="submit" { "end" } }
+                }
+            }
+        }
+        (logout_form(&token_field(&console, &viewer, "/logout")))
+        p data-message role="status" {}
+    };
+    Ok(pages::framed("passkeys", &body))
+}
+
+fn may_enrol(session: &Session, now_ms: u64) -> bool {
+    session.enrols_until_ms.is_some_and(|until| now_ms < until)
+}
+
+fn text(bytes: &[u8]) -> String {
+    URL_SAFE_NO_PAD.encode(bytes)
+}
+
+/// `POST /passkeys/options`: what a new passkey is made of. It takes a session that came by a link, once; any other has to show a passkey that
+/// the person has.
+pub(crate) async fn ask(State(console): State<Arc<Console>>, posted: Posted) -> Result<Json<Value>, Refused> {
+    let (session, now_ms) = (posted.session(), console.house().now_ms());
+    let person = &posted.viewer().person.id;
+    if !may_enrol(session, now_ms) {
+        posted.signature(&console).await?;
+    }
+    let name = posted.fields().need("name")?.trim();
+    if name.is_empty() || name.chars().count() > 60 || name.chars().any(bailiwick_schemas::text::is_invisible) {
+        return Err(Refused::invalid("a passkey's name has 1 to 60 visible characters"));
+    }
+    let known = console.passkeys().of(person);
+    if known.len() >= OF_ONE {
+        return Err(Refused::forbidden(format!("you have {OF_ONE} passkeys"), "remove one that you don't use"));
+    }
+    let challenge = random::bytes()?;
+    let purpose = Purpose::Enrol { session: session.id.clone(), person: person.clone(), name: name.to_owned() };
+    console.challenges().put(challenge, purpose, now_ms);
+    let algorithms: Vec<Value> = ALGORITHMS.iter().map(|alg| json!({"type": "public-key", "alg": alg})).collect();
+    let excluded: Vec<Value> = known.iter().map(|key| json!({"type": "public-key", "id": text(&key.id)})).collect();
+    Ok(Json(json!({
+        "challenge": text(&challenge),
+        "rp": {"id": console.site().party(), "name": "Bailiwick"},
+        "user": {"id": text(&handle_of(person)), "name": person, "displayName": person},
+        "pubKeyCredParams": algorithms,
+        "authenticatorSelection": {"residentKey": "required", "requireResidentKey": true, "userVerification": "required"},
+        "attestation": "none", "timeout": PATIENCE_MS, "excludeCredentials": excluded,
+    })))
+}
+
+/// `POST /passkeys/add`
+pub(crate) async fn add(State(console): State<Arc<Console>>, posted: Posted) -> Result<Redirect, Refused> {
+    let (session, now_ms) = (posted.session(), console.house().now_ms());
+    let unfit = |fault: PasskeyFault| Refused::forbidden(format!("the passkey was not added: {fault}"), "try again");
+    let answer = Registration::read(posted.fields().need("credential")?).map_err(unfit)?;
+    let challenge = answer.challenge().map_err(unfit)?;
+    let (person, name) = match console.challenges().take(&challenge, now_ms) {
+        Some(Purpose::Enrol { session: of, person, name }) if of == session.id && person == session.person => (person, name),
+        _ => return Err(unfit(PasskeyFault::Challenge)),
+    };
+    let (origin, party) = (console.site().origin(), console.site().party());
+    let key = answer.verify(Expected { challenge: &challenge, origin: &origin, party: &party }).map_err(unfit)?;
+    if console.passkeys().find(&key.id).is_some() {
+        return Err(Refused::new(StatusCode::CONFLICT, "this passkey is registered already", "use it to log in"));
+    }
+    let with = json!({
+        "passkey": name, "credential": text(&key.id), "public_key": text(&key.cose), "session": session.id,
+        "backup_eligible": key.said.is_backup_eligible, "backed_up": key.said.is_backed_up,
+    });
+    console.note(Note { event: "passkey_added", by: person.clone(), about: person.clone(), why: None, with }).await?;
+    let passkey = Passkey {
+        id: key.id,
+        person,
+        name,
+        cose: key.cose,
+        count: key.said.count,
+        is_backup_eligible: key.said.is_backup_eligible,
+        is_backed_up: key.said.is_backed_up,
+        added_ms: now_ms,
+        used_ms: None,
+    };
+    console.passkeys().add(passkey).await.map_err(|fault| Refused::unavailable(fault.to_string()))?;
+    console.sessions().has_enrolled(&session.id);
+    Ok(Redirect::to("/passkeys"))
+}
+
+/// `POST /passkeys/{id}/remove`
+pub(crate) async fn remove(
+    State(console): State<Arc<Console>>,
+    Path(id): Path<String>,
+    signed: Signed,
+) -> Result<Redirect, Refused> {
+    let person = &signed.viewer().person.id;
+    let unknown = || Refused::new(StatusCode::NOT_FOUND, "you have no such passkey", "the page `passkeys` lists them");
+    let id = URL_SAFE_NO_PAD.decode(&id).map_err(|_| unknown())?;
+    let all = console.passkeys().of(person);
+    let passkey = all.iter().find(|passkey| passkey.id == id).ok_or_else(unknown)?;
+    let enrols = |session: &Session| session.id == signed.viewer().session && may_enrol(session, console.house().now_ms());
+    if all.len() == 1 && !console.sessions().of(person).iter().any(enrols) {
+        let help = "add another one first, or log in with a one-time link (`bailiwick console`)";
+        return Err(Refused::new(StatusCode::CONFLICT, "this is your last passkey", help));
+    }
+    let with = json!({"passkey": passkey.name, "credential": text(&id), "proof": signed.signature().on_record()});
+    console.note(Note { event: "passkey_removed", by: person.clone(), about: person.clone(), why: None, with }).await?;
+    console.passkeys().remove(vec![id]).await.map_err(|fault| Refused::unavailable(fault.to_string()))?;
+    Ok(Redirect::to("/passkeys"))
+}

@@ -1,0 +1,310 @@
+//! Proof that a person wants exactly this: a passkey's signature over it, or the operator credential beside it.
+//!
+//! A form that changes something goes to its own place with what proves it. A page's script has it signed first: it sends the same fields to
+//! `/sign`, which answers with a question made of them; the authenticator's answer goes into the form as `assertion`. Without a script a
+//! person types the operator credential as `operator`. Whatever came, it is held against the fields that arrive with it.
+
+use std::sync::Arc;
+
+use axum::{Json, extract::State};
+use bailiwick_schemas::canonical::Digest;
+use bailiwick_store::Verdict;
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde_json::{Value, json};
+
+use crate::{
+    challenge::{PATIENCE_MS, Purpose},
+    fields::Fields,
+    person::Person,
+    posted::{Posted, TOKEN},
+    random::{self, are_equal, sha256},
+    refused::Refused,
+    router::Console,
+    session::Session,
+    webauthn::{Assertion, Expected},
+};
+
+/// The field with the authenticator's answer.
+pub const ASSERTION: &str = "assertion";
+/// The field with the operator credential.
+pub const OPERATOR: &str = "operator";
+/// The field, sent to `/sign` only, with the place that the form goes to.
+pub const TO: &str = "to";
+
+/// How something was proven.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProofMethod {
+    /// A passkey of the person signed it.
+    Passkey,
+    /// The operator credential was beside it.
+    Operator,
+}
+
+impl ProofMethod {
+    /// The word in records.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Passkey => "passkey",
+            Self::Operator => "operator",
+        }
+    }
+}
+
+/// What a passkey signed, whole: anybody can check it later with the public key alone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PasskeyEvidence {
+    /// The passkey's id.
+    pub credential: Vec<u8>,
+    /// Its public key (COSE).
+    pub public_key: Vec<u8>,
+    /// The relying party that it was asked for.
+    pub party: String,
+    /// What the browser said of the request.
+    pub client_data: Vec<u8>,
+    /// What the authenticator said.
+    pub authenticator_data: Vec<u8>,
+    /// Its signature over both.
+    pub signature: Vec<u8>,
+    /// What made the question fresh.
+    pub nonce: [u8; 32],
+}
+
+/// Who has signed, and how that is proven. Made here alone, after it was checked.
+#[derive(Debug)]
+pub struct Signature {
+    person: Person,
+    session: String,
+    method: ProofMethod,
+    evidence: Option<PasskeyEvidence>,
+}
+
+impl Signature {
+    /// Who.
+    pub fn person(&self) -> &Person {
+        &self.person
+    }
+
+    /// In which session: its public id.
+    pub fn session(&self) -> &str {
+        &self.session
+    }
+
+    /// How it is proven.
+    pub fn method(&self) -> ProofMethod {
+        self.method
+    }
+
+    /// What the passkey signed.
+    pub fn evidence(&self) -> Option<&PasskeyEvidence> {
+        self.evidence.as_ref()
+    }
+
+    /// The same for a record: what anybody needs to check it.
+    pub fn on_record(&self) -> Value {
+        let text = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
+        let evidence = self.evidence.as_ref().map(|evidence| {
+            json!({
+                "credential": text(&evidence.credential), "public_key": text(&evidence.public_key), "rp_id": evidence.party,
+                "client_data": text(&evidence.client_data), "authenticator_data": text(&evidence.authenticator_data),
+                "signature": text(&evidence.signature), "nonce": text(&evidence.nonce),
+            })
+        });
+        json!({"method": self.method.as_str(), "session": self.session, "evidence": evidence})
+    }
+}
+
+/// What is wanted, as far as it is signed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Act {
+    /// A decision of an approval.
+    Decision(DecisionWanted),
+    /// Any other change: where the form goes, and what is in it.
+    Change { to: String, fields: Vec<(String, String)> },
+}
+
+/// A decision, as the form has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct DecisionWanted {
+    pub(crate) approval: String,
+    pub(crate) binding: Digest,
+    pub(crate) verdict: Verdict,
+    pub(crate) reason: Option<String>,
+    pub(crate) view: Option<Digest>,
+}
+
+impl Act {
+    /// What a form that goes to this place wants.
+    pub(crate) fn of(to: &str, fields: &Fields) -> Result<Self, Refused> {
+        match to.strip_prefix("/approvals/").and_then(|rest| rest.strip_suffix("/decision")) {
+            Some(approval) => DecisionWanted::read(approval, fields).map(Self::Decision),
+            None => {
+                let fields = fields.sorted_without(&[TOKEN, ASSERTION, OPERATOR, TO]);
+                Ok(Self::Change { to: to.to_owned(), fields })
+            }
+        }
+    }
+
+    /// The question that is put to the authenticator.
+    fn challenge(&self, nonce: &[u8; 32]) -> [u8; 32] {
+        match self {
+            Self::Decision(wanted) => decision_challenge(&wanted.binding, wanted.verdict, nonce),
+            Self::Change { .. } => sha256(&[b"bailiwick.act.v1\0".as_slice(), &self.canonical(), nonce].concat()),
+        }
+    }
+
+    /// All of it in one way of writing.
+    fn canonical(&self) -> Vec<u8> {
+        let value = match self {
+            Self::Decision(DecisionWanted { approval, binding, verdict, reason, view }) => {
+                json!(["decision", approval, binding, verdict, reason, view])
+            }
+            Self::Change { to, fields } => json!([to, fields]),
+        };
+        bailiwick_schemas::canonical::canonical(&value)
+    }
+
+    fn digest(&self) -> [u8; 32] {
+        sha256(&self.canonical())
+    }
+}
+
+/// The question for a decision: of the exact call, of yes or no, and fresh.
+pub fn decision_challenge(binding: &Digest, verdict: Verdict, nonce: &[u8; 32]) -> [u8; 32] {
+    let word: &[u8] = match verdict {
+        Verdict::Approve => b"approve",
+        Verdict::Deny => b"deny",
+    };
+    sha256(&[b"bailiwick.approval.v1\0".as_slice(), binding.to_string().as_bytes(), b"\0", word, b"\0", nonce].concat())
+}
+
+impl DecisionWanted {
+    fn read(approval: &str, fields: &Fields) -> Result<Self, Refused> {
+        let digest = |name: &str, text: &str| {
+            text.parse::<Digest>().map_err(|_| Refused::invalid(format!("`{name}` in the form is no digest")))
+        };
+        let verdict = match fields.need("verdict")? {
+            "approve" => Verdict::Approve,
+            "deny" => Verdict::Deny,
+            _ => return Err(Refused::invalid("`verdict` in the form is neither `approve` nor `deny`")),
+        };
+        let reason = fields.text("reason").map(str::trim).filter(|reason| !reason.is_empty());
+        if reason.is_some_and(|reason| reason.chars().count() > 500 || reason.chars().any(bailiwick_schemas::text::is_invisible))
+        {
+            return Err(Refused::invalid("a reason has at most 500 visible characters"));
+        }
+        Ok(Self {
+            approval: approval.to_owned(),
+            binding: digest("binding", fields.need("binding")?)?,
+            verdict,
+            reason: reason.map(str::to_owned),
+            view: fields.text("view").map(|view| digest("view", view)).transpose()?,
+        })
+    }
+}
+
+/// `POST /sign`: the question for what the form wants.
+pub(crate) async fn ask(State(console): State<Arc<Console>>, posted: Posted) -> Result<Json<Value>, Refused> {
+    let (session, fields) = (posted.session(), posted.fields());
+    let to = fields.need(TO)?;
+    let passkeys = console.passkeys().of(&session.person);
+    if passkeys.is_empty() {
+        return Err(Refused::forbidden("you have no passkey yet", "add one on the page `passkeys`"));
+    }
+    let (act, nonce, now_ms) = (Act::of(to, fields)?, random::bytes()?, console.house().now_ms());
+    let challenge = act.challenge(&nonce);
+    let purpose = Purpose::Sign { session: session.id.clone(), person: session.person.clone(), act: act.digest(), nonce };
+    console.challenges().put(challenge, purpose, now_ms);
+    let allowed: Vec<Value> =
+        passkeys.iter().map(|passkey| json!({"type": "public-key", "id": URL_SAFE_NO_PAD.encode(&passkey.id)})).collect();
+    Ok(Json(question(&console, &challenge, &allowed)))
+}
+
+/// What is given to the browser for an assertion.
+pub(crate) fn question(console: &Console, challenge: &[u8; 32], allowed: &[Value]) -> Value {
+    json!({
+        "challenge": URL_SAFE_NO_PAD.encode(challenge), "rpId": console.site().party(), "userVerification": "required",
+        "timeout": PATIENCE_MS, "allowCredentials": allowed,
+    })
+}
+
+/// The signature under what a form wants, if what it brings proves it.
+pub(crate) async fn signature(
+    console: &Console,
+    to: &str,
+    fields: &Fields,
+    session: &Session,
+    person: &Person,
+) -> Result<Signature, Refused> {
+    let signed = |method, evidence| Signature { person: person.clone(), session: session.id.clone(), method, evidence };
+    match (fields.text(ASSERTION), fields.text(OPERATOR)) {
+        (Some(assertion), _) => {
+            let evidence = by_passkey(console, (to, fields), session, assertion).await?;
+            Ok(signed(ProofMethod::Passkey, Some(evidence)))
+        }
+        (None, Some(credential)) => {
+            by_operator(console, credential, to, person).await?;
+            Ok(signed(ProofMethod::Operator, None))
+        }
+        (None, None) => Err(Refused::forbidden(
+            "this has to be signed",
+            "use your passkey; without a script in this browser, type the operator credential",
+        )),
+    }
+}
+
+async fn by_passkey(
+    console: &Console,
+    (to, fields): (&str, &Fields),
+    session: &Session,
+    assertion: &str,
+) -> Result<PasskeyEvidence, Refused> {
+    let refuse = |why: String| async move {
+        console.note_failure("signature_refused", &session.person, to, &why).await;
+        Refused::forbidden(format!("the signature does not count: {why}"), "load the page anew and sign again")
+    };
+    let now_ms = console.house().now_ms();
+    let read = Assertion::read(assertion).and_then(|assertion| Ok((assertion.challenge()?, assertion)));
+    let (challenge, assertion) = match read {
+        Ok(read) => read,
+        Err(fault) => return Err(refuse(fault.to_string()).await),
+    };
+    let act = Act::of(to, fields)?;
+    // Taken whatever comes of it: nobody tries twice with one question.
+    let nonce = match console.challenges().take(&challenge, now_ms) {
+        Some(Purpose::Sign { session: of, person, act: of_act, nonce })
+            if of == session.id && person == session.person && are_equal(&of_act, &act.digest()) =>
+        {
+            nonce
+        }
+        Some(_) => return Err(refuse("it was asked for something else".to_owned()).await),
+        None => return Err(refuse("it was used before, or came too late".to_owned()).await),
+    };
+    let passkey = console.passkeys().find(&assertion.id).filter(|passkey| passkey.person == session.person);
+    let Some(passkey) = passkey else {
+        return Err(refuse("this passkey is not yours".to_owned()).await);
+    };
+    let (origin, party) = (console.site().origin(), console.site().party());
+    let expected = Expected { challenge: &act.challenge(&nonce), origin: &origin, party: &party };
+    if let Err(why) = console.verify(&assertion, &passkey, expected).await {
+        return Err(refuse(why).await);
+    }
+    let Assertion { id, client_data, authenticator_data, signature, .. } = assertion;
+    Ok(PasskeyEvidence { credential: id, public_key: passkey.cose, party, client_data, authenticator_data, signature, nonce })
+}
+
+async fn by_operator(console: &Console, typed: &str, to: &str, person: &Person) -> Result<(), Refused> {
+    console.tries().admits(console.house().now_ms())?;
+    let wanted = console.house().operator_credential();
+    let Some(wanted) = wanted else {
+        return Err(Refused::unavailable("the operator credential is missing or damaged"));
+    };
+    let typed = zeroize::Zeroizing::new(typed.trim().to_ascii_lowercase());
+    // Digests of both, so that their lengths say nothing either.
+    let is_it = are_equal(&sha256(typed.as_bytes()), &sha256(zeroize::Zeroizing::new(random::hex(&wanted)).as_bytes()));
+    if is_it {
+        return Ok(());
+    }
+    console.tries().failed(console.house().now_ms());
+    console.note_failure("signature_refused", &person.id, to, "another operator credential").await;
+    Err(Refused::forbidden("this is not the operator credential", "`bailiwick console --credential` shows it to the operator"))
+}
