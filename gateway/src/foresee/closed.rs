@@ -7,8 +7,8 @@ use bailiwick_pipeline::{
     grant::LiveGrant,
     ids::{AgentId, ApprovalId, GrantId},
     ports::{
-        ApprovalFailure, ApprovalRequest, Approvals, Channel, ClaimEnd, Clock, ConnectFailure, Connectors, Credentials, Grants,
-        Identities, IdentityFailure, Later, Lease, LendFailure, Loan, Ports, Ticket, Tracer, Trail, TrailLost, Worlds,
+        ApprovalFailure, ApprovalRequest, Approvals, Binding, Channel, ClaimEnd, Clock, ConnectFailure, Connectors, Credentials,
+        Grants, Identities, IdentityFailure, Later, Lease, LendFailure, Loan, Ports, Ticket, Tracer, Trail, TrailLost, Worlds,
     },
     principal::{Presented, Principal},
     records::{DecisionRecord, IntentRecord, OutcomeRecord, SecretRecord},
@@ -63,7 +63,7 @@ impl Identities for Closed {
 }
 
 impl Approvals for Closed {
-    fn find(&self, _: &Digest, _: u64) -> Option<Ticket> {
+    fn find(&self, _: &Binding, _: u64) -> Option<Ticket> {
         None
     }
 

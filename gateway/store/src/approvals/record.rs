@@ -211,6 +211,29 @@ impl Approval {
         self.broken_by.is_some() && self.reviewed_by.is_none()
     }
 
+    /// Counts uses of what it allows that are in the trail and not in the store. Says whether there were such.
+    pub(super) fn take_uses(&mut self, taken: Vec<Use>) -> bool {
+        let Some(allowance) = &mut self.allowance else {
+            return false;
+        };
+        let new: Vec<Use> =
+            taken.into_iter().filter(|taken| allowance.uses.iter().all(|known| known.call != taken.call)).collect();
+        let is_any = !new.is_empty();
+        allowance.uses.extend(new);
+        is_any
+    }
+
+    /// Ends what it allows. Says whether it allowed anything.
+    pub(super) fn end_allowance(&mut self, at_ms: u64) -> bool {
+        match &mut self.allowance {
+            Some(allowance) if allowance.ended_at_ms.is_none() => {
+                allowance.ended_at_ms = Some(at_ms);
+                true
+            }
+            _ => false,
+        }
+    }
+
     /// Whether calls like it may go at this time without another word.
     pub fn is_allowing(&self, now_ms: u64) -> bool {
         self.allowance.as_ref().is_some_and(|allowance| allowance.is_live(now_ms))
@@ -437,11 +460,15 @@ impl Approver {
 
     /// Whether these may be one person: one name, one user, or one of them root, who can be any user.
     pub fn may_be(&self, other: &Self) -> bool {
-        let is_root = |approver: &Self| approver.uid == Some(ROOT);
         self.name.trim().eq_ignore_ascii_case(other.name.trim())
             || (self.uid.is_some() && self.uid == other.uid)
-            || is_root(self)
-            || is_root(other)
+            || self.is_root()
+            || other.is_root()
+    }
+
+    /// Whether they can act as any user.
+    pub(super) fn is_root(&self) -> bool {
+        self.uid == Some(ROOT)
     }
 }
 
