@@ -38,6 +38,7 @@ use serde_json::json;
 
 use crate::{
     adapters::{Recorder, Tethered, Traces},
+    recent::Recent,
     bundles::Bundles,
     completing::Completing,
     data::{DataFault, DataFolder},
@@ -99,6 +100,8 @@ pub struct Runtime {
     pub recorder: Arc<Recorder>,
     /// The traces' way out, where one is configured.
     pub exporter: Option<Exporter>,
+    /// How the last calls went by.
+    pub(crate) recent: Arc<Recent>,
     /// How its connectors are started.
     pub(crate) specs: ArcSwap<BTreeMap<ConnectorId, ConnectorSpec>>,
     /// What ties calls to the connectors that they were judged for.
@@ -243,6 +246,7 @@ impl Runtime {
         let issuers = issuers_of(&config, now_ms);
         let proofs = (Arc::clone(&agents), Arc::clone(&tokens), Arc::clone(&issuers), Arc::clone(&grants));
         let identities = LiveIdentities::new(proofs.0, proofs.1, proofs.2, proofs.3, Arc::clone(&clock));
+        let recent = Arc::<Recent>::default();
         let completing = Arc::<Completing>::default();
         let ports = Ports {
             clock: Arc::clone(&clock),
@@ -253,7 +257,7 @@ impl Runtime {
             credentials: Arc::clone(&broker) as _,
             connectors: Arc::clone(&tether) as _,
             trail: Arc::clone(&recorder) as _,
-            tracer: Arc::new(Traces::new(exporter.clone())),
+            tracer: Arc::new(Traces::new(exporter.clone(), Arc::clone(&recent))),
             rounds: Arc::default(),
             tasks: Arc::default(),
             halts: in_force,
@@ -284,6 +288,7 @@ impl Runtime {
             handshakes: Arc::default(),
             recorder,
             exporter,
+            recent,
             specs: ArcSwap::from_pointee(specs),
             tether,
             changing: tokio::sync::Mutex::new(()),

@@ -7,6 +7,8 @@ use tokio::sync::watch;
 
 use crate::{
     Viewer,
+    refused::Refused,
+    sign::Signature,
     views::{
         AgentRow, ApprovalView, AuditPage, AuditQuery, CallView, ConnectorRow, Detection, Frame, GrantRow, GrantView, HaltRow,
         Inbox, LiveCall,
@@ -25,7 +27,7 @@ pub trait Desk: Send + Sync + 'static {
     fn inbox(&self, viewer: &Viewer, page: usize) -> Inbox;
 
     /// One question, by its id or code.
-    fn approval(&self, viewer: &Viewer, handle: &str) -> Option<ApprovalView>;
+    fn approval<'a>(&'a self, viewer: &'a Viewer, handle: &'a str) -> Soon<'a, Option<ApprovalView>>;
 
     /// The agents.
     fn agents(&self) -> Vec<AgentRow>;
@@ -57,11 +59,40 @@ pub trait Desk: Send + Sync + 'static {
     /// A call, with all that is on record about it.
     fn call<'a>(&'a self, id: &'a str) -> Soon<'a, Option<CallView>>;
 
+    /// Changes something, as this signature wants it. Who signed may do it.
+    fn change(&self, wanted: Wanted, signature: Signature) -> Soon<'_, Result<(), Refused>>;
+
     /// What changed after this number, as far as it is remembered, for who listens.
     fn news(&self, after: u64) -> News;
 
     /// Told when there is more news.
     fn told(&self) -> watch::Receiver<u64>;
+}
+
+/// What somebody wants changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wanted {
+    /// A grant ends.
+    RevokeGrant {
+        /// Which.
+        id: String,
+        /// Why.
+        reason: Option<String>,
+    },
+    /// Something stops.
+    Freeze {
+        /// What, as a freeze names it.
+        what: String,
+        /// Why.
+        reason: Option<String>,
+    },
+    /// Something goes on.
+    Thaw {
+        /// What, as a freeze names it.
+        what: String,
+        /// Why.
+        reason: Option<String>,
+    },
 }
 
 /// What changed.

@@ -10,6 +10,7 @@
 mod challenge;
 mod decide;
 mod desk;
+mod events;
 mod fields;
 mod guard;
 mod house;
@@ -32,7 +33,7 @@ mod tries;
 pub mod views;
 mod webauthn;
 
-pub use desk::{Change, Desk, News, Soon};
+pub use desk::{Change, Desk, News, Soon, Wanted};
 pub use fields::Fields;
 pub use house::{House, Later, NotRecorded, Note, Question, SignedDecision};
 pub use person::{Action, Bounds, Forbidden, Person, Role, Viewer};

@@ -10,13 +10,13 @@ mod access;
 pub(crate) mod agents;
 pub mod api;
 mod approvals;
-mod connectors;
+pub(crate) mod connectors;
 pub(crate) mod deed;
 mod definitions;
 mod explain;
 pub(crate) mod fault;
-mod grants;
-mod halts;
+pub(crate) mod grants;
+pub(crate) mod halts;
 mod person;
 mod proposal;
 mod reload;
@@ -121,7 +121,7 @@ fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, fault::ApiFault> {
 }
 
 /// A person's words: one line, and not without end.
-fn words(given: Option<String>) -> Result<Option<String>, fault::ApiFault> {
+pub(crate) fn words(given: Option<String>) -> Result<Option<String>, fault::ApiFault> {
     match given {
         Some(text) if text.chars().count() > 500 || text.chars().any(bailiwick_schemas::text::is_invisible) => {
             Err(fault::ApiFault::invalid("a reason has at most 500 visible characters"))

@@ -267,8 +267,11 @@ fn for_task(frame: &Frame, view: &ApprovalView, decidable: &Decidable) -> Markup
     html! {
         @if let Some(terms) = &view.choices.for_task {
             form.answer method="post" action=(place(view)) data-sign {
-                input type="hidden" name="for_task" value="yes";
-                p { "Exactly this call, again and again, for this task: " @for term in terms { span.hop { (shown(&term.name)) " " strong { (shown(&term.value)) } } " " } }
+                p { "Exactly this call may go again without asking, for this task alone: " @for term in terms { span.hop { (shown(&term.name)) " " strong { (shown(&term.value)) } } " " } }
+                div.pair {
+                    div { label for="allow-uses" { "How often" } input #allow-uses name="allow_uses" type="number" min="1" max="100" value="5" required; }
+                    div { label for="allow-minutes" { "For how many minutes" } input #allow-minutes name="allow_minutes" type="number" min="1" max="60" value="15" required; }
+                }
                 (bound(frame, view, decidable, "approve", "task"))
                 button.approve.task type="submit" data-key="t" { "Approve for this task" kbd aria-hidden="true" { "t" } }
             }

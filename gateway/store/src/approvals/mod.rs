@@ -35,11 +35,13 @@ mod decide;
 mod events;
 mod record;
 mod rows;
+mod standing;
 mod sweep;
 
 use book::{Book, Entry, Stored};
 pub use decide::DecideFault;
 pub use events::{ApprovalEvent, Happened};
+pub use standing::{Standing, Waiting};
 pub use record::{
     Allowance, AllowanceWanted, Approval, ApprovalState, Approver, ApproverMethod, AskedFor, DecideBounds, Decided, Decision,
     Evidence, MayNot, Said, Use, Verdict, batch_digest, challenge,

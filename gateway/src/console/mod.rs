@@ -1,0 +1,5 @@
+//! The console, in this gateway.
+
+pub mod desk;
+mod reading;
+mod views;
