@@ -6,6 +6,7 @@ pub mod admin;
 pub mod bundles;
 pub mod cli;
 mod completing;
+mod console;
 pub mod data;
 mod delegating;
 mod downstream;
