@@ -6,7 +6,7 @@ pub mod admin;
 pub mod bundles;
 pub mod cli;
 mod completing;
-pub mod console;
+mod console;
 pub mod data;
 mod delegating;
 mod downstream;

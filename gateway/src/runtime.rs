@@ -14,6 +14,7 @@ use std::{
 use arc_swap::ArcSwap;
 use bailiwick_config::Config;
 use bailiwick_connectors::{ConnectorEvent, ConnectorSpec, Discovery, Downstreams, Look};
+use bailiwick_console::Console;
 use bailiwick_credentials::Broker;
 use bailiwick_identity::Issuers;
 use bailiwick_pipeline::{
@@ -120,6 +121,8 @@ pub struct Runtime {
     pub(crate) swept_ms: AtomicU64,
     /// Where it listens for agents, once it does.
     pub(crate) agents_at: OnceLock<SocketAddr>,
+    /// The console, once it is opened.
+    pub(crate) console: OnceLock<Arc<Console>>,
 }
 
 /// What a gateway is started with.
@@ -184,6 +187,9 @@ pub enum StartFault {
         /// By how much.
         ahead_s: u64,
     },
+    /// The console.
+    #[error("the console can't be opened: {0}")]
+    Console(String),
     /// The certificate of the listener with TLS.
     #[error("`server.tls` can't be served: {0}; `bailiwick check` says what is wrong with its files")]
     Tls(String),
@@ -298,6 +304,7 @@ impl Runtime {
             own_binary,
             swept_ms: AtomicU64::new(0),
             agents_at: OnceLock::new(),
+            console: OnceLock::new(),
         });
         completing.of(&runtime);
         runtime.end_what_is_gone().await?;
@@ -373,6 +380,9 @@ impl Runtime {
         self.front.sweep();
         self.gateway.ports().tasks.sweep(now_ms);
         self.end_what_is_halted();
+        if let Some(console) = self.console.get() {
+            console.sweep().await;
+        }
         if now_ms.saturating_sub(self.swept_ms.load(Ordering::Relaxed)) >= SWEEP_EVERY_MS {
             self.swept_ms.store(now_ms, Ordering::Relaxed);
             let is_known = |id: &GrantId, revision| self.grants.by_id(id).is_some_and(|grant| grant.terms().revision == revision);

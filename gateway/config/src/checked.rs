@@ -15,6 +15,7 @@ use url::Url;
 use crate::{
     connector::Connector,
     layers::Variables,
+    people::{ConsoleSettings, RegisteredPerson},
     source::Source,
     trust::{Tls, TrustedDomain},
 };
@@ -24,6 +25,8 @@ use crate::{
 pub struct Config {
     /// Where the gateway listens, and how much it takes.
     pub server: Server,
+    /// Where people log in.
+    pub console: ConsoleSettings,
     /// How long calls that need a person wait, and who may decide.
     pub approvals: Approvals,
     /// Which policies decide.
@@ -44,6 +47,8 @@ pub struct Config {
     pub connectors: Vec<Connector>,
     /// The grants, in the order of the file.
     pub grants: Vec<GrantTerms>,
+    /// The people who use the console, in the order of the file.
+    pub people: Vec<RegisteredPerson>,
     /// The servers that may ask what a token is good for, in the order of the file.
     pub resource_servers: Vec<ResourceServer>,
     pub(crate) source: Source,
@@ -54,6 +59,7 @@ pub struct Config {
 /// A configuration, but for where it comes from.
 pub(crate) struct Parts {
     pub(crate) server: Server,
+    pub(crate) console: ConsoleSettings,
     pub(crate) approvals: Approvals,
     pub(crate) policy: PolicyFiles,
     pub(crate) trail: Trail,
@@ -64,15 +70,17 @@ pub(crate) struct Parts {
     pub(crate) agents: Vec<RegisteredAgent>,
     pub(crate) connectors: Vec<Connector>,
     pub(crate) grants: Vec<GrantTerms>,
+    pub(crate) people: Vec<RegisteredPerson>,
     pub(crate) resource_servers: Vec<ResourceServer>,
 }
 
 impl Parts {
     pub(crate) fn with_origin(self, source: Source, variables: Variables, effective: Value) -> Config {
-        let Self { server, approvals, policy, trail, telemetry, limits, .. } = self;
-        let Self { trust_domains, issuers, agents, connectors, grants, resource_servers, .. } = self;
+        let Self { server, console, approvals, policy, trail, telemetry, limits, .. } = self;
+        let Self { trust_domains, issuers, agents, connectors, grants, people, resource_servers, .. } = self;
         Config {
             server,
+            console,
             approvals,
             policy,
             trail,
@@ -83,6 +91,7 @@ impl Parts {
             agents,
             connectors,
             grants,
+            people,
             resource_servers,
             source,
             variables,

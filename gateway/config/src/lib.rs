@@ -12,6 +12,7 @@ mod connector;
 mod fault;
 mod layers;
 mod origin;
+mod people;
 mod presence;
 mod raw;
 mod schema;
@@ -36,6 +37,7 @@ pub use connector::{
 };
 pub use fault::{ConfigFaults, Fault};
 pub use origin::{Origin, Setting};
+pub use people::{ConsoleSettings, RegisteredPerson};
 pub use presence::{Found, Sought};
 pub use schema::schema;
 pub use suggest::nearest;

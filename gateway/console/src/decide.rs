@@ -6,7 +6,6 @@ use axum::{
     extract::State,
     response::{IntoResponse, Redirect, Response},
 };
-use bailiwick_store::Verdict;
 use http::StatusCode;
 
 use crate::{
@@ -28,7 +27,7 @@ pub(crate) async fn decide(State(console): State<Arc<Console>>, signed: Signed) 
 }
 
 async fn take(console: &Arc<Console>, signed: Signed, wanted: DecisionWanted) -> Result<Redirect, Refused> {
-    let DecisionWanted { approval, binding, verdict, reason, view } = wanted;
+    let DecisionWanted { approval, binding, verdict, reason, view, allow } = wanted;
     let unknown = || Refused::new(StatusCode::NOT_FOUND, "there is no such approval", "the list of approvals shows what waits");
     let question = console.house().question(&approval).ok_or_else(unknown)?;
     if question.binding != binding {
@@ -37,13 +36,8 @@ async fn take(console: &Arc<Console>, signed: Signed, wanted: DecisionWanted) ->
     }
     let person = &signed.viewer().person;
     person.may(Action::Decide { connector: &question.connector, band: question.band })?;
-    let is_own =
-        |owner: &String| owner.eq_ignore_ascii_case(&person.id) || person.owns.iter().any(|own| own.eq_ignore_ascii_case(owner));
-    if verdict == Verdict::Approve && !console.house().may_approve_own() && question.owners.iter().any(is_own) {
-        return Err(Refused::forbidden("you own this task or its agent, so you would approve your own", "ask somebody else"));
-    }
     let (to, signature) = (format!("/approvals/{}", question.id), signed.into_signature());
-    let decision = SignedDecision { approval: question.id, binding, verdict, reason, view, signature };
+    let decision = SignedDecision { approval: question.id, binding, verdict, reason, view, allow, signature };
     console.house().decide(decision).await?;
     Ok(Redirect::to(&to))
 }

@@ -8,7 +8,10 @@ use bailiwick_store::Verdict;
 use serde_json::Value;
 use zeroize::Zeroizing;
 
-use crate::{refused::Refused, sign::Signature};
+use crate::{
+    refused::Refused,
+    sign::{Allow, Signature},
+};
 
 /// What comes later.
 pub type Later<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -44,8 +47,6 @@ pub struct Question {
     pub connector: String,
     /// How risky it is.
     pub band: Band,
-    /// The owners of the grant, of the agent, and of those above it.
-    pub owners: Vec<String>,
 }
 
 /// A decision that a person made and signed.
@@ -61,6 +62,8 @@ pub struct SignedDecision {
     pub reason: Option<String>,
     /// The digest of exactly what was shown.
     pub view: Option<Digest>,
+    /// How far calls like it may go too.
+    pub allow: Option<Allow>,
     /// By whom, and how it is proven.
     pub signature: Signature,
 }
@@ -79,9 +82,6 @@ pub trait House: Send + Sync + 'static {
     /// The question of this id, if there is one.
     fn question(&self, approval: &str) -> Option<Question>;
 
-    /// Whether people may approve what is their own: for one person on one laptop.
-    fn may_approve_own(&self) -> bool;
-
-    /// Takes a decision. What it says goes on record with how it was proven.
+    /// Takes a decision. It goes on record with how it was proven. Whose task it is, and whether the proof is enough for it, is judged here.
     fn decide(&self, decision: SignedDecision) -> Later<'_, Result<(), Refused>>;
 }

@@ -41,5 +41,5 @@ pub use posted::{Posted, Signed, TOKEN, proof_fields, token_field};
 pub use refused::Refused;
 pub use router::{Console, ConsoleParts, router};
 pub use session::{LoginMethod, Session, SessionLimits};
-pub use sign::{ASSERTION, OPERATOR, PasskeyEvidence, ProofMethod, Signature, TO, decision_challenge};
+pub use sign::{ASSERTION, Allow, OPERATOR, ProofMethod, Signature, TO};
 pub use site::Site;

@@ -18,7 +18,7 @@ use crate::{
     events::Listeners,
     guard,
     house::{House, Note},
-    link::Links,
+    link::{self, Links},
     login, pages, passkey,
     person::{Person, Viewer},
     random,
@@ -163,14 +163,22 @@ impl Console {
         Ok(())
     }
 
-    /// The text of a link by which this person gets in once. It is not kept, and on record is only that it was made.
-    pub fn link(&self, person: &str) -> Result<String, Refused> {
+    /// Whether anybody has a passkey.
+    pub fn has_passkeys(&self) -> bool {
+        !self.passkeys.people().is_empty()
+    }
+
+    /// The text of a link by which this person gets in once. It is kept nowhere; on record is its digest, and who made it.
+    pub async fn link(&self, person: &str, by: &str) -> Result<String, Refused> {
         if self.person(person).is_none() {
-            let known = self.people().join("`, `");
-            let help = format!("add `[[people]]` with this id; there is `{known}`");
+            let help = format!("add `[[people]]` with this id; there is `{}`", self.people().join("`, `"));
             return Err(Refused::new(http::StatusCode::NOT_FOUND, format!("there is no person `{person}`"), help));
         }
-        let code = self.links.make(person, self.house.now_ms())?;
+        let code = random::token().map(|token| format!("{}{token}", link::BEGINS))?;
+        let with = json!({"sha256": random::hex(&random::sha256(code.as_bytes()))});
+        let (event, by, about) = ("login_link_made", by.to_owned(), person.to_owned());
+        self.note(Note { event, by, about, why: None, with }).await?;
+        self.links.keep(person, &code, self.house.now_ms());
         // After the `#`: browsers keep that to themselves, so it is in no log and no Referer.
         Ok(format!("{}/login#{code}", self.site.origin()))
     }

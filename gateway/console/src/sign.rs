@@ -4,12 +4,13 @@
 //! `/sign`, which answers with a question made of them; the authenticator's answer goes into the form as `assertion`. Without a script a
 //! person types the operator credential as `operator`. Whatever came, it is held against the fields that arrive with it.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use axum::{Json, extract::State};
 use bailiwick_schemas::canonical::Digest;
-use bailiwick_store::Verdict;
+use bailiwick_store::{Evidence, Verdict};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::{
@@ -50,32 +51,13 @@ impl ProofMethod {
     }
 }
 
-/// What a passkey signed, whole: anybody can check it later with the public key alone.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PasskeyEvidence {
-    /// The passkey's id.
-    pub credential: Vec<u8>,
-    /// Its public key (COSE).
-    pub public_key: Vec<u8>,
-    /// The relying party that it was asked for.
-    pub party: String,
-    /// What the browser said of the request.
-    pub client_data: Vec<u8>,
-    /// What the authenticator said.
-    pub authenticator_data: Vec<u8>,
-    /// Its signature over both.
-    pub signature: Vec<u8>,
-    /// What made the question fresh.
-    pub nonce: [u8; 32],
-}
-
 /// Who has signed, and how that is proven. Made here alone, after it was checked.
 #[derive(Debug)]
 pub struct Signature {
     person: Person,
     session: String,
     method: ProofMethod,
-    evidence: Option<PasskeyEvidence>,
+    evidence: Option<Evidence>,
 }
 
 impl Signature {
@@ -95,21 +77,13 @@ impl Signature {
     }
 
     /// What the passkey signed.
-    pub fn evidence(&self) -> Option<&PasskeyEvidence> {
+    pub fn evidence(&self) -> Option<&Evidence> {
         self.evidence.as_ref()
     }
 
     /// The same for a record: what anybody needs to check it.
     pub fn on_record(&self) -> Value {
-        let text = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
-        let evidence = self.evidence.as_ref().map(|evidence| {
-            json!({
-                "credential": text(&evidence.credential), "public_key": text(&evidence.public_key), "rp_id": evidence.party,
-                "client_data": text(&evidence.client_data), "authenticator_data": text(&evidence.authenticator_data),
-                "signature": text(&evidence.signature), "nonce": text(&evidence.nonce),
-            })
-        });
-        json!({"method": self.method.as_str(), "session": self.session, "evidence": evidence})
+        json!({"method": self.method.as_str(), "session": self.session, "evidence": self.evidence})
     }
 }
 
@@ -130,6 +104,18 @@ pub(crate) struct DecisionWanted {
     pub(crate) verdict: Verdict,
     pub(crate) reason: Option<String>,
     pub(crate) view: Option<Digest>,
+    pub(crate) allow: Option<Allow>,
+}
+
+/// How far calls like the approved one may go, as the form has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Allow {
+    /// The arguments that may have any value, by JSON pointer.
+    pub any: BTreeSet<String>,
+    /// How many such calls.
+    pub uses: u32,
+    /// For how long, minutes.
+    pub minutes: u32,
 }
 
 impl Act {
@@ -147,7 +133,7 @@ impl Act {
     /// The question that is put to the authenticator.
     fn challenge(&self, nonce: &[u8; 32]) -> [u8; 32] {
         match self {
-            Self::Decision(wanted) => decision_challenge(&wanted.binding, wanted.verdict, nonce),
+            Self::Decision(wanted) => *bailiwick_store::challenge(&wanted.binding, wanted.verdict, nonce).as_bytes(),
             Self::Change { .. } => sha256(&[b"bailiwick.act.v1\0".as_slice(), &self.canonical(), nonce].concat()),
         }
     }
@@ -155,8 +141,8 @@ impl Act {
     /// All of it in one way of writing.
     fn canonical(&self) -> Vec<u8> {
         let value = match self {
-            Self::Decision(DecisionWanted { approval, binding, verdict, reason, view }) => {
-                json!(["decision", approval, binding, verdict, reason, view])
+            Self::Decision(DecisionWanted { approval, binding, verdict, reason, view, allow }) => {
+                json!(["decision", approval, binding, verdict, reason, view, allow])
             }
             Self::Change { to, fields } => json!([to, fields]),
         };
@@ -166,15 +152,6 @@ impl Act {
     fn digest(&self) -> [u8; 32] {
         sha256(&self.canonical())
     }
-}
-
-/// The question for a decision: of the exact call, of yes or no, and fresh.
-pub fn decision_challenge(binding: &Digest, verdict: Verdict, nonce: &[u8; 32]) -> [u8; 32] {
-    let word: &[u8] = match verdict {
-        Verdict::Approve => b"approve",
-        Verdict::Deny => b"deny",
-    };
-    sha256(&[b"bailiwick.approval.v1\0".as_slice(), binding.to_string().as_bytes(), b"\0", word, b"\0", nonce].concat())
 }
 
 impl DecisionWanted {
@@ -198,7 +175,25 @@ impl DecisionWanted {
             verdict,
             reason: reason.map(str::to_owned),
             view: fields.text("view").map(|view| digest("view", view)).transpose()?,
+            allow: Allow::read(fields)?,
         })
+    }
+}
+
+impl Allow {
+    /// `allow_uses`, `allow_minutes`, and in `allow_any` pointers, one a line.
+    fn read(fields: &Fields) -> Result<Option<Self>, Refused> {
+        let Some(uses) = fields.text("allow_uses") else { return Ok(None) };
+        let number = |name: &str, text: &str, most: u32| {
+            let number = text.parse::<u32>().ok().filter(|number| (1..=most).contains(number));
+            number.ok_or_else(|| Refused::invalid(format!("`{name}` in the form is no number from 1 to {most}")))
+        };
+        let any = fields.text("allow_any").unwrap_or_default().lines().map(str::trim).filter(|line| !line.is_empty());
+        Ok(Some(Self {
+            any: any.map(str::to_owned).collect(),
+            uses: number("allow_uses", uses, 1000)?,
+            minutes: number("allow_minutes", fields.need("allow_minutes")?, 60)?,
+        }))
     }
 }
 
@@ -257,7 +252,7 @@ async fn by_passkey(
     (to, fields): (&str, &Fields),
     session: &Session,
     assertion: &str,
-) -> Result<PasskeyEvidence, Refused> {
+) -> Result<Evidence, Refused> {
     let refuse = |why: String| async move {
         console.note_failure("signature_refused", &session.person, to, &why).await;
         Refused::forbidden(format!("the signature does not count: {why}"), "load the page anew and sign again")
@@ -288,8 +283,15 @@ async fn by_passkey(
     if let Err(why) = console.verify(&assertion, &passkey, expected).await {
         return Err(refuse(why).await);
     }
-    let Assertion { id, client_data, authenticator_data, signature, .. } = assertion;
-    Ok(PasskeyEvidence { credential: id, public_key: passkey.cose, party, client_data, authenticator_data, signature, nonce })
+    let text = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
+    Ok(Evidence {
+        credential_id: text(&assertion.id),
+        client_data: text(&assertion.client_data),
+        authenticator_data: text(&assertion.authenticator_data),
+        signature: text(&assertion.signature),
+        public_key: text(&passkey.cose),
+        nonce: text(&nonce),
+    })
 }
 
 async fn by_operator(console: &Console, typed: &str, to: &str, person: &Person) -> Result<(), Refused> {

@@ -30,6 +30,11 @@ impl ApiFault {
         self
     }
 
+    /// What to do next.
+    pub(crate) fn advice(&self) -> Option<&str> {
+        self.help.as_deref()
+    }
+
     /// The HTTP status that says as much.
     pub(crate) fn status(&self) -> StatusCode {
         self.status

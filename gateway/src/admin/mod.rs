@@ -11,6 +11,7 @@ pub(crate) mod agents;
 pub mod api;
 mod approvals;
 pub(crate) mod connectors;
+mod console;
 pub(crate) mod deed;
 mod definitions;
 mod explain;
@@ -42,7 +43,7 @@ pub(crate) use proposal::proposal;
 pub(crate) use trial::trial;
 
 /// Every endpoint: its method, its path, and whether it changes something.
-pub const ENDPOINTS: [(&str, &str, bool); 26] = [
+pub const ENDPOINTS: [(&str, &str, bool); 27] = [
     ("GET", "/api/v1/status", false),
     ("POST", "/api/v1/reload", true),
     ("GET", "/api/v1/agents", false),
@@ -69,6 +70,7 @@ pub const ENDPOINTS: [(&str, &str, bool); 26] = [
     ("GET", "/api/v1/approvals/{id}", false),
     ("POST", "/api/v1/approvals/{id}/approve", true),
     ("POST", "/api/v1/approvals/{id}/deny", true),
+    ("POST", "/api/v1/console/links", true),
 ];
 
 /// The routes, to be served where every request carries its peer.
@@ -98,6 +100,7 @@ pub fn router(runtime: Arc<Runtime>) -> Router {
         .route("/api/v1/approvals/{id}", get(approvals::show))
         .route("/api/v1/approvals/{id}/approve", post(approvals::approve))
         .route("/api/v1/approvals/{id}/deny", post(approvals::deny))
+        .route("/api/v1/console/links", post(console::link))
         .fallback(nothing_here)
         .with_state(runtime)
 }

@@ -68,6 +68,8 @@ pub enum Command {
     /// Calls that wait for a person
     #[command(subcommand)]
     Approvals(ApprovalsCommand),
+    /// Print a link that opens the console in a browser, once
+    Console(ConsoleArgs),
     /// The policies
     #[command(subcommand)]
     Policy(PolicyCommand),
@@ -88,6 +90,17 @@ pub enum Command {
         /// Which
         name: String,
     },
+}
+
+/// `console`
+#[derive(Debug, Args)]
+pub struct ConsoleArgs {
+    /// Whom the link lets in; it may be left out where there is one person
+    #[arg(long, value_name = "ID")]
+    pub person: Option<String>,
+    /// Print the operator credential instead, to be typed into the console where a browser has no script
+    #[arg(long, conflicts_with = "person")]
+    pub credential: bool,
 }
 
 /// `init`

@@ -10,6 +10,7 @@ mod client;
 mod completions;
 mod config;
 mod connectors;
+mod console;
 mod doctor;
 mod explain;
 mod fault;
@@ -63,6 +64,7 @@ pub async fn run(cli: &Cli, around: Surroundings) -> Result<(), CliFault> {
         Command::Freeze(freeze) => halts::freeze(freeze, &session(around)?).await,
         Command::Thaw(thaw) => halts::thaw(thaw, &session(around)?).await,
         Command::Approvals(approvals) => approvals::run(approvals, &session(around)?).await,
+        Command::Console(console) => console::run(console, &session(around)?).await,
         Command::Policy(policy) => policy::run(policy, &session(around)?).await,
         Command::Audit(audit) => audit::run(audit, &session(around)?).await,
         Command::Config(ConfigCommand::Show(show)) => config::show(*show, &session(around)?),

@@ -71,6 +71,7 @@ fn settings(before: &Config, after: &Config) -> Vec<String> {
         ("issuers", was.issuers != is.issuers),
         ("policy.include_default", was.policy.include_default != is.policy.include_default),
         ("resource_servers", was.resource_servers != is.resource_servers),
+        ("people", was.people != is.people),
         ("policy.files", was.policy.files != is.policy.files),
         ("trust_domains", was.trust_domains != is.trust_domains),
     ])
@@ -90,12 +91,14 @@ pub(super) fn takeable(mut wanted: Config, running: &Config) -> (Config, Vec<Str
         ("server.tls", asked.tls != kept.tls),
         ("server.header_timeout", asked.header_timeout != kept.header_timeout),
         ("server.idle_timeout", asked.idle_timeout != kept.idle_timeout),
+        ("console", wanted.console != running.console),
         ("trail.segment_size", wanted.trail != running.trail),
         ("telemetry", wanted.telemetry != running.telemetry),
     ]);
     (asked.listen, asked.console, asked.max_connections) = (kept.listen, kept.console, kept.max_connections);
     asked.tls.clone_from(&kept.tls);
     (asked.header_timeout, asked.idle_timeout) = (kept.header_timeout, kept.idle_timeout);
+    wanted.console = running.console.clone();
     wanted.trail = running.trail;
     wanted.telemetry = running.telemetry.clone();
     (wanted, keys)

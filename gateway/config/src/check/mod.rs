@@ -8,6 +8,7 @@ mod environment;
 mod grants;
 mod http;
 mod issuers;
+mod people;
 mod resource_servers;
 mod sections;
 mod trust;
@@ -55,6 +56,7 @@ pub(crate) fn config(tree: Value, setting: Setting<'_>, findings: &mut Findings<
     let root = KeyPath::default();
     let parts = Parts {
         server: sections::server(&raw, &root.key("server"), setting, findings),
+        console: people::console(&raw.console, &root.key("console"), findings),
         approvals: sections::approvals(&raw.approvals, &root.key("approvals"), findings),
         policy: sections::policy(&raw.policy, &root.key("policy"), setting, findings),
         trail: sections::trail(&raw.trail, &root.key("trail"), findings),
@@ -65,12 +67,15 @@ pub(crate) fn config(tree: Value, setting: Setting<'_>, findings: &mut Findings<
         issuers: issuers::issuers(&raw, &root.key("issuers"), setting, findings),
         connectors: connectors::connectors(&raw.connectors, &root.key("connectors"), setting, findings),
         grants: grants::grants(&raw, &root.key("grants"), findings),
+        people: people::people(&raw, &root.key("people"), findings),
         resource_servers: resource_servers::resource_servers(&raw.resource_servers, &root.key("resource_servers"), findings),
     };
     // INVARIANT: no entry is left out in silence.
     let is_whole = (parts.agents.len(), parts.issuers.len(), parts.connectors.len(), parts.grants.len())
         == (raw.agents.len(), raw.issuers.len(), raw.connectors.len(), raw.grants.len())
         && (parts.trust_domains.len(), parts.resource_servers.len()) == (raw.trust_domains.len(), raw.resource_servers.len())
+        && parts.people.len() == raw.people.len()
+        && parts.console.public_url.is_some() == raw.console.public_url.is_some()
         && parts.server.tls.is_some() == raw.server.tls.is_some();
     if !is_whole && findings.is_empty() {
         let fault = findings.key(&root, FaultCode::Unreadable, "an entry could not be used, and no check says why");

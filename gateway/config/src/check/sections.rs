@@ -162,7 +162,7 @@ fn size_within(size: Size, (least, most): (u64, u64), path: &KeyPath, findings: 
 }
 
 /// An `http` or `https` URL without user, query or fragment.
-fn web_url(given: &str) -> Option<Url> {
+pub(super) fn web_url(given: &str) -> Option<Url> {
     let url = Url::parse(given).ok().filter(|_| given.contains("://"))?;
     let is_plain = matches!(url.scheme(), "http" | "https")
         && url.has_host()

@@ -4,6 +4,7 @@
 //! therefore an `Option` here and `required` in the schema. What fits is judged by [`crate::check`].
 
 mod entries;
+mod people;
 mod trust;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -15,6 +16,7 @@ pub(crate) use entries::{
     RawAgent, RawBound, RawBudget, RawConnector, RawCredential, RawFeature, RawGrant, RawIdentity, RawInject, RawIssuer,
     RawResourceServer, RawTool,
 };
+pub(crate) use people::{RawConsole, RawPerson};
 pub(crate) use trust::{RawTls, RawTrustDomain};
 
 use crate::units::{Duration, Size};
@@ -26,6 +28,8 @@ use crate::units::{Duration, Size};
 pub(crate) struct Raw {
     /// Where the gateway listens, and how much it takes.
     pub(crate) server: RawServer,
+    /// Where people log in: how, and for how long.
+    pub(crate) console: RawConsole,
     /// How long calls that need a person wait, and who may decide.
     pub(crate) approvals: RawApprovals,
     /// Which Cedar policies decide.
@@ -46,6 +50,8 @@ pub(crate) struct Raw {
     pub(crate) connectors: Vec<RawConnector>,
     /// The task grants: what one agent may do for one task.
     pub(crate) grants: Vec<RawGrant>,
+    /// The people who use the console. With none, a one-time link lets in `admin`, with every role.
+    pub(crate) people: Vec<RawPerson>,
     /// Servers of others that may ask what a token is good for (`/oauth/introspect`).
     pub(crate) resource_servers: Vec<RawResourceServer>,
 }

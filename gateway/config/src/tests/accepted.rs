@@ -160,6 +160,20 @@ fn listening_for_others_can_be_allowed() {
 }
 
 #[test]
+fn people_are_as_written() {
+    let config = config(
+        "[console]\npublic_url = \"https://console.example.com\"\nidle = \"5m\"\n[[connectors]]\nid = \"t\"\nurl = \"https://t.example/mcp\"\n\
+         [[people]]\nid = \"ada@example.com\"\nowns = [\"support\"]\nroles = [\"approver\", \"viewer\"]\n\
+         approves = { connectors = [\"t\"], up_to = \"high\" }\n",
+    );
+    assert_eq!(config.console.public_url.unwrap().as_str(), "https://console.example.com/");
+    assert_eq!((config.console.enabled, config.console.idle), (true, Duration::from_secs(300)));
+    let [ada] = config.people.as_slice() else { panic!("{:?}", config.people) };
+    assert_eq!((ada.id.as_str(), ada.owns.contains("support"), ada.roles.len()), ("ada@example.com", true, 2));
+    assert_eq!((ada.up_to, ada.connectors.as_ref().unwrap().len()), (Some(Band::High), 1));
+}
+
+#[test]
 fn the_demo_is_embedded_and_classes_thirty_tools() {
     let demo = embedded(DEMO, []).unwrap();
     let count = |id: &str| demo.connector(id).map(|connector| connector.tools.len());

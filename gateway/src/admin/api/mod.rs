@@ -4,6 +4,7 @@
 mod agents;
 mod approvals;
 mod connectors;
+mod console;
 mod foreseen;
 mod grants;
 mod halts;
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 pub use agents::{AgentView, TokenMade, TokenView, TokenWanted};
 pub use approvals::{ApprovalView, DecisionWanted};
 pub use connectors::{ConnectorView, FailureView, ProcessView, ToolView};
+pub use console::{LinkMade, LinkWanted};
 pub use foreseen::Foreseen;
 pub use grants::{EndedView, EndingView, GrantMade, GrantView, GrantWanted, Used};
 pub use halts::{DisabledView, EnabledView, FrozenView, HaltView, HaltWanted};
