@@ -10,6 +10,7 @@ use std::{
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
+use crate::recent::Recent;
 use arc_swap::ArcSwap;
 use aws_lc_rs::rand;
 use bailiwick_pipeline::{

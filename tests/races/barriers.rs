@@ -13,7 +13,7 @@ use bailiwick_pipeline::{
     catalogue::Tool,
     gates::{Outgoing, RawReply},
     grant::LiveGrant,
-    ids::ApprovalId,
+    ids::{ApprovalId, CallId},
     ports::{
         ApprovalFailure, ApprovalRequest, Approvals, Binding, Channel, ClaimEnd, ConnectFailure, Connectors, Credentials,
         Identities, IdentityFailure, Later, Lease, LendFailure, Listing, Loan, Offers, Ports, SendFailure, Ticket, Trail,
@@ -22,7 +22,7 @@ use bailiwick_pipeline::{
     principal::{Presented, Principal},
     records::{DecisionRecord, IntentRecord, OutcomeRecord, SecretRecord},
 };
-use bailiwick_schemas::{canonical::Digest, names::ConnectorId};
+use bailiwick_schemas::names::ConnectorId;
 use bytes::Bytes;
 use tokio::sync::watch;
 

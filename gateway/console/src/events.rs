@@ -15,13 +15,7 @@ use http::{HeaderMap, StatusCode, header};
 use http_body_util::StreamBody;
 use tokio::sync::mpsc;
 
-use crate::{
-    Viewer,
-    desk::News,
-    person::Action,
-    refused::Refused,
-    router::Console,
-};
+use crate::{Viewer, desk::News, person::Action, refused::Refused, router::Console};
 
 /// So many pages of one session listen at once.
 const MOST: usize = 8;
@@ -68,11 +62,7 @@ impl Drop for Place {
 }
 
 /// Answers with a stream that ends with the session.
-pub(crate) async fn listen(
-    State(console): State<Arc<Console>>,
-    viewer: Viewer,
-    headers: HeaderMap,
-) -> Result<Response, Refused> {
+pub(crate) async fn listen(State(console): State<Arc<Console>>, viewer: Viewer, headers: HeaderMap) -> Result<Response, Refused> {
     let place = console.listeners().enter(&viewer.session).ok_or_else(|| {
         Refused::new(StatusCode::TOO_MANY_REQUESTS, "too many pages of this session listen", "close some of them")
     })?;

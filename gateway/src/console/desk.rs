@@ -46,7 +46,7 @@ const COMPARED: usize = 512;
 const LONGEST: usize = 256 * 1024;
 
 /// What the console shows of this gateway.
-pub struct GatewayDesk {
+pub(super) struct GatewayDesk {
     /// The gateway has the console, and so not the other way round.
     runtime: Weak<Runtime>,
     log: Mutex<Log>,
@@ -68,7 +68,7 @@ struct Log {
 
 impl GatewayDesk {
     /// The desk of this gateway. It looks for what changes for as long as the gateway is there.
-    pub fn of(runtime: &Arc<Runtime>) -> Arc<Self> {
+    pub(super) fn of(runtime: &Arc<Runtime>) -> Arc<Self> {
         let desk = Arc::new(Self { runtime: Arc::downgrade(runtime), log: Mutex::default(), told: watch::Sender::new(0) });
         desk.look(runtime);
         tokio::spawn(watch_over(Arc::downgrade(&desk), runtime.approvals.changes()));
@@ -135,7 +135,8 @@ impl Log {
     fn remember(&mut self, id: &ApprovalId, runtime: &Runtime) {
         let Ok(shown) = runtime.approvals.show(id.as_str()) else { return };
         let approval = shown.approval;
-        if let Some(text) = shown.arguments.filter(|bytes| bytes.len() <= LONGEST).and_then(|bytes| String::from_utf8(bytes.into()).ok())
+        if let Some(text) =
+            shown.arguments.filter(|bytes| bytes.len() <= LONGEST).and_then(|bytes| String::from_utf8(bytes.into()).ok())
             && !self.asked.iter().any(|(known, _)| known == id)
         {
             keep(&mut self.asked, (id.clone(), text));
@@ -143,7 +144,7 @@ impl Log {
         let Some(yes) = approved_by(&approval) else { return };
         let Some(text) = self.asked.iter().find(|(known, _)| known == id).map(|(_, text)| text.clone()) else { return };
         let of = (approval.binding.agent.to_string(), approval.binding.tool.clone());
-        let earlier = Earlier { code: approval.code, by: yes.approver.name.clone(), at_ms: yes.at_ms, text };
+        let earlier = Earlier { code: approval.code.clone(), by: yes.approver.name.clone(), at_ms: yes.at_ms, text };
         self.approved.retain(|(known, _)| *known != of);
         keep(&mut self.approved, (of, earlier));
     }
@@ -304,7 +305,11 @@ impl Desk for GatewayDesk {
 }
 
 fn refused(fault: &ApiFault) -> Refused {
-    Refused::new(fault.status(), fault.message.clone(), fault.advice().unwrap_or("load the page anew, and look at what is there now"))
+    Refused::new(
+        fault.status(),
+        fault.message.clone(),
+        fault.advice().unwrap_or("load the page anew, and look at what is there now"),
+    )
 }
 
 /// Does what was signed, and puts on record who signed it.

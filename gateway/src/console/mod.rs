@@ -1,6 +1,6 @@
 //! The console, in this gateway: who the people are, and what its door asks for.
 
-pub(crate) mod desk;
+mod desk;
 mod house;
 mod reading;
 mod views;

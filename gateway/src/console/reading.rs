@@ -80,7 +80,9 @@ fn searched(reader: &Reader, query: &AuditQuery, ends: BTreeMap<&'static str, u6
     }
     found.sort_by_key(|record| std::cmp::Reverse((record.unix_ms, rank(record.stream), record.seq)));
     let is_meant = |record: &&Record| {
-        until_ms.is_none_or(|until| record.unix_ms < until) && from_ms.is_none_or(|from| record.unix_ms >= from) && fits(record, query)
+        until_ms.is_none_or(|until| record.unix_ms < until)
+            && from_ms.is_none_or(|from| record.unix_ms >= from)
+            && fits(record, query)
     };
     let meant: Vec<&Record> = found.iter().filter(|record| record.unix_ms >= horizon_ms).filter(is_meant).collect();
     // Whatever is of one millisecond is on one page.
@@ -97,8 +99,9 @@ fn searched(reader: &Reader, query: &AuditQuery, ends: BTreeMap<&'static str, u6
 
 fn remark(query: &AuditQuery, from_ms: Option<u64>, until_ms: Option<u64>) -> Option<String> {
     let is_unread = |text: &str, time: Option<u64>| !text.is_empty() && time.is_none();
-    (is_unread(&query.from, from_ms) || is_unread(&query.until, until_ms))
-        .then(|| "A time is written as 2026-01-31 or 2026-01-31T18:00, in UTC. What was written otherwise was left out.".to_owned())
+    (is_unread(&query.from, from_ms) || is_unread(&query.until, until_ms)).then(|| {
+        "A time is written as 2026-01-31 or 2026-01-31T18:00, in UTC. What was written otherwise was left out.".to_owned()
+    })
 }
 
 fn rank(stream: Stream) -> u8 {
@@ -116,8 +119,11 @@ fn written(next: &BTreeMap<&'static str, u64>) -> String {
 }
 
 fn cursor(text: &str, ends: BTreeMap<&'static str, u64>) -> BTreeMap<&'static str, u64> {
-    let said: BTreeMap<&str, u64> =
-        text.split('-').filter_map(|part| part.split_once('.')).filter_map(|(stream, seq)| Some((stream, seq.parse().ok()?))).collect();
+    let said: BTreeMap<&str, u64> = text
+        .split('-')
+        .filter_map(|part| part.split_once('.'))
+        .filter_map(|(stream, seq)| Some((stream, seq.parse().ok()?)))
+        .collect();
     ends.into_iter().map(|(stream, end)| (stream, said.get(stream).map_or(end, |seq| end.min(*seq)))).collect()
 }
 
@@ -209,7 +215,8 @@ fn taken_out(record: &Record) -> Detection {
         href: record.text("call_id").map(|id| format!("/calls/{id}")),
         at_ms: Some(record.unix_ms),
         band: Band::High,
-        help: "It was taken out before the agent saw it. Ask whoever makes the server why it is there, and change the secret.".to_owned(),
+        help: "It was taken out before the agent saw it. Ask whoever makes the server why it is there, and change the secret."
+            .to_owned(),
     }
 }
 
@@ -297,7 +304,8 @@ mod tests {
         let (trail, _) = Trail::open(&path, Options::default()).unwrap();
         // More of one stream than of the other, and several in one millisecond.
         for n in 0..5_000_u64 {
-            let record = json!({"event": "outcome", "call_id": format!("c{n}"), "agent": if n % 7 == 0 { "rare" } else { "often" }});
+            let record =
+                json!({"event": "outcome", "call_id": format!("c{n}"), "agent": if n % 7 == 0 { "rare" } else { "often" }});
             trail.append(Stream::Calls, 1_000_000 + n / 3, &record).unwrap();
             if n % 50 == 0 {
                 trail.append(Stream::Admin, 1_000_000 + n / 3, &json!({"event": "frozen", "by": "rare", "about": "x"})).unwrap();

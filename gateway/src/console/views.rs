@@ -37,7 +37,10 @@ pub(super) fn notices(runtime: &Runtime) -> Vec<Notice> {
         say(false, format!("Frozen: {}", what.join(", ")));
     }
     if runtime.config().approvals.allow_same_user {
-        say(false, "Whoever runs an agent may approve its calls here (`approvals.allow_same_user`): duties are not separate.".to_owned());
+        say(
+            false,
+            "Whoever runs an agent may approve its calls here (`approvals.allow_same_user`): duties are not separate.".to_owned(),
+        );
     }
     all
 }
@@ -52,7 +55,7 @@ pub(super) fn marks(runtime: &Runtime) -> Vec<(&'static str, u64)> {
     let grants = runtime.grants.list();
     let used = grants.iter().map(|entry| {
         let standing = entry.grant.standing();
-        (entry.grant.terms().id.to_string(), standing.state.to_string(), standing.calls)
+        (entry.grant.terms().id.to_string(), standing.state.as_str(), standing.calls)
     });
     let agents = runtime.agents.all();
     let flights = runtime.gateway.ports().halts.in_flight();
@@ -61,7 +64,12 @@ pub(super) fn marks(runtime: &Runtime) -> Vec<(&'static str, u64)> {
         ("connectors", marks_of([(catalogue_mark(runtime), marks_of(children))])),
         ("grants", marks_of(used)),
         ("agents", marks_of(agents.iter().map(|agent| (agent.id.to_string(), agent.disabled)))),
-        ("calls", marks_of(flights.iter().map(|flight| (flight.call.as_ref().map(ToString::to_string), flight.writes, flight.attended)))),
+        (
+            "calls",
+            marks_of(
+                flights.iter().map(|flight| (flight.call.as_ref().map(ToString::to_string), flight.writes, flight.attended)),
+            ),
+        ),
     ]
 }
 
@@ -252,8 +260,7 @@ fn definition(runtime: &Runtime, approval: &Approval) -> Option<Definition> {
 /// What this viewer may do about it, as far as it can be known before they prove themselves.
 fn choices(runtime: &Runtime, viewer: &Viewer, approval: &Approval) -> Choices {
     let decide = Action::Decide { connector: approval.binding.connector.as_str(), band: approval.band };
-    let has_approved =
-        approval.decisions.iter().any(|decided| decided.approver.name.eq_ignore_ascii_case(&viewer.person.id));
+    let has_approved = approval.decisions.iter().any(|decided| decided.approver.name.eq_ignore_ascii_case(&viewer.person.id));
     let barred = match viewer.may(decide) {
         Err(_) if !viewer.is(Role::Approver) => Some("You may look at it. To decide takes the role `approver`.".to_owned()),
         Err(forbidden) => Some(forbidden.to_string()),
@@ -305,7 +312,7 @@ fn grant_row(view: &api::GrantView) -> GrantRow {
     };
     GrantRow {
         id: view.id.clone(),
-        state: view.state.to_string(),
+        state: view.state.as_str().to_owned(),
         agent: view.agent.clone(),
         owner: view.owner.clone(),
         purpose: view.purpose.clone(),
@@ -321,9 +328,11 @@ fn grant_row(view: &api::GrantView) -> GrantRow {
 pub(super) fn grant(runtime: &Runtime, id: &str) -> Option<GrantView> {
     let entry = admin::grants::known(id, runtime).ok()?;
     let view = admin::grants::view(&entry, runtime);
-    let below = runtime.grants.list().into_iter().filter(|other| {
-        other.grant.chain().nth(1).is_some_and(|above| above.terms().id.as_str() == view.id)
-    });
+    let below = runtime
+        .grants
+        .list()
+        .into_iter()
+        .filter(|other| other.grant.chain().nth(1).is_some_and(|above| above.terms().id.as_str() == view.id));
     let mut terms = vec![Fact::new("Environment", view.environment.clone())];
     let joined = |set: &BTreeSet<String>| set.iter().cloned().collect::<Vec<_>>().join(", ");
     let optional = [
@@ -337,7 +346,7 @@ pub(super) fn grant(runtime: &Runtime, id: &str) -> Option<GrantView> {
     terms.extend(optional.into_iter().filter_map(|(name, value)| Some(Fact::new(name, value?))));
     if let Some(ending) = &view.ending {
         let why = ending.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
-        terms.push(Fact::new("Ended by", format!("{}{why}", ending.by)));
+        terms.push(Fact::new("Ended by", format!("{}{why}", ending.by.as_deref().unwrap_or("itself"))));
     }
     let bounds = view.capabilities.iter().filter_map(|capability| {
         let text = serde_json::to_value(capability).ok()?;
@@ -355,7 +364,8 @@ pub(super) fn grant(runtime: &Runtime, id: &str) -> Option<GrantView> {
 
 pub(super) fn connectors(runtime: &Runtime) -> Vec<ConnectorRow> {
     let config = runtime.config();
-    let mut rows: Vec<ConnectorRow> = config.connectors.iter().map(|one| connector_row(admin::connectors::view(one, runtime))).collect();
+    let mut rows: Vec<ConnectorRow> =
+        config.connectors.iter().map(|one| connector_row(admin::connectors::view(one, runtime))).collect();
     rows.iter_mut().flat_map(|row| &mut row.tools).for_each(|tool| tool.definition = None);
     rows
 }
@@ -456,7 +466,8 @@ pub(super) fn detections(runtime: &Runtime) -> Vec<Detection> {
                 href: Some(format!("/connectors/{}", status.id)),
                 at_ms: None,
                 band: Band::Medium,
-                help: "Answers to no request, questions unasked, lines that are no messages: nothing of it was passed on.".to_owned(),
+                help: "Answers to no request, questions unasked, lines that are no messages: nothing of it was passed on."
+                    .to_owned(),
             });
         }
     }

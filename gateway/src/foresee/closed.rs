@@ -14,7 +14,7 @@ use bailiwick_pipeline::{
     records::{DecisionRecord, IntentRecord, OutcomeRecord, SecretRecord},
     trace::CallTrace,
 };
-use bailiwick_schemas::{canonical::Digest, names::ConnectorId};
+use bailiwick_schemas::names::ConnectorId;
 use bytes::Bytes;
 
 const CLOSED: &str = "no gateway runs: a call is only judged here";

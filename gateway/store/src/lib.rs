@@ -26,8 +26,8 @@ mod writer;
 
 pub use approvals::{
     Allowance, AllowanceWanted, Approval, ApprovalEvent, ApprovalState, Approver, ApproverMethod, AskedFor, DecideBounds,
-    DecideFault, Decided, Decision, Evidence, Happened, LiveApprovals, MayNot, Said, Settings, ShowFault, Shown, Standing,
-    Use, Verdict, Waiting, Which, batch_digest, challenge,
+    DecideFault, Decided, Decision, Evidence, Happened, LiveApprovals, MayNot, Said, Settings, ShowFault, Shown, Standing, Use,
+    Verdict, Waiting, Which, batch_digest, challenge,
 };
 pub use fault::{StoreFault, WriteFault};
 pub use grants::{ConfigChange, ConfigSync, EndAs, Ended, Ending, GrantEntry, GrantFault, LiveGrants, ReplayedIntent, Swept};

@@ -7,8 +7,7 @@ use maud::{Markup, PreEscaped, html};
 use super::{
     Watch,
     arguments::{as_written, difference, typed},
-    band, page, proof,
-    state,
+    band, page, proof, state,
     text::{raw, shown},
     words::{ago, at, left},
 };

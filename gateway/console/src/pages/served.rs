@@ -80,11 +80,7 @@ struct Which {
     all: bool,
 }
 
-async fn show_inbox(
-    State(console): State<Arc<Console>>,
-    viewer: Viewer,
-    Query(which): Query<Which>,
-) -> Result<Markup, Refused> {
+async fn show_inbox(State(console): State<Arc<Console>>, viewer: Viewer, Query(which): Query<Which>) -> Result<Markup, Refused> {
     let frame = framed(&console, &viewer, Section::Inbox)?;
     Ok(inbox(&frame, &console.desk().inbox(&viewer, which.page.unwrap_or(1).max(1))))
 }
@@ -132,11 +128,7 @@ async fn show_agents(State(console): State<Arc<Console>>, viewer: Viewer) -> Res
     Ok(agents(&frame, &console.desk().agents()))
 }
 
-async fn show_grants(
-    State(console): State<Arc<Console>>,
-    viewer: Viewer,
-    Query(which): Query<Which>,
-) -> Result<Markup, Refused> {
+async fn show_grants(State(console): State<Arc<Console>>, viewer: Viewer, Query(which): Query<Which>) -> Result<Markup, Refused> {
     let frame = framed(&console, &viewer, Section::Grants)?;
     Ok(grants(&frame, &console.desk().grants(which.all), which.all))
 }

@@ -1,10 +1,10 @@
 //! What persons do about approvals besides deciding them.
 
 use super::{
-    Happened, LiveApprovals,
+    Approver, ApproverMethod, Happened, LiveApprovals,
     book::Book,
     decide::{DecideFault, Told, first, is_decidable, lasts_ms, stored},
-    record::{Approval, ApprovalState, Approver, ApproverMethod, Said},
+    record::{Approval, ApprovalState, Said},
     rows,
 };
 use crate::fault::WriteFault;

@@ -13,9 +13,9 @@ use bailiwick_schemas::{
 use serde_json::Value;
 
 use super::{
-    Happened, LiveApprovals, Settings,
+    AllowanceWanted, Happened, LiveApprovals, Settings,
     book::Entry,
-    record::{Allowance, AllowanceWanted, Approval, Use},
+    record::{Allowance, Approval, Use},
 };
 
 /// The longest that calls may be allowed: an hour.

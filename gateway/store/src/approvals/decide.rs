@@ -11,10 +11,10 @@ use bailiwick_schemas::canonical::Digest;
 use tokio::sync::oneshot;
 
 use super::{
-    Happened, LiveApprovals, Settings, allow,
+    Approver, ApproverMethod, Decided, Decision, Happened, LiveApprovals, Settings, Verdict, allow, batch_digest,
     book::{Book, Entry},
     lock,
-    record::{Approval, ApprovalState, Approver, ApproverMethod, Decided, Decision, Verdict, batch_digest},
+    record::{Approval, ApprovalState},
     rows::{self, Moved},
 };
 use crate::{fault::WriteFault, store};
@@ -154,7 +154,7 @@ impl LiveApprovals {
         approver: Approver,
         now_ms: u64,
     ) -> Result<Vec<Approval>, DecideFault> {
-        let decided = self.begin_batch(ids, shown, decision, approver, now_ms)?;
+        let decided = self.begin_batch(ids, shown, &decision, &approver, now_ms)?;
         decided.await.unwrap_or_else(|_| Err(store::ended().into()))
     }
 
@@ -182,8 +182,8 @@ impl LiveApprovals {
         &self,
         ids: &[ApprovalId],
         shown: &Digest,
-        decision: Decision,
-        approver: Approver,
+        decision: &Decision,
+        approver: &Approver,
         now_ms: u64,
     ) -> Result<Told, DecideFault> {
         let mut book = self.book();

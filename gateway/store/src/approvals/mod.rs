@@ -29,27 +29,29 @@ use crate::{
 
 mod acts;
 mod allow;
+mod approver;
 mod book;
 mod caps;
 mod decide;
+mod decision;
 mod events;
 mod record;
 mod rows;
 mod standing;
 mod sweep;
 
+pub use approver::{Approver, ApproverMethod, DecideBounds, MayNot};
 use book::{Book, Entry, Stored};
 pub use decide::DecideFault;
+pub use decision::{AllowanceWanted, Decided, Decision, Evidence, Verdict, batch_digest, challenge};
 pub use events::{ApprovalEvent, Happened};
-pub use standing::{Standing, Waiting};
-pub use record::{
-    Allowance, AllowanceWanted, Approval, ApprovalState, Approver, ApproverMethod, AskedFor, DecideBounds, Decided, Decision,
-    Evidence, MayNot, Said, Use, Verdict, batch_digest, challenge,
-};
+pub use record::{Allowance, Approval, ApprovalState, AskedFor, Said, Use};
 use rows::Moved;
+pub use standing::{Standing, Waiting};
 
 /// How approvals are asked for and given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the configuration, of its own")]
 pub struct Settings {
     /// How long a question waits for a decision, milliseconds; never longer than the grant lives.
     pub approve_by_ms: u64,
@@ -385,7 +387,9 @@ fn count_again(book: &mut Book) {
     let mut asked: Vec<(u64, AgentId)> =
         book.entries().map(|entry| (entry.approval.created_at_ms, entry.approval.binding.agent.clone())).collect();
     asked.sort();
-    asked.iter().for_each(|(at_ms, agent)| book.caps.asked(agent, *at_ms));
+    for (at_ms, agent) in &asked {
+        book.caps.asked(agent, *at_ms);
+    }
     let said = |entry: &Entry| {
         let approval = &entry.approval;
         let last = approval.decisions.last()?;
@@ -396,7 +400,9 @@ fn count_again(book: &mut Book) {
     };
     let mut said: Vec<_> = book.entries().filter_map(said).collect();
     said.sort_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1)));
-    said.into_iter().for_each(|(at_ms, _, grant, state)| book.count_verdict(&grant, state, at_ms));
+    for (at_ms, _, grant, state) in said {
+        book.count_verdict(&grant, state, at_ms);
+    }
 }
 
 /// A new question.

@@ -85,7 +85,9 @@ impl LiveApprovals {
             let changed: Vec<Approval> = due.iter().filter_map(|id| run_out(&mut book, id, now_ms)).collect();
             let before_ms = now_ms.saturating_sub(REMEMBERED_MS);
             let forgotten: BTreeSet<ApprovalId> = book.over_before(before_ms).into_iter().collect();
-            forgotten.iter().for_each(|id| book.remove(id));
+            for id in &forgotten {
+                book.remove(id);
+            }
             book.caps.forget_denied_before(before_ms);
             if changed.is_empty() && forgotten.is_empty() {
                 return Ok(changed);
