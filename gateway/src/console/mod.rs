@@ -1,5 +1,6 @@
 //! The console, in this gateway: who the people are, and what its door asks for.
 
+mod api;
 mod desk;
 mod house;
 mod reading;
@@ -53,4 +54,9 @@ pub(crate) fn people_of(config: &Config) -> Vec<Person> {
         },
     };
     config.people.iter().map(person).collect()
+}
+
+/// Everything that is served at the console's listener: pages, and the admin API, behind one guard.
+pub(crate) fn site(runtime: &Arc<Runtime>, console: &Arc<Console>) -> axum::Router {
+    bailiwick_console::router(Arc::clone(console), api::api(runtime, console))
 }
