@@ -16,6 +16,7 @@ pub mod halting;
 mod issuing;
 pub mod oauth;
 mod pinning;
+pub mod recent;
 mod recovery;
 pub mod reload;
 pub mod run;

@@ -44,6 +44,7 @@ use crate::{
     data::{DataFault, DataFolder},
     downstream::{credentials_of, env_secrets, specs_of},
     pinning::{self, Scout},
+    recent::Recent,
     recovery,
     reload::{Basis, Reloads},
     server::{Front, FrontSettings, Handshakes, Notices},
@@ -100,6 +101,8 @@ pub struct Runtime {
     pub recorder: Arc<Recorder>,
     /// The traces' way out, where one is configured.
     pub exporter: Option<Exporter>,
+    /// How the last calls went by.
+    pub(crate) recent: Arc<Recent>,
     /// How its connectors are started.
     pub(crate) specs: ArcSwap<BTreeMap<ConnectorId, ConnectorSpec>>,
     /// What ties calls to the connectors that they were judged for.
@@ -249,6 +252,7 @@ impl Runtime {
         let issuers = issuers_of(&config, now_ms);
         let proofs = (Arc::clone(&agents), Arc::clone(&tokens), Arc::clone(&issuers), Arc::clone(&grants));
         let identities = LiveIdentities::new(proofs.0, proofs.1, proofs.2, proofs.3, Arc::clone(&clock));
+        let recent = Arc::<Recent>::default();
         let completing = Arc::<Completing>::default();
         let ports = Ports {
             clock: Arc::clone(&clock),
@@ -259,7 +263,7 @@ impl Runtime {
             credentials: Arc::clone(&broker) as _,
             connectors: Arc::clone(&tether) as _,
             trail: Arc::clone(&recorder) as _,
-            tracer: Arc::new(Traces::new(exporter.clone())),
+            tracer: Arc::new(Traces::new(exporter.clone(), Arc::clone(&recent))),
             rounds: Arc::default(),
             tasks: Arc::default(),
             halts: in_force,
@@ -290,6 +294,7 @@ impl Runtime {
             handshakes: Arc::default(),
             recorder,
             exporter,
+            recent,
             specs: ArcSwap::from_pointee(specs),
             tether,
             changing: tokio::sync::Mutex::new(()),
@@ -502,6 +507,13 @@ pub(crate) fn approval_settings(config: &Config) -> bailiwick_store::Settings {
         deny_cooldown_ms: millis(approvals.deny_cooldown),
         max_pending_per_agent: usize::try_from(approvals.max_pending_per_agent).unwrap_or(usize::MAX),
         allow_same_user: approvals.allow_same_user,
+        max_asked_per_hour: usize::try_from(approvals.max_asked_per_hour).unwrap_or(usize::MAX),
+        max_denied_in_row: approvals.max_denied_in_row,
+        remember: approvals.remember,
+        break_glass: approvals.break_glass.is_some(),
+        withdraw_on_cancel: approvals.withdraw_on_cancel,
+        // Nobody passes them on.
+        keep_events: false,
     }
 }
 

@@ -10,6 +10,7 @@
 mod challenge;
 mod decide;
 mod desk;
+mod events;
 mod fields;
 mod guard;
 mod house;
@@ -29,9 +30,10 @@ mod site;
 mod tests;
 mod token;
 mod tries;
+pub mod views;
 mod webauthn;
 
-pub use desk::Desk;
+pub use desk::{Change, Desk, News, Soon, Wanted};
 pub use fields::Fields;
 pub use house::{House, Later, NotRecorded, Note, Question, SignedDecision};
 pub use person::{Action, Bounds, Forbidden, Person, Role, Viewer};

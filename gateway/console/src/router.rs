@@ -15,6 +15,7 @@ use crate::{
     challenge::Challenges,
     decide,
     desk::Desk,
+    events::Listeners,
     guard,
     house::{House, Note},
     link::{self, Links},
@@ -42,6 +43,7 @@ pub struct Console {
     challenges: Challenges,
     tokens: FormTokens,
     tries: Tries,
+    listeners: Listeners,
 }
 
 /// What a console is made of.
@@ -75,6 +77,7 @@ impl Console {
             challenges: Challenges::default(),
             tokens: FormTokens::new(random::bytes()?),
             tries: Tries::default(),
+            listeners: Listeners::default(),
         }))
     }
 
@@ -111,6 +114,10 @@ impl Console {
 
     pub(crate) fn tokens(&self) -> &FormTokens {
         &self.tokens
+    }
+
+    pub(crate) fn listeners(&self) -> &Listeners {
+        &self.listeners
     }
 
     pub(crate) fn tries(&self) -> &Tries {

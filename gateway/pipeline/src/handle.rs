@@ -192,6 +192,7 @@ impl Gateway {
         let stage = way.enter("hold", "bailiwick.approval.wait", &self.ports);
         way.trace.note(stage, "bailiwick.approval.id", ticket.id.to_string());
         let began = self.ports.clock.now_ns();
+        let mut waiter = Waiter { ticket, ports: &self.ports, is_here: false };
         let seen = gates::Reached::of(&way.seen);
         let decided = async {
             tokio::select! {
@@ -201,6 +202,8 @@ impl Gateway {
             }
         };
         let decided = tokio::time::timeout_at(until, telling(&ticket.code, decided, way)).await;
+        waiter.is_here = true;
+        drop(waiter);
         way.seen.held_ns += self.ports.clock.now_ns().saturating_sub(began);
         way.trace.note(stage, "bailiwick.approval.outcome", if decided.is_ok() { "decided" } else { "pending" });
         way.leave(stage, &self.ports);
@@ -296,6 +299,21 @@ impl Gateway {
         let ends = grant.chain().map(|grant| grant.terms().expires_at_ms).min().unwrap_or(0);
         let left = ends.saturating_sub(self.ports.clock.now_ms());
         left.min(u64::try_from(self.settings.load().list_ttl.as_millis()).unwrap_or(u64::MAX))
+    }
+}
+
+/// A call that waits for a person. Dropped before it is here again, its caller has gone away.
+struct Waiter<'a> {
+    ticket: &'a Ticket,
+    ports: &'a Ports,
+    is_here: bool,
+}
+
+impl Drop for Waiter<'_> {
+    fn drop(&mut self) {
+        if !self.is_here {
+            self.ports.approvals.left(&self.ticket.id, self.ports.clock.now_ms());
+        }
     }
 }
 

@@ -10,14 +10,14 @@ mod access;
 pub(crate) mod agents;
 pub mod api;
 mod approvals;
-mod connectors;
+pub(crate) mod connectors;
 mod console;
 pub(crate) mod deed;
 mod definitions;
 mod explain;
 pub(crate) mod fault;
-mod grants;
-mod halts;
+pub(crate) mod grants;
+pub(crate) mod halts;
 mod person;
 mod proposal;
 mod reload;
@@ -43,7 +43,7 @@ pub(crate) use proposal::proposal;
 pub(crate) use trial::trial;
 
 /// Every endpoint: its method, its path, and whether it changes something.
-pub const ENDPOINTS: [(&str, &str, bool); 27] = [
+pub const ENDPOINTS: [(&str, &str, bool); 32] = [
     ("GET", "/api/v1/status", false),
     ("POST", "/api/v1/reload", true),
     ("GET", "/api/v1/agents", false),
@@ -70,6 +70,11 @@ pub const ENDPOINTS: [(&str, &str, bool); 27] = [
     ("GET", "/api/v1/approvals/{id}", false),
     ("POST", "/api/v1/approvals/{id}/approve", true),
     ("POST", "/api/v1/approvals/{id}/deny", true),
+    ("POST", "/api/v1/approvals/{id}/revoke", true),
+    ("POST", "/api/v1/approvals/{id}/ack", true),
+    ("POST", "/api/v1/approvals/{id}/break-glass", true),
+    ("POST", "/api/v1/approvals/{id}/review", true),
+    ("POST", "/api/v1/approvals/decide", true),
     ("POST", "/api/v1/console/links", true),
 ];
 
@@ -100,6 +105,11 @@ pub fn router(runtime: Arc<Runtime>) -> Router {
         .route("/api/v1/approvals/{id}", get(approvals::show))
         .route("/api/v1/approvals/{id}/approve", post(approvals::approve))
         .route("/api/v1/approvals/{id}/deny", post(approvals::deny))
+        .route("/api/v1/approvals/{id}/revoke", post(approvals::revoke))
+        .route("/api/v1/approvals/{id}/ack", post(approvals::acknowledge))
+        .route("/api/v1/approvals/{id}/break-glass", post(approvals::break_glass))
+        .route("/api/v1/approvals/{id}/review", post(approvals::review))
+        .route("/api/v1/approvals/decide", post(approvals::decide_batch))
         .route("/api/v1/console/links", post(console::link))
         .fallback(nothing_here)
         .with_state(runtime)
@@ -124,7 +134,7 @@ fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, fault::ApiFault> {
 }
 
 /// A person's words: one line, and not without end.
-fn words(given: Option<String>) -> Result<Option<String>, fault::ApiFault> {
+pub(crate) fn words(given: Option<String>) -> Result<Option<String>, fault::ApiFault> {
     match given {
         Some(text) if text.chars().count() > 500 || text.chars().any(bailiwick_schemas::text::is_invisible) => {
             Err(fault::ApiFault::invalid("a reason has at most 500 visible characters"))

@@ -1,11 +1,14 @@
 //! The console, in this gateway: who the people are, and what its door asks for.
 
+mod desk;
 mod house;
+mod reading;
+mod views;
 
 use std::{collections::BTreeSet, sync::Arc};
 
 use bailiwick_config::Config;
-use bailiwick_console::{Bounds, Console, ConsoleParts, Desk, Person, Refused, Role, SessionLimits, Site};
+use bailiwick_console::{Bounds, Console, ConsoleParts, Person, Refused, Role, SessionLimits, Site};
 use bailiwick_store::Passkeys;
 
 use crate::runtime::{Runtime, StartFault};
@@ -13,11 +16,6 @@ use house::Gatehouse;
 
 /// Who is there where the configuration names nobody.
 pub(crate) const ADMIN: &str = "admin";
-
-/// Shows nothing yet.
-struct Bare;
-
-impl Desk for Bare {}
 
 /// The console of this gateway; none where it is switched off. Passkeys of people who are gone are removed.
 pub(crate) async fn opened(runtime: &Arc<Runtime>) -> Result<Option<Arc<Console>>, StartFault> {
@@ -27,7 +25,7 @@ pub(crate) async fn opened(runtime: &Arc<Runtime>) -> Result<Option<Arc<Console>
     }
     let fault = |refused: Refused| StartFault::Console(refused.message().to_owned());
     let parts = ConsoleParts {
-        desk: Arc::new(Bare),
+        desk: desk::GatewayDesk::of(runtime),
         house: Arc::new(Gatehouse::of(runtime)),
         passkeys: Arc::new(Passkeys::load(&runtime.store)?),
         people: people_of(&config),

@@ -25,8 +25,9 @@ mod tokens;
 mod writer;
 
 pub use approvals::{
-    Allowance, AllowanceWanted, Approval, ApprovalState, Approver, ApproverMethod, AskedFor, DecideBounds, DecideFault, Decided,
-    Decision, Evidence, LiveApprovals, MayNot, Said, Settings, ShowFault, Shown, Use, Verdict, Which, batch_digest, challenge,
+    Allowance, AllowanceWanted, Approval, ApprovalEvent, ApprovalState, Approver, ApproverMethod, AskedFor, DecideBounds,
+    DecideFault, Decided, Decision, Evidence, Happened, LiveApprovals, MayNot, Said, Settings, ShowFault, Shown, Standing, Use,
+    Verdict, Waiting, Which, batch_digest, challenge,
 };
 pub use fault::{StoreFault, WriteFault};
 pub use grants::{ConfigChange, ConfigSync, EndAs, Ended, Ending, GrantEntry, GrantFault, LiveGrants, ReplayedIntent, Swept};

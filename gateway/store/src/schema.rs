@@ -108,6 +108,13 @@ CREATE TABLE IF NOT EXISTS passkeys (
     added_ms INTEGER NOT NULL,
     used_ms INTEGER
 ) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS approval_events (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    approval TEXT NOT NULL,
+    event TEXT NOT NULL,
+    state TEXT NOT NULL,
+    at_ms INTEGER NOT NULL
+) STRICT;
 ";
 
 /// Makes the file ready for writing, or refuses it.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use bailiwick_policy::Requirement;
+use bailiwick_policy::{Band, Confirm};
 use bailiwick_schemas::{
     canonical::{Digest, digest},
     json::{self, Limits},
@@ -13,7 +13,7 @@ use super::{Permitted, Question, Stop, task};
 use crate::{
     grant::LiveGrant,
     ids::ApprovalId,
-    ports::{ApprovalRequest, Binding, Delegator, Ports, TicketState},
+    ports::{ApprovalRequest, Binding, Delegator, Ports, TicketState, need_of},
     refusal::Refusal,
     way::Way,
 };
@@ -22,6 +22,7 @@ use crate::{
 pub struct Approved<'r> {
     permitted: Permitted<'r>,
     approval: Option<ApprovalId>,
+    allowance: Option<ApprovalId>,
     arguments: Bytes,
 }
 
@@ -36,9 +37,16 @@ impl<'r> Approved<'r> {
         self.approval.as_ref()
     }
 
-    /// Whether a person approved it, or the call that its task began with: what that person did not see goes with neither.
+    /// The approval of another call under which this one wants to go, as one of its like.
+    pub fn allowance(&self) -> Option<&ApprovalId> {
+        self.allowance.as_ref()
+    }
+
+    /// Whether a person approved it, or one of its like, or the call that its task began with: what that person did not see goes with neither.
     pub(super) fn is_by_person(&self) -> bool {
-        self.approval.is_some() || (self.permitted.validated().granted().task().is_some() && !self.permitted.needs().is_empty())
+        self.approval.is_some()
+            || self.allowance.is_some()
+            || (self.permitted.validated().granted().task().is_some() && !self.permitted.needs().is_empty())
     }
 
     /// The bytes to send: the approved ones where a person approved, else those received.
@@ -51,13 +59,13 @@ impl<'r> Approved<'r> {
 pub async fn approve<'r>(call: Permitted<'r>, ports: &Ports, way: &mut Way<'r>) -> Result<Approved<'r>, Stop> {
     if let Some(task) = call.validated().granted().task() {
         let arguments = task::approved(&call, &needs_of(&call), task)?;
-        return Ok(Approved { permitted: call, approval: None, arguments });
+        return Ok(Approved { permitted: call, approval: None, allowance: None, arguments });
     }
     if call.needs().is_empty() {
         let arguments = call.validated().granted().arguments().clone();
         // An earlier walk may have asked.
         way.seen.approval = None;
-        return Ok(Approved { permitted: call, approval: None, arguments });
+        return Ok(Approved { permitted: call, approval: None, allowance: None, arguments });
     }
     if call.validated().answered().is_some() {
         return Err(
@@ -71,9 +79,24 @@ pub async fn approve<'r>(call: Permitted<'r>, ports: &Ports, way: &mut Way<'r>) 
     }
     let stage = way.enter("approve", "bailiwick.approval.check", ports);
     let binding = binding_of(&call);
-    let bound = binding.digest();
     let now_ms = ports.clock.now_ms();
-    let ticket = match ports.approvals.find(&bound, now_ms) {
+    let found = ports.approvals.find(&binding, now_ms);
+    // A no to exactly this call is not undone by a yes to its like; one that still waits may be.
+    let is_settled = found.as_ref().is_some_and(|ticket| ticket.state != TicketState::Pending);
+    if !is_settled
+        && may_be_remembered(&call)
+        && let Some(parent) = ports.approvals.allowance(&binding, call.validated().arguments(), now_ms)
+    {
+        way.trace.important = true;
+        way.trace.note(stage, "bailiwick.approval.id", parent.to_string());
+        way.trace.note(stage, "bailiwick.approval.outcome", "allowed");
+        way.seen.approval = Some(parent.clone());
+        way.leave(stage, ports);
+        // What was received, and judged: nobody has seen other bytes.
+        let arguments = call.validated().granted().arguments().clone();
+        return Ok(Approved { permitted: call, approval: None, allowance: Some(parent), arguments });
+    }
+    let ticket = match found {
         Some(ticket) => ticket,
         // Whoever was told of a task doesn't wait itself: nobody is asked twice for it.
         None if way.deferred().is_some() => return Err(Refusal::approval_lapsed().into()),
@@ -94,7 +117,7 @@ pub async fn approve<'r>(call: Permitted<'r>, ports: &Ports, way: &mut Way<'r>) 
             }
             way.trace.note(stage, "bailiwick.approval.outcome", "approved");
             way.leave(stage, ports);
-            Ok(Approved { permitted: call, approval: Some(ticket.id), arguments })
+            Ok(Approved { permitted: call, approval: Some(ticket.id), allowance: None, arguments })
         }
         TicketState::Denied { ref reason } => {
             way.trace.note(stage, "bailiwick.approval.outcome", "denied");
@@ -146,6 +169,12 @@ fn binding_of(call: &Permitted<'_>) -> Binding {
     }
 }
 
+/// Whether a yes to its like is enough for this call, by the rules as they are now.
+fn may_be_remembered(call: &Permitted<'_>) -> bool {
+    call.validated().granted().tool().band < Band::Critical
+        && call.needs().iter().all(|need| need.remember && need.quorum == 1 && need.confirm < Confirm::TwoPerson)
+}
+
 /// What policy asks a person for.
 pub(super) fn needs_of(call: &Permitted<'_>) -> BTreeSet<String> {
     call.needs().iter().map(need_of).collect()
@@ -155,12 +184,6 @@ pub(super) fn needs_of(call: &Permitted<'_>) -> BTreeSet<String> {
 /// may be was asked when they were received.
 fn says(arguments: &[u8], bound: &Digest) -> bool {
     json::parse(arguments, Limits { bytes: usize::MAX, ..Limits::MESSAGE }).is_ok_and(|value| digest(&value) == *bound)
-}
-
-/// One need, whole: two rules may ask for the same label, and one of them for more persons.
-fn need_of(need: &Requirement) -> String {
-    let ttl_s = need.ttl.map_or_else(|| "-".to_owned(), |ttl| ttl.as_secs().to_string());
-    format!("{}\u{1f}{}\u{1f}{}\u{1f}{ttl_s}", need.rule, need.label, need.quorum)
 }
 
 #[cfg(test)]

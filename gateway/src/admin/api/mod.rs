@@ -15,7 +15,7 @@ mod status;
 use serde::{Deserialize, Serialize};
 
 pub use agents::{AgentView, TokenMade, TokenView, TokenWanted};
-pub use approvals::{ApprovalView, DecisionWanted};
+pub use approvals::{ApprovalView, BatchWanted, DecisionWanted};
 pub use connectors::{ConnectorView, FailureView, ProcessView, ToolView};
 pub use console::{LinkMade, LinkWanted};
 pub use foreseen::Foreseen;

@@ -10,6 +10,11 @@ use bailiwick_policy::{Band, Confirm, Kind, Requirement};
 use bailiwick_schemas::{canonical::Digest, names::ConnectorId};
 use serde::{Deserialize, Serialize};
 
+use super::{
+    approver::Approver,
+    decision::{Decided, Verdict},
+};
+
 /// The state of an approval (`approvals.md` 1.4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -211,6 +216,29 @@ impl Approval {
         self.broken_by.is_some() && self.reviewed_by.is_none()
     }
 
+    /// Counts uses of what it allows that are in the trail and not in the store. Says whether there were such.
+    pub(super) fn take_uses(&mut self, taken: Vec<Use>) -> bool {
+        let Some(allowance) = &mut self.allowance else {
+            return false;
+        };
+        let new: Vec<Use> =
+            taken.into_iter().filter(|taken| allowance.uses.iter().all(|known| known.call != taken.call)).collect();
+        let is_any = !new.is_empty();
+        allowance.uses.extend(new);
+        is_any
+    }
+
+    /// Ends what it allows. Says whether it allowed anything.
+    pub(super) fn end_allowance(&mut self, at_ms: u64) -> bool {
+        match &mut self.allowance {
+            Some(allowance) if allowance.ended_at_ms.is_none() => {
+                allowance.ended_at_ms = Some(at_ms);
+                true
+            }
+            _ => false,
+        }
+    }
+
     /// Whether calls like it may go at this time without another word.
     pub fn is_allowing(&self, now_ms: u64) -> bool {
         self.allowance.as_ref().is_some_and(|allowance| allowance.is_live(now_ms))
@@ -270,226 +298,6 @@ impl From<&Requirement> for AskedFor {
             reason: asked.reason.as_deref().map(str::to_owned),
         }
     }
-}
-
-/// A decision to be made.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Decision {
-    /// Yes or no.
-    pub verdict: Verdict,
-    /// Why; of a no the agent hears it.
-    pub reason: Option<String>,
-    /// The digest of exactly what was shown to the approver, where it is known.
-    pub view: Option<Digest>,
-    /// What proves later that a passkey signed this decision, where one did.
-    pub evidence: Option<Evidence>,
-    /// What of its like may run under it too, where the approver widens it; only of a yes.
-    pub allow: Option<AllowanceWanted>,
-}
-
-impl Decision {
-    /// Yes.
-    pub fn approve() -> Self {
-        Self { verdict: Verdict::Approve, reason: None, view: None, evidence: None, allow: None }
-    }
-
-    /// No, and why.
-    pub fn deny(reason: Option<String>) -> Self {
-        Self { verdict: Verdict::Deny, reason, ..Self::approve() }
-    }
-}
-
-/// What an auditor needs to check later that a passkey signed a decision (Web Authentication Level 3, 7.2). All of it is base64url
-/// without padding; the challenge in `client_data` is that of [`challenge`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Evidence {
-    /// The id of the credential.
-    pub credential_id: String,
-    /// `clientDataJSON`, as the authenticator's client sent it.
-    pub client_data: String,
-    /// `authenticatorData`.
-    pub authenticator_data: String,
-    /// The signature over both.
-    pub signature: String,
-    /// The credential's public key (COSE), as it was enrolled.
-    pub public_key: String,
-    /// What made the challenge unlike every other.
-    pub nonce: String,
-}
-
-/// What a passkey signs to decide: SHA-256 of `bailiwick.approval.v1` and a zero byte, the 32 bytes of what is decided (the
-/// digest of a binding, or of a [batch](batch_digest)), the word of the verdict, and the bytes of a nonce.
-pub fn challenge(decided: &Digest, verdict: Verdict, nonce: &[u8]) -> Digest {
-    let mut bytes = b"bailiwick.approval.v1\0".to_vec();
-    bytes.extend_from_slice(decided.as_bytes());
-    bytes.extend_from_slice(verdict.as_str().as_bytes());
-    bytes.extend_from_slice(nonce);
-    Digest::of(&bytes)
-}
-
-/// What several questions are decided by at once: their binding digests, in the order in which they were shown.
-pub fn batch_digest(bindings: &[Digest]) -> Digest {
-    let mut bytes = b"bailiwick.approval-batch.v1\0".to_vec();
-    bindings.iter().for_each(|digest| bytes.extend_from_slice(digest.as_bytes()));
-    Digest::of(&bytes)
-}
-
-/// How far an approver lets calls go that are like the approved one: of the same agent, grant and tool, and with the same arguments but
-/// for those named.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct AllowanceWanted {
-    /// The arguments that may have any value, by JSON pointer (RFC 6901); each must be there. All others are exactly as approved.
-    #[serde(default)]
-    pub any: BTreeSet<String>,
-    /// How many such calls.
-    pub uses: u32,
-    /// Until when, unix milliseconds: at most an hour from now, and not longer than the grant.
-    pub until_ms: u64,
-}
-
-/// Yes or no.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Verdict {
-    /// It may run once.
-    Approve,
-    /// It may not.
-    Deny,
-}
-
-impl Verdict {
-    /// Its word, as in records.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Approve => "approve",
-            Self::Deny => "deny",
-        }
-    }
-}
-
-/// The user that can act as any other.
-const ROOT: u32 = 0;
-
-/// Who decides.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Approver {
-    /// Their operating-system user, where known.
-    pub uid: Option<u32>,
-    /// Their name.
-    pub name: String,
-    /// How they were proven.
-    pub method: ApproverMethod,
-    /// The owners that they are or belong to, as agents and grants name them: they approve nothing of theirs.
-    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    pub owns: BTreeSet<String>,
-}
-
-/// What somebody may decide.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct DecideBounds {
-    /// The connectors, by id; empty for all.
-    #[serde(default)]
-    pub connectors: BTreeSet<String>,
-    /// The highest band; none for all.
-    #[serde(default)]
-    pub up_to: Option<Band>,
-}
-
-/// Why somebody may not decide something.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum MayNot {
-    /// The connector is none of theirs.
-    #[error("it is not among the connectors that you decide about")]
-    Connector,
-    /// The band is above theirs.
-    #[error("it is riskier than what you decide about")]
-    Band,
-    /// How they were proven is not enough for it.
-    #[error("it takes a passkey, or the operator credential, to approve it")]
-    Method,
-}
-
-impl Approver {
-    /// Whether an approver who is proven by these means may approve this, as far as their bounds and their proof go. Whose task it is is
-    /// asked when they decide. A no needs no more than the bounds.
-    pub fn may_decide(&self, approval: &Approval, verdict: Verdict, bounds: &DecideBounds) -> Result<(), MayNot> {
-        if !bounds.connectors.is_empty() && !bounds.connectors.contains(approval.binding.connector.as_str()) {
-            return Err(MayNot::Connector);
-        }
-        if bounds.up_to.is_some_and(|highest| approval.band > highest) {
-            return Err(MayNot::Band);
-        }
-        if verdict == Verdict::Approve && !self.method.is_enough_for(approval) {
-            return Err(MayNot::Method);
-        }
-        Ok(())
-    }
-
-    /// Whether this owner is them, or somebody they stand for.
-    pub(super) fn is_or_owns(&self, owner: &str) -> bool {
-        let same = |name: &str| name.trim().eq_ignore_ascii_case(owner.trim());
-        same(&self.name) || self.owns.iter().any(|own| same(own))
-    }
-
-    /// Whether these may be one person: one name, one user, or one of them root, who can be any user.
-    pub fn may_be(&self, other: &Self) -> bool {
-        let is_root = |approver: &Self| approver.uid == Some(ROOT);
-        self.name.trim().eq_ignore_ascii_case(other.name.trim())
-            || (self.uid.is_some() && self.uid == other.uid)
-            || is_root(self)
-            || is_root(other)
-    }
-}
-
-/// How an approver was proven.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ApproverMethod {
-    /// The peer of the admin socket, with the operator credential.
-    Operator,
-    /// A passkey that signed this decision.
-    Passkey,
-    /// A fresh login, or a session that was stepped up, without a passkey: never enough for `high` and above.
-    Login,
-    /// The agent's own client says that whoever drives it said so: enough only where policy asks for no more than that.
-    ClientAsserted,
-}
-
-impl ApproverMethod {
-    /// Whether a yes by these means counts for this call.
-    pub fn is_enough_for(self, approval: &Approval) -> bool {
-        match self {
-            Self::Operator | Self::Passkey => true,
-            Self::Login => approval.band < Band::High && approval.confirm() < Confirm::TwoPerson,
-            Self::ClientAsserted => approval.confirm() == Confirm::User,
-        }
-    }
-}
-
-/// A decision that was made.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Decided {
-    /// By whom.
-    pub approver: Approver,
-    /// When, unix milliseconds.
-    pub at_ms: u64,
-    /// What.
-    pub verdict: Verdict,
-    /// Why.
-    pub reason: Option<String>,
-    /// The digest of exactly what was shown.
-    pub view: Option<Digest>,
-    /// What proves that a passkey signed it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub evidence: Option<Evidence>,
-    /// What was decided at once with it: the digests of the bindings, in order.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub batch: Vec<Digest>,
 }
 
 /// The fields of a [`Binding`], as they are stored.

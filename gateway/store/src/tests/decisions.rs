@@ -35,9 +35,9 @@ async fn a_no_stands_for_a_while() {
     let denied = TicketState::Denied { reason: Some("not today".to_owned()) };
     let again = approvals(&open(&crashed(&data)));
     for approvals in [&live, &again] {
-        assert_eq!(approvals.find(&binding("{}").digest(), NOW + 10 * MINUTE - 1).unwrap().state, denied);
+        assert_eq!(approvals.find(&binding("{}"), NOW + 10 * MINUTE - 1).unwrap().state, denied);
         assert_eq!(ask(approvals, "{}", NOW + 1).await.unwrap().state, denied);
-        assert_eq!(approvals.find(&binding("{}").digest(), NOW + 10 * MINUTE), None);
+        assert_eq!(approvals.find(&binding("{}"), NOW + 10 * MINUTE), None);
     }
     let anew = ask(&live, "{}", NOW + 10 * MINUTE).await.unwrap();
     assert_eq!(anew.state, TicketState::Pending);

@@ -247,5 +247,6 @@ fn claimed(approval: &ApprovalId) -> ReplayedIntent {
         has_effect: true,
         labels: Labels::default(),
         approval: Some(approval.clone()),
+        allowance: None,
     }
 }

@@ -2,7 +2,7 @@
 
 use bailiwick_pipeline::{
     ids::ApprovalId,
-    ports::{ApprovalFailure, ApprovalRequest, Approvals, ClaimEnd, Delegator, Later, Ticket, TicketState},
+    ports::{ApprovalFailure, ApprovalRequest, Approvals, Binding, ClaimEnd, Delegator, Later, Ticket, TicketState},
 };
 use bailiwick_schemas::canonical::Digest;
 use bytes::Bytes;
@@ -53,9 +53,9 @@ impl Fakes {
 }
 
 impl Approvals for Fakes {
-    fn find(&self, binding: &Digest, _: u64) -> Option<Ticket> {
+    fn find(&self, binding: &Binding, _: u64) -> Option<Ticket> {
         self.reach("find");
-        let useful = |question: &&Question| question.binding == *binding && !question.claimed;
+        let useful = |question: &&Question| question.binding == binding.digest() && !question.claimed;
         self.questions.borrow().iter().find(useful).map(Question::ticket)
     }
 
