@@ -11,7 +11,7 @@ use axum::{
     routing::get,
 };
 use bailiwick_console::{Action, Console};
-use http::{Method, header};
+use http::{Method, header, request::Parts};
 
 use crate::{
     admin::{self, fault::ApiFault},
@@ -34,30 +34,31 @@ struct Door {
 }
 
 /// Lets in who shows the operator credential, and who looks and may.
-async fn admit(State(door): State<Door>, mut request: Request, next: Next) -> Response {
-    let admitted = if request.headers().contains_key(header::AUTHORIZATION) {
-        admin::AtConsole::with_credential(request.headers(), &door.runtime)
+async fn admit(State(door): State<Door>, request: Request, next: Next) -> Response {
+    let (mut parts, body) = request.into_parts();
+    let admitted = if parts.headers.contains_key(header::AUTHORIZATION) {
+        admin::AtConsole::with_credential(&parts.headers, &door.runtime)
     } else {
-        looks(&door, &request).await
+        looks(&door, &parts).await
     };
     match admitted {
         Ok(at_console) => {
-            request.extensions_mut().insert(at_console);
-            next.run(request).await
+            parts.extensions.insert(at_console);
+            next.run(Request::from_parts(parts, body)).await
         }
         Err(fault) => fault.into_response(),
     }
 }
 
 /// A session only looks: whatever changes something takes the credential.
-async fn looks(door: &Door, request: &Request) -> Result<admin::AtConsole, ApiFault> {
-    let is_look = matches!(*request.method(), Method::GET | Method::HEAD);
-    let viewer = if is_look { door.console.viewer(request.headers()).await } else { None };
+async fn looks(door: &Door, parts: &Parts) -> Result<admin::AtConsole, ApiFault> {
+    let is_look = matches!(parts.method, Method::GET | Method::HEAD);
+    let viewer = if is_look { door.console.viewer(&parts.headers).await } else { None };
     let Some(viewer) = viewer else {
         return Err(ApiFault::unproven("this takes the operator credential, or to look, a session of the console")
             .help("send `Authorization: Operator …` with the digits of the operator credential, or log in"));
     };
-    let is_approvals = request.uri().path().starts_with("/api/v1/approvals");
+    let is_approvals = parts.uri.path().starts_with("/api/v1/approvals");
     let action = if is_approvals { Action::SeeApprovals } else { Action::SeeRegistry };
     viewer.may(action).map_err(|fault| ApiFault::forbidden(fault.to_string()).help("ask an admin, who gives roles"))?;
     Ok(admin::AtConsole::to_look())
