@@ -112,7 +112,9 @@ const cases = {
     await ada.pressed('?');
     is(await ada.page.locator('dialog[open]').count() === 1, 'no list of keys');
     await ada.picture('keys');
-    await ada.pressed('Escape', 'a');
+    await ada.pressed('Escape');
+    await until('the list to go', async () => await ada.page.locator('dialog[open]').count() === 0);
+    await ada.pressed('a');
     is((await ada.focused()) === 'a', `a went to ${await ada.focused()}`);
     await ada.pressed('Enter');
     await until('the decision', async () => (await ada.page.textContent('#standing')).includes('Approved by admin'));
@@ -191,7 +193,7 @@ const cases = {
   },
 
   async 'it expires before the eyes'(browser) {
-    const gateway = await Gateway.start({ BAILIWICK_APPROVALS__APPROVE_BY: '8s' });
+    const gateway = await Gateway.start({ BAILIWICK_APPROVALS__APPROVE_BY: '8s', BAILIWICK_APPROVALS__HOLD: '2s' });
     try {
       const ada = await Person.arrive(browser, gateway);
       await ada.open('/');

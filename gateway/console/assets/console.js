@@ -69,12 +69,15 @@
     }
     count();
   };
-  if (follows().length && "EventSource" in window) {
+  const listen = () => {
     const events = new EventSource("/events");
     events.addEventListener("changed", (event) => { const change = JSON.parse(event.data); if (change.kind === "approval" || concerns(change)) refresh(); });
     events.addEventListener("everything", refresh);
     events.addEventListener("ended", () => { events.close(); location.reload(); });
-  }
+    // The browser tries again by itself where the connection was lost, and gives up where it was refused.
+    events.addEventListener("error", () => { if (events.readyState === EventSource.CLOSED) setTimeout(() => { listen(); refresh(); }, 5000); });
+  };
+  if (follows().length && "EventSource" in window) listen();
 
   // Keys. They do nothing while somebody writes, and can be switched off.
   const keys = at("keys");

@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 use crate::{Viewer, desk::News, person::Action, refused::Refused, router::Console};
 
 /// So many pages of one session listen at once.
-const MOST: usize = 8;
+const MOST: usize = 16;
 
 /// Whether the session is still open is asked so often, and something is said so often that a connection which is gone is noticed.
 const LOOK: Duration = Duration::from_secs(5);
@@ -114,7 +114,12 @@ async fn follow(console: &Console, viewer: &Viewer, mut after: u64, tell: &mpsc:
         if !text.is_empty() && tell.send(text.into()).await.is_err() {
             return;
         }
-        match tokio::time::timeout(LOOK, changed.changed()).await {
+        let next = tokio::select! {
+            // Whoever went to another page makes room at once.
+            () = tell.closed() => return,
+            next = tokio::time::timeout(LOOK, changed.changed()) => next,
+        };
+        match next {
             Ok(Ok(())) => {}
             Ok(Err(_)) => return,
             Err(_) => {

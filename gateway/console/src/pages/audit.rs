@@ -5,7 +5,7 @@ use maud::{Markup, html};
 use super::{
     Watch, empty, page, state,
     text::shown,
-    words::{at, count, millis},
+    words::{count, millis, moment},
 };
 use crate::views::{AuditPage, AuditQuery, AuditRow, Bar, CallView, Frame, Picture, Section};
 
@@ -71,7 +71,7 @@ fn record(row: &AuditRow) -> Markup {
     let name = if row.about.is_empty() { &row.stream } else { &row.about };
     html! {
         li.row {
-            div.facts { (state(&row.what)) span.quiet { (row.stream) " · " (at(row.at_ms)) } }
+            div.facts { (state(&row.what)) span.quiet { (row.stream) " · " (moment(row.at_ms)) } }
             @match &row.call {
                 Some(call) => a.open href=(format!("/calls/{call}")) data-row { (shown(name)) },
                 None => p.verb data-row tabindex="-1" { (shown(name)) },

@@ -31,7 +31,7 @@ pub(super) enum Band {
 
 /// Whose word it takes.
 #[derive(JsonSchema)]
-#[serde(rename_all = "snake_case")]
+#[serde(rename_all = "kebab-case")]
 pub(super) enum Confirm {
     User,
     Approver,
