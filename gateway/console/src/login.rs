@@ -114,14 +114,8 @@ pub(crate) fn remember(console: &Console, doorstep: &Doorstep, response: &mut Re
     set_cookie(response, &console.site().set_cookie(&console.site().doorstep_cookie(), Some(&doorstep.0), DOORSTEP_S))
 }
 
-/// Whether a try to log in is heard.
-pub(crate) fn admitted(console: &Console) -> Result<(), Refused> {
-    console.tries().admits(console.house().now_ms())
-}
-
 /// The form of a login, from the page that this browser was shown.
 async fn login_form(console: &Arc<Console>, request: Request) -> Result<(Doorstep, Fields), Refused> {
-    admitted(console)?;
     let form = request.uri().path().trim_end_matches("/options").to_owned();
     let stale = || Refused::forbidden("this form is not from the login page of this browser", "load the login page anew");
     let doorstep = Doorstep::of(console, request.headers()).ok_or_else(stale)?;
@@ -130,10 +124,15 @@ async fn login_form(console: &Arc<Console>, request: Request) -> Result<(Doorste
     if is_ours { Ok((doorstep, fields)) } else { Err(stale()) }
 }
 
-/// Somebody was not let in: counted, and on record.
+/// Somebody was not let in: counted, and on record. Whoever fails too often is told to wait. What is right is let in all the same: codes and
+/// signatures can't be guessed, and a stranger's failures must not keep people out.
 pub(crate) async fn failed(console: &Console, method: LoginMethod, about: &str, why: &str) -> Refused {
-    console.tries().failed(console.house().now_ms());
+    let now_ms = console.house().now_ms();
     console.note_failure("login_refused", "", about, &format!("{}: {why}", method.as_str())).await;
+    if let Err(too_often) = console.tries().admits(now_ms) {
+        return too_often;
+    }
+    console.tries().failed(now_ms);
     Refused::forbidden("you were not let in", "try again, or ask an operator for a one-time link (`bailiwick console`)")
 }
 

@@ -14,7 +14,7 @@ use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 
 use crate::{
-    login::{Doorstep, Onward, admitted, failed, inside, onward, remember},
+    login::{Doorstep, Onward, failed, inside, onward, remember},
     person::Role,
     random,
     refused::Refused,
@@ -118,11 +118,10 @@ pub(crate) async fn begin(
     headers: HeaderMap,
 ) -> Result<Response, Refused> {
     let oidc = console.oidc().ok_or_else(off)?;
-    admitted(&console)?;
     let doorstep = Doorstep::of(&console, &headers).map_or_else(Doorstep::fresh, Ok)?;
     let (state, nonce, verifier) = (random::token()?, random::token()?, random::token()?);
     let asked = LoginAsked { state: &state, nonce: &nonce, verifier: &verifier, redirect_uri: &redirect_uri(&console) };
-    let to = oidc.provider.ask(asked).await.map_err(|why| {
+    let to = oidc.provider.ask(asked, console.house().now_ms()).await.map_err(|why| {
         tracing::warn!(%why, "the identity provider of the console can't be asked");
         Refused::unavailable("the identity provider does not answer")
     })?;
@@ -158,7 +157,6 @@ pub(crate) async fn come_back(
     headers: HeaderMap,
 ) -> Result<Response, Refused> {
     let oidc = console.oidc().ok_or_else(off)?;
-    admitted(&console)?;
     match known(&console, oidc, answer, &headers).await {
         Ok((person, roles, next)) => {
             let Some(person) = console.person(&person) else {

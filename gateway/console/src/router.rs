@@ -48,6 +48,8 @@ pub struct Console {
     challenges: Challenges,
     tokens: FormTokens,
     tries: Tries,
+    /// Of the operator credential, by people who are logged in: not to be used up by strangers.
+    credential_tries: Tries,
     oidc: Option<Oidc>,
     listeners: Listeners,
 }
@@ -85,6 +87,7 @@ impl Console {
             challenges: Challenges::default(),
             tokens: FormTokens::new(random::bytes()?),
             tries: Tries::default(),
+            credential_tries: Tries::default(),
             oidc,
             listeners: Listeners::default(),
         }))
@@ -131,6 +134,10 @@ impl Console {
 
     pub(crate) fn oidc(&self) -> Option<&Oidc> {
         self.oidc.as_ref()
+    }
+
+    pub(crate) fn credential_tries(&self) -> &Tries {
+        &self.credential_tries
     }
 
     pub(crate) fn tries(&self) -> &Tries {

@@ -295,7 +295,7 @@ async fn by_passkey(
 }
 
 async fn by_operator(console: &Console, typed: &str, to: &str, person: &Person) -> Result<(), Refused> {
-    console.tries().admits(console.house().now_ms())?;
+    console.credential_tries().admits(console.house().now_ms())?;
     let wanted = console.house().operator_credential();
     let Some(wanted) = wanted else {
         return Err(Refused::unavailable("the operator credential is missing or damaged"));
@@ -306,7 +306,7 @@ async fn by_operator(console: &Console, typed: &str, to: &str, person: &Person) 
     if is_it {
         return Ok(());
     }
-    console.tries().failed(console.house().now_ms());
+    console.credential_tries().failed(console.house().now_ms());
     console.note_failure("signature_refused", &person.id, to, "another operator credential").await;
     Err(Refused::forbidden("this is not the operator credential", "`bailiwick console --credential` shows it to the operator"))
 }

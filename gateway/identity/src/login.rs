@@ -2,7 +2,11 @@
 //!
 //! The provider is asked from here what the browser brought a code for; the browser itself proves nothing.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use bailiwick_schemas::json::{self, Limits};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -23,10 +27,13 @@ use crate::{
 const TYPES: [&str; 2] = ["", "JWT"];
 
 /// How long an identity token may live.
-const LONGEST_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
+const LONGEST_LIFE: Duration = Duration::from_hours(24);
 
 /// How long its keys are used while they can't be read again.
-const MAX_STALE: Duration = Duration::from_secs(60 * 60);
+const MAX_STALE: Duration = Duration::from_hours(1);
+
+/// How long its description is good, milliseconds.
+const GOOD_FOR_MS: u64 = 5 * 60 * 1000;
 
 /// How long the provider may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -52,6 +59,8 @@ pub struct LoginProvider {
     spec: LoginSpec,
     issuer: Issuer,
     reader: Reader,
+    /// How it described itself, and when, unix milliseconds: whoever asks to log in must not have it asked each time.
+    described: Mutex<Option<(u64, Arc<Vec<u8>>)>>,
 }
 
 /// What one login is asked with. All of it is random, but for the address.
@@ -72,8 +81,6 @@ pub struct LoginAsked<'a> {
 pub struct LoggedIn {
     /// Who: unique at this provider.
     pub subject: String,
-    /// When they proved it there, unix seconds, where it says.
-    pub auth_time_s: Option<u64>,
     claims: Map<String, Value>,
 }
 
@@ -103,7 +110,7 @@ impl LoginProvider {
             max_stale: MAX_STALE,
             sender_constraint: SenderConstraint::None,
         });
-        Self { issuer, reader: Reader { roots: spec.roots.clone() }, spec }
+        Self { issuer, reader: Reader { roots: spec.roots.clone() }, described: Mutex::default(), spec }
     }
 
     /// Its `iss`.
@@ -112,8 +119,8 @@ impl LoginProvider {
     }
 
     /// Where the browser is sent to log in.
-    pub async fn ask(&self, asked: LoginAsked<'_>) -> Result<String, String> {
-        let mut to = self.place("authorization_endpoint").await?;
+    pub async fn ask(&self, asked: LoginAsked<'_>, now_ms: u64) -> Result<String, String> {
+        let mut to = self.place("authorization_endpoint", now_ms).await?;
         let challenge = URL_SAFE_NO_PAD.encode(Sha256::digest(asked.verifier.as_bytes()));
         to.query_pairs_mut().extend_pairs([
             ("response_type", "code"),
@@ -130,7 +137,7 @@ impl LoginProvider {
 
     /// Who has logged in, by the code that the browser brought.
     pub async fn redeem(&self, code: &str, asked: LoginAsked<'_>, now_ms: u64) -> Result<LoggedIn, String> {
-        let token = tokio::time::timeout(PATIENCE, self.exchange(code, asked)).await;
+        let token = tokio::time::timeout(PATIENCE, self.exchange(code, asked, now_ms)).await;
         let token = token.map_err(|_| "it takes too long to answer".to_owned())??;
         let read = compact::read(&token, &TYPES).map_err(|fault| fault.to_string())?;
         let proven = self.issuer.prove(&read, &self.spec.client_id, now_ms).await.map_err(|fault| fault.to_string())?;
@@ -144,13 +151,12 @@ impl LoginProvider {
         if (is_for_many || claims.contains_key("azp")) && text("azp") != Some(self.spec.client_id.as_str()) {
             return Err("its token was given to somebody else".to_owned());
         }
-        let auth_time_s = claims.get("auth_time").and_then(Value::as_u64);
-        Ok(LoggedIn { subject: proven.0.subject().to_owned(), auth_time_s, claims })
+        Ok(LoggedIn { subject: proven.0.subject().to_owned(), claims })
     }
 
     /// The identity token for a code (section 3.1.3).
-    async fn exchange(&self, code: &str, asked: LoginAsked<'_>) -> Result<String, String> {
-        let to = self.place("token_endpoint").await?;
+    async fn exchange(&self, code: &str, asked: LoginAsked<'_>, now_ms: u64) -> Result<String, String> {
+        let to = self.place("token_endpoint", now_ms).await?;
         let body = form_urlencoded::Serializer::new(String::new())
             .extend_pairs([
                 ("grant_type", "authorization_code"),
@@ -180,11 +186,27 @@ impl LoginProvider {
     }
 
     /// Where its description says that something of it is.
-    async fn place(&self, key: &str) -> Result<Url, String> {
+    async fn place(&self, key: &str, now_ms: u64) -> Result<Url, String> {
         let at = described_at(&self.spec.issuer);
-        let asked = async { ask(&self.reader.client(&at).await?, &at).await };
-        let described = tokio::time::timeout(PATIENCE, asked).await;
-        let described = described.map_err(|_| format!("`{at}` takes too long to answer"))??;
-        place_of(&described.bytes, &self.spec.issuer, key).map_err(|why| format!("`{at}`: {why}"))
+        let known = self.described().clone().filter(|(read_ms, _)| now_ms.saturating_sub(*read_ms) < GOOD_FOR_MS);
+        let is_new = known.is_none();
+        let bytes = if let Some((_, bytes)) = known {
+            bytes
+        } else {
+            let asked = async { ask(&self.reader.client(&at).await?, &at).await };
+            let described = tokio::time::timeout(PATIENCE, asked).await;
+            let described = described.map_err(|_| format!("`{at}` takes too long to answer"))??;
+            Arc::new(described.bytes)
+        };
+        let place = place_of(&bytes, &self.spec.issuer, key).map_err(|why| format!("`{at}`: {why}"))?;
+        if is_new {
+            *self.described() = Some((now_ms, bytes));
+        }
+        Ok(place)
+    }
+
+    fn described(&self) -> MutexGuard<'_, Option<(u64, Arc<Vec<u8>>)>> {
+        // A panic while it was held leaves a description that is whole.
+        self.described.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

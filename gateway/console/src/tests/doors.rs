@@ -262,6 +262,8 @@ async fn failures_are_bounded_and_what_can_not_be_recorded_does_not_happen() {
         statuses.push(browser.post("/login/link", &[("token", &token), ("code", "one-time-x")]).await.status().as_u16());
     }
     assert_eq!((statuses[19], statuses[20]), (403, 429), "{statuses:?}");
+    stage.by_link("bob").await;
+    assert_eq!(stage.console.sessions().of("bob").len(), 1, "nobody is kept out by a stranger's failures");
     stage.pass(60_000);
     let mut code = stage.console.link("ada", "test").await.unwrap();
     stage.house.is_lost.store(true, std::sync::atomic::Ordering::Relaxed);
