@@ -259,7 +259,7 @@ impl Console {
         method: LoginMethod,
         (enrols_until_ms, roles): (Option<u64>, Option<BTreeSet<Role>>),
     ) -> Result<String, Refused> {
-        let (token, session) = self.sessions.prepare(&person.id, method, (enrols_until_ms, roles), self.house.now_ms())?;
+        let (token, session) = Sessions::prepare(&person.id, method, (enrols_until_ms, roles), self.house.now_ms())?;
         let with = json!({"method": method.as_str(), "session": session.id});
         self.note(Note { event: "login", by: person.id.clone(), about: person.id.clone(), why: None, with }).await?;
         let made_room = self.sessions.begin(&token, session)?;

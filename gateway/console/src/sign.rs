@@ -121,13 +121,11 @@ pub struct Allow {
 impl Act {
     /// What a form that goes to this place wants.
     pub(crate) fn of(to: &str, fields: &Fields) -> Result<Self, Refused> {
-        match to.strip_prefix("/approvals/").and_then(|rest| rest.strip_suffix("/decision")) {
-            Some(approval) => DecisionWanted::read(approval, fields).map(Self::Decision),
-            None => {
-                let fields = fields.sorted_without(&[TOKEN, ASSERTION, OPERATOR, TO]);
-                Ok(Self::Change { to: to.to_owned(), fields })
-            }
+        if let Some(approval) = to.strip_prefix("/approvals/").and_then(|rest| rest.strip_suffix("/decision")) {
+            return DecisionWanted::read(approval, fields).map(Self::Decision);
         }
+        let fields = fields.sorted_without(&[TOKEN, ASSERTION, OPERATOR, TO]);
+        Ok(Self::Change { to: to.to_owned(), fields })
     }
 
     /// The question that is put to the authenticator.

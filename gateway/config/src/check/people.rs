@@ -22,7 +22,7 @@ use crate::{
 const LONGEST: usize = 64;
 
 /// How long a session may live: longer ones are forgotten about.
-const LONGEST_SESSION: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+const LONGEST_SESSION: Duration = Duration::from_hours(30 * 24);
 
 pub(super) fn console(raw: &RawConsole, path: &KeyPath, setting: Setting<'_>, findings: &mut Findings<'_>) -> ConsoleSettings {
     more_than_nothing(raw.session, &path.key("session"), findings);

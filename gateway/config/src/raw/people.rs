@@ -21,7 +21,7 @@ pub(crate) struct RawConsole {
     pub(crate) session: Duration,
     /// How long a session may be idle.
     pub(crate) idle: Duration,
-    /// An identity provider (OpenID Connect) that people may log in at too. What changes something is signed by a passkey as ever.
+    /// An identity provider (`OpenID` Connect) that people may log in at too. What changes something is signed by a passkey as ever.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) oidc: Option<RawOidc>,
 }

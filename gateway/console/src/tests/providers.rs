@@ -121,6 +121,9 @@ async fn stage(provider: &Provider) -> Stage {
     Stage::with(Some(Oidc::new(LoginProvider::new(spec), Some(roles), people))).await
 }
 
+/// Says something wrong.
+type Alter = fn(&mut Value);
+
 /// Where a browser is sent that wants to log in.
 async fn sent(browser: &mut Browser) -> String {
     let answer = browser.get("/login/oidc?next=/passkeys").await;
@@ -142,8 +145,8 @@ async fn somebody_who_is_registered_may_look_with_the_roles_that_both_give() {
     let page = browser.get("/login").await.text().await.unwrap();
     assert!(page.contains("href=\"/login/oidc?next="), "{page}");
     let to = sent(&mut browser).await;
-    let (code, state) = provider.log_in(&to, |_| ());
-    assert_eq!(back(&mut browser, &code, &state).await, (StatusCode::SEE_OTHER, "/passkeys".to_owned()));
+    let (code, of_login) = provider.log_in(&to, |_| ());
+    assert_eq!(back(&mut browser, &code, &of_login).await, (StatusCode::SEE_OTHER, "/passkeys".to_owned()));
     let session = stage.console.sessions().of("ada").remove(0);
     assert_eq!(session.method, LoginMethod::Oidc);
     let headers = browser.request(reqwest::Method::GET, "/").build().unwrap().headers().clone();
@@ -167,7 +170,6 @@ fn base64_of(text: &str) -> String {
 async fn an_answer_that_is_not_to_this_browser_or_not_for_us_is_refused() {
     let provider = Provider::start().await;
     let stage = stage(&provider).await;
-    type Alter = fn(&mut Value);
     let wrong: [(&str, Alter); 9] = [
         ("unknown", |claims| claims["sub"] = "mallory".into()),
         ("nonce", |claims| claims["nonce"] = "x".into()),
@@ -182,28 +184,28 @@ async fn an_answer_that_is_not_to_this_browser_or_not_for_us_is_refused() {
     for (what, alter) in wrong {
         let mut browser = stage.browser();
         let to = sent(&mut browser).await;
-        let (code, state) = provider.log_in(&to, alter);
-        assert_eq!(back(&mut browser, &code, &state).await.0, StatusCode::FORBIDDEN, "{what}");
+        let (code, of_login) = provider.log_in(&to, alter);
+        assert_eq!(back(&mut browser, &code, &of_login).await.0, StatusCode::FORBIDDEN, "{what}");
     }
     let mut browser = stage.browser();
     let to = sent(&mut browser).await;
-    let (code, state) = provider.log_in(&to, |_| ());
+    let (code, of_login) = provider.log_in(&to, |_| ());
     let mut other = stage.browser();
     let _stands_there = sent(&mut other).await;
-    assert_eq!(back(&mut other, &code, &state).await.0, StatusCode::FORBIDDEN, "another browser");
-    assert_eq!(back(&mut browser, &code, &state).await.0, StatusCode::FORBIDDEN, "and the state is used by that");
+    assert_eq!(back(&mut other, &code, &of_login).await.0, StatusCode::FORBIDDEN, "another browser");
+    assert_eq!(back(&mut browser, &code, &of_login).await.0, StatusCode::FORBIDDEN, "and the state is used by that");
     let to = sent(&mut browser).await;
-    let (code, state) = provider.log_in(&to, |_| ());
-    let foreign = browser.get(&format!("/login/oidc/callback?code={code}&state={state}&iss=https://evil.example")).await;
+    let (code, of_login) = provider.log_in(&to, |_| ());
+    let foreign = browser.get(&format!("/login/oidc/callback?code={code}&state={of_login}&iss=https://evil.example")).await;
     assert_eq!(foreign.status(), StatusCode::FORBIDDEN, "a mix-up");
     let to = sent(&mut browser).await;
-    let (_, state) = provider.log_in(&to, |_| ());
-    assert_eq!(back(&mut browser, "made-up", &state).await.0, StatusCode::FORBIDDEN);
+    let (_, of_login) = provider.log_in(&to, |_| ());
+    assert_eq!(back(&mut browser, "made-up", &of_login).await.0, StatusCode::FORBIDDEN);
     stage.pass(60_000);
     let to = sent(&mut browser).await;
-    let (code, state) = provider.log_in(&to, |_| ());
+    let (code, of_login) = provider.log_in(&to, |_| ());
     stage.pass(10 * 60 * 1000);
-    assert_eq!(back(&mut browser, &code, &state).await.0, StatusCode::FORBIDDEN, "too late");
+    assert_eq!(back(&mut browser, &code, &of_login).await.0, StatusCode::FORBIDDEN, "too late");
     assert_eq!(browser.get("/login/oidc/callback").await.status(), StatusCode::FORBIDDEN);
     assert!(stage.console.sessions().of("ada").is_empty() && stage.noted("login") == 0);
     let mut without = Stage::new().await.browser();

@@ -178,8 +178,8 @@ async fn a_person_decides_within_their_bounds() {
         let to = format!("/approvals/{approval}/decision");
         let (mine, credential) = (token(&stage, who, &to), "ab".repeat(32));
         let view = super::desk::shown(approval).to_string();
-        let (digest, stale) = (binding(approval).to_string(), binding("changed").to_string());
-        let changed = [fields(&mine, &stale, &view), vec![("operator", credential.as_str())]].concat();
+        let (digest, of_another) = (binding(approval).to_string(), binding("changed").to_string());
+        let changed = [fields(&mine, &of_another, &view), vec![("operator", credential.as_str())]].concat();
         let answer = browser.post(&to, &changed).await.status();
         assert!(matches!(answer, StatusCode::CONFLICT | StatusCode::NOT_FOUND), "another call than the one shown: {answer}");
         let right = [fields(&mine, &digest, &view), vec![("operator", credential.as_str())]].concat();
