@@ -193,7 +193,7 @@ impl Listeners {
         // Each page that is open listens for news.
         let people = Limits { connections: 256, ..limits };
         let health = health(Arc::clone(runtime));
-        let site = console.map_or(health.clone(), |console| bailiwick_console::router(Arc::clone(console)).merge(health));
+        let site = console.map_or(health.clone(), |console| console::site(runtime, console).merge(health));
         runtime.front.also_at(self.agents_at);
         let agents = oauth::Site::new(runtime);
         let mut servers = Vec::new();

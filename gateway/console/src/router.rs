@@ -229,6 +229,11 @@ impl Console {
         session.and_then(|session| self.person_in(&session)).as_ref() == Some(&viewer.person)
     }
 
+    /// Who has sent this, if they are logged in: for what the gateway serves beside the pages.
+    pub async fn viewer(&self, headers: &HeaderMap) -> Option<Viewer> {
+        self.session(headers).await.map(|(viewer, _)| viewer)
+    }
+
     /// Who has sent this, by the session's cookie.
     pub(crate) async fn session(&self, headers: &HeaderMap) -> Option<(Viewer, Session)> {
         let token = cookie(headers, &self.site.session_cookie())?;
@@ -319,8 +324,9 @@ impl std::fmt::Debug for Console {
     }
 }
 
-/// Everything that the console serves, behind the guard. Page routes are merged in [`pages`].
-pub fn router(console: Arc<Console>) -> Router {
+/// Everything that the console serves, behind the guard: its pages, and what the gateway serves beside them, which asks for itself who
+/// may.
+pub fn router(console: Arc<Console>, beside: Router) -> Router {
     Router::new()
         .route("/login", get(login::show))
         .route("/login/link", post(login::by_link))
@@ -343,6 +349,7 @@ pub fn router(console: Arc<Console>) -> Router {
             let help = "what changes something is sent as a form";
             Refused::new(http::StatusCode::METHOD_NOT_ALLOWED, "this is not done so", help)
         })
-        .layer(middleware::from_fn_with_state(Arc::clone(&console), guard::guard))
-        .with_state(console)
+        .with_state(Arc::clone(&console))
+        .merge(beside)
+        .layer(middleware::from_fn_with_state(console, guard::guard))
 }

@@ -61,7 +61,7 @@ impl ApiFault {
     }
 
     /// The operator credential is missing or another.
-    pub(super) fn unproven(message: impl Into<String>) -> Self {
+    pub(crate) fn unproven(message: impl Into<String>) -> Self {
         Self::new(StatusCode::UNAUTHORIZED, "operator_credential", message)
     }
 

@@ -18,6 +18,7 @@ mod explain;
 pub(crate) mod fault;
 pub(crate) mod grants;
 pub(crate) mod halts;
+mod openapi;
 mod person;
 mod proposal;
 mod reload;
@@ -35,9 +36,11 @@ use axum::{
 use serde::{Deserialize, de::DeserializeOwned};
 
 use crate::runtime::Runtime;
+pub(crate) use access::AtConsole;
 pub(crate) use connectors::pins_of;
 pub(crate) use deed::Deed;
 pub use deed::{AdminRecord, Stage, change_id};
+pub(crate) use openapi::description;
 pub use person::name_of;
 pub(crate) use proposal::proposal;
 pub(crate) use trial::trial;
@@ -78,8 +81,13 @@ pub const ENDPOINTS: [(&str, &str, bool); 32] = [
     ("POST", "/api/v1/console/links", true),
 ];
 
-/// The routes, to be served where every request carries its peer.
+/// What is served where every request carries its peer.
 pub fn router(runtime: Arc<Runtime>) -> Router {
+    routes(runtime).fallback(nothing_here)
+}
+
+/// The routes. Who asks must be said with each request: by its peer, or by what was shown at the console.
+pub(crate) fn routes(runtime: Arc<Runtime>) -> Router {
     Router::new()
         .route("/api/v1/status", get(status::show))
         .route("/api/v1/reload", post(reload::reload))
@@ -111,11 +119,10 @@ pub fn router(runtime: Arc<Runtime>) -> Router {
         .route("/api/v1/approvals/{id}/review", post(approvals::review))
         .route("/api/v1/approvals/decide", post(approvals::decide_batch))
         .route("/api/v1/console/links", post(console::link))
-        .fallback(nothing_here)
         .with_state(runtime)
 }
 
-async fn nothing_here(_: access::Visitor) -> fault::ApiFault {
+async fn nothing_here() -> fault::ApiFault {
     fault::ApiFault::unknown("there is no such endpoint", "`bailiwick --version` and the gateway's should be the same")
 }
 

@@ -1,5 +1,6 @@
 //! The console, in this gateway: who the people are, and what its door asks for.
 
+mod api;
 mod desk;
 mod house;
 mod reading;
@@ -77,4 +78,9 @@ pub(crate) fn subjects_of(config: &Config) -> BTreeMap<String, String> {
 
 fn roles_of(words: &BTreeSet<String>) -> BTreeSet<Role> {
     Role::ALL.into_iter().filter(|role| words.contains(role.as_str())).collect()
+}
+
+/// Everything that is served at the console's listener: pages, and the admin API, behind one guard.
+pub(crate) fn site(runtime: &Arc<Runtime>, console: &Arc<Console>) -> axum::Router {
+    bailiwick_console::router(Arc::clone(console), api::api(runtime, console))
 }

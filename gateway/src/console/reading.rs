@@ -234,8 +234,7 @@ pub(super) async fn call(runtime: &Runtime, id: String) -> Option<CallView> {
 
 /// What is on record about a call, looked for from the end back, as far as it may be.
 fn about(reader: &Reader, id: &str, ends: &BTreeMap<&'static str, u64>) -> Result<Vec<Record>, TrailFault> {
-    // A call's id begins with the time at which it came.
-    let born_ms = id.get(1..13).and_then(|digits| u64::from_str_radix(digits, 16).ok()).unwrap_or(0);
+    let born_ms = born_ms(id);
     let mut found = Vec::new();
     for stream in [Stream::Decisions, Stream::Secrets, Stream::Calls] {
         let mut end = ends.get(stream.name()).copied().unwrap_or(1);
@@ -252,6 +251,14 @@ fn about(reader: &Reader, id: &str, ends: &BTreeMap<&'static str, u64>) -> Resul
         }
     }
     Ok(found)
+}
+
+/// When a call came, by its id: nine digits of five bits, as `CallId::new` writes them; the beginning of time where it is no such id.
+fn born_ms(id: &str) -> u64 {
+    const DIGITS: &str = "0123456789abcdefghjkmnpqrstvwxyz";
+    let digits = id.strip_prefix('c').and_then(|rest| rest.get(..9)).unwrap_or_default();
+    let value = |digit: char| DIGITS.find(digit).and_then(|at| u64::try_from(at).ok());
+    digits.chars().try_fold(0_u64, |sum, digit| Some((sum << 5) | value(digit)?)).unwrap_or(0)
 }
 
 fn title(record: &Record) -> String {
@@ -330,6 +337,8 @@ mod tests {
         assert_eq!(calls.len(), 5_000_usize.div_ceil(7));
         let one = AuditQuery { id: "c4200".into(), ..AuditQuery::default() };
         assert_eq!(searched(&reader, &one, ends.clone()).unwrap().rows.len(), 1);
-        assert_eq!(about(&reader, "c0000000f4240", &ends).unwrap().len(), 0);
+        assert_eq!(about(&reader, "c4200", &ends).unwrap().len(), 1);
+        let id = bailiwick_pipeline::ids::CallId::new(1_795_303_179_042, [7; 10]);
+        assert_eq!((born_ms(id.as_str()), born_ms("c4200"), born_ms("x")), (1_795_303_179_042, 0, 0));
     }
 }

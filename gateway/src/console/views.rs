@@ -39,7 +39,7 @@ pub(super) fn notices(runtime: &Runtime) -> Vec<Notice> {
     if runtime.config().approvals.allow_same_user {
         say(
             false,
-            "Whoever runs an agent may approve its calls here (`approvals.allow_same_user`): duties are not separate.".to_owned(),
+            "Whoever runs an agent may approve its calls here (approvals.allow_same_user): duties are not separate.".to_owned(),
         );
     }
     all

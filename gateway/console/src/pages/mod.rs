@@ -184,7 +184,7 @@ fn state(word: &str) -> Markup {
         "active" | "ready" | "callable" | "approved" | "succeeded" | "success" | "allow" | "done" => "good",
         "denied" | "drifted" | "failing" | "failed" | "halted" | "disabled" | "revoked" | "unusable" | "deny" | "unknown"
         | "downstream_error" | "internal_error" => "bad",
-        "pending" | "executing" | "unpinned" | "approval_pending" | "step_up" | "starting" => "open",
+        "pending" | "executing" | "unpinned" | "approval_pending" | "step_up" | "starting" => "due",
         _ => "still",
     };
     html! { span class=(format!("state {tone}")) { (text::shown(&word.replace('_', " "))) } }

@@ -124,7 +124,7 @@ impl Stage {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let at = listener.local_addr().unwrap();
         console.site().listens_at(at);
-        let site = router(Arc::clone(&console));
+        let site = router(Arc::clone(&console), axum::Router::new());
         tokio::spawn(async move { axum::serve(listener, site).await.unwrap() });
         Self { console, house, port: at.port(), _folder: folder }
     }

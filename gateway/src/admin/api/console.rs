@@ -1,9 +1,10 @@
 //! Links to the console.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A one-time link is wanted.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LinkWanted {
     /// For whom; it may be left out where there is one person.
@@ -12,7 +13,7 @@ pub struct LinkWanted {
 }
 
 /// A one-time link. Whoever opens it first is let in as this person.
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize, JsonSchema)]
 pub struct LinkMade {
     /// The person.
     pub id: String,

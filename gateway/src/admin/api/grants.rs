@@ -10,15 +10,17 @@ use bailiwick_pipeline::{
     grant::{Budget, Capability, GrantState, Labels},
 };
 use bailiwick_policy::{Band, Kind};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A grant.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a term of its own")]
 pub struct GrantView {
     /// Its id.
     pub id: String,
     /// Its state.
+    #[schemars(with = "shape::GrantState")]
     pub state: GrantState,
     /// The only agent that may act under it.
     pub agent: String,
@@ -27,6 +29,7 @@ pub struct GrantView {
     /// The task.
     pub purpose: String,
     /// The rights.
+    #[schemars(with = "Vec<shape::Capability>")]
     pub capabilities: Vec<Capability>,
     /// The callable tools that it covers now.
     pub tools: Vec<String>,
@@ -34,6 +37,7 @@ pub struct GrantView {
     #[serde(default)]
     pub never_used: Vec<String>,
     /// The highest band it reaches.
+    #[schemars(with = "shape::Band")]
     pub ceiling: Band,
     /// The environment it is for.
     pub environment: String,
@@ -42,10 +46,12 @@ pub struct GrantView {
     /// Until when.
     pub expires_at_ms: u64,
     /// How much it may be used.
+    #[schemars(with = "shape::Budget")]
     pub budget: Budget,
     /// How often it was used.
     pub used: Used,
     /// What it has touched.
+    #[schemars(with = "shape::Labels")]
     pub labels: Labels,
     /// Whether its agent acts under it when it names none.
     pub default: bool,
@@ -92,8 +98,10 @@ pub struct GrantView {
     pub ending: Option<EndingView>,
 }
 
+use super::shape;
+
 /// How often a grant was used.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
 pub struct Used {
     /// Calls.
     pub calls: u64,
@@ -108,7 +116,7 @@ pub struct Used {
 }
 
 /// How a grant ended.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct EndingView {
     /// When.
     pub at_ms: u64,
@@ -119,7 +127,7 @@ pub struct EndingView {
 }
 
 /// A grant is wanted.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct GrantWanted {
     /// Its id; made up where there is none.
@@ -134,11 +142,14 @@ pub struct GrantWanted {
     pub tools: Vec<String>,
     /// Only tools of these kinds; any where there are none.
     #[serde(default)]
+    #[schemars(with = "Option<BTreeSet<shape::Kind>>")]
     pub kinds: Option<BTreeSet<Kind>>,
     /// Bounds by tool, then by JSON pointer.
     #[serde(default)]
+    #[schemars(with = "BTreeMap<String, BTreeMap<String, shape::Bound>>")]
     pub args: BTreeMap<String, BTreeMap<String, Bound>>,
     /// The highest band; the agent's where there is none.
+    #[schemars(with = "Option<shape::Band>")]
     pub ceiling: Option<Band>,
     /// The environment; that of the grant above it, or `default`, where there is none.
     #[serde(default)]
@@ -148,6 +159,7 @@ pub struct GrantWanted {
     pub ttl_ms: Option<u64>,
     /// How much it may be used.
     #[serde(default)]
+    #[schemars(with = "shape::Budget")]
     pub budget: Budget,
     /// Whether its agent acts under it when it names none.
     #[serde(default)]
@@ -182,7 +194,7 @@ pub struct GrantWanted {
 }
 
 /// A grant, made; its token is told once.
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize, JsonSchema)]
 pub struct GrantMade {
     /// The grant.
     pub grant: GrantView,
@@ -197,7 +209,7 @@ impl fmt::Debug for GrantMade {
 }
 
 /// What the end of a grant came to.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct EndedView {
     /// Whether it was active until now.
     pub was_active: bool,

@@ -10,8 +10,10 @@ mod grants;
 mod halts;
 mod proposal;
 mod reload;
+mod shape;
 mod status;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use agents::{AgentView, TokenMade, TokenView, TokenWanted};
@@ -26,7 +28,7 @@ pub use reload::{Changed, Reloaded};
 pub use status::{ConfigStatus, LastReload, Status};
 
 /// Words with a change.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Why {
     /// Why.
@@ -35,7 +37,7 @@ pub struct Why {
 }
 
 /// Why something was not done.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct ApiError {
     /// One word for programs.
     pub error: String,

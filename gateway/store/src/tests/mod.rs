@@ -16,6 +16,7 @@ mod identities;
 mod machine;
 mod pins;
 mod sealed;
+mod standing;
 mod stops;
 mod tokens;
 
