@@ -1,5 +1,5 @@
 //! The console over real HTTP, with a real store and a software authenticator.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may fail by panicking")]
+#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may fail by panicking")]
 
 mod desk;
 mod doors;
@@ -117,7 +117,7 @@ impl Stage {
             passkeys: Arc::new(Passkeys::load(&store).unwrap()),
             people: people(),
             site: Site::new(None),
-            limits: SessionLimits { whole: Duration::from_secs(8 * 60 * 60), idle: Duration::from_secs(30 * 60) },
+            limits: SessionLimits { whole: Duration::from_hours(8), idle: Duration::from_mins(30) },
             oidc,
         };
         let console = Console::new(parts).unwrap();
