@@ -81,7 +81,7 @@ pub async fn run(args: RunArgs) -> Result<(), StartFault> {
     runtime.issuers.set_resource(&url);
     let console_at = listeners.console_at;
     let servers = listeners.serve(&runtime, console.as_ref(), &stop)?;
-    let entrance = entrance(console.as_deref(), args.is_demo, &command).await;
+    let entrance = entrance(console.as_deref(), &command).await;
     eprintln!("{}", banner(&runtime, (&url, over_tls.as_deref()), (console_at, &entrance), args.is_demo, &args.own_binary));
     let ticker = tokio::spawn(tick(Arc::clone(&runtime), stop.clone()));
     let watcher = tokio::spawn(reload::watch(Arc::clone(&runtime), stop.clone()));
@@ -318,12 +318,12 @@ async fn metrics(State(runtime): State<Arc<Runtime>>) -> String {
 }
 
 /// How people get in. A link is good for whoever reads it, so where nobody sits at the screen none is written: it would stay in a log.
-async fn entrance(console: Option<&Console>, is_demo: bool, command: &str) -> String {
+async fn entrance(console: Option<&Console>, command: &str) -> String {
     let Some(console) = console else { return "off (`enabled` in `[console]`)".to_owned() };
     let people = console.people();
     let origin = console.site().origin();
     match people.as_slice() {
-        [only] if !console.has_passkeys() && (is_demo || io::stderr().is_terminal()) => match console.link(only, "start").await {
+        [only] if !console.has_passkeys() && io::stderr().is_terminal() => match console.link(only, "start").await {
             Ok(link) => format!("{link}   (as {only}, once, within 10 minutes; `{command} console` makes another)"),
             Err(refused) => format!("{origin}   (no link could be made: {})", refused.message()),
         },

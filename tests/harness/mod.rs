@@ -1,5 +1,6 @@
 //! Starts real gateways with scripted servers behind them, and speaks MCP to them as agents do.
 
+pub mod authenticator;
 #[path = "../../gateway/identity/src/authority.rs"]
 pub mod authority;
 mod client;

@@ -4,6 +4,7 @@ mod asides;
 mod commands;
 mod completing;
 mod connectors;
+mod console;
 mod errors;
 mod evidence;
 mod features;

@@ -1,6 +1,9 @@
 //! The console, wired: what it is made of, and what is where.
 
-use std::sync::Arc;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use arc_swap::ArcSwap;
 use axum::{
@@ -19,8 +22,10 @@ use crate::{
     guard,
     house::{House, Note},
     link::{self, Links},
-    login, pages, passkey,
-    person::{Person, Viewer},
+    login,
+    oidc::{self, Oidc},
+    pages, passkey,
+    person::{Person, Role, Viewer},
     random,
     refused::Refused,
     session::{Ended, LoginMethod, Session, SessionLimits, Sessions},
@@ -43,6 +48,9 @@ pub struct Console {
     challenges: Challenges,
     tokens: FormTokens,
     tries: Tries,
+    /// Of the operator credential, by people who are logged in: not to be used up by strangers.
+    credential_tries: Tries,
+    oidc: Option<Oidc>,
     listeners: Listeners,
 }
 
@@ -60,12 +68,14 @@ pub struct ConsoleParts {
     pub site: Site,
     /// How long sessions live.
     pub limits: SessionLimits,
+    /// Where people may log in too.
+    pub oidc: Option<Oidc>,
 }
 
 impl Console {
     /// A console of these parts. It serves nothing by itself: see [`router`].
     pub fn new(parts: ConsoleParts) -> Result<Arc<Self>, Refused> {
-        let ConsoleParts { desk, house, passkeys, people, site, limits } = parts;
+        let ConsoleParts { desk, house, passkeys, people, site, limits, oidc } = parts;
         Ok(Arc::new(Self {
             desk,
             house,
@@ -77,6 +87,8 @@ impl Console {
             challenges: Challenges::default(),
             tokens: FormTokens::new(random::bytes()?),
             tries: Tries::default(),
+            credential_tries: Tries::default(),
+            oidc,
             listeners: Listeners::default(),
         }))
     }
@@ -120,6 +132,14 @@ impl Console {
         &self.listeners
     }
 
+    pub(crate) fn oidc(&self) -> Option<&Oidc> {
+        self.oidc.as_ref()
+    }
+
+    pub(crate) fn credential_tries(&self) -> &Tries {
+        &self.credential_tries
+    }
+
     pub(crate) fn tries(&self) -> &Tries {
         &self.tries
     }
@@ -146,6 +166,15 @@ impl Console {
         let ended = self.sessions.end("their entry in the configuration is another one", |session| is_other(&session.person));
         self.note_ended(ended).await;
         self.remove_passkeys_of_nobody().await
+    }
+
+    /// Replaces who is whom at the identity provider. Whoever is another one there is logged out, as far as it let them in.
+    pub async fn set_subjects(&self, subjects: BTreeMap<String, String>) {
+        let Some(oidc) = &self.oidc else { return };
+        let is_other = oidc.set_people(subjects);
+        let is_meant = |session: &Session| session.method == LoginMethod::Oidc && is_other(&session.person);
+        let ended = self.sessions.end("who they are at the identity provider is another one", is_meant);
+        self.note_ended(ended).await;
     }
 
     /// Removes the passkeys of people who are not registered. To be done at the start too: the configuration may have changed meanwhile.
@@ -196,8 +225,8 @@ impl Console {
 
     /// Whether this person's session is still open: asked by what stays open, such as a stream of events, before each thing that it says.
     pub fn is_open(&self, viewer: &Viewer) -> bool {
-        self.sessions.is_open(&viewer.session, self.house.now_ms())
-            && self.person(&viewer.person.id).as_ref() == Some(&viewer.person)
+        let session = self.sessions.by_id(&viewer.session, self.house.now_ms());
+        session.and_then(|session| self.person_in(&session)).as_ref() == Some(&viewer.person)
     }
 
     /// Who has sent this, if they are logged in: for what the gateway serves beside the pages.
@@ -215,8 +244,17 @@ impl Console {
                 return None;
             }
         };
-        let person = self.person(&session.person)?;
+        let person = self.person_in(&session)?;
         Some((Viewer { person, session: session.id.clone() }, session))
+    }
+
+    /// The person of a session, with the roles that they have in it.
+    fn person_in(&self, session: &Session) -> Option<Person> {
+        let mut person = self.person(&session.person)?;
+        if let Some(only) = &session.roles {
+            person.roles.retain(|role| only.contains(role));
+        }
+        Some(person)
     }
 
     /// Opens a session, on record first. Returns what `Set-Cookie` says.
@@ -224,9 +262,9 @@ impl Console {
         &self,
         person: &Person,
         method: LoginMethod,
-        enrols_until_ms: Option<u64>,
+        (enrols_until_ms, roles): (Option<u64>, Option<BTreeSet<Role>>),
     ) -> Result<String, Refused> {
-        let (token, session) = self.sessions.prepare(&person.id, method, enrols_until_ms, self.house.now_ms())?;
+        let (token, session) = Sessions::prepare(&person.id, method, (enrols_until_ms, roles), self.house.now_ms())?;
         let with = json!({"method": method.as_str(), "session": session.id});
         self.note(Note { event: "login", by: person.id.clone(), about: person.id.clone(), why: None, with }).await?;
         let made_room = self.sessions.begin(&token, session)?;
@@ -294,6 +332,8 @@ pub fn router(console: Arc<Console>, beside: Router) -> Router {
         .route("/login/link", post(login::by_link))
         .route("/login/passkey/options", post(login::ask_passkey))
         .route("/login/passkey", post(login::by_passkey))
+        .route("/login/oidc", get(oidc::begin))
+        .route(oidc::CALLBACK, get(oidc::come_back))
         .route("/logout", post(login::logout))
         .route("/sign", post(sign::ask))
         .route("/passkeys", get(passkey::show))

@@ -6,10 +6,14 @@ mod house;
 mod reading;
 mod views;
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use bailiwick_config::Config;
-use bailiwick_console::{Bounds, Console, ConsoleParts, Person, Refused, Role, SessionLimits, Site};
+use bailiwick_console::{Bounds, ClaimedRoles, Console, ConsoleParts, Oidc, Person, Refused, Role, SessionLimits, Site};
+use bailiwick_identity::LoginProvider;
 use bailiwick_store::Passkeys;
 
 use crate::runtime::{Runtime, StartFault};
@@ -32,6 +36,7 @@ pub(crate) async fn opened(runtime: &Arc<Runtime>) -> Result<Option<Arc<Console>
         people: people_of(&config),
         site: Site::new(config.console.public_url.clone()),
         limits: SessionLimits { whole: config.console.session, idle: config.console.idle },
+        oidc: oidc_of(&config),
     };
     let console = Console::new(parts).map_err(fault)?;
     console.remove_passkeys_of_nobody().await.map_err(fault)?;
@@ -47,13 +52,32 @@ pub(crate) fn people_of(config: &Config) -> Vec<Person> {
     let person = |registered: &bailiwick_config::RegisteredPerson| Person {
         id: registered.id.clone(),
         owns: registered.owns.clone(),
-        roles: Role::ALL.into_iter().filter(|role| registered.roles.contains(role.as_str())).collect(),
+        roles: roles_of(&registered.roles),
         approves: Bounds {
             connectors: registered.connectors.iter().flatten().map(ToString::to_string).collect(),
             up_to: registered.up_to.map(|band| band.as_str().to_owned()),
         },
     };
     config.people.iter().map(person).collect()
+}
+
+/// The identity provider of this configuration.
+fn oidc_of(config: &Config) -> Option<Oidc> {
+    let settings = config.console.oidc.as_ref()?;
+    let roles = settings.roles.as_ref().map(|(claim, words)| ClaimedRoles {
+        claim: claim.clone(),
+        roles: words.iter().map(|(text, roles)| (text.clone(), roles_of(roles))).collect(),
+    });
+    Some(Oidc::new(LoginProvider::new(settings.provider.clone()), roles, subjects_of(config)))
+}
+
+/// Who is whom at the identity provider.
+pub(crate) fn subjects_of(config: &Config) -> BTreeMap<String, String> {
+    config.people.iter().filter_map(|person| Some((person.subject.clone()?, person.id.clone()))).collect()
+}
+
+fn roles_of(words: &BTreeSet<String>) -> BTreeSet<Role> {
+    Role::ALL.into_iter().filter(|role| words.contains(role.as_str())).collect()
 }
 
 /// Everything that is served at the console's listener: pages, and the admin API, behind one guard.

@@ -14,7 +14,7 @@ use serde_json::json;
 
 use super::{Basis, Next, ReloadFault, basis::CHANGED, change, gone::is_gone};
 use crate::{
-    console::people_of,
+    console::{people_of, subjects_of},
     runtime::{Runtime, StartFault, approval_settings, entries_of, front_settings, settings_of},
 };
 
@@ -136,6 +136,9 @@ impl Runtime {
                 why = refused.message(),
                 "passkeys of people who are gone could not be removed: they are good for nothing"
             );
+        }
+        if let Some(console) = self.console.get() {
+            console.set_subjects(subjects_of(&config)).await;
         }
         self.front.close_sessions_of(|agent| is_gone(&config, agent));
         let drained = join_all(ended.iter().map(|grant| grant.drained(PATIENCE)));

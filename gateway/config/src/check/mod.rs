@@ -56,7 +56,7 @@ pub(crate) fn config(tree: Value, setting: Setting<'_>, findings: &mut Findings<
     let root = KeyPath::default();
     let parts = Parts {
         server: sections::server(&raw, &root.key("server"), setting, findings),
-        console: people::console(&raw.console, &root.key("console"), findings),
+        console: people::console(&raw.console, &root.key("console"), setting, findings),
         approvals: sections::approvals(&raw.approvals, &root.key("approvals"), findings),
         policy: sections::policy(&raw.policy, &root.key("policy"), setting, findings),
         trail: sections::trail(&raw.trail, &root.key("trail"), findings),
@@ -75,6 +75,7 @@ pub(crate) fn config(tree: Value, setting: Setting<'_>, findings: &mut Findings<
         == (raw.agents.len(), raw.issuers.len(), raw.connectors.len(), raw.grants.len())
         && (parts.trust_domains.len(), parts.resource_servers.len()) == (raw.trust_domains.len(), raw.resource_servers.len())
         && parts.people.len() == raw.people.len()
+        && parts.console.oidc.is_some() == raw.console.oidc.is_some()
         && parts.console.public_url.is_some() == raw.console.public_url.is_some()
         && parts.server.tls.is_some() == raw.server.tls.is_some();
     if !is_whole && findings.is_empty() {

@@ -54,6 +54,7 @@ async fn every_answer_says_how_it_may_be_used() {
 }
 
 #[tokio::test]
+#[expect(clippy::disallowed_methods, reason = "a test speaks as no client of ours would")]
 async fn another_name_is_not_served() {
     let stage = Stage::new().await;
     for host in ["evil.example", "localhost", "localhost:1", "127.0.0.1", "localhost.evil.example:80", "[::2]:80"] {
@@ -239,11 +240,11 @@ async fn a_login_that_is_not_of_this_browser_or_this_passkey_is_refused() {
     let mut forged = soft::Authenticator::new(soft::Key::eddsa(), &passkey.id);
     (forged.user, forged.count) = (passkey.user.clone(), 100);
     assert_eq!(browser.login(&mut forged).await.status(), StatusCode::FORBIDDEN);
-    let user = std::mem::take(&mut passkey.user);
+    let handle = std::mem::take(&mut passkey.user);
     assert_eq!(browser.login(&mut passkey).await.status(), StatusCode::FORBIDDEN, "it does not say whose it is");
     passkey.user = vec![7; 32];
     assert_eq!(browser.login(&mut passkey).await.status(), StatusCode::FORBIDDEN, "it says another person");
-    passkey.user = user;
+    passkey.user = handle;
     let there = browser.login(&mut passkey).await;
     assert_eq!(there.status(), StatusCode::SEE_OTHER);
     passkey.count = 1;
@@ -262,6 +263,8 @@ async fn failures_are_bounded_and_what_can_not_be_recorded_does_not_happen() {
         statuses.push(browser.post("/login/link", &[("token", &token), ("code", "one-time-x")]).await.status().as_u16());
     }
     assert_eq!((statuses[19], statuses[20]), (403, 429), "{statuses:?}");
+    stage.by_link("bob").await;
+    assert_eq!(stage.console.sessions().of("bob").len(), 1, "nobody is kept out by a stranger's failures");
     stage.pass(60_000);
     let mut code = stage.console.link("ada", "test").await.unwrap();
     stage.house.is_lost.store(true, std::sync::atomic::Ordering::Relaxed);

@@ -1,8 +1,9 @@
 //! The console over real HTTP, with a real store and a software authenticator.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may fail by panicking")]
+#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may fail by panicking")]
 
 mod desk;
 mod doors;
+mod providers;
 mod signing;
 
 use std::{
@@ -22,7 +23,7 @@ use serde_json::Value;
 use zeroize::Zeroizing;
 
 use crate::{
-    Bounds, Console, ConsoleParts, House, Later, NotRecorded, Note, Person, Question, Refused, Role, SessionLimits,
+    Bounds, Console, ConsoleParts, House, Later, NotRecorded, Note, Oidc, Person, Question, Refused, Role, SessionLimits,
     SignedDecision, Site, router, webauthn::soft,
 };
 
@@ -101,17 +102,23 @@ fn people() -> Vec<Person> {
 
 impl Stage {
     async fn new() -> Self {
+        Self::with(None).await
+    }
+
+    /// With this identity provider.
+    async fn with(oidc: Option<Oidc>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path()).unwrap();
         let house = Arc::new(TestHouse::default());
         house.now_ms.store(DAY_MS, Ordering::Relaxed);
         let parts = ConsoleParts {
-            desk: Arc::new(desk::Nothing),
+            desk: Arc::new(desk::Questions),
             house: Arc::clone(&house) as _,
             passkeys: Arc::new(Passkeys::load(&store).unwrap()),
             people: people(),
             site: Site::new(None),
-            limits: SessionLimits { whole: Duration::from_secs(8 * 60 * 60), idle: Duration::from_secs(30 * 60) },
+            limits: SessionLimits { whole: Duration::from_hours(8), idle: Duration::from_mins(30) },
+            oidc,
         };
         let console = Console::new(parts).unwrap();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -12,7 +12,7 @@ use crate::{
 const TO: &str = "/approvals/apr_1/decision";
 
 fn view() -> String {
-    bailiwick_schemas::canonical::Digest::of(b"what was shown").to_string()
+    super::desk::shown("apr_1").to_string()
 }
 
 /// The fields of the form on the page of an approval.
@@ -176,9 +176,10 @@ async fn a_person_decides_within_their_bounds() {
         let stage = Stage::new().await;
         let mut browser = stage.by_link(who).await;
         let to = format!("/approvals/{approval}/decision");
-        let (mine, view, credential) = (token(&stage, who, &to), view(), "ab".repeat(32));
-        let (digest, stale) = (binding(approval).to_string(), binding("changed").to_string());
-        let changed = [fields(&mine, &stale, &view), vec![("operator", credential.as_str())]].concat();
+        let (mine, credential) = (token(&stage, who, &to), "ab".repeat(32));
+        let view = super::desk::shown(approval).to_string();
+        let (digest, of_another) = (binding(approval).to_string(), binding("changed").to_string());
+        let changed = [fields(&mine, &of_another, &view), vec![("operator", credential.as_str())]].concat();
         let answer = browser.post(&to, &changed).await.status();
         assert!(matches!(answer, StatusCode::CONFLICT | StatusCode::NOT_FOUND), "another call than the one shown: {answer}");
         let right = [fields(&mine, &digest, &view), vec![("operator", credential.as_str())]].concat();

@@ -77,20 +77,20 @@ async fn only_calls_of_its_like_go_and_only_so_many() {
     ] {
         assert!(!goes(&live, &foreign, NOW), "{foreign}");
     }
-    let like = refund("T-2", 100);
+    let alike = refund("T-2", 100);
     for other in [
-        Binding { agent: "other".parse().unwrap(), ..bound(&like) },
-        Binding { grant: "elsewhere".parse().unwrap(), ..bound(&like) },
-        Binding { grant_revision: 2, ..bound(&like) },
-        Binding { connector_fingerprint: Digest::of(b"x"), ..bound(&like) },
-        Binding { tool: "tickets__close".to_owned(), ..bound(&like) },
-        Binding { tool_digest: Digest::of(b"x"), ..bound(&like) },
-        Binding { needs: ["more\u{1f}x\u{1f}1\u{1f}-\u{1f}approver".to_owned()].into(), ..bound(&like) },
+        Binding { agent: "other".parse().unwrap(), ..bound(&alike) },
+        Binding { grant: "elsewhere".parse().unwrap(), ..bound(&alike) },
+        Binding { grant_revision: 2, ..bound(&alike) },
+        Binding { connector_fingerprint: Digest::of(b"x"), ..bound(&alike) },
+        Binding { tool: "tickets__close".to_owned(), ..bound(&alike) },
+        Binding { tool_digest: Digest::of(b"x"), ..bound(&alike) },
+        Binding { needs: ["more\u{1f}x\u{1f}1\u{1f}-\u{1f}approver".to_owned()].into(), ..bound(&alike) },
     ] {
-        assert_eq!(live.allowance(&other, &like, NOW), None, "{other:?}");
+        assert_eq!(live.allowance(&other, &alike, NOW), None, "{other:?}");
     }
-    assert!(goes(&live, &like, NOW) && goes(&live, &other_note, NOW + 1));
-    assert!(!goes(&live, &like, NOW + 2), "two were allowed");
+    assert!(goes(&live, &alike, NOW) && goes(&live, &other_note, NOW + 1));
+    assert!(!goes(&live, &alike, NOW + 2), "two were allowed");
     // The call that was approved has its own use.
     assert!(live.claim(&id, NOW + 2));
     let uses = live.show(id.as_str()).unwrap().approval.allowance.unwrap().uses;

@@ -150,32 +150,29 @@ impl Machine {
         let Call { quorum, remember, .. } = CALLS[call];
         let (needs, said) = ([Requirement { remember, ..requirement(quorum, None) }], arguments(call, 0).to_string());
         let ticket = ask_of(&self.live, Band::Medium, &[], &bound(call, 0), (&said, &needs), self.now).await.unwrap();
-        match self.of_use(call) {
-            Some((id, rank)) => {
-                let told = match ticket.state {
-                    TicketState::Approved => 2,
-                    TicketState::Pending => 1,
-                    TicketState::Denied { .. } => 0,
-                };
-                assert_eq!((ticket.id, told), (id, rank));
-            }
-            None => {
-                assert_eq!(ticket.state, TicketState::Pending);
-                let known = Known {
-                    call,
-                    state: ApprovalState::Pending,
-                    said_yes: BTreeSet::new(),
-                    said_no: false,
-                    approve_by: self.now + WAIT,
-                    execute_by: 0,
-                    ended: 0,
-                    allowed: None,
-                    ran: 0,
-                };
-                assert!(self.known.insert(ticket.id.clone(), known).is_none(), "no id is given twice");
-                self.order.push(ticket.id);
-            }
+        if let Some((id, rank)) = self.of_use(call) {
+            let told = match ticket.state {
+                TicketState::Approved => 2,
+                TicketState::Pending => 1,
+                TicketState::Denied { .. } => 0,
+            };
+            assert_eq!((ticket.id, told), (id, rank));
+            return;
         }
+        assert_eq!(ticket.state, TicketState::Pending);
+        let known = Known {
+            call,
+            state: ApprovalState::Pending,
+            said_yes: BTreeSet::new(),
+            said_no: false,
+            approve_by: self.now + WAIT,
+            execute_by: 0,
+            ended: 0,
+            allowed: None,
+            ran: 0,
+        };
+        assert!(self.known.insert(ticket.id.clone(), known).is_none(), "no id is given twice");
+        self.order.push(ticket.id);
     }
 
     async fn decide(&mut self, at: usize, who: u32, decision: Decision) {
@@ -219,8 +216,8 @@ impl Machine {
         let like = arguments(call, self.calls);
         let found = self.live.allowance(&bound(call, self.calls), &like, self.now);
         let now = self.now;
-        let live = |known: &Known| known.allowed.is_some_and(|(left, until, ended)| left > 0 && now < until && !ended);
-        let expected = self.known.iter().find(|(_, known)| known.call == call && live(known)).map(|(id, _)| id.clone());
+        let allows = |known: &Known| known.allowed.is_some_and(|(left, until, ended)| left > 0 && now < until && !ended);
+        let expected = self.known.iter().find(|(_, known)| known.call == call && allows(known)).map(|(id, _)| id.clone());
         assert_eq!(found, expected);
         if let Some(id) = found {
             assert!(self.live.claim_allowance(&id, &CallId::new(self.calls, [3; 10]), now));
@@ -257,7 +254,9 @@ impl Machine {
             if known.state.is_open() {
                 known.state = ApprovalState::Invalidated;
             }
-            known.allowed.as_mut().map(|allowed| allowed.2 = true);
+            if let Some(allowed) = &mut known.allowed {
+                allowed.2 = true;
+            }
         }
     }
 
@@ -280,7 +279,9 @@ impl Machine {
         let is_allowing = known.allowed.is_some_and(|(.., ended)| !ended);
         if told.is_ok() {
             assert!(is_unused || is_allowing, "{known:?}");
-            known.allowed.as_mut().map(|allowed| allowed.2 = true);
+            if let Some(allowed) = &mut known.allowed {
+                allowed.2 = true;
+            }
             if is_unused {
                 known.state = ApprovalState::Revoked;
             }

@@ -66,6 +66,8 @@ pub struct Fakes {
     pub world: Mutex<Arc<World>>,
     pub questions: watch::Sender<Vec<Question>>,
     pub asking: Mutex<Result<(), bailiwick_pipeline::ports::ApprovalFailure>>,
+    /// The approval under which calls of its like may go, and how many.
+    pub allowing: Mutex<Option<(bailiwick_pipeline::ids::ApprovalId, u32)>>,
     pub loan: Mutex<Result<Option<Loan>, LendFailure>>,
     pub readiness: Mutex<Result<(), ConnectFailure>>,
     pub reply: Mutex<Replying>,
@@ -100,6 +102,7 @@ impl Fakes {
             world: Mutex::new(world),
             questions: watch::Sender::default(),
             asking: Mutex::new(Ok(())),
+            allowing: Mutex::default(),
             loan: Mutex::new(Ok(None)),
             readiness: Mutex::new(Ok(())),
             reply: Mutex::new(Box::new(|_| Ok(RawReply::result(Bytes::from_static(super::PLAIN.as_bytes()))))),
