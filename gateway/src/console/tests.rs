@@ -71,7 +71,8 @@ impl Stage {
     }
 
     async fn post(&mut self, path: &str, fields: &[(&str, &str)]) -> StatusCode {
-        let answer = self.request(Method::POST, path).header("origin", &self.origin).form(fields).send().await.unwrap();
+        let posted = self.request(Method::POST, path).header("origin", &self.origin);
+        let answer = form(posted, fields).send().await.unwrap();
         self.take_cookies(&answer);
         answer.status()
     }
@@ -88,7 +89,7 @@ impl Stage {
         self.take_cookies(&page);
         let token = Self::token(&page.text().await.unwrap(), "/login/link");
         let posted = self.request(Method::POST, "/login/link").header("host", &host).header("origin", &public);
-        let answer = posted.form(&[("token", token.as_str()), ("code", &code)]).send().await.unwrap();
+        let answer = form(posted, &[("token", token.as_str()), ("code", &code)]).send().await.unwrap();
         assert_eq!(answer.status(), StatusCode::SEE_OTHER);
         self.take_cookies(&answer);
     }
@@ -96,6 +97,12 @@ impl Stage {
     fn credential(&self) -> String {
         format!("Operator {}", hex(&std::fs::read(self.runtime.data.operator_credential()).unwrap()))
     }
+}
+
+/// A form; what is in it needs no escapes.
+fn form(request: reqwest::RequestBuilder, fields: &[(&str, &str)]) -> reqwest::RequestBuilder {
+    let body = fields.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("&");
+    request.header("content-type", "application/x-www-form-urlencoded").body(body)
 }
 
 #[tokio::test]
@@ -115,7 +122,10 @@ async fn the_admin_api_takes_the_credential_and_lets_a_session_look() {
         assert_eq!(send(Some("Bearer ba_x")).await.unwrap().status(), StatusCode::FORBIDDEN, "{method} {path}");
         if !changes {
             let let_in = send(Some(&good)).await.unwrap().status();
-            assert!(matches!(let_in, StatusCode::OK | StatusCode::NOT_FOUND | StatusCode::BAD_REQUEST), "{method} {path}: {let_in}");
+            assert!(
+                matches!(let_in, StatusCode::OK | StatusCode::NOT_FOUND | StatusCode::BAD_REQUEST),
+                "{method} {path}: {let_in}"
+            );
         }
     }
     let frozen = stage.request(Method::POST, "/api/v1/halts").header("authorization", &good).body(r#"{"what":"agent:demo"}"#);
@@ -163,7 +173,9 @@ async fn every_page_is_there_for_who_is_logged_in_and_for_nobody_else() {
     for path in ["/approvals/K7-42", "/grants/none", "/connectors/none", "/calls/c1"] {
         assert_eq!(stage.get(path).await.0, StatusCode::NOT_FOUND, "{path}");
     }
-    for (path, kind) in [("/assets/console.css", "text/css"), ("/assets/console.js", "text/javascript"), ("/assets/mark.svg", "image/svg")] {
+    for (path, kind) in
+        [("/assets/console.css", "text/css"), ("/assets/console.js", "text/javascript"), ("/assets/mark.svg", "image/svg")]
+    {
         let answer = stage.request(Method::GET, path).send().await.unwrap();
         assert!(answer.headers().get("content-type").unwrap().to_str().unwrap().starts_with(kind), "{path}");
     }
