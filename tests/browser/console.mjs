@@ -7,6 +7,7 @@ import { join } from 'node:path';
 
 const require = createRequire(join(process.env.BAILIWICK_MODULES, 'x.js'));
 const { chromium } = require('playwright-core');
+const { Validator } = await import(require.resolve('@seriousme/openapi-schema-validator'));
 const axe = readFileSync(require.resolve('axe-core/axe.min.js'), 'utf8');
 const pictures = process.argv[2] || '';
 if (pictures) mkdirSync(pictures, { recursive: true });
@@ -240,7 +241,8 @@ const cases = {
     await ada.open('/');
     await ada.waits(1);
     const question = await ada.page.locator('[data-row]').first().getAttribute('href');
-    const call = `/calls/${/\/calls\/([^"]+)/.exec(await (await ada.context.request.get(`${ada.origin}/audit`)).text())[1]}`;
+    const trail = await (await ada.context.request.get(`${ada.origin}/audit?tool=tickets__refund&outcome=success`)).text();
+    const call = `/calls/${/\/calls\/([^"]+)/.exec(trail)[1]}`;
     const state = await ada.context.storageState();
     for (const colorScheme of ['light', 'dark']) {
       const context = await browser.newContext({ storageState: state, colorScheme, viewport: { width: 1280, height: 900 } });
@@ -257,6 +259,23 @@ const cases = {
     }
     gateway.cli('approvals', 'deny', question.split('/').pop(), '--reason', 'only looked at');
     await agent;
+    await ada.leave();
+  },
+
+  async 'the admin API is as it is described, for programs with the credential'(browser, gateway) {
+    const ada = await Person.arrive(browser, gateway, { passkey: false });
+    const described = await (await fetch(`${ada.origin}/api/v1/openapi.json`)).json();
+    const judged = await new Validator().validate(structuredClone(described));
+    is(judged.valid, `the description is none: ${JSON.stringify(judged.errors)}`);
+    const ask = (method, path, authorization, body) => fetch(ada.origin + path, { method, body, headers: authorization ? { authorization } : {} });
+    const good = `Operator ${gateway.credential()}`;
+    const lists = Object.entries(described.paths).filter(([path, at]) => at.get && !path.includes('{'));
+    is(lists.length >= 6, `only ${lists.length} lists`);
+    for (const [path] of lists) {
+      is((await ask('GET', path)).status === 401, `${path} is for anybody`);
+      is((await ask('GET', path, good)).status === 200, `${path} is for nobody`);
+    }
+    is((await ask('POST', '/api/v1/halts', 'Operator 00', '{"what":"everything"}')).status === 401, 'a wrong credential halts everything');
     await ada.leave();
   },
 

@@ -139,7 +139,7 @@ pub(crate) fn description() -> Value {
             "schemas": schemas,
             "securitySchemes": {"operator": {
                 "type": "apiKey", "in": "header", "name": "Authorization",
-                "description": "`Operator ` and the 64 hexadecimal digits of `DATA/operator.key`",
+                "description": "`Operator ` and the operator credential, as `bailiwick console --credential` prints it",
             }},
         },
     })
@@ -204,7 +204,8 @@ mod tests {
         if std::env::var_os("BAILIWICK_WRITE").is_some() {
             fs::write(&file, &text).unwrap();
         }
-        assert_eq!(fs::read_to_string(&file).unwrap(), text, "write it anew with BAILIWICK_WRITE=1, and read the difference");
+        let is_same = fs::read_to_string(&file).unwrap() == text;
+        assert!(is_same, "`schemas/openapi.json` is another: write it anew with BAILIWICK_WRITE=1, and read the difference");
     }
 
     #[test]

@@ -4,6 +4,8 @@ mod api;
 mod desk;
 mod house;
 mod reading;
+#[cfg(test)]
+mod tests;
 mod views;
 
 use std::{
