@@ -10,6 +10,7 @@ use std::{
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
+use crate::recent::Recent;
 use arc_swap::ArcSwap;
 use aws_lc_rs::rand;
 use bailiwick_pipeline::{
@@ -286,17 +287,19 @@ impl Severed {
 /// Hands finished traces to the exporter, where there is one.
 pub struct Traces {
     exporter: Option<Exporter>,
+    recent: Arc<Recent>,
 }
 
 impl Traces {
     /// Traces to this exporter; to nowhere without one.
-    pub fn new(exporter: Option<Exporter>) -> Self {
-        Self { exporter }
+    pub fn new(exporter: Option<Exporter>, recent: Arc<Recent>) -> Self {
+        Self { exporter, recent }
     }
 }
 
 impl bailiwick_pipeline::ports::Tracer for Traces {
     fn finish(&self, trace: CallTrace) {
+        self.recent.keep(&trace);
         if let Some(exporter) = &self.exporter
             && let Some(tree) = tree_of(trace)
         {

@@ -3,7 +3,8 @@
 use std::{
     collections::BTreeMap,
     fmt::Write as _,
-    fs, io,
+    fs,
+    io::{self, IsTerminal as _},
     net::SocketAddr,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
@@ -13,6 +14,7 @@ use std::{
 
 use axum::{Router, extract::State, http::StatusCode, routing::get};
 use bailiwick_config::Config;
+use bailiwick_console::Console;
 use bailiwick_pipeline::ports::{Clock as _, Worlds as _};
 use bailiwick_store::Settings;
 use bailiwick_trail::{Reader, Stream};
@@ -25,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     adapters::{SteadyClock, SystemClock},
-    admin,
+    admin, console,
     data::DataFolder,
     oauth,
     reload::{self, By},
@@ -53,6 +55,7 @@ pub struct RunArgs {
 /// Serves until SIGINT or SIGTERM. What a person reads goes to standard error.
 pub async fn run(args: RunArgs) -> Result<(), StartFault> {
     let data = DataFolder::open(&args.data)?;
+    let command = command_of(&args);
     let clock = Arc::new(SteadyClock::not_before(believable(latest_on_record(&data))?));
     let start = Start {
         config: args.config,
@@ -69,14 +72,19 @@ pub async fn run(args: RunArgs) -> Result<(), StartFault> {
     let runtime = Runtime::start(start).await?;
     let stop = CancellationToken::new();
     let listeners = Listeners::bind(&runtime).await?;
+    let console = console::opened(&runtime).await?;
+    if let Some(console) = &console {
+        console.site().listens_at(listeners.console_at);
+    }
     let over_tls = listeners.tls.as_ref().map(|(_, at, _)| format!("https://{at}/mcp"));
     let url = runtime.config().server.public_url(*runtime.agents_at.get_or_init(|| listeners.agents_at));
     // Known only now: tokens and proofs are for this address.
     runtime.issuers.set_resource(&url);
     let console_at = *runtime.console_at.get_or_init(|| listeners.console_at);
     runtime.tell().await?;
-    let servers = listeners.serve(&runtime, &stop)?;
-    eprintln!("{}", banner(&runtime, (&url, over_tls.as_deref()), console_at, args.is_demo, &args.own_binary));
+    let servers = listeners.serve(&runtime, console.as_ref(), &stop)?;
+    let entrance = entrance(console.as_deref(), &command).await;
+    eprintln!("{}", banner(&runtime, (&url, over_tls.as_deref()), (console_at, &entrance), args.is_demo, &args.own_binary));
     let ticker = tokio::spawn(tick(Arc::clone(&runtime), stop.clone()));
     let watcher = tokio::spawn(reload::watch(Arc::clone(&runtime), stop.clone()));
     let mut interrupt = signal(SignalKind::interrupt()).map_err(|why| listening("SIGINT", why))?;
@@ -176,11 +184,20 @@ impl Listeners {
         })
     }
 
-    fn serve(self, runtime: &Arc<Runtime>, stop: &CancellationToken) -> Result<Vec<JoinHandle<()>>, StartFault> {
+    fn serve(
+        self,
+        runtime: &Arc<Runtime>,
+        console: Option<&Arc<Console>>,
+        stop: &CancellationToken,
+    ) -> Result<Vec<JoinHandle<()>>, StartFault> {
         let server = &runtime.config().server;
         let connections = usize::try_from(server.max_connections).unwrap_or(usize::MAX);
         let limits = Limits { connections, headers: server.header_timeout, unread: server.idle_timeout };
         let few = Limits { connections: 64, ..limits };
+        // Each page that is open listens for news.
+        let people = Limits { connections: 256, ..limits };
+        let health = health(Arc::clone(runtime));
+        let site = console.map_or(health.clone(), |console| console::site(runtime, console).merge(health));
         runtime.front.also_at(self.agents_at);
         let agents = oauth::Site::new(runtime);
         let mut servers = Vec::new();
@@ -195,7 +212,7 @@ impl Listeners {
         }
         servers.extend([
             tokio::spawn(server::serve_tcp(self.agents, agents.clone(), limits, stop.clone())),
-            tokio::spawn(server::serve_tcp(self.console, health(Arc::clone(runtime)), few, stop.clone())),
+            tokio::spawn(server::serve_tcp(self.console, site, people, stop.clone())),
             tokio::spawn(server::serve_unix(self.agent_socket, agents, limits, stop.clone())),
             tokio::spawn(server::serve_unix(self.admin_socket, admin::router(Arc::clone(runtime)), few, stop.clone())),
         ]);
@@ -321,8 +338,32 @@ async fn metrics(State(runtime): State<Arc<Runtime>>) -> String {
     text
 }
 
+/// How people get in. A link is good for whoever reads it, so where nobody sits at the screen none is written: it would stay in a log.
+async fn entrance(console: Option<&Console>, command: &str) -> String {
+    let Some(console) = console else { return "off (`enabled` in `[console]`)".to_owned() };
+    let people = console.people();
+    let origin = console.site().origin();
+    match people.as_slice() {
+        [only] if !console.has_passkeys() && io::stderr().is_terminal() => match console.link(only, "start").await {
+            Ok(link) => format!("{link}   (as {only}, once, within 10 minutes; `{command} console` makes another)"),
+            Err(refused) => format!("{origin}   (no link could be made: {})", refused.message()),
+        },
+        _ => format!("{origin}   (`{command} console` prints a link that lets somebody in)"),
+    }
+}
+
+fn command_of(args: &RunArgs) -> String {
+    if args.is_demo { format!("{} --data {}", args.own_binary.display(), args.data.display()) } else { "bailiwick".to_owned() }
+}
+
 /// What is served, and what to type next.
-fn banner(runtime: &Runtime, (url, over_tls): (&str, Option<&str>), console_at: SocketAddr, is_demo: bool, own: &Path) -> String {
+fn banner(
+    runtime: &Runtime,
+    (url, over_tls): (&str, Option<&str>),
+    (console_at, entrance): (SocketAddr, &str),
+    is_demo: bool,
+    own: &Path,
+) -> String {
     let world = runtime.worlds.now();
     let tools = |connector: &str| world.shelves.get(connector).map_or(0, |shelf| shelf.tools().count());
     let mut text = format!(
@@ -356,6 +397,7 @@ fn banner(runtime: &Runtime, (url, over_tls): (&str, Option<&str>), console_at: 
     }
     let sockets = (runtime.data.agent_socket(), runtime.data.admin_socket());
     let _infallible = writeln!(text, "            agent socket {}   admin socket {}", sockets.0.display(), sockets.1.display());
+    let _infallible = writeln!(text, "console     {entrance}");
     let _infallible = writeln!(
         text,
         "health      http://{console_at}/metrics   traces: {}",

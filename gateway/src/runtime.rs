@@ -14,6 +14,7 @@ use std::{
 use arc_swap::ArcSwap;
 use bailiwick_config::Config;
 use bailiwick_connectors::{ConnectorEvent, ConnectorSpec, Discovery, Downstreams, Look, SpecFault};
+use bailiwick_console::Console;
 use bailiwick_credentials::Broker;
 use bailiwick_identity::Issuers;
 use bailiwick_pipeline::{
@@ -45,6 +46,7 @@ use crate::{
     downstream::{credentials_of, env_secrets, specs_of},
     holders,
     pinning::{self, Scout},
+    recent::Recent,
     recovery,
     reload::{Basis, Reloads},
     requesting::Requesting,
@@ -109,6 +111,8 @@ pub struct Runtime {
     pub recorder: Arc<Recorder>,
     /// The traces' way out, where one is configured.
     pub exporter: Option<Exporter>,
+    /// How the last calls went by.
+    pub(crate) recent: Arc<Recent>,
     /// How its connectors are started.
     pub(crate) specs: ArcSwap<BTreeMap<ConnectorId, ConnectorSpec>>,
     /// What ties calls to the connectors that they were judged for.
@@ -129,6 +133,8 @@ pub struct Runtime {
     pub(crate) agents_at: OnceLock<SocketAddr>,
     /// Where it listens for people, once it does.
     pub(crate) console_at: OnceLock<SocketAddr>,
+    /// The console, once it is opened.
+    pub(crate) console: OnceLock<Arc<Console>>,
 }
 
 /// What a gateway is started with.
@@ -193,6 +199,9 @@ pub enum StartFault {
         /// By how much.
         ahead_s: u64,
     },
+    /// The console.
+    #[error("the console can't be opened: {0}")]
+    Console(String),
     /// The certificate of the listener with TLS.
     #[error("`server.tls` can't be served: {0}; `bailiwick check` says what is wrong with its files")]
     Tls(String),
@@ -224,7 +233,7 @@ impl Runtime {
         let agents = Arc::new(Agents::default());
         agents.set(entries_of(&config, is_demo));
         // Before anything is served, and before a grant is looked at: what can't be read keeps the gateway from starting.
-        let in_force = Arc::<Halts>::default();
+        let (in_force, notices) = (Arc::<Halts>::default(), Arc::<Notices>::default());
         let halts = LiveHalts::load(&store, Arc::clone(&in_force))?;
         let disabled = DisabledAgents::load(&store, Arc::clone(&agents))?;
         let tokens = Arc::new(Tokens::load(&store)?);
@@ -247,7 +256,6 @@ impl Runtime {
         let reloads = Reloads::begin(files, config.policy.files.clone(), now_ms);
         let worlds = Arc::new(LiveWorlds::new(&config, known, policies)?);
         worlds.names().remarks().iter().for_each(|remark| tracing::warn!("{remark}"));
-        let notices = Arc::<Notices>::default();
         let events = on_event(Arc::clone(&worlds), Arc::clone(&recorder), Arc::clone(&clock), Arc::clone(&notices));
         let connectors = Arc::new(Downstreams::new(specs.values().cloned().collect(), events).map_err(not_started)?);
         let exporter = exporter_of(&config, &origin.environment);
@@ -257,6 +265,7 @@ impl Runtime {
         let proofs = (Arc::clone(&agents), own, Arc::clone(&issuers), Arc::clone(&grants));
         let identities = LiveIdentities::new(proofs.0, proofs.1, proofs.2, proofs.3, Arc::clone(&clock));
         let (completing, requesting) = (Arc::<Completing>::default(), Arc::<Requesting>::default());
+        let recent = Arc::<Recent>::default();
         let ports = Ports {
             clock: Arc::clone(&clock),
             identities: Arc::new(identities),
@@ -266,7 +275,7 @@ impl Runtime {
             credentials: Arc::clone(&broker) as _,
             connectors: Arc::clone(&tether) as _,
             trail: Arc::clone(&recorder) as _,
-            tracer: Arc::new(Traces::new(exporter.clone())),
+            tracer: Arc::new(Traces::new(exporter.clone(), Arc::clone(&recent))),
             rounds: Arc::default(),
             tasks: Arc::default(),
             halts: in_force,
@@ -301,6 +310,7 @@ impl Runtime {
             handshakes: Arc::default(),
             recorder,
             exporter,
+            recent,
             specs: ArcSwap::from_pointee(specs),
             tether,
             changing: tokio::sync::Mutex::new(()),
@@ -311,6 +321,7 @@ impl Runtime {
             swept_ms: AtomicU64::new(0),
             agents_at: OnceLock::new(),
             console_at: OnceLock::new(),
+            console: OnceLock::new(),
         });
         completing.of(&runtime);
         holders::watch(&runtime, of_handles);
@@ -403,6 +414,9 @@ impl Runtime {
         self.front.sweep();
         self.gateway.ports().tasks.sweep(now_ms);
         self.end_what_is_halted();
+        if let Some(console) = self.console.get() {
+            console.sweep().await;
+        }
         if now_ms.saturating_sub(self.swept_ms.load(Ordering::Relaxed)) >= SWEEP_EVERY_MS {
             self.swept_ms.store(now_ms, Ordering::Relaxed);
             let is_live = |grant: &LiveGrant, revision| grant.terms().revision == revision && grant.is_live(now_ms);

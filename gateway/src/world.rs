@@ -231,6 +231,16 @@ impl LiveWorlds {
         Arc::clone(&self.state().basis.pins)
     }
 
+    /// Where a rule is written, as far as its text tells: the source, and the line of its `@id`.
+    pub fn place_of(&self, rule: &str) -> Option<String> {
+        let policies = Arc::clone(&self.state().basis.policies);
+        let marked = format!("@id(\"{rule}\")");
+        policies.iter().find_map(|policy| {
+            let line = policy.text.lines().position(|line| line.contains(&marked))?;
+            Some(format!("{}:{}", policy.name, line + 1))
+        })
+    }
+
     /// The names that agents see and send.
     pub fn names(&self) -> Arc<ExposedNames> {
         Arc::clone(&self.now.load().names)

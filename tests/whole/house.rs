@@ -15,6 +15,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("gateway/config", &["channels", "identity", "pipeline", "policy", "schemas"]),
     ("gateway/credentials", &["pipeline", "schemas"]),
     ("gateway/store", &["identity", "pipeline", "policy", "schemas"]),
+    ("gateway/console", &["identity", "policy", "schemas", "store"]),
     ("connectors", &["pipeline", "schemas"]),
 ];
 

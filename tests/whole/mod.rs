@@ -7,6 +7,7 @@ mod channels;
 mod commands;
 mod completing;
 mod connectors;
+mod console;
 mod errors;
 mod evidence;
 mod features;

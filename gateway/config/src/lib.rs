@@ -37,7 +37,7 @@ pub use connector::{
 };
 pub use fault::{ConfigFaults, Fault};
 pub use origin::{Origin, Setting};
-pub use people::{ConsoleSettings, RegisteredPerson};
+pub use people::{ConsoleSettings, OidcSettings, RegisteredPerson};
 pub use presence::{Found, Sought};
 pub use schema::schema;
 pub use suggest::nearest;

@@ -1,7 +1,11 @@
 //! The console, and the people who use it, checked.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
+use bailiwick_identity::LoginSpec;
 use bailiwick_policy::Band;
 use bailiwick_schemas::names::ConnectorId;
 use url::Url;
@@ -17,6 +21,17 @@ pub struct ConsoleSettings {
     pub session: Duration,
     /// How long a session may be idle.
     pub idle: Duration,
+    /// Where people may log in too.
+    pub oidc: Option<OidcSettings>,
+}
+
+/// An identity provider that people log in at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OidcSettings {
+    /// The provider.
+    pub provider: LoginSpec,
+    /// The claim with roles, and what each of its texts stands for.
+    pub roles: Option<(String, BTreeMap<String, BTreeSet<String>>)>,
 }
 
 /// A person who is registered.
@@ -24,6 +39,8 @@ pub struct ConsoleSettings {
 pub struct RegisteredPerson {
     /// Their name at the console and on record.
     pub id: String,
+    /// What the identity provider calls them.
+    pub subject: Option<String>,
     /// The owners that they are or belong to.
     pub owns: BTreeSet<String>,
     /// Their roles, each of `viewer`, `approver`, `admin`, `auditor`.

@@ -2,11 +2,15 @@
 
 use std::sync::Arc;
 
-use axum::{extract::State, response::Redirect};
+use axum::{
+    extract::State,
+    response::{IntoResponse, Redirect, Response},
+};
 use http::StatusCode;
 
 use crate::{
     house::SignedDecision,
+    pages,
     person::Action,
     posted::Signed,
     refused::Refused,
@@ -14,10 +18,15 @@ use crate::{
     sign::{Act, DecisionWanted},
 };
 
-pub(crate) async fn decide(State(console): State<Arc<Console>>, signed: Signed) -> Result<Redirect, Refused> {
-    let Act::Decision(wanted) = Act::of(signed.to(), signed.fields())? else {
-        return Err(Refused::invalid("the form is not that of a decision"));
+pub(crate) async fn decide(State(console): State<Arc<Console>>, signed: Signed) -> Result<Redirect, Response> {
+    let Act::Decision(wanted) = Act::of(signed.to(), signed.fields()).map_err(IntoResponse::into_response)? else {
+        return Err(Refused::invalid("the form is not that of a decision").into_response());
     };
+    pages::decidable_now(&console, &signed, &wanted.approval).await?;
+    take(&console, signed, wanted).await.map_err(IntoResponse::into_response)
+}
+
+async fn take(console: &Arc<Console>, signed: Signed, wanted: DecisionWanted) -> Result<Redirect, Refused> {
     let DecisionWanted { approval, binding, verdict, reason, view, allow } = wanted;
     let unknown = || Refused::new(StatusCode::NOT_FOUND, "there is no such approval", "the list of approvals shows what waits");
     let question = console.house().question(&approval).ok_or_else(unknown)?;

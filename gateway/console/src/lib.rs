@@ -10,11 +10,13 @@
 mod challenge;
 mod decide;
 mod desk;
+mod events;
 mod fields;
 mod guard;
 mod house;
 mod link;
 mod login;
+mod oidc;
 pub mod pages;
 mod passkey;
 mod person;
@@ -29,11 +31,13 @@ mod site;
 mod tests;
 mod token;
 mod tries;
+pub mod views;
 mod webauthn;
 
-pub use desk::Desk;
+pub use desk::{Change, Desk, News, Soon, Wanted};
 pub use fields::Fields;
 pub use house::{House, Later, NotRecorded, Note, Question, SignedDecision};
+pub use oidc::{ClaimedRoles, Oidc};
 pub use person::{Action, Bounds, Forbidden, Person, Role, Viewer};
 pub use posted::{Posted, Signed, TOKEN, proof_fields, token_field};
 pub use refused::Refused;

@@ -37,7 +37,7 @@ const DOORSTEP_S: u64 = 60 * 60;
 #[derive(Debug, Default, Deserialize)]
 pub(crate) struct Onward {
     #[serde(default)]
-    next: Option<String>,
+    pub(crate) next: Option<String>,
 }
 
 /// A place of the console, and nowhere else.
@@ -62,6 +62,11 @@ impl Doorstep {
             .then(|| Self(value.to_owned()))
     }
 
+    /// Of a browser that stands there for the first time.
+    pub(crate) fn fresh() -> Result<Self, Refused> {
+        random::token().map(Self)
+    }
+
     /// Whose token a form of this login bears. No session's public id begins so.
     pub(crate) fn name(&self) -> String {
         format!("doorstep:{}", self.0)
@@ -74,7 +79,7 @@ pub(crate) async fn show(
     Query(Onward { next }): Query<Onward>,
     headers: HeaderMap,
 ) -> Result<Response, Refused> {
-    let doorstep = Doorstep::of(&console, &headers).map_or_else(|| random::token().map(Doorstep), Ok)?;
+    let doorstep = Doorstep::of(&console, &headers).map_or_else(Doorstep::fresh, Ok)?;
     let token = |path: &str| console.tokens().make(&doorstep.name(), path);
     let next = onward(next.as_deref());
     let body = html! {
@@ -86,6 +91,10 @@ pub(crate) async fn show(
             button type="submit" { "log in with a passkey" }
             noscript { p { "passkeys need a script; use a one-time link" } }
         }
+        @if console.oidc().is_some() {
+            @let to = format!("/login/oidc?next={}", url::form_urlencoded::byte_serialize(next.as_bytes()).collect::<String>());
+            p { a href=(to) { "log in at your identity provider" } }
+        }
         form method="post" action="/login/link" data-link {
             input type="hidden" name=(TOKEN) value=(token("/login/link"));
             input type="hidden" name="next" value=(next);
@@ -96,14 +105,17 @@ pub(crate) async fn show(
         p data-message role="status" {}
     };
     let mut response = pages::framed("log in", &body).into_response();
-    let set = console.site().set_cookie(&console.site().doorstep_cookie(), Some(&doorstep.0), DOORSTEP_S);
-    set_cookie(&mut response, &set)?;
+    remember(&console, &doorstep, &mut response)?;
     Ok(response)
+}
+
+/// Has the browser keep its doorstep.
+pub(crate) fn remember(console: &Console, doorstep: &Doorstep, response: &mut Response) -> Result<(), Refused> {
+    set_cookie(response, &console.site().set_cookie(&console.site().doorstep_cookie(), Some(&doorstep.0), DOORSTEP_S))
 }
 
 /// The form of a login, from the page that this browser was shown.
 async fn login_form(console: &Arc<Console>, request: Request) -> Result<(Doorstep, Fields), Refused> {
-    console.tries().admits(console.house().now_ms())?;
     let form = request.uri().path().trim_end_matches("/options").to_owned();
     let stale = || Refused::forbidden("this form is not from the login page of this browser", "load the login page anew");
     let doorstep = Doorstep::of(console, request.headers()).ok_or_else(stale)?;
@@ -112,9 +124,15 @@ async fn login_form(console: &Arc<Console>, request: Request) -> Result<(Doorste
     if is_ours { Ok((doorstep, fields)) } else { Err(stale()) }
 }
 
-async fn failed(console: &Console, method: LoginMethod, about: &str, why: &str) -> Refused {
-    console.tries().failed(console.house().now_ms());
+/// Somebody was not let in: counted, and on record. Whoever fails too often is told to wait. What is right is let in all the same: codes and
+/// signatures can't be guessed, and a stranger's failures must not keep people out.
+pub(crate) async fn failed(console: &Console, method: LoginMethod, about: &str, why: &str) -> Refused {
+    let now_ms = console.house().now_ms();
     console.note_failure("login_refused", "", about, &format!("{}: {why}", method.as_str())).await;
+    if let Err(too_often) = console.tries().admits(now_ms) {
+        return too_often;
+    }
+    console.tries().failed(now_ms);
     Refused::forbidden("you were not let in", "try again, or ask an operator for a one-time link (`bailiwick console`)")
 }
 
@@ -128,7 +146,7 @@ pub(crate) async fn by_link(State(console): State<Arc<Console>>, request: Reques
         return Err(failed(&console, LoginMethod::Link, "", "the code is not good, or not any more").await);
     };
     let enrols_until_ms = now_ms.saturating_add(ENROL_MS);
-    let set = console.open(&person, LoginMethod::Link, Some(enrols_until_ms)).await?;
+    let set = console.open(&person, LoginMethod::Link, (Some(enrols_until_ms), None)).await?;
     let has_none = console.passkeys().of(&person.id).is_empty();
     let to = if has_none { "/passkeys" } else { onward(fields.text("next")) };
     inside(to, &set)
@@ -153,7 +171,7 @@ pub(crate) async fn by_passkey(State(console): State<Arc<Console>>, request: Req
     let Some(person) = person else {
         return Err(failed(&console, LoginMethod::Passkey, "", why).await);
     };
-    let set = console.open(&person, LoginMethod::Passkey, None).await?;
+    let set = console.open(&person, LoginMethod::Passkey, (None, None)).await?;
     inside(onward(fields.text("next")), &set)
 }
 

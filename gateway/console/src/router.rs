@@ -1,6 +1,9 @@
 //! The console, wired: what it is made of, and what is where.
 
-use std::sync::Arc;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use arc_swap::ArcSwap;
 use axum::{
@@ -15,11 +18,14 @@ use crate::{
     challenge::Challenges,
     decide,
     desk::Desk,
+    events::Listeners,
     guard,
     house::{House, Note},
-    link::Links,
-    login, pages, passkey,
-    person::{Person, Viewer},
+    link::{self, Links},
+    login,
+    oidc::{self, Oidc},
+    pages, passkey,
+    person::{Person, Role, Viewer},
     random,
     refused::Refused,
     session::{Ended, LoginMethod, Session, SessionLimits, Sessions},
@@ -42,6 +48,10 @@ pub struct Console {
     challenges: Challenges,
     tokens: FormTokens,
     tries: Tries,
+    /// Of the operator credential, by people who are logged in: not to be used up by strangers.
+    credential_tries: Tries,
+    oidc: Option<Oidc>,
+    listeners: Listeners,
 }
 
 /// What a console is made of.
@@ -58,12 +68,14 @@ pub struct ConsoleParts {
     pub site: Site,
     /// How long sessions live.
     pub limits: SessionLimits,
+    /// Where people may log in too.
+    pub oidc: Option<Oidc>,
 }
 
 impl Console {
     /// A console of these parts. It serves nothing by itself: see [`router`].
     pub fn new(parts: ConsoleParts) -> Result<Arc<Self>, Refused> {
-        let ConsoleParts { desk, house, passkeys, people, site, limits } = parts;
+        let ConsoleParts { desk, house, passkeys, people, site, limits, oidc } = parts;
         Ok(Arc::new(Self {
             desk,
             house,
@@ -75,6 +87,9 @@ impl Console {
             challenges: Challenges::default(),
             tokens: FormTokens::new(random::bytes()?),
             tries: Tries::default(),
+            credential_tries: Tries::default(),
+            oidc,
+            listeners: Listeners::default(),
         }))
     }
 
@@ -113,6 +128,18 @@ impl Console {
         &self.tokens
     }
 
+    pub(crate) fn listeners(&self) -> &Listeners {
+        &self.listeners
+    }
+
+    pub(crate) fn oidc(&self) -> Option<&Oidc> {
+        self.oidc.as_ref()
+    }
+
+    pub(crate) fn credential_tries(&self) -> &Tries {
+        &self.credential_tries
+    }
+
     pub(crate) fn tries(&self) -> &Tries {
         &self.tries
     }
@@ -141,6 +168,15 @@ impl Console {
         self.remove_passkeys_of_nobody().await
     }
 
+    /// Replaces who is whom at the identity provider. Whoever is another one there is logged out, as far as it let them in.
+    pub async fn set_subjects(&self, subjects: BTreeMap<String, String>) {
+        let Some(oidc) = &self.oidc else { return };
+        let is_other = oidc.set_people(subjects);
+        let is_meant = |session: &Session| session.method == LoginMethod::Oidc && is_other(&session.person);
+        let ended = self.sessions.end("who they are at the identity provider is another one", is_meant);
+        self.note_ended(ended).await;
+    }
+
     /// Removes the passkeys of people who are not registered. To be done at the start too: the configuration may have changed meanwhile.
     pub async fn remove_passkeys_of_nobody(&self) -> Result<(), Refused> {
         for person in self.passkeys.people().into_iter().filter(|id| self.person(id).is_none()) {
@@ -156,14 +192,22 @@ impl Console {
         Ok(())
     }
 
-    /// The text of a link by which this person gets in once. It is not kept, and on record is only that it was made.
-    pub fn link(&self, person: &str) -> Result<String, Refused> {
+    /// Whether anybody has a passkey.
+    pub fn has_passkeys(&self) -> bool {
+        !self.passkeys.people().is_empty()
+    }
+
+    /// The text of a link by which this person gets in once. It is kept nowhere; on record is its digest, and who made it.
+    pub async fn link(&self, person: &str, by: &str) -> Result<String, Refused> {
         if self.person(person).is_none() {
-            let known = self.people().join("`, `");
-            let help = format!("add `[[people]]` with this id; there is `{known}`");
+            let help = format!("add `[[people]]` with this id; there is `{}`", self.people().join("`, `"));
             return Err(Refused::new(http::StatusCode::NOT_FOUND, format!("there is no person `{person}`"), help));
         }
-        let code = self.links.make(person, self.house.now_ms())?;
+        let code = random::token().map(|token| format!("{}{token}", link::BEGINS))?;
+        let with = json!({"sha256": random::hex(&random::sha256(code.as_bytes()))});
+        let (event, by, about) = ("login_link_made", by.to_owned(), person.to_owned());
+        self.note(Note { event, by, about, why: None, with }).await?;
+        self.links.keep(person, &code, self.house.now_ms());
         // After the `#`: browsers keep that to themselves, so it is in no log and no Referer.
         Ok(format!("{}/login#{code}", self.site.origin()))
     }
@@ -181,8 +225,13 @@ impl Console {
 
     /// Whether this person's session is still open: asked by what stays open, such as a stream of events, before each thing that it says.
     pub fn is_open(&self, viewer: &Viewer) -> bool {
-        self.sessions.is_open(&viewer.session, self.house.now_ms())
-            && self.person(&viewer.person.id).as_ref() == Some(&viewer.person)
+        let session = self.sessions.by_id(&viewer.session, self.house.now_ms());
+        session.and_then(|session| self.person_in(&session)).as_ref() == Some(&viewer.person)
+    }
+
+    /// Who has sent this, if they are logged in: for what the gateway serves beside the pages.
+    pub async fn viewer(&self, headers: &HeaderMap) -> Option<Viewer> {
+        self.session(headers).await.map(|(viewer, _)| viewer)
     }
 
     /// Who has sent this, by the session's cookie.
@@ -195,8 +244,17 @@ impl Console {
                 return None;
             }
         };
-        let person = self.person(&session.person)?;
+        let person = self.person_in(&session)?;
         Some((Viewer { person, session: session.id.clone() }, session))
+    }
+
+    /// The person of a session, with the roles that they have in it.
+    fn person_in(&self, session: &Session) -> Option<Person> {
+        let mut person = self.person(&session.person)?;
+        if let Some(only) = &session.roles {
+            person.roles.retain(|role| only.contains(role));
+        }
+        Some(person)
     }
 
     /// Opens a session, on record first. Returns what `Set-Cookie` says.
@@ -204,9 +262,9 @@ impl Console {
         &self,
         person: &Person,
         method: LoginMethod,
-        enrols_until_ms: Option<u64>,
+        (enrols_until_ms, roles): (Option<u64>, Option<BTreeSet<Role>>),
     ) -> Result<String, Refused> {
-        let (token, session) = self.sessions.prepare(&person.id, method, enrols_until_ms, self.house.now_ms())?;
+        let (token, session) = Sessions::prepare(&person.id, method, (enrols_until_ms, roles), self.house.now_ms())?;
         let with = json!({"method": method.as_str(), "session": session.id});
         self.note(Note { event: "login", by: person.id.clone(), about: person.id.clone(), why: None, with }).await?;
         let made_room = self.sessions.begin(&token, session)?;
@@ -266,13 +324,16 @@ impl std::fmt::Debug for Console {
     }
 }
 
-/// Everything that the console serves, behind the guard. Page routes are merged in [`pages`].
-pub fn router(console: Arc<Console>) -> Router {
+/// Everything that the console serves, behind the guard: its pages, and what the gateway serves beside them, which asks for itself who
+/// may.
+pub fn router(console: Arc<Console>, beside: Router) -> Router {
     Router::new()
         .route("/login", get(login::show))
         .route("/login/link", post(login::by_link))
         .route("/login/passkey/options", post(login::ask_passkey))
         .route("/login/passkey", post(login::by_passkey))
+        .route("/login/oidc", get(oidc::begin))
+        .route(oidc::CALLBACK, get(oidc::come_back))
         .route("/logout", post(login::logout))
         .route("/sign", post(sign::ask))
         .route("/passkeys", get(passkey::show))
@@ -288,6 +349,7 @@ pub fn router(console: Arc<Console>) -> Router {
             let help = "what changes something is sent as a form";
             Refused::new(http::StatusCode::METHOD_NOT_ALLOWED, "this is not done so", help)
         })
-        .layer(middleware::from_fn_with_state(Arc::clone(&console), guard::guard))
-        .with_state(console)
+        .with_state(Arc::clone(&console))
+        .merge(beside)
+        .layer(middleware::from_fn_with_state(console, guard::guard))
 }

@@ -1,7 +1,7 @@
 //! Who is logged in. In memory alone: a restart ends every session.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -9,6 +9,7 @@ use std::{
 use serde::Serialize;
 
 use crate::{
+    person::Role,
     random::{hex, sha256},
     refused::Refused,
 };
@@ -66,6 +67,8 @@ pub struct Session {
     pub seen_ms: u64,
     /// Until when it may add a first passkey without showing another, unix milliseconds.
     pub(crate) enrols_until_ms: Option<u64>,
+    /// The only roles that count in it, where an identity provider had a say.
+    pub(crate) roles: Option<BTreeSet<Role>>,
 }
 
 /// A session that is no more.
@@ -94,14 +97,14 @@ impl Sessions {
 
     /// What has to be put on record before [`Sessions::begin`]: the token, and the session that it will open.
     pub(crate) fn prepare(
-        &self,
         person: &str,
         method: LoginMethod,
-        enrols_until_ms: Option<u64>,
+        (enrols_until_ms, roles): (Option<u64>, Option<BTreeSet<Role>>),
         now_ms: u64,
     ) -> Result<(String, Session), Refused> {
         let (token, id) = (crate::random::token()?, hex(crate::random::bytes()?.get(..8).unwrap_or_default()));
-        let session = Session { id, person: person.to_owned(), method, began_ms: now_ms, seen_ms: now_ms, enrols_until_ms };
+        let session =
+            Session { id, person: person.to_owned(), method, began_ms: now_ms, seen_ms: now_ms, enrols_until_ms, roles };
         Ok((token, session))
     }
 
@@ -134,9 +137,9 @@ impl Sessions {
         Ok(session.clone())
     }
 
-    /// Whether this session is open.
-    pub(crate) fn is_open(&self, id: &str, now_ms: u64) -> bool {
-        self.open().values().any(|session| session.id == id && self.over(session, now_ms).is_none())
+    /// The session of this public id, if it is open. It is not used by that.
+    pub(crate) fn by_id(&self, id: &str, now_ms: u64) -> Option<Session> {
+        self.open().values().find(|session| session.id == id && self.over(session, now_ms).is_none()).cloned()
     }
 
     /// It has added its passkey.
@@ -194,7 +197,7 @@ mod tests {
     }
 
     fn begun(sessions: &Sessions, person: &str, now_ms: u64) -> (String, Session) {
-        let (token, session) = sessions.prepare(person, LoginMethod::Link, None, now_ms).unwrap();
+        let (token, session) = Sessions::prepare(person, LoginMethod::Link, (None, None), now_ms).unwrap();
         sessions.begin(&token, session.clone()).unwrap();
         (token, session)
     }
@@ -218,11 +221,11 @@ mod tests {
     fn a_token_is_not_its_public_id_and_another_token_opens_nothing() {
         let sessions = sessions();
         let (token, session) = begun(&sessions, "ada", 0);
-        for other in ["", &session.id, &token[1..], &format!("{token}A")] {
+        for other in ["", &session.id, token.get(1..).unwrap(), &format!("{token}A")] {
             assert_eq!(sessions.look(other, 1), Err(None));
         }
         assert!(!format!("{session:?}").contains(&token));
-        assert!(sessions.is_open(&session.id, 1) && !sessions.is_open(&session.id, 11));
+        assert!(sessions.by_id(&session.id, 1).is_some() && sessions.by_id(&session.id, 11).is_none());
     }
 
     #[test]
@@ -233,7 +236,7 @@ mod tests {
             begun(&sessions, "ada", at);
         }
         let (bob, _) = begun(&sessions, "bob", 9);
-        let (token, session) = sessions.prepare("ada", LoginMethod::Oidc, None, 9).unwrap();
+        let (token, session) = Sessions::prepare("ada", LoginMethod::Oidc, (None, None), 9).unwrap();
         assert_eq!(sessions.begin(&token, session).unwrap().unwrap().why, "too many sessions of this person");
         assert_eq!(sessions.look(&first, 9), Err(None));
         assert_eq!(sessions.end("gone", |session| session.person == "ada").len(), 16);

@@ -121,13 +121,11 @@ pub struct Allow {
 impl Act {
     /// What a form that goes to this place wants.
     pub(crate) fn of(to: &str, fields: &Fields) -> Result<Self, Refused> {
-        match to.strip_prefix("/approvals/").and_then(|rest| rest.strip_suffix("/decision")) {
-            Some(approval) => DecisionWanted::read(approval, fields).map(Self::Decision),
-            None => {
-                let fields = fields.sorted_without(&[TOKEN, ASSERTION, OPERATOR, TO]);
-                Ok(Self::Change { to: to.to_owned(), fields })
-            }
+        if let Some(approval) = to.strip_prefix("/approvals/").and_then(|rest| rest.strip_suffix("/decision")) {
+            return DecisionWanted::read(approval, fields).map(Self::Decision);
         }
+        let fields = fields.sorted_without(&[TOKEN, ASSERTION, OPERATOR, TO]);
+        Ok(Self::Change { to: to.to_owned(), fields })
     }
 
     /// The question that is put to the authenticator.
@@ -295,7 +293,7 @@ async fn by_passkey(
 }
 
 async fn by_operator(console: &Console, typed: &str, to: &str, person: &Person) -> Result<(), Refused> {
-    console.tries().admits(console.house().now_ms())?;
+    console.credential_tries().admits(console.house().now_ms())?;
     let wanted = console.house().operator_credential();
     let Some(wanted) = wanted else {
         return Err(Refused::unavailable("the operator credential is missing or damaged"));
@@ -306,7 +304,7 @@ async fn by_operator(console: &Console, typed: &str, to: &str, person: &Person) 
     if is_it {
         return Ok(());
     }
-    console.tries().failed(console.house().now_ms());
+    console.credential_tries().failed(console.house().now_ms());
     console.note_failure("signature_refused", &person.id, to, "another operator credential").await;
     Err(Refused::forbidden("this is not the operator credential", "`bailiwick console --credential` shows it to the operator"))
 }

@@ -69,7 +69,7 @@ impl Site {
     pub(crate) fn serves(&self, host: &str) -> bool {
         let host = host.to_ascii_lowercase();
         let own = |name: &&str| host == format!("{name}:{}", self.port()) || (self.port() == 80 && host == **name);
-        host == self.public_host() || (self.is_loopback() && LOOPBACK.iter().any(|name| own(&name)))
+        host == self.public_host() || (self.is_loopback() && LOOPBACK.iter().any(own))
     }
 
     /// Whether it is the name under which passkeys work.
@@ -174,7 +174,9 @@ mod tests {
     fn a_cookie_that_is_there_twice_is_not_there() {
         let headers = |lines: &[&'static str]| {
             let mut headers = HeaderMap::new();
-            lines.iter().for_each(|line| _ = headers.append(header::COOKIE, line.parse().unwrap()));
+            for line in lines {
+                headers.append(header::COOKIE, line.parse().unwrap());
+            }
             headers
         };
         assert_eq!(cookie(&headers(&["a=1; b=2"]), "b"), Some("2"));

@@ -1,4 +1,4 @@
-//! Tries that failed: so many in a minute are heard, and so many are put on record one by one.
+//! Tries that failed: what is said to them after many in a minute, and how many are put on record one by one.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -6,7 +6,7 @@ use crate::refused::Refused;
 
 const MINUTE_MS: u64 = 60 * 1000;
 
-/// Failures in a minute after which nobody is heard until it is over.
+/// Failures in a minute after which further ones are told to wait until it is over.
 const HEARD: u32 = 20;
 
 /// Failures in a minute that are put on record one by one; the rest is counted.
@@ -25,7 +25,7 @@ struct Minute {
 }
 
 impl Tries {
-    /// Whether a try is heard.
+    /// Whether there were not too many of them in this minute.
     pub(crate) fn admits(&self, now_ms: u64) -> Result<(), Refused> {
         let minute = self.minute(now_ms);
         if minute.failed < HEARD {

@@ -74,7 +74,7 @@ impl ReadKeys for Reader {
 
 impl Reader {
     /// A client that goes where it is told and nowhere else. Made anew for each reading, which is rare: authorities may change.
-    async fn client(&self, to: &Url) -> Result<Client, String> {
+    pub(crate) async fn client(&self, to: &Url) -> Result<Client, String> {
         let plain = Client::builder()
             .no_proxy()
             .redirect(redirect::Policy::none())
@@ -110,14 +110,19 @@ fn is_loopback(url: &Url) -> bool {
 }
 
 /// Where an issuer describes itself: its own name, and a fixed path behind it.
-fn described_at(issuer: &Url) -> Url {
+pub(crate) fn described_at(issuer: &Url) -> Url {
     let mut at = issuer.clone();
     at.set_path(&format!("{}/.well-known/openid-configuration", issuer.path().trim_end_matches('/')));
     at
 }
 
-/// Where a description says that the keys are. It must be that of this issuer and no other.
+/// Where a description says that the keys are.
 fn keys_of(description: &[u8], issuer: &Url) -> Result<Url, String> {
+    place_of(description, issuer, "jwks_uri")
+}
+
+/// Where a description says that something is. It must be that of this issuer and no other.
+pub(crate) fn place_of(description: &[u8], issuer: &Url, key: &str) -> Result<Url, String> {
     let read = json::parse(description, Limits { bytes: DOCUMENT, depth: 16 });
     let read = read.map_err(|fault| format!("it is no JSON that is taken: {fault}"))?;
     let text = |key: &str| read.get(key).and_then(Value::as_str).ok_or_else(|| format!("it has no text `{key}`"));
@@ -126,21 +131,22 @@ fn keys_of(description: &[u8], issuer: &Url) -> Result<Url, String> {
     if says != issuer.as_str() && Some(says) != issuer.as_str().strip_suffix('/') {
         return Err("it is that of another issuer".to_owned());
     }
-    let keys = Url::parse(text("jwks_uri")?).map_err(|_| "its `jwks_uri` is no URL".to_owned())?;
-    if !keys.username().is_empty() || keys.password().is_some() {
-        return Err("its `jwks_uri` has a user or a password".to_owned());
+    let place = Url::parse(text(key)?).map_err(|_| format!("its `{key}` is no URL"))?;
+    if !place.username().is_empty() || place.password().is_some() {
+        return Err(format!("its `{key}` has a user or a password"));
     }
     // An issuer elsewhere has no business on this machine, nor on what only this one reaches; but where it is itself.
     if is_loopback(issuer) {
-        return if is_trusted_way(&keys) { Ok(keys) } else { Err("its `jwks_uri` is without TLS".to_owned()) };
+        return if is_trusted_way(&place) { Ok(place) } else { Err(format!("its `{key}` is without TLS")) };
     }
-    if keys.scheme() != "https" {
-        return Err("its `jwks_uri` is without TLS".to_owned());
+    if place.scheme() != "https" {
+        return Err(format!("its `{key}` is without TLS"));
     }
-    if is_inside(&keys) && keys.origin() != issuer.origin() {
-        return Err("its `jwks_uri` is an address inside: set `jwks_url` if its keys are there".to_owned());
+    if is_inside(&place) && place.origin() != issuer.origin() {
+        let help = if key == "jwks_uri" { ": set `jwks_url` if its keys are there" } else { "" };
+        return Err(format!("its `{key}` is an address inside{help}"));
     }
-    Ok(keys)
+    Ok(place)
 }
 
 /// Whether it is written as a place that others can't reach: this machine, or an address of a network of its own.
@@ -166,7 +172,7 @@ fn is_inside(url: &Url) -> bool {
 }
 
 /// What a plain file of a bearable size holds.
-async fn file(path: &Path) -> Result<Vec<u8>, String> {
+pub(crate) async fn file(path: &Path) -> Result<Vec<u8>, String> {
     let given = path.to_owned();
     let read = tokio::task::spawn_blocking(move || plain_file(&given)).await;
     let read = read.unwrap_or_else(|_| Err(io::Error::other("nobody is there to read it")));
@@ -189,13 +195,18 @@ fn plain_file(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-async fn ask(client: &Client, url: &Url) -> Result<Document, String> {
+pub(crate) async fn ask(client: &Client, url: &Url) -> Result<Document, String> {
     let answer = client.get(url.clone()).header(header::ACCEPT, "application/json").send().await;
-    let mut answer = answer.map_err(|fault| format!("`{url}`: {}", words(&fault.without_url())))?;
+    let answer = answer.map_err(|fault| format!("`{url}`: {}", words(&fault.without_url())))?;
     if answer.status() != StatusCode::OK {
         return Err(format!("`{url}` answered {}", answer.status().as_u16()));
     }
     let max_age = max_age(&answer);
+    Ok(Document { bytes: whole(answer, url).await?, max_age })
+}
+
+/// The body of an answer, if it is of a bearable size.
+pub(crate) async fn whole(mut answer: Response, url: &Url) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::new();
     while let Some(chunk) = answer.chunk().await.map_err(|fault| format!("`{url}`: {}", words(&fault.without_url())))? {
         if bytes.len() + chunk.len() > DOCUMENT {
@@ -203,7 +214,7 @@ async fn ask(client: &Client, url: &Url) -> Result<Document, String> {
         }
         bytes.extend_from_slice(&chunk);
     }
-    Ok(Document { bytes, max_age })
+    Ok(bytes)
 }
 
 /// What an answer says of how long it is good (RFC 9111, section 5.2.2).

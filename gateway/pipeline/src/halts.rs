@@ -13,14 +13,19 @@ use std::{
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     task::{Context, Poll, Waker},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use arc_swap::ArcSwap;
 use bailiwick_schemas::names::{ConnectorId, QualifiedName};
 use tokio::sync::{Notify, watch};
 
-use crate::{catalogue::Tool, grant::LiveGrant, ids::AgentId, principal::Principal};
+use crate::{
+    catalogue::Tool,
+    grant::LiveGrant,
+    ids::{AgentId, CallId, GrantId},
+    principal::Principal,
+};
 
 /// The longest name of an instance, bytes.
 const INSTANCE_BYTES: usize = 512;
@@ -207,9 +212,49 @@ struct Entry {
     attended: bool,
     struck: Option<Halt>,
     waker: Option<Waker>,
+    since: Instant,
+    /// The call that it is, where it said so.
+    call: Option<CallId>,
+}
+
+/// A call in flight, as operators see it.
+#[derive(Debug, Clone)]
+pub struct InFlight {
+    /// The call; none of a look at what a server offers.
+    pub call: Option<CallId>,
+    /// Whose.
+    pub agent: AgentId,
+    /// Of which copy of it.
+    pub instance: Option<String>,
+    /// Under which grant.
+    pub grant: GrantId,
+    /// The tool.
+    pub tool: Option<QualifiedName>,
+    /// For how long.
+    pub age: Duration,
+    /// Whether something may still be written downstream for it.
+    pub writes: bool,
+    /// Whether somebody waits for its answer.
+    pub attended: bool,
+    /// Whether a halt reached it.
+    pub struck: bool,
 }
 
 impl Entry {
+    fn seen(&self, now: Instant) -> InFlight {
+        InFlight {
+            call: self.call.clone(),
+            agent: self.principal.agent.id.clone(),
+            instance: self.principal.instance.as_deref().map(str::to_owned),
+            grant: self.grant.terms().id.clone(),
+            tool: self.tool.as_ref().map(|tool| tool.name.clone()),
+            age: now.saturating_duration_since(self.since),
+            writes: self.writes,
+            attended: self.attended,
+            struck: self.struck.is_some(),
+        }
+    }
+
     fn subject(&self) -> Subject<'_> {
         Subject { principal: Some(&self.principal), grant: Some(&self.grant), tool: self.tool.as_ref().map(|tool| &tool.name) }
     }
@@ -279,6 +324,17 @@ impl Halts {
         self.shards.iter().map(|shard| shard.lock().all.iter().flatten().count()).sum()
     }
 
+    /// The calls that are in flight now, the oldest first.
+    pub fn in_flight(&self) -> Vec<InFlight> {
+        let now = Instant::now();
+        let mut all: Vec<InFlight> = Vec::new();
+        for shard in &self.shards {
+            all.extend(shard.lock().all.iter().flatten().map(|entry| entry.seen(now)));
+        }
+        all.sort_by_key(|flight| std::cmp::Reverse(flight.age));
+        all
+    }
+
     /// What stops it, if anything does.
     pub(crate) fn stopping(&self, subject: &Subject<'_>) -> Option<Halt> {
         if !self.any.load(Ordering::Acquire) {
@@ -327,6 +383,8 @@ impl Halts {
             attended: true,
             struck: None,
             waker: None,
+            since: Instant::now(),
+            call: None,
         };
         let shard = shard_of_thread();
         let place = Place { halts: Arc::clone(self), shard, at: self.shard(shard).map_or(0, |shard| shard.take(entry)) };
@@ -427,6 +485,11 @@ impl Place {
 pub(crate) struct Flight(Place);
 
 impl Flight {
+    /// Says which call it is.
+    pub(crate) fn is_of(&self, call: &CallId) {
+        self.0.with(|entry| entry.call = Some(call.clone()));
+    }
+
     /// The halt that reached it, if one did.
     pub(crate) fn halt(&self) -> Option<Halt> {
         self.0.with(|entry| entry.struck.clone()).flatten()

@@ -4,15 +4,32 @@ use std::{fs, sync::Arc};
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use axum::extract::FromRequestParts;
-use http::{header, request::Parts};
+use http::{HeaderMap, header, request::Parts};
 
 use super::{fault::ApiFault, person::name_of};
 use crate::{runtime::Runtime, server::Peer};
 
-/// Somebody who may read: they run as the gateway's own user, or as root.
+/// Somebody who may read: they run as the gateway's own user, or as root; or they were let in at the console.
 #[derive(Debug)]
 pub(super) struct Visitor {
-    peer: Peer,
+    uid: u32,
+}
+
+/// That somebody was let in at the console's listener. What comes with it is read; to change something, the credential is looked at
+/// again.
+#[derive(Debug, Clone)]
+pub(crate) struct AtConsole(());
+
+impl AtConsole {
+    /// For who shows the operator credential.
+    pub(crate) fn with_credential(headers: &HeaderMap, runtime: &Runtime) -> Result<Self, ApiFault> {
+        is_shown(headers, runtime).map(|()| Self(()))
+    }
+
+    /// For who is logged in, and may look at what they ask for.
+    pub(crate) fn to_look() -> Self {
+        Self(())
+    }
 }
 
 /// Somebody who may change: a [`Visitor`] who showed the operator credential.
@@ -38,9 +55,13 @@ impl FromRequestParts<Arc<Runtime>> for Visitor {
     type Rejection = ApiFault;
 
     async fn from_request_parts(parts: &mut Parts, _: &Arc<Runtime>) -> Result<Self, ApiFault> {
-        // INVARIANT: without a peer that the kernel named, nobody is let in.
+        if parts.extensions.get::<AtConsole>().is_some() {
+            // The credential's file is the gateway's own user's: whoever has it counts as them, and as no second person.
+            return Ok(Self { uid: rustix::process::geteuid().as_raw() });
+        }
+        // INVARIANT: without a peer that the kernel named, nobody else is let in.
         match parts.extensions.get::<Peer>().copied() {
-            Some(peer) if is_ours(peer.uid) => Ok(Self { peer }),
+            Some(peer) if is_ours(peer.uid) => Ok(Self { uid: peer.uid }),
             _ => Err(ApiFault::forbidden("only the user that the gateway runs as may use it so")
                 .help("run the command as that user, or as root")),
         }
@@ -55,22 +76,28 @@ impl FromRequestParts<Arc<Runtime>> for Operator {
     type Rejection = ApiFault;
 
     async fn from_request_parts(parts: &mut Parts, runtime: &Arc<Runtime>) -> Result<Self, ApiFault> {
-        let Visitor { peer } = Visitor::from_request_parts(parts, runtime).await?;
-        let file = runtime.data.operator_credential();
-        let wanted = fs::read(&file).ok().filter(|key| key.len() == KEY_BYTES);
-        let Some(wanted) = wanted else {
-            return Err(ApiFault::unavailable(format!("the operator credential `{}` is missing or damaged", file.display()))
-                .help("nothing can be changed without it: restore it, or start the gateway anew, which makes one"));
-        };
-        let mut given = parts.headers.get_all(header::AUTHORIZATION).iter();
-        let only = given.next().filter(|_| given.next().is_none()).and_then(|value| value.to_str().ok());
-        let shown = only.and_then(|value| value.strip_prefix("Operator ")).and_then(from_hex);
-        // In constant time: how much of it was right is nobody's business.
-        match shown.map(|shown| verify_slices_are_equal(&shown, &wanted)) {
-            Some(Ok(())) => Ok(Self { uid: peer.uid, name: name_of(peer.uid) }),
-            _ => Err(ApiFault::unproven("this changes something and needs the operator credential")
-                .help(format!("`bailiwick` sends it from `{}`; use the same `--data` as the gateway", file.display()))),
-        }
+        let Visitor { uid } = Visitor::from_request_parts(parts, runtime).await?;
+        is_shown(&parts.headers, runtime)?;
+        Ok(Self { uid, name: name_of(uid) })
+    }
+}
+
+/// Whether the operator credential is shown.
+fn is_shown(headers: &HeaderMap, runtime: &Runtime) -> Result<(), ApiFault> {
+    let file = runtime.data.operator_credential();
+    let wanted = fs::read(&file).ok().filter(|key| key.len() == KEY_BYTES);
+    let Some(wanted) = wanted else {
+        return Err(ApiFault::unavailable(format!("the operator credential `{}` is missing or damaged", file.display()))
+            .help("nothing can be changed without it: restore it, or start the gateway anew, which makes one"));
+    };
+    let mut given = headers.get_all(header::AUTHORIZATION).iter();
+    let only = given.next().filter(|_| given.next().is_none()).and_then(|value| value.to_str().ok());
+    let shown = only.and_then(|value| value.strip_prefix("Operator ")).and_then(from_hex);
+    // In constant time: how much of it was right is nobody's business.
+    match shown.map(|shown| verify_slices_are_equal(&shown, &wanted)) {
+        Some(Ok(())) => Ok(()),
+        _ => Err(ApiFault::unproven("this changes something and needs the operator credential")
+            .help(format!("`bailiwick` sends it from `{}`; use the same `--data` as the gateway", file.display()))),
     }
 }
 

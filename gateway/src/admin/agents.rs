@@ -94,7 +94,7 @@ pub(crate) fn registered(id: &str, runtime: &Runtime) -> Result<Arc<Agent>, ApiF
         .ok_or_else(|| ApiFault::unknown(format!("there is no agent `{id}`"), "`bailiwick agents list` shows them"))
 }
 
-fn view(agent: &Agent, runtime: &Runtime) -> AgentView {
+pub(crate) fn view(agent: &Agent, runtime: &Runtime) -> AgentView {
     let now_ms = runtime.clock.now_ms();
     let tokens = runtime.tokens.list(Some(&agent.id));
     let grants = runtime.grants.of(&agent.id);

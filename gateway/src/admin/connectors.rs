@@ -154,7 +154,7 @@ pub(crate) fn pins_of(connector: &Connector, before: &[Pin], reading: &ListReadi
     reading.accepted.iter().map(pin).collect()
 }
 
-fn view(connector: &Connector, runtime: &Runtime) -> ConnectorView {
+pub(crate) fn view(connector: &Connector, runtime: &Runtime) -> ConnectorView {
     let status = runtime.connectors.status().into_iter().find(|status| status.id == connector.id);
     let tools = tools(connector, runtime);
     ConnectorView {
@@ -201,7 +201,7 @@ fn oddities(counts: &Counts) -> BTreeMap<String, u64> {
 }
 
 /// Where the server is: its program, or its address.
-fn place(connector: &Connector) -> String {
+pub(crate) fn place(connector: &Connector) -> String {
     let process = match &connector.way {
         Way::Process(process) => process,
         Way::Http(http) => return http.url.to_string(),

@@ -83,6 +83,15 @@ impl Deed {
         self.done(by.to_owned(), None, runtime, work).await
     }
 
+    /// The same, where a person at the console does it and has signed it; `by` is `person:ID`.
+    pub(crate) async fn done_by_person<T, F>(self, by: &str, runtime: &Arc<Runtime>, work: F) -> Result<T, ApiFault>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, ApiFault>> + Send + 'static,
+    {
+        self.done(by.to_owned(), None, runtime, work).await
+    }
+
     async fn done<T, F>(self, by: String, uid: Option<u32>, runtime: &Arc<Runtime>, work: F) -> Result<T, ApiFault>
     where
         T: Send + 'static,

@@ -30,6 +30,11 @@ impl ApiFault {
         self
     }
 
+    /// What to do next.
+    pub(crate) fn advice(&self) -> Option<&str> {
+        self.help.as_deref()
+    }
+
     /// The HTTP status that says as much.
     pub(crate) fn status(&self) -> StatusCode {
         self.status
@@ -56,7 +61,7 @@ impl ApiFault {
     }
 
     /// The operator credential is missing or another.
-    pub(super) fn unproven(message: impl Into<String>) -> Self {
+    pub(crate) fn unproven(message: impl Into<String>) -> Self {
         Self::new(StatusCode::UNAUTHORIZED, "operator_credential", message)
     }
 

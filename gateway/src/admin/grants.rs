@@ -132,7 +132,7 @@ async fn end(
     ended.await.map(Json)
 }
 
-fn known(id: &str, runtime: &Runtime) -> Result<GrantEntry, ApiFault> {
+pub(crate) fn known(id: &str, runtime: &Runtime) -> Result<GrantEntry, ApiFault> {
     let id: GrantId = id.parse()?;
     runtime
         .grants
@@ -149,7 +149,7 @@ pub(super) fn tools_of(grant: &LiveGrant, world: &World) -> BTreeSet<QualifiedNa
     meant.filter(is_covered).map(|tool| tool.name.clone()).collect()
 }
 
-fn view(entry: &GrantEntry, runtime: &Runtime) -> GrantView {
+pub(crate) fn view(entry: &GrantEntry, runtime: &Runtime) -> GrantView {
     let (terms, standing, spent) = (entry.grant.terms(), entry.grant.standing(), entry.grant.spent());
     let world = runtime.worlds.now();
     let tools = tools_of(&entry.grant, &world);

@@ -130,6 +130,22 @@ pub(super) async fn enable(
     enabled.await.map(Json)
 }
 
+/// What is to be frozen, if there is such a thing.
+pub(crate) fn freezable(what: &str, runtime: &Runtime) -> Result<Halt, ApiFault> {
+    let halt = meant(what)?;
+    known(&halt, runtime)?;
+    Ok(halt)
+}
+
+/// What is to go on, if it is frozen.
+pub(crate) fn frozen(what: &str, runtime: &Runtime) -> Result<Halt, ApiFault> {
+    let halt = meant(what)?;
+    match runtime.halts.get(&halt) {
+        Some(_) => Ok(halt),
+        None => Err(ApiFault::unknown(format!("`{halt}` is not halted"), "`bailiwick freeze --list` shows what is")),
+    }
+}
+
 fn meant(what: &str) -> Result<Halt, ApiFault> {
     what.parse().map_err(|fault: bailiwick_pipeline::halts::HaltFault| {
         ApiFault::invalid(fault.to_string())

@@ -11,13 +11,15 @@ pub(crate) mod agents;
 pub mod api;
 mod approvals;
 mod channels;
-mod connectors;
+pub(crate) mod connectors;
+mod console;
 pub(crate) mod deed;
 mod definitions;
 mod explain;
 pub(crate) mod fault;
-mod grants;
-mod halts;
+pub(crate) mod grants;
+pub(crate) mod halts;
+mod openapi;
 mod person;
 mod proposal;
 mod reload;
@@ -36,15 +38,17 @@ use axum::{
 use serde::{Deserialize, de::DeserializeOwned};
 
 use crate::runtime::Runtime;
+pub(crate) use access::AtConsole;
 pub(crate) use connectors::pins_of;
 pub(crate) use deed::Deed;
 pub use deed::{AdminRecord, Stage, change_id};
+pub(crate) use openapi::description;
 pub use person::name_of;
 pub(crate) use proposal::proposal;
 pub(crate) use trial::trial;
 
 /// Every endpoint: its method, its path, and whether it changes something.
-pub const ENDPOINTS: [(&str, &str, bool); 39] = [
+pub const ENDPOINTS: [(&str, &str, bool); 40] = [
     ("GET", "/api/v1/status", false),
     ("POST", "/api/v1/reload", true),
     ("GET", "/api/v1/agents", false),
@@ -84,10 +88,16 @@ pub const ENDPOINTS: [(&str, &str, bool); 39] = [
     ("GET", "/api/v1/requests/{id}", false),
     ("POST", "/api/v1/requests/{id}/grant", true),
     ("POST", "/api/v1/requests/{id}/deny", true),
+    ("POST", "/api/v1/console/links", true),
 ];
 
-/// The routes, to be served where every request carries its peer.
+/// What is served where every request carries its peer.
 pub fn router(runtime: Arc<Runtime>) -> Router {
+    routes(runtime).fallback(nothing_here)
+}
+
+/// The routes. Who asks must be said with each request: by its peer, or by what was shown at the console.
+pub(crate) fn routes(runtime: Arc<Runtime>) -> Router {
     Router::new()
         .route("/api/v1/status", get(status::show))
         .route("/api/v1/reload", post(reload::reload))
@@ -126,11 +136,11 @@ pub fn router(runtime: Arc<Runtime>) -> Router {
         .route("/api/v1/requests/{id}", get(requests::show))
         .route("/api/v1/requests/{id}/grant", post(requests::grant))
         .route("/api/v1/requests/{id}/deny", post(requests::deny))
-        .fallback(nothing_here)
+        .route("/api/v1/console/links", post(console::link))
         .with_state(runtime)
 }
 
-async fn nothing_here(_: access::Visitor) -> fault::ApiFault {
+async fn nothing_here() -> fault::ApiFault {
     fault::ApiFault::unknown("there is no such endpoint", "`bailiwick --version` and the gateway's should be the same")
 }
 
@@ -149,7 +159,7 @@ fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, fault::ApiFault> {
 }
 
 /// A person's words: one line, and not without end.
-fn words(given: Option<String>) -> Result<Option<String>, fault::ApiFault> {
+pub(crate) fn words(given: Option<String>) -> Result<Option<String>, fault::ApiFault> {
     match given {
         Some(text) if text.chars().count() > 500 || text.chars().any(bailiwick_schemas::text::is_invisible) => {
             Err(fault::ApiFault::invalid("a reason has at most 500 visible characters"))

@@ -78,6 +78,8 @@ pub enum Command {
     /// What agents ask for beyond their grants
     #[command(subcommand)]
     Requests(RequestsCommand),
+    /// Print a link that opens the console in a browser, once
+    Console(ConsoleArgs),
     /// The policies
     #[command(subcommand)]
     Policy(PolicyCommand),
@@ -98,6 +100,17 @@ pub enum Command {
         /// Which
         name: String,
     },
+}
+
+/// `console`
+#[derive(Debug, Args)]
+pub struct ConsoleArgs {
+    /// Whom the link lets in; it may be left out where there is one person
+    #[arg(long, value_name = "ID")]
+    pub person: Option<String>,
+    /// Print the operator credential instead, to be typed into the console where a browser has no script
+    #[arg(long, conflicts_with = "person")]
+    pub credential: bool,
 }
 
 /// `init`

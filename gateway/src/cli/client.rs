@@ -49,10 +49,15 @@ impl Client {
     }
 
     fn credential(&self) -> Result<String, CliFault> {
+        Ok(format!("Operator {}", self.operator_credential()?))
+    }
+
+    /// The operator credential, as text.
+    pub(super) fn operator_credential(&self) -> Result<String, CliFault> {
         let file = self.data.operator_credential();
         let key = fs::read(&file)
             .map_err(|why| CliFault::System { what: format!("the operator credential `{}`", file.display()), why })?;
-        let mut text = String::from("Operator ");
+        let mut text = String::new();
         for byte in key {
             // Writing to a string can't fail.
             let _infallible = write!(text, "{byte:02x}");

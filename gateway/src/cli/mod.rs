@@ -11,6 +11,7 @@ mod client;
 mod completions;
 mod config;
 mod connectors;
+mod console;
 mod doctor;
 mod explain;
 mod fault;
@@ -68,6 +69,7 @@ pub async fn run(cli: &Cli, around: Surroundings) -> Result<(), CliFault> {
         Command::Thaw(thaw) => halts::thaw(thaw, &session(around)?).await,
         Command::Requests(requests) => requests::run(requests, &session(around)?).await,
         Command::Approvals(approvals) => approvals::run(approvals, &session(around)?).await,
+        Command::Console(console) => console::run(console, &session(around)?).await,
         Command::Policy(policy) => policy::run(policy, &session(around)?).await,
         Command::Audit(audit) => audit::run(audit, &session(around)?).await,
         Command::Config(ConfigCommand::Show(show)) => config::show(*show, &session(around)?),

@@ -13,7 +13,10 @@ use futures_util::future::join_all;
 use serde_json::json;
 
 use super::{Basis, Next, ReloadFault, basis::CHANGED, change, gone::is_gone};
-use crate::runtime::{Runtime, StartFault, approval_settings, entries_of, front_settings, settings_of};
+use crate::{
+    console::{people_of, subjects_of},
+    runtime::{Runtime, StartFault, approval_settings, entries_of, front_settings, settings_of},
+};
 
 /// How long a reload waits for what is being written downstream under a grant that it ended.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -125,6 +128,18 @@ impl Runtime {
             self.note_returned(&grant, &lease);
         }
         let config = self.config();
+        // Before anything else is waited for: whoever is no longer registered is logged out.
+        if let Some(console) = self.console.get()
+            && let Err(refused) = console.set_people(people_of(&config)).await
+        {
+            tracing::error!(
+                why = refused.message(),
+                "passkeys of people who are gone could not be removed: they are good for nothing"
+            );
+        }
+        if let Some(console) = self.console.get() {
+            console.set_subjects(subjects_of(&config)).await;
+        }
         self.front.close_sessions_of(|agent| is_gone(&config, agent));
         let drained = join_all(ended.iter().map(|grant| grant.drained(PATIENCE)));
         let (gone, drained, stored, told) = tokio::join!(self.end_what_is_gone(), drained, join_all(stored), self.tell());

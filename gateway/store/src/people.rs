@@ -120,7 +120,9 @@ impl Passkeys {
     /// Removes those of these ids: in memory when this returns; durable once what is returned has ended.
     pub fn remove(&self, ids: Vec<Vec<u8>>) -> impl Future<Output = Result<(), WriteFault>> + use<> {
         let mut all = self.all();
-        ids.iter().for_each(|id| drop(all.remove(id)));
+        for id in &ids {
+            all.remove(id);
+        }
         // Queued under the lock: nobody adds one of the same id in between.
         self.store.write(move |connection| {
             let mut remove = connection.prepare_cached("DELETE FROM passkeys WHERE id = ?1")?;
@@ -201,7 +203,8 @@ mod tests {
         let passkeys = Passkeys::load(&Store::open(folder.path()).unwrap()).unwrap();
         let of_ada = passkeys.of("ada");
         assert_eq!(of_ada.len(), 2);
-        assert_eq!((of_ada[0].count, of_ada[0].is_backed_up, of_ada[0].used_ms), (9, true, Some(77)));
+        let first = of_ada.first().unwrap();
+        assert_eq!((first.count, first.is_backed_up, first.used_ms), (9, true, Some(77)));
         assert!(passkeys.of("bob").is_empty() && passkeys.people().contains("ada"));
     }
 

@@ -95,7 +95,7 @@ CREATE TABLE IF NOT EXISTS disabled_agents (
 ) STRICT, WITHOUT ROWID;
 ";
 
-/// What is new in version 4. Written so that it can be done twice: it is part of a new file too.
+/// What version 4 adds. Written so that it can be done twice: it is part of a new file too.
 const FOURTH: &str = "
 CREATE TABLE IF NOT EXISTS approval_events (
     seq INTEGER PRIMARY KEY AUTOINCREMENT,

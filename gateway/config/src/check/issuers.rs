@@ -228,7 +228,7 @@ fn plain(given: &str, path: &KeyPath, findings: &mut Findings<'_>) {
     findings.value(path, FaultCode::PlainHttp, message).help("write an `https` URL, or name a file with `jwks_file`");
 }
 
-fn file(given: &str, path: &KeyPath, setting: Setting<'_>, findings: &mut Findings<'_>) -> std::path::PathBuf {
+pub(super) fn file(given: &str, path: &KeyPath, setting: Setting<'_>, findings: &mut Findings<'_>) -> std::path::PathBuf {
     if given.trim().is_empty() || given.contains('\0') {
         let fault = findings.value(path, FaultCode::BadText, format!("`{}` is no path of a file", given.escape_debug()));
         fault.help("write the path of a file, relative to this one");

@@ -57,7 +57,7 @@ pub(crate) fn config(tree: Value, setting: Setting<'_>, findings: &mut Findings<
     let root = KeyPath::default();
     let parts = Parts {
         server: sections::server(&raw, &root.key("server"), setting, findings),
-        console: people::console(&raw.console, &root.key("console"), findings),
+        console: people::console(&raw.console, &root.key("console"), setting, findings),
         approvals: sections::approvals(&raw.approvals, &root.key("approvals"), findings),
         auto_grants: sections::auto_grants(&raw.auto_grants, &root.key("auto_grants"), findings),
         policy: sections::policy(&raw.policy, &root.key("policy"), setting, findings),
@@ -79,6 +79,7 @@ pub(crate) fn config(tree: Value, setting: Setting<'_>, findings: &mut Findings<
         && (parts.trust_domains.len(), parts.resource_servers.len()) == (raw.trust_domains.len(), raw.resource_servers.len())
         && parts.channels.len() == raw.channels.len()
         && parts.people.len() == raw.people.len()
+        && parts.console.oidc.is_some() == raw.console.oidc.is_some()
         && parts.console.public_url.is_some() == raw.console.public_url.is_some()
         && parts.server.tls.is_some() == raw.server.tls.is_some();
     if !is_whole && findings.is_empty() {

@@ -2,18 +2,19 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
+use bailiwick_identity::{LoginSpec, is_issuer, is_trusted_way};
 use bailiwick_schemas::{names::ConnectorId, text::is_invisible};
 use url::Url;
 
 use super::{
-    duplicates,
+    Setting, duplicates,
     sections::{is_loopback, more_than_nothing, web_url},
 };
 use crate::{
     code::FaultCode,
     fault::Findings,
-    people::{ConsoleSettings, RegisteredPerson},
-    raw::{Raw, RawConsole, RawPerson},
+    people::{ConsoleSettings, OidcSettings, RegisteredPerson},
+    raw::{Raw, RawConsole, RawOidc, RawPerson},
     source::KeyPath,
 };
 
@@ -21,9 +22,9 @@ use crate::{
 const LONGEST: usize = 64;
 
 /// How long a session may live: longer ones are forgotten about.
-const LONGEST_SESSION: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+const LONGEST_SESSION: Duration = Duration::from_hours(30 * 24);
 
-pub(super) fn console(raw: &RawConsole, path: &KeyPath, findings: &mut Findings<'_>) -> ConsoleSettings {
+pub(super) fn console(raw: &RawConsole, path: &KeyPath, setting: Setting<'_>, findings: &mut Findings<'_>) -> ConsoleSettings {
     more_than_nothing(raw.session, &path.key("session"), findings);
     more_than_nothing(raw.idle, &path.key("idle"), findings);
     if Duration::from(raw.session) > LONGEST_SESSION {
@@ -41,7 +42,40 @@ pub(super) fn console(raw: &RawConsole, path: &KeyPath, findings: &mut Findings<
     }
     let key = path.key("public_url");
     let public_url = raw.public_url.as_deref().and_then(|given| public_url(given, &key, findings));
-    ConsoleSettings { enabled: raw.enabled, public_url, session: raw.session.into(), idle: raw.idle.into() }
+    let oidc = raw.oidc.as_ref().and_then(|oidc| provider(oidc, &path.key("oidc"), setting, findings));
+    ConsoleSettings { enabled: raw.enabled, public_url, session: raw.session.into(), idle: raw.idle.into(), oidc }
+}
+
+fn provider(raw: &RawOidc, path: &KeyPath, setting: Setting<'_>, findings: &mut Findings<'_>) -> Option<OidcSettings> {
+    let issuer = raw.issuer.as_deref().and_then(|given| {
+        let url = is_issuer(given).filter(is_trusted_way);
+        if url.is_none() {
+            let fault = findings.value(&path.key("issuer"), FaultCode::BadUrl, format!("`{given}` is no issuer with TLS"));
+            fault.help("write the `iss` of its tokens, as it stands there: `https://login.example.com`");
+        }
+        url.map(|url| (given.to_owned(), url))
+    });
+    let client_id = raw.client_id.as_deref().map(|id| super::text(Some(id), &path.key("client_id"), findings));
+    if let Some(claim) = &raw.roles_claim {
+        super::text(Some(claim), &path.key("roles_claim"), findings);
+        if raw.roles.is_empty() {
+            let message = "`roles_claim` without `roles` would leave everybody without a role";
+            let fault = findings.key(&path.key("roles_claim"), FaultCode::MissingKey, message);
+            fault.help("add `roles = { \"approvers\" = [\"approver\"] }`");
+        }
+    } else if !raw.roles.is_empty() {
+        let message = "`roles` means nothing without `roles_claim`";
+        findings.key(&path.key("roles"), FaultCode::Conflict, message).help("name the claim: `roles_claim = \"groups\"`");
+    }
+    let mut file = |key: &'static str, given: Option<&str>| {
+        given.map(|given| super::issuers::file(given, &path.key(key), setting, findings))
+    };
+    let client_secret_file = file("client_secret_file", raw.client_secret_file.as_deref());
+    let roots = file("roots", raw.roots.as_deref());
+    let words = raw.roles.iter().map(|(text, roles)| (text.clone(), roles.iter().cloned().collect())).collect();
+    let (name, issuer) = issuer?;
+    let provider = LoginSpec { name, issuer, client_id: client_id?, client_secret_file, roots };
+    Some(OidcSettings { provider, roles: raw.roles_claim.clone().map(|claim| (claim, words)) })
 }
 
 fn public_url(given: &str, path: &KeyPath, findings: &mut Findings<'_>) -> Option<Url> {
@@ -85,6 +119,9 @@ fn person(written: &RawPerson, raw: &Raw, path: &KeyPath, findings: &mut Finding
     for (at, owner) in written.owns.iter().enumerate() {
         super::text(Some(owner), &path.key("owns").item(at), findings);
     }
+    if let Some(subject) = &written.subject {
+        subject_of(subject, raw, path, findings);
+    }
     let roles: BTreeSet<String> = written.roles.iter().flatten().cloned().collect();
     let approves = written.approves.as_ref();
     if approves.is_some() && !roles.contains("approver") && !roles.is_empty() {
@@ -99,7 +136,28 @@ fn person(written: &RawPerson, raw: &Raw, path: &KeyPath, findings: &mut Finding
         ids.iter().enumerate().filter_map(known).collect()
     });
     let up_to = approves.and_then(|approves| approves.up_to.as_deref()).and_then(|band| band.parse().ok());
-    Some(RegisteredPerson { id: written.id.clone()?, owns: written.owns.iter().cloned().collect(), roles, connectors, up_to })
+    let subject = written.subject.clone();
+    Some(RegisteredPerson {
+        id: written.id.clone()?,
+        subject,
+        owns: written.owns.iter().cloned().collect(),
+        roles,
+        connectors,
+        up_to,
+    })
+}
+
+fn subject_of(subject: &str, raw: &Raw, path: &KeyPath, findings: &mut Findings<'_>) {
+    super::text(Some(subject), &path.key("subject"), findings);
+    if raw.console.oidc.is_none() && !findings.has_any_in(&KeyPath::default().key("console")) {
+        let fault =
+            findings.key(&path.key("subject"), FaultCode::Conflict, "`subject` means nothing without an identity provider");
+        fault.help("add `oidc` to `[console]`, or leave `subject` out");
+    }
+    if raw.people.iter().filter(|person| person.subject.as_deref() == Some(subject)).count() > 1 {
+        let fault = findings.value(&path.key("subject"), FaultCode::Duplicate, format!("`{subject}` is two people"));
+        fault.help("give each person their own `subject`");
+    }
 }
 
 fn connector(id: &str, raw: &Raw, path: &KeyPath, findings: &mut Findings<'_>) -> Option<ConnectorId> {

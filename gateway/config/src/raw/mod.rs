@@ -18,7 +18,7 @@ pub(crate) use entries::{
     RawAgent, RawBound, RawBudget, RawConnector, RawCredential, RawFeature, RawGrant, RawIdentity, RawInject, RawIssuer,
     RawResourceServer, RawTool,
 };
-pub(crate) use people::{RawApproves, RawConsole, RawPerson};
+pub(crate) use people::{RawConsole, RawOidc, RawPerson};
 pub(crate) use trust::{RawTls, RawTrustDomain};
 
 use crate::units::{Duration, Size};

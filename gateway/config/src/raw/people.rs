@@ -1,5 +1,7 @@
 //! The console, and the people who use it, as written.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -19,11 +21,45 @@ pub(crate) struct RawConsole {
     pub(crate) session: Duration,
     /// How long a session may be idle.
     pub(crate) idle: Duration,
+    /// An identity provider (`OpenID` Connect) that people may log in at too. What changes something is signed by a passkey as ever.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) oidc: Option<RawOidc>,
+}
+
+/// `[console.oidc]`
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["issuer", "client_id"]))]
+pub(crate) struct RawOidc {
+    /// Its `iss`, exactly. It describes itself at `ISSUER/.well-known/openid-configuration`.
+    pub(crate) issuer: Option<String>,
+    /// What it calls this gateway. Its redirect URI is `PUBLIC_URL/login/oidc/callback`.
+    pub(crate) client_id: Option<String>,
+    /// The file with the client's secret, relative to this file; without one PKCE alone protects the login.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) client_secret_file: Option<String>,
+    /// A PEM file with the only certificate authorities that are trusted for it; those of the system when it is not set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) roots: Option<String>,
+    /// The claim that says which roles count in a session that begins there. With it, nobody has a role that the claim does not grant, and
+    /// nobody one that `[[people]]` does not give.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) roles_claim: Option<String>,
+    /// With `roles_claim`: what each of its texts stands for.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(with = "BTreeMap<String, Vec<RoleWord>>")]
+    pub(crate) roles: BTreeMap<String, Vec<String>>,
 }
 
 impl Default for RawConsole {
     fn default() -> Self {
-        Self { enabled: true, public_url: None, session: Duration::from_secs(8 * 60 * 60), idle: Duration::from_secs(30 * 60) }
+        Self {
+            enabled: true,
+            public_url: None,
+            session: Duration::from_secs(8 * 60 * 60),
+            idle: Duration::from_secs(30 * 60),
+            oidc: None,
+        }
     }
 }
 
@@ -34,6 +70,9 @@ impl Default for RawConsole {
 pub(crate) struct RawPerson {
     /// Their name at the console and on record.
     pub(crate) id: Option<String>,
+    /// What `console.oidc` calls them: the `sub` of its tokens.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) subject: Option<String>,
     /// The owners that they are or belong to, as agents and grants name them: they approve nothing of theirs.
     pub(crate) owns: Vec<String>,
     /// What they may: each role stands for itself.

@@ -167,7 +167,7 @@ fn people_are_as_written() {
          approves = { connectors = [\"t\"], up_to = \"high\" }\n",
     );
     assert_eq!(config.console.public_url.unwrap().as_str(), "https://console.example.com/");
-    assert_eq!((config.console.enabled, config.console.idle), (true, Duration::from_secs(300)));
+    assert_eq!((config.console.enabled, config.console.idle), (true, Duration::from_mins(5)));
     let [ada] = config.people.as_slice() else { panic!("{:?}", config.people) };
     assert_eq!((ada.id.as_str(), ada.owns.contains("support"), ada.roles.len()), ("ada@example.com", true, 2));
     assert_eq!((ada.up_to, ada.connectors.as_ref().unwrap().len()), (Some(Band::High), 1));

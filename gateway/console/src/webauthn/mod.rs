@@ -6,6 +6,15 @@ mod authenticator_data;
 mod client_data;
 mod cose;
 #[cfg(test)]
+#[path = "../../../../tests/harness/authenticator.rs"]
+#[allow(
+    dead_code,
+    missing_docs,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "shared with the tests of the whole gateway; tests fail by panicking"
+)]
 pub(crate) mod soft;
 #[cfg(test)]
 mod tests;

@@ -216,6 +216,7 @@ pub async fn send<'r>(call: Recorded<'r>, ports: &Ports, way: &mut Way<'r>) -> R
     way.trace.note(stage, "network.transport", tool.connector.transport);
     way.trace.note(stage, "bailiwick.server.name", tool.connector.id.to_string());
     let (pass, flight) = halted::let_out(granted.identified().principal(), grant, Some(tool), ports)?;
+    flight.is_of(granted.identified().received().call_id());
     let timeout = tool.connector.call_timeout;
     let cancelled = grant.cancelled();
     let going = if let Some(mut running) = resumed {

@@ -3,12 +3,13 @@
 use std::{collections::BTreeSet, fmt};
 
 use bailiwick_policy::Band;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::DisabledView;
+use super::{DisabledView, shape};
 
 /// An agent.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct AgentView {
     /// Its id.
     pub id: String,
@@ -20,6 +21,7 @@ pub struct AgentView {
     /// Who is accountable.
     pub owner: String,
     /// The highest band it may reach.
+    #[schemars(with = "shape::Band")]
     pub ceiling: Band,
     /// What it is there for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -40,7 +42,7 @@ pub struct AgentView {
 }
 
 /// An agent's token; never the token itself.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct TokenView {
     /// Its id.
     pub id: String,
@@ -53,7 +55,7 @@ pub struct TokenView {
 }
 
 /// A token is wanted.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TokenWanted {
     /// For how long.
@@ -61,7 +63,7 @@ pub struct TokenWanted {
 }
 
 /// A token, told once.
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize, JsonSchema)]
 pub struct TokenMade {
     /// The token.
     pub token: String,

@@ -1,10 +1,11 @@
 //! Channels.
 
 use bailiwick_channels::ChannelStatus;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A channel.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct ChannelView {
     /// Its id.
     pub id: String,

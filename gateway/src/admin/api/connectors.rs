@@ -6,11 +6,14 @@ use bailiwick_pipeline::grant::Labels;
 use bailiwick_policy::{Band, Kind};
 use bailiwick_schemas::canonical::Digest;
 use bailiwick_store::ClassedBy;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::shape;
+
 /// A connector.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct ConnectorView {
     /// Its id.
     pub id: String,
@@ -41,7 +44,7 @@ pub struct ConnectorView {
 }
 
 /// A failure.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct FailureView {
     /// What.
     pub what: String,
@@ -50,7 +53,7 @@ pub struct FailureView {
 }
 
 /// A tool that was accepted.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct ToolView {
     /// Its full name.
     pub id: String,
@@ -63,14 +66,19 @@ pub struct ToolView {
     /// `callable`, `drifted`, or `unusable`.
     pub state: String,
     /// What it does.
+    #[schemars(with = "shape::Kind")]
     pub kind: Kind,
     /// How risky it is.
+    #[schemars(with = "shape::Band")]
     pub band: Band,
     /// Who gave it a kind and a band where the configuration has no line for it: `config`, whose silence then counts, or `person`.
+    #[schemars(with = "shape::ClassedBy")]
     pub classed_by: ClassedBy,
     /// What its results are marked with.
+    #[schemars(with = "shape::Labels")]
     pub labels: Labels,
     /// The digest of its definition.
+    #[schemars(with = "shape::Digest")]
     pub digest: Digest,
     /// When it was accepted.
     pub accepted_at_ms: u64,
@@ -82,11 +90,12 @@ pub struct ToolView {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub refers_to: Vec<String>,
     /// Its definition, as it was accepted.
+    #[schemars(with = "serde_json::Value")]
     pub definition: Box<RawValue>,
 }
 
 /// A process of a connector.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct ProcessView {
     /// Its process id.
     pub id: u32,

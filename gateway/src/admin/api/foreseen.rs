@@ -2,12 +2,13 @@
 
 use bailiwick_pipeline::grant::Budget;
 use bailiwick_policy::{Band, Kind};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Used;
+use super::{Used, shape};
 
 /// What would become of a call.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Foreseen {
     /// The tool, as it was asked for.
     pub id: String,
@@ -18,8 +19,10 @@ pub struct Foreseen {
     /// The grant it would act under.
     pub grant: Option<String>,
     /// What the tool does.
+    #[schemars(with = "Option<shape::Kind>")]
     pub kind: Option<Kind>,
     /// How risky it is.
+    #[schemars(with = "Option<shape::Band>")]
     pub band: Option<Band>,
     /// The gate that refuses, or `permit`.
     pub gate: String,
@@ -38,5 +41,6 @@ pub struct Foreseen {
     /// How much of the grant is used.
     pub used: Option<Used>,
     /// How much of it may be.
+    #[schemars(with = "Option<shape::Budget>")]
     pub budget: Option<Budget>,
 }

@@ -10,15 +10,17 @@ use bailiwick_pipeline::{
     grant::{Budget, Capability, Extension, GrantState, Labels},
 };
 use bailiwick_policy::{Band, Kind};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A grant.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a term of its own")]
 pub struct GrantView {
     /// Its id.
     pub id: String,
     /// Its state.
+    #[schemars(with = "shape::GrantState")]
     pub state: GrantState,
     /// The only agent that may act under it.
     pub agent: String,
@@ -27,6 +29,7 @@ pub struct GrantView {
     /// The task.
     pub purpose: String,
     /// The rights.
+    #[schemars(with = "Vec<shape::Capability>")]
     pub capabilities: Vec<Capability>,
     /// The callable tools that it covers now.
     pub tools: Vec<String>,
@@ -34,6 +37,7 @@ pub struct GrantView {
     #[serde(default)]
     pub never_used: Vec<String>,
     /// The highest band it reaches.
+    #[schemars(with = "shape::Band")]
     pub ceiling: Band,
     /// The environment it is for.
     pub environment: String,
@@ -42,10 +46,12 @@ pub struct GrantView {
     /// Until when.
     pub expires_at_ms: u64,
     /// How much it may be used.
+    #[schemars(with = "shape::Budget")]
     pub budget: Budget,
     /// How often it was used.
     pub used: Used,
     /// What it has touched.
+    #[schemars(with = "shape::Labels")]
     pub labels: Labels,
     /// Whether its agent acts under it when it names none.
     pub default: bool,
@@ -99,7 +105,7 @@ pub struct GrantView {
 }
 
 /// A tool that was added to a grant.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct ExtensionView {
     /// The tool.
     pub tool: String,
@@ -120,9 +126,10 @@ impl From<Extension> for ExtensionView {
         Self { tool: tool.to_string(), until_ms, request: request.to_string(), by, at_ms }
     }
 }
+use super::shape;
 
 /// How often a grant was used.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, JsonSchema)]
 pub struct Used {
     /// Calls.
     pub calls: u64,
@@ -137,7 +144,7 @@ pub struct Used {
 }
 
 /// How a grant ended.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct EndingView {
     /// When.
     pub at_ms: u64,
@@ -148,7 +155,7 @@ pub struct EndingView {
 }
 
 /// A grant is wanted.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a term of its own")]
 pub struct GrantWanted {
@@ -164,11 +171,14 @@ pub struct GrantWanted {
     pub tools: Vec<String>,
     /// Only tools of these kinds; any where there are none.
     #[serde(default)]
+    #[schemars(with = "Option<BTreeSet<shape::Kind>>")]
     pub kinds: Option<BTreeSet<Kind>>,
     /// Bounds by tool, then by JSON pointer.
     #[serde(default)]
+    #[schemars(with = "BTreeMap<String, BTreeMap<String, shape::Bound>>")]
     pub args: BTreeMap<String, BTreeMap<String, Bound>>,
     /// The highest band; the agent's where there is none.
+    #[schemars(with = "Option<shape::Band>")]
     pub ceiling: Option<Band>,
     /// The environment; that of the grant above it, or `default`, where there is none.
     #[serde(default)]
@@ -178,6 +188,7 @@ pub struct GrantWanted {
     pub ttl_ms: Option<u64>,
     /// How much it may be used.
     #[serde(default)]
+    #[schemars(with = "shape::Budget")]
     pub budget: Budget,
     /// Whether its agent acts under it when it names none.
     #[serde(default)]
@@ -215,7 +226,7 @@ pub struct GrantWanted {
 }
 
 /// A grant, made; its token is told once.
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize, JsonSchema)]
 pub struct GrantMade {
     /// The grant.
     pub grant: GrantView,
@@ -230,7 +241,7 @@ impl fmt::Debug for GrantMade {
 }
 
 /// A one-shot handle of a grant, made; it is told once.
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize, JsonSchema)]
 pub struct HandleMade {
     /// The grant.
     pub grant: String,
@@ -249,7 +260,7 @@ impl fmt::Debug for HandleMade {
 }
 
 /// What the end of a grant came to.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct EndedView {
     /// Whether it was active until now.
     pub was_active: bool,

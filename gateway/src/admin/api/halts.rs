@@ -1,9 +1,10 @@
 //! What is stopped, and stopped agents.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A halt.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct HaltView {
     /// What is halted, as one text: `everything`, `agent:ID`, `instance:ID/NAME`, `connector:ID` or `tool:NAME`.
     pub id: String,
@@ -20,7 +21,7 @@ pub struct HaltView {
 }
 
 /// A halt is wanted, or is to be lifted.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HaltWanted {
     /// What: as in [`HaltView::id`].
@@ -31,7 +32,7 @@ pub struct HaltWanted {
 }
 
 /// What stopping something came to.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct FrozenView {
     /// What is stopped, as one text.
     pub id: String,
@@ -48,7 +49,7 @@ pub struct FrozenView {
 }
 
 /// How an agent came to be disabled.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct DisabledView {
     /// When.
     pub at_ms: u64,
@@ -59,7 +60,7 @@ pub struct DisabledView {
 }
 
 /// An agent that is no longer disabled by a person.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct EnabledView {
     /// The agent.
     pub id: String,

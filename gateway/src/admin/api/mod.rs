@@ -5,30 +5,35 @@ mod agents;
 mod approvals;
 mod channels;
 mod connectors;
+mod console;
 mod foreseen;
 mod grants;
 mod halts;
 mod proposal;
 mod reload;
 mod requests;
+mod shape;
 mod status;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use agents::{AgentView, TokenMade, TokenView, TokenWanted};
 pub use approvals::{ApprovalView, BatchWanted, DecisionWanted};
 pub use channels::ChannelView;
 pub use connectors::{ConnectorView, FailureView, ProcessView, ToolView};
+pub use console::{LinkMade, LinkWanted};
 pub use foreseen::Foreseen;
 pub use grants::{EndedView, EndingView, ExtensionView, GrantMade, GrantView, GrantWanted, HandleMade, Used};
 pub use halts::{DisabledView, EnabledView, FrozenView, HaltView, HaltWanted};
 pub use proposal::{Accept, Accepted, Change, Proposal, ProposedTool, RejectedTool, Trial};
 pub use reload::{Changed, Reloaded};
 pub use requests::{AskedTool, GrantRequest, LastCall, RequestView};
+pub(crate) use shape::HabitsShape;
 pub use status::{ConfigStatus, LastReload, Status};
 
 /// Words with a change.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Why {
     /// Why.
@@ -37,7 +42,7 @@ pub struct Why {
 }
 
 /// Why something was not done.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct ApiError {
     /// One word for programs.
     pub error: String,

@@ -4,11 +4,14 @@ use std::collections::BTreeMap;
 
 use bailiwick_policy::{Band, Kind};
 use bailiwick_schemas::canonical::Digest;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::shape;
+
 /// What a server offers, held against what was accepted.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Proposal {
     /// The connector.
     pub id: String,
@@ -25,19 +28,22 @@ pub struct Proposal {
 }
 
 /// One tool of a proposal.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct ProposedTool {
     /// Its name at its server.
     pub id: String,
     /// `same`, `new`, `changed` or `gone`.
     pub state: String,
     /// What it would count as.
+    #[schemars(with = "shape::Kind")]
     pub kind: Kind,
     /// How risky it would count as.
+    #[schemars(with = "shape::Band")]
     pub band: Band,
     /// Where kind and band come from: `config`, `accepted before`, or what was guessed from.
     pub from: String,
     /// The digest of the definition that would be accepted; of the accepted one where it is gone.
+    #[schemars(with = "shape::Digest")]
     pub digest: Digest,
     /// What changed: JSON pointers into the definition, with the value before and now.
     pub changes: Vec<Change>,
@@ -49,7 +55,7 @@ pub struct ProposedTool {
 }
 
 /// One place of a definition that changed.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Change {
     /// Where (RFC 6901).
     pub at: String,
@@ -60,7 +66,7 @@ pub struct Change {
 }
 
 /// A tool that may not be accepted.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct RejectedTool {
     /// The name it claims.
     pub id: String,
@@ -71,7 +77,7 @@ pub struct RejectedTool {
 }
 
 /// How a connector's server did when it was started for a moment.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Trial {
     /// The connector.
     pub id: String,
@@ -88,10 +94,11 @@ pub struct Trial {
 }
 
 /// Tools are accepted: exactly those that were shown.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Accept {
     /// Tool and digest, as the proposal said.
+    #[schemars(with = "BTreeMap<String, shape::Digest>")]
     pub tools: BTreeMap<String, Digest>,
     /// Which of them speak of tools of other connectors, as the proposal said: who accepts them has seen that.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -99,7 +106,7 @@ pub struct Accept {
 }
 
 /// What was accepted.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Accepted {
     /// How many tools.
     pub tools: usize,

@@ -1,9 +1,10 @@
 //! What another configuration changes.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Ids that another configuration changes.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Changed {
     /// New ones.
     pub added: Vec<String>,
@@ -21,7 +22,7 @@ impl Changed {
 }
 
 /// Another configuration is in force.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Reloaded {
     /// The epoch.
     pub id: String,

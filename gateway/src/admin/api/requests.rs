@@ -2,14 +2,18 @@
 
 use bailiwick_policy::{Band, Kind};
 use bailiwick_store::RequestState;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::shape;
+
 /// A request for more.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct RequestView {
     /// Its id.
     pub id: String,
     /// What has become of it.
+    #[schemars(with = "shape::RequestState")]
     pub state: RequestState,
     /// The grant that it asks beyond.
     pub grant: String,
@@ -48,15 +52,17 @@ pub struct RequestView {
 }
 
 /// A tool that is asked for.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct AskedTool {
     /// Its name, as the agent wrote it.
     pub name: String,
     /// What it does; none where there is no such tool.
     #[serde(default)]
+    #[schemars(with = "Option<shape::Kind>")]
     pub kind: Option<Kind>,
     /// How risky it is held to be.
     #[serde(default)]
+    #[schemars(with = "Option<shape::Band>")]
     pub band: Option<Band>,
     /// Why it can't be granted, if so. The agent does not hear this.
     #[serde(default)]
@@ -64,7 +70,7 @@ pub struct AskedTool {
 }
 
 /// A call under the grant.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct LastCall {
     /// When, as the record has it.
     pub time: String,
@@ -77,7 +83,7 @@ pub struct LastCall {
 }
 
 /// A request is granted.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct GrantRequest {
     /// For so long.

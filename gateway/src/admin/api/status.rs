@@ -1,9 +1,10 @@
 //! How the gateway is.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// How the gateway is.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Status {
     /// Its version.
     pub version: String,
@@ -29,7 +30,7 @@ pub struct Status {
 }
 
 /// The configuration in force.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct ConfigStatus {
     /// Counts the configurations since the start, from 1.
     pub epoch: u64,
@@ -50,7 +51,7 @@ pub struct ConfigStatus {
 }
 
 /// The last reload.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct LastReload {
     /// When.
     pub at_ms: u64,

@@ -38,6 +38,7 @@ mod events;
 mod habits;
 mod record;
 mod rows;
+mod standing;
 mod sweep;
 
 pub use approver::{Approver, ApproverMethod, DecideBounds, MayNot};
@@ -48,6 +49,7 @@ pub use events::{ApprovalEvent, Happened};
 pub use habits::{Habit, Habits, Tally};
 pub use record::{Allowance, Approval, ApprovalState, AskedFor, Said, Use};
 use rows::Moved;
+pub use standing::{Standing, Waiting};
 
 /// How approvals are asked for and given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

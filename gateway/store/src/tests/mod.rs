@@ -20,6 +20,7 @@ mod pins;
 mod positions;
 mod requests;
 mod sealed;
+mod standing;
 mod stops;
 mod tokens;
 

@@ -1,0 +1,198 @@
+//! Where the pages are: each asks what it shows at the desk, for who looks.
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    extract::{Path, Query, State},
+    response::{IntoResponse, Redirect, Response},
+    routing::{get, post},
+};
+use http::{StatusCode, header};
+use maud::Markup;
+use serde::Deserialize;
+
+use super::{
+    Decidable, agents, approval, audit, call, changed_meanwhile, connector, connectors, decided_already, detections, grant,
+    grants, halts, inbox, live_calls,
+};
+use crate::{
+    Viewer,
+    desk::Wanted,
+    events,
+    person::Action,
+    posted::Signed,
+    refused::Refused,
+    router::Console,
+    views::{AuditQuery, Frame, Guard, Section},
+};
+
+/// Where the pages are.
+pub(crate) fn routes() -> Router<Arc<Console>> {
+    Router::new()
+        .route("/", get(show_inbox))
+        .route("/approvals/{id}", get(show_approval))
+        .route("/live", get(show_live))
+        .route("/agents", get(show_agents))
+        .route("/grants", get(show_grants))
+        .route("/grants/{id}", get(show_grant))
+        .route("/grants/{id}/revoke", post(revoke_grant))
+        .route("/connectors", get(show_connectors))
+        .route("/connectors/{id}", get(show_connector))
+        .route("/halts", get(show_halts).post(freeze))
+        .route("/halts/lift", post(thaw))
+        .route("/detections", get(show_detections))
+        .route("/audit", get(show_audit))
+        .route("/calls/{id}", get(show_call))
+        .route("/events", get(events::listen))
+        .route("/assets/console.css", get(|| asset("text/css; charset=utf-8", include_str!("../../assets/console.css"))))
+        .route("/assets/console.js", get(|| asset("text/javascript; charset=utf-8", include_str!("../../assets/console.js"))))
+        .route("/assets/mark.svg", get(|| asset("image/svg+xml", include_str!("../../assets/mark.svg"))))
+}
+
+/// The same for everybody, and made with the binary: asked for anew after a while.
+async fn asset(kind: &'static str, text: &'static str) -> Response {
+    ([(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, "max-age=300")], text).into_response()
+}
+
+/// What stands around a page for this viewer, who may see this part.
+fn framed(console: &Arc<Console>, viewer: &Viewer, section: Section) -> Result<Frame, Refused> {
+    viewer.may(section.action())?;
+    let (of, session) = (Arc::clone(console), viewer.session.clone());
+    Ok(Frame {
+        who: viewer.person.id.clone(),
+        sections: Section::for_viewer(viewer),
+        may_change: viewer.may(Action::Change).is_ok(),
+        guard: Guard::new(move |path| of.tokens().make(&session, path)),
+        ..console.desk().frame(viewer)
+    })
+}
+
+fn nothing(what: &str) -> Refused {
+    Refused::new(StatusCode::NOT_FOUND, format!("there is no such {what}"), "the lists show what there is")
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Which {
+    #[serde(default)]
+    page: Option<usize>,
+    #[serde(default)]
+    all: bool,
+}
+
+async fn show_inbox(State(console): State<Arc<Console>>, viewer: Viewer, Query(which): Query<Which>) -> Result<Markup, Refused> {
+    let frame = framed(&console, &viewer, Section::Inbox)?;
+    Ok(inbox(&frame, &console.desk().inbox(&viewer, which.page.unwrap_or(1).max(1))))
+}
+
+async fn show_approval(State(console): State<Arc<Console>>, viewer: Viewer, Path(id): Path<String>) -> Result<Markup, Refused> {
+    let frame = framed(&console, &viewer, Section::Inbox)?;
+    let view = console.desk().approval(&viewer, &id).await.ok_or_else(|| nothing("approval"))?;
+    Ok(approval(&frame, &view))
+}
+
+/// What keeps a decision about this from being taken: that it was decided already, or that something else was shown.
+pub(crate) async fn decidable_now(console: &Arc<Console>, signed: &Signed, id: &str) -> Result<(), Response> {
+    let viewer = signed.viewer();
+    let frame = framed(console, viewer, Section::Inbox).map_err(IntoResponse::into_response)?;
+    let view = console.desk().approval(viewer, id).await.ok_or_else(|| nothing("approval").into_response())?;
+    if view.settled.is_some() {
+        return Err((StatusCode::CONFLICT, decided_already(&frame, &view)).into_response());
+    }
+    let is_yes = signed.fields().text("verdict") == Some("approve");
+    if is_yes && view.choices.type_code && !signed.fields().text("code").is_some_and(|code| is_code(code, &view.code)) {
+        let help = "nothing was decided: go back, and type the code that the agent shows";
+        return Err(Refused::new(StatusCode::BAD_REQUEST, "that is not the code of this call", help).into_response());
+    }
+    let shown = signed.fields().text("view");
+    // A no is taken whatever was seen.
+    if is_yes && shown != Some(Decidable::of(&view).view.to_string().as_str()) {
+        return Err((StatusCode::CONFLICT, changed_meanwhile(&frame, &view)).into_response());
+    }
+    Ok(())
+}
+
+/// As people type it.
+fn is_code(typed: &str, code: &str) -> bool {
+    let plain = |text: &str| text.chars().filter(|c| !c.is_whitespace() && *c != '-').collect::<String>().to_ascii_uppercase();
+    plain(typed) == plain(code)
+}
+
+async fn show_live(State(console): State<Arc<Console>>, viewer: Viewer) -> Result<Markup, Refused> {
+    let frame = framed(&console, &viewer, Section::Live)?;
+    Ok(live_calls(&frame, &console.desk().live_calls()))
+}
+
+async fn show_agents(State(console): State<Arc<Console>>, viewer: Viewer) -> Result<Markup, Refused> {
+    let frame = framed(&console, &viewer, Section::Agents)?;
+    Ok(agents(&frame, &console.desk().agents()))
+}
+
+async fn show_grants(State(console): State<Arc<Console>>, viewer: Viewer, Query(which): Query<Which>) -> Result<Markup, Refused> {
+    let frame = framed(&console, &viewer, Section::Grants)?;
+    Ok(grants(&frame, &console.desk().grants(which.all), which.all))
+}
+
+async fn show_grant(State(console): State<Arc<Console>>, viewer: Viewer, Path(id): Path<String>) -> Result<Markup, Refused> {
+    let frame = framed(&console, &viewer, Section::Grants)?;
+    Ok(grant(&frame, &console.desk().grant(&id).ok_or_else(|| nothing("grant"))?))
+}
+
+async fn show_connectors(State(console): State<Arc<Console>>, viewer: Viewer) -> Result<Markup, Refused> {
+    let frame = framed(&console, &viewer, Section::Connectors)?;
+    Ok(connectors(&frame, &console.desk().connectors()))
+}
+
+async fn show_connector(State(console): State<Arc<Console>>, viewer: Viewer, Path(id): Path<String>) -> Result<Markup, Refused> {
+    let frame = framed(&console, &viewer, Section::Connectors)?;
+    Ok(connector(&frame, &console.desk().connector(&id).ok_or_else(|| nothing("connector"))?))
+}
+
+async fn show_halts(State(console): State<Arc<Console>>, viewer: Viewer) -> Result<Markup, Refused> {
+    let frame = framed(&console, &viewer, Section::Halts)?;
+    Ok(halts(&frame, &console.desk().halts()))
+}
+
+async fn show_detections(State(console): State<Arc<Console>>, viewer: Viewer) -> Result<Markup, Refused> {
+    let frame = framed(&console, &viewer, Section::Detections)?;
+    Ok(detections(&frame, &console.desk().detections(&viewer).await))
+}
+
+async fn show_audit(
+    State(console): State<Arc<Console>>,
+    viewer: Viewer,
+    Query(query): Query<AuditQuery>,
+) -> Result<Markup, Refused> {
+    let frame = framed(&console, &viewer, Section::Audit)?;
+    Ok(audit(&frame, &query, &console.desk().audit(&query).await))
+}
+
+async fn show_call(State(console): State<Arc<Console>>, viewer: Viewer, Path(id): Path<String>) -> Result<Markup, Refused> {
+    let frame = framed(&console, &viewer, Section::Audit)?;
+    Ok(call(&frame, &console.desk().call(&id).await.ok_or_else(|| nothing("call"))?))
+}
+
+async fn revoke_grant(State(console): State<Arc<Console>>, Path(id): Path<String>, signed: Signed) -> Result<Redirect, Refused> {
+    let to = format!("/grants/{id}");
+    change(&console, signed, |reason| Wanted::RevokeGrant { id, reason }).await?;
+    Ok(Redirect::to(&to))
+}
+
+async fn freeze(State(console): State<Arc<Console>>, signed: Signed) -> Result<Redirect, Refused> {
+    let what = signed.fields().need("what")?.to_owned();
+    change(&console, signed, |reason| Wanted::Freeze { what, reason }).await?;
+    Ok(Redirect::to("/halts"))
+}
+
+async fn thaw(State(console): State<Arc<Console>>, signed: Signed) -> Result<Redirect, Refused> {
+    let what = signed.fields().need("what")?.to_owned();
+    change(&console, signed, |reason| Wanted::Thaw { what, reason }).await?;
+    Ok(Redirect::to("/halts"))
+}
+
+/// Has something changed by who signed it, if they may.
+async fn change(console: &Arc<Console>, signed: Signed, wanted: impl FnOnce(Option<String>) -> Wanted) -> Result<(), Refused> {
+    signed.viewer().may(Action::Change)?;
+    let reason = signed.fields().text("reason").map(str::trim).filter(|reason| !reason.is_empty()).map(str::to_owned);
+    console.desk().change(wanted(reason), signed.into_signature()).await
+}

@@ -1,1 +1,0 @@
-//! An authenticator made of software, for tests: real keys, real signatures.

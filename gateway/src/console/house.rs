@@ -1,0 +1,156 @@
+//! What the console's door asks of the gateway.
+
+use std::{
+    fs,
+    sync::{Arc, Weak},
+};
+
+use bailiwick_console::{House, Later, NotRecorded, Note, Person, ProofMethod, Question, Refused, SignedDecision};
+use bailiwick_pipeline::ports::Clock;
+use bailiwick_store::{AllowanceWanted, Approval, Approver, ApproverMethod, DecideBounds, Decision, MayNot};
+use bailiwick_trail::Stream;
+use serde_json::json;
+use zeroize::Zeroizing;
+
+use crate::{
+    adapters::Recorder,
+    admin::{AdminRecord, Deed, Stage, change_id, fault::ApiFault},
+    data::DataFolder,
+    runtime::Runtime,
+};
+
+/// The bytes of the operator credential.
+const KEY_BYTES: usize = 32;
+
+/// The gateway, as far as the door needs it.
+pub(super) struct Gatehouse {
+    clock: Arc<dyn Clock>,
+    recorder: Arc<Recorder>,
+    data: DataFolder,
+    /// The gateway has the console, and so not the other way round.
+    runtime: Weak<Runtime>,
+}
+
+impl Gatehouse {
+    pub(super) fn of(runtime: &Arc<Runtime>) -> Self {
+        Self {
+            clock: Arc::clone(&runtime.clock),
+            recorder: Arc::clone(&runtime.recorder),
+            data: runtime.data.clone(),
+            runtime: Arc::downgrade(runtime),
+        }
+    }
+
+    async fn write(&self, note: Note) -> Result<(), NotRecorded> {
+        let lost = |fault: &dyn std::fmt::Display| NotRecorded(fault.to_string());
+        let Note { event, by, about, why, with } = note;
+        let result = if event.ends_with("_refused") { Stage::Refused } else { Stage::Done };
+        let by = if by.is_empty() { "nobody known" } else { &by };
+        let change = change_id(self.clock.as_ref());
+        let record =
+            AdminRecord { event, change: &change, by, uid: None, about: &about, result, why: why.as_deref(), with: &with };
+        let trail = self.recorder.trail();
+        let written = trail.append(Stream::Admin, self.clock.now_ms(), &record).map_err(|fault| lost(&fault))?;
+        trail.synced(written).await.map_err(|fault| lost(&fault))
+    }
+}
+
+impl House for Gatehouse {
+    fn now_ms(&self) -> u64 {
+        self.clock.now_ms()
+    }
+
+    fn note(&self, note: Note) -> Later<'_, Result<(), NotRecorded>> {
+        Box::pin(self.write(note))
+    }
+
+    fn operator_credential(&self) -> Option<Zeroizing<Vec<u8>>> {
+        fs::read(self.data.operator_credential()).ok().map(Zeroizing::new).filter(|key| key.len() == KEY_BYTES)
+    }
+
+    fn question(&self, approval: &str) -> Option<Question> {
+        let found = self.runtime.upgrade()?.approvals.list(bailiwick_store::Which::All);
+        let found = found.into_iter().find(|known| known.id.as_str() == approval)?;
+        Some(Question {
+            id: found.id.to_string(),
+            binding: found.binding.digest(),
+            connector: found.binding.connector.to_string(),
+            band: found.band,
+        })
+    }
+
+    fn decide(&self, decision: SignedDecision) -> Later<'_, Result<(), Refused>> {
+        Box::pin(async move {
+            let gone = || Refused::unavailable("the gateway is ending");
+            let runtime = self.runtime.upgrade().ok_or_else(gone)?;
+            decided(&runtime, decision).await.map_err(|fault| refused(&fault))
+        })
+    }
+}
+
+async fn decided(runtime: &Arc<Runtime>, signed: SignedDecision) -> Result<(), ApiFault> {
+    let SignedDecision { approval, binding, verdict, reason, view, allow, signature } = signed;
+    let shown = runtime.approvals.list(bailiwick_store::Which::All);
+    let unknown = || ApiFault::unknown("there is no such approval", "the list of approvals shows what waits");
+    let known = shown.into_iter().find(|known| known.id.as_str() == approval).ok_or_else(unknown)?;
+    if known.binding.digest() != binding {
+        return Err(ApiFault::conflict("this approval is of another call than the one that was signed"));
+    }
+    let approver = approver(runtime, signature.person(), signature.method());
+    let bounds = bounds(signature.person());
+    approver.may_decide(&known, verdict, &bounds).map_err(|why: MayNot| ApiFault::forbidden(why.to_string()))?;
+    let with = on_record(
+        &known,
+        &json!({"verdict": verdict, "reason": reason, "view": view, "allow": allow, "proof": signature.on_record()}),
+    );
+    let evidence = signature.evidence().cloned();
+    let by = format!("person:{}", signature.person().id);
+    let of = Arc::clone(runtime);
+    let deed = Deed::new("approval_decided", &approval, with);
+    deed.done_by_person(&by, runtime, async move {
+        let now_ms = of.clock.now_ms();
+        let allow = allow.map(|allow| AllowanceWanted {
+            any: allow.any,
+            uses: allow.uses,
+            until_ms: now_ms.saturating_add(u64::from(allow.minutes) * 60 * 1000),
+        });
+        let decision = Decision { verdict, reason, view, evidence, allow };
+        of.approvals.decide(known.id.as_str(), decision, approver, now_ms).await?;
+        Ok(())
+    })
+    .await
+}
+
+/// What is decided about, for the record.
+fn on_record(known: &Approval, said: &serde_json::Value) -> serde_json::Value {
+    json!({
+        "code": known.code, "tool": known.binding.tool, "agent": known.binding.agent, "grant": known.binding.grant,
+        "args_digest": known.binding.args_digest, "binding": known.binding.digest(), "said": said,
+    })
+}
+
+/// Where nobody is registered, the one who is there is whoever runs the gateway.
+fn approver(runtime: &Runtime, person: &Person, method: ProofMethod) -> Approver {
+    let is_operator = runtime.config().people.is_empty();
+    Approver {
+        uid: is_operator.then(|| rustix::process::geteuid().as_raw()),
+        name: person.id.clone(),
+        method: match method {
+            ProofMethod::Passkey => ApproverMethod::Passkey,
+            ProofMethod::Operator => ApproverMethod::Operator,
+        },
+        owns: person.owns.clone(),
+    }
+}
+
+fn bounds(person: &Person) -> DecideBounds {
+    DecideBounds {
+        connectors: person.approves.connectors.clone(),
+        up_to: person.approves.up_to.as_deref().and_then(|band| band.parse().ok()),
+    }
+}
+
+fn refused(fault: &ApiFault) -> Refused {
+    let help = fault.advice().unwrap_or("the list of approvals shows what waits");
+    Refused::new(fault.status(), fault.message.clone(), help)
+}

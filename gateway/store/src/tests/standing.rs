@@ -1,0 +1,77 @@
+use std::{sync::Arc, time::Instant};
+
+use bailiwick_pipeline::ports::Binding;
+use bailiwick_policy::Band;
+
+use super::{MINUTE, NOW, agents, approver, ask, ask_of, binding, folder, open, requirement};
+use crate::{ApprovalState, Decision, LiveApprovals, Settings};
+
+const MANY: u32 = 10_000;
+
+fn roomy() -> Settings {
+    Settings { max_pending_per_agent: usize::MAX, max_asked_per_hour: usize::MAX, ..Settings::default() }
+}
+
+#[tokio::test]
+async fn the_most_risky_come_first_and_then_those_with_the_least_time() {
+    let data = folder();
+    let live = LiveApprovals::load(&open(&data), agents(), roomy(), &[]).unwrap();
+    let asked = [(Band::High, 0), (Band::Critical, 5), (Band::Low, 1), (Band::Critical, 2), (Band::High, 3)];
+    for (number, (band, minutes)) in asked.into_iter().enumerate() {
+        let arguments = number.to_string();
+        let needs = [requirement(1, None)];
+        ask_of(&live, band, &[], &binding(&arguments), (&arguments, &needs), NOW + minutes * MINUTE).await.unwrap();
+    }
+    let waiting = live.waiting(NOW + 6 * MINUTE, 0, 3, |_| true);
+    let order: Vec<_> = waiting.part.iter().map(|(approval, _)| (approval.band, approval.created_at_ms - NOW)).collect();
+    assert_eq!(order, [(Band::Critical, 2 * MINUTE), (Band::Critical, 5 * MINUTE), (Band::High, 0)]);
+    assert_eq!(waiting.total, 5);
+    let rest = live.waiting(NOW + 6 * MINUTE, 3, 3, |_| true);
+    assert_eq!(rest.part.iter().map(|(approval, _)| approval.band).collect::<Vec<_>>(), [Band::High, Band::Low]);
+    assert_eq!(live.waiting(NOW + 6 * MINUTE, 0, 9, |approval| approval.band == Band::Low).total, 1);
+    assert_eq!(live.waiting(NOW + 11 * MINUTE, 0, 9, |_| true).total, 3, "what nobody can decide any more does not wait");
+}
+
+#[tokio::test]
+async fn what_was_asked_before_about_the_same_call_is_found() {
+    let data = folder();
+    let live = LiveApprovals::load(&open(&data), agents(), roomy(), &[]).unwrap();
+    let first = ask(&live, "1", NOW).await.unwrap();
+    live.decide(first.id.as_str(), Decision::deny(None), approver("ann", 3000), NOW).await.unwrap();
+    let second = ask(&live, "1", NOW + 30 * MINUTE).await.unwrap();
+    ask(&live, "2", NOW + 30 * MINUTE).await.unwrap();
+    assert_ne!(first.id, second.id);
+    let now = live.show(second.id.as_str()).unwrap().approval;
+    let alike: Vec<_> = live.alike(&now).into_iter().map(|other| (other.id, other.state)).collect();
+    assert_eq!(alike, [(first.id.clone(), ApprovalState::Denied)]);
+    assert_eq!(live.ended_last(9).into_iter().map(|other| other.id).collect::<Vec<_>>(), std::slice::from_ref(&first.id));
+    let standing = live.standings().into_iter().find(|standing| standing.id == first.id).unwrap();
+    assert_eq!((standing.state, standing.said, standing.waiters), (ApprovalState::Denied, 1, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_thousand_that_wait_are_looked_through_as_ten_are() {
+    let data = folder();
+    let live = Arc::new(LiveApprovals::load(&open(&data), agents(), roomy(), &[]).unwrap());
+    let asking: Vec<_> = (0..MANY)
+        .map(|number| {
+            let live = Arc::clone(&live);
+            tokio::spawn(async move {
+                let arguments = number.to_string();
+                let of = Binding { agent: format!("a{number}").parse().unwrap(), ..binding(&arguments) };
+                ask_of(&live, Band::High, &[], &of, (&arguments, &[requirement(1, None)]), NOW + u64::from(number)).await
+            })
+        })
+        .collect();
+    for asked in asking {
+        asked.await.unwrap().unwrap();
+    }
+    let began = Instant::now();
+    for page in 0..10 {
+        let waiting = live.waiting(NOW + MINUTE, page * 50, 50, |_| true);
+        assert_eq!((waiting.part.len(), waiting.total), (50, 10_000));
+        assert_eq!(waiting.part[0].0.created_at_ms, NOW + u64::try_from(page).unwrap() * 50);
+    }
+    // Ten looks within seconds, on a machine that does other things too: none of them copies ten thousand.
+    assert!(began.elapsed().as_secs() < 5, "{:?}", began.elapsed());
+}

@@ -1,0 +1,323 @@
+// What people do at the console, in a real browser, with real agents asking. Each case stands for itself and says what it saw.
+import { spawn, execFileSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
+const require = createRequire(join(process.env.BAILIWICK_MODULES, 'x.js'));
+const { chromium } = require('playwright-core');
+const { Validator } = await import(require.resolve('@seriousme/openapi-schema-validator'));
+const axe = readFileSync(require.resolve('axe-core/axe.min.js'), 'utf8');
+const pictures = process.argv[2] || '';
+if (pictures) mkdirSync(pictures, { recursive: true });
+const PATIENCE = 30_000;
+const SECTIONS = ['/', '/live', '/agents', '/grants', '/grants/demo-triage', '/connectors', '/connectors/tickets', '/halts', '/detections', '/audit', '/passkeys'];
+
+const is = (told, what) => { if (!told) throw new Error(what); };
+const until = async (what, look) => {
+  const end = Date.now() + PATIENCE;
+  for (;;) {
+    const found = await look();
+    if (found) return found;
+    if (Date.now() > end) throw new Error(`never came: ${what}`);
+    await new Promise((go) => setTimeout(go, 100));
+  }
+};
+
+// A gateway of its own, with the embedded demo.
+class Gateway {
+  static async start(settings = {}) {
+    const folder = mkdtempSync(join(tmpdir(), 'bailiwick-browser-'));
+    const data = join(folder, 'data');
+    const env = { PATH: process.env.PATH, HOME: folder, BAILIWICK_SERVER__LISTEN: '127.0.0.1:0', BAILIWICK_SERVER__CONSOLE: '127.0.0.1:0', ...settings };
+    const process_ = spawn(process.env.BAILIWICK_BINARY, ['run', '--data', data], { env, cwd: folder, stdio: ['ignore', 'ignore', 'pipe'] });
+    let said = '';
+    process_.stderr.on('data', (text) => { said += text; });
+    await until('the gateway', async () => /^console +http/m.test(said) || (process_.exitCode !== null && is(false, said)));
+    return Object.assign(new Gateway(), { folder, data, env, process_, said: () => said });
+  }
+  cli(...words) { return execFileSync(process.env.BAILIWICK_BINARY, ['--data', this.data, ...words], { encoding: 'utf8', env: this.env, stdio: ['ignore', 'pipe', 'pipe'] }); }
+  // An agent that makes a call and waits for what comes of it.
+  call(...words) {
+    const agent = spawn(process.env.BAILIWICK_BINARY, ['--data', this.data, 'call', ...words], { env: this.env, stdio: ['ignore', 'pipe', 'pipe'] });
+    let said = '';
+    for (const stream of [agent.stdout, agent.stderr]) stream.on('data', (text) => { said += text; });
+    return new Promise((done) => agent.on('close', (code) => done({ code, said })));
+  }
+  refund(cents) { return this.call('tickets__refund', 'id=T-17', `amount_cents=${cents}`); }
+  link() { return this.cli('console').match(/http\S+/)[0]; }
+  credential() { return readFileSync(join(this.data, 'operator.key')).toString('hex'); }
+  async stop() {
+    const ended = new Promise((done) => this.process_.on('close', done));
+    if (this.process_.exitCode === null) { this.process_.kill('SIGTERM'); await ended; }
+    rmSync(this.folder, { recursive: true, force: true });
+  }
+}
+
+// Somebody at a browser, logged in by a one-time link.
+class Person {
+  static async arrive(browser, gateway, { passkey = true, ...options } = {}) {
+    const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, ...options });
+    const faults = [];
+    const page = await context.newPage();
+    const person = Object.assign(new Person(), { context, page, faults, gateway });
+    person.listen(page);
+    const link = gateway.link();
+    person.origin = new URL(link).origin;
+    await page.goto(link);
+    await page.waitForURL((url) => !url.pathname.startsWith('/login'));
+    if (passkey) await person.enrol();
+    return person;
+  }
+  listen(page) {
+    page.on('console', (message) => { if (message.type() === 'error' && !/status of 40[49]/.test(message.text())) this.faults.push(message.text()); });
+    page.on('pageerror', (fault) => this.faults.push(String(fault)));
+  }
+  // A software authenticator that says yes by itself, as a finger on a key does.
+  async enrol() {
+    const devtools = await this.context.newCDPSession(this.page);
+    await devtools.send('WebAuthn.enable');
+    await devtools.send('WebAuthn.addVirtualAuthenticator', {
+      options: { protocol: 'ctap2', transport: 'internal', hasResidentKey: true, hasUserVerification: true, isUserVerified: true, automaticPresenceSimulation: true },
+    });
+    await this.page.goto(`${this.origin}/passkeys`);
+    await this.page.locator('form[data-passkey="create"] button').click();
+    await this.page.waitForSelector('form[action*="/remove"]', { timeout: PATIENCE });
+  }
+  async open(path, page = this.page) { const answer = await page.goto(this.origin + path); await page.waitForLoadState('load'); return answer; }
+  async picture(name, page = this.page) { if (pictures) await page.screenshot({ path: join(pictures, `${name}.png`), fullPage: true }); }
+  // The inbox, once this many calls wait there: without loading it anew.
+  async waits(count) { await until(`${count} in the inbox`, async () => (await this.page.locator('.rows [data-row]').count()) === count); }
+  async pressed(...keys) { for (const key of keys) await this.page.keyboard.press(key); }
+  focused(page = this.page) { return page.evaluate(() => document.activeElement?.id || document.activeElement?.dataset.key || document.activeElement?.tagName); }
+  async leave() { is(this.faults.length === 0, `the browser found fault: ${this.faults.join(' | ')}`); await this.context.close(); }
+}
+
+const cases = {
+  async 'an approval by keyboard alone, and the agent goes on'(browser, gateway) {
+    const ada = await Person.arrive(browser, gateway);
+    await ada.open('/');
+    is((await ada.page.textContent('main')).includes('it appears here by itself'), 'the empty inbox says nothing');
+    await ada.picture('inbox-empty');
+    const agent = gateway.refund(4900);
+    await ada.waits(1);
+    await ada.picture('inbox');
+    await ada.pressed('j');
+    is((await ada.focused()).startsWith('open-apr-'), `j went to ${await ada.focused()}`);
+    await ada.pressed('Enter');
+    await ada.page.waitForURL('**/approvals/*');
+    is((await ada.focused()) === 'BODY', `something has the focus by itself: ${await ada.focused()}`);
+    await until('that the agent waits', async () => (await ada.page.textContent('#standing')).includes('the agent waits'));
+    await ada.picture('approval');
+    await ada.pressed('?');
+    is(await ada.page.locator('dialog[open]').count() === 1, 'no list of keys');
+    await ada.picture('keys');
+    await ada.pressed('Escape');
+    await until('the list to go', async () => await ada.page.locator('dialog[open]').count() === 0);
+    await ada.pressed('a');
+    is((await ada.focused()) === 'a', `a went to ${await ada.focused()}`);
+    await ada.pressed('Enter');
+    await until('the decision', async () => (await ada.page.textContent('#standing')).includes('Approved by admin'));
+    const { code, said } = await agent;
+    is(code === 0 && said.includes('"amount_cents":4900'), `the agent heard: ${said}`);
+    await until('what became of it, by itself', async () => (await ada.page.textContent('#standing')).includes('it ran'));
+    is((await ada.page.textContent('#around')).includes('passkey'), 'how it was proven is not shown');
+    await ada.picture('approved');
+    await ada.leave();
+  },
+
+  async 'a denial whose reason reaches the agent'(browser, gateway) {
+    const ada = await Person.arrive(browser, gateway);
+    await ada.open('/');
+    const agent = gateway.refund(777);
+    await ada.waits(1);
+    await ada.pressed('j', 'Enter');
+    await ada.page.waitForURL('**/approvals/*');
+    is((await ada.page.textContent('#content')).includes('Of '), 'the last approved call is not compared');
+    await ada.pressed('d');
+    is((await ada.focused()) === 'reason', `d went to ${await ada.focused()}`);
+    await ada.page.keyboard.type('not for a call that was dropped');
+    await ada.pressed('Tab', 'Tab', 'Enter');
+    const { code, said } = await agent;
+    is(code !== 0 && said.includes('not for a call that was dropped'), `the agent heard: ${said}`);
+    await until('the decision', async () => (await ada.page.textContent('#standing')).includes('Denied by admin'));
+    await ada.picture('denied');
+    await ada.leave();
+  },
+
+  async 'a second tab turns read-only by itself, and one that is late is told who decided'(browser, gateway) {
+    const ada = await Person.arrive(browser, gateway);
+    await ada.open('/');
+    const agent = gateway.refund(4901);
+    await ada.waits(1);
+    const path = await ada.page.locator('[data-row]').first().getAttribute('href');
+    const [second, late] = [await ada.context.newPage(), await ada.context.newPage()];
+    for (const page of [second, late]) { ada.listen(page); await ada.open(path, page); }
+    // This one hears nothing more, as behind a connection that is gone.
+    await late.evaluate(() => { window.EventSource = class {}; });
+    const stale = await late.locator('form:has(input[value="deny"])').evaluate((form) => new URLSearchParams(new FormData(form)).toString());
+    await ada.open(path);
+    await ada.pressed('a', 'Enter');
+    is((await agent).code === 0, 'the agent was not let go');
+    await until('the second tab', async () => (await second.textContent('#decision')).includes('Nothing is left to decide'));
+    is(await second.locator('#decision form').count() === 0, 'the second tab still has a form');
+    is((await second.textContent('#told')).includes('is'), 'nobody is told who can\'t see');
+    await ada.picture('second-tab', second);
+    const fields = `${stale}&operator=${gateway.credential()}`.replace('&operator=&', '&').replace(/&operator=(?=&|$)/, '');
+    const answer = await ada.page.evaluate(async ([to, body]) => {
+      const said = await fetch(to, { method: 'POST', body, headers: { 'content-type': 'application/x-www-form-urlencoded' } });
+      return { status: said.status, text: await said.text() };
+    }, [`${path}/decision`, fields]);
+    is(answer.status === 409 && answer.text.includes('Approved by admin'), `a late answer got ${answer.status}`);
+    await ada.leave();
+  },
+
+  async 'without a script, with the operator credential typed'(browser, gateway) {
+    const ada = await Person.arrive(browser, gateway, { passkey: false });
+    const state = await ada.context.storageState();
+    const context = await browser.newContext({ javaScriptEnabled: false, storageState: state, viewport: { width: 1280, height: 900 } });
+    const page = await context.newPage();
+    const agent = gateway.refund(4902);
+    await until('the inbox', async () => { await ada.open('/', page); return (await page.locator('[data-row]').count()) === 1; });
+    await page.locator('[data-row]').first().click();
+    await page.locator('#proof-approve summary').click();
+    await page.locator('#operator-approve').fill(gateway.credential());
+    await ada.picture('no-script', page);
+    await page.locator('button.approve').first().click();
+    await page.waitForLoadState();
+    is((await page.textContent('#standing')).includes('Approved by admin'), await page.textContent('main'));
+    const { code, said } = await agent;
+    is(code === 0, `the agent heard: ${said}`);
+    await context.close();
+    await ada.leave();
+  },
+
+  async 'it expires before the eyes'(browser) {
+    const gateway = await Gateway.start({ BAILIWICK_APPROVALS__APPROVE_BY: '8s', BAILIWICK_APPROVALS__HOLD: '2s' });
+    try {
+      const ada = await Person.arrive(browser, gateway);
+      await ada.open('/');
+      const agent = gateway.refund(1);
+      await ada.waits(1);
+      await ada.pressed('j', 'Enter');
+      await ada.page.waitForURL('**/approvals/*');
+      const before = await ada.page.textContent('#standing time');
+      await until('the time to go down', async () => (await ada.page.textContent('#standing time').catch(() => 'gone')) !== before);
+      await until('its end', async () => (await ada.page.textContent('#standing')).includes('Nobody decided in time'));
+      is(await ada.page.locator('#decision form').count() === 0, 'there is still something to press');
+      await ada.picture('expired');
+      await agent;
+      await ada.leave();
+    } finally { await gateway.stop(); }
+  },
+
+  async 'every page fits a phone, and its targets a finger'(browser, gateway) {
+    const ada = await Person.arrive(browser, gateway, { passkey: false, viewport: { width: 360, height: 740 } });
+    const agent = gateway.refund(4903);
+    await ada.open('/');
+    await ada.waits(1);
+    const question = await ada.page.locator('[data-row]').first().getAttribute('href');
+    await ada.open('/audit');
+    const call = await ada.page.locator('a[href^="/calls/"]').first().getAttribute('href');
+    for (const path of [...SECTIONS, question, call]) {
+      await ada.open(path);
+      const wide = await ada.page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
+      is(wide <= 0, `${path} is ${wide} px too wide`);
+      const small = await ada.page.evaluate(() => [...document.querySelectorAll('button, summary, .menu a, .row .open, input:not([type=hidden]):not([type=checkbox]), select, textarea')]
+        .filter((one) => one.checkVisibility()).map((one) => [one.outerHTML.slice(0, 80), one.getBoundingClientRect()])
+        .filter(([, box]) => box.width > 0 && box.height < 43.5).map(([html, box]) => `${html} ${box.height}`));
+      is(path === '/passkeys' || small.length === 0, `${path} has small targets: ${small.join(' | ')}`);
+      await ada.picture(`phone${path.replace(/\W+/g, '-')}`.slice(0, 40));
+    }
+    gateway.cli('approvals', 'deny', question.split('/').pop(), '--reason', 'only looked at');
+    await agent;
+    await ada.leave();
+  },
+
+  async 'no page has a serious fault for those who see, hear or move otherwise'(browser, gateway) {
+    const ada = await Person.arrive(browser, gateway, { passkey: false });
+    const agent = gateway.refund(4904);
+    await ada.open('/');
+    await ada.waits(1);
+    const question = await ada.page.locator('[data-row]').first().getAttribute('href');
+    const trail = await (await ada.context.request.get(`${ada.origin}/audit?tool=tickets__refund&outcome=success`)).text();
+    const call = `/calls/${/\/calls\/([^"]+)/.exec(trail)[1]}`;
+    const state = await ada.context.storageState();
+    for (const colorScheme of ['light', 'dark']) {
+      const context = await browser.newContext({ storageState: state, colorScheme, viewport: { width: 1280, height: 900 } });
+      const page = await context.newPage();
+      for (const path of [...SECTIONS, question, call]) {
+        await ada.open(path, page);
+        await page.evaluate(axe);
+        const { violations } = await page.evaluate(() => window.axe.run());
+        const grave = violations.filter((one) => ['serious', 'critical'].includes(one.impact));
+        is(grave.length === 0, `${path} (${colorScheme}): ${grave.map((one) => `${one.id}: ${one.nodes.map((node) => node.html.slice(0, 120)).join(' | ')}`).join('; ')}`);
+        await ada.picture(`${colorScheme}${path.replace(/\W+/g, '-')}`.slice(0, 40), page);
+      }
+      await context.close();
+    }
+    gateway.cli('approvals', 'deny', question.split('/').pop(), '--reason', 'only looked at');
+    await agent;
+    await ada.leave();
+  },
+
+  async 'the admin API is as it is described, for programs with the credential'(browser, gateway) {
+    const ada = await Person.arrive(browser, gateway, { passkey: false });
+    const described = await (await fetch(`${ada.origin}/api/v1/openapi.json`)).json();
+    const judged = await new Validator().validate(structuredClone(described));
+    is(judged.valid, `the description is none: ${JSON.stringify(judged.errors)}`);
+    const ask = (method, path, authorization, body) => fetch(ada.origin + path, { method, body, headers: authorization ? { authorization } : {} });
+    const good = `Operator ${gateway.credential()}`;
+    const lists = Object.entries(described.paths).filter(([path, at]) => at.get && !path.includes('{'));
+    is(lists.length >= 6, `only ${lists.length} lists`);
+    for (const [path] of lists) {
+      is((await ask('GET', path)).status === 401, `${path} is for anybody`);
+      is((await ask('GET', path, good)).status === 200, `${path} is for nobody`);
+    }
+    is((await ask('POST', '/api/v1/halts', 'Operator 00', '{"what":"everything"}')).status === 401, 'a wrong credential halts everything');
+    await ada.leave();
+  },
+
+  async 'what is frozen at the console stops, and goes on when it is thawed'(browser, gateway) {
+    const ada = await Person.arrive(browser, gateway);
+    await ada.open('/halts');
+    await ada.page.locator('#what').fill('tool:tickets__get');
+    await ada.page.locator('#why').fill('wrong answers');
+    await ada.page.locator('form:has(#what) button.deny').click();
+    await until('the halt', async () => (await ada.page.textContent('#halts')).includes('wrong answers'));
+    await ada.picture('halted');
+    is((await gateway.call('tickets__get', 'id=T-17')).code !== 0, 'it goes on');
+    await ada.page.locator('#thaw-tool-tickets__get').fill('mended');
+    await ada.page.locator('form[action="/halts/lift"] button[type=submit]').click();
+    await until('its end', async () => (await ada.page.textContent('#halts')).includes('Nothing is frozen'));
+    is((await gateway.call('tickets__get', 'id=T-17')).code === 0, 'it does not go on');
+    await ada.leave();
+  },
+};
+
+const browser = await chromium.launch({ executablePath: process.env.BAILIWICK_CHROMIUM, args: process.getuid() === 0 ? ['--no-sandbox'] : [] });
+const gateway = await Gateway.start();
+let failed = 0;
+for (const [name, run] of Object.entries(cases)) {
+  const began = Date.now();
+  try {
+    await run(browser, gateway);
+    console.log(`ok      ${name} (${((Date.now() - began) / 1000).toFixed(1)} s)`);
+  } catch (fault) {
+    failed += 1;
+    console.log(`FAILED  ${name}\n        ${fault.stack.split('\n').slice(0, 4).join('\n        ')}`);
+    // What a failed case left open would stand in the way of the next.
+    for (const context of browser.contexts()) {
+      if (pictures) await context.pages()[0]?.screenshot({ path: join(pictures, `failed-${failed}.png`) }).catch(() => {});
+      await context.close();
+    }
+    for (const open of JSON.parse(gateway.cli('approvals', 'list', '--json'))) {
+      if (open.state === 'pending') gateway.cli('approvals', 'deny', open.id, '--reason', 'a case failed');
+    }
+  }
+}
+await browser.close();
+await gateway.stop();
+console.log(failed ? `${failed} of ${Object.keys(cases).length} failed` : `all ${Object.keys(cases).length} passed`);
+process.exit(failed ? 1 : 0);
