@@ -241,7 +241,7 @@ impl Runtime {
         let reloads = Reloads::begin(files, config.policy.files.clone(), now_ms);
         let worlds = Arc::new(LiveWorlds::new(&config, known, policies)?);
         worlds.names().remarks().iter().for_each(|remark| tracing::warn!("{remark}"));
-        let notices = Arc::<Notices>::default();
+        let (notices, recent, completing) = (Arc::<Notices>::default(), Arc::<Recent>::default(), Arc::<Completing>::default());
         let events = on_event(Arc::clone(&worlds), Arc::clone(&recorder), Arc::clone(&clock), Arc::clone(&notices));
         let connectors = Arc::new(
             Downstreams::new(specs.values().cloned().collect(), events)
@@ -252,8 +252,6 @@ impl Runtime {
         let issuers = issuers_of(&config, now_ms);
         let proofs = (Arc::clone(&agents), Arc::clone(&tokens), Arc::clone(&issuers), Arc::clone(&grants));
         let identities = LiveIdentities::new(proofs.0, proofs.1, proofs.2, proofs.3, Arc::clone(&clock));
-        let recent = Arc::<Recent>::default();
-        let completing = Arc::<Completing>::default();
         let ports = Ports {
             clock: Arc::clone(&clock),
             identities: Arc::new(identities),
