@@ -221,7 +221,7 @@ impl Runtime {
         let agents = Arc::new(Agents::default());
         agents.set(entries_of(&config, is_demo));
         // Before anything is served, and before a grant is looked at: what can't be read keeps the gateway from starting.
-        let in_force = Arc::<Halts>::default();
+        let (in_force, completing, notices) = (Arc::<Halts>::default(), Arc::<Completing>::default(), Arc::<Notices>::default());
         let halts = LiveHalts::load(&store, Arc::clone(&in_force))?;
         let disabled = DisabledAgents::load(&store, Arc::clone(&agents))?;
         let tokens = Arc::new(Tokens::load(&store)?);
@@ -241,7 +241,6 @@ impl Runtime {
         let reloads = Reloads::begin(files, config.policy.files.clone(), now_ms);
         let worlds = Arc::new(LiveWorlds::new(&config, known, policies)?);
         worlds.names().remarks().iter().for_each(|remark| tracing::warn!("{remark}"));
-        let (notices, recent, completing) = (Arc::<Notices>::default(), Arc::<Recent>::default(), Arc::<Completing>::default());
         let events = on_event(Arc::clone(&worlds), Arc::clone(&recorder), Arc::clone(&clock), Arc::clone(&notices));
         let connectors = Arc::new(
             Downstreams::new(specs.values().cloned().collect(), events)
@@ -252,6 +251,7 @@ impl Runtime {
         let issuers = issuers_of(&config, now_ms);
         let proofs = (Arc::clone(&agents), Arc::clone(&tokens), Arc::clone(&issuers), Arc::clone(&grants));
         let identities = LiveIdentities::new(proofs.0, proofs.1, proofs.2, proofs.3, Arc::clone(&clock));
+        let recent = Arc::<Recent>::default();
         let ports = Ports {
             clock: Arc::clone(&clock),
             identities: Arc::new(identities),

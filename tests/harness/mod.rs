@@ -1,5 +1,6 @@
 //! Starts real gateways with scripted servers behind them, and speaks MCP to them as agents do.
 
+#[allow(dead_code, reason = "shared with the tests of the console, which say more that is wrong")]
 pub mod authenticator;
 #[path = "../../gateway/identity/src/authority.rs"]
 pub mod authority;

@@ -182,6 +182,7 @@ impl Demo {
     }
 
     /// A refund that waits for somebody, and its approval.
+    #[expect(clippy::zombie_processes, reason = "whoever asked for it waits for it")]
     fn held(&self, amount: &str) -> (Child, String) {
         let call = self.command(&["call", "tickets__refund", "id=T-17", amount]).spawn().unwrap();
         let until = Instant::now() + Duration::from_secs(30);
