@@ -4,7 +4,7 @@ use std::{
     borrow::Cow,
     collections::VecDeque,
     sync::{
-        Mutex, TryLockError,
+        Mutex, PoisonError, TryLockError,
         atomic::{AtomicUsize, Ordering},
     },
 };
@@ -53,23 +53,22 @@ impl Recent {
     /// Keeps a call, and forgets the oldest for it.
     pub fn keep(&self, trace: &CallTrace) {
         let at = self.next.fetch_add(1, Ordering::Relaxed) % SHELVES;
-        let Some(shelf) = self.shelves.get(at) else { return };
-        let mut shelf = match shelf.try_lock() {
-            Ok(shelf) => shelf,
-            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) => return,
+        let mut last = match self.shelves.get(at).map(Mutex::try_lock) {
+            Some(Ok(last)) => last,
+            Some(Err(TryLockError::Poisoned(poisoned))) => poisoned.into_inner(),
+            Some(Err(TryLockError::WouldBlock)) | None => return,
         };
-        if shelf.len() >= DEEP {
-            shelf.pop_front();
+        if last.len() >= DEEP {
+            last.pop_front();
         }
-        shelf.push_back(passed(trace));
+        last.push_back(passed(trace));
     }
 
     /// The call of this trace, its id in hex, if it is still remembered.
     pub fn of(&self, trace: &str) -> Option<Passed> {
-        self.shelves.iter().find_map(|shelf| {
-            let shelf = shelf.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            shelf.iter().rfind(|passed| hex(&passed.trace) == trace).cloned()
+        self.shelves.iter().find_map(|one| {
+            let last = one.lock().unwrap_or_else(PoisonError::into_inner);
+            last.iter().rfind(|passed| hex(&passed.trace) == trace).cloned()
         })
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    fmt::Write as _,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -105,7 +106,7 @@ async fn follow(console: &Console, viewer: &Viewer, mut after: u64, tell: &mpsc:
                     // Approvals concern every role.
                     if sees_registry || change.kind == "approval" {
                         let data = serde_json::to_string(&change).unwrap_or_default();
-                        text.push_str(&format!("id: {number}\nevent: changed\ndata: {data}\n\n"));
+                        let _infallible = write!(text, "id: {number}\nevent: changed\ndata: {data}\n\n");
                     }
                 }
                 text

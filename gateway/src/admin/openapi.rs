@@ -1,4 +1,4 @@
-//! The admin API, described (OpenAPI 3.1): from the endpoints and the types that are read and written, and nothing else.
+//! The admin API, described (`OpenAPI` 3.1): from the endpoints and the types that are read and written, and nothing else.
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};

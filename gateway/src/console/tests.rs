@@ -192,7 +192,7 @@ async fn said_until(stream: &mut reqwest::Response, wanted: &str) -> String {
             }
         }
     };
-    let _late = tokio::time::timeout(Duration::from_secs(60), reading).await;
+    let _late = tokio::time::timeout(Duration::from_mins(1), reading).await;
     said
 }
 

@@ -108,20 +108,20 @@ impl Leaf<'_> {
 /// All of them, in order. What can't be taken apart stands whole.
 fn leaves_of(text: &str) -> Vec<Leaf<'_>> {
     let mut leaves = Vec::new();
-    collect(text, String::new(), &mut leaves);
+    collect(text, "", &mut leaves);
     leaves
 }
 
-fn collect<'t>(text: &'t str, pointer: String, leaves: &mut Vec<Leaf<'t>>) {
+fn collect<'t>(text: &'t str, pointer: &str, leaves: &mut Vec<Leaf<'t>>) {
     let text = text.trim_matches([' ', '\t', '\n', '\r']);
-    let leaf = |kind, text: Cow<'t, str>| Leaf { pointer: pointer.clone(), kind, text };
+    let leaf = |kind, text: Cow<'t, str>| Leaf { pointer: pointer.to_owned(), kind, text };
     match text.as_bytes().first() {
         Some(b'{') => match json::fields(text) {
             Ok(fields) if fields.is_empty() && !pointer.is_empty() => leaves.push(leaf("object", "{}".into())),
             Ok(fields) => {
                 for (key, value) in fields {
                     let place = format!("{pointer}/{}", key.replace('~', "~0").replace('/', "~1"));
-                    collect(value.get(), place, leaves);
+                    collect(value.get(), &place, leaves);
                 }
             }
             Err(_) => leaves.push(leaf("unreadable", text.into())),
@@ -130,7 +130,7 @@ fn collect<'t>(text: &'t str, pointer: String, leaves: &mut Vec<Leaf<'t>>) {
             Ok(items) if items.is_empty() => leaves.push(leaf("list", "[]".into())),
             Ok(items) => {
                 for (index, item) in items.into_iter().enumerate() {
-                    collect(item.get(), format!("{pointer}/{index}"), leaves);
+                    collect(item.get(), &format!("{pointer}/{index}"), leaves);
                 }
             }
             Err(_) => leaves.push(leaf("unreadable", text.into())),
@@ -207,8 +207,7 @@ mod tests {
     fn what_is_masked_is_nowhere() {
         let text = r#"{"key":"hunter2-hunter2-hunter2","in":{"deep":["hunter2"]},"keys":"shown"}"#;
         let masked: BTreeSet<String> = ["/key".to_owned(), "/in".to_owned()].into();
-        let html =
-            [typed(text, &masked), as_written(text, &masked), difference("{}", text, &masked)].map(|part| part.into_string());
+        let html = [typed(text, &masked), as_written(text, &masked), difference("{}", text, &masked)].map(Markup::into_string);
         assert!(html.iter().all(|part| !part.contains("hunter2")), "{html:?}");
         assert!(html[0].contains("•••• (sha256:") && html[0].contains("23 chars") && html[0].contains("shown"));
     }

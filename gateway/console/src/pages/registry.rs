@@ -4,7 +4,7 @@ use maud::{Markup, html};
 
 use super::{
     Watch, band, empty, page, proof, state,
-    text::{raw, shown},
+    text::{plain, raw, shown},
     words::{ago, at, count, lasting, left},
 };
 use crate::views::{AgentRow, ConnectorRow, Frame, GrantRow, GrantView, PinRow, Section, Spent};
@@ -90,11 +90,11 @@ fn budget(limits: &[Spent]) -> Markup {
         @for spent in limits {
             @if let Some(limit) = spent.limit {
                 p.budget {
-                    span { (spent.name) " " (spent.limit.unwrap_or(0).saturating_sub(spent.used)) " of " (limit) " left" }
-                    meter min="0" max=(limit.max(1)) value=(spent.used.min(limit)) aria-label=(format!("{} used", spent.name)) { (spent.used) " of " (limit) }
+                    span { (shown(&spent.name)) " " (spent.limit.unwrap_or(0).saturating_sub(spent.used)) " of " (limit) " left" }
+                    meter min="0" max=(limit.max(1)) value=(spent.used.min(limit)) aria-label=(format!("{} used", plain(&spent.name))) { (spent.used) " of " (limit) }
                 }
             } @else {
-                p.budget { span { (spent.name) " " (spent.used) " used, no limit" } }
+                p.budget { span { (shown(&spent.name)) " " (spent.used) " used, no limit" } }
             }
         }
     }

@@ -45,13 +45,16 @@ pub(crate) fn routes() -> Router<Arc<Console>> {
         .route("/audit", get(show_audit))
         .route("/calls/{id}", get(show_call))
         .route("/events", get(events::listen))
-        .route("/assets/console.css", get(|| asset("text/css; charset=utf-8", include_str!("../../assets/console.css"))))
-        .route("/assets/console.js", get(|| asset("text/javascript; charset=utf-8", include_str!("../../assets/console.js"))))
-        .route("/assets/mark.svg", get(|| asset("image/svg+xml", include_str!("../../assets/mark.svg"))))
+        .route("/assets/console.css", get(async || asset("text/css; charset=utf-8", include_str!("../../assets/console.css"))))
+        .route(
+            "/assets/console.js",
+            get(async || asset("text/javascript; charset=utf-8", include_str!("../../assets/console.js"))),
+        )
+        .route("/assets/mark.svg", get(async || asset("image/svg+xml", include_str!("../../assets/mark.svg"))))
 }
 
 /// The same for everybody, and made with the binary: asked for anew after a while.
-async fn asset(kind: &'static str, text: &'static str) -> Response {
+fn asset(kind: &'static str, text: &'static str) -> Response {
     ([(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, "max-age=300")], text).into_response()
 }
 

@@ -14,9 +14,9 @@ pub(super) fn lasting(ms: u64) -> String {
     };
     match ms {
         ..SECOND_MS => format!("{ms} ms"),
-        ..MINUTE_MS => format!("{} s", ms / SECOND_MS),
-        ..HOUR_MS => two(ms / MINUTE_MS, "min", ms % MINUTE_MS / SECOND_MS, "s"),
-        ..DAY_MS => two(ms / HOUR_MS, "h", ms % HOUR_MS / MINUTE_MS, "min"),
+        SECOND_MS..MINUTE_MS => format!("{} s", ms / SECOND_MS),
+        MINUTE_MS..HOUR_MS => two(ms / MINUTE_MS, "min", ms % MINUTE_MS / SECOND_MS, "s"),
+        HOUR_MS..DAY_MS => two(ms / HOUR_MS, "h", ms % HOUR_MS / MINUTE_MS, "min"),
         _ => two(ms / DAY_MS, "d", ms % DAY_MS / HOUR_MS, "h"),
     }
 }
@@ -84,8 +84,8 @@ pub(super) fn count(number: usize, one: &str, many: &str) -> String {
 pub(super) fn millis(us: u64) -> String {
     match us {
         ..1000 => format!("{us} µs"),
-        ..100_000 => format!("{}.{} ms", us / 1000, us % 1000 / 100),
-        ..10_000_000 => format!("{} ms", us / 1000),
+        1000..100_000 => format!("{}.{} ms", us / 1000, us % 1000 / 100),
+        100_000..10_000_000 => format!("{} ms", us / 1000),
         _ => format!("{} s", us / 1_000_000),
     }
 }
