@@ -17,11 +17,11 @@ use bailiwick_connectors::{ConnectorEvent, ConnectorSpec, Discovery, Downstreams
 use bailiwick_credentials::Broker;
 use bailiwick_identity::Issuers;
 use bailiwick_pipeline::{
-    Gateway, Settings,
+    Gateway, Patience, Settings,
     gates::ScreenLimits,
     grant::Grant,
     halts::Halts,
-    ids::GrantId,
+    ids::{AgentId, GrantId},
     ports::{Binding, Clock, ConnectFailure, Grants as _, Ports},
 };
 use bailiwick_schemas::{
@@ -502,9 +502,23 @@ fn millis(duration: Duration) -> u64 {
 pub(crate) fn settings_of(config: &Config) -> Settings {
     Settings {
         hold: config.approvals.hold,
+        keep_outcome: config.approvals.keep_outcome,
+        patience: Arc::new(patience_of(config)),
+        console_url: console_url(config),
         screen: ScreenLimits { bytes: config.limits.max_result, depth: config.limits.max_depth, ..ScreenLimits::default() },
         ..Settings::default()
     }
+}
+
+/// How the agents wait for approvers that do not wait as all do.
+fn patience_of(config: &Config) -> BTreeMap<AgentId, Patience> {
+    let own = config.agents.iter().filter(|registered| registered.patience != Patience::default());
+    own.map(|registered| (registered.agent.id.clone(), registered.patience)).collect()
+}
+
+/// Where people find the console, if it is said; then agents' clients can be shown where an approval stands.
+fn console_url(config: &Config) -> Option<Arc<str>> {
+    config.server.console_url.as_ref().map(|url| url.as_str().into())
 }
 
 pub(crate) fn front_settings(config: &Config) -> FrontSettings {

@@ -4,6 +4,7 @@ use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf, time::Duration}
 
 use bailiwick_identity::{IssuerSpec, SpiffeId, SubjectPattern};
 use bailiwick_pipeline::{
+    Patience,
     grant::{Budget, Capability, Grant},
     ids::{AgentId, GrantId},
     principal::Agent,
@@ -98,6 +99,8 @@ pub struct Server {
     pub listen: SocketAddr,
     /// For the console and the admin API.
     pub console: SocketAddr,
+    /// The URL by which people reach the console, where agents' clients may be shown it.
+    pub console_url: Option<Url>,
     /// For agents over TLS.
     pub tls: Option<Tls>,
     /// The URL by which agents reach `/mcp`, if it isn't that of `listen`.
@@ -144,6 +147,8 @@ pub struct Approvals {
     pub execute_by: Duration,
     /// How long the same call isn't asked for again after it was denied.
     pub deny_cooldown: Duration,
+    /// How long the outcome of a call is kept that its agent could not be told of; nought keeps none.
+    pub keep_outcome: Duration,
     /// Open approvals that one agent may have.
     pub max_pending_per_agent: u32,
     /// Whether the operating-system user that the agents run as may approve too.
@@ -210,6 +215,8 @@ pub struct RegisteredAgent {
     pub environments: Option<BTreeSet<String>>,
     /// What it is there for.
     pub purpose: Option<String>,
+    /// How it waits for approvers.
+    pub patience: Patience,
 }
 
 impl RegisteredAgent {

@@ -52,6 +52,7 @@ fn settings(before: &Config, after: &Config) -> Vec<String> {
     let (was, is) = (before, after);
     named(&[
         ("server.public_url", was.server.public_url != is.server.public_url),
+        ("server.console_url", was.server.console_url != is.server.console_url),
         ("server.allowed_hosts", was.server.allowed_hosts != is.server.allowed_hosts),
         ("server.allowed_origins", was.server.allowed_origins != is.server.allowed_origins),
         ("server.max_body", was.server.max_body != is.server.max_body),
@@ -64,6 +65,7 @@ fn settings(before: &Config, after: &Config) -> Vec<String> {
         ("approvals.approve_by", was.approvals.approve_by != is.approvals.approve_by),
         ("approvals.execute_by", was.approvals.execute_by != is.approvals.execute_by),
         ("approvals.deny_cooldown", was.approvals.deny_cooldown != is.approvals.deny_cooldown),
+        ("approvals.keep_outcome", was.approvals.keep_outcome != is.approvals.keep_outcome),
         ("approvals.max_pending_per_agent", was.approvals.max_pending_per_agent != is.approvals.max_pending_per_agent),
         ("approvals.allow_same_user", was.approvals.allow_same_user != is.approvals.allow_same_user),
         ("limits.max_result", was.limits.max_result != is.limits.max_result),

@@ -14,6 +14,9 @@ use crate::{
     units::{Duration, Size},
 };
 
+/// Longer than that nobody means the identical call to be the same one.
+const KEPT_MOST: Duration = Duration::from_secs(10 * 60);
+
 pub(super) fn server(whole: &Raw, path: &KeyPath, setting: Setting<'_>, findings: &mut Findings<'_>) -> Server {
     let raw = &whole.server;
     for (key, address) in [("listen", raw.listen), ("console", raw.console)] {
@@ -42,6 +45,7 @@ pub(super) fn server(whole: &Raw, path: &KeyPath, setting: Setting<'_>, findings
     Server {
         listen: raw.listen,
         console: raw.console,
+        console_url: raw.console_url.as_deref().and_then(|url| console_url(url, &path.key("console_url"), findings)),
         tls: trust::tls(whole, &path.key("tls"), setting, findings),
         public_url,
         allowed_hosts: raw.allowed_hosts.iter().enumerate().map(|(at, given)| host(given, &hosts.item(at), findings)).collect(),
@@ -72,11 +76,17 @@ pub(super) fn approvals(raw: &RawApprovals, path: &KeyPath, findings: &mut Findi
             findings.beside(&path.key("hold"), FaultCode::Conflict, message, (&path.key("approve_by"), "decided by then"));
         fault.help("make `hold` at most as long as `approve_by`");
     }
+    if raw.keep_outcome > KEPT_MOST {
+        let message = format!("the outcomes of calls would be kept for `{}`", raw.keep_outcome);
+        let fault = findings.value(&path.key("keep_outcome"), FaultCode::OutOfRange, message);
+        fault.help("write `10m` at most: after that the identical call is meant anew");
+    }
     Approvals {
         hold: raw.hold.into(),
         approve_by: raw.approve_by.into(),
         execute_by: raw.execute_by.into(),
         deny_cooldown: raw.deny_cooldown.into(),
+        keep_outcome: raw.keep_outcome.into(),
         max_pending_per_agent: raw.max_pending_per_agent,
         allow_same_user: raw.allow_same_user,
     }
@@ -184,6 +194,17 @@ fn public_url(given: &str, allow_remote: bool, path: &KeyPath, findings: &mut Fi
         fault.help("write an `https` URL, or set `allow_remote = true`");
     }
     Some(url)
+}
+
+/// Clients show it to people, who log in there: it has TLS, or is this machine.
+fn console_url(given: &str, path: &KeyPath, findings: &mut Findings<'_>) -> Option<Url> {
+    let is_safe = |url: &Url| url.scheme() == "https" || is_loopback(url);
+    let url = web_url(given).filter(is_safe);
+    if url.is_none() {
+        let fault = findings.value(path, FaultCode::BadUrl, format!("`{given}` is not the URL of a console"));
+        fault.help("write it as `https://console.example.com`: with TLS but for this machine, and no user, query or fragment");
+    }
+    url
 }
 
 /// Whether the host as written is this machine.

@@ -40,6 +40,24 @@ pub(crate) struct RawAgent {
     pub(crate) environments: Option<Vec<String>>,
     /// What it is there for, in a person's words.
     pub(crate) purpose: Option<String>,
+    /// How long a call of it is held open for an approver, instead of `approvals.hold`; `0s` answers at once that one is asked.
+    pub(crate) hold: Option<Duration>,
+    /// Whether its client comes back by itself with a `requestState` alone (MCP 2026-07-28), and so waits longer than one request.
+    pub(crate) state_only_legs: bool,
+    /// What it means that it goes away while a call of it waits for an approver: it only waits no longer, or takes the question back.
+    #[schemars(with = "String", extend("enum" = ["detach", "withdraw"]))]
+    pub(crate) on_cancel: RawOnCancel,
+}
+
+/// What it means that an agent goes away.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum RawOnCancel {
+    /// Nothing but that.
+    #[default]
+    Detach,
+    /// It takes its question back.
+    Withdraw,
 }
 
 /// One way in which an agent proves itself: `uid`, or `issuer` and `subject`.
@@ -405,6 +423,9 @@ impl Default for RawAgent {
             environment: None,
             environments: None,
             purpose: None,
+            hold: None,
+            state_only_legs: false,
+            on_cancel: RawOnCancel::Detach,
         }
     }
 }

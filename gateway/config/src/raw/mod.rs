@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use entries::{
     RawAgent, RawBound, RawBudget, RawConnector, RawCredential, RawFeature, RawGrant, RawIdentity, RawInject, RawIssuer,
-    RawResourceServer, RawTool,
+    RawOnCancel, RawResourceServer, RawTool,
 };
 pub(crate) use trust::{RawTls, RawTrustDomain};
 
@@ -63,6 +63,8 @@ pub(crate) struct RawServer {
     /// Address and port for the console and the admin API.
     #[schemars(with = "String", extend("format" = "bailiwick-address"))]
     pub(crate) console: SocketAddr,
+    /// The URL by which people reach the console: agents' clients can be shown where an approval stands. They are not when it is not set.
+    pub(crate) console_url: Option<String>,
     /// Allows listening where other machines can connect. They have no TLS: `tls` has it, or put a proxy in front.
     pub(crate) allow_remote: bool,
     /// A listener with TLS for agents, where they prove themselves by X.509-SVIDs. Off when it is not set.
@@ -109,6 +111,8 @@ pub(crate) struct RawApprovals {
     pub(crate) execute_by: Duration,
     /// How long the same call is not asked for again after it was denied.
     pub(crate) deny_cooldown: Duration,
+    /// How long the outcome of a call with an effect is kept for the identical call, where its agent could not be told of it; `0s` keeps none.
+    pub(crate) keep_outcome: Duration,
     /// Open approvals that one agent may have.
     #[schemars(range(min = 1, max = 1000))]
     pub(crate) max_pending_per_agent: u32,
@@ -167,6 +171,7 @@ impl Default for RawServer {
             listen: (Ipv4Addr::LOCALHOST, 8931).into(),
             public_url: None,
             console: (Ipv4Addr::LOCALHOST, 8932).into(),
+            console_url: None,
             allow_remote: false,
             tls: None,
             allowed_hosts: Vec::new(),
@@ -191,6 +196,7 @@ impl Default for RawApprovals {
             approve_by: Duration::from_secs(10 * 60),
             execute_by: Duration::from_secs(10 * 60),
             deny_cooldown: Duration::from_secs(10 * 60),
+            keep_outcome: Duration::from_secs(2 * 60),
             max_pending_per_agent: 5,
             allow_same_user: false,
         }

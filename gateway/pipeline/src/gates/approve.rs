@@ -13,6 +13,7 @@ use super::{Permitted, Question, Stop, task};
 use crate::{
     grant::LiveGrant,
     ids::ApprovalId,
+    legs::{self, Leg},
     ports::{ApprovalRequest, Binding, Delegator, Ports, TicketState},
     refusal::Refusal,
     way::Way,
@@ -55,6 +56,7 @@ pub async fn approve<'r>(call: Permitted<'r>, ports: &Ports, way: &mut Way<'r>) 
     }
     if call.needs().is_empty() {
         let arguments = call.validated().granted().arguments().clone();
+        brought(&call, ports, || binding_of(&call).digest())?;
         // An earlier walk may have asked.
         way.seen.approval = None;
         return Ok(Approved { permitted: call, approval: None, arguments });
@@ -73,7 +75,12 @@ pub async fn approve<'r>(call: Permitted<'r>, ports: &Ports, way: &mut Way<'r>) 
     let binding = binding_of(&call);
     let bound = binding.digest();
     let now_ms = ports.clock.now_ms();
+    let brought = brought(&call, ports, || bound)?;
     let ticket = match ports.approvals.find(&bound, now_ms) {
+        // Whoever waits for one question is not put before another.
+        found if brought.as_ref().is_some_and(|leg| found.as_ref().is_none_or(|ticket| ticket.id != leg.approval)) => {
+            return Err(Refusal::approval_lapsed().into());
+        }
         Some(ticket) => ticket,
         // Whoever was told of a task doesn't wait itself: nobody is asked twice for it.
         None if way.deferred().is_some() => return Err(Refusal::approval_lapsed().into()),
@@ -103,9 +110,18 @@ pub async fn approve<'r>(call: Permitted<'r>, ports: &Ports, way: &mut Way<'r>) 
         TicketState::Pending => {
             way.trace.note(stage, "bailiwick.approval.outcome", "pending");
             way.leave(stage, ports);
-            Err(Stop::Pending(Box::new(Question { ticket, rules: way.seen.rules.clone() })))
+            let (rules, leg) = (way.seen.rules.clone(), brought.map_or(0, |leg| leg.number));
+            Err(Stop::Pending(Box::new(Question { ticket, rules, bound, leg })))
         }
     }
+}
+
+/// What a call brings that was answered before that a person is still to decide. What this agent was not given under this grant is refused.
+fn brought(call: &Permitted<'_>, ports: &Ports, bound: impl FnOnce() -> Digest) -> Result<Option<Leg>, Refusal> {
+    let granted = call.validated().granted();
+    let Some(waited) = granted.identified().received().waited() else { return Ok(None) };
+    let leg = legs::opened(waited.state, granted.grant().terms(), ports).ok_or_else(Refusal::waits_for_nothing)?;
+    if leg.bound == bound() { Ok(Some(leg)) } else { Err(Refusal::approval_lapsed()) }
 }
 
 async fn ask(call: &Permitted<'_>, binding: &Binding, now_ms: u64, ports: &Ports) -> Result<crate::ports::Ticket, Stop> {

@@ -261,9 +261,35 @@ impl Approvals for LiveApprovals {
             }
         })
     }
+
+    fn withdraw(&self, id: &ApprovalId, now_ms: u64) {
+        self.take_back(id, now_ms);
+    }
+
+    fn seal(&self, about: &[u8], plain: &[u8]) -> Option<Bytes> {
+        self.store.seal().close_other(about, plain).ok().map(Bytes::from)
+    }
+
+    fn unseal(&self, about: &[u8], sealed: &[u8]) -> Option<Bytes> {
+        self.store.seal().open_other(about, sealed).ok().map(Bytes::from)
+    }
 }
 
 impl LiveApprovals {
+    /// The agent goes away, and by its configuration that takes back what nobody has decided.
+    fn take_back(&self, id: &ApprovalId, now_ms: u64) {
+        let mut book = self.book();
+        let is_open = |entry: &Entry| entry.approval.state == ApprovalState::Pending && !entry.is_being_decided;
+        if book.entry(id).is_some_and(is_open) {
+            self.follow(book.advance(
+                id,
+                ApprovalState::Withdrawn,
+                Some(now_ms),
+                Some("the agent went away while its call was held"),
+            ));
+        }
+    }
+
     /// Has the store follow what memory has done.
     fn follow(&self, approval: Option<Approval>) {
         if let Some(approval) = approval {

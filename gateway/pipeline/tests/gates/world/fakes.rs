@@ -66,6 +66,8 @@ pub struct Fakes {
     pub world: Mutex<Arc<World>>,
     pub questions: watch::Sender<Vec<Question>>,
     pub asking: Mutex<Result<(), bailiwick_pipeline::ports::ApprovalFailure>>,
+    /// Whether questions are for the agent's own user.
+    pub for_user: AtomicBool,
     pub loan: Mutex<Result<Option<Loan>, LendFailure>>,
     pub readiness: Mutex<Result<(), ConnectFailure>>,
     pub reply: Mutex<Replying>,
@@ -100,6 +102,7 @@ impl Fakes {
             world: Mutex::new(world),
             questions: watch::Sender::default(),
             asking: Mutex::new(Ok(())),
+            for_user: AtomicBool::new(false),
             loan: Mutex::new(Ok(None)),
             readiness: Mutex::new(Ok(())),
             reply: Mutex::new(Box::new(|_| Ok(RawReply::result(Bytes::from_static(super::PLAIN.as_bytes()))))),
