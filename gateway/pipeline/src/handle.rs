@@ -173,10 +173,11 @@ impl Gateway {
                 Err(Stop::Refused(refusal)) => return Err(refusal),
                 Err(Stop::Stale) => tokio::task::yield_now().await,
                 // Apart, as it is rare: what every call waits in stays small.
-                Err(Stop::Pending(question)) => match Box::pin(self.hold(*question, name, &mut until, way)).await? {
-                    Some(answer) => return Ok(answer),
-                    None => {}
-                },
+                Err(Stop::Pending(question)) => {
+                    if let Some(answer) = Box::pin(self.hold(*question, name, &mut until, way)).await? {
+                        return Ok(answer);
+                    }
+                }
             }
         }
         Err(Refusal::unsettled())

@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use bailiwick_schemas::canonical::Digest;
 use bytes::Bytes;
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -38,12 +39,12 @@ impl Gateway {
 
     /// Waits for a person, as long as the caller may be kept; then says that one is still to decide. An answer is one that has the agent
     /// come back; none means that the call walks again.
-    pub(crate) async fn hold<'r>(
+    pub(crate) async fn hold(
         &self,
         question: Question,
         tool: &str,
         until: &mut Option<Instant>,
-        way: &mut Way<'r>,
+        way: &mut Way<'_>,
     ) -> Result<Option<Answer>, Refusal> {
         let Question { ticket, rules, bound, leg } = question;
         way.seen.rules = rules;
@@ -53,13 +54,12 @@ impl Gateway {
         let patience = self.patience_with(way);
         let until = *until.get_or_insert_with(|| self.held_until(patience, way.received()));
         let put = self.put(&ticket, tool, leg, until, way);
-        if let Put::Leg { form: true, .. } = put {
-            if self.was_answered(&ticket, way.received()).await {
-                return Ok(None);
-            }
+        let is_form = matches!(put, Put::Leg { form: true, .. });
+        if is_form && self.was_answered(&ticket, way.received()).await {
+            return Ok(None);
         }
-        // Who is to say something is asked at once, and who has said something may have said no more than that.
-        let until = if matches!(put, Put::Leg { form: true, .. }) && leg == 0 { Instant::now() } else { until };
+        // Who is to say something is asked at once.
+        let until = if is_form && leg == 0 { Instant::now() } else { until };
         let until = way.deferral.and_then(|deferral| deferral.begin(&ticket, way, &self.ports)).unwrap_or(until);
         let stage = way.enter("hold", "bailiwick.approval.wait", &self.ports);
         way.trace.note(stage, "bailiwick.approval.id", ticket.id.to_string());
@@ -77,7 +77,7 @@ impl Gateway {
             }
         };
         let decided = tokio::time::timeout_at(until, self.telling(&ticket, decided, way)).await;
-        waiter.is_done();
+        waiter.waited();
         way.seen.held_ns += self.ports.clock.now_ns().saturating_sub(began);
         way.trace.note(stage, "bailiwick.approval.outcome", if decided.is_ok() { "decided" } else { "pending" });
         way.leave(stage, &self.ports);
@@ -89,14 +89,11 @@ impl Gateway {
         if decided.is_ok() {
             return Ok(None);
         }
-        if let Put::Leg { inquiry, .. } = put
-            && let Some(answer) = self.comes_back(&ticket, bound, leg, inquiry, way)
-        {
-            return Ok(Some(answer));
-        }
-        let retry_ms = u64::try_from(self.settings.load().retry.as_millis()).unwrap_or(u64::MAX);
-        let page = self.page_of(&ticket.id);
-        Err(Refusal::approval_pending(&ticket, tool, retry_ms, &way.seen.rules, page.as_deref()))
+        let answer = if let Put::Leg { inquiry, .. } = put { self.comes_back(&ticket, bound, leg, inquiry, way) } else { None };
+        answer.map(Some).ok_or_else(|| {
+            let retry_ms = u64::try_from(self.settings.load().retry.as_millis()).unwrap_or(u64::MAX);
+            Refusal::approval_pending(&ticket, tool, retry_ms, &way.seen.rules, self.page_of(&ticket.id).as_deref())
+        })
     }
 
     fn patience_with(&self, way: &Way<'_>) -> Patience {
@@ -164,19 +161,12 @@ impl Gateway {
             None => false,
         };
         if !is_decided {
-            pending().await
+            pending::<()>().await;
         }
     }
 
     /// The answer that has an agent of 2026-07-28 come back and wait on. None where it has done so often enough.
-    fn comes_back(
-        &self,
-        ticket: &Ticket,
-        bound: bailiwick_schemas::canonical::Digest,
-        leg: u8,
-        inquiry: Option<Inquiry>,
-        way: &Way<'_>,
-    ) -> Option<Answer> {
+    fn comes_back(&self, ticket: &Ticket, bound: Digest, leg: u8, inquiry: Option<Inquiry>, way: &Way<'_>) -> Option<Answer> {
         if leg >= LEGS {
             return None;
         }
@@ -292,7 +282,7 @@ impl<'g> Waiter<'g> {
     }
 
     /// It waited as long as it was to: nobody went away.
-    fn is_done(mut self) {
+    fn waited(mut self) {
         self.on_cancel = OnCancel::Detach;
     }
 }

@@ -56,7 +56,7 @@ pub async fn approve<'r>(call: Permitted<'r>, ports: &Ports, way: &mut Way<'r>) 
     }
     if call.needs().is_empty() {
         let arguments = call.validated().granted().arguments().clone();
-        brought(&call, ports, || binding_of(&call).digest())?;
+        brought(&call, ports, way, || binding_of(&call).digest())?;
         // An earlier walk may have asked.
         way.seen.approval = None;
         return Ok(Approved { permitted: call, approval: None, arguments });
@@ -75,7 +75,7 @@ pub async fn approve<'r>(call: Permitted<'r>, ports: &Ports, way: &mut Way<'r>) 
     let binding = binding_of(&call);
     let bound = binding.digest();
     let now_ms = ports.clock.now_ms();
-    let brought = brought(&call, ports, || bound)?;
+    let brought = brought(&call, ports, way, || bound)?;
     let ticket = match ports.approvals.find(&bound, now_ms) {
         // Whoever waits for one question is not put before another.
         found if brought.as_ref().is_some_and(|leg| found.as_ref().is_none_or(|ticket| ticket.id != leg.approval)) => {
@@ -117,9 +117,15 @@ pub async fn approve<'r>(call: Permitted<'r>, ports: &Ports, way: &mut Way<'r>) 
 }
 
 /// What a call brings that was answered before that a person is still to decide. What this agent was not given under this grant is refused.
-fn brought(call: &Permitted<'_>, ports: &Ports, bound: impl FnOnce() -> Digest) -> Result<Option<Leg>, Refusal> {
+fn brought(
+    call: &Permitted<'_>,
+    ports: &Ports,
+    way: &mut Way<'_>,
+    bound: impl FnOnce() -> Digest,
+) -> Result<Option<Leg>, Refusal> {
     let granted = call.validated().granted();
     let Some(waited) = granted.identified().received().waited() else { return Ok(None) };
+    way.seen.gate = "approve";
     let leg = legs::opened(waited.state, granted.grant().terms(), ports).ok_or_else(Refusal::waits_for_nothing)?;
     if leg.bound == bound() { Ok(Some(leg)) } else { Err(Refusal::approval_lapsed()) }
 }
