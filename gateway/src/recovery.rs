@@ -9,7 +9,7 @@ use bailiwick_pipeline::{
     ports::Clock,
     records::{Outcome, OutcomeRecord},
 };
-use bailiwick_store::{ReplayedIntent, Store, StoreFault};
+use bailiwick_store::{ReplayedIntent, Store, StoreFault, Use};
 use bailiwick_trail::{Record, Start, Stream, Trail, TrailFault};
 use serde::Deserialize as _;
 use serde_json::Value;
@@ -48,7 +48,13 @@ fn replayed(record: &Record) -> Option<ReplayedIntent> {
         cost: body.get("cost").and_then(Value::as_u64).unwrap_or(1),
         labels: body.get("labels").and_then(|labels| Labels::deserialize(labels).ok()).unwrap_or(everything),
         approval: record.text("approval").and_then(|id| id.parse::<ApprovalId>().ok()),
+        allowance: record.text("allowance").and_then(|id| id.parse::<ApprovalId>().ok()).zip(used(record)),
     })
+}
+
+/// The use of an allowance that an intent took.
+fn used(record: &Record) -> Option<Use> {
+    Some(Use { call: record.text("call_id")?.parse().ok()?, at_ms: record.unix_ms })
 }
 
 /// Gives each request that the last gateway left open its one outcome.
@@ -106,7 +112,7 @@ fn close(trail: &Trail, of: &Record, outcome: Outcome, detail: &str, clock: &dyn
     let Some(call) = of.text("call_id").and_then(|id| id.parse().ok()) else { return Ok(()) };
     let agent = of.text("agent").and_then(|id| id.parse().ok());
     let grant = of.text("grant").and_then(|id| id.parse().ok());
-    let approval = of.text("approval").and_then(|id| id.parse().ok());
+    let approval = of.text("approval").or_else(|| of.text("allowance")).and_then(|id| id.parse().ok());
     let record = OutcomeRecord {
         event: "outcome",
         call_id: &call,

@@ -492,6 +492,13 @@ pub(crate) fn approval_settings(config: &Config) -> bailiwick_store::Settings {
         deny_cooldown_ms: millis(approvals.deny_cooldown),
         max_pending_per_agent: usize::try_from(approvals.max_pending_per_agent).unwrap_or(usize::MAX),
         allow_same_user: approvals.allow_same_user,
+        max_asked_per_hour: usize::try_from(approvals.max_asked_per_hour).unwrap_or(usize::MAX),
+        max_denied_in_row: approvals.max_denied_in_row,
+        remember: approvals.remember,
+        break_glass: approvals.break_glass.is_some(),
+        withdraw_on_cancel: approvals.withdraw_on_cancel,
+        // Nobody passes them on.
+        keep_events: false,
     }
 }
 

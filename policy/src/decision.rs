@@ -3,6 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
+use crate::kind::Band;
+
 /// The answer to one [`Ask`](crate::Ask).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use = "a decision that nobody looks at decides nothing"]
@@ -67,7 +71,11 @@ pub struct Rule {
 pub struct Requirement {
     /// The `@approval` label, to be held in `context.call.approvals`.
     pub label: Arc<str>,
-    /// How many persons must approve (`@quorum`, 1 if not said).
+    /// Whose word it takes (`@confirm`).
+    pub confirm: Confirm,
+    /// Whether an approver may let like calls of the same task go too (`@remember`).
+    pub remember: bool,
+    /// How many persons must approve (`@quorum`; if not said 1, and 2 for `two-person`).
     pub quorum: u32,
     /// How long the approval holds (`@ttl`); the gateway's default if not said.
     pub ttl: Option<Duration>,
@@ -75,4 +83,40 @@ pub struct Requirement {
     pub rule: Arc<str>,
     /// Its `@reason`.
     pub reason: Option<Arc<str>>,
+}
+
+/// Whose word a step-up takes, in rising order of what it is worth.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Confirm {
+    /// Whoever drives the agent. Its client may answer by itself: worth little.
+    User,
+    /// Somebody who is neither the agent nor its owner.
+    #[default]
+    Approver,
+    /// Two such persons, who can be told apart.
+    TwoPerson,
+}
+
+impl Confirm {
+    /// Every class, in rising order.
+    pub const ALL: [Self; 3] = [Self::User, Self::Approver, Self::TwoPerson];
+
+    /// The word for it in policies and logs.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::Approver => "approver",
+            Self::TwoPerson => "two-person",
+        }
+    }
+
+    /// The least that a band takes, whatever a rule says.
+    pub const fn least_of(band: Band) -> Self {
+        match band {
+            Band::Low | Band::Medium => Self::User,
+            Band::High => Self::Approver,
+            Band::Critical => Self::TwoPerson,
+        }
+    }
 }

@@ -28,7 +28,7 @@ mod slice;
 mod tests;
 
 pub use catalogue::KnownTool;
-pub use decision::{Decision, DenyCause, Requirement, Rule};
+pub use decision::{Confirm, Decision, DenyCause, Requirement, Rule};
 pub use facts::{Ask, CallFacts, ConnectorFacts, Delegation, GrantFacts, ToolFacts};
 pub use fault::{PolicyFault, Source};
 pub use grant::{PrepareError, PreparedGrant};

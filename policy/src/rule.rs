@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use cedar_policy::pst::{BinaryOp, Clause, Effect, Expr, Literal, Template, Var};
 
-use crate::decision::{Requirement, Rule};
+use crate::decision::{Confirm, Requirement, Rule};
 use crate::fault::nearest;
 use crate::kind::Band;
 
 /// The annotations that a rule may carry.
-const KNOWN: [&str; 9] = ["id", "approval", "quorum", "ttl", "risk", "reason", "mode", "redact", "log"];
+const KNOWN: [&str; 11] = ["id", "approval", "confirm", "quorum", "ttl", "remember", "risk", "reason", "mode", "redact", "log"];
 
 /// A rule of the bundle, read and checked.
 #[derive(Debug)]
@@ -44,11 +44,16 @@ impl RuleFacts {
         for key in ["reason", "redact", "log", "approval"] {
             keep(check_not_empty(&said, key));
         }
-        for key in ["quorum", "ttl"] {
+        keep(check_word(&said, "confirm", &Confirm::ALL.map(Confirm::as_str)));
+        keep(check_word(&said, "remember", &["", "true"]));
+        for key in ["confirm", "quorum", "ttl", "remember"] {
             keep(check_belongs_to_approval(&said, key));
         }
         let quorum = read(&said, "quorum", quorum).map_err(|fault| keep(Err(fault)));
         let ttl = read(&said, "ttl", duration).map_err(|fault| keep(Err(fault)));
+        let confirm = said.get("confirm").and_then(|word| Confirm::ALL.into_iter().find(|class| class.as_str() == word));
+        keep(check_persons(confirm, quorum.as_ref().ok().copied().flatten()));
+        keep(check_worth(&said, confirm));
         if let Some(label) = said.get("approval") {
             keep(check_lifts(body, label));
         }
@@ -58,7 +63,9 @@ impl RuleFacts {
         let rule = Rule { id: id.into(), reason: said.get("reason").map(|reason| reason.as_str().into()) };
         let approval = said.get("approval").map(|label| Requirement {
             label: label.as_str().into(),
-            quorum: quorum.ok().flatten().unwrap_or(1),
+            confirm: confirm.unwrap_or_default(),
+            remember: said.contains_key("remember"),
+            quorum: quorum.ok().flatten().unwrap_or(if confirm == Some(Confirm::TwoPerson) { 2 } else { 1 }),
             ttl: ttl.ok().flatten(),
             rule: Arc::clone(&rule.id),
             reason: rule.reason.clone(),
@@ -115,6 +122,38 @@ fn check_belongs_to_approval(said: &Said, key: &str) -> Result<(), Complaint> {
     if said.contains_key(key) && !said.contains_key("approval") {
         let help = format!("add `@approval(\"…\")`, or drop `@{key}`");
         return Err((format!("`@{key}` without `@approval`"), Some(help)));
+    }
+    Ok(())
+}
+
+/// As many persons as the class means.
+fn check_persons(confirm: Option<Confirm>, quorum: Option<u32>) -> Result<(), Complaint> {
+    match (confirm, quorum) {
+        (Some(Confirm::TwoPerson), Some(1)) => {
+            let help = "drop `@quorum`: two is what `two-person` means, and more may be asked for";
+            Err(("`@confirm(\"two-person\")` with `@quorum(\"1\")`".to_owned(), Some(help.to_owned())))
+        }
+        (Some(Confirm::User), Some(more)) if more > 1 => {
+            let help = "only one person drives an agent: write `@confirm(\"approver\")`, or drop `@quorum`";
+            Err((format!("`@confirm(\"user\")` with `@quorum(\"{more}\")`"), Some(help.to_owned())))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A class that is worth what the rule says is at stake, and one that may be remembered where it is.
+fn check_worth(said: &Said, confirm: Option<Confirm>) -> Result<(), Complaint> {
+    let risk = said.get("risk").and_then(|word| Band::ALL.into_iter().find(|band| band.as_str() == word));
+    if let (Some(confirm), Some(risk)) = (confirm, risk)
+        && confirm < Confirm::least_of(risk)
+    {
+        let least = Confirm::least_of(risk).as_str();
+        let help = format!("write `@confirm(\"{least}\")`: a band takes no less, whatever a rule says");
+        return Err((format!("`@confirm(\"{}\")` is too weak for `@risk(\"{}\")`", confirm.as_str(), risk.as_str()), Some(help)));
+    }
+    if said.contains_key("remember") && (confirm == Some(Confirm::TwoPerson) || risk == Some(Band::Critical)) {
+        let help = "drop `@remember`: what takes two persons is approved call by call";
+        return Err(("`@remember` on what two persons approve".to_owned(), Some(help.to_owned())));
     }
     Ok(())
 }
@@ -193,7 +232,7 @@ mod tests {
 
     use cedar_policy::Policy;
 
-    use super::{RuleFacts, duration, quorum};
+    use super::{Confirm, RuleFacts, duration, quorum};
 
     fn read(text: &str) -> Result<RuleFacts, Vec<String>> {
         let policy = Policy::parse(None, text).unwrap().to_pst().unwrap();
@@ -209,7 +248,7 @@ mod tests {
     #[test]
     fn a_full_rule_is_read() {
         let facts = read(
-            "@id(\"a/b.c:d_e-1\") @approval(\"finance\") @quorum(\"2\") @ttl(\"15m\") @risk(\"high\") @reason(\"why\")
+            "@id(\"a/b.c:d_e-1\") @approval(\"finance\") @confirm(\"approver\") @remember @quorum(\"2\") @ttl(\"15m\") @risk(\"high\") @reason(\"why\")
              @mode(\"shadow\") @redact(\"pii\") @log(\"full\")
              forbid (principal, action, resource) when { true }
              unless { principal.depth == 7 || (context.call.approvals.contains(\"finance\") && true) };",
@@ -218,10 +257,11 @@ mod tests {
         let approval = facts.approval.unwrap();
         assert_eq!((&*facts.rule.id, facts.rule.reason.as_deref()), ("a/b.c:d_e-1", Some("why")));
         assert_eq!((&*approval.label, approval.quorum), ("finance", 2));
+        assert_eq!((approval.confirm, approval.remember), (Confirm::Approver, true));
         assert_eq!(approval.ttl, Some(Duration::from_mins(15)));
         assert_eq!((&*approval.rule, approval.reason.as_deref()), ("a/b.c:d_e-1", Some("why")));
         assert!(facts.shadow);
-        assert_eq!(facts.annotations.len(), 9);
+        assert_eq!(facts.annotations.len(), 11);
         assert_eq!(facts.annotations.get("redact").map(String::as_str), Some("pii"));
     }
 
@@ -234,6 +274,7 @@ mod tests {
             "@id(\"f\") @approval(\"x\") forbid (principal, action, resource) unless { context.call.approvals.contains(\"x\") };";
         let approval = read(lifted).unwrap().approval.unwrap();
         assert_eq!((approval.quorum, approval.ttl, approval.reason), (1, None, None));
+        assert_eq!((approval.confirm, approval.remember), (Confirm::Approver, false));
     }
 
     #[test]
@@ -246,7 +287,7 @@ mod tests {
             found,
             [
                 "unknown annotation `@aproval` | did you mean `@approval`?",
-                "unknown annotation `@zzzzzzzzzz` | known are `@id`, `@approval`, `@quorum`, `@ttl`, `@risk`, `@reason`, `@mode`, `@redact`, `@log`",
+                "unknown annotation `@zzzzzzzzzz` | known are `@id`, `@approval`, `@confirm`, `@quorum`, `@ttl`, `@remember`, `@risk`, `@reason`, `@mode`, `@redact`, `@log`",
                 "a rule without `@id` | give it a name that decisions can cite: `@id(\"refund-high\")` before `permit` or `forbid`",
                 "`@mode(\"dry\")` is unknown | write one of `enforce`, `shadow`",
                 "`@risk(\"extreme\")` is unknown | write one of `low`, `medium`, `high`, `critical`",
@@ -296,6 +337,67 @@ mod tests {
             "@id(\"f\") @approval(\"\") forbid (principal, action, resource) unless { context.call.approvals.contains(\"\") };",
         );
         assert_eq!(empty, ["`@approval` is empty | say something: `@approval(\"…\")`"]);
+    }
+
+    fn approved_by(annotations: &str) -> String {
+        format!(
+            "@id(\"f\") @approval(\"x\") {annotations} forbid (principal, action, resource) unless {{ context.call.approvals.contains(\"x\") }};"
+        )
+    }
+
+    #[test]
+    fn the_class_says_how_many_persons() {
+        for (annotations, class, persons) in [
+            ("@confirm(\"user\")", Confirm::User, 1),
+            ("@confirm(\"approver\")", Confirm::Approver, 1),
+            ("@confirm(\"two-person\")", Confirm::TwoPerson, 2),
+            ("@confirm(\"two-person\") @quorum(\"3\")", Confirm::TwoPerson, 3),
+            ("@confirm(\"approver\") @quorum(\"2\")", Confirm::Approver, 2),
+            ("@confirm(\"user\") @quorum(\"1\") @risk(\"medium\")", Confirm::User, 1),
+        ] {
+            let asked = read(&approved_by(annotations)).unwrap().approval.unwrap();
+            assert_eq!((asked.confirm, asked.quorum), (class, persons), "{annotations}");
+        }
+        assert!(read(&approved_by("@remember(\"true\")")).unwrap().approval.unwrap().remember);
+    }
+
+    #[test]
+    fn no_class_is_weaker_than_what_is_at_stake() {
+        for (annotations, fault) in [
+            ("@confirm(\"owner\")", "`@confirm(\"owner\")` is unknown | write one of `user`, `approver`, `two-person`"),
+            ("@confirm(\"\")", "`@confirm(\"\")` is unknown | write one of `user`, `approver`, `two-person`"),
+            (
+                "@confirm(\"two-person\") @quorum(\"1\")",
+                "`@confirm(\"two-person\")` with `@quorum(\"1\")` | drop `@quorum`: two is what `two-person` means, and more may be asked for",
+            ),
+            (
+                "@confirm(\"user\") @quorum(\"2\")",
+                "`@confirm(\"user\")` with `@quorum(\"2\")` | only one person drives an agent: write `@confirm(\"approver\")`, or drop `@quorum`",
+            ),
+            (
+                "@confirm(\"user\") @risk(\"high\")",
+                "`@confirm(\"user\")` is too weak for `@risk(\"high\")` | write `@confirm(\"approver\")`: a band takes no less, whatever a rule says",
+            ),
+            (
+                "@confirm(\"approver\") @risk(\"critical\")",
+                "`@confirm(\"approver\")` is too weak for `@risk(\"critical\")` | write `@confirm(\"two-person\")`: a band takes no less, whatever a rule says",
+            ),
+            (
+                "@confirm(\"two-person\") @remember",
+                "`@remember` on what two persons approve | drop `@remember`: what takes two persons is approved call by call",
+            ),
+            (
+                "@remember @risk(\"critical\")",
+                "`@remember` on what two persons approve | drop `@remember`: what takes two persons is approved call by call",
+            ),
+        ] {
+            assert_eq!(faults(&approved_by(annotations)), [fault], "{annotations}");
+        }
+        let found = faults("@id(\"f\") @confirm(\"user\") @remember forbid (principal, action, resource);");
+        let alone = |key| format!("`@{key}` without `@approval` | add `@approval(\"…\")`, or drop `@{key}`");
+        assert_eq!(found, [alone("confirm"), alone("remember")]);
+        let said = faults(&approved_by("@remember(\"no\")"));
+        assert_eq!(said, ["`@remember(\"no\")` is unknown | write one of ``, `true`"]);
     }
 
     #[test]

@@ -13,15 +13,16 @@ use bailiwick_pipeline::{
     catalogue::Tool,
     gates::{Outgoing, RawReply},
     grant::LiveGrant,
-    ids::ApprovalId,
+    ids::{ApprovalId, CallId},
     ports::{
-        ApprovalFailure, ApprovalRequest, Approvals, Channel, ClaimEnd, ConnectFailure, Connectors, Credentials, Identities,
-        IdentityFailure, Later, Lease, LendFailure, Listing, Loan, Offers, Ports, SendFailure, Ticket, Trail, TrailLost,
+        ApprovalFailure, ApprovalRequest, Approvals, Binding, Channel, ClaimEnd, ConnectFailure, Connectors, Credentials,
+        Identities, IdentityFailure, Later, Lease, LendFailure, Listing, Loan, Offers, Ports, SendFailure, Ticket, Trail,
+        TrailLost,
     },
     principal::{Presented, Principal},
     records::{DecisionRecord, IntentRecord, OutcomeRecord, SecretRecord},
 };
-use bailiwick_schemas::{canonical::Digest, names::ConnectorId};
+use bailiwick_schemas::names::ConnectorId;
 use bytes::Bytes;
 use tokio::sync::watch;
 
@@ -207,8 +208,20 @@ impl Identities for Barred {
 }
 
 impl Approvals for Barred {
-    fn find(&self, binding: &Digest, now_ms: u64) -> Option<Ticket> {
+    fn find(&self, binding: &Binding, now_ms: u64) -> Option<Ticket> {
         self.real.approvals.find(binding, now_ms)
+    }
+
+    fn allowance(&self, binding: &Binding, arguments: &serde_json::Value, now_ms: u64) -> Option<ApprovalId> {
+        self.real.approvals.allowance(binding, arguments, now_ms)
+    }
+
+    fn claim_allowance(&self, id: &ApprovalId, call: &CallId, now_ms: u64) -> bool {
+        self.real.approvals.claim_allowance(id, call, now_ms)
+    }
+
+    fn left(&self, id: &ApprovalId, now_ms: u64) {
+        self.real.approvals.left(id, now_ms);
     }
 
     fn request<'a>(&'a self, request: ApprovalRequest<'a>) -> Later<'a, Result<Ticket, ApprovalFailure>> {

@@ -137,7 +137,7 @@ impl Server {
 }
 
 /// How long calls that need a person wait, and who may decide.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Approvals {
     /// How long a call is held open for an approver.
     pub hold: Duration,
@@ -151,6 +151,16 @@ pub struct Approvals {
     pub keep_outcome: Duration,
     /// Open approvals that one agent may have.
     pub max_pending_per_agent: u32,
+    /// How often approvers are asked within an hour.
+    pub max_asked_per_hour: u32,
+    /// After how many denials in a row of one grant nobody is asked for it any more.
+    pub max_denied_in_row: u32,
+    /// Whether approvers may allow calls like an approved one.
+    pub remember: bool,
+    /// Whether a question is taken back when the call that waits for it is cancelled.
+    pub withdraw_on_cancel: bool,
+    /// The group of this machine whose users may let a call go alone in an emergency.
+    pub break_glass: Option<String>,
     /// Whether the operating-system user that the agents run as may approve too.
     pub allow_same_user: bool,
 }

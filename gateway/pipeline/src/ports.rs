@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, future::Future, pin::Pin, sync::Arc};
 
-use bailiwick_policy::Requirement;
+use bailiwick_policy::{Confirm, Requirement};
 use bailiwick_schemas::{canonical::Digest, names::ConnectorId};
 use bytes::Bytes;
 use secrecy::SecretString;
@@ -182,6 +182,77 @@ impl Binding {
         self.needs.iter().for_each(|need| part(need));
         Digest::of(&bytes)
     }
+
+    /// The digest of the call alone, whatever policies ask for: other policies that ask for the same, or for less, are no other call.
+    pub fn call_digest(&self) -> Digest {
+        Self { policy_digest: String::new(), needs: BTreeSet::new(), ..self.clone() }.digest()
+    }
+
+    /// The digest of what it has in common with the calls of its like: all but the arguments, and what policies ask for.
+    pub fn like_digest(&self) -> Digest {
+        Self { args_digest: Digest::of(b""), policy_digest: String::new(), needs: BTreeSet::new(), ..self.clone() }.digest()
+    }
+
+    /// Whether policy asks for nothing now that was not asked for when `given` was: each need was there, of the same rule and label, of
+    /// no fewer persons, of no weaker class, and its word was good no longer. Else what differs.
+    pub fn asks_no_more_than(&self, given: &Self) -> Result<(), String> {
+        for need in self.needs.iter().filter(|need| !given.needs.contains(*need)) {
+            let now = Need::read(need);
+            let was = given.needs.iter().map(|need| Need::read(need)).find(|was| was.rule == now.rule && was.label == now.label);
+            let more = match was {
+                None => Some("a need"),
+                Some(was) if now.quorum > was.quorum => Some("the quorum"),
+                Some(was) if now.confirm > was.confirm => Some("the class"),
+                Some(was) if !was.is_good_no_longer_than(&now) => Some("the lifetime"),
+                Some(_) => None,
+            };
+            if let Some(more) = more {
+                return Err(format!("policy asks for more now: {more} of rule `{}` (approval `{}`)", now.rule, now.label));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What a need says, taken apart.
+struct Need<'a> {
+    rule: &'a str,
+    label: &'a str,
+    quorum: u32,
+    ttl_s: Option<u64>,
+    confirm: usize,
+}
+
+/// Between the parts of a need.
+const PART: char = '\u{1f}';
+
+impl<'a> Need<'a> {
+    /// What can't be read asks for the most.
+    fn read(text: &'a str) -> Self {
+        let mut parts = text.split(PART);
+        let mut next = || parts.next().unwrap_or_default();
+        let (rule, label, quorum, ttl_s, confirm) = (next(), next(), next(), next(), next());
+        let known = Confirm::ALL.iter().position(|class| class.as_str() == confirm);
+        // Before there were classes, a need had none: an approver's word was meant.
+        let confirm = known.unwrap_or(if confirm.is_empty() { 1 } else { usize::MAX });
+        Self { rule, label, quorum: quorum.parse().unwrap_or(u32::MAX), ttl_s: ttl_s.parse().ok(), confirm }
+    }
+
+    /// A lifetime that no rule said is the gateway's own: it compares with none that a rule said.
+    fn is_good_no_longer_than(&self, now: &Self) -> bool {
+        match (self.ttl_s, now.ttl_s) {
+            (None, None) => true,
+            (Some(was), Some(now)) => was <= now,
+            _ => false,
+        }
+    }
+}
+
+/// One need, whole: two rules may ask for the same label, and one of them for more persons.
+pub fn need_of(need: &Requirement) -> String {
+    let ttl_s = need.ttl.map_or_else(|| "-".to_owned(), |ttl| ttl.as_secs().to_string());
+    let (quorum, confirm) = (need.quorum, need.confirm.as_str());
+    format!("{}{PART}{}{PART}{quorum}{PART}{ttl_s}{PART}{confirm}", need.rule, need.label)
 }
 
 /// Somebody whose task the call is a part of: the grant of the call was handed on from theirs.
@@ -253,6 +324,19 @@ pub enum ApprovalFailure {
     /// The agent has too many open questions.
     #[error("{0} calls of this agent already wait for approval")]
     TooMany(usize),
+    /// People were asked too often of late.
+    #[error("approvers were asked {0} times within an hour, and are asked no more for now")]
+    TooManyAsked(usize),
+    /// People said no to this grant too often in a row.
+    #[error("{in_a_row} calls of grant `{grant}` were denied in a row, and nobody is asked for another one for {retry_ms} ms")]
+    Unwanted {
+        /// The grant.
+        grant: GrantId,
+        /// How many.
+        in_a_row: u32,
+        /// For how long.
+        retry_ms: u64,
+    },
     /// The store does not answer.
     #[error("the approval could not be stored: {0}")]
     Lost(String),
@@ -260,8 +344,19 @@ pub enum ApprovalFailure {
 
 /// The approvals. Memory is the truth of a claim; the store follows, and catches up from the trail.
 pub trait Approvals: Send + Sync {
-    /// The question about exactly this call that is still of use: pending, approved and unused, or freshly denied.
-    fn find(&self, binding: &Digest, now_ms: u64) -> Option<Ticket>;
+    /// The question about exactly this call that is still of use: pending, approved and unused, or freshly denied. One that was asked
+    /// under other policies is of use where these ask for no more.
+    fn find(&self, binding: &Binding, now_ms: u64) -> Option<Ticket>;
+    /// The approval under which this call may go as one of its like, where somebody said so.
+    fn allowance(&self, _binding: &Binding, _arguments: &serde_json::Value, _now_ms: u64) -> Option<ApprovalId> {
+        None
+    }
+    /// Takes one use of what this approval allows besides itself, for this call: true only while one is left, and in time.
+    fn claim_allowance(&self, _id: &ApprovalId, _call: &CallId, _now_ms: u64) -> bool {
+        false
+    }
+    /// The caller that waited for this went away before it was decided.
+    fn left(&self, _id: &ApprovalId, _now_ms: u64) {}
     /// Asks. An identical open question is joined, not asked again. Durable when it returns.
     fn request<'a>(&'a self, request: ApprovalRequest<'a>) -> Later<'a, Result<Ticket, ApprovalFailure>>;
     /// The approved bytes.
@@ -282,7 +377,7 @@ pub trait Approvals: Send + Sync {
         Box::pin(std::future::ready(false))
     }
     /// Takes an undecided question back: its agent's configuration says that it does so when it goes away.
-    fn withdraw(&self, _: &ApprovalId, _: u64) {}
+    fn take_back(&self, _: &ApprovalId, _: u64) {}
     /// Seals what this gateway alone is to read again, tied to `about`. None where nothing can be sealed.
     fn seal(&self, _about: &[u8], _plain: &[u8]) -> Option<Bytes> {
         None

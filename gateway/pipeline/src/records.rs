@@ -109,6 +109,9 @@ pub struct IntentRecord<'a> {
     /// The approval whose one use this takes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub approval: Option<&'a ApprovalId>,
+    /// The approval of another call under which this one goes, as one of its like.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub allowance: Option<&'a ApprovalId>,
     /// The call that began the task which this is about.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub task_of: Option<&'a CallId>,

@@ -351,10 +351,16 @@ impl Refusal {
     pub fn approval_unavailable(failure: &ApprovalFailure) -> Self {
         let (outcome, reason) = match failure {
             ApprovalFailure::TooMany(_) => (Outcome::RateLimited, "too_many_pending"),
+            ApprovalFailure::TooManyAsked(_) => (Outcome::RateLimited, "too_many_asked"),
+            ApprovalFailure::Unwanted { .. } => (Outcome::RateLimited, "denied_in_a_row"),
             ApprovalFailure::Lost(_) => (Outcome::InternalError, "approvals_lost"),
         };
         let text = match failure {
             ApprovalFailure::TooMany(_) => format!("DENIED: {failure}. Not executed; wait for a decision on those first."),
+            ApprovalFailure::TooManyAsked(_) => format!("DENIED: {failure}. Not executed, and nobody was asked."),
+            ApprovalFailure::Unwanted { .. } => {
+                format!("DENIED: {failure}. Not executed, and nobody was asked; do something else meanwhile.")
+            }
             ApprovalFailure::Lost(_) => "DENIED: approvals can't be kept now. Not executed.".to_owned(),
         };
         Self::tool_error(outcome, reason, text, failure.to_string())

@@ -272,26 +272,30 @@ impl Waiters {
 struct Waiter<'g> {
     gateway: &'g Gateway,
     approval: &'g ApprovalId,
-    on_cancel: OnCancel,
+    on_cancel: Option<OnCancel>,
 }
 
 impl<'g> Waiter<'g> {
-    fn begin(gateway: &'g Gateway, approval: &'g ApprovalId, on_cancel: OnCancel) -> Self {
+    fn begin(gateway: &'g Gateway, approval: &'g ApprovalId, on_cancel: Option<OnCancel>) -> Self {
         *gateway.waiters.locked().entry(approval.clone()).or_default() += 1;
         Self { gateway, approval, on_cancel }
     }
 
     /// It waited as long as it was to: nobody went away.
     fn waited(mut self) {
-        self.on_cancel = OnCancel::Detach;
+        self.on_cancel = Some(OnCancel::Keep);
     }
 }
 
 impl Drop for Waiter<'_> {
     fn drop(&mut self) {
         let left = self.gateway.waiters.leave(self.approval);
-        if left == 0 && self.on_cancel == OnCancel::Withdraw {
-            self.gateway.ports().approvals.withdraw(self.approval, self.gateway.ports().clock.now_ms());
+        let (approvals, clock) = (&self.gateway.ports().approvals, &self.gateway.ports().clock);
+        match self.on_cancel {
+            _ if left > 0 => {}
+            None => approvals.left(self.approval, clock.now_ms()),
+            Some(OnCancel::Withdraw) => approvals.take_back(self.approval, clock.now_ms()),
+            Some(OnCancel::Keep) => {}
         }
     }
 }

@@ -1,21 +1,23 @@
 //! Approvals, and what operators say about them.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use axum::{
     Json,
     body::Bytes,
     extract::{Path, Query, State},
 };
-use bailiwick_store::{Approval, Approver, ApproverMethod, Decision, ShowFault, Verdict, Which};
-use serde_json::json;
+use bailiwick_policy::Band;
+use bailiwick_store::{Approval, Approver, ApproverMethod, DecideFault, Decision, ShowFault, Verdict, Which};
+use serde_json::{Value, json};
 
 use super::{
     Filter,
     access::{Operator, Visitor},
-    api::{ApprovalView, DecisionWanted},
+    api::{ApprovalView, BatchWanted, DecisionWanted, Why},
     deed::Deed,
     fault::ApiFault,
+    person::is_in_group,
 };
 use crate::runtime::Runtime;
 
@@ -25,7 +27,7 @@ pub(super) async fn list(
     Query(filter): Query<Filter>,
 ) -> Json<Vec<ApprovalView>> {
     let which = if filter.all { Which::All } else { Which::Open };
-    Json(runtime.approvals.list(which).iter().map(|approval| view(approval, None)).collect())
+    Json(runtime.approvals.list(which).iter().map(|approval| view(&runtime, approval, None)).collect())
 }
 
 pub(super) async fn show(
@@ -35,7 +37,7 @@ pub(super) async fn show(
 ) -> Result<Json<ApprovalView>, ApiFault> {
     let shown = runtime.approvals.show(&handle)?;
     let arguments = shown.arguments.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-    Ok(Json(view(&shown.approval, arguments)))
+    Ok(Json(view(&runtime, &shown.approval, arguments)))
 }
 
 pub(super) async fn approve(
@@ -63,23 +65,169 @@ async fn decide(
     body: &Bytes,
     verdict: Verdict,
 ) -> Result<Json<ApprovalView>, ApiFault> {
-    let DecisionWanted { reason, view: seen } = super::read(body)?;
+    let DecisionWanted { reason, view: seen, code, allow } = super::read(body)?;
     let reason = super::words(reason)?;
     let known = known(&runtime, &handle)?;
-    let with = json!({
-        "verdict": verdict, "reason": reason, "code": known.code, "tool": known.binding.tool, "agent": known.binding.agent,
-        "grant": known.binding.grant, "args_digest": known.binding.args_digest, "binding": known.binding.digest(), "view": seen,
-    });
-    let approver = Approver { uid: Some(operator.uid()), name: operator.name().to_owned(), method: ApproverMethod::Operator };
-    let deed = Deed::new("approval_decided", known.id.as_str(), with);
-    let of = Arc::clone(&runtime);
-    let decided = deed.done_by(&operator, &runtime, async move {
-        let decision = Decision { verdict, reason, view: seen };
+    if verdict == Verdict::Approve {
+        is_meant(&known, code.as_deref())?;
+    }
+    let mut with = about(&known);
+    with["verdict"] = json!(verdict);
+    with["reason"] = json!(reason);
+    with["view"] = json!(seen);
+    if let Some(allow) = &allow {
+        with["allow"] = json!(allow);
+    }
+    let decision = Decision { verdict, reason, view: seen, evidence: None, allow };
+    let approver = approver(&operator);
+    let (of, now_ms) = (Arc::clone(&runtime), runtime.clock.now_ms());
+    let decided = Deed::new("approval_decided", known.id.as_str(), with).done_by(&operator, &runtime, async move {
         // By its id: a code may be given again.
-        let approval = of.approvals.decide(known.id.as_str(), decision, approver, of.clock.now_ms()).await?;
-        Ok(view(&approval, None))
+        let approval = of.approvals.decide(known.id.as_str(), decision, approver, now_ms).await?;
+        Ok(view(&of, &approval, None))
     });
     decided.await.map(Json)
+}
+
+/// Several questions of one agent, all of them or none.
+pub(super) async fn decide_batch(
+    operator: Operator,
+    State(runtime): State<Arc<Runtime>>,
+    body: Bytes,
+) -> Result<Json<Vec<ApprovalView>>, ApiFault> {
+    let BatchWanted { ids, shown, verdict, reason } = super::read(&body)?;
+    let reason = super::words(reason)?;
+    let known = ids.iter().map(|id| known(&runtime, id)).collect::<Result<Vec<_>, _>>()?;
+    if verdict == Verdict::Approve
+        && let Some(critical) = known.iter().find(|approval| approval.band == Band::Critical)
+    {
+        return Err(ApiFault::invalid(format!("{} is critical: it is approved alone, with its code", critical.code)));
+    }
+    let (all, of) = (known.iter().map(about).collect::<Vec<_>>(), known.iter().map(|one| one.id.clone()).collect::<Vec<_>>());
+    let with = json!({"verdict": verdict, "reason": reason, "shown": shown, "approvals": all});
+    let decision = Decision { verdict, reason, ..Decision::approve() };
+    let (approver, now_ms) = (approver(&operator), runtime.clock.now_ms());
+    let about = of.first().map_or("", |id| id.as_str());
+    let deed = Deed::new("approvals_decided", about, with);
+    let runs = Arc::clone(&runtime);
+    let decided = deed.done_by(&operator, &runtime, async move {
+        let decided = runs.approvals.decide_batch(&of, &shown, decision, approver, now_ms).await?;
+        Ok(decided.iter().map(|approval| view(&runs, approval, None)).collect())
+    });
+    decided.await.map(Json)
+}
+
+/// Takes back what was approved and is not used yet, and what it allows of its like.
+pub(super) async fn revoke(
+    operator: Operator,
+    State(runtime): State<Arc<Runtime>>,
+    Path(handle): Path<String>,
+    body: Bytes,
+) -> Result<Json<ApprovalView>, ApiFault> {
+    let reason = super::words(super::read::<Why>(&body)?.reason)?;
+    let (of, approver) = (Arc::clone(&runtime), approver(&operator));
+    acted(operator, &runtime, &handle, ("approval_revoked", reason.clone()), move |known, now_ms| async move {
+        of.approvals.revoke(known.id.as_str(), reason, approver, now_ms).await
+    })
+    .await
+}
+
+/// Somebody is looking.
+pub(super) async fn acknowledge(
+    operator: Operator,
+    State(runtime): State<Arc<Runtime>>,
+    Path(handle): Path<String>,
+) -> Result<Json<ApprovalView>, ApiFault> {
+    let (of, approver) = (Arc::clone(&runtime), approver(&operator));
+    acted(operator, &runtime, &handle, ("approval_acknowledged", None), move |known, now_ms| async move {
+        of.approvals.acknowledge(known.id.as_str(), approver, now_ms).await
+    })
+    .await
+}
+
+/// Lets a call go by the word of one person, in an emergency.
+pub(super) async fn break_glass(
+    operator: Operator,
+    State(runtime): State<Arc<Runtime>>,
+    Path(handle): Path<String>,
+    body: Bytes,
+) -> Result<Json<ApprovalView>, ApiFault> {
+    let reason = super::words(super::read::<Why>(&body)?.reason)?;
+    let known = known(&runtime, &handle)?;
+    let group = runtime.config().approvals.break_glass.clone().ok_or(DecideFault::GlassIsShut)?;
+    if !is_in_group(operator.uid(), &group) {
+        return Err(ApiFault::forbidden(format!("`{}` is not in the group `{group}`", operator.name()))
+            .help("only its users may let a call go alone: ask one of them, or an approver"));
+    }
+    let why = reason.clone().ok_or(DecideFault::NoReason)?;
+    tracing::warn!(approval = %known.id, tool = %known.binding.tool, agent = %known.binding.agent, by = operator.name(), reason = %why,
+        "a call is let go in an emergency: a second person is to look at it (`bailiwick approvals review`)");
+    let (of, approver) = (Arc::clone(&runtime), approver(&operator));
+    acted(operator, &runtime, known.id.as_str(), ("approval_glass_broken", reason), move |known, now_ms| async move {
+        of.approvals.break_glass(known.id.as_str(), &why, approver, now_ms).await
+    })
+    .await
+}
+
+/// A second person has looked at what was let go in an emergency.
+pub(super) async fn review(
+    operator: Operator,
+    State(runtime): State<Arc<Runtime>>,
+    Path(handle): Path<String>,
+    body: Bytes,
+) -> Result<Json<ApprovalView>, ApiFault> {
+    let reason = super::words(super::read::<Why>(&body)?.reason)?;
+    let (of, approver) = (Arc::clone(&runtime), approver(&operator));
+    acted(operator, &runtime, &handle, ("approval_reviewed", reason.clone()), move |known, now_ms| async move {
+        of.approvals.review(known.id.as_str(), reason, approver, now_ms).await
+    })
+    .await
+}
+
+/// Puts on record what an operator does about an approval, and does it.
+async fn acted<F>(
+    operator: Operator,
+    runtime: &Arc<Runtime>,
+    handle: &str,
+    (event, reason): (&'static str, Option<String>),
+    act: impl FnOnce(Approval, u64) -> F + Send + 'static,
+) -> Result<Json<ApprovalView>, ApiFault>
+where
+    F: Future<Output = Result<Approval, DecideFault>> + Send + 'static,
+{
+    let known = known(runtime, handle)?;
+    let mut with = about(&known);
+    with["reason"] = json!(reason);
+    let (of, now_ms) = (Arc::clone(runtime), runtime.clock.now_ms());
+    let deed = Deed::new(event, known.id.as_str(), with);
+    let done = deed.done_by(&operator, runtime, async move { Ok(view(&of, &act(known, now_ms).await?, None)) });
+    done.await.map(Json)
+}
+
+fn approver(operator: &Operator) -> Approver {
+    let (uid, name) = (Some(operator.uid()), operator.name().to_owned());
+    Approver { uid, name, method: ApproverMethod::Operator, owns: BTreeSet::new() }
+}
+
+/// What is put on record of an approval that somebody does something about.
+fn about(known: &Approval) -> Value {
+    json!({
+        "code": known.code, "tool": known.binding.tool, "agent": known.binding.agent, "grant": known.binding.grant,
+        "args_digest": known.binding.args_digest, "binding": known.binding.digest(),
+    })
+}
+
+/// Whoever typed a code typed the one of this approval; and a critical call is not approved by a slip of the hand.
+fn is_meant(known: &Approval, typed: Option<&str>) -> Result<(), ApiFault> {
+    match typed {
+        Some(code) if code.trim().eq_ignore_ascii_case(&known.code) => Ok(()),
+        Some(_) => {
+            Err(ApiFault::conflict("the code is that of another approval").help("compare it with what the agent was told"))
+        }
+        None if known.band == Band::Critical => Err(ApiFault::invalid("a critical call is approved with its code")
+            .help(format!("`bailiwick approvals approve {} --code CODE`, with the code that the agent was told", known.id))),
+        None => Ok(()),
+    }
 }
 
 /// The approval of this id or code, even where its arguments don't open any more: it can still be denied.
@@ -98,7 +246,7 @@ fn known(runtime: &Runtime, handle: &str) -> Result<Approval, ApiFault> {
     }
 }
 
-fn view(approval: &Approval, arguments: Option<String>) -> ApprovalView {
+fn view(runtime: &Runtime, approval: &Approval, arguments: Option<String>) -> ApprovalView {
     let binding = &approval.binding;
     ApprovalView {
         id: approval.id.to_string(),
@@ -122,6 +270,15 @@ fn view(approval: &Approval, arguments: Option<String>) -> ApprovalView {
         decisions: approval.decisions.clone(),
         ended_at_ms: approval.ended_at_ms,
         note: approval.note.clone(),
+        confirm: approval.confirm(),
+        quorum: approval.quorum(),
+        binding: Some(binding.digest()),
+        waiting: runtime.approvals.waiters(&approval.id),
+        acknowledged_by: approval.acknowledged_by.clone(),
+        revoked_by: approval.revoked_by.clone(),
+        broken_by: approval.broken_by.clone(),
+        reviewed_by: approval.reviewed_by.clone(),
+        allowance: approval.allowance.clone(),
         arguments,
     }
 }

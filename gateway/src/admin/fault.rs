@@ -125,6 +125,8 @@ impl From<DecideFault> for ApiFault {
                     "an approval is somebody else's word: one who is neither the owner nor the user the agent runs as. \
                  On a machine of your own you may set `approvals.allow_same_user = true`; then nobody checks you",
                 ),
+            DecideFault::Method { .. } | DecideFault::GlassIsShut => Self::forbidden(message),
+            DecideFault::NoReason | DecideFault::NoBatch(_) | DecideFault::NotAllowable { .. } => Self::invalid(message),
             _ => Self::conflict(message),
         }
     }

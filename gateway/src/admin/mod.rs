@@ -42,7 +42,7 @@ pub(crate) use proposal::proposal;
 pub(crate) use trial::trial;
 
 /// Every endpoint: its method, its path, and whether it changes something.
-pub const ENDPOINTS: [(&str, &str, bool); 26] = [
+pub const ENDPOINTS: [(&str, &str, bool); 31] = [
     ("GET", "/api/v1/status", false),
     ("POST", "/api/v1/reload", true),
     ("GET", "/api/v1/agents", false),
@@ -69,6 +69,11 @@ pub const ENDPOINTS: [(&str, &str, bool); 26] = [
     ("GET", "/api/v1/approvals/{id}", false),
     ("POST", "/api/v1/approvals/{id}/approve", true),
     ("POST", "/api/v1/approvals/{id}/deny", true),
+    ("POST", "/api/v1/approvals/{id}/revoke", true),
+    ("POST", "/api/v1/approvals/{id}/ack", true),
+    ("POST", "/api/v1/approvals/{id}/break-glass", true),
+    ("POST", "/api/v1/approvals/{id}/review", true),
+    ("POST", "/api/v1/approvals/decide", true),
 ];
 
 /// The routes, to be served where every request carries its peer.
@@ -98,6 +103,11 @@ pub fn router(runtime: Arc<Runtime>) -> Router {
         .route("/api/v1/approvals/{id}", get(approvals::show))
         .route("/api/v1/approvals/{id}/approve", post(approvals::approve))
         .route("/api/v1/approvals/{id}/deny", post(approvals::deny))
+        .route("/api/v1/approvals/{id}/revoke", post(approvals::revoke))
+        .route("/api/v1/approvals/{id}/ack", post(approvals::acknowledge))
+        .route("/api/v1/approvals/{id}/break-glass", post(approvals::break_glass))
+        .route("/api/v1/approvals/{id}/review", post(approvals::review))
+        .route("/api/v1/approvals/decide", post(approvals::decide_batch))
         .fallback(nothing_here)
         .with_state(runtime)
 }

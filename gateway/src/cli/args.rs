@@ -444,20 +444,85 @@ pub struct EndArgs {
 #[derive(Debug, Subcommand)]
 pub enum ApprovalsCommand {
     /// The calls that wait, or were approved and are not used yet
-    List(ListArgs),
+    List(WaitingArgs),
     /// One of them, with its full arguments
     Show(One),
-    /// Approve this one exact call, once
+    /// Approve this one exact call, once; or several of one agent, all of them or none
     Approve(ApproveArgs),
     /// Refuse it; the agent hears why
     Deny(DenyArgs),
+    /// Take back what was approved and is not used yet, and what it allows of its like
+    Revoke(AboutArgs),
+    /// Say that you are looking: nobody else need be called
+    Ack(HandleArgs),
+    /// In an emergency: let a call go alone. A second person has to look at it afterwards
+    BreakGlass(EmergencyArgs),
+    /// Say that you have looked at what somebody let go in an emergency
+    Review(AboutArgs),
+}
+
+/// `approvals list`
+#[derive(Debug, Clone, Copy, Args)]
+pub struct WaitingArgs {
+    /// Those that have ended too
+    #[arg(long)]
+    pub all: bool,
+    /// Show them again whenever they change, until it is interrupted
+    #[arg(long)]
+    pub watch: bool,
+    /// The form.
+    #[command(flatten)]
+    pub form: Json,
+}
+
+/// One approval.
+#[derive(Debug, Args)]
+pub struct HandleArgs {
+    /// Its id or code
+    pub id: String,
+}
+
+/// One approval, and words about it.
+#[derive(Debug, Args)]
+pub struct AboutArgs {
+    /// Its id or code
+    pub id: String,
+    /// Why, for the record
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+}
+
+/// `approvals break-glass`
+#[derive(Debug, Args)]
+pub struct EmergencyArgs {
+    /// Its id or code
+    pub id: String,
+    /// Why: a second person will read it
+    #[arg(long, value_name = "TEXT")]
+    pub reason: String,
+    /// Don't ask again
+    #[arg(long)]
+    pub yes: bool,
 }
 
 /// `approvals approve`
 #[derive(Debug, Args)]
 pub struct ApproveArgs {
-    /// Its id or code
-    pub id: String,
+    /// Its id or code; several of one agent are approved together
+    #[arg(required = true, value_name = "ID")]
+    pub ids: Vec<String>,
+    /// The code that the agent was told, to be compared. A critical call is not approved without it
+    #[arg(long, value_name = "CODE")]
+    pub code: Option<String>,
+    /// Let so many calls like it go too, where its rules have `@remember`
+    #[arg(long, value_name = "N", requires = "for_")]
+    pub uses: Option<u32>,
+    /// For how long, such as `30m`: an hour at most
+    #[arg(long = "for", value_name = "TIME", requires = "uses")]
+    pub for_: Option<Span>,
+    /// With `--uses`: an argument that may have any value, by JSON pointer such as `/id`; all others stay as they are
+    #[arg(long, value_name = "POINTER", requires = "uses")]
+    pub any: Vec<String>,
     /// Don't ask again
     #[arg(long)]
     pub yes: bool,
@@ -469,8 +534,9 @@ pub struct ApproveArgs {
 /// `approvals deny`
 #[derive(Debug, Args)]
 pub struct DenyArgs {
-    /// Its id or code
-    pub id: String,
+    /// Its id or code; several of one agent are denied together
+    #[arg(required = true, value_name = "ID")]
+    pub ids: Vec<String>,
     /// Why: the agent hears it
     #[arg(long, value_name = "TEXT")]
     pub reason: Option<String>,
@@ -619,6 +685,13 @@ mod tests {
             "init a b",
             "grants create --agent a",
             "approvals approve",
+            "approvals deny",
+            "approvals approve A --uses 3",
+            "approvals approve A --for 5m",
+            "approvals approve A --any /id",
+            "approvals break-glass A",
+            "approvals revoke",
+            "approvals ack",
             "freeze --instance i",
             "freeze --agent a --tool b__c",
             "freeze --connector a --tool b__c",

@@ -7,14 +7,14 @@ use bailiwick_pipeline::{
     grant::LiveGrant,
     ids::{AgentId, ApprovalId, GrantId},
     ports::{
-        ApprovalFailure, ApprovalRequest, Approvals, Channel, ClaimEnd, Clock, ConnectFailure, Connectors, Credentials, Grants,
-        Identities, IdentityFailure, Later, Lease, LendFailure, Loan, Ports, Ticket, Tracer, Trail, TrailLost, Worlds,
+        ApprovalFailure, ApprovalRequest, Approvals, Binding, Channel, ClaimEnd, Clock, ConnectFailure, Connectors, Credentials,
+        Grants, Identities, IdentityFailure, Later, Lease, LendFailure, Loan, Ports, Ticket, Tracer, Trail, TrailLost, Worlds,
     },
     principal::{Presented, Principal},
     records::{DecisionRecord, IntentRecord, OutcomeRecord, SecretRecord},
     trace::CallTrace,
 };
-use bailiwick_schemas::{canonical::Digest, names::ConnectorId};
+use bailiwick_schemas::names::ConnectorId;
 use bytes::Bytes;
 
 const CLOSED: &str = "no gateway runs: a call is only judged here";
@@ -63,7 +63,7 @@ impl Identities for Closed {
 }
 
 impl Approvals for Closed {
-    fn find(&self, _: &Digest, _: u64) -> Option<Ticket> {
+    fn find(&self, _: &Binding, _: u64) -> Option<Ticket> {
         None
     }
 

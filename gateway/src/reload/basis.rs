@@ -37,12 +37,17 @@ impl Basis {
         }
     }
 
-    /// Whether what was asked or approved on this basis is void on that one.
-    pub(crate) fn voids(&self, now: &Self, binding: &Binding) -> bool {
+    /// Why what was asked or approved on this basis is void on that one, if it is: what differs.
+    pub(crate) fn voids(&self, now: &Self, binding: &Binding) -> Option<String> {
         let (agent, connector) = (binding.agent.as_str(), binding.connector.as_str());
-        (self.allow_same_user && !now.allow_same_user)
-            || self.agents.get(agent) != now.agents.get(agent)
-            || self.connectors.get(connector) != now.connectors.get(connector)
+        if self.allow_same_user && !now.allow_same_user {
+            return Some(format!("{CHANGED}: approvals.allow_same_user"));
+        }
+        if self.agents.get(agent) != now.agents.get(agent) {
+            return Some(format!("{CHANGED}: agent `{agent}`"));
+        }
+        let is_same = self.connectors.get(connector) == now.connectors.get(connector);
+        (!is_same).then(|| format!("{CHANGED}: connector `{connector}`"))
     }
 
     /// Keeps it. Only when what it makes void is queued to be stored: else a crash in between would have that forgotten.
@@ -68,8 +73,11 @@ impl Basis {
         if before.as_ref() == Some(self) {
             return Ok(());
         }
-        let is_void = |binding: &Binding| before.as_ref().is_none_or(|before| before.voids(self, binding));
-        let voided = approvals.invalidate(CHANGED, now_ms, is_void).await?;
+        let void = approvals.void_by(now_ms, &|binding| match &before {
+            Some(before) => before.voids(self, binding),
+            None => Some(CHANGED.to_owned()),
+        });
+        let voided = void.await?;
         if !voided.is_empty() {
             let ids: Vec<String> = voided.iter().map(|approval| approval.id.to_string()).collect();
             trail.append(Stream::Admin, now_ms, &json!({"event": "approvals_voided", "why": CHANGED, "approvals": ids}))?;
@@ -121,7 +129,7 @@ mod tests {
         let void = |text: &str| {
             let (now, mut void) = (basis(text), Vec::new());
             for (agent, connector) in [("a", "s"), ("a", "t"), ("b", "s"), ("b", "t")] {
-                if before.voids(&now, &binding(agent, connector)) {
+                if before.voids(&now, &binding(agent, connector)).is_some() {
                     void.push(format!("{agent}{connector}"));
                 }
             }
@@ -135,7 +143,7 @@ mod tests {
         assert_eq!(void(&TEXT.replacen("/bin/false", "/bin/true", 1)), "as bs");
         // Who may decide more takes nothing back of what was decided.
         let strict = basis(&TEXT.replace("same_user = true", "same_user = false"));
-        assert!(!strict.voids(&before, &binding("a", "s")) && strict != before);
+        assert!(strict.voids(&before, &binding("a", "s")).is_none() && strict != before);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 use bailiwick_pipeline::{
     grant::LiveGrant,
     ids::GrantId,
-    ports::{Binding, Lease, Worlds as _},
+    ports::{Binding, Lease},
 };
 use bailiwick_store::{ConfigSync, WriteFault};
 use bailiwick_trail::Stream;
@@ -80,23 +80,24 @@ impl Runtime {
             let id = &grant.terms().id;
             returned.extend(self.broker.returned(id).into_iter().map(|lease| (id.clone(), lease)));
         }
-        let policy = next.judged.policy_digest();
         let (was, is) = (Basis::of(&old), Basis::of(&next.config));
+        // Other policies make nothing void by themselves: a call that comes for its approval is asked about anew, and the approval is void
+        // where they ask for more.
         let is_void = |binding: &Binding| {
             let is_ended =
                 |grant: &Arc<LiveGrant>| grant.terms().id == binding.grant && grant.terms().revision == binding.grant_revision;
+            let is_reached = reached.get(&binding.connector) == Some(&binding.connector_fingerprint);
             was.voids(&is, binding)
-                || binding.policy_digest != policy
-                || reached.get(&binding.connector) != Some(&binding.connector_fingerprint)
-                || ended.iter().any(is_ended)
+                .or_else(|| (!is_reached).then(|| format!("{CHANGED}: connector `{}`", binding.connector)))
+                .or_else(|| ended.iter().any(is_ended).then(|| format!("{CHANGED}: grant `{}`", binding.grant)))
         };
-        let voided = self.approvals.void(CHANGED, now_ms, &is_void);
+        let voided = self.approvals.void_by(now_ms, &is_void);
         // 3. The world: connectors, tools, policies, at once. A commit that still found the old one is on record when this is past.
         self.worlds.serve_config(next.judged);
         self.grants.settle();
         // 4. How much, how long, from where; and once more what was asked or decided in between under the old settings.
         self.approvals.set_settings(approval_settings(&next.config));
-        let voided_since = self.approvals.void(CHANGED, now_ms, &is_void);
+        let voided_since = self.approvals.void_by(now_ms, &is_void);
         self.gateway.set_settings(settings_of(&next.config));
         self.front.set_settings(front_settings(&next.config));
         // 5. What is wider: grants, then those who speak for agents, then agents.
@@ -133,14 +134,14 @@ impl Runtime {
         std::iter::once(gone).chain(stored).find_map(Result::err)
     }
 
-    /// Makes void what is asked or approved under policies, or for a connector, that are no longer in force: a call that was on
-    /// its way when they changed may have asked after it.
+    /// Makes void what is asked or approved for a connector that is no longer what it was: a call that was on its way when that
+    /// changed may have asked after it.
     pub(crate) fn void_outdated(&self) -> impl Future<Output = Result<(), WriteFault>> + use<> {
-        let (reached, policy) = (self.worlds.reached(), self.worlds.now().policy_digest.clone());
-        let is_void = |binding: &Binding| {
-            binding.policy_digest != policy || reached.get(&binding.connector) != Some(&binding.connector_fingerprint)
-        };
-        let voided = self.approvals.void(CHANGED, self.clock.now_ms(), &is_void);
+        let reached = self.worlds.reached();
+        let voided = self.approvals.void_by(self.clock.now_ms(), &|binding| {
+            let is_reached = reached.get(&binding.connector) == Some(&binding.connector_fingerprint);
+            (!is_reached).then(|| format!("{CHANGED}: connector `{}`", binding.connector))
+        });
         async move { voided.await.map(drop) }
     }
 

@@ -24,8 +24,9 @@ mod tokens;
 mod writer;
 
 pub use approvals::{
-    Approval, ApprovalState, Approver, ApproverMethod, AskedFor, DecideFault, Decided, Decision, LiveApprovals, Settings,
-    ShowFault, Shown, Verdict, Which,
+    Allowance, AllowanceWanted, Approval, ApprovalEvent, ApprovalState, Approver, ApproverMethod, AskedFor, DecideBounds,
+    DecideFault, Decided, Decision, Evidence, Happened, LiveApprovals, MayNot, Said, Settings, ShowFault, Shown, Use, Verdict,
+    Which, batch_digest, challenge,
 };
 pub use fault::{StoreFault, WriteFault};
 pub use grants::{ConfigChange, ConfigSync, EndAs, Ended, Ending, GrantEntry, GrantFault, LiveGrants, ReplayedIntent, Swept};

@@ -7,7 +7,7 @@ use rusqlite::{Connection, ErrorCode};
 use crate::fault::StoreFault;
 
 /// The version of the tables below.
-const VERSION: i64 = 3;
+const VERSION: i64 = 4;
 
 /// The oldest version that was ever written.
 const OLDEST: i64 = 1;
@@ -95,6 +95,17 @@ CREATE TABLE IF NOT EXISTS disabled_agents (
 ) STRICT, WITHOUT ROWID;
 ";
 
+/// What is new in version 4. Written so that it can be done twice: it is part of a new file too.
+const FOURTH: &str = "
+CREATE TABLE IF NOT EXISTS approval_events (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    approval TEXT NOT NULL,
+    event TEXT NOT NULL,
+    state TEXT NOT NULL,
+    at_ms INTEGER NOT NULL
+) STRICT;
+";
+
 /// Makes the file ready for writing, or refuses it.
 pub(crate) fn prepare(connection: &mut Connection, path: &Path) -> Result<(), StoreFault> {
     check(connection, path).map_err(|fault| match fault {
@@ -126,6 +137,7 @@ fn check(connection: &mut Connection, path: &Path) -> Result<(), StoreFault> {
         let making = connection.transaction()?;
         making.execute_batch(TABLES)?;
         making.execute_batch(STOPS)?;
+        making.execute_batch(FOURTH)?;
         making.pragma_update(None, "application_id", APPLICATION)?;
         making.pragma_update(None, "user_version", VERSION)?;
         making.commit()?;
@@ -138,7 +150,7 @@ fn check(connection: &mut Connection, path: &Path) -> Result<(), StoreFault> {
     if found < VERSION {
         let raising = connection.transaction()?;
         let done = usize::try_from(found.saturating_sub(OLDEST)).unwrap_or(usize::MAX);
-        STEPS.iter().skip(done).chain([&STOPS]).try_for_each(|step| raising.execute_batch(step))?;
+        STEPS.iter().skip(done).chain([&STOPS, &FOURTH]).try_for_each(|step| raising.execute_batch(step))?;
         raising.pragma_update(None, "user_version", VERSION)?;
         raising.commit()?;
     }

@@ -7,7 +7,7 @@ use serde_json::json;
 use super::{CATALOGUE, unchecked_rules};
 use super::{allow, call, compile, connectors, decide, decide_as, deny, grant, prepared, rule, step_up, tools, unchecked};
 use crate::slice::slices;
-use crate::{Ask, Decision, DenyCause, Policies, PreparedGrant, Requirement, Source};
+use crate::{Ask, Confirm, Decision, DenyCause, Policies, PreparedGrant, Requirement, Source};
 
 const PERMIT: &str = "@id(\"p\") permit (principal, action, resource);";
 
@@ -129,6 +129,8 @@ fn a_requirement_carries_what_the_rule_says() {
     ));
     let requirement = Requirement {
         label: "finance".into(),
+        confirm: Confirm::Approver,
+        remember: false,
         quorum: 2,
         ttl: Some(Duration::from_mins(15)),
         rule: "s".into(),

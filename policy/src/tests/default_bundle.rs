@@ -4,8 +4,8 @@ use serde_json::json;
 
 use super::{allow, call, connectors, grant, prepared, rule, tool};
 use crate::{
-    Ask, Band, CallFacts, DEFAULT_BUNDLE, Decision, DenyCause, GrantFacts, Kind, Policies, PreparedGrant, Requirement, Source,
-    ToolFacts,
+    Ask, Band, CallFacts, Confirm, DEFAULT_BUNDLE, Decision, DenyCause, GrantFacts, Kind, Policies, PreparedGrant, Requirement,
+    Source, ToolFacts,
 };
 
 fn compile(tools: &[ToolFacts]) -> Policies {
@@ -29,6 +29,8 @@ fn asks(rules: &[(&str, &str)]) -> Decision {
             .iter()
             .map(|(id, reason)| Requirement {
                 label: "approver".into(),
+                confirm: Confirm::Approver,
+                remember: false,
                 quorum: 1,
                 ttl: None,
                 rule: (*id).into(),

@@ -21,7 +21,7 @@ use crate::catalogue::{Catalogue, KnownTool};
 use crate::load::{Loaded, LoadedRule};
 use crate::rule::RuleFacts;
 use crate::{
-    Ask, Band, BundleDigest, CallFacts, ConnectorFacts, Decision, DenyCause, GrantFacts, Kind, Policies, PreparedGrant,
+    Ask, Band, BundleDigest, CallFacts, Confirm, ConnectorFacts, Decision, DenyCause, GrantFacts, Kind, Policies, PreparedGrant,
     Requirement, Rule, Source, ToolFacts,
 };
 
@@ -149,7 +149,15 @@ pub(super) fn step_up(asked: &[(&str, &str)]) -> Decision {
     Decision::StepUp {
         labels: asked
             .iter()
-            .map(|(id, label)| Requirement { label: (*label).into(), quorum: 1, ttl: None, rule: (*id).into(), reason: None })
+            .map(|(id, label)| Requirement {
+                label: (*label).into(),
+                confirm: Confirm::Approver,
+                remember: false,
+                quorum: 1,
+                ttl: None,
+                rule: (*id).into(),
+                reason: None,
+            })
             .collect(),
         determining: asked.iter().map(|(id, _)| rule(id, None)).collect(),
     }

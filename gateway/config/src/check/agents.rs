@@ -10,7 +10,7 @@ use crate::{
     checked::{RegisteredAgent, SubjectOf},
     code::FaultCode,
     fault::Findings,
-    raw::{Raw, RawAgent, RawIdentity, RawOnCancel},
+    raw::{Raw, RawAgent, RawIdentity},
     source::KeyPath,
     suggest::nearest,
 };
@@ -60,10 +60,7 @@ fn patience(raw: &RawAgent, all: &Raw, path: &KeyPath, findings: &mut Findings<'
         let fault = findings.beside(&path.key("hold"), FaultCode::Conflict, message, (&there, "decided by then"));
         fault.help("make `hold` at most as long as `approvals.approve_by`");
     }
-    let on_cancel = match raw.on_cancel {
-        RawOnCancel::Detach => OnCancel::Detach,
-        RawOnCancel::Withdraw => OnCancel::Withdraw,
-    };
+    let on_cancel = raw.on_cancel.as_deref().map(|word| if word == "withdraw" { OnCancel::Withdraw } else { OnCancel::Keep });
     Patience { hold: raw.hold.map(Into::into), state_only_legs: raw.state_only_legs, on_cancel }
 }
 

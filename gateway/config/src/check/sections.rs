@@ -81,6 +81,14 @@ pub(super) fn approvals(raw: &RawApprovals, path: &KeyPath, findings: &mut Findi
         let fault = findings.value(&path.key("keep_outcome"), FaultCode::OutOfRange, message);
         fault.help("write `10m` at most: after that the identical call is meant anew");
     }
+    if let Some(group) = raw.break_glass.as_ref().and_then(|glass| glass.group.as_ref()) {
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+        if group.is_empty() || group.len() > 32 || !group.chars().all(is_plain) {
+            let message = format!("`{group}` is no name of a group");
+            let fault = findings.value(&path.key("break_glass").key("group"), FaultCode::BadName, message);
+            fault.help("name a group of this machine, as `/etc/group` has it");
+        }
+    }
     Approvals {
         hold: raw.hold.into(),
         approve_by: raw.approve_by.into(),
@@ -88,6 +96,11 @@ pub(super) fn approvals(raw: &RawApprovals, path: &KeyPath, findings: &mut Findi
         deny_cooldown: raw.deny_cooldown.into(),
         keep_outcome: raw.keep_outcome.into(),
         max_pending_per_agent: raw.max_pending_per_agent,
+        max_asked_per_hour: raw.max_asked_per_hour,
+        max_denied_in_row: raw.max_denied_in_row,
+        remember: raw.remember,
+        withdraw_on_cancel: raw.on_cancel == "withdraw",
+        break_glass: raw.break_glass.as_ref().and_then(|glass| glass.group.clone()),
         allow_same_user: raw.allow_same_user,
     }
 }

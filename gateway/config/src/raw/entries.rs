@@ -44,20 +44,9 @@ pub(crate) struct RawAgent {
     pub(crate) hold: Option<Duration>,
     /// Whether its client comes back by itself with a `requestState` alone (MCP 2026-07-28), and so waits longer than one request.
     pub(crate) state_only_legs: bool,
-    /// What it means that it goes away while a call of it waits for an approver: it only waits no longer, or takes the question back.
-    #[schemars(with = "String", extend("enum" = ["detach", "withdraw"]))]
-    pub(crate) on_cancel: RawOnCancel,
-}
-
-/// What it means that an agent goes away.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum RawOnCancel {
-    /// Nothing but that.
-    #[default]
-    Detach,
-    /// It takes its question back.
-    Withdraw,
+    /// What becomes of its question when its call is cancelled or its client goes away, instead of `approvals.on_cancel`.
+    #[schemars(extend("enum" = ["keep", "withdraw"]))]
+    pub(crate) on_cancel: Option<String>,
 }
 
 /// One way in which an agent proves itself: `uid`, or `issuer` and `subject`.
@@ -425,7 +414,7 @@ impl Default for RawAgent {
             purpose: None,
             hold: None,
             state_only_legs: false,
-            on_cancel: RawOnCancel::Detach,
+            on_cancel: None,
         }
     }
 }

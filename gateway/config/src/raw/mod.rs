@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use entries::{
     RawAgent, RawBound, RawBudget, RawConnector, RawCredential, RawFeature, RawGrant, RawIdentity, RawInject, RawIssuer,
-    RawOnCancel, RawResourceServer, RawTool,
+    RawResourceServer, RawTool,
 };
 pub(crate) use trust::{RawTls, RawTrustDomain};
 
@@ -116,8 +116,31 @@ pub(crate) struct RawApprovals {
     /// Open approvals that one agent may have.
     #[schemars(range(min = 1, max = 1000))]
     pub(crate) max_pending_per_agent: u32,
+    /// How often approvers are asked within an hour; one agent takes at most half of it. Above that calls are denied, and nobody is told.
+    #[schemars(range(min = 1, max = 100_000))]
+    pub(crate) max_asked_per_hour: u32,
+    /// After how many denials in a row of one grant nobody is asked for it any more, as long as `deny_cooldown`.
+    #[schemars(range(min = 1, max = 1000))]
+    pub(crate) max_denied_in_row: u32,
+    /// Lets approvers allow calls like an approved one for an hour at most, where the rule has `@remember`.
+    pub(crate) remember: bool,
+    /// What becomes of a question when the call that waits for it is cancelled, or its client goes away.
+    #[schemars(extend("enum" = ["keep", "withdraw"]))]
+    pub(crate) on_cancel: String,
+    /// Who may let a call go alone in an emergency. Nobody when it is not set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) break_glass: Option<RawBreakGlass>,
     /// Lets the operating-system user that the agents run as approve too. For one person on one laptop.
     pub(crate) allow_same_user: bool,
+}
+
+/// Who may let a call go alone in an emergency.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["group"]))]
+pub(crate) struct RawBreakGlass {
+    /// The group of this machine (`/etc/group`) whose users may.
+    pub(crate) group: Option<String>,
 }
 
 /// `[policy]`
@@ -198,6 +221,11 @@ impl Default for RawApprovals {
             deny_cooldown: Duration::from_secs(10 * 60),
             keep_outcome: Duration::from_secs(2 * 60),
             max_pending_per_agent: 5,
+            max_asked_per_hour: 120,
+            max_denied_in_row: 3,
+            remember: false,
+            on_cancel: "keep".to_owned(),
+            break_glass: None,
             allow_same_user: false,
         }
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use bailiwick_policy::Requirement;
+use bailiwick_policy::{Band, Confirm};
 use bailiwick_schemas::{
     canonical::{Digest, digest},
     json::{self, Limits},
@@ -14,7 +14,7 @@ use crate::{
     grant::LiveGrant,
     ids::ApprovalId,
     legs::{self, Leg},
-    ports::{ApprovalRequest, Binding, Delegator, Ports, TicketState},
+    ports::{ApprovalRequest, Binding, Delegator, Ports, TicketState, need_of},
     refusal::Refusal,
     way::Way,
 };
@@ -23,6 +23,7 @@ use crate::{
 pub struct Approved<'r> {
     permitted: Permitted<'r>,
     approval: Option<ApprovalId>,
+    allowance: Option<ApprovalId>,
     arguments: Bytes,
 }
 
@@ -37,9 +38,16 @@ impl<'r> Approved<'r> {
         self.approval.as_ref()
     }
 
-    /// Whether a person approved it, or the call that its task began with: what that person did not see goes with neither.
+    /// The approval of another call under which this one wants to go, as one of its like.
+    pub fn allowance(&self) -> Option<&ApprovalId> {
+        self.allowance.as_ref()
+    }
+
+    /// Whether a person approved it, or one of its like, or the call that its task began with: what that person did not see goes with neither.
     pub(super) fn is_by_person(&self) -> bool {
-        self.approval.is_some() || (self.permitted.validated().granted().task().is_some() && !self.permitted.needs().is_empty())
+        self.approval.is_some()
+            || self.allowance.is_some()
+            || (self.permitted.validated().granted().task().is_some() && !self.permitted.needs().is_empty())
     }
 
     /// The bytes to send: the approved ones where a person approved, else those received.
@@ -52,14 +60,14 @@ impl<'r> Approved<'r> {
 pub async fn approve<'r>(call: Permitted<'r>, ports: &Ports, way: &mut Way<'r>) -> Result<Approved<'r>, Stop> {
     if let Some(task) = call.validated().granted().task() {
         let arguments = task::approved(&call, &needs_of(&call), task)?;
-        return Ok(Approved { permitted: call, approval: None, arguments });
+        return Ok(Approved { permitted: call, approval: None, allowance: None, arguments });
     }
     if call.needs().is_empty() {
         let arguments = call.validated().granted().arguments().clone();
-        brought(&call, ports, way, || binding_of(&call).digest())?;
+        brought(&call, ports, way, || binding_of(&call).call_digest())?;
         // An earlier walk may have asked.
         way.seen.approval = None;
-        return Ok(Approved { permitted: call, approval: None, arguments });
+        return Ok(Approved { permitted: call, approval: None, allowance: None, arguments });
     }
     if call.validated().answered().is_some() {
         return Err(
@@ -73,14 +81,29 @@ pub async fn approve<'r>(call: Permitted<'r>, ports: &Ports, way: &mut Way<'r>) 
     }
     let stage = way.enter("approve", "bailiwick.approval.check", ports);
     let binding = binding_of(&call);
-    let bound = binding.digest();
     let now_ms = ports.clock.now_ms();
-    let brought = brought(&call, ports, way, || bound)?;
-    let ticket = match ports.approvals.find(&bound, now_ms) {
-        // Whoever waits for one question is not put before another.
-        found if brought.as_ref().is_some_and(|leg| found.as_ref().is_none_or(|ticket| ticket.id != leg.approval)) => {
-            return Err(Refusal::approval_lapsed().into());
-        }
+    let brought = brought(&call, ports, way, || binding.call_digest())?;
+    let found = ports.approvals.find(&binding, now_ms);
+    // Whoever waits for one question is not put before another.
+    if brought.as_ref().is_some_and(|leg| found.as_ref().is_none_or(|ticket| ticket.id != leg.approval)) {
+        return Err(Refusal::approval_lapsed().into());
+    }
+    // A no to exactly this call is not undone by a yes to its like; one that still waits may be.
+    let is_settled = found.as_ref().is_some_and(|ticket| ticket.state != TicketState::Pending);
+    if !is_settled
+        && may_be_remembered(&call)
+        && let Some(parent) = ports.approvals.allowance(&binding, call.validated().arguments(), now_ms)
+    {
+        way.trace.important = true;
+        way.trace.note(stage, "bailiwick.approval.id", parent.to_string());
+        way.trace.note(stage, "bailiwick.approval.outcome", "allowed");
+        way.seen.approval = Some(parent.clone());
+        way.leave(stage, ports);
+        // What was received, and judged: nobody has seen other bytes.
+        let arguments = call.validated().granted().arguments().clone();
+        return Ok(Approved { permitted: call, approval: None, allowance: Some(parent), arguments });
+    }
+    let ticket = match found {
         Some(ticket) => ticket,
         // Whoever was told of a task doesn't wait itself: nobody is asked twice for it.
         None if way.deferred().is_some() => return Err(Refusal::approval_lapsed().into()),
@@ -101,7 +124,7 @@ pub async fn approve<'r>(call: Permitted<'r>, ports: &Ports, way: &mut Way<'r>) 
             }
             way.trace.note(stage, "bailiwick.approval.outcome", "approved");
             way.leave(stage, ports);
-            Ok(Approved { permitted: call, approval: Some(ticket.id), arguments })
+            Ok(Approved { permitted: call, approval: Some(ticket.id), allowance: None, arguments })
         }
         TicketState::Denied { ref reason } => {
             way.trace.note(stage, "bailiwick.approval.outcome", "denied");
@@ -110,7 +133,8 @@ pub async fn approve<'r>(call: Permitted<'r>, ports: &Ports, way: &mut Way<'r>) 
         TicketState::Pending => {
             way.trace.note(stage, "bailiwick.approval.outcome", "pending");
             way.leave(stage, ports);
-            let (rules, leg) = (way.seen.rules.clone(), brought.map_or(0, |leg| leg.number));
+            let (rules, bound) = (way.seen.rules.clone(), binding.call_digest());
+            let leg = brought.map_or(0, |leg| leg.number);
             Err(Stop::Pending(Box::new(Question { ticket, rules, bound, leg })))
         }
     }
@@ -168,6 +192,12 @@ fn binding_of(call: &Permitted<'_>) -> Binding {
     }
 }
 
+/// Whether a yes to its like is enough for this call, by the rules as they are now.
+fn may_be_remembered(call: &Permitted<'_>) -> bool {
+    call.validated().granted().tool().band < Band::Critical
+        && call.needs().iter().all(|need| need.remember && need.quorum == 1 && need.confirm < Confirm::TwoPerson)
+}
+
 /// What policy asks a person for.
 pub(super) fn needs_of(call: &Permitted<'_>) -> BTreeSet<String> {
     call.needs().iter().map(need_of).collect()
@@ -177,12 +207,6 @@ pub(super) fn needs_of(call: &Permitted<'_>) -> BTreeSet<String> {
 /// may be was asked when they were received.
 fn says(arguments: &[u8], bound: &Digest) -> bool {
     json::parse(arguments, Limits { bytes: usize::MAX, ..Limits::MESSAGE }).is_ok_and(|value| digest(&value) == *bound)
-}
-
-/// One need, whole: two rules may ask for the same label, and one of them for more persons.
-fn need_of(need: &Requirement) -> String {
-    let ttl_s = need.ttl.map_or_else(|| "-".to_owned(), |ttl| ttl.as_secs().to_string());
-    format!("{}\u{1f}{}\u{1f}{}\u{1f}{ttl_s}", need.rule, need.label, need.quorum)
 }
 
 #[cfg(test)]

@@ -66,7 +66,7 @@ pub struct Question {
     pub ticket: Ticket,
     /// The rules that ask.
     pub rules: Vec<String>,
-    /// The digest of all that it is bound to.
+    /// The digest of the exact call, whatever policies ask for.
     pub bound: Digest,
     /// How often the agent was answered that it is still open, and asked again with what it was given then.
     pub leg: u8,

@@ -159,6 +159,11 @@ fn commit(
         }
         way.seen.claimed = Some(approval.clone());
     }
+    if let Some(parent) = call.approved().allowance()
+        && !ports.approvals.claim_allowance(parent, granted.identified().received().call_id(), now_ms)
+    {
+        return Err(Stop::Stale);
+    }
     way.decide_allow(ports).map_err(|lost| Refusal::trail_lost(&lost))?;
     let paying = if granted.task().is_none() { chain.as_slice() } else { &[] };
     let debited: Vec<&GrantId> = paying.iter().map(|grant| &grant.terms().id).collect();
@@ -233,6 +238,7 @@ fn write_intent(
         policy_digest: &granted.world().policy_digest,
         labels: tool.labels,
         approval: approved.approval(),
+        allowance: approved.allowance(),
         task_of: granted.task().map(|task| &task.call),
         lease: call.lease().map(|lease| lease.id.as_str()),
         trace_id: &way.trace_id,

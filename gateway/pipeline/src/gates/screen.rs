@@ -194,7 +194,7 @@ fn judge(
 fn ask(outline: &Outline<'_>, call: &Approved<'_>, ports: &Ports) -> Result<Reply, String> {
     let validated = call.permitted().validated();
     let granted = validated.granted();
-    if call.approval().is_some() {
+    if call.approval().is_some() || call.allowance().is_some() {
         return Err("it asks for input after a person approved the call, which that person did not see".to_owned());
     }
     let member = |key: &str| outline.member(key).map(|member| member.value);

@@ -51,7 +51,7 @@ async fn a_question_is_asked_once_with_all_that_an_approver_needs() {
     assert_eq!((questions[0].labels.clone(), questions[0].tool.as_str()), (vec!["finance".to_owned()], "tickets__refund"));
     assert_eq!((questions[0].owner.as_str(), questions[0].arguments.clone()), ("owner@example.com", Bytes::from(REFUND)));
     // Bound to the whole need: its rule, its label, how many persons, and how long their word is good.
-    assert_eq!(questions[0].needs, ["money\u{1f}finance\u{1f}1\u{1f}-"]);
+    assert_eq!(questions[0].needs, ["money\u{1f}finance\u{1f}1\u{1f}-\u{1f}approver"]);
     assert_eq!(bench.fakes.count("lend") + bench.fakes.count("ready"), 0);
 }
 

@@ -191,7 +191,7 @@ async fn who_goes_away_detaches_and_withdraws_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn whoever_is_set_to_withdraw_does_so_when_nobody_else_waits() {
-    let bench = patient(Patience { on_cancel: OnCancel::Withdraw, ..Patience::default() });
+    let bench = patient(Patience { on_cancel: Some(OnCancel::Withdraw), ..Patience::default() });
     let gateway = bench.gateway();
     let herald = Arc::new(Recorded::new());
     let (one, two) = (asking(&bench, &gateway, Asking::plain(), &herald), asking(&bench, &gateway, Asking::plain(), &herald));

@@ -1,8 +1,8 @@
 //! Approvals and decisions.
 
-use bailiwick_policy::{Band, Kind};
+use bailiwick_policy::{Band, Confirm, Kind};
 use bailiwick_schemas::canonical::Digest;
-use bailiwick_store::{ApprovalState, AskedFor, Decided};
+use bailiwick_store::{Allowance, AllowanceWanted, ApprovalState, AskedFor, Decided, Said, Verdict};
 use serde::{Deserialize, Serialize};
 
 /// An approval.
@@ -51,6 +51,33 @@ pub struct ApprovalView {
     pub ended_at_ms: Option<u64>,
     /// Why it was closed, where nobody decided that.
     pub note: Option<String>,
+    /// Whose word it takes.
+    #[serde(default)]
+    pub confirm: Confirm,
+    /// How many persons must approve.
+    #[serde(default)]
+    pub quorum: usize,
+    /// The digest of all that is decided: what a decision about several is bound to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub binding: Option<Digest>,
+    /// How many calls wait for it at this moment.
+    #[serde(default)]
+    pub waiting: usize,
+    /// Who is looking.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acknowledged_by: Option<Said>,
+    /// Who took it back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revoked_by: Option<Said>,
+    /// Who let it go alone, in an emergency.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub broken_by: Option<Said>,
+    /// Who looked at that afterwards.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reviewed_by: Option<Said>,
+    /// What of its like may run under it too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allowance: Option<Allowance>,
     /// The very bytes that would be sent, as text; only where one is shown, and as long as they are kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub arguments: Option<String>,
@@ -66,4 +93,25 @@ pub struct DecisionWanted {
     /// The digest of exactly what was shown to the approver.
     #[serde(default)]
     pub view: Option<Digest>,
+    /// Its code, as the approver typed it; a critical call is not approved without.
+    #[serde(default)]
+    pub code: Option<String>,
+    /// What of its like may run under it too.
+    #[serde(default)]
+    pub allow: Option<AllowanceWanted>,
+}
+
+/// A decision about several is wanted: about all of them or none.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BatchWanted {
+    /// Which, by id, in the order in which they were shown.
+    pub ids: Vec<String>,
+    /// The digest of their bindings, in this order.
+    pub shown: Digest,
+    /// Yes or no.
+    pub verdict: Verdict,
+    /// Why.
+    #[serde(default)]
+    pub reason: Option<String>,
 }

@@ -14,7 +14,7 @@ mod status;
 use serde::{Deserialize, Serialize};
 
 pub use agents::{AgentView, TokenMade, TokenView, TokenWanted};
-pub use approvals::{ApprovalView, DecisionWanted};
+pub use approvals::{ApprovalView, BatchWanted, DecisionWanted};
 pub use connectors::{ConnectorView, FailureView, ProcessView, ToolView};
 pub use foreseen::Foreseen;
 pub use grants::{EndedView, EndingView, GrantMade, GrantView, GrantWanted, Used};

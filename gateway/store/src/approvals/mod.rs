@@ -5,17 +5,19 @@
 //! INVARIANT: no grant is locked under it; a call claims its approval while it holds the lock of its grant.
 
 use std::{
+    collections::{HashMap, HashSet},
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use arc_swap::ArcSwap;
 use bailiwick_pipeline::{
-    ids::ApprovalId,
-    ports::{ApprovalFailure, ApprovalRequest, Approvals, ClaimEnd, Later, Ticket, TicketState},
+    ids::{AgentId, ApprovalId, CallId},
+    ports::{ApprovalFailure, ApprovalRequest, Approvals, Binding, ClaimEnd, Later, Ticket, TicketState, UserWord},
 };
-use bailiwick_schemas::canonical::Digest;
+use bailiwick_policy::Confirm;
 use bytes::Bytes;
+use serde_json::Value;
 use tokio::sync::watch;
 
 use crate::{
@@ -26,18 +28,29 @@ use crate::{
     store::{self, Store},
 };
 
+mod acts;
+mod allow;
+mod approver;
 mod book;
+mod caps;
 mod decide;
+mod decision;
+mod events;
 mod record;
 mod rows;
 mod sweep;
 
+pub use approver::{Approver, ApproverMethod, DecideBounds, MayNot};
 use book::{Book, Entry, Stored};
 pub use decide::DecideFault;
-pub use record::{Approval, ApprovalState, Approver, ApproverMethod, AskedFor, Decided, Decision, Verdict};
+pub use decision::{AllowanceWanted, Decided, Decision, Evidence, Verdict, batch_digest, challenge};
+pub use events::{ApprovalEvent, Happened};
+pub use record::{Allowance, Approval, ApprovalState, AskedFor, Said, Use};
+use rows::Moved;
 
 /// How approvals are asked for and given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the configuration, of its own")]
 pub struct Settings {
     /// How long a question waits for a decision, milliseconds; never longer than the grant lives.
     pub approve_by_ms: u64,
@@ -49,6 +62,18 @@ pub struct Settings {
     pub max_pending_per_agent: usize,
     /// Whether the owner, and the user that the agent runs as, may approve: for one person on one laptop.
     pub allow_same_user: bool,
+    /// How often approvers are asked within an hour; one agent takes at most half of it. Above that calls are denied, and nobody hears of them.
+    pub max_asked_per_hour: usize,
+    /// After how many denials in a row of one grant nobody is asked for it any more, as long as a no stands.
+    pub max_denied_in_row: u32,
+    /// Whether an approver may let calls like the approved one go, where its rules say so too.
+    pub remember: bool,
+    /// Whether somebody may let a call go alone in an emergency.
+    pub break_glass: bool,
+    /// Whether a question is taken back when the last call that waited for it is cancelled.
+    pub withdraw_on_cancel: bool,
+    /// Whether what happens is kept to be passed on.
+    pub keep_events: bool,
 }
 
 impl Default for Settings {
@@ -60,6 +85,12 @@ impl Default for Settings {
             deny_cooldown_ms: TEN_MINUTES_MS,
             max_pending_per_agent: 5,
             allow_same_user: false,
+            max_asked_per_hour: 120,
+            max_denied_in_row: 3,
+            remember: false,
+            break_glass: false,
+            withdraw_on_cancel: false,
+            keep_events: false,
         }
     }
 }
@@ -89,6 +120,9 @@ pub enum ShowFault {
     },
 }
 
+/// How the word of an agent's user came.
+const BY_FORM: &str = "a form at the agent's client";
+
 /// All approvals.
 pub struct LiveApprovals {
     store: Store,
@@ -103,19 +137,32 @@ impl LiveApprovals {
     pub fn load(store: &Store, agents: Arc<Agents>, settings: Settings, intents: &[ReplayedIntent]) -> Result<Self, StoreFault> {
         let mut book = Book::default();
         let rows = rows::load(&store.read())?;
+        let claimed: HashSet<&ApprovalId> = intents.iter().filter_map(|intent| intent.approval.as_ref()).collect();
+        let mut used: HashMap<&ApprovalId, Vec<Use>> = HashMap::new();
+        for (of, taken) in intents.iter().filter_map(|intent| intent.allowance.as_ref()) {
+            used.entry(of).or_default().push(taken.clone());
+        }
         for (mut approval, sealed) in rows {
-            let is_claimed = intents.iter().any(|intent| intent.approval.as_ref() == Some(&approval.id));
-            if approval.state == ApprovalState::Executing || (approval.state.is_open() && is_claimed) {
+            let mut happened = None;
+            if approval.state == ApprovalState::Executing || (approval.state.is_open() && claimed.contains(&approval.id)) {
                 approval.state = ApprovalState::Unknown;
                 approval.ended_at_ms = approval.ended_at_ms.or(Some(approval.created_at_ms));
                 approval.note = Some("the gateway ended while it ran: it may have happened".to_owned());
-                let stored = approval.clone();
-                store.follow(move |connection| rows::update(connection, &stored));
+                happened = Some(Happened::Executed);
+            }
+            if approval.take_uses(used.remove(&approval.id).unwrap_or_default()) {
+                happened = happened.or(Some(Happened::AllowanceUsed));
+            }
+            if let Some(happened) = happened {
+                let at_ms = approval.ended_at_ms.unwrap_or(approval.created_at_ms);
+                let moved = Moved { approval: approval.clone(), event: settings.keep_events.then_some((happened, at_ms)) };
+                store.follow(move |connection| rows::update(connection, &moved));
             }
             let (_, stored) = watch::channel(Some(Ok(())));
             let bound = approval.binding.digest();
             book.insert(Entry::new(approval, bound, sealed, stored));
         }
+        count_again(&mut book);
         let settings = ArcSwap::from_pointee(settings);
         Ok(Self { store: store.clone(), agents, settings, book: Arc::new(Mutex::new(book)) })
     }
@@ -125,14 +172,26 @@ impl LiveApprovals {
         self.settings.store(Arc::new(settings));
     }
 
-    /// The open approvals, or all that are remembered; oldest first.
+    /// The open approvals, or all that are remembered; oldest first. Those that still allow something, or that somebody is to look at,
+    /// are open.
     pub fn list(&self, filter: Which) -> Vec<Approval> {
         let book = self.book();
-        let is_meant = |entry: &&Entry| entry.is_stored() && (filter == Which::All || entry.approval.state.is_open());
-        let mut all: Vec<Approval> = book.entries().filter(is_meant).map(|entry| entry.approval.clone()).collect();
+        let meant: Vec<&Entry> = if filter == Which::All { book.entries().collect() } else { book.to_list().collect() };
+        let stored = meant.into_iter().filter(|entry| entry.is_stored());
+        let mut all: Vec<Approval> = stored.map(|entry| entry.approval.clone()).collect();
         drop(book);
         all.sort_by(|a, b| a.id.cmp(&b.id));
         all
+    }
+
+    /// How many calls wait for this at the moment.
+    pub fn waiters(&self, id: &ApprovalId) -> usize {
+        self.book().entry(id).map_or(0, Entry::waiters)
+    }
+
+    /// How approvals are asked for and given now.
+    pub fn settings(&self) -> Settings {
+        **self.settings.load()
     }
 
     /// The approval of this id or code, with its arguments.
@@ -160,7 +219,7 @@ impl LiveApprovals {
         let settings = self.settings.load();
         let bound = request.binding.digest();
         let joined = |book: &Book| {
-            let found = book.of_use(&bound, request.now_ms, settings.deny_cooldown_ms);
+            let found = book.of_use(request.binding, request.now_ms, settings.deny_cooldown_ms);
             found.map(|(ticket, entry)| (ticket, entry.stored.clone()))
         };
         if let Some(found) = joined(&self.book()) {
@@ -179,23 +238,45 @@ impl LiveApprovals {
         if pending >= settings.max_pending_per_agent {
             return Err(ApprovalFailure::TooMany(pending));
         }
+        book.caps.admit(&request.binding.agent, &request.binding.grant, &settings, request.now_ms)?;
         let code = book.free_code().map_err(|_| lost(&WriteFault::Randomness))?;
         let code = code.ok_or_else(|| lost(&"no code is free: too many calls wait for approval"))?;
+        self.void_weaker(&mut book, request.binding, request.now_ms);
+        book.caps.asked(&request.binding.agent, request.now_ms);
         let approval = asked(request, id, code, &settings);
         let ticket = approval.ticket(TicketState::Pending);
         let (tell, stored) = watch::channel(None);
         book.insert(Entry::new(approval.clone(), bound, Some(sealed.clone()), stored.clone()));
         let (shared, id) = (Arc::clone(&self.book), approval.id.clone());
+        let moved = self.moved(approval, Happened::Requested, request.now_ms);
         self.store.write_then(
-            move |connection| rows::insert(connection, &approval, &sealed),
+            move |connection| rows::insert(connection, &moved, &sealed),
             move |result| {
-                if result.is_err() {
-                    lock(&shared).remove(&id);
-                }
+                let is_stored = result.is_ok();
                 tell.send_replace(Some(result));
+                let mut book = lock(&shared);
+                if is_stored {
+                    book.touch();
+                } else {
+                    book.remove(&id);
+                }
             },
         );
         Ok((ticket, stored))
+    }
+
+    /// What was asked or approved about this call when policy asked for less is of no use any more.
+    fn void_weaker(&self, book: &mut Book, binding: &Binding, now_ms: u64) {
+        let weaker: Vec<(ApprovalId, String)> = book
+            .about(binding)
+            .filter(|entry| entry.approval.state.is_open())
+            .filter_map(|entry| {
+                binding.asks_no_more_than(&entry.approval.binding).err().map(|why| (entry.approval.id.clone(), why))
+            })
+            .collect();
+        for (id, why) in weaker {
+            self.follow(book.advance(&id, ApprovalState::Invalidated, Some(now_ms), Some(&why)), Happened::Invalidated, now_ms);
+        }
     }
 }
 
@@ -209,9 +290,23 @@ pub enum Which {
 }
 
 impl Approvals for LiveApprovals {
-    fn find(&self, binding: &Digest, now_ms: u64) -> Option<Ticket> {
+    fn find(&self, binding: &Binding, now_ms: u64) -> Option<Ticket> {
         let cooldown = self.settings.load().deny_cooldown_ms;
         self.book().of_use(binding, now_ms, cooldown).filter(|(_, entry)| entry.is_stored()).map(|(ticket, _)| ticket)
+    }
+
+    fn allowance(&self, binding: &Binding, arguments: &Value, now_ms: u64) -> Option<ApprovalId> {
+        self.allowing(binding, arguments, now_ms)
+    }
+
+    fn claim_allowance(&self, id: &ApprovalId, call: &CallId, now_ms: u64) -> bool {
+        self.take_use(id, call, now_ms)
+    }
+
+    fn left(&self, id: &ApprovalId, now_ms: u64) {
+        if self.settings.load().withdraw_on_cancel {
+            self.withdraw_left(id, now_ms);
+        }
     }
 
     fn request<'a>(&'a self, request: ApprovalRequest<'a>) -> Later<'a, Result<Ticket, ApprovalFailure>> {
@@ -236,7 +331,7 @@ impl Approvals for LiveApprovals {
         if self.store.lost().is_some() || !book.entry(id).is_some_and(|entry| is_usable(&entry.approval)) {
             return false;
         }
-        self.follow(book.advance(id, ApprovalState::Executing, Some(now_ms), None));
+        self.follow(book.advance(id, ApprovalState::Executing, Some(now_ms), None), Happened::Executed, now_ms);
         true
     }
 
@@ -247,8 +342,9 @@ impl Approvals for LiveApprovals {
             ClaimEnd::Unknown => ApprovalState::Unknown,
         };
         let mut book = self.book();
-        if book.entry(id).is_some_and(|entry| entry.approval.state == ApprovalState::Executing) {
-            self.follow(book.advance(id, state, None, None));
+        let executing = book.entry(id).filter(|entry| entry.approval.state == ApprovalState::Executing);
+        if let Some(at_ms) = executing.map(|entry| entry.approval.ended_at_ms.unwrap_or(entry.approval.created_at_ms)) {
+            self.follow(book.advance(id, state, None, None), Happened::Executed, at_ms);
         }
     }
 
@@ -262,8 +358,22 @@ impl Approvals for LiveApprovals {
         })
     }
 
-    fn withdraw(&self, id: &ApprovalId, now_ms: u64) {
-        self.take_back(id, now_ms);
+    fn is_for_user(&self, id: &ApprovalId) -> bool {
+        self.book().entry(id).is_some_and(|entry| entry.approval.confirm() == Confirm::User)
+    }
+
+    fn confirm_by_user<'a>(&'a self, id: &'a ApprovalId, word: UserWord, now_ms: u64) -> Later<'a, bool> {
+        Box::pin(async move {
+            let decided = match word {
+                UserWord::Approves => self.confirm_by_user(id, BY_FORM, now_ms).await,
+                UserWord::Refuses => self.refuse_by_user(id, BY_FORM, now_ms).await,
+            };
+            decided.is_ok()
+        })
+    }
+
+    fn take_back(&self, id: &ApprovalId, now_ms: u64) {
+        self.withdraw_left(id, now_ms);
     }
 
     fn seal(&self, about: &[u8], plain: &[u8]) -> Option<Bytes> {
@@ -276,31 +386,56 @@ impl Approvals for LiveApprovals {
 }
 
 impl LiveApprovals {
-    /// The agent goes away, and by its configuration that takes back what nobody has decided.
-    fn take_back(&self, id: &ApprovalId, now_ms: u64) {
+    /// Whoever waited for it goes away, and by the configuration that takes back what nobody has decided.
+    fn withdraw_left(&self, id: &ApprovalId, now_ms: u64) {
         let mut book = self.book();
-        let is_open = |entry: &Entry| entry.approval.state == ApprovalState::Pending && !entry.is_being_decided;
-        if book.entry(id).is_some_and(is_open) {
-            self.follow(book.advance(
-                id,
-                ApprovalState::Withdrawn,
-                Some(now_ms),
-                Some("the agent went away while its call was held"),
-            ));
+        let is_left = |entry: &Entry| entry.approval.state == ApprovalState::Pending && !entry.is_being_decided;
+        if book.entry(id).is_some_and(is_left) {
+            let note = Some("the call that waited for it was cancelled");
+            self.follow(book.advance(id, ApprovalState::Withdrawn, Some(now_ms), note), Happened::Withdrawn, now_ms);
         }
     }
 
     /// Has the store follow what memory has done.
-    fn follow(&self, approval: Option<Approval>) {
+    fn follow(&self, approval: Option<Approval>, happened: Happened, at_ms: u64) {
         if let Some(approval) = approval {
-            self.store.follow(move |connection| rows::update(connection, &approval));
+            let moved = self.moved(approval, happened, at_ms);
+            self.store.follow(move |connection| rows::update(connection, &moved));
         }
+    }
+
+    /// What became of one, as it is to be stored, and told where anybody listens.
+    fn moved(&self, approval: Approval, happened: Happened, at_ms: u64) -> Moved {
+        Moved { approval, event: self.settings.load().keep_events.then_some((happened, at_ms)) }
     }
 }
 
 impl fmt::Debug for LiveApprovals {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LiveApprovals").field("settings", &self.settings.load()).finish_non_exhaustive()
+    }
+}
+
+/// Counts what people were asked, and said, before a restart.
+fn count_again(book: &mut Book) {
+    let mut asked: Vec<(u64, AgentId)> =
+        book.entries().map(|entry| (entry.approval.created_at_ms, entry.approval.binding.agent.clone())).collect();
+    asked.sort();
+    for (at_ms, agent) in &asked {
+        book.caps.asked(agent, *at_ms);
+    }
+    let said = |entry: &Entry| {
+        let approval = &entry.approval;
+        let last = approval.decisions.last()?;
+        let is_no = last.verdict == Verdict::Deny;
+        let is_yes = !is_no && approval.approvals() >= approval.quorum();
+        let state = if is_no { ApprovalState::Denied } else { ApprovalState::Approved };
+        (is_no || is_yes).then(|| (last.at_ms, approval.id.clone(), approval.binding.grant.clone(), state))
+    };
+    let mut said: Vec<_> = book.entries().filter_map(said).collect();
+    said.sort_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1)));
+    for (at_ms, _, grant, state) in said {
+        book.count_verdict(&grant, state, at_ms);
     }
 }
 
@@ -325,6 +460,11 @@ fn asked(request: &ApprovalRequest<'_>, id: ApprovalId, code: String, settings: 
         decisions: Vec::new(),
         ended_at_ms: None,
         note: None,
+        acknowledged_by: None,
+        revoked_by: None,
+        broken_by: None,
+        reviewed_by: None,
+        allowance: None,
     }
 }
 

@@ -6,9 +6,14 @@ use bailiwick_pipeline::{
     ids::{AgentId, ApprovalId, CallId, GrantId},
     ports::{Binding, Delegator, Ticket, TicketState},
 };
-use bailiwick_policy::{Band, Kind, Requirement};
+use bailiwick_policy::{Band, Confirm, Kind, Requirement};
 use bailiwick_schemas::{canonical::Digest, names::ConnectorId};
 use serde::{Deserialize, Serialize};
+
+use super::{
+    approver::Approver,
+    decision::{Decided, Verdict},
+};
 
 /// The state of an approval (`approvals.md` 1.4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -36,6 +41,8 @@ pub enum ApprovalState {
     Invalidated,
     /// Whoever asked took it back.
     Withdrawn,
+    /// An approver took it back before it was used.
+    Revoked,
 }
 
 impl ApprovalState {
@@ -53,6 +60,7 @@ impl ApprovalState {
             Self::Unknown => "unknown",
             Self::Invalidated => "invalidated",
             Self::Withdrawn => "withdrawn",
+            Self::Revoked => "revoked",
         }
     }
 
@@ -115,13 +123,125 @@ pub struct Approval {
     pub ended_at_ms: Option<u64>,
     /// Why it was closed, where nobody decided that.
     pub note: Option<String>,
+    /// Who said that they are looking.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acknowledged_by: Option<Said>,
+    /// Who took it back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revoked_by: Option<Said>,
+    /// Who let it go alone, in an emergency.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub broken_by: Option<Said>,
+    /// Who looked at that afterwards.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reviewed_by: Option<Said>,
+    /// What of its like may run under it too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allowance: Option<Allowance>,
+}
+
+/// What somebody did about an approval besides deciding it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Said {
+    /// By whom.
+    pub approver: Approver,
+    /// When, unix milliseconds.
+    pub at_ms: u64,
+    /// Why.
+    pub reason: Option<String>,
+}
+
+/// Calls like the approved one that may go without another word.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Allowance {
+    /// The arguments that may have any value, by JSON pointer.
+    pub any: BTreeSet<String>,
+    /// The digest of the arguments without the values of those.
+    pub others: Digest,
+    /// How many such calls may go.
+    pub max_uses: u32,
+    /// Until when, unix milliseconds.
+    pub until_ms: u64,
+    /// The calls that went, in order.
+    pub uses: Vec<Use>,
+    /// When it ended before its time, unix milliseconds.
+    pub ended_at_ms: Option<u64>,
+}
+
+/// One call that went under an allowance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Use {
+    /// The call.
+    pub call: CallId,
+    /// When, unix milliseconds.
+    pub at_ms: u64,
+}
+
+impl Allowance {
+    /// Whether a call may still go under it.
+    pub fn is_live(&self, now_ms: u64) -> bool {
+        self.ended_at_ms.is_none() && now_ms < self.until_ms && self.uses_left() > 0
+    }
+
+    /// How many calls may still go.
+    pub fn uses_left(&self) -> u32 {
+        self.max_uses.saturating_sub(u32::try_from(self.uses.len()).unwrap_or(u32::MAX))
+    }
 }
 
 impl Approval {
+    /// Whose word it takes: what the rules ask for, and no less than its band takes.
+    pub fn confirm(&self) -> Confirm {
+        let asked = self.requirements.iter().map(|asked| asked.confirm).max().unwrap_or_default();
+        asked.max(Confirm::least_of(self.band))
+    }
+
     /// How many persons must approve.
     pub fn quorum(&self) -> usize {
-        let most = self.requirements.iter().map(|asked| asked.quorum).max().unwrap_or(1).max(1);
+        let least = if self.confirm() == Confirm::TwoPerson { 2 } else { 1 };
+        let most = self.requirements.iter().map(|asked| asked.quorum).max().unwrap_or(1).max(least);
         usize::try_from(most).unwrap_or(usize::MAX)
+    }
+
+    /// Whether an approver may let calls like it go, too: every rule says so, and one person is enough.
+    pub fn may_be_remembered(&self) -> bool {
+        self.quorum() == 1 && !self.requirements.is_empty() && self.requirements.iter().all(|asked| asked.remember)
+    }
+
+    /// Whether it was let go in an emergency, and no second person has looked at that yet.
+    pub fn is_review_due(&self) -> bool {
+        self.broken_by.is_some() && self.reviewed_by.is_none()
+    }
+
+    /// Counts uses of what it allows that are in the trail and not in the store. Says whether there were such.
+    pub(super) fn take_uses(&mut self, taken: Vec<Use>) -> bool {
+        let Some(allowance) = &mut self.allowance else {
+            return false;
+        };
+        let new: Vec<Use> =
+            taken.into_iter().filter(|taken| allowance.uses.iter().all(|known| known.call != taken.call)).collect();
+        let is_any = !new.is_empty();
+        allowance.uses.extend(new);
+        is_any
+    }
+
+    /// Ends what it allows. Says whether it allowed anything.
+    pub(super) fn end_allowance(&mut self, at_ms: u64) -> bool {
+        match &mut self.allowance {
+            Some(allowance) if allowance.ended_at_ms.is_none() => {
+                allowance.ended_at_ms = Some(at_ms);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether calls like it may go at this time without another word.
+    pub fn is_allowing(&self, now_ms: u64) -> bool {
+        self.allowance.as_ref().is_some_and(|allowance| allowance.is_live(now_ms))
     }
 
     /// How many persons have approved.
@@ -150,6 +270,12 @@ impl Approval {
 pub struct AskedFor {
     /// The label.
     pub label: String,
+    /// Whose word it takes.
+    #[serde(default)]
+    pub confirm: Confirm,
+    /// Whether an approver may let like calls go too.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub remember: bool,
     /// How many persons must approve.
     pub quorum: u32,
     /// How long the approval holds, milliseconds, where the rule says so.
@@ -164,97 +290,14 @@ impl From<&Requirement> for AskedFor {
     fn from(asked: &Requirement) -> Self {
         Self {
             label: asked.label.to_string(),
+            confirm: asked.confirm,
+            remember: asked.remember,
             quorum: asked.quorum,
             ttl_ms: asked.ttl.map(|ttl| u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX)),
             rule: asked.rule.to_string(),
             reason: asked.reason.as_deref().map(str::to_owned),
         }
     }
-}
-
-/// A decision to be made.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Decision {
-    /// Yes or no.
-    pub verdict: Verdict,
-    /// Why; of a no the agent hears it.
-    pub reason: Option<String>,
-    /// The digest of exactly what was shown to the approver, where it is known.
-    pub view: Option<Digest>,
-}
-
-impl Decision {
-    /// Yes.
-    pub fn approve() -> Self {
-        Self { verdict: Verdict::Approve, reason: None, view: None }
-    }
-
-    /// No, and why.
-    pub fn deny(reason: Option<String>) -> Self {
-        Self { verdict: Verdict::Deny, reason, view: None }
-    }
-}
-
-/// Yes or no.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Verdict {
-    /// It may run once.
-    Approve,
-    /// It may not.
-    Deny,
-}
-
-/// The user that can act as any other.
-const ROOT: u32 = 0;
-
-/// Who decides.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Approver {
-    /// Their operating-system user, where known.
-    pub uid: Option<u32>,
-    /// Their name.
-    pub name: String,
-    /// How they were proven.
-    pub method: ApproverMethod,
-}
-
-impl Approver {
-    /// Whether these may be one person: one name, one user, or one of them root, who can be any user.
-    pub fn may_be(&self, other: &Self) -> bool {
-        let is_root = |approver: &Self| approver.uid == Some(ROOT);
-        self.name.trim().eq_ignore_ascii_case(other.name.trim())
-            || (self.uid.is_some() && self.uid == other.uid)
-            || is_root(self)
-            || is_root(other)
-    }
-}
-
-/// How an approver was proven.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ApproverMethod {
-    /// The peer of the admin socket, with the operator credential.
-    Operator,
-    /// A passkey that signed this decision.
-    Passkey,
-}
-
-/// A decision that was made.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Decided {
-    /// By whom.
-    pub approver: Approver,
-    /// When, unix milliseconds.
-    pub at_ms: u64,
-    /// What.
-    pub verdict: Verdict,
-    /// Why.
-    pub reason: Option<String>,
-    /// The digest of exactly what was shown.
-    pub view: Option<Digest>,
 }
 
 /// The fields of a [`Binding`], as they are stored.

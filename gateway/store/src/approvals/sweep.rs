@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use bailiwick_pipeline::{ids::ApprovalId, ports::Binding};
 
 use super::{
-    LiveApprovals,
+    Happened, LiveApprovals,
     book::Book,
     record::{Approval, ApprovalState},
-    rows,
+    rows::{self, Moved},
 };
 use crate::fault::WriteFault;
 
@@ -37,11 +37,22 @@ impl LiveApprovals {
         now_ms: u64,
         is_concerned: &dyn Fn(&Binding) -> bool,
     ) -> impl Future<Output = Result<Vec<Approval>, WriteFault>> + use<> {
+        self.void_by(now_ms, &|binding| is_concerned(binding).then(|| why.to_owned()))
+    }
+
+    /// The same, where it differs why.
+    pub fn void_by(
+        &self,
+        now_ms: u64,
+        why: &dyn Fn(&Binding) -> Option<String>,
+    ) -> impl Future<Output = Result<Vec<Approval>, WriteFault>> + use<> {
         let mut book = self.book();
-        let concerned = ids(&book, |approval| is_concerned(&approval.binding));
-        let changed = close(&mut book, &concerned, ApprovalState::Invalidated, now_ms, Some(why));
+        let live = book.live().map(|entry| &entry.approval);
+        let concerned: Vec<(ApprovalId, String)> =
+            live.filter_map(|approval| why(&approval.binding).map(|why| (approval.id.clone(), why))).collect();
+        let changed: Vec<Approval> = concerned.iter().filter_map(|(id, why)| void(&mut book, id, why, now_ms)).collect();
         // Queued under the lock: the store follows in the same order.
-        let stored = (!changed.is_empty()).then(|| self.put(changed.clone(), BTreeSet::new()));
+        let stored = (!changed.is_empty()).then(|| self.put(changed.clone(), Happened::Invalidated, now_ms));
         drop(book);
         async move {
             if let Some(stored) = stored {
@@ -53,14 +64,16 @@ impl LiveApprovals {
 
     /// Takes back a question that is still pending. Says whether there was one.
     pub async fn withdraw(&self, id: &ApprovalId, now_ms: u64) -> Result<bool, WriteFault> {
-        let (changed, stored) = {
+        let stored = {
             let mut book = self.book();
-            let concerned = ids(&book, |approval| approval.id == *id && approval.state == ApprovalState::Pending);
-            let changed = close(&mut book, &concerned, ApprovalState::Withdrawn, now_ms, None);
-            (!changed.is_empty(), self.put(changed, BTreeSet::new()))
+            if book.entry(id).is_none_or(|entry| entry.approval.state != ApprovalState::Pending) {
+                return Ok(false);
+            }
+            let changed = book.advance(id, ApprovalState::Withdrawn, Some(now_ms), None);
+            self.put(changed.into_iter().collect(), Happened::Withdrawn, now_ms)
         };
         stored.await?;
-        Ok(changed)
+        Ok(true)
     }
 
     /// Closes what nobody decided or used in time, wakes who waits for it, and forgets what was over long ago. Returns what was
@@ -68,20 +81,26 @@ impl LiveApprovals {
     pub async fn expire(&self, now_ms: u64) -> Result<Vec<Approval>, WriteFault> {
         let (changed, stored) = {
             let mut book = self.book();
-            let is_over = |until: Option<u64>| until.is_none_or(|until| until <= now_ms);
-            let expired = ids(&book, |approval| {
-                approval.state == ApprovalState::Pending
-                    && is_over(Some(approval.approve_by_ms))
-                    && !is_being_decided(&book, approval)
-            });
-            let lapsed = ids(&book, |approval| approval.state == ApprovalState::Approved && is_over(approval.execute_by_ms));
-            let mut changed = close(&mut book, &expired, ApprovalState::Expired, now_ms, None);
-            changed.extend(close(&mut book, &lapsed, ApprovalState::Lapsed, now_ms, None));
-            let forgotten = forget(&mut book, now_ms);
+            let due = book.due(now_ms);
+            let changed: Vec<Approval> = due.iter().filter_map(|id| run_out(&mut book, id, now_ms)).collect();
+            let before_ms = now_ms.saturating_sub(REMEMBERED_MS);
+            let forgotten: BTreeSet<ApprovalId> = book.over_before(before_ms).into_iter().collect();
+            for id in &forgotten {
+                book.remove(id);
+            }
+            book.caps.forget_denied_before(before_ms);
             if changed.is_empty() && forgotten.is_empty() {
                 return Ok(changed);
             }
-            (changed.clone(), self.put(changed, forgotten))
+            let stored = self.put(changed.clone(), Happened::Expired, now_ms);
+            let forgotten = self.store.write(move |connection| {
+                rows::delete(connection, &forgotten)?;
+                rows::drop_events(connection, before_ms)
+            });
+            (changed, async move {
+                stored.await?;
+                forgotten.await
+            })
         };
         stored.await?;
         Ok(changed)
@@ -90,39 +109,49 @@ impl LiveApprovals {
     fn put(
         &self,
         changed: Vec<Approval>,
-        forgotten: BTreeSet<ApprovalId>,
+        happened: Happened,
+        now_ms: u64,
     ) -> impl Future<Output = Result<(), WriteFault>> + use<> {
-        self.store.write(move |connection| {
-            changed.iter().try_for_each(|approval| rows::update(connection, approval))?;
-            rows::delete(connection, &forgotten)
-        })
+        let moved: Vec<Moved> = changed.into_iter().map(|approval| self.moved(approval, happened, now_ms)).collect();
+        self.store.write(move |connection| moved.iter().try_for_each(|moved| rows::update(connection, moved)))
     }
 }
 
-/// The open ones that are meant.
-fn ids(book: &Book, is_meant: impl Fn(&Approval) -> bool) -> Vec<ApprovalId> {
-    book.open().filter(|entry| is_meant(&entry.approval)).map(|entry| entry.approval.id.clone()).collect()
+/// Ends what it can still lead to: itself while it is open, and what it allows.
+fn void(book: &mut Book, id: &ApprovalId, why: &str, now_ms: u64) -> Option<Approval> {
+    book.change(id, |approval| {
+        if approval.state.is_open() {
+            approval.state = ApprovalState::Invalidated;
+            approval.ended_at_ms = Some(now_ms);
+        }
+        approval.end_allowance(now_ms);
+        approval.note = Some(why.to_owned());
+    })
 }
 
-/// A decision that was made in time and is on its way to the disk counts.
-fn is_being_decided(book: &Book, approval: &Approval) -> bool {
-    book.entry(&approval.id).is_some_and(|entry| entry.is_being_decided)
-}
-
-fn close(book: &mut Book, ids: &[ApprovalId], state: ApprovalState, now_ms: u64, note: Option<&str>) -> Vec<Approval> {
-    ids.iter().filter_map(|id| book.advance(id, state, Some(now_ms), note)).collect()
-}
-
-fn forget(book: &mut Book, now_ms: u64) -> BTreeSet<ApprovalId> {
-    // One that is executing is still to be finished.
-    let is_old = |approval: &Approval| {
-        approval.state != ApprovalState::Executing
-            && approval.ended_at_ms.is_some_and(|at| at.saturating_add(REMEMBERED_MS) < now_ms)
+/// Closes what ran out: itself, or what it allows. A decision that was made in time and is on its way to the disk counts.
+fn run_out(book: &mut Book, id: &ApprovalId, now_ms: u64) -> Option<Approval> {
+    let entry = book.entry(id)?;
+    let approval = &entry.approval;
+    let is_over = |until: Option<u64>| until.is_none_or(|until| until <= now_ms);
+    let ended = match approval.state {
+        ApprovalState::Pending if !entry.is_being_decided && is_over(Some(approval.approve_by_ms)) => {
+            Some(ApprovalState::Expired)
+        }
+        ApprovalState::Approved if is_over(approval.execute_by_ms) => Some(ApprovalState::Lapsed),
+        _ => None,
     };
-    let old: BTreeSet<ApprovalId> =
-        book.entries().filter(|entry| is_old(&entry.approval)).map(|entry| entry.approval.id.clone()).collect();
-    for id in &old {
-        book.remove(id);
+    let is_spent = approval.allowance.as_ref().is_some_and(|allowed| allowed.ended_at_ms.is_none() && allowed.until_ms <= now_ms);
+    if ended.is_none() && !is_spent {
+        return None;
     }
-    old
+    book.change(id, |approval| {
+        if let Some(state) = ended {
+            approval.state = state;
+            approval.ended_at_ms = Some(now_ms);
+        }
+        if is_spent {
+            approval.end_allowance(now_ms);
+        }
+    })
 }

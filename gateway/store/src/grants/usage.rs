@@ -15,7 +15,7 @@ use super::{
     Held, LiveGrants,
     rows::{Row, Usage},
 };
-use crate::{fault::WriteFault, store::put_cursor};
+use crate::{approvals::Use, fault::WriteFault, store::put_cursor};
 
 /// An intent of the trail that is not counted in the store yet (after [`Store::trail_cursor`](crate::Store::trail_cursor)).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +40,8 @@ pub struct ReplayedIntent {
     pub labels: Labels,
     /// The approval whose use it took.
     pub approval: Option<ApprovalId>,
+    /// The approval of another call under which it went, as one of its like.
+    pub allowance: Option<(ApprovalId, Use)>,
 }
 
 impl LiveGrants {

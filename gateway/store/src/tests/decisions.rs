@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use bailiwick_pipeline::ports::{Approvals as _, Delegator, TicketState};
 
 use super::{
@@ -33,9 +35,9 @@ async fn a_no_stands_for_a_while() {
     let denied = TicketState::Denied { reason: Some("not today".to_owned()) };
     let again = approvals(&open(&crashed(&data)));
     for approvals in [&live, &again] {
-        assert_eq!(approvals.find(&binding("{}").digest(), NOW + 10 * MINUTE - 1).unwrap().state, denied);
+        assert_eq!(approvals.find(&binding("{}"), NOW + 10 * MINUTE - 1).unwrap().state, denied);
         assert_eq!(ask(approvals, "{}", NOW + 1).await.unwrap().state, denied);
-        assert_eq!(approvals.find(&binding("{}").digest(), NOW + 10 * MINUTE), None);
+        assert_eq!(approvals.find(&binding("{}"), NOW + 10 * MINUTE), None);
     }
     let anew = ask(&live, "{}", NOW + 10 * MINUTE).await.unwrap();
     assert_eq!(anew.state, TicketState::Pending);
@@ -157,7 +159,7 @@ async fn a_quorum_is_of_distinct_persons() {
     let yes = |approver| live.decide(&ticket.code, Decision::approve(), approver, NOW);
     assert_eq!(yes(approver("ann", 3000)).await.unwrap().state, ApprovalState::Pending);
     assert!(!live.claim(&ticket.id, NOW));
-    let passkey = Approver { uid: None, name: "ANN".to_owned(), method: ApproverMethod::Passkey };
+    let passkey = Approver { uid: None, name: "ANN".to_owned(), method: ApproverMethod::Passkey, owns: BTreeSet::new() };
     for same in [approver("ann", 3001), approver(" ann ", 3001), approver("bob", 3000), approver("root", 0), passkey] {
         let fault = yes(same.clone()).await.unwrap_err();
         assert_eq!(fault, DecideFault::AlreadyApproved { code: ticket.code.clone(), missing: 1 }, "{same:?}");

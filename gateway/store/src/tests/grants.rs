@@ -50,6 +50,7 @@ fn intent(grant: &str, revision: u64, has_effect: bool) -> ReplayedIntent {
         has_effect,
         labels: Labels::default(),
         approval: None,
+        allowance: None,
     }
 }
 

@@ -200,6 +200,7 @@ async fn a_budget_that_is_partly_spent_hands_on_the_rest() {
             cost: 3,
             labels: Labels::default(),
             approval: None,
+            allowance: None,
         })
     };
     let pattern = || "tickets__*".parse().unwrap();

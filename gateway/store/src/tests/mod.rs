@@ -30,7 +30,7 @@ use bailiwick_pipeline::{
     ports::{ApprovalFailure, ApprovalRequest, Approvals as _, Binding, Clock, Delegator, Ticket},
     principal::Agent,
 };
-use bailiwick_policy::{Band, ConnectorFacts, Kind, Requirement};
+use bailiwick_policy::{Band, Confirm, ConnectorFacts, Kind, Requirement};
 use bailiwick_schemas::{
     canonical::Digest,
     validate::{Undeclared, Validator},
@@ -181,7 +181,15 @@ fn tool() -> Tool {
 }
 
 fn requirement(quorum: u32, ttl: Option<Duration>) -> Requirement {
-    Requirement { label: "refunds".into(), quorum, ttl, rule: "refund-needs-a-person".into(), reason: Some("money".into()) }
+    Requirement {
+        label: "refunds".into(),
+        confirm: Confirm::Approver,
+        remember: false,
+        quorum,
+        ttl,
+        rule: "refund-needs-a-person".into(),
+        reason: Some("money".into()),
+    }
 }
 
 /// Asks whether `arguments` may be sent, of a grant that lives for eight hours.
@@ -224,7 +232,7 @@ async fn ask_below(
 }
 
 fn approver(name: &str, uid: u32) -> Approver {
-    Approver { uid: Some(uid), name: name.to_owned(), method: ApproverMethod::Operator }
+    Approver { uid: Some(uid), name: name.to_owned(), method: ApproverMethod::Operator, owns: BTreeSet::new() }
 }
 
 fn claimed(approval: &ApprovalId) -> ReplayedIntent {
@@ -239,5 +247,6 @@ fn claimed(approval: &ApprovalId) -> ReplayedIntent {
         has_effect: true,
         labels: Labels::default(),
         approval: Some(approval.clone()),
+        allowance: None,
     }
 }

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use bailiwick_pipeline::{
     ids::ApprovalId,
-    ports::{ApprovalFailure, ApprovalRequest, Approvals, ClaimEnd, Delegator, Later, Ticket, TicketState, UserWord},
+    ports::{ApprovalFailure, ApprovalRequest, Approvals, Binding, ClaimEnd, Delegator, Later, Ticket, TicketState, UserWord},
 };
 use bailiwick_schemas::canonical::Digest;
 use bytes::Bytes;
@@ -55,9 +55,9 @@ impl Fakes {
 }
 
 impl Approvals for Fakes {
-    fn find(&self, binding: &Digest, _: u64) -> Option<Ticket> {
+    fn find(&self, binding: &Binding, _: u64) -> Option<Ticket> {
         self.reach("find");
-        let useful = |question: &&Question| question.binding == *binding && !question.claimed;
+        let useful = |question: &&Question| question.binding == binding.digest() && !question.claimed;
         self.questions.borrow().iter().find(useful).map(Question::ticket)
     }
 
@@ -147,7 +147,7 @@ impl Approvals for Fakes {
         })
     }
 
-    fn withdraw(&self, id: &ApprovalId, _: u64) {
+    fn take_back(&self, id: &ApprovalId, _: u64) {
         self.reach("withdraw");
         self.questions.send_modify(|all| all.retain(|question| question.id != *id));
     }
