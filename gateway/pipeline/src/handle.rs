@@ -22,7 +22,6 @@ use crate::{
     records::Outcome,
     refusal::Refusal,
     search::{COMPLETING, DEFINITIONS, OwnTool},
-    waiting::Waiters,
     way::{Way, words_of},
 };
 
@@ -87,7 +86,6 @@ impl Meant {
 pub struct Gateway {
     pub(crate) ports: Ports,
     pub(crate) settings: Arc<ArcSwap<Settings>>,
-    pub(crate) waiters: Arc<Waiters>,
     pub(crate) kept: Arc<Kept>,
 }
 
@@ -95,7 +93,7 @@ impl Gateway {
     /// A gateway over these ports.
     pub fn new(ports: Ports, settings: Settings) -> Self {
         let kept = Arc::new(Kept::new(Arc::clone(&ports.approvals), Arc::clone(&ports.clock), settings.keep_outcome));
-        Self { ports, settings: Arc::new(ArcSwap::from_pointee(settings)), waiters: Arc::default(), kept }
+        Self { ports, settings: Arc::new(ArcSwap::from_pointee(settings)), kept }
     }
 
     /// Replaces the settings, for this gateway and all its clones: calls that are held by now are held as long as they were to be.

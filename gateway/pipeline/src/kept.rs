@@ -74,6 +74,11 @@ impl fmt::Debug for Effect {
 pub struct Owed(Option<Box<Effect>>);
 
 impl Owed {
+    /// The call that it is of.
+    pub fn call(&self) -> Option<&CallId> {
+        self.0.as_ref().map(|effect| &effect.call)
+    }
+
     /// It has arrived, as far as that can be seen.
     pub fn delivered(mut self) {
         self.0 = None;

@@ -367,6 +367,10 @@ pub trait Approvals: Send + Sync {
     fn finish(&self, id: &ApprovalId, end: ClaimEnd);
     /// Returns once the question is no longer pending. To be raced against a deadline.
     fn decided<'a>(&'a self, id: &'a ApprovalId) -> Later<'a, ()>;
+    /// How many calls wait for this to be decided, at this moment.
+    fn waiting(&self, _: &ApprovalId) -> usize {
+        0
+    }
     /// Whether policy asks for no more than a word of the agent's own user about this question. Where that can't be told, it does.
     fn is_for_user(&self, _: &ApprovalId) -> bool {
         false

@@ -1,9 +1,7 @@
 //! Waiting for a person: how long a call is held, what its agent is told and asked meanwhile, and who waits for what.
 
 use std::{
-    collections::HashMap,
     future::{Future, pending},
-    sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -34,7 +32,7 @@ const SAY_EVERY: Duration = Duration::from_secs(5);
 impl Gateway {
     /// How many calls wait for this question at this moment: held for their agents, or as tasks that go on by themselves.
     pub fn waiting(&self, approval: &ApprovalId) -> usize {
-        self.waiters.count(approval)
+        self.ports.approvals.waiting(approval)
     }
 
     /// Waits for a person, as long as the caller may be kept; then says that one is still to decide. An answer is one that has the agent
@@ -241,34 +239,7 @@ fn left(ms: u64) -> String {
     }
 }
 
-/// Who waits for which question.
-#[derive(Debug, Default)]
-pub(crate) struct Waiters(Mutex<HashMap<ApprovalId, usize>>);
-
-impl Waiters {
-    fn count(&self, approval: &ApprovalId) -> usize {
-        self.locked().get(approval).copied().unwrap_or(0)
-    }
-
-    /// One less. How many are left.
-    fn leave(&self, approval: &ApprovalId) -> usize {
-        let mut waiting = self.locked();
-        let left = waiting.get(approval).map_or(0, |count| count.saturating_sub(1));
-        if left == 0 {
-            waiting.remove(approval)
-        } else {
-            waiting.insert(approval.clone(), left)
-        };
-        left
-    }
-
-    fn locked(&self) -> MutexGuard<'_, HashMap<ApprovalId, usize>> {
-        // A panic while it was held leaves a map that is whole.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// One call that waits, until dropped.
+/// One call that waits. Dropped before it has waited long enough, its agent has gone away.
 struct Waiter<'g> {
     gateway: &'g Gateway,
     approval: &'g ApprovalId,
@@ -277,7 +248,6 @@ struct Waiter<'g> {
 
 impl<'g> Waiter<'g> {
     fn begin(gateway: &'g Gateway, approval: &'g ApprovalId, on_cancel: Option<OnCancel>) -> Self {
-        *gateway.waiters.locked().entry(approval.clone()).or_default() += 1;
         Self { gateway, approval, on_cancel }
     }
 
@@ -289,10 +259,10 @@ impl<'g> Waiter<'g> {
 
 impl Drop for Waiter<'_> {
     fn drop(&mut self) {
-        let left = self.gateway.waiters.leave(self.approval);
         let (approvals, clock) = (&self.gateway.ports().approvals, &self.gateway.ports().clock);
         match self.on_cancel {
-            _ if left > 0 => {}
+            // Somebody else does.
+            _ if approvals.waiting(self.approval) > 0 => {}
             None => approvals.left(self.approval, clock.now_ms()),
             Some(OnCancel::Withdraw) => approvals.take_back(self.approval, clock.now_ms()),
             Some(OnCancel::Keep) => {}

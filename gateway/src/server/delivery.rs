@@ -50,8 +50,12 @@ impl Drop for Debt {
     fn drop(&mut self) {
         let is_whole = self.line.get().is_some_and(|line| !line.is_broken.load(Ordering::Acquire));
         let owed = self.owed.get_mut().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(owed) = owed.filter(|_| is_whole && self.is_out.load(Ordering::Acquire)) {
+        let Some(owed) = owed else { return };
+        if is_whole && self.is_out.load(Ordering::Acquire) {
             owed.delivered();
+        } else if let Some(call) = owed.call().cloned() {
+            drop(owed);
+            tracing::info!(%call, "an answer reached nobody, and is kept for the identical call");
         }
     }
 }

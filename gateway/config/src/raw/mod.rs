@@ -64,6 +64,7 @@ pub(crate) struct RawServer {
     #[schemars(with = "String", extend("format" = "bailiwick-address"))]
     pub(crate) console: SocketAddr,
     /// The URL by which people reach the console: agents' clients can be shown where an approval stands. They are not when it is not set.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) console_url: Option<String>,
     /// Allows listening where other machines can connect. They have no TLS: `tls` has it, or put a proxy in front.
     pub(crate) allow_remote: bool,

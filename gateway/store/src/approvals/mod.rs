@@ -358,6 +358,10 @@ impl Approvals for LiveApprovals {
         })
     }
 
+    fn waiting(&self, id: &ApprovalId) -> usize {
+        self.waiters(id)
+    }
+
     fn is_for_user(&self, id: &ApprovalId) -> bool {
         self.book().entry(id).is_some_and(|entry| entry.approval.confirm() == Confirm::User)
     }

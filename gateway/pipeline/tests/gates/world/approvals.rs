@@ -126,6 +126,11 @@ impl Approvals for Fakes {
         })
     }
 
+    fn waiting(&self, id: &ApprovalId) -> usize {
+        let is_pending = |question: &Question| question.id == *id && question.state == TicketState::Pending;
+        if self.questions.borrow().iter().any(is_pending) { self.questions.receiver_count() } else { 0 }
+    }
+
     fn is_for_user(&self, id: &ApprovalId) -> bool {
         self.for_user.load(Ordering::SeqCst) && self.questions.borrow().iter().any(|question| question.id == *id)
     }
