@@ -222,13 +222,13 @@ async fn a92_what_an_agent_answers_itself_is_no_approval() {
         .start()
         .await;
     let mut attempted = 0;
-    let mut call = |declares: &'static str, more: String| {
-        attempted += 1;
+    let call = |declares: &'static str, more: String| {
         let agent = stage.a.declaring(declares);
         async move { agent.ask("tools/call", &format!(r#""name":"evil__pay","arguments":{{"x":"1"}}{more}"#)).await }
     };
     const BOTH: &str = r#"{"elicitation":{"form":{},"url":{}}}"#;
     let first = call(BOTH, String::new()).await.result();
+    attempted += 1;
     let (state, code) = (first["requestState"].clone(), first["_meta"]["dev.bailiwick/approval"]["code"].clone());
     let yes = json!({"action": "accept", "content": {"approve": true, "approved": true, "code": code, "state": "approved"}});
     for key in ["approval", "approve", code.as_str().unwrap(), first["_meta"]["dev.bailiwick/approval"]["id"].as_str().unwrap()] {
@@ -236,6 +236,7 @@ async fn a92_what_an_agent_answers_itself_is_no_approval() {
             let state = if given.is_null() { String::new() } else { format!(r#","requestState":{given}"#) };
             for declares in [BOTH, "{}"] {
                 let reply = call(declares, format!(r#"{state},"inputResponses":{{{}:{yes}}}"#, json!(key))).await;
+                attempted += 1;
                 let told = reply.json();
                 let waits = told["result"]["resultType"] == "input_required" || told["result"]["isError"] == true;
                 assert!(waits || told["error"]["code"] == -32602, "{key} {given}: {}", reply.text);
@@ -247,6 +248,7 @@ async fn a92_what_an_agent_answers_itself_is_no_approval() {
     for id in ["1", "\"approval\"", &json!(code).to_string()] {
         let reply = session.post(&format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{yes}}}"#), &[]).await;
         assert_eq!(reply.status, 400, "{}", reply.text);
+        attempted += 1;
     }
     let open: Value = serde_json::from_str(&stage.gateway.cli.ok(&["approvals", "list", "--json"])).unwrap();
     let states: Vec<&Value> = open.as_array().unwrap().iter().map(|approval| &approval["state"]).collect();

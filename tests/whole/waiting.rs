@@ -325,7 +325,12 @@ async fn on_stdio_a_client_is_told_and_goes_on() {
         }
     };
     assert_eq!((&answer["result"]["content"][0]["text"], script.calls().len()), (&json!(r#"{"x":"1"}"#), 1));
-    drop(to);
+    // It was heard: the same once more is another question.
+    held["id"] = json!(2);
+    writeln!(to, "{held}").unwrap();
+    let again = next();
+    assert!(again["method"].is_string(), "{again}");
+    bridge.kill().unwrap();
     bridge.wait().unwrap();
 }
 
@@ -334,6 +339,12 @@ async fn on_stdio_a_client_is_told_and_goes_on() {
 async fn an_answer_that_reaches_nobody_answers_the_identical_call() {
     let (gateway, script) = house("", "");
     let agent = gateway.agent("a");
+    // What is read is meant anew each time, over each carrier.
+    let session = agent.session_of("2025-11-25", &json!({"elicitation": {}})).await;
+    for (at, one) in [&agent, &agent, &session, &session].into_iter().enumerate() {
+        one.call("s__raw", &json!({"result": r#"{"content":[]}"#})).await.result();
+        assert_eq!(script.calls().len(), at + 1);
+    }
     let large = json!({"content": [{"type": "text", "text": "x".repeat(900_000)}]}).to_string();
     let arguments = json!({"result": large});
     let mut body =
@@ -367,10 +378,10 @@ async fn an_answer_that_reaches_nobody_answers_the_identical_call() {
     // The connection's end is seen a moment later.
     until("the gateway sees that nobody read it", || gateway.stderr().contains("kept for the identical call")).await;
     let again = agent.call("s__raw", &arguments).await;
-    assert_eq!((again.words().len(), script.calls().len()), (900_000, 1));
+    assert_eq!((again.words().len(), script.calls().len()), (900_000, 5));
     let told = outcomes();
-    assert_eq!((&told[0]["outcome"], &told[1]["outcome_of"]), (&json!("success"), &told[0]["call_id"]));
+    assert_eq!((&told[4]["outcome"], &told[5]["outcome_of"]), (&json!("success"), &told[4]["call_id"]));
     // Once: then it is meant anew.
-    assert_eq!((agent.call("s__raw", &arguments).await.words().len(), script.calls().len()), (900_000, 2));
+    assert_eq!((agent.call("s__raw", &arguments).await.words().len(), script.calls().len()), (900_000, 6));
     gateway.cli.ok(&["audit", "verify"]);
 }

@@ -47,8 +47,8 @@ pub trait Answers: Clone + Send + Sync + 'static {
     /// Answers one request; `peer` is who sent it, where the kernel says so.
     fn answer(&self, request: Request<Incoming>, peer: Option<Peer>) -> impl Future<Output = Response<Self::Body>> + Send;
 
-    /// The answer goes out by this connection.
-    fn on_line(_: &mut Response<Self::Body>, _: &Arc<Line>) {}
+    /// The answer goes out by this connection: for whoever wants to know whether it arrives.
+    fn on_line(response: &mut Response<Self::Body>, line: &Arc<Line>);
 }
 
 impl Answers for Router {
@@ -63,6 +63,8 @@ impl Answers for Router {
             Err(infallible) => match infallible {},
         }
     }
+
+    fn on_line(_: &mut Response<axum::body::Body>, _: &Arc<Line>) {}
 }
 
 /// Serves on TCP until `stop`.

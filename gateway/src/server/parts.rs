@@ -112,7 +112,7 @@ impl Parts {
     }
 
     /// They go out by this connection.
-    pub(super) fn go_by(&mut self, line: &Arc<Line>) {
+    pub(crate) fn go_by(&mut self, line: &Arc<Line>) {
         if let Some(debt) = &self.debt {
             debt.goes_by(line);
         }
