@@ -91,6 +91,8 @@ pub async fn run(args: RunArgs) -> Result<(), StartFault> {
         }
     }
     eprintln!("stopping: calls in flight have 5 s to end");
+    // It is the gateway that goes away now, and not who waits: what was asked stays asked.
+    runtime.approvals.keep_all();
     stop.cancel();
     runtime.front.end_streams();
     for server in servers {

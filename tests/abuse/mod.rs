@@ -2,6 +2,7 @@
 //! which rows have one.
 
 mod answers;
+mod approvals;
 mod asides;
 mod bodies;
 mod bounds;

@@ -140,6 +140,8 @@ def config(everyone: list[Server]) -> str:
 [approvals]
 hold = "1s"
 allow_same_user = true
+max_asked_per_hour = 10000
+max_denied_in_row = 1000
 
 [[agents]]
 id = "{AGENT}"

@@ -170,6 +170,8 @@ args."asker/prompt_get" = {{ "/name" = {{ in = ["order"] }} }}
 hold = "{HOLD}s"
 # Agent and approver are one user here.
 allow_same_user = true
+max_asked_per_hour = 10000
+max_denied_in_row = 1000
 
 [[connectors]]
 id = "files"

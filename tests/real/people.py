@@ -36,6 +36,8 @@ hold = "{HOLD}s"
 max_pending_per_agent = 10
 # Agent and approver are one user here.
 allow_same_user = true
+max_asked_per_hour = 10000
+max_denied_in_row = 1000
 
 [[agents]]
 id = "py"

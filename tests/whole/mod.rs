@@ -1,5 +1,6 @@
 //! What users do and see.
 
+mod approvals;
 mod asides;
 mod commands;
 mod completing;

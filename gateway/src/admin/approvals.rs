@@ -71,13 +71,7 @@ async fn decide(
     if verdict == Verdict::Approve {
         is_meant(&known, code.as_deref())?;
     }
-    let mut with = about(&known);
-    with["verdict"] = json!(verdict);
-    with["reason"] = json!(reason);
-    with["view"] = json!(seen);
-    if let Some(allow) = &allow {
-        with["allow"] = json!(allow);
-    }
+    let with = about(&known, json!({"verdict": verdict, "reason": reason, "view": seen, "allow": allow}));
     let decision = Decision { verdict, reason, view: seen, evidence: None, allow };
     let approver = approver(&operator);
     let (of, now_ms) = (Arc::clone(&runtime), runtime.clock.now_ms());
@@ -103,7 +97,10 @@ pub(super) async fn decide_batch(
     {
         return Err(ApiFault::invalid(format!("{} is critical: it is approved alone, with its code", critical.code)));
     }
-    let (all, of) = (known.iter().map(about).collect::<Vec<_>>(), known.iter().map(|one| one.id.clone()).collect::<Vec<_>>());
+    let (all, of) = (
+        known.iter().map(|one| about(one, Value::Null)).collect::<Vec<_>>(),
+        known.iter().map(|one| one.id.clone()).collect::<Vec<_>>(),
+    );
     let with = json!({"verdict": verdict, "reason": reason, "shown": shown, "approvals": all});
     let decision = Decision { verdict, reason, ..Decision::approve() };
     let (approver, now_ms) = (approver(&operator), runtime.clock.now_ms());
@@ -196,8 +193,7 @@ where
     F: Future<Output = Result<Approval, DecideFault>> + Send + 'static,
 {
     let known = known(runtime, handle)?;
-    let mut with = about(&known);
-    with["reason"] = json!(reason);
+    let with = about(&known, json!({ "reason": reason }));
     let (of, now_ms) = (Arc::clone(runtime), runtime.clock.now_ms());
     let deed = Deed::new(event, known.id.as_str(), with);
     let done = deed.done_by(&operator, runtime, async move { Ok(view(&of, &act(known, now_ms).await?, None)) });
@@ -209,12 +205,16 @@ fn approver(operator: &Operator) -> Approver {
     Approver { uid, name, method: ApproverMethod::Operator, owns: BTreeSet::new() }
 }
 
-/// What is put on record of an approval that somebody does something about.
-fn about(known: &Approval) -> Value {
-    json!({
+/// What is put on record of an approval that somebody does something about, and what they do.
+fn about(known: &Approval, more: Value) -> Value {
+    let mut with = json!({
         "code": known.code, "tool": known.binding.tool, "agent": known.binding.agent, "grant": known.binding.grant,
         "args_digest": known.binding.args_digest, "binding": known.binding.digest(),
-    })
+    });
+    if let (Value::Object(with), Value::Object(more)) = (&mut with, more) {
+        with.extend(more.into_iter().filter(|(_, value)| !value.is_null()));
+    }
+    with
 }
 
 /// Whoever typed a code typed the one of this approval; and a critical call is not approved by a slip of the hand.

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use bailiwick_pipeline::{
     grant::{Grant, GrantState},
     ids::ApprovalId,
-    ports::{ApprovalFailure, ClaimEnd, TicketState},
+    ports::{ApprovalFailure, ClaimEnd, ConnectFailure, LendFailure, TicketState},
     records::Outcome,
 };
 use bytes::Bytes;
@@ -220,6 +220,91 @@ async fn a_rule_that_goes_while_the_call_is_held_takes_its_question_with_it() {
     heard.ran();
     assert_eq!((heard.decision().get("approval"), heard.intents()[0].get("approval")), (None, None));
     assert_eq!(bench.fakes.count("claim"), 0);
+}
+
+fn remembering(bench: &Bench, uses: u32) {
+    let rules = catalogue::rules().replace("@approval(\"finance\")", "@approval(\"finance\") @remember");
+    *bench.fakes.world.lock().unwrap() = Arc::new(catalogue::world(2, &rules));
+    *bench.fakes.allowing.lock().unwrap() = Some(("apr-parent".parse().unwrap(), uses));
+}
+
+/// A call of the like of an approved one: what was received goes, and the record says under which approval.
+#[tokio::test]
+async fn a_call_like_an_approved_one_goes_as_it_came() {
+    let bench = Bench::new();
+    remembering(&bench, 1);
+    let like = r#"{ "amount_cents":100, "id":"\u0037" }"#;
+    let heard = bench.call("tickets__refund", like).await;
+    let (intent, outcome) = (&heard.ran().intents()[0], heard.outcome());
+    assert_eq!((&intent["allowance"], intent.get("approval")), (&json!("apr-parent"), None));
+    assert_eq!((&outcome["approval"], &heard.decision()["approval"]), (&json!("apr-parent"), &json!("apr-parent")));
+    assert_eq!(bench.fakes.sent.lock().unwrap()[0].arguments, like);
+    assert_eq!(bench.fakes.count("request") + bench.fakes.count("claim") + bench.fakes.count("finish"), 0);
+    // None is left: a person is asked.
+    pending(&bench.call("tickets__refund", like).await, "apr-1");
+}
+
+/// Only rules that say so are asked less often; and an approval or a no of exactly this call comes first.
+#[tokio::test]
+async fn what_was_said_of_exactly_this_call_counts_more() {
+    let bench = Bench::new();
+    *bench.fakes.allowing.lock().unwrap() = Some(("apr-parent".parse().unwrap(), 9));
+    pending(&bench.call("tickets__refund", REFUND).await, "apr-1");
+    assert_eq!(bench.fakes.count("allowance"), 0, "the rule does not say so");
+    remembering(&bench, 9);
+    bench.call("tickets__refund", REFUND).await.ran();
+    bench.call("tickets__refund", r#"{"id":"8","amount_cents":1}"#).await.ran();
+    let bench = Bench::new();
+    remembering(&bench, 0);
+    pending(&bench.call("tickets__refund", REFUND).await, "apr-1");
+    bench.fakes.decide(&TicketState::Denied { reason: None });
+    remembering(&bench, 9);
+    bench.call("tickets__refund", REFUND).await.refused("approve", Outcome::ApprovalRejected, "approval_denied");
+}
+
+/// The last use goes to another call between the look and the commit: it is asked about like any other.
+#[tokio::test]
+async fn a_use_that_is_gone_by_the_commit_is_not_taken_twice() {
+    let bench = Bench::new();
+    remembering(&bench, 1);
+    let fakes = Arc::clone(&bench.fakes);
+    bench.fakes.at("claim_allowance", move || *fakes.allowing.lock().unwrap() = None);
+    pending(&bench.call("tickets__refund", REFUND).await, "apr-1");
+    assert!(bench.fakes.sent.lock().unwrap().is_empty());
+}
+
+/// What fails before the commit takes no approval: it is there for the next call.
+#[tokio::test]
+async fn what_fails_before_the_commit_takes_no_approval() {
+    let bench = Bench::new();
+    let asks = "@id(\"vaulted\") @approval(\"finance\") forbid (principal, action == Bailiwick::Action::\"vault__get\", resource)
+                unless { context.call.approvals.contains(\"finance\") };";
+    *bench.fakes.world.lock().unwrap() = Arc::new(catalogue::world(2, &format!("{}{asks}", catalogue::rules())));
+    bench.call("vault__get", "{}").await;
+    bench.fakes.decide(&TicketState::Approved);
+    let failure = LendFailure { connector: "vault".parse().unwrap(), reference: "f".to_owned(), why: "gone".to_owned() };
+    *bench.fakes.loan.lock().unwrap() = Err(failure);
+    bench.call("vault__get", "{}").await.refused("arm", Outcome::Denied, "credential_unavailable");
+    *bench.fakes.loan.lock().unwrap() = Ok(None);
+    *bench.fakes.readiness.lock().unwrap() = Err(ConnectFailure::Start("gone".to_owned()));
+    assert_ne!(bench.call("vault__get", "{}").await.answer.outcome, Outcome::Success);
+    *bench.fakes.readiness.lock().unwrap() = Ok(());
+    let question = bench.fakes.questions().remove(0);
+    assert!(!question.claimed && question.ended.is_none());
+    assert_eq!(bench.fakes.count("claim"), 0);
+}
+
+/// Whoever keeps the questions hears that nobody waits any more: of a caller that went away, and of no other.
+#[tokio::test(start_paused = true)]
+async fn a_caller_that_goes_away_is_told_of() {
+    let bench = holding();
+    let call = bench.spawn("tickets__refund", REFUND);
+    bench.fakes.reached("decided", 1).await;
+    call.abort();
+    assert!(call.await.is_err());
+    assert_eq!(bench.fakes.count("left"), 1);
+    pending(&bench.call("tickets__refund", REFUND).await, "apr-1");
+    assert_eq!(bench.fakes.count("left"), 1, "the end of the hold is no going away");
 }
 
 /// Invariant 9: a held call is in flight.

@@ -6,7 +6,7 @@ fn identified<'r>(received: &'r bailiwick_pipeline::Received, principal: bailiwi
 }
 
 fn approved<'r>(permitted: Permitted<'r>) -> Approved<'r> {
-    Approved { permitted, approval: None, arguments: Default::default() }
+    Approved { permitted, approval: None, allowance: None, arguments: Default::default() }
 }
 
 fn recorded<'r>(armed: bailiwick_pipeline::gates::Armed<'r>) -> Recorded<'r> {

@@ -7,7 +7,10 @@
 use std::{
     collections::{HashMap, HashSet},
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use arc_swap::ArcSwap;
@@ -129,6 +132,8 @@ pub struct LiveApprovals {
     agents: Arc<Agents>,
     settings: ArcSwap<Settings>,
     book: Arc<Mutex<Book>>,
+    /// Whether the gateway itself goes away.
+    keeps_all: AtomicBool,
 }
 
 impl LiveApprovals {
@@ -164,7 +169,8 @@ impl LiveApprovals {
         }
         count_again(&mut book);
         let settings = ArcSwap::from_pointee(settings);
-        Ok(Self { store: store.clone(), agents, settings, book: Arc::new(Mutex::new(book)) })
+        let book = Arc::new(Mutex::new(book));
+        Ok(Self { store: store.clone(), agents, settings, book, keeps_all: AtomicBool::new(false) })
     }
 
     /// Replaces the settings; what was asked before keeps its times.
@@ -390,10 +396,19 @@ impl Approvals for LiveApprovals {
 }
 
 impl LiveApprovals {
+    /// The gateway goes away, and not who waits: what was asked stays asked, whatever the configuration says of who leaves.
+    pub fn keep_all(&self) {
+        self.keeps_all.store(true, Ordering::SeqCst);
+    }
+
     /// Whoever waited for it goes away, and by the configuration that takes back what nobody has decided.
     fn withdraw_left(&self, id: &ApprovalId, now_ms: u64) {
+        if self.keeps_all.load(Ordering::SeqCst) {
+            return;
+        }
         let mut book = self.book();
-        let is_left = |entry: &Entry| entry.approval.state == ApprovalState::Pending && !entry.is_being_decided;
+        let is_left =
+            |entry: &Entry| entry.approval.state == ApprovalState::Pending && !entry.is_being_decided && entry.waiters() == 0;
         if book.entry(id).is_some_and(is_left) {
             let note = Some("the call that waited for it was cancelled");
             self.follow(book.advance(id, ApprovalState::Withdrawn, Some(now_ms), note), Happened::Withdrawn, now_ms);

@@ -1,13 +1,19 @@
 //! Real files, in folders of their own.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may fail by panicking")]
 
+mod acts;
+mod allowances;
 mod approvals;
+mod batches;
+mod caps;
+mod classes;
 mod concurrency;
 mod decisions;
 mod files;
 mod grants;
 mod hops;
 mod identities;
+mod machine;
 mod pins;
 mod sealed;
 mod stops;
@@ -215,6 +221,19 @@ async fn ask_below(
     (arguments, requirements): (&str, &[Requirement]),
     now_ms: u64,
 ) -> Result<Ticket, ApprovalFailure> {
+    ask_of(approvals, Band::High, delegators, binding, (arguments, requirements), now_ms).await
+}
+
+/// Asks for a tool of this band.
+async fn ask_of(
+    approvals: &LiveApprovals,
+    band: Band,
+    delegators: &[Delegator],
+    binding: &Binding,
+    (arguments, requirements): (&str, &[Requirement]),
+    now_ms: u64,
+) -> Result<Ticket, ApprovalFailure> {
+    let tool = || Tool { band, ..tool() };
     let (tool, call) = (tool(), CallId::new(now_ms, [1; 10]));
     let request = ApprovalRequest {
         binding,

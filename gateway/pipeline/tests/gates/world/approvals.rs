@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use bailiwick_pipeline::{
-    ids::ApprovalId,
+    ids::{ApprovalId, CallId},
     ports::{ApprovalFailure, ApprovalRequest, Approvals, Binding, ClaimEnd, Delegator, Later, Ticket, TicketState, UserWord},
 };
 use bailiwick_schemas::canonical::Digest;
@@ -59,6 +59,23 @@ impl Approvals for Fakes {
         self.reach("find");
         let useful = |question: &&Question| question.binding == binding.digest() && !question.claimed;
         self.questions.borrow().iter().find(useful).map(Question::ticket)
+    }
+
+    fn allowance(&self, _: &Binding, _: &serde_json::Value, _: u64) -> Option<ApprovalId> {
+        self.reach("allowance");
+        self.allowing.lock().unwrap().as_ref().filter(|(_, uses)| *uses > 0).map(|(id, _)| id.clone())
+    }
+
+    fn claim_allowance(&self, id: &ApprovalId, _: &CallId, _: u64) -> bool {
+        self.reach("claim_allowance");
+        let mut allowing = self.allowing.lock().unwrap();
+        let left = allowing.as_mut().filter(|(parent, uses)| parent == id && *uses > 0);
+        left.map(|(_, uses)| *uses -= 1).is_some()
+    }
+
+    fn left(&self, id: &ApprovalId, _: u64) {
+        self.reach("left");
+        assert!(self.questions.borrow().iter().any(|question| question.id == *id));
     }
 
     fn request<'a>(&'a self, request: ApprovalRequest<'a>) -> Later<'a, Result<Ticket, ApprovalFailure>> {

@@ -68,6 +68,8 @@ pub struct Fakes {
     pub asking: Mutex<Result<(), bailiwick_pipeline::ports::ApprovalFailure>>,
     /// Whether questions are for the agent's own user.
     pub for_user: AtomicBool,
+    /// The approval under which calls of its like may go, and how many.
+    pub allowing: Mutex<Option<(bailiwick_pipeline::ids::ApprovalId, u32)>>,
     pub loan: Mutex<Result<Option<Loan>, LendFailure>>,
     pub readiness: Mutex<Result<(), ConnectFailure>>,
     pub reply: Mutex<Replying>,
@@ -103,6 +105,7 @@ impl Fakes {
             questions: watch::Sender::default(),
             asking: Mutex::new(Ok(())),
             for_user: AtomicBool::new(false),
+            allowing: Mutex::default(),
             loan: Mutex::new(Ok(None)),
             readiness: Mutex::new(Ok(())),
             reply: Mutex::new(Box::new(|_| Ok(RawReply::result(Bytes::from_static(super::PLAIN.as_bytes()))))),
