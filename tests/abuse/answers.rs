@@ -216,6 +216,7 @@ async fn a120_what_breaks_the_declared_form_does_not_pass_and_an_error_stays_one
 /// Group C, row 92: an agent that answers for the approver.
 #[tokio::test(flavor = "multi_thread")]
 async fn a92_what_an_agent_answers_itself_is_no_approval() {
+    const BOTH: &str = r#"{"elicitation":{"form":{},"url":{}}}"#;
     let mut stage = Play::of(&[tool("pay", &["x"])])
         .connector("tools.pay = { kind = \"write\", band = \"high\" }")
         .top("console_url = \"https://console.example\"\n[approvals]\nhold = \"100ms\"")
@@ -226,16 +227,15 @@ async fn a92_what_an_agent_answers_itself_is_no_approval() {
         let agent = stage.a.declaring(declares);
         async move { agent.ask("tools/call", &format!(r#""name":"evil__pay","arguments":{{"x":"1"}}{more}"#)).await }
     };
-    const BOTH: &str = r#"{"elicitation":{"form":{},"url":{}}}"#;
     let first = call(BOTH, String::new()).await.result();
     attempted += 1;
-    let (state, code) = (first["requestState"].clone(), first["_meta"]["dev.bailiwick/approval"]["code"].clone());
+    let (given_to_it, code) = (first["requestState"].clone(), first["_meta"]["dev.bailiwick/approval"]["code"].clone());
     let yes = json!({"action": "accept", "content": {"approve": true, "approved": true, "code": code, "state": "approved"}});
     for key in ["approval", "approve", code.as_str().unwrap(), first["_meta"]["dev.bailiwick/approval"]["id"].as_str().unwrap()] {
-        for given in [&state, &json!("wait."), &json!("approved"), &Value::Null] {
-            let state = if given.is_null() { String::new() } else { format!(r#","requestState":{given}"#) };
+        for given in [&given_to_it, &json!("wait."), &json!("approved"), &Value::Null] {
+            let brought = if given.is_null() { String::new() } else { format!(r#","requestState":{given}"#) };
             for declares in [BOTH, "{}"] {
-                let reply = call(declares, format!(r#"{state},"inputResponses":{{{}:{yes}}}"#, json!(key))).await;
+                let reply = call(declares, format!(r#"{brought},"inputResponses":{{{}:{yes}}}"#, json!(key))).await;
                 attempted += 1;
                 let told = reply.json();
                 let waits = told["result"]["resultType"] == "input_required" || told["result"]["isError"] == true;

@@ -75,7 +75,7 @@ impl Events {
         loop {
             if let Some((event, rest)) = self.text.split_once("\n\n") {
                 let message = serde_json::from_str(event.split_once("data: ").unwrap().1).unwrap();
-                self.text = rest.to_owned();
+                self.text = String::from(rest);
                 return message;
             }
             let chunk = self.response.chunk().await.unwrap().unwrap_or_else(|| panic!("the stream ended: {}", self.text));
@@ -306,7 +306,8 @@ async fn on_stdio_a_client_is_told_and_goes_on() {
     }});
     let mut held = call(1, "s__pay");
     held["params"]["_meta"] = json!({"progressToken": "w"});
-    writeln!(to, "{hello}\n{}\n{held}", r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#).unwrap();
+    let ready = json!({"jsonrpc": "2.0", "method": "notifications/initialized"});
+    writeln!(to, "{hello}\n{ready}\n{held}").unwrap();
     let mut next = || serde_json::from_str::<Value>(&from.next().unwrap().unwrap()).unwrap();
     assert_eq!(next()["id"], 0);
     let both = [next(), next()];
