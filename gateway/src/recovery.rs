@@ -133,6 +133,7 @@ fn close(trail: &Trail, of: &Record, outcome: Outcome, detail: &str, clock: &dyn
         approval: approval.as_ref(),
         duration_us: 0,
         held_us: 0,
+        outcome_of: None,
         result: None,
         asides: None,
         task: None,

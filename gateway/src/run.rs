@@ -16,7 +16,6 @@ use axum::{Router, extract::State, http::StatusCode, routing::get};
 use bailiwick_config::Config;
 use bailiwick_console::Console;
 use bailiwick_pipeline::ports::{Clock as _, Worlds as _};
-use bailiwick_store::Settings;
 use bailiwick_trail::{Reader, Stream};
 use tokio::{
     net::{TcpListener, UnixListener},
@@ -102,7 +101,7 @@ pub async fn run(args: RunArgs) -> Result<(), StartFault> {
     }
     eprintln!("stopping: calls in flight have 5 s to end");
     // It is the gateway that goes away now, and not who waits: what was asked stays asked.
-    runtime.approvals.set_settings(Settings { withdraw_on_cancel: false, ..runtime.approvals.settings() });
+    runtime.approvals.keep_all();
     stop.cancel();
     runtime.front.end_streams();
     for server in servers {

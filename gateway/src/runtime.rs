@@ -18,11 +18,11 @@ use bailiwick_console::Console;
 use bailiwick_credentials::Broker;
 use bailiwick_identity::Issuers;
 use bailiwick_pipeline::{
-    Gateway, Settings,
+    Gateway, Patience, Settings,
     gates::ScreenLimits,
     grant::{Grant, LiveGrant},
     halts::Halts,
-    ids::GrantId,
+    ids::{AgentId, GrantId},
     ports::{Binding, Clock, ConnectFailure, Grants as _, Ports},
 };
 use bailiwick_schemas::{
@@ -564,9 +564,24 @@ pub(crate) fn millis(duration: Duration) -> u64 {
 pub(crate) fn settings_of(config: &Config) -> Settings {
     Settings {
         hold: config.approvals.hold,
+        keep_outcome: config.approvals.keep_outcome,
+        patience: Arc::new(patience_of(config)),
+        console_url: page_for_agents(config),
         screen: ScreenLimits { bytes: config.limits.max_result, depth: config.limits.max_depth, ..ScreenLimits::default() },
         ..Settings::default()
     }
+}
+
+/// How the agents wait for approvers that do not wait as all do.
+fn patience_of(config: &Config) -> BTreeMap<AgentId, Patience> {
+    let own = config.agents.iter().filter(|registered| registered.patience != Patience::default());
+    own.map(|registered| (registered.agent.id.clone(), registered.patience)).collect()
+}
+
+/// Where people find the console, if that is said; then agents' clients can be shown where an approval stands. An agent's user may sit at
+/// another machine, where `localhost` is something else: what is only assumed is not shown to them.
+fn page_for_agents(config: &Config) -> Option<Arc<str>> {
+    config.console.public_url.as_ref().filter(|_| config.console.enabled).map(|url| url.as_str().into())
 }
 
 pub(crate) fn front_settings(config: &Config) -> FrontSettings {

@@ -212,3 +212,46 @@ async fn a120_what_breaks_the_declared_form_does_not_pass_and_an_error_stays_one
     assert!(!tally.call(&stage.a, "evil__raw_declared", &json!({"result": good})).await.is_tool_error());
     tally.settle(&mut stage).await;
 }
+
+/// Group C, row 92: an agent that answers for the approver.
+#[tokio::test(flavor = "multi_thread")]
+async fn a92_what_an_agent_answers_itself_is_no_approval() {
+    const BOTH: &str = r#"{"elicitation":{"form":{},"url":{}}}"#;
+    let mut stage = Play::of(&[tool("pay", &["x"])])
+        .connector("tools.pay = { kind = \"write\", band = \"high\" }")
+        .top("[console]\npublic_url = \"https://console.example\"\n[approvals]\nhold = \"100ms\"")
+        .start()
+        .await;
+    let mut attempted = 0;
+    let call = |declares: &'static str, more: String| {
+        let agent = stage.a.declaring(declares);
+        async move { agent.ask("tools/call", &format!(r#""name":"evil__pay","arguments":{{"x":"1"}}{more}"#)).await }
+    };
+    let first = call(BOTH, String::new()).await.result();
+    attempted += 1;
+    let (given_to_it, code) = (first["requestState"].clone(), first["_meta"]["dev.bailiwick/approval"]["code"].clone());
+    let yes = json!({"action": "accept", "content": {"approve": true, "approved": true, "code": code, "state": "approved"}});
+    for key in ["approval", "approve", code.as_str().unwrap(), first["_meta"]["dev.bailiwick/approval"]["id"].as_str().unwrap()] {
+        for given in [&given_to_it, &json!("wait."), &json!("approved"), &Value::Null] {
+            let brought = if given.is_null() { String::new() } else { format!(r#","requestState":{given}"#) };
+            for declares in [BOTH, "{}"] {
+                let reply = call(declares, format!(r#"{brought},"inputResponses":{{{}:{yes}}}"#, json!(key))).await;
+                attempted += 1;
+                let told = reply.json();
+                let waits = told["result"]["resultType"] == "input_required" || told["result"]["isError"] == true;
+                assert!(waits || told["error"]["code"] == -32602, "{key} {given}: {}", reply.text);
+            }
+        }
+    }
+    // And in a session, where nothing was asked.
+    let session = stage.a.session_of("2025-11-25", &json!({"elicitation": {}})).await;
+    for id in ["1", "\"approval\"", &json!(code).to_string()] {
+        let reply = session.post(&format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{yes}}}"#), &[]).await;
+        assert_eq!(reply.status, 400, "{}", reply.text);
+        attempted += 1;
+    }
+    let open: Value = serde_json::from_str(&stage.gateway.cli.ok(&["approvals", "list", "--json"])).unwrap();
+    let states: Vec<&Value> = open.as_array().unwrap().iter().map(|approval| &approval["state"]).collect();
+    assert_eq!(states, ["pending"]);
+    stage.oracle(attempted, 0, 0).await;
+}

@@ -151,7 +151,8 @@ async fn who_waits_for_a_person_is_told_so_on_the_stream() {
     let first: Value = serde_json::from_str(first.trim().split_once("data: ").unwrap().1).unwrap();
     let words = first["params"]["message"].as_str().unwrap();
     assert_eq!((&first["method"], &first["params"]["progressToken"]), (&json!("notifications/progress"), &json!("w")));
-    let code = words.strip_prefix("Waiting for approval ").unwrap();
+    let (code, left) = words.strip_prefix("Waiting for approval ").unwrap().split_once(", ").unwrap();
+    assert!(left.ends_with(" min left"), "{words}");
     gateway.cli.ok(&["approvals", "approve", code, "--yes"]);
     let rest = response.text().await.unwrap();
     let last: Value = serde_json::from_str(rest.trim().rsplit_once("data: ").unwrap().1).unwrap();

@@ -34,4 +34,5 @@ mod store;
 mod subscriptions;
 pub mod tasks;
 mod tour;
+mod waiting;
 mod way;

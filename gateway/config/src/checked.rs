@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf, time::Duration}
 use bailiwick_channels::ChannelSpec;
 use bailiwick_identity::{IssuerSpec, SpiffeId, SubjectPattern};
 use bailiwick_pipeline::{
+    Patience,
     grant::{Budget, Capability, Grant},
     ids::{AgentId, GrantId},
     principal::Agent,
@@ -162,6 +163,8 @@ pub struct Approvals {
     pub execute_by: Duration,
     /// How long the same call isn't asked for again after it was denied.
     pub deny_cooldown: Duration,
+    /// How long the outcome of a call is kept that its agent could not be told of; nought keeps none.
+    pub keep_outcome: Duration,
     /// Open approvals that one agent may have.
     pub max_pending_per_agent: u32,
     /// How often approvers are asked within an hour.
@@ -247,6 +250,8 @@ pub struct RegisteredAgent {
     pub environments: Option<BTreeSet<String>>,
     /// What it is there for.
     pub purpose: Option<String>,
+    /// How it waits for approvers.
+    pub patience: Patience,
 }
 
 impl RegisteredAgent {

@@ -9,7 +9,7 @@ use std::{
     },
 };
 
-use crate::grant::SendPass;
+use crate::{grant::SendPass, inquiry::Inquiry, ports::Later};
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
@@ -128,6 +128,11 @@ impl Aside {
 pub trait Herald: Send + Sync {
     /// Tells it. Never blocks: false where there is no room, or nobody who hears it.
     fn tell(&self, aside: Aside) -> bool;
+    /// Puts a question of the gateway's own to whoever is at the agent's client, while its call is held: the result, as the client answers
+    /// it. None where there is no way to ask, it was asked before, or no answer came. Dropped, the question is taken back.
+    fn ask(&self, _: Inquiry) -> Later<'_, Option<Bytes>> {
+        Box::pin(std::future::ready(None))
+    }
 }
 
 /// An aside as a server said it, before anybody may hear it.

@@ -12,6 +12,7 @@ use crate::{
     answer::Answer,
     gates,
     handle::Gateway,
+    kept::Handled,
     ports::{Ports, Ticket},
     received::{Asked, Received},
     records::TaskRecord,
@@ -34,20 +35,20 @@ impl Gateway {
     /// Handles a request as [`Gateway::handle`] does. One that waits for a person, and whose agent takes tasks, is answered with one at once:
     /// the call goes on by itself, and has its one outcome on record when it ends. Dropping the future before that counts as the caller
     /// going away.
-    pub async fn handle_or_defer(&self, received: Received) -> Answer {
+    pub async fn handle_or_defer(&self, received: Received) -> Handled {
         if received.may_be_task() {
             // Apart, as it is rare: what every call waits in stays small.
             return Box::pin(self.defer(received)).await;
         }
-        self.handle(&received).await
+        self.handle_owing(&received, None).await
     }
 
-    async fn defer(&self, received: Received) -> Answer {
+    async fn defer(&self, received: Received) -> Handled {
         let (tell, told) = oneshot::channel();
         let deferral = Arc::new(Deferral { told: Mutex::new(Some(tell)), task: OnceLock::new() });
         let (gateway, own, ports) = (self.clone(), Arc::clone(&deferral), self.ports().clone());
         let mut unheard = Unheard { deferral: &deferral, ports: &ports, is_heard: false };
-        let mut work = Box::pin(async move { gateway.handle_for(&received, None, Some(&own)).await });
+        let mut work = Box::pin(async move { gateway.attend(&received, None, Some(&own)).await });
         let early = tokio::select! {
             biased;
             answer = &mut work => return answer,
@@ -62,10 +63,10 @@ impl Gateway {
                 biased;
                 // Dropped, the call is on record as cancelled.
                 () = gone.cancelled() => {}
-                answer = work => ports.tasks.end(&task, answer, ports.clock.now_ms()),
+                answer = work => ports.tasks.end(&task, answer.answer, ports.clock.now_ms()),
             }
         });
-        early
+        Handled { answer: early, effect: None }
     }
 }
 

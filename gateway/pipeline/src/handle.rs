@@ -1,6 +1,6 @@
 //! Around the way: opens the trail, walks, holds for people, walks again, and closes the trail with exactly one outcome.
 
-use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -13,9 +13,11 @@ use crate::{
     defer::Deferral,
     gates::{self, ScreenLimits, Stop},
     grant::LiveGrant,
-    ids::GrantId,
+    ids::{AgentId, GrantId},
+    kept::{Handled, Kept},
     pages::Place,
-    ports::{Listing, Ports, Ticket},
+    patience::Patience,
+    ports::{Listing, Ports},
     received::{Asked, Received},
     records::Outcome,
     refusal::Refusal,
@@ -26,11 +28,8 @@ use crate::{
 /// How often a call walks the way, because what it rested on changed or a person decided, before it is refused.
 const WALKS: usize = 9;
 
-/// How often an agent is told that its call waits for a person.
-const SAY_EVERY: Duration = Duration::from_secs(5);
-
 /// What an operator may set about the way.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Settings {
     /// How long a call is held for a person, before it is answered that one is to decide.
     pub hold: Duration,
@@ -40,6 +39,12 @@ pub struct Settings {
     pub screen: ScreenLimits,
     /// How long a list may be kept at most.
     pub list_ttl: Duration,
+    /// How long the outcome of a call with an effect is kept that its agent could not be told of; nought keeps none.
+    pub keep_outcome: Duration,
+    /// How agents wait, where that is set for one alone.
+    pub patience: Arc<BTreeMap<AgentId, Patience>>,
+    /// Where people find the console: questions have a page there.
+    pub console_url: Option<Arc<str>>,
 }
 
 impl Default for Settings {
@@ -49,6 +54,9 @@ impl Default for Settings {
             retry: Duration::from_secs(15),
             screen: ScreenLimits::default(),
             list_ttl: Duration::from_mins(1),
+            keep_outcome: Duration::from_mins(2),
+            patience: Arc::default(),
+            console_url: None,
         }
     }
 }
@@ -76,18 +84,21 @@ impl Meant {
 /// The gateway's core: the one entrance for requests.
 #[derive(Clone)]
 pub struct Gateway {
-    ports: Ports,
-    settings: Arc<ArcSwap<Settings>>,
+    pub(crate) ports: Ports,
+    pub(crate) settings: Arc<ArcSwap<Settings>>,
+    pub(crate) kept: Arc<Kept>,
 }
 
 impl Gateway {
     /// A gateway over these ports.
     pub fn new(ports: Ports, settings: Settings) -> Self {
-        Self { ports, settings: Arc::new(ArcSwap::from_pointee(settings)) }
+        let kept = Arc::new(Kept::new(Arc::clone(&ports.approvals), Arc::clone(&ports.clock), settings.keep_outcome));
+        Self { ports, settings: Arc::new(ArcSwap::from_pointee(settings)), kept }
     }
 
     /// Replaces the settings, for this gateway and all its clones: calls that are held by now are held as long as they were to be.
     pub fn set_settings(&self, settings: Settings) {
+        self.kept.keep_for(settings.keep_outcome);
         self.settings.store(Arc::new(settings));
     }
 
@@ -99,7 +110,7 @@ impl Gateway {
     /// Handles a request: exactly one answer, exactly one outcome on record, whatever happens. Dropping the future counts as
     /// the caller going away.
     pub fn handle<'r>(&'r self, received: &'r Received) -> impl Future<Output = Answer> + Send + 'r {
-        self.handle_for(received, None, None)
+        self.attend(received, None, None).map(|handled| handled.answer)
     }
 
     /// The same, and `herald` is told what the agent wants to hear before the answer: progress and log messages.
@@ -108,16 +119,25 @@ impl Gateway {
         received: &'r Received,
         herald: &'r dyn Herald,
     ) -> impl Future<Output = Answer> + Send + 'r {
-        self.handle_for(received, Some(herald), None)
+        self.attend(received, Some(herald), None).map(|handled| handled.answer)
+    }
+
+    /// The same for whoever sees to it that the agent hears the answer, and says where it did not.
+    pub fn handle_owing<'r>(
+        &'r self,
+        received: &'r Received,
+        herald: Option<&'r dyn Herald>,
+    ) -> impl Future<Output = Handled> + Send + 'r {
+        self.attend(received, herald, None)
     }
 
     /// The same, and `deferral` is told when its agent need not wait for a person.
-    pub(crate) async fn handle_for<'r>(
+    pub(crate) async fn attend<'r>(
         &'r self,
         received: &'r Received,
         herald: Option<&'r dyn Herald>,
         deferral: Option<&'r Deferral>,
-    ) -> Answer {
+    ) -> Handled {
         let mut way = Way::open(received, herald, &self.ports);
         way.deferral = deferral;
         let walked = AssertUnwindSafe(self.settle(received, &mut way)).catch_unwind().await;
@@ -125,7 +145,9 @@ impl Gateway {
             way.trace.root.error = Some("panic".to_owned());
             Err(Refusal::internal(format!("a panic in gate `{}`: {}", way.seen.gate, words_of(panic.as_ref()))))
         });
-        way.close(ended, &self.ports)
+        let effect = way.seen.effect.take();
+        let answer = way.close(ended, &self.ports);
+        Handled { effect: effect.filter(|_| matches!(answer.body, Body::Result(_))), answer }
     }
 
     /// Walks until there is an answer. Holding happens here, outside the way.
@@ -142,13 +164,18 @@ impl Gateway {
             Asked::Offers { listing, cursor } => return self.offers(received, *listing, cursor.as_deref(), way).await,
         };
         let mut meant = Meant::default();
-        let until = tokio::time::Instant::now() + self.settings.load().hold;
+        let mut until = None;
         for _ in 0..WALKS {
             match self.walk(received, &mut meant, way).await {
                 Ok(answer) => return Ok(answer),
                 Err(Stop::Refused(refusal)) => return Err(refusal),
                 Err(Stop::Stale) => tokio::task::yield_now().await,
-                Err(Stop::Pending(question)) => self.hold(&question.ticket, question.rules, name, until, way).await?,
+                // Apart, as it is rare: what every call waits in stays small.
+                Err(Stop::Pending(question)) => {
+                    if let Some(answer) = Box::pin(self.hold(*question, name, &mut until, way)).await? {
+                        return Ok(answer);
+                    }
+                }
             }
         }
         Err(Refusal::unsettled())
@@ -168,52 +195,16 @@ impl Gateway {
         if let Some(answer) = gates::own_task(&call, ports, way)? {
             return Ok(answer);
         }
+        if let Some(answer) = gates::kept(&call, &self.kept, ports, way)? {
+            return Ok(answer);
+        }
         let call = gates::approve(call, ports, way).await?;
         let call = gates::arm(call, ports, way).await?;
         let call = gates::record(call, ports, way).await?;
         let call = gates::send(call, ports, way).await?;
-        Ok(gates::screen(call, self.settings.load().screen, ports, way)?.into_answer())
-    }
-
-    /// Waits for a person, as long as the caller may be kept; then says that one is still to decide.
-    async fn hold(
-        &self,
-        ticket: &Ticket,
-        rules: Vec<String>,
-        tool: &str,
-        until: tokio::time::Instant,
-        way: &mut Way<'_>,
-    ) -> Result<(), Refusal> {
-        way.seen.rules = rules;
-        // A call that is held is in flight: the end of its grant ends the waiting, and the next walk says so.
-        let grant_ends = way.seen.grant.as_ref().map(|grant| grant.cancelled().clone()).unwrap_or_default();
-        way.step_up(ticket, &self.ports).map_err(|lost| Refusal::trail_lost(&lost))?;
-        let until = way.deferral.and_then(|deferral| deferral.begin(ticket, way, &self.ports)).unwrap_or(until);
-        let stage = way.enter("hold", "bailiwick.approval.wait", &self.ports);
-        way.trace.note(stage, "bailiwick.approval.id", ticket.id.to_string());
-        let began = self.ports.clock.now_ns();
-        let mut waiter = Waiter { ticket, ports: &self.ports, is_here: false };
-        let seen = gates::Reached::of(&way.seen);
-        let decided = async {
-            tokio::select! {
-                () = grant_ends.cancelled() => {}
-                () = gates::halted_on_way(&seen, &self.ports) => {}
-                () = self.ports.approvals.decided(&ticket.id) => {}
-            }
-        };
-        let decided = tokio::time::timeout_at(until, telling(&ticket.code, decided, way)).await;
-        waiter.is_here = true;
-        drop(waiter);
-        way.seen.held_ns += self.ports.clock.now_ns().saturating_sub(began);
-        way.trace.note(stage, "bailiwick.approval.outcome", if decided.is_ok() { "decided" } else { "pending" });
-        way.leave(stage, &self.ports);
-        if let Some(task) = way.deferred() {
-            let words = format!("A person decided about {}: the call goes on", ticket.code);
-            task.waits_for(words, self.ports.clock.now_ms());
-            return decided.map_err(|_| Refusal::approval_lapsed());
-        }
-        let retry_ms = u64::try_from(self.settings.load().retry.as_millis()).unwrap_or(u64::MAX);
-        decided.map_err(|_| Refusal::approval_pending(ticket, tool, retry_ms, &way.seen.rules))
+        let answer = gates::screen(call, self.settings.load().screen, ports, way)?.into_answer();
+        way.seen.effect = self.kept.effect_of(&answer, &way.seen, received);
+        Ok(answer)
     }
 
     /// The tools of the grant that the request acts under: by the same decision as a call.
@@ -302,37 +293,5 @@ impl Gateway {
         let ends = grant.chain().map(|grant| grant.terms().expires_at_ms).min().unwrap_or(0);
         let left = ends.saturating_sub(self.ports.clock.now_ms());
         left.min(u64::try_from(self.settings.load().list_ttl.as_millis()).unwrap_or(u64::MAX))
-    }
-}
-
-/// A call that waits for a person. Dropped before it is here again, its caller has gone away.
-struct Waiter<'a> {
-    ticket: &'a Ticket,
-    ports: &'a Ports,
-    is_here: bool,
-}
-
-impl Drop for Waiter<'_> {
-    fn drop(&mut self) {
-        if !self.is_here {
-            self.ports.approvals.left(&self.ticket.id, self.ports.clock.now_ms());
-        }
-    }
-}
-
-/// Waits, and tells the agent now and then that its call does, where it wants to hear of it.
-async fn telling(code: &str, waited_for: impl Future<Output = ()>, way: &mut Way<'_>) {
-    if way.herald.is_none() || way.received().origin().wants.progress.is_none() {
-        return waited_for.await;
-    }
-    tokio::pin!(waited_for);
-    let mut every = tokio::time::interval(SAY_EVERY);
-    every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            biased;
-            () = &mut waited_for => return,
-            _ = every.tick() => way.tell_waiting(code),
-        }
     }
 }

@@ -462,6 +462,38 @@ pub trait Approvals: Send + Sync {
     fn finish(&self, id: &ApprovalId, end: ClaimEnd);
     /// Returns once the question is no longer pending. To be raced against a deadline.
     fn decided<'a>(&'a self, id: &'a ApprovalId) -> Later<'a, ()>;
+    /// How many calls wait for this to be decided, at this moment.
+    fn waiting(&self, _: &ApprovalId) -> usize {
+        0
+    }
+    /// Whether policy asks for no more than a word of the agent's own user about this question. Where that can't be told, it does.
+    fn is_for_user(&self, _: &ApprovalId) -> bool {
+        false
+    }
+    /// Takes the word of the agent's user, as the agent's client asserts it: only about a question that is for them. False where it
+    /// counts for nothing.
+    fn confirm_by_user<'a>(&'a self, _: &'a ApprovalId, _: UserWord, _: u64) -> Later<'a, bool> {
+        Box::pin(std::future::ready(false))
+    }
+    /// Takes an undecided question back: its agent's configuration says that it does so when it goes away.
+    fn take_back(&self, _: &ApprovalId, _: u64) {}
+    /// Seals what this gateway alone is to read again, tied to `about`. None where nothing can be sealed.
+    fn seal(&self, _about: &[u8], _plain: &[u8]) -> Option<Bytes> {
+        None
+    }
+    /// What was sealed about this; none where it was not, or was changed.
+    fn unseal(&self, _about: &[u8], _sealed: &[u8]) -> Option<Bytes> {
+        None
+    }
+}
+
+/// What an agent's user says of a question that is for them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UserWord {
+    /// It may run once.
+    Approves,
+    /// It may not.
+    Refuses,
 }
 
 /// What became of an approved call.

@@ -12,7 +12,7 @@ pub use self::{
     meta::{LEVELS, Meta, level},
     reply::Reply,
 };
-use crate::{answer::with_member, aside::Wants, ids::CallId, ports::Listing, principal::Presented, trace::RemoteContext};
+use crate::{answer::with_member, aside::Wants, ids::CallId, legs, ports::Listing, principal::Presented, trace::RemoteContext};
 
 mod meta;
 mod reply;
@@ -335,6 +335,8 @@ pub struct Received {
     answers: Option<Answers>,
     /// The call that asked first, where this one brings the answers for it.
     began: Option<CallId>,
+    /// What it brings because it was answered before that a person is still to decide.
+    waited: Option<Box<Answers>>,
 }
 
 /// Answers to what a server asked before it could answer (MCP 2026-07-28, `basic/patterns/mrtr`).
@@ -344,6 +346,15 @@ pub struct Answers {
     pub state: Option<String>,
     /// The answers by key: a JSON object of objects.
     pub responses: Bytes,
+}
+
+/// The same, to what the gateway asked itself while a person is to decide.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Waited<'r> {
+    /// What its sender was given.
+    pub(crate) state: &'r str,
+    /// The answers by key: a JSON object of objects.
+    pub(crate) responses: &'r [u8],
 }
 
 impl Answers {
@@ -418,7 +429,7 @@ impl Received {
             return Err(MessageFault::Member { member: "params.uri", wanted: "a string of at most 4096 bytes" });
         }
         let (asked, id) = (Asked::Item(ItemAsk::watching(uri)), message.id().map(str::to_owned));
-        Ok(Self { call, asked, origin, id, size: message.size(), arrived_ns, answers: None, began: None })
+        Ok(Self { call, asked, origin, id, size: message.size(), arrived_ns, answers: None, began: None, waited: None })
     }
 
     /// The same wish about this resource, under another call id.
@@ -433,6 +444,7 @@ impl Received {
             arrived_ns,
             answers: None,
             began: None,
+            waited: None,
         }
     }
 
@@ -471,7 +483,13 @@ impl Received {
         // Older versions know no such thing: there they are members like any other that means nothing.
         let is_call = matches!(asked, Asked::Call { .. } | Asked::Item(_)) && origin.protocol.is_modern();
         let answers = if is_call { Answers::of(message)? } else { None };
-        Ok(Self { call, asked, origin, id: Some(id.to_owned()), size: message.size(), arrived_ns, answers, began: None })
+        // What is the gateway's own goes to no server, and is no answer to one.
+        let is_own = |answers: &Answers| answers.state.as_deref().is_some_and(legs::is_own);
+        let (waited, answers) = match answers {
+            Some(answers) if is_own(&answers) => (Some(Box::new(answers)), None),
+            answers => (None, answers),
+        };
+        Ok(Self { call, asked, origin, id: Some(id.to_owned()), size: message.size(), arrived_ns, answers, began: None, waited })
     }
 
     /// The call id it was given on arrival.
@@ -517,6 +535,12 @@ impl Received {
     /// The answers that it brings.
     pub fn answers(&self) -> Option<&Answers> {
         self.answers.as_ref()
+    }
+
+    /// What it brings because its sender was answered before that a person is still to decide.
+    pub(crate) fn waited(&self) -> Option<Waited<'_>> {
+        let waited = self.waited.as_deref()?;
+        Some(Waited { state: waited.state.as_deref().unwrap_or_default(), responses: &waited.responses })
     }
 
     /// Where it comes from.

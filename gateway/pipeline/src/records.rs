@@ -174,6 +174,9 @@ pub struct OutcomeRecord<'a> {
     /// Of that, spent waiting for a person, microseconds.
     #[serde(skip_serializing_if = "is_zero")]
     pub held_us: u64,
+    /// The call whose outcome this one was answered with, as its own answer had reached nobody: nothing was done anew.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outcome_of: Option<&'a CallId>,
     /// What came back.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub result: Option<ResultRecord>,

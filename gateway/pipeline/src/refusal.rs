@@ -162,6 +162,12 @@ impl Refusal {
         Self::error(Outcome::Invalid, "answers_not_taken", (-32602, 200), why.clone(), why)
     }
 
+    /// What says that an agent waits for a person, and is not what it was given, or not any more.
+    pub fn waits_for_nothing() -> Self {
+        let why = "`requestState` is not one that this agent waits with under this grant, or not any more: call again without it";
+        Self::error(Outcome::Invalid, "answers_not_taken", (-32602, 200), why, why)
+    }
+
     /// The cursor is of no page of this list: of another grant's, of one that has changed since, or made up.
     pub fn invalid_cursor() -> Self {
         let message = "the cursor leads nowhere in this list as it is now: list again from the beginning, without a cursor";
@@ -292,19 +298,22 @@ impl Refusal {
 
     /// A person is still to decide. Not a success, so that no model takes it for done; no structured content, which an output
     /// schema would have to allow.
-    pub fn approval_pending(ticket: &Ticket, tool: &str, retry_ms: u64, rules: &[String]) -> Self {
+    pub fn approval_pending(ticket: &Ticket, tool: &str, retry_ms: u64, rules: &[String], page: Option<&str>) -> Self {
         let tool: String = tool.chars().take(NAME_CHARS).collect();
+        let shown = page.map(|page| format!(" Its status: {page}")).unwrap_or_default();
         let text = format!(
             "APPROVAL PENDING {}. Not executed. A person was asked to approve {tool}. Repeat exactly the same call to wait for \
-             the decision and then use it (next try in {} s). Do not change the arguments.",
+             the decision and then use it (next try in {} s). Do not change the arguments.{shown}",
             ticket.code,
             retry_ms / 1000
         );
         let mut refusal =
             Self::tool_error(Outcome::ApprovalPending, "approval_pending", text, format!("approval `{}` is pending", ticket.id));
-        refusal.tell(json!({"dev.bailiwick/approval": {
-            "id": ticket.id, "code": ticket.code, "state": "pending", "retryAfterMs": retry_ms, "approveByMs": ticket.approve_by_ms,
-        }}));
+        let mut facts = pending_facts(ticket, page);
+        if let Some(facts) = facts.as_object_mut() {
+            facts.insert("retryAfterMs".to_owned(), retry_ms.into());
+        }
+        refusal.tell(json!({ "dev.bailiwick/approval": facts }));
         refusal.0.rules = rules.to_vec();
         refusal
     }
@@ -465,6 +474,15 @@ impl Refusal {
             *meta = Some(facts);
         }
     }
+}
+
+/// What programs are told of a question that nobody has decided.
+pub(crate) fn pending_facts(ticket: &Ticket, page: Option<&str>) -> Value {
+    let mut facts = json!({"id": ticket.id, "code": ticket.code, "state": "pending", "approveByMs": ticket.approve_by_ms});
+    if let (Some(page), Some(facts)) = (page, facts.as_object_mut()) {
+        facts.insert("statusUrl".to_owned(), page.into());
+    }
+    facts
 }
 
 /// The data of an error that is told under another code than its own: that code, and the data that came with it.

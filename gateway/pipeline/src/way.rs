@@ -17,7 +17,8 @@ use crate::{
     catalogue::{Tool, World},
     defer::Deferral,
     grant::LiveGrant,
-    ids::ApprovalId,
+    ids::{ApprovalId, CallId},
+    kept::Effect,
     ports::{ClaimEnd, Ports, Ticket, TrailLost},
     principal::Principal,
     received::{Asked, Received},
@@ -43,6 +44,10 @@ pub(crate) struct Seen {
     pub(crate) args_mac: Option<String>,
     pub(crate) task: Option<TaskRecord>,
     pub(crate) held_ns: u64,
+    /// What the agent has to be told, because it has happened.
+    pub(crate) effect: Option<Box<Effect>>,
+    /// The call whose outcome this one is answered with.
+    pub(crate) outcome_of: Option<CallId>,
     pub(crate) asides: Asides,
     decided: bool,
     stepped_up: Option<ApprovalId>,
@@ -104,6 +109,8 @@ impl<'r> Way<'r> {
                 args_mac: None,
                 task: None,
                 held_ns: 0,
+                effect: None,
+                outcome_of: None,
                 asides: Asides::default(),
                 decided: false,
                 stepped_up: None,
@@ -151,11 +158,11 @@ impl<'r> Way<'r> {
     }
 
     /// Tells the agent that its call waits for a person, where it wants to hear how far its call is.
-    pub(crate) fn tell_waiting(&mut self, code: &str) {
+    pub(crate) fn tell_waiting(&mut self, words: &str) {
         let Some(token) = self.received.origin().wants.progress.as_deref() else { return };
         // Little by little: what a server says later begins at nought or one, and must rise above this.
         let progress = self.seen.asides.last_progress.unwrap_or(0.0) + 0.001;
-        let message = serde_json::Value::from(format!("Waiting for approval {code}"));
+        let message = serde_json::Value::from(words);
         let params = format!(r#"{{"progressToken":{token},"progress":{progress:.3},"message":{message}}}"#);
         self.tell(Aside { kind: AsideKind::Progress, params }, Some(progress));
     }
@@ -279,6 +286,7 @@ impl<'r> Way<'r> {
             approval: self.seen.approval.as_ref(),
             duration_us: ports.clock.now_ns().saturating_sub(self.received.arrived_ns()) / 1000,
             held_us: self.seen.held_ns / 1000,
+            outcome_of: self.seen.outcome_of.as_ref(),
             result,
             asides: self.seen.asides.on_record(),
             task: self.seen.task.clone(),

@@ -22,7 +22,7 @@ use hyper::body::Incoming;
 use self::{exchange::Exchange, metadata::Document};
 use crate::{
     runtime::Runtime,
-    server::{Answers, Front, Noted, Parts, Peer, Response, bare},
+    server::{Answers, Front, Line, Noted, Parts, Peer, Response, bare},
 };
 
 /// Every endpoint: its method and its path. A test goes through all of them.
@@ -120,6 +120,10 @@ impl Answers for Site {
             };
         }
         self.runtime.front.answer(request, peer).await
+    }
+
+    fn on_line(response: &mut Response, line: &Arc<Line>) {
+        response.body_mut().go_by(line);
     }
 }
 

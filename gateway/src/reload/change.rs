@@ -64,6 +64,7 @@ fn settings(before: &Config, after: &Config) -> Vec<String> {
         ("approvals.approve_by", was.approvals.approve_by != is.approvals.approve_by),
         ("approvals.execute_by", was.approvals.execute_by != is.approvals.execute_by),
         ("approvals.deny_cooldown", was.approvals.deny_cooldown != is.approvals.deny_cooldown),
+        ("approvals.keep_outcome", was.approvals.keep_outcome != is.approvals.keep_outcome),
         ("approvals.max_pending_per_agent", was.approvals.max_pending_per_agent != is.approvals.max_pending_per_agent),
         ("approvals.max_asked_per_hour", was.approvals.max_asked_per_hour != is.approvals.max_asked_per_hour),
         ("approvals.max_denied_in_row", was.approvals.max_denied_in_row != is.approvals.max_denied_in_row),

@@ -6,8 +6,9 @@
 use std::{sync::Arc, time::Duration};
 
 use bailiwick_pipeline::{
-    Answer, Body, Gateway, Received, ToolResult,
-    aside::Herald,
+    Answer, Body, Gateway, Handled, Inquiry, Received, ToolResult,
+    aside::{Aside, Herald},
+    ports::Later,
     received::{Answers, Protocol},
     records::Outcome,
     refusal::SERVER_ERROR,
@@ -37,11 +38,12 @@ pub(super) async fn conversed(
     mut received: Received,
     stream: &impl Stream,
     session: Option<&Arc<Session>>,
-) -> Answer {
+) -> Handled {
     let mut asking: Option<Forgotten> = None;
     for round in 0..=ROUNDS {
-        let answer = gateway.handle_telling(&received, stream).await;
-        let (Body::Questions(questions), Some(session)) = (&answer.body, session) else { return answer };
+        let conversation = Conversation { gateway, stream, session, protocol: received.origin().protocol };
+        let handled = gateway.handle_owing(&received, Some(&conversation)).await;
+        let (Body::Questions(questions), Some(session)) = (&handled.answer.body, session) else { return handled };
         let Some((state, questions)) = asked(questions) else { break };
         if round == ROUNDS {
             gateway.ports().rounds.forget(&state);
@@ -58,7 +60,41 @@ pub(super) async fn conversed(
         received = received.answering(answers, call_id(clock.as_ref()), clock.now_ns());
     }
     let message = format!("its server asked more than {ROUNDS} times before it answered, and is not asked again");
-    Answer { outcome: Outcome::DownstreamError, body: Body::Error { code: SERVER_ERROR, message, data: None, http: 200 } }
+    let body = Body::Error { code: SERVER_ERROR, message, data: None, http: 200 };
+    Handled { answer: Answer { outcome: Outcome::DownstreamError, body }, effect: None }
+}
+
+/// The stream of a call, and the session that it belongs to, where it does to one.
+struct Conversation<'c, S> {
+    gateway: &'c Gateway,
+    stream: &'c S,
+    session: Option<&'c Arc<Session>>,
+    protocol: Protocol,
+}
+
+impl<S: Stream> Herald for Conversation<'_, S> {
+    fn tell(&self, aside: Aside) -> bool {
+        self.stream.tell(aside)
+    }
+
+    fn ask(&self, inquiry: Inquiry) -> Later<'_, Option<Bytes>> {
+        Box::pin(async move {
+            let session = self.session?;
+            if session.was_shown(&inquiry.approval) {
+                return None;
+            }
+            if inquiry.is_page {
+                session.shows(inquiry.approval.clone());
+            }
+            let question =
+                Question { key: String::new(), method: "elicitation/create".to_owned(), params: inquiry.params.clone() };
+            let answer = question.asked(session, self.stream, self.protocol, self.gateway).await;
+            if answer.is_some() {
+                session.shows(inquiry.approval);
+            }
+            answer
+        })
+    }
 }
 
 /// The handle, and what is asked.
@@ -83,28 +119,39 @@ struct Question {
 
 impl Question {
     /// Asks it, and waits for the answer: a member of the answers. None where there is none.
-    async fn put(
+    async fn put(self, session: &Arc<Session>, stream: &impl Stream, protocol: Protocol, gateway: &Gateway) -> Option<String> {
+        let (key, is_for_person) = (Value::from(self.key.as_str()), self.method == "elicitation/create");
+        let answered = self.asked(session, stream, protocol, gateway).await;
+        let text = match answered.as_ref().and_then(|answer| std::str::from_utf8(answer).ok()) {
+            Some(text) => text,
+            // Whoever asked a person hears that there was no answer; a model or a list of places is not there.
+            None if is_for_person => r#"{"action":"cancel"}"#,
+            None => return None,
+        };
+        Some(format!("{key}:{text}"))
+    }
+
+    /// Asks it, and waits for the answer. Dropped, or after too long, it is taken back.
+    async fn asked(
         mut self,
         session: &Arc<Session>,
         stream: &impl Stream,
         protocol: Protocol,
         gateway: &Gateway,
-    ) -> Option<String> {
+    ) -> Option<Bytes> {
         self.in_words_of(protocol, gateway);
         let id = json!(format!("bailiwick-{}", hex(&gateway.ports().clock.random()))).to_string();
         let (open, answer) = session.ask(&id)?;
         let message =
             format!(r#"{{"jsonrpc":"2.0","id":{id},"method":{},"params":{}}}"#, Value::from(self.method.as_str()), self.params);
-        let answered = async { if stream.put(&message) { answer.await.ok().flatten() } else { None } };
-        let answered = tokio::time::timeout(PATIENCE, answered).await.ok().flatten();
+        if !stream.put(&message) {
+            return None;
+        }
+        let mut put = Asked { stream, id: &id, is_over: false };
+        let answered = tokio::time::timeout(PATIENCE, answer).await;
+        put.is_over = answered.is_ok();
         drop(open);
-        let text = match answered.as_ref().and_then(|answer| std::str::from_utf8(answer).ok()) {
-            Some(text) => text,
-            // Whoever asked a person hears that there was no answer; a model or a list of places is not there.
-            None if self.method == "elicitation/create" => r#"{"action":"cancel"}"#,
-            None => return None,
-        };
-        Some(format!("{}:{text}", Value::from(self.key)))
+        answered.ok()?.ok().flatten()
     }
 
     /// Older versions have forms alone, and say nothing of it, or know pages by an id.
@@ -128,5 +175,24 @@ struct Forgotten {
 impl Drop for Forgotten {
     fn drop(&mut self) {
         self.gateway.ports().rounds.forget(&self.handle);
+    }
+}
+
+/// A question that a client has before it, until it was answered.
+struct Asked<'q, S: Stream> {
+    stream: &'q S,
+    id: &'q str,
+    is_over: bool,
+}
+
+impl<S: Stream> Drop for Asked<'_, S> {
+    /// Nobody waits for the answer any more: the client may close what it shows.
+    fn drop(&mut self) {
+        if !self.is_over {
+            let id = self.id;
+            let params = format!(r#"{{"requestId":{id},"reason":"the call goes on, or is over"}}"#);
+            let _unheard =
+                self.stream.put(&format!(r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{params}}}"#));
+        }
     }
 }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use bailiwick_pipeline::{
-    Answer, Gateway, Received,
+    Answer, Effect, Gateway, Handled, Owed, Received,
     aside::{Aside, Herald},
     received::Protocol,
 };
@@ -75,7 +75,7 @@ impl Stream for Teller {
 #[derive(Debug)]
 pub(super) struct Telling {
     told: mpsc::Receiver<Event>,
-    call: JoinHandle<Option<Answer>>,
+    call: JoinHandle<Option<Spoken>>,
     id: String,
     protocol: Protocol,
 }
@@ -101,9 +101,9 @@ impl Telling {
         let call = tokio::spawn(async move {
             let handled = conversed(&gateway, received, &teller, session.as_ref());
             match in_flight {
-                None => Some(handled.await),
+                None => Some(handled.await.into()),
                 Some(in_flight) => tokio::select! {
-                    answer = handled => Some(answer),
+                    answer = handled => Some(answer.into()),
                     // The call was dropped, and is on record as cancelled: its client expects no answer.
                     () = in_flight.cancelled.cancelled() => None,
                 },
@@ -142,9 +142,13 @@ impl Telling {
     }
 
     /// None where the call was called off by who asked for it.
-    fn answer(&self, answered: Result<Option<Answer>, JoinError>) -> Option<Response> {
+    fn answer(&self, answered: Result<Option<Spoken>, JoinError>) -> Option<Response> {
         match answered {
-            Ok(answer) => answer.map(|answer| render::respond(&self.id, self.protocol, &answer)),
+            Ok(spoken) => spoken.map(|spoken| {
+                let mut response = render::respond(&self.id, self.protocol, &spoken.answer);
+                response.body_mut().owe(spoken.owed);
+                response
+            }),
             Err(failure) => {
                 tracing::error!(%failure, "a call ended without an answer");
                 Some(render::error(StatusCode::INTERNAL_SERVER_ERROR, &self.id, -32603, "the gateway failed", None))
@@ -159,6 +163,19 @@ impl Drop for Telling {
     }
 }
 
+/// What a call came to, which its agent has yet to hear.
+#[derive(Debug)]
+struct Spoken {
+    answer: Answer,
+    owed: Option<Owed>,
+}
+
+impl From<Handled> for Spoken {
+    fn from(Handled { answer, effect }: Handled) -> Self {
+        Self { answer, owed: effect.map(Effect::owed) }
+    }
+}
+
 /// What comes next in a stream.
 pub(super) enum Next {
     /// An event.
@@ -168,7 +185,8 @@ pub(super) enum Next {
 }
 
 /// A message as an event. Between the tokens of JSON a line break is nothing but space; within them there is none.
-fn framed(message: Parts) -> Parts {
+fn framed(mut message: Parts) -> Parts {
+    let debt = message.take_debt();
     let is_break = |byte: &u8| matches!(byte, b'\n' | b'\r');
     let in_line = |piece: Bytes| {
         if piece.iter().any(is_break) {
@@ -178,7 +196,8 @@ fn framed(message: Parts) -> Parts {
         }
     };
     let pieces = message.into_pieces().map(in_line);
-    Parts::new(std::iter::once(Bytes::from_static(BEFORE)).chain(pieces).chain([Bytes::from_static(AFTER)]))
+    let pieces = std::iter::once(Bytes::from_static(BEFORE)).chain(pieces).chain([Bytes::from_static(AFTER)]);
+    Parts::new(pieces).indebted(debt)
 }
 
 #[cfg(test)]

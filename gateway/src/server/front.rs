@@ -417,6 +417,7 @@ impl Front {
             approval: None,
             duration_us: ended_ns.saturating_sub(noted.arrived_ns) / 1000,
             held_us: 0,
+            outcome_of: None,
             result: None,
             asides: None,
             task: None,

@@ -16,7 +16,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower_service::Service as _;
 
-use super::patient::Patient;
+use super::{delivery::Line, patient::Patient};
 use crate::processes;
 
 /// What a listener bears.
@@ -56,6 +56,9 @@ pub trait Answers: Clone + Send + Sync + 'static {
 
     /// Answers one request; `peer` is who sent it, where the kernel says so.
     fn answer(&self, request: Request<Incoming>, peer: Option<Peer>) -> impl Future<Output = Response<Self::Body>> + Send;
+
+    /// The answer goes out by this connection: for whoever wants to know whether it arrives.
+    fn on_line(response: &mut Response<Self::Body>, line: &Arc<Line>);
 }
 
 impl Answers for Router {
@@ -70,6 +73,8 @@ impl Answers for Router {
             Err(infallible) => match infallible {},
         }
     }
+
+    fn on_line(_: &mut Response<axum::body::Body>, _: &Arc<Line>) {}
 }
 
 /// Serves on TCP until `stop`.
@@ -172,14 +177,19 @@ impl<A: Answers> Talk<A> {
         let stream = Patient::new(stream, limits.unread);
         let mut http = hyper::server::conn::http1::Builder::new();
         http.timer(TokioTimer::new()).header_read_timeout(limits.headers).max_buf_size(64 * 1024);
+        let line = Arc::<Line>::default();
         let service = service_fn(|mut request: Request<Incoming>| {
-            let site = site.clone();
+            let (site, line) = (site.clone(), Arc::clone(&line));
             // What a client writes never becomes an extension: it is the connection's word.
             if let Some(certificate) = &caller.certificate {
                 request.extensions_mut().insert(Arc::clone(certificate));
             }
             let peer = caller.peer;
-            async move { Ok::<_, Infallible>(site.answer(request, peer).await) }
+            async move {
+                let mut response = site.answer(request, peer).await;
+                A::on_line(&mut response, &line);
+                Ok::<_, Infallible>(response)
+            }
         });
         let connection = http.serve_connection(TokioIo::new(stream), service);
         tokio::pin!(connection);
@@ -191,6 +201,8 @@ impl<A: Answers> Talk<A> {
             }
         };
         if let Err(error) = ended {
+            // Said before the connection is dropped, and with it what it has not sent.
+            line.broke();
             tracing::debug!(%error, "a connection ended early");
         }
     }

@@ -3,7 +3,7 @@
 use std::{borrow::Cow, sync::Arc};
 
 use bailiwick_pipeline::{
-    Received,
+    Effect, Received,
     aside::Wants,
     ports::Listing,
     principal::{ClientCertificate, Presented, Principal},
@@ -33,6 +33,7 @@ use self::{
     opening::{discovered, initialize_version},
 };
 use super::{
+    delivery::Line,
     events::{self, Telling},
     front::{Front, Noted, TurnedAway, only},
     listen::{Answers, Peer},
@@ -94,6 +95,10 @@ impl Answers for Arc<Front> {
             response.body_mut().keep(place);
         }
         response
+    }
+
+    fn on_line(response: &mut Response, line: &Arc<Line>) {
+        response.body_mut().go_by(line);
     }
 }
 
@@ -324,15 +329,18 @@ impl<'f> Exchange<'f> {
             return Ok(Telling::begin(self.front.gateway.clone(), received, in_flight, session, id).response().await);
         }
         let gateway = &self.front.gateway;
-        let answer = match in_flight {
+        let handled = match in_flight {
             None => gateway.handle_or_defer(received).await,
             Some(in_flight) => tokio::select! {
-                answer = gateway.handle(&received) => answer,
+                handled = gateway.handle_owing(&received, None) => handled,
                 // The call was dropped, and is on record as cancelled: its client expects no answer.
                 () = in_flight.cancelled.cancelled() => return Ok(bare(StatusCode::ACCEPTED)),
             },
         };
-        Ok(render::respond(id, era.protocol(), &answer))
+        let owed = handled.effect.map(Effect::owed);
+        let mut response = render::respond(id, era.protocol(), &handled.answer);
+        response.body_mut().owe(owed);
+        Ok(response)
     }
 
     /// What the caller wants to hear before the answer: nothing where there is no way to tell it.

@@ -2,6 +2,7 @@
 
 mod asking;
 mod certificate;
+mod delivery;
 mod events;
 mod front;
 mod inbox;
@@ -17,6 +18,7 @@ mod sessions;
 mod standing;
 
 pub use certificate::ServerCertificate;
+pub use delivery::Line;
 pub use front::{Front, FrontSettings};
 pub(crate) use front::{Noted, TurnedAway, only};
 pub use inbox::Notices;

@@ -8,11 +8,13 @@ use std::{
     task::{Context, Poll, ready},
 };
 
+use bailiwick_pipeline::Owed;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderValue, StatusCode, header};
 use hyper::body::{Body, Frame, SizeHint};
 
 use super::{
+    delivery::{Debt, Line},
     events::{Next, Telling},
     load::Place,
     standing::Stood,
@@ -34,6 +36,10 @@ pub struct Parts {
     stood: Option<Stood>,
     /// Kept until the last byte was handed to the kernel, or the connection has ended.
     place: Option<Arc<Place>>,
+    /// What the agent has to hear by these pieces.
+    debt: Option<Arc<Debt>>,
+    /// The connection that they go out by, where more may come that the agent has to hear.
+    line: Option<Arc<Line>>,
 }
 
 /// An answer without a body.
@@ -90,6 +96,31 @@ impl Parts {
         self.place = Some(Arc::new(place));
     }
 
+    /// The agent has to hear this, and does by these pieces.
+    pub(super) fn owe(&mut self, owed: Option<Owed>) {
+        self.debt = owed.map(Debt::new);
+    }
+
+    /// What the agent has to hear, for whoever says it otherwise.
+    pub(super) fn take_debt(&mut self) -> Option<Arc<Debt>> {
+        self.debt.take()
+    }
+
+    /// The same pieces, by which the agent hears this.
+    pub(super) fn indebted(self, debt: Option<Arc<Debt>>) -> Self {
+        Self { debt, ..self }
+    }
+
+    /// They go out by this connection.
+    pub(crate) fn go_by(&mut self, line: &Arc<Line>) {
+        if let Some(debt) = &self.debt {
+            debt.goes_by(line);
+        }
+        if self.more.is_some() {
+            self.line = Some(Arc::clone(line));
+        }
+    }
+
     /// All of them as one text.
     #[cfg(test)]
     pub(super) fn into_text(self) -> String {
@@ -113,9 +144,13 @@ impl Body for Parts {
         {
             match ready!(more.poll_next(cx)) {
                 Next::Event(event) => self.pieces.push_back(event),
-                Next::Last(last) => {
-                    self.pieces = last.pieces;
+                Next::Last(mut last) => {
                     self.more = None;
+                    self.debt = last.debt.take();
+                    self.pieces = std::mem::take(&mut last.pieces);
+                    if let (Some(debt), Some(line)) = (&self.debt, &self.line) {
+                        debt.goes_by(line);
+                    }
                 }
             }
         }
@@ -129,9 +164,13 @@ impl Body for Parts {
         }
         let Some(bytes) = self.pieces.pop_front() else { return Poll::Ready(None) };
         // The server lets go of the body once it has its bytes, which may be long before they are written.
-        let bytes = match &self.place {
-            Some(place) => Bytes::from_owner(Held { bytes, _place: Arc::clone(place) }),
-            None => bytes,
+        let is_last = self.pieces.is_empty() && self.more.is_none();
+        if let Some(debt) = self.debt.as_ref().filter(|_| is_last) {
+            debt.is_out();
+        }
+        let bytes = match (&self.place, &self.debt) {
+            (None, None) => bytes,
+            (place, debt) => Bytes::from_owner(Held { bytes, _place: place.clone(), _debt: debt.clone() }),
         };
         Poll::Ready(Some(Ok(Frame::data(bytes))))
     }
@@ -148,10 +187,11 @@ impl Body for Parts {
     }
 }
 
-/// Bytes that keep a place.
+/// Bytes that keep a place, and that the agent has to hear.
 struct Held {
     bytes: Bytes,
-    _place: Arc<Place>,
+    _place: Option<Arc<Place>>,
+    _debt: Option<Arc<Debt>>,
 }
 
 impl AsRef<[u8]> for Held {

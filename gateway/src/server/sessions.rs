@@ -2,7 +2,7 @@
 //! idle.
 
 use std::{
-    collections::{HashMap, hash_map::Entry},
+    collections::{HashMap, VecDeque, hash_map::Entry},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
@@ -10,7 +10,11 @@ use std::{
     time::Duration,
 };
 
-use bailiwick_pipeline::{aside::LogLevel, ids::AgentId, received::Protocol};
+use bailiwick_pipeline::{
+    aside::LogLevel,
+    ids::{AgentId, ApprovalId},
+    received::Protocol,
+};
 use bailiwick_schemas::names::Feature;
 use bytes::Bytes;
 use dashmap::DashMap;
@@ -28,6 +32,9 @@ const SWEEP_EVERY_MS: u64 = 1000;
 /// So many questions may wait for the answers of one client.
 const QUESTIONS: usize = 16;
 
+/// So many of the gateway's own questions are remembered that a client has seen.
+const SHOWN: usize = 64;
+
 /// No place of any level.
 const NO_LEVEL: usize = usize::MAX;
 
@@ -44,6 +51,8 @@ pub(super) struct Session {
     pub(super) askable: Vec<(Feature, String)>,
     /// What takes the answers of its client, by the ids of the questions as written.
     questions: Mutex<HashMap<String, oneshot::Sender<Option<Bytes>>>>,
+    /// The approvals that its client was asked about, the last ones.
+    shown: Mutex<VecDeque<ApprovalId>>,
     /// The log messages that its client wants: none, until it says which.
     level: AtomicUsize,
     /// What its client is to be told.
@@ -116,6 +125,7 @@ impl Sessions {
             in_flight: Mutex::default(),
             askable,
             questions: Mutex::default(),
+            shown: Mutex::default(),
             level: AtomicUsize::new(NO_LEVEL),
             inbox: Inbox::new(),
             ended: CancellationToken::new(),
@@ -243,6 +253,26 @@ impl Session {
         let (take, answer) = oneshot::channel();
         questions.insert(id.to_owned(), take);
         Some((Open { session: Arc::clone(self), id: id.to_owned() }, answer))
+    }
+
+    /// Whether its client was asked about this approval.
+    pub(super) fn was_shown(&self, approval: &ApprovalId) -> bool {
+        self.shown().contains(approval)
+    }
+
+    /// Its client was asked about this approval: once is enough.
+    pub(super) fn shows(&self, approval: ApprovalId) {
+        let mut shown = self.shown();
+        if !shown.contains(&approval) {
+            if shown.len() >= SHOWN {
+                shown.pop_front();
+            }
+            shown.push_back(approval);
+        }
+    }
+
+    fn shown(&self) -> MutexGuard<'_, VecDeque<ApprovalId>> {
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Hands over what its client answers to the question of this id: none where it refuses. False where nobody waits for it.

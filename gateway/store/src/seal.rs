@@ -24,18 +24,35 @@ impl Seal {
     }
 
     pub(crate) fn close(&self, id: &ApprovalId, binding: &Digest, plain: &[u8]) -> Result<Vec<u8>, Broken> {
+        self.close_about(about(id, binding), plain)
+    }
+
+    pub(crate) fn open(&self, id: &ApprovalId, binding: &Digest, sealed: &[u8]) -> Result<Vec<u8>, Broken> {
+        self.open_about(about(id, binding), sealed)
+    }
+
+    /// Seals what is no argument of a call, tied to what the caller says that it is about.
+    pub(crate) fn close_other(&self, of: &[u8], plain: &[u8]) -> Result<Vec<u8>, Broken> {
+        self.close_about(about_other(of), plain)
+    }
+
+    pub(crate) fn open_other(&self, of: &[u8], sealed: &[u8]) -> Result<Vec<u8>, Broken> {
+        self.open_about(about_other(of), sealed)
+    }
+
+    fn close_about(&self, about: Aad<Vec<u8>>, plain: &[u8]) -> Result<Vec<u8>, Broken> {
         let mut body = plain.to_vec();
-        let nonce = self.key.seal_in_place_append_tag(about(id, binding), &mut body).map_err(|_| Broken)?;
+        let nonce = self.key.seal_in_place_append_tag(about, &mut body).map_err(|_| Broken)?;
         let mut sealed = nonce.as_ref().to_vec();
         sealed.append(&mut body);
         Ok(sealed)
     }
 
-    pub(crate) fn open(&self, id: &ApprovalId, binding: &Digest, sealed: &[u8]) -> Result<Vec<u8>, Broken> {
+    fn open_about(&self, about: Aad<Vec<u8>>, sealed: &[u8]) -> Result<Vec<u8>, Broken> {
         let (nonce, body) = sealed.split_at_checked(NONCE_LEN).ok_or(Broken)?;
         let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| Broken)?;
         let mut body = body.to_vec();
-        let length = self.key.open_in_place(nonce, about(id, binding), &mut body).map_err(|_| Broken)?.len();
+        let length = self.key.open_in_place(nonce, about, &mut body).map_err(|_| Broken)?.len();
         body.truncate(length);
         Ok(body)
     }
@@ -48,4 +65,9 @@ fn about(id: &ApprovalId, binding: &Digest) -> Aad<Vec<u8>> {
     bytes.extend_from_slice(binding.as_bytes());
     bytes.extend_from_slice(id.as_str().as_bytes());
     Aad::from(bytes)
+}
+
+/// The same for all else: nothing that is sealed as one can be opened as the other.
+fn about_other(of: &[u8]) -> Aad<Vec<u8>> {
+    Aad::from([b"bailiwick.sealed.v1\0".as_slice(), of].concat())
 }

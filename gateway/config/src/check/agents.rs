@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bailiwick_identity::{SpiffeId, SubjectPattern};
-use bailiwick_pipeline::principal::Agent;
+use bailiwick_pipeline::{OnCancel, Patience, principal::Agent};
 
 use super::{duplicates, issuers::check_subject, text};
 use crate::{
@@ -47,7 +47,21 @@ fn agent(raw: &RawAgent, names: &mut Names<'_>, path: &KeyPath, findings: &mut F
     }
     let agent = Agent { id: raw.id.clone()?, owner, ceiling: raw.ceiling, disabled: raw.disabled };
     let environments = raw.environments.as_ref().map(|all| all.iter().cloned().collect());
-    Some(RegisteredAgent { agent, uids, spiffe, subjects, environments, purpose: raw.purpose.clone() })
+    let patience = patience(raw, names.raw, path, findings);
+    Some(RegisteredAgent { agent, uids, spiffe, subjects, environments, purpose: raw.purpose.clone(), patience })
+}
+
+/// How it waits for approvers.
+fn patience(raw: &RawAgent, all: &Raw, path: &KeyPath, findings: &mut Findings<'_>) -> Patience {
+    let decided_by = all.approvals.approve_by;
+    if let Some(hold) = raw.hold.filter(|hold| *hold > decided_by) {
+        let message = format!("a call of it is held for `{hold}`, and can be approved for `{decided_by}` only");
+        let there = KeyPath::default().key("approvals").key("approve_by");
+        let fault = findings.beside(&path.key("hold"), FaultCode::Conflict, message, (&there, "decided by then"));
+        fault.help("make `hold` at most as long as `approvals.approve_by`");
+    }
+    let on_cancel = raw.on_cancel.as_deref().map(|word| if word == "withdraw" { OnCancel::Withdraw } else { OnCancel::Keep });
+    Patience { hold: raw.hold.map(Into::into), state_only_legs: raw.state_only_legs, on_cancel }
 }
 
 /// One way to prove an agent.

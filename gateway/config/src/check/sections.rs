@@ -14,6 +14,9 @@ use crate::{
     units::{Duration, Size},
 };
 
+/// Longer than that nobody means the identical call to be the same one.
+const KEPT_MOST: Duration = Duration::from_secs(10 * 60);
+
 pub(super) fn server(whole: &Raw, path: &KeyPath, setting: Setting<'_>, findings: &mut Findings<'_>) -> Server {
     let raw = &whole.server;
     for (key, address) in [("listen", raw.listen), ("console", raw.console)] {
@@ -72,6 +75,11 @@ pub(super) fn approvals(raw: &RawApprovals, path: &KeyPath, findings: &mut Findi
             findings.beside(&path.key("hold"), FaultCode::Conflict, message, (&path.key("approve_by"), "decided by then"));
         fault.help("make `hold` at most as long as `approve_by`");
     }
+    if raw.keep_outcome > KEPT_MOST {
+        let message = format!("the outcomes of calls would be kept for `{}`", raw.keep_outcome);
+        let fault = findings.value(&path.key("keep_outcome"), FaultCode::OutOfRange, message);
+        fault.help("write `10m` at most: after that the identical call is meant anew");
+    }
     if let Some(group) = raw.break_glass.as_ref().and_then(|glass| glass.group.as_ref()) {
         let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
         if group.is_empty() || group.len() > 32 || !group.chars().all(is_plain) {
@@ -85,6 +93,7 @@ pub(super) fn approvals(raw: &RawApprovals, path: &KeyPath, findings: &mut Findi
         approve_by: raw.approve_by.into(),
         execute_by: raw.execute_by.into(),
         deny_cooldown: raw.deny_cooldown.into(),
+        keep_outcome: raw.keep_outcome.into(),
         max_pending_per_agent: raw.max_pending_per_agent,
         max_asked_per_hour: raw.max_asked_per_hour,
         max_denied_in_row: raw.max_denied_in_row,

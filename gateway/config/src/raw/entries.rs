@@ -40,6 +40,13 @@ pub(crate) struct RawAgent {
     pub(crate) environments: Option<Vec<String>>,
     /// What it is there for, in a person's words.
     pub(crate) purpose: Option<String>,
+    /// How long a call of it is held open for an approver, instead of `approvals.hold`; `0s` answers at once that one is asked.
+    pub(crate) hold: Option<Duration>,
+    /// Whether its client comes back by itself with a `requestState` alone (MCP 2026-07-28), and so waits longer than one request.
+    pub(crate) state_only_legs: bool,
+    /// What becomes of its question when its call is cancelled or its client goes away, instead of `approvals.on_cancel`.
+    #[schemars(extend("enum" = ["keep", "withdraw"]))]
+    pub(crate) on_cancel: Option<String>,
 }
 
 /// One way in which an agent proves itself: `uid`, or `issuer` and `subject`.
@@ -408,6 +415,9 @@ impl Default for RawAgent {
             environment: None,
             environments: None,
             purpose: None,
+            hold: None,
+            state_only_legs: false,
+            on_cancel: None,
         }
     }
 }

@@ -121,6 +121,8 @@ pub(crate) struct RawApprovals {
     pub(crate) execute_by: Duration,
     /// How long the same call is not asked for again after it was denied.
     pub(crate) deny_cooldown: Duration,
+    /// How long the outcome of a call with an effect is kept for the identical call, where its agent could not be told of it; `0s` keeps none.
+    pub(crate) keep_outcome: Duration,
     /// Open approvals that one agent may have.
     #[schemars(range(min = 1, max = 1000))]
     pub(crate) max_pending_per_agent: u32,
@@ -237,6 +239,7 @@ impl Default for RawApprovals {
             approve_by: Duration::from_secs(10 * 60),
             execute_by: Duration::from_secs(10 * 60),
             deny_cooldown: Duration::from_secs(10 * 60),
+            keep_outcome: Duration::from_secs(2 * 60),
             max_pending_per_agent: 5,
             max_asked_per_hour: 120,
             max_denied_in_row: 3,

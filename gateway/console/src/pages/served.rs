@@ -32,6 +32,8 @@ pub(crate) fn routes() -> Router<Arc<Console>> {
     Router::new()
         .route("/", get(show_inbox))
         .route("/approvals/{id}", get(show_approval))
+        // What agents and channels are told: short enough to be read out.
+        .route("/a/{id}", get(show_approval))
         .route("/live", get(show_live))
         .route("/agents", get(show_agents))
         .route("/grants", get(show_grants))

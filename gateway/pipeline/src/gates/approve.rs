@@ -13,6 +13,7 @@ use super::{Permitted, Question, Stop, task};
 use crate::{
     grant::LiveGrant,
     ids::ApprovalId,
+    legs::{self, Leg},
     ports::{ApprovalRequest, Binding, Delegator, Ports, TicketState, need_of},
     refusal::Refusal,
     way::Way,
@@ -63,6 +64,7 @@ pub async fn approve<'r>(call: Permitted<'r>, ports: &Ports, way: &mut Way<'r>) 
     }
     if call.needs().is_empty() {
         let arguments = call.validated().granted().arguments().clone();
+        brought(&call, ports, way, || binding_of(&call).call_digest())?;
         // An earlier walk may have asked.
         way.seen.approval = None;
         return Ok(Approved { permitted: call, approval: None, allowance: None, arguments });
@@ -80,7 +82,12 @@ pub async fn approve<'r>(call: Permitted<'r>, ports: &Ports, way: &mut Way<'r>) 
     let stage = way.enter("approve", "bailiwick.approval.check", ports);
     let binding = binding_of(&call);
     let now_ms = ports.clock.now_ms();
+    let brought = brought(&call, ports, way, || binding.call_digest())?;
     let found = ports.approvals.find(&binding, now_ms);
+    // Whoever waits for one question is not put before another.
+    if brought.as_ref().is_some_and(|leg| found.as_ref().is_none_or(|ticket| ticket.id != leg.approval)) {
+        return Err(Refusal::approval_lapsed().into());
+    }
     // A no to exactly this call is not undone by a yes to its like; one that still waits may be.
     let is_settled = found.as_ref().is_some_and(|ticket| ticket.state != TicketState::Pending);
     if !is_settled
@@ -126,9 +133,25 @@ pub async fn approve<'r>(call: Permitted<'r>, ports: &Ports, way: &mut Way<'r>) 
         TicketState::Pending => {
             way.trace.note(stage, "bailiwick.approval.outcome", "pending");
             way.leave(stage, ports);
-            Err(Stop::Pending(Box::new(Question { ticket, rules: way.seen.rules.clone() })))
+            let (rules, bound) = (way.seen.rules.clone(), binding.call_digest());
+            let leg = brought.map_or(0, |leg| leg.number);
+            Err(Stop::Pending(Box::new(Question { ticket, rules, bound, leg })))
         }
     }
+}
+
+/// What a call brings that was answered before that a person is still to decide. What this agent was not given under this grant is refused.
+fn brought(
+    call: &Permitted<'_>,
+    ports: &Ports,
+    way: &mut Way<'_>,
+    bound: impl FnOnce() -> Digest,
+) -> Result<Option<Leg>, Refusal> {
+    let granted = call.validated().granted();
+    let Some(waited) = granted.identified().received().waited() else { return Ok(None) };
+    way.seen.gate = "approve";
+    let leg = legs::opened(waited.state, granted.grant().terms(), ports).ok_or_else(Refusal::waits_for_nothing)?;
+    if leg.bound == bound() { Ok(Some(leg)) } else { Err(Refusal::approval_lapsed()) }
 }
 
 async fn ask(call: &Permitted<'_>, binding: &Binding, now_ms: u64, ports: &Ports) -> Result<crate::ports::Ticket, Stop> {

@@ -351,7 +351,7 @@ pub(super) fn plain_words(text: &str) -> String {
     text.chars().take(WORDS).map(|c| if is_hidden(c) { ' ' } else { c }).collect()
 }
 
-fn is_hidden(c: char) -> bool {
+pub(crate) fn is_hidden(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }

@@ -8,6 +8,7 @@ mod asks;
 mod grant;
 mod halted;
 mod identify;
+mod kept;
 mod offer;
 mod pace;
 mod permit;
@@ -32,8 +33,10 @@ pub use send::{Outgoing, RawReply, Sent, send};
 pub use validate::{Validated, validate};
 pub use watch::Watching;
 
+pub(crate) use asks::is_hidden;
 pub(crate) use grant::{chosen_among, chosen_grant, list, visible};
 pub(crate) use halted::{Reached, on_way as halted_on_way};
+pub(crate) use kept::kept;
 pub(crate) use offer::{array_of, offers, page_of};
 pub(crate) use pace::{pace, pace_of_task};
 pub(crate) use permit::{hour_of_day, stricter};
@@ -41,6 +44,8 @@ pub(crate) use request::request;
 pub(crate) use search::{admit, complete, search};
 pub(crate) use task::{own_begun, own_task};
 pub(crate) use watch::{Held, watch};
+
+use bailiwick_schemas::canonical::Digest;
 
 use crate::{ports::Ticket, refusal::Refusal};
 
@@ -63,6 +68,10 @@ pub struct Question {
     pub ticket: Ticket,
     /// The rules that ask.
     pub rules: Vec<String>,
+    /// The digest of the exact call, whatever policies ask for.
+    pub bound: Digest,
+    /// How often the agent was answered that it is still open, and asked again with what it was given then.
+    pub leg: u8,
 }
 
 impl From<Refusal> for Stop {

@@ -63,7 +63,7 @@ pub(crate) fn admit<'r>(
     let arguments: Value =
         serde_json::from_slice(arguments).map_err(|fault| Refusal::internal(format!("received arguments: {fault}")))?;
     own.check(&arguments)?;
-    if received.answers().is_some() {
+    if received.answers().is_some() || received.waited().is_some() {
         return Err(Refusal::answers_not_taken("this tool asks nothing: call it without answers"));
     }
     way.trace.note(stage, "bailiwick.schema.valid", true);

@@ -211,7 +211,8 @@ async fn who_waits_for_a_person_is_told_so_every_five_seconds() {
     let (heard, said) = told(&bench, "tickets__refund", Asking::wanting(Some("7"), None)).await;
     heard.refused("hold", Outcome::ApprovalPending, "approval_pending");
     let said: Vec<Value> = said.iter().map(|params| serde_json::from_str(params).unwrap()).collect();
-    let of = |progress| json!({"progressToken":7,"progress":progress,"message":"Waiting for approval CODE-apr-1"});
+    let words = "Waiting for approval CODE-apr-1, 10 min left";
+    let of = |progress| json!({"progressToken":7,"progress":progress,"message":words});
     assert_eq!(said, [of(0.001), of(0.002), of(0.003)]);
     assert_eq!(counts(&heard)["told"], 3);
     // Who gave no token hears nothing of it.

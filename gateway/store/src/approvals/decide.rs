@@ -161,11 +161,19 @@ impl LiveApprovals {
     /// Takes the word of the agent's own client that whoever drives it agrees; `how` says by what means. It counts only where policy asks
     /// for no more than that: the client may have answered by itself.
     pub async fn confirm_by_user(&self, id: &ApprovalId, how: &str, now_ms: u64) -> Result<Approval, DecideFault> {
+        let decision = Decision { reason: Some(how.to_owned()), ..Decision::approve() };
+        self.decide(id.as_str(), decision, self.user_of(id)?, now_ms).await
+    }
+
+    /// The same where they say no. It counts only where their yes would.
+    pub async fn refuse_by_user(&self, id: &ApprovalId, how: &str, now_ms: u64) -> Result<Approval, DecideFault> {
+        self.decide(id.as_str(), Decision::deny(Some(how.to_owned())), self.user_of(id)?, now_ms).await
+    }
+
+    fn user_of(&self, id: &ApprovalId) -> Result<Approver, DecideFault> {
         let owner = self.book().entry(id).map(|entry| entry.approval.owner.clone());
         let name = owner.ok_or_else(|| DecideFault::Unknown(id.to_string()))?;
-        let approver = Approver { uid: None, name, method: ApproverMethod::ClientAsserted, owns: BTreeSet::new() };
-        let decision = Decision { reason: Some(how.to_owned()), ..Decision::approve() };
-        self.decide(id.as_str(), decision, approver, now_ms).await
+        Ok(Approver { uid: None, name, method: ApproverMethod::ClientAsserted, owns: BTreeSet::new() })
     }
 
     /// Judges the decision and queues it. It comes into force once it is on disk, even if nobody waits for that.

@@ -7,14 +7,18 @@
 use std::{
     collections::{HashMap, HashSet},
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use arc_swap::ArcSwap;
 use bailiwick_pipeline::{
     ids::{AgentId, ApprovalId, CallId},
-    ports::{ApprovalFailure, ApprovalRequest, Approvals, Binding, ClaimEnd, Later, Ticket, TicketState},
+    ports::{ApprovalFailure, ApprovalRequest, Approvals, Binding, ClaimEnd, Later, Ticket, TicketState, UserWord},
 };
+use bailiwick_policy::Confirm;
 use bytes::Bytes;
 use serde_json::Value;
 use tokio::sync::watch;
@@ -123,12 +127,17 @@ pub enum ShowFault {
     },
 }
 
+/// How the word of an agent's user came.
+const BY_FORM: &str = "a form at the agent's client";
+
 /// All approvals.
 pub struct LiveApprovals {
     store: Store,
     agents: Arc<Agents>,
     settings: ArcSwap<Settings>,
     book: Arc<Mutex<Book>>,
+    /// Whether the gateway itself goes away.
+    keeps_all: AtomicBool,
 }
 
 impl LiveApprovals {
@@ -164,7 +173,8 @@ impl LiveApprovals {
         }
         count_again(&mut book);
         let settings = ArcSwap::from_pointee(settings);
-        Ok(Self { store: store.clone(), agents, settings, book: Arc::new(Mutex::new(book)) })
+        let book = Arc::new(Mutex::new(book));
+        Ok(Self { store: store.clone(), agents, settings, book, keeps_all: AtomicBool::new(false) })
     }
 
     /// Replaces the settings; what was asked before keeps its times.
@@ -305,12 +315,8 @@ impl Approvals for LiveApprovals {
     }
 
     fn left(&self, id: &ApprovalId, now_ms: u64) {
-        let mut book = self.book();
-        let is_left =
-            |entry: &Entry| entry.approval.state == ApprovalState::Pending && !entry.is_being_decided && entry.waiters() == 0;
-        if self.settings.load().withdraw_on_cancel && book.entry(id).is_some_and(is_left) {
-            let note = Some("the call that waited for it was cancelled");
-            self.follow(book.advance(id, ApprovalState::Withdrawn, Some(now_ms), note), Happened::Withdrawn, now_ms);
+        if self.settings.load().withdraw_on_cancel {
+            self.withdraw_left(id, now_ms);
         }
     }
 
@@ -362,9 +368,58 @@ impl Approvals for LiveApprovals {
             }
         })
     }
+
+    fn waiting(&self, id: &ApprovalId) -> usize {
+        self.waiters(id)
+    }
+
+    fn is_for_user(&self, id: &ApprovalId) -> bool {
+        self.book().entry(id).is_some_and(|entry| entry.approval.confirm() == Confirm::User)
+    }
+
+    fn confirm_by_user<'a>(&'a self, id: &'a ApprovalId, word: UserWord, now_ms: u64) -> Later<'a, bool> {
+        Box::pin(async move {
+            let decided = match word {
+                UserWord::Approves => self.confirm_by_user(id, BY_FORM, now_ms).await,
+                UserWord::Refuses => self.refuse_by_user(id, BY_FORM, now_ms).await,
+            };
+            decided.is_ok()
+        })
+    }
+
+    fn take_back(&self, id: &ApprovalId, now_ms: u64) {
+        self.withdraw_left(id, now_ms);
+    }
+
+    fn seal(&self, about: &[u8], plain: &[u8]) -> Option<Bytes> {
+        self.store.seal().close_other(about, plain).ok().map(Bytes::from)
+    }
+
+    fn unseal(&self, about: &[u8], sealed: &[u8]) -> Option<Bytes> {
+        self.store.seal().open_other(about, sealed).ok().map(Bytes::from)
+    }
 }
 
 impl LiveApprovals {
+    /// The gateway goes away, and not who waits: what was asked stays asked, whatever the configuration says of who leaves.
+    pub fn keep_all(&self) {
+        self.keeps_all.store(true, Ordering::SeqCst);
+    }
+
+    /// Whoever waited for it goes away, and by the configuration that takes back what nobody has decided.
+    fn withdraw_left(&self, id: &ApprovalId, now_ms: u64) {
+        if self.keeps_all.load(Ordering::SeqCst) {
+            return;
+        }
+        let mut book = self.book();
+        let is_left =
+            |entry: &Entry| entry.approval.state == ApprovalState::Pending && !entry.is_being_decided && entry.waiters() == 0;
+        if book.entry(id).is_some_and(is_left) {
+            let note = Some("the call that waited for it was cancelled");
+            self.follow(book.advance(id, ApprovalState::Withdrawn, Some(now_ms), note), Happened::Withdrawn, now_ms);
+        }
+    }
+
     /// Has the store follow what memory has done.
     fn follow(&self, approval: Option<Approval>, happened: Happened, at_ms: u64) {
         if let Some(approval) = approval {

@@ -1,8 +1,10 @@
 //! Approvals in memory: one use each, decided by the test.
 
+use std::sync::atomic::Ordering;
+
 use bailiwick_pipeline::{
     ids::{ApprovalId, CallId},
-    ports::{ApprovalFailure, ApprovalRequest, Approvals, Binding, ClaimEnd, Delegator, Later, Ticket, TicketState},
+    ports::{ApprovalFailure, ApprovalRequest, Approvals, Binding, ClaimEnd, Delegator, Later, Ticket, TicketState, UserWord},
 };
 use bailiwick_schemas::canonical::Digest;
 use bytes::Bytes;
@@ -140,4 +142,52 @@ impl Approvals for Fakes {
             self.questions.subscribe().wait_for(settled).await.unwrap();
         })
     }
+
+    fn waiting(&self, id: &ApprovalId) -> usize {
+        let is_pending = |question: &Question| question.id == *id && question.state == TicketState::Pending;
+        if self.questions.borrow().iter().any(is_pending) { self.questions.receiver_count() } else { 0 }
+    }
+
+    fn is_for_user(&self, id: &ApprovalId) -> bool {
+        self.for_user.load(Ordering::SeqCst) && self.questions.borrow().iter().any(|question| question.id == *id)
+    }
+
+    fn confirm_by_user<'a>(&'a self, id: &'a ApprovalId, word: UserWord, _: u64) -> Later<'a, bool> {
+        Box::pin(async move {
+            self.pass("confirm").await;
+            if !self.for_user.load(Ordering::SeqCst) {
+                return false;
+            }
+            let state = match word {
+                UserWord::Approves => TicketState::Approved,
+                UserWord::Refuses => TicketState::Denied { reason: None },
+            };
+            self.questions.send_if_modified(|all| {
+                let own = all.iter_mut().find(|question| question.id == *id && question.state == TicketState::Pending);
+                own.map(|question| question.state = state).is_some()
+            })
+        })
+    }
+
+    fn take_back(&self, id: &ApprovalId, _: u64) {
+        self.reach("withdraw");
+        self.questions.send_modify(|all| all.retain(|question| question.id != *id));
+    }
+
+    fn seal(&self, about: &[u8], plain: &[u8]) -> Option<Bytes> {
+        self.reach("seal");
+        // Another one each time, and of no use to whoever changes it.
+        let nonce = u32::try_from(self.count("seal")).unwrap().to_be_bytes();
+        Some([&nonce, mark(about, plain).as_bytes().as_slice(), plain].concat().into())
+    }
+
+    fn unseal(&self, about: &[u8], sealed: &[u8]) -> Option<Bytes> {
+        let (_, rest) = sealed.split_at_checked(4)?;
+        let (given, plain) = rest.split_at_checked(32)?;
+        (given == mark(about, plain).as_bytes()).then(|| Bytes::copy_from_slice(plain))
+    }
+}
+
+fn mark(about: &[u8], plain: &[u8]) -> Digest {
+    Digest::of(&[&about.len().to_be_bytes(), about, plain].concat())
 }

@@ -69,6 +69,8 @@ pub struct Fakes {
     pub world: Mutex<Arc<World>>,
     pub questions: watch::Sender<Vec<Question>>,
     pub asking: Mutex<Result<(), bailiwick_pipeline::ports::ApprovalFailure>>,
+    /// Whether questions are for the agent's own user.
+    pub for_user: AtomicBool,
     /// The approval under which calls of its like may go, and how many.
     pub allowing: Mutex<Option<(bailiwick_pipeline::ids::ApprovalId, u32)>>,
     pub loan: Mutex<Result<Option<Loan>, LendFailure>>,
@@ -111,6 +113,7 @@ impl Fakes {
             world: Mutex::new(world),
             questions: watch::Sender::default(),
             asking: Mutex::new(Ok(())),
+            for_user: AtomicBool::new(false),
             allowing: Mutex::default(),
             loan: Mutex::new(Ok(None)),
             readiness: Mutex::new(Ok(())),

@@ -2,11 +2,19 @@
 
 use std::sync::Mutex;
 
-use bailiwick_pipeline::aside::{Aside, Herald};
+use bailiwick_pipeline::{
+    Inquiry,
+    aside::{Aside, Herald},
+    ports::Later,
+};
+use bytes::Bytes;
 
 pub struct Recorded {
     room: usize,
     told: Mutex<Vec<Aside>>,
+    /// What it was asked, and what is answered to that: none, and no answer ever comes.
+    pub asked: Mutex<Vec<Inquiry>>,
+    pub answer: Mutex<Option<Bytes>>,
 }
 
 impl Recorded {
@@ -15,7 +23,7 @@ impl Recorded {
     }
 
     pub fn with_room(room: usize) -> Self {
-        Self { room, told: Mutex::default() }
+        Self { room, told: Mutex::default(), asked: Mutex::default(), answer: Mutex::default() }
     }
 
     /// The `params` of all that it was told.
@@ -32,5 +40,16 @@ impl Herald for Recorded {
             told.push(aside);
         }
         has_room
+    }
+
+    fn ask(&self, inquiry: Inquiry) -> Later<'_, Option<Bytes>> {
+        self.asked.lock().unwrap().push(inquiry);
+        let answer = self.answer.lock().unwrap().clone();
+        Box::pin(async move {
+            match answer {
+                Some(answer) => Some(answer),
+                None => std::future::pending().await,
+            }
+        })
     }
 }

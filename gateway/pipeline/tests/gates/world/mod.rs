@@ -199,7 +199,7 @@ impl Bench {
             endings: fakes(),
             requests: fakes(),
         };
-        Gateway::new(ports, self.settings)
+        Gateway::new(ports, self.settings.clone())
     }
 
     /// A request for `tool`, received.
@@ -303,7 +303,7 @@ impl Bench {
     /// The same, as agents are handled that take tasks.
     pub async fn handle_or_defer(&self, received: Received) -> Heard {
         let call = received.call_id().to_string();
-        let answer = self.gateway().handle_or_defer(received).await;
+        let answer = self.gateway().handle_or_defer(received).await.answer;
         Heard::new(call, answer, Arc::clone(&self.fakes))
     }
 
