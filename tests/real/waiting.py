@@ -49,8 +49,8 @@ ttl = "1h"
         for case in everyone
     )
     return f"""
-[server]
-console_url = "{CONSOLE}"
+[console]
+public_url = "{CONSOLE}"
 
 [approvals]
 hold = "60s"

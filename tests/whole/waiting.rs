@@ -245,6 +245,7 @@ async fn who_goes_away_leaves_the_question_to_the_identical_call() {
     // A bridge that is killed.
     let token = gateway.folder().join("token");
     std::fs::write(&token, agent.token()).unwrap();
+    std::fs::set_permissions(&token, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
     let mut bridge = gateway.cli.command(&["stdio", "--grant-file", token.to_str().unwrap()]);
     let mut bridge = bridge.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     let mut modern = call(1, "s__pay");
@@ -298,6 +299,7 @@ async fn on_stdio_a_client_is_told_and_goes_on() {
     let (gateway, script) = house("hold = \"60s\"", "");
     let token = gateway.folder().join("token");
     std::fs::write(&token, gateway.agent("a").token()).unwrap();
+    std::fs::set_permissions(&token, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
     let mut bridge = gateway.cli.command(&["stdio", "--grant-file", token.to_str().unwrap()]);
     let mut bridge = bridge.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     let (mut to, mut from) = (bridge.stdin.take().unwrap(), BufReader::new(bridge.stdout.take().unwrap()).lines());

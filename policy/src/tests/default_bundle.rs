@@ -4,8 +4,8 @@ use serde_json::json;
 
 use super::{allow, call, connectors, grant, prepared, rule, tool};
 use crate::{
-    Ask, Band, CallFacts, Confirm, DEFAULT_BUNDLE, Decision, DenyCause, GrantFacts, Kind, Policies, PreparedGrant, Requirement,
-    Source, ToolFacts,
+    Ask, Band, CallFacts, Confirm, DEFAULT_BUNDLE, Decision, GrantFacts, Kind, Policies, PreparedGrant, Requirement, Source,
+    ToolFacts,
 };
 
 fn compile(tools: &[ToolFacts]) -> Policies {
@@ -28,10 +28,10 @@ fn asks(rules: &[(&str, &str)]) -> Decision {
         labels: rules
             .iter()
             .map(|(id, reason)| Requirement {
-                label: "approver".into(),
-                confirm: Confirm::Approver,
+                label: if *id == TWO.0 { "two-person" } else { "approver" }.into(),
+                confirm: if *id == TWO.0 { Confirm::TwoPerson } else { Confirm::Approver },
                 remember: false,
-                quorum: 1,
+                quorum: if *id == TWO.0 { 2 } else { 1 },
                 ttl: None,
                 rule: (*id).into(),
                 reason: Some((*reason).into()),
@@ -42,6 +42,7 @@ fn asks(rules: &[(&str, &str)]) -> Decision {
 }
 
 const HIGH: (&str, &str) = ("high-needs-approver", "high-risk calls need an approver");
+const TWO: (&str, &str) = ("critical-needs-two", "critical calls need two approvers");
 const ADMIN: (&str, &str) = ("admin-needs-approver", "administrative calls need an approver");
 const SENT: (&str, &str) =
     ("exfiltrate-after-untrusted", "this task has touched untrusted input; sending data out needs an approver");
@@ -72,18 +73,17 @@ fn each_kind_and_band_is_decided_as_it_says() {
                 if band == Band::High {
                     rules.push(HIGH);
                 }
+                if band == Band::Critical {
+                    rules.push(TWO);
+                }
+                rules.sort_unstable();
                 let name = format!("shop__{kind}_{band}");
                 let decision = decide(&policies, &grant, &name, &call);
-                if band == Band::Critical {
-                    let Decision::Deny { determining, cause } = decision else { panic!("{name}: {decision:?}") };
-                    assert_eq!(cause, DenyCause::Forbidden);
-                    let reason = "critical calls need two approvers, who can't be told apart yet";
-                    assert!(determining.contains(&rule("critical-denied", Some(reason))), "{name}");
-                } else if rules.is_empty() {
+                if rules.is_empty() {
                     assert_eq!(decision, allow(&["within-grant"]), "{name}");
                 } else {
                     assert_eq!(decision, asks(&rules), "{name}");
-                    let held = ["approver".to_owned()];
+                    let held = ["approver".to_owned(), "two-person".to_owned()];
                     let approved = CallFacts { approvals: &held, ..call };
                     assert_eq!(decide(&policies, &grant, &name, &approved), allow(&["within-grant"]));
                 }
@@ -100,7 +100,7 @@ fn above_the_ceiling_nothing_is_allowed_or_listed() {
         let grant = PreparedGrant::new(&facts, &connectors()).unwrap();
         for band in Band::ALL {
             let name = format!("shop__write_{band}");
-            let within = band <= ceiling && band != Band::Critical;
+            let within = band <= ceiling;
             assert_eq!(policies.could_allow(&grant, &name), within, "{ceiling} {band}");
             let refused = matches!(decide(&policies, &grant, &name, &call()), Decision::Deny { .. });
             assert_eq!(refused, !within, "{ceiling} {band}");
@@ -117,8 +117,11 @@ fn plain_tools_read_no_context() {
         reading,
         [
             "shop__read_high",
+            "shop__read_critical",
             "shop__write_high",
+            "shop__write_critical",
             "shop__execute_high",
+            "shop__execute_critical",
             "shop__exfiltrate_low",
             "shop__exfiltrate_medium",
             "shop__exfiltrate_high",
