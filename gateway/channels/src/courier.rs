@@ -55,6 +55,14 @@ pub enum CourierFault {
     Gone,
 }
 
+impl CourierFault {
+    /// Whether it is this message that is not taken, and not the place that takes none now: 4xx, but for those that ask to come again.
+    pub(crate) fn is_about_the_message(&self) -> bool {
+        let again = [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_EARLY, StatusCode::TOO_MANY_REQUESTS];
+        matches!(self, Self::Refused { status, .. } if status.is_client_error() && !again.contains(status))
+    }
+}
+
 /// Takes the messages of one channel.
 pub struct Courier {
     spec: ChannelSpec,

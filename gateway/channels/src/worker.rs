@@ -22,8 +22,11 @@ use crate::{
 /// How many events are read at a time.
 const AT_ONCE: usize = 64;
 /// The first and the longest pause after a failure; each is twice the one before.
-const FIRST: Duration = Duration::from_secs(1);
+const FIRST: Duration = Duration::from_millis(if cfg!(test) { 20 } else { 1000 });
 const LONGEST: Duration = Duration::from_mins(5);
+/// After so many refusals a message goes without arguments, and after so many more without hope: it is passed by. What somebody wrote into a
+/// call must not keep others from being told.
+const REFUSALS: u32 = 3;
 /// How old an event may get before it is given up.
 const GIVEN_UP_MS: u64 = 24 * 60 * 60 * 1000;
 
@@ -67,6 +70,8 @@ pub struct ChannelStatus {
     pub told: u64,
     /// When the last one did, unix milliseconds.
     pub told_at_ms: Option<u64>,
+    /// How many were given up since the start: refused each time, or not taken for a day.
+    pub passed_by: u64,
     /// How many events it has yet to look at.
     pub behind: u64,
     /// Since when it fails, unix milliseconds.
@@ -129,6 +134,7 @@ impl Channels {
                 way: spec.way.as_str(),
                 state: ChannelState::Working,
                 told: 0,
+                passed_by: 0,
                 told_at_ms: None,
                 behind: 0,
                 failing_since_ms: None,
@@ -243,7 +249,7 @@ impl Worker {
             let due = event.at_ms.saturating_add(u64::try_from(spec.after.as_millis()).unwrap_or(u64::MAX));
             self.pause(Duration::from_millis(due.saturating_sub(self.clock.now_ms()))).await?;
         }
-        let mut pause = FIRST;
+        let (mut pause, mut tries, mut refusals) = (FIRST, 0_u32, 0_u32);
         loop {
             let (waits, unseen) = self.source.still_waits(event);
             let is_moot = event.kind == EventKind::Requested && spec.is_for_persons() && !waits;
@@ -251,7 +257,8 @@ impl Worker {
                 return Ok(false);
             }
             let now_ms = self.clock.now_ms();
-            let arguments = if spec.include_args { self.source.arguments(event) } else { None };
+            let arguments = if spec.include_args && tries < REFUSALS { self.source.arguments(event) } else { None };
+            tries = tries.saturating_add(1);
             let delivered = self.or_stopped(self.channel.courier.deliver(event, arguments.as_deref(), now_ms)).await?;
             let wait = match delivered {
                 Ok(_) => {
@@ -266,11 +273,14 @@ impl Worker {
                 }
                 Err(fault) => {
                     self.failed(&fault.to_string());
+                    refusals = refusals.saturating_add(u32::from(fault.is_about_the_message()));
                     if let CourierFault::Refused { wait: Some(wait), .. } = fault { wait.max(pause) } else { pause }
                 }
             };
-            if now_ms.saturating_sub(event.at_ms) > GIVEN_UP_MS {
-                tracing::warn!(channel = %spec.id, event = %event.id(), "an event was not told for a day, and is given up");
+            let is_old = now_ms.saturating_sub(event.at_ms) > GIVEN_UP_MS;
+            if is_old || refusals > 2 * REFUSALS {
+                tracing::warn!(channel = %spec.id, event = %event.id(), "an event was refused each time, and is passed by");
+                self.channel.status().passed_by += 1;
                 return Ok(false);
             }
             self.pause(self.about(wait)).await?;

@@ -260,6 +260,30 @@ async fn arguments_go_only_where_that_is_wanted() {
     channels.stop().await;
 }
 
+/// What somebody wrote into one call keeps nobody from hearing of the others.
+#[tokio::test]
+async fn what_a_place_refuses_for_what_it_says_goes_without_arguments_and_is_passed_by() {
+    let rig = Rig::new();
+    let no = || (403, Vec::new());
+    let (picky, stubborn) = (Receiver::new(vec![no(), no(), no()]).await, Receiver::new((0..7).map(|_| no()).collect()).await);
+    let with = |id: &str, url: &str| ChannelSpec { include_args: true, ..webhook(&rig, id, url) };
+    let channels = rig.start(vec![with("picky", &picky.url()), with("stubborn", &stubborn.url())]);
+    rig.reached("picky", 0).await;
+    rig.reached("stubborn", 0).await;
+    rig.happens(EventKind::Requested);
+    rig.happens(EventKind::Decided);
+    rig.reached("picky", 2).await;
+    rig.reached("stubborn", 2).await;
+    let has_arguments = |got: &receiver::Got| String::from_utf8_lossy(&got.body).contains("amount_cents");
+    let first: Vec<bool> = picky.got().iter().take(4).map(has_arguments).collect();
+    assert_eq!(first, [true, true, true, false]);
+    assert_eq!(picky.got().len(), 5, "the next one was told");
+    let status = channels.status();
+    assert_eq!((status[0].told, status[0].passed_by), (2, 0));
+    assert_eq!((status[1].told, status[1].passed_by), (1, 1));
+    channels.stop().await;
+}
+
 #[tokio::test]
 async fn persons_are_called_for_what_waits_and_not_for_what_is_over() {
     let (rig, receiver) = (Rig::new(), Receiver::new(Vec::new()).await);

@@ -17,6 +17,8 @@ pub struct ChannelView {
     pub told: u64,
     /// When the last one did.
     pub told_at_ms: Option<u64>,
+    /// How many were given up since the start: refused each time, or not taken for a day.
+    pub passed_by: u64,
     /// How many events it has yet to look at.
     pub behind: u64,
     /// Since when it fails.
@@ -27,7 +29,17 @@ pub struct ChannelView {
 
 impl From<ChannelStatus> for ChannelView {
     fn from(status: ChannelStatus) -> Self {
-        let ChannelStatus { id, way, state, told, told_at_ms, behind, failing_since_ms, why } = status;
-        Self { id, kind: way.to_owned(), state: state.as_str().to_owned(), told, told_at_ms, behind, failing_since_ms, why }
+        let ChannelStatus { id, way, state, told, told_at_ms, passed_by, behind, failing_since_ms, why } = status;
+        Self {
+            id,
+            kind: way.to_owned(),
+            state: state.as_str().to_owned(),
+            told,
+            told_at_ms,
+            passed_by,
+            behind,
+            failing_since_ms,
+            why,
+        }
     }
 }

@@ -333,14 +333,14 @@ pub(super) async fn first(told: Told) -> Result<Approval, DecideFault> {
     decided.into_iter().next().ok_or_else(|| store::ended().into())
 }
 
-/// Two persons are told apart by their passkeys, or by their users. One by this and one by that could be one person under two names; and
+/// Where more than one must approve, they are told apart by their passkeys, or by their users. One by this and one by that could be one person under two names; and
 /// root can be any user.
 fn is_proven_enough(approval: &Approval, approver: &Approver) -> Result<(), DecideFault> {
     let weak = |why| Err(DecideFault::Method { code: approval.code.clone(), why });
     if !approver.method.is_enough_for(approval) {
         return weak("takes more than that to be approved: a passkey, or the operator credential");
     }
-    if approval.confirm() < Confirm::TwoPerson {
+    if approval.quorum() < 2 {
         return Ok(());
     }
     if approver.method == ApproverMethod::Operator && (approver.uid.is_none() || approver.is_root()) {

@@ -80,9 +80,9 @@ impl LiveApprovals {
         self.book().changes()
     }
 
-    /// What is known of an approval; nothing once it is forgotten.
+    /// What is known of an approval of which an event was read, so that it is on disk; nothing once it is forgotten.
     pub fn known(&self, id: &ApprovalId) -> Option<Approval> {
-        self.book().entry(id).filter(|entry| entry.is_stored()).map(|entry| entry.approval.clone())
+        self.book().entry(id).map(|entry| entry.approval.clone())
     }
 
     /// What has happened after this place, the oldest first, at most so much. It is kept only while
