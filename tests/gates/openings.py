@@ -45,7 +45,7 @@ OPENINGS = {
     "search": (["search"], {
         "has": [("if !own.is_of(&grant) {", "if false {")],
         "schema": [("own.check(&arguments)?;", "")],
-        "answers": [("if received.answers().is_some() {", "if false {")],
+        "answers": [("if received.answers().is_some() || received.waited().is_some() {", "if false {")],
         "described": [("let Some(tool) = tools.called(name) else {", "let Some(tool) = world.called(name) else {")],
         "found": [(
             "let tools = list(&world, &call.grant, &call.agent, &ports.halts).await?;",
