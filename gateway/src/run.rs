@@ -194,9 +194,10 @@ impl Listeners {
         let limits = Limits { connections, headers: server.header_timeout, unread: server.idle_timeout };
         let few = Limits { connections: 64, ..limits };
         // Each page that is open listens for news.
-        let people = Limits { connections: 256, ..limits };
+        // Nobody types the head of a request: who is slow at it only takes a place.
+        let people = Limits { connections: 1024, headers: server.header_timeout.min(Duration::from_secs(5)), ..limits };
         let health = health(Arc::clone(runtime));
-        let site = console.map_or(health.clone(), |console| console::site(runtime, console).merge(health));
+        let site = console.map_or(health.clone(), |console| console::site(runtime, console, health));
         runtime.front.also_at(self.agents_at);
         let agents = oauth::Site::new(runtime);
         let mut servers = Vec::new();
@@ -240,7 +241,7 @@ fn unix(at: &Path) -> Result<UnixListener, StartFault> {
 }
 
 /// What observability stacks ask for. Counters and digests only: nothing here names an agent, a task or an argument.
-fn health(runtime: Arc<Runtime>) -> Router {
+pub(crate) fn health(runtime: Arc<Runtime>) -> Router {
     Router::new()
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(ready))

@@ -226,7 +226,7 @@ async fn a93_m8_nobody_approves_for_themselves_and_nobody_is_two() {
     };
     assert_eq!(refusals(&gateway), 1, "and that is on record");
     // A no of theirs counts: it lets nothing go.
-    gateway.cli.ok(&["approvals", "deny", &of_own]);
+    gateway.cli.ok(&["approvals", "deny", &of_own, "--reason", "no"]);
     drop(gateway);
 
     let (setup, other) = setup("allow_same_user = true");
@@ -285,7 +285,7 @@ async fn m12_of_two_approvers_at_once_one_decides() {
     let agent = gateway.agent("a");
     let asked = code(&agent.call("s__put", &json!({"x": "1"})).await);
     let mut yes = gateway.cli.command(&["approvals", "approve", &asked, "--yes"]).spawn().unwrap();
-    let mut no = gateway.cli.command(&["approvals", "deny", &asked]).spawn().unwrap();
+    let mut no = gateway.cli.command(&["approvals", "deny", &asked, "--reason", "no"]).spawn().unwrap();
     let (yes, no) = (yes.wait().unwrap().success(), no.wait().unwrap().success());
     assert!(yes != no, "one of them: {yes} {no}");
     assert_eq!(state(&gateway, &asked), if yes { "approved" } else { "denied" });
@@ -341,7 +341,7 @@ async fn a96_persons_are_not_worn_out() {
     // Three denials in a row.
     let pending: Vec<Value> = listed(&gateway).into_iter().filter(|one| one["state"] == "pending").collect();
     for one in pending.iter().take(3) {
-        gateway.cli.ok(&["approvals", "deny", one["code"].as_str().unwrap()]);
+        gateway.cli.ok(&["approvals", "deny", one["code"].as_str().unwrap(), "--reason", "no"]);
     }
     let unwanted = agent.call("s__put", &json!({"x": "something else"})).await;
     assert!(unwanted.is_tool_error() && unwanted.words().contains("were denied in a row"), "{}", unwanted.text);

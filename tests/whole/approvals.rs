@@ -53,7 +53,7 @@ async fn several_are_decided_together_or_not_at_all() {
     assert!(seen.status.success());
     let acknowledged = listed(&gateway).into_iter().find(|approval| approval["code"] == two.as_str()).unwrap();
     assert!(acknowledged["acknowledged_by"]["approver"]["uid"].is_u64() && acknowledged["state"] == "pending", "{acknowledged}");
-    gateway.cli.ok(&["approvals", "deny", three]);
+    gateway.cli.ok(&["approvals", "deny", three, "--reason", "no"]);
     let late = gateway.cli.fails(&["approvals", "approve", one, three, "--yes"]);
     assert!(late.contains("is denied"), "{late}");
     assert_eq!(state(&gateway, one), "pending", "none of them");
@@ -124,7 +124,7 @@ async fn like_calls_go_as_far_as_an_approver_allowed() {
     gateway.reconfigure(|toml| toml.replace("include_default = true", "include_default = false"));
     gateway.cli.ok(&["reload"]);
     // Less is asked for now, and so the question is the same; but what was asked then was not to be remembered.
-    gateway.cli.ok(&["approvals", "deny", &first]);
+    gateway.cli.ok(&["approvals", "deny", &first, "--reason", "no"]);
     let first = code(&agent.call("s__put", &json!({"x": "2", "n": "same"})).await);
     let widen = ["approvals", "approve", &first, "--yes", "--uses", "2", "--for", "5m", "--any", "/x"];
     gateway.cli.ok(&widen);

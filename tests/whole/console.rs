@@ -22,6 +22,8 @@ struct Browser {
     base: String,
     origin: String,
     cookies: Vec<(String, String)>,
+    /// What its tab keeps of the answer to a link.
+    ticket: Option<String>,
 }
 
 impl Browser {
@@ -29,7 +31,7 @@ impl Browser {
     fn new(port: u16) -> Self {
         let http = reqwest::Client::builder().no_proxy().tls_certs_only([]).redirect(reqwest::redirect::Policy::none());
         let (base, origin) = (format!("http://127.0.0.1:{port}"), format!("http://localhost:{port}"));
-        Self { http: http.build().unwrap(), base, origin, cookies: Vec::new() }
+        Self { http: http.build().unwrap(), base, origin, cookies: Vec::new(), ticket: None }
     }
 
     fn of(gateway: &Gateway) -> Self {
@@ -89,6 +91,8 @@ impl Browser {
         let code = link.trim().split_once('#').unwrap().1;
         let token = self.field("/login", "/login/link", "token").await;
         let answer = self.post("/login/link", &[("token", &token), ("code", code)]).await;
+        let to = answer.headers().get("location").map(|to| to.to_str().unwrap().to_owned()).unwrap_or_default();
+        self.ticket = to.split_once("#enrol-").map(|(_, ticket)| ticket.to_owned());
         assert_eq!(answer.status(), StatusCode::SEE_OTHER, "{}", answer.text().await.unwrap());
     }
 
@@ -96,7 +100,8 @@ impl Browser {
         let mut passkey = Authenticator::new(Key::es256(), b"an authenticator of software");
         let token = self.field("/passkeys", "/passkeys/add", "token").await;
         let ask = self.field("/passkeys", "/passkeys/add", "options-token").await;
-        let options = self.json("/passkeys/options", &[("token", &ask), ("name", "laptop")]).await;
+        let ticket = self.ticket.take().expect("the link lets its person add a passkey");
+        let options = self.json("/passkeys/options", &[("token", &ask), ("name", "laptop"), ("ticket", &ticket)]).await;
         let made = passkey.create(&options, &self.origin).to_string();
         let added = self.post("/passkeys/add", &[("token", &token), ("credential", &made)]).await;
         assert_eq!(added.status(), StatusCode::SEE_OTHER, "{}", added.text().await.unwrap());
@@ -304,8 +309,30 @@ async fn agents_have_nothing_to_do_at_the_console_nor_people_where_agents_are() 
     assert_eq!(by_cookie.body(list).send().await.unwrap().status(), StatusCode::UNAUTHORIZED);
     // What is asked of health is answered without a login.
     for path in ["/healthz", "/readyz", "/metrics"] {
-        assert_eq!(browser.http.get(format!("{}{path}", gateway.console)).send().await.unwrap().status(), StatusCode::OK);
+        let answer = browser.http.get(format!("{}{path}", gateway.console)).send().await.unwrap();
+        assert_eq!((answer.status(), answer.headers()["x-frame-options"].to_str().unwrap()), (StatusCode::OK, "DENY"));
+        let page = browser.http.get(format!("{}{path}", gateway.console)).header("host", "evil.example").send().await.unwrap();
+        assert_eq!(page.status(), StatusCode::MISDIRECTED_REQUEST, "no page of another name reads it: {path}");
+        let fetched = browser.http.get(format!("{}{path}", gateway.console)).header("sec-fetch-site", "cross-site").send().await;
+        assert_eq!(fetched.unwrap().status(), StatusCode::FORBIDDEN, "{path}");
     }
+}
+
+#[tokio::test]
+async fn a_link_adds_to_who_has_passkeys_only_where_it_recovers() {
+    let people = "[[people]]\nid = \"ada\"\nroles = [\"viewer\", \"approver\"]\n[[people]]\nid = \"bob\"\nroles = [\"viewer\"]\n";
+    let gateway = Setup::new().with(people).agent("bot").start();
+    let mut browser = Browser::of(&gateway);
+    browser.by_link(&gateway.cli.ok(&["console", "--person", "ada"])).await;
+    let mut passkey = browser.enrol().await;
+    let mut again = Browser::of(&gateway);
+    again.by_link(&gateway.cli.ok(&["console", "--person", "ada"])).await;
+    assert_eq!(again.ticket, None, "she has a passkey, and shows it to add another");
+    again.by_link(&gateway.cli.ok(&["console", "--person", "ada", "--recover"])).await;
+    assert!(again.ticket.is_some());
+    let is_on_record = |record: &Value| record["event"] == "login_link_made" && record.to_string().contains("\"recovers\":true");
+    assert!(gateway.records("admin").iter().any(is_on_record));
+    assert_eq!(Browser::of(&gateway).login(&mut passkey).await, StatusCode::SEE_OTHER);
 }
 
 #[tokio::test]

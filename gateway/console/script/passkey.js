@@ -57,6 +57,13 @@
     return assertion(await ask("/sign", { ...wanted, to }));
   }
 
+  // What a link's answer gave to this tab: with it a passkey is added, as a cookie alone can't. Pages of other ports don't see it.
+  const TICKET = "bailiwick-enrol";
+  if (location.hash.startsWith("#enrol-")) {
+    sessionStorage.setItem(TICKET, location.hash.slice("#enrol-".length));
+    history.replaceState(null, "", location.pathname + location.search);
+  }
+
   // The login, and a new passkey.
   async function credential(form, submitter) {
     const fields = fieldsOf(form, submitter);
@@ -66,7 +73,9 @@
       return;
     }
     const wanted = { token: fields["options-token"], name: fields.name };
-    if (!("proven" in form.dataset)) {
+    const ticket = "enrols" in form.dataset && sessionStorage.getItem(TICKET);
+    if (ticket) wanted.ticket = ticket;
+    else {
       say("first show a passkey that you have");
       wanted.assertion = await signed(place, wanted);
       say("now make the new one");

@@ -2,6 +2,7 @@
 
 use std::{fmt, future::Future, pin::Pin};
 
+use bailiwick_policy::Band;
 use serde::Serialize;
 use tokio::sync::watch;
 
@@ -115,6 +116,9 @@ pub struct Change {
     /// Its state now, as a word, of an approval.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state: Option<String>,
+    /// Its connector and how risky it is, of an approval: who may hear of it is judged by that. It is not told.
+    #[serde(skip)]
+    pub of: Option<(String, Band)>,
 }
 
 impl fmt::Display for Change {

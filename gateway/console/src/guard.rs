@@ -71,7 +71,7 @@ async fn admitted(console: &Console, request: Request) -> Result<Request, Box<Re
     if request.uri().path_and_query().map_or(0, |path| path.as_str().len()) > PATH {
         return Err(refuse(Refused::new(StatusCode::URI_TOO_LONG, "the address is too long", "use a link of the console")));
     }
-    check(console, request.method(), request.headers()).map_err(refuse)?;
+    check(console, (request.method(), request.uri().path()), request.headers()).map_err(refuse)?;
     if let Some(elsewhere) = public_place(console, &request) {
         return Err(Box::new(elsewhere.into_response()));
     }
@@ -104,15 +104,21 @@ async fn whole(body: Body) -> Result<Body, Refused> {
     }
 }
 
+/// What monitoring asks for, by the address that it has.
+fn is_watched(path: &str) -> bool {
+    matches!(path, "/healthz" | "/readyz" | "/metrics")
+}
+
 fn is_safe(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD)
 }
 
-fn check(console: &Console, method: &Method, headers: &HeaderMap) -> Result<(), Refused> {
+fn check(console: &Console, (method, path): (&Method, &str), headers: &HeaderMap) -> Result<(), Refused> {
     if !matches!(*method, Method::GET | Method::HEAD | Method::POST | Method::PUT | Method::PATCH | Method::DELETE) {
         return Err(Refused::new(StatusCode::METHOD_NOT_ALLOWED, "this method is not taken", "use GET or POST"));
     }
-    let host = only(headers, &header::HOST).filter(|host| console.site().serves(host));
+    let is_served = |host: &&str| console.site().serves(host) || (is_watched(path) && console.site().is_address(host));
+    let host = only(headers, &header::HOST).filter(is_served);
     let Some(host) = host else {
         let help = format!("open {}", console.site().origin());
         return Err(Refused::new(StatusCode::MISDIRECTED_REQUEST, "the console is not served under this name", help));

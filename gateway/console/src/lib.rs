@@ -16,6 +16,7 @@ mod guard;
 mod house;
 mod link;
 mod login;
+mod login_state;
 mod oidc;
 pub mod pages;
 mod passkey;

@@ -15,22 +15,31 @@ pub(crate) const BEGINS: &str = "one-time-";
 
 /// The links that are good, by the person: the newest one counts.
 #[derive(Default)]
-pub(crate) struct Links(Mutex<HashMap<String, ([u8; 32], u64)>>);
+pub(crate) struct Links(Mutex<HashMap<String, Made>>);
+
+/// A link that was made.
+#[derive(Debug, Clone, Copy)]
+struct Made {
+    sha256: [u8; 32],
+    until_ms: u64,
+    recovers: bool,
+}
 
 impl Links {
     /// Keeps the digest of a code for this person. An earlier one is void by it.
-    pub(crate) fn keep(&self, person: &str, code: &str, now_ms: u64) {
-        self.open().insert(person.to_owned(), (sha256(code.as_bytes()), now_ms.saturating_add(LINK_MS)));
+    pub(crate) fn keep(&self, person: &str, code: &str, recovers: bool, now_ms: u64) {
+        let made = Made { sha256: sha256(code.as_bytes()), until_ms: now_ms.saturating_add(LINK_MS), recovers };
+        self.open().insert(person.to_owned(), made);
     }
 
-    /// Whose code it is, if it is good. It is void by that.
-    pub(crate) fn take(&self, code: &str, now_ms: u64) -> Option<String> {
+    /// Whose code it is, if it is good, and whether it is to replace passkeys that they can't use. It is void by that.
+    pub(crate) fn take(&self, code: &str, now_ms: u64) -> Option<(String, bool)> {
         let digest = sha256(code.as_bytes());
         let mut open = self.open();
-        open.retain(|_, (_, until)| now_ms < *until);
-        let person = open.iter().find(|(_, (known, _))| random::are_equal(known, &digest)).map(|(person, _)| person.clone())?;
-        open.remove(&person);
-        Some(person)
+        open.retain(|_, made| now_ms < made.until_ms);
+        let person = open.iter().find(|(_, made)| random::are_equal(&made.sha256, &digest)).map(|(person, _)| person.clone())?;
+        let made = open.remove(&person)?;
+        Some((person, made.recovers))
     }
 
     /// Voids those of people who are meant.
@@ -38,7 +47,7 @@ impl Links {
         self.open().retain(|person, _| !is_meant(person));
     }
 
-    fn open(&self) -> MutexGuard<'_, HashMap<String, ([u8; 32], u64)>> {
+    fn open(&self) -> MutexGuard<'_, HashMap<String, Made>> {
         // A panic while it was held leaves a map that is whole.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -51,14 +60,14 @@ mod tests {
     #[test]
     fn a_code_is_good_once_for_ten_minutes_and_the_newest_counts() {
         let links = Links::default();
-        links.keep("ada", "first", 0);
-        links.keep("ada", "second", 1);
+        links.keep("ada", "first", false, 0);
+        links.keep("ada", "second", true, 1);
         assert_eq!(links.take("first", 2), None, "another one was made");
-        assert_eq!(links.take("second", 2).as_deref(), Some("ada"));
+        assert_eq!(links.take("second", 2), Some(("ada".to_owned(), true)));
         assert_eq!(links.take("second", 2), None, "it was used");
-        links.keep("ada", "late", 0);
+        links.keep("ada", "late", false, 0);
         assert_eq!(links.take("late", LINK_MS), None, "its time is over");
-        links.keep("ada", "void", 0);
+        links.keep("ada", "void", false, 0);
         links.void(|person| person == "ada");
         assert_eq!(links.take("void", 1), None);
         assert_eq!(links.take("", 0), None);

@@ -13,21 +13,22 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::{
-    challenge::Purpose,
+    challenge::PATIENCE_MS,
     fields::Fields,
     house::Note,
+    login_state::Way,
     pages,
     posted::{Posted, TOKEN, fields_of},
     random,
     refused::Refused,
     router::Console,
-    session::LoginMethod,
+    session::{Enrols, LoginMethod},
     sign::question,
     site::cookie,
     webauthn::{Assertion, Expected},
 };
 
-/// How long after its link a session may add a first passkey, milliseconds.
+/// How long after its link a session may add a passkey, milliseconds.
 const ENROL_MS: u64 = 10 * 60 * 1000;
 
 /// How long a browser may stand at the login page, seconds.
@@ -141,22 +142,28 @@ pub(crate) async fn by_link(State(console): State<Arc<Console>>, request: Reques
     let (_, fields) = login_form(&console, request).await?;
     let now_ms = console.house().now_ms();
     let code = fields.need("code")?.trim();
-    let person = console.links().take(code, now_ms).and_then(|id| console.person(&id));
-    let Some(person) = person else {
+    let known = console.links().take(code, now_ms).and_then(|(id, recovers)| Some((console.person(&id)?, recovers)));
+    let Some((person, recovers)) = known else {
         return Err(failed(&console, LoginMethod::Link, "", "the code is not good, or not any more").await);
     };
-    let enrols_until_ms = now_ms.saturating_add(ENROL_MS);
-    let set = console.open(&person, LoginMethod::Link, (Some(enrols_until_ms), None)).await?;
-    let has_none = console.passkeys().of(&person.id).is_empty();
-    let to = if has_none { "/passkeys" } else { onward(fields.text("next")) };
-    inside(to, &set)
+    // Who has passkeys shows one of them to add another, unless the link was made because they can't.
+    if !recovers && !console.passkeys().of(&person.id).is_empty() {
+        let set = console.open(&person, LoginMethod::Link, (None, None)).await?;
+        return inside(onward(fields.text("next")), &set);
+    }
+    let ticket = random::token()?;
+    let enrols = Enrols { ticket: random::sha256(ticket.as_bytes()), until_ms: now_ms.saturating_add(ENROL_MS), recovers };
+    let set = console.open(&person, LoginMethod::Link, (Some(enrols), None)).await?;
+    // INVARIANT: the ticket is in this answer alone. After the `#` no server and no other page sees it; the page keeps it for its tab, which
+    // pages of other ports can't read, as they can send the cookie.
+    inside(&format!("/passkeys#enrol-{ticket}"), &set)
 }
 
 /// `POST /login/passkey/options`
 pub(crate) async fn ask_passkey(State(console): State<Arc<Console>>, request: Request) -> Result<Json<Value>, Refused> {
     let (doorstep, _) = login_form(&console, request).await?;
-    let challenge = random::bytes()?;
-    console.challenges().put(challenge, Purpose::Login { doorstep: doorstep.name() }, console.house().now_ms());
+    let until_ms = console.house().now_ms().saturating_add(PATIENCE_MS);
+    let challenge = console.logins().make(Way::Passkey, &doorstep.name(), until_ms, &[])?;
     // None is named: the passkey says whose it is, so nobody learns here who is registered.
     Ok(Json(question(&console, &challenge, &[])))
 }
@@ -179,10 +186,8 @@ pub(crate) async fn by_passkey(State(console): State<Arc<Console>>, request: Req
 async fn known(console: &Console, doorstep: &Doorstep, credential: &str) -> Result<String, String> {
     let assertion = Assertion::read(credential).map_err(|fault| fault.to_string())?;
     let challenge = assertion.challenge().map_err(|fault| fault.to_string())?;
-    match console.challenges().take(&challenge, console.house().now_ms()) {
-        Some(Purpose::Login { doorstep: of }) if of == doorstep.name() => {}
-        _ => return Err("the answer is to no question that was put to this browser, or came too late".to_owned()),
-    }
+    let late = || "the answer is to no question that was put to this browser, or came too late".to_owned();
+    console.logins().read(Way::Passkey, &doorstep.name(), &challenge, console.house().now_ms()).ok_or_else(late)?;
     let passkey = console.passkeys().find(&assertion.id).ok_or("the passkey is not registered")?;
     // Nobody was named in the question, so the passkey has to say whose it is.
     if assertion.user.is_none() {
@@ -190,6 +195,10 @@ async fn known(console: &Console, doorstep: &Doorstep, credential: &str) -> Resu
     }
     let (origin, party) = (console.site().origin(), console.site().party());
     console.verify(&assertion, &passkey, Expected { challenge: &challenge, origin: &origin, party: &party }).await?;
+    // Only now: what strangers make up fills nothing.
+    if !console.logins().spend(&challenge, console.house().now_ms()) {
+        return Err(late());
+    }
     Ok(passkey.person)
 }
 

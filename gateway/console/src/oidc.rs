@@ -1,8 +1,8 @@
 //! Login at an identity provider. It only lets somebody look who is registered here; what changes something is signed as ever.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
 };
 
 use axum::{
@@ -10,13 +10,14 @@ use axum::{
     response::{IntoResponse, Redirect, Response},
 };
 use bailiwick_identity::{LoggedIn, LoginAsked, LoginProvider};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 
 use crate::{
     login::{Doorstep, Onward, failed, inside, onward, remember},
+    login_state::Way,
     person::Role,
-    random,
     refused::Refused,
     router::Console,
     session::LoginMethod,
@@ -28,16 +29,12 @@ pub(crate) const CALLBACK: &str = "/login/oidc/callback";
 /// How long somebody may take to log in there, milliseconds.
 const PATIENCE_MS: u64 = 10 * 60 * 1000;
 
-/// Logins under way at once; the oldest makes room.
-const AT_ONCE: usize = 1024;
-
 /// The identity provider, and what its word is worth here.
 pub struct Oidc {
     provider: LoginProvider,
     roles: Option<ClaimedRoles>,
     /// Who is whom: by the provider's subject, the person's id.
     people: arc_swap::ArcSwap<BTreeMap<String, String>>,
-    begun: Mutex<HashMap<String, Begun>>,
 }
 
 /// Roles that the provider has to grant too: what it does not grant, a person does not have in a session that it began.
@@ -55,19 +52,10 @@ impl ClaimedRoles {
     }
 }
 
-/// A login that is under way.
-struct Begun {
-    doorstep: String,
-    nonce: String,
-    verifier: String,
-    next: String,
-    until_ms: u64,
-}
-
 impl Oidc {
     /// This provider, for these people: by its subject, their id.
     pub fn new(provider: LoginProvider, roles: Option<ClaimedRoles>, people: BTreeMap<String, String>) -> Self {
-        Self { provider, roles, people: arc_swap::ArcSwap::from_pointee(people), begun: Mutex::default() }
+        Self { provider, roles, people: arc_swap::ArcSwap::from_pointee(people) }
     }
 
     /// Replaces who is whom. Returns whether somebody is another one by that.
@@ -79,27 +67,6 @@ impl Oidc {
                 |all: &BTreeMap<String, String>| all.iter().find(|(_, id)| *id == person).map(|(subject, _)| subject.clone());
             of(&before) != of(&after)
         }
-    }
-
-    fn begin(&self, state: String, begun: Begun, now_ms: u64) {
-        let mut all = self.begun();
-        all.retain(|_, one| now_ms < one.until_ms);
-        if all.len() >= AT_ONCE
-            && let Some(oldest) = all.iter().min_by_key(|(_, one)| one.until_ms).map(|(state, _)| state.clone())
-        {
-            all.remove(&oldest);
-        }
-        all.insert(state, begun);
-    }
-
-    /// The login of this state, in the browser with this doorstep. It is answered by that, rightly or not.
-    fn take(&self, state: &str, doorstep: &str, now_ms: u64) -> Option<Begun> {
-        self.begun().remove(state).filter(|begun| now_ms < begun.until_ms && begun.doorstep == doorstep)
-    }
-
-    fn begun(&self) -> MutexGuard<'_, HashMap<String, Begun>> {
-        // A panic while it was held leaves a map that is whole.
-        self.begun.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -119,24 +86,24 @@ pub(crate) async fn begin(
 ) -> Result<Response, Refused> {
     let oidc = console.oidc().ok_or_else(off)?;
     let doorstep = Doorstep::of(&console, &headers).map_or_else(Doorstep::fresh, Ok)?;
-    let (state, nonce, verifier) = (random::token()?, random::token()?, random::token()?);
+    let (next, now_ms) = (onward(next.as_deref()), console.house().now_ms());
+    let made = console.logins().make(Way::Oidc, &doorstep.name(), now_ms.saturating_add(PATIENCE_MS), next.as_bytes())?;
+    let state = URL_SAFE_NO_PAD.encode(&made);
+    let (nonce, verifier) = secrets(&console, &doorstep, &made);
     let asked = LoginAsked { state: &state, nonce: &nonce, verifier: &verifier, redirect_uri: &redirect_uri(&console) };
-    let to = oidc.provider.ask(asked, console.house().now_ms()).await.map_err(|why| {
+    let to = oidc.provider.ask(asked, now_ms).await.map_err(|why| {
         tracing::warn!(%why, "the identity provider of the console can't be asked");
         Refused::unavailable("the identity provider does not answer")
     })?;
-    let now_ms = console.house().now_ms();
-    let begun = Begun {
-        doorstep: doorstep.name(),
-        nonce,
-        verifier,
-        next: onward(next.as_deref()).to_owned(),
-        until_ms: now_ms.saturating_add(PATIENCE_MS),
-    };
-    oidc.begin(state, begun, now_ms);
     let mut response = Redirect::to(&to).into_response();
     remember(&console, &doorstep, &mut response)?;
     Ok(response)
+}
+
+/// The nonce and the verifier of a login: nobody who reads its state can make them.
+fn secrets(console: &Console, doorstep: &Doorstep, made: &[u8]) -> (String, String) {
+    let secret = |what: &[u8]| URL_SAFE_NO_PAD.encode(console.logins().secret(what, &doorstep.name(), made));
+    (secret(b"nonce"), secret(b"verifier"))
 }
 
 /// What the provider sends back with the browser (RFC 6749, section 4.1.2; RFC 9207 for `iss`).
@@ -162,6 +129,9 @@ pub(crate) async fn come_back(
             let Some(person) = console.person(&person) else {
                 return Err(failed(&console, LoginMethod::Oidc, &person, "is not registered any more").await);
             };
+            if !person.roles.iter().any(|role| roles.as_ref().is_none_or(|given| given.contains(role))) {
+                return Err(failed(&console, LoginMethod::Oidc, &person.id, "the provider grants none of their roles").await);
+            }
             let set = console.open(&person, LoginMethod::Oidc, (None, roles)).await?;
             inside(&next, &set)
         }
@@ -177,17 +147,21 @@ async fn known(console: &Console, oidc: &Oidc, answer: Answer, headers: &HeaderM
     let now_ms = console.house().now_ms();
     let doorstep = Doorstep::of(console, headers).ok_or_else(|| nobody("it is of no browser that began it"))?;
     let state = answer.state.ok_or_else(|| nobody("it has no state"))?;
-    let begun = oidc.take(&state, &doorstep.name(), now_ms);
-    let begun = begun.ok_or_else(|| nobody("this browser began no such login, or too long ago"))?;
+    let made = URL_SAFE_NO_PAD.decode(&state).unwrap_or_default();
+    let next = console.logins().read(Way::Oidc, &doorstep.name(), &made, now_ms).and_then(|next| String::from_utf8(next).ok());
+    let next = next.ok_or_else(|| nobody("this browser began no such login, or too long ago"))?;
     if answer.iss.is_some_and(|iss| iss != oidc.provider.name()) {
         return Err(nobody("it is of another provider"));
     }
     let code = answer.code.ok_or_else(|| nobody("the provider let nobody in"))?;
-    let redirect_uri = redirect_uri(console);
-    let asked = LoginAsked { state: &state, nonce: &begun.nonce, verifier: &begun.verifier, redirect_uri: &redirect_uri };
+    let (redirect_uri, (nonce, verifier)) = (redirect_uri(console), secrets(console, &doorstep, &made));
+    let asked = LoginAsked { state: &state, nonce: &nonce, verifier: &verifier, redirect_uri: &redirect_uri };
     let who = oidc.provider.redeem(&code, asked, now_ms).await.map_err(|why| (String::new(), why))?;
+    if !console.logins().spend(&made, now_ms) {
+        return Err(nobody("this login was answered before"));
+    }
     let person = oidc.people.load().get(&who.subject).cloned();
     let person = person.ok_or_else(|| (who.subject.clone(), "no person has this `subject`".to_owned()))?;
     let roles = oidc.roles.as_ref().map(|claimed| claimed.of(&who));
-    Ok((person, roles, begun.next))
+    Ok((person, roles, next))
 }

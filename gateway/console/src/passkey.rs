@@ -20,7 +20,7 @@ use crate::{
     pages,
     person::{Action, Viewer},
     posted::{Posted, Signed, proof_fields, token_field},
-    random::{self, sha256},
+    random::{self, are_equal, sha256},
     refused::Refused,
     router::Console,
     session::Session,
@@ -33,6 +33,16 @@ const OF_ONE: usize = 20;
 /// Where a new one is asked for.
 const OPTIONS: &str = "/passkeys/options";
 const ADD: &str = "/passkeys/add";
+
+/// The field with the ticket of a link.
+const TICKET: &str = "ticket";
+
+fn no_ticket(person: &str) -> Refused {
+    let help = format!(
+        "show a passkey that you have; who can't use theirs asks an operator for another link (`bailiwick console --person {person} --recover`)"
+    );
+    Refused::forbidden("this link lets you add no passkey, or not any more", help)
+}
 
 /// What authenticators call a person (section 5.4.3): it says nothing about them.
 pub(crate) fn handle_of(person: &str) -> [u8; 32] {
@@ -57,7 +67,7 @@ pub(crate) async fn show(State(console): State<Arc<Console>>, viewer: Viewer) ->
             }
         }
         h2 { "add a passkey" }
-        form method="post" action=(ADD) data-passkey="create" data-options=(OPTIONS) data-proven[enrols] {
+        form method="post" action=(ADD) data-passkey="create" data-options=(OPTIONS) data-enrols[enrols] {
             (token_field(&console, &viewer, ADD))
             input type="hidden" name="options-token" value=(console.tokens().make(&viewer.session, OPTIONS));
             input type="hidden" name="credential" value="";
@@ -82,21 +92,33 @@ pub(crate) async fn show(State(console): State<Arc<Console>>, viewer: Viewer) ->
 }
 
 fn may_enrol(session: &Session, now_ms: u64) -> bool {
-    session.enrols_until_ms.is_some_and(|until| now_ms < until)
+    session.enrols.is_some_and(|enrols| now_ms < enrols.until_ms)
+}
+
+/// Whether this is the ticket of the link by which the session came, and still lets its person add a passkey.
+fn is_ticket(console: &Console, session: &Session, ticket: &str, now_ms: u64) -> bool {
+    let digest = sha256(ticket.as_bytes());
+    let enrols = session.enrols.filter(|enrols| now_ms < enrols.until_ms && are_equal(&enrols.ticket, &digest));
+    enrols.is_some_and(|enrols| enrols.recovers || console.passkeys().of(&session.person).is_empty())
 }
 
 fn text(bytes: &[u8]) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
-/// `POST /passkeys/options`: what a new passkey is made of. It takes a session that came by a link, once; any other has to show a passkey that
-/// the person has.
+/// `POST /passkeys/options`: what a new passkey is made of. It takes the ticket that came with the answer to a link, once; whoever has none has to
+/// show a passkey that the person has, or the operator credential. A session alone is not enough.
 pub(crate) async fn ask(State(console): State<Arc<Console>>, posted: Posted) -> Result<Json<Value>, Refused> {
     let (session, now_ms) = (posted.session(), console.house().now_ms());
     let person = &posted.viewer().person.id;
-    if !may_enrol(session, now_ms) {
-        posted.signature(&console).await?;
-    }
+    let by_ticket = match posted.fields().text(TICKET) {
+        Some(ticket) if is_ticket(&console, session, ticket, now_ms) => true,
+        Some(_) => return Err(no_ticket(person)),
+        None => {
+            posted.signature(&console).await?;
+            false
+        }
+    };
     let name = posted.fields().need("name")?.trim();
     if name.is_empty() || name.chars().count() > 60 || name.chars().any(bailiwick_schemas::text::is_invisible) {
         return Err(Refused::invalid("a passkey's name has 1 to 60 visible characters"));
@@ -106,7 +128,7 @@ pub(crate) async fn ask(State(console): State<Arc<Console>>, posted: Posted) -> 
         return Err(Refused::forbidden(format!("you have {OF_ONE} passkeys"), "remove one that you don't use"));
     }
     let challenge = random::bytes()?;
-    let purpose = Purpose::Enrol { session: session.id.clone(), person: person.clone(), name: name.to_owned() };
+    let purpose = Purpose::Enrol { session: session.id.clone(), person: person.clone(), name: name.to_owned(), by_ticket };
     console.challenges().put(challenge, purpose, now_ms);
     let algorithms: Vec<Value> = ALGORITHMS.iter().map(|alg| json!({"type": "public-key", "alg": alg})).collect();
     let excluded: Vec<Value> = known.iter().map(|key| json!({"type": "public-key", "id": text(&key.id)})).collect();
@@ -126,8 +148,10 @@ pub(crate) async fn add(State(console): State<Arc<Console>>, posted: Posted) -> 
     let unfit = |fault: PasskeyFault| Refused::forbidden(format!("the passkey was not added: {fault}"), "try again");
     let answer = Registration::read(posted.fields().need("credential")?).map_err(unfit)?;
     let challenge = answer.challenge().map_err(unfit)?;
-    let (person, name) = match console.challenges().take(&challenge, now_ms) {
-        Some(Purpose::Enrol { session: of, person, name }) if of == session.id && person == session.person => (person, name),
+    let (person, name, by_ticket) = match console.challenges().take(&challenge, now_ms) {
+        Some(Purpose::Enrol { session: of, person, name, by_ticket }) if of == session.id && person == session.person => {
+            (person, name, by_ticket)
+        }
         _ => return Err(unfit(PasskeyFault::Challenge)),
     };
     let (origin, party) = (console.site().origin(), console.site().party());
@@ -135,14 +159,24 @@ pub(crate) async fn add(State(console): State<Arc<Console>>, posted: Posted) -> 
     if console.passkeys().find(&key.id).is_some() {
         return Err(Refused::new(StatusCode::CONFLICT, "this passkey is registered already", "use it to log in"));
     }
+    // One step: whatever else was asked in this session, and whoever answers at the same time, adds none.
+    let enrolment = console.sessions().take_enrolment(&session.id, now_ms);
+    console.challenges().void_enrolments(&session.id);
+    let how = match (by_ticket, enrolment) {
+        (false, _) => "proof",
+        (true, Some(enrols)) if enrols.recovers => "recovery link",
+        (true, Some(_)) if console.passkeys().of(&person).is_empty() => "link",
+        (true, _) => return Err(no_ticket(&person)),
+    };
     let with = json!({
-        "passkey": name, "credential": text(&key.id), "public_key": text(&key.cose), "session": session.id,
+        "passkey": name, "credential": text(&key.id), "public_key": text(&key.cose), "session": session.id, "by": how,
         "backup_eligible": key.said.is_backup_eligible, "backed_up": key.said.is_backed_up,
     });
     console.note(Note { event: "passkey_added", by: person.clone(), about: person.clone(), why: None, with }).await?;
+    let id = key.id.clone();
     let passkey = Passkey {
         id: key.id,
-        person,
+        person: person.clone(),
         name,
         cose: key.cose,
         count: key.said.count,
@@ -152,7 +186,11 @@ pub(crate) async fn add(State(console): State<Arc<Console>>, posted: Posted) -> 
         used_ms: None,
     };
     console.passkeys().add(passkey).await.map_err(|fault| Refused::unavailable(fault.to_string()))?;
-    console.sessions().has_enrolled(&session.id);
+    // They may have been taken out of the configuration while it was stored: what was removed then did not have this one.
+    if console.person(&person).is_none() || console.sessions().by_id(&session.id, now_ms).is_none() {
+        console.passkeys().remove(vec![id]).await.map_err(|fault| Refused::unavailable(fault.to_string()))?;
+        return Err(Refused::forbidden("you were logged out meanwhile: the passkey was not kept", "log in again"));
+    }
     Ok(Redirect::to("/passkeys"))
 }
 
@@ -169,7 +207,7 @@ pub(crate) async fn remove(
     let passkey = all.iter().find(|passkey| passkey.id == id).ok_or_else(unknown)?;
     let enrols = |session: &Session| session.id == signed.viewer().session && may_enrol(session, console.house().now_ms());
     if all.len() == 1 && !console.sessions().of(person).iter().any(enrols) {
-        let help = "add another one first, or log in with a one-time link (`bailiwick console`)";
+        let help = "add another one first, or log in with a one-time link (`bailiwick console --recover`)";
         return Err(Refused::new(StatusCode::CONFLICT, "this is your last passkey", help));
     }
     let with = json!({"passkey": passkey.name, "credential": text(&id), "proof": signed.signature().on_record()});

@@ -23,16 +23,17 @@ use crate::{
     house::{House, Note},
     link::{self, Links},
     login,
+    login_state::LoginStates,
     oidc::{self, Oidc},
     pages, passkey,
     person::{Person, Role, Viewer},
     random,
     refused::Refused,
-    session::{Ended, LoginMethod, Session, SessionLimits, Sessions},
+    session::{Ended, Enrols, LoginMethod, Session, SessionLimits, Sessions},
     sign,
     site::{Site, cookie},
     token::FormTokens,
-    tries::Tries,
+    tries::{Tries, TriesOf},
     webauthn::{Assertion, Expected},
 };
 
@@ -47,9 +48,13 @@ pub struct Console {
     links: Links,
     challenges: Challenges,
     tokens: FormTokens,
+    logins: LoginStates,
+    /// Of strangers.
     tries: Tries,
-    /// Of the operator credential, by people who are logged in: not to be used up by strangers.
-    credential_tries: Tries,
+    /// Of the operator credential, by session.
+    credential_tries: TriesOf,
+    /// What people did who are logged in, by person: strangers don't hide it.
+    known_tries: TriesOf,
     oidc: Option<Oidc>,
     listeners: Listeners,
 }
@@ -86,8 +91,10 @@ impl Console {
             links: Links::default(),
             challenges: Challenges::default(),
             tokens: FormTokens::new(random::bytes()?),
+            logins: LoginStates::new(random::bytes()?),
             tries: Tries::default(),
-            credential_tries: Tries::default(),
+            credential_tries: TriesOf::default(),
+            known_tries: TriesOf::default(),
             oidc,
             listeners: Listeners::default(),
         }))
@@ -136,7 +143,11 @@ impl Console {
         self.oidc.as_ref()
     }
 
-    pub(crate) fn credential_tries(&self) -> &Tries {
+    pub(crate) fn logins(&self) -> &LoginStates {
+        &self.logins
+    }
+
+    pub(crate) fn credential_tries(&self) -> &TriesOf {
         &self.credential_tries
     }
 
@@ -198,16 +209,26 @@ impl Console {
     }
 
     /// The text of a link by which this person gets in once. It is kept nowhere; on record is its digest, and who made it.
+    /// Whoever has no passkey adds one by it; whoever has some shows one of them for that.
     pub async fn link(&self, person: &str, by: &str) -> Result<String, Refused> {
+        self.made_link(person, by, false).await
+    }
+
+    /// The same for somebody who has passkeys and can't use them: they add one by it without showing another. It is on record as that.
+    pub async fn recovery_link(&self, person: &str, by: &str) -> Result<String, Refused> {
+        self.made_link(person, by, true).await
+    }
+
+    async fn made_link(&self, person: &str, by: &str, recovers: bool) -> Result<String, Refused> {
         if self.person(person).is_none() {
             let help = format!("add `[[people]]` with this id; there is `{}`", self.people().join("`, `"));
             return Err(Refused::new(http::StatusCode::NOT_FOUND, format!("there is no person `{person}`"), help));
         }
         let code = random::token().map(|token| format!("{}{token}", link::BEGINS))?;
-        let with = json!({"sha256": random::hex(&random::sha256(code.as_bytes()))});
+        let with = json!({"sha256": random::hex(&random::sha256(code.as_bytes())), "recovers": recovers});
         let (event, by, about) = ("login_link_made", by.to_owned(), person.to_owned());
         self.note(Note { event, by, about, why: None, with }).await?;
-        self.links.keep(person, &code, self.house.now_ms());
+        self.links.keep(person, &code, recovers, self.house.now_ms());
         // After the `#`: browsers keep that to themselves, so it is in no log and no Referer.
         Ok(format!("{}/login#{code}", self.site.origin()))
     }
@@ -216,10 +237,14 @@ impl Console {
     pub async fn sweep(&self) {
         let now_ms = self.house.now_ms();
         self.note_ended(self.sessions.sweep(now_ms)).await;
-        let count = self.tries.take_unrecorded(now_ms);
-        if count > 0 {
+        let _minutes_over = self.credential_tries.take_unrecorded(now_ms);
+        let further = [
+            ("login_refused", self.tries.take_unrecorded(now_ms)),
+            ("signature_refused", self.known_tries.take_unrecorded(now_ms)),
+        ];
+        for (event, count) in further.into_iter().filter(|(_, count)| *count > 0) {
             let (by, about) = (String::new(), "console".to_owned());
-            self.note_or_log(Note { event: "login_refused", by, about, why: None, with: json!({"further": count}) }).await;
+            self.note_or_log(Note { event, by, about, why: None, with: json!({"further": count}) }).await;
         }
     }
 
@@ -262,10 +287,11 @@ impl Console {
         &self,
         person: &Person,
         method: LoginMethod,
-        (enrols_until_ms, roles): (Option<u64>, Option<BTreeSet<Role>>),
+        (enrols, roles): (Option<Enrols>, Option<BTreeSet<Role>>),
     ) -> Result<String, Refused> {
-        let (token, session) = Sessions::prepare(&person.id, method, (enrols_until_ms, roles), self.house.now_ms())?;
-        let with = json!({"method": method.as_str(), "session": session.id});
+        let (token, session) = Sessions::prepare(&person.id, method, (enrols, roles), self.house.now_ms())?;
+        let with =
+            json!({"method": method.as_str(), "session": session.id, "recovers": enrols.is_some_and(|enrols| enrols.recovers)});
         self.note(Note { event: "login", by: person.id.clone(), about: person.id.clone(), why: None, with }).await?;
         let made_room = self.sessions.begin(&token, session)?;
         self.note_ended(made_room.into_iter().collect()).await;
@@ -309,9 +335,11 @@ impl Console {
         }
     }
 
-    /// Puts a failure on record, within bounds: whoever fails may be a stranger.
+    /// Puts a failure on record, within bounds: whoever fails may be a stranger. Each who is known has bounds of their own.
     pub(crate) async fn note_failure(&self, event: &'static str, by: &str, about: &str, why: &str) {
-        if self.tries.is_recorded(self.house.now_ms()) {
+        let now_ms = self.house.now_ms();
+        let is_recorded = if by.is_empty() { self.tries.is_recorded(now_ms) } else { self.known_tries.is_recorded(by, now_ms) };
+        if is_recorded {
             let about = about.chars().take(80).collect();
             self.note_or_log(Note { event, by: by.to_owned(), about, why: Some(why.to_owned()), with: json!({}) }).await;
         }

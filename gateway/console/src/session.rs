@@ -65,10 +65,21 @@ pub struct Session {
     pub began_ms: u64,
     /// When it was used last, unix milliseconds.
     pub seen_ms: u64,
-    /// Until when it may add a first passkey without showing another, unix milliseconds.
-    pub(crate) enrols_until_ms: Option<u64>,
+    /// Whether it may still add a passkey without showing another.
+    pub(crate) enrols: Option<Enrols>,
     /// The only roles that count in it, where an identity provider had a say.
     pub(crate) roles: Option<BTreeSet<Role>>,
+}
+
+/// That a session came by a link which lets its person add one passkey. The cookie does not have the ticket: whoever has that alone adds none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Enrols {
+    /// The SHA-256 of the ticket, which the browser that brought the link was given with the answer to it.
+    pub(crate) ticket: [u8; 32],
+    /// Until when, unix milliseconds.
+    pub(crate) until_ms: u64,
+    /// Whether the link was made for somebody who has passkeys and can't use them.
+    pub(crate) recovers: bool,
 }
 
 /// A session that is no more.
@@ -99,12 +110,11 @@ impl Sessions {
     pub(crate) fn prepare(
         person: &str,
         method: LoginMethod,
-        (enrols_until_ms, roles): (Option<u64>, Option<BTreeSet<Role>>),
+        (enrols, roles): (Option<Enrols>, Option<BTreeSet<Role>>),
         now_ms: u64,
     ) -> Result<(String, Session), Refused> {
         let (token, id) = (crate::random::token()?, hex(crate::random::bytes()?.get(..8).unwrap_or_default()));
-        let session =
-            Session { id, person: person.to_owned(), method, began_ms: now_ms, seen_ms: now_ms, enrols_until_ms, roles };
+        let session = Session { id, person: person.to_owned(), method, began_ms: now_ms, seen_ms: now_ms, enrols, roles };
         Ok((token, session))
     }
 
@@ -142,9 +152,11 @@ impl Sessions {
         self.open().values().find(|session| session.id == id && self.over(session, now_ms).is_none()).cloned()
     }
 
-    /// It has added its passkey.
-    pub(crate) fn has_enrolled(&self, id: &str) {
-        self.open().values_mut().filter(|session| session.id == id).for_each(|session| session.enrols_until_ms = None);
+    /// It adds its passkey now, and none after that: what let it, if that is still good.
+    pub(crate) fn take_enrolment(&self, id: &str, now_ms: u64) -> Option<Enrols> {
+        let mut open = self.open();
+        let session = open.values_mut().find(|session| session.id == id)?;
+        session.enrols.take().filter(|enrols| now_ms < enrols.until_ms)
     }
 
     /// All sessions of a person.

@@ -8,7 +8,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use axum::{Json, extract::State};
 use bailiwick_schemas::canonical::Digest;
-use bailiwick_store::{Evidence, Verdict};
+use bailiwick_store::{Evidence, Statement, Verdict};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -131,7 +131,7 @@ impl Act {
     /// The question that is put to the authenticator.
     fn challenge(&self, nonce: &[u8; 32]) -> [u8; 32] {
         match self {
-            Self::Decision(wanted) => *bailiwick_store::challenge(&wanted.binding, wanted.verdict, nonce).as_bytes(),
+            Self::Decision(wanted) => *bailiwick_store::challenge(&wanted.binding, &wanted.statement(), nonce).as_bytes(),
             Self::Change { .. } => sha256(&[b"bailiwick.act.v1\0".as_slice(), &self.canonical(), nonce].concat()),
         }
     }
@@ -153,6 +153,12 @@ impl Act {
 }
 
 impl DecisionWanted {
+    /// What is signed of it besides the call.
+    fn statement(&self) -> String {
+        let allow = self.allow.as_ref().map(|allow| (&allow.any, allow.uses, allow.minutes));
+        Statement { verdict: self.verdict, reason: self.reason.as_deref(), view: self.view.as_ref(), allow }.text()
+    }
+
     fn read(approval: &str, fields: &Fields) -> Result<Self, Refused> {
         let digest = |name: &str, text: &str| {
             text.parse::<Digest>().map_err(|_| Refused::invalid(format!("`{name}` in the form is no digest")))
@@ -163,6 +169,9 @@ impl DecisionWanted {
             _ => return Err(Refused::invalid("`verdict` in the form is neither `approve` nor `deny`")),
         };
         let reason = fields.text("reason").map(str::trim).filter(|reason| !reason.is_empty());
+        if verdict == Verdict::Deny && reason.is_none() {
+            return Err(Refused::invalid("a no needs a reason: the agent is told it"));
+        }
         if reason.is_some_and(|reason| reason.chars().count() > 500 || reason.chars().any(bailiwick_schemas::text::is_invisible))
         {
             return Err(Refused::invalid("a reason has at most 500 visible characters"));
@@ -179,16 +188,18 @@ impl DecisionWanted {
 }
 
 impl Allow {
-    /// `allow_uses`, `allow_minutes`, and in `allow_any` pointers, one a line.
+    /// `allow_uses` and `allow_minutes`. Arguments that may have any value (`allow_any`) are on no page, so no form takes them.
     fn read(fields: &Fields) -> Result<Option<Self>, Refused> {
+        if fields.text("allow_any").is_some() {
+            return Err(Refused::invalid("no page asks for arguments that may have any value: none are taken"));
+        }
         let Some(uses) = fields.text("allow_uses") else { return Ok(None) };
         let number = |name: &str, text: &str, most: u32| {
             let number = text.parse::<u32>().ok().filter(|number| (1..=most).contains(number));
             number.ok_or_else(|| Refused::invalid(format!("`{name}` in the form is no number from 1 to {most}")))
         };
-        let any = fields.text("allow_any").unwrap_or_default().lines().map(str::trim).filter(|line| !line.is_empty());
         Ok(Some(Self {
-            any: any.map(str::to_owned).collect(),
+            any: BTreeSet::new(),
             uses: number("allow_uses", uses, 1000)?,
             minutes: number("allow_minutes", fields.need("allow_minutes")?, 60)?,
         }))
@@ -201,7 +212,10 @@ pub(crate) async fn ask(State(console): State<Arc<Console>>, posted: Posted) -> 
     let to = fields.need(TO)?;
     let passkeys = console.passkeys().of(&session.person);
     if passkeys.is_empty() {
-        return Err(Refused::forbidden("you have no passkey yet", "add one on the page `passkeys`"));
+        return Err(Refused::forbidden(
+            "you have no passkey yet",
+            "add one on the page `passkeys`, in the tab in which you opened your link",
+        ));
     }
     let (act, nonce, now_ms) = (Act::of(to, fields)?, random::bytes()?, console.house().now_ms());
     let challenge = act.challenge(&nonce);
@@ -213,7 +227,7 @@ pub(crate) async fn ask(State(console): State<Arc<Console>>, posted: Posted) -> 
 }
 
 /// What is given to the browser for an assertion.
-pub(crate) fn question(console: &Console, challenge: &[u8; 32], allowed: &[Value]) -> Value {
+pub(crate) fn question(console: &Console, challenge: &[u8], allowed: &[Value]) -> Value {
     json!({
         "challenge": URL_SAFE_NO_PAD.encode(challenge), "rpId": console.site().party(), "userVerification": "required",
         "timeout": PATIENCE_MS, "allowCredentials": allowed,
@@ -235,7 +249,7 @@ pub(crate) async fn signature(
             Ok(signed(ProofMethod::Passkey, Some(evidence)))
         }
         (None, Some(credential)) => {
-            by_operator(console, credential, to, person).await?;
+            by_operator(console, credential, to, (person, &session.id)).await?;
             Ok(signed(ProofMethod::Operator, None))
         }
         (None, None) => Err(Refused::forbidden(
@@ -289,11 +303,15 @@ async fn by_passkey(
         signature: text(&assertion.signature),
         public_key: text(&passkey.cose),
         nonce: text(&nonce),
+        statement: match &act {
+            Act::Decision(wanted) => wanted.statement(),
+            Act::Change { .. } => String::new(),
+        },
     })
 }
 
-async fn by_operator(console: &Console, typed: &str, to: &str, person: &Person) -> Result<(), Refused> {
-    console.credential_tries().admits(console.house().now_ms())?;
+/// The right one counts at any time: only wrong ones are slowed down, each session by itself.
+async fn by_operator(console: &Console, typed: &str, to: &str, (person, session): (&Person, &str)) -> Result<(), Refused> {
     let wanted = console.house().operator_credential();
     let Some(wanted) = wanted else {
         return Err(Refused::unavailable("the operator credential is missing or damaged"));
@@ -304,7 +322,7 @@ async fn by_operator(console: &Console, typed: &str, to: &str, person: &Person) 
     if is_it {
         return Ok(());
     }
-    console.credential_tries().failed(console.house().now_ms());
+    console.credential_tries().failed(session, console.house().now_ms())?;
     console.note_failure("signature_refused", &person.id, to, "another operator credential").await;
     Err(Refused::forbidden("this is not the operator credential", "`bailiwick console --credential` shows it to the operator"))
 }

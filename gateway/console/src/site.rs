@@ -72,6 +72,15 @@ impl Site {
         host == self.public_host() || (self.is_loopback() && LOOPBACK.iter().any(own))
     }
 
+    /// Whether it is the address of the listener itself, as monitoring calls it. No name leads to it, so no page in a browser gets here by
+    /// one that it made point here.
+    pub(crate) fn is_address(&self, host: &str) -> bool {
+        let Some(at) = self.listens_at.get() else { return false };
+        host.parse::<SocketAddr>().is_ok_and(|called| {
+            called.port() == at.port() && !called.ip().is_unspecified() && (called.ip() == at.ip() || at.ip().is_unspecified())
+        })
+    }
+
     /// Whether it is the name under which passkeys work.
     pub(crate) fn is_public(&self, host: &str) -> bool {
         host.eq_ignore_ascii_case(&self.public_host())
@@ -137,6 +146,17 @@ mod tests {
         }
         let remote = site(Some("https://console.example.com"), "0.0.0.0:8932");
         assert!(remote.serves("console.example.com") && !remote.serves("localhost:8932") && !remote.serves("127.0.0.1:8932"));
+    }
+
+    #[test]
+    fn monitoring_calls_the_address_itself() {
+        let everywhere = site(Some("https://console.example.com"), "0.0.0.0:8932");
+        assert!(everywhere.is_address("10.0.0.5:8932") && everywhere.is_address("[fe80::1]:8932"));
+        for host in ["10.0.0.5:80", "evil.example:8932", "0.0.0.0:8932", "10.0.0.5", ""] {
+            assert!(!everywhere.is_address(host), "{host}");
+        }
+        let one = site(None, "10.0.0.5:8932");
+        assert!(one.is_address("10.0.0.5:8932") && !one.is_address("10.0.0.6:8932"));
     }
 
     #[test]

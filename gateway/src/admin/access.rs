@@ -4,31 +4,42 @@ use std::{fs, sync::Arc};
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use axum::extract::FromRequestParts;
+use bailiwick_console::Viewer;
+use bailiwick_store::Approval;
 use http::{HeaderMap, header, request::Parts};
 
 use super::{fault::ApiFault, person::name_of};
-use crate::{runtime::Runtime, server::Peer};
+use crate::{console::is_theirs, runtime::Runtime, server::Peer};
 
 /// Somebody who may read: they run as the gateway's own user, or as root; or they were let in at the console.
 #[derive(Debug)]
 pub(super) struct Visitor {
     uid: u32,
+    /// Who looks by a session of the console: their roles say what they see.
+    looks: Option<Viewer>,
+}
+
+impl Visitor {
+    /// Whether they see this: somebody who only approves sees what they may decide.
+    pub(super) fn sees(&self, approval: &Approval) -> bool {
+        self.looks.as_ref().is_none_or(|viewer| is_theirs(viewer, approval))
+    }
 }
 
 /// That somebody was let in at the console's listener. What comes with it is read; to change something, the credential is looked at
 /// again.
 #[derive(Debug, Clone)]
-pub(crate) struct AtConsole(());
+pub(crate) struct AtConsole(Option<Viewer>);
 
 impl AtConsole {
     /// For who shows the operator credential.
     pub(crate) fn with_credential(headers: &HeaderMap, runtime: &Runtime) -> Result<Self, ApiFault> {
-        is_shown(headers, runtime).map(|()| Self(()))
+        is_shown(headers, runtime).map(|()| Self(None))
     }
 
     /// For who is logged in, and may look at what they ask for.
-    pub(crate) fn to_look() -> Self {
-        Self(())
+    pub(crate) fn to_look(viewer: Viewer) -> Self {
+        Self(Some(viewer))
     }
 }
 
@@ -55,13 +66,13 @@ impl FromRequestParts<Arc<Runtime>> for Visitor {
     type Rejection = ApiFault;
 
     async fn from_request_parts(parts: &mut Parts, _: &Arc<Runtime>) -> Result<Self, ApiFault> {
-        if parts.extensions.get::<AtConsole>().is_some() {
+        if let Some(AtConsole(looks)) = parts.extensions.get::<AtConsole>() {
             // The credential's file is the gateway's own user's: whoever has it counts as them, and as no second person.
-            return Ok(Self { uid: rustix::process::geteuid().as_raw() });
+            return Ok(Self { uid: rustix::process::geteuid().as_raw(), looks: looks.clone() });
         }
         // INVARIANT: without a peer that the kernel named, nobody else is let in.
         match parts.extensions.get::<Peer>().copied() {
-            Some(peer) if is_ours(peer.uid) => Ok(Self { uid: peer.uid }),
+            Some(peer) if is_ours(peer.uid) => Ok(Self { uid: peer.uid, looks: None }),
             _ => Err(ApiFault::forbidden("only the user that the gateway runs as may use it so")
                 .help("run the command as that user, or as root")),
         }
@@ -76,7 +87,7 @@ impl FromRequestParts<Arc<Runtime>> for Operator {
     type Rejection = ApiFault;
 
     async fn from_request_parts(parts: &mut Parts, runtime: &Arc<Runtime>) -> Result<Self, ApiFault> {
-        let Visitor { uid } = Visitor::from_request_parts(parts, runtime).await?;
+        let Visitor { uid, .. } = Visitor::from_request_parts(parts, runtime).await?;
         is_shown(&parts.headers, runtime)?;
         Ok(Self { uid, name: name_of(uid) })
     }

@@ -22,12 +22,13 @@ use super::{
 use crate::runtime::Runtime;
 
 pub(super) async fn list(
-    _: Visitor,
+    visitor: Visitor,
     State(runtime): State<Arc<Runtime>>,
     Query(filter): Query<Filter>,
 ) -> Json<Vec<ApprovalView>> {
     let which = if filter.all { Which::All } else { Which::Open };
-    Json(runtime.approvals.list(which).iter().map(|approval| view(&runtime, approval, None)).collect())
+    let all = runtime.approvals.list(which);
+    Json(all.iter().filter(|approval| visitor.sees(approval)).map(|approval| view(&runtime, approval, None)).collect())
 }
 
 /// How people have decided of late.
@@ -36,11 +37,14 @@ pub(super) async fn habits(_: Visitor, State(runtime): State<Arc<Runtime>>) -> J
 }
 
 pub(super) async fn show(
-    _: Visitor,
+    visitor: Visitor,
     State(runtime): State<Arc<Runtime>>,
     Path(handle): Path<String>,
 ) -> Result<Json<ApprovalView>, ApiFault> {
     let shown = runtime.approvals.show(&handle)?;
+    if !visitor.sees(&shown.approval) {
+        return Err(ShowFault::Unknown(handle.chars().take(80).collect()).into());
+    }
     let arguments = shown.arguments.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
     Ok(Json(view(&runtime, &shown.approval, arguments)))
 }
@@ -71,7 +75,7 @@ async fn decide(
     verdict: Verdict,
 ) -> Result<Json<ApprovalView>, ApiFault> {
     let DecisionWanted { reason, view: seen, code, allow } = super::read(body)?;
-    let reason = super::words(reason)?;
+    let reason = told(verdict, super::words(reason)?)?;
     let known = known(&runtime, &handle)?;
     if verdict == Verdict::Approve {
         is_meant(&known, code.as_deref())?;
@@ -88,6 +92,14 @@ async fn decide(
     decided.await.map(Json)
 }
 
+/// A no has a reason: the agent hears it, and goes about its work otherwise.
+fn told(verdict: Verdict, reason: Option<String>) -> Result<Option<String>, ApiFault> {
+    if verdict == Verdict::Deny && reason.is_none() {
+        return Err(ApiFault::invalid("a no needs a reason").help("say why with `--reason`: the agent is told it"));
+    }
+    Ok(reason)
+}
+
 /// Several questions of one agent, all of them or none.
 pub(super) async fn decide_batch(
     operator: Operator,
@@ -95,7 +107,7 @@ pub(super) async fn decide_batch(
     body: Bytes,
 ) -> Result<Json<Vec<ApprovalView>>, ApiFault> {
     let BatchWanted { ids, shown, verdict, reason } = super::read(&body)?;
-    let reason = super::words(reason)?;
+    let reason = told(verdict, super::words(reason)?)?;
     let known = ids.iter().map(|id| known(&runtime, id)).collect::<Result<Vec<_>, _>>()?;
     if verdict == Verdict::Approve
         && let Some(critical) = known.iter().find(|approval| approval.band == Band::Critical)

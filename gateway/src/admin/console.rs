@@ -18,7 +18,7 @@ pub(super) async fn link(
     State(runtime): State<Arc<Runtime>>,
     body: Bytes,
 ) -> Result<Json<LinkMade>, ApiFault> {
-    let LinkWanted { person } = super::read(&body)?;
+    let LinkWanted { person, recover } = super::read(&body)?;
     let off = || {
         ApiFault::conflict("the console is switched off").help("set `enabled = true` in `[console]`, and start the gateway anew")
     };
@@ -32,7 +32,9 @@ pub(super) async fn link(
             return Err(ApiFault::invalid("there are several people").help(help));
         }
     };
-    let url = console.link(&person, operator.name()).await.map_err(|refused| of(&refused))?;
+    let by = operator.name();
+    let made = if recover { console.recovery_link(&person, by).await } else { console.link(&person, by).await };
+    let url = made.map_err(|refused| of(&refused))?;
     Ok(Json(LinkMade { id: person, url }))
 }
 

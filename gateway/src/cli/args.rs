@@ -108,8 +108,11 @@ pub struct ConsoleArgs {
     /// Whom the link lets in; it may be left out where there is one person
     #[arg(long, value_name = "ID")]
     pub person: Option<String>,
+    /// Let them add a passkey though they have some that they can't use any more; it is on record
+    #[arg(long)]
+    pub recover: bool,
     /// Print the operator credential instead, to be typed into the console where a browser has no script
-    #[arg(long, conflicts_with = "person")]
+    #[arg(long, conflicts_with_all = ["person", "recover"])]
     pub credential: bool,
 }
 

@@ -10,7 +10,11 @@ pub(super) async fn run(console: &ConsoleArgs, session: &Session) -> Result<(), 
         session.screen.tell("whoever has this may change everything; type it where the console asks for the operator credential");
         return session.screen.answer(&client.operator_credential()?);
     }
-    let made: LinkMade = client.post("console/links", &LinkWanted { person: console.person.clone() }).await?;
+    let made: LinkMade =
+        client.post("console/links", &LinkWanted { person: console.person.clone(), recover: console.recover }).await?;
     session.screen.tell(&format!("opens the console as {}, once, within 10 minutes:", shown(&made.id)));
+    if console.recover {
+        session.screen.tell("whoever opens it adds a passkey without showing one that is there: this is on record as a recovery");
+    }
     session.screen.answer(&made.url)
 }

@@ -61,5 +61,5 @@ async fn looks(door: &Door, parts: &Parts) -> Result<admin::AtConsole, ApiFault>
     let is_approvals = parts.uri.path().starts_with("/api/v1/approvals");
     let action = if is_approvals { Action::SeeApprovals } else { Action::SeeRegistry };
     viewer.may(action).map_err(|fault| ApiFault::forbidden(fault.to_string()).help("ask an admin, who gives roles"))?;
-    Ok(admin::AtConsole::to_look())
+    Ok(admin::AtConsole::to_look(viewer))
 }

@@ -45,6 +45,9 @@ const COMPARED: usize = 512;
 /// No longer arguments than these are kept for a comparison, bytes.
 const LONGEST: usize = 256 * 1024;
 
+/// So much of arguments is kept of those that wait, and of approved ones, bytes.
+const IN_ALL: usize = 8 * 1024 * 1024;
+
 /// What the console shows of this gateway.
 pub(super) struct GatewayDesk {
     /// The gateway has the console, and so not the other way round.
@@ -94,21 +97,26 @@ impl GatewayDesk {
         for standing in standings {
             let now = (standing.state, standing.said, standing.waiters);
             if log.approvals.get(&standing.id) != Some(&now) {
-                moved.push((standing.id.clone(), standing.state));
+                moved.push((standing.id.clone(), standing.state, (standing.connector.to_string(), standing.band)));
             }
             seen.insert(standing.id, now);
         }
         log.approvals = seen;
         let mut changed: Vec<Change> = moved
             .iter()
-            .map(|(id, state)| Change { kind: "approval", id: Some(id.to_string()), state: Some(state.as_str().to_owned()) })
+            .map(|(id, state, of)| Change {
+                kind: "approval",
+                id: Some(id.to_string()),
+                state: Some(state.as_str().to_owned()),
+                of: Some(of.clone()),
+            })
             .collect();
         for (kind, mark) in others {
             if log.others.insert(kind, mark) != Some(mark) {
-                changed.push(Change { kind, id: None, state: None });
+                changed.push(Change { kind, id: None, state: None, of: None });
             }
         }
-        for (id, _) in &moved {
+        for (id, ..) in &moved {
             log.remember(id, runtime);
         }
         if changed.is_empty() {
@@ -133,28 +141,44 @@ impl Log {
 
     /// Keeps the arguments of what waits, and has them stand for their tool once they were approved.
     fn remember(&mut self, id: &ApprovalId, runtime: &Runtime) {
-        let Ok(shown) = runtime.approvals.show(id.as_str()) else { return };
+        let Ok(shown) = runtime.approvals.show(id.as_str()) else {
+            self.asked.retain(|(known, _)| known != id);
+            return;
+        };
         let approval = shown.approval;
         if let Some(text) =
             shown.arguments.filter(|bytes| bytes.len() <= LONGEST).and_then(|bytes| String::from_utf8(bytes.into()).ok())
             && !self.asked.iter().any(|(known, _)| known == id)
         {
-            keep(&mut self.asked, (id.clone(), text));
+            keep(&mut self.asked, (id.clone(), text), String::len);
         }
+        if approval.state == ApprovalState::Pending {
+            return;
+        }
+        // Whatever has become of it, it waits no more.
+        let Some(text) = taken(&mut self.asked, id) else { return };
         let Some(yes) = approved_by(&approval) else { return };
-        let Some(text) = self.asked.iter().find(|(known, _)| known == id).map(|(_, text)| text.clone()) else { return };
         let of = (approval.binding.agent.to_string(), approval.binding.tool.clone());
         let earlier = Earlier { code: approval.code.clone(), by: yes.approver.name.clone(), at_ms: yes.at_ms, text };
         self.approved.retain(|(known, _)| *known != of);
-        keep(&mut self.approved, (of, earlier));
+        keep(&mut self.approved, (of, earlier), |earlier| earlier.text.len());
     }
 }
 
-fn keep<T>(kept: &mut VecDeque<T>, one: T) {
-    if kept.len() >= COMPARED {
-        kept.pop_front();
-    }
+/// Keeps one more; the oldest make room, for their number and for their bytes.
+fn keep<K, T>(kept: &mut VecDeque<(K, T)>, one: (K, T), bytes: impl Fn(&T) -> usize) {
     kept.push_back(one);
+    let mut sum: usize = kept.iter().map(|(_, kept)| bytes(kept)).sum();
+    while kept.len() > COMPARED || sum > IN_ALL {
+        let Some((_, oldest)) = kept.pop_front() else { return };
+        sum -= bytes(&oldest);
+    }
+}
+
+/// What was kept of this, which is kept no more.
+fn taken<K: PartialEq, T>(kept: &mut VecDeque<(K, T)>, key: &K) -> Option<T> {
+    let at = kept.iter().position(|(known, _)| known == key)?;
+    kept.remove(at).map(|(_, one)| one)
 }
 
 /// The last yes, of what enough persons have approved.
@@ -209,7 +233,12 @@ impl Desk for GatewayDesk {
             total: waiting.total,
             page,
             pages: waiting.total.div_ceil(PAGE).max(1),
-            lately: runtime.approvals.ended_last(LATELY).iter().map(views::aged).collect(),
+            lately: runtime
+                .approvals
+                .ended_last(LATELY, |approval| views::is_theirs(viewer, approval))
+                .iter()
+                .map(views::aged)
+                .collect(),
         }
     }
 
@@ -366,4 +395,25 @@ pub(super) fn marks_of<T: std::hash::Hash>(all: impl IntoIterator<Item = T>) -> 
 /// The callable tools, by number: a mark of the catalogue.
 pub(super) fn catalogue_mark(runtime: &Runtime) -> (usize, BTreeSet<String>) {
     (runtime.worlds.now().count(), runtime.worlds.drifted().iter().map(ToString::to_string).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_are_kept_within_bounds_and_no_longer_than_they_wait() {
+        let mut kept = VecDeque::new();
+        for n in 0..100 {
+            keep(&mut kept, (n, "x".repeat(LONGEST)), String::len);
+        }
+        assert_eq!(kept.len(), IN_ALL / LONGEST);
+        assert_eq!(taken(&mut kept, &0), None, "the oldest made room");
+        assert_eq!(taken(&mut kept, &99).map(|text| text.len()), Some(LONGEST));
+        assert_eq!((taken(&mut kept, &99), kept.len()), (None, IN_ALL / LONGEST - 1));
+        for n in 0..=COMPARED {
+            keep(&mut kept, (1000 + n, String::new()), String::len);
+        }
+        assert_eq!(kept.len(), COMPARED);
+    }
 }

@@ -5,13 +5,15 @@ use std::{
     sync::{Arc, Weak},
 };
 
-use bailiwick_console::{House, Later, NotRecorded, Note, Person, ProofMethod, Question, Refused, SignedDecision};
+use bailiwick_console::{Action, House, Later, NotRecorded, Note, Person, ProofMethod, Question, Refused, SignedDecision};
 use bailiwick_pipeline::ports::Clock;
-use bailiwick_store::{AllowanceWanted, Approval, Approver, ApproverMethod, DecideBounds, Decision, MayNot};
+use bailiwick_policy::Band;
+use bailiwick_store::{AllowanceWanted, Approval, Approver, ApproverMethod, DecideBounds, Decided, Decision, MayNot, Verdict};
 use bailiwick_trail::Stream;
 use serde_json::json;
 use zeroize::Zeroizing;
 
+use super::people_of;
 use crate::{
     adapters::Recorder,
     admin::{AdminRecord, Deed, Stage, change_id, fault::ApiFault},
@@ -96,7 +98,7 @@ async fn decided(runtime: &Arc<Runtime>, signed: SignedDecision) -> Result<(), A
     if known.binding.digest() != binding {
         return Err(ApiFault::conflict("this approval is of another call than the one that was signed"));
     }
-    let approver = approver(runtime, signature.person(), signature.method());
+    let approver = approver(runtime.config().people.is_empty(), signature.person(), signature.method());
     let bounds = bounds(signature.person());
     approver.may_decide(&known, verdict, &bounds).map_err(|why: MayNot| ApiFault::forbidden(why.to_string()))?;
     let with = on_record(
@@ -107,7 +109,12 @@ async fn decided(runtime: &Arc<Runtime>, signed: SignedDecision) -> Result<(), A
     let by = format!("person:{}", signature.person().id);
     let of = Arc::clone(runtime);
     let deed = Deed::new("approval_decided", &approval, with);
+    let decider = signature.person().id.clone();
     deed.done_by_person(&by, runtime, async move {
+        // Once more, by what is in force now: they may have been taken out of the configuration since they signed.
+        if !may_decide(&people_of(&of.config()), &decider, (known.binding.connector.as_str(), known.band)) {
+            return Err(ApiFault::forbidden(format!("`{decider}` may not decide this any more")));
+        }
         let now_ms = of.clock.now_ms();
         let allow = allow.map(|allow| AllowanceWanted {
             any: allow.any,
@@ -121,6 +128,27 @@ async fn decided(runtime: &Arc<Runtime>, signed: SignedDecision) -> Result<(), A
     .await
 }
 
+/// Whether this person is one of these, and may decide this.
+fn may_decide(people: &[Person], id: &str, (connector, band): (&str, Band)) -> bool {
+    let wanted = Action::Decide { connector, band };
+    people.iter().any(|person| person.id == id && person.may(wanted).is_ok())
+}
+
+/// Why an approval rests on the yes of a person whose word is worth nothing any more: of one who was among these before, or whose passkey
+/// signed it, and who may not decide it as the others are now.
+pub(crate) fn unbacked(before: &[Person], now: &[Person], approval: &Approval) -> Option<String> {
+    unbacked_yes(before, now, &approval.decisions, (approval.binding.connector.as_str(), approval.band))
+}
+
+fn unbacked_yes(before: &[Person], now: &[Person], decisions: &[Decided], about: (&str, Band)) -> Option<String> {
+    let yes = decisions.iter().filter(|decided| decided.verdict == Verdict::Approve);
+    let mut of_people = yes
+        .map(|decided| &decided.approver)
+        .filter(|approver| approver.method == ApproverMethod::Passkey || before.iter().any(|person| person.id == approver.name));
+    let gone = of_people.find(|approver| !may_decide(now, &approver.name, about))?;
+    Some(format!("`{}`, who said yes, may not decide it any more", gone.name))
+}
+
 /// What is decided about, for the record.
 fn on_record(known: &Approval, said: &serde_json::Value) -> serde_json::Value {
     json!({
@@ -129,9 +157,10 @@ fn on_record(known: &Approval, said: &serde_json::Value) -> serde_json::Value {
     })
 }
 
-/// Where nobody is registered, the one who is there is whoever runs the gateway.
-fn approver(runtime: &Runtime, person: &Person, method: ProofMethod) -> Approver {
-    let is_operator = runtime.config().people.is_empty();
+/// Where nobody is registered, the one who is there is whoever runs the gateway. So is whoever has the operator credential, which is a file of
+/// that user: agents of theirs are not approved by it, and two persons it is not.
+fn approver(is_nobody_registered: bool, person: &Person, method: ProofMethod) -> Approver {
+    let is_operator = is_nobody_registered || method == ProofMethod::Operator;
     Approver {
         uid: is_operator.then(|| rustix::process::geteuid().as_raw()),
         name: person.id.clone(),
@@ -153,4 +182,57 @@ fn bounds(person: &Person) -> DecideBounds {
 fn refused(fault: &ApiFault) -> Refused {
     let help = fault.advice().unwrap_or("the list of approvals shows what waits");
     Refused::new(fault.status(), fault.message.clone(), help)
+}
+
+#[cfg(test)]
+mod tests {
+    use bailiwick_console::{Bounds, Role};
+
+    use super::*;
+
+    fn said(name: &str, method: ApproverMethod, verdict: Verdict) -> Decided {
+        let approver = Approver { uid: None, name: name.to_owned(), method, owns: [].into() };
+        Decided { approver, at_ms: 0, verdict, reason: None, view: None, evidence: None, batch: Vec::new() }
+    }
+
+    #[test]
+    fn a_yes_is_worth_what_its_person_may_decide_now() {
+        let person = |id: &str, role, connectors: &[&str], up_to: Option<&str>| Person {
+            id: id.to_owned(),
+            owns: [].into(),
+            roles: [role].into(),
+            approves: Bounds {
+                connectors: connectors.iter().map(|&id| id.to_owned()).collect(),
+                up_to: up_to.map(str::to_owned),
+            },
+        };
+        let before = [person("ada", Role::Approver, &[], None)];
+        let about = ("tickets", Band::High);
+        let yes = [said("ada", ApproverMethod::Passkey, Verdict::Approve)];
+        assert_eq!(unbacked_yes(&before, &before, &yes, about), None);
+        for now in [
+            vec![],
+            vec![person("ada", Role::Admin, &[], None)],
+            vec![person("ada", Role::Approver, &["shop"], None)],
+            vec![person("ada", Role::Approver, &[], Some("medium"))],
+        ] {
+            assert!(unbacked_yes(&before, &now, &yes, about).is_some(), "{now:?}");
+            assert!(unbacked_yes(&[], &now, &yes, about).is_some(), "at a start, too");
+            let typed = [said("ada", ApproverMethod::Operator, Verdict::Approve)];
+            assert!(unbacked_yes(&before, &now, &typed, about).is_some(), "with the credential, under her name");
+            let others =
+                [said("ada", ApproverMethod::Passkey, Verdict::Deny), said("root", ApproverMethod::Operator, Verdict::Approve)];
+            assert_eq!(unbacked_yes(&before, &now, &others, about), None);
+        }
+    }
+
+    #[test]
+    fn the_operator_credential_is_the_gateways_own_user() {
+        let person =
+            Person { id: "ada".to_owned(), owns: [].into(), roles: [Role::Approver].into(), approves: Bounds::default() };
+        let uid = Some(rustix::process::geteuid().as_raw());
+        assert_eq!(approver(false, &person, ProofMethod::Operator).uid, uid, "whoever types it, under whatever name");
+        assert_eq!(approver(false, &person, ProofMethod::Passkey).uid, None);
+        assert_eq!(approver(true, &person, ProofMethod::Passkey).uid, uid);
+    }
 }

@@ -20,6 +20,8 @@ use bailiwick_store::Passkeys;
 
 use crate::runtime::{Runtime, StartFault};
 use house::Gatehouse;
+pub(crate) use house::unbacked;
+pub(crate) use views::is_theirs;
 
 /// Who is there where the configuration names nobody.
 pub(crate) const ADMIN: &str = "admin";
@@ -42,6 +44,9 @@ pub(crate) async fn opened(runtime: &Arc<Runtime>) -> Result<Option<Arc<Console>
     };
     let console = Console::new(parts).map_err(fault)?;
     console.remove_passkeys_of_nobody().await.map_err(fault)?;
+    // What changed while nothing ran counts: a yes of somebody who is gone lets nothing go.
+    let people = people_of(&config);
+    runtime.approvals.void_those(runtime.clock.now_ms(), &|approval| unbacked(&[], &people, approval)).await?;
     Ok(Some(Arc::clone(runtime.console.get_or_init(|| console))))
 }
 
@@ -82,7 +87,7 @@ fn roles_of(words: &BTreeSet<String>) -> BTreeSet<Role> {
     Role::ALL.into_iter().filter(|role| words.contains(role.as_str())).collect()
 }
 
-/// Everything that is served at the console's listener: pages, and the admin API, behind one guard.
-pub(crate) fn site(runtime: &Arc<Runtime>, console: &Arc<Console>) -> axum::Router {
-    bailiwick_console::router(Arc::clone(console), api::api(runtime, console))
+/// Everything that is served at the console's listener: pages, the admin API, and what monitoring asks for, behind one guard.
+pub(crate) fn site(runtime: &Arc<Runtime>, console: &Arc<Console>, health: axum::Router) -> axum::Router {
+    bailiwick_console::router(Arc::clone(console), api::api(runtime, console).merge(health))
 }

@@ -222,6 +222,10 @@ fn taken_out(record: &Record) -> Detection {
 
 /// A call, with all that is on record about it.
 pub(super) async fn call(runtime: &Runtime, id: String) -> Option<CallView> {
+    // What is no id of a call is in no record: nothing is read for it.
+    if !is_call_id(&id) {
+        return None;
+    }
     let (folder, ends) = (runtime.data.trail(), ends(runtime));
     let wanted = id.clone();
     let mut records = beside(move || about(&Reader::open(&folder)?, &wanted, &ends)).await.ok()?;
@@ -253,9 +257,16 @@ fn about(reader: &Reader, id: &str, ends: &BTreeMap<&'static str, u64>) -> Resul
     Ok(found)
 }
 
-/// When a call came, by its id: nine digits of five bits, as `CallId::new` writes them; the beginning of time where it is no such id.
+/// The digits of ids.
+const DIGITS: &str = "0123456789abcdefghjkmnpqrstvwxyz";
+
+/// Whether this is the id of a call, as `CallId::new` writes it.
+fn is_call_id(id: &str) -> bool {
+    id.strip_prefix('c').is_some_and(|rest| rest.len() == 25 && rest.chars().all(|digit| DIGITS.contains(digit)))
+}
+
+/// When a call came, by its id: nine digits of five bits; the beginning of time where it is no such id.
 fn born_ms(id: &str) -> u64 {
-    const DIGITS: &str = "0123456789abcdefghjkmnpqrstvwxyz";
     let digits = id.strip_prefix('c').and_then(|rest| rest.get(..9)).unwrap_or_default();
     let value = |digit: char| DIGITS.find(digit).and_then(|at| u64::try_from(at).ok());
     digits.chars().try_fold(0_u64, |sum, digit| Some((sum << 5) | value(digit)?)).unwrap_or(0)
@@ -293,6 +304,15 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn an_id_of_a_call_is_one() {
+        assert!(is_call_id(bailiwick_pipeline::ids::CallId::new(1_790_000_000_000, [255; 10]).as_str()));
+        for other in ["", "c", "c1", "apr-0123456789012345678901234", "c012345678901234567890123l", "c01234567890123456789012345"]
+        {
+            assert!(!is_call_id(other), "{other}");
+        }
+    }
 
     #[test]
     fn times_are_read_as_they_are_typed() {

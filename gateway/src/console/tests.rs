@@ -40,7 +40,7 @@ impl Stage {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let at = listener.local_addr().unwrap();
         console.site().listens_at(at);
-        let served = site(&runtime, &console);
+        let served = site(&runtime, &console, crate::run::health(Arc::clone(&runtime)));
         tokio::spawn(async move { axum::serve(listener, served).await.unwrap() });
         let http = reqwest::Client::builder().no_proxy().tls_certs_only([]).redirect(reqwest::redirect::Policy::none());
         let origin = format!("http://127.0.0.1:{}", at.port());
@@ -170,7 +170,7 @@ async fn every_page_is_there_for_who_is_logged_in_and_for_nobody_else() {
         assert_eq!(status, StatusCode::OK, "{path}");
         assert!(page.contains(holds), "{path} lacks {holds}");
     }
-    for path in ["/approvals/K7-42", "/grants/none", "/connectors/none", "/calls/c1"] {
+    for path in ["/approvals/K7-42", "/grants/none", "/connectors/none", "/calls/c1", "/calls/c0123456789012345678901234"] {
         assert_eq!(stage.get(path).await.0, StatusCode::NOT_FOUND, "{path}");
     }
     for (path, kind) in

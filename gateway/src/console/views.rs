@@ -74,7 +74,7 @@ pub(super) fn marks(runtime: &Runtime) -> Vec<(&'static str, u64)> {
 }
 
 /// Whether this waits for them: an approver has those that they may decide before them, and who sees everything has all.
-pub(super) fn is_theirs(viewer: &Viewer, approval: &Approval) -> bool {
+pub(crate) fn is_theirs(viewer: &Viewer, approval: &Approval) -> bool {
     let decide = Action::Decide { connector: approval.binding.connector.as_str(), band: approval.band };
     viewer.may(Action::SeeRegistry).is_ok() || viewer.may(decide).is_ok()
 }
@@ -112,7 +112,7 @@ pub(super) fn aged(approval: &Approval) -> Aged {
 
 /// One question, but for what is compared with it and what is read from the trail.
 pub(super) fn approval(runtime: &Runtime, viewer: &Viewer, handle: &str) -> Option<ApprovalView> {
-    let (approval, arguments) = found(runtime, handle)?;
+    let (approval, arguments) = found(runtime, handle).filter(|(approval, _)| is_theirs(viewer, approval))?;
     let binding = &approval.binding;
     let waiters = runtime.approvals.waiters(&approval.id);
     let config = runtime.config();
@@ -471,7 +471,7 @@ pub(super) fn detections(runtime: &Runtime) -> Vec<Detection> {
             });
         }
     }
-    for approval in runtime.approvals.ended_last(usize::MAX) {
+    for approval in runtime.approvals.ended_last(usize::MAX, |_| true) {
         if approval.state == ApprovalState::Unknown {
             found.push(Detection {
                 what: format!("{} may have run, and nobody knows", approval.binding.tool),

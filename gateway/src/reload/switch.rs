@@ -2,6 +2,7 @@
 
 use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
+use bailiwick_console::Person;
 use bailiwick_pipeline::{
     grant::LiveGrant,
     ids::GrantId,
@@ -14,7 +15,7 @@ use serde_json::json;
 
 use super::{Basis, Next, ReloadFault, basis::CHANGED, change, gone::is_gone};
 use crate::{
-    console::{people_of, subjects_of},
+    console::{people_of, subjects_of, unbacked},
     runtime::{Runtime, StartFault, approval_settings, entries_of, front_settings, settings_of},
 };
 
@@ -31,6 +32,8 @@ pub(super) struct Switched {
     ended: Vec<Arc<LiveGrant>>,
     returned: Vec<(GrantId, Arc<Lease>)>,
     stored: Vec<Stored>,
+    /// Who was registered before.
+    people: Vec<Person>,
 }
 
 impl Switched {
@@ -95,6 +98,8 @@ impl Runtime {
                 .or_else(|| ended.iter().any(is_ended).then(|| format!("{CHANGED}: grant `{}`", binding.grant)))
         };
         let voided = self.approvals.void_by(now_ms, &is_void);
+        let (people, after_people) = (people_of(&old), people_of(&next.config));
+        let unbacked_now = self.approvals.void_those(now_ms, &|approval| unbacked(&people, &after_people, approval));
         // 3. The world: connectors, tools, policies, at once. A commit that still found the old one is on record when this is past.
         self.worlds.serve_config(next.judged);
         self.grants.settle();
@@ -115,15 +120,16 @@ impl Runtime {
             Box::pin(issued),
             Box::pin(async move { voided.await.map(drop) }),
             Box::pin(async move { voided_since.await.map(drop) }),
+            Box::pin(async move { unbacked_now.await.map(drop) }),
             Box::pin(async move { is.keep(&store).await }),
         ];
-        Ok(Switched { sync, ended, returned, stored })
+        Ok(Switched { sync, ended, returned, stored, people })
     }
 
     /// Sees through what follows: nothing is written downstream any more for what has ended, and all of it is stored. Returns why
     /// something could not be stored: it is in force nevertheless.
     pub(super) async fn see_through(&self, switched: Switched) -> Option<WriteFault> {
-        let Switched { ended, returned, stored, .. } = switched;
+        let Switched { ended, returned, mut stored, people, .. } = switched;
         for (grant, lease) in returned {
             self.note_returned(&grant, &lease);
         }
@@ -137,6 +143,10 @@ impl Runtime {
                 "passkeys of people who are gone could not be removed: they are good for nothing"
             );
         }
+        // And what they said yes to between the moment and this one.
+        let now = people_of(&config);
+        let voided = self.approvals.void_those(self.clock.now_ms(), &|approval| unbacked(&people, &now, approval));
+        stored.push(Box::pin(async move { voided.await.map(drop) }));
         if let Some(console) = self.console.get() {
             console.set_subjects(subjects_of(&config)).await;
         }

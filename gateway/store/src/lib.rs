@@ -30,7 +30,7 @@ mod writer;
 pub use approvals::{
     Allowance, AllowanceWanted, Approval, ApprovalEvent, ApprovalState, Approver, ApproverMethod, AskedFor, DecideBounds,
     DecideFault, Decided, Decision, Evidence, Habit, Habits, Happened, LiveApprovals, MayNot, Said, Settings, ShowFault, Shown,
-    Standing, Tally, Use, Verdict, Waiting, Which, batch_digest, challenge,
+    Standing, Statement, Tally, Use, Verdict, Waiting, Which, batch_digest, challenge,
 };
 pub use fault::{StoreFault, WriteFault};
 pub use grants::{

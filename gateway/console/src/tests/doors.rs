@@ -200,7 +200,9 @@ async fn a_link_lets_in_once_and_a_passkey_from_then_on() {
     let wrong = browser.post("/login/link", &[("token", &token), ("code", "one-time-x")]).await;
     assert_eq!(wrong.status(), StatusCode::FORBIDDEN);
     let right = browser.post("/login/link", &[("token", &token), ("code", code), ("next", "/passkeys")]).await;
-    assert_eq!((right.status(), right.headers()["location"].to_str().unwrap()), (StatusCode::SEE_OTHER, "/passkeys"));
+    let to = right.headers()["location"].to_str().unwrap();
+    assert!(right.status() == StatusCode::SEE_OTHER && to.starts_with("/passkeys#enrol-"), "{to}");
+    browser.ticket = to.split_once("#enrol-").map(|(_, ticket)| ticket.to_owned());
     let again = stage.browser().token("/login", "/login/link").await;
     assert_eq!(browser.post("/login/link", &[("token", &again), ("code", code)]).await.status(), StatusCode::FORBIDDEN);
 
@@ -231,8 +233,10 @@ async fn a_login_that_is_not_of_this_browser_or_this_passkey_is_refused() {
     let of_other = other.token("/login", "/login/passkey").await;
     let elsewhere = other.post("/login/passkey", &[("token", &of_other), ("credential", &answer)]).await;
     assert_eq!(elsewhere.status(), StatusCode::FORBIDDEN, "a question of another browser");
+    let right = browser.post("/login/passkey", &[("token", &token), ("credential", &answer)]).await;
+    assert_eq!(right.status(), StatusCode::SEE_OTHER, "what another browser did keeps nobody out");
     let used = browser.post("/login/passkey", &[("token", &token), ("credential", &answer)]).await;
-    assert_eq!(used.status(), StatusCode::FORBIDDEN, "and it is answered by that");
+    assert_eq!(used.status(), StatusCode::FORBIDDEN, "it let somebody in once");
 
     let mut unknown = soft::Authenticator::new(soft::Key::eddsa(), b"unknown");
     unknown.user = passkey.user.clone();
@@ -250,7 +254,7 @@ async fn a_login_that_is_not_of_this_browser_or_this_passkey_is_refused() {
     passkey.count = 1;
     assert_eq!(stage.browser().login(&mut passkey).await.status(), StatusCode::FORBIDDEN, "a copy");
     assert_eq!(stage.noted("passkey_copied"), 1);
-    assert_eq!(stage.noted("login"), 2);
+    assert_eq!(stage.noted("login"), 3);
 }
 
 #[tokio::test]
@@ -332,4 +336,104 @@ async fn one_ends_sessions_of_ones_own() {
     assert_eq!(browser.get("/passkeys").await.status(), StatusCode::OK);
     assert_eq!(second.get("/passkeys").await.status(), StatusCode::SEE_OTHER, "it has ended");
     assert_eq!(bob.get("/passkeys").await.status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_cookie_alone_adds_no_passkey() {
+    let stage = Stage::new().await;
+    let ada = stage.by_link("ada").await;
+    assert!(ada.ticket.is_some());
+    // A thief of the cookie reads every page, and the tokens of its forms.
+    let mut thief = Browser { ticket: None, ..ada.clone() };
+    let page = thief.get("/passkeys").await.text().await.unwrap();
+    assert!(!page.contains(ada.ticket.as_deref().unwrap()), "the ticket is on no page");
+    let mut of_thief = soft::Authenticator::new(soft::Key::eddsa(), b"thief");
+    assert_eq!(thief.add_passkey(&mut of_thief, &[]).await.status(), StatusCode::FORBIDDEN);
+    for wrong in ["x", &"A".repeat(43)] {
+        let mut guessing = Browser { ticket: Some(wrong.to_owned()), ..thief.clone() };
+        assert_eq!(guessing.add_passkey(&mut of_thief, &[]).await.status(), StatusCode::FORBIDDEN, "{wrong}");
+    }
+    let mut bob = stage.by_link("bob").await;
+    let of_bob = bob.ticket.replace(ada.ticket.clone().unwrap());
+    assert_eq!(bob.add_passkey(&mut of_thief, &[]).await.status(), StatusCode::FORBIDDEN, "the ticket of another session");
+    bob.ticket = of_bob;
+    assert!(stage.console.passkeys().of("ada").is_empty() && stage.noted("passkey_added") == 0);
+    stage.pass(10 * 60 * 1000);
+    let mut late = soft::Authenticator::new(soft::Key::eddsa(), b"late");
+    assert_eq!(bob.add_passkey(&mut late, &[]).await.status(), StatusCode::FORBIDDEN, "its time is over");
+    let mut ada = stage.by_link("ada").await;
+    // Two questions by one ticket make one passkey.
+    let ask = value_of_options(&mut ada).await;
+    let ticket = ada.ticket.clone().unwrap();
+    let fields = [("token", ask.as_str()), ("name", "second"), ("ticket", ticket.as_str())];
+    let second: serde_json::Value =
+        serde_json::from_str(&ada.post("/passkeys/options", &fields).await.text().await.unwrap()).unwrap();
+    let mut first = soft::Authenticator::new(soft::Key::eddsa(), b"first");
+    assert_eq!(ada.add_passkey(&mut first, &[]).await.status(), StatusCode::SEE_OTHER);
+    let made = soft::Authenticator::new(soft::Key::eddsa(), b"second").create(&second, &stage.origin()).to_string();
+    let add = ada.token("/passkeys", "/passkeys/add").await;
+    let answer = ada.post("/passkeys/add", &[("token", &add), ("credential", &made)]).await;
+    assert_eq!(answer.status(), StatusCode::FORBIDDEN);
+    assert_eq!(stage.console.passkeys().of("ada").len(), 1);
+}
+
+/// The token for a question that makes a passkey.
+async fn value_of_options(browser: &mut Browser) -> String {
+    let page = browser.get("/passkeys").await.text().await.unwrap();
+    super::value_of(page.split("<form").find(|form| form.contains("action=\"/passkeys/add\"")).unwrap(), "options-token")
+}
+
+#[tokio::test]
+async fn a_link_adds_a_passkey_to_who_has_some_only_where_it_says_so() {
+    let stage = Stage::new().await;
+    let (_, mut first) = stage.with_passkey("ada").await;
+    let mut browser = stage.by_link("ada").await;
+    assert_eq!(browser.ticket, None, "she has one");
+    let mut second = soft::Authenticator::new(soft::Key::eddsa(), b"second");
+    assert_eq!(browser.add_passkey(&mut second, &[]).await.status(), StatusCode::FORBIDDEN);
+    let link = stage.console.recovery_link("ada", "test").await.unwrap();
+    let mut browser = stage.with_link(&link).await;
+    assert_eq!(browser.add_passkey(&mut second, &[]).await.status(), StatusCode::SEE_OTHER);
+    let mut third = soft::Authenticator::new(soft::Key::eddsa(), b"third");
+    assert_eq!(browser.add_passkey(&mut third, &[]).await.status(), StatusCode::FORBIDDEN, "once");
+    assert_eq!(stage.browser().login(&mut first).await.status(), StatusCode::SEE_OTHER);
+    let notes = stage.house.notes.lock().unwrap();
+    let of = |event: &str| notes.iter().rfind(|note| note.event == event).unwrap().with.clone();
+    assert_eq!((&of("login_link_made")["recovers"], &of("passkey_added")["by"]), (&true.into(), &"recovery link".into()));
+}
+
+#[tokio::test]
+async fn a_passkey_that_is_added_while_its_person_goes_is_not_kept() {
+    let stage = Stage::new().await;
+    let mut browser = stage.by_link("ada").await;
+    *stage.house.vanish.lock().unwrap() = Some(std::sync::Arc::clone(&stage.console));
+    let mut passkey = soft::Authenticator::new(soft::Key::eddsa(), b"late");
+    assert_eq!(browser.add_passkey(&mut passkey, &[]).await.status(), StatusCode::FORBIDDEN);
+    assert!(stage.console.passkeys().people().is_empty(), "nobody of her name has it later");
+}
+
+#[tokio::test]
+async fn who_has_no_role_hears_nothing() {
+    let stage = Stage::new().await;
+    let mut changed = people();
+    changed[0].roles = [].into();
+    stage.console.set_people(changed).await.unwrap();
+    let mut ada = stage.by_link("ada").await;
+    assert_eq!(ada.get("/events").await.status(), StatusCode::FORBIDDEN);
+    assert_eq!(stage.by_link("bob").await.get("/events").await.status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn strangers_hide_nothing_that_people_do() {
+    let stage = Stage::new().await;
+    let mut stranger = stage.browser();
+    let token = stranger.token("/login", "/login/link").await;
+    for _ in 0..40 {
+        stranger.post("/login/link", &[("token", &token), ("code", "one-time-x")]).await;
+    }
+    let mut ada = stage.by_link("ada").await;
+    let to = "/passkeys/x/remove";
+    let mine = stage.console.tokens().make(&stage.console.sessions().of("ada")[0].id, to);
+    assert_eq!(ada.post(to, &[("token", &mine), ("operator", "00")]).await.status(), StatusCode::FORBIDDEN);
+    assert_eq!(stage.noted("signature_refused"), 1);
 }

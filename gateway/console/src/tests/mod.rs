@@ -36,6 +36,8 @@ struct TestHouse {
     now_ms: AtomicU64,
     notes: Mutex<Vec<Note>>,
     is_lost: std::sync::atomic::AtomicBool,
+    /// Everybody is taken out of the configuration while a passkey that is added goes on record.
+    vanish: Mutex<Option<Arc<Console>>>,
     decided: Mutex<Vec<SignedDecision>>,
 }
 
@@ -48,10 +50,16 @@ impl House for TestHouse {
         let done = if self.is_lost.load(Ordering::Relaxed) {
             Err(NotRecorded("the disk is full".to_owned()))
         } else {
-            self.notes.lock().unwrap().push(note);
+            self.notes.lock().unwrap().push(note.clone());
             Ok(())
         };
-        Box::pin(async move { done })
+        let vanish = if note.event == "passkey_added" { self.vanish.lock().unwrap().take() } else { None };
+        Box::pin(async move {
+            if let Some(console) = vanish {
+                console.set_people(Vec::new()).await.unwrap();
+            }
+            done
+        })
     }
 
     fn operator_credential(&self) -> Option<Zeroizing<Vec<u8>>> {
@@ -149,17 +157,25 @@ impl Stage {
             base: format!("http://127.0.0.1:{}", self.port),
             origin: self.origin(),
             cookies: Vec::new(),
+            ticket: None,
         }
     }
 
     /// A browser in which this person has come in by a link.
     async fn by_link(&self, person: &str) -> Browser {
         let link = self.console.link(person, "test").await.unwrap();
+        self.with_link(&link).await
+    }
+
+    /// The same, with this link.
+    async fn with_link(&self, link: &str) -> Browser {
         let code = link.split_once('#').unwrap().1;
         let mut browser = self.browser();
         let token = browser.token("/login", "/login/link").await;
         let answer = browser.post("/login/link", &[("token", &token), ("code", code)]).await;
+        let to = answer.headers().get("location").map(|to| to.to_str().unwrap().to_owned()).unwrap_or_default();
         assert_eq!(answer.status(), StatusCode::SEE_OTHER, "{}", answer.text().await.unwrap());
+        browser.ticket = to.split_once("#enrol-").map(|(_, ticket)| ticket.to_owned());
         browser
     }
 
@@ -180,6 +196,8 @@ struct Browser {
     base: String,
     origin: String,
     cookies: Vec<(String, String)>,
+    /// What its tab keeps of the answer to a link.
+    ticket: Option<String>,
 }
 
 impl Browser {
@@ -242,7 +260,10 @@ impl Browser {
         let page = self.get("/passkeys").await.text().await.unwrap();
         let form = page.split("<form").find(|form| form.contains("action=\"/passkeys/add\"")).unwrap();
         let (add, ask) = (value_of(form, "token"), value_of(form, "options-token"));
-        let asked = self.post("/passkeys/options", &[&[("token", ask.as_str()), ("name", "laptop")], proof].concat()).await;
+        let ticket = self.ticket.clone().filter(|_| proof.is_empty());
+        let ticket: Vec<_> = ticket.iter().map(|ticket| ("ticket", ticket.as_str())).collect();
+        let fields = [&[("token", ask.as_str()), ("name", "laptop")], proof, &ticket].concat();
+        let asked = self.post("/passkeys/options", &fields).await;
         if asked.status() != StatusCode::OK {
             return asked;
         }

@@ -1,6 +1,6 @@
 //! What is signed: this, by this person, once.
 
-use bailiwick_store::Verdict;
+use bailiwick_store::{Statement, Verdict};
 use reqwest::StatusCode;
 
 use super::{Stage, binding, soft};
@@ -24,7 +24,7 @@ fn with<'a>(fields: &[(&'a str, &'a str)], name: &str, value: &'a str) -> Vec<(&
     fields.iter().map(|(known, old)| (*known, if *known == name { value } else { *old })).collect()
 }
 
-fn token(stage: &Stage, person: &str, to: &str) -> String {
+fn token_of(stage: &Stage, person: &str, to: &str) -> String {
     stage.console.tokens().make(&stage.console.sessions().of(person)[0].id, to)
 }
 
@@ -32,7 +32,7 @@ fn token(stage: &Stage, person: &str, to: &str) -> String {
 async fn a_decision_is_signed_and_can_be_checked_by_anybody_later() {
     let stage = Stage::new().await;
     let (mut browser, mut passkey) = stage.with_passkey("ada").await;
-    let (token, digest, view) = (token(&stage, "ada", TO), binding("apr_1").to_string(), view());
+    let (token, digest, view) = (token_of(&stage, "ada", TO), binding("apr_1").to_string(), view());
     let answer = browser.signed(TO, &fields(&token, &digest, &view), &mut passkey).await;
     assert_eq!((answer.status(), answer.headers()["location"].to_str().unwrap()), (StatusCode::SEE_OTHER, "/approvals/apr_1"));
     let decided = stage.house.decided.lock().unwrap().pop().unwrap();
@@ -41,7 +41,10 @@ async fn a_decision_is_signed_and_can_be_checked_by_anybody_later() {
     assert_eq!((decided.signature.person().id.as_str(), decided.signature.method()), ("ada", ProofMethod::Passkey));
     // An auditor, with the evidence alone.
     let evidence = decided.signature.evidence().unwrap().clone();
-    let challenge = bailiwick_store::challenge(&binding("apr_1"), Verdict::Approve, &soft::bytes(&evidence.nonce));
+    let shown = view.parse().unwrap();
+    let said = Statement { verdict: Verdict::Approve, reason: None, view: Some(&shown), allow: None }.text();
+    assert_eq!(evidence.statement, said);
+    let challenge = bailiwick_store::challenge(&binding("apr_1"), &said, &soft::bytes(&evidence.nonce));
     let assertion = Assertion {
         id: soft::bytes(&evidence.credential_id),
         client_data: soft::bytes(&evidence.client_data),
@@ -54,8 +57,36 @@ async fn a_decision_is_signed_and_can_be_checked_by_anybody_later() {
         assertion.verify(&soft::bytes(&evidence.public_key), Expected { challenge, origin: &origin, party: "localhost" })
     };
     assert!(check(challenge.as_bytes()).is_ok());
-    let denied = bailiwick_store::challenge(&binding("apr_1"), Verdict::Deny, &soft::bytes(&evidence.nonce));
-    assert!(check(denied.as_bytes()).is_err());
+    let wider = (&[].into(), 5, 60);
+    for other in [
+        Statement { verdict: Verdict::Deny, reason: None, view: Some(&shown), allow: None },
+        Statement { verdict: Verdict::Approve, reason: Some("x"), view: Some(&shown), allow: None },
+        Statement { verdict: Verdict::Approve, reason: None, view: None, allow: None },
+        Statement { verdict: Verdict::Approve, reason: None, view: Some(&shown), allow: Some(wider) },
+    ] {
+        let another = bailiwick_store::challenge(&binding("apr_1"), &other.text(), &soft::bytes(&evidence.nonce));
+        assert!(check(another.as_bytes()).is_err(), "{other:?}");
+    }
+}
+
+#[tokio::test]
+async fn how_far_an_approval_goes_is_signed_and_nothing_that_no_page_shows() {
+    let stage = Stage::new().await;
+    let (mut browser, mut passkey) = stage.with_passkey("ada").await;
+    let (token, digest, view) = (token_of(&stage, "ada", TO), binding("apr_1").to_string(), view());
+    let right = fields(&token, &digest, &view);
+    let wide = [right.as_slice(), &[("allow_uses", "5"), ("allow_minutes", "60")]].concat();
+    let credential = "ab".repeat(32);
+    let any = [wide.as_slice(), &[("allow_any", "/amount"), ("operator", credential.as_str())]].concat();
+    assert_eq!(browser.post(TO, &any).await.status(), StatusCode::BAD_REQUEST, "on no page");
+    let silent = [with(&right, "verdict", "deny"), vec![("operator", credential.as_str())]].concat();
+    assert_eq!(browser.post(TO, &silent).await.status(), StatusCode::BAD_REQUEST, "a no without a reason");
+    assert!(stage.house.decided.lock().unwrap().is_empty());
+    assert_eq!(browser.signed(TO, &wide, &mut passkey).await.status(), StatusCode::SEE_OTHER);
+    let decided = stage.house.decided.lock().unwrap().pop().unwrap();
+    let said: serde_json::Value = serde_json::from_str(&decided.signature.evidence().unwrap().statement).unwrap();
+    let allow = serde_json::json!({"any": [], "minutes": 60, "uses": 5});
+    assert_eq!((&said["allow"], &said["verdict"], said["view"].as_str()), (&allow, &"approve".into(), Some(view.as_str())));
 }
 
 #[tokio::test]
@@ -63,13 +94,13 @@ async fn a_signature_is_for_this_form_of_this_session_and_counts_once() {
     let stage = Stage::new().await;
     let (mut browser, mut passkey) = stage.with_passkey("ada").await;
     let (mut other, mut of_eve) = stage.with_passkey("eve").await;
-    let (mine, digest, view) = (token(&stage, "ada", TO), binding("apr_1").to_string(), view());
+    let (mine, digest, view) = (token_of(&stage, "ada", TO), binding("apr_1").to_string(), view());
     let right = fields(&mine, &digest, &view);
     let other_view = bailiwick_schemas::canonical::Digest::of(b"another").to_string();
     let other_binding = binding("apr_2").to_string();
     // What was signed is not what is sent.
     for wrong in [
-        with(&right, "verdict", "deny"),
+        with(&with(&right, "verdict", "deny"), "reason", "no"),
         with(&right, "view", &other_view),
         with(&right, "binding", &other_binding),
         with(&right, "reason", "because"),
@@ -84,7 +115,7 @@ async fn a_signature_is_for_this_form_of_this_session_and_counts_once() {
     }
     // For another approval.
     let second = "/approvals/apr_2/decision";
-    let of_second = token(&stage, "ada", second);
+    let of_second = token_of(&stage, "ada", second);
     let question = browser.question(TO, &right).await;
     let answer = passkey.get(&question, &stage.origin()).to_string();
     let crossed = [fields(&of_second, &digest, &view), vec![("assertion", answer.as_str())]].concat();
@@ -92,7 +123,7 @@ async fn a_signature_is_for_this_form_of_this_session_and_counts_once() {
     // In another session, of another person, by another's passkey.
     let question = browser.question(TO, &right).await;
     let answer = passkey.get(&question, &stage.origin()).to_string();
-    let of_other = token(&stage, "eve", TO);
+    let of_other = token_of(&stage, "eve", TO);
     let stolen = [fields(&of_other, &digest, &view), vec![("assertion", answer.as_str())]].concat();
     assert_eq!(other.post(TO, &stolen).await.status(), StatusCode::FORBIDDEN);
     let question = browser.question(TO, &right).await;
@@ -120,7 +151,7 @@ async fn a_signature_is_for_this_form_of_this_session_and_counts_once() {
 async fn a_session_alone_changes_nothing() {
     let stage = Stage::new().await;
     let (mut browser, mut passkey) = stage.with_passkey("ada").await;
-    let (token, digest, view) = (token(&stage, "ada", TO), binding("apr_1").to_string(), view());
+    let (token, digest, view) = (token_of(&stage, "ada", TO), binding("apr_1").to_string(), view());
     let right = fields(&token, &digest, &view);
     for proof in [vec![], vec![("assertion", "")], vec![("assertion", "{}")], vec![("assertion", "x")], vec![("operator", "00")]]
     {
@@ -144,7 +175,7 @@ async fn a_session_alone_changes_nothing() {
 async fn the_operator_credential_counts_where_there_is_no_script() {
     let stage = Stage::new().await;
     let mut browser = stage.by_link("ada").await;
-    let (token, digest, view) = (token(&stage, "ada", TO), binding("apr_1").to_string(), view());
+    let (token, digest, view) = (token_of(&stage, "ada", TO), binding("apr_1").to_string(), view());
     let right = fields(&token, &digest, &view);
     let credential = format!(" {} ", "AB".repeat(32));
     let answer = browser.post(TO, &[right.as_slice(), &[("operator", &credential)]].concat()).await;
@@ -159,6 +190,13 @@ async fn the_operator_credential_counts_where_there_is_no_script() {
         assert!(!answer.text().await.unwrap().contains(&wrong), "it is not echoed");
     }
     assert_eq!((statuses[0], statuses[21]), (403, 429));
+    // Neither this session nor anybody else is kept from using the right one.
+    let answer = browser.post(TO, &[right.as_slice(), &[("operator", &credential)]].concat()).await;
+    assert_eq!(answer.status(), StatusCode::SEE_OTHER);
+    let mut eve = stage.by_link("eve").await;
+    let of_eve = token_of(&stage, "eve", TO);
+    let guess = [fields(&of_eve, &digest, &view), vec![("operator", &*wrong)]].concat();
+    assert_eq!(eve.post(TO, &guess).await.status(), StatusCode::FORBIDDEN, "she has tries of her own");
     let notes = format!("{:?}", stage.house.notes.lock().unwrap());
     assert!(!notes.contains(&wrong) && !notes.contains(&"ab".repeat(32)), "it is on no record");
 }
@@ -176,7 +214,7 @@ async fn a_person_decides_within_their_bounds() {
         let stage = Stage::new().await;
         let mut browser = stage.by_link(who).await;
         let to = format!("/approvals/{approval}/decision");
-        let (mine, credential) = (token(&stage, who, &to), "ab".repeat(32));
+        let (mine, credential) = (token_of(&stage, who, &to), "ab".repeat(32));
         let view = super::desk::shown(approval).to_string();
         let (digest, of_another) = (binding(approval).to_string(), binding("changed").to_string());
         let changed = [fields(&mine, &of_another, &view), vec![("operator", credential.as_str())]].concat();
@@ -193,7 +231,7 @@ async fn a_second_passkey_takes_the_first_and_the_last_one_stays() {
     let (mut browser, mut first) = stage.with_passkey("ada").await;
     let mut second = soft::Authenticator::new(soft::Key::rs256(), b"second");
     assert_eq!(browser.add_passkey(&mut second, &[]).await.status(), StatusCode::FORBIDDEN, "a session alone");
-    let ask = token(&stage, "ada", "/passkeys/options");
+    let ask = token_of(&stage, "ada", "/passkeys/options");
     let question = browser.question("/passkeys/options", &[("token", &ask), ("name", "laptop")]).await;
     let proof = first.get(&question, &stage.origin()).to_string();
     let added = browser.add_passkey(&mut second, &[("assertion", &proof)]).await;
@@ -209,7 +247,7 @@ async fn a_second_passkey_takes_the_first_and_the_last_one_stays() {
     let mine = browser.token("/passkeys", &last).await;
     assert_eq!(browser.signed(&last, &[("token", &mine)], &mut second).await.status(), StatusCode::CONFLICT, "the last one");
     let (mut eve, _) = stage.with_passkey("eve").await;
-    let forged = token(&stage, "eve", &last);
+    let forged = token_of(&stage, "eve", &last);
     let credential = "ab".repeat(32);
     let foreign = eve.post(&last, &[("token", &forged), ("operator", &credential)]).await;
     assert_eq!(foreign.status(), StatusCode::NOT_FOUND, "somebody else's");

@@ -10,6 +10,9 @@ pub struct LinkWanted {
     /// For whom; it may be left out where there is one person.
     #[serde(default)]
     pub person: Option<String>,
+    /// Whether they have passkeys and can't use them: then one is added by it without showing another.
+    #[serde(default)]
+    pub recover: bool,
 }
 
 /// A one-time link. Whoever opens it first is let in as this person.

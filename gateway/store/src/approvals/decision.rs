@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use bailiwick_schemas::canonical::Digest;
+use bailiwick_schemas::canonical::{Digest, canonical};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use super::approver::Approver;
 
@@ -51,14 +52,41 @@ pub struct Evidence {
     pub public_key: String,
     /// What made the challenge unlike every other.
     pub nonce: String,
+    /// What was said of the call, as it was signed: the [text](Statement::text) itself, not base64url.
+    #[serde(default)]
+    pub statement: String,
 }
 
-/// What a passkey signs to decide: SHA-256 of `bailiwick.approval.v1` and a zero byte, the 32 bytes of what is decided (the
-/// digest of a binding, or of a [batch](batch_digest)), the word of the verdict, and the bytes of a nonce.
-pub fn challenge(decided: &Digest, verdict: Verdict, nonce: &[u8]) -> Digest {
-    let mut bytes = b"bailiwick.approval.v1\0".to_vec();
+/// Everything that a decision says of what is decided. Whoever checks it later compares it with the record: the allowance there ends no later
+/// than `minutes` after the decision.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Statement<'a> {
+    /// Yes or no.
+    pub verdict: Verdict,
+    /// Why.
+    pub reason: Option<&'a str>,
+    /// The digest of exactly what was shown.
+    pub view: Option<&'a Digest>,
+    /// How far calls like it may go too: the arguments that may have any value, how many calls, and for how many minutes.
+    pub allow: Option<(&'a BTreeSet<String>, u32, u32)>,
+}
+
+impl Statement<'_> {
+    /// It in one way of writing: canonical JSON (RFC 8785) of an object with `allow`, `reason`, `verdict` and `view`; what is not said is `null`.
+    pub fn text(&self) -> String {
+        let allow = self.allow.map(|(any, uses, minutes)| json!({"any": any, "uses": uses, "minutes": minutes}));
+        let said = json!({"verdict": self.verdict, "reason": self.reason, "view": self.view, "allow": allow});
+        String::from_utf8_lossy(&canonical(&said)).into_owned()
+    }
+}
+
+/// What a passkey signs to decide, whatever it says: SHA-256 of `bailiwick.approval.v2` and a zero byte, the 32 bytes of what is decided (the
+/// digest of a binding, or of a [batch](batch_digest)), the 32 bytes of the SHA-256 of its [statement](Statement::text), and the bytes of a
+/// nonce.
+pub fn challenge(decided: &Digest, statement: &str, nonce: &[u8]) -> Digest {
+    let mut bytes = b"bailiwick.approval.v2\0".to_vec();
     bytes.extend_from_slice(decided.as_bytes());
-    bytes.extend_from_slice(verdict.as_str().as_bytes());
+    bytes.extend_from_slice(Digest::of(statement.as_bytes()).as_bytes());
     bytes.extend_from_slice(nonce);
     Digest::of(&bytes)
 }

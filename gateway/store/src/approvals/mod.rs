@@ -48,7 +48,7 @@ mod sweep;
 pub use approver::{Approver, ApproverMethod, DecideBounds, MayNot};
 use book::{Book, Entry, Stored};
 pub use decide::DecideFault;
-pub use decision::{AllowanceWanted, Decided, Decision, Evidence, Verdict, batch_digest, challenge};
+pub use decision::{AllowanceWanted, Decided, Decision, Evidence, Statement, Verdict, batch_digest, challenge};
 pub use events::{ApprovalEvent, Happened};
 pub use habits::{Habit, Habits, Tally};
 pub use record::{Allowance, Approval, ApprovalState, AskedFor, Said, Use};

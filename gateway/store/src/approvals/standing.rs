@@ -3,6 +3,8 @@
 use std::cmp::Reverse;
 
 use bailiwick_pipeline::ids::ApprovalId;
+use bailiwick_policy::Band;
+use bailiwick_schemas::names::ConnectorId;
 
 use super::{
     LiveApprovals,
@@ -16,6 +18,10 @@ pub struct Standing {
     pub id: ApprovalId,
     /// Its state.
     pub state: ApprovalState,
+    /// The connector that it goes to.
+    pub connector: ConnectorId,
+    /// How risky it is.
+    pub band: Band,
     /// How much was said about it.
     pub said: usize,
     /// How many calls wait for it.
@@ -39,7 +45,8 @@ impl LiveApprovals {
             let approval = &entry.approval;
             let others = [&approval.acknowledged_by, &approval.revoked_by, &approval.broken_by, &approval.reviewed_by];
             let said = approval.decisions.len() + others.iter().filter(|said| said.is_some()).count();
-            Standing { id: approval.id.clone(), state: approval.state, said, waiters: entry.waiters() }
+            let (connector, band) = (approval.binding.connector.clone(), approval.band);
+            Standing { id: approval.id.clone(), state: approval.state, connector, band, said, waiters: entry.waiters() }
         };
         book.entries().filter(|entry| entry.is_stored()).map(standing).collect()
     }
@@ -55,12 +62,12 @@ impl LiveApprovals {
         Waiting { part, total: meant.len() }
     }
 
-    /// Those that ended last, the latest first.
-    pub fn ended_last(&self, most: usize) -> Vec<Approval> {
+    /// Those that ended last and are meant, the latest first.
+    pub fn ended_last(&self, most: usize, is_meant: impl Fn(&Approval) -> bool) -> Vec<Approval> {
         let book = self.book();
         let mut ended: Vec<_> = book
             .entries()
-            .filter(|entry| entry.is_stored() && !entry.approval.state.is_open())
+            .filter(|entry| entry.is_stored() && !entry.approval.state.is_open() && is_meant(&entry.approval))
             .map(|entry| (Reverse(entry.approval.ended_at_ms), &entry.approval))
             .collect();
         ended.sort_unstable_by_key(|(at, approval)| (*at, &approval.id));

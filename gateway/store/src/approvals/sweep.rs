@@ -46,10 +46,19 @@ impl LiveApprovals {
         now_ms: u64,
         why: &dyn Fn(&Binding) -> Option<String>,
     ) -> impl Future<Output = Result<Vec<Approval>, WriteFault>> + use<> {
+        self.void_those(now_ms, &|approval| why(&approval.binding))
+    }
+
+    /// The same, by what was said about it too: of persons whose word is worth nothing any more.
+    pub fn void_those(
+        &self,
+        now_ms: u64,
+        why: &dyn Fn(&Approval) -> Option<String>,
+    ) -> impl Future<Output = Result<Vec<Approval>, WriteFault>> + use<> {
         let mut book = self.book();
         let live = book.live().map(|entry| &entry.approval);
         let concerned: Vec<(ApprovalId, String)> =
-            live.filter_map(|approval| why(&approval.binding).map(|why| (approval.id.clone(), why))).collect();
+            live.filter_map(|approval| why(approval).map(|why| (approval.id.clone(), why))).collect();
         let changed: Vec<Approval> = concerned.iter().filter_map(|(id, why)| void(&mut book, id, why, now_ms)).collect();
         // Queued under the lock: the store follows in the same order.
         let stored = (!changed.is_empty()).then(|| self.put(changed.clone(), Happened::Invalidated, now_ms));

@@ -8,8 +8,8 @@ use bailiwick_schemas::canonical::Digest;
 
 use super::{NOW, approvals, approver, ask_of, binding, folder, open, requirement};
 use crate::{
-    ApprovalState, Approver, ApproverMethod, DecideBounds, DecideFault, Decision, LiveApprovals, MayNot, Settings, Verdict,
-    batch_digest, challenge,
+    ApprovalState, Approver, ApproverMethod, DecideBounds, DecideFault, Decision, LiveApprovals, MayNot, Settings, Statement,
+    Verdict, batch_digest, challenge,
 };
 
 fn by(name: &str, method: ApproverMethod) -> Approver {
@@ -164,18 +164,46 @@ async fn bounds_are_connectors_and_the_highest_band() {
 #[test]
 fn a_challenge_is_of_one_decision() {
     let (one, other) = (Digest::of(b"1"), Digest::of(b"2"));
-    let made = challenge(&one, Verdict::Approve, b"nonce");
-    let mut bytes = b"bailiwick.approval.v1\0".to_vec();
+    let plain = Statement { verdict: Verdict::Approve, reason: None, view: None, allow: None };
+    let said = r#"{"allow":null,"reason":null,"verdict":"approve","view":null}"#;
+    assert_eq!(plain.text(), said);
+    let made = challenge(&one, said, b"nonce");
+    let mut bytes = b"bailiwick.approval.v2\0".to_vec();
     bytes.extend_from_slice(one.as_bytes());
-    bytes.extend_from_slice(b"approvenonce");
+    bytes.extend_from_slice(Digest::of(said.as_bytes()).as_bytes());
+    bytes.extend_from_slice(b"nonce");
     assert_eq!(made, Digest::of(&bytes));
     for another in [
-        challenge(&other, Verdict::Approve, b"nonce"),
-        challenge(&one, Verdict::Deny, b"nonce"),
-        challenge(&one, Verdict::Approve, b"Nonce"),
-        challenge(&batch_digest(&[one]), Verdict::Approve, b"nonce"),
+        challenge(&other, said, b"nonce"),
+        challenge(&one, &Statement { verdict: Verdict::Deny, ..plain }.text(), b"nonce"),
+        challenge(&one, &Statement { reason: Some("x"), ..plain }.text(), b"nonce"),
+        challenge(&one, &Statement { view: Some(&other), ..plain }.text(), b"nonce"),
+        challenge(&one, &Statement { allow: Some((&[].into(), 1, 1)), ..plain }.text(), b"nonce"),
+        challenge(&one, &Statement { allow: Some((&["/a".to_owned()].into(), 1, 1)), ..plain }.text(), b"nonce"),
+        challenge(&one, said, b"Nonce"),
+        challenge(&batch_digest(&[one]), said, b"nonce"),
     ] {
         assert_ne!(another, made);
     }
     assert_ne!(batch_digest(&[one, other]), batch_digest(&[other, one]));
+}
+
+/// Whoever is gone has no word any more: what they asked nobody else about, and what their yes allowed, is void.
+#[tokio::test]
+async fn what_rests_on_a_yes_is_void_with_it() {
+    let data = folder();
+    let live = approvals(&open(&data));
+    let of_ann = asked(&live, Band::High, Confirm::Approver, "1").await;
+    let of_bob = asked(&live, Band::High, Confirm::Approver, "2").await;
+    assert_eq!(yes(&live, &of_ann, by("ann", ApproverMethod::Passkey)).await, Ok(ApprovalState::Approved));
+    assert_eq!(yes(&live, &of_bob, by("bob", ApproverMethod::Passkey)).await, Ok(ApprovalState::Approved));
+    let half = asked(&live, Band::Critical, Confirm::TwoPerson, "3").await;
+    assert_eq!(yes(&live, &half, by("ann", ApproverMethod::Passkey)).await, Ok(ApprovalState::Pending));
+    let is_ann = |approval: &crate::Approval| {
+        approval.decisions.iter().any(|decided| decided.approver.name == "ann").then(|| "ann is gone".to_owned())
+    };
+    assert_eq!(live.void_those(NOW, &is_ann).await.unwrap().len(), 2);
+    let state = |id: &str| live.show(id).unwrap().approval.state;
+    assert_eq!((state(&of_ann), state(&half)), (ApprovalState::Invalidated, ApprovalState::Invalidated));
+    assert_eq!(state(&of_bob), ApprovalState::Approved);
 }

@@ -44,7 +44,10 @@ async fn what_was_asked_before_about_the_same_call_is_found() {
     let now = live.show(second.id.as_str()).unwrap().approval;
     let alike: Vec<_> = live.alike(&now).into_iter().map(|other| (other.id, other.state)).collect();
     assert_eq!(alike, [(first.id.clone(), ApprovalState::Denied)]);
-    assert_eq!(live.ended_last(9).into_iter().map(|other| other.id).collect::<Vec<_>>(), std::slice::from_ref(&first.id));
+    assert_eq!(
+        live.ended_last(9, |_| true).into_iter().map(|other| other.id).collect::<Vec<_>>(),
+        std::slice::from_ref(&first.id)
+    );
     let standing = live.standings().into_iter().find(|standing| standing.id == first.id).unwrap();
     assert_eq!((standing.state, standing.said, standing.waiters), (ApprovalState::Denied, 1, 0));
 }
