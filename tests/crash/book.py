@@ -51,12 +51,12 @@ class Approval:
 class Book:
     """All approvals of a data folder, and all that was executed behind it."""
 
-    def __init__(self, gateway, errand_of):
-        self.gateway, self.errand_of = gateway, errand_of
+    def __init__(self, gateway, errand_of, is_strict):
+        self.gateway, self.errand_of, self.is_strict = gateway, errand_of, is_strict
         self.lock, self.changed = threading.RLock(), threading.Condition(threading.RLock())
         self.by_id, self.by_key = {}, defaultdict(list)
         self.called, self.executed, self.read_to = set(), [], 0
-        self.tally, self.diary = Counter(), []
+        self.tally, self.happened, self.diary = Counter(), Counter(), []
 
     def note(self, words):
         self.diary.append(f"{time.monotonic():.3f} life {self.gateway.generation}: {words}")
@@ -99,6 +99,10 @@ class Book:
             waiting = [one for one in self.by_key[key] if one.state == "pending" and not one.is_out and not one.is_revoked]
             if waiting:
                 self.fault(f"a person is asked again ({view['id']}) while the first question stands", key)
+            earlier = [one for one in self.by_key[key] if one.has_run or one.state in USED]
+            if earlier:
+                self.tally["asked anew after use"] += 1
+                self.tally["asked anew after unknown"] += earlier[-1].state == "unknown"
             new = Approval(view, key, self.errand_of(json.loads(key)["mark"]), self.gateway.generation)
             self.by_id[new.id] = new
             self.by_key[key].append(new)
@@ -113,6 +117,7 @@ class Book:
             else:
                 one.no_in = self.gateway.generation
             one.is_out = True
+            self.happened["decision"] += 1
             self.note(f"{verdict} is sent of {one.id} {one.key}")
 
     def decided(self, one, verdict):
@@ -126,6 +131,7 @@ class Book:
     def calling(self, key):
         with self.lock:
             self.called.add(key)
+            self.happened["call"] += 1
             self.note(f"call is sent {key}")
 
     def ran(self, key, done):
@@ -136,6 +142,7 @@ class Book:
             if not able:
                 self.fault(f"{done} ran, and nobody had approved it", key)
             able[0].has_run = True
+            self.happened["answer"] += 1
             return able[0]
 
     # What is so after a kill.
@@ -150,6 +157,7 @@ class Book:
                 if view is None:
                     self.fault(f"{one.id} is lost", one)
                 self.compare(one, view, generation)
+            self.check_intents([one for one in self.by_id.values() if one.state == "unknown" and one.settled_in == generation])
             self.called.clear()
         for view in views:
             if view["id"] not in self.by_id:
@@ -160,6 +168,27 @@ class Book:
                 if self.known(view) is None:
                     raise Violation(f"{view['id']} is pending, and its arguments can't be read: {json.dumps(view)}")
         self.check_executions(seen)
+
+    def intents(self):
+        """The approvals that calls were put on record under, with the grants that paid: without that nothing is ever sent."""
+        found = []
+        for segment in sorted((self.gateway.data / "trail").glob("calls-*.jsonl")):
+            with segment.open("rb") as lines:
+                for line in lines:
+                    if b'"event":"intent"' in line and line.endswith(b"\n"):
+                        record = json.loads(line)
+                        found.append((record.get("approval"), record["grant"]))
+        return found
+
+    def check_intents(self, unknown):
+        """What is unknown had its intent on record. Where it had none nothing was sent, and the yes is spent on nothing."""
+        on_record = {approval for approval, _ in self.intents()}
+        for one in unknown:
+            if one.id not in on_record:
+                self.tally["unknown without an intent on record"] += 1
+                self.note(f"no intent of {one.id} {one.key}")
+                if self.is_strict:
+                    self.fault(f"{one.id} was approved, was never sent (no intent is on record), and is unknown: the yes is lost", one)
 
     def compare(self, one, view, generation):
         state, may = view["state"], one.may_be(one.key in self.called)
@@ -195,7 +224,7 @@ class Book:
             return self.executed
 
     def check_executions(self, views=None):
-        """Each execution stands under a yes of its own, given before it and not used before it; with `views` as the store has it now."""
+        """Each execution stands under a yes of its own, given before it and not used before; with `views` as the store has it."""
         with self.lock:
             executed, by_key, likes = self.executions(), defaultdict(list), Counter()
             for one in executed:
@@ -215,6 +244,14 @@ class Book:
                         self.fault(f"{run['done']} stands under no approval of its time", key)
             if views is not None:
                 self.check_against_store(by_key)
+
+    def count_unknown(self):
+        """Of what is unknown, how much did run: either may be."""
+        with self.lock:
+            ran = Counter(key_of(one["arguments"]) for one in self.executions())
+            for key, approvals in self.by_key.items():
+                if [one.state for one in approvals if one.state in USED] == ["unknown"]:
+                    self.tally["unknown and executed" if ran[key] else "unknown and not executed"] += 1
 
     def check_like(self, run, likes, views):
         mark = run["arguments"]["mark"]

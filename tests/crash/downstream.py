@@ -1,7 +1,8 @@
 """An MCP server over stdio that puts each call which it executes into a file, before it answers. Usage: downstream.py LOG GENERATION.
 
-`before` and `after` are how long it works before and after that, milliseconds, and `size` is how long its answer is. Each line says in which
-life of the gateway the server was started (the text of the file GENERATION then), so that nothing of an earlier one is taken for a later.
+`before` and `after` are how long it works before and after that, milliseconds, and `size` is how long its answer is. Each line says
+in which life of the gateway the server was started (the text of the file GENERATION then): nothing of an earlier one is taken for a
+later.
 """
 
 import json

@@ -198,12 +198,24 @@ class Errand:
         asked = result.get("_meta", {}).get("dev.bailiwick/approval")
         if asked and asked.get("state") == "pending":
             self.book.told(asked, key_of(arguments))
+            self.is_used_up()
             self.book.tally["asked beyond an allowance"] += 1
         elif "result" in answer and not result.get("isError"):
             self.book.tally["ran under an allowance"] += 1
-        elif not result["content"][0]["text"].startswith("DENIED"):
+        elif result["content"][0]["text"].startswith("DENIED"):
+            # It was held meanwhile, and somebody said no.
+            self.is_used_up()
+        else:
             self.book.fault(f"an answer that was not due: {str(answer)[:600]}", self.key)
         self.book.check_executions()
+
+    def is_used_up(self):
+        """A person is asked for one of its like only where all that was allowed is used."""
+        parent = next(one for one in self.book.by_key[self.key] if one.verdict == "allow")
+        shown = self.house.gateway.show(parent.id)
+        used = len(((shown or {}).get("allowance") or {}).get("uses", []))
+        if used < self.uses:
+            self.book.fault(f"a person is asked, and of {self.uses} calls that were allowed {used} are used", parent)
 
     def go_away(self, one):
         """Goes away when the answer begins to come. The identical call hears the same, and nothing runs anew."""
@@ -213,7 +225,8 @@ class Errand:
             agent = self.house.agent(self)
             if not agent.call_unread(self.tool, self.arguments):
                 self.book.fault("an answer that begins with no 200", one)
-            if not self.house.wait_for(lambda: self.house.gateway.said().count("kept for the identical call") > told):
+            is_kept = lambda: self.house.gateway.said().count("kept for the identical call") > told  # noqa: E731
+            if not self.house.wait_for(is_kept, "an answer that nobody read is kept"):
                 return False
         ran = [run for run in self.book.executions() if run["arguments"]["mark"] == self.mark]
         answer = self.house.call(self, self.arguments)
@@ -247,9 +260,9 @@ class Budgeted:
         book, ours = self.house.book, self.approvals()
         with book.lock:
             ran = [run for run in book.executions() if run["arguments"]["mark"].startswith(self.id + "-")]
-            used = [one for one in ours if one.has_run or one.state in ("unknown", "succeeded")]
-        if len(ran) > BUDGET or len(used) > BUDGET:
-            book.fault(f"{self.id}: {len(ran)} ran and {len(used)} are used, of a budget of {BUDGET}", self.errands[0].key)
+            paid = [grant for _, grant in book.intents() if grant == self.id]
+        if len(ran) > BUDGET or len(paid) > BUDGET:
+            book.fault(f"{self.id}: {len(ran)} ran and {len(paid)} are on record, of a budget of {BUDGET}", self.errands[0].key)
         for one in ours:
             one.is_revoked = True
         self.house.gateway.post(f"grants/{self.id}/revoke", {"reason": "over"})

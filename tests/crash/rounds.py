@@ -23,16 +23,41 @@ from wire import Agent, Broken, Gateway  # noqa: E402
 
 # Errands on their way at a time, and how often the chain of records is looked at.
 AT_A_TIME, VERIFIED_EVERY = 12, 25
+# In part of the rounds the kill comes right after the next of these, in the others whenever it comes.
+AIMS = [None] * 6 + ["decision", "call", "execution", "answer"]
+# What must have been seen in so many rounds, or the checks of it have checked nothing.
+ENOUGH = 200
+TO_SEE = [
+    "answered by the kept outcome",
+    "asked anew after use",
+    "asked anew after unknown",
+    "asked beyond an allowance",
+    "decision cut off, found approved",
+    "decision cut off, found pending",
+    "failed without credential",
+    "found approved",
+    "found denied",
+    "found pending",
+    "found pending, asker cut off",
+    "found succeeded",
+    "found unknown",
+    "killed while it started",
+    "ran under an allowance",
+    "refused after a no",
+    "refused by budget",
+    "unknown and executed",
+    "unknown and not executed",
+]
 
 
 class House:
     """A data folder, through many lives of its gateway."""
 
-    def __init__(self, program, folder, seed, rounds, span, report):
-        self.rng, self.rounds, self.span, self.report = random.Random(seed), rounds, span, report
+    def __init__(self, program, folder, seed, rounds, asked, report):
+        self.rng, self.rounds, self.span, self.report = random.Random(seed), rounds, asked.span, report
         self.gateway = Gateway(program, folder, self.rng)
         self.errands, self.count, self.budget, self.round = {}, 0, None, 0
-        self.book = Book(self.gateway, lambda mark: self.errands[mark])
+        self.book = Book(self.gateway, lambda mark: self.errands[mark], asked.strict)
         self.faults, self.over, self.is_draining = [], threading.Event(), False
         self.is_locker_empty, self.one_unread = False, threading.Lock()
         self.calls_out, self.decisions_out, self.tokens, self.agents, self.threads = 0, 0, {}, {}, []
@@ -41,11 +66,14 @@ class House:
     def is_over(self):
         return self.over.is_set() or bool(self.faults)
 
-    def wait_for(self, is_so):
-        """Until it is so; says no where the round ends before."""
+    def wait_for(self, is_so, what="what is waited for"):
+        """Until it is so; says no where the round ends before. It must come in time where no round ends."""
+        give_up = time.monotonic() + 30
         while not is_so():
             if self.is_over():
                 return False
+            if time.monotonic() > give_up:
+                raise Violation(f"never came: {what}")
             with self.book.changed:
                 self.book.changed.wait(0.02)
         return True
@@ -169,9 +197,13 @@ class House:
     def top_up(self):
         kinds, weights = list(KINDS), list(KINDS.values())
         while sum(not one.is_done for one in self.errands.values()) < AT_A_TIME:
-            self.count += 1
-            new = Errand(self, self.count, self.rng.choices(kinds, weights)[0])
-            self.errands[new.mark] = new
+            self.want(self.rng.choices(kinds, weights)[0])
+
+    def want(self, kind):
+        """One more errand."""
+        self.count += 1
+        new = Errand(self, self.count, kind)
+        self.errands[new.mark] = new
 
     def begin(self):
         self.over.clear()
@@ -186,13 +218,24 @@ class House:
         self.mind_budget()
         self.top_up()
         self.begin()
-        lasts = self.rng.uniform(0, self.span)
+        lasts, aim = self.rng.uniform(0, self.span), self.rng.choice(AIMS)
         if self.is_locker_empty:
             back = self.rng.uniform(0, lasts)
             time.sleep(back)
             self.restore_locker()
             lasts -= back
         time.sleep(lasts)
+        if aim:
+            self.await_next(aim)
+            time.sleep(self.rng.uniform(0, 0.012))
+
+    def await_next(self, aim):
+        """Until the next thing of this kind happens, or for a while if none does."""
+        executed = self.gateway.folder / "executed"
+        count = (lambda: executed.stat().st_size) if aim == "execution" else (lambda: self.book.happened[aim])
+        before, give_up = count(), time.monotonic() + 0.15
+        while count() == before and time.monotonic() < give_up:
+            time.sleep(0.0005)
 
     def restore_locker(self):
         if self.is_locker_empty and self.rng.random() < 0.7:
@@ -243,6 +286,9 @@ class House:
         if self.budget:
             self.budget.close()
             self.budget = None
+        # One of each kind at least goes its whole way.
+        for kind in KINDS:
+            self.want(kind)
         self.gateway.fill_locker()
         self.is_locker_empty, self.is_draining, self.round = False, True, 10**9
         self.begin()
@@ -258,7 +304,8 @@ class House:
         while not is_settled():
             if time.monotonic() > give_up:
                 left = [one.mark for one in self.errands.values() if not one.is_done]
-                self.faults.append(f"errands that don't end: {left}, approvals {[str(one) for one in self.book.by_id.values() if one.state == 'pending'][:5]}")
+                waiting = [str(one) for one in self.book.by_id.values() if one.state == "pending"]
+                self.faults.append(f"errands that don't end: {left}, questions {waiting[:5]}")
             time.sleep(0.05)
         self.gateway.is_dying = bool(self.faults)
         self.settle()
@@ -270,14 +317,15 @@ class House:
         self.gateway.stop()
         self.verify()
         self.book.check_executions()
+        self.book.count_unknown()
         self.book.tally["executions"] = len(self.book.executions())
         self.book.tally["approvals"] = len(self.book.by_id)
 
 
-def live(program, seed, rounds, span, news, number):
+def live(program, seed, rounds, asked, news, number):
     """One data folder, in a process of its own."""
     folder = Path(tempfile.mkdtemp(prefix="bailiwick-crash-"))
-    house = House(program, folder, f"{seed}-{number}", rounds, span, news.put)
+    house = House(program, folder, f"{seed}-{number}", rounds, asked, news.put)
     fault = None
     try:
         house.live()
@@ -305,6 +353,8 @@ def main():
     asked.add_argument("--life", type=int, default=50, help="rounds on one data folder")
     asked.add_argument("--seed", type=int, default=None)
     asked.add_argument("--span", type=float, default=0.4, help="a round lasts up to so many seconds from when the gateway is up")
+    strict = "an approval that is unknown without an intent on record is a violation, too"
+    asked.add_argument("--strict", action="store_true", help=strict)
     asked = asked.parse_args()
     seed = asked.seed if asked.seed is not None else random.SystemRandom().randrange(10**9)
     program = kit.binary(asked.binary)
@@ -316,7 +366,7 @@ def main():
     while waiting or running:
         while waiting and len(running) < asked.side_by_side and not faults:
             number, rounds = waiting.pop(0)
-            one = multiprocessing.Process(target=live, args=(program, seed, rounds, asked.span, news, number))
+            one = multiprocessing.Process(target=live, args=(program, seed, rounds, asked, news, number))
             one.start()
             running[number] = one
         try:
@@ -340,8 +390,11 @@ def main():
             waiting = []
     for name, count in sorted(tally.items()):
         print(f"       {name}: {count}")
-    took = time.monotonic() - began
-    print(f"{played} rounds in {took:.0f} s, {tally['executions']} executions, {tally['decisions']} decisions, seed {seed}, violations={len(faults)}", flush=True)
+    if played >= ENOUGH and not faults:
+        faults += [f"never seen: {name}" for name in TO_SEE if not tally[name]]
+        print("\n".join(faults), end="\n" if faults else "")
+    took, ran, decided = time.monotonic() - began, tally["executions"], tally["decisions"]
+    print(f"{played} rounds in {took:.0f} s, {ran} executions, {decided} decisions, seed {seed}, violations={len(faults)}", flush=True)
     return 1 if faults or played < asked.rounds else 0
 
 

@@ -118,13 +118,11 @@ class Gateway:
         self.generation, self.child, self.is_dying, self.credential = 0, None, True, ""
         self.log = folder / "gateway.log"
         (folder / "own.cedar").write_text(POLICY)
-        # As it is asked of files with secrets.
         os.close(os.open(folder / "executed", os.O_WRONLY | os.O_CREAT, 0o600))
         self.fill_locker()
         config = CONFIG.format(port=self.port, python=sys.executable, here=HERE, folder=folder)
         (folder / "config.toml").write_text(config)
-        usual = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": str(folder), "XDG_DATA_HOME": str(folder)}
-        self.env = usual
+        self.env = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": str(folder), "XDG_DATA_HOME": str(folder)}
 
     def fill_locker(self):
         """The credential is there, at once and whole."""
@@ -146,7 +144,8 @@ class Gateway:
         with self.log.open("ab") as log:
             log.write(f"-- life {self.generation}\n".encode())
             log.flush()
-            self.child = subprocess.Popen(self.command("run"), env=self.env, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            where = {"env": self.env, "cwd": self.folder, "stdin": subprocess.DEVNULL, "stdout": log, "stderr": log}
+            self.child = subprocess.Popen(self.command("run"), **where)
         self.is_dying = False
 
     def wait_until_up(self):
@@ -188,14 +187,17 @@ class Gateway:
 
     def run(self, *words):
         """A command, to its end."""
-        return subprocess.run(self.command(*words), env=self.env, cwd=self.folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, check=False)
+        where = {"env": self.env, "cwd": self.folder, "stdin": subprocess.DEVNULL}
+        return subprocess.run(self.command(*words), **where, capture_output=True, text=True, timeout=120, check=False)
 
     def admin(self, method, path, body=None):
         """Status and answer of the admin API."""
         connection = Unix(self.data / "admin.sock")
         try:
-            headers = {"Authorization": f"Operator {self.credential}", "Content-Type": "application/json"} if body is not None else {}
-            connection.request(method, f"/api/v1/{path}", None if body is None else json.dumps(body), headers)
+            headers = {"Authorization": f"Operator {self.credential}", "Content-Type": "application/json"}
+            text = None if body is None else json.dumps(body)
+            # Who only looks shows nothing.
+            connection.request(method, f"/api/v1/{path}", text, headers if text else {})
             answer = connection.getresponse()
             return answer.status, json.loads(answer.read())
         except (OSError, http.client.HTTPException, ValueError) as fault:
@@ -253,7 +255,8 @@ class Agent:
         if params is not None:
             meta = {"io.modelcontextprotocol/protocolVersion": MODERN, "io.modelcontextprotocol/clientCapabilities": {}}
             body |= {"id": random.randrange(1, 10**9), "params": {**params, "_meta": meta} if self.era == MODERN else params}
-        headers = {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json", "Accept": "application/json, text/event-stream"}
+        headers = {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"}
+        headers["Accept"] = "application/json, text/event-stream"
         if method != "initialize":
             headers["MCP-Protocol-Version"] = self.era
         if self.session:
