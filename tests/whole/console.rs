@@ -100,7 +100,7 @@ impl Browser {
         let mut passkey = Authenticator::new(Key::es256(), b"an authenticator of software");
         let token = self.field("/passkeys", "/passkeys/add", "token").await;
         let ask = self.field("/passkeys", "/passkeys/add", "options-token").await;
-        let ticket = self.ticket.take().expect("the link lets its person add a passkey");
+        let ticket = self.ticket.take().unwrap();
         let options = self.json("/passkeys/options", &[("token", &ask), ("name", "laptop"), ("ticket", &ticket)]).await;
         let made = passkey.create(&options, &self.origin).to_string();
         let added = self.post("/passkeys/add", &[("token", &token), ("credential", &made)]).await;
