@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use bailiwick_pipeline::ports::{ApprovalFailure, Approvals as _, Binding, TicketState};
-use bailiwick_policy::{Confirm, Requirement};
+use bailiwick_policy::{Band, Confirm, Requirement};
 
-use super::{HOUR, MINUTE, NOW, agents, approver, ask, ask_for, binding, crashed, folder, open, requirement};
+use super::{HOUR, MINUTE, NOW, agents, approver, ask, ask_for, ask_of, binding, crashed, folder, open, requirement};
 use crate::{Decision, LiveApprovals, Settings, Which};
 
 fn with(store: &crate::Store, settings: Settings) -> LiveApprovals {
@@ -79,7 +79,7 @@ async fn what_the_client_of_an_agent_says_moves_no_brake() {
     let of_user = [Requirement { confirm: Confirm::User, ..requirement(1, None) }];
     let user = |at: u64| {
         let (live, of_user, arguments) = (&live, &of_user, format!("user {at}"));
-        async move { ask_for(live, &binding(&arguments), &arguments, of_user, NOW + at).await }
+        async move { ask_of(live, Band::Low, &[], &binding(&arguments), (&arguments, of_user), NOW + at).await }
     };
     for at in 0..20 {
         let ticket = user(at).await.unwrap();
