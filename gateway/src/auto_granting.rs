@@ -90,8 +90,8 @@ pub(crate) async fn give(asking: &Asking, wanted: GrantWanted, of: &Arc<Runtime>
         return Err(HopFault::Terms(words));
     }
     if let Some(words) = malformed(&wanted) {
-        note(asking, &wanted, &Verdict::deny("terms", words), None, of).await?;
-        return Err(HopFault::Terms(words.to_owned()));
+        note(asking, &wanted, &Verdict::deny("terms", words.as_str()), None, of).await?;
+        return Err(HopFault::Terms(words));
     }
     let wanted = GrantWanted {
         agent: agent.id.to_string(),
@@ -111,9 +111,10 @@ pub(crate) async fn give(asking: &Asking, wanted: GrantWanted, of: &Arc<Runtime>
     let by = format!("agent:{}", agent.id);
     let terms = match issuing::terms(&wanted, &by, of) {
         Ok(terms) => terms,
+        // Its words were judged: what else there is to say is of what there is.
         Err(fault) => {
             note(asking, &wanted, &Verdict::deny("terms", &fault.message), None, of).await?;
-            return Err(told(fault));
+            return Err(HopFault::Refused);
         }
     };
     let verdict = decide(asking, &wanted, &terms, of);
@@ -134,17 +135,30 @@ pub(crate) async fn give(asking: &Asking, wanted: GrantWanted, of: &Arc<Runtime>
         let token = issuing::issue_in_turn(&terms, &author, &runtime, &in_turn).await?;
         Ok(HandedOn { grant: terms, token })
     });
-    made.await.map_err(told)
+    made.await.map_err(|fault| match told(fault) {
+        HopFault::Unavailable(why) => HopFault::Unavailable(why),
+        _ => HopFault::Refused,
+    })
 }
 
 /// What is wrong with what is wanted, whatever there is.
-fn malformed(wanted: &GrantWanted) -> Option<&'static str> {
+fn malformed(wanted: &GrantWanted) -> Option<String> {
+    excessive(wanted).map(str::to_owned).or_else(|| issuing::check_words(wanted).err().map(|fault| fault.message))
+}
+
+/// What no agent gets by itself, whatever there is.
+fn excessive(wanted: &GrantWanted) -> Option<&'static str> {
     let is_exact = |tool: &String| matches!(tool.parse(), Ok(ToolPattern::Tool(name)) if name.tool().is_some());
     if wanted.tools.is_empty() || !wanted.tools.iter().all(is_exact) {
         return Some("name each tool exactly, as `connector__tool`: an agent gets no patterns by itself");
     }
     if wanted.delegation_depth > 0 {
         return Some("what an agent gets by itself can't be handed on: leave out `delegation_depth`");
+    }
+    if wanted.may_request || wanted.may_complete {
+        return Some(
+            "what an agent gets by itself is not extended, and not ended as done: leave out `may_request` and `may_complete`",
+        );
     }
     if wanted.ceiling.is_some_and(|ceiling| ceiling != Band::Low) {
         return Some("what an agent gets by itself reaches `low` and no higher: leave out `ceiling`");
@@ -216,7 +230,7 @@ fn decide(asking: &Asking, wanted: &GrantWanted, terms: &Grant, of: &Runtime) ->
 }
 
 /// Whether an agent got this grant by itself: it made it, and of no other.
-fn is_auto(terms: &Grant) -> bool {
+pub(crate) fn is_auto(terms: &Grant) -> bool {
     let by = terms.created_by.as_deref().and_then(|by| by.strip_prefix("agent:"));
     terms.parent.is_none() && by == Some(terms.agent.as_str())
 }

@@ -133,6 +133,24 @@ pub(crate) fn terms(wanted: &GrantWanted, by: &str, runtime: &Runtime) -> Result
     })
 }
 
+/// What is wrong with the words alone in which a grant is wanted: the same whatever there is here.
+pub(crate) fn check_words(wanted: &GrantWanted) -> Result<(), ApiFault> {
+    text("purpose", &wanted.purpose)?;
+    for (what, given) in [("owner", &wanted.owner), ("environment", &wanted.environment), ("ticket", &wanted.ticket)] {
+        given.as_deref().map(|given| text(what, given)).transpose()?;
+    }
+    expiry(wanted, None, 0)?;
+    destinations(wanted)?;
+    match bounds(&wanted.args)?.keys().find(|name| !wanted.tools.contains(&name.to_string())) {
+        Some(name) => Err(unnamed(name)),
+        None => Ok(()),
+    }
+}
+
+fn unnamed(name: &QualifiedName) -> ApiFault {
+    ApiFault::invalid(format!("there are bounds for `{name}`, which the grant does not name")).help("name it in `--tools` too")
+}
+
 /// The grant that this one is to be handed on from, if it is.
 fn above(wanted: &GrantWanted, runtime: &Runtime) -> Result<Option<std::sync::Arc<LiveGrant>>, ApiFault> {
     let Some(parent) = &wanted.parent else { return Ok(None) };
@@ -234,8 +252,7 @@ fn capabilities(wanted: &GrantWanted, runtime: &Runtime) -> Result<Vec<Capabilit
     let wildcards: Vec<_> = patterns.iter().filter(|pattern| matches!(pattern, ToolPattern::Connector(_))).cloned().collect();
     let capabilities: Vec<Capability> = patterns.into_iter().map(capability).collect();
     if let Some(name) = bounds.keys().next() {
-        return Err(ApiFault::invalid(format!("there are bounds for `{name}`, which the grant does not name"))
-            .help("name it in `--tools` too"));
+        return Err(unnamed(name));
     }
     // A call needs to satisfy one capability only: a wildcard beside bounds would lift them.
     let lifted =

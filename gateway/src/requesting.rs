@@ -1,20 +1,25 @@
 //! More than a grant gives: asked for by its agent, given by a person, and taken back when its time is over or the configuration no longer
 //! allows it.
 
-use std::sync::{Arc, OnceLock, Weak};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, OnceLock, Weak},
+};
 
 use bailiwick_pipeline::{
     catalogue::World,
-    grant::{Capability, Extension, LiveGrant, ToolPattern},
+    grant::{Capability, Extension, LiveGrant, Meant, ToolPattern},
     ports::{AccessFailure, AccessState, AccessTicket, AccessWanted, Binding, Grants as _, Later, Requests, Worlds as _},
 };
+use bailiwick_policy::{Band, Kind};
 use bailiwick_schemas::names::QualifiedName;
-use bailiwick_store::{AccessRequest, RequestEnd, RequestFault, RequestState, RequestWanted, WriteFault};
+use bailiwick_store::{AccessRequest, Pin, RequestEnd, RequestFault, RequestState, RequestWanted, WriteFault};
 use bailiwick_trail::Stream;
 use serde_json::json;
 
 use crate::{
     admin::{deed::Deed, fault::ApiFault},
+    auto_granting,
     runtime::{Runtime, approval_settings},
 };
 
@@ -134,7 +139,13 @@ pub(crate) fn obstacle(name: &QualifiedName, grant: &LiveGrant, world: &World, r
     if let Some(why) = grant.chain().find_map(beyond) {
         return Some(why);
     }
-    let right = Capability { tools: ToolPattern::Tool(name.clone()), kinds: None, args: std::collections::BTreeMap::new() };
+    if auto_granting::is_auto(terms) && (tool.kind != Kind::Read || tool.band != Band::Low) {
+        return Some(
+            "the agent got this grant by itself, which is for reads of band `low` alone: make another grant instead".to_owned(),
+        );
+    }
+    let kinds = Some(BTreeSet::from([tool.kind]));
+    let right = Capability { tools: ToolPattern::Tool(name.clone()), kinds, args: BTreeMap::new() };
     let has_whole = |grant: &LiveGrant| grant.rights().iter().any(|wider| right.is_within(wider));
     if let Some(above) = grant.chain().skip(1).find(|above| !has_whole(above)) {
         let (id, owner) = (&above.terms().id, &above.terms().owner);
@@ -179,12 +190,32 @@ pub(crate) async fn grant(
         request: request.id.clone(),
         by: by.to_owned(),
         at_ms: now_ms,
+        meant: world.tool(tool.as_str()).map(|tool| Meant::of(tool)),
     };
-    let extended = of.grants.extend(&request.grant, request.tools.iter().map(extension).collect(), now_ms).await?;
+    let end = RequestEnd { by: Some(by.to_owned()), at_ms: now_ms, reason, until_ms };
+    let more = request.tools.iter().map(extension).collect();
+    let (granted, extended) = of.requests.grant(&request.id, end, more, &of.grants).await?;
     // What was approved before was approved of another revision of the grant.
     of.void_approvals_of(&extended).await?;
-    let end = RequestEnd { by: Some(by.to_owned()), at_ms: now_ms, reason, until_ms };
-    Ok(of.requests.decide(&request.id, RequestState::Granted, end).await?)
+    Ok(granted)
+}
+
+/// Says no to what was asked for: whatever it had added is gone when this returns.
+pub(crate) async fn deny(
+    request: &AccessRequest,
+    by: &str,
+    reason: Option<String>,
+    of: &Runtime,
+) -> Result<AccessRequest, ApiFault> {
+    // A yes that is on its way comes to its end first: then it is the one that counts.
+    let _in_turn = of.changing.lock().await;
+    let end = RequestEnd { by: Some(by.to_owned()), at_ms: of.clock.now_ms(), reason, until_ms: None };
+    let denied = of.requests.decide(&request.id, RequestState::Denied, end).await;
+    // In memory it is denied even where that could not be stored.
+    let ended = of.end_extensions().await;
+    let denied = denied?;
+    ended?;
+    Ok(denied)
 }
 
 impl Runtime {
@@ -212,15 +243,21 @@ impl Runtime {
         done.and(self.requests.sweep(now_ms, is_live).await)
     }
 
-    /// A tool that is only not callable now (its server shows another definition) may be again; one that is not accepted is gone.
+    /// A tool that is only not callable now (its server shows another definition) may be again; one that is not accepted is gone, and so
+    /// is one that is another than was granted. Nothing stays of a request that nobody granted.
     fn may_stay(&self, grant: &LiveGrant, extension: &Extension, world: &World) -> bool {
-        let name = &extension.tool;
-        if world.tool(name.as_str()).is_some() {
-            return obstacle(name, grant, world, self).is_none();
+        let (name, Some(meant)) = (&extension.tool, extension.meant) else { return false };
+        // One that is no longer remembered was granted: what is denied takes along what it added.
+        let request = self.requests.get(extension.request.as_str());
+        if request.is_ok_and(|request| request.state != RequestState::Granted) {
+            return false;
         }
+        if let Some(tool) = world.tool(name.as_str()) {
+            return meant.still_is(&Meant::of(tool)) && obstacle(name, grant, world, self).is_none();
+        }
+        let is_same = |pin: &Pin| Some(&pin.tool) == name.tool() && pin.digest == meant.pin;
         let is_known = self.config().connector(name.connector().as_str()).is_some();
-        is_known
-            && self.worlds.pins().get(name.connector()).is_some_and(|pins| pins.iter().any(|pin| Some(&pin.tool) == name.tool()))
+        is_known && self.worlds.pins().get(name.connector()).is_some_and(|pins| pins.iter().any(is_same))
     }
 
     /// Makes void what is asked or approved under an earlier revision of this grant.

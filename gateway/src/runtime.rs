@@ -382,14 +382,19 @@ impl Runtime {
         let judging = tokio::task::spawn_blocking(move || worlds.judge(&of, wanted));
         let judged = judging.await.map_err(|_| StartFault::Judging)??;
         self.pins.accept(connector, pins).await?;
+        let why = "another definition of the tool was accepted";
+        let is_concerned = |binding: &Binding| binding.connector == *connector;
+        self.approvals.invalidate(why, self.clock.now_ms(), is_concerned).await?;
         let before = self.worlds.names();
         self.worlds.serve(judged);
         let is_news = |remark: &String| !before.remarks().contains(remark);
         self.worlds.names().remarks().into_iter().filter(is_news).for_each(|remark| tracing::warn!("{remark}"));
         // Whoever still shows the old definitions would be taken for changed.
         self.connectors.renew(connector);
-        let why = "another definition of the tool was accepted";
-        self.approvals.invalidate(why, self.clock.now_ms(), |binding| binding.connector == *connector).await?;
+        // And what was asked or approved meanwhile.
+        self.approvals.invalidate(why, self.clock.now_ms(), is_concerned).await?;
+        // What was added to grants was another tool.
+        self.end_extensions().await?;
         Ok(())
     }
 

@@ -52,6 +52,9 @@ impl RuleFacts {
         let quorum = read(&said, "quorum", quorum).map_err(|fault| keep(Err(fault)));
         let ttl = read(&said, "ttl", duration).map_err(|fault| keep(Err(fault)));
         let confirm = said.get("confirm").and_then(|word| Confirm::ALL.into_iter().find(|class| class.as_str() == word));
+        // A rule that says no class means no less than what it says is at stake takes.
+        let risk = risk(&said);
+        let confirm = confirm.or_else(|| risk.map(|risk| Confirm::default().max(Confirm::least_of(risk))));
         keep(check_persons(confirm, quorum.as_ref().ok().copied().flatten()));
         keep(check_worth(&said, confirm));
         if let Some(label) = said.get("approval") {
@@ -141,9 +144,14 @@ fn check_persons(confirm: Option<Confirm>, quorum: Option<u32>) -> Result<(), Co
     }
 }
 
+/// What the rule says is at stake.
+fn risk(said: &Said) -> Option<Band> {
+    said.get("risk").and_then(|word| Band::ALL.into_iter().find(|band| band.as_str() == word))
+}
+
 /// A class that is worth what the rule says is at stake, and one that may be remembered where it is.
 fn check_worth(said: &Said, confirm: Option<Confirm>) -> Result<(), Complaint> {
-    let risk = said.get("risk").and_then(|word| Band::ALL.into_iter().find(|band| band.as_str() == word));
+    let risk = risk(said);
     if let (Some(confirm), Some(risk)) = (confirm, risk)
         && confirm < Confirm::least_of(risk)
     {

@@ -102,16 +102,33 @@ async fn nothing_else_is_to_be_had() {
         (&["s__look"], json!({"kinds": ["write"]})),
         (&["s__look"], json!({"max_rate": 0})),
         (&["s__look"], json!({"purpose": ""})),
+        (&["s__look"], json!({"may_request": true})),
+        (&["s__look"], json!({"may_complete": true})),
     ] {
         let reply = want(&gateway, a.token(), &task(tools, &more)).await;
         assert_eq!(fault(&reply), (400, "invalid_authorization_details".to_owned()), "{tools:?} {more}: {}", reply.text);
+    }
+    // What is wrong with its words is said of them alone: in the same words of what there is and of what there is not.
+    for more in [
+        json!({"destinations": ["no domain"]}),
+        json!({"environment": ""}),
+        json!({"ticket": "two\nlines"}),
+        json!({"args": {"s__other": {"/x": {"max_length": 1}}}}),
+    ] {
+        let mut told = Vec::new();
+        for name in ["s__look", "s__note", "s__absent", "nobody__nothing"] {
+            let reply = want(&gateway, a.token(), &task(&[name], &more)).await;
+            assert_eq!(fault(&reply), (400, "invalid_authorization_details".to_owned()), "{name} {more}: {}", reply.text);
+            told.push(reply.text);
+        }
+        assert!(told.iter().all(|text| *text == told[0]), "{told:?}");
     }
     // One line for each, and nothing was made.
     let decided = decisions(&gateway);
     assert!(decided.iter().all(|one| one["effect"] == "deny"));
     let mut calls: Vec<&str> = decided.iter().map(|one| one["call_id"].as_str().unwrap()).collect();
     calls.dedup();
-    assert_eq!((decided.len(), calls.len()), (15, 15));
+    assert_eq!((decided.len(), calls.len()), (33, 33));
     assert_eq!(gateway.cli.ok(&["grants", "list", "--all", "--json"]).trim(), "[]");
     // Without an identity of one's own, or what is wanted.
     let made = gateway.cli.ok(&["grants", "create", "--agent", "a", "--purpose", "p", "--tools", "s__look"]);

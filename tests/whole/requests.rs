@@ -207,13 +207,40 @@ async fn a_reload_keeps_no_extension_that_it_forbids() {
     assert_eq!(gateway.agent("a").tools().await, ["s__look", "request_access"]);
 }
 
+/// A person said yes to a write of band `low`: that is no yes to what the tool becomes, and it does not come back with what it was.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_granted_ends_with_what_its_tool_was() {
+    for (was, is) in [
+        ("kind = \"write\", band = \"low\"", "kind = \"execute\", band = \"low\""),
+        ("kind = \"write\", band = \"low\"", "kind = \"write\", band = \"medium\""),
+    ] {
+        let (mut gateway, script) = house("");
+        let agent = gateway.agent("a");
+        let id = request_of(&ask(&agent, &["s__note"], &json!({})).await);
+        gateway.cli.ok(&["requests", "grant", &id, "--for-task"]);
+        assert_eq!(agent.tools().await, ["s__look", "s__note", "request_access"]);
+        gateway.reconfigure(|toml| toml.replace(&format!("tools.note = {{ {was} }}"), &format!("tools.note = {{ {is} }}")));
+        gateway.cli.ok(&["reload"]);
+        assert_eq!(agent.tools().await, ["s__look", "request_access"], "{is}");
+        assert_eq!(agent.call("s__note", &json!({"x": "1"})).await.error_code(), -32602);
+        gateway.reconfigure(|toml| toml.replace(&format!("tools.note = {{ {is} }}"), &format!("tools.note = {{ {was} }}")));
+        gateway.cli.ok(&["reload"]);
+        assert_eq!(agent.tools().await, ["s__look", "request_access"], "{is}");
+        assert!(script.calls().is_empty() && !events(&gateway, "extension_ended").is_empty());
+    }
+}
+
 /// What one grant lacks the one below it can't be given, whoever says yes; and what a page says widens nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_child_is_given_nothing_that_its_parent_lacks() {
     let (gateway, _script) = house("");
     let create = ["grants", "create", "--agent", "b", "--purpose", "whole", "--tools", "s__look", "--delegation-depth", "1"];
-    let root = gateway.cli.ok(&create);
     let wanted = oauth::task(&["s__look"], &json!({"may_request": true}));
+    // Who may not ask for more lets nobody ask for more.
+    let silent = gateway.cli.ok(&create);
+    let refused = oauth::hand_on(&gateway, &silent, &gateway.agent("a"), &wanted).await;
+    assert!(refused.status == 400 && refused.text.contains("may_request"), "{}", refused.text);
+    let root = gateway.cli.ok(&[create.as_slice(), &["--may-request"]].concat());
     let (child, _) = oauth::handed_on(&gateway, &root, &gateway.agent("a"), &wanted).await;
     let asked = ask(&child, &["s__note"], &json!({})).await;
     let id = request_of(&asked);

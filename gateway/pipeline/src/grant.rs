@@ -31,7 +31,7 @@ use crate::{
 };
 
 pub use self::{
-    extension::{Extended, Extension, MOST_EXTENSIONS, Rights},
+    extension::{Extended, Extension, MOST_EXTENSIONS, Meant, Rights},
     spending::{Exhausted, Spend, Spent},
     within::Excess,
 };

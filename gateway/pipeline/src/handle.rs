@@ -196,14 +196,18 @@ impl Gateway {
             return Ok(answer);
         }
         if let Some(answer) = gates::kept(&call, &self.kept, ports, way)? {
+            // It may reach nobody again.
+            way.seen.effect = self.kept.effect_of(&answer, &way.seen, received);
             return Ok(answer);
         }
+        // One that its agent answered questions for is another than the call that begins anew.
+        let is_answered = call.validated().is_answered();
         let call = gates::approve(call, ports, way).await?;
         let call = gates::arm(call, ports, way).await?;
         let call = gates::record(call, ports, way).await?;
         let call = gates::send(call, ports, way).await?;
         let answer = gates::screen(call, self.settings.load().screen, ports, way)?.into_answer();
-        way.seen.effect = self.kept.effect_of(&answer, &way.seen, received);
+        way.seen.effect = if is_answered { None } else { self.kept.effect_of(&answer, &way.seen, received) };
         Ok(answer)
     }
 

@@ -5,7 +5,7 @@
 //! grant with the same arguments of the same tool, and given once; policy is asked before as before any call.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -54,6 +54,8 @@ pub struct Effect {
     arguments: Bytes,
     result: Bytes,
     outcome: Outcome,
+    needs: BTreeSet<String>,
+    meta: Digest,
 }
 
 impl Effect {
@@ -111,6 +113,8 @@ struct Sealed {
     outcome: Outcome,
     result: Bytes,
     until_ms: u64,
+    /// What people were asked before it was done.
+    needs: BTreeSet<String>,
 }
 
 impl Kept {
@@ -134,12 +138,15 @@ impl Kept {
         }
         Some(Box::new(Effect {
             kept: Arc::clone(self),
-            call: received.call_id().clone(),
+            // What was kept and given out is of the call before, and is owed again.
+            call: seen.outcome_of.as_ref().unwrap_or(received.call_id()).clone(),
             grant: Arc::clone(seen.grant.as_ref()?),
             tool: Arc::clone(tool),
             arguments: arguments.clone(),
             result: result.text().clone(),
             outcome: answer.outcome,
+            needs: seen.needs.clone(),
+            meta: meta_of(received),
         }))
     }
 
@@ -148,13 +155,21 @@ impl Kept {
         self.count.load(Ordering::Acquire) > 0
     }
 
-    /// Takes what is kept of exactly this call: once. The call that it is of, how that ended, and what its server answered.
-    pub(crate) fn take(&self, grant: &LiveGrant, tool: &Tool, arguments: &Value) -> Option<(CallId, Outcome, Bytes)> {
-        let key = key_of(grant, tool, arguments);
+    /// Takes what is kept of exactly this call: once, and only where people would be asked nothing now that they were not asked then. The
+    /// call that it is of, how that ended, and what its server answered.
+    pub(crate) fn take(
+        &self,
+        grant: &LiveGrant,
+        tool: &Tool,
+        (arguments, received): (&Value, &Received),
+        needs: &BTreeSet<String>,
+    ) -> Option<(CallId, Outcome, Bytes)> {
+        let key = key_of(grant, tool, arguments, &meta_of(received));
         let now_ms = self.clock.now_ms();
         let mut outcomes = self.locked();
         outcomes.retain(|_, sealed| sealed.until_ms > now_ms);
-        let found = outcomes.remove(&key);
+        let is_due = outcomes.get(&key).is_some_and(|sealed| needs.is_subset(&sealed.needs));
+        let found = if is_due { outcomes.remove(&key) } else { None };
         self.count.store(outcomes.len(), Ordering::Release);
         drop(outcomes);
         let sealed = found?;
@@ -166,7 +181,7 @@ impl Kept {
         let keep_ms = self.keep_ms.load(Ordering::Relaxed);
         // They were read before: they can be read again.
         let Ok(arguments) = serde_json::from_slice::<Value>(&effect.arguments) else { return };
-        let key = key_of(&effect.grant, &effect.tool, &arguments);
+        let key = key_of(&effect.grant, &effect.tool, &arguments, &effect.meta);
         let Some(result) = self.approvals.seal(&about(&key), &effect.result).filter(|_| keep_ms > 0) else { return };
         let now_ms = self.clock.now_ms();
         let agent = effect.grant.terms().agent.clone();
@@ -176,7 +191,8 @@ impl Kept {
         let bytes: usize = outcomes.values().map(|sealed| sealed.result.len()).sum();
         if outcomes.len() < IN_ALL && bytes + result.len() <= BYTES_IN_ALL {
             let until_ms = now_ms.saturating_add(keep_ms);
-            outcomes.insert(key, Sealed { agent, call: effect.call.clone(), outcome: effect.outcome, result, until_ms });
+            let (call, needs, outcome) = (effect.call.clone(), effect.needs.clone(), effect.outcome);
+            outcomes.insert(key, Sealed { agent, call, outcome, result, until_ms, needs });
         }
         self.count.store(outcomes.len(), Ordering::Release);
     }
@@ -200,11 +216,17 @@ fn make_room(outcomes: &mut HashMap<Digest, Sealed>, agent: &AgentId, bytes: usi
     }
 }
 
-/// What makes two calls one: who calls under what, and what exactly.
-fn key_of(grant: &LiveGrant, tool: &Tool, arguments: &Value) -> Digest {
+/// What the agent says beside the arguments that its server is told.
+fn meta_of(received: &Received) -> Digest {
+    Digest::of(&received.origin().meta)
+}
+
+/// What makes two calls one: who calls under what, and what exactly. Which process of the agent calls is no part of it: one that died before
+/// it heard is followed by another.
+fn key_of(grant: &LiveGrant, tool: &Tool, arguments: &Value, meta: &Digest) -> Digest {
     let terms = grant.terms();
     let text = format!(
-        "bailiwick.outcome.v1\n{}\n{}\n{}\n{}\n{}\n{}\n{}",
+        "bailiwick.outcome.v1\n{}\n{}\n{}\n{}\n{}\n{}\n{}\n{meta}",
         terms.agent,
         terms.id,
         terms.revision,

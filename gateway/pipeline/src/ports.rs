@@ -288,6 +288,13 @@ impl Binding {
         Self { args_digest: Digest::of(b""), policy_digest: String::new(), needs: BTreeSet::new(), ..self.clone() }.digest()
     }
 
+    /// The digest of what the agent wants done: with which tool, with which arguments, under whichever grant.
+    pub fn wish_digest(&self) -> Digest {
+        // Neither a name of an agent or connector nor that of a tool has a line end in it.
+        let (agent, connector, tool, arguments) = (&self.agent, &self.connector, &self.tool, &self.args_digest);
+        Digest::of(format!("bailiwick.wish.v1\n{agent}\n{connector}\n{tool}\n{arguments}").as_bytes())
+    }
+
     /// Whether policy asks for nothing now that was not asked for when `given` was: each need was there, of the same rule and label, of
     /// no fewer persons, of no weaker class, and its word was good no longer. Else what differs.
     pub fn asks_no_more_than(&self, given: &Self) -> Result<(), String> {

@@ -2,6 +2,7 @@
 
 use std::{
     borrow::Cow,
+    collections::BTreeSet,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
@@ -44,6 +45,8 @@ pub(crate) struct Seen {
     pub(crate) args_mac: Option<String>,
     pub(crate) task: Option<TaskRecord>,
     pub(crate) held_ns: u64,
+    /// What people are asked for it, by policy.
+    pub(crate) needs: BTreeSet<String>,
     /// What the agent has to be told, because it has happened.
     pub(crate) effect: Option<Box<Effect>>,
     /// The call whose outcome this one is answered with.
@@ -109,6 +112,7 @@ impl<'r> Way<'r> {
                 args_mac: None,
                 task: None,
                 held_ns: 0,
+                needs: BTreeSet::new(),
                 effect: None,
                 outcome_of: None,
                 asides: Asides::default(),

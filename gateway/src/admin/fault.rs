@@ -5,7 +5,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bailiwick_pipeline::ids::IdFault;
-use bailiwick_store::{DecideFault, GrantFault, HandleFault, RequestFault, ShowFault, WriteFault};
+use bailiwick_store::{DecideFault, GrantFault, GrantingFault, HandleFault, RequestFault, ShowFault, WriteFault};
 use http::StatusCode;
 
 use super::api::ApiError;
@@ -137,6 +137,15 @@ impl From<RequestFault> for ApiFault {
             RequestFault::Write(fault) => fault.into(),
             RequestFault::Unknown(_) => Self::new(StatusCode::NOT_FOUND, "unknown", fault.to_string()),
             fault => Self::conflict(fault.to_string()),
+        }
+    }
+}
+
+impl From<GrantingFault> for ApiFault {
+    fn from(fault: GrantingFault) -> Self {
+        match fault {
+            GrantingFault::Request(fault) => fault.into(),
+            GrantingFault::Grant(fault) => fault.into(),
         }
     }
 }

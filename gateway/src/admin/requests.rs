@@ -12,7 +12,7 @@ use bailiwick_pipeline::{
     ids::GrantId,
     ports::{Grants as _, Worlds as _},
 };
-use bailiwick_store::{AccessRequest, RequestEnd, RequestState};
+use bailiwick_store::AccessRequest;
 use bailiwick_trail::{Start, Stream};
 use serde_json::json;
 
@@ -90,10 +90,8 @@ pub(super) async fn deny(
     let with = json!({"grant": request.grant, "agent": request.agent, "tools": request.tools, "reason": reason});
     let deed = Deed::new("access_denied", request.id.as_str(), with);
     let (of, by) = (Arc::clone(&runtime), operator.name().to_owned());
-    let denied = deed.done_by(&operator, &runtime, async move {
-        let end = RequestEnd { by: Some(by), at_ms: of.clock.now_ms(), reason, until_ms: None };
-        Ok(view(&of.requests.decide(&request.id, RequestState::Denied, end).await?, &of))
-    });
+    let denied =
+        deed.done_by(&operator, &runtime, async move { Ok(view(&requesting::deny(&request, &by, reason, &of).await?, &of)) });
     denied.await.map(Json)
 }
 

@@ -119,6 +119,13 @@ pub(super) fn wanted(parameter: &str) -> Result<GrantWanted, Refused> {
     })
 }
 
+/// The kinds of all rights of a grant; none where one of them is for all kinds. A grant is made with one list for all; what was added to it
+/// has its own.
+fn kinds_of(grant: &Grant) -> Option<BTreeSet<Kind>> {
+    let each = grant.capabilities.iter().map(|capability| capability.kinds.clone());
+    each.collect::<Option<Vec<_>>>().map(|each| each.into_iter().flatten().collect())
+}
+
 /// What a grant says, as `authorization_details`.
 pub(super) fn granted(grant: &Grant) -> Value {
     let args = grant.capabilities.iter().filter_map(|capability| match &capability.tools {
@@ -129,8 +136,7 @@ pub(super) fn granted(grant: &Grant) -> Value {
         r#type: TYPE.to_owned(),
         purpose: grant.purpose.clone(),
         tools: grant.capabilities.iter().map(|capability| capability.tools.to_string()).collect(),
-        // The same for all: a grant is made with one list of them.
-        kinds: grant.capabilities.first().and_then(|capability| capability.kinds.clone()),
+        kinds: kinds_of(grant),
         args: args.collect(),
         ceiling: Some(grant.ceiling),
         environment: Some(grant.environment.clone()),

@@ -176,6 +176,11 @@ impl Exchange {
         full.map_or(Ok(()), |away| Err(turned_away(&away)))
     }
 
+    /// Whether whoever sends it is proven by a key or a certificate, and not by a token alone.
+    pub(super) fn is_bound(&self) -> bool {
+        self.certificate.is_some() || matches!(self.presented().credential, Credential::Bound { .. })
+    }
+
     /// How it came.
     pub(super) fn transport(&self) -> Transport {
         if self.peer.is_some() { Transport::Stdio } else { Transport::Http }

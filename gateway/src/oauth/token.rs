@@ -8,7 +8,10 @@
 //! Whom the task is handed on to is proven and not named: who shows a token of the agent was let act by it. An `audience` that names an
 //! agent would let anybody push a task upon any agent, and find out which agents there are.
 
-use bailiwick_pipeline::{Refusal, principal::Principal};
+use bailiwick_pipeline::{
+    Refusal,
+    principal::{AuthMethod, Principal},
+};
 use http::StatusCode;
 use secrecy::ExposeSecret as _;
 use serde_json::json;
@@ -88,6 +91,11 @@ async fn by_itself(exchange: &mut Exchange, form: &Form, subject: Principal) -> 
         return Err(Refused::invalid("invalid_request", "missing_parameter", words));
     }
     let Some(details) = form.value("authorization_details") else { return Err(not_by_itself()) };
+    // What it got would be good for whoever bears it: the token of a grant is bound to nothing.
+    if exchange.is_bound() || subject.method == AuthMethod::X509Svid {
+        let words = "an agent whose identity is bound to a key or a certificate gets no grant by itself: its token would be bound to nothing";
+        return Err(Refused::denied("invalid_request", "bound_identity", words));
+    }
     let wanted = details::wanted(details)?;
     let asking = Asking { principal: subject, call: exchange.call.clone(), transport: exchange.transport() };
     let given = auto_granting::give(&asking, wanted, &exchange.runtime).await;

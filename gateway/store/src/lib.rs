@@ -41,7 +41,7 @@ pub use identities::{AgentEntry, Agents, LiveIdentities};
 pub use people::{Passkey, Passkeys, UseFault};
 pub use pins::{ClassedBy, Pin, Pins};
 pub use positions::Positions;
-pub use requests::{AccessRequest, AccessRequests, RequestEnd, RequestFault, RequestState, RequestWanted};
+pub use requests::{AccessRequest, AccessRequests, GrantingFault, RequestEnd, RequestFault, RequestState, RequestWanted};
 pub use stops::{DisabledAgents, LiveHalts, Stopped, Stops};
 pub use store::Store;
 pub use tokens::{AGENT_TOKEN_MS, AgentToken, CALL_TOKEN_MS, KnownToken, TokenId, TokenIdFault, Tokens};

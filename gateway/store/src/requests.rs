@@ -8,13 +8,17 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use bailiwick_pipeline::ids::{AgentId, CallId, GrantId, RequestId};
+use bailiwick_pipeline::{
+    grant::{Extension, LiveGrant},
+    ids::{AgentId, CallId, GrantId, RequestId},
+};
 use bailiwick_schemas::names::QualifiedName;
 use rusqlite::{Connection, params};
 use serde::{Deserialize, Serialize};
 
 use crate::{
     fault::{StoreFault, WriteFault},
+    grants::{GrantFault, LiveGrants},
     random,
     rows::{self, Place, to_json},
     store::Store,
@@ -130,6 +134,17 @@ pub enum RequestFault {
     Write(#[from] WriteFault),
 }
 
+/// Why a request is not granted.
+#[derive(Debug, thiserror::Error)]
+pub enum GrantingFault {
+    /// By reason of the request.
+    #[error(transparent)]
+    Request(#[from] RequestFault),
+    /// By reason of its grant.
+    #[error(transparent)]
+    Grant(#[from] GrantFault),
+}
+
 /// What is asked for.
 #[derive(Debug, Clone)]
 pub struct RequestWanted {
@@ -235,6 +250,40 @@ impl AccessRequests {
         };
         written.await?;
         Ok(request)
+    }
+
+    /// Grants a request that waits, and adds what it asked for to its grant: both are on disk when this returns, or neither is. Until then
+    /// nobody else decides about it; where it can't be, the request waits as before.
+    pub async fn grant(
+        &self,
+        id: &RequestId,
+        end: RequestEnd,
+        more: Vec<Extension>,
+        grants: &LiveGrants,
+    ) -> Result<(AccessRequest, Arc<LiveGrant>), GrantingFault> {
+        let at_ms = end.at_ms;
+        let (request, row) = {
+            let mut held = self.held();
+            let request = held.get_mut(id).ok_or_else(|| RequestFault::Unknown(id.to_string()))?;
+            if request.state != RequestState::Pending {
+                return Err(RequestFault::Decided { id: id.clone(), state: request.state }.into());
+            }
+            let granted = AccessRequest { state: RequestState::Granted, end: Some(end), ..request.clone() };
+            let row = to_json(&granted).map_err(RequestFault::from)?;
+            request.clone_from(&granted);
+            (granted, row)
+        };
+        let of = request.id.clone();
+        let extended = grants.extend_with(&request.grant, more, at_ms, move |connection| put(connection, &of, &row)).await;
+        match extended {
+            Ok(extended) => Ok((request, extended)),
+            Err(fault) => {
+                if let Some(request) = self.held().get_mut(id) {
+                    (request.state, request.end) = (RequestState::Pending, None);
+                }
+                Err(fault.into())
+            }
+        }
     }
 
     /// Ends those that wait of grants that are no longer live, and forgets what was decided long ago.

@@ -307,3 +307,23 @@ fn a_bundle_shows_its_size_and_digest() {
     let expected = format!("Policies {{ digest: {}, rules: 1, tools: 5, .. }}", policies.digest());
     assert_eq!(text, expected);
 }
+
+/// A rule that says what is at stake and no class takes as many persons as that is worth.
+#[test]
+fn a_rule_that_names_a_risk_takes_the_class_of_it() {
+    let read = |annotations: &str| {
+        let policies = compile(&format!(
+            "{PERMIT} @id(\"s\") @approval(\"finance\") {annotations}
+             forbid (principal, action, resource) unless {{ context.call.approvals.contains(\"finance\") }};"
+        ));
+        match decide(&policies, "shop__buy", &json!({})) {
+            Decision::StepUp { labels, .. } => (labels[0].confirm, labels[0].quorum),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(read("@risk(\"critical\")"), (Confirm::TwoPerson, 2));
+    assert_eq!(read("@risk(\"critical\") @quorum(\"3\")"), (Confirm::TwoPerson, 3));
+    assert_eq!(read("@risk(\"high\")"), (Confirm::Approver, 1));
+    assert_eq!(read("@risk(\"low\")"), (Confirm::Approver, 1));
+    assert_eq!(read("@risk(\"low\") @confirm(\"user\")"), (Confirm::User, 1));
+}

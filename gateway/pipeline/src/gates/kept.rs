@@ -23,7 +23,9 @@ pub(crate) fn kept(call: &Permitted<'_>, kept: &Kept, ports: &Ports, way: &mut W
     if way.deferred().is_some() {
         return Ok(None);
     }
-    let Some((of, outcome, text)) = kept.take(granted.grant(), granted.tool(), validated.arguments()) else { return Ok(None) };
+    let exactly = (validated.arguments(), granted.identified().received());
+    let taken = kept.take(granted.grant(), granted.tool(), exactly, &way.seen.needs);
+    let Some((of, outcome, text)) = taken else { return Ok(None) };
     let stage = way.enter("kept", "bailiwick.outcome.kept", ports);
     let result = ToolResult::read(&text).ok_or_else(|| Refusal::internal("a kept outcome can't be read"))?;
     way.trace.note(stage, "bailiwick.outcome.of", of.to_string());

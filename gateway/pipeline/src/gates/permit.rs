@@ -75,7 +75,9 @@ pub fn permit<'r>(call: Validated<'r>, ports: &Ports, way: &mut Way<'r>) -> Resu
     way.seen.rules = ids(determining);
     way.trace.note(stage, "bailiwick.policy.rule.id", way.seen.rules.join(","));
     way.leave(stage, ports);
-    Ok(Permitted { validated: call, needs, moment })
+    let call = Permitted { validated: call, needs, moment };
+    way.seen.needs = super::approve::needs_of(&call);
+    Ok(call)
 }
 
 /// Whether the policies say the same of the call now: other calls may have counted, or another hour begun, since they were asked.

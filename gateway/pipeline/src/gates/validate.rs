@@ -48,6 +48,11 @@ impl<'r> Validated<'r> {
     pub(super) fn answered(&self) -> Option<&Answered> {
         self.answered.as_ref()
     }
+
+    /// Whether its agent answered questions of its server's with it.
+    pub(crate) fn is_answered(&self) -> bool {
+        self.answered().is_some()
+    }
 }
 
 /// Judges the arguments. The value made here of what was received is what policy reads, the text is what is sent.

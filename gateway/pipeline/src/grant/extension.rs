@@ -1,13 +1,17 @@
 //! What people added to a grant while it lives: single tools that its agent asked for. The terms stay what they are; each change makes
 //! another revision of the grant, so that nothing that was judged under one of them is committed under another.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use arc_swap::ArcSwapOption;
-use bailiwick_schemas::names::QualifiedName;
+use bailiwick_policy::{Band, Kind};
+use bailiwick_schemas::{canonical::Digest, names::QualifiedName};
 use serde::{Deserialize, Serialize};
 
 use super::{Capability, Grant, LiveGrant, ToolPattern};
@@ -31,9 +35,42 @@ pub struct Extension {
     pub by: String,
     /// When, unix milliseconds.
     pub at_ms: u64,
+    /// What the tool was when they did; not known of those that an earlier version stored, which give nothing any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub meant: Option<Meant>,
+}
+
+/// What a tool was when a person added it. What it becomes later was not in front of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Meant {
+    /// What it did.
+    pub kind: Kind,
+    /// How risky it was.
+    pub band: Band,
+    /// The digest of its accepted definition.
+    pub pin: Digest,
+}
+
+impl Meant {
+    /// What a tool is now.
+    pub fn of(tool: &Tool) -> Self {
+        Self { kind: tool.kind, band: tool.band, pin: tool.digest }
+    }
+
+    /// Whether what it is now is what it was, or less risky.
+    pub fn still_is(&self, now: &Self) -> bool {
+        self.kind == now.kind && self.band >= now.band && self.pin == now.pin
+    }
 }
 
 impl Extension {
+    /// The right that it gives: the tool as what it was, and as nothing else. None at all where that is not known.
+    fn right(&self) -> Capability {
+        let kinds: BTreeSet<Kind> = self.meant.iter().map(|meant| meant.kind).collect();
+        Capability { tools: ToolPattern::Tool(self.tool.clone()), kinds: Some(kinds), args: BTreeMap::new() }
+    }
+
     /// Whether its time is over.
     pub fn is_over(&self, now_ms: u64) -> bool {
         self.until_ms.is_some_and(|until_ms| until_ms <= now_ms)
@@ -86,12 +123,7 @@ impl Held {
 
     fn set(&self, extended: Extended) {
         let (revision, ends) = (extended.revision, extended.extensions.iter().filter_map(|extension| extension.until_ms).min());
-        let right = |extension: &Extension| Capability {
-            tools: ToolPattern::Tool(extension.tool.clone()),
-            kinds: None,
-            args: std::collections::BTreeMap::new(),
-        };
-        let rights = extended.extensions.iter().map(right).collect();
+        let rights = extended.extensions.iter().map(Extension::right).collect();
         self.now.store(Some(Arc::new((extended, rights))));
         self.ends_ms.store(ends.unwrap_or(u64::MAX), Ordering::Release);
         // Last: whoever finds this revision finds these rights.

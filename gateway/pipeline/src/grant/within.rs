@@ -63,6 +63,8 @@ impl Grant {
             (Some(inner), Some(outer)) => inner.iter().all(|domain| is_domain_within(outer, domain)),
         };
         beyond("destinations", !is_sent_within, &|| listed(above.destinations.as_ref()));
+        beyond("may_request", self.may_request && !above.may_request, &|| "its agent may not ask for more".to_owned());
+        beyond("may_complete", self.may_complete && !above.may_complete, &|| "its agent may not end the task".to_owned());
         for (axis, is_inside) in self.budget.axes_within(&above.budget) {
             beyond(axis, !is_inside, &|| "it has less".to_owned());
         }

@@ -139,3 +139,38 @@ async fn a_failure_is_kept_as_such() {
     let text: Value = serde_json::from_str(&again.text()).unwrap();
     assert_eq!((again.answer.outcome, &text["isError"], sent(&bench)), (Outcome::ToolError, &json!(true), 1));
 }
+
+/// Given out, and lost once more: it is owed again.
+#[tokio::test]
+async fn what_is_given_out_and_reaches_nobody_is_owed_again() {
+    let bench = Bench::new();
+    let gateway = bench.gateway();
+    let first = close(&bench, CLOSE);
+    lost(&gateway, &first).await;
+    for _ in 0..3 {
+        let owed = gateway.handle_owing(&close(&bench, CLOSE), None).await.effect.unwrap().owed();
+        assert_eq!(owed.call(), Some(first.call_id()));
+    }
+    assert_eq!(sent(&bench), 1);
+    gateway.handle_owing(&close(&bench, CLOSE), None).await.effect.unwrap().owed().delivered();
+    told(&bench, &gateway, "tickets__close", CLOSE).await.ran();
+    assert_eq!(sent(&bench), 2);
+}
+
+/// Where policy asks for a person by now, what was done without one answers nothing.
+#[tokio::test]
+async fn what_takes_a_person_now_is_not_answered_by_what_took_none() {
+    let bench = Bench::new();
+    let gateway = bench.gateway();
+    lost(&gateway, &close(&bench, CLOSE)).await;
+    let before = Arc::clone(&bench.fakes.world.lock().unwrap());
+    let rules = format!(
+        "{} @id(\"now\") @approval(\"somebody\") forbid (principal, action, resource) unless {{ context.call.approvals.contains(\"somebody\") }};",
+        "@id(\"all\") permit (principal, action, resource);"
+    );
+    *bench.fakes.world.lock().unwrap() = Arc::new(crate::world::catalogue::world(2, &rules));
+    told(&bench, &gateway, "tickets__close", CLOSE).await.refused("hold", Outcome::ApprovalPending, "approval_pending");
+    // It is still there for the call that takes nobody.
+    *bench.fakes.world.lock().unwrap() = before;
+    assert_eq!(told(&bench, &gateway, "tickets__close", CLOSE).await.sent(), 0);
+}

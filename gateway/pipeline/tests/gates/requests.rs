@@ -1,11 +1,12 @@
 //! More than a grant gives: how an agent asks for it, and what becomes of a call when what was added goes.
 
 use bailiwick_pipeline::{
-    grant::{Extended, Extension, Grant},
+    grant::{Extended, Extension, Grant, Meant},
     ports::{AccessFailure, AccessState},
     records::Outcome,
 };
-use bailiwick_policy::Band;
+use bailiwick_policy::{Band, Kind};
+use bailiwick_schemas::canonical::Digest;
 use serde_json::json;
 
 use crate::world::{Bench, START_MS, Told, alive, capability, terms};
@@ -18,7 +19,9 @@ fn asking(patterns: &[&str]) -> Bench {
 
 fn added(tool: &str, until_ms: Option<u64>) -> Extension {
     let request = "req-1".parse().unwrap();
-    Extension { tool: tool.parse().unwrap(), until_ms, request, by: "ann".to_owned(), at_ms: START_MS }
+    let kind = if tool.ends_with("get") { Kind::Read } else { Kind::Write };
+    let meant = Some(Meant { kind, band: Band::Low, pin: Digest::of(b"definition") });
+    Extension { tool: tool.parse().unwrap(), until_ms, request, by: "ann".to_owned(), at_ms: START_MS, meant }
 }
 
 fn extend(bench: &Bench, tool: &str, until_ms: Option<u64>) -> Extended {
@@ -117,6 +120,26 @@ async fn what_was_added_is_listed_and_callable_and_goes_again() {
     assert_eq!(bench.grant().revision(), before + 2);
     assert_eq!(tools(&bench).await, ["tickets__get", "request_access"]);
     bench.call("vault__get", "{}").await.refused("grant", Outcome::Denied, "unknown_tool");
+}
+
+/// A yes to a read is none to what becomes of it; and one of which nobody knows what it was to is none.
+#[tokio::test]
+async fn what_was_added_is_what_the_tool_was_then() {
+    let bench = asking(&["tickets__get"]);
+    let own = added("vault__get", None);
+    let write = Meant { kind: Kind::Write, ..own.meant.unwrap() };
+    for meant in [Some(write), None] {
+        bench.grant().change_extensions(|extended| extended.with(&[Extension { meant, ..own.clone() }]));
+        assert_eq!(tools(&bench).await, ["tickets__get", "request_access"]);
+        bench.call("vault__get", "{}").await.refused("grant", Outcome::Denied, "unknown_tool");
+    }
+    bench.grant().change_extensions(|extended| extended.with(&[own]));
+    bench.call("vault__get", "{}").await.ran();
+    let (was, pin) = (write, Digest::of(b"other"));
+    assert!(was.still_is(&was) && Meant { band: Band::High, ..was }.still_is(&was));
+    for other in [Meant { kind: Kind::Read, ..was }, Meant { band: Band::Medium, ..was }, Meant { pin, ..was }] {
+        assert!(!was.still_is(&other), "{other:?}");
+    }
 }
 
 #[tokio::test]

@@ -122,7 +122,7 @@ pub struct ExtensionView {
 
 impl From<Extension> for ExtensionView {
     fn from(extension: Extension) -> Self {
-        let Extension { tool, until_ms, request, by, at_ms } = extension;
+        let Extension { tool, until_ms, request, by, at_ms, meant: _ } = extension;
         Self { tool: tool.to_string(), until_ms, request: request.to_string(), by, at_ms }
     }
 }

@@ -115,8 +115,12 @@ impl LiveApprovals {
             let Some(broken) = approval.broken_by.as_ref().filter(|_| approval.is_review_due()) else {
                 return Err(DecideFault::NoReview(approval.code.clone()));
             };
-            if broken.approver.may_be(&approver) {
+            if broken.approver.is_surely(&approver) {
                 return Err(DecideFault::AlreadyApproved { code: approval.code.clone(), missing: 1 });
+            }
+            // Root can be any user. Where duties are not separate anyway, it is taken for somebody else.
+            if broken.approver.may_be(&approver) && !settings.allow_same_user {
+                return Err(DecideFault::NoSecondPerson(approval.code.clone()));
             }
             self.is_somebody_else(approval, &approver, &settings)?;
             let (id, said) = (approval.id.clone(), Said { approver, at_ms: now_ms, reason });

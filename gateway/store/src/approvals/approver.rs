@@ -75,10 +75,12 @@ impl Approver {
 
     /// Whether these may be one person: one name, one user, or one of them root, who can be any user.
     pub fn may_be(&self, other: &Self) -> bool {
-        self.name.trim().eq_ignore_ascii_case(other.name.trim())
-            || (self.uid.is_some() && self.uid == other.uid)
-            || self.is_root()
-            || other.is_root()
+        self.is_surely(other) || self.is_root() || other.is_root()
+    }
+
+    /// Whether these are one person: one name, or one user.
+    pub(super) fn is_surely(&self, other: &Self) -> bool {
+        self.name.trim().eq_ignore_ascii_case(other.name.trim()) || (self.uid.is_some() && self.uid == other.uid)
     }
 
     /// Whether they can act as any user.

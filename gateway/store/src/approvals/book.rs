@@ -7,13 +7,14 @@ use std::{
 };
 
 use bailiwick_pipeline::{
-    ids::{AgentId, ApprovalId, GrantId},
+    ids::{AgentId, ApprovalId},
     ports::{Binding, Ticket, TicketState},
 };
 use bailiwick_schemas::canonical::Digest;
 use tokio::sync::watch;
 
 use super::{
+    approver::ApproverMethod,
     caps::Caps,
     habits::Tally,
     record::{Approval, ApprovalState},
@@ -40,6 +41,8 @@ pub(super) struct Entry {
     call: Digest,
     /// The calls of its like.
     like: Digest,
+    /// What the agent wants done, under whichever grant.
+    wish: Digest,
 }
 
 /// All approvals that are remembered.
@@ -47,6 +50,7 @@ pub(super) struct Entry {
 pub(super) struct Book {
     entries: HashMap<ApprovalId, Entry>,
     by_call: HashMap<Digest, BTreeSet<ApprovalId>>,
+    by_wish: HashMap<Digest, BTreeSet<ApprovalId>>,
     by_code: HashMap<String, BTreeSet<ApprovalId>>,
     open: BTreeSet<ApprovalId>,
     pending: HashMap<AgentId, BTreeSet<ApprovalId>>,
@@ -67,8 +71,8 @@ pub(super) struct Book {
 impl Entry {
     pub(super) fn new(approval: Approval, bound: Digest, sealed: Option<Vec<u8>>, stored: Stored) -> Self {
         let settled = watch::Sender::new(approval.state != ApprovalState::Pending);
-        let (call, like) = (approval.binding.call_digest(), approval.binding.like_digest());
-        Self { approval, bound, sealed: sealed.map(Into::into), stored, is_being_decided: false, settled, call, like }
+        let (call, like, wish) = (approval.binding.call_digest(), approval.binding.like_digest(), approval.binding.wish_digest());
+        Self { approval, bound, sealed: sealed.map(Into::into), stored, is_being_decided: false, settled, call, like, wish }
     }
 
     /// Whether it survives a crash. Before that nobody hears of it.
@@ -129,6 +133,7 @@ impl Book {
     pub(super) fn insert(&mut self, entry: Entry) {
         let id = entry.approval.id.clone();
         self.by_call.entry(entry.call).or_default().insert(id.clone());
+        self.by_wish.entry(entry.wish).or_default().insert(id.clone());
         self.by_code.entry(entry.approval.code.to_ascii_uppercase()).or_default().insert(id.clone());
         self.entries.insert(id.clone(), entry);
         self.index(&id);
@@ -142,6 +147,7 @@ impl Book {
         };
         entry.settled.send_replace(true);
         take(&mut self.by_call, &entry.call, id);
+        take(&mut self.by_wish, &entry.wish, id);
         take(&mut self.by_code, &entry.approval.code.to_ascii_uppercase(), id);
         self.touch();
     }
@@ -181,7 +187,8 @@ impl Book {
         self.over.iter().take_while(|(over_ms, _)| *over_ms < at_ms).map(|(_, id)| id.clone()).collect()
     }
 
-    /// The question about exactly this call that is of most use: approved before pending before denied, the newest first.
+    /// The question about exactly this call that is of most use: approved before pending before denied, the newest first. A no is one under
+    /// every grant of the agent.
     pub(super) fn of_use(&self, binding: &Binding, now_ms: u64, deny_cooldown_ms: u64) -> Option<(Ticket, &Entry)> {
         let rank = |ticket: &Ticket| match ticket.state {
             TicketState::Approved => 2,
@@ -190,7 +197,13 @@ impl Book {
         };
         let of_use = self.about(binding);
         let of_use = of_use.filter_map(|entry| entry.ticket(binding, now_ms, deny_cooldown_ms).map(|ticket| (ticket, entry)));
-        of_use.max_by(|(a, _), (b, _)| (rank(a), &a.id).cmp(&(rank(b), &b.id)))
+        let best =
+            |one: &(Ticket, &Entry), other: &(Ticket, &Entry)| (rank(&one.0), &one.0.id).cmp(&(rank(&other.0), &other.0.id));
+        of_use.max_by(best).or_else(|| {
+            let wished = self.by_wish.get(&binding.wish_digest()).into_iter().flatten().filter_map(|id| self.entries.get(id));
+            let denied = wished.filter(|entry| entry.approval.state == ApprovalState::Denied);
+            denied.filter_map(|entry| Some((entry.ticket(binding, now_ms, deny_cooldown_ms)?, entry))).max_by(best)
+        })
     }
 
     /// All that was asked about exactly this call.
@@ -312,9 +325,13 @@ impl Book {
         Ok(None)
     }
 
-    /// That a person has decided about a call of this grant.
-    pub(super) fn count_verdict(&mut self, grant: &GrantId, state: ApprovalState, now_ms: u64) {
-        self.caps.decided(grant, state, now_ms);
+    /// That a person has decided so about a call. A yes that the agent's own client asserts ends no row of noes: the client may be the
+    /// agent.
+    pub(super) fn count_verdict(&mut self, approval: &Approval, state: ApprovalState, now_ms: u64) {
+        let is_asserted = approval.decisions.last().is_some_and(|last| last.approver.method == ApproverMethod::ClientAsserted);
+        if state == ApprovalState::Denied || !is_asserted {
+            self.caps.decided(&approval.binding.grant, &approval.binding.agent, state, now_ms);
+        }
     }
 }
 

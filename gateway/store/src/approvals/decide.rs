@@ -116,6 +116,12 @@ pub enum DecideFault {
         /// Its present state.
         state: ApprovalState,
     },
+    /// Nobody can tell whether it is another person.
+    #[error(
+        "`{0}` takes a second person, and root can be any user of this machine: review it in the console with a passkey, or as another \
+         user than root where another than root let it go"
+    )]
+    NoSecondPerson(String),
     /// Nobody may let calls go alone.
     #[error("nobody may let a call go alone here: `approvals.break_glass` says who may")]
     GlassIsShut,
@@ -224,6 +230,10 @@ impl LiveApprovals {
         now_ms: u64,
     ) -> Result<Approval, DecideFault> {
         is_decidable(entry, now_ms)?;
+        if approver.method == ApproverMethod::ClientAsserted && !approver.method.is_enough_for(&entry.approval) {
+            let why = "is not decided by what the agent's own client says, neither way";
+            return Err(DecideFault::Method { code: entry.approval.code.clone(), why });
+        }
         let mut allowance = None;
         if decision.verdict == Verdict::Approve {
             self.may_approve(entry, &approver, settings)?;
@@ -400,7 +410,7 @@ fn come_into_force(
         // It was invalidated or withdrawn meanwhile; on disk that came after the decision too.
         return Err(DecideFault::NotPending { code: after.code, state: entry.approval.state });
     }
-    book.count_verdict(&after.binding.grant, after.state, now_ms);
+    book.count_verdict(&after, after.state, now_ms);
     book.tally.decided(after.state, now_ms.saturating_sub(after.created_at_ms));
     book.change(&after.id, |approval| *approval = after.clone());
     Ok(after)

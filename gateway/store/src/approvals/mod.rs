@@ -248,11 +248,12 @@ impl LiveApprovals {
         if pending >= settings.max_pending_per_agent {
             return Err(ApprovalFailure::TooMany(pending));
         }
-        book.caps.admit(&request.binding.agent, &request.binding.grant, &settings, request.now_ms)?;
+        let confirm = confirm_of(request);
+        book.caps.admit(&request.binding.agent, &request.binding.grant, confirm, &settings, request.now_ms)?;
         let code = book.free_code().map_err(|_| lost(&WriteFault::Randomness))?;
         let code = code.ok_or_else(|| lost(&"no code is free: too many calls wait for approval"))?;
         self.void_weaker(&mut book, request.binding, request.now_ms);
-        book.caps.asked(&request.binding.agent, request.now_ms);
+        book.caps.asked(&request.binding.agent, confirm, request.now_ms);
         book.tally.requested += 1;
         let approval = asked(request, id, code, &settings);
         let ticket = approval.ticket(TicketState::Pending);
@@ -442,11 +443,14 @@ impl fmt::Debug for LiveApprovals {
 
 /// Counts what people were asked, and said, before a restart.
 fn count_again(book: &mut Book) {
-    let mut asked: Vec<(u64, AgentId)> =
-        book.entries().map(|entry| (entry.approval.created_at_ms, entry.approval.binding.agent.clone())).collect();
-    asked.sort();
-    for (at_ms, agent) in &asked {
-        book.caps.asked(agent, *at_ms);
+    let asked = |entry: &Entry| {
+        let approval = &entry.approval;
+        (approval.created_at_ms, approval.binding.agent.clone(), approval.confirm())
+    };
+    let mut asked: Vec<(u64, AgentId, Confirm)> = book.entries().map(asked).collect();
+    asked.sort_by(|one, other| (one.0, &one.1).cmp(&(other.0, &other.1)));
+    for (at_ms, agent, confirm) in &asked {
+        book.caps.asked(agent, *confirm, *at_ms);
     }
     let said = |entry: &Entry| {
         let approval = &entry.approval;
@@ -454,13 +458,19 @@ fn count_again(book: &mut Book) {
         let is_no = last.verdict == Verdict::Deny;
         let is_yes = !is_no && approval.approvals() >= approval.quorum();
         let state = if is_no { ApprovalState::Denied } else { ApprovalState::Approved };
-        (is_no || is_yes).then(|| (last.at_ms, approval.id.clone(), approval.binding.grant.clone(), state))
+        (is_no || is_yes).then(|| (last.at_ms, approval.clone(), state))
     };
     let mut said: Vec<_> = book.entries().filter_map(said).collect();
-    said.sort_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1)));
-    for (at_ms, _, grant, state) in said {
-        book.count_verdict(&grant, state, at_ms);
+    said.sort_by(|a, b| (a.0, &a.1.id).cmp(&(b.0, &b.1.id)));
+    for (at_ms, approval, state) in said {
+        book.count_verdict(&approval, state, at_ms);
     }
+}
+
+/// Whose word a new question takes, as it will say itself.
+fn confirm_of(request: &ApprovalRequest<'_>) -> Confirm {
+    let asked = request.requirements.iter().map(|need| need.confirm).max().unwrap_or_default();
+    asked.max(Confirm::least_of(request.tool.band))
 }
 
 /// A new question.

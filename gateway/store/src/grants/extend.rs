@@ -56,6 +56,17 @@ impl LiveGrants {
     /// Adds tools to a live grant: another revision of it; durable when it returns. Where that can't be stored it is taken back. Whether
     /// these tools may be added is for whoever calls this to know.
     pub async fn extend(&self, id: &GrantId, more: Vec<Extension>, now_ms: u64) -> Result<Arc<LiveGrant>, GrantFault> {
+        self.extend_with(id, more, now_ms, |_| Ok(())).await
+    }
+
+    /// The same, and what else is to be stored with it: both or neither.
+    pub(crate) async fn extend_with(
+        &self,
+        id: &GrantId,
+        more: Vec<Extension>,
+        now_ms: u64,
+        also: impl Fn(&Connection) -> rusqlite::Result<()> + Send + 'static,
+    ) -> Result<Arc<LiveGrant>, GrantFault> {
         let (grant, before, stored) = {
             let _turn = self.turn();
             let grant = self.by_id(id).ok_or_else(|| GrantFault::Unknown(id.clone()))?;
@@ -71,7 +82,11 @@ impl LiveGrants {
             let extended = grant.change_extensions(|extended| extended.with(&more));
             let columns = ExtendedColumns::of(&grant, &extended)?;
             self.noted(&grant, &extended);
-            (grant, before, self.store.write(move |connection| columns.put(connection)))
+            let stored = self.store.write(move |connection| {
+                columns.put(connection)?;
+                also(connection)
+            });
+            (grant, before, stored)
         };
         if let Err(fault) = stored.await {
             let had = |extension: &Extension| before.extensions.contains(extension);

@@ -542,7 +542,9 @@ impl LiveGrants {
             |held: &Held, age: u64| held.entry.ending.as_ref().is_some_and(|ending| ending.at_ms.saturating_add(age) < now_ms);
         let is_old = |held: &Held| {
             let terms = held.entry.grant.terms();
-            let age = if terms.parent.is_some() { HANDED_ON_REMEMBERED_MS } else { REMEMBERED_MS };
+            // Those that agents make are many.
+            let is_by_agent = terms.created_by.as_deref().is_some_and(|by| by.starts_with("agent:"));
+            let age = if terms.parent.is_some() || is_by_agent { HANDED_ON_REMEMBERED_MS } else { REMEMBERED_MS };
             !terms.from_config && ended_before(held, age)
         };
         let old: Vec<GrantId> = self.grants.iter().filter(|held| is_old(held)).map(|held| held.key().clone()).collect();

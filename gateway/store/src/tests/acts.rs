@@ -78,13 +78,30 @@ async fn an_emergency_is_on_record_until_somebody_else_has_looked() {
     let again = approvals(&open(&crashed(&data)));
     assert_eq!(again.list(Which::Open).len(), 1);
     let review = |by| live.review(ticket.id.as_str(), Some("fine".to_owned()), by, NOW + 5);
-    for same in [approver("ann", 3001), approver("bob", 3000), approver("root", 0)] {
+    for same in [approver("ann", 3001), approver("bob", 3000)] {
         assert!(matches!(review(same).await, Err(DecideFault::AlreadyApproved { .. })));
     }
+    assert!(matches!(review(approver("root", 0)).await, Err(DecideFault::NoSecondPerson(_))), "root can be ann");
     assert!(matches!(review(approver("olga", 3002)).await, Err(DecideFault::Owner { .. })));
     assert!(!review(approver("bob", 3001)).await.unwrap().is_review_due());
     assert!(matches!(review(approver("eve", 3003)).await, Err(DecideFault::NoReview(_))));
     assert!(live.list(Which::Open).is_empty());
+}
+
+/// On the socket there are the gateway's user and root, and no others: where duties are not separate, each is somebody else than the other.
+#[tokio::test]
+async fn root_looks_at_what_another_let_go_where_duties_are_not_separate() {
+    let data = folder();
+    let live = approvals(&open(&data));
+    set(&live, |settings| (settings.break_glass, settings.allow_same_user) = (true, true));
+    for (breaks, looks) in [(approver("ann", 3000), approver("root", 0)), (approver("root", 0), approver("ann", 3000))] {
+        let arguments = breaks.name.clone();
+        let ticket = ask(&live, &arguments, NOW).await.unwrap();
+        live.break_glass(&ticket.code, "fire", breaks.clone(), NOW).await.unwrap();
+        let own = live.review(&ticket.code, None, breaks, NOW).await;
+        assert!(matches!(own, Err(DecideFault::AlreadyApproved { .. })), "{own:?}");
+        assert!(!live.review(&ticket.code, None, looks, NOW).await.unwrap().is_review_due());
+    }
 }
 
 /// `on_cancel = "withdraw"` is asked for; and as long as another call waits, the question stays.

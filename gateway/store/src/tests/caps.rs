@@ -2,9 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use bailiwick_pipeline::ports::{ApprovalFailure, Approvals as _, Binding};
+use bailiwick_pipeline::ports::{ApprovalFailure, Approvals as _, Binding, TicketState};
+use bailiwick_policy::{Band, Confirm, Requirement};
 
-use super::{HOUR, MINUTE, NOW, agents, approver, ask, ask_for, binding, crashed, folder, open, requirement};
+use super::{HOUR, MINUTE, NOW, agents, approver, ask, ask_for, ask_of, binding, crashed, folder, open, requirement};
 use crate::{Decision, LiveApprovals, Settings, Which};
 
 fn with(store: &crate::Store, settings: Settings) -> LiveApprovals {
@@ -67,6 +68,64 @@ async fn f96_nobody_is_asked_for_a_grant_that_is_denied_again_and_again() {
         live.decide(&ticket.code, Decision::deny(None), approver("ann", 3000), last + 20 * MINUTE).await.unwrap();
     }
     assert!(ask(&live, "third", last + 20 * MINUTE).await.is_ok(), "two in a row since the yes");
+}
+
+/// What whoever drives the agent is asked by its own client is no question to people, and a yes that the client asserts is none of theirs.
+#[tokio::test]
+async fn what_the_client_of_an_agent_says_moves_no_brake() {
+    let data = folder();
+    let store = open(&data);
+    let live = with(&store, Settings { max_asked_per_hour: 8, max_pending_per_agent: 1000, ..Settings::default() });
+    let of_user = [Requirement { confirm: Confirm::User, ..requirement(1, None) }];
+    let user = |at: u64| {
+        let (live, of_user, arguments) = (&live, &of_user, format!("user {at}"));
+        async move { ask_of(live, Band::Low, &[], &binding(&arguments), (&arguments, of_user), NOW + at).await }
+    };
+    for at in 0..20 {
+        let ticket = user(at).await.unwrap();
+        live.confirm_by_user(&ticket.id, "form", NOW).await.unwrap();
+    }
+    for at in 0..3_u64 {
+        let ticket = ask(&live, &at.to_string(), NOW + at).await.unwrap();
+        live.decide(&ticket.code, Decision::deny(None), approver("ann", 3000), NOW + at).await.unwrap();
+        // Between two noes.
+        if at < 2 {
+            let yes = user(100 + at).await.unwrap();
+            live.confirm_by_user(&yes.id, "form", NOW + at).await.unwrap();
+        }
+    }
+    let unwanted = |asked| matches!(asked, Err(ApprovalFailure::Unwanted { in_a_row: 3, .. }));
+    assert!(unwanted(ask(&live, "again", NOW + 3).await));
+    let again = with(&open(&crashed(&data)), Settings { max_asked_per_hour: 4, ..Settings::default() });
+    assert!(unwanted(ask(&again, "again", NOW + 3).await), "nor after a restart");
+}
+
+/// With another grant an agent does not begin anew.
+#[tokio::test]
+async fn a_no_is_one_under_every_grant_of_its_agent() {
+    let data = folder();
+    let live = with(&open(&data), Settings::default());
+    let under = |grant: &str, arguments: &str| Binding { grant: grant.parse().unwrap(), ..binding(arguments) };
+    let needs = [requirement(1, None)];
+    let ask_under = |grant: &'static str, arguments: &'static str, now_ms| {
+        let (live, needs) = (&live, &needs);
+        async move { ask_for(live, &under(grant, arguments), arguments, needs, now_ms).await }
+    };
+    let deny = |code: String| {
+        let live = &live;
+        async move { live.decide(&code, Decision::deny(Some("no".to_owned())), approver("ann", 3000), NOW).await.unwrap() }
+    };
+    deny(ask_under("g1", "wish", NOW).await.unwrap().code).await;
+    let state = ask_under("g2", "wish", NOW + 1).await.unwrap().state;
+    assert!(matches!(state, TicketState::Denied { .. }), "{state:?}");
+    let other = Binding { agent: "other".parse().unwrap(), ..under("g2", "wish") };
+    let of_other = ask_for(&live, &other, "wish", &needs, NOW + 1).await.unwrap();
+    assert_eq!(of_other.state, TicketState::Pending);
+    for (grant, arguments) in [("g2", "b"), ("g3", "c"), ("g4", "d"), ("g5", "e"), ("g6", "f")] {
+        deny(ask_under(grant, arguments, NOW).await.unwrap().code).await;
+    }
+    assert!(matches!(ask_under("g7", "g", NOW + 1).await, Err(ApprovalFailure::Unwanted { in_a_row: 6, .. })));
+    assert_eq!(ask_under("g8", "wish", NOW + 10 * MINUTE).await.unwrap().state, TicketState::Pending);
 }
 
 /// What is done to one question does not walk over all of them.

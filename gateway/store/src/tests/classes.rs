@@ -62,6 +62,8 @@ async fn the_word_of_the_client_counts_for_its_own_class_only() {
         let id = asked(&live, band, confirm, &format!("{band}{confirm:?}")).await.parse().unwrap();
         let fault = live.confirm_by_user(&id, "elicitation", NOW).await.unwrap_err();
         assert!(matches!(fault, DecideFault::Method { .. }), "{band} {confirm:?}: {fault}");
+        let no = live.refuse_by_user(&id, "elicitation", NOW).await.unwrap_err();
+        assert!(matches!(no, DecideFault::Method { .. }), "{band} {confirm:?}: {no}");
         assert!(!live.claim(&id, NOW));
     }
     // Two rules, and one of them asks for more.

@@ -98,10 +98,13 @@ async fn what_was_handed_on_and_has_ended_is_soon_forgotten() {
     let own = Grant { default: true, ..terms("own", "other") };
     grants.create(own, NOW).await.unwrap();
     end(&grants, "own", NOW).await;
+    // And one that an agent got by itself.
+    grants.create(Grant { created_by: Some("agent:other".to_owned()), ..terms("auto", "other") }, NOW).await.unwrap();
+    end(&grants, "auto", NOW).await;
     for grants in [grants, LiveGrants::load(&open(&crashed(&data)), &[]).unwrap()] {
         assert_eq!(grants.below_in_all(&id("root")), 0);
         grants.expire(NOW + HOUR).await.stored.unwrap();
-        assert_eq!(grants.list().len(), 22);
+        assert_eq!(grants.list().len(), 23);
         // What ended long ago is looked for once a minute.
         grants.expire(NOW + HOUR + 60_000).await.stored.unwrap();
         let mut left: Vec<String> = grants.list().iter().map(|entry| entry.grant.terms().id.to_string()).collect();

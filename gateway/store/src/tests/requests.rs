@@ -3,15 +3,17 @@
 use std::sync::Arc;
 
 use bailiwick_pipeline::{
-    grant::{Extension, Grant, MOST_EXTENSIONS},
+    grant::{Extension, Grant, MOST_EXTENSIONS, Meant},
     ids::GrantId,
     ports::Grants as _,
 };
+use bailiwick_policy::{Band, Kind};
+use bailiwick_schemas::canonical::Digest;
 
 use super::{MINUTE, NOW, crashed, folder, open, tamper, terms};
 use crate::{
-    AccessRequest, AccessRequests, EndAs, GrantFault, LiveGrants, RequestEnd, RequestFault, RequestState, RequestWanted, Store,
-    StoreFault, WriteFault,
+    AccessRequest, AccessRequests, EndAs, GrantFault, GrantingFault, LiveGrants, RequestEnd, RequestFault, RequestState,
+    RequestWanted, Store, StoreFault, WriteFault,
 };
 
 const COOL_DOWN: u64 = 10 * MINUTE;
@@ -33,7 +35,9 @@ fn end(at_ms: u64) -> RequestEnd {
 }
 
 fn added(tool: &str, until_ms: Option<u64>) -> Extension {
-    Extension { tool: tool.parse().unwrap(), until_ms, request: "req-1".parse().unwrap(), by: "ann".to_owned(), at_ms: NOW }
+    let (request, by) = ("req-1".parse().unwrap(), "ann".to_owned());
+    let meant = Some(Meant { kind: Kind::Read, band: Band::Low, pin: Digest::of(b"definition") });
+    Extension { tool: tool.parse().unwrap(), until_ms, request, by, at_ms: NOW, meant }
 }
 
 async fn granted(store: &Store) -> (LiveGrants, GrantId) {
@@ -114,6 +118,35 @@ async fn a_request_that_can_not_be_stored_is_not_there() {
     let refused = requests.ask(wanted("g", &["a__1"]), COOL_DOWN, NOW).await;
     assert!(matches!(refused, Err(RequestFault::Write(WriteFault::Conflict(_)))), "{refused:?}");
     assert!(requests.list(true).is_empty());
+}
+
+/// Killed between the two, a request that still waits would have given what somebody may yet deny.
+#[tokio::test]
+async fn a_yes_and_what_it_adds_are_stored_both_or_neither() {
+    let data = folder();
+    let store = open(&data);
+    let (grants, id) = granted(&store).await;
+    let requests = AccessRequests::load(&store).unwrap();
+    let asked = requests.ask(wanted("g", &["a__1"]), COOL_DOWN, NOW).await.unwrap();
+    let states = |data: &std::path::Path| {
+        let requests = AccessRequests::load(&Store::open(data).unwrap()).unwrap();
+        requests.get(asked.id.as_str()).unwrap().state
+    };
+    tamper(data.path(), "CREATE TRIGGER no BEFORE INSERT ON access_requests BEGIN SELECT RAISE(ABORT, 'full'); END");
+    assert!(requests.grant(&asked.id, end(NOW), vec![added("a__1", None)], &grants).await.is_err());
+    assert_eq!((tools(&grants, &id).len(), requests.get(asked.id.as_str()).unwrap().state), (0, RequestState::Pending));
+    let after = crashed(&data);
+    assert!(tools(&LiveGrants::load(&open(&after), &[]).unwrap(), &id).is_empty());
+    assert_eq!(states(after.path()), RequestState::Pending);
+    tamper(data.path(), "DROP TRIGGER no");
+    let (granted, extended) = requests.grant(&asked.id, end(NOW), vec![added("a__1", None)], &grants).await.unwrap();
+    assert_eq!((granted.state, extended.extended().extensions.len()), (RequestState::Granted, 1));
+    let after = crashed(&data);
+    assert_eq!(tools(&LiveGrants::load(&open(&after), &[]).unwrap(), &id), ["a__1"]);
+    assert_eq!(states(after.path()), RequestState::Granted);
+    let again = requests.grant(&asked.id, end(NOW), vec![added("a__2", None)], &grants).await;
+    assert!(matches!(again, Err(GrantingFault::Request(RequestFault::Decided { .. }))));
+    assert_eq!(tools(&grants, &id), ["a__1"]);
 }
 
 #[tokio::test]

@@ -468,6 +468,22 @@ fn a_path_that_is_admitted_is_there() {
     assert!(admitted > 20 && outside > 20, "{admitted} admitted, {outside} outside");
 }
 
+/// Nobody gives on what it may not do itself.
+#[test]
+fn what_an_agent_may_besides_calling_is_handed_on_by_those_who_may() {
+    let bare = || Grant {
+        capabilities: vec![Capability { tools: "a__x".parse().unwrap(), kinds: None, args: BTreeMap::new() }],
+        ..Grant::bare("g".parse().unwrap(), "a".parse().unwrap(), Vec::new(), 0..1)
+    };
+    let above = Grant { delegation_depth: 1, ..bare() };
+    let axes = |grant: &Grant, above: &Grant| grant.excess_over(above).iter().map(|excess| excess.axis).collect::<Vec<_>>();
+    let (asks, completes) = (Grant { may_request: true, ..bare() }, Grant { may_complete: true, ..bare() });
+    assert!(axes(&bare(), &above).is_empty());
+    assert_eq!((axes(&asks, &above), axes(&completes, &above)), (vec!["may_request"], vec!["may_complete"]));
+    let may = Grant { may_request: true, may_complete: true, ..above };
+    assert!(axes(&asks, &may).is_empty() && axes(&completes, &may).is_empty());
+}
+
 proptest! {
     /// The host that a bound finds in a URL is the one that other parsers connect to.
     #[test]
