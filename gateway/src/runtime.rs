@@ -220,6 +220,7 @@ const SWEEP_EVERY_MS: u64 = 60 * 1000;
 
 impl Runtime {
     /// Wires a gateway: recovers the trail and the store first, then starts what serves.
+    #[expect(clippy::too_many_lines, reason = "all parts once, in the order in which they are recovered and wired")]
     pub async fn start(start: Start) -> Result<Arc<Self>, StartFault> {
         let Start { config, file, data, clock, is_demo, own_binary, environment } = start;
         let now_ms = clock.now_ms();

@@ -1,98 +1,10 @@
 // What people do at the console, in a real browser, with real agents asking. Each case stands for itself and says what it saw.
-import { spawn, execFileSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
-import { createRequire } from 'node:module';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { readFileSync } from 'node:fs';
+import { Gateway, Person, each, is, require, until } from './harness.mjs';
 
-const require = createRequire(join(process.env.BAILIWICK_MODULES, 'x.js'));
-const { chromium } = require('playwright-core');
 const { Validator } = await import(require.resolve('@seriousme/openapi-schema-validator'));
 const axe = readFileSync(require.resolve('axe-core/axe.min.js'), 'utf8');
-const pictures = process.argv[2] || '';
-if (pictures) mkdirSync(pictures, { recursive: true });
-const PATIENCE = 30_000;
 const SECTIONS = ['/', '/live', '/agents', '/grants', '/grants/demo-triage', '/connectors', '/connectors/tickets', '/halts', '/detections', '/audit', '/passkeys'];
-
-const is = (told, what) => { if (!told) throw new Error(what); };
-const until = async (what, look) => {
-  const end = Date.now() + PATIENCE;
-  for (;;) {
-    const found = await look();
-    if (found) return found;
-    if (Date.now() > end) throw new Error(`never came: ${what}`);
-    await new Promise((go) => setTimeout(go, 100));
-  }
-};
-
-// A gateway of its own, with the embedded demo.
-class Gateway {
-  static async start(settings = {}) {
-    const folder = mkdtempSync(join(tmpdir(), 'bailiwick-browser-'));
-    const data = join(folder, 'data');
-    const env = { PATH: process.env.PATH, HOME: folder, BAILIWICK_SERVER__LISTEN: '127.0.0.1:0', BAILIWICK_SERVER__CONSOLE: '127.0.0.1:0', ...settings };
-    const process_ = spawn(process.env.BAILIWICK_BINARY, ['run', '--data', data], { env, cwd: folder, stdio: ['ignore', 'ignore', 'pipe'] });
-    let said = '';
-    process_.stderr.on('data', (text) => { said += text; });
-    await until('the gateway', async () => /^console +http/m.test(said) || (process_.exitCode !== null && is(false, said)));
-    return Object.assign(new Gateway(), { folder, data, env, process_, said: () => said });
-  }
-  cli(...words) { return execFileSync(process.env.BAILIWICK_BINARY, ['--data', this.data, ...words], { encoding: 'utf8', env: this.env, stdio: ['ignore', 'pipe', 'pipe'] }); }
-  // An agent that makes a call and waits for what comes of it.
-  call(...words) {
-    const agent = spawn(process.env.BAILIWICK_BINARY, ['--data', this.data, 'call', ...words], { env: this.env, stdio: ['ignore', 'pipe', 'pipe'] });
-    let said = '';
-    for (const stream of [agent.stdout, agent.stderr]) stream.on('data', (text) => { said += text; });
-    return new Promise((done) => agent.on('close', (code) => done({ code, said })));
-  }
-  refund(cents) { return this.call('tickets__refund', 'id=T-17', `amount_cents=${cents}`); }
-  link() { return this.cli('console').match(/http\S+/)[0]; }
-  credential() { return readFileSync(join(this.data, 'operator.key')).toString('hex'); }
-  async stop() {
-    const ended = new Promise((done) => this.process_.on('close', done));
-    if (this.process_.exitCode === null) { this.process_.kill('SIGTERM'); await ended; }
-    rmSync(this.folder, { recursive: true, force: true });
-  }
-}
-
-// Somebody at a browser, logged in by a one-time link.
-class Person {
-  static async arrive(browser, gateway, { passkey = true, ...options } = {}) {
-    const context = await browser.newContext({ viewport: { width: 1280, height: 900 }, ...options });
-    const faults = [];
-    const page = await context.newPage();
-    const person = Object.assign(new Person(), { context, page, faults, gateway });
-    person.listen(page);
-    const link = gateway.link();
-    person.origin = new URL(link).origin;
-    await page.goto(link);
-    await page.waitForURL((url) => !url.pathname.startsWith('/login'));
-    if (passkey) await person.enrol();
-    return person;
-  }
-  listen(page) {
-    page.on('console', (message) => { if (message.type() === 'error' && !/status of 40[49]/.test(message.text())) this.faults.push(message.text()); });
-    page.on('pageerror', (fault) => this.faults.push(String(fault)));
-  }
-  // A software authenticator that says yes by itself, as a finger on a key does.
-  async enrol() {
-    const devtools = await this.context.newCDPSession(this.page);
-    await devtools.send('WebAuthn.enable');
-    await devtools.send('WebAuthn.addVirtualAuthenticator', {
-      options: { protocol: 'ctap2', transport: 'internal', hasResidentKey: true, hasUserVerification: true, isUserVerified: true, automaticPresenceSimulation: true },
-    });
-    await this.page.goto(`${this.origin}/passkeys`);
-    await this.page.locator('form[data-passkey="create"] button').click();
-    await this.page.waitForSelector('form[action*="/remove"]', { timeout: PATIENCE });
-  }
-  async open(path, page = this.page) { const answer = await page.goto(this.origin + path); await page.waitForLoadState('load'); return answer; }
-  async picture(name, page = this.page) { if (pictures) await page.screenshot({ path: join(pictures, `${name}.png`), fullPage: true }); }
-  // The inbox, once this many calls wait there: without loading it anew.
-  async waits(count) { await until(`${count} in the inbox`, async () => (await this.page.locator('.rows [data-row]').count()) === count); }
-  async pressed(...keys) { for (const key of keys) await this.page.keyboard.press(key); }
-  focused(page = this.page) { return page.evaluate(() => document.activeElement?.id || document.activeElement?.dataset.key || document.activeElement?.tagName); }
-  async leave() { is(this.faults.length === 0, `the browser found fault: ${this.faults.join(' | ')}`); await this.context.close(); }
-}
 
 const cases = {
   async 'an approval by keyboard alone, and the agent goes on'(browser, gateway) {
@@ -164,7 +76,7 @@ const cases = {
     is(await second.locator('#decision form').count() === 0, 'the second tab still has a form');
     is((await second.textContent('#told')).includes('is'), 'nobody is told who can\'t see');
     await ada.picture('second-tab', second);
-    const fields = `${stale}&operator=${gateway.credential()}`.replace('&operator=&', '&').replace(/&operator=(?=&|$)/, '');
+    const fields = `${stale}&operator=${gateway.credential()}`.replace('&operator=&', '&').replace(/&operator=(?=&|$)/, '').replace(/reason=(?=&|$)/, 'reason=late');
     const answer = await ada.page.evaluate(async ([to, body]) => {
       const said = await fetch(to, { method: 'POST', body, headers: { 'content-type': 'application/x-www-form-urlencoded' } });
       return { status: said.status, text: await said.text() };
@@ -296,28 +208,4 @@ const cases = {
   },
 };
 
-const browser = await chromium.launch({ executablePath: process.env.BAILIWICK_CHROMIUM, args: process.getuid() === 0 ? ['--no-sandbox'] : [] });
-const gateway = await Gateway.start();
-let failed = 0;
-for (const [name, run] of Object.entries(cases)) {
-  const began = Date.now();
-  try {
-    await run(browser, gateway);
-    console.log(`ok      ${name} (${((Date.now() - began) / 1000).toFixed(1)} s)`);
-  } catch (fault) {
-    failed += 1;
-    console.log(`FAILED  ${name}\n        ${fault.stack.split('\n').slice(0, 4).join('\n        ')}`);
-    // What a failed case left open would stand in the way of the next.
-    for (const context of browser.contexts()) {
-      if (pictures) await context.pages()[0]?.screenshot({ path: join(pictures, `failed-${failed}.png`) }).catch(() => {});
-      await context.close();
-    }
-    for (const open of JSON.parse(gateway.cli('approvals', 'list', '--json'))) {
-      if (open.state === 'pending') gateway.cli('approvals', 'deny', open.id, '--reason', 'a case failed');
-    }
-  }
-}
-await browser.close();
-await gateway.stop();
-console.log(failed ? `${failed} of ${Object.keys(cases).length} failed` : `all ${Object.keys(cases).length} passed`);
-process.exit(failed ? 1 : 0);
+process.exit(await each(cases, await Gateway.start()));

@@ -104,16 +104,17 @@ async fn a_receiver_hears_of_each_step_once_in_order_across_a_crash_and_a_dead_o
     let gateway = gateway.kill_and_restart();
     gateway.cli.ok(&["approvals", "deny", &second, "--reason", "not today"]);
     receiver.types(5).await;
-    let told = receiver.0.lock().unwrap();
-    assert!(told.iter().all(|told| told.signed), "each is signed");
-    let mut ids: Vec<&String> = told.iter().map(|told| &told.id).collect();
-    ids.dedup();
-    assert_eq!(ids.len(), 5, "each came once");
-    let last = &told[4].body["data"];
-    assert_eq!((&last["state"], &last["code"], &last["reason"]), (&json!("denied"), &json!(second), &json!("not today")));
-    assert!(last["url"].as_str().unwrap().starts_with("http://localhost:"), "{last}");
-    assert!(last["args_digest"].as_str().unwrap().starts_with("sha256:") && last.get("arguments").is_none(), "{last}");
-    drop(told);
+    {
+        let told = receiver.0.lock().unwrap();
+        assert!(told.iter().all(|told| told.signed), "each is signed");
+        let mut ids: Vec<&String> = told.iter().map(|told| &told.id).collect();
+        ids.dedup();
+        assert_eq!(ids.len(), 5, "each came once");
+        let last = &told[4].body["data"];
+        assert_eq!((&last["state"], &last["code"], &last["reason"]), (&json!("denied"), &json!(second), &json!("not today")));
+        assert!(last["url"].as_str().unwrap().starts_with("http://localhost:"), "{last}");
+        assert!(last["args_digest"].as_str().unwrap().starts_with("sha256:") && last.get("arguments").is_none(), "{last}");
+    }
     let channels: Vec<Value> = serde_json::from_str(&gateway.cli.ok(&["channels", "list", "--json"])).unwrap();
     let states: Vec<_> =
         channels.iter().map(|channel| (channel["id"].as_str().unwrap(), channel["state"].as_str().unwrap())).collect();
