@@ -86,7 +86,7 @@ impl LiveApprovals {
     }
 
     /// What has happened after this place, the oldest first, at most so much. It is kept only while
-    /// [`Settings::keep_events`](super::Settings::keep_events) is on, until it is [delivered](Self::events_delivered), for three days at
+    /// [`Settings::keep_events`](super::Settings::keep_events) is on, until every [channel](crate::Positions) has told it, for three days at
     /// most. Wait for [`changes`](Self::changes) to look again. Blocks for one query.
     pub fn events(&self, after: u64, most: usize) -> Result<Vec<ApprovalEvent>, StoreFault> {
         rows::events(&self.store.read(), after, most)
