@@ -60,6 +60,9 @@ OPENINGS = {
         "words": [("if reason.trim().is_empty() || reason.chars().any(|c| matches!(c, '\\n' | '\\t') || is_invisible(c)) {", "let _ = is_invisible;\n    if false {")],
         "taken": [("ports.requests.request(wanted).await.map_err(|failure| Refusal::request_not_taken(&failure))?", "ports.requests.request(wanted).await.unwrap_or(crate::ports::AccessTicket { id: \"req-1\".parse().map_err(|_| Refusal::internal(\"\"))?, state: AccessState::Pending })")],
     }),
+    "kept": (["owed"], {
+        "needs": [("kept.take(granted.grant(), granted.tool(), exactly, &way.seen.needs)", "kept.take(granted.grant(), granted.tool(), exactly, &Default::default())")],
+    }),
     "asks": (["asks", "waiting"], {
         "granted": [("declared.iter().filter(|(feature, _)| given(*feature))", "declared.iter().filter(|_| { let _ = &given; true })")],
         "bounded": [("|| is_bounded(call) {", "|| false {")],
