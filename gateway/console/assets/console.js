@@ -73,6 +73,8 @@
     const events = new EventSource("/events");
     events.addEventListener("changed", (event) => { const change = JSON.parse(event.data); if (change.kind === "approval" || concerns(change)) refresh(); });
     events.addEventListener("everything", refresh);
+    // What changed between the making of the page and this is told by nobody.
+    events.addEventListener("open", refresh);
     events.addEventListener("ended", () => { events.close(); location.reload(); });
     // The browser tries again by itself where the connection was lost, and gives up where it was refused.
     events.addEventListener("error", () => { if (events.readyState === EventSource.CLOSED) setTimeout(() => { listen(); refresh(); }, 5000); });

@@ -96,7 +96,7 @@ pub(crate) async fn listen(State(console): State<Arc<Console>>, viewer: Viewer, 
         .enter(&viewer.session, &viewer.person.id)
         .ok_or_else(|| Refused::new(StatusCode::TOO_MANY_REQUESTS, "too many pages of yours listen", "close some of them"))?;
     let known = headers.get("last-event-id").and_then(|id| id.to_str().ok()).and_then(|id| id.parse().ok());
-    // Who comes for the first time has a page that was just made.
+    // Who comes for the first time looks once more as soon as this is open: nothing is lost in between.
     let after = known.unwrap_or_else(|| *console.desk().told().borrow());
     let (tell, mut told) = mpsc::channel::<Bytes>(ROOM);
     tokio::spawn(async move {
