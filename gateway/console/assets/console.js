@@ -29,9 +29,16 @@
   setInterval(count, 1000);
   count();
 
-  // What the server last sent for each live part: only what differs from that is put in place.
+  // What the server last sent for each live part: only what differs from that is put in place. Hidden fields hold proofs that are made for
+  // each answer: they alone are no difference, and are put in place without touching the form, which somebody may be filling or signing.
+  const hidden = (part) => [...part.querySelectorAll("form input[type=hidden]")];
+  const seen = (part) => {
+    const copy = part.cloneNode(true);
+    for (const field of hidden(copy)) field.removeAttribute("value");
+    return copy.innerHTML;
+  };
   const sent = new Map();
-  for (const part of document.querySelectorAll("[data-live][id]")) sent.set(part.id, part.innerHTML);
+  for (const part of document.querySelectorAll("[data-live][id]")) sent.set(part.id, seen(part));
   const follows = () => [...document.querySelectorAll("[data-follows]")];
   const concerns = (change) => change.kind === "everything" || follows().some((part) =>
     part.dataset.follows === change.kind && (!part.dataset.id || part.dataset.id === change.id));
@@ -49,21 +56,36 @@
     loading = false;
     if (again) { again = false; setTimeout(refresh, 250); }
   };
+  const renew = (here, part) => {
+    const fields = hidden(here);
+    // What a script adds while it sends a form has no counterpart: then the old proofs stand, which hold as long as the page does.
+    const fresh = hidden(part);
+    if (fields.length !== fresh.length) return;
+    fields.forEach((field, at) => { if (field.name === fresh[at].name && fresh[at].value) field.value = fresh[at].value; });
+  };
   const place = (fresh) => {
     document.title = fresh.title;
     for (const part of fresh.querySelectorAll("[data-live][id]")) {
       const here = at(part.id);
-      if (!here || sent.get(part.id) === part.innerHTML) continue;
-      sent.set(part.id, part.innerHTML);
-      const focused = here.contains(document.activeElement) ? document.activeElement.id : "";
+      if (!here) continue;
+      const now = seen(part);
+      if (sent.get(part.id) === now) { renew(here, part); continue; }
+      sent.set(part.id, now);
+      const had = here.contains(document.activeElement) && document.activeElement !== here ? document.activeElement : null;
+      const typed = [...here.querySelectorAll("input[id]:not([type=hidden]), textarea[id]")].filter((one) => one.value !== one.defaultValue);
       const open = [...here.querySelectorAll("details[open][id]")].map((one) => one.id);
       here.replaceChildren(...part.cloneNode(true).childNodes);
+      // What somebody wrote stays written.
+      for (const one of typed) { const same = at(one.id); if (same && "value" in same) same.value = one.value; }
       for (const name of ["hidden", "data-say", "data-state"]) {
         if (part.hasAttribute(name)) here.setAttribute(name, part.getAttribute(name)); else here.removeAttribute(name);
       }
       for (const id of open) at(id)?.setAttribute("open", "");
       // Focus stays where it was; where that is gone, it goes to the part itself and not to the top of the page.
-      if (focused) { const same = at(focused); if (same) same.focus(); else { here.tabIndex = -1; here.focus(); } }
+      if (had) {
+        const same = (had.id && at(had.id)) || (had.dataset.key && here.querySelector(`[data-key="${had.dataset.key}"]`));
+        if (same) same.focus({ preventScroll: true }); else { here.tabIndex = -1; here.focus(); }
+      }
       here.classList.remove("changed"); void here.offsetWidth; here.classList.add("changed");
       if (here.dataset.say) tell(here.dataset.say);
     }
@@ -110,7 +132,8 @@
   };
   document.addEventListener("keydown", (event) => {
     const where = event.target;
-    const writes = where instanceof HTMLElement && (where.matches("input, textarea, select") || where.isContentEditable);
+    // A box that is ticked takes no letters; and one in a list of keys that was just closed has the focus for a moment longer.
+    const writes = where instanceof HTMLElement && (where.matches("input:not([type=checkbox]), textarea, select") || where.isContentEditable);
     if (event.ctrlKey || event.metaKey || event.altKey || writes || keys?.open) return;
     if (event.key === "?") { keys?.showModal(); event.preventDefault(); return; }
     if (on && !on.checked) return;
