@@ -51,8 +51,8 @@ class Approval:
 class Book:
     """All approvals of a data folder, and all that was executed behind it."""
 
-    def __init__(self, gateway, errand_of, is_strict):
-        self.gateway, self.errand_of, self.is_strict = gateway, errand_of, is_strict
+    def __init__(self, gateway, errand_of):
+        self.gateway, self.errand_of = gateway, errand_of
         self.lock, self.changed = threading.RLock(), threading.Condition(threading.RLock())
         self.by_id, self.by_key = {}, defaultdict(list)
         self.called, self.executed, self.read_to = set(), [], 0
@@ -187,8 +187,7 @@ class Book:
             if one.id not in on_record:
                 self.tally["unknown without an intent on record"] += 1
                 self.note(f"no intent of {one.id} {one.key}")
-                if self.is_strict:
-                    self.fault(f"{one.id} was approved, was never sent (no intent is on record), and is unknown: the yes is lost", one)
+                self.fault(f"{one.id} was approved, was never sent (no intent is on record), and is unknown: the yes is lost", one)
 
     def compare(self, one, view, generation):
         state, may = view["state"], one.may_be(one.key in self.called)

@@ -57,7 +57,7 @@ class House:
         self.rng, self.rounds, self.span, self.report = random.Random(seed), rounds, asked.span, report
         self.gateway = Gateway(program, folder, self.rng)
         self.errands, self.count, self.budget, self.round = {}, 0, None, 0
-        self.book = Book(self.gateway, lambda mark: self.errands[mark], asked.strict)
+        self.book = Book(self.gateway, lambda mark: self.errands[mark])
         self.faults, self.over, self.is_draining = [], threading.Event(), False
         self.is_locker_empty, self.one_unread = False, threading.Lock()
         self.calls_out, self.decisions_out, self.tokens, self.agents, self.threads = 0, 0, {}, {}, []
@@ -353,8 +353,6 @@ def main():
     asked.add_argument("--life", type=int, default=50, help="rounds on one data folder")
     asked.add_argument("--seed", type=int, default=None)
     asked.add_argument("--span", type=float, default=0.4, help="a round lasts up to so many seconds from when the gateway is up")
-    strict = "an approval that is unknown without an intent on record is a violation, too"
-    asked.add_argument("--strict", action="store_true", help=strict)
     asked = asked.parse_args()
     seed = asked.seed if asked.seed is not None else random.SystemRandom().randrange(10**9)
     program = kit.binary(asked.binary)

@@ -15,9 +15,9 @@ use bailiwick_pipeline::{
     grant::LiveGrant,
     ids::{ApprovalId, CallId},
     ports::{
-        ApprovalFailure, ApprovalRequest, Approvals, Binding, Channel, ClaimEnd, ConnectFailure, Connectors, Credentials,
-        Identities, IdentityFailure, Later, Lease, LendFailure, Listing, Loan, Offers, Ports, SendFailure, Ticket, Trail,
-        TrailLost,
+        ApprovalFailure, ApprovalRequest, Approvals, Binding, Channel, ClaimEnd, Claimed, ConnectFailure, Connectors,
+        Credentials, Identities, IdentityFailure, Later, Lease, LendFailure, Listing, Loan, Offers, Ports, SendFailure, Ticket,
+        Trail, TrailLost,
     },
     principal::{Presented, Principal},
     records::{DecisionRecord, IntentRecord, OutcomeRecord, SecretRecord},
@@ -237,6 +237,10 @@ impl Approvals for Barred {
 
     fn claim(&self, id: &ApprovalId, now_ms: u64) -> bool {
         self.real.approvals.claim(id, now_ms)
+    }
+
+    fn keep_claim(&self, id: &ApprovalId, of: Claimed, now_ms: u64) {
+        self.real.approvals.keep_claim(id, of, now_ms);
     }
 
     fn finish(&self, id: &ApprovalId, end: ClaimEnd) {

@@ -444,6 +444,15 @@ pub enum ApprovalFailure {
     Lost(String),
 }
 
+/// What a call took a use of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Claimed {
+    /// The approval itself.
+    Approval,
+    /// What it allows besides itself.
+    Allowance,
+}
+
 /// The approvals. Memory is the truth of a claim; the store follows, and catches up from the trail.
 pub trait Approvals: Send + Sync {
     /// The question about exactly this call that is still of use: pending, approved and unused, or freshly denied. One that was asked
@@ -464,7 +473,15 @@ pub trait Approvals: Send + Sync {
     /// The approved bytes.
     fn arguments(&self, id: &ApprovalId) -> Result<Bytes, ApprovalFailure>;
     /// Takes the one use of an approval: true for exactly one caller, and only while it is approved and in time.
+    ///
+    /// In memory, as a use of what it allows is. Where the intent of the call could be written after it, [`keep_claim`](Self::keep_claim)
+    /// follows under the same lock of the grant; else nothing was used up that a restart would find used.
     fn claim(&self, id: &ApprovalId, now_ms: u64) -> bool;
+    /// The intent of the call that took this use is on record: has the store follow.
+    ///
+    /// Called before the grant's lock is released. So the store never knows of a use without an intent, and has queued it before it can
+    /// take that intent for counted.
+    fn keep_claim(&self, id: &ApprovalId, of: Claimed, now_ms: u64);
     /// What became of the one use.
     fn finish(&self, id: &ApprovalId, end: ClaimEnd);
     /// Returns once the question is no longer pending. To be raced against a deadline.

@@ -7,8 +7,9 @@ use bailiwick_pipeline::{
     grant::LiveGrant,
     ids::{AgentId, ApprovalId, GrantId},
     ports::{
-        ApprovalFailure, ApprovalRequest, Approvals, Binding, Channel, ClaimEnd, Clock, ConnectFailure, Connectors, Credentials,
-        Grants, Identities, IdentityFailure, Later, Lease, LendFailure, Loan, Ports, Ticket, Tracer, Trail, TrailLost, Worlds,
+        ApprovalFailure, ApprovalRequest, Approvals, Binding, Channel, ClaimEnd, Claimed, Clock, ConnectFailure, Connectors,
+        Credentials, Grants, Identities, IdentityFailure, Later, Lease, LendFailure, Loan, Ports, Ticket, Tracer, Trail,
+        TrailLost, Worlds,
     },
     principal::{Presented, Principal},
     records::{DecisionRecord, IntentRecord, OutcomeRecord, SecretRecord},
@@ -79,6 +80,8 @@ impl Approvals for Closed {
     fn claim(&self, _: &ApprovalId, _: u64) -> bool {
         false
     }
+
+    fn keep_claim(&self, _: &ApprovalId, _: Claimed, _: u64) {}
 
     fn finish(&self, _: &ApprovalId, _: ClaimEnd) {}
 

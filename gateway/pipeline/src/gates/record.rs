@@ -14,7 +14,7 @@ use super::{
 use crate::{
     grant::{GrantState, Labels, LiveGrant, Spend, Standing},
     ids::GrantId,
-    ports::Ports,
+    ports::{Claimed, Ports},
     records::IntentRecord,
     refusal::Refusal,
     running::Running,
@@ -172,6 +172,13 @@ fn commit(
     let paying = if granted.task().is_none() { chain.as_slice() } else { &[] };
     let debited: Vec<&GrantId> = paying.iter().map(|grant| &grant.terms().id).collect();
     let intent = write_intent(call, macs, &debited, now_ms, ports, way)?;
+    // A use that is stored has its intent: a gateway that ends between the two has used nothing up.
+    let used = [(call.approved().approval(), Claimed::Approval), (call.approved().allowance(), Claimed::Allowance)];
+    for (id, of) in used {
+        if let Some(id) = id {
+            ports.approvals.keep_claim(id, of, now_ms);
+        }
+    }
     for (grant, standing) in chain.iter().zip(&mut locked) {
         if granted.task().is_none() {
             grant.debit(standing, &spend);

@@ -294,6 +294,30 @@ async fn what_fails_before_the_commit_takes_no_approval() {
     assert_eq!(bench.fakes.count("claim"), 0);
 }
 
+/// What is stored as used has its intent on record: a gateway that ends between the two, or can't write, has used nothing up.
+#[tokio::test]
+async fn a_use_is_kept_after_its_intent_and_only_then() {
+    for (is_like, claim) in [(false, "claim"), (true, "claim_allowance")] {
+        for is_lost in [false, true] {
+            let bench = Bench::new();
+            if is_like {
+                remembering(&bench, 1);
+            } else {
+                pending(&bench.call("tickets__refund", REFUND).await, "apr-1");
+                bench.fakes.decide(&TicketState::Approved);
+            }
+            let fakes = Arc::clone(&bench.fakes);
+            bench.fakes.at("intent", move || assert_eq!((fakes.count(claim), fakes.count("keep_claim")), (1, 0)));
+            if is_lost {
+                bench.fakes.lose("intent");
+            }
+            let heard = bench.call("tickets__refund", REFUND).await;
+            assert_eq!(heard.answer.outcome == Outcome::Success, !is_lost, "{claim}");
+            assert_eq!(bench.fakes.count("keep_claim"), usize::from(!is_lost), "{claim}");
+        }
+    }
+}
+
 /// Whoever keeps the questions hears that nobody waits any more: of a caller that went away, and of no other.
 #[tokio::test(start_paused = true)]
 async fn a_caller_that_goes_away_is_told_of() {

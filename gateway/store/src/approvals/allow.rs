@@ -13,7 +13,7 @@ use bailiwick_schemas::{
 use serde_json::Value;
 
 use super::{
-    AllowanceWanted, Happened, LiveApprovals, Settings,
+    AllowanceWanted, LiveApprovals, Settings,
     book::Entry,
     record::{Allowance, Approval, Use},
 };
@@ -91,12 +91,11 @@ impl LiveApprovals {
         if !self.settings.load().remember || self.store.lost().is_some() || !is_live {
             return false;
         }
-        let used = book.change(id, |approval| {
+        book.change(id, |approval| {
             if let Some(allowance) = &mut approval.allowance {
                 allowance.uses.push(Use { call: call.clone(), at_ms: now_ms });
             }
         });
-        self.follow(used, Happened::AllowanceUsed, now_ms);
         true
     }
 }

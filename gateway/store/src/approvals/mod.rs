@@ -16,7 +16,7 @@ use std::{
 use arc_swap::ArcSwap;
 use bailiwick_pipeline::{
     ids::{AgentId, ApprovalId, CallId},
-    ports::{ApprovalFailure, ApprovalRequest, Approvals, Binding, ClaimEnd, Later, Ticket, TicketState, UserWord},
+    ports::{ApprovalFailure, ApprovalRequest, Approvals, Binding, ClaimEnd, Claimed, Later, Ticket, TicketState, UserWord},
 };
 use bailiwick_policy::Confirm;
 use bytes::Bytes;
@@ -343,8 +343,17 @@ impl Approvals for LiveApprovals {
         if self.store.lost().is_some() || !book.entry(id).is_some_and(|entry| is_usable(&entry.approval)) {
             return false;
         }
-        self.follow(book.advance(id, ApprovalState::Executing, Some(now_ms), None), Happened::Executed, now_ms);
+        book.advance(id, ApprovalState::Executing, Some(now_ms), None);
         true
+    }
+
+    fn keep_claim(&self, id: &ApprovalId, of: Claimed, now_ms: u64) {
+        let happened = match of {
+            Claimed::Approval => Happened::Executed,
+            Claimed::Allowance => Happened::AllowanceUsed,
+        };
+        let book = self.book();
+        self.follow(book.entry(id).map(|entry| entry.approval.clone()), happened, now_ms);
     }
 
     fn finish(&self, id: &ApprovalId, end: ClaimEnd) {

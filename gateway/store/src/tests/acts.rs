@@ -1,6 +1,6 @@
 //! What persons do besides deciding: take back, look, let go in an emergency, look at that; and what is told of all of it.
 
-use bailiwick_pipeline::ports::{Approvals as _, Binding, ClaimEnd, TicketState};
+use bailiwick_pipeline::ports::{Approvals as _, Binding, ClaimEnd, Claimed, TicketState};
 
 use super::{MINUTE, NOW, approvals, approver, ask, ask_for, binding, crashed, folder, open, requirement};
 use crate::{
@@ -190,6 +190,7 @@ async fn what_happens_is_told_in_order_and_across_a_crash() {
     assert!(changes.has_changed().unwrap());
     live.decide(&ticket.code, Decision::approve(), approver("ann", 3000), NOW + 1).await.unwrap();
     assert!(live.claim(&ticket.id, NOW + 2));
+    live.keep_claim(&ticket.id, Claimed::Approval, NOW + 2);
     live.finish(&ticket.id, ClaimEnd::Succeeded);
     live.expire(NOW + 10 * MINUTE).await.unwrap();
     let again = approvals(&open(&crashed(&data)));

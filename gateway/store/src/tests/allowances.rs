@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use bailiwick_pipeline::{
     ids::{ApprovalId, CallId},
-    ports::{Approvals as _, Binding},
+    ports::{Approvals as _, Binding, Claimed},
 };
 use bailiwick_policy::{Band, Confirm, Requirement};
 use bailiwick_schemas::canonical::{Digest, digest};
@@ -53,7 +53,13 @@ fn call(number: u64) -> CallId {
 /// Whether a call with these arguments goes; where it does, its use is taken.
 fn goes(live: &LiveApprovals, arguments: &Value, now_ms: u64) -> bool {
     let found = live.allowance(&bound(arguments), arguments, now_ms);
-    found.is_some_and(|id| live.claim_allowance(&id, &call(now_ms), now_ms))
+    found.is_some_and(|id| {
+        let goes = live.claim_allowance(&id, &call(now_ms), now_ms);
+        if goes {
+            live.keep_claim(&id, Claimed::Allowance, now_ms);
+        }
+        goes
+    })
 }
 
 #[tokio::test]
@@ -188,7 +194,11 @@ async fn of_fifty_at_once_as_many_go_as_are_allowed() {
     let mut calling = JoinSet::new();
     for number in 0..50 {
         let (live, id) = (Arc::clone(&live), id.clone());
-        calling.spawn(async move { live.claim_allowance(&id, &call(number), NOW) });
+        calling.spawn(async move {
+            let goes = live.claim_allowance(&id, &call(number), NOW);
+            live.keep_claim(&id, Claimed::Allowance, NOW);
+            goes
+        });
     }
     assert_eq!(calling.join_all().await.into_iter().filter(|went| *went).count(), 7);
     store.set_meta("barrier", Some("")).await.unwrap();

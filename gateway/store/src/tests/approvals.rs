@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use bailiwick_pipeline::{
     ids::ApprovalId,
-    ports::{ApprovalFailure, Approvals as _, Binding, ClaimEnd, TicketState},
+    ports::{ApprovalFailure, Approvals as _, Binding, ClaimEnd, Claimed, TicketState},
 };
 use bailiwick_schemas::canonical::Digest;
 
@@ -177,10 +177,17 @@ async fn what_ran_when_the_gateway_ended_is_unknown_and_never_sent_again() {
     let executing = ask(&live, "executing", NOW).await.unwrap();
     approve(&live, &executing.id, NOW).await;
     assert!(live.claim(&executing.id, NOW));
+    live.keep_claim(&executing.id, Claimed::Approval, NOW);
     let in_trail = ask(&live, "in the trail only", NOW).await.unwrap();
     approve(&live, &in_trail.id, NOW).await;
     let untouched = ask(&live, "approved", NOW).await.unwrap();
     approve(&live, &untouched.id, NOW).await;
+    // The gateway ends before the intent is on record: nothing was sent, and so nothing is used up.
+    let without_intent = ask(&live, "claimed", NOW).await.unwrap();
+    approve(&live, &without_intent.id, NOW).await;
+    assert!(live.claim(&without_intent.id, NOW));
+    assert_eq!(state(&live, &without_intent.id), ApprovalState::Executing);
+    store.set_meta("barrier", Some("")).await.unwrap();
 
     let copy = crashed(&data);
     let store = open(&copy);
@@ -191,6 +198,7 @@ async fn what_ran_when_the_gateway_ended_is_unknown_and_never_sent_again() {
         assert!(!again.claim(id, NOW));
     }
     assert!(again.claim(&untouched.id, NOW));
+    assert!(again.claim(&without_intent.id, NOW) && !again.claim(&without_intent.id, NOW));
     store.set_meta("barrier", Some("")).await.unwrap();
     assert_eq!(state(&load(&[]), &in_trail.id), ApprovalState::Unknown, "and that is stored");
 }

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use bailiwick_pipeline::ports::Approvals as _;
+use bailiwick_pipeline::ports::{Approvals as _, Claimed};
 use tokio::task::JoinSet;
 
 use super::{NOW, approvals, approver, ask, crashed, folder, open};
@@ -32,7 +32,13 @@ async fn of_fifty_claims_one_wins() {
     let mut claiming = JoinSet::new();
     for _ in 0..50 {
         let (live, id) = (Arc::clone(&live), ticket.id.clone());
-        claiming.spawn(async move { live.claim(&id, NOW) });
+        claiming.spawn(async move {
+            let is_mine = live.claim(&id, NOW);
+            if is_mine {
+                live.keep_claim(&id, Claimed::Approval, NOW);
+            }
+            is_mine
+        });
     }
     let won = claiming.join_all().await.into_iter().filter(|won| *won).count();
     assert_eq!(won, 1);

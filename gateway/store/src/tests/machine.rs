@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bailiwick_pipeline::{
     ids::{ApprovalId, CallId},
-    ports::{Approvals as _, Binding, ClaimEnd, TicketState},
+    ports::{Approvals as _, Binding, ClaimEnd, Claimed, TicketState},
 };
 use bailiwick_policy::{Band, Requirement};
 use bailiwick_schemas::canonical::digest;
@@ -23,7 +23,10 @@ enum Step {
     Allow(usize, u32),
     Deny(usize, u32),
     Claim(usize),
+    /// The gateway ends before the intent is on record.
+    ClaimInVain(usize),
     UseLike(usize),
+    UseLikeInVain(usize),
     Finish(usize),
     Wait(u64),
     Sweep,
@@ -41,7 +44,9 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         2 => (which.clone(), person.clone()).prop_map(|(at, who)| Step::Allow(at, who)),
         2 => (which.clone(), person).prop_map(|(at, who)| Step::Deny(at, who)),
         5 => which.clone().prop_map(Step::Claim),
+        1 => which.clone().prop_map(Step::ClaimInVain),
         4 => which.clone().prop_map(Step::UseLike),
+        1 => which.clone().prop_map(Step::UseLikeInVain),
         3 => which.clone().prop_map(Step::Finish),
         3 => (0..7 * MINUTE).prop_map(Step::Wait),
         2 => Just(Step::Sweep),
@@ -205,9 +210,27 @@ impl Machine {
         let may = known.state == ApprovalState::Approved && self.now < known.execute_by;
         assert_eq!(self.live.claim(&id, self.now), may, "{known:?}");
         if may {
+            self.live.keep_claim(&id, Claimed::Approval, self.now);
             (known.state, known.ended) = (ApprovalState::Executing, self.now);
             known.ran += 1;
         }
+    }
+
+    async fn claim_in_vain(&mut self, at: usize) {
+        if let Some(id) = self.chosen(at) {
+            self.live.claim(&id, self.now);
+        }
+        self.crash().await;
+    }
+
+    async fn use_like_in_vain(&mut self, at: usize) {
+        let call = at % CALLS.len();
+        self.calls += 1;
+        let like = arguments(call, self.calls);
+        if let Some(id) = self.live.allowance(&bound(call, self.calls), &like, self.now) {
+            assert!(self.live.claim_allowance(&id, &CallId::new(self.calls, [3; 10]), self.now));
+        }
+        self.crash().await;
     }
 
     fn use_like(&mut self, at: usize) {
@@ -221,6 +244,7 @@ impl Machine {
         assert_eq!(found, expected);
         if let Some(id) = found {
             assert!(self.live.claim_allowance(&id, &CallId::new(self.calls, [3; 10]), now));
+            self.live.keep_claim(&id, Claimed::Allowance, now);
             let allowed = self.known.get_mut(&id).unwrap().allowed.as_mut().unwrap();
             allowed.0 -= 1;
         }
@@ -313,7 +337,9 @@ impl Machine {
             }
             Step::Deny(at, who) => self.decide(at, who, Decision::deny(None)).await,
             Step::Claim(at) => self.claim(at),
+            Step::ClaimInVain(at) => self.claim_in_vain(at).await,
             Step::UseLike(at) => self.use_like(at),
+            Step::UseLikeInVain(at) => self.use_like_in_vain(at).await,
             Step::Finish(at) => self.finish(at),
             Step::Wait(ms) => self.now = (self.now + ms).min(NOW + 7 * HOUR),
             Step::Sweep => self.sweep().await,

@@ -4,7 +4,9 @@ use std::sync::atomic::Ordering;
 
 use bailiwick_pipeline::{
     ids::{ApprovalId, CallId},
-    ports::{ApprovalFailure, ApprovalRequest, Approvals, Binding, ClaimEnd, Delegator, Later, Ticket, TicketState, UserWord},
+    ports::{
+        ApprovalFailure, ApprovalRequest, Approvals, Binding, ClaimEnd, Claimed, Delegator, Later, Ticket, TicketState, UserWord,
+    },
 };
 use bailiwick_schemas::canonical::Digest;
 use bytes::Bytes;
@@ -123,6 +125,10 @@ impl Approvals for Fakes {
                 |question: &&mut Question| question.id == *id && question.state == TicketState::Approved && !question.claimed;
             all.iter_mut().find(free).map(|question| question.claimed = true).is_some()
         })
+    }
+
+    fn keep_claim(&self, _: &ApprovalId, _: Claimed, _: u64) {
+        self.reach("keep_claim");
     }
 
     fn finish(&self, id: &ApprovalId, end: ClaimEnd) {
