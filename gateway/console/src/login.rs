@@ -128,13 +128,20 @@ async fn login_form(console: &Arc<Console>, request: Request) -> Result<(Doorste
 /// Somebody was not let in: counted, and on record. Whoever fails too often is told to wait. What is right is let in all the same: codes and
 /// signatures can't be guessed, and a stranger's failures must not keep people out.
 pub(crate) async fn failed(console: &Console, method: LoginMethod, about: &str, why: &str) -> Refused {
+    let told =
+        Refused::forbidden("you were not let in", "try again, or ask an operator for a one-time link (`bailiwick console`)");
+    failed_saying(console, method, about, why, told).await
+}
+
+/// The same, where more may be said: to somebody who is known by then.
+pub(crate) async fn failed_saying(console: &Console, method: LoginMethod, about: &str, why: &str, told: Refused) -> Refused {
     let now_ms = console.house().now_ms();
     console.note_failure("login_refused", "", about, &format!("{}: {why}", method.as_str())).await;
     if let Err(too_often) = console.tries().admits(now_ms) {
         return too_often;
     }
     console.tries().failed(now_ms);
-    Refused::forbidden("you were not let in", "try again, or ask an operator for a one-time link (`bailiwick console`)")
+    told
 }
 
 /// `POST /login/link`

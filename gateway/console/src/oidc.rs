@@ -15,7 +15,7 @@ use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 
 use crate::{
-    login::{Doorstep, Onward, failed, inside, onward, remember},
+    login::{Doorstep, Onward, failed, failed_saying, inside, onward, remember},
     login_state::Way,
     person::Role,
     refused::Refused,
@@ -127,16 +127,26 @@ pub(crate) async fn come_back(
     match known(&console, oidc, answer, &headers).await {
         Ok((person, roles, next)) => {
             let Some(person) = console.person(&person) else {
-                return Err(failed(&console, LoginMethod::Oidc, &person, "is not registered any more").await);
+                return Err(stranger(&console, &person, "is not registered any more").await);
             };
             if !person.roles.iter().any(|role| roles.as_ref().is_none_or(|given| given.contains(role))) {
-                return Err(failed(&console, LoginMethod::Oidc, &person.id, "the provider grants none of their roles").await);
+                return Err(stranger(&console, &person.id, "the provider grants none of their roles").await);
             }
             let set = console.open(&person, LoginMethod::Oidc, (None, roles)).await?;
             inside(&next, &set)
         }
-        Err((who, why)) => Err(failed(&console, LoginMethod::Oidc, &who, &why).await),
+        Err((who, why)) if who.is_empty() => Err(failed(&console, LoginMethod::Oidc, &who, &why).await),
+        Err((who, why)) => Err(stranger(&console, &who, &why).await),
     }
+}
+
+/// The provider vouches for somebody who is nobody here. They may be told: it is their own name, and not what somebody tried.
+async fn stranger(console: &Console, who: &str, why: &str) -> Refused {
+    let told = Refused::forbidden(
+        "the identity provider knows you, but you are not registered at this console, or with no role",
+        "ask an operator: the refusal is on record with the `subject` to add to `[[people]]`, and with what is missing",
+    );
+    failed_saying(console, LoginMethod::Oidc, who, why, told).await
 }
 
 type Known = (String, Option<BTreeSet<Role>>, String);
