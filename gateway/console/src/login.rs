@@ -245,11 +245,6 @@ pub(crate) async fn script() -> Response {
     (kind, include_str!("../script/passkey.js")).into_response()
 }
 
-/// What a person who is logged in may press to get out.
-pub(crate) fn logout_form(token: &Markup) -> Markup {
-    html! { form method="post" action="/logout" { (token) button type="submit" { "log out" } } }
-}
-
 #[cfg(test)]
 mod tests {
     use super::onward;

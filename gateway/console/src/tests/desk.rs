@@ -11,7 +11,7 @@ use crate::{
     pages::Decidable,
     views::{
         AgentRow, ApprovalView, Arguments, AuditPage, AuditQuery, CallView, Choices, ConnectorRow, Detection, Frame, GrantRow,
-        GrantView, HaltRow, Inbox, LiveCall,
+        GrantView, HaltRow, Inbox, LiveCall, ReviewRow,
     },
 };
 
@@ -39,6 +39,7 @@ fn view(approval: &str) -> ApprovalView {
         agent: "demo".to_owned(),
         grant: "triage".to_owned(),
         purpose: "triage".to_owned(),
+        purpose_is_claimed: false,
         owner: "o@example.com".to_owned(),
         delegators: Vec::new(),
         asked_at_ms: 0,
@@ -54,6 +55,8 @@ fn view(approval: &str) -> ApprovalView {
         ahead: Vec::new(),
         said: Vec::new(),
         quorum: 1,
+        siblings: 0,
+        broken: None,
         choices: Choices::default(),
     }
 }
@@ -70,6 +73,14 @@ impl Desk for Questions {
     fn approval<'a>(&'a self, _: &'a Viewer, handle: &'a str) -> Soon<'a, Option<ApprovalView>> {
         let is_known = super::TestHouse::default().question(handle).is_some();
         Box::pin(async move { is_known.then(|| view(handle)) })
+    }
+
+    fn like(&self, _: &Viewer, handle: &str, _: usize) -> Vec<String> {
+        vec![handle.to_owned()]
+    }
+
+    fn reviews(&self, _: &Viewer) -> Vec<ReviewRow> {
+        Vec::new()
     }
 
     fn agents(&self) -> Vec<AgentRow> {
