@@ -1,7 +1,7 @@
 //! What the console shows of this gateway.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    collections::{BTreeMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::Duration,
 };
@@ -10,11 +10,13 @@ use bailiwick_console::{
     Action, Change, Desk, News, Refused, Signature, Soon, Viewer, Wanted,
     views::{
         AgentRow, ApprovalView, AuditPage, AuditQuery, CallView, ConnectorRow, Detection, Earlier, Frame, GrantRow, GrantView,
-        HaltRow, Inbox, LiveCall, Notice,
+        HaltRow, Inbox, LiveCall, Notice, ReviewRow,
     },
 };
-use bailiwick_pipeline::{ids::ApprovalId, ports::Worlds as _};
-use bailiwick_store::{Approval, ApprovalState, Decided, EndAs, Verdict};
+use bailiwick_pipeline::ids::ApprovalId;
+use bailiwick_policy::Band;
+use bailiwick_schemas::names::ConnectorId;
+use bailiwick_store::{Approval, ApprovalState, Decided, EndAs, MovedSince, Verdict};
 use serde_json::json;
 use tokio::sync::watch;
 
@@ -61,20 +63,34 @@ pub(super) struct GatewayDesk {
 struct Log {
     next: u64,
     changes: VecDeque<(u64, Change)>,
-    approvals: HashMap<ApprovalId, (ApprovalState, usize, usize)>,
+    /// How far the approvals' moves were looked at.
+    moves: u64,
     others: BTreeMap<&'static str, u64>,
     /// Arguments of questions that wait: they are gone from the store soon after somebody has said yes.
     asked: VecDeque<(ApprovalId, String)>,
-    /// The last approved call by agent and tool.
-    approved: VecDeque<((String, String), Earlier)>,
+    /// The last approved call by agent and tool, and by what it is judged who may see it.
+    approved: VecDeque<((String, String), Approved)>,
+}
+
+/// A call that was approved, for a comparison later.
+struct Approved {
+    connector: ConnectorId,
+    band: Band,
+    earlier: Earlier,
 }
 
 impl GatewayDesk {
     /// The desk of this gateway. It looks for what changes for as long as the gateway is there.
     pub(super) fn of(runtime: &Arc<Runtime>) -> Arc<Self> {
         let desk = Arc::new(Self { runtime: Arc::downgrade(runtime), log: Mutex::default(), told: watch::Sender::new(0) });
+        let moves = runtime.approvals.moves();
+        desk.log().moves = *moves.borrow();
+        // What waits since before the start is compared with later, too.
+        for (approval, _) in runtime.approvals.waiting(runtime.clock.now_ms(), 0, COMPARED, |_, _| true).part {
+            desk.log().remember(&approval.id, runtime);
+        }
         desk.look(runtime);
-        tokio::spawn(watch_over(Arc::downgrade(&desk), runtime.approvals.changes()));
+        tokio::spawn(watch_over(Arc::downgrade(&desk), moves));
         desk
     }
 
@@ -87,44 +103,40 @@ impl GatewayDesk {
         self.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Looks at what changed since it was looked last.
+    /// Looks at what changed since it was looked last, and at nothing else.
     fn look(&self, runtime: &Runtime) {
-        let standings = runtime.approvals.standings();
-        let others = views::marks(runtime);
         let mut log = self.log();
-        let mut moved = Vec::new();
-        let mut seen = HashMap::with_capacity(standings.len());
-        for standing in standings {
-            let now = (standing.state, standing.said, standing.waiters);
-            if log.approvals.get(&standing.id) != Some(&now) {
-                moved.push((standing.id.clone(), standing.state, (standing.connector.to_string(), standing.band)));
+        let mut changed = Vec::new();
+        // Read first: what moves meanwhile is looked at the next time.
+        let moves = *runtime.approvals.moves().borrow();
+        if moves != log.moves {
+            let since = std::mem::replace(&mut log.moves, moves);
+            match runtime.approvals.moved_since(since) {
+                MovedSince::These(ids) => {
+                    for id in &ids {
+                        log.remember(id, runtime);
+                        changed.extend(runtime.approvals.standing(id).map(|standing| Change {
+                            kind: "approval",
+                            id: Some(id.to_string()),
+                            state: Some(standing.state.as_str().to_owned()),
+                            of: Some((standing.connector.to_string(), standing.band)),
+                        }));
+                    }
+                }
+                MovedSince::Everything => log.forget(),
             }
-            seen.insert(standing.id, now);
         }
-        log.approvals = seen;
-        let mut changed: Vec<Change> = moved
-            .iter()
-            .map(|(id, state, of)| Change {
-                kind: "approval",
-                id: Some(id.to_string()),
-                state: Some(state.as_str().to_owned()),
-                of: Some(of.clone()),
-            })
-            .collect();
-        for (kind, mark) in others {
+        for (kind, mark) in views::marks(runtime) {
             if log.others.insert(kind, mark) != Some(mark) {
                 changed.push(Change { kind, id: None, state: None, of: None });
             }
         }
-        for (id, ..) in &moved {
-            log.remember(id, runtime);
-        }
-        if changed.is_empty() {
-            return;
-        }
+        let before = *self.told.borrow();
         let last = log.add(changed);
         drop(log);
-        self.told.send_replace(last);
+        if last != before {
+            self.told.send_replace(last);
+        }
     }
 }
 
@@ -137,6 +149,12 @@ impl Log {
         let surplus = self.changes.len().saturating_sub(REMEMBERED);
         self.changes.drain(..surplus);
         self.next
+    }
+
+    /// So much changed that it is not remembered one by one: whoever listens looks at everything.
+    fn forget(&mut self) {
+        self.changes.clear();
+        self.next += 1;
     }
 
     /// Keeps the arguments of what waits, and has them stand for their tool once they were approved.
@@ -161,7 +179,8 @@ impl Log {
         let of = (approval.binding.agent.to_string(), approval.binding.tool.clone());
         let earlier = Earlier { code: approval.code.clone(), by: yes.approver.name.clone(), at_ms: yes.at_ms, text };
         self.approved.retain(|(known, _)| *known != of);
-        keep(&mut self.approved, (of, earlier), |earlier| earlier.text.len());
+        let (connector, band) = (approval.binding.connector.clone(), approval.band);
+        keep(&mut self.approved, (of, Approved { connector, band, earlier }), |kept| kept.earlier.text.len());
     }
 }
 
@@ -194,7 +213,7 @@ fn approved_by(approval: &Approval) -> Option<&Decided> {
     approval.decisions.iter().rev().find(|decided| is_approved && decided.verdict == Verdict::Approve)
 }
 
-/// Looks each time an approval changes, and once a second for the rest, until the console is gone.
+/// Looks each time an approval moves, and once a second at the counters of the rest, until the console is gone.
 async fn watch_over(desk: Weak<GatewayDesk>, mut approvals: watch::Receiver<u64>) {
     loop {
         let _changed = tokio::time::timeout(LOOK, approvals.changed()).await;
@@ -214,9 +233,11 @@ impl Desk for GatewayDesk {
             return Frame { notices: vec![Notice { grave: true, text: ENDING.to_owned() }], ..Frame::default() };
         };
         let now_ms = runtime.clock.now_ms();
+        let is_theirs = views::seen_by(viewer);
         Frame {
             now_ms,
-            waiting: runtime.approvals.waiting(now_ms, 0, 0, |approval| views::is_theirs(viewer, approval)).total,
+            waiting: runtime.approvals.waiting(now_ms, 0, 0, &is_theirs).total,
+            reviews: runtime.approvals.reviews_due(&is_theirs),
             notices: views::notices(&runtime),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             ..Frame::default()
@@ -227,19 +248,31 @@ impl Desk for GatewayDesk {
         let Some(runtime) = self.runtime() else { return Inbox::default() };
         let now_ms = runtime.clock.now_ms();
         let skip = page.saturating_sub(1).saturating_mul(PAGE);
-        let waiting = runtime.approvals.waiting(now_ms, skip, PAGE, |approval| views::is_theirs(viewer, approval));
+        let is_theirs = views::seen_by(viewer);
+        let waiting = runtime.approvals.waiting(now_ms, skip, PAGE, &is_theirs);
         Inbox {
-            rows: waiting.part.iter().map(|(approval, waiters)| views::inbox_row(approval, *waiters)).collect(),
+            rows: waiting.part.iter().map(|(approval, waiters)| views::inbox_row(viewer, approval, *waiters)).collect(),
             total: waiting.total,
             page,
             pages: waiting.total.div_ceil(PAGE).max(1),
-            lately: runtime
-                .approvals
-                .ended_last(LATELY, |approval| views::is_theirs(viewer, approval))
-                .iter()
-                .map(views::aged)
-                .collect(),
+            lately: runtime.approvals.ended_last(LATELY, &is_theirs).iter().map(views::aged).collect(),
         }
+    }
+
+    fn like(&self, viewer: &Viewer, handle: &str, most: usize) -> Vec<String> {
+        let found = self.runtime().and_then(|runtime| Some((runtime.approvals.look_up(handle)?, runtime)));
+        let Some((approval, runtime)) = found.filter(|(approval, _)| views::is_theirs(viewer, approval)) else {
+            return Vec::new();
+        };
+        let others = runtime.approvals.siblings(&approval, runtime.clock.now_ms());
+        let all = std::iter::once(approval).chain(others.into_iter().filter(|other| views::is_theirs(viewer, other)));
+        all.take(most).map(|one| one.id.to_string()).collect()
+    }
+
+    fn reviews(&self, viewer: &Viewer) -> Vec<ReviewRow> {
+        let Some(runtime) = self.runtime() else { return Vec::new() };
+        let due = runtime.approvals.to_review();
+        due.iter().filter(|one| views::is_theirs(viewer, one)).filter_map(|one| views::review_row(&runtime, viewer, one)).collect()
     }
 
     fn approval<'a>(&'a self, viewer: &'a Viewer, handle: &'a str) -> Soon<'a, Option<ApprovalView>> {
@@ -247,13 +280,17 @@ impl Desk for GatewayDesk {
             let runtime = self.runtime()?;
             let mut view = views::approval(&runtime, viewer, handle)?;
             let of = (view.agent.clone(), view.tool.clone());
+            let is_theirs = views::seen_by(viewer);
             view.earlier = self
                 .log()
                 .approved
                 .iter()
-                .find(|(known, earlier)| *known == of && earlier.code != view.code)
-                .map(|(_, earlier)| earlier.clone());
-            view.ahead = reading::last_calls(&runtime, view.grant.clone()).await;
+                .find(|(known, kept)| *known == of && kept.earlier.code != view.code && is_theirs(&kept.connector, kept.band))
+                .map(|(_, kept)| kept.earlier.clone());
+            view.ahead = reading::last_calls(&runtime, viewer, view.grant.clone()).await;
+            if let Some(likewise) = &mut view.likewise {
+                likewise.run = reading::run_of(&runtime, viewer, likewise.id.clone()).await;
+            }
             Some(view)
         })
     }
@@ -390,11 +427,6 @@ pub(super) fn marks_of<T: std::hash::Hash>(all: impl IntoIterator<Item = T>) -> 
     let mut hasher = DefaultHasher::new();
     all.into_iter().for_each(|one| one.hash(&mut hasher));
     hasher.finish()
-}
-
-/// The callable tools, by number: a mark of the catalogue.
-pub(super) fn catalogue_mark(runtime: &Runtime) -> (usize, BTreeSet<String>) {
-    (runtime.worlds.now().count(), runtime.worlds.drifted().iter().map(ToString::to_string).collect())
 }
 
 #[cfg(test)]
