@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use crate::{
     Desk, House as _, News, Refused, Signature, Soon, Viewer, Wanted,
-    pages::Decidable,
+    pages::{Decidable, Together},
     views::{
         AgentRow, ApprovalView, Arguments, AuditPage, AuditQuery, CallView, Choices, ConnectorRow, Detection, Frame, GrantRow,
         GrantView, HaltRow, Inbox, LiveCall, ReviewRow,
@@ -23,7 +23,13 @@ pub(super) fn shown(approval: &str) -> Digest {
     Decidable::of(&view(approval)).view
 }
 
-fn view(approval: &str) -> ApprovalView {
+/// The same of several that are shown together.
+pub(super) fn shown_together(approvals: &[&str]) -> Digest {
+    let views: Vec<_> = approvals.iter().map(|id| view(id)).collect();
+    Together::of(&views).view
+}
+
+pub(super) fn view(approval: &str) -> ApprovalView {
     ApprovalView {
         id: approval.to_owned(),
         code: "K7-42".to_owned(),

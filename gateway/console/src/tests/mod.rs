@@ -3,8 +3,10 @@
 
 mod desk;
 mod doors;
+mod people;
 mod providers;
 mod signing;
+mod together;
 
 use std::{
     collections::BTreeSet,

@@ -269,8 +269,9 @@ impl LiveApprovals {
             move |connection| rows::insert(connection, &moved, &sealed),
             move |result| {
                 let is_stored = result.is_ok();
-                tell.send_replace(Some(result));
+                // Under the lock: whoever was waiting for that finds it in every list.
                 let mut book = lock(&shared);
+                tell.send_replace(Some(result));
                 if is_stored {
                     book.is_on_disk(&id);
                 } else {
