@@ -190,7 +190,7 @@ const cases = {
     const [ada] = await arrive(browser, gateway, 'ada');
     const calls = ['T-11', 'T-12', 'T-13'].map((id) => gateway.call('tickets__comment', 'id=T-17', `text=${id}`));
     const other = gateway.call('tickets__reply', 'id=T-17', 'text=T-14');
-    const merge = gateway.call('tickets__merge', 'id=T-18', 'into=T-17');
+    const merge = gateway.call('tickets__merge', 'id=T-17', 'into=T-18');
     await until('all questions', async () => open(gateway).length === 5);
     const critical = open(gateway).find((one) => one.tool === 'tickets__merge');
     const single = open(gateway).find((one) => one.tool === 'tickets__reply');
