@@ -9,14 +9,11 @@ use std::{
 use bailiwick_console::{
     Action, Change, Desk, News, Refused, Signature, Soon, Viewer, Wanted,
     views::{
-        AgentRow, ApprovalView, AuditPage, AuditQuery, CallView, ConnectorRow, Detection, Earlier, Frame, GrantRow, GrantView,
-        HaltRow, Inbox, LiveCall, Notice, ReviewRow,
+        AgentRow, ApprovalView, AuditPage, AuditQuery, CallView, ConnectorRow, Detection, Frame, GrantRow, GrantView, HaltRow,
+        Inbox, LiveCall, Notice, ReviewRow,
     },
 };
-use bailiwick_pipeline::ids::ApprovalId;
-use bailiwick_policy::Band;
-use bailiwick_schemas::names::ConnectorId;
-use bailiwick_store::{Approval, ApprovalState, Decided, EndAs, MovedSince, Verdict};
+use bailiwick_store::{EndAs, MovedSince};
 use serde_json::json;
 use tokio::sync::watch;
 
@@ -41,15 +38,6 @@ const LOOK: Duration = Duration::from_secs(1);
 /// Changes that come together are told together.
 const GATHER: Duration = Duration::from_millis(100);
 
-/// So many arguments of calls that wait are kept for a comparison later, and so many of approved ones.
-const COMPARED: usize = 512;
-
-/// No longer arguments than these are kept for a comparison, bytes.
-const LONGEST: usize = 256 * 1024;
-
-/// So much of arguments is kept of those that wait, and of approved ones, bytes.
-const IN_ALL: usize = 8 * 1024 * 1024;
-
 /// What the console shows of this gateway.
 pub(super) struct GatewayDesk {
     /// The gateway has the console, and so not the other way round.
@@ -66,17 +54,6 @@ struct Log {
     /// How far the approvals' moves were looked at.
     moves: u64,
     others: BTreeMap<&'static str, u64>,
-    /// Arguments of questions that wait: they are gone from the store soon after somebody has said yes.
-    asked: VecDeque<(ApprovalId, String)>,
-    /// The last approved call by agent and tool, and by what it is judged who may see it.
-    approved: VecDeque<((String, String), Approved)>,
-}
-
-/// A call that was approved, for a comparison later.
-struct Approved {
-    connector: ConnectorId,
-    band: Band,
-    earlier: Earlier,
 }
 
 impl GatewayDesk {
@@ -85,10 +62,6 @@ impl GatewayDesk {
         let desk = Arc::new(Self { runtime: Arc::downgrade(runtime), log: Mutex::default(), told: watch::Sender::new(0) });
         let moves = runtime.approvals.moves();
         desk.log().moves = *moves.borrow();
-        // What waits since before the start is compared with later, too.
-        for (approval, _) in runtime.approvals.waiting(runtime.clock.now_ms(), 0, COMPARED, |_, _| true).part {
-            desk.log().remember(&approval.id, runtime);
-        }
         desk.look(runtime);
         tokio::spawn(watch_over(Arc::downgrade(&desk), moves));
         desk
@@ -114,7 +87,6 @@ impl GatewayDesk {
             match runtime.approvals.moved_since(since) {
                 MovedSince::These(ids) => {
                     for id in &ids {
-                        log.remember(id, runtime);
                         changed.extend(runtime.approvals.standing(id).map(|standing| Change {
                             kind: "approval",
                             id: Some(id.to_string()),
@@ -156,61 +128,6 @@ impl Log {
         self.changes.clear();
         self.next += 1;
     }
-
-    /// Keeps the arguments of what waits, and has them stand for their tool once they were approved.
-    fn remember(&mut self, id: &ApprovalId, runtime: &Runtime) {
-        let Ok(shown) = runtime.approvals.show(id.as_str()) else {
-            self.asked.retain(|(known, _)| known != id);
-            return;
-        };
-        let approval = shown.approval;
-        if let Some(text) =
-            shown.arguments.filter(|bytes| bytes.len() <= LONGEST).and_then(|bytes| String::from_utf8(bytes.into()).ok())
-            && !self.asked.iter().any(|(known, _)| known == id)
-        {
-            keep(&mut self.asked, (id.clone(), text), String::len);
-        }
-        if approval.state == ApprovalState::Pending {
-            return;
-        }
-        // Whatever has become of it, it waits no more.
-        let Some(text) = taken(&mut self.asked, id) else { return };
-        let Some(yes) = approved_by(&approval) else { return };
-        let of = (approval.binding.agent.to_string(), approval.binding.tool.clone());
-        let earlier = Earlier { code: approval.code.clone(), by: yes.approver.name.clone(), at_ms: yes.at_ms, text };
-        self.approved.retain(|(known, _)| *known != of);
-        let (connector, band) = (approval.binding.connector.clone(), approval.band);
-        keep(&mut self.approved, (of, Approved { connector, band, earlier }), |kept| kept.earlier.text.len());
-    }
-}
-
-/// Keeps one more; the oldest make room, for their number and for their bytes.
-fn keep<K, T>(kept: &mut VecDeque<(K, T)>, one: (K, T), bytes: impl Fn(&T) -> usize) {
-    kept.push_back(one);
-    let mut sum: usize = kept.iter().map(|(_, kept)| bytes(kept)).sum();
-    while kept.len() > COMPARED || sum > IN_ALL {
-        let Some((_, oldest)) = kept.pop_front() else { return };
-        sum -= bytes(&oldest);
-    }
-}
-
-/// What was kept of this, which is kept no more.
-fn taken<K: PartialEq, T>(kept: &mut VecDeque<(K, T)>, key: &K) -> Option<T> {
-    let at = kept.iter().position(|(known, _)| known == key)?;
-    kept.remove(at).map(|(_, one)| one)
-}
-
-/// The last yes, of what enough persons have approved.
-fn approved_by(approval: &Approval) -> Option<&Decided> {
-    let is_approved = matches!(
-        approval.state,
-        ApprovalState::Approved
-            | ApprovalState::Executing
-            | ApprovalState::Succeeded
-            | ApprovalState::Failed
-            | ApprovalState::Unknown
-    );
-    approval.decisions.iter().rev().find(|decided| is_approved && decided.verdict == Verdict::Approve)
 }
 
 /// Looks each time an approval moves, and once a second at the counters of the rest, until the console is gone.
@@ -272,21 +189,16 @@ impl Desk for GatewayDesk {
     fn reviews(&self, viewer: &Viewer) -> Vec<ReviewRow> {
         let Some(runtime) = self.runtime() else { return Vec::new() };
         let due = runtime.approvals.to_review();
-        due.iter().filter(|one| views::is_theirs(viewer, one)).filter_map(|one| views::review_row(&runtime, viewer, one)).collect()
+        due.iter()
+            .filter(|one| views::is_theirs(viewer, one))
+            .filter_map(|one| views::review_row(&runtime, viewer, one))
+            .collect()
     }
 
     fn approval<'a>(&'a self, viewer: &'a Viewer, handle: &'a str) -> Soon<'a, Option<ApprovalView>> {
         Box::pin(async move {
             let runtime = self.runtime()?;
             let mut view = views::approval(&runtime, viewer, handle)?;
-            let of = (view.agent.clone(), view.tool.clone());
-            let is_theirs = views::seen_by(viewer);
-            view.earlier = self
-                .log()
-                .approved
-                .iter()
-                .find(|(known, kept)| *known == of && kept.earlier.code != view.code && is_theirs(&kept.connector, kept.band))
-                .map(|(_, kept)| kept.earlier.clone());
             view.ahead = reading::last_calls(&runtime, viewer, view.grant.clone()).await;
             if let Some(likewise) = &mut view.likewise {
                 likewise.run = reading::run_of(&runtime, viewer, likewise.id.clone()).await;
@@ -427,25 +339,4 @@ pub(super) fn marks_of<T: std::hash::Hash>(all: impl IntoIterator<Item = T>) -> 
     let mut hasher = DefaultHasher::new();
     all.into_iter().for_each(|one| one.hash(&mut hasher));
     hasher.finish()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn arguments_are_kept_within_bounds_and_no_longer_than_they_wait() {
-        let mut kept = VecDeque::new();
-        for n in 0..100 {
-            keep(&mut kept, (n, "x".repeat(LONGEST)), String::len);
-        }
-        assert_eq!(kept.len(), IN_ALL / LONGEST);
-        assert_eq!(taken(&mut kept, &0), None, "the oldest made room");
-        assert_eq!(taken(&mut kept, &99).map(|text| text.len()), Some(LONGEST));
-        assert_eq!((taken(&mut kept, &99), kept.len()), (None, IN_ALL / LONGEST - 1));
-        for n in 0..=COMPARED {
-            keep(&mut kept, (1000 + n, String::new()), String::len);
-        }
-        assert_eq!(kept.len(), COMPARED);
-    }
 }

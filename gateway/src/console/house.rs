@@ -5,11 +5,15 @@ use std::{
     sync::{Arc, Weak},
 };
 
-use bailiwick_console::{Action, House, Later, NotRecorded, Note, Person, ProofMethod, Question, Refused, SignedBatch, SignedDecision, SignedReview};
+use bailiwick_console::{
+    Action, House, Later, NotRecorded, Note, Person, ProofMethod, Question, Refused, SignedBatch, SignedDecision, SignedReview,
+};
 use bailiwick_pipeline::ports::Clock;
 use bailiwick_policy::Band;
 use bailiwick_schemas::canonical::Digest;
-use bailiwick_store::{AllowanceWanted, Approval, Approver, ApproverMethod, DecideBounds, Decided, Decision, MayNot, Verdict, batch_digest};
+use bailiwick_store::{
+    AllowanceWanted, Approval, Approver, ApproverMethod, DecideBounds, Decided, Decision, MayNot, Verdict, batch_digest,
+};
 use bailiwick_trail::Stream;
 use serde_json::json;
 use zeroize::Zeroizing;

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use bailiwick_console::{
     Action, ProofMethod, Role, Viewer,
     views::{
-        Aged, AgentRow, ApprovalView, Arguments, Asked, Broken, Child, Choices, ConnectorRow, Definition, Detection, Fact, GrantRow,
-        GrantView, HaltRow, InboxRow, Likewise, LiveCall, Notice, PinRow, ReviewRow, Said, Settled, Spent,
+        Aged, AgentRow, ApprovalView, Arguments, Asked, Broken, Child, Choices, ConnectorRow, Definition, Detection, Earlier,
+        Fact, GrantRow, GrantView, HaltRow, InboxRow, Likewise, LiveCall, Notice, PinRow, ReviewRow, Said, Settled, Spent,
     },
 };
 use bailiwick_pipeline::{grant::GrantState, ports::Worlds as _};
@@ -57,7 +57,7 @@ pub(super) fn marks(runtime: &Runtime) -> [(&'static str, u64); 5] {
         ("connectors", marks_of([runtime.worlds.now().epoch, runtime.connectors.stirred(), calls])),
         ("grants", marks_of([grants, calls])),
         ("agents", marks_of([runtime.agents.changes(), grants])),
-        ("calls", marks_of([calls, halts, grants])),
+        ("calls", calls),
     ]
 }
 
@@ -138,7 +138,7 @@ pub(super) fn approval(runtime: &Runtime, viewer: &Viewer, handle: &str) -> Opti
         arguments,
         args_digest: binding.args_digest.to_string(),
         binding_digest: binding.digest().to_string(),
-        earlier: None,
+        earlier: earlier(runtime, viewer, &approval),
         likewise: likewise(runtime, viewer, &approval),
         definition: definition(runtime, &approval),
         claim: approval.claim.clone(),
@@ -284,6 +284,14 @@ fn said(approval: &Approval) -> Vec<Said> {
     approval.decisions.iter().map(said).collect()
 }
 
+/// The last call of the same tool by the same agent that was approved, of those that this viewer may see.
+fn earlier(runtime: &Runtime, viewer: &Viewer, approval: &Approval) -> Option<Earlier> {
+    let (before, arguments) = runtime.approvals.last_approved(approval)?;
+    let yes = before.decisions.iter().rev().find(|decided| decided.verdict == Verdict::Approve)?;
+    let (by, at_ms, code) = (yes.approver.name.clone(), yes.at_ms, before.code.clone());
+    is_theirs(viewer, &before).then_some(Earlier { code, by, at_ms, text: String::from_utf8(arguments.into()).ok()? })
+}
+
 /// The same call, run or let go lately.
 fn likewise(runtime: &Runtime, viewer: &Viewer, approval: &Approval) -> Option<Likewise> {
     let has_run = |state: ApprovalState| {
@@ -336,7 +344,8 @@ fn choices(runtime: &Runtime, viewer: &Viewer, approval: &Approval) -> Choices {
     let counts = runtime.approvals.may_say_yes(approval, &passkey_of(runtime, viewer));
     let no_yes = counts.err().filter(|_| barred.is_none()).map(|fault| {
         let same = matches!(fault, DecideFault::Owner { .. } | DecideFault::Delegator { .. });
-        let help = if same { ". Where one person is to do both, `approvals.allow_same_user` says so; here it is off" } else { "" };
+        let help =
+            if same { ". Where one person is to do both, `approvals.allow_same_user` says so; here it is off" } else { "" };
         format!("{fault}{help}.")
     });
     let may_remember = runtime.approvals.settings().remember && approval.may_be_remembered();

@@ -28,8 +28,11 @@ pub struct Together {
 impl Together {
     /// What is shown of these, in this order.
     pub fn of(views: &[ApprovalView]) -> Self {
-        let items: Vec<String> =
-            views.iter().enumerate().map(|(number, view)| item(view, number.checked_sub(1).and(views.first())).into_string()).collect();
+        let items: Vec<String> = views
+            .iter()
+            .enumerate()
+            .map(|(number, view)| item(view, number.checked_sub(1).and(views.first())).into_string())
+            .collect();
         let view = Digest::of(items.join("\n").as_bytes());
         Self { items, view }
     }

@@ -128,11 +128,7 @@ pub(crate) async fn decidable_now(console: &Arc<Console>, signed: &Signed, id: &
 }
 
 /// Several questions on one page: those that were chosen (`id`, as often as there are), or all like one (`like`).
-async fn show_batch(
-    State(console): State<Arc<Console>>,
-    viewer: Viewer,
-    RawQuery(query): RawQuery,
-) -> Result<Markup, Refused> {
+async fn show_batch(State(console): State<Arc<Console>>, viewer: Viewer, RawQuery(query): RawQuery) -> Result<Markup, Refused> {
     let frame = framed(&console, &viewer, Section::Inbox)?;
     let mut ids: Vec<String> = Vec::new();
     for (name, value) in url::form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {

@@ -244,10 +244,7 @@ fn all_pages() -> BTreeMap<&'static str, String> {
         barred: None,
     };
     let unread = ReviewRow { id: "apr-6".into(), barred: Some(h()), ..review.clone() };
-    let owned = ApprovalView {
-        choices: Choices { no_yes: Some(h()), ..Choices::default() },
-        ..question(&hostile_arguments())
-    };
+    let owned = ApprovalView { choices: Choices { no_yes: Some(h()), ..Choices::default() }, ..question(&hostile_arguments()) };
     let together = [question(&hostile_arguments()), ApprovalView { id: "apr-8".into(), ..question(&hostile_arguments()) }];
     let pages = [
         ("batch", batch(&frame, &together, &[h()])),

@@ -91,7 +91,8 @@ async fn a_list_that_is_another_one_than_was_signed_or_shown_decides_nothing() {
     }
     // One is gone, or another call, or was shown otherwise: it says which.
     let gone = list(&stage, "ada", &["apr_1", "apr_none"]);
-    let another = List { bindings: format!("{} {}", binding("apr_1"), binding("apr_9")), ..list(&stage, "ada", &["apr_1", "apr_2"]) };
+    let another =
+        List { bindings: format!("{} {}", binding("apr_1"), binding("apr_9")), ..list(&stage, "ada", &["apr_1", "apr_2"]) };
     let unseen = List { view: binding("x").to_string(), ..list(&stage, "ada", &["apr_1", "apr_2"]) };
     for (list, why) in [(gone, "apr_none is gone"), (another, "is of another call"), (unseen, "is otherwise by now")] {
         let sent = browser.post(BATCH, &[list.fields("approve", ""), vec![("operator", &credential)]].concat()).await;

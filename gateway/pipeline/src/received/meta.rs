@@ -211,7 +211,10 @@ mod tests {
     #[test]
     fn a_reason_is_one_short_line_and_no_servers() {
         let of = |reason: &str| meta(&format!(r#"{{"{REASON}":{reason},"b":1}}"#)).unwrap();
-        assert_eq!(of(r#"" the customer\nwrote\u202etwice ""#).reason().unwrap().unwrap(), "the customer wrote\\u{202e}twice".into());
+        assert_eq!(
+            of(r#"" the customer\nwrote\u202etwice ""#).reason().unwrap().unwrap(),
+            "the customer wrote\\u{202e}twice".into()
+        );
         assert_eq!(of("\"x\"").own(), r#""b":1"#);
         let long = format!("\"{}\"", "é".repeat(REASON_CHARS + 1));
         assert_eq!(of(&long).reason().unwrap().unwrap().chars().count(), REASON_CHARS + 1);

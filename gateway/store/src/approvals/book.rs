@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use super::{
     approver::ApproverMethod,
     caps::Caps,
+    compared::Compared,
     habits::Tally,
     lanes::Lanes,
     moves::Moves,
@@ -67,6 +68,7 @@ pub(super) struct Book {
     /// Those of which nobody knows whether they ran.
     uncertain: BTreeSet<ApprovalId>,
     pub(super) lanes: Lanes,
+    pub(super) compared: Compared,
     pub(super) moves: Moves,
     pub(super) caps: Caps,
     pub(super) tally: Tally,

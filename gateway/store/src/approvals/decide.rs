@@ -428,6 +428,10 @@ fn come_into_force(
     }
     book.count_verdict(&after, after.state, now_ms);
     book.tally.decided(after.state, now_ms.saturating_sub(after.created_at_ms));
+    if let Some(entry) = book.entry(&after.id) {
+        let (bound, sealed) = (entry.bound, entry.sealed.clone());
+        book.compared.keep(&after, bound, sealed.as_ref());
+    }
     book.change(&after.id, |approval| *approval = after.clone());
     Ok(after)
 }

@@ -36,6 +36,7 @@ mod allow;
 mod approver;
 mod book;
 mod caps;
+mod compared;
 mod decide;
 mod decision;
 mod events;

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use bailiwick_pipeline::ports::{Approvals as _, Binding};
+use bailiwick_pipeline::ports::{Approvals as _, Binding, ClaimEnd, Ticket};
 use bailiwick_policy::Band;
 
 use super::{MINUTE, NOW, agents, approver, ask, ask_of, binding, folder, open, requirement};
@@ -79,9 +79,36 @@ async fn ten_thousand_that_wait_are_looked_through_as_ten_are() {
     assert_eq!((looks(0), looks(1)), (51, 101));
     let before = live.looked();
     assert_eq!(live.waiting(NOW + MINUTE, 0, 0, |_, _| true).total, 10_000);
-    assert_eq!(live.waiting(NOW + MINUTE, 0, 50, |_, band| band < Band::High).total, 0, "those of others are passed over as a whole");
+    assert_eq!(
+        live.waiting(NOW + MINUTE, 0, 50, |_, band| band < Band::High).total,
+        0,
+        "those of others are passed over as a whole"
+    );
     assert_eq!(live.looked() - before, 1);
     assert!(live.ended_last(8, |_, _| true).is_empty());
+}
+
+#[tokio::test]
+async fn what_was_approved_last_is_there_to_be_compared_with_however_it_ended() {
+    let data = folder();
+    let live = LiveApprovals::load(&open(&data), agents(), roomy(), &[]).unwrap();
+    let first = ask(&live, "first", NOW).await.unwrap();
+    let shown = |ticket: &Ticket| live.look_up(ticket.id.as_str()).unwrap();
+    assert!(live.last_approved(&shown(&first)).is_none());
+    live.decide(&first.code, Decision::approve(), approver("ann", 3000), NOW).await.unwrap();
+    assert!(live.last_approved(&shown(&first)).is_none(), "it is not compared with itself");
+    assert!(live.claim(&first.id, NOW));
+    live.finish(&first.id, ClaimEnd::Succeeded);
+    assert_eq!(live.show(&first.code).unwrap().arguments, None, "nobody needs them to decide any more");
+    let second = ask(&live, "second", NOW).await.unwrap();
+    let (before, arguments) = live.last_approved(&shown(&second)).unwrap();
+    assert_eq!((before.id, arguments.as_ref()), (first.id.clone(), b"first".as_slice()));
+    live.decide(&second.code, Decision::deny(None), approver("ann", 3000), NOW).await.unwrap();
+    let third = ask(&live, "third", NOW).await.unwrap();
+    assert_eq!(live.last_approved(&shown(&third)).unwrap().0.id, first.id, "what was denied is none");
+    let other = Binding { agent: "other".parse().unwrap(), ..binding("x") };
+    let of_other = ask_of(&live, Band::High, &[], &other, ("x", &[requirement(1, None)]), NOW).await.unwrap();
+    assert!(live.last_approved(&shown(&of_other)).is_none(), "each agent by itself");
 }
 
 #[tokio::test]
