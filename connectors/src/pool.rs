@@ -25,7 +25,7 @@ use crate::{
     session::{InUse, Opening, Session},
     spawner::Spawner,
     spec::{ConnectorSpec, HttpSpec, Way},
-    status::{ChildState, ChildStatus, ConnectorEvent, ConnectorStatus, Counters, Rejected},
+    status::{ChildState, ChildStatus, ConnectorEvent, ConnectorStatus, Counter, Counters, Rejected},
     stderr::{Redactor, Tail},
     version::{Era, Protocol},
 };
@@ -108,6 +108,8 @@ pub(crate) struct Pool {
     serial: AtomicU64,
     last_failure: Mutex<Option<(Instant, String)>>,
     last_stderr: Mutex<Vec<String>>,
+    /// Moves when a child, or a session, begins, is ready, is to end, or is gone.
+    stirs: Counter,
 }
 
 /// The place of one child, and what is remembered of those before it.
@@ -185,6 +187,7 @@ impl Pool {
             serial: AtomicU64::new(0),
             last_failure: Mutex::default(),
             last_stderr: Mutex::default(),
+            stirs: Counter::default(),
         })
     }
 
@@ -320,6 +323,7 @@ impl Pool {
                 if let Some(record) = lock(&self.links).get_mut(&opened.serial) {
                     record.session = Some(Arc::clone(&session));
                 }
+                self.stirs.rise();
                 Ok(session)
             }
             Err(unopened) => {
@@ -458,6 +462,7 @@ impl Pool {
         for link in links {
             link.end(End::wanted(why));
         }
+        self.stirs.rise();
     }
 
     /// Ends every child, or session, there is.
@@ -466,17 +471,25 @@ impl Pool {
         for link in links {
             link.end(End::wanted(why));
         }
+        self.stirs.rise();
+    }
+
+    /// A number that is another one once its children or sessions are.
+    pub(crate) fn stirred(&self) -> u64 {
+        self.stirs.now()
     }
 
     pub(crate) fn add(&self, record: LinkRecord) -> Opened {
         let serial = self.serial.fetch_add(1, Ordering::Relaxed);
         let opened = Opened { link: Arc::clone(&record.link), pid: record.child.as_ref().map(|(pid, _)| *pid), serial };
         lock(&self.links).insert(serial, record);
+        self.stirs.rise();
         opened
     }
 
     pub(crate) fn remove(&self, serial: u64, stderr: Vec<String>) {
         lock(&self.links).remove(&serial);
+        self.stirs.rise();
         *lock(&self.last_stderr) = stderr;
     }
 

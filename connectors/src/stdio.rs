@@ -119,6 +119,11 @@ impl Downstreams {
         Ok(replaced)
     }
 
+    /// A number that is another one once the children or sessions of any connector are. Calls alone don't move it.
+    pub fn stirred(&self) -> u64 {
+        self.pools.load().values().fold(0, |sum, served| sum.wrapping_add(served.pool.stirred()))
+    }
+
     /// How all connectors are, by id.
     pub fn status(&self) -> Vec<ConnectorStatus> {
         let by_id: BTreeMap<_, _> = self.pools.load().iter().map(|(id, served)| (id.clone(), served.pool.status())).collect();

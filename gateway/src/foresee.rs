@@ -112,6 +112,7 @@ fn received(call: &Call, name: &str, now_ns: u64) -> Result<Received, MessageFau
         mirrored: None,
         wants: Wants::default(),
         meta: Bytes::new(),
+        reason: None,
     };
     Received::call(CallId::new(now_ns / 1_000_000, [0; 10]), &message, origin, now_ns)
 }

@@ -121,6 +121,15 @@ export class Person {
   async leave() { is(this.faults.length === 0, `the browser found fault: ${this.faults.join(' | ')}`); await this.context.close(); }
 }
 
+const axe = readFileSync(require.resolve('axe-core/axe.min.js'), 'utf8');
+// What is gravely wrong with a page for those who see, hear or move otherwise; nothing is an empty text.
+export const grave = async (page) => {
+  await page.evaluate(axe);
+  const { violations } = await page.evaluate(() => window.axe.run());
+  return violations.filter((one) => ['serious', 'critical'].includes(one.impact))
+    .map((one) => `${one.id}: ${one.nodes.map((node) => node.html.slice(0, 120)).join(' | ')}`).join('; ');
+};
+
 export const browse = () => require('playwright-core').chromium
   .launch({ executablePath: process.env.BAILIWICK_CHROMIUM, args: process.getuid() === 0 ? ['--no-sandbox'] : [] });
 

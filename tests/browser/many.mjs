@@ -6,8 +6,10 @@ const MANY = 10_000;
 const FEW = 10;
 // So many are on one page.
 const PAGE = 50;
-const LOOKS = 20;
+const LOOKS = 40;
+// So much longer than with ten, of which a page has fewer, and than with a full page.
 const WORSE = 3;
+const FULL = 2;
 const HELD = 100;
 // One agent has a thousand open questions at most.
 const AGENTS = 10;
@@ -87,47 +89,47 @@ async function visitor(gateway) {
   };
 }
 
-const median = (all) => all.toSorted((a, b) => a - b)[Math.floor(all.length / 2)];
-async function timed(look, pending) {
-  const took = [];
-  for (let at = 0; at < LOOKS; at += 1) {
-    const began = performance.now();
-    const page = await look('/');
-    took.push(performance.now() - began);
-    is(page.includes(`${pending} calls wait for a person`) || page.includes(`${pending.toLocaleString('en')} calls wait for a person`), `the inbox does not say that ${pending} wait: ${/inbox-count[^<]*<?/.exec(page)?.[0]}`);
-  }
-  return median(took);
+async function looked(look, pending) {
+  const began = performance.now();
+  const page = await look('/');
+  const took = performance.now() - began;
+  is(page.includes(`${pending} calls wait for a person`) || page.includes(`${pending.toLocaleString('en')} calls wait for a person`), `the inbox does not say that ${pending} wait: ${/inbox-count[^<]*<?/.exec(page)?.[0]}`);
+  return took;
+}
+
+// A gateway where so many wait, and how its inbox is looked at.
+async function full(pending, all) {
+  const one = { gateway: await Gateway.start({}, { 'config.toml': settings(AGENTS, `hold = "0s"\nmax_pending_per_agent = ${MANY / AGENTS}`) }), pending, took: [] };
+  const { gateway } = one;
+  all.push(one);
+  const tokens = Array.from({ length: AGENTS }, (_, at) => token(gateway, at));
+  let asked = 0;
+  const began = Date.now();
+  await Promise.all(Array.from({ length: Math.min(64, pending) }, async () => {
+    while (asked < pending) {
+      asked += 1;
+      const cents = asked;
+      const { isError, _meta } = await refund(gateway, tokens[cents % AGENTS], cents);
+      is(isError && _meta?.['dev.bailiwick/approval']?.state === 'pending', `call ${cents} does not wait: ${JSON.stringify(_meta)}`);
+    }
+  }));
+  Object.assign(one, { seconds: (Date.now() - began) / 1000, look: await visitor(gateway) });
 }
 
 async function inbox() {
-  const gateway = await Gateway.start({}, { 'config.toml': settings(AGENTS, `hold = "0s"\nmax_pending_per_agent = ${MANY / AGENTS}`) });
+  const all = [];
   try {
-    const tokens = Array.from({ length: AGENTS }, (_, at) => token(gateway, at));
-    let asked = 0;
-    const ask = async (upTo) => {
-      const began = Date.now();
-      await Promise.all(Array.from({ length: Math.min(64, upTo - asked) }, async () => {
-        while (asked < upTo) {
-          asked += 1;
-          const cents = asked;
-          const { isError, _meta } = await refund(gateway, tokens[cents % AGENTS], cents);
-          is(isError && _meta?.['dev.bailiwick/approval']?.state === 'pending', `call ${cents} does not wait: ${JSON.stringify(_meta)}`);
-        }
-      }));
-      return (Date.now() - began) / 1000;
-    };
-    const look = await visitor(gateway);
-    await ask(FEW);
-    const few = await timed(look, FEW);
-    await ask(PAGE);
-    const page = await timed(look, PAGE);
-    const seconds = await ask(MANY);
-    const many = await timed(look, MANY);
-    const ratio = many / few;
-    console.log(`inbox pending=${FEW} ms=${few.toFixed(1)} pending=${MANY} ms=${many.toFixed(1)} ratio=${ratio.toFixed(2)} (a full page, pending=${PAGE}: ms=${page.toFixed(1)}; asked in ${seconds.toFixed(1)} s)`);
-    is((await look(`/?page=${MANY / PAGE}`)).includes(`Page ${MANY / PAGE} of ${MANY / PAGE}`), 'the last page is not there');
-    is(ratio <= WORSE, `an inbox of ${MANY} takes ${ratio.toFixed(2)} times as long as one of ${FEW}, and may take ${WORSE}`);
-  } finally { await gateway.stop(); }
+    for (const pending of [FEW, PAGE, MANY]) await full(pending, all);
+    // In turn, and the quickest of each: what else the machine does at the moment says nothing about any of them.
+    for (let at = 0; at < LOOKS; at += 1) {
+      for (const one of all) one.took.push(await looked(one.look, one.pending));
+    }
+    const [few, page, many] = all.map(({ took }) => Math.min(...took));
+    console.log(`inbox pending=${FEW} ms=${few.toFixed(1)} pending=${MANY} ms=${many.toFixed(1)} ratio=${(many / few).toFixed(2)} (a full page, pending=${PAGE}: ms=${page.toFixed(1)} ratio=${(many / page).toFixed(2)}; asked in ${all[2].seconds.toFixed(1)} s)`);
+    is((await all[2].look(`/?page=${MANY / PAGE}`)).includes(`Page ${MANY / PAGE} of ${MANY / PAGE}`), 'the last page is not there');
+    is(many / few <= WORSE, `an inbox of ${MANY} takes ${(many / few).toFixed(2)} times as long as one of ${FEW}, and may take ${WORSE}`);
+    is(many / page <= FULL, `an inbox of ${MANY} takes ${(many / page).toFixed(2)} times as long as a full page, and may take ${FULL}`);
+  } finally { for (const { gateway } of all) await gateway.stop(); }
 }
 
 async function held() {

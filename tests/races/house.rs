@@ -132,6 +132,7 @@ impl House {
             mirrored: None,
             wants: Wants { progress: None, level: Some(LogLevel::Debug) },
             meta: Bytes::new(),
+            reason: None,
         };
         let now_ns = self.runtime.clock.now_ns();
         let mut ten = [0; 10];

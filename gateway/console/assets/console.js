@@ -73,10 +73,12 @@
       sent.set(part.id, now);
       const had = here.contains(document.activeElement) && document.activeElement !== here ? document.activeElement : null;
       const typed = [...here.querySelectorAll("input[id]:not([type=hidden]), textarea[id]")].filter((one) => one.value !== one.defaultValue);
+      const chosen = [...here.querySelectorAll("input[type=checkbox][id]")].filter((one) => one.checked).map((one) => one.id);
       const open = [...here.querySelectorAll("details[open][id]")].map((one) => one.id);
       here.replaceChildren(...part.cloneNode(true).childNodes);
       // What somebody wrote stays written.
       for (const one of typed) { const same = at(one.id); if (same && "value" in same) same.value = one.value; }
+      for (const id of chosen) { const same = at(id); if (same) same.checked = true; }
       for (const name of ["hidden", "data-say", "data-state"]) {
         if (part.hasAttribute(name)) here.setAttribute(name, part.getAttribute(name)); else here.removeAttribute(name);
       }
@@ -140,8 +142,15 @@
     switch (event.key) {
       case "j": step(1); break;
       case "k": step(-1); break;
+      case "x": {
+        const box = document.activeElement?.closest(".row")?.querySelector("input[type=checkbox]");
+        if (!box) return;
+        box.checked = !box.checked;
+        tell(`${box.closest("label").textContent.trim()}: ${box.checked ? "chosen" : "not chosen"}`);
+        break;
+      }
       case "i": location.assign("/"); break;
-      case "a": case "d": case "t": if (!go(event.key)) return; break;
+      case "a": case "b": case "d": case "t": if (!go(event.key)) return; break;
       default: return;
     }
     event.preventDefault();

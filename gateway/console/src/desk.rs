@@ -12,7 +12,7 @@ use crate::{
     sign::Signature,
     views::{
         AgentRow, ApprovalView, AuditPage, AuditQuery, CallView, ConnectorRow, Detection, Frame, GrantRow, GrantView, HaltRow,
-        Inbox, LiveCall,
+        Inbox, LiveCall, ReviewRow,
     },
 };
 
@@ -29,6 +29,12 @@ pub trait Desk: Send + Sync + 'static {
 
     /// One question, by its id or code.
     fn approval<'a>(&'a self, viewer: &'a Viewer, handle: &'a str) -> Soon<'a, Option<ApprovalView>>;
+
+    /// The questions that wait for the same as this one, of the same tool and task, this one first: so many at most, by id.
+    fn like(&self, viewer: &Viewer, handle: &str, most: usize) -> Vec<String>;
+
+    /// What was let go in an emergency and that nobody has looked at since, the oldest first.
+    fn reviews(&self, viewer: &Viewer) -> Vec<ReviewRow>;
 
     /// The agents.
     fn agents(&self) -> Vec<AgentRow>;

@@ -11,7 +11,12 @@ use axum::{
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 
-use crate::{refused::Refused, router::Console, site::only};
+use crate::{
+    pages,
+    refused::{Refused, Told},
+    router::Console,
+    site::only,
+};
 
 /// The largest body.
 const BODY: usize = 64 * 1024;
@@ -51,7 +56,10 @@ const ALWAYS: [(HeaderName, &str); 9] = [
 pub(crate) async fn guard(State(console): State<Arc<Console>>, request: Request, next: Next) -> Response {
     let is_https = console.site().is_https();
     let mut response = match admitted(&console, request).await {
-        Ok(request) => next.run(request).await,
+        Ok(request) => {
+            let headers = request.headers().clone();
+            in_frame(&console, &headers, next.run(request).await).await
+        }
         Err(response) => *response,
     };
     let headers = response.headers_mut();
@@ -63,6 +71,16 @@ pub(crate) async fn guard(State(console): State<Arc<Console>>, request: Request,
     }
     // What is the same for everybody may say so itself.
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    response
+}
+
+/// Who is logged in reads what was refused where every other page stands, with the menu.
+async fn in_frame(console: &Arc<Console>, headers: &HeaderMap, mut response: Response) -> Response {
+    let Some(Told(body)) = response.extensions_mut().remove::<Told>() else { return response };
+    if let Some(viewer) = console.viewer(headers).await {
+        let page = pages::page(&pages::around(console, &viewer), None, "refused", pages::Watch::Still, &body);
+        *response.body_mut() = Body::from(page.into_string());
+    }
     response
 }
 

@@ -68,6 +68,34 @@ pub struct SignedDecision {
     pub signature: Signature,
 }
 
+/// A decision about several calls at once that a person made and signed.
+#[derive(Debug)]
+pub struct SignedBatch {
+    /// The approvals, by id, and the digest of each exact call, in the order in which they were shown. That list was signed.
+    pub approvals: Vec<(String, Digest)>,
+    /// Yes or no.
+    pub verdict: Verdict,
+    /// Why.
+    pub reason: Option<String>,
+    /// The digest of exactly what was shown.
+    pub view: Option<Digest>,
+    /// By whom, and how it is proven.
+    pub signature: Signature,
+}
+
+/// That a person has looked at what was let go in an emergency, signed.
+#[derive(Debug)]
+pub struct SignedReview {
+    /// The approval, by id.
+    pub approval: String,
+    /// The digest of the exact call.
+    pub binding: Digest,
+    /// What they note.
+    pub note: String,
+    /// By whom, and how it is proven.
+    pub signature: Signature,
+}
+
 /// The gateway, as far as the console's door needs it.
 pub trait House: Send + Sync + 'static {
     /// The time, unix milliseconds.
@@ -84,4 +112,10 @@ pub trait House: Send + Sync + 'static {
 
     /// Takes a decision. It goes on record with how it was proven. Whose task it is, and whether the proof is enough for it, is judged here.
     fn decide(&self, decision: SignedDecision) -> Later<'_, Result<(), Refused>>;
+
+    /// The same for several at once: all of them or none, and each on record by itself.
+    fn decide_batch(&self, decision: SignedBatch) -> Later<'_, Result<(), Refused>>;
+
+    /// Takes that a second person has looked.
+    fn review(&self, review: SignedReview) -> Later<'_, Result<(), Refused>>;
 }

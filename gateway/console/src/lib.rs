@@ -20,6 +20,7 @@ mod login_state;
 mod oidc;
 pub mod pages;
 mod passkey;
+mod people;
 mod person;
 mod posted;
 mod random;
@@ -37,7 +38,7 @@ mod webauthn;
 
 pub use desk::{Change, Desk, News, Soon, Wanted};
 pub use fields::Fields;
-pub use house::{House, Later, NotRecorded, Note, Question, SignedDecision};
+pub use house::{House, Later, NotRecorded, Note, Question, SignedBatch, SignedDecision, SignedReview};
 pub use oidc::{ClaimedRoles, Oidc};
 pub use person::{Action, Bounds, Forbidden, Person, Role, Viewer};
 pub use posted::{Posted, Signed, TOKEN, proof_fields, token_field};

@@ -8,7 +8,7 @@ use axum::{
     response::{IntoResponse, Redirect, Response},
 };
 use http::{HeaderMap, HeaderValue, header};
-use maud::{Markup, html};
+use maud::html;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -250,11 +250,6 @@ fn set_cookie(response: &mut Response, set: &str) -> Result<(), Refused> {
 pub(crate) async fn script() -> Response {
     let kind = [(header::CONTENT_TYPE, "text/javascript; charset=utf-8"), (header::CACHE_CONTROL, "no-cache")];
     (kind, include_str!("../script/passkey.js")).into_response()
-}
-
-/// What a person who is logged in may press to get out.
-pub(crate) fn logout_form(token: &Markup) -> Markup {
-    html! { form method="post" action="/logout" { (token) button type="submit" { "log out" } } }
 }
 
 #[cfg(test)]

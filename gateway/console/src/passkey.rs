@@ -16,10 +16,9 @@ use serde_json::{Value, json};
 use crate::{
     challenge::{PATIENCE_MS, Purpose},
     house::Note,
-    login::logout_form,
     pages,
     person::{Action, Viewer},
-    posted::{Posted, Signed, proof_fields, token_field},
+    posted::{Posted, Signed},
     random::{self, are_equal, sha256},
     refused::Refused,
     router::Console,
@@ -55,40 +54,43 @@ pub(crate) async fn show(State(console): State<Arc<Console>>, viewer: Viewer) ->
     let (person, now_ms) = (&viewer.person.id, console.house().now_ms());
     let sessions = console.sessions().of(person);
     let enrols = sessions.iter().any(|session| session.id == viewer.session && may_enrol(session, now_ms));
+    let frame = pages::around(&console, &viewer);
     let body = html! {
         h1 { "passkeys of " (person) }
-        ul {
-            @for passkey in console.passkeys().of(person) {
-                @let to = format!("/passkeys/{}/remove", text(&passkey.id));
-                li {
-                    (passkey.name) @if passkey.is_backed_up { " (synced to other devices)" }
-                    form method="post" action=(to) data-sign { (proof_fields(&console, &viewer, &to)) button type="submit" { "remove" } }
-                }
+        p.lead { "What you sign decisions with. Each decision is signed by itself; being logged in only lets you look." }
+        @for passkey in console.passkeys().of(person) {
+            @let key = text(&passkey.id);
+            @let to = format!("/passkeys/{key}/remove");
+            section.card {
+                h2 { (passkey.name) @if passkey.is_backed_up { span.quiet { " (synced to other devices)" } } }
+                p.quiet { "Added " (pages::at(passkey.added_ms)) @if let Some(used) = passkey.used_ms { ", used " (pages::ago(used, now_ms)) } }
+                form.answer method="post" action=(to) data-sign { (pages::proof(&frame, &to, &key)) button type="submit" { "remove" } }
             }
         }
-        h2 { "add a passkey" }
-        form method="post" action=(ADD) data-passkey="create" data-options=(OPTIONS) data-enrols[enrols] {
-            (token_field(&console, &viewer, ADD))
-            input type="hidden" name="options-token" value=(console.tokens().make(&viewer.session, OPTIONS));
-            input type="hidden" name="credential" value="";
-            label { "its name " input name="name" maxlength="60" required value="passkey"; }
-            button type="submit" { "add" }
-            noscript { p { "passkeys need a script in this browser" } }
+        section.card {
+            h2 { "add a passkey" }
+            form.answer method="post" action=(ADD) data-passkey="create" data-options=(OPTIONS) data-enrols[enrols] {
+                (pages::guard(&frame, ADD))
+                input type="hidden" name="options-token" value=(console.tokens().make(&viewer.session, OPTIONS));
+                input type="hidden" name="credential" value="";
+                label for="passkey-name" { "its name" }
+                input #passkey-name name="name" maxlength="60" required value="passkey";
+                button type="submit" { "add" }
+                noscript { p { "passkeys need a script in this browser" } }
+            }
         }
         h2 { "sessions" }
-        ul {
-            @for session in sessions {
-                @let to = format!("/sessions/{}/end", session.id);
-                li {
-                    (session.method.as_str()) @if session.id == viewer.session { ", this one" }
-                    form method="post" action=(to) { (token_field(&console, &viewer, &to)) button type="submit" { "end" } }
-                }
+        p.quiet { "They are in memory alone: a restart of the gateway ends all of them." }
+        @for session in sessions {
+            @let to = format!("/sessions/{}/end", session.id);
+            section.card {
+                h3 { "by " (session.method.as_str()) @if session.id == viewer.session { ", this one" } }
+                p.quiet { "Since " (pages::at(session.began_ms)) ", used " (pages::ago(session.seen_ms, now_ms)) }
+                form.answer method="post" action=(to) { (pages::guard(&frame, &to)) button type="submit" { "end" } }
             }
         }
-        (logout_form(&token_field(&console, &viewer, "/logout")))
-        p data-message role="status" {}
     };
-    Ok(pages::framed("passkeys", &body))
+    Ok(pages::page(&frame, None, "Passkeys", pages::Watch::Still, &body))
 }
 
 fn may_enrol(session: &Session, now_ms: u64) -> bool {

@@ -2,7 +2,7 @@
 
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
-use maud::html;
+use maud::{Markup, html};
 
 use crate::{pages, person::Forbidden};
 
@@ -69,6 +69,10 @@ impl From<Forbidden> for Refused {
     }
 }
 
+/// What a page says that refuses something, to be put into the frame of whoever reads it.
+#[derive(Debug, Clone)]
+pub(crate) struct Told(pub(crate) Markup);
+
 impl IntoResponse for Refused {
     fn into_response(self) -> Response {
         let body = html! {
@@ -77,6 +81,8 @@ impl IntoResponse for Refused {
             p { a href="/" { "start page" } }
         };
         let mut response = (self.status, pages::framed("refused", &body)).into_response();
+        // For who is logged in it stands where every other page does: the guard sees to that.
+        response.extensions_mut().insert(Told(body));
         if let Some(seconds) = self.retry_after_s {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }

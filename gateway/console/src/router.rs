@@ -25,7 +25,7 @@ use crate::{
     login,
     login_state::LoginStates,
     oidc::{self, Oidc},
-    pages, passkey,
+    pages, passkey, people,
     person::{Person, Role, Viewer},
     random,
     refused::Refused,
@@ -370,6 +370,11 @@ pub fn router(console: Arc<Console>, beside: Router) -> Router {
         .route("/passkeys/{id}/remove", post(passkey::remove))
         .route("/sessions/{id}/end", post(login::end_session))
         .route("/approvals/{id}/decision", post(decide::decide))
+        .route("/approvals/{id}/review", post(decide::review))
+        .route(sign::BATCH, post(decide::decide_batch))
+        .route("/people", get(people::show))
+        .route("/people/{person}/passkeys/{id}/remove", post(people::remove_passkey))
+        .route("/people/{person}/sessions/{id}/end", post(people::end_session))
         .route("/passkey.js", get(login::script))
         .merge(pages::routes())
         .fallback(async || Refused::unknown())

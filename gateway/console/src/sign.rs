@@ -92,6 +92,8 @@ impl Signature {
 pub(crate) enum Act {
     /// A decision of an approval.
     Decision(DecisionWanted),
+    /// A decision of several at once.
+    Batch(BatchWanted),
     /// Any other change: where the form goes, and what is in it.
     Change { to: String, fields: Vec<(String, String)> },
 }
@@ -105,6 +107,22 @@ pub(crate) struct DecisionWanted {
     pub(crate) reason: Option<String>,
     pub(crate) view: Option<Digest>,
     pub(crate) allow: Option<Allow>,
+}
+
+/// Where a form goes that decides several at once.
+pub(crate) const BATCH: &str = "/batch/decision";
+
+/// So many are decided at once at most: what nobody can read is not decided.
+pub(crate) const BATCH_MOST: usize = 50;
+
+/// A decision of several at once, as the form has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct BatchWanted {
+    /// By id, and the exact call of each, in order.
+    pub(crate) approvals: Vec<(String, Digest)>,
+    pub(crate) verdict: Verdict,
+    pub(crate) reason: Option<String>,
+    pub(crate) view: Option<Digest>,
 }
 
 /// How far calls like the approved one may go, as the form has it.
@@ -124,6 +142,9 @@ impl Act {
         if let Some(approval) = to.strip_prefix("/approvals/").and_then(|rest| rest.strip_suffix("/decision")) {
             return DecisionWanted::read(approval, fields).map(Self::Decision);
         }
+        if to == BATCH {
+            return BatchWanted::read(fields).map(Self::Batch);
+        }
         let fields = fields.sorted_without(&[TOKEN, ASSERTION, OPERATOR, TO]);
         Ok(Self::Change { to: to.to_owned(), fields })
     }
@@ -132,6 +153,7 @@ impl Act {
     fn challenge(&self, nonce: &[u8; 32]) -> [u8; 32] {
         match self {
             Self::Decision(wanted) => *bailiwick_store::challenge(&wanted.binding, &wanted.statement(), nonce).as_bytes(),
+            Self::Batch(wanted) => *bailiwick_store::challenge(&wanted.digest(), &wanted.statement(), nonce).as_bytes(),
             Self::Change { .. } => sha256(&[b"bailiwick.act.v1\0".as_slice(), &self.canonical(), nonce].concat()),
         }
     }
@@ -142,6 +164,7 @@ impl Act {
             Self::Decision(DecisionWanted { approval, binding, verdict, reason, view, allow }) => {
                 json!(["decision", approval, binding, verdict, reason, view, allow])
             }
+            Self::Batch(BatchWanted { approvals, verdict, reason, view }) => json!(["batch", approvals, verdict, reason, view]),
             Self::Change { to, fields } => json!([to, fields]),
         };
         bailiwick_schemas::canonical::canonical(&value)
@@ -160,31 +183,71 @@ impl DecisionWanted {
     }
 
     fn read(approval: &str, fields: &Fields) -> Result<Self, Refused> {
-        let digest = |name: &str, text: &str| {
-            text.parse::<Digest>().map_err(|_| Refused::invalid(format!("`{name}` in the form is no digest")))
-        };
-        let verdict = match fields.need("verdict")? {
-            "approve" => Verdict::Approve,
-            "deny" => Verdict::Deny,
-            _ => return Err(Refused::invalid("`verdict` in the form is neither `approve` nor `deny`")),
-        };
-        let reason = fields.text("reason").map(str::trim).filter(|reason| !reason.is_empty());
-        if verdict == Verdict::Deny && reason.is_none() {
-            return Err(Refused::invalid("a no needs a reason: the agent is told it"));
-        }
-        if reason.is_some_and(|reason| reason.chars().count() > 500 || reason.chars().any(bailiwick_schemas::text::is_invisible))
-        {
-            return Err(Refused::invalid("a reason has at most 500 visible characters"));
-        }
+        let (verdict, reason) = answer(fields)?;
         Ok(Self {
             approval: approval.to_owned(),
             binding: digest("binding", fields.need("binding")?)?,
             verdict,
-            reason: reason.map(str::to_owned),
+            reason,
             view: fields.text("view").map(|view| digest("view", view)).transpose()?,
             allow: Allow::read(fields)?,
         })
     }
+}
+
+impl BatchWanted {
+    /// What is decided: exactly these calls, in this order.
+    fn digest(&self) -> Digest {
+        let bindings: Vec<Digest> = self.approvals.iter().map(|(_, binding)| *binding).collect();
+        bailiwick_store::batch_digest(&bindings)
+    }
+
+    /// What is signed of it besides the calls.
+    fn statement(&self) -> String {
+        Statement { verdict: self.verdict, reason: self.reason.as_deref(), view: self.view.as_ref(), allow: None }.text()
+    }
+
+    /// `ids` and `bindings`, each a list with blanks between, and as long as the other.
+    fn read(fields: &Fields) -> Result<Self, Refused> {
+        let ids: Vec<&str> = fields.need("ids")?.split(' ').collect();
+        let bindings = fields.need("bindings")?.split(' ').map(|text| digest("bindings", text));
+        let bindings = bindings.collect::<Result<Vec<_>, _>>()?;
+        let is_once = ids.iter().collect::<BTreeSet<_>>().len() == ids.len();
+        if ids.len() != bindings.len() || ids.len() > BATCH_MOST || !is_once {
+            return Err(Refused::invalid(format!("the form names no list of at most {BATCH_MOST} calls, each once")));
+        }
+        let (verdict, reason) = answer(fields)?;
+        let view = fields.text("view").map(|view| digest("view", view)).transpose()?;
+        let approvals = ids.into_iter().map(str::to_owned).zip(bindings).collect();
+        Ok(Self { approvals, verdict, reason, view })
+    }
+}
+
+fn digest(name: &str, text: &str) -> Result<Digest, Refused> {
+    text.parse::<Digest>().map_err(|_| Refused::invalid(format!("`{name}` in the form is no digest")))
+}
+
+/// Yes or no, and why.
+fn answer(fields: &Fields) -> Result<(Verdict, Option<String>), Refused> {
+    let verdict = match fields.need("verdict")? {
+        "approve" => Verdict::Approve,
+        "deny" => Verdict::Deny,
+        _ => return Err(Refused::invalid("`verdict` in the form is neither `approve` nor `deny`")),
+    };
+    let reason = words(fields, "reason")?;
+    if verdict == Verdict::Deny && reason.is_none() {
+        return Err(Refused::invalid("a no needs a reason: the agent is told it"));
+    }
+    Ok((verdict, reason))
+}
+
+/// What somebody wrote in this field, if anything.
+pub(crate) fn words(fields: &Fields, name: &str) -> Result<Option<String>, Refused> {
+    let words = fields.text(name).map(str::trim).filter(|words| !words.is_empty());
+    if words.is_some_and(|words| words.chars().count() > 500 || words.chars().any(bailiwick_schemas::text::is_invisible)) {
+        return Err(Refused::invalid(format!("a {name} has at most 500 visible characters")));
+    }
+    Ok(words.map(str::to_owned))
 }
 
 impl Allow {
@@ -305,6 +368,7 @@ async fn by_passkey(
         nonce: text(&nonce),
         statement: match &act {
             Act::Decision(wanted) => wanted.statement(),
+            Act::Batch(wanted) => wanted.statement(),
             Act::Change { .. } => String::new(),
         },
     })

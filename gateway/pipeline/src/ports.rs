@@ -383,6 +383,8 @@ pub struct ApprovalRequest<'a> {
     pub delegators: &'a [Delegator],
     /// The task.
     pub purpose: &'a str,
+    /// Why the agent makes this call, as it says. Not part of the binding: it is worth nothing, and people are told so.
+    pub claim: Option<&'a str>,
     /// The tool.
     pub tool: &'a Tool,
     /// The call that asked first.

@@ -321,6 +321,8 @@ pub struct Origin {
     pub wants: Wants,
     /// The members of `_meta` that are its sender's own, as they were written (see [`Meta::own`]).
     pub meta: Bytes,
+    /// Why its sender makes this call, as it says (see [`Meta::reason`]).
+    pub reason: Option<Box<str>>,
 }
 
 /// A request, received. Immutable: every walk of it sees the same.

@@ -8,14 +8,16 @@ use axum::{
     extract::{Path, Query, State},
 };
 use bailiwick_policy::Band;
+use bailiwick_schemas::canonical::Digest;
 use bailiwick_store::{Approval, Approver, ApproverMethod, DecideFault, Decision, Habits, ShowFault, Verdict, Which};
+use bailiwick_trail::Stream;
 use serde_json::{Value, json};
 
 use super::{
     Filter,
     access::{Operator, Visitor},
     api::{ApprovalView, BatchWanted, DecisionWanted, Why},
-    deed::Deed,
+    deed::{AdminRecord, Deed, Stage, change_id},
     fault::ApiFault,
     person::is_in_group,
 };
@@ -124,11 +126,42 @@ pub(super) async fn decide_batch(
     let about = of.first().map_or("", |id| id.as_str());
     let deed = Deed::new("approvals_decided", about, with);
     let runs = Arc::clone(&runtime);
+    let (by, uid) = (operator.name().to_owned(), operator.uid());
     let decided = deed.done_by(&operator, &runtime, async move {
+        let why = decision.reason.clone();
         let decided = runs.approvals.decide_batch(&of, &shown, decision, approver, now_ms).await?;
+        note_each(&runs, &by, Some(uid), &decided, (shown, verdict, why.as_deref()));
         Ok(decided.iter().map(|approval| view(&runs, approval, None)).collect())
     });
     decided.await.map(Json)
+}
+
+/// Puts each of those that were decided at once on record by itself, with what was decided at once with it. The record of the whole stands
+/// before these, and says the same: one that is missing loses nothing.
+pub(crate) fn note_each(
+    runtime: &Runtime,
+    by: &str,
+    uid: Option<u32>,
+    decided: &[Approval],
+    (batch, verdict, reason): (Digest, Verdict, Option<&str>),
+) {
+    let change = change_id(runtime.clock.as_ref());
+    for approval in decided {
+        let with = about(approval, json!({"batch": batch, "verdict": verdict, "reason": reason}));
+        let record = AdminRecord {
+            event: "approval_decided",
+            change: &change,
+            by,
+            uid,
+            about: approval.id.as_str(),
+            result: Stage::Done,
+            why: None,
+            with: &with,
+        };
+        if let Err(fault) = runtime.recorder.trail().append(Stream::Admin, runtime.clock.now_ms(), &record) {
+            tracing::error!(%fault, approval = %approval.id, "a decision of a batch has no record of its own; that of the batch names it");
+        }
+    }
 }
 
 /// Takes back what was approved and is not used yet, and what it allows of its like.
@@ -252,11 +285,7 @@ fn known(runtime: &Runtime, handle: &str) -> Result<Approval, ApiFault> {
     match runtime.approvals.show(handle) {
         Ok(shown) => Ok(shown.approval),
         Err(ShowFault::Unreadable { code, why }) => {
-            let found = runtime
-                .approvals
-                .list(Which::All)
-                .into_iter()
-                .rfind(|approval| approval.id.as_str() == handle || approval.code == code);
+            let found = runtime.approvals.look_up(handle).or_else(|| runtime.approvals.look_up(&code));
             found.ok_or_else(|| ShowFault::Unreadable { code, why }.into())
         }
         Err(fault) => Err(fault.into()),
@@ -275,6 +304,7 @@ fn view(runtime: &Runtime, approval: &Approval, arguments: Option<String>) -> Ap
         owner: approval.owner.clone(),
         delegators: approval.delegators.iter().map(|one| one.agent.to_string()).collect(),
         purpose: approval.purpose.clone(),
+        claim: approval.claim.clone(),
         kind: approval.kind,
         band: approval.band,
         requirements: approval.requirements.clone(),

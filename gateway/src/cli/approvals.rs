@@ -5,7 +5,7 @@ use std::time::Duration;
 use bailiwick_pipeline::ports::Clock as _;
 use bailiwick_policy::Confirm;
 use bailiwick_schemas::canonical::Digest;
-use bailiwick_store::{AllowanceWanted, ApprovalState, Verdict, batch_digest};
+use bailiwick_store::{AllowanceWanted, ApprovalState, ApproverMethod, Verdict, batch_digest};
 
 use super::{
     Session,
@@ -67,7 +67,7 @@ async fn show_list(list: WaitingArgs, session: &Session) -> Result<(), CliFault>
         let approvals: Vec<ApprovalView> = client.get(path).await?;
         let now = serde_json::to_vec(&approvals).ok();
         if before != now {
-            session.list(&approvals, list.form.json, || table(&approvals), nothing)?;
+            session.list(&approvals, list.form.json, || table(&approvals, list.all), nothing)?;
             before = now;
         }
         if !list.watch {
@@ -123,9 +123,14 @@ async fn find(handle: &str, client: &Client) -> Result<ApprovalView, CliFault> {
     client.get(&format!("approvals/{}", segment(handle)?)).await
 }
 
-fn table(approvals: &[ApprovalView]) -> Table {
+/// What waits; and where all are listed, how those who decided were proven, and what was used of it.
+fn table(approvals: &[ApprovalView], is_all: bool) -> Table {
     let now_ms = SystemClock.now_ms();
-    let mut table = Table::new(&["CODE", "STATE", "TOOL", "AGENT", "BAND", "TIME", "APPROVER", "ID"]);
+    let mut table = Table::new(if is_all {
+        &["CODE", "STATE", "TOOL", "AGENT", "BAND", "TIME", "APPROVER", "METHOD", "USES", "ID"]
+    } else {
+        &["CODE", "STATE", "TOOL", "AGENT", "BAND", "TIME", "APPROVER", "ID"]
+    });
     for approval in approvals {
         let time = match (approval.state, approval.execute_by_ms, approval.ended_at_ms) {
             (ApprovalState::Pending, ..) => format!("expires {}", from_now(approval.approve_by_ms, now_ms)),
@@ -133,19 +138,42 @@ fn table(approvals: &[ApprovalView]) -> Table {
             (_, _, Some(ended)) => from_now(ended, now_ms),
             _ => String::new(),
         };
-        let approver = approval.decisions.iter().map(|decided| decided.approver.name.as_str()).collect::<Vec<_>>().join(" ");
-        table.row([
-            &approval.code,
-            approval.state.as_str(),
-            &short(&approval.tool, 40),
-            &approval.agent,
-            approval.band.as_str(),
-            &time,
-            &approver,
-            &approval.id,
-        ]);
+        let said = || approval.decisions.iter().map(|decided| &decided.approver);
+        let approver = said().map(|approver| approver.name.as_str()).collect::<Vec<_>>().join(" ");
+        let tool = short(&approval.tool, 40);
+        let (code, state, band) = (&approval.code, approval.state.as_str(), approval.band.as_str());
+        if is_all {
+            let let_go = approval.broken_by.iter().map(|_| "emergency");
+            let methods = said().map(|approver| method(approver.method)).chain(let_go).collect::<Vec<_>>().join(" ");
+            let uses = uses(approval);
+            table.row([code, state, &tool, &approval.agent, band, &time, &approver, &methods, &uses, &approval.id]);
+        } else {
+            table.row([code, state, &tool, &approval.agent, band, &time, &approver, &approval.id]);
+        }
     }
     table
+}
+
+fn method(method: ApproverMethod) -> &'static str {
+    match method {
+        ApproverMethod::Operator => "operator",
+        ApproverMethod::Passkey => "passkey",
+        ApproverMethod::Login => "login",
+        ApproverMethod::ClientAsserted => "client",
+    }
+}
+
+/// How often it was used, of how often it may be; and the same of calls like it.
+fn uses(approval: &ApprovalView) -> String {
+    let own = match approval.state {
+        ApprovalState::Executing | ApprovalState::Succeeded | ApprovalState::Failed | ApprovalState::Unknown => "1 of 1",
+        ApprovalState::Approved | ApprovalState::Lapsed | ApprovalState::Revoked => "0 of 1",
+        _ => "",
+    };
+    match &approval.allowance {
+        Some(allowed) => format!("{own}, {} of {} like it", allowed.uses.len(), allowed.max_uses),
+        None => own.to_owned(),
+    }
 }
 
 /// Everything an approver has to know, and nothing that could deceive: the arguments whole, what is invisible in them written out.
@@ -168,6 +196,9 @@ fn card(approval: &ApprovalView) -> String {
         shown(&approval.owner),
         shown(&approval.purpose),
     ));
+    if let Some(claim) = &approval.claim {
+        text.add(format_args!("claimed   {} (by the agent: nobody has checked it)\n", shown(claim)));
+    }
     for asked in &approval.requirements {
         let persons = if asked.quorum > 1 { format!(", {} persons", asked.quorum) } else { String::new() };
         let reason = asked.reason.as_deref().map(|reason| format!(": {}", shown(reason))).unwrap_or_default();

@@ -202,6 +202,9 @@ pub struct CallArgs {
     /// Under this grant of the agent
     #[arg(long, value_name = "ID")]
     pub grant: Option<String>,
+    /// Why, in the agent's words: a person who is asked about the call reads it as a claim
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
     /// The endpoint; else that of the running gateway
     #[arg(long)]
     pub url: Option<String>,

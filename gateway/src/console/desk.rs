@@ -1,7 +1,7 @@
 //! What the console shows of this gateway.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    collections::{BTreeMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::Duration,
 };
@@ -9,12 +9,11 @@ use std::{
 use bailiwick_console::{
     Action, Change, Desk, News, Refused, Signature, Soon, Viewer, Wanted,
     views::{
-        AgentRow, ApprovalView, AuditPage, AuditQuery, CallView, ConnectorRow, Detection, Earlier, Frame, GrantRow, GrantView,
-        HaltRow, Inbox, LiveCall, Notice,
+        AgentRow, ApprovalView, AuditPage, AuditQuery, CallView, ConnectorRow, Detection, Frame, GrantRow, GrantView, HaltRow,
+        Inbox, LiveCall, Notice, ReviewRow,
     },
 };
-use bailiwick_pipeline::{ids::ApprovalId, ports::Worlds as _};
-use bailiwick_store::{Approval, ApprovalState, Decided, EndAs, Verdict};
+use bailiwick_store::{EndAs, MovedSince};
 use serde_json::json;
 use tokio::sync::watch;
 
@@ -39,15 +38,6 @@ const LOOK: Duration = Duration::from_secs(1);
 /// Changes that come together are told together.
 const GATHER: Duration = Duration::from_millis(100);
 
-/// So many arguments of calls that wait are kept for a comparison later, and so many of approved ones.
-const COMPARED: usize = 512;
-
-/// No longer arguments than these are kept for a comparison, bytes.
-const LONGEST: usize = 256 * 1024;
-
-/// So much of arguments is kept of those that wait, and of approved ones, bytes.
-const IN_ALL: usize = 8 * 1024 * 1024;
-
 /// What the console shows of this gateway.
 pub(super) struct GatewayDesk {
     /// The gateway has the console, and so not the other way round.
@@ -61,20 +51,19 @@ pub(super) struct GatewayDesk {
 struct Log {
     next: u64,
     changes: VecDeque<(u64, Change)>,
-    approvals: HashMap<ApprovalId, (ApprovalState, usize, usize)>,
+    /// How far the approvals' moves were looked at.
+    moves: u64,
     others: BTreeMap<&'static str, u64>,
-    /// Arguments of questions that wait: they are gone from the store soon after somebody has said yes.
-    asked: VecDeque<(ApprovalId, String)>,
-    /// The last approved call by agent and tool.
-    approved: VecDeque<((String, String), Earlier)>,
 }
 
 impl GatewayDesk {
     /// The desk of this gateway. It looks for what changes for as long as the gateway is there.
     pub(super) fn of(runtime: &Arc<Runtime>) -> Arc<Self> {
         let desk = Arc::new(Self { runtime: Arc::downgrade(runtime), log: Mutex::default(), told: watch::Sender::new(0) });
+        let moves = runtime.approvals.moves();
+        desk.log().moves = *moves.borrow();
         desk.look(runtime);
-        tokio::spawn(watch_over(Arc::downgrade(&desk), runtime.approvals.changes()));
+        tokio::spawn(watch_over(Arc::downgrade(&desk), moves));
         desk
     }
 
@@ -87,44 +76,39 @@ impl GatewayDesk {
         self.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Looks at what changed since it was looked last.
+    /// Looks at what changed since it was looked last, and at nothing else.
     fn look(&self, runtime: &Runtime) {
-        let standings = runtime.approvals.standings();
-        let others = views::marks(runtime);
         let mut log = self.log();
-        let mut moved = Vec::new();
-        let mut seen = HashMap::with_capacity(standings.len());
-        for standing in standings {
-            let now = (standing.state, standing.said, standing.waiters);
-            if log.approvals.get(&standing.id) != Some(&now) {
-                moved.push((standing.id.clone(), standing.state, (standing.connector.to_string(), standing.band)));
+        let mut changed = Vec::new();
+        // Read first: what moves meanwhile is looked at the next time.
+        let moves = *runtime.approvals.moves().borrow();
+        if moves != log.moves {
+            let since = std::mem::replace(&mut log.moves, moves);
+            match runtime.approvals.moved_since(since) {
+                MovedSince::These(ids) => {
+                    for id in &ids {
+                        changed.extend(runtime.approvals.standing(id).map(|standing| Change {
+                            kind: "approval",
+                            id: Some(id.to_string()),
+                            state: Some(standing.state.as_str().to_owned()),
+                            of: Some((standing.connector.to_string(), standing.band)),
+                        }));
+                    }
+                }
+                MovedSince::Everything => log.forget(),
             }
-            seen.insert(standing.id, now);
         }
-        log.approvals = seen;
-        let mut changed: Vec<Change> = moved
-            .iter()
-            .map(|(id, state, of)| Change {
-                kind: "approval",
-                id: Some(id.to_string()),
-                state: Some(state.as_str().to_owned()),
-                of: Some(of.clone()),
-            })
-            .collect();
-        for (kind, mark) in others {
+        for (kind, mark) in views::marks(runtime) {
             if log.others.insert(kind, mark) != Some(mark) {
                 changed.push(Change { kind, id: None, state: None, of: None });
             }
         }
-        for (id, ..) in &moved {
-            log.remember(id, runtime);
-        }
-        if changed.is_empty() {
-            return;
-        }
+        let before = *self.told.borrow();
         let last = log.add(changed);
         drop(log);
-        self.told.send_replace(last);
+        if last != before {
+            self.told.send_replace(last);
+        }
     }
 }
 
@@ -139,62 +123,14 @@ impl Log {
         self.next
     }
 
-    /// Keeps the arguments of what waits, and has them stand for their tool once they were approved.
-    fn remember(&mut self, id: &ApprovalId, runtime: &Runtime) {
-        let Ok(shown) = runtime.approvals.show(id.as_str()) else {
-            self.asked.retain(|(known, _)| known != id);
-            return;
-        };
-        let approval = shown.approval;
-        if let Some(text) =
-            shown.arguments.filter(|bytes| bytes.len() <= LONGEST).and_then(|bytes| String::from_utf8(bytes.into()).ok())
-            && !self.asked.iter().any(|(known, _)| known == id)
-        {
-            keep(&mut self.asked, (id.clone(), text), String::len);
-        }
-        if approval.state == ApprovalState::Pending {
-            return;
-        }
-        // Whatever has become of it, it waits no more.
-        let Some(text) = taken(&mut self.asked, id) else { return };
-        let Some(yes) = approved_by(&approval) else { return };
-        let of = (approval.binding.agent.to_string(), approval.binding.tool.clone());
-        let earlier = Earlier { code: approval.code.clone(), by: yes.approver.name.clone(), at_ms: yes.at_ms, text };
-        self.approved.retain(|(known, _)| *known != of);
-        keep(&mut self.approved, (of, earlier), |earlier| earlier.text.len());
+    /// So much changed that it is not remembered one by one: whoever listens looks at everything.
+    fn forget(&mut self) {
+        self.changes.clear();
+        self.next += 1;
     }
 }
 
-/// Keeps one more; the oldest make room, for their number and for their bytes.
-fn keep<K, T>(kept: &mut VecDeque<(K, T)>, one: (K, T), bytes: impl Fn(&T) -> usize) {
-    kept.push_back(one);
-    let mut sum: usize = kept.iter().map(|(_, kept)| bytes(kept)).sum();
-    while kept.len() > COMPARED || sum > IN_ALL {
-        let Some((_, oldest)) = kept.pop_front() else { return };
-        sum -= bytes(&oldest);
-    }
-}
-
-/// What was kept of this, which is kept no more.
-fn taken<K: PartialEq, T>(kept: &mut VecDeque<(K, T)>, key: &K) -> Option<T> {
-    let at = kept.iter().position(|(known, _)| known == key)?;
-    kept.remove(at).map(|(_, one)| one)
-}
-
-/// The last yes, of what enough persons have approved.
-fn approved_by(approval: &Approval) -> Option<&Decided> {
-    let is_approved = matches!(
-        approval.state,
-        ApprovalState::Approved
-            | ApprovalState::Executing
-            | ApprovalState::Succeeded
-            | ApprovalState::Failed
-            | ApprovalState::Unknown
-    );
-    approval.decisions.iter().rev().find(|decided| is_approved && decided.verdict == Verdict::Approve)
-}
-
-/// Looks each time an approval changes, and once a second for the rest, until the console is gone.
+/// Looks each time an approval moves, and once a second at the counters of the rest, until the console is gone.
 async fn watch_over(desk: Weak<GatewayDesk>, mut approvals: watch::Receiver<u64>) {
     loop {
         let _changed = tokio::time::timeout(LOOK, approvals.changed()).await;
@@ -214,9 +150,11 @@ impl Desk for GatewayDesk {
             return Frame { notices: vec![Notice { grave: true, text: ENDING.to_owned() }], ..Frame::default() };
         };
         let now_ms = runtime.clock.now_ms();
+        let is_theirs = views::seen_by(viewer);
         Frame {
             now_ms,
-            waiting: runtime.approvals.waiting(now_ms, 0, 0, |approval| views::is_theirs(viewer, approval)).total,
+            waiting: runtime.approvals.waiting(now_ms, 0, 0, &is_theirs).total,
+            reviews: runtime.approvals.reviews_due(&is_theirs),
             notices: views::notices(&runtime),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             ..Frame::default()
@@ -227,33 +165,44 @@ impl Desk for GatewayDesk {
         let Some(runtime) = self.runtime() else { return Inbox::default() };
         let now_ms = runtime.clock.now_ms();
         let skip = page.saturating_sub(1).saturating_mul(PAGE);
-        let waiting = runtime.approvals.waiting(now_ms, skip, PAGE, |approval| views::is_theirs(viewer, approval));
+        let is_theirs = views::seen_by(viewer);
+        let waiting = runtime.approvals.waiting(now_ms, skip, PAGE, &is_theirs);
         Inbox {
-            rows: waiting.part.iter().map(|(approval, waiters)| views::inbox_row(approval, *waiters)).collect(),
+            rows: waiting.part.iter().map(|(approval, waiters)| views::inbox_row(viewer, approval, *waiters)).collect(),
             total: waiting.total,
             page,
             pages: waiting.total.div_ceil(PAGE).max(1),
-            lately: runtime
-                .approvals
-                .ended_last(LATELY, |approval| views::is_theirs(viewer, approval))
-                .iter()
-                .map(views::aged)
-                .collect(),
+            lately: runtime.approvals.ended_last(LATELY, &is_theirs).iter().map(views::aged).collect(),
         }
+    }
+
+    fn like(&self, viewer: &Viewer, handle: &str, most: usize) -> Vec<String> {
+        let found = self.runtime().and_then(|runtime| Some((runtime.approvals.look_up(handle)?, runtime)));
+        let Some((approval, runtime)) = found.filter(|(approval, _)| views::is_theirs(viewer, approval)) else {
+            return Vec::new();
+        };
+        let others = runtime.approvals.siblings(&approval, runtime.clock.now_ms());
+        let all = std::iter::once(approval).chain(others.into_iter().filter(|other| views::is_theirs(viewer, other)));
+        all.take(most).map(|one| one.id.to_string()).collect()
+    }
+
+    fn reviews(&self, viewer: &Viewer) -> Vec<ReviewRow> {
+        let Some(runtime) = self.runtime() else { return Vec::new() };
+        let due = runtime.approvals.to_review();
+        due.iter()
+            .filter(|one| views::is_theirs(viewer, one))
+            .filter_map(|one| views::review_row(&runtime, viewer, one))
+            .collect()
     }
 
     fn approval<'a>(&'a self, viewer: &'a Viewer, handle: &'a str) -> Soon<'a, Option<ApprovalView>> {
         Box::pin(async move {
             let runtime = self.runtime()?;
             let mut view = views::approval(&runtime, viewer, handle)?;
-            let of = (view.agent.clone(), view.tool.clone());
-            view.earlier = self
-                .log()
-                .approved
-                .iter()
-                .find(|(known, earlier)| *known == of && earlier.code != view.code)
-                .map(|(_, earlier)| earlier.clone());
-            view.ahead = reading::last_calls(&runtime, view.grant.clone()).await;
+            view.ahead = reading::last_calls(&runtime, viewer, view.grant.clone()).await;
+            if let Some(likewise) = &mut view.likewise {
+                likewise.run = reading::run_of(&runtime, viewer, likewise.id.clone()).await;
+            }
             Some(view)
         })
     }
@@ -390,30 +339,4 @@ pub(super) fn marks_of<T: std::hash::Hash>(all: impl IntoIterator<Item = T>) -> 
     let mut hasher = DefaultHasher::new();
     all.into_iter().for_each(|one| one.hash(&mut hasher));
     hasher.finish()
-}
-
-/// The callable tools, by number: a mark of the catalogue.
-pub(super) fn catalogue_mark(runtime: &Runtime) -> (usize, BTreeSet<String>) {
-    (runtime.worlds.now().count(), runtime.worlds.drifted().iter().map(ToString::to_string).collect())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn arguments_are_kept_within_bounds_and_no_longer_than_they_wait() {
-        let mut kept = VecDeque::new();
-        for n in 0..100 {
-            keep(&mut kept, (n, "x".repeat(LONGEST)), String::len);
-        }
-        assert_eq!(kept.len(), IN_ALL / LONGEST);
-        assert_eq!(taken(&mut kept, &0), None, "the oldest made room");
-        assert_eq!(taken(&mut kept, &99).map(|text| text.len()), Some(LONGEST));
-        assert_eq!((taken(&mut kept, &99), kept.len()), (None, IN_ALL / LONGEST - 1));
-        for n in 0..=COMPARED {
-            keep(&mut kept, (1000 + n, String::new()), String::len);
-        }
-        assert_eq!(kept.len(), COMPARED);
-    }
 }

@@ -5,10 +5,15 @@ use std::{
     sync::{Arc, Weak},
 };
 
-use bailiwick_console::{Action, House, Later, NotRecorded, Note, Person, ProofMethod, Question, Refused, SignedDecision};
+use bailiwick_console::{
+    Action, House, Later, NotRecorded, Note, Person, ProofMethod, Question, Refused, SignedBatch, SignedDecision, SignedReview,
+};
 use bailiwick_pipeline::ports::Clock;
 use bailiwick_policy::Band;
-use bailiwick_store::{AllowanceWanted, Approval, Approver, ApproverMethod, DecideBounds, Decided, Decision, MayNot, Verdict};
+use bailiwick_schemas::canonical::Digest;
+use bailiwick_store::{
+    AllowanceWanted, Approval, Approver, ApproverMethod, DecideBounds, Decided, Decision, MayNot, Verdict, batch_digest,
+};
 use bailiwick_trail::Stream;
 use serde_json::json;
 use zeroize::Zeroizing;
@@ -16,7 +21,7 @@ use zeroize::Zeroizing;
 use super::people_of;
 use crate::{
     adapters::Recorder,
-    admin::{AdminRecord, Deed, Stage, change_id, fault::ApiFault},
+    admin::{self, AdminRecord, Deed, Stage, change_id, fault::ApiFault},
     data::DataFolder,
     runtime::Runtime,
 };
@@ -71,8 +76,7 @@ impl House for Gatehouse {
     }
 
     fn question(&self, approval: &str) -> Option<Question> {
-        let found = self.runtime.upgrade()?.approvals.list(bailiwick_store::Which::All);
-        let found = found.into_iter().find(|known| known.id.as_str() == approval)?;
+        let found = self.runtime.upgrade()?.approvals.look_up(approval).filter(|known| known.id.as_str() == approval)?;
         Some(Question {
             id: found.id.to_string(),
             binding: found.binding.digest(),
@@ -88,16 +92,37 @@ impl House for Gatehouse {
             decided(&runtime, decision).await.map_err(|fault| refused(&fault))
         })
     }
+
+    fn decide_batch(&self, decision: SignedBatch) -> Later<'_, Result<(), Refused>> {
+        Box::pin(async move {
+            let gone = || Refused::unavailable("the gateway is ending");
+            let runtime = self.runtime.upgrade().ok_or_else(gone)?;
+            decided_together(&runtime, decision).await.map_err(|fault| refused(&fault))
+        })
+    }
+
+    fn review(&self, review: SignedReview) -> Later<'_, Result<(), Refused>> {
+        Box::pin(async move {
+            let gone = || Refused::unavailable("the gateway is ending");
+            let runtime = self.runtime.upgrade().ok_or_else(gone)?;
+            reviewed(&runtime, review).await.map_err(|fault| refused(&fault))
+        })
+    }
+}
+
+/// The approval of this id, which is of exactly this call.
+fn known(runtime: &Runtime, approval: &str, binding: &Digest) -> Result<Approval, ApiFault> {
+    let unknown = || ApiFault::unknown("there is no such approval", "the list of approvals shows what waits");
+    let known = runtime.approvals.look_up(approval).filter(|known| known.id.as_str() == approval).ok_or_else(unknown)?;
+    if known.binding.digest() != *binding {
+        return Err(ApiFault::conflict(format!("{} is of another call than the one that was signed", known.code)));
+    }
+    Ok(known)
 }
 
 async fn decided(runtime: &Arc<Runtime>, signed: SignedDecision) -> Result<(), ApiFault> {
     let SignedDecision { approval, binding, verdict, reason, view, allow, signature } = signed;
-    let shown = runtime.approvals.list(bailiwick_store::Which::All);
-    let unknown = || ApiFault::unknown("there is no such approval", "the list of approvals shows what waits");
-    let known = shown.into_iter().find(|known| known.id.as_str() == approval).ok_or_else(unknown)?;
-    if known.binding.digest() != binding {
-        return Err(ApiFault::conflict("this approval is of another call than the one that was signed"));
-    }
+    let known = known(runtime, &approval, &binding)?;
     let approver = approver(runtime.config().people.is_empty(), signature.person(), signature.method());
     let bounds = bounds(signature.person());
     approver.may_decide(&known, verdict, &bounds).map_err(|why: MayNot| ApiFault::forbidden(why.to_string()))?;
@@ -126,6 +151,63 @@ async fn decided(runtime: &Arc<Runtime>, signed: SignedDecision) -> Result<(), A
         Ok(())
     })
     .await
+}
+
+/// Several at once: all of them or none. Beside the record of the whole, each has one of its own.
+async fn decided_together(runtime: &Arc<Runtime>, signed: SignedBatch) -> Result<(), ApiFault> {
+    let SignedBatch { approvals, verdict, reason, view, signature } = signed;
+    let all = approvals.iter().map(|(id, binding)| known(runtime, id, binding)).collect::<Result<Vec<_>, _>>()?;
+    let approver = approver(runtime.config().people.is_empty(), signature.person(), signature.method());
+    let bounds = bounds(signature.person());
+    for one in &all {
+        if one.band == Band::Critical && verdict == Verdict::Approve {
+            return Err(ApiFault::invalid(format!("{} is critical: it is approved alone, with its code", one.code)));
+        }
+        let may = approver.may_decide(one, verdict, &bounds);
+        may.map_err(|why: MayNot| ApiFault::forbidden(format!("{}: {why}", one.code)))?;
+    }
+    let bindings: Vec<Digest> = approvals.iter().map(|(_, binding)| *binding).collect();
+    let batch = batch_digest(&bindings);
+    let each: Vec<_> = all.iter().map(|one| on_record(one, &serde_json::Value::Null)).collect();
+    let with = json!({
+        "batch": batch, "verdict": verdict, "reason": reason, "view": view, "approvals": each, "proof": signature.on_record(),
+    });
+    let (evidence, decider) = (signature.evidence().cloned(), signature.person().id.clone());
+    let (by, of) = (format!("person:{decider}"), Arc::clone(runtime));
+    let about = all.first().map_or_else(String::new, |one| one.id.to_string());
+    let who = by.clone();
+    Deed::new("approvals_decided", &about, with)
+        .done_by_person(&by, runtime, async move {
+            let people = people_of(&of.config());
+            if let Some(one) = all.iter().find(|one| !may_decide(&people, &decider, (one.binding.connector.as_str(), one.band))) {
+                return Err(ApiFault::forbidden(format!("`{decider}` may not decide {} any more", one.code)));
+            }
+            let ids: Vec<_> = all.iter().map(|one| one.id.clone()).collect();
+            let decision = Decision { verdict, reason: reason.clone(), view, evidence, allow: None };
+            let decided = of.approvals.decide_batch(&ids, &batch, decision, approver, of.clock.now_ms()).await?;
+            admin::approvals::note_each(&of, &who, None, &decided, (batch, verdict, reason.as_deref()));
+            Ok(())
+        })
+        .await
+}
+
+/// That somebody else has looked at what was let go in an emergency.
+async fn reviewed(runtime: &Arc<Runtime>, signed: SignedReview) -> Result<(), ApiFault> {
+    let SignedReview { approval, binding, note, signature } = signed;
+    let known = known(runtime, &approval, &binding)?;
+    let approver = approver(runtime.config().people.is_empty(), signature.person(), signature.method());
+    let with = on_record(&known, &json!({"reason": note, "proof": signature.on_record()}));
+    let decider = signature.person().id.clone();
+    let (by, of) = (format!("person:{decider}"), Arc::clone(runtime));
+    Deed::new("approval_reviewed", &approval, with)
+        .done_by_person(&by, runtime, async move {
+            if !may_decide(&people_of(&of.config()), &decider, (known.binding.connector.as_str(), known.band)) {
+                return Err(ApiFault::forbidden(format!("`{decider}` may not look at this any more")));
+            }
+            of.approvals.review(known.id.as_str(), Some(note), approver, of.clock.now_ms()).await?;
+            Ok(())
+        })
+        .await
 }
 
 /// Whether this person is one of these, and may decide this.
@@ -159,7 +241,7 @@ fn on_record(known: &Approval, said: &serde_json::Value) -> serde_json::Value {
 
 /// Where nobody is registered, the one who is there is whoever runs the gateway. So is whoever has the operator credential, which is a file of
 /// that user: agents of theirs are not approved by it, and two persons it is not.
-fn approver(is_nobody_registered: bool, person: &Person, method: ProofMethod) -> Approver {
+pub(super) fn approver(is_nobody_registered: bool, person: &Person, method: ProofMethod) -> Approver {
     let is_operator = is_nobody_registered || method == ProofMethod::Operator;
     Approver {
         uid: is_operator.then(|| rustix::process::geteuid().as_raw()),

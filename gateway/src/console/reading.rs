@@ -2,11 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use bailiwick_console::views::{Ahead, AuditPage, AuditQuery, AuditRow, Bar, CallView, Detection, FieldView, Picture};
+use bailiwick_console::{
+    Action, Viewer,
+    views::{Ahead, AuditPage, AuditQuery, AuditRow, Bar, CallView, Detection, FieldView, Picture, Run},
+};
+use bailiwick_pipeline::ports::Worlds as _;
 use bailiwick_policy::Band;
 use bailiwick_trail::{Reader, Record, Start, Stream, TrailFault};
 use serde_json::Value;
 
+use super::views::seen_by;
 use crate::{recent::Passed, runtime::Runtime};
 
 /// So many records of each stream are read for one page of a search.
@@ -178,13 +183,20 @@ fn time(text: &str) -> Option<u64> {
     u64::try_from((days * 24 * 60 + hour * 60 + minute) * 60_000).ok()
 }
 
-/// The last calls under a grant, the newest first.
-pub(super) async fn last_calls(runtime: &Runtime, grant: String) -> Vec<Ahead> {
+/// The last calls under a grant that this viewer may see, the newest first. Who only approves sees those of tools that they decide about.
+pub(super) async fn last_calls(runtime: &Runtime, viewer: &Viewer, grant: String) -> Vec<Ahead> {
+    let (world, viewer) = (runtime.worlds.now(), viewer.clone());
+    let is_theirs = move |tool: &str| {
+        let sees_all = viewer.may(Action::SeeRegistry).is_ok();
+        sees_all || world.tool(tool).is_some_and(|tool| seen_by(&viewer)(&tool.connector.id, tool.band))
+    };
     let (folder, end) = (runtime.data.trail(), runtime.recorder.trail().last_seq(Stream::Calls) + 1);
     let found = beside(move || {
         let records = piece(&Reader::open(&folder)?, Stream::Calls, end.saturating_sub(PIECE).max(1), end)?;
         let of_task = |record: &&Record| {
-            record.text("event") == Some("outcome") && record.text("grant") == Some(&grant) && record.text("tool").is_some()
+            record.text("event") == Some("outcome")
+                && record.text("grant") == Some(&grant)
+                && record.text("tool").is_some_and(&is_theirs)
         };
         Ok(records.iter().rev().filter(of_task).take(AHEAD).map(ahead).collect::<Vec<_>>())
     });
@@ -194,6 +206,27 @@ pub(super) async fn last_calls(runtime: &Runtime, grant: String) -> Vec<Ahead> {
 fn ahead(record: &Record) -> Ahead {
     let text = |key: &str| record.text(key).unwrap_or_default().to_owned();
     Ahead { call: text("call_id"), tool: text("tool"), outcome: text("outcome"), at_ms: record.unix_ms, trace: text("trace_id") }
+}
+
+/// What the call did that went under this approval, as far as it is among the last records. Its id is for who may read them.
+pub(super) async fn run_of(runtime: &Runtime, viewer: &Viewer, approval: String) -> Option<Run> {
+    let reads = viewer.may(Action::SeeTrail).is_ok();
+    let (folder, end) = (runtime.data.trail(), runtime.recorder.trail().last_seq(Stream::Calls) + 1);
+    let found = beside(move || {
+        let records = piece(&Reader::open(&folder)?, Stream::Calls, end.saturating_sub(PIECE).max(1), end)?;
+        let is_run = |record: &&Record| {
+            record.text("event") == Some("outcome")
+                && record.text("approval") == Some(&approval)
+                && record.text("outcome").is_some_and(|outcome| outcome != "approval_pending")
+        };
+        Ok(records.iter().rev().find(is_run).map(|record| Run {
+            outcome: record.text("outcome").unwrap_or_default().to_owned(),
+            why: record.text("reason").map(str::to_owned),
+            call: record.text("call_id").filter(|_| reads).map(str::to_owned),
+            at_ms: record.unix_ms,
+        }))
+    });
+    found.await.ok().flatten()
 }
 
 /// Secrets that servers gave away lately.

@@ -1,9 +1,15 @@
 //! What is served at the console's listener, over real HTTP, with a real gateway behind it.
-#![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may fail by panicking")]
 
 use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 
-use bailiwick_pipeline::trace::hex;
+use bailiwick_pipeline::{
+    ids::CallId,
+    ports::{ApprovalRequest, Approvals as _, Binding, Clock as _, Worlds as _},
+    trace::hex,
+};
+use bailiwick_schemas::canonical::Digest;
+use bailiwick_store::Settings;
 use http::{Method, StatusCode};
 use serde_json::Value;
 use tokio::net::TcpListener;
@@ -149,6 +155,9 @@ async fn every_page_is_there_for_who_is_logged_in_and_for_nobody_else() {
     let mut stage = Stage::new(folder.path()).await;
     let pages = [
         ("/", "Inbox"),
+        ("/reviews", "Nothing waits for a second look"),
+        ("/batch", "None of them can be decided so"),
+        ("/people", "in memory alone"),
         ("/live", "Live calls"),
         ("/agents", "demo@localhost"),
         ("/grants", "demo-triage"),
@@ -179,6 +188,81 @@ async fn every_page_is_there_for_who_is_logged_in_and_for_nobody_else() {
         let answer = stage.request(Method::GET, path).send().await.unwrap();
         assert!(answer.headers().get("content-type").unwrap().to_str().unwrap().starts_with(kind), "{path}");
     }
+}
+
+/// Asks about calls of these numbers, of many agents.
+async fn asked(runtime: &Arc<Runtime>, numbers: std::ops::Range<u64>) {
+    let tool = runtime.worlds.now().tool("tickets__refund").unwrap().clone();
+    let asking: Vec<_> = numbers
+        .map(|number| {
+            let (runtime, tool) = (Arc::clone(runtime), Arc::clone(&tool));
+            tokio::spawn(async move {
+                let arguments = format!("{{\"id\":\"T-{number}\"}}");
+                let binding = Binding {
+                    agent: format!("a{}", number % 100).parse().unwrap(),
+                    grant: "g".parse().unwrap(),
+                    grant_revision: 1,
+                    connector: "tickets".parse().unwrap(),
+                    connector_fingerprint: tool.connector.fingerprint,
+                    tool: tool.name.to_string(),
+                    tool_digest: tool.digest,
+                    args_digest: Digest::of(arguments.as_bytes()),
+                    policy_digest: "policies".to_owned(),
+                    needs: [].into(),
+                };
+                let now_ms = runtime.clock.now_ms();
+                let request = ApprovalRequest {
+                    binding: &binding,
+                    arguments: arguments.as_bytes(),
+                    requirements: &[],
+                    owner: "olga",
+                    delegators: &[],
+                    purpose: "triage",
+                    claim: None,
+                    tool: &tool,
+                    call: &CallId::new(now_ms, [1; 10]),
+                    grant_expires_at_ms: now_ms + 60 * 60 * 1000,
+                    now_ms,
+                };
+                runtime.approvals.request(request).await.unwrap();
+            })
+        })
+        .collect();
+    for asked in asking {
+        asked.await.unwrap();
+    }
+}
+
+/// A look at the inbox costs what is shown of it: not by the time it takes, but by how many records are looked at.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn ten_thousand_that_wait_cost_a_look_what_fifty_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut stage = Stage::new(folder.path()).await;
+    let no_end = 60 * 60 * 1000;
+    let roomy = Settings {
+        max_pending_per_agent: usize::MAX,
+        max_asked_per_hour: usize::MAX,
+        approve_by_ms: no_end,
+        ..stage.runtime.approvals.settings()
+    };
+    stage.runtime.approvals.set_settings(roomy);
+    stage.log_in().await;
+    let mut costs = Vec::new();
+    let mut before = 0;
+    for pending in [10, 50, 10_000] {
+        asked(&stage.runtime, before..pending).await;
+        before = pending;
+        let looked = stage.runtime.approvals.looked();
+        let (status, page) = stage.get("/").await;
+        costs.push(stage.runtime.approvals.looked() - looked);
+        assert_eq!(status, StatusCode::OK);
+        assert!(page.contains(&format!("{pending} calls wait for a person")), "{page}");
+        assert_eq!(u64::try_from(page.matches("class=\"row\"").count()).unwrap(), pending.min(50));
+    }
+    assert_eq!(costs, [costs[1] - 40, costs[1], costs[1]], "ten, a full page, and ten thousand");
+    assert!(costs[1] < 60, "{costs:?}");
+    let (_, last) = stage.get("/?page=200").await;
+    assert!(last.contains("Page 200 of 200") && last.matches("class=\"row\"").count() == 50);
 }
 
 /// What a stream says until it says this.

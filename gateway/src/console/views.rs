@@ -3,17 +3,18 @@
 use std::collections::BTreeSet;
 
 use bailiwick_console::{
-    Action, Role, Viewer,
+    Action, ProofMethod, Role, Viewer,
     views::{
-        Aged, AgentRow, ApprovalView, Arguments, Asked, Child, Choices, ConnectorRow, Definition, Detection, Fact, GrantRow,
-        GrantView, HaltRow, InboxRow, Likewise, LiveCall, Notice, PinRow, Said, Settled, Spent,
+        Aged, AgentRow, ApprovalView, Arguments, Asked, Broken, Child, Choices, ConnectorRow, Definition, Detection, Earlier,
+        Fact, GrantRow, GrantView, HaltRow, InboxRow, Likewise, LiveCall, Notice, PinRow, ReviewRow, Said, Settled, Spent,
     },
 };
-use bailiwick_pipeline::grant::GrantState;
+use bailiwick_pipeline::{grant::GrantState, ports::Worlds as _};
 use bailiwick_policy::Band;
-use bailiwick_store::{Approval, ApprovalState, ShowFault, Verdict, Which};
+use bailiwick_schemas::names::ConnectorId;
+use bailiwick_store::{Approval, ApprovalState, Approver, DecideFault, ShowFault, Verdict};
 
-use super::desk::{catalogue_mark, marks_of};
+use super::desk::marks_of;
 use crate::{
     admin::{self, api},
     runtime::Runtime,
@@ -45,42 +46,35 @@ pub(super) fn notices(runtime: &Runtime) -> Vec<Notice> {
     all
 }
 
-/// What is looked at for changes besides approvals, and how it is now.
-pub(super) fn marks(runtime: &Runtime) -> Vec<(&'static str, u64)> {
-    let halts = runtime.halts.list();
-    let connectors = runtime.connectors.status();
-    let children = connectors.iter().flat_map(|status| {
-        status.children.iter().map(move |child| (status.id.to_string(), child.pid, child.state.as_str(), child.calls))
-    });
-    let grants = runtime.grants.list();
-    let used = grants.iter().map(|entry| {
-        let standing = entry.grant.standing();
-        (entry.grant.terms().id.to_string(), standing.state.as_str(), standing.calls)
-    });
-    let agents = runtime.agents.all();
-    let flights = runtime.gateway.ports().halts.in_flight();
-    vec![
-        ("halts", marks_of(halts.iter().map(|(halt, _)| halt.to_string()))),
-        ("connectors", marks_of([(catalogue_mark(runtime), marks_of(children))])),
-        ("grants", marks_of(used)),
-        ("agents", marks_of(agents.iter().map(|agent| (agent.id.to_string(), agent.disabled)))),
-        (
-            "calls",
-            marks_of(
-                flights.iter().map(|flight| (flight.call.as_ref().map(ToString::to_string), flight.writes, flight.attended)),
-            ),
-        ),
+/// What is looked at for changes besides approvals, and a mark of each that is another one when it changed. All of it are counters: nothing
+/// is listed where none moved.
+pub(super) fn marks(runtime: &Runtime) -> [(&'static str, u64); 5] {
+    // Each call writes here when it begins and when it has ended.
+    let calls = runtime.recorder.trail().last_seq(bailiwick_trail::Stream::Calls);
+    let (halts, grants) = (runtime.halts.changes(), runtime.grants.changes());
+    [
+        ("halts", halts),
+        ("connectors", marks_of([runtime.worlds.now().epoch, runtime.connectors.stirred(), calls])),
+        ("grants", marks_of([grants, calls])),
+        ("agents", marks_of([runtime.agents.changes(), grants])),
+        ("calls", calls),
     ]
 }
 
 /// Whether this waits for them: an approver has those that they may decide before them, and who sees everything has all.
 pub(crate) fn is_theirs(viewer: &Viewer, approval: &Approval) -> bool {
-    let decide = Action::Decide { connector: approval.binding.connector.as_str(), band: approval.band };
-    viewer.may(Action::SeeRegistry).is_ok() || viewer.may(decide).is_ok()
+    seen_by(viewer)(&approval.binding.connector, approval.band)
 }
 
-pub(super) fn inbox_row(approval: &Approval, waiters: usize) -> InboxRow {
+/// The same, by what it is judged by: the connector and the band.
+pub(super) fn seen_by(viewer: &Viewer) -> impl Fn(&ConnectorId, Band) -> bool {
+    let sees_all = viewer.may(Action::SeeRegistry).is_ok();
+    move |connector, band| sees_all || viewer.may(Action::Decide { connector: connector.as_str(), band }).is_ok()
+}
+
+pub(super) fn inbox_row(viewer: &Viewer, approval: &Approval, waiters: usize) -> InboxRow {
     let binding = &approval.binding;
+    let decide = Action::Decide { connector: binding.connector.as_str(), band: approval.band };
     InboxRow {
         id: approval.id.to_string(),
         code: approval.code.clone(),
@@ -95,6 +89,8 @@ pub(super) fn inbox_row(approval: &Approval, waiters: usize) -> InboxRow {
         approve_by_ms: approval.approve_by_ms,
         waiting: waiters > 0,
         yes: (approval.approvals(), approval.quorum()),
+        purpose_is_claimed: !approval.delegators.is_empty(),
+        choosable: approval.band < Band::Critical && viewer.may(decide).is_ok(),
     }
 }
 
@@ -133,6 +129,7 @@ pub(super) fn approval(runtime: &Runtime, viewer: &Viewer, handle: &str) -> Opti
         agent: binding.agent.to_string(),
         grant: binding.grant.to_string(),
         purpose: approval.purpose.clone(),
+        purpose_is_claimed: !approval.delegators.is_empty(),
         owner: approval.owner.clone(),
         delegators: approval.delegators.iter().map(|one| (one.agent.to_string(), one.owner.clone())).collect(),
         asked_at_ms: approval.created_at_ms,
@@ -141,13 +138,15 @@ pub(super) fn approval(runtime: &Runtime, viewer: &Viewer, handle: &str) -> Opti
         arguments,
         args_digest: binding.args_digest.to_string(),
         binding_digest: binding.digest().to_string(),
-        earlier: None,
-        likewise: likewise(runtime, &approval),
+        earlier: earlier(runtime, viewer, &approval),
+        likewise: likewise(runtime, viewer, &approval),
         definition: definition(runtime, &approval),
-        claim: None,
+        claim: approval.claim.clone(),
         ahead: Vec::new(),
         said: said(&approval),
         quorum: approval.quorum(),
+        siblings: siblings(runtime, viewer, &approval),
+        broken: broken(&approval),
         choices: choices(runtime, viewer, &approval),
     })
 }
@@ -164,8 +163,7 @@ fn found(runtime: &Runtime, handle: &str) -> Option<(Approval, Arguments)> {
             Some((shown.approval, arguments))
         }
         Err(ShowFault::Unreadable { code, why }) => {
-            let all = runtime.approvals.list(Which::All);
-            let found = all.into_iter().rfind(|approval| approval.id.as_str() == handle || approval.code == code)?;
+            let found = runtime.approvals.look_up(handle).or_else(|| runtime.approvals.look_up(&code))?;
             Some((found, Arguments::Unreadable(why)))
         }
         Err(ShowFault::Unknown(_)) => None,
@@ -185,11 +183,12 @@ fn rule(asked: &bailiwick_store::AskedFor, runtime: &Runtime) -> Asked {
 /// What became of it, in one sentence.
 fn settled(approval: &Approval, now_ms: u64) -> Option<Settled> {
     let last = approval.decisions.last();
-    let by = last.map_or("somebody", |decided| decided.approver.name.as_str());
+    let denied_by = last.map_or("somebody", |decided| decided.approver.name.as_str());
+    let by = approvers(approval);
     let what = match approval.state {
         ApprovalState::Pending if now_ms < approval.approve_by_ms => return None,
         ApprovalState::Pending | ApprovalState::Expired => "Nobody decided in time.".to_owned(),
-        ApprovalState::Denied => format!("Denied by {by}."),
+        ApprovalState::Denied => format!("Denied by {denied_by}."),
         ApprovalState::Approved => format!("Approved by {by}; it may run once."),
         ApprovalState::Executing => format!("Approved by {by}; it runs now."),
         ApprovalState::Succeeded => format!("Approved by {by}; it ran."),
@@ -208,6 +207,69 @@ fn settled(approval: &Approval, now_ms: u64) -> Option<Settled> {
     Some(Settled { what, at_ms, why })
 }
 
+/// All who said yes, in order; or who let it go alone.
+fn approvers(approval: &Approval) -> String {
+    let yes = approval.decisions.iter().filter(|decided| decided.verdict == Verdict::Approve);
+    let mut names: Vec<&str> = yes.map(|decided| decided.approver.name.as_str()).collect();
+    if let Some(said) = &approval.broken_by {
+        return format!("{} alone, in an emergency", said.approver.name);
+    }
+    match (names.pop(), names.as_slice()) {
+        (None, _) => "somebody".to_owned(),
+        (Some(only), []) => only.to_owned(),
+        (Some(last), others) => format!("{} and {last}", others.join(", ")),
+    }
+}
+
+/// How many other calls of this tool wait for the same task, of those that this viewer may see; only where this one waits too.
+fn siblings(runtime: &Runtime, viewer: &Viewer, approval: &Approval) -> usize {
+    if approval.state != ApprovalState::Pending {
+        return 0;
+    }
+    let others = runtime.approvals.siblings(approval, runtime.clock.now_ms());
+    others.iter().filter(|other| is_theirs(viewer, other)).count()
+}
+
+fn broken(approval: &Approval) -> Option<Broken> {
+    let said = approval.broken_by.as_ref()?;
+    let seen = |by: &bailiwick_store::Said| (by.approver.name.clone(), by.at_ms, by.reason.clone());
+    Some(Broken {
+        by: said.approver.name.clone(),
+        at_ms: said.at_ms,
+        reason: said.reason.clone(),
+        reviewed: approval.reviewed_by.as_ref().map(seen),
+    })
+}
+
+/// One that was let go in an emergency, if it was.
+pub(super) fn review_row(runtime: &Runtime, viewer: &Viewer, approval: &Approval) -> Option<ReviewRow> {
+    let decide = Action::Decide { connector: approval.binding.connector.as_str(), band: approval.band };
+    let barred = match viewer.may(decide) {
+        Err(forbidden) => Some(forbidden.to_string()),
+        Ok(()) => match runtime.approvals.may_review(approval, &passkey_of(runtime, viewer)) {
+            Err(DecideFault::AlreadyApproved { .. }) => Some("You let it go yourself: somebody else looks at it.".to_owned()),
+            Err(fault) => Some(fault.to_string()),
+            Ok(()) => None,
+        },
+    };
+    Some(ReviewRow {
+        id: approval.id.to_string(),
+        code: approval.code.clone(),
+        tool: approval.binding.tool.clone(),
+        band: approval.band,
+        agent: approval.binding.agent.to_string(),
+        state: approval.state.to_string(),
+        binding_digest: approval.binding.digest().to_string(),
+        broken: broken(approval)?,
+        barred,
+    })
+}
+
+/// Who this viewer would be who signs with a passkey.
+fn passkey_of(runtime: &Runtime, viewer: &Viewer) -> Approver {
+    super::house::approver(runtime.config().people.is_empty(), &viewer.person, ProofMethod::Passkey)
+}
+
 fn said(approval: &Approval) -> Vec<Said> {
     let said = |decided: &bailiwick_store::Decided| Said {
         by: decided.approver.name.clone(),
@@ -216,12 +278,22 @@ fn said(approval: &Approval) -> Vec<Said> {
         at_ms: decided.at_ms,
         reason: decided.reason.clone(),
         view: decided.view.map(|view| view.to_string()),
+        batch: (decided.batch.len() > 1)
+            .then(|| (decided.batch.len(), bailiwick_store::batch_digest(&decided.batch).to_string())),
     };
     approval.decisions.iter().map(said).collect()
 }
 
+/// The last call of the same tool by the same agent that was approved, of those that this viewer may see.
+fn earlier(runtime: &Runtime, viewer: &Viewer, approval: &Approval) -> Option<Earlier> {
+    let (before, arguments) = runtime.approvals.last_approved(approval)?;
+    let yes = before.decisions.iter().rev().find(|decided| decided.verdict == Verdict::Approve)?;
+    let (by, at_ms, code) = (yes.approver.name.clone(), yes.at_ms, before.code.clone());
+    is_theirs(viewer, &before).then_some(Earlier { code, by, at_ms, text: String::from_utf8(arguments.into()).ok()? })
+}
+
 /// The same call, run or let go lately.
-fn likewise(runtime: &Runtime, approval: &Approval) -> Option<Likewise> {
+fn likewise(runtime: &Runtime, viewer: &Viewer, approval: &Approval) -> Option<Likewise> {
     let has_run = |state: ApprovalState| {
         matches!(
             state,
@@ -232,12 +304,14 @@ fn likewise(runtime: &Runtime, approval: &Approval) -> Option<Likewise> {
                 | ApprovalState::Unknown
         )
     };
-    let found = runtime.approvals.alike(approval).into_iter().find(|other| has_run(other.state))?;
+    let others = runtime.approvals.alike(approval).into_iter();
+    let found = others.filter(|other| is_theirs(viewer, other)).find(|other| has_run(other.state))?;
     Some(Likewise {
         id: found.id.to_string(),
         code: found.code,
         state: found.state.to_string(),
         at_ms: found.ended_at_ms.unwrap_or(found.created_at_ms),
+        run: None,
     })
 }
 
@@ -267,11 +341,18 @@ fn choices(runtime: &Runtime, viewer: &Viewer, approval: &Approval) -> Choices {
         Ok(()) if has_approved => Some("You have approved it. Somebody else must, too.".to_owned()),
         Ok(()) => None,
     };
+    let counts = runtime.approvals.may_say_yes(approval, &passkey_of(runtime, viewer));
+    let no_yes = counts.err().filter(|_| barred.is_none()).map(|fault| {
+        let same = matches!(fault, DecideFault::Owner { .. } | DecideFault::Delegator { .. });
+        let help =
+            if same { ". Where one person is to do both, `approvals.allow_same_user` says so; here it is off" } else { "" };
+        format!("{fault}{help}.")
+    });
     let may_remember = runtime.approvals.settings().remember && approval.may_be_remembered();
     let for_task = may_remember.then(|| {
         vec![Fact::new("agent", approval.binding.agent.to_string()), Fact::new("grant", approval.binding.grant.to_string())]
     });
-    Choices { barred, type_code: approval.band == Band::Critical, for_task }
+    Choices { barred, no_yes, type_code: approval.band == Band::Critical, for_task }
 }
 
 pub(super) fn agents(runtime: &Runtime) -> Vec<AgentRow> {
@@ -471,17 +552,15 @@ pub(super) fn detections(runtime: &Runtime) -> Vec<Detection> {
             });
         }
     }
-    for approval in runtime.approvals.ended_last(usize::MAX, |_| true) {
-        if approval.state == ApprovalState::Unknown {
-            found.push(Detection {
-                what: format!("{} may have run, and nobody knows", approval.binding.tool),
-                about: approval.code.clone(),
-                href: Some(format!("/approvals/{}", approval.id)),
-                at_ms: approval.ended_at_ms,
-                band: Band::High,
-                help: "Its answer never came. It is never sent again: look at the server itself.".to_owned(),
-            });
-        }
+    for approval in runtime.approvals.uncertain() {
+        found.push(Detection {
+            what: format!("{} may have run, and nobody knows", approval.binding.tool),
+            about: approval.code.clone(),
+            href: Some(format!("/approvals/{}", approval.id)),
+            at_ms: approval.ended_at_ms,
+            band: Band::High,
+            help: "Its answer never came. It is never sent again: look at the server itself.".to_owned(),
+        });
     }
     found
 }

@@ -310,6 +310,7 @@ impl<'f> Exchange<'f> {
             mirrored: self.mirrored(era)?,
             wants: self.wants(era)?,
             meta: self.meta.own(),
+            reason: self.meta.reason().map_err(|fault| unreadable(&fault))?,
         };
         let call = self.front.call_id();
         let received = match message.method() {

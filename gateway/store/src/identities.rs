@@ -3,7 +3,10 @@
 use std::{
     collections::{BTreeSet, HashMap},
     fmt,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use arc_swap::ArcSwap;
@@ -49,6 +52,8 @@ pub struct Agents {
     registry: ArcSwap<Registry>,
     /// Those that a person disabled, registered or not: whatever is configured, they are. Held by whoever changes the agents.
     off: Mutex<BTreeSet<AgentId>>,
+    /// Moves when any of them is another one.
+    changes: AtomicU64,
 }
 
 #[derive(Clone, Default)]
@@ -88,6 +93,12 @@ impl Agents {
             registry.by_id.insert(agent.id.clone(), Registered { agent: Arc::new(agent), uids, is_disabled_there });
         }
         self.registry.store(Arc::new(registry));
+        self.changes.fetch_add(1, Ordering::Release);
+    }
+
+    /// A number that is another one once any of them is.
+    pub fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
     }
 
     /// Disables an agent whatever the configuration says, or leaves it to the configuration again.
@@ -103,6 +114,7 @@ impl Agents {
             Arc::make_mut(&mut entry.agent).disabled = is_off || entry.is_disabled_there;
         }
         self.registry.store(Arc::new(registry));
+        self.changes.fetch_add(1, Ordering::Release);
     }
 
     /// The agent of this id, disabled or not.

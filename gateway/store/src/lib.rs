@@ -29,8 +29,8 @@ mod writer;
 
 pub use approvals::{
     Allowance, AllowanceWanted, Approval, ApprovalEvent, ApprovalState, Approver, ApproverMethod, AskedFor, DecideBounds,
-    DecideFault, Decided, Decision, Evidence, Habit, Habits, Happened, LiveApprovals, MayNot, Said, Settings, ShowFault, Shown,
-    Standing, Statement, Tally, Use, Verdict, Waiting, Which, batch_digest, challenge,
+    DecideFault, Decided, Decision, Evidence, Habit, Habits, Happened, LiveApprovals, MayNot, MovedSince, Said, Settings,
+    ShowFault, Shown, Standing, Statement, Tally, Use, Verdict, Waiting, Which, batch_digest, challenge,
 };
 pub use fault::{StoreFault, WriteFault};
 pub use grants::{

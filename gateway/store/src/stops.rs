@@ -4,7 +4,10 @@ use std::{
     collections::{BTreeMap, btree_map::Entry},
     fmt,
     str::FromStr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use bailiwick_pipeline::{
@@ -45,6 +48,8 @@ pub struct Stops<K> {
     store: Store,
     table: &'static str,
     held: Mutex<BTreeMap<K, Held>>,
+    /// Moves when something is stopped, or goes on.
+    changes: AtomicU64,
     /// Stops it in memory, or lets it go on.
     apply: Apply<K>,
 }
@@ -81,7 +86,7 @@ impl<K: Ord + Clone + fmt::Display + FromStr<Err: ToString>> Stops<K> {
             apply(&key, true);
             held.insert(key, Held { stopped: Stopped { since_ms: place.number(since_ms)?, by, reason }, times: 1 });
         }
-        Ok(Self { store: store.clone(), table, held: Mutex::new(held), apply })
+        Ok(Self { store: store.clone(), table, held: Mutex::new(held), changes: AtomicU64::new(0), apply })
     }
 
     /// Stops it: in memory when this returns, whether it went on until now. Durable once what is returned beside that has ended.
@@ -96,6 +101,7 @@ impl<K: Ord + Clone + fmt::Display + FromStr<Err: ToString>> Stops<K> {
         let is_new = match held.entry(key.clone()) {
             Entry::Vacant(free) => {
                 free.insert(Held { stopped, times: 1 });
+                self.changes.fetch_add(1, Ordering::Release);
                 true
             }
             Entry::Occupied(mut before) => {
@@ -123,6 +129,7 @@ impl<K: Ord + Clone + fmt::Display + FromStr<Err: ToString>> Stops<K> {
         if held.get(key).is_some_and(|held| held.times == times) {
             held.remove(key);
             (self.apply)(key, false);
+            self.changes.fetch_add(1, Ordering::Release);
         }
         Ok(true)
     }
@@ -130,6 +137,11 @@ impl<K: Ord + Clone + fmt::Display + FromStr<Err: ToString>> Stops<K> {
     /// All that is stopped.
     pub fn list(&self) -> Vec<(K, Stopped)> {
         self.held().iter().map(|(key, held)| (key.clone(), held.stopped.clone())).collect()
+    }
+
+    /// A number that is another one once something was stopped, or went on.
+    pub fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
     }
 
     /// Since when this is stopped, if it is.

@@ -9,7 +9,7 @@ use super::{
     arguments::{as_written, difference, typed},
     band, page, proof, state,
     text::{raw, shown},
-    words::{ago, at, left},
+    words::{ago, at, count, left},
 };
 use crate::views::{ApprovalView, Arguments, Asked, Definition, Frame, Section};
 
@@ -44,7 +44,7 @@ pub fn approval(frame: &Frame, view: &ApprovalView) -> Markup {
             div #matter data-live { (PreEscaped(&decidable.head)) }
             (standing(view, frame.now_ms))
             div #content data-live { (PreEscaped(&decidable.body)) }
-            (around(view, frame.now_ms))
+            (around(frame, view))
         }
         (decision(frame, view, &decidable))
     };
@@ -65,7 +65,7 @@ fn matter(view: &ApprovalView) -> Markup {
             h2 #who { "For whom" }
             dl.facts {
                 div { dt { "Agent" } dd { (shown(&view.agent)) } }
-                div { dt { "Task" } dd { (shown(&view.purpose)) } }
+                div { dt { @if view.purpose_is_claimed { "Task, as an agent worded it" } @else { "Task" } } dd { (shown(&view.purpose)) } }
                 div { dt { "Grant" } dd { (shown(&view.grant)) } }
                 div { dt { "Owner" } dd { (shown(&view.owner)) } }
                 @if !view.delegators.is_empty() {
@@ -76,7 +76,7 @@ fn matter(view: &ApprovalView) -> Markup {
     }
 }
 
-fn rule(asked: &Asked) -> Markup {
+pub(super) fn rule(asked: &Asked) -> Markup {
     html! {
         li {
             span.mono { (shown(&asked.rule)) }
@@ -102,7 +102,16 @@ fn standing(view: &ApprovalView, now_ms: u64) -> Markup {
                 p { (left(view.approve_by_ms, now_ms)) " · " @if view.waiting { span.waits { "the agent waits" } } @else { span.waits.not { "the agent is not waiting now; it may ask again" } } " · asked " (ago(view.asked_at_ms, now_ms)) }
             }
             @if let Some(like) = &view.likewise {
-                p.notice { "Exactly this call was asked before: " a href=(format!("/approvals/{}", like.id)) { (like.code) } " " (state(&like.state)) " " (ago(like.at_ms, now_ms)) ". Another yes lets it run again." }
+                p.notice {
+                    "Exactly this call was asked before: " a href=(format!("/approvals/{}", like.id)) { (like.code) } " " (state(&like.state)) " " (ago(like.at_ms, now_ms)) "."
+                    @if let Some(run) = &like.run {
+                        " It ran: " (state(&run.outcome)) " " (ago(run.at_ms, now_ms))
+                        @if let Some(why) = &run.why { " (" (shown(why)) ")" }
+                        @if let Some(call) = &run.call { ", " a href=(format!("/calls/{call}")) { "what it did" } }
+                        "."
+                    }
+                    @if view.settled.is_none() { " Another yes lets it run again." }
+                }
             }
         }
     }
@@ -131,7 +140,9 @@ fn content(view: &ApprovalView) -> Markup {
                     p.quiet { "Of " span.code { (earlier.code) } ", approved by " (shown(&earlier.by)) ", " (at(earlier.at_ms)) "." }
                     (difference(&earlier.text, text, masked))
                 }
-                _ => p.quiet { "No approved call of this tool by this agent is remembered since the gateway's start." },
+                (Some(earlier), _) => p.quiet { "The last other call of this tool that was approved is " span.code { (earlier.code) } ", by " (shown(&earlier.by)) ", " (at(earlier.at_ms)) ". The arguments of this one are gone, so nothing is compared." },
+                (None, Arguments::Kept { .. }) => p.quiet { "No other approved call of this tool by this agent is remembered since the gateway's start." },
+                (None, _) => p.quiet { "Its arguments are gone, so nothing is compared." },
             }
         }
         section aria-labelledby="definition" {
@@ -141,14 +152,24 @@ fn content(view: &ApprovalView) -> Markup {
                 None => p.notice.grave { "This tool is not accepted any more: the call can't run." },
             }
         }
-        section aria-labelledby="claim" {
-            h2 #claim { "Claimed by the agent" }
+        (claim(view))
+        p.quiet.digest { "Your decision is bound to " (view.binding_digest) }
+    }
+}
+
+/// What the agent says of it. Worth nothing by itself, and marked as that.
+pub(super) fn claim(view: &ApprovalView) -> Markup {
+    html! {
+        section.claim aria-label="Claimed by the agent" {
+            h2 { "Claimed by the agent" }
             @match &view.claim {
-                Some(claim) => blockquote { (shown(claim)) },
+                Some(claim) => {
+                    blockquote { (shown(claim)) }
+                    p.quiet { "In the agent's own words. Nobody has checked them, and they are no part of what is decided." }
+                }
                 None => p.quiet { "It gave no reason." },
             }
         }
-        p.quiet.digest { "Your decision is bound to " (view.binding_digest) }
     }
 }
 
@@ -172,7 +193,8 @@ fn accepted(definition: &Definition) -> Markup {
 }
 
 /// What else goes on.
-fn around(view: &ApprovalView, now_ms: u64) -> Markup {
+fn around(frame: &Frame, view: &ApprovalView) -> Markup {
+    let now_ms = frame.now_ms;
     html! {
         section #around data-live aria-labelledby="ahead" {
             h2 #ahead { "The last calls of this task" }
@@ -181,8 +203,16 @@ fn around(view: &ApprovalView, now_ms: u64) -> Markup {
             } @else {
                 ul.lines {
                     @for call in &view.ahead {
-                        li { (state(&call.outcome)) a href=(format!("/calls/{}", call.call)) { (shown(&call.tool)) } span.quiet { (ago(call.at_ms, now_ms)) " · trace " span.mono { (call.trace) } } }
+                        li { (state(&call.outcome)) @if frame.may_read { a href=(format!("/calls/{}", call.call)) { (shown(&call.tool)) } } @else { (shown(&call.tool)) } span.quiet { (ago(call.at_ms, now_ms)) " · trace " span.mono { (call.trace) } } }
                     }
+                }
+            }
+            @if let Some(broken) = &view.broken {
+                h2 { "Let go in an emergency" }
+                p { "By " (shown(&broken.by)) " alone, " (at(broken.at_ms)) @if let Some(reason) = &broken.reason { ": " (shown(reason)) } }
+                @match &broken.reviewed {
+                    Some((by, when, note)) => p { "Looked at by " (shown(by)) ", " (at(*when)) @if let Some(note) = note { ": " (shown(note)) } },
+                    None => p.notice { "Nobody else has looked at it yet. " a href="/reviews" { "Reviews" } },
                 }
             }
             @if !view.said.is_empty() {
@@ -193,6 +223,7 @@ fn around(view: &ApprovalView, now_ms: u64) -> Markup {
                             (state(if said.yes { "approved" } else { "denied" }))
                             span { (shown(&said.by)) span.quiet { " (" (shown(&said.how)) ") " (at(said.at_ms)) } }
                             @if let Some(reason) = &said.reason { span { (shown(reason)) } }
+                            @if let Some((calls, batch)) = &said.batch { span.quiet.digest { "one answer for " (calls) " calls: " (batch) } }
                             @if let Some(view) = &said.view { span.quiet.digest { "saw " (view) } }
                         }
                     }
@@ -216,8 +247,15 @@ fn decision(frame: &Frame, view: &ApprovalView, decidable: &Decidable) -> Markup
             } @else {
                 h2 #decide { "Your decision" }
                 @if view.quorum > 1 { p { (view.said.iter().filter(|said| said.yes).count()) " of " (view.quorum) " persons have approved. One no ends it." } }
+                @if view.siblings > 0 && readable && view.band != bailiwick_policy::Band::Critical {
+                    p { a href=(format!("/batch?like={}", view.id)) { "Decide it together with " (count(view.siblings, "like call", "like calls")) " of this task" } }
+                }
                 (deny(frame, view, decidable))
-                @if readable { (approve(frame, view, decidable)) (for_task(frame, view, decidable)) }
+                @if let Some(why) = &view.choices.no_yes {
+                    p.notice role="note" { "You can't approve this: " (shown(why)) }
+                } @else if readable {
+                    (approve(frame, view, decidable)) (for_task(frame, view, decidable))
+                }
             }
         }
     }

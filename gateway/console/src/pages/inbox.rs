@@ -22,6 +22,11 @@ pub fn inbox(frame: &Frame, inbox: &Inbox) -> Markup {
                 ))
             } @else {
                 ol.rows { @for row in &inbox.rows { (waiting(row, frame.now_ms)) } }
+                @if inbox.rows.iter().filter(|row| row.choosable).count() > 1 {
+                    form #choice .answer method="get" action="/batch" {
+                        button type="submit" data-key="b" { "Decide the chosen together" kbd aria-hidden="true" { "b" } }
+                    }
+                }
                 (pager(inbox))
             }
             (lately(inbox, frame.now_ms))
@@ -53,8 +58,12 @@ fn waiting(row: &InboxRow, now_ms: u64) -> Markup {
                 @if row.waiting { span.waits { "agent waits" } } @else { span.waits.not { "agent is not waiting" } }
                 @if row.yes.1 > 1 { span { (row.yes.0) " of " (row.yes.1) " have approved" } }
             }
+            @if row.choosable {
+                @let choose = format!("choose-{}", row.id);
+                label.choose for=(choose) { input type="checkbox" name="id" value=(row.id) form="choice" id=(choose); span { "Choose" span.sr { " " (row.code) } } }
+            }
             p.who { (shown(&row.agent)) span.quiet { " for " } (shown(&row.owner)) span.quiet { " · " (row.kind) " · asked " (ago(row.asked_at_ms, now_ms)) } }
-            @if !row.purpose.is_empty() { p.task { span.quiet { "Task as claimed: " } (shown(&row.purpose)) } }
+            @if !row.purpose.is_empty() { p.task { span.quiet { @if row.purpose_is_claimed { "Task as an agent worded it: " } @else { "Task: " } } (shown(&row.purpose)) } }
         }
     }
 }

@@ -5,8 +5,10 @@
 mod approval;
 mod arguments;
 mod audit;
+mod batch;
 mod inbox;
 mod registry;
+mod reviews;
 mod running;
 mod served;
 mod text;
@@ -19,10 +21,13 @@ use maud::{DOCTYPE, Markup, html};
 
 pub use approval::{Decidable, approval, changed_meanwhile, decided_already};
 pub use audit::{audit, call};
+pub use batch::{Together, apart, batch, batch_changed};
 pub use inbox::inbox;
 pub use registry::{agents, connector, connectors, grant, grants};
+pub use reviews::reviews;
 pub use running::{detections, halts, live_calls};
-pub(crate) use served::{decidable_now, routes};
+pub(crate) use served::{around, batch_decidable_now, decidable_now, routes};
+pub(crate) use words::{ago, at};
 
 use crate::{
     posted::TOKEN,
@@ -56,8 +61,9 @@ pub enum Watch {
     Every(u32),
 }
 
-/// A page in its frame.
-pub fn page(frame: &Frame, here: Section, title: &str, watch: Watch, body: &Markup) -> Markup {
+/// A page in its frame, in this part of the console or in none.
+pub fn page(frame: &Frame, here: impl Into<Option<Section>>, title: &str, watch: Watch, body: &Markup) -> Markup {
+    let here = here.into();
     html! {
         (DOCTYPE)
         html lang="en" data-now=(frame.now_ms) {
@@ -107,14 +113,15 @@ fn brand() -> Markup {
     }
 }
 
-fn menu(frame: &Frame, here: Section) -> Markup {
+fn menu(frame: &Frame, here: Option<Section>) -> Markup {
     html! {
         nav.menu aria-label="Console" {
             ul {
                 @for section in &frame.sections {
                     li {
-                        a href=(section.path()) aria-current=[(*section == here).then_some("page")] {
+                        a href=(section.path()) aria-current=[(Some(*section) == here).then_some("page")] {
                             (section.name())
+                            @if *section == Section::Reviews { " " span #reviews-due .count data-live hidden[frame.reviews == 0] { (frame.reviews) span.sr { " to be looked at" } } }
                             @if *section == Section::Inbox { " " span #waiting .count data-live hidden[frame.waiting == 0] { (frame.waiting) span.sr { " waiting" } } }
                         }
                     }
@@ -134,12 +141,12 @@ fn account(frame: &Frame) -> Markup {
 }
 
 /// What each form carries that goes to this place: that a page of ours, shown in this session, sent it.
-fn guard(frame: &Frame, path: &str) -> Markup {
+pub(crate) fn guard(frame: &Frame, path: &str) -> Markup {
     html! { input type="hidden" name=(TOKEN) value=(frame.guard.token(path)); }
 }
 
 /// The same for a form that has to be signed: by a passkey, or with the operator credential beside it.
-fn proof(frame: &Frame, path: &str, of: &str) -> Markup {
+pub(crate) fn proof(frame: &Frame, path: &str, of: &str) -> Markup {
     let id = format!("operator-{of}");
     html! {
         (guard(frame, path))
@@ -156,6 +163,8 @@ fn proof(frame: &Frame, path: &str, of: &str) -> Markup {
 fn keys() -> Markup {
     let all = [
         ("j  k", "next and previous row"),
+        ("x", "choose the row, to decide several at once"),
+        ("b", "go to Decide together; then Enter shows the chosen ones"),
         ("Enter", "open the row, or press the button that has the focus"),
         ("a", "go to Approve; then Enter approves"),
         ("t", "go to Approve for this task, where the rule permits it"),

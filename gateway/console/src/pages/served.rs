@@ -4,17 +4,18 @@ use std::sync::Arc;
 
 use axum::{
     Router,
-    extract::{Path, Query, State},
+    extract::{Path, Query, RawQuery, State},
     response::{IntoResponse, Redirect, Response},
     routing::{get, post},
 };
+use bailiwick_store::Verdict;
 use http::{StatusCode, header};
 use maud::Markup;
 use serde::Deserialize;
 
 use super::{
-    Decidable, agents, approval, audit, call, changed_meanwhile, connector, connectors, decided_already, detections, grant,
-    grants, halts, inbox, live_calls,
+    Decidable, Together, agents, apart, approval, audit, batch, batch_changed, call, changed_meanwhile, connector, connectors,
+    decided_already, detections, grant, grants, halts, inbox, live_calls, reviews,
 };
 use crate::{
     Viewer,
@@ -24,6 +25,7 @@ use crate::{
     posted::Signed,
     refused::Refused,
     router::Console,
+    sign::{BATCH_MOST, BatchWanted},
     views::{AuditQuery, Frame, Guard, Section},
 };
 
@@ -34,6 +36,8 @@ pub(crate) fn routes() -> Router<Arc<Console>> {
         .route("/approvals/{id}", get(show_approval))
         // What agents and channels are told: short enough to be read out.
         .route("/a/{id}", get(show_approval))
+        .route("/batch", get(show_batch))
+        .route("/reviews", get(show_reviews))
         .route("/live", get(show_live))
         .route("/agents", get(show_agents))
         .route("/grants", get(show_grants))
@@ -63,14 +67,20 @@ fn asset(kind: &'static str, text: &'static str) -> Response {
 /// What stands around a page for this viewer, who may see this part.
 fn framed(console: &Arc<Console>, viewer: &Viewer, section: Section) -> Result<Frame, Refused> {
     viewer.may(section.action())?;
+    Ok(around(console, viewer))
+}
+
+/// What stands around any page for this viewer.
+pub(crate) fn around(console: &Arc<Console>, viewer: &Viewer) -> Frame {
     let (of, session) = (Arc::clone(console), viewer.session.clone());
-    Ok(Frame {
+    Frame {
         who: viewer.person.id.clone(),
         sections: Section::for_viewer(viewer),
         may_change: viewer.may(Action::Change).is_ok(),
+        may_read: viewer.may(Action::SeeTrail).is_ok(),
         guard: Guard::new(move |path| of.tokens().make(&session, path)),
         ..console.desk().frame(viewer)
-    })
+    }
 }
 
 fn nothing(what: &str) -> Refused {
@@ -115,6 +125,69 @@ pub(crate) async fn decidable_now(console: &Arc<Console>, signed: &Signed, id: &
         return Err((StatusCode::CONFLICT, changed_meanwhile(&frame, &view)).into_response());
     }
     Ok(())
+}
+
+/// Several questions on one page: those that were chosen (`id`, as often as there are), or all like one (`like`).
+async fn show_batch(State(console): State<Arc<Console>>, viewer: Viewer, RawQuery(query): RawQuery) -> Result<Markup, Refused> {
+    let frame = framed(&console, &viewer, Section::Inbox)?;
+    let mut ids: Vec<String> = Vec::new();
+    for (name, value) in url::form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
+        match name.as_ref() {
+            "id" if !ids.iter().any(|known| *known == value) => ids.push(value.into_owned()),
+            "like" => ids = console.desk().like(&viewer, &value, BATCH_MOST),
+            _ => {}
+        }
+    }
+    if ids.len() > BATCH_MOST {
+        return Err(Refused::invalid(format!("at most {BATCH_MOST} calls are decided at once")));
+    }
+    let (mut views, mut out) = (Vec::new(), Vec::new());
+    for id in &ids {
+        match console.desk().approval(&viewer, id).await {
+            Some(view) => match apart(&view) {
+                None => views.push(view),
+                Some(why) => out.push(why),
+            },
+            None => out.push(gone(id)),
+        }
+    }
+    Ok(batch(&frame, &views, &out))
+}
+
+fn gone(id: &str) -> String {
+    format!("{} is gone.", id.chars().take(40).collect::<String>())
+}
+
+/// What keeps a decision about these from being taken: which of them are not what was shown.
+pub(crate) async fn batch_decidable_now(console: &Arc<Console>, signed: &Signed, wanted: &BatchWanted) -> Result<(), Response> {
+    let viewer = signed.viewer();
+    let frame = framed(console, viewer, Section::Inbox).map_err(IntoResponse::into_response)?;
+    let (mut views, mut left, mut why) = (Vec::new(), Vec::new(), Vec::new());
+    for (id, binding) in &wanted.approvals {
+        let Some(view) = console.desk().approval(viewer, id).await else {
+            why.push(gone(id));
+            continue;
+        };
+        if let Some(apart) = apart(&view) {
+            why.push(apart);
+            continue;
+        }
+        left.push(id.clone());
+        if view.binding_digest != binding.to_string() {
+            why.push(format!("{} is of another call than the one that was shown.", view.code));
+        }
+        views.push(view);
+    }
+    // A no is taken whatever was seen of those that still wait.
+    if why.is_empty() && wanted.verdict == Verdict::Approve && wanted.view != Some(Together::of(&views).view) {
+        why.push("Something of what was shown is otherwise by now.".to_owned());
+    }
+    if why.is_empty() { Ok(()) } else { Err((StatusCode::CONFLICT, batch_changed(&frame, &left, &why)).into_response()) }
+}
+
+async fn show_reviews(State(console): State<Arc<Console>>, viewer: Viewer) -> Result<Markup, Refused> {
+    let frame = framed(&console, &viewer, Section::Reviews)?;
+    Ok(reviews(&frame, &console.desk().reviews(&viewer)))
 }
 
 /// As people type it.

@@ -24,6 +24,8 @@ fn frame() -> Frame {
         who: h(),
         sections,
         may_change: true,
+        may_read: true,
+        reviews: 1,
         now_ms: 1_795_303_179_042,
         waiting: 3,
         notices,
@@ -47,6 +49,8 @@ fn row(id: &str) -> InboxRow {
         approve_by_ms: 1_795_303_779_042,
         waiting: true,
         yes: (1, 2),
+        purpose_is_claimed: true,
+        choosable: true,
     }
 }
 
@@ -66,6 +70,7 @@ fn question(arguments: &str) -> ApprovalView {
         agent: h(),
         grant: h(),
         purpose: h(),
+        purpose_is_claimed: true,
         owner: h(),
         delegators: vec![(h(), h())],
         asked_at_ms: 1_795_303_170_000,
@@ -80,7 +85,13 @@ fn question(arguments: &str) -> ApprovalView {
             at_ms: 1,
             text: format!("{{\"old\":{}}}", serde_json::json!(h())),
         }),
-        likewise: Some(Likewise { id: "apr-0".into(), code: "A1-12".into(), state: "succeeded".into(), at_ms: 7 }),
+        likewise: Some(Likewise {
+            id: "apr-0".into(),
+            code: "A1-12".into(),
+            state: "succeeded".into(),
+            at_ms: 7,
+            run: Some(Run { outcome: h(), why: Some(h()), call: Some("c1".into()), at_ms: 8 }),
+        }),
         definition: Some(Definition {
             text: serde_json::json!({"name": "x", "description": h()}).to_string(),
             digest: "sha256:22".into(),
@@ -91,9 +102,19 @@ fn question(arguments: &str) -> ApprovalView {
         }),
         claim: Some(h()),
         ahead: vec![Ahead { call: "c1".into(), tool: h(), outcome: h(), at_ms: 4, trace: "ab".into() }],
-        said: vec![Said { by: h(), how: h(), yes: true, at_ms: 3, reason: Some(h()), view: Some("sha256:33".into()) }],
+        said: vec![Said {
+            by: h(),
+            how: h(),
+            yes: true,
+            at_ms: 3,
+            reason: Some(h()),
+            view: Some("sha256:33".into()),
+            batch: Some((2, "sha256:44".into())),
+        }],
         quorum: 2,
-        choices: Choices { barred: None, type_code: true, for_task: Some(vec![Fact::new(h(), h())]) },
+        siblings: 2,
+        broken: Some(Broken { by: h(), at_ms: 4, reason: Some(h()), reviewed: Some((h(), 5, Some(h()))) }),
+        choices: Choices { barred: None, no_yes: None, type_code: true, for_task: Some(vec![Fact::new(h(), h())]) },
     }
 }
 
@@ -211,7 +232,26 @@ fn all_pages() -> BTreeMap<&'static str, String> {
         at_ms: 4,
     }];
     let full = Inbox { rows: vec![row("apr-1"), row("apr-2")], total: 2, page: 1, pages: 2, lately };
+    let review = ReviewRow {
+        id: "apr-5".into(),
+        code: "A1-14".into(),
+        tool: h(),
+        band: Band::High,
+        agent: h(),
+        state: h(),
+        binding_digest: "sha256:55".into(),
+        broken: Broken { by: h(), at_ms: 4, reason: Some(h()), reviewed: None },
+        barred: None,
+    };
+    let unread = ReviewRow { id: "apr-6".into(), barred: Some(h()), ..review.clone() };
+    let owned = ApprovalView { choices: Choices { no_yes: Some(h()), ..Choices::default() }, ..question(&hostile_arguments()) };
+    let together = [question(&hostile_arguments()), ApprovalView { id: "apr-8".into(), ..question(&hostile_arguments()) }];
     let pages = [
+        ("batch", batch(&frame, &together, &[h()])),
+        ("batch that is not theirs", batch(&frame, std::slice::from_ref(&owned), &[])),
+        ("batch changed", batch_changed(&frame, &["apr-1".into()], &[h()])),
+        ("reviews", reviews(&frame, &[review, unread])),
+        ("owned", approval(&frame, &owned)),
         ("inbox", inbox(&frame, &full)),
         ("empty inbox", inbox(&frame, &Inbox { page: 1, pages: 1, ..Inbox::default() })),
         ("approval", approval(&frame, &question(&hostile_arguments()))),

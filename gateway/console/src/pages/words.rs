@@ -42,7 +42,7 @@ fn date_of(days: u64) -> (u64, u64, u64) {
 }
 
 /// A moment, with how long ago that is.
-pub(super) fn ago(at_ms: u64, now_ms: u64) -> Markup {
+pub(crate) fn ago(at_ms: u64, now_ms: u64) -> Markup {
     let stamp = moment(at_ms);
     html! {
         time datetime=(stamp.replace(' ', "T") + "Z") title=(format!("{stamp} UTC")) {
@@ -56,7 +56,7 @@ pub(super) fn ago(at_ms: u64, now_ms: u64) -> Markup {
 }
 
 /// A moment, written out.
-pub(super) fn at(at_ms: u64) -> Markup {
+pub(crate) fn at(at_ms: u64) -> Markup {
     let stamp = moment(at_ms);
     html! { time datetime=(stamp.replace(' ', "T") + "Z") { (stamp) " UTC" } }
 }

@@ -8,10 +8,10 @@ use tokio::sync::watch;
 
 use crate::{
     Desk, House as _, News, Refused, Signature, Soon, Viewer, Wanted,
-    pages::Decidable,
+    pages::{Decidable, Together},
     views::{
         AgentRow, ApprovalView, Arguments, AuditPage, AuditQuery, CallView, Choices, ConnectorRow, Detection, Frame, GrantRow,
-        GrantView, HaltRow, Inbox, LiveCall,
+        GrantView, HaltRow, Inbox, LiveCall, ReviewRow,
     },
 };
 
@@ -23,7 +23,13 @@ pub(super) fn shown(approval: &str) -> Digest {
     Decidable::of(&view(approval)).view
 }
 
-fn view(approval: &str) -> ApprovalView {
+/// The same of several that are shown together.
+pub(super) fn shown_together(approvals: &[&str]) -> Digest {
+    let views: Vec<_> = approvals.iter().map(|id| view(id)).collect();
+    Together::of(&views).view
+}
+
+pub(super) fn view(approval: &str) -> ApprovalView {
     ApprovalView {
         id: approval.to_owned(),
         code: "K7-42".to_owned(),
@@ -39,6 +45,7 @@ fn view(approval: &str) -> ApprovalView {
         agent: "demo".to_owned(),
         grant: "triage".to_owned(),
         purpose: "triage".to_owned(),
+        purpose_is_claimed: false,
         owner: "o@example.com".to_owned(),
         delegators: Vec::new(),
         asked_at_ms: 0,
@@ -54,6 +61,8 @@ fn view(approval: &str) -> ApprovalView {
         ahead: Vec::new(),
         said: Vec::new(),
         quorum: 1,
+        siblings: 0,
+        broken: None,
         choices: Choices::default(),
     }
 }
@@ -70,6 +79,14 @@ impl Desk for Questions {
     fn approval<'a>(&'a self, _: &'a Viewer, handle: &'a str) -> Soon<'a, Option<ApprovalView>> {
         let is_known = super::TestHouse::default().question(handle).is_some();
         Box::pin(async move { is_known.then(|| view(handle)) })
+    }
+
+    fn like(&self, _: &Viewer, handle: &str, _: usize) -> Vec<String> {
+        vec![handle.to_owned()]
+    }
+
+    fn reviews(&self, _: &Viewer) -> Vec<ReviewRow> {
+        Vec::new()
     }
 
     fn agents(&self) -> Vec<AgentRow> {

@@ -3,8 +3,10 @@
 
 mod desk;
 mod doors;
+mod people;
 mod providers;
 mod signing;
+mod together;
 
 use std::{
     collections::BTreeSet,
@@ -24,7 +26,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     Bounds, Console, ConsoleParts, House, Later, NotRecorded, Note, Oidc, Person, Question, Refused, Role, SessionLimits,
-    SignedDecision, Site, router, webauthn::soft,
+    SignedBatch, SignedDecision, SignedReview, Site, router, webauthn::soft,
 };
 
 /// A day after the beginning, milliseconds.
@@ -39,6 +41,8 @@ struct TestHouse {
     /// Everybody is taken out of the configuration while a passkey that is added goes on record.
     vanish: Mutex<Option<Arc<Console>>>,
     decided: Mutex<Vec<SignedDecision>>,
+    batches: Mutex<Vec<SignedBatch>>,
+    reviewed: Mutex<Vec<SignedReview>>,
 }
 
 impl House for TestHouse {
@@ -79,6 +83,16 @@ impl House for TestHouse {
 
     fn decide(&self, decision: SignedDecision) -> Later<'_, Result<(), Refused>> {
         self.decided.lock().unwrap().push(decision);
+        Box::pin(async { Ok(()) })
+    }
+
+    fn decide_batch(&self, decision: SignedBatch) -> Later<'_, Result<(), Refused>> {
+        self.batches.lock().unwrap().push(decision);
+        Box::pin(async { Ok(()) })
+    }
+
+    fn review(&self, review: SignedReview) -> Later<'_, Result<(), Refused>> {
+        self.reviewed.lock().unwrap().push(review);
         Box::pin(async { Ok(()) })
     }
 }

@@ -50,6 +50,10 @@ pub struct InboxRow {
     pub waiting: bool,
     /// How many have said yes, and how many must.
     pub yes: (usize, usize),
+    /// Whether the task was worded by an agent that handed it on, and by nobody else.
+    pub purpose_is_claimed: bool,
+    /// Whether this viewer may decide it together with others.
+    pub choosable: bool,
 }
 
 /// A question that is over, in the inbox.
@@ -102,6 +106,8 @@ pub struct ApprovalView {
     pub grant: String,
     /// The task, as the grant says it.
     pub purpose: String,
+    /// Whether the task was worded by an agent that handed it on, and by nobody else.
+    pub purpose_is_claimed: bool,
     /// Who is accountable for the grant.
     pub owner: String,
     /// Who handed the grant on, nearest first: agent and owner.
@@ -132,6 +138,10 @@ pub struct ApprovalView {
     pub said: Vec<Said>,
     /// How many must say yes.
     pub quorum: usize,
+    /// How many other calls of this tool wait for the same task.
+    pub siblings: usize,
+    /// Where it was let go in an emergency: who did, and who has looked at that.
+    pub broken: Option<Broken>,
     /// What this viewer may do about it.
     pub choices: Choices,
 }
@@ -191,6 +201,57 @@ pub struct Likewise {
     pub state: String,
     /// When it ran or was decided.
     pub at_ms: u64,
+    /// What the record says of how it ended.
+    pub run: Option<Run>,
+}
+
+/// What a call did, as far as it is on record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Run {
+    /// How it ended, as a word.
+    pub outcome: String,
+    /// Why, where that is on record.
+    pub why: Option<String>,
+    /// The call, for who may read the record.
+    pub call: Option<String>,
+    /// When.
+    pub at_ms: u64,
+}
+
+/// That a call was let go in an emergency.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Broken {
+    /// By whom.
+    pub by: String,
+    /// When.
+    pub at_ms: u64,
+    /// Why, as they said.
+    pub reason: Option<String>,
+    /// Who has looked at it since, when, and what they noted.
+    pub reviewed: Option<(String, u64, Option<String>)>,
+}
+
+/// A call that was let go in an emergency, and that nobody has looked at since.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReviewRow {
+    /// The approval.
+    pub id: String,
+    /// Its code.
+    pub code: String,
+    /// `connector__tool`.
+    pub tool: String,
+    /// How risky it is.
+    pub band: Band,
+    /// The agent.
+    pub agent: String,
+    /// Its state, as a word.
+    pub state: String,
+    /// The digest of the exact call.
+    pub binding_digest: String,
+    /// Who let it go, and why.
+    pub broken: Broken,
+    /// Why this viewer may not say that they have looked at it, where they may not.
+    pub barred: Option<String>,
 }
 
 /// A tool as it was accepted.
@@ -240,6 +301,8 @@ pub struct Said {
     pub reason: Option<String>,
     /// The digest of what they were shown, where it is known.
     pub view: Option<String>,
+    /// What was decided at once with it, where it was not alone: how many calls, and the digest of exactly those.
+    pub batch: Option<(usize, String)>,
 }
 
 /// What became of a question.
@@ -258,6 +321,8 @@ pub struct Settled {
 pub struct Choices {
     /// Why they may not decide, where they may not.
     pub barred: Option<String>,
+    /// Why a yes of theirs would not count, where it would not. A no would.
+    pub no_yes: Option<String>,
     /// Whether the code is to be typed.
     pub type_code: bool,
     /// What "for this task" would allow, where the rule permits that.

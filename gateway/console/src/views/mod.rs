@@ -6,7 +6,8 @@ mod audit;
 mod registry;
 
 pub use approval::{
-    Aged, Ahead, ApprovalView, Arguments, Asked, Choices, Definition, Earlier, Inbox, InboxRow, Likewise, Said, Settled,
+    Aged, Ahead, ApprovalView, Arguments, Asked, Broken, Choices, Definition, Earlier, Inbox, InboxRow, Likewise, ReviewRow, Run,
+    Said, Settled,
 };
 pub use audit::{AuditPage, AuditQuery, AuditRow, Bar, CallView, FieldView, Picture};
 pub use registry::{
@@ -26,10 +27,14 @@ pub struct Frame {
     pub sections: Vec<Section>,
     /// Whether they may stop things, and let them go on.
     pub may_change: bool,
+    /// Whether they may read the trail.
+    pub may_read: bool,
     /// Now.
     pub now_ms: u64,
     /// How many questions wait for a person.
     pub waiting: usize,
+    /// How many calls that were let go in an emergency wait for a second look.
+    pub reviews: usize,
     /// What everybody should know: a freeze, a lost record, that nothing separates duties here.
     pub notices: Vec<Notice>,
     /// Makes what each form carries, so that no other page can send it.
@@ -93,14 +98,28 @@ pub enum Section {
     Halts,
     /// What the gateway noticed.
     Detections,
+    /// What was let go in an emergency, to be looked at.
+    Reviews,
     /// The trail.
     Audit,
+    /// Who may log in here, with which passkeys.
+    People,
 }
 
 impl Section {
     /// All of them, in the order of the menu.
-    pub const ALL: [Self; 8] =
-        [Self::Inbox, Self::Live, Self::Agents, Self::Grants, Self::Connectors, Self::Halts, Self::Detections, Self::Audit];
+    pub const ALL: [Self; 10] = [
+        Self::Inbox,
+        Self::Reviews,
+        Self::Live,
+        Self::Agents,
+        Self::Grants,
+        Self::Connectors,
+        Self::Halts,
+        Self::Detections,
+        Self::Audit,
+        Self::People,
+    ];
 
     /// Its name in the menu.
     pub fn name(self) -> &'static str {
@@ -112,7 +131,9 @@ impl Section {
             Self::Connectors => "Connectors",
             Self::Halts => "Halts",
             Self::Detections => "Detections",
+            Self::Reviews => "Reviews",
             Self::Audit => "Trail",
+            Self::People => "People",
         }
     }
 
@@ -126,14 +147,17 @@ impl Section {
             Self::Connectors => "/connectors",
             Self::Halts => "/halts",
             Self::Detections => "/detections",
+            Self::Reviews => "/reviews",
             Self::Audit => "/audit",
+            Self::People => "/people",
         }
     }
 
     /// What somebody does who goes there.
     pub fn action(self) -> Action<'static> {
         match self {
-            Self::Inbox => Action::SeeApprovals,
+            Self::Inbox | Self::Reviews => Action::SeeApprovals,
+            Self::People => Action::ManagePeople,
             Self::Audit => Action::SeeTrail,
             _ => Action::SeeRegistry,
         }

@@ -167,6 +167,7 @@ async fn ask(call: &Permitted<'_>, binding: &Binding, now_ms: u64, ports: &Ports
         owner: &terms.owner,
         delegators: &delegators,
         purpose: &terms.purpose,
+        claim: received.origin().reason.as_deref(),
         tool: granted.tool(),
         call: received.call_id(),
         grant_expires_at_ms: terms.expires_at_ms,

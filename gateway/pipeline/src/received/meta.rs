@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use bailiwick_schemas::text::is_invisible;
 use bytes::Bytes;
 use serde::{
     Deserializer as _,
@@ -17,9 +18,14 @@ const CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
 const LEVEL: &str = "io.modelcontextprotocol/logLevel";
 const PROGRESS: &str = "progressToken";
 const TRACEPARENT: &str = "traceparent";
+/// Why an agent makes a call, in its own words, for the person who may be asked about it. It goes no further than this gateway.
+const REASON: &str = "dev.bailiwick/reason";
 /// What is said anew at each hop, or to nobody else. Never an agent's own.
-const OWNED: [&str; 8] =
-    [VERSION, "io.modelcontextprotocol/clientInfo", CAPABILITIES, LEVEL, PROGRESS, TRACEPARENT, "tracestate", "baggage"];
+const OWNED: [&str; 9] =
+    [VERSION, "io.modelcontextprotocol/clientInfo", CAPABILITIES, LEVEL, PROGRESS, TRACEPARENT, "tracestate", "baggage", REASON];
+
+/// So much of a reason is kept, characters.
+const REASON_CHARS: usize = 500;
 
 /// The `_meta` of a request.
 #[derive(Debug, Default)]
@@ -32,6 +38,7 @@ pub struct Meta {
     pub traceparent: Option<Box<RawValue>>,
     progress: Option<Box<RawValue>>,
     level: Option<Box<RawValue>>,
+    reason: Option<Box<RawValue>>,
     /// All other members, as they go to a server.
     own: String,
 }
@@ -51,10 +58,34 @@ impl Meta {
         Ok(Wants { progress, level })
     }
 
+    /// Why its sender makes this call, as it says: one line, cut, with whatever can't be seen in it escaped. It proves nothing.
+    pub fn reason(&self) -> Result<Option<Box<str>>, MessageFault> {
+        let Some(raw) = &self.reason else { return Ok(None) };
+        let wrong = MessageFault::Member { member: "params._meta.dev.bailiwick/reason", wanted: "a string" };
+        let text = serde_json::from_str::<String>(raw.get()).map_err(|_| wrong)?;
+        Ok(Some(line(&text)).filter(|line| !line.is_empty()).map(String::into_boxed_str))
+    }
+
     /// The members that are the sender's own, as they were written and in their order: what stands between the braces of a JSON object.
     pub fn own(&self) -> Bytes {
         if self.own.is_empty() { Bytes::new() } else { Bytes::copy_from_slice(self.own.as_bytes()) }
     }
+}
+
+fn line(text: &str) -> String {
+    let mut line = String::new();
+    for (count, c) in text.trim().chars().enumerate() {
+        match c {
+            _ if count == REASON_CHARS => {
+                line.push('…');
+                break;
+            }
+            '\n' | '\r' | '\t' => line.push(' '),
+            c if c.is_control() || is_invisible(c) => line.extend(c.escape_unicode()),
+            c => line.push(c),
+        }
+    }
+    line
 }
 
 fn token(raw: &RawValue) -> Result<Box<str>, MessageFault> {
@@ -97,6 +128,7 @@ impl<'de> Visitor<'de> for Members {
                 TRACEPARENT => meta.traceparent = Some(map.next_value()?),
                 PROGRESS => meta.progress = Some(map.next_value()?),
                 LEVEL => meta.level = Some(map.next_value()?),
+                REASON => meta.reason = Some(map.next_value()?),
                 key => {
                     let value: &RawValue = map.next_value()?;
                     // What a server might take for what is ours is as good as that.
@@ -174,6 +206,23 @@ mod tests {
         for bad in ["\"loud\"", "7", "null", "\"Error\""] {
             assert_eq!(of(bad, Protocol::V20260728).unwrap_err().code(), -32602, "{bad}");
         }
+    }
+
+    #[test]
+    fn a_reason_is_one_short_line_and_no_servers() {
+        let of = |reason: &str| meta(&format!(r#"{{"{REASON}":{reason},"b":1}}"#)).unwrap();
+        assert_eq!(
+            of(r#"" the customer\nwrote\u202etwice ""#).reason().unwrap().unwrap(),
+            "the customer wrote\\u{202e}twice".into()
+        );
+        assert_eq!(of("\"x\"").own(), r#""b":1"#);
+        let long = format!("\"{}\"", "é".repeat(REASON_CHARS + 1));
+        assert_eq!(of(&long).reason().unwrap().unwrap().chars().count(), REASON_CHARS + 1);
+        assert_eq!((of("\" \"").reason().unwrap(), meta("{}").unwrap().reason().unwrap()), (None, None));
+        for bad in ["7", "null", "{}", "[\"x\"]"] {
+            assert_eq!(of(bad).reason().unwrap_err().code(), -32602, "{bad}");
+        }
+        assert!(meta(r#"{"Dev.Bailiwick/Reason":"x"}"#).unwrap().own().is_empty(), "what looks like it is not the sender's own");
     }
 
     #[test]

@@ -23,6 +23,7 @@ fn origin() -> Origin {
         mirrored: None,
         wants: Wants::default(),
         meta: Bytes::new(),
+        reason: None,
     }
 }
 

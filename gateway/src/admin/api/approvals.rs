@@ -29,6 +29,9 @@ pub struct ApprovalView {
     pub delegators: Vec<String>,
     /// The task.
     pub purpose: String,
+    /// Why the agent made the call, as it says: a claim that nobody has checked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claim: Option<String>,
     /// What the tool does.
     #[schemars(with = "shape::Kind")]
     pub kind: Kind,

@@ -18,6 +18,7 @@ pub(super) struct Endpoint {
     url: String,
     token: HeaderValue,
     grant: Option<String>,
+    reason: Option<String>,
 }
 
 impl Endpoint {
@@ -29,7 +30,12 @@ impl Endpoint {
         // Certificates are looked for only where they are needed.
         let client = if url.starts_with("https:") { plain() } else { plain().tls_certs_only([]) };
         let http = client.build().map_err(|why| silent(&url, &why))?;
-        Ok(Self { http, url, token, grant })
+        Ok(Self { http, url, token, grant, reason: None })
+    }
+
+    /// Calls say why they are made.
+    pub(super) fn because(self, reason: Option<String>) -> Self {
+        Self { reason, ..self }
     }
 
     /// `tools/list`, its first page
@@ -63,11 +69,14 @@ impl Endpoint {
         params: String,
         mirrored: Vec<(String, String)>,
     ) -> Result<Reply, CliFault> {
-        let meta = json!({
+        let mut meta = json!({
             "io.modelcontextprotocol/protocolVersion": VERSION,
             "io.modelcontextprotocol/clientInfo": {"name": "bailiwick-call", "version": env!("CARGO_PKG_VERSION")},
             "io.modelcontextprotocol/clientCapabilities": {},
         });
+        if let (Some(reason), Some(meta), "tools/call") = (&self.reason, meta.as_object_mut(), method) {
+            meta.insert("dev.bailiwick/reason".to_owned(), Value::from(reason.as_str()));
+        }
         let body = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{{{params}"_meta":{meta}}}}}"#);
         let mut request = self
             .http

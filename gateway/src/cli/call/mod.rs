@@ -22,7 +22,8 @@ use reply::Reply;
 /// Does it.
 pub(super) async fn run(call: &CallArgs, session: &Session) -> Result<(), CliFault> {
     let given = arguments::parse(&call.arguments)?;
-    let endpoint = Endpoint::new(url(call, session).await?, &token(call, session).await?, call.grant.clone())?;
+    let endpoint =
+        Endpoint::new(url(call, session).await?, &token(call, session).await?, call.grant.clone())?.because(call.reason.clone());
     let Some(tool) = &call.tool else { return list(call.json, &endpoint, session).await };
     // A refusal of the list is no reason not to send the call: it is answered on its own.
     let (_, tools) = listed(&endpoint).await?;

@@ -176,6 +176,7 @@ impl Exchange<'_> {
             mirrored,
             wants: Wants::default(),
             meta: Bytes::new(),
+            reason: None,
         }
     }
 

@@ -1,7 +1,7 @@
 //! What persons do about approvals besides deciding them.
 
 use super::{
-    Approver, ApproverMethod, Happened, LiveApprovals,
+    Approver, ApproverMethod, Happened, LiveApprovals, Settings,
     book::Book,
     decide::{DecideFault, Told, first, is_decidable, lasts_ms, stored},
     record::{Approval, ApprovalState, Said},
@@ -112,23 +112,29 @@ impl LiveApprovals {
             let mut book = self.book();
             let settings = self.settings.load();
             let approval = &stored(&book, handle)?.approval;
-            let Some(broken) = approval.broken_by.as_ref().filter(|_| approval.is_review_due()) else {
-                return Err(DecideFault::NoReview(approval.code.clone()));
-            };
-            if broken.approver.is_surely(&approver) {
-                return Err(DecideFault::AlreadyApproved { code: approval.code.clone(), missing: 1 });
-            }
-            // Root can be any user. Where duties are not separate anyway, it is taken for somebody else.
-            if broken.approver.may_be(&approver) && !settings.allow_same_user {
-                return Err(DecideFault::NoSecondPerson(approval.code.clone()));
-            }
-            self.is_somebody_else(approval, &approver, &settings)?;
+            self.is_second(approval, &approver, &settings)?;
             let (id, said) = (approval.id.clone(), Said { approver, at_ms: now_ms, reason });
             let changed = book.change(&id, |approval| approval.reviewed_by = Some(said));
             self.keep(&book, changed, Happened::Reviewed, now_ms)?
         };
         on_disk.await?;
         Ok(after)
+    }
+
+    /// Whether they are a second person, who may look at what another let go in an emergency.
+    pub(super) fn is_second(&self, approval: &Approval, approver: &Approver, settings: &Settings) -> Result<(), DecideFault> {
+        let Some(broken) = approval.broken_by.as_ref().filter(|_| approval.is_review_due()) else {
+            return Err(DecideFault::NoReview(approval.code.clone()));
+        };
+        if broken.approver.is_surely(approver) {
+            return Err(DecideFault::AlreadyApproved { code: approval.code.clone(), missing: 1 });
+        }
+        // Root can be any user, but signs with nobody's passkey. Where duties are not separate anyway, it is taken for somebody else.
+        let is_apart = approver.method == ApproverMethod::Passkey && approver.uid.is_none();
+        if broken.approver.may_be(approver) && !is_apart && !settings.allow_same_user {
+            return Err(DecideFault::NoSecondPerson(approval.code.clone()));
+        }
+        self.is_somebody_else(approval, approver, settings)
     }
 
     /// Queued under the lock: the store follows in the same order.

@@ -16,7 +16,10 @@ use tokio::sync::watch;
 use super::{
     approver::ApproverMethod,
     caps::Caps,
+    compared::Compared,
     habits::Tally,
+    lanes::Lanes,
+    moves::Moves,
     record::{Approval, ApprovalState},
 };
 use crate::{
@@ -62,6 +65,11 @@ pub(super) struct Book {
     due: BTreeSet<(u64, ApprovalId)>,
     /// When one was over, unix milliseconds.
     over: BTreeSet<(u64, ApprovalId)>,
+    /// Those of which nobody knows whether they ran.
+    uncertain: BTreeSet<ApprovalId>,
+    pub(super) lanes: Lanes,
+    pub(super) compared: Compared,
+    pub(super) moves: Moves,
     pub(super) caps: Caps,
     pub(super) tally: Tally,
     /// Moves at each change.
@@ -137,7 +145,15 @@ impl Book {
         self.by_code.entry(entry.approval.code.to_ascii_uppercase()).or_default().insert(id.clone());
         self.entries.insert(id.clone(), entry);
         self.index(&id);
-        self.touch();
+        self.told(&id);
+    }
+
+    /// It is on disk now: from here on people see it.
+    pub(super) fn is_on_disk(&mut self, id: &ApprovalId) {
+        if let Some(entry) = self.entries.get(id) {
+            self.lanes.put(&entry.approval);
+        }
+        self.told(id);
     }
 
     pub(super) fn remove(&mut self, id: &ApprovalId) {
@@ -149,7 +165,7 @@ impl Book {
         take(&mut self.by_call, &entry.call, id);
         take(&mut self.by_wish, &entry.wish, id);
         take(&mut self.by_code, &entry.approval.code.to_ascii_uppercase(), id);
-        self.touch();
+        self.told(id);
     }
 
     pub(super) fn entry(&self, id: &ApprovalId) -> Option<&Entry> {
@@ -175,6 +191,21 @@ impl Book {
     pub(super) fn live(&self) -> impl Iterator<Item = &Entry> {
         let allowing = self.allowing.values().flatten().filter(|id| !self.open.contains(*id));
         self.open.iter().chain(allowing).filter_map(|id| self.entries.get(id))
+    }
+
+    /// Those that were let go in an emergency, and that nobody has looked at since, the oldest first.
+    pub(super) fn to_review(&self) -> impl Iterator<Item = &Entry> {
+        self.to_review.iter().filter_map(|id| self.entries.get(id))
+    }
+
+    /// Those of which nobody knows whether they ran, the oldest first.
+    pub(super) fn uncertain(&self) -> impl Iterator<Item = &Entry> {
+        self.uncertain.iter().filter_map(|id| self.entries.get(id))
+    }
+
+    /// The questions of this agent that wait for somebody, the oldest first.
+    pub(super) fn asked_by(&self, agent: &AgentId) -> impl Iterator<Item = &Entry> {
+        self.pending.get(agent).into_iter().flatten().filter_map(|id| self.entries.get(id))
     }
 
     /// Those whose time, or the time of what they allow, is over.
@@ -220,8 +251,7 @@ impl Book {
 
     /// How many questions of this agent wait for somebody.
     pub(super) fn pending_of(&self, agent: &AgentId, now_ms: u64) -> usize {
-        let of_agent = self.pending.get(agent).into_iter().flatten().filter_map(|id| self.entries.get(id));
-        of_agent.filter(|entry| now_ms < entry.approval.approve_by_ms).count()
+        self.asked_by(agent).filter(|entry| now_ms < entry.approval.approve_by_ms).count()
     }
 
     /// What a person calls it: its id, or its code. Of several with one code it is the open one, else the newest.
@@ -247,7 +277,7 @@ impl Book {
             entry.settled.send_replace(true);
         }
         self.index(id);
-        self.touch();
+        self.told(id);
         Some(approval)
     }
 
@@ -266,8 +296,9 @@ impl Book {
         })
     }
 
-    /// Says that something changed.
-    pub(super) fn touch(&self) {
+    /// Says that this one changed.
+    fn told(&mut self, id: &ApprovalId) {
+        self.moves.add(id);
         self.changes.send_modify(|count| *count = count.wrapping_add(1));
     }
 
@@ -295,6 +326,12 @@ impl Book {
         }
         self.due.extend(entry.due_ms().map(|due_ms| (due_ms, id.clone())));
         self.over.extend(entry.over_ms().map(|over_ms| (over_ms, id.clone())));
+        if approval.state == ApprovalState::Unknown {
+            self.uncertain.insert(id.clone());
+        }
+        if entry.is_stored() {
+            self.lanes.put(approval);
+        }
     }
 
     fn unindex(&mut self, id: &ApprovalId) {
@@ -303,6 +340,8 @@ impl Book {
         };
         self.open.remove(id);
         self.to_review.remove(id);
+        self.uncertain.remove(id);
+        self.lanes.take(&entry.approval);
         take(&mut self.pending, &entry.approval.binding.agent, id);
         take(&mut self.allowing, &entry.like, id);
         for due_ms in entry.due_ms() {

@@ -278,9 +278,26 @@ impl LiveApprovals {
         told
     }
 
+    /// Whether a yes of this approver would count, as far as that can be known before they say it: so that nobody is asked in vain.
+    pub fn may_say_yes(&self, approval: &Approval, approver: &Approver) -> Result<(), DecideFault> {
+        self.is_fit(approval, approver, &self.settings.load())
+    }
+
+    /// Whether this approver may say that they have looked at it, where it was let go in an emergency.
+    pub fn may_review(&self, approval: &Approval, approver: &Approver) -> Result<(), DecideFault> {
+        self.is_second(approval, approver, &self.settings.load())
+    }
+
     /// Somebody else than the agent and its owners, proven well enough, who has not spoken yet, about arguments that can be sent.
     fn may_approve(&self, entry: &Entry, approver: &Approver, settings: &Settings) -> Result<(), DecideFault> {
         let approval = &entry.approval;
+        self.is_fit(approval, approver, settings)?;
+        let unreadable = |why: String| DecideFault::Unreadable { code: approval.code.clone(), why };
+        self.unseal(entry).map(drop).map_err(unreadable)
+    }
+
+    /// Whoever they are: proven well enough, somebody else, and not heard yet.
+    fn is_fit(&self, approval: &Approval, approver: &Approver, settings: &Settings) -> Result<(), DecideFault> {
         is_proven_enough(approval, approver)?;
         // Where the word of whoever drives the agent is asked for, it is no fault to be that.
         if approval.confirm() > Confirm::User {
@@ -290,8 +307,7 @@ impl LiveApprovals {
             let missing = approval.quorum().saturating_sub(approval.approvals());
             return Err(DecideFault::AlreadyApproved { code: approval.code.clone(), missing });
         }
-        let unreadable = |why: String| DecideFault::Unreadable { code: approval.code.clone(), why };
-        self.unseal(entry).map(drop).map_err(unreadable)
+        Ok(())
     }
 
     /// Whether the approver is none of those whose call it is.
@@ -412,6 +428,10 @@ fn come_into_force(
     }
     book.count_verdict(&after, after.state, now_ms);
     book.tally.decided(after.state, now_ms.saturating_sub(after.created_at_ms));
+    if let Some(entry) = book.entry(&after.id) {
+        let (bound, sealed) = (entry.bound, entry.sealed.clone());
+        book.compared.keep(&after, bound, sealed.as_ref());
+    }
     book.change(&after.id, |approval| *approval = after.clone());
     Ok(after)
 }

@@ -9,7 +9,7 @@ use std::{
     fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -36,10 +36,13 @@ mod allow;
 mod approver;
 mod book;
 mod caps;
+mod compared;
 mod decide;
 mod decision;
 mod events;
 mod habits;
+mod lanes;
+mod moves;
 mod record;
 mod rows;
 mod standing;
@@ -51,8 +54,8 @@ pub use decide::DecideFault;
 pub use decision::{AllowanceWanted, Decided, Decision, Evidence, Statement, Verdict, batch_digest, challenge};
 pub use events::{ApprovalEvent, Happened};
 pub use habits::{Habit, Habits, Tally};
+pub use moves::MovedSince;
 pub use record::{Allowance, Approval, ApprovalState, AskedFor, Said, Use};
-use rows::Moved;
 pub use standing::{Standing, Waiting};
 
 /// How approvals are asked for and given.
@@ -138,6 +141,8 @@ pub struct LiveApprovals {
     book: Arc<Mutex<Book>>,
     /// Whether the gateway itself goes away.
     keeps_all: AtomicBool,
+    /// How many records were looked at to show a part of them.
+    looked: AtomicU64,
 }
 
 impl LiveApprovals {
@@ -164,7 +169,7 @@ impl LiveApprovals {
             }
             if let Some(happened) = happened {
                 let at_ms = approval.ended_at_ms.unwrap_or(approval.created_at_ms);
-                let moved = Moved { approval: approval.clone(), event: settings.keep_events.then_some((happened, at_ms)) };
+                let moved = rows::Moved { approval: approval.clone(), event: settings.keep_events.then_some((happened, at_ms)) };
                 store.follow(move |connection| rows::update(connection, &moved));
             }
             let (_, stored) = watch::channel(Some(Ok(())));
@@ -174,7 +179,7 @@ impl LiveApprovals {
         count_again(&mut book);
         let settings = ArcSwap::from_pointee(settings);
         let book = Arc::new(Mutex::new(book));
-        Ok(Self { store: store.clone(), agents, settings, book, keeps_all: AtomicBool::new(false) })
+        Ok(Self { store: store.clone(), agents, settings, book, keeps_all: AtomicBool::new(false), looked: AtomicU64::new(0) })
     }
 
     /// Replaces the settings; what was asked before keeps its times.
@@ -265,10 +270,11 @@ impl LiveApprovals {
             move |connection| rows::insert(connection, &moved, &sealed),
             move |result| {
                 let is_stored = result.is_ok();
-                tell.send_replace(Some(result));
+                // Under the lock: whoever was waiting for that finds it in every list.
                 let mut book = lock(&shared);
+                tell.send_replace(Some(result));
                 if is_stored {
-                    book.touch();
+                    book.is_on_disk(&id);
                 } else {
                     book.remove(&id);
                 }
@@ -370,9 +376,10 @@ impl Approvals for LiveApprovals {
     }
 
     fn decided<'a>(&'a self, id: &'a ApprovalId) -> Later<'a, ()> {
-        let settled = self.book().entry(id).map(Entry::settled);
+        let waiter = self.waiter(id);
         Box::pin(async move {
-            if let Some(mut settled) = settled {
+            let mut waiter = waiter;
+            if let Some(settled) = waiter.as_mut().and_then(|waiter| waiter.settled.as_mut()) {
                 // It fails when the approval is forgotten: then nobody will decide it.
                 let _ = settled.wait_for(|is_settled| *is_settled).await;
             }
@@ -439,8 +446,8 @@ impl LiveApprovals {
     }
 
     /// What became of one, as it is to be stored, and told where anybody listens.
-    fn moved(&self, approval: Approval, happened: Happened, at_ms: u64) -> Moved {
-        Moved { approval, event: self.settings.load().keep_events.then_some((happened, at_ms)) }
+    fn moved(&self, approval: Approval, happened: Happened, at_ms: u64) -> rows::Moved {
+        rows::Moved { approval, event: self.settings.load().keep_events.then_some((happened, at_ms)) }
     }
 }
 
@@ -495,6 +502,7 @@ fn asked(request: &ApprovalRequest<'_>, id: ApprovalId, code: String, settings: 
         owner: request.owner.to_owned(),
         delegators: request.delegators.to_vec(),
         purpose: request.purpose.to_owned(),
+        claim: request.claim.map(str::to_owned),
         call: request.call.clone(),
         created_at_ms: request.now_ms,
         approve_by_ms: request.now_ms.saturating_add(settings.approve_by_ms).min(request.grant_expires_at_ms),

@@ -107,6 +107,9 @@ pub struct Approval {
     pub delegators: Vec<Delegator>,
     /// The task.
     pub purpose: String,
+    /// Why the agent made the call, as it says: a claim, and no part of what is decided.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claim: Option<String>,
     /// The call that asked first.
     pub call: CallId,
     /// When it was asked, unix milliseconds.

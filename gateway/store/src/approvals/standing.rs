@@ -1,6 +1,7 @@
-//! Approvals as approvers look through them: a page of those that wait, and which moved. Many may wait: what is not shown is not copied.
+//! Approvals as approvers look through them: a page of those that wait, those that ended last, and which moved. Many may wait: what is not
+//! shown is neither looked at nor copied.
 
-use std::cmp::Reverse;
+use std::sync::atomic::Ordering;
 
 use bailiwick_pipeline::ids::ApprovalId;
 use bailiwick_policy::Band;
@@ -8,6 +9,7 @@ use bailiwick_schemas::names::ConnectorId;
 
 use super::{
     LiveApprovals,
+    book::Entry,
     record::{Approval, ApprovalState},
 };
 
@@ -22,10 +24,6 @@ pub struct Standing {
     pub connector: ConnectorId,
     /// How risky it is.
     pub band: Band,
-    /// How much was said about it.
-    pub said: usize,
-    /// How many calls wait for it.
-    pub waiters: usize,
 }
 
 /// A part of the approvals that wait.
@@ -38,51 +36,85 @@ pub struct Waiting {
 }
 
 impl LiveApprovals {
-    /// Where each of those stands that are remembered.
-    pub fn standings(&self) -> Vec<Standing> {
+    /// Where this one stands, if it is on disk.
+    pub fn standing(&self, id: &ApprovalId) -> Option<Standing> {
         let book = self.book();
-        let standing = |entry: &super::Entry| {
-            let approval = &entry.approval;
-            let others = [&approval.acknowledged_by, &approval.revoked_by, &approval.broken_by, &approval.reviewed_by];
-            let said = approval.decisions.len() + others.iter().filter(|said| said.is_some()).count();
-            let (connector, band) = (approval.binding.connector.clone(), approval.band);
-            Standing { id: approval.id.clone(), state: approval.state, connector, band, said, waiters: entry.waiters() }
+        let approval = &book.entry(id).filter(|entry| entry.is_stored())?.approval;
+        let (connector, band) = (approval.binding.connector.clone(), approval.band);
+        Some(Standing { id: approval.id.clone(), state: approval.state, connector, band })
+    }
+
+    /// Those that wait for a person: so many after so many, of the connectors and bands that are meant.
+    pub fn waiting(&self, now_ms: u64, skip: usize, take: usize, is_meant: impl Fn(&ConnectorId, Band) -> bool) -> Waiting {
+        let book = self.book();
+        let found = book.lanes.pending(now_ms, (skip, take), is_meant);
+        self.count_looks(found.looked);
+        let entries = found.ids.iter().filter_map(|id| book.entry(id));
+        let part = entries.map(|entry| (entry.approval.clone(), entry.waiters())).collect();
+        Waiting { part, total: found.total }
+    }
+
+    /// Those that ended last, the latest first, of the connectors and bands that are meant.
+    pub fn ended_last(&self, most: usize, is_meant: impl Fn(&ConnectorId, Band) -> bool) -> Vec<Approval> {
+        let book = self.book();
+        let found = book.lanes.ended(most, is_meant);
+        self.count_looks(found.looked);
+        copied(found.ids.iter().filter_map(|id| book.entry(id)))
+    }
+
+    /// Those of which nobody knows whether they ran, the latest first.
+    pub fn uncertain(&self) -> Vec<Approval> {
+        let mut all = copied(self.book().uncertain());
+        all.reverse();
+        all
+    }
+
+    /// Those that were let go in an emergency and that no second person has looked at, the oldest first.
+    pub fn to_review(&self) -> Vec<Approval> {
+        copied(self.book().to_review())
+    }
+
+    /// How many wait for a second look, of the connectors and bands that are meant.
+    pub fn reviews_due(&self, is_meant: impl Fn(&ConnectorId, Band) -> bool) -> usize {
+        let book = self.book();
+        book.to_review().filter(|entry| is_meant(&entry.approval.binding.connector, entry.approval.band)).count()
+    }
+
+    /// The approval of this id or code, without its arguments.
+    pub fn look_up(&self, handle: &str) -> Option<Approval> {
+        self.book().find(handle).filter(|entry| entry.is_stored()).map(|entry| entry.approval.clone())
+    }
+
+    /// The other questions that wait for a decision about calls of the same tool for the same task, the oldest first.
+    pub fn siblings(&self, approval: &Approval, now_ms: u64) -> Vec<Approval> {
+        let book = self.book();
+        let of = &approval.binding;
+        let is_sibling = |entry: &&Entry| {
+            let (other, binding) = (&entry.approval, &entry.approval.binding);
+            other.id != approval.id && binding.grant == of.grant && binding.tool == of.tool && now_ms < other.approve_by_ms
         };
-        book.entries().filter(|entry| entry.is_stored()).map(standing).collect()
-    }
-
-    /// Those that wait for a person and are meant: so many of them, after so many.
-    pub fn waiting(&self, now_ms: u64, skip: usize, take: usize, is_meant: impl Fn(&Approval) -> bool) -> Waiting {
-        let book = self.book();
-        let waits = |approval: &Approval| approval.state == ApprovalState::Pending && now_ms < approval.approve_by_ms;
-        let mut meant: Vec<_> =
-            book.live().filter(|entry| entry.is_stored() && waits(&entry.approval) && is_meant(&entry.approval)).collect();
-        meant.sort_unstable_by_key(|entry| (Reverse(entry.approval.band), entry.approval.approve_by_ms, &entry.approval.id));
-        let part = meant.iter().skip(skip).take(take).map(|entry| (entry.approval.clone(), entry.waiters())).collect();
-        Waiting { part, total: meant.len() }
-    }
-
-    /// Those that ended last and are meant, the latest first.
-    pub fn ended_last(&self, most: usize, is_meant: impl Fn(&Approval) -> bool) -> Vec<Approval> {
-        let book = self.book();
-        let mut ended: Vec<_> = book
-            .entries()
-            .filter(|entry| entry.is_stored() && !entry.approval.state.is_open() && is_meant(&entry.approval))
-            .map(|entry| (Reverse(entry.approval.ended_at_ms), &entry.approval))
-            .collect();
-        ended.sort_unstable_by_key(|(at, approval)| (*at, &approval.id));
-        ended.into_iter().take(most).map(|(_, approval)| approval.clone()).collect()
+        copied(book.asked_by(&of.agent).filter(is_sibling))
     }
 
     /// What else was asked about exactly the call that this one is about, the latest first.
     pub fn alike(&self, approval: &Approval) -> Vec<Approval> {
         let book = self.book();
-        let mut others: Vec<Approval> = book
-            .about(&approval.binding)
-            .filter(|entry| entry.approval.id != approval.id && entry.is_stored())
-            .map(|entry| entry.approval.clone())
-            .collect();
+        let mut others = copied(book.about(&approval.binding).filter(|entry| entry.approval.id != approval.id));
         others.sort_unstable_by(|a, b| b.id.cmp(&a.id));
         others
     }
+
+    /// How many records were looked at since the start, for parts of them to be shown.
+    pub fn looked(&self) -> u64 {
+        self.looked.load(Ordering::Relaxed)
+    }
+
+    fn count_looks(&self, looked: usize) {
+        self.looked.fetch_add(u64::try_from(looked).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+}
+
+/// Those of them that are on disk.
+fn copied<'b>(entries: impl Iterator<Item = &'b Entry>) -> Vec<Approval> {
+    entries.filter(|entry| entry.is_stored()).map(|entry| entry.approval.clone()).collect()
 }

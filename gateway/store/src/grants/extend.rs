@@ -91,6 +91,7 @@ impl LiveGrants {
         if let Err(fault) = stored.await {
             let had = |extension: &Extension| before.extensions.contains(extension);
             grant.change_extensions(|extended| extended.keeping(had));
+            self.changed();
             return Err(fault.into());
         }
         Ok(grant)
@@ -142,6 +143,10 @@ impl LiveGrants {
     /// Notes which extensions the store gets, and says which it had.
     fn noted(&self, grant: &Arc<LiveGrant>, now: &Extended) -> Extended {
         let mut held = self.grants.get_mut(&grant.terms().id).filter(|held| Arc::ptr_eq(&held.entry.grant, grant));
-        held.as_mut().map(|held| std::mem::replace(&mut held.extended, now.clone())).unwrap_or_default()
+        let had = held.as_mut().map(|held| std::mem::replace(&mut held.extended, now.clone())).unwrap_or_default();
+        if had != *now {
+            self.changed();
+        }
+        had
     }
 }

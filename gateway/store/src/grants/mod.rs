@@ -210,6 +210,8 @@ pub struct LiveGrants {
     forgot_ms: AtomicU64,
     /// Whoever makes or ends grants holds it while memory changes and the change is queued: so the store follows in the same order.
     changing: Mutex<()>,
+    /// Moves when a grant is made, changed, ended or forgotten.
+    changes: AtomicU64,
 }
 
 impl LiveGrants {
@@ -260,6 +262,7 @@ impl LiveGrants {
             cursor: AtomicU64::new(store.trail_cursor()?),
             forgot_ms: AtomicU64::new(0),
             changing: Mutex::new(()),
+            changes: AtomicU64::new(0),
         };
         let is_found = |held: &Held| held.entry.ending.is_none() || held.entry.grant.terms().default;
         live.grants.iter().filter(|held| is_found(held)).for_each(|held| live.index(held.entry.grant.terms()));
@@ -398,6 +401,16 @@ impl LiveGrants {
         }
     }
 
+    /// A number that is another one once grants were made, changed, ended or forgotten. What calls use of them does not move it.
+    pub fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
+    }
+
+    /// Says that something has changed; to be called when it has.
+    fn changed(&self) {
+        self.changes.fetch_add(1, Ordering::Release);
+    }
+
     fn turn(&self) -> MutexGuard<'_, ()> {
         self.changing.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -475,6 +488,7 @@ impl LiveGrants {
         drop(held);
         // Who walks down from a grant meets the live ones alone.
         self.forget_below(grant.terms());
+        self.changed();
         Some(Closed { grant, was_active, row: rows::Ended::of(&entry) })
     }
 
@@ -502,6 +516,7 @@ impl LiveGrants {
         // Once more: what was touched since the row was made didn't find this grant. From here on it does.
         let from_above = above.map_or_else(Labels::default, |above| above.standing().labels);
         grant.touch(carried(others, &row.terms.agent).join(from_above));
+        self.changed();
         grant
     }
 
@@ -515,6 +530,7 @@ impl LiveGrants {
             of_agent.remove(id);
         }
         self.forget_below(grant.terms());
+        self.changed();
     }
 
     fn index(&self, terms: &Grant) {
@@ -561,6 +577,9 @@ impl LiveGrants {
             ids.retain(|id| self.grants.get(id).is_some_and(|held| is_found(&held, agent)));
         }
         self.by_agent.retain(|_, of_agent| !of_agent.is_empty());
+        if !old.is_empty() {
+            self.changed();
+        }
         old
     }
 }

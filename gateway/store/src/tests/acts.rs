@@ -88,6 +88,27 @@ async fn an_emergency_is_on_record_until_somebody_else_has_looked() {
     assert!(live.list(Which::Open).is_empty());
 }
 
+/// Root can be any user of the machine, and signs with nobody's passkey.
+#[tokio::test]
+async fn a_passkey_looks_at_what_root_let_go() {
+    let data = folder();
+    let live = approvals(&open(&data));
+    set(&live, |settings| settings.break_glass = true);
+    let ticket = ask(&live, "{}", NOW).await.unwrap();
+    live.break_glass(&ticket.code, "fire", approver("root", 0), NOW).await.unwrap();
+    let person = |name: &str, uid, method| Approver { uid, name: name.to_owned(), method, owns: [].into() };
+    let review = |by| live.review(&ticket.code, Some("fine".to_owned()), by, NOW);
+    let typed = person("ada", Some(0), ApproverMethod::Operator);
+    assert!(matches!(review(typed).await, Err(DecideFault::AlreadyApproved { .. })));
+    assert!(matches!(review(person("root", None, ApproverMethod::Passkey)).await, Err(DecideFault::AlreadyApproved { .. })));
+    assert!(matches!(review(person("olga", None, ApproverMethod::Passkey)).await, Err(DecideFault::Owner { .. })));
+    let due = live.to_review();
+    assert_eq!(due.iter().map(|one| &one.id).collect::<Vec<_>>(), [&ticket.id]);
+    assert!(live.may_review(&due[0], &person("ada", None, ApproverMethod::Passkey)).is_ok());
+    let reviewed = review(person("ada", None, ApproverMethod::Passkey)).await.unwrap();
+    assert!(!reviewed.is_review_due() && live.to_review().is_empty());
+}
+
 /// On the socket there are the gateway's user and root, and no others: where duties are not separate, each is somebody else than the other.
 #[tokio::test]
 async fn root_looks_at_what_another_let_go_where_duties_are_not_separate() {

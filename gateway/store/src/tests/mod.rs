@@ -236,6 +236,7 @@ async fn ask_of(
         owner: "olga",
         delegators,
         purpose: "triage",
+        claim: Some("the customer asked"),
         tool: &tool,
         call: &call,
         grant_expires_at_ms: NOW + 8 * HOUR,

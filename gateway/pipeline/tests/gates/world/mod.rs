@@ -127,6 +127,7 @@ fn origin(asking: Asking) -> Origin {
         mirrored: asking.mirrored,
         wants: asking.wants,
         meta: Bytes::from_static(asking.meta.as_bytes()),
+        reason: None,
     }
 }
 
