@@ -35,6 +35,7 @@ fn config(runtime: &Runtime) -> ConfigStatus {
     ConfigStatus {
         epoch: standing.epoch,
         digest: standing.digest,
+        bundles: standing.bundles,
         policy: runtime.worlds.now().policy_digest.clone(),
         since_ms: standing.since_ms,
         applied: standing.applied,

@@ -38,6 +38,9 @@ pub struct ConfigStatus {
     pub digest: String,
     /// The digest of its policies.
     pub policy: String,
+    /// What its bundles of policies call themselves: name, version, and whether they are signed.
+    #[serde(default)]
+    pub bundles: Vec<String>,
     /// Since when it is in force.
     pub since_ms: u64,
     /// Reloads that were taken, since the start.
