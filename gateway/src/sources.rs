@@ -174,8 +174,8 @@ pub fn policies_at_once(config: &Config) -> Result<(Sources, Snapshot), StartFau
     Err(StartFault::Policy { path, why: io::Error::new(io::ErrorKind::Interrupted, "the policies change all the time") })
 }
 
-/// The policies of one candidate: a folder, or a file. Blocks.
-pub fn candidate(at: &Path) -> Result<Vec<PolicyText>, StartFault> {
+/// The policies at one place, a folder or a file, whoever signed them. Blocks.
+pub fn policies_at(at: &Path) -> Result<Vec<PolicyText>, StartFault> {
     let file = if at.is_dir() { PolicyFile::AllIn(at.to_owned()) } else { PolicyFile::One(at.to_owned()) };
     let taken = Taken { file: None, policies: policy_files(std::slice::from_ref(&file)) };
     Ok(taken.judged(&[])?.0)

@@ -265,6 +265,11 @@ impl LiveWorlds {
         })
     }
 
+    /// The tools that were accepted, as rules may know them.
+    pub fn known(&self) -> Vec<KnownTool> {
+        self.state().basis.compiled.values().flat_map(|compiled| compiled.known.iter().cloned()).collect()
+    }
+
     /// The names that agents see and send.
     pub fn names(&self) -> Arc<ExposedNames> {
         Arc::clone(&self.now.load().names)
