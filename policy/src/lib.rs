@@ -34,6 +34,7 @@ mod snapshot;
 mod tests;
 
 pub use catalogue::KnownTool;
+pub use catalogue::fact_names;
 pub use decision::{Confirm, Decision, DenyCause, Requirement, Rule};
 pub use difference::{Changed, Difference, Turn};
 pub use facts::{Ask, AutoGrant, CallFacts, ConnectorFacts, Delegation, GrantFacts, ToolFacts};

@@ -116,6 +116,9 @@ impl Runtime {
                 self.note(&by, &change, Stage::Done, None, &with)?;
                 let (policy, epoch) = (&reloaded.policy, reloaded.epoch);
                 tracing::info!(by = name, epoch, %policy, "another configuration is in force: {}", reloaded.summary());
+                if let Some(Err(why)) = self.worlds.now().policies.candidate() {
+                    tracing::warn!(%why, "the policies in shadow are not watched");
+                }
                 reloaded.notes().iter().for_each(|note| tracing::warn!("{note}"));
             }
             Err(fault) => {
