@@ -4,7 +4,7 @@ use std::{
     cell::RefCell,
     collections::BTreeMap,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::{Instant, SystemTime, UNIX_EPOCH},
@@ -21,6 +21,7 @@ use bailiwick_pipeline::{
     records::{DecisionRecord, IntentRecord, OutcomeRecord, SecretRecord},
     trace::{Attr, CallTrace, Stage},
 };
+use bailiwick_policy::Differs;
 use bailiwick_schemas::{canonical::Digest, names::ConnectorId};
 use bailiwick_telemetry::{Exporter, Importance, Link, Span, SpanId, SpanIndex, SpanKind, SpanTree, Status, TraceId};
 use bailiwick_trail::{Stream, Trail, TrailFault};
@@ -119,12 +120,17 @@ pub struct Recorder {
     /// The minute in the upper bits, the count of it in the lower 20.
     strangers: AtomicU64,
     strangers_unrecorded: AtomicU64,
+    /// What rules that are only watched would have decided otherwise, counted.
+    shadow: Mutex<BTreeMap<Differs, u64>>,
 }
+
+/// So many different differences are counted apart; what comes after is counted together.
+const DIFFERENCES: usize = 1000;
 
 impl Recorder {
     /// A recorder on this trail. `key` keys the digests of arguments and results.
     pub fn new(trail: Arc<Trail>, key: &[u8; 32]) -> Self {
-        Self { trail, key: *key, strangers: AtomicU64::new(0), strangers_unrecorded: AtomicU64::new(0) }
+        Self { trail, key: *key, strangers: AtomicU64::new(0), strangers_unrecorded: AtomicU64::new(0), shadow: Mutex::default() }
     }
 
     /// The trail itself.
@@ -135,6 +141,24 @@ impl Recorder {
     /// Refusals of strangers that were counted but not recorded, since the start.
     pub fn strangers_unrecorded(&self) -> u64 {
         self.strangers_unrecorded.load(Ordering::Relaxed)
+    }
+
+    /// What rules that are only watched would have decided otherwise, and how often, since the start.
+    pub fn shadow_differences(&self) -> Vec<(Differs, u64)> {
+        let counted = self.shadow.lock().unwrap_or_else(PoisonError::into_inner);
+        counted.iter().map(|(differs, count)| (differs.clone(), *count)).collect()
+    }
+
+    /// Only where something differs: no other call meets the lock.
+    fn count_shadow(&self, differences: &[Differs]) {
+        let mut counted = self.shadow.lock().unwrap_or_else(PoisonError::into_inner);
+        for differs in differences {
+            let differs = match counted.len() < DIFFERENCES || counted.contains_key(differs) {
+                true => differs.clone(),
+                false => Differs { policy: "others".to_owned(), ..differs.clone() },
+            };
+            *counted.entry(differs).or_default() += 1;
+        }
     }
 
     fn append(&self, stream: Stream, now_ms: u64, record: &impl Serialize) -> Result<u64, TrailLost> {
@@ -149,6 +173,9 @@ fn lost(fault: TrailFault) -> TrailLost {
 
 impl bailiwick_pipeline::ports::Trail for Recorder {
     fn decision(&self, now_ms: u64, record: &DecisionRecord<'_>) -> Result<(), TrailLost> {
+        if !record.shadow.is_empty() {
+            self.count_shadow(record.shadow);
+        }
         self.append(Stream::Decisions, now_ms, record).map(drop)
     }
 

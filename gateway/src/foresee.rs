@@ -13,13 +13,14 @@ use bailiwick_pipeline::{
     principal::{Agent, AuthMethod, Credential, Presented, Principal},
     received::{Message, MessageFault, Origin, Protocol, Transport},
 };
+use bailiwick_policy::{ConnectorFacts, Decision, Looked, Otherwise, Policies, PreparedGrant, Probe};
 use bailiwick_schemas::json::Limits;
 use bytes::Bytes;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 pub(crate) use closed::Closed;
 
-use crate::admin::api::{Foreseen, Used};
+use crate::admin::api::{Foreseen, LookedAt, Used, WouldHaveTo};
 
 /// The call that is thought of.
 #[derive(Debug)]
@@ -30,6 +31,8 @@ pub(crate) struct Call {
     pub(crate) arguments: String,
     /// The grant it names, if any.
     pub(crate) grant: Option<String>,
+    /// The text of a JSON object: facts of `context.call` in the place of those that are so.
+    pub(crate) context: Option<String>,
 }
 
 /// Why a call can't be thought of so.
@@ -38,12 +41,17 @@ pub(crate) enum ForeseeFault {
     /// The arguments are no JSON object, or not as strict as an agent's must be.
     #[error("the arguments can't be read: {0}")]
     Arguments(#[from] MessageFault),
+    /// The facts that are to be thought of are none.
+    #[error("the context can't be read: {0}")]
+    Context(String),
 }
 
 /// Walks the call as far as nobody is asked and nothing is sent. Nothing goes on record, and nothing counts.
 pub(crate) async fn foresee(ports: Ports, agent: Arc<Agent>, call: &Call) -> Result<Foreseen, ForeseeFault> {
     let name = agent.id.to_string();
-    let asked = exposed(&call.tool, &ports.worlds.now());
+    let context = call.context.as_deref().map(facts_of).transpose()?;
+    let world = ports.worlds.now();
+    let asked = exposed(&call.tool, &world);
     let received = received(call, &asked, ports.clock.now_ns())?;
     let ports = Ports { identities: Arc::new(AtTheirWord(agent)), ..ports };
     let gateway = Gateway::new(ports, Settings::default());
@@ -63,12 +71,21 @@ pub(crate) async fn foresee(ports: Ports, agent: Arc<Agent>, call: &Call) -> Res
         rules: judged.rules,
         policy_digest: judged.policy_digest,
         needs: Vec::new(),
+        looked: Vec::new(),
+        least: Vec::new(),
+        then: None,
         used: grant.map(|grant| {
             let (standing, spent) = (grant.standing(), grant.spent());
             Used { calls: standing.calls, writes: standing.writes, bytes_out: spent.bytes_out, cost: spent.cost }
         }),
         budget: grant.map(|grant| grant.terms().budget.clone()),
     };
+    let probe = judged.asked.as_ref().zip(grant).zip(judged.tool.as_ref()).map(|((asked, grant), tool)| Probe {
+        tool: tool.name.to_string(),
+        grant: grant.facts().clone(),
+        read: asked.read.clone(),
+        call_id: None,
+    });
     match judged.ended {
         Ok(needs) if needs.is_empty() => {}
         Ok(needs) => {
@@ -86,7 +103,74 @@ pub(crate) async fn foresee(ports: Ports, agent: Arc<Agent>, call: &Call) -> Res
             };
         }
     }
+    let Some(mut probe) = probe else { return Ok(foreseen) };
+    let policies = Arc::clone(&world.policies);
+    if let Some(context) = context {
+        // What no rule reads changes nothing.
+        probe.read.call.extend(context);
+        if let Ok(decision) = decided(&policies, &probe, &world.connectors) {
+            foreseen.decided_anew(&decision);
+        }
+    }
+    let (rules, state, connectors) = (foreseen.rules.clone(), foreseen.state.clone(), world.connectors.clone());
+    // It tries what could be otherwise, which may take a while.
+    let tried = tokio::task::spawn_blocking(move || why(&policies, &rules, &state, &probe, &connectors)).await;
+    if let Ok(why) = tried {
+        (foreseen.looked, foreseen.least, foreseen.then) = (why.looked, why.least, why.then);
+    }
     Ok(foreseen)
+}
+
+/// Why a call is not allowed, in values.
+#[derive(Debug, Default)]
+pub(crate) struct Why {
+    /// What the rules that determine it looked at.
+    pub(crate) looked: Vec<LookedAt>,
+    /// The least that would have to be otherwise.
+    pub(crate) least: Vec<WouldHaveTo>,
+    /// What would become of it then.
+    pub(crate) then: Option<String>,
+}
+
+/// What these rules looked at of a call that these policies decided about so, and what would have to be otherwise.
+pub(crate) fn why(policies: &Policies, rules: &[String], state: &str, probe: &Probe, connectors: &[ConnectorFacts]) -> Why {
+    let looked = policies.looked_at(rules, probe).into_iter().map(|Looked { path, value }| LookedAt { path, value }).collect();
+    let least = if state == "deny" { policies.least_change(probe, connectors) } else { None };
+    let (least, then) = least.map_or_else(Default::default, |(steps, decision)| (steps, Some(decision.effect().to_owned())));
+    let least = least.into_iter().map(|Otherwise { path, from, to }| WouldHaveTo { path, from, to }).collect();
+    Why { looked, least, then }
+}
+
+fn decided(policies: &Policies, probe: &Probe, connectors: &[ConnectorFacts]) -> Result<Decision, ()> {
+    let grant = PreparedGrant::new(&probe.grant, connectors).map_err(drop)?;
+    policies.decide_again(&grant, &probe.tool, &probe.read).map_err(drop)
+}
+
+/// Facts to be thought of, each one that there is.
+fn facts_of(text: &str) -> Result<Map<String, Value>, ForeseeFault> {
+    let facts: Map<String, Value> = serde_json::from_str(text).map_err(|fault| ForeseeFault::Context(fault.to_string()))?;
+    let known = bailiwick_policy::fact_names();
+    match facts.keys().find(|name| !known.contains(*name)) {
+        Some(odd) => Err(ForeseeFault::Context(format!("there is no `context.call.{odd}`: there are {}", known.join(", ")))),
+        None => Ok(facts),
+    }
+}
+
+impl Foreseen {
+    /// Policy says so of it, where the context is another.
+    fn decided_anew(&mut self, decision: &Decision) {
+        decision.effect().clone_into(&mut self.state);
+        self.rules = decision.determining().iter().map(|rule| rule.id.to_string()).collect();
+        "permit".clone_into(&mut self.gate);
+        (self.reason, self.detail, self.told) = (None, None, None);
+        self.needs = match decision {
+            Decision::StepUp { labels, .. } => labels.iter().map(|label| label.label.to_string()).collect(),
+            Decision::Allow { .. } | Decision::Deny { .. } => Vec::new(),
+        };
+        if let Decision::Deny { determining, .. } = decision {
+            self.reason = Some(if determining.is_empty() { "no_policy_permits" } else { "policy_forbids" }.to_owned());
+        }
+    }
 }
 
 /// The name that an agent would send: operators say the full one.

@@ -320,6 +320,17 @@ async fn metrics(State(runtime): State<Arc<Runtime>>) -> String {
         &[("", told.decided_ms / 1000)],
     );
     counter("bailiwick_approvals_quick_total", "Approvals within three seconds of being asked.", &[("", told.quick)]);
+    let differences: Vec<(String, u64)> = runtime
+        .recorder
+        .shadow_differences()
+        .into_iter()
+        .map(|(differs, count)| {
+            let labels = format!("{{policy=\"{}\",from=\"{}\",to=\"{}\"}}", differs.policy, differs.from, differs.to);
+            (labels, count)
+        })
+        .collect();
+    let rows: Vec<(&str, u64)> = differences.iter().map(|(labels, count)| (labels.as_str(), *count)).collect();
+    counter("bailiwick_policy_shadow_diff_total", "Calls that policies in shadow would have decided otherwise.", &rows);
     let reloads = runtime.reloads();
     counter(
         "bailiwick_config_reloads_total",

@@ -51,7 +51,7 @@ use crate::{
     reload::{Basis, Reloads},
     requesting::Requesting,
     server::{Front, FrontSettings, Handshakes, Notices},
-    sources::{Origin, Snapshot},
+    sources::{self, Origin, Sources},
     telling::Telling,
     world::{LiveWorlds, WorldFault},
 };
@@ -251,11 +251,11 @@ impl Runtime {
         let broker = Arc::new(Broker::new(credentials_of(&config, &data)?, env_secrets(&config, &environment)));
         let scout = Scout { specs: &specs, broker: &broker, trail: &trail, clock: clock.as_ref() };
         let known = pinning::pin_at_start(&config, &pins, scout).await?;
-        let policies = policies_of(&config)?;
+        let (Sources { policies, bundles: titles, shadow, .. }, files) = sources::policies_at_once(&config)?;
         let origin = Origin { file, environment };
-        let files = Snapshot::of(&origin, &config, &policies);
-        let reloads = Reloads::begin(files, config.policy.files.clone(), now_ms);
-        let worlds = Arc::new(LiveWorlds::new(&config, known, policies)?);
+        let reloads = Reloads::begin(files.with(&origin, &config), config.policy.files.clone(), now_ms);
+        reloads.name_bundles(titles);
+        let worlds = Arc::new(LiveWorlds::watching(&config, known, policies, shadow)?);
         worlds.names().remarks().iter().for_each(|remark| tracing::warn!("{remark}"));
         let events = on_event(Arc::clone(&worlds), Arc::clone(&recorder), Arc::clone(&clock), Arc::clone(&notices));
         let connectors = Arc::new(Downstreams::new(specs.values().cloned().collect(), events).map_err(not_started)?);

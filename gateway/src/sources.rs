@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    fs::{self, File, OpenOptions},
+    fs::{File, OpenOptions},
     io::{self, Read as _},
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
@@ -13,7 +13,11 @@ use bailiwick_config::{Config, ConfigFaults, PolicyFile};
 use bailiwick_policy::DEFAULT_BUNDLE;
 use bailiwick_schemas::canonical::Digest;
 
-use crate::{runtime::StartFault, world::PolicyText};
+use crate::{
+    policy_bundle::{self, Part, Titled},
+    runtime::StartFault,
+    world::PolicyText,
+};
 
 /// The largest file of a configuration, bytes.
 const LARGEST: u64 = 8 * 1024 * 1024;
@@ -51,12 +55,12 @@ impl Snapshot {
         Digest::of(&bytes)
     }
 
-    /// What this configuration and these policies are a reading of.
-    pub fn of(origin: &Origin, config: &Config, policies: &[PolicyText]) -> Self {
-        let content = |text: &str| Ok(Digest::of(text.as_bytes()));
-        let file = origin.file.iter().map(|file| (file.clone(), content(config.text())));
-        let read = policies.iter().filter_map(|policy| Some((policy.path.clone()?, content(&policy.text))));
-        Self(file.chain(read).collect())
+    /// The same, and the configuration that names these files.
+    pub fn with(mut self, origin: &Origin, config: &Config) -> Self {
+        if let Some(file) = &origin.file {
+            self.0.insert(file.clone(), Ok(Digest::of(config.text().as_bytes())));
+        }
+        self
     }
 }
 
@@ -67,6 +71,10 @@ pub struct Sources {
     pub config: Config,
     /// The policies.
     pub policies: Vec<PolicyText>,
+    /// The policies that are only watched, or why they can't be: none where nothing is to be watched.
+    pub shadow: Option<Result<Vec<PolicyText>, String>>,
+    /// What the bundles among the policies call themselves.
+    pub bundles: Vec<String>,
 }
 
 /// Why a set can't be taken.
@@ -130,8 +138,7 @@ pub fn read(origin: &Origin, watched: &[PolicyFile]) -> Reading {
         let again = Taken::now(origin, &watched);
         let snapshot = taken.snapshot();
         if again.snapshot() == snapshot {
-            let policies = taken.into_policies(config.policy.include_default);
-            let sources = policies.map(|policies| Sources { config, policies }).map_err(SourceFault::Policy);
+            let sources = taken.into_sources(config).map_err(SourceFault::Policy);
             return Reading { sources, snapshot, watched };
         }
         std::thread::sleep(PAUSE);
@@ -147,7 +154,31 @@ pub fn look(origin: &Origin, watched: &[PolicyFile]) -> Snapshot {
 
 /// The policies that the configuration names, read.
 pub fn policies_of(config: &Config) -> Result<Vec<PolicyText>, StartFault> {
-    Taken { file: None, policies: policy_files(&config.policy.files) }.into_policies(config.policy.include_default)
+    Ok(policies_at_once(config)?.0.policies)
+}
+
+/// The same, as they stood in all their files at one moment, with all that belongs to them. Blocks.
+pub fn policies_at_once(config: &Config) -> Result<(Sources, Snapshot), StartFault> {
+    let look = || Taken { file: None, policies: policy_files(&config.policy.files) };
+    let mut taken = look();
+    for _ in 0..READINGS {
+        let again = look();
+        let snapshot = taken.snapshot();
+        if again.snapshot() == snapshot {
+            return Ok((taken.into_sources(config.clone())?, snapshot));
+        }
+        std::thread::sleep(PAUSE);
+        taken = again;
+    }
+    let path = PathBuf::from(config.file());
+    Err(StartFault::Policy { path, why: io::Error::new(io::ErrorKind::Interrupted, "the policies change all the time") })
+}
+
+/// The policies at one place, a folder or a file, whoever signed them. Blocks.
+pub fn policies_at(at: &Path) -> Result<Vec<PolicyText>, StartFault> {
+    let file = if at.is_dir() { PolicyFile::AllIn(at.to_owned()) } else { PolicyFile::One(at.to_owned()) };
+    let taken = Taken { file: None, policies: policy_files(std::slice::from_ref(&file)) };
+    Ok(taken.judged(&[])?.0)
 }
 
 fn configured(origin: &Origin, taken: &Taken) -> Result<Config, SourceFault> {
@@ -164,10 +195,10 @@ fn configured(origin: &Origin, taken: &Taken) -> Result<Config, SourceFault> {
     bailiwick_config::load(path, text.clone(), environment).map_err(|faults| SourceFault::Config(Box::new(faults)))
 }
 
-/// Files, as they were found.
+/// Files, as they were found: the configuration, and what each entry of its policies came to.
 struct Taken {
     file: Option<(PathBuf, io::Result<String>)>,
-    policies: Vec<(PathBuf, io::Result<String>)>,
+    policies: Vec<(PolicyFile, Vec<Part>)>,
 }
 
 impl Taken {
@@ -180,19 +211,53 @@ impl Taken {
             Ok(text) => Ok(Digest::of(text.as_bytes())),
             Err(why) => Err(why.to_string()),
         };
-        Snapshot(self.file.iter().chain(&self.policies).map(|(path, text)| (path.clone(), content(text))).collect())
+        let file = self.file.iter().map(|(path, text)| (path.clone(), content(text)));
+        let parts = self.policies.iter().flat_map(|(_, parts)| parts);
+        Snapshot(file.chain(parts.map(|part| (part.path.clone(), content(&part.text)))).collect())
     }
 
-    fn into_policies(self, with_default: bool) -> Result<Vec<PolicyText>, StartFault> {
+    fn into_sources(self, config: Config) -> Result<Sources, StartFault> {
+        let (shadow, enforced): (Vec<_>, Vec<_>) =
+            self.policies.into_iter().partition(|(file, _)| matches!(file, PolicyFile::Shadow(_)));
         let default = || PolicyText { name: "default".to_owned(), text: DEFAULT_BUNDLE.to_owned(), path: None };
-        let mut texts: Vec<PolicyText> = with_default.then(default).into_iter().collect();
-        for (path, text) in self.policies {
-            // Its rules may have been what forbids: a file that lost them must not count as one that has none.
-            let text = text.and_then(|text| if says_nothing(&text, "//") { Err(no_rule()) } else { Ok(text) });
-            let text = text.map_err(|why| StartFault::Policy { path: path.clone(), why })?;
-            texts.push(PolicyText { name: path.display().to_string(), text, path: Some(path) });
+        let mut policies: Vec<PolicyText> = config.policy.include_default.then(default).into_iter().collect();
+        let (own, bundles) = Self { file: None, policies: enforced }.judged(&config.policy.signed_by)?;
+        policies.extend(own);
+        // What is only watched is no reason to refuse anything.
+        let shadow = (!shadow.is_empty()).then(|| {
+            let judged = Self { file: None, policies: shadow }.judged(&[]);
+            judged.map(|(texts, _)| texts).map_err(|fault| fault.to_string())
+        });
+        let bundles = bundles.iter().map(ToString::to_string).collect();
+        Ok(Sources { config, policies, shadow, bundles })
+    }
+
+    /// The texts of the rules, where each bundle is as it says of itself, and signed by one of these keys where there are any.
+    fn judged(self, keys: &[String]) -> Result<(Vec<PolicyText>, Vec<Titled>), StartFault> {
+        let (mut texts, mut titles) = (Vec::new(), Vec::new());
+        for (file, parts) in self.policies {
+            if let PolicyFile::AllIn(folder) | PolicyFile::Shadow(folder) = &file {
+                if let Some(Part { path, text: Err(why) }) = parts.iter().find(|part| part.text.is_err()) {
+                    return Err(StartFault::Policy { path: path.clone(), why: again(why) });
+                }
+                let all: Vec<&Part> = parts.iter().collect();
+                let title = policy_bundle::judge(folder, &all, keys).map_err(|(path, why)| StartFault::Policy { path, why })?;
+                titles.extend(title);
+            } else if let (PolicyFile::One(path), false) = (&file, keys.is_empty()) {
+                let why = "it is a file by itself, and `policy.signed_by` takes signed bundles alone: put it into a folder";
+                return Err(StartFault::Policy { path: path.clone(), why: io::Error::new(io::ErrorKind::InvalidData, why) });
+            }
+            for Part { path, text } in parts {
+                if [policy_bundle::MANIFEST, policy_bundle::SIGNATURE].iter().any(|name| path.ends_with(name)) {
+                    continue;
+                }
+                // Its rules may have been what forbids: a file that lost them must not count as one that has none.
+                let text = text.and_then(|text| if says_nothing(&text, "//") { Err(no_rule()) } else { Ok(text) });
+                let text = text.map_err(|why| StartFault::Policy { path: path.clone(), why })?;
+                texts.push(PolicyText { name: path.display().to_string(), text, path: Some(path) });
+            }
         }
-        Ok(texts)
+        Ok((texts, titles))
     }
 }
 
@@ -205,40 +270,16 @@ fn says_nothing(text: &str, comment: &str) -> bool {
     text.lines().map(str::trim).all(|line| line.is_empty() || line.starts_with(comment))
 }
 
-fn policy_files(files: &[PolicyFile]) -> Vec<(PathBuf, io::Result<String>)> {
-    let mut found = Vec::new();
-    for file in files {
-        match file {
-            PolicyFile::One(path) => found.push((path.clone(), text_of(path))),
-            PolicyFile::AllIn(folder) => match cedar_files(folder) {
-                Ok(paths) => found.extend(paths.into_iter().map(|path| {
-                    let text = text_of(&path);
-                    (path, text)
-                })),
-                Err(why) => found.push((folder.clone(), Err(why))),
-            },
-        }
-    }
-    found
-}
-
-fn cedar_files(folder: &Path) -> io::Result<Vec<PathBuf>> {
-    let mut paths = Vec::new();
-    for entry in fs::read_dir(folder)? {
-        let path = entry?.path();
-        if path.extension().is_some_and(|extension| extension == "cedar") {
-            paths.push(path);
-        }
-    }
-    paths.sort();
-    if paths.is_empty() {
-        return Err(io::Error::new(io::ErrorKind::NotFound, "there is no .cedar file in it"));
-    }
-    Ok(paths)
+fn policy_files(files: &[PolicyFile]) -> Vec<(PolicyFile, Vec<Part>)> {
+    let parts = |file: &PolicyFile| match file {
+        PolicyFile::One(path) => vec![Part { path: path.clone(), text: text_of(path) }],
+        PolicyFile::AllIn(folder) | PolicyFile::Shadow(folder) => policy_bundle::read(folder),
+    };
+    files.iter().map(|file| (file.clone(), parts(file))).collect()
 }
 
 /// The text of a plain file of a bearable size. Nothing else is waited for: a pipe that nobody writes to would never be read.
-fn text_of(path: &Path) -> io::Result<String> {
+pub(crate) fn text_of(path: &Path) -> io::Result<String> {
     let nonblocking = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).unwrap_or_default();
     let file: File = OpenOptions::new().read(true).custom_flags(nonblocking).open(path)?;
     let found = file.metadata()?;

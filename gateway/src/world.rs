@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    panic::AssertUnwindSafe,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -71,6 +72,8 @@ struct Basis {
     connectors: Arc<BTreeMap<ConnectorId, (bailiwick_config::Connector, Arc<Connector>)>>,
     pins: Arc<BTreeMap<ConnectorId, Vec<Pin>>>,
     policies: Arc<Vec<PolicyText>>,
+    /// Policies that are only watched, or why they can't be.
+    shadow: Option<Arc<Result<Vec<PolicyText>, String>>>,
     /// What comes of each connector's pins, for as long as they and its configuration stay what they are.
     compiled: BTreeMap<ConnectorId, Arc<Compiled>>,
 }
@@ -131,7 +134,17 @@ struct Built {
 impl LiveWorlds {
     /// The first world: these connectors as configured, these pins, these policies.
     pub fn new(config: &Config, pins: BTreeMap<ConnectorId, Vec<Pin>>, policies: Vec<PolicyText>) -> Result<Self, WorldFault> {
-        let basis = Basis::of(config, pins, policies);
+        Self::watching(config, pins, policies, None)
+    }
+
+    /// The same, with policies that decide nothing, or why those can't be read.
+    pub fn watching(
+        config: &Config,
+        pins: BTreeMap<ConnectorId, Vec<Pin>>,
+        policies: Vec<PolicyText>,
+        shadow: Option<Result<Vec<PolicyText>, String>>,
+    ) -> Result<Self, WorldFault> {
+        let basis = Basis { shadow: shadow.map(Arc::new), ..Basis::of(config, pins, policies) };
         let built = basis.build(|_, _| None)?;
         let mut state = State { basis, drifted: BTreeSet::new() };
         let first = state.take_up(built, 1);
@@ -145,8 +158,19 @@ impl LiveWorlds {
         pins: BTreeMap<ConnectorId, Vec<Pin>>,
         policies: Vec<PolicyText>,
     ) -> Result<JudgedConfig, WorldFault> {
+        self.judge_config_watching(config, pins, policies, None)
+    }
+
+    /// The same, with policies that decide nothing, or why those can't be read.
+    pub fn judge_config_watching(
+        &self,
+        config: &Config,
+        pins: BTreeMap<ConnectorId, Vec<Pin>>,
+        policies: Vec<PolicyText>,
+        shadow: Option<Result<Vec<PolicyText>, String>>,
+    ) -> Result<JudgedConfig, WorldFault> {
         let before = self.state().basis.clone();
-        let basis = Basis::of(config, pins, policies);
+        let basis = Basis { shadow: shadow.map(Arc::new), ..Basis::of(config, pins, policies) };
         let built = basis.build(|id, pins| before.unchanged(id, basis.connectors.get(id).map(|(config, _)| config)?, pins))?;
         Ok(JudgedConfig { basis, built })
     }
@@ -241,6 +265,11 @@ impl LiveWorlds {
         })
     }
 
+    /// The tools that were accepted, as rules may know them.
+    pub fn known(&self) -> Vec<KnownTool> {
+        self.state().basis.compiled.values().flat_map(|compiled| compiled.known.iter().cloned()).collect()
+    }
+
     /// The names that agents see and send.
     pub fn names(&self) -> Arc<ExposedNames> {
         Arc::clone(&self.now.load().names)
@@ -305,6 +334,7 @@ impl Basis {
             connectors: Arc::new(connectors.collect()),
             pins: Arc::new(pins),
             policies: Arc::new(policies),
+            shadow: None,
             compiled: BTreeMap::new(),
         }
     }
@@ -346,12 +376,29 @@ impl Basis {
             names.map(|name| (name.clone(), config.prefix))
         });
         let names = Arc::new(ExposedNames::over(accepted));
-        let sources: Vec<Source<'_>> =
-            self.policies.iter().map(|policy| Source { name: &policy.name, text: &policy.text }).collect();
-        let known = compiled.values().flat_map(|compiled| &compiled.known);
-        let policies = Arc::new(Policies::compile_for(&sources, known).map_err(WorldFault::Policies)?);
+        let known = || compiled.values().flat_map(|compiled| &compiled.known);
+        let policies = Policies::compile_for(&sources_of(&self.policies), known()).map_err(WorldFault::Policies)?;
+        // What is only watched keeps nothing from being in force.
+        let policies = match self.shadow.as_deref() {
+            None => policies,
+            Some(Err(why)) => policies.with_candidate(Err(why.clone())),
+            Some(Ok(texts)) => policies.with_candidate(candidate(texts, known())),
+        };
+        let policies = Arc::new(policies);
         Ok(Built { compiled, names, policies })
     }
+}
+
+/// The policies that are only watched, or why they can't be: a fault of them, and nothing that happens in the compiler, is anybody else's.
+fn candidate<'k>(texts: &[PolicyText], known: impl Iterator<Item = &'k KnownTool>) -> Result<Policies, String> {
+    let compiled = std::panic::catch_unwind(AssertUnwindSafe(|| Policies::compile_for(&sources_of(texts), known)));
+    let faults = |faults: Vec<PolicyFault>| faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+    compiled.unwrap_or_else(|_| Err(Vec::new())).map_err(faults)
+}
+
+/// These policies, as they are compiled.
+pub(crate) fn sources_of(texts: &[PolicyText]) -> Vec<Source<'_>> {
+    texts.iter().map(|policy| Source { name: &policy.name, text: &policy.text }).collect()
 }
 
 impl Compiled {

@@ -348,6 +348,11 @@ fn plain(kind: &str) -> Value {
     }
 }
 
+/// The names of the facts of a call, as rules write them after `context.call.`.
+pub fn fact_names() -> Vec<String> {
+    call_fields().into_keys().collect()
+}
+
 /// `context.call`: every attribute is always there, so that rules need no `has`.
 pub(crate) fn call_fields() -> BTreeMap<String, Field> {
     let set = || Shape::Set(Box::new(Shape::Text));

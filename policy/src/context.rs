@@ -7,10 +7,11 @@ use serde_json::{Map, Value};
 
 use crate::catalogue::{Tool, call_fields};
 use crate::decision::DenyCause;
-use crate::facts::CallFacts;
+use crate::facts::{Ask, CallFacts};
 use crate::number;
 use crate::reads::{Reads, Want};
 use crate::shape::{Field, Shape};
+use crate::snapshot::json_of;
 
 type Record = Vec<(String, RestrictedExpression)>;
 
@@ -74,6 +75,36 @@ impl Arguments {
         Context::from_pairs(pairs).ok()
     }
 
+    /// The arguments in their places; none where none is read.
+    pub(crate) fn input(&self) -> Option<&RestrictedExpression> {
+        self.input.as_ref()
+    }
+
+    /// The facts of a call that are read, as JSON: for the record. Approvals are not among them: nobody holds any when policy is asked.
+    pub(crate) fn facts(tool: &Tool, reads: &Reads, ask: &Ask<'_>) -> Vec<(String, Value)> {
+        let mut facts = Self::default();
+        if let (false, Value::Object(input)) = (reads.call().field("opaque_fields").is_nothing(), ask.input) {
+            facts.opaque = opaque_fields(&tool.input, input);
+        }
+        let names: Vec<String> = match reads.call() {
+            Want::Nothing => Vec::new(),
+            Want::Fields(fields) => fields.keys().cloned().collect(),
+            Want::Everything => call_fields().into_keys().collect(),
+        };
+        let pairs = names.into_iter().filter(|name| !["approvals", "kind", "band"].contains(&name.as_str())).filter_map(|name| {
+            let value = facts.fact(&name, tool, ask.call, &[])?;
+            Some((name, value))
+        });
+        let pairs: Vec<(String, RestrictedExpression)> = pairs.collect();
+        let names: Vec<String> = pairs.iter().map(|(name, _)| name.clone()).collect();
+        let Ok(context) = Context::from_pairs(pairs) else { return Vec::new() };
+        let value = |name: String| {
+            let value = json_of(&context.get(&name)?)?;
+            Some((name, value))
+        };
+        names.into_iter().filter_map(value).collect()
+    }
+
     fn fact(&self, name: &str, tool: &Tool, call: &CallFacts<'_>, approvals: &[&str]) -> Option<RestrictedExpression> {
         let opaque = || self.opaque.iter().map(String::as_str);
         Some(match name {
@@ -94,6 +125,14 @@ impl Arguments {
     }
 }
 
+/// These facts and, where the rules look at them, the approvals.
+pub(crate) fn with_approvals(mut facts: Record, reads: &Reads, approvals: &[&str]) -> Record {
+    if !reads.call().field("approvals").is_nothing() {
+        facts.push(("approvals".to_owned(), texts(approvals.iter().copied())));
+    }
+    facts
+}
+
 fn text(value: &str) -> RestrictedExpression {
     RestrictedExpression::new_string(value.to_owned())
 }
@@ -109,7 +148,7 @@ fn count(value: u64) -> RestrictedExpression {
 
 /// A value that has no place in Cedar.
 #[derive(Debug)]
-struct NoPlace;
+pub(crate) struct NoPlace;
 
 /// The fields of an object that are looked at. On failure `pointer` leads to the one without a place.
 fn record(
@@ -134,7 +173,7 @@ fn record(
     RestrictedExpression::new_record(pairs).map_err(|_| NoPlace)
 }
 
-fn place(shape: &Shape, value: &Value, want: &Want, pointer: &mut String) -> Result<RestrictedExpression, NoPlace> {
+pub(crate) fn place(shape: &Shape, value: &Value, want: &Want, pointer: &mut String) -> Result<RestrictedExpression, NoPlace> {
     match (shape, value) {
         (Shape::Long, Value::Number(number)) => {
             let exact = number::long(number.as_str()).ok_or(NoPlace)?;

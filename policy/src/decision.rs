@@ -33,6 +33,22 @@ pub enum Decision {
 }
 
 impl Decision {
+    /// `allow`, `step_up` or `deny`.
+    pub const fn effect(&self) -> &'static str {
+        match self {
+            Self::Allow { .. } => "allow",
+            Self::StepUp { .. } => "step_up",
+            Self::Deny { .. } => "deny",
+        }
+    }
+
+    /// The rules that determine it.
+    pub fn determining(&self) -> &[Rule] {
+        match self {
+            Self::Allow { determining } | Self::StepUp { determining, .. } | Self::Deny { determining, .. } => determining,
+        }
+    }
+
     /// A denial that no single rule made.
     pub(crate) const fn deny(cause: DenyCause) -> Self {
         Self::Deny { determining: Vec::new(), cause }

@@ -312,7 +312,7 @@ fn span_of(complaint: &(impl Diagnostic + ?Sized)) -> Option<Range<usize>> {
 }
 
 /// Where the policies of a source stand. Cedar keeps each one's text, but not its place.
-fn spans(set: &PolicySet, text: &str) -> HashMap<PolicyId, Range<usize>> {
+pub(crate) fn spans(set: &PolicySet, text: &str) -> HashMap<PolicyId, Range<usize>> {
     let policies = set.policies().map(|policy| (policy.id(), policy.to_cedar()));
     let templates = set.templates().map(|template| (template.id(), Some(template.to_cedar())));
     let numbered: BTreeMap<usize, _> = policies

@@ -62,21 +62,23 @@ impl fmt::Debug for BundleDigest {
 /// A bundle, checked against a catalogue and ready to decide.
 pub struct Policies {
     authorizer: Authorizer,
-    entries: HashMap<String, Entry>,
+    pub(crate) entries: HashMap<String, Entry>,
     /// The rules about handing a task on.
-    hop: Entry,
+    pub(crate) hop: Entry,
     /// The rules about grants that agents get by themselves.
-    auto_grant: Entry,
+    pub(crate) auto_grant: Entry,
     rules: HashMap<Arc<str>, Arc<RuleFacts>>,
     warnings: Vec<PolicyFault>,
     left_out: Vec<String>,
     digest: BundleDigest,
+    /// Policies that are only watched, or why they can't be.
+    candidate: Option<Result<Box<Policies>, String>>,
 }
 
 /// A tool and the rules that matter to it.
-struct Entry {
-    tool: Arc<Tool>,
-    slice: Arc<Slice>,
+pub(crate) struct Entry {
+    pub(crate) tool: Arc<Tool>,
+    pub(crate) slice: Arc<Slice>,
     /// Set when a condition of the slice mentions `action`.
     action: Option<cedar_policy::Entity>,
     question: usize,
@@ -151,6 +153,7 @@ impl Policies {
             warnings,
             left_out: catalogue.left_out.clone(),
             digest,
+            candidate: None,
         })
     }
 
@@ -201,6 +204,11 @@ impl Policies {
         let entry = self.entry(ask.grant, ask.tool)?;
         let rules = entry.slice.shadow.as_ref()?;
         Some(self.decide_by(rules, entry, ask))
+    }
+
+    /// Whether a rule in shadow matters to this tool.
+    pub(crate) fn shadows(&self, tool: &str) -> bool {
+        self.entries.get(tool).is_some_and(|entry| entry.slice.shadow.is_some())
     }
 
     /// Whether there could be a call of this tool that [`decide`](Self::decide) doesn't deny: whether it is listed.
@@ -260,7 +268,30 @@ impl Policies {
         &self.left_out
     }
 
-    fn entry(&self, grant: &PreparedGrant, tool: &str) -> Option<&Entry> {
+    /// The same, with other policies beside them that decide nothing, or why those can't be compiled.
+    #[must_use]
+    pub fn with_candidate(self, candidate: Result<Self, String>) -> Self {
+        Self { candidate: Some(candidate.map(Box::new)), ..self }
+    }
+
+    /// The policies beside them that decide nothing, or why there are none; `None` where nobody wants any.
+    pub fn candidate(&self) -> Option<Result<&Self, &str>> {
+        self.candidate.as_ref().map(|candidate| candidate.as_deref().map_err(String::as_str))
+    }
+
+    /// Whether a rule of this tool, in shadow or not, says that what it reads is to be left out of records.
+    pub(crate) fn redacts(&self, entry: &Entry) -> bool {
+        let rules = std::iter::once(&entry.slice.enforced).chain(&entry.slice.shadow);
+        let mut ids = rules.flat_map(|rules| rules.set.policies().map(cedar_policy::Policy::id));
+        ids.any(|id| self.rules.get(AsRef::<str>::as_ref(id)).is_some_and(|facts| facts.annotations.contains_key("redact")))
+    }
+
+    /// What is known of the rule with this id.
+    pub(crate) fn rule_facts(&self, id: &str) -> Option<&RuleFacts> {
+        self.rules.get(id).map(AsRef::as_ref)
+    }
+
+    pub(crate) fn entry(&self, grant: &PreparedGrant, tool: &str) -> Option<&Entry> {
         let entry = self.entries.get(tool)?;
         grant.connectors.contains(&entry.tool.connector).then_some(entry)
     }
@@ -276,19 +307,23 @@ impl Policies {
             let context = arguments.context(&entry.tool, &rules.reads, ask.call, approvals)?;
             self.ask(rules, entry, ask.grant, context)
         };
-        let mut approvals: Vec<&str> = ask.call.approvals.iter().map(String::as_str).collect();
+        self.settle(ask.call.approvals.iter().map(String::as_str).collect(), pass)
+    }
+
+    /// The two passes, where these approvals are held.
+    pub(crate) fn settle(&self, mut approvals: Vec<&str>, pass: impl Fn(&[&str]) -> Option<Response>) -> Decision {
         let first = self.verdict(pass(&approvals));
         let Verdict::Denied { determining, liftable: Some(labels) } = first else {
             return first.into_decision();
         };
-        approvals.extend(labels.iter().map(|requirement| &*requirement.label));
-        match self.verdict(pass(&approvals)) {
+        let with_labels: Vec<&str> = approvals.drain(..).chain(labels.iter().map(|requirement| &*requirement.label)).collect();
+        match self.verdict(pass(&with_labels)) {
             Verdict::Allowed { .. } => Decision::StepUp { determining, labels },
             refused => refused.into_decision(),
         }
     }
 
-    fn ask(&self, rules: &Rules, entry: &Entry, grant: &PreparedGrant, context: Context) -> Option<Response> {
+    pub(crate) fn ask(&self, rules: &Rules, entry: &Entry, grant: &PreparedGrant, context: Context) -> Option<Response> {
         let with_action: Entities;
         let entities = match &entry.action {
             Some(action) => {

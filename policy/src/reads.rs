@@ -180,6 +180,18 @@ fn access(expression: &Expr) -> Option<(Var, Vec<&str>, Look)> {
     }
 }
 
+/// The path of an attribute whose value is looked at, from its variable on: `["context", "call", "hour"]`.
+pub(crate) fn path_of(expression: &Expr) -> Option<Vec<&str>> {
+    let (root, path) = value_path(expression)?;
+    let root = match root {
+        Var::Principal => "principal",
+        Var::Action => "action",
+        Var::Resource => "resource",
+        Var::Context => "context",
+    };
+    Some(std::iter::once(root).chain(path).collect())
+}
+
 fn value_path(expression: &Expr) -> Option<(Var, Vec<&str>)> {
     match access(expression)? {
         (root, path, Look::All) => Some((root, path)),

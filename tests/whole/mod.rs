@@ -3,6 +3,7 @@
 mod approvals;
 mod asides;
 mod auto_grants;
+mod bundles;
 mod channels;
 mod commands;
 mod completing;

@@ -195,8 +195,10 @@ pub struct AutoGrants {
 pub struct PolicyFiles {
     /// Whether the default bundle applies, which is part of the binary.
     pub include_default: bool,
-    /// Further policies, in the order of the file.
+    /// Further policies, in the order of the file, and what is only watched.
     pub files: Vec<PolicyFile>,
+    /// Who must have signed each bundle, as OpenSSH writes a public key; anybody may have where it is empty.
+    pub signed_by: Vec<String>,
 }
 
 /// Policies outside the binary.
@@ -204,8 +206,10 @@ pub struct PolicyFiles {
 pub enum PolicyFile {
     /// One file.
     One(PathBuf),
-    /// Every `.cedar` file right in this folder.
+    /// Every `.cedar` file right in this folder: a bundle.
     AllIn(PathBuf),
+    /// The same, which decides nothing: what it would decide is recorded beside what is in force.
+    Shadow(PathBuf),
 }
 
 /// The audit.

@@ -87,6 +87,8 @@ impl Config {
             let sought = match file {
                 PolicyFile::One(file) => Sought::Policy(file),
                 PolicyFile::AllIn(folder) => Sought::Folder(folder),
+                // Nothing depends on it.
+                PolicyFile::Shadow(_) => continue,
             };
             report(sought, look(sought), &path, "the policies", &mut findings);
         }

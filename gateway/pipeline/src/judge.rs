@@ -10,7 +10,8 @@ use crate::{
     grant::LiveGrant,
     handle::Gateway,
     principal::Principal,
-    received::{Asked, Received},
+    received::{Asked as AskedFor, Received},
+    records::Asked,
     refusal::Refusal,
     search::OwnTool,
     way::Way,
@@ -32,6 +33,8 @@ pub struct Judged {
     pub rules: Vec<String>,
     /// The policies they are from.
     pub policy_digest: Option<String>,
+    /// What they were asked, where they were.
+    pub asked: Option<Asked>,
     /// What a person would have to approve first (nothing if it is empty), or why it would be refused.
     pub ended: Result<Vec<Requirement>, Refusal>,
 }
@@ -54,6 +57,7 @@ impl Gateway {
             tool: seen.tool.take(),
             rules,
             policy_digest: seen.policy_digest.take(),
+            asked: seen.asked.take(),
             ended,
         }
     }
@@ -61,11 +65,11 @@ impl Gateway {
     /// The beginning of the way of a call.
     async fn walk_to_permit<'r>(&self, received: &'r Received, way: &mut Way<'r>) -> Result<Vec<Requirement>, Refusal> {
         let ports = self.ports();
-        if matches!(received.asked(), Asked::List { .. } | Asked::Offers { .. }) {
+        if matches!(received.asked(), AskedFor::List { .. } | AskedFor::Offers { .. }) {
             return Err(Refusal::internal("only a call can be judged"));
         }
         let call = gates::identify(received, ports, way).await?;
-        if let Asked::Call { name, arguments } = received.asked()
+        if let AskedFor::Call { name, arguments } = received.asked()
             && let Some(own) = OwnTool::of(name)
         {
             return gates::admit(&call, own, arguments, ports, way).map(|_| Vec::new());

@@ -1,7 +1,7 @@
 //! What goes on record. Field names here are the names in the trail.
 
-use bailiwick_policy::{Band, Kind};
-use serde::Serialize;
+use bailiwick_policy::{Band, Differs, Kind, Snapshot};
+use serde::{Deserialize, Serialize};
 
 use crate::{
     grant::Labels,
@@ -258,11 +258,39 @@ pub struct DecisionRecord<'a> {
     /// The bundle they are from.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub policy_digest: Option<&'a str>,
+    /// What the policies were asked, and what they said; none where they were not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub asked: Option<&'a Asked>,
+    /// What rules that are only watched would have decided otherwise.
+    #[serde(skip_serializing_if = "<[Differs]>::is_empty")]
+    pub shadow: &'a [Differs],
     /// The approval asked for or used.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub approval: Option<&'a ApprovalId>,
     /// Its trace.
     pub trace_id: &'a str,
+}
+
+/// What the policies were asked about a call, and what they said: enough to ask them, or others, again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Asked {
+    /// What they said: `allow`, `step_up` or `deny`.
+    pub policy: String,
+    /// What their rules read of the call.
+    #[serde(flatten)]
+    pub read: Snapshot,
+    /// The grants above the one that it acts under, each asked as if it made the call: their ids, and the facts that rules read.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub above: Vec<AskedAbove>,
+}
+
+/// A grant above the one that a call acts under, as the policies were asked about it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AskedAbove {
+    /// Which.
+    pub grant: String,
+    /// The facts of the call under it.
+    pub call: serde_json::Map<String, serde_json::Value>,
 }
 
 /// Stream `secrets`: a secret was lent, used, or seen where it must not be.

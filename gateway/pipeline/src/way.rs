@@ -10,6 +10,7 @@ use std::{
     },
 };
 
+use bailiwick_policy::Differs;
 use bailiwick_schemas::names::QualifiedName;
 
 use crate::{
@@ -23,7 +24,7 @@ use crate::{
     ports::{ClaimEnd, Ports, Ticket, TrailLost},
     principal::Principal,
     received::{Asked, Received},
-    records::{AsideRecord, DecisionRecord, Outcome, OutcomeRecord, ResultRecord, TaskRecord},
+    records::{AsideRecord, Asked as AskedPolicy, DecisionRecord, Outcome, OutcomeRecord, ResultRecord, TaskRecord},
     refusal::Refusal,
     tasks::Task,
     trace::CallTrace,
@@ -37,6 +38,10 @@ pub(crate) struct Seen {
     pub(crate) tool: Option<Arc<Tool>>,
     pub(crate) rules: Vec<String>,
     pub(crate) policy_digest: Option<String>,
+    /// What the policies were asked.
+    pub(crate) asked: Option<AskedPolicy>,
+    /// What rules that are only watched would have decided otherwise.
+    pub(crate) shadow: Vec<Differs>,
     pub(crate) approval: Option<ApprovalId>,
     pub(crate) claimed: Option<ApprovalId>,
     pub(crate) committed: bool,
@@ -105,6 +110,8 @@ impl<'r> Way<'r> {
                 tool: None,
                 rules: Vec::new(),
                 policy_digest: None,
+                asked: None,
+                shadow: Vec::new(),
                 approval: None,
                 claimed: None,
                 committed: false,
@@ -222,6 +229,9 @@ impl<'r> Way<'r> {
             detail: refusal.map(|refusal| refusal.detail.as_str()),
             rules: refusal.map_or(&self.seen.rules, |refusal| &refusal.rules),
             policy_digest: self.seen.policy_digest.as_deref(),
+            asked: self.seen.asked.as_ref(),
+            // Once for a call, however often a person is asked about it.
+            shadow: if event == "decided" { &self.seen.shadow } else { &[] },
             approval: self.seen.approval.as_ref(),
             trace_id: &self.trace_id,
         };
@@ -397,7 +407,7 @@ impl Drop for Way<'_> {
 }
 
 /// Runs `work`; a panic in it becomes its words.
-fn caught<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+pub(crate) fn caught<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(work)).map_err(|panic| words_of(panic.as_ref()))
 }
 

@@ -23,6 +23,9 @@ pub(super) struct Thought {
     /// The grant it names.
     #[serde(default)]
     grant: Option<String>,
+    /// Facts of the call in the place of those that are so: the text of a JSON object.
+    #[serde(default)]
+    context: Option<String>,
 }
 
 pub(super) async fn foresee(
@@ -32,8 +35,8 @@ pub(super) async fn foresee(
     Query(thought): Query<Thought>,
 ) -> Result<Json<Foreseen>, ApiFault> {
     let agent = registered(&id, &runtime)?;
-    let Thought { tool, arguments, grant } = thought;
-    let call = foresee::Call { tool, arguments: arguments.unwrap_or_else(|| "{}".to_owned()), grant };
+    let Thought { tool, arguments, grant, context } = thought;
+    let call = foresee::Call { tool, arguments: arguments.unwrap_or_else(|| "{}".to_owned()), grant, context };
     let foreseen = foresee::foresee(runtime.gateway.ports().clone(), agent, &call).await;
     foreseen.map(Json).map_err(|fault| ApiFault::invalid(fault.to_string()))
 }

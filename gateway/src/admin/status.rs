@@ -29,13 +29,15 @@ pub(super) async fn show(_: Visitor, State(runtime): State<Arc<Runtime>>) -> Jso
 }
 
 fn config(runtime: &Runtime) -> ConfigStatus {
-    let standing = runtime.reloads();
+    let (standing, world) = (runtime.reloads(), runtime.worlds.now());
     let last =
         standing.last.map(|last| LastReload { at_ms: last.at_ms, by: last.by, successful: last.why.is_empty(), why: last.why });
     ConfigStatus {
         epoch: standing.epoch,
         digest: standing.digest,
-        policy: runtime.worlds.now().policy_digest.clone(),
+        bundles: standing.bundles,
+        policy: world.policy_digest.clone(),
+        shadow_fault: world.policies.candidate().and_then(Result::err).map(str::to_owned),
         since_ms: standing.since_ms,
         applied: standing.applied,
         refused: standing.refused,

@@ -170,6 +170,9 @@ pub struct ThoughtArgs {
     /// With --agent: the grant it names
     #[arg(long, value_name = "ID", requires = "agent", conflicts_with_all = ["last", "call"])]
     pub grant: Option<String>,
+    /// With --agent: what stands in `context.call` in the place of what is so, a JSON object such as {"hour": 3}
+    #[arg(long, value_name = "JSON", requires = "agent", conflicts_with_all = ["last", "call"])]
+    pub context: Option<String>,
 }
 
 /// `explain`
@@ -623,8 +626,52 @@ pub struct DenyRequestArgs {
 /// `policy`
 #[derive(Debug, Subcommand)]
 pub enum PolicyCommand {
-    /// Compile the policies against the accepted tools, and list the rules
-    Check(Json),
+    /// Compile the policies against the accepted tools, list the rules, and say what is doubtful about them
+    Check(PolicyCheckArgs),
+    /// Which calls one bundle lets go and another does not, each with a request that shows it. Exits with 3 where something widens
+    Diff(PolicyDiffArgs),
+    /// What other policies would have decided about the calls on record
+    Replay(PolicyReplayArgs),
+}
+
+/// `policy check`
+#[derive(Debug, Args)]
+pub struct PolicyCheckArgs {
+    /// These policies (a folder or a file) in the place of `policy.files`
+    #[arg(long, value_name = "PATH")]
+    pub policy: Option<PathBuf>,
+    /// Exit with 1 where anything is doubtful, too
+    #[arg(long)]
+    pub strict: bool,
+    /// The form.
+    #[command(flatten)]
+    pub form: Json,
+}
+
+/// `policy diff`
+#[derive(Debug, Args)]
+pub struct PolicyDiffArgs {
+    /// The older policies, a folder or a file; what is configured where only one is named
+    pub old: PathBuf,
+    /// The newer ones
+    pub new: Option<PathBuf>,
+    /// The form.
+    #[command(flatten)]
+    pub form: Json,
+}
+
+/// `policy replay`
+#[derive(Debug, Args)]
+pub struct PolicyReplayArgs {
+    /// Calls since then
+    #[arg(long, value_name = "TIME", default_value = "24h")]
+    pub since: Span,
+    /// The other policies: a folder or a file, in the place of `policy.files`
+    #[arg(long, value_name = "PATH")]
+    pub policy: PathBuf,
+    /// The form.
+    #[command(flatten)]
+    pub form: Json,
 }
 
 /// `audit`

@@ -34,6 +34,9 @@ pub enum CliFault {
     /// It is said already, on standard error or standard output.
     #[error("it was refused or failed")]
     Said,
+    /// Other policies let go what these do not; it is said already.
+    #[error("something widens")]
+    Widens,
     /// No gateway runs on this data folder.
     #[error("no gateway is running on `{data}`", data = data.display())]
     #[diagnostic(help("start one: {start}{elsewhere}"))]
@@ -115,10 +118,11 @@ impl CliFault {
         Self::Refused { what: lines(what), help: help.map(lines) }
     }
 
-    /// The exit code: 1 refused or failed, 2 usage. Who stopped reading knows why: 0.
+    /// The exit code: 1 refused or failed, 2 usage, 3 other policies that widen. Who stopped reading knows why: 0.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Usage { .. } => 2,
+            Self::Widens => 3,
             Self::Output(why) if why.kind() == io::ErrorKind::BrokenPipe => 0,
             _ => 1,
         }
@@ -126,8 +130,8 @@ impl CliFault {
 
     /// Says it on standard error.
     pub fn say(self, around: &Surroundings) {
-        let is_said =
-            matches!(&self, Self::Said) || matches!(&self, Self::Output(why) if why.kind() == io::ErrorKind::BrokenPipe);
+        let is_said = matches!(&self, Self::Said | Self::Widens)
+            || matches!(&self, Self::Output(why) if why.kind() == io::ErrorKind::BrokenPipe);
         if is_said {
             return;
         }

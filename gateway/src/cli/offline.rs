@@ -168,7 +168,7 @@ pub(super) async fn foresee(agent: &str, call: &foresee::Call, session: &Session
 }
 
 /// The grants that a start would find: those of the store, and those of the configuration that it would issue anew.
-fn grants(config: &Config, store: &Store) -> Result<Vec<Arc<LiveGrant>>, CliFault> {
+pub(super) fn grants(config: &Config, store: &Store) -> Result<Vec<Arc<LiveGrant>>, CliFault> {
     let now_ms = SystemClock.now_ms();
     let stored = LiveGrants::load(store, &[])?;
     let mut grants: Vec<Arc<LiveGrant>> = Vec::new();

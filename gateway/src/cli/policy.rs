@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bailiwick_config::Config;
 use bailiwick_pipeline::ports::Worlds as _;
-use bailiwick_policy::{PolicyFault, Rule};
+use bailiwick_policy::{Finding, Lint, PolicyFault, Rule, lint};
 use bailiwick_schemas::names::ConnectorId;
 use bailiwick_store::{Pin, Pins, Store};
 use miette::{Diagnostic, LabeledSpan, NamedSource, SourceCode};
@@ -12,15 +12,16 @@ use serde_json::{Value, json};
 
 use super::{
     Session,
-    args::PolicyCommand,
+    args::{PolicyCheckArgs, PolicyCommand},
     client::Client,
     fault::CliFault,
+    policy_diff, policy_known, policy_replay,
     screen::{Table, lines, short, shown},
 };
 use crate::{
     admin::api::ConnectorView,
     runtime::policies_of,
-    world::{LiveWorlds, PolicyText, Unusable, WorldFault},
+    world::{LiveWorlds, PolicyText, Unusable, WorldFault, sources_of},
 };
 
 /// The tools that were accepted, by connector.
@@ -28,41 +29,52 @@ pub(super) type Accepted = BTreeMap<ConnectorId, Vec<Pin>>;
 
 /// Does it.
 pub(super) async fn run(command: &PolicyCommand, session: &Session) -> Result<(), CliFault> {
-    let PolicyCommand::Check(form) = command;
-    let config = session.places.load(&session.around)?;
-    let texts = policies_of(&config)?;
-    let Some(pins) = accepted(session).await? else {
-        return Err(CliFault::refused(
-            "no tool was accepted yet, so the policies can't be checked against any",
-            Some(&format!("start the gateway once: {}", session.places.start)),
-        ));
-    };
-    match compiled(&config, pins, &texts) {
-        Ok(compiled) if form.json => session.screen.json(&compiled.to_json()),
-        Ok(compiled) => {
-            session.screen.answer(&compiled.table().to_string())?;
-            compiled
-                .warnings
-                .iter()
-                .for_each(|warning| session.screen.tell(&format!("warning: {}", lines(&warning.to_string()))));
-            compiled
-                .unusable
-                .iter()
-                .for_each(|tool| session.screen.tell(&format!("warning: {} can't be used: {}", tool.tool, shown(&tool.why))));
-            session.screen.tell(&format!(
-                "{} rules over {} tools   bundle {}",
-                compiled.rules.len(),
-                compiled.tools,
-                short(&compiled.digest, 13)
-            ));
-            Ok(())
-        }
-        Err(faults) if form.json => {
-            session.screen.json(&faults.to_json())?;
-            Err(CliFault::Said)
-        }
-        Err(faults) => Err(CliFault::Policies(Box::new(faults))),
+    match command {
+        PolicyCommand::Check(check) => self::check(check, session).await,
+        PolicyCommand::Diff(diff) => policy_diff::run(diff, session).await,
+        PolicyCommand::Replay(replay) => policy_replay::run(replay, session).await,
     }
+}
+
+async fn check(check: &PolicyCheckArgs, session: &Session) -> Result<(), CliFault> {
+    let config = session.places.load(&session.around)?;
+    let texts = match &check.policy {
+        Some(at) => policy_known::texts_at(at, &config)?,
+        None => policies_of(&config)?,
+    };
+    let Some(pins) = accepted(session).await? else { return Err(nothing_accepted(session)) };
+    let compiled = match compiled(&config, pins, &texts) {
+        Ok(compiled) => compiled,
+        Err(faults) if check.form.json => {
+            session.screen.json(&faults.to_json())?;
+            return Err(CliFault::Said);
+        }
+        Err(faults) => return Err(CliFault::Policies(Box::new(faults))),
+    };
+    if check.form.json {
+        session.screen.json(&compiled.to_json())?;
+    } else {
+        session.screen.answer(&compiled.table().to_string())?;
+        compiled.findings.iter().for_each(|finding| {
+            let what = lines(&finding.fault.to_string());
+            session.screen.tell(&format!("warning: {what} [{}]", finding.lint.as_str()));
+        });
+        compiled
+            .unusable
+            .iter()
+            .for_each(|tool| session.screen.tell(&format!("warning: {} can't be used: {}", tool.tool, shown(&tool.why))));
+        let (rules, tools, digest) = (compiled.rules.len(), compiled.tools, short(&compiled.digest, 13));
+        session.screen.tell(&format!("{rules} rules over {tools} tools   bundle {digest}"));
+    }
+    if check.strict && !compiled.findings.is_empty() { Err(CliFault::Said) } else { Ok(()) }
+}
+
+/// Nothing can be said of policies over no tools.
+pub(super) fn nothing_accepted(session: &Session) -> CliFault {
+    CliFault::refused(
+        "no tool was accepted yet, so the policies can't be checked against any",
+        Some(&format!("start the gateway once: {}", session.places.start)),
+    )
 }
 
 /// The accepted tools: of the running gateway, else of its store; none where there is neither.
@@ -107,7 +119,8 @@ pub(super) struct Compiled {
     pub(super) unusable: Vec<Unusable>,
     /// Which tools keep their prefix though their connectors are to have none, and why.
     pub(super) keep_prefix: Vec<String>,
-    warnings: Vec<PolicyFault>,
+    /// What is doubtful about them.
+    findings: Vec<Finding>,
 }
 
 /// A rule, for the list.
@@ -138,13 +151,18 @@ pub(super) fn compiled(config: &Config, pins: Accepted, texts: &[PolicyText]) ->
             reason: rule.reason.as_deref().unwrap_or_default().to_owned(),
         }
     };
+    let doubtful = |fault: &PolicyFault| Finding { lint: Lint::Doubtful, rule: String::new(), fault: fault.clone() };
+    let mut findings: Vec<Finding> = policies.warnings().iter().map(doubtful).collect();
+    // The rules that are part of the binary are made for any catalogue: some wait for tools of their kind.
+    let is_own = |finding: &Finding| finding.fault.source.and_then(|at| texts.get(at)).is_some_and(|text| text.path.is_some());
+    findings.extend(lint(&sources_of(texts), &worlds.known()).into_iter().filter(is_own));
     Ok(Compiled {
         tools: world.count(),
         digest: world.policy_digest.clone(),
         rules: policies.rules().into_iter().map(rule).collect(),
         unusable: worlds.unusable(),
         keep_prefix: worlds.names().remarks(),
-        warnings: policies.warnings().to_vec(),
+        findings,
     })
 }
 
@@ -166,7 +184,13 @@ impl Compiled {
 
     fn to_json(&self) -> Value {
         let rule = |rule: &ListedRule| json!({"id": rule.id, "state": rule.effect, "at": rule.at, "reason": rule.reason});
-        self.rules.iter().map(rule).collect()
+        let finding = |Finding { lint, rule, fault }: &Finding| {
+            json!({
+                "id": rule, "state": "warning", "lint": lint, "message": fault.what, "help": fault.help, "file": fault.source_name,
+                "line": fault.line, "column": fault.column,
+            })
+        };
+        self.rules.iter().map(rule).chain(self.findings.iter().map(finding)).collect()
     }
 }
 

@@ -85,12 +85,16 @@ struct Next {
     judged: JudgedConfig,
     changes: Changes,
     digest: String,
+    /// What its bundles call themselves.
+    bundles: Vec<String>,
 }
 
 /// What of a configuration is made before its policies are judged.
 struct Parts {
     config: Config,
     policies: Vec<PolicyText>,
+    shadow: Option<Result<Vec<PolicyText>, String>>,
+    bundles: Vec<String>,
     specs: BTreeMap<ConnectorId, ConnectorSpec>,
     credentials: BTreeMap<ConnectorId, CredentialSpec>,
     grants: Vec<Grant>,
@@ -112,6 +116,9 @@ impl Runtime {
                 self.note(&by, &change, Stage::Done, None, &with)?;
                 let (policy, epoch) = (&reloaded.policy, reloaded.epoch);
                 tracing::info!(by = name, epoch, %policy, "another configuration is in force: {}", reloaded.summary());
+                if let Some(Err(why)) = self.worlds.now().policies.candidate() {
+                    tracing::warn!(%why, "the policies in shadow are not watched");
+                }
                 reloaded.notes().iter().for_each(|note| tracing::warn!("{note}"));
             }
             Err(fault) => {
@@ -138,12 +145,13 @@ impl Runtime {
         for (connector, pins) in &next.first {
             self.pins.accept(connector, pins.clone()).await?;
         }
-        let (changes, digest) = (next.changes.clone(), next.digest.clone());
+        let (changes, digest, bundles) = (next.changes.clone(), next.digest.clone(), next.bundles.clone());
         let unpinned = unpinned(&next);
         let switched = self.switch(next)?;
         let (reissued, stay_ended) = switched.grants();
         let not_stored = self.see_through(switched).await;
         let at_ms = self.clock.now_ms();
+        self.reloads.name_bundles(bundles);
         let epoch = self.reloads.applied(&digest, &changes.needs_restart, at_ms, by.name());
         let Changes { agents, connectors, grants, settings, needs_restart } = changes;
         Ok(Reloaded {
@@ -177,13 +185,13 @@ impl Runtime {
         known.extend(first.iter().cloned());
         let of = Arc::clone(self);
         let judged = tokio::task::spawn_blocking(move || {
-            let Parts { config, policies, specs, credentials, grants, needs_restart, digest } = parts;
-            let judged = of.worlds.judge_config(&config, known, policies.clone());
+            let Parts { config, policies, shadow, bundles, specs, credentials, grants, needs_restart, digest } = parts;
+            let judged = of.worlds.judge_config_watching(&config, known, policies.clone(), shadow);
             let judged = judged
                 .map_err(|WorldFault::Policies(faults)| ReloadFault::Policies(Box::new(PolicyFaults::new(faults, &policies))))?;
             let changes = Changes::between(&of.config(), &config, needs_restart);
             let secrets = env_secrets(&config, &of.origin.environment);
-            Ok(Next { config, specs, credentials, secrets, grants, first, judged, changes, digest })
+            Ok(Next { config, specs, credentials, secrets, grants, first, judged, changes, digest, bundles })
         });
         judged.await.map_err(|_| ReloadFault::Failed)?
     }
@@ -192,7 +200,7 @@ impl Runtime {
         let (_, watched) = self.reloads.tried();
         let reading = sources::read(&self.origin, &watched);
         self.reloads.try_out(&reading.snapshot, &reading.watched);
-        let Sources { config, policies } = reading.sources?;
+        let Sources { config, policies, shadow, bundles } = reading.sources?;
         let (config, needs_restart) = change::takeable(config, &self.config());
         let specs = specs_of(&config, &self.own_binary);
         let faults: Vec<String> = specs.values().flat_map(ConnectorSpec::faults).map(|fault| fault.to_string()).collect();
@@ -205,7 +213,7 @@ impl Runtime {
         // Tried, and let go of again.
         drop(self.grants.change_config(grants.clone(), now_ms)?);
         let digest = reading.snapshot.digest().to_string();
-        Ok(Parts { config, policies, specs, credentials, grants, needs_restart, digest })
+        Ok(Parts { config, policies, shadow, bundles, specs, credentials, grants, needs_restart, digest })
     }
 
     fn note(
@@ -228,7 +236,7 @@ fn record_of(next: &Next, policy_before: &str) -> Value {
     let Changes { agents, connectors, grants, settings, needs_restart } = &next.changes;
     json!({
         "digest": next.digest, "policy_before": policy_before, "policy": next.judged.policy_digest(), "agents": agents,
-        "connectors": connectors, "grants": grants, "settings": settings, "needs_restart": needs_restart,
+        "connectors": connectors, "grants": grants, "settings": settings, "needs_restart": needs_restart, "bundles": next.bundles,
     })
 }
 

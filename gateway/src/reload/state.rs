@@ -30,6 +30,8 @@ pub struct Standing {
     /// The keys whose new value waits for a restart.
     pub needs_restart: Vec<String>,
     /// What the last attempt read, taken or not.
+    /// What the bundles in force call themselves: name and version.
+    pub bundles: Vec<String>,
     tried: Snapshot,
     watched: Vec<PolicyFile>,
 }
@@ -57,6 +59,7 @@ impl Reloads {
             refused: 0,
             last: None,
             needs_restart: Vec::new(),
+            bundles: Vec::new(),
             tried: files,
             watched,
         };
@@ -79,6 +82,11 @@ impl Reloads {
         let mut now = self.lock();
         now.tried = files.clone();
         now.watched = watched.to_vec();
+    }
+
+    /// The bundles in force call themselves so.
+    pub(crate) fn name_bundles(&self, titles: Vec<String>) {
+        self.lock().bundles = titles;
     }
 
     /// It was taken. Returns the new epoch.

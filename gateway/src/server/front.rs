@@ -436,6 +436,8 @@ impl Front {
             detail: noted.detail,
             rules: &[],
             policy_digest: None,
+            asked: None,
+            shadow: &[],
             approval: None,
             trace_id: &no_trace,
         };

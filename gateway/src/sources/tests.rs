@@ -1,7 +1,7 @@
 //! Sets of files as editors, mounts and accidents leave them.
 #![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
-use std::os::unix::fs::symlink;
+use std::{fs, os::unix::fs::symlink};
 
 use super::*;
 
@@ -30,7 +30,8 @@ fn a_set_is_its_configuration_and_the_policies_it_names() {
     let names: Vec<_> = sources.policies.iter().map(|policy| policy.name.rsplit('/').next().unwrap()).collect();
     assert_eq!(names, ["default", "a.cedar", "b.cedar", "c.cedar"]);
     assert_eq!(reading.snapshot, look(&origin, &reading.watched));
-    assert_eq!(reading.snapshot, Snapshot::of(&origin, &sources.config, &sources.policies));
+    let (at_start, files) = policies_at_once(&sources.config).unwrap();
+    assert_eq!((reading.snapshot.clone(), at_start.policies.len()), (files.with(&origin, &sources.config), 4));
     let before = reading.snapshot.digest();
     fs::remove_file(folder.path().join("p/b.cedar")).unwrap();
     assert_ne!(look(&origin, &reading.watched).digest(), before);

@@ -5,6 +5,7 @@
 mod arguments;
 mod auto_grants;
 mod catalogue;
+mod changing;
 mod deciding;
 mod default_bundle;
 mod hops;

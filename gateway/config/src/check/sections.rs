@@ -126,7 +126,7 @@ pub(super) fn policy(raw: &RawPolicy, path: &KeyPath, setting: Setting<'_>, find
         let (folder, name) = given.rsplit_once('/').unwrap_or((".", given));
         let is_plain = !given.contains('\0') && !folder.contains(['*', '?', '[']) && !folder.is_empty();
         let file = match name {
-            "*.cedar" if is_plain => PolicyFile::AllIn(setting.resolve(folder)),
+            "" | "*.cedar" if is_plain => PolicyFile::AllIn(setting.resolve(folder)),
             name if is_plain
                 && Path::new(name).extension().is_some_and(|kind| kind == "cedar")
                 && !name.contains(['*', '?', '[']) =>
@@ -135,7 +135,7 @@ pub(super) fn policy(raw: &RawPolicy, path: &KeyPath, setting: Setting<'_>, find
             }
             _ => {
                 let fault = findings.value(&list.item(at), FaultCode::BadName, format!("`{given}` names no policy file"));
-                fault.help("write the path of a `.cedar` file, or `folder/*.cedar` for all of a folder");
+                fault.help("write the path of a `.cedar` file, or `folder/` for all of a folder");
                 continue;
             }
         };
@@ -144,7 +144,23 @@ pub(super) fn policy(raw: &RawPolicy, path: &KeyPath, setting: Setting<'_>, find
         }
         files.push(file);
     }
-    PolicyFiles { include_default: raw.include_default, files }
+    if let Some(given) = &raw.shadow {
+        let folder = given.trim_end_matches("*.cedar");
+        if folder.trim().is_empty() || folder.contains(['\0', '*', '?', '[']) {
+            let fault = findings.value(&path.key("shadow"), FaultCode::BadName, format!("`{given}` names no folder"));
+            fault.help("write the path of a folder of `.cedar` files, such as `candidate/`");
+        }
+        files.push(PolicyFile::Shadow(setting.resolve(folder)));
+    }
+    for (at, key) in raw.signed_by.iter().enumerate() {
+        let mut words = key.split_whitespace();
+        let blob = words.next().filter(|kind| *kind == "ssh-ed25519").and(words.next());
+        if blob.is_none_or(|blob| blob.len() != 68 || !blob.starts_with("AAAAC3NzaC1lZDI1NTE5AAAAI")) {
+            let fault = findings.value(&path.key("signed_by").item(at), FaultCode::BadName, "this is no public key".to_owned());
+            fault.help("write the line of a `.pub` file: `ssh-keygen -t ed25519 -f policy-key` makes the two");
+        }
+    }
+    PolicyFiles { include_default: raw.include_default, files, signed_by: raw.signed_by.clone() }
 }
 
 pub(super) fn trail(raw: &RawTrail, path: &KeyPath, findings: &mut Findings<'_>) -> Trail {

@@ -170,10 +170,16 @@ pub(crate) struct RawAutoGrants {
 pub(crate) struct RawPolicy {
     /// Whether the default bundle, which is part of the binary, applies.
     pub(crate) include_default: bool,
-    /// Further policies: `.cedar` files, or `folder/*.cedar`; relative to this file.
+    /// Further policies: `.cedar` files, or `folder/` for a bundle, all `.cedar` files of a folder; relative to this file.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1))]
     pub(crate) files: Option<Vec<String>>,
+    /// The public keys of which one must have signed each bundle: `ssh-ed25519 …`, as in a `.pub` file.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) signed_by: Vec<String>,
+    /// A bundle that decides nothing: what it would decide otherwise is recorded and counted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) shadow: Option<String>,
 }
 
 /// `[trail]`
@@ -259,7 +265,7 @@ impl Default for RawAutoGrants {
 
 impl Default for RawPolicy {
     fn default() -> Self {
-        Self { include_default: true, files: None }
+        Self { include_default: true, files: None, signed_by: Vec::new(), shadow: None }
     }
 }
 

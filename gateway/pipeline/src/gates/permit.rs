@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bailiwick_policy::{CallFacts, Decision, Requirement, Rule};
+use bailiwick_policy::{Ask, CallFacts, Decision, Differs, Requirement, Rule};
 use serde_json::Value;
 
 use super::{Granted, Validated};
@@ -12,8 +12,9 @@ use crate::{
     ports::Ports,
     prepared::AskCall,
     received::Origin,
+    records::{Asked, AskedAbove},
     refusal::Refusal,
-    way::Way,
+    way::{Way, caught},
 };
 
 /// A call that policy allows, perhaps once a person approves.
@@ -61,6 +62,10 @@ pub fn permit<'r>(call: Validated<'r>, ports: &Ports, way: &mut Way<'r>) -> Resu
     let moment = Moment::at(call.granted().grant().glance(), ports.clock.now_ms());
     let decision = decide(&call, moment)?;
     way.seen.policy_digest = Some(world.policy_digest.clone());
+    way.seen.asked = asked(&call, moment, &decision);
+    if world.policies.watches(call.granted().tool().name.as_str()) {
+        way.seen.shadow = watched(&call, moment, &decision);
+    }
     way.trace.note(stage, "bailiwick.policy.version", world.policy_digest.clone());
     let (needs, determining) = match decision.as_ref() {
         Decision::Allow { determining } => (Vec::new(), determining),
@@ -108,6 +113,40 @@ pub(super) fn ask(granted: &Granted<'_>, tool: &Tool, arguments: &Value, moment:
         decision = stricter(decision, decided(above, Moment { standing: above.glance(), ..moment })?);
     }
     Some(decision)
+}
+
+/// What the policies were asked, for the record.
+fn asked(call: &Validated<'_>, moment: Moment, decision: &Decision) -> Option<Asked> {
+    let granted = call.granted();
+    let (world, tool, input) = (granted.world(), granted.tool().name.as_str(), call.arguments());
+    let origin = granted.identified().received().origin();
+    let read = |grant: &LiveGrant, moment| {
+        let prepared = grant.prepared(world)?;
+        let ask = Ask { tool, grant: prepared.facts(), call: &facts(grant, origin, moment), input };
+        Some(world.policies.snapshot(&ask))
+    };
+    let grant = granted.grant();
+    let above = grant.chain().skip(1).map(|above| {
+        let read = read(above, Moment { standing: above.glance(), ..moment })?;
+        Some(AskedAbove { grant: above.terms().id.to_string(), call: read.call })
+    });
+    let above = above.collect::<Option<Vec<_>>>()?;
+    Some(Asked { policy: decision.effect().to_owned(), read: read(grant, moment)?, above })
+}
+
+/// What rules that are only watched would have decided otherwise, of the grant itself. Nothing follows from it: not even a panic of theirs
+/// touches the call.
+fn watched(call: &Validated<'_>, moment: Moment, decision: &Decision) -> Vec<Differs> {
+    let granted = call.granted();
+    let (world, grant, input) = (granted.world(), granted.grant(), call.arguments());
+    let origin = granted.identified().received().origin();
+    let differs = caught(|| {
+        let prepared = grant.prepared(world)?;
+        let call = facts(grant, origin, moment);
+        let ask = Ask { tool: granted.tool().name.as_str(), grant: prepared.facts(), call: &call, input };
+        Some(world.policies.differs(&ask, decision))
+    });
+    differs.ok().flatten().unwrap_or_default()
 }
 
 /// What two decisions come to where both must hold.

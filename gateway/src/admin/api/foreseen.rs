@@ -4,6 +4,7 @@ use bailiwick_pipeline::grant::Budget;
 use bailiwick_policy::{Band, Kind};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::{Used, shape};
 
@@ -38,9 +39,38 @@ pub struct Foreseen {
     pub policy_digest: Option<String>,
     /// What a person would have to approve first.
     pub needs: Vec<String>,
+    /// What the rules that determine it looked at.
+    #[serde(default)]
+    pub looked: Vec<LookedAt>,
+    /// The least that would have to be otherwise for it to go; nothing where it goes, or where nothing was found.
+    #[serde(default)]
+    pub least: Vec<WouldHaveTo>,
+    /// What would become of it then.
+    #[serde(default)]
+    pub then: Option<String>,
     /// How much of the grant is used.
     pub used: Option<Used>,
     /// How much of it may be.
     #[schemars(with = "Option<shape::Budget>")]
     pub budget: Option<Budget>,
+}
+
+/// Something that a rule looked at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LookedAt {
+    /// What, as rules write it, such as `context.input.amount`.
+    pub path: String,
+    /// What stood there; none where nothing did, or where it is not on record.
+    pub value: Option<Value>,
+}
+
+/// Something that would have to be otherwise.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct WouldHaveTo {
+    /// What, as rules write it.
+    pub path: String,
+    /// What stands there.
+    pub from: Option<Value>,
+    /// What would have to; none where it would have to be left out.
+    pub to: Option<Value>,
 }

@@ -23,7 +23,7 @@ pub use approvals::{ApprovalView, BatchWanted, DecisionWanted};
 pub use channels::ChannelView;
 pub use connectors::{ConnectorView, FailureView, ProcessView, ToolView};
 pub use console::{LinkMade, LinkWanted};
-pub use foreseen::Foreseen;
+pub use foreseen::{Foreseen, LookedAt, WouldHaveTo};
 pub use grants::{EndedView, EndingView, ExtensionView, GrantMade, GrantView, GrantWanted, HandleMade, Used};
 pub use halts::{DisabledView, EnabledView, FrozenView, HaltView, HaltWanted};
 pub use proposal::{Accept, Accepted, Change, Proposal, ProposedTool, RejectedTool, Trial};

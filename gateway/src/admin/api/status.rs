@@ -38,6 +38,12 @@ pub struct ConfigStatus {
     pub digest: String,
     /// The digest of its policies.
     pub policy: String,
+    /// What its bundles of policies call themselves: name, version, and whether they are signed.
+    #[serde(default)]
+    pub bundles: Vec<String>,
+    /// Why the policies that are only watched are not watched, if so.
+    #[serde(default)]
+    pub shadow_fault: Option<String>,
     /// Since when it is in force.
     pub since_ms: u64,
     /// Reloads that were taken, since the start.

@@ -164,6 +164,21 @@ async fn running(client: Option<&Client>, session: &Session, findings: &mut Find
                     "`bailiwick freeze --list` says who and why, `bailiwick thaw` lets it go on",
                 );
             }
+            if let Some(refused) = status.config.last.iter().find(|last| !last.successful) {
+                let why = refused.why.first().map_or_else(String::new, |why| format!(": {why}"));
+                let what = format!("the files of the configuration were refused as they are now ({}){why}", refused.by);
+                let remedy = "what ran before runs on; mend them, and `bailiwick reload` (`bailiwick check` shows each place)";
+                findings.warning("reload_refused", at.clone(), what, remedy);
+            }
+            if let Some(why) = &status.config.shadow_fault {
+                let what = format!("the policies in shadow are not watched: {why}");
+                findings.warning(
+                    "shadow",
+                    at.clone(),
+                    what,
+                    "mend them (`bailiwick policy check --policy PATH`); nothing else depends on them",
+                );
+            }
             for warning in client.get::<Habits>("habits").await.map(|habits| habits.warnings).unwrap_or_default() {
                 let remedy = "`bailiwick approvals habits` says which rules ask most, and what could be changed";
                 findings.warning("habits", at.clone(), warning, remedy);

@@ -26,7 +26,7 @@ pub(super) fn look(places: &Places<'_>, session: &Session, findings: &mut Findin
     let own = session.places.config.iter().map(|path| (path.as_path(), "the configuration"));
     let policies = config.policy.files.iter().map(|file| match file {
         PolicyFile::One(path) => (path.as_path(), "a policy file"),
-        PolicyFile::AllIn(folder) => (folder.as_path(), "the folder of the policies"),
+        PolicyFile::AllIn(folder) | PolicyFile::Shadow(folder) => (folder.as_path(), "the folder of the policies"),
     });
     for (path, what) in own.chain(policies) {
         changeable(path, what, findings);

@@ -1,11 +1,13 @@
 //! Everything that is on record about one call.
 
+use bailiwick_pipeline::records::Asked;
 use bailiwick_schemas::exposure::OWN;
 use bailiwick_trail::{Reader, Record, Start, Stream};
 use serde_json::{Value, json};
 
 use super::{
     advice::{Refusal, advice},
+    foreseen::{least, values},
     origin::Origin,
 };
 use crate::cli::{
@@ -13,6 +15,7 @@ use crate::cli::{
     screen::{Page, lines, shown},
     units::span,
 };
+use crate::foresee::Why;
 
 /// The steps of the way, in order.
 const WAY: [&str; 10] = ["receive", "identify", "grant", "validate", "permit", "approve", "arm", "record", "send", "screen"];
@@ -85,7 +88,7 @@ impl Case {
     }
 
     /// A text of the newest record that has it.
-    fn get(&self, key: &str) -> Option<&str> {
+    pub(super) fn get(&self, key: &str) -> Option<&str> {
         let decisions = self.decisions.iter().rev();
         let all = self.outcome.iter().chain(decisions).chain(&self.intent);
         all.into_iter().find_map(|record| record.text(key))
@@ -100,7 +103,13 @@ impl Case {
         self.decision().and_then(|decision| decision.text("effect")).unwrap_or("deny")
     }
 
-    fn rules(&self) -> Vec<&str> {
+    /// What the policies were asked last, where they were.
+    pub(super) fn asked(&self) -> Option<Asked> {
+        let asked = self.decisions.iter().rev().find_map(|decision| decision.body.get("asked"))?;
+        serde_json::from_value(asked.clone()).ok()
+    }
+
+    pub(super) fn rules(&self) -> Vec<&str> {
         let rules = self.decisions.iter().rev().find_map(|decision| decision.body.get("rules").and_then(Value::as_array));
         rules.into_iter().flatten().filter_map(Value::as_str).collect()
     }
@@ -140,7 +149,7 @@ impl Case {
     }
 
     /// For a person.
-    pub(super) fn text(&self, origin: &Origin) -> String {
+    pub(super) fn text(&self, origin: &Origin, why: &Why) -> String {
         let agent = self.get("agent").map_or_else(|| "(nobody proven)".to_owned(), shown);
         let what = self.get("tool").or_else(|| self.get("method")).map(shown).unwrap_or_default();
         let mut out = Page::of(format!("{}  {agent} → {what}\n", self.word()));
@@ -163,6 +172,7 @@ impl Case {
             let reason = origin.reason(rule).map(|reason| format!("\n{}", shown(&reason))).unwrap_or_default();
             row("rule", format!("{}{place}{reason}", shown(rule)));
         }
+        values(&why.looked, &mut row);
         self.approval(&mut row);
         for lent in self.lent() {
             row("lent", lent);
@@ -176,6 +186,7 @@ impl Case {
         if let Some(outcome) = &self.outcome {
             row("outcome", ended(outcome));
         }
+        least(&why.least, why.then.as_deref(), &mut row);
         if let Some(advice) = self.advice(origin) {
             row("to do", advice);
         }
@@ -240,7 +251,7 @@ impl Case {
     }
 
     /// For programs.
-    pub(super) fn as_json(&self, origin: &Origin) -> Value {
+    pub(super) fn as_json(&self, origin: &Origin, why: &Why) -> Value {
         let rules: Vec<Value> = self
             .rules()
             .into_iter()
@@ -264,6 +275,9 @@ impl Case {
             "reason": self.get("reason"),
             "detail": self.get("detail"),
             "rules": rules,
+            "looked": why.looked,
+            "least": why.least,
+            "then": why.then,
             "approval": self.get("approval"),
             "decided_by": said.and_then(|said| said.text("by")),
             "decided_at": said.map(|said| &said.time),

@@ -9,7 +9,7 @@ use super::{
     origin::Origin,
 };
 use crate::{
-    admin::api::Foreseen,
+    admin::api::{Foreseen, LookedAt, WouldHaveTo},
     cli::{
         Session,
         args::ExplainArgs,
@@ -31,7 +31,12 @@ pub(super) async fn run(agent: &str, tool: &str, explain: &ExplainArgs, session:
         return Err(CliFault::usage("`--args` is too long to be judged without being sent", "48 KiB are the most"));
     }
     check(&thought.args)?;
-    let call = Call { tool: tool.to_owned(), arguments: thought.args.clone(), grant: thought.grant.clone() };
+    let call = Call {
+        tool: tool.to_owned(),
+        arguments: thought.args.clone(),
+        grant: thought.grant.clone(),
+        context: thought.context.clone(),
+    };
     let (foreseen, by) = match Client::find(&session.places).await? {
         Some(client) => (client.get(&path(agent, &call)).await.map_err(as_usage)?, "by the running gateway"),
         None => (offline::foresee(agent, &call, session).await?, "by the configuration and the store: no gateway runs"),
@@ -56,6 +61,9 @@ fn check(arguments: &str) -> Result<(), CliFault> {
 /// Arguments that are none are a mistake of whoever typed them.
 fn as_usage(fault: CliFault) -> CliFault {
     match fault {
+        CliFault::Refused { what, .. } if what.starts_with("the context can't be read") => {
+            CliFault::usage(what, "give `--context` a JSON object of facts, as in --context '{\"hour\": 3}'")
+        }
         CliFault::Refused { what, .. } if what.starts_with("the arguments can't be read") => {
             CliFault::usage(what, "give `--args` a JSON object, as in --args '{\"id\": \"T-17\"}'")
         }
@@ -65,7 +73,8 @@ fn as_usage(fault: CliFault) -> CliFault {
 
 fn path(agent: &str, call: &Call) -> String {
     let grant = call.grant.as_ref().map(|grant| format!("&grant={}", escaped(grant))).unwrap_or_default();
-    format!("agents/{agent}/explain?tool={}&arguments={}{grant}", escaped(&call.tool), escaped(&call.arguments))
+    let context = call.context.as_ref().map(|context| format!("&context={}", escaped(context))).unwrap_or_default();
+    format!("agents/{agent}/explain?tool={}&arguments={}{grant}{context}", escaped(&call.tool), escaped(&call.arguments))
 }
 
 /// As part of an address (RFC 3986): everything but letters and digits by its bytes.
@@ -105,6 +114,7 @@ fn text(foreseen: &Foreseen, by: &str, origin: &Origin) -> String {
         let reason = origin.reason(rule).map(|reason| format!("\n{}", shown(&reason))).unwrap_or_default();
         row("rule", format!("{}{place}{reason}", shown(rule)));
     }
+    values(&foreseen.looked, &mut row);
     if !foreseen.needs.is_empty() {
         row("asks", format!("approval by a person ({})", shown(&foreseen.needs.join(", "))));
     }
@@ -121,10 +131,40 @@ fn text(foreseen: &Foreseen, by: &str, origin: &Origin) -> String {
         let of = |used: u64, most: Option<u64>| most.map_or_else(|| used.to_string(), |most| format!("{used} of {most}"));
         row("used", format!("{} calls, {} writes", of(used.calls, budget.calls), of(used.writes, budget.writes)));
     }
+    least(&foreseen.least, foreseen.then.as_deref(), &mut row);
     if let Some(advice) = to_do(foreseen, origin) {
         row("to do", advice);
     }
     out.into_text()
+}
+
+/// What the rules that decided looked at.
+pub(super) fn values(looked: &[LookedAt], row: &mut impl FnMut(&str, String)) {
+    let value = |looked: &LookedAt| {
+        let is =
+            looked.value.as_ref().map_or_else(|| "not there, or not on record".to_owned(), |value| shown(&value.to_string()));
+        format!("{} is {is}", shown(&looked.path))
+    };
+    if !looked.is_empty() {
+        row("read", looked.iter().map(value).collect::<Vec<_>>().join("\n"));
+    }
+}
+
+/// What would have to be otherwise.
+pub(super) fn least(steps: &[WouldHaveTo], then: Option<&str>, row: &mut impl FnMut(&str, String)) {
+    let step = |step: &WouldHaveTo| {
+        let to =
+            step.to.as_ref().map_or_else(|| "were left out".to_owned(), |value| format!("were {}", shown(&value.to_string())));
+        format!("{} {to}", shown(&step.path))
+    };
+    let word = match then {
+        Some("allow") => "it would be allowed",
+        Some("step_up") => "a person could approve it",
+        _ => return,
+    };
+    if !steps.is_empty() {
+        row("least", format!("{word} if {}", steps.iter().map(step).collect::<Vec<_>>().join(" and ")));
+    }
 }
 
 fn to_do(foreseen: &Foreseen, origin: &Origin) -> Option<String> {
@@ -156,7 +196,12 @@ mod tests {
 
     #[test]
     fn an_address_says_exactly_what_was_typed() {
-        let call = Call { tool: "a__b".to_owned(), arguments: "{\"x\": \"ü&=#%\"}".to_owned(), grant: Some("g-1".to_owned()) };
+        let call = Call {
+            tool: "a__b".to_owned(),
+            arguments: "{\"x\": \"ü&=#%\"}".to_owned(),
+            grant: Some("g-1".to_owned()),
+            context: None,
+        };
         assert_eq!(
             path("bot", &call),
             "agents/bot/explain?tool=a%5F%5Fb&arguments=%7B%22x%22%3A%20%22%C3%BC%26%3D%23%25%22%7D&grant=g%2D1"

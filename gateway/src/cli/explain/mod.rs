@@ -5,10 +5,15 @@ mod case;
 mod foreseen;
 mod origin;
 
+use bailiwick_policy::Probe;
 use bailiwick_trail::{Reader, Record, Start, Stream};
 use serde_json::json;
 
-use super::{Session, args::ExplainArgs, audit::reader, fault::CliFault, screen::shown};
+use super::{Session, args::ExplainArgs, audit::reader, fault::CliFault, policy_known::Known, screen::shown};
+use crate::{
+    foresee::{Why, why},
+    runtime::policies_of,
+};
 use case::Case;
 use origin::Origin;
 
@@ -32,10 +37,27 @@ pub(super) async fn run(explain: &ExplainArgs, session: &Session) -> Result<(), 
     // Without a readable configuration the record still says why.
     let config = session.places.load(&session.around).ok();
     let origin = Origin::new(session, config);
+    let why = mattered(&case, session).await;
     if explain.form.json {
-        return session.screen.json(&json!([case.as_json(&origin)]));
+        return session.screen.json(&json!([case.as_json(&origin, &why)]));
     }
-    session.screen.answer(&case.text(&origin))
+    session.screen.answer(&case.text(&origin, &why))
+}
+
+/// What the rules looked at, by what is on record and the rules as they are written now; nothing where that can't be told.
+async fn mattered(case: &Case, session: &Session) -> Why {
+    let Some(asked) = case.asked() else { return Why::default() };
+    let Ok(known) = Known::find(session).await else { return Why::default() };
+    let Ok((policies, connectors)) = policies_of(&known.config).map_err(CliFault::from).and_then(|texts| known.compile(&texts))
+    else {
+        return Why::default();
+    };
+    let (Some(tool), Some(grant)) = (case.get("tool"), case.get("grant").and_then(|grant| known.grants.get(grant))) else {
+        return Why::default();
+    };
+    let probe = Probe { tool: tool.to_owned(), grant: grant.clone(), read: asked.read, call_id: None };
+    let rules: Vec<String> = case.rules().into_iter().map(str::to_owned).collect();
+    why(&policies, &rules, &asked.policy, &probe, &connectors)
 }
 
 /// Looks back in ever longer steps: the last refusal is most often near the end.
