@@ -28,5 +28,6 @@ pub mod runtime;
 pub mod server;
 mod shadowing;
 pub mod sources;
+mod suggesting;
 mod telling;
 pub mod world;

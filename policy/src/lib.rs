@@ -24,6 +24,7 @@ mod reads;
 mod rule;
 mod shape;
 mod slice;
+mod templates;
 #[cfg(test)]
 mod tests;
 
@@ -35,3 +36,4 @@ pub use grant::{PrepareError, PreparedGrant};
 pub use kind::{Band, Kind, UnknownWord};
 pub use policies::{BundleDigest, DEFAULT_BUNDLE, Policies};
 pub use reads::{Reads, Want};
+pub use templates::{TEMPLATES, Template};

@@ -22,13 +22,16 @@ mod init;
 mod offline;
 mod places;
 mod policy;
+mod policy_test;
 mod reload;
 mod requests;
 mod screen;
 mod session;
 mod snippet;
 mod stdio;
+mod suggest;
 mod surroundings;
+mod templates;
 pub mod units;
 
 pub use args::{Cli, Command};

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::{
     Session,
-    args::PolicyCommand,
+    args::{Json, PolicyCommand},
     client::Client,
     fault::CliFault,
     screen::{Table, lines, short, shown},
@@ -28,7 +28,14 @@ pub(super) type Accepted = BTreeMap<ConnectorId, Vec<Pin>>;
 
 /// Does it.
 pub(super) async fn run(command: &PolicyCommand, session: &Session) -> Result<(), CliFault> {
-    let PolicyCommand::Check(form) = command;
+    match command {
+        PolicyCommand::Check(form) => check(*form, session).await,
+        PolicyCommand::Test(test) => super::policy_test::run(test, session).await,
+        PolicyCommand::New(new) => super::templates::run(new, session),
+    }
+}
+
+async fn check(form: Json, session: &Session) -> Result<(), CliFault> {
     let config = session.places.load(&session.around)?;
     let texts = policies_of(&config)?;
     let Some(pins) = accepted(session).await? else {
