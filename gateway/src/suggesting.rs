@@ -159,7 +159,9 @@ pub(crate) fn suggest(present: &Grant, made: &[Made], issue: Issue) -> Suggested
         }
     }
     let mut calls: BTreeMap<QualifiedName, Vec<&Made>> = BTreeMap::new();
-    of_now.iter().for_each(|call| calls.entry(call.tool.clone()).or_default().push(call));
+    for call in &of_now {
+        calls.entry(call.tool.clone()).or_default().push(call);
+    }
     for (tool, calls) in &calls {
         let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
         let different: BTreeSet<&str> = calls.iter().map(|call| call.mac.as_str()).collect();

@@ -224,5 +224,9 @@ impl Review {
 }
 
 fn indented(text: &str) -> String {
-    text.lines().map(|line| format!("  {line}\n")).collect()
+    let mut page = Page::default();
+    for line in text.lines() {
+        page.add(format_args!("  {line}\n"));
+    }
+    page.into_text()
 }

@@ -33,7 +33,7 @@ pub(super) fn run(new: &NewArgs, session: &Session) -> Result<(), CliFault> {
 }
 
 fn next(template: &Template, folder: &Path) -> String {
-    let mut text = Page::of(format!("wrote {} in {}\n\n", template.about, folder.display()));
+    let mut text = Page::of(format!("wrote {}: {}\n\n", template.name, template.about));
     text.add(format_args!("  {}  the rules\n", quoted(&folder.join("rules.cedar"))));
     text.add(format_args!(
         "  {}   what they are to say: bailiwick policy test {}\n",

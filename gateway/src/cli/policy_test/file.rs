@@ -335,30 +335,35 @@ fn case(table: &dyn TableLike, line: usize, base: &Case, reading: &mut Reading<'
         circumstances(table, &mut case.context, reading);
     }
     let what = asked(&mut fields, line, reading);
-    let effect = fields.text("expect", reading);
+    if let Some(effect) = effect(&mut fields, line, reading) {
+        case.expected.effect = effect;
+    }
     case.expected.by = fields.texts("by", reading).unwrap_or_default();
     case.expected.asks = fields.texts("asks", reading);
     case.expected.reason = fields.text("reason", reading).map(|(reason, _)| reason.to_owned());
-    let span = fields.item("expect").and_then(Item::span);
     fields.end(reading);
-    match effect {
-        None if span.is_some() => {}
-        None => {
-            reading.fault_at(line, 1, "a case says what it expects", Some("`expect = \"allow\"`, `\"deny\"` or `\"step_up\"`"))
-        }
-        Some((word, _)) => match EFFECTS.into_iter().find(|known| *known == word) {
-            Some(effect) => case.expected.effect = effect,
-            None => {
-                let meant = bailiwick_config::nearest(word, EFFECTS);
-                let help =
-                    meant.map_or("write `allow`, `deny` or `step_up`".to_owned(), |meant| format!("did you mean `{meant}`?"));
-                reading.fault(span, &format!("`expect` can't be `{word}`"), Some(&help));
-            }
-        },
-    }
     case.what = what?;
     case.name = name.map_or_else(|| named(&case.what), |(name, _)| name.to_owned());
     Some(case)
+}
+
+/// What is to come of a case.
+fn effect(fields: &mut Fields<'_>, line: usize, reading: &mut Reading<'_>) -> Option<&'static str> {
+    let Some(span) = fields.item("expect").map(Item::span) else {
+        let help = "`expect = \"allow\"`, `\"deny\"` or `\"step_up\"`";
+        reading.fault_at(line, 1, "a case says what it expects", Some(help));
+        return None;
+    };
+    let (word, _) = fields.text("expect", reading)?;
+    let effect = EFFECTS.into_iter().find(|known| *known == word);
+    if effect.is_none() {
+        let help = match bailiwick_config::nearest(word, EFFECTS) {
+            Some(meant) => format!("did you mean `{meant}`?"),
+            None => "write `allow`, `deny` or `step_up`".to_owned(),
+        };
+        reading.fault(span, &format!("`expect` can't be `{word}`"), Some(&help));
+    }
+    effect
 }
 
 fn named(what: &Asked) -> String {

@@ -36,8 +36,8 @@ use super::{
 const DEEPEST: usize = 6;
 
 /// Does it.
-pub(super) async fn run(test: &TestArgs, session: &Session) -> Result<(), CliFault> {
-    let files = found(test, session)?;
+pub(super) async fn run(wanted: &TestArgs, session: &Session) -> Result<(), CliFault> {
+    let files = found(wanted, session)?;
     let mut report = Report::default();
     let mut coverage = Coverage::default();
     for path in files {
@@ -61,13 +61,13 @@ pub(super) async fn run(test: &TestArgs, session: &Session) -> Result<(), CliFau
             "write one: `tool`, `args`, `expect`",
         ));
     }
-    let coverage = test.coverage.map(|_| &coverage);
-    if test.form.json {
+    let coverage = wanted.coverage.map(|_| &coverage);
+    if wanted.form.json {
         session.screen.json(&report.to_json(coverage))?;
     } else {
         session.screen.answer(&report.to_text(coverage))?;
     }
-    let is_short = test.coverage == Some(CoverageWanted::Require) && coverage.is_some_and(|coverage| !coverage.is_whole());
+    let is_short = wanted.coverage == Some(CoverageWanted::Require) && coverage.is_some_and(|coverage| !coverage.is_whole());
     if report.has_failed() || is_short { Err(CliFault::Said) } else { Ok(()) }
 }
 

@@ -31,15 +31,15 @@ struct Row {
 
 impl Report {
     /// Adds what came of a case; says whether it is what was expected.
-    pub(super) fn add(&mut self, file: &CaseFile, case: &Case, came: &Came, stage: &Stage) -> bool {
-        let is_as_expected = is_as(&case.expected, came);
+    pub(super) fn add(&mut self, file: &CaseFile, case: &Case, outcome: &Came, stage: &Stage) -> bool {
+        let is_as_expected = is_as(&case.expected, outcome);
         self.rows.push(Row {
             file: file.name.clone(),
             line: case.line,
             name: case.name.clone(),
             expected: case.expected.clone(),
-            rules: came.rules.iter().map(|id| (id.clone(), stage.place(id))).collect(),
-            came: came.clone(),
+            rules: outcome.rules.iter().map(|id| (id.clone(), stage.place(id))).collect(),
+            came: outcome.clone(),
             is_as_expected,
         });
         is_as_expected

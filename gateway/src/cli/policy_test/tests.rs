@@ -42,7 +42,7 @@ async fn outcome(file: &CaseFile, stage: &Stage) -> (Report, Coverage) {
 
 fn faults(text: &str) -> String {
     let faults = file::read("tests.toml", Path::new("tests.toml"), text).unwrap_err();
-    faults.iter().map(|fault| format!("{}\n", fault.text)).collect()
+    faults.iter().map(|fault| fault.text.as_str()).collect::<Vec<_>>().join("\n")
 }
 
 #[tokio::test]
@@ -131,9 +131,9 @@ async fn no_way_to_write_an_argument_silences_a_rule() {
         ("amount=1", "malformed"),
         ("", "malformed"),
     ] {
-        cases.push_str(&format!(
-            "[[cases]]\ntool = \"helpdesk__refund\"\nargs = '{args}'\nexpect = \"deny\"\nreason = \"{reason}\"\n\n"
-        ));
+        let case =
+            format!("[[cases]]\ntool = \"helpdesk__refund\"\nargs = '{args}'\nexpect = \"deny\"\nreason = \"{reason}\"\n\n");
+        cases.push_str(&case);
     }
     let (file, stage) = at_most_a_hundred(&cases, AT_MOST).await;
     assert_eq!(file.cases.len(), refused.len() + asks.len() + 7);

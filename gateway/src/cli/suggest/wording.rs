@@ -55,10 +55,16 @@ fn kinds(rights: &[Capability]) -> Option<String> {
 
 fn budget(grant: &Grant, lines: &mut Vec<String>) {
     let budget = &grant.budget;
-    let limits = [("calls", budget.calls), ("writes", budget.writes), ("bytes_out", budget.bytes_out), ("cost", budget.cost)];
+    let number = |limit: Option<u64>| limit.map(|limit| limit.to_string());
+    let limits = [
+        ("calls", number(budget.calls)),
+        ("writes", number(budget.writes)),
+        ("bytes_out", budget.bytes_out.map(|bytes| text(&size(bytes)))),
+        ("cost", number(budget.cost)),
+    ];
     if limits.iter().any(|(_, limit)| limit.is_some()) {
         lines.push("[grants.budget]".to_owned());
-        lines.extend(limits.iter().filter_map(|(key, limit)| Some(format!("{key} = {}", (*limit)?))));
+        lines.extend(limits.into_iter().filter_map(|(key, limit)| Some(format!("{key} = {}", limit?))));
     }
     if !budget.tools.is_empty() {
         lines.push("[grants.budget.tools]".to_owned());
@@ -117,9 +123,18 @@ fn text(given: &str) -> String {
 
 /// A time in the largest unit that says it exactly.
 fn time(millis: u64) -> String {
-    let unit =
-        [('d', 86_400_000), ('h', 3_600_000), ('m', 60_000)].into_iter().find(|(_, factor)| millis > 0 && millis % factor == 0);
+    let unit = [('d', 86_400_000), ('h', 3_600_000), ('m', 60_000)]
+        .into_iter()
+        .find(|(_, factor)| millis > 0 && millis.is_multiple_of(*factor));
     unit.map_or_else(|| format!("{}s", millis.div_ceil(1000).max(1)), |(name, factor)| format!("{}{name}", millis / factor))
+}
+
+/// A size in the largest unit that says it exactly.
+fn size(bytes: u64) -> String {
+    let unit = [("GiB", 1_u64 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)]
+        .into_iter()
+        .find(|(_, factor)| bytes > 0 && bytes.is_multiple_of(*factor));
+    unit.map_or_else(|| format!("{bytes}B"), |(name, factor)| format!("{}{name}", bytes / factor))
 }
 
 /// Both, with what is only in the first marked `-` and what is only in the second `+`.
@@ -201,7 +216,7 @@ url = "https://files.example.com/mcp"
 id = "g"
 agent = "a"
 owner = "somebody \\ else"
-purpose = "read\tand write"
+purpose = "read and write"
 default = true
 ceiling = "medium"
 environment = "production"
@@ -219,7 +234,7 @@ kinds = ["read", "write"]
 tools = ["files__read", "files__write", "files/resource_read"]
 [grants.budget]
 calls = 7
-bytes_out = 4096
+bytes_out = "4097B"
 [grants.budget.tools]
 "files__*" = 3
 [grants.args.files__write]
