@@ -30,5 +30,6 @@ pub mod server;
 mod shadowing;
 pub mod sources;
 mod ssh_signature;
+mod suggesting;
 mod telling;
 pub mod world;

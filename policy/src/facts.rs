@@ -57,7 +57,7 @@ pub struct ConnectorFacts {
 /// What is known about this one call beyond its arguments: `context.call`.
 ///
 /// Kind and band aren't here: they come from the catalogue.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CallFacts<'a> {
     /// The environment that the call acts in.
     pub environment: &'a str,

@@ -30,6 +30,7 @@ mod shadow;
 mod shape;
 mod slice;
 mod snapshot;
+mod templates;
 #[cfg(test)]
 mod tests;
 
@@ -48,3 +49,4 @@ pub use probe::Probe;
 pub use reads::{Reads, Want};
 pub use shadow::Differs;
 pub use snapshot::{Keep, Snapshot, Unread};
+pub use templates::{TEMPLATES, Template};

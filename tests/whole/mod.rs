@@ -30,6 +30,7 @@ mod readme;
 mod reload;
 mod requests;
 mod restart;
+mod rules;
 mod search;
 mod store;
 mod subscriptions;

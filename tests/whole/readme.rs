@@ -1,4 +1,4 @@
-//! "Your own server and your own policy" and "Three agents, one task" of README, typed as they are printed: each `sh` block is run in order in one scratch folder, and
+//! "Your own server and your own policy", "Writing rules in ten minutes" and "Three agents, one task" of README, typed as they are printed: each `sh` block is run in order in one scratch folder, and
 //! must print what the `text` block after it shows. `…` stands for anything, and alone on a line for any lines.
 
 use std::{
@@ -12,6 +12,7 @@ use std::{
 use serde_json::Value;
 
 const OWN_SERVER: &str = "## Your own server and your own policy\n";
+const OWN_RULES: &str = "## Writing rules in ten minutes\n";
 const THREE_AGENTS: &str = "## Three agents, one task\n";
 
 /// What is typed, and what is shown of what it prints.
@@ -167,6 +168,16 @@ fn an_own_server_and_an_own_policy_go_as_they_are_printed() {
     compare(block, &printed);
     assert_eq!(fs::read_to_string(desk.folder.path().join("notes/notes.txt")).unwrap(), "buy milk\nparty at six\n");
     desk.ends();
+}
+
+#[test]
+fn rules_are_written_and_proven_as_it_is_printed() {
+    let desk = Desk::new("127.0.0.1:0");
+    let blocks = blocks(OWN_RULES);
+    assert!(blocks.len() == 4 && blocks.iter().all(|block| block.shown.is_some()), "{}", blocks.len());
+    for block in &blocks {
+        compare(block, &desk.types(&block.typed));
+    }
 }
 
 #[test]

@@ -9,8 +9,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::{snippet::ClientName, units::Span};
 
+mod rules;
 mod stdio;
 
+pub use rules::{CoverageWanted, NewArgs, SuggestArgs, TemplateName, TestArgs};
 pub use stdio::StdioArgs;
 
 /// A gateway between AI agents and their tools.
@@ -363,6 +365,8 @@ pub enum GrantsCommand {
     List(ListArgs),
     /// One grant, with everything in it
     Show(One),
+    /// What an agent used of its grants by the record, and the narrowest grants that would have been enough, to be reviewed
+    Suggest(SuggestArgs),
     /// A one-shot handle of it, for `stdio`: good in the first process that shows it, whose end ends the grant. Printed alone
     Handle(HandleArgs),
     /// Its task is done: nothing more may be called under it
@@ -632,6 +636,10 @@ pub enum PolicyCommand {
     Diff(PolicyDiffArgs),
     /// What other policies would have decided about the calls on record
     Replay(PolicyReplayArgs),
+    /// Judge the cases of files, and tell those that come otherwise than they expect; exit 1 if there are any
+    Test(TestArgs),
+    /// Write rules to begin with, and the cases that say what they mean
+    New(NewArgs),
 }
 
 /// `policy check`
@@ -803,6 +811,10 @@ mod tests {
             "stdio --grant-file f --grant-fd 3",
             "stdio --grant-fd 1",
             "grants handle",
+            "grants suggest",
+            "policy test --coverage=all",
+            "policy new support",
+            "policy new --template nobody support",
             "completions",
             "completions csh",
             "connectors test",

@@ -41,6 +41,7 @@ pub(super) async fn run(command: &GrantsCommand, session: &Session) -> Result<()
             let grant: GrantView = session.client().await?.get(&format!("grants/{}", segment(&one.id)?)).await?;
             session.one(&grant, one.form.json, || card(&grant))
         }
+        GrantsCommand::Suggest(wanted) => super::suggest::run(wanted, session).await,
         GrantsCommand::Handle(of) => make_handle(&of.id, session).await,
         GrantsCommand::Complete(end) => finish(end, "complete", session).await,
         GrantsCommand::Revoke(end) => finish(end, "revoke", session).await,

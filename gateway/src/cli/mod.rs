@@ -25,13 +25,16 @@ mod policy;
 mod policy_diff;
 mod policy_known;
 mod policy_replay;
+mod policy_test;
 mod reload;
 mod requests;
 mod screen;
 mod session;
 mod snippet;
 mod stdio;
+mod suggest;
 mod surroundings;
+mod templates;
 pub mod units;
 
 pub use args::{Cli, Command};

@@ -33,6 +33,8 @@ pub(super) async fn run(command: &PolicyCommand, session: &Session) -> Result<()
         PolicyCommand::Check(check) => self::check(check, session).await,
         PolicyCommand::Diff(diff) => policy_diff::run(diff, session).await,
         PolicyCommand::Replay(replay) => policy_replay::run(replay, session).await,
+        PolicyCommand::Test(test) => super::policy_test::run(test, session).await,
+        PolicyCommand::New(new) => super::templates::run(new, session),
     }
 }
 

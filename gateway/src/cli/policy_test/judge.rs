@@ -1,0 +1,252 @@
+//! What comes of a case: the gates themselves judge it as far as the arguments, and the rules of what it says of its circumstances.
+
+use std::sync::Arc;
+
+use bailiwick_config::nearest;
+use bailiwick_pipeline::{
+    catalogue::World,
+    grant::{ANY_ENVIRONMENT, Grant, GrantState, Labels, LiveGrant, Standing},
+    ports::{Clock, Worlds as _},
+    principal::Agent,
+    refusal::Refusal,
+};
+use bailiwick_policy::{Ask, AutoGrant, Band, CallFacts, Decision, Delegation, PreparedGrant, Rule};
+use serde_json::Value;
+
+use super::{
+    file::{Asked, Case, Circumstances, Terms, Under},
+    stage::Stage,
+};
+use crate::foresee::{self, Closed};
+
+/// What came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::cli) struct Came {
+    /// `allow`, `step_up` or `deny`.
+    pub(in crate::cli) effect: &'static str,
+    /// The rules that determined it.
+    pub(in crate::cli) rules: Vec<String>,
+    /// The approvals that are asked for.
+    pub(in crate::cli) asks: Vec<String>,
+    /// Why it is refused, in the word of the records.
+    pub(in crate::cli) reason: Option<String>,
+    /// The same, for people.
+    pub(in crate::cli) detail: Option<String>,
+}
+
+impl Came {
+    fn refused(reason: &str, detail: Option<String>) -> Self {
+        Self { effect: "deny", rules: Vec::new(), asks: Vec::new(), reason: Some(reason.to_owned()), detail }
+    }
+
+    fn of(decision: &Decision) -> Self {
+        let ids = |rules: &[Rule]| rules.iter().map(|rule| rule.id.to_string()).collect();
+        match decision {
+            Decision::Allow { determining, .. } => {
+                Self { effect: "allow", rules: ids(determining), asks: Vec::new(), reason: None, detail: None }
+            }
+            Decision::StepUp { labels, determining, .. } => {
+                let mut asks: Vec<String> = labels.iter().map(|need| need.label.to_string()).collect();
+                asks.sort_unstable();
+                asks.dedup();
+                Self { effect: "step_up", rules: ids(determining), asks, reason: None, detail: None }
+            }
+            Decision::Deny { determining, cause } => {
+                let refusal = Refusal::denied(determining, cause);
+                let detail = Some(refusal.detail.clone());
+                Self { rules: ids(determining), ..Self::refused(refusal.reason, detail) }
+            }
+        }
+    }
+}
+
+/// Who asks: a grant and its agent, as a case has them.
+pub(in crate::cli) struct Subject {
+    agent: Arc<Agent>,
+    grant: Grant,
+}
+
+impl Subject {
+    /// A grant, and its agent as it is registered; one that nobody registered may do whatever its grant may.
+    pub(in crate::cli) fn new(grant: Grant, stage: &Stage) -> Self {
+        let registered = stage.config.agent(grant.agent.as_str()).map(|registered| registered.agent.clone());
+        let agent = registered.unwrap_or_else(|| Agent {
+            id: grant.agent.clone(),
+            owner: grant.owner.clone(),
+            ceiling: grant.ceiling,
+            disabled: false,
+        });
+        // No case is about the end of a lifetime: it lasts.
+        Self { agent: Arc::new(agent), grant: Grant { not_before_ms: 0, expires_at_ms: u64::MAX, ..grant } }
+    }
+
+    /// The grant that a case names. What it names wrongly is told.
+    fn of(under: &Under, stage: &Stage) -> Result<Self, String> {
+        let grants = &stage.config.grants;
+        let ids = || grants.iter().map(|grant| grant.id.as_str());
+        let known = || format!("the grants are {}", ids().collect::<Vec<_>>().join(", "));
+        let terms = match under {
+            Under::Inline(terms) => return Ok(Self::new(inline(terms, stage)?, stage)),
+            Under::Id(id) => stage.config.grant(id).ok_or_else(|| match nearest(id, ids()) {
+                Some(meant) => format!("there is no grant `{id}` (did you mean `{meant}`?)"),
+                None => format!("there is no grant `{id}` ({})", known()),
+            }),
+            Under::AgentsOwn(agent) => {
+                let own: Vec<_> = grants.iter().filter(|grant| grant.agent.as_str() == agent).collect();
+                let default = own.iter().find(|grant| grant.default).or(own.first().filter(|_| own.len() == 1));
+                default.copied().ok_or_else(|| format!("agent `{agent}` has no grant that is its default ({})", known()))
+            }
+            Under::Only => match grants.as_slice() {
+                [only] => Ok(only),
+                _ => Err(format!("say which `grant` it is about ({})", known())),
+            },
+        };
+        Ok(Self::new(terms?.to_grant(0, 1), stage))
+    }
+
+    /// As it stands in these circumstances.
+    fn standing_so(&self, context: &Circumstances) -> Arc<LiveGrant> {
+        let standing = Standing {
+            state: GrantState::Active,
+            calls: context.calls_in_task,
+            writes: context.writes_in_task,
+            labels: Labels { untrusted: context.untrusted_input, confidential: context.confidential },
+        };
+        Arc::new(LiveGrant::new(self.grant.clone(), standing, None))
+    }
+
+    /// Whether policy is what makes the tool not exist for it: all else would let it be seen.
+    fn is_hidden_by_policy(&self, tool: &str, world: &World) -> bool {
+        world.tool(tool).is_some_and(|tool| self.grant.covers(tool) && tool.band <= self.agent.ceiling)
+    }
+
+    /// Whether the tool is listed for it.
+    #[cfg(test)]
+    pub(in crate::cli) fn lists(&self, tool: &str, world: &Arc<World>) -> bool {
+        let live = self.standing_so(&Circumstances::default());
+        let prepared = PreparedGrant::new(live.facts(), &world.connectors);
+        self.is_hidden_by_policy(tool, world) && prepared.is_ok_and(|prepared| world.policies.could_allow(&prepared, tool))
+    }
+}
+
+fn inline(terms: &Terms, stage: &Stage) -> Result<Grant, String> {
+    let id = "inline".parse().map_err(|why| format!("the grant can't be named: {why}"))?;
+    let registered = stage.config.agent(terms.agent.as_str()).map(|registered| &registered.agent);
+    for bound in terms.args.values().flat_map(std::collections::BTreeMap::values) {
+        bound.check().map_err(|why| format!("the grant's bound: {why}"))?;
+    }
+    if let Some(lost) = terms.args.keys().find(|pattern| !terms.tools.contains(pattern)) {
+        return Err(format!("the grant bounds `{lost}`, which its `tools` do not name"));
+    }
+    let bare = Grant::bare(id, terms.agent.clone(), terms.capabilities(), 0..u64::MAX);
+    Ok(Grant {
+        owner: registered.map(|agent| agent.owner.clone()).unwrap_or_default(),
+        purpose: terms.purpose.clone(),
+        ceiling: terms.ceiling.or(registered.map(|agent| agent.ceiling)).unwrap_or(Band::Critical),
+        environment: terms.environment.clone().unwrap_or_else(|| ANY_ENVIRONMENT.to_owned()),
+        data_classes: terms.data_classes.clone(),
+        ..bare
+    })
+}
+
+/// Judges a case; an error is a fault of the case.
+pub(super) async fn judge(case: &Case, stage: &Stage) -> Result<Came, String> {
+    let subject = Subject::of(&case.grant, stage)?;
+    match &case.what {
+        Asked::Call { tool, arguments } => Ok(call(&subject, (tool, arguments), &case.context, stage).await),
+        what => about_grants(&subject, what, &case.context, stage),
+    }
+}
+
+/// What becomes of a call.
+pub(in crate::cli) async fn call(
+    subject: &Subject,
+    (tool, arguments): (&str, &str),
+    context: &Circumstances,
+    stage: &Stage,
+) -> Came {
+    let live = subject.standing_so(context);
+    let world = stage.worlds.now();
+    let ports = Closed::ports(vec![Arc::clone(&live)], Arc::clone(&stage.worlds) as _, Arc::new(AtHour(context.hour)));
+    let thought =
+        foresee::Call { tool: tool.to_owned(), arguments: arguments.to_owned(), grant: Some(subject.grant.id.to_string()) };
+    let foreseen = match foresee::foresee(ports, Arc::clone(&subject.agent), &thought).await {
+        Ok(foreseen) => foreseen,
+        Err(fault) => return Came::refused("malformed", Some(fault.to_string())),
+    };
+    let is_for_policy = foreseen.gate == "permit" || foreseen.gate == "grant" && subject.is_hidden_by_policy(tool, &world);
+    if !is_for_policy {
+        return Came::refused(foreseen.reason.as_deref().unwrap_or(&foreseen.gate), foreseen.detail);
+    }
+    // The gates ask with what they know; a case may say more of its circumstances: they are put before the same rules.
+    let decided = serde_json::from_str::<Value>(arguments).ok().zip(PreparedGrant::new(live.facts(), &world.connectors).ok());
+    let Some((input, grant)) = decided else { return Came::refused("policy_error", None) };
+    let facts = facts(&subject.grant.environment, context);
+    let came = Came::of(&world.policies.decide(&Ask { tool, grant: &grant, call: &facts, input: &input }));
+    // What the gates do not list is not callable, whatever the rules would say of a single call.
+    if foreseen.gate == "grant" && came.effect != "deny" { Came::refused("unknown_tool", foreseen.detail) } else { came }
+}
+
+/// The circumstances, as rules see them. What a case can't say yet is as where nothing has happened.
+#[allow(clippy::needless_update, reason = "what else rules come to know of a call has its beginning there")]
+fn facts<'a>(environment: &'a str, context: &'a Circumstances) -> CallFacts<'a> {
+    CallFacts {
+        environment,
+        calls_in_task: context.calls_in_task,
+        writes_in_task: context.writes_in_task,
+        untrusted_input: context.untrusted_input,
+        confidential: context.confidential,
+        approvals: &context.approvals,
+        transport: &context.transport,
+        era: &context.era,
+        hour: context.hour,
+        ..CallFacts::default()
+    }
+}
+
+/// What becomes of a task that is handed on, and of a grant that an agent wants by itself.
+fn about_grants(subject: &Subject, what: &Asked, context: &Circumstances, stage: &Stage) -> Result<Came, String> {
+    let (live, world) = (subject.standing_so(context), stage.worlds.now());
+    let grant = PreparedGrant::new(live.facts(), &world.connectors).map_err(|why| why.to_string())?;
+    let call = &facts(&subject.grant.environment, context);
+    let decision = match what {
+        Asked::HandOn { to, tools, ttl_s, ceiling, purpose } => {
+            let owner = stage.config.agent(to).map(|agent| agent.agent.owner.as_str()).unwrap_or_default();
+            let hop = Delegation {
+                grant: &grant,
+                to,
+                owner,
+                call,
+                tools,
+                depth: live.depth().saturating_add(1),
+                ttl_s: *ttl_s,
+                ceiling: *ceiling,
+                purpose,
+            };
+            world.policies.decide_delegation(&hop)
+        }
+        Asked::AutoGrant { tools, ttl_s, purpose, live } => {
+            let (agent, owner) = (subject.agent.id.as_str(), subject.agent.owner.as_str());
+            let wanted = AutoGrant { grant: &grant, agent, owner, call, tools, ttl_s: *ttl_s, purpose, live: *live };
+            world.policies.decide_auto_grant(&wanted)
+        }
+        Asked::Call { .. } => return Err("a call is judged by its gates".to_owned()),
+    };
+    let came = Came::of(&decision);
+    // Nobody is asked to approve one: where an approval would lift the rule, it is refused.
+    Ok(if came.effect == "step_up" { Came { effect: "deny", asks: Vec::new(), ..came } } else { came })
+}
+
+/// A clock that stands still, on a Monday.
+struct AtHour(u8);
+
+impl Clock for AtHour {
+    fn now_ns(&self) -> u64 {
+        const MONDAY_H: u64 = 20_458 * 24;
+        (MONDAY_H + u64::from(self.0)) * 3_600 * 1_000_000_000
+    }
+
+    fn random(&self) -> [u8; 16] {
+        [0; 16]
+    }
+}
