@@ -1,7 +1,7 @@
 //! May this grant make this call?
 //!
 //! The rules of an organization, in Cedar, over tools that an admin accepted. Pure: no input or output, no clock,
-//! no global. [`Policies::compile`] checks a bundle against the catalogue, with every fault at once;
+//! no global but the names of [labels](Labels). [`Policies::compile`] checks a bundle against the catalogue, with every fault at once;
 //! [`Policies::decide`] answers [`Decision::Allow`], [`Decision::StepUp`] or [`Decision::Deny`];
 //! [`Policies::could_allow`] answers before there is a call, so that what is callable is listed.
 //!
@@ -16,6 +16,7 @@ mod facts;
 mod fault;
 mod grant;
 mod kind;
+mod labels;
 mod load;
 mod number;
 mod policies;
@@ -33,5 +34,6 @@ pub use facts::{Ask, AutoGrant, CallFacts, ConnectorFacts, Delegation, GrantFact
 pub use fault::{PolicyFault, Source};
 pub use grant::{PrepareError, PreparedGrant};
 pub use kind::{Band, Kind, UnknownWord};
+pub use labels::{Labels, MOST_CLASSES, is_class};
 pub use policies::{BundleDigest, DEFAULT_BUNDLE, Policies};
 pub use reads::{Reads, Want};

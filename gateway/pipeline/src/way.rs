@@ -17,13 +17,13 @@ use crate::{
     aside::{Aside, AsideKind, Herald},
     catalogue::{Tool, World},
     defer::Deferral,
-    grant::LiveGrant,
+    grant::{Labels, LiveGrant},
     ids::{ApprovalId, CallId},
     kept::Effect,
     ports::{ClaimEnd, Ports, Ticket, TrailLost},
     principal::Principal,
     received::{Asked, Received},
-    records::{AsideRecord, DecisionRecord, Outcome, OutcomeRecord, ResultRecord, TaskRecord},
+    records::{AsideRecord, DecisionRecord, FlowRecord, Outcome, OutcomeRecord, ResultRecord, TaskRecord},
     refusal::Refusal,
     tasks::Task,
     trace::CallTrace,
@@ -52,6 +52,10 @@ pub(crate) struct Seen {
     /// The call whose outcome this one is answered with.
     pub(crate) outcome_of: Option<CallId>,
     pub(crate) asides: Asides,
+    /// What the task was marked with for this call.
+    pub(crate) labelled: Labels,
+    /// What the decision read of where data flows.
+    pub(crate) flow: Option<FlowRecord>,
     decided: bool,
     stepped_up: Option<ApprovalId>,
 }
@@ -116,6 +120,8 @@ impl<'r> Way<'r> {
                 effect: None,
                 outcome_of: None,
                 asides: Asides::default(),
+                labelled: Labels::NONE,
+                flow: None,
                 decided: false,
                 stepped_up: None,
             },
@@ -223,6 +229,7 @@ impl<'r> Way<'r> {
             rules: refusal.map_or(&self.seen.rules, |refusal| &refusal.rules),
             policy_digest: self.seen.policy_digest.as_deref(),
             approval: self.seen.approval.as_ref(),
+            flow: self.seen.flow.as_ref(),
             trace_id: &self.trace_id,
         };
         ports.trail.decision(ports.clock.now_ms(), &record)?;

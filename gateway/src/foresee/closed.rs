@@ -11,7 +11,7 @@ use bailiwick_pipeline::{
         Grants, Identities, IdentityFailure, Later, Lease, LendFailure, Loan, Ports, Ticket, Tracer, Trail, TrailLost, Worlds,
     },
     principal::{Presented, Principal},
-    records::{DecisionRecord, IntentRecord, OutcomeRecord, SecretRecord},
+    records::{DecisionRecord, IntentRecord, LabelledRecord, OutcomeRecord, SecretRecord},
     trace::CallTrace,
 };
 use bailiwick_schemas::names::ConnectorId;
@@ -117,6 +117,10 @@ impl Trail for Closed {
     }
 
     fn intent(&self, _: u64, _: &IntentRecord<'_>) -> Result<u64, TrailLost> {
+        Err(lost())
+    }
+
+    fn labelled(&self, _: u64, _: &LabelledRecord<'_>) -> Result<(), TrailLost> {
         Err(lost())
     }
 

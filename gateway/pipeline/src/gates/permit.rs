@@ -8,10 +8,12 @@ use serde_json::Value;
 use super::{Granted, Validated};
 use crate::{
     catalogue::Tool,
+    destination::Sending,
     grant::{LiveGrant, Standing},
     ports::Ports,
     prepared::AskCall,
     received::Origin,
+    records::FlowRecord,
     refusal::Refusal,
     way::Way,
 };
@@ -60,6 +62,7 @@ pub fn permit<'r>(call: Validated<'r>, ports: &Ports, way: &mut Way<'r>) -> Resu
     let world = call.granted().world();
     let moment = Moment::at(call.granted().grant().glance(), ports.clock.now_ms());
     let decision = decide(&call, moment)?;
+    way.seen.flow = flow_of(call.granted().tool(), call.arguments(), moment);
     way.seen.policy_digest = Some(world.policy_digest.clone());
     way.trace.note(stage, "bailiwick.policy.version", world.policy_digest.clone());
     let (needs, determining) = match decision.as_ref() {
@@ -89,6 +92,16 @@ pub(super) fn still_permits(call: &Permitted<'_>, now: Moment) -> bool {
     }
 }
 
+/// What is on record of where data flows; none where nothing was touched and nothing is sent.
+fn flow_of(tool: &Tool, arguments: &Value, moment: Moment) -> Option<FlowRecord> {
+    let touched = moment.standing.labels;
+    if touched.is_empty() && tool.destination.is_none() {
+        return None;
+    }
+    let Sending { hosts, is_external: external, .. } = Sending::of(tool, arguments);
+    Some(FlowRecord { touched, hosts, external })
+}
+
 fn decide(call: &Validated<'_>, moment: Moment) -> Result<Arc<Decision>, Refusal> {
     let granted = call.granted();
     ask(granted, granted.tool(), call.arguments(), moment)
@@ -98,8 +111,9 @@ fn decide(call: &Validated<'_>, moment: Moment) -> Result<Arc<Decision>, Refusal
 /// What the policies say of this tool, or of a question asked by this right, during a call. None where they can't be asked, which denies.
 pub(super) fn ask(granted: &Granted<'_>, tool: &Tool, arguments: &Value, moment: Moment) -> Option<Arc<Decision>> {
     let (grant, world) = (granted.grant(), granted.world());
+    let sending = Sending::of(tool, arguments);
     let decided = |grant: &LiveGrant, moment| {
-        let facts = facts(grant, granted.identified().received().origin(), moment);
+        let facts = facts(grant, granted.identified().received().origin(), moment, &sending);
         Some(grant.prepared(world)?.decide(world, tool, &AskCall { facts: &facts, arguments }))
     };
     let mut decision = decided(grant, moment)?;
@@ -127,13 +141,23 @@ pub(crate) fn stricter(one: Arc<Decision>, other: Arc<Decision>) -> Arc<Decision
 }
 
 /// What policies may know of a call under this grant, beside its arguments.
-pub(super) fn facts<'a>(grant: &'a LiveGrant, origin: &Origin, Moment { standing, hour }: Moment) -> CallFacts<'a> {
+pub(super) fn facts<'a>(
+    grant: &'a LiveGrant,
+    origin: &Origin,
+    Moment { standing, hour }: Moment,
+    sending: &'a Sending,
+) -> CallFacts<'a> {
     CallFacts {
         environment: &grant.terms().environment,
         calls_in_task: standing.calls,
         writes_in_task: standing.writes,
-        untrusted_input: standing.labels.untrusted,
-        confidential: standing.labels.confidential,
+        untrusted_input: standing.labels.is_untrusted(),
+        confidential: standing.labels.is_confidential(),
+        labels: standing.labels,
+        destination: &sending.text,
+        destination_host: &sending.host,
+        destination_hosts: &sending.hosts,
+        external: sending.is_external,
         approvals: &[],
         transport: origin.transport.as_str(),
         era: origin.protocol.as_str(),

@@ -125,12 +125,10 @@ pub(super) struct Digest(#[schemars(regex(pattern = "^sha256:[0-9a-f]{64}$"))] S
 
 /// What data is marked with.
 #[derive(JsonSchema)]
-pub(super) struct Labels {
-    /// Content nobody vouches for.
-    untrusted: bool,
-    /// Confidential data.
-    confidential: bool,
-}
+pub(super) struct Labels(
+    /// `untrusted`, `internal`, `confidential`, `secret`, and the classes that the configuration declares; `*` is every one.
+    Vec<String>,
+);
 
 /// Some tools, and bounds on their arguments.
 #[derive(JsonSchema)]
