@@ -437,6 +437,7 @@ impl Front {
             rules: &[],
             policy_digest: None,
             approval: None,
+            flow: None,
             trace_id: &no_trace,
         };
         let is_said = noted.is_decided || noted.outcome == Outcome::Success;
