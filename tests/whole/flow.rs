@@ -68,7 +68,9 @@ async fn what_stays_with_few_is_sent_inside_and_outside_only_once_a_person_appro
     let agent = gateway.agent("a");
     assert!(went(&send(&agent, OUT).await), "nothing was read yet");
     agent.call("hr__echo_salaries", &json!({"x": "all"})).await.result();
-    for outside in [OUT, "ada@example.com.elsewhere.example", "https://example.com@elsewhere.example/", "nowhere", "EXAMPLE.com:25"] {
+    for outside in
+        [OUT, "ada@example.com.elsewhere.example", "https://example.com@elsewhere.example/", "nowhere", "EXAMPLE.com:25"]
+    {
         assert!(waits(&send(&agent, outside).await), "{outside}");
     }
     let both = agent.call("mail__echo_send", &json!({"to": IN, "cc": OUT, "body": "hello"})).await;
@@ -114,7 +116,8 @@ async fn another_grant_a_child_and_a_parent_wash_nothing_off() {
     let Stage { gateway, mail } = stage("");
     let create = ["grants", "create", "--agent", "a", "--purpose", "another task", "--tools", "mail__echo_send", "--id", "other"];
     let other = Agent::new(&gateway.url, &gateway.cli.ok(&create));
-    let create = ["grants", "create", "--agent", "a", "--purpose", "the task", "--tools", "hr__*,mail__*", "--delegation-depth", "1"];
+    let create =
+        ["grants", "create", "--agent", "a", "--purpose", "the task", "--tools", "hr__*,mail__*", "--delegation-depth", "1"];
     let root = gateway.cli.ok(&create);
     let parent = Agent::new(&gateway.url, &root);
     let scout = gateway.agent("scout");

@@ -12,6 +12,7 @@ mod errors;
 mod evidence;
 mod features;
 mod fidelity;
+mod flow;
 mod front;
 mod halts;
 mod handles;

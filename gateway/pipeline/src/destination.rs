@@ -6,10 +6,10 @@ use std::{
     sync::Arc,
 };
 
-use bailiwick_policy::Kind;
+use bailiwick_policy::{Kind, Labels};
 use serde_json::Value;
 
-use crate::{catalogue::Tool, constraint, pointed::pointed};
+use crate::{catalogue::Tool, constraint, pointed::pointed, records::FlowRecord};
 
 /// Hosts and domains that are inside the house.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -119,6 +119,16 @@ fn host_of(value: &Value) -> Option<String> {
     let host = host.strip_suffix('.').unwrap_or(&host);
     let is_plain = host.starts_with('[') || host.split('.').all(|part| !part.is_empty() && !part.contains(['_', '+']));
     is_plain.then(|| host.to_owned())
+}
+
+/// What there is to say of where data flows by a call of this tool with these arguments, under a task that has touched this. None where it has
+/// touched nothing and nothing says where it sends.
+pub fn flow_of(tool: &Tool, arguments: &Value, touched: Labels) -> Option<FlowRecord> {
+    if touched.is_empty() && tool.destination.is_none() {
+        return None;
+    }
+    let Sending { hosts, is_external: external, .. } = Sending::of(tool, arguments);
+    Some(FlowRecord { touched, hosts, external })
 }
 
 /// Where one call sends data.

@@ -1,7 +1,7 @@
 //! What goes on record. Field names here are the names in the trail.
 
 use bailiwick_policy::{Band, Kind};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     grant::Labels,
@@ -213,15 +213,29 @@ pub struct LabelledRecord<'a> {
 }
 
 /// What a decision read of where data flows.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FlowRecord {
     /// What the task had touched.
     pub touched: Labels,
     /// The hosts that the call sends data to, as far as its arguments name any.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hosts: Vec<String>,
     /// Whether data could leave the house by it.
     pub external: bool,
+}
+
+impl FlowRecord {
+    /// Where it goes, for a person.
+    pub fn words(&self) -> String {
+        let touched: Vec<&str> = self.touched.names().collect();
+        let touched = if touched.is_empty() { "nothing touched".to_owned() } else { format!("touched {}", touched.join(", ")) };
+        match (self.hosts.as_slice(), self.external) {
+            ([], false) => touched,
+            ([], true) => format!("{touched}; may go outside, to nobody knows where"),
+            (hosts, true) => format!("{touched}; goes outside, to {}", hosts.join(", ")),
+            (hosts, false) => format!("{touched}; stays inside, at {}", hosts.join(", ")),
+        }
+    }
 }
 
 /// What came back, in an outcome.

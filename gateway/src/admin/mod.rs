@@ -9,7 +9,7 @@
 mod access;
 pub(crate) mod agents;
 pub mod api;
-mod approvals;
+pub(crate) mod approvals;
 mod channels;
 pub(crate) mod connectors;
 mod console;

@@ -172,6 +172,7 @@ pub(crate) struct RawConnector {
     /// What its results are marked with, where a tool says nothing else: `untrusted` unless declared; `[]` is nothing.
     pub(crate) labels: Option<Vec<String>>,
     /// What its resources are marked with beside that: by the URI under which they are, such as `file:///srv/hr`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) label_resources: BTreeMap<String, Vec<String>>,
     /// A secret that is lent to it for each grant.
     pub(crate) credential: Option<RawCredential>,
@@ -252,6 +253,7 @@ pub(crate) struct RawTool {
     pub(crate) destination: Option<Value>,
     /// What its results are marked with beside that where a field is present in their structured content: by JSON pointer, in which `*`
     /// stands for each item or member.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) label_fields: BTreeMap<String, Vec<String>>,
 }
 

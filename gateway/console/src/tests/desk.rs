@@ -41,6 +41,7 @@ fn view(approval: &str) -> ApprovalView {
         purpose: "triage".to_owned(),
         owner: "o@example.com".to_owned(),
         delegators: Vec::new(),
+        flow: None,
         asked_at_ms: 0,
         approve_by_ms: 0,
         waiting: true,

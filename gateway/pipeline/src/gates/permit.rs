@@ -8,12 +8,11 @@ use serde_json::Value;
 use super::{Granted, Validated};
 use crate::{
     catalogue::Tool,
-    destination::Sending,
+    destination::{Sending, flow_of},
     grant::{LiveGrant, Standing},
     ports::Ports,
     prepared::AskCall,
     received::Origin,
-    records::FlowRecord,
     refusal::Refusal,
     way::Way,
 };
@@ -62,7 +61,7 @@ pub fn permit<'r>(call: Validated<'r>, ports: &Ports, way: &mut Way<'r>) -> Resu
     let world = call.granted().world();
     let moment = Moment::at(call.granted().grant().glance(), ports.clock.now_ms());
     let decision = decide(&call, moment)?;
-    way.seen.flow = flow_of(call.granted().tool(), call.arguments(), moment);
+    way.seen.flow = flow_of(call.granted().tool(), call.arguments(), moment.standing.labels);
     way.seen.policy_digest = Some(world.policy_digest.clone());
     way.trace.note(stage, "bailiwick.policy.version", world.policy_digest.clone());
     let (needs, determining) = match decision.as_ref() {
@@ -90,16 +89,6 @@ pub(super) fn still_permits(call: &Permitted<'_>, now: Moment) -> bool {
         Ok(Decision::StepUp { labels, .. }) => *labels == call.needs,
         Ok(Decision::Deny { .. }) | Err(_) => false,
     }
-}
-
-/// What is on record of where data flows; none where nothing was touched and nothing is sent.
-fn flow_of(tool: &Tool, arguments: &Value, moment: Moment) -> Option<FlowRecord> {
-    let touched = moment.standing.labels;
-    if touched.is_empty() && tool.destination.is_none() {
-        return None;
-    }
-    let Sending { hosts, is_external: external, .. } = Sending::of(tool, arguments);
-    Some(FlowRecord { touched, hosts, external })
 }
 
 fn decide(call: &Validated<'_>, moment: Moment) -> Result<Arc<Decision>, Refusal> {

@@ -130,6 +130,17 @@ pub(super) struct Labels(
     Vec<String>,
 );
 
+/// Where data flows.
+#[derive(JsonSchema)]
+pub(super) struct Flow {
+    /// What the task has touched.
+    touched: Labels,
+    /// The hosts that the call sends data to, as far as its arguments name any.
+    hosts: Option<Vec<String>>,
+    /// Whether data could leave the house by it.
+    external: bool,
+}
+
 /// Some tools, and bounds on their arguments.
 #[derive(JsonSchema)]
 pub(super) struct Capability {
