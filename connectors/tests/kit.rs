@@ -222,6 +222,7 @@ pub(crate) fn tool_of(connector: &str, raw: &Value) -> Arc<Tool> {
         input: Validator::compile_input(definition.input_schema(), Undeclared::Refuse).unwrap(),
         mirrors: Mirror::declared_by(definition.input_schema()),
         cost: 1,
+        marks: None,
         destination: None,
         listed: Listed::new(&raw.to_string()),
         output: None,

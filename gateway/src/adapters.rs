@@ -18,7 +18,7 @@ use bailiwick_pipeline::{
     gates::{Outgoing, RawReply},
     grant::LiveGrant,
     ports::{Channel, Clock, ConnectFailure, Connectors, Interest, Later, Lease, Listing, Offers, SendFailure, TrailLost},
-    records::{DecisionRecord, IntentRecord, OutcomeRecord, SecretRecord},
+    records::{DecisionRecord, IntentRecord, LabelledRecord, OutcomeRecord, SecretRecord},
     trace::{Attr, CallTrace, Stage},
 };
 use bailiwick_policy::Differs;
@@ -181,6 +181,10 @@ impl bailiwick_pipeline::ports::Trail for Recorder {
 
     fn intent(&self, now_ms: u64, record: &IntentRecord<'_>) -> Result<u64, TrailLost> {
         self.append(Stream::Calls, now_ms, record)
+    }
+
+    fn labelled(&self, now_ms: u64, record: &LabelledRecord<'_>) -> Result<(), TrailLost> {
+        self.append(Stream::Calls, now_ms, record).map(drop)
     }
 
     fn outcome(&self, now_ms: u64, record: &OutcomeRecord<'_>) -> Result<(), TrailLost> {

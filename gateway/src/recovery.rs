@@ -25,8 +25,10 @@ pub(crate) fn intents_since(trail: &Trail, cursor: u64) -> Result<Vec<ReplayedIn
     let mut intents = Vec::new();
     for record in trail.calls_since(cursor)? {
         let record = record?;
-        if record.text("event") == Some("intent") {
-            intents.extend(replayed(&record));
+        match record.text("event") {
+            Some("intent") => intents.extend(replayed(&record)),
+            Some("labelled") => intents.extend(labelled(&record)),
+            _ => {}
         }
     }
     Ok(intents)
@@ -35,8 +37,6 @@ pub(crate) fn intents_since(trail: &Trail, cursor: u64) -> Result<Vec<ReplayedIn
 fn replayed(record: &Record) -> Option<ReplayedIntent> {
     let body = &record.body;
     let debited = body.get("debited")?.as_array()?.iter().filter_map(|id| id.as_str()?.parse().ok());
-    // Labels that can't be read are all of them: nothing is washed off by a record of another version.
-    let everything = Labels { untrusted: true, confidential: true };
     Some(ReplayedIntent {
         grant: record.text("grant")?.parse().ok()?,
         grant_revision: body.get("grant_revision")?.as_u64()?,
@@ -46,10 +46,34 @@ fn replayed(record: &Record) -> Option<ReplayedIntent> {
         has_effect: record.text("kind") != Some("read"),
         bytes_out: body.get("args_size").and_then(Value::as_u64).unwrap_or(0),
         cost: body.get("cost").and_then(Value::as_u64).unwrap_or(1),
-        labels: body.get("labels").and_then(|labels| Labels::deserialize(labels).ok()).unwrap_or(everything),
+        labels: labels_of(record),
         approval: record.text("approval").and_then(|id| id.parse::<ApprovalId>().ok()),
         allowance: record.text("allowance").and_then(|id| id.parse::<ApprovalId>().ok()).zip(used(record)),
     })
+}
+
+/// What grants were marked with beyond their intents: each as an intent that debits nobody.
+fn labelled(record: &Record) -> Vec<ReplayedIntent> {
+    let chain = record.body.get("chain").and_then(Value::as_array).into_iter().flatten();
+    let marked = |grant| ReplayedIntent {
+        grant,
+        grant_revision: 0,
+        debited: Vec::new(),
+        tool: None,
+        at_ms: record.unix_ms,
+        has_effect: false,
+        bytes_out: 0,
+        cost: 0,
+        labels: labels_of(record),
+        approval: None,
+        allowance: None,
+    };
+    chain.filter_map(|id| id.as_str()?.parse().ok()).map(marked).collect()
+}
+
+/// Labels that can't be read are all of them: nothing is washed off by a record of another version.
+fn labels_of(record: &Record) -> Labels {
+    record.body.get("labels").and_then(|labels| Labels::deserialize(labels).ok()).unwrap_or(Labels::ALL)
 }
 
 /// The use of an allowance that an intent took.
@@ -236,10 +260,21 @@ mod tests {
             house.write(Stream::Calls, "intent", 1, &more);
             intents_since(&house.trail, house.trail.last_seq(Stream::Calls) - 1).unwrap().remove(0).labels
         };
-        let labels = |untrusted, confidential| Labels { untrusted, confidential };
-        assert_eq!(of(&json!({"untrusted": true, "confidential": false})), labels(true, false));
-        assert_eq!(of(&json!({"untrusted": false, "confidential": false})), labels(false, false));
-        assert_eq!(of(&json!(null)), labels(true, true));
-        assert_eq!(of(&json!({"untrusted": "no"})), labels(true, true));
+        assert_eq!(of(&json!(["untrusted", "secret"])), Labels::UNTRUSTED.join(Labels::SECRET));
+        assert_eq!(of(&json!({"untrusted": true, "confidential": false})), Labels::UNTRUSTED);
+        assert_eq!(of(&json!({"untrusted": false, "confidential": false})), Labels::NONE);
+        assert_eq!(of(&json!(null)), Labels::ALL);
+        assert_eq!(of(&json!({"untrusted": "no"})), Labels::ALL);
+    }
+
+    #[test]
+    fn what_showed_after_the_intent_is_replayed_for_each_grant_of_the_chain_and_debits_none() {
+        let house = house();
+        let more = json!({"agent": "a", "grant": "child", "chain": ["child", "root"], "labels": ["confidential"]});
+        house.write(Stream::Calls, "labelled", 1, &more);
+        let found = intents_since(&house.trail, house.trail.last_seq(Stream::Calls) - 1).unwrap();
+        let grants: Vec<&str> = found.iter().map(|intent| intent.grant.as_str()).collect();
+        assert_eq!(grants, ["child", "root"]);
+        assert!(found.iter().all(|intent| intent.labels == Labels::CONFIDENTIAL && intent.debited.is_empty()));
     }
 }

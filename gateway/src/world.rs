@@ -487,6 +487,7 @@ fn usable(
         connector: connector.id.to_string(),
         kind,
         band,
+        sends: terms.destination.is_some(),
         input_schema: definition.input_schema().clone(),
     };
     let tool = Tool {
@@ -499,9 +500,10 @@ fn usable(
         input,
         output: output.transpose().map_err(schema)?,
         labels: terms.labels,
+        marks: terms.marks.clone(),
         mirrors: Mirror::declared_by(definition.input_schema()),
         cost: terms.cost,
-        destination: terms.destination.clone().map(Into::into),
+        destination: terms.destination.clone(),
     };
     Ok((tool, facts))
 }
@@ -521,6 +523,7 @@ fn offered(
         connector: connector.id.to_string(),
         kind: terms.kind,
         band: terms.band,
+        sends: false,
         input_schema: schema.clone(),
     };
     let tool = Tool {
@@ -532,6 +535,7 @@ fn offered(
         input,
         output: None,
         labels: terms.labels,
+        marks: terms.marks,
         mirrors: Vec::new(),
         cost: terms.cost,
         destination: None,

@@ -15,6 +15,9 @@ use crate::shape::{Field, Shape, record_type};
 /// The action group that every tool is in.
 const ANY: &str = "call";
 
+/// The action group of tools by which data can leave: of kind `exfiltrate` or `execute`, or with an argument that says where to.
+const SENDS: &str = "sends";
+
 /// The action by which a task is handed on to another agent. It is in no group, and its resource is that agent.
 pub(crate) const DELEGATE: &str = "delegate";
 
@@ -220,12 +223,15 @@ impl Names {
 
     fn tool(&self, fact: &ToolFacts) -> Tool {
         let groups = [ANY.to_owned(), fact.kind.to_string(), band_group(fact.band), connector_group(&fact.connector)];
+        // What runs something may send as well, and nobody says where to.
+        let sends = fact.sends || matches!(fact.kind, Kind::Exfiltrate | Kind::Execute);
+        let sends = sends.then(|| SENDS.to_owned());
         Tool {
             name: fact.name.clone(),
             kind: fact.kind,
             band: fact.band,
             action: self.action(&fact.name),
-            groups: groups.iter().map(|group| self.action(group)).collect(),
+            groups: groups.iter().chain(&sends).map(|group| self.action(group)).collect(),
             connector: self.connector(&fact.connector),
             input: Shape::of_input(&fact.input_schema),
         }
@@ -263,7 +269,7 @@ fn schema_of(tools: &mut [Tool]) -> Result<(Schema, BTreeSet<usize>), Box<cedar_
 /// The groups that there are whatever the tools.
 fn fixed_groups() -> impl Iterator<Item = String> {
     let flat = Kind::ALL.iter().map(Kind::to_string);
-    std::iter::once(ANY.to_owned()).chain(flat).chain(Band::ALL.into_iter().map(band_group))
+    [ANY, SENDS].map(str::to_owned).into_iter().chain(flat).chain(Band::ALL.into_iter().map(band_group))
 }
 
 fn schema_json(tools: &[Tool]) -> Value {
@@ -364,6 +370,11 @@ pub(crate) fn call_fields() -> BTreeMap<String, Field> {
         ("writes_in_task", Shape::Long),
         ("untrusted_input", Shape::Flag),
         ("confidential", Shape::Flag),
+        ("labels", set()),
+        ("destination", Shape::Text),
+        ("destination_host", Shape::Text),
+        ("destination_hosts", set()),
+        ("external", Shape::Flag),
         ("approvals", set()),
         ("transport", Shape::Text),
         ("era", Shape::Text),

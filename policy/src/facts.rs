@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use crate::grant::PreparedGrant;
 use crate::kind::{Band, Kind};
+use crate::labels::Labels;
 
 /// One tool of the catalogue, as an admin accepted it. The Cedar schema is generated from these.
 #[derive(Clone, Debug, PartialEq)]
@@ -16,6 +17,8 @@ pub struct ToolFacts {
     pub kind: Kind,
     /// How risky it is, by the admin's word.
     pub band: Band,
+    /// Whether an argument of it says where data is sent: it is in the group `sends` then, as all of kind `exfiltrate` and `execute` are.
+    pub sends: bool,
     /// The pinned `inputSchema`: its arguments become `context.input` as far as Cedar has a place for them.
     pub input_schema: Value,
 }
@@ -69,6 +72,16 @@ pub struct CallFacts<'a> {
     pub untrusted_input: bool,
     /// Whether the task has touched confidential data.
     pub confidential: bool,
+    /// All that the task has touched.
+    pub labels: Labels,
+    /// Where the call sends data, as its argument has it: of several the first that is outside. Empty where nothing says that.
+    pub destination: &'a str,
+    /// The host of that, lower case; empty where it has none that every reader would find.
+    pub destination_host: &'a str,
+    /// The hosts of all destinations, as far as they have one.
+    pub destination_hosts: &'a [String],
+    /// Whether data may leave the house by this call: not where all its destinations are known to be inside.
+    pub external: bool,
     /// The labels of the approvals held for exactly this call.
     pub approvals: &'a [String],
     /// How the agent reached us: `stdio`, `http` or `unix`.

@@ -1,7 +1,7 @@
 //! May this grant make this call?
 //!
 //! The rules of an organization, in Cedar, over tools that an admin accepted. Pure: no input or output, no clock,
-//! no global. [`Policies::compile`] checks a bundle against the catalogue, with every fault at once;
+//! no global but the names of [labels](Labels). [`Policies::compile`] checks a bundle against the catalogue, with every fault at once;
 //! [`Policies::decide`] answers [`Decision::Allow`], [`Decision::StepUp`] or [`Decision::Deny`];
 //! [`Policies::could_allow`] answers before there is a call, so that what is callable is listed.
 //!
@@ -17,6 +17,7 @@ mod facts;
 mod fault;
 mod grant;
 mod kind;
+mod labels;
 mod least;
 mod lint;
 mod load;
@@ -44,6 +45,7 @@ pub use grant::{PrepareError, PreparedGrant};
 pub use kind::{Band, Kind, UnknownWord};
 pub use least::{Looked, Otherwise};
 pub use lint::{Finding, Lint, lint};
+pub use labels::{Labels, MOST_CLASSES, is_class};
 pub use policies::{BundleDigest, DEFAULT_BUNDLE, Policies};
 pub use probe::Probe;
 pub use reads::{Reads, Want};

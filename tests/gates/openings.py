@@ -124,11 +124,19 @@ OPENINGS = {
         "claim": [("if !ports.approvals.claim(approval, now_ms) {", "if false {")],
         "disk": [("if has_effect {", "if false {")],
         "debit": [("grant.debit(standing, &spend);", "let _ = &spend;")],
-        "labels": [("standing.labels.join(granted.tool().labels)", "standing.labels")],
-        "labels of its other grants": [("other.touch(labels);", "let _ = other;")],
-        "labels of grants made meanwhile": [("had not put them on this one.\n    touch_others(granted, ports);", "")],
+        "labels": [("standing.labels.join(flow::known(permitted.validated()))", "standing.labels")],
+        "labels of grants made meanwhile": [("had not put them on this one.\n    flow::touch_others(granted.grant(), labels, ports);", "")],
         "sender": [("if !is_still_proven(granted.identified(), ports).await {", "if false {")],
         "sender after the disk": [("if !is_proven {", "if false {")],
+    }),
+    "flow": (["flow", "gate_screen"], {
+        "labels of its other grants": [("other.touch(labels);", "let _ = other;")],
+        "record": [("on_record(grant, tool, labels, ports, way)?;", "let _ = on_record(grant, tool, labels, ports, way);")],
+        "task": [("grant.touch(labels);\n    touch_others", "touch_others")],
+        "asked for": [("uri.map_or(Labels::NONE, |uri| tool.labels_of_item(uri))", "uri.map_or(Labels::NONE, |_| Labels::NONE)")],
+        "unknown": [("_ => return join(granted, marks.of_unknown(), ports, way),", "_ => return Ok(()),")],
+        "before the result": [("Some(marks) => join(granted, marks.of_unknown(), ports, way),", "Some(_) => Ok(()),")],
+        "classes": [("grant.terms().may_touch(labels)", "{ let _ = grant; true }")],
     }),
     "send": (["gate_send", "asks", "waiting", "halts"], {
         "pass": [

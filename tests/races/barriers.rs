@@ -20,7 +20,7 @@ use bailiwick_pipeline::{
         Trail, TrailLost,
     },
     principal::{Presented, Principal},
-    records::{DecisionRecord, IntentRecord, OutcomeRecord, SecretRecord},
+    records::{DecisionRecord, IntentRecord, LabelledRecord, OutcomeRecord, SecretRecord},
 };
 use bailiwick_schemas::names::ConnectorId;
 use bytes::Bytes;
@@ -326,6 +326,10 @@ impl Trail for Barred {
     fn intent(&self, now_ms: u64, record: &IntentRecord<'_>) -> Result<u64, TrailLost> {
         plan().stand_still(Point::Intent);
         self.real.trail.intent(now_ms, record)
+    }
+
+    fn labelled(&self, now_ms: u64, record: &LabelledRecord<'_>) -> Result<(), TrailLost> {
+        self.real.trail.labelled(now_ms, record)
     }
 
     fn outcome(&self, now_ms: u64, record: &OutcomeRecord<'_>) -> Result<(), TrailLost> {

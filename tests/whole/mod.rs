@@ -13,6 +13,7 @@ mod errors;
 mod evidence;
 mod features;
 mod fidelity;
+mod flow;
 mod front;
 mod halts;
 mod handles;

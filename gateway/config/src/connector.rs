@@ -3,10 +3,11 @@
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
-use bailiwick_pipeline::{grant::Labels, ports::Injection};
+use bailiwick_pipeline::{destination::Destination, grant::Labels, marks::Marks, ports::Injection};
 use bailiwick_policy::{Band, ConnectorFacts, Kind};
 use bailiwick_schemas::{
     exposure::Prefix,
@@ -48,6 +49,8 @@ pub struct Connector {
     pub max_rate: Option<u32>,
     /// What the results of a tool are marked with that says nothing itself.
     pub labels: Labels,
+    /// What its resources are marked with beside that, by the URI under which they are.
+    pub label_resources: Vec<(Box<str>, Labels)>,
     /// The secret that is lent to it.
     pub credential: Option<Credential>,
     /// The tools that are classed.
@@ -65,18 +68,28 @@ pub struct ToolTerms {
     pub band: Band,
     /// What its results are marked with.
     pub labels: Labels,
+    /// What parts of its results are marked with beside that.
+    pub marks: Option<Arc<Marks>>,
     /// What becomes of arguments that its schema doesn't declare.
     pub undeclared: Undeclared,
     /// What a call of it costs, in the admin's own units.
     pub cost: u64,
-    /// The argument that says where its data goes, as a JSON pointer; none where nobody said.
-    pub destination: Option<String>,
+    /// The arguments that say where its data goes; none where nobody said.
+    pub destination: Option<Destination>,
 }
 
 impl ToolTerms {
     /// Of this class; it costs 1, and nobody said where its data goes.
-    fn unclassed(kind: Kind, labels: Labels) -> Self {
-        Self { kind, band: Band::High, labels, undeclared: Undeclared::Refuse, cost: 1, destination: None }
+    fn unclassed(kind: Kind, labels: Labels, marks: Option<Arc<Marks>>) -> Self {
+        Self { kind, band: Band::High, labels, marks, undeclared: Undeclared::Refuse, cost: 1, destination: None }
+    }
+}
+
+/// What a feature's results are marked with by the resources in them.
+pub(crate) fn marks_of(feature: Feature, resources: &[(Box<str>, Labels)]) -> Option<Arc<Marks>> {
+    match feature {
+        Feature::ResourceRead => Marks::of_resources(resources.to_vec()),
+        _ => Marks::of_tool(Vec::new(), resources.to_vec()),
     }
 }
 
@@ -159,8 +172,10 @@ pub enum Sensitivity {
     /// It stays in the house.
     #[default]
     Internal,
-    /// It stays with few. Whoever reads it is marked `confidential`.
+    /// It stays with few.
     Confidential,
+    /// It harms by being known.
+    Secret,
 }
 
 /// A secret that is lent to a connector for each grant. It names the secret, and never holds it.
@@ -186,12 +201,17 @@ pub enum SecretSource {
 impl Connector {
     /// What an admin says of a tool. A tool that nobody classed is `execute` and `high`.
     pub fn terms_of(&self, tool: &ToolName) -> ToolTerms {
-        self.tools.get(tool).cloned().unwrap_or_else(|| ToolTerms::unclassed(Kind::Execute, self.labels))
+        self.tools.get(tool).cloned().unwrap_or_else(|| {
+            ToolTerms::unclassed(Kind::Execute, self.labels, Marks::of_tool(Vec::new(), self.label_resources.clone()))
+        })
     }
 
     /// What an admin says of a feature. One that nobody classed is `read`, which the protocol says it is, and `high`.
     pub fn terms_of_feature(&self, feature: Feature) -> ToolTerms {
-        self.features.get(&feature).cloned().unwrap_or_else(|| ToolTerms::unclassed(Kind::Read, self.labels))
+        self.features
+            .get(&feature)
+            .cloned()
+            .unwrap_or_else(|| ToolTerms::unclassed(Kind::Read, self.labels, marks_of(feature, &self.label_resources)))
     }
 
     /// The child process that it is, if it is one.
@@ -245,6 +265,17 @@ impl Sensitivity {
             Self::Public => "public",
             Self::Internal => "internal",
             Self::Confidential => "confidential",
+            Self::Secret => "secret",
+        }
+    }
+
+    /// What whoever reads it is marked with.
+    pub const fn label(self) -> Labels {
+        match self {
+            Self::Public => Labels::NONE,
+            Self::Internal => Labels::INTERNAL,
+            Self::Confidential => Labels::CONFIDENTIAL,
+            Self::Secret => Labels::SECRET,
         }
     }
 }

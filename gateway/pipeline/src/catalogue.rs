@@ -20,7 +20,9 @@ use serde_json::Value;
 
 pub use crate::features::Features;
 use crate::{
+    destination::Destination,
     grant::{Labels, ToolPattern},
+    marks::Marks,
     pace::Pace,
     search::ShelfWords,
 };
@@ -72,15 +74,28 @@ pub struct Tool {
     pub output: Option<Validator>,
     /// What its results are marked with.
     pub labels: Labels,
+    /// What parts of its results are marked with beside that, where anybody said so.
+    pub marks: Option<Arc<Marks>>,
     /// The arguments that HTTP headers mirror.
     pub mirrors: Vec<Mirror>,
     /// What a call of it costs, in the admin's own units; 1 where nobody priced it.
     pub cost: u64,
-    /// The argument that says where its data goes, as a JSON pointer (RFC 6901); none where nobody said.
-    pub destination: Option<Box<str>>,
+    /// The arguments that say where its data goes; none where nobody said.
+    pub destination: Option<Destination>,
 }
 
 impl Tool {
+    /// What an item of it is marked with beside what each result is, by the name that its own server knows it by.
+    pub(crate) fn labels_of_item(&self, own: &str) -> Labels {
+        let is_resource = self.name.feature() == Some(Feature::ResourceRead);
+        self.marks.as_ref().filter(|_| is_resource).map_or(Labels::NONE, |marks| marks.of_resource(own))
+    }
+
+    /// What a result of it may be marked with, whatever is asked of it.
+    pub(crate) fn labels_of_any(&self) -> Labels {
+        self.marks.as_ref().map_or(self.labels, |marks| self.labels.join(marks.of_fields()))
+    }
+
     /// The MCP method that it is asked for by.
     pub fn method(&self) -> &'static str {
         match self.name.feature() {

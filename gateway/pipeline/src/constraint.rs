@@ -245,7 +245,12 @@ fn uri_parts(uri: &str) -> Option<(&str, &str, Vec<&str>)> {
     segments(path).filter(|_| is_scheme && is_authority && is_path).map(|segments| (scheme, authority, segments))
 }
 
-fn is_uri_under(root: &str, uri: &str) -> bool {
+/// Whether every reader finds the same scheme, authority and path in this URI.
+pub fn is_plain_uri(uri: &str) -> bool {
+    uri_parts(uri).is_some()
+}
+
+pub(crate) fn is_uri_under(root: &str, uri: &str) -> bool {
     match (uri_parts(root), uri_parts(uri)) {
         (Some((scheme, authority, root)), Some(uri)) => (scheme, authority) == (uri.0, uri.1) && uri.2.starts_with(&root),
         _ => false,

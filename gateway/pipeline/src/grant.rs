@@ -30,6 +30,8 @@ use crate::{
     prepared::Prepared,
 };
 
+pub use bailiwick_policy::Labels;
+
 pub use self::{
     extension::{Extended, Extension, MOST_EXTENSIONS, Meant, Rights},
     spending::{Exhausted, Spend, Spent},
@@ -191,7 +193,7 @@ pub struct Grant {
     /// How many levels of grants may be handed on from it: 0 is none. At most [`DEEPEST`].
     #[serde(default, skip_serializing_if = "is_zero")]
     pub delegation_depth: u8,
-    /// How sensitive what it reaches may be: the words of connectors (`sensitivity`). None is no bound.
+    /// The classes of data that it may touch: connectors' words (`sensitivity`) and what results are marked with. None is no bound.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data_classes: Option<BTreeSet<String>>,
     /// The domains that it may send data to, each with those below it. None is no bound.
@@ -262,15 +264,21 @@ impl Grant {
         tool.band <= self.ceiling
             && is_environment(&self.environment, &facts.environment)
             && self.data_classes.as_ref().is_none_or(|classes| classes.contains(&facts.sensitivity))
+            && self.may_touch(tool.labels_of_any())
             && (self.destinations.is_none() || tool.destination.is_some() || tool.kind != Kind::Exfiltrate)
     }
 
     /// Whether it covers a call of this tool that sends its data where these arguments say. Where nothing says that, it is not covered.
     pub(crate) fn sends_within(&self, tool: &Tool, arguments: &Value) -> bool {
         let Some(allowed) = &self.destinations else { return true };
-        let Some(pointer) = tool.destination.as_deref() else { return tool.kind != Kind::Exfiltrate };
-        let given = arguments.pointer(pointer).and_then(crate::constraint::destination);
-        given.is_some_and(|domain| crate::constraint::is_domain_within(allowed, &domain))
+        let Some(destination) = &tool.destination else { return tool.kind != Kind::Exfiltrate };
+        destination.is_within(allowed, arguments)
+    }
+
+    /// Whether it covers data with these labels.
+    pub(crate) fn may_touch(&self, labels: Labels) -> bool {
+        let Some(classes) = &self.data_classes else { return true };
+        labels.of_data().names().all(|label| classes.contains(label))
     }
 }
 
@@ -316,23 +324,6 @@ impl GrantState {
     }
 }
 
-/// Data labels that a task has touched. They only ever grow.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Labels {
-    /// Content nobody vouches for has been read.
-    pub untrusted: bool,
-    /// Confidential data has been read.
-    pub confidential: bool,
-}
-
-impl Labels {
-    /// These labels and those.
-    #[must_use]
-    pub fn join(self, other: Self) -> Self {
-        Self { untrusted: self.untrusted || other.untrusted, confidential: self.confidential || other.confidential }
-    }
-}
-
 /// What changes about a grant while it lives. Held under its one lock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Standing {
@@ -349,7 +340,7 @@ pub struct Standing {
 impl Standing {
     /// The standing of a grant nobody has used.
     pub fn fresh() -> Self {
-        Self { state: GrantState::Active, calls: 0, writes: 0, labels: Labels::default() }
+        Self { state: GrantState::Active, calls: 0, writes: 0, labels: Labels::NONE }
     }
 }
 
@@ -357,8 +348,7 @@ impl Standing {
 #[derive(Default)]
 struct Seen {
     is_active: AtomicBool,
-    untrusted: AtomicBool,
-    confidential: AtomicBool,
+    labels: AtomicU64,
     calls: AtomicU64,
     writes: AtomicU64,
 }
@@ -366,20 +356,22 @@ struct Seen {
 impl Seen {
     fn publish(&self, standing: &Standing) {
         self.is_active.store(standing.state == GrantState::Active, Ordering::Release);
-        self.untrusted.store(standing.labels.untrusted, Ordering::Release);
-        self.confidential.store(standing.labels.confidential, Ordering::Release);
+        self.labels.store(standing.labels.word(), Ordering::Release);
         self.calls.store(standing.calls, Ordering::Release);
         self.writes.store(standing.writes, Ordering::Release);
     }
 
     fn glance(&self) -> Standing {
-        let on = |flag: &AtomicBool| flag.load(Ordering::Acquire);
         Standing {
-            state: if on(&self.is_active) { GrantState::Active } else { GrantState::Revoked },
+            state: if self.is_active.load(Ordering::Acquire) { GrantState::Active } else { GrantState::Revoked },
             calls: self.calls.load(Ordering::Acquire),
             writes: self.writes.load(Ordering::Acquire),
-            labels: Labels { untrusted: on(&self.untrusted), confidential: on(&self.confidential) },
+            labels: self.labels(),
         }
+    }
+
+    fn labels(&self) -> Labels {
+        Labels::of_word(self.labels.load(Ordering::Acquire))
     }
 }
 
@@ -389,6 +381,8 @@ pub struct LiveGrant {
     facts: GrantFacts,
     standing: Mutex<Standing>,
     seen: Seen,
+    /// The labels that its calls have brought to all who must have them: word of a set.
+    spread: AtomicU64,
     purse: Purse,
     /// Counts what may have changed its usage, each before it does.
     changes: AtomicU64,
@@ -426,8 +420,9 @@ impl LiveGrant {
         let seen = Seen::default();
         seen.publish(&standing);
         let (standing, purse, prepared) = (Mutex::new(standing), Purse::of(spent), ArcSwapOption::empty());
+        let spread = AtomicU64::new(Labels::NONE.word());
         let (changes, pace, extended) = (AtomicU64::new(0), Pace::default(), extension::Held::of(terms.revision));
-        Self { terms, facts, standing, seen, purse, changes, pace, guard, parent, extended, prepared }
+        Self { terms, facts, standing, seen, spread, purse, changes, pace, guard, parent, extended, prepared }
     }
 
     /// Its terms.
@@ -566,14 +561,25 @@ impl LiveGrant {
         self.changes.fetch_add(1, Ordering::Release);
     }
 
-    /// Joins labels to this task and to its ancestors, at once.
+    /// Joins labels to this task and to its ancestors, at once. Who has them already is not waited for.
     pub fn touch(&self, labels: Labels) {
-        for grant in self.chain() {
+        // Labels are never taken back: what is seen without the lock is still so.
+        for grant in self.chain().filter(|grant| !grant.seen.labels().contains(labels)) {
             let mut standing = grant.lock();
             grant.will_change();
             standing.labels = standing.labels.join(labels);
             grant.publish(&standing);
         }
+    }
+
+    /// Whether these labels were brought to all other grants that must have them: those that were there then. Later ones began with them.
+    pub(crate) fn has_spread(&self, labels: Labels) -> bool {
+        Labels::of_word(self.spread.load(Ordering::Acquire)).contains(labels)
+    }
+
+    /// They were: it has them itself, and all others that were there when it got them.
+    pub(crate) fn spread(&self, labels: Labels) {
+        self.spread.fetch_or(labels.word(), Ordering::AcqRel);
     }
 
     /// What has ended it: the nearest of itself and its ancestors that is no longer active, and how.

@@ -17,7 +17,7 @@ use crate::{
     halts::Halts,
     ids::{AgentId, ApprovalId, CallId, GrantId, RequestId},
     principal::{Presented, Principal},
-    records::{DecisionRecord, IntentRecord, OutcomeRecord, SecretRecord},
+    records::{DecisionRecord, IntentRecord, LabelledRecord, OutcomeRecord, SecretRecord},
     redact::{NeedleFault, Needles},
     rounds::Rounds,
     tasks::Tasks,
@@ -851,6 +851,8 @@ pub trait Trail: Send + Sync {
     fn decision(&self, now_ms: u64, record: &DecisionRecord<'_>) -> Result<(), TrailLost>;
     /// Appends an intent; returns its place in the stream.
     fn intent(&self, now_ms: u64, record: &IntentRecord<'_>) -> Result<u64, TrailLost>;
+    /// Appends what a task was marked with beyond its intents.
+    fn labelled(&self, now_ms: u64, record: &LabelledRecord<'_>) -> Result<(), TrailLost>;
     /// Appends an outcome.
     fn outcome(&self, now_ms: u64, record: &OutcomeRecord<'_>) -> Result<(), TrailLost>;
     /// Appends an access to a secret.

@@ -190,6 +190,54 @@ pub struct OutcomeRecord<'a> {
     pub trace_id: &'a str,
 }
 
+/// Stream `calls`: a task was marked with more than an intent said: before anything of it left.
+#[derive(Debug, Serialize)]
+pub struct LabelledRecord<'a> {
+    /// Always `labelled`.
+    pub event: &'static str,
+    /// The call that it came with.
+    pub call_id: &'a CallId,
+    /// Whose task it is.
+    pub agent: &'a AgentId,
+    /// Under which grant.
+    pub grant: &'a GrantId,
+    /// The grants marked: this one and its ancestors. All others of their agents are, too.
+    pub chain: &'a [&'a GrantId],
+    /// The tool; none for a list.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tool: Option<&'a str>,
+    /// The labels.
+    pub labels: Labels,
+    /// Its trace.
+    pub trace_id: &'a str,
+}
+
+/// What a decision read of where data flows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FlowRecord {
+    /// What the task had touched.
+    pub touched: Labels,
+    /// The hosts that the call sends data to, as far as its arguments name any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hosts: Vec<String>,
+    /// Whether data could leave the house by it.
+    pub external: bool,
+}
+
+impl FlowRecord {
+    /// Where it goes, for a person.
+    pub fn words(&self) -> String {
+        let touched: Vec<&str> = self.touched.names().collect();
+        let touched = if touched.is_empty() { "nothing touched".to_owned() } else { format!("touched {}", touched.join(", ")) };
+        match (self.hosts.as_slice(), self.external) {
+            ([], false) => touched,
+            ([], true) => format!("{touched}; may go outside, to nobody knows where"),
+            (hosts, true) => format!("{touched}; goes outside, to {}", hosts.join(", ")),
+            (hosts, false) => format!("{touched}; stays inside, at {}", hosts.join(", ")),
+        }
+    }
+}
+
 /// What came back, in an outcome.
 #[derive(Debug, Clone, Serialize)]
 pub struct ResultRecord {
@@ -267,6 +315,9 @@ pub struct DecisionRecord<'a> {
     /// The approval asked for or used.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub approval: Option<&'a ApprovalId>,
+    /// What was read of where data flows; none before policies were asked, and where there is nothing to say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub flow: Option<&'a FlowRecord>,
     /// Its trace.
     pub trace_id: &'a str,
 }

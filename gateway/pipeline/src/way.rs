@@ -18,13 +18,13 @@ use crate::{
     aside::{Aside, AsideKind, Herald},
     catalogue::{Tool, World},
     defer::Deferral,
-    grant::LiveGrant,
+    grant::{Labels, LiveGrant},
     ids::{ApprovalId, CallId},
     kept::Effect,
     ports::{ClaimEnd, Ports, Ticket, TrailLost},
     principal::Principal,
     received::{Asked, Received},
-    records::{AsideRecord, Asked as AskedPolicy, DecisionRecord, Outcome, OutcomeRecord, ResultRecord, TaskRecord},
+    records::{AsideRecord, Asked as AskedPolicy, DecisionRecord, FlowRecord, Outcome, OutcomeRecord, ResultRecord, TaskRecord},
     refusal::Refusal,
     tasks::Task,
     trace::CallTrace,
@@ -57,6 +57,10 @@ pub(crate) struct Seen {
     /// The call whose outcome this one is answered with.
     pub(crate) outcome_of: Option<CallId>,
     pub(crate) asides: Asides,
+    /// What the task was marked with for this call.
+    pub(crate) labelled: Labels,
+    /// What the decision read of where data flows.
+    pub(crate) flow: Option<FlowRecord>,
     decided: bool,
     stepped_up: Option<ApprovalId>,
 }
@@ -123,6 +127,8 @@ impl<'r> Way<'r> {
                 effect: None,
                 outcome_of: None,
                 asides: Asides::default(),
+                labelled: Labels::NONE,
+                flow: None,
                 decided: false,
                 stepped_up: None,
             },
@@ -233,6 +239,7 @@ impl<'r> Way<'r> {
             // Once for a call, however often a person is asked about it.
             shadow: if event == "decided" { &self.seen.shadow } else { &[] },
             approval: self.seen.approval.as_ref(),
+            flow: self.seen.flow.as_ref(),
             trace_id: &self.trace_id,
         };
         ports.trail.decision(ports.clock.now_ms(), &record)?;

@@ -7,6 +7,11 @@ use axum::{
     body::Bytes,
     extract::{Path, Query, State},
 };
+use bailiwick_pipeline::{
+    destination::flow_of,
+    ports::{Grants as _, Worlds as _},
+    records::FlowRecord,
+};
 use bailiwick_policy::Band;
 use bailiwick_schemas::canonical::Digest;
 use bailiwick_store::{Approval, Approver, ApproverMethod, DecideFault, Decision, Habits, ShowFault, Verdict, Which};
@@ -292,6 +297,14 @@ fn known(runtime: &Runtime, handle: &str) -> Result<Approval, ApiFault> {
     }
 }
 
+/// What its task has touched by now, and where the call sends data.
+pub(crate) fn flow(runtime: &Runtime, approval: &Approval, arguments: &str) -> Option<FlowRecord> {
+    let world = runtime.worlds.now();
+    let tool = world.tool(&approval.binding.tool)?;
+    let grant = runtime.grants.by_id(&approval.binding.grant)?;
+    flow_of(tool, &serde_json::from_str(arguments).ok()?, grant.standing().labels)
+}
+
 fn view(runtime: &Runtime, approval: &Approval, arguments: Option<String>) -> ApprovalView {
     let binding = &approval.binding;
     ApprovalView {
@@ -326,6 +339,7 @@ fn view(runtime: &Runtime, approval: &Approval, arguments: Option<String>) -> Ap
         broken_by: approval.broken_by.clone(),
         reviewed_by: approval.reviewed_by.clone(),
         allowance: approval.allowance.clone(),
+        flow: arguments.as_deref().and_then(|arguments| flow(runtime, approval, arguments)),
         arguments,
     }
 }

@@ -204,6 +204,9 @@ fn card(approval: &ApprovalView) -> String {
         let reason = asked.reason.as_deref().map(|reason| format!(": {}", shown(reason))).unwrap_or_default();
         text.add(format_args!("rule      {}{reason}{persons}\n", shown(&asked.rule)));
     }
+    if let Some(flow) = &approval.flow {
+        text.add(format_args!("data      {}\n", shown(&flow.words())));
+    }
     if approval.confirm != Confirm::Approver {
         text.add(format_args!("takes     {}\n", takes(approval.confirm)));
     }

@@ -95,10 +95,11 @@ fn card(grant: &GrantView) -> String {
         used(grant.used.writes, grant.budget.writes)
     ));
     more(grant, now_ms, &mut text);
-    let touched: Vec<&str> = [(grant.labels.untrusted, "untrusted input"), (grant.labels.confidential, "confidential data")]
-        .into_iter()
-        .filter_map(|(yes, what)| yes.then_some(what))
-        .collect();
+    let touched = grant
+        .labels
+        .names()
+        .map(|label| if label == "untrusted" { "untrusted input".to_owned() } else { format!("{label} data") });
+    let touched: Vec<String> = touched.collect();
     if !touched.is_empty() {
         text.add(format_args!("has touched  {}\n", touched.join(", ")));
     }

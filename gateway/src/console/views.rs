@@ -114,6 +114,10 @@ pub(super) fn approval(runtime: &Runtime, viewer: &Viewer, handle: &str) -> Opti
     let config = runtime.config();
     let connector = config.connector(binding.connector.as_str());
     let prefix = format!("{}__", binding.connector);
+    let flow = match &arguments {
+        Arguments::Kept { text, .. } => admin::approvals::flow(runtime, &approval, text),
+        _ => None,
+    };
     Some(ApprovalView {
         id: approval.id.to_string(),
         code: approval.code.clone(),
@@ -132,6 +136,7 @@ pub(super) fn approval(runtime: &Runtime, viewer: &Viewer, handle: &str) -> Opti
         purpose_is_claimed: !approval.delegators.is_empty(),
         owner: approval.owner.clone(),
         delegators: approval.delegators.iter().map(|one| (one.agent.to_string(), one.owner.clone())).collect(),
+        flow: flow.map(|flow| flow.words()),
         asked_at_ms: approval.created_at_ms,
         approve_by_ms: approval.approve_by_ms,
         waiting: waiters > 0,

@@ -12,7 +12,7 @@ use bailiwick_pipeline::{
         TrailLost, Worlds,
     },
     principal::{Presented, Principal},
-    records::{DecisionRecord, IntentRecord, OutcomeRecord, SecretRecord},
+    records::{DecisionRecord, IntentRecord, LabelledRecord, OutcomeRecord, SecretRecord},
     trace::CallTrace,
 };
 use bailiwick_schemas::names::ConnectorId;
@@ -120,6 +120,10 @@ impl Trail for Closed {
     }
 
     fn intent(&self, _: u64, _: &IntentRecord<'_>) -> Result<u64, TrailLost> {
+        Err(lost())
+    }
+
+    fn labelled(&self, _: u64, _: &LabelledRecord<'_>) -> Result<(), TrailLost> {
         Err(lost())
     }
 

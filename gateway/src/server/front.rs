@@ -439,6 +439,7 @@ impl Front {
             asked: None,
             shadow: &[],
             approval: None,
+            flow: None,
             trace_id: &no_trace,
         };
         let is_said = noted.is_decided || noted.outcome == Outcome::Success;

@@ -47,6 +47,11 @@ const ADMIN: (&str, &str) = ("admin-needs-approver", "administrative calls need 
 const SENT: (&str, &str) =
     ("exfiltrate-after-untrusted", "this task has touched untrusted input; sending data out needs an approver");
 
+const RUN: (&str, &str) =
+    ("execute-after-untrusted", "this task has touched untrusted input; running something needs an approver");
+const LEAVES: (&str, &str) =
+    ("confidential-leaves", "this task has touched confidential data; sending data outside needs an approver");
+
 #[test]
 fn it_fits_any_catalogue_without_a_warning() {
     for tools in [vec![], super::tools(), matrix(), matrix().into_iter().take(1).collect()] {
@@ -59,8 +64,9 @@ fn each_kind_and_band_is_decided_as_it_says() {
     let policies = compile(&matrix());
     let everything = GrantFacts { ceiling: Band::Critical, ..grant() };
     let grant = PreparedGrant::new(&everything, &connectors()).unwrap();
-    for untrusted_input in [false, true] {
-        let call = CallFacts { untrusted_input, ..call() };
+    for flags in 0..8_u8 {
+        let [untrusted_input, confidential, external] = [1, 2, 4].map(|flag| flags & flag != 0);
+        let call = CallFacts { untrusted_input, confidential, external, ..call() };
         for kind in Kind::ALL {
             for band in Band::ALL {
                 let mut rules = Vec::new();
@@ -69,6 +75,12 @@ fn each_kind_and_band_is_decided_as_it_says() {
                 }
                 if kind == Kind::Exfiltrate && untrusted_input {
                     rules.push(SENT);
+                }
+                if kind == Kind::Execute && untrusted_input {
+                    rules.push(RUN);
+                }
+                if matches!(kind, Kind::Execute | Kind::Exfiltrate) && confidential && external {
+                    rules.push(LEAVES);
                 }
                 if band == Band::High {
                     rules.push(HIGH);
@@ -90,6 +102,20 @@ fn each_kind_and_band_is_decided_as_it_says() {
             }
         }
     }
+}
+
+/// Whatever kind a tool is of: one that says where it sends data is asked about.
+#[test]
+fn a_tool_with_a_destination_is_asked_about_and_another_read_is_not() {
+    let fetch = ToolFacts { sends: true, ..tool("shop__fetch", Kind::Read, Band::Low, &json!({})) };
+    let policies = compile(&[fetch, tool("shop__look", Kind::Read, Band::Low, &json!({}))]);
+    let grant = PreparedGrant::new(&grant(), &connectors()).unwrap();
+    let (outside, inside) = (call(), CallFacts { external: false, ..call() });
+    assert_eq!(decide(&policies, &grant, "shop__fetch", &outside), asks(&[LEAVES]));
+    assert_eq!(decide(&policies, &grant, "shop__fetch", &inside), allow(&["within-grant"]));
+    assert_eq!(decide(&policies, &grant, "shop__look", &outside), allow(&["within-grant"]));
+    let clean = CallFacts { confidential: false, ..outside };
+    assert_eq!(decide(&policies, &grant, "shop__fetch", &clean), allow(&["within-grant"]));
 }
 
 #[test]
@@ -120,6 +146,8 @@ fn plain_tools_read_no_context() {
             "shop__read_critical",
             "shop__write_high",
             "shop__write_critical",
+            "shop__execute_low",
+            "shop__execute_medium",
             "shop__execute_high",
             "shop__execute_critical",
             "shop__exfiltrate_low",

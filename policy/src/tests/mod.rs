@@ -23,8 +23,8 @@ use crate::catalogue::{Catalogue, KnownTool};
 use crate::load::{Loaded, LoadedRule};
 use crate::rule::RuleFacts;
 use crate::{
-    Ask, Band, BundleDigest, CallFacts, Confirm, ConnectorFacts, Decision, DenyCause, GrantFacts, Kind, Policies, PreparedGrant,
-    Requirement, Rule, Source, ToolFacts,
+    Ask, Band, BundleDigest, CallFacts, Confirm, ConnectorFacts, Decision, DenyCause, GrantFacts, Kind, Labels, Policies,
+    PreparedGrant, Requirement, Rule, Source, ToolFacts,
 };
 
 pub(super) fn tool(name: &str, kind: Kind, band: Band, properties: &Value) -> ToolFacts {
@@ -33,6 +33,7 @@ pub(super) fn tool(name: &str, kind: Kind, band: Band, properties: &Value) -> To
         connector: name.split("__").next().unwrap_or_default().to_owned(),
         kind,
         band,
+        sends: false,
         input_schema: json!({ "type": "object", "properties": properties }),
     }
 }
@@ -90,6 +91,12 @@ pub(super) fn call() -> CallFacts<'static> {
         writes_in_task: 2,
         untrusted_input: false,
         confidential: true,
+        labels: Labels::CONFIDENTIAL,
+        marks: None,
+        destination: "https://partner.example/in",
+        destination_host: "partner.example",
+        destination_hosts: &[],
+        external: true,
         approvals: &[],
         transport: "stdio",
         era: "2026-07-28",

@@ -5,16 +5,16 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use bailiwick_pipeline::{grant::Labels, ports::Injection};
+use bailiwick_pipeline::{grant::Labels, marks::Marks, ports::Injection};
 use bailiwick_schemas::{
     names::{Feature, ToolName},
     validate::Undeclared,
 };
 
-use super::{Setting, args::is_pointer, duplicates, environment, grants::rate, sections::more_than_nothing, split, text};
+use super::{Setting, duplicates, environment, flow::Flow, grants::rate, sections::more_than_nothing, split, text};
 use crate::{
     code::FaultCode,
-    connector::{Connector, Credential, Process, Program, SecretSource, Sensitivity, ToolTerms, Way},
+    connector::{Connector, Credential, Process, Program, SecretSource, ToolTerms, Way, marks_of},
     fault::Findings,
     raw::{RawConnector, RawCredential, RawFeature, RawInject, RawTool},
     source::KeyPath,
@@ -27,23 +27,30 @@ const SHELLS: [&str; 11] = ["ash", "bash", "busybox", "csh", "dash", "fish", "ks
 pub(super) fn connectors(
     raw: &[RawConnector],
     path: &KeyPath,
-    setting: Setting<'_>,
+    (setting, flow): (Setting<'_>, &Flow<'_>),
     findings: &mut Findings<'_>,
 ) -> Vec<Connector> {
     duplicates(raw.iter().map(|connector| connector.id.as_ref()), "connector", path, findings);
-    raw.iter().enumerate().filter_map(|(index, raw)| connector(raw, &path.item(index), setting, findings)).collect()
+    raw.iter().enumerate().filter_map(|(index, raw)| connector(raw, &path.item(index), (setting, flow), findings)).collect()
 }
 
-fn connector(raw: &RawConnector, path: &KeyPath, setting: Setting<'_>, findings: &mut Findings<'_>) -> Option<Connector> {
+fn connector(
+    raw: &RawConnector,
+    path: &KeyPath,
+    (setting, flow): (Setting<'_>, &Flow<'_>),
+    findings: &mut Findings<'_>,
+) -> Option<Connector> {
     let way = way(raw, path, setting, findings);
     text(Some(&raw.environment), &path.key("environment"), findings);
     more_than_nothing(raw.call_timeout, &path.key("call_timeout"), findings);
     more_than_nothing(raw.handshake_timeout, &path.key("handshake_timeout"), findings);
     let credential = raw.credential.as_ref().and_then(|given| credential(given, raw, path, setting, findings));
-    let confidential = raw.sensitivity == Sensitivity::Confidential;
-    let labels = labels(raw.labels.as_deref(), Labels { untrusted: true, confidential }, confidential);
-    let tools = tools(&raw.tools, labels, confidential, &path.key("tools"), findings);
-    let features = features(&raw.features, labels, confidential, &path.key("features"), findings);
+    let holds = raw.sensitivity.label();
+    let labels = labels((raw.labels.as_deref(), Labels::UNTRUSTED.join(holds)), holds, &path.key("labels"), flow, findings);
+    let label_resources = flow.resources(&raw.label_resources, &path.key("label_resources"), findings);
+    let from = Comes { labels, holds, resources: &label_resources };
+    let tools = tools(&raw.tools, &from, flow, &path.key("tools"), findings);
+    let features = features(&raw.features, &from, flow, &path.key("features"), findings);
     Some(Connector {
         id: raw.id.clone()?,
         prefix: raw.prefix,
@@ -59,6 +66,7 @@ fn connector(raw: &RawConnector, path: &KeyPath, setting: Setting<'_>, findings:
         relist_after: raw.relist_after.into(),
         max_rate: rate(raw.max_rate, &path.key("max_rate"), findings),
         labels,
+        label_resources,
         credential,
         tools,
         features,
@@ -287,13 +295,24 @@ fn secret_source(raw: &RawCredential, path: &KeyPath, setting: Setting<'_>, find
     Some(SecretSource::Data(PathBuf::from(inside)))
 }
 
-/// The labels as written, or as they are without a word. What is confidential stays so, whatever is written.
-fn labels(written: Option<&[String]>, otherwise: Labels, confidential: bool) -> Labels {
-    let named = |name: &str| written.is_some_and(|labels| labels.iter().any(|label| label == name));
-    match written {
-        None => otherwise,
-        Some(_) => Labels { untrusted: named("untrusted"), confidential: confidential || named("confidential") },
-    }
+/// What a connector says of all that comes from it.
+struct Comes<'c> {
+    /// What its results are marked with, where a tool says nothing else.
+    labels: Labels,
+    /// What they are marked with in any case: what it holds.
+    holds: Labels,
+    resources: &'c [(Box<str>, Labels)],
+}
+
+/// The labels as written, or as they are without a word; beside what its connector holds, whatever is written.
+fn labels(
+    (written, otherwise): (Option<&[String]>, Labels),
+    holds: Labels,
+    path: &KeyPath,
+    flow: &Flow<'_>,
+    findings: &mut Findings<'_>,
+) -> Labels {
+    written.map_or(otherwise, |written| flow.labels(written, path, findings).join(holds))
 }
 
 /// Hosts of pages that agents may be sent to: in lower case, without port.
@@ -311,53 +330,54 @@ fn hosts(raw: &[String], path: &KeyPath, findings: &mut Findings<'_>) -> Vec<Str
 
 fn features(
     raw: &BTreeMap<String, RawFeature>,
-    otherwise: Labels,
-    confidential: bool,
+    from: &Comes<'_>,
+    flow: &Flow<'_>,
     path: &KeyPath,
     findings: &mut Findings<'_>,
 ) -> BTreeMap<Feature, ToolTerms> {
     let mut features = BTreeMap::new();
     for (name, raw) in raw {
+        let path = path.key(name);
         let Ok(feature) = name.parse::<Feature>() else {
-            let fault = findings.key(&path.key(name), FaultCode::BadName, format!("`{name}` is no feature of a connector"));
+            let fault = findings.key(&path, FaultCode::BadName, format!("`{name}` is no feature of a connector"));
             fault.suggest(nearest(name, Feature::ALL.map(Feature::as_str)));
             fault.help("write `resource_read`, `prompt_get`, `complete`, `elicitation`, `sampling` or `roots`");
             continue;
         };
-        let labels = labels(raw.labels.as_deref(), otherwise, confidential);
-        let undeclared = Undeclared::Refuse;
-        features.insert(feature, ToolTerms { kind: raw.kind, band: raw.band, labels, undeclared, cost: 1, destination: None });
+        let labels = labels((raw.labels.as_deref(), from.labels), from.holds, &path.key("labels"), flow, findings);
+        let (undeclared, marks) = (Undeclared::Refuse, marks_of(feature, from.resources));
+        let terms = ToolTerms { kind: raw.kind, band: raw.band, labels, marks, undeclared, cost: 1, destination: None };
+        features.insert(feature, terms);
     }
     features
 }
 
 fn tools(
     raw: &BTreeMap<String, RawTool>,
-    otherwise: Labels,
-    confidential: bool,
+    from: &Comes<'_>,
+    flow: &Flow<'_>,
     path: &KeyPath,
     findings: &mut Findings<'_>,
 ) -> BTreeMap<ToolName, ToolTerms> {
     let mut tools = BTreeMap::new();
     for (name, raw) in raw {
+        let path = path.key(name);
         let name: ToolName = match name.parse() {
             Ok(name) => name,
             Err(fault) => {
                 let message = fault.to_string();
                 let (message, help) = split(&message);
-                findings.key(&path.key(name), FaultCode::BadName, message).help(help);
+                findings.key(&path, FaultCode::BadName, message).help(help);
                 continue;
             }
         };
         let undeclared = if raw.undeclared == "allow" { Undeclared::Allow } else { Undeclared::Refuse };
-        let labels = labels(raw.labels.as_deref(), otherwise, confidential);
-        if let Some(pointer) = raw.destination.as_deref().filter(|pointer| !is_pointer(pointer)) {
-            let message = format!("`{pointer}` is not a JSON pointer to an argument");
-            let fault = findings.value(&path.key(name.as_str()).key("destination"), FaultCode::BadPointer, message);
-            fault.help("begin with `/`, as in `/to` (RFC 6901)");
-        }
-        let (cost, destination) = (raw.cost, raw.destination.clone());
-        tools.insert(name, ToolTerms { kind: raw.kind, band: raw.band, labels, undeclared, cost, destination });
+        let labels = labels((raw.labels.as_deref(), from.labels), from.holds, &path.key("labels"), flow, findings);
+        let fields = flow.fields(&raw.label_fields, &path.key("label_fields"), findings);
+        let marks = Marks::of_tool(fields, from.resources.to_vec());
+        let destination = raw.destination.as_ref().and_then(|given| flow.destination(given, &path.key("destination"), findings));
+        let (kind, band, cost) = (raw.kind, raw.band, raw.cost);
+        tools.insert(name, ToolTerms { kind, band, labels, marks, undeclared, cost, destination });
     }
     tools
 }

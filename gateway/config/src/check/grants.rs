@@ -11,6 +11,7 @@ use bailiwick_schemas::names::ConnectorId;
 use super::{
     args::{self, Bounds},
     duplicates,
+    flow::Flow,
     sections::more_than_nothing,
     split, text,
 };
@@ -27,13 +28,13 @@ use crate::{
 /// A grant lives no longer than this.
 const LONGEST: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
-pub(super) fn grants(raw: &Raw, path: &KeyPath, findings: &mut Findings<'_>) -> Vec<GrantTerms> {
+pub(super) fn grants(raw: &Raw, flow: &Flow<'_>, path: &KeyPath, findings: &mut Findings<'_>) -> Vec<GrantTerms> {
     duplicates(raw.grants.iter().map(|grant| grant.id.as_ref()), "grant", path, findings);
     second_defaults(&raw.grants, path, findings);
-    raw.grants.iter().enumerate().filter_map(|(index, grant)| terms(grant, raw, &path.item(index), findings)).collect()
+    raw.grants.iter().enumerate().filter_map(|(index, grant)| terms(grant, (raw, flow), &path.item(index), findings)).collect()
 }
 
-fn terms(grant: &RawGrant, raw: &Raw, path: &KeyPath, findings: &mut Findings<'_>) -> Option<GrantTerms> {
+fn terms(grant: &RawGrant, (raw, flow): (&Raw, &Flow<'_>), path: &KeyPath, findings: &mut Findings<'_>) -> Option<GrantTerms> {
     let agent = grant.agent.as_ref().and_then(|id| agent(id, raw, &path.key("agent"), findings));
     let purpose = text(grant.purpose.as_deref(), &path.key("purpose"), findings);
     text(grant.owner.as_deref(), &path.key("owner"), findings);
@@ -63,6 +64,7 @@ fn terms(grant: &RawGrant, raw: &Raw, path: &KeyPath, findings: &mut Findings<'_
     }
     let (budget, destinations) = (budget(&grant.budget, raw, &path.key("budget"), findings), destinations(grant, path, findings));
     let classes = grant.data_classes.as_deref();
+    flow.data_classes(classes.unwrap_or_default(), &path.key("data_classes"), findings);
     let agent = agent?;
     let environment = grant.environment.as_deref().or(agent.environment.as_deref()).unwrap_or("default");
     if agent.environments.as_ref().is_some_and(|all| !all.iter().any(|one| one == environment)) {
@@ -83,7 +85,7 @@ fn terms(grant: &RawGrant, raw: &Raw, path: &KeyPath, findings: &mut Findings<'_
         default: grant.default,
         tool_search: grant.tool_search,
         delegation_depth: grant.delegation_depth,
-        data_classes: classes.map(|classes| classes.iter().map(|class| class.as_str().to_owned()).collect()),
+        data_classes: classes.map(|classes| classes.iter().cloned().collect()),
         destinations,
         idle_timeout: grant.idle_timeout.map(Into::into),
         max_rate: rate(grant.max_rate, &path.key("max_rate"), findings),

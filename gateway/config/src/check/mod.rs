@@ -6,6 +6,7 @@ mod args;
 mod channels;
 mod connectors;
 mod environment;
+mod flow;
 mod grants;
 mod http;
 mod issuers;
@@ -55,6 +56,7 @@ pub(crate) fn config(tree: Value, setting: Setting<'_>, findings: &mut Findings<
         }
     };
     let root = KeyPath::default();
+    let flow = flow::Flow::new(&raw.data, &raw.destinations, &root, findings);
     let parts = Parts {
         server: sections::server(&raw, &root.key("server"), setting, findings),
         console: people::console(&raw.console, &root.key("console"), setting, findings),
@@ -67,8 +69,8 @@ pub(crate) fn config(tree: Value, setting: Setting<'_>, findings: &mut Findings<
         trust_domains: trust::domains(&raw.trust_domains, &root.key("trust_domains"), setting, findings),
         agents: agents::agents(&raw, &root.key("agents"), findings),
         issuers: issuers::issuers(&raw, &root.key("issuers"), setting, findings),
-        connectors: connectors::connectors(&raw.connectors, &root.key("connectors"), setting, findings),
-        grants: grants::grants(&raw, &root.key("grants"), findings),
+        connectors: connectors::connectors(&raw.connectors, &root.key("connectors"), (setting, &flow), findings),
+        grants: grants::grants(&raw, &flow, &root.key("grants"), findings),
         people: people::people(&raw, &root.key("people"), findings),
         resource_servers: resource_servers::resource_servers(&raw.resource_servers, &root.key("resource_servers"), findings),
         channels: channels::channels(&raw.channels, &root.key("channels"), setting, findings),

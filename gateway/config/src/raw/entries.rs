@@ -156,7 +156,7 @@ pub(crate) struct RawConnector {
     #[schemars(with = "String", extend("enum" = ["always", "never"]))]
     pub(crate) prefix: Prefix,
     /// How sensitive what it holds is.
-    #[schemars(with = "String", extend("enum" = ["public", "internal", "confidential"]))]
+    #[schemars(with = "String", extend("enum" = ["public", "internal", "confidential", "secret"]))]
     pub(crate) sensitivity: Sensitivity,
     /// The environment it belongs to.
     pub(crate) environment: String,
@@ -170,8 +170,10 @@ pub(crate) struct RawConnector {
     /// A list of its tools that is older than this is read again before a call, and held against what was accepted.
     pub(crate) relist_after: Duration,
     /// What its results are marked with, where a tool says nothing else: `untrusted` unless declared; `[]` is nothing.
-    #[schemars(with = "Option<Vec<Word>>")]
     pub(crate) labels: Option<Vec<String>>,
+    /// What its resources are marked with beside that: by the URI under which they are, such as `file:///srv/hr`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) label_resources: BTreeMap<String, Vec<String>>,
     /// A secret that is lent to it for each grant.
     pub(crate) credential: Option<RawCredential>,
     /// Hosts of pages that it may send agents to (elicitation by URL), where a grant lets it ask at all. None when it is not set.
@@ -196,7 +198,6 @@ pub(crate) struct RawFeature {
     #[schemars(with = "String", extend("enum" = ["low", "medium", "high", "critical"]))]
     pub(crate) band: Band,
     /// What its results are marked with; as the connector says when it is not set.
-    #[schemars(with = "Option<Vec<Word>>")]
     pub(crate) labels: Option<Vec<String>>,
 }
 
@@ -239,7 +240,6 @@ pub(crate) struct RawTool {
     #[schemars(with = "String", extend("enum" = ["low", "medium", "high", "critical"]))]
     pub(crate) band: Band,
     /// What its results are marked with; as the connector says when it is not set.
-    #[schemars(with = "Option<Vec<Word>>")]
     pub(crate) labels: Option<Vec<String>>,
     /// What becomes of arguments that its schema does not declare: refused, or left for the schema to decide.
     #[schemars(extend("enum" = ["refuse", "allow"]))]
@@ -247,17 +247,23 @@ pub(crate) struct RawTool {
     /// What a call of it costs, in units of your own: grants may have a budget of them.
     #[schemars(range(min = 0, max = 9_007_199_254_740_991_u64))]
     pub(crate) cost: u64,
-    /// The argument that says where its data goes, as a JSON pointer (RFC 6901): a URL, an e-mail address or a host name.
-    pub(crate) destination: Option<String>,
+    /// The argument that says where its data goes, as a JSON pointer (RFC 6901), or a list of such: URLs, e-mail addresses or host names, or
+    /// lists of them.
+    #[schemars(with = "Option<Pointers>")]
+    pub(crate) destination: Option<Value>,
+    /// What its results are marked with beside that where a field is present in their structured content: by JSON pointer, in which `*`
+    /// stands for each item or member.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) label_fields: BTreeMap<String, Vec<String>>,
 }
 
-/// A data label.
+/// One JSON pointer or several.
 #[derive(JsonSchema)]
-#[schemars(rename_all = "snake_case")]
+#[schemars(untagged)]
 #[expect(dead_code, reason = "it stands only for its schema")]
-enum Word {
-    Untrusted,
-    Confidential,
+enum Pointers {
+    One(String),
+    Many(Vec<String>),
 }
 
 /// `[[grants]]`
@@ -300,9 +306,9 @@ pub(crate) struct RawGrant {
     /// How many levels of grants its agent may hand on from it: 0 is none.
     #[schemars(range(min = 0, max = 4))]
     pub(crate) delegation_depth: u8,
-    /// It reaches only connectors that are as sensitive as these say; any when it is not set.
-    #[schemars(with = "Option<Vec<SensitivityWord>>", length(min = 1))]
-    pub(crate) data_classes: Option<Vec<Sensitivity>>,
+    /// It touches only data of these classes: what connectors are (`sensitivity`) and what results are marked with; any when it is not set.
+    #[schemars(length(min = 1))]
+    pub(crate) data_classes: Option<Vec<String>>,
     /// The domains that it may send data to, each with those below it: by the `destination` of tools. Any when it is not set.
     #[schemars(length(min = 1))]
     pub(crate) destinations: Option<Vec<String>>,
@@ -317,16 +323,6 @@ pub(crate) struct RawGrant {
     pub(crate) may_complete: bool,
     /// Whether its agent is listed a tool of the gateway's own to ask for more tools by (`request_access`).
     pub(crate) may_request: bool,
-}
-
-/// How sensitive something is.
-#[derive(JsonSchema)]
-#[schemars(rename_all = "snake_case")]
-#[expect(dead_code, reason = "it stands only for its schema")]
-enum SensitivityWord {
-    Public,
-    Internal,
-    Confidential,
 }
 
 /// What a tool does.
@@ -465,6 +461,7 @@ impl Default for RawConnector {
             max_rate: None,
             relist_after: Duration::from_secs(30),
             labels: None,
+            label_resources: BTreeMap::new(),
             credential: None,
             elicitation_hosts: None,
             tools: BTreeMap::new(),
@@ -481,7 +478,15 @@ impl Default for RawFeature {
 
 impl Default for RawTool {
     fn default() -> Self {
-        Self { kind: Kind::Execute, band: Band::High, labels: None, undeclared: "refuse".to_owned(), cost: 1, destination: None }
+        Self {
+            kind: Kind::Execute,
+            band: Band::High,
+            labels: None,
+            undeclared: "refuse".to_owned(),
+            cost: 1,
+            destination: None,
+            label_fields: BTreeMap::new(),
+        }
     }
 }
 

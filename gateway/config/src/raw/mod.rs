@@ -44,6 +44,10 @@ pub(crate) struct Raw {
     pub(crate) telemetry: RawTelemetry,
     /// What the gateway takes from connectors.
     pub(crate) limits: RawLimits,
+    /// The classes of data that are yours.
+    pub(crate) data: RawData,
+    /// Where data may go without leaving the house.
+    pub(crate) destinations: RawDestinations,
     /// The trust domains whose X.509-SVIDs count.
     pub(crate) trust_domains: Vec<RawTrustDomain>,
     /// The issuers: whose tokens prove agents.
@@ -60,6 +64,23 @@ pub(crate) struct Raw {
     pub(crate) resource_servers: Vec<RawResourceServer>,
     /// How people hear of approvals. None carries power: each links to the console.
     pub(crate) channels: Vec<RawChannel>,
+}
+
+/// `[data]`
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct RawData {
+    /// Labels of your own, beside `untrusted`, `internal`, `confidential` and `secret`; 60 at most.
+    #[schemars(length(max = 60))]
+    pub(crate) classes: Vec<String>,
+}
+
+/// `[destinations]`
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct RawDestinations {
+    /// Hosts that are inside: each exactly, or `*.example.com` for all below a domain. Everything else is outside.
+    pub(crate) internal: Vec<String>,
 }
 
 /// `[server]`

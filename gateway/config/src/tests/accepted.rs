@@ -91,14 +91,14 @@ fn a_tool_is_untrusted_execute_and_high_until_somebody_says_otherwise() {
     let config = config(&format!("{BASE}{lines}"));
     let tickets = config.connector("tickets").unwrap();
     let get = tickets.terms_of(&"get".parse().unwrap());
-    assert_eq!((get.kind, get.band, get.labels, get.undeclared), (Kind::Read, Band::Low, Labels::default(), Undeclared::Refuse));
+    assert_eq!((get.kind, get.band, get.labels, get.undeclared), (Kind::Read, Band::Low, Labels::INTERNAL, Undeclared::Refuse));
     let put = tickets.terms_of(&"put".parse().unwrap());
-    assert_eq!((put.kind, put.band, put.labels.untrusted, put.undeclared), (Kind::Write, Band::High, true, Undeclared::Allow));
-    let other = tickets.terms_of(&"other".parse().unwrap());
     assert_eq!(
-        (other.kind, other.band, other.labels),
-        (Kind::Execute, Band::High, Labels { untrusted: true, confidential: false })
+        (put.kind, put.band, put.labels.is_untrusted(), put.undeclared),
+        (Kind::Write, Band::High, true, Undeclared::Allow)
     );
+    let other = tickets.terms_of(&"other".parse().unwrap());
+    assert_eq!((other.kind, other.band, other.labels), (Kind::Execute, Band::High, Labels::UNTRUSTED.join(Labels::INTERNAL)));
     assert_eq!((tickets.pin, tickets.sensitivity, tickets.shared), (Pin::Manual, Sensitivity::Internal, false));
 }
 
@@ -107,8 +107,8 @@ fn what_is_confidential_stays_so_whatever_its_labels_say() {
     let config =
         config(&format!("{BASE}sensitivity = \"confidential\"\nlabels = []\ntools.get = {{ labels = [\"untrusted\"] }}\n"));
     let tickets = config.connector("tickets").unwrap();
-    assert_eq!(tickets.labels, Labels { untrusted: false, confidential: true });
-    assert_eq!(tickets.terms_of(&"get".parse().unwrap()).labels, Labels { untrusted: true, confidential: true });
+    assert_eq!(tickets.labels, Labels::CONFIDENTIAL);
+    assert_eq!(tickets.terms_of(&"get".parse().unwrap()).labels, Labels::UNTRUSTED.join(Labels::CONFIDENTIAL));
 }
 
 #[test]
@@ -221,7 +221,7 @@ fn the_demo_grant_is_three_tools_and_a_refund_is_high() {
         let terms = demo.connectors[0].terms_of(name.tool().unwrap());
         let is_refund = name.tool().unwrap().as_str() == "refund";
         assert_eq!((terms.kind, terms.band), if is_refund { (Kind::Write, Band::High) } else { (Kind::Read, Band::Low) });
-        assert_eq!(terms.labels.untrusted, name.tool().unwrap().as_str() == "search");
+        assert_eq!(terms.labels.is_untrusted(), name.tool().unwrap().as_str() == "search");
     }
     let delete = demo.connector("files").unwrap().terms_of(&"delete".parse().unwrap());
     assert_eq!((delete.kind, delete.band), (Kind::Write, Band::High));

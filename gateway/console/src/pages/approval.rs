@@ -66,6 +66,7 @@ fn matter(view: &ApprovalView) -> Markup {
             dl.facts {
                 div { dt { "Agent" } dd { (shown(&view.agent)) } }
                 div { dt { @if view.purpose_is_claimed { "Task, as an agent worded it" } @else { "Task" } } dd { (shown(&view.purpose)) } }
+                @if let Some(flow) = &view.flow { div { dt { "Data" } dd { (shown(flow)) } } }
                 div { dt { "Grant" } dd { (shown(&view.grant)) } }
                 div { dt { "Owner" } dd { (shown(&view.owner)) } }
                 @if !view.delegators.is_empty() {

@@ -73,6 +73,7 @@ fn question(arguments: &str) -> ApprovalView {
         purpose_is_claimed: true,
         owner: h(),
         delegators: vec![(h(), h())],
+        flow: Some(h()),
         asked_at_ms: 1_795_303_170_000,
         approve_by_ms: 1_795_303_779_042,
         waiting: false,

@@ -48,6 +48,7 @@ pub(super) fn view(approval: &str) -> ApprovalView {
         purpose_is_claimed: false,
         owner: "o@example.com".to_owned(),
         delegators: Vec::new(),
+        flow: None,
         asked_at_ms: 0,
         approve_by_ms: 0,
         waiting: true,

@@ -112,6 +112,8 @@ pub struct ApprovalView {
     pub owner: String,
     /// Who handed the grant on, nearest first: agent and owner.
     pub delegators: Vec<(String, String)>,
+    /// What the task has touched, and where the call sends data; none where there is nothing to say.
+    pub flow: Option<String>,
     /// When it was asked.
     pub asked_at_ms: u64,
     /// Until when it can be decided.

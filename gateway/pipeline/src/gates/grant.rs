@@ -166,6 +166,9 @@ fn item<'w>(
 
 /// Whether some right of this grant covers an item of this name, as far as that depends on its name. Of a template: all that it makes.
 pub(super) fn admits_item(grant: &LiveGrant, tool: &Tool, own: &str, is_template: bool) -> bool {
+    if !grant.terms().may_touch(tool.labels_of_item(own)) {
+        return false;
+    }
     let pointer = match tool.name.feature() {
         Some(Feature::ResourceRead) => "/uri",
         Some(Feature::PromptGet) => "/name",

@@ -5,6 +5,7 @@
 mod approve;
 mod arm;
 mod asks;
+mod flow;
 mod grant;
 mod halted;
 mod identify;

@@ -11,6 +11,7 @@ use serde_json::value::RawValue;
 use super::{
     Identified,
     asks::Takes,
+    flow,
     grant::{admits_item, visible},
     halted,
     pace::is_in_pace,
@@ -49,13 +50,8 @@ pub(crate) async fn offers(
         .collect();
     let stage = way.enter("offer", "bailiwick.offers.read", ports);
     // Their words reach the agent, as results do: before the first of them leaves.
-    let labels = asked.iter().fold(Labels::default(), |all, tool| all.join(tool.labels));
-    if labels != Labels::default() {
-        for other in ports.grants.of(&agent.id) {
-            other.touch(labels);
-        }
-        grant.touch(labels);
-    }
+    let labels: Labels = asked.iter().map(|tool| tool.labels).collect();
+    flow::mark(grant, None, labels, ports, way)?;
     let trace_id = way.trace_id.clone();
     let reading = join_all(asked.iter().map(|tool| of_connector(call, tool, grant, listing, &world, &trace_id, ports)));
     let read = tokio::select! {

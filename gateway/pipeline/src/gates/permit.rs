@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::{Granted, Validated};
 use crate::{
     catalogue::Tool,
+    destination::{Sending, flow_of},
     grant::{LiveGrant, Standing},
     ports::Ports,
     prepared::AskCall,
@@ -61,6 +62,7 @@ pub fn permit<'r>(call: Validated<'r>, ports: &Ports, way: &mut Way<'r>) -> Resu
     let world = call.granted().world();
     let moment = Moment::at(call.granted().grant().glance(), ports.clock.now_ms());
     let decision = decide(&call, moment)?;
+    way.seen.flow = flow_of(call.granted().tool(), call.arguments(), moment.standing.labels);
     way.seen.policy_digest = Some(world.policy_digest.clone());
     way.seen.asked = asked(&call, moment, &decision);
     if world.policies.watches(call.granted().tool().name.as_str()) {
@@ -103,8 +105,9 @@ fn decide(call: &Validated<'_>, moment: Moment) -> Result<Arc<Decision>, Refusal
 /// What the policies say of this tool, or of a question asked by this right, during a call. None where they can't be asked, which denies.
 pub(super) fn ask(granted: &Granted<'_>, tool: &Tool, arguments: &Value, moment: Moment) -> Option<Arc<Decision>> {
     let (grant, world) = (granted.grant(), granted.world());
+    let sending = Sending::of(tool, arguments);
     let decided = |grant: &LiveGrant, moment| {
-        let facts = facts(grant, granted.identified().received().origin(), moment);
+        let facts = facts(grant, granted.identified().received().origin(), moment, &sending);
         Some(grant.prepared(world)?.decide(world, tool, &AskCall { facts: &facts, arguments }))
     };
     let mut decision = decided(grant, moment)?;
@@ -166,13 +169,23 @@ pub(crate) fn stricter(one: Arc<Decision>, other: Arc<Decision>) -> Arc<Decision
 }
 
 /// What policies may know of a call under this grant, beside its arguments.
-pub(super) fn facts<'a>(grant: &'a LiveGrant, origin: &Origin, Moment { standing, hour }: Moment) -> CallFacts<'a> {
+pub(super) fn facts<'a>(
+    grant: &'a LiveGrant,
+    origin: &Origin,
+    Moment { standing, hour }: Moment,
+    sending: &'a Sending,
+) -> CallFacts<'a> {
     CallFacts {
         environment: &grant.terms().environment,
         calls_in_task: standing.calls,
         writes_in_task: standing.writes,
-        untrusted_input: standing.labels.untrusted,
-        confidential: standing.labels.confidential,
+        untrusted_input: standing.labels.is_untrusted(),
+        confidential: standing.labels.is_confidential(),
+        labels: standing.labels,
+        destination: &sending.text,
+        destination_host: &sending.host,
+        destination_hosts: &sending.hosts,
+        external: sending.is_external,
         approvals: &[],
         transport: origin.transport.as_str(),
         era: origin.protocol.as_str(),

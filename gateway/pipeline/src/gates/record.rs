@@ -3,16 +3,16 @@
 use std::sync::{Arc, MutexGuard};
 
 use super::{
-    Approved, Armed, Granted, Stop,
+    Approved, Armed, Stop,
     arm::secret_on_record,
-    halted,
+    flow, halted,
     identify::is_still_proven,
     permit::{Moment, still_permits},
     send::meta_of,
     task,
 };
 use crate::{
-    grant::{GrantState, Labels, LiveGrant, Spend, Standing},
+    grant::{GrantState, LiveGrant, Spend, Standing},
     ids::GrantId,
     ports::{Claimed, Ports},
     records::IntentRecord,
@@ -63,12 +63,16 @@ pub async fn record<'r>(call: Armed<'r>, ports: &Ports, way: &mut Way<'r>) -> Re
     if !is_still_proven(granted.identified(), ports).await {
         return Err(Stop::Stale);
     }
-    touch_others(granted, ports);
+    let labels = flow::known(call.approved().permitted().validated());
+    // Before the intent is written, so that whatever is stored as of that intent has them.
+    flow::touch_others(granted.grant(), labels, ports);
     // Before the locks: it reads all of the arguments.
     let macs = Macs::of(call.approved(), ports);
     let (intent, running) = commit(&call, &macs, has_effect, ports, way)?;
     // Once more: a grant that was made since then didn't carry them yet, for the commit had not put them on this one.
-    touch_others(granted, ports);
+    flow::touch_others(granted.grant(), labels, ports);
+    granted.grant().spread(labels);
+    way.seen.labelled = labels;
     if let Some(lease) = call.lease() {
         secret_on_record("used", call.approved(), lease, 0, ports, way)?;
     }
@@ -85,21 +89,6 @@ pub async fn record<'r>(call: Armed<'r>, ports: &Ports, way: &mut Way<'r>) -> Re
     }
     way.leave(stage, ports);
     Ok(Recorded { armed: call, running })
-}
-
-/// Joins the tool's labels to the other grants of the same agent, and of those above it in the chain: choosing another one washes nothing
-/// off. Before the intent is written, so that whatever is stored as of that intent has them.
-fn touch_others(granted: &Granted<'_>, ports: &Ports) {
-    let labels = granted.tool().labels;
-    if labels == Labels::default() {
-        return;
-    }
-    let is_own = |other: &LiveGrant| granted.grant().chain().any(|own| own.terms().id == other.terms().id);
-    // Whoever handed the task on hears what comes of it.
-    let of_agents = granted.grant().chain().flat_map(|grant| ports.grants.of(&grant.terms().agent));
-    for other in of_agents.filter(|other| !is_own(other)) {
-        other.touch(labels);
-    }
 }
 
 /// Under the locks of the grant and its ancestors, root first: all of it or nothing. Returns the place of the intent, and the call that
@@ -184,7 +173,7 @@ fn commit(
             grant.debit(standing, &spend);
         }
         // Before anything comes back: the agent may learn from a refusal too.
-        standing.labels = standing.labels.join(granted.tool().labels);
+        standing.labels = standing.labels.join(flow::known(permitted.validated()));
         grant.publish(standing);
     }
     granted.grant().used_at(now_ms);
@@ -247,7 +236,7 @@ fn write_intent(
         cost: tool.cost,
         meta_mac: macs.meta.as_deref(),
         policy_digest: &granted.world().policy_digest,
-        labels: tool.labels,
+        labels: flow::known(approved.permitted().validated()),
         approval: approved.approval(),
         allowance: approved.allowance(),
         task_of: granted.task().map(|task| &task.call),

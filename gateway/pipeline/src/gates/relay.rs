@@ -11,7 +11,7 @@ use super::{
     Approved,
     arm::secret_on_record,
     asks::{self, QUESTIONS, QUESTIONS_BYTES},
-    halted,
+    flow, halted,
     screen::without_secret,
 };
 use crate::{
@@ -64,7 +64,11 @@ pub(super) fn pass(
         }
     });
     match said {
-        Some((params, progress)) => way.tell(Aside { kind: aside.kind, params }, progress),
+        Some((params, progress)) => {
+            // Before it leaves: nobody can tell what of the result it gives away.
+            flow::join_unknown(call.permitted().validated().granted(), ports, way)?;
+            way.tell(Aside { kind: aside.kind, params }, progress);
+        }
         None => way.seen.asides.withheld += 1,
     }
     Ok(())

@@ -13,6 +13,7 @@ use super::{
     Approved, Sent,
     arm::secret_on_record,
     asks::{Questions, questions},
+    flow,
     relay::Put,
     send::{RawKind, RawReply},
     task::{self, Taking},
@@ -103,7 +104,9 @@ pub fn screen<'r>(call: Sent<'r>, limits: ScreenLimits, ports: &Ports, way: &mut
         way.trace.important = true;
         secret_on_record("redacted", &approved, lease, redactions, ports, way)?;
     }
+    let flowed = flow::join_reply(granted, screened.as_ref(), ports, way);
     taking.give_up();
+    flowed?;
     way.seen.task = taking.noted.or(way.seen.task.take());
     let screened = screened.map_err(|why| Refusal::unscreened(tool.connector.id.as_str(), why))?;
     let bytes = match &screened.body {
@@ -112,7 +115,7 @@ pub fn screen<'r>(call: Sent<'r>, limits: ScreenLimits, ports: &Ports, way: &mut
     };
     way.trace.note(stage, "bailiwick.result.size", bytes.len());
     way.seen.result =
-        Some(ResultRecord { size: bytes.len(), mac: ports.trail.keyed_digest(&bytes), redactions, labels: tool.labels });
+        Some(ResultRecord { size: bytes.len(), mac: ports.trail.keyed_digest(&bytes), redactions, labels: way.seen.labelled });
     // What came at the very moment is on record as any result, and goes no further.
     if granted.grant().cancelled().is_cancelled() {
         return Err(Refusal::grant_ended(granted.grant().end_of_chain(), DISCARDED));
@@ -141,6 +144,7 @@ pub(super) fn screen_refusal(
         way.trace.important = true;
         secret_on_record("redacted", approved, lease, cleaner.seen, ports, way)?;
     }
+    flow::join_unknown(granted, ports, way)?;
     way.leave(stage, ports);
     screened.map_err(|why| Refusal::unscreened(granted.tool().connector.id.as_str(), why))
 }

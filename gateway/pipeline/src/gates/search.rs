@@ -17,6 +17,7 @@ use super::{
 use crate::{
     answer::{ToolList, ToolResult},
     catalogue::{Tool, World},
+    destination::Sending,
     grant::{Labels, LiveGrant},
     ports::Ports,
     prepared::AskCall,
@@ -158,11 +159,17 @@ fn described(call: &Admitted<'_>, tools: &ToolList, world: &Arc<World>, ports: &
 
 /// What policy says now of any call of this tool; where it reads the arguments, that it depends on them.
 fn foreseen(tool: &Tool, Admitted { received, grant, .. }: &Admitted<'_>, world: &Arc<World>, ports: &Ports) -> &'static str {
-    if world.policies.reads(tool.name.as_str()).is_none_or(Reads::arguments) {
+    let reads_destination = |reads: &Reads| {
+        let facts = ["external", "destination", "destination_host", "destination_hosts"];
+        tool.destination.is_some() && facts.iter().any(|fact| !reads.call().field(fact).is_nothing())
+    };
+    if world.policies.reads(tool.name.as_str()).is_none_or(|reads| reads.arguments() || reads_destination(reads)) {
         return "depends";
     }
-    let facts = facts(grant, received.origin(), Moment::at(grant.glance(), ports.clock.now_ms()));
-    let ask = AskCall { facts: &facts, arguments: &json!({}) };
+    let none = json!({});
+    let sending = Sending::of(tool, &none);
+    let facts = facts(grant, received.origin(), Moment::at(grant.glance(), ports.clock.now_ms()), &sending);
+    let ask = AskCall { facts: &facts, arguments: &none };
     match grant.prepared(world).map(|prepared| prepared.decide(world, tool, &ask)).as_deref() {
         Some(Decision::Allow { .. }) => "allowed",
         Some(Decision::StepUp { .. }) => "held",

@@ -6,7 +6,9 @@ use super::{
     Granted,
     asks::{self, Answered, Takes},
 };
-use crate::{constraint::Bound, grant::LiveGrant, ports::Ports, refusal::Refusal, tasks::Room, way::Way};
+use crate::{
+    constraint::Bound, destination::Destination, grant::LiveGrant, ports::Ports, refusal::Refusal, tasks::Room, way::Way,
+};
 
 /// A call whose arguments are what they may be.
 pub struct Validated<'r> {
@@ -101,7 +103,10 @@ fn within(grant: &LiveGrant, call: &Granted<'_>, arguments: &Value) -> Result<()
     if call.task().is_none() && !grant.terms().sends_within(tool, arguments) {
         let domains = grant.terms().destinations.iter().flatten().cloned().collect();
         let bound = Bound { domain_in: Some(domains), ..Bound::default() };
-        return Err(Refusal::out_of_bounds(&grant.terms().id, &[(tool.destination.as_deref().unwrap_or_default(), &bound)]));
+        return Err(Refusal::out_of_bounds(
+            &grant.terms().id,
+            &[(tool.destination.as_ref().map_or("", Destination::pointer), &bound)],
+        ));
     }
     let rights = grant.rights();
     let mut nearest: Option<Vec<(&str, &Bound)>> = None;

@@ -170,16 +170,16 @@ async fn every_grant_of_the_chain_waits_for_the_passes_under_it() {
 fn labels_only_grow_and_reach_the_ancestors() {
     let root = alive("root", None);
     let child = alive("child", Some(&root));
-    child.touch(Labels { untrusted: true, confidential: false });
-    root.touch(Labels { untrusted: false, confidential: true });
-    assert_eq!(child.standing().labels, Labels { untrusted: true, confidential: false });
-    assert_eq!(root.standing().labels, Labels { untrusted: true, confidential: true });
+    child.touch(Labels::UNTRUSTED);
+    root.touch(Labels::CONFIDENTIAL);
+    assert_eq!(child.standing().labels, Labels::UNTRUSTED);
+    assert_eq!(root.standing().labels, Labels::UNTRUSTED.join(Labels::CONFIDENTIAL));
     root.touch(Labels::default());
-    assert_eq!(root.standing().labels, Labels { untrusted: true, confidential: true });
+    assert_eq!(root.standing().labels, Labels::UNTRUSTED.join(Labels::CONFIDENTIAL));
 }
 
 fn labels() -> impl Strategy<Value = Labels> {
-    any::<(bool, bool)>().prop_map(|(untrusted, confidential)| Labels { untrusted, confidential })
+    any::<u64>().prop_map(Labels::of_word)
 }
 
 fn kinds() -> impl Strategy<Value = Option<BTreeSet<Kind>>> {

@@ -69,7 +69,7 @@ async fn labels_and_counters_of_the_task_are_put_before_the_rules() {
     let bench = Bench::new();
     bench.call("tickets__clean", "{}").await.ran();
     bench.call("tickets__search", "{}").await.ran();
-    assert_eq!(bench.grant().standing().labels, Labels { untrusted: true, confidential: false });
+    assert_eq!(bench.grant().standing().labels, Labels::UNTRUSTED);
     bench.call("tickets__clean", "{}").await.refused("permit", Outcome::Denied, "policy_forbids");
     bench.call("tickets__counted", "{}").await.ran();
     bench.call("tickets__counted", "{}").await.refused("permit", Outcome::Denied, "policy_forbids");

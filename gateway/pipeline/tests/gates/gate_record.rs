@@ -30,7 +30,7 @@ async fn the_intent_says_everything_that_counts() {
             "stream": "calls", "event": "intent", "call_id": heard.call, "agent": "bot", "instance": "pod-1", "grant": "g", "grant_revision": 1,
             "debited": ["g"], "tool": "tickets__close", "kind": "write", "band": "medium", "tool_digest": digest, "args_mac": "mac:10",
             "args_size": 10, "cost": 1, "policy_digest": policy, "trace_id": "07070707070707070707070707070707",
-            "labels": {"untrusted": false, "confidential": false},
+            "labels": [],
         })
     );
 }
@@ -247,12 +247,12 @@ async fn a_world_that_never_rests_is_refused() {
 async fn labels_that_change_after_the_decision_decide_anew() {
     let bench = Bench::new();
     let grant = bench.grant();
-    bench.fakes.at("ready", move || grant.touch(Labels { untrusted: true, confidential: false }));
+    bench.fakes.at("ready", move || grant.touch(Labels::UNTRUSTED));
     bench.call("tickets__clean", "{}").await.refused("permit", Outcome::Denied, "policy_forbids");
     // A tool whose rules do not look at them is decided anew too, and runs.
     let bench = Bench::new();
     let grant = bench.grant();
-    bench.fakes.at("ready", move || grant.touch(Labels { untrusted: false, confidential: true }));
+    bench.fakes.at("ready", move || grant.touch(Labels::CONFIDENTIAL));
     bench.call("tickets__close", "{}").await.ran();
     assert_eq!(bench.fakes.count("ready"), 2);
 }
@@ -268,7 +268,7 @@ async fn a_grant_that_is_made_during_the_commit_has_the_labels_before_anything_i
     let seen = Arc::clone(&sent);
     bench.fakes.at("send", move || *seen.lock().unwrap() = of.standing().labels);
     bench.call_under("g", "tickets__search").await.ran();
-    assert_eq!(*sent.lock().unwrap(), Labels { untrusted: true, confidential: false });
+    assert_eq!(*sent.lock().unwrap(), Labels::UNTRUSTED);
 }
 
 /// 14 h at the decision, 2 h at the commit.

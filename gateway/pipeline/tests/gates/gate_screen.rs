@@ -31,7 +31,7 @@ async fn a_result_passes_byte_for_byte() {
     let heard = bench.call("tickets__get", "{}").await;
     heard.ran();
     assert_eq!(heard.told(), Told::Result(text.to_owned()));
-    let labels = json!({"untrusted": false, "confidential": false});
+    let labels = json!([]);
     assert_eq!(
         heard.outcome()["result"],
         json!({"size": text.len(), "mac": format!("mac:{}", text.len()), "redactions": 0, "labels": labels})
@@ -169,7 +169,7 @@ async fn a_server_can_not_speak_with_the_gateways_own_codes() {
 /// The labels of a tool are joined whatever comes of its reply: the agent may learn from a refusal too.
 #[tokio::test]
 async fn labels_are_joined_to_the_task_and_its_ancestors_whatever_comes_back() {
-    let untrusted = Labels { untrusted: true, confidential: false };
+    let untrusted = Labels::UNTRUSTED;
     for reply in ["{\"content\":[]}", "{\"content\":[],\"isError\":true}", "no json", "error"] {
         let root = alive(terms("root", &ALL), None);
         let parent = alive(terms("parent", &ALL), Some(&root));
@@ -188,7 +188,7 @@ async fn labels_are_joined_to_the_task_and_its_ancestors_whatever_comes_back() {
             assert_eq!(grant.standing().labels, untrusted, "{reply}");
         }
         if reply == "{\"content\":[]}" {
-            assert_eq!(heard.outcome()["result"]["labels"], json!({"untrusted": true, "confidential": false}));
+            assert_eq!(heard.outcome()["result"]["labels"], json!(["untrusted"]));
         }
     }
     // What was never sent marks nothing.
@@ -208,7 +208,7 @@ async fn labels_are_joined_to_the_other_grants_of_the_agent() {
     bench.call_under("a", "tickets__get").await.ran();
     assert_eq!(other.standing().labels, Labels::default());
     let heard = bench.call_under("a", "tickets__search").await;
-    assert_eq!(heard.ran().intents()[0]["labels"], json!({"untrusted": true, "confidential": false}));
-    assert_eq!(other.standing().labels, Labels { untrusted: true, confidential: false });
+    assert_eq!(heard.ran().intents()[0]["labels"], json!(["untrusted"]));
+    assert_eq!(other.standing().labels, Labels::UNTRUSTED);
     bench.call_under("b", "tickets__clean").await.refused("permit", Outcome::Denied, "policy_forbids");
 }

@@ -80,7 +80,7 @@ async fn a_resource_is_read_by_its_servers_own_name_and_comes_under_ours() {
     let (intent, outcome) = (heard.intents().remove(0), heard.outcome());
     assert_eq!((&intent["tool"], &intent["kind"]), (&"tickets/resource_read".into(), &"read".into()));
     assert_eq!((&outcome["method"], &outcome["tool"]), (&"resources/read".into(), &"tickets/resource_read".into()));
-    assert!(bench.grant().standing().labels.untrusted, "what it read is not trusted");
+    assert!(bench.grant().standing().labels.is_untrusted(), "what it read is not trusted");
 }
 
 #[tokio::test]
@@ -223,7 +223,7 @@ async fn a_list_is_of_what_is_given_under_our_names() {
         (heard.decision()["effect"].clone(), heard.intents().len(), heard.secrets()),
         ("allow".into(), 0, vec!["lent".to_owned()])
     );
-    assert!(bench.grant().standing().labels.untrusted, "its words reached the agent");
+    assert!(bench.grant().standing().labels.is_untrusted(), "its words reached the agent");
 }
 
 #[tokio::test]

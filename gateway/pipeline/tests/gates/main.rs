@@ -16,6 +16,7 @@ mod asks;
 mod cancelled;
 mod deferred;
 mod features;
+mod flow;
 mod gate_approve;
 mod gate_arm;
 mod gate_grant;

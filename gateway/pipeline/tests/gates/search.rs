@@ -304,7 +304,7 @@ async fn a_description_says_what_policy_says_of_a_call() {
     ] {
         assert_eq!(call(name).await, word, "{name}");
     }
-    bench.grant().touch(Labels { untrusted: true, confidential: false });
+    bench.grant().touch(Labels::UNTRUSTED);
     assert_eq!(call("tickets__clean").await, "refused");
     // What it foresees is what becomes of the call, and a call is decided by its own arguments after that.
     bench.call("tickets__get", r#"{"id":"T-1"}"#).await.ran();

@@ -1,5 +1,6 @@
 //! Approvals and decisions.
 
+use bailiwick_pipeline::records::FlowRecord;
 use bailiwick_policy::{Band, Confirm, Kind};
 use bailiwick_schemas::canonical::Digest;
 use bailiwick_store::{Allowance, AllowanceWanted, ApprovalState, AskedFor, Decided, Said, Verdict};
@@ -96,6 +97,10 @@ pub struct ApprovalView {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<shape::Allowance>")]
     pub allowance: Option<Allowance>,
+    /// What its task has touched by now, and where the call sends data; only where one is shown, and there is something to say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<shape::Flow>")]
+    pub flow: Option<FlowRecord>,
     /// The very bytes that would be sent, as text; only where one is shown, and as long as they are kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub arguments: Option<String>,

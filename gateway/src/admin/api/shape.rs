@@ -125,11 +125,20 @@ pub(super) struct Digest(#[schemars(regex(pattern = "^sha256:[0-9a-f]{64}$"))] S
 
 /// What data is marked with.
 #[derive(JsonSchema)]
-pub(super) struct Labels {
-    /// Content nobody vouches for.
-    untrusted: bool,
-    /// Confidential data.
-    confidential: bool,
+pub(super) struct Labels(
+    /// `untrusted`, `internal`, `confidential`, `secret`, and the classes that the configuration declares; `*` is every one.
+    Vec<String>,
+);
+
+/// Where data flows.
+#[derive(JsonSchema)]
+pub(super) struct Flow {
+    /// What the task has touched.
+    touched: Labels,
+    /// The hosts that the call sends data to, as far as its arguments name any.
+    hosts: Option<Vec<String>>,
+    /// Whether data could leave the house by it.
+    external: bool,
 }
 
 /// Some tools, and bounds on their arguments.

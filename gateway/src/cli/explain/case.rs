@@ -1,8 +1,9 @@
 //! Everything that is on record about one call.
 
-use bailiwick_pipeline::records::Asked;
+use bailiwick_pipeline::records::{Asked, FlowRecord};
 use bailiwick_schemas::exposure::OWN;
 use bailiwick_trail::{Reader, Record, Start, Stream};
+use serde::Deserialize as _;
 use serde_json::{Value, json};
 
 use super::{
@@ -114,6 +115,11 @@ impl Case {
         rules.into_iter().flatten().filter_map(Value::as_str).collect()
     }
 
+    /// What was read of where data flows.
+    fn flow(&self) -> Option<FlowRecord> {
+        self.decisions.iter().rev().find_map(|decision| FlowRecord::deserialize(decision.body.get("flow")?).ok())
+    }
+
     /// Where it ended, if not after the last step; and the last step that it has to go.
     fn stop(&self) -> (Option<&str>, Option<&'static str>) {
         let gate = self.decision().and_then(|decision| decision.text("gate"));
@@ -187,6 +193,9 @@ impl Case {
             row("outcome", ended(outcome));
         }
         least(&why.least, why.then.as_deref(), &mut row);
+        if let Some(flow) = self.flow() {
+            row("data", shown(&flow.words()));
+        }
         if let Some(advice) = self.advice(origin) {
             row("to do", advice);
         }

@@ -16,7 +16,7 @@ fn done<T>(work: impl Future<Output = T>) -> T {
 fn usage_is_not_taken_for_stored_before_its_row_is_queued() {
     let data = folder();
     let grants = LiveGrants::load(&open(&data), &[]).unwrap();
-    let touched = Labels { untrusted: true, confidential: true };
+    let touched = Labels::UNTRUSTED.join(Labels::CONFIDENTIAL);
     let id: GrantId = "a".parse().unwrap();
     thread::scope(|scope| {
         let turn = grants.turn();

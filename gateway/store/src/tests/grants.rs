@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use super::{HOUR, NOW, crashed, folder, open, tamper, terms};
 use crate::{ConfigSync, EndAs, Ended, GrantFault, LiveGrants, ReplayedIntent, Store, StoreFault, Tokens};
 
-const UNTRUSTED: Labels = Labels { untrusted: true, confidential: false };
+const UNTRUSTED: Labels = Labels::UNTRUSTED;
 
 fn load(store: &Store) -> LiveGrants {
     LiveGrants::load(store, &[]).unwrap()

@@ -176,6 +176,7 @@ fn tool() -> Tool {
         labels: Labels::default(),
         mirrors: Vec::new(),
         cost: 1,
+        marks: None,
         destination: None,
     }
 }

@@ -14,7 +14,7 @@ fn pin(tool: &str, definition: &str) -> Pin {
         classed_by: ClassedBy::Person,
         digest: digest(&serde_json::from_str(definition).unwrap()),
         definition: RawValue::from_string(definition.to_owned()).unwrap(),
-        labels: Labels { untrusted: true, confidential: false },
+        labels: Labels::UNTRUSTED,
         accepted_at_ms: NOW,
         accepted_by: "ann".to_owned(),
     }
@@ -41,7 +41,7 @@ async fn accepting_replaces_the_pins_of_one_connector() {
     let get = &all[&tickets()][0];
     assert_eq!(get.definition.get(), odd, "kept as written");
     assert_eq!(get.classed_by, ClassedBy::Person);
-    assert_eq!((get.kind, get.band, get.labels.untrusted, get.accepted_at_ms), (Kind::Read, Band::Low, true, NOW));
+    assert_eq!((get.kind, get.band, get.labels.is_untrusted(), get.accepted_at_ms), (Kind::Read, Band::Low, true, NOW));
 }
 
 #[tokio::test]

@@ -82,6 +82,7 @@ fn tool(name: &str, (kind, band): (Kind, Band), (sensitivity, environment): (&st
         labels: Labels::default(),
         mirrors: Vec::new(),
         cost: 1,
+        marks: None,
         destination: name.as_str().ends_with("send").then(|| "/to".into()),
         name,
     }

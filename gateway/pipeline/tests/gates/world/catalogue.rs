@@ -34,7 +34,7 @@ fn spec(name: &'static str, kind: Kind, band: Band, arguments: Value) -> Spec {
 }
 
 fn specs() -> Vec<Spec> {
-    let untrusted = Labels { untrusted: true, confidential: false };
+    let untrusted = Labels::UNTRUSTED;
     let size = json!({"type": "object", "properties": {"size": {"type": "integer"}}, "required": ["size"]});
     vec![
         spec("tickets__get", Kind::Read, Band::Low, json!({"id": {"type": "string"}, "n": {}})),
@@ -125,6 +125,20 @@ pub fn world_without(prefix_of: &[&str], epoch: u64, rules: &str) -> World {
     }
 }
 
+/// All tools and features, each changed so, under these rules beside the others.
+pub fn world_changed(further: &str, change: impl Fn(&mut Tool)) -> World {
+    let changed = |mut tool: Tool| {
+        change(&mut tool);
+        Arc::new(tool)
+    };
+    let features = feature_names().map(|name| changed(offered(name, Prefix::Always)));
+    World {
+        shelves: shelves(specs().into_iter().map(|spec| changed(tool(spec)))),
+        features: Arc::new(features.collect()),
+        ..world(2, &format!("{}\n{further}", rules()))
+    }
+}
+
 /// A world in which this connector may be called so often a second.
 pub fn world_of_pace(connector: &str, rate: u32) -> World {
     let features = feature_names().map(|name| {
@@ -155,6 +169,7 @@ fn compiled(rules: &str) -> Arc<Policies> {
             connector: name.connector().to_string(),
             kind: Kind::Read,
             band: Band::Low,
+            sends: false,
             input_schema: parameters_of(name.feature().unwrap()),
             name: name.to_string(),
         });
@@ -167,7 +182,14 @@ fn compiled(rules: &str) -> Arc<Policies> {
 
 fn facts_of(spec: &Spec) -> ToolFacts {
     let connector = spec.name.split("__").next().unwrap().to_owned();
-    ToolFacts { name: spec.name.to_owned(), connector, kind: spec.kind, band: spec.band, input_schema: schema_of(spec) }
+    ToolFacts {
+        name: spec.name.to_owned(),
+        connector,
+        kind: spec.kind,
+        band: spec.band,
+        sends: false,
+        input_schema: schema_of(spec),
+    }
 }
 
 fn schema_of(spec: &Spec) -> Value {
@@ -207,9 +229,10 @@ fn offered(name: QualifiedName, prefix: Prefix) -> Tool {
         listed: Listed::new(&schema.to_string()),
         input: Validator::compile_input(&schema, Undeclared::Refuse).unwrap(),
         output: None,
-        labels: Labels { untrusted: name.connector().as_str() == "tickets", confidential: false },
+        labels: if name.connector().as_str() == "tickets" { Labels::UNTRUSTED } else { Labels::NONE },
         mirrors: Vec::new(),
         cost: 1,
+        marks: None,
         destination: None,
         name,
     }
@@ -240,6 +263,7 @@ pub fn plain_world(epoch: u64, names: &[String]) -> World {
             connector: connector.to_owned(),
             kind: Kind::Read,
             band: Band::Low,
+            sends: false,
             input_schema: json!({}),
         }
     };
@@ -277,6 +301,7 @@ pub fn described_world(epoch: u64, tools: &[(&str, Value)], rules: &str) -> Worl
         connector: tool.connector.id.to_string(),
         kind: tool.kind,
         band: tool.band,
+        sends: false,
         input_schema: json!({"type": "object", "properties": {"id": {"type": "string"}}}),
     };
     let facts: Vec<ToolFacts> = tools.iter().map(facts).collect();
@@ -327,6 +352,7 @@ fn tool_of(full: &str, spec: Spec) -> Tool {
         labels: spec.labels,
         mirrors: Mirror::declared_by(&schema),
         cost: 1,
+        marks: None,
         destination: None,
     }
 }

@@ -20,7 +20,7 @@ use bailiwick_pipeline::{
         Trail, TrailLost, Watch, Watched, Worlds,
     },
     principal::{Presented, Principal},
-    records::{DecisionRecord, IntentRecord, OutcomeRecord, SecretRecord},
+    records::{DecisionRecord, IntentRecord, LabelledRecord, OutcomeRecord, SecretRecord},
     trace::CallTrace,
 };
 use bailiwick_schemas::names::ConnectorId;
@@ -392,6 +392,10 @@ impl Trail for Fakes {
 
     fn intent(&self, now_ms: u64, record: &IntentRecord<'_>) -> Result<u64, TrailLost> {
         self.keep("intent", "calls", now_ms, record).map(|()| 77)
+    }
+
+    fn labelled(&self, now_ms: u64, record: &LabelledRecord<'_>) -> Result<(), TrailLost> {
+        self.keep("labelled", "calls", now_ms, record)
     }
 
     fn outcome(&self, now_ms: u64, record: &OutcomeRecord<'_>) -> Result<(), TrailLost> {
