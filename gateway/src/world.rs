@@ -12,7 +12,7 @@ use bailiwick_pipeline::{
     catalogue::{Connector, Listed, Mirror, Shelf, Tool, World},
     ports::Worlds,
 };
-use bailiwick_policy::{KnownTool, Policies, PolicyFault, Source, ToolFacts};
+use bailiwick_policy::{Directory, KnownTool, Policies, PolicyFault, Source, ToolFacts};
 use bailiwick_schemas::{
     canonical::{self, Digest},
     definition::Definition,
@@ -71,6 +71,7 @@ struct Basis {
     connectors: Arc<BTreeMap<ConnectorId, (bailiwick_config::Connector, Arc<Connector>)>>,
     pins: Arc<BTreeMap<ConnectorId, Vec<Pin>>>,
     policies: Arc<Vec<PolicyText>>,
+    directory: Arc<Directory>,
     /// What comes of each connector's pins, for as long as they and its configuration stay what they are.
     compiled: BTreeMap<ConnectorId, Arc<Compiled>>,
 }
@@ -200,6 +201,7 @@ impl LiveWorlds {
             policies: Arc::clone(&now.policies),
             policy_digest: now.policy_digest.clone(),
             connectors: now.connectors.clone(),
+            directory: Arc::clone(&now.directory),
         }));
         news
     }
@@ -292,6 +294,7 @@ impl State {
             policy_digest: policies.digest().to_string(),
             policies,
             connectors: self.basis.connectors.values().map(|(_, connector)| connector.facts.clone()).collect(),
+            directory: Arc::clone(&self.basis.directory),
         }
     }
 }
@@ -305,6 +308,7 @@ impl Basis {
             connectors: Arc::new(connectors.collect()),
             pins: Arc::new(pins),
             policies: Arc::new(policies),
+            directory: Arc::new(config.directory()),
             compiled: BTreeMap::new(),
         }
     }
@@ -349,7 +353,7 @@ impl Basis {
         let sources: Vec<Source<'_>> =
             self.policies.iter().map(|policy| Source { name: &policy.name, text: &policy.text }).collect();
         let known = compiled.values().flat_map(|compiled| &compiled.known);
-        let policies = Arc::new(Policies::compile_for(&sources, known).map_err(WorldFault::Policies)?);
+        let policies = Arc::new(Policies::compile_among(&sources, known, &self.directory).map_err(WorldFault::Policies)?);
         Ok(Built { compiled, names, policies })
     }
 }

@@ -7,7 +7,7 @@ use cedar_policy::{Entity, EntityId, EntityTypeName, EntityUid, Schema};
 use serde_json::{Map, Value, json};
 
 use crate::alike::Alike;
-use crate::facts::ToolFacts;
+use crate::facts::{Directory, ToolFacts};
 use crate::fault::PolicyFault;
 use crate::kind::{Band, Kind};
 use crate::shape::{Field, Shape, record_type};
@@ -51,6 +51,8 @@ pub(crate) struct Catalogue {
     pub(crate) tools: Vec<Arc<Tool>>,
     /// Names that got no action, because they don't say their connector or are there twice.
     pub(crate) left_out: Vec<String>,
+    /// Who stands above grants, where that is known.
+    pub(crate) directory: Option<Arc<Directory>>,
 }
 
 /// One tool with its action.
@@ -90,7 +92,7 @@ impl Catalogue {
                 left_out.insert(one.tool.name.clone());
             }
         }
-        Self { tools, left_out: left_out.into_iter().collect() }
+        Self { tools, left_out: left_out.into_iter().collect(), directory: None }
     }
 
     /// What rules are checked against: the schema of the tools that stand for all. No tool can spoil the bundle: one whose arguments
@@ -148,7 +150,10 @@ pub(crate) struct Names {
     action: EntityTypeName,
     agent: EntityTypeName,
     connector: EntityTypeName,
+    environment: EntityTypeName,
     grant: EntityTypeName,
+    group: EntityTypeName,
+    team: EntityTypeName,
     user: EntityTypeName,
 }
 
@@ -158,7 +163,10 @@ impl Names {
             action: "Bailiwick::Action".parse().map_err(Box::new)?,
             agent: "Bailiwick::Agent".parse().map_err(Box::new)?,
             connector: "Bailiwick::Connector".parse().map_err(Box::new)?,
+            environment: "Bailiwick::Environment".parse().map_err(Box::new)?,
             grant: "Bailiwick::Grant".parse().map_err(Box::new)?,
+            group: "Bailiwick::AgentGroup".parse().map_err(Box::new)?,
+            team: "Bailiwick::Team".parse().map_err(Box::new)?,
             user: "Bailiwick::User".parse().map_err(Box::new)?,
         })
     }
@@ -177,6 +185,18 @@ impl Names {
 
     pub(crate) fn grant(&self, id: &str) -> EntityUid {
         uid(&self.grant, id)
+    }
+
+    pub(crate) fn environment(&self, id: &str) -> EntityUid {
+        uid(&self.environment, id)
+    }
+
+    pub(crate) fn group(&self, id: &str) -> EntityUid {
+        uid(&self.group, id)
+    }
+
+    pub(crate) fn team(&self, id: &str) -> EntityUid {
+        uid(&self.team, id)
     }
 
     pub(crate) fn user(&self, id: &str) -> EntityUid {
@@ -292,10 +312,13 @@ fn schema_json(tools: &[Tool]) -> Value {
     json!({ "Bailiwick": {
         "commonTypes": { "Call": record_type(&call_fields()) },
         "entityTypes": {
-            "User": {},
-            "Agent": { "memberOfTypes": ["User"], "shape": attributes(&CONNECTOR) },
+            "Team": {},
+            "User": { "memberOfTypes": ["Team"] },
+            "AgentGroup": {},
+            "Agent": { "memberOfTypes": ["AgentGroup", "Team", "User"], "shape": attributes(&AGENT) },
             "Grant": { "memberOfTypes": ["Agent"], "shape": attributes(&GRANT) },
-            "Connector": { "shape": attributes(&CONNECTOR) },
+            "Environment": {},
+            "Connector": { "memberOfTypes": ["Environment"], "shape": attributes(&CONNECTOR) },
         },
         "actions": actions,
     } })
@@ -313,17 +336,21 @@ const GRANT: [(&str, &str); 8] = [
     ("data_classes", "Set<String>"),
 ];
 
-/// The attributes of a resource. An agent has the same: a rule for any action whatever reads those of both.
+/// The attributes of a resource.
 const CONNECTOR: [(&str, &str); 2] = [("sensitivity", "String"), ("environment", "String")];
+
+/// The attributes of an agent: those of a connector too, as a rule for any action whatever reads those of both.
+const AGENT: [(&str, &str); 3] = [("sensitivity", "String"), ("environment", "String"), ("trust", "Long")];
 
 /// The names that `principal has …` may ask for.
 pub(crate) fn grant_attributes() -> impl Iterator<Item = &'static str> {
     GRANT.iter().map(|(name, _)| *name)
 }
 
-/// The names that `resource has …` may ask for.
-pub(crate) fn connector_attributes() -> impl Iterator<Item = &'static str> {
-    CONNECTOR.iter().map(|(name, _)| *name)
+/// The names that `resource has …` may ask for: of a connector, and of an agent where grants themselves are asked about.
+pub(crate) fn resource_attributes(of_agent: bool) -> impl Iterator<Item = &'static str> {
+    let list = if of_agent { &AGENT[..] } else { &CONNECTOR[..] };
+    list.iter().map(|(name, _)| *name)
 }
 
 fn attributes(list: &[(&str, &str)]) -> Value {
@@ -348,9 +375,10 @@ fn plain(kind: &str) -> Value {
     }
 }
 
-/// `context.call`: every attribute is always there, so that rules need no `has`.
+/// `context.call`: every attribute is always there, so that rules need no `has`; but a budget may have no limit, and so nothing left of it.
 pub(crate) fn call_fields() -> BTreeMap<String, Field> {
     let set = || Shape::Set(Box::new(Shape::Text));
+    let maybe = || Field { shape: Shape::Long, required: false };
     [
         ("kind", Shape::Text),
         ("band", Shape::Long),
@@ -363,6 +391,14 @@ pub(crate) fn call_fields() -> BTreeMap<String, Field> {
         ("transport", Shape::Text),
         ("era", Shape::Text),
         ("hour", Shape::Long),
+        ("minute", Shape::Long),
+        ("weekday", Shape::Long),
+        ("hop_depth", Shape::Long),
+        ("authn", Shape::Text),
+        ("authn_strength", Shape::Long),
+        ("bytes_out", Shape::Long),
+        ("cost", Shape::Long),
+        ("budget", Shape::Record(["calls_left", "writes_left"].map(|name| (name.to_owned(), maybe())).into())),
         ("opaque_fields", set()),
     ]
     .into_iter()

@@ -3,12 +3,13 @@
 //! The rules of an organization, in Cedar, over tools that an admin accepted. Pure: no input or output, no clock,
 //! no global. [`Policies::compile`] checks a bundle against the catalogue, with every fault at once;
 //! [`Policies::decide`] answers [`Decision::Allow`], [`Decision::StepUp`] or [`Decision::Deny`];
-//! [`Policies::could_allow`] answers before there is a call, so that what is callable is listed.
+//! [`Policies::could_allow`] answers before there is a call, so that what is callable is listed. [`Memory`] keeps what stays the same.
 //!
 //! INVARIANT: deny is the only default and the meaning of every error. No rule, an unknown tool, a rule that fails while it
 //! is evaluated (Cedar itself would skip it), an argument that a rule reads and that can't be put before it: all are denials.
 
 mod alike;
+mod bounds;
 mod catalogue;
 mod context;
 mod decision;
@@ -17,6 +18,7 @@ mod fault;
 mod grant;
 mod kind;
 mod load;
+mod memory;
 mod number;
 mod policies;
 mod presence;
@@ -29,9 +31,10 @@ mod tests;
 
 pub use catalogue::KnownTool;
 pub use decision::{Confirm, Decision, DenyCause, Requirement, Rule};
-pub use facts::{Ask, AutoGrant, CallFacts, ConnectorFacts, Delegation, GrantFacts, ToolFacts};
+pub use facts::{AgentFacts, Ask, AutoGrant, CallFacts, ConnectorFacts, Delegation, Directory, GrantFacts, ToolFacts};
 pub use fault::{PolicyFault, Source};
 pub use grant::{PrepareError, PreparedGrant};
 pub use kind::{Band, Kind, UnknownWord};
+pub use memory::Memory;
 pub use policies::{BundleDigest, DEFAULT_BUNDLE, Policies};
 pub use reads::{Reads, Want};

@@ -21,6 +21,7 @@ pub mod tasks;
 pub mod trace;
 
 mod answer;
+mod circumstances;
 mod defer;
 mod features;
 mod handle;

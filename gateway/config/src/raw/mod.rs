@@ -8,6 +8,8 @@ mod entries;
 mod people;
 mod trust;
 
+use std::collections::BTreeMap;
+
 use std::net::{Ipv4Addr, SocketAddr};
 
 use schemars::JsonSchema;
@@ -174,6 +176,12 @@ pub(crate) struct RawPolicy {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1))]
     pub(crate) files: Option<Vec<String>>,
+    /// The groups that agents may be in, so that a slip of the pen in a rule or at an agent is found.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) agent_groups: Vec<String>,
+    /// The teams, each with the owners of agents and grants that belong to it.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) teams: BTreeMap<String, Vec<String>>,
 }
 
 /// `[trail]`
@@ -259,7 +267,7 @@ impl Default for RawAutoGrants {
 
 impl Default for RawPolicy {
     fn default() -> Self {
-        Self { include_default: true, files: None }
+        Self { include_default: true, files: None, agent_groups: Vec::new(), teams: BTreeMap::new() }
     }
 }
 

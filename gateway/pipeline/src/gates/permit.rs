@@ -2,16 +2,16 @@
 
 use std::sync::Arc;
 
-use bailiwick_policy::{CallFacts, Decision, Requirement, Rule};
+use bailiwick_policy::{Decision, Requirement, Rule};
 use serde_json::Value;
 
 use super::{Granted, Validated};
 use crate::{
     catalogue::Tool,
+    circumstances::{Minute, Sender, facts},
     grant::{LiveGrant, Standing},
     ports::Ports,
     prepared::AskCall,
-    received::Origin,
     refusal::Refusal,
     way::Way,
 };
@@ -27,13 +27,13 @@ pub struct Permitted<'r> {
 #[derive(Clone, Copy)]
 pub(super) struct Moment {
     pub(super) standing: Standing,
-    pub(super) hour: u8,
+    pub(super) minute: Minute,
 }
 
 impl Moment {
     /// The task at this standing, at this time.
     pub(super) fn at(standing: Standing, now_ms: u64) -> Self {
-        Self { standing, hour: hour_of_day(now_ms) }
+        Self { standing, minute: Minute::of(now_ms) }
     }
 }
 
@@ -80,7 +80,7 @@ pub fn permit<'r>(call: Validated<'r>, ports: &Ports, way: &mut Way<'r>) -> Resu
     Ok(call)
 }
 
-/// Whether the policies say the same of the call now: other calls may have counted, or another hour begun, since they were asked.
+/// Whether the policies say the same of the call now: other calls may have counted, or another minute begun, since they were asked.
 pub(super) fn still_permits(call: &Permitted<'_>, now: Moment) -> bool {
     match decide(&call.validated, now).as_deref() {
         Ok(Decision::Allow { .. }) => call.needs.is_empty(),
@@ -98,8 +98,10 @@ fn decide(call: &Validated<'_>, moment: Moment) -> Result<Arc<Decision>, Refusal
 /// What the policies say of this tool, or of a question asked by this right, during a call. None where they can't be asked, which denies.
 pub(super) fn ask(granted: &Granted<'_>, tool: &Tool, arguments: &Value, moment: Moment) -> Option<Arc<Decision>> {
     let (grant, world) = (granted.grant(), granted.world());
-    let decided = |grant: &LiveGrant, moment| {
-        let facts = facts(grant, granted.identified().received().origin(), moment);
+    let (origin, method) = (granted.identified().received().origin(), granted.identified().principal().method);
+    let sender = Sender { transport: origin.transport, era: origin.protocol.as_str(), method };
+    let decided = |grant: &LiveGrant, moment: Moment| {
+        let facts = facts(grant, sender, moment.standing, moment.minute);
         Some(grant.prepared(world)?.decide(world, tool, &AskCall { facts: &facts, arguments }))
     };
     let mut decision = decided(grant, moment)?;
@@ -126,39 +128,6 @@ pub(crate) fn stricter(one: Arc<Decision>, other: Arc<Decision>) -> Arc<Decision
     }
 }
 
-/// What policies may know of a call under this grant, beside its arguments.
-pub(super) fn facts<'a>(grant: &'a LiveGrant, origin: &Origin, Moment { standing, hour }: Moment) -> CallFacts<'a> {
-    CallFacts {
-        environment: &grant.terms().environment,
-        calls_in_task: standing.calls,
-        writes_in_task: standing.writes,
-        untrusted_input: standing.labels.untrusted,
-        confidential: standing.labels.confidential,
-        approvals: &[],
-        transport: origin.transport.as_str(),
-        era: origin.protocol.as_str(),
-        hour,
-    }
-}
-
 fn ids(rules: &[Rule]) -> Vec<String> {
     rules.iter().map(|rule| rule.id.to_string()).collect()
-}
-
-/// 0 to 23, UTC.
-pub(crate) fn hour_of_day(now_ms: u64) -> u8 {
-    u8::try_from(now_ms / 3_600_000 % 24).unwrap_or(0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::hour_of_day;
-
-    #[test]
-    fn the_hour_is_utc() {
-        assert_eq!(hour_of_day(0), 0);
-        assert_eq!(hour_of_day(3_599_999), 0);
-        assert_eq!(hour_of_day(3_600_000 * 23), 23);
-        assert_eq!(hour_of_day(86_400_000 * 20_000 + 3_600_000 * 5 + 1), 5);
-    }
 }

@@ -12,15 +12,15 @@ use serde_json::{Value, json};
 use super::{
     Identified,
     grant::{AT_ONCE, away, chosen_grant, list, not_to_be_called},
-    permit::{Moment, facts},
 };
 use crate::{
     answer::{ToolList, ToolResult},
     catalogue::{Tool, World},
+    circumstances::{Minute, Sender, facts},
     grant::{Labels, LiveGrant},
     ports::Ports,
     prepared::AskCall,
-    principal::Agent,
+    principal::{Agent, AuthMethod},
     received::Received,
     records::ResultRecord,
     refusal::Refusal,
@@ -32,6 +32,7 @@ use crate::{
 pub(crate) struct Admitted<'r> {
     pub(super) received: &'r Received,
     pub(super) agent: Arc<Agent>,
+    method: AuthMethod,
     pub(super) grant: Arc<LiveGrant>,
     own: OwnTool,
     pub(super) arguments: Value,
@@ -68,7 +69,8 @@ pub(crate) fn admit<'r>(
     }
     way.trace.note(stage, "bailiwick.schema.valid", true);
     way.leave(stage, ports);
-    Ok(Admitted { received, agent: Arc::clone(&call.principal().agent), grant, own, arguments })
+    let principal = call.principal();
+    Ok(Admitted { received, agent: Arc::clone(&principal.agent), method: principal.method, grant, own, arguments })
 }
 
 /// Answers it.
@@ -157,11 +159,14 @@ fn described(call: &Admitted<'_>, tools: &ToolList, world: &Arc<World>, ports: &
 }
 
 /// What policy says now of any call of this tool; where it reads the arguments, that it depends on them.
-fn foreseen(tool: &Tool, Admitted { received, grant, .. }: &Admitted<'_>, world: &Arc<World>, ports: &Ports) -> &'static str {
+fn foreseen(tool: &Tool, call: &Admitted<'_>, world: &Arc<World>, ports: &Ports) -> &'static str {
+    let Admitted { received, method, grant, .. } = call;
     if world.policies.reads(tool.name.as_str()).is_none_or(Reads::arguments) {
         return "depends";
     }
-    let facts = facts(grant, received.origin(), Moment::at(grant.glance(), ports.clock.now_ms()));
+    let origin = received.origin();
+    let sender = Sender { transport: origin.transport, era: origin.protocol.as_str(), method: *method };
+    let facts = facts(grant, sender, grant.glance(), Minute::of(ports.clock.now_ms()));
     let ask = AskCall { facts: &facts, arguments: &json!({}) };
     match grant.prepared(world).map(|prepared| prepared.decide(world, tool, &ask)).as_deref() {
         Some(Decision::Allow { .. }) => "allowed",
