@@ -266,6 +266,16 @@ impl LiveWorlds {
     }
 }
 
+/// The tools that rules may speak of, by these connectors as configured and these pins. No rule is read.
+pub(crate) fn known_tools(config: &Config, pins: &BTreeMap<ConnectorId, Vec<Pin>>) -> Result<Vec<KnownTool>, WorldFault> {
+    let mut known = Vec::new();
+    for connector in &config.connectors {
+        let pins = pins.get(&connector.id).map_or(&[][..], Vec::as_slice);
+        known.extend(Compiled::of(connector, &Arc::new(live(connector)), pins)?.known);
+    }
+    Ok(known)
+}
+
 impl Worlds for LiveWorlds {
     fn now(&self) -> Arc<World> {
         self.now.load_full()

@@ -126,6 +126,15 @@ pub(crate) fn about_grants() -> Result<[(Tool, Schema); 2], Vec<PolicyFault>> {
     Ok([with_schema(names.delegate())?, with_schema(names.auto_grant())?])
 }
 
+/// Everything that rules may speak of over these tools, as the JSON of its schema, with what each of it is.
+pub(crate) fn described(catalogue: &Catalogue) -> Result<(Vec<Tool>, Value), Vec<PolicyFault>> {
+    let mut tools: Vec<Tool> = catalogue.tools.iter().map(|tool| Tool::clone(tool)).collect();
+    schema_of(&mut tools).map_err(|fault| vec![unusable(&fault)])?;
+    tools.extend(about_grants()?.map(|(tool, _)| tool));
+    let json = schema_json(&tools);
+    Ok((tools, json))
+}
+
 fn unusable(fault: &dyn std::fmt::Display) -> PolicyFault {
     let help = "no bundle can be checked against it; look at the names of connectors and tools";
     PolicyFault::of_bundle(format!("the catalogue makes no Cedar schema: {fault}"), Some(help.to_owned()))

@@ -13,6 +13,7 @@ mod bounds;
 mod catalogue;
 mod context;
 mod decision;
+mod describe;
 mod facts;
 mod fault;
 mod grant;
@@ -31,6 +32,7 @@ mod tests;
 
 pub use catalogue::KnownTool;
 pub use decision::{Confirm, Decision, DenyCause, Requirement, Rule};
+pub use describe::RuleSchema;
 pub use facts::{AgentFacts, Ask, AutoGrant, CallFacts, ConnectorFacts, Delegation, Directory, GrantFacts, ToolFacts};
 pub use fault::{PolicyFault, Source};
 pub use grant::{PrepareError, PreparedGrant};

@@ -622,6 +622,8 @@ pub struct DenyRequestArgs {
 pub enum PolicyCommand {
     /// Compile the policies against the accepted tools, and list the rules
     Check(Json),
+    /// Print the Cedar schema that the rules are checked against, for editors
+    Schema(Json),
 }
 
 /// `audit`

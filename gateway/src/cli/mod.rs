@@ -22,6 +22,7 @@ mod init;
 mod offline;
 mod places;
 mod policy;
+mod policy_schema;
 mod reload;
 mod requests;
 mod screen;

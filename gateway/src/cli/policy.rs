@@ -28,7 +28,10 @@ pub(super) type Accepted = BTreeMap<ConnectorId, Vec<Pin>>;
 
 /// Does it.
 pub(super) async fn run(command: &PolicyCommand, session: &Session) -> Result<(), CliFault> {
-    let PolicyCommand::Check(form) = command;
+    let form = match command {
+        PolicyCommand::Check(form) => form,
+        PolicyCommand::Schema(form) => return super::policy_schema::run(form, session).await,
+    };
     let config = session.places.load(&session.around)?;
     let texts = policies_of(&config)?;
     let Some(pins) = accepted(session).await? else {
