@@ -211,7 +211,8 @@ fn decide(asking: &Asking, wanted: &GrantWanted, terms: &Grant, of: &Runtime) ->
         );
     }
     let live = u64::try_from(live).unwrap_or(u64::MAX);
-    let Some(decided) = of.gateway.decide_auto_grant(terms, agent, (&wanted.tools, live), asking.transport) else {
+    let way = (asking.transport, asking.principal.method);
+    let Some(decided) = of.gateway.decide_auto_grant(terms, agent, (&wanted.tools, live), way) else {
         return Verdict::deny("internal", "the grant can't be put before the policies");
     };
     let ids = |rules: &[Rule]| rules.iter().map(|rule| rule.id.to_string()).collect();

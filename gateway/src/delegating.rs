@@ -216,6 +216,7 @@ fn decide(from: From<'_>, to: &Agent, wanted: &GrantWanted, terms: &Grant, of: &
         ceiling: terms.ceiling,
         purpose: &terms.purpose,
         transport: from.transport,
+        method: from.principal.method,
     };
     let Some(decided) = of.gateway.decide_hop(from.above, &hop) else {
         return Verdict::deny("internal", "the grant can't be put before the policies");

@@ -13,7 +13,7 @@ use bailiwick_pipeline::{
     catalogue::{Connector, Listed, Mirror, Shelf, Tool, World},
     ports::Worlds,
 };
-use bailiwick_policy::{KnownTool, Policies, PolicyFault, Source, ToolFacts};
+use bailiwick_policy::{Directory, KnownTool, Policies, PolicyFault, Source, ToolFacts};
 use bailiwick_schemas::{
     canonical::{self, Digest},
     definition::Definition,
@@ -74,6 +74,7 @@ struct Basis {
     policies: Arc<Vec<PolicyText>>,
     /// Policies that are only watched, or why they can't be.
     shadow: Option<Arc<Result<Vec<PolicyText>, String>>>,
+    directory: Arc<Directory>,
     /// What comes of each connector's pins, for as long as they and its configuration stay what they are.
     compiled: BTreeMap<ConnectorId, Arc<Compiled>>,
 }
@@ -224,6 +225,7 @@ impl LiveWorlds {
             policies: Arc::clone(&now.policies),
             policy_digest: now.policy_digest.clone(),
             connectors: now.connectors.clone(),
+            directory: Arc::clone(&now.directory),
         }));
         news
     }
@@ -293,6 +295,16 @@ impl LiveWorlds {
     }
 }
 
+/// The tools that rules may speak of, by these connectors as configured and these pins. No rule is read.
+pub(crate) fn known_tools(config: &Config, pins: &BTreeMap<ConnectorId, Vec<Pin>>) -> Result<Vec<KnownTool>, WorldFault> {
+    let mut known = Vec::new();
+    for connector in &config.connectors {
+        let pins = pins.get(&connector.id).map_or(&[][..], Vec::as_slice);
+        known.extend(Compiled::of(connector, &Arc::new(live(connector)), pins)?.known);
+    }
+    Ok(known)
+}
+
 impl Worlds for LiveWorlds {
     fn now(&self) -> Arc<World> {
         self.now.load_full()
@@ -321,6 +333,7 @@ impl State {
             policy_digest: policies.digest().to_string(),
             policies,
             connectors: self.basis.connectors.values().map(|(_, connector)| connector.facts.clone()).collect(),
+            directory: Arc::clone(&self.basis.directory),
         }
     }
 }
@@ -335,6 +348,7 @@ impl Basis {
             pins: Arc::new(pins),
             policies: Arc::new(policies),
             shadow: None,
+            directory: Arc::new(config.directory()),
             compiled: BTreeMap::new(),
         }
     }
@@ -376,13 +390,13 @@ impl Basis {
             names.map(|name| (name.clone(), config.prefix))
         });
         let names = Arc::new(ExposedNames::over(accepted));
-        let known = || compiled.values().flat_map(|compiled| &compiled.known);
-        let policies = Policies::compile_for(&sources_of(&self.policies), known()).map_err(WorldFault::Policies)?;
+        let (known, directory) = (|| compiled.values().flat_map(|compiled| &compiled.known), &self.directory);
+        let policies = Policies::compile_among(&sources_of(&self.policies), known(), directory).map_err(WorldFault::Policies)?;
         // What is only watched keeps nothing from being in force.
         let policies = match self.shadow.as_deref() {
             None => policies,
             Some(Err(why)) => policies.with_candidate(Err(why.clone())),
-            Some(Ok(texts)) => policies.with_candidate(candidate(texts, known())),
+            Some(Ok(texts)) => policies.with_candidate(candidate(texts, known(), directory)),
         };
         let policies = Arc::new(policies);
         Ok(Built { compiled, names, policies })
@@ -390,8 +404,8 @@ impl Basis {
 }
 
 /// The policies that are only watched, or why they can't be: a fault of them, and nothing that happens in the compiler, is anybody else's.
-fn candidate<'k>(texts: &[PolicyText], known: impl Iterator<Item = &'k KnownTool>) -> Result<Policies, String> {
-    let compiled = std::panic::catch_unwind(AssertUnwindSafe(|| Policies::compile_for(&sources_of(texts), known)));
+fn candidate<'k>(texts: &[PolicyText], known: impl Iterator<Item = &'k KnownTool>, directory: &Arc<Directory>) -> Result<Policies, String> {
+    let compiled = std::panic::catch_unwind(AssertUnwindSafe(|| Policies::compile_among(&sources_of(texts), known, directory)));
     let faults = |faults: Vec<PolicyFault>| faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
     compiled.unwrap_or_else(|_| Err(Vec::new())).map_err(faults)
 }

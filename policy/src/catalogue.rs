@@ -7,7 +7,7 @@ use cedar_policy::{Entity, EntityId, EntityTypeName, EntityUid, Schema};
 use serde_json::{Map, Value, json};
 
 use crate::alike::Alike;
-use crate::facts::ToolFacts;
+use crate::facts::{Directory, ToolFacts};
 use crate::fault::PolicyFault;
 use crate::kind::{Band, Kind};
 use crate::shape::{Field, Shape, record_type};
@@ -54,6 +54,8 @@ pub(crate) struct Catalogue {
     pub(crate) tools: Vec<Arc<Tool>>,
     /// Names that got no action, because they don't say their connector or are there twice.
     pub(crate) left_out: Vec<String>,
+    /// Who stands above grants, where that is known.
+    pub(crate) directory: Option<Arc<Directory>>,
 }
 
 /// One tool with its action.
@@ -93,7 +95,7 @@ impl Catalogue {
                 left_out.insert(one.tool.name.clone());
             }
         }
-        Self { tools, left_out: left_out.into_iter().collect() }
+        Self { tools, left_out: left_out.into_iter().collect(), directory: None }
     }
 
     /// What rules are checked against: the schema of the tools that stand for all. No tool can spoil the bundle: one whose arguments
@@ -127,6 +129,15 @@ pub(crate) fn about_grants() -> Result<[(Tool, Schema); 2], Vec<PolicyFault>> {
     Ok([with_schema(names.delegate())?, with_schema(names.auto_grant())?])
 }
 
+/// Everything that rules may speak of over these tools, as the JSON of its schema, with what each of it is.
+pub(crate) fn described(catalogue: &Catalogue) -> Result<(Vec<Tool>, Value), Vec<PolicyFault>> {
+    let mut tools: Vec<Tool> = catalogue.tools.iter().map(|tool| Tool::clone(tool)).collect();
+    schema_of(&mut tools).map_err(|fault| vec![unusable(&fault)])?;
+    tools.extend(about_grants()?.map(|(tool, _)| tool));
+    let json = schema_json(&tools);
+    Ok((tools, json))
+}
+
 fn unusable(fault: &dyn std::fmt::Display) -> PolicyFault {
     let help = "no bundle can be checked against it; look at the names of connectors and tools";
     PolicyFault::of_bundle(format!("the catalogue makes no Cedar schema: {fault}"), Some(help.to_owned()))
@@ -151,7 +162,10 @@ pub(crate) struct Names {
     action: EntityTypeName,
     agent: EntityTypeName,
     connector: EntityTypeName,
+    environment: EntityTypeName,
     grant: EntityTypeName,
+    group: EntityTypeName,
+    team: EntityTypeName,
     user: EntityTypeName,
 }
 
@@ -161,7 +175,10 @@ impl Names {
             action: "Bailiwick::Action".parse().map_err(Box::new)?,
             agent: "Bailiwick::Agent".parse().map_err(Box::new)?,
             connector: "Bailiwick::Connector".parse().map_err(Box::new)?,
+            environment: "Bailiwick::Environment".parse().map_err(Box::new)?,
             grant: "Bailiwick::Grant".parse().map_err(Box::new)?,
+            group: "Bailiwick::AgentGroup".parse().map_err(Box::new)?,
+            team: "Bailiwick::Team".parse().map_err(Box::new)?,
             user: "Bailiwick::User".parse().map_err(Box::new)?,
         })
     }
@@ -180,6 +197,18 @@ impl Names {
 
     pub(crate) fn grant(&self, id: &str) -> EntityUid {
         uid(&self.grant, id)
+    }
+
+    pub(crate) fn environment(&self, id: &str) -> EntityUid {
+        uid(&self.environment, id)
+    }
+
+    pub(crate) fn group(&self, id: &str) -> EntityUid {
+        uid(&self.group, id)
+    }
+
+    pub(crate) fn team(&self, id: &str) -> EntityUid {
+        uid(&self.team, id)
     }
 
     pub(crate) fn user(&self, id: &str) -> EntityUid {
@@ -298,10 +327,13 @@ fn schema_json(tools: &[Tool]) -> Value {
     json!({ "Bailiwick": {
         "commonTypes": { "Call": record_type(&call_fields()) },
         "entityTypes": {
-            "User": {},
-            "Agent": { "memberOfTypes": ["User"], "shape": attributes(&CONNECTOR) },
+            "Team": {},
+            "User": { "memberOfTypes": ["Team"] },
+            "AgentGroup": {},
+            "Agent": { "memberOfTypes": ["AgentGroup", "Team", "User"], "shape": attributes(&AGENT) },
             "Grant": { "memberOfTypes": ["Agent"], "shape": attributes(&GRANT) },
-            "Connector": { "shape": attributes(&CONNECTOR) },
+            "Environment": {},
+            "Connector": { "memberOfTypes": ["Environment"], "shape": attributes(&CONNECTOR) },
         },
         "actions": actions,
     } })
@@ -319,17 +351,21 @@ const GRANT: [(&str, &str); 8] = [
     ("data_classes", "Set<String>"),
 ];
 
-/// The attributes of a resource. An agent has the same: a rule for any action whatever reads those of both.
+/// The attributes of a resource.
 const CONNECTOR: [(&str, &str); 2] = [("sensitivity", "String"), ("environment", "String")];
+
+/// The attributes of an agent: those of a connector too, as a rule for any action whatever reads those of both.
+const AGENT: [(&str, &str); 3] = [("sensitivity", "String"), ("environment", "String"), ("trust", "Long")];
 
 /// The names that `principal has …` may ask for.
 pub(crate) fn grant_attributes() -> impl Iterator<Item = &'static str> {
     GRANT.iter().map(|(name, _)| *name)
 }
 
-/// The names that `resource has …` may ask for.
-pub(crate) fn connector_attributes() -> impl Iterator<Item = &'static str> {
-    CONNECTOR.iter().map(|(name, _)| *name)
+/// The names that `resource has …` may ask for: of a connector, and of an agent where grants themselves are asked about.
+pub(crate) fn resource_attributes(of_agent: bool) -> impl Iterator<Item = &'static str> {
+    let list = if of_agent { &AGENT[..] } else { &CONNECTOR[..] };
+    list.iter().map(|(name, _)| *name)
 }
 
 fn attributes(list: &[(&str, &str)]) -> Value {
@@ -359,9 +395,10 @@ pub fn fact_names() -> Vec<String> {
     call_fields().into_keys().collect()
 }
 
-/// `context.call`: every attribute is always there, so that rules need no `has`.
+/// `context.call`: every attribute is always there, so that rules need no `has`; but a budget may have no limit, and so nothing left of it.
 pub(crate) fn call_fields() -> BTreeMap<String, Field> {
     let set = || Shape::Set(Box::new(Shape::Text));
+    let maybe = || Field { shape: Shape::Long, required: false };
     [
         ("kind", Shape::Text),
         ("band", Shape::Long),
@@ -379,6 +416,14 @@ pub(crate) fn call_fields() -> BTreeMap<String, Field> {
         ("transport", Shape::Text),
         ("era", Shape::Text),
         ("hour", Shape::Long),
+        ("minute", Shape::Long),
+        ("weekday", Shape::Long),
+        ("hop_depth", Shape::Long),
+        ("authn", Shape::Text),
+        ("authn_strength", Shape::Long),
+        ("bytes_out", Shape::Long),
+        ("cost", Shape::Long),
+        ("budget", Shape::Record(["calls_left", "writes_left"].map(|name| (name.to_owned(), maybe())).into())),
         ("opaque_fields", set()),
     ]
     .into_iter()

@@ -124,6 +124,14 @@ impl Arguments {
             "transport" => text(call.transport),
             "era" => text(call.era),
             "hour" => RestrictedExpression::new_long(call.hour.into()),
+            "minute" => RestrictedExpression::new_long(call.minute.into()),
+            "weekday" => RestrictedExpression::new_long(call.weekday.into()),
+            "hop_depth" => RestrictedExpression::new_long(call.hop_depth.into()),
+            "authn" => text(call.authn),
+            "authn_strength" => RestrictedExpression::new_long(call.authn_strength.into()),
+            "bytes_out" => count(call.bytes_out),
+            "cost" => count(call.cost),
+            "budget" => budget(call)?,
             "opaque_fields" => texts(opaque()),
             _ => return None,
         })
@@ -144,6 +152,13 @@ fn text(value: &str) -> RestrictedExpression {
 
 fn texts<'a>(values: impl Iterator<Item = &'a str>) -> RestrictedExpression {
     RestrictedExpression::new_set(values.map(text))
+}
+
+/// What is left of a budget, as far as it has limits.
+fn budget(call: &CallFacts<'_>) -> Option<RestrictedExpression> {
+    let left = [("calls_left", call.calls_left), ("writes_left", call.writes_left)];
+    let limited = left.into_iter().filter_map(|(name, left)| Some((name.to_owned(), count(left?))));
+    RestrictedExpression::new_record(limited).ok()
 }
 
 /// A count beyond 63 bits is as many as there can be.

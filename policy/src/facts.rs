@@ -1,5 +1,7 @@
 //! What the gateway knows when it asks: about tools, grants, connectors and the call.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde_json::Value;
 
 use crate::grant::PreparedGrant;
@@ -57,6 +59,28 @@ pub struct ConnectorFacts {
     pub environment: String,
 }
 
+/// Who stands above grants, by the admin's word: what agents belong to, and to which teams those who answer for them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Directory {
+    /// The groups that agents may be in: `Bailiwick::AgentGroup::"name"`.
+    pub groups: BTreeSet<String>,
+    /// The teams, each with the owners in it: `Bailiwick::Team::"name"`.
+    pub teams: BTreeMap<String, BTreeSet<String>>,
+    /// The agents of which anything is said, by id.
+    pub agents: BTreeMap<String, AgentFacts>,
+}
+
+/// What an admin says of an agent, beside its owner.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AgentFacts {
+    /// The groups it is in.
+    pub groups: BTreeSet<String>,
+    /// The team it works for, beside those of its owner.
+    pub team: Option<String>,
+    /// How far it is trusted: 0, which is what nobody says anything about, to 3.
+    pub trust: u8,
+}
+
 /// What is known about this one call beyond its arguments: `context.call`.
 ///
 /// Kind and band aren't here: they come from the catalogue.
@@ -90,6 +114,25 @@ pub struct CallFacts<'a> {
     pub era: &'a str,
     /// The hour of the day in UTC, 0 to 23.
     pub hour: u8,
+    /// The minute of the hour, 0 to 59.
+    pub minute: u8,
+    /// The day of the week in UTC: 1 is Monday, 7 is Sunday (ISO 8601).
+    pub weekday: u8,
+    /// How many hops the grant is below the first one.
+    pub hop_depth: u32,
+    /// How the agent proved itself, such as `agent_token`; empty where nobody knows.
+    pub authn: &'a str,
+    /// What that is worth: 0 where nobody knows, 1 for a secret that whoever has it can show, 2 for a token that an issuer signed,
+    /// 3 for what the connection itself proves.
+    pub authn_strength: u8,
+    /// Bytes of arguments already sent in this task.
+    pub bytes_out: u64,
+    /// What the calls of this task have cost already.
+    pub cost: u64,
+    /// Calls that its budget has left; none where it has no limit.
+    pub calls_left: Option<u64>,
+    /// Calls with an effect that its budget has left; none where it has no limit.
+    pub writes_left: Option<u64>,
 }
 
 /// The other question: may this task be handed on to that agent?

@@ -3,16 +3,18 @@
 //! The rules of an organization, in Cedar, over tools that an admin accepted. Pure: no input or output, no clock,
 //! no global but the names of [labels](Labels). [`Policies::compile`] checks a bundle against the catalogue, with every fault at once;
 //! [`Policies::decide`] answers [`Decision::Allow`], [`Decision::StepUp`] or [`Decision::Deny`];
-//! [`Policies::could_allow`] answers before there is a call, so that what is callable is listed.
+//! [`Policies::could_allow`] answers before there is a call, so that what is callable is listed. [`Memory`] keeps what stays the same.
 //!
 //! INVARIANT: deny is the only default and the meaning of every error. No rule, an unknown tool, a rule that fails while it
 //! is evaluated (Cedar itself would skip it), an argument that a rule reads and that can't be put before it: all are denials.
 
 mod alike;
+mod bounds;
 mod catalogue;
 mod context;
 mod decision;
 mod difference;
+mod describe;
 mod facts;
 mod fault;
 mod grant;
@@ -21,6 +23,7 @@ mod labels;
 mod least;
 mod lint;
 mod load;
+mod memory;
 mod number;
 mod policies;
 mod presence;
@@ -38,14 +41,16 @@ mod tests;
 pub use catalogue::KnownTool;
 pub use catalogue::fact_names;
 pub use decision::{Confirm, Decision, DenyCause, Requirement, Rule};
+pub use describe::RuleSchema;
 pub use difference::{Changed, Difference, Turn};
-pub use facts::{Ask, AutoGrant, CallFacts, ConnectorFacts, Delegation, GrantFacts, ToolFacts};
+pub use facts::{AgentFacts, Ask, AutoGrant, CallFacts, ConnectorFacts, Delegation, Directory, GrantFacts, ToolFacts};
 pub use fault::{PolicyFault, Source};
 pub use grant::{PrepareError, PreparedGrant};
 pub use kind::{Band, Kind, UnknownWord};
+pub use labels::{Labels, MOST_CLASSES, is_class};
 pub use least::{Looked, Otherwise};
 pub use lint::{Finding, Lint, lint};
-pub use labels::{Labels, MOST_CLASSES, is_class};
+pub use memory::Memory;
 pub use policies::{BundleDigest, DEFAULT_BUNDLE, Policies};
 pub use probe::Probe;
 pub use reads::{Reads, Want};

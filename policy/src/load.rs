@@ -261,6 +261,7 @@ impl Loader<'_> {
         };
         self.check_presence(place, policy, &body);
         self.check_connectors(place, policy);
+        self.check_directory(place, policy);
         let facts = match RuleFacts::read(&body) {
             Ok(facts) => facts,
             Err(complaints) => {
@@ -302,6 +303,35 @@ impl Loader<'_> {
             let what = format!("no tool belongs to a connector `{id}`");
             let fault = place.fault(span, what, help);
             self.warnings.push(fault);
+        }
+    }
+}
+
+impl Loader<'_> {
+    /// Groups and teams are declared, and a rule that names another one is about nobody: as a forbid it would fail open. An agent may be
+    /// to come.
+    fn check_directory(&mut self, place: &Place<'_>, policy: &Policy) {
+        let Some(directory) = &self.catalogue.directory else { return };
+        for literal in policy.entity_literals() {
+            let id: &str = literal.id().unescaped();
+            let (what, known): (_, Vec<&str>) = match literal.type_name().basename() {
+                "AgentGroup" => ("group of agents", directory.groups.iter().map(String::as_str).collect()),
+                "Team" => ("team", directory.teams.keys().map(String::as_str).collect()),
+                "Agent" => ("agent", directory.agents.keys().map(String::as_str).collect()),
+                _ => continue,
+            };
+            if known.contains(&id) {
+                continue;
+            }
+            let near = nearest(id, known.iter().copied()).map(|near| format!("did you mean `{near}`?"));
+            let span = place.span_within(policy, id);
+            if what == "agent" {
+                self.warnings.push(place.fault(span, format!("no agent is called `{id}`"), near));
+                continue;
+            }
+            let declare = if what == "team" { "teams" } else { "agent_groups" };
+            let help = near.unwrap_or_else(|| format!("declare it in the configuration: `{declare}` in `[policy]`"));
+            self.faults.push(place.fault(span, format!("there is no {what} `{id}`"), Some(help)));
         }
     }
 }

@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 use crate::catalogue::{AUTO_GRANT, Catalogue, DELEGATE, KnownTool, Tool, about_grants};
 use crate::context::Arguments;
 use crate::decision::{Decision, DenyCause, Requirement, Rule};
-use crate::facts::{Ask, AutoGrant, ConnectorFacts, Delegation, GrantFacts, ToolFacts};
+use crate::facts::{Ask, AutoGrant, ConnectorFacts, Delegation, Directory, GrantFacts, ToolFacts};
 use crate::fault::{PolicyFault, Source};
 use crate::grant::{PrepareError, PreparedGrant};
 use crate::load::{Loaded, load};
@@ -102,7 +102,22 @@ impl Policies {
         sources: &[Source<'_>],
         tools: impl IntoIterator<Item = &'k KnownTool>,
     ) -> Result<Self, Vec<PolicyFault>> {
-        let mut catalogue = Catalogue::new(tools);
+        Self::compile_in(sources, Catalogue::new(tools))
+    }
+
+    /// The same among these groups, teams and agents: a rule that names a group or a team that nobody declared is a fault.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the bundle, in the order of the text.
+    pub fn compile_among<'k>(
+        sources: &[Source<'_>],
+        tools: impl IntoIterator<Item = &'k KnownTool>,
+        directory: &Arc<Directory>,
+    ) -> Result<Self, Vec<PolicyFault>> {
+        Self::compile_in(sources, Catalogue { directory: Some(Arc::clone(directory)), ..Catalogue::new(tools) })
+    }
+
+    fn compile_in(sources: &[Source<'_>], mut catalogue: Catalogue) -> Result<Self, Vec<PolicyFault>> {
         let loaded = load(sources, &mut catalogue)?;
         let digest = BundleDigest::of(sources);
         Self::assemble(&catalogue, loaded, digest)
@@ -218,15 +233,31 @@ impl Policies {
         let Some(entry) = self.entry(grant, tool) else {
             return false;
         };
-        // A permit that fails here may not even be reached in a call: errors don't hide a tool.
-        self.ask(&entry.slice.projected, entry, grant, Context::empty())
-            .is_some_and(|response| response.decision() == Answer::Allow)
+        let of_no_call = |rules: &Rules| self.ask(rules, entry, grant, Context::empty());
+        if !entry.slice.enforced.reads.context() {
+            return matches!(self.verdict(of_no_call(&entry.slice.enforced)), Verdict::Allowed { .. });
+        }
+        let Some(response) = of_no_call(&entry.slice.projected) else {
+            return false;
+        };
+        // A permit that fails here may not even be reached in a call: errors don't hide a tool. A forbid that fails forbids nothing yet.
+        let is_forbidden = response.decision() == Answer::Deny && response.diagnostics().reason().next().is_some();
+        let failed = response.diagnostics().errors();
+        let mut unsure = failed.filter(|AuthorizationError::PolicyEvaluationError(error)| {
+            self.rules.get(AsRef::<str>::as_ref(error.policy_id())).is_none_or(|facts| facts.is_permit)
+        });
+        response.decision() == Answer::Allow || (!is_forbidden && unsure.next().is_some())
     }
 
     /// Which question [`could_allow`](Self::could_allow) asks about a tool: those with the same number have the same answer, for the same
     /// grant. `None` for an unknown tool.
     pub fn question(&self, tool: &str) -> Option<usize> {
         self.entries.get(tool).map(|entry| entry.question)
+    }
+
+    /// The question that is asked about a tool, and whether its answer depends on the call.
+    pub(crate) fn standing(&self, tool: &str) -> Option<(usize, bool)> {
+        self.entries.get(tool).map(|entry| (entry.question, entry.slice.enforced.reads.context()))
     }
 
     /// What the rules in force look at when they decide about a tool; `None` for an unknown one.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use cedar_policy::pst::{Template, Var};
 
-use crate::catalogue::{Tool, call_fields, connector_attributes, grant_attributes};
+use crate::catalogue::{Tool, call_fields, grant_attributes, is_about_grants, resource_attributes};
 use crate::fault::nearest;
 use crate::reads::presence_checks;
 use crate::shape::{Field, Shape};
@@ -48,8 +48,9 @@ fn declared(root: &Var, path: &[String], tools: &[&Tool]) -> Result<(), Missing>
             return among(path, "attribute of a grant", attributes(grant_attributes().collect()));
         }
         Var::Resource => {
-            let known = attributes(connector_attributes().collect());
-            return among(path, "attribute of a connector", known);
+            let of_agent = tools.iter().any(|tool| is_about_grants(&tool.name));
+            let known = attributes(resource_attributes(of_agent).collect());
+            return among(path, if of_agent { "attribute of an agent" } else { "attribute of a connector" }, known);
         }
         Var::Context => match path.first().map(String::as_str) {
             Some("call") => {

@@ -19,6 +19,8 @@ pub(crate) struct RuleFacts {
     pub(crate) rule: Rule,
     /// Set when an approval lifts it.
     pub(crate) approval: Option<Requirement>,
+    /// Whether it permits; else it forbids.
+    pub(crate) is_permit: bool,
     /// Whether it is only watched: `@mode("shadow")`.
     pub(crate) shadow: bool,
     pub(crate) annotations: BTreeMap<String, String>,
@@ -73,7 +75,8 @@ impl RuleFacts {
             rule: Arc::clone(&rule.id),
             reason: rule.reason.clone(),
         });
-        Ok(Self { rule, approval, shadow: said.get("mode").is_some_and(|mode| mode == "shadow"), annotations: said })
+        let shadow = said.get("mode").is_some_and(|mode| mode == "shadow");
+        Ok(Self { rule, approval, is_permit: body.effect == Effect::Permit, shadow, annotations: said })
     }
 }
 
@@ -103,8 +106,13 @@ type Said = BTreeMap<String, String>;
 fn check_word(said: &Said, key: &str, words: &[&str]) -> Result<(), Complaint> {
     match said.get(key) {
         Some(value) if !words.contains(&value.as_str()) => {
-            let words: Vec<String> = words.iter().map(|word| format!("`{word}`")).collect();
-            let help = format!("write one of {}", words.join(", "));
+            let help = match nearest(value, words.iter().copied()) {
+                Some(near) if !near.is_empty() => format!("did you mean `@{key}(\"{near}\")`?"),
+                _ => {
+                    let words: Vec<String> = words.iter().map(|word| format!("`{word}`")).collect();
+                    format!("write one of {}", words.join(", "))
+                }
+            };
             Err((format!("`@{key}(\"{value}\")` is unknown"), Some(help)))
         }
         _ => Ok(()),

@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use cedar_policy::pst::{self, ActionConstraint, BinaryOp, Clause, Effect, Expr, PstConstructionError, StaticPolicy};
+use cedar_policy::pst::{self, ActionConstraint, Clause, Effect, PstConstructionError, StaticPolicy};
 use cedar_policy::{Policy, PolicySet, PolicySetError};
 
+use crate::bounds::{at_least, at_most, constant};
 use crate::catalogue::{AUTO_GRANT, Tool};
 use crate::load::{LoadedRule, applies, names};
-use crate::reads::{Reads, mentions_context};
+use crate::reads::Reads;
 
 /// Rules in the form that Cedar evaluates, with what they look at.
 #[derive(Clone, Debug, Default)]
@@ -117,46 +118,28 @@ fn rules_of(rules: impl Iterator<Item = (Policy, pst::Template)>) -> Result<Rule
     Ok(made)
 }
 
-/// What a rule says before anything is known about the call.
-///
-/// A permit keeps its scope and every conjunct that doesn't mention the context; a forbid is kept only if
-/// it doesn't mention the context at all. So the projection permits whatever the rule permits, and forbids no more:
-/// callable means listed.
+/// What a rule says before anything is known about the call: a permit as much as it could ever permit, a forbid as little as it
+/// forbids in any case. None where that is nothing. So the projection permits whatever the rules permit, and forbids no more: callable means
+/// listed.
 fn project(body: &pst::Template) -> Result<Option<pst::Template>, SliceError> {
-    let clauses = body.clauses();
-    let of_call = |clause: &Clause| match clause {
-        Clause::When(condition) | Clause::Unless(condition) => mentions_context(condition),
-    };
-    if body.effect == Effect::Forbid {
-        return Ok((!clauses.iter().any(of_call)).then(|| body.clone()));
-    }
+    let is_permit = body.effect == Effect::Permit;
     let mut kept = Vec::new();
-    for clause in clauses {
-        match clause {
-            Clause::When(condition) => {
-                kept.extend(parts(condition, BinaryOp::And).into_iter().map(Clause::When));
-            }
-            // `unless { a || b }` is `when { !a && !b }`.
-            Clause::Unless(condition) => {
-                kept.extend(parts(condition, BinaryOp::Or).into_iter().map(Clause::Unless));
-            }
+    for clause in body.clauses() {
+        // What is in the way of a permit is least in its way, and the other way round.
+        let (bound, met) = match clause {
+            Clause::When(condition) if is_permit => (at_most(condition), true),
+            Clause::When(condition) => (at_least(condition), true),
+            Clause::Unless(condition) if is_permit => (at_least(condition), false),
+            Clause::Unless(condition) => (at_most(condition), false),
+        };
+        match constant(&bound) {
+            Some(value) if value == met => {}
+            Some(_) => return Ok(None),
+            None if met => kept.push(Clause::When(bound)),
+            None => kept.push(Clause::Unless(bound)),
         }
     }
-    kept.retain(|clause| !of_call(clause));
-    let projection = body.clone().try_with_clauses(kept)?;
-    Ok(Some(projection))
-}
-
-/// The operands of nested `&&` (or `||`), in order.
-fn parts(expression: &Arc<Expr>, joint: BinaryOp) -> Vec<Arc<Expr>> {
-    match &**expression {
-        Expr::BinaryOp { op, left, right } if *op == joint => {
-            let mut found = parts(left, joint);
-            found.extend(parts(right, joint));
-            found
-        }
-        _ => vec![Arc::clone(expression)],
-    }
+    Ok(Some(body.clone().try_with_clauses(kept)?))
 }
 
 #[cfg(test)]
@@ -181,11 +164,15 @@ mod tests {
             ("", ""),
             ("when { principal.depth > -9223372036854775807 }", "when { principal.depth > (-9223372036854775807) }"),
             ("when { context.call.hour > 9 }", ""),
-            ("when { principal.a && context.b && principal.c }", "when { principal.a } when { principal.c }"),
-            ("when { (principal.a && context.b) && (context.c && principal.d) }", "when { principal.a } when { principal.d }"),
+            ("when { principal.a && context.b && principal.c }", "when { principal.a && principal.c }"),
+            ("when { (principal.a && context.b) && (context.c && principal.d) }", "when { principal.a && principal.d }"),
             ("when { principal.a || context.b }", ""),
             ("when { principal.a || principal.b }", "when { principal.a || principal.b }"),
-            ("unless { principal.a || context.b || principal.c }", "unless { principal.a } unless { principal.c }"),
+            ("when { principal.a || (principal.b && context.c) }", "when { principal.a || principal.b }"),
+            ("when { !(principal.a || context.b) }", "when { !principal.a }"),
+            ("when { if principal.a then context.b else principal.c }", "when { if principal.a then true else principal.c }"),
+            ("when { if context.a then principal.b else principal.c }", "when { principal.b || principal.c }"),
+            ("unless { principal.a || context.b || principal.c }", "unless { principal.a || principal.c }"),
             ("unless { principal.a && context.b }", ""),
             ("unless { principal.a && principal.b }", "unless { principal.a && principal.b }"),
             ("when { context.a } unless { principal.b }", "unless { principal.b }"),
@@ -194,14 +181,26 @@ mod tests {
             let found = found.replace("( ", "(").replace(" )", ")");
             assert_eq!(found, format!("permit{scope} {kept};").replace(" ;", ";"), "{conditions}");
         }
+        assert_eq!(projection(&format!("permit {scope} when {{ false && context.a }}")), None);
+        assert_eq!(projection(&format!("permit {scope} when {{ false }}")), None);
     }
 
     #[test]
-    fn a_forbid_is_kept_whole_or_not_at_all() {
-        assert!(projection("forbid (principal, action, resource)").is_some());
-        let kept = projection("forbid (principal, action, resource) when { principal.a } unless { principal.b }").unwrap();
-        assert!(kept.ends_with("when { principal.a } unless { principal.b };"), "{kept}");
-        assert_eq!(projection("forbid (principal, action, resource) when { principal.a && context.b }"), None);
-        assert_eq!(projection("forbid (principal, action, resource) when { principal.a } unless { context.b }"), None);
+    fn a_forbid_is_kept_as_far_as_no_call_lifts_it() {
+        let scope = "(principal, action, resource)";
+        for (conditions, kept) in [
+            ("", Some("")),
+            ("when { principal.a } unless { principal.b }", Some("when { principal.a } unless { principal.b }")),
+            ("when { principal.a && context.b }", None),
+            ("when { principal.a || context.b }", Some("when { principal.a }")),
+            ("when { principal.a } unless { context.b }", None),
+            ("when { principal.a } unless { principal.b && context.c }", Some("when { principal.a } unless { principal.b }")),
+            ("when { if context.a then principal.b else principal.c }", Some("when { principal.b && principal.c }")),
+        ] {
+            let found = projection(&format!("forbid {scope} {conditions}"));
+            let found = found.map(|found| found.replace("( ", "(").replace(" )", ")"));
+            let kept = kept.map(|kept| format!("forbid{scope} {kept};").replace(" ;", ";"));
+            assert_eq!(found, kept, "{conditions}");
+        }
     }
 }

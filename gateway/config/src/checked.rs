@@ -1,6 +1,8 @@
 //! The configuration, checked: what the rest of the gateway is built from.
 
-use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr, path::PathBuf, time::Duration};
 
 use bailiwick_channels::ChannelSpec;
 use bailiwick_identity::{IssuerSpec, SpiffeId, SubjectPattern};
@@ -10,7 +12,7 @@ use bailiwick_pipeline::{
     ids::{AgentId, GrantId},
     principal::Agent,
 };
-use bailiwick_policy::Band;
+use bailiwick_policy::{AgentFacts, Band, Directory};
 use serde_json::Value;
 use url::Url;
 
@@ -199,6 +201,10 @@ pub struct PolicyFiles {
     pub files: Vec<PolicyFile>,
     /// Who must have signed each bundle, as OpenSSH writes a public key; anybody may have where it is empty.
     pub signed_by: Vec<String>,
+    /// The groups that agents may be in.
+    pub agent_groups: BTreeSet<String>,
+    /// The teams, each with the owners in it.
+    pub teams: BTreeMap<String, BTreeSet<String>>,
 }
 
 /// Policies outside the binary.
@@ -256,6 +262,8 @@ pub struct RegisteredAgent {
     pub purpose: Option<String>,
     /// How it waits for approvers.
     pub patience: Patience,
+    /// What policies know of it beside its owner.
+    pub facts: AgentFacts,
 }
 
 impl RegisteredAgent {
@@ -369,6 +377,12 @@ impl Config {
     /// Its text, as it was read.
     pub fn text(&self) -> &str {
         self.source.named().inner()
+    }
+
+    /// Who stands above grants: groups, teams, and what is said of each agent.
+    pub fn directory(&self) -> Directory {
+        let agents = self.agents.iter().map(|registered| (registered.agent.id.to_string(), registered.facts.clone()));
+        Directory { groups: self.policy.agent_groups.clone(), teams: self.policy.teams.clone(), agents: agents.collect() }
     }
 
     /// The agent of this id.

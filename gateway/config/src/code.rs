@@ -64,6 +64,10 @@ codes! {
     NotFromEnvironment = "not_from_environment",
     /// An agent that isn't registered.
     UnknownAgent = "unknown_agent",
+    /// A group of agents that isn't declared.
+    UnknownGroup = "unknown_group",
+    /// A team that isn't declared.
+    UnknownTeam = "unknown_team",
     /// A trust domain that isn't registered.
     UnknownTrustDomain = "unknown_trust_domain",
     /// An issuer that isn't registered.

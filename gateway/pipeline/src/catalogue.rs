@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use bailiwick_policy::{Band, ConnectorFacts, Kind, Policies};
+use bailiwick_policy::{Band, ConnectorFacts, Directory, Kind, Policies};
 use bailiwick_schemas::{
     canonical::Digest,
     exposure::{ExposedNames, Prefix},
@@ -282,6 +282,8 @@ pub struct World {
     pub policy_digest: String,
     /// What policies may know about each connector.
     pub connectors: Vec<ConnectorFacts>,
+    /// What agents belong to, and to which teams those who answer for them.
+    pub directory: Arc<Directory>,
 }
 
 impl World {
@@ -374,10 +376,10 @@ impl World {
         self.shelves.get(connector).map(|shelf| shelf.words.get_or_init(|| words(shelf)))
     }
 
-    /// Whether a rule that matters to this tool reads how often its task has called.
+    /// Whether a rule that matters to this tool reads how often its task has called, what that cost, or what its budget has left.
     pub(crate) fn reads_counters(&self, tool: &Tool) -> bool {
         self.policies.reads(tool.name.as_str()).is_none_or(|reads| {
-            ["calls_in_task", "writes_in_task"].iter().any(|counter| !reads.call().field(counter).is_nothing())
+            ["calls_in_task", "writes_in_task", "bytes_out", "cost", "budget"].iter().any(|counter| !reads.call().field(counter).is_nothing())
         })
     }
 }

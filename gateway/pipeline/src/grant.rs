@@ -470,6 +470,11 @@ impl LiveGrant {
         self.purse.spent()
     }
 
+    /// The bytes that were sent under it, and what its calls have cost.
+    pub(crate) fn sums(&self) -> (u64, u64) {
+        self.purse.sums()
+    }
+
     /// What is left of its budget.
     pub fn left(&self) -> Budget {
         self.terms.budget.left(&self.standing(), &self.spent())

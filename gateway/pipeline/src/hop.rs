@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
-use bailiwick_policy::{AutoGrant, Band, CallFacts, Decision, Delegation, PreparedGrant};
+use bailiwick_policy::{AutoGrant, Band, Decision, Delegation, PreparedGrant};
 
 use crate::{
+    circumstances::{Minute, Sender, facts},
     gates,
     grant::{Grant, Labels, LiveGrant, Standing},
     handle::Gateway,
-    principal::{Agent, Principal},
+    principal::{Agent, AuthMethod, Principal},
     received::Transport,
     refusal::Refusal,
 };
@@ -28,6 +29,8 @@ pub struct Hop<'a> {
     pub purpose: &'a str,
     /// How the agent that hands on reached us.
     pub transport: Transport,
+    /// How it proved itself.
+    pub method: AuthMethod,
 }
 
 /// What the policies say of a hop.
@@ -52,26 +55,11 @@ impl Gateway {
     /// Whether this grant may be handed on so, by the policies. None where they can't be asked, which denies.
     pub fn decide_hop(&self, above: &Arc<LiveGrant>, hop: &Hop<'_>) -> Option<HopDecided> {
         let world = self.ports().worlds.now();
-        let hour = gates::hour_of_day(self.ports().clock.now_ms());
+        let minute = Minute::of(self.ports().clock.now_ms());
+        let (sender, nowhere) = (Sender { transport: hop.transport, era: "", method: hop.method }, Sending::default());
         let depth = above.depth().saturating_add(1);
         let decided = |grant: &LiveGrant| {
-            let standing = grant.standing();
-            let call = CallFacts {
-                environment: &grant.terms().environment,
-                calls_in_task: standing.calls,
-                writes_in_task: standing.writes,
-                untrusted_input: standing.labels.is_untrusted(),
-                confidential: standing.labels.is_confidential(),
-                labels: standing.labels,
-                destination: "",
-                destination_host: "",
-                destination_hosts: &[],
-                external: false,
-                approvals: &[],
-                transport: hop.transport.as_str(),
-                era: "",
-                hour,
-            };
+            let call = facts(grant, sender, grant.standing(), minute, &nowhere);
             let prepared = grant.prepared(&world)?;
             Some(Arc::new(world.policies.decide_delegation(&Delegation {
                 grant: prepared.facts(),
@@ -100,31 +88,17 @@ impl Gateway {
         terms: &Grant,
         agent: &Agent,
         (tools, live): (&[String], u64),
-        transport: Transport,
+        (transport, method): (Transport, AuthMethod),
     ) -> Option<HopDecided> {
         let ports = self.ports();
         let world = ports.worlds.now();
         // What its other grants have touched, this one has from its first moment on.
         let others = ports.grants.of(&agent.id);
         let labels = others.iter().fold(Labels::default(), |labels, grant| labels.join(grant.standing().labels));
-        let call = CallFacts {
-            environment: &terms.environment,
-            calls_in_task: 0,
-            writes_in_task: 0,
-            untrusted_input: labels.is_untrusted(),
-            confidential: labels.is_confidential(),
-            labels,
-            destination: "",
-            destination_host: "",
-            destination_hosts: &[],
-            external: false,
-            approvals: &[],
-            transport: transport.as_str(),
-            era: "",
-            hour: gates::hour_of_day(ports.clock.now_ms()),
-        };
-        let wanted = LiveGrant::new(terms.clone(), Standing::fresh(), None);
-        let grant = PreparedGrant::new(wanted.facts(), &world.connectors).ok()?;
+        let wanted = LiveGrant::new(terms.clone(), Standing { labels, ..Standing::fresh() }, None);
+        let (sender, nowhere) = (Sender { transport, era: "", method }, Sending::default());
+        let call = facts(&wanted, sender, wanted.standing(), Minute::of(ports.clock.now_ms()), &nowhere);
+        let grant = PreparedGrant::among(wanted.facts(), &world.connectors, &world.directory).ok()?;
         let decision = world.policies.decide_auto_grant(&AutoGrant {
             grant: &grant,
             agent: agent.id.as_str(),

@@ -23,6 +23,7 @@ pub mod tasks;
 pub mod trace;
 
 mod answer;
+mod circumstances;
 mod defer;
 mod features;
 mod handle;

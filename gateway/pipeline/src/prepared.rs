@@ -1,11 +1,8 @@
 //! A grant before one world: what Cedar needs of it, and what is remembered of answers that stay the same while both do.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, Weak},
-};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use bailiwick_policy::{Ask, Band, Decision, GrantFacts, PreparedGrant};
+use bailiwick_policy::{Ask, Band, Decision, GrantFacts, Memory, PreparedGrant};
 
 use crate::{
     answer::ToolList,
@@ -17,8 +14,7 @@ pub(crate) struct Prepared {
     /// Held weakly: its address stays taken, so that no other world is ever mistaken for it.
     world: Weak<World>,
     facts: PreparedGrant,
-    /// By the question that policies ask about a tool: many tools have the same.
-    answers: RwLock<HashMap<usize, Arc<Remembered>>>,
+    memory: Memory,
     list: Mutex<Option<KeptList>>,
     /// Held by whoever makes a large list, so that others wait for that one.
     pub(crate) making: tokio::sync::Mutex<()>,
@@ -28,21 +24,14 @@ pub(crate) struct Prepared {
 pub(crate) type Made = (Band, u64, u64);
 type KeptList = (Made, Arc<ToolList>);
 
-/// What is remembered about the tools of one question.
-struct Remembered {
-    could_allow: bool,
-    /// Set once a call was decided, and only where no rule reads anything of the call.
-    decision: OnceLock<Arc<Decision>>,
-}
-
 impl Prepared {
     /// Puts a grant before a world; none if it can't be, which denies.
     pub(crate) fn new(facts: &GrantFacts, world: &Arc<World>) -> Option<Self> {
-        let facts = PreparedGrant::new(facts, &world.connectors).ok()?;
+        let facts = PreparedGrant::among(facts, &world.connectors, &world.directory).ok()?;
         Some(Self {
             world: Arc::downgrade(world),
             facts,
-            answers: RwLock::default(),
+            memory: Memory::default(),
             list: Mutex::default(),
             making: tokio::sync::Mutex::default(),
         })
@@ -60,35 +49,13 @@ impl Prepared {
 
     /// Whether there could be a call of this tool that policy allows.
     pub(crate) fn could_allow(&self, world: &World, tool: &Tool) -> bool {
-        self.remembered(world, tool).is_some_and(|known| known.could_allow)
+        self.memory.could_allow(&world.policies, &self.facts, tool.name.as_str())
     }
 
     /// What policy says. A decision that reads nothing of the call is made once.
     pub(crate) fn decide(&self, world: &World, tool: &Tool, ask: &AskCall<'_>) -> Arc<Decision> {
-        let name = tool.name.as_str();
-        let decide =
-            || Arc::new(world.policies.decide(&Ask { tool: name, grant: &self.facts, call: ask.facts, input: ask.arguments }));
-        if world.policies.reads_context(name) {
-            return decide();
-        }
-        match self.remembered(world, tool) {
-            Some(known) => Arc::clone(known.decision.get_or_init(decide)),
-            None => decide(),
-        }
-    }
-
-    /// What is known of the question that is asked about this tool; none where policies don't know it, which denies.
-    fn remembered(&self, world: &World, tool: &Tool) -> Option<Arc<Remembered>> {
-        let name = tool.name.as_str();
-        let question = world.policies.question(name)?;
-        // A panic while one of the locks was held leaves a map or a list that is whole.
-        if let Some(known) = self.answers.read().unwrap_or_else(PoisonError::into_inner).get(&question) {
-            return Some(Arc::clone(known));
-        }
-        let could_allow = world.policies.could_allow(&self.facts, name);
-        let fresh = Arc::new(Remembered { could_allow, decision: OnceLock::new() });
-        let mut answers = self.answers.write().unwrap_or_else(PoisonError::into_inner);
-        Some(Arc::clone(answers.entry(question).or_insert(fresh)))
+        let ask = Ask { tool: tool.name.as_str(), grant: &self.facts, call: ask.facts, input: ask.arguments };
+        self.memory.decide(&world.policies, &ask)
     }
 
     /// The list that was made so.

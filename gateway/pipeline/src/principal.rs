@@ -196,6 +196,16 @@ impl AuthMethod {
             Self::JwtSvid => "jwt_svid",
         }
     }
+
+    /// What it is worth to policies: 1 for a secret that whoever has it can show, 2 for a token that an issuer signed, 3 for what the
+    /// connection itself proves.
+    pub fn strength(self) -> u8 {
+        match self {
+            Self::AgentToken | Self::GrantToken => 1,
+            Self::Jwt | Self::JwtSvid => 2,
+            Self::Handle | Self::Peer | Self::X509Svid => 3,
+        }
+    }
 }
 
 impl fmt::Display for AuthMethod {

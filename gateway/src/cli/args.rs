@@ -636,6 +636,8 @@ pub enum PolicyCommand {
     Diff(PolicyDiffArgs),
     /// What other policies would have decided about the calls on record
     Replay(PolicyReplayArgs),
+    /// Print the Cedar schema that the rules are checked against, for editors
+    Schema(Json),
     /// Judge the cases of files, and tell those that come otherwise than they expect; exit 1 if there are any
     Test(TestArgs),
     /// Write rules to begin with, and the cases that say what they mean

@@ -25,6 +25,7 @@ mod policy;
 mod policy_diff;
 mod policy_known;
 mod policy_replay;
+mod policy_schema;
 mod policy_test;
 mod reload;
 mod requests;

@@ -35,6 +35,7 @@ pub(super) async fn run(command: &PolicyCommand, session: &Session) -> Result<()
         PolicyCommand::Replay(replay) => policy_replay::run(replay, session).await,
         PolicyCommand::Test(test) => super::policy_test::run(test, session).await,
         PolicyCommand::New(new) => super::templates::run(new, session),
+        PolicyCommand::Schema(form) => super::policy_schema::run(form, session).await,
     }
 }
 

@@ -1,6 +1,8 @@
 //! What is wrong with a bundle is said at once, with its place.
 
 use super::{allow, compile, decide, tools};
+use crate::catalogue::call_fields;
+use crate::presence::quoted;
 use crate::{DEFAULT_BUNDLE, Policies, PolicyFault, Source};
 
 fn faults(text: &str) -> Vec<PolicyFault> {
@@ -94,7 +96,7 @@ fn a_presence_that_nothing_could_have_is_a_fault() {
         ("action == Bailiwick::Action::\"shop__buy\"", "context.input has to.zap", format!("`has zap` {of_input} (help: did you mean `zip`?)")),
         ("action == Bailiwick::Action::\"shop__mail\"", "context.input has amount", format!("`has amount` {of_input} (help: there are `note`)")),
         ("action == Bailiwick::Action::\"shop__roles\"", "context.input has amount", format!("`has amount` {of_input}")),
-        ("action", "context.call has taintd", "`has taintd` is never true: no such fact of a call (help: there are `approvals`, `band`, `calls_in_task`, `confidential`, `destination`, `destination_host`, `destination_hosts`, `environment`, `era`, `external`, `hour`, `kind`, `labels`, `opaque_fields`, `transport`, `untrusted_input`, `writes_in_task`)".to_owned()),
+        ("action", "context.call has taintd", format!("`has taintd` is never true: no such fact of a call (help: there are {})", quoted(&call_fields().into_keys().collect::<Vec<_>>()))),
         ("action", "context has inptu", "`has inptu` is never true: no such part of the context (help: did you mean `input`?)".to_owned()),
         ("action", "principal has ceilin", "`has ceilin` is never true: no such attribute of a grant (help: did you mean `ceiling`?)".to_owned()),
         ("action", "resource has enviroment", "`has enviroment` is never true: no such attribute of a connector (help: did you mean `environment`?)".to_owned()),

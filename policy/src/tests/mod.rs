@@ -11,6 +11,7 @@ mod default_bundle;
 mod hops;
 mod listing;
 mod loading;
+mod partial;
 mod properties;
 
 use std::sync::{Arc, LazyLock};
@@ -23,8 +24,8 @@ use crate::catalogue::{Catalogue, KnownTool};
 use crate::load::{Loaded, LoadedRule};
 use crate::rule::RuleFacts;
 use crate::{
-    Ask, Band, BundleDigest, CallFacts, Confirm, ConnectorFacts, Decision, DenyCause, GrantFacts, Kind, Labels, Policies,
-    PreparedGrant, Requirement, Rule, Source, ToolFacts,
+    AgentFacts, Ask, Band, BundleDigest, CallFacts, Confirm, ConnectorFacts, Decision, DenyCause, Directory, GrantFacts, Kind, Labels,
+    Policies, PreparedGrant, Requirement, Rule, Source, ToolFacts,
 };
 
 pub(super) fn tool(name: &str, kind: Kind, band: Band, properties: &Value) -> ToolFacts {
@@ -80,6 +81,17 @@ pub(super) fn connectors() -> Vec<ConnectorFacts> {
         .into()
 }
 
+/// The agent in a group and a team, its owner in another one.
+pub(super) fn directory() -> Arc<Directory> {
+    let set = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<std::collections::BTreeSet<_>>();
+    let facts = AgentFacts { groups: set(&["support"]), team: Some("night".into()), trust: 2 };
+    Arc::new(Directory {
+        groups: set(&["support", "batch"]),
+        teams: [("payments".to_owned(), set(&["support@example.com"])), ("night".to_owned(), set(&[]))].into(),
+        agents: [("triage-bot".to_owned(), facts), ("lead-bot".to_owned(), AgentFacts::default())].into(),
+    })
+}
+
 pub(super) fn prepared() -> PreparedGrant {
     PreparedGrant::new(&grant(), &connectors()).unwrap()
 }
@@ -101,6 +113,15 @@ pub(super) fn call() -> CallFacts<'static> {
         transport: "stdio",
         era: "2026-07-28",
         hour: 14,
+        minute: 30,
+        weekday: 3,
+        hop_depth: 1,
+        authn: "agent_token",
+        authn_strength: 1,
+        bytes_out: 2000,
+        cost: 9,
+        calls_left: Some(93),
+        writes_left: None,
     }
 }
 

@@ -8,7 +8,7 @@ use cedar_policy::{Authorizer, Decision as Answer, Entities, PolicySet, Request}
 use proptest::prelude::{Strategy, any, prop_oneof, proptest};
 use proptest::sample::{select, subsequence};
 use proptest::{collection, option};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::{CATALOGUE, call, connectors, grant, tools, unchecked, unchecked_rules};
 use crate::alike::{Alike, Mentions};
@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// Conditions of all sorts: with and without context, with and without arguments, failing ones included.
-const CONDITIONS: [&str; 20] = [
+const CONDITIONS: [&str; 27] = [
     "true",
     "false",
     "principal.ceiling > 1",
@@ -43,6 +43,13 @@ const CONDITIONS: [&str; 20] = [
     "context.input.amount > 500",
     "(context.input has to.zip && context.input.to.zip == 5)",
     "context.input has \"odd name\"",
+    "principal in Bailiwick::AgentGroup::\"support\"",
+    "principal in Bailiwick::Team::\"payments\"",
+    "principal.agent.trust > 1",
+    "resource in Bailiwick::Environment::\"production\"",
+    "context.call.authn_strength > 1",
+    "(context.call.budget has calls_left && context.call.budget.calls_left < 50)",
+    "context.call.budget.writes_left < 5",
     "(if context.call.confidential then context.input.note else \"x\") == \"x\"",
 ];
 
@@ -62,11 +69,12 @@ const SCOPES: [&str; 13] = [
     "action in [Bailiwick::Action::\"tickets__refund\", Bailiwick::Action::\"tickets__get\"]",
 ];
 
-const PRINCIPALS: [&str; 4] = [
+const PRINCIPALS: [&str; 5] = [
     "principal",
     "principal",
     "principal in Bailiwick::User::\"support@example.com\"",
     "principal == Bailiwick::Grant::\"other\"",
+    "principal in Bailiwick::Team::\"night\"",
 ];
 
 fn condition() -> impl Strategy<Value = String> {
@@ -97,7 +105,7 @@ fn rule() -> impl Strategy<Value = String> {
     prop_oneof![2 => plain, 1 => lifted, 2 => open]
 }
 
-fn bundle() -> impl Strategy<Value = String> {
+pub(super) fn bundle() -> impl Strategy<Value = String> {
     collection::vec(rule(), 0..8).prop_map(|rules| {
         let named = rules.iter().enumerate().map(|(index, rule)| format!("@id(\"r{index}\") {rule}"));
         named.collect::<Vec<_>>().join("\n")
@@ -114,46 +122,61 @@ fn input() -> impl Strategy<Value = Value> {
 }
 
 #[derive(Clone, Debug)]
-struct Question {
-    tool: String,
-    grant: GrantFacts,
-    input: Value,
+pub(super) struct Question {
+    pub(super) tool: String,
+    pub(super) grant: GrantFacts,
+    pub(super) input: Value,
     hour: u8,
     untrusted_input: bool,
     confidential: bool,
     approvals: Vec<String>,
+    authn_strength: u8,
+    left: Option<u64>,
 }
 
-fn question() -> impl Strategy<Value = Question> {
+pub(super) fn question() -> impl Strategy<Value = Question> {
     let facts = (select(&Band::ALL[..]), 0..2_u32, select(&["triage-bot", "other-bot"][..]));
     let approvals = subsequence(vec!["a".to_owned(), "b".to_owned()], 0..=2);
-    (select(tools()), facts, input(), 0..24_u8, any::<bool>(), any::<bool>(), approvals).prop_map(
-        |(tool, (ceiling, depth, agent), input, hour, untrusted_input, confidential, approvals)| {
-            let declared = |name: &str| tool.input_schema["properties"].get(name).is_some();
-            let members: Map<String, Value> = match input {
-                Value::Object(members) => members.into_iter().filter(|(name, _)| declared(name)).collect(),
-                _ => Map::new(),
-            };
+    let way = (1..4_u8, option::of(0..100_u64));
+    (select(tools()), facts, input(), 0..24_u8, any::<bool>(), any::<bool>(), approvals, way).prop_map(
+        |(tool, (ceiling, depth, agent), input, hour, untrusted_input, confidential, approvals, (authn_strength, left))| {
             Question {
+                input: fitting(&tool, &input),
                 tool: tool.name,
                 grant: GrantFacts { ceiling, depth, agent: agent.into(), ..grant() },
-                input: Value::Object(members),
                 hour,
                 untrusted_input,
                 confidential,
                 approvals,
+                authn_strength,
+                left,
             }
         },
     )
 }
 
+/// Of these arguments those that the tool declares.
+fn fitting(tool: &ToolFacts, input: &Value) -> Value {
+    let declared = |name: &str| tool.input_schema["properties"].get(name).is_some();
+    let members = input.as_object().unwrap().iter().filter(|(name, _)| declared(name));
+    Value::Object(members.map(|(name, value)| (name.clone(), value.clone())).collect())
+}
+
 impl Question {
-    fn call(&self) -> CallFacts<'_> {
+    /// Of these arguments those that its tool declares.
+    pub(super) fn fitting(&self, input: &Value) -> Value {
+        fitting(tools().iter().find(|tool| tool.name == self.tool).unwrap(), input)
+    }
+
+    pub(super) fn call(&self) -> CallFacts<'_> {
         CallFacts {
             hour: self.hour,
             untrusted_input: self.untrusted_input,
             confidential: self.confidential,
             approvals: &self.approvals,
+            authn_strength: self.authn_strength,
+            calls_left: self.left,
+            writes_left: self.left,
             ..call()
         }
     }
@@ -166,50 +189,80 @@ static ACTIONS: LazyLock<Entities> = LazyLock::new(|| {
     catalogue.schema(&mut each).unwrap().action_entities().unwrap()
 });
 
-/// The decision by Cedar's own means: the whole bundle as written, every action with its groups, the whole context.
-fn unsliced(text: &str, question: &Question, prepared: &PreparedGrant) -> Decision {
-    let tool = CATALOGUE.tools.iter().find(|tool| tool.name == question.tool).unwrap();
-    let rules = unchecked_rules(text);
-    let set = PolicySet::from_policies(rules.iter().map(|rule| rule.policy.clone())).unwrap();
-    let facts: BTreeMap<String, &RuleFacts> = rules.iter().map(|rule| (rule.facts.rule.id.to_string(), &*rule.facts)).collect();
-    let entities: Entities = prepared.entities.clone().add_entities(ACTIONS.clone(), None).unwrap();
-    let arguments = Arguments::new(tool, &Reads::EVERYTHING, &question.input).unwrap();
-    let pass = |approvals: &[&str]| {
-        let context = arguments.context(tool, &Reads::EVERYTHING, &question.call(), approvals).unwrap();
-        let request =
-            Request::new(prepared.principal.clone(), tool.action.clone(), tool.connector.clone(), context, None).unwrap();
-        let response = Authorizer::new().is_authorized(&request, &set, &entities);
-        let errors: BTreeSet<String> = response
-            .diagnostics()
-            .errors()
-            .map(|cedar_policy::AuthorizationError::PolicyEvaluationError(error)| error.policy_id().to_string())
-            .collect();
-        let reasons: BTreeSet<String> = response.diagnostics().reason().map(ToString::to_string).collect();
-        (response.decision(), errors, reasons)
-    };
-    let named = |ids: &BTreeSet<String>| ids.iter().map(|id| facts[id].rule.clone()).collect::<Vec<Rule>>();
-    let judged = |(answer, errors, reasons): &(Answer, BTreeSet<String>, BTreeSet<String>)| {
+/// A bundle as Cedar itself takes it: all rules, as they are written.
+pub(super) struct Bundle {
+    set: PolicySet,
+    facts: BTreeMap<String, std::sync::Arc<RuleFacts>>,
+}
+
+type Pass = (Answer, BTreeSet<String>, BTreeSet<String>);
+
+impl Bundle {
+    pub(super) fn read(text: &str) -> Self {
+        let rules = unchecked_rules(text);
+        Self {
+            set: PolicySet::from_policies(rules.iter().map(|rule| rule.policy.clone())).unwrap(),
+            facts: rules.into_iter().map(|rule| (rule.facts.rule.id.to_string(), rule.facts)).collect(),
+        }
+    }
+
+    /// The decision by Cedar's own means: every action with its groups, the whole context.
+    pub(super) fn decide(&self, question: &Question, prepared: &PreparedGrant) -> Decision {
+        let tool = CATALOGUE.tools.iter().find(|tool| tool.name == question.tool).unwrap();
+        let entities: Entities = prepared.entities.clone().add_entities(ACTIONS.clone(), None).unwrap();
+        let arguments = Arguments::new(tool, &Reads::EVERYTHING, &question.input).unwrap();
+        let pass = |approvals: &[&str]| {
+            let context = arguments.context(tool, &Reads::EVERYTHING, &question.call(), approvals).unwrap();
+            let request =
+                Request::new(prepared.principal.clone(), tool.action.clone(), tool.connector.clone(), context, None).unwrap();
+            let response = Authorizer::new().is_authorized(&request, &self.set, &entities);
+            let errors: BTreeSet<String> = response
+                .diagnostics()
+                .errors()
+                .map(|cedar_policy::AuthorizationError::PolicyEvaluationError(error)| error.policy_id().to_string())
+                .collect();
+            let reasons: BTreeSet<String> = response.diagnostics().reason().map(ToString::to_string).collect();
+            (response.decision(), errors, reasons)
+        };
+        let mut held: Vec<&str> = question.approvals.iter().map(String::as_str).collect();
+        let first = pass(&held);
+        let liftable = first.2.iter().all(|id| self.facts[id].approval.is_some());
+        if first.0 == Answer::Allow || !first.1.is_empty() || first.2.is_empty() || !liftable {
+            return self.judged(&first);
+        }
+        let labels: Vec<_> = first.2.iter().map(|id| self.facts[id].approval.clone().unwrap()).collect();
+        held.extend(labels.iter().map(|requirement| &*requirement.label));
+        match self.judged(&pass(&held)) {
+            Decision::Allow { .. } => Decision::StepUp { labels, determining: self.named(&first.2) },
+            refused => refused,
+        }
+    }
+
+    fn named(&self, ids: &BTreeSet<String>) -> Vec<Rule> {
+        ids.iter().map(|id| self.facts[id].rule.clone()).collect()
+    }
+
+    fn judged(&self, (answer, errors, reasons): &Pass) -> Decision {
         let (determining, cause) = match (errors.is_empty(), answer, reasons.is_empty()) {
-            (false, _, _) => (named(errors), DenyCause::EvaluationError),
+            (false, _, _) => (self.named(errors), DenyCause::EvaluationError),
             (true, Answer::Allow, _) => {
-                return Decision::Allow { determining: named(reasons) };
+                return Decision::Allow { determining: self.named(reasons) };
             }
             (true, Answer::Deny, true) => (Vec::new(), DenyCause::NoPermit),
-            (true, Answer::Deny, false) => (named(reasons), DenyCause::Forbidden),
+            (true, Answer::Deny, false) => (self.named(reasons), DenyCause::Forbidden),
         };
         Decision::Deny { determining, cause }
-    };
-    let mut held: Vec<&str> = question.approvals.iter().map(String::as_str).collect();
-    let first = pass(&held);
-    let liftable = first.2.iter().all(|id| facts[id].approval.is_some());
-    if first.0 == Answer::Allow || !first.1.is_empty() || first.2.is_empty() || !liftable {
-        return judged(&first);
     }
-    let labels: Vec<_> = first.2.iter().map(|id| facts[id].approval.clone().unwrap()).collect();
-    held.extend(labels.iter().map(|requirement| &*requirement.label));
-    match judged(&pass(&held)) {
-        Decision::Allow { .. } => Decision::StepUp { labels, determining: named(&first.2) },
-        refused => refused,
+
+    /// Whether Cedar's partial evaluation, to which the context is unknown, leaves open that the tool could be allowed.
+    pub(super) fn could_allow(&self, question: &Question, prepared: &PreparedGrant) -> bool {
+        let tool = CATALOGUE.tools.iter().find(|tool| tool.name == question.tool).unwrap();
+        let entities: Entities = prepared.entities.clone().add_entities(ACTIONS.clone(), None).unwrap();
+        let request =
+            Request::builder().principal(prepared.principal.clone()).action(tool.action.clone()).resource(tool.connector.clone());
+        let response = Authorizer::new().is_authorized_partial(&request.build(), &self.set, &entities);
+        // A rule that fails whatever the call is denies, to us.
+        response.decision() != Some(Answer::Deny) && response.definitely_errored().next().is_none()
     }
 }
 
@@ -224,7 +277,7 @@ proptest! {
             let call = question.call();
             let ask = Ask { tool: &question.tool, grant: &prepared, call: &call, input: &question.input };
             let decision = policies.decide(&ask);
-            assert_eq!(decision, unsliced(&text, &question, &prepared), "{text}\n{question:?}");
+            assert_eq!(decision, Bundle::read(&text).decide(&question, &prepared), "{text}\n{question:?}");
             assert_eq!(decision, policies.decide(&ask), "{text}\n{question:?}");
             let callable = !matches!(decision, Decision::Deny { .. });
             let listed = policies.could_allow(&prepared, &question.tool);

@@ -1,9 +1,10 @@
 //! `[[agents]]`
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bailiwick_identity::{SpiffeId, SubjectPattern};
 use bailiwick_pipeline::{OnCancel, Patience, principal::Agent};
+use bailiwick_policy::AgentFacts;
 
 use super::{duplicates, issuers::check_subject, text};
 use crate::{
@@ -45,10 +46,37 @@ fn agent(raw: &RawAgent, names: &mut Names<'_>, path: &KeyPath, findings: &mut F
             None => {}
         }
     }
+    let facts = facts(raw, names.raw, path, findings);
     let agent = Agent { id: raw.id.clone()?, owner, ceiling: raw.ceiling, disabled: raw.disabled };
     let environments = raw.environments.as_ref().map(|all| all.iter().cloned().collect());
     let patience = patience(raw, names.raw, path, findings);
-    Some(RegisteredAgent { agent, uids, spiffe, subjects, environments, purpose: raw.purpose.clone(), patience })
+    Some(RegisteredAgent { agent, uids, spiffe, subjects, environments, purpose: raw.purpose.clone(), patience, facts })
+}
+
+/// What policies know of it: groups and a team that are declared.
+fn facts(raw: &RawAgent, all: &Raw, path: &KeyPath, findings: &mut Findings<'_>) -> AgentFacts {
+    let policy = &all.policy;
+    let mut groups = BTreeSet::new();
+    for (at, group) in raw.groups.iter().enumerate() {
+        let here = path.key("groups").item(at);
+        if !policy.agent_groups.contains(group) && !findings.has_any_in(&KeyPath::default().key("policy").key("agent_groups")) {
+            let message = format!("there is no group of agents `{group}`");
+            let fault = findings.value(&here, FaultCode::UnknownGroup, message);
+            fault.suggest(nearest(group, policy.agent_groups.iter().map(String::as_str)));
+            fault.help("declare it in `policy.agent_groups`, or name one that is there");
+        }
+        if !groups.insert(group.clone()) {
+            findings.value(&here, FaultCode::Duplicate, format!("the group `{group}` is named twice")).help("name it once");
+        }
+    }
+    if let Some(team) = raw.team.as_ref().filter(|team| !policy.teams.contains_key(*team))
+        && !findings.has_any_in(&KeyPath::default().key("policy").key("teams"))
+    {
+        let fault = findings.value(&path.key("team"), FaultCode::UnknownTeam, format!("there is no team `{team}`"));
+        fault.suggest(nearest(team, policy.teams.keys().map(String::as_str)));
+        fault.help("declare it in `policy.teams`, or name one that is there");
+    }
+    AgentFacts { groups, team: raw.team.clone(), trust: raw.trust }
 }
 
 /// How it waits for approvers.

@@ -1,6 +1,6 @@
 //! `[server]`, `[approvals]`, `[policy]`, `[trail]`, `[telemetry]`, `[limits]`.
 
-use std::{net::IpAddr, path::Path};
+use std::{collections::BTreeSet, net::IpAddr, path::Path};
 
 use url::{Host, Url};
 
@@ -160,7 +160,32 @@ pub(super) fn policy(raw: &RawPolicy, path: &KeyPath, setting: Setting<'_>, find
             fault.help("write the line of a `.pub` file: `ssh-keygen -t ed25519 -f policy-key` makes the two");
         }
     }
-    PolicyFiles { include_default: raw.include_default, files, signed_by: raw.signed_by.clone() }
+    let agent_groups = names(raw.agent_groups.iter(), &path.key("agent_groups"), findings);
+    let teams = raw.teams.iter().map(|(team, owners)| {
+        let here = path.key("teams").key(team);
+        text(Some(team), &here, findings);
+        (team.clone(), names(owners.iter(), &here, findings))
+    });
+    PolicyFiles {
+        include_default: raw.include_default,
+        files,
+        signed_by: raw.signed_by.clone(),
+        agent_groups,
+        teams: teams.collect(),
+    }
+}
+
+/// Names that are said once each.
+fn names<'n>(given: impl Iterator<Item = &'n String>, path: &KeyPath, findings: &mut Findings<'_>) -> BTreeSet<String> {
+    let mut known = BTreeSet::new();
+    for (at, name) in given.enumerate() {
+        let here = path.item(at);
+        text(Some(name), &here, findings);
+        if !known.insert(name.clone()) {
+            findings.value(&here, FaultCode::Duplicate, format!("`{name}` is named twice")).help("name it once");
+        }
+    }
+    known
 }
 
 pub(super) fn trail(raw: &RawTrail, path: &KeyPath, findings: &mut Findings<'_>) -> Trail {

@@ -47,6 +47,14 @@ pub(crate) struct RawAgent {
     /// What becomes of its question when its call is cancelled or its client goes away, instead of `approvals.on_cancel`.
     #[schemars(extend("enum" = ["keep", "withdraw"]))]
     pub(crate) on_cancel: Option<String>,
+    /// The groups it is in, each one of `policy.agent_groups`: policies know them as `Bailiwick::AgentGroup::"name"`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) groups: Vec<String>,
+    /// The team it works for, one of `policy.teams`, beside those of its owner: `Bailiwick::Team::"name"`.
+    pub(crate) team: Option<String>,
+    /// How far it is trusted, 0 to 3: `principal.agent.trust` in policies.
+    #[schemars(range(min = 0, max = 3))]
+    pub(crate) trust: u8,
 }
 
 /// One way in which an agent proves itself: `uid`, or `issuer` and `subject`.
@@ -414,6 +422,9 @@ impl Default for RawAgent {
             hold: None,
             state_only_legs: false,
             on_cancel: None,
+            groups: Vec::new(),
+            team: None,
+            trust: 0,
         }
     }
 }

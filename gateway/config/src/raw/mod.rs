@@ -8,6 +8,8 @@ mod entries;
 mod people;
 mod trust;
 
+use std::collections::BTreeMap;
+
 use std::net::{Ipv4Addr, SocketAddr};
 
 use schemars::JsonSchema;
@@ -201,6 +203,12 @@ pub(crate) struct RawPolicy {
     /// A bundle that decides nothing: what it would decide otherwise is recorded and counted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) shadow: Option<String>,
+    /// The groups that agents may be in, so that a slip of the pen in a rule or at an agent is found.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) agent_groups: Vec<String>,
+    /// The teams, each with the owners of agents and grants that belong to it.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) teams: BTreeMap<String, Vec<String>>,
 }
 
 /// `[trail]`
@@ -286,7 +294,14 @@ impl Default for RawAutoGrants {
 
 impl Default for RawPolicy {
     fn default() -> Self {
-        Self { include_default: true, files: None, signed_by: Vec::new(), shadow: None }
+        Self {
+            include_default: true,
+            files: None,
+            signed_by: Vec::new(),
+            shadow: None,
+            agent_groups: Vec::new(),
+            teams: BTreeMap::new(),
+        }
     }
 }
 

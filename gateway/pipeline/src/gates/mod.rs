@@ -40,7 +40,7 @@ pub(crate) use halted::{Reached, on_way as halted_on_way};
 pub(crate) use kept::kept;
 pub(crate) use offer::{array_of, offers, page_of};
 pub(crate) use pace::{pace, pace_of_task};
-pub(crate) use permit::{hour_of_day, stricter};
+pub(crate) use permit::stricter;
 pub(crate) use request::request;
 pub(crate) use search::{admit, complete, search};
 pub(crate) use task::{own_begun, own_task};

@@ -2,17 +2,17 @@
 
 use std::sync::Arc;
 
-use bailiwick_policy::{Ask, CallFacts, Decision, Differs, Requirement, Rule};
+use bailiwick_policy::{Ask, Decision, Differs, Requirement, Rule};
 use serde_json::Value;
 
 use super::{Granted, Validated};
 use crate::{
     catalogue::Tool,
+    circumstances::{Minute, Sender, facts},
     destination::{Sending, flow_of},
     grant::{LiveGrant, Standing},
     ports::Ports,
     prepared::AskCall,
-    received::Origin,
     records::{Asked, AskedAbove},
     refusal::Refusal,
     way::{Way, caught},
@@ -29,13 +29,13 @@ pub struct Permitted<'r> {
 #[derive(Clone, Copy)]
 pub(super) struct Moment {
     pub(super) standing: Standing,
-    pub(super) hour: u8,
+    pub(super) minute: Minute,
 }
 
 impl Moment {
     /// The task at this standing, at this time.
     pub(super) fn at(standing: Standing, now_ms: u64) -> Self {
-        Self { standing, hour: hour_of_day(now_ms) }
+        Self { standing, minute: Minute::of(now_ms) }
     }
 }
 
@@ -87,7 +87,7 @@ pub fn permit<'r>(call: Validated<'r>, ports: &Ports, way: &mut Way<'r>) -> Resu
     Ok(call)
 }
 
-/// Whether the policies say the same of the call now: other calls may have counted, or another hour begun, since they were asked.
+/// Whether the policies say the same of the call now: other calls may have counted, or another minute begun, since they were asked.
 pub(super) fn still_permits(call: &Permitted<'_>, now: Moment) -> bool {
     match decide(&call.validated, now).as_deref() {
         Ok(Decision::Allow { .. }) => call.needs.is_empty(),
@@ -105,9 +105,9 @@ fn decide(call: &Validated<'_>, moment: Moment) -> Result<Arc<Decision>, Refusal
 /// What the policies say of this tool, or of a question asked by this right, during a call. None where they can't be asked, which denies.
 pub(super) fn ask(granted: &Granted<'_>, tool: &Tool, arguments: &Value, moment: Moment) -> Option<Arc<Decision>> {
     let (grant, world) = (granted.grant(), granted.world());
-    let sending = Sending::of(tool, arguments);
-    let decided = |grant: &LiveGrant, moment| {
-        let facts = facts(grant, granted.identified().received().origin(), moment, &sending);
+    let (sender, sending) = (sender(granted), Sending::of(tool, arguments));
+    let decided = |grant: &LiveGrant, moment: Moment| {
+        let facts = facts(grant, sender, moment.standing, moment.minute, &sending);
         Some(grant.prepared(world)?.decide(world, tool, &AskCall { facts: &facts, arguments }))
     };
     let mut decision = decided(grant, moment)?;
@@ -118,15 +118,20 @@ pub(super) fn ask(granted: &Granted<'_>, tool: &Tool, arguments: &Value, moment:
     Some(decision)
 }
 
+fn sender(granted: &Granted<'_>) -> Sender {
+    let origin = granted.identified().received().origin();
+    Sender { transport: origin.transport, era: origin.protocol.as_str(), method: granted.identified().principal().method }
+}
+
 /// What the policies were asked, for the record.
 fn asked(call: &Validated<'_>, moment: Moment, decision: &Decision) -> Option<Asked> {
     let granted = call.granted();
     let (world, tool, input) = (granted.world(), granted.tool().name.as_str(), call.arguments());
-    let origin = granted.identified().received().origin();
-    let read = |grant: &LiveGrant, moment| {
+    let (sender, sending) = (sender(granted), Sending::of(granted.tool(), input));
+    let read = |grant: &LiveGrant, moment: Moment| {
         let prepared = grant.prepared(world)?;
-        let ask = Ask { tool, grant: prepared.facts(), call: &facts(grant, origin, moment), input };
-        Some(world.policies.snapshot(&ask))
+        let call = facts(grant, sender, moment.standing, moment.minute, &sending);
+        Some(world.policies.snapshot(&Ask { tool, grant: prepared.facts(), call: &call, input }))
     };
     let grant = granted.grant();
     let above = grant.chain().skip(1).map(|above| {
@@ -142,10 +147,10 @@ fn asked(call: &Validated<'_>, moment: Moment, decision: &Decision) -> Option<As
 fn watched(call: &Validated<'_>, moment: Moment, decision: &Decision) -> Vec<Differs> {
     let granted = call.granted();
     let (world, grant, input) = (granted.world(), granted.grant(), call.arguments());
-    let origin = granted.identified().received().origin();
     let differs = caught(|| {
         let prepared = grant.prepared(world)?;
-        let call = facts(grant, origin, moment);
+        let sending = Sending::of(granted.tool(), input);
+        let call = facts(grant, sender(granted), moment.standing, moment.minute, &sending);
         let ask = Ask { tool: granted.tool().name.as_str(), grant: prepared.facts(), call: &call, input };
         Some(world.policies.differs(&ask, decision))
     });
@@ -168,49 +173,6 @@ pub(crate) fn stricter(one: Arc<Decision>, other: Arc<Decision>) -> Arc<Decision
     }
 }
 
-/// What policies may know of a call under this grant, beside its arguments.
-pub(super) fn facts<'a>(
-    grant: &'a LiveGrant,
-    origin: &Origin,
-    Moment { standing, hour }: Moment,
-    sending: &'a Sending,
-) -> CallFacts<'a> {
-    CallFacts {
-        environment: &grant.terms().environment,
-        calls_in_task: standing.calls,
-        writes_in_task: standing.writes,
-        untrusted_input: standing.labels.is_untrusted(),
-        confidential: standing.labels.is_confidential(),
-        labels: standing.labels,
-        destination: &sending.text,
-        destination_host: &sending.host,
-        destination_hosts: &sending.hosts,
-        external: sending.is_external,
-        approvals: &[],
-        transport: origin.transport.as_str(),
-        era: origin.protocol.as_str(),
-        hour,
-    }
-}
-
 fn ids(rules: &[Rule]) -> Vec<String> {
     rules.iter().map(|rule| rule.id.to_string()).collect()
-}
-
-/// 0 to 23, UTC.
-pub(crate) fn hour_of_day(now_ms: u64) -> u8 {
-    u8::try_from(now_ms / 3_600_000 % 24).unwrap_or(0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::hour_of_day;
-
-    #[test]
-    fn the_hour_is_utc() {
-        assert_eq!(hour_of_day(0), 0);
-        assert_eq!(hour_of_day(3_599_999), 0);
-        assert_eq!(hour_of_day(3_600_000 * 23), 23);
-        assert_eq!(hour_of_day(86_400_000 * 20_000 + 3_600_000 * 5 + 1), 5);
-    }
 }

@@ -193,7 +193,7 @@ fn still_live(grant: &LiveGrant, standing: &Standing, now_ms: u64) -> Result<(),
 
 /// Whether the decision no longer stands, because of what it read of the task and of the clock. Labels send the call back to the
 /// beginning of the way; counters move with every call of a busy task, and so the rules that read them are asked once more here, where
-/// nothing moves. So are all rules where another hour has begun, which is rare.
+/// nothing moves. So are all rules where another minute has begun, which is rare.
 fn has_moved(call: &Armed<'_>, now: Option<Moment>) -> bool {
     let permitted = call.approved().permitted();
     let (then, granted) = (permitted.moment(), permitted.validated().granted());
@@ -202,7 +202,7 @@ fn has_moved(call: &Armed<'_>, now: Option<Moment>) -> bool {
     // Rules that read no counters say what they said.
     let has_counted = if counts(now) == counts(then) { false } else { granted.world().reads_counters(granted.tool()) };
     // What those above it have counted and touched moves without it.
-    let is_to_be_asked = has_counted || now.hour != then.hour || granted.grant().parent().is_some();
+    let is_to_be_asked = has_counted || now.minute != then.minute || granted.grant().parent().is_some();
     now.standing.labels != then.standing.labels || (is_to_be_asked && !still_permits(permitted, now))
 }
 

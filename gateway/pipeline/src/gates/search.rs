@@ -12,16 +12,16 @@ use serde_json::{Value, json};
 use super::{
     Identified,
     grant::{AT_ONCE, away, chosen_grant, list, not_to_be_called},
-    permit::{Moment, facts},
 };
 use crate::{
     answer::{ToolList, ToolResult},
     catalogue::{Tool, World},
+    circumstances::{Minute, Sender, facts},
     destination::Sending,
     grant::{Labels, LiveGrant},
     ports::Ports,
     prepared::AskCall,
-    principal::Agent,
+    principal::{Agent, AuthMethod},
     received::Received,
     records::ResultRecord,
     refusal::Refusal,
@@ -33,6 +33,7 @@ use crate::{
 pub(crate) struct Admitted<'r> {
     pub(super) received: &'r Received,
     pub(super) agent: Arc<Agent>,
+    method: AuthMethod,
     pub(super) grant: Arc<LiveGrant>,
     own: OwnTool,
     pub(super) arguments: Value,
@@ -69,7 +70,8 @@ pub(crate) fn admit<'r>(
     }
     way.trace.note(stage, "bailiwick.schema.valid", true);
     way.leave(stage, ports);
-    Ok(Admitted { received, agent: Arc::clone(&call.principal().agent), grant, own, arguments })
+    let principal = call.principal();
+    Ok(Admitted { received, agent: Arc::clone(&principal.agent), method: principal.method, grant, own, arguments })
 }
 
 /// Answers it.
@@ -158,7 +160,8 @@ fn described(call: &Admitted<'_>, tools: &ToolList, world: &Arc<World>, ports: &
 }
 
 /// What policy says now of any call of this tool; where it reads the arguments, that it depends on them.
-fn foreseen(tool: &Tool, Admitted { received, grant, .. }: &Admitted<'_>, world: &Arc<World>, ports: &Ports) -> &'static str {
+fn foreseen(tool: &Tool, call: &Admitted<'_>, world: &Arc<World>, ports: &Ports) -> &'static str {
+    let Admitted { received, method, grant, .. } = call;
     let reads_destination = |reads: &Reads| {
         let facts = ["external", "destination", "destination_host", "destination_hosts"];
         tool.destination.is_some() && facts.iter().any(|fact| !reads.call().field(fact).is_nothing())
@@ -166,9 +169,10 @@ fn foreseen(tool: &Tool, Admitted { received, grant, .. }: &Admitted<'_>, world:
     if world.policies.reads(tool.name.as_str()).is_none_or(|reads| reads.arguments() || reads_destination(reads)) {
         return "depends";
     }
-    let none = json!({});
+    let (origin, none) = (received.origin(), json!({}));
+    let sender = Sender { transport: origin.transport, era: origin.protocol.as_str(), method: *method };
     let sending = Sending::of(tool, &none);
-    let facts = facts(grant, received.origin(), Moment::at(grant.glance(), ports.clock.now_ms()), &sending);
+    let facts = facts(grant, sender, grant.glance(), Minute::of(ports.clock.now_ms()), &sending);
     let ask = AskCall { facts: &facts, arguments: &none };
     match grant.prepared(world).map(|prepared| prepared.decide(world, tool, &ask)).as_deref() {
         Some(Decision::Allow { .. }) => "allowed",

@@ -73,6 +73,12 @@ impl Purse {
         Spent { last_used_ms: self.last_used_ms(), ..self.lock().clone() }
     }
 
+    /// Bytes sent and cost alone: nothing is copied.
+    pub(super) fn sums(&self) -> (u64, u64) {
+        let spent = self.lock();
+        (spent.bytes_out, spent.cost)
+    }
+
     pub(super) fn last_used_ms(&self) -> u64 {
         self.last_used_ms.load(Ordering::Relaxed)
     }

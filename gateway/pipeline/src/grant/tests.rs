@@ -128,6 +128,7 @@ fn a_grant_is_prepared_anew_for_a_new_world() {
             policies: Arc::new(bailiwick_policy::Policies::compile(&[], &[]).unwrap()),
             policy_digest: String::new(),
             connectors: Vec::new(),
+            directory: Arc::default(),
         })
     };
     let (grant, one, other) = (alive("g", None), world(), world());

@@ -122,6 +122,7 @@ pub fn world_without(prefix_of: &[&str], epoch: u64, rules: &str) -> World {
         policy_digest: policies.digest().to_string(),
         policies,
         connectors: ["tickets", "vault", "files"].map(connector_facts).into(),
+        directory: Arc::default(),
     }
 }
 
@@ -279,6 +280,7 @@ pub fn plain_world(epoch: u64, names: &[String]) -> World {
         policy_digest: policies.digest().to_string(),
         policies,
         connectors: connectors.into_iter().map(connector_facts).collect(),
+        directory: Arc::default(),
     }
 }
 
@@ -312,6 +314,7 @@ pub fn described_world(epoch: u64, tools: &[(&str, Value)], rules: &str) -> Worl
         epoch,
         names: Arc::new(ExposedNames::over(tools.iter().map(|tool| (tool.name.clone(), prefix(&tool.name))))),
         connectors: connectors.into_iter().map(connector_facts).collect(),
+        directory: Arc::default(),
         shelves: shelves(tools.into_iter()),
         features: Arc::default(),
         policy_digest: policies.digest().to_string(),
