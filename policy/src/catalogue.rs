@@ -351,6 +351,10 @@ fn plain(kind: &str) -> Value {
 /// `context.call`: every attribute is always there, so that rules need no `has`.
 pub(crate) fn call_fields() -> BTreeMap<String, Field> {
     let set = || Shape::Set(Box::new(Shape::Text));
+    let field = |shape| Field { shape, required: true };
+    let history =
+        [("tools", set()), ("connectors", set()), ("kinds", set()), ("denied", Shape::Long), ("read_sensitive", Shape::Flag)];
+    let history = history.into_iter().map(|(name, shape)| (name.to_owned(), field(shape))).collect();
     [
         ("kind", Shape::Text),
         ("band", Shape::Long),
@@ -364,11 +368,11 @@ pub(crate) fn call_fields() -> BTreeMap<String, Field> {
         ("era", Shape::Text),
         ("hour", Shape::Long),
         ("opaque_fields", set()),
+        ("detections", set()),
+        ("calls_last_minute", Shape::Long),
+        ("history", Shape::Record(history)),
     ]
     .into_iter()
-    .map(|(name, shape)| {
-        let field = Field { shape, required: true };
-        (name.to_owned(), field)
-    })
+    .map(|(name, shape)| (name.to_owned(), field(shape)))
     .collect()
 }

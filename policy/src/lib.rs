@@ -29,7 +29,7 @@ mod tests;
 
 pub use catalogue::KnownTool;
 pub use decision::{Confirm, Decision, DenyCause, Requirement, Rule};
-pub use facts::{Ask, AutoGrant, CallFacts, ConnectorFacts, Delegation, GrantFacts, ToolFacts};
+pub use facts::{Ask, AutoGrant, CallFacts, ConnectorFacts, Delegation, GrantFacts, HistoryFacts, ToolFacts};
 pub use fault::{PolicyFault, Source};
 pub use grant::{PrepareError, PreparedGrant};
 pub use kind::{Band, Kind, UnknownWord};

@@ -362,7 +362,7 @@ impl World {
     /// Whether a rule that matters to this tool reads how often its task has called.
     pub(crate) fn reads_counters(&self, tool: &Tool) -> bool {
         self.policies.reads(tool.name.as_str()).is_none_or(|reads| {
-            ["calls_in_task", "writes_in_task"].iter().any(|counter| !reads.call().field(counter).is_nothing())
+            ["calls_in_task", "writes_in_task", "history"].iter().any(|counter| !reads.call().field(counter).is_nothing())
         })
     }
 }

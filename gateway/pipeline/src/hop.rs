@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bailiwick_policy::{AutoGrant, Band, CallFacts, Decision, Delegation, PreparedGrant};
+use bailiwick_policy::{AutoGrant, Band, CallFacts, Decision, Delegation, HistoryFacts, PreparedGrant};
 
 use crate::{
     gates,
@@ -66,6 +66,9 @@ impl Gateway {
                 transport: hop.transport.as_str(),
                 era: "",
                 hour,
+                detections: &[],
+                calls_last_minute: 0,
+                history: HistoryFacts::default(),
             };
             let prepared = grant.prepared(&world)?;
             Some(Arc::new(world.policies.decide_delegation(&Delegation {
@@ -112,6 +115,9 @@ impl Gateway {
             transport: transport.as_str(),
             era: "",
             hour: gates::hour_of_day(ports.clock.now_ms()),
+            detections: &[],
+            calls_last_minute: 0,
+            history: HistoryFacts::default(),
         };
         let wanted = LiveGrant::new(terms.clone(), Standing::fresh(), None);
         let grant = PreparedGrant::new(wanted.facts(), &world.connectors).ok()?;

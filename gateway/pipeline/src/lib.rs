@@ -8,6 +8,7 @@
 pub mod aside;
 pub mod catalogue;
 pub mod constraint;
+pub mod detect;
 pub mod gates;
 pub mod grant;
 pub mod halts;

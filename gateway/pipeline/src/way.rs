@@ -17,6 +17,7 @@ use crate::{
     aside::{Aside, AsideKind, Herald},
     catalogue::{Tool, World},
     defer::Deferral,
+    gates,
     grant::LiveGrant,
     ids::{ApprovalId, CallId},
     kept::Effect,
@@ -52,6 +53,10 @@ pub(crate) struct Seen {
     /// The call whose outcome this one is answered with.
     pub(crate) outcome_of: Option<CallId>,
     pub(crate) asides: Asides,
+    /// What was found of its task when it first came.
+    pub(crate) noted: Option<Box<gates::Noted>>,
+    /// The detections that fired on it: a bit for each.
+    pub(crate) fired: u32,
     decided: bool,
     stepped_up: Option<ApprovalId>,
 }
@@ -90,6 +95,7 @@ pub struct Way<'r> {
     received: &'r Received,
     ports: &'r Ports,
     closed: bool,
+    is_aside: bool,
 }
 
 impl<'r> Way<'r> {
@@ -116,6 +122,8 @@ impl<'r> Way<'r> {
                 effect: None,
                 outcome_of: None,
                 asides: Asides::default(),
+                noted: None,
+                fired: 0,
                 decided: false,
                 stepped_up: None,
             },
@@ -124,6 +132,7 @@ impl<'r> Way<'r> {
             received,
             ports,
             closed: false,
+            is_aside: false,
         }
     }
 
@@ -132,7 +141,13 @@ impl<'r> Way<'r> {
     pub(crate) fn aside(received: &'r Received, ports: &'r Ports) -> Self {
         let mut way = Self::open(received, None, ports);
         way.closed = true;
+        way.is_aside = true;
         way
+    }
+
+    /// Whether nothing of it goes on record.
+    pub(crate) fn is_beside_record(&self) -> bool {
+        self.is_aside
     }
 
     /// Begins its trace.
@@ -245,6 +260,8 @@ impl<'r> Way<'r> {
 
     fn on_record(&mut self, outcome: Outcome, refusal: Option<&Refusal>, ports: &Ports) -> Result<(), TrailLost> {
         self.closed = true;
+        // What is not known of it is not found in what comes after it; its own record stands without that.
+        let _unkept = caught(|| gates::ended(self, outcome, refusal, ports));
         let written =
             caught(|| self.write(outcome, refusal, ports)).unwrap_or_else(|words| Err(TrailLost(format!("a panic: {words}"))));
         // The record stands, or its loss is known: what comes now may fail without changing the answer.

@@ -7,7 +7,11 @@ use bailiwick_policy::Band;
 use bailiwick_trail::{Reader, Record, Start, Stream, TrailFault};
 use serde_json::Value;
 
-use crate::{recent::Passed, runtime::Runtime};
+use crate::{
+    admin::{api::DetectionView, detections::last},
+    recent::Passed,
+    runtime::Runtime,
+};
 
 /// So many records of each stream are read for one page of a search.
 const PIECE: u64 = 2_000;
@@ -107,9 +111,10 @@ fn remark(query: &AuditQuery, from_ms: Option<u64>, until_ms: Option<u64>) -> Op
 fn rank(stream: Stream) -> u8 {
     match stream {
         Stream::Admin => 0,
-        Stream::Decisions => 1,
-        Stream::Secrets => 2,
-        Stream::Calls => 3,
+        Stream::Detections => 1,
+        Stream::Decisions => 2,
+        Stream::Secrets => 3,
+        Stream::Calls => 4,
     }
 }
 
@@ -144,6 +149,7 @@ fn row(record: &Record) -> AuditRow {
         Stream::Calls => first(&["outcome", "event"]),
         Stream::Decisions => first(&["effect", "event"]),
         Stream::Secrets | Stream::Admin => text("event"),
+        Stream::Detections => text("detection"),
     };
     let mut why = first(&["reason", "why"]);
     if record.stream == Stream::Admin && why.is_empty() {
@@ -194,6 +200,29 @@ pub(super) async fn last_calls(runtime: &Runtime, grant: String) -> Vec<Ahead> {
 fn ahead(record: &Record) -> Ahead {
     let text = |key: &str| record.text(key).unwrap_or_default().to_owned();
     Ahead { call: text("call_id"), tool: text("tool"), outcome: text("outcome"), at_ms: record.unix_ms, trace: text("trace_id") }
+}
+
+/// What detections found lately.
+pub(super) async fn stood_out(runtime: &Runtime) -> Vec<Detection> {
+    let folder = runtime.data.trail();
+    let found = beside(move || last(folder)).await.unwrap_or_default();
+    found.into_iter().map(found_in_task).collect()
+}
+
+fn found_in_task(one: DetectionView) -> Detection {
+    let (band, help) = match one.state.as_str() {
+        "deny" => (Band::High, "The call was refused, and so is what follows of its kind, until it pauses."),
+        "step_up" => (Band::Medium, "The call waits for a person, as does what follows of its kind."),
+        _ => (Band::Medium, "It was only observed. `action` in `[[detections]]` can have such calls wait, or refuse them."),
+    };
+    Detection {
+        what: format!("{}: {} under {}: {}", one.detection, one.agent, one.grant, one.why),
+        about: one.tool.unwrap_or_else(|| one.call.clone()),
+        href: Some(format!("/calls/{}", one.call)),
+        at_ms: Some(one.at_ms),
+        band,
+        help: help.to_owned(),
+    }
 }
 
 /// Secrets that servers gave away lately.

@@ -12,6 +12,7 @@ use bailiwick_console::{
 use bailiwick_pipeline::grant::GrantState;
 use bailiwick_policy::Band;
 use bailiwick_store::{Approval, ApprovalState, ShowFault, Verdict, Which};
+use bailiwick_trail::Stream;
 
 use super::desk::{catalogue_mark, marks_of};
 use crate::{
@@ -52,6 +53,7 @@ pub(super) fn marks(runtime: &Runtime) -> Vec<(&'static str, u64)> {
     let children = connectors.iter().flat_map(|status| {
         status.children.iter().map(move |child| (status.id.to_string(), child.pid, child.state.as_str(), child.calls))
     });
+    let at_connectors = marks_of([(catalogue_mark(runtime), marks_of(children))]);
     let grants = runtime.grants.list();
     let used = grants.iter().map(|entry| {
         let standing = entry.grant.standing();
@@ -61,7 +63,8 @@ pub(super) fn marks(runtime: &Runtime) -> Vec<(&'static str, u64)> {
     let flights = runtime.gateway.ports().halts.in_flight();
     vec![
         ("halts", marks_of(halts.iter().map(|(halt, _)| halt.to_string()))),
-        ("connectors", marks_of([(catalogue_mark(runtime), marks_of(children))])),
+        ("connectors", at_connectors),
+        ("detections", marks_of([(at_connectors, runtime.recorder.trail().last_seq(Stream::Detections))])),
         ("grants", marks_of(used)),
         ("agents", marks_of(agents.iter().map(|agent| (agent.id.to_string(), agent.disabled)))),
         (

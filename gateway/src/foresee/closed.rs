@@ -11,7 +11,7 @@ use bailiwick_pipeline::{
         Grants, Identities, IdentityFailure, Later, Lease, LendFailure, Loan, Ports, Ticket, Tracer, Trail, TrailLost, Worlds,
     },
     principal::{Presented, Principal},
-    records::{DecisionRecord, IntentRecord, OutcomeRecord, SecretRecord},
+    records::{DecisionRecord, DetectionRecord, IntentRecord, OutcomeRecord, SecretRecord},
     trace::CallTrace,
 };
 use bailiwick_schemas::names::ConnectorId;
@@ -40,6 +40,7 @@ impl Closed {
             tracer: closed,
             rounds: Arc::default(),
             halts: Arc::default(),
+            detections: Arc::default(),
             endings: Arc::new(bailiwick_pipeline::ports::NoEndings),
             requests: Arc::new(bailiwick_pipeline::ports::NoRequests),
             tasks: Arc::default(),
@@ -125,6 +126,10 @@ impl Trail for Closed {
     }
 
     fn secret(&self, _: u64, _: &SecretRecord<'_>) -> Result<(), TrailLost> {
+        Err(lost())
+    }
+
+    fn detection(&self, _: u64, _: &DetectionRecord<'_>) -> Result<(), TrailLost> {
         Err(lost())
     }
 

@@ -94,7 +94,7 @@ fn a_presence_that_nothing_could_have_is_a_fault() {
         ("action == Bailiwick::Action::\"shop__buy\"", "context.input has to.zap", format!("`has zap` {of_input} (help: did you mean `zip`?)")),
         ("action == Bailiwick::Action::\"shop__mail\"", "context.input has amount", format!("`has amount` {of_input} (help: there are `note`)")),
         ("action == Bailiwick::Action::\"shop__roles\"", "context.input has amount", format!("`has amount` {of_input}")),
-        ("action", "context.call has taintd", "`has taintd` is never true: no such fact of a call (help: there are `approvals`, `band`, `calls_in_task`, `confidential`, `environment`, `era`, `hour`, `kind`, `opaque_fields`, `transport`, `untrusted_input`, `writes_in_task`)".to_owned()),
+        ("action", "context.call has taintd", "`has taintd` is never true: no such fact of a call (help: there are `approvals`, `band`, `calls_in_task`, `calls_last_minute`, `confidential`, `detections`, `environment`, `era`, `history`, `hour`, `kind`, `opaque_fields`, `transport`, `untrusted_input`, `writes_in_task`)".to_owned()),
         ("action", "context has inptu", "`has inptu` is never true: no such part of the context (help: did you mean `input`?)".to_owned()),
         ("action", "principal has ceilin", "`has ceilin` is never true: no such attribute of a grant (help: did you mean `ceiling`?)".to_owned()),
         ("action", "resource has enviroment", "`has enviroment` is never true: no such attribute of a connector (help: did you mean `environment`?)".to_owned()),

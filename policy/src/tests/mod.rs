@@ -93,6 +93,9 @@ pub(super) fn call() -> CallFacts<'static> {
         transport: "stdio",
         era: "2026-07-28",
         hour: 14,
+        detections: &[],
+        calls_last_minute: 0,
+        history: crate::HistoryFacts::default(),
     }
 }
 

@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
-use bailiwick_policy::{CallFacts, Decision, Requirement, Rule};
+use bailiwick_policy::{CallFacts, Decision, HistoryFacts, Requirement, Rule};
 use serde_json::Value;
 
-use super::{Granted, Validated};
+use super::{
+    Granted, Validated,
+    detect::{self, Noticed, Past},
+};
 use crate::{
     catalogue::Tool,
     grant::{LiveGrant, Standing},
@@ -21,6 +24,7 @@ pub struct Permitted<'r> {
     validated: Validated<'r>,
     needs: Vec<Requirement>,
     moment: Moment,
+    noticed: Option<Box<Noticed>>,
 }
 
 /// What policies read of a task and of the clock, and what may be otherwise by the commit.
@@ -48,6 +52,11 @@ impl<'r> Permitted<'r> {
         &self.needs
     }
 
+    /// What was found of its task.
+    pub(super) fn noticed(&self) -> Option<&Noticed> {
+        self.noticed.as_deref()
+    }
+
     /// What the decision read of the task and of the clock.
     pub(super) fn moment(&self) -> Moment {
         self.moment
@@ -59,7 +68,8 @@ pub fn permit<'r>(call: Validated<'r>, ports: &Ports, way: &mut Way<'r>) -> Resu
     let stage = way.enter("permit", "bailiwick.policy.evaluate", ports);
     let world = call.granted().world();
     let moment = Moment::at(call.granted().grant().glance(), ports.clock.now_ms());
-    let decision = decide(&call, moment)?;
+    let noticed = detect::notice(&call, ports, way)?;
+    let decision = decide(&call, moment, noticed.as_deref())?;
     way.seen.policy_digest = Some(world.policy_digest.clone());
     way.trace.note(stage, "bailiwick.policy.version", world.policy_digest.clone());
     let (needs, determining) = match decision.as_ref() {
@@ -71,41 +81,63 @@ pub fn permit<'r>(call: Validated<'r>, ports: &Ports, way: &mut Way<'r>) -> Resu
             return Err(Refusal::denied(determining, cause));
         }
     };
+    // Policy first: what it refuses, it refuses in its own words.
+    if let Some(noticed) = &noticed {
+        noticed.refuses()?;
+    }
     way.trace.note(stage, "bailiwick.decision", if needs.is_empty() { "allow" } else { "escalate" });
     way.seen.rules = ids(determining);
     way.trace.note(stage, "bailiwick.policy.rule.id", way.seen.rules.join(","));
     way.leave(stage, ports);
-    let call = Permitted { validated: call, needs, moment };
+    let call = Permitted { validated: call, needs, moment, noticed };
     way.seen.needs = super::approve::needs_of(&call);
     Ok(call)
 }
 
 /// Whether the policies say the same of the call now: other calls may have counted, or another hour begun, since they were asked.
 pub(super) fn still_permits(call: &Permitted<'_>, now: Moment) -> bool {
-    match decide(&call.validated, now).as_deref() {
+    match decide(&call.validated, now, call.noticed()).as_deref() {
         Ok(Decision::Allow { .. }) => call.needs.is_empty(),
         Ok(Decision::StepUp { labels, .. }) => *labels == call.needs,
         Ok(Decision::Deny { .. }) | Err(_) => false,
     }
 }
 
-fn decide(call: &Validated<'_>, moment: Moment) -> Result<Arc<Decision>, Refusal> {
+fn decide(call: &Validated<'_>, moment: Moment, noticed: Option<&Noticed>) -> Result<Arc<Decision>, Refusal> {
     let granted = call.granted();
-    ask(granted, granted.tool(), call.arguments(), moment)
-        .ok_or_else(|| Refusal::internal("the grant can't be put before the policies"))
+    let decision = ask(granted, granted.tool(), call.arguments(), moment, noticed)
+        .ok_or_else(|| Refusal::internal("the grant can't be put before the policies"))?;
+    Ok(match noticed {
+        Some(noticed) => noticed.joined(decision, granted.tool()),
+        None => decision,
+    })
 }
 
 /// What the policies say of this tool, or of a question asked by this right, during a call. None where they can't be asked, which denies.
-pub(super) fn ask(granted: &Granted<'_>, tool: &Tool, arguments: &Value, moment: Moment) -> Option<Arc<Decision>> {
+pub(super) fn ask(
+    granted: &Granted<'_>,
+    tool: &Tool,
+    arguments: &Value,
+    moment: Moment,
+    noticed: Option<&Noticed>,
+) -> Option<Arc<Decision>> {
     let (grant, world) = (granted.grant(), granted.world());
-    let decided = |grant: &LiveGrant, moment| {
+    let decided = |hop: usize, grant: &LiveGrant, moment| {
+        let past = Past::of(grant, world, tool);
+        let (calls_last_minute, denied) = noticed.map_or((0, 0), |noticed| noticed.counts(hop));
         let facts = facts(grant, granted.identified().received().origin(), moment);
+        let facts = CallFacts {
+            detections: noticed.map_or(&[], Noticed::names),
+            calls_last_minute,
+            history: past.facts(denied, facts.confidential),
+            ..facts
+        };
         Some(grant.prepared(world)?.decide(world, tool, &AskCall { facts: &facts, arguments }))
     };
-    let mut decision = decided(grant, moment)?;
+    let mut decision = decided(0, grant, moment)?;
     // INVARIANT: nobody gains by a hop what whoever handed the task on lacks: each of them is asked about as if it made the call.
-    for above in grant.chain().skip(1) {
-        decision = stricter(decision, decided(above, Moment { standing: above.glance(), ..moment })?);
+    for (hop, above) in grant.chain().enumerate().skip(1) {
+        decision = stricter(decision, decided(hop, above, Moment { standing: above.glance(), ..moment })?);
     }
     Some(decision)
 }
@@ -138,6 +170,9 @@ pub(super) fn facts<'a>(grant: &'a LiveGrant, origin: &Origin, Moment { standing
         transport: origin.transport.as_str(),
         era: origin.protocol.as_str(),
         hour,
+        detections: &[],
+        calls_last_minute: 0,
+        history: HistoryFacts::default(),
     }
 }
 

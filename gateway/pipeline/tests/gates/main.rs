@@ -18,6 +18,7 @@ mod deferred;
 mod features;
 mod gate_approve;
 mod gate_arm;
+mod gate_detect;
 mod gate_grant;
 mod gate_identify;
 mod gate_pace;
