@@ -104,7 +104,9 @@ fn digest(value: &Value, hasher: &mut impl Hasher) {
         Value::String(text) => (3_u8, text).hash(hasher),
         Value::Array(items) => {
             (4_u8, items.len()).hash(hasher);
-            items.iter().for_each(|item| digest(item, hasher));
+            for item in items {
+                digest(item, hasher);
+            }
         }
         Value::Object(members) => {
             (5_u8, members.len()).hash(hasher);

@@ -87,7 +87,7 @@ fn window(raw: &RawDetection, kind: &str, path: &KeyPath, findings: &mut Finding
         let fault = findings.value(path, FaultCode::OutOfRange, format!("`{window}` is no window for a detection"));
         fault.help(format!("write a time from `{least}` to `{most}`"));
     }
-    u64::try_from(window.as_millis()).unwrap_or(u64::MAX)
+    window.as_millis()
 }
 
 fn sort(raw: &RawDetection, kind: &str, whole: &Raw, path: &KeyPath, findings: &mut Findings<'_>) -> Option<Sort> {
@@ -146,14 +146,13 @@ fn agents(raw: &RawDetection, whole: &Raw, path: &KeyPath, findings: &mut Findin
     let known = || whole.agents.iter().filter_map(|agent| agent.id.as_ref());
     let mut found = BTreeSet::new();
     for (index, given) in raw.agents.iter().flatten().enumerate() {
-        match known().find(|id| id.as_str() == given) {
-            Some(id) => _ = found.insert(id.clone()),
-            None => {
-                let fault = findings.value(&path.item(index), FaultCode::UnknownAgent, format!("there is no agent `{given}`"));
-                let meant = nearest(given, known().map(AgentId::as_str));
-                fault.suggest(meant).help("name one of `[[agents]]`, or leave `agents` out for all");
-            }
+        if let Some(id) = known().find(|id| id.as_str() == given) {
+            found.insert(id.clone());
+            continue;
         }
+        let fault = findings.value(&path.item(index), FaultCode::UnknownAgent, format!("there is no agent `{given}`"));
+        let meant = nearest(given, known().map(AgentId::as_str));
+        fault.suggest(meant).help("name one of `[[agents]]`, or leave `agents` out for all");
     }
     found
 }

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, MutexGuard};
 
-use bailiwick_policy::{Confirm, Decision, Requirement};
+use bailiwick_policy::{Confirm, Decision, HistoryFacts, Kind, Requirement};
 use serde_json::Value;
 
 use super::{Permitted, Stop, Validated};
@@ -216,7 +216,7 @@ fn noted(grant: &Arc<LiveGrant>, tool: Option<&Tool>, entry: Entry, rules: Arc<R
     let own = grant.watched(&ports.detections);
     for (place, rule) in noted.rules.iter().enumerate().filter(|(place, _)| about & bit(*place) != 0) {
         let Sort::ReadThenSend { untrusted, confidential } = rule.sort else { continue };
-        if !tool.is_some_and(|tool| tool.kind == bailiwick_policy::Kind::Exfiltrate) {
+        if tool.is_none_or(|tool| tool.kind != Kind::Exfiltrate) {
             continue;
         }
         let from_ms = entry.at_ms.saturating_sub(rule.window_ms).max(1);
@@ -238,7 +238,7 @@ fn sums(call: &Validated<'_>, noticed: &mut Noticed, ports: &Ports, now_ms: u64)
     for (place, rule) in rules.iter().enumerate() {
         let Some(read) = amount_of(rule, grant, tool, call.arguments()) else { continue };
         let over = match read {
-            Some(amount) => {
+            Ok(amount) => {
                 noticed.amounts.push((place, amount));
                 let mut over = over_task(rule, grant, amount);
                 for grant in grant.chain() {
@@ -247,21 +247,25 @@ fn sums(call: &Validated<'_>, noticed: &mut Noticed, ports: &Ports, now_ms: u64)
                 }
                 over
             }
-            None => Some(0),
+            Err(Blind) => Some(0),
         };
         if let Some(seen) = over {
             let is_new = grant.watched(&ports.detections).history.is_new(&rules, place, now_ms)?;
-            noticed.found.push(Found { place, seen, is_new, is_blind: read.is_none() });
+            noticed.found.push(Found { place, seen, is_new, is_blind: read.is_err() });
         }
     }
     Ok(())
 }
 
+/// An amount that can't be read.
+#[derive(Clone, Copy)]
+struct Blind;
+
 /// The amount of this call, where the rule counts those of its tool.
-fn amount_of(rule: &Rule, grant: &LiveGrant, tool: &Tool, arguments: &Value) -> Option<Option<u64>> {
+fn amount_of(rule: &Rule, grant: &LiveGrant, tool: &Tool, arguments: &Value) -> Option<Result<u64, Blind>> {
     let Sort::Sum { amounts, .. } = &rule.sort else { return None };
     let pointer = amounts.get(&tool.name)?;
-    rule.is_about(agents_of(grant), Some(&tool.name)).then(|| amount(arguments, pointer))
+    rule.is_about(agents_of(grant), Some(&tool.name)).then(|| amount(arguments, pointer).ok_or(Blind))
 }
 
 /// What a task would come to, its own or one above it, where that is too much.
@@ -450,7 +454,7 @@ impl Counted<'_> {
 pub(super) fn reads(granted: &super::Granted<'_>, ports: &Ports, now_ms: u64) {
     let tool = granted.tool();
     let is_read = tool.labels.untrusted || tool.labels.confidential;
-    if is_read && tool.kind != bailiwick_policy::Kind::Exfiltrate && !ports.detections.is_idle() {
+    if is_read && tool.kind != Kind::Exfiltrate && !ports.detections.is_idle() {
         for grant in granted.grant().chain() {
             grant.watched(&ports.detections).ledger.reads(tool.labels.untrusted, tool.labels.confidential, now_ms);
         }
@@ -497,13 +501,7 @@ impl Past {
     }
 
     /// As policies see it.
-    pub(super) fn facts(&self, denied: u64, read_sensitive: bool) -> bailiwick_policy::HistoryFacts<'_> {
-        bailiwick_policy::HistoryFacts {
-            tools: &self.tools,
-            connectors: &self.connectors,
-            kinds: &self.kinds,
-            denied,
-            read_sensitive,
-        }
+    pub(super) fn facts(&self, denied: u64, read_sensitive: bool) -> HistoryFacts<'_> {
+        HistoryFacts { tools: &self.tools, connectors: &self.connectors, kinds: &self.kinds, denied, read_sensitive }
     }
 }
