@@ -330,6 +330,8 @@ pub(crate) fn ended(way: &mut Way<'_>, outcome: Outcome, refusal: Option<&Refusa
     let reason = refusal.map(|refusal| refusal.reason);
     let became = match outcome {
         Outcome::ApprovalPending => Became::Nothing,
+        // Whoever gives up waiting, and asks again, has not called.
+        Outcome::Cancelled if !way.seen.committed => Became::Nothing,
         Outcome::Denied if matches!(reason, Some(DETECTED | "halted")) => Became::Nothing,
         Outcome::Denied | Outcome::ApprovalRejected => Became::Refused,
         _ => Became::Went,
