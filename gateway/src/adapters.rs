@@ -18,7 +18,7 @@ use bailiwick_pipeline::{
     gates::{Outgoing, RawReply},
     grant::LiveGrant,
     ports::{Channel, Clock, ConnectFailure, Connectors, Interest, Later, Lease, Listing, Offers, SendFailure, TrailLost},
-    records::{DecisionRecord, IntentRecord, LabelledRecord, OutcomeRecord, SecretRecord},
+    records::{DecisionRecord, DetectionRecord, IntentRecord, LabelledRecord, OutcomeRecord, SecretRecord},
     trace::{Attr, CallTrace, Stage},
 };
 use bailiwick_policy::Differs;
@@ -193,6 +193,10 @@ impl bailiwick_pipeline::ports::Trail for Recorder {
 
     fn secret(&self, now_ms: u64, record: &SecretRecord<'_>) -> Result<(), TrailLost> {
         self.append(Stream::Secrets, now_ms, record).map(drop)
+    }
+
+    fn detection(&self, now_ms: u64, record: &DetectionRecord<'_>) -> Result<(), TrailLost> {
+        self.append(Stream::Detections, now_ms, record).map(drop)
     }
 
     fn synced(&self, intent: u64) -> Later<'_, Result<(), TrailLost>> {

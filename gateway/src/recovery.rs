@@ -1,11 +1,12 @@
 //! What a start makes good: what the trail knows and the store does not, and requests that the gateway's end left without an
 //! outcome.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use bailiwick_pipeline::{
+    detect::{Detections, Sort},
     grant::Labels,
-    ids::ApprovalId,
+    ids::{AgentId, ApprovalId},
     ports::Clock,
     records::{Outcome, OutcomeRecord},
 };
@@ -48,6 +49,7 @@ fn replayed(record: &Record) -> Option<ReplayedIntent> {
         cost: body.get("cost").and_then(Value::as_u64).unwrap_or(1),
         labels: labels_of(record),
         approval: record.text("approval").and_then(|id| id.parse::<ApprovalId>().ok()),
+        sums: amounts_of(record),
         allowance: record.text("allowance").and_then(|id| id.parse::<ApprovalId>().ok()).zip(used(record)),
     })
 }
@@ -66,6 +68,7 @@ fn labelled(record: &Record) -> Vec<ReplayedIntent> {
         cost: 0,
         labels: labels_of(record),
         approval: None,
+        sums: Vec::new(),
         allowance: None,
     };
     chain.filter_map(|id| id.as_str()?.parse().ok()).map(marked).collect()
@@ -74,6 +77,47 @@ fn labelled(record: &Record) -> Vec<ReplayedIntent> {
 /// Labels that can't be read are all of them: nothing is washed off by a record of another version.
 fn labels_of(record: &Record) -> Labels {
     record.body.get("labels").and_then(|labels| Labels::deserialize(labels).ok()).unwrap_or(Labels::ALL)
+}
+
+/// What an intent adds to sums that a detection limits.
+fn amounts_of(record: &Record) -> Vec<(Arc<str>, u64)> {
+    let amounts = record.body.get("sums").and_then(|sums| sums.get("amounts")).and_then(Value::as_object);
+    let amounts = amounts.into_iter().flatten();
+    amounts.filter_map(|(name, amount)| Some((Arc::from(name.as_str()), amount.as_u64()?))).collect()
+}
+
+/// Takes up the sums that agents came to within the windows of the detections that limit such. Of the trail it reads as much as that takes.
+pub(crate) fn sums_of_windows(trail: &Trail, detections: &Detections, now_ms: u64) -> Result<(), TrailFault> {
+    let windows = detections.rules().iter().filter(|rule| has_window(&rule.sort)).map(|rule| rule.window_ms).max();
+    let Some(window_ms) = windows else { return Ok(()) };
+    let (from_ms, last) = (now_ms.saturating_sub(window_ms), trail.last_seq(Stream::Calls));
+    let mut back = 1024;
+    // Step by step further back, until all of the window is seen.
+    let first = loop {
+        let seq = last.saturating_sub(back).max(1);
+        let is_before = |record: Record| record.unix_ms < from_ms;
+        if seq == 1 || trail.reader().record(Stream::Calls, seq)?.is_some_and(is_before) {
+            break seq;
+        }
+        back = back.saturating_mul(4);
+    };
+    for record in trail.reader().records(Stream::Calls, Start::Seq(first))? {
+        let record = record?;
+        if record.unix_ms < from_ms || record.text("event") != Some("intent") {
+            continue;
+        }
+        let Some(sums) = record.body.get("sums") else { continue };
+        let agents = sums.get("agents").and_then(Value::as_array).into_iter().flatten();
+        let agents: Vec<AgentId> = agents.filter_map(|agent| agent.as_str()?.parse().ok()).collect();
+        for (name, amount) in amounts_of(&record) {
+            detections.recall(&agents, &name, record.unix_ms, amount);
+        }
+    }
+    Ok(())
+}
+
+fn has_window(sort: &Sort) -> bool {
+    matches!(sort, Sort::Sum { limit: Some(_), .. })
 }
 
 /// The use of an allowance that an intent took.

@@ -288,6 +288,7 @@ async fn metrics(State(runtime): State<Arc<Runtime>>) -> String {
             ("{bailiwick_audit_stream=\"decisions\"}", trail.last_seq(Stream::Decisions)),
             ("{bailiwick_audit_stream=\"secrets\"}", trail.last_seq(Stream::Secrets)),
             ("{bailiwick_audit_stream=\"admin\"}", trail.last_seq(Stream::Admin)),
+            ("{bailiwick_audit_stream=\"detections\"}", trail.last_seq(Stream::Detections)),
         ],
     );
     counter(
@@ -303,6 +304,16 @@ async fn metrics(State(runtime): State<Arc<Runtime>>) -> String {
             ("{bailiwick_outcome=\"timed_out\"}", runtime.handshakes.timed_out()),
         ],
     );
+    let detections = runtime.gateway.ports().detections.rules();
+    let fired: Vec<(String, u64)> = detections
+        .iter()
+        .map(|rule| {
+            let labels = format!("{{bailiwick_detection_rule=\"{}\",bailiwick_detection_action=\"{}\"}}", rule.name, rule.act);
+            (labels, rule.fired())
+        })
+        .collect();
+    let fired: Vec<(&str, u64)> = fired.iter().map(|(labels, count)| (labels.as_str(), *count)).collect();
+    counter("bailiwick_detections_total", "Calls on which a detection fired, by its name and what follows.", &fired);
     let told = runtime.approvals.tally();
     counter(
         "bailiwick_approvals_total",

@@ -19,6 +19,7 @@ use bailiwick_credentials::Broker;
 use bailiwick_identity::Issuers;
 use bailiwick_pipeline::{
     Gateway, Patience, Settings,
+    detect::Detections,
     gates::ScreenLimits,
     grant::{Grant, LiveGrant},
     halts::Halts,
@@ -267,6 +268,9 @@ impl Runtime {
         let identities = LiveIdentities::new(proofs.0, proofs.1, proofs.2, proofs.3, Arc::clone(&clock));
         let (completing, requesting) = (Arc::<Completing>::default(), Arc::<Requesting>::default());
         let recent = Arc::<Recent>::default();
+        let detections = Arc::<Detections>::default();
+        detections.set(config.detections.clone());
+        recovery::sums_of_windows(&trail, &detections, now_ms)?;
         let ports = Ports {
             clock: Arc::clone(&clock),
             identities: Arc::new(identities),
@@ -280,6 +284,7 @@ impl Runtime {
             rounds: Arc::default(),
             tasks: Arc::default(),
             halts: in_force,
+            detections,
             endings: Arc::clone(&completing) as _,
             requests: Arc::clone(&requesting) as _,
         };

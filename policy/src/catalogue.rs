@@ -399,6 +399,10 @@ pub fn fact_names() -> Vec<String> {
 pub(crate) fn call_fields() -> BTreeMap<String, Field> {
     let set = || Shape::Set(Box::new(Shape::Text));
     let maybe = || Field { shape: Shape::Long, required: false };
+    let field = |shape| Field { shape, required: true };
+    let history =
+        [("tools", set()), ("connectors", set()), ("kinds", set()), ("denied", Shape::Long), ("read_sensitive", Shape::Flag)];
+    let history = history.into_iter().map(|(name, shape)| (name.to_owned(), field(shape))).collect();
     [
         ("kind", Shape::Text),
         ("band", Shape::Long),
@@ -425,11 +429,11 @@ pub(crate) fn call_fields() -> BTreeMap<String, Field> {
         ("cost", Shape::Long),
         ("budget", Shape::Record(["calls_left", "writes_left"].map(|name| (name.to_owned(), maybe())).into())),
         ("opaque_fields", set()),
+        ("detections", set()),
+        ("calls_last_minute", Shape::Long),
+        ("history", Shape::Record(history)),
     ]
     .into_iter()
-    .map(|(name, shape)| {
-        let field = Field { shape, required: true };
-        (name.to_owned(), field)
-    })
+    .map(|(name, shape)| (name.to_owned(), field(shape)))
     .collect()
 }

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::catalogue::{Tool, call_fields};
 use crate::decision::DenyCause;
-use crate::facts::{Ask, CallFacts};
+use crate::facts::{Ask, CallFacts, HistoryFacts};
 use crate::number;
 use crate::reads::{Reads, Want};
 use crate::shape::{Field, Shape};
@@ -63,7 +63,10 @@ impl Arguments {
         };
         if !reads.call().is_nothing() {
             let facts = names.into_iter().filter_map(|name| {
-                let value = self.fact(name, tool, call, approvals)?;
+                let value = match name.as_str() {
+                    "history" => history(&call.history, reads.call().field("history"))?,
+                    _ => self.fact(name, tool, call, approvals)?,
+                };
                 Some((name.clone(), value))
             });
             let call = RestrictedExpression::new_record(facts).ok()?;
@@ -92,7 +95,10 @@ impl Arguments {
             Want::Everything => call_fields().into_keys().collect(),
         };
         let pairs = names.into_iter().filter(|name| !["approvals", "kind", "band"].contains(&name.as_str())).filter_map(|name| {
-            let value = facts.fact(&name, tool, ask.call, &[])?;
+            let value = match name.as_str() {
+                "history" => history(&ask.call.history, reads.call().field("history"))?,
+                _ => facts.fact(&name, tool, ask.call, &[])?,
+            };
             Some((name, value))
         });
         let pairs: Vec<(String, RestrictedExpression)> = pairs.collect();
@@ -132,6 +138,8 @@ impl Arguments {
             "bytes_out" => count(call.bytes_out),
             "cost" => count(call.cost),
             "budget" => budget(call)?,
+            "detections" => texts(call.detections.iter().map(String::as_str)),
+            "calls_last_minute" => count(call.calls_last_minute),
             "opaque_fields" => texts(opaque()),
             _ => return None,
         })
@@ -144,6 +152,20 @@ pub(crate) fn with_approvals(mut facts: Record, reads: &Reads, approvals: &[&str
         facts.push(("approvals".to_owned(), texts(approvals.iter().copied())));
     }
     facts
+}
+
+/// What the task did before, as far as it is looked at.
+fn history(history: &HistoryFacts<'_>, want: &Want) -> Option<RestrictedExpression> {
+    let set = |list: &[String]| texts(list.iter().map(String::as_str));
+    let all: [(&str, &dyn Fn() -> RestrictedExpression); 5] = [
+        ("tools", &|| set(history.tools)),
+        ("connectors", &|| set(history.connectors)),
+        ("kinds", &|| set(history.kinds)),
+        ("denied", &|| count(history.denied)),
+        ("read_sensitive", &|| RestrictedExpression::new_bool(history.read_sensitive)),
+    ];
+    let wanted = all.into_iter().filter(|(name, _)| !want.field(name).is_nothing());
+    RestrictedExpression::new_record(wanted.map(|(name, value)| (name.to_owned(), value()))).ok()
 }
 
 fn text(value: &str) -> RestrictedExpression {

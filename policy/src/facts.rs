@@ -133,6 +133,27 @@ pub struct CallFacts<'a> {
     pub calls_left: Option<u64>,
     /// Calls with an effect that its budget has left; none where it has no limit.
     pub writes_left: Option<u64>,
+    /// The names of the detections that fire on the call.
+    pub detections: &'a [String],
+    /// Calls that the task tried in the minute before this one.
+    pub calls_last_minute: u64,
+    /// What the task did before.
+    pub history: HistoryFacts<'a>,
+}
+
+/// What a task did before this call: `context.call.history`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HistoryFacts<'a> {
+    /// The tools that were called, by their full names.
+    pub tools: &'a [String],
+    /// The connectors of those.
+    pub connectors: &'a [String],
+    /// The kinds of those.
+    pub kinds: &'a [String],
+    /// How many of its calls were refused since the gateway started.
+    pub denied: u64,
+    /// Whether it has read confidential data.
+    pub read_sensitive: bool,
 }
 
 /// The other question: may this task be handed on to that agent?

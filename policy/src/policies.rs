@@ -73,6 +73,7 @@ pub struct Policies {
     digest: BundleDigest,
     /// Policies that are only watched, or why they can't be.
     candidate: Option<Result<Box<Policies>, String>>,
+    reads_past: bool,
 }
 
 /// A tool and the rules that matter to it.
@@ -83,6 +84,9 @@ pub(crate) struct Entry {
     action: Option<cedar_policy::Entity>,
     question: usize,
 }
+
+/// What rules read of the calls that a task made before, beyond how many they were.
+const PAST: [&str; 3] = ["detections", "calls_last_minute", "history"];
 
 impl Policies {
     /// Parses, validates and slices a bundle. An empty one is valid, and denies everything.
@@ -159,6 +163,8 @@ impl Policies {
             let id = Arc::clone(&rule.facts.rule.id);
             (id, rule.facts)
         });
+        let reads_past = |slice: &Arc<Slice>| PAST.iter().any(|name| !slice.enforced.reads.call().field(name).is_nothing());
+        let reads_past = slices.iter().any(reads_past);
         Ok(Self {
             authorizer: Authorizer::new(),
             entries: entries.collect(),
@@ -169,6 +175,7 @@ impl Policies {
             left_out: catalogue.left_out.clone(),
             digest,
             candidate: None,
+            reads_past,
         })
     }
 
@@ -269,6 +276,11 @@ impl Policies {
     /// bundle, grant and connector stay the same.
     pub fn reads_context(&self, tool: &str) -> bool {
         self.reads(tool).is_some_and(Reads::context)
+    }
+
+    /// Whether any rule in force reads what a task did before: its detections, its calls of the last minute, its history.
+    pub const fn reads_past(&self) -> bool {
+        self.reads_past
     }
 
     /// An annotation of a rule, such as `redact`.

@@ -108,7 +108,7 @@ async fn a123_standard_error_is_cut_escaped_and_never_taken_for_ours() {
         );
         assert!(!text.lines().any(|line| line.starts_with("2026-01-01T00:00:00Z")), "{text}");
     }
-    for stream in ["calls", "decisions", "secrets", "admin"] {
+    for stream in ["calls", "decisions", "secrets", "admin", "detections"] {
         assert!(stage.gateway.records(stream).iter().all(|record| record["tool"] != json!("forged__tool")), "{stream}");
     }
     neighbour.was_served().await;

@@ -8,6 +8,7 @@ mod bodies;
 mod bounds;
 mod commands;
 mod decisions;
+mod detections;
 mod ends;
 mod exhaustion;
 mod headers;

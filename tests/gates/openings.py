@@ -86,6 +86,13 @@ OPENINGS = {
     "permit": (["gate_permit"], {
         "deny": [("return Err(Refusal::denied(determining, cause));", "let _ = cause;\n            (Vec::new(), determining)")],
     }),
+    "detect": (["gate_detect"], {
+        "deny": [("if let Some((rule, found)) = self.fired(Act::Deny).next() {", "if let Some((rule, found)) = self.fired(Act::Deny).next().filter(|_| false) {")],
+        "step up": [("if needs.is_empty() {", "if true {")],
+        "commit": [("if is_over && !may_be_over() {", "if is_over && !may_be_over() && false {")],
+        "refused before": [("    if became == Became::Refused\n", "    if false && became == Became::Refused\n")],
+        "agents": [("over = over.max(over_window(rule, &mut sums, amount, now_ms));", "over = over.max(over_window(rule, &mut sums, 0, 0));")],
+    }),
     "approve": (["gate_approve", "gate_watch", "deferred"], {
         "watch": [("if call.validated().granted().identified().received().is_watch() {", "if false {")],
         "asked twice": [("None if way.deferred().is_some() =>", "None if false =>")],

@@ -20,7 +20,7 @@ use bailiwick_pipeline::{
         Trail, TrailLost,
     },
     principal::{Presented, Principal},
-    records::{DecisionRecord, IntentRecord, LabelledRecord, OutcomeRecord, SecretRecord},
+    records::{DecisionRecord, DetectionRecord, IntentRecord, LabelledRecord, OutcomeRecord, SecretRecord},
 };
 use bailiwick_schemas::names::ConnectorId;
 use bytes::Bytes;
@@ -334,6 +334,10 @@ impl Trail for Barred {
 
     fn outcome(&self, now_ms: u64, record: &OutcomeRecord<'_>) -> Result<(), TrailLost> {
         self.real.trail.outcome(now_ms, record)
+    }
+
+    fn detection(&self, now_ms: u64, record: &DetectionRecord<'_>) -> Result<(), TrailLost> {
+        self.real.trail.detection(now_ms, record)
     }
 
     fn secret(&self, now_ms: u64, record: &SecretRecord<'_>) -> Result<(), TrailLost> {

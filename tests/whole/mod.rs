@@ -9,6 +9,7 @@ mod commands;
 mod completing;
 mod connectors;
 mod console;
+mod detections;
 mod errors;
 mod evidence;
 mod features;

@@ -8,6 +8,7 @@ use bailiwick_channels::ChannelSpec;
 use bailiwick_identity::{IssuerSpec, SpiffeId, SubjectPattern};
 use bailiwick_pipeline::{
     Patience,
+    detect::Rule,
     grant::{Budget, Capability, Grant},
     ids::{AgentId, GrantId},
     principal::Agent,
@@ -59,6 +60,8 @@ pub struct Config {
     pub resource_servers: Vec<ResourceServer>,
     /// How people hear of approvals, in the order of the file.
     pub channels: Vec<ChannelSpec>,
+    /// What is looked for in what tasks do, in the order of the file.
+    pub detections: Vec<Rule>,
     pub(crate) source: Source,
     pub(crate) variables: Variables,
     pub(crate) effective: Value,
@@ -82,12 +85,14 @@ pub(crate) struct Parts {
     pub(crate) people: Vec<RegisteredPerson>,
     pub(crate) resource_servers: Vec<ResourceServer>,
     pub(crate) channels: Vec<ChannelSpec>,
+    pub(crate) detections: Vec<Rule>,
 }
 
 impl Parts {
     pub(crate) fn with_origin(self, source: Source, variables: Variables, effective: Value) -> Config {
         let Self { server, console, approvals, auto_grants, policy, trail, telemetry, limits, .. } = self;
-        let Self { trust_domains, issuers, agents, connectors, grants, people, resource_servers, channels, .. } = self;
+        let Self { trust_domains, issuers, agents, connectors, grants, people, resource_servers, channels, detections, .. } =
+            self;
         Config {
             server,
             console,
@@ -105,6 +110,7 @@ impl Parts {
             people,
             resource_servers,
             channels,
+            detections,
             source,
             variables,
             effective,

@@ -1,6 +1,6 @@
 //! What policies may know of a call beside its arguments: of its task, of who asks and how, and of the clock.
 
-use bailiwick_policy::CallFacts;
+use bailiwick_policy::{CallFacts, HistoryFacts};
 
 use crate::{
     destination::Sending,
@@ -72,6 +72,9 @@ pub(crate) fn facts<'a>(
         cost,
         calls_left: left(terms.budget.calls, standing.calls),
         writes_left: left(terms.budget.writes, standing.writes),
+        detections: &[],
+        calls_last_minute: 0,
+        history: HistoryFacts::default(),
     }
 }
 

@@ -6,7 +6,7 @@ use std::{
     ops::Range,
     str::FromStr,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
@@ -24,6 +24,7 @@ use self::spending::Purse;
 use crate::{
     catalogue::{Tool, World},
     constraint::Bound,
+    detect::{Detections, Watched},
     halts::Writing,
     ids::{AgentId, GrantId},
     pace::Pace,
@@ -391,6 +392,8 @@ pub struct LiveGrant {
     parent: Option<Arc<LiveGrant>>,
     extended: extension::Held,
     prepared: ArcSwapOption<Prepared>,
+    /// What detections keep of it, from its first call on.
+    watched: OnceLock<Box<Watched>>,
 }
 
 impl LiveGrant {
@@ -422,7 +425,8 @@ impl LiveGrant {
         let (standing, purse, prepared) = (Mutex::new(standing), Purse::of(spent), ArcSwapOption::empty());
         let spread = AtomicU64::new(Labels::NONE.word());
         let (changes, pace, extended) = (AtomicU64::new(0), Pace::default(), extension::Held::of(terms.revision));
-        Self { terms, facts, standing, seen, spread, purse, changes, pace, guard, parent, extended, prepared }
+        let watched = OnceLock::new();
+        Self { terms, facts, standing, seen, spread, purse, changes, pace, guard, parent, extended, prepared, watched }
     }
 
     /// Its terms.
@@ -483,6 +487,16 @@ impl LiveGrant {
     /// Whether this tool was ever called under it.
     pub fn has_used(&self, tool: &QualifiedName) -> bool {
         self.purse.has_used(tool)
+    }
+
+    /// What the amounts of a detection have come to under it.
+    pub(crate) fn summed(&self, detection: &str) -> u64 {
+        self.purse.summed(detection)
+    }
+
+    /// What detections keep of it.
+    pub(crate) fn watched(&self, detections: &Detections) -> &Watched {
+        self.watched.get_or_init(|| Box::new(Watched::of(self, detections)))
     }
 
     /// When it was used last, unix milliseconds; 0 for never.

@@ -9,6 +9,7 @@ pub mod aside;
 pub mod catalogue;
 pub mod constraint;
 pub mod destination;
+pub mod detect;
 pub mod gates;
 pub mod grant;
 pub mod halts;

@@ -12,12 +12,13 @@ use secrecy::SecretString;
 
 use crate::{
     catalogue::{Tool, World},
+    detect::Detections,
     gates::{Outgoing, RawReply, Watching},
     grant::LiveGrant,
     halts::Halts,
     ids::{AgentId, ApprovalId, CallId, GrantId, RequestId},
     principal::{Presented, Principal},
-    records::{DecisionRecord, IntentRecord, LabelledRecord, OutcomeRecord, SecretRecord},
+    records::{DecisionRecord, DetectionRecord, IntentRecord, LabelledRecord, OutcomeRecord, SecretRecord},
     redact::{NeedleFault, Needles},
     rounds::Rounds,
     tasks::Tasks,
@@ -54,6 +55,8 @@ pub struct Ports {
     pub tasks: Arc<Tasks>,
     /// What is stopped, and what is in flight.
     pub halts: Arc<Halts>,
+    /// What stands out in what tasks do.
+    pub detections: Arc<Detections>,
     /// How tasks end that their agents end.
     pub endings: Arc<dyn Endings>,
     /// Where agents ask for more than they were granted.
@@ -857,6 +860,8 @@ pub trait Trail: Send + Sync {
     fn outcome(&self, now_ms: u64, record: &OutcomeRecord<'_>) -> Result<(), TrailLost>;
     /// Appends an access to a secret.
     fn secret(&self, now_ms: u64, record: &SecretRecord<'_>) -> Result<(), TrailLost>;
+    /// Appends what a detection found.
+    fn detection(&self, now_ms: u64, record: &DetectionRecord<'_>) -> Result<(), TrailLost>;
     /// Returns once the intent at this place is on disk.
     fn synced(&self, intent: u64) -> Later<'_, Result<(), TrailLost>>;
     /// A keyed digest of bytes: proves later what they were, without telling what they are.

@@ -1,9 +1,12 @@
 //! What goes on record. Field names here are the names in the trail.
 
+use std::collections::BTreeMap;
+
 use bailiwick_policy::{Band, Differs, Kind, Snapshot};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    detect::Act,
     grant::Labels,
     ids::{AgentId, ApprovalId, CallId, GrantId},
 };
@@ -118,8 +121,20 @@ pub struct IntentRecord<'a> {
     /// The credential lent for it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lease: Option<&'a str>,
+    /// What it adds to sums that a detection limits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sums: Option<SumsRecord<'a>>,
     /// Its trace.
     pub trace_id: &'a str,
+}
+
+/// What a call adds to sums, in an intent.
+#[derive(Debug, Serialize)]
+pub struct SumsRecord<'a> {
+    /// The agents whose task it is a part of.
+    pub agents: Vec<&'a AgentId>,
+    /// The amounts, by the name of the detection.
+    pub amounts: BTreeMap<&'a str, u64>,
 }
 
 /// Stream `calls`: this is how it ended. Exactly one for each request.
@@ -342,6 +357,42 @@ pub struct AskedAbove {
     pub grant: String,
     /// The facts of the call under it.
     pub call: serde_json::Map<String, serde_json::Value>,
+}
+
+/// Stream `detections`: something stood out. One record for as long as it goes on.
+#[derive(Debug, Serialize)]
+pub struct DetectionRecord<'a> {
+    /// Always `fired`.
+    pub event: &'static str,
+    /// The name of the detection.
+    pub detection: &'a str,
+    /// What it looks for.
+    pub kind: &'static str,
+    /// What follows.
+    pub action: Act,
+    /// The call that it fired on first.
+    pub call_id: &'a CallId,
+    /// Who.
+    pub agent: &'a AgentId,
+    /// Which copy of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub instance: Option<&'a str>,
+    /// Under which grant.
+    pub grant: &'a GrantId,
+    /// The first grant of its chain, where that is another.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub root: Option<&'a GrantId>,
+    /// The tool, where there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tool: Option<&'a str>,
+    /// How much was found: calls, amounts or seconds, by its kind.
+    pub seen: u64,
+    /// How far it looks back, seconds.
+    pub window_s: u64,
+    /// What was found, in words.
+    pub why: &'a str,
+    /// The trace of the call.
+    pub trace_id: &'a str,
 }
 
 /// Stream `secrets`: a secret was lent, used, or seen where it must not be.

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::{
     answer::{Answer, Body},
     constraint::Bound,
+    detect,
     grant::GrantState,
     halts::Halt,
     ids::{AgentId, GrantId},
@@ -38,6 +39,9 @@ pub const RESOURCE_NOT_FOUND: i64 = -32002;
 pub const MISSING_CAPABILITY: i64 = -32021;
 /// An error of a server whose own code can't be passed on (JSON-RPC 2.0, 5.1: the range of servers).
 pub const SERVER_ERROR: i64 = -32000;
+
+/// Why a call is refused that a detection refuses, in one word.
+pub(crate) const DETECTED: &str = "detected";
 
 /// So much of a name that nothing has is said back in words, and so much as data.
 const NAME_CHARS: usize = 256;
@@ -283,6 +287,18 @@ impl Refusal {
             why,
         );
         refusal.0.rules = determining.iter().map(|rule| rule.id.to_string()).collect();
+        refusal
+    }
+
+    /// A detection says no.
+    pub fn detected(rule: &detect::Rule, why: &str) -> Self {
+        let (name, advice) = (&rule.name, rule.sort.advice());
+        let text = format!("DENIED by detection {name}: {why}. Not executed; do not retry unchanged. {advice}");
+        let mut refusal =
+            Self::tool_error(Outcome::Denied, DETECTED, text, format!("detection `{name}` ({}): {why}", rule.sort.as_str()));
+        refusal.tell(json!({"dev.bailiwick/refusal": {
+            "reason": DETECTED, "detection": name, "kind": rule.sort.as_str(), "windowMs": rule.window_ms,
+        }}));
         refusal
     }
 

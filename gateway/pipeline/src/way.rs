@@ -18,6 +18,7 @@ use crate::{
     aside::{Aside, AsideKind, Herald},
     catalogue::{Tool, World},
     defer::Deferral,
+    gates,
     grant::{Labels, LiveGrant},
     ids::{ApprovalId, CallId},
     kept::Effect,
@@ -61,6 +62,10 @@ pub(crate) struct Seen {
     pub(crate) labelled: Labels,
     /// What the decision read of where data flows.
     pub(crate) flow: Option<FlowRecord>,
+    /// What was found of its task when it first came.
+    pub(crate) noted: Option<Box<gates::Noted>>,
+    /// The detections that fired on it: a bit for each.
+    pub(crate) fired: u32,
     decided: bool,
     stepped_up: Option<ApprovalId>,
 }
@@ -99,6 +104,7 @@ pub struct Way<'r> {
     received: &'r Received,
     ports: &'r Ports,
     closed: bool,
+    is_aside: bool,
 }
 
 impl<'r> Way<'r> {
@@ -129,6 +135,8 @@ impl<'r> Way<'r> {
                 asides: Asides::default(),
                 labelled: Labels::NONE,
                 flow: None,
+                noted: None,
+                fired: 0,
                 decided: false,
                 stepped_up: None,
             },
@@ -137,6 +145,7 @@ impl<'r> Way<'r> {
             received,
             ports,
             closed: false,
+            is_aside: false,
         }
     }
 
@@ -145,7 +154,13 @@ impl<'r> Way<'r> {
     pub(crate) fn aside(received: &'r Received, ports: &'r Ports) -> Self {
         let mut way = Self::open(received, None, ports);
         way.closed = true;
+        way.is_aside = true;
         way
+    }
+
+    /// Whether nothing of it goes on record.
+    pub(crate) fn is_beside_record(&self) -> bool {
+        self.is_aside
     }
 
     /// Begins its trace.
@@ -262,6 +277,8 @@ impl<'r> Way<'r> {
 
     fn on_record(&mut self, outcome: Outcome, refusal: Option<&Refusal>, ports: &Ports) -> Result<(), TrailLost> {
         self.closed = true;
+        // What is not known of it is not found in what comes after it; its own record stands without that.
+        let _unkept = caught(|| gates::ended(self, outcome, refusal, ports));
         let written =
             caught(|| self.write(outcome, refusal, ports)).unwrap_or_else(|words| Err(TrailLost(format!("a panic: {words}"))));
         // The record stands, or its loss is known: what comes now may fail without changing the answer.

@@ -15,6 +15,7 @@ pub(crate) mod connectors;
 mod console;
 pub(crate) mod deed;
 mod definitions;
+pub(crate) mod detections;
 mod explain;
 pub(crate) mod fault;
 pub(crate) mod grants;
@@ -48,7 +49,7 @@ pub(crate) use proposal::proposal;
 pub(crate) use trial::trial;
 
 /// Every endpoint: its method, its path, and whether it changes something.
-pub const ENDPOINTS: [(&str, &str, bool); 40] = [
+pub const ENDPOINTS: [(&str, &str, bool); 41] = [
     ("GET", "/api/v1/status", false),
     ("POST", "/api/v1/reload", true),
     ("GET", "/api/v1/agents", false),
@@ -71,6 +72,7 @@ pub const ENDPOINTS: [(&str, &str, bool); 40] = [
     ("POST", "/api/v1/grants/{id}/revoke", true),
     ("GET", "/api/v1/channels", false),
     ("POST", "/api/v1/channels/{id}/test", true),
+    ("GET", "/api/v1/detections", false),
     ("GET", "/api/v1/halts", false),
     ("POST", "/api/v1/halts", true),
     ("POST", "/api/v1/halts/lift", true),
@@ -120,6 +122,7 @@ pub(crate) fn routes(runtime: Arc<Runtime>) -> Router {
         .route("/api/v1/grants/{id}/revoke", post(grants::revoke))
         .route("/api/v1/channels", get(channels::list))
         .route("/api/v1/channels/{id}/test", post(channels::test))
+        .route("/api/v1/detections", get(detections::list))
         .route("/api/v1/halts", get(halts::list).post(halts::freeze))
         .route("/api/v1/halts/lift", post(halts::thaw))
         .route("/api/v1/approvals", get(approvals::list))

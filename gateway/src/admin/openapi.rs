@@ -66,6 +66,7 @@ fn endpoints() -> Vec<Endpoint> {
         reads("/api/v1/grants/{id}", "grant", "One grant", of::<api::GrantView>),
         does("/api/v1/grants/{id}/complete", "complete_grant", "Its task is done", Some(of::<api::Why>), of::<api::EndedView>),
         does("/api/v1/grants/{id}/revoke", "revoke_grant", "Revokes a grant", Some(of::<api::Why>), of::<api::EndedView>),
+        reads("/api/v1/detections", "detections", "What stood out in what tasks do", of::<Vec<api::DetectionView>>),
         reads("/api/v1/halts", "halts", "What is stopped", of::<Vec<api::HaltView>>),
         does("/api/v1/halts", "freeze", "Stops something", Some(of::<api::HaltWanted>), of::<api::FrozenView>),
         does("/api/v1/halts/lift", "thaw", "Lets something go on", Some(of::<api::HaltWanted>), of::<api::HaltView>),

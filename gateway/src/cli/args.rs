@@ -77,6 +77,9 @@ pub enum Command {
     /// How people hear of them
     #[command(subcommand)]
     Channels(ChannelsCommand),
+    /// Loops, chains and small steps that add up
+    #[command(subcommand)]
+    Detections(DetectionsCommand),
     /// What agents ask for beyond their grants
     #[command(subcommand)]
     Requests(RequestsCommand),
@@ -723,6 +726,15 @@ pub enum StreamName {
     Secrets,
     /// What was changed.
     Admin,
+    /// What stood out.
+    Detections,
+}
+
+/// `detections`
+#[derive(Debug, Subcommand)]
+pub enum DetectionsCommand {
+    /// The last findings
+    List(Json),
 }
 
 /// `config`

@@ -77,9 +77,10 @@ fn drain(sources: &mut [Records]) -> Result<Vec<Record>, CliFault> {
 fn in_order(records: &mut [Record]) {
     let rank = |stream| match stream {
         Stream::Admin => 0,
-        Stream::Decisions => 1,
-        Stream::Secrets => 2,
-        Stream::Calls => 3,
+        Stream::Detections => 1,
+        Stream::Decisions => 2,
+        Stream::Secrets => 3,
+        Stream::Calls => 4,
     };
     records.sort_by_key(|record| (record.unix_ms, rank(record.stream)));
 }
@@ -141,6 +142,7 @@ fn line(record: &Record) -> String {
         Stream::Calls => record.text("outcome").or(record.text("event")),
         Stream::Decisions => record.text("effect"),
         Stream::Secrets | Stream::Admin => record.text("event"),
+        Stream::Detections => record.text("detection"),
     };
     let text = |key: &str| record.text(key).unwrap_or_default();
     let who = if record.stream == Stream::Admin { text("by") } else { text("agent") };
@@ -155,7 +157,7 @@ fn line(record: &Record) -> String {
     }
     let id = text("call_id");
     let line = format!(
-        "{clock}  {:<9}  {:<17}  {:<12}  {:<24}  {:<25}  {}",
+        "{clock}  {:<10}  {:<17}  {:<12}  {:<24}  {:<25}  {}",
         record.stream.name(),
         shown(what.unwrap_or_default()),
         shown(who),
@@ -209,7 +211,7 @@ fn report_table(report: &Report) -> String {
     let mut text = Page::default();
     for stream in &report.streams {
         let verdict = if stream.bad.is_none() { "chain OK" } else { "DAMAGED " };
-        text.add(format_args!("{:<9}  {verdict}  {} records\n", stream.stream.name(), stream.records));
+        text.add(format_args!("{:<10}  {verdict}  {} records\n", stream.stream.name(), stream.records));
     }
     text.into_text()
 }
@@ -236,6 +238,7 @@ fn stream(name: StreamName) -> Stream {
         StreamName::Decisions => Stream::Decisions,
         StreamName::Secrets => Stream::Secrets,
         StreamName::Admin => Stream::Admin,
+        StreamName::Detections => Stream::Detections,
     }
 }
 
@@ -263,7 +266,7 @@ mod tests {
             &json!({"event": "decided", "call_id": "c1", "agent": "demo", "tool": "a__b\u{1b}[2J", "effect": "deny", "reason": "unknown_tool"}),
         );
         let line = line(&record);
-        assert!(line.starts_with("23:19:39  decisions  deny               demo          a__b\\u{1b}[2J"), "{line}");
+        assert!(line.starts_with("23:19:39  decisions   deny               demo          a__b\\u{1b}[2J"), "{line}");
         assert!(line.ends_with("c1                         unknown_tool"), "{line}");
         let json = as_json(&record);
         assert_eq!((json.get("id"), json.get("state")), (Some(&json!("c1")), Some(&json!("deny"))));

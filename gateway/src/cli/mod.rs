@@ -12,6 +12,7 @@ mod completions;
 mod config;
 mod connectors;
 mod console;
+mod detections;
 mod doctor;
 mod explain;
 mod fault;
@@ -72,6 +73,7 @@ pub async fn run(cli: &Cli, around: Surroundings) -> Result<(), CliFault> {
         Command::Connectors(connectors) => connectors::run(connectors, &session(around)?).await,
         Command::Grants(grants) => grants::run(grants, &session(around)?).await,
         Command::Channels(channels) => channels::channels(channels, &session(around)?).await,
+        Command::Detections(command) => detections::detections(command, &session(around)?).await,
         Command::Freeze(freeze) => halts::freeze(freeze, &session(around)?).await,
         Command::Thaw(thaw) => halts::thaw(thaw, &session(around)?).await,
         Command::Requests(requests) => requests::run(requests, &session(around)?).await,

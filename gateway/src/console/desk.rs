@@ -241,6 +241,7 @@ impl Desk for GatewayDesk {
             let mut found = views::detections(&runtime);
             if viewer.may(Action::SeeTrail).is_ok() {
                 found.extend(reading::given_away(&runtime).await);
+                found.extend(reading::stood_out(&runtime).await);
             }
             found.sort_by_key(|one| std::cmp::Reverse((one.band, one.at_ms)));
             found

@@ -12,7 +12,11 @@ use bailiwick_trail::{Reader, Record, Start, Stream, TrailFault};
 use serde_json::Value;
 
 use super::views::seen_by;
-use crate::{recent::Passed, runtime::Runtime};
+use crate::{
+    admin::{api::DetectionView, detections::last},
+    recent::Passed,
+    runtime::Runtime,
+};
 
 /// So many records of each stream are read for one page of a search.
 const PIECE: u64 = 2_000;
@@ -112,9 +116,10 @@ fn remark(query: &AuditQuery, from_ms: Option<u64>, until_ms: Option<u64>) -> Op
 fn rank(stream: Stream) -> u8 {
     match stream {
         Stream::Admin => 0,
-        Stream::Decisions => 1,
-        Stream::Secrets => 2,
-        Stream::Calls => 3,
+        Stream::Detections => 1,
+        Stream::Decisions => 2,
+        Stream::Secrets => 3,
+        Stream::Calls => 4,
     }
 }
 
@@ -149,6 +154,7 @@ fn row(record: &Record) -> AuditRow {
         Stream::Calls => first(&["outcome", "event"]),
         Stream::Decisions => first(&["effect", "event"]),
         Stream::Secrets | Stream::Admin => text("event"),
+        Stream::Detections => text("detection"),
     };
     let mut why = first(&["reason", "why"]);
     if record.stream == Stream::Admin && why.is_empty() {
@@ -227,6 +233,29 @@ pub(super) async fn run_of(runtime: &Runtime, viewer: &Viewer, approval: String)
         }))
     });
     found.await.ok().flatten()
+}
+
+/// What detections found lately.
+pub(super) async fn stood_out(runtime: &Runtime) -> Vec<Detection> {
+    let folder = runtime.data.trail();
+    let found = beside(move || last(folder)).await.unwrap_or_default();
+    found.into_iter().map(found_in_task).collect()
+}
+
+fn found_in_task(one: DetectionView) -> Detection {
+    let (band, help) = match one.state.as_str() {
+        "deny" => (Band::High, "The call was refused, and so is what follows of its kind, until it pauses."),
+        "step_up" => (Band::Medium, "The call waits for a person, as does what follows of its kind."),
+        _ => (Band::Medium, "It was only observed. `action` in `[[detections]]` can have such calls wait, or refuse them."),
+    };
+    Detection {
+        what: format!("{}: {} under {}: {}", one.detection, one.agent, one.grant, one.why),
+        about: one.tool.unwrap_or_else(|| one.call.clone()),
+        href: Some(format!("/calls/{}", one.call)),
+        at_ms: Some(one.at_ms),
+        band,
+        help: help.to_owned(),
+    }
 }
 
 /// Secrets that servers gave away lately.

@@ -13,6 +13,7 @@ use bailiwick_pipeline::{grant::GrantState, ports::Worlds as _};
 use bailiwick_policy::Band;
 use bailiwick_schemas::names::ConnectorId;
 use bailiwick_store::{Approval, ApprovalState, Approver, DecideFault, ShowFault, Verdict};
+use bailiwick_trail::Stream;
 
 use super::desk::marks_of;
 use crate::{
@@ -48,13 +49,15 @@ pub(super) fn notices(runtime: &Runtime) -> Vec<Notice> {
 
 /// What is looked at for changes besides approvals, and a mark of each that is another one when it changed. All of it are counters: nothing
 /// is listed where none moved.
-pub(super) fn marks(runtime: &Runtime) -> [(&'static str, u64); 5] {
+pub(super) fn marks(runtime: &Runtime) -> [(&'static str, u64); 6] {
     // Each call writes here when it begins and when it has ended.
-    let calls = runtime.recorder.trail().last_seq(bailiwick_trail::Stream::Calls);
+    let calls = runtime.recorder.trail().last_seq(Stream::Calls);
     let (halts, grants) = (runtime.halts.changes(), runtime.grants.changes());
+    let connectors = marks_of([runtime.worlds.now().epoch, runtime.connectors.stirred(), calls]);
     [
         ("halts", halts),
-        ("connectors", marks_of([runtime.worlds.now().epoch, runtime.connectors.stirred(), calls])),
+        ("connectors", connectors),
+        ("detections", marks_of([connectors, runtime.recorder.trail().last_seq(Stream::Detections)])),
         ("grants", marks_of([grants, calls])),
         ("agents", marks_of([runtime.agents.changes(), grants])),
         ("calls", calls),

@@ -12,7 +12,7 @@ use bailiwick_pipeline::{
         TrailLost, Worlds,
     },
     principal::{Presented, Principal},
-    records::{DecisionRecord, IntentRecord, LabelledRecord, OutcomeRecord, SecretRecord},
+    records::{DecisionRecord, DetectionRecord, IntentRecord, LabelledRecord, OutcomeRecord, SecretRecord},
     trace::CallTrace,
 };
 use bailiwick_schemas::names::ConnectorId;
@@ -41,6 +41,7 @@ impl Closed {
             tracer: closed,
             rounds: Arc::default(),
             halts: Arc::default(),
+            detections: Arc::default(),
             endings: Arc::new(bailiwick_pipeline::ports::NoEndings),
             requests: Arc::new(bailiwick_pipeline::ports::NoRequests),
             tasks: Arc::default(),
@@ -132,6 +133,10 @@ impl Trail for Closed {
     }
 
     fn secret(&self, _: u64, _: &SecretRecord<'_>) -> Result<(), TrailLost> {
+        Err(lost())
+    }
+
+    fn detection(&self, _: u64, _: &DetectionRecord<'_>) -> Result<(), TrailLost> {
         Err(lost())
     }
 

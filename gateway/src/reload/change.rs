@@ -78,6 +78,7 @@ fn settings(before: &Config, after: &Config) -> Vec<String> {
         ("issuers", was.issuers != is.issuers),
         ("policy.include_default", was.policy.include_default != is.policy.include_default),
         ("channels", was.channels != is.channels),
+        ("detections", was.detections != is.detections),
         ("resource_servers", was.resource_servers != is.resource_servers),
         ("people", was.people != is.people),
         ("policy.files", was.policy.files != is.policy.files),

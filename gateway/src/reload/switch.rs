@@ -107,6 +107,7 @@ impl Runtime {
         self.approvals.set_settings(approval_settings(&next.config));
         let voided_since = self.approvals.void_by(now_ms, &is_void);
         self.gateway.set_settings(settings_of(&next.config));
+        self.gateway.ports().detections.set(next.config.detections.clone());
         self.front.set_settings(front_settings(&next.config));
         // 5. What is wider: grants, then those who speak for agents, then agents.
         let (sync, issued) = grants.widen();

@@ -15,11 +15,13 @@ pub enum Stream {
     Secrets,
     /// What operators and the gateway itself changed.
     Admin,
+    /// What stood out in what tasks did: loops, chains and small steps that add up.
+    Detections,
 }
 
 impl Stream {
     /// Every stream, in the order reports show them.
-    pub const ALL: [Self; 4] = [Self::Calls, Self::Decisions, Self::Secrets, Self::Admin];
+    pub const ALL: [Self; 5] = [Self::Calls, Self::Decisions, Self::Secrets, Self::Admin, Self::Detections];
 
     /// The name in records and file names.
     pub const fn name(self) -> &'static str {
@@ -28,6 +30,7 @@ impl Stream {
             Self::Decisions => "decisions",
             Self::Secrets => "secrets",
             Self::Admin => "admin",
+            Self::Detections => "detections",
         }
     }
 
@@ -100,13 +103,13 @@ impl fmt::Debug for Digest {
 
 /// One thing for each stream.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct PerStream<T>([T; 4]);
+pub(crate) struct PerStream<T>([T; 5]);
 
 impl<T> PerStream<T> {
     /// Makes one for each stream; the first fault ends it.
     pub(crate) fn try_new<E>(mut make: impl FnMut(Stream) -> Result<T, E>) -> Result<Self, E> {
-        let [calls, decisions, secrets, admin] = Stream::ALL;
-        Ok(Self([make(calls)?, make(decisions)?, make(secrets)?, make(admin)?]))
+        let [calls, decisions, secrets, admin, detections] = Stream::ALL;
+        Ok(Self([make(calls)?, make(decisions)?, make(secrets)?, make(admin)?, make(detections)?]))
     }
 
     /// Makes one for each stream.
@@ -116,23 +119,25 @@ impl<T> PerStream<T> {
 
     /// The one of `stream`.
     pub(crate) fn of(&self, stream: Stream) -> &T {
-        let [calls, decisions, secrets, admin] = &self.0;
+        let [calls, decisions, secrets, admin, detections] = &self.0;
         match stream {
             Stream::Calls => calls,
             Stream::Decisions => decisions,
             Stream::Secrets => secrets,
             Stream::Admin => admin,
+            Stream::Detections => detections,
         }
     }
 
     /// The one of `stream`, to be changed.
     pub(crate) fn of_mut(&mut self, stream: Stream) -> &mut T {
-        let [calls, decisions, secrets, admin] = &mut self.0;
+        let [calls, decisions, secrets, admin, detections] = &mut self.0;
         match stream {
             Stream::Calls => calls,
             Stream::Decisions => decisions,
             Stream::Secrets => secrets,
             Stream::Admin => admin,
+            Stream::Detections => detections,
         }
     }
 

@@ -222,6 +222,10 @@ fn principal_and_resource_are_what_the_facts_say() {
         "context.call.era == \"2026-07-28\"",
         "context.call.hour == 14",
         "context.call.opaque_fields.isEmpty()",
+        "context.call.detections.isEmpty()",
+        "context.call.calls_last_minute == 0",
+        "context.call.history.tools.isEmpty() && context.call.history.kinds.isEmpty()",
+        "context.call.history == {tools: [\"\"], connectors: [\"\"], kinds: [\"\"], denied: 0, read_sensitive: false} || !context.call.history.read_sensitive",
     ] {
         let scope = "(principal, action == Bailiwick::Action::\"shop__buy\", resource)";
         let policies = unchecked(&format!("@id(\"p\") permit {scope} when {{ {condition} }};"));
@@ -237,6 +241,29 @@ fn a_count_beyond_63_bits_is_as_many_as_there_can_be() {
         compile("@id(\"p\") permit (principal, action, resource) when { context.call.calls_in_task == 9223372036854775807 };");
     let many = super::CallFacts { calls_in_task: u64::MAX, ..call() };
     assert_eq!(decide_as(&policies, "shop__buy", &json!({}), &many), allow(&["p"]));
+}
+
+/// Each field is told from its neighbour, and one that is not looked at is not built.
+#[test]
+fn what_a_task_did_before_is_told_field_by_field() {
+    let (tools, kinds) = (["shop__buy".to_owned()], ["write".to_owned()]);
+    let (connectors, detections) = (["shop".to_owned()], ["loop".to_owned()]);
+    let history = crate::HistoryFacts { tools: &tools, connectors: &connectors, kinds: &kinds, denied: 3, read_sensitive: true };
+    let facts = super::CallFacts { detections: &detections, calls_last_minute: 9, history, ..call() };
+    for condition in [
+        "context.call.detections.contains(\"loop\")",
+        "context.call.calls_last_minute == 9",
+        "context.call.history.tools.contains(\"shop__buy\")",
+        "context.call.history.connectors.contains(\"shop\")",
+        "context.call.history.kinds.contains(\"write\")",
+        "context.call.history.denied == 3",
+        "context.call.history.read_sensitive",
+        "context.call.history.denied == 3 && context.call.history.read_sensitive",
+    ] {
+        let policies = compile(&format!("@id(\"p\") permit (principal, action, resource) when {{ {condition} }};"));
+        assert_eq!(decide_as(&policies, "shop__buy", &json!({}), &facts), allow(&["p"]), "{condition}");
+        assert_eq!(decide_as(&policies, "shop__buy", &json!({}), &call()), deny(DenyCause::NoPermit, &[]), "{condition}");
+    }
 }
 
 #[test]

@@ -122,6 +122,9 @@ pub(super) fn call() -> CallFacts<'static> {
         cost: 9,
         calls_left: Some(93),
         writes_left: None,
+        detections: &[],
+        calls_last_minute: 0,
+        history: crate::HistoryFacts::default(),
     }
 }
 

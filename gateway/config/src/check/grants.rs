@@ -189,7 +189,7 @@ fn capabilities(grant: &RawGrant, raw: &Raw, path: &KeyPath, findings: &mut Find
 }
 
 /// Reads a pattern; it must speak of a connector that is registered.
-fn pattern(given: &str, raw: &Raw, path: &KeyPath, findings: &mut Findings<'_>) -> Option<ToolPattern> {
+pub(super) fn pattern(given: &str, raw: &Raw, path: &KeyPath, findings: &mut Findings<'_>) -> Option<ToolPattern> {
     let pattern: ToolPattern = match given.parse() {
         Ok(pattern) => pattern,
         Err(fault) => {

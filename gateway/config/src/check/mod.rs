@@ -5,6 +5,7 @@ mod agents;
 mod args;
 mod channels;
 mod connectors;
+mod detections;
 mod environment;
 mod flow;
 mod grants;
@@ -74,12 +75,14 @@ pub(crate) fn config(tree: Value, setting: Setting<'_>, findings: &mut Findings<
         people: people::people(&raw, &root.key("people"), findings),
         resource_servers: resource_servers::resource_servers(&raw.resource_servers, &root.key("resource_servers"), findings),
         channels: channels::channels(&raw.channels, &root.key("channels"), setting, findings),
+        detections: detections::detections(&raw, &root.key("detections"), findings),
     };
     // INVARIANT: no entry is left out in silence.
     let is_whole = (parts.agents.len(), parts.issuers.len(), parts.connectors.len(), parts.grants.len())
         == (raw.agents.len(), raw.issuers.len(), raw.connectors.len(), raw.grants.len())
         && (parts.trust_domains.len(), parts.resource_servers.len()) == (raw.trust_domains.len(), raw.resource_servers.len())
         && parts.channels.len() == raw.channels.len()
+        && parts.detections.len() == raw.detections.len()
         && parts.people.len() == raw.people.len()
         && parts.console.oidc.is_some() == raw.console.oidc.is_some()
         && parts.console.public_url.is_some() == raw.console.public_url.is_some()

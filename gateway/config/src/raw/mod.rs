@@ -4,6 +4,7 @@
 //! therefore an `Option` here and `required` in the schema. What fits is judged by [`crate::check`].
 
 mod channels;
+mod detections;
 mod entries;
 mod people;
 mod trust;
@@ -16,6 +17,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use channels::RawChannel;
+pub(crate) use detections::RawDetection;
 pub(crate) use entries::{
     RawAgent, RawBound, RawBudget, RawConnector, RawCredential, RawFeature, RawGrant, RawIdentity, RawInject, RawIssuer,
     RawResourceServer, RawTool,
@@ -66,6 +68,8 @@ pub(crate) struct Raw {
     pub(crate) resource_servers: Vec<RawResourceServer>,
     /// How people hear of approvals. None carries power: each links to the console.
     pub(crate) channels: Vec<RawChannel>,
+    /// Loops, chains and small steps that add up: what to look for in what tasks do, and what follows.
+    pub(crate) detections: Vec<RawDetection>,
 }
 
 /// `[data]`

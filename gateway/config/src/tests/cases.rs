@@ -189,6 +189,33 @@ pub(super) const CHANNELS: &[Case] = &[
 
 /// Whole files.
 pub(super) const FILES: &[Case] = &[
+    ("[[detections]]\nkind = \"repeat\"", Code::MissingKey, "`id` is missing"),
+    ("[[detections]]\nid = \"A b\"\nkind = \"repeat\"", Code::BadName, "valid detection id"),
+    ("[[detections]]\nid = \"a\"\nkind = \"loops\"", Code::UnknownWord, "repeat"),
+    ("[[detections]]\nid = \"a\"\nkind = \"repeat\"\naction = \"stepup\"", Code::UnknownWord, "step_up"),
+    ("[[detections]]\nid = \"a\"\nkind = \"repeat\"\ncount = 101", Code::OutOfRange, "100"),
+    ("[[detections]]\nid = \"a\"\nkind = \"repeat\"\nperiod = 3", Code::Conflict, "it belongs to cycle"),
+    ("[[detections]]\nid = \"a\"\nkind = \"repeat\"\nwindow = \"9s\"", Code::OutOfRange, "`10s` to `7d`"),
+    ("[[detections]]\nid = \"a\"\nkind = \"repeat\"\nwindow = \"8d\"", Code::OutOfRange, "`10s` to `7d`"),
+    ("[[detections]]\nid = \"a\"\nkind = \"repeat\"\nagents = [\"bto\"]", Code::UnknownAgent, "there is no agent `bto`"),
+    ("[[detections]]\nid = \"a\"\nkind = \"repeat\"\ntools = [\"s__x\"]", Code::UnknownConnector, "there is no connector `s`"),
+    ("[[detections]]\nid = \"a\"\nkind = \"sum\"\nlimit = 1", Code::MissingKey, "`sum` is missing"),
+    ("[[detections]]\nid = \"a\"\nkind = \"sum\"\nlimit = 1\nsum = { x = \"/n\" }", Code::BadName, "not the name of one tool"),
+    (
+        "[[connectors]]\nid = \"s\"\ncommand = [\"/bin/s\"]\n[[detections]]\nid = \"a\"\nkind = \"sum\"\nlimit = 1\nsum = { s__x = \"n\" }",
+        Code::BadPointer,
+        "not a JSON pointer",
+    ),
+    (
+        "[[connectors]]\nid = \"s\"\ncommand = [\"/bin/s\"]\n[[detections]]\nid = \"a\"\nkind = \"sum\"\nsum = { s__x = \"/n\" }",
+        Code::MissingKey,
+        "how much is too much",
+    ),
+    (
+        "[[detections]]\nid = \"a\"\nkind = \"repeat\"\n[[detections]]\nid = \"a\"\nkind = \"cycle\"",
+        Code::Duplicate,
+        "is used twice",
+    ),
     ("[[resource_servers]]\nid = \"api\"", Code::MissingKey, "`secret_sha256` is missing"),
     (
         "[[resource_servers]]\nid = \"API:1\"\nsecret_sha256 = \"c0ffee00c0ffee00c0ffee00c0ffee00c0ffee00c0ffee00c0ffee00c0ffee00\"",

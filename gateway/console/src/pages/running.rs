@@ -89,9 +89,9 @@ fn freeze(frame: &Frame) -> Markup {
 pub fn detections(frame: &Frame, found: &[Detection]) -> Markup {
     let body = html! {
         h1 { "Detections" }
-        div #detections data-live data-follows="connectors" {
+        div #detections data-live data-follows="detections" {
             @if found.is_empty() {
-                (empty("Nothing stands out.", "Tools that differ from what was accepted, secrets that a server gave away, calls that may have run, and servers that speak unasked appear here."))
+                (empty("Nothing stands out.", "Tools that differ from what was accepted, secrets that a server gave away, calls that may have run, servers that speak unasked, and what `[[detections]]` looks for appear here."))
             } @else {
                 ol.rows {
                     @for one in found {

@@ -490,7 +490,7 @@ fn allowed(feature: Feature, input: &Value, call: &Granted<'_>, ports: &Ports) -
     let name = QualifiedName::of_feature(call.tool().connector.id.clone(), feature);
     let asks = world.features.get(&name).ok_or("its connector may not ask that")?;
     let moment = Moment::at(call.grant().standing(), ports.clock.now_ms());
-    let decision = permit::ask(call, asks, input, moment).ok_or("the grant can't be put before the policies")?;
+    let decision = permit::ask(call, asks, input, moment, None).ok_or("the grant can't be put before the policies")?;
     match decision.as_ref() {
         Decision::Allow { .. } => Ok(()),
         _ => Err(format!("no policy lets it ask by `{name}`")),

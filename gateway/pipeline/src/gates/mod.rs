@@ -5,6 +5,7 @@
 mod approve;
 mod arm;
 mod asks;
+mod detect;
 mod flow;
 mod grant;
 mod halted;
@@ -35,6 +36,7 @@ pub use validate::{Validated, validate};
 pub use watch::Watching;
 
 pub(crate) use asks::is_hidden;
+pub(crate) use detect::{Noted, ended};
 pub(crate) use grant::{chosen_among, chosen_grant, list, visible};
 pub(crate) use halted::{Reached, on_way as halted_on_way};
 pub(crate) use kept::kept;

@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
-use bailiwick_policy::{Ask, Decision, Differs, Requirement, Rule};
+use bailiwick_policy::{Ask, CallFacts, Decision, Differs, Requirement, Rule};
 use serde_json::Value;
 
-use super::{Granted, Validated};
+use super::{
+    Granted, Validated,
+    detect::{self, Noticed, Past},
+};
 use crate::{
     catalogue::Tool,
     circumstances::{Minute, Sender, facts},
@@ -23,6 +26,7 @@ pub struct Permitted<'r> {
     validated: Validated<'r>,
     needs: Vec<Requirement>,
     moment: Moment,
+    noticed: Option<Box<Noticed>>,
 }
 
 /// What policies read of a task and of the clock, and what may be otherwise by the commit.
@@ -50,6 +54,11 @@ impl<'r> Permitted<'r> {
         &self.needs
     }
 
+    /// What was found of its task.
+    pub(super) fn noticed(&self) -> Option<&Noticed> {
+        self.noticed.as_deref()
+    }
+
     /// What the decision read of the task and of the clock.
     pub(super) fn moment(&self) -> Moment {
         self.moment
@@ -61,13 +70,15 @@ pub fn permit<'r>(call: Validated<'r>, ports: &Ports, way: &mut Way<'r>) -> Resu
     let stage = way.enter("permit", "bailiwick.policy.evaluate", ports);
     let world = call.granted().world();
     let moment = Moment::at(call.granted().grant().glance(), ports.clock.now_ms());
-    let decision = decide(&call, moment)?;
+    let noticed = detect::notice(&call, ports, way)?;
+    let by_policy = by_policy(&call, moment, noticed.as_deref())?;
     way.seen.flow = flow_of(call.granted().tool(), call.arguments(), moment.standing.labels);
     way.seen.policy_digest = Some(world.policy_digest.clone());
-    way.seen.asked = asked(&call, moment, &decision);
+    way.seen.asked = asked(&call, moment, noticed.as_deref(), &by_policy);
     if world.policies.watches(call.granted().tool().name.as_str()) {
-        way.seen.shadow = watched(&call, moment, &decision);
+        way.seen.shadow = watched(&call, moment, noticed.as_deref(), &by_policy);
     }
+    let decision = joined(&call, by_policy, noticed.as_deref());
     way.trace.note(stage, "bailiwick.policy.version", world.policy_digest.clone());
     let (needs, determining) = match decision.as_ref() {
         Decision::Allow { determining } => (Vec::new(), determining),
@@ -78,42 +89,65 @@ pub fn permit<'r>(call: Validated<'r>, ports: &Ports, way: &mut Way<'r>) -> Resu
             return Err(Refusal::denied(determining, cause));
         }
     };
+    // Policy first: what it refuses, it refuses in its own words.
+    if let Some(noticed) = &noticed {
+        noticed.refuses()?;
+    }
     way.trace.note(stage, "bailiwick.decision", if needs.is_empty() { "allow" } else { "escalate" });
     way.seen.rules = ids(determining);
     way.trace.note(stage, "bailiwick.policy.rule.id", way.seen.rules.join(","));
     way.leave(stage, ports);
-    let call = Permitted { validated: call, needs, moment };
+    let call = Permitted { validated: call, needs, moment, noticed };
     way.seen.needs = super::approve::needs_of(&call);
     Ok(call)
 }
 
 /// Whether the policies say the same of the call now: other calls may have counted, or another minute begun, since they were asked.
 pub(super) fn still_permits(call: &Permitted<'_>, now: Moment) -> bool {
-    match decide(&call.validated, now).as_deref() {
+    match decide(&call.validated, now, call.noticed()).as_deref() {
         Ok(Decision::Allow { .. }) => call.needs.is_empty(),
         Ok(Decision::StepUp { labels, .. }) => *labels == call.needs,
         Ok(Decision::Deny { .. }) | Err(_) => false,
     }
 }
 
-fn decide(call: &Validated<'_>, moment: Moment) -> Result<Arc<Decision>, Refusal> {
+fn decide(call: &Validated<'_>, moment: Moment, noticed: Option<&Noticed>) -> Result<Arc<Decision>, Refusal> {
+    by_policy(call, moment, noticed).map(|decision| joined(call, decision, noticed))
+}
+
+fn by_policy(call: &Validated<'_>, moment: Moment, noticed: Option<&Noticed>) -> Result<Arc<Decision>, Refusal> {
     let granted = call.granted();
-    ask(granted, granted.tool(), call.arguments(), moment)
+    ask(granted, granted.tool(), call.arguments(), moment, noticed)
         .ok_or_else(|| Refusal::internal("the grant can't be put before the policies"))
 }
 
+/// What policy decided, and what people have to approve beside that because of what stood out.
+fn joined(call: &Validated<'_>, decision: Arc<Decision>, noticed: Option<&Noticed>) -> Arc<Decision> {
+    match noticed {
+        Some(noticed) => noticed.joined(decision, call.granted().tool()),
+        None => decision,
+    }
+}
+
 /// What the policies say of this tool, or of a question asked by this right, during a call. None where they can't be asked, which denies.
-pub(super) fn ask(granted: &Granted<'_>, tool: &Tool, arguments: &Value, moment: Moment) -> Option<Arc<Decision>> {
+pub(super) fn ask(
+    granted: &Granted<'_>,
+    tool: &Tool,
+    arguments: &Value,
+    moment: Moment,
+    noticed: Option<&Noticed>,
+) -> Option<Arc<Decision>> {
     let (grant, world) = (granted.grant(), granted.world());
-    let (sender, sending) = (sender(granted), Sending::of(tool, arguments));
-    let decided = |grant: &LiveGrant, moment: Moment| {
-        let facts = facts(grant, sender, moment.standing, moment.minute, &sending);
-        Some(grant.prepared(world)?.decide(world, tool, &AskCall { facts: &facts, arguments }))
+    let sending = Sending::of(tool, arguments);
+    let decided = |hop: usize, grant: &LiveGrant, moment: Moment| {
+        with_facts((granted, tool), (hop, grant), moment, (&sending, noticed), |facts| {
+            Some(grant.prepared(world)?.decide(world, tool, &AskCall { facts, arguments }))
+        })
     };
-    let mut decision = decided(grant, moment)?;
+    let mut decision = decided(0, grant, moment)?;
     // INVARIANT: nobody gains by a hop what whoever handed the task on lacks: each of them is asked about as if it made the call.
-    for above in grant.chain().skip(1) {
-        decision = stricter(decision, decided(above, Moment { standing: above.glance(), ..moment })?);
+    for (hop, above) in grant.chain().enumerate().skip(1) {
+        decision = stricter(decision, decided(hop, above, Moment { standing: above.glance(), ..moment })?);
     }
     Some(decision)
 }
@@ -123,36 +157,53 @@ fn sender(granted: &Granted<'_>) -> Sender {
     Sender { transport: origin.transport, era: origin.protocol.as_str(), method: granted.identified().principal().method }
 }
 
+/// Has somebody look at what policies may know of a call of this tool under this grant of the chain: so many hops up.
+fn with_facts<R>(
+    (granted, tool): (&Granted<'_>, &Tool),
+    (hop, grant): (usize, &LiveGrant),
+    moment: Moment,
+    (sending, noticed): (&Sending, Option<&Noticed>),
+    look: impl FnOnce(&CallFacts<'_>) -> R,
+) -> R {
+    let past = Past::of(grant, granted.world(), tool);
+    let (calls_last_minute, denied) = noticed.map_or((0, 0), |noticed| noticed.counts(hop));
+    let facts = facts(grant, sender(granted), moment.standing, moment.minute, sending);
+    let history = past.facts(denied, facts.confidential);
+    look(&CallFacts { detections: noticed.map_or(&[], Noticed::names), calls_last_minute, history, ..facts })
+}
+
 /// What the policies were asked, for the record.
-fn asked(call: &Validated<'_>, moment: Moment, decision: &Decision) -> Option<Asked> {
-    let granted = call.granted();
-    let (world, tool, input) = (granted.world(), granted.tool().name.as_str(), call.arguments());
-    let (sender, sending) = (sender(granted), Sending::of(granted.tool(), input));
-    let read = |grant: &LiveGrant, moment: Moment| {
+fn asked(call: &Validated<'_>, moment: Moment, noticed: Option<&Noticed>, decision: &Decision) -> Option<Asked> {
+    let (granted, input) = (call.granted(), call.arguments());
+    let (world, tool) = (granted.world(), granted.tool());
+    let sending = Sending::of(tool, input);
+    let read = |hop: usize, grant: &LiveGrant, moment: Moment| {
         let prepared = grant.prepared(world)?;
-        let call = facts(grant, sender, moment.standing, moment.minute, &sending);
-        Some(world.policies.snapshot(&Ask { tool, grant: prepared.facts(), call: &call, input }))
+        Some(with_facts((granted, tool), (hop, grant), moment, (&sending, noticed), |call| {
+            world.policies.snapshot(&Ask { tool: tool.name.as_str(), grant: prepared.facts(), call, input })
+        }))
     };
     let grant = granted.grant();
-    let above = grant.chain().skip(1).map(|above| {
-        let read = read(above, Moment { standing: above.glance(), ..moment })?;
+    let above = grant.chain().enumerate().skip(1).map(|(hop, above)| {
+        let read = read(hop, above, Moment { standing: above.glance(), ..moment })?;
         Some(AskedAbove { grant: above.terms().id.to_string(), call: read.call })
     });
     let above = above.collect::<Option<Vec<_>>>()?;
-    Some(Asked { policy: decision.effect().to_owned(), read: read(grant, moment)?, above })
+    Some(Asked { policy: decision.effect().to_owned(), read: read(0, grant, moment)?, above })
 }
 
 /// What rules that are only watched would have decided otherwise, of the grant itself. Nothing follows from it: not even a panic of theirs
 /// touches the call.
-fn watched(call: &Validated<'_>, moment: Moment, decision: &Decision) -> Vec<Differs> {
-    let granted = call.granted();
-    let (world, grant, input) = (granted.world(), granted.grant(), call.arguments());
+fn watched(call: &Validated<'_>, moment: Moment, noticed: Option<&Noticed>, decision: &Decision) -> Vec<Differs> {
+    let (granted, input) = (call.granted(), call.arguments());
+    let (world, grant, tool) = (granted.world(), granted.grant(), granted.tool());
     let differs = caught(|| {
         let prepared = grant.prepared(world)?;
-        let sending = Sending::of(granted.tool(), input);
-        let call = facts(grant, sender(granted), moment.standing, moment.minute, &sending);
-        let ask = Ask { tool: granted.tool().name.as_str(), grant: prepared.facts(), call: &call, input };
-        Some(world.policies.differs(&ask, decision))
+        let sending = Sending::of(tool, input);
+        with_facts((granted, tool), (0, grant), moment, (&sending, noticed), |call| {
+            let ask = Ask { tool: tool.name.as_str(), grant: prepared.facts(), call, input };
+            Some(world.policies.differs(&ask, decision))
+        })
     });
     differs.ok().flatten().unwrap_or_default()
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, MutexGuard};
 use super::{
     Approved, Armed, Stop,
     arm::secret_on_record,
-    flow, halted,
+    detect, flow, halted,
     identify::is_still_proven,
     permit::{Moment, still_permits},
     send::meta_of,
@@ -15,7 +15,7 @@ use crate::{
     grant::{GrantState, LiveGrant, Spend, Standing},
     ids::GrantId,
     ports::{Claimed, Ports},
-    records::IntentRecord,
+    records::{IntentRecord, SumsRecord},
     refusal::Refusal,
     running::Running,
     way::Way,
@@ -102,11 +102,12 @@ fn commit(
 ) -> Result<(u64, Option<Running>), Stop> {
     let permitted = call.approved().permitted();
     let granted = permitted.validated().granted();
-    let spend = Spend {
+    let mut spend = Spend {
         tool: &granted.tool().name,
         has_effect,
         bytes_out: u64::try_from(call.approved().arguments().len()).unwrap_or(u64::MAX),
         cost: granted.tool().cost,
+        sums: &[],
     };
     let mut chain: Vec<&LiveGrant> = granted.grant().chain().collect();
     chain.reverse();
@@ -133,6 +134,10 @@ fn commit(
             room.map_err(|full| Refusal::budget(&grant.terms().id, &full.what, full.limit))?;
         }
     }
+    let counted = match permitted.noticed() {
+        Some(noticed) => detect::count(permitted, noticed, ports, now_ms)?,
+        None => None,
+    };
     for grant in &chain {
         grant.will_change();
     }
@@ -160,7 +165,7 @@ fn commit(
     way.decide_allow(ports).map_err(|lost| Refusal::trail_lost(&lost))?;
     let paying = if granted.task().is_none() { chain.as_slice() } else { &[] };
     let debited: Vec<&GrantId> = paying.iter().map(|grant| &grant.terms().id).collect();
-    let intent = write_intent(call, macs, &debited, now_ms, ports, way)?;
+    let intent = write_intent(call, macs, (&debited, counted.as_ref().map(detect::Counted::record)), now_ms, ports, way)?;
     // A use that is stored has its intent: a gateway that ends between the two has used nothing up.
     let used = [(call.approved().approval(), Claimed::Approval), (call.approved().allowance(), Claimed::Allowance)];
     for (id, of) in used {
@@ -168,6 +173,8 @@ fn commit(
             ports.approvals.keep_claim(id, of, now_ms);
         }
     }
+    let sums = counted.map(detect::Counted::debit).unwrap_or_default();
+    spend.sums = &sums;
     for (grant, standing) in chain.iter().zip(&mut locked) {
         if granted.task().is_none() {
             grant.debit(standing, &spend);
@@ -176,6 +183,7 @@ fn commit(
         standing.labels = standing.labels.join(flow::known(permitted.validated()));
         grant.publish(standing);
     }
+    detect::reads(granted, ports, now_ms);
     granted.grant().used_at(now_ms);
     Ok((intent, running))
 }
@@ -209,7 +217,7 @@ fn has_moved(call: &Armed<'_>, now: Option<Moment>) -> bool {
 fn write_intent(
     call: &Armed<'_>,
     macs: &Macs,
-    debited: &[&GrantId],
+    (debited, sums): (&[&GrantId], Option<SumsRecord<'_>>),
     now_ms: u64,
     ports: &Ports,
     way: &mut Way<'_>,
@@ -241,6 +249,7 @@ fn write_intent(
         allowance: approved.allowance(),
         task_of: granted.task().map(|task| &task.call),
         lease: call.lease().map(|lease| lease.id.as_str()),
+        sums,
         trace_id: &way.trace_id,
     };
     let place = ports.trail.intent(now_ms, &record).map_err(|lost| Refusal::trail_lost(&lost))?;

@@ -21,6 +21,8 @@ pub struct Spend<'a> {
     pub bytes_out: u64,
     /// What it costs, in the units that the admin priced tools in.
     pub cost: u64,
+    /// What it adds to sums, by the name of the detection that limits them.
+    pub sums: &'a [(Arc<str>, u64)],
 }
 
 /// A budget that has no room for a call: which part of it, and its limit.
@@ -44,6 +46,9 @@ pub struct Spent {
     /// Calls, by pattern of the budget.
     #[serde(default)]
     pub tools: BTreeMap<ToolPattern, u64>,
+    /// Amounts that add up, by the name of the detection that limits them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub sums: BTreeMap<Arc<str>, u64>,
     /// When it was used last, unix milliseconds; 0 for never.
     #[serde(default)]
     pub last_used_ms: u64,
@@ -124,6 +129,11 @@ impl Purse {
         self.lock().used.contains(tool.as_str())
     }
 
+    /// What the amounts of a detection have come to.
+    pub(super) fn summed(&self, name: &str) -> u64 {
+        self.lock().sums.get(name).copied().unwrap_or(0)
+    }
+
     fn lock(&self) -> MutexGuard<'_, Spent> {
         // A panic while it was held leaves plain numbers.
         self.spent.lock().unwrap_or_else(PoisonError::into_inner)
@@ -138,6 +148,10 @@ impl Spent {
         for pattern in budget.tools.keys().filter(|pattern| pattern.covers(spend.tool)) {
             let count = self.tools.entry(pattern.clone()).or_default();
             *count = count.saturating_add(1);
+        }
+        for (name, amount) in spend.sums {
+            let sum = self.sums.entry(Arc::clone(name)).or_default();
+            *sum = sum.saturating_add(*amount);
         }
         if !self.used.contains(spend.tool.as_str()) {
             Arc::make_mut(&mut self.used).insert(spend.tool.to_string());

@@ -19,6 +19,7 @@ mod features;
 mod flow;
 mod gate_approve;
 mod gate_arm;
+mod gate_detect;
 mod gate_grant;
 mod gate_identify;
 mod gate_pace;

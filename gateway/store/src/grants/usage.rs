@@ -38,6 +38,8 @@ pub struct ReplayedIntent {
     pub cost: u64,
     /// What its result is marked with: the debited grants have touched it.
     pub labels: Labels,
+    /// What it adds to sums, by the name of the detection that limits them.
+    pub sums: Vec<(Arc<str>, u64)>,
     /// The approval whose use it took.
     pub approval: Option<ApprovalId>,
     /// The approval of another call under which it went, as one of its like.
@@ -92,8 +94,8 @@ pub(super) fn caught_up(terms: &Grant, (mut standing, mut spent): Used, intents:
         spent.last_used_ms = spent.last_used_ms.max(intent.at_ms);
         match &intent.tool {
             Some(tool) => {
-                let ReplayedIntent { has_effect, bytes_out, cost, .. } = *intent;
-                spent.debit(&terms.budget, &Spend { tool, has_effect, bytes_out, cost });
+                let ReplayedIntent { has_effect, bytes_out, cost, ref sums, .. } = *intent;
+                spent.debit(&terms.budget, &Spend { tool, has_effect, bytes_out, cost, sums });
             }
             // No tool is known by that name: nothing else to count it by.
             None => spent.cost = spent.cost.saturating_add(intent.cost),

@@ -216,6 +216,7 @@ async fn a_use_that_only_the_trail_knows_is_taken() {
     assert!(goes(&live, &refund("T-2", 100), NOW));
     store.set_meta("barrier", Some("")).await.unwrap();
     let intent = |number| ReplayedIntent {
+        sums: Vec::new(),
         approval: None,
         allowance: Some((id.clone(), Use { call: call(number), at_ms: number })),
         ..claimed(&id)

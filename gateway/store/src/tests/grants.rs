@@ -49,6 +49,7 @@ fn intent(grant: &str, revision: u64, has_effect: bool) -> ReplayedIntent {
         debited: vec![id(grant)],
         has_effect,
         labels: Labels::default(),
+        sums: Vec::new(),
         approval: None,
         allowance: None,
     }

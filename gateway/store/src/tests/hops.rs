@@ -202,6 +202,7 @@ async fn a_budget_that_is_partly_spent_hands_on_the_rest() {
             bytes_out: 10,
             cost: 3,
             labels: Labels::default(),
+            sums: vec![("refunds".into(), 10)],
             approval: None,
             allowance: None,
         })
@@ -215,7 +216,14 @@ async fn a_budget_that_is_partly_spent_hands_on_the_rest() {
     let live = grants.by_id(&id("root")).unwrap();
     assert_eq!(
         live.spent(),
-        Spent { bytes_out: 40, cost: 12, tools: [(pattern(), 4)].into(), last_used_ms: NOW + 5, used: live.spent().used }
+        Spent {
+            bytes_out: 40,
+            cost: 12,
+            tools: [(pattern(), 4)].into(),
+            sums: [("refunds".into(), 40)].into(),
+            last_used_ms: NOW + 5,
+            used: live.spent().used
+        }
     );
     assert!(live.has_used(&"tickets__get".parse().unwrap()) && !live.has_used(&"tickets__put".parse().unwrap()));
     let left =

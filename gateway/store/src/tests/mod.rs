@@ -261,6 +261,7 @@ fn claimed(approval: &ApprovalId) -> ReplayedIntent {
         debited: vec!["triage".parse().unwrap()],
         has_effect: true,
         labels: Labels::default(),
+        sums: Vec::new(),
         approval: Some(approval.clone()),
         allowance: None,
     }

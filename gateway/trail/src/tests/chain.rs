@@ -25,7 +25,7 @@ fn what_was_appended_verifies_across_segments_and_restarts() {
     assert!(place.segments(Stream::Calls).len() > 5);
     let report = place.intact();
     let counts: Vec<_> = report.streams.iter().map(|s| (s.stream.name(), s.records)).collect();
-    assert_eq!(counts, [("calls", 120), ("decisions", 60), ("secrets", 0), ("admin", 0)]);
+    assert_eq!(counts, [("calls", 120), ("decisions", 60), ("secrets", 0), ("admin", 0), ("detections", 0)]);
     assert_eq!(report.open, []);
     for path in place.segments(Stream::Calls) {
         assert!(std::fs::metadata(path).unwrap().len() <= 2048);

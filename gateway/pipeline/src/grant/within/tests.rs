@@ -342,7 +342,7 @@ proptest! {
         let (mut made, mut bytes, mut of_tool) = (0, 0, BTreeMap::<QualifiedName, u64>::new());
         for (at, has_effect, bytes_out) in calls {
             let tool: QualifiedName = TOOLS[at].parse().unwrap();
-            let spend = Spend { tool: &tool, has_effect, bytes_out, cost: 1 };
+            let spend = Spend { tool: &tool, has_effect, bytes_out, cost: 1, sums: &[] };
             if last.chain().all(|grant| grant.has_room(&grant.standing(), &spend).is_ok()) {
                 last.chain().for_each(|grant| grant.debit(&mut grant.lock(), &spend));
                 (made, bytes) = (made + 1, bytes + bytes_out);

@@ -20,7 +20,7 @@ use bailiwick_pipeline::{
         Trail, TrailLost, Watch, Watched, Worlds,
     },
     principal::{Presented, Principal},
-    records::{DecisionRecord, IntentRecord, LabelledRecord, OutcomeRecord, SecretRecord},
+    records::{DecisionRecord, DetectionRecord, IntentRecord, LabelledRecord, OutcomeRecord, SecretRecord},
     trace::CallTrace,
 };
 use bailiwick_schemas::names::ConnectorId;
@@ -404,6 +404,10 @@ impl Trail for Fakes {
 
     fn secret(&self, now_ms: u64, record: &SecretRecord<'_>) -> Result<(), TrailLost> {
         self.keep("secret", "secrets", now_ms, record)
+    }
+
+    fn detection(&self, now_ms: u64, record: &DetectionRecord<'_>) -> Result<(), TrailLost> {
+        self.keep("detection", "detections", now_ms, record)
     }
 
     fn synced(&self, intent: u64) -> Later<'_, Result<(), TrailLost>> {

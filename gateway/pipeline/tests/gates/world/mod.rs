@@ -17,6 +17,7 @@ use std::{
 use bailiwick_pipeline::{
     Gateway, Received, Rounds, Settings, Tasks,
     aside::Wants,
+    detect::Detections,
     gates::RawReply,
     grant::{Capability, Grant, LiveGrant, Standing, ToolPattern},
     halts::Halts,
@@ -48,6 +49,7 @@ pub struct Bench {
     pub rounds: Arc<Rounds>,
     pub tasks: Arc<Tasks>,
     pub halts: Arc<Halts>,
+    pub detections: Arc<Detections>,
     calls: Arc<AtomicU64>,
 }
 
@@ -136,8 +138,15 @@ impl Bench {
         let fakes = Fakes::new(Arc::new(catalogue::world(1, &catalogue::rules())), bot());
         fakes.grants.lock().unwrap().push(alive(terms("g", &ALL), None));
         let settings = Settings { hold: Duration::ZERO, ..Settings::default() };
-        let bench =
-            Self { fakes, settings, rounds: Arc::default(), tasks: Arc::default(), halts: Arc::default(), calls: Arc::default() };
+        let bench = Self {
+            fakes,
+            settings,
+            rounds: Arc::default(),
+            tasks: Arc::default(),
+            halts: Arc::default(),
+            detections: Arc::default(),
+            calls: Arc::default(),
+        };
         bench.lends(SECRET);
         bench
     }
@@ -197,6 +206,7 @@ impl Bench {
             rounds: Arc::clone(&self.rounds),
             tasks: Arc::clone(&self.tasks),
             halts: Arc::clone(&self.halts),
+            detections: Arc::clone(&self.detections),
             endings: fakes(),
             requests: fakes(),
         };
