@@ -18,6 +18,7 @@ mod grant;
 mod kind;
 mod load;
 mod number;
+mod obligation;
 mod policies;
 mod presence;
 mod reads;
@@ -33,5 +34,6 @@ pub use facts::{Ask, AutoGrant, CallFacts, ConnectorFacts, Delegation, GrantFact
 pub use fault::{PolicyFault, Source};
 pub use grant::{PrepareError, PreparedGrant};
 pub use kind::{Band, Kind, UnknownWord};
+pub use obligation::{How, Limit, Obligations, Part, Pointer, Redaction, Shape, Step, What};
 pub use policies::{BundleDigest, DEFAULT_BUNDLE, Policies};
 pub use reads::{Reads, Want};

@@ -45,7 +45,8 @@ pub(super) async fn show(
     if !visitor.sees(&shown.approval) {
         return Err(ShowFault::Unknown(handle.chars().take(80).collect()).into());
     }
-    let arguments = shown.arguments.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    let text = shown.arguments.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    let arguments = text.map(|text| bailiwick_pipeline::masked_text(&text, &shown.approval.masked));
     Ok(Json(view(&runtime, &shown.approval, arguments)))
 }
 
@@ -296,6 +297,7 @@ fn view(runtime: &Runtime, approval: &Approval, arguments: Option<String>) -> Ap
         broken_by: approval.broken_by.clone(),
         reviewed_by: approval.reviewed_by.clone(),
         allowance: approval.allowance.clone(),
+        masked: approval.masked.clone(),
         arguments,
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bailiwick_config::Config;
 use bailiwick_pipeline::ports::Worlds as _;
-use bailiwick_policy::{PolicyFault, Rule};
+use bailiwick_policy::{Obligations, PolicyFault, Rule};
 use bailiwick_schemas::names::ConnectorId;
 use bailiwick_store::{Pin, Pins, Store};
 use miette::{Diagnostic, LabeledSpan, NamedSource, SourceCode};
@@ -49,6 +49,9 @@ pub(super) async fn run(command: &PolicyCommand, session: &Session) -> Result<()
                 .unusable
                 .iter()
                 .for_each(|tool| session.screen.tell(&format!("warning: {} can't be used: {}", tool.tool, shown(&tool.why))));
+            for rule in compiled.rules.iter().filter(|rule| !rule.obligations.is_empty()) {
+                session.screen.tell(&format!("{} demands: {}", rule.id, shown(&rule.obligations.join("; "))));
+            }
             session.screen.tell(&format!(
                 "{} rules over {} tools   bundle {}",
                 compiled.rules.len(),
@@ -116,6 +119,7 @@ pub(super) struct ListedRule {
     at: String,
     effect: &'static str,
     reason: String,
+    obligations: Vec<String>,
 }
 
 /// Compiles the policies as the gateway does at its start.
@@ -136,6 +140,7 @@ pub(super) fn compiled(config: &Config, pins: Accepted, texts: &[PolicyText]) ->
             at: place(&rule.id, texts).unwrap_or_default(),
             effect,
             reason: rule.reason.as_deref().unwrap_or_default().to_owned(),
+            obligations: policies.obligations(&rule.id).map(Obligations::words).unwrap_or_default(),
         }
     };
     Ok(Compiled {
@@ -165,7 +170,7 @@ impl Compiled {
     }
 
     fn to_json(&self) -> Value {
-        let rule = |rule: &ListedRule| json!({"id": rule.id, "state": rule.effect, "at": rule.at, "reason": rule.reason});
+        let rule = |rule: &ListedRule| json!({"id": rule.id, "state": rule.effect, "at": rule.at, "reason": rule.reason, "obligations": rule.obligations});
         self.rules.iter().map(rule).collect()
     }
 }

@@ -11,6 +11,7 @@ use proptest::{collection, option};
 use serde_json::{Map, Value, json};
 
 use super::{CATALOGUE, call, connectors, grant, tools, unchecked, unchecked_rules};
+use crate::Obligations;
 use crate::alike::{Alike, Mentions};
 use crate::catalogue::{Catalogue, KnownTool};
 use crate::context::Arguments;
@@ -192,7 +193,7 @@ fn unsliced(text: &str, question: &Question, prepared: &PreparedGrant) -> Decisi
         let (determining, cause) = match (errors.is_empty(), answer, reasons.is_empty()) {
             (false, _, _) => (named(errors), DenyCause::EvaluationError),
             (true, Answer::Allow, _) => {
-                return Decision::Allow { determining: named(reasons) };
+                return Decision::Allow { determining: named(reasons), obligations: Obligations::default() };
             }
             (true, Answer::Deny, true) => (Vec::new(), DenyCause::NoPermit),
             (true, Answer::Deny, false) => (named(reasons), DenyCause::Forbidden),
@@ -208,7 +209,7 @@ fn unsliced(text: &str, question: &Question, prepared: &PreparedGrant) -> Decisi
     let labels: Vec<_> = first.2.iter().map(|id| facts[id].approval.clone().unwrap()).collect();
     held.extend(labels.iter().map(|requirement| &*requirement.label));
     match judged(&pass(&held)) {
-        Decision::Allow { .. } => Decision::StepUp { labels, determining: named(&first.2) },
+        Decision::Allow { .. } => Decision::StepUp { labels, determining: named(&first.2), obligations: Obligations::default() },
         refused => refused,
     }
 }

@@ -101,8 +101,17 @@ impl Case {
     }
 
     fn rules(&self) -> Vec<&str> {
-        let rules = self.decisions.iter().rev().find_map(|decision| decision.body.get("rules").and_then(Value::as_array));
-        rules.into_iter().flatten().filter_map(Value::as_str).collect()
+        self.decided("rules")
+    }
+
+    /// What these demanded beside a yes.
+    fn obligations(&self) -> Vec<&str> {
+        self.decided("obligations")
+    }
+
+    fn decided(&self, key: &str) -> Vec<&str> {
+        let found = self.decisions.iter().rev().find_map(|decision| decision.body.get(key).and_then(Value::as_array));
+        found.into_iter().flatten().filter_map(Value::as_str).collect()
     }
 
     /// Where it ended, if not after the last step; and the last step that it has to go.
@@ -162,6 +171,9 @@ impl Case {
             let place = origin.rule(rule).map(|place| format!("  ({})", shown(&place))).unwrap_or_default();
             let reason = origin.reason(rule).map(|reason| format!("\n{}", shown(&reason))).unwrap_or_default();
             row("rule", format!("{}{place}{reason}", shown(rule)));
+        }
+        for demanded in self.obligations() {
+            row("demands", shown(demanded));
         }
         self.approval(&mut row);
         for lent in self.lent() {

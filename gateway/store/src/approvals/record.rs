@@ -107,6 +107,9 @@ pub struct Approval {
     pub delegators: Vec<Delegator>,
     /// The task.
     pub purpose: String,
+    /// The places in its arguments that people are not shown, as JSON pointers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub masked: Vec<String>,
     /// The call that asked first.
     pub call: CallId,
     /// When it was asked, unix milliseconds.
@@ -314,4 +317,6 @@ struct BindingFields {
     args_digest: Digest,
     policy_digest: String,
     needs: BTreeSet<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    obligations: Vec<String>,
 }
