@@ -223,7 +223,7 @@ fn decide(from: From<'_>, to: &Agent, wanted: &GrantWanted, terms: &Grant, of: &
     };
     let ids = |rules: &[Rule]| rules.iter().map(|rule| rule.id.to_string()).collect();
     let verdict = match decided.decision.as_ref() {
-        Decision::Allow { determining } => Verdict { rules: ids(determining), ..Verdict::default() },
+        Decision::Allow { determining, .. } => Verdict { rules: ids(determining), ..Verdict::default() },
         Decision::StepUp { determining, .. } => {
             let detail = "a person would have to approve it, and nobody is asked about a hop: an operator can make the grant \
                           (`bailiwick grants create --parent`)";

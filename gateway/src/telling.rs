@@ -138,7 +138,8 @@ impl Source for Feed {
 
     fn arguments(&self, event: &Event) -> Option<String> {
         let shown = self.approvals.show(event.about.id.as_str()).ok()?;
-        String::from_utf8(shown.arguments?.to_vec()).ok()
+        let text = String::from_utf8(shown.arguments?.to_vec()).ok()?;
+        Some(bailiwick_pipeline::masked_text(&text, &shown.approval.masked))
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::kind::Band;
+use crate::obligation::Obligations;
 
 /// The answer to one [`Ask`](crate::Ask).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +16,8 @@ pub enum Decision {
     Allow {
         /// The permits that said so, by id.
         determining: Vec<Rule>,
+        /// What they demand beside.
+        obligations: Obligations,
     },
     /// The call may go once these approvals are held.
     StepUp {
@@ -22,6 +25,8 @@ pub enum Decision {
         labels: Vec<Requirement>,
         /// Those forbids, by id.
         determining: Vec<Rule>,
+        /// What they, and the permits that let it go then, demand beside.
+        obligations: Obligations,
     },
     /// The call may not go, and no approval changes that.
     Deny {

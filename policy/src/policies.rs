@@ -17,6 +17,7 @@ use crate::facts::{Ask, AutoGrant, ConnectorFacts, Delegation, Directory, GrantF
 use crate::fault::{PolicyFault, Source};
 use crate::grant::{PrepareError, PreparedGrant};
 use crate::load::{Loaded, load};
+use crate::obligation::Obligations;
 use crate::reads::Reads;
 use crate::rule::RuleFacts;
 use crate::slice::{Rules, Slice, slices};
@@ -289,6 +290,11 @@ impl Policies {
         facts.annotations.get(key).map(String::as_str)
     }
 
+    /// What a rule demands of a call beside a yes.
+    pub fn obligations(&self, rule: &str) -> Option<&Obligations> {
+        self.rules.get(rule).map(|facts| &facts.obligations)
+    }
+
     /// Every rule of the bundle, by id.
     pub fn rules(&self) -> Vec<&Rule> {
         let mut rules: Vec<_> = self.rules.values().map(|facts| &facts.rule).collect();
@@ -355,13 +361,22 @@ impl Policies {
 
     /// The two passes, where these approvals are held.
     pub(crate) fn settle(&self, mut approvals: Vec<&str>, pass: impl Fn(&[&str]) -> Option<Response>) -> Decision {
-        let first = self.verdict(pass(&approvals));
-        let Verdict::Denied { determining, liftable: Some(labels) } = first else {
+        let mut first = self.verdict(pass(&approvals));
+        if let (Verdict::Allowed { obligations, .. }, false) = (&mut first, approvals.is_empty()) {
+            // What the approvals that are held lift demands something all the same.
+            if let Verdict::Denied { obligations: lifted, .. } = self.verdict(pass(&[])) {
+                obligations.join(&lifted);
+            }
+        }
+        let Verdict::Denied { determining, liftable: Some(labels), mut obligations } = first else {
             return first.into_decision();
         };
         let with_labels: Vec<&str> = approvals.drain(..).chain(labels.iter().map(|requirement| &*requirement.label)).collect();
         match self.verdict(pass(&with_labels)) {
-            Verdict::Allowed { .. } => Decision::StepUp { determining, labels },
+            Verdict::Allowed { obligations: of_permits, .. } => {
+                obligations.join(&of_permits);
+                Decision::StepUp { determining, labels, obligations }
+            }
             refused => refused.into_decision(),
         }
     }
@@ -395,11 +410,13 @@ impl Policies {
         }
         let facts = self.facts(diagnostics.reason());
         let determining = rules_of(&facts);
+        let mut obligations = Obligations::default();
+        facts.iter().for_each(|facts| obligations.join(&facts.obligations));
         match response.decision() {
-            Answer::Allow => Verdict::Allowed { determining },
+            Answer::Allow => Verdict::Allowed { determining, obligations },
             Answer::Deny => {
                 let labels: Option<Vec<Requirement>> = facts.iter().map(|facts| facts.approval.clone()).collect();
-                Verdict::Denied { determining, liftable: labels.filter(|labels| !labels.is_empty()) }
+                Verdict::Denied { determining, liftable: labels.filter(|labels| !labels.is_empty()), obligations }
             }
         }
     }
@@ -427,11 +444,13 @@ impl fmt::Debug for Policies {
 enum Verdict {
     Allowed {
         determining: Vec<Rule>,
+        obligations: Obligations,
     },
     Denied {
         determining: Vec<Rule>,
         /// What would lift it, when every rule that denied can be lifted.
         liftable: Option<Vec<Requirement>>,
+        obligations: Obligations,
     },
     Failed {
         determining: Vec<Rule>,
@@ -441,7 +460,7 @@ enum Verdict {
 impl Verdict {
     fn into_decision(self) -> Decision {
         let (determining, cause) = match self {
-            Self::Allowed { determining } => return Decision::Allow { determining },
+            Self::Allowed { determining, obligations } => return Decision::Allow { determining, obligations },
             Self::Denied { determining, .. } if determining.is_empty() => (determining, DenyCause::NoPermit),
             Self::Denied { determining, .. } => (determining, DenyCause::Forbidden),
             Self::Failed { determining } => (determining, DenyCause::EvaluationError),

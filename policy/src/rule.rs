@@ -9,9 +9,11 @@ use cedar_policy::pst::{BinaryOp, Clause, Effect, Expr, Literal, Template, Var};
 use crate::decision::{Confirm, Requirement, Rule};
 use crate::fault::nearest;
 use crate::kind::Band;
+use crate::obligation::{self, Obligations};
 
 /// The annotations that a rule may carry.
-const KNOWN: [&str; 11] = ["id", "approval", "confirm", "quorum", "ttl", "remember", "risk", "reason", "mode", "redact", "log"];
+const KNOWN: [&str; 12] =
+    ["id", "approval", "confirm", "quorum", "ttl", "remember", "risk", "reason", "mode", "redact", "limit", "log"];
 
 /// A rule of the bundle, read and checked.
 #[derive(Debug)]
@@ -23,6 +25,8 @@ pub(crate) struct RuleFacts {
     pub(crate) is_permit: bool,
     /// Whether it is only watched: `@mode("shadow")`.
     pub(crate) shadow: bool,
+    /// What it demands beside.
+    pub(crate) obligations: Obligations,
     pub(crate) annotations: BTreeMap<String, String>,
 }
 
@@ -43,11 +47,15 @@ impl RuleFacts {
         keep(check_id(said.get("id")));
         keep(check_word(&said, "mode", &["enforce", "shadow"]));
         keep(check_word(&said, "risk", &Band::ALL.map(Band::as_str)));
-        for key in ["reason", "redact", "log", "approval"] {
+        for key in ["reason", "redact", "limit", "log", "approval"] {
             keep(check_not_empty(&said, key));
         }
         keep(check_word(&said, "confirm", &Confirm::ALL.map(Confirm::as_str)));
         keep(check_word(&said, "remember", &["", "true"]));
+        keep(check_word(&said, "log", &["full"]));
+        for key in ["redact", "limit", "log"] {
+            keep(check_obliges(&said, body.effect, key));
+        }
         for key in ["confirm", "quorum", "ttl", "remember"] {
             keep(check_belongs_to_approval(&said, key));
         }
@@ -57,6 +65,7 @@ impl RuleFacts {
         // A rule that says no class means no less than what it says is at stake takes.
         let risk = risk(&said);
         let confirm = confirm.or_else(|| risk.map(|risk| Confirm::default().max(Confirm::least_of(risk))));
+        let obligations = obligations(&said).map_err(|faults| faults.into_iter().for_each(|fault| keep(Err(fault))));
         keep(check_persons(confirm, quorum.as_ref().ok().copied().flatten()));
         keep(check_worth(&said, confirm));
         if let Some(label) = said.get("approval") {
@@ -76,7 +85,8 @@ impl RuleFacts {
             reason: rule.reason.clone(),
         });
         let shadow = said.get("mode").is_some_and(|mode| mode == "shadow");
-        Ok(Self { rule, approval, is_permit: body.effect == Effect::Permit, shadow, annotations: said })
+        let (is_permit, obligations) = (body.effect == Effect::Permit, obligations.unwrap_or_default());
+        Ok(Self { rule, approval, is_permit, shadow, obligations, annotations: said })
     }
 }
 
@@ -135,6 +145,30 @@ fn check_belongs_to_approval(said: &Said, key: &str) -> Result<(), Complaint> {
         return Err((format!("`@{key}` without `@approval`"), Some(help)));
     }
     Ok(())
+}
+
+/// What is demanded is demanded of a call that goes: a forbid that nothing lifts has none.
+fn check_obliges(said: &Said, effect: Effect, key: &str) -> Result<(), Complaint> {
+    if !said.contains_key(key) || effect == Effect::Permit || said.contains_key("approval") {
+        return Ok(());
+    }
+    let help = "write it with a permit, or with a forbid that an approval lifts";
+    Err((format!("`@{key}` on a forbid demands nothing: its calls don't go"), Some(help.to_owned())))
+}
+
+/// What the rule demands, or everything that is wrong with that.
+fn obligations(said: &Said) -> Result<Obligations, Vec<Complaint>> {
+    let full = |key: &str| said.get(key).filter(|text| !text.trim().is_empty());
+    let redactions = full("redact").map(|text| obligation::redactions(text)).transpose();
+    let limit = full("limit").map(|text| obligation::limit(text)).transpose();
+    match (redactions, limit) {
+        (Ok(redactions), Ok(limit)) => Ok(Obligations {
+            redactions: redactions.unwrap_or_default(),
+            limits: limit.into_iter().collect(),
+            keep_bodies: said.get("log").is_some_and(|log| log == "full"),
+        }),
+        (redactions, limit) => Err(redactions.err().into_iter().chain(limit.err()).collect()),
+    }
 }
 
 /// As many persons as the class means.
@@ -265,7 +299,7 @@ mod tests {
     fn a_full_rule_is_read() {
         let facts = read(
             "@id(\"a/b.c:d_e-1\") @approval(\"finance\") @confirm(\"approver\") @remember @quorum(\"2\") @ttl(\"15m\") @risk(\"high\") @reason(\"why\")
-             @mode(\"shadow\") @redact(\"pii\") @log(\"full\")
+             @mode(\"shadow\") @redact(\"result:/pii\") @log(\"full\")
              forbid (principal, action, resource) when { true }
              unless { principal.depth == 7 || (context.call.approvals.contains(\"finance\") && true) };",
         )
@@ -278,7 +312,7 @@ mod tests {
         assert_eq!((&*approval.rule, approval.reason.as_deref()), ("a/b.c:d_e-1", Some("why")));
         assert!(facts.shadow);
         assert_eq!(facts.annotations.len(), 11);
-        assert_eq!(facts.annotations.get("redact").map(String::as_str), Some("pii"));
+        assert_eq!(facts.annotations.get("redact").map(String::as_str), Some("result:/pii"));
     }
 
     #[test]
@@ -303,7 +337,7 @@ mod tests {
             found,
             [
                 "unknown annotation `@aproval` | did you mean `@approval`?",
-                "unknown annotation `@zzzzzzzzzz` | known are `@id`, `@approval`, `@confirm`, `@quorum`, `@ttl`, `@remember`, `@risk`, `@reason`, `@mode`, `@redact`, `@log`",
+                "unknown annotation `@zzzzzzzzzz` | known are `@id`, `@approval`, `@confirm`, `@quorum`, `@ttl`, `@remember`, `@risk`, `@reason`, `@mode`, `@redact`, `@limit`, `@log`",
                 "a rule without `@id` | give it a name that decisions can cite: `@id(\"refund-high\")` before `permit` or `forbid`",
                 "`@mode(\"dry\")` is unknown | write one of `enforce`, `shadow`",
                 "`@risk(\"extreme\")` is unknown | write one of `low`, `medium`, `high`, `critical`",

@@ -25,6 +25,7 @@ mod methods;
 mod mtls;
 mod names;
 mod oauth;
+mod obligations;
 mod pages;
 mod pressure;
 mod questions;

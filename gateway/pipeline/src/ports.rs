@@ -258,6 +258,8 @@ pub struct Binding {
     pub policy_digest: String,
     /// What policy asked for: rule, label, persons and lifetime of each need. A stricter rule is another call.
     pub needs: BTreeSet<String>,
+    /// What policy demands beside a yes: what is masked, kept or cut off. A call with other obligations is another call.
+    pub obligations: Vec<String>,
 }
 
 impl Binding {
@@ -278,6 +280,11 @@ impl Binding {
         part(&self.args_digest.to_string());
         part(&self.policy_digest);
         self.needs.iter().for_each(|need| part(need));
+        if !self.obligations.is_empty() {
+            // No need is written so.
+            part("obligations");
+            self.obligations.iter().for_each(|demanded| part(demanded));
+        }
         Digest::of(&bytes)
     }
 
@@ -375,6 +382,8 @@ pub struct Delegator {
 pub struct ApprovalRequest<'a> {
     /// What it is bound to.
     pub binding: &'a Binding,
+    /// The places in the arguments that people are not shown, as JSON pointers.
+    pub masked: &'a [String],
     /// The very bytes to send once approved.
     pub arguments: &'a [u8],
     /// What policy asks for.

@@ -262,6 +262,15 @@ pub struct ResultRecord {
     pub mac: String,
     /// Secrets taken out of it.
     pub redactions: usize,
+    /// How often rules had something masked or left out.
+    #[serde(skip_serializing_if = "is_zero_usize")]
+    pub masked: usize,
+    /// Texts and files that were withheld, because rules redact parts of them and they can't be looked at.
+    #[serde(skip_serializing_if = "is_zero_usize")]
+    pub withheld: usize,
+    /// Items of a list that a rule had cut off.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub left_out: u64,
     /// What it is marked with.
     pub labels: Labels,
 }
@@ -318,6 +327,9 @@ pub struct DecisionRecord<'a> {
     /// The policies that determined it.
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     pub rules: &'a [String],
+    /// What they demand beside a yes.
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    pub obligations: &'a [String],
     /// The bundle they are from.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub policy_digest: Option<&'a str>,

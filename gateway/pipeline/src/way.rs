@@ -38,6 +38,8 @@ pub(crate) struct Seen {
     pub(crate) grant: Option<Arc<LiveGrant>>,
     pub(crate) tool: Option<Arc<Tool>>,
     pub(crate) rules: Vec<String>,
+    /// What these demand beside a yes.
+    pub(crate) obligations: Vec<String>,
     pub(crate) policy_digest: Option<String>,
     /// What the policies were asked.
     pub(crate) asked: Option<AskedPolicy>,
@@ -119,6 +121,7 @@ impl<'r> Way<'r> {
                 grant: None,
                 tool: None,
                 rules: Vec::new(),
+                obligations: Vec::new(),
                 policy_digest: None,
                 asked: None,
                 shadow: Vec::new(),
@@ -249,6 +252,7 @@ impl<'r> Way<'r> {
             reason: refusal.map(|refusal| refusal.reason),
             detail: refusal.map(|refusal| refusal.detail.as_str()),
             rules: refusal.map_or(&self.seen.rules, |refusal| &refusal.rules),
+            obligations: &self.seen.obligations,
             policy_digest: self.seen.policy_digest.as_deref(),
             asked: self.seen.asked.as_ref(),
             // Once for a call, however often a person is asked about it.

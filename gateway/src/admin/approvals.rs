@@ -52,7 +52,8 @@ pub(super) async fn show(
     if !visitor.sees(&shown.approval) {
         return Err(ShowFault::Unknown(handle.chars().take(80).collect()).into());
     }
-    let arguments = shown.arguments.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    let text = shown.arguments.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    let arguments = text.map(|text| bailiwick_pipeline::masked_text(&text, &shown.approval.masked));
     Ok(Json(view(&runtime, &shown.approval, arguments)))
 }
 
@@ -340,6 +341,7 @@ fn view(runtime: &Runtime, approval: &Approval, arguments: Option<String>) -> Ap
         reviewed_by: approval.reviewed_by.clone(),
         allowance: approval.allowance.clone(),
         flow: arguments.as_deref().and_then(|arguments| flow(runtime, approval, arguments)),
+        masked: approval.masked.clone(),
         arguments,
     }
 }

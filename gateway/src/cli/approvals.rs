@@ -271,7 +271,13 @@ fn arguments(approval: &ApprovalView) -> String {
     let Some(sent) = &approval.arguments else {
         return "arguments are no longer kept\n".to_owned();
     };
-    let mut text = Page::of(format!("arguments ({} bytes, {})\n", sent.len(), approval.args_digest));
+    // Of what is masked, a digest is shown: two can be compared.
+    let size = if approval.masked.is_empty() {
+        format!("{} bytes", sent.len())
+    } else {
+        format!("masked by a rule: {}", shown(&approval.masked.join(", ")))
+    };
+    let mut text = Page::of(format!("arguments ({size}, {})\n", approval.args_digest));
     for line in visible_json(&laid_out(sent)).lines() {
         text.add(format_args!("  {line}\n"));
     }

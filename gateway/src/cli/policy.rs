@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bailiwick_config::Config;
 use bailiwick_pipeline::ports::Worlds as _;
-use bailiwick_policy::{Finding, Lint, PolicyFault, Rule, lint};
+use bailiwick_policy::{Finding, Lint, Obligations, PolicyFault, Rule, lint};
 use bailiwick_schemas::names::ConnectorId;
 use bailiwick_store::{Pin, Pins, Store};
 use miette::{Diagnostic, LabeledSpan, NamedSource, SourceCode};
@@ -66,6 +66,9 @@ async fn check(check: &PolicyCheckArgs, session: &Session) -> Result<(), CliFaul
             .unusable
             .iter()
             .for_each(|tool| session.screen.tell(&format!("warning: {} can't be used: {}", tool.tool, shown(&tool.why))));
+        for rule in compiled.rules.iter().filter(|rule| !rule.obligations.is_empty()) {
+            session.screen.tell(&format!("{} demands: {}", rule.id, shown(&rule.obligations.join("; "))));
+        }
         let (rules, tools, digest) = (compiled.rules.len(), compiled.tools, short(&compiled.digest, 13));
         session.screen.tell(&format!("{rules} rules over {tools} tools   bundle {digest}"));
     }
@@ -132,6 +135,7 @@ pub(super) struct ListedRule {
     at: String,
     effect: &'static str,
     reason: String,
+    obligations: Vec<String>,
 }
 
 /// Compiles the policies as the gateway does at its start.
@@ -152,6 +156,7 @@ pub(super) fn compiled(config: &Config, pins: Accepted, texts: &[PolicyText]) ->
             at: place(&rule.id, texts).unwrap_or_default(),
             effect,
             reason: rule.reason.as_deref().unwrap_or_default().to_owned(),
+            obligations: policies.obligations(&rule.id).map(Obligations::words).unwrap_or_default(),
         }
     };
     let doubtful = |fault: &PolicyFault| Finding { lint: Lint::Doubtful, rule: String::new(), fault: fault.clone() };
@@ -186,7 +191,10 @@ impl Compiled {
     }
 
     fn to_json(&self) -> Value {
-        let rule = |rule: &ListedRule| json!({"id": rule.id, "state": rule.effect, "at": rule.at, "reason": rule.reason});
+        let rule = |rule: &ListedRule| {
+            let ListedRule { id, at, effect, reason, obligations } = rule;
+            json!({"id": id, "state": effect, "at": at, "reason": reason, "obligations": obligations})
+        };
         let finding = |Finding { lint, rule, fault }: &Finding| {
             json!({
                 "id": rule, "state": "warning", "lint": lint, "message": fault.what, "help": fault.help, "file": fault.source_name,

@@ -164,7 +164,7 @@ fn found(runtime: &Runtime, handle: &str) -> Option<(Approval, Arguments)> {
     match runtime.approvals.show(handle) {
         Ok(shown) => {
             let arguments = match shown.arguments.map(|bytes| String::from_utf8(bytes.into())) {
-                Some(Ok(text)) => Arguments::Kept { text, masked: BTreeSet::new() },
+                Some(Ok(text)) => Arguments::Kept { text, masked: shown.approval.masked.iter().cloned().collect() },
                 Some(Err(_)) => Arguments::Unreadable("they are no text".to_owned()),
                 None => Arguments::Gone,
             };

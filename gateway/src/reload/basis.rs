@@ -120,6 +120,7 @@ mod tests {
             args_digest: Digest::of(b"a"),
             policy_digest: "p".to_owned(),
             needs: BTreeSet::new(),
+            obligations: Vec::new(),
         }
     }
 

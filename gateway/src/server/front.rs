@@ -434,6 +434,7 @@ impl Front {
             gate: "receive",
             reason: noted.reason,
             detail: noted.detail,
+            obligations: &[],
             rules: &[],
             policy_digest: None,
             asked: None,

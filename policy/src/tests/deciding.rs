@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::{CATALOGUE, unchecked_rules};
 use super::{allow, call, compile, connectors, decide, decide_as, deny, grant, prepared, rule, step_up, tools, unchecked};
+use crate::Obligations;
 use crate::slice::slices;
 use crate::{Ask, Confirm, Decision, DenyCause, Policies, PreparedGrant, Requirement, Source};
 
@@ -36,7 +37,10 @@ fn a_permit_allows_and_is_named_with_its_reason() {
          @id(\"a\") permit (principal, action in Bailiwick::Action::\"read\", resource);",
     );
     let determining = vec![rule("a", None), rule("z", Some("because"))];
-    assert_eq!(decide(&policies, "tickets__get", &json!({})), Decision::Allow { determining });
+    assert_eq!(
+        decide(&policies, "tickets__get", &json!({})),
+        Decision::Allow { determining, obligations: Obligations::default() }
+    );
     assert_eq!(decide(&policies, "tickets__refund", &json!({})), deny(DenyCause::NoPermit, &[]));
 }
 
@@ -136,7 +140,11 @@ fn a_requirement_carries_what_the_rule_says() {
         rule: "s".into(),
         reason: Some("money".into()),
     };
-    let expected = Decision::StepUp { labels: vec![requirement], determining: vec![rule("s", Some("money"))] };
+    let expected = Decision::StepUp {
+        labels: vec![requirement],
+        determining: vec![rule("s", Some("money"))],
+        obligations: Obligations::default(),
+    };
     assert_eq!(decide(&policies, "shop__buy", &json!({})), expected);
     assert_eq!(policies.annotation("s", "ttl"), Some("15m"));
     assert_eq!(policies.annotation("s", "log"), None);

@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::{allow, call, connectors, grant, prepared, rule, tool};
+use crate::Obligations;
 use crate::{
     Ask, Band, CallFacts, Confirm, DEFAULT_BUNDLE, Decision, GrantFacts, Kind, Policies, PreparedGrant, Requirement, Source,
     ToolFacts,
@@ -38,6 +39,7 @@ fn asks(rules: &[(&str, &str)]) -> Decision {
             })
             .collect(),
         determining: rules.iter().map(|(id, reason)| rule(id, Some(reason))).collect(),
+        obligations: Obligations::default(),
     }
 }
 

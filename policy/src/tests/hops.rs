@@ -1,6 +1,7 @@
 //! Rules about handing a task on: which of them matter, what they are checked against, and what they say.
 
 use super::{allow, call, compile, connectors, deny, grant, prepared, rule, step_up, tools};
+use crate::Obligations;
 use crate::{Band, CallFacts, DEFAULT_BUNDLE, Decision, Delegation, DenyCause, GrantFacts, Policies, PreparedGrant, Source};
 
 const PERMIT: &str = "@id(\"p\") permit (principal, action == Bailiwick::Action::\"delegate\", resource);";
@@ -114,6 +115,9 @@ fn the_default_bundle_lets_a_task_be_handed_on() {
         let facts = GrantFacts { ceiling, ..grant() };
         let (grant, call) = (PreparedGrant::new(&facts, &connectors()).unwrap(), CallFacts { untrusted_input, ..call() });
         let determining = vec![rule("hand-on", None)];
-        assert_eq!(policies.decide_delegation(&hop(&grant, &call, &[])), Decision::Allow { determining });
+        assert_eq!(
+            policies.decide_delegation(&hop(&grant, &call, &[])),
+            Decision::Allow { determining, obligations: Obligations::default() }
+        );
     }
 }

@@ -11,6 +11,7 @@ mod default_bundle;
 mod hops;
 mod listing;
 mod loading;
+mod obliging;
 mod partial;
 mod properties;
 
@@ -19,6 +20,7 @@ use std::sync::{Arc, LazyLock};
 use cedar_policy::{PolicyId, PolicySet};
 use serde_json::{Value, json};
 
+use crate::Obligations;
 use crate::alike::{Alike, Mentions};
 use crate::catalogue::{Catalogue, KnownTool};
 use crate::load::{Loaded, LoadedRule};
@@ -171,7 +173,7 @@ pub(super) fn rule(id: &str, reason: Option<&str>) -> Rule {
 }
 
 pub(super) fn allow(ids: &[&str]) -> Decision {
-    Decision::Allow { determining: ids.iter().map(|id| rule(id, None)).collect() }
+    Decision::Allow { determining: ids.iter().map(|id| rule(id, None)).collect(), obligations: Obligations::default() }
 }
 
 pub(super) fn deny(cause: DenyCause, ids: &[&str]) -> Decision {
@@ -193,6 +195,7 @@ pub(super) fn step_up(asked: &[(&str, &str)]) -> Decision {
             })
             .collect(),
         determining: asked.iter().map(|(id, _)| rule(id, None)).collect(),
+        obligations: Obligations::default(),
     }
 }
 

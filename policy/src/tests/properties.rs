@@ -11,6 +11,7 @@ use proptest::{collection, option};
 use serde_json::{Value, json};
 
 use super::{CATALOGUE, call, connectors, grant, tools, unchecked, unchecked_rules};
+use crate::Obligations;
 use crate::alike::{Alike, Mentions};
 use crate::catalogue::{Catalogue, KnownTool};
 use crate::context::Arguments;
@@ -233,7 +234,9 @@ impl Bundle {
         let labels: Vec<_> = first.2.iter().map(|id| self.facts[id].approval.clone().unwrap()).collect();
         held.extend(labels.iter().map(|requirement| &*requirement.label));
         match self.judged(&pass(&held)) {
-            Decision::Allow { .. } => Decision::StepUp { labels, determining: self.named(&first.2) },
+            Decision::Allow { .. } => {
+                Decision::StepUp { labels, determining: self.named(&first.2), obligations: Obligations::default() }
+            }
             refused => refused,
         }
     }
@@ -246,7 +249,7 @@ impl Bundle {
         let (determining, cause) = match (errors.is_empty(), answer, reasons.is_empty()) {
             (false, _, _) => (self.named(errors), DenyCause::EvaluationError),
             (true, Answer::Allow, _) => {
-                return Decision::Allow { determining: self.named(reasons) };
+                return Decision::Allow { determining: self.named(reasons), obligations: Obligations::default() };
             }
             (true, Answer::Deny, true) => (Vec::new(), DenyCause::NoPermit),
             (true, Answer::Deny, false) => (self.named(reasons), DenyCause::Forbidden),

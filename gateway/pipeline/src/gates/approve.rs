@@ -14,6 +14,7 @@ use crate::{
     grant::LiveGrant,
     ids::ApprovalId,
     legs::{self, Leg},
+    obliged::masked_places,
     ports::{ApprovalRequest, Binding, Delegator, Ports, TicketState, need_of},
     refusal::Refusal,
     way::Way,
@@ -160,8 +161,10 @@ async fn ask(call: &Permitted<'_>, binding: &Binding, now_ms: u64, ports: &Ports
     let terms = granted.grant().terms();
     let delegator = |above: &LiveGrant| Delegator { agent: above.terms().agent.clone(), owner: above.terms().owner.clone() };
     let delegators: Vec<Delegator> = granted.grant().chain().skip(1).map(delegator).collect();
+    let masked = masked_places(call.obligations(), call.validated().arguments());
     let request = ApprovalRequest {
         binding,
+        masked: &masked,
         arguments: granted.arguments(),
         requirements: call.needs(),
         owner: &terms.owner,
@@ -190,6 +193,7 @@ fn binding_of(call: &Permitted<'_>) -> Binding {
         args_digest: digest(call.validated().arguments()),
         policy_digest: granted.world().policy_digest.clone(),
         needs: needs_of(call),
+        obligations: call.obligations().words(),
     }
 }
 

@@ -492,7 +492,9 @@ fn allowed(feature: Feature, input: &Value, call: &Granted<'_>, ports: &Ports) -
     let moment = Moment::at(call.grant().standing(), ports.clock.now_ms());
     let decision = permit::ask(call, asks, input, moment, None).ok_or("the grant can't be put before the policies")?;
     match decision.as_ref() {
-        Decision::Allow { .. } => Ok(()),
+        Decision::Allow { obligations, .. } if obligations.is_empty() => Ok(()),
+        // It would have to be done to a question, and to what is answered.
+        Decision::Allow { .. } => Err(format!("a rule about `{name}` demands what can't be done to a question")),
         _ => Err(format!("no policy lets it ask by `{name}`")),
     }
 }

@@ -4,6 +4,7 @@ use super::Permitted;
 use crate::{
     answer::{Answer, Body, ToolResult},
     kept::Kept,
+    obliged,
     ports::Ports,
     received::Asked,
     records::ResultRecord,
@@ -27,6 +28,12 @@ pub(crate) fn kept(call: &Permitted<'_>, kept: &Kept, ports: &Ports, way: &mut W
     let taken = kept.take(granted.grant(), granted.tool(), exactly, &way.seen.needs);
     let Some((of, outcome, text)) = taken else { return Ok(None) };
     let stage = way.enter("kept", "bailiwick.outcome.kept", ports);
+    // It was screened as rules had it then: they may demand more by now.
+    let text = match call.obligations() {
+        obligations if obligations.is_empty() => text,
+        obligations => obliged::told_again(&text, obligations)
+            .map_err(|why| Refusal::unscreened(granted.tool().connector.id.as_str(), why))?,
+    };
     let result = ToolResult::read(&text).ok_or_else(|| Refusal::internal("a kept outcome can't be read"))?;
     way.trace.note(stage, "bailiwick.outcome.of", of.to_string());
     way.seen.outcome_of = Some(of);
@@ -35,7 +42,7 @@ pub(crate) fn kept(call: &Permitted<'_>, kept: &Kept, ports: &Ports, way: &mut W
         return Err(Refusal::grant_ended(granted.grant().end_of_chain(), "Nothing was told."));
     }
     let (mac, labels) = (ports.trail.keyed_digest(&text), granted.tool().labels);
-    way.seen.result = Some(ResultRecord { size: text.len(), mac, redactions: 0, labels });
+    way.seen.result = Some(ResultRecord { size: text.len(), mac, redactions: 0, masked: 0, withheld: 0, left_out: 0, labels });
     way.leave(stage, ports);
     Ok(Some(Answer { outcome, body: Body::Result(result) }))
 }

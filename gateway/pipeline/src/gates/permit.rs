@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bailiwick_policy::{Ask, CallFacts, Decision, Differs, Requirement, Rule};
+use bailiwick_policy::{Ask, CallFacts, Decision, Differs, Obligations, Requirement, Rule};
 use serde_json::Value;
 
 use super::{
@@ -25,6 +25,7 @@ use crate::{
 pub struct Permitted<'r> {
     validated: Validated<'r>,
     needs: Vec<Requirement>,
+    obligations: Obligations,
     moment: Moment,
     noticed: Option<Box<Noticed>>,
 }
@@ -59,6 +60,11 @@ impl<'r> Permitted<'r> {
         self.noticed.as_deref()
     }
 
+    /// What the rules that let it go demand beside.
+    pub fn obligations(&self) -> &Obligations {
+        &self.obligations
+    }
+
     /// What the decision read of the task and of the clock.
     pub(super) fn moment(&self) -> Moment {
         self.moment
@@ -80,9 +86,9 @@ pub fn permit<'r>(call: Validated<'r>, ports: &Ports, way: &mut Way<'r>) -> Resu
     }
     let decision = joined(&call, by_policy, noticed.as_deref());
     way.trace.note(stage, "bailiwick.policy.version", world.policy_digest.clone());
-    let (needs, determining) = match decision.as_ref() {
-        Decision::Allow { determining } => (Vec::new(), determining),
-        Decision::StepUp { labels, determining } => (labels.clone(), determining),
+    let (needs, determining, obligations) = match decision.as_ref() {
+        Decision::Allow { determining, obligations } => (Vec::new(), determining, obligations),
+        Decision::StepUp { labels, determining, obligations } => (labels.clone(), determining, obligations),
         Decision::Deny { determining, cause } => {
             way.trace.note(stage, "bailiwick.decision", "deny");
             way.trace.note(stage, "bailiwick.policy.rule.id", ids(determining).join(","));
@@ -96,8 +102,9 @@ pub fn permit<'r>(call: Validated<'r>, ports: &Ports, way: &mut Way<'r>) -> Resu
     way.trace.note(stage, "bailiwick.decision", if needs.is_empty() { "allow" } else { "escalate" });
     way.seen.rules = ids(determining);
     way.trace.note(stage, "bailiwick.policy.rule.id", way.seen.rules.join(","));
+    way.seen.obligations = obligations.words();
     way.leave(stage, ports);
-    let call = Permitted { validated: call, needs, moment, noticed };
+    let call = Permitted { validated: call, needs, obligations: obligations.clone(), moment, noticed };
     way.seen.needs = super::approve::needs_of(&call);
     Ok(call)
 }
@@ -105,8 +112,8 @@ pub fn permit<'r>(call: Validated<'r>, ports: &Ports, way: &mut Way<'r>) -> Resu
 /// Whether the policies say the same of the call now: other calls may have counted, or another minute begun, since they were asked.
 pub(super) fn still_permits(call: &Permitted<'_>, now: Moment) -> bool {
     match decide(&call.validated, now, call.noticed()).as_deref() {
-        Ok(Decision::Allow { .. }) => call.needs.is_empty(),
-        Ok(Decision::StepUp { labels, .. }) => *labels == call.needs,
+        Ok(Decision::Allow { obligations, .. }) => call.needs.is_empty() && *obligations == call.obligations,
+        Ok(Decision::StepUp { labels, obligations, .. }) => *labels == call.needs && *obligations == call.obligations,
         Ok(Decision::Deny { .. }) | Err(_) => false,
     }
 }
@@ -210,16 +217,38 @@ fn watched(call: &Validated<'_>, moment: Moment, noticed: Option<&Noticed>, deci
 
 /// What two decisions come to where both must hold.
 pub(crate) fn stricter(one: Arc<Decision>, other: Arc<Decision>) -> Arc<Decision> {
+    let both = |own: &Obligations, others: &Obligations| {
+        let mut all = own.clone();
+        all.join(others);
+        all
+    };
     match (one.as_ref(), other.as_ref()) {
-        (Decision::Deny { .. }, _) | (_, Decision::Allow { .. }) => one,
-        (_, Decision::Deny { .. }) | (Decision::Allow { .. }, Decision::StepUp { .. }) => other,
-        (Decision::StepUp { labels, determining }, Decision::StepUp { labels: more, determining: others }) => {
+        (Decision::Deny { .. }, _) => one,
+        (_, Decision::Deny { .. }) => other,
+        (_, Decision::Allow { obligations, .. }) if obligations.is_empty() => one,
+        (Decision::Allow { obligations, .. }, Decision::StepUp { .. }) if obligations.is_empty() => other,
+        (Decision::Allow { determining, obligations }, Decision::Allow { obligations: more, .. }) => {
+            Arc::new(Decision::Allow { determining: determining.clone(), obligations: both(obligations, more) })
+        }
+        (Decision::Allow { obligations: own, .. }, Decision::StepUp { labels, determining, obligations })
+        | (Decision::StepUp { labels, determining, obligations }, Decision::Allow { obligations: own, .. }) => {
+            let obligations = both(obligations, own);
+            Arc::new(Decision::StepUp { labels: labels.clone(), determining: determining.clone(), obligations })
+        }
+        (
+            Decision::StepUp { labels, determining, obligations },
+            Decision::StepUp { labels: more, determining: others, obligations: further },
+        ) => {
             let union = |own: &[Requirement], others: &[Requirement]| {
                 let new = others.iter().filter(|need| !own.contains(need));
                 own.iter().chain(new).cloned().collect::<Vec<_>>()
             };
             let rules = determining.iter().chain(others.iter().filter(|rule| !determining.iter().any(|own| own.id == rule.id)));
-            Arc::new(Decision::StepUp { labels: union(labels, more), determining: rules.cloned().collect() })
+            Arc::new(Decision::StepUp {
+                labels: union(labels, more),
+                determining: rules.cloned().collect(),
+                obligations: both(obligations, further),
+            })
         }
     }
 }

@@ -3,6 +3,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use bailiwick_policy::Part;
 use bailiwick_schemas::json::{self, Limits, Outline};
 use bytes::Bytes;
 use serde_json::Value;
@@ -16,6 +17,7 @@ use super::{
 };
 use crate::{
     aside::{ASIDE_BYTES, Aside, AsideKind, Ear, LogLevel, Overheard, RawQuestion, Said, Wants},
+    obliged::Redactor,
     ports::{Lease, Ports},
     refusal::Refusal,
     rounds::Asking,
@@ -87,6 +89,11 @@ fn cleaned(
     let clean = strictly_read(params)
         .and_then(|_| without_secret(params, needles, &mut redactions).ok())
         .map(|clean| clean.unwrap_or_else(|| params.clone()));
+    let clean = match Redactor::of(call.permitted().obligations(), Part::Result) {
+        None => clean,
+        // What can't be looked at is not told.
+        Some(mut redactor) => clean.and_then(|clean| redactor.result(std::str::from_utf8(&clean).ok()?).ok()).map(Bytes::from),
+    };
     // Once: what is said again and again fills no record. The rest is counted.
     if let Some(lease) = lease.filter(|_| redactions > 0 && way.seen.asides.redactions == 0) {
         way.trace.important = true;

@@ -21,7 +21,7 @@ use super::{
 use crate::{
     answer::{Answer, Body, ToolResult, with_member},
     catalogue::{Tool, World},
-    links,
+    links, obliged,
     ports::{Lease, Ports},
     received::{Asked, ItemAsk},
     records::{Outcome, ResultRecord},
@@ -84,6 +84,9 @@ pub fn screen<'r>(call: Sent<'r>, limits: ScreenLimits, ports: &Ports, way: &mut
     let granted = approved.permitted().validated().granted();
     let tool = granted.tool();
     let mut cleaner = Cleaner { needles: lease.as_ref().map(|lease| lease.needles()), limits, seen: 0 };
+    let obligations = approved.permitted().obligations();
+    // That a task is lost is said by us.
+    let is_own = matches!(kind, RawKind::Error { code: INVALID_PARAMS, .. }) && task::only_asks(granted);
     let screened = match kind {
         RawKind::Result(text) => screen_result(&text, &approved, &mut taking, ports, &mut cleaner),
         RawKind::Error { code: INVALID_PARAMS, .. } if task::only_asks(granted) => Ok(task::lost(granted, ports)),
@@ -108,14 +111,21 @@ pub fn screen<'r>(call: Sent<'r>, limits: ScreenLimits, ports: &Ports, way: &mut
     taking.give_up();
     flowed?;
     way.seen.task = taking.noted.or(way.seen.task.take());
-    let screened = screened.map_err(|why| Refusal::unscreened(tool.connector.id.as_str(), why))?;
+    let refused = |why| Refusal::unscreened(tool.connector.id.as_str(), why);
+    let mut screened = screened.map_err(refused)?;
+    let mut done = obliged::Done::default();
+    if !obligations.is_empty() && !is_own {
+        (screened.body, done) = obliged::body(screened.body, obligations, limits).map_err(refused)?;
+        way.trace.note(stage, "bailiwick.masked", done.masked);
+    }
     let bytes = match &screened.body {
         Body::Result(result) | Body::Content(result) | Body::Questions(result) | Body::Task(result) => result.text().clone(),
         _ => Bytes::new(),
     };
     way.trace.note(stage, "bailiwick.result.size", bytes.len());
-    way.seen.result =
-        Some(ResultRecord { size: bytes.len(), mac: ports.trail.keyed_digest(&bytes), redactions, labels: way.seen.labelled });
+    let obliged::Done { masked, withheld, left_out } = done;
+    let (mac, labels) = (ports.trail.keyed_digest(&bytes), way.seen.labelled);
+    way.seen.result = Some(ResultRecord { size: bytes.len(), mac, redactions, masked, withheld, left_out, labels });
     // What came at the very moment is on record as any result, and goes no further.
     if granted.grant().cancelled().is_cancelled() {
         return Err(Refusal::grant_ended(granted.grant().end_of_chain(), DISCARDED));
@@ -140,6 +150,15 @@ pub(super) fn screen_refusal(
     let limits = ScreenLimits::default();
     let mut cleaner = Cleaner { needles: lease.map(|lease| lease.needles()), limits, seen: 0 };
     let screened = screen_error(error, granted.identified().received().asked(), &mut cleaner);
+    let obligations = approved.permitted().obligations();
+    let screened = screened.and_then(|reply| {
+        let (body, _) = if obligations.is_empty() {
+            (reply.body, obliged::Done::default())
+        } else {
+            obliged::body(reply.body, obligations, limits)?
+        };
+        Ok(Reply { body, ..reply })
+    });
     if let Some(lease) = lease.filter(|_| cleaner.seen > 0) {
         way.trace.important = true;
         secret_on_record("redacted", approved, lease, cleaner.seen, ports, way)?;

@@ -90,8 +90,15 @@ pub(crate) async fn search<'r>(call: Admitted<'r>, ports: &Ports, way: &mut Way<
     }
     let result = result_of(&told).ok_or_else(|| Refusal::internal("what was found makes no result"))?;
     let text = result.text();
-    way.seen.result =
-        Some(ResultRecord { size: text.len(), mac: ports.trail.keyed_digest(text), redactions: 0, labels: Labels::default() });
+    way.seen.result = Some(ResultRecord {
+        size: text.len(),
+        mac: ports.trail.keyed_digest(text),
+        redactions: 0,
+        masked: 0,
+        withheld: 0,
+        left_out: 0,
+        labels: Labels::default(),
+    });
     way.trace.note(stage, "bailiwick.result.size", text.len());
     way.decide_allow(ports).map_err(|lost| Refusal::trail_lost(&lost))?;
     way.leave(stage, ports);
@@ -117,8 +124,15 @@ pub(crate) async fn complete<'r>(call: Admitted<'r>, ports: &Ports, way: &mut Wa
 pub(super) fn told(told: &Value, ports: &Ports, way: &mut Way<'_>) -> Result<ToolResult, Refusal> {
     let result = result_of(&told.to_string()).ok_or_else(|| Refusal::internal("what is told makes no result"))?;
     let text = result.text();
-    way.seen.result =
-        Some(ResultRecord { size: text.len(), mac: ports.trail.keyed_digest(text), redactions: 0, labels: Labels::default() });
+    way.seen.result = Some(ResultRecord {
+        size: text.len(),
+        mac: ports.trail.keyed_digest(text),
+        redactions: 0,
+        masked: 0,
+        withheld: 0,
+        left_out: 0,
+        labels: Labels::default(),
+    });
     Ok(result)
 }
 

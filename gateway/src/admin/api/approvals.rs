@@ -101,7 +101,10 @@ pub struct ApprovalView {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<shape::Flow>")]
     pub flow: Option<FlowRecord>,
-    /// The very bytes that would be sent, as text; only where one is shown, and as long as they are kept.
+    /// The places in the arguments that are not shown, as JSON pointers: a rule has them masked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub masked: Vec<String>,
+    /// The very bytes that would be sent, as text, but for what is masked; only where one is shown, and as long as they are kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub arguments: Option<String>,
 }

@@ -111,8 +111,17 @@ impl Case {
     }
 
     pub(super) fn rules(&self) -> Vec<&str> {
-        let rules = self.decisions.iter().rev().find_map(|decision| decision.body.get("rules").and_then(Value::as_array));
-        rules.into_iter().flatten().filter_map(Value::as_str).collect()
+        self.decided("rules")
+    }
+
+    /// What these demanded beside a yes.
+    fn obligations(&self) -> Vec<&str> {
+        self.decided("obligations")
+    }
+
+    fn decided(&self, key: &str) -> Vec<&str> {
+        let found = self.decisions.iter().rev().find_map(|decision| decision.body.get(key).and_then(Value::as_array));
+        found.into_iter().flatten().filter_map(Value::as_str).collect()
     }
 
     /// What was read of where data flows.
@@ -179,6 +188,9 @@ impl Case {
             row("rule", format!("{}{place}{reason}", shown(rule)));
         }
         values(&why.looked, &mut row);
+        for demanded in self.obligations() {
+            row("demands", shown(demanded));
+        }
         self.approval(&mut row);
         for lent in self.lent() {
             row("lent", lent);

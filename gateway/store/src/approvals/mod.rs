@@ -503,6 +503,7 @@ fn asked(request: &ApprovalRequest<'_>, id: ApprovalId, code: String, settings: 
         delegators: request.delegators.to_vec(),
         purpose: request.purpose.to_owned(),
         claim: request.claim.map(str::to_owned),
+        masked: request.masked.to_vec(),
         call: request.call.clone(),
         created_at_ms: request.now_ms,
         approve_by_ms: request.now_ms.saturating_add(settings.approve_by_ms).min(request.grant_expires_at_ms),

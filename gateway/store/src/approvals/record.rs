@@ -110,6 +110,9 @@ pub struct Approval {
     /// Why the agent made the call, as it says: a claim, and no part of what is decided.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub claim: Option<String>,
+    /// The places in its arguments that people are not shown, as JSON pointers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub masked: Vec<String>,
     /// The call that asked first.
     pub call: CallId,
     /// When it was asked, unix milliseconds.
@@ -317,4 +320,6 @@ struct BindingFields {
     args_digest: Digest,
     policy_digest: String,
     needs: BTreeSet<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    obligations: Vec<String>,
 }

@@ -147,6 +147,7 @@ fn binding(arguments: &str) -> Binding {
         args_digest: Digest::of(arguments.as_bytes()),
         policy_digest: "policies".to_owned(),
         needs: BTreeSet::from(["refunds".to_owned()]),
+        obligations: Vec::new(),
     }
 }
 
@@ -232,6 +233,7 @@ async fn ask_of(
     let (tool, call) = (tool(), CallId::new(now_ms, [1; 10]));
     let request = ApprovalRequest {
         binding,
+        masked: &[],
         arguments: arguments.as_bytes(),
         requirements,
         owner: "olga",

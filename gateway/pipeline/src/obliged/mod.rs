@@ -1,0 +1,195 @@
+//! What rules demand of a call beside a yes: parts of it masked or left out, and results held to a size.
+
+use bailiwick_policy::{How, Obligations, Part, Step};
+use bytes::Bytes;
+use serde_json::Value;
+
+use bailiwick_schemas::{
+    canonical::Digest,
+    json::{self, Edits},
+};
+
+use self::limit::{Limited, limited};
+pub(crate) use self::walk::Redactor;
+use crate::{
+    answer::{Body, ToolResult},
+    gates::ScreenLimits,
+};
+
+mod limit;
+mod shapes;
+mod walk;
+
+/// What became of a reply.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Done {
+    /// How often something was masked or left out.
+    pub(crate) masked: usize,
+    /// How many texts and files were withheld.
+    pub(crate) withheld: usize,
+    /// How many items were cut off.
+    pub(crate) left_out: u64,
+}
+
+/// What is said, with everything done that is demanded of it; or why it may not pass.
+pub(crate) fn body(body: Body, obligations: &Obligations, limits: ScreenLimits) -> Result<(Body, Done), String> {
+    let mut done = Done::default();
+    let result = |result: &ToolResult, is_task: bool, done: &mut Done| {
+        let text = std::str::from_utf8(result.text()).map_err(|fault| fault.to_string())?;
+        let text = redacted(text, obligations, done)?;
+        let text = held(text, obligations, is_task, done)?;
+        read(text, limits)
+    };
+    let body = match &body {
+        Body::Result(text) => Body::Result(result(text, false, &mut done)?),
+        Body::Content(text) => Body::Content(result(text, false, &mut done)?),
+        Body::Task(text) => Body::Task(result(text, true, &mut done)?),
+        Body::Questions(text) => {
+            let text = std::str::from_utf8(text.text()).map_err(|fault| fault.to_string())?;
+            Body::Questions(read(redacted(text, obligations, &mut done)?, limits)?)
+        }
+        Body::Error { code, message, data, http } => {
+            let Some(mut redactor) = Redactor::of(obligations, Part::Result) else { return Ok((body, done)) };
+            let message = redactor.words(message);
+            let clean = |data: &Bytes| std::str::from_utf8(data).ok().and_then(|data| redactor.document(data).ok());
+            let data = data.as_ref().map(clean).map(|clean| clean.ok_or_else(unreadable)).transpose()?.map(Bytes::from);
+            done = Done { masked: redactor.masked, withheld: redactor.withheld, left_out: 0 };
+            Body::Error { code: *code, message, data, http: *http }
+        }
+        Body::ToolError { .. } | Body::Tools { .. } | Body::Offers { .. } => body,
+    };
+    Ok((body, done))
+}
+
+/// A result that was told before, redacted as is demanded now.
+pub(crate) fn told_again(text: &Bytes, obligations: &Obligations) -> Result<Bytes, String> {
+    let text = std::str::from_utf8(text).map_err(|fault| fault.to_string())?;
+    redacted(text, obligations, &mut Done::default()).map(Bytes::from)
+}
+
+fn unreadable() -> String {
+    "a rule redacts parts of it, and it is nested too deep, or is no JSON in which they could be found".to_owned()
+}
+
+fn redacted(text: &str, obligations: &Obligations, done: &mut Done) -> Result<String, String> {
+    let Some(mut redactor) = Redactor::of(obligations, Part::Result) else { return Ok(text.to_owned()) };
+    let clean = redactor.result(text).map_err(|_| unreadable())?;
+    done.masked += redactor.masked;
+    done.withheld += redactor.withheld;
+    Ok(clean)
+}
+
+fn held(mut text: String, obligations: &Obligations, is_task: bool, done: &mut Done) -> Result<String, String> {
+    let mut notes = 0;
+    for limit in &obligations.limits {
+        let fields = if is_task { json::fields(&text).map_err(|fault| fault.to_string())? } else { Vec::new() };
+        let inner = fields.iter().find(|(key, _)| key == "result").map(|(_, value)| value.get());
+        // What is said of a task that has no result yet is the gateway's own.
+        if is_task && inner.is_none() {
+            continue;
+        }
+        if let Limited::Cut(cut, left_out) = limited(inner.unwrap_or(&text), limit, notes)? {
+            done.left_out += left_out;
+            notes += 1;
+            text = match inner {
+                None => cut,
+                Some(inner) => {
+                    let mut edits = Edits::of(&text);
+                    edits.put(inner, cut);
+                    edits.text()
+                }
+            };
+        }
+    }
+    Ok(text)
+}
+
+/// As strictly as what came: what is masked must not have made two keys the same.
+fn read(text: String, limits: ScreenLimits) -> Result<ToolResult, String> {
+    let text = Bytes::from(text);
+    // A mark may be longer than what it stands for, and a task has a result in it.
+    let limits = json::Limits { bytes: usize::MAX, depth: limits.depth + 2 };
+    let outline = json::outline(&text, limits, 1).map_err(|_| "it can't be read any more once it is redacted".to_owned())?;
+    Ok(ToolResult::new(&text, &outline))
+}
+
+/// The places of arguments that people and records don't see, as JSON pointers, in order.
+pub(crate) fn masked_places(obligations: &Obligations, arguments: &Value) -> Vec<String> {
+    let Some(mut redactor) = Redactor::of(obligations, Part::Args) else { return Vec::new() };
+    let mut places = Vec::new();
+    let left = redactor.pointers().to_vec();
+    collect(arguments, "", &left, &mut redactor, &mut places);
+    places
+}
+
+fn collect(value: &Value, place: &str, left: &[(&[Step], How)], redactor: &mut Redactor<'_>, places: &mut Vec<String>) {
+    let mut inner = |key: &str, value: &Value, redactor: &mut Redactor<'_>| {
+        let leads = left.iter().filter_map(|(steps, how)| match steps.split_first() {
+            Some((Step::Each, rest)) => Some((rest, *how)),
+            Some((Step::Key(wanted), rest)) if wanted == key => Some((rest, *how)),
+            _ => None,
+        });
+        let rest: Vec<_> = leads.collect();
+        let place = format!("{place}/{}", key.replace('~', "~0").replace('/', "~1"));
+        if rest.iter().any(|(steps, _)| steps.is_empty()) {
+            places.push(place);
+        } else {
+            collect(value, &place, &rest, redactor, places);
+        }
+    };
+    match value {
+        // A key that is to be masked would be seen with what it leads to.
+        Value::Object(fields) if fields.keys().any(|key| redactor.matches(key)) => places.push(place.to_owned()),
+        Value::Object(fields) => fields.iter().for_each(|(key, value)| inner(key, value, redactor)),
+        Value::Array(items) => items.iter().enumerate().for_each(|(at, item)| inner(&at.to_string(), item, redactor)),
+        Value::String(text) if redactor.matches(text) => places.push(place.to_owned()),
+        Value::Number(number) if redactor.matches(&number.to_string()) => places.push(place.to_owned()),
+        Value::String(_) | Value::Number(_) | Value::Null | Value::Bool(_) => {}
+    }
+}
+
+/// A JSON text with a digest in the place of each value that these pointers name: whoever compares two sees whether they are the same.
+/// What can't be masked isn't shown at all.
+pub fn masked_text(text: &str, places: &[String]) -> String {
+    if places.is_empty() {
+        return text.to_owned();
+    }
+    let mut edits = Edits::of(text);
+    let is_json = serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok();
+    if !is_json || places.iter().any(String::is_empty) || mask(text.trim(), "", places, &mut edits).is_none() {
+        return Value::from(stand_in(text)).to_string();
+    }
+    edits.text()
+}
+
+fn mask(value: &str, place: &str, places: &[String], edits: &mut Edits<'_>) -> Option<()> {
+    let is_above = |pointer: &String| pointer.strip_prefix(place).is_some_and(|rest| rest.starts_with('/'));
+    if places.iter().any(|pointer| pointer == place) {
+        let words = serde_json::from_str::<String>(value).unwrap_or_else(|_| value.to_owned());
+        edits.put(value, Value::from(stand_in(&words)).to_string());
+        return Some(());
+    }
+    if !places.iter().any(is_above) {
+        return Some(());
+    }
+    if value.starts_with('{') {
+        for (key, value) in json::fields(value).ok()? {
+            mask(value.get(), &format!("{place}/{}", key.replace('~', "~0").replace('/', "~1")), places, edits)?;
+        }
+    } else if value.starts_with('[') {
+        let items: Vec<&serde_json::value::RawValue> = serde_json::from_str(value).ok()?;
+        for (at, item) in items.into_iter().enumerate() {
+            mask(item.get(), &format!("{place}/{at}"), places, edits)?;
+        }
+    }
+    Some(())
+}
+
+/// What stands for a value. Who knows it can compare.
+fn stand_in(words: &str) -> String {
+    let digest: String = Digest::of(words.as_bytes()).to_string().chars().take("sha256:".len() + 8).collect();
+    format!("•••• ({digest}…, {} chars)", words.chars().count())
+}
+
+#[cfg(test)]
+mod tests;
