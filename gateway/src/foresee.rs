@@ -13,7 +13,7 @@ use bailiwick_pipeline::{
     principal::{Agent, AuthMethod, Credential, Presented, Principal},
     received::{Message, MessageFault, Origin, Protocol, Transport},
 };
-use bailiwick_policy::{ConnectorFacts, Decision, Looked, Otherwise, Policies, PreparedGrant, Probe};
+use bailiwick_policy::{ConnectorFacts, Decision, Looked, Otherwise, Policies, Probe};
 use bailiwick_schemas::json::Limits;
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
@@ -142,7 +142,7 @@ pub(crate) fn why(policies: &Policies, rules: &[String], state: &str, probe: &Pr
 }
 
 fn decided(policies: &Policies, probe: &Probe, connectors: &[ConnectorFacts]) -> Result<Decision, ()> {
-    let grant = PreparedGrant::new(&probe.grant, connectors).map_err(drop)?;
+    let grant = policies.prepare(&probe.grant, connectors).map_err(drop)?;
     policies.decide_again(&grant, &probe.tool, &probe.read).map_err(drop)
 }
 

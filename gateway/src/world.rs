@@ -404,7 +404,11 @@ impl Basis {
 }
 
 /// The policies that are only watched, or why they can't be: a fault of them, and nothing that happens in the compiler, is anybody else's.
-fn candidate<'k>(texts: &[PolicyText], known: impl Iterator<Item = &'k KnownTool>, directory: &Arc<Directory>) -> Result<Policies, String> {
+fn candidate<'k>(
+    texts: &[PolicyText],
+    known: impl Iterator<Item = &'k KnownTool>,
+    directory: &Arc<Directory>,
+) -> Result<Policies, String> {
     let compiled = std::panic::catch_unwind(AssertUnwindSafe(|| Policies::compile_among(&sources_of(texts), known, directory)));
     let faults = |faults: Vec<PolicyFault>| faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
     compiled.unwrap_or_else(|_| Err(Vec::new())).map_err(faults)

@@ -50,7 +50,7 @@ impl Decision {
     /// The rules that determine it.
     pub fn determining(&self) -> &[Rule] {
         match self {
-            Self::Allow { determining } | Self::StepUp { determining, .. } | Self::Deny { determining, .. } => determining,
+            Self::Allow { determining, .. } | Self::StepUp { determining, .. } | Self::Deny { determining, .. } => determining,
         }
     }
 

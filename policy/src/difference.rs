@@ -6,7 +6,6 @@ use cedar_policy::pst::Template;
 
 use crate::decision::{Confirm, Decision};
 use crate::facts::{ConnectorFacts, GrantFacts};
-use crate::grant::PreparedGrant;
 use crate::policies::{Entry, Policies};
 use crate::probe::{self, Probe};
 
@@ -146,9 +145,11 @@ impl Policies {
 
     /// What both say of a request; none where one of them looks at what is not known of it.
     fn both(&self, newer: &Self, probe: &Probe, connectors: &[ConnectorFacts]) -> Option<(Decision, Decision)> {
-        let grant = PreparedGrant::new(&probe.grant, connectors).ok()?;
-        let before = self.decide_again(&grant, &probe.tool, &probe.read).ok()?;
-        Some((before, newer.decide_again(&grant, &probe.tool, &probe.read).ok()?))
+        let decided = |policies: &Self| {
+            let grant = policies.prepare(&probe.grant, connectors).ok()?;
+            policies.decide_again(&grant, &probe.tool, &probe.read).ok()
+        };
+        Some((decided(self)?, decided(newer)?))
     }
 }
 

@@ -5,7 +5,6 @@ use serde_json::Value;
 
 use crate::decision::Decision;
 use crate::facts::ConnectorFacts;
-use crate::grant::PreparedGrant;
 use crate::policies::Policies;
 use crate::probe::{self, Axis, Probe};
 
@@ -52,7 +51,7 @@ impl Policies {
         let entry = self.entries.get(&probe.tool)?;
         let axes = probe::axes(&entry.tool, &probe::bodies(&entry.slice.enforced));
         let decide = |probe: &Probe| {
-            let grant = PreparedGrant::new(&probe.grant, connectors).ok()?;
+            let grant = self.prepare(&probe.grant, connectors).ok()?;
             self.decide_again(&grant, &probe.tool, &probe.read).ok()
         };
         let mut second = None;

@@ -13,8 +13,8 @@ mod bounds;
 mod catalogue;
 mod context;
 mod decision;
-mod difference;
 mod describe;
+mod difference;
 mod facts;
 mod fault;
 mod grant;
@@ -44,7 +44,9 @@ pub use catalogue::fact_names;
 pub use decision::{Confirm, Decision, DenyCause, Requirement, Rule};
 pub use describe::RuleSchema;
 pub use difference::{Changed, Difference, Turn};
-pub use facts::{AgentFacts, Ask, AutoGrant, CallFacts, ConnectorFacts, Delegation, Directory, GrantFacts, HistoryFacts, ToolFacts};
+pub use facts::{
+    AgentFacts, Ask, AutoGrant, CallFacts, ConnectorFacts, Delegation, Directory, GrantFacts, HistoryFacts, ToolFacts,
+};
 pub use fault::{PolicyFault, Source};
 pub use grant::{PrepareError, PreparedGrant};
 pub use kind::{Band, Kind, UnknownWord};

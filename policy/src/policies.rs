@@ -75,6 +75,8 @@ pub struct Policies {
     /// Policies that are only watched, or why they can't be.
     candidate: Option<Result<Box<Policies>, String>>,
     reads_past: bool,
+    /// Who stands above the grants that are prepared for them.
+    directory: Arc<Directory>,
 }
 
 /// A tool and the rules that matter to it.
@@ -164,7 +166,10 @@ impl Policies {
             let id = Arc::clone(&rule.facts.rule.id);
             (id, rule.facts)
         });
-        let reads_past = |slice: &Arc<Slice>| PAST.iter().any(|name| !slice.enforced.reads.call().field(name).is_nothing());
+        let reads_past = |slice: &Arc<Slice>| {
+            let reads = std::iter::once(&slice.enforced).chain(&slice.shadow).map(|rules| rules.reads.call());
+            reads.into_iter().any(|call| PAST.iter().any(|name| !call.field(name).is_nothing()))
+        };
         let reads_past = slices.iter().any(reads_past);
         Ok(Self {
             authorizer: Authorizer::new(),
@@ -177,12 +182,16 @@ impl Policies {
             digest,
             candidate: None,
             reads_past,
+            directory: catalogue.directory.clone().unwrap_or_default(),
         })
     }
 
-    /// Prepares a grant for [`decide`](Self::decide); the same as [`PreparedGrant::new`].
+    /// Prepares a grant for [`decide`](Self::decide), among the groups, teams and agents that these policies were compiled for.
+    ///
+    /// # Errors
+    /// When it can't be put before them.
     pub fn prepare(&self, grant: &GrantFacts, connectors: &[ConnectorFacts]) -> Result<PreparedGrant, PrepareError> {
-        PreparedGrant::new(grant, connectors)
+        PreparedGrant::among(grant, connectors, &self.directory)
     }
 
     /// Decides one call by the rules in force.

@@ -87,7 +87,7 @@ async fn what_people_are_not_to_see_is_sent_all_the_same() {
     assert_eq!(other.result()["_meta"]["dev.bailiwick/approval"]["state"], "pending", "{}", other.text);
     assert!(script.calls().is_empty());
     fs::write(gateway.folder().join("own.cedar"), &rules).unwrap();
-    gateway.reconfigure(|toml| toml);
+    gateway.reconfigure(|toml| toml.to_owned());
     gateway.cli.ok(&["reload"]);
     let again = agent.call("s__get", &arguments).await;
     if again.result()["_meta"]["dev.bailiwick/approval"]["state"] == "pending" {

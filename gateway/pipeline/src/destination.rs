@@ -133,7 +133,7 @@ pub fn flow_of(tool: &Tool, arguments: &Value, touched: Labels) -> Option<FlowRe
 
 /// Where one call sends data.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Sending {
+pub struct Sending {
     /// Of several the first that is outside, as it was given.
     pub(crate) text: String,
     /// Its host.
@@ -145,8 +145,28 @@ pub(crate) struct Sending {
 }
 
 impl Sending {
+    /// Of several the first that is outside, as it was given; empty where nothing says it.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The host of that.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// The hosts of all.
+    pub fn hosts(&self) -> &[String] {
+        &self.hosts
+    }
+
+    /// Whether any of them is not known to be inside.
+    pub fn is_external(&self) -> bool {
+        self.is_external
+    }
+
     /// By what these arguments say. Of a tool that may send, and doesn't say where to, everything is outside.
-    pub(crate) fn of(tool: &Tool, arguments: &Value) -> Self {
+    pub fn of(tool: &Tool, arguments: &Value) -> Self {
         let Some(destination) = &tool.destination else {
             let is_external = matches!(tool.kind, Kind::Exfiltrate | Kind::Execute);
             return Self { is_external, ..Self::default() };

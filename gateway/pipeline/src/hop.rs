@@ -6,6 +6,7 @@ use bailiwick_policy::{AutoGrant, Band, Decision, Delegation, PreparedGrant};
 
 use crate::{
     circumstances::{Minute, Sender, facts},
+    destination::Sending,
     gates,
     grant::{Grant, Labels, LiveGrant, Standing},
     handle::Gateway,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bailiwick_pipeline::{ports::Clock as _, records::Asked};
-use bailiwick_policy::{ConnectorFacts, Policies, PreparedGrant, Snapshot};
+use bailiwick_policy::{ConnectorFacts, Policies, Snapshot};
 use serde_json::{Value, json};
 
 use super::{
@@ -87,7 +87,7 @@ fn decide(policies: &Policies, call: &OnRecord, known: &Known, connectors: &[Con
     let Asked { read, above, .. } = &call.asked;
     let under = |grant: &str, read: &Snapshot| {
         let facts = known.grants.get(grant).ok_or_else(|| format!("grant `{grant}` is not known any more"))?;
-        let grant = PreparedGrant::new(facts, connectors).map_err(|fault| fault.to_string())?;
+        let grant = policies.prepare(facts, connectors).map_err(|fault| fault.to_string())?;
         policies.decide_again(&grant, &call.tool, read).map(|decision| decision.effect()).map_err(|unread| unread.to_string())
     };
     let mut strictest = under(&call.grant, read)?;

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 
 use bailiwick_pipeline::{
     ids::CallId,
-    ports::{ApprovalRequest, Approvals as _, Binding, Clock as _, Worlds as _},
+    ports::{ApprovalRequest, Approvals as _, Binding, Worlds as _},
     trace::hex,
 };
 use bailiwick_schemas::canonical::Digest;
@@ -209,6 +209,7 @@ async fn asked(runtime: &Arc<Runtime>, numbers: std::ops::Range<u64>) {
                     args_digest: Digest::of(arguments.as_bytes()),
                     policy_digest: "policies".to_owned(),
                     needs: [].into(),
+                    obligations: Vec::new(),
                 };
                 let now_ms = runtime.clock.now_ms();
                 let request = ApprovalRequest {
@@ -219,6 +220,7 @@ async fn asked(runtime: &Arc<Runtime>, numbers: std::ops::Range<u64>) {
                     delegators: &[],
                     purpose: "triage",
                     claim: None,
+                    masked: &[],
                     tool: &tool,
                     call: &CallId::new(now_ms, [1; 10]),
                     grant_expires_at_ms: now_ms + 60 * 60 * 1000,

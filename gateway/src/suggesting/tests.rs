@@ -191,6 +191,7 @@ proptest! {
             connector: name.split("__").next().unwrap().to_owned(),
             kind: Kind::Read,
             band: Band::Low,
+            sends: false,
             input_schema: json!({"type": "object"}),
         };
         let tools = ["a__get", "a__put", "b__send"].map(fact);

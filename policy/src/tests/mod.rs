@@ -26,8 +26,8 @@ use crate::catalogue::{Catalogue, KnownTool};
 use crate::load::{Loaded, LoadedRule};
 use crate::rule::RuleFacts;
 use crate::{
-    AgentFacts, Ask, Band, BundleDigest, CallFacts, Confirm, ConnectorFacts, Decision, DenyCause, Directory, GrantFacts, Kind, Labels,
-    Policies, PreparedGrant, Requirement, Rule, Source, ToolFacts,
+    AgentFacts, Ask, Band, BundleDigest, CallFacts, Confirm, ConnectorFacts, Decision, DenyCause, Directory, GrantFacts, Kind,
+    Labels, Policies, PreparedGrant, Requirement, Rule, Source, ToolFacts,
 };
 
 pub(super) fn tool(name: &str, kind: Kind, band: Band, properties: &Value) -> ToolFacts {
@@ -106,7 +106,6 @@ pub(super) fn call() -> CallFacts<'static> {
         untrusted_input: false,
         confidential: true,
         labels: Labels::CONFIDENTIAL,
-        marks: None,
         destination: "https://partner.example/in",
         destination_host: "partner.example",
         destination_hosts: &[],

@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::{Permitted, Stop, Validated};
 use crate::{
     catalogue::Tool,
+    destination::Sending,
     detect::{Act, Became, Entry, Rule, Rules, Sort, Sums, Unreadable, Watched, amount, bit},
     grant::LiveGrant,
     ids::AgentId,
@@ -88,10 +89,14 @@ impl Noticed {
         }
         match decision.as_ref() {
             Decision::Deny { .. } => decision,
-            Decision::Allow { determining } => Arc::new(Decision::StepUp { labels: needs, determining: determining.clone() }),
-            Decision::StepUp { labels, determining } => {
+            Decision::Allow { determining, obligations } => {
+                let (determining, obligations) = (determining.clone(), obligations.clone());
+                Arc::new(Decision::StepUp { labels: needs, determining, obligations })
+            }
+            Decision::StepUp { labels, determining, obligations } => {
                 let labels = labels.iter().cloned().chain(needs).collect();
-                Arc::new(Decision::StepUp { labels, determining: determining.clone() })
+                let (determining, obligations) = (determining.clone(), obligations.clone());
+                Arc::new(Decision::StepUp { labels, determining, obligations })
             }
         }
     }
@@ -178,9 +183,14 @@ fn agents_of(grant: &LiveGrant) -> impl Iterator<Item = &AgentId> {
 fn entry_of(call: &Validated<'_>, ports: &Ports, now_ms: u64) -> Entry {
     let (granted, detections) = (call.granted(), &ports.detections);
     let tool = granted.tool();
-    let place = tool.destination.as_deref().and_then(|pointer| call.arguments().pointer(pointer)).map(|value| {
-        // What is no destination is one of its own.
-        crate::constraint::destination(value).map_or_else(|| detections.call_key("", value).max(1), |host| detections.key(&host))
+    let place = tool.destination.as_ref().map(|_| {
+        let Sending { text, hosts, .. } = Sending::of(tool, call.arguments());
+        match hosts.as_slice() {
+            [] if text.is_empty() => 0,
+            [host] => detections.key(host),
+            // What is no host, or several, is one of its own.
+            several => detections.call_key(&text, &Value::from(several)).max(1),
+        }
     });
     Entry {
         at_ms: now_ms,
@@ -455,10 +465,11 @@ impl Counted<'_> {
 /// The call is about to read, for its agent and those above it, where anybody wants to know.
 pub(super) fn reads(granted: &super::Granted<'_>, ports: &Ports, now_ms: u64) {
     let tool = granted.tool();
-    let is_read = tool.labels.untrusted || tool.labels.confidential;
+    let (untrusted, confidential) = (tool.labels.is_untrusted(), tool.labels.is_confidential());
+    let is_read = untrusted || confidential;
     if is_read && tool.kind != Kind::Exfiltrate && !ports.detections.is_idle() {
         for grant in granted.grant().chain() {
-            grant.watched(&ports.detections).ledger.reads(tool.labels.untrusted, tool.labels.confidential, now_ms);
+            grant.watched(&ports.detections).ledger.reads(untrusted, confidential, now_ms);
         }
     }
 }

@@ -10,7 +10,7 @@ use bailiwick_pipeline::{
     grant::{Capability, ToolPattern},
     ids::AgentId,
 };
-use bailiwick_policy::Band;
+use bailiwick_policy::{Band, Labels};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use toml_edit::{Item, TableLike};
@@ -148,10 +148,23 @@ pub(super) struct Circumstances {
     pub(super) untrusted_input: bool,
     /// Whether confidential data was.
     pub(super) confidential: bool,
+    /// What else was touched, by its labels.
+    pub(super) labels: Vec<String>,
+    /// The detections that fire.
+    pub(super) detections: Vec<String>,
+    /// Calls in the minute before.
+    pub(super) calls_last_minute: u64,
     /// The approvals that are held.
     pub(super) approvals: Vec<String>,
     /// The hour, UTC.
     pub(super) hour: u8,
+    /// The minute of that hour.
+    pub(super) minute: u8,
+    /// The day of the week: 1 is Monday.
+    pub(super) weekday: u8,
+    /// How the agent proved itself, and what that is worth.
+    pub(super) authn: String,
+    pub(super) authn_strength: u8,
     /// How the agent came.
     pub(super) transport: String,
     /// In which version it speaks.
@@ -165,11 +178,28 @@ impl Default for Circumstances {
             writes_in_task: 0,
             untrusted_input: false,
             confidential: false,
+            labels: Vec::new(),
+            detections: Vec::new(),
+            calls_last_minute: 0,
             approvals: Vec::new(),
             hour: 12,
+            minute: 0,
+            weekday: 1,
+            authn: "agent_token".to_owned(),
+            authn_strength: 1,
             transport: "http".to_owned(),
             era: "2026-07-28".to_owned(),
         }
+    }
+}
+
+impl Circumstances {
+    /// All that the task has touched.
+    pub(super) fn touched(&self) -> Labels {
+        let flag = |is_set: bool, label: Labels| if is_set { label } else { Labels::NONE };
+        let named = self.labels.iter().map(|name| Labels::named(name).unwrap_or(Labels::ALL));
+        let flags = [flag(self.untrusted_input, Labels::UNTRUSTED), flag(self.confidential, Labels::CONFIDENTIAL)];
+        named.chain(flags).collect()
     }
 }
 
@@ -312,15 +342,36 @@ fn circumstances(table: &dyn TableLike, context: &mut Circumstances, reading: &m
     context.writes_in_task = fields.count("writes_in_task", reading).unwrap_or(context.writes_in_task);
     context.untrusted_input = fields.flag("untrusted_input", reading).unwrap_or(context.untrusted_input);
     context.confidential = fields.flag("confidential", reading).unwrap_or(context.confidential);
-    if let Some(held) = fields.texts("approvals", reading) {
-        context.approvals = held;
-    }
-    if let Some(hour) = fields.count("hour", reading) {
-        match u8::try_from(hour).ok().filter(|hour| *hour < 24) {
-            Some(hour) => context.hour = hour,
-            None => reading.fault(fields.item("hour").and_then(Item::span), "`hour` must be 0 to 23", None),
+    context.calls_last_minute = fields.count("calls_last_minute", reading).unwrap_or(context.calls_last_minute);
+    for (key, slot) in
+        [("approvals", &mut context.approvals), ("labels", &mut context.labels), ("detections", &mut context.detections)]
+    {
+        if let Some(held) = fields.texts(key, reading) {
+            *slot = held;
         }
     }
+    if let Some(odd) = context.labels.iter().find(|name| Labels::named(name).is_none()) {
+        let help = "write `untrusted`, `internal`, `confidential`, `secret`, or a class as `[data]` has them: lower case letters, digits, `-`, `_`";
+        reading.fault(fields.item("labels").and_then(Item::span), &format!("`{odd}` can be no label"), Some(help));
+    }
+    let numbers = [
+        ("hour", 0..=23, &mut context.hour),
+        ("minute", 0..=59, &mut context.minute),
+        ("weekday", 1..=7, &mut context.weekday),
+        ("authn_strength", 0..=3, &mut context.authn_strength),
+    ];
+    for (key, range, slot) in numbers {
+        if let Some(given) = fields.count(key, reading) {
+            match u8::try_from(given).ok().filter(|given| range.contains(given)) {
+                Some(given) => *slot = given,
+                None => {
+                    let what = format!("`{key}` must be {} to {}", range.start(), range.end());
+                    reading.fault(fields.item(key).and_then(Item::span), &what, None);
+                }
+            }
+        }
+    }
+    own(&mut context.authn, fields.text("authn", reading));
     own(&mut context.transport, fields.text("transport", reading));
     own(&mut context.era, fields.text("era", reading));
     fields.end(reading);

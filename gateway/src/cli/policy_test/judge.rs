@@ -5,12 +5,13 @@ use std::sync::Arc;
 use bailiwick_config::nearest;
 use bailiwick_pipeline::{
     catalogue::World,
-    grant::{ANY_ENVIRONMENT, Grant, GrantState, Labels, LiveGrant, Standing},
+    destination::Sending,
+    grant::{ANY_ENVIRONMENT, Grant, GrantState, LiveGrant, Standing},
     ports::{Clock, Worlds as _},
     principal::Agent,
     refusal::Refusal,
 };
-use bailiwick_policy::{Ask, AutoGrant, Band, CallFacts, Decision, Delegation, PreparedGrant, Rule};
+use bailiwick_policy::{Ask, AutoGrant, Band, CallFacts, Decision, Delegation, Rule};
 use serde_json::Value;
 
 use super::{
@@ -110,7 +111,7 @@ impl Subject {
             state: GrantState::Active,
             calls: context.calls_in_task,
             writes: context.writes_in_task,
-            labels: Labels { untrusted: context.untrusted_input, confidential: context.confidential },
+            labels: context.touched(),
         };
         Arc::new(LiveGrant::new(self.grant.clone(), standing, None))
     }
@@ -124,7 +125,7 @@ impl Subject {
     #[cfg(test)]
     pub(in crate::cli) fn lists(&self, tool: &str, world: &Arc<World>) -> bool {
         let live = self.standing_so(&Circumstances::default());
-        let prepared = PreparedGrant::new(live.facts(), &world.connectors);
+        let prepared = world.policies.prepare(live.facts(), &world.connectors);
         self.is_hidden_by_policy(tool, world) && prepared.is_ok_and(|prepared| world.policies.could_allow(&prepared, tool))
     }
 }
@@ -168,8 +169,8 @@ pub(in crate::cli) async fn call(
     let live = subject.standing_so(context);
     let world = stage.worlds.now();
     let ports = Closed::ports(vec![Arc::clone(&live)], Arc::clone(&stage.worlds) as _, Arc::new(AtHour(context.hour)));
-    let thought =
-        foresee::Call { tool: tool.to_owned(), arguments: arguments.to_owned(), grant: Some(subject.grant.id.to_string()) };
+    let (tool_name, grant) = (tool.to_owned(), Some(subject.grant.id.to_string()));
+    let thought = foresee::Call { tool: tool_name, arguments: arguments.to_owned(), grant, context: None };
     let foreseen = match foresee::foresee(ports, Arc::clone(&subject.agent), &thought).await {
         Ok(foreseen) => foreseen,
         Err(fault) => return Came::refused("malformed", Some(fault.to_string())),
@@ -179,23 +180,35 @@ pub(in crate::cli) async fn call(
         return Came::refused(foreseen.reason.as_deref().unwrap_or(&foreseen.gate), foreseen.detail);
     }
     // The gates ask with what they know; a case may say more of its circumstances: they are put before the same rules.
-    let decided = serde_json::from_str::<Value>(arguments).ok().zip(PreparedGrant::new(live.facts(), &world.connectors).ok());
+    let decided = serde_json::from_str::<Value>(arguments).ok().zip(world.policies.prepare(live.facts(), &world.connectors).ok());
     let Some((input, grant)) = decided else { return Came::refused("policy_error", None) };
-    let facts = facts(&subject.grant.environment, context);
+    let sending = world.tool(tool).map(|tool| Sending::of(tool, &input)).unwrap_or_default();
+    let facts = facts(&subject.grant.environment, context, &sending);
     let came = Came::of(&world.policies.decide(&Ask { tool, grant: &grant, call: &facts, input: &input }));
     // What the gates do not list is not callable, whatever the rules would say of a single call.
     if foreseen.gate == "grant" && came.effect != "deny" { Came::refused("unknown_tool", foreseen.detail) } else { came }
 }
 
 /// The circumstances, as rules see them. What a case can't say yet is as where nothing has happened.
-#[allow(clippy::needless_update, reason = "what else rules come to know of a call has its beginning there")]
-fn facts<'a>(environment: &'a str, context: &'a Circumstances) -> CallFacts<'a> {
+fn facts<'a>(environment: &'a str, context: &'a Circumstances, sending: &'a Sending) -> CallFacts<'a> {
+    let touched = context.touched();
     CallFacts {
         environment,
         calls_in_task: context.calls_in_task,
         writes_in_task: context.writes_in_task,
-        untrusted_input: context.untrusted_input,
-        confidential: context.confidential,
+        untrusted_input: touched.is_untrusted(),
+        confidential: touched.is_confidential(),
+        labels: touched,
+        destination: sending.text(),
+        destination_host: sending.host(),
+        destination_hosts: sending.hosts(),
+        external: sending.is_external(),
+        detections: &context.detections,
+        calls_last_minute: context.calls_last_minute,
+        minute: context.minute,
+        weekday: context.weekday,
+        authn: &context.authn,
+        authn_strength: context.authn_strength,
         approvals: &context.approvals,
         transport: &context.transport,
         era: &context.era,
@@ -207,8 +220,9 @@ fn facts<'a>(environment: &'a str, context: &'a Circumstances) -> CallFacts<'a> 
 /// What becomes of a task that is handed on, and of a grant that an agent wants by itself.
 fn about_grants(subject: &Subject, what: &Asked, context: &Circumstances, stage: &Stage) -> Result<Came, String> {
     let (live, world) = (subject.standing_so(context), stage.worlds.now());
-    let grant = PreparedGrant::new(live.facts(), &world.connectors).map_err(|why| why.to_string())?;
-    let call = &facts(&subject.grant.environment, context);
+    let grant = world.policies.prepare(live.facts(), &world.connectors).map_err(|why| why.to_string())?;
+    let nowhere = Sending::default();
+    let call = &facts(&subject.grant.environment, context, &nowhere);
     let decision = match what {
         Asked::HandOn { to, tools, ttl_s, ceiling, purpose } => {
             let owner = stage.config.agent(to).map(|agent| agent.agent.owner.as_str()).unwrap_or_default();

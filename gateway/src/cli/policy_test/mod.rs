@@ -126,7 +126,7 @@ fn found(test: &TestArgs, session: &Session) -> Result<Vec<PathBuf>, CliFault> {
         let config = session.places.load(&session.around)?;
         let folder = |file: &PolicyFile| match file {
             PolicyFile::One(path) => path.parent().map(Path::to_path_buf),
-            PolicyFile::AllIn(folder) => Some(folder.clone()),
+            PolicyFile::AllIn(folder) | PolicyFile::Shadow(folder) => Some(folder.clone()),
         };
         let beside = session.places.config.as_deref().and_then(Path::parent).map(Path::to_path_buf);
         let folders: BTreeSet<PathBuf> = config.policy.files.iter().filter_map(folder).chain(beside).collect();
