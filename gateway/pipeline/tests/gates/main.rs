@@ -32,6 +32,8 @@ mod items;
 mod judged;
 mod legs;
 mod listing;
+#[path = "../../../../tests/model/mod.rs"]
+mod model;
 mod names;
 mod owed;
 mod panics;
