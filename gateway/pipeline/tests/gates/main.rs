@@ -34,6 +34,8 @@ mod items;
 mod judged;
 mod legs;
 mod listing;
+#[path = "../../../../tests/model/mod.rs"]
+mod model;
 mod names;
 mod owed;
 mod panics;

@@ -151,6 +151,14 @@ impl Bench {
         bench
     }
 
+    /// In a world that was made before, with these grants.
+    pub fn over(world: Arc<bailiwick_pipeline::catalogue::World>, grants: Vec<Arc<LiveGrant>>) -> Self {
+        let fakes = Fakes::new(world, bot());
+        *fakes.grants.lock().unwrap() = grants;
+        let settings = Settings { hold: Duration::ZERO, ..Settings::default() };
+        Self { fakes, settings, rounds: Arc::default(), tasks: Arc::default(), halts: Arc::default(), calls: Arc::default() }
+    }
+
     /// What connector `vault` is lent.
     pub fn lends(&self, secret: &str) {
         let lease = LeaseTerms {
