@@ -24,6 +24,7 @@ mod mtls;
 mod names;
 mod oauth;
 mod pages;
+mod policies;
 mod pressure;
 mod questions;
 mod readme;
