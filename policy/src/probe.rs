@@ -169,7 +169,7 @@ impl Probe {
             ["context", "call", inner @ ..] => put(&mut other.read.call, inner, value),
             ["context", "input", inner @ ..] => {
                 let pointer: String =
-                    inner.iter().map(|name| format!("/{}", name.replace('~', "~0").replace('/', "~1"))).collect();
+                    inner.iter().flat_map(|name| ["/".to_owned(), name.replace('~', "~0").replace('/', "~1")]).collect();
                 let is_other = |known: &String| *known != pointer;
                 other.read.absent.retain(is_other);
                 other.read.withheld.retain(is_other);
@@ -186,9 +186,9 @@ impl Probe {
             ["principal", "depth"] => {
                 other.grant.depth = value.and_then(Value::as_u64).and_then(|depth| depth.try_into().ok()).unwrap_or(0);
             }
-            ["principal", "purpose"] => other.grant.purpose = value.and_then(Value::as_str).unwrap_or_default().to_owned(),
+            ["principal", "purpose"] => value.and_then(Value::as_str).unwrap_or_default().clone_into(&mut other.grant.purpose),
             ["principal", "environment"] => {
-                other.grant.environment = value.and_then(Value::as_str).unwrap_or_default().to_owned();
+                value.and_then(Value::as_str).unwrap_or_default().clone_into(&mut other.grant.environment);
                 other.read.call.insert("environment".to_owned(), json!(other.grant.environment));
             }
             _ => {}

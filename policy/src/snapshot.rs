@@ -270,12 +270,11 @@ pub(crate) fn json_of(value: &EvalResult) -> Option<Value> {
     Some(match value {
         EvalResult::Bool(flag) => json!(flag),
         EvalResult::Long(number) => json!(number),
-        EvalResult::String(text) => json!(text),
+        EvalResult::String(text) | EvalResult::ExtensionValue(text) => json!(text),
         EvalResult::Set(set) => Value::Array(set.iter().filter_map(json_of).collect()),
         EvalResult::Record(record) => {
             Value::Object(record.iter().filter_map(|(name, value)| Some((name.clone(), json_of(value)?))).collect())
         }
-        EvalResult::ExtensionValue(text) => json!(text),
         EvalResult::EntityUid(_) => return None,
     })
 }

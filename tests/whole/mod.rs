@@ -27,6 +27,7 @@ mod names;
 mod oauth;
 mod obligations;
 mod pages;
+mod policies;
 mod pressure;
 mod questions;
 mod readme;
