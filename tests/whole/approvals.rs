@@ -64,6 +64,14 @@ async fn several_are_decided_together_or_not_at_all() {
     assert_eq!(script.calls().len(), 2);
     let decided = gateway.records("admin").into_iter().rfind(|one| one["event"] == "approvals_decided").unwrap();
     assert_eq!((&decided["result"], decided["with"]["approvals"].as_array().map(Vec::len)), (&json!("done"), Some(2)));
+    // And each by itself, with what was decided at once with it.
+    let of_batch = |one: &Value| one["event"] == "approval_decided" && one["with"]["batch"] == decided["with"]["shown"];
+    let each: Vec<Value> = gateway.records("admin").into_iter().filter(of_batch).collect();
+    let codes_of: Vec<&str> = each.iter().filter_map(|one| one["with"]["code"].as_str()).collect();
+    assert!(codes_of.len() == 2 && codes_of.contains(&one.as_str()) && codes_of.contains(&two.as_str()), "{each:?}");
+    let all = gateway.cli.ok(&["approvals", "list", "--all"]);
+    let of_one = all.lines().find(|line| line.starts_with(one.as_str())).unwrap();
+    assert!(all.contains("METHOD") && of_one.contains("operator") && of_one.contains("1 of 1"), "{all}");
     // What is approved and not used is taken back by one word; and the wrong code is no slip of the hand.
     let again = code(&agent.call("s__put", &json!({"x": "4"})).await);
     let wrong = gateway.cli.fails(&["approvals", "approve", &again, "--code", "A0-00", "--yes"]);

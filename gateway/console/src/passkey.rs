@@ -64,29 +64,29 @@ pub(crate) async fn show(State(console): State<Arc<Console>>, viewer: Viewer) ->
             section.card {
                 h2 { (passkey.name) @if passkey.is_backed_up { span.quiet { " (synced to other devices)" } } }
                 p.quiet { "Added " (pages::at(passkey.added_ms)) @if let Some(used) = passkey.used_ms { ", used " (pages::ago(used, now_ms)) } }
-                form.answer method="post" action=(to) data-sign { (pages::proof(&frame, &to, &key)) button type="submit" { "remove" } }
+                form.answer method="post" action=(to) data-sign { (pages::proof(&frame, &to, &key)) button type="submit" { "Remove" } }
             }
         }
         section.card {
-            h2 { "add a passkey" }
+            h2 { "Add a passkey" }
             form.answer method="post" action=(ADD) data-passkey="create" data-options=(OPTIONS) data-enrols[enrols] {
                 (pages::guard(&frame, ADD))
                 input type="hidden" name="options-token" value=(console.tokens().make(&viewer.session, OPTIONS));
                 input type="hidden" name="credential" value="";
-                label for="passkey-name" { "its name" }
+                label for="passkey-name" { "Its name" }
                 input #passkey-name name="name" maxlength="60" required value="passkey";
-                button type="submit" { "add" }
-                noscript { p { "passkeys need a script in this browser" } }
+                button type="submit" { "Add" }
+                noscript { p { "Passkeys need a script in this browser" } }
             }
         }
-        h2 { "sessions" }
+        h2 { "Sessions" }
         p.quiet { "They are in memory alone: a restart of the gateway ends all of them." }
         @for session in sessions {
             @let to = format!("/sessions/{}/end", session.id);
             section.card {
-                h3 { "by " (session.method.as_str()) @if session.id == viewer.session { ", this one" } }
+                h3 { "By " (session.method.as_str()) @if session.id == viewer.session { ", this one" } }
                 p.quiet { "Since " (pages::at(session.began_ms)) ", used " (pages::ago(session.seen_ms, now_ms)) }
-                form.answer method="post" action=(to) { (pages::guard(&frame, &to)) button type="submit" { "end" } }
+                form.answer method="post" action=(to) { (pages::guard(&frame, &to)) button type="submit" { "End" } }
             }
         }
     };

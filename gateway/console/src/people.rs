@@ -43,7 +43,8 @@ fn person(console: &Console, frame: &Frame, viewer: &Viewer, id: &str) -> Markup
             h2 data-row tabindex="-1" { (id) @if *id == viewer.person.id { " (you)" } }
             p.quiet { (roles.unwrap_or_default()) }
             @if passkeys.is_empty() { p { "No passkey." } }
-            @for passkey in &passkeys {
+            @if *id == viewer.person.id { p { a href="/passkeys" { "Your own passkeys" } } }
+            @for passkey in passkeys.iter().filter(|_| *id != viewer.person.id) {
                 @let key = URL_SAFE_NO_PAD.encode(&passkey.id);
                 (away(frame, &format!("/people/{id}/passkeys/{key}/remove"), &format!("k-{key}"), "Remove this passkey", &html! {
                     "Passkey " strong { (passkey.name) } @if passkey.is_backed_up { " (synced to other devices)" }
@@ -88,6 +89,10 @@ pub(crate) async fn remove_passkey(
     signed: Signed,
 ) -> Result<Redirect, Refused> {
     signed.viewer().may(Action::ManagePeople)?;
+    // Who removes the last one of their own is out: the page for that says so.
+    if person == signed.viewer().person.id {
+        return Err(Refused::new(StatusCode::CONFLICT, "this is a passkey of your own", "remove it on the page `passkeys`"));
+    }
     let unknown = || Refused::new(StatusCode::NOT_FOUND, "there is no such passkey", "the page `people` lists them");
     let id = URL_SAFE_NO_PAD.decode(&id).map_err(|_| unknown())?;
     let all = console.passkeys().of(&person);

@@ -181,7 +181,7 @@ impl Desk for GatewayDesk {
         let Some((approval, runtime)) = found.filter(|(approval, _)| views::is_theirs(viewer, approval)) else {
             return Vec::new();
         };
-        let others = runtime.approvals.siblings(&approval, runtime.clock.now_ms());
+        let others = runtime.approvals.siblings(&approval, runtime.clock.now_ms(), most);
         let all = std::iter::once(approval).chain(others.into_iter().filter(|other| views::is_theirs(viewer, other)));
         all.take(most).map(|one| one.id.to_string()).collect()
     }

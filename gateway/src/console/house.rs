@@ -184,8 +184,8 @@ async fn decided_together(runtime: &Arc<Runtime>, signed: SignedBatch) -> Result
             }
             let ids: Vec<_> = all.iter().map(|one| one.id.clone()).collect();
             let decision = Decision { verdict, reason: reason.clone(), view, evidence, allow: None };
-            let decided = of.approvals.decide_batch(&ids, &batch, decision, approver, of.clock.now_ms()).await?;
-            admin::approvals::note_each(&of, &who, None, &decided, (batch, verdict, reason.as_deref()));
+            let afterwards = of.approvals.decide_batch(&ids, &batch, decision, approver, of.clock.now_ms()).await?;
+            admin::approvals::note_each(&of, &who, None, &afterwards, (batch, verdict, reason.as_deref()));
             Ok(())
         })
         .await

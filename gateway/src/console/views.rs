@@ -21,6 +21,9 @@ use crate::{
     runtime::Runtime,
 };
 
+/// So many others are offered to be decided together with one.
+const TOGETHER: usize = 49;
+
 /// What everybody should know.
 pub(super) fn notices(runtime: &Runtime) -> Vec<Notice> {
     let mut all = Vec::new();
@@ -234,7 +237,7 @@ fn siblings(runtime: &Runtime, viewer: &Viewer, approval: &Approval) -> usize {
     if approval.state != ApprovalState::Pending {
         return 0;
     }
-    let others = runtime.approvals.siblings(approval, runtime.clock.now_ms());
+    let others = runtime.approvals.siblings(approval, runtime.clock.now_ms(), TOGETHER);
     others.iter().filter(|other| is_theirs(viewer, other)).count()
 }
 

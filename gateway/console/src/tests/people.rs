@@ -30,6 +30,10 @@ async fn an_admin_ends_sessions_and_removes_passkeys_of_others_signed_and_on_rec
         let sent = eve.post(to, &[("token", &token), ("reason", reason), ("operator", proof)]).await;
         assert_eq!(sent.status(), status, "{to} {reason}");
     }
+    let own = "/people/eve/passkeys/AA/remove";
+    let token_of_own = token("eve", own);
+    let sent = eve.post(own, &[("token", &token_of_own), ("reason", "x"), ("operator", &credential)]).await;
+    assert_eq!(sent.status(), StatusCode::CONFLICT, "her own go elsewhere");
     for to in [&end, &remove] {
         let token = token("ada", to);
         let sent = ada.post(to, &[("token", &token), ("reason", "x"), ("operator", &credential)]).await;

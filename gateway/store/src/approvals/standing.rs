@@ -85,15 +85,15 @@ impl LiveApprovals {
         self.book().find(handle).filter(|entry| entry.is_stored()).map(|entry| entry.approval.clone())
     }
 
-    /// The other questions that wait for a decision about calls of the same tool for the same task, the oldest first.
-    pub fn siblings(&self, approval: &Approval, now_ms: u64) -> Vec<Approval> {
+    /// The other questions that wait for a decision about calls of the same tool for the same task, the oldest first: so many at most.
+    pub fn siblings(&self, approval: &Approval, now_ms: u64, most: usize) -> Vec<Approval> {
         let book = self.book();
         let of = &approval.binding;
         let is_sibling = |entry: &&Entry| {
             let (other, binding) = (&entry.approval, &entry.approval.binding);
             other.id != approval.id && binding.grant == of.grant && binding.tool == of.tool && now_ms < other.approve_by_ms
         };
-        copied(book.asked_by(&of.agent).filter(is_sibling))
+        copied(book.asked_by(&of.agent).filter(is_sibling).take(most))
     }
 
     /// What else was asked about exactly the call that this one is about, the latest first.
