@@ -156,7 +156,15 @@ impl Bench {
         let fakes = Fakes::new(world, bot());
         *fakes.grants.lock().unwrap() = grants;
         let settings = Settings { hold: Duration::ZERO, ..Settings::default() };
-        Self { fakes, settings, rounds: Arc::default(), tasks: Arc::default(), halts: Arc::default(), calls: Arc::default() }
+        Self {
+            fakes,
+            settings,
+            rounds: Arc::default(),
+            tasks: Arc::default(),
+            halts: Arc::default(),
+            calls: Arc::default(),
+            detections: Arc::default(),
+        }
     }
 
     /// What connector `vault` is lent.
