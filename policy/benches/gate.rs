@@ -3,13 +3,25 @@
 //! The rules are 65 % permits, 25 % forbids and 10 % step-ups over 200 tools of 10 connectors. Bare Cedar has the rules that name the tool,
 //! its connector, its kind or any action, cut out beforehand, and is asked in two ways: with a request that is there already, and with one
 //! made of the same values for each call, as every call has its own arguments. Ends non-zero where a bound is missed.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::cast_precision_loss, clippy::disallowed_methods, missing_docs, reason = "a bench")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::cast_precision_loss,
+    clippy::disallowed_methods,
+    missing_docs,
+    reason = "a bench"
+)]
 
 use std::collections::{HashMap, HashSet};
 use std::hint::black_box;
 
-use bailiwick_policy::{Ask, Band, CallFacts, ConnectorFacts, GrantFacts, Kind, Memory, Policies, PreparedGrant, Source, ToolFacts};
-use cedar_policy::{Authorizer, Context, Decision, Entities, Entity, EntityUid, PolicySet, Request, RestrictedExpression as Value};
+use bailiwick_policy::{
+    Ask, Band, CallFacts, ConnectorFacts, GrantFacts, Kind, Memory, Policies, PreparedGrant, Source, ToolFacts,
+};
+use cedar_policy::{
+    Authorizer, Context, Decision, Entities, Entity, EntityUid, PolicySet, Request, RestrictedExpression as Value,
+};
 use serde_json::json;
 
 /// The gate, beside bare Cedar with a request of its own, where arguments are read.
@@ -65,7 +77,9 @@ fn rule(rule: usize, reads_the_call: bool) -> String {
         (true, 0) => format!("context.input has amount && context.input.amount > {limit}"),
         (true, 1) => format!("context.call.untrusted_input && context.call.calls_in_task > {limit}"),
         (true, 2) => format!("context.input has note && context.input.note like \"*x{rule}*\""),
-        (true, _) => format!("context.call.hour > 23 || (context.input has urgent && context.input.urgent && principal.depth > {limit})"),
+        (true, _) => {
+            format!("context.call.hour > 23 || (context.input has urgent && context.input.urgent && principal.depth > {limit})")
+        }
     };
     match rule % 20 {
         0..=12 if reads_the_call => format!("{id} permit (principal, {scope}, resource) unless {{ {condition} }};"),
@@ -106,7 +120,8 @@ fn grant() -> PreparedGrant {
         delegators: Vec::new(),
         data_classes: vec!["internal".into()],
     };
-    let connectors = (0..10).map(|at| ConnectorFacts { id: connector(at), sensitivity: "internal".into(), environment: String::new() });
+    let connectors =
+        (0..10).map(|at| ConnectorFacts { id: connector(at), sensitivity: "internal".into(), environment: String::new() });
     PreparedGrant::new(&facts, &connectors.collect::<Vec<_>>()).unwrap()
 }
 
@@ -154,7 +169,8 @@ impl Bare {
         let (principal, agent) = (uid("Bailiwick::Grant::\"g\""), uid("Bailiwick::Agent::\"bot\""));
         let (action, resource) = (uid(&action(&name(tool))), uid(&format!("Bailiwick::Connector::\"{}\"", connector(tool))));
         let groups = ["call".to_owned(), kind(tool).to_string(), format!("connector:{}", connector(tool))];
-        let attributes = [("ceiling", Value::new_long(2)), ("depth", Value::new_long(0)), ("purpose", Value::new_string("bench".into()))];
+        let attributes =
+            [("ceiling", Value::new_long(2)), ("depth", Value::new_long(0)), ("purpose", Value::new_string("bench".into()))];
         let attributes: HashMap<String, Value> = attributes.map(|(name, value)| (name.to_owned(), value)).into();
         let entities = [
             Entity::new(principal.clone(), attributes, HashSet::from([agent.clone()])).unwrap(),
@@ -180,7 +196,9 @@ impl Bare {
                 ("note", Value::new_string("a plain note".to_owned())),
                 ("urgent", Value::new_bool(false)),
             ];
-            let named = |pairs: Vec<(&str, Value)>| Value::new_record(pairs.into_iter().map(|(name, value)| (name.to_owned(), value))).unwrap();
+            let named = |pairs: Vec<(&str, Value)>| {
+                Value::new_record(pairs.into_iter().map(|(name, value)| (name.to_owned(), value))).unwrap()
+            };
             Context::from_pairs([("call".to_owned(), named(call.into())), ("input".to_owned(), named(input.into()))]).unwrap()
         } else {
             Context::empty()
@@ -234,14 +252,20 @@ fn main() {
         let bare = ASKED.map(|tool| Bare::new(rules, tool, true));
         let ready: Vec<Request> = bare.iter().map(|bare| bare.request(5, true)).collect();
         let names = ASKED.map(name);
-        let (facts, amounts) = (facts(), [5, 6, 7, 8].map(|amount| json!({"id": "a", "amount": amount, "note": "a plain note", "urgent": false})));
+        let (facts, amounts) =
+            (facts(), [5, 6, 7, 8].map(|amount| json!({"id": "a", "amount": amount, "note": "a plain note", "urgent": false})));
         let ask = |at: usize| {
             let call = Ask { tool: &names[at % names.len()], grant: &grant, call: &facts, input: &amounts[at % 4] };
             policies.decide(&call)
         };
         let is_allowed = |at: usize| matches!(ask(at), bailiwick_policy::Decision::Allow { .. });
         for (at, bare) in bare.iter().enumerate() {
-            assert_eq!(bare.decide(&ready[at]) == Decision::Allow, is_allowed(at), "the two decide otherwise about {}", names[at]);
+            assert_eq!(
+                bare.decide(&ready[at]) == Decision::Allow,
+                is_allowed(at),
+                "the two decide otherwise about {}",
+                names[at]
+            );
         }
         let evaluate = |at: usize| {
             black_box(bare[at % bare.len()].decide(&ready[at % bare.len()]));
@@ -286,7 +310,10 @@ fn main() {
         println!("{rules:>5} policies {:>27.1}us  {:>5.1}us  {remembered:>7.0}ns", bared / 1000.0, fresh / 1000.0);
         missed |= remembered > MOST_REMEMBERED_NS;
     }
-    println!("bounds: gate/bare at most {MOST_OF_BARE}, remembered at most {MOST_REMEMBERED_NS}ns: {}", if missed { "MISSED" } else { "kept" });
+    println!(
+        "bounds: gate/bare at most {MOST_OF_BARE}, remembered at most {MOST_REMEMBERED_NS}ns: {}",
+        if missed { "MISSED" } else { "kept" }
+    );
     if missed {
         std::process::exit(1);
     }

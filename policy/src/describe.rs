@@ -23,7 +23,8 @@ impl RuleSchema {
     pub fn of<'k>(tools: impl IntoIterator<Item = &'k KnownTool>) -> Result<Self, Vec<PolicyFault>> {
         let (tools, mut json) = described(&Catalogue::new(tools))?;
         explain(&mut json, &tools);
-        let unusable = |fault: &dyn std::fmt::Display| vec![PolicyFault::of_bundle(format!("the schema can't be written: {fault}"), None)];
+        let unusable =
+            |fault: &dyn std::fmt::Display| vec![PolicyFault::of_bundle(format!("the schema can't be written: {fault}"), None)];
         let read = SchemaFragment::from_json_value(json.clone()).map_err(|fault| unusable(&fault))?;
         let text = read.to_cedarschema().map_err(|fault| unusable(&fault))?;
         Ok(Self { json, text })
@@ -43,7 +44,9 @@ impl RuleSchema {
 /// Says of each thing what it is.
 fn explain(json: &mut Value, tools: &[Tool]) {
     let Some(namespace) = json.get_mut("Bailiwick") else { return };
-    for (of, facts) in [("/commonTypes/Call/attributes", &FACTS[..]), ("/commonTypes/Call/attributes/budget/attributes", &LEFT[..])] {
+    for (of, facts) in
+        [("/commonTypes/Call/attributes", &FACTS[..]), ("/commonTypes/Call/attributes/budget/attributes", &LEFT[..])]
+    {
         for (name, doc) in facts {
             note(namespace, of, name, doc);
         }
@@ -130,7 +133,10 @@ const FACTS: [(&str, &str); 27] = [
     ("era", "The MCP revision that the agent speaks"),
     ("hop_depth", "How many hops the grant is below the first one"),
     ("authn", "How the agent proved itself, such as agent_token, unix_peer, jwt or spiffe_x509"),
-    ("authn_strength", "What that is worth: 1 a secret that can be shown by whoever has it, 2 signed by an issuer, 3 proven by the connection"),
+    (
+        "authn_strength",
+        "What that is worth: 1 a secret that can be shown by whoever has it, 2 signed by an issuer, 3 proven by the connection",
+    ),
     ("hour", "The hour of the day in UTC, 0 to 23"),
     ("minute", "The minute of the hour, 0 to 59"),
     ("weekday", "The day of the week in UTC: 1 is Monday, 7 is Sunday"),
@@ -161,7 +167,12 @@ mod tests {
         };
         let refund = json!({"type": "object", "properties": {"amount": {"type": "integer"}, "odd name": {"type": "string"}, "blob": {}}, "required": ["amount"]});
         let unfit = json!({"type": "object", "properties": {"__cedar": {"type": "object", "properties": {"": {}}}}});
-        KnownTool::read(&[tool("tickets__refund", refund), tool("tickets__odd \"x\"", unfit), tool("tickets/resource_read", json!({}))]).unwrap()
+        KnownTool::read(&[
+            tool("tickets__refund", refund),
+            tool("tickets__odd \"x\"", unfit),
+            tool("tickets/resource_read", json!({})),
+        ])
+        .unwrap()
     }
 
     #[test]

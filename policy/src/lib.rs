@@ -14,6 +14,7 @@ mod catalogue;
 mod context;
 mod decision;
 mod describe;
+mod extent;
 mod facts;
 mod fault;
 mod grant;

@@ -340,7 +340,9 @@ impl GrantSpec {
                 (_, None) => false,
                 (Limit::Eq(wanted), Some(value)) => wanted == value,
                 (Limit::OneOf(all), Some(value)) => all.contains(value),
-                (Limit::Between(least, most), Some(value)) => value.as_i64().is_some_and(|number| (*least..=*most).contains(&number)),
+                (Limit::Between(least, most), Some(value)) => {
+                    value.as_i64().is_some_and(|number| (*least..=*most).contains(&number))
+                }
                 (Limit::LengthAtMost(most), Some(value)) => value.as_str().is_some_and(|text| text.chars().count() <= *most),
             })
         })

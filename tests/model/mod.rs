@@ -165,7 +165,12 @@ async fn task(house: &House, world: &Arc<World>, dice: &mut Dice, tally: &mut Ta
         let is_open = matches!(wanted, Expected::Runs(_) | Expected::Waits(_));
         if is_open && dice.one_in(10) {
             let Told::Tools(listed) = bench.list().await.told() else { panic!("no list") };
-            assert!(listed.iter().any(|name| name == tool), "callable, and not listed: {tool} {:?} {:?}", house.rules, state.chain);
+            assert!(
+                listed.iter().any(|name| name == tool),
+                "callable, and not listed: {tool} {:?} {:?}",
+                house.rules,
+                state.chain
+            );
             tally.listed += 1;
         }
         let heard = bench.call(tool, arguments).await;

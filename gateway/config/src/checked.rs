@@ -2,7 +2,10 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::SocketAddr, path::PathBuf, time::Duration};
+    net::SocketAddr,
+    path::PathBuf,
+    time::Duration,
+};
 
 use bailiwick_channels::ChannelSpec;
 use bailiwick_identity::{IssuerSpec, SpiffeId, SubjectPattern};

@@ -364,7 +364,9 @@ impl World {
     /// Whether a rule that matters to this tool reads how often its task has called, what that cost, or what its budget has left.
     pub(crate) fn reads_counters(&self, tool: &Tool) -> bool {
         self.policies.reads(tool.name.as_str()).is_none_or(|reads| {
-            ["calls_in_task", "writes_in_task", "bytes_out", "cost", "budget"].iter().any(|counter| !reads.call().field(counter).is_nothing())
+            ["calls_in_task", "writes_in_task", "bytes_out", "cost", "budget"]
+                .iter()
+                .any(|counter| !reads.call().field(counter).is_nothing())
         })
     }
 }

@@ -11,7 +11,9 @@ pub(super) async fn run(form: &Json, session: &Session) -> Result<(), CliFault> 
     let config = session.places.load(&session.around)?;
     let pins = policy::accepted(session).await?;
     if pins.as_ref().is_none_or(|pins| pins.values().all(Vec::is_empty)) {
-        session.screen.tell("no tool was accepted yet (`bailiwick connectors pin ID`): the schema has the groups of actions, and no tool");
+        session
+            .screen
+            .tell("no tool was accepted yet (`bailiwick connectors pin ID`): the schema has the groups of actions, and no tool");
     }
     let schema = known_tools(&config, &pins.unwrap_or_default()).map_err(|fault| with_faults(&fault))?;
     let schema = RuleSchema::of(&schema).map_err(|faults| with_faults(&WorldFault::Policies(faults)))?;

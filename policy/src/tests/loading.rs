@@ -91,21 +91,54 @@ fn typos_are_found_by_the_schema() {
 fn a_presence_that_nothing_could_have_is_a_fault() {
     let of_input = "is never true: no such argument of any tool in its scope";
     for (action, condition, expected) in [
-        ("action == Bailiwick::Action::\"shop__buy\"", "context.input has amuont && context.input.amuont > 5", format!("`has amuont` {of_input} (help: did you mean `amount`?)")),
-        ("action in Bailiwick::Action::\"connector:shop\"", "context.input has amuont", format!("`has amuont` {of_input} (help: did you mean `amount`?)")),
-        ("action == Bailiwick::Action::\"shop__buy\"", "context.input has to.zap", format!("`has zap` {of_input} (help: did you mean `zip`?)")),
-        ("action == Bailiwick::Action::\"shop__mail\"", "context.input has amount", format!("`has amount` {of_input} (help: there are `note`)")),
+        (
+            "action == Bailiwick::Action::\"shop__buy\"",
+            "context.input has amuont && context.input.amuont > 5",
+            format!("`has amuont` {of_input} (help: did you mean `amount`?)"),
+        ),
+        (
+            "action in Bailiwick::Action::\"connector:shop\"",
+            "context.input has amuont",
+            format!("`has amuont` {of_input} (help: did you mean `amount`?)"),
+        ),
+        (
+            "action == Bailiwick::Action::\"shop__buy\"",
+            "context.input has to.zap",
+            format!("`has zap` {of_input} (help: did you mean `zip`?)"),
+        ),
+        (
+            "action == Bailiwick::Action::\"shop__mail\"",
+            "context.input has amount",
+            format!("`has amount` {of_input} (help: there are `note`)"),
+        ),
         ("action == Bailiwick::Action::\"shop__roles\"", "context.input has amount", format!("`has amount` {of_input}")),
-        ("action", "context.call has taintd", format!("`has taintd` is never true: no such fact of a call (help: there are {})", quoted(&call_fields().into_keys().collect::<Vec<_>>()))),
-        ("action", "context has inptu", "`has inptu` is never true: no such part of the context (help: did you mean `input`?)".to_owned()),
-        ("action", "principal has ceilin", "`has ceilin` is never true: no such attribute of a grant (help: did you mean `ceiling`?)".to_owned()),
-        ("action", "resource has enviroment", "`has enviroment` is never true: no such attribute of a connector (help: did you mean `environment`?)".to_owned()),
+        (
+            "action",
+            "context.call has taintd",
+            format!(
+                "`has taintd` is never true: no such fact of a call (help: there are {})",
+                quoted(&call_fields().into_keys().collect::<Vec<_>>())
+            ),
+        ),
+        (
+            "action",
+            "context has inptu",
+            "`has inptu` is never true: no such part of the context (help: did you mean `input`?)".to_owned(),
+        ),
+        (
+            "action",
+            "principal has ceilin",
+            "`has ceilin` is never true: no such attribute of a grant (help: did you mean `ceiling`?)".to_owned(),
+        ),
+        (
+            "action",
+            "resource has enviroment",
+            "`has enviroment` is never true: no such attribute of a connector (help: did you mean `environment`?)".to_owned(),
+        ),
     ] {
-        let found = faults(&format!("@id(\"f\")\nforbid (principal, {action}, resource) when {{ {condition} || principal.depth > 5 }};"));
-        let what: Vec<String> = found
-            .iter()
-            .map(|fault| fault.to_string().split_once(": ").unwrap().1.to_owned())
-            .collect();
+        let found =
+            faults(&format!("@id(\"f\")\nforbid (principal, {action}, resource) when {{ {condition} || principal.depth > 5 }};"));
+        let what: Vec<String> = found.iter().map(|fault| fault.to_string().split_once(": ").unwrap().1.to_owned()).collect();
         // Of a name under another one that has no value Cedar complains as well; ours is among them.
         assert!(what.contains(&expected), "{condition}: {what:#?}");
         let ours = found.iter().find(|fault| fault.what.starts_with("`has")).unwrap();

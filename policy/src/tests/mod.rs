@@ -23,8 +23,8 @@ use crate::catalogue::{Catalogue, KnownTool};
 use crate::load::{Loaded, LoadedRule};
 use crate::rule::RuleFacts;
 use crate::{
-    AgentFacts, Ask, Band, BundleDigest, CallFacts, Confirm, ConnectorFacts, Decision, DenyCause, Directory, GrantFacts, Kind, Policies, PreparedGrant,
-    Requirement, Rule, Source, ToolFacts,
+    AgentFacts, Ask, Band, BundleDigest, CallFacts, Confirm, ConnectorFacts, Decision, DenyCause, Directory, GrantFacts, Kind,
+    Policies, PreparedGrant, Requirement, Rule, Source, ToolFacts,
 };
 
 pub(super) fn tool(name: &str, kind: Kind, band: Band, properties: &Value) -> ToolFacts {

@@ -104,26 +104,33 @@ fn what_partial_evaluation_allows_is_listed() {
                     let call = other.call();
                     let ask = Ask { tool: &question.tool, grant, call: &call, input: &question.fitting(&other.input) };
                     let decision = policies.decide(&ask);
-                    assert!(matches!(decision, Decision::Deny { .. }), "callable, and not listed: {text}\n{question:?}\n{other:?}");
+                    assert!(
+                        matches!(decision, Decision::Deny { .. }),
+                        "callable, and not listed: {text}\n{question:?}\n{other:?}"
+                    );
                 }
             }
         }
     });
-    println!("callable=>listed requests={asked} open_by_partial_evaluation={open} known_better={refined} over_listed={over} hidden=0");
+    println!(
+        "callable=>listed requests={asked} open_by_partial_evaluation={open} known_better={refined} over_listed={over} hidden=0"
+    );
     assert!(open > asked / 20, "too little could be allowed: {open} of {asked}");
 }
 
 /// A fixed case of each: what partial evaluation leaves open and the listing closes, and the other way round.
 #[test]
 fn the_two_ways_to_look_ahead_differ_where_they_are_said_to() {
-    let closed = "@id(\"p\") permit (principal, action, resource) when { context.call.untrusted_input && principal.ceiling > 7 };";
+    let closed =
+        "@id(\"p\") permit (principal, action, resource) when { context.call.untrusted_input && principal.ceiling > 7 };";
     assert!(!unchecked(closed).could_allow(&prepared(), "tickets__get"));
     let forbidden = "@id(\"p\") permit (principal, action, resource);
         @id(\"f\") forbid (principal, action, resource) when { principal.ceiling == 2 || context.call.untrusted_input };";
     assert!(!unchecked(forbidden).could_allow(&prepared(), "tickets__get"));
     let tool = CATALOGUE.tools.iter().find(|tool| tool.name == "tickets__get").unwrap();
     let grant = prepared();
-    let request = Request::builder().principal(grant.principal.clone()).action(tool.action.clone()).resource(tool.connector.clone());
+    let request =
+        Request::builder().principal(grant.principal.clone()).action(tool.action.clone()).resource(tool.connector.clone());
     let set: PolicySet = forbidden.parse().unwrap();
     let response = Authorizer::new().is_authorized_partial(&request.build(), &set, &grant.entities.clone().partial());
     assert_eq!(response.decision(), Some(Answer::Deny));

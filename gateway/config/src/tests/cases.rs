@@ -287,8 +287,16 @@ pub(super) const FILES: &[Case] = &[
     ("[policy]\nfiles = [\"a.cedar\", \"a.cedar\"]", Code::Duplicate, "named twice"),
     ("[policy]\nagent_groups = [\"batch\", \"batch\"]", Code::Duplicate, "named twice"),
     ("[policy]\nteams = { pay = [\"o\", \"o\"] }", Code::Duplicate, "named twice"),
-    ("[policy]\nagent_groups = [\"batch\"]\n[[agents]]\nid = \"bot\"\nowner = \"o\"\ngroups = [\"bacth\"]", Code::UnknownGroup, "batch"),
-    ("[policy]\nteams = { payments = [\"o\"] }\n[[agents]]\nid = \"bot\"\nowner = \"o\"\nteam = \"payment\"", Code::UnknownTeam, "payments"),
+    (
+        "[policy]\nagent_groups = [\"batch\"]\n[[agents]]\nid = \"bot\"\nowner = \"o\"\ngroups = [\"bacth\"]",
+        Code::UnknownGroup,
+        "batch",
+    ),
+    (
+        "[policy]\nteams = { payments = [\"o\"] }\n[[agents]]\nid = \"bot\"\nowner = \"o\"\nteam = \"payment\"",
+        Code::UnknownTeam,
+        "payments",
+    ),
     ("[[agents]]\nid = \"bot\"\nowner = \"o\"\ntrust = 4", Code::OutOfRange, "3"),
     ("[[agents]]\nid = \"bot\"", Code::MissingKey, "`owner` is missing"),
     ("[[agents]]\nid = \"Bot\"\nowner = \"o\"", Code::BadName, "`Bot` is not a valid agent id"),
