@@ -15,6 +15,7 @@ mod context;
 mod decision;
 mod describe;
 mod difference;
+mod extent;
 mod facts;
 mod fault;
 mod grant;

@@ -12,6 +12,7 @@ use miette::Diagnostic;
 
 use crate::alike::{Alike, Mentions};
 use crate::catalogue::{Catalogue, Tool, about_grants};
+use crate::extent::excess;
 use crate::fault::{PolicyFault, Source, nearest};
 use crate::presence::{missing, quoted};
 use crate::rule::RuleFacts;
@@ -33,6 +34,10 @@ pub(crate) struct Loaded {
 
 /// Reads every source; reports all faults of all of them, in the order of the text.
 pub(crate) fn load(sources: &[Source<'_>], catalogue: &mut Catalogue) -> Result<Loaded, Vec<PolicyFault>> {
+    let excess = excess(sources);
+    if !excess.is_empty() {
+        return Err(excess);
+    }
     let parsed: Vec<_> = sources.iter().map(|source| source.text.parse::<PolicySet>().map_err(Box::new)).collect();
     let mentions = Mentions::of(parsed.iter().flatten().flat_map(PolicySet::policies));
     let alike = Alike::new(&catalogue.tools, &mentions);

@@ -25,6 +25,9 @@ use crate::slice::{Rules, Slice, slices};
 /// The rules that a gateway starts with. They hold for any catalogue; each says what it is for.
 pub const DEFAULT_BUNDLE: &str = include_str!("../default.cedar");
 
+/// Enough for the deepest rule that may be, several times over; none of it is taken before it is used.
+const JUDGING_STACK: usize = 64 << 20;
+
 /// The SHA-256 of a bundle: of the names and texts of its sources, whatever their order.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct BundleDigest([u8; 32]);
@@ -124,7 +127,20 @@ impl Policies {
         Self::compile_in(sources, Catalogue { directory: Some(Arc::clone(directory)), ..Catalogue::new(tools) })
     }
 
-    fn compile_in(sources: &[Source<'_>], mut catalogue: Catalogue) -> Result<Self, Vec<PolicyFault>> {
+    /// On a thread of its own: what parses and judges a rule calls itself for each step into its conditions, and a stack that ends would end
+    /// the process. A panic there is a fault.
+    fn compile_in(sources: &[Source<'_>], catalogue: Catalogue) -> Result<Self, Vec<PolicyFault>> {
+        let failed = |why: &str| vec![PolicyFault::of_bundle(format!("the policies can't be judged: {why}"), None)];
+        std::thread::scope(|scope| {
+            let judging = std::thread::Builder::new().name("policies".to_owned()).stack_size(JUDGING_STACK);
+            match judging.spawn_scoped(scope, || Self::compile_here(sources, catalogue)) {
+                Ok(judging) => judging.join().unwrap_or_else(|_| Err(failed("a rule makes the judging of rules fail"))),
+                Err(why) => Err(failed(&why.to_string())),
+            }
+        })
+    }
+
+    fn compile_here(sources: &[Source<'_>], mut catalogue: Catalogue) -> Result<Self, Vec<PolicyFault>> {
         let loaded = load(sources, &mut catalogue)?;
         let digest = BundleDigest::of(sources);
         Self::assemble(&catalogue, loaded, digest)

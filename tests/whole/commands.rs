@@ -464,8 +464,17 @@ fn a_policy_that_names_a_tool_needs_no_gateway_to_have_the_tool_accepted() {
     let output = cli.run(&["connectors", "pin", "s", "--yes"]);
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.success() && said.contains("accepted 1 tools of s"), "{said}");
+    let offline = cli.ok(&["policy", "schema"]);
     let gateway = setup.start();
     gateway.cli.ok(&["call", "s__echo", "x=yes"]);
+    assert_eq!(gateway.cli.ok(&["policy", "schema"]), offline, "the same, with a gateway and without one");
+    assert!(
+        offline.contains("action \"s__echo\" in [") && offline.contains("@doc(\"The hour of the day in UTC, 0 to 23\")"),
+        "{offline}"
+    );
+    let json: Value = serde_json::from_str(&gateway.cli.ok(&["policy", "schema", "--json"])).unwrap();
+    assert!(json["Bailiwick"]["actions"]["s__echo"]["appliesTo"]["context"].is_object(), "{json}");
+    assert_eq!(gateway.cli.run(&["policy", "schema", "now"]).status.code(), Some(2));
     assert!(gateway.cli.fails(&["call", "s__echo", "x=no"]).contains("no-echo"));
     let told: Vec<Value> = gateway
         .records("admin")
