@@ -33,8 +33,12 @@ const fn does(path: &'static str, id: &'static str, summary: &'static str, body:
 }
 
 const ALL: &[(&str, &str)] = &[("all", "`true` for those that have ended too")];
-const THOUGHT: &[(&str, &str)] =
-    &[("tool", "The tool"), ("arguments", "The text of a JSON object"), ("grant", "The grant that the call would name")];
+const THOUGHT: &[(&str, &str)] = &[
+    ("tool", "The tool"),
+    ("arguments", "The text of a JSON object"),
+    ("grant", "The grant that the call would name"),
+    ("context", "Facts of the call in the place of those that are so: the text of a JSON object"),
+];
 
 /// All endpoints.
 fn endpoints() -> Vec<Endpoint> {
