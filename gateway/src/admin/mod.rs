@@ -10,6 +10,7 @@ mod access;
 pub(crate) mod agents;
 pub mod api;
 mod approvals;
+mod bodies;
 mod channels;
 pub(crate) mod connectors;
 mod console;
@@ -48,7 +49,7 @@ pub(crate) use proposal::proposal;
 pub(crate) use trial::trial;
 
 /// Every endpoint: its method, its path, and whether it changes something.
-pub const ENDPOINTS: [(&str, &str, bool); 40] = [
+pub const ENDPOINTS: [(&str, &str, bool); 41] = [
     ("GET", "/api/v1/status", false),
     ("POST", "/api/v1/reload", true),
     ("GET", "/api/v1/agents", false),
@@ -71,6 +72,7 @@ pub const ENDPOINTS: [(&str, &str, bool); 40] = [
     ("POST", "/api/v1/grants/{id}/revoke", true),
     ("GET", "/api/v1/channels", false),
     ("POST", "/api/v1/channels/{id}/test", true),
+    ("POST", "/api/v1/calls/{id}/bodies", true),
     ("GET", "/api/v1/halts", false),
     ("POST", "/api/v1/halts", true),
     ("POST", "/api/v1/halts/lift", true),
@@ -120,6 +122,7 @@ pub(crate) fn routes(runtime: Arc<Runtime>) -> Router {
         .route("/api/v1/grants/{id}/revoke", post(grants::revoke))
         .route("/api/v1/channels", get(channels::list))
         .route("/api/v1/channels/{id}/test", post(channels::test))
+        .route("/api/v1/calls/{id}/bodies", post(bodies::open))
         .route("/api/v1/halts", get(halts::list).post(halts::freeze))
         .route("/api/v1/halts/lift", post(halts::thaw))
         .route("/api/v1/approvals", get(approvals::list))

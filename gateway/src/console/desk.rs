@@ -146,8 +146,12 @@ impl Log {
             return;
         };
         let approval = shown.approval;
-        if let Some(text) =
-            shown.arguments.filter(|bytes| bytes.len() <= LONGEST).and_then(|bytes| String::from_utf8(bytes.into()).ok())
+        if let Some(text) = shown
+            .arguments
+            .filter(|bytes| bytes.len() <= LONGEST)
+            .and_then(|bytes| String::from_utf8(bytes.into()).ok())
+            // What people are not shown is not kept to be compared.
+            .map(|text| bailiwick_pipeline::masked_text(&text, &approval.masked))
             && !self.asked.iter().any(|(known, _)| known == id)
         {
             keep(&mut self.asked, (id.clone(), text), String::len);
