@@ -148,3 +148,35 @@ fn what_a_rule_demands_is_read_before_it_is_in_force() {
         "{told}"
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_rule_has_kept_is_sealed_and_opened_on_record() {
+    let rules = format!("@id(\"go\") @log(\"full\") @redact(\"args:/note, result:detect(emails)\")\n{PERMIT}");
+    let (gateway, script) = stage(&rules, "");
+    let agent = gateway.agent("a");
+    let result = json!({"content": [{"type": "text", "text": "to ada@example.com, 4711-kept"}]});
+    agent.call("s__raw", &json!({"result": result.to_string()})).await.result();
+    let call = outcome(&gateway)["call_id"].as_str().unwrap().to_owned();
+    let intent = gateway.records("calls").into_iter().rfind(|one| one["event"] == "intent").unwrap();
+    assert_eq!((&intent["call_id"], &intent["kept_mac"]), (&json!(call), &intent["args_mac"]), "{intent}");
+    let shown = gateway.cli.ok(&["audit", "show", &call, "--bodies", "--json"]);
+    let opened: Value = serde_json::from_str(&shown).unwrap();
+    assert!(opened["arguments"].as_str().unwrap().contains("ada@example.com"), "what was sent: {opened}");
+    assert!(opened["result"].as_str().unwrap().contains("[masked:emails], 4711-kept"), "what was told: {opened}");
+    assert!(gateway.cli.ok(&["audit", "show", &call, "--bodies"]).contains("4711-kept"));
+    let looked: Vec<Value> = gateway.records("admin").into_iter().filter(|one| one["event"] == "bodies_opened").collect();
+    assert_eq!(looked.iter().map(|one| one["result"].as_str().unwrap()).collect::<Vec<_>>(), ["begun", "done", "begun", "done"]);
+    assert!(looked.iter().all(|one| one["about"] == call.as_str()));
+    // What people are not to see is not kept either.
+    agent.call("s__get", &json!({"x": "1", "note": "hunter2-hunter2"})).await.result();
+    let call = gateway.records("calls").into_iter().rfind(|one| one["event"] == "intent").unwrap()["call_id"].clone();
+    let shown = gateway.cli.ok(&["audit", "show", call.as_str().unwrap(), "--bodies", "--json"]);
+    assert!(!shown.contains("hunter2") && shown.contains("sha256:"), "{shown}");
+    assert!(script.calls().concat().contains("hunter2-hunter2"));
+    for name in ["state.db", "state.db-wal"] {
+        let file = fs::read(gateway.data().join(name)).unwrap_or_default();
+        assert!(!file.windows(9).any(|part| part == b"4711-kept"), "{name}");
+    }
+    let gone = gateway.cli.fails(&["audit", "show", "no-such-call", "--bodies"]);
+    assert!(gone.contains("nothing is kept"), "{gone}");
+}

@@ -207,6 +207,7 @@ impl Gateway {
         let call = gates::record(call, ports, way).await?;
         let call = gates::send(call, ports, way).await?;
         let answer = gates::screen(call, self.settings.load().screen, ports, way)?.into_answer();
+        gates::keep_result(ports, way).await?;
         way.seen.effect = if is_answered { None } else { self.kept.effect_of(&answer, &way.seen, received) };
         Ok(answer)
     }

@@ -519,6 +519,10 @@ pub trait Approvals: Send + Sync {
     fn seal(&self, _about: &[u8], _plain: &[u8]) -> Option<Bytes> {
         None
     }
+    /// Keeps a part of this call, sealed, for as long as such are kept: `arguments` or `result`. On disk when it is done; else why not.
+    fn keep_body<'a>(&'a self, _: &'a CallId, _part: &'static str, _body: Bytes, _now_ms: u64) -> Later<'a, Result<(), String>> {
+        Box::pin(std::future::ready(Err("nothing can be kept here".to_owned())))
+    }
     /// What was sealed about this; none where it was not, or was changed.
     fn unseal(&self, _about: &[u8], _sealed: &[u8]) -> Option<Bytes> {
         None

@@ -95,6 +95,9 @@ pub struct IntentRecord<'a> {
     pub tool_digest: &'a str,
     /// Keyed digest of the argument bytes that are sent.
     pub args_mac: &'a str,
+    /// Keyed digest of what is kept of them, sealed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kept_mac: Option<&'a str>,
     /// Their number.
     pub args_size: usize,
     /// What it costs, in the admin's own units.

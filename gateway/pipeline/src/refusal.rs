@@ -456,6 +456,20 @@ impl Refusal {
         Self::tool_error(Outcome::DownstreamError, "result_refused", text, format!("connector `{connector}`: {}", why.into()))
     }
 
+    /// A rule has the call kept whole, and it can't be.
+    pub fn not_kept(why: &str) -> Self {
+        let text =
+            "DENIED: a rule has this call kept on record whole, and that can't be done now. Not executed; try again later.";
+        Self::tool_error(Outcome::Denied, "not_kept", text, format!("the arguments can't be kept: {why}"))
+    }
+
+    /// A rule has the result kept, and it can't be.
+    pub fn result_not_kept(why: &str) -> Self {
+        let text =
+            "FAILED: a rule has this result kept on record, and that can't be done now. It was executed; its result is withheld.";
+        Self::tool_error(Outcome::InternalError, "not_kept", text, format!("the result can't be kept: {why}"))
+    }
+
     /// The record can't be written, so nothing may happen.
     pub fn trail_lost(lost: &TrailLost) -> Self {
         let message = "the gateway can't keep its record and does nothing until that is mended";

@@ -12,6 +12,7 @@ use std::{
 
 use bailiwick_policy::Differs;
 use bailiwick_schemas::names::QualifiedName;
+use bytes::Bytes;
 
 use crate::{
     answer::Answer,
@@ -49,6 +50,8 @@ pub(crate) struct Seen {
     pub(crate) claimed: Option<ApprovalId>,
     pub(crate) committed: bool,
     pub(crate) result: Option<ResultRecord>,
+    /// What the agent is to be told, where a rule has it kept.
+    pub(crate) to_keep: Option<Bytes>,
     /// Of a call that has no intent to say it.
     pub(crate) args_mac: Option<String>,
     pub(crate) task: Option<TaskRecord>,
@@ -129,6 +132,7 @@ impl<'r> Way<'r> {
                 claimed: None,
                 committed: false,
                 result: None,
+                to_keep: None,
                 args_mac: None,
                 task: None,
                 held_ns: 0,

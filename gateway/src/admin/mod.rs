@@ -10,6 +10,7 @@ mod access;
 pub(crate) mod agents;
 pub mod api;
 pub(crate) mod approvals;
+mod bodies;
 mod channels;
 pub(crate) mod connectors;
 mod console;
@@ -73,6 +74,7 @@ pub const ENDPOINTS: [(&str, &str, bool); 41] = [
     ("GET", "/api/v1/channels", false),
     ("POST", "/api/v1/channels/{id}/test", true),
     ("GET", "/api/v1/detections", false),
+    ("POST", "/api/v1/calls/{id}/bodies", true),
     ("GET", "/api/v1/halts", false),
     ("POST", "/api/v1/halts", true),
     ("POST", "/api/v1/halts/lift", true),
@@ -123,6 +125,7 @@ pub(crate) fn routes(runtime: Arc<Runtime>) -> Router {
         .route("/api/v1/channels", get(channels::list))
         .route("/api/v1/channels/{id}/test", post(channels::test))
         .route("/api/v1/detections", get(detections::list))
+        .route("/api/v1/calls/{id}/bodies", post(bodies::open))
         .route("/api/v1/halts", get(halts::list).post(halts::freeze))
         .route("/api/v1/halts/lift", post(halts::thaw))
         .route("/api/v1/approvals", get(approvals::list))

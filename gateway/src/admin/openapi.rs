@@ -82,6 +82,7 @@ fn endpoints() -> Vec<Endpoint> {
             None,
             of::<api::ChannelView>,
         ),
+        does("/api/v1/calls/{id}/bodies", "open_bodies", "What is kept of a call", None, of::<api::CallBodies>),
         does("/api/v1/grants/{id}/handle", "make_handle", "Makes a one-shot handle", None, of::<api::HandleMade>),
         reads("/api/v1/habits", "habits", "How people have decided of late", of::<api::HabitsShape>),
         listed(reads("/api/v1/requests", "requests", "What agents ask for beyond their grants", of::<Vec<api::RequestView>>)),

@@ -693,9 +693,20 @@ pub enum AuditCommand {
     /// The last records
     Tail(TailArgs),
     /// Everything about one call (or approval)
-    Show(One),
+    Show(AuditShowArgs),
     /// Check the whole chain: nothing changed, nothing missing
     Verify(Json),
+}
+
+/// `audit show`
+#[derive(Debug, Args)]
+pub struct AuditShowArgs {
+    /// Which.
+    #[command(flatten)]
+    pub one: One,
+    /// With the arguments and the result, where a rule has them kept: needs the operator credential, and is on record
+    #[arg(long)]
+    pub bodies: bool,
 }
 
 /// `audit tail`

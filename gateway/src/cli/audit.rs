@@ -8,10 +8,11 @@ use serde_json::{Map, Value, json};
 use super::{
     Session,
     args::{AuditCommand, One, StreamName, TailArgs},
-    client::listens,
+    client::{listens, segment},
     fault::CliFault,
-    screen::{Page, shown},
+    screen::{Page, laid_out, shown, visible_json},
 };
+use crate::admin::api::{CallBodies, Why};
 
 /// How often `--follow` looks.
 const LOOK: Duration = Duration::from_millis(250);
@@ -20,7 +21,8 @@ const LOOK: Duration = Duration::from_millis(250);
 pub(super) async fn run(command: &AuditCommand, session: &Session) -> Result<(), CliFault> {
     match command {
         AuditCommand::Tail(tail) => follow(tail, session).await,
-        AuditCommand::Show(one) => show(one, session),
+        AuditCommand::Show(wanted) if wanted.bodies => open(&wanted.one, session).await,
+        AuditCommand::Show(wanted) => show(&wanted.one, session),
         AuditCommand::Verify(form) => check(form.json, session).await,
     }
 }
@@ -83,6 +85,27 @@ fn in_order(records: &mut [Record]) {
         Stream::Calls => 4,
     };
     records.sort_by_key(|record| (record.unix_ms, rank(record.stream)));
+}
+
+/// What is kept of a call.
+async fn open(one: &One, session: &Session) -> Result<(), CliFault> {
+    let client = session.client().await?;
+    let opened: CallBodies = client.post(&format!("calls/{}/bodies", segment(&one.id)?), &Why::default()).await?;
+    if one.form.json {
+        return session.screen.json(&json!(opened));
+    }
+    let mut text = Page::of(String::new());
+    for (part, body) in [("arguments", &opened.arguments), ("result", &opened.result)] {
+        let Some(body) = body else {
+            text.add(format_args!("{part} are not kept\n"));
+            continue;
+        };
+        text.add(format_args!("{part} ({} bytes)\n", body.len()));
+        for line in visible_json(&laid_out(body)).lines() {
+            text.add(format_args!("  {line}\n"));
+        }
+    }
+    session.screen.answer(&text.into_text())
 }
 
 fn show(one: &One, session: &Session) -> Result<(), CliFault> {

@@ -300,7 +300,9 @@ fn earlier(runtime: &Runtime, viewer: &Viewer, approval: &Approval) -> Option<Ea
     let (before, arguments) = runtime.approvals.last_approved(approval)?;
     let yes = before.decisions.iter().rev().find(|decided| decided.verdict == Verdict::Approve)?;
     let (by, at_ms, code) = (yes.approver.name.clone(), yes.at_ms, before.code.clone());
-    is_theirs(viewer, &before).then_some(Earlier { code, by, at_ms, text: String::from_utf8(arguments.into()).ok()? })
+    // What people are not shown is not shown by a comparison either.
+    let text = bailiwick_pipeline::masked_text(&String::from_utf8(arguments.into()).ok()?, &before.masked);
+    is_theirs(viewer, &before).then_some(Earlier { code, by, at_ms, text })
 }
 
 /// The same call, run or let go lately.

@@ -7,7 +7,7 @@ use rusqlite::{Connection, ErrorCode};
 use crate::fault::StoreFault;
 
 /// The version of the tables below.
-const VERSION: i64 = 4;
+const VERSION: i64 = 5;
 
 /// The oldest version that was ever written.
 const OLDEST: i64 = 1;
@@ -130,6 +130,18 @@ CREATE TABLE IF NOT EXISTS grant_extensions (
 ) STRICT, WITHOUT ROWID;
 ";
 
+/// What version 5 adds. Written so that it can be done twice: it is part of a new file too.
+const FIFTH: &str = "
+CREATE TABLE IF NOT EXISTS kept_bodies (
+    call TEXT NOT NULL,
+    part TEXT NOT NULL,
+    at_ms INTEGER NOT NULL,
+    sealed BLOB NOT NULL,
+    PRIMARY KEY (call, part)
+) STRICT;
+CREATE INDEX IF NOT EXISTS kept_bodies_by_age ON kept_bodies (at_ms);
+";
+
 /// Makes the file ready for writing, or refuses it.
 pub(crate) fn prepare(connection: &mut Connection, path: &Path) -> Result<(), StoreFault> {
     check(connection, path).map_err(|fault| match fault {
@@ -162,6 +174,7 @@ fn check(connection: &mut Connection, path: &Path) -> Result<(), StoreFault> {
         making.execute_batch(TABLES)?;
         making.execute_batch(STOPS)?;
         making.execute_batch(FOURTH)?;
+        making.execute_batch(FIFTH)?;
         making.pragma_update(None, "application_id", APPLICATION)?;
         making.pragma_update(None, "user_version", VERSION)?;
         making.commit()?;
@@ -174,7 +187,7 @@ fn check(connection: &mut Connection, path: &Path) -> Result<(), StoreFault> {
     if found < VERSION {
         let raising = connection.transaction()?;
         let done = usize::try_from(found.saturating_sub(OLDEST)).unwrap_or(usize::MAX);
-        STEPS.iter().skip(done).chain([&STOPS, &FOURTH]).try_for_each(|step| raising.execute_batch(step))?;
+        STEPS.iter().skip(done).chain([&STOPS, &FOURTH, &FIFTH]).try_for_each(|step| raising.execute_batch(step))?;
         raising.pragma_update(None, "user_version", VERSION)?;
         raising.commit()?;
     }

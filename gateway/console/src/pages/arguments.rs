@@ -43,6 +43,15 @@ fn value(leaf: &Leaf<'_>, masked: &BTreeSet<String>) -> Markup {
     }
 }
 
+/// A value of an earlier call: where something was masked, there is its digest already.
+fn earlier(leaf: &Leaf<'_>, masked: &BTreeSet<String>) -> Markup {
+    if leaf.text.starts_with(MARK) {
+        html! { span.masked { (shown(&leaf.text)) } }
+    } else {
+        value(leaf, masked)
+    }
+}
+
 /// The text that would be sent, to the byte. Where something is masked it is not shown at all: the digest of the whole stands for it.
 pub(super) fn as_written(text: &str, masked: &BTreeSet<String>) -> Markup {
     html! {
@@ -58,7 +67,10 @@ pub(super) fn as_written(text: &str, masked: &BTreeSet<String>) -> Markup {
 /// What differs from the arguments of an earlier call, place by place.
 pub(super) fn difference(before: &str, now: &str, masked: &BTreeSet<String>) -> Markup {
     let (old, new) = (leaves_of(before), leaves_of(now));
-    let is_other = |a: &Leaf<'_>, b: &Leaf<'_>| a.kind != b.kind || a.text != b.text;
+    // Of an earlier call there is a digest where there was something masked.
+    let is_same_masked = |now: &Leaf<'_>, before: &Leaf<'_>| is_masked(&now.pointer, masked) && before.text == mask(now);
+    let is_other =
+        |now: &Leaf<'_>, before: &Leaf<'_>| (now.kind != before.kind || now.text != before.text) && !is_same_masked(now, before);
     let old_places: HashMap<&str, &Leaf<'_>> = old.iter().map(|leaf| (leaf.pointer.as_str(), leaf)).collect();
     let new_places: BTreeSet<&str> = new.iter().map(|leaf| leaf.pointer.as_str()).collect();
     let changed: Vec<(&Leaf<'_>, Option<&Leaf<'_>>)> = new
@@ -75,12 +87,12 @@ pub(super) fn difference(before: &str, now: &str, masked: &BTreeSet<String>) -> 
                 @for (leaf, before) in &changed {
                     li {
                         span.path { (shown(&leaf.place())) }
-                        @if let Some(before) = before { del { span.sr { "before: " } (value(before, masked)) } }
+                        @if let Some(before) = before { del { span.sr { "before: " } (earlier(before, masked)) } }
                         ins { span.sr { @if before.is_some() { "now: " } @else { "new: " } } (value(leaf, masked)) }
                     }
                 }
                 @for leaf in &gone {
-                    li { span.path { (shown(&leaf.place())) } del { span.sr { "no longer there: " } (value(leaf, masked)) } }
+                    li { span.path { (shown(&leaf.place())) } del { span.sr { "no longer there: " } (earlier(leaf, masked)) } }
                 }
             }
             p.quiet { (new.len().saturating_sub(changed.len())) " of " (new.len()) " values are the same." }
@@ -144,6 +156,9 @@ fn collect<'t>(text: &'t str, pointer: &str, leaves: &mut Vec<Leaf<'t>>) {
         _ => leaves.push(leaf("number", text.into())),
     }
 }
+
+/// How what stands for a masked value begins.
+const MARK: &str = "•••• (sha256:";
 
 /// Whether a pointer, or one above it, is masked.
 fn is_masked(pointer: &str, masked: &BTreeSet<String>) -> bool {
@@ -209,6 +224,12 @@ mod tests {
         let masked: BTreeSet<String> = ["/key".to_owned(), "/in".to_owned()].into();
         let html = [typed(text, &masked), as_written(text, &masked), difference("{}", text, &masked)].map(Markup::into_string);
         assert!(html.iter().all(|part| !part.contains("hunter2")), "{html:?}");
+        // The same, as it is kept to be compared.
+        let kept = format!(r#"{{"key":"{}","keys":"shown"}}"#, mask(&leaves_of(text)[0]));
+        let html_kept = difference(&kept, text, &masked).into_string();
+        assert!(!html_kept.contains(">key<") && html_kept.contains("/in/deep/0"), "{html_kept}");
+        let other = difference(&kept.replace("23 chars", "24 chars"), text, &masked).into_string();
+        assert!(other.contains(">key<") && other.contains("24 chars") && other.contains("23 chars"), "{other}");
         assert!(html[0].contains("•••• (sha256:") && html[0].contains("23 chars") && html[0].contains("shown"));
     }
 }

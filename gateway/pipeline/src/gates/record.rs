@@ -7,6 +7,7 @@ use super::{
     arm::secret_on_record,
     detect, flow, halted,
     identify::is_still_proven,
+    keep,
     permit::{Moment, still_permits},
     send::meta_of,
     task,
@@ -41,6 +42,8 @@ struct Macs {
     answers: Option<String>,
     /// Of the agent's own metadata, where it goes with the call.
     meta: Option<String>,
+    /// Of what is kept of the arguments.
+    kept: Option<String>,
 }
 
 impl Macs {
@@ -50,6 +53,7 @@ impl Macs {
             arguments: ports.trail.keyed_digest(approved.arguments()),
             answers: approved.permitted().validated().answered().map(|answered| ports.trail.keyed_digest(&answered.responses)),
             meta: (!meta.is_empty()).then(|| ports.trail.keyed_digest(&meta)),
+            kept: None,
         }
     }
 }
@@ -67,7 +71,8 @@ pub async fn record<'r>(call: Armed<'r>, ports: &Ports, way: &mut Way<'r>) -> Re
     // Before the intent is written, so that whatever is stored as of that intent has them.
     flow::touch_others(granted.grant(), labels, ports);
     // Before the locks: it reads all of the arguments.
-    let macs = Macs::of(call.approved(), ports);
+    let mut macs = Macs::of(call.approved(), ports);
+    macs.kept = keep::keep_arguments(call.approved(), ports, way).await?;
     let (intent, running) = commit(&call, &macs, has_effect, ports, way)?;
     // Once more: a grant that was made since then didn't carry them yet, for the commit had not put them on this one.
     flow::touch_others(granted.grant(), labels, ports);
@@ -240,6 +245,7 @@ fn write_intent(
         tool_digest: &tool.digest.to_string(),
         args_mac: &macs.arguments,
         answers_mac: macs.answers.as_deref(),
+        kept_mac: macs.kept.as_deref(),
         args_size: arguments.len(),
         cost: tool.cost,
         meta_mac: macs.meta.as_deref(),

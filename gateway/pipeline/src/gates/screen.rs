@@ -36,7 +36,7 @@ use crate::{
 const MESSAGE_CHARS: usize = 2048;
 
 /// What has become of a call whose result came too late.
-const DISCARDED: &str = "It was executed; its result was discarded.";
+pub(super) const DISCARDED: &str = "It was executed; its result was discarded.";
 
 /// Codes that are looked at (JSON-RPC 2.0, 5.1; MCP 2026-07-28 `basic`; MCP 2025-11-25 `client/elicitation`).
 const METHOD_NOT_FOUND: i64 = -32601;
@@ -126,6 +126,9 @@ pub fn screen<'r>(call: Sent<'r>, limits: ScreenLimits, ports: &Ports, way: &mut
     let obliged::Done { masked, withheld, left_out } = done;
     let (mac, labels) = (ports.trail.keyed_digest(&bytes), way.seen.labelled);
     way.seen.result = Some(ResultRecord { size: bytes.len(), mac, redactions, masked, withheld, left_out, labels });
+    if obligations.keep_bodies {
+        way.seen.to_keep = Some(told_of(&screened.body));
+    }
     // What came at the very moment is on record as any result, and goes no further.
     if granted.grant().cancelled().is_cancelled() {
         return Err(Refusal::grant_ended(granted.grant().end_of_chain(), DISCARDED));
@@ -135,6 +138,19 @@ pub fn screen<'r>(call: Sent<'r>, limits: ScreenLimits, ports: &Ports, way: &mut
     }
     way.leave(stage, ports);
     Ok(screened)
+}
+
+/// What the agent is told, as a text.
+fn told_of(body: &Body) -> Bytes {
+    match body {
+        Body::Result(result) | Body::Content(result) | Body::Questions(result) | Body::Task(result) => result.text().clone(),
+        Body::Error { code, message, data, .. } => {
+            let data = data.as_ref().map_or_else(|| "null".into(), |data| String::from_utf8_lossy(data));
+            Bytes::from(format!(r#"{{"error":{{"code":{code},"message":{},"data":{data}}}}}"#, Value::from(message.as_str())))
+        }
+        Body::ToolError { text, .. } => Bytes::from(Value::from(text.as_str()).to_string()),
+        Body::Tools { .. } | Body::Offers { .. } => Bytes::new(),
+    }
 }
 
 /// Screens the error with which a server refuses to tell of a resource.

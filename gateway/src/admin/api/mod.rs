@@ -3,6 +3,7 @@
 
 mod agents;
 mod approvals;
+mod bodies;
 mod channels;
 mod connectors;
 mod console;
@@ -21,6 +22,7 @@ use serde::{Deserialize, Serialize};
 
 pub use agents::{AgentView, TokenMade, TokenView, TokenWanted};
 pub use approvals::{ApprovalView, BatchWanted, DecisionWanted};
+pub use bodies::CallBodies;
 pub use channels::ChannelView;
 pub use connectors::{ConnectorView, FailureView, ProcessView, ToolView};
 pub use console::{LinkMade, LinkWanted};

@@ -24,6 +24,7 @@ use serde_json::Value;
 use tokio::sync::watch;
 
 use crate::{
+    bodies::Bodies,
     fault::{StoreFault, WriteFault},
     grants::ReplayedIntent,
     identities::Agents,
@@ -410,6 +411,10 @@ impl Approvals for LiveApprovals {
 
     fn seal(&self, about: &[u8], plain: &[u8]) -> Option<Bytes> {
         self.store.seal().close_other(about, plain).ok().map(Bytes::from)
+    }
+
+    fn keep_body<'a>(&'a self, call: &'a CallId, part: &'static str, body: Bytes, now_ms: u64) -> Later<'a, Result<(), String>> {
+        Box::pin(async move { Bodies::new(&self.store).keep(call, part, &body, now_ms).await.map_err(|fault| fault.to_string()) })
     }
 
     fn unseal(&self, about: &[u8], sealed: &[u8]) -> Option<Bytes> {

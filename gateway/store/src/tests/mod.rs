@@ -5,6 +5,7 @@ mod acts;
 mod allowances;
 mod approvals;
 mod batches;
+mod bodies;
 mod caps;
 mod classes;
 mod concurrency;
