@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 
 use bailiwick_pipeline::{
     ids::CallId,
-    ports::{ApprovalRequest, Approvals as _, Binding, Clock as _, Worlds as _},
+    ports::{ApprovalRequest, Approvals as _, Binding, Worlds as _},
     trace::hex,
 };
 use bailiwick_schemas::canonical::Digest;
