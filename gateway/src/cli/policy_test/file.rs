@@ -15,6 +15,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use toml_edit::{Item, TableLike};
 
+use super::judge::{HTTP, NEWEST};
 use super::reading::{Fields, FileFault, Reading, object};
 
 /// A file, read.
@@ -167,8 +168,8 @@ impl Default for Circumstances {
             confidential: false,
             approvals: Vec::new(),
             hour: 12,
-            transport: "http".to_owned(),
-            era: "2026-07-28".to_owned(),
+            transport: HTTP.to_owned(),
+            era: NEWEST.to_owned(),
         }
     }
 }
