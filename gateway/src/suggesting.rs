@@ -1,7 +1,8 @@
 //! What an agent used of a grant, by the record, and the narrowest grant that would have been enough.
 //!
 //! The record keeps a keyed digest of a call's arguments and their size, so that it gives nothing away. Arguments are narrowed only where
-//! they are known all the same: where there are none, and where a record bears them and they are those of its digest.
+//! they are known all the same: where there are none; where a record bears them and they are those of its digest; and, one by one, where
+//! the decision says which values its rules read.
 
 mod narrowing;
 #[cfg(test)]
@@ -14,7 +15,7 @@ use bailiwick_policy::{Band, Kind};
 use bailiwick_schemas::names::QualifiedName;
 use bailiwick_trail::{Reader, Record, Start, Stream, TrailFault};
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use self::narrowing::narrowed;
 
@@ -39,8 +40,10 @@ pub(crate) struct Made {
     pub(crate) cost: u64,
     /// The keyed digest of its arguments: who is asked the same has the same.
     pub(crate) mac: String,
-    /// Its arguments, where they are known.
+    /// Its arguments, as far as they are known: an object with those that are.
     pub(crate) arguments: Option<Value>,
+    /// Whether those are all of them.
+    pub(crate) is_whole: bool,
     /// Whether it succeeded. What did not was paid for, too.
     pub(crate) succeeded: bool,
 }
@@ -48,6 +51,7 @@ pub(crate) struct Made {
 /// Reads the calls that were begun since then, in order. `keyed` digests bytes as the record does.
 pub(crate) fn read(reader: &Reader, since_ms: u64, keyed: &dyn Fn(&[u8]) -> Option<String>) -> Result<Vec<Made>, TrailFault> {
     let mut made: Vec<Made> = Vec::new();
+    let mut looked_at = looked_at(reader, since_ms)?;
     let mut open: HashMap<String, usize> = HashMap::new();
     for record in reader.records(Stream::Calls, Start::First)? {
         let record = record?;
@@ -58,7 +62,8 @@ pub(crate) fn read(reader: &Reader, since_ms: u64, keyed: &dyn Fn(&[u8]) -> Opti
         match record.text("event") {
             // What is asked about a task that has begun is part of its call.
             Some("intent") if record.text("task_of").is_none() => {
-                if let Some(call) = intent(&record, keyed) {
+                if let Some(mut call) = intent(&record, keyed) {
+                    call.arguments = call.arguments.or_else(|| looked_at.remove(id).map(Value::Object));
                     open.insert(id.to_owned(), made.len());
                     made.push(call);
                 }
@@ -74,12 +79,26 @@ pub(crate) fn read(reader: &Reader, since_ms: u64, keyed: &dyn Fn(&[u8]) -> Opti
     Ok(made)
 }
 
+/// By call, the arguments that rules read, with their values. Only plain ones count: of an object no more than what was read is kept.
+fn looked_at(reader: &Reader, since_ms: u64) -> Result<HashMap<String, Map<String, Value>>, TrailFault> {
+    let mut found = HashMap::new();
+    for record in reader.records(Stream::Decisions, Start::First)? {
+        let record = record?;
+        let read = record.body.get("asked").and_then(|asked| asked.get("input")).and_then(Value::as_object);
+        let (Some(id), Some(read), true) = (record.text("call_id"), read, record.unix_ms >= since_ms) else { continue };
+        let plain = read.iter().filter(|(_, value)| value.is_string() || value.is_number() || value.is_boolean());
+        found.insert(id.to_owned(), plain.map(|(name, value)| (name.clone(), value.clone())).collect());
+    }
+    Ok(found)
+}
+
 /// A call that is about to happen; none where the record is of another form.
 fn intent(record: &Record, keyed: &dyn Fn(&[u8]) -> Option<String>) -> Option<Made> {
     let number = |name: &str| record.body.get(name).and_then(Value::as_u64);
     let paid_by = record.body.get("debited")?.as_array()?.iter().filter_map(Value::as_str).map(str::to_owned).collect();
     let mac = record.text("args_mac")?.to_owned();
     let bytes = number("args_size")?;
+    let arguments = known(record, &mac, bytes, keyed);
     Some(Made {
         at_ms: record.unix_ms,
         agent: record.text("agent")?.to_owned(),
@@ -89,7 +108,8 @@ fn intent(record: &Record, keyed: &dyn Fn(&[u8]) -> Option<String>) -> Option<Ma
         band: word(record, "band")?,
         bytes,
         cost: number("cost").unwrap_or(1),
-        arguments: known(record, &mac, bytes, keyed),
+        is_whole: arguments.is_some(),
+        arguments,
         mac,
         succeeded: false,
     })
@@ -103,7 +123,7 @@ fn word<T: DeserializeOwned>(record: &Record, name: &str) -> Option<T> {
 /// that it is all of them, and exactly.
 fn known(record: &Record, mac: &str, bytes: u64, keyed: &dyn Fn(&[u8]) -> Option<String>) -> Option<Value> {
     if bytes == 2 {
-        return Some(Value::Object(serde_json::Map::new()));
+        return Some(Value::Object(Map::new()));
     }
     let borne = record.body.get("arguments")?;
     let text = borne.as_str().map_or_else(|| borne.to_string(), str::to_owned);
@@ -130,8 +150,10 @@ pub(crate) struct Use {
     pub(crate) calls: u64,
     /// Different arguments among them.
     pub(crate) different: u64,
-    /// Those whose arguments are known.
+    /// Those whose arguments are known, all of them.
     pub(crate) known: u64,
+    /// Whether some of the arguments of each call are known, at least.
+    pub(crate) is_read: bool,
 }
 
 /// So much more than was used, of budgets and of time: half as much again.
@@ -165,10 +187,12 @@ pub(crate) fn suggest(present: &Grant, made: &[Made], issue: Issue) -> Suggested
     for (tool, calls) in &calls {
         let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
         let different: BTreeSet<&str> = calls.iter().map(|call| call.mac.as_str()).collect();
-        let known = calls.iter().filter(|call| call.arguments.is_some()).count();
-        suggested
-            .used
-            .insert(tool.clone(), Use { calls: count(calls.len()), different: count(different.len()), known: count(known) });
+        let known = calls.iter().filter(|call| call.is_whole).count();
+        let is_read = calls.iter().all(|call| call.arguments.as_ref().is_some_and(|all| *all != Value::Object(Map::new())));
+        suggested.used.insert(
+            tool.clone(),
+            Use { calls: count(calls.len()), different: count(different.len()), known: count(known), is_read },
+        );
     }
     // What was used within the life of one issue is what a budget has to hold.
     let lifetime_ms = match issue {

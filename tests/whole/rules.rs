@@ -53,12 +53,12 @@ fn what_came_of_cases_is_an_exit_code() {
     // A case that comes otherwise.
     fs::write(&tests, text.replacen("expect = \"step_up\"", "expect = \"allow\"", 1)).unwrap();
     let (code, out, _) = typed(folder.path(), &["policy", "test", "s"]);
-    assert!(code == Some(1) && out.contains("not as expected") && out.contains("(rules.cedar:"), "{out}");
+    assert!(code == Some(1) && out.contains("not as expected") && out.contains("(s/rules.cedar:"), "{out}");
 
     // A rule without a case: told, and a failure only where that is asked for.
     let half = text.split("[[cases]]\nname = \"customers").next().unwrap();
     fs::write(&tests, half).unwrap();
-    let missing = "no case is decided by support-never-administers (rules.cedar:";
+    let missing = "no case is decided by support-never-administers (s/rules.cedar:";
     let (code, out, _) = typed(folder.path(), &["policy", "test", "s", "--coverage"]);
     assert!(code == Some(0) && out.contains(missing), "{out}");
     let (code, out, _) = typed(folder.path(), &["policy", "test", "s", "--coverage=require"]);
@@ -133,7 +133,7 @@ async fn a_grant_is_narrowed_to_what_was_used_and_goes_on() {
         "+calls = 6",
         "+writes = 2",
         "never used: s__never",
-        "s__get: 3 calls with 2 different arguments",
+        "s__get: 3 calls, 2 different arguments; the record keeps a keyed digest",
         "s__put: 1 call, all their arguments are known",
         "a-only-what-it-used",
     ] {
@@ -143,7 +143,7 @@ async fn a_grant_is_narrowed_to_what_was_used_and_goes_on() {
     assert!(said.contains("has no grant"), "{said}");
     assert!(gateway.cli.fails(&["grants", "suggest", "--agent", "aa"]).contains("did you mean `a`?"));
 
-    // Taken up as it is written, the same calls go on, and what nobody used is gone. The rule holds it to that, too.
+    // Taken up as it is written, its work goes on with the room that is left, and what nobody used is gone. The rule holds it to that, too.
     let list: Value = serde_json::from_str(&gateway.cli.ok(&["grants", "suggest", "--agent", "a", "--json"])).unwrap();
     let (narrow, rule) = (list[0]["suggested"].as_str().unwrap().to_owned(), list[0]["rule"].as_str().unwrap());
     fs::write(gateway.folder().join("used.cedar"), rule).unwrap();
@@ -153,14 +153,12 @@ async fn a_grant_is_narrowed_to_what_was_used_and_goes_on() {
     });
     gateway.cli.ok(&["reload"]);
     assert_eq!(agent.tools().await, ["s__get", "s__put"]);
-    for x in ["1", "2", "2"] {
-        assert!(!agent.call("s__get", &json!({"x": x})).await.is_tool_error());
-    }
+    assert!(!agent.call("s__get", &json!({"x": "1"})).await.is_tool_error());
     assert!(!agent.call("s__put", &json!({})).await.is_tool_error());
-    assert_eq!(script.calls().len(), 8);
+    assert_eq!(script.calls().len(), 6);
 
     // Without a gateway it says the same of what is there now.
     let (_kept, cli) = gateway.stop();
     let said = cli.ok(&["grants", "suggest", "--agent", "a", "--since", "1h"]);
-    assert!(said.contains("grant g of agent a: 8 calls") && !said.contains("never used"), "{said}");
+    assert!(said.contains("grant g of agent a: 6 calls") && !said.contains("never used"), "{said}");
 }

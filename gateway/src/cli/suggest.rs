@@ -61,9 +61,12 @@ pub(super) async fn run(wanted: &SuggestArgs, session: &Session) -> Result<(), C
             Some("`bailiwick grants create` makes one, or `[[grants]]` in the configuration"),
         ));
     }
-    // A rule is about the agent, whatever it acted under, and about who acted for it.
-    let tools: BTreeSet<QualifiedName> =
-        made.iter().filter(|call| call.succeeded && call.agent == wanted.agent).map(|call| call.tool.clone()).collect();
+    // A rule is about the agent, whatever it acted under; and it is asked of whoever acts under what was handed on from it, too.
+    let is_its = |call: &&Made| {
+        let is_paid = |id: &String| reviews.iter().any(|review| review.present.grant.id.as_str() == id);
+        call.succeeded && (call.agent == wanted.agent || call.paid_by.iter().any(is_paid))
+    };
+    let tools: BTreeSet<QualifiedName> = made.iter().filter(is_its).map(|call| call.tool.clone()).collect();
     let rule = rule(&wanted.agent, &tools);
     if wanted.form.json {
         let reviews: Vec<Value> = reviews.iter().map(|review| review.to_json(rule.as_deref())).collect();
@@ -75,7 +78,7 @@ pub(super) async fn run(wanted: &SuggestArgs, session: &Session) -> Result<(), C
     }
     if let Some(rule) = rule {
         text.add(format_args!(
-            "a rule that holds the agent to these tools, whatever its grants say (a file of its own beside your policies):\n\n{}\n",
+            "a rule that holds the agent to these tools, whatever its grants say (a file of its own beside your policies; where it used every tool\nthat was accepted it forbids nothing, and `policy check` says so):\n\n{}\n",
             indented(&rule)
         ));
     }
@@ -153,18 +156,23 @@ impl Review {
     fn remarks(&self) -> Vec<String> {
         let mut remarks = Vec::new();
         for tool in &self.suggested.no_longer_given {
-            remarks.push(format!("{tool} was used, and is not given any more: it stays out"));
+            remarks.push(format!("{tool} was used beyond these terms (an extension, or terms of before): it stays out"));
         }
         for (tool, used) in &self.suggested.used {
             let calls = if used.calls == 1 { "1 call".to_owned() } else { format!("{} calls", used.calls) };
-            remarks.push(if used.known == used.calls {
-                format!("{tool}: {calls}, all their arguments are known")
+            let different = used.different;
+            let what = if used.known == used.calls {
+                "all their arguments are known".to_owned()
+            } else if used.is_read {
+                format!(
+                    "{different} different arguments; what rules read of them is on record, of the rest a keyed digest: its bounds stay"
+                )
             } else {
                 format!(
-                    "{tool}: {calls} with {} different arguments; the record keeps a keyed digest of them and no more, so their bounds stay",
-                    used.different
+                    "{different} different arguments; the record keeps a keyed digest of them and no more, so their bounds stay"
                 )
-            });
+            };
+            remarks.push(format!("{tool}: {calls}, {what}"));
         }
         if let Issue::Anew(ttl_ms) = self.present.issue {
             remarks.push(format!(

@@ -8,8 +8,8 @@ use serde_json::Value;
 /// So many different values are still listed one by one.
 const FEW: usize = 5;
 
-/// The bounds of a right, narrower where the arguments of all its calls are known: each bound is inside the one that it replaces, and
-/// admits all of these calls. One call whose arguments are not known, and they stay as they are.
+/// The bounds of a right, narrower where an argument is known of all its calls: each bound is inside the one that it replaces, and admits
+/// all of these calls. One call of which it is not known, and it stays as it is.
 pub(super) fn narrowed<'a>(
     present: &BTreeMap<String, Bound>,
     calls: impl Iterator<Item = Option<&'a Value>>,

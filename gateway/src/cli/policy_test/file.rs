@@ -15,6 +15,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use toml_edit::{Item, TableLike};
 
+use super::judge::{HTTP, NEWEST};
 use super::reading::{Fields, FileFault, Reading, object};
 
 /// A file, read.
@@ -187,13 +188,21 @@ impl Default for Circumstances {
             weekday: 1,
             authn: "agent_token".to_owned(),
             authn_strength: 1,
-            transport: "http".to_owned(),
-            era: "2026-07-28".to_owned(),
+            transport: HTTP.to_owned(),
+            era: NEWEST.to_owned(),
         }
     }
 }
 
 impl Circumstances {
+    /// Whether the gates alone see all of it but the approvals: the rest is a matter of the task, or of the clock.
+    pub(super) fn is_as_the_gates_have_it(&self) -> bool {
+        let usual = Self::default();
+        let of_sender = |one: &Self| (one.transport.clone(), one.era.clone(), one.authn.clone(), one.authn_strength);
+        let of_time = |one: &Self| (one.minute, one.weekday, one.calls_last_minute, one.detections.clone());
+        of_sender(self) == of_sender(&usual) && of_time(self) == of_time(&usual)
+    }
+
     /// All that the task has touched.
     pub(super) fn touched(&self) -> Labels {
         let flag = |is_set: bool, label: Labels| if is_set { label } else { Labels::NONE };

@@ -18,7 +18,16 @@ use super::{
     file::{Asked, Case, Circumstances, Terms, Under},
     stage::Stage,
 };
-use crate::foresee::{self, Closed};
+use crate::{
+    admin::api::Foreseen,
+    foresee::{self, Closed},
+};
+
+/// How the gates take it that an agent comes, where nobody says otherwise.
+pub(super) const HTTP: &str = "http";
+
+/// The version that they take it to speak then.
+pub(super) const NEWEST: &str = "2026-07-28";
 
 /// What came.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,6 +47,20 @@ pub(in crate::cli) struct Came {
 impl Came {
     fn refused(reason: &str, detail: Option<String>) -> Self {
         Self { effect: "deny", rules: Vec::new(), asks: Vec::new(), reason: Some(reason.to_owned()), detail }
+    }
+
+    /// By the gates.
+    fn foreseen(foreseen: Foreseen) -> Self {
+        let effect = match foreseen.state.as_str() {
+            "allow" => "allow",
+            "step_up" => "step_up",
+            _ => "deny",
+        };
+        let mut asks = foreseen.needs;
+        asks.sort_unstable();
+        asks.dedup();
+        let reason = (effect == "deny").then(|| foreseen.reason.unwrap_or(foreseen.gate));
+        Self { effect, rules: foreseen.rules, asks, reason, detail: foreseen.detail }
     }
 
     fn of(decision: &Decision) -> Self {
@@ -175,18 +198,22 @@ pub(in crate::cli) async fn call(
         Ok(foreseen) => foreseen,
         Err(fault) => return Came::refused("malformed", Some(fault.to_string())),
     };
-    let is_for_policy = foreseen.gate == "permit" || foreseen.gate == "grant" && subject.is_hidden_by_policy(tool, &world);
-    if !is_for_policy {
-        return Came::refused(foreseen.reason.as_deref().unwrap_or(&foreseen.gate), foreseen.detail);
+    // What comes of a call by the gates alone. They say of a tool that policy hides what they say of one that is not there.
+    let is_hidden = foreseen.gate == "grant" && subject.is_hidden_by_policy(tool, &world);
+    let is_as_the_gates_have_it = context.is_as_the_gates_have_it();
+    if !is_hidden && (foreseen.gate != "permit" || is_as_the_gates_have_it && context.approvals.is_empty()) {
+        return Came::foreseen(foreseen);
     }
-    // The gates ask with what they know; a case may say more of its circumstances: they are put before the same rules.
+    // A case may say more than they know: who has approved, and how the agent came. That is put before the same rules.
     let decided = serde_json::from_str::<Value>(arguments).ok().zip(world.policies.prepare(live.facts(), &world.connectors).ok());
     let Some((input, grant)) = decided else { return Came::refused("policy_error", None) };
     let sending = world.tool(tool).map(|tool| Sending::of(tool, &input)).unwrap_or_default();
     let facts = facts(&subject.grant.environment, context, &sending);
     let came = Came::of(&world.policies.decide(&Ask { tool, grant: &grant, call: &facts, input: &input }));
-    // What the gates do not list is not callable, whatever the rules would say of a single call.
-    if foreseen.gate == "grant" && came.effect != "deny" { Came::refused("unknown_tool", foreseen.detail) } else { came }
+    // What the gates do not list is not callable, whatever the rules would say of a single call; and an approval lifts what asks for it, and
+    // nothing else.
+    let is_refused = foreseen.state == "deny" && is_as_the_gates_have_it;
+    if is_refused && came.effect != "deny" { Came::foreseen(foreseen) } else { came }
 }
 
 /// The circumstances, as rules see them. What a case can't say yet is as where nothing has happened.

@@ -3,7 +3,7 @@
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may fail by panicking")]
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{collections::BTreeMap, fmt::Write as _, fs, path::Path};
 
 use bailiwick_config::DEMO;
 use bailiwick_demo::{Demo, definitions};
@@ -24,25 +24,25 @@ use super::{
     stage::Stage,
     tests::template,
 };
-use crate::{cli::screen::Table, world::PolicyText};
+use crate::world::PolicyText;
 
 const FILE: &str = "policy/matrix.txt";
 
 const HEAD: &str = "\
-# What each grant of the demo and of the templates may do: every tool, at the beginning of a task at noon, and what is otherwise once the
-# task has read untrusted input or confidential data, at 2 o'clock (UTC), and after 20,000 calls and writes. `·` is as at the beginning.
-# The arguments are the plainest that the tool and the grant take; READS are those that the rules look at: there it depends on them, and
-# the tests.toml of the template has the cases. A test writes this file and compares it (`BAILIWICK_WRITE=1` keeps what it writes).
+# What each grant of the demo and of the templates may do: whether a tool is listed, and what comes of a call at the beginning of a task, at
+# noon. What is otherwise comes after that: once the task has read untrusted input or confidential data, at 2 o'clock (UTC), and after 20,000
+# calls and writes. The arguments are the plainest that the tool and the grant take; where rules read some, it depends on them: the tests.toml
+# of the template has the cases. A test writes this and compares it (`BAILIWICK_WRITE=1` keeps what it writes); it changes in reviewed diffs.
 ";
 
-/// The circumstances of the columns after the first.
-fn moments() -> [Circumstances; 4] {
+/// The circumstances that may make a difference.
+fn moments() -> [(&'static str, Circumstances); 4] {
     let at_first = Circumstances::default();
     [
-        Circumstances { untrusted_input: true, ..at_first.clone() },
-        Circumstances { confidential: true, ..at_first.clone() },
-        Circumstances { hour: 2, ..at_first.clone() },
-        Circumstances { calls_in_task: 20_000, writes_in_task: 20_000, ..at_first },
+        ("untrusted input", Circumstances { untrusted_input: true, ..at_first.clone() }),
+        ("confidential data", Circumstances { confidential: true, ..at_first.clone() }),
+        ("at 2 o'clock", Circumstances { hour: 2, ..at_first.clone() }),
+        ("after 20,000", Circumstances { calls_in_task: 20_000, writes_in_task: 20_000, ..at_first }),
     ]
 }
 
@@ -147,31 +147,35 @@ async fn page(title: &str, grant: Grant, stage: &Stage) -> String {
     let mut tools: Vec<_> = world.tools().cloned().collect();
     tools.sort_by(|one, other| one.name.as_str().cmp(other.name.as_str()));
     let subject = Subject::new(grant.clone(), stage);
-    let headings =
-        ["TOOL", "KIND", "BAND", "LISTED", "AT FIRST", "UNTRUSTED READ", "CONFIDENTIAL READ", "AT NIGHT", "LATE", "READS"];
-    let mut table = Table::new(&headings);
-    let mut listed = 0;
+    let (mut lines, mut listed) = (String::new(), 0);
     for tool in &tools {
         let given = arguments(tool, &grant, stage);
         let name = tool.name.as_str();
         let first = cell(&judge::call(&subject, (name, &given), &Circumstances::default(), stage).await);
-        let mut cells = vec![name.to_owned(), tool.kind.to_string(), tool.band.to_string()];
         let is_listed = subject.lists(name, &world);
         listed += usize::from(is_listed);
-        cells.push(if is_listed { "yes" } else { "no" }.to_owned());
-        cells.push(first.clone());
-        for moment in moments() {
+        let mut otherwise = Vec::new();
+        for (when, moment) in moments() {
             let then = cell(&judge::call(&subject, (name, &given), &moment, stage).await);
             // INVARIANT: callable means listed.
-            assert!(is_listed || then.starts_with("no"), "{name} is callable and not listed");
-            cells.push(if then == first { "·".to_owned() } else { then });
+            assert!(is_listed || then.starts_with("no") && first.starts_with("no"), "{name} is callable and not listed");
+            otherwise.extend((then != first).then(|| format!("; {when}: {then}")));
         }
-        cells.push(reads(tool, stage));
-        let cells: Vec<&str> = cells.iter().map(String::as_str).collect();
-        table.row::<10>(cells.try_into().unwrap());
+        let reads = Some(reads(tool, stage)).filter(|reads| !reads.is_empty()).map(|reads| format!("  [reads {reads}]"));
+        let seen = if is_listed { "listed" } else { "hidden" };
+        // Of one width whatever the rules say: a line changes only where what it says does.
+        writeln!(
+            lines,
+            "{name:<24} {:<10} {:<8} {seen}  {first}{}{}",
+            tool.kind.to_string(),
+            tool.band.to_string(),
+            otherwise.concat(),
+            reads.unwrap_or_default()
+        )
+        .unwrap();
     }
     let all = tools.len();
-    format!("\n## {title}: agent {}, {listed} of {all} tools listed\n\n{table}", grant.agent)
+    format!("\n## {title}: agent {}, {listed} of {all} tools listed\n\n{lines}", grant.agent)
 }
 
 /// A grant of everything that there is, up to this band: what the rules alone let this agent do.
