@@ -11,6 +11,8 @@ import sys
 from pathlib import Path
 
 FOLDER = Path(sys.argv[1])
+# Calls that wait for the answer to a question.
+ASKED = []
 WORDS = "a quiet day, nothing to report"
 
 
@@ -89,7 +91,7 @@ def tool_result(kind, words, arguments):
     return {"content": [text(WORDS)]}
 
 
-def called(message, lines):
+def called(message):
     plan, params, number = now(), message["params"], message["id"]
     kind, words, arguments = plan["kind"], plan["text"], params.get("arguments", {})
     note(plan["case"], params["name"], arguments)
@@ -108,8 +110,9 @@ def called(message, lines):
         field = {"type": "string", "description": words if kind == "elicitation_field" else "which"}
         schema = {"type": "object", "properties": {"folder": field}}
         params = {"message": words if kind == "elicitation" else "which folder?", "requestedSchema": schema}
-        say({"id": "q1", "method": "elicitation/create", "params": params})
-        next(answer for answer in lines if json.loads(answer).get("id") == "q1")
+        # It takes other calls meanwhile: the answer may never come.
+        ASKED.append(number)
+        return say({"id": "q1", "method": "elicitation/create", "params": params})
     return say({"id": number, "result": tool_result(kind, words, arguments)})
 
 
@@ -139,8 +142,7 @@ def tools():
 
 
 def main():
-    lines = iter(sys.stdin)
-    for line in lines:
+    for line in sys.stdin:
         message = json.loads(line)
         method, number = message.get("method"), message.get("id")
         if method == "initialize":
@@ -155,7 +157,9 @@ def main():
         elif method == "tools/list":
             say({"id": number, "result": {"tools": tools()}})
         elif method == "tools/call":
-            called(message, lines)
+            called(message)
+        elif number == "q1" and method is None and ASKED:
+            say({"id": ASKED.pop(), "result": {"content": [text(WORDS)]}})
         elif method in ("ping", "logging/setLevel"):
             say({"id": number, "result": {}})
         elif number is not None and method is not None:

@@ -20,7 +20,7 @@ fn stage(more: &str) -> Stage {
     let mail = Script::new(setup.folder(), "mail", &[tool("echo_send", &["to", "cc", "body"]), tool("echo_look", &["x"])]);
     let gateway = setup
         .with(&format!(
-            "[approvals]\nhold = \"1ms\"\n[data]\nclasses = [\"personal\"]\n[destinations]\n\
+            "[approvals]\nhold = \"1ms\"\nmax_pending_per_agent = 20\n[data]\nclasses = [\"personal\"]\n[destinations]\n\
              internal = [\"example.com\", \"*.corp.example.com\"]\n{more}"
         ))
         .agent("a")
