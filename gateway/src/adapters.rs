@@ -153,10 +153,9 @@ impl Recorder {
     fn count_shadow(&self, differences: &[Differs]) {
         let mut counted = self.shadow.lock().unwrap_or_else(PoisonError::into_inner);
         for differs in differences {
-            let differs = match counted.len() < DIFFERENCES || counted.contains_key(differs) {
-                true => differs.clone(),
-                false => Differs { policy: "others".to_owned(), ..differs.clone() },
-            };
+            let is_apart = counted.len() < DIFFERENCES || counted.contains_key(differs);
+            let together = || Differs { policy: "others".to_owned(), ..differs.clone() };
+            let differs = if is_apart { differs.clone() } else { together() };
             *counted.entry(differs).or_default() += 1;
         }
     }
