@@ -174,7 +174,7 @@ async fn what_a_rule_has_kept_is_sealed_and_opened_on_record() {
     assert!(!shown.contains("hunter2") && shown.contains("sha256:"), "{shown}");
     assert!(script.calls().concat().contains("hunter2-hunter2"));
     for name in ["state.db", "state.db-wal"] {
-        let file = fs::read(gateway.data().join(name)).unwrap_or_default();
+        let file = fs::read(gateway.cli.data().join(name)).unwrap_or_default();
         assert!(!file.windows(9).any(|part| part == b"4711-kept"), "{name}");
     }
     let gone = gateway.cli.fails(&["audit", "show", "no-such-call", "--bodies"]);
