@@ -91,7 +91,6 @@ pub(super) fn call() -> CallFacts<'static> {
         untrusted_input: false,
         confidential: true,
         labels: Labels::CONFIDENTIAL,
-        marks: None,
         destination: "https://partner.example/in",
         destination_host: "partner.example",
         destination_hosts: &[],
