@@ -169,7 +169,7 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::{Labels, MOST_CLASSES, is_class};
+    use super::{Labels, is_class};
 
     fn text(labels: Labels) -> String {
         serde_json::to_string(&labels).unwrap()
@@ -217,8 +217,7 @@ mod tests {
         let found: Vec<Vec<Labels>> = std::thread::scope(|scope| {
             [(); 4].map(|()| scope.spawn(all)).into_iter().map(|thread| thread.join().unwrap()).collect()
         });
-        assert!(found.iter().all(|one| *one == found[0]));
-        assert!(MOST_CLASSES == 60);
+        assert!(found.iter().all(|one| Some(one) == found.first()));
     }
 
     #[test]
