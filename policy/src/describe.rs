@@ -110,7 +110,7 @@ const ATTRIBUTES: [(&str, &str, &str); 11] = [
 ];
 
 /// The facts of a call. A test finds one that is not explained here.
-const FACTS: [(&str, &str); 27] = [
+const FACTS: [(&str, &str); 28] = [
     ("kind", "What the tool does: read, write, execute, exfiltrate or admin"),
     ("band", "How risky the tool is: 0 low, 1 medium, 2 high, 3 critical"),
     ("environment", "The environment that the call acts in: the grant's"),
@@ -124,6 +124,7 @@ const FACTS: [(&str, &str); 27] = [
     ("labels", "The data labels that the task has touched"),
     ("destination", "Where the call sends data: the domain in the argument that the tool's destination names"),
     ("destination_host", "The host of that destination"),
+    ("destination_hosts", "The hosts of all destinations, as far as they have one"),
     ("external", "Whether that destination is none of our own"),
     ("detections", "The detections that fire for this task"),
     ("calls_last_minute", "Calls made in this task within the last minute"),

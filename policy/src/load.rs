@@ -237,7 +237,9 @@ impl Loader<'_> {
     fn near_actions(&self, what: &str) -> String {
         let given = what.split('`').nth(1).unwrap_or_default();
         let known = self.catalogue.actions();
-        if let Some(near) = nearest(given, known.iter().map(String::as_str)) {
+        // A name of a tool is near to another tool's, and to no group's.
+        let alike = known.iter().map(String::as_str).filter(|action| action.contains("__") == given.contains("__"));
+        if let Some(near) = nearest(given, alike) {
             return format!("did you mean `{near}`?");
         }
         let connector = given.split_once("__").map_or(given, |(connector, _)| connector);

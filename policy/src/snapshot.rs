@@ -55,13 +55,18 @@ pub enum Keep {
 impl Policies {
     /// What the rules of this tool, those in shadow too, look at of this call. Where one of them has `@redact`, no argument is kept.
     pub fn snapshot(&self, ask: &Ask<'_>) -> Snapshot {
-        let mut snapshot = Snapshot::default();
+        let (mut snapshot, mut reads_input) = (Snapshot::default(), false);
         for policies in std::iter::once(self).chain(self.candidate().and_then(Result::ok)) {
             let Some(entry) = policies.entry(ask.grant, ask.tool) else { continue };
             let keep = if policies.redacts(entry) { Keep::Presence } else { Keep::Read };
             for rules in std::iter::once(&entry.slice.enforced).chain(&entry.slice.shadow) {
+                reads_input |= !rules.reads.input().is_nothing();
                 snapshot.add(&entry.tool, &rules.reads, ask, keep);
             }
+        }
+        // Whoever reads it on record must not take what nobody looked at for what was not there.
+        if !reads_input && ask.input.as_object().is_none_or(|input| !input.is_empty()) {
+            note(&mut snapshot.partial, "");
         }
         snapshot
     }

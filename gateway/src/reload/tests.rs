@@ -4,6 +4,7 @@
 use std::fs;
 
 use bailiwick_pipeline::ports::{Clock as _, Credentials as _, Grants as _};
+use bailiwick_store::{Store, StoreFault};
 
 use super::*;
 use crate::{adapters::SystemClock, data::DataFolder, runtime::Start, sources::Origin};
@@ -28,6 +29,13 @@ impl House {
         self.write(text);
         self.runtime.stop().await;
         drop(self.runtime);
+        // Whoever looked at it just then, as the console does, lets go a moment later.
+        let lock = DataFolder::open(&self.folder.path().join("data")).unwrap();
+        let end = std::time::Instant::now() + std::time::Duration::from_secs(30);
+        while Store::open(lock.path()).is_err_and(|fault| matches!(fault, StoreFault::Held { .. })) {
+            assert!(std::time::Instant::now() < end, "the gateway that was stopped keeps its store");
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
         Self::at(self.folder).await
     }
 

@@ -51,8 +51,8 @@ impl Bodies {
             let sql = "INSERT INTO kept_bodies (call, part, at_ms, sealed) SELECT ?1, ?2, ?3, ?4 \
                        WHERE (SELECT coalesce(sum(length(sealed)), 0) FROM kept_bodies) + length(?4) <= ?5";
             let kept = connection.prepare_cached(sql)?.execute(params![call, part, at, sealed, most])?;
-            // Undone with what was deleted.
-            if kept == 1 { Ok(()) } else { Err(rusqlite::Error::StatementChangedRows(kept)) }
+            // Undone with what was deleted. It alone is refused: the store goes on.
+            if kept == 1 { Ok(()) } else { Err(rusqlite::Error::QueryReturnedNoRows) }
         });
         written.await.map_err(|fault| match fault {
             WriteFault::Lost(why) => WriteFault::Lost(why),

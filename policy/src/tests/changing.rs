@@ -36,7 +36,13 @@ fn a_snapshot_has_what_was_read_and_no_more() {
     let input = json!({"amount": 700, "note": "dear diary", "urgent": true});
     let kept = snapshot(&policies, "tickets__refund", &input);
     assert_eq!((kept.input.clone(), kept.call.clone()), (object(&json!({"amount": 700})), object(&json!({"hour": 14}))));
-    assert_eq!(snapshot(&policies, "tickets__get", &json!({"id": "T-1"})), Snapshot::default());
+    // Nobody looked at its arguments: whoever would, can't say anything of it.
+    let unread = snapshot(&policies, "tickets__get", &json!({"id": "T-1"}));
+    assert_eq!(unread, Snapshot { partial: vec![String::new()], ..Snapshot::default() });
+    let reads = "@id(\"by-id\") forbid (principal, action == Bailiwick::Action::\"tickets__get\", resource)
+        when { context.input has id && context.input.id == \"T-1\" };";
+    assert_eq!(again(&compile(reads), "tickets__get", &unread), Err(Unread("context.input.id".to_owned())));
+    assert_eq!(snapshot(&policies, "tickets__get", &json!({})), Snapshot::default());
     let without = snapshot(&policies, "tickets__refund", &json!({"note": "n"}));
     assert_eq!((without.input, without.absent), (Map::new(), vec!["/amount".to_owned()]));
 }
@@ -76,13 +82,13 @@ fn others_decide_by_it_as_far_as_it_goes() {
 fn long_texts_and_what_a_rule_redacts_are_kept_by_their_presence() {
     let rule = |annotation: &str, condition: &str| {
         compile(&format!(
-            "{PERMIT}@id(\"f\") {annotation} forbid (principal, action == Bailiwick::Action::\"shop__mail\", resource) when {{ {condition} }};"
+            "{annotation} {PERMIT}@id(\"f\") forbid (principal, action == Bailiwick::Action::\"shop__mail\", resource) when {{ {condition} }};"
         ))
     };
     let asks = "context.input has note && context.input.note == \"secret\"";
     let long = snapshot(&rule("", asks), "shop__mail", &json!({"note": "x".repeat(257)}));
     assert_eq!((long.input.len(), long.withheld.clone()), (0, vec!["/note".to_owned()]));
-    let redacted = snapshot(&rule("@redact(\"pii\")", asks), "shop__mail", &json!({"note": "secret"}));
+    let redacted = snapshot(&rule("@redact(\"args:/note\")", asks), "shop__mail", &json!({"note": "secret"}));
     assert_eq!((redacted.input.len(), redacted.withheld.clone()), (0, vec!["/note".to_owned()]));
     assert_eq!(again(&rule("", asks), "shop__mail", &redacted), Err(Unread("context.input.note".to_owned())));
     let presence = again(&rule("", "context.input has note"), "shop__mail", &redacted);
@@ -295,5 +301,9 @@ fn doubts_are_told_with_their_place() {
 #[test]
 fn the_default_bundle_has_no_doubts() {
     assert_eq!(CATALOGUE.tools.len(), tools().len());
-    assert_eq!(found(crate::DEFAULT_BUNDLE), []);
+    // None of these tools executes anything.
+    assert_eq!(
+        found(crate::DEFAULT_BUNDLE).iter().map(|(lint, rule, _)| (*lint, rule.as_str())).collect::<Vec<_>>(),
+        [(Lint::NoTool, "execute-after-untrusted")]
+    );
 }

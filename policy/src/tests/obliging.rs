@@ -50,7 +50,7 @@ fn a_wrong_one_is_a_fault_with_its_place() {
     let all = told.join("\n");
     for part in [
         "x.cedar:1:1: unknown part `reslt` (help: did you mean `result`?)",
-        "x.cedar:5:1: `@log(\"ful\")` is unknown (help: write one of `full`)",
+        "x.cedar:5:1: `@log(\"ful\")` is unknown (help: did you mean `@log(\"full\")`?)",
         "x.cedar:5:1: `@limit` on a forbid demands nothing",
         "x.cedar:5:1: unknown key `row` (help: did you mean `rows`?)",
     ] {

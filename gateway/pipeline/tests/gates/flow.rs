@@ -149,7 +149,7 @@ async fn a_resource_marks_by_its_uri_and_a_grant_must_cover_it() {
     assert_eq!(labels(&bench.grant()), Labels::UNTRUSTED);
     // It is unknown where its class is not covered, and so is what could be read in two ways.
     for uri in ["doc://hr/a", "doc://pub/../hr/a"] {
-        ask(uri).await.refused("grant", Outcome::Denied, "unknown_item");
+        ask(uri).await.refused("grant", Outcome::Denied, "unknown_resource");
     }
     // A server that brings another one than it was asked for is not passed on.
     replies(&bench, &contents("doc://hr/a"));

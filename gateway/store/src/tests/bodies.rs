@@ -54,4 +54,8 @@ async fn what_is_old_goes_and_what_is_too_much_is_refused() {
     assert!(bodies.open(call(1).as_str(), "result", NOW + BODIES_KEPT_MS).unwrap().is_some());
     assert!(bodies.open(call(1).as_str(), "result", NOW + BODIES_KEPT_MS + 1).unwrap().is_none());
     keep(3, NOW + BODIES_KEPT_MS + 1).await.unwrap();
+    assert!(
+        bodies.open(call(3).as_str(), "result", NOW + BODIES_KEPT_MS + 1).unwrap().is_some(),
+        "what was refused cost nothing else"
+    );
 }
