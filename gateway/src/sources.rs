@@ -56,6 +56,7 @@ impl Snapshot {
     }
 
     /// The same, and the configuration that names these files.
+    #[must_use]
     pub fn with(mut self, origin: &Origin, config: &Config) -> Self {
         if let Some(file) = &origin.file {
             self.0.insert(file.clone(), Ok(Digest::of(config.text().as_bytes())));

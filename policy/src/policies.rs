@@ -436,7 +436,9 @@ impl Policies {
         let facts = self.facts(diagnostics.reason());
         let determining = rules_of(&facts);
         let mut obligations = Obligations::default();
-        facts.iter().for_each(|facts| obligations.join(&facts.obligations));
+        for facts in &facts {
+            obligations.join(&facts.obligations);
+        }
         match response.decision() {
             Answer::Allow => Verdict::Allowed { determining, obligations },
             Answer::Deny => {

@@ -141,7 +141,7 @@ fn condition(arguments: &'static [(&'static str, Argument)], dice: &mut Dice, de
 
 /// Of a chain: the bot's at its end, those of others above.
 pub fn grant(at: usize, dice: &mut Dice) -> GrantSpec {
-    let rights = (0..1 + dice.below(4)).map(|_| right(dice)).collect();
+    let rights = (0..=dice.below(4)).map(|_| right(dice)).collect();
     let agent = if at == 0 { "bot" } else { "lead" };
     GrantSpec {
         id: format!("g{at}"),

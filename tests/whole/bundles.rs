@@ -128,7 +128,7 @@ async fn a_link_that_is_swapped_under_load_is_one_bundle_or_the_other() {
         std::thread::spawn(move || {
             let mut swaps = 0_u32;
             while !is_over.load(Ordering::SeqCst) {
-                point(&folder, if swaps % 2 == 0 { "v2" } else { "v1" });
+                point(&folder, if swaps.is_multiple_of(2) { "v2" } else { "v1" });
                 swaps += 1;
                 std::thread::sleep(Duration::from_micros(200));
             }

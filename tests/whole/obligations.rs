@@ -116,12 +116,8 @@ async fn a_result_is_cut_to_its_rows_or_refused() {
     let refuses = format!("@id(\"go\") @limit(\"bytes=64, over=refuse\")\n{PERMIT}");
     fs::write(gateway.folder().join("own.cedar"), refuses).unwrap();
     gateway.cli.ok(&["reload"]);
-    let refused = agent.call("s__raw", &json!({"result": result.to_string()})).await;
-    assert!(
-        refused.text.contains("answered what may not pass") && !refused.text.contains("structuredContent"),
-        "{}",
-        refused.text
-    );
+    let over = agent.call("s__raw", &json!({"result": result.to_string()})).await;
+    assert!(over.text.contains("answered what may not pass") && !over.text.contains("structuredContent"), "{}", over.text);
     let ended = outcome(&gateway);
     assert!(ended["detail"].as_str().unwrap().contains("a rule lets 64 pass"), "{ended}");
     assert_eq!(script.calls().len(), 2);

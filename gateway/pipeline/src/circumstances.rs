@@ -13,7 +13,7 @@ use crate::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Minute {
     hour: u8,
-    minute: u8,
+    of_hour: u8,
     /// 1 is Monday (ISO 8601).
     weekday: u8,
 }
@@ -24,7 +24,7 @@ impl Minute {
         let (minutes, days) = (now_ms / 60_000, now_ms / 86_400_000);
         let small = |number: u64| u8::try_from(number).unwrap_or(0);
         // The first day of that clock was a Thursday.
-        Self { hour: small(minutes / 60 % 24), minute: small(minutes % 60), weekday: small((days + 3) % 7 + 1) }
+        Self { hour: small(minutes / 60 % 24), of_hour: small(minutes % 60), weekday: small((days + 3) % 7 + 1) }
     }
 }
 
@@ -63,7 +63,7 @@ pub(crate) fn facts<'a>(
         transport: sender.transport.as_str(),
         era: sender.era,
         hour: at.hour,
-        minute: at.minute,
+        minute: at.of_hour,
         weekday: at.weekday,
         hop_depth: grant.depth(),
         authn: sender.method.as_str(),
@@ -85,8 +85,8 @@ mod tests {
     #[test]
     fn the_clock_of_policies_is_utc() {
         let at = |now_ms| {
-            let Minute { hour, minute, weekday } = Minute::of(now_ms);
-            (weekday, hour, minute)
+            let Minute { hour, of_hour, weekday } = Minute::of(now_ms);
+            (weekday, hour, of_hour)
         };
         assert_eq!(at(0), (4, 0, 0));
         assert_eq!(at(3_599_999), (4, 0, 59));

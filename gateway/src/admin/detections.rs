@@ -1,6 +1,6 @@
 //! What detections found, as the trail has it.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{path::Path, sync::Arc};
 
 use axum::{Json, extract::State};
 use bailiwick_trail::{Reader, Record, Start, Stream, TrailFault};
@@ -13,7 +13,7 @@ const LAST: u64 = 200;
 
 pub(super) async fn list(_: Visitor, State(runtime): State<Arc<Runtime>>) -> Result<Json<Vec<DetectionView>>, ApiFault> {
     let folder = runtime.data.trail();
-    let read = tokio::task::spawn_blocking(move || last(folder)).await;
+    let read = tokio::task::spawn_blocking(move || last(&folder)).await;
     match read {
         Ok(Ok(found)) => Ok(Json(found)),
         Ok(Err(fault)) => Err(ApiFault::unavailable(fault.to_string())),
@@ -22,8 +22,8 @@ pub(super) async fn list(_: Visitor, State(runtime): State<Arc<Runtime>>) -> Res
 }
 
 /// The last of them, the newest first.
-pub(crate) fn last(folder: PathBuf) -> Result<Vec<DetectionView>, TrailFault> {
-    let records = Reader::open(&folder)?.records(Stream::Detections, Start::Last(LAST))?;
+pub(crate) fn last(folder: &Path) -> Result<Vec<DetectionView>, TrailFault> {
+    let records = Reader::open(folder)?.records(Stream::Detections, Start::Last(LAST))?;
     let mut found = records.map(|record| record.map(|record| view(&record))).collect::<Result<Vec<_>, _>>()?;
     found.reverse();
     Ok(found)

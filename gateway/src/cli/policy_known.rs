@@ -34,13 +34,12 @@ impl Known {
     pub(super) async fn find(session: &Session) -> Result<Self, CliFault> {
         let config = session.places.load(&session.around)?;
         let Some(pins) = accepted(session).await? else { return Err(nothing_accepted(session)) };
-        let grants = match Client::find(&session.places).await? {
-            Some(client) => of_views(&client.get::<Vec<GrantView>>("grants?all=true").await?),
-            None => {
-                let store = Store::open(session.places.data.path())?;
-                let grants = offline::grants(&config, &store)?;
-                grants.iter().map(|grant| (grant.facts().id.clone(), grant.facts().clone())).collect()
-            }
+        let grants = if let Some(client) = Client::find(&session.places).await? {
+            of_views(&client.get::<Vec<GrantView>>("grants?all=true").await?)
+        } else {
+            let store = Store::open(session.places.data.path())?;
+            let grants = offline::grants(&config, &store)?;
+            grants.iter().map(|grant| (grant.facts().id.clone(), grant.facts().clone())).collect()
         };
         Ok(Self { config, pins, grants })
     }

@@ -19,12 +19,15 @@ use crate::{adapters::SystemClock, runtime::policies_of};
 /// So many calls are named of each change.
 const NAMED: usize = 5;
 
+/// An agent, a tool, what was decided, and what would be.
+type Turned = (String, String, String, &'static str);
+
 /// What came of a replay.
 #[derive(Default)]
 struct Replayed {
     same: usize,
     /// By agent, tool, what was decided and what would be: how many, and some of the calls.
-    changed: BTreeMap<(String, String, String, &'static str), (usize, Vec<String>)>,
+    changed: BTreeMap<Turned, (usize, Vec<String>)>,
     /// Why calls could not be replayed: how many, and some of them.
     unknown: BTreeMap<String, (usize, Vec<String>)>,
 }

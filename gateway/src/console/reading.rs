@@ -238,7 +238,7 @@ pub(super) async fn run_of(runtime: &Runtime, viewer: &Viewer, approval: String)
 /// What detections found lately.
 pub(super) async fn stood_out(runtime: &Runtime) -> Vec<Detection> {
     let folder = runtime.data.trail();
-    let found = beside(move || last(folder)).await.unwrap_or_default();
+    let found = beside(move || last(&folder)).await.unwrap_or_default();
     found.into_iter().map(found_in_task).collect()
 }
 

@@ -19,7 +19,8 @@ fn judged(folder: &Path, keys: &[String]) -> Result<Option<Titled>, String> {
 }
 
 fn manifest(folder: &Path, files: &[(&str, &str)]) {
-    let listed: String = files.iter().map(|(name, text)| format!("\"{name}\" = \"{}\"\n", sha256(text))).collect();
+    let listed: Vec<String> = files.iter().map(|(name, text)| format!("\"{name}\" = \"{}\"", sha256(text))).collect();
+    let listed = listed.join("\n");
     fs::write(folder.join(MANIFEST), format!("name = \"house\"\nversion = \"7\"\n[files]\n{listed}")).unwrap();
 }
 

@@ -63,9 +63,9 @@ impl<'r> Flow<'r> {
 
     /// The labels of these names.
     pub(super) fn labels(&self, names: &[String], path: &KeyPath, findings: &mut Findings<'_>) -> Labels {
-        let named = |name: &String| self.is_known(name).then(|| Labels::named(name)).flatten();
+        let label = |name: &String| self.is_known(name).then(|| Labels::named(name)).flatten();
         self.words(names, &KNOWN, path, findings);
-        names.iter().filter_map(named).collect()
+        names.iter().filter_map(label).collect()
     }
 
     /// The classes of data that a grant covers.

@@ -150,7 +150,7 @@ fn cut_to<'t>(text: &'t str, lists: &[List<'_>], rows: usize, note: &str, member
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
+    #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may fail by panicking")]
 
     use bailiwick_policy::{Policies, Source};
     use serde_json::json;
@@ -191,7 +191,7 @@ mod tests {
         assert!(note.contains("first 3 of 5 items of /items") && note.contains("rows=3"), "{note}");
         // Numbers stay as they are written.
         assert!(text.contains("{\"total\":5, \"items\": [{\"n\":0.0} , {\"n\":1.0} , {\"n\":2.0}] }"), "{text}");
-        assert_eq!(limited(&text, &limit, 0).unwrap_err().contains("no JSON"), true);
+        assert!(limited(&text, &limit, 0).unwrap_err().contains("no JSON"));
     }
 
     #[test]

@@ -342,7 +342,7 @@ fn cards(text: &str, found: Found<'_>) {
 fn is_grouped(ends: &[usize]) -> bool {
     let gaps = ends.iter().zip(ends.iter().skip(1)).enumerate();
     let breaks: Vec<usize> = gaps.filter(|(_, (end, next))| **next > **end + 1).map(|(place, _)| place + 1).collect();
-    matches!(breaks.as_slice(), [] | [4, 8] | [4, 8, 12] | [4, 8, 12, 16] | [4, 10])
+    matches!(breaks.as_slice(), [] | [4, 8 | 10] | [4, 8, 12] | [4, 8, 12, 16])
 }
 
 /// Prefix, length and Luhn's check digit (ISO/IEC 7812).
@@ -369,7 +369,7 @@ fn is_card(digits: &[u8]) -> bool {
         .enumerate()
         .map(|(place, digit)| if place % 2 == 1 { doubled(digit) } else { digit })
         .sum();
-    is_issued && luhn % 10 == 0 && digits.iter().any(|digit| Some(digit) != digits.first())
+    is_issued && luhn.is_multiple_of(10) && digits.iter().any(|digit| Some(digit) != digits.first())
 }
 
 fn ibans(text: &str, found: Found<'_>) {

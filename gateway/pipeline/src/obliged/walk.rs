@@ -175,7 +175,7 @@ struct Walk<'w, 'o, 't> {
     nested: usize,
 }
 
-impl<'t> Walk<'_, '_, 't> {
+impl Walk<'_, '_, '_> {
     fn peek(&self) -> Option<u8> {
         self.text.as_bytes().get(self.at).copied()
     }

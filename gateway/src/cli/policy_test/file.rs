@@ -371,12 +371,11 @@ fn circumstances(table: &dyn TableLike, context: &mut Circumstances, reading: &m
     ];
     for (key, range, slot) in numbers {
         if let Some(given) = fields.count(key, reading) {
-            match u8::try_from(given).ok().filter(|given| range.contains(given)) {
-                Some(given) => *slot = given,
-                None => {
-                    let what = format!("`{key}` must be {} to {}", range.start(), range.end());
-                    reading.fault(fields.item(key).and_then(Item::span), &what, None);
-                }
+            if let Some(given) = u8::try_from(given).ok().filter(|given| range.contains(given)) {
+                *slot = given;
+            } else {
+                let what = format!("`{key}` must be {} to {}", range.start(), range.end());
+                reading.fault(fields.item(key).and_then(Item::span), &what, None);
             }
         }
     }

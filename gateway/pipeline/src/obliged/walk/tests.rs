@@ -1,4 +1,4 @@
-#![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may fail by panicking")]
 
 use bailiwick_policy::{Policies, Source};
 use proptest::prelude::{prop_assert_eq, proptest};
