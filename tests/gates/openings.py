@@ -53,7 +53,7 @@ OPENINGS = {
             "let tools = Arc::new(ToolList::new(world.tools().cloned().collect(), &world, call.grant.terms()));",
         )],
         "end": [("if call.grant.cancelled().is_cancelled() {", "if false {")],
-        "depends": [("is_none_or(Reads::arguments)", "is_none_or(|_| { let _ = Reads::arguments; false })")],
+        "depends": [("is_none_or(|reads| reads.arguments() || reads_destination(reads))", "is_none_or(|reads| { let _ = reads_destination(reads); false })")],
     }),
     "request": (["requests"], {
         "names": [(".filter(|name| name.tool().is_some())", "")],
@@ -124,7 +124,8 @@ OPENINGS = {
         "live": [("still_live(grant, standing, now_ms)?;", "let _ = (grant, standing);")],
         "epochs": [("!Arc::ptr_eq(&ports.worlds.now(), granted.world())", "false")],
         "standing": [("|| has_moved(call, locked.last().map(|own| Moment::at(**own, now_ms)))", "|| false")],
-        "hour": [("has_counted || now.hour != then.hour", "has_counted")],
+        "minute": [("has_counted || now.minute != then.minute", "has_counted")],
+        "claims kept": [("ports.approvals.keep_claim(id, of, now_ms);", "let _ = (id, of);")],
         "extensions": [("granted.grant().chain_revision() != granted.revision()", "false && granted.revision() == 0")],
         "time of extensions": [("|| granted.grant().has_over(now_ms) {", "|| { let _ = now_ms; false } {")],
         "budget": [("room.map_err(|full| Refusal::budget(&grant.terms().id, &full.what, full.limit))?;", "let _ = room;")],
