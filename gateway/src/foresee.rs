@@ -108,7 +108,13 @@ pub(crate) async fn foresee(ports: Ports, agent: Arc<Agent>, call: &Call) -> Res
     if let Some(context) = context {
         // What no rule reads changes nothing.
         probe.read.call.extend(context);
-        if let Ok(decision) = decided(&policies, &probe, &world.connectors) {
+        let decision = decided(&policies, &probe, &world.connectors).map_err(|()| {
+            ForeseeFault::Context(
+                "a value is of another type than that fact has, or the rules read what is not known of this call".to_owned(),
+            )
+        })?;
+        // What stops it before policy is asked, or under a grant above this one, is not lifted by other circumstances of this one.
+        if ["permit", "approve"].contains(&foreseen.gate.as_str()) || foreseen.state == "allow" {
             foreseen.decided_anew(&decision);
         }
     }

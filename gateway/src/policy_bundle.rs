@@ -97,6 +97,11 @@ fn settled(folder: &Path) -> io::Result<Vec<(PathBuf, PathBuf)>> {
     for entry in fs::read_dir(&real)? {
         let name = entry?.file_name();
         let is_rules = Path::new(&name).extension().is_some_and(|extension| extension == "cedar");
+        // A rule that would be passed over in silence may be one that forbids.
+        if !is_rules && Path::new(&name).extension().is_some_and(|extension| extension.eq_ignore_ascii_case("cedar")) {
+            let what = format!("`{}` is passed over by its spelling: name it `.cedar`", name.to_string_lossy());
+            return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+        }
         if is_rules || name == MANIFEST || name == SIGNATURE {
             let at = real.join(&name);
             // What leads nowhere is told when it is read.

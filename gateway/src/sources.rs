@@ -224,9 +224,9 @@ impl Taken {
         let mut policies: Vec<PolicyText> = config.policy.include_default.then(default).into_iter().collect();
         let (own, bundles) = Self { file: None, policies: enforced }.judged(&config.policy.signed_by)?;
         policies.extend(own);
-        // What is only watched is no reason to refuse anything.
+        // What is only watched is no reason to refuse anything; but what it reads goes on record, and so it is signed like the others.
         let shadow = (!shadow.is_empty()).then(|| {
-            let judged = Self { file: None, policies: shadow }.judged(&[]);
+            let judged = Self { file: None, policies: shadow }.judged(&config.policy.signed_by);
             judged.map(|(texts, _)| texts).map_err(|fault| fault.to_string())
         });
         let bundles = bundles.iter().map(ToString::to_string).collect();

@@ -11,7 +11,6 @@ use crate::facts::{Ask, CallFacts, HistoryFacts};
 use crate::number;
 use crate::reads::{Reads, Want};
 use crate::shape::{Field, Shape};
-use crate::snapshot::json_of;
 
 type Record = Vec<(String, RestrictedExpression)>;
 
@@ -64,10 +63,10 @@ impl Arguments {
         if !reads.call().is_nothing() {
             let facts = names.into_iter().filter_map(|name| {
                 let value = match name.as_str() {
-                    "history" => history(&call.history, reads.call().field("history"))?,
+                    "history" => history(&call.history, reads.call().field("history")),
                     _ => self.fact(name, tool, call, approvals)?,
                 };
-                Some((name.clone(), value))
+                Some((name.clone(), value.expression()?))
             });
             let call = RestrictedExpression::new_record(facts).ok()?;
             pairs.push(("call".to_owned(), call));
@@ -96,51 +95,44 @@ impl Arguments {
         };
         let pairs = names.into_iter().filter(|name| !["approvals", "kind", "band"].contains(&name.as_str())).filter_map(|name| {
             let value = match name.as_str() {
-                "history" => history(&ask.call.history, reads.call().field("history"))?,
+                "history" => history(&ask.call.history, reads.call().field("history")),
                 _ => facts.fact(&name, tool, ask.call, &[])?,
             };
-            Some((name, value))
+            Some((name, value.json()))
         });
-        let pairs: Vec<(String, RestrictedExpression)> = pairs.collect();
-        let names: Vec<String> = pairs.iter().map(|(name, _)| name.clone()).collect();
-        let Ok(context) = Context::from_pairs(pairs) else { return Vec::new() };
-        let value = |name: String| {
-            let value = json_of(&context.get(&name)?)?;
-            Some((name, value))
-        };
-        names.into_iter().filter_map(value).collect()
+        pairs.collect()
     }
 
-    fn fact(&self, name: &str, tool: &Tool, call: &CallFacts<'_>, approvals: &[&str]) -> Option<RestrictedExpression> {
+    fn fact<'f>(&'f self, name: &str, tool: &Tool, call: &CallFacts<'f>, approvals: &[&'f str]) -> Option<Fact<'f>> {
         let opaque = || self.opaque.iter().map(String::as_str);
         Some(match name {
-            "kind" => text(tool.kind.as_str()),
-            "band" => RestrictedExpression::new_long(tool.band.level()),
-            "environment" => text(call.environment),
+            "kind" => Fact::Text(tool.kind.as_str()),
+            "band" => Fact::Long(tool.band.level()),
+            "environment" => Fact::Text(call.environment),
             "calls_in_task" => count(call.calls_in_task),
             "writes_in_task" => count(call.writes_in_task),
-            "untrusted_input" => RestrictedExpression::new_bool(call.untrusted_input),
-            "confidential" => RestrictedExpression::new_bool(call.confidential),
-            "labels" => texts(call.labels.names()),
-            "destination" => text(call.destination),
-            "destination_host" => text(call.destination_host),
-            "destination_hosts" => texts(call.destination_hosts.iter().map(String::as_str)),
-            "external" => RestrictedExpression::new_bool(call.external),
-            "approvals" => texts(approvals.iter().copied()),
-            "transport" => text(call.transport),
-            "era" => text(call.era),
-            "hour" => RestrictedExpression::new_long(call.hour.into()),
-            "minute" => RestrictedExpression::new_long(call.minute.into()),
-            "weekday" => RestrictedExpression::new_long(call.weekday.into()),
-            "hop_depth" => RestrictedExpression::new_long(call.hop_depth.into()),
-            "authn" => text(call.authn),
-            "authn_strength" => RestrictedExpression::new_long(call.authn_strength.into()),
+            "untrusted_input" => Fact::Flag(call.untrusted_input),
+            "confidential" => Fact::Flag(call.confidential),
+            "labels" => Fact::Texts(call.labels.names().collect()),
+            "destination" => Fact::Text(call.destination),
+            "destination_host" => Fact::Text(call.destination_host),
+            "destination_hosts" => Fact::Texts(call.destination_hosts.iter().map(String::as_str).collect()),
+            "external" => Fact::Flag(call.external),
+            "approvals" => Fact::Texts(approvals.iter().copied().collect()),
+            "transport" => Fact::Text(call.transport),
+            "era" => Fact::Text(call.era),
+            "hour" => Fact::Long(call.hour.into()),
+            "minute" => Fact::Long(call.minute.into()),
+            "weekday" => Fact::Long(call.weekday.into()),
+            "hop_depth" => Fact::Long(call.hop_depth.into()),
+            "authn" => Fact::Text(call.authn),
+            "authn_strength" => Fact::Long(call.authn_strength.into()),
             "bytes_out" => count(call.bytes_out),
             "cost" => count(call.cost),
-            "budget" => budget(call)?,
-            "detections" => texts(call.detections.iter().map(String::as_str)),
+            "budget" => budget(call),
+            "detections" => Fact::Texts(call.detections.iter().map(String::as_str).collect()),
             "calls_last_minute" => count(call.calls_last_minute),
-            "opaque_fields" => texts(opaque()),
+            "opaque_fields" => Fact::Texts(opaque().collect()),
             _ => return None,
         })
     }
@@ -155,17 +147,52 @@ pub(crate) fn with_approvals(mut facts: Record, reads: &Reads, approvals: &[&str
 }
 
 /// What the task did before, as far as it is looked at.
-fn history(history: &HistoryFacts<'_>, want: &Want) -> Option<RestrictedExpression> {
-    let set = |list: &[String]| texts(list.iter().map(String::as_str));
-    let all: [(&str, &dyn Fn() -> RestrictedExpression); 5] = [
+fn history<'f>(history: &HistoryFacts<'f>, want: &Want) -> Fact<'f> {
+    let set = |list: &'f [String]| Fact::Texts(list.iter().map(String::as_str).collect());
+    let all: [(&'static str, &dyn Fn() -> Fact<'f>); 5] = [
         ("tools", &|| set(history.tools)),
         ("connectors", &|| set(history.connectors)),
         ("kinds", &|| set(history.kinds)),
         ("denied", &|| count(history.denied)),
-        ("read_sensitive", &|| RestrictedExpression::new_bool(history.read_sensitive)),
+        ("read_sensitive", &|| Fact::Flag(history.read_sensitive)),
     ];
     let wanted = all.into_iter().filter(|(name, _)| !want.field(name).is_nothing());
-    RestrictedExpression::new_record(wanted.map(|(name, value)| (name.to_owned(), value()))).ok()
+    Fact::Record(wanted.map(|(name, value)| (name, value())).collect())
+}
+
+/// A fact of a call: for Cedar, and for the record.
+enum Fact<'f> {
+    Text(&'f str),
+    Texts(Vec<&'f str>),
+    Long(i64),
+    Flag(bool),
+    Record(Vec<(&'static str, Fact<'f>)>),
+}
+
+impl Fact<'_> {
+    fn expression(self) -> Option<RestrictedExpression> {
+        Some(match self {
+            Self::Text(value) => text(value),
+            Self::Texts(values) => texts(values.into_iter()),
+            Self::Long(value) => RestrictedExpression::new_long(value),
+            Self::Flag(value) => RestrictedExpression::new_bool(value),
+            Self::Record(fields) => {
+                let fields: Option<Record> =
+                    fields.into_iter().map(|(name, value)| Some((name.to_owned(), value.expression()?))).collect();
+                RestrictedExpression::new_record(fields?).ok()?
+            }
+        })
+    }
+
+    fn json(self) -> Value {
+        match self {
+            Self::Text(value) => value.into(),
+            Self::Texts(values) => values.into(),
+            Self::Long(value) => value.into(),
+            Self::Flag(value) => value.into(),
+            Self::Record(fields) => fields.into_iter().map(|(name, value)| (name.to_owned(), value.json())).collect(),
+        }
+    }
 }
 
 fn text(value: &str) -> RestrictedExpression {
@@ -177,15 +204,14 @@ fn texts<'a>(values: impl Iterator<Item = &'a str>) -> RestrictedExpression {
 }
 
 /// What is left of a budget, as far as it has limits.
-fn budget(call: &CallFacts<'_>) -> Option<RestrictedExpression> {
+fn budget<'f>(call: &CallFacts<'f>) -> Fact<'f> {
     let left = [("calls_left", call.calls_left), ("writes_left", call.writes_left)];
-    let limited = left.into_iter().filter_map(|(name, left)| Some((name.to_owned(), count(left?))));
-    RestrictedExpression::new_record(limited).ok()
+    Fact::Record(left.into_iter().filter_map(|(name, left)| Some((name, count(left?)))).collect())
 }
 
 /// A count beyond 63 bits is as many as there can be.
-fn count(value: u64) -> RestrictedExpression {
-    RestrictedExpression::new_long(i64::try_from(value).unwrap_or(i64::MAX))
+fn count<'f>(value: u64) -> Fact<'f> {
+    Fact::Long(i64::try_from(value).unwrap_or(i64::MAX))
 }
 
 /// A value that has no place in Cedar.

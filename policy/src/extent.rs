@@ -11,6 +11,14 @@ const MOST_RULES: usize = 10_000;
 /// Operators and brackets of one rule: each can make its conditions one step deeper.
 const MOST_OPERATORS: usize = 400;
 
+/// Operators and brackets of one rule that any stack has room for.
+const SHALLOW: usize = 64;
+
+/// Whether each rule can be parsed and judged on whatever stack there is.
+pub(crate) fn is_shallow(sources: &[Source<'_>]) -> bool {
+    sources.iter().all(|source| statements(source.text).iter().all(|(_, operators)| *operators <= SHALLOW))
+}
+
 /// What is too large about these sources; nothing where they may be parsed.
 pub(crate) fn excess(sources: &[Source<'_>]) -> Vec<PolicyFault> {
     let bytes: usize = sources.iter().map(|source| source.text.len()).sum();

@@ -1,6 +1,6 @@
 //! A compiled bundle, and how it is asked.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -13,6 +13,7 @@ use sha2::{Digest as _, Sha256};
 use crate::catalogue::{AUTO_GRANT, Catalogue, DELEGATE, KnownTool, Tool, about_grants};
 use crate::context::Arguments;
 use crate::decision::{Decision, DenyCause, Requirement, Rule};
+use crate::extent::is_shallow;
 use crate::facts::{Ask, AutoGrant, ConnectorFacts, Delegation, Directory, GrantFacts, ToolFacts};
 use crate::fault::{PolicyFault, Source};
 use crate::grant::{PrepareError, PreparedGrant};
@@ -89,6 +90,7 @@ pub(crate) struct Entry {
     /// Set when a condition of the slice mentions `action`.
     action: Option<cedar_policy::Entity>,
     question: usize,
+    keeps_back: bool,
 }
 
 /// What rules read of the calls that a task made before, beyond how many they were.
@@ -127,14 +129,20 @@ impl Policies {
         Self::compile_in(sources, Catalogue { directory: Some(Arc::clone(directory)), ..Catalogue::new(tools) })
     }
 
-    /// On a thread of its own: what parses and judges a rule calls itself for each step into its conditions, and a stack that ends would end
-    /// the process. A panic there is a fault.
+    /// A deep rule on a thread of its own: what parses and judges it calls itself for each step into its conditions, and a stack that ends
+    /// would end the process. A panic is a fault.
     fn compile_in(sources: &[Source<'_>], catalogue: Catalogue) -> Result<Self, Vec<PolicyFault>> {
         let failed = |why: &str| vec![PolicyFault::of_bundle(format!("the policies can't be judged: {why}"), None)];
+        let why = "a rule makes the judging of rules fail";
+        // A thread has memory of its own that it does not give back.
+        if is_shallow(sources) {
+            let judged = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| Self::compile_here(sources, catalogue)));
+            return judged.unwrap_or_else(|_| Err(failed(why)));
+        }
         std::thread::scope(|scope| {
             let judging = std::thread::Builder::new().name("policies".to_owned()).stack_size(JUDGING_STACK);
             match judging.spawn_scoped(scope, || Self::compile_here(sources, catalogue)) {
-                Ok(judging) => judging.join().unwrap_or_else(|_| Err(failed("a rule makes the judging of rules fail"))),
+                Ok(judging) => judging.join().unwrap_or_else(|_| Err(failed(why))),
                 Err(why) => Err(failed(&why.to_string())),
             }
         })
@@ -153,10 +161,17 @@ impl Policies {
                 .map_err(|error| vec![PolicyFault::of_bundle(format!("the rules can't be sliced: {error}"), None)])
         };
         let slices = cut(&alike.firsts)?;
+        let masking: HashSet<&str> =
+            rules.iter().filter(|rule| rule.facts.annotations.contains_key("redact")).map(|rule| &*rule.facts.rule.id).collect();
+        let masks = |slice: &Slice| {
+            let rules = std::iter::once(&slice.enforced).chain(&slice.shadow);
+            let mut ids = rules.flat_map(|rules| rules.set.policies().map(cedar_policy::Policy::id));
+            !masking.is_empty() && ids.any(|id| masking.contains(AsRef::<str>::as_ref(id)))
+        };
         let own = |tool: Tool| {
             let slice = cut(std::slice::from_ref(&tool))?.into_iter().next().unwrap_or_default();
             let action = slice.mentions_action().then(|| tool.action_entity());
-            Ok::<_, Vec<PolicyFault>>(Entry { tool: Arc::new(tool), slice, action, question: 0 })
+            Ok::<_, Vec<PolicyFault>>(Entry { tool: Arc::new(tool), slice, action, question: 0, keeps_back: false })
         };
         let [(hop, _), (auto_grant, _)] = about_grants()?;
         let (hop, auto_grant) = (own(hop)?, own(auto_grant)?);
@@ -176,8 +191,10 @@ impl Policies {
         let entries = catalogue.tools.iter().zip(asked).filter_map(|(tool, asked)| {
             let (question, slice) = asked?;
             let action = slice.mentions_action().then(|| tool.action_entity());
-            Some((tool.name.clone(), Entry { tool: Arc::clone(tool), slice: Arc::clone(slice), action, question }))
+            let keeps_back = masks(slice);
+            Some((tool.name.clone(), Entry { tool: Arc::clone(tool), slice: Arc::clone(slice), action, question, keeps_back }))
         });
+        let entries: HashMap<String, Entry> = entries.collect();
         let rules = rules.into_iter().map(|rule| {
             let id = Arc::clone(&rule.facts.rule.id);
             (id, rule.facts)
@@ -189,7 +206,7 @@ impl Policies {
         let reads_past = slices.iter().any(reads_past);
         Ok(Self {
             authorizer: Authorizer::new(),
-            entries: entries.collect(),
+            entries,
             hop,
             auto_grant,
             rules: rules.collect(),
@@ -243,7 +260,7 @@ impl Policies {
         };
         // Its resource is another one each time.
         let tool = Arc::new(Tool { connector: agent, ..own.tool.as_ref().clone() });
-        let entry = Entry { tool, slice: Arc::clone(&own.slice), action: own.action.clone(), question: 0 };
+        let entry = Entry { tool, slice: Arc::clone(&own.slice), action: own.action.clone(), question: 0, keeps_back: false };
         self.decide_by(&entry.slice.enforced, &entry, &Ask { grant: &grant, ..*ask })
     }
 
@@ -353,11 +370,9 @@ impl Policies {
         self.candidate.as_ref().map(|candidate| candidate.as_deref().map_err(String::as_str))
     }
 
-    /// Whether a rule of this tool, in shadow or not, says that what it reads is to be left out of records.
-    pub(crate) fn redacts(&self, entry: &Entry) -> bool {
-        let rules = std::iter::once(&entry.slice.enforced).chain(&entry.slice.shadow);
-        let mut ids = rules.flat_map(|rules| rules.set.policies().map(cedar_policy::Policy::id));
-        ids.any(|id| self.rules.get(AsRef::<str>::as_ref(id)).is_some_and(|facts| facts.annotations.contains_key("redact")))
+    /// Whether a rule of this tool, one in shadow too, has something masked: then nothing of its arguments goes on record in plain.
+    pub fn keeps_back(&self, tool: &str) -> bool {
+        self.entries.get(tool).is_some_and(|entry| entry.keeps_back)
     }
 
     /// What is known of the rule with this id.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use cedar_policy::{Context, EvalResult, RestrictedExpression};
+use cedar_policy::{Context, RestrictedExpression};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
@@ -56,9 +56,11 @@ impl Policies {
     /// What the rules of this tool, those in shadow too, look at of this call. Where one of them has `@redact`, no argument is kept.
     pub fn snapshot(&self, ask: &Ask<'_>) -> Snapshot {
         let (mut snapshot, mut reads_input) = (Snapshot::default(), false);
-        for policies in std::iter::once(self).chain(self.candidate().and_then(Result::ok)) {
+        let all = || std::iter::once(self).chain(self.candidate().and_then(Result::ok));
+        // Whatever other rules read: what is masked by some is kept by none.
+        let keep = if all().any(|policies| policies.keeps_back(ask.tool)) { Keep::Presence } else { Keep::Read };
+        for policies in all() {
             let Some(entry) = policies.entry(ask.grant, ask.tool) else { continue };
-            let keep = if policies.redacts(entry) { Keep::Presence } else { Keep::Read };
             for rules in std::iter::once(&entry.slice.enforced).chain(&entry.slice.shadow) {
                 reads_input |= !rules.reads.input().is_nothing();
                 snapshot.add(&entry.tool, &rules.reads, ask, keep);
@@ -123,7 +125,10 @@ impl Snapshot {
     /// Takes up what these rules look at, too.
     fn add(&mut self, tool: &Tool, reads: &Reads, ask: &Ask<'_>, keep: Keep) {
         if !reads.call().is_nothing() {
-            self.call.extend(Arguments::facts(tool, reads, ask));
+            let facts = Arguments::facts(tool, reads, ask).into_iter();
+            // Where data is sent is an argument, too.
+            let is_kept = |name: &str| keep == Keep::Read || !name.starts_with("destination");
+            self.call.extend(facts.filter(|(name, _)| is_kept(name)));
         }
         let Value::Object(input) = ask.input else { return };
         if !reads.input().is_nothing() {
@@ -268,18 +273,4 @@ pub(crate) fn empty(shape: &Shape) -> Value {
         }
         Shape::Opaque => Value::Null,
     }
-}
-
-/// A fact as JSON; none for one that is no value of a call.
-pub(crate) fn json_of(value: &EvalResult) -> Option<Value> {
-    Some(match value {
-        EvalResult::Bool(flag) => json!(flag),
-        EvalResult::Long(number) => json!(number),
-        EvalResult::String(text) | EvalResult::ExtensionValue(text) => json!(text),
-        EvalResult::Set(set) => Value::Array(set.iter().filter_map(json_of).collect()),
-        EvalResult::Record(record) => {
-            Value::Object(record.iter().filter_map(|(name, value)| Some((name.clone(), json_of(value)?))).collect())
-        }
-        EvalResult::EntityUid(_) => return None,
-    })
 }

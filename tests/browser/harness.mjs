@@ -112,7 +112,13 @@ export class Person {
     await this.page.waitForSelector('form[action*="/remove"]', { timeout: PATIENCE });
     this.gateway.passkeys.set(this.name, (await credentials())[0]);
   }
-  async open(path, page = this.page) { const answer = await page.goto(this.origin + path); await page.waitForLoadState('load'); return answer; }
+  async open(path, page = this.page) {
+    // The answer to a decision may still be on its way back: what it shows was seen already, by the live update.
+    const goto = () => page.goto(this.origin + path);
+    const answer = await goto().catch((fault) => (/interrupted by another navigation/.test(String(fault)) ? page.waitForLoadState('load').then(goto) : Promise.reject(fault)));
+    await page.waitForLoadState('load');
+    return answer;
+  }
   async picture(name, page = this.page) { if (pictures) await page.screenshot({ path: join(pictures, `${name}.png`), fullPage: true }); }
   // The inbox, once this many calls wait there: without loading it anew.
   async waits(count) { await until(`${count} in the inbox`, async () => (await this.page.locator('.rows [data-row]').count()) === count); }

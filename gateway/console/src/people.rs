@@ -101,8 +101,11 @@ pub(crate) async fn remove_passkey(
     let with = json!({
         "passkey": passkey.name, "credential": URL_SAFE_NO_PAD.encode(&id), "proof": signed.signature().on_record(),
     });
-    console.note(Note { event: "passkey_removed", by, about: person, why, with }).await?;
+    console.note(Note { event: "passkey_removed", by, about: person.clone(), why, with }).await?;
     console.passkeys().remove(vec![id]).await.map_err(|fault| Refused::unavailable(fault.to_string()))?;
+    // Whoever had the key may be logged in by it.
+    let ended = console.sessions().end("a passkey of this person was removed", |session| session.person == person);
+    console.note_ended(ended).await;
     Ok(Redirect::to("/people"))
 }
 

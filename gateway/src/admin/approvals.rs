@@ -53,8 +53,9 @@ pub(super) async fn show(
         return Err(ShowFault::Unknown(handle.chars().take(80).collect()).into());
     }
     let text = shown.arguments.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    let flow = text.as_deref().and_then(|text| flow(&runtime, &shown.approval, text));
     let arguments = text.map(|text| bailiwick_pipeline::masked_text(&text, &shown.approval.masked));
-    Ok(Json(view(&runtime, &shown.approval, arguments)))
+    Ok(Json(ApprovalView { flow, ..view(&runtime, &shown.approval, arguments) }))
 }
 
 pub(super) async fn approve(
@@ -303,7 +304,11 @@ pub(crate) fn flow(runtime: &Runtime, approval: &Approval, arguments: &str) -> O
     let world = runtime.worlds.now();
     let tool = world.tool(&approval.binding.tool)?;
     let grant = runtime.grants.by_id(&approval.binding.grant)?;
-    flow_of(tool, &serde_json::from_str(arguments).ok()?, grant.standing().labels)
+    let mut flow = flow_of(tool, &serde_json::from_str(arguments).ok()?, grant.standing().labels)?;
+    if !approval.masked.is_empty() {
+        flow.hosts.clear();
+    }
+    Some(flow)
 }
 
 fn view(runtime: &Runtime, approval: &Approval, arguments: Option<String>) -> ApprovalView {
@@ -340,7 +345,7 @@ fn view(runtime: &Runtime, approval: &Approval, arguments: Option<String>) -> Ap
         broken_by: approval.broken_by.clone(),
         reviewed_by: approval.reviewed_by.clone(),
         allowance: approval.allowance.clone(),
-        flow: arguments.as_deref().and_then(|arguments| flow(runtime, approval, arguments)),
+        flow: None,
         masked: approval.masked.clone(),
         arguments,
     }

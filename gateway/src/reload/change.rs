@@ -82,6 +82,9 @@ fn settings(before: &Config, after: &Config) -> Vec<String> {
         ("resource_servers", was.resource_servers != is.resource_servers),
         ("people", was.people != is.people),
         ("policy.files", was.policy.files != is.policy.files),
+        ("policy.signed_by", was.policy.signed_by != is.policy.signed_by),
+        ("policy.agent_groups", was.policy.agent_groups != is.policy.agent_groups),
+        ("policy.teams", was.policy.teams != is.policy.teams),
         ("trust_domains", was.trust_domains != is.trust_domains),
     ])
 }

@@ -95,6 +95,23 @@ fn long_texts_and_what_a_rule_redacts_are_kept_by_their_presence() {
     assert!(matches!(presence, Ok(Decision::Deny { .. })), "that it was there is known: {presence:?}");
 }
 
+/// What one rule has masked, no other has put on record: not one that is only watched, and not as where data goes.
+#[test]
+fn what_is_masked_is_on_record_by_no_other_name() {
+    let reads = compile(&format!(
+        "{PERMIT}@id(\"f\") forbid (principal, action == Bailiwick::Action::\"shop__mail\", resource)
+         when {{ context.input has note && context.input.note == \"x\" && context.call.destination == \"y\" && context.call.hour == 3 }};"
+    ));
+    let masks = compile(&format!("@redact(\"args:/note\") {PERMIT}"));
+    let input = json!({"note": "secret"});
+    assert!(snapshot(&reads, "shop__mail", &input).call.contains_key("destination"));
+    for policies in [masks.with_candidate(Ok(reads)), compile(&format!("@mode(\"shadow\") @redact(\"args:/note\") {PERMIT}"))] {
+        assert!(policies.keeps_back("shop__mail") && !policies.keeps_back("shop__nothing"));
+        let kept = snapshot(&policies, "shop__mail", &input);
+        assert!(kept.input.is_empty() && !kept.call.keys().any(|name| name.starts_with("destination")), "{kept:?}");
+    }
+}
+
 #[test]
 fn shadow_rules_and_bundles_differ_and_decide_nothing() {
     let shadow = format!(

@@ -174,7 +174,7 @@ pub(super) fn claim(view: &ApprovalView) -> Markup {
     }
 }
 
-fn accepted(definition: &Definition) -> Markup {
+pub(super) fn accepted(definition: &Definition) -> Markup {
     let of = serde_json::from_str::<serde_json::Value>(&definition.text).unwrap_or_default();
     let description = of.get("description").and_then(serde_json::Value::as_str).unwrap_or("(it has no description)").to_owned();
     html! {

@@ -6,9 +6,9 @@ use maud::{Markup, PreEscaped, html};
 
 use super::{
     Watch,
-    approval::{claim, rule},
+    approval::{accepted, claim, rule},
     arguments::{as_written, difference, typed},
-    band, page, proof, state,
+    band, page, proof,
     text::shown,
     words::count,
 };
@@ -84,7 +84,11 @@ fn item(view: &ApprovalView, first: Option<&ApprovalView>) -> Markup {
         dl.facts {
             div { dt { "Agent" } dd { (shown(&view.agent)) } }
             div { dt { @if view.purpose_is_claimed { "Task, as an agent worded it" } @else { "Task" } } dd { (shown(&view.purpose)) } }
+            @if let Some(flow) = &view.flow { div { dt { "Data" } dd { (shown(flow)) } } }
             div { dt { "Grant" } dd { (shown(&view.grant)) span.quiet { " of " (shown(&view.owner)) } } }
+            @if !view.delegators.is_empty() {
+                div { dt { "Handed on by" } dd { @for (agent, owner) in &view.delegators { span.hop { (shown(agent)) span.quiet { " of " } (shown(owner)) } " " } } }
+            }
             div { dt { "Why it asks" } dd { ul { @for asked in &view.asked { (rule(asked)) } } } }
         }
         h3 { "Arguments" }
@@ -92,14 +96,15 @@ fn item(view: &ApprovalView, first: Option<&ApprovalView>) -> Markup {
             Arguments::Kept { text, masked } => {
                 (typed(text, masked))
                 (as_written(text, masked))
-                @if let Some(ApprovalView { arguments: Arguments::Kept { text: other, .. }, code, tool, .. }) = first {
-                    @if *tool == view.tool { h3 { "What differs from " (code) } (difference(other, text, masked)) }
+                @if let Some(ApprovalView { arguments: Arguments::Kept { text: other, masked: others }, code, tool, .. }) = first {
+                    // What is masked in either of them is not shown by the comparison.
+                    @if *tool == view.tool { h3 { "What differs from " (code) } (difference(other, text, &masked.union(others).cloned().collect())) }
                 }
             }
             Arguments::Gone | Arguments::Unreadable(_) => p.notice.grave { "They can't be read." },
         }
         @match &view.definition {
-            Some(definition) if definition.same && !definition.drifted => p { "The tool is as it was accepted: " (state("unchanged")) },
+            Some(definition) if definition.same && !definition.drifted => { h3 { "The tool, as it was accepted" } (accepted(definition)) }
             Some(_) => p.notice.grave { "The tool is another than the one that was asked about: the call can't run." },
             None => p.notice.grave { "This tool is not accepted any more: the call can't run." },
         }

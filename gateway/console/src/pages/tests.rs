@@ -478,3 +478,21 @@ fn the_assets_are_our_own() {
     assert!(css.contains("prefers-color-scheme: dark") && css.contains("prefers-reduced-motion"));
     assert!(!js.contains("innerHTML ="), "what comes from the server is parsed without running it");
 }
+
+/// Which places are masked differs from call to call: a comparison shows none of either.
+#[test]
+fn a_batch_shows_nothing_that_is_masked_in_one_of_its_calls() {
+    let with = |id: &str, note: &str, masked: &[&str]| ApprovalView {
+        id: id.into(),
+        arguments: Arguments::Kept {
+            text: serde_json::json!({"note": note}).to_string(),
+            masked: masked.iter().map(|place| (*place).to_owned()).collect(),
+        },
+        ..question("{}")
+    };
+    let both = [with("apr-1", "call 0660 1234567", &["/note"]), with("apr-2", "call the office", &[])];
+    for views in [both.clone(), [both[1].clone(), both[0].clone()]] {
+        let page = batch(&frame(), &views, &[]).into_string();
+        assert!(!page.contains("1234567") && page.contains("apr-2"), "{page}");
+    }
+}

@@ -41,12 +41,16 @@ async fn an_admin_ends_sessions_and_removes_passkeys_of_others_signed_and_on_rec
     }
     assert_eq!((stage.noted("passkey_removed"), stage.noted("session_closed")), (0, 0));
     assert_eq!(ada.get("/").await.status(), StatusCode::OK);
-    let mine = token("eve", &remove);
-    let sent = eve.signed(&remove, &[("token", &mine), ("reason", "the laptop is lost")], &mut of_eve).await;
-    assert_eq!((sent.status(), stage.console.passkeys().of("ada").len()), (StatusCode::SEE_OTHER, 0));
     let mine = token("eve", &end);
     let sent = eve.signed(&end, &[("token", &mine), ("reason", "the laptop is lost")], &mut of_eve).await;
     assert_eq!(sent.status(), StatusCode::SEE_OTHER);
+    assert_eq!(ada.get("/").await.status(), StatusCode::SEE_OTHER, "she is logged out");
+    // Whoever has the key may be logged in by it: that ends with it.
+    stage.log_in(&mut ada, "ada").await;
+    assert_eq!(ada.get("/").await.status(), StatusCode::OK);
+    let mine = token("eve", &remove);
+    let sent = eve.signed(&remove, &[("token", &mine), ("reason", "the laptop is lost")], &mut of_eve).await;
+    assert_eq!((sent.status(), stage.console.passkeys().of("ada").len()), (StatusCode::SEE_OTHER, 0));
     assert_eq!(ada.get("/").await.status(), StatusCode::SEE_OTHER, "she is logged out");
     let notes = stage.house.notes.lock().unwrap();
     for event in ["passkey_removed", "session_closed"] {

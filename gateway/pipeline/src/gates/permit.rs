@@ -79,6 +79,12 @@ pub fn permit<'r>(call: Validated<'r>, ports: &Ports, way: &mut Way<'r>) -> Resu
     let noticed = detect::notice(&call, ports, way)?;
     let by_policy = by_policy(&call, moment, noticed.as_deref())?;
     way.seen.flow = flow_of(call.granted().tool(), call.arguments(), moment.standing.labels);
+    if let Some(flow) = &mut way.seen.flow
+        && world.policies.keeps_back(call.granted().tool().name.as_str())
+    {
+        // Where data goes is an argument: what is masked is not on record by another name.
+        flow.hosts.clear();
+    }
     way.seen.policy_digest = Some(world.policy_digest.clone());
     way.seen.asked = asked(&call, moment, noticed.as_deref(), &by_policy);
     if world.policies.watches(call.granted().tool().name.as_str()) {
