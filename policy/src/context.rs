@@ -118,7 +118,7 @@ impl Arguments {
             "destination_host" => Fact::Text(call.destination_host),
             "destination_hosts" => Fact::Texts(call.destination_hosts.iter().map(String::as_str).collect()),
             "external" => Fact::Flag(call.external),
-            "approvals" => Fact::Texts(approvals.iter().copied().collect()),
+            "approvals" => Fact::Texts(approvals.to_vec()),
             "transport" => Fact::Text(call.transport),
             "era" => Fact::Text(call.era),
             "hour" => Fact::Long(call.hour.into()),

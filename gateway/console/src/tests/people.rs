@@ -7,7 +7,7 @@ use super::{Stage, soft};
 #[tokio::test]
 async fn an_admin_ends_sessions_and_removes_passkeys_of_others_signed_and_on_record() {
     let stage = Stage::new().await;
-    let (mut ada, _) = stage.with_passkey("ada").await;
+    let (mut ada, mut of_ada) = stage.with_passkey("ada").await;
     let (mut eve, mut of_eve) = stage.with_passkey("eve").await;
     assert_eq!(ada.get("/people").await.status(), StatusCode::FORBIDDEN, "it takes an admin");
     let page = eve.get("/people").await.text().await.unwrap();
@@ -46,7 +46,7 @@ async fn an_admin_ends_sessions_and_removes_passkeys_of_others_signed_and_on_rec
     assert_eq!(sent.status(), StatusCode::SEE_OTHER);
     assert_eq!(ada.get("/").await.status(), StatusCode::SEE_OTHER, "she is logged out");
     // Whoever has the key may be logged in by it: that ends with it.
-    stage.log_in(&mut ada, "ada").await;
+    ada.login(&mut of_ada).await;
     assert_eq!(ada.get("/").await.status(), StatusCode::OK);
     let mine = token("eve", &remove);
     let sent = eve.signed(&remove, &[("token", &mine), ("reason", "the laptop is lost")], &mut of_eve).await;
