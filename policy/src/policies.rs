@@ -372,7 +372,8 @@ impl Policies {
 
     /// Whether a rule of this tool, one in shadow too, has something masked: then nothing of its arguments goes on record in plain.
     pub fn keeps_back(&self, tool: &str) -> bool {
-        self.entries.get(tool).is_some_and(|entry| entry.keeps_back)
+        let watched = || self.candidate().and_then(Result::ok).is_some_and(|candidate| candidate.keeps_back(tool));
+        self.entries.get(tool).is_some_and(|entry| entry.keeps_back) || watched()
     }
 
     /// What is known of the rule with this id.

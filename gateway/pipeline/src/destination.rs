@@ -69,6 +69,9 @@ fn is_name(text: &str) -> bool {
     text.len() <= 253 && text.split('.').all(is_label) && !text.rsplit('.').next().is_some_and(is_number)
 }
 
+/// Stands among hosts for a destination that has none.
+pub(crate) const UNREAD: &str = "?";
+
 /// What an admin says of where a tool sends data.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Destination {
@@ -180,7 +183,8 @@ impl Sending {
             text: shown.map(|(value, _)| value.as_str().map_or_else(|| value.to_string(), str::to_owned)).unwrap_or_default(),
             host: shown.and_then(|(_, host)| host.clone()).unwrap_or_default(),
             is_external: given.is_empty() || !outside.is_empty(),
-            hosts: outside.iter().chain(&inside).filter_map(|(_, host)| host.clone()).collect(),
+            // What has no host that every reader would find is there as one that no host is: a rule that lists hosts does not pass it over.
+            hosts: outside.iter().chain(&inside).map(|(_, host)| host.clone().unwrap_or_else(|| UNREAD.to_owned())).collect(),
         }
     }
 }

@@ -230,11 +230,18 @@ impl Refusal {
     }
 
     /// Arguments that the pinned schema does not allow.
-    pub fn invalid_arguments(places: &[Place]) -> Self {
+    ///
+    /// The agent knows what it sent. What rules have masked is not on record by these words either: then only the places are.
+    pub fn invalid_arguments(places: &[Place], keeps_back: bool) -> Self {
         let list =
             places.iter().map(|place| format!("- {}: {}", shown(&place.pointer), place.message)).collect::<Vec<_>>().join("\n");
         let text = format!("INVALID ARGUMENTS: not executed. Correct these places and call again:\n{list}");
-        let mut refusal = Self::tool_error(Outcome::Invalid, "invalid_arguments", text, list);
+        let detail = if keeps_back {
+            places.iter().map(|place| format!("- {}", shown(&place.pointer))).collect::<Vec<_>>().join("\n")
+        } else {
+            list
+        };
+        let mut refusal = Self::tool_error(Outcome::Invalid, "invalid_arguments", text, detail);
         refusal.tell(json!({"dev.bailiwick/refusal": {
             "reason": "invalid_arguments",
             "places": places.iter().map(|place| json!({"pointer": place.pointer, "message": place.message})).collect::<Vec<_>>(),

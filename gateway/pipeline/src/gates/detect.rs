@@ -8,9 +8,9 @@ use serde_json::Value;
 use super::{Permitted, Stop, Validated};
 use crate::{
     catalogue::Tool,
-    destination::Sending,
+    destination::{Sending, UNREAD},
     detect::{Act, Became, Entry, Rule, Rules, Sort, Sums, Unreadable, Watched, amount, bit},
-    grant::LiveGrant,
+    grant::{Labels, LiveGrant},
     ids::AgentId,
     ports::Ports,
     received::Asked,
@@ -187,7 +187,7 @@ fn entry_of(call: &Validated<'_>, ports: &Ports, now_ms: u64) -> Entry {
         let Sending { text, hosts, .. } = Sending::of(tool, call.arguments());
         match hosts.as_slice() {
             [] if text.is_empty() => 0,
-            [host] => detections.key(host),
+            [host] if host != UNREAD => detections.key(host),
             // What is no host, or several, is one of its own.
             several => detections.call_key(&text, &Value::from(several)).max(1),
         }
@@ -226,7 +226,7 @@ fn noted(grant: &Arc<LiveGrant>, tool: Option<&Tool>, entry: Entry, rules: Arc<R
     let own = grant.watched(&ports.detections);
     for (place, rule) in noted.rules.iter().enumerate().filter(|(place, _)| about & bit(*place) != 0) {
         let Sort::ReadThenSend { untrusted, confidential } = rule.sort else { continue };
-        if tool.is_none_or(|tool| tool.kind != Kind::Exfiltrate) {
+        if !tool.is_some_and(sends) {
             continue;
         }
         let from_ms = entry.at_ms.saturating_sub(rule.window_ms).max(1);
@@ -463,15 +463,26 @@ impl Counted<'_> {
 }
 
 /// The call is about to read, for its agent and those above it, where anybody wants to know.
-pub(super) fn reads(granted: &super::Granted<'_>, ports: &Ports, now_ms: u64) {
-    let tool = granted.tool();
-    let (untrusted, confidential) = (tool.labels.is_untrusted(), tool.labels.is_confidential());
-    let is_read = untrusted || confidential;
-    if is_read && tool.kind != Kind::Exfiltrate && !ports.detections.is_idle() {
-        for grant in granted.grant().chain() {
+pub(super) fn reads(granted: &super::Granted<'_>, labels: Labels, ports: &Ports, now_ms: u64) {
+    // What is sent by a call of its own kind comes back with no news.
+    if granted.tool().kind != Kind::Exfiltrate {
+        reads_these(granted.grant(), labels, ports, now_ms);
+    }
+}
+
+/// The same for labels that show only in what came back.
+pub(super) fn reads_these(grant: &LiveGrant, labels: Labels, ports: &Ports, now_ms: u64) {
+    let (untrusted, confidential) = (labels.is_untrusted(), labels.is_confidential());
+    if (untrusted || confidential) && !ports.detections.is_idle() {
+        for grant in grant.chain() {
             grant.watched(&ports.detections).ledger.reads(untrusted, confidential, now_ms);
         }
     }
+}
+
+/// Whether data may go out by it, as rules of the group `sends` have it.
+fn sends(tool: &Tool) -> bool {
+    matches!(tool.kind, Kind::Exfiltrate | Kind::Execute) || tool.destination.is_some()
 }
 
 /// What a task did before, for rules that read it.

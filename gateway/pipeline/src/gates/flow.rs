@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Granted, Reply, Validated};
+use super::{Granted, Reply, Validated, detect};
 use crate::{
     answer::Body,
     catalogue::Tool,
@@ -50,6 +50,7 @@ pub(super) fn mark(
         return Ok(());
     }
     way.seen.labelled = way.seen.labelled.join(labels);
+    detect::reads_these(grant, labels, ports, ports.clock.now_ms());
     // Whoever brought them to all has put them on record.
     if grant.has_spread(labels) {
         return Ok(());

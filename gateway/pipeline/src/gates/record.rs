@@ -188,7 +188,7 @@ fn commit(
         standing.labels = standing.labels.join(flow::known(permitted.validated()));
         grant.publish(standing);
     }
-    detect::reads(granted, ports, now_ms);
+    detect::reads(granted, flow::known(permitted.validated()), ports, now_ms);
     granted.grant().used_at(now_ms);
     Ok((intent, running))
 }

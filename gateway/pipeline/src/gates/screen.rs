@@ -111,7 +111,12 @@ pub fn screen<'r>(call: Sent<'r>, limits: ScreenLimits, ports: &Ports, way: &mut
     taking.give_up();
     flowed?;
     way.seen.task = taking.noted.or(way.seen.task.take());
-    let refused = |why| Refusal::unscreened(tool.connector.id.as_str(), why);
+    // What was found may be what is masked: then it is not on record either, but for what was looked for.
+    let words = |why: String| match why.split_once(": ") {
+        Some((what, _)) if !obligations.is_empty() => what.to_owned(),
+        _ => why,
+    };
+    let refused = |why| Refusal::unscreened(tool.connector.id.as_str(), words(why));
     let mut screened = screened.map_err(refused)?;
     let mut done = obliged::Done::default();
     if !obligations.is_empty() && !is_own {

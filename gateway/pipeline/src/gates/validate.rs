@@ -62,7 +62,8 @@ pub fn validate<'r>(call: Granted<'r>, ports: &Ports, way: &mut Way<'r>) -> Resu
     let stage = way.enter("validate", "bailiwick.schema.validate", ports);
     let arguments: Value =
         serde_json::from_slice(call.arguments()).map_err(|fault| Refusal::internal(format!("received arguments: {fault}")))?;
-    call.tool().input.check(&arguments).map_err(|places| Refusal::invalid_arguments(&places))?;
+    let keeps_back = call.world().policies.keeps_back(call.tool().name.as_str());
+    call.tool().input.check(&arguments).map_err(|places| Refusal::invalid_arguments(&places, keeps_back))?;
     if call.task().is_none() {
         mirrored(&call, &arguments)?;
     }

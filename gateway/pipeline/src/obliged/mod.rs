@@ -49,10 +49,15 @@ pub(crate) fn body(body: Body, obligations: &Obligations, limits: ScreenLimits) 
             Body::Questions(read(redacted(text, obligations, &mut done)?, limits)?)
         }
         Body::Error { code, message, data, http } => {
-            let Some(mut redactor) = Redactor::of(obligations, Part::Result) else { return Ok((body, done)) };
+            // A limit on what a call gives away is one on the data of its error.
+            let data = data.as_ref().filter(|_| obligations.limits.is_empty());
+            let Some(mut redactor) = Redactor::of(obligations, Part::Result) else {
+                let (message, data) = (message.clone(), data.cloned());
+                return Ok((Body::Error { code: *code, message, data, http: *http }, done));
+            };
             let message = redactor.words(message);
             let clean = |data: &Bytes| std::str::from_utf8(data).ok().and_then(|data| redactor.document(data).ok());
-            let data = data.as_ref().map(clean).map(|clean| clean.ok_or_else(unreadable)).transpose()?.map(Bytes::from);
+            let data = data.map(clean).map(|clean| clean.ok_or_else(unreadable)).transpose()?.map(Bytes::from);
             done = Done { masked: redactor.masked, withheld: redactor.withheld, left_out: 0 };
             Body::Error { code: *code, message, data, http: *http }
         }

@@ -75,7 +75,7 @@ impl OwnTool {
             Self::Request => &REQUEST,
         };
         let validator = validator.as_ref().ok_or_else(|| Refusal::internal("an own tool has no schema"))?;
-        validator.check(arguments).map_err(|places| Refusal::invalid_arguments(&places))
+        validator.check(arguments).map_err(|places| Refusal::invalid_arguments(&places, false))
     }
 
     /// How many tools a search is to show at most, of arguments that were judged.
