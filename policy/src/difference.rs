@@ -1,6 +1,6 @@
 //! Two bundles over the same tools: what one lets go that the other does not, each with a request that shows it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use cedar_policy::pst::Template;
 
@@ -34,19 +34,27 @@ impl Turn {
             std::cmp::Ordering::Greater => return Some(Self::Narrows),
             std::cmp::Ordering::Equal => {}
         }
-        let (Decision::StepUp { labels: old, .. }, Decision::StepUp { labels: new, .. }) = (before, after) else { return None };
-        let asks = |labels: &[crate::Requirement]| {
-            let mut asked: BTreeMap<String, (Confirm, u32)> = BTreeMap::new();
-            for need in labels {
-                let known = asked.entry(need.label.to_string()).or_insert((need.confirm, need.quorum));
-                *known = (known.0.max(need.confirm), known.1.max(need.quorum));
+        // What is demanded beside a yes: what is masked, cut off or kept no more is let go.
+        let demanded = |decision: &Decision| -> BTreeSet<String> {
+            match decision {
+                Decision::Allow { obligations, .. } | Decision::StepUp { obligations, .. } => {
+                    obligations.words().into_iter().collect()
+                }
+                Decision::Deny { .. } => BTreeSet::new(),
             }
-            asked
         };
-        let (old, new) = (asks(old), asks(new));
+        let (old, new) = (demanded(before), demanded(after));
+        if !old.is_subset(&new) {
+            return Some(Self::Widens);
+        }
+        if old != new {
+            return Some(Self::Narrows);
+        }
+        let (Decision::StepUp { labels: old, .. }, Decision::StepUp { labels: new, .. }) = (before, after) else { return None };
+        let (old, new) = (Asks::of(old), Asks::of(new));
         // Whether `these` demand something that `others` do not.
-        let demands_more = |these: &BTreeMap<String, (Confirm, u32)>, others: &BTreeMap<String, (Confirm, u32)>| {
-            these.iter().any(|(label, need)| others.get(label).is_none_or(|other| need.0 > other.0 || need.1 > other.1))
+        let demands_more = |these: &BTreeMap<String, Asks>, others: &BTreeMap<String, Asks>| {
+            these.iter().any(|(label, need)| others.get(label).is_none_or(|other| need.is_more_than(other)))
         };
         if demands_more(&old, &new) {
             Some(Self::Widens)
@@ -55,6 +63,40 @@ impl Turn {
         } else {
             None
         }
+    }
+}
+
+/// What is asked of people under one label.
+struct Asks {
+    confirm: Confirm,
+    quorum: u32,
+    /// How long a yes holds; the gateway's own time where no rule says.
+    ttl: Option<std::time::Duration>,
+    /// Whether a yes may stand for calls like it.
+    remember: bool,
+}
+
+impl Asks {
+    /// By label, the strictest of each.
+    fn of(needs: &[crate::Requirement]) -> BTreeMap<String, Self> {
+        let mut asked: BTreeMap<String, Self> = BTreeMap::new();
+        for need in needs {
+            let crate::Requirement { confirm, quorum, ttl, remember, .. } = *need;
+            let known = asked.entry(need.label.to_string()).or_insert(Self { confirm, quorum, ttl, remember });
+            known.confirm = known.confirm.max(confirm);
+            known.quorum = known.quorum.max(quorum);
+            known.ttl = [known.ttl, ttl].into_iter().flatten().min();
+            known.remember &= remember;
+        }
+        asked
+    }
+
+    fn is_more_than(&self, other: &Self) -> bool {
+        let is_shorter = match (self.ttl, other.ttl) {
+            (Some(own), Some(other)) => own < other,
+            (own, other) => own.is_some() && other.is_none(),
+        };
+        self.confirm > other.confirm || self.quorum > other.quorum || is_shorter || (other.remember && !self.remember)
     }
 }
 

@@ -212,6 +212,7 @@ impl Linter<'_> {
                 && rule.tools == other.tools
                 && conjuncts(&rule.body) == conjuncts(&other.body);
             if is_same
+                && rule.facts.obligations == other.facts.obligations
                 && rule.facts.approval
                     == other.facts.approval.clone().map(|mut approval| {
                         approval.rule = Arc::clone(&rule.facts.rule.id);
@@ -255,9 +256,11 @@ impl Linter<'_> {
 /// Whether a rule applies to every call that another may apply to, and no approval lifts it.
 fn covers(general: &Linted, special: &Linted) -> bool {
     let is_plain = general.facts.approval.is_none() && clauses(&general.body).next().is_none();
+    // What a rule demands beside is a reason for it of its own.
+    let says_all = special.facts.obligations.is_empty() || special.facts.obligations == general.facts.obligations;
     let principal = general.body.principal == PrincipalConstraint::Any || general.body.principal == special.body.principal;
     let resource = general.body.resource == ResourceConstraint::Any || general.body.resource == special.body.resource;
-    is_plain && principal && resource && special.tools.is_subset(&general.tools)
+    is_plain && says_all && principal && resource && special.tools.is_subset(&general.tools)
 }
 
 /// Each condition, and whether it has to be true.

@@ -324,3 +324,38 @@ fn the_default_bundle_has_no_doubts() {
         [(Lint::NoTool, "execute-after-untrusted")]
     );
 }
+
+/// What is demanded beside a yes, and how long and how often a yes holds, is part of what changes.
+#[test]
+fn who_drops_an_obligation_or_stretches_a_yes_widens() {
+    let decided = |text: &str| {
+        let policies = compile(text);
+        let grant = prepared();
+        policies.decide(&Ask { tool: "shop__mail", grant: &grant, call: &call(), input: &json!({"note": "n"}) })
+    };
+    let masks = |annotations: &str| decided(&format!("{annotations} {PERMIT}"));
+    let asks = |annotations: &str| {
+        decided(&format!(
+            "{PERMIT}@id(\"f\") @approval(\"x\") {annotations} forbid (principal, action == Bailiwick::Action::\"shop__mail\", resource)
+             unless {{ context.call.approvals.contains(\"x\") }};"
+        ))
+    };
+    for (strict, lax) in [
+        (masks("@redact(\"result:/a\")"), masks("")),
+        (masks("@log(\"full\")"), masks("")),
+        (masks("@limit(\"bytes=9, over=refuse\")"), masks("@limit(\"bytes=99, over=refuse\")")),
+        (asks("@ttl(\"5m\")"), asks("@ttl(\"1d\")")),
+        (asks("@ttl(\"5m\")"), asks("")),
+        (asks(""), asks("@remember(\"true\")")),
+        (asks("@confirm(\"two-person\")"), asks("@confirm(\"approver\")")),
+    ] {
+        assert_eq!(Turn::between(&strict, &lax), Some(Turn::Widens), "{strict:?} {lax:?}");
+        assert_eq!(Turn::between(&strict, &strict), None);
+        assert_ne!(Turn::between(&lax, &strict), None);
+    }
+    // And nobody is advised to drop a rule for what it demands.
+    let masking = format!(
+        "{PERMIT}@id(\"m\") @redact(\"result:/a\") permit (principal, action == Bailiwick::Action::\"shop__mail\", resource);"
+    );
+    assert_eq!(found(&masking), []);
+}
