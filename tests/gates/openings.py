@@ -60,6 +60,10 @@ OPENINGS = {
         "words": [("if reason.trim().is_empty() || reason.chars().any(|c| matches!(c, '\\n' | '\\t') || is_invisible(c)) {", "let _ = is_invisible;\n    if false {")],
         "taken": [("ports.requests.request(wanted).await.map_err(|failure| Refusal::request_not_taken(&failure))?", "ports.requests.request(wanted).await.unwrap_or(crate::ports::AccessTicket { id: \"req-1\".parse().map_err(|_| Refusal::internal(\"\"))?, state: AccessState::Pending })")],
     }),
+    "keep": (["gate_keep"], {
+        "arguments": [("kept.map_err(|why| Refusal::not_kept(&why))?;", "let _ = kept;")],
+        "result": [("kept.map_err(|why| Refusal::result_not_kept(&why))?;", "let _ = kept;")],
+    }),
     "kept": (["owed"], {
         "needs": [("kept.take(granted.grant(), granted.tool(), exactly, &way.seen.needs)", "kept.take(granted.grant(), granted.tool(), exactly, &Default::default())")],
     }),

@@ -22,6 +22,7 @@ mod gate_arm;
 mod gate_detect;
 mod gate_grant;
 mod gate_identify;
+mod gate_keep;
 mod gate_pace;
 mod gate_permit;
 mod gate_record;

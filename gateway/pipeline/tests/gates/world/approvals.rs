@@ -127,6 +127,15 @@ impl Approvals for Fakes {
         })
     }
 
+    fn keep_body<'a>(&'a self, _: &'a CallId, part: &'static str, body: Bytes, _: u64) -> Later<'a, Result<(), String>> {
+        self.reach("keep_body");
+        let keeps = self.keeps.lock().unwrap().contains(&part);
+        if keeps {
+            self.kept.lock().unwrap().push((part, String::from_utf8_lossy(&body).into_owned()));
+        }
+        Box::pin(std::future::ready(keeps.then_some(()).ok_or_else(|| "full".to_owned())))
+    }
+
     fn keep_claim(&self, _: &ApprovalId, _: Claimed, _: u64) {
         self.reach("keep_claim");
     }

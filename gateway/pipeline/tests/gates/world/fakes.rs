@@ -73,6 +73,9 @@ pub struct Fakes {
     pub for_user: AtomicBool,
     /// The approval under which calls of its like may go, and how many.
     pub allowing: Mutex<Option<(bailiwick_pipeline::ids::ApprovalId, u32)>>,
+    /// Which parts of a call can be kept, and what was.
+    pub keeps: Mutex<Vec<&'static str>>,
+    pub kept: Mutex<Vec<(&'static str, String)>>,
     pub loan: Mutex<Result<Option<Loan>, LendFailure>>,
     pub readiness: Mutex<Result<(), ConnectFailure>>,
     pub reply: Mutex<Replying>,
@@ -115,6 +118,8 @@ impl Fakes {
             asking: Mutex::new(Ok(())),
             for_user: AtomicBool::new(false),
             allowing: Mutex::default(),
+            keeps: Mutex::default(),
+            kept: Mutex::default(),
             loan: Mutex::new(Ok(None)),
             readiness: Mutex::new(Ok(())),
             reply: Mutex::new(Box::new(|_| Ok(RawReply::result(Bytes::from_static(super::PLAIN.as_bytes()))))),
