@@ -88,7 +88,7 @@ OPENINGS = {
         "bounds": [("within(grant, &call, &arguments)?;", "let _ = grant;")],
     }),
     "permit": (["gate_permit"], {
-        "deny": [("return Err(Refusal::denied(determining, cause));", "let _ = cause;\n            (Vec::new(), determining)")],
+        "deny": [("return Err(Refusal::denied(determining, cause));", "let _ = cause;\n            (Vec::new(), determining, &*Box::leak(Box::<Obligations>::default()))")],
     }),
     "detect": (["gate_detect"], {
         "deny": [("if let Some((rule, found)) = self.fired(Act::Deny).next() {", "if let Some((rule, found)) = self.fired(Act::Deny).next().filter(|_| false) {")],
