@@ -83,7 +83,7 @@ OPENINGS = {
         "connector": [("if !is_in_pace(connector, ports) {", "if false {")],
     }),
     "validate": (["gate_validate"], {
-        "schema": [("call.tool().input.check(&arguments).map_err(|places| Refusal::invalid_arguments(&places))?;", "")],
+        "schema": [("call.tool().input.check(&arguments).map_err(|places| Refusal::invalid_arguments(&places, keeps_back))?;", "")],
         "headers": [("mirrored(&call, &arguments)?;", "")],
         "bounds": [("within(grant, &call, &arguments)?;", "let _ = grant;")],
     }),
