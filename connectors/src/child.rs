@@ -8,7 +8,7 @@ use std::{
 
 use bailiwick_pipeline::{
     ids::GrantId,
-    ports::{Injection, Lease},
+    ports::Lease,
 };
 use futures_util::future::select_all;
 use secrecy::ExposeSecret;
@@ -83,16 +83,23 @@ async fn until(dead: CancellationToken, work: impl Future<Output = ()>) {
 }
 
 fn command(spec: &ProcessSpec, lease: Option<&Lease>) -> Result<Command, String> {
-    let line = command_line(spec);
+    let files = lease.and_then(Lease::files).unwrap_or_default();
+    if !files.is_empty() && spec.launcher.is_empty() {
+        return Err("its credential is to go into a file in memory, and it is started without the step that makes one".to_owned());
+    }
+    let line = command_line(spec, files.iter().map(|(name, _)| name.as_str()));
     let mut command = Command::new(line.first().map(String::as_str).unwrap_or_default());
     command.args(line.iter().skip(1)).env_clear().envs(&spec.env);
     if let Some(lease) = lease {
-        let Injection::Env(name) = &lease.injection else {
+        let Some(variables) = lease.variables() else {
             return Err(
                 "its credential is to go into a header, and a child process has none: use `inject = { env = … }`".to_owned()
             );
         };
-        command.env(name, lease.secret().expose_secret());
+        // The step before the command takes what goes into a file out of the environment again.
+        for (name, text) in variables.iter().chain(files) {
+            command.env(name, text.expose_secret());
+        }
     }
     command.current_dir(spec.cwd.as_deref().unwrap_or("/".as_ref()));
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());

@@ -2,12 +2,19 @@
 //!
 //! `forbid(unsafe_code)` rules out work between fork and exec, so our own binary does it after its exec, and execs again.
 
-use std::{convert::Infallible, os::unix::process::CommandExt, process::Command};
+use std::{
+    convert::Infallible,
+    os::{fd::IntoRawFd, unix::{ffi::OsStringExt, process::CommandExt}},
+    process::Command,
+};
 
+use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 use rustix::process::{
     Pid, Resource, Rlimit, Signal, getpid, getppid, getrlimit, set_child_subreaper, set_parent_process_death_signal, setrlimit,
     setsid,
 };
+
+use zeroize::Zeroizing;
 
 use crate::spec::ProcessSpec;
 
@@ -49,12 +56,18 @@ pub fn exec_child(args: impl IntoIterator<Item = String>) -> Result<Infallible, 
     // What forks twice and leaves its session stays a descendant, to be found and ended with the others.
     set_child_subreaper(Some(getpid())).map_err(limit("being the parent of its orphans"))?;
     set(Resource::Core, 0).map_err(limit("no core dumps"))?;
+    let mut in_memory = Vec::new();
     loop {
         let option = args.next().ok_or_else(|| ExecFault::Usage("end of arguments".to_owned()))?;
         if option == "--" {
             break;
         }
-        let value = args.next().and_then(|value| value.parse::<u64>().ok()).ok_or_else(|| ExecFault::Usage(option.clone()))?;
+        let value = args.next().ok_or_else(|| ExecFault::Usage(option.clone()))?;
+        if option == "--in-memory" {
+            in_memory.push(value);
+            continue;
+        }
+        let value = value.parse::<u64>().map_err(|_| ExecFault::Usage(option.clone()))?;
         match option.as_str() {
             // Asked after the death signal is set: a parent that died before is not missed.
             "--parent"
@@ -72,7 +85,12 @@ pub fn exec_child(args: impl IntoIterator<Item = String>) -> Result<Infallible, 
         }
     }
     let command = args.next().ok_or_else(|| ExecFault::Usage("end of arguments".to_owned()))?;
-    let fault = Command::new(&command).args(args).exec();
+    let mut next = Command::new(&command);
+    for variable in in_memory {
+        let path = into_memory(&variable)?;
+        next.env(variable, path);
+    }
+    let fault = next.args(args).exec();
     Err(ExecFault::Exec { command, fault })
 }
 
@@ -82,8 +100,27 @@ fn set(resource: Resource, most: u64) -> rustix::io::Result<()> {
     setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most) })
 }
 
-/// The whole command line for a child: the launcher with its options, and the command.
-pub(crate) fn command_line(spec: &ProcessSpec) -> Vec<String> {
+/// Puts what a variable of our environment holds into a file in memory, and returns the path by which the command can read it: as often
+/// as it likes, and nobody can change it (`memfd_create(2)`, file sealing).
+fn into_memory(variable: &str) -> Result<String, ExecFault> {
+    let fault = |fault| ExecFault::Limit { what: "a file in memory for its credential", fault };
+    // Not closed on exec, and named for nothing.
+    let flags = MemfdFlags::ALLOW_SEALING | MemfdFlags::NOEXEC_SEAL;
+    let made = memfd_create(c"credential", flags).or_else(|_| memfd_create(c"credential", MemfdFlags::ALLOW_SEALING)).map_err(fault)?;
+    let held = Zeroizing::new(std::env::var_os(variable).unwrap_or_default().into_vec());
+    let mut rest = held.as_slice();
+    while !rest.is_empty() {
+        let written = rustix::io::write(&made, rest).map_err(fault)?;
+        rest = rest.get(written..).unwrap_or_default();
+    }
+    fcntl_add_seals(&made, SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL).map_err(fault)?;
+    // It lives as long as the command does.
+    Ok(format!("/proc/self/fd/{}", made.into_raw_fd()))
+}
+
+/// The whole command line for a child: the launcher with its options, and the command. What the variables `in_memory` hold is put into
+/// files in memory.
+pub(crate) fn command_line<'v>(spec: &ProcessSpec, in_memory: impl Iterator<Item = &'v str>) -> Vec<String> {
     let mut line = spec.launcher.clone();
     // The options come first, and the mark between them and the command is ours to write.
     if line.last().is_some_and(|last| last == "--") {
@@ -99,6 +136,7 @@ pub(crate) fn command_line(spec: &ProcessSpec) -> Vec<String> {
         option("--files", spec.max_files);
         option("--memory", spec.max_memory);
         option("--processes", spec.max_processes);
+        in_memory.for_each(|variable| line.extend(["--in-memory".to_owned(), variable.to_owned()]));
         line.push("--".to_owned());
     }
     line.extend(spec.command.iter().cloned());

@@ -37,10 +37,11 @@ impl Redactor {
     pub(crate) fn redacted(&self, text: &str) -> String {
         let Some(lease) = &self.0 else { return text.to_owned() };
         let mut text = lease.redacted(text);
-        let secret = lease.secret().expose_secret();
-        let parts = secret.lines().map(str::trim).filter(|part| part.len() >= SECRET_PART);
-        for part in std::iter::once(secret.trim()).filter(|whole| !whole.is_empty()).chain(parts) {
-            text = text.replace(part, "[redacted]");
+        for secret in lease.secrets().iter().map(ExposeSecret::expose_secret) {
+            let parts = secret.lines().map(str::trim).filter(|part| part.len() >= SECRET_PART);
+            for part in std::iter::once(secret.trim()).filter(|whole| !whole.is_empty()).chain(parts) {
+                text = text.replace(part, "[redacted]");
+            }
         }
         text
     }
@@ -144,15 +145,15 @@ pub(crate) async fn drain(from: impl AsyncRead + Unpin, tail: Arc<Tail>, redacto
 mod tests {
     #![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "tests")]
 
-    use bailiwick_pipeline::ports::{Injection, LeaseTerms};
+    use bailiwick_pipeline::ports::{Access, Injection, LeaseTerms, Material};
 
     use super::*;
 
     #[tokio::test]
     async fn the_tail_is_short_escaped_and_without_the_secret() {
-        let (id, reference, injection) = ("lease-1".to_owned(), "T".to_owned(), Injection::Env("T".to_owned()));
-        let terms = LeaseTerms { id, provider: "env", reference, injection, expires_at_ms: 0 };
-        let lease = Arc::new(Lease::new(terms, "canary-0123456789".to_owned().into()).unwrap());
+        let (id, reference, injection) = ("lease-1".to_owned(), "T".to_owned(), Injection::env("T"));
+        let terms = LeaseTerms { id, provider: "env", reference, injection, expires_at_ms: 0, access: Access::Read };
+        let lease = Arc::new(Lease::new(terms, Material::of("canary-0123456789".to_owned().into())).unwrap());
         let tail = Arc::new(Tail::default());
         let mut text = "x\n".repeat(100);
         text.push_str("\u{1b}[31mred canary-0123456789\u{202e}\n");

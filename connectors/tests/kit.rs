@@ -10,7 +10,7 @@ use bailiwick_pipeline::{
     aside::{Ear, Overheard, Wants},
     catalogue::{Connector, Listed, Mirror, Tool},
     grant::{Grant, Labels, LiveGrant, Standing},
-    ports::{ConnectFailure, Injection, Lease, LeaseTerms, SendFailure},
+    ports::{Access, ConnectFailure, Injection, Lease, LeaseTerms, Material, SendFailure},
 };
 use bailiwick_policy::{Band, ConnectorFacts, Kind};
 use bailiwick_schemas::{
@@ -245,12 +245,13 @@ pub(crate) fn grant_under(id: &str, parent: Option<Arc<LiveGrant>>) -> Arc<LiveG
 }
 
 pub(crate) fn lease(id: &str, secret: &str) -> Arc<Lease> {
-    lease_for(id, secret, Injection::Env("TOKEN".to_owned()))
+    lease_for(id, secret, Injection::env("TOKEN"))
 }
 
 pub(crate) fn lease_for(id: &str, secret: &str, injection: Injection) -> Arc<Lease> {
-    let terms = LeaseTerms { id: id.to_owned(), provider: "env", reference: "T".to_owned(), injection, expires_at_ms: u64::MAX };
-    Arc::new(Lease::new(terms, secret.to_owned().into()).unwrap())
+    let (id, reference, access) = (id.to_owned(), "T".to_owned(), Access::Write);
+    let terms = LeaseTerms { id, provider: "env", reference, injection, expires_at_ms: u64::MAX, access };
+    Arc::new(Lease::new(terms, Material::of(secret.to_owned().into())).unwrap())
 }
 
 /// Waits for a state, with a deadline.

@@ -10,7 +10,7 @@ use crate::{
 };
 
 pub(crate) fn bearer() -> Injection {
-    Injection::Header { name: "authorization".to_owned(), prefix: "Bearer ".to_owned() }
+    Injection::header("authorization", "Bearer ")
 }
 
 #[tokio::test]

@@ -1,10 +1,10 @@
 //! From the configuration to what connectors and their credentials are made of.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use bailiwick_config::{Config, Connector, ProtocolChoice};
 use bailiwick_connectors::{ConnectorSpec, HttpSpec, ProcessSpec, Protocol, Way};
-use bailiwick_credentials::{CredentialSpec, EnvSecrets, Provider};
+use bailiwick_credentials::{CredentialSpec, EnvSecrets, Specs, Standing};
 use bailiwick_pipeline::trace::hex;
 use bailiwick_schemas::names::ConnectorId;
 
@@ -59,27 +59,29 @@ fn protocol_of(connector: &Connector) -> Protocol {
 }
 
 /// What the connectors are lent.
-pub(crate) fn credentials_of(config: &Config, data: &DataFolder) -> Result<BTreeMap<ConnectorId, CredentialSpec>, StartFault> {
+pub(crate) fn credentials_of(config: &Config, data: &DataFolder, environment: &BTreeMap<String, String>) -> Result<Specs, StartFault> {
     let mut specs = BTreeMap::new();
+    let env = Arc::new(env_secrets(config, environment));
     for connector in &config.connectors {
         let Some(credential) = &connector.credential else { continue };
         let provider = match &credential.source {
-            bailiwick_config::SecretSource::Variable(name) => Provider::Env { name: name.clone() },
-            bailiwick_config::SecretSource::File(path) => Provider::File { path: path.clone() },
+            bailiwick_config::SecretSource::Variable(name) => Standing::Env { name: name.clone(), env: Arc::clone(&env) },
+            bailiwick_config::SecretSource::File(path) => Standing::File { path: path.clone() },
             bailiwick_config::SecretSource::Data(name) => {
                 // Only the embedded demo has these: a secret that means nothing elsewhere.
                 let name = name.display().to_string();
                 let fresh = hex(&random_key(&crate::adapters::SystemClock));
-                Provider::File { path: data.write_once(&name, &format!("demo-{fresh}"))? }
+                Standing::File { path: data.write_once(&name, &format!("demo-{fresh}"))? }
             }
         };
-        specs.insert(connector.id.clone(), CredentialSpec { provider, injection: credential.injection.clone() });
+        let (provider, injection, terms) = (Arc::new(provider), credential.injection.clone(), format!("{credential:?}"));
+        specs.insert(connector.id.clone(), CredentialSpec { provider, injection, terms });
     }
     Ok(specs)
 }
 
 /// Of the environment, only the variables that connectors name as their secret.
-pub(crate) fn env_secrets(config: &Config, environment: &BTreeMap<String, String>) -> EnvSecrets {
+fn env_secrets(config: &Config, environment: &BTreeMap<String, String>) -> EnvSecrets {
     let named = config.connectors.iter().filter_map(|connector| match &connector.credential.as_ref()?.source {
         bailiwick_config::SecretSource::Variable(name) => Some((name.clone(), environment.get(name)?.clone())),
         _ => None,

@@ -129,9 +129,7 @@ impl Runtime {
             ports.tasks.forget_halted(halt);
             if let Halt::Connector(connector) = halt {
                 self.connectors.halt(connector);
-                for (grant, lease) in self.broker.returned_by(connector) {
-                    self.note_returned(&grant, &lease);
-                }
+                self.broker.returned_by(connector, "the connector is stopped");
             }
         }
         self.end_of_grants(halts);
@@ -152,9 +150,7 @@ impl Runtime {
             self.connectors.halt_grants(&|grant| concerned.contains(grant));
         }
         for grant in &concerned {
-            for lease in self.broker.returned(grant) {
-                self.note_returned(grant, &lease);
-            }
+            self.broker.returned(grant, "it is stopped");
         }
     }
 }

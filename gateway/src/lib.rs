@@ -16,6 +16,7 @@ mod foresee;
 pub mod halting;
 mod holders;
 mod issuing;
+mod lending;
 pub mod oauth;
 mod pinning;
 mod policy_bundle;

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use bailiwick_config::{Config, Connector, Pin as PinAt, Process, Program};
 use bailiwick_connectors::{ConnectorSpec, Discovery, Look, Rejected, look};
-use bailiwick_credentials::Broker;
+use bailiwick_credentials::{Broker, Guest};
 use bailiwick_demo::Demo;
 use bailiwick_pipeline::ports::{Clock, ConnectFailure, Lease};
 use bailiwick_policy::{Band, Kind};
@@ -46,14 +46,11 @@ impl Scout<'_> {
         let spec = self.specs.get(connector);
         let spec = spec.ok_or_else(|| ConnectFailure::Start(format!("no connector `{connector}` is configured")))?;
         let lent = self.broker.for_discovery(connector).await.map_err(|failure| ConnectFailure::Start(failure.to_string()))?;
-        if let Some(lease) = &lent {
-            self.note("lent", connector, lease)?;
+        if let Some(guest) = &lent {
+            self.note("lent", connector, guest.lease())?;
         }
-        let looked = look(spec, lent.as_ref()).await;
-        if let Some(lease) = &lent {
-            self.note("returned", connector, lease)?;
-        }
-        Ok(looked)
+        // That it was given back is on record by the broker.
+        Ok(look(spec, lent.as_ref().map(Guest::lease)).await)
     }
 
     /// Leaves out, of what would be accepted by itself, the tools that speak of other connectors' tools: those are for a person.

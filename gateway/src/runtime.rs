@@ -44,7 +44,8 @@ use crate::{
     bundles::Bundles,
     completing::Completing,
     data::{DataFault, DataFolder},
-    downstream::{credentials_of, env_secrets, specs_of},
+    downstream::{credentials_of, specs_of},
+    lending::{LeaseBook, SecretsRecord},
     holders,
     pinning::{self, Scout},
     recent::Recent,
@@ -58,6 +59,12 @@ use crate::{
 };
 
 pub use crate::sources::policies_of;
+
+/// How long whoever ends a grant waits for issuers to take back what was lent for it.
+const TAKEN_BACK: Duration = Duration::from_secs(3);
+
+/// The same at the end of the gateway.
+const GIVEN_BACK: Duration = Duration::from_secs(5);
 
 /// How long a start waits for the bundles of trust domains. Without its bundle a domain is closed until it is there.
 const BUNDLES_PATIENCE: Duration = Duration::from_secs(3);
@@ -168,6 +175,9 @@ pub enum StartFault {
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreFault),
+    /// What was lent before.
+    #[error("what was lent before this start can't be read: {0}")]
+    Leases(String),
     /// A write to the store.
     #[error(transparent)]
     Write(#[from] WriteFault),
@@ -249,7 +259,10 @@ impl Runtime {
         let requests = AccessRequests::load(&store)?;
         let pins = Pins::new(&store);
         let specs = specs_of(&config, &own_binary);
-        let broker = Arc::new(Broker::new(credentials_of(&config, &data)?, env_secrets(&config, &environment)));
+        let (book, record) = (LeaseBook::of(&store), SecretsRecord::of(&trail));
+        let broker = Arc::new(Broker::new(credentials_of(&config, &data, &environment)?, book, record, Arc::clone(&clock)));
+        broker.recover().map_err(StartFault::Leases)?;
+        tokio::spawn(broker.work());
         let scout = Scout { specs: &specs, broker: &broker, trail: &trail, clock: clock.as_ref() };
         let known = pinning::pin_at_start(&config, &pins, scout).await?;
         let (Sources { policies, bundles: titles, shadow, .. }, files) = sources::policies_at_once(&config)?;
@@ -455,6 +468,8 @@ impl Runtime {
         for below in &fell {
             followed = followed.and(self.after_end(below, "the grant above it ended").await);
         }
+        // Mostly issuers take back what was lent at once, and whoever ends a task may count on it. What takes longer is tried on.
+        join_all(std::iter::once(id).chain(&fell).map(|grant| self.broker.settled(grant, TAKEN_BACK))).await;
         let ended = ended?;
         followed?;
         Ok(ended)
@@ -463,9 +478,7 @@ impl Runtime {
     /// What follows the end of a grant, be that stored or not: its credentials are dropped, its approvals void.
     pub async fn after_end(&self, grant: &GrantId, why: &str) -> Result<(), WriteFault> {
         let now_ms = self.clock.now_ms();
-        for lease in self.broker.returned(grant) {
-            self.note_returned(grant, &lease);
-        }
+        self.broker.returned(grant, why);
         self.approvals.invalidate(why, now_ms, |binding| binding.grant == *grant).await.map(drop)
     }
 
@@ -473,6 +486,9 @@ impl Runtime {
     pub async fn stop(&self) {
         self.telling.stop().await;
         self.connectors.shutdown().await;
+        if !self.broker.close_all(GIVEN_BACK).await {
+            tracing::warn!("some credentials are not taken back yet: the next start tries again");
+        }
         if let Err(fault) = self.tick().await {
             tracing::error!(%fault, "the last usage could not be stored; the trail has it");
         }

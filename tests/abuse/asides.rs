@@ -29,7 +29,7 @@ async fn a102_a_secret_in_progress_or_a_log_message_is_taken_out() {
     assert_eq!(messages(&reply, "notifications/progress")[0]["message"], "with [redacted]");
     assert_eq!(messages(&reply, "notifications/message")[0]["data"], "using [redacted]");
     assert_eq!(stage.outcomes()[0]["asides"], json!({"told": 2, "withheld": 0, "redactions": 2}));
-    let redacted = stage.gateway.records("secrets").into_iter().filter(|record| record["event"] == "redacted").count();
+    let redacted = stage.gateway.records("secrets").into_iter().filter(|record| record["event"] == "leaked").count();
     assert_eq!(redacted, 1);
     tally.settle(&mut stage).await;
 }

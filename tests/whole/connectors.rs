@@ -40,7 +40,7 @@ async fn a_child_is_given_what_was_listed_and_lent_and_nothing_else() {
     assert_eq!(events, ["lent", "returned"]);
     assert!(discovery.iter().all(|record| record["connector"] == "s" && record["reference"] == "GIVEN"), "{discovery:?}");
     let events: Vec<&str> = secrets.iter().filter_map(|record| record["event"].as_str()).collect();
-    assert_eq!(events, ["lent", "used", "redacted"]);
+    assert_eq!(events, ["lent", "used", "leaked"]);
     let call = &gateway.records("calls")[1]["call_id"];
     assert!(secrets.iter().all(|record| record["call_id"] == *call), "{secrets:?}");
 }
@@ -61,7 +61,7 @@ async fn a_lent_secret_never_comes_back() {
         assert_eq!(hidden, how != "stderr", "{how}: {}", reply.text);
     }
     assert!(!String::from_utf8_lossy(&gateway.everything_written()).contains(SECRET));
-    let redacted = gateway.records("secrets").into_iter().filter(|record| record["event"] == "redacted").count();
+    let redacted = gateway.records("secrets").into_iter().filter(|record| record["event"] == "leaked").count();
     assert_eq!(redacted, 6);
 }
 

@@ -1,10 +1,9 @@
 //! The headers of a message to a server.
 
-use bailiwick_pipeline::ports::{Injection, Lease};
+use bailiwick_pipeline::ports::Lease;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use secrecy::ExposeSecret;
-use zeroize::Zeroizing;
 
 use crate::{link::Call, version::Version};
 
@@ -32,13 +31,12 @@ pub(super) fn of(lease: Option<&Lease>) -> Result<HeaderMap, String> {
 
 /// The header that carries the secret of a lease. A value that no header can have is not shown.
 fn lent(lease: &Lease) -> Result<(HeaderName, HeaderValue), String> {
-    let Injection::Header { name, prefix } = &lease.injection else {
+    let Some((name, text)) = lease.header() else {
         return Err("its credential is to go into an environment variable, and a server over HTTP has none of ours: use `inject = { header = … }`".to_owned());
     };
     let reference = &lease.reference;
-    let header = HeaderName::try_from(name.as_str()).map_err(|_| format!("`{name}` is no name of a header: correct `inject`"))?;
-    let text = Zeroizing::new(format!("{prefix}{}", lease.secret().expose_secret()));
-    let mut value = HeaderValue::from_str(&text).map_err(|_| {
+    let header = HeaderName::try_from(name).map_err(|_| format!("`{name}` is no name of a header: correct `inject`"))?;
+    let mut value = HeaderValue::from_str(text.expose_secret()).map_err(|_| {
         format!("the credential `{reference}` has characters that no header can carry: it must be one line of plain text")
     })?;
     value.set_sensitive(true);
@@ -111,14 +109,18 @@ fn carried(text: &str) -> Result<HeaderValue, String> {
 mod tests {
     #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
-    use bailiwick_pipeline::{catalogue::Mirror, ports::LeaseTerms};
+    use bailiwick_pipeline::{
+        catalogue::Mirror,
+        ports::{Access, Injection, LeaseTerms, Material},
+    };
     use serde_json::json;
 
     use super::*;
 
     fn lease(secret: &str, injection: Injection) -> Lease {
-        let terms = LeaseTerms { id: "l".to_owned(), provider: "env", reference: "T".to_owned(), injection, expires_at_ms: 0 };
-        Lease::new(terms, secret.to_owned().into()).unwrap()
+        let (id, reference, access) = ("l".to_owned(), "T".to_owned(), Access::Read);
+        let terms = LeaseTerms { id, provider: "env", reference, injection, expires_at_ms: 0, access };
+        Lease::new(terms, Material::of(secret.to_owned().into())).unwrap()
     }
 
     fn call_of<'a>(arguments: &'a [u8], mirrors: &'a [Mirror]) -> Call<'a> {
@@ -136,7 +138,7 @@ mod tests {
     }
 
     fn bearer() -> Injection {
-        Injection::Header { name: "authorization".to_owned(), prefix: "Bearer ".to_owned() }
+        Injection::header("authorization", "Bearer ")
     }
 
     #[test]
@@ -149,7 +151,7 @@ mod tests {
             assert!(why.contains("`T` has characters that no header can carry") && !why.contains("canary"), "{why}");
         }
         assert!(
-            of(Some(&lease("canary-0123456789", Injection::Env("T".to_owned())))).unwrap_err().contains("environment variable")
+            of(Some(&lease("canary-0123456789", Injection::env("T")))).unwrap_err().contains("environment variable")
         );
     }
 

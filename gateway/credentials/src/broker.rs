@@ -1,197 +1,461 @@
-//! Lends secrets, and takes them back.
+//! Lends credentials, and sees that they come back.
 
 use std::{
     collections::{BTreeMap, HashMap},
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
 use arc_swap::ArcSwap;
 use bailiwick_pipeline::{
     grant::LiveGrant,
     ids::GrantId,
-    ports::{Credentials, Later, Lease, LeaseTerms, LendFailure, Loan},
+    ports::{Access, Clock, Credentials, Later, Lease, LendFailure, Loan, Wanted},
 };
 use bailiwick_schemas::names::ConnectorId;
+use dashmap::DashMap;
+use tokio::{sync::OwnedMutexGuard, time::Instant};
 
-use crate::source::{CredentialSpec, EnvSecrets};
+use crate::{
+    book::{Book, Entry, Record},
+    desk::{Desk, Returning, Standstill},
+    mint::{self, Lent},
+    provider::{CredentialSpec, Wish},
+};
+
+/// For so long after a failure nobody is asked again.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// What an admin looks at takes no longer, milliseconds.
+const DISCOVERY_MS: u64 = 120_000;
+
+/// From so many grants on, those that are gone are looked for now and then.
+const SWEEP_FROM: usize = 64;
+
+/// What connectors are lent.
+pub type Specs = BTreeMap<ConnectorId, CredentialSpec>;
 
 /// Lends each connector its credential, once for each grant.
 pub struct Broker {
     /// What is lent now: swapped as a whole.
-    terms: ArcSwap<Terms>,
-    slots: Mutex<HashMap<GrantId, Slots>>,
-}
-
-/// What connectors are lent, and the environment that secrets may come from.
-#[derive(Debug)]
-struct Terms {
-    specs: BTreeMap<ConnectorId, CredentialSpec>,
-    env: EnvSecrets,
+    specs: ArcSwap<Specs>,
+    grants: DashMap<GrantId, Arc<Held>>,
+    /// With so many grants, those that are gone without a word are looked for.
+    sweep_at: AtomicUsize,
+    desk: Arc<Desk>,
 }
 
 /// What one grant holds.
-struct Slots {
+struct Held {
     /// Told apart by the grant itself, not only its id: a reissued grant gets nothing of what the one before was lent.
-    grant: std::sync::Weak<LiveGrant>,
-    leases: HashMap<ConnectorId, Slot>,
+    grant: Weak<LiveGrant>,
+    slots: Mutex<HashMap<ConnectorId, Arc<Slot>>>,
 }
 
-/// Locked while the secret is read: whoever asks meanwhile gets the same lease.
-type Slot = Arc<tokio::sync::Mutex<Option<Arc<Lease>>>>;
+/// The place of one lease.
+#[derive(Default)]
+struct Slot {
+    place: Mutex<Place>,
+    /// Held by whoever has a credential made: whoever asks meanwhile waits for the same one.
+    turn: Arc<tokio::sync::Mutex<Turn>>,
+}
+
+#[derive(Default)]
+struct Place {
+    lent: Option<Arc<Lent>>,
+    /// Taken out: what is made for it now is given back.
+    is_closed: bool,
+}
+
+/// What came of the last time.
+#[derive(Default)]
+struct Turn {
+    failed: Option<(Instant, Duration, LendFailure)>,
+}
+
+/// A lease for the moment in which an admin looks at a connector: given back when it is dropped.
+pub struct Guest {
+    lent: Arc<Lent>,
+    desk: Arc<Desk>,
+}
+
+impl Guest {
+    /// The lease.
+    pub fn lease(&self) -> &Arc<Lease> {
+        &self.lent.lease
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        give_back(&self.desk, &self.lent, "the connector was looked at", None);
+    }
+}
+
+/// One lease as it stands.
+#[derive(Debug, Clone)]
+pub struct Listed {
+    /// What it is.
+    pub entry: Arc<Entry>,
+    /// Whether what was lent lives on when the task is over.
+    pub standing: bool,
+    /// Why it is not lent any more, and what became of it; none while it is.
+    pub ending: Option<Standstill>,
+}
 
 impl Broker {
-    /// A broker for these connectors. `env` is what the gateway was started with.
-    pub fn new(specs: BTreeMap<ConnectorId, CredentialSpec>, env: EnvSecrets) -> Self {
-        Self { terms: ArcSwap::from_pointee(Terms { specs, env }), slots: Mutex::default() }
+    /// A broker for these connectors. What is unclosed in the book is taken back as soon as [`Broker::work`] runs.
+    pub fn new(specs: Specs, book: Arc<dyn Book>, record: Arc<dyn Record>, clock: Arc<dyn Clock>) -> Self {
+        Self::at(specs, Desk::new(book, record, clock))
     }
 
-    /// Puts these credentials in the place of those before. What was lent of one that changed or is gone is lent no more: returned
-    /// are those leases, with the grant that each was for.
-    pub fn replace(&self, specs: BTreeMap<ConnectorId, CredentialSpec>, env: EnvSecrets) -> Vec<(GrantId, Arc<Lease>)> {
-        let before = self.terms.load_full();
-        let changed: Vec<&ConnectorId> =
-            before.specs.iter().filter(|(id, spec)| specs.get(*id) != Some(*spec)).map(|(id, _)| id).collect();
-        // INVARIANT: swapped first, taken out second. Whoever still reads the old secret either had its slot before, which is no
-        // longer anybody's then, or finds the terms changed and keeps nothing.
-        self.terms.store(Arc::new(Terms { specs, env }));
-        let mut returned = Vec::new();
-        for (grant, held) in self.lock().iter_mut() {
-            for slot in changed.iter().filter_map(|id| held.leases.remove(*id)) {
-                let lease = slot.try_lock().ok().and_then(|mut lease| lease.take());
-                returned.extend(lease.map(|lease| (grant.clone(), lease)));
+    /// Another one for these connectors, that writes down and gives back where this one does: to try out what is not in force.
+    #[must_use]
+    pub fn beside(&self, specs: Specs) -> Self {
+        Self::at(specs, Arc::clone(&self.desk))
+    }
+
+    fn at(specs: Specs, desk: Arc<Desk>) -> Self {
+        Self { specs: ArcSwap::from_pointee(specs), grants: DashMap::new(), sweep_at: AtomicUsize::new(SWEEP_FROM), desk }
+    }
+
+    /// Takes back what the gateway that ran before this one had lent, and what it was being lent: nobody uses that any more. Returned is
+    /// how many there are.
+    pub fn recover(&self) -> Result<usize, String> {
+        let unclosed = self.desk.book.unclosed()?;
+        let count = unclosed.len();
+        let specs = self.specs.load();
+        for (entry, handle) in unclosed {
+            // The provider that is configured now for the same connector, where it is of the same kind.
+            let spec = specs.get(&entry.connector).filter(|spec| spec.provider.name() == entry.provider);
+            let provider = spec.map(|spec| Arc::clone(&spec.provider));
+            let why = "the gateway ended before it was given back".to_owned();
+            self.desk.give_back(Returning { entry: Arc::new(entry), handle, provider, why, used: None });
+        }
+        Ok(count)
+    }
+
+    /// Sees that what was lent comes back; ends when it is dropped.
+    pub fn work(&self) -> impl Future<Output = ()> + Send + 'static {
+        Arc::clone(&self.desk).work()
+    }
+
+    /// Puts these credentials in the place of those before. What was lent of one that changed or is gone is lent no more.
+    pub fn replace(&self, specs: Specs) {
+        let before = self.specs.load_full();
+        let changed: Vec<&ConnectorId> = before.iter().filter(|(id, spec)| specs.get(*id) != Some(*spec)).map(|(id, _)| id).collect();
+        // INVARIANT: swapped first, taken out second. Whoever still has the old one made either had its slot before, which is closed
+        // then, or finds the new terms.
+        self.specs.store(Arc::new(specs));
+        for connector in changed {
+            self.returned_by(connector, "the connector's credential is configured otherwise");
+        }
+    }
+
+    /// Gives back what was lent for this grant: to be called when a grant ends. Nothing is lent of it from here on; what its issuer takes back
+    /// is asked for at once. A secret is wiped from memory when the last child that was given it is gone.
+    pub fn returned(&self, grant: &GrantId, why: &str) {
+        let Some((_, held)) = self.grants.remove(grant) else { return };
+        let slots: Vec<_> = held.lock().drain().collect();
+        slots.iter().for_each(|(_, slot)| self.close(slot, why));
+    }
+
+    /// Gives back what this connector was lent, for whichever grant: to be called when it is stopped.
+    pub fn returned_by(&self, connector: &ConnectorId, why: &str) {
+        let of_grants: Vec<Arc<Held>> = self.grants.iter().map(|held| Arc::clone(held.value())).collect();
+        for held in of_grants {
+            let slot = held.lock().remove(connector);
+            slot.iter().for_each(|slot| self.close(slot, why));
+        }
+    }
+
+    /// Gives back this one lease. Whether it was lent.
+    pub fn returned_lease(&self, lease: &str, why: &str) -> bool {
+        let of_grants: Vec<Arc<Held>> = self.grants.iter().map(|held| Arc::clone(held.value())).collect();
+        let mut is_found = false;
+        for held in of_grants {
+            let slots: Vec<Arc<Slot>> = held.lock().values().cloned().collect();
+            for slot in slots {
+                let lent = slot.lock().lent.take_if(|lent| lent.entry.lease == lease);
+                if let Some(lent) = lent {
+                    give_back(&self.desk, &lent, why, None);
+                    is_found = true;
+                }
             }
         }
-        returned
+        is_found
     }
 
-    /// Forgets what was lent for this grant: to be called when a grant ends. Returns the leases that end with it. A secret is
-    /// wiped from memory when the last child that was given it is gone.
-    pub fn returned(&self, grant: &GrantId) -> Vec<Arc<Lease>> {
-        let slots = self.lock().remove(grant);
-        let held = slots.into_iter().flat_map(|slots| slots.leases.into_values());
-        held.filter_map(|slot| slot.try_lock().ok()?.take()).collect()
+    /// Gives back everything, and waits until issuers have taken back what they can at once, no longer than `most`: at the end of the gateway.
+    /// Returned is whether nothing is left for the next start.
+    pub async fn close_all(&self, most: Duration) -> bool {
+        let grants: Vec<GrantId> = self.grants.iter().map(|held| held.key().clone()).collect();
+        grants.iter().for_each(|grant| self.returned(grant, "the gateway ends"));
+        self.desk.settled(|_| true, most).await
     }
 
-    /// Forgets what this connector was lent, for whichever grant: to be called when it is stopped. Returns those leases, with the grant
-    /// that each was for.
-    pub fn returned_by(&self, connector: &ConnectorId) -> Vec<(GrantId, Arc<Lease>)> {
-        let mut returned = Vec::new();
-        for (grant, held) in self.lock().iter_mut() {
-            let slot = held.leases.remove(connector);
-            let lease = slot.and_then(|slot| slot.try_lock().ok()?.take());
-            returned.extend(lease.map(|lease| (grant.clone(), lease)));
+    /// Waits until what was lent for this grant is back, or has to wait; not longer than `most`. Returned is whether all of it is back.
+    pub async fn settled(&self, grant: &GrantId, most: Duration) -> bool {
+        self.desk.settled(|entry| entry.grant.as_ref() == Some(grant), most).await
+    }
+
+    /// What is lent, and what is not back yet.
+    pub fn leases(&self) -> Vec<Listed> {
+        let of_grants: Vec<Arc<Held>> = self.grants.iter().map(|held| Arc::clone(held.value())).collect();
+        let mut listed = Vec::new();
+        for held in of_grants {
+            let slots: Vec<Arc<Slot>> = held.lock().values().cloned().collect();
+            let lent = slots.iter().filter_map(|slot| slot.lock().lent.clone());
+            listed.extend(lent.map(|lent| Listed {
+                entry: Arc::clone(&lent.entry),
+                standing: lent.provider.is_standing(),
+                ending: None,
+            }));
         }
-        returned
+        let ending = self.desk.standing().into_iter();
+        listed.extend(ending.map(|still| Listed { entry: Arc::clone(&still.entry), standing: false, ending: Some(still) }));
+        listed
     }
 
-    /// Reads the credential of one connector and forgets it again: for `check` and `doctor`.
+    /// What connectors are lent now.
+    pub fn specs(&self) -> Arc<Specs> {
+        self.specs.load_full()
+    }
+
+    /// Has the credential of one connector made and gives it back: for `check` and `doctor`.
     pub async fn try_out(&self, connector: &ConnectorId) -> Result<(), LendFailure> {
-        let terms = self.terms.load_full();
-        let Some(spec) = terms.specs.get(connector) else {
-            return Ok(());
-        };
-        make(connector, spec, &terms.env, 0).await.map(drop)
+        self.for_discovery(connector).await.map(drop)
     }
 
     /// Lends the credential of one connector to nobody's grant, for the moment in which an admin lists its tools; `None` where it
-    /// needs none. It is not kept.
-    pub async fn for_discovery(&self, connector: &ConnectorId) -> Result<Option<Arc<Lease>>, LendFailure> {
-        let terms = self.terms.load_full();
-        let Some(spec) = terms.specs.get(connector) else {
-            return Ok(None);
+    /// needs none.
+    pub async fn for_discovery(&self, connector: &ConnectorId) -> Result<Option<Guest>, LendFailure> {
+        let Some(spec) = self.specs.load().get(connector).cloned() else { return Ok(None) };
+        let now_ms = self.desk.clock.now_ms();
+        let wish = Wish {
+            lease: mint::lease_id().map_err(|why| mint::failure(connector, &spec, Access::Read, why))?,
+            grant: None,
+            agent: None,
+            owner: String::new(),
+            connector: connector.clone(),
+            access: Access::Read,
+            now_ms,
+            until_ms: now_ms.saturating_add(DISCOVERY_MS),
         };
-        make(connector, spec, &terms.env, 0).await.map(|lease| Some(Arc::new(lease)))
+        let desk = Arc::clone(&self.desk);
+        // Not ended by whoever stops waiting: what is made has to be given back.
+        let made = tokio::spawn(async move {
+            let lent = mint::mint(&desk, &spec, wish).await.map_err(|(failure, _)| failure)?;
+            Ok(Guest { lent: Arc::new(lent), desk })
+        });
+        made.await.unwrap_or_else(|_| Err(mint::lost(connector))).map(Some)
     }
 
-    async fn loan(&self, grant: &Arc<LiveGrant>, connector: &ConnectorId, now_ms: u64) -> Result<Option<Loan>, LendFailure> {
-        let terms = self.terms.load_full();
-        let Some(spec) = terms.specs.get(connector) else {
-            return Ok(None);
-        };
-        let ended = || failure(connector, spec, format!("grant `{}` is not live", grant.terms().id));
+    async fn loan(&self, wanted: Wanted<'_>) -> Result<Option<Loan>, LendFailure> {
+        let Wanted { grant, connector, access, most, now_ms } = wanted;
+        let specs = self.specs.load();
+        let Some(spec) = specs.get(connector) else { return Ok(None) };
         if !grant.is_live(now_ms) {
-            return Err(ended());
+            return Err(mint::ended(connector, spec, grant));
         }
         let slot = self.slot(grant, connector);
-        let mut held = slot.lock().await;
-        if let Some(lease) = held.as_ref().filter(|lease| now_ms < lease.expires_at_ms) {
-            return Ok(Some(Loan { lease: Arc::clone(lease), fresh: false }));
+        if let Some(lease) = slot.usable(access, now_ms) {
+            self.renew_soon(&slot, now_ms);
+            return Ok(Some(Loan { lease, fresh: false }));
         }
-        let expires_at_ms = grant.chain().map(|grant| grant.terms().expires_at_ms).min().unwrap_or(0);
-        let lease = Arc::new(make(connector, spec, &terms.env, expires_at_ms).await?);
-        // It may have ended while the secret was read; `returned` has then been and gone.
-        if !grant.is_live(now_ms) {
-            return Err(ended());
+        let (came, spec) = (Instant::now(), spec.clone());
+        drop(specs);
+        let turn = Arc::clone(&slot.turn).lock_owned().await;
+        // Whoever had the turn before may have had it made, or have failed: nobody who waited for that asks once more.
+        if let Some(lease) = slot.usable(access, now_ms) {
+            return Ok(Some(Loan { lease, fresh: false }));
         }
-        // Of another one than is lent by now: not kept for the next call.
-        if self.terms.load().specs.get(connector) == Some(spec) {
-            *held = Some(Arc::clone(&lease));
+        if let Some((at, pause, failure)) = &turn.failed
+            && (*at >= came || at.elapsed() < *pause)
+        {
+            return Err(failure.clone());
         }
+        let access = access.max(most());
+        let making = Making { slot, turn, spec, access, grant: Arc::clone(grant), desk: Arc::clone(&self.desk) };
+        let connector_id = connector.clone();
+        // Not ended by whoever stops waiting: what is made has to be kept, or given back.
+        let made = tokio::spawn(making.make(connector_id));
+        let lease = made.await.unwrap_or_else(|_| Err(mint::lost(connector)))?;
         Ok(Some(Loan { lease, fresh: true }))
     }
 
-    fn slot(&self, grant: &Arc<LiveGrant>, connector: &ConnectorId) -> Slot {
-        let mut slots = self.lock();
-        // Grants that are gone without `returned` leave nothing behind.
-        slots.retain(|_, held| held.grant.strong_count() > 0);
-        let new = || Slots { grant: Arc::downgrade(grant), leases: HashMap::new() };
-        let held = slots.entry(grant.terms().id.clone()).or_insert_with(new);
-        if !std::ptr::eq(held.grant.as_ptr(), Arc::as_ptr(grant)) {
-            *held = new();
-        }
-        Arc::clone(held.leases.entry(connector.clone()).or_default())
+    /// Has a lease that ends before its grant does renewed, where its time is nearly up.
+    fn renew_soon(&self, slot: &Arc<Slot>, now_ms: u64) {
+        let Some(lent) = slot.lock().lent.clone().filter(|lent| lent.wants_renewal(now_ms)) else { return };
+        // Somebody is at it.
+        let Ok(turn) = Arc::clone(&slot.turn).try_lock_owned() else { return };
+        let desk = Arc::clone(&self.desk);
+        tokio::spawn(async move {
+            mint::renew(&desk, &lent).await;
+            drop(turn);
+        });
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<GrantId, Slots>> {
-        // A panic while it was held leaves a map that is whole.
-        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    fn slot(&self, grant: &Arc<LiveGrant>, connector: &ConnectorId) -> Arc<Slot> {
+        let id = &grant.terms().id;
+        if let Some(held) = self.grants.get(id)
+            && std::ptr::eq(held.grant.as_ptr(), Arc::as_ptr(grant))
+            && let Some(slot) = held.lock().get(connector)
+        {
+            return Arc::clone(slot);
+        }
+        self.sweep();
+        let new = || Arc::new(Held { grant: Arc::downgrade(grant), slots: Mutex::default() });
+        let mut held = self.grants.entry(id.clone()).or_insert_with(new);
+        if !std::ptr::eq(held.grant.as_ptr(), Arc::as_ptr(grant)) {
+            let before = std::mem::replace(held.value_mut(), new());
+            before.lock().drain().for_each(|(_, slot)| self.close(&slot, "its grant was issued anew"));
+        }
+        Arc::clone(held.lock().entry(connector.clone()).or_default())
+    }
+
+    /// Grants that are gone without [`Broker::returned`] leave nothing behind.
+    fn sweep(&self) {
+        if self.grants.len() < self.sweep_at.load(Ordering::Relaxed) {
+            return;
+        }
+        let gone = self.grants.iter().filter(|held| held.grant.strong_count() == 0).map(|held| held.key().clone());
+        let gone: Vec<GrantId> = gone.collect();
+        gone.iter().for_each(|grant| self.returned(grant, "its grant is gone"));
+        self.sweep_at.store((self.grants.len() * 2).max(SWEEP_FROM), Ordering::Relaxed);
+    }
+
+    fn close(&self, slot: &Slot, why: &str) {
+        let lent = {
+            let mut place = slot.lock();
+            place.is_closed = true;
+            place.lent.take()
+        };
+        if let Some(lent) = lent {
+            give_back(&self.desk, &lent, why, None);
+        }
     }
 }
 
 impl Credentials for Broker {
-    fn lend<'a>(
-        &'a self,
-        grant: &'a Arc<LiveGrant>,
-        connector: &'a ConnectorId,
-        now_ms: u64,
-    ) -> Later<'a, Result<Option<Loan>, LendFailure>> {
-        Box::pin(self.loan(grant, connector, now_ms))
+    fn lend<'a>(&'a self, wanted: Wanted<'a>) -> Later<'a, Result<Option<Loan>, LendFailure>> {
+        Box::pin(self.loan(wanted))
+    }
+
+    fn leaked(&self, grant: &Arc<LiveGrant>, connector: &ConnectorId, lease: &Lease) {
+        let held = self.grants.get(&grant.terms().id).map(|held| Arc::clone(held.value()));
+        let Some(slot) = held.and_then(|held| held.lock().get(connector).cloned()) else { return };
+        // What stands for ever would be lent again at the next call: to take it out would end the child, and nothing else.
+        let lent = slot.lock().lent.take_if(|lent| lent.entry.lease == lease.id && !lent.provider.is_standing());
+        if let Some(lent) = lent {
+            give_back(&self.desk, &lent, "it was in what its server sent", None);
+        }
     }
 }
 
 impl fmt::Debug for Broker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Broker").field("terms", &self.terms.load()).finish_non_exhaustive()
+        f.debug_struct("Broker").field("specs", &self.specs.load()).finish_non_exhaustive()
     }
 }
 
-async fn make(
-    connector: &ConnectorId,
-    spec: &CredentialSpec,
-    env: &EnvSecrets,
-    expires_at_ms: u64,
-) -> Result<Lease, LendFailure> {
-    let secret = spec.provider.read(env).await.map_err(|why| failure(connector, spec, why))?;
-    let terms = LeaseTerms {
-        id: lease_id().map_err(|why| failure(connector, spec, why))?,
-        provider: spec.provider.as_str(),
-        reference: spec.provider.reference(),
-        injection: spec.injection.clone(),
-        expires_at_ms,
-    };
-    Lease::new(terms, secret).map_err(|fault| failure(connector, spec, fault.to_string()))
+/// One credential being made, by whoever has the turn.
+struct Making {
+    slot: Arc<Slot>,
+    turn: OwnedMutexGuard<Turn>,
+    spec: CredentialSpec,
+    access: Access,
+    grant: Arc<LiveGrant>,
+    desk: Arc<Desk>,
 }
 
-fn failure(connector: &ConnectorId, spec: &CredentialSpec, why: String) -> LendFailure {
-    LendFailure { connector: connector.clone(), reference: spec.provider.reference(), why }
+impl Making {
+    async fn make(mut self, connector: ConnectorId) -> Result<Arc<Lease>, LendFailure> {
+        let made = self.made(&connector).await;
+        let pause = if self.spec.provider.is_standing() { Duration::ZERO } else { PAUSE };
+        self.turn.failed = match &made {
+            Ok(_) => None,
+            Err((failure, wait)) => Some((Instant::now(), wait.unwrap_or(pause).max(pause), failure.clone())),
+        };
+        made.map_err(|(failure, _)| failure)
+    }
+
+    async fn made(&self, connector: &ConnectorId) -> Result<Arc<Lease>, (LendFailure, Option<Duration>)> {
+        let terms = self.grant.terms();
+        let now_ms = self.desk.clock.now_ms();
+        let ends_ms = self.grant.chain().map(|grant| grant.terms().expires_at_ms).min().unwrap_or(0);
+        let until_ms = match self.spec.provider.longest() {
+            Some(longest) => ends_ms.min(now_ms.saturating_add(u64::try_from(longest.as_millis()).unwrap_or(u64::MAX))),
+            None => ends_ms,
+        };
+        let own = |why| (mint::failure(connector, &self.spec, self.access, why), None);
+        let wish = Wish {
+            lease: mint::lease_id().map_err(own)?,
+            grant: Some(terms.id.clone()),
+            agent: Some(terms.agent.clone()),
+            owner: terms.owner.clone(),
+            connector: connector.clone(),
+            access: self.access,
+            now_ms,
+            until_ms,
+        };
+        let lent = Arc::new(mint::mint(&self.desk, &self.spec, wish).await?);
+        let replaced = {
+            let mut place = self.slot.lock();
+            // The grant may have ended while it was made; `returned` has then been and gone.
+            if place.is_closed || !self.grant.is_live(self.desk.clock.now_ms()) {
+                drop(place);
+                give_back(&self.desk, &lent, "its grant ended while it was made", None);
+                return Err((mint::ended(connector, &self.spec, &self.grant), None));
+            }
+            place.lent.replace(Arc::clone(&lent))
+        };
+        if let Some(before) = replaced {
+            let used = Some(Arc::downgrade(&before.lease));
+            give_back(&self.desk, &before, "another one took its place", used);
+        }
+        Ok(Arc::clone(&lent.lease))
+    }
 }
 
-fn lease_id() -> Result<String, String> {
-    let mut random = [0_u8; 16];
-    aws_lc_rs::rand::fill(&mut random).map_err(|_| "there is no randomness for its id".to_owned())?;
-    Ok(format!("lease-{:032x}", u128::from_be_bytes(random)))
+impl Slot {
+    /// The lease, if it is good for this, now.
+    fn usable(&self, access: Access, now_ms: u64) -> Option<Arc<Lease>> {
+        let place = self.lock();
+        let lent = place.lent.as_ref()?;
+        (lent.lease.access >= access && now_ms < lent.lease.expires_at_ms()).then(|| Arc::clone(&lent.lease))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Place> {
+        // A panic while it was held leaves a place that is whole.
+        self.place.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
+impl Held {
+    fn lock(&self) -> MutexGuard<'_, HashMap<ConnectorId, Arc<Slot>>> {
+        // A panic while it was held leaves a map that is whole.
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Gives it back: what stands for ever is only on record, all else is for its issuer to take back.
+fn give_back(desk: &Desk, lent: &Lent, why: &str, used: Option<Weak<Lease>>) {
+    if lent.provider.is_standing() {
+        desk.tell("returned", &lent.entry, Some(why.to_owned()));
+        return;
+    }
+    let (entry, handle, provider) = (Arc::clone(&lent.entry), lent.handle.clone(), Some(Arc::clone(&lent.provider)));
+    desk.give_back(Returning { entry, handle, provider, why: why.to_owned(), used });
+}
+
+#[cfg(test)]
+mod kit;
+#[cfg(test)]
+mod minted_tests;
 #[cfg(test)]
 mod tests;

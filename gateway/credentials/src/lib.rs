@@ -1,12 +1,22 @@
 //! Credentials lent to connectors: for one grant and one connector, never longer than the grant.
 //!
-//! [`Broker`] fills the pipeline's port `Credentials`. Secrets come from files or from the environment that the gateway was
-//! started with; a secret is read when a grant first needs it, is wiped when the last call that uses it is done, and is never
-//! printed: what records and errors carry is the name of the variable or the path of the file.
+//! [`Broker`] fills the pipeline's port `Credentials`. A [`Provider`] gives credentials: its issuer makes one when a grant first needs it, and
+//! takes it back when the grant ends, whichever way. By what it is taken back is in the [`Book`] before it is used, so that a crash forgets
+//! none. What is lent is wiped from memory when the last call that uses it is done, and is never printed: what records and errors carry is
+//! the name of a role, a variable or a file.
 
+mod book;
 mod broker;
+mod desk;
+mod mint;
+mod provider;
 mod secret_file;
-mod source;
+mod standing;
 
-pub use broker::Broker;
-pub use source::{CredentialSpec, EnvSecrets, Provider};
+pub use book::{Book, Entry, Event, Record};
+pub use broker::{Broker, Guest, Listed, Specs};
+pub use desk::Standstill;
+pub use provider::{
+    CredentialSpec, Handle, Journal, MintFault, MintFaultKind, Minted, Provider, RevokeFault, Wish,
+};
+pub use standing::{EnvSecrets, Standing};

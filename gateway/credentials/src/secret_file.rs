@@ -11,7 +11,7 @@ use rustix::fs::OFlags;
 use secrecy::SecretString;
 use zeroize::Zeroizing;
 
-use crate::source::{SECRET_BYTES, check};
+use crate::standing::{SECRET_BYTES, check};
 
 /// The permissions that nobody but the owner may have.
 const OTHERS: u32 = 0o077;

@@ -32,6 +32,7 @@ mod hop;
 mod inquiry;
 mod judge;
 mod kept;
+mod lease;
 mod legs;
 mod links;
 mod obliged;

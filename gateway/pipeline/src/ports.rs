@@ -8,8 +8,10 @@ use bailiwick_schemas::{
     names::{ConnectorId, QualifiedName},
 };
 use bytes::Bytes;
-use secrecy::SecretString;
 
+pub use crate::lease::{
+    Access, Credentials, Injection, Lease, LeaseFault, LeaseTerms, LendFailure, Loan, Material, Template, TemplateFault, Wanted,
+};
 use crate::{
     catalogue::{Tool, World},
     detect::Detections,
@@ -19,7 +21,6 @@ use crate::{
     ids::{AgentId, ApprovalId, CallId, GrantId, RequestId},
     principal::{Presented, Principal},
     records::{DecisionRecord, DetectionRecord, IntentRecord, LabelledRecord, OutcomeRecord, SecretRecord},
-    redact::{NeedleFault, Needles},
     rounds::Rounds,
     tasks::Tasks,
     trace::CallTrace,
@@ -547,120 +548,6 @@ pub enum ClaimEnd {
     Failed,
     /// It may have run: the answer never came.
     Unknown,
-}
-
-/// A lent credential: for one grant and one connector.
-#[derive(Debug)]
-pub struct Lease {
-    /// Its id, for the record.
-    pub id: String,
-    /// The provider, for the record.
-    pub provider: &'static str,
-    /// Where the secret comes from (a name or a path, never a value).
-    pub reference: String,
-    /// How its server gets it.
-    pub injection: Injection,
-    /// Until when it is lent, unix milliseconds: never longer than the grant.
-    pub expires_at_ms: u64,
-    secret: SecretString,
-    needles: Needles,
-}
-
-/// How a server gets what is lent to it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Injection {
-    /// In this variable of its environment: a child process.
-    Env(String),
-    /// In a header of each request: a server over HTTP.
-    Header {
-        /// The header's name, lower case.
-        name: String,
-        /// What stands before the secret, such as `Bearer ` with its space.
-        prefix: String,
-    },
-}
-
-/// What a lease is made of.
-#[derive(Debug)]
-pub struct LeaseTerms {
-    /// See [`Lease::id`].
-    pub id: String,
-    /// See [`Lease::provider`].
-    pub provider: &'static str,
-    /// See [`Lease::reference`].
-    pub reference: String,
-    /// See [`Lease::injection`].
-    pub injection: Injection,
-    /// See [`Lease::expires_at_ms`].
-    pub expires_at_ms: u64,
-}
-
-impl Lease {
-    /// Lends `secret` on these terms. Fails where the secret is so short that it can't be told from ordinary text, and so
-    /// could not be kept out of results.
-    pub fn new(terms: LeaseTerms, secret: SecretString) -> Result<Self, NeedleFault> {
-        let LeaseTerms { id, provider, reference, injection, expires_at_ms } = terms;
-        let needles = Needles::of(&secret)?;
-        Ok(Self { id, provider, reference, injection, expires_at_ms, secret, needles })
-    }
-
-    /// The secret.
-    pub fn secret(&self) -> &SecretString {
-        &self.secret
-    }
-
-    /// What others said, for the record: without the secret of the lease, where there is one.
-    pub(crate) fn kept_out(lease: Option<&Self>, words: &str) -> String {
-        lease.map_or_else(|| words.to_owned(), |lease| lease.needles.redact(words).0)
-    }
-
-    /// Whether the secret, in any form that is looked for, is in these bytes.
-    pub fn is_in(&self, bytes: &[u8]) -> bool {
-        self.needles.found_in(bytes)
-    }
-
-    /// The text without the secret, in any form that is looked for.
-    pub fn redacted(&self, text: &str) -> String {
-        self.needles.redact(text).0
-    }
-
-    /// What to look for in results.
-    pub(crate) fn needles(&self) -> &Needles {
-        &self.needles
-    }
-}
-
-/// Why nothing could be lent.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the credential `{reference}` for connector `{connector}` can't be lent: {why}")]
-pub struct LendFailure {
-    /// For which connector.
-    pub connector: ConnectorId,
-    /// Which one.
-    pub reference: String,
-    /// Why not, for the operator.
-    pub why: String,
-}
-
-/// The broker of credentials.
-pub trait Credentials: Send + Sync {
-    /// The credential of this connector for this grant; `None` where the connector needs none. `fresh` is told whether it was
-    /// lent anew or is the one that this grant already has.
-    fn lend<'a>(
-        &'a self,
-        grant: &'a Arc<LiveGrant>,
-        connector: &'a ConnectorId,
-        now_ms: u64,
-    ) -> Later<'a, Result<Option<Loan>, LendFailure>>;
-}
-
-/// A credential, as handed to a call.
-#[derive(Debug, Clone)]
-pub struct Loan {
-    /// The lease.
-    pub lease: Arc<Lease>,
-    /// Whether it was lent just now.
-    pub fresh: bool,
 }
 
 /// The ways out.

@@ -413,7 +413,7 @@ pub struct DetectionRecord<'a> {
 /// Stream `secrets`: a secret was lent, used, or seen where it must not be.
 #[derive(Debug, Serialize)]
 pub struct SecretRecord<'a> {
-    /// `lent`, `used` or `redacted`.
+    /// `lent`, `used` or `leaked`.
     pub event: &'static str,
     /// The call.
     pub call_id: &'a CallId,

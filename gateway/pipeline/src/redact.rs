@@ -9,6 +9,7 @@ use base64::{
 };
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value};
+use zeroize::Zeroizing;
 
 use crate::trace::hex;
 
@@ -37,39 +38,20 @@ impl fmt::Debug for Needles {
 impl Needles {
     /// The secret itself, reversed, escaped as in JSON, in hex, percent-encoded, and in base64 at each of its three
     /// alignments; in upper or lower case, as servers change that.
-    pub(crate) fn of(secret: &SecretString) -> Result<Self, NeedleFault> {
-        let secret = secret.expose_secret();
-        if secret.len() < SHORTEST {
-            return Err(NeedleFault(secret.len()));
-        }
-        let bytes = secret.as_bytes();
-        let hex = hex(bytes);
-        let percent = |plain: fn(u8) -> bool| {
-            let written = |byte: &u8| if plain(*byte) { char::from(*byte).to_string() } else { format!("%{byte:02X}") };
-            bytes.iter().map(written).collect::<String>()
-        };
-        let unreserved = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
-        // A string within a JSON text that is itself a string.
-        let escaped = Value::from(secret).to_string();
-        let escaped = escaped.get(1..escaped.len().saturating_sub(1)).unwrap_or_default().to_owned();
-        // Other writers of JSON escape more than must be.
-        let slashed = escaped.replace('/', "\\/");
-        let unicode: String = secret.chars().fold(String::new(), |text, c| match c {
-            c if c.is_ascii_alphanumeric() => text + c.encode_utf8(&mut [0; 4]),
-            c => text + &format!("\\u{:04x}", u32::from(c)),
-        });
-        let reversed = secret.chars().rev().collect();
-        let mut forms =
-            vec![secret.to_owned(), reversed, hex, percent(unreserved), percent(|_| false), escaped, slashed, unicode];
-        for shift in 0..3 {
-            forms.push(aligned(&STANDARD_NO_PAD, bytes, shift));
-            forms.push(aligned(&URL_SAFE_NO_PAD, bytes, shift));
+    pub(crate) fn of(secrets: &[SecretString]) -> Result<Self, NeedleFault> {
+        let mut forms = Vec::new();
+        for secret in secrets {
+            let secret = secret.expose_secret();
+            if secret.len() < SHORTEST {
+                return Err(NeedleFault(secret.len()));
+            }
+            forms_of(secret, &mut forms);
         }
         let automaton = AhoCorasick::builder()
             .match_kind(MatchKind::LeftmostLongest)
             .ascii_case_insensitive(true)
-            .build(&forms)
-            .map_err(|_| NeedleFault(bytes.len()))?;
+            .build(forms.iter().map(|form| form.as_bytes()))
+            .map_err(|_| NeedleFault(forms.len()))?;
         Ok(Self { automaton })
     }
 
@@ -120,6 +102,34 @@ impl Needles {
     }
 }
 
+/// Each form of this secret.
+fn forms_of(secret: &str, forms: &mut Vec<Zeroizing<String>>) {
+    let bytes = secret.as_bytes();
+    let hex = hex(bytes);
+    let percent = |plain: fn(u8) -> bool| {
+        let written = |byte: &u8| if plain(*byte) { char::from(*byte).to_string() } else { format!("%{byte:02X}") };
+        bytes.iter().map(written).collect::<String>()
+    };
+    let unreserved = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    // A string within a JSON text that is itself a string.
+    let escaped = Value::from(secret).to_string();
+    let escaped = escaped.get(1..escaped.len().saturating_sub(1)).unwrap_or_default().to_owned();
+    // Other writers of JSON escape more than must be.
+    let slashed = escaped.replace('/', "\\/");
+    let unicode: String = secret.chars().fold(String::new(), |text, c| match c {
+        c if c.is_ascii_alphanumeric() => text + c.encode_utf8(&mut [0; 4]),
+        c => text + &format!("\\u{:04x}", u32::from(c)),
+    });
+    let reversed = secret.chars().rev().collect();
+    forms.extend(
+        [secret.to_owned(), reversed, hex, percent(unreserved), percent(|_| false), escaped, slashed, unicode].map(Zeroizing::new),
+    );
+    for shift in 0..3 {
+        forms.push(Zeroizing::new(aligned(&STANDARD_NO_PAD, bytes, shift)));
+        forms.push(Zeroizing::new(aligned(&URL_SAFE_NO_PAD, bytes, shift)));
+    }
+}
+
 /// What of the base64 of `bytes` does not depend on its neighbours, when `shift` bytes (modulo 3) stand before it.
 fn aligned(engine: &impl Engine, bytes: &[u8], shift: usize) -> String {
     let mut padded = vec![0; shift];
@@ -143,7 +153,7 @@ mod tests {
     const SECRET: &str = "s3cr3t/+value-42";
 
     fn needles() -> Needles {
-        Needles::of(&SecretString::from(SECRET)).unwrap()
+        Needles::of(&[SecretString::from(SECRET)]).unwrap()
     }
 
     #[test]
@@ -184,7 +194,7 @@ mod tests {
     /// Servers change the case of headers and of hex digits: no form depends on it.
     #[test]
     fn case_hides_nothing() {
-        let needles = Needles::of(&SecretString::from("Ab/Cd\"Ef-9")).unwrap();
+        let needles = Needles::of(&[SecretString::from("Ab/Cd\"Ef-9")]).unwrap();
         for form in [
             "Ab/Cd\"Ef-9",
             "AB/CD\"EF-9",
@@ -202,7 +212,7 @@ mod tests {
         /// Whatever stands before and after the secret, its base64 is found.
         #[test]
         fn base64_is_found_wherever_the_secret_stands(secret in "[ -~]{8,30}", before in "[ -~]{0,7}", after in "[ -~]{0,7}") {
-            let needles = Needles::of(&SecretString::from(secret.as_str())).unwrap();
+            let needles = Needles::of(&[SecretString::from(secret.as_str())]).unwrap();
             let whole = format!("{before}{secret}{after}");
             for text in [STANDARD.encode(&whole), URL_SAFE_NO_PAD.encode(&whole)] {
                 prop_assert!(needles.found_in(text.as_bytes()));
@@ -227,8 +237,8 @@ mod tests {
 
     #[test]
     fn a_short_secret_is_refused() {
-        assert_eq!(Needles::of(&SecretString::from("1234567")).unwrap_err(), NeedleFault(7));
-        assert!(Needles::of(&SecretString::from("12345678")).is_ok());
+        assert_eq!(Needles::of(&[SecretString::from("1234567")]).unwrap_err(), NeedleFault(7));
+        assert!(Needles::of(&[SecretString::from("12345678")]).is_ok());
     }
 
     #[test]

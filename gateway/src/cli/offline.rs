@@ -28,7 +28,8 @@ use crate::{
         change_id, name_of, pins_of, proposal, trial,
     },
     data::DataFolder,
-    downstream::{credentials_of, env_secrets, specs_of},
+    downstream::{credentials_of, specs_of},
+    lending::{LeaseBook, SecretsRecord},
     foresee::{self, Closed},
     pinning::Scout,
     runtime::policies_of,
@@ -58,7 +59,7 @@ pub(super) async fn try_out(id: &str, session: &Session) -> Result<Trial, CliFau
 /// A gateway's folder, held while it is used: no gateway can start meanwhile.
 pub(super) struct Offline {
     config: Config,
-    trail: Trail,
+    trail: Arc<Trail>,
     store: Store,
     specs: BTreeMap<ConnectorId, ConnectorSpec>,
     broker: Broker,
@@ -74,7 +75,10 @@ impl Offline {
         let (trail, _) = Trail::open(&data.trail(), Options { segment_bytes: config.trail.segment_size, ..Options::default() })?;
         let store = Store::open(data.path())?;
         let specs = specs_of(&config, &session.around.own_binary);
-        let broker = Broker::new(credentials_of(&config, &data)?, env_secrets(&config, &session.around.environment));
+        let trail = Arc::new(trail);
+        let credentials = credentials_of(&config, &data, &session.around.environment)?;
+        let broker = Broker::new(credentials, LeaseBook::of(&store), SecretsRecord::of(&trail), Arc::new(SystemClock));
+        tokio::spawn(broker.work());
         Ok(Self { config, trail, store, specs, broker, shown: Mutex::default() })
     }
 

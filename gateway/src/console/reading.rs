@@ -263,7 +263,7 @@ pub(super) async fn given_away(runtime: &Runtime) -> Vec<Detection> {
     let (folder, end) = (runtime.data.trail(), runtime.recorder.trail().last_seq(Stream::Secrets) + 1);
     let found = beside(move || {
         let records = piece(&Reader::open(&folder)?, Stream::Secrets, end.saturating_sub(PIECE).max(1), end)?;
-        let redacted = records.into_iter().rev().filter(|record| record.text("event") == Some("redacted")).take(ROWS);
+        let redacted = records.into_iter().rev().filter(|record| record.text("event") == Some("leaked")).take(ROWS);
         Ok(redacted.map(|record| taken_out(&record)).collect::<Vec<_>>())
     });
     found.await.unwrap_or_default()

@@ -9,7 +9,7 @@ use bailiwick_pipeline::{
     ports::{
         ApprovalFailure, ApprovalRequest, Approvals, Binding, Channel, ClaimEnd, Claimed, Clock, ConnectFailure, Connectors,
         Credentials, Grants, Identities, IdentityFailure, Later, Lease, LendFailure, Loan, Ports, Ticket, Tracer, Trail,
-        TrailLost, Worlds,
+        TrailLost, Wanted, Worlds,
     },
     principal::{Presented, Principal},
     records::{DecisionRecord, DetectionRecord, IntentRecord, LabelledRecord, OutcomeRecord, SecretRecord},
@@ -92,15 +92,12 @@ impl Approvals for Closed {
 }
 
 impl Credentials for Closed {
-    fn lend<'a>(
-        &'a self,
-        _: &'a Arc<LiveGrant>,
-        connector: &'a ConnectorId,
-        _: u64,
-    ) -> Later<'a, Result<Option<Loan>, LendFailure>> {
-        let failure = LendFailure { connector: connector.clone(), reference: String::new(), why: CLOSED.to_owned() };
+    fn lend<'a>(&'a self, wanted: Wanted<'a>) -> Later<'a, Result<Option<Loan>, LendFailure>> {
+        let failure = LendFailure { connector: wanted.connector.clone(), reference: String::new(), why: CLOSED.to_owned() };
         Box::pin(async { Err(failure) })
     }
+
+    fn leaked(&self, _: &Arc<LiveGrant>, _: &ConnectorId, _: &Lease) {}
 }
 
 impl Connectors for Closed {

@@ -13,7 +13,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bailiwick_config::Config;
 use bailiwick_connectors::ConnectorSpec;
-use bailiwick_credentials::{Broker, CredentialSpec, EnvSecrets};
+use bailiwick_credentials::Specs;
 use bailiwick_pipeline::{grant::Grant, ports::Worlds as _};
 use bailiwick_schemas::names::ConnectorId;
 use bailiwick_store::Pin;
@@ -23,7 +23,7 @@ use serde_json::{Value, json};
 use crate::{
     admin::{AdminRecord, Stage, api::Reloaded, change_id},
     cli::PolicyFaults,
-    downstream::{credentials_of, env_secrets, specs_of},
+    downstream::{credentials_of, specs_of},
     pinning::{self, Scout},
     runtime::{Runtime, StartFault, grants_of},
     sources::{self, Sources},
@@ -77,8 +77,7 @@ impl By {
 struct Next {
     config: Config,
     specs: BTreeMap<ConnectorId, ConnectorSpec>,
-    credentials: BTreeMap<ConnectorId, CredentialSpec>,
-    secrets: EnvSecrets,
+    credentials: Specs,
     grants: Vec<Grant>,
     /// What connectors showed that were not seen before.
     first: Vec<(ConnectorId, Vec<Pin>)>,
@@ -96,7 +95,7 @@ struct Parts {
     shadow: Option<Result<Vec<PolicyText>, String>>,
     bundles: Vec<String>,
     specs: BTreeMap<ConnectorId, ConnectorSpec>,
-    credentials: BTreeMap<ConnectorId, CredentialSpec>,
+    credentials: Specs,
     grants: Vec<Grant>,
     needs_restart: Vec<String>,
     digest: String,
@@ -179,7 +178,7 @@ impl Runtime {
         let of = Arc::clone(self);
         let parts = tokio::task::spawn_blocking(move || of.read_parts()).await.map_err(|_| ReloadFault::Failed)??;
         let mut known = self.pins.list()?;
-        let lender = Broker::new(parts.credentials.clone(), env_secrets(&parts.config, &self.origin.environment));
+        let lender = self.broker.beside(parts.credentials.clone());
         let scout = Scout { specs: &parts.specs, broker: &lender, trail: self.recorder.trail(), clock: self.clock.as_ref() };
         let first = pinning::first_definitions(&parts.config, &self.pins, &known, &scout, FIRST_LOOK).await?;
         known.extend(first.iter().cloned());
@@ -190,8 +189,7 @@ impl Runtime {
             let judged = judged
                 .map_err(|WorldFault::Policies(faults)| ReloadFault::Policies(Box::new(PolicyFaults::new(faults, &policies))))?;
             let changes = Changes::between(&of.config(), &config, needs_restart);
-            let secrets = env_secrets(&config, &of.origin.environment);
-            Ok(Next { config, specs, credentials, secrets, grants, first, judged, changes, digest, bundles })
+            Ok(Next { config, specs, credentials, grants, first, judged, changes, digest, bundles })
         });
         judged.await.map_err(|_| ReloadFault::Failed)?
     }
@@ -207,7 +205,7 @@ impl Runtime {
         if !faults.is_empty() {
             return Err(StartFault::Connectors(faults).into());
         }
-        let credentials = credentials_of(&config, &self.data)?;
+        let credentials = credentials_of(&config, &self.data, &self.origin.environment)?;
         let now_ms = self.clock.now_ms();
         let grants = grants_of(&config, now_ms);
         // Tried, and let go of again.

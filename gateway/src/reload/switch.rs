@@ -30,7 +30,6 @@ type Stored = Pin<Box<dyn Future<Output = Result<(), WriteFault>> + Send>>;
 pub(super) struct Switched {
     sync: ConfigSync,
     ended: Vec<Arc<LiveGrant>>,
-    returned: Vec<(GrantId, Arc<Lease>)>,
     stored: Vec<Stored>,
     /// Who was registered before.
     people: Vec<Person>,
@@ -65,7 +64,7 @@ impl Runtime {
             drop(self.tether.untie(self.worlds.reached()));
             return Err(StartFault::Connectors(faults.iter().map(ToString::to_string).collect()).into());
         }
-        let mut returned = self.broker.replace(next.credentials, next.secrets);
+        self.broker.replace(next.credentials);
         self.specs.store(Arc::new(next.specs));
         // A child that was lent what is lent no more is not left with it until somebody calls.
         let reached = next.judged.reached();
@@ -84,7 +83,7 @@ impl Runtime {
         let ended = grants.narrow();
         for grant in &ended {
             let id = &grant.terms().id;
-            returned.extend(self.broker.returned(id).into_iter().map(|lease| (id.clone(), lease)));
+            self.broker.returned(id, "the configuration no longer has it so");
         }
         let (was, is) = (Basis::of(&old), Basis::of(&next.config));
         // Other policies make nothing void by themselves: a call that comes for its approval is asked about anew, and the approval is void
@@ -124,16 +123,13 @@ impl Runtime {
             Box::pin(async move { unbacked_now.await.map(drop) }),
             Box::pin(async move { is.keep(&store).await }),
         ];
-        Ok(Switched { sync, ended, returned, stored, people })
+        Ok(Switched { sync, ended, stored, people })
     }
 
     /// Sees through what follows: nothing is written downstream any more for what has ended, and all of it is stored. Returns why
     /// something could not be stored: it is in force nevertheless.
     pub(super) async fn see_through(&self, switched: Switched) -> Option<WriteFault> {
-        let Switched { ended, returned, mut stored, people, .. } = switched;
-        for (grant, lease) in returned {
-            self.note_returned(&grant, &lease);
-        }
+        let Switched { ended, mut stored, people, .. } = switched;
         let config = self.config();
         // Before anything else is waited for: whoever is no longer registered is logged out.
         if let Some(console) = self.console.get()
@@ -171,13 +167,5 @@ impl Runtime {
             (!is_reached).then(|| format!("{CHANGED}: connector `{}`", binding.connector))
         });
         async move { voided.await.map(drop) }
-    }
-
-    /// Puts on record that a lent credential is lent no more.
-    pub(crate) fn note_returned(&self, grant: &GrantId, lease: &Lease) {
-        let record = json!({"event": "returned", "grant": grant, "lease": lease.id, "provider": lease.provider, "reference": lease.reference});
-        if let Err(lost) = self.recorder.trail().append(Stream::Secrets, self.clock.now_ms(), &record) {
-            tracing::error!(%lost, "a returned credential could not be put on record");
-        }
     }
 }

@@ -15,6 +15,7 @@ mod files;
 mod grants;
 mod handles;
 mod identities;
+mod leases;
 mod people;
 mod pins;
 mod positions;
@@ -33,6 +34,7 @@ pub use approvals::{
     DecideFault, Decided, Decision, Evidence, Habit, Habits, Happened, LiveApprovals, MayNot, MovedSince, Said, Settings,
     ShowFault, Shown, Standing, Statement, Tally, Use, Verdict, Waiting, Which, batch_digest, challenge,
 };
+pub use leases::{Leases, StoredLease};
 pub use bodies::{BODIES_BYTES, BODIES_KEPT_MS, Bodies};
 pub use fault::{StoreFault, WriteFault};
 pub use grants::{

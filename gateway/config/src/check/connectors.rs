@@ -251,7 +251,7 @@ fn variable(name: &str, connector: &RawConnector, path: &KeyPath, findings: &mut
         let fault = findings.beside(&here, FaultCode::Conflict, message, (&path.key("env").key(name), "and here"));
         fault.help("leave it out of `env`");
     }
-    Injection::Env(name.to_owned())
+    Injection::env(name)
 }
 
 fn secret_source(raw: &RawCredential, path: &KeyPath, setting: Setting<'_>, findings: &mut Findings<'_>) -> Option<SecretSource> {

@@ -117,5 +117,5 @@ pub(super) fn header(given: &str, prefix: Option<&str>, path: &KeyPath, findings
         );
         fault.help("write what stands before the secret, such as `Bearer ` with its space");
     }
-    Injection::Header { name, prefix: prefix.to_owned() }
+    Injection::header(name, prefix)
 }

@@ -182,7 +182,7 @@ fn the_demo_is_embedded_and_classes_thirty_tools() {
     assert!(demo.approvals.allow_same_user);
     let credential = demo.connectors[0].credential.as_ref().unwrap();
     assert_eq!(credential.source.file("/data".as_ref()), Some(PathBuf::from("/data/demo-tickets.token")));
-    assert_eq!(credential.injection, Injection::Env("TICKETS_TOKEN".to_owned()));
+    assert_eq!(credential.injection, Injection::env("TICKETS_TOKEN"));
 }
 
 #[test]
@@ -196,7 +196,7 @@ fn a_connector_elsewhere_is_named_by_its_url() {
     assert_eq!(http.networks.iter().map(ToString::to_string).collect::<Vec<_>>(), ["10.1.0.0/16", "fd00:1::/48"]);
     assert_eq!(http.roots, Some(PathBuf::from("/etc/bailiwick/ca.pem")));
     assert_eq!((connector.protocol, connector.relist_after), (ProtocolChoice::Modern, Duration::from_secs(5)));
-    let injection = Injection::Header { name: "authorization".to_owned(), prefix: "Bearer ".to_owned() };
+    let injection = Injection::header("authorization", "Bearer ");
     assert_eq!(connector.credential.as_ref().unwrap().injection, injection);
     assert!(connector.process().is_none());
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Approved, Stop, asks::Takes, halted};
 use crate::{
-    ports::{Channel, Lease, Ports},
+    ports::{Access, Channel, Lease, Ports, Wanted},
     records::SecretRecord,
     refusal::Refusal,
     way::Way,
@@ -51,7 +51,10 @@ async fn arm_now<'r>(call: Approved<'r>, ports: &Ports, way: &mut Way<'r>) -> Re
     let (grant, tool) = (granted.grant(), granted.tool());
     let stage = way.enter("arm", "bailiwick.credential.issue", ports);
     let loan = if tool.connector.needs_credential {
-        let lent = ports.credentials.lend(grant, &tool.connector.id, ports.clock.now_ms()).await;
+        let access = Access::of(tool.kind);
+        let (connector, now_ms) = (&tool.connector.id, ports.clock.now_ms());
+        let most = || Access::given(granted.world(), grant, connector);
+        let lent = ports.credentials.lend(Wanted { grant, connector, access, most: &most, now_ms }).await;
         lent.map_err(|failure| Refusal::lend(&failure))?
     } else {
         None
@@ -78,6 +81,19 @@ async fn arm_now<'r>(call: Approved<'r>, ports: &Ports, way: &mut Way<'r>) -> Re
     Ok(Armed { approved: call, lease, channel })
 }
 
+/// A secret was in what the server sent: that is on record, and it is lent no more.
+pub(super) fn leak_on_record(
+    call: &Approved<'_>,
+    lease: &Lease,
+    redactions: usize,
+    ports: &Ports,
+    way: &Way<'_>,
+) -> Result<(), Refusal> {
+    let granted = call.permitted().validated().granted();
+    ports.credentials.leaked(granted.grant(), &granted.tool().connector.id, lease);
+    secret_on_record("leaked", call, lease, redactions, ports, way)
+}
+
 /// Puts an access to a secret on record.
 pub(super) fn secret_on_record(
     event: &'static str,
@@ -97,7 +113,7 @@ pub(super) fn secret_on_record(
         lease: &lease.id,
         provider: lease.provider,
         reference: &lease.reference,
-        expires_at_ms: lease.expires_at_ms,
+        expires_at_ms: lease.expires_at_ms(),
         redactions,
         trace_id: &way.trace_id,
     };

@@ -21,7 +21,7 @@ use crate::{
     catalogue::{Tool, World},
     grant::{Labels, LiveGrant},
     pages::{PAGE, Place},
-    ports::{Lease, Listing, Offer, Ports},
+    ports::{Access, Lease, Listing, Offer, Ports, Wanted},
     records::SecretRecord,
     refusal::Refusal,
     way::Way,
@@ -122,7 +122,10 @@ async fn of_connector(
     // One that does not answer costs its own part, and not the time of all.
     let until = tokio::time::Instant::now() + connector.call_timeout.min(PATIENCE);
     let lease = if connector.needs_credential {
-        let lent = tokio::time::timeout_at(until, ports.credentials.lend(grant, &connector.id, ports.clock.now_ms())).await;
+        let (access, now_ms) = (Access::of(tool.kind), ports.clock.now_ms());
+        let most = || Access::given(world, grant, &connector.id);
+        let wanted = Wanted { grant, connector: &connector.id, access, most: &most, now_ms };
+        let lent = tokio::time::timeout_at(until, ports.credentials.lend(wanted)).await;
         let Ok(Ok(Some(loan))) = lent else { return Ok(None) };
         if loan.fresh {
             lent_on_record(call, tool, grant, &loan.lease, trace_id, ports)?;
@@ -212,7 +215,7 @@ fn lent_on_record(
         lease: &lease.id,
         provider: lease.provider,
         reference: &lease.reference,
-        expires_at_ms: lease.expires_at_ms,
+        expires_at_ms: lease.expires_at_ms(),
         redactions: 0,
         trace_id,
     };

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::{
     Approved,
-    arm::secret_on_record,
+    arm::leak_on_record,
     asks::{self, QUESTIONS, QUESTIONS_BYTES},
     flow, halted,
     screen::without_secret,
@@ -97,7 +97,7 @@ fn cleaned(
     // Once: what is said again and again fills no record. The rest is counted.
     if let Some(lease) = lease.filter(|_| redactions > 0 && way.seen.asides.redactions == 0) {
         way.trace.important = true;
-        secret_on_record("redacted", call, lease, redactions, ports, way)?;
+        leak_on_record(call, lease, redactions, ports, way)?;
     }
     way.seen.asides.redactions += redactions as u64;
     Ok(clean)

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::{
     Approved, Sent,
-    arm::secret_on_record,
+    arm::leak_on_record,
     asks::{Questions, questions},
     flow,
     relay::Put,
@@ -105,7 +105,7 @@ pub fn screen<'r>(call: Sent<'r>, limits: ScreenLimits, ports: &Ports, way: &mut
     way.trace.note(stage, "bailiwick.redactions", redactions);
     if let Some(lease) = lease.as_ref().filter(|_| redactions > 0) {
         way.trace.important = true;
-        secret_on_record("redacted", &approved, lease, redactions, ports, way)?;
+        leak_on_record(&approved, lease, redactions, ports, way)?;
     }
     let flowed = flow::join_reply(granted, screened.as_ref(), ports, way);
     taking.give_up();
@@ -182,7 +182,7 @@ pub(super) fn screen_refusal(
     });
     if let Some(lease) = lease.filter(|_| cleaner.seen > 0) {
         way.trace.important = true;
-        secret_on_record("redacted", approved, lease, cleaner.seen, ports, way)?;
+        leak_on_record(approved, lease, cleaner.seen, ports, way)?;
     }
     flow::join_unknown(granted, ports, way)?;
     way.leave(stage, ports);

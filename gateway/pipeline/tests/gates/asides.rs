@@ -122,7 +122,7 @@ async fn the_lent_secret_is_taken_out_and_on_record_once_however_often_it_is_sai
     let (heard, said) = told(&bench, "vault__get", all()).await;
     assert_eq!(said, [r#"{"level":"info","data":{"token":"<[redacted]>"}}"#; 3]);
     assert_eq!(counts(heard.ran()), json!({"told":3,"withheld":0,"redactions":3}));
-    assert_eq!(heard.secrets().iter().filter(|event| *event == "redacted").count(), 1);
+    assert_eq!(heard.secrets().iter().filter(|event| *event == "leaked").count(), 1);
     // Where it can't be taken out, the whole is not told: here it is a number.
     let bench = Bench::new();
     bench.lends("1234567890123");

@@ -192,7 +192,7 @@ async fn a_lent_secret_comes_back_in_no_resource() {
     let heard = ask(&bench, "resources/read", r#"{"uri":"vault+doc://a/x"}"#).await;
     heard.ran();
     assert!(!heard.text().contains("CANARY") && heard.text().contains("vault+doc://a/x"), "{}", heard.text());
-    assert_eq!(heard.secrets(), ["lent", "used", "redacted"]);
+    assert_eq!(heard.secrets(), ["lent", "used", "leaked"]);
 }
 
 #[tokio::test]

@@ -53,7 +53,7 @@ async fn no_form_passes_in_text_keys_structure_or_meta() {
             json!({"content": [], "_meta": {"deep": [[{"k": form}]]}}),
         ] {
             let heard = answers(&bench, reply.to_string()).await;
-            assert_eq!(heard.secrets().last().map(String::as_str), Some("redacted"), "{form}");
+            assert_eq!(heard.secrets().last().map(String::as_str), Some("leaked"), "{form}");
             assert_eq!((heard.outcome()["result"]["redactions"].clone(), heard.sent()), (json!(1), 1), "{form}");
             assert!(heard.text().contains("[redacted]"), "{}", heard.text());
             clean_everywhere(&bench, &heard);
@@ -74,7 +74,7 @@ async fn escapes_hide_nothing() {
         {
             let heard = answers(&bench, reply).await;
             heard.ran();
-            assert_eq!(heard.secrets().last().map(String::as_str), Some("redacted"));
+            assert_eq!(heard.secrets().last().map(String::as_str), Some("leaked"));
             assert!(heard.text().contains("[redacted]"), "{}", heard.text());
             clean_everywhere(&bench, &heard);
         }
@@ -110,7 +110,7 @@ async fn a_secret_as_a_number_is_refused() {
     let heard = answers(&bench, r#"{"content":[],"n":1234567890123}"#.to_owned()).await;
     heard.failed(Outcome::DownstreamError, "result_refused", 1);
     assert_eq!(heard.outcome()["detail"], "connector `vault`: it contains the lent credential where it can't be taken out");
-    assert_eq!(heard.secrets(), ["lent", "used", "redacted"]);
+    assert_eq!(heard.secrets(), ["lent", "used", "leaked"]);
     let heard = answers(&bench, r#"{"content":[{"text":"1234567890123"}],"n":1234567890123}"#.to_owned()).await;
     heard.failed(Outcome::DownstreamError, "result_refused", 1);
     assert_eq!(bench.fakes.records("secrets", &heard.call).pop().unwrap()["redactions"], 2);
@@ -125,7 +125,7 @@ async fn a_secret_as_an_error_code_is_refused() {
         *bench.fakes.reply.lock().unwrap() = Box::new(move |_| Ok(RawReply::error(code, "no".to_owned(), None)));
         let heard = bench.call("vault__get", "{}").await;
         heard.failed(Outcome::DownstreamError, "result_refused", 1);
-        assert_eq!(heard.secrets(), ["lent", "used", "redacted"]);
+        assert_eq!(heard.secrets(), ["lent", "used", "leaked"]);
         assert!(!bench.fakes.all_records().contains("1234567890"));
     }
 }

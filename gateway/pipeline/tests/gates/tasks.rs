@@ -364,7 +364,7 @@ async fn a_lent_secret_is_in_nothing_that_is_told_of_a_task() {
         server.says(says);
         let heard = ask(&bench, "get", &id, "").await;
         assert!(said(&heard).get(what).is_some() && !heard.text().contains("swordfish"), "{}", heard.text());
-        assert!(heard.secrets().contains(&"redacted".to_owned()));
+        assert!(heard.secrets().contains(&"leaked".to_owned()));
     }
 }
 

@@ -17,7 +17,7 @@ use bailiwick_pipeline::{
     ports::{
         AccessFailure, AccessState, AccessTicket, AccessWanted, Channel, Clock, ConnectFailure, Connectors, Credentials, Endings,
         Grants, Identities, IdentityFailure, Later, Lease, LendFailure, Listing, Loan, Offers, Requests, SendFailure, Tracer,
-        Trail, TrailLost, Watch, Watched, Worlds,
+        Trail, TrailLost, Wanted, Watch, Watched, Worlds,
     },
     principal::{Presented, Principal},
     records::{DecisionRecord, DetectionRecord, IntentRecord, LabelledRecord, OutcomeRecord, SecretRecord},
@@ -77,6 +77,8 @@ pub struct Fakes {
     pub keeps: Mutex<Vec<&'static str>>,
     pub kept: Mutex<Vec<(&'static str, String)>>,
     pub loan: Mutex<Result<Option<Loan>, LendFailure>>,
+    /// The leases that were in what servers sent.
+    pub leaked: Mutex<Vec<String>>,
     pub readiness: Mutex<Result<(), ConnectFailure>>,
     pub reply: Mutex<Replying>,
     /// What a server says before it answers.
@@ -121,6 +123,7 @@ impl Fakes {
             keeps: Mutex::default(),
             kept: Mutex::default(),
             loan: Mutex::new(Ok(None)),
+            leaked: Mutex::default(),
             readiness: Mutex::new(Ok(())),
             reply: Mutex::new(Box::new(|_| Ok(RawReply::result(Bytes::from_static(super::PLAIN.as_bytes()))))),
             asides: Mutex::new(Box::new(|_| ())),
@@ -273,11 +276,15 @@ impl Worlds for Fakes {
 }
 
 impl Credentials for Fakes {
-    fn lend<'a>(&'a self, _: &'a Arc<LiveGrant>, _: &'a ConnectorId, _: u64) -> Later<'a, Result<Option<Loan>, LendFailure>> {
+    fn lend<'a>(&'a self, _: Wanted<'a>) -> Later<'a, Result<Option<Loan>, LendFailure>> {
         Box::pin(async {
             self.pass("lend").await;
             self.loan.lock().unwrap().clone()
         })
+    }
+
+    fn leaked(&self, _: &Arc<LiveGrant>, _: &ConnectorId, lease: &Lease) {
+        self.leaked.lock().unwrap().push(lease.id.clone());
     }
 }
 

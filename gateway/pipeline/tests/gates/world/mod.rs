@@ -21,7 +21,7 @@ use bailiwick_pipeline::{
     gates::RawReply,
     grant::{Capability, Grant, LiveGrant, Standing, ToolPattern},
     halts::Halts,
-    ports::{Injection, Lease, LeaseTerms, Listing, Loan, Ports},
+    ports::{Access, Injection, Lease, LeaseTerms, Listing, Loan, Material, Ports},
     principal::{Agent, AuthMethod, Credential, Presented, Principal},
     received::{Message, MessageFault, Origin, Protocol, TaskVerb, Transport},
 };
@@ -173,10 +173,11 @@ impl Bench {
             id: "lease-1".to_owned(),
             provider: "file",
             reference: "vault-token".to_owned(),
-            injection: Injection::Env("TOKEN".to_owned()),
+            injection: Injection::env("TOKEN"),
             expires_at_ms: START_MS + 60_000,
+            access: Access::Write,
         };
-        let lease = Arc::new(Lease::new(lease, SecretString::from(secret)).unwrap());
+        let lease = Arc::new(Lease::new(lease, Material::of(SecretString::from(secret))).unwrap());
         *self.fakes.loan.lock().unwrap() = Ok(Some(Loan { lease, fresh: true }));
     }
 

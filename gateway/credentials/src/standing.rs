@@ -1,31 +1,27 @@
-//! Where secrets come from.
+//! Credentials that live on whatever becomes of the task: in the environment, and in files.
 
-use std::{collections::BTreeMap, fmt, path::PathBuf};
+use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc};
 
-use bailiwick_pipeline::ports::Injection;
+use bailiwick_pipeline::ports::{Access, Later, Material};
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::secret_file;
+use crate::{
+    provider::{Handle, Journal, MintFault, MintFaultKind, Minted, Provider, RevokeFault, Wish},
+    secret_file,
+};
 
 /// The largest secret, bytes.
 pub(crate) const SECRET_BYTES: usize = 64 * 1024;
 
-/// What one connector is lent.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CredentialSpec {
-    /// Where it comes from.
-    pub provider: Provider,
-    /// How the server gets it.
-    pub injection: Injection,
-}
-
-/// Where a secret comes from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Provider {
+/// A secret that somebody keeps for the gateway.
+#[derive(Debug, Clone)]
+pub enum Standing {
     /// A variable of the environment that the gateway was started with.
     Env {
         /// Its name.
         name: String,
+        /// Those variables.
+        env: Arc<EnvSecrets>,
     },
     /// A file that only its owner can read.
     File {
@@ -34,33 +30,57 @@ pub enum Provider {
     },
 }
 
-impl Provider {
-    /// The word for the record.
-    pub fn as_str(&self) -> &'static str {
+impl Standing {
+    fn where_it_is(&self) -> String {
         match self {
-            Self::Env { .. } => "env",
-            Self::File { .. } => "file",
-        }
-    }
-
-    /// Where the secret is: never the secret.
-    pub fn reference(&self) -> String {
-        match self {
-            Self::Env { name } => name.clone(),
+            Self::Env { name, .. } => name.clone(),
             Self::File { path } => path.display().to_string(),
         }
     }
 
     /// Reads the secret. The error says why not, and what to do.
-    pub(crate) async fn read(&self, env: &EnvSecrets) -> Result<SecretString, String> {
+    async fn read(&self) -> Result<SecretString, String> {
         match self {
-            Self::Env { name } => env.read(name),
+            Self::Env { name, env } => env.read(name),
             Self::File { path } => {
                 let path = path.clone();
                 let read = tokio::task::spawn_blocking(move || secret_file::read(&path)).await;
                 read.unwrap_or_else(|_| Err("reading it failed".to_owned()))
             }
         }
+    }
+}
+
+impl Provider for Standing {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Env { .. } => "env",
+            Self::File { .. } => "file",
+        }
+    }
+
+    fn reference(&self, _: Access) -> String {
+        self.where_it_is()
+    }
+
+    fn is_standing(&self) -> bool {
+        true
+    }
+
+    fn is_revocable(&self) -> bool {
+        false
+    }
+
+    fn mint<'a>(&'a self, _: &'a Wish, _: &'a dyn Journal) -> Later<'a, Result<Minted, MintFault>> {
+        Box::pin(async {
+            let secret = self.read().await.map_err(|why| MintFault::new(MintFaultKind::Own, why))?;
+            let (material, reference) = (Material::of(secret), self.where_it_is());
+            Ok(Minted { material, reference, expires_at_ms: None, handle: None })
+        })
+    }
+
+    fn revoke<'a>(&'a self, _: &'a Handle) -> Later<'a, Result<(), RevokeFault>> {
+        Box::pin(std::future::ready(Ok(())))
     }
 }
 

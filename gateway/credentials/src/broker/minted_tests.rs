@@ -1,0 +1,257 @@
+//! What is lent of an issuer's credentials: made once, no longer than wished for, and always taken back.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::collections::BTreeSet;
+
+use tokio::sync::Semaphore;
+
+use super::{kit::*, *};
+use crate::{Handle, MintFault, MintFaultKind, Provider, RevokeFault};
+
+const LONG: Duration = Duration::from_secs(20);
+
+fn house(issuer: &Arc<Issuer>) -> House {
+    House::of([("tickets", of(Arc::clone(issuer) as Arc<dyn Provider>, ""))])
+}
+
+fn issuer() -> Arc<Issuer> {
+    Arc::default()
+}
+
+async fn until(what: &str, mut is: impl FnMut() -> bool) {
+    let waited = tokio::time::timeout(LONG, async {
+        while !is() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    });
+    waited.await.unwrap_or_else(|_| panic!("{what} did not come to be"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_thousand_first_calls_are_lent_one_credential() {
+    let issuer = Arc::new(Issuer { breath: Semaphore::new(0), ..Issuer::default() });
+    let (house, grant) = (Arc::new(house(&issuer)), grant("g-1", 1, 100_000, None));
+    let calls: Vec<_> = (0..1000)
+        .map(|_| {
+            let (house, grant) = (Arc::clone(&house), Arc::clone(&grant));
+            tokio::spawn(async move { house.lend(&grant, "tickets").await })
+        })
+        .collect();
+    issuer.breath.add_permits(1000);
+    let (mut ids, mut fresh) = (BTreeSet::new(), 0);
+    for call in calls {
+        let loan = call.await.unwrap();
+        fresh += usize::from(loan.fresh);
+        ids.insert(loan.lease.id.clone());
+    }
+    assert_eq!((ids.len(), fresh, issuer.minted()), (1, 1, 1));
+    assert_eq!((house.books.open(), house.books.words()), (1, vec!["minted".to_owned()]));
+}
+
+#[tokio::test]
+async fn a_failure_is_shared_by_those_who_waited_for_it_and_the_issuer_is_left_in_peace() {
+    let issuer = Arc::new(Issuer { breath: Semaphore::new(0), ..Issuer::default() });
+    *issuer.gives.lock().unwrap() = Some(MintFault::new(MintFaultKind::Busy(Some(Duration::from_secs(600))), "too many, wait"));
+    let (house, grant) = (Arc::new(house(&issuer)), grant("g-1", 1, 100_000, None));
+    let calls: Vec<_> = (0..100)
+        .map(|_| {
+            let (house, grant) = (Arc::clone(&house), Arc::clone(&grant));
+            tokio::spawn(async move { house.denied(&grant, "tickets").await })
+        })
+        .collect();
+    issuer.breath.add_permits(1);
+    for call in calls {
+        assert!(call.await.unwrap().contains("too many, wait"));
+    }
+    *issuer.gives.lock().unwrap() = None;
+    assert!(house.denied(&grant, "tickets").await.contains("too many"), "for as long as it asked for");
+    assert_eq!(issuer.breath.available_permits(), 0, "asked once");
+    assert_eq!(house.books.words(), ["refused"]);
+}
+
+#[tokio::test]
+async fn whoever_stops_waiting_leaves_nothing_behind_that_nobody_knows() {
+    let issuer = Arc::new(Issuer { breath: Semaphore::new(0), ..Issuer::default() });
+    let (house, grant) = (house(&issuer).at_work(), grant("g-1", 1, 100_000, None));
+    let gone = tokio::time::timeout(Duration::from_millis(20), house.lend(&grant, "tickets")).await;
+    assert!(gone.is_err());
+    issuer.breath.add_permits(9);
+    let next = house.lend(&grant, "tickets").await;
+    assert!(!next.fresh && issuer.minted() == 1, "it is what the first one asked for");
+    house.broker.returned(&grant.terms().id, "it ended");
+    until("the return", || issuer.alive() == 0 && house.books.open() == 0).await;
+}
+
+#[tokio::test]
+async fn what_ends_is_taken_back_at_the_issuer_and_only_that() {
+    let issuer = issuer();
+    let (house, one, two) = (house(&issuer).at_work(), grant("g-1", 1, 100_000, None), grant("g-2", 1, 100_000, None));
+    let first = house.lend(&one, "tickets").await;
+    house.lend(&two, "tickets").await;
+    assert_eq!((issuer.alive(), house.books.open()), (2, 2));
+    house.broker.returned(&one.terms().id, "the task is done");
+    assert!(house.broker.settled(&one.terms().id, LONG).await);
+    assert!(!issuer.alive.lock().unwrap().contains_key(&first.lease.id));
+    assert_eq!((issuer.alive(), house.books.open()), (1, 1));
+    assert_eq!(house.books.events.lock().unwrap().last().unwrap(), &("revoked".to_owned(), "the task is done".to_owned()));
+    assert!(house.broker.close_all(LONG).await);
+    assert_eq!((issuer.alive(), house.books.open()), (0, 0));
+}
+
+#[tokio::test]
+async fn a_grant_that_ends_while_its_credential_is_made_is_lent_none() {
+    let issuer = Arc::new(Issuer { breath: Semaphore::new(0), ..Issuer::default() });
+    let (house, grant) = (Arc::new(house(&issuer).at_work()), grant("g-1", 1, 100_000, None));
+    let (of, live) = (Arc::clone(&house), Arc::clone(&grant));
+    let call = tokio::spawn(async move { of.denied(&live, "tickets").await });
+    until("the mint", || house.books.open() == 1).await;
+    ended(&grant);
+    house.broker.returned(&grant.terms().id, "revoked");
+    issuer.breath.add_permits(1);
+    assert!(call.await.unwrap().contains("is not live"));
+    until("the return", || issuer.minted() == 1 && issuer.alive() == 0 && house.books.open() == 0).await;
+}
+
+#[tokio::test]
+async fn an_issuer_that_can_not_take_it_back_is_asked_until_it_can() {
+    let issuer = issuer();
+    *issuer.takes.lock().unwrap() = Some(RevokeFault::new("it is down"));
+    let (house, grant) = (house(&issuer).at_work(), grant("g-1", 1, 100_000, None));
+    house.lend(&grant, "tickets").await;
+    house.broker.returned(&grant.terms().id, "the task is done");
+    assert!(!house.broker.settled(&grant.terms().id, LONG).await);
+    let listed = house.broker.leases();
+    let ending = listed.first().unwrap().ending.as_ref().unwrap();
+    assert_eq!((ending.fault.as_deref(), ending.tries >= 1, ending.lapses), (Some("it is down"), true, false));
+    assert_eq!((issuer.alive(), house.books.open()), (1, 1), "it is not forgotten");
+    *issuer.takes.lock().unwrap() = None;
+    until("the return", || issuer.alive() == 0 && house.books.open() == 0).await;
+    assert_eq!(house.books.words(), ["minted", "overdue", "revoked"]);
+}
+
+#[tokio::test]
+async fn a_crash_forgets_none() {
+    let issuer = issuer();
+    let spec = || [("tickets", of(Arc::clone(&issuer) as Arc<dyn Provider>, ""))];
+    let books = Arc::<Books>::default();
+    let house = House::with(spec(), Arc::clone(&books));
+    house.lend(&grant("g-1", 1, 100_000, None), "tickets").await;
+    house.lend(&grant("g-2", 1, 100_000, None), "tickets").await;
+    // Killed: nothing is given back.
+    drop(house);
+    assert_eq!(issuer.alive(), 2);
+    let next = House::with(spec(), Arc::clone(&books)).at_work();
+    assert_eq!(next.broker.recover().unwrap(), 2);
+    until("the return", || issuer.alive() == 0 && books.open() == 0).await;
+}
+
+#[tokio::test]
+async fn what_was_made_half_is_taken_back() {
+    let issuer = Arc::new(Issuer { breaks_after: true, ..Issuer::default() });
+    let (house, grant) = (house(&issuer).at_work(), grant("g-1", 1, 100_000, None));
+    assert!(house.denied(&grant, "tickets").await.contains("broke off"));
+    until("the return", || issuer.minted() == 1 && issuer.alive() == 0 && house.books.open() == 0).await;
+}
+
+#[tokio::test]
+async fn more_than_was_wished_for_is_refused_and_given_back() {
+    let issuer = issuer();
+    issuer.generous_ms.store(3_600_000, Ordering::SeqCst);
+    let (house, grant) = (house(&issuer).at_work(), grant("g-1", 1, 100_000, None));
+    let why = house.denied(&grant, "tickets").await;
+    assert!(why.contains("3595 s longer") || why.contains("3600 s longer"), "{why}");
+    until("the return", || issuer.alive() == 0 && house.books.open() == 0).await;
+    assert_eq!(house.books.words(), ["refused", "revoked"]);
+}
+
+#[tokio::test]
+async fn what_can_not_be_written_down_is_not_lent() {
+    for (broken, made) in [("open", 0), ("keep", 0), ("put", 1)] {
+        let issuer = issuer();
+        let (house, grant) = (house(&issuer).at_work(), grant("g-1", 1, 100_000, None));
+        *house.books.broken.lock().unwrap() = Some(broken);
+        assert!(house.denied(&grant, "tickets").await.contains(&format!("{broken} is broken")));
+        assert_eq!(issuer.minted(), made);
+        *house.books.broken.lock().unwrap() = None;
+        until("the return", || issuer.alive() == 0 && house.books.open() == 0).await;
+    }
+}
+
+#[tokio::test]
+async fn a_task_that_only_reads_is_lent_what_only_reads() {
+    let issuer = issuer();
+    let (house, grant) = (house(&issuer).at_work(), grant("g-1", 1, 100_000, None));
+    let read = house.lend(&grant, "tickets").await;
+    assert_eq!((read.lease.access, read.lease.reference.as_str()), (Access::Read, "role-read"));
+    let write = house.try_lend(&grant, "tickets", Access::Write).await.unwrap().unwrap();
+    assert!(write.fresh && write.lease.access == Access::Write);
+    assert!(!house.lend(&grant, "tickets").await.fresh, "what is good for more is good for less");
+    // Used by a call that had it: it is taken back when that is done.
+    assert_eq!(issuer.alive(), 2);
+    drop(read);
+    until("the return", || issuer.alive() == 1).await;
+}
+
+#[tokio::test]
+async fn a_lease_that_ends_before_its_grant_is_renewed_in_time_and_made_anew_after() {
+    let issuer = Arc::new(Issuer { most_ms: 10_000, ..Issuer::default() });
+    let (house, grant) = (house(&issuer).at_work(), grant("g-1", 1, 100_000, None));
+    let first = house.lend(&grant, "tickets").await;
+    assert_eq!(first.lease.expires_at_ms(), NOW + 10_000);
+    house.books.later_ms.store(9_000, Ordering::SeqCst);
+    assert!(!house.lend(&grant, "tickets").await.fresh);
+    until("the renewal", || first.lease.expires_at_ms() == NOW + 19_000).await;
+    assert_eq!(issuer.renewed.load(Ordering::SeqCst), 1);
+    house.books.later_ms.store(30_000, Ordering::SeqCst);
+    let second = house.lend(&grant, "tickets").await;
+    assert!(second.fresh && issuer.minted() == 2);
+    drop(first);
+    until("the return", || issuer.alive() == 1).await;
+}
+
+#[tokio::test]
+async fn what_can_not_be_taken_back_is_shown_until_it_has_ended() {
+    let issuer = Arc::new(Issuer { is_revocable: false, ..Issuer::default() });
+    let (house, grant) = (house(&issuer).at_work(), grant("g-1", 1, 100_000, None));
+    house.lend(&grant, "tickets").await;
+    house.broker.returned(&grant.terms().id, "the task is done");
+    assert!(!house.broker.settled(&grant.terms().id, LONG).await);
+    let listed = house.broker.leases();
+    assert!(listed.iter().all(|listed| !listed.entry.revocable && listed.ending.as_ref().unwrap().lapses));
+    house.books.later_ms.store(200_000, Ordering::SeqCst);
+    // Looked at again by the next start.
+    let next = House::with([("tickets", of(Arc::clone(&issuer) as Arc<dyn Provider>, ""))], Arc::clone(&house.books)).at_work();
+    next.broker.recover().unwrap();
+    until("the end", || house.books.open() == 0).await;
+    assert_eq!(house.books.words(), ["minted", "expired"]);
+    assert_eq!(issuer.asked_back.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test]
+async fn a_leak_ends_the_lease() {
+    let issuer = issuer();
+    let (house, grant) = (house(&issuer).at_work(), grant("g-1", 1, 100_000, None));
+    let leaked = house.lend(&grant, "tickets").await.lease;
+    house.broker.leaked(&grant, &id("tickets"), &leaked);
+    until("the return", || issuer.alive() == 0).await;
+    let next = house.lend(&grant, "tickets").await;
+    assert!(next.fresh && next.lease.id != leaked.id);
+    // Of an earlier call that ended late: the new one is not concerned.
+    house.broker.leaked(&grant, &id("tickets"), &leaked);
+    assert!(!house.lend(&grant, "tickets").await.fresh);
+}
+
+#[tokio::test]
+async fn a_look_at_a_connector_gives_back_what_it_was_lent() {
+    let issuer = issuer();
+    let house = house(&issuer).at_work();
+    let guest = house.broker.for_discovery(&id("tickets")).await.unwrap().unwrap();
+    assert_eq!((guest.lease().access, issuer.alive()), (Access::Read, 1));
+    drop(guest);
+    until("the return", || issuer.alive() == 0 && house.books.open() == 0).await;
+}
+
+#[test]
+fn a_handle_is_shown_to_nobody() {
+    assert_eq!(format!("{:?}", Handle::new(CANARY)), "Handle");
+}

@@ -1,0 +1,232 @@
+//! How one credential comes to be: written down, asked for, judged, written down again, on record, and only then of use.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use bailiwick_pipeline::{
+    grant::LiveGrant,
+    ports::{Access, Later, Lease, LeaseTerms, LendFailure},
+};
+use bailiwick_schemas::names::ConnectorId;
+
+use crate::{
+    book::{Entry, Event},
+    desk::{Desk, Returning},
+    provider::{CredentialSpec, Handle, Journal, MintFault, MintFaultKind, Minted, Provider, Wish},
+};
+
+/// How long an issuer may take to give one, all its steps together.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// By so much the clock of an issuer may differ from ours, milliseconds.
+const SKEW_MS: u64 = 5_000;
+
+/// A lease with what it takes to give it back.
+pub(crate) struct Lent {
+    pub(crate) lease: Arc<Lease>,
+    pub(crate) entry: Arc<Entry>,
+    pub(crate) handle: Option<Handle>,
+    pub(crate) provider: Arc<dyn Provider>,
+    /// Until when its grant lets it live, unix milliseconds.
+    wished_ms: u64,
+}
+
+impl Lent {
+    /// Whether it should be renewed by now: a fifth of its time is left, and it ends before its grant does.
+    pub(crate) fn wants_renewal(&self, now_ms: u64) -> bool {
+        let ends_ms = self.lease.expires_at_ms();
+        let (left, whole) = (ends_ms.saturating_sub(now_ms), ends_ms.saturating_sub(self.entry.since_ms));
+        ends_ms < self.wished_ms && left < whole / 5
+    }
+}
+
+/// What a provider writes down while it mints.
+struct Notes<'a> {
+    desk: &'a Desk,
+    entry: &'a Entry,
+    last: Mutex<Option<Handle>>,
+}
+
+impl Journal for Notes<'_> {
+    fn keep<'a>(&'a self, handle: &'a Handle) -> Later<'a, Result<(), MintFault>> {
+        Box::pin(async move {
+            // In memory first: what fails to be stored may be there all the same.
+            *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(handle.clone());
+            let kept = self.desk.book.keep(self.entry, handle).await;
+            kept.map_err(|why| MintFault::new(MintFaultKind::Own, format!("by what it is taken back can't be stored: {why}")))
+        })
+    }
+}
+
+/// Has a credential made. Whatever fails, what may have been made by then is given back.
+pub(crate) async fn mint(desk: &Arc<Desk>, spec: &CredentialSpec, wish: Wish) -> Result<Lent, (LendFailure, Option<Duration>)> {
+    let (provider, connector) = (&spec.provider, wish.connector.clone());
+    let mut entry = Entry {
+        lease: wish.lease.clone(),
+        grant: wish.grant.clone(),
+        agent: wish.agent.clone(),
+        connector: connector.clone(),
+        provider: provider.name().to_owned(),
+        reference: provider.reference(wish.access),
+        access: wish.access,
+        revocable: provider.is_revocable(),
+        since_ms: wish.now_ms,
+        until_ms: wish.until_ms,
+    };
+    let failed = |why: String| failure(&connector, spec, wish.access, why);
+    let is_standing = provider.is_standing();
+    if !is_standing {
+        desk.book.open(&entry).await.map_err(|why| (failed(format!("that it is lent can't be stored: {why}")), None))?;
+    }
+    let notes = Notes { desk, entry: &entry, last: Mutex::default() };
+    let asked = tokio::time::timeout(PATIENCE, provider.mint(&wish, &notes)).await;
+    let asked = asked.unwrap_or_else(|_| Err(MintFault::new(MintFaultKind::Slow, "its issuer did not answer in time")));
+    let kept = notes.last.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let minted = match asked {
+        Ok(minted) => minted,
+        Err(fault) => {
+            let shared = Arc::new(entry);
+            desk.tell("refused", &shared, Some(fault.why.clone()));
+            if !is_standing {
+                leave(desk, spec, shared, kept, "it was not made as was wished", &fault);
+            }
+            let wait = if let MintFaultKind::Busy(wait) = fault.kind { wait } else { None };
+            return Err((failed(fault.why), wait));
+        }
+    };
+    let Minted { material, reference, expires_at_ms, handle } = minted;
+    let handle = handle.or(kept);
+    entry.reference = reference;
+    if let Some(ends_ms) = expires_at_ms {
+        entry.until_ms = ends_ms;
+    }
+    let judged = judge(provider.as_ref(), &wish, expires_at_ms, handle.as_ref());
+    let stored = match (&handle, is_standing) {
+        (_, true) | (None, _) => Ok(()),
+        // INVARIANT: by what it is taken back is on disk before the secret is used.
+        (Some(handle), false) => desk.book.keep(&entry, handle).await.map_err(|why| format!("by what it is taken back can't be stored: {why}")),
+    };
+    let entry = Arc::new(entry);
+    let lease = judged.and(stored).and_then(|()| {
+        let terms = LeaseTerms {
+            id: wish.lease.clone(),
+            provider: provider.name(),
+            reference: entry.reference.clone(),
+            injection: spec.injection.clone(),
+            expires_at_ms: expires_at_ms.map_or(wish.until_ms, |ends_ms| ends_ms.min(wish.until_ms)),
+            access: wish.access,
+        };
+        Lease::new(terms, material).map_err(|fault| fault.to_string())
+    });
+    let recorded = lease.and_then(|lease| {
+        let event = Event { event: "minted", entry: Arc::clone(&entry), why: None };
+        let put = if is_standing { Ok(()) } else { desk.record.put(&event, desk.clock.now_ms()) };
+        put.map_err(|lost| format!("it can't be put on record: {lost}")).map(|()| lease)
+    });
+    match recorded {
+        Ok(lease) => {
+            let (lease, provider) = (Arc::new(lease), Arc::clone(provider));
+            Ok(Lent { lease, entry, handle, provider, wished_ms: wish.until_ms })
+        }
+        Err(why) => {
+            desk.tell("refused", &entry, Some(why.clone()));
+            if !is_standing {
+                let (provider, why) = (Some(Arc::clone(provider)), why.clone());
+                desk.give_back(Returning { entry, handle, provider, why, used: None });
+            }
+            Err((failed(why), None))
+        }
+    }
+}
+
+/// Refuses what is more than was wished for.
+fn judge(provider: &dyn Provider, wish: &Wish, expires_at_ms: Option<u64>, handle: Option<&Handle>) -> Result<(), String> {
+    if provider.is_standing() {
+        return Ok(());
+    }
+    if provider.is_revocable() && handle.is_none() {
+        return Err("its issuer does not say by what it is taken back".to_owned());
+    }
+    let Some(ends_ms) = expires_at_ms else {
+        return Err("its issuer does not say when it ends: what never ends is not lent".to_owned());
+    };
+    let most = match (provider.decides_lifetime(), provider.longest()) {
+        (false, _) => wish.until_ms,
+        (true, Some(longest)) => wish.now_ms.saturating_add(u64::try_from(longest.as_millis()).unwrap_or(u64::MAX)),
+        (true, None) => u64::MAX,
+    };
+    let beyond = ends_ms.saturating_sub(most);
+    if beyond > SKEW_MS {
+        return Err(format!("its issuer lets it live {} s longer than was asked for", beyond / 1000));
+    }
+    if ends_ms <= wish.now_ms {
+        return Err("it has ended already: compare the clocks of this machine and of its issuer".to_owned());
+    }
+    Ok(())
+}
+
+/// What is left of a mint that failed.
+fn leave(desk: &Arc<Desk>, spec: &CredentialSpec, entry: Arc<Entry>, handle: Option<Handle>, why: &str, fault: &MintFault) {
+    // Refused before anything was made: there is nothing to take back.
+    let is_nothing = handle.is_none()
+        && matches!(fault.kind, MintFaultKind::Refused | MintFaultKind::Busy(_) | MintFaultKind::Unsupported | MintFaultKind::Own);
+    if is_nothing {
+        let (desk, lease) = (Arc::clone(desk), entry.lease.clone());
+        tokio::spawn(async move {
+            if let Err(why) = desk.book.close(&lease).await {
+                tracing::warn!(%lease, %why, "a lease that never came to be could not be struck off");
+            }
+        });
+        return;
+    }
+    let provider = Some(Arc::clone(&spec.provider));
+    desk.give_back(Returning { entry, handle, provider, why: why.to_owned(), used: None });
+}
+
+/// Lets a lease live on. Where that fails it ends when it would have: then another one is made.
+pub(crate) async fn renew(desk: &Arc<Desk>, lent: &Lent) {
+    let Some(handle) = &lent.handle else { return };
+    let now_ms = desk.clock.now_ms();
+    let asked = tokio::time::timeout(PATIENCE, lent.provider.renew(handle, lent.wished_ms, now_ms)).await;
+    let asked = asked.unwrap_or_else(|_| Err(MintFault::new(MintFaultKind::Slow, "its issuer did not answer in time")));
+    match asked {
+        Ok(ends_ms) => {
+            let entry = Entry { until_ms: ends_ms, ..Entry::clone(&lent.entry) };
+            if let Err(why) = desk.book.keep(&entry, handle).await {
+                tracing::warn!(lease = %entry.lease, %why, "that a credential was renewed could not be stored");
+                return;
+            }
+            lent.lease.live_until(ends_ms.min(lent.wished_ms));
+            desk.tell("renewed", &Arc::new(entry), None);
+        }
+        Err(fault) if fault.kind == MintFaultKind::Unsupported => {}
+        Err(fault) => {
+            tracing::warn!(lease = %lent.entry.lease, why = %fault.why, "a credential could not be renewed: another one is made when it ends");
+        }
+    }
+}
+
+/// Why it can't be lent, for the operator.
+pub(crate) fn failure(connector: &ConnectorId, spec: &CredentialSpec, access: Access, why: String) -> LendFailure {
+    LendFailure { connector: connector.clone(), reference: spec.provider.reference(access), why }
+}
+
+/// That its grant has ended.
+pub(crate) fn ended(connector: &ConnectorId, spec: &CredentialSpec, grant: &LiveGrant) -> LendFailure {
+    failure(connector, spec, Access::Read, format!("grant `{}` is not live", grant.terms().id))
+}
+
+/// That whoever made it is gone.
+pub(crate) fn lost(connector: &ConnectorId) -> LendFailure {
+    let why = "the making of it broke off: look into the log".to_owned();
+    LendFailure { connector: connector.clone(), reference: String::new(), why }
+}
+
+/// A fresh id.
+pub(crate) fn lease_id() -> Result<String, String> {
+    let mut random = [0_u8; 16];
+    aws_lc_rs::rand::fill(&mut random).map_err(|_| "there is no randomness for its id".to_owned())?;
+    Ok(format!("lease-{:032x}", u128::from_be_bytes(random)))
+}
