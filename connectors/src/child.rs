@@ -6,10 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bailiwick_pipeline::{
-    ids::GrantId,
-    ports::Lease,
-};
+use bailiwick_pipeline::{ids::GrantId, ports::Lease};
 use futures_util::future::select_all;
 use secrecy::ExposeSecret;
 use tokio::{

@@ -4,7 +4,10 @@
 
 use std::{
     convert::Infallible,
-    os::{fd::IntoRawFd, unix::{ffi::OsStringExt, process::CommandExt}},
+    os::{
+        fd::IntoRawFd,
+        unix::{ffi::OsStringExt, process::CommandExt},
+    },
     process::Command,
 };
 
@@ -106,7 +109,8 @@ fn into_memory(variable: &str) -> Result<String, ExecFault> {
     let fault = |fault| ExecFault::Limit { what: "a file in memory for its credential", fault };
     // Not closed on exec, and named for nothing.
     let flags = MemfdFlags::ALLOW_SEALING | MemfdFlags::NOEXEC_SEAL;
-    let made = memfd_create(c"credential", flags).or_else(|_| memfd_create(c"credential", MemfdFlags::ALLOW_SEALING)).map_err(fault)?;
+    let made =
+        memfd_create(c"credential", flags).or_else(|_| memfd_create(c"credential", MemfdFlags::ALLOW_SEALING)).map_err(fault)?;
     let held = Zeroizing::new(std::env::var_os(variable).unwrap_or_default().into_vec());
     let mut rest = held.as_slice();
     while !rest.is_empty() {

@@ -21,6 +21,7 @@ pub mod oauth;
 mod pinning;
 mod policy_bundle;
 mod processes;
+mod providers;
 pub mod recent;
 mod recovery;
 pub mod reload;

@@ -45,8 +45,8 @@ use crate::{
     completing::Completing,
     data::{DataFault, DataFolder},
     downstream::{credentials_of, specs_of},
-    lending::{LeaseBook, SecretsRecord},
     holders,
+    lending::{LeaseBook, SecretsRecord},
     pinning::{self, Scout},
     recent::Recent,
     recovery,
@@ -469,7 +469,8 @@ impl Runtime {
             followed = followed.and(self.after_end(below, "the grant above it ended").await);
         }
         // Mostly issuers take back what was lent at once, and whoever ends a task may count on it. What takes longer is tried on.
-        join_all(std::iter::once(id).chain(&fell).map(|grant| self.broker.settled(grant, TAKEN_BACK))).await;
+        futures_util::future::join_all(std::iter::once(id).chain(&fell).map(|grant| self.broker.settled(grant, TAKEN_BACK)))
+            .await;
         let ended = ended?;
         followed?;
         Ok(ended)

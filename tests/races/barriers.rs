@@ -17,7 +17,7 @@ use bailiwick_pipeline::{
     ports::{
         ApprovalFailure, ApprovalRequest, Approvals, Binding, Channel, ClaimEnd, Claimed, ConnectFailure, Connectors,
         Credentials, Identities, IdentityFailure, Later, Lease, LendFailure, Listing, Loan, Offers, Ports, SendFailure, Ticket,
-        Trail, TrailLost,
+        Trail, TrailLost, Wanted,
     },
     principal::{Presented, Principal},
     records::{DecisionRecord, DetectionRecord, IntentRecord, LabelledRecord, OutcomeRecord, SecretRecord},
@@ -256,16 +256,15 @@ impl Approvals for Barred {
 }
 
 impl Credentials for Barred {
-    fn lend<'a>(
-        &'a self,
-        grant: &'a Arc<LiveGrant>,
-        connector: &'a ConnectorId,
-        now_ms: u64,
-    ) -> Later<'a, Result<Option<Loan>, LendFailure>> {
+    fn lend<'a>(&'a self, wanted: Wanted<'a>) -> Later<'a, Result<Option<Loan>, LendFailure>> {
         Box::pin(async move {
             plan().stand(Point::Lend).await;
-            self.real.credentials.lend(grant, connector, now_ms).await
+            self.real.credentials.lend(wanted).await
         })
+    }
+
+    fn leaked(&self, grant: &Arc<LiveGrant>, connector: &ConnectorId, lease: &Lease) {
+        self.real.credentials.leaked(grant, connector, lease);
     }
 }
 

@@ -150,9 +150,7 @@ mod tests {
             let why = of(Some(&lease(secret, bearer()))).unwrap_err();
             assert!(why.contains("`T` has characters that no header can carry") && !why.contains("canary"), "{why}");
         }
-        assert!(
-            of(Some(&lease("canary-0123456789", Injection::env("T")))).unwrap_err().contains("environment variable")
-        );
+        assert!(of(Some(&lease("canary-0123456789", Injection::env("T")))).unwrap_err().contains("environment variable"));
     }
 
     #[test]

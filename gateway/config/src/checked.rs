@@ -24,6 +24,7 @@ use crate::{
     connector::Connector,
     layers::Variables,
     people::{ConsoleSettings, RegisteredPerson},
+    provider::ProviderSpec,
     source::Source,
     trust::{Tls, TrustedDomain},
 };
@@ -53,6 +54,8 @@ pub struct Config {
     pub issuers: Vec<IssuerSpec>,
     /// The agents, in the order of the file.
     pub agents: Vec<RegisteredAgent>,
+    /// The issuers of credentials, in the order of the file.
+    pub providers: Vec<ProviderSpec>,
     /// The connectors, in the order of the file.
     pub connectors: Vec<Connector>,
     /// The grants, in the order of the file.
@@ -83,6 +86,7 @@ pub(crate) struct Parts {
     pub(crate) trust_domains: Vec<TrustedDomain>,
     pub(crate) issuers: Vec<IssuerSpec>,
     pub(crate) agents: Vec<RegisteredAgent>,
+    pub(crate) providers: Vec<ProviderSpec>,
     pub(crate) connectors: Vec<Connector>,
     pub(crate) grants: Vec<GrantTerms>,
     pub(crate) people: Vec<RegisteredPerson>,
@@ -94,8 +98,8 @@ pub(crate) struct Parts {
 impl Parts {
     pub(crate) fn with_origin(self, source: Source, variables: Variables, effective: Value) -> Config {
         let Self { server, console, approvals, auto_grants, policy, trail, telemetry, limits, .. } = self;
-        let Self { trust_domains, issuers, agents, connectors, grants, people, resource_servers, channels, detections, .. } =
-            self;
+        let Self { trust_domains, issuers, agents, providers, connectors, grants, people, .. } = self;
+        let Self { resource_servers, channels, detections, .. } = self;
         Config {
             server,
             console,
@@ -108,6 +112,7 @@ impl Parts {
             trust_domains,
             issuers,
             agents,
+            providers,
             connectors,
             grants,
             people,

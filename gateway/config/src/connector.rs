@@ -18,6 +18,8 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
+use crate::provider::Lending;
+
 /// A registered downstream MCP server.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Connector {
@@ -194,6 +196,8 @@ pub enum SecretSource {
     Variable(String),
     /// In a file.
     File(PathBuf),
+    /// With an issuer, which makes one for each task.
+    Issuer(Lending),
     /// In a file of the data folder, at this path in it: only in the embedded configuration (`@data/…`).
     Data(PathBuf),
 }
@@ -251,7 +255,7 @@ impl SecretSource {
     /// The file with the secret, if it is in one; `data` is the data folder.
     pub fn file(&self, data: &Path) -> Option<PathBuf> {
         match self {
-            Self::Variable(_) => None,
+            Self::Variable(_) | Self::Issuer(_) => None,
             Self::File(path) => Some(path.clone()),
             Self::Data(path) => Some(data.join(path)),
         }

@@ -147,7 +147,8 @@ impl Broker {
     /// Puts these credentials in the place of those before. What was lent of one that changed or is gone is lent no more.
     pub fn replace(&self, specs: Specs) {
         let before = self.specs.load_full();
-        let changed: Vec<&ConnectorId> = before.iter().filter(|(id, spec)| specs.get(*id) != Some(*spec)).map(|(id, _)| id).collect();
+        let changed: Vec<&ConnectorId> =
+            before.iter().filter(|(id, spec)| specs.get(*id) != Some(*spec)).map(|(id, _)| id).collect();
         // INVARIANT: swapped first, taken out second. Whoever still has the old one made either had its slot before, which is closed
         // then, or finds the new terms.
         self.specs.store(Arc::new(specs));

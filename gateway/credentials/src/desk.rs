@@ -120,7 +120,12 @@ impl Desk {
         let wait = async {
             loop {
                 count.borrow_and_update();
-                let left = self.lock().values().filter(|pending| concerns(&pending.returning.entry)).map(Pending::is_waiting).collect::<Vec<_>>();
+                let left = self
+                    .lock()
+                    .values()
+                    .filter(|pending| concerns(&pending.returning.entry))
+                    .map(Pending::is_waiting)
+                    .collect::<Vec<_>>();
                 if left.is_empty() {
                     return true;
                 }

@@ -12,11 +12,11 @@ mod mint;
 mod provider;
 mod secret_file;
 mod standing;
+mod web;
 
 pub use book::{Book, Entry, Event, Record};
 pub use broker::{Broker, Guest, Listed, Specs};
 pub use desk::Standstill;
-pub use provider::{
-    CredentialSpec, Handle, Journal, MintFault, MintFaultKind, Minted, Provider, RevokeFault, Wish,
-};
+pub use provider::{CredentialSpec, Handle, Journal, MintFault, MintFaultKind, Minted, Provider, RevokeFault, Wish};
 pub use standing::{EnvSecrets, Standing};
+pub use web::Web;

@@ -106,7 +106,9 @@ pub(crate) async fn mint(desk: &Arc<Desk>, spec: &CredentialSpec, wish: Wish) ->
     let stored = match (&handle, is_standing) {
         (_, true) | (None, _) => Ok(()),
         // INVARIANT: by what it is taken back is on disk before the secret is used.
-        (Some(handle), false) => desk.book.keep(&entry, handle).await.map_err(|why| format!("by what it is taken back can't be stored: {why}")),
+        (Some(handle), false) => {
+            desk.book.keep(&entry, handle).await.map_err(|why| format!("by what it is taken back can't be stored: {why}"))
+        }
     };
     let entry = Arc::new(entry);
     let lease = judged.and(stored).and_then(|()| {
@@ -171,7 +173,10 @@ fn judge(provider: &dyn Provider, wish: &Wish, expires_at_ms: Option<u64>, handl
 fn leave(desk: &Arc<Desk>, spec: &CredentialSpec, entry: Arc<Entry>, handle: Option<Handle>, why: &str, fault: &MintFault) {
     // Refused before anything was made: there is nothing to take back.
     let is_nothing = handle.is_none()
-        && matches!(fault.kind, MintFaultKind::Refused | MintFaultKind::Busy(_) | MintFaultKind::Unsupported | MintFaultKind::Own);
+        && matches!(
+            fault.kind,
+            MintFaultKind::Refused | MintFaultKind::Busy(_) | MintFaultKind::Unsupported | MintFaultKind::Own
+        );
     if is_nothing {
         let (desk, lease) = (Arc::clone(desk), entry.lease.clone());
         tokio::spawn(async move {

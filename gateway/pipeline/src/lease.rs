@@ -477,7 +477,10 @@ mod tests {
     #[test]
     fn a_place_for_what_is_not_there_lends_nothing() {
         let fault = Lease::new(terms(child("{secret}")), material()).unwrap_err();
-        assert_eq!(fault.to_string(), "`inject` has a place for `secret`, and the credential has `password`, `username`: correct `inject`");
+        assert_eq!(
+            fault.to_string(),
+            "`inject` has a place for `secret`, and the credential has `password`, `username`: correct `inject`"
+        );
         let only_plain = Material::default().with_plain("username", "someone");
         assert_eq!(Lease::new(terms(child("{username}")), only_plain).unwrap_err(), LeaseFault::NoSecret);
     }

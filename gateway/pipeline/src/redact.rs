@@ -122,7 +122,8 @@ fn forms_of(secret: &str, forms: &mut Vec<Zeroizing<String>>) {
     });
     let reversed = secret.chars().rev().collect();
     forms.extend(
-        [secret.to_owned(), reversed, hex, percent(unreserved), percent(|_| false), escaped, slashed, unicode].map(Zeroizing::new),
+        [secret.to_owned(), reversed, hex, percent(unreserved), percent(|_| false), escaped, slashed, unicode]
+            .map(Zeroizing::new),
     );
     for shift in 0..3 {
         forms.push(Zeroizing::new(aligned(&STANDARD_NO_PAD, bytes, shift)));

@@ -3,15 +3,9 @@
 use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use bailiwick_console::Person;
-use bailiwick_pipeline::{
-    grant::LiveGrant,
-    ids::GrantId,
-    ports::{Binding, Lease},
-};
+use bailiwick_pipeline::{grant::LiveGrant, ids::GrantId, ports::Binding};
 use bailiwick_store::{ConfigSync, WriteFault};
-use bailiwick_trail::Stream;
 use futures_util::future::join_all;
-use serde_json::json;
 
 use super::{Basis, Next, ReloadFault, basis::CHANGED, change, gone::is_gone};
 use crate::{

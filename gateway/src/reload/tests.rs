@@ -3,7 +3,10 @@
 
 use std::fs;
 
-use bailiwick_pipeline::ports::{Clock as _, Credentials as _, Grants as _};
+use bailiwick_pipeline::{
+    grant::LiveGrant,
+    ports::{Access, Clock as _, Credentials as _, Grants as _, Wanted},
+};
 use bailiwick_store::{Store, StoreFault};
 
 use super::*;
@@ -151,14 +154,21 @@ async fn another_credential_takes_back_what_was_lent() {
     let house = House::new(&with("SECRET")).await;
     let (id, connector) = ("g".parse().unwrap(), "s".parse().unwrap());
     let live = house.runtime.grants.by_id(&id).unwrap();
-    let lent = house.runtime.broker.lend(&live, &connector, SystemClock.now_ms()).await.unwrap().unwrap();
+    let wanted = |grant, connector| Wanted {
+        grant,
+        connector,
+        access: Access::Read,
+        most: &|| Access::Read,
+        now_ms: SystemClock.now_ms(),
+    };
+    let lent = house.runtime.broker.lend(wanted(&live, &connector)).await.unwrap().unwrap();
     house.write(&with("OTHER"));
     assert_eq!(house.reload().await.unwrap().summary(), "connectors ~s");
     let records = house.runtime.recorder.trail().reader().records(Stream::Secrets, bailiwick_trail::Start::First).unwrap();
     let returned = records.map(Result::unwrap).find(|record| record.text("event") == Some("returned")).unwrap();
     assert_eq!(returned.text("lease"), Some(lent.lease.id.as_str()));
     assert!(Arc::ptr_eq(&live, &house.runtime.grants.by_id(&id).unwrap()), "the grant is what it was");
-    assert!(house.runtime.broker.lend(&live, &connector, SystemClock.now_ms()).await.is_err(), "the other one is not set");
+    assert!(house.runtime.broker.lend(wanted(&live, &connector)).await.is_err(), "the other one is not set");
 }
 
 /// The records of tokens that were revoked with their agent: whose, and how many.

@@ -8,7 +8,8 @@ use std::{
 
 use bailiwick_pipeline::{
     grant::Grant,
-    ports::{Credentials as _, Worlds as _},
+    grant::LiveGrant,
+    ports::{Access, Credentials as _, Loan, Wanted, Worlds as _},
 };
 use bailiwick_policy::Band;
 use bailiwick_schemas::canonical::Digest;
@@ -71,6 +72,13 @@ impl House {
     }
 }
 
+/// What connector `tickets` is lent for this grant.
+async fn lend(runtime: &Runtime, grant: &Arc<LiveGrant>) -> Loan {
+    let (connector, most) = (tickets(), || Access::Write);
+    let wanted = Wanted { grant, connector: &connector, access: Access::Write, most: &most, now_ms: NOW };
+    runtime.broker.lend(wanted).await.unwrap().unwrap()
+}
+
 fn tickets() -> ConnectorId {
     "tickets".parse().unwrap()
 }
@@ -94,7 +102,7 @@ async fn what_fails_in_a_tick_keeps_nothing_else_from_being_done() {
     let house = house().await;
     let runtime = &house.runtime;
     let grant = runtime.grants.create(terms(), NOW).await.unwrap();
-    runtime.broker.lend(&grant, &tickets(), NOW).await.unwrap().unwrap();
+    lend(&runtime, &grant).await;
     runtime.tokens.issue_agent(&"demo".parse().unwrap(), 1, NOW).await.unwrap();
     house.tamper("CREATE TRIGGER no BEFORE UPDATE ON grants BEGIN SELECT RAISE(ABORT, 'full'); END");
     house.clock.0.store(NOW + 3 * DAY, Ordering::SeqCst);
@@ -121,7 +129,7 @@ async fn what_follows_the_end_of_a_grant_follows_for_what_fell_with_it_though_it
     let runtime = &house.runtime;
     for terms in [above(), below()] {
         let grant = runtime.grants.create(terms, NOW).await.unwrap();
-        runtime.broker.lend(&grant, &tickets(), NOW).await.unwrap().unwrap();
+        lend(&runtime, &grant).await;
     }
     house.tamper("CREATE TRIGGER no BEFORE UPDATE ON grants BEGIN SELECT RAISE(ABORT, 'full'); END");
     let ended = runtime.end_grant(&"g".parse().unwrap(), EndAs::Revoked, "ann", None, "enough").await;
@@ -141,7 +149,7 @@ async fn what_is_lent_to_a_halted_agent_is_taken_back() {
     }
     for terms in [above(), below(), own] {
         let grant = runtime.grants.create(terms, NOW).await.unwrap();
-        runtime.broker.lend(&grant, &tickets(), NOW).await.unwrap().unwrap();
+        lend(&runtime, &grant).await;
     }
     runtime.end_what_is_halted();
     assert_eq!(house.secrets(), [], "none of these is of a grant");

@@ -54,9 +54,9 @@ impl Leases {
     /// It is over.
     pub async fn close(&self, id: &str) -> Result<(), WriteFault> {
         let id = id.to_owned();
-        let written = self
-            .store
-            .write(move |connection| connection.prepare_cached("DELETE FROM leases WHERE id = ?1")?.execute(params![id]).map(drop));
+        let written = self.store.write(move |connection| {
+            connection.prepare_cached("DELETE FROM leases WHERE id = ?1")?.execute(params![id]).map(drop)
+        });
         written.await
     }
 

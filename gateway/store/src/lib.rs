@@ -34,7 +34,6 @@ pub use approvals::{
     DecideFault, Decided, Decision, Evidence, Habit, Habits, Happened, LiveApprovals, MayNot, MovedSince, Said, Settings,
     ShowFault, Shown, Standing, Statement, Tally, Use, Verdict, Waiting, Which, batch_digest, challenge,
 };
-pub use leases::{Leases, StoredLease};
 pub use bodies::{BODIES_BYTES, BODIES_KEPT_MS, Bodies};
 pub use fault::{StoreFault, WriteFault};
 pub use grants::{
@@ -42,6 +41,7 @@ pub use grants::{
 };
 pub use handles::{HANDLE, HandleEvent, HandleFault, Handles, UNBOUND_MS};
 pub use identities::{AgentEntry, Agents, LiveIdentities};
+pub use leases::{Leases, StoredLease};
 pub use people::{Passkey, Passkeys, UseFault};
 pub use pins::{ClassedBy, Pin, Pins};
 pub use positions::Positions;

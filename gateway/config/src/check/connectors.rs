@@ -5,18 +5,18 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use bailiwick_pipeline::{grant::Labels, marks::Marks, ports::Injection};
+use bailiwick_pipeline::{grant::Labels, marks::Marks};
 use bailiwick_schemas::{
     names::{Feature, ToolName},
     validate::Undeclared,
 };
 
-use super::{Setting, duplicates, environment, flow::Flow, grants::rate, sections::more_than_nothing, split, text};
+use super::{Setting, credentials, duplicates, environment, flow::Flow, grants::rate, sections::more_than_nothing, split, text};
 use crate::{
     code::FaultCode,
-    connector::{Connector, Credential, Process, Program, SecretSource, ToolTerms, Way, marks_of},
+    connector::{Connector, Process, Program, ToolTerms, Way, marks_of},
     fault::Findings,
-    raw::{RawConnector, RawCredential, RawFeature, RawInject, RawTool},
+    raw::{RawConnector, RawFeature, RawProvider, RawTool},
     source::KeyPath,
     suggest::nearest,
 };
@@ -27,24 +27,28 @@ const SHELLS: [&str; 11] = ["ash", "bash", "busybox", "csh", "dash", "fish", "ks
 pub(super) fn connectors(
     raw: &[RawConnector],
     path: &KeyPath,
-    (setting, flow): (Setting<'_>, &Flow<'_>),
+    (setting, flow, providers): (Setting<'_>, &Flow<'_>, &[RawProvider]),
     findings: &mut Findings<'_>,
 ) -> Vec<Connector> {
     duplicates(raw.iter().map(|connector| connector.id.as_ref()), "connector", path, findings);
-    raw.iter().enumerate().filter_map(|(index, raw)| connector(raw, &path.item(index), (setting, flow), findings)).collect()
+    raw.iter()
+        .enumerate()
+        .filter_map(|(index, raw)| connector(raw, &path.item(index), (setting, flow, providers), findings))
+        .collect()
 }
 
 fn connector(
     raw: &RawConnector,
     path: &KeyPath,
-    (setting, flow): (Setting<'_>, &Flow<'_>),
+    (setting, flow, providers): (Setting<'_>, &Flow<'_>, &[RawProvider]),
     findings: &mut Findings<'_>,
 ) -> Option<Connector> {
     let way = way(raw, path, setting, findings);
     text(Some(&raw.environment), &path.key("environment"), findings);
     more_than_nothing(raw.call_timeout, &path.key("call_timeout"), findings);
     more_than_nothing(raw.handshake_timeout, &path.key("handshake_timeout"), findings);
-    let credential = raw.credential.as_ref().and_then(|given| credential(given, raw, path, setting, findings));
+    let credential =
+        raw.credential.as_ref().and_then(|given| credentials::credential(given, (raw, providers), path, setting, findings));
     let holds = raw.sensitivity.label();
     let labels = labels((raw.labels.as_deref(), Labels::UNTRUSTED.join(holds)), holds, &path.key("labels"), flow, findings);
     let label_resources = flow.resources(&raw.label_resources, &path.key("label_resources"), findings);
@@ -191,108 +195,6 @@ fn folder(cwd: &str, path: &KeyPath, findings: &mut Findings<'_>) -> Option<Path
         return None;
     }
     Some(folder)
-}
-
-fn credential(
-    raw: &RawCredential,
-    connector: &RawConnector,
-    path: &KeyPath,
-    setting: Setting<'_>,
-    findings: &mut Findings<'_>,
-) -> Option<Credential> {
-    let here = path.key("credential");
-    if connector.shared {
-        let message = "a shared connector can't have a credential: it would serve one grant with another's secret";
-        let fault = findings.beside(&here, FaultCode::SharedCredential, message, (&path.key("shared"), "shared"));
-        fault.help("leave out `shared`, so that each grant gets a process, or a session, of its own, or leave out `credential`");
-    }
-    let source = secret_source(raw, &here, setting, findings);
-    let injection = injection(raw.inject.as_ref()?, connector, path, findings);
-    Some(Credential { source: source?, injection: injection? })
-}
-
-/// How the connector gets its secret: a child process in its environment, a server over HTTP in a header.
-fn injection(raw: &RawInject, connector: &RawConnector, path: &KeyPath, findings: &mut Findings<'_>) -> Option<Injection> {
-    let here = path.key("credential").key("inject");
-    let (wanted, foreign, chosen) = match connector.url {
-        Some(_) => ("header", [("env", raw.env.is_some()), ("env", false)], "url"),
-        None => ("env", [("header", raw.header.is_some()), ("prefix", raw.prefix.is_some())], "command"),
-    };
-    let mut is_wrong = false;
-    for (key, _) in foreign.iter().filter(|(_, is_set)| *is_set) {
-        let message = format!("`{key}` means nothing to a connector with `{chosen}`");
-        findings.key(&here.key(key), FaultCode::Conflict, message).help(format!("write `inject = {{ {wanted} = \"…\" }}`"));
-        is_wrong = true;
-    }
-    match (&raw.env, &raw.header) {
-        (Some(name), _) if wanted == "env" => Some(variable(name, connector, path, findings)),
-        (_, Some(name)) if wanted == "header" => Some(super::http::header(name, raw.prefix.as_deref(), &here, findings)),
-        _ => {
-            if !is_wrong && !findings.has_any_in(&here) {
-                let message = format!("`{wanted}` is missing: nothing says how the connector gets its secret");
-                findings.key(&here, FaultCode::MissingKey, message).help(format!("write `inject = {{ {wanted} = \"…\" }}`"));
-            }
-            None
-        }
-    }
-}
-
-fn variable(name: &str, connector: &RawConnector, path: &KeyPath, findings: &mut Findings<'_>) -> Injection {
-    let here = path.key("credential").key("inject").key("env");
-    if !environment::is_name(name) {
-        let fault = findings.value(&here, FaultCode::BadName, format!("`{name}` is no name of a variable"));
-        fault.help("use letters, digits and `_`, a letter or `_` first");
-    } else if environment::is_dangerous(name) {
-        let message = format!("`{name}` would change which code the connector runs");
-        let fault = findings.value(&here, FaultCode::DangerousVariable, message);
-        fault.help("name the variable that the server reads its secret from");
-    } else if connector.env.contains_key(name) {
-        let message = format!("`{name}` is set by `credential` and by `env`");
-        let fault = findings.beside(&here, FaultCode::Conflict, message, (&path.key("env").key(name), "and here"));
-        fault.help("leave it out of `env`");
-    }
-    Injection::env(name)
-}
-
-fn secret_source(raw: &RawCredential, path: &KeyPath, setting: Setting<'_>, findings: &mut Findings<'_>) -> Option<SecretSource> {
-    let provider = raw.provider.as_deref()?;
-    let (wanted, given, other) = match provider {
-        "file" => ("path", raw.path.as_deref(), ("name", raw.name.is_some())),
-        _ => ("name", raw.name.as_deref(), ("path", raw.path.is_some())),
-    };
-    if let (other, true) = other {
-        let message = format!("`{other}` means nothing to the provider `{provider}`");
-        findings.key(&path.key(other), FaultCode::Conflict, message).help(format!("leave it out; `{provider}` takes `{wanted}`"));
-    }
-    let key = path.key(wanted);
-    let Some(given) = given else {
-        if findings.has_any_in(&key) {
-            return None;
-        }
-        let message = format!("`{wanted}` is missing: the provider `{provider}` needs it");
-        findings.key(&key, FaultCode::MissingKey, message).help(format!("add `{wanted} = \"…\"`"));
-        return None;
-    };
-    if provider == "env" {
-        if !environment::is_name(given) {
-            let fault = findings.value(&key, FaultCode::BadName, format!("`{given}` is no name of a variable"));
-            fault.help("use letters, digits and `_`, a letter or `_` first");
-        }
-        return Some(SecretSource::Variable(given.to_owned()));
-    }
-    if given.trim().is_empty() || given.contains('\0') {
-        findings
-            .value(&key, FaultCode::BadText, format!("`{given}` is no path of a file"))
-            .help("write the path of the file with the secret");
-    }
-    let Some(inside) = given.strip_prefix("@data/") else {
-        return Some(SecretSource::File(setting.resolve(given)));
-    };
-    if matches!(setting, Setting::File { .. }) {
-        let message = "`@data` stands for the data folder only in the gateway's own configuration";
-        findings.value(&key, FaultCode::EmbeddedOnly, message).help("write the path of the file");
-    }
-    Some(SecretSource::Data(PathBuf::from(inside)))
 }
 
 /// What a connector says of all that comes from it.

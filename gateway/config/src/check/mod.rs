@@ -5,6 +5,7 @@ mod agents;
 mod args;
 mod channels;
 mod connectors;
+mod credentials;
 mod detections;
 mod environment;
 mod flow;
@@ -12,6 +13,7 @@ mod grants;
 mod http;
 mod issuers;
 mod people;
+mod providers;
 mod resource_servers;
 mod sections;
 mod trust;
@@ -70,7 +72,8 @@ pub(crate) fn config(tree: Value, setting: Setting<'_>, findings: &mut Findings<
         trust_domains: trust::domains(&raw.trust_domains, &root.key("trust_domains"), setting, findings),
         agents: agents::agents(&raw, &root.key("agents"), findings),
         issuers: issuers::issuers(&raw, &root.key("issuers"), setting, findings),
-        connectors: connectors::connectors(&raw.connectors, &root.key("connectors"), (setting, &flow), findings),
+        connectors: connectors::connectors(&raw.connectors, &root.key("connectors"), (setting, &flow, &raw.providers), findings),
+        providers: providers::providers(&raw.providers, &root.key("providers"), setting, findings),
         grants: grants::grants(&raw, &flow, &root.key("grants"), findings),
         people: people::people(&raw, &root.key("people"), findings),
         resource_servers: resource_servers::resource_servers(&raw.resource_servers, &root.key("resource_servers"), findings),
@@ -83,6 +86,7 @@ pub(crate) fn config(tree: Value, setting: Setting<'_>, findings: &mut Findings<
         && (parts.trust_domains.len(), parts.resource_servers.len()) == (raw.trust_domains.len(), raw.resource_servers.len())
         && parts.channels.len() == raw.channels.len()
         && parts.detections.len() == raw.detections.len()
+        && parts.providers.len() == raw.providers.len()
         && parts.people.len() == raw.people.len()
         && parts.console.oidc.is_some() == raw.console.oidc.is_some()
         && parts.console.public_url.is_some() == raw.console.public_url.is_some()

@@ -214,13 +214,23 @@ pub(crate) struct RawFeature {
 #[serde(default, deny_unknown_fields)]
 #[schemars(extend("required" = ["provider", "inject"]))]
 pub(crate) struct RawCredential {
-    /// Where the secret is: in a `file`, or in a variable of the gateway's own environment (`env`).
-    #[schemars(extend("enum" = ["file", "env"]))]
+    /// Where it comes from: a `file`, a variable of the gateway's own environment (`env`), or the id of one of `[[providers]]`, which makes
+    /// one for each task and takes it back. What is in a file or a variable lives on when the task is over.
     pub(crate) provider: Option<String>,
     /// For `file`: the file with the secret; relative to this file.
     pub(crate) path: Option<String>,
     /// For `env`: the variable with the secret.
     pub(crate) name: Option<String>,
+    /// With a provider that has roles: the role that is lent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) role: Option<String>,
+    /// The same for tasks whose grant gives only tools that read; `role` when it is not set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) read_role: Option<String>,
+    /// How long it lives at most, at its issuer too; as long as the grant when it is not set. While its task uses it, it is renewed, or made
+    /// anew.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) ttl: Option<Duration>,
     /// How the connector receives it.
     pub(crate) inject: Option<RawInject>,
 }
@@ -231,10 +241,20 @@ pub(crate) struct RawCredential {
 pub(crate) struct RawInject {
     /// With `command`: the variable of the connector's environment that is set to the secret.
     pub(crate) env: Option<String>,
+    /// With `command`: variables, each with a text that has the parts of the credential in braces:
+    /// `postgresql://{username}:{password}@localhost/app`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) variables: BTreeMap<String, String>,
+    /// With `command`: the same, but each variable is set to the path of a file in memory that holds the text.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) files: BTreeMap<String, String>,
     /// With `url`: the header of each request that carries the secret.
     pub(crate) header: Option<String>,
     /// What stands before the secret in the header, such as `Bearer ` with its space.
     pub(crate) prefix: Option<String>,
+    /// All that stands in the header, with the parts of the credential in braces; instead of `prefix`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) value: Option<String>,
 }
 
 /// One tool of a connector.

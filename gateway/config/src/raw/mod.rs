@@ -7,6 +7,7 @@ mod channels;
 mod detections;
 mod entries;
 mod people;
+mod providers;
 mod trust;
 
 use std::collections::BTreeMap;
@@ -23,6 +24,7 @@ pub(crate) use entries::{
     RawResourceServer, RawTool,
 };
 pub(crate) use people::{RawConsole, RawOidc, RawPerson};
+pub(crate) use providers::{RawOpenBao, RawProvider};
 pub(crate) use trust::{RawTls, RawTrustDomain};
 
 use crate::units::{Duration, Size};
@@ -58,6 +60,8 @@ pub(crate) struct Raw {
     pub(crate) issuers: Vec<RawIssuer>,
     /// The agents: registered non-human identities.
     pub(crate) agents: Vec<RawAgent>,
+    /// The providers: who issues the credentials that connectors are lent for the time of a task.
+    pub(crate) providers: Vec<RawProvider>,
     /// The connectors: registered downstream MCP servers.
     pub(crate) connectors: Vec<RawConnector>,
     /// The task grants: what one agent may do for one task.

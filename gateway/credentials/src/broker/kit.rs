@@ -10,9 +10,7 @@ use bailiwick_pipeline::{
 use tokio::sync::Semaphore;
 
 use super::*;
-use crate::{
-    EnvSecrets, Event, Handle, Journal, MintFault, MintFaultKind, Minted, Provider, RevokeFault, Standing,
-};
+use crate::{EnvSecrets, Event, Handle, Journal, MintFault, MintFaultKind, Minted, Provider, RevokeFault, Standing};
 
 pub(super) const CANARY: &str = "canary-0123456789";
 
@@ -63,8 +61,7 @@ impl House {
 
     pub(super) fn with(specs: impl IntoIterator<Item = (&'static str, CredentialSpec)>, books: Arc<Books>) -> Self {
         let specs = specs.into_iter().map(|(name, spec)| (id(name), spec)).collect();
-        let broker =
-            Broker::new(specs, Arc::clone(&books) as _, Arc::clone(&books) as _, Arc::clone(&books) as _);
+        let broker = Broker::new(specs, Arc::clone(&books) as _, Arc::clone(&books) as _, Arc::clone(&books) as _);
         Self { broker: Arc::new(broker), books }
     }
 
@@ -74,7 +71,12 @@ impl House {
         self
     }
 
-    pub(super) async fn try_lend(&self, grant: &Arc<LiveGrant>, connector: &str, access: Access) -> Result<Option<Loan>, LendFailure> {
+    pub(super) async fn try_lend(
+        &self,
+        grant: &Arc<LiveGrant>,
+        connector: &str,
+        access: Access,
+    ) -> Result<Option<Loan>, LendFailure> {
         let (connector, now_ms) = (id(connector), self.books.now_ms());
         self.broker.lend(Wanted { grant, connector: &connector, access, most: &|| access, now_ms }).await
     }

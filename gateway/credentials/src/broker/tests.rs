@@ -35,8 +35,7 @@ async fn a_lease_is_for_one_grant_and_one_connector_and_lent_anew_once() {
     assert_eq!(first.lease.expires_at_ms(), 1000);
     let again = house.lend(&one, "tickets").await;
     assert!(!again.fresh && Arc::ptr_eq(&first.lease, &again.lease));
-    let ids =
-        [&first, &house.lend(&two, "tickets").await, &house.lend(&one, "files").await].map(|loan| loan.lease.id.clone());
+    let ids = [&first, &house.lend(&two, "tickets").await, &house.lend(&one, "files").await].map(|loan| loan.lease.id.clone());
     assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), 3);
     assert!(ids.iter().all(|id| id.len() == 38 && id.starts_with("lease-")), "{ids:?}");
 }

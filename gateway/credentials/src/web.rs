@@ -1,0 +1,202 @@
+//! Asks issuers over HTTP: with TLS but on this machine, without redirects and proxies, within a time and a size.
+
+use std::{path::PathBuf, time::Duration};
+
+use reqwest::{Certificate, Client, Identity, Method, StatusCode, redirect::Policy};
+use secrecy::{ExposeSecret, SecretString};
+use url::Url;
+use zeroize::Zeroizing;
+
+use crate::provider::{MintFault, MintFaultKind, RevokeFault};
+
+/// How long an issuer may take for one answer, the connection included.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The largest answer, bytes: a credential has no more.
+const LARGEST: usize = 256 * 1024;
+
+/// The largest file of certificate authorities, or of a certificate with its key, bytes.
+const LARGEST_PEM: u64 = 4 * 1024 * 1024;
+
+/// So much of what an issuer says of its own failure is told, characters.
+const TOLD: usize = 300;
+
+/// An issuer, and how it is reached.
+#[derive(Debug, Clone)]
+pub struct Web {
+    /// The PEM file of the only authorities that are trusted for it; those of the system where there is none.
+    pub roots: Option<PathBuf>,
+    /// The PEM file with a client certificate, those above it, and its private key.
+    pub identity: Option<PathBuf>,
+}
+
+/// What is asked of an issuer.
+pub(crate) struct Ask<'a> {
+    pub(crate) method: Method,
+    pub(crate) url: Url,
+    /// Headers that hold no secret.
+    pub(crate) headers: Vec<(&'static str, String)>,
+    /// The one that does.
+    pub(crate) secret: Option<(&'static str, &'a SecretString)>,
+    pub(crate) body: Body,
+}
+
+/// What is sent.
+pub(crate) enum Body {
+    None,
+    Json(Zeroizing<String>),
+    Form(Zeroizing<String>),
+}
+
+/// What an issuer answers. Wiped when it is dropped.
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: reqwest::header::HeaderMap,
+    pub(crate) body: Zeroizing<Vec<u8>>,
+}
+
+impl Web {
+    /// Asks once. An answer of any status is an answer.
+    pub(crate) async fn ask(&self, ask: Ask<'_>) -> Result<Answer, MintFault> {
+        let of = self.clone();
+        let is_plain = ask.url.scheme() == "http";
+        // For each time anew: whom to trust may have changed, and it is seldom.
+        let client = tokio::task::spawn_blocking(move || of.client(is_plain)).await;
+        let client = client
+            .unwrap_or_else(|_| Err("its client can't be made".to_owned()))
+            .map_err(|why| MintFault::new(MintFaultKind::Own, why))?;
+        let mut request = client.request(ask.method, ask.url);
+        for (name, value) in ask.headers {
+            request = request.header(name, value);
+        }
+        if let Some((name, secret)) = ask.secret {
+            let value = reqwest::header::HeaderValue::from_str(secret.expose_secret());
+            let mut value = value.map_err(|_| {
+                MintFault::new(MintFaultKind::Own, "the gateway's own secret for it is not one line of plain text")
+            })?;
+            value.set_sensitive(true);
+            request = request.header(name, value);
+        }
+        request = match ask.body {
+            Body::None => request,
+            Body::Json(text) => request.header("content-type", "application/json").body(text.as_bytes().to_vec()),
+            Body::Form(text) => {
+                request.header("content-type", "application/x-www-form-urlencoded").body(text.as_bytes().to_vec())
+            }
+        };
+        let mut response = request.send().await.map_err(|fault| unreachable(&fault))?;
+        let (status, headers) = (response.status(), response.headers().clone());
+        let mut body = Zeroizing::new(Vec::with_capacity(LARGEST));
+        while let Some(chunk) = response.chunk().await.map_err(|fault| unreachable(&fault))? {
+            if body.len() + chunk.len() > LARGEST {
+                return Err(MintFault::new(MintFaultKind::Wrong, format!("its issuer answers with more than {LARGEST} bytes")));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(Answer { status, headers, body })
+    }
+
+    fn client(&self, is_plain: bool) -> Result<Client, String> {
+        let builder = Client::builder()
+            .no_proxy()
+            .redirect(Policy::none())
+            .timeout(PATIENCE)
+            .https_only(!is_plain)
+            .pool_max_idle_per_host(0);
+        let builder = match &self.roots {
+            None => builder,
+            Some(path) => {
+                let shown = path.display();
+                let pem = pem(path)?;
+                let roots =
+                    Certificate::from_pem_bundle(&pem).map_err(|_| format!("`{shown}` is no PEM file of certificates"))?;
+                if roots.is_empty() {
+                    return Err(format!("`{shown}` has no certificate"));
+                }
+                builder.tls_certs_only(roots)
+            }
+        };
+        let builder = match &self.identity {
+            None => builder,
+            Some(path) => {
+                let identity = Identity::from_pem(&pem(path)?);
+                builder.identity(
+                    identity.map_err(|_| format!("`{}` has no certificate with its private key as PEM", path.display()))?,
+                )
+            }
+        };
+        builder.build().map_err(|fault| words(&fault))
+    }
+}
+
+impl Answer {
+    /// What a success says; a fault for all else. `whose` is the issuer, for people.
+    pub(crate) fn success(self, whose: &str) -> Result<Self, MintFault> {
+        if self.status.is_success() {
+            return Ok(self);
+        }
+        Err(self.fault(whose))
+    }
+
+    /// What an answer that is none comes to.
+    pub(crate) fn fault(&self, whose: &str) -> MintFault {
+        let status = self.status;
+        let wait =
+            self.headers.get("retry-after").and_then(|wait| wait.to_str().ok()?.trim().parse().ok()).map(Duration::from_secs);
+        let kind = match status.as_u16() {
+            429 => MintFaultKind::Busy(wait),
+            503 if wait.is_some() => MintFaultKind::Busy(wait),
+            400..=499 => MintFaultKind::Refused,
+            500..=599 => MintFaultKind::Down,
+            _ => MintFaultKind::Wrong,
+        };
+        MintFault::new(kind, format!("{whose} answers with {status}{}", self.told()))
+    }
+
+    /// What it says of its failure, where it says it in one of the usual ways: one line, short. Never a whole body, which could hold a secret.
+    fn told(&self) -> String {
+        let Ok(body) = serde_json::from_slice::<serde_json::Value>(&self.body) else { return String::new() };
+        let of = |key: &str| body.get(key).and_then(|said| said.as_str().map(str::to_owned));
+        let errors = || {
+            let errors = body.get("errors")?.as_array()?.iter().filter_map(|error| error.as_str());
+            Some(errors.collect::<Vec<_>>().join("; "))
+        };
+        let said = match (of("error"), of("error_description")) {
+            (Some(error), Some(description)) => Some(format!("{error}: {description}")),
+            (error, description) => error.or(description).or_else(|| of("message")).or_else(errors),
+        };
+        let said = said.unwrap_or_default();
+        let clean: String = said.chars().map(|c| if c.is_control() { ' ' } else { c }).take(TOLD).collect();
+        if clean.trim().is_empty() { String::new() } else { format!(": {}", clean.trim()) }
+    }
+}
+
+fn pem(path: &std::path::Path) -> Result<Zeroizing<Vec<u8>>, String> {
+    use std::io::Read as _;
+    let shown = path.display();
+    let file = std::fs::File::open(path).map_err(|fault| format!("`{shown}` can't be read: {fault}"))?;
+    let mut bytes = Zeroizing::new(Vec::new());
+    file.take(LARGEST_PEM).read_to_end(&mut bytes).map_err(|fault| format!("`{shown}` can't be read: {fault}"))?;
+    Ok(bytes)
+}
+
+fn unreachable(fault: &reqwest::Error) -> MintFault {
+    let kind = if fault.is_timeout() { MintFaultKind::Slow } else { MintFaultKind::Down };
+    let what = if fault.is_timeout() { "its issuer does not answer in time" } else { "its issuer can't be reached" };
+    MintFault::new(kind, format!("{what}: {}", words(fault)))
+}
+
+/// What a failure says: the deepest of its causes. It names no URL, which can hold a secret.
+fn words(fault: &(dyn std::error::Error + 'static)) -> String {
+    let mut deepest = fault;
+    while let Some(cause) = deepest.source() {
+        deepest = cause;
+    }
+    deepest.to_string()
+}
+
+impl From<&MintFault> for RevokeFault {
+    fn from(fault: &MintFault) -> Self {
+        fault.clone().into()
+    }
+}
