@@ -139,9 +139,9 @@ impl Broker {
         Ok(count)
     }
 
-    /// Sees that what was lent comes back; ends when it is dropped.
+    /// Sees that what was lent comes back; ends with the broker and those beside it.
     pub fn work(&self) -> impl Future<Output = ()> + Send + 'static {
-        Arc::clone(&self.desk).work()
+        self.desk.work()
     }
 
     /// Puts these credentials in the place of those before. What was lent of one that changed or is gone is lent no more.

@@ -8,7 +8,7 @@ use std::{
 
 use bailiwick_pipeline::ports::{Clock, Lease};
 use tokio::{
-    sync::{Notify, Semaphore, watch},
+    sync::{Notify, OwnedSemaphorePermit, Semaphore, watch},
     time::Instant,
 };
 
@@ -41,7 +41,7 @@ pub(crate) struct Desk {
     pub(crate) record: Arc<dyn Record>,
     pub(crate) clock: Arc<dyn Clock>,
     pending: Mutex<BTreeMap<String, Pending>>,
-    wake: Notify,
+    wake: Arc<Notify>,
     count: watch::Sender<usize>,
     at_once: Arc<Semaphore>,
 }
@@ -67,6 +67,12 @@ struct Pending {
     is_worked_on: bool,
 }
 
+impl Drop for Desk {
+    fn drop(&mut self) {
+        self.wake.notify_one();
+    }
+}
+
 /// How a lease that is not lent any more stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Standstill {
@@ -86,7 +92,7 @@ impl Desk {
     pub(crate) fn new(book: Arc<dyn Book>, record: Arc<dyn Record>, clock: Arc<dyn Clock>) -> Arc<Self> {
         let (count, _) = watch::channel(0);
         let at_once = Arc::new(Semaphore::new(AT_ONCE));
-        Arc::new(Self { book, record, clock, pending: Mutex::default(), wake: Notify::new(), count, at_once })
+        Arc::new(Self { book, record, clock, pending: Mutex::default(), wake: Arc::default(), count, at_once })
     }
 
     /// Takes this one back, soon. Never waits.
@@ -140,27 +146,34 @@ impl Desk {
         tokio::time::timeout(most, wait).await.unwrap_or(false)
     }
 
-    /// Works until it is dropped.
-    pub(crate) async fn work(self: Arc<Self>) {
-        loop {
-            let now = Instant::now();
-            let (due, next) = self.due(now);
-            for returning in due {
-                let Ok(permit) = Arc::clone(&self.at_once).acquire_owned().await else { return };
-                let desk = Arc::clone(&self);
-                tokio::spawn(async move {
-                    desk.take_back(&returning).await;
-                    drop(permit);
-                    desk.wake.notify_one();
-                });
+    /// Works as long as somebody has the desk.
+    pub(crate) fn work(self: &Arc<Self>) -> impl Future<Output = ()> + Send + 'static {
+        let (desk, wake) = (Arc::downgrade(self), Arc::clone(&self.wake));
+        async move {
+            loop {
+                let Some(next) = desk.upgrade().map(|desk| desk.look()) else { return };
+                let pause = next.map_or(LONGEST_PAUSE, |next| next.saturating_duration_since(Instant::now()));
+                let _ = tokio::time::timeout(pause, wake.notified()).await;
             }
-            let pause = next.map_or(LONGEST_PAUSE, |next| next.saturating_duration_since(Instant::now()));
-            let _ = tokio::time::timeout(pause, self.wake.notified()).await;
         }
     }
 
+    /// Begins to take back those whose turn it is, as many as there is room for; returned is when the next one's turn is.
+    fn look(self: &Arc<Self>) -> Option<Instant> {
+        let (due, next) = self.due(Instant::now());
+        for (returning, permit) in due {
+            let desk = Arc::clone(self);
+            tokio::spawn(async move {
+                desk.take_back(&returning).await;
+                drop(permit);
+                desk.wake.notify_one();
+            });
+        }
+        next
+    }
+
     /// Those whose turn it is, and when the next one's is.
-    fn due(&self, now: Instant) -> (Vec<Arc<Returning>>, Option<Instant>) {
+    fn due(&self, now: Instant) -> (Vec<(Arc<Returning>, OwnedSemaphorePermit)>, Option<Instant>) {
         let (mut due, mut next) = (Vec::new(), None::<Instant>);
         for pending in self.lock().values_mut().filter(|pending| !pending.is_worked_on) {
             let is_used = pending.returning.used.as_ref().is_some_and(|lease| lease.strong_count() > 0);
@@ -169,8 +182,10 @@ impl Desk {
                 false => pending.due,
             };
             if at <= now {
+                // Whoever is done wakes us: then there is room again.
+                let Ok(permit) = Arc::clone(&self.at_once).try_acquire_owned() else { break };
                 pending.is_worked_on = true;
-                due.push(Arc::clone(&pending.returning));
+                due.push((Arc::clone(&pending.returning), permit));
             } else {
                 next = Some(next.map_or(at, |next| next.min(at)));
             }
