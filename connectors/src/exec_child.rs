@@ -4,9 +4,12 @@
 
 use std::{convert::Infallible, os::unix::process::CommandExt, process::Command};
 
-use rustix::process::{
-    Pid, Resource, Rlimit, Signal, getpid, getppid, getrlimit, set_child_subreaper, set_parent_process_death_signal, setrlimit,
-    setsid,
+use rustix::{
+    process::{
+        Pid, Resource, Rlimit, Signal, getpid, getppid, getrlimit, set_child_subreaper, set_parent_process_death_signal,
+        setrlimit, setsid,
+    },
+    thread::disable_transparent_huge_pages,
 };
 
 use crate::spec::ProcessSpec;
@@ -48,6 +51,8 @@ pub fn exec_child(args: impl IntoIterator<Item = String>) -> Result<Infallible, 
     let _ = setsid();
     // What forks twice and leaves its session stays a descendant, to be found and ended with the others.
     set_child_subreaper(Some(getpid())).map_err(limit("being the parent of its orphans"))?;
+    // Our allocator has switched huge pages off for this process; what a child does is the child's. Where it can't be, nothing is lost.
+    let _ = disable_transparent_huge_pages(false);
     set(Resource::Core, 0).map_err(limit("no core dumps"))?;
     loop {
         let option = args.next().ok_or_else(|| ExecFault::Usage("end of arguments".to_owned()))?;
