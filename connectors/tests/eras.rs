@@ -328,7 +328,8 @@ async fn a_modern_server_over_http_that_was_slow_is_asked_once_more_too() {
     let server = Server::new(move |seen: &crate::server::Seen| match seen.rpc().as_str() {
         "server/discover" if counted.fetch_add(1, Ordering::SeqCst) == 0 => respond(503, &[], "starting"),
         "initialize" => {
-            let error = json!({"code":-32022,"message":"unsupported","data":{"supported":["2026-07-28"],"requested":"2025-11-25"}});
+            let error =
+                json!({"code":-32022,"message":"unsupported","data":{"supported":["2026-07-28"],"requested":"2025-11-25"}});
             respond(400, &[JSON], &json!({"jsonrpc":"2.0","id":seen.id(),"error":error}).to_string())
         }
         _ => modern(echo)(seen),

@@ -39,8 +39,16 @@ fn main() {
         eprintln!("{fault}");
         exit(127);
     }
-    let mut server =
-        Server { mode, extra: args.collect(), lists: 0, calls: 0, answers: Vec::new(), waiting: Vec::new(), asked: None, late: None };
+    let mut server = Server {
+        mode,
+        extra: args.collect(),
+        lists: 0,
+        calls: 0,
+        answers: Vec::new(),
+        waiting: Vec::new(),
+        asked: None,
+        late: None,
+    };
     server.begin();
     for line in stdin().lock().lines() {
         let line = line.unwrap();

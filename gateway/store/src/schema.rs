@@ -7,7 +7,7 @@ use rusqlite::{Connection, ErrorCode};
 use crate::fault::StoreFault;
 
 /// The version of the tables below.
-const VERSION: i64 = 5;
+const VERSION: i64 = 6;
 
 /// The oldest version that was ever written.
 const OLDEST: i64 = 1;
@@ -142,6 +142,14 @@ CREATE TABLE IF NOT EXISTS kept_bodies (
 CREATE INDEX IF NOT EXISTS kept_bodies_by_age ON kept_bodies (at_ms);
 ";
 
+/// What version 6 adds: to whom passkeys trace. Written so that it can be done twice: it is part of a new file too.
+const SIXTH: &str = "
+CREATE TABLE IF NOT EXISTS passkey_makers (
+    passkey BLOB PRIMARY KEY,
+    uid INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+";
+
 /// Makes the file ready for writing, or refuses it.
 pub(crate) fn prepare(connection: &mut Connection, path: &Path) -> Result<(), StoreFault> {
     check(connection, path).map_err(|fault| match fault {
@@ -175,6 +183,7 @@ fn check(connection: &mut Connection, path: &Path) -> Result<(), StoreFault> {
         making.execute_batch(STOPS)?;
         making.execute_batch(FOURTH)?;
         making.execute_batch(FIFTH)?;
+        making.execute_batch(SIXTH)?;
         making.pragma_update(None, "application_id", APPLICATION)?;
         making.pragma_update(None, "user_version", VERSION)?;
         making.commit()?;
@@ -187,7 +196,7 @@ fn check(connection: &mut Connection, path: &Path) -> Result<(), StoreFault> {
     if found < VERSION {
         let raising = connection.transaction()?;
         let done = usize::try_from(found.saturating_sub(OLDEST)).unwrap_or(usize::MAX);
-        STEPS.iter().skip(done).chain([&STOPS, &FOURTH, &FIFTH]).try_for_each(|step| raising.execute_batch(step))?;
+        STEPS.iter().skip(done).chain([&STOPS, &FOURTH, &FIFTH, &SIXTH]).try_for_each(|step| raising.execute_batch(step))?;
         raising.pragma_update(None, "user_version", VERSION)?;
         raising.commit()?;
     }

@@ -1,6 +1,6 @@
 //! The examples of the specification (Web Authentication Level 3, section 16), each as it stands: what we take is taken, the rest is refused
 //! for what it is.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may fail by panicking")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::string_slice, reason = "a test may fail by panicking")]
 
 use std::collections::BTreeMap;
 
@@ -39,7 +39,8 @@ fn expected(challenge: &[u8]) -> Expected<'_> {
 
 /// What a page would send for the registration, and what that comes to.
 fn register(of: &Given) -> Result<Vec<u8>, Fault> {
-    let sent = json!({"id": text(&of["id"]), "clientDataJSON": text(&of["reg-client"]), "attestationObject": text(&of["attestation"])});
+    let sent =
+        json!({"id": text(&of["id"]), "clientDataJSON": text(&of["reg-client"]), "attestationObject": text(&of["attestation"])});
     let made = Registration::read(&sent.to_string())?;
     assert_eq!(made.challenge()?, of["reg-challenge"]);
     let key = made.verify(expected(&of["reg-challenge"]))?;
