@@ -11,10 +11,13 @@ use std::{
     process::Command,
 };
 
-use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
-use rustix::process::{
-    Pid, Resource, Rlimit, Signal, getpid, getppid, getrlimit, set_child_subreaper, set_parent_process_death_signal, setrlimit,
-    setsid,
+use rustix::{
+    fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create},
+    process::{
+        Pid, Resource, Rlimit, Signal, getpid, getppid, getrlimit, set_child_subreaper, set_parent_process_death_signal,
+        setrlimit, setsid,
+    },
+    thread::disable_transparent_huge_pages,
 };
 
 use zeroize::Zeroizing;
@@ -58,6 +61,8 @@ pub fn exec_child(args: impl IntoIterator<Item = String>) -> Result<Infallible, 
     let _ = setsid();
     // What forks twice and leaves its session stays a descendant, to be found and ended with the others.
     set_child_subreaper(Some(getpid())).map_err(limit("being the parent of its orphans"))?;
+    // Our allocator has switched huge pages off for this process; what a child does is the child's. Where it can't be, nothing is lost.
+    let _ = disable_transparent_huge_pages(false);
     set(Resource::Core, 0).map_err(limit("no core dumps"))?;
     let mut in_memory = Vec::new();
     loop {

@@ -33,6 +33,9 @@ fn hello(asks: Option<&str>) -> String {
 /// answer it at all.
 const ASKING: u32 = 3;
 
+/// What a server answers that speaks no older version (MCP 2026-07-28, `UnsupportedProtocolVersion`): no other one has this code.
+const UNSUPPORTED_VERSION: i64 = -32022;
+
 /// The longest answer to a handshake, and the longest description of a server in it, bytes.
 const HELLO_BYTES: usize = 256 * 1024;
 const INFO_BYTES: usize = 16 * 1024;
@@ -69,13 +72,20 @@ pub(crate) struct Unopened {
     pub(crate) why: String,
     /// What the request came to that failed; none where its answer was unfit.
     pub(crate) failure: Option<SendFailure>,
+    /// The code of the error that it was answered with.
+    code: Option<i64>,
 }
 
 impl Unopened {
+    /// A request came to nothing.
+    fn by(failure: SendFailure, why: String) -> Self {
+        Self { why, failure: Some(failure), code: None }
+    }
+
     /// It took too long.
     pub(crate) fn late(patience: Duration) -> Self {
         let ms = u64::try_from(patience.as_millis()).unwrap_or(u64::MAX);
-        Self { why: format!("no answer within {ms} ms"), failure: Some(SendFailure::Timeout(ms)) }
+        Self::by(SendFailure::Timeout(ms), format!("no answer within {ms} ms"))
     }
 
     /// Whether nothing came at all, though there was a connection, or seemed to be.
@@ -91,7 +101,7 @@ impl Unopened {
 
 impl<W: Into<String>> From<W> for Unopened {
     fn from(why: W) -> Self {
-        Self { why: why.into(), failure: None }
+        Self { why: why.into(), failure: None, code: None }
     }
 }
 
@@ -145,7 +155,8 @@ impl From<Failed> for ConnectFailure {
     }
 }
 
-/// Shakes hands. Where nobody knows the era, the server is asked: whatever is no modern answer means that it is legacy.
+/// Shakes hands. Where nobody knows the era, the server is asked: whatever is no modern answer means that it is legacy, unless it refuses
+/// the older handshake as only a modern one does. Then it was slow, and is asked once more, with all the time that is left.
 pub(crate) async fn shake_hands(
     link: &dyn Link,
     patience: Duration,
@@ -158,7 +169,12 @@ pub(crate) async fn shake_hands(
         None => match discover(link, patience / ASKING).await {
             Ok(hello) => Ok(hello),
             Err(unopened) if is_final(&unopened) || link.ended().is_some() => Err(unopened),
-            Err(_) => initialize(link, patience, asks).await,
+            Err(_) => match initialize(link, patience, asks).await {
+                Err(unopened) if unopened.code == Some(UNSUPPORTED_VERSION) && link.ended().is_none() => {
+                    discover(link, patience).await
+                }
+                shaken => shaken,
+            },
         },
     }
 }
@@ -223,7 +239,7 @@ async fn initialize(link: &dyn Link, patience: Duration, asks: Option<&str>) -> 
         return Err(format!("it speaks protocol version `{given}`, we speak {ours}").into());
     };
     let told = link.notify("notifications/initialized", version, patience).await;
-    told.map_err(|failure| Unopened { why: failure.to_string(), failure: Some(failure) })?;
+    told.map_err(|failure| Unopened::by(failure.clone(), failure.to_string()))?;
     Ok(Hello { version, server_info, instructions, tasks: false, logs, tells })
 }
 
@@ -287,7 +303,8 @@ pub(crate) async fn ask(
             return Ok(result);
         }
         Ok(Answer::Error { code, message, .. }) => {
-            return Err(format!("`{method}` is answered with error {code}: {}", link.clean(&message)).into());
+            let why = format!("`{method}` is answered with error {code}: {}", link.clean(&message));
+            return Err(Unopened { code: Some(code), ..why.into() });
         }
         Err(failure) => failure,
     };
@@ -295,7 +312,7 @@ pub(crate) async fn ask(
         SendFailure::Unsent(why) | SendFailure::Closed(why) => why.clone(),
         other => format!("`{method}`: {other}"),
     };
-    Err(Unopened { why, failure: Some(failure) })
+    Err(Unopened::by(failure, why))
 }
 
 #[cfg(test)]

@@ -206,3 +206,19 @@ async fn what_a_child_says_to_people_is_harmless() {
     assert!(text.contains("bad token [redacted]") && !text.contains('\u{1b}'), "{text}");
     assert!(matches!(failure, Failure::Connect(ConnectFailure::Handshake(_))));
 }
+
+/// The gateway does without huge pages; what its allocator switched off for it is as usual for a child.
+#[test]
+fn a_child_has_huge_pages_though_the_gateway_has_none() {
+    let status = |command: &[&str]| {
+        let output = std::process::Command::new(command[0]).args(&command[1..]).output().unwrap();
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    };
+    let shown = ["grep", "THP_enabled", "/proc/self/status"];
+    let parent = std::process::id().to_string();
+    rustix::thread::disable_transparent_huge_pages(true).unwrap();
+    let inherited = status(&shown);
+    let confined = status(&[&[HOSTILE, "exec-child", "--parent", &parent, "--"], shown.as_slice()].concat());
+    rustix::thread::disable_transparent_huge_pages(false).unwrap();
+    assert_eq!((inherited.as_str(), confined.as_str()), ("THP_enabled:\t0", "THP_enabled:\t1"));
+}

@@ -300,6 +300,45 @@ async fn a_child_that_does_not_answer_the_question_gets_the_older_handshake_in_t
     rig.result("x", &grant("g-1")).await;
 }
 
+/// How often the child of this connector was asked which protocol it speaks, in all that it wrote.
+fn asked(rig: &Rig) -> usize {
+    rig.status("x").stderr.iter().filter(|line| line.contains("asked")).count()
+}
+
+#[tokio::test]
+async fn a_modern_child_that_answers_too_late_is_asked_once_more_when_it_refuses_the_older_handshake() {
+    let slow = |mode: &[&str]| ConnectorSpec { handshake_timeout: Duration::from_secs(6), ..spec("x", mode) };
+    let rig = Rig::new(vec![slow(&["late"])]);
+    let line = rig.result("x", &grant("g-1")).await["line"].as_str().unwrap().to_owned();
+    assert!(line.contains(r#""io.modelcontextprotocol/protocolVersion":"2026-07-28""#), "{line}");
+    assert_eq!((rig.status("x").counts.starts, rig.status("x").counts.failures), (1, 0));
+    assert_eq!(discover(&slow(&["late"]), None).await.unwrap().protocol, "2026-07-28");
+    // Once, and not for ever.
+    let rig = Rig::new(vec![slow(&["late", "always"])]);
+    let failure = rig.call("x", &grant("g-1")).await.unwrap_err();
+    let Failure::Connect(ConnectFailure::Handshake(why)) = &failure else { panic!("{failure:?}") };
+    assert!(why.contains("`server/discover` is answered with error -32603: still starting"), "{why}");
+    until("what it wrote is read", || asked(&rig) == 2).await;
+}
+
+#[tokio::test]
+async fn a_modern_server_over_http_that_was_slow_is_asked_once_more_too() {
+    let times = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&times);
+    let server = Server::new(move |seen: &crate::server::Seen| match seen.rpc().as_str() {
+        "server/discover" if counted.fetch_add(1, Ordering::SeqCst) == 0 => respond(503, &[], "starting"),
+        "initialize" => {
+            let error =
+                json!({"code":-32022,"message":"unsupported","data":{"supported":["2026-07-28"],"requested":"2025-11-25"}});
+            respond(400, &[JSON], &json!({"jsonrpc":"2.0","id":seen.id(),"error":error}).to_string())
+        }
+        _ => modern(echo)(seen),
+    })
+    .await;
+    Rig::new(vec![at("x", &server.url())]).result("x", &grant("g-1")).await;
+    assert_eq!(server.methods(), ["server/discover", "initialize", "server/discover", "tools/list", "tools/call"]);
+}
+
 #[tokio::test]
 async fn what_a_server_offers_is_looked_at_over_http_too() {
     for (server, protocol, name) in

@@ -128,6 +128,11 @@ pub struct Recorder {
 const DIFFERENCES: usize = 1000;
 
 impl Recorder {
+    /// A text with what stands for each value that these pointers name: keyed as the digests on record are.
+    pub(crate) fn masked_text(&self, text: &str, places: &[String]) -> String {
+        bailiwick_pipeline::masked_text(text, places, &|bytes| bailiwick_pipeline::ports::Trail::keyed_digest(self, bytes))
+    }
+
     /// A recorder on this trail. `key` keys the digests of arguments and results.
     pub fn new(trail: Arc<Trail>, key: &[u8; 32]) -> Self {
         Self { trail, key: *key, strangers: AtomicU64::new(0), strangers_unrecorded: AtomicU64::new(0), shadow: Mutex::default() }

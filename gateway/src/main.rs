@@ -6,7 +6,8 @@ use bailiwick::cli::{self, Cli, CliFault, Command, Surroundings};
 use clap::Parser as _;
 use tracing_subscriber::{EnvFilter, fmt};
 
-/// Memory is taken on one thread and given back on another with every call, which the C library's allocator does slowly.
+/// Memory is taken on one thread and given back on another with every call, which the C library's allocator does slowly. Without huge
+/// pages (`no_thp`): of those an idle gateway held 15 MiB more than it used, and a call costs the same CPU.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -14,7 +14,7 @@ use std::{
 
 use axum::{Router, extract::State, http::StatusCode, routing::get};
 use bailiwick_config::Config;
-use bailiwick_console::Console;
+use bailiwick_console::{Console, LinkMaker};
 use bailiwick_pipeline::ports::{Clock as _, Worlds as _};
 use bailiwick_trail::{Reader, Stream};
 use tokio::{
@@ -366,12 +366,17 @@ async fn entrance(console: Option<&Console>, command: &str) -> String {
     let people = console.people();
     let origin = console.site().origin();
     match people.as_slice() {
-        [only] if !console.has_passkeys() && io::stderr().is_terminal() => match console.link(only, "start").await {
+        [only] if !console.has_passkeys() && io::stderr().is_terminal() => match console.link(only, at_start()).await {
             Ok(link) => format!("{link}   (as {only}, once, within 10 minutes; `{command} console` makes another)"),
             Err(refused) => format!("{origin}   (no link could be made: {})", refused.message()),
         },
         _ => format!("{origin}   (`{command} console` prints a link that lets somebody in)"),
     }
+}
+
+/// Who makes the link that is written at the start: whoever runs the gateway.
+fn at_start() -> LinkMaker<'static> {
+    LinkMaker { name: "start", uid: rustix::process::geteuid().as_raw() }
 }
 
 fn command_of(args: &RunArgs) -> String {

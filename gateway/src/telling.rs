@@ -15,7 +15,7 @@ use tokio::{
 };
 use url::Url;
 
-use crate::fetch;
+use crate::{adapters::Recorder, fetch};
 
 /// The largest file with a secret of a channel, bytes.
 const LARGEST_SECRET: u64 = 16 * 1024;
@@ -31,9 +31,19 @@ pub(crate) struct Telling {
 
 impl Telling {
     /// None at work yet.
-    pub(crate) fn new(store: &Store, approvals: &Arc<LiveApprovals>, clock: &Arc<dyn Clock>) -> Result<Self, StoreFault> {
+    pub(crate) fn new(
+        store: &Store,
+        approvals: &Arc<LiveApprovals>,
+        recorder: &Arc<Recorder>,
+        clock: &Arc<dyn Clock>,
+    ) -> Result<Self, StoreFault> {
         let positions = Positions::load(store)?;
-        let feed = Arc::new(Feed { approvals: Arc::clone(approvals), positions, stored: watch::Sender::new(0) });
+        let feed = Arc::new(Feed {
+            approvals: Arc::clone(approvals),
+            recorder: Arc::clone(recorder),
+            positions,
+            stored: watch::Sender::new(0),
+        });
         let watching = tokio::spawn(watch_approvals(Arc::clone(&feed)));
         Ok(Self { feed, clock: Arc::clone(clock), at_work: Mutex::new(None), watching })
     }
@@ -101,6 +111,7 @@ async fn watch_approvals(feed: Arc<Feed>) {
 /// What happens, as the channels read it.
 struct Feed {
     approvals: Arc<LiveApprovals>,
+    recorder: Arc<Recorder>,
     positions: Positions,
     stored: watch::Sender<u64>,
 }
@@ -139,7 +150,7 @@ impl Source for Feed {
     fn arguments(&self, event: &Event) -> Option<String> {
         let shown = self.approvals.show(event.about.id.as_str()).ok()?;
         let text = String::from_utf8(shown.arguments?.to_vec()).ok()?;
-        Some(bailiwick_pipeline::masked_text(&text, &shown.approval.masked))
+        Some(self.recorder.masked_text(&text, &shown.approval.masked))
     }
 }
 

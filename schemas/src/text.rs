@@ -3,6 +3,9 @@
 /// The longest excerpt, in characters.
 const LONGEST: usize = 60;
 
+/// How what stands for a masked value begins, wherever it is shown; the beginning of a keyed digest follows.
+pub const MASK: &str = "•••• (mac:";
+
 /// `text` without control or invisible characters, cut to sixty characters.
 pub(crate) fn shown(text: &str) -> String {
     cut(text, LONGEST)

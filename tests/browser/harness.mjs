@@ -65,6 +65,12 @@ export class Gateway {
   link(person) { return this.cli('console', ...(person ? ['--person', person] : [])).match(/http\S+/)[0]; }
   credential() { return readFileSync(join(this.data, 'operator.key')).toString('hex'); }
   approvals() { return JSON.parse(this.cli('approvals', 'list', '--all', '--json')); }
+  // Another configuration, in force when this returns.
+  configure(change) {
+    const file = join(this.folder, 'config.toml');
+    writeFileSync(file, change(readFileSync(file, 'utf8')), { mode: 0o600 });
+    this.cli('reload');
+  }
   async stop() {
     const ended = new Promise((done) => this.process_.on('close', done));
     if (this.process_.exitCode === null) { this.process_.kill('SIGTERM'); await ended; }

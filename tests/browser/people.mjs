@@ -264,6 +264,9 @@ const cases = {
     is((await agent).code === 0, 'it was not let go');
     await ada.open('/reviews');
     await hears(ada, 'the shop was down');
+    // Who let it go has made the link of her passkey too, and could be her.
+    await hears(ada, 'whoever let it go made the link by which this passkey was added');
+    is(await ada.page.locator('main form').count() === 0, 'a passkey of whoever let it go reviews it');
     await until('its number in the menu', async () => (await ada.page.locator('#reviews-due').textContent()).startsWith('1'));
     is((await grave(ada.page)) === '', await grave(ada.page));
     await ada.picture('reviews');
@@ -271,6 +274,9 @@ const cases = {
     await olga.open('/reviews');
     await hears(olga, 'owns the grant or its agent');
     is(await olga.page.locator('main form').count() === 0, 'the owner reviews their own');
+    // Where one person is to do both, the configuration says so.
+    gateway.configure((text) => text.replace('[approvals]', '[approvals]\nallow_same_user = true'));
+    await ada.open('/reviews');
     await ada.page.locator(`#note-${asked.id}`).fill('it was right');
     await ada.page.locator('main button[type=submit]').click();
     await hears(ada, 'Nothing waits for a second look');
@@ -281,6 +287,7 @@ const cases = {
     await hears(ada, 'alone, in an emergency', '#standing');
     await hears(ada, 'Looked at by ada', '#around');
     await ada.picture('reviewed');
+    gateway.configure((text) => text.replace('\nallow_same_user = true', ''));
     await leave(olga, ada);
   },
 

@@ -103,7 +103,7 @@ OPENINGS = {
         "needs": [("if call.needs().is_empty() {", "if true {")],
         "denied": [("TicketState::Approved => {", "TicketState::Approved | TicketState::Denied { .. } => {")],
         "pending": [("TicketState::Approved => {", "TicketState::Approved | TicketState::Pending => {")],
-        "bytes": [("if !says(&arguments, &binding.args_digest) {", "if false {")],
+        "bytes": [("if !says(&arguments, &binding.args_digest, &call, ports) {", "if false {")],
     }),
     "arm": (["gate_arm"], {
         "lend": [("lent.map_err(|failure| Refusal::lend(&failure))?", "lent.unwrap_or(None)")],

@@ -27,6 +27,8 @@ struct Server {
     waiting: Vec<(Value, Value)>,
     /// The call that waits for those answers.
     asked: Option<Value>,
+    /// The first question for its protocol, which it answers too late.
+    late: Option<Value>,
 }
 
 fn main() {
@@ -37,8 +39,16 @@ fn main() {
         eprintln!("{fault}");
         exit(127);
     }
-    let mut server =
-        Server { mode, extra: args.collect(), lists: 0, calls: 0, answers: Vec::new(), waiting: Vec::new(), asked: None };
+    let mut server = Server {
+        mode,
+        extra: args.collect(),
+        lists: 0,
+        calls: 0,
+        answers: Vec::new(),
+        waiting: Vec::new(),
+        asked: None,
+        late: None,
+    };
     server.begin();
     for line in stdin().lock().lines() {
         let line = line.unwrap();
@@ -96,6 +106,7 @@ impl Server {
         let id = message["id"].clone();
         match message["method"].as_str() {
             Some("initialize") => self.initialize(&id),
+            Some("server/discover") if self.mode == "late" => self.discover_late(&id),
             Some("notifications/cancelled") if self.mode == "hang-call" => {
                 std::fs::write(&self.extra[0], message["params"]["requestId"].to_string()).unwrap();
             }
@@ -108,8 +119,16 @@ impl Server {
         }
     }
 
-    fn initialize(&self, id: &Value) {
+    fn initialize(&mut self, id: &Value) {
         match self.mode.as_str() {
+            // Modern only. What it was asked first it answers now, when nobody waits for that any more.
+            "late" => {
+                if let Some(first) = self.late.clone().filter(|_| self.extra.is_empty()) {
+                    Self::say_modern(&first);
+                }
+                let data = json!({"supported":["2026-07-28"],"requested":"2025-11-25"});
+                say(&json!({"jsonrpc":"2.0","id":id,"error":{"code":-32022,"message":"unsupported","data":data}}).to_string());
+            }
             "hang-handshake" => sleep(600_000),
             "drip" => {
                 for byte in format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":{{}}}}").bytes() {
@@ -145,14 +164,30 @@ impl Server {
         }
     }
 
+    /// The first time it says nothing, until it is spoken to otherwise; if told to, it says nothing the second time either.
+    fn discover_late(&mut self, id: &Value) {
+        eprintln!("asked");
+        if self.late.is_none() {
+            self.late = Some(id.clone());
+        } else if self.extra.is_empty() {
+            Self::say_modern(id);
+        } else {
+            say(&json!({"jsonrpc":"2.0","id":id,"error":{"code":-32603,"message":"still starting"}}).to_string());
+        }
+    }
+
+    fn say_modern(id: &Value) {
+        reply(
+            id,
+            &json!({"resultType":"complete","supportedVersions":["2026-07-28"],"capabilities":{"tools":{}},"instructions":"obey",
+                "_meta":{"io.modelcontextprotocol/serverInfo":{"name":"hostile","version":"2"}},"ttlMs":0,"cacheScope":"private"}),
+        );
+    }
+
     /// Old servers don't know the question; some end at it, or say nothing at all.
     fn discover(&mut self, id: &Value) {
         match self.mode.as_str() {
-            "modern" => reply(
-                id,
-                &json!({"resultType":"complete","supportedVersions":["2026-07-28"],"capabilities":{"tools":{}},"instructions":"obey",
-                    "_meta":{"io.modelcontextprotocol/serverInfo":{"name":"hostile","version":"2"}},"ttlMs":0,"cacheScope":"private"}),
-            ),
+            "modern" => Self::say_modern(id),
             "dies-when-asked" => {
                 eprintln!("expected initialize");
                 exit(1);
@@ -188,7 +223,7 @@ impl Server {
             ("bad-tool", _) => {
                 reply(id, &json!({"tools":[{"name":"b\u{430}d","inputSchema":{"type":"object"}}, tool("echo", "says it")]}));
             }
-            ("modern", _) => {
+            ("modern" | "late", _) => {
                 reply(id, &json!({"resultType":"complete","tools":[tool("echo", description)],"ttlMs":0,"cacheScope":"private"}));
             }
             _ if has_changed => reply(id, &json!({"tools":[tool("echo", "says something else")]})),
@@ -201,6 +236,7 @@ impl Server {
         let good =
             format!("{{\"jsonrpc\":\"2.0\",\"id\":{id},\"result\":{{\"z\":1e400,\"a\":1.0 ,\"line\":{}}}}}", Value::from(line));
         match self.mode.as_str() {
+            "late" => reply(id, &json!({"resultType":"complete","line":line})),
             "modern" => {
                 let kind = self.extra.first().map_or("complete", String::as_str);
                 reply(id, &json!({"resultType":kind,"line":line}));

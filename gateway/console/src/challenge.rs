@@ -18,10 +18,19 @@ const IN_ALL: usize = 4096;
 /// What a question was asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Purpose {
-    /// A new passkey of this person; by the ticket of a link, or by a proof.
-    Enrol { session: String, person: String, name: String, by_ticket: bool },
+    /// A new passkey of this person.
+    Enrol { session: String, person: String, name: String, leave: Leave },
     /// A signature under this act.
     Sign { session: String, person: String, act: [u8; 32], nonce: [u8; 32] },
+}
+
+/// By what a passkey may be added.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Leave {
+    /// By the ticket of a link.
+    Ticket,
+    /// By a proof, with what that proof itself traces to.
+    Proof { maker: Option<u32> },
 }
 
 impl Purpose {
@@ -79,7 +88,7 @@ mod tests {
     use super::*;
 
     fn enrol(session: &str) -> Purpose {
-        Purpose::Enrol { session: session.to_owned(), person: "ada".into(), name: String::new(), by_ticket: true }
+        Purpose::Enrol { session: session.to_owned(), person: "ada".into(), name: String::new(), leave: Leave::Ticket }
     }
 
     fn sign(session: &str) -> Purpose {

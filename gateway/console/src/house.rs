@@ -104,6 +104,9 @@ pub trait House: Send + Sync + 'static {
     /// Puts it on record; it is there when this returns.
     fn note(&self, note: Note) -> Later<'_, Result<(), NotRecorded>>;
 
+    /// The user of this machine that the gateway runs as: whose file the operator credential is.
+    fn own_uid(&self) -> u32;
+
     /// The operator credential, as its file has it now.
     fn operator_credential(&self) -> Option<Zeroizing<Vec<u8>>>;
 

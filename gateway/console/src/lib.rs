@@ -39,6 +39,7 @@ mod webauthn;
 pub use desk::{Change, Desk, News, Soon, Wanted};
 pub use fields::Fields;
 pub use house::{House, Later, NotRecorded, Note, Question, SignedBatch, SignedDecision, SignedReview};
+pub use link::LinkMaker;
 pub use oidc::{ClaimedRoles, Oidc};
 pub use person::{Action, Bounds, Forbidden, Person, Role, Viewer};
 pub use posted::{Posted, Signed, TOKEN, proof_fields, token_field};

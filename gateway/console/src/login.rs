@@ -7,6 +7,7 @@ use axum::{
     extract::{Path, Query, Request, State},
     response::{IntoResponse, Redirect, Response},
 };
+use bailiwick_store::Passkey;
 use http::{HeaderMap, HeaderValue, header};
 use maud::html;
 use serde::Deserialize;
@@ -22,7 +23,7 @@ use crate::{
     random,
     refused::Refused,
     router::Console,
-    session::{Enrols, LoginMethod},
+    session::{Brought, Enrols, LoginMethod},
     sign::question,
     site::cookie,
     webauthn::{Assertion, Expected},
@@ -149,18 +150,18 @@ pub(crate) async fn by_link(State(console): State<Arc<Console>>, request: Reques
     let (_, fields) = login_form(&console, request).await?;
     let now_ms = console.house().now_ms();
     let code = fields.need("code")?.trim();
-    let known = console.links().take(code, now_ms).and_then(|(id, recovers)| Some((console.person(&id)?, recovers)));
-    let Some((person, recovers)) = known else {
+    let known = console.links().take(code, now_ms).and_then(|(id, link)| Some((console.person(&id)?, link)));
+    let Some((person, link)) = known else {
         return Err(failed(&console, LoginMethod::Link, "", "the code is not good, or not any more").await);
     };
     // Who has passkeys shows one of them to add another, unless the link was made because they can't.
-    if !recovers && !console.passkeys().of(&person.id).is_empty() {
-        let set = console.open(&person, LoginMethod::Link, (None, None)).await?;
+    if !link.recovers && !console.passkeys().of(&person.id).is_empty() {
+        let set = console.open(&person, LoginMethod::Link, Brought::default()).await?;
         return inside(onward(fields.text("next")), &set);
     }
     let ticket = random::token()?;
-    let enrols = Enrols { ticket: random::sha256(ticket.as_bytes()), until_ms: now_ms.saturating_add(ENROL_MS), recovers };
-    let set = console.open(&person, LoginMethod::Link, (Some(enrols), None)).await?;
+    let enrols = Enrols { ticket: random::sha256(ticket.as_bytes()), until_ms: now_ms.saturating_add(ENROL_MS), link };
+    let set = console.open(&person, LoginMethod::Link, Brought { enrols: Some(enrols), ..Brought::default() }).await?;
     // INVARIANT: the ticket is in this answer alone. After the `#` no server and no other page sees it; the page keeps it for its tab, which
     // pages of other ports can't read, as they can send the cookie.
     inside(&format!("/passkeys#enrol-{ticket}"), &set)
@@ -178,19 +179,19 @@ pub(crate) async fn ask_passkey(State(console): State<Arc<Console>>, request: Re
 /// `POST /login/passkey`
 pub(crate) async fn by_passkey(State(console): State<Arc<Console>>, request: Request) -> Result<Response, Refused> {
     let (doorstep, fields) = login_form(&console, request).await?;
-    let (person, why) = match known(&console, &doorstep, fields.need("credential")?).await {
-        Ok(person) => (console.person(&person), "is not registered any more"),
+    let (person, id, why) = match known(&console, &doorstep, fields.need("credential")?).await {
+        Ok(passkey) => (console.person(&passkey.person), passkey.id, "is not registered any more"),
         Err(why) => return Err(failed(&console, LoginMethod::Passkey, "", &why).await),
     };
     let Some(person) = person else {
         return Err(failed(&console, LoginMethod::Passkey, "", why).await);
     };
-    let set = console.open(&person, LoginMethod::Passkey, (None, None)).await?;
+    let set = console.open(&person, LoginMethod::Passkey, Brought { passkey: Some(id), ..Brought::default() }).await?;
     inside(onward(fields.text("next")), &set)
 }
 
-/// Whose passkey has answered the question that was put to this browser.
-async fn known(console: &Console, doorstep: &Doorstep, credential: &str) -> Result<String, String> {
+/// The passkey that has answered the question that was put to this browser.
+async fn known(console: &Console, doorstep: &Doorstep, credential: &str) -> Result<Passkey, String> {
     let assertion = Assertion::read(credential).map_err(|fault| fault.to_string())?;
     let challenge = assertion.challenge().map_err(|fault| fault.to_string())?;
     let late = || "the answer is to no question that was put to this browser, or came too late".to_owned();
@@ -206,7 +207,7 @@ async fn known(console: &Console, doorstep: &Doorstep, credential: &str) -> Resu
     if !console.logins().spend(&challenge, console.house().now_ms()) {
         return Err(late());
     }
-    Ok(passkey.person)
+    Ok(passkey)
 }
 
 /// `POST /logout`

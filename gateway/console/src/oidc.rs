@@ -20,7 +20,7 @@ use crate::{
     person::Role,
     refused::Refused,
     router::Console,
-    session::LoginMethod,
+    session::{Brought, LoginMethod},
 };
 
 /// Where the browser comes back to.
@@ -132,7 +132,7 @@ pub(crate) async fn come_back(
             if !person.roles.iter().any(|role| roles.as_ref().is_none_or(|given| given.contains(role))) {
                 return Err(stranger(&console, &person.id, "the provider grants none of their roles").await);
             }
-            let set = console.open(&person, LoginMethod::Oidc, (None, roles)).await?;
+            let set = console.open(&person, LoginMethod::Oidc, Brought { roles, ..Brought::default() }).await?;
             inside(&next, &set)
         }
         Err((who, why)) if who.is_empty() => Err(failed(&console, LoginMethod::Oidc, &who, &why).await),

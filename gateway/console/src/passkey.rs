@@ -14,7 +14,7 @@ use maud::{Markup, html};
 use serde_json::{Value, json};
 
 use crate::{
-    challenge::{PATIENCE_MS, Purpose},
+    challenge::{Leave, PATIENCE_MS, Purpose},
     house::Note,
     pages,
     person::{Action, Viewer},
@@ -101,7 +101,7 @@ fn may_enrol(session: &Session, now_ms: u64) -> bool {
 fn is_ticket(console: &Console, session: &Session, ticket: &str, now_ms: u64) -> bool {
     let digest = sha256(ticket.as_bytes());
     let enrols = session.enrols.filter(|enrols| now_ms < enrols.until_ms && are_equal(&enrols.ticket, &digest));
-    enrols.is_some_and(|enrols| enrols.recovers || console.passkeys().of(&session.person).is_empty())
+    enrols.is_some_and(|enrols| enrols.link.recovers || console.passkeys().of(&session.person).is_empty())
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -113,13 +113,10 @@ fn text(bytes: &[u8]) -> String {
 pub(crate) async fn ask(State(console): State<Arc<Console>>, posted: Posted) -> Result<Json<Value>, Refused> {
     let (session, now_ms) = (posted.session(), console.house().now_ms());
     let person = &posted.viewer().person.id;
-    let by_ticket = match posted.fields().text(TICKET) {
-        Some(ticket) if is_ticket(&console, session, ticket, now_ms) => true,
+    let leave = match posted.fields().text(TICKET) {
+        Some(ticket) if is_ticket(&console, session, ticket, now_ms) => Leave::Ticket,
         Some(_) => return Err(no_ticket(person)),
-        None => {
-            posted.signature(&console).await?;
-            false
-        }
+        None => Leave::Proof { maker: posted.signature(&console).await?.maker() },
     };
     let name = posted.fields().need("name")?.trim();
     if name.is_empty() || name.chars().count() > 60 || name.chars().any(bailiwick_schemas::text::is_invisible) {
@@ -130,7 +127,7 @@ pub(crate) async fn ask(State(console): State<Arc<Console>>, posted: Posted) -> 
         return Err(Refused::forbidden(format!("you have {OF_ONE} passkeys"), "remove one that you don't use"));
     }
     let challenge = random::bytes()?;
-    let purpose = Purpose::Enrol { session: session.id.clone(), person: person.clone(), name: name.to_owned(), by_ticket };
+    let purpose = Purpose::Enrol { session: session.id.clone(), person: person.clone(), name: name.to_owned(), leave };
     console.challenges().put(challenge, purpose, now_ms);
     let algorithms: Vec<Value> = ALGORITHMS.iter().map(|alg| json!({"type": "public-key", "alg": alg})).collect();
     let excluded: Vec<Value> = known.iter().map(|key| json!({"type": "public-key", "id": text(&key.id)})).collect();
@@ -150,9 +147,9 @@ pub(crate) async fn add(State(console): State<Arc<Console>>, posted: Posted) -> 
     let unfit = |fault: PasskeyFault| Refused::forbidden(format!("the passkey was not added: {fault}"), "try again");
     let answer = Registration::read(posted.fields().need("credential")?).map_err(unfit)?;
     let challenge = answer.challenge().map_err(unfit)?;
-    let (person, name, by_ticket) = match console.challenges().take(&challenge, now_ms) {
-        Some(Purpose::Enrol { session: of, person, name, by_ticket }) if of == session.id && person == session.person => {
-            (person, name, by_ticket)
+    let (person, name, leave) = match console.challenges().take(&challenge, now_ms) {
+        Some(Purpose::Enrol { session: of, person, name, leave }) if of == session.id && person == session.person => {
+            (person, name, leave)
         }
         _ => return Err(unfit(PasskeyFault::Challenge)),
     };
@@ -164,14 +161,14 @@ pub(crate) async fn add(State(console): State<Arc<Console>>, posted: Posted) -> 
     // One step: whatever else was asked in this session, and whoever answers at the same time, adds none.
     let enrolment = console.sessions().take_enrolment(&session.id, now_ms);
     console.challenges().void_enrolments(&session.id);
-    let how = match (by_ticket, enrolment) {
-        (false, _) => "proof",
-        (true, Some(enrols)) if enrols.recovers => "recovery link",
-        (true, Some(_)) if console.passkeys().of(&person).is_empty() => "link",
-        (true, _) => return Err(no_ticket(&person)),
+    let (how, maker) = match (leave, enrolment) {
+        (Leave::Proof { maker }, _) => ("proof", maker),
+        (Leave::Ticket, Some(enrols)) if enrols.link.recovers => ("recovery link", Some(enrols.link.maker)),
+        (Leave::Ticket, Some(enrols)) if console.passkeys().of(&person).is_empty() => ("link", Some(enrols.link.maker)),
+        (Leave::Ticket, _) => return Err(no_ticket(&person)),
     };
     let with = json!({
-        "passkey": name, "credential": text(&key.id), "public_key": text(&key.cose), "session": session.id, "by": how,
+        "passkey": name, "credential": text(&key.id), "public_key": text(&key.cose), "session": session.id, "by": how, "maker": maker,
         "backup_eligible": key.said.is_backup_eligible, "backed_up": key.said.is_backed_up,
     });
     console.note(Note { event: "passkey_added", by: person.clone(), about: person.clone(), why: None, with }).await?;
@@ -186,6 +183,7 @@ pub(crate) async fn add(State(console): State<Arc<Console>>, posted: Posted) -> 
         is_backed_up: key.said.is_backed_up,
         added_ms: now_ms,
         used_ms: None,
+        maker,
     };
     console.passkeys().add(passkey).await.map_err(|fault| Refused::unavailable(fault.to_string()))?;
     // They may have been taken out of the configuration while it was stored: what was removed then did not have this one.
@@ -214,6 +212,10 @@ pub(crate) async fn remove(
     }
     let with = json!({"passkey": passkey.name, "credential": text(&id), "proof": signed.signature().on_record()});
     console.note(Note { event: "passkey_removed", by: person.clone(), about: person.clone(), why: None, with }).await?;
-    console.passkeys().remove(vec![id]).await.map_err(|fault| Refused::unavailable(fault.to_string()))?;
+    // In memory it is gone at once; and with it, before anything else is waited for, whoever is logged in by it.
+    let removed = console.passkeys().remove(vec![id.clone()]);
+    let by_it = |session: &Session| session.passkey.as_ref() == Some(&id);
+    console.note_ended(console.sessions().end("its passkey was removed", by_it)).await;
+    removed.await.map_err(|fault| Refused::unavailable(fault.to_string()))?;
     Ok(Redirect::to("/passkeys"))
 }

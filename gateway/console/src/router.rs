@@ -1,9 +1,6 @@
 //! The console, wired: what it is made of, and what is where.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use arc_swap::ArcSwap;
 use axum::{
@@ -21,15 +18,15 @@ use crate::{
     events::Listeners,
     guard,
     house::{House, Note},
-    link::{self, Links},
+    link::{self, LinkMaker, LinkTerms, Links},
     login,
     login_state::LoginStates,
     oidc::{self, Oidc},
     pages, passkey, people,
-    person::{Person, Role, Viewer},
+    person::{Person, Viewer},
     random,
     refused::Refused,
-    session::{Ended, Enrols, LoginMethod, Session, SessionLimits, Sessions},
+    session::{Brought, Ended, LoginMethod, Session, SessionLimits, Sessions},
     sign,
     site::{Site, cookie},
     token::FormTokens,
@@ -203,6 +200,11 @@ impl Console {
         Ok(())
     }
 
+    /// To which user of this machine each passkey of this person traces, the oldest first; none where nobody knows.
+    pub fn makers(&self, person: &str) -> Vec<Option<u32>> {
+        self.passkeys.of(person).into_iter().map(|passkey| passkey.maker).collect()
+    }
+
     /// Whether anybody has a passkey.
     pub fn has_passkeys(&self) -> bool {
         !self.passkeys.people().is_empty()
@@ -210,25 +212,25 @@ impl Console {
 
     /// The text of a link by which this person gets in once. It is kept nowhere; on record is its digest, and who made it.
     /// Whoever has no passkey adds one by it; whoever has some shows one of them for that.
-    pub async fn link(&self, person: &str, by: &str) -> Result<String, Refused> {
+    pub async fn link(&self, person: &str, by: LinkMaker<'_>) -> Result<String, Refused> {
         self.made_link(person, by, false).await
     }
 
     /// The same for somebody who has passkeys and can't use them: they add one by it without showing another. It is on record as that.
-    pub async fn recovery_link(&self, person: &str, by: &str) -> Result<String, Refused> {
+    pub async fn recovery_link(&self, person: &str, by: LinkMaker<'_>) -> Result<String, Refused> {
         self.made_link(person, by, true).await
     }
 
-    async fn made_link(&self, person: &str, by: &str, recovers: bool) -> Result<String, Refused> {
+    async fn made_link(&self, person: &str, by: LinkMaker<'_>, recovers: bool) -> Result<String, Refused> {
         if self.person(person).is_none() {
             let help = format!("add `[[people]]` with this id; there is `{}`", self.people().join("`, `"));
             return Err(Refused::new(http::StatusCode::NOT_FOUND, format!("there is no person `{person}`"), help));
         }
         let code = random::token().map(|token| format!("{}{token}", link::BEGINS))?;
-        let with = json!({"sha256": random::hex(&random::sha256(code.as_bytes())), "recovers": recovers});
-        let (event, by, about) = ("login_link_made", by.to_owned(), person.to_owned());
+        let with = json!({"sha256": random::hex(&random::sha256(code.as_bytes())), "recovers": recovers, "uid": by.uid});
+        let (event, by, about, maker) = ("login_link_made", by.name.to_owned(), person.to_owned(), by.uid);
         self.note(Note { event, by, about, why: None, with }).await?;
-        self.links.keep(person, &code, recovers, self.house.now_ms());
+        self.links.keep(person, &code, LinkTerms { recovers, maker }, self.house.now_ms());
         // After the `#`: browsers keep that to themselves, so it is in no log and no Referer.
         Ok(format!("{}/login#{code}", self.site.origin()))
     }
@@ -283,18 +285,19 @@ impl Console {
     }
 
     /// Opens a session, on record first. Returns what `Set-Cookie` says.
-    pub(crate) async fn open(
-        &self,
-        person: &Person,
-        method: LoginMethod,
-        (enrols, roles): (Option<Enrols>, Option<BTreeSet<Role>>),
-    ) -> Result<String, Refused> {
-        let (token, session) = Sessions::prepare(&person.id, method, (enrols, roles), self.house.now_ms())?;
-        let with =
-            json!({"method": method.as_str(), "session": session.id, "recovers": enrols.is_some_and(|enrols| enrols.recovers)});
+    pub(crate) async fn open(&self, person: &Person, method: LoginMethod, brought: Brought) -> Result<String, Refused> {
+        let recovers = brought.enrols.is_some_and(|enrols| enrols.link.recovers);
+        let (token, session) = Sessions::prepare(&person.id, method, brought, self.house.now_ms())?;
+        let with = json!({"method": method.as_str(), "session": session.id, "recovers": recovers});
+        let (id, passkey) = (session.id.clone(), session.passkey.clone());
         self.note(Note { event: "login", by: person.id.clone(), about: person.id.clone(), why: None, with }).await?;
         let made_room = self.sessions.begin(&token, session)?;
         self.note_ended(made_room.into_iter().collect()).await;
+        // It may have been removed while this was put on record: what ended its sessions then did not see this one.
+        if passkey.is_some_and(|passkey| self.passkeys.find(&passkey).is_none()) {
+            self.note_ended(self.sessions.end("its passkey was removed", |session| session.id == id)).await;
+            return Err(Refused::forbidden("this passkey was removed meanwhile", "log in with another one"));
+        }
         let whole_s = self.sessions.whole().as_secs();
         Ok(self.site.set_cookie(&self.site.session_cookie(), Some(&token), whole_s))
     }

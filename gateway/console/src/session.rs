@@ -9,6 +9,7 @@ use std::{
 use serde::Serialize;
 
 use crate::{
+    link::LinkTerms,
     person::Role,
     random::{hex, sha256},
     refused::Refused,
@@ -69,6 +70,19 @@ pub struct Session {
     pub(crate) enrols: Option<Enrols>,
     /// The only roles that count in it, where an identity provider had a say.
     pub(crate) roles: Option<BTreeSet<Role>>,
+    /// The passkey that it was opened with, by id: it ends with that.
+    pub(crate) passkey: Option<Vec<u8>>,
+}
+
+/// What a login brings besides who it is of.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Brought {
+    /// That a passkey may be added.
+    pub(crate) enrols: Option<Enrols>,
+    /// The only roles that count.
+    pub(crate) roles: Option<BTreeSet<Role>>,
+    /// The passkey, by id.
+    pub(crate) passkey: Option<Vec<u8>>,
 }
 
 /// That a session came by a link which lets its person add one passkey. The cookie does not have the ticket: whoever has that alone adds none.
@@ -78,8 +92,8 @@ pub(crate) struct Enrols {
     pub(crate) ticket: [u8; 32],
     /// Until when, unix milliseconds.
     pub(crate) until_ms: u64,
-    /// Whether the link was made for somebody who has passkeys and can't use them.
-    pub(crate) recovers: bool,
+    /// What the link is.
+    pub(crate) link: LinkTerms,
 }
 
 /// A session that is no more.
@@ -110,11 +124,13 @@ impl Sessions {
     pub(crate) fn prepare(
         person: &str,
         method: LoginMethod,
-        (enrols, roles): (Option<Enrols>, Option<BTreeSet<Role>>),
+        brought: Brought,
         now_ms: u64,
     ) -> Result<(String, Session), Refused> {
         let (token, id) = (crate::random::token()?, hex(crate::random::bytes()?.get(..8).unwrap_or_default()));
-        let session = Session { id, person: person.to_owned(), method, began_ms: now_ms, seen_ms: now_ms, enrols, roles };
+        let Brought { enrols, roles, passkey } = brought;
+        let session =
+            Session { id, person: person.to_owned(), method, began_ms: now_ms, seen_ms: now_ms, enrols, roles, passkey };
         Ok((token, session))
     }
 
@@ -209,7 +225,7 @@ mod tests {
     }
 
     fn begun(sessions: &Sessions, person: &str, now_ms: u64) -> (String, Session) {
-        let (token, session) = Sessions::prepare(person, LoginMethod::Link, (None, None), now_ms).unwrap();
+        let (token, session) = Sessions::prepare(person, LoginMethod::Link, Brought::default(), now_ms).unwrap();
         sessions.begin(&token, session.clone()).unwrap();
         (token, session)
     }
@@ -248,7 +264,7 @@ mod tests {
             begun(&sessions, "ada", at);
         }
         let (bob, _) = begun(&sessions, "bob", 9);
-        let (token, session) = Sessions::prepare("ada", LoginMethod::Oidc, (None, None), 9).unwrap();
+        let (token, session) = Sessions::prepare("ada", LoginMethod::Oidc, Brought::default(), 9).unwrap();
         assert_eq!(sessions.begin(&token, session).unwrap().unwrap().why, "too many sessions of this person");
         assert_eq!(sessions.look(&first, 9), Err(None));
         assert_eq!(sessions.end("gone", |session| session.person == "ada").len(), 16);

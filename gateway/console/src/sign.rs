@@ -58,6 +58,7 @@ pub struct Signature {
     session: String,
     method: ProofMethod,
     evidence: Option<Evidence>,
+    maker: Option<u32>,
 }
 
 impl Signature {
@@ -81,9 +82,15 @@ impl Signature {
         self.evidence.as_ref()
     }
 
+    /// The user of this machine to whom what was signed with traces: who made the link by which the passkey came to be, or whose file the
+    /// operator credential is. None where nobody knows.
+    pub fn maker(&self) -> Option<u32> {
+        self.maker
+    }
+
     /// The same for a record: what anybody needs to check it.
     pub fn on_record(&self) -> Value {
-        json!({"method": self.method.as_str(), "session": self.session, "evidence": self.evidence})
+        json!({"method": self.method.as_str(), "session": self.session, "evidence": self.evidence, "maker": self.maker})
     }
 }
 
@@ -305,15 +312,16 @@ pub(crate) async fn signature(
     session: &Session,
     person: &Person,
 ) -> Result<Signature, Refused> {
-    let signed = |method, evidence| Signature { person: person.clone(), session: session.id.clone(), method, evidence };
+    let signed =
+        |method, evidence, maker| Signature { person: person.clone(), session: session.id.clone(), method, evidence, maker };
     match (fields.text(ASSERTION), fields.text(OPERATOR)) {
         (Some(assertion), _) => {
-            let evidence = by_passkey(console, (to, fields), session, assertion).await?;
-            Ok(signed(ProofMethod::Passkey, Some(evidence)))
+            let (evidence, maker) = by_passkey(console, (to, fields), session, assertion).await?;
+            Ok(signed(ProofMethod::Passkey, Some(evidence), maker))
         }
         (None, Some(credential)) => {
             by_operator(console, credential, to, (person, &session.id)).await?;
-            Ok(signed(ProofMethod::Operator, None))
+            Ok(signed(ProofMethod::Operator, None, Some(console.house().own_uid())))
         }
         (None, None) => Err(Refused::forbidden(
             "this has to be signed",
@@ -327,7 +335,7 @@ async fn by_passkey(
     (to, fields): (&str, &Fields),
     session: &Session,
     assertion: &str,
-) -> Result<Evidence, Refused> {
+) -> Result<(Evidence, Option<u32>), Refused> {
     let refuse = |why: String| async move {
         console.note_failure("signature_refused", &session.person, to, &why).await;
         Refused::forbidden(format!("the signature does not count: {why}"), "load the page anew and sign again")
@@ -359,7 +367,7 @@ async fn by_passkey(
         return Err(refuse(why).await);
     }
     let text = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
-    Ok(Evidence {
+    let evidence = Evidence {
         credential_id: text(&assertion.id),
         client_data: text(&assertion.client_data),
         authenticator_data: text(&assertion.authenticator_data),
@@ -371,7 +379,8 @@ async fn by_passkey(
             Act::Batch(wanted) => wanted.statement(),
             Act::Change { .. } => String::new(),
         },
-    })
+    };
+    Ok((evidence, passkey.maker))
 }
 
 /// The right one counts at any time: only wrong ones are slowed down, each session by itself.

@@ -56,7 +56,7 @@ pub use hop::{Hop, HopDecided};
 pub use inquiry::Inquiry;
 pub use judge::Judged;
 pub use kept::{Effect, Handled, Owed};
-pub use obliged::masked_text;
+pub use obliged::{Mac, masked_text};
 pub use pages::PAGE;
 pub use patience::{OnCancel, Patience};
 pub use received::Received;

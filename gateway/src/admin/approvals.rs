@@ -54,7 +54,7 @@ pub(super) async fn show(
     }
     let text = shown.arguments.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
     let flow = text.as_deref().and_then(|text| flow(&runtime, &shown.approval, text));
-    let arguments = text.map(|text| bailiwick_pipeline::masked_text(&text, &shown.approval.masked));
+    let arguments = text.map(|text| runtime.recorder.masked_text(&text, &shown.approval.masked));
     Ok(Json(ApprovalView { flow, ..view(&runtime, &shown.approval, arguments) }))
 }
 
@@ -259,7 +259,7 @@ where
 
 fn approver(operator: &Operator) -> Approver {
     let (uid, name) = (Some(operator.uid()), operator.name().to_owned());
-    Approver { uid, name, method: ApproverMethod::Operator, owns: BTreeSet::new() }
+    Approver { uid, name, method: ApproverMethod::Operator, owns: BTreeSet::new(), enrolled_by: None }
 }
 
 /// What is put on record of an approval that somebody does something about, and what they do.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::{Json, body::Bytes, extract::State};
-use bailiwick_console::Refused;
+use bailiwick_console::{LinkMaker, Refused};
 use http::StatusCode;
 
 use super::{
@@ -32,7 +32,7 @@ pub(super) async fn link(
             return Err(ApiFault::invalid("there are several people").help(help));
         }
     };
-    let by = operator.name();
+    let by = LinkMaker { name: operator.name(), uid: operator.uid() };
     let made = if recover { console.recovery_link(&person, by).await } else { console.link(&person, by).await };
     let url = made.map_err(|refused| of(&refused))?;
     Ok(Json(LinkMade { id: person, url }))

@@ -265,8 +265,13 @@ mod tests {
     /// The shapes of what is at home elsewhere, held against real values of it.
     #[test]
     fn real_values_have_the_shapes_that_are_described() {
-        let approver =
-            Approver { uid: Some(7), name: "ada".into(), method: ApproverMethod::Passkey, owns: ["team".to_owned()].into() };
+        let approver = Approver {
+            uid: Some(7),
+            name: "ada".into(),
+            method: ApproverMethod::Passkey,
+            owns: ["team".to_owned()].into(),
+            enrolled_by: Some(0),
+        };
         let decided = Decided {
             approver,
             at_ms: 5,

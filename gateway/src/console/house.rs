@@ -71,6 +71,10 @@ impl House for Gatehouse {
         Box::pin(self.write(note))
     }
 
+    fn own_uid(&self) -> u32 {
+        rustix::process::geteuid().as_raw()
+    }
+
     fn operator_credential(&self) -> Option<Zeroizing<Vec<u8>>> {
         fs::read(self.data.operator_credential()).ok().map(Zeroizing::new).filter(|key| key.len() == KEY_BYTES)
     }
@@ -123,7 +127,7 @@ fn known(runtime: &Runtime, approval: &str, binding: &Digest) -> Result<Approval
 async fn decided(runtime: &Arc<Runtime>, signed: SignedDecision) -> Result<(), ApiFault> {
     let SignedDecision { approval, binding, verdict, reason, view, allow, signature } = signed;
     let known = known(runtime, &approval, &binding)?;
-    let approver = approver(runtime.config().people.is_empty(), signature.person(), signature.method());
+    let approver = approver(runtime.config().people.is_empty(), signature.person(), (signature.method(), signature.maker()));
     let bounds = bounds(signature.person());
     approver.may_decide(&known, verdict, &bounds).map_err(|why: MayNot| ApiFault::forbidden(why.to_string()))?;
     let with = on_record(
@@ -157,7 +161,7 @@ async fn decided(runtime: &Arc<Runtime>, signed: SignedDecision) -> Result<(), A
 async fn decided_together(runtime: &Arc<Runtime>, signed: SignedBatch) -> Result<(), ApiFault> {
     let SignedBatch { approvals, verdict, reason, view, signature } = signed;
     let all = approvals.iter().map(|(id, binding)| known(runtime, id, binding)).collect::<Result<Vec<_>, _>>()?;
-    let approver = approver(runtime.config().people.is_empty(), signature.person(), signature.method());
+    let approver = approver(runtime.config().people.is_empty(), signature.person(), (signature.method(), signature.maker()));
     let bounds = bounds(signature.person());
     for one in &all {
         if one.band == Band::Critical && verdict == Verdict::Approve {
@@ -195,8 +199,9 @@ async fn decided_together(runtime: &Arc<Runtime>, signed: SignedBatch) -> Result
 async fn reviewed(runtime: &Arc<Runtime>, signed: SignedReview) -> Result<(), ApiFault> {
     let SignedReview { approval, binding, note, signature } = signed;
     let known = known(runtime, &approval, &binding)?;
-    let approver = approver(runtime.config().people.is_empty(), signature.person(), signature.method());
-    let with = on_record(&known, &json!({"reason": note, "proof": signature.on_record()}));
+    let approver = approver(runtime.config().people.is_empty(), signature.person(), (signature.method(), signature.maker()));
+    let doubt = runtime.approvals.doubt_of(&known, &approver);
+    let with = on_record(&known, &json!({"reason": note, "proof": signature.on_record(), "doubt": doubt}));
     let decider = signature.person().id.clone();
     let (by, of) = (format!("person:{decider}"), Arc::clone(runtime));
     Deed::new("approval_reviewed", &approval, with)
@@ -240,8 +245,8 @@ fn on_record(known: &Approval, said: &serde_json::Value) -> serde_json::Value {
 }
 
 /// Where nobody is registered, the one who is there is whoever runs the gateway. So is whoever has the operator credential, which is a file of
-/// that user: agents of theirs are not approved by it, and two persons it is not.
-pub(super) fn approver(is_nobody_registered: bool, person: &Person, method: ProofMethod) -> Approver {
+/// that user: agents of theirs are not approved by it, and two persons it is not. Beside the method stands to whom the proof traces.
+pub(super) fn approver(is_nobody_registered: bool, person: &Person, (method, maker): (ProofMethod, Option<u32>)) -> Approver {
     let is_operator = is_nobody_registered || method == ProofMethod::Operator;
     Approver {
         uid: is_operator.then(|| rustix::process::geteuid().as_raw()),
@@ -251,6 +256,7 @@ pub(super) fn approver(is_nobody_registered: bool, person: &Person, method: Proo
             ProofMethod::Operator => ApproverMethod::Operator,
         },
         owns: person.owns.clone(),
+        enrolled_by: maker.filter(|_| !is_operator),
     }
 }
 
@@ -273,7 +279,7 @@ mod tests {
     use super::*;
 
     fn said(name: &str, method: ApproverMethod, verdict: Verdict) -> Decided {
-        let approver = Approver { uid: None, name: name.to_owned(), method, owns: [].into() };
+        let approver = Approver { uid: None, name: name.to_owned(), method, owns: [].into(), enrolled_by: None };
         Decided { approver, at_ms: 0, verdict, reason: None, view: None, evidence: None, batch: Vec::new() }
     }
 
@@ -313,8 +319,9 @@ mod tests {
         let person =
             Person { id: "ada".to_owned(), owns: [].into(), roles: [Role::Approver].into(), approves: Bounds::default() };
         let uid = Some(rustix::process::geteuid().as_raw());
-        assert_eq!(approver(false, &person, ProofMethod::Operator).uid, uid, "whoever types it, under whatever name");
-        assert_eq!(approver(false, &person, ProofMethod::Passkey).uid, None);
-        assert_eq!(approver(true, &person, ProofMethod::Passkey).uid, uid);
+        assert_eq!(approver(false, &person, (ProofMethod::Operator, uid)).uid, uid, "whoever types it, under whatever name");
+        let passkey = approver(false, &person, (ProofMethod::Passkey, Some(7)));
+        assert_eq!((passkey.uid, passkey.enrolled_by), (None, Some(7)));
+        assert_eq!(approver(true, &person, (ProofMethod::Passkey, Some(7))).uid, uid);
     }
 }

@@ -86,7 +86,7 @@ impl Stage {
     /// Logs in with a link, as `admin`, who has every role in the demo.
     async fn log_in(&mut self) {
         let console = Arc::clone(self.runtime.console.get().unwrap());
-        let link = console.link(super::ADMIN, "test").await.unwrap();
+        let link = console.link(super::ADMIN, bailiwick_console::LinkMaker { name: "test", uid: 0 }).await.unwrap();
         let code = link.split_once('#').unwrap().1.to_owned();
         // Under the public name it would be another host than the one that is called here: the page is fetched with that name.
         let public = console.site().origin();

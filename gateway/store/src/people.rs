@@ -36,6 +36,9 @@ pub struct Passkey {
     pub added_ms: u64,
     /// When it was used last, unix milliseconds.
     pub used_ms: Option<u64>,
+    /// The user of this machine to whom it traces: who made the link by which it was added, or by which the passkey was that it was added
+    /// with. None where nobody knows: it is older than this is kept.
+    pub maker: Option<u32>,
 }
 
 /// Why a use of a passkey does not count.
@@ -69,16 +72,17 @@ pub struct Passkeys {
 impl Passkeys {
     /// Reads all of them.
     pub fn load(store: &Store) -> Result<Self, StoreFault> {
-        type Row = (Vec<u8>, String, String, Vec<u8>, i64, bool, bool, i64, Option<i64>);
-        let sql = "SELECT id, person, name, cose, count, backup_eligible, backed_up, added_ms, used_ms FROM passkeys";
+        type Row = (Vec<u8>, String, String, Vec<u8>, i64, bool, bool, i64, Option<i64>, Option<u32>);
+        let sql = "SELECT id, person, name, cose, count, backup_eligible, backed_up, added_ms, used_ms, uid \
+                   FROM passkeys LEFT JOIN passkey_makers ON passkey = id";
         let stored: Vec<Row> = rows::all(&store.read(), sql, |row| row.try_into())?;
         let mut all = BTreeMap::new();
-        for (id, person, name, cose, count, is_backup_eligible, is_backed_up, added, used) in stored {
+        for (id, person, name, cose, count, is_backup_eligible, is_backed_up, added, used, maker) in stored {
             let place = Place { table: TABLE, row: &person };
             let count = u32::try_from(count).map_err(|_| place.fault("its count is no count"))?;
             let (added_ms, used_ms) = (place.number(added)?, used.map(|used| place.number(used)).transpose()?);
             let passkey =
-                Passkey { id: id.clone(), person, name, cose, count, is_backup_eligible, is_backed_up, added_ms, used_ms };
+                Passkey { id: id.clone(), person, name, cose, count, is_backup_eligible, is_backed_up, added_ms, used_ms, maker };
             all.insert(id, passkey);
         }
         Ok(Self { store: store.clone(), all: Mutex::new(all) })
@@ -107,10 +111,15 @@ impl Passkeys {
         let stored = self.store.write(move |connection| {
             let sql = "INSERT INTO passkeys (id, person, name, cose, count, backup_eligible, backed_up, added_ms, used_ms) \
                        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
-            let Passkey { id, person, name, cose, count, is_backup_eligible, is_backed_up, added_ms, used_ms } = row;
+            let Passkey { id, person, name, cose, count, is_backup_eligible, is_backed_up, added_ms, used_ms, maker } = row;
             let times = (column(added_ms), used_ms.map(column));
             let values = params![id, person, name, cose, count, is_backup_eligible, is_backed_up, times.0, times.1];
-            connection.prepare_cached(sql)?.execute(values).map(drop)
+            connection.prepare_cached(sql)?.execute(values)?;
+            let Some(uid) = maker else { return Ok(()) };
+            connection
+                .prepare_cached("INSERT INTO passkey_makers (passkey, uid) VALUES (?1, ?2)")?
+                .execute(params![id, uid])
+                .map(drop)
         });
         stored.await?;
         self.all().insert(passkey.id.clone(), passkey);
@@ -126,7 +135,8 @@ impl Passkeys {
         // Queued under the lock: nobody adds one of the same id in between.
         self.store.write(move |connection| {
             let mut remove = connection.prepare_cached("DELETE FROM passkeys WHERE id = ?1")?;
-            ids.into_iter().try_for_each(|id| remove.execute([id]).map(drop))
+            let mut forget = connection.prepare_cached("DELETE FROM passkey_makers WHERE passkey = ?1")?;
+            ids.into_iter().try_for_each(|id| remove.execute([&id]).and_then(|_| forget.execute([&id])).map(drop))
         })
     }
 
@@ -184,6 +194,7 @@ mod tests {
             is_backed_up: false,
             added_ms: u64::from(id),
             used_ms: None,
+            maker: (id != 2).then_some(1000 + u32::from(id)),
         }
     }
 
@@ -205,7 +216,16 @@ mod tests {
         assert_eq!(of_ada.len(), 2);
         let first = of_ada.first().unwrap();
         assert_eq!((first.count, first.is_backed_up, first.used_ms), (9, true, Some(77)));
+        assert_eq!(of_ada.iter().map(|passkey| passkey.maker).collect::<Vec<_>>(), [Some(1001), None]);
         assert!(passkeys.of("bob").is_empty() && passkeys.people().contains("ada"));
+        drop(passkeys);
+        // In a store of the version before, nobody knows to whom they trace.
+        let older = "DROP TABLE passkey_makers; PRAGMA user_version = 5";
+        rusqlite::Connection::open(folder.path().join("state.db")).unwrap().execute_batch(older).unwrap();
+        let raised = Passkeys::load(&Store::open(folder.path()).unwrap()).unwrap();
+        assert!(raised.of("ada").iter().all(|passkey| passkey.maker.is_none()));
+        raised.add(passkey(4, "ada")).await.unwrap();
+        assert_eq!(raised.find(&[4]).unwrap().maker, Some(1004));
     }
 
     #[tokio::test]

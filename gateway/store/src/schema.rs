@@ -142,13 +142,18 @@ CREATE TABLE IF NOT EXISTS kept_bodies (
 CREATE INDEX IF NOT EXISTS kept_bodies_by_age ON kept_bodies (at_ms);
 ";
 
-/// What version 6 adds. Written so that it can be done twice: it is part of a new file too.
+/// What version 6 adds: what issuers have not taken back, and to whom passkeys trace. Written so that it can be done twice: it is part of a
+/// new file too.
 const SIXTH: &str = "
 CREATE TABLE IF NOT EXISTS leases (
     id TEXT PRIMARY KEY,
     record TEXT NOT NULL,
     handle BLOB
 ) STRICT;
+CREATE TABLE IF NOT EXISTS passkey_makers (
+    passkey BLOB PRIMARY KEY,
+    uid INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
 ";
 
 /// Makes the file ready for writing, or refuses it.

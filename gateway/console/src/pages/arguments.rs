@@ -5,13 +5,14 @@ use std::{
     collections::{BTreeSet, HashMap},
 };
 
-use bailiwick_schemas::{canonical::Digest, json};
+use bailiwick_schemas::{json, text::MASK};
 use maud::{Markup, html};
 use serde_json::value::RawValue;
 
 use super::text::{raw, shown};
 
-/// Every value with its type, in the order in which they are written. What the pointers in `masked` name stands as its digest.
+/// Every value with its type, in the order in which they are written. What the pointers in `masked` name has something in its place; where it
+/// has not, nothing of it is shown.
 pub(super) fn typed(text: &str, masked: &BTreeSet<String>) -> Markup {
     let leaves = leaves_of(text);
     html! {
@@ -34,7 +35,7 @@ pub(super) fn typed(text: &str, masked: &BTreeSet<String>) -> Markup {
 fn value(leaf: &Leaf<'_>, masked: &BTreeSet<String>) -> Markup {
     html! {
         @if is_masked(&leaf.pointer, masked) {
-            span.masked { (mask(leaf)) }
+            span.masked { (shown(stand_in(leaf))) }
         } @else if leaf.kind == "text" {
             @if leaf.text.is_empty() { span.quiet { "(empty)" } } @else { (shown(&leaf.text)) }
         } @else {
@@ -43,23 +44,23 @@ fn value(leaf: &Leaf<'_>, masked: &BTreeSet<String>) -> Markup {
     }
 }
 
-/// A value of an earlier call: where something was masked, there is its digest already.
+/// A value of an earlier call: what was masked then stays so.
 fn earlier(leaf: &Leaf<'_>, masked: &BTreeSet<String>) -> Markup {
-    if leaf.text.starts_with(MARK) {
+    if leaf.text.starts_with(MASK) {
         html! { span.masked { (shown(&leaf.text)) } }
     } else {
         value(leaf, masked)
     }
 }
 
-/// The text that would be sent, to the byte. Where something is masked it is not shown at all: the digest of the whole stands for it.
+/// The text that would be sent, to the byte. Where something is masked it is not shown at all.
 pub(super) fn as_written(text: &str, masked: &BTreeSet<String>) -> Markup {
     html! {
         @if masked.is_empty() {
             p.quiet { "Exactly these " (text.len()) " bytes are sent." }
             (raw(text))
         } @else {
-            p.quiet { "Not shown as written, because values in it are masked. " (text.len()) " bytes, " (Digest::of(text.as_bytes())) "." }
+            p.quiet { "Not shown as written, because values in it are masked." }
         }
     }
 }
@@ -67,10 +68,8 @@ pub(super) fn as_written(text: &str, masked: &BTreeSet<String>) -> Markup {
 /// What differs from the arguments of an earlier call, place by place.
 pub(super) fn difference(before: &str, now: &str, masked: &BTreeSet<String>) -> Markup {
     let (old, new) = (leaves_of(before), leaves_of(now));
-    // Of an earlier call there is a digest where there was something masked.
-    let is_same_masked = |now: &Leaf<'_>, before: &Leaf<'_>| is_masked(&now.pointer, masked) && before.text == mask(now);
-    let is_other =
-        |now: &Leaf<'_>, before: &Leaf<'_>| (now.kind != before.kind || now.text != before.text) && !is_same_masked(now, before);
+    // What stands for two masked values is the same where they are.
+    let is_other = |now: &Leaf<'_>, before: &Leaf<'_>| now.kind != before.kind || now.text != before.text;
     let old_places: HashMap<&str, &Leaf<'_>> = old.iter().map(|leaf| (leaf.pointer.as_str(), leaf)).collect();
     let new_places: BTreeSet<&str> = new.iter().map(|leaf| leaf.pointer.as_str()).collect();
     let changed: Vec<(&Leaf<'_>, Option<&Leaf<'_>>)> = new
@@ -157,20 +156,15 @@ fn collect<'t>(text: &'t str, pointer: &str, leaves: &mut Vec<Leaf<'t>>) {
     }
 }
 
-/// How what stands for a masked value begins.
-const MARK: &str = "•••• (sha256:";
-
 /// Whether a pointer, or one above it, is masked.
 fn is_masked(pointer: &str, masked: &BTreeSet<String>) -> bool {
     let is_in = |mask: &String| pointer.strip_prefix(mask.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
     masked.iter().any(is_in)
 }
 
-/// What stands for a masked value. Who knows the value can compare; the digest is cut, and says too little to find a long one.
-fn mask(leaf: &Leaf<'_>) -> String {
-    let digest = Digest::of(leaf.text.as_bytes()).to_string();
-    let short: String = digest.chars().take("sha256:".len() + 8).collect();
-    format!("•••• ({short}…, {} chars)", leaf.text.chars().count())
+/// What stands for a masked value: a keyed digest, put there by who has the key.
+fn stand_in<'l>(leaf: &'l Leaf<'_>) -> &'l str {
+    if leaf.text.starts_with(MASK) { &leaf.text } else { "••••" }
 }
 
 #[cfg(test)]
@@ -224,12 +218,15 @@ mod tests {
         let masked: BTreeSet<String> = ["/key".to_owned(), "/in".to_owned()].into();
         let html = [typed(text, &masked), as_written(text, &masked), difference("{}", text, &masked)].map(Markup::into_string);
         assert!(html.iter().all(|part| !part.contains("hunter2")), "{html:?}");
-        // The same, as it is kept to be compared.
-        let kept = format!(r#"{{"key":"{}","keys":"shown"}}"#, leaves_of(text).first().map(mask).unwrap_or_default());
-        let html_kept = difference(&kept, text, &masked).into_string();
-        assert!(!html_kept.contains(">key<") && html_kept.contains("/in/deep/0"), "{html_kept}");
-        let other = difference(&kept.replace("23 chars", "24 chars"), text, &masked).into_string();
-        assert!(other.contains(">key<") && other.contains("24 chars") && other.contains("23 chars"), "{other}");
-        assert!(html[0].contains("•••• (sha256:") && html[0].contains("23 chars") && html[0].contains("shown"));
+        assert!(html[0].contains(">••••<") && html[0].contains("shown"), "{}", html[0]);
+        // With what stands for a value, two can be compared.
+        let kept = |mac: &str| format!(r#"{{"key":"{MASK}{mac}…, 23 chars)","keys":"shown"}}"#);
+        assert!(typed(&kept("0011"), &masked).into_string().contains("•••• (mac:0011…, 23 chars)"));
+        let same = difference(&kept("0011"), &kept("0011"), &masked).into_string();
+        assert!(same.contains("Nothing"), "{same}");
+        let other = difference(&kept("0011"), &kept("2233"), &masked).into_string();
+        assert!(other.contains(">key<") && other.contains("mac:0011") && other.contains("mac:2233"), "{other}");
+        // What was not masked before, and is now, is not shown by the comparison.
+        assert!(!difference(text, &kept("0011"), &masked).into_string().contains("hunter2"));
     }
 }

@@ -33,6 +33,7 @@ pub fn reviews(frame: &Frame, rows: &[ReviewRow]) -> Markup {
                             label for=(id) { "What you found" }
                             textarea id=(id) name="note" rows="2" maxlength="500" required {}
                             (proof(frame, &to, &row.id))
+                            @if let Some(doubt) = &row.doubt { p.quiet { "This stays on record with it: " (shown(doubt)) "." } }
                             button type="submit" { "I have looked at it" }
                         }
                     }

@@ -243,6 +243,7 @@ fn all_pages() -> BTreeMap<&'static str, String> {
         binding_digest: "sha256:55".into(),
         broken: Broken { by: h(), at_ms: 4, reason: Some(h()), reviewed: None },
         barred: None,
+        doubt: Some(h()),
     };
     let unread = ReviewRow { id: "apr-6".into(), barred: Some(h()), ..review.clone() };
     let owned = ApprovalView { choices: Choices { no_yes: Some(h()), ..Choices::default() }, ..question(&hostile_arguments()) };

@@ -2,7 +2,7 @@
 
 use reqwest::{Method, StatusCode};
 
-use super::{Browser, DAY_MS, Stage, people, soft};
+use super::{Browser, DAY_MS, MAKER, Stage, people, soft};
 use crate::Role;
 
 /// Every place that takes a form.
@@ -186,12 +186,12 @@ async fn a_form_is_sent_and_is_of_this_session() {
 #[tokio::test]
 async fn a_link_lets_in_once_and_a_passkey_from_then_on() {
     let stage = Stage::new().await;
-    let link = stage.console.link("ada", "test").await.unwrap();
+    let link = stage.console.link("ada", MAKER).await.unwrap();
     assert!(link.starts_with(&format!("{}/login#one-time-", stage.origin())), "{link}");
     let code = link.split_once('#').unwrap().1;
     assert!(!format!("{:?}", stage.house.notes.lock().unwrap()).contains(code), "it is nowhere on record");
     assert_eq!(stage.noted("login_link_made"), 1);
-    assert!(stage.console.link("mallory", "test").await.is_err());
+    assert!(stage.console.link("mallory", MAKER).await.is_err());
     let mut browser = stage.browser();
     let token = browser.token("/login", "/login/link").await;
     let mut stranger = stage.browser();
@@ -270,7 +270,7 @@ async fn failures_are_bounded_and_what_can_not_be_recorded_does_not_happen() {
     stage.by_link("bob").await;
     assert_eq!(stage.console.sessions().of("bob").len(), 1, "nobody is kept out by a stranger's failures");
     stage.pass(60_000);
-    let mut code = stage.console.link("ada", "test").await.unwrap();
+    let mut code = stage.console.link("ada", MAKER).await.unwrap();
     stage.house.is_lost.store(true, std::sync::atomic::Ordering::Relaxed);
     let lost = browser.post("/login/link", &[("token", &token), ("code", &code.split_off(code.find('#').unwrap() + 1))]).await;
     assert_eq!(lost.status(), StatusCode::SERVICE_UNAVAILABLE);
@@ -306,7 +306,7 @@ async fn sessions_end_with_their_time_and_with_their_people() {
     assert_eq!(browser.get("/passkeys").await.status(), StatusCode::SEE_OTHER, "another entry, another login");
     assert_eq!(ada.get("/passkeys").await.status(), StatusCode::OK, "ada is as she was");
     assert_eq!(stage.browser().login(&mut eve).await.status(), StatusCode::SEE_OTHER);
-    let code = stage.console.link("eve", "test").await.unwrap();
+    let code = stage.console.link("eve", MAKER).await.unwrap();
     stage.console.set_people(people()[..2].to_vec()).await.unwrap();
     assert_eq!(stage.noted("passkeys_removed"), 1);
     stage.console.set_people(people()).await.unwrap();
@@ -391,7 +391,7 @@ async fn a_link_adds_a_passkey_to_who_has_some_only_where_it_says_so() {
     assert_eq!(browser.ticket, None, "she has one");
     let mut second = soft::Authenticator::new(soft::Key::eddsa(), b"second");
     assert_eq!(browser.add_passkey(&mut second, &[]).await.status(), StatusCode::FORBIDDEN);
-    let link = stage.console.recovery_link("ada", "test").await.unwrap();
+    let link = stage.console.recovery_link("ada", MAKER).await.unwrap();
     let mut browser = stage.with_link(&link).await;
     assert_eq!(browser.add_passkey(&mut second, &[]).await.status(), StatusCode::SEE_OTHER);
     let mut third = soft::Authenticator::new(soft::Key::eddsa(), b"third");

@@ -25,8 +25,8 @@ use serde_json::Value;
 use zeroize::Zeroizing;
 
 use crate::{
-    Bounds, Console, ConsoleParts, House, Later, NotRecorded, Note, Oidc, Person, Question, Refused, Role, SessionLimits,
-    SignedBatch, SignedDecision, SignedReview, Site, router, webauthn::soft,
+    Bounds, Console, ConsoleParts, House, Later, LinkMaker, NotRecorded, Note, Oidc, Person, Question, Refused, Role,
+    SessionLimits, SignedBatch, SignedDecision, SignedReview, Site, router, webauthn::soft,
 };
 
 /// A day after the beginning, milliseconds.
@@ -45,9 +45,17 @@ struct TestHouse {
     reviewed: Mutex<Vec<SignedReview>>,
 }
 
+/// The user that the gateway runs as, and another one who makes links.
+const OWN_UID: u32 = 990;
+const MAKER: LinkMaker<'static> = LinkMaker { name: "test", uid: 1000 };
+
 impl House for TestHouse {
     fn now_ms(&self) -> u64 {
         self.now_ms.load(Ordering::Relaxed)
+    }
+
+    fn own_uid(&self) -> u32 {
+        OWN_UID
     }
 
     fn note(&self, note: Note) -> Later<'_, Result<(), NotRecorded>> {
@@ -177,7 +185,7 @@ impl Stage {
 
     /// A browser in which this person has come in by a link.
     async fn by_link(&self, person: &str) -> Browser {
-        let link = self.console.link(person, "test").await.unwrap();
+        let link = self.console.link(person, MAKER).await.unwrap();
         self.with_link(&link).await
     }
 

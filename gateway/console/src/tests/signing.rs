@@ -3,7 +3,8 @@
 use bailiwick_store::{Statement, Verdict};
 use reqwest::StatusCode;
 
-use super::{Stage, binding, soft};
+use super::{MAKER, OWN_UID, Stage, binding, soft};
+use crate::LinkMaker;
 use crate::{
     ProofMethod,
     webauthn::{Assertion, Expected},
@@ -252,4 +253,79 @@ async fn a_second_passkey_takes_the_first_and_the_last_one_stays() {
     let foreign = eve.post(&last, &[("token", &forged), ("operator", &credential)]).await;
     assert_eq!(foreign.status(), StatusCode::NOT_FOUND, "somebody else's");
     assert_eq!(stage.noted("passkey_removed"), 1);
+}
+
+/// A passkey is what a session by it rests on: it ends with it, wherever it is, and nobody else's does.
+#[tokio::test]
+async fn who_removes_a_passkey_of_their_own_is_logged_out_where_it_logged_them_in() {
+    let stage = Stage::new().await;
+    let (mut by_link, mut stolen) = stage.with_passkey("ada").await;
+    let mut kept = soft::Authenticator::new(soft::Key::es256(), b"kept");
+    let ask = token_of(&stage, "ada", "/passkeys/options");
+    let question = by_link.question("/passkeys/options", &[("token", &ask), ("name", "laptop")]).await;
+    let proof = stolen.get(&question, &stage.origin()).to_string();
+    assert_eq!(by_link.add_passkey(&mut kept, &[("assertion", &proof)]).await.status(), StatusCode::SEE_OTHER);
+    let (mut thief, mut phone, mut mine) = (stage.browser(), stage.browser(), stage.browser());
+    for (browser, passkey) in [(&mut thief, &mut stolen), (&mut mine, &mut kept)] {
+        assert_eq!(browser.login(passkey).await.status(), StatusCode::SEE_OTHER);
+    }
+    assert_eq!(phone.login(&mut stolen).await.status(), StatusCode::SEE_OTHER);
+    let to = format!("/passkeys/{}/remove", soft::text(&stolen.id));
+    // From one of the very sessions that end by it, too.
+    let token = phone.token("/passkeys", &to).await;
+    assert_eq!(phone.signed(&to, &[("token", &token)], &mut kept).await.status(), StatusCode::SEE_OTHER);
+    for browser in [&mut thief, &mut phone] {
+        let sent_away = browser.get("/passkeys").await;
+        assert_eq!(sent_away.status(), StatusCode::SEE_OTHER);
+        assert!(sent_away.headers()["location"].to_str().unwrap().starts_with("/login"));
+    }
+    for browser in [&mut mine, &mut by_link] {
+        assert_eq!(browser.get("/passkeys").await.status(), StatusCode::OK);
+    }
+    let notes = stage.house.notes.lock().unwrap();
+    let why = "its passkey was removed";
+    let ended = notes.iter().filter(|note| note.event == "session_ended" && note.why.as_deref() == Some(why)).count();
+    assert_eq!(ended, 2, "on record");
+}
+
+/// To whom a passkey traces: to who made the link of it, or of the passkey that it was added with.
+#[tokio::test]
+async fn a_passkey_remembers_by_whose_link_it_came_to_be() {
+    let stage = Stage::new().await;
+    let (mut browser, mut first) = stage.with_passkey("ada").await;
+    // In the session that began last.
+    let token = |to: &str| stage.console.tokens().make(&stage.console.sessions().of("ada").pop().unwrap().id, to);
+    let add =
+        async |browser: &mut super::Browser, name: &[u8], proof: &mut dyn FnMut(&serde_json::Value) -> (&'static str, String)| {
+            let ask = token("/passkeys/options");
+            let question = browser.question("/passkeys/options", &[("token", &ask), ("name", "laptop")]).await;
+            let mut new = soft::Authenticator::new(soft::Key::eddsa(), name);
+            let (field, proof) = proof(&question);
+            assert_eq!(browser.add_passkey(&mut new, &[(field, &proof)]).await.status(), StatusCode::SEE_OTHER);
+            new
+        };
+    let origin = stage.origin();
+    add(&mut browser, b"second", &mut |question| ("assertion", first.get(question, &origin).to_string())).await;
+    add(&mut browser, b"typed", &mut |_| ("operator", "ab".repeat(32))).await;
+    stage.pass(1);
+    let link = stage.console.recovery_link("ada", LinkMaker { name: "root", uid: 0 }).await.unwrap();
+    let mut recovered = soft::Authenticator::new(soft::Key::eddsa(), b"recovered");
+    let mut browser = stage.with_link(&link).await;
+    assert_eq!(browser.add_passkey(&mut recovered, &[]).await.status(), StatusCode::SEE_OTHER);
+    add(&mut browser, b"of root's", &mut |question| ("assertion", recovered.get(question, &origin).to_string())).await;
+    let known = |id: &[u8]| stage.console.passkeys().find(id).unwrap().maker;
+    let makers = [&first.id[..], b"second", b"typed", b"recovered", b"of root's"].map(known);
+    assert_eq!(makers, [Some(MAKER.uid), Some(MAKER.uid), Some(OWN_UID), Some(0), Some(0)]);
+    // What is signed says it, and so does the record.
+    let to = "/approvals/apr_1/review";
+    let mine = token(to);
+    let digest = binding("apr_1").to_string();
+    let fields = [("token", mine.as_str()), ("binding", &digest), ("note", "seen")];
+    assert_eq!(browser.signed(to, &fields, &mut recovered).await.status(), StatusCode::SEE_OTHER);
+    let reviewed = stage.house.reviewed.lock().unwrap().pop().unwrap();
+    assert_eq!((reviewed.signature.maker(), &reviewed.signature.on_record()["maker"]), (Some(0), &0.into()));
+    let notes = stage.house.notes.lock().unwrap();
+    let added: Vec<_> =
+        notes.iter().filter(|note| note.event == "passkey_added").map(|note| note.with["maker"].clone()).collect();
+    assert_eq!(added, [1000, 1000, 990, 0, 0].map(serde_json::Value::from));
 }

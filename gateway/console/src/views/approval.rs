@@ -254,6 +254,8 @@ pub struct ReviewRow {
     pub broken: Broken,
     /// Why this viewer may not say that they have looked at it, where they may not.
     pub barred: Option<String>,
+    /// Why nobody can be sure that this viewer is a second person, where they count as one.
+    pub doubt: Option<String>,
 }
 
 /// A tool as it was accepted.

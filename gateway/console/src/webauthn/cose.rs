@@ -61,7 +61,9 @@ impl PublicKey {
             Self::EdDsa(point) => ParsedPublicKey::new(&ED25519, point).is_ok(),
             Self::Rs256(n) => {
                 let is_odd = n.last().is_some_and(|last| last & 1 == 1);
-                (256..=1024).contains(&n.len()) && n.first().is_some_and(|first| *first >= 0x80) && is_odd
+                // No zeros at its front (RFC 8230, section 4), and 2048 bits at least; more need not be a whole number of bytes.
+                let least = if n.len() == 256 { 0x80 } else { 1 };
+                (256..=1024).contains(&n.len()) && n.first().is_some_and(|first| *first >= least) && is_odd
             }
         }
     }

@@ -18,6 +18,8 @@ mod cose;
 pub(crate) mod soft;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod vectors;
 
 use bailiwick_schemas::json::{self, Limits};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};

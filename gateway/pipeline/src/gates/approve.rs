@@ -8,13 +8,14 @@ use bailiwick_schemas::{
     json::{self, Limits},
 };
 use bytes::Bytes;
+use serde_json::Value;
 
 use super::{Permitted, Question, Stop, task};
 use crate::{
     grant::LiveGrant,
     ids::ApprovalId,
     legs::{self, Leg},
-    obliged::masked_places,
+    obliged::{masked_digest, masked_places},
     ports::{ApprovalRequest, Binding, Delegator, Ports, TicketState, need_of},
     refusal::Refusal,
     way::Way,
@@ -65,7 +66,7 @@ pub async fn approve<'r>(call: Permitted<'r>, ports: &Ports, way: &mut Way<'r>) 
     }
     if call.needs().is_empty() {
         let arguments = call.validated().granted().arguments().clone();
-        brought(&call, ports, way, || binding_of(&call).call_digest())?;
+        brought(&call, ports, way, || binding_of(&call, ports).call_digest())?;
         // An earlier walk may have asked.
         way.seen.approval = None;
         return Ok(Approved { permitted: call, approval: None, allowance: None, arguments });
@@ -81,7 +82,7 @@ pub async fn approve<'r>(call: Permitted<'r>, ports: &Ports, way: &mut Way<'r>) 
         );
     }
     let stage = way.enter("approve", "bailiwick.approval.check", ports);
-    let binding = binding_of(&call);
+    let binding = binding_of(&call, ports);
     let now_ms = ports.clock.now_ms();
     let brought = brought(&call, ports, way, || binding.call_digest())?;
     let found = ports.approvals.find(&binding, now_ms);
@@ -116,7 +117,7 @@ pub async fn approve<'r>(call: Permitted<'r>, ports: &Ports, way: &mut Way<'r>) 
     match ticket.state {
         TicketState::Approved => {
             let arguments = ports.approvals.arguments(&ticket.id).map_err(|failure| Refusal::approval_unavailable(&failure))?;
-            if !says(&arguments, &binding.args_digest) {
+            if !says(&arguments, &binding.args_digest, &call, ports) {
                 return Err(Refusal::internal(format!(
                     "what is kept for approval `{}` are not the arguments it is bound to",
                     ticket.id
@@ -179,7 +180,7 @@ async fn ask(call: &Permitted<'_>, binding: &Binding, now_ms: u64, ports: &Ports
     ports.approvals.request(request).await.map_err(|failure| Refusal::approval_unavailable(&failure).into())
 }
 
-fn binding_of(call: &Permitted<'_>) -> Binding {
+fn binding_of(call: &Permitted<'_>, ports: &Ports) -> Binding {
     let granted = call.validated().granted();
     let (terms, tool) = (granted.grant().terms(), granted.tool());
     Binding {
@@ -190,7 +191,7 @@ fn binding_of(call: &Permitted<'_>) -> Binding {
         connector_fingerprint: tool.connector.fingerprint,
         tool: tool.name.to_string(),
         tool_digest: tool.digest,
-        args_digest: digest(call.validated().arguments()),
+        args_digest: bound(call.validated().arguments(), call, ports),
         policy_digest: granted.world().policy_digest.clone(),
         needs: needs_of(call),
         obligations: call.obligations().words(),
@@ -210,8 +211,22 @@ pub(super) fn needs_of(call: &Permitted<'_>) -> BTreeSet<String> {
 
 /// Whether these bytes say what was judged: what is kept for an approval is sent, and so is not taken on trust. How large they
 /// may be was asked when they were received.
-fn says(arguments: &[u8], bound: &Digest) -> bool {
-    json::parse(arguments, Limits { bytes: usize::MAX, ..Limits::MESSAGE }).is_ok_and(|value| digest(&value) == *bound)
+fn says(arguments: &[u8], to: &Digest, call: &Permitted<'_>, ports: &Ports) -> bool {
+    read(arguments).is_some_and(|value| bound(&value, call, ports) == *to)
+}
+
+fn read(arguments: &[u8]) -> Option<Value> {
+    json::parse(arguments, Limits { bytes: usize::MAX, ..Limits::MESSAGE }).ok()
+}
+
+/// The digest of arguments that an approval of this call is bound to, and that people and records see. Where a rule masks some of the
+/// call's it is keyed: nobody finds them by trying.
+fn bound(arguments: &Value, call: &Permitted<'_>, ports: &Ports) -> Digest {
+    let whole = digest(arguments);
+    if masked_places(call.obligations(), call.validated().arguments()).is_empty() {
+        return whole;
+    }
+    masked_digest(&whole, &|bytes| ports.trail.keyed_digest(bytes))
 }
 
 #[cfg(test)]
@@ -224,7 +239,7 @@ mod tests {
     #[test]
     fn what_was_received_is_no_larger_when_it_is_approved() {
         let value = json!({ "text": "x".repeat(Limits::MESSAGE.bytes) });
-        assert!(says(value.to_string().as_bytes(), &digest(&value)));
-        assert!(!says(b"{}", &digest(&value)));
+        assert!(read(value.to_string().as_bytes()).is_some_and(|read| digest(&read) == digest(&value)));
+        assert!(read(b"{}").is_some_and(|read| digest(&read) != digest(&value)) && read(b"{").is_none());
     }
 }

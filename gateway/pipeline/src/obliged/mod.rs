@@ -7,6 +7,7 @@ use serde_json::Value;
 use bailiwick_schemas::{
     canonical::Digest,
     json::{self, Edits},
+    text::MASK,
 };
 
 use self::limit::{Limited, limited};
@@ -153,25 +154,36 @@ fn collect(value: &Value, place: &str, left: &[(&[Step], How)], redactor: &mut R
     }
 }
 
-/// A JSON text with a digest in the place of each value that these pointers name: whoever compares two sees whether they are the same.
-/// What can't be masked isn't shown at all.
-pub fn masked_text(text: &str, places: &[String]) -> String {
+/// A keyed digest of bytes, as text: what `keyed_digest` of the trail is.
+pub type Mac<'a> = &'a dyn Fn(&[u8]) -> String;
+
+/// Keeps what stands for masked values apart from whatever else is digested with the key.
+const MASKED: &[u8] = b"bailiwick.masked.v1\0";
+
+/// The digest of arguments of which some are masked, by that of all of them: without the key nobody finds them by trying.
+pub(crate) fn masked_digest(whole: &Digest, mac: Mac<'_>) -> Digest {
+    Digest::of(mac(&[MASKED, whole.as_bytes()].concat()).as_bytes())
+}
+
+/// A JSON text with a keyed digest in the place of each value that these pointers name: whoever compares two sees whether they are the same,
+/// and nobody who has not the key finds one by trying. What can't be masked isn't shown at all.
+pub fn masked_text(text: &str, places: &[String], mac: Mac<'_>) -> String {
     if places.is_empty() {
         return text.to_owned();
     }
     let mut edits = Edits::of(text);
     let is_json = serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok();
-    if !is_json || places.iter().any(String::is_empty) || mask(text.trim(), "", places, &mut edits).is_none() {
-        return Value::from(stand_in(text)).to_string();
+    if !is_json || places.iter().any(String::is_empty) || mask(text.trim(), "", (places, mac), &mut edits).is_none() {
+        return Value::from(stand_in(text, mac)).to_string();
     }
     edits.text()
 }
 
-fn mask(value: &str, place: &str, places: &[String], edits: &mut Edits<'_>) -> Option<()> {
+fn mask(value: &str, place: &str, (places, mac): (&[String], Mac<'_>), edits: &mut Edits<'_>) -> Option<()> {
     let is_above = |pointer: &String| pointer.strip_prefix(place).is_some_and(|rest| rest.starts_with('/'));
     if places.iter().any(|pointer| pointer == place) {
         let words = serde_json::from_str::<String>(value).unwrap_or_else(|_| value.to_owned());
-        edits.put(value, Value::from(stand_in(&words)).to_string());
+        edits.put(value, Value::from(stand_in(&words, mac)).to_string());
         return Some(());
     }
     if !places.iter().any(is_above) {
@@ -179,21 +191,22 @@ fn mask(value: &str, place: &str, places: &[String], edits: &mut Edits<'_>) -> O
     }
     if value.starts_with('{') {
         for (key, value) in json::fields(value).ok()? {
-            mask(value.get(), &format!("{place}/{}", key.replace('~', "~0").replace('/', "~1")), places, edits)?;
+            mask(value.get(), &format!("{place}/{}", key.replace('~', "~0").replace('/', "~1")), (places, mac), edits)?;
         }
     } else if value.starts_with('[') {
         let items: Vec<&serde_json::value::RawValue> = serde_json::from_str(value).ok()?;
         for (at, item) in items.into_iter().enumerate() {
-            mask(item.get(), &format!("{place}/{at}"), places, edits)?;
+            mask(item.get(), &format!("{place}/{at}"), (places, mac), edits)?;
         }
     }
     Some(())
 }
 
-/// What stands for a value. Who knows it can compare.
-fn stand_in(words: &str) -> String {
-    let digest: String = Digest::of(words.as_bytes()).to_string().chars().take("sha256:".len() + 8).collect();
-    format!("•••• ({digest}…, {} chars)", words.chars().count())
+/// What stands for a value.
+fn stand_in(words: &str, mac: Mac<'_>) -> String {
+    let mac = mac(&[MASKED, words.as_bytes()].concat());
+    let short: String = mac.rsplit(':').next().unwrap_or_default().chars().take(8).collect();
+    format!("{MASK}{short}…, {} chars)", words.chars().count())
 }
 
 #[cfg(test)]

@@ -82,16 +82,26 @@ fn arguments_are_masked_where_a_rule_names_them_or_how_they_look() {
     let places = masked_places(&obligations, &arguments);
     assert_eq!(places, ["/note", "/to/0/mail", "/card", "/n", "/k", "/a~1b"]);
     let text = r#"{"note": {"deep":"secret"},"to":[{"mail":1},{"other":2.0}],"a/b":"see c@example.com","id":"T-1"}"#;
-    let shown = masked_text(text, &places);
+    // Two keys.
+    let (key, other): (Mac<'_>, Mac<'_>) = (&|bytes| Digest::of(&[b"key", bytes].concat()).to_string(), &|bytes| {
+        Digest::of(&[b"other", bytes].concat()).to_string()
+    });
+    let shown = masked_text(text, &places, key);
     assert!(!shown.contains("secret") && !shown.contains("example.com"), "{shown}");
-    assert!(shown.starts_with(r#"{"note": "•••• (sha256:"#) && shown.ends_with(r#""id":"T-1"}"#), "{shown}");
+    assert!(shown.starts_with(r#"{"note": "•••• (mac:"#) && shown.ends_with(r#""id":"T-1"}"#), "{shown}");
     assert!(shown.contains(r#"{"other":2.0}"#), "{shown}");
     // Two can be compared.
-    assert_eq!(masked_text(text, &places), shown);
-    assert_ne!(masked_text(&text.replace("secret", "others"), &places), shown);
-    assert_eq!(masked_text(text, &[]), text);
-    assert!(!masked_text("broken secret", &places).contains("secret"));
-    assert!(!masked_text(r#"{"note":"secret""#, &["/note".to_owned()]).contains("secret"));
+    assert_eq!(masked_text(text, &places, key), shown);
+    assert_ne!(masked_text(&text.replace("secret", "others"), &places, key), shown);
+    assert_eq!(masked_text(text, &[], key), text);
+    assert!(!masked_text("broken secret", &places, key).contains("secret"));
+    assert!(!masked_text(r#"{"note":"secret""#, &["/note".to_owned()], key).contains("secret"));
+    // Nobody finds one by trying: not by the digest of the value, and not with another key.
+    let short: String = Digest::of(b"4711").to_string().chars().skip("sha256:".len()).take(8).collect();
+    let pin = |mac| masked_text(r#"{"note":"4711"}"#, &places, mac);
+    assert!(!pin(key).contains(&short) && pin(key) != pin(other), "{}", pin(key));
+    let whole = Digest::of(b"{}");
+    assert!(masked_digest(&whole, key) != whole && masked_digest(&whole, key) != masked_digest(&whole, other));
     assert_eq!(masked_places(&demanded("@redact(\"result:/note\")"), &arguments), Vec::<String>::new());
 }
 

@@ -240,6 +240,9 @@ pub(super) struct Approver {
     /// The owners that they are or belong to.
     #[serde(default)]
     owns: BTreeSet<String>,
+    /// The user of this machine to whom their passkey traces: who made the link by which it was added. Absent where nobody knows.
+    #[serde(default)]
+    enrolled_by: Option<u32>,
 }
 
 /// A decision that was made.

@@ -2,6 +2,7 @@
 
 use super::{
     Approver, ApproverMethod, Happened, LiveApprovals, Settings,
+    approver::ROOT,
     book::Book,
     decide::{DecideFault, Told, first, is_decidable, lasts_ms, stored},
     record::{Approval, ApprovalState, Said},
@@ -129,12 +130,27 @@ impl LiveApprovals {
         if broken.approver.is_surely(approver) {
             return Err(DecideFault::AlreadyApproved { code: approval.code.clone(), missing: 1 });
         }
-        // Root can be any user, but signs with nobody's passkey. Where duties are not separate anyway, it is taken for somebody else.
+        // Root can be any user, but signs with nobody's passkey, unless root made it. Where duties are not separate anyway, all of these are
+        // taken for somebody else.
         let is_apart = approver.method == ApproverMethod::Passkey && approver.uid.is_none();
-        if broken.approver.may_be(approver) && !is_apart && !settings.allow_same_user {
-            return Err(DecideFault::NoSecondPerson(approval.code.clone()));
+        if !settings.allow_same_user {
+            if is_apart {
+                is_of_another(approval, &broken.approver, approver)?;
+            } else if broken.approver.may_be(approver) {
+                return Err(DecideFault::NoSecondPerson(approval.code.clone()));
+            }
         }
         self.is_somebody_else(approval, approver, settings)
+    }
+
+    /// What speaks against this second person, though they count: root can be any user, also the one to whom a passkey traces.
+    pub fn doubt_of(&self, approval: &Approval, approver: &Approver) -> Option<&'static str> {
+        let broken = approval.broken_by.as_ref()?;
+        let (breaker, maker) = (broken.approver.uid?, approver.enrolled_by?);
+        (breaker != maker && (breaker == ROOT || maker == ROOT)).then_some(
+            "root, who can be any user of this machine, either let it go or made the link of the passkey that looks at it: that these are \
+             two persons, the gateway can't tell",
+        )
     }
 
     /// Queued under the lock: the store follows in the same order.
@@ -149,4 +165,14 @@ impl LiveApprovals {
         let moved = self.moved(after.clone(), happened, now_ms);
         Ok((after, self.store.write(move |connection| rows::update(connection, &moved))))
     }
+}
+
+/// Whether a passkey traces to somebody else than whoever let the call go: who makes a link can add a passkey by it under any name.
+fn is_of_another(approval: &Approval, breaker: &Approver, looks: &Approver) -> Result<(), DecideFault> {
+    let why = match (looks.enrolled_by, breaker.uid) {
+        (Some(maker), Some(breaker)) if maker != breaker => return Ok(()),
+        (Some(_), Some(_)) => "whoever let it go made the link by which this passkey was added",
+        _ => "nobody knows by whose link this passkey was added",
+    };
+    Err(DecideFault::OwnPasskey { code: approval.code.clone(), why })
 }

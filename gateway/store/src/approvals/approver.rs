@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{decision::Verdict, record::Approval};
 
 /// The user that can act as any other.
-const ROOT: u32 = 0;
+pub(super) const ROOT: u32 = 0;
 
 /// Who decides.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,6 +23,9 @@ pub struct Approver {
     /// The owners that they are or belong to, as agents and grants name them: they approve nothing of theirs.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub owns: BTreeSet<String>,
+    /// The user of this machine to whom their passkey traces: who made the link by which it was added. None where nobody knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enrolled_by: Option<u32>,
 }
 
 /// What somebody may decide.

@@ -122,6 +122,17 @@ pub enum DecideFault {
          user than root where another than root let it go"
     )]
     NoSecondPerson(String),
+    /// Whoever let it go could have made the passkey that looks at it.
+    #[error(
+        "{code} takes a second person, and {why}: review it with a passkey that was added by a link of another user of this machine \
+         (`bailiwick console --person NAME --recover`, run as that user)"
+    )]
+    OwnPasskey {
+        /// Its code.
+        code: String,
+        /// What is known of the passkey.
+        why: &'static str,
+    },
     /// Nobody may let calls go alone.
     #[error("nobody may let a call go alone here: `approvals.break_glass` says who may")]
     GlassIsShut,
@@ -179,7 +190,7 @@ impl LiveApprovals {
     fn user_of(&self, id: &ApprovalId) -> Result<Approver, DecideFault> {
         let owner = self.book().entry(id).map(|entry| entry.approval.owner.clone());
         let name = owner.ok_or_else(|| DecideFault::Unknown(id.to_string()))?;
-        Ok(Approver { uid: None, name, method: ApproverMethod::ClientAsserted, owns: BTreeSet::new() })
+        Ok(Approver { uid: None, name, method: ApproverMethod::ClientAsserted, owns: BTreeSet::new(), enrolled_by: None })
     }
 
     /// Judges the decision and queues it. It comes into force once it is on disk, even if nobody waits for that.

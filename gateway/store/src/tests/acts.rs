@@ -96,7 +96,8 @@ async fn a_passkey_looks_at_what_root_let_go() {
     set(&live, |settings| settings.break_glass = true);
     let ticket = ask(&live, "{}", NOW).await.unwrap();
     live.break_glass(&ticket.code, "fire", approver("root", 0), NOW).await.unwrap();
-    let person = |name: &str, uid, method| Approver { uid, name: name.to_owned(), method, owns: [].into() };
+    let person =
+        |name: &str, uid, method| Approver { uid, name: name.to_owned(), method, owns: [].into(), enrolled_by: Some(3000) };
     let review = |by| live.review(&ticket.code, Some("fine".to_owned()), by, NOW);
     let typed = person("ada", Some(0), ApproverMethod::Operator);
     assert!(matches!(review(typed).await, Err(DecideFault::AlreadyApproved { .. })));
@@ -104,8 +105,19 @@ async fn a_passkey_looks_at_what_root_let_go() {
     assert!(matches!(review(person("olga", None, ApproverMethod::Passkey)).await, Err(DecideFault::Owner { .. })));
     let due = live.to_review();
     assert_eq!(due.iter().map(|one| &one.id).collect::<Vec<_>>(), [&ticket.id]);
-    assert!(live.may_review(&due[0], &person("ada", None, ApproverMethod::Passkey)).is_ok());
-    let reviewed = review(person("ada", None, ApproverMethod::Passkey)).await.unwrap();
+    // Who makes a link can add a passkey by it under any name: one that traces to root, or to nobody knows whom, may be root's own.
+    let ada = person("ada", None, ApproverMethod::Passkey);
+    for (maker, words) in [(Some(0), "whoever let it go made the link"), (None, "nobody knows by whose link")] {
+        let by = Approver { enrolled_by: maker, ..ada.clone() };
+        assert!(matches!(live.may_review(&due[0], &by), Err(DecideFault::OwnPasskey { .. })));
+        let said = review(by).await.unwrap_err().to_string();
+        assert!(said.contains(words) && said.contains("--recover"), "{said}");
+    }
+    assert!(live.may_review(&due[0], &ada).is_ok());
+    assert!(live.doubt_of(&due[0], &ada).unwrap().contains("root"), "who can be 3000");
+    assert_eq!(live.doubt_of(&due[0], &Approver { enrolled_by: Some(0), ..ada.clone() }), None, "that is no doubt, but refused");
+    let reviewed = review(ada).await.unwrap();
+    assert_eq!(reviewed.reviewed_by.as_ref().unwrap().approver.enrolled_by, Some(3000), "kept with it");
     assert!(!reviewed.is_review_due() && live.to_review().is_empty());
 }
 

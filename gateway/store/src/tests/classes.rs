@@ -13,7 +13,7 @@ use crate::{
 };
 
 fn by(name: &str, method: ApproverMethod) -> Approver {
-    Approver { uid: None, name: name.to_owned(), method, owns: BTreeSet::new() }
+    Approver { uid: None, name: name.to_owned(), method, owns: BTreeSet::new(), enrolled_by: None }
 }
 
 fn of_class(confirm: Confirm) -> Requirement {

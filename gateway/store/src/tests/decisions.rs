@@ -159,7 +159,8 @@ async fn a_quorum_is_of_distinct_persons() {
     let yes = |approver| live.decide(&ticket.code, Decision::approve(), approver, NOW);
     assert_eq!(yes(approver("ann", 3000)).await.unwrap().state, ApprovalState::Pending);
     assert!(!live.claim(&ticket.id, NOW));
-    let passkey = Approver { uid: None, name: "ANN".to_owned(), method: ApproverMethod::Passkey, owns: BTreeSet::new() };
+    let passkey =
+        Approver { uid: None, name: "ANN".to_owned(), method: ApproverMethod::Passkey, owns: BTreeSet::new(), enrolled_by: None };
     for same in [approver("ann", 3001), approver(" ann ", 3001), approver("bob", 3000)] {
         let fault = yes(same.clone()).await.unwrap_err();
         assert_eq!(fault, DecideFault::AlreadyApproved { code: ticket.code.clone(), missing: 1 }, "{same:?}");

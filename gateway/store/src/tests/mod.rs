@@ -250,7 +250,7 @@ async fn ask_of(
 }
 
 fn approver(name: &str, uid: u32) -> Approver {
-    Approver { uid: Some(uid), name: name.to_owned(), method: ApproverMethod::Operator, owns: BTreeSet::new() }
+    Approver { uid: Some(uid), name: name.to_owned(), method: ApproverMethod::Operator, owns: BTreeSet::new(), enrolled_by: None }
 }
 
 fn claimed(approval: &ApprovalId) -> ReplayedIntent {

@@ -23,7 +23,7 @@ use bailiwick_pipeline::{
     records::{DecisionRecord, DetectionRecord, IntentRecord, LabelledRecord, OutcomeRecord, SecretRecord},
     trace::CallTrace,
 };
-use bailiwick_schemas::names::ConnectorId;
+use bailiwick_schemas::{canonical::Digest, names::ConnectorId};
 use bytes::Bytes;
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -436,6 +436,10 @@ impl Trail for Fakes {
 
     fn keyed_digest(&self, bytes: &[u8]) -> String {
         self.reach("mac");
+        // What stands for masked arguments is compared; of everything else the length tells enough.
+        if bytes.starts_with(b"bailiwick.masked") {
+            return format!("mac:{}", Digest::of(&[b"a key", bytes].concat()));
+        }
         format!("mac:{}", String::from_utf8_lossy(bytes).len())
     }
 
