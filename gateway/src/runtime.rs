@@ -229,7 +229,7 @@ impl Runtime {
         data.key("operator.key", || random_key(clock.as_ref()))?;
         let trail = Arc::new(opened_trail(&data, &config, now_ms)?);
         let store = Store::open(data.path())?;
-        let intents = recovery::intents_since(&trail, store.trail_cursor()?)?;
+        let intents = recovery::intents_since(&trail, &store, store.trail_cursor()?)?;
         recovery::close_open(&trail, &store, clock.as_ref()).await?;
         let recorder = Arc::new(Recorder::new(Arc::clone(&trail), &key));
         let agents = Arc::new(Agents::default());
@@ -270,7 +270,7 @@ impl Runtime {
         let recent = Arc::<Recent>::default();
         let detections = Arc::<Detections>::default();
         detections.set(config.detections.clone());
-        recovery::sums_of_windows(&trail, &detections, now_ms)?;
+        recovery::sums_of_windows(&trail, &store, &detections, now_ms)?;
         let ports = Ports {
             clock: Arc::clone(&clock),
             identities: Arc::new(identities),

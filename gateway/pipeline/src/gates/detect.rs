@@ -9,7 +9,7 @@ use super::{Permitted, Stop, Validated};
 use crate::{
     catalogue::Tool,
     destination::{Sending, UNREAD},
-    detect::{Act, Became, Entry, Rule, Rules, Sort, Sums, Unreadable, Watched, amount, bit},
+    detect::{Act, Became, Entry, Rule, Rules, Sort, Sums, Unreadable, Watched, amount, bit, sealed_amounts},
     grant::{Labels, LiveGrant},
     ids::AgentId,
     ports::Ports,
@@ -41,6 +41,8 @@ struct Found {
     is_new: bool,
     /// Its amount can't be read.
     is_blind: bool,
+    /// What it came to is nobody's to know: a rule masks arguments of the tool.
+    is_masked: bool,
 }
 
 /// What was found of a call by now.
@@ -132,6 +134,7 @@ fn why(rule: &Rule, found: &Found) -> String {
         Sort::Probe { .. } => format!("{seen} other calls were refused within {seconds} s"),
         Sort::Sum { limit, per_task, .. } => {
             let most = |limit: &Option<u64>| limit.map_or_else(|| "no limit".to_owned(), |limit| limit.to_string());
+            let seen = if found.is_masked { "too much".to_owned() } else { seen.to_string() };
             format!("it would come to {seen} ({} within {seconds} s, {} for the task)", most(limit), most(per_task))
         }
         Sort::ReadThenSend { .. } => format!("data would go out {seen} s after something was read that must not go out"),
@@ -216,7 +219,7 @@ fn noted(grant: &Arc<LiveGrant>, tool: Option<&Tool>, entry: Entry, rules: Arc<R
                 for (place, seen, is_new) in looked.found {
                     // The nearest task that shows it says whether it is new.
                     if !noted.found.iter().any(|found| found.place == place) {
-                        noted.found.push(Found { place, seen, is_new, is_blind: false });
+                        noted.found.push(Found { place, seen, is_new, is_blind: false, is_masked: false });
                     }
                 }
             }
@@ -234,7 +237,7 @@ fn noted(grant: &Arc<LiveGrant>, tool: Option<&Tool>, entry: Entry, rules: Arc<R
         let Some(read_ms) = grant.chain().filter_map(of).max() else { continue };
         let seen = entry.at_ms.saturating_sub(read_ms) / 1000;
         match own.history.is_new(&noted.rules, place, entry.at_ms) {
-            Ok(is_new) => noted.found.push(Found { place, seen, is_new, is_blind: false }),
+            Ok(is_new) => noted.found.push(Found { place, seen, is_new, is_blind: false, is_masked: false }),
             Err(Unreadable) => noted.is_unreadable = true,
         }
     }
@@ -245,6 +248,7 @@ fn noted(grant: &Arc<LiveGrant>, tool: Option<&Tool>, entry: Entry, rules: Arc<R
 fn sums(call: &Validated<'_>, noticed: &mut Noticed, ports: &Ports, now_ms: u64) -> Result<(), Unreadable> {
     let (grant, tool) = (call.granted().grant(), call.granted().tool());
     let rules = Arc::clone(&noticed.rules);
+    let is_masked = call.granted().world().policies.keeps_back(tool.name.as_str());
     for (place, rule) in rules.iter().enumerate() {
         let Some(read) = amount_of(rule, grant, tool, call.arguments()) else { continue };
         let over = match read {
@@ -261,7 +265,7 @@ fn sums(call: &Validated<'_>, noticed: &mut Noticed, ports: &Ports, now_ms: u64)
         };
         if let Some(seen) = over {
             let is_new = grant.watched(&ports.detections).history.is_new(&rules, place, now_ms)?;
-            noticed.found.push(Found { place, seen, is_new, is_blind: read.is_err() });
+            noticed.found.push(Found { place, seen, is_new, is_blind: read.is_err(), is_masked });
         }
     }
     Ok(())
@@ -327,7 +331,7 @@ fn put(rule: &Rule, found: &Found, ports: &Ports, way: &Way<'_>, now_ms: u64) ->
         grant: &grant.terms().id,
         root: grant.chain().last().map(|root| &root.terms().id).filter(|root| **root != grant.terms().id),
         tool: way.seen.tool.as_ref().map(|tool| tool.name.as_str()),
-        seen: found.seen,
+        seen: (!found.is_masked).then_some(found.seen),
         window_s: rule.window_ms / 1000,
         why: &why(rule, found),
         trace_id: &way.trace_id,
@@ -399,6 +403,7 @@ fn refused(way: &Way<'_>, grant: &LiveGrant, ports: &Ports) -> Option<Entry> {
 
 /// What a call adds to sums, where it is committed: locked from the last look until it is on record.
 pub(super) struct Counted<'c> {
+    sealed: Option<String>,
     amounts: Vec<(&'c Rule, u64)>,
     agents: Vec<&'c AgentId>,
     locked: Vec<MutexGuard<'c, Sums>>,
@@ -441,14 +446,23 @@ pub(super) fn count<'c>(
         amounts.push((rule, *amount));
     }
     let agents = ledgers.into_iter().map(|(agent, _)| agent).collect();
-    Ok(Some(Counted { amounts, agents, locked, now_ms }))
+    let granted = permitted.validated().granted();
+    let sealed = if granted.world().policies.keeps_back(granted.tool().name.as_str()) {
+        let named = amounts.iter().map(|(rule, amount): &(&Rule, u64)| (rule.name.to_string(), *amount)).collect();
+        let sealed = sealed_amounts(granted.identified().received().call_id().as_str(), &named, &*ports.approvals);
+        Some(sealed.ok_or_else(|| Refusal::internal("an amount that a rule masks can't be sealed for the record"))?)
+    } else {
+        None
+    };
+    Ok(Some(Counted { sealed, amounts, agents, locked, now_ms }))
 }
 
 impl Counted<'_> {
     /// What goes on record of it: a start counts it from there.
     pub(super) fn record(&self) -> SumsRecord<'_> {
-        let amounts = self.amounts.iter().map(|(rule, amount)| (rule.name.as_ref(), *amount)).collect();
-        SumsRecord { agents: self.agents.clone(), amounts }
+        let shown = |amount: u64| self.sealed.is_none().then_some(amount);
+        let amounts = self.amounts.iter().map(|(rule, amount)| (rule.name.as_ref(), shown(*amount))).collect();
+        SumsRecord { agents: self.agents.clone(), amounts, sealed: self.sealed.clone() }
     }
 
     /// It is on record: it counts. Returns what its tasks are debited.
