@@ -17,6 +17,7 @@ pub mod halting;
 mod holders;
 mod issuing;
 pub mod oauth;
+mod overlisted;
 mod pinning;
 mod policy_bundle;
 mod processes;

@@ -246,7 +246,7 @@ impl Runtime {
         Basis::of(&config).take_up(&store, &approvals, &trail, now_ms).await?;
         grants.flush(trail.last_seq(Stream::Calls)).await?;
         grants.sync_config(grants_of(&config, now_ms), now_ms).await?;
-        let telling = Telling::new(&store, &approvals, &clock)?;
+        let telling = Telling::new(&store, &approvals, &recorder, &clock)?;
         let requests = AccessRequests::load(&store)?;
         let pins = Pins::new(&store);
         let specs = specs_of(&config, &own_binary);

@@ -33,6 +33,9 @@ pub(crate) use self::{
     sums::{Ledger, Sums},
 };
 
+/// What the need of a person is called that a detection makes.
+pub const LABEL: &str = "detection";
+
 /// The detections in force, and what is kept of agents for them.
 #[derive(Debug, Default)]
 pub struct Detections {

@@ -95,7 +95,8 @@ async fn no_agent_fills_it_for_others_and_what_came_back_of_a_call_that_had_room
 #[tokio::test]
 async fn what_an_older_version_kept_counts_and_opens() {
     let folder = tempfile::tempdir().unwrap();
-    let open = || Bodies::new(&Store::open(folder.path()).unwrap(), BodyLimits { kept_ms: 1000, bytes: 400, bytes_per_agent: 400 });
+    let open =
+        || Bodies::new(&Store::open(folder.path()).unwrap(), BodyLimits { kept_ms: 1000, bytes: 400, bytes_per_agent: 400 });
     keep(&open(), "a", (1, "arguments"), 200, NOW).await.unwrap();
     let older = "DROP INDEX kept_bodies_by_agent; ALTER TABLE kept_bodies DROP COLUMN agent; ALTER TABLE kept_bodies DROP COLUMN size; PRAGMA user_version = 5";
     super::tamper(folder.path(), older);
