@@ -106,26 +106,11 @@ pub(crate) async fn foresee(ports: Ports, agent: Arc<Agent>, call: &Call) -> Res
     if let Some(context) = context {
         // What no rule reads changes nothing.
         probes.iter_mut().for_each(|probe| probe.read.call.extend(context.clone()));
-        let decision = strictest(&policies, &probes, &world.connectors).map_err(|()| {
-            ForeseeFault::Context(
-                "a value is of another type than that fact has, or the rules read what is not known of this call".to_owned(),
-            )
-        })?;
-        // What stops it beside policy is not lifted by other circumstances.
-        let is_by_policy = foreseen.reason.as_deref().is_none_or(|reason| !BESIDE_POLICY.contains(&reason));
-        if let Some(decision) = decision.filter(|_| is_by_policy && ["permit", "approve"].contains(&foreseen.gate.as_str())) {
-            let noticed: Vec<String> = foreseen.needs.iter().filter(|label| *label == DETECTION).cloned().collect();
-            foreseen.decided_anew(&decision);
-            if foreseen.state != "deny" && !noticed.is_empty() {
-                "step_up".clone_into(&mut foreseen.state);
-                foreseen.needs.extend(noticed);
-            }
-        }
+        foreseen.in_other_circumstances(&policies, &probes, &world.connectors)?;
     }
-    let is_by_policy = foreseen.reason.as_deref().is_none_or(|reason| !BESIDE_POLICY.contains(&reason));
     // The grant itself first: what would have to be otherwise is said of that.
     let Some(probe) = probes.into_iter().next() else { return Ok(foreseen) };
-    let state = if is_by_policy { foreseen.state.clone() } else { "allow".to_owned() };
+    let state = if foreseen.is_by_policy() { foreseen.state.clone() } else { "allow".to_owned() };
     let (rules, connectors) = (foreseen.rules.clone(), world.connectors.clone());
     // It tries what could be otherwise, which may take a while.
     let tried = tokio::task::spawn_blocking(move || why(&policies, &rules, &state, &probe, &connectors)).await;
@@ -203,6 +188,32 @@ fn facts_of(text: &str) -> Result<Map<String, Value>, ForeseeFault> {
 }
 
 impl Foreseen {
+    /// Whether it is policy that refuses it, if it is refused.
+    fn is_by_policy(&self) -> bool {
+        self.reason.as_deref().is_none_or(|reason| !BESIDE_POLICY.contains(&reason))
+    }
+
+    /// What would become of it under the grant and each of those above it, in these circumstances. What stops it beside policy is not lifted
+    /// by others.
+    fn in_other_circumstances(
+        &mut self,
+        policies: &Policies,
+        probes: &[Probe],
+        connectors: &[ConnectorFacts],
+    ) -> Result<(), ForeseeFault> {
+        const UNREAD: &str = "a value is of another type than that fact has, or the rules read what is not known of this call";
+        let decision = strictest(policies, probes, connectors).map_err(|()| ForeseeFault::Context(UNREAD.to_owned()))?;
+        let is_open = self.is_by_policy() && ["permit", "approve"].contains(&self.gate.as_str());
+        let Some(decision) = decision.filter(|_| is_open) else { return Ok(()) };
+        let noticed: Vec<String> = self.needs.iter().filter(|label| *label == DETECTION).cloned().collect();
+        self.decided_anew(&decision);
+        if self.state != "deny" && !noticed.is_empty() {
+            "step_up".clone_into(&mut self.state);
+            self.needs.extend(noticed);
+        }
+        Ok(())
+    }
+
     /// Policy says so of it, where the context is another.
     fn decided_anew(&mut self, decision: &Decision) {
         decision.effect().clone_into(&mut self.state);

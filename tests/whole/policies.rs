@@ -259,6 +259,9 @@ async fn what_is_in_shadow_is_recorded_and_decides_nothing() {
     let told = client.get(format!("{}/metrics", gateway.console)).send().await.unwrap().text().await.unwrap();
     let row = "bailiwick_policy_shadow_diff_total{policy=\"candidate:no-look\",from=\"allow\",to=\"deny\"} 1\n";
     assert!(told.contains(row), "{told}");
+    // It was listed, and refused.
+    assert!(told.contains("bailiwick_policy_overlisted_total{tool=\"s__pay\"} 1\n"), "{told}");
+    assert!(told.contains("\nbailiwick_policy_overlisted_tools 1\n"), "{told}");
     // One that does not compile is told of, and touches nothing.
     bundle(gateway.folder(), "candidate", "@id(\"x\") forbid (principal, action, resource) when { context.no };\n");
     gateway.cli.ok(&["reload"]);

@@ -17,6 +17,7 @@ use crate::{
     gates::ScreenLimits,
 };
 
+mod documents;
 mod limit;
 mod shapes;
 mod walk;

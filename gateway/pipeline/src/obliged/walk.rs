@@ -6,7 +6,10 @@ use bailiwick_policy::{How, Obligations, Part, Step, What};
 use bailiwick_schemas::json::{self, Limits};
 use serde_json::Value;
 
-use super::shapes::{MARK, Shapes};
+use super::{
+    documents::Documents,
+    shapes::{MARK, Shapes},
+};
 
 /// How deep JSON texts may be in strings of one another.
 const NESTED: usize = 4;
@@ -83,44 +86,6 @@ impl<'o> Lead<'o> {
 
 /// Pointers, as far as they are not walked yet.
 pub(crate) type Left<'o> = Vec<Lead<'o>>;
-
-/// The documents of a result, in the order in which they stand: structured content, and each text that is JSON.
-#[derive(Debug, Default)]
-struct Documents {
-    /// Which pointers lead to something in each.
-    met: Vec<BTreeSet<usize>>,
-    /// Those that lack what another has: what is redacted there stands elsewhere in them, and they are withheld.
-    lacking: BTreeSet<usize>,
-    /// How many were begun in this pass.
-    begun: usize,
-    /// Which of them is walked now.
-    open: Option<usize>,
-}
-
-impl Documents {
-    /// Another one begins; whether it is withheld. Returns the one before, to go on with.
-    fn begin(&mut self) -> (Option<usize>, bool) {
-        let number = self.begun;
-        self.begun += 1;
-        if self.met.len() < self.begun {
-            self.met.push(BTreeSet::new());
-        }
-        (self.open.replace(number), self.lacking.contains(&number))
-    }
-
-    fn meets(&mut self, pointer: usize) {
-        if let Some(met) = self.open.and_then(|number| self.met.get_mut(number)) {
-            met.insert(pointer);
-        }
-    }
-
-    /// Which are to be withheld, now that all of them were walked.
-    fn compare(&mut self) -> bool {
-        let all: BTreeSet<usize> = self.met.iter().flatten().copied().collect();
-        self.lacking = self.met.iter().enumerate().filter(|(_, met)| **met != all).map(|(number, _)| number).collect();
-        !self.lacking.is_empty()
-    }
-}
 
 impl<'o> Redactor<'o> {
     /// For what is demanded of this part; none where nothing is.
