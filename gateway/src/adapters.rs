@@ -10,7 +10,6 @@ use std::{
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
-use crate::recent::Recent;
 use arc_swap::ArcSwap;
 use aws_lc_rs::rand;
 use bailiwick_pipeline::{
@@ -27,6 +26,8 @@ use bailiwick_telemetry::{Exporter, Importance, Link, Span, SpanId, SpanIndex, S
 use bailiwick_trail::{Stream, Trail, TrailFault};
 use serde::Serialize;
 use tokio::sync::watch;
+
+use crate::{overlisted::Overlisted, recent::Recent};
 
 /// The system's clock and random numbers.
 #[derive(Debug, Default, Clone, Copy)]
@@ -122,6 +123,9 @@ pub struct Recorder {
     strangers_unrecorded: AtomicU64,
     /// What rules that are only watched would have decided otherwise, counted.
     shadow: Mutex<BTreeMap<Differs, u64>>,
+    overlisted: Overlisted,
+    /// Moves with each thing that a detection found.
+    findings: watch::Sender<u64>,
 }
 
 /// So many different differences are counted apart; what comes after is counted together.
@@ -135,7 +139,16 @@ impl Recorder {
 
     /// A recorder on this trail. `key` keys the digests of arguments and results.
     pub fn new(trail: Arc<Trail>, key: &[u8; 32]) -> Self {
-        Self { trail, key: *key, strangers: AtomicU64::new(0), strangers_unrecorded: AtomicU64::new(0), shadow: Mutex::default() }
+        let (strangers, strangers_unrecorded) = (AtomicU64::new(0), AtomicU64::new(0));
+        Self {
+            trail,
+            key: *key,
+            strangers,
+            strangers_unrecorded,
+            shadow: Mutex::default(),
+            overlisted: Overlisted::default(),
+            findings: watch::Sender::new(0),
+        }
     }
 
     /// The trail itself.
@@ -146,6 +159,16 @@ impl Recorder {
     /// Refusals of strangers that were counted but not recorded, since the start.
     pub fn strangers_unrecorded(&self) -> u64 {
         self.strangers_unrecorded.load(Ordering::Relaxed)
+    }
+
+    /// Moves with each thing that a detection found, once it is on record.
+    pub(crate) fn findings(&self) -> watch::Receiver<u64> {
+        self.findings.subscribe()
+    }
+
+    /// Calls of listed tools that policy refused.
+    pub(crate) fn overlisted(&self) -> &Overlisted {
+        &self.overlisted
     }
 
     /// What rules that are only watched would have decided otherwise, and how often, since the start.
@@ -180,6 +203,9 @@ impl bailiwick_pipeline::ports::Trail for Recorder {
         if !record.shadow.is_empty() {
             self.count_shadow(record.shadow);
         }
+        if let (Some(tool), Some(asked)) = (record.tool, record.asked) {
+            self.overlisted.decided(tool, &asked.policy);
+        }
         self.append(Stream::Decisions, now_ms, record).map(drop)
     }
 
@@ -200,7 +226,9 @@ impl bailiwick_pipeline::ports::Trail for Recorder {
     }
 
     fn detection(&self, now_ms: u64, record: &DetectionRecord<'_>) -> Result<(), TrailLost> {
-        self.append(Stream::Detections, now_ms, record).map(drop)
+        let seq = self.append(Stream::Detections, now_ms, record)?;
+        self.findings.send_modify(|newest| *newest = seq);
+        Ok(())
     }
 
     fn synced(&self, intent: u64) -> Later<'_, Result<(), TrailLost>> {

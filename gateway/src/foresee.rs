@@ -7,13 +7,16 @@ use std::sync::Arc;
 use bailiwick_pipeline::{
     Body, Gateway, Received, Settings,
     aside::Wants,
-    catalogue::World,
+    catalogue::{Tool, World},
+    grant::LiveGrant,
     ids::CallId,
     ports::{Identities, IdentityFailure, Later, Ports},
     principal::{Agent, AuthMethod, Credential, Presented, Principal},
     received::{Message, MessageFault, Origin, Protocol, Transport},
+    records::Asked,
+    stricter,
 };
-use bailiwick_policy::{ConnectorFacts, Decision, Looked, Otherwise, Policies, Probe};
+use bailiwick_policy::{ConnectorFacts, Decision, Looked, Otherwise, Policies, Probe, Snapshot};
 use bailiwick_schemas::json::Limits;
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
@@ -80,12 +83,8 @@ pub(crate) async fn foresee(ports: Ports, agent: Arc<Agent>, call: &Call) -> Res
         }),
         budget: grant.map(|grant| grant.terms().budget.clone()),
     };
-    let probe = judged.asked.as_ref().zip(grant).zip(judged.tool.as_ref()).map(|((asked, grant), tool)| Probe {
-        tool: tool.name.to_string(),
-        grant: grant.facts().clone(),
-        read: asked.read.clone(),
-        call_id: None,
-    });
+    let asked = judged.asked.as_ref().zip(grant).zip(judged.tool.as_ref());
+    let mut probes: Vec<Probe> = asked.map(|((asked, grant), tool)| chain_of(asked, grant, tool)).unwrap_or_default();
     match judged.ended {
         Ok(needs) if needs.is_empty() => {}
         Ok(needs) => {
@@ -103,22 +102,16 @@ pub(crate) async fn foresee(ports: Ports, agent: Arc<Agent>, call: &Call) -> Res
             };
         }
     }
-    let Some(mut probe) = probe else { return Ok(foreseen) };
     let policies = Arc::clone(&world.policies);
     if let Some(context) = context {
         // What no rule reads changes nothing.
-        probe.read.call.extend(context);
-        let decision = decided(&policies, &probe, &world.connectors).map_err(|()| {
-            ForeseeFault::Context(
-                "a value is of another type than that fact has, or the rules read what is not known of this call".to_owned(),
-            )
-        })?;
-        // What stops it before policy is asked, or under a grant above this one, is not lifted by other circumstances of this one.
-        if ["permit", "approve"].contains(&foreseen.gate.as_str()) || foreseen.state == "allow" {
-            foreseen.decided_anew(&decision);
-        }
+        probes.iter_mut().for_each(|probe| probe.read.call.extend(context.clone()));
+        foreseen.in_other_circumstances(&policies, &probes, &world.connectors)?;
     }
-    let (rules, state, connectors) = (foreseen.rules.clone(), foreseen.state.clone(), world.connectors.clone());
+    // The grant itself first: what would have to be otherwise is said of that.
+    let Some(probe) = probes.into_iter().next() else { return Ok(foreseen) };
+    let state = if foreseen.is_by_policy() { foreseen.state.clone() } else { "allow".to_owned() };
+    let (rules, connectors) = (foreseen.rules.clone(), world.connectors.clone());
     // It tries what could be otherwise, which may take a while.
     let tried = tokio::task::spawn_blocking(move || why(&policies, &rules, &state, &probe, &connectors)).await;
     if let Ok(why) = tried {
@@ -147,6 +140,38 @@ pub(crate) fn why(policies: &Policies, rules: &[String], state: &str, probe: &Pr
     Why { looked, least, then }
 }
 
+/// What is asked of a person because of a detection.
+pub(crate) const DETECTION: &str = bailiwick_pipeline::detect::LABEL;
+
+/// Why a call is refused where policy let it go.
+const BESIDE_POLICY: [&str; 2] = ["detected", "budget_exhausted"];
+
+/// What was asked about a call: under its grant, and under each of those above it.
+fn chain_of(asked: &Asked, grant: &LiveGrant, tool: &Tool) -> Vec<Probe> {
+    let of = |grant: &LiveGrant, read: Snapshot| Probe {
+        tool: tool.name.to_string(),
+        grant: grant.facts().clone(),
+        read,
+        call_id: None,
+    };
+    let above = grant.chain().skip(1).zip(&asked.above);
+    let above = above.map(|(grant, above)| of(grant, Snapshot { call: above.call.clone(), ..asked.read.clone() }));
+    std::iter::once(of(grant, asked.read.clone())).chain(above).collect()
+}
+
+/// What policies say under all of these; none where nothing was asked.
+fn strictest(policies: &Policies, probes: &[Probe], connectors: &[ConnectorFacts]) -> Result<Option<Arc<Decision>>, ()> {
+    let mut all: Option<Arc<Decision>> = None;
+    for probe in probes {
+        let one = Arc::new(decided(policies, probe, connectors)?);
+        all = Some(match all {
+            None => one,
+            Some(before) => stricter(before, one),
+        });
+    }
+    Ok(all)
+}
+
 fn decided(policies: &Policies, probe: &Probe, connectors: &[ConnectorFacts]) -> Result<Decision, ()> {
     let grant = policies.prepare(&probe.grant, connectors).map_err(drop)?;
     policies.decide_again(&grant, &probe.tool, &probe.read).map_err(drop)
@@ -163,6 +188,32 @@ fn facts_of(text: &str) -> Result<Map<String, Value>, ForeseeFault> {
 }
 
 impl Foreseen {
+    /// Whether it is policy that refuses it, if it is refused.
+    fn is_by_policy(&self) -> bool {
+        self.reason.as_deref().is_none_or(|reason| !BESIDE_POLICY.contains(&reason))
+    }
+
+    /// What would become of it under the grant and each of those above it, in these circumstances. What stops it beside policy is not lifted
+    /// by others.
+    fn in_other_circumstances(
+        &mut self,
+        policies: &Policies,
+        probes: &[Probe],
+        connectors: &[ConnectorFacts],
+    ) -> Result<(), ForeseeFault> {
+        const UNREAD: &str = "a value is of another type than that fact has, or the rules read what is not known of this call";
+        let decision = strictest(policies, probes, connectors).map_err(|()| ForeseeFault::Context(UNREAD.to_owned()))?;
+        let is_open = self.is_by_policy() && ["permit", "approve"].contains(&self.gate.as_str());
+        let Some(decision) = decision.filter(|_| is_open) else { return Ok(()) };
+        let noticed: Vec<String> = self.needs.iter().filter(|label| *label == DETECTION).cloned().collect();
+        self.decided_anew(&decision);
+        if self.state != "deny" && !noticed.is_empty() {
+            "step_up".clone_into(&mut self.state);
+            self.needs.extend(noticed);
+        }
+        Ok(())
+    }
+
     /// Policy says so of it, where the context is another.
     fn decided_anew(&mut self, decision: &Decision) {
         decision.effect().clone_into(&mut self.state);

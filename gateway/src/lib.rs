@@ -18,6 +18,7 @@ mod holders;
 mod issuing;
 mod lending;
 pub mod oauth;
+mod overlisted;
 mod pinning;
 mod policy_bundle;
 mod processes;

@@ -5,6 +5,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    ffi::OsStr,
     fmt, fs, io,
     path::{Path, PathBuf},
 };
@@ -25,6 +26,9 @@ const LARGEST: u64 = 32 * 1024 * 1024;
 
 /// The most files of a bundle.
 const MOST: usize = 2000;
+
+/// So deep subfolders are looked through for rules.
+const DEEPEST: usize = 8;
 
 /// So often a folder is read anew because another one took its place meanwhile.
 const READINGS: usize = 5;
@@ -47,17 +51,19 @@ impl Part {
 /// The name and version of a bundle.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Titled {
+    /// Its manifest.
+    pub(crate) at: PathBuf,
     /// What it is called.
     pub(crate) name: String,
     /// Which one it is.
     pub(crate) version: String,
-    /// Whether one of the keys of the configuration signed it.
-    pub(crate) is_signed: bool,
+    /// Which of the keys of the configuration signed it, as it stands in a `.pub` file; none where nobody has to.
+    pub(crate) signer: Option<String>,
 }
 
 impl fmt::Display for Titled {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}{}", self.name, self.version, if self.is_signed { ", signed" } else { "" })
+        write!(f, "{} {}{}", self.name, self.version, if self.signer.is_some() { ", signed" } else { "" })
     }
 }
 
@@ -96,6 +102,7 @@ fn settled(folder: &Path) -> io::Result<Vec<(PathBuf, PathBuf)>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(&real)? {
         let name = entry?.file_name();
+        refuse_rules_below(&real, &name)?;
         let is_rules = Path::new(&name).extension().is_some_and(|extension| extension == "cedar");
         // A rule that would be passed over in silence may be one that forbids.
         if !is_rules && Path::new(&name).extension().is_some_and(|extension| extension.eq_ignore_ascii_case("cedar")) {
@@ -118,6 +125,37 @@ fn settled(folder: &Path) -> io::Result<Vec<(PathBuf, PathBuf)>> {
         return Err(io::Error::new(io::ErrorKind::NotFound, "there is no .cedar file in it"));
     }
     Ok(found)
+}
+
+/// Refuses a subfolder with rules in it: they would be passed over in silence, and one of them may be one that forbids. What is hidden (`.git`,
+/// the copies that a mounted volume keeps) is no part of a bundle.
+fn refuse_rules_below(folder: &Path, name: &OsStr) -> io::Result<()> {
+    let is_hidden = name.as_encoded_bytes().starts_with(b".");
+    if is_hidden || !fs::metadata(folder.join(name)).is_ok_and(|found| found.is_dir()) {
+        return Ok(());
+    }
+    let refused = |what: String| Err(io::Error::new(io::ErrorKind::InvalidData, what));
+    let (mut open, mut seen) = (vec![(PathBuf::from(name), 0_usize)], 0_usize);
+    while let Some((below, depth)) = open.pop() {
+        for entry in fs::read_dir(folder.join(&below))? {
+            let name = entry?.file_name();
+            let path = below.join(&name);
+            seen += 1;
+            if seen > MOST || depth > DEEPEST {
+                let what =
+                    format!("`{}` has too much in it to be looked through for rules: take it out of the bundle", below.display());
+                return refused(what);
+            }
+            if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("cedar")) {
+                let advice = "put it right into the folder of its bundle, or name its own folder in `policy.files`";
+                return refused(format!("the rules in `{}` would be passed over: {advice}", path.display()));
+            }
+            if !name.as_encoded_bytes().starts_with(b".") && fs::metadata(folder.join(&path)).is_ok_and(|found| found.is_dir()) {
+                open.push((path, depth + 1));
+            }
+        }
+    }
+    Ok(())
 }
 
 fn read_all(files: &[(PathBuf, PathBuf)]) -> Vec<Part> {
@@ -152,9 +190,10 @@ pub(crate) fn judge(folder: &Path, parts: &[&Part], keys: &[String]) -> Result<O
         );
         return Err((at, io::Error::new(io::ErrorKind::NotFound, why)));
     };
+    let mut signer = None;
     if !keys.is_empty() {
         let signature = text_of(SIGNATURE).ok_or_else(|| wrong(format!("nobody signed it: {SIGNATURE} is not there")))?;
-        ssh_signature::verify(text.as_bytes(), signature, keys).map_err(|fault| wrong(fault.to_string()))?;
+        signer = Some(ssh_signature::verify(text.as_bytes(), signature, keys).map_err(|fault| wrong(fault.to_string()))?);
     }
     let manifest: Manifest = toml_edit::de::from_str(text).map_err(|fault| wrong(fault.message().to_owned()))?;
     if manifest.name.trim().is_empty() || manifest.version.trim().is_empty() {
@@ -163,7 +202,7 @@ pub(crate) fn judge(folder: &Path, parts: &[&Part], keys: &[String]) -> Result<O
     let rules: Vec<&&Part> = parts.iter().filter(|part| part.path.extension().is_some_and(|kind| kind == "cedar")).collect();
     if manifest.files.is_empty() {
         if keys.is_empty() {
-            return Ok(Some(Titled { name: manifest.name, version: manifest.version, is_signed: false }));
+            return Ok(Some(Titled { at, name: manifest.name, version: manifest.version, signer }));
         }
         return Err(wrong("a signed bundle lists its files with their SHA-256 under `[files]`: it has none".to_owned()));
     }
@@ -182,7 +221,7 @@ pub(crate) fn judge(folder: &Path, parts: &[&Part], keys: &[String]) -> Result<O
             return Err(wrong(format!("`{name}` is not the file that `[files]` lists: its SHA-256 is {}", sha256(text))));
         }
     }
-    Ok(Some(Titled { name: manifest.name, version: manifest.version, is_signed: !keys.is_empty() }))
+    Ok(Some(Titled { at, name: manifest.name, version: manifest.version, signer }))
 }
 
 /// As `sha256sum` prints it.
@@ -190,6 +229,8 @@ fn sha256(text: &str) -> String {
     let digest = Digest::of(text.as_bytes()).to_string();
     digest.strip_prefix("sha256:").unwrap_or(&digest).to_owned()
 }
+
+pub(crate) mod versions;
 
 #[cfg(test)]
 mod tests;

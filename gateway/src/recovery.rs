@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use bailiwick_pipeline::{
-    detect::{Detections, Sort},
+    detect::{Detections, Sort, opened_amounts},
     grant::Labels,
     ids::{AgentId, ApprovalId},
     ports::Clock,
@@ -22,12 +22,12 @@ const CALLS_CLOSED_UNTIL: &str = "closed_until";
 const DECISIONS_CLOSED_UNTIL: &str = "closed_until_decisions";
 
 /// The intents that the store has not counted yet.
-pub(crate) fn intents_since(trail: &Trail, cursor: u64) -> Result<Vec<ReplayedIntent>, TrailFault> {
+pub(crate) fn intents_since(trail: &Trail, store: &Store, cursor: u64) -> Result<Vec<ReplayedIntent>, TrailFault> {
     let mut intents = Vec::new();
     for record in trail.calls_since(cursor)? {
         let record = record?;
         match record.text("event") {
-            Some("intent") => intents.extend(replayed(&record)),
+            Some("intent") => intents.extend(replayed(&record, store)),
             Some("labelled") => intents.extend(labelled(&record)),
             _ => {}
         }
@@ -35,7 +35,7 @@ pub(crate) fn intents_since(trail: &Trail, cursor: u64) -> Result<Vec<ReplayedIn
     Ok(intents)
 }
 
-fn replayed(record: &Record) -> Option<ReplayedIntent> {
+fn replayed(record: &Record, store: &Store) -> Option<ReplayedIntent> {
     let body = &record.body;
     let debited = body.get("debited")?.as_array()?.iter().filter_map(|id| id.as_str()?.parse().ok());
     Some(ReplayedIntent {
@@ -49,7 +49,7 @@ fn replayed(record: &Record) -> Option<ReplayedIntent> {
         cost: body.get("cost").and_then(Value::as_u64).unwrap_or(1),
         labels: labels_of(record),
         approval: record.text("approval").and_then(|id| id.parse::<ApprovalId>().ok()),
-        sums: amounts_of(record),
+        sums: amounts_of(record, store),
         allowance: record.text("allowance").and_then(|id| id.parse::<ApprovalId>().ok()).zip(used(record)),
     })
 }
@@ -79,15 +79,26 @@ fn labels_of(record: &Record) -> Labels {
     record.body.get("labels").and_then(|labels| Labels::deserialize(labels).ok()).unwrap_or(Labels::ALL)
 }
 
-/// What an intent adds to sums that a detection limits.
-fn amounts_of(record: &Record) -> Vec<(Arc<str>, u64)> {
-    let amounts = record.body.get("sums").and_then(|sums| sums.get("amounts")).and_then(Value::as_object);
-    let amounts = amounts.into_iter().flatten();
-    amounts.filter_map(|(name, amount)| Some((Arc::from(name.as_str()), amount.as_u64()?))).collect()
+/// What an intent adds to sums that a detection limits. What was sealed and can't be opened any more is more than any limit: nothing is
+/// forgotten by losing the key.
+fn amounts_of(record: &Record, store: &Store) -> Vec<(Arc<str>, u64)> {
+    let Some(sums) = record.body.get("sums") else { return Vec::new() };
+    let call = record.text("call_id").unwrap_or_default();
+    let sealed = sums.get("sealed").and_then(Value::as_str);
+    let opened = sealed.and_then(|sealed| opened_amounts(call, sealed, |about, sealed| store.unseal(about, sealed)));
+    let amounts = sums.get("amounts").and_then(Value::as_object).into_iter().flatten();
+    let amount = |(name, shown): (&String, &Value)| match (shown, &opened) {
+        (Value::Null, opened) => {
+            let amount = opened.as_ref().and_then(|opened| opened.get(name)).copied();
+            Some((Arc::from(name.as_str()), amount.unwrap_or(u64::MAX)))
+        }
+        (shown, _) => Some((Arc::from(name.as_str()), shown.as_u64()?)),
+    };
+    amounts.filter_map(amount).collect()
 }
 
 /// Takes up the sums that agents came to within the windows of the detections that limit such. Of the trail it reads as much as that takes.
-pub(crate) fn sums_of_windows(trail: &Trail, detections: &Detections, now_ms: u64) -> Result<(), TrailFault> {
+pub(crate) fn sums_of_windows(trail: &Trail, store: &Store, detections: &Detections, now_ms: u64) -> Result<(), TrailFault> {
     let windows = detections.rules().iter().filter(|rule| has_window(&rule.sort)).map(|rule| rule.window_ms).max();
     let Some(window_ms) = windows else { return Ok(()) };
     let (from_ms, last) = (now_ms.saturating_sub(window_ms), trail.last_seq(Stream::Calls));
@@ -109,7 +120,7 @@ pub(crate) fn sums_of_windows(trail: &Trail, detections: &Detections, now_ms: u6
         let Some(sums) = record.body.get("sums") else { continue };
         let agents = sums.get("agents").and_then(Value::as_array).into_iter().flatten();
         let agents: Vec<AgentId> = agents.filter_map(|agent| agent.as_str()?.parse().ok()).collect();
-        for (name, amount) in amounts_of(&record) {
+        for (name, amount) in amounts_of(&record, store) {
             detections.recall(&agents, &name, record.unix_ms, amount);
         }
     }
@@ -302,7 +313,7 @@ mod tests {
         let of = |labels: &Value| {
             let more = json!({"debited": ["g"], "grant_revision": 1, "kind": "read", "labels": labels});
             house.write(Stream::Calls, "intent", 1, &more);
-            intents_since(&house.trail, house.trail.last_seq(Stream::Calls) - 1).unwrap().remove(0).labels
+            intents_since(&house.trail, &house.store, house.trail.last_seq(Stream::Calls) - 1).unwrap().remove(0).labels
         };
         assert_eq!(of(&json!(["untrusted", "secret"])), Labels::UNTRUSTED.join(Labels::SECRET));
         assert_eq!(of(&json!({"untrusted": true, "confidential": false})), Labels::UNTRUSTED);
@@ -316,7 +327,7 @@ mod tests {
         let house = house();
         let more = json!({"agent": "a", "grant": "child", "chain": ["child", "root"], "labels": ["confidential"]});
         house.write(Stream::Calls, "labelled", 1, &more);
-        let found = intents_since(&house.trail, house.trail.last_seq(Stream::Calls) - 1).unwrap();
+        let found = intents_since(&house.trail, &house.store, house.trail.last_seq(Stream::Calls) - 1).unwrap();
         let grants: Vec<&str> = found.iter().map(|intent| intent.grant.as_str()).collect();
         assert_eq!(grants, ["child", "root"]);
         assert!(found.iter().all(|intent| intent.labels == Labels::CONFIDENTIAL && intent.debited.is_empty()));

@@ -342,6 +342,10 @@ async fn metrics(State(runtime): State<Arc<Runtime>>) -> String {
         .collect();
     let rows: Vec<(&str, u64)> = differences.iter().map(|(labels, count)| (labels.as_str(), *count)).collect();
     counter("bailiwick_policy_shadow_diff_total", "Calls that policies in shadow would have decided otherwise.", &rows);
+    let overlisted = runtime.recorder.overlisted();
+    let refused: Vec<_> = overlisted.refused().into_iter().map(|(tool, count)| (format!("{{tool=\"{tool}\"}}"), count)).collect();
+    let rows: Vec<(&str, u64)> = refused.iter().map(|(labels, count)| (labels.as_str(), *count)).collect();
+    counter("bailiwick_policy_overlisted_total", "Calls of listed tools that policy refused, by tool.", &rows);
     let reloads = runtime.reloads();
     counter(
         "bailiwick_config_reloads_total",
@@ -354,6 +358,9 @@ async fn metrics(State(runtime): State<Arc<Runtime>>) -> String {
         let _infallible = writeln!(text, "# HELP {name} {help}\n# TYPE {name} gauge\n{name}{labels} {value}");
     };
     let help = "Whether the last attempt to take another configuration was successful.";
+    let never = overlisted.never_let_go();
+    let of_never = "Listed tools of which policy refused every call since the first that it refused.";
+    gauge("bailiwick_policy_overlisted_tools", of_never, "", never);
     gauge("bailiwick_config_last_reload_successful", help, "", u64::from(is_successful));
     gauge("bailiwick_config_epoch", "Counts the configurations in force since the start.", "", reloads.epoch);
     gauge("bailiwick_config_info", "The digests of the configuration in force and of its policies.", &digest, 1);

@@ -12,7 +12,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use bailiwick_config::Config;
+use bailiwick_config::{Config, KeepBodies};
 use bailiwick_connectors::{ConnectorEvent, ConnectorSpec, Discovery, Downstreams, Look, SpecFault};
 use bailiwick_console::Console;
 use bailiwick_credentials::Broker;
@@ -31,8 +31,8 @@ use bailiwick_schemas::{
     names::{ConnectorId, ToolName},
 };
 use bailiwick_store::{
-    AccessRequests, AgentEntry, Agents, DisabledAgents, EndAs, Ended, GrantFault, Handles, LiveApprovals, LiveGrants, LiveHalts,
-    LiveIdentities, Pin, Pins, Store, StoreFault, Tokens, WriteFault,
+    AccessRequests, AgentEntry, Agents, Bodies, BodyLimits, DisabledAgents, EndAs, Ended, GrantFault, Handles, LiveApprovals,
+    LiveGrants, LiveHalts, LiveIdentities, Pin, Pins, Store, StoreFault, Tokens, WriteFault,
 };
 use bailiwick_telemetry::Exporter;
 use bailiwick_trail::{Options, Stream, Trail, TrailFault};
@@ -48,6 +48,7 @@ use crate::{
     holders,
     lending::{LeaseBook, SecretsRecord},
     pinning::{self, Scout},
+    policy_bundle,
     recent::Recent,
     recovery,
     reload::{Basis, Reloads},
@@ -239,7 +240,7 @@ impl Runtime {
         data.key("operator.key", || random_key(clock.as_ref()))?;
         let trail = Arc::new(opened_trail(&data, &config, now_ms)?);
         let store = Store::open(data.path())?;
-        let intents = recovery::intents_since(&trail, store.trail_cursor()?)?;
+        let intents = recovery::intents_since(&trail, &store, store.trail_cursor()?)?;
         recovery::close_open(&trail, &store, clock.as_ref()).await?;
         let recorder = Arc::new(Recorder::new(Arc::clone(&trail), &key));
         let agents = Arc::new(Agents::default());
@@ -268,7 +269,8 @@ impl Runtime {
         let (Sources { policies, bundles: titles, shadow, .. }, files) = sources::policies_at_once(&config)?;
         let origin = Origin { file, environment };
         let reloads = Reloads::begin(files.with(&origin, &config), config.policy.files.clone(), now_ms);
-        reloads.name_bundles(titles);
+        policy_bundle::versions::judge(&titles, &store, config.policy.allow_older)?;
+        reloads.name_bundles(titles.iter().map(ToString::to_string).collect());
         let worlds = Arc::new(LiveWorlds::watching(&config, known, policies, shadow)?);
         worlds.names().remarks().iter().for_each(|remark| tracing::warn!("{remark}"));
         let events = on_event(Arc::clone(&worlds), Arc::clone(&recorder), Arc::clone(&clock), Arc::clone(&notices));
@@ -283,7 +285,7 @@ impl Runtime {
         let recent = Arc::<Recent>::default();
         let detections = Arc::<Detections>::default();
         detections.set(config.detections.clone());
-        recovery::sums_of_windows(&trail, &detections, now_ms)?;
+        recovery::sums_of_windows(&trail, &store, &detections, now_ms)?;
         let ports = Ports {
             clock: Arc::clone(&clock),
             identities: Arc::new(identities),
@@ -348,6 +350,7 @@ impl Runtime {
         runtime.end_what_is_gone().await?;
         runtime.end_extensions().await?;
         runtime.end_what_is_disabled().await?;
+        policy_bundle::versions::remember(&titles, &runtime.store).await?;
         Ok(runtime)
     }
 
@@ -447,8 +450,14 @@ impl Runtime {
             self.handles.sweep(now_ms, |id, revision| self.grants.by_id(id).is_some_and(|grant| is_live(&grant, revision)));
             let is_known = |id: &GrantId, revision| self.grants.by_id(id).is_some_and(|grant| grant.terms().revision == revision);
             done = done.and(self.tokens.sweep(now_ms, is_known).await);
+            done = done.and(self.bodies().sweep(now_ms).await);
         }
         done.and(self.grants.flush(self.recorder.trail().last_seq(Stream::Calls)).await)
+    }
+
+    /// What rules have kept of calls.
+    pub(crate) fn bodies(&self) -> Bodies {
+        Bodies::new(&self.store, body_limits(&self.config()))
     }
 
     /// Ends a grant, and what was handed on from it, with all that follows; `why` is what is said of its approvals. Memory first: whatever
@@ -568,6 +577,11 @@ pub(crate) fn grants_of(config: &Config, now_ms: u64) -> Vec<Grant> {
     grants.map(|grant| grant.to_grant(now_ms, 1)).collect()
 }
 
+fn body_limits(config: &Config) -> BodyLimits {
+    let KeepBodies { kept_for, bytes, bytes_per_agent } = config.trail.keep_bodies;
+    BodyLimits { kept_ms: millis(kept_for), bytes, bytes_per_agent }
+}
+
 pub(crate) fn approval_settings(config: &Config) -> bailiwick_store::Settings {
     let approvals = &config.approvals;
     bailiwick_store::Settings {
@@ -582,6 +596,7 @@ pub(crate) fn approval_settings(config: &Config) -> bailiwick_store::Settings {
         break_glass: approvals.break_glass.is_some(),
         withdraw_on_cancel: approvals.withdraw_on_cancel,
         keep_events: !config.channels.is_empty(),
+        bodies: body_limits(config),
     }
 }
 

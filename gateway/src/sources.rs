@@ -75,7 +75,7 @@ pub struct Sources {
     /// The policies that are only watched, or why they can't be: none where nothing is to be watched.
     pub shadow: Option<Result<Vec<PolicyText>, String>>,
     /// What the bundles among the policies call themselves.
-    pub bundles: Vec<String>,
+    pub(crate) bundles: Vec<Titled>,
 }
 
 /// Why a set can't be taken.
@@ -229,7 +229,6 @@ impl Taken {
             let judged = Self { file: None, policies: shadow }.judged(&config.policy.signed_by);
             judged.map(|(texts, _)| texts).map_err(|fault| fault.to_string())
         });
-        let bundles = bundles.iter().map(ToString::to_string).collect();
         Ok(Sources { config, policies, shadow, bundles })
     }
 

@@ -32,7 +32,7 @@ pub(crate) enum SignatureFault {
 }
 
 /// Whether one of these keys (`ssh-ed25519 …`, as in a `.pub` file) signed these bytes.
-pub(crate) fn verify(bytes: &[u8], signature: &str, keys: &[String]) -> Result<(), SignatureFault> {
+pub(crate) fn verify(bytes: &[u8], signature: &str, keys: &[String]) -> Result<String, SignatureFault> {
     let unreadable = SignatureFault::Unreadable;
     let armored = signature.trim().strip_prefix(BEGIN).and_then(|rest| rest.strip_suffix(END));
     let text: String = armored.ok_or(unreadable("it has no armor"))?.split_whitespace().collect();
@@ -61,8 +61,10 @@ pub(crate) fn verify(bytes: &[u8], signature: &str, keys: &[String]) -> Result<(
         message.extend_from_slice(&u32::try_from(part.len()).unwrap_or(u32::MAX).to_be_bytes());
         message.extend_from_slice(part);
     }
+    let signer = STANDARD.encode(key);
     let (key, signed) = (of_kind(key)?, of_kind(signed)?);
-    UnparsedPublicKey::new(&ED25519, key).verify(&message, signed).map_err(|_| SignatureFault::Wrong)
+    UnparsedPublicKey::new(&ED25519, key).verify(&message, signed).map_err(|_| SignatureFault::Wrong)?;
+    Ok(signer)
 }
 
 /// The key of a line such as `ssh-ed25519 AAAA… who@where`.
@@ -122,7 +124,7 @@ MfkERn+eMdZF8DXmUuFlEF
 
     fn by(keys: &[&str], bytes: &[u8], signature: &str) -> Result<(), SignatureFault> {
         let keys: Vec<String> = keys.iter().map(|key| (*key).to_owned()).collect();
-        verify(bytes, signature, &keys)
+        verify(bytes, signature, &keys).map(drop)
     }
 
     #[test]

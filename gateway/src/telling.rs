@@ -1,9 +1,9 @@
-//! What happens to approvals, told to the channels of the configuration.
+//! What happens to approvals, and what detections find, told to the channels of the configuration.
 
 use std::{fmt, path::Path, sync::Arc, time::Duration};
 
 use bailiwick_channels::{
-    Batch, ChannelSpec, ChannelStatus, Channels, CourierFault, Event, EventKind, Question, ReadSecret, Source,
+    About, Batch, ChannelSpec, ChannelStatus, Channels, CourierFault, Event, EventKind, Question, ReadSecret, Source,
 };
 use bailiwick_pipeline::ports::{Clock, Later};
 use bailiwick_store::{
@@ -17,12 +17,18 @@ use url::Url;
 
 use crate::{adapters::Recorder, fetch};
 
+mod findings;
+
+use findings::Findings;
+
 /// The largest file with a secret of a channel, bytes.
 const LARGEST_SECRET: u64 = 16 * 1024;
 
 /// The channels at work.
 pub(crate) struct Telling {
     feed: Arc<Feed>,
+    /// What detections find. It is in the trail, in an order of its own.
+    findings: Arc<Findings>,
     clock: Arc<dyn Clock>,
     at_work: Mutex<Option<AtWork>>,
     /// Tells the feed what is on disk.
@@ -37,6 +43,7 @@ impl Telling {
         recorder: &Arc<Recorder>,
         clock: &Arc<dyn Clock>,
     ) -> Result<Self, StoreFault> {
+        let findings = Arc::new(Findings::load(store, recorder, clock)?);
         let positions = Positions::load(store)?;
         let feed = Arc::new(Feed {
             approvals: Arc::clone(approvals),
@@ -45,7 +52,7 @@ impl Telling {
             stored: watch::Sender::new(0),
         });
         let watching = tokio::spawn(watch_approvals(Arc::clone(&feed)));
-        Ok(Self { feed, clock: Arc::clone(clock), at_work: Mutex::new(None), watching })
+        Ok(Self { feed, findings, clock: Arc::clone(clock), at_work: Mutex::new(None), watching })
     }
 
     /// Puts these to work in place of those that were; `page` is the console's address.
@@ -55,19 +62,23 @@ impl Telling {
             return Ok(());
         }
         if let Some(now) = at_work.take() {
-            now.channels.stop().await;
+            now.end().await;
         }
         self.feed.positions.retain(|id| specs.iter().any(|spec| spec.id == id)).await?;
         let source = Arc::clone(&self.feed) as Arc<dyn Source>;
         let read: Arc<ReadSecret> = Arc::new(|path: &Path| fetch::private_file(path, LARGEST_SECRET));
         let channels = Channels::start(specs.to_vec(), page, &source, &self.clock, &read);
-        *at_work = Some(AtWork { channels, specs: specs.to_vec(), page: page.clone() });
+        let hears = |spec: &&ChannelSpec| spec.hears.contains(&EventKind::Detected);
+        let of_findings = specs.iter().filter(hears).cloned().collect();
+        let source = Arc::clone(&self.findings) as Arc<dyn Source>;
+        let findings = Channels::start(of_findings, page, &source, &self.clock, &read);
+        *at_work = Some(AtWork { channels, findings, specs: specs.to_vec(), page: page.clone() });
         Ok(())
     }
 
     /// How they are.
     pub(crate) async fn status(&self) -> Vec<ChannelStatus> {
-        self.at_work.lock().await.as_ref().map(|now| now.channels.status()).unwrap_or_default()
+        self.at_work.lock().await.as_ref().map(AtWork::status).unwrap_or_default()
     }
 
     /// Sends a message that says that messages arrive; nothing where there is no such channel.
@@ -78,7 +89,7 @@ impl Telling {
     /// Ends their work. What has not arrived is told after the next start.
     pub(crate) async fn stop(&self) {
         if let Some(now) = self.at_work.lock().await.take() {
-            now.channels.stop().await;
+            now.end().await;
         }
         self.watching.abort();
     }
@@ -86,8 +97,34 @@ impl Telling {
 
 struct AtWork {
     channels: Channels,
+    findings: Channels,
     specs: Vec<ChannelSpec>,
     page: Url,
+}
+
+impl AtWork {
+    async fn end(self) {
+        self.channels.stop().await;
+        self.findings.stop().await;
+    }
+
+    /// Of a channel both together: it fails where either does.
+    fn status(&self) -> Vec<ChannelStatus> {
+        let findings = self.findings.status();
+        let both = |mut status: ChannelStatus| {
+            let Some(other) = findings.iter().find(|other| other.id == status.id) else { return status };
+            status.told = status.told.saturating_add(other.told);
+            status.passed_by = status.passed_by.saturating_add(other.passed_by);
+            status.behind = status.behind.saturating_add(other.behind);
+            status.told_at_ms = status.told_at_ms.max(other.told_at_ms);
+            if other.failing_since_ms.is_some() && status.failing_since_ms.is_none() {
+                (status.state, status.failing_since_ms) = (other.state, other.failing_since_ms);
+                status.why.clone_from(&other.why);
+            }
+            status
+        };
+        self.channels.status().into_iter().map(both).collect()
+    }
 }
 
 impl fmt::Debug for Telling {
@@ -143,12 +180,14 @@ impl Source for Feed {
     }
 
     fn still_waits(&self, event: &Event) -> (bool, bool) {
-        let waiting = self.approvals.known(&event.about.id).filter(|approval| approval.state == ApprovalState::Pending);
+        let asked = event.about.question();
+        let waiting =
+            asked.and_then(|asked| self.approvals.known(&asked.id)).filter(|approval| approval.state == ApprovalState::Pending);
         (waiting.is_some(), waiting.is_some_and(|approval| approval.acknowledged_by.is_none()))
     }
 
     fn arguments(&self, event: &Event) -> Option<String> {
-        let shown = self.approvals.show(event.about.id.as_str()).ok()?;
+        let shown = self.approvals.show(event.about.question()?.id.as_str()).ok()?;
         let text = String::from_utf8(shown.arguments?.to_vec()).ok()?;
         Some(self.recorder.masked_text(&text, &shown.approval.masked))
     }
@@ -159,7 +198,7 @@ impl Feed {
     fn told(&self, one: &ApprovalEvent) -> Option<Event> {
         let kind = kind_of(one.event, one.state)?;
         let approval = self.approvals.known(&one.approval)?;
-        Some(Event { seq: one.seq, at_ms: one.at_ms, kind, about: question(&approval, one.state) })
+        Some(Event { seq: one.seq, at_ms: one.at_ms, kind, about: About::Question(Box::new(question(&approval, one.state))) })
     }
 }
 

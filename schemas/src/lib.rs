@@ -9,6 +9,7 @@ pub mod definition;
 pub mod exposure;
 pub mod json;
 pub mod names;
+pub mod number;
 pub mod text;
 pub mod time;
 pub mod validate;

@@ -272,6 +272,18 @@ async fn a_bundle_that_nobody_signed_is_not_taken() {
     point(gateway.folder(), "v2");
     gateway.cli.ok(&["reload"]);
     assert!(!is_done(&says(&agent, "one").await) && is_done(&says(&agent, "two").await));
+    // What was signed once is not in force again for that, unless somebody says so; and not after that either.
+    point(gateway.folder(), "v1");
+    let said = gateway.cli.fails(&["reload"]);
+    assert!(said.split_whitespace().collect::<Vec<_>>().join(" ").contains("`v1` is older than `v2`"), "{said}");
+    assert!(!is_done(&says(&agent, "one").await) && is_done(&says(&agent, "two").await));
+    gateway.reconfigure(|toml| toml.replace("signed_by = ", "allow_older = true\nsigned_by = "));
+    gateway.cli.ok(&["reload"]);
+    assert!(is_done(&says(&agent, "one").await));
+    gateway.reconfigure(|toml| toml.replace("allow_older = true\n", ""));
+    assert!(gateway.cli.fails(&["reload"]).contains("older"), "what is remembered stays");
+    point(gateway.folder(), "v2");
+    gateway.cli.ok(&["reload"]);
     // A file that was changed after it was signed.
     fs::write(gateway.folder().join("v2/b.cedar"), "@id(\"x\") permit (principal, action, resource);\n").unwrap();
     let said = gateway.cli.fails(&["reload"]);

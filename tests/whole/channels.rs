@@ -151,3 +151,41 @@ async fn a_channel_comes_and_goes_with_the_configuration_and_an_open_secret_is_n
     assert!(tried.status.code() == Some(1) && said.contains("chmod 600"), "{said}");
     assert!(!said.contains("whsec"), "{said}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_detection_finds_is_told_once_across_a_crash() {
+    let receiver = Receiver::default();
+    let url = receiver.serve().await;
+    let setup = Setup::new();
+    let script = Script::new(setup.folder(), "s", &[tool("look", &["x"])]);
+    let file = secret(setup.folder(), "secret");
+    let channels = format!(
+        "[[detections]]\nid = \"again\"\nkind = \"repeat\"\ncount = 3\naction = \"deny\"\n\
+         [[channels]]\nid = \"books\"\nkind = \"webhook\"\nurl = \"{url}\"\nsecret_file = \"{file}\"\nevents = [\"detection.fired\"]\n\
+         [[channels]]\nid = \"other\"\nkind = \"webhook\"\nurl = \"{url}\"\nsecret_file = \"{file}\"\nevents = [\"approval.requested\"]\n"
+    );
+    let gateway = setup
+        .with(&channels)
+        .agent("a")
+        .connector("s", &script, "tools.look = { kind = \"read\", band = \"low\" }")
+        .grant("g", "a", &["s__*"], "")
+        .start();
+    let look = async |gateway: &Gateway, x: &str| gateway.agent("a").call("s__look", &json!({"x": x})).await;
+    for _ in 0..4 {
+        look(&gateway, "1").await;
+    }
+    assert_eq!(receiver.types(1).await, ["detection.fired"]);
+    let gateway = gateway.kill_and_restart();
+    for _ in 0..3 {
+        look(&gateway, "2").await;
+    }
+    receiver.types(2).await;
+    let told = receiver.0.lock().unwrap();
+    let ids: Vec<&str> = told.iter().map(|told| told.id.as_str()).collect();
+    assert_eq!(ids, ["evt_detections-1", "evt_detections-2"], "each came once, and from one channel");
+    let data = &told[0].body["data"];
+    assert!(told.iter().all(|told| told.signed));
+    assert_eq!((&data["detection"], &data["action"], &data["tool"]), (&json!("again"), &json!("deny"), &json!("s__look")));
+    assert!(data["why"].as_str().unwrap().contains("the same call 3 times"), "{data}");
+    assert!(data["url"].as_str().unwrap().ends_with(&format!("/calls/{}", data["call"].as_str().unwrap())), "{data}");
+}

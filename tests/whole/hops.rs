@@ -180,6 +180,43 @@ async fn a_rule_that_forbids_who_hands_on_forbids_who_is_handed() {
     assert_eq!(script.calls().len(), 1);
 }
 
+/// Circumstances that are thought of are those of whoever handed the task on, too: each of them is asked about.
+#[tokio::test(flavor = "multi_thread")]
+async fn other_circumstances_are_explained_over_the_whole_chain() {
+    let (mut gateway, _script) = crew("");
+    let root = lead(&gateway, &["--delegation-depth", "1"]);
+    let (_, answer) = handed_on(&gateway, &root, &gateway.agent("scout"), &task(&["s__echo"], &json!({}))).await;
+    std::fs::write(
+        gateway.folder().join("own.cedar"),
+        "@id(\"lead-by-day\") forbid (principal in Bailiwick::Agent::\"lead\", action == Bailiwick::Action::\"s__echo\", resource)
+         when { context.call.writes_in_task > 5 };",
+    )
+    .unwrap();
+    gateway.reconfigure(|text| format!("[policy]\nfiles = [\"own.cedar\"]\n{text}"));
+    gateway.cli.ok(&["reload"]);
+    let child = answer["grant_id"].as_str().unwrap();
+    let explained = |writes: u64| {
+        let context = json!({"writes_in_task": writes}).to_string();
+        let asked = [
+            "explain",
+            "--agent",
+            "scout",
+            "--grant",
+            child,
+            "--tool",
+            "s__echo",
+            "--args",
+            "{}",
+            "--context",
+            &context,
+            "--json",
+        ];
+        serde_json::from_str::<Vec<Value>>(&gateway.cli.ok(&asked)).unwrap().remove(0)
+    };
+    assert_eq!((&explained(0)["state"], &explained(6)["state"]), (&json!("allow"), &json!("deny")));
+    assert_eq!(explained(6)["rules"][0]["id"], "lead-by-day");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_may_not_hand_on_to_an_agent_does_not_do_it_through_another() {
     let (mut gateway, _script) = crew("");

@@ -145,6 +145,16 @@ async fn a_recorded_day_is_replayed_against_other_policies() {
     let found = replay("other");
     let unknown = &entries(&found, "unreplayed")[0];
     assert_eq!((&unknown["id"], &unknown["count"]), (&json!("`context.input.to` is not on record"), &json!(5)));
+    // The same yes with something demanded beside it is another decision.
+    let mask = "@id(\"mask\") @redact(\"result:/iban\") permit (principal, action == Bailiwick::Action::\"s__pay\", resource);";
+    bundle(gateway.folder(), "masked", &format!("{}\n{mask}", large(500)));
+    let found = replay("masked");
+    let masked: Vec<_> =
+        entries(&found, "changed").into_iter().map(|entry| (entry["agent"].clone(), entry["turn"].clone())).collect();
+    assert_eq!(masked, [(json!("a"), json!("narrows")), (json!("b"), json!("narrows"))], "{found:?}");
+    let one = &entries(&found, "changed")[0];
+    assert_eq!((&one["from"], &one["to"], &one["count"]), (&json!("allow"), &json!("allow"), &json!(3)));
+    assert_eq!((&one["from_demands"], &one["to_demands"]), (&json!([]), &json!(["redact result:/iban mask"])));
     // And without the gateway.
     let folder = at(&gateway, "tighter");
     let (_setup, cli) = gateway.stop();
@@ -249,6 +259,9 @@ async fn what_is_in_shadow_is_recorded_and_decides_nothing() {
     let told = client.get(format!("{}/metrics", gateway.console)).send().await.unwrap().text().await.unwrap();
     let row = "bailiwick_policy_shadow_diff_total{policy=\"candidate:no-look\",from=\"allow\",to=\"deny\"} 1\n";
     assert!(told.contains(row), "{told}");
+    // It was listed, and refused.
+    assert!(told.contains("bailiwick_policy_overlisted_total{tool=\"s__pay\"} 1\n"), "{told}");
+    assert!(told.contains("\nbailiwick_policy_overlisted_tools 1\n"), "{told}");
     // One that does not compile is told of, and touches nothing.
     bundle(gateway.folder(), "candidate", "@id(\"x\") forbid (principal, action, resource) when { context.no };\n");
     gateway.cli.ok(&["reload"]);

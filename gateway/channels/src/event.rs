@@ -1,4 +1,4 @@
-//! What is told: that something happened to an approval, and the facts of it.
+//! What is told: that something happened to an approval, or that something stood out, and the facts of it.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use bailiwick_pipeline::ids::ApprovalId;
 use bailiwick_policy::{Band, Kind};
 use serde::{Deserialize, Serialize};
 
-/// Something that happened to an approval.
+/// Something that happened.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Event {
@@ -16,14 +16,72 @@ pub struct Event {
     pub at_ms: u64,
     /// What.
     pub kind: EventKind,
-    /// To which approval, as it was then.
-    pub about: Question,
+    /// To which approval, as it was then; or what stood out.
+    pub about: About,
+}
+
+/// What an event is about.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum About {
+    /// An approval.
+    Question(Box<Question>),
+    /// What a detection found.
+    Finding(Box<Finding>),
+}
+
+impl About {
+    /// The approval that it is about; none where it is about none.
+    pub fn question(&self) -> Option<&Question> {
+        match self {
+            Self::Question(question) => Some(question),
+            Self::Finding(_) => None,
+        }
+    }
+
+    /// How risky, or how grave, it is.
+    pub fn band(&self) -> Band {
+        match self {
+            Self::Question(question) => question.band,
+            Self::Finding(finding) => finding.band,
+        }
+    }
+}
+
+/// What a detection found: what is on record of it. Arguments and amounts that a rule masks are not among it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Finding {
+    /// Its place in the trail: `detections-12`.
+    pub id: String,
+    /// The name of the detection.
+    pub detection: String,
+    /// What it looks for.
+    pub looks_for: String,
+    /// What follows: `observe`, `step_up` or `deny`.
+    pub action: String,
+    /// How grave that is: `high` where calls are refused, else `medium`.
+    pub band: Band,
+    /// The call that it fired on first.
+    pub call: String,
+    /// Of which tool, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tool: Option<String>,
+    /// Of which agent.
+    pub agent: String,
+    /// Under which grant.
+    pub grant: String,
+    /// What was found, in words.
+    pub why: String,
 }
 
 impl Event {
     /// Its id: the same at every try, and that of no other event.
     pub fn id(&self) -> String {
-        format!("evt_{}_{}", self.about.id, self.seq)
+        match &self.about {
+            About::Question(question) => format!("evt_{}_{}", question.id, self.seq),
+            About::Finding(finding) => format!("evt_{}", finding.id),
+        }
     }
 }
 
@@ -48,12 +106,15 @@ pub enum EventKind {
     /// It became void, or was taken back.
     #[serde(rename = "approval.invalidated")]
     Invalidated,
+    /// A detection fired: once for as long as it goes on.
+    #[serde(rename = "detection.fired")]
+    Detected,
 }
 
 impl EventKind {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::Requested, Self::Acknowledged, Self::Decided, Self::Expired, Self::Executed, Self::Invalidated];
+    pub const ALL: [Self; 7] =
+        [Self::Requested, Self::Acknowledged, Self::Decided, Self::Expired, Self::Executed, Self::Invalidated, Self::Detected];
 
     /// The word for it in configuration and messages.
     pub const fn as_str(self) -> &'static str {
@@ -64,6 +125,7 @@ impl EventKind {
             Self::Expired => "approval.expired",
             Self::Executed => "approval.executed",
             Self::Invalidated => "approval.invalidated",
+            Self::Detected => "detection.fired",
         }
     }
 }

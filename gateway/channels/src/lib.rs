@@ -17,7 +17,7 @@ mod spec;
 mod worker;
 
 pub use courier::{Courier, CourierFault, Delivered, ReadSecret};
-pub use event::{Event, EventKind, Question};
+pub use event::{About, Event, EventKind, Finding, Question};
 pub use sign::{SecretFault, Secrets};
 pub use spec::{ChannelSpec, Place, Target, Way};
 pub use worker::{Batch, ChannelState, ChannelStatus, Channels, Source};

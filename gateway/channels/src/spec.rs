@@ -27,7 +27,7 @@ pub struct ChannelSpec {
 impl ChannelSpec {
     /// Whether it hears of this.
     pub(crate) fn wants(&self, event: &Event) -> bool {
-        self.hears.contains(&event.kind) && event.about.band >= self.from_band
+        self.hears.contains(&event.kind) && event.about.band() >= self.from_band
     }
 
     /// Whether it tells persons, who are called for nothing once a question is closed, and not programs that keep books.

@@ -215,6 +215,8 @@ pub struct PolicyFiles {
     pub files: Vec<PolicyFile>,
     /// Who must have signed each bundle, as OpenSSH writes a public key; anybody may have where it is empty.
     pub signed_by: Vec<String>,
+    /// Whether a signed bundle may be older than one that was in force before.
+    pub allow_older: bool,
     /// The groups that agents may be in.
     pub agent_groups: BTreeSet<String>,
     /// The teams, each with the owners in it.
@@ -237,6 +239,19 @@ pub enum PolicyFile {
 pub struct Trail {
     /// The size in bytes at which a new segment is begun.
     pub segment_size: u64,
+    /// What rules with `@log("full")` keep of calls.
+    pub keep_bodies: KeepBodies,
+}
+
+/// What rules with `@log("full")` keep of calls, sealed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeepBodies {
+    /// For how long.
+    pub kept_for: Duration,
+    /// How many bytes in all.
+    pub bytes: u64,
+    /// How many bytes of one agent.
+    pub bytes_per_agent: u64,
 }
 
 /// Traces, metrics and logs for others.

@@ -29,8 +29,8 @@ mod tests;
 use std::path::Path;
 
 pub use checked::{
-    Approvals, AutoGrants, Config, GrantTerms, Limits, PolicyFile, PolicyFiles, RegisteredAgent, ResourceServer, Server,
-    SubjectOf, Telemetry, Trail,
+    Approvals, AutoGrants, Config, GrantTerms, KeepBodies, Limits, PolicyFile, PolicyFiles, RegisteredAgent, ResourceServer,
+    Server, SubjectOf, Telemetry, Trail,
 };
 pub use code::FaultCode;
 pub use connector::{

@@ -30,6 +30,9 @@ pub trait Desk: Send + Sync + 'static {
     /// One question, by its id or code.
     fn approval<'a>(&'a self, viewer: &'a Viewer, handle: &'a str) -> Soon<'a, Option<ApprovalView>>;
 
+    /// The same where many stand on one page: without what is read from the trail around it.
+    fn one_of_many(&self, viewer: &Viewer, handle: &str) -> Option<ApprovalView>;
+
     /// The questions that wait for the same as this one, of the same tool and task, this one first: so many at most, by id.
     fn like(&self, viewer: &Viewer, handle: &str, most: usize) -> Vec<String>;
 

@@ -5,6 +5,7 @@
 
 mod ring;
 mod rules;
+mod sealed;
 mod sums;
 #[cfg(test)]
 mod tests;
@@ -16,6 +17,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use bailiwick_schemas::number::Exact;
 use serde_json::Value;
 
 use crate::{grant::LiveGrant, ids::AgentId};
@@ -23,12 +25,16 @@ use crate::{grant::LiveGrant, ids::AgentId};
 pub use self::{
     ring::KEPT,
     rules::{Act, MOST_RULES, Rule, Rules, Sort},
+    sealed::{opened_amounts, sealed_amounts},
 };
 pub(crate) use self::{
     ring::{Became, Entry, History, Unreadable},
     rules::bit,
     sums::{Ledger, Sums},
 };
+
+/// What the need of a person is called that a detection makes.
+pub const LABEL: &str = "detection";
 
 /// The detections in force, and what is kept of agents for them.
 #[derive(Debug, Default)]
@@ -100,7 +106,11 @@ fn digest(value: &Value, hasher: &mut impl Hasher) {
     match value {
         Value::Null => 0_u8.hash(hasher),
         Value::Bool(yes) => (1_u8, yes).hash(hasher),
-        Value::Number(number) => (2_u8, number.as_str()).hash(hasher),
+        // By its value: `1.0` for `1` is no other call.
+        Value::Number(number) => match Exact::of(number.as_str()) {
+            Some(exact) => (2_u8, exact).hash(hasher),
+            None => (6_u8, number.as_str()).hash(hasher),
+        },
         Value::String(text) => (3_u8, text).hash(hasher),
         Value::Array(items) => {
             (4_u8, items.len()).hash(hasher);

@@ -40,8 +40,8 @@ pub struct Judged {
 }
 
 impl Gateway {
-    /// Walks a call through the gates `identify` to `permit`, the same that every call goes through, and ends there. Nothing of it
-    /// goes on record or into a trace; no person is asked, no budget debited, no secret lent and no server started.
+    /// Walks a call through the gates `identify` to `permit`, the same that every call goes through, and ends there, where budgets have
+    /// room for it. Nothing of it goes on record or into a trace; no person is asked, no budget debited, no secret lent and no server started.
     pub async fn judge<'r>(&'r self, received: &'r Received) -> Judged {
         let mut way = Way::aside(received, self.ports());
         let ended = self.walk_to_permit(received, &mut way).await;
@@ -77,6 +77,7 @@ impl Gateway {
         let call = gates::grant(call, ports, way)?;
         let call = gates::validate(call, ports, way)?;
         let call = gates::permit(call, ports, way)?;
+        gates::has_room(&call, received)?;
         Ok(call.needs().to_vec())
     }
 }

@@ -55,6 +55,8 @@ pub struct Effect {
     result: Bytes,
     outcome: Outcome,
     needs: BTreeSet<String>,
+    /// What policy demanded of it.
+    obligations: Vec<String>,
     meta: Digest,
 }
 
@@ -115,6 +117,20 @@ struct Sealed {
     until_ms: u64,
     /// What people were asked before it was done.
     needs: BTreeSet<String>,
+    /// What policy demanded of it then.
+    obligations: Vec<String>,
+}
+
+/// An outcome that was kept.
+pub(crate) struct Taken {
+    /// The call that it is of.
+    pub(crate) call: CallId,
+    /// How that ended.
+    pub(crate) outcome: Outcome,
+    /// What its server answered, as policy had it then.
+    pub(crate) result: Bytes,
+    /// What policy demanded of it, in its words.
+    pub(crate) obligations: Vec<String>,
 }
 
 impl Kept {
@@ -146,6 +162,7 @@ impl Kept {
             result: result.text().clone(),
             outcome: answer.outcome,
             needs: seen.needs.clone(),
+            obligations: seen.obligations.clone(),
             meta: meta_of(received),
         }))
     }
@@ -155,15 +172,14 @@ impl Kept {
         self.count.load(Ordering::Acquire) > 0
     }
 
-    /// Takes what is kept of exactly this call: once, and only where people would be asked nothing now that they were not asked then. The
-    /// call that it is of, how that ended, and what its server answered.
+    /// Takes what is kept of exactly this call: once, and only where people would be asked nothing now that they were not asked then.
     pub(crate) fn take(
         &self,
         grant: &LiveGrant,
         tool: &Tool,
         (arguments, received): (&Value, &Received),
         needs: &BTreeSet<String>,
-    ) -> Option<(CallId, Outcome, Bytes)> {
+    ) -> Option<Taken> {
         let key = key_of(grant, tool, arguments, &meta_of(received));
         let now_ms = self.clock.now_ms();
         let mut outcomes = self.locked();
@@ -174,7 +190,7 @@ impl Kept {
         drop(outcomes);
         let sealed = found?;
         let result = self.approvals.unseal(&about(&key), &sealed.result)?;
-        Some((sealed.call, sealed.outcome, result))
+        Some(Taken { call: sealed.call, outcome: sealed.outcome, result, obligations: sealed.obligations })
     }
 
     fn keep(&self, effect: &Effect) {
@@ -192,7 +208,8 @@ impl Kept {
         if outcomes.len() < IN_ALL && bytes + result.len() <= BYTES_IN_ALL {
             let until_ms = now_ms.saturating_add(keep_ms);
             let (call, needs, outcome) = (effect.call.clone(), effect.needs.clone(), effect.outcome);
-            outcomes.insert(key, Sealed { agent, call, outcome, result, until_ms, needs });
+            let obligations = effect.obligations.clone();
+            outcomes.insert(key, Sealed { agent, call, outcome, result, until_ms, needs, obligations });
         }
         self.count.store(outcomes.len(), Ordering::Release);
     }

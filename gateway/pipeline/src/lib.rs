@@ -51,6 +51,7 @@ mod way;
 
 pub use answer::{Answer, Body, Part, ToolList, ToolPage, ToolResult};
 pub use aside::Herald;
+pub use gates::stricter;
 pub use handle::{Gateway, Settings};
 pub use hop::{Hop, HopDecided};
 pub use inquiry::Inquiry;

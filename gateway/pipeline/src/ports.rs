@@ -520,14 +520,26 @@ pub trait Approvals: Send + Sync {
     fn seal(&self, _about: &[u8], _plain: &[u8]) -> Option<Bytes> {
         None
     }
-    /// Keeps a part of this call, sealed, for as long as such are kept: `arguments` or `result`. On disk when it is done; else why not.
-    fn keep_body<'a>(&'a self, _: &'a CallId, _part: &'static str, _body: Bytes, _now_ms: u64) -> Later<'a, Result<(), String>> {
+    /// Keeps a part of a call, sealed, for as long as such are kept. On disk when it is done; else why not. Arguments have to have room; what
+    /// came back of a call that had it finds some.
+    fn keep_body<'a>(&'a self, _of: BodyOf<'a>, _body: Bytes, _now_ms: u64) -> Later<'a, Result<(), String>> {
         Box::pin(std::future::ready(Err("nothing can be kept here".to_owned())))
     }
     /// What was sealed about this; none where it was not, or was changed.
     fn unseal(&self, _about: &[u8], _sealed: &[u8]) -> Option<Bytes> {
         None
     }
+}
+
+/// What is kept: a part of a call.
+#[derive(Debug, Clone, Copy)]
+pub struct BodyOf<'a> {
+    /// Of which call.
+    pub call: &'a CallId,
+    /// Whose call.
+    pub agent: &'a AgentId,
+    /// `arguments` or `result`.
+    pub part: &'static str,
 }
 
 /// What an agent's user says of a question that is for them.

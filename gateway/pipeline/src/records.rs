@@ -136,8 +136,11 @@ pub struct IntentRecord<'a> {
 pub struct SumsRecord<'a> {
     /// The agents whose task it is a part of.
     pub agents: Vec<&'a AgentId>,
-    /// The amounts, by the name of the detection.
-    pub amounts: BTreeMap<&'a str, u64>,
+    /// The amounts, by the name of the detection; null where a rule masks arguments of the tool.
+    pub amounts: BTreeMap<&'a str, Option<u64>>,
+    /// What they are then, sealed for the next start ([`sealed_amounts`](crate::detect::sealed_amounts)).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sealed: Option<String>,
 }
 
 /// Stream `calls`: this is how it ended. Exactly one for each request.
@@ -400,8 +403,9 @@ pub struct DetectionRecord<'a> {
     /// The tool, where there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tool: Option<&'a str>,
-    /// How much was found: calls, amounts or seconds, by its kind.
-    pub seen: u64,
+    /// How much was found: calls, amounts or seconds, by its kind. None of amounts where a rule masks arguments of the tool.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seen: Option<u64>,
     /// How far it looks back, seconds.
     pub window_s: u64,
     /// What was found, in words.

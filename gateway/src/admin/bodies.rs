@@ -6,7 +6,6 @@ use axum::{
     Json,
     extract::{Path, State},
 };
-use bailiwick_store::Bodies;
 use serde_json::Value;
 
 use super::{access::Operator, api::CallBodies, deed::Deed, fault::ApiFault};
@@ -20,14 +19,15 @@ pub(super) async fn open(
 ) -> Result<Json<CallBodies>, ApiFault> {
     let (of, call) = (Arc::clone(&runtime), id.clone());
     let opened = Deed::new("bodies_opened", &id, Value::Null).done_by(&operator, &runtime, async move {
-        let (bodies, now_ms) = (Bodies::new(&of.store), of.clock.now_ms());
+        let (bodies, now_ms) = (of.bodies(), of.clock.now_ms());
         let part = |part: &str| match bodies.open(&call, part, now_ms) {
             Ok(found) => Ok(found.map(|bytes| String::from_utf8_lossy(&bytes).into_owned())),
             Err(fault) => Err(ApiFault::unavailable(fault.to_string())),
         };
         let found = CallBodies { id: call.clone(), arguments: part("arguments")?, result: part("result")? };
         if found.arguments.is_none() && found.result.is_none() {
-            let help = "bodies are kept for seven days, of calls that a rule with `@log(\"full\")` allowed";
+            let help =
+                "bodies are kept for as long as `trail.keep_bodies` says, of calls that a rule with `@log(\"full\")` allowed";
             return Err(ApiFault::unknown(format!("nothing is kept of a call `{}`", call.escape_debug()), help));
         }
         Ok(found)

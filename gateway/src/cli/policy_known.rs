@@ -7,6 +7,7 @@ use bailiwick_pipeline::{ports::Worlds as _, records::Asked};
 use bailiwick_policy::{ConnectorFacts, DEFAULT_BUNDLE, GrantFacts, Policies, Probe};
 use bailiwick_store::Store;
 use bailiwick_trail::{Reader, Start, Stream};
+use serde_json::Value;
 
 use super::{
     PolicyFaults, Session,
@@ -92,6 +93,12 @@ pub(super) struct OnRecord {
     /// The policies that were.
     pub(super) digest: String,
     pub(super) asked: Asked,
+    /// What was demanded beside a yes, in words.
+    pub(super) obligations: Vec<String>,
+}
+
+fn texts(list: Option<&Value>) -> Vec<String> {
+    list.and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
 }
 
 /// The calls on record since then, each as it was decided last; and how many were refused before policies were asked.
@@ -115,6 +122,7 @@ pub(super) fn recorded(reader: &Reader, since_ms: u64) -> Result<(Vec<OnRecord>,
             grant: text("grant"),
             tool,
             digest: text("policy_digest"),
+            obligations: texts(record.body.get("obligations")),
             asked,
         };
         // Where a person was asked it is on record twice: what counts is the last word.

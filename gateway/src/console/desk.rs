@@ -207,6 +207,10 @@ impl Desk for GatewayDesk {
         })
     }
 
+    fn one_of_many(&self, viewer: &Viewer, handle: &str) -> Option<ApprovalView> {
+        views::approval(&*self.runtime()?, viewer, handle)
+    }
+
     fn agents(&self) -> Vec<AgentRow> {
         self.runtime().map(|runtime| views::agents(&runtime)).unwrap_or_default()
     }

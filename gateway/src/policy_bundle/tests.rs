@@ -131,3 +131,31 @@ fn a_swapped_link_never_mixes_two_versions() {
     let swaps = swapper.join().unwrap();
     assert!(whole > 0 && swaps > 0, "{whole} whole, {told} told, {swaps} swaps");
 }
+
+#[test]
+fn rules_in_a_subfolder_are_not_passed_over() {
+    for below in ["more/x.cedar", "more/deep/er/x.CEDAR", "tests/x.cedar"] {
+        let folder = tempfile::tempdir().unwrap();
+        let at = folder.path();
+        fs::write(at.join("a.cedar"), RULE).unwrap();
+        fs::create_dir_all(at.join(below).parent().unwrap()).unwrap();
+        fs::write(at.join("more-notes.txt"), "").unwrap();
+        assert_eq!(judged(at, &[]), Ok(None), "a folder without rules is no harm");
+        fs::write(at.join(below), RULE).unwrap();
+        let why = judged(at, &[]).unwrap_err();
+        assert!(why.contains(&format!("the rules in `{below}` would be passed over")) && why.contains("policy.files"), "{why}");
+    }
+}
+
+/// A volume keeps its files in hidden folders, and links to them.
+#[test]
+fn what_is_hidden_is_no_part_of_a_bundle() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    fs::create_dir_all(at.join("..2026_11_23")).unwrap();
+    fs::write(at.join("..2026_11_23/a.cedar"), RULE).unwrap();
+    symlink("..2026_11_23", at.join("..data")).unwrap();
+    symlink("..data/a.cedar", at.join("a.cedar")).unwrap();
+    fs::create_dir_all(at.join(".git/x.cedar")).unwrap();
+    assert_eq!(judged(at, &[]), Ok(None));
+}

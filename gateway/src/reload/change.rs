@@ -73,6 +73,7 @@ fn settings(before: &Config, after: &Config) -> Vec<String> {
         ("approvals.break_glass", was.approvals.break_glass != is.approvals.break_glass),
         ("auto_grants", was.auto_grants != is.auto_grants),
         ("approvals.allow_same_user", was.approvals.allow_same_user != is.approvals.allow_same_user),
+        ("trail.keep_bodies", was.trail.keep_bodies != is.trail.keep_bodies),
         ("limits.max_result", was.limits.max_result != is.limits.max_result),
         ("limits.max_depth", was.limits.max_depth != is.limits.max_depth),
         ("issuers", was.issuers != is.issuers),
@@ -83,6 +84,7 @@ fn settings(before: &Config, after: &Config) -> Vec<String> {
         ("people", was.people != is.people),
         ("policy.files", was.policy.files != is.policy.files),
         ("policy.signed_by", was.policy.signed_by != is.policy.signed_by),
+        ("policy.allow_older", was.policy.allow_older != is.policy.allow_older),
         ("policy.agent_groups", was.policy.agent_groups != is.policy.agent_groups),
         ("policy.teams", was.policy.teams != is.policy.teams),
         ("trust_domains", was.trust_domains != is.trust_domains),
@@ -104,14 +106,14 @@ pub(super) fn takeable(mut wanted: Config, running: &Config) -> (Config, Vec<Str
         ("server.header_timeout", asked.header_timeout != kept.header_timeout),
         ("server.idle_timeout", asked.idle_timeout != kept.idle_timeout),
         ("console", wanted.console != running.console),
-        ("trail.segment_size", wanted.trail != running.trail),
+        ("trail.segment_size", wanted.trail.segment_size != running.trail.segment_size),
         ("telemetry", wanted.telemetry != running.telemetry),
     ]);
     (asked.listen, asked.console, asked.max_connections) = (kept.listen, kept.console, kept.max_connections);
     asked.tls.clone_from(&kept.tls);
     (asked.header_timeout, asked.idle_timeout) = (kept.header_timeout, kept.idle_timeout);
     wanted.console = running.console.clone();
-    wanted.trail = running.trail;
+    wanted.trail.segment_size = running.trail.segment_size;
     wanted.telemetry = running.telemetry.clone();
     (wanted, keys)
 }

@@ -25,6 +25,7 @@ use crate::{
     cli::PolicyFaults,
     downstream::{credentials_of, specs_of},
     pinning::{self, Scout},
+    policy_bundle::{self, Titled},
     runtime::{Runtime, StartFault, grants_of},
     sources::{self, Sources},
     world::{JudgedConfig, PolicyText, WorldFault},
@@ -85,7 +86,7 @@ struct Next {
     changes: Changes,
     digest: String,
     /// What its bundles call themselves.
-    bundles: Vec<String>,
+    bundles: Vec<Titled>,
 }
 
 /// What of a configuration is made before its policies are judged.
@@ -93,7 +94,7 @@ struct Parts {
     config: Config,
     policies: Vec<PolicyText>,
     shadow: Option<Result<Vec<PolicyText>, String>>,
-    bundles: Vec<String>,
+    bundles: Vec<Titled>,
     specs: BTreeMap<ConnectorId, ConnectorSpec>,
     credentials: Specs,
     grants: Vec<Grant>,
@@ -150,7 +151,9 @@ impl Runtime {
         let (reissued, stay_ended) = switched.grants();
         let not_stored = self.see_through(switched).await;
         let at_ms = self.clock.now_ms();
-        self.reloads.name_bundles(bundles);
+        // Not remembered, it could be gone back from: said as what else could not be stored.
+        let not_stored = not_stored.or(policy_bundle::versions::remember(&bundles, &self.store).await.err());
+        self.reloads.name_bundles(bundles.iter().map(ToString::to_string).collect());
         let epoch = self.reloads.applied(&digest, &changes.needs_restart, at_ms, by.name());
         let Changes { agents, connectors, grants, settings, needs_restart } = changes;
         Ok(Reloaded {
@@ -199,6 +202,7 @@ impl Runtime {
         let reading = sources::read(&self.origin, &watched);
         self.reloads.try_out(&reading.snapshot, &reading.watched);
         let Sources { config, policies, shadow, bundles } = reading.sources?;
+        policy_bundle::versions::judge(&bundles, &self.store, config.policy.allow_older)?;
         let (config, needs_restart) = change::takeable(config, &self.config());
         let specs = specs_of(&config, &self.own_binary);
         let faults: Vec<String> = specs.values().flat_map(ConnectorSpec::faults).map(|fault| fault.to_string()).collect();
@@ -234,7 +238,8 @@ fn record_of(next: &Next, policy_before: &str) -> Value {
     let Changes { agents, connectors, grants, settings, needs_restart } = &next.changes;
     json!({
         "digest": next.digest, "policy_before": policy_before, "policy": next.judged.policy_digest(), "agents": agents,
-        "connectors": connectors, "grants": grants, "settings": settings, "needs_restart": needs_restart, "bundles": next.bundles,
+        "connectors": connectors, "grants": grants, "settings": settings, "needs_restart": needs_restart,
+        "bundles": next.bundles.iter().map(ToString::to_string).collect::<Vec<_>>(),
     })
 }
 

@@ -34,7 +34,7 @@ pub use approvals::{
     DecideFault, Decided, Decision, Evidence, Habit, Habits, Happened, LiveApprovals, MayNot, MovedSince, Said, Settings,
     ShowFault, Shown, Standing, Statement, Tally, Use, Verdict, Waiting, Which, batch_digest, challenge,
 };
-pub use bodies::{BODIES_BYTES, BODIES_KEPT_MS, Bodies};
+pub use bodies::{Bodies, BodyLimits, BodyPart};
 pub use fault::{StoreFault, WriteFault};
 pub use grants::{
     ConfigChange, ConfigSync, EndAs, Ended, Ending, GrantEntry, GrantFault, LiveGrants, Narrowed, ReplayedIntent, Swept,

@@ -156,6 +156,14 @@ CREATE TABLE IF NOT EXISTS passkey_makers (
 ) STRICT, WITHOUT ROWID;
 ";
 
+/// And to kept bodies, after [`FIFTH`], where it is not there: whose each body is, and how large. Whatever was kept before is of nobody.
+const SIXTH_BODIES: &str = "
+ALTER TABLE kept_bodies ADD COLUMN agent TEXT NOT NULL DEFAULT '';
+ALTER TABLE kept_bodies ADD COLUMN size INTEGER NOT NULL DEFAULT 0;
+UPDATE kept_bodies SET size = length(sealed);
+CREATE INDEX kept_bodies_by_agent ON kept_bodies (agent, size);
+";
+
 /// Makes the file ready for writing, or refuses it.
 pub(crate) fn prepare(connection: &mut Connection, path: &Path) -> Result<(), StoreFault> {
     check(connection, path).map_err(|fault| match fault {
@@ -190,6 +198,7 @@ fn check(connection: &mut Connection, path: &Path) -> Result<(), StoreFault> {
         making.execute_batch(FOURTH)?;
         making.execute_batch(FIFTH)?;
         making.execute_batch(SIXTH)?;
+        sixth(&making)?;
         making.pragma_update(None, "application_id", APPLICATION)?;
         making.pragma_update(None, "user_version", VERSION)?;
         making.commit()?;
@@ -203,10 +212,16 @@ fn check(connection: &mut Connection, path: &Path) -> Result<(), StoreFault> {
         let raising = connection.transaction()?;
         let done = usize::try_from(found.saturating_sub(OLDEST)).unwrap_or(usize::MAX);
         STEPS.iter().skip(done).chain([&STOPS, &FOURTH, &FIFTH, &SIXTH]).try_for_each(|step| raising.execute_batch(step))?;
+        sixth(&raising)?;
         raising.pragma_update(None, "user_version", VERSION)?;
         raising.commit()?;
     }
     Ok(())
+}
+
+fn sixth(connection: &Connection) -> rusqlite::Result<()> {
+    let is_there = "SELECT EXISTS (SELECT 1 FROM pragma_table_info('kept_bodies') WHERE name = 'agent')";
+    if connection.query_row(is_there, [], |row| row.get(0))? { Ok(()) } else { connection.execute_batch(SIXTH_BODIES) }
 }
 
 fn is_damage(fault: &rusqlite::Error) -> bool {

@@ -6,6 +6,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use bytes::Bytes;
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, params};
 use tokio::sync::oneshot;
 
@@ -98,6 +99,11 @@ impl Store {
     pub(crate) fn read(&self) -> MutexGuard<'_, Connection> {
         // A panic while it was held leaves a connection that nothing was changed through.
         self.inner.reader.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What was sealed about this with the key of this folder; none where it was not, or was changed.
+    pub fn unseal(&self, about: &[u8], sealed: &[u8]) -> Option<Bytes> {
+        self.seal().open_other(about, sealed).ok().map(Bytes::from)
     }
 
     pub(crate) fn seal(&self) -> &Seal {

@@ -49,12 +49,13 @@ mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
 
     use super::{super::tests, *};
-    use crate::event::EventKind;
+    use crate::event::{About, EventKind};
 
     #[test]
     fn a_mail_has_short_lines_and_no_header_that_somebody_else_wrote() {
         let mut event = tests::event(EventKind::Requested);
-        event.about.tool = format!("x\r\nBcc: all@example.com {}", "ü".repeat(80));
+        let About::Question(asked) = &mut event.about else { unreachable!("it is about a question") };
+        asked.tool = format!("x\r\nBcc: all@example.com {}", "ü".repeat(80));
         let message = Message::of(&event, &tests::page(), 0);
         let to = ["a@example.com".to_owned(), "b@example.com".to_owned()];
         let text = String::from_utf8(mail(&message, "evt_1", "gate@example.com", &to)).unwrap();

@@ -13,7 +13,7 @@ pub(crate) use chat::{ntfy, slack, teams};
 pub(crate) use mail::mail;
 pub(crate) use webhook::{trial, webhook};
 
-use crate::event::{Event, EventKind};
+use crate::event::{About, Event, EventKind, Finding, Question};
 
 /// How much of a name, and of a purpose, is told, in characters.
 const NAME: usize = 120;
@@ -35,7 +35,30 @@ pub(crate) struct Message {
 impl Message {
     /// What is told of an event. `now_ms` is what the time left counts from.
     pub(crate) fn of(event: &Event, page: &Url, now_ms: u64) -> Self {
-        let about = &event.about;
+        match &event.about {
+            About::Question(question) => Self::of_question(event, question, page, now_ms),
+            About::Finding(finding) => Self::of_finding(event, finding, page),
+        }
+    }
+
+    fn of_finding(event: &Event, found: &Finding, page: &Url) -> Self {
+        let tool = found.tool.as_deref().unwrap_or("a tool that is not there");
+        let follows = match found.action.as_str() {
+            "deny" => "such calls are refused",
+            "step_up" => "such calls wait for a person",
+            _ => "it was only observed",
+        };
+        let title = format!("{}: {} at {}", cut(&found.detection, NAME), cut(&found.agent, NAME), cut(tool, NAME));
+        let facts = vec![
+            ("Found", cut(&found.why, WORDS)),
+            ("Follows", follows.to_owned()),
+            ("Grant", cut(&found.grant, NAME)),
+            ("Call", cut(&found.call, NAME)),
+        ];
+        Self { title, facts, link: link(page, event), band: found.band }
+    }
+
+    fn of_question(event: &Event, about: &Question, page: &Url, now_ms: u64) -> Self {
         let (code, tool) = (cut(&about.code, NAME), cut(&about.tool, NAME));
         let title = match event.kind {
             EventKind::Requested => format!("{code}: {tool} ({}) waits for approval", about.band.as_str()),
@@ -76,11 +99,14 @@ impl Message {
     }
 }
 
-/// Where the approval is shown. Its id is of letters, digits and `_`.
+/// Where the approval is shown, or the call on which something stood out. Ids are of letters, digits, `-` and `_`.
 pub(crate) fn link(page: &Url, event: &Event) -> Url {
     let mut link = page.clone();
     let within = page.path().trim_end_matches('/');
-    link.set_path(&format!("{within}/a/{}", event.about.id));
+    match &event.about {
+        About::Question(question) => link.set_path(&format!("{within}/a/{}", question.id)),
+        About::Finding(finding) => link.set_path(&format!("{within}/calls/{}", finding.call)),
+    }
     link
 }
 
@@ -99,14 +125,13 @@ pub(crate) mod tests {
     use bailiwick_policy::Kind;
 
     use super::*;
-    use crate::event::Question;
 
     pub(crate) fn event(kind: EventKind) -> Event {
         Event {
             seq: 7,
             at_ms: 1_795_303_179_042,
             kind,
-            about: Question {
+            about: About::Question(Box::new(Question {
                 id: ApprovalId::new(1_795_303_179_042, [7; 10]),
                 code: "K7-42".to_owned(),
                 state: "pending".to_owned(),
@@ -125,8 +150,25 @@ pub(crate) mod tests {
                 execute_by_ms: None,
                 decided_by: Vec::new(),
                 reason: None,
-            },
+            })),
         }
+    }
+
+    /// Something that stood out.
+    pub(crate) fn finding() -> Event {
+        let found = Finding {
+            id: "detections-12".to_owned(),
+            detection: "refunds".to_owned(),
+            looks_for: "sum".to_owned(),
+            action: "deny".to_owned(),
+            band: Band::High,
+            call: "01kxyz".to_owned(),
+            tool: Some("tickets__refund".to_owned()),
+            agent: "demo".to_owned(),
+            grant: "demo-triage".to_owned(),
+            why: "it would come to 61 (50 within 3600 s)".to_owned(),
+        };
+        Event { seq: 12, at_ms: 1_795_303_179_042, kind: EventKind::Detected, about: About::Finding(Box::new(found)) }
     }
 
     pub(crate) fn page() -> Url {
@@ -134,10 +176,27 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn what_stood_out_is_told_with_what_follows_and_links_to_its_call() {
+        let message = Message::of(&finding(), &page(), 0);
+        assert_eq!((message.title.as_str(), message.band), ("refunds: demo at tickets__refund", Band::High));
+        assert_eq!(message.link.as_str(), "http://localhost:8932/calls/01kxyz");
+        let lines = message.lines();
+        assert!(lines.contains("Found: it would come to 61 (50 within") && lines.contains("such calls are refused"), "{lines}");
+        assert_eq!(finding().id(), "evt_detections-12");
+        assert!(!Message::of(&finding(), &page(), 0).lines().contains("Time left"), "nobody has to decide anything");
+    }
+
+    #[test]
     fn a_message_names_the_call_and_links_to_it_and_shows_what_is_invisible() {
         let message = Message::of(&event(EventKind::Requested), &page(), 1_795_303_179_042);
         assert_eq!(message.title, "K7-42: tickets__refund (high) waits for approval");
-        assert_eq!(message.link.as_str(), format!("http://localhost:8932/a/{}", event(EventKind::Requested).about.id));
+        assert_eq!(
+            message.link.as_str(),
+            format!(
+                "http://localhost:8932/a/{}",
+                event(EventKind::Requested).about.question().map(|asked| asked.id.to_string()).unwrap_or_default()
+            )
+        );
         let lines = message.lines();
         assert!(lines.contains("Time left: 10 min"), "{lines}");
         assert!(lines.contains(r"\u{202e}\u{7}"), "{lines}");

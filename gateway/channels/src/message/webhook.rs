@@ -6,7 +6,7 @@ use serde_json::{Value, value::RawValue};
 use url::Url;
 
 use super::link;
-use crate::event::{Event, Question};
+use crate::event::{About, Event};
 
 #[derive(Serialize)]
 struct Body<'a, D> {
@@ -18,7 +18,7 @@ struct Body<'a, D> {
 #[derive(Serialize)]
 struct Data<'a> {
     #[serde(flatten)]
-    about: &'a Question,
+    about: &'a About,
     url: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     arguments: Option<&'a RawValue>,
@@ -45,6 +45,15 @@ mod tests {
 
     use super::{super::tests, *};
     use crate::event::EventKind;
+
+    #[test]
+    fn what_stood_out_has_a_type_of_its_own() {
+        let text = String::from_utf8(webhook(&tests::finding(), &tests::page(), None).unwrap()).unwrap();
+        let read: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!((&read["type"], &read["data"]["detection"]), (&Value::from("detection.fired"), &Value::from("refunds")));
+        assert_eq!(read["data"]["url"], "http://localhost:8932/calls/01kxyz");
+        assert!(read["data"]["binding"].is_null() && read["data"]["action"] == "deny", "{text}");
+    }
 
     #[test]
     fn arguments_go_as_they_are_written_and_only_where_they_are_given() {

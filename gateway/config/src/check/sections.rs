@@ -6,10 +6,10 @@ use url::{Host, Url};
 
 use super::{Setting, text, trust};
 use crate::{
-    checked::{Approvals, AutoGrants, Limits, PolicyFile, PolicyFiles, Server, Telemetry, Trail},
+    checked::{Approvals, AutoGrants, KeepBodies, Limits, PolicyFile, PolicyFiles, Server, Telemetry, Trail},
     code::FaultCode,
     fault::Findings,
-    raw::{Raw, RawApprovals, RawAutoGrants, RawLimits, RawPolicy, RawTelemetry, RawTrail},
+    raw::{Raw, RawApprovals, RawAutoGrants, RawKeepBodies, RawLimits, RawPolicy, RawTelemetry, RawTrail},
     source::KeyPath,
     units::{Duration, Size},
 };
@@ -170,6 +170,7 @@ pub(super) fn policy(raw: &RawPolicy, path: &KeyPath, setting: Setting<'_>, find
         include_default: raw.include_default,
         files,
         signed_by: raw.signed_by.clone(),
+        allow_older: raw.allow_older,
         agent_groups,
         teams: teams.collect(),
     }
@@ -190,7 +191,22 @@ fn names<'n>(given: impl Iterator<Item = &'n String>, path: &KeyPath, findings: 
 
 pub(super) fn trail(raw: &RawTrail, path: &KeyPath, findings: &mut Findings<'_>) -> Trail {
     size_within(raw.segment_size, (1 << 20, 1 << 40), &path.key("segment_size"), findings);
-    Trail { segment_size: raw.segment_size.as_bytes() }
+    Trail {
+        segment_size: raw.segment_size.as_bytes(),
+        keep_bodies: keep_bodies(&raw.keep_bodies, &path.key("keep_bodies"), findings),
+    }
+}
+
+fn keep_bodies(raw: &RawKeepBodies, path: &KeyPath, findings: &mut Findings<'_>) -> KeepBodies {
+    more_than_nothing(raw.kept_for, &path.key("for"), findings);
+    size_within(raw.size, (1 << 20, 1 << 40), &path.key("size"), findings);
+    let bytes = raw.size.as_bytes();
+    let bytes_per_agent = raw.per_agent.map_or(bytes / 4, Size::as_bytes);
+    if let Some(given) = raw.per_agent.filter(|given| !(1..=bytes).contains(&given.as_bytes())) {
+        let message = format!("`per_agent` would be `{given}` of `{}`", raw.size);
+        findings.value(&path.key("per_agent"), FaultCode::OutOfRange, message).help("write a part of `size`, or all of it");
+    }
+    KeepBodies { kept_for: raw.kept_for.into(), bytes, bytes_per_agent }
 }
 
 pub(super) fn telemetry(raw: &RawTelemetry, path: &KeyPath, findings: &mut Findings<'_>) -> Telemetry {

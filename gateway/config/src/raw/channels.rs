@@ -69,6 +69,8 @@ enum EventWord {
     Executed,
     #[serde(rename = "approval.invalidated")]
     Invalidated,
+    #[serde(rename = "detection.fired")]
+    Detected,
 }
 
 impl Default for RawChannel {

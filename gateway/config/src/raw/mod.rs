@@ -208,6 +208,8 @@ pub(crate) struct RawPolicy {
     /// The public keys of which one must have signed each bundle: `ssh-ed25519 …`, as in a `.pub` file.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) signed_by: Vec<String>,
+    /// Whether a signed bundle may be older than one that was in force before.
+    pub(crate) allow_older: bool,
     /// A bundle that decides nothing: what it would decide otherwise is recorded and counted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) shadow: Option<String>,
@@ -225,6 +227,22 @@ pub(crate) struct RawPolicy {
 pub(crate) struct RawTrail {
     /// The size at which a new audit segment is begun.
     pub(crate) segment_size: Size,
+    /// What rules with `@log("full")` keep of calls, sealed.
+    pub(crate) keep_bodies: RawKeepBodies,
+}
+
+/// `keep_bodies` of `[trail]`
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct RawKeepBodies {
+    /// For how long.
+    #[serde(rename = "for")]
+    pub(crate) kept_for: Duration,
+    /// How much in all. A call that has to be kept and has no room is denied.
+    pub(crate) size: Size,
+    /// How much of one agent; a quarter of `size` where it is not said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) per_agent: Option<Size>,
 }
 
 /// `[telemetry]`
@@ -306,6 +324,7 @@ impl Default for RawPolicy {
             include_default: true,
             files: None,
             signed_by: Vec::new(),
+            allow_older: false,
             shadow: None,
             agent_groups: Vec::new(),
             teams: BTreeMap::new(),
@@ -315,7 +334,13 @@ impl Default for RawPolicy {
 
 impl Default for RawTrail {
     fn default() -> Self {
-        Self { segment_size: Size::from_mib(64) }
+        Self { segment_size: Size::from_mib(64), keep_bodies: RawKeepBodies::default() }
+    }
+}
+
+impl Default for RawKeepBodies {
+    fn default() -> Self {
+        Self { kept_for: Duration::from_secs(7 * 24 * 60 * 60), size: Size::from_mib(256), per_agent: None }
     }
 }
 

@@ -286,6 +286,8 @@ pub(super) const FILES: &[Case] = &[
     ("[server]\nmax_body = \"1B\"", Code::OutOfRange, "from `1KiB` to `1GiB`"),
     ("[limits]\nmax_result = \"2GiB\"", Code::OutOfRange, "max_result"),
     ("[trail]\nsegment_size = \"1KiB\"", Code::OutOfRange, "segment_size"),
+    ("[trail]\nkeep_bodies = { size = \"1KiB\" }", Code::OutOfRange, "size"),
+    ("[trail]\nkeep_bodies = { size = \"8MiB\", per_agent = \"9MiB\" }", Code::OutOfRange, "per_agent"),
     ("[approvals]\nhold = \"45\"", Code::BadDuration, "with a unit"),
     ("[server]\nmax_body = \"4MB\"", Code::BadSize, "`4MB` is not a size"),
     ("[server]\nlisten = \"localhost:8931\"", Code::BadAddress, "127.0.0.1:8931"),

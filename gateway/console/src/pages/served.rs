@@ -143,7 +143,7 @@ async fn show_batch(State(console): State<Arc<Console>>, viewer: Viewer, RawQuer
     }
     let (mut views, mut out) = (Vec::new(), Vec::new());
     for id in &ids {
-        match console.desk().approval(&viewer, id).await {
+        match console.desk().one_of_many(&viewer, id) {
             Some(view) => match apart(&view) {
                 None => views.push(view),
                 Some(why) => out.push(why),
@@ -164,7 +164,7 @@ pub(crate) async fn batch_decidable_now(console: &Arc<Console>, signed: &Signed,
     let frame = framed(console, viewer, Section::Inbox).map_err(IntoResponse::into_response)?;
     let (mut views, mut left, mut why) = (Vec::new(), Vec::new(), Vec::new());
     for (id, binding) in &wanted.approvals {
-        let Some(view) = console.desk().approval(viewer, id).await else {
+        let Some(view) = console.desk().one_of_many(viewer, id) else {
             why.push(gone(id));
             continue;
         };

@@ -50,6 +50,9 @@ async fn several_are_signed_as_one_list_and_can_be_checked_by_anybody_later() {
     assert!(page.contains(&right.view), "what is shown is what is signed");
     let answer = browser.signed(BATCH, &right.fields("approve", ""), &mut passkey).await;
     assert_eq!((answer.status(), answer.headers()["location"].to_str().unwrap()), (StatusCode::SEE_OTHER, "/"));
+    assert_eq!(super::desk::LOOKED_AROUND.get(), 0, "a hundred on one page read no trail a hundred times");
+    browser.get("/approvals/apr_1").await;
+    assert_eq!(super::desk::LOOKED_AROUND.get(), 1);
     let decided = stage.house.batches.lock().unwrap().pop().unwrap();
     let both = [("apr_1".to_owned(), binding("apr_1")), ("apr_2".to_owned(), binding("apr_2"))];
     assert_eq!((decided.approvals.as_slice(), decided.verdict), (both.as_slice(), Verdict::Approve));

@@ -178,6 +178,13 @@ impl Default for Minute {
 impl Minute {
     /// How many there were before this one, which is counted.
     fn count(&mut self, now_ms: u64) -> u64 {
+        let before = self.passed(now_ms);
+        self.slot(now_ms / 1000, |slot| *slot = slot.saturating_add(1));
+        before
+    }
+
+    /// How many there were in the minute before now.
+    fn passed(&mut self, now_ms: u64) -> u64 {
         let second = now_ms / 1000;
         let passed = second.saturating_sub(self.second);
         if passed >= 60 {
@@ -188,9 +195,7 @@ impl Minute {
             }
         }
         self.second = self.second.max(second);
-        let before = self.slots.iter().map(|count| u64::from(*count)).sum();
-        self.slot(second, |slot| *slot = slot.saturating_add(1));
-        before
+        self.slots.iter().map(|count| u64::from(*count)).sum()
     }
 
     fn slot(&mut self, second: u64, change: impl FnOnce(&mut u16)) {
@@ -250,6 +255,19 @@ impl History {
             kept.refused = kept.refused.saturating_add(1);
         }
         looked.number = kept.ring.push(entry);
+        Ok(looked)
+    }
+
+    /// What would be found if this call came: nothing is kept of it.
+    pub(crate) fn peek(&self, rules: &Rules, entry: Entry) -> Result<Looked, Unreadable> {
+        let mut kept = self.kept(rules)?;
+        let refused = kept.refused;
+        let mut looked = Looked { last_minute: kept.minute.passed(entry.at_ms), refused, ..Looked::default() };
+        if kept.generation == rules.generation {
+            let meant = rules.iter().enumerate().filter(|(place, _)| entry.rules & bit(*place) != 0);
+            let found = meant.filter_map(|(place, rule)| Some((place, found(rule, bit(place), &kept.ring, &entry)?, false)));
+            looked.found = found.collect();
+        }
         Ok(looked)
     }
 

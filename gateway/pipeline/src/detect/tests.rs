@@ -168,6 +168,9 @@ fn the_same_call_is_the_same_however_it_is_written() {
     let key = |tool, text: &str| detections.call_key(tool, &serde_json::from_str(text).unwrap());
     let one = key("s__a", r#"{"a":1,"b":[1,{"c":null,"d":"x"}]}"#);
     assert_eq!(one, key("s__a", r#"{ "b" : [1, {"d":"\u0078", "c":null}], "a":1 }"#));
+    for same in ["1.0", "1e0", "10e-1", "1.000"] {
+        assert_eq!(one, key("s__a", &format!(r#"{{"a":{same},"b":[{same},{{"c":null,"d":"x"}}]}}"#)), "{same}");
+    }
     for other in
         [r#"{"a":1,"b":[{"c":null,"d":"x"},1]}"#, r#"{"a":"1","b":[1,{"c":null,"d":"x"}]}"#, r#"{"a":1}"#, "{}", "[]", "null"]
     {

@@ -9,7 +9,7 @@ use super::{Permitted, Stop, Validated};
 use crate::{
     catalogue::Tool,
     destination::{Sending, UNREAD},
-    detect::{Act, Became, Entry, Rule, Rules, Sort, Sums, Unreadable, Watched, amount, bit},
+    detect::{Act, Became, Entry, LABEL, Rule, Rules, Sort, Sums, Unreadable, Watched, amount, bit, sealed_amounts},
     grant::{Labels, LiveGrant},
     ids::AgentId,
     ports::Ports,
@@ -18,9 +18,6 @@ use crate::{
     refusal::{DETECTED, Refusal},
     way::Way,
 };
-
-/// What policies call the need of a person that a detection makes.
-pub(crate) const LABEL: &str = "detection";
 
 /// What was found when the call first came. It stays, however often the call walks.
 pub(crate) struct Noted {
@@ -41,6 +38,8 @@ struct Found {
     is_new: bool,
     /// Its amount can't be read.
     is_blind: bool,
+    /// What it came to is nobody's to know: a rule masks arguments of the tool.
+    is_masked: bool,
 }
 
 /// What was found of a call by now.
@@ -132,6 +131,7 @@ fn why(rule: &Rule, found: &Found) -> String {
         Sort::Probe { .. } => format!("{seen} other calls were refused within {seconds} s"),
         Sort::Sum { limit, per_task, .. } => {
             let most = |limit: &Option<u64>| limit.map_or_else(|| "no limit".to_owned(), |limit| limit.to_string());
+            let seen = if found.is_masked { "too much".to_owned() } else { seen.to_string() };
             format!("it would come to {seen} ({} within {seconds} s, {} for the task)", most(limit), most(per_task))
         }
         Sort::ReadThenSend { .. } => format!("data would go out {seen} s after something was read that must not go out"),
@@ -139,17 +139,19 @@ fn why(rule: &Rule, found: &Found) -> String {
     }
 }
 
-/// Looks at a call that came. None where nobody wants to know, or it is no call of its own: a wish to hear, or a question about a task.
+/// Looks at a call that came. None where nobody wants to know, or it is no call of its own: a wish to hear, or a question about a task. One
+/// that is only judged is looked at and not kept.
 pub(super) fn notice(call: &Validated<'_>, ports: &Ports, way: &mut Way<'_>) -> Result<Option<Box<Noticed>>, Refusal> {
     let granted = call.granted();
-    let is_own = !way.is_beside_record() && granted.task().is_none() && !granted.identified().received().is_watch();
+    let is_own = granted.task().is_none() && !granted.identified().received().is_watch();
     if !is_own || (ports.detections.is_idle() && !granted.world().policies.reads_past()) {
         return Ok(None);
     }
     let now_ms = ports.clock.now_ms();
+    let is_judged = way.is_beside_record();
     if way.seen.noted.is_none() {
         let entry = entry_of(call, ports, now_ms);
-        let noted = noted(granted.grant(), Some(granted.tool()), entry, ports.detections.rules(), ports);
+        let noted = noted((granted.grant(), Some(granted.tool())), entry, ports.detections.rules(), is_judged, ports);
         way.seen.noted = Some(Box::new(noted));
     }
     let Some(noted) = &way.seen.noted else { return Ok(None) };
@@ -160,11 +162,16 @@ pub(super) fn notice(call: &Validated<'_>, ports: &Ports, way: &mut Way<'_>) -> 
         counts: noted.counts.clone(),
         amounts: Vec::new(),
     });
-    let summed = sums(call, &mut noticed, ports, now_ms);
+    let summed = sums(call, &mut noticed, is_judged, ports, now_ms);
     if noted.is_unreadable || summed.is_err() {
         return unreadable(&noticed.rules).map(|()| None);
     }
-    tell(&mut noticed, ports, way, now_ms)?;
+    if is_judged {
+        let names = noticed.found.iter().filter_map(|found| noticed.rules.at(found.place)).map(|rule| rule.name.to_string());
+        noticed.names = names.collect();
+    } else {
+        tell(&mut noticed, ports, way, now_ms)?;
+    }
     Ok(Some(noticed))
 }
 
@@ -203,20 +210,27 @@ fn entry_of(call: &Validated<'_>, ports: &Ports, now_ms: u64) -> Entry {
     }
 }
 
-/// Keeps a call in the history of its grant and of those above it, and says what that finds.
-fn noted(grant: &Arc<LiveGrant>, tool: Option<&Tool>, entry: Entry, rules: Arc<Rules>, ports: &Ports) -> Noted {
+/// Keeps a call in the history of its grant and of those above it, unless it is only judged, and says what that finds.
+fn noted(
+    (grant, tool): (&Arc<LiveGrant>, Option<&Tool>),
+    entry: Entry,
+    rules: Arc<Rules>,
+    is_judged: bool,
+    ports: &Ports,
+) -> Noted {
     let about = rules.about(|| agents_of(grant), tool.map(|tool| &tool.name));
     let entry = Entry { rules: about, ..entry };
     let mut noted = Noted { rules, numbers: Vec::new(), found: Vec::new(), counts: Vec::new(), is_unreadable: false };
     for grant in grant.chain() {
-        match grant.watched(&ports.detections).history.look(&noted.rules, entry) {
+        let history = &grant.watched(&ports.detections).history;
+        match if is_judged { history.peek(&noted.rules, entry) } else { history.look(&noted.rules, entry) } {
             Ok(looked) => {
                 noted.numbers.push(looked.number);
                 noted.counts.push((looked.last_minute, looked.refused));
                 for (place, seen, is_new) in looked.found {
                     // The nearest task that shows it says whether it is new.
                     if !noted.found.iter().any(|found| found.place == place) {
-                        noted.found.push(Found { place, seen, is_new, is_blind: false });
+                        noted.found.push(Found { place, seen, is_new, is_blind: false, is_masked: false });
                     }
                 }
             }
@@ -233,8 +247,8 @@ fn noted(grant: &Arc<LiveGrant>, tool: Option<&Tool>, entry: Entry, rules: Arc<R
         let of = |grant: &LiveGrant| grant.watched(&ports.detections).ledger.has_read(untrusted, confidential, from_ms);
         let Some(read_ms) = grant.chain().filter_map(of).max() else { continue };
         let seen = entry.at_ms.saturating_sub(read_ms) / 1000;
-        match own.history.is_new(&noted.rules, place, entry.at_ms) {
-            Ok(is_new) => noted.found.push(Found { place, seen, is_new, is_blind: false }),
+        match if is_judged { Ok(false) } else { own.history.is_new(&noted.rules, place, entry.at_ms) } {
+            Ok(is_new) => noted.found.push(Found { place, seen, is_new, is_blind: false, is_masked: false }),
             Err(Unreadable) => noted.is_unreadable = true,
         }
     }
@@ -242,9 +256,10 @@ fn noted(grant: &Arc<LiveGrant>, tool: Option<&Tool>, entry: Entry, rules: Arc<R
 }
 
 /// What the call adds to sums, and which of them it would take over their limits as they are now.
-fn sums(call: &Validated<'_>, noticed: &mut Noticed, ports: &Ports, now_ms: u64) -> Result<(), Unreadable> {
+fn sums(call: &Validated<'_>, noticed: &mut Noticed, is_judged: bool, ports: &Ports, now_ms: u64) -> Result<(), Unreadable> {
     let (grant, tool) = (call.granted().grant(), call.granted().tool());
     let rules = Arc::clone(&noticed.rules);
+    let is_masked = call.granted().world().policies.keeps_back(tool.name.as_str());
     for (place, rule) in rules.iter().enumerate() {
         let Some(read) = amount_of(rule, grant, tool, call.arguments()) else { continue };
         let over = match read {
@@ -260,8 +275,8 @@ fn sums(call: &Validated<'_>, noticed: &mut Noticed, ports: &Ports, now_ms: u64)
             Err(Blind) => Some(0),
         };
         if let Some(seen) = over {
-            let is_new = grant.watched(&ports.detections).history.is_new(&rules, place, now_ms)?;
-            noticed.found.push(Found { place, seen, is_new, is_blind: read.is_err() });
+            let is_new = !is_judged && grant.watched(&ports.detections).history.is_new(&rules, place, now_ms)?;
+            noticed.found.push(Found { place, seen, is_new, is_blind: read.is_err(), is_masked });
         }
     }
     Ok(())
@@ -327,7 +342,7 @@ fn put(rule: &Rule, found: &Found, ports: &Ports, way: &Way<'_>, now_ms: u64) ->
         grant: &grant.terms().id,
         root: grant.chain().last().map(|root| &root.terms().id).filter(|root| **root != grant.terms().id),
         tool: way.seen.tool.as_ref().map(|tool| tool.name.as_str()),
-        seen: found.seen,
+        seen: (!found.is_masked).then_some(found.seen),
         window_s: rule.window_ms / 1000,
         why: &why(rule, found),
         trace_id: &way.trace_id,
@@ -362,7 +377,7 @@ pub(crate) fn ended(way: &mut Way<'_>, outcome: Outcome, refusal: Option<&Refusa
         && let Some(entry) = refused(way, &grant, ports)
     {
         let tool = way.seen.tool.clone();
-        let noted = noted(&grant, tool.as_deref(), entry, ports.detections.rules(), ports);
+        let noted = noted((&grant, tool.as_deref()), entry, ports.detections.rules(), false, ports);
         let found = noted.found.iter().filter(|found| found.is_new).cloned().collect::<Vec<_>>();
         for found in found {
             let Some(rule) = noted.rules.at(found.place) else { continue };
@@ -399,6 +414,7 @@ fn refused(way: &Way<'_>, grant: &LiveGrant, ports: &Ports) -> Option<Entry> {
 
 /// What a call adds to sums, where it is committed: locked from the last look until it is on record.
 pub(super) struct Counted<'c> {
+    sealed: Option<String>,
     amounts: Vec<(&'c Rule, u64)>,
     agents: Vec<&'c AgentId>,
     locked: Vec<MutexGuard<'c, Sums>>,
@@ -441,14 +457,23 @@ pub(super) fn count<'c>(
         amounts.push((rule, *amount));
     }
     let agents = ledgers.into_iter().map(|(agent, _)| agent).collect();
-    Ok(Some(Counted { amounts, agents, locked, now_ms }))
+    let granted = permitted.validated().granted();
+    let sealed = if granted.world().policies.keeps_back(granted.tool().name.as_str()) {
+        let named = amounts.iter().map(|(rule, amount): &(&Rule, u64)| (rule.name.to_string(), *amount)).collect();
+        let sealed = sealed_amounts(granted.identified().received().call_id().as_str(), &named, &*ports.approvals);
+        Some(sealed.ok_or_else(|| Refusal::internal("an amount that a rule masks can't be sealed for the record"))?)
+    } else {
+        None
+    };
+    Ok(Some(Counted { sealed, amounts, agents, locked, now_ms }))
 }
 
 impl Counted<'_> {
     /// What goes on record of it: a start counts it from there.
     pub(super) fn record(&self) -> SumsRecord<'_> {
-        let amounts = self.amounts.iter().map(|(rule, amount)| (rule.name.as_ref(), *amount)).collect();
-        SumsRecord { agents: self.agents.clone(), amounts }
+        let shown = |amount: u64| self.sealed.is_none().then_some(amount);
+        let amounts = self.amounts.iter().map(|(rule, amount)| (rule.name.as_ref(), shown(*amount))).collect();
+        SumsRecord { agents: self.agents.clone(), amounts, sealed: self.sealed.clone() }
     }
 
     /// It is on record: it counts. Returns what its tasks are debited.

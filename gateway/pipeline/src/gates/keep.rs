@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::{Approved, screen::DISCARDED};
 use crate::{
     obliged::{masked_places, masked_text},
-    ports::Ports,
+    ports::{BodyOf, Ports},
     refusal::Refusal,
     way::Way,
 };
@@ -22,7 +22,9 @@ pub(super) async fn keep_arguments(call: &Approved<'_>, ports: &Ports, way: &Way
         _ => call.arguments().clone(),
     };
     let digest = ports.trail.keyed_digest(&body);
-    let kept = ports.approvals.keep_body(way.received().call_id(), "arguments", body, ports.clock.now_ms()).await;
+    let agent = &permitted.validated().granted().grant().terms().agent;
+    let of = BodyOf { call: way.received().call_id(), agent, part: "arguments" };
+    let kept = ports.approvals.keep_body(of, body, ports.clock.now_ms()).await;
     kept.map_err(|why| Refusal::not_kept(&why))?;
     Ok(Some(digest))
 }
@@ -30,7 +32,10 @@ pub(super) async fn keep_arguments(call: &Approved<'_>, ports: &Ports, way: &Way
 /// Keeps what the agent is to be told, where a rule demands that. What can't be kept isn't told.
 pub(crate) async fn keep_result(ports: &Ports, way: &mut Way<'_>) -> Result<(), Refusal> {
     let Some(body) = way.seen.to_keep.take() else { return Ok(()) };
-    let kept = ports.approvals.keep_body(way.received().call_id(), "result", body, ports.clock.now_ms()).await;
+    // What has a result has a grant.
+    let Some(grant) = way.seen.grant.clone() else { return Err(Refusal::result_not_kept("nobody knows whose it is")) };
+    let of = BodyOf { call: way.received().call_id(), agent: &grant.terms().agent, part: "result" };
+    let kept = ports.approvals.keep_body(of, body, ports.clock.now_ms()).await;
     kept.map_err(|why| Refusal::result_not_kept(&why))?;
     // The disk may have taken long.
     match way.seen.grant.as_ref().filter(|grant| grant.cancelled().is_cancelled()) {

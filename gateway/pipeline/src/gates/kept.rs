@@ -3,7 +3,7 @@
 use super::Permitted;
 use crate::{
     answer::{Answer, Body, ToolResult},
-    kept::Kept,
+    kept::{Kept, Taken},
     obliged,
     ports::Ports,
     received::Asked,
@@ -26,12 +26,12 @@ pub(crate) fn kept(call: &Permitted<'_>, kept: &Kept, ports: &Ports, way: &mut W
     }
     let exactly = (validated.arguments(), granted.identified().received());
     let taken = kept.take(granted.grant(), granted.tool(), exactly, &way.seen.needs);
-    let Some((of, outcome, text)) = taken else { return Ok(None) };
+    let Some(Taken { call: of, outcome, result: text, obligations: was }) = taken else { return Ok(None) };
     let stage = way.enter("kept", "bailiwick.outcome.kept", ports);
     // It was screened as rules had it then: they may demand more by now.
     let text = match call.obligations() {
         obligations if obligations.is_empty() => text,
-        obligations => obliged::told_again(&text, obligations)
+        obligations => obliged::told_again(&text, &was, obligations)
             .map_err(|why| Refusal::unscreened(granted.tool().connector.id.as_str(), why))?,
     };
     let result = ToolResult::read(&text).ok_or_else(|| Refusal::internal("a kept outcome can't be read"))?;

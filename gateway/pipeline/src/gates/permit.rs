@@ -222,7 +222,7 @@ fn watched(call: &Validated<'_>, moment: Moment, noticed: Option<&Noticed>, deci
 }
 
 /// What two decisions come to where both must hold.
-pub(crate) fn stricter(one: Arc<Decision>, other: Arc<Decision>) -> Arc<Decision> {
+pub fn stricter(one: Arc<Decision>, other: Arc<Decision>) -> Arc<Decision> {
     let both = |own: &Obligations, others: &Obligations| {
         let mut all = own.clone();
         all.join(others);

@@ -3,7 +3,7 @@
 use std::sync::{Arc, MutexGuard};
 
 use super::{
-    Approved, Armed, Stop,
+    Approved, Armed, Permitted, Stop,
     arm::secret_on_record,
     detect, flow, halted,
     identify::is_still_proven,
@@ -16,6 +16,7 @@ use crate::{
     grant::{GrantState, LiveGrant, Spend, Standing},
     ids::GrantId,
     ports::{Claimed, Ports},
+    received::{Asked, Received},
     records::{IntentRecord, SumsRecord},
     refusal::Refusal,
     running::Running,
@@ -191,6 +192,22 @@ fn commit(
     detect::reads(granted, flow::known(permitted.validated()), ports, now_ms);
     granted.grant().used_at(now_ms);
     Ok((intent, running))
+}
+
+/// Whether the budgets of its chain have room for a call that is only judged, as they stand.
+pub(crate) fn has_room(call: &Permitted<'_>, received: &Received) -> Result<(), Refusal> {
+    let granted = call.validated().granted();
+    let bytes_out = match received.asked() {
+        Asked::Call { arguments, .. } => u64::try_from(arguments.len()).unwrap_or(u64::MAX),
+        _ => 0,
+    };
+    let (tool, has_effect) = (granted.tool(), granted.tool().kind.has_effect());
+    let spend = Spend { tool: &tool.name, has_effect, bytes_out, cost: tool.cost, sums: &[] };
+    for grant in granted.grant().chain() {
+        let room = grant.has_room(&grant.standing(), &spend);
+        room.map_err(|full| Refusal::budget(&grant.terms().id, &full.what, full.limit))?;
+    }
+    Ok(())
 }
 
 fn still_live(grant: &LiveGrant, standing: &Standing, now_ms: u64) -> Result<(), Refusal> {

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     aside::{ASIDE_BYTES, Aside, AsideKind, Ear, LogLevel, Overheard, RawQuestion, Said, Wants},
-    obliged::Redactor,
+    obliged::{Redactor, may_ask},
     ports::{Lease, Ports},
     refusal::Refusal,
     rounds::Asking,
@@ -58,11 +58,13 @@ pub(super) fn pass(
     let wants = &way.received().origin().wants;
     let grant = call.permitted().validated().granted().grant();
     let may_hear = !grant.cancelled().is_cancelled() && halted::of(call.permitted().validated().granted(), ports).is_none();
+    // What may come back is counted in the answer: before it nothing is told but how far the work is.
+    let is_limited = !call.permitted().obligations().limits.is_empty();
     let said = clean.filter(|_| may_hear).and_then(|params| {
         let outline = strictly_read(&params).filter(|outline| !is_of_subscription(outline))?;
         match aside.kind {
-            AsideKind::Progress => progress(&outline, wants, way.seen.asides.last_progress),
-            AsideKind::Log => log(&outline, wants),
+            AsideKind::Progress => progress(&outline, wants, way.seen.asides.last_progress, is_limited),
+            AsideKind::Log => log(&outline, wants).filter(|_| !is_limited),
         }
     });
     match said {
@@ -124,7 +126,11 @@ impl Put {
         let lease = running.lease().cloned();
         let clean = cleaned(&question.params, call, lease.as_ref(), ports, way)?;
         let validated = call.permitted().validated();
-        let has_room = |params: &Bytes| self.asked.len() < QUESTIONS && self.bytes + params.len() <= QUESTIONS_BYTES;
+        let obligations = call.permitted().obligations();
+        let has_room = |params: &Bytes| {
+            let has_room = self.asked.len() < QUESTIONS && self.bytes + params.len() <= QUESTIONS_BYTES;
+            has_room && may_ask(self.bytes + params.len(), obligations)
+        };
         let judged = clean.filter(has_room).and_then(|params| {
             let params = std::str::from_utf8(&params).ok()?;
             let request = format!(r#"{{"method":{},"params":{params}}}"#, Value::from(question.method.as_str()));
@@ -174,8 +180,8 @@ fn is_of_subscription(outline: &Outline<'_>) -> bool {
     })
 }
 
-/// Progress under the agent's own token: it only rises (MCP `basic/utilities/progress`).
-fn progress(outline: &Outline<'_>, wants: &Wants, last: Option<f64>) -> Option<(String, Option<f64>)> {
+/// Progress under the agent's own token: it only rises (MCP `basic/utilities/progress`). `is_bare` where its numbers alone are told.
+fn progress(outline: &Outline<'_>, wants: &Wants, last: Option<f64>, is_bare: bool) -> Option<(String, Option<f64>)> {
     let token = wants.progress.as_deref()?;
     let number = |key: &str| outline.member(key).map(|member| member.value.parse::<f64>().ok().filter(|value| value.is_finite()));
     let progress = number("progress")??;
@@ -183,6 +189,11 @@ fn progress(outline: &Outline<'_>, wants: &Wants, last: Option<f64>) -> Option<(
         && outline.member("message").is_none_or(|message| message.value.starts_with('"'));
     if !is_plain || last.is_some_and(|last| progress <= last) {
         return None;
+    }
+    if is_bare {
+        let total = number("total").flatten().map(|total| format!(r#","total":{}"#, Value::from(total)));
+        let (progress_text, total) = (Value::from(progress), total.unwrap_or_default());
+        return Some((format!(r#"{{"progressToken":{token},"progress":{progress_text}{total}}}"#), Some(progress)));
     }
     let value = |key: &str, value| if key == "progressToken" { token.to_owned() } else { value };
     Some((rewritten(outline, value)?, Some(progress)))

@@ -1,6 +1,6 @@
 //! What rules demand of a call beside a yes: parts of it masked or left out, and results held to a size.
 
-use bailiwick_policy::{How, Obligations, Part, Step};
+use bailiwick_policy::{Obligations, Part, Step};
 use bytes::Bytes;
 use serde_json::Value;
 
@@ -10,13 +10,15 @@ use bailiwick_schemas::{
     text::MASK,
 };
 
-use self::limit::{Limited, limited};
+use self::limit::{Limited, WORDS_BYTES, limited};
+use self::walk::Lead;
 pub(crate) use self::walk::Redactor;
 use crate::{
     answer::{Body, ToolResult},
     gates::ScreenLimits,
 };
 
+mod documents;
 mod limit;
 mod shapes;
 mod walk;
@@ -47,11 +49,16 @@ pub(crate) fn body(body: Body, obligations: &Obligations, limits: ScreenLimits) 
         Body::Task(text) => Body::Task(result(text, true, &mut done)?),
         Body::Questions(text) => {
             let text = std::str::from_utf8(text.text()).map_err(|fault| fault.to_string())?;
-            Body::Questions(read(redacted(text, obligations, &mut done)?, limits)?)
+            let text = redacted(text, obligations, &mut done)?;
+            if !may_ask(text.len(), obligations) {
+                return Err(format!("it asks with {} bytes, and a rule limits what it gives back", text.len()));
+            }
+            Body::Questions(read(text, limits)?)
         }
         Body::Error { code, message, data, http } => {
-            // A limit on what a call gives away is one on the data of its error.
+            // A limit on what a call gives away is one on the data of its error, and on its words.
             let data = data.as_ref().filter(|_| obligations.limits.is_empty());
+            let message = &held_words(message, obligations)?;
             let Some(mut redactor) = Redactor::of(obligations, Part::Result) else {
                 let (message, data) = (message.clone(), data.cloned());
                 return Ok((Body::Error { code: *code, message, data, http: *http }, done));
@@ -67,10 +74,34 @@ pub(crate) fn body(body: Body, obligations: &Obligations, limits: ScreenLimits) 
     Ok((body, done))
 }
 
-/// A result that was told before, redacted as is demanded now.
-pub(crate) fn told_again(text: &Bytes, obligations: &Obligations) -> Result<Bytes, String> {
+/// A result that was told before, redacted and held as is demanded now. `was` is what was demanded then: under the same limits it is held
+/// already, and says so itself.
+pub(crate) fn told_again(text: &Bytes, was: &[String], obligations: &Obligations) -> Result<Bytes, String> {
     let text = std::str::from_utf8(text).map_err(|fault| fault.to_string())?;
-    redacted(text, obligations, &mut Done::default()).map(Bytes::from)
+    let mut done = Done::default();
+    let text = redacted(text, obligations, &mut done)?;
+    let new = obligations.limits.iter().filter(|limit| !was.contains(&format!("limit {limit}"))).cloned().collect();
+    let new = Obligations { limits: new, ..Obligations::default() };
+    held(text, &new, false, &mut done).map(Bytes::from)
+}
+
+/// Whether a server may ask so many bytes while it works on a call: no more than may come back, and few where that is limited.
+pub(crate) fn may_ask(bytes: usize, obligations: &Obligations) -> bool {
+    obligations.limits.is_empty() || (bytes <= WORDS_BYTES && most_bytes(obligations).is_none_or(|most| bytes <= most))
+}
+
+fn most_bytes(obligations: &Obligations) -> Option<usize> {
+    obligations.limits.iter().filter_map(|limit| limit.bytes).min().map(|most| usize::try_from(most).unwrap_or(usize::MAX))
+}
+
+/// The words of an error, as far as they may come back.
+fn held_words(message: &str, obligations: &Obligations) -> Result<String, String> {
+    let most = most_bytes(obligations).unwrap_or(usize::MAX);
+    if message.len() > most && obligations.limits.iter().any(|limit| limit.refuses) {
+        return Err(format!("it has {} bytes, and a rule lets {most} pass", message.len()));
+    }
+    let end = (0..=most.min(message.len())).rev().find(|end| message.is_char_boundary(*end)).unwrap_or_default();
+    Ok(message.get(..end).unwrap_or_default().to_owned())
 }
 
 fn unreadable() -> String {
@@ -128,16 +159,16 @@ pub(crate) fn masked_places(obligations: &Obligations, arguments: &Value) -> Vec
     places
 }
 
-fn collect(value: &Value, place: &str, left: &[(&[Step], How)], redactor: &mut Redactor<'_>, places: &mut Vec<String>) {
+fn collect(value: &Value, place: &str, left: &[Lead<'_>], redactor: &mut Redactor<'_>, places: &mut Vec<String>) {
     let mut inner = |key: &str, value: &Value, redactor: &mut Redactor<'_>| {
-        let leads = left.iter().filter_map(|(steps, how)| match steps.split_first() {
-            Some((Step::Each, rest)) => Some((rest, *how)),
-            Some((Step::Key(wanted), rest)) if wanted == key => Some((rest, *how)),
+        let leads = left.iter().filter_map(|lead| match lead.steps.split_first() {
+            Some((Step::Each, steps)) => Some(lead.along(steps)),
+            Some((Step::Key(wanted), steps)) if wanted == key => Some(lead.along(steps)),
             _ => None,
         });
         let rest: Vec<_> = leads.collect();
         let place = format!("{place}/{}", key.replace('~', "~0").replace('/', "~1"));
-        if rest.iter().any(|(steps, _)| steps.is_empty()) {
+        if rest.iter().any(|lead| lead.steps.is_empty()) {
             places.push(place);
         } else {
             collect(value, &place, &rest, redactor, places);

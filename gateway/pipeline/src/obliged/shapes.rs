@@ -4,6 +4,7 @@
 use std::{borrow::Cow, ops::Range};
 
 use bailiwick_policy::Shape;
+use bailiwick_schemas::number::Exact;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 
 /// How often a text is looked at again, as what stands around a mark could come to look like something.
@@ -156,11 +157,15 @@ impl Shapes {
         apart
     }
 
-    /// Whether a number, as it is written, is one of them.
+    /// Whether a number is one of them, however it is written: its whole part, whatever its sign.
     pub(crate) fn is_number(self, text: &str) -> bool {
-        self.has(Shape::Cards) && text.bytes().all(|byte| byte.is_ascii_digit()) && is_card(text.as_bytes())
+        let digits = || Exact::of(text)?.whole(CARD_DIGITS);
+        self.has(Shape::Cards) && digits().is_some_and(|digits| is_card(digits.as_bytes()))
     }
 }
+
+/// The most digits of a card.
+const CARD_DIGITS: usize = 19;
 
 /// What stands for something that is masked.
 pub(crate) const MARK: &str = "[masked]";
@@ -323,7 +328,7 @@ fn cards(text: &str, found: Found<'_>) {
         if follows(bytes, start, |byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'.') {
             continue;
         }
-        let (all, ends) = digits(bytes, start, 19, is_digit);
+        let (all, ends) = digits(bytes, start, CARD_DIGITS, is_digit);
         let is_end = |length: usize| {
             let after = ends.get(length.wrapping_sub(1)).and_then(|end| at(bytes, *end));
             !after.is_some_and(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
@@ -331,7 +336,7 @@ fn cards(text: &str, found: Found<'_>) {
         let fits = |length: &usize| {
             is_end(*length) && all.get(..*length).is_some_and(is_card) && ends.get(..*length).is_some_and(is_grouped)
         };
-        if let Some(end) = (13..=19).rev().find(fits).and_then(|length| ends.get(length - 1)) {
+        if let Some(end) = (13..=CARD_DIGITS).rev().find(fits).and_then(|length| ends.get(length - 1)) {
             found(start..*end);
             from = *end;
         }

@@ -73,6 +73,39 @@ fn what_is_over_a_limit_that_refuses_does_not_pass() {
 }
 
 #[test]
+fn the_words_of_an_error_and_of_a_question_are_held_too() {
+    let error = |message: &str| Body::Error { code: -1, message: message.to_owned(), data: None, http: 200 };
+    let words = |limit: &str, message: &str| match body(error(message), &demanded(limit), ScreenLimits::default()) {
+        Ok((Body::Error { message, .. }, _)) => message,
+        Ok(_) => unreachable!("it is an error"),
+        Err(why) => why,
+    };
+    assert_eq!(words("@limit(\"bytes=10, at=/items\")", "äöü and more of it"), "äöü and");
+    assert!(words("@limit(\"bytes=10, over=refuse\")", "more than ten").contains("a rule lets 10 pass"));
+    assert_eq!(words("@limit(\"rows=10, at=/items\")", "more than ten"), "more than ten");
+    let question = |size: usize| Body::Questions(result(&json!({"inputRequests": {"a": "x".repeat(size)}})));
+    for (limit, size, passes) in [
+        ("@limit(\"rows=10, at=/items\")", 100, true),
+        ("@limit(\"rows=10, at=/items\")", 5000, false),
+        ("@limit(\"bytes=90, over=refuse\")", 100, false),
+        ("@redact(\"result:/a\")", 5000, true),
+    ] {
+        assert_eq!(body(question(size), &demanded(limit), ScreenLimits::default()).is_ok(), passes, "{limit} {size}");
+    }
+}
+
+#[test]
+fn what_is_told_again_keeps_to_a_limit_that_is_new() {
+    let rows = |count: usize| Bytes::from(json!({"content": [], "structuredContent": {"items": vec![1; count]}}).to_string());
+    let obligations = demanded("@limit(\"rows=2, at=/items\")");
+    let again = told_again(&rows(3), &[], &obligations).unwrap();
+    assert!(std::str::from_utf8(&again).unwrap().contains(r#""items":[1,1]}"#), "{again:?}");
+    // It was held by the same, and says so.
+    assert_eq!(told_again(&again, &obligations.words(), &obligations).unwrap(), again);
+    assert!(told_again(&again, &[], &obligations).is_err(), "nobody knows whose words these are");
+}
+
+#[test]
 fn arguments_are_masked_where_a_rule_names_them_or_how_they_look() {
     let obligations = demanded("@redact(\"args:/note, args:/to/*/mail, args:detect(cards, emails)\")");
     let arguments = json!({
@@ -103,6 +136,9 @@ fn arguments_are_masked_where_a_rule_names_them_or_how_they_look() {
     let whole = Digest::of(b"{}");
     assert!(masked_digest(&whole, key) != whole && masked_digest(&whole, key) != masked_digest(&whole, other));
     assert_eq!(masked_places(&demanded("@redact(\"result:/note\")"), &arguments), Vec::<String>::new());
+    let written: Value =
+        serde_json::from_str(r#"{"a":4111111111111111.0,"b":[-4.111111111111111e15],"c":4111111111111112.0}"#).unwrap();
+    assert_eq!(masked_places(&obligations, &written), ["/a", "/b/0"]);
 }
 
 /// What all of it costs, said in the output of the test: ordinary JSON of a mebibyte, and what is taken for a person's data in it.

@@ -6,7 +6,10 @@ use bailiwick_policy::{How, Obligations, Part, Step, What};
 use bailiwick_schemas::json::{self, Limits};
 use serde_json::Value;
 
-use super::shapes::{MARK, Shapes};
+use super::{
+    documents::Documents,
+    shapes::{MARK, Shapes},
+};
 
 /// How deep JSON texts may be in strings of one another.
 const NESTED: usize = 4;
@@ -19,8 +22,9 @@ pub(crate) const WITHHELD: &str = "[withheld: a rule redacts parts of it, and it
 /// What is redacted in one part of a call, and how often it was.
 #[derive(Debug)]
 pub(crate) struct Redactor<'o> {
-    pointers: Vec<(&'o [Step], How)>,
+    pointers: Left<'o>,
     shapes: Shapes,
+    documents: Documents,
     /// How often something was masked or left out.
     pub(crate) masked: usize,
     /// How many texts and files were withheld because they can't be looked at.
@@ -40,6 +44,8 @@ enum Place {
     Block,
     /// Where pointers begin.
     Entry,
+    /// The same, and a document of the result.
+    Structured,
     /// Words, or JSON as a text.
     Text,
     /// A file in base64.
@@ -55,14 +61,31 @@ impl Place {
             (Self::Root, "result" | "error") => Self::Root,
             (Self::Root, "message" | "statusMessage") | (Self::Block, "text") => Self::Text,
             (Self::Block, "data" | "blob") => Self::File,
-            (Self::Root, "structuredContent" | "data" | "_meta") | (Self::Block, "structuredContent" | "_meta") => Self::Entry,
+            (Self::Root | Self::Block, "structuredContent") => Self::Structured,
+            (Self::Root, "data" | "_meta") | (Self::Block, "_meta") => Self::Entry,
             _ => Self::Plain,
         }
     }
 }
 
+/// A pointer, as far as it is not walked yet.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Lead<'o> {
+    pub(crate) steps: &'o [Step],
+    how: How,
+    /// Which of the pointers it is.
+    of: usize,
+}
+
+impl<'o> Lead<'o> {
+    /// With these steps left.
+    pub(crate) fn along(self, steps: &'o [Step]) -> Self {
+        Self { steps, ..self }
+    }
+}
+
 /// Pointers, as far as they are not walked yet.
-type Left<'o> = Vec<(&'o [Step], How)>;
+pub(crate) type Left<'o> = Vec<Lead<'o>>;
 
 impl<'o> Redactor<'o> {
     /// For what is demanded of this part; none where nothing is.
@@ -71,16 +94,24 @@ impl<'o> Redactor<'o> {
         let mut shapes = Vec::new();
         for redaction in obligations.of(part) {
             match &redaction.what {
-                What::At(pointer) => pointers.push((pointer.steps(), redaction.how)),
+                What::At(pointer) => {
+                    pointers.push(Lead { steps: pointer.steps(), how: redaction.how, of: pointers.len() });
+                }
                 What::Shape(shape) => shapes.push(*shape),
             }
         }
         let is_any = !pointers.is_empty() || !shapes.is_empty();
-        is_any.then(|| Self { pointers, shapes: Shapes::of(shapes.into_iter()), masked: 0, withheld: 0 })
+        is_any.then(|| Self {
+            pointers,
+            shapes: Shapes::of(shapes.into_iter()),
+            documents: Documents::default(),
+            masked: 0,
+            withheld: 0,
+        })
     }
 
     /// What is named by its place.
-    pub(crate) fn pointers(&self) -> &[(&'o [Step], How)] {
+    pub(crate) fn pointers(&self) -> &[Lead<'o>] {
         &self.pointers
     }
 
@@ -90,7 +121,18 @@ impl<'o> Redactor<'o> {
     }
 
     /// A result, or what is said before one, redacted. It must have been strictly read.
+    ///
+    /// A pointer is about each document of it. One that lacks what another has tells the same in another form, or nobody knows what it
+    /// tells: it is withheld.
     pub(crate) fn result(&mut self, text: &str) -> Result<String, Unreadable> {
+        let before = (self.masked, self.withheld);
+        self.documents = Documents::default();
+        let clean = self.walk(text, Place::Root, 0)?;
+        if !self.documents.compare() {
+            return Ok(clean);
+        }
+        (self.masked, self.withheld) = before;
+        self.documents.begun = 0;
         self.walk(text, Place::Root, 0)
     }
 
@@ -125,7 +167,12 @@ impl<'o> Redactor<'o> {
         };
         if is_json {
             let place = if is_document { Place::Entry } else { Place::Plain };
-            let clean = if nested < NESTED { self.walk(text, place, nested + 1).ok() } else { None };
+            let begun = has_pointers.then(|| self.documents.begin());
+            let is_lacking = begun.is_some_and(|(_, is_lacking)| is_lacking);
+            let clean = if nested < NESTED && !is_lacking { self.walk(text, place, nested + 1).ok() } else { None };
+            if let Some((before, _)) = begun {
+                self.documents.open = before;
+            }
             let clean = clean.unwrap_or_else(|| self.withhold());
             return (clean != text).then_some(clean);
         }
@@ -227,6 +274,9 @@ impl Walk<'_, '_, '_> {
         }
         let first = self.peek().ok_or(Unreadable)?;
         let entered: Left<'_>;
+        if place == Place::Structured {
+            return self.structured(left, depth);
+        }
         let (place, left) = match (place, first) {
             (Place::Entry, b'"') => (Place::Text, left),
             (Place::Entry, _) => {
@@ -255,6 +305,24 @@ impl Walk<'_, '_, '_> {
                 Ok(())
             }
         }
+    }
+
+    /// Structured content: a text is one already. What is withheld of it leaves an object, as it has to be one.
+    fn structured(&mut self, left: &Left<'_>, depth: usize) -> Result<(), Unreadable> {
+        if self.redactor.pointers.is_empty() || self.peek() == Some(b'"') {
+            return self.value(Place::Entry, left, depth);
+        }
+        let (before, is_lacking) = self.redactor.documents.begin();
+        let walked = if is_lacking {
+            self.at = self.end_of_value()?;
+            self.redactor.withheld += 1;
+            self.out.push_str("{}");
+            Ok(())
+        } else {
+            self.value(Place::Entry, left, depth)
+        };
+        self.redactor.documents.open = before;
+        walked
     }
 
     fn object(&mut self, place: Place, left: &Left<'_>, depth: usize) -> Result<(), Unreadable> {
@@ -291,7 +359,7 @@ impl Walk<'_, '_, '_> {
                 inner => inner,
             };
             let (how, rest) =
-                stepped(left, |step| matches!(step, Step::Each) || matches!(step, Step::Key(wanted) if *wanted == key));
+                self.stepped(left, |step| matches!(step, Step::Each) || matches!(step, Step::Key(wanted) if *wanted == key));
             let stays = self.item(how, inner, &rest, depth)?;
             let is_last = self.next(b'}')?;
             if stays {
@@ -306,6 +374,22 @@ impl Walk<'_, '_, '_> {
         self.mark(b'}')?;
         self.copy(self.at + 1);
         Ok(())
+    }
+
+    /// What becomes of what this step leads to, and which pointers go on from there.
+    fn stepped<'l>(&mut self, left: &Left<'l>, leads: impl Fn(&Step) -> bool) -> (Option<How>, Left<'l>) {
+        let (mut how, mut rest) = (None, Vec::new());
+        for lead in left {
+            match lead.steps.split_first() {
+                Some((first, [])) if leads(first) => {
+                    how = how.max(Some(lead.how));
+                    self.redactor.documents.meets(lead.of);
+                }
+                Some((first, others)) if leads(first) => rest.push(lead.along(others)),
+                _ => {}
+            }
+        }
+        (how, rest)
     }
 
     /// Writes a key that is masked: no two of one object may be the same.
@@ -329,7 +413,7 @@ impl Walk<'_, '_, '_> {
             }
             let number = if left.is_empty() { String::new() } else { index.to_string() };
             let (how, rest) =
-                stepped(left, |step| matches!(step, Step::Each) || matches!(step, Step::Key(wanted) if *wanted == number));
+                self.stepped(left, |step| matches!(step, Step::Each) || matches!(step, Step::Key(wanted) if *wanted == number));
             let stays = self.item(how, place, &rest, depth)?;
             let is_last = self.next(b']')?;
             if stays {
@@ -421,19 +505,6 @@ fn unquoted(raw: &str) -> Result<Cow<'_, str>, Unreadable> {
         return serde_json::from_str(raw).map(Cow::Owned).map_err(|_| Unreadable);
     }
     raw.get(1..raw.len().saturating_sub(1)).map(Cow::Borrowed).ok_or(Unreadable)
-}
-
-/// What becomes of what this step leads to, and which pointers go on from there.
-fn stepped<'o>(left: &Left<'o>, leads: impl Fn(&Step) -> bool) -> (Option<How>, Left<'o>) {
-    let (mut how, mut rest) = (None, Vec::new());
-    for (steps, then) in left {
-        match steps.split_first() {
-            Some((first, [])) if leads(first) => how = how.max(Some(*then)),
-            Some((first, others)) if leads(first) => rest.push((others, *then)),
-            _ => {}
-        }
-    }
-    (how, rest)
 }
 
 #[cfg(test)]

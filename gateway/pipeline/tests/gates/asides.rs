@@ -10,7 +10,7 @@ use bailiwick_pipeline::{
 };
 use serde_json::{Value, json};
 
-use crate::world::{Asking, Bench, Heard, Recorded, SECRET};
+use crate::world::{Asking, Bench, Heard, Recorded, SECRET, catalogue};
 
 fn says(bench: &Bench, asides: Vec<(AsideKind, String)>) {
     *bench.fakes.asides.lock().unwrap() =
@@ -112,6 +112,19 @@ async fn log_messages_are_told_from_the_wanted_level_on() {
     let (heard, said) = told(&bench, "tickets__get", Asking::wanting(None, Some(LogLevel::Critical))).await;
     assert_eq!(said, [r#"{"level":"critical","data":1}"#, r#"{"level":"alert","data":1}"#, r#"{"level":"emergency","data":1}"#]);
     assert_eq!(counts(heard.ran())["withheld"], 9);
+}
+
+/// What may come back is limited: then nothing of it comes before the answer.
+#[tokio::test]
+async fn where_a_rule_limits_what_may_come_back_progress_has_no_words_and_no_log_is_told() {
+    let bench = Bench::new();
+    let limit = "@id(\"few\") @limit(\"rows=2, at=/items\") permit (principal, action, resource);";
+    *bench.fakes.world.lock().unwrap() = std::sync::Arc::new(catalogue::world(2, &format!("{}{limit}", catalogue::rules())));
+    let says_rows = r#"{"progress":0.50,"total":2,"message":"row 1, row 2, row 3","rows":[1,2,3]}"#;
+    says(&bench, vec![progress(says_rows), log(r#"{"level":"info","data":{"items":[1,2,3]}}"#)]);
+    let (heard, said) = told(&bench, "tickets__get", all()).await;
+    assert_eq!(said, [r#"{"progressToken":"mine","progress":0.5,"total":2.0}"#]);
+    assert_eq!(heard.outcome()["asides"], json!({"told":1,"withheld":1,"redactions":0}));
 }
 
 #[tokio::test]

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use bailiwick_pipeline::{
-    detect::{Act, Rule, Sort},
-    ports::TicketState,
+    detect::{Act, Rule, Sort, opened_amounts},
+    ports::{Approvals as _, TicketState},
     records::Outcome,
 };
 use serde_json::Value;
@@ -188,6 +188,31 @@ async fn small_amounts_add_up_over_all_grants_of_an_agent() {
     bench.fakes.advance_ms(WINDOW_MS + WINDOW_MS / 32);
     call("g", 500).await.ran();
     assert_eq!(bench.grant().spent().sums.get("r"), Some(&900));
+}
+
+/// What a rule masks is on record by no sum of it: the next start opens what was sealed, and nobody else.
+#[tokio::test]
+async fn the_amounts_of_a_masked_argument_are_on_record_for_the_next_start_alone() {
+    let bench = looking(sum(Some(701), None), Act::Deny);
+    let mask = "@id(\"hidden\") @redact(\"args:/amount\") permit (principal, action == Bailiwick::Action::\"tickets__overflow\", resource);";
+    *bench.fakes.world.lock().unwrap() = Arc::new(catalogue::world(2, &format!("{}{mask}", catalogue::rules())));
+    let heard = bench.call("tickets__overflow", r#"{"amount":461}"#).await;
+    let sums = heard.ran().intents()[0]["sums"].clone();
+    assert_eq!(sums["amounts"], serde_json::json!({"r": null}));
+    let call = heard.intents()[0]["call_id"].as_str().unwrap().to_owned();
+    let opened = opened_amounts(&call, sums["sealed"].as_str().unwrap(), |about, sealed| bench.fakes.unseal(about, sealed));
+    assert_eq!(opened.unwrap()["r"], 461);
+    assert!(
+        opened_amounts("another", sums["sealed"].as_str().unwrap(), |about, sealed| bench.fakes.unseal(about, sealed)).is_none()
+    );
+    let heard = bench.call("tickets__overflow", r#"{"amount":452}"#).await;
+    detected(&heard);
+    assert!(heard.text().contains("it would come to too much (701 within"), "{}", heard.text());
+    let found = fired(&bench);
+    assert_eq!((found.len(), &found[0]["seen"]), (1, &Value::Null));
+    let all = bench.fakes.all_records();
+    let numbers: Vec<&str> = all.split(|c: char| !c.is_ascii_alphanumeric()).collect();
+    assert!(["461", "452", "913"].iter().all(|amount| !numbers.contains(amount)), "{all}");
 }
 
 #[tokio::test]

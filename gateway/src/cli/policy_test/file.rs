@@ -7,7 +7,7 @@ use std::{
 
 use bailiwick_pipeline::{
     constraint::Bound,
-    grant::{Capability, ToolPattern},
+    grant::{Budget, Capability, ToolPattern},
     ids::AgentId,
 };
 use bailiwick_policy::{Band, Labels};
@@ -85,6 +85,9 @@ pub(super) struct Terms {
     /// What it is for.
     #[serde(default)]
     pub(super) purpose: String,
+    /// How much it may be used.
+    #[serde(default)]
+    pub(super) budget: Budget,
     /// The data classes that it may touch.
     #[serde(default)]
     pub(super) data_classes: Option<std::collections::BTreeSet<String>>,
@@ -145,6 +148,10 @@ pub(super) struct Circumstances {
     pub(super) calls_in_task: u64,
     /// Calls with an effect made before.
     pub(super) writes_in_task: u64,
+    /// Bytes of arguments sent before.
+    pub(super) bytes_out: u64,
+    /// What calls have cost before.
+    pub(super) cost: u64,
     /// Whether a stranger's words were read.
     pub(super) untrusted_input: bool,
     /// Whether confidential data was.
@@ -177,6 +184,8 @@ impl Default for Circumstances {
         Self {
             calls_in_task: 0,
             writes_in_task: 0,
+            bytes_out: 0,
+            cost: 0,
             untrusted_input: false,
             confidential: false,
             labels: Vec::new(),
@@ -247,7 +256,7 @@ pub(super) fn read(name: &str, path: &Path, text: &str) -> Result<CaseFile, Vec<
     if let Some(table) = fields.table("context", &mut reading) {
         circumstances(table, &mut base.context, &mut reading);
     }
-    let has_own = ["agents", "connectors", "grants"].map(|key| fields.item(key).is_some()).contains(&true);
+    let has_own = ["agents", "connectors", "grants", "detections"].map(|key| fields.item(key).is_some()).contains(&true);
     let schemas = fields.table("schemas", &mut reading).map(|table| schemas(table, &mut reading)).unwrap_or_default();
     let cases: Vec<Case> = fields
         .tables("cases", &mut reading)
@@ -278,14 +287,14 @@ pub(super) fn read(name: &str, path: &Path, text: &str) -> Result<CaseFile, Vec<
     })
 }
 
-/// The lines of agents, connectors and grants; all other lines are empty, so that faults keep their place.
+/// The lines of agents, connectors, grants and detections; all other lines are empty, so that faults keep their place.
 fn configuration_of(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut is_kept = false;
     for line in text.lines() {
         let header = line.trim().trim_start_matches('[');
         if line.starts_with('[') {
-            is_kept = ["agents", "connectors", "grants"]
+            is_kept = ["agents", "connectors", "grants", "detections"]
                 .iter()
                 .any(|section| header.strip_prefix(section).is_some_and(|rest| rest.starts_with([']', '.'])));
         }
@@ -331,7 +340,7 @@ fn under(fields: &mut Fields<'_>, case: &mut Case, reading: &mut Reading<'_>) {
             let what = why.to_string();
             let what = what.split(" at line ").next().unwrap_or_default();
             let meant = what.split('`').nth(1).and_then(|given| {
-                let known = ["agent", "tools", "args", "ceiling", "environment", "purpose", "data_classes"];
+                let known = ["agent", "tools", "args", "ceiling", "environment", "purpose", "budget", "data_classes"];
                 bailiwick_config::nearest(given, known)
             });
             let help = meant.map(|meant| format!("did you mean `{meant}`?"));
@@ -349,6 +358,8 @@ fn circumstances(table: &dyn TableLike, context: &mut Circumstances, reading: &m
     };
     context.calls_in_task = fields.count("calls_in_task", reading).unwrap_or(context.calls_in_task);
     context.writes_in_task = fields.count("writes_in_task", reading).unwrap_or(context.writes_in_task);
+    context.bytes_out = fields.count("bytes_out", reading).unwrap_or(context.bytes_out);
+    context.cost = fields.count("cost", reading).unwrap_or(context.cost);
     context.untrusted_input = fields.flag("untrusted_input", reading).unwrap_or(context.untrusted_input);
     context.confidential = fields.flag("confidential", reading).unwrap_or(context.confidential);
     context.calls_last_minute = fields.count("calls_last_minute", reading).unwrap_or(context.calls_last_minute);

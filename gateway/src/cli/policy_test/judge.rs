@@ -6,7 +6,8 @@ use bailiwick_config::nearest;
 use bailiwick_pipeline::{
     catalogue::World,
     destination::Sending,
-    grant::{ANY_ENVIRONMENT, Grant, GrantState, LiveGrant, Standing},
+    detect::{Act, Rule as Detection},
+    grant::{ANY_ENVIRONMENT, Grant, GrantState, LiveGrant, Spent, Standing},
     ports::{Clock, Worlds as _},
     principal::Agent,
     refusal::Refusal,
@@ -20,7 +21,7 @@ use super::{
 };
 use crate::{
     admin::api::Foreseen,
-    foresee::{self, Closed},
+    foresee::{self, Closed, DETECTION},
 };
 
 /// How the gates take it that an agent comes, where nobody says otherwise.
@@ -61,6 +62,25 @@ impl Came {
         asks.dedup();
         let reason = (effect == "deny").then(|| foreseen.reason.unwrap_or(foreseen.gate));
         Self { effect, rules: foreseen.rules, asks, reason, detail: foreseen.detail }
+    }
+
+    /// With what follows where this detection fires: nobody is asked about what is refused already.
+    fn with(mut self, detection: &Detection, approvals: &[String]) -> Self {
+        let is_held = approvals.iter().any(|held| held == DETECTION);
+        match detection.act {
+            Act::Deny if self.effect != "deny" => {
+                Self::refused("detected", Some(format!("detection `{}` refuses it", detection.name)))
+            }
+            Act::StepUp if self.effect != "deny" && !is_held => {
+                self.effect = "step_up";
+                if !self.asks.iter().any(|label| label == DETECTION) {
+                    self.asks.push(DETECTION.to_owned());
+                    self.asks.sort_unstable();
+                }
+                self
+            }
+            Act::Deny | Act::StepUp | Act::Observe => self,
+        }
     }
 
     fn of(decision: &Decision) -> Self {
@@ -136,7 +156,8 @@ impl Subject {
             writes: context.writes_in_task,
             labels: context.touched(),
         };
-        Arc::new(LiveGrant::new(self.grant.clone(), standing, None))
+        let spent = Spent { bytes_out: context.bytes_out, cost: context.cost, ..Spent::default() };
+        Arc::new(LiveGrant::with_spent(self.grant.clone(), standing, spent, None))
     }
 
     /// Whether policy is what makes the tool not exist for it: all else would let it be seen.
@@ -169,6 +190,7 @@ fn inline(terms: &Terms, stage: &Stage) -> Result<Grant, String> {
         ceiling: terms.ceiling.or(registered.map(|agent| agent.ceiling)).unwrap_or(Band::Critical),
         environment: terms.environment.clone().unwrap_or_else(|| ANY_ENVIRONMENT.to_owned()),
         data_classes: terms.data_classes.clone(),
+        budget: terms.budget.clone(),
         ..bare
     })
 }
@@ -198,6 +220,10 @@ pub(in crate::cli) async fn call(
         Ok(foreseen) => foreseen,
         Err(fault) => return Came::refused("malformed", Some(fault.to_string())),
     };
+    // What is full is full, whoever came how.
+    if foreseen.reason.as_deref() == Some(BUDGET) {
+        return Came::foreseen(foreseen);
+    }
     // What comes of a call by the gates alone. They say of a tool that policy hides what they say of one that is not there.
     let is_hidden = foreseen.gate == "grant" && subject.is_hidden_by_policy(tool, &world);
     let is_as_the_gates_have_it = context.is_as_the_gates_have_it();
@@ -208,19 +234,29 @@ pub(in crate::cli) async fn call(
     let decided = serde_json::from_str::<Value>(arguments).ok().zip(world.policies.prepare(live.facts(), &world.connectors).ok());
     let Some((input, grant)) = decided else { return Came::refused("policy_error", None) };
     let sending = world.tool(tool).map(|tool| Sending::of(tool, &input)).unwrap_or_default();
-    let facts = facts(&subject.grant.environment, context, &sending);
+    let facts = facts(&subject.grant, context, &sending);
     let came = Came::of(&world.policies.decide(&Ask { tool, grant: &grant, call: &facts, input: &input }));
     // What the gates do not list is not callable, whatever the rules would say of a single call; and an approval lifts what asks for it, and
     // nothing else.
     let is_refused = foreseen.state == "deny" && is_as_the_gates_have_it;
-    if is_refused && came.effect != "deny" { Came::foreseen(foreseen) } else { came }
+    let came = if is_refused && came.effect != "deny" { Came::foreseen(foreseen) } else { came };
+    let fired = stage.config.detections.iter().filter(|rule| context.detections.iter().any(|name| **name == *rule.name));
+    fired.fold(came, |came, rule| came.with(rule, &context.approvals))
 }
 
+/// The word of a refusal because a budget is used up.
+const BUDGET: &str = "budget_exhausted";
+
 /// The circumstances, as rules see them. What a case can't say yet is as where nothing has happened.
-fn facts<'a>(environment: &'a str, context: &'a Circumstances, sending: &'a Sending) -> CallFacts<'a> {
+fn facts<'a>(grant: &'a Grant, context: &'a Circumstances, sending: &'a Sending) -> CallFacts<'a> {
+    let left = |limit: Option<u64>, used: u64| limit.map(|limit| limit.saturating_sub(used));
     let touched = context.touched();
     CallFacts {
-        environment,
+        environment: &grant.environment,
+        bytes_out: context.bytes_out,
+        cost: context.cost,
+        calls_left: left(grant.budget.calls, context.calls_in_task),
+        writes_left: left(grant.budget.writes, context.writes_in_task),
         calls_in_task: context.calls_in_task,
         writes_in_task: context.writes_in_task,
         untrusted_input: touched.is_untrusted(),
@@ -249,7 +285,7 @@ fn about_grants(subject: &Subject, what: &Asked, context: &Circumstances, stage:
     let (live, world) = (subject.standing_so(context), stage.worlds.now());
     let grant = world.policies.prepare(live.facts(), &world.connectors).map_err(|why| why.to_string())?;
     let nowhere = Sending::default();
-    let call = &facts(&subject.grant.environment, context, &nowhere);
+    let call = &facts(&subject.grant, context, &nowhere);
     let decision = match what {
         Asked::HandOn { to, tools, ttl_s, ceiling, purpose } => {
             let owner = stage.config.agent(to).map(|agent| agent.agent.owner.as_str()).unwrap_or_default();

@@ -10,7 +10,7 @@ use bailiwick_demo::{Demo, definitions};
 use bailiwick_pipeline::{
     catalogue::Tool,
     constraint::Bound,
-    grant::{Capability, Grant, Labels, ToolPattern},
+    grant::{Budget, Capability, Grant, Labels, ToolPattern},
     ports::Worlds as _,
 };
 use bailiwick_policy::{Band, DEFAULT_BUNDLE, TEMPLATES, Want};
@@ -146,6 +146,8 @@ async fn page(title: &str, grant: Grant, stage: &Stage) -> String {
     let world = stage.worlds.now();
     let mut tools: Vec<_> = world.tools().cloned().collect();
     tools.sort_by(|one, other| one.name.as_str().cmp(other.name.as_str()));
+    // The table is about rules: what a budget has left is counted beside them.
+    let grant = Grant { budget: Budget::default(), ..grant };
     let subject = Subject::new(grant.clone(), stage);
     let (mut lines, mut listed) = (String::new(), 0);
     for tool in &tools {

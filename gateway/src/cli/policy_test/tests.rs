@@ -286,3 +286,83 @@ reason = "unknown_tool"
     let (report, _) = outcome(&file, &stage).await;
     assert!(!report.has_failed(), "{}", report.to_text(None));
 }
+
+/// What follows where a detection fires is that of the configuration; what is full is full.
+#[tokio::test]
+async fn a_case_says_which_detections_fire_and_what_is_spent() {
+    let cases = r#"
+[[detections]]
+id = "loop"
+kind = "repeat"
+action = "deny"
+
+[[detections]]
+id = "odd"
+kind = "probe"
+action = "step_up"
+
+[[detections]]
+id = "seen"
+kind = "cycle"
+
+[[cases]]
+name = "refused by what stands out"
+tool = "helpdesk__get_ticket"
+args = { id = "T-1" }
+context = { detections = ["loop"] }
+expect = "deny"
+reason = "detected"
+
+[[cases]]
+name = "asked about because of what stands out"
+tool = "helpdesk__get_ticket"
+args = { id = "T-1" }
+context = { detections = ["odd", "seen"] }
+expect = "step_up"
+asks = ["detection"]
+
+[[cases]]
+name = "only observed"
+tool = "helpdesk__get_ticket"
+args = { id = "T-1" }
+context = { detections = ["seen"] }
+expect = "allow"
+
+[[cases]]
+name = "policy first"
+tool = "helpdesk__refund"
+args = { id = "T-1", amount = 500 }
+context = { detections = ["loop"] }
+expect = "deny"
+by = ["refund-at-most-100"]
+
+[[cases]]
+name = "nothing is left"
+grant = { agent = "support", tools = ["helpdesk__*"], budget = { calls = 3 } }
+tool = "helpdesk__get_ticket"
+args = { id = "T-1" }
+context = { calls_in_task = 3 }
+expect = "deny"
+reason = "budget_exhausted"
+
+[[cases]]
+name = "one is left"
+grant = { agent = "support", tools = ["helpdesk__*"], budget = { calls = 3, bytes_out = 1000 } }
+tool = "helpdesk__get_ticket"
+args = { id = "T-1" }
+context = { calls_in_task = 2, bytes_out = 900 }
+expect = "allow"
+
+[[cases]]
+name = "too much was sent"
+grant = { agent = "support", tools = ["helpdesk__*"], budget = { bytes_out = 1000 } }
+tool = "helpdesk__get_ticket"
+args = { id = "T-1" }
+context = { bytes_out = 995, weekday = 7 }
+expect = "deny"
+reason = "budget_exhausted"
+"#;
+    let (file, stage) = at_most_a_hundred(cases, AT_MOST).await;
+    let (report, _) = outcome(&file, &stage).await;
+    assert!(!report.has_failed(), "{}", report.to_text(None));
+}

@@ -16,7 +16,9 @@ use std::{
 use arc_swap::ArcSwap;
 use bailiwick_pipeline::{
     ids::{AgentId, ApprovalId, CallId},
-    ports::{ApprovalFailure, ApprovalRequest, Approvals, Binding, ClaimEnd, Claimed, Later, Ticket, TicketState, UserWord},
+    ports::{
+        ApprovalFailure, ApprovalRequest, Approvals, Binding, BodyOf, ClaimEnd, Claimed, Later, Ticket, TicketState, UserWord,
+    },
 };
 use bailiwick_policy::Confirm;
 use bytes::Bytes;
@@ -24,7 +26,7 @@ use serde_json::Value;
 use tokio::sync::watch;
 
 use crate::{
-    bodies::Bodies,
+    bodies::{Bodies, BodyLimits, BodyPart},
     fault::{StoreFault, WriteFault},
     grants::ReplayedIntent,
     identities::Agents,
@@ -85,6 +87,8 @@ pub struct Settings {
     pub withdraw_on_cancel: bool,
     /// Whether what happens is kept to be passed on.
     pub keep_events: bool,
+    /// What is kept of calls, where rules demand that.
+    pub bodies: BodyLimits,
 }
 
 impl Default for Settings {
@@ -102,6 +106,7 @@ impl Default for Settings {
             break_glass: false,
             withdraw_on_cancel: false,
             keep_events: false,
+            bodies: BodyLimits::default(),
         }
     }
 }
@@ -413,12 +418,16 @@ impl Approvals for LiveApprovals {
         self.store.seal().close_other(about, plain).ok().map(Bytes::from)
     }
 
-    fn keep_body<'a>(&'a self, call: &'a CallId, part: &'static str, body: Bytes, now_ms: u64) -> Later<'a, Result<(), String>> {
-        Box::pin(async move { Bodies::new(&self.store).keep(call, part, &body, now_ms).await.map_err(|fault| fault.to_string()) })
+    fn keep_body<'a>(&'a self, of: BodyOf<'a>, body: Bytes, now_ms: u64) -> Later<'a, Result<(), String>> {
+        let bodies = Bodies::new(&self.store, self.settings.load().bodies);
+        let BodyOf { call, agent, part } = of;
+        Box::pin(
+            async move { bodies.keep(BodyPart { call, agent, part }, &body, now_ms).await.map_err(|fault| fault.to_string()) },
+        )
     }
 
     fn unseal(&self, about: &[u8], sealed: &[u8]) -> Option<Bytes> {
-        self.store.seal().open_other(about, sealed).ok().map(Bytes::from)
+        self.store.unseal(about, sealed)
     }
 }
 

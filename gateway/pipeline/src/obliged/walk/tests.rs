@@ -72,6 +72,44 @@ fn no_place_of_a_result_is_left_out() {
     assert_eq!(again, clean);
 }
 
+/// A server may tell the same twice, in two forms: a list as structured content, and each of its items as a text.
+#[test]
+fn a_document_that_lacks_what_another_has_is_withheld() {
+    let item = |id: usize| json!({"id": id, "email": format!("a{id}@example.com")});
+    let text = |value: Value| json!({"type": "text", "text": value.to_string()});
+    let embedded = |value: Value| json!({"type": "resource", "resource": {"uri": "x://1", "text": value.to_string()}});
+    let structured = json!({"result": [item(1), item(2)]});
+    for beside in [text(item(1)), text(json!([item(1)])), text(json!({"all": [item(1)]})), embedded(item(1))] {
+        let told = json!({"content": [beside, text(structured.clone())], "structuredContent": structured}).to_string();
+        let clean = redacted("result:/result/*/email", &told);
+        assert!(!clean.contains("@example"), "{clean}");
+        let read: Value = serde_json::from_str(&clean).unwrap();
+        assert_eq!(read["structuredContent"]["result"][1], json!({"id": 2, "email": "[masked]"}));
+        assert!(clean.contains(WITHHELD) && read["content"][1]["text"].as_str().unwrap().contains("[masked]"), "{clean}");
+        assert_eq!(redacted("result:/result/*/email", &clean), clean);
+        // And the other way round.
+        let told = json!({"content": [text(item(1))], "structuredContent": structured}).to_string();
+        let read: Value = serde_json::from_str(&redacted("result:/email", &told)).unwrap();
+        assert_eq!((&read["structuredContent"], read["content"].to_string().contains("@example")), (&json!({}), false));
+    }
+    // Where none has it, there is nothing to be redacted; and what is beside the documents needs to have nothing.
+    let told =
+        json!({"content": [text(json!({"id": 1}))], "structuredContent": {"id": 1, "more": []}, "_meta": {"n": 1}}).to_string();
+    assert_eq!(redacted("result:/email, result:/more/*/email", &told), told);
+    let told = json!({"content": [text(item(1))], "structuredContent": item(1), "_meta": {"n": 1}, "more": {"n": 2}}).to_string();
+    assert!(!redacted("result:/email", &told).contains("withheld"));
+}
+
+#[test]
+fn how_much_was_withheld_is_counted_once() {
+    let told =
+        json!({"content": [{"type": "text", "text": "{\"id\":1}"}], "structuredContent": {"email": "a@example.com"}}).to_string();
+    let obligations = demanded("result:/email");
+    let mut redactor = Redactor::of(&obligations, Part::Result).unwrap();
+    redactor.result(&told).unwrap();
+    assert_eq!((redactor.masked, redactor.withheld), (1, 1));
+}
+
 #[test]
 fn shapes_are_found_in_every_string_and_key() {
     let inner = json!({"card": "4111 1111 1111 1111", "deep": json!({"mail": "a@example.com"}).to_string()}).to_string();
@@ -84,6 +122,14 @@ fn shapes_are_found_in_every_string_and_key() {
         read["structuredContent"],
         json!({"[masked:emails]": 1, "[masked:emails] 2": 2, "n": "[masked:cards]", "m": 4_111_111_111_111_112_u64})
     );
+    // A number is one however it is written.
+    for number in
+        ["4111111111111111.0", "-4111111111111111", "4.111111111111111e15", "41111111111111110e-1", "4111111111111111.25"]
+    {
+        let text = format!(r#"{{"content":[{{"text":"{{\"n\":{number}}}"}}],"structuredContent":{{"n":[{number}]}}}}"#);
+        let clean = redacted("result:detect(cards)", &text);
+        assert!(!clean.contains("111"), "{clean}");
+    }
     assert!(!clean.contains("4111 1111") && !clean.contains("a@example"), "{clean}");
     // However its letters are spelled.
     for spelled in [

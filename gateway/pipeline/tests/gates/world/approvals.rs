@@ -5,7 +5,8 @@ use std::sync::atomic::Ordering;
 use bailiwick_pipeline::{
     ids::{ApprovalId, CallId},
     ports::{
-        ApprovalFailure, ApprovalRequest, Approvals, Binding, ClaimEnd, Claimed, Delegator, Later, Ticket, TicketState, UserWord,
+        ApprovalFailure, ApprovalRequest, Approvals, Binding, BodyOf, ClaimEnd, Claimed, Delegator, Later, Ticket, TicketState,
+        UserWord,
     },
 };
 use bailiwick_schemas::canonical::Digest;
@@ -127,7 +128,7 @@ impl Approvals for Fakes {
         })
     }
 
-    fn keep_body<'a>(&'a self, _: &'a CallId, part: &'static str, body: Bytes, _: u64) -> Later<'a, Result<(), String>> {
+    fn keep_body<'a>(&'a self, BodyOf { part, .. }: BodyOf<'a>, body: Bytes, _: u64) -> Later<'a, Result<(), String>> {
         self.reach("keep_body");
         let keeps = self.keeps.lock().unwrap().contains(&part);
         if keeps {
