@@ -2,8 +2,11 @@
 
 use std::sync::Arc;
 
-use bailiwick_config::{Config, Credential, Lending, ProviderKind};
-use bailiwick_credentials::{CredentialSpec, Provider};
+use bailiwick_config::{BaoLogin, Config, Credential, Lending, ProviderKind};
+use bailiwick_credentials::{
+    BaoServer, CredentialSpec, LentByBao, LentByPostgres, Login, OpenBao, Postgres, PostgresServer, Provider, Web,
+};
+use bailiwick_pipeline::ports::Access;
 
 use crate::runtime::StartFault;
 
@@ -16,8 +19,53 @@ pub(crate) fn of_issuer(config: &Config, lending: &Lending, credential: &Credent
     };
     let provider: Arc<dyn Provider> = match &issuer.kind {
         // One line for each kind.
+        ProviderKind::OpenBao(of) => Arc::new(openbao(of, lending)),
+        ProviderKind::Postgres(of) => Arc::new(postgres(of, lending)),
         _ => return Err(StartFault::Leases(format!("the provider `{}` is not known here", issuer.id))),
     };
     let terms = format!("{:?} {credential:?}", issuer.kind);
     Ok(CredentialSpec { provider, injection: credential.injection.clone(), terms })
+}
+
+fn openbao(of: &bailiwick_config::OpenBao, lending: &Lending) -> OpenBao {
+    let login = match of.login.clone() {
+        BaoLogin::Token(file) => Login::Token { file },
+        BaoLogin::AppRole { mount, role_id, secret_id_file } => Login::AppRole { mount, role_id, secret_id_file },
+        BaoLogin::Jwt { mount, role, file } => Login::Jwt { mount, role, file },
+    };
+    let server = BaoServer {
+        url: of.url.clone(),
+        web: Web { roots: of.roots.clone(), identity: None },
+        namespace: of.namespace.clone(),
+        login,
+        token_role: of.token_role.clone(),
+    };
+    let path = |access| {
+        let role = lending.role.as_ref().map(|role| role.of(access));
+        role.or(lending.path.as_ref()).cloned().unwrap_or_default()
+    };
+    let policies = |access| lending.policies.of(access).clone();
+    let lent = LentByBao {
+        path: path(Access::Write),
+        read_path: path(Access::Read),
+        policies: policies(Access::Write),
+        read_policies: policies(Access::Read),
+        is_kept: lending.role.is_none(),
+        longest: lending.ttl,
+    };
+    OpenBao::new(server, lent)
+}
+
+fn postgres(of: &bailiwick_config::Postgres, lending: &Lending) -> Postgres {
+    let server = PostgresServer {
+        host: of.host.clone(),
+        port: of.port,
+        database: of.database.clone(),
+        user: of.user.clone(),
+        password_file: of.password_file.clone(),
+        socket: of.socket.clone(),
+        roots: of.roots.clone(),
+    };
+    let role = |access| lending.role.as_ref().map(|role| role.of(access).clone()).unwrap_or_default();
+    Postgres::new(server, LentByPostgres { role: role(Access::Write), read_role: role(Access::Read), longest: lending.ttl })
 }

@@ -20,6 +20,8 @@ pub struct ProviderSpec {
 pub enum ProviderKind {
     /// An OpenBao or Vault server.
     OpenBao(OpenBao),
+    /// A PostgreSQL server.
+    Postgres(Postgres),
 }
 
 /// An OpenBao or Vault server.
@@ -31,8 +33,54 @@ pub struct OpenBao {
     pub roots: Option<PathBuf>,
     /// Its namespace.
     pub namespace: Option<String>,
-    /// The file of the gateway's own token.
-    pub token_file: PathBuf,
+    /// How the gateway proves itself.
+    pub login: BaoLogin,
+    /// The token role by which child tokens are made.
+    pub token_role: Option<String>,
+}
+
+/// How the gateway proves itself to an OpenBao or Vault server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BaoLogin {
+    /// By a token in this file.
+    Token(PathBuf),
+    /// By an AppRole.
+    AppRole {
+        /// Where the method is mounted.
+        mount: String,
+        /// The role's id.
+        role_id: String,
+        /// The file with the secret id.
+        secret_id_file: PathBuf,
+    },
+    /// By a token of another issuer.
+    Jwt {
+        /// Where the method is mounted.
+        mount: String,
+        /// The role to log in as.
+        role: String,
+        /// The file with the token.
+        file: PathBuf,
+    },
+}
+
+/// A PostgreSQL server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Postgres {
+    /// Its host.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// The database.
+    pub database: String,
+    /// As whom the gateway logs in.
+    pub user: String,
+    /// The file with that user's password.
+    pub password_file: Option<PathBuf>,
+    /// The folder of its socket.
+    pub socket: Option<PathBuf>,
+    /// The PEM file of the only authorities that are trusted for it; those of the system where there is none.
+    pub roots: Option<PathBuf>,
 }
 
 /// What of an issuer's a connector is lent.
@@ -42,6 +90,10 @@ pub struct Lending {
     pub provider: String,
     /// A role at it.
     pub role: Option<ByAccess<String>>,
+    /// Where a value is kept at it.
+    pub path: Option<String>,
+    /// The policies of the token that reads it.
+    pub policies: ByAccess<Vec<String>>,
     /// For how long at most; as long as the grant lives where there is none.
     pub ttl: Option<Duration>,
 }
@@ -70,6 +122,7 @@ impl ProviderKind {
     pub const fn as_str(&self) -> &'static str {
         match self {
             Self::OpenBao(_) => "openbao",
+            Self::Postgres(_) => "postgres",
         }
     }
 }

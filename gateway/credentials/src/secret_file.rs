@@ -16,15 +16,27 @@ use crate::standing::{SECRET_BYTES, check};
 /// The permissions that nobody but the owner may have.
 const OTHERS: u32 = 0o077;
 
+/// Those by which others could change it.
+const OTHERS_WRITE: u32 = 0o022;
+
 /// Reads the secret from `path`. A link is followed, as orchestrators mount secrets through them; what is judged is the file that
 /// was opened, and not what stands at the path a moment later.
 pub(crate) fn read(path: &Path) -> Result<SecretString, String> {
+    text_of(path, OTHERS)
+}
+
+/// Reads what an orchestrator mounted for this process alone, and often lets everybody in its container read: nobody else may change it.
+pub(crate) fn read_mounted(path: &Path) -> Result<SecretString, String> {
+    text_of(path, OTHERS_WRITE)
+}
+
+fn text_of(path: &Path, refused: u32) -> Result<SecretString, String> {
     let file = open(path)?;
     let found = file.metadata().map_err(|fault| format!("it can't be looked at: {fault}"))?;
     if !found.is_file() {
         return Err("it is not a regular file: give the path of one".to_owned());
     }
-    if found.mode() & OTHERS != 0 {
+    if found.mode() & refused != 0 {
         let (mode, path) = (found.mode() & 0o777, path.display());
         return Err(format!("others than its owner can read or change it (mode {mode:03o}): `chmod 600 {path}`"));
     }

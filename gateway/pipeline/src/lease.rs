@@ -1,6 +1,7 @@
 //! What is lent: a credential for one grant and one connector.
 
 use std::{
+    borrow::Cow,
     collections::BTreeMap,
     fmt,
     sync::{
@@ -25,7 +26,7 @@ const SECRET: &str = "secret";
 
 /// What a provider gave: the parts of one credential by name, such as `username` and `password`. The parts are wiped when it is dropped.
 #[derive(Default)]
-pub struct Material(BTreeMap<&'static str, Part>);
+pub struct Material(BTreeMap<Cow<'static, str>, Part>);
 
 enum Part {
     /// Kept out of whatever comes back.
@@ -42,21 +43,21 @@ impl Material {
 
     /// With this secret part.
     #[must_use]
-    pub fn with_secret(mut self, name: &'static str, secret: SecretString) -> Self {
-        self.0.insert(name, Part::Secret(secret));
+    pub fn with_secret(mut self, name: impl Into<Cow<'static, str>>, secret: SecretString) -> Self {
+        self.0.insert(name.into(), Part::Secret(secret));
         self
     }
 
     /// With this part that is no secret.
     #[must_use]
-    pub fn with_plain(mut self, name: &'static str, text: impl Into<String>) -> Self {
-        self.0.insert(name, Part::Plain(text.into()));
+    pub fn with_plain(mut self, name: impl Into<Cow<'static, str>>, text: impl Into<String>) -> Self {
+        self.0.insert(name.into(), Part::Plain(text.into()));
         self
     }
 
     /// The names of the parts.
-    pub fn names(&self) -> impl Iterator<Item = &'static str> {
-        self.0.keys().copied()
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(AsRef::as_ref)
     }
 
     fn text(&self, name: &str) -> Option<&str> {

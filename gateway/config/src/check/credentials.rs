@@ -140,7 +140,13 @@ fn secret_source(
         "file" => ("path", raw.path.as_deref(), ("name", raw.name.is_some())),
         _ => ("name", raw.name.as_deref(), ("path", raw.path.is_some())),
     };
-    let of_issuers = [("role", raw.role.is_some()), ("read_role", raw.read_role.is_some()), ("ttl", raw.ttl.is_some())];
+    let of_issuers = [
+        ("role", raw.role.is_some()),
+        ("read_role", raw.read_role.is_some()),
+        ("ttl", raw.ttl.is_some()),
+        ("token_policies", raw.token_policies.is_some()),
+        ("read_token_policies", raw.read_token_policies.is_some()),
+    ];
     for (other, _) in of_issuers.into_iter().chain([other]).filter(|(_, is_set)| *is_set) {
         let message = format!("`{other}` means nothing to the provider `{provider}`");
         findings.key(&path.key(other), FaultCode::Conflict, message).help(format!("leave it out; `{provider}` takes `{wanted}`"));

@@ -1,5 +1,8 @@
 //! `[[providers]]`, and what of them a connector is lent.
 
+mod openbao;
+mod postgres;
+
 use std::{path::PathBuf, time::Duration};
 
 use url::Url;
@@ -8,8 +11,8 @@ use super::{Setting, sections::is_loopback};
 use crate::{
     code::FaultCode,
     fault::Findings,
-    provider::{ByAccess, Lending, OpenBao, ProviderKind, ProviderSpec},
-    raw::{RawCredential, RawOpenBao, RawProvider},
+    provider::{ByAccess, Lending, ProviderKind, ProviderSpec},
+    raw::{RawCredential, RawProvider},
     source::KeyPath,
 };
 
@@ -49,7 +52,7 @@ fn provider(raw: &RawProvider, path: &KeyPath, setting: Setting<'_>, findings: &
         findings.value(&path.key("id"), FaultCode::Duplicate, message).help("give yours another id");
     }
     // One line for each kind: which key says it, and what it becomes.
-    let kinds = [(raw.openbao.is_some(), "openbao")];
+    let kinds = [(raw.openbao.is_some(), "openbao"), (raw.postgres.is_some(), "postgres")];
     let chosen: Vec<&str> = kinds.iter().filter(|(is_set, _)| *is_set).map(|(_, key)| *key).collect();
     let words = kinds.map(|(_, key)| format!("`{key}`")).join(", ");
     if let [_, second, ..] = chosen.as_slice() {
@@ -61,19 +64,14 @@ fn provider(raw: &RawProvider, path: &KeyPath, setting: Setting<'_>, findings: &
         let message = format!("the provider `{id}` is of no kind");
         findings.key(path, FaultCode::MissingKey, message).help(format!("say what it is: one of {words}"));
     }
-    let kind =
-        raw.openbao.as_ref().and_then(|raw| openbao(raw, &path.key("openbao"), setting, findings).map(ProviderKind::OpenBao));
+    let kind = if let Some(raw) = &raw.openbao {
+        openbao::checked(raw, &path.key("openbao"), setting, findings).map(ProviderKind::OpenBao)
+    } else if let Some(raw) = &raw.postgres {
+        postgres::checked(raw, &path.key("postgres"), setting, findings).map(ProviderKind::Postgres)
+    } else {
+        None
+    };
     Some(ProviderSpec { id, kind: kind? })
-}
-
-fn openbao(raw: &RawOpenBao, path: &KeyPath, setting: Setting<'_>, findings: &mut Findings<'_>) -> Option<OpenBao> {
-    let url = issuer_url(raw.url.as_deref(), &path.key("url"), findings);
-    let token_file = file(raw.token_file.as_deref(), &path.key("token_file"), setting, findings);
-    let roots = raw.roots.as_deref().and_then(|given| file(Some(given), &path.key("roots"), setting, findings));
-    if let Some(namespace) = &raw.namespace {
-        plain(namespace, &path.key("namespace"), findings);
-    }
-    Some(OpenBao { url: url?, roots, namespace: raw.namespace.clone(), token_file: token_file? })
 }
 
 /// What of an issuer's a connector is lent: that the provider takes these keys, and has those that it needs.
@@ -96,7 +94,8 @@ pub(super) fn lending(
     };
     // One line for each kind: what it takes, and what it needs.
     let (takes, needs): (&[&str], &[&str]) = match of {
-        RawProvider { openbao: Some(_), .. } => (&["role", "read_role", "ttl"], &["role"]),
+        RawProvider { openbao: Some(_), .. } => (&openbao::TAKES, &openbao::NEEDS),
+        RawProvider { postgres: Some(_), .. } => (&["role", "read_role", "ttl"], &["role"]),
         _ => return None,
     };
     let given = [
@@ -104,6 +103,8 @@ pub(super) fn lending(
         ("name", raw.name.is_some()),
         ("role", raw.role.is_some()),
         ("read_role", raw.read_role.is_some()),
+        ("token_policies", raw.token_policies.is_some()),
+        ("read_token_policies", raw.read_token_policies.is_some()),
         ("ttl", raw.ttl.is_some()),
     ];
     for (key, _) in given.iter().filter(|(key, is_set)| *is_set && !takes.contains(key)) {
@@ -114,7 +115,8 @@ pub(super) fn lending(
     for (key, _) in given.iter().filter(|(key, is_set)| !*is_set && needs.contains(key)) {
         if !findings.has_any_in(&path.key(key)) {
             let message = format!("`{key}` is missing: the provider `{provider}` needs it");
-            findings.key(&path.key(key), FaultCode::MissingKey, message).help(format!("add `{key} = \"…\"`"));
+            let value = if key.ends_with("policies") { "[\"…\"]" } else { "\"…\"" };
+            findings.key(&path.key(key), FaultCode::MissingKey, message).help(format!("add `{key} = {value}`"));
         }
     }
     let ttl = raw.ttl.map(Duration::from);
@@ -127,8 +129,12 @@ pub(super) fn lending(
             plain(text, &path.key(key), findings);
         }
     }
+    if of.openbao.is_some() {
+        openbao::lent(raw, provider, path, findings);
+    }
     let role = raw.role.clone().map(|all| ByAccess { all, read: raw.read_role.clone() });
-    Some(Lending { provider: provider.to_owned(), role, ttl })
+    let policies = ByAccess { all: raw.token_policies.clone().unwrap_or_default(), read: raw.read_token_policies.clone() };
+    Some(Lending { provider: provider.to_owned(), role, path: raw.path.clone(), policies, ttl })
 }
 
 /// The URL of an issuer: secrets come from it, so they travel over TLS, but on this machine.

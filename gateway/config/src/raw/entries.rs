@@ -217,16 +217,23 @@ pub(crate) struct RawCredential {
     /// Where it comes from: a `file`, a variable of the gateway's own environment (`env`), or the id of one of `[[providers]]`, which makes
     /// one for each task and takes it back. What is in a file or a variable lives on when the task is over.
     pub(crate) provider: Option<String>,
-    /// For `file`: the file with the secret; relative to this file.
+    /// For `file`: the file with the secret; relative to this file. For an `openbao`: where a value is kept, such as `secret/data/tickets`.
     pub(crate) path: Option<String>,
     /// For `env`: the variable with the secret.
     pub(crate) name: Option<String>,
-    /// With a provider that has roles: the role that is lent.
+    /// With a provider that has roles: the role that is lent. For an `openbao`: the path of what makes one, such as
+    /// `database/creds/tickets-rw`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) role: Option<String>,
     /// The same for tasks whose grant gives only tools that read; `role` when it is not set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) read_role: Option<String>,
+    /// For an `openbao`: the policies of the token that is made for the task, which reads what is lent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) token_policies: Option<Vec<String>>,
+    /// The same for tasks whose grant gives only tools that read; `token_policies` when it is not set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) read_token_policies: Option<Vec<String>>,
     /// How long it lives at most, at its issuer too; as long as the grant when it is not set. While its task uses it, it is renewed, or made
     /// anew.
     #[serde(skip_serializing_if = "Option::is_none")]

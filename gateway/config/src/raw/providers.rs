@@ -13,12 +13,15 @@ pub(crate) struct RawProvider {
     /// An OpenBao or Vault server.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) openbao: Option<RawOpenBao>,
+    /// A PostgreSQL server, in which the gateway makes a role for each task itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) postgres: Option<RawPostgres>,
 }
 
 /// `openbao` of `[[providers]]`
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-#[schemars(extend("required" = ["url", "token_file"]))]
+#[schemars(extend("required" = ["url"]))]
 pub(crate) struct RawOpenBao {
     /// Its address, with `https`; with `http` on this machine only.
     pub(crate) url: Option<String>,
@@ -26,7 +29,46 @@ pub(crate) struct RawOpenBao {
     pub(crate) roots: Option<String>,
     /// Its namespace, where it has such.
     pub(crate) namespace: Option<String>,
-    /// The file with the gateway's own token, readable by the gateway only; relative to this file. Read again for each credential. It makes a
-    /// child token for each task.
+    /// The file with the gateway's own token, readable by the gateway only; relative to this file. Read again for each credential. Somebody
+    /// else keeps it alive. One of this, `role_id` and `jwt_file`.
     pub(crate) token_file: Option<String>,
+    /// The id of an AppRole that the gateway logs in with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) role_id: Option<String>,
+    /// The file with its secret id, readable by the gateway only; relative to this file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) secret_id_file: Option<String>,
+    /// The file with a token of another issuer that the gateway logs in with, such as that of its Kubernetes service account; relative to
+    /// this file. Nobody else may change it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) jwt_file: Option<String>,
+    /// The role to log in as with it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) auth_role: Option<String>,
+    /// Where the method to log in is mounted; `approle` or `jwt` when it is not set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) auth_mount: Option<String>,
+    /// The token role by which the child tokens are made; without one they are plain children of the gateway's own token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) token_role: Option<String>,
+}
+
+/// `postgres` of `[[providers]]`
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["url"]))]
+pub(crate) struct RawPostgres {
+    /// Where it is, with the user and the database and without a password: `postgresql://bailiwick@db.example/app`. TLS is used but on this
+    /// machine.
+    pub(crate) url: Option<String>,
+    /// The file with that user's password, readable by the gateway only; relative to this file. None where the server knows the user
+    /// otherwise, as by its socket.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) password_file: Option<String>,
+    /// The folder of its socket, in place of the host in `url`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) socket: Option<String>,
+    /// A PEM file with the only certificate authorities that are trusted for it; those of the system when it is not set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) roots: Option<String>,
 }

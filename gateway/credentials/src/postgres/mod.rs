@@ -1,0 +1,269 @@
+//! PostgreSQL: a role for each task, made and dropped by the gateway itself.
+//!
+//! The role's name follows from the lease and is written down before the role is made. The session that makes it bears the lease's name, so
+//! that whoever takes it back ends that session first: what it was still about to do is not done afterwards.
+
+mod wire;
+
+use std::{path::PathBuf, time::Duration};
+
+use bailiwick_pipeline::ports::{Access, Later, Material};
+use postgres_protocol::{
+    escape::{escape_identifier, escape_literal},
+    password::scram_sha_256,
+};
+use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
+use tokio_postgres::{Client, error::SqlState};
+use zeroize::Zeroizing;
+
+use self::wire::{connect, told};
+use crate::provider::{Handle, Journal, MintFault, MintFaultKind, Minted, Provider, RevokeFault, Wish};
+
+/// So long sessions are ended before it is tried again later.
+const PATIENCE: Duration = Duration::from_secs(8);
+
+/// Between two looks at what is left.
+const GLANCE: Duration = Duration::from_millis(25);
+
+/// Whether it is there, and what it is or has that is more than rights to data: such a role could make others, or reach the server's files.
+const PARENT: &str = "SELECT (SELECT r.rolname::text FROM pg_roles r WHERE pg_has_role(p.oid, r.oid, 'MEMBER') AND (r.rolsuper OR \
+    r.rolcreaterole OR r.rolcreatedb OR r.rolreplication OR r.rolbypassrls OR r.rolname IN ('pg_execute_server_program', \
+    'pg_read_server_files', 'pg_write_server_files', 'pg_signal_backend')) ORDER BY r.oid = p.oid DESC LIMIT 1), \
+    (now() + make_interval(secs => $2))::text FROM pg_roles p WHERE p.rolname = $1";
+
+/// A PostgreSQL server, and what of it one connector is lent.
+#[derive(Debug)]
+pub struct Postgres {
+    server: PostgresServer,
+    lent: LentByPostgres,
+}
+
+/// How a PostgreSQL server is reached.
+#[derive(Debug, Clone)]
+pub struct PostgresServer {
+    /// Its host.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// The database.
+    pub database: String,
+    /// As whom the gateway logs in.
+    pub user: String,
+    /// The file with the password of that user; none where the server knows it otherwise.
+    pub password_file: Option<PathBuf>,
+    /// The folder of its socket, in place of the host.
+    pub socket: Option<PathBuf>,
+    /// The PEM file of the only authorities that are trusted for it; those of the system where there is none.
+    pub roots: Option<PathBuf>,
+}
+
+/// What is lent of a PostgreSQL server.
+#[derive(Debug, Clone)]
+pub struct LentByPostgres {
+    /// The role whose rights are lent.
+    pub role: String,
+    /// The same for tasks that only read.
+    pub read_role: String,
+    /// For how long at most.
+    pub longest: Option<Duration>,
+}
+
+impl PostgresServer {
+    /// Whether it is on this machine.
+    fn is_near(&self) -> bool {
+        let host = self.host.trim_start_matches('[').trim_end_matches(']');
+        let is_loopback = host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
+        self.socket.is_some() || is_loopback || host == "localhost"
+    }
+
+    fn place(&self) -> String {
+        match &self.socket {
+            Some(folder) => format!("{}, port {}", folder.display(), self.port),
+            None => format!("{}:{}", self.host, self.port),
+        }
+    }
+}
+
+/// By what it is taken back.
+#[derive(Serialize, Deserialize)]
+struct Held {
+    /// The name that the session bears which makes it.
+    maker: String,
+    role: String,
+    /// Who gets what the role owns.
+    heir: String,
+}
+
+impl Postgres {
+    /// What this connector is lent of this server.
+    pub fn new(server: PostgresServer, lent: LentByPostgres) -> Self {
+        Self { server, lent }
+    }
+
+    fn parent(&self, access: Access) -> &str {
+        if access == Access::Read { &self.lent.read_role } else { &self.lent.role }
+    }
+
+    async fn made(&self, wish: &Wish, journal: &dyn Journal) -> Result<Minted, MintFault> {
+        let parent = self.parent(wish.access);
+        let role = wish.lease.replacen("lease-", "bailiwick_", 1);
+        let held = Held { maker: wish.lease.clone(), role, heir: parent.to_owned() };
+        let handle = serde_json::to_string(&held).map(Handle::new).map_err(|fault| own(&fault.to_string()))?;
+        journal.keep(&handle).await?;
+        let client = connect(&self.server, &held.maker).await?;
+        #[expect(clippy::cast_precision_loss, reason = "a lease lives for less than 2^52 seconds")]
+        let seconds = wish.seconds() as f64;
+        let found = client.query_opt(PARENT, &[&parent, &seconds]).await.map_err(|fault| told(&fault))?;
+        let Some(found) = found else {
+            let why = format!("PostgreSQL has no role `{parent}`: create it, or correct `role`");
+            return Err(MintFault::new(MintFaultKind::Refused, why));
+        };
+        let (mighty, until): (Option<&str>, &str) = (column(&found, 0)?, column(&found, 1)?);
+        if let Some(mighty) = mighty {
+            let is = if mighty == parent { "is".to_owned() } else { format!("has `{mighty}`, which is") };
+            let why = format!(
+                "the role `{parent}` {is} more than rights to data (superuser, createrole, createdb, replication, bypassrls, or the server's files): lend a role without these"
+            );
+            return Err(MintFault::new(MintFaultKind::Generous, why));
+        }
+        let password = password()?;
+        // The server gets, and logs at most, what proves that somebody knows the password.
+        let verifier = scram_sha_256(password.as_bytes());
+        let statement = format!(
+            "CREATE ROLE {} LOGIN INHERIT NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS PASSWORD {} VALID UNTIL {} IN ROLE {}",
+            escape_identifier(&held.role),
+            escape_literal(&verifier),
+            escape_literal(until),
+            escape_identifier(parent),
+        );
+        client.batch_execute(&statement).await.map_err(|fault| told(&fault))?;
+        Ok(Minted {
+            material: self.material(&held.role, &password),
+            reference: parent.to_owned(),
+            expires_at_ms: Some(wish.until_ms),
+            handle: Some(handle),
+        })
+    }
+
+    fn material(&self, role: &str, password: &str) -> Material {
+        let PostgresServer { host, port, database, socket, .. } = &self.server;
+        let name = |text: &str| url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>().replace('+', "%20");
+        let dsn = match socket {
+            Some(folder) => {
+                let folder = name(&folder.display().to_string());
+                Zeroizing::new(format!("postgresql://{role}:{password}@/{}?host={folder}&port={port}", name(database)))
+            }
+            None => {
+                let tls = if self.server.is_near() { "" } else { "?sslmode=require" };
+                Zeroizing::new(format!("postgresql://{role}:{password}@{host}:{port}/{}{tls}", name(database)))
+            }
+        };
+        let host = socket.as_ref().map_or_else(|| host.clone(), |folder| folder.display().to_string());
+        Material::default()
+            .with_plain("username", role)
+            .with_plain("host", host)
+            .with_plain("port", port.to_string())
+            .with_plain("database", database)
+            .with_secret("password", SecretString::from(password))
+            .with_secret("dsn", SecretString::from(dsn.as_str()))
+    }
+
+    async fn revoked(&self, handle: &Handle) -> Result<(), RevokeFault> {
+        let held: Held = serde_json::from_str(handle.expose())
+            .map_err(|_| RevokeFault::new("by what it is taken back was written down otherwise"))?;
+        let client = connect(&self.server, "bailiwick takes back").await?;
+        // INVARIANT: what makes the role is over before it is looked for. A statement that is still on its way is never heard.
+        end_sessions(&client, "application_name", &held.maker).await?;
+        let role = escape_identifier(&held.role);
+        let is_there = client.query_opt("SELECT 1 FROM pg_roles WHERE rolname = $1", &[&held.role]).await;
+        if is_there.map_err(|fault| told(&fault))?.is_none() {
+            return Ok(());
+        }
+        // To be a member of it is what it takes to end its sessions, and to hand on what it owns.
+        let locked = client.batch_execute(&format!("ALTER ROLE {role} NOLOGIN; GRANT {role} TO CURRENT_USER")).await;
+        if !is_done(locked)? {
+            return Ok(());
+        }
+        end_sessions(&client, "usename", &held.role).await?;
+        let heir = escape_identifier(&held.heir);
+        let dropped =
+            client.batch_execute(&format!("REASSIGN OWNED BY {role} TO {heir}; DROP OWNED BY {role}; DROP ROLE {role}")).await;
+        is_done(dropped).map(drop)
+    }
+}
+
+/// Ends the sessions with this value of this column, until there are none.
+async fn end_sessions(client: &Client, column: &str, value: &str) -> Result<(), RevokeFault> {
+    let statement =
+        format!("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE {column} = $1 AND pid <> pg_backend_pid()");
+    let (since, mut quiet) = (Instant::now(), 0);
+    // Twice: whoever was logging in is not in the list yet.
+    while quiet < 2 {
+        let found = client.query_one(&statement, &[&value]).await.map_err(|fault| told(&fault))?;
+        let left: i64 = self::column(&found, 0)?;
+        quiet = if left == 0 { quiet + 1 } else { 0 };
+        if since.elapsed() > PATIENCE {
+            return Err(RevokeFault::new(format!("{left} of its sessions do not end")));
+        }
+        if quiet < 2 {
+            tokio::time::sleep(GLANCE).await;
+        }
+    }
+    Ok(())
+}
+
+/// Whether it was done, and not too late: what is not there any more is taken back already.
+fn is_done(done: Result<(), tokio_postgres::Error>) -> Result<bool, RevokeFault> {
+    match done {
+        Ok(()) => Ok(true),
+        Err(fault) if fault.code() == Some(&SqlState::UNDEFINED_OBJECT) => Ok(false),
+        Err(fault) => Err(told(&fault).into()),
+    }
+}
+
+fn column<'a, T: tokio_postgres::types::FromSql<'a>>(row: &'a tokio_postgres::Row, at: usize) -> Result<T, MintFault> {
+    row.try_get(at).map_err(|_| MintFault::new(MintFaultKind::Wrong, "PostgreSQL answers with what was not asked for"))
+}
+
+fn password() -> Result<Zeroizing<String>, MintFault> {
+    let mut random = Zeroizing::new([0_u8; 24]);
+    aws_lc_rs::rand::fill(random.as_mut_slice()).map_err(|_| own("there is no randomness for its password"))?;
+    Ok(Zeroizing::new(random.iter().map(|byte| format!("{byte:02x}")).collect()))
+}
+
+fn own(why: &str) -> MintFault {
+    MintFault::new(MintFaultKind::Own, why)
+}
+
+impl Provider for Postgres {
+    fn name(&self) -> &'static str {
+        "postgres"
+    }
+
+    fn reference(&self, access: Access) -> String {
+        self.parent(access).to_owned()
+    }
+
+    fn is_revocable(&self) -> bool {
+        true
+    }
+
+    fn longest(&self) -> Option<Duration> {
+        self.lent.longest
+    }
+
+    /// `VALID UNTIL` ends logins, and no session; and the role itself stays.
+    fn outlives_itself(&self) -> bool {
+        true
+    }
+
+    fn mint<'a>(&'a self, wish: &'a Wish, journal: &'a dyn Journal) -> Later<'a, Result<Minted, MintFault>> {
+        Box::pin(self.made(wish, journal))
+    }
+
+    fn revoke<'a>(&'a self, handle: &'a Handle) -> Later<'a, Result<(), RevokeFault>> {
+        Box::pin(self.revoked(handle))
+    }
+}
