@@ -1,5 +1,7 @@
 //! From the configured issuers to what lends their credentials.
 
+mod issuers;
+
 use std::sync::Arc;
 
 use bailiwick_config::{Config, Credential, Lending, ProviderKind};
@@ -16,6 +18,9 @@ pub(crate) fn of_issuer(config: &Config, lending: &Lending, credential: &Credent
     };
     let provider: Arc<dyn Provider> = match &issuer.kind {
         // One line for each kind.
+        ProviderKind::OAuth(of) => Arc::new(issuers::oauth(of, lending)),
+        ProviderKind::GitHub(of) => Arc::new(issuers::github(of, lending)),
+        ProviderKind::Aws(of) => Arc::new(issuers::aws(of, lending)),
         _ => return Err(StartFault::Leases(format!("the provider `{}` is not known here", issuer.id))),
     };
     let terms = format!("{:?} {credential:?}", issuer.kind);
