@@ -1,5 +1,7 @@
 //! From the configured issuers to what lends their credentials.
 
+mod issuers;
+
 use std::sync::Arc;
 
 use bailiwick_config::{BaoLogin, Config, Credential, Lending, ProviderKind};
@@ -21,6 +23,9 @@ pub(crate) fn of_issuer(config: &Config, lending: &Lending, credential: &Credent
         // One line for each kind.
         ProviderKind::OpenBao(of) => Arc::new(openbao(of, lending)),
         ProviderKind::Postgres(of) => Arc::new(postgres(of, lending)),
+        ProviderKind::OAuth(of) => Arc::new(issuers::oauth(of, lending)),
+        ProviderKind::GitHub(of) => Arc::new(issuers::github(of, lending)),
+        ProviderKind::Aws(of) => Arc::new(issuers::aws(of, lending)),
         _ => return Err(StartFault::Leases(format!("the provider `{}` is not known here", issuer.id))),
     };
     let terms = format!("{:?} {credential:?}", issuer.kind);

@@ -40,7 +40,10 @@ pub use fault::{ConfigFaults, Fault};
 pub use origin::{Origin, Setting};
 pub use people::{ConsoleSettings, OidcSettings, RegisteredPerson};
 pub use presence::{Found, Sought};
-pub use provider::{BaoLogin, ByAccess, Lending, OpenBao, Postgres, ProviderKind, ProviderSpec};
+pub use provider::{
+    Aws, BaoLogin, ByAccess, GitHub, Lending, OAuth, OAuthClient, OAuthPlace, OpenBao, PermissionLevel, Postgres, ProviderKind,
+    ProviderSpec,
+};
 pub use schema::schema;
 pub use suggest::nearest;
 pub use trust::{BundleSource, Tls, TrustedDomain};

@@ -1,8 +1,11 @@
 //! Where credentials come from, and what of them a connector is lent, checked.
 
-use std::{path::PathBuf, time::Duration};
+mod issuers;
+
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use bailiwick_pipeline::ports::Access;
+pub use issuers::{Aws, GitHub, OAuth, OAuthClient, OAuthPlace, PermissionLevel};
 use url::Url;
 
 /// An issuer of credentials.
@@ -22,6 +25,12 @@ pub enum ProviderKind {
     OpenBao(OpenBao),
     /// A PostgreSQL server.
     Postgres(Postgres),
+    /// An OAuth 2.0 authorization server.
+    OAuth(OAuth),
+    /// A GitHub App.
+    GitHub(GitHub),
+    /// A security token service of AWS.
+    Aws(Aws),
 }
 
 /// An OpenBao or Vault server.
@@ -94,6 +103,22 @@ pub struct Lending {
     pub path: Option<String>,
     /// The policies of the token that reads it.
     pub policies: ByAccess<Vec<String>>,
+    /// Scopes of an access token.
+    pub scopes: Option<ByAccess<Vec<String>>>,
+    /// For whom an access token is, as its server calls it.
+    pub audience: Option<String>,
+    /// For whom an access token is.
+    pub resource: Option<Url>,
+    /// Repositories.
+    pub repositories: Vec<String>,
+    /// What may be done there.
+    pub permissions: Option<ByAccess<BTreeMap<String, PermissionLevel>>>,
+    /// The files with the policies that narrow a session.
+    pub session_policy: Option<PathBuf>,
+    /// The same for tasks that only read.
+    pub read_session_policy: Option<PathBuf>,
+    /// Whether a session may live longer than its task.
+    pub may_outlive: bool,
     /// For how long at most; as long as the grant lives where there is none.
     pub ttl: Option<Duration>,
 }
@@ -123,6 +148,9 @@ impl ProviderKind {
         match self {
             Self::OpenBao(_) => "openbao",
             Self::Postgres(_) => "postgres",
+            Self::OAuth(_) => "oauth",
+            Self::GitHub(_) => "github",
+            Self::Aws(_) => "aws",
         }
     }
 }

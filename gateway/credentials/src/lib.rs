@@ -5,22 +5,34 @@
 //! none. What is lent is wiped from memory when the last call that uses it is done, and is never printed: what records and errors carry is
 //! the name of a role, a variable or a file.
 
+mod aws;
 mod book;
 mod broker;
 mod desk;
+mod github;
 mod mint;
+mod moment;
+mod oauth;
 mod openbao;
 mod postgres;
 mod provider;
 mod secret_file;
+mod signing;
 mod standing;
+#[cfg(test)]
+mod stub;
 mod web;
+mod wiped;
 
+pub use aws::{Aws, AwsKeys};
 pub use book::{Book, Entry, Event, Record};
 pub use broker::{Broker, Guest, Listed, Specs};
 pub use desk::Standstill;
 pub use openbao::{BaoServer, LentByBao, Login, OpenBao};
 pub use postgres::{LentByPostgres, Postgres, PostgresServer};
+pub use github::{GitHub, GitHubPermission};
+pub use oauth::{ClientAuthentication, OAuth, OAuthPlace, OAuthRequest, OAuthServer, OnBehalf};
 pub use provider::{CredentialSpec, Handle, Journal, MintFault, MintFaultKind, Minted, Provider, RevokeFault, Wish};
+pub use signing::{SignatureAlgorithm, SigningKey};
 pub use standing::{EnvSecrets, Standing};
 pub use web::Web;

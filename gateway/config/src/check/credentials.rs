@@ -30,7 +30,7 @@ pub(super) fn credential(
     let source = if providers::BUILT_IN.contains(&provider) {
         secret_source(raw, provider, &here, setting, findings)
     } else {
-        providers::lending(raw, provider, issuers, &here, findings).map(SecretSource::Issuer)
+        providers::lending(raw, (provider, issuers), &here, setting, findings).map(SecretSource::Issuer)
     };
     let injection = injection(raw.inject.as_ref()?, connector, path, findings);
     Some(Credential { source: source?, injection: injection? })
@@ -140,14 +140,8 @@ fn secret_source(
         "file" => ("path", raw.path.as_deref(), ("name", raw.name.is_some())),
         _ => ("name", raw.name.as_deref(), ("path", raw.path.is_some())),
     };
-    let of_issuers = [
-        ("role", raw.role.is_some()),
-        ("read_role", raw.read_role.is_some()),
-        ("ttl", raw.ttl.is_some()),
-        ("token_policies", raw.token_policies.is_some()),
-        ("read_token_policies", raw.read_token_policies.is_some()),
-    ];
-    for (other, _) in of_issuers.into_iter().chain([other]).filter(|(_, is_set)| *is_set) {
+    let of_issuers = providers::given(raw).into_iter().filter(|(key, _)| !["path", "name"].contains(key));
+    for (other, _) in of_issuers.chain([other]).filter(|(_, is_set)| *is_set) {
         let message = format!("`{other}` means nothing to the provider `{provider}`");
         findings.key(&path.key(other), FaultCode::Conflict, message).help(format!("leave it out; `{provider}` takes `{wanted}`"));
     }

@@ -1,9 +1,15 @@
 //! `[[providers]]`, and what of them a connector is lent.
 
+mod aws;
+mod github;
+mod lent;
+mod oauth;
 mod openbao;
 mod postgres;
 
 use std::{path::PathBuf, time::Duration};
+
+pub(super) use lent::given;
 
 use url::Url;
 
@@ -52,7 +58,13 @@ fn provider(raw: &RawProvider, path: &KeyPath, setting: Setting<'_>, findings: &
         findings.value(&path.key("id"), FaultCode::Duplicate, message).help("give yours another id");
     }
     // One line for each kind: which key says it, and what it becomes.
-    let kinds = [(raw.openbao.is_some(), "openbao"), (raw.postgres.is_some(), "postgres")];
+    let kinds = [
+        (raw.openbao.is_some(), "openbao"),
+        (raw.postgres.is_some(), "postgres"),
+        (raw.oauth.is_some(), "oauth"),
+        (raw.github.is_some(), "github"),
+        (raw.aws.is_some(), "aws"),
+    ];
     let chosen: Vec<&str> = kinds.iter().filter(|(is_set, _)| *is_set).map(|(_, key)| *key).collect();
     let words = kinds.map(|(_, key)| format!("`{key}`")).join(", ");
     if let [_, second, ..] = chosen.as_slice() {
@@ -64,12 +76,19 @@ fn provider(raw: &RawProvider, path: &KeyPath, setting: Setting<'_>, findings: &
         let message = format!("the provider `{id}` is of no kind");
         findings.key(path, FaultCode::MissingKey, message).help(format!("say what it is: one of {words}"));
     }
-    let kind = if let Some(raw) = &raw.openbao {
-        openbao::checked(raw, &path.key("openbao"), setting, findings).map(ProviderKind::OpenBao)
-    } else if let Some(raw) = &raw.postgres {
-        postgres::checked(raw, &path.key("postgres"), setting, findings).map(ProviderKind::Postgres)
-    } else {
-        None
+    let kind = match raw {
+        RawProvider { openbao: Some(raw), .. } => {
+            openbao::checked(raw, &path.key("openbao"), setting, findings).map(ProviderKind::OpenBao)
+        }
+        RawProvider { postgres: Some(raw), .. } => {
+            postgres::checked(raw, &path.key("postgres"), setting, findings).map(ProviderKind::Postgres)
+        }
+        RawProvider { oauth: Some(raw), .. } => oauth::oauth(raw, &path.key("oauth"), setting, findings).map(ProviderKind::OAuth),
+        RawProvider { github: Some(raw), .. } => {
+            github::github(raw, &path.key("github"), setting, findings).map(ProviderKind::GitHub)
+        }
+        RawProvider { aws: Some(raw), .. } => aws::aws(raw, &path.key("aws"), setting, findings).map(ProviderKind::Aws),
+        _ => None,
     };
     Some(ProviderSpec { id, kind: kind? })
 }
@@ -77,9 +96,9 @@ fn provider(raw: &RawProvider, path: &KeyPath, setting: Setting<'_>, findings: &
 /// What of an issuer's a connector is lent: that the provider takes these keys, and has those that it needs.
 pub(super) fn lending(
     raw: &RawCredential,
-    provider: &str,
-    providers: &[RawProvider],
+    (provider, providers): (&str, &[RawProvider]),
     path: &KeyPath,
+    setting: Setting<'_>,
     findings: &mut Findings<'_>,
 ) -> Option<Lending> {
     let Some(of) = providers.iter().find(|of| of.id.as_deref() == Some(provider)) else {
@@ -96,17 +115,16 @@ pub(super) fn lending(
     let (takes, needs): (&[&str], &[&str]) = match of {
         RawProvider { openbao: Some(_), .. } => (&openbao::TAKES, &openbao::NEEDS),
         RawProvider { postgres: Some(_), .. } => (&["role", "read_role", "ttl"], &["role"]),
+        RawProvider { oauth: Some(_), .. } => (&["scopes", "read_scopes", "audience", "resource"], &["scopes"]),
+        RawProvider { github: Some(_), .. } => {
+            (&["repositories", "permissions", "read_permissions"], &["repositories", "permissions"])
+        }
+        RawProvider { aws: Some(_), .. } => {
+            (&["role", "read_role", "session_policy", "read_session_policy", "may_outlive", "ttl"], &["role"])
+        }
         _ => return None,
     };
-    let given = [
-        ("path", raw.path.is_some()),
-        ("name", raw.name.is_some()),
-        ("role", raw.role.is_some()),
-        ("read_role", raw.read_role.is_some()),
-        ("token_policies", raw.token_policies.is_some()),
-        ("read_token_policies", raw.read_token_policies.is_some()),
-        ("ttl", raw.ttl.is_some()),
-    ];
+    let given = lent::given(raw);
     for (key, _) in given.iter().filter(|(key, is_set)| *is_set && !takes.contains(key)) {
         let message = format!("`{key}` means nothing to the provider `{provider}`");
         let takes = takes.iter().map(|key| format!("`{key}`")).collect::<Vec<_>>().join(", ");
@@ -134,7 +152,9 @@ pub(super) fn lending(
     }
     let role = raw.role.clone().map(|all| ByAccess { all, read: raw.read_role.clone() });
     let policies = ByAccess { all: raw.token_policies.clone().unwrap_or_default(), read: raw.read_token_policies.clone() };
-    Some(Lending { provider: provider.to_owned(), role, path: raw.path.clone(), policies, ttl })
+    let lending =
+        Lending { provider: provider.to_owned(), role, path: raw.path.clone(), policies, ttl, ..Lending::default() };
+    lent::more(raw, lending, path, setting, findings)
 }
 
 /// The URL of an issuer: secrets come from it, so they travel over TLS, but on this machine.
@@ -171,4 +191,25 @@ fn plain(text: &str, path: &KeyPath, findings: &mut Findings<'_>) {
         let fault = findings.value(path, FaultCode::BadText, format!("`{}` is not a plain text", text.escape_debug()));
         fault.help("write 1 to 512 characters on one line, without blanks around them");
     }
+}
+
+/// One of these words.
+fn word<'a, 'w>(given: &str, words: &'a [&'w str], path: &KeyPath, findings: &mut Findings<'_>) -> Option<&'a &'w str> {
+    let found = words.iter().find(|word| **word == given);
+    if found.is_none() {
+        let message = format!("`{}` is not known here", given.escape_debug());
+        let words = words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ");
+        findings.value(path, FaultCode::UnknownWord, message).help(format!("write one of {words}"));
+    }
+    found
+}
+
+/// How long what a provider gives lives at most.
+fn longest(given: Option<crate::units::Duration>, path: &KeyPath, findings: &mut Findings<'_>) -> Option<Duration> {
+    let given = given.map(Duration::from);
+    if given.is_some_and(|given| given < SHORTEST) {
+        let message = "`max_ttl` is too short: a credential that ends before it is used is of no use";
+        findings.value(path, FaultCode::OutOfRange, message).help("write `10s` or more");
+    }
+    given
 }

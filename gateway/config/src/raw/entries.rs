@@ -234,6 +234,39 @@ pub(crate) struct RawCredential {
     /// The same for tasks whose grant gives only tools that read; `token_policies` when it is not set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) read_token_policies: Option<Vec<String>>,
+    /// With `oauth`: the scopes of the token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
+    pub(crate) scopes: Option<Vec<String>>,
+    /// The same for tasks whose grant gives only tools that read; `scopes` when it is not set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
+    pub(crate) read_scopes: Option<Vec<String>>,
+    /// With `oauth`: for whom the token is, as the authorization server calls it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) audience: Option<String>,
+    /// With `oauth`: for whom the token is, a URL (RFC 8707).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) resource: Option<String>,
+    /// With `github`: the repositories, by their names without the owner.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
+    pub(crate) repositories: Option<Vec<String>>,
+    /// With `github`: what may be done there, each permission `read`, `write` or `admin`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) permissions: Option<BTreeMap<String, String>>,
+    /// The same for tasks whose grant gives only tools that read; `permissions` when it is not set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) read_permissions: Option<BTreeMap<String, String>>,
+    /// With `aws`: the file with the policy (JSON) that narrows a session; relative to this file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) session_policy: Option<String>,
+    /// The same for tasks whose grant gives only tools that read; `session_policy` when it is not set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) read_session_policy: Option<String>,
+    /// With `aws`: allows sessions that live on when a task is over that is shorter than a session can be (15 minutes).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) may_outlive: Option<bool>,
     /// How long it lives at most, at its issuer too; as long as the grant when it is not set. While its task uses it, it is renewed, or made
     /// anew.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -1,5 +1,12 @@
 //! Where credentials come from, as written.
 
+mod aws;
+mod github;
+mod oauth;
+
+pub(crate) use aws::RawAws;
+pub(crate) use github::RawGitHub;
+pub(crate) use oauth::RawOAuth;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -16,6 +23,15 @@ pub(crate) struct RawProvider {
     /// A PostgreSQL server, in which the gateway makes a role for each task itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) postgres: Option<RawPostgres>,
+    /// An OAuth 2.0 authorization server.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) oauth: Option<RawOAuth>,
+    /// A GitHub App.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) github: Option<RawGitHub>,
+    /// Roles of AWS.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) aws: Option<RawAws>,
 }
 
 /// `openbao` of `[[providers]]`

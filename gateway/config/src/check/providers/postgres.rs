@@ -49,6 +49,7 @@ pub(super) fn checked(raw: &RawPostgres, path: &KeyPath, setting: Setting<'_>, f
 /// What stands behind the percent signs.
 fn plain_text(text: &str) -> Option<String> {
     let text = text.replace('+', "%2B");
-    let (_, value) = url::form_urlencoded::parse(format!("v={}", text.replace('&', "%26")).as_bytes()).next()?.clone();
+    let text = format!("v={}", text.replace('&', "%26"));
+    let (_, value) = url::form_urlencoded::parse(text.as_bytes()).next()?;
     (!value.contains('\u{fffd}') && !value.contains('\0')).then(|| value.into_owned())
 }

@@ -1,0 +1,238 @@
+//! Access tokens of an OAuth 2.0 authorization server: of the gateway's own client (RFC 6749 section 4.4), or on behalf of the owner of a
+//! grant (RFC 8693), with the connector's scopes and no more.
+
+mod answer;
+mod client;
+mod metadata;
+#[cfg(test)]
+mod tests;
+
+use std::{collections::BTreeMap, fmt, path::PathBuf, time::Duration};
+
+use bailiwick_pipeline::ports::{Access, Later, Material};
+pub use client::ClientAuthentication;
+pub(crate) use client::secret as secret_of_file;
+use reqwest::Method;
+use secrecy::{ExposeSecret as _, SecretString};
+use serde_json::json;
+use url::{Url, form_urlencoded};
+use zeroize::Zeroizing;
+
+use self::{answer::Token, client::Authenticated, metadata::Endpoints};
+use crate::{
+    provider::{Handle, Journal, MintFault, MintFaultKind, Minted, Provider, RevokeFault, Wish},
+    secret_file,
+    web::{Answer, Ask, Body, Web},
+    wiped::Wiped,
+};
+
+/// How long a token lives at most where nothing else is said.
+const LONGEST: Duration = Duration::from_secs(60 * 60);
+
+/// What the record calls it.
+const NAME: &str = "oauth";
+
+/// Lends access tokens of one authorization server to one connector.
+#[derive(Clone)]
+pub struct OAuth {
+    /// The server.
+    pub server: OAuthServer,
+    /// What is asked of it.
+    pub request: OAuthRequest,
+}
+
+/// An authorization server, and who the gateway is to it.
+#[derive(Debug, Clone)]
+pub struct OAuthServer {
+    /// How it is reached.
+    pub web: Web,
+    /// Where it is.
+    pub place: OAuthPlace,
+    /// The gateway's id there.
+    pub client_id: String,
+    /// How the gateway proves that it is this client.
+    pub authentication: ClientAuthentication,
+    /// The files with what stands for people there, by the owner of a grant; none where the gateway asks for itself.
+    pub on_behalf: Option<OnBehalf>,
+    /// How long a token lives at most; also taken for its life where the server says none.
+    pub max_ttl: Option<Duration>,
+    /// Whether it takes tokens back (RFC 7009).
+    pub is_revocable: bool,
+}
+
+/// Where an authorization server is.
+#[derive(Debug, Clone)]
+pub enum OAuthPlace {
+    /// By its metadata (RFC 8414).
+    Issuer(Url),
+    /// By itself.
+    Endpoints {
+        /// The token endpoint.
+        token: Url,
+        /// The revocation endpoint.
+        revocation: Option<Url>,
+    },
+}
+
+/// For whom tokens are exchanged.
+#[derive(Debug, Clone)]
+pub struct OnBehalf {
+    /// The files of subject tokens, by owner.
+    pub files: BTreeMap<String, PathBuf>,
+    /// What kind of token they hold: a URI of RFC 8693 section 3.
+    pub kind: String,
+}
+
+/// What one connector is lent.
+#[derive(Debug, Clone)]
+pub struct OAuthRequest {
+    /// Scopes.
+    pub scopes: Vec<String>,
+    /// Scopes for tasks that only read.
+    pub read_scopes: Option<Vec<String>>,
+    /// For whom the token is, as the server calls it.
+    pub audience: Option<String>,
+    /// For whom the token is (RFC 8707).
+    pub resource: Option<Url>,
+}
+
+impl fmt::Debug for OAuth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OAuth").field("server", &self.server).field("request", &self.request).finish()
+    }
+}
+
+impl OAuth {
+    fn scopes(&self, access: Access) -> &[String] {
+        match (access, &self.request.read_scopes) {
+            (Access::Read, Some(read)) => read,
+            _ => &self.request.scopes,
+        }
+    }
+
+    async fn ask(&self, endpoint: &Url, client: &Authenticated, fields: &[(&str, &str)]) -> Result<Answer, MintFault> {
+        let own = client.fields.iter().map(|(name, value)| (*name, value.expose_secret()));
+        let ask = Ask {
+            method: Method::POST,
+            url: endpoint.clone(),
+            headers: vec![("accept", "application/json".to_owned())],
+            secret: client.header.as_ref().map(|secret| ("authorization", secret)),
+            body: Body::Form(form(fields.iter().copied().chain(own))),
+        };
+        self.server.web.ask(ask).await
+    }
+
+    async fn mint_one(&self, wish: &Wish, journal: &dyn Journal) -> Result<Minted, MintFault> {
+        let server = &self.server;
+        let scopes = self.scopes(wish.access);
+        // Before anything is asked: who has no subject here is lent nothing.
+        let subject = match &server.on_behalf {
+            Some(people) => Some((subject_of(people, &wish.owner).await?, people.kind.as_str())),
+            None => None,
+        };
+        let Endpoints { token, revocation } = Endpoints::of(server).await?;
+        if server.is_revocable && revocation.is_none() {
+            let why =
+                "its issuer has no revocation endpoint: write `revocable = false` to lend tokens that end by themselves alone";
+            return Err(MintFault::new(MintFaultKind::Wrong, why));
+        }
+        let wished = scopes.join(" ");
+        let mut fields = vec![("scope", wished.as_str())];
+        match &subject {
+            None => fields.push(("grant_type", "client_credentials")),
+            Some((subject, kind)) => fields.extend([
+                ("grant_type", "urn:ietf:params:oauth:grant-type:token-exchange"),
+                ("subject_token", subject.expose_secret()),
+                ("subject_token_type", *kind),
+                ("requested_token_type", answer::ACCESS_TOKEN),
+            ]),
+        }
+        fields.extend(self.request.audience.as_deref().map(|audience| ("audience", audience)));
+        fields.extend(self.request.resource.as_ref().map(|resource| ("resource", resource.as_str())));
+        let client = server.authentication.prove(server, &token, wish.now_ms).await?;
+        let answer = self.ask(&token, &client, &fields).await?.success("the authorization server")?;
+        let token = Token::read(&answer)?;
+        let refresh = token.refresh_token.as_ref().map(|secret| secret.0.expose_secret());
+        let handle = Handle::new(json!({ "token": token.secret.0.expose_secret(), "refresh": refresh }).to_string());
+        // Whatever is wrong with it from here on: it is taken back.
+        journal.keep(&handle).await?;
+        token.judge(scopes, subject.is_some())?;
+        let Some(seconds) = token.expires_in.or(server.max_ttl.map(|longest| longest.as_secs())) else {
+            let why = "its issuer does not say how long it lives: set `max_ttl` of the provider to what it is";
+            return Err(MintFault::new(MintFaultKind::Wrong, why));
+        };
+        Ok(Minted {
+            reference: self.reference(wish.access),
+            expires_at_ms: Some(wish.now_ms.saturating_add(seconds.saturating_mul(1000))),
+            material: Material::of(token.secret.0),
+            handle: Some(handle),
+        })
+    }
+
+    async fn revoke_one(&self, handle: &Handle) -> Result<(), RevokeFault> {
+        #[derive(serde::Deserialize)]
+        struct Kept {
+            token: Wiped,
+            refresh: Option<Wiped>,
+        }
+        let kept: Kept =
+            serde_json::from_str(handle.expose()).map_err(|_| RevokeFault::new("by what it is taken back can't be read"))?;
+        let Endpoints { revocation, .. } = Endpoints::of(&self.server).await?;
+        let Some(endpoint) = revocation else { return Err(RevokeFault::new("its issuer has no revocation endpoint any more")) };
+        let now_ms = std::time::UNIX_EPOCH.elapsed().map_or(0, |now| u64::try_from(now.as_millis()).unwrap_or(u64::MAX));
+        // A refresh token first: it would make others.
+        let all = kept.refresh.iter().map(|token| (token, "refresh_token")).chain([(&kept.token, "access_token")]);
+        for (token, kind) in all {
+            let client = self.server.authentication.prove(&self.server, &endpoint, now_ms).await?;
+            let fields = [("token", token.0.expose_secret()), ("token_type_hint", kind)];
+            // RFC 7009 section 2.2: what it does not know (any more) is a success too.
+            self.ask(&endpoint, &client, &fields).await?.success("the authorization server")?;
+        }
+        Ok(())
+    }
+}
+
+/// A form, wiped when it is sent.
+pub(crate) fn form<'a>(fields: impl Iterator<Item = (&'a str, &'a str)>) -> Zeroizing<String> {
+    let mut form = form_urlencoded::Serializer::new(String::with_capacity(8192));
+    Zeroizing::new(form.extend_pairs(fields).finish())
+}
+
+/// What stands for this owner.
+async fn subject_of(people: &OnBehalf, owner: &str) -> Result<SecretString, MintFault> {
+    let Some(path) = people.files.get(owner).cloned() else {
+        let why = format!("there is no subject token for the owner `{owner}`: name its file in `subject_tokens` of the provider");
+        return Err(MintFault::new(MintFaultKind::Refused, why));
+    };
+    client::secret(&path, "the subject token").await
+}
+
+impl Provider for OAuth {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn reference(&self, access: Access) -> String {
+        self.scopes(access).join(" ")
+    }
+
+    fn is_revocable(&self) -> bool {
+        self.server.is_revocable
+    }
+
+    fn longest(&self) -> Option<Duration> {
+        Some(self.server.max_ttl.unwrap_or(LONGEST))
+    }
+
+    fn decides_lifetime(&self) -> bool {
+        true
+    }
+
+    fn mint<'a>(&'a self, wish: &'a Wish, journal: &'a dyn Journal) -> Later<'a, Result<Minted, MintFault>> {
+        Box::pin(self.mint_one(wish, journal))
+    }
+
+    fn revoke<'a>(&'a self, handle: &'a Handle) -> Later<'a, Result<(), RevokeFault>> {
+        Box::pin(self.revoke_one(handle))
+    }
+}
