@@ -116,7 +116,8 @@ fn into_memory(variable: &str) -> Result<String, ExecFault> {
     let flags = MemfdFlags::ALLOW_SEALING | MemfdFlags::NOEXEC_SEAL;
     let made =
         memfd_create(c"credential", flags).or_else(|_| memfd_create(c"credential", MemfdFlags::ALLOW_SEALING)).map_err(fault)?;
-    let held = Zeroizing::new(std::env::var_os(variable).unwrap_or_default().into_vec());
+    let held = std::env::var_os(variable).ok_or_else(|| ExecFault::Usage(format!("--in-memory {variable}")))?;
+    let held = Zeroizing::new(held.into_vec());
     let mut rest = held.as_slice();
     while !rest.is_empty() {
         let written = rustix::io::write(&made, rest).map_err(fault)?;

@@ -84,7 +84,7 @@ pub(crate) fn credentials_of(
             }
         };
         let (provider, injection, terms) = (Arc::new(provider), credential.injection.clone(), format!("{credential:?}"));
-        specs.insert(connector.id.clone(), CredentialSpec { provider, injection, terms });
+        specs.insert(connector.id.clone(), CredentialSpec { provider, injection, terms, issuer: String::new() });
     }
     Ok(specs)
 }

@@ -29,7 +29,20 @@ pub(crate) fn of_issuer(config: &Config, lending: &Lending, credential: &Credent
         _ => return Err(StartFault::Leases(format!("the provider `{}` is not known here", issuer.id))),
     };
     let terms = format!("{:?} {credential:?}", issuer.kind);
-    Ok(CredentialSpec { provider, injection: credential.injection.clone(), terms })
+    let place = format!("{} {}", issuer.id, place_of(&issuer.kind));
+    Ok(CredentialSpec { provider, injection: credential.injection.clone(), terms, issuer: place })
+}
+
+/// Where an issuer is, and as whom it knows us: what it gave can be taken back there and nowhere else.
+fn place_of(kind: &ProviderKind) -> String {
+    match kind {
+        ProviderKind::OpenBao(of) => format!("{} {:?}", of.url, of.namespace),
+        ProviderKind::Postgres(of) => format!("{}:{} {:?} {}", of.host, of.port, of.socket, of.database),
+        ProviderKind::OAuth(of) => format!("{:?} {}", of.place, of.client_id),
+        ProviderKind::GitHub(of) => format!("{} {} {}", of.api, of.app, of.installation),
+        ProviderKind::Aws(of) => of.endpoint.to_string(),
+        _ => String::new(),
+    }
 }
 
 fn openbao(of: &bailiwick_config::OpenBao, lending: &Lending) -> OpenBao {

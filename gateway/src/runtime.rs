@@ -471,6 +471,8 @@ impl Runtime {
         why: &str,
     ) -> Result<Ended, GrantFault> {
         let (fell, ended) = self.grants.end_now(id, how, by, reason, self.clock.now_ms())?;
+        // Before anything is waited for.
+        std::iter::once(id).chain(&fell).for_each(|grant| self.broker.returned(grant, why));
         let ended = ended.await;
         // In memory they have ended even where that could not be stored.
         let mut followed = self.after_end(id, why).await;

@@ -31,6 +31,10 @@ pub struct Entry {
     pub access: Access,
     /// Whether its issuer takes it back.
     pub revocable: bool,
+    /// Whether something of it can be in use after its end: then time alone does not end it.
+    pub outlives: bool,
+    /// Which issuer it is of: what is taken back at another one is not back.
+    pub issuer: String,
     /// Since when, unix milliseconds.
     pub since_ms: u64,
     /// Until when it can live at its issuer, unix milliseconds.

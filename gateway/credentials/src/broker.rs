@@ -24,11 +24,20 @@ use crate::{
     book::{Book, Entry, Record},
     desk::{Desk, Returning, Standstill},
     mint::{self, Lent},
-    provider::{CredentialSpec, Wish},
+    provider::{CredentialSpec, Provider, Wish},
 };
 
-/// For so long after a failure nobody is asked again.
+/// For so long after a first failure nobody is asked again; twice as long after each further one.
 const PAUSE: Duration = Duration::from_secs(1);
+
+/// The longest of these pauses.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// The longest that an issuer is left in peace for because it asks for that.
+const LONGEST_WAIT: Duration = Duration::from_secs(600);
+
+/// After a second leak nothing is lent for so long; twice as long after each further one.
+const LEAK_PAUSE: Duration = Duration::from_secs(4);
 
 /// What an admin looks at takes no longer, milliseconds.
 const DISCOVERY_MS: u64 = 120_000;
@@ -69,12 +78,17 @@ struct Place {
     lent: Option<Arc<Lent>>,
     /// Taken out: what is made for it now is given back.
     is_closed: bool,
+    /// How often its server has shown what it was lent, and until when it is lent nothing for that.
+    leaks: u32,
+    not_before: Option<Instant>,
 }
 
 /// What came of the last time.
 #[derive(Default)]
 struct Turn {
     failed: Option<(Instant, Duration, LendFailure)>,
+    /// How often it failed in a row.
+    failures: u32,
 }
 
 /// A lease for the moment in which an admin looks at a connector: given back when it is dropped.
@@ -130,9 +144,7 @@ impl Broker {
         let count = unclosed.len();
         let specs = self.specs.load();
         for (entry, handle) in unclosed {
-            // The provider that is configured now for the same connector, where it is of the same kind.
-            let spec = specs.get(&entry.connector).filter(|spec| spec.provider.name() == entry.provider);
-            let provider = spec.map(|spec| Arc::clone(&spec.provider));
+            let provider = provider_of(&specs, &entry);
             let why = "the gateway ended before it was given back".to_owned();
             self.desk.give_back(Returning { entry: Arc::new(entry), handle, provider, why, used: None });
         }
@@ -149,18 +161,25 @@ impl Broker {
         let before = self.specs.load_full();
         let changed: Vec<&ConnectorId> =
             before.iter().filter(|(id, spec)| specs.get(*id) != Some(*spec)).map(|(id, _)| id).collect();
-        // INVARIANT: swapped first, taken out second. Whoever still has the old one made either had its slot before, which is closed
-        // then, or finds the new terms.
-        self.specs.store(Arc::new(specs));
+        // INVARIANT: swapped first, taken out second. Whoever has one made took a slot first and read the terms second: either the slot is
+        // closed by this, or the terms are the new ones.
+        let specs = Arc::new(specs);
+        self.specs.store(Arc::clone(&specs));
         for connector in changed {
             self.returned_by(connector, "the connector's credential is configured otherwise");
         }
+        self.desk.resolve(|entry| provider_of(&specs, entry));
     }
 
     /// Gives back what was lent for this grant: to be called when a grant ends. Nothing is lent of it from here on; what its issuer takes back
     /// is asked for at once. A secret is wiped from memory when the last child that was given it is gone.
     pub fn returned(&self, grant: &GrantId, why: &str) {
         let Some((_, held)) = self.grants.remove(grant) else { return };
+        self.close_held(&held, why);
+        self.desk.hurry(|entry| entry.grant.as_ref() == Some(grant));
+    }
+
+    fn close_held(&self, held: &Held, why: &str) {
         let slots: Vec<_> = held.lock().drain().collect();
         slots.iter().for_each(|(_, slot)| self.close(slot, why));
     }
@@ -172,6 +191,7 @@ impl Broker {
             let slot = held.lock().remove(connector);
             slot.iter().for_each(|slot| self.close(slot, why));
         }
+        self.desk.hurry(|entry| entry.connector == *connector);
     }
 
     /// Gives back this one lease. Whether it was lent.
@@ -181,13 +201,14 @@ impl Broker {
         for held in of_grants {
             let slots: Vec<Arc<Slot>> = held.lock().values().cloned().collect();
             for slot in slots {
-                let lent = slot.lock().lent.take_if(|lent| lent.entry.lease == lease);
+                let lent = slot.lock().lent.take_if(|lent| lent.lease.id == lease);
                 if let Some(lent) = lent {
                     give_back(&self.desk, &lent, why, None);
                     is_found = true;
                 }
             }
         }
+        self.desk.hurry(|entry| entry.lease == lease);
         is_found
     }
 
@@ -195,8 +216,15 @@ impl Broker {
     /// Returned is whether nothing is left for the next start.
     pub async fn close_all(&self, most: Duration) -> bool {
         let grants: Vec<GrantId> = self.grants.iter().map(|held| held.key().clone()).collect();
+        self.desk.close();
         grants.iter().for_each(|grant| self.returned(grant, "the gateway ends"));
+        self.desk.hurry(|_| true);
         self.desk.settled(|_| true, most).await
+    }
+
+    /// Waits until what was lent to look at connectors is back, or has to wait; not longer than `most`. Returned is whether all of it is back.
+    pub async fn guests_settled(&self, most: Duration) -> bool {
+        self.desk.settled(|entry| entry.grant.is_none(), most).await
     }
 
     /// Waits until what was lent for this grant is back, or has to wait; not longer than `most`. Returned is whether all of it is back.
@@ -211,11 +239,7 @@ impl Broker {
         for held in of_grants {
             let slots: Vec<Arc<Slot>> = held.lock().values().cloned().collect();
             let lent = slots.iter().filter_map(|slot| slot.lock().lent.clone());
-            listed.extend(lent.map(|lent| Listed {
-                entry: Arc::clone(&lent.entry),
-                standing: lent.provider.is_standing(),
-                ending: None,
-            }));
+            listed.extend(lent.map(|lent| Listed { entry: lent.entry(), standing: lent.provider.is_standing(), ending: None }));
         }
         let ending = self.desk.standing().into_iter();
         listed.extend(ending.map(|still| Listed { entry: Arc::clone(&still.entry), standing: false, ending: Some(still) }));
@@ -257,51 +281,68 @@ impl Broker {
     }
 
     async fn loan(&self, wanted: Wanted<'_>) -> Result<Option<Loan>, LendFailure> {
-        let Wanted { grant, connector, access, most, now_ms } = wanted;
+        let Wanted { grant, connector, now_ms, .. } = wanted;
+        if !self.specs.load().contains_key(connector) {
+            return Ok(None);
+        }
+        // Taken first, and the terms read second: see `replace`.
+        let slot = self.slot(grant, connector, now_ms);
         let specs = self.specs.load();
         let Some(spec) = specs.get(connector) else { return Ok(None) };
         if !grant.is_live(now_ms) {
             return Err(mint::ended(connector, spec, grant));
         }
-        let slot = self.slot(grant, connector);
-        if let Some(lease) = slot.usable(access, now_ms) {
-            self.renew_soon(&slot, now_ms);
-            return Ok(Some(Loan { lease, fresh: false }));
+        if let Some(lent) = slot.usable(wanted.access, now_ms) {
+            self.renew_soon(&lent, now_ms);
+            return Ok(Some(loan_of(&lent)));
         }
-        let (came, spec) = (Instant::now(), spec.clone());
+        let spec = spec.clone();
         drop(specs);
+        self.made(wanted, slot, spec).await.map(Some)
+    }
+
+    /// Has one made, or waits for whoever does.
+    async fn made(&self, wanted: Wanted<'_>, slot: Arc<Slot>, spec: CredentialSpec) -> Result<Loan, LendFailure> {
+        let Wanted { grant, connector, access, most, .. } = wanted;
+        let came = Instant::now();
         let turn = Arc::clone(&slot.turn).lock_owned().await;
         // Whoever had the turn before may have had it made, or have failed: nobody who waited for that asks once more.
-        if let Some(lease) = slot.usable(access, now_ms) {
-            return Ok(Some(Loan { lease, fresh: false }));
+        let now_ms = self.desk.clock.now_ms();
+        if let Some(lent) = slot.usable(access, now_ms) {
+            return Ok(loan_of(&lent));
+        }
+        if slot.lock().is_closed || !grant.is_live(now_ms) {
+            return Err(mint::ended(connector, &spec, grant));
         }
         if let Some((at, pause, failure)) = &turn.failed
             && (*at >= came || at.elapsed() < *pause)
         {
             return Err(failure.clone());
         }
+        if let Some(until) = slot.lock().not_before.filter(|until| *until > Instant::now()) {
+            let seconds = until.saturating_duration_since(Instant::now()).as_secs() + 1;
+            let why = format!("its server has shown what it was lent, more than once: it is lent nothing for {seconds} s");
+            return Err(mint::failure(connector, &spec, access, why));
+        }
         let access = access.max(most());
         let making = Making { slot, turn, spec, access, grant: Arc::clone(grant), desk: Arc::clone(&self.desk) };
         let connector_id = connector.clone();
         // Not ended by whoever stops waiting: what is made has to be kept, or given back.
         let made = tokio::spawn(making.make(connector_id));
-        let lease = made.await.unwrap_or_else(|_| Err(mint::lost(connector)))?;
-        Ok(Some(Loan { lease, fresh: true }))
+        let lent = made.await.unwrap_or_else(|_| Err(mint::lost(connector)))?;
+        Ok(loan_of(&lent))
     }
 
-    /// Has a lease that ends before its grant does renewed, where its time is nearly up.
-    fn renew_soon(&self, slot: &Arc<Slot>, now_ms: u64) {
-        let Some(lent) = slot.lock().lent.clone().filter(|lent| lent.wants_renewal(now_ms)) else { return };
-        // Somebody is at it.
-        let Ok(turn) = Arc::clone(&slot.turn).try_lock_owned() else { return };
-        let desk = Arc::clone(&self.desk);
-        tokio::spawn(async move {
-            mint::renew(&desk, &lent).await;
-            drop(turn);
-        });
+    /// Has a lease that ends before its grant does renewed, where its time is nearly up. Nobody waits for that.
+    fn renew_soon(&self, lent: &Arc<Lent>, now_ms: u64) {
+        if !lent.begins_renewal(now_ms) {
+            return;
+        }
+        let (desk, lent) = (Arc::clone(&self.desk), Arc::clone(lent));
+        tokio::spawn(async move { mint::renew(&desk, &lent).await });
     }
 
-    fn slot(&self, grant: &Arc<LiveGrant>, connector: &ConnectorId) -> Arc<Slot> {
+    fn slot(&self, grant: &Arc<LiveGrant>, connector: &ConnectorId, now_ms: u64) -> Arc<Slot> {
         let id = &grant.terms().id;
         if let Some(held) = self.grants.get(id)
             && std::ptr::eq(held.grant.as_ptr(), Arc::as_ptr(grant))
@@ -309,14 +350,25 @@ impl Broker {
         {
             return Arc::clone(slot);
         }
+        // Late, of a grant that has ended: it takes no place, least of all that of the one that was issued after it.
+        if !grant.is_live(now_ms) {
+            return Arc::default();
+        }
         self.sweep();
         let new = || Arc::new(Held { grant: Arc::downgrade(grant), slots: Mutex::default() });
-        let mut held = self.grants.entry(id.clone()).or_insert_with(new);
-        if !std::ptr::eq(held.grant.as_ptr(), Arc::as_ptr(grant)) {
-            let before = std::mem::replace(held.value_mut(), new());
-            before.lock().drain().for_each(|(_, slot)| self.close(&slot, "its grant was issued anew"));
+        let mut before = None;
+        let slot = {
+            let mut held = self.grants.entry(id.clone()).or_insert_with(new);
+            if !std::ptr::eq(held.grant.as_ptr(), Arc::as_ptr(grant)) {
+                before = Some(std::mem::replace(held.value_mut(), new()));
+            }
+            Arc::clone(held.lock().entry(connector.clone()).or_default())
+        };
+        // Outside of the lock: it is put on record.
+        if let Some(before) = before {
+            self.close_held(&before, "its grant was issued anew");
         }
-        Arc::clone(held.lock().entry(connector.clone()).or_default())
+        slot
     }
 
     /// Grants that are gone without [`Broker::returned`] leave nothing behind.
@@ -326,7 +378,12 @@ impl Broker {
         }
         let gone = self.grants.iter().filter(|held| held.grant.strong_count() == 0).map(|held| held.key().clone());
         let gone: Vec<GrantId> = gone.collect();
-        gone.iter().for_each(|grant| self.returned(grant, "its grant is gone"));
+        for grant in gone {
+            // Unless it was issued anew meanwhile.
+            if let Some((_, held)) = self.grants.remove_if(&grant, |_, held| held.grant.strong_count() == 0) {
+                self.close_held(&held, "its grant is gone");
+            }
+        }
         self.sweep_at.store((self.grants.len() * 2).max(SWEEP_FROM), Ordering::Relaxed);
     }
 
@@ -350,11 +407,22 @@ impl Credentials for Broker {
     fn leaked(&self, grant: &Arc<LiveGrant>, connector: &ConnectorId, lease: &Lease) {
         let held = self.grants.get(&grant.terms().id).map(|held| Arc::clone(held.value()));
         let Some(slot) = held.and_then(|held| held.lock().get(connector).cloned()) else { return };
-        // What stands for ever would be lent again at the next call: to take it out would end the child, and nothing else.
-        let lent = slot.lock().lent.take_if(|lent| lent.entry.lease == lease.id && !lent.provider.is_standing());
+        let lent = {
+            let mut place = slot.lock();
+            // What stands for ever would be lent again at the next call: to take it out would end the child, and nothing else.
+            let lent = place.lent.take_if(|lent| lent.lease.id == lease.id && !lent.provider.is_standing());
+            if lent.is_some() {
+                place.leaks = place.leaks.saturating_add(1);
+                // A server that shows whatever it is lent would have its issuer make one after the other.
+                let pause = LEAK_PAUSE.saturating_mul(1 << place.leaks.min(10)).min(LONGEST_WAIT);
+                place.not_before = (place.leaks > 1).then(|| Instant::now() + pause);
+            }
+            lent
+        };
         if let Some(lent) = lent {
             give_back(&self.desk, &lent, "it was in what its server sent", None);
         }
+        self.desk.hurry(|entry| entry.lease == lease.id);
     }
 }
 
@@ -375,17 +443,20 @@ struct Making {
 }
 
 impl Making {
-    async fn make(mut self, connector: ConnectorId) -> Result<Arc<Lease>, LendFailure> {
+    async fn make(mut self, connector: ConnectorId) -> Result<Arc<Lent>, LendFailure> {
         let made = self.made(&connector).await;
-        let pause = if self.spec.provider.is_standing() { Duration::ZERO } else { PAUSE };
-        self.turn.failed = match &made {
-            Ok(_) => None,
-            Err((failure, wait)) => Some((Instant::now(), wait.unwrap_or(pause).max(pause), failure.clone())),
-        };
+        let failures = if made.is_ok() { 0 } else { self.turn.failures.saturating_add(1) };
+        self.turn.failures = failures;
+        self.turn.failed = made.as_ref().err().map(|(failure, wait)| {
+            // A secret that somebody keeps is looked for at once.
+            let own = PAUSE.saturating_mul(1 << failures.saturating_sub(1).min(10)).min(LONGEST_PAUSE);
+            let pause = if self.spec.provider.is_standing() { Duration::ZERO } else { own };
+            (Instant::now(), wait.unwrap_or(pause).clamp(pause, LONGEST_WAIT), failure.clone())
+        });
         made.map_err(|(failure, _)| failure)
     }
 
-    async fn made(&self, connector: &ConnectorId) -> Result<Arc<Lease>, (LendFailure, Option<Duration>)> {
+    async fn made(&self, connector: &ConnectorId) -> Result<Arc<Lent>, (LendFailure, Option<Duration>)> {
         let terms = self.grant.terms();
         let now_ms = self.desk.clock.now_ms();
         let ends_ms = self.grant.chain().map(|grant| grant.terms().expires_at_ms).min().unwrap_or(0);
@@ -419,16 +490,16 @@ impl Making {
             let used = Some(Arc::downgrade(&before.lease));
             give_back(&self.desk, &before, "another one took its place", used);
         }
-        Ok(Arc::clone(&lent.lease))
+        Ok(lent)
     }
 }
 
 impl Slot {
     /// The lease, if it is good for this, now.
-    fn usable(&self, access: Access, now_ms: u64) -> Option<Arc<Lease>> {
+    fn usable(&self, access: Access, now_ms: u64) -> Option<Arc<Lent>> {
         let place = self.lock();
         let lent = place.lent.as_ref()?;
-        (lent.lease.access >= access && now_ms < lent.lease.expires_at_ms()).then(|| Arc::clone(&lent.lease))
+        (lent.lease.access >= access && now_ms < lent.lease.expires_at_ms()).then(|| Arc::clone(lent))
     }
 
     fn lock(&self) -> MutexGuard<'_, Place> {
@@ -444,13 +515,25 @@ impl Held {
     }
 }
 
+/// Handed to a call: the first one puts on record that it is lent.
+fn loan_of(lent: &Lent) -> Loan {
+    Loan { lease: Arc::clone(&lent.lease), fresh: lent.is_first_use() }
+}
+
+/// Who can take back what was lent: who is configured now for the same connector, where that is the same issuer.
+fn provider_of(specs: &Specs, entry: &Entry) -> Option<Arc<dyn Provider>> {
+    let spec = specs.get(&entry.connector)?;
+    (spec.provider.name() == entry.provider && spec.issuer == entry.issuer).then(|| Arc::clone(&spec.provider))
+}
+
 /// Gives it back: what stands for ever is only on record, all else is for its issuer to take back.
 fn give_back(desk: &Desk, lent: &Lent, why: &str, used: Option<Weak<Lease>>) {
+    lent.lease.is_given_back();
     if lent.provider.is_standing() {
-        desk.tell("returned", &lent.entry, Some(why.to_owned()));
+        desk.tell("returned", &lent.entry(), Some(why.to_owned()));
         return;
     }
-    let (entry, handle, provider) = (Arc::clone(&lent.entry), lent.handle.clone(), Some(Arc::clone(&lent.provider)));
+    let (entry, handle, provider) = (lent.entry(), lent.handle.clone(), Some(Arc::clone(&lent.provider)));
     desk.give_back(Returning { entry, handle, provider, why: why.to_owned(), used });
 }
 

@@ -2,11 +2,16 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    panic::AssertUnwindSafe,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
 use bailiwick_pipeline::ports::{Clock, Lease};
+use futures_util::FutureExt as _;
 use tokio::{
     sync::{Notify, OwnedSemaphorePermit, Semaphore, watch},
     time::Instant,
@@ -14,14 +19,15 @@ use tokio::{
 
 use crate::{
     book::{Book, Entry, Event, Record},
+    mint::within,
     provider::{Handle, Provider, RevokeFault},
 };
 
 /// How long an issuer may take to take one back.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// How many are taken back at once.
-const AT_ONCE: usize = 16;
+/// How many are taken back at once of one issuer.
+const AT_ONCE: usize = 8;
 
 /// The longest pause between two tries.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
@@ -42,8 +48,27 @@ pub(crate) struct Desk {
     pub(crate) clock: Arc<dyn Clock>,
     pending: Mutex<BTreeMap<String, Pending>>,
     wake: Arc<Notify>,
-    count: watch::Sender<usize>,
-    at_once: Arc<Semaphore>,
+    /// What is being made just now.
+    making: Mutex<BTreeMap<String, Entry>>,
+    /// Nothing is made any more.
+    is_closed: AtomicBool,
+    /// Told of every change of what is pending, or being made.
+    changed: watch::Sender<u64>,
+    /// For each issuer its own: one that hangs delays no other.
+    at_once: Mutex<BTreeMap<String, Arc<Semaphore>>>,
+}
+
+/// That one is being made, until this is dropped.
+pub(crate) struct AtWork<'d> {
+    desk: &'d Desk,
+    lease: String,
+}
+
+impl Drop for AtWork<'_> {
+    fn drop(&mut self) {
+        held(&self.desk.making).remove(&self.lease);
+        self.desk.changed();
+    }
 }
 
 /// One that is to be taken back.
@@ -65,6 +90,8 @@ struct Pending {
     tries: u32,
     fault: Option<String>,
     is_worked_on: bool,
+    /// Whoever still uses it is waited for no more.
+    is_hurried: bool,
 }
 
 impl Drop for Desk {
@@ -90,21 +117,76 @@ pub struct Standstill {
 
 impl Desk {
     pub(crate) fn new(book: Arc<dyn Book>, record: Arc<dyn Record>, clock: Arc<dyn Clock>) -> Arc<Self> {
-        let (count, _) = watch::channel(0);
-        let at_once = Arc::new(Semaphore::new(AT_ONCE));
-        Arc::new(Self { book, record, clock, pending: Mutex::default(), wake: Arc::default(), count, at_once })
+        let (changed, _) = watch::channel(0);
+        Arc::new(Self {
+            book,
+            record,
+            clock,
+            pending: Mutex::default(),
+            wake: Arc::default(),
+            making: Mutex::default(),
+            is_closed: AtomicBool::new(false),
+            changed,
+            at_once: Mutex::default(),
+        })
+    }
+
+    /// One is about to be made; none where nothing is made any more.
+    pub(crate) fn begin(&self, entry: &Entry) -> Option<AtWork<'_>> {
+        let mut making = held(&self.making);
+        // Looked at under the lock: whoever closes sees what has begun.
+        if self.is_closed.load(Ordering::SeqCst) {
+            return None;
+        }
+        making.insert(entry.lease.clone(), entry.clone());
+        Some(AtWork { desk: self, lease: entry.lease.clone() })
+    }
+
+    /// Nothing is made from here on.
+    pub(crate) fn close(&self) {
+        let _making = held(&self.making);
+        self.is_closed.store(true, Ordering::SeqCst);
+    }
+
+    /// Nobody who still uses these is waited for.
+    pub(crate) fn hurry(&self, concerns: impl Fn(&Entry) -> bool) {
+        for pending in self.lock().values_mut().filter(|pending| concerns(&pending.returning.entry)) {
+            pending.is_hurried = true;
+        }
+        self.wake.notify_one();
+    }
+
+    /// Finds who can take back what nobody could be asked to.
+    pub(crate) fn resolve(&self, provider_of: impl Fn(&Entry) -> Option<Arc<dyn Provider>>) {
+        for pending in self.lock().values_mut().filter(|pending| pending.returning.provider.is_none()) {
+            let Returning { entry, handle, why, used, .. } = pending.returning.as_ref();
+            let Some(provider) = provider_of(entry) else { continue };
+            let (entry, handle, why, used) = (Arc::clone(entry), handle.clone(), why.clone(), used.clone());
+            pending.returning = Arc::new(Returning { entry, handle, provider: Some(provider), why, used });
+            pending.due = Instant::now();
+        }
+        self.wake.notify_one();
+    }
+
+    fn changed(&self) {
+        self.changed.send_modify(|count| *count = count.wrapping_add(1));
     }
 
     /// Takes this one back, soon. Never waits.
     pub(crate) fn give_back(&self, returning: Returning) {
         let now = Instant::now();
         let id = returning.entry.lease.clone();
-        let pending =
-            Pending { returning: Arc::new(returning), since: now, due: now, tries: 0, fault: None, is_worked_on: false };
-        let mut all = self.lock();
-        all.entry(id).or_insert(pending);
-        self.count.send_replace(all.len());
-        drop(all);
+        let pending = Pending {
+            returning: Arc::new(returning),
+            since: now,
+            due: now,
+            tries: 0,
+            fault: None,
+            is_worked_on: false,
+            is_hurried: false,
+        };
+        self.lock().entry(id).or_insert(pending);
+        self.changed();
         self.wake.notify_one();
     }
 
@@ -122,23 +204,24 @@ impl Desk {
 
     /// Waits until each of these is back, or was tried at least once and has to wait; not longer than `most`. Returns whether all are back.
     pub(crate) async fn settled(&self, concerns: impl Fn(&Entry) -> bool, most: Duration) -> bool {
-        let mut count = self.count.subscribe();
+        let mut changed = self.changed.subscribe();
         let wait = async {
             loop {
-                count.borrow_and_update();
+                changed.borrow_and_update();
+                let is_making = held(&self.making).values().any(&concerns);
                 let left = self
                     .lock()
                     .values()
                     .filter(|pending| concerns(&pending.returning.entry))
                     .map(Pending::is_waiting)
                     .collect::<Vec<_>>();
-                if left.is_empty() {
+                if left.is_empty() && !is_making {
                     return true;
                 }
-                if left.iter().all(|is_waiting| *is_waiting) {
+                if !is_making && left.iter().all(|is_waiting| *is_waiting) {
                     return false;
                 }
-                if count.changed().await.is_err() {
+                if changed.changed().await.is_err() {
                     return false;
                 }
             }
@@ -172,41 +255,57 @@ impl Desk {
         next
     }
 
-    /// Those whose turn it is, and when the next one's is.
-    fn due(&self, now: Instant) -> (Vec<(Arc<Returning>, OwnedSemaphorePermit)>, Option<Instant>) {
+    /// Those whose turn it is, the longest due first, and when the next one's is.
+    fn due(&self, now: Instant) -> (Vec<(Arc<Returning>, Option<OwnedSemaphorePermit>)>, Option<Instant>) {
         let (mut due, mut next) = (Vec::new(), None::<Instant>);
-        for pending in self.lock().values_mut().filter(|pending| !pending.is_worked_on) {
+        let mut all = self.lock();
+        let mut idle: Vec<&mut Pending> = all.values_mut().filter(|pending| !pending.is_worked_on).collect();
+        idle.sort_by_key(|pending| pending.due);
+        for pending in idle {
             let is_used = pending.returning.used.as_ref().is_some_and(|lease| lease.strong_count() > 0);
-            let at = match is_used && now < pending.since + LAST_CALLS {
-                true => now + GLANCE,
-                false => pending.due,
-            };
-            if at <= now {
-                // Whoever is done wakes us: then there is room again.
-                let Ok(permit) = Arc::clone(&self.at_once).try_acquire_owned() else { break };
-                pending.is_worked_on = true;
-                due.push((Arc::clone(&pending.returning), permit));
-            } else {
+            let waits = is_used && !pending.is_hurried && now < pending.since + LAST_CALLS;
+            let at = if waits { now + GLANCE } else { pending.due };
+            if at > now {
                 next = Some(next.map_or(at, |next| next.min(at)));
+                continue;
             }
+            // What only time can end is looked at, and asks nobody.
+            let permit = if pending.returning.can_be_asked() {
+                // Whoever is done wakes us: then there is room again.
+                let Some(permit) = self.permit(&pending.returning.entry) else { continue };
+                Some(permit)
+            } else {
+                None
+            };
+            pending.is_worked_on = true;
+            due.push((Arc::clone(&pending.returning), permit));
         }
         (due, next)
+    }
+
+    fn permit(&self, entry: &Entry) -> Option<OwnedSemaphorePermit> {
+        let issuer = format!("{} {}", entry.provider, entry.issuer);
+        let of_issuer = Arc::clone(held(&self.at_once).entry(issuer).or_insert_with(|| Arc::new(Semaphore::new(AT_ONCE))));
+        of_issuer.try_acquire_owned().ok()
     }
 
     async fn take_back(&self, returning: &Returning) {
         let ended = self.clock.now_ms() >= returning.entry.until_ms.saturating_add(SKEW_MS);
         let asked = match (&returning.provider, &returning.handle) {
             (Some(provider), Some(handle)) if returning.can_be_asked() => {
-                let asked = tokio::time::timeout(PATIENCE, provider.revoke(handle)).await;
-                Some(asked.unwrap_or_else(|_| Err(RevokeFault::new("its issuer did not answer in time"))))
+                let asked = AssertUnwindSafe(tokio::time::timeout(PATIENCE, provider.revoke(handle))).catch_unwind().await;
+                Some(match asked {
+                    Ok(Ok(asked)) => asked,
+                    Ok(Err(_)) => Err(RevokeFault::new("its issuer did not answer in time")),
+                    Err(_) => Err(RevokeFault::new("the provider broke off: look into the log, and report it")),
+                })
             }
             _ => None,
         };
-        let outlives = returning.provider.as_ref().is_some_and(|provider| provider.outlives_itself());
         match asked {
             Some(Ok(())) => self.over(returning, "revoked").await,
             // Confirmed by time alone.
-            _ if ended && !(outlives && returning.can_be_asked()) => self.over(returning, "expired").await,
+            _ if ended && !(returning.entry.outlives && returning.handle.is_some()) => self.over(returning, "expired").await,
             Some(Err(fault)) => self.not_yet(returning, fault),
             None => self.lapses(returning),
         }
@@ -214,15 +313,14 @@ impl Desk {
 
     /// It is over: in the store first, so that what is on record as over is never taken back again.
     async fn over(&self, returning: &Returning, event: &'static str) {
-        let closed = self.book.close(&returning.entry.lease).await;
+        let closed = within(self.book.close(&returning.entry.lease)).await;
         if let Err(why) = closed {
             self.not_yet(returning, RevokeFault::new(format!("it is over, and that could not be stored: {why}")));
             return;
         }
         self.tell(event, &returning.entry, Some(returning.why.clone()));
-        let mut all = self.lock();
-        all.remove(&returning.entry.lease);
-        self.count.send_replace(all.len());
+        self.lock().remove(&returning.entry.lease);
+        self.changed();
     }
 
     fn not_yet(&self, returning: &Returning, fault: RevokeFault) {
@@ -234,8 +332,8 @@ impl Desk {
         pending.due = Instant::now() + fault.wait.map_or(pause, |wait| wait.clamp(pause, LONGEST_PAUSE));
         pending.is_worked_on = false;
         let is_first = pending.fault.replace(fault.why.clone()).is_none();
-        self.count.send_replace(all.len());
         drop(all);
+        self.changed();
         tracing::warn!(%lease, connector = %returning.entry.connector, why = %fault.why, "a credential could not be taken back yet: it is tried again");
         if is_first {
             self.tell("overdue", &returning.entry, Some(fault.why));
@@ -250,7 +348,8 @@ impl Desk {
         // Looked at again now and then: clocks are set.
         pending.due = Instant::now() + Duration::from_millis(left).clamp(GLANCE, LONGEST_PAUSE);
         pending.is_worked_on = false;
-        self.count.send_replace(all.len());
+        drop(all);
+        self.changed();
     }
 
     /// Puts it on record. What is over is over, whatever becomes of the record; that is said in the log.
@@ -262,9 +361,13 @@ impl Desk {
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Pending>> {
-        // A panic while it was held leaves a map that is whole.
-        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+        held(&self.pending)
     }
+}
+
+/// A panic while it was held leaves what is whole.
+fn held<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Pending {

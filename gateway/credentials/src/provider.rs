@@ -69,6 +69,8 @@ pub struct CredentialSpec {
     pub injection: Injection,
     /// Everything about it as text: what is configured otherwise has another one.
     pub terms: String,
+    /// The issuer and where it is, as text: the same for as long as what it gave can be taken back there.
+    pub issuer: String,
 }
 
 impl fmt::Debug for CredentialSpec {
@@ -160,6 +162,8 @@ pub struct MintFault {
     pub kind: MintFaultKind,
     /// Why, for the operator, and what to do.
     pub why: String,
+    /// Whether the issuer was not even asked: then nothing can have been made.
+    pub is_unasked: bool,
 }
 
 /// The kinds of [`MintFault`].
@@ -186,7 +190,13 @@ pub enum MintFaultKind {
 impl MintFault {
     /// A fault of this kind.
     pub fn new(kind: MintFaultKind, why: impl Into<String>) -> Self {
-        Self { kind, why: why.into() }
+        Self { kind, why: why.into(), is_unasked: false }
+    }
+
+    /// The same where the issuer was not even asked.
+    #[must_use]
+    pub fn unasked(self) -> Self {
+        Self { is_unasked: true, ..self }
     }
 
     /// The provider can't do that.

@@ -53,6 +53,8 @@ pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) headers: reqwest::header::HeaderMap,
     pub(crate) body: Zeroizing<Vec<u8>>,
+    /// What it was shown: not to be told again.
+    shown: Vec<Zeroizing<String>>,
 }
 
 impl Web {
@@ -65,6 +67,7 @@ impl Web {
         let client = client
             .unwrap_or_else(|_| Err("its client can't be made".to_owned()))
             .map_err(|why| MintFault::new(MintFaultKind::Own, why))?;
+        let shown = shown_in(&ask);
         let mut request = client.request(ask.method, ask.url);
         for (name, value) in ask.headers {
             request = request.header(name, value);
@@ -93,7 +96,7 @@ impl Web {
             }
             body.extend_from_slice(&chunk);
         }
-        Ok(Answer { status, headers, body })
+        Ok(Answer { status, headers, body, shown })
     }
 
     fn client(&self, is_plain: bool) -> Result<Client, String> {
@@ -165,7 +168,10 @@ impl Answer {
             (Some(error), Some(description)) => Some(format!("{error}: {description}")),
             (error, description) => error.or(description).or_else(|| of("message")).or_else(errors),
         };
-        let said = said.unwrap_or_default();
+        let mut said = said.unwrap_or_default();
+        for shown in &self.shown {
+            said = said.replace(shown.as_str(), "[redacted]");
+        }
         let clean: String = said.chars().map(|c| if c.is_control() { ' ' } else { c }).take(TOLD).collect();
         if clean.trim().is_empty() { String::new() } else { format!(": {}", clean.trim()) }
     }
@@ -180,10 +186,42 @@ fn pem(path: &std::path::Path) -> Result<Zeroizing<Vec<u8>>, String> {
     Ok(bytes)
 }
 
+/// The texts of what is asked that may be secrets: an issuer that quotes them tells them nobody.
+fn shown_in(ask: &Ask<'_>) -> Vec<Zeroizing<String>> {
+    fn strings(value: &serde_json::Value, into: &mut Vec<String>) {
+        match value {
+            serde_json::Value::String(text) => into.push(text.clone()),
+            serde_json::Value::Array(items) => items.iter().for_each(|item| strings(item, into)),
+            serde_json::Value::Object(members) => members.values().for_each(|member| strings(member, into)),
+            _ => {}
+        }
+    }
+    let mut shown = Vec::new();
+    if let Some((_, secret)) = ask.secret {
+        let whole = secret.expose_secret();
+        // With and without the word that says how it is borne.
+        shown.push(whole.to_owned());
+        shown.extend(whole.split_once(' ').map(|(_, bare)| bare.to_owned()));
+    }
+    match &ask.body {
+        Body::None => {}
+        Body::Json(text) => {
+            if let Ok(value) = serde_json::from_str(text) {
+                strings(&value, &mut shown);
+            }
+        }
+        Body::Form(text) => shown.extend(url::form_urlencoded::parse(text.as_bytes()).map(|(_, value)| value.into_owned())),
+    }
+    // Words of the protocol are no secrets.
+    shown.into_iter().filter(|text| text.len() >= 16).map(Zeroizing::new).collect()
+}
+
 fn unreachable(fault: &reqwest::Error) -> MintFault {
     let kind = if fault.is_timeout() { MintFaultKind::Slow } else { MintFaultKind::Down };
     let what = if fault.is_timeout() { "its issuer does not answer in time" } else { "its issuer can't be reached" };
-    MintFault::new(kind, format!("{what}: {}", words(fault)))
+    let failed = MintFault::new(kind, format!("{what}: {}", words(fault)));
+    // Without a connection nothing was asked.
+    if fault.is_connect() { failed.unasked() } else { failed }
 }
 
 /// What a failure says: the deepest of its causes. It names no URL, which can hold a secret.

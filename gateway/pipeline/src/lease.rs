@@ -6,7 +6,7 @@ use std::{
     fmt,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -23,6 +23,9 @@ use crate::{
 
 /// The name of the part that a credential of one secret has.
 const SECRET: &str = "secret";
+
+/// The largest part of a credential, bytes.
+const LARGEST_PART: usize = 64 * 1024;
 
 /// What a provider gave: the parts of one credential by name, such as `username` and `password`. The parts are wiped when it is dropped.
 #[derive(Default)]
@@ -58,6 +61,18 @@ impl Material {
     /// The names of the parts.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.0.keys().map(AsRef::as_ref)
+    }
+
+    fn secret_names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().filter(|(_, part)| matches!(part, Part::Secret(_))).map(|(name, _)| name.as_ref())
+    }
+
+    /// What every part must be, to be of use in an environment variable, a file or a header.
+    fn check(&self) -> Result<(), LeaseFault> {
+        let is_unfit = |name: &str| {
+            self.text(name).is_none_or(|text| text.trim().is_empty() || text.len() > LARGEST_PART || text.contains('\0'))
+        };
+        self.names().find(|name| is_unfit(name)).map_or(Ok(()), |name| Err(LeaseFault::Unfit(name.to_owned())))
     }
 
     fn text(&self, name: &str) -> Option<&str> {
@@ -257,6 +272,7 @@ pub struct Lease {
     /// What it is good for.
     pub access: Access,
     expires_at_ms: AtomicU64,
+    is_over: AtomicBool,
     delivery: Delivery,
     secrets: Vec<SecretString>,
     needles: Needles,
@@ -302,12 +318,23 @@ pub enum LeaseFault {
     /// It has no secret at all.
     #[error("the credential has no secret in it")]
     NoSecret,
+    /// Its server would get none of its secrets.
+    #[error("`inject` has no place for a secret of the credential (`{0}`): correct `inject`")]
+    NotUsed(String),
+    /// A part can't be carried.
+    #[error("the part `{0}` of the credential is empty, has NUL in it, or more than 65536 bytes")]
+    Unfit(String),
 }
 
 impl Lease {
     /// Lends this on these terms.
     pub fn new(terms: LeaseTerms, material: Material) -> Result<Self, LeaseFault> {
         let LeaseTerms { id, provider, reference, injection, expires_at_ms, access } = terms;
+        material.check()?;
+        let named: Vec<&str> = injection.templates().flat_map(Template::parts).collect();
+        if !material.secret_names().any(|name| named.contains(&name)) && material.secret_names().next().is_some() {
+            return Err(LeaseFault::NotUsed(material.secret_names().collect::<Vec<_>>().join("`, `")));
+        }
         let filled = |texts: Vec<(String, Template)>| -> Result<Vec<(String, SecretString)>, LeaseFault> {
             texts.into_iter().map(|(name, text)| Ok((name, text.filled(&material)?))).collect()
         };
@@ -328,12 +355,23 @@ impl Lease {
         }
         let needles = Needles::of(&secrets)?;
         let expires_at_ms = AtomicU64::new(expires_at_ms);
-        Ok(Self { id, provider, reference, access, expires_at_ms, delivery, secrets, needles })
+        let is_over = AtomicBool::new(false);
+        Ok(Self { id, provider, reference, access, expires_at_ms, is_over, delivery, secrets, needles })
     }
 
     /// Until when it is lent, unix milliseconds: never longer than the grant.
     pub fn expires_at_ms(&self) -> u64 {
         self.expires_at_ms.load(Ordering::Relaxed)
+    }
+
+    /// It was given back: nothing new is begun with it.
+    pub fn is_given_back(&self) {
+        self.is_over.store(true, Ordering::Release);
+    }
+
+    /// Whether it was given back.
+    pub fn is_over(&self) -> bool {
+        self.is_over.load(Ordering::Acquire)
     }
 
     /// It was renewed: its issuer lets it live until then, unix milliseconds.

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use bailiwick_config::{Config, Connector, nearest};
@@ -55,6 +55,9 @@ pub(super) async fn try_out(id: &str, session: &Session) -> Result<Trial, CliFau
     let look = offline.look("connector_tested", connector).await?;
     Ok(trial(connector, look, began.elapsed(), &offline.config, &Pins::new(&offline.store).list()?))
 }
+
+/// How long issuers may take to take back what a connector was lent while it was looked at.
+const GIVEN_BACK: Duration = Duration::from_secs(20);
 
 /// A gateway's folder, held while it is used: no gateway can start meanwhile.
 pub(super) struct Offline {
@@ -127,6 +130,9 @@ impl Offline {
         self.note(event, id, &change, Stage::Begun, &with)?;
         let scout = Scout { specs: &self.specs, broker: &self.broker, trail: &self.trail, clock: &SystemClock };
         let look = scout.try_out(&connector.id).await;
+        if !self.broker.guests_settled(GIVEN_BACK).await {
+            tracing::warn!("what the connector was lent is not taken back yet: the next start of the gateway tries again");
+        }
         self.note(event, id, &change, Stage::Done, &with)?;
         Ok(look)
     }

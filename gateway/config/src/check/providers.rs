@@ -152,8 +152,7 @@ pub(super) fn lending(
     }
     let role = raw.role.clone().map(|all| ByAccess { all, read: raw.read_role.clone() });
     let policies = ByAccess { all: raw.token_policies.clone().unwrap_or_default(), read: raw.read_token_policies.clone() };
-    let lending =
-        Lending { provider: provider.to_owned(), role, path: raw.path.clone(), policies, ttl, ..Lending::default() };
+    let lending = Lending { provider: provider.to_owned(), role, path: raw.path.clone(), policies, ttl, ..Lending::default() };
     lent::more(raw, lending, path, setting, findings)
 }
 

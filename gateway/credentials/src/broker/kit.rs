@@ -1,7 +1,7 @@
 //! A broker in a test: its store and its record in memory, a clock that is set, and an issuer that does what it is told.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
-use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 
 use bailiwick_pipeline::{
     grant::{Grant, GrantState, Standing as GrantStanding},
@@ -41,7 +41,7 @@ pub(super) fn from_env(name: &str, env: &Arc<EnvSecrets>) -> CredentialSpec {
 }
 
 pub(super) fn of(provider: Arc<dyn Provider>, terms: &str) -> CredentialSpec {
-    CredentialSpec { provider, injection: Injection::env("TOKEN"), terms: terms.to_owned() }
+    CredentialSpec { provider, injection: Injection::env("TOKEN"), terms: terms.to_owned(), issuer: "here".to_owned() }
 }
 
 pub(super) fn variables(env: &[(&str, &str)]) -> Arc<EnvSecrets> {
@@ -182,6 +182,10 @@ pub(super) struct Issuer {
     /// Whether it fails after it has made one.
     pub(super) breaks_after: bool,
     pub(super) is_revocable: bool,
+    /// How often it breaks off.
+    pub(super) panics: AtomicUsize,
+    /// Whether it takes nothing back, and says nothing.
+    pub(super) hangs: AtomicBool,
     /// What it needs to answer.
     pub(super) breath: Semaphore,
 }
@@ -199,6 +203,8 @@ impl Default for Issuer {
             most_ms: u64::MAX,
             breaks_after: false,
             is_revocable: true,
+            panics: AtomicUsize::new(0),
+            hangs: AtomicBool::new(false),
             breath: Semaphore::new(Semaphore::MAX_PERMITS),
         }
     }
@@ -207,6 +213,10 @@ impl Default for Issuer {
 impl Issuer {
     pub(super) fn alive(&self) -> usize {
         self.alive.lock().unwrap().len()
+    }
+
+    fn breaks_off(&self) -> bool {
+        self.panics.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok()
     }
 
     pub(super) fn minted(&self) -> usize {
@@ -239,6 +249,7 @@ impl Provider for Issuer {
             }
             self.alive.lock().unwrap().insert(wish.lease.clone(), wish.access);
             let number = self.minted.fetch_add(1, Ordering::SeqCst);
+            assert!(!self.breaks_off(), "it breaks off, as it was told to");
             if self.breaks_after {
                 return Err(MintFault::new(MintFaultKind::Down, "the connection broke off"));
             }
@@ -263,6 +274,10 @@ impl Provider for Issuer {
     fn revoke<'a>(&'a self, handle: &'a Handle) -> Later<'a, Result<(), RevokeFault>> {
         Box::pin(async move {
             self.asked_back.fetch_add(1, Ordering::SeqCst);
+            assert!(!self.breaks_off(), "it breaks off, as it was told to");
+            if self.hangs.load(Ordering::SeqCst) {
+                std::future::pending::<()>().await;
+            }
             if let Some(fault) = self.takes.lock().unwrap().clone() {
                 return Err(fault);
             }

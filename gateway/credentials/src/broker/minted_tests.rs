@@ -77,7 +77,7 @@ async fn whoever_stops_waiting_leaves_nothing_behind_that_nobody_knows() {
     assert!(gone.is_err());
     issuer.breath.add_permits(9);
     let next = house.lend(&grant, "tickets").await;
-    assert!(!next.fresh && issuer.minted() == 1, "it is what the first one asked for");
+    assert!(next.fresh && issuer.minted() == 1, "it is what the first one asked for, and nobody was told of it yet");
     house.broker.returned(&grant.terms().id, "it ended");
     until("the return", || issuer.alive() == 0 && house.books.open() == 0).await;
 }
@@ -239,6 +239,97 @@ async fn a_leak_ends_the_lease() {
     // Of an earlier call that ended late: the new one is not concerned.
     house.broker.leaked(&grant, &id("tickets"), &leaked);
     assert!(!house.lend(&grant, "tickets").await.fresh);
+    assert!(leaked.is_over() && !next.lease.is_over());
+    // A server that shows whatever it is lent does not have its issuer make one after the other.
+    house.broker.leaked(&grant, &id("tickets"), &next.lease);
+    assert!(house.denied(&grant, "tickets").await.contains("more than once"));
+    assert_eq!(issuer.minted(), 2);
+}
+
+#[tokio::test]
+async fn a_provider_that_breaks_off_leaves_nothing_behind_that_nobody_knows() {
+    let issuer = issuer();
+    issuer.panics.store(1, Ordering::SeqCst);
+    let (house, one) = (house(&issuer).at_work(), grant("g-1", 1, 100_000, None));
+    assert!(house.denied(&one, "tickets").await.contains("broke off"));
+    until("the return", || issuer.alive() == 0 && house.books.open() == 0).await;
+    // And where it breaks off while it takes one back, it is asked again.
+    let two = grant("g-2", 1, 100_000, None);
+    house.lend(&two, "tickets").await;
+    issuer.panics.store(1, Ordering::SeqCst);
+    house.broker.returned(&two.terms().id, "the task is done");
+    until("the return", || issuer.alive() == 0 && house.books.open() == 0).await;
+}
+
+#[tokio::test]
+async fn what_another_issuer_made_is_not_taken_back_at_this_one() {
+    let (first, second) = (issuer(), issuer());
+    let books = Arc::<Books>::default();
+    let house = House::with([("tickets", of(Arc::clone(&first) as Arc<dyn Provider>, ""))], Arc::clone(&books));
+    house.lend(&grant("g-1", 1, 100_000, None), "tickets").await;
+    drop(house);
+    let elsewhere = CredentialSpec { issuer: "elsewhere".to_owned(), ..of(Arc::clone(&second) as Arc<dyn Provider>, "") };
+    let next = House::with([("tickets", elsewhere)], Arc::clone(&books)).at_work();
+    next.broker.recover().unwrap();
+    assert!(!next.broker.settled(&"g-1".parse().unwrap(), LONG).await);
+    assert_eq!((books.open(), second.asked_back.load(Ordering::SeqCst)), (1, 0));
+    assert!(next.broker.leases().first().unwrap().ending.as_ref().unwrap().lapses);
+    // Configured again, it can be asked.
+    next.broker.replace([(id("tickets"), of(Arc::clone(&first) as Arc<dyn Provider>, "2"))].into());
+    until("the return", || first.alive() == 0 && books.open() == 0).await;
+}
+
+#[tokio::test]
+async fn what_is_being_made_is_not_back() {
+    let issuer = Arc::new(Issuer { breath: Semaphore::new(0), ..Issuer::default() });
+    let (house, grant) = (Arc::new(house(&issuer).at_work()), grant("g-1", 1, 100_000, None));
+    let (of, live) = (Arc::clone(&house), Arc::clone(&grant));
+    let call = tokio::spawn(async move { of.denied(&live, "tickets").await });
+    until("the mint", || house.books.open() == 1).await;
+    house.broker.returned(&grant.terms().id, "revoked");
+    assert!(!house.broker.settled(&grant.terms().id, Duration::from_millis(50)).await);
+    issuer.breath.add_permits(1);
+    assert!(house.broker.settled(&grant.terms().id, LONG).await);
+    assert_eq!((issuer.minted(), issuer.alive(), house.books.open()), (1, 0, 0));
+    call.await.unwrap();
+    assert!(house.broker.close_all(LONG).await);
+    let late = self::grant("g-2", 1, 100_000, None);
+    assert!(house.denied(&late, "tickets").await.contains("the gateway ends"));
+}
+
+#[tokio::test]
+async fn a_renewed_lease_is_not_over_when_it_would_have_been() {
+    let issuer = Arc::new(Issuer { most_ms: 10_000, ..Issuer::default() });
+    let (house, grant) = (house(&issuer).at_work(), grant("g-1", 1, 100_000, None));
+    let lease = house.lend(&grant, "tickets").await.lease;
+    house.books.later_ms.store(9_000, Ordering::SeqCst);
+    house.lend(&grant, "tickets").await;
+    until("the renewal", || lease.expires_at_ms() == NOW + 19_000).await;
+    *issuer.takes.lock().unwrap() = Some(RevokeFault::new("it is down"));
+    house.books.later_ms.store(17_000, Ordering::SeqCst);
+    house.broker.returned(&grant.terms().id, "the task is done");
+    assert!(!house.broker.settled(&grant.terms().id, LONG).await);
+    assert_eq!((issuer.alive(), house.books.open()), (1, 1), "it lives on at its issuer");
+    *issuer.takes.lock().unwrap() = None;
+    until("the return", || issuer.alive() == 0 && house.books.open() == 0).await;
+}
+
+#[tokio::test]
+async fn an_issuer_that_hangs_delays_no_other() {
+    let (hangs, works) = (issuer(), issuer());
+    hangs.hangs.store(true, Ordering::SeqCst);
+    let of_other = CredentialSpec { issuer: "other".to_owned(), ..of(Arc::clone(&works) as Arc<dyn Provider>, "") };
+    let house = House::of([("tickets", of(Arc::clone(&hangs) as Arc<dyn Provider>, "")), ("files", of_other)]).at_work();
+    for number in 0..40 {
+        let grant = grant(&format!("g-{number}"), 1, 100_000, None);
+        house.lend(&grant, "tickets").await;
+        house.broker.returned(&grant.terms().id, "the task is done");
+    }
+    let last = grant("g-last", 1, 100_000, None);
+    house.lend(&last, "files").await;
+    house.broker.returned(&last.terms().id, "the task is done");
+    assert!(house.broker.settled(&last.terms().id, LONG / 2).await);
+    assert_eq!(works.alive(), 0);
 }
 
 #[tokio::test]

@@ -72,7 +72,12 @@ async fn arm_now<'r>(call: Approved<'r>, ports: &Ports, way: &mut Way<'r>) -> Re
     }
     let lease = loan.map(|loan| loan.lease);
     let asks = Takes::at_all(granted.identified(), tool, grant, granted.world()).declared();
-    let channel = ports.connectors.ready(tool, grant, lease.as_ref(), asks.as_deref()).await.map_err(|failure| {
+    let ready = ports.connectors.ready(tool, grant, lease.as_ref(), asks.as_deref()).await;
+    // Given back meanwhile, as another took its place or it leaked: walked again, with what is lent then.
+    if lease.as_ref().is_some_and(|lease| lease.is_over()) {
+        return Err(Stop::Stale);
+    }
+    let channel = ready.map_err(|failure| {
         // It may quote what the server said before it ended.
         let detail = Lease::kept_out(lease.as_deref(), &failure.to_string());
         Refusal::connect(tool.connector.id.as_str(), &failure, &detail)
