@@ -3,10 +3,7 @@
 
 use std::fs;
 
-use bailiwick_pipeline::{
-    grant::LiveGrant,
-    ports::{Access, Clock as _, Credentials as _, Grants as _, Wanted},
-};
+use bailiwick_pipeline::ports::{Access, Clock as _, Credentials as _, Grants as _, Wanted};
 use bailiwick_store::{Store, StoreFault};
 
 use super::*;
