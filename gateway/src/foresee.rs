@@ -105,7 +105,9 @@ pub(crate) async fn foresee(ports: Ports, agent: Arc<Agent>, call: &Call) -> Res
     let policies = Arc::clone(&world.policies);
     if let Some(context) = context {
         // What no rule reads changes nothing.
-        probes.iter_mut().for_each(|probe| probe.read.call.extend(context.clone()));
+        for probe in &mut probes {
+            probe.read.call.extend(context.clone());
+        }
         foreseen.in_other_circumstances(&policies, &probes, &world.connectors)?;
     }
     // The grant itself first: what would have to be otherwise is said of that.

@@ -331,6 +331,30 @@ async fn metrics(State(runtime): State<Arc<Runtime>>) -> String {
         &[("", told.decided_ms / 1000)],
     );
     counter("bailiwick_approvals_quick_total", "Approvals within three seconds of being asked.", &[("", told.quick)]);
+    count_policy(&runtime, &mut counter);
+    let reloads = runtime.reloads();
+    counter(
+        "bailiwick_config_reloads_total",
+        "Attempts to take another configuration, by what became of them.",
+        &[("{bailiwick_outcome=\"applied\"}", reloads.applied), ("{bailiwick_outcome=\"refused\"}", reloads.refused)],
+    );
+    let is_successful = reloads.last.as_ref().is_none_or(|last| last.why.is_empty());
+    let digest = format!("{{digest=\"{}\",policy=\"{}\"}}", reloads.digest, runtime.worlds.now().policy_digest);
+    let mut gauge = |name: &str, help: &str, labels: &str, value: u64| {
+        let _infallible = writeln!(text, "# HELP {name} {help}\n# TYPE {name} gauge\n{name}{labels} {value}");
+    };
+    let help = "Whether the last attempt to take another configuration was successful.";
+    let never = runtime.recorder.overlisted().never_let_go();
+    let of_never = "Listed tools of which policy refused every call since the first that it refused.";
+    gauge("bailiwick_policy_overlisted_tools", of_never, "", never);
+    gauge("bailiwick_config_last_reload_successful", help, "", u64::from(is_successful));
+    gauge("bailiwick_config_epoch", "Counts the configurations in force since the start.", "", reloads.epoch);
+    gauge("bailiwick_config_info", "The digests of the configuration in force and of its policies.", &digest, 1);
+    text
+}
+
+/// What policies that are only watched would have decided otherwise, and what was listed and refused.
+fn count_policy(runtime: &Runtime, counter: &mut impl FnMut(&str, &str, &[(&str, u64)])) {
     let differences: Vec<(String, u64)> = runtime
         .recorder
         .shadow_differences()
@@ -346,25 +370,6 @@ async fn metrics(State(runtime): State<Arc<Runtime>>) -> String {
     let refused: Vec<_> = overlisted.refused().into_iter().map(|(tool, count)| (format!("{{tool=\"{tool}\"}}"), count)).collect();
     let rows: Vec<(&str, u64)> = refused.iter().map(|(labels, count)| (labels.as_str(), *count)).collect();
     counter("bailiwick_policy_overlisted_total", "Calls of listed tools that policy refused, by tool.", &rows);
-    let reloads = runtime.reloads();
-    counter(
-        "bailiwick_config_reloads_total",
-        "Attempts to take another configuration, by what became of them.",
-        &[("{bailiwick_outcome=\"applied\"}", reloads.applied), ("{bailiwick_outcome=\"refused\"}", reloads.refused)],
-    );
-    let is_successful = reloads.last.as_ref().is_none_or(|last| last.why.is_empty());
-    let digest = format!("{{digest=\"{}\",policy=\"{}\"}}", reloads.digest, runtime.worlds.now().policy_digest);
-    let mut gauge = |name: &str, help: &str, labels: &str, value: u64| {
-        let _infallible = writeln!(text, "# HELP {name} {help}\n# TYPE {name} gauge\n{name}{labels} {value}");
-    };
-    let help = "Whether the last attempt to take another configuration was successful.";
-    let never = overlisted.never_let_go();
-    let of_never = "Listed tools of which policy refused every call since the first that it refused.";
-    gauge("bailiwick_policy_overlisted_tools", of_never, "", never);
-    gauge("bailiwick_config_last_reload_successful", help, "", u64::from(is_successful));
-    gauge("bailiwick_config_epoch", "Counts the configurations in force since the start.", "", reloads.epoch);
-    gauge("bailiwick_config_info", "The digests of the configuration in force and of its policies.", &digest, 1);
-    text
 }
 
 /// How people get in. A link is good for whoever reads it, so where nobody sits at the screen none is written: it would stay in a log.

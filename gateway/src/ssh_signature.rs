@@ -61,10 +61,10 @@ pub(crate) fn verify(bytes: &[u8], signature: &str, keys: &[String]) -> Result<S
         message.extend_from_slice(&u32::try_from(part.len()).unwrap_or(u32::MAX).to_be_bytes());
         message.extend_from_slice(part);
     }
-    let signer = STANDARD.encode(key);
+    let known_as = STANDARD.encode(key);
     let (key, signed) = (of_kind(key)?, of_kind(signed)?);
     UnparsedPublicKey::new(&ED25519, key).verify(&message, signed).map_err(|_| SignatureFault::Wrong)?;
-    Ok(signer)
+    Ok(known_as)
 }
 
 /// The key of a line such as `ssh-ed25519 AAAA… who@where`.
