@@ -463,6 +463,61 @@ pub(super) const FILES: &[Case] = &[
     ("[[connectors]]\nid = \"t\"\ncommand = [\"@self\"]", Code::EmbeddedOnly, "`@self`"),
 ];
 
+/// Providers, each at the top of a file; their connectors stand behind them.
+pub(super) const PROVIDERS: &[Case] = &[
+    ("[[providers]]\nid = \"p\"", Code::MissingKey, "`openbao`, `postgres`"),
+    ("[[providers]]\nid = \"P\"\npostgres = { url = \"postgresql://b@localhost/a\" }", Code::BadName, "provider id"),
+    (
+        "[[providers]]\nid = \"p\"\nopenbao = { url = \"https://b.example\" }",
+        Code::MissingKey,
+        "`token_file`, `role_id` and `jwt_file`",
+    ),
+    ("[[providers]]\nid = \"p\"\nopenbao = { url = \"http://b.example\", token_file = \"t\" }", Code::PlainHttp, "in the clear"),
+    (
+        "[[providers]]\nid = \"p\"\nopenbao = { url = \"https://b.example\", token_file = \"t\", role_id = \"r\" }",
+        Code::Conflict,
+        "two ways to log in",
+    ),
+    (
+        "[[providers]]\nid = \"p\"\nopenbao = { url = \"https://b.example\", role_id = \"r\" }",
+        Code::MissingKey,
+        "`secret_id_file` is missing",
+    ),
+    (
+        "[[providers]]\nid = \"p\"\nopenbao = { url = \"https://b.example\", jwt_file = \"j\" }",
+        Code::MissingKey,
+        "`auth_role` is missing",
+    ),
+    (
+        "[[providers]]\nid = \"p\"\nopenbao = { url = \"https://b.example\", token_file = \"t\", auth_mount = \"x\" }",
+        Code::Conflict,
+        "means nothing beside `token_file`",
+    ),
+    (
+        "[[providers]]\nid = \"p\"\nopenbao = { url = \"https://b.example\", token_file = \"t\", token_role = \"../x\" }",
+        Code::BadText,
+        "without a slash",
+    ),
+    ("[[providers]]\nid = \"p\"\npostgres = { url = \"https://db.example/a\" }", Code::BadUrl, "postgresql://bailiwick@"),
+    ("[[providers]]\nid = \"p\"\npostgres = { url = \"postgresql://b:canary@db.example/a\" }", Code::BadUrl, "`password_file`"),
+    ("[[providers]]\nid = \"p\"\npostgres = { url = \"postgresql://b@db.example\" }", Code::BadUrl, "without a query"),
+];
+
+/// The credential of a connector, with the providers `bao` (an OpenBao) and `pg` (a PostgreSQL).
+pub(super) const LENT: &[Case] = &[
+    ("provider = \"bao\", role = \"database/creds/x\"", Code::MissingKey, "add `token_policies = [\"…\"]`"),
+    ("provider = \"bao\", token_policies = [\"x\"]", Code::MissingKey, "or a `path`"),
+    ("provider = \"bao\", role = \"database/creds/x\", token_policies = []", Code::EmptyList, "reads nothing"),
+    ("provider = \"bao\", role = \"database/creds/x\", token_policies = [\"root\"]", Code::BadName, "everything"),
+    ("provider = \"bao\", role = \"/database/creds/x\", token_policies = [\"x\"]", Code::BadText, "no path at an OpenBao"),
+    ("provider = \"bao\", role = \"database/../x\", token_policies = [\"x\"]", Code::BadText, "no path at an OpenBao"),
+    ("provider = \"bao\", role = \"d/x\", path = \"s/x\", token_policies = [\"x\"]", Code::Conflict, "is kept"),
+    ("provider = \"bao\", path = \"s/x\", read_role = \"d/x\", token_policies = [\"x\"]", Code::Conflict, "without `role`"),
+    ("provider = \"bao\", path = \"s/x\", token_policies = [\"x\"], ttl = \"1s\"", Code::OutOfRange, "10s"),
+    ("provider = \"pg\"", Code::MissingKey, "`role` is missing"),
+    ("provider = \"pg\", role = \"x\", token_policies = [\"x\"]", Code::Conflict, "means nothing to the provider `pg`"),
+];
+
 /// Lines of a connector.
 pub(super) const CONNECTORS: &[Case] = &[
     ("env = { LD_PRELOAD = \"/x.so\" }", Code::DangerousVariable, "`LD_PRELOAD`"),

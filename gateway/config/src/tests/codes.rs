@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{
     BASE,
-    cases::{CHANNELS, CONNECTORS, FILES, GRANTS, ISSUERS},
+    cases::{CHANNELS, CONNECTORS, FILES, GRANTS, ISSUERS, LENT, PROVIDERS},
     read,
 };
 use crate::{FaultCode, FaultCode as Code, load};
@@ -19,12 +19,21 @@ fn grant(lines: &str) -> String {
     format!("{BASE}[[grants]]\nid = \"g\"\nagent = \"bot\"\npurpose = \"test\"\n{lines}\n")
 }
 
+/// The connector of [`BASE`] with this credential, and two providers.
+fn lent(credential: &str) -> String {
+    let bao = "[[providers]]\nid = \"bao\"\nopenbao = { url = \"https://bao.example\", token_file = \"t\" }\n";
+    let postgres = "[[providers]]\nid = \"pg\"\npostgres = { url = \"postgresql://b@localhost/a\" }\n";
+    format!("{BASE}credential = {{ {credential}, inject = {{ variables = {{ T = \"{{password}}\" }} }} }}\n{bao}{postgres}")
+}
+
 /// What is written, the one fault it has, and what of its message, help or suggestion must be seen.
 fn cases() -> Vec<(String, Code, &'static str)> {
-    let files = FILES.iter().chain(ISSUERS).chain(CHANNELS).map(|(text, code, seen)| ((*text).to_owned(), *code, *seen));
+    let files =
+        FILES.iter().chain(ISSUERS).chain(CHANNELS).chain(PROVIDERS).map(|(text, code, seen)| ((*text).to_owned(), *code, *seen));
     let connectors = CONNECTORS.iter().map(|(lines, code, seen)| (connector(lines), *code, *seen));
     let grants = GRANTS.iter().map(|(lines, code, seen)| (grant(lines), *code, *seen));
-    files.chain(connectors).chain(grants).collect()
+    let credentials = LENT.iter().map(|(words, code, seen)| (lent(words), *code, *seen));
+    files.chain(connectors).chain(grants).chain(credentials).collect()
 }
 
 #[test]

@@ -221,3 +221,6 @@ impl Provider for OpenBao {
         Box::pin(self.revoked(handle))
     }
 }
+
+#[cfg(test)]
+mod tests;

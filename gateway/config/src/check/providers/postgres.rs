@@ -48,8 +48,7 @@ pub(super) fn checked(raw: &RawPostgres, path: &KeyPath, setting: Setting<'_>, f
 
 /// What stands behind the percent signs.
 fn plain_text(text: &str) -> Option<String> {
-    let text = text.replace('+', "%2B");
-    let text = format!("v={}", text.replace('&', "%26"));
-    let (_, value) = url::form_urlencoded::parse(text.as_bytes()).next()?;
-    (!value.contains('\u{fffd}') && !value.contains('\0')).then(|| value.into_owned())
+    let form = format!("v={}", text.replace('+', "%2B").replace('&', "%26"));
+    let value = url::form_urlencoded::parse(form.as_bytes()).next()?.1.into_owned();
+    (!value.contains('\u{fffd}') && !value.contains('\0')).then_some(value)
 }
