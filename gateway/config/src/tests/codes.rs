@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::{
     BASE,
     cases::{CHANNELS, CONNECTORS, FILES, GRANTS, ISSUERS},
+    lent_cases::{ISSUERS_OF_CREDENTIALS, LENT},
     read,
 };
 use crate::{FaultCode, FaultCode as Code, load};
@@ -24,7 +25,24 @@ fn cases() -> Vec<(String, Code, &'static str)> {
     let files = FILES.iter().chain(ISSUERS).chain(CHANNELS).map(|(text, code, seen)| ((*text).to_owned(), *code, *seen));
     let connectors = CONNECTORS.iter().map(|(lines, code, seen)| (connector(lines), *code, *seen));
     let grants = GRANTS.iter().map(|(lines, code, seen)| (grant(lines), *code, *seen));
-    files.chain(connectors).chain(grants).collect()
+    let issuers = ISSUERS_OF_CREDENTIALS.iter().map(|(lines, code, seen)| (provider(lines), *code, *seen));
+    let lent = LENT.iter().map(|(keys, code, seen)| (lent(keys), *code, *seen));
+    files.chain(connectors).chain(grants).chain(issuers).chain(lent).collect()
+}
+
+/// A provider with these lines.
+fn provider(lines: &str) -> String {
+    format!("[[providers]]\nid = \"p\"\n{lines}\n{BASE}")
+}
+
+/// The connector of [`BASE`] with these keys of its credential, and a provider of each kind.
+fn lent(keys: &str) -> String {
+    let providers = "[[providers]]\nid = \"oauth\"\n\
+                     oauth = { issuer = \"https://l.example\", client_id = \"c\", client_secret_file = \"s\" }\n\
+                     [[providers]]\nid = \"github\"\ngithub = { app = \"a\", installation = 1, key_file = \"k\" }\n\
+                     [[providers]]\nid = \"aws\"\n\
+                     aws = { region = \"eu-west-1\", access_key_id = \"A\", secret_access_key_file = \"s\" }\n";
+    format!("{providers}{BASE}credential = {{ {keys}, inject = {{ env = \"T\" }} }}\n")
 }
 
 #[test]
