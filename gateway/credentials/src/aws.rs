@@ -123,6 +123,10 @@ impl Provider for Aws {
         Some(self.max_ttl.unwrap_or(LONGEST))
     }
 
+    fn shortest(&self) -> Duration {
+        Duration::from_secs(SHORTEST)
+    }
+
     fn decides_lifetime(&self) -> bool {
         self.may_outlive
     }

@@ -261,6 +261,7 @@ impl Broker {
     pub async fn for_discovery(&self, connector: &ConnectorId) -> Result<Option<Guest>, LendFailure> {
         let Some(spec) = self.specs.load().get(connector).cloned() else { return Ok(None) };
         let now_ms = self.desk.clock.now_ms();
+        let shortest_ms = u64::try_from(spec.provider.shortest().as_millis()).unwrap_or(u64::MAX);
         let wish = Wish {
             lease: mint::lease_id().map_err(|why| mint::failure(connector, &spec, Access::Read, why))?,
             grant: None,
@@ -269,7 +270,7 @@ impl Broker {
             connector: connector.clone(),
             access: Access::Read,
             now_ms,
-            until_ms: now_ms.saturating_add(DISCOVERY_MS),
+            until_ms: now_ms.saturating_add(shortest_ms.max(DISCOVERY_MS)),
         };
         let desk = Arc::clone(&self.desk);
         // Not ended by whoever stops waiting: what is made has to be given back.

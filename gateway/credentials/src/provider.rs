@@ -37,6 +37,11 @@ pub trait Provider: Send + Sync + fmt::Debug {
         None
     }
 
+    /// The shortest life that its issuer gives anything: an admin's look takes it for that long.
+    fn shortest(&self) -> Duration {
+        Duration::ZERO
+    }
+
     /// Whether its issuer alone decides how long a credential lives. What lives longer than was wished for is refused otherwise.
     fn decides_lifetime(&self) -> bool {
         false

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use super::{
     BASE,
-    cases::{CHANNELS, CONNECTORS, FILES, GRANTS, ISSUERS, LENT, PROVIDERS},
+    cases::{CHANNELS, CONNECTORS, FILES, GRANTS, ISSUERS, LENT as OF_DATABASES, PROVIDERS},
+    lent_cases::{ISSUERS_OF_CREDENTIALS, LENT},
     read,
 };
 use crate::{FaultCode, FaultCode as Code, load};
@@ -20,7 +21,7 @@ fn grant(lines: &str) -> String {
 }
 
 /// The connector of [`BASE`] with this credential, and two providers.
-fn lent(credential: &str) -> String {
+fn of_databases(credential: &str) -> String {
     let bao = "[[providers]]\nid = \"bao\"\nopenbao = { url = \"https://bao.example\", token_file = \"t\" }\n";
     let postgres = "[[providers]]\nid = \"pg\"\npostgres = { url = \"postgresql://b@localhost/a\" }\n";
     format!("{BASE}credential = {{ {credential}, inject = {{ variables = {{ T = \"{{password}}\" }} }} }}\n{bao}{postgres}")
@@ -32,8 +33,25 @@ fn cases() -> Vec<(String, Code, &'static str)> {
         FILES.iter().chain(ISSUERS).chain(CHANNELS).chain(PROVIDERS).map(|(text, code, seen)| ((*text).to_owned(), *code, *seen));
     let connectors = CONNECTORS.iter().map(|(lines, code, seen)| (connector(lines), *code, *seen));
     let grants = GRANTS.iter().map(|(lines, code, seen)| (grant(lines), *code, *seen));
-    let credentials = LENT.iter().map(|(words, code, seen)| (lent(words), *code, *seen));
-    files.chain(connectors).chain(grants).chain(credentials).collect()
+    let issuers = ISSUERS_OF_CREDENTIALS.iter().map(|(lines, code, seen)| (provider(lines), *code, *seen));
+    let lent = LENT.iter().map(|(keys, code, seen)| (lent(keys), *code, *seen));
+    let of_databases = OF_DATABASES.iter().map(|(words, code, seen)| (of_databases(words), *code, *seen));
+    files.chain(connectors).chain(grants).chain(issuers).chain(lent).chain(of_databases).collect()
+}
+
+/// A provider with these lines.
+fn provider(lines: &str) -> String {
+    format!("[[providers]]\nid = \"p\"\n{lines}\n{BASE}")
+}
+
+/// The connector of [`BASE`] with these keys of its credential, and a provider of each kind.
+fn lent(keys: &str) -> String {
+    let providers = "[[providers]]\nid = \"oauth\"\n\
+                     oauth = { issuer = \"https://l.example\", client_id = \"c\", client_secret_file = \"s\" }\n\
+                     [[providers]]\nid = \"github\"\ngithub = { app = \"a\", installation = 1, key_file = \"k\" }\n\
+                     [[providers]]\nid = \"aws\"\n\
+                     aws = { region = \"eu-west-1\", access_key_id = \"A\", secret_access_key_file = \"s\" }\n";
+    format!("{providers}{BASE}credential = {{ {keys}, inject = {{ env = \"T\" }} }}\n")
 }
 
 #[test]

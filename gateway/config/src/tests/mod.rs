@@ -13,6 +13,7 @@ mod cases;
 mod codes;
 mod example;
 mod layers;
+mod lent_cases;
 mod origin;
 mod places;
 mod presence;
