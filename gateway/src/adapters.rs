@@ -122,6 +122,8 @@ pub struct Recorder {
     strangers_unrecorded: AtomicU64,
     /// What rules that are only watched would have decided otherwise, counted.
     shadow: Mutex<BTreeMap<Differs, u64>>,
+    /// What became of what was lent, counted by provider and event.
+    secrets: Mutex<BTreeMap<(String, &'static str), u64>>,
 }
 
 /// So many different differences are counted apart; what comes after is counted together.
@@ -130,7 +132,14 @@ const DIFFERENCES: usize = 1000;
 impl Recorder {
     /// A recorder on this trail. `key` keys the digests of arguments and results.
     pub fn new(trail: Arc<Trail>, key: &[u8; 32]) -> Self {
-        Self { trail, key: *key, strangers: AtomicU64::new(0), strangers_unrecorded: AtomicU64::new(0), shadow: Mutex::default() }
+        Self {
+            trail,
+            key: *key,
+            strangers: AtomicU64::new(0),
+            strangers_unrecorded: AtomicU64::new(0),
+            shadow: Mutex::default(),
+            secrets: Mutex::default(),
+        }
     }
 
     /// The trail itself.
@@ -147,6 +156,19 @@ impl Recorder {
     pub fn shadow_differences(&self) -> Vec<(Differs, u64)> {
         let counted = self.shadow.lock().unwrap_or_else(PoisonError::into_inner);
         counted.iter().map(|(differs, count)| (differs.clone(), *count)).collect()
+    }
+
+    /// Accesses to secrets since the start, by provider and what each was: `lent`, `used` or `leaked`.
+    pub fn secret_accesses(&self) -> BTreeMap<(String, &'static str), u64> {
+        self.secrets.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn count_secret(&self, provider: &str, event: &'static str) {
+        let mut counted = self.secrets.lock().unwrap_or_else(PoisonError::into_inner);
+        match counted.iter_mut().find(|((of, what), _)| of == provider && *what == event) {
+            Some((_, count)) => *count += 1,
+            None => drop(counted.insert((provider.to_owned(), event), 1)),
+        }
     }
 
     /// Only where something differs: no other call meets the lock.
@@ -191,6 +213,7 @@ impl bailiwick_pipeline::ports::Trail for Recorder {
     }
 
     fn secret(&self, now_ms: u64, record: &SecretRecord<'_>) -> Result<(), TrailLost> {
+        self.count_secret(record.provider, record.event);
         self.append(Stream::Secrets, now_ms, record).map(drop)
     }
 

@@ -204,7 +204,9 @@ mod tests {
 
     #[test]
     fn long_runs_are_found_and_short_ones_are_not() {
-        let found = |text: &'static str| runs(text.as_bytes(), 5).map(|run| String::from_utf8(run.0.to_vec()).unwrap()).collect::<Vec<_>>();
+        let found = |text: &'static str| {
+            runs(text.as_bytes(), 5).map(|run| String::from_utf8(run.0.to_vec()).unwrap()).collect::<Vec<_>>()
+        };
         assert_eq!(found("abcd abcde.abcdefgh,a"), ["abcde", "abcdefgh"]);
         assert_eq!(found("abcde"), ["abcde"]);
         assert_eq!(found("a+/-_="), ["a+/-_"]);

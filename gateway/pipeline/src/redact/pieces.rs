@@ -71,7 +71,7 @@ impl Row {
                 found.insert(*number);
             }
         }
-        usize::from(found.len() > before).max(direct.len())
+        if direct.is_empty() { usize::from(found.len() > before) } else { direct.len() }
     }
 }
 
@@ -99,7 +99,6 @@ impl Rows {
     fn read(&mut self, value: &Value, key: &str) {
         match value {
             Value::String(text) => self.leaf(text, key),
-            Value::Number(number) => self.leaf(&number.to_string(), key),
             Value::Array(items) => items.iter().for_each(|item| self.read(item, key)),
             Value::Object(fields) => {
                 for (key, value) in fields {
@@ -108,7 +107,7 @@ impl Rows {
                     self.read(value, key);
                 }
             }
-            Value::Null | Value::Bool(_) => {}
+            Value::Null | Value::Bool(_) | Value::Number(_) => {}
         }
     }
 
@@ -134,7 +133,7 @@ pub(super) fn redact(needles: &Needles, value: &mut Value, window: Option<&mut W
     let rows = Rows::of(value, window.as_deref());
     let (mut numbers, mut seen) = (BTreeSet::new(), 0);
     for row in [&rows.all, &rows.values].into_iter().chain(rows.by_key.values()) {
-        seen += row.found(needles, &mut numbers);
+        seen = row.found(needles, &mut numbers).max(seen);
     }
     if !numbers.is_empty() {
         blank(value, &numbers, &mut 0);
@@ -158,7 +157,7 @@ pub(super) fn redact(needles: &Needles, value: &mut Value, window: Option<&mut W
 /// Replaces the strings of these numbers. In the order of [`Rows::read`].
 fn blank(value: &mut Value, numbers: &BTreeSet<usize>, count: &mut usize) {
     match value {
-        Value::String(_) | Value::Number(_) => {
+        Value::String(_) => {
             *count += 1;
             if numbers.contains(count) {
                 *value = Value::from(MARK);
@@ -174,7 +173,7 @@ fn blank(value: &mut Value, numbers: &BTreeSet<usize>, count: &mut usize) {
             });
             *fields = renamed.collect();
         }
-        Value::Null | Value::Bool(_) => {}
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }
 

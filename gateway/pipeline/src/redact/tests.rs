@@ -142,7 +142,10 @@ fn one_encoding_in_another_hides_nothing() {
             assert!(found > 0 && !needles().found_in(clean.as_bytes()), "{inner} in {outer}: {clean}");
             let mut value = json!({"content": [{"type": "text", "text": text}]});
             assert!(needles().may_be_in(value.to_string().as_bytes()), "{inner} in {outer}");
-            assert!(needles().redact_value(&mut value) > 0 && !needles().found_in(value.to_string().as_bytes()), "{inner} in {outer}");
+            assert!(
+                needles().redact_value(&mut value) > 0 && !needles().found_in(value.to_string().as_bytes()),
+                "{inner} in {outer}"
+            );
         }
     }
 }
