@@ -236,8 +236,10 @@ async fn a107_a_crash_leaves_it_in_no_file_and_no_process_shows_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a105_policy_forbids_what_lives_on() {
     let setup = Setup::new();
-    let (lent, plain) =
-        (Script::new(setup.folder(), "s", &[tool("echo", &["text"])]), Script::new(setup.folder(), "t", &[tool("echo", &["text"])]));
+    let (lent, plain) = (
+        Script::new(setup.folder(), "s", &[tool("echo", &["text"])]),
+        Script::new(setup.folder(), "t", &[tool("echo", &["text"])]),
+    );
     let rule = "@id(\"no-standing\") @reason(\"it lives on\")\nforbid (principal, action, resource)\nwhen { resource.credential == \"standing\" };\n";
     fs::create_dir_all(setup.folder().join("rules")).unwrap();
     fs::write(setup.folder().join("rules/rules.cedar"), rule).unwrap();
