@@ -1,14 +1,17 @@
 //! What every carrier to a server can do: lines to a child, or HTTP.
 
 use std::{
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
 use bailiwick_pipeline::{
     aside::{ASIDE_BYTES, AsideKind, Ear},
     catalogue::Mirror,
-    ports::{Later, SendFailure},
+    ports::{Later, Lease, SendFailure},
 };
 use bailiwick_schemas::json;
 use bytes::Bytes;
@@ -17,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     announcements::Announcements,
     message::{Answer, exact_id},
+    stderr::Redactor,
     version::Version,
 };
 
@@ -52,6 +56,12 @@ pub(crate) trait Link: Send + Sync {
     fn retired(&self) -> Option<End>;
     /// Is told when nobody uses the connection any more.
     fn unused(&self);
+    /// Goes on with another lease of the same grant, from the next message on. Whether it can: a child keeps what it was started with.
+    fn relend(&self, _: &Arc<Lease>) -> Result<bool, String> {
+        Ok(false)
+    }
+    /// What hides the lent secret.
+    fn redactor(&self) -> Redactor;
     /// What came from the server, made fit for people: without the lent secret, escaped and cut.
     fn clean(&self, text: &str) -> String;
 }

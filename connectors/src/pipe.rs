@@ -444,6 +444,10 @@ impl Link for Pipe {
 
     fn unused(&self) {}
 
+    fn redactor(&self) -> Redactor {
+        self.redactor.clone()
+    }
+
     fn clean(&self, text: &str) -> String {
         self.redactor.clean(text)
     }

@@ -9,7 +9,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bailiwick_pipeline::{ids::GrantId, ports::ConnectFailure};
+use bailiwick_pipeline::{
+    ids::GrantId,
+    ports::{ConnectFailure, Lease},
+};
 use tokio::sync::{OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -26,7 +29,7 @@ use crate::{
     spawner::Spawner,
     spec::{ConnectorSpec, HttpSpec, Way},
     status::{ChildState, ChildStatus, ConnectorEvent, ConnectorStatus, Counter, Counters, Rejected},
-    stderr::{Redactor, Tail},
+    stderr::Tail,
     version::{Era, Protocol},
 };
 
@@ -128,8 +131,23 @@ struct SlotState {
 
 struct Current {
     session: Arc<Session>,
-    /// Which lease it was started with.
+    /// Which lease it goes with.
     lease: Option<String>,
+}
+
+impl Current {
+    /// Whether it can be used with this lease.
+    fn goes_on_with(&mut self, lease: Option<&Arc<Lease>>) -> Result<bool, ConnectFailure> {
+        let Some(lease) = lease.filter(|lease| self.lease.as_ref() != Some(&lease.id)) else {
+            return Ok(self.lease.is_some() == lease.is_some());
+        };
+        // What was opened without one is not what would be opened with it.
+        let is_relent = self.lease.is_some() && self.session.link().relend(lease).map_err(ConnectFailure::Start)?;
+        if is_relent {
+            self.lease = Some(lease.id.clone());
+        }
+        Ok(is_relent)
+    }
 }
 
 /// A child, or a session over HTTP, for the status.
@@ -195,9 +213,9 @@ impl Pool {
     pub(crate) async fn session(self: &Arc<Self>, key: &SlotKey, purpose: &Purpose) -> Result<InUse, ConnectFailure> {
         let lease = purpose.lease.as_ref().map(|lease| lease.id.as_str());
         let mut state = self.slot_state(key, purpose).await?;
-        if let Some(current) = &state.current {
+        if let Some(current) = &mut state.current {
             match current.session.link().retired() {
-                None if current.lease.as_deref() == lease => return Ok(InUse::of(&current.session)),
+                None if current.goes_on_with(purpose.lease.as_ref())? => return Ok(InUse::of(&current.session)),
                 None => current.session.link().end(End::wanted("its credential was lent anew")),
                 Some(end) if end.wanted => {}
                 Some(end) => {
@@ -292,7 +310,7 @@ impl Pool {
         known: Option<Era>,
     ) -> Result<Arc<Session>, Failed> {
         let opened = self.open_link(purpose, permit).await?;
-        let (told, redactor, pid) = (Arc::clone(self), Redactor::new(purpose.lease.as_ref()), opened.pid);
+        let (told, redactor, pid) = (Arc::clone(self), opened.link.redactor(), opened.pid);
         // What is listed to whoever may be asked is compared with the pins, and else is nobody's news.
         let is_news = purpose.asks.is_none();
         let listed = Box::new(move |reading: &Reading| {

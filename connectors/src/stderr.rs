@@ -2,16 +2,18 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, Weak},
     time::Duration,
 };
 
+use arc_swap::ArcSwap;
 use bailiwick_pipeline::ports::Lease;
 use secrecy::ExposeSecret;
 use tokio::{
     io::{AsyncBufReadExt, AsyncRead, BufReader},
     time::Instant,
 };
+use zeroize::Zeroizing;
 
 /// So many lines are kept.
 const LINES: usize = 64;
@@ -24,32 +26,63 @@ const BYTES_A_SECOND: usize = 4 * 1024 * 1024;
 /// Parts of a secret that are shorter are too common to be hidden line by line.
 const SECRET_PART: usize = 8;
 
-/// Hides a lent secret in text that comes from the child it was lent to.
+/// Hides a lent secret in text that comes from the server it was lent to.
 #[derive(Clone, Default)]
-pub(crate) struct Redactor(Option<Arc<Lease>>);
+pub(crate) struct Redactor(Arc<ArcSwap<Hidden>>);
+
+/// What is hidden.
+#[derive(Default)]
+struct Hidden {
+    now: Option<Arc<Lease>>,
+    /// What was lent before: for as long as somebody uses it.
+    before: Option<Weak<Lease>>,
+}
 
 impl Redactor {
     pub(crate) fn new(lease: Option<&Arc<Lease>>) -> Self {
-        Self(lease.cloned())
+        Self(Arc::new(ArcSwap::from_pointee(Hidden { now: lease.cloned(), before: None })))
+    }
+
+    /// Another lease took the place of the one before.
+    pub(crate) fn relent(&self, lease: &Arc<Lease>) {
+        let before = self.0.load().now.as_ref().map(Arc::downgrade);
+        self.0.store(Arc::new(Hidden { now: Some(Arc::clone(lease)), before }));
     }
 
     /// The text without the secret, whole or line by line.
     pub(crate) fn redacted(&self, text: &str) -> String {
-        let Some(lease) = &self.0 else { return text.to_owned() };
-        let mut text = lease.redacted(text);
-        for secret in lease.secrets().iter().map(ExposeSecret::expose_secret) {
-            let parts = secret.lines().map(str::trim).filter(|part| part.len() >= SECRET_PART);
-            for part in std::iter::once(secret.trim()).filter(|whole| !whole.is_empty()).chain(parts) {
-                text = text.replace(part, "[redacted]");
+        let hidden = self.0.load();
+        let before = hidden.before.as_ref().and_then(Weak::upgrade);
+        let mut text = text.to_owned();
+        for lease in hidden.now.iter().chain(&before) {
+            text = lease.redacted(&text);
+            for secret in lease.secrets().iter().map(ExposeSecret::expose_secret) {
+                let parts = secret.lines().map(str::trim).filter(|part| part.len() >= SECRET_PART);
+                for part in std::iter::once(secret.trim()).filter(|whole| !whole.is_empty()).chain(parts) {
+                    if text.contains(part) {
+                        text = text.replace(part, "[redacted]");
+                    }
+                }
             }
         }
         text
     }
 
+    /// Whether two lines, one after the other, make up a secret that neither has by itself.
+    fn is_completed(&self, before: &str, line: &str) -> bool {
+        let hidden = self.0.load();
+        !before.is_empty()
+            && hidden.now.as_ref().is_some_and(|lease| {
+                lease.is_in(format!("{before}{line}").as_bytes())
+                    && !lease.is_in(before.as_bytes())
+                    && !lease.is_in(line.as_bytes())
+            })
+    }
+
     /// A fault without the excerpts that it quotes in backticks, where something was lent: they are cut, and half of a secret can't be
     /// told from other text.
     pub(crate) fn unquoted(&self, fault: &str) -> String {
-        if self.0.is_none() {
+        if self.0.load().now.is_none() {
             return fault.to_owned();
         }
         let told = fault.split('`').enumerate().map(|(at, part)| if at % 2 == 0 { part } else { "…" });
@@ -112,6 +145,13 @@ pub(crate) async fn drain(from: impl AsyncRead + Unpin, tail: Arc<Tail>, redacto
     let mut from = BufReader::with_capacity(16 * 1024, from);
     let mut line = Vec::new();
     let mut second = (Instant::now(), 0_usize);
+    let mut before = Zeroizing::new(String::new());
+    let mut say = |line: &[u8]| {
+        let line = String::from_utf8_lossy(line);
+        let is_completed = redactor.is_completed(&before, line.trim());
+        tail.push(if is_completed { "[redacted]".to_owned() } else { redactor.clean(&line) });
+        *before = line.trim().chars().take(LINE_BYTES).collect();
+    };
     while let Ok(chunk) = from.fill_buf().await {
         if chunk.is_empty() {
             break;
@@ -125,7 +165,7 @@ pub(crate) async fn drain(from: impl AsyncRead + Unpin, tail: Arc<Tail>, redacto
         let used = part.len() + usize::from(ended);
         from.consume(used);
         if ended {
-            tail.push(redactor.clean(&String::from_utf8_lossy(&line)));
+            say(&line);
             line.clear();
         }
         second.1 = second.1.saturating_add(used);
@@ -137,7 +177,7 @@ pub(crate) async fn drain(from: impl AsyncRead + Unpin, tail: Arc<Tail>, redacto
         }
     }
     if !line.is_empty() {
-        tail.push(redactor.clean(&String::from_utf8_lossy(&line)));
+        say(&line);
     }
 }
 
@@ -156,11 +196,13 @@ mod tests {
         let lease = Arc::new(Lease::new(terms, Material::of("canary-0123456789".to_owned().into())).unwrap());
         let tail = Arc::new(Tail::default());
         let mut text = "x\n".repeat(100);
+        text.push_str("half: canary-01\n23456789 it is\n");
         text.push_str("\u{1b}[31mred canary-0123456789\u{202e}\n");
         text.push_str(&"y".repeat(200_000));
         drain(text.as_bytes(), Arc::clone(&tail), Redactor::new(Some(&lease))).await;
         let lines = tail.lines();
         assert_eq!(lines.len(), 64);
+        assert_eq!(lines[61], "[redacted]");
         assert_eq!(lines[62], "\\u{1b}[31mred [redacted]\\u{202e}");
         assert_eq!(lines[63].chars().count(), 1025);
         assert_eq!(tail.last(), Some(lines[63].clone()));

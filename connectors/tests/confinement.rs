@@ -2,12 +2,13 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use bailiwick_pipeline::ports::ConnectFailure;
+use bailiwick_pipeline::ports::{ConnectFailure, Injection, Template};
 use serde_json::json;
 
 use crate::{
-    kit::{Failure, HOSTILE, Rig, grant, lease, process, spec, value, with},
+    kit::{Failure, HOSTILE, Rig, grant, lease, lease_for, process, spec, value, with},
     spec::{ConnectorSpec, SpecFault},
+    status::ConnectorEvent,
     stdio::Downstreams,
     variables::{EnvNameFault, check_env_name},
 };
@@ -48,6 +49,41 @@ async fn a_credential_lent_anew_means_a_new_child() {
         let answer = rig.call_with("x", &grant, Some(&lease(secret, secret)), Duration::from_secs(10), b"{}").await.unwrap();
         assert_eq!(value(&answer)["env"]["TOKEN"], secret);
     }
+}
+
+/// What is lent in a file of memory can be read as often as its server likes, and changed by nobody; it is in no environment.
+#[tokio::test]
+async fn a_file_in_memory_is_read_again_and_again_and_written_by_nobody() {
+    let (rig, grant) = (Rig::new(vec![with(spec("x", &["file"]), |child| child.launcher = launcher())]), grant("g-1"));
+    for secret in ["first-0123456789", "second-0123456789"] {
+        let text = Template::parse("localhost:5432:*:app:{secret}\n").unwrap();
+        let injection = Injection::Child { env: Vec::new(), files: vec![("PGPASSFILE".to_owned(), text)] };
+        let lent = lease_for(secret, secret, injection);
+        let answer = rig.call_with("x", &grant, Some(&lent), Duration::from_secs(10), b"{}").await.unwrap();
+        let found = value(&answer);
+        let expected = format!("localhost:5432:*:app:{secret}\n");
+        assert_eq!((&found["once"], &found["again"]), (&json!(expected), &json!(expected)));
+        assert!(found["path"].as_str().unwrap().starts_with("/proc/self/fd/"), "{found}");
+        assert!(found["written"].as_str().unwrap().starts_with("Err("), "{found}");
+        assert!(found["environment"].as_str().unwrap().starts_with("PGPASSFILE=/proc/self/fd/"), "{found}");
+        assert!(!found["environment"].as_str().unwrap().contains(secret) && !found["arguments"].to_string().contains(secret));
+        for place in ["cmdline", "environ"] {
+            let seen = std::fs::read(format!("/proc/{}/{place}", rig.pid("x"))).unwrap();
+            assert!(!String::from_utf8_lossy(&seen).contains(secret), "{place}");
+        }
+    }
+    let started = rig.events().iter().filter(|event| matches!(event, ConnectorEvent::Started { .. })).count();
+    assert_eq!(started, 2, "another lease is another child");
+}
+
+/// Without the step that makes the file, nothing is started: the secret would be in the environment.
+#[tokio::test]
+async fn without_the_step_that_makes_the_file_nothing_starts() {
+    let rig = Rig::new(vec![with(spec("x", &["file"]), |child| child.launcher = Vec::new())]);
+    let injection = Injection::Child { env: Vec::new(), files: vec![("PGPASSFILE".to_owned(), Template::secret())] };
+    let lent = lease_for("lease-1", "canary-0123456789", injection);
+    let failure = rig.call_with("x", &grant("g-1"), Some(&lent), Duration::from_secs(10), b"{}").await.unwrap_err();
+    assert!(matches!(&failure, Failure::Connect(ConnectFailure::Start(why)) if why.contains("a file in memory")), "{failure:?}");
 }
 
 #[tokio::test]

@@ -206,7 +206,12 @@ pub(crate) fn tool_of(connector: &str, raw: &Value) -> Arc<Tool> {
         connector: Arc::new(Connector {
             id,
             fingerprint: Digest::of(b""),
-            facts: ConnectorFacts { id: connector.to_owned(), sensitivity: String::new(), environment: String::new() },
+            facts: ConnectorFacts {
+                id: connector.to_owned(),
+                sensitivity: String::new(),
+                environment: String::new(),
+                credential: "none",
+            },
             prefix: bailiwick_schemas::exposure::Prefix::Always,
             may_ask: true,
             elicitation_hosts: Vec::new(),

@@ -53,6 +53,40 @@ async fn a_lent_header_goes_with_each_request_once_and_with_no_other_grant() {
     }
 }
 
+/// Lent anew, it is the new one from the next message on, in the same session; and the old one is nobody's any more.
+#[tokio::test]
+async fn another_lease_goes_with_the_next_message_and_the_session_stays() {
+    for (server, sessions) in [(Server::new(legacy(echo)).await, 1), (Server::new(modern(echo)).await, 0)] {
+        let (rig, grant) = (Rig::new(vec![at("x", &server.url())]), grant("g-1"));
+        let first = lease_for("one", "secret-of-one", bearer());
+        rig.call_with("x", &grant, Some(&first), PATIENCE, b"{}").await.unwrap();
+        let weak = std::sync::Arc::downgrade(&first);
+        drop(first);
+        let before = server.seen().len();
+        let second = lease_for("two", "secret-of-two", bearer());
+        for _ in 0..2 {
+            rig.call_with("x", &grant, Some(&second), PATIENCE, b"{}").await.unwrap();
+        }
+        let since = server.seen().split_off(before);
+        assert!(
+            !since.is_empty() && since.iter().all(|seen| seen.header("authorization") == Some("Bearer secret-of-two")),
+            "{since:?}"
+        );
+        assert!(weak.upgrade().is_none(), "it is wiped, and can be taken back");
+        let begun = server.seen().iter().filter(|seen| seen.rpc() == "initialize").count();
+        assert_eq!(begun, sessions, "no other session is begun");
+        assert!(since.iter().all(|seen| seen.all("mcp-session-id").len() == sessions), "{since:?}");
+        let odd = lease_for("three", "secret-of\n-three", bearer());
+        let failure = rig.call_with("x", &grant, Some(&odd), PATIENCE, b"{}").await.unwrap_err();
+        assert!(
+            matches!(&failure, Failure::Connect(ConnectFailure::Start(why)) if why.contains("no header can carry")),
+            "{failure:?}"
+        );
+        rig.connectors.shutdown().await;
+        assert!(server.seen().iter().all(|seen| !format!("{seen:?}").contains("three")));
+    }
+}
+
 #[tokio::test]
 async fn a_credential_goes_the_way_that_its_connector_has() {
     let server = Server::new(legacy(echo)).await;
@@ -85,8 +119,12 @@ async fn where_a_server_sends_the_unauthorized_nobody_goes() {
     let metadata = Server::new(|_: &Seen| respond(200, &[], "{}")).await;
     let challenge = format!("Bearer resource_metadata=\"{}\"", metadata.url());
     let server = Server::new(legacy(move |_| respond(401, &[("www-authenticate", &challenge)], ""))).await;
-    let failure = Rig::new(vec![at("x", &server.url())]).call("x", &grant("g-1")).await.unwrap_err();
-    assert!(matches!(&failure, Failure::Send(SendFailure::Denied(_))), "{failure:?}");
+    let rig = Rig::new(vec![at("x", &server.url())]);
+    let lent = lease_for("lease-1", "canary-0123456789", bearer());
+    for (grant_id, lent) in [("g-1", None), ("g-2", Some(&lent))] {
+        let failure = rig.call_with("x", &grant(grant_id), lent, PATIENCE, b"{}").await.unwrap_err();
+        assert!(matches!(&failure, Failure::Send(SendFailure::Denied(_))), "{failure:?}");
+    }
     assert!(metadata.seen().is_empty());
 }
 

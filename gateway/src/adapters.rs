@@ -126,6 +126,8 @@ pub struct Recorder {
     overlisted: Overlisted,
     /// Moves with each thing that a detection found.
     findings: watch::Sender<u64>,
+    /// What became of what was lent, counted by provider and event.
+    secrets: Mutex<BTreeMap<(String, &'static str), u64>>,
 }
 
 /// So many different differences are counted apart; what comes after is counted together.
@@ -148,6 +150,7 @@ impl Recorder {
             shadow: Mutex::default(),
             overlisted: Overlisted::default(),
             findings: watch::Sender::new(0),
+            secrets: Mutex::default(),
         }
     }
 
@@ -175,6 +178,19 @@ impl Recorder {
     pub fn shadow_differences(&self) -> Vec<(Differs, u64)> {
         let counted = self.shadow.lock().unwrap_or_else(PoisonError::into_inner);
         counted.iter().map(|(differs, count)| (differs.clone(), *count)).collect()
+    }
+
+    /// Accesses to secrets since the start, by provider and what each was: `lent`, `used` or `leaked`.
+    pub fn secret_accesses(&self) -> BTreeMap<(String, &'static str), u64> {
+        self.secrets.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn count_secret(&self, provider: &str, event: &'static str) {
+        let mut counted = self.secrets.lock().unwrap_or_else(PoisonError::into_inner);
+        match counted.iter_mut().find(|((of, what), _)| of == provider && *what == event) {
+            Some((_, count)) => *count += 1,
+            None => drop(counted.insert((provider.to_owned(), event), 1)),
+        }
     }
 
     /// Only where something differs: no other call meets the lock.
@@ -222,6 +238,7 @@ impl bailiwick_pipeline::ports::Trail for Recorder {
     }
 
     fn secret(&self, now_ms: u64, record: &SecretRecord<'_>) -> Result<(), TrailLost> {
+        self.count_secret(record.provider, record.event);
         self.append(Stream::Secrets, now_ms, record).map(drop)
     }
 

@@ -1,12 +1,14 @@
 //! What the broker of credentials writes down: in the store, and in the stream `secrets`.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, fmt::Write as _, sync::Arc};
 
 use bailiwick_credentials::{Book, Entry, Event, Handle, Record};
 use bailiwick_pipeline::ports::Later;
 use bailiwick_store::{Leases, Store};
 use bailiwick_trail::{Stream, Trail};
 use serde_json::json;
+
+use crate::{admin::credentials::leases, runtime::Runtime};
 
 /// The store, as the broker's book.
 #[derive(Debug)]
@@ -85,4 +87,31 @@ impl Record for SecretsRecord {
         }
         self.0.append(Stream::Secrets, now_ms, &record).map(drop).map_err(|lost| lost.to_string())
     }
+}
+
+/// What is lent, and how often it was, in the text format of Prometheus. Nothing in it names a connector, an agent or a task.
+pub(crate) fn metrics(runtime: &Runtime) -> String {
+    let mut text = String::new();
+    let mut says = |name: &str, kind: &str, help: &str, rows: &[(String, u64)]| {
+        // Writing to a string can't fail.
+        let _infallible = writeln!(text, "# HELP {name} {help}\n# TYPE {name} {kind}");
+        for (labels, value) in rows {
+            let _infallible = writeln!(text, "{name}{labels} {value}");
+        }
+    };
+    let accesses = runtime.recorder.secret_accesses().into_iter().map(|((provider, event), count)| {
+        (format!("{{bailiwick_secret_provider=\"{provider}\",bailiwick_outcome=\"{event}\"}}"), count)
+    });
+    let help = "Accesses to secrets since the start, by provider and what each was.";
+    says("bailiwick_secret_accesses_total", "counter", help, &accesses.collect::<Vec<_>>());
+    let mut states: BTreeMap<&str, u64> = ["lent", "ending", "overdue", "lapsing"].map(|state| (state, 0)).into();
+    for lease in leases(runtime) {
+        if let Some(count) = states.get_mut(lease.state.as_str()) {
+            *count += 1;
+        }
+    }
+    let states: Vec<_> =
+        states.into_iter().map(|(state, count)| (format!("{{bailiwick_lease_state=\"{state}\"}}"), count)).collect();
+    says("bailiwick_secret_leases", "gauge", "Leases that are not over, by how they stand.", &states);
+    text
 }

@@ -4,6 +4,7 @@ use std::{process::ExitCode, time::Duration};
 
 use bailiwick::cli::{self, Cli, CliFault, Command, Surroundings};
 use clap::Parser as _;
+use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 use tracing_subscriber::{EnvFilter, fmt};
 
 /// Memory is taken on one thread and given back on another with every call, which the C library's allocator does slowly. Without huge
@@ -21,6 +22,10 @@ fn main() -> ExitCode {
         let Err(fault) = bailiwick_connectors::exec_child(command);
         eprintln!("bailiwick exec-child: {fault}");
         return ExitCode::from(NOT_RUN);
+    }
+    if let Err(why) = no_dumps() {
+        eprintln!("bailiwick: what this process holds could end up on the disk: {why}");
+        return ExitCode::FAILURE;
     }
     let cli = Cli::parse();
     let serves = matches!(cli.command, None | Some(Command::Run));
@@ -44,6 +49,13 @@ fn main() -> ExitCode {
             ExitCode::from(code)
         }
     }
+}
+
+/// Nothing of its memory is written to a disk when it crashes, and no other process of the same user looks into it or traces it: it has
+/// secrets in it.
+fn no_dumps() -> rustix::io::Result<()> {
+    setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
+    set_dumpable_behavior(DumpableBehavior::NotDumpable)
 }
 
 /// Logs go to standard error: what happens when it serves, and otherwise only what goes wrong. `RUST_LOG` says otherwise.

@@ -26,7 +26,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     adapters::{SteadyClock, SystemClock},
-    admin, console,
+    admin::{self, credentials::standing_of},
+    console,
     data::DataFolder,
     oauth,
     reload::{self, By},
@@ -350,6 +351,7 @@ async fn metrics(State(runtime): State<Arc<Runtime>>) -> String {
     gauge("bailiwick_config_last_reload_successful", help, "", u64::from(is_successful));
     gauge("bailiwick_config_epoch", "Counts the configurations in force since the start.", "", reloads.epoch);
     gauge("bailiwick_config_info", "The digests of the configuration in force and of its policies.", &digest, 1);
+    text.push_str(&crate::lending::metrics(&runtime));
     text
 }
 
@@ -429,6 +431,11 @@ fn banner(
             .count();
         let _infallible =
             writeln!(text, "grants      {} for agent {}: {covered} of {} tools", grant.id, grant.agent, world.count());
+    }
+    let standing: Vec<String> = standing_of(runtime).into_iter().map(|one| one.id).collect();
+    if !standing.is_empty() {
+        let _infallible =
+            writeln!(text, "credentials {} standing, which live on when tasks are over: {}", standing.len(), standing.join(" "));
     }
     let _infallible = writeln!(text, "agents      MCP at {url}   (2025-06-18, 2025-11-25, 2026-07-28)");
     if let Some(url) = over_tls {

@@ -112,6 +112,8 @@ pub struct Runtime {
     pub connectors: Arc<Downstreams>,
     /// The lent credentials.
     pub broker: Arc<Broker>,
+    /// When it began, unix milliseconds.
+    pub started_at_ms: u64,
     /// The trust domains whose certificates count.
     pub bundles: Bundles,
     /// TLS handshakes that came to nothing.
@@ -327,6 +329,7 @@ impl Runtime {
             worlds,
             connectors,
             broker,
+            started_at_ms: now_ms,
             bundles,
             handshakes: Arc::default(),
             recorder,

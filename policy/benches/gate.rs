@@ -121,8 +121,12 @@ fn grant() -> PreparedGrant {
         delegators: Vec::new(),
         data_classes: vec!["internal".into()],
     };
-    let connectors =
-        (0..10).map(|at| ConnectorFacts { id: connector(at), sensitivity: "internal".into(), environment: String::new() });
+    let connectors = (0..10).map(|at| ConnectorFacts {
+        id: connector(at),
+        sensitivity: "internal".into(),
+        environment: String::new(),
+        credential: "none",
+    });
     PreparedGrant::new(&facts, &connectors.collect::<Vec<_>>()).unwrap()
 }
 

@@ -352,10 +352,11 @@ const GRANT: [(&str, &str); 8] = [
 ];
 
 /// The attributes of a resource.
-const CONNECTOR: [(&str, &str); 2] = [("sensitivity", "String"), ("environment", "String")];
+const CONNECTOR: [(&str, &str); 3] = [("sensitivity", "String"), ("environment", "String"), ("credential", "String")];
 
 /// The attributes of an agent: those of a connector too, as a rule for any action whatever reads those of both.
-const AGENT: [(&str, &str); 3] = [("sensitivity", "String"), ("environment", "String"), ("trust", "Long")];
+const AGENT: [(&str, &str); 4] =
+    [("sensitivity", "String"), ("environment", "String"), ("credential", "String"), ("trust", "Long")];
 
 /// The names that `principal has …` may ask for.
 pub(crate) fn grant_attributes() -> impl Iterator<Item = &'static str> {

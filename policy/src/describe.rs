@@ -95,7 +95,7 @@ const ENTITIES: [(&str, &str); 7] = [
     ("Environment", "An environment, such as production: connectors are in it"),
 ];
 
-const ATTRIBUTES: [(&str, &str, &str); 11] = [
+const ATTRIBUTES: [(&str, &str, &str); 12] = [
     ("Grant", "agent", "The agent that acts under it"),
     ("Grant", "owner", "Who is accountable for it"),
     ("Grant", "purpose", "The task, in the words of who made the grant"),
@@ -106,6 +106,11 @@ const ATTRIBUTES: [(&str, &str, &str); 11] = [
     ("Grant", "data_classes", "How sensitive what it reaches may be; empty where it says nothing"),
     ("Agent", "trust", "How far an admin trusts it, 0 to 3"),
     ("Connector", "sensitivity", "How sensitive what it holds is: public, internal or confidential; empty where nobody said"),
+    (
+        "Connector",
+        "credential",
+        "What it is lent: none, standing (which lives on when tasks are over) or minted (made for each task)",
+    ),
     ("Connector", "environment", "The environment it belongs to; empty where none was named"),
 ];
 

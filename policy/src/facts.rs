@@ -57,6 +57,8 @@ pub struct ConnectorFacts {
     pub sensitivity: String,
     /// The environment it belongs to. Empty when none was named.
     pub environment: String,
+    /// What it is lent: `none`, `standing` (which lives on when tasks are over) or `minted` (made for each task).
+    pub credential: &'static str,
 }
 
 /// Who stands above grants, by the admin's word: what agents belong to, and to which teams those who answer for them.

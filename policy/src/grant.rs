@@ -75,7 +75,11 @@ fn build(grant: &GrantFacts, connectors: &[ConnectorFacts], directory: &Arc<Dire
     let by_id: BTreeMap<&str, &ConnectorFacts> = connectors.iter().map(|facts| (facts.id.as_str(), facts)).collect();
     let mut known = HashSet::new();
     for facts in by_id.into_values() {
-        let attributes = [("sensitivity", text(&facts.sensitivity)), ("environment", text(&facts.environment))];
+        let attributes = [
+            ("sensitivity", text(&facts.sensitivity)),
+            ("environment", text(&facts.environment)),
+            ("credential", text(facts.credential)),
+        ];
         let connector = names.connector(&facts.id);
         let environment = Some(&facts.environment).filter(|name| !name.is_empty());
         entities.push(entity(connector.clone(), attributes, environment.map(|name| names.environment(name)))?);
@@ -91,7 +95,7 @@ fn agent_entity(names: &Names, id: &str, owner: &str, directory: &Directory) -> 
     let groups = said.iter().flat_map(|facts| &facts.groups).map(|group| names.group(group));
     let team = said.and_then(|facts| facts.team.as_deref()).map(|team| names.team(team));
     let trust = RestrictedExpression::new_long(said.map_or(0, |facts| facts.trust.into()));
-    let attributes = [("sensitivity", text("")), ("environment", text("")), ("trust", trust)];
+    let attributes = [("sensitivity", text("")), ("environment", text("")), ("credential", text("none")), ("trust", trust)];
     entity(names.agent(id), attributes, groups.chain(team).chain([names.user(owner)]))
 }
 

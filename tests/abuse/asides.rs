@@ -34,6 +34,20 @@ async fn a102_a_secret_in_progress_or_a_log_message_is_taken_out() {
     tally.settle(&mut stage).await;
 }
 
+/// Said in two messages, the second one is not told: together they would be the secret.
+#[tokio::test(flavor = "multi_thread")]
+async fn a102_a_secret_that_is_said_in_two_messages_is_not_told_whole() {
+    let mut stage = Play::of(&[tool("tells", &["how"])]).start().await;
+    let mut tally = Tally::default();
+    let reply = tells(&stage.a, &mut tally, "leak-split").await;
+    let told: Vec<Value> = messages(&reply, "notifications/message").iter().map(|told| told["data"].clone()).collect();
+    assert_eq!(told, ["using canary-7f3a", "[redacted]"]);
+    assert_eq!(messages(&reply, "notifications/progress")[0]["message"], "on my way", "what is harmless goes on");
+    let leaked = stage.gateway.records("secrets").into_iter().filter(|record| record["event"] == "leaked").count();
+    assert_eq!(leaked, 1);
+    tally.settle(&mut stage).await;
+}
+
 /// Progress is heard by the call that it names, in the process of that call alone: no guess reaches another.
 #[tokio::test(flavor = "multi_thread")]
 async fn a125_no_call_hears_of_the_progress_of_another() {

@@ -111,7 +111,7 @@ async fn a123_over_http_a_hundred_thousand_notifications_cost_only_their_call() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a114_over_http_nobody_is_led_elsewhere() {
+async fn a108_a109_a114_over_http_nobody_is_led_elsewhere() {
     for era in ERAS {
         all_refused(
             era,

@@ -6,6 +6,7 @@ mod approvals;
 mod asides;
 mod bodies;
 mod bounds;
+mod canary;
 mod commands;
 mod decisions;
 mod detections;

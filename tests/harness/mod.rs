@@ -17,7 +17,7 @@ mod wire;
 pub use client::{Agent, Reply, raw};
 pub use gateway::{Cli, Gateway, Setup, runs, until};
 pub use neighbour::Neighbour;
-pub use oracle::{Play, Stage};
+pub use oracle::{CANARY, Play, Stage};
 pub use script::{HttpServer, Script, example, tool, tool_with};
 pub use tally::Tally;
 pub use wire::{Wire, bare_head, head};

@@ -233,7 +233,7 @@ fn call(id: &Value, message: &Value, line: &str, calls: u64) {
     }
 }
 
-/// Says something before the answer: `plain`, `leak` (the secret that it was lent, in both kinds of messages), `guess` (progress of other
+/// Says something before the answer: `plain`, `leak` (the secret that it was lent, in both kinds of messages), `leak-split` (the same in two log messages), `guess` (progress of other
 /// calls than this one), `large` (a log message of 100 kB), `flood` (3,000 times), `open` (and gives no answer).
 fn tell(id: &Value, token: &Value, how: &str) {
     let progress = |token: &Value, progress: u64, message: &str| {
@@ -254,6 +254,13 @@ fn tell(id: &Value, token: &Value, how: &str) {
             let secret = std::env::var("SECRET").unwrap_or_default();
             progress(token, 1, &format!("with {secret}"));
             log("info", &format!("using {secret}"));
+        }
+        "leak-split" => {
+            let secret = std::env::var("SECRET").unwrap_or_default();
+            let (head, tail) = secret.split_at(secret.len() / 2);
+            log("info", &format!("using {head}"));
+            log("info", &format!("{tail} it is"));
+            progress(token, 1, "on my way");
         }
         "guess" => {
             let own = id.as_i64().unwrap();

@@ -19,7 +19,8 @@ use std::{
     time::Duration,
 };
 
-use bailiwick_pipeline::ports::{Later, SendFailure};
+use arc_swap::ArcSwap;
+use bailiwick_pipeline::ports::{Later, Lease, SendFailure};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use http_body_util::{Either, Full};
 use hyper_util::client::legacy;
@@ -55,7 +56,7 @@ pub(crate) async fn open(
     let link = Arc::new(HttpLink {
         client,
         uri: spec.url.as_str().parse().map_err(|fault| format!("its `url` can't be sent to: {fault}"))?,
-        headers: headers::of(purpose.lease.as_deref())?,
+        headers: ArcSwap::from_pointee(headers::of(purpose.lease.as_deref())?),
         session: OnceLock::new(),
         next: AtomicI64::new(1),
         changes: Changes::default(),
@@ -71,7 +72,9 @@ pub(crate) async fn open(
     let as_link: Arc<dyn Link> = Arc::<HttpLink>::clone(&link);
     let opened = pool.add(LinkRecord::new(purpose.grant.clone(), &as_link));
     pool.context.tell(ConnectorEvent::Started { connector: pool.spec.id.clone(), pid: None, grant: purpose.grant.clone() });
-    let life = Life { pool: Arc::clone(pool), link, serial: opened.serial, purpose: purpose.clone() };
+    // What is lent may be lent anew: only what the next message carries is kept.
+    let purpose = Purpose { lease: None, ..purpose.clone() };
+    let life = Life { pool: Arc::clone(pool), link, serial: opened.serial, purpose };
     pool.context.tracker.spawn(life.supervise(permit));
     Ok(opened)
 }
@@ -114,8 +117,8 @@ impl Life {
 pub(crate) struct HttpLink {
     client: Client,
     uri: Uri,
-    /// Those of every message, what is lent included.
-    headers: HeaderMap,
+    /// Those of every message, what is lent just now included.
+    headers: ArcSwap<HeaderMap>,
     /// The session that the server gave, if it did.
     session: OnceLock<HeaderValue>,
     next: AtomicI64,
@@ -176,7 +179,7 @@ impl HttpLink {
 
     /// The headers of a message: those of all, the session's, and the version's.
     fn headers_for(&self, method: &'static str, version: Version) -> HeaderMap {
-        let mut headers = self.headers.clone();
+        let mut headers = HeaderMap::clone(&self.headers.load());
         if method != INITIALIZE {
             headers.insert(headers::VERSION, HeaderValue::from_static(version.as_str()));
         }
@@ -237,7 +240,7 @@ impl HttpLink {
     /// Tells the server that the session is over, where there is one.
     async fn leave(&self) {
         if let Some(session) = self.session.get() {
-            let mut headers = self.headers.clone();
+            let mut headers = HeaderMap::clone(&self.headers.load());
             headers.insert(headers::SESSION, session.clone());
             // Best effort: a server may have its own idea of when sessions end.
             let _ = self.client.request(self.request(Method::DELETE, headers, plain(Vec::new()))).await;
@@ -312,6 +315,18 @@ impl Link for HttpLink {
         if let Some(end) = self.retired.get() {
             self.end(end.clone());
         }
+    }
+
+    fn relend(&self, lease: &Arc<Lease>) -> Result<bool, String> {
+        let headers = headers::of(Some(lease))?;
+        // Hidden first: it may come back at once.
+        self.redactor.relent(lease);
+        self.headers.store(Arc::new(headers));
+        Ok(true)
+    }
+
+    fn redactor(&self) -> Redactor {
+        self.redactor.clone()
     }
 
     fn clean(&self, text: &str) -> String {

@@ -316,6 +316,20 @@ impl Server {
                     std::env::vars().map(|(name, value)| (name, Value::from(value))).collect::<serde_json::Map<_, _>>().into();
                 reply(id, &json!({"env":env,"cwd":std::env::current_dir().unwrap()}));
             }
+            "file" => {
+                let path = std::env::var("PGPASSFILE").unwrap();
+                let (once, again) = (std::fs::read_to_string(&path).unwrap(), std::fs::read_to_string(&path).unwrap());
+                let written = std::fs::OpenOptions::new()
+                    .write(true)
+                    .open(&path)
+                    .and_then(|mut file| file.write_all(b"other"))
+                    .map_err(|fault| fault.kind().to_string());
+                let (environment, arguments) =
+                    (std::fs::read("/proc/self/environ").unwrap(), std::env::args().collect::<Vec<_>>());
+                let environment = String::from_utf8_lossy(&environment).into_owned();
+                let found = json!({"path":path,"once":once,"again":again,"written":format!("{written:?}"),"environment":environment,"arguments":arguments});
+                reply(id, &found);
+            }
             "limits" => {
                 let read = |path: &str| std::fs::read_to_string(path).unwrap();
                 let fds: Vec<String> = std::fs::read_dir("/proc/self/fd")

@@ -232,6 +232,11 @@ impl Connector {
             id: self.id.to_string(),
             sensitivity: self.sensitivity.as_str().to_owned(),
             environment: self.environment.clone(),
+            credential: match self.credential.as_ref().map(|credential| &credential.source) {
+                None => "none",
+                Some(SecretSource::Issuer(_)) => "minted",
+                Some(SecretSource::Variable(_) | SecretSource::File(_) | SecretSource::Data(_)) => "standing",
+            },
         }
     }
 

@@ -27,6 +27,7 @@ use crate::{
     principal::Principal,
     received::{Asked, Received},
     records::{AsideRecord, Asked as AskedPolicy, DecisionRecord, FlowRecord, Outcome, OutcomeRecord, ResultRecord, TaskRecord},
+    redact::Window,
     refusal::Refusal,
     tasks::Task,
     trace::CallTrace,
@@ -84,6 +85,8 @@ pub(crate) struct Asides {
     /// What did not get as far as a gate.
     pub(crate) unheard: Option<Arc<AtomicU64>>,
     pub(crate) redactions: u64,
+    /// The end of what was said, as far as a lent secret can have begun in it.
+    pub(crate) said: Window,
     /// How far the agent was told that it is.
     pub(crate) last_progress: Option<f64>,
 }

@@ -14,6 +14,7 @@ mod bodies;
 mod channels;
 pub(crate) mod connectors;
 mod console;
+pub(crate) mod credentials;
 pub(crate) mod deed;
 mod definitions;
 pub(crate) mod detections;
@@ -50,7 +51,7 @@ pub(crate) use proposal::proposal;
 pub(crate) use trial::trial;
 
 /// Every endpoint: its method, its path, and whether it changes something.
-pub const ENDPOINTS: [(&str, &str, bool); 42] = [
+pub const ENDPOINTS: [(&str, &str, bool); 46] = [
     ("GET", "/api/v1/status", false),
     ("POST", "/api/v1/reload", true),
     ("GET", "/api/v1/agents", false),
@@ -73,6 +74,10 @@ pub const ENDPOINTS: [(&str, &str, bool); 42] = [
     ("POST", "/api/v1/grants/{id}/revoke", true),
     ("GET", "/api/v1/channels", false),
     ("POST", "/api/v1/channels/{id}/test", true),
+    ("GET", "/api/v1/credentials", false),
+    ("GET", "/api/v1/credentials/standing", false),
+    ("GET", "/api/v1/credentials/{id}", false),
+    ("POST", "/api/v1/credentials/{id}/revoke", true),
     ("GET", "/api/v1/detections", false),
     ("POST", "/api/v1/calls/{id}/bodies", true),
     ("GET", "/api/v1/halts", false),
@@ -124,6 +129,10 @@ pub(crate) fn routes(runtime: Arc<Runtime>) -> Router {
         .route("/api/v1/grants/{id}/revoke", post(grants::revoke))
         .route("/api/v1/channels", get(channels::list))
         .route("/api/v1/channels/{id}/test", post(channels::test))
+        .route("/api/v1/credentials", get(credentials::list))
+        .route("/api/v1/credentials/standing", get(credentials::standing))
+        .route("/api/v1/credentials/{id}", get(credentials::show))
+        .route("/api/v1/credentials/{id}/revoke", post(credentials::revoke))
         .route("/api/v1/detections", get(detections::list))
         .route("/api/v1/calls/{id}/bodies", post(bodies::open))
         .route("/api/v1/halts", get(halts::list).post(halts::freeze))

@@ -67,6 +67,9 @@ pub enum Command {
     /// Task grants: what an agent may do for one task
     #[command(subcommand)]
     Grants(GrantsCommand),
+    /// What connectors were lent for tasks
+    #[command(subcommand)]
+    Credentials(CredentialsCommand),
     /// Stop everything now, or an agent, an instance of it, a connector or a tool, until it is thawed
     Freeze(FreezeArgs),
     /// Let go on what was frozen
@@ -739,6 +742,30 @@ pub enum StreamName {
     Admin,
     /// What stood out.
     Detections,
+}
+
+/// `credentials`
+#[derive(Debug, Subcommand)]
+pub enum CredentialsCommand {
+    /// What is lent, and what is not back yet
+    List(Json),
+    /// The connectors whose credential lives on when tasks are over, and since when it is what it is
+    Standing(Json),
+    /// One lease
+    Show(One),
+    /// Take one back: whoever needs it next is lent another one
+    Revoke(RevokeLeaseArgs),
+}
+
+/// `credentials revoke`
+#[derive(Debug, Args)]
+pub struct RevokeLeaseArgs {
+    /// The lease.
+    #[arg(value_name = "LEASE")]
+    pub id: String,
+    /// Why, for the record
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
 }
 
 /// `detections`

@@ -12,6 +12,7 @@ mod completions;
 mod config;
 mod connectors;
 mod console;
+mod credentials;
 mod detections;
 mod doctor;
 mod explain;
@@ -72,6 +73,7 @@ pub async fn run(cli: &Cli, around: Surroundings) -> Result<(), CliFault> {
         Command::Agents(agents) => agents::run(agents, &session(around)?).await,
         Command::Connectors(connectors) => connectors::run(connectors, &session(around)?).await,
         Command::Grants(grants) => grants::run(grants, &session(around)?).await,
+        Command::Credentials(command) => credentials::credentials(command, &session(around)?).await,
         Command::Channels(channels) => channels::channels(channels, &session(around)?).await,
         Command::Detections(command) => detections::detections(command, &session(around)?).await,
         Command::Freeze(freeze) => halts::freeze(freeze, &session(around)?).await,

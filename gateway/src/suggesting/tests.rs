@@ -220,7 +220,12 @@ fn the_rule_lets_what_was_used_and_nothing_else() {
                 delegators: vec![],
                 data_classes: vec![],
             };
-            let connector = |id: &str| ConnectorFacts { id: id.into(), sensitivity: String::new(), environment: String::new() };
+            let connector = |id: &str| ConnectorFacts {
+                id: id.into(),
+                sensitivity: String::new(),
+                environment: String::new(),
+                credential: "none",
+            };
             let grant = PreparedGrant::new(&facts, &[connector("a"), connector("b")]).unwrap();
             for each in &tools {
                 let ask = Ask { tool: &each.name, grant: &grant, call: &CallFacts::default(), input: &json!({}) };

@@ -12,7 +12,8 @@ fn compile(text: &str, tools: &[ToolFacts]) -> Policies {
 }
 
 fn decide(policies: &Policies, tool: &str, input: &Value) -> Decision {
-    let connector = |id: &str| ConnectorFacts { id: id.into(), sensitivity: String::new(), environment: String::new() };
+    let connector =
+        |id: &str| ConnectorFacts { id: id.into(), sensitivity: String::new(), environment: String::new(), credential: "none" };
     let grant = PreparedGrant::new(&grant(), &[connector("a"), connector("a-b"), connector("c:d"), connector("e__f")]).unwrap();
     policies.decide(&Ask { tool, grant: &grant, call: &call(), input })
 }

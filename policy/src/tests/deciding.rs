@@ -208,6 +208,7 @@ fn principal_and_resource_are_what_the_facts_say() {
         "resource == Bailiwick::Connector::\"shop\"",
         "resource.sensitivity == \"internal\"",
         "resource.environment == \"production\"",
+        "resource.credential == \"minted\"",
         "action == Bailiwick::Action::\"shop__buy\"",
         "action in [Bailiwick::Action::\"write\", Bailiwick::Action::\"read\"]",
         "action in Bailiwick::Action::\"band:medium\"",

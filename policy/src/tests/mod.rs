@@ -79,7 +79,12 @@ pub(super) fn grant() -> GrantFacts {
 
 pub(super) fn connectors() -> Vec<ConnectorFacts> {
     ["tickets", "shop"]
-        .map(|id| ConnectorFacts { id: id.into(), sensitivity: "internal".into(), environment: "production".into() })
+        .map(|id| ConnectorFacts {
+            id: id.into(),
+            sensitivity: "internal".into(),
+            environment: "production".into(),
+            credential: "minted",
+        })
         .into()
 }
 

@@ -23,6 +23,7 @@ use crate::{
     pages::{PAGE, Place},
     ports::{Access, Lease, Listing, Offer, Ports, Wanted},
     records::SecretRecord,
+    redact::Window,
     refusal::Refusal,
     way::Way,
 };
@@ -128,7 +129,7 @@ async fn of_connector(
         let lent = tokio::time::timeout_at(until, ports.credentials.lend(wanted)).await;
         let Ok(Ok(Some(loan))) = lent else { return Ok(None) };
         if loan.fresh {
-            lent_on_record(call, tool, grant, &loan.lease, trace_id, ports)?;
+            secret_on_record(("lent", 0), call, tool, grant, &loan.lease, trace_id, ports)?;
         }
         Some(loan.lease)
     } else {
@@ -147,11 +148,21 @@ async fn of_connector(
     };
     let Ok(Some(offers)) = read else { return Ok(None) };
     let mut part = Part { items: Vec::new(), left_out: offers.left_out };
-    for offer in &offers.items {
+    let telling = lease.as_ref().map(|lease| telling(lease, &offers.items)).unwrap_or_default();
+    if let Some(lease) = lease.as_ref().filter(|_| telling.contains(&true)) {
+        ports.credentials.leaked(grant, &connector.id, lease);
+        let count = telling.iter().filter(|tells| **tells).count();
+        secret_on_record(("leaked", count), call, tool, grant, lease, trace_id, ports)?;
+    }
+    for (at, offer) in offers.items.iter().enumerate() {
         if !is_given(grant, tool, listing, offer) {
             continue;
         }
-        match shown(world, tool, offer, listing, lease.as_deref()) {
+        if telling.get(at).copied().unwrap_or_default() {
+            part.left_out += 1;
+            continue;
+        }
+        match shown(world, tool, offer, listing) {
             Some(item) => part.items.push(item),
             None => part.left_out += 1,
         }
@@ -165,12 +176,9 @@ fn is_given(grant: &LiveGrant, tool: &Tool, listing: Listing, offer: &Offer) -> 
     grant.chain().all(|grant| admits_item(grant, tool, &offer.id, is_template))
 }
 
-/// The item under the name that agents ask for it by; none where that name means something else, or where it tells what was lent.
-fn shown(world: &World, tool: &Tool, offer: &Offer, listing: Listing, lease: Option<&Lease>) -> Option<Bytes> {
+/// The item under the name that agents ask for it by; none where that name means something else.
+fn shown(world: &World, tool: &Tool, offer: &Offer, listing: Listing) -> Option<Bytes> {
     let text = std::str::from_utf8(&offer.text).ok()?;
-    if lease.is_some_and(|lease| tells(lease, text)) {
-        return None;
-    }
     let exposed = world.exposed_item(tool, &offer.id);
     let (meant, own) = world.item(feature_of(listing), &exposed)?;
     if meant.name != tool.name || own != offer.id {
@@ -187,18 +195,23 @@ fn shown(world: &World, tool: &Tool, offer: &Offer, listing: Listing, lease: Opt
     with_member(text, member, &exposed).map(Bytes::from)
 }
 
-/// Whether the lent secret is in it, in any form, with or without escapes.
-fn tells(lease: &Lease, text: &str) -> bool {
+/// Which of these tell the lent secret, in any form, each by itself or together with those before it.
+fn telling(lease: &Lease, offers: &[Offer]) -> Vec<bool> {
     let needles = lease.needles();
-    if needles.found_in(text.as_bytes()) {
-        return true;
+    if !offers.iter().any(|offer| needles.may_be_in(&offer.text)) {
+        return Vec::new();
     }
-    text.contains('\\')
-        && serde_json::from_str::<serde_json::Value>(text).map_or(true, |mut value| needles.redact_value(&mut value) > 0)
+    let mut said = Window::default();
+    let tells = |offer: &Offer| match serde_json::from_slice::<serde_json::Value>(&offer.text) {
+        Ok(mut value) => needles.redact_after(&mut value, &mut said) > 0 || needles.found_in(&offer.text),
+        Err(_) => true,
+    };
+    offers.iter().map(tells).collect()
 }
 
-/// Puts on record that a credential was lent for a list.
-fn lent_on_record(
+/// Puts on record what became of a credential that was lent for a list, and how often it was seen in it.
+fn secret_on_record(
+    (event, redactions): (&'static str, usize),
     call: &Identified<'_>,
     tool: &Tool,
     grant: &LiveGrant,
@@ -207,7 +220,7 @@ fn lent_on_record(
     ports: &Ports,
 ) -> Result<(), Refusal> {
     let record = SecretRecord {
-        event: "lent",
+        event,
         call_id: call.received().call_id(),
         agent: &grant.terms().agent,
         grant: &grant.terms().id,
@@ -216,7 +229,7 @@ fn lent_on_record(
         provider: lease.provider,
         reference: &lease.reference,
         expires_at_ms: lease.expires_at_ms(),
-        redactions: 0,
+        redactions,
         trace_id,
     };
     ports.trail.secret(ports.clock.now_ms(), &record).map_err(|lost| Refusal::trail_lost(&lost))

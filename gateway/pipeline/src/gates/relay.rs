@@ -88,8 +88,10 @@ fn cleaned(
 ) -> Result<Option<Bytes>, Refusal> {
     let needles = lease.map(|lease| lease.needles());
     let mut redactions = 0;
+    // Together with what was said before: a secret can be said in pieces.
+    let said = &mut way.seen.asides.said;
     let clean = strictly_read(params)
-        .and_then(|_| without_secret(params, needles, &mut redactions).ok())
+        .and_then(|_| without_secret(params, needles, Some(said), &mut redactions).ok())
         .map(|clean| clean.unwrap_or_else(|| params.clone()));
     let clean = match Redactor::of(call.permitted().obligations(), Part::Result) {
         None => clean,

@@ -25,7 +25,7 @@ use crate::{
     ports::{Lease, Ports},
     received::{Asked, ItemAsk},
     records::{Outcome, ResultRecord},
-    redact::Needles,
+    redact::{Needles, Window},
     refusal::{self, MISSING_CAPABILITY, RESOURCE_NOT_FOUND, Refusal, SERVER_ERROR, said_back},
     rounds::{Of, Round},
     running::Running,
@@ -83,7 +83,8 @@ pub fn screen<'r>(call: Sent<'r>, limits: ScreenLimits, ports: &Ports, way: &mut
     let mut taking = Taking::new(recall, way.deferred().cloned());
     let granted = approved.permitted().validated().granted();
     let tool = granted.tool();
-    let mut cleaner = Cleaner { needles: lease.as_ref().map(|lease| lease.needles()), limits, seen: 0 };
+    let mut said = std::mem::take(&mut way.seen.asides.said);
+    let mut cleaner = Cleaner { needles: lease.as_ref().map(|lease| lease.needles()), limits, seen: 0, said: Some(&mut said) };
     let obligations = approved.permitted().obligations();
     // That a task is lost is said by us.
     let is_own = matches!(kind, RawKind::Error { code: INVALID_PARAMS, .. }) && task::only_asks(granted);
@@ -169,7 +170,7 @@ pub(super) fn screen_refusal(
     let stage = way.enter("screen", "bailiwick.result.inspect", ports);
     let granted = approved.permitted().validated().granted();
     let limits = ScreenLimits::default();
-    let mut cleaner = Cleaner { needles: lease.map(|lease| lease.needles()), limits, seen: 0 };
+    let mut cleaner = Cleaner { needles: lease.map(|lease| lease.needles()), limits, seen: 0, said: None };
     let screened = screen_error(error, granted.identified().received().asked(), &mut cleaner);
     let obligations = approved.permitted().obligations();
     let screened = screened.and_then(|reply| {
@@ -353,9 +354,7 @@ pub(super) fn screen_error(
     asked: &Asked,
     cleaner: &mut Cleaner<'_>,
 ) -> Result<Reply, String> {
-    cleaner.clean(&Bytes::from(code.to_string()))?;
-    let message = cleaner.clean_words(message).chars().take(MESSAGE_CHARS).collect();
-    let data = data.map(|data| cleaner.clean(data)).transpose()?;
+    let (message, data) = cleaner.clean_error(code, message, data)?;
     let (code, data, http) = match code {
         // All that is wrong with what was asked can be its URI: the server has no such resource (MCP `server/resources`), whatever its
         // version calls that. One that has none at all has no such one, either, and no such prompt.
@@ -407,42 +406,58 @@ pub(super) struct Cleaner<'n> {
     limits: ScreenLimits,
     /// How often the secret was seen.
     seen: usize,
+    /// What was said before the reply.
+    said: Option<&'n mut Window>,
 }
 
 impl Cleaner<'_> {
     /// Of what is clean already.
     pub(super) fn of_clean(limits: ScreenLimits) -> Self {
-        Self { needles: None, limits, seen: 0 }
+        Self { needles: None, limits, seen: 0, said: None }
     }
 
-    /// The JSON text without any form of the secret. What is no strict JSON, or can't be cleaned, does not pass.
-    fn clean(&mut self, text: &Bytes) -> Result<Bytes, String> {
-        strictly_read(text, self.limits)?;
-        Ok(self.without_secret(text)?.unwrap_or_else(|| text.clone()))
+    /// The message and the data of an error without any form of the secret. What is no strict JSON, or can't be cleaned, does not pass.
+    fn clean_error(&mut self, code: i64, message: &str, data: Option<&Bytes>) -> Result<(String, Option<Bytes>), String> {
+        if let Some(data) = data {
+            strictly_read(data, self.limits)?;
+        }
+        let cut = |message: &str| message.chars().take(MESSAGE_CHARS).collect::<String>();
+        // Together: they can be two halves of it.
+        let data_text = data.map_or(Ok("null"), |data| std::str::from_utf8(data)).map_err(|fault| fault.to_string())?;
+        let whole = Bytes::from(format!(r#"{{"message":{},"data":{data_text},"code":{code}}}"#, Value::from(message)));
+        let Some(clean) = self.without_secret(&whole)? else { return Ok((cut(message), data.cloned())) };
+        let hidden = "it contains the lent credential where it can't be taken out";
+        let mut clean: serde_json::Map<String, Value> = serde_json::from_slice(&clean).map_err(|_| hidden)?;
+        if clean.get("code") != Some(&Value::from(code)) {
+            return Err(hidden.to_owned());
+        }
+        let said = clean.get("message").and_then(Value::as_str).map(cut).ok_or(hidden)?;
+        Ok((said, data.and(clean.remove("data")).map(|data| Bytes::from(data.to_string()))))
     }
 
     /// See [`without_secret`].
     fn without_secret(&mut self, text: &Bytes) -> Result<Option<Bytes>, String> {
-        without_secret(text, self.needles, &mut self.seen)
-    }
-
-    fn clean_words(&mut self, words: &str) -> String {
-        let Some(needles) = self.needles else { return words.to_owned() };
-        let (clean, found) = needles.redact(words);
-        self.seen += found;
-        clean
+        without_secret(text, self.needles, self.said.as_deref_mut().filter(|said| !said.is_empty()), &mut self.seen)
     }
 }
 
-/// The JSON text, which was strictly read, without any form of the secret; none where there is none in it. `seen` counts how often it was.
-pub(super) fn without_secret(text: &Bytes, needles: Option<&Needles>, seen: &mut usize) -> Result<Option<Bytes>, String> {
+/// The JSON text, which was strictly read, without any form of the secret; none where there is none in it. `said` is what was said before
+/// it, if that is to be looked at too. `seen` counts how often it was.
+pub(super) fn without_secret(
+    text: &Bytes,
+    needles: Option<&Needles>,
+    said: Option<&mut Window>,
+    seen: &mut usize,
+) -> Result<Option<Bytes>, String> {
     let Some(needles) = needles else { return Ok(None) };
-    // Without an escape, what is in the text is what is in the strings.
-    if !text.contains(&b'\\') && !needles.found_in(text) {
+    if said.is_none() && !needles.may_be_in(text) {
         return Ok(None);
     }
     let mut value: Value = serde_json::from_slice(text).map_err(|_| "it is nested too deep to be cleaned")?;
-    let found = needles.redact_value(&mut value);
+    let found = match said {
+        Some(said) => needles.redact_after(&mut value, said),
+        None => needles.redact_value(&mut value),
+    };
     *seen += found;
     let clean = (found > 0).then(|| Bytes::from(value.to_string()));
     if needles.found_in(clean.as_ref().unwrap_or(text)) {

@@ -221,8 +221,9 @@ async fn a_list_is_of_what_is_given_under_our_names() {
     );
     assert_eq!(
         (heard.decision()["effect"].clone(), heard.intents().len(), heard.secrets()),
-        ("allow".into(), 0, vec!["lent".to_owned()])
+        ("allow".into(), 0, vec!["lent".to_owned(), "leaked".to_owned()])
     );
+    assert_eq!(bench.fakes.leaked.lock().unwrap().len(), 1, "it is taken back");
     assert!(bench.grant().standing().labels.is_untrusted(), "its words reached the agent");
 }
 

@@ -56,6 +56,7 @@ pub(super) async fn look(places: &Places<'_>, client: Option<&Client>, session: 
         }
     };
     unpinned(places, &pins, findings);
+    standing(places, findings);
     if let Some(world) = world(places, pins, findings) {
         grants(places, &world, findings);
     }
@@ -77,6 +78,21 @@ fn unpinned(places: &Places<'_>, pins: &Accepted, findings: &mut Findings) {
                 findings.note("first_use", at, what, "fit for trying out; elsewhere `pin = \"manual\"`");
             }
         }
+    }
+}
+
+/// Whose credentials live on when tasks are over.
+fn standing(places: &Places<'_>, findings: &mut Findings) {
+    let lives_on = places.config.connectors.iter().filter(|connector| connector.facts().credential == "standing");
+    for connector in lives_on {
+        let at = places.entry("connectors", connector.id.as_str());
+        let what = format!("what connector `{}` is lent lives on when a task is over: nobody can take it back", connector.id);
+        findings.note(
+            "standing",
+            at,
+            what,
+            "have an issuer make it for each task, or forbid it: `resource.credential == \"standing\"`",
+        );
     }
 }
 

@@ -153,7 +153,8 @@ fn binding(arguments: &str) -> Binding {
 }
 
 fn tool() -> Tool {
-    let facts = ConnectorFacts { id: "tickets".to_owned(), sensitivity: String::new(), environment: String::new() };
+    let facts =
+        ConnectorFacts { id: "tickets".to_owned(), sensitivity: String::new(), environment: String::new(), credential: "none" };
     Tool {
         name: "tickets__refund".parse().unwrap(),
         connector: Arc::new(Connector {

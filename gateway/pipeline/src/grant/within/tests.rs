@@ -61,6 +61,7 @@ fn tool(name: &str, (kind, band): (Kind, Band), (sensitivity, environment): (&st
             id: name.connector().to_string(),
             sensitivity: sensitivity.to_owned(),
             environment: environment.to_owned(),
+            credential: "none",
         },
         prefix: Prefix::Always,
         transport: "pipe",

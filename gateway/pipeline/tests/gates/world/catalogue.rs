@@ -198,7 +198,12 @@ fn schema_of(spec: &Spec) -> Value {
 }
 
 fn connector_facts(id: &str) -> ConnectorFacts {
-    ConnectorFacts { id: id.to_owned(), sensitivity: "internal".to_owned(), environment: "production".to_owned() }
+    ConnectorFacts {
+        id: id.to_owned(),
+        sensitivity: "internal".to_owned(),
+        environment: "production".to_owned(),
+        credential: "none",
+    }
 }
 
 /// What connectors offer besides tools. No rule permits the prompts of `files`.
