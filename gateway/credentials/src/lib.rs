@@ -8,15 +8,21 @@
 mod book;
 mod broker;
 mod desk;
+mod exec;
+mod mcp;
 mod mint;
 mod provider;
 mod secret_file;
 mod standing;
+mod svid_file;
 mod web;
 
 pub use book::{Book, Entry, Event, Record};
 pub use broker::{Broker, Guest, Listed, Specs};
 pub use desk::Standstill;
+pub use exec::{Exec, ExecTerms, Program};
+pub use mcp::{Begun, Consent, ConsentBook, Consented, Consents, OAuthClient, Protected, Returned, Secrets, Who};
 pub use provider::{CredentialSpec, Handle, Journal, MintFault, MintFaultKind, Minted, Provider, RevokeFault, Wish};
 pub use standing::{EnvSecrets, Standing};
-pub use web::Web;
+pub use svid_file::SvidFile;
+pub use web::{Egress, Web};
