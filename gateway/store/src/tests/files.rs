@@ -96,9 +96,9 @@ fn a_newer_schema_and_a_foreign_database_are_refused() {
     drop(open(&data));
     tamper(data.path(), "PRAGMA user_version = 99");
     let fault = Store::open(data.path()).unwrap_err();
-    assert!(matches!(fault, StoreFault::Newer { found: 99, known: 5, .. }), "{fault}");
+    assert!(matches!(fault, StoreFault::Newer { found: 99, known: 6, .. }), "{fault}");
     assert!(fault.to_string().contains("run that version"), "{fault}");
-    tamper(data.path(), "PRAGMA user_version = 5; PRAGMA application_id = 5");
+    tamper(data.path(), "PRAGMA user_version = 6; PRAGMA application_id = 5");
     assert!(matches!(Store::open(data.path()), Err(StoreFault::Foreign { .. })));
 }
 
