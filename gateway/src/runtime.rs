@@ -44,6 +44,7 @@ use crate::{
     bundles::Bundles,
     completing::Completing,
     data::{DataFault, DataFolder},
+    consenting,
     downstream::{credentials_of, specs_of},
     holders,
     lending::{LeaseBook, SecretsRecord},
@@ -111,6 +112,8 @@ pub struct Runtime {
     pub connectors: Arc<Downstreams>,
     /// The lent credentials.
     pub broker: Arc<Broker>,
+    /// What owners consented to.
+    pub(crate) consents: Arc<Consents>,
     /// The trust domains whose certificates count.
     pub bundles: Bundles,
     /// TLS handshakes that came to nothing.
@@ -260,7 +263,9 @@ impl Runtime {
         let pins = Pins::new(&store);
         let specs = specs_of(&config, &own_binary);
         let (book, record) = (LeaseBook::of(&store), SecretsRecord::of(&trail));
-        let broker = Arc::new(Broker::new(credentials_of(&config, &data, &environment)?, book, record, Arc::clone(&clock)));
+        let consents = consenting::consents(&store, &clock);
+        let lenders = Lenders { environment: &environment, consents: &consents };
+        let broker = Arc::new(Broker::new(credentials_of(&config, &data, lenders)?, book, record, Arc::clone(&clock)));
         broker.recover().map_err(StartFault::Leases)?;
         tokio::spawn(broker.work());
         let scout = Scout { specs: &specs, broker: &broker, trail: &trail, clock: clock.as_ref() };
@@ -325,6 +330,7 @@ impl Runtime {
             worlds,
             connectors,
             broker,
+            consents,
             bundles,
             handshakes: Arc::default(),
             recorder,

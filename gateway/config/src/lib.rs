@@ -40,7 +40,7 @@ pub use fault::{ConfigFaults, Fault};
 pub use origin::{Origin, Setting};
 pub use people::{ConsoleSettings, OidcSettings, RegisteredPerson};
 pub use presence::{Found, Sought};
-pub use provider::{ByAccess, Lending, OpenBao, ProviderKind, ProviderSpec};
+pub use provider::{ByAccess, Exec, Lending, Mcp, OpenBao, ProviderKind, ProviderSpec, SvidFile};
 pub use schema::schema;
 pub use suggest::nearest;
 pub use trust::{BundleSource, Tls, TrustedDomain};

@@ -1,9 +1,17 @@
 //! Where credentials come from, and what of them a connector is lent, checked.
 
+mod exec;
+mod mcp;
+mod svid_file;
+
 use std::{path::PathBuf, time::Duration};
 
 use bailiwick_pipeline::ports::Access;
 use url::Url;
+
+pub use exec::Exec;
+pub use mcp::Mcp;
+pub use svid_file::SvidFile;
 
 /// An issuer of credentials.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +28,12 @@ pub struct ProviderSpec {
 pub enum ProviderKind {
     /// An OpenBao or Vault server.
     OpenBao(OpenBao),
+    /// A program that makes credentials.
+    Exec(Exec),
+    /// A JWT-SVID in a file.
+    SvidFile(SvidFile),
+    /// Authorization servers at which owners consent.
+    Mcp(Mcp),
 }
 
 /// An OpenBao or Vault server.
@@ -42,6 +56,10 @@ pub struct Lending {
     pub provider: String,
     /// A role at it.
     pub role: Option<ByAccess<String>>,
+    /// For whom.
+    pub audience: Option<String>,
+    /// Scopes of it.
+    pub scopes: Option<ByAccess<Vec<String>>>,
     /// For how long at most; as long as the grant lives where there is none.
     pub ttl: Option<Duration>,
 }
@@ -70,6 +88,9 @@ impl ProviderKind {
     pub const fn as_str(&self) -> &'static str {
         match self {
             Self::OpenBao(_) => "openbao",
+            Self::Exec(_) => "exec",
+            Self::SvidFile(_) => "svid_file",
+            Self::Mcp(_) => "mcp",
         }
     }
 }

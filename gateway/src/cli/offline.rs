@@ -76,7 +76,10 @@ impl Offline {
         let store = Store::open(data.path())?;
         let specs = specs_of(&config, &session.around.own_binary);
         let trail = Arc::new(trail);
-        let credentials = credentials_of(&config, &data, &session.around.environment)?;
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let consents = consenting::consents(&store, &clock);
+        let lenders = Lenders { environment: &session.around.environment, consents: &consents };
+        let credentials = credentials_of(&config, &data, lenders)?;
         let broker = Broker::new(credentials, LeaseBook::of(&store), SecretsRecord::of(&trail), Arc::new(SystemClock));
         tokio::spawn(broker.work());
         Ok(Self { config, trail, store, specs, broker, shown: Mutex::default() })

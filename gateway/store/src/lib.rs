@@ -10,6 +10,7 @@
 
 mod approvals;
 mod bodies;
+mod consents;
 mod fault;
 mod files;
 mod grants;
@@ -41,6 +42,7 @@ pub use grants::{
 };
 pub use handles::{HANDLE, HandleEvent, HandleFault, Handles, UNBOUND_MS};
 pub use identities::{AgentEntry, Agents, LiveIdentities};
+pub use consents::{ConsentRows, StoredConsent};
 pub use leases::{Leases, StoredLease};
 pub use people::{Passkey, Passkeys, UseFault};
 pub use pins::{ClassedBy, Pin, Pins};

@@ -149,6 +149,14 @@ CREATE TABLE IF NOT EXISTS leases (
     record TEXT NOT NULL,
     handle BLOB
 ) STRICT;
+CREATE TABLE IF NOT EXISTS consents (
+    resource TEXT NOT NULL,
+    owner TEXT NOT NULL,
+    issuer TEXT NOT NULL,
+    record TEXT NOT NULL,
+    sealed BLOB NOT NULL,
+    PRIMARY KEY (resource, owner, issuer)
+) STRICT, WITHOUT ROWID;
 ";
 
 /// Makes the file ready for writing, or refuses it.

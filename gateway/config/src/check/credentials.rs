@@ -32,6 +32,7 @@ pub(super) fn credential(
     } else {
         providers::lending(raw, provider, issuers, &here, findings).map(SecretSource::Issuer)
     };
+    providers::fits(raw, connector, issuers, &here, findings);
     let injection = injection(raw.inject.as_ref()?, connector, path, findings);
     Some(Credential { source: source?, injection: injection? })
 }
@@ -140,7 +141,14 @@ fn secret_source(
         "file" => ("path", raw.path.as_deref(), ("name", raw.name.is_some())),
         _ => ("name", raw.name.as_deref(), ("path", raw.path.is_some())),
     };
-    let of_issuers = [("role", raw.role.is_some()), ("read_role", raw.read_role.is_some()), ("ttl", raw.ttl.is_some())];
+    let of_issuers = [
+        ("role", raw.role.is_some()),
+        ("read_role", raw.read_role.is_some()),
+        ("audience", raw.audience.is_some()),
+        ("scopes", raw.scopes.is_some()),
+        ("read_scopes", raw.read_scopes.is_some()),
+        ("ttl", raw.ttl.is_some()),
+    ];
     for (other, _) in of_issuers.into_iter().chain([other]).filter(|(_, is_set)| *is_set) {
         let message = format!("`{other}` means nothing to the provider `{provider}`");
         findings.key(&path.key(other), FaultCode::Conflict, message).help(format!("leave it out; `{provider}` takes `{wanted}`"));

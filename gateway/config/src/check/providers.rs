@@ -1,5 +1,9 @@
 //! `[[providers]]`, and what of them a connector is lent.
 
+mod exec;
+mod mcp;
+mod svid_file;
+
 use std::{path::PathBuf, time::Duration};
 
 use url::Url;
@@ -12,6 +16,8 @@ use crate::{
     raw::{RawCredential, RawOpenBao, RawProvider},
     source::KeyPath,
 };
+
+pub(super) use mcp::fits;
 
 /// The providers that need no entry.
 pub(super) const BUILT_IN: [&str; 2] = ["file", "env"];
@@ -49,7 +55,12 @@ fn provider(raw: &RawProvider, path: &KeyPath, setting: Setting<'_>, findings: &
         findings.value(&path.key("id"), FaultCode::Duplicate, message).help("give yours another id");
     }
     // One line for each kind: which key says it, and what it becomes.
-    let kinds = [(raw.openbao.is_some(), "openbao")];
+    let kinds = [
+        (raw.openbao.is_some(), "openbao"),
+        (raw.exec.is_some(), "exec"),
+        (raw.svid_file.is_some(), "svid_file"),
+        (raw.mcp.is_some(), "mcp"),
+    ];
     let chosen: Vec<&str> = kinds.iter().filter(|(is_set, _)| *is_set).map(|(_, key)| *key).collect();
     let words = kinds.map(|(_, key)| format!("`{key}`")).join(", ");
     if let [_, second, ..] = chosen.as_slice() {
@@ -61,8 +72,16 @@ fn provider(raw: &RawProvider, path: &KeyPath, setting: Setting<'_>, findings: &
         let message = format!("the provider `{id}` is of no kind");
         findings.key(path, FaultCode::MissingKey, message).help(format!("say what it is: one of {words}"));
     }
-    let kind =
-        raw.openbao.as_ref().and_then(|raw| openbao(raw, &path.key("openbao"), setting, findings).map(ProviderKind::OpenBao));
+    let at = |key: &str| path.key(key);
+    let kind = match raw {
+        RawProvider { openbao: Some(raw), .. } => openbao(raw, &at("openbao"), setting, findings).map(ProviderKind::OpenBao),
+        RawProvider { exec: Some(raw), .. } => exec::exec(raw, &at("exec"), findings).map(ProviderKind::Exec),
+        RawProvider { svid_file: Some(raw), .. } => {
+            svid_file::svid_file(raw, &at("svid_file"), setting, findings).map(ProviderKind::SvidFile)
+        }
+        RawProvider { mcp: Some(raw), .. } => Some(ProviderKind::Mcp(mcp::mcp(raw, &at("mcp"), setting, findings))),
+        _ => None,
+    };
     Some(ProviderSpec { id, kind: kind? })
 }
 
@@ -97,6 +116,9 @@ pub(super) fn lending(
     // One line for each kind: what it takes, and what it needs.
     let (takes, needs): (&[&str], &[&str]) = match of {
         RawProvider { openbao: Some(_), .. } => (&["role", "read_role", "ttl"], &["role"]),
+        RawProvider { exec: Some(_), .. } => (&["role", "read_role", "audience", "ttl"], &[]),
+        RawProvider { svid_file: Some(_), .. } => (&["audience", "ttl"], &["audience"]),
+        RawProvider { mcp: Some(_), .. } => (&["scopes", "read_scopes", "ttl"], &[]),
         _ => return None,
     };
     let given = [
@@ -104,6 +126,9 @@ pub(super) fn lending(
         ("name", raw.name.is_some()),
         ("role", raw.role.is_some()),
         ("read_role", raw.read_role.is_some()),
+        ("audience", raw.audience.is_some()),
+        ("scopes", raw.scopes.is_some()),
+        ("read_scopes", raw.read_scopes.is_some()),
         ("ttl", raw.ttl.is_some()),
     ];
     for (key, _) in given.iter().filter(|(key, is_set)| *is_set && !takes.contains(key)) {
@@ -122,13 +147,27 @@ pub(super) fn lending(
         let message = "`ttl` is too short: a credential that ends before it is used is of no use";
         findings.value(&path.key("ttl"), FaultCode::OutOfRange, message).help("write `10s` or more");
     }
-    for (key, text) in [("role", &raw.role), ("read_role", &raw.read_role)] {
+    for (key, text) in [("role", &raw.role), ("read_role", &raw.read_role), ("audience", &raw.audience)] {
         if let Some(text) = text {
             plain(text, &path.key(key), findings);
         }
     }
+    for (key, given) in [("scopes", &raw.scopes), ("read_scopes", &raw.read_scopes)] {
+        scopes(given.as_deref(), &path.key(key), findings);
+    }
+    // What is narrower narrows something.
+    for (narrow, wide, is_alone) in [
+        ("read_role", "role", raw.read_role.is_some() && raw.role.is_none()),
+        ("read_scopes", "scopes", raw.read_scopes.is_some() && raw.scopes.is_none()),
+    ] {
+        if is_alone && !findings.has_any_in(path) {
+            let message = format!("`{narrow}` narrows `{wide}`, which is missing");
+            findings.key(&path.key(narrow), FaultCode::MissingKey, message).help(format!("add `{wide}`"));
+        }
+    }
     let role = raw.role.clone().map(|all| ByAccess { all, read: raw.read_role.clone() });
-    Some(Lending { provider: provider.to_owned(), role, ttl })
+    let scopes = raw.scopes.clone().map(|all| ByAccess { all, read: raw.read_scopes.clone() });
+    Some(Lending { provider: provider.to_owned(), role, audience: raw.audience.clone(), scopes, ttl })
 }
 
 /// The URL of an issuer: secrets come from it, so they travel over TLS, but on this machine.
@@ -149,6 +188,21 @@ fn issuer_url(given: Option<&str>, path: &KeyPath, findings: &mut Findings<'_>) 
         return None;
     }
     Some(url)
+}
+
+/// Scopes as OAuth writes them (RFC 6749, section 3.3).
+fn scopes(given: Option<&[String]>, path: &KeyPath, findings: &mut Findings<'_>) {
+    let Some(given) = given else { return };
+    if given.is_empty() {
+        findings.value(path, FaultCode::EmptyList, "it has no scope").help("name those that are lent, or leave it out");
+    }
+    for (index, scope) in given.iter().enumerate() {
+        let is_scope = scope.bytes().all(|b| b.is_ascii_graphic() && b != b'"' && b != b'\\');
+        if scope.is_empty() || !is_scope {
+            let message = format!("`{}` is no scope", scope.escape_debug());
+            findings.value(&path.item(index), FaultCode::BadText, message).help("write one in each text, without blanks");
+        }
+    }
 }
 
 fn file(given: Option<&str>, path: &KeyPath, setting: Setting<'_>, findings: &mut Findings<'_>) -> Option<PathBuf> {

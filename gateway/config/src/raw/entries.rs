@@ -227,6 +227,15 @@ pub(crate) struct RawCredential {
     /// The same for tasks whose grant gives only tools that read; `role` when it is not set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) read_role: Option<String>,
+    /// With a provider whose credentials are for one audience: whom it is for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) audience: Option<String>,
+    /// With a provider that has scopes: those that are lent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) scopes: Option<Vec<String>>,
+    /// The same for tasks whose grant gives only tools that read; `scopes` when it is not set.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) read_scopes: Option<Vec<String>>,
     /// How long it lives at most, at its issuer too; as long as the grant when it is not set. While its task uses it, it is renewed, or made
     /// anew.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -24,7 +24,7 @@ pub(crate) use entries::{
     RawResourceServer, RawTool,
 };
 pub(crate) use people::{RawConsole, RawOidc, RawPerson};
-pub(crate) use providers::{RawOpenBao, RawProvider};
+pub(crate) use providers::{RawExec, RawMcp, RawOpenBao, RawProvider, RawSvidFile};
 pub(crate) use trust::{RawTls, RawTrustDomain};
 
 use crate::units::{Duration, Size};

@@ -1,7 +1,15 @@
 //! Where credentials come from, as written.
 
+mod exec;
+mod mcp;
+mod svid_file;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+pub(crate) use exec::RawExec;
+pub(crate) use mcp::RawMcp;
+pub(crate) use svid_file::RawSvidFile;
 
 /// `[[providers]]`
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
@@ -13,6 +21,15 @@ pub(crate) struct RawProvider {
     /// An OpenBao or Vault server.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) openbao: Option<RawOpenBao>,
+    /// A program that makes credentials.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) exec: Option<RawExec>,
+    /// A JWT-SVID of SPIFFE in a file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) svid_file: Option<RawSvidFile>,
+    /// The authorization servers of MCP servers, at which owners consent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) mcp: Option<RawMcp>,
 }
 
 /// `openbao` of `[[providers]]`

@@ -23,14 +23,14 @@ use crate::{
 /// The most it may answer, bytes.
 const OUTPUT: usize = 64 * 1024;
 
-/// So much of what it says on standard error is looked at, bytes.
+/// So much of what it says on standard error is kept, bytes.
 const SAID: usize = 16 * 1024;
 
-/// So much of that is logged, characters.
+/// So much of that is logged, bytes.
 const LOGGED: usize = 500;
 
-/// A piece of this length that stands on both of its outputs may be of the secret, bytes.
-const PIECE: usize = 6;
+/// What stands on both of its outputs and is as long as this may be of the secret, bytes.
+const PIECE: usize = 8;
 
 /// What came of it.
 pub(super) struct Run {
@@ -160,14 +160,23 @@ impl Run {
 
     /// The same as text: one line, short.
     pub(super) fn cleaned(&self, secrets: &[&str]) -> String {
-        let mut text = Zeroizing::new(String::from_utf8_lossy(&self.said).into_owned());
-        for secret in secrets.iter().filter(|secret| !secret.is_empty()) {
-            *text = text.replace(secret, "***");
+        let said = self.said.get(..self.said.len().min(LOGGED)).unwrap_or_default();
+        let mut is_shown = vec![true; said.len()];
+        for (at, window) in said.windows(PIECE).enumerate() {
+            let is_in = |text: &[u8]| text.windows(PIECE).any(|piece| piece == window);
+            if is_in(&self.output) || secrets.iter().any(|secret| is_in(secret.as_bytes())) {
+                is_shown.iter_mut().skip(at).take(PIECE).for_each(|shown| *shown = false);
+            }
         }
-        let output = String::from_utf8_lossy(&self.output);
-        let ends = |c: char| c.is_whitespace() || c.is_control() || "\"'`,;=<>()[]{}".contains(c);
-        let pieces = text.split(ends).filter(|piece| !piece.is_empty());
-        let kept = pieces.map(|piece| if piece.len() >= PIECE && output.contains(piece) { "***" } else { piece });
-        kept.collect::<Vec<_>>().join(" ").chars().take(LOGGED).collect()
+        // What is shorter than that is looked for as it is.
+        for secret in secrets.iter().map(|secret| secret.as_bytes()).filter(|secret| !secret.is_empty() && secret.len() < PIECE) {
+            for (at, _) in said.windows(secret.len()).enumerate().filter(|(_, window)| *window == secret) {
+                is_shown.iter_mut().skip(at).take(secret.len()).for_each(|shown| *shown = false);
+            }
+        }
+        let kept: Vec<u8> = said.iter().zip(is_shown).map(|(byte, is_shown)| if is_shown { *byte } else { b'*' }).collect();
+        let text = String::from_utf8_lossy(&kept);
+        let clean: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        clean.split_whitespace().collect::<Vec<_>>().join(" ")
     }
 }
