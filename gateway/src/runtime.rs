@@ -15,7 +15,7 @@ use arc_swap::ArcSwap;
 use bailiwick_config::Config;
 use bailiwick_connectors::{ConnectorEvent, ConnectorSpec, Discovery, Downstreams, Look, SpecFault};
 use bailiwick_console::Console;
-use bailiwick_credentials::Broker;
+use bailiwick_credentials::{Broker, Consents};
 use bailiwick_identity::Issuers;
 use bailiwick_pipeline::{
     Gateway, Patience, Settings,
@@ -43,12 +43,13 @@ use crate::{
     adapters::{Recorder, Tethered, Traces},
     bundles::Bundles,
     completing::Completing,
-    data::{DataFault, DataFolder},
     consenting,
+    data::{DataFault, DataFolder},
     downstream::{credentials_of, specs_of},
     holders,
     lending::{LeaseBook, SecretsRecord},
     pinning::{self, Scout},
+    providers::Lenders,
     recent::Recent,
     recovery,
     reload::{Basis, Reloads},

@@ -11,7 +11,7 @@ use bailiwick_connectors::{ConnectorSpec, Look};
 use bailiwick_credentials::Broker;
 use bailiwick_pipeline::{
     grant::{LiveGrant, Standing},
-    ports::{Clock as _, Grants as _},
+    ports::{Clock, Grants as _},
 };
 use bailiwick_schemas::{canonical::Digest, definition::ListReading, names::ConnectorId};
 use bailiwick_store::{LiveGrants, Pin, Pins, Store};
@@ -27,11 +27,13 @@ use crate::{
         api::{Foreseen, Proposal, Trial},
         change_id, name_of, pins_of, proposal, trial,
     },
+    consenting,
     data::DataFolder,
     downstream::{credentials_of, specs_of},
     foresee::{self, Closed},
     lending::{LeaseBook, SecretsRecord},
     pinning::Scout,
+    providers::Lenders,
     runtime::policies_of,
     world::{LiveWorlds, WorldFault},
 };

@@ -48,7 +48,7 @@ fn judged(runtime: &Runtime, person: &Person, which: &Which) -> Result<Consented
 /// Whoever is accountable for agents and for grants that are active, and whose consents there are.
 fn owners(runtime: &Runtime, connector: &str) -> BTreeSet<String> {
     let config = runtime.config();
-    let of_agents = config.agents.iter().map(|agent| agent.owner.clone());
+    let of_agents = config.agents.iter().map(|registered| registered.agent.owner.clone());
     let grants = runtime.grants.list();
     let of_grants = grants.iter().filter(|entry| entry.ending.is_none()).map(|entry| entry.grant.terms().owner.clone());
     let given = consenting::wanted(runtime).into_iter().filter(|of| of.of.connector.as_str() == connector);
@@ -86,7 +86,8 @@ impl Connections for GatewayConnections {
             };
             let (consents, redirect_uri) = (Arc::clone(&runtime.consents), redirect_uri.to_owned());
             let deed = Deed::new("consent_begun", &which.connector, json!({"owner": which.owner, "proof": proof}));
-            let begun = deed.done_by_person(&format!("person:{}", person.id), &runtime, async move {
+            let by = format!("person:{}", person.id);
+            let begun = deed.done_by_person(&by, &runtime, async move {
                 consents.begin(&of, who, &redirect_uri).await.map_err(|fault| fault_of(&fault))
             });
             let begun = begun.await.map_err(|fault| refused(&fault))?;

@@ -25,6 +25,7 @@ use crate::{
     cli::PolicyFaults,
     downstream::{credentials_of, specs_of},
     pinning::{self, Scout},
+    providers::Lenders,
     runtime::{Runtime, StartFault, grants_of},
     sources::{self, Sources},
     world::{JudgedConfig, PolicyText, WorldFault},

@@ -60,7 +60,7 @@ fn tree(text: &str) -> Value {
 #[test]
 fn it_loads() {
     let config = config(EXAMPLE);
-    assert_eq!((config.agents.len(), config.connectors.len(), config.grants.len()), (1, 5, 1));
+    assert_eq!((config.agents.len(), config.connectors.len(), config.grants.len()), (1, 8, 1));
     let profiles: Vec<_> = config.issuers.iter().map(|issuer| issuer.id.as_str()).collect();
     assert_eq!(profiles, ["corp", "cluster", "actions", "mesh"]);
 }

@@ -15,6 +15,13 @@ use crate::provider::MintFaultKind;
 #[derive(Default)]
 pub(crate) struct Kept(Mutex<Vec<String>>);
 
+impl Kept {
+    /// What was kept last.
+    pub(crate) fn last(&self) -> String {
+        self.0.lock().unwrap().last().cloned().unwrap_or_default()
+    }
+}
+
 impl Journal for Kept {
     fn keep<'a>(&'a self, handle: &'a Handle) -> Later<'a, Result<(), MintFault>> {
         self.0.lock().unwrap().push(handle.expose().to_owned());
