@@ -239,7 +239,9 @@ pub async fn addresses_of(host: &str, networks: &[IpNet], declared: bool) -> Res
     let found = match host.parse::<IpAddr>() {
         Ok(address) if declared => return Ok(vec![address]),
         Ok(address) => vec![address],
-        Err(_) => SystemLookup.addresses(host.to_owned()).await.map_err(|fault| format!("`{host}` can't be resolved: {fault}"))?,
+        Err(_) => {
+            SystemLookup.addresses(host.to_owned()).await.map_err(|fault| format!("`{host}` can't be resolved: {fault}"))?
+        }
     };
     if found.is_empty() {
         return Err(format!("`{host}` has no address"));

@@ -127,7 +127,12 @@ pub(crate) fn wanted(runtime: &Runtime) -> Vec<Consented> {
 /// Gives back what tasks of this owner were lent for this connector.
 pub(crate) fn returned(runtime: &Runtime, connector: &ConnectorId, owner: &str) {
     for lease in runtime.broker.leases().into_iter().filter(|lease| lease.entry.connector == *connector) {
-        let is_theirs = lease.entry.grant.as_ref().and_then(|grant| runtime.grants.entry(grant)).is_some_and(|entry| entry.grant.terms().owner == owner);
+        let is_theirs = lease
+            .entry
+            .grant
+            .as_ref()
+            .and_then(|grant| runtime.grants.entry(grant))
+            .is_some_and(|entry| entry.grant.terms().owner == owner);
         if is_theirs {
             runtime.broker.returned_lease(&lease.entry.lease, "its owner's consent was ended");
         }

@@ -60,11 +60,7 @@ fn protocol_of(connector: &Connector) -> Protocol {
 }
 
 /// What the connectors are lent.
-pub(crate) fn credentials_of(
-    config: &Config,
-    data: &DataFolder,
-    lenders: Lenders<'_>,
-) -> Result<Specs, StartFault> {
+pub(crate) fn credentials_of(config: &Config, data: &DataFolder, lenders: Lenders<'_>) -> Result<Specs, StartFault> {
     let mut specs = BTreeMap::new();
     let env = Arc::new(env_secrets(config, lenders.environment));
     for connector in &config.connectors {

@@ -34,7 +34,9 @@ pub(crate) fn of_issuer(
         ProviderKind::SvidFile(svid) => Arc::new(of_svid_file(svid, lending)),
         ProviderKind::Mcp(mcp) => match consenting::consented(config, (connector, mcp, lending), lenders.consents) {
             Some(consented) => Arc::new(consented),
-            None => return Err(StartFault::Leases(format!("`{}` is not reached over HTTP: nobody consents to it", connector.id))),
+            None => {
+                return Err(StartFault::Leases(format!("`{}` is not reached over HTTP: nobody consents to it", connector.id)));
+            }
         },
         _ => return Err(StartFault::Leases(format!("the provider `{}` is not known here", issuer.id))),
     };

@@ -106,7 +106,8 @@ pub struct Given {
 }
 
 fn of(console: &Console) -> Result<Arc<dyn Connections>, Refused> {
-    let none = || Refused::new(StatusCode::NOT_FOUND, "nothing here wants a consent", "connectors with a provider of the kind `mcp` do");
+    let none =
+        || Refused::new(StatusCode::NOT_FOUND, "nothing here wants a consent", "connectors with a provider of the kind `mcp` do");
     console.desk().connections().ok_or_else(none)
 }
 

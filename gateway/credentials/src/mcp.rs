@@ -103,9 +103,10 @@ impl Consented {
 
     async fn refreshed(&self, wish: &Wish, journal: &dyn Journal) -> Result<Minted, MintFault> {
         // One at a time: a refresh token that is used twice looks stolen to its issuer, which ends the consent then.
-        let turn = self.consents.turn(&self.resource(), &wish.owner);
+        let owner = self.standing(wish)?.map_or_else(|| wish.owner.clone(), |consent| consent.owner);
+        let turn = self.consents.turn(&self.resource(), &owner);
         let _turn = turn.lock().await;
-        let Some(consent) = self.standing(wish)? else {
+        let Some(consent) = self.standing(wish)?.filter(|consent| consent.owner == owner) else {
             let whose = if wish.grant.is_some() { format!("`{}`", wish.owner) } else { "an admin".to_owned() };
             let (connector, page) = (&wish.connector, &self.page);
             let why = format!("{whose} has not consented to `{connector}`: connect at {page}");
@@ -113,7 +114,8 @@ impl Consented {
         };
         let authority = &consent.secrets.authority;
         if self.client.revocable && authority.revocation_endpoint.is_none() {
-            let why = format!("`{}` takes no token back: set `revocable = false` where that is known and wanted", authority.issuer);
+            let why =
+                format!("`{}` takes no token back: set `revocable = false` where that is known and wanted", authority.issuer);
             return Err(MintFault::new(MintFaultKind::Unsupported, why));
         }
         let scopes: Vec<String> = self.wanted(wish.access).map_or_else(|| consent.scopes.clone(), <[String]>::to_vec);
@@ -124,7 +126,13 @@ impl Consented {
             Err(fault) if fault.kind == MintFaultKind::Refused && fault.why.contains("invalid_grant") => {
                 self.consents.forget(&consent).await?;
                 let (owner, connector, page) = (&consent.owner, &wish.connector, &self.page);
-                let why = format!("the consent of `{owner}` to `{connector}` is over at its issuer: connect again at {page}");
+                let taken = if self.client.revocable {
+                    "; where its issuer ends a whole consent when one task's token is taken back, set `revocable = false`"
+                } else {
+                    ""
+                };
+                let why =
+                    format!("the consent of `{owner}` to `{connector}` is over at its issuer: connect again at {page}{taken}");
                 return Err(MintFault::new(MintFaultKind::Refused, why));
             }
             gave => gave?,
@@ -156,7 +164,10 @@ impl Consented {
     fn of_consent(&self, consent: &Consent, scopes: &[String], wish: &Wish) -> Result<Minted, MintFault> {
         let over = |why: &str| {
             let (owner, connector, page) = (&consent.owner, &wish.connector, &self.page);
-            MintFault::new(MintFaultKind::Refused, format!("the consent of `{owner}` to `{connector}` {why}: connect again at {page}"))
+            MintFault::new(
+                MintFaultKind::Refused,
+                format!("the consent of `{owner}` to `{connector}` {why}: connect again at {page}"),
+            )
         };
         if self.client.revocable {
             let why = "its issuer gives no refresh token, so no task can have a token of its own that is taken back: let it give some, \

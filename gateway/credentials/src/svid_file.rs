@@ -181,7 +181,11 @@ mod tests {
             (of(own, json!(AUDIENCE), ends_s), 0o644, "chmod 600"),
             ("not a token".to_owned(), 0o600, "no JWT-SVID"),
             (svid(&json!({"sub": own, "aud": AUDIENCE})), 0o600, "no JWT-SVID"),
-            (svid(&json!({"sub": own, "aud": AUDIENCE, "exp": ends_s})).rsplit_once('.').unwrap().0.to_owned(), 0o600, "no JWT-SVID"),
+            (
+                svid(&json!({"sub": own, "aud": AUDIENCE, "exp": ends_s})).rsplit_once('.').unwrap().0.to_owned(),
+                0o600,
+                "no JWT-SVID",
+            ),
         ] {
             let fault = minted(&token, mode).await.unwrap_err();
             assert!(fault.why.contains(why), "{}", fault.why);

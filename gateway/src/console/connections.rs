@@ -5,7 +5,9 @@ use std::{
     sync::{Arc, Weak},
 };
 
-use bailiwick_console::{Action, ConnectionRow, Connections, Given, Onward, Person, Refused, Returned, Signature, Soon, Viewer, Which};
+use bailiwick_console::{
+    Action, ConnectionRow, Connections, Given, Onward, Person, Refused, Returned, Signature, Soon, Viewer, Which,
+};
 use bailiwick_credentials::{Consent, Consented, MintFault, MintFaultKind, Returned as Answered, Who};
 use http::StatusCode;
 use serde_json::{Value, json};

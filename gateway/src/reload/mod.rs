@@ -206,7 +206,8 @@ impl Runtime {
         if !faults.is_empty() {
             return Err(StartFault::Connectors(faults).into());
         }
-        let credentials = credentials_of(&config, &self.data, Lenders { environment: &self.origin.environment, consents: &self.consents })?;
+        let credentials =
+            credentials_of(&config, &self.data, Lenders { environment: &self.origin.environment, consents: &self.consents })?;
         let now_ms = self.clock.now_ms();
         let grants = grants_of(&config, now_ms);
         // Tried, and let go of again.

@@ -53,7 +53,8 @@ impl ConsentRows {
     /// All of them.
     pub fn all(&self) -> Result<Vec<StoredConsent>, StoreFault> {
         let reader = self.store.read();
-        let mut query = reader.prepare("SELECT resource, owner, issuer, record, sealed FROM consents ORDER BY resource, owner, issuer")?;
+        let mut query =
+            reader.prepare("SELECT resource, owner, issuer, record, sealed FROM consents ORDER BY resource, owner, issuer")?;
         let rows = query.query_map([], |row| Ok(([row.get(0)?, row.get(1)?, row.get(2)?], row.get(3)?, row.get(4)?)))?;
         let found: Vec<([String; 3], String, Vec<u8>)> = rows.collect::<Result<_, _>>()?;
         let opened = found.into_iter().map(|(key, record, sealed)| {

@@ -36,13 +36,13 @@ pub use approvals::{
     ShowFault, Shown, Standing, Statement, Tally, Use, Verdict, Waiting, Which, batch_digest, challenge,
 };
 pub use bodies::{BODIES_BYTES, BODIES_KEPT_MS, Bodies};
+pub use consents::{ConsentRows, StoredConsent};
 pub use fault::{StoreFault, WriteFault};
 pub use grants::{
     ConfigChange, ConfigSync, EndAs, Ended, Ending, GrantEntry, GrantFault, LiveGrants, Narrowed, ReplayedIntent, Swept,
 };
 pub use handles::{HANDLE, HandleEvent, HandleFault, Handles, UNBOUND_MS};
 pub use identities::{AgentEntry, Agents, LiveIdentities};
-pub use consents::{ConsentRows, StoredConsent};
 pub use leases::{Leases, StoredLease};
 pub use people::{Passkey, Passkeys, UseFault};
 pub use pins::{ClassedBy, Pin, Pins};

@@ -1,9 +1,11 @@
 // An owner connects a protected server at the console, at an authorization server that nobody here wrote; agents of the owner use it with a
 // token of their own, and no longer once it is disconnected.
+import { execFile } from 'node:child_process';
 import { createServer } from 'node:http';
 import { createServer as createProbe } from 'node:net';
 import { pathToFileURL } from 'node:url';
-import { Gateway, Person, each, grave, is, require, until } from '../../browser/harness.mjs';
+import { promisify } from 'node:util';
+import { BINARY, Gateway, Person, each, grave, is, require, until } from '../../browser/harness.mjs';
 
 const { Provider } = await import(pathToFileURL(require.resolve('oidc-provider')));
 const free = () => new Promise((found) => { const probe = createProbe(); probe.listen(0, '127.0.0.1', () => { const { port } = probe.address(); probe.close(() => found(port)); }); });
@@ -76,7 +78,7 @@ owner = "sales@example.com"
 ceiling = "high"
 [[providers]]
 id = "owners"
-mcp = { issuers = ["${issuer}"], register = true }
+mcp = { issuers = ["${issuer}"], register = true, revocable = false }
 [[connectors]]
 id = "up"
 url = "${resource}"
@@ -131,13 +133,15 @@ const connect = async (person, owner, account) => {
   if (!person.page.url().startsWith(person.origin)) await person.page.locator('button[type=submit]').click();
   await person.page.waitForURL(`${person.origin}/connections`);
 };
+// Both servers are in this process: a command that needs them is waited for, and does not stop it.
+const cli = async (gateway, ...words) => (await promisify(execFile)(BINARY, ['--data', gateway.data, ...words], { env: gateway.env, cwd: gateway.folder }).catch((fault) => { throw new Error(`${fault.stdout}${fault.stderr}`); })).stdout;
 const call = (gateway, agent = 'demo') => gateway.call('up__get', '--agent', agent);
 
 const cases = {
   async 'nothing is lent before somebody consents, and the agent hears no more than that'(browser, gateway) {
     const amy = await Person.arrive(browser, gateway, { person: 'amy' });
     await connect(amy, 'sales@example.com', 'sam');
-    gateway.cli('connectors', 'pin', 'up', '--yes');
+    await cli(gateway, 'connectors', 'pin', 'up', '--yes');
     const said = await call(gateway);
     is(said.code !== 0, 'a call went through without a consent');
     is(!/connections|issuer|consent|127\.0\.0\.1/.test(said.said), `the agent hears too much: ${said.said}`);

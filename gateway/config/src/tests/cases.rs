@@ -194,36 +194,16 @@ pub(super) const FILES: &[Case] = &[
         Code::Conflict,
         "of two kinds",
     ),
-    (
-        "[[providers]]\nid = \"p\"\nexec = { command = [] }",
-        Code::EmptyList,
-        "`command` is an empty list",
-    ),
-    (
-        "[[providers]]\nid = \"p\"\nexec = {}",
-        Code::MissingKey,
-        "`command`",
-    ),
-    (
-        "[[providers]]\nid = \"p\"\nexec = { command = [\"mint\"] }",
-        Code::BadText,
-        "no absolute path",
-    ),
-    (
-        "[[providers]]\nid = \"p\"\nexec = { command = [\"/bin/x\"], env = [\"A-B\"] }",
-        Code::BadName,
-        "`A-B`",
-    ),
+    ("[[providers]]\nid = \"p\"\nexec = { command = [] }", Code::EmptyList, "`command` is an empty list"),
+    ("[[providers]]\nid = \"p\"\nexec = {}", Code::MissingKey, "`command`"),
+    ("[[providers]]\nid = \"p\"\nexec = { command = [\"mint\"] }", Code::BadText, "no absolute path"),
+    ("[[providers]]\nid = \"p\"\nexec = { command = [\"/bin/x\"], env = [\"A-B\"] }", Code::BadName, "`A-B`"),
     (
         "[[providers]]\nid = \"p\"\nexec = { command = [\"/bin/x\"], env = [\"LD_PRELOAD\"] }",
         Code::DangerousVariable,
         "`LD_PRELOAD`",
     ),
-    (
-        "[[providers]]\nid = \"p\"\nexec = { command = [\"/bin/x\"], env = [\"A\", \"A\"] }",
-        Code::Duplicate,
-        "named twice",
-    ),
+    ("[[providers]]\nid = \"p\"\nexec = { command = [\"/bin/x\"], env = [\"A\", \"A\"] }", Code::Duplicate, "named twice"),
     (
         "[[providers]]\nid = \"p\"\nsvid_file = { path = \"\", trust_domain = \"example.org\" }",
         Code::BadText,
@@ -254,36 +234,16 @@ pub(super) const FILES: &[Case] = &[
         Code::MissingKey,
         "narrows `role`",
     ),
-    (
-        "[[providers]]\nid = \"p\"\nmcp = {}",
-        Code::MissingKey,
-        "how the gateway is known",
-    ),
-    (
-        "[[providers]]\nid = \"p\"\nmcp = { issuers = [], register = true }",
-        Code::EmptyList,
-        "`issuers` is an empty list",
-    ),
+    ("[[providers]]\nid = \"p\"\nmcp = {}", Code::MissingKey, "how the gateway is known"),
+    ("[[providers]]\nid = \"p\"\nmcp = { issuers = [], register = true }", Code::EmptyList, "`issuers` is an empty list"),
     (
         "[[providers]]\nid = \"p\"\nmcp = { issuers = [\"http://login.example.com\"], register = true }",
         Code::PlainHttp,
         "in the clear",
     ),
-    (
-        "[[providers]]\nid = \"p\"\nmcp = { client_id = \"x\" }",
-        Code::Conflict,
-        "does not name that one",
-    ),
-    (
-        "[[providers]]\nid = \"p\"\nmcp = { register = true, client_secret_file = \"s\" }",
-        Code::Conflict,
-        "without `client_id`",
-    ),
-    (
-        "[[providers]]\nid = \"p\"\nmcp = { client_metadata_url = \"https://example.com\" }",
-        Code::BadUrl,
-        "id of a client",
-    ),
+    ("[[providers]]\nid = \"p\"\nmcp = { client_id = \"x\" }", Code::Conflict, "does not name that one"),
+    ("[[providers]]\nid = \"p\"\nmcp = { register = true, client_secret_file = \"s\" }", Code::Conflict, "without `client_id`"),
+    ("[[providers]]\nid = \"p\"\nmcp = { client_metadata_url = \"https://example.com\" }", Code::BadUrl, "id of a client"),
     (
         "[[providers]]\nid = \"p\"\nmcp = { register = true }\n[[connectors]]\nid = \"t\"\nurl = \"https://t.example/mcp\"\ncredential = { provider = \"p\", scopes = [], inject = { header = \"A\" } }",
         Code::EmptyList,

@@ -68,13 +68,7 @@ impl Given {
                 check(secret.expose_secret()).map_err(|why| format!("`status.{name}` {why}"))?;
             }
         }
-        Ok(Self {
-            token,
-            certificate: status.client_certificate_data,
-            key,
-            expires_at_ms,
-            handle: status.bailiwick_handle,
-        })
+        Ok(Self { token, certificate: status.client_certificate_data, key, expires_at_ms, handle: status.bailiwick_handle })
     }
 
     /// What nobody may read in a log.
@@ -115,14 +109,25 @@ mod tests {
     #[test]
     fn a_moment_is_read_in_every_spelling_of_rfc_3339() {
         let at = 1_700_000_000_000;
-        for text in ["2023-11-14T22:13:20Z", "2023-11-14t22:13:20.000z", "2023-11-14T23:13:20+01:00", "2023-11-14T17:43:20-04:30"] {
+        for text in ["2023-11-14T22:13:20Z", "2023-11-14t22:13:20.000z", "2023-11-14T23:13:20+01:00", "2023-11-14T17:43:20-04:30"]
+        {
             assert_eq!(moment(text), Some(at), "{text}");
         }
         assert_eq!(moment("2023-11-14T22:13:20.1239999Z"), Some(at + 123));
         assert_eq!(moment("2023-11-14T22:13:20.5+00:00"), Some(at + 500));
-        for text in ["", "never", "2023-11-14", "2023-11-14T22:13:20", "2023-02-30T22:13:20Z", "2023-11-14T22:13:20.", "1700000000",
-            "2023-11-14T22:13:20+1:00", "2023-11-14T22:13:20 Z", "\u{e9}023-11-14T22:13:20Z", "2023-11-14T22:13:20Zé"]
-        {
+        for text in [
+            "",
+            "never",
+            "2023-11-14",
+            "2023-11-14T22:13:20",
+            "2023-02-30T22:13:20Z",
+            "2023-11-14T22:13:20.",
+            "1700000000",
+            "2023-11-14T22:13:20+1:00",
+            "2023-11-14T22:13:20 Z",
+            "\u{e9}023-11-14T22:13:20Z",
+            "2023-11-14T22:13:20Zé",
+        ] {
             assert_eq!(moment(text), None, "{text}");
         }
     }

@@ -123,7 +123,8 @@ async fn what_it_made_is_taken_back_by_its_own_handle_and_before_that_by_the_lea
     assert_eq!((told["verb"].as_str(), told["handle"].as_str()), (Some("revoke"), Some("h-77")));
     plugin.revoke(&Handle::new(first)).await.unwrap();
     assert_eq!(spec(&asked)["lease"], "lease-00112233445566778899aabbccddeeff");
-    let refuses = super::Exec { program: Program { arguments: vec!["-c".into(), "exit 4".into()], ..plugin.program.clone() }, ..plugin };
+    let refuses =
+        super::Exec { program: Program { arguments: vec!["-c".into(), "exit 4".into()], ..plugin.program.clone() }, ..plugin };
     let fault = refuses.revoke(&Handle::new(kept.0.lock().unwrap()[0].clone())).await.unwrap_err();
     assert!(fault.why.contains("exit code 4"), "{}", fault.why);
 }

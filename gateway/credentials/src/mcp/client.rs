@@ -55,10 +55,11 @@ impl Proof {
         // RFC 8414, section 2: without the list it is `client_secret_basic`. Clients without a secret show their id all the same.
         let takes = |proof: Self| match &issuer.token_endpoint_auth_methods_supported {
             Some(all) => all.iter().any(|known| known == proof.as_str()),
-            None => proof != Self::Post,
+            None => proof == Self::Basic,
         };
         match has_secret {
-            true => [Self::Basic, Self::Post].into_iter().find(|proof| takes(*proof)),
+            // One that gives a secret and asks for none is shown none.
+            true => [Self::Basic, Self::Post, Self::None].into_iter().find(|proof| takes(*proof)),
             false => Some(Self::None),
         }
     }
@@ -255,13 +256,7 @@ impl Authority {
 }
 
 /// Where a person consents: at the issuer, with what they are asked for.
-pub(super) fn asked(
-    issuer: &Issuer,
-    endpoint: Url,
-    client_id: &str,
-    fields: &[(&str, &str)],
-    scopes: &[String],
-) -> String {
+pub(super) fn asked(issuer: &Issuer, endpoint: Url, client_id: &str, fields: &[(&str, &str)], scopes: &[String]) -> String {
     let mut url = endpoint;
     let mut scopes = scopes.to_vec();
     // What gives a refresh token where that is said by a scope (OpenID Connect Core, section 11).

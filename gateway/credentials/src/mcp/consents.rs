@@ -61,7 +61,11 @@ pub struct Consent {
 impl fmt::Debug for Consent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { resource, owner, issuer, .. } = self;
-        f.debug_struct("Consent").field("resource", resource).field("owner", owner).field("issuer", issuer).finish_non_exhaustive()
+        f.debug_struct("Consent")
+            .field("resource", resource)
+            .field("owner", owner)
+            .field("issuer", issuer)
+            .finish_non_exhaustive()
     }
 }
 
@@ -226,7 +230,8 @@ impl Consents {
         let registered = earlier.iter().map(|consent| &consent.secrets.authority).find(|one| one.issuer == found.issuer.issuer);
         let authority = Authority::at(&found.issuer, of, registered, redirect_uri).await?;
         if of.client.revocable && authority.revocation_endpoint.is_none() {
-            let why = format!("`{}` takes no token back: set `revocable = false` where that is known and wanted", authority.issuer);
+            let why =
+                format!("`{}` takes no token back: set `revocable = false` where that is known and wanted", authority.issuer);
             return Err(MintFault::new(MintFaultKind::Unsupported, why));
         }
         let (state, verifier) = (random()?, SecretString::from(random()?));
@@ -289,7 +294,9 @@ impl Consents {
         };
         // RFC 9207, section 2.4: before anything else of it is believed.
         match &returned.iss {
-            Some(iss) if *iss != authority.issuer => return Err(refused("the answer is of another issuer than the one that was asked")),
+            Some(iss) if *iss != authority.issuer => {
+                return Err(refused("the answer is of another issuer than the one that was asked"));
+            }
             None if says_iss => return Err(refused("the answer does not say whose it is, and its issuer promised that")),
             _ => {}
         }
@@ -326,7 +333,10 @@ impl Consents {
             return Err(MintFault::new(MintFaultKind::Generous, why));
         }
         if consent.secrets.refresh.is_none() && consent.secrets.access.is_none() {
-            return Err(refused(format!("`{}` gives neither a refresh token nor an end: nothing can be lent of it", consent.issuer)));
+            return Err(refused(format!(
+                "`{}` gives neither a refresh token nor an end: nothing can be lent of it",
+                consent.issuer
+            )));
         }
         self.book.put(consent).await.map_err(|why| own(format!("the consent can't be stored: {why}")))
     }
@@ -366,10 +376,8 @@ impl Consents {
 fn secrets(authority: Authority, gave: Gave, now_ms: u64) -> Secrets {
     // One access token stands for the consent only where no other can be made.
     let access = gave.expires_in_s.filter(|_| gave.refresh.is_none());
-    let access = access.map(|seconds| Access {
-        token: gave.access,
-        expires_at_ms: now_ms.saturating_add(seconds.saturating_mul(1000)),
-    });
+    let access =
+        access.map(|seconds| Access { token: gave.access, expires_at_ms: now_ms.saturating_add(seconds.saturating_mul(1000)) });
     Secrets { authority, refresh: gave.refresh, access }
 }
 

@@ -90,7 +90,11 @@ impl Consented {
             body: Body::Json(Zeroizing::new(body.to_string())),
         };
         let answer = self.web.ask_judged(ask, self.egress.as_ref()).await;
-        answer.ok().filter(|answer| answer.status.as_u16() == 401).and_then(|answer| Challenge::of(&answer.headers)).unwrap_or_default()
+        answer
+            .ok()
+            .filter(|answer| answer.status.as_u16() == 401)
+            .and_then(|answer| Challenge::of(&answer.headers))
+            .unwrap_or_default()
     }
 
     async fn metadata(&self, told: Option<&str>) -> Result<Metadata, MintFault> {
@@ -160,7 +164,8 @@ impl Consented {
 
     /// An address that somebody else named: over TLS, but on this machine.
     pub(super) fn address(&self, told: &str) -> Result<Url, MintFault> {
-        let bad = |why: &str| MintFault::new(MintFaultKind::Wrong, format!("`{}` {why}", told.chars().take(200).collect::<String>()));
+        let bad =
+            |why: &str| MintFault::new(MintFaultKind::Wrong, format!("`{}` {why}", told.chars().take(200).collect::<String>()));
         let url = Url::parse(told).map_err(|_| bad("is no address"))?;
         let is_here = match url.host() {
             Some(url::Host::Domain(name)) => name == "localhost",

@@ -44,7 +44,9 @@ impl Issuer {
                         read.extend_from_slice(&chunk[..count]);
                         let text = String::from_utf8_lossy(&read).into_owned();
                         if let Some((head, _)) = text.split_once("\r\n\r\n") {
-                            let length = head.lines().find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok());
+                            let length = head
+                                .lines()
+                                .find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok());
                             break (head.to_owned(), length.unwrap_or(0_usize));
                         }
                         if count == 0 {
@@ -59,7 +61,8 @@ impl Issuer {
                     let path = head.split(' ').nth(1).unwrap_or_default().to_owned();
                     let (status, more, body) = of.answer(&path, &head, &body);
                     let length = body.len();
-                    let answer = format!("HTTP/1.1 {status} x\r\ncontent-length: {length}\r\n{more}connection: close\r\n\r\n{body}");
+                    let answer =
+                        format!("HTTP/1.1 {status} x\r\ncontent-length: {length}\r\n{more}connection: close\r\n\r\n{body}");
                     let _gone = stream.write_all(answer.as_bytes()).await;
                 });
             }
@@ -76,13 +79,17 @@ impl Issuer {
         let at = &self.at;
         let ok = |value: Value| (200, String::new(), value.to_string());
         match path {
-            "/mcp" => (401, format!("www-authenticate: Bearer resource_metadata=\"{at}/prm\", scope=\"read write\"\r\n"), String::new()),
+            "/mcp" => {
+                (401, format!("www-authenticate: Bearer resource_metadata=\"{at}/prm\", scope=\"read write\"\r\n"), String::new())
+            }
             "/prm" => ok(json!({"resource": format!("{at}/mcp"), "authorization_servers": [at]})),
             "/.well-known/oauth-authorization-server" => ok(self.metadata()),
             "/register" => ok(json!({"client_id": "registered", "token_endpoint_auth_method": "none"})),
             "/token" => {
                 let number = self.issued.fetch_add(1, Ordering::SeqCst);
-                ok(json!({"access_token": format!("access-token-{number}"), "token_type": "Bearer", "expires_in": 600, "refresh_token": format!("refresh-token-{number}")}))
+                ok(
+                    json!({"access_token": format!("access-token-{number}"), "token_type": "Bearer", "expires_in": 600, "refresh_token": format!("refresh-token-{number}")}),
+                )
             }
             "/revoke" => ok(json!({})),
             _ => (404, String::new(), String::new()),
@@ -153,7 +160,8 @@ struct Only(u16);
 
 impl Egress for Only {
     fn addresses<'a>(&'a self, host: &'a str, port: u16) -> Later<'a, Result<Vec<IpAddr>, String>> {
-        let judged = if port == self.0 { Ok(vec![host.parse().unwrap()]) } else { Err(format!("`{host}` may not be connected to")) };
+        let judged =
+            if port == self.0 { Ok(vec![host.parse().unwrap()]) } else { Err(format!("`{host}` may not be connected to")) };
         Box::pin(std::future::ready(judged))
     }
 }
@@ -217,7 +225,8 @@ async fn a_consent_is_asked_for_as_the_specification_says() {
         assert_eq!(asked.get(key).map(String::as_str), Some(value), "{key}");
     }
     of.consents.come_back(back(&asked, &issuer.at), "s1").await.unwrap();
-    let redeemed: BTreeMap<String, String> = url::form_urlencoded::parse(issuer.came("/token")[0].as_bytes()).into_owned().collect();
+    let redeemed: BTreeMap<String, String> =
+        url::form_urlencoded::parse(issuer.came("/token")[0].as_bytes()).into_owned().collect();
     assert_eq!(redeemed["resource"], resource);
     assert_eq!(redeemed["redirect_uri"], BACK);
     use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -266,7 +275,11 @@ async fn each_task_has_a_narrowed_token_of_its_own_that_is_taken_back() {
     assert!(of.consents.end(&of, &wish(0).owner).await.unwrap());
     assert!(issuer.came("/revoke")[2].contains("token=refresh-token-2"));
     let none = of.mint(&wish(300), &kept).await.unwrap_err();
-    assert!(none.why.contains("has not consented to `tickets`: connect at https://console.example.com/connections"), "{}", none.why);
+    assert!(
+        none.why.contains("has not consented to `tickets`: connect at https://console.example.com/connections"),
+        "{}",
+        none.why
+    );
 }
 
 #[tokio::test]
@@ -278,7 +291,8 @@ async fn nobody_uses_what_another_one_consented_to() {
     // An admin who looks at the connector uses what an admin consented to.
     assert!(of.mint(&Wish { grant: None, owner: String::new(), ..wish(300) }, &Kept::default()).await.is_ok());
     // What is not listed any more is not used, whoever consented.
-    let strict = Consented { client: OAuthClient { issuers: vec!["https://corp.example".to_owned()], ..of.client.clone() }, ..of.clone() };
+    let strict =
+        Consented { client: OAuthClient { issuers: vec!["https://corp.example".to_owned()], ..of.client.clone() }, ..of.clone() };
     assert!(strict.mint(&wish(300), &Kept::default()).await.unwrap_err().why.contains("has not consented"));
 }
 
@@ -319,7 +333,11 @@ async fn whatever_an_issuer_does_wrong_is_a_clear_refusal_and_lends_nothing() {
 async fn more_than_was_asked_for_is_refused_and_what_is_over_is_forgotten() {
     let issuer = Issuer::start().await;
     let of = connected(&issuer).await;
-    issuer.says("/token", 200, json!({"access_token": "too-much-0123", "token_type": "bearer", "expires_in": 60, "scope": "read admin"}));
+    issuer.says(
+        "/token",
+        200,
+        json!({"access_token": "too-much-0123", "token_type": "bearer", "expires_in": 60, "scope": "read admin"}),
+    );
     let kept = Kept::default();
     let fault = of.mint(&wish(300), &kept).await.unwrap_err();
     assert_eq!(fault.kind, MintFaultKind::Generous);
@@ -348,12 +366,24 @@ async fn a_server_that_leads_elsewhere_leads_nowhere() {
         issuer.says("/.well-known/oauth-authorization-server", 200, metadata);
     };
     assert!(refused(&|issuer| prm(issuer, "https://other.example/mcp", &issuer.at)).await.contains("no token is asked for it"));
-    assert!(refused(&|issuer| prm(issuer, &format!("{}/mcpx", issuer.at), &issuer.at)).await.contains("no token is asked for it"));
+    assert!(
+        refused(&|issuer| prm(issuer, &format!("{}/mcpx", issuer.at), &issuer.at)).await.contains("no token is asked for it")
+    );
     assert!(refused(&|issuer| prm(issuer, &format!("{}/mcp", issuer.at), "http://169.254.169.254")).await.contains("TLS"));
-    assert!(refused(&|issuer| prm(issuer, &format!("{}/mcp", issuer.at), "https://10.0.0.1")).await.contains("may not be connected to"));
-    assert!(refused(&|issuer| issuer.says("/prm", 200, json!({"resource": format!("{}/mcp", issuer.at)}))).await.contains("no issuer"));
+    assert!(
+        refused(&|issuer| prm(issuer, &format!("{}/mcp", issuer.at), "https://10.0.0.1"))
+            .await
+            .contains("may not be connected to")
+    );
+    assert!(
+        refused(&|issuer| issuer.says("/prm", 200, json!({"resource": format!("{}/mcp", issuer.at)})))
+            .await
+            .contains("no issuer")
+    );
     assert!(refused(&|issuer| of(issuer, |all| all["issuer"] = json!("https://evil.example"))).await.contains("it is not used"));
-    assert!(refused(&|issuer| of(issuer, |all| all["code_challenge_methods_supported"] = json!(["plain"]))).await.contains("`S256`"));
+    assert!(
+        refused(&|issuer| of(issuer, |all| all["code_challenge_methods_supported"] = json!(["plain"]))).await.contains("`S256`")
+    );
     assert!(refused(&|issuer| of(issuer, |all| all["code_challenge_methods_supported"] = json!([]))).await.contains("`S256`"));
     assert!(refused(&|issuer| of(issuer, |all| all["token_endpoint"] = json!("http://evil.example/t"))).await.contains("TLS"));
     // Whoever is no admin consents at none that is not listed, and that no admin chose.
@@ -379,14 +409,23 @@ async fn the_gateway_is_known_by_its_own_id_its_document_or_a_secret() {
     let file = folder.path().join("secret");
     std::fs::write(&file, "s3cret+/%").unwrap();
     std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
-    of.client = OAuthClient { id: Some("by hand".to_owned()), secret_file: Some(file), issuers: vec![issuer.at.clone()], revocable: true, ..OAuthClient::default() };
+    of.client = OAuthClient {
+        id: Some("by hand".to_owned()),
+        secret_file: Some(file),
+        issuers: vec![issuer.at.clone()],
+        revocable: true,
+        ..OAuthClient::default()
+    };
     let (_, asked) = begun(&of).await.unwrap();
     assert_eq!(asked["client_id"], "by hand");
     of.consents.come_back(back(&asked, &issuer.at), "s1").await.unwrap();
     let asked = issuer.asked.lock().unwrap();
     let (_, head, body) = asked.iter().find(|(path, ..)| path == "/token").unwrap();
     // RFC 6749, section 2.3.1: each of the two in the way of a form.
-    assert!(head.to_ascii_lowercase().contains("authorization: basic ") && head.contains("YnkraGFuZDpzM2NyZXQlMkIlMkYlMjU="), "{head}");
+    assert!(
+        head.to_ascii_lowercase().contains("authorization: basic ") && head.contains("YnkraGFuZDpzM2NyZXQlMkIlMkYlMjU="),
+        "{head}"
+    );
     assert!(!body.contains("s3cret"), "{body}");
     assert!(asked.iter().all(|(path, ..)| path != "/register"));
 }
