@@ -233,6 +233,27 @@ impl Service<Name> for Guard {
     }
 }
 
+/// The addresses of a host that somebody else has named, such as a server in what it says of itself, if each of them may be connected to; else
+/// why not. `declared` is whether an admin has written this very host down: then an address declares itself, and `localhost` this machine.
+pub async fn addresses_of(host: &str, networks: &[IpNet], declared: bool) -> Result<Vec<IpAddr>, String> {
+    let found = match host.parse::<IpAddr>() {
+        Ok(address) if declared => return Ok(vec![address]),
+        Ok(address) => vec![address],
+        Err(_) => {
+            SystemLookup.addresses(host.to_owned()).await.map_err(|fault| format!("`{host}` can't be resolved: {fault}"))?
+        }
+    };
+    if found.is_empty() {
+        return Err(format!("`{host}` has no address"));
+    }
+    // Said by a stranger, `localhost` is a name like any other.
+    let name = if declared { host } else { "" };
+    for address in &found {
+        judge(name, *address, networks).map_err(|why| why.replacen("``", &format!("`{host}`"), 1))?;
+    }
+    Ok(found)
+}
+
 /// One address that is not allowed is enough: a name that leads both outside and inside is not what it seems.
 fn judge(name: &str, address: IpAddr, networks: &[IpNet]) -> Result<(), String> {
     let plain = embedded(address);
@@ -385,6 +406,20 @@ mod tests {
         assert_eq!(judged("fd00::5", &["fd00::/64"]), Ok(()));
         assert!(judged("10.2.0.1", &["10.1.0.0/16"]).is_err());
         assert!(judged("169.254.169.254", &["10.0.0.0/8", "fd00::/8"]).is_err());
+    }
+
+    #[tokio::test]
+    async fn what_a_stranger_names_is_no_address_of_this_machine_or_of_a_private_network() {
+        for host in ["127.0.0.1", "::1", "localhost", "10.0.0.1", "169.254.169.254", "::ffff:169.254.169.254"] {
+            let refused = addresses_of(host, &[], false).await.unwrap_err();
+            assert!(refused.contains("`networks`") && refused.contains(host), "{host}: {refused}");
+        }
+        for host in ["127.0.0.1", "::1", "localhost"] {
+            assert!(!addresses_of(host, &[], true).await.unwrap().is_empty(), "{host}");
+        }
+        let loopback: Vec<IpNet> = ["127.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()].into();
+        assert!(addresses_of("localhost", &loopback, false).await.is_ok());
+        assert!(addresses_of("93.184.216.34", &[], false).await.is_ok());
     }
 
     #[test]

@@ -46,6 +46,7 @@ mod variables;
 mod version;
 
 pub use discover::{Discovery, Look, discover, look};
+pub use egress::addresses_of;
 pub use exec_child::{ExecFault, exec_child};
 pub use hearing::Changed;
 pub use ownership::changeable;

@@ -10,7 +10,7 @@ use bailiwick_schemas::names::ConnectorId;
 
 use crate::{
     data::DataFolder,
-    providers::of_issuer,
+    providers::{Lenders, of_issuer},
     runtime::{StartFault, random_key},
     world::fingerprint,
 };
@@ -60,18 +60,14 @@ fn protocol_of(connector: &Connector) -> Protocol {
 }
 
 /// What the connectors are lent.
-pub(crate) fn credentials_of(
-    config: &Config,
-    data: &DataFolder,
-    environment: &BTreeMap<String, String>,
-) -> Result<Specs, StartFault> {
+pub(crate) fn credentials_of(config: &Config, data: &DataFolder, lenders: Lenders<'_>) -> Result<Specs, StartFault> {
     let mut specs = BTreeMap::new();
-    let env = Arc::new(env_secrets(config, environment));
+    let env = Arc::new(env_secrets(config, lenders.environment));
     for connector in &config.connectors {
         let Some(credential) = &connector.credential else { continue };
         let provider = match &credential.source {
             bailiwick_config::SecretSource::Issuer(lending) => {
-                specs.insert(connector.id.clone(), of_issuer(config, lending, credential)?);
+                specs.insert(connector.id.clone(), of_issuer(config, (connector, lending, credential), lenders)?);
                 continue;
             }
             bailiwick_config::SecretSource::Variable(name) => Standing::Env { name: name.clone(), env: Arc::clone(&env) },

@@ -7,6 +7,7 @@ mod auto_granting;
 pub mod bundles;
 pub mod cli;
 mod completing;
+mod consenting;
 mod console;
 pub mod data;
 mod delegating;

@@ -15,7 +15,7 @@ use arc_swap::ArcSwap;
 use bailiwick_config::{Config, KeepBodies};
 use bailiwick_connectors::{ConnectorEvent, ConnectorSpec, Discovery, Downstreams, Look, SpecFault};
 use bailiwick_console::Console;
-use bailiwick_credentials::Broker;
+use bailiwick_credentials::{Broker, Consents};
 use bailiwick_identity::Issuers;
 use bailiwick_pipeline::{
     Gateway, Patience, Settings,
@@ -43,12 +43,14 @@ use crate::{
     adapters::{Recorder, Tethered, Traces},
     bundles::Bundles,
     completing::Completing,
+    consenting,
     data::{DataFault, DataFolder},
     downstream::{credentials_of, specs_of},
     holders,
     lending::{LeaseBook, SecretsRecord},
     pinning::{self, Scout},
     policy_bundle,
+    providers::Lenders,
     recent::Recent,
     recovery,
     reload::{Basis, Reloads},
@@ -114,6 +116,8 @@ pub struct Runtime {
     pub broker: Arc<Broker>,
     /// When it began, unix milliseconds.
     pub started_at_ms: u64,
+    /// What owners consented to.
+    pub(crate) consents: Arc<Consents>,
     /// The trust domains whose certificates count.
     pub bundles: Bundles,
     /// TLS handshakes that came to nothing.
@@ -263,7 +267,9 @@ impl Runtime {
         let pins = Pins::new(&store);
         let specs = specs_of(&config, &own_binary);
         let (book, record) = (LeaseBook::of(&store), SecretsRecord::of(&trail));
-        let broker = Arc::new(Broker::new(credentials_of(&config, &data, &environment)?, book, record, Arc::clone(&clock)));
+        let consents = consenting::consents(&store, &clock);
+        let lenders = Lenders { environment: &environment, consents: &consents };
+        let broker = Arc::new(Broker::new(credentials_of(&config, &data, lenders)?, book, record, Arc::clone(&clock)));
         broker.recover().map_err(StartFault::Leases)?;
         tokio::spawn(broker.work());
         let scout = Scout { specs: &specs, broker: &broker, trail: &trail, clock: clock.as_ref() };
@@ -330,6 +336,7 @@ impl Runtime {
             connectors,
             broker,
             started_at_ms: now_ms,
+            consents,
             bundles,
             handshakes: Arc::default(),
             recorder,

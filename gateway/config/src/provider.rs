@@ -1,12 +1,19 @@
 //! Where credentials come from, and what of them a connector is lent, checked.
 
+mod exec;
 mod issuers;
+mod mcp;
+mod svid_file;
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use bailiwick_pipeline::ports::Access;
 pub use issuers::{Aws, GitHub, OAuth, OAuthClient, OAuthPlace, PermissionLevel};
 use url::Url;
+
+pub use exec::Exec;
+pub use mcp::Mcp;
+pub use svid_file::SvidFile;
 
 /// An issuer of credentials.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +38,12 @@ pub enum ProviderKind {
     GitHub(GitHub),
     /// A security token service of AWS.
     Aws(Aws),
+    /// A program that makes credentials.
+    Exec(Exec),
+    /// A JWT-SVID in a file.
+    SvidFile(SvidFile),
+    /// Authorization servers at which owners consent.
+    Mcp(Mcp),
 }
 
 /// An OpenBao or Vault server.
@@ -151,6 +164,9 @@ impl ProviderKind {
             Self::OAuth(_) => "oauth",
             Self::GitHub(_) => "github",
             Self::Aws(_) => "aws",
+            Self::Exec(_) => "exec",
+            Self::SvidFile(_) => "svid_file",
+            Self::Mcp(_) => "mcp",
         }
     }
 }

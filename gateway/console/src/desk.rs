@@ -1,6 +1,6 @@
 //! What the console asks of the gateway.
 
-use std::{fmt, future::Future, pin::Pin};
+use std::{fmt, future::Future, pin::Pin, sync::Arc};
 
 use bailiwick_policy::Band;
 use serde::Serialize;
@@ -8,6 +8,7 @@ use tokio::sync::watch;
 
 use crate::{
     Viewer,
+    connections::Connections,
     refused::Refused,
     sign::Signature,
     views::{
@@ -71,6 +72,11 @@ pub trait Desk: Send + Sync + 'static {
 
     /// Changes something, as this signature wants it. Who signed may do it.
     fn change(&self, wanted: Wanted, signature: Signature) -> Soon<'_, Result<(), Refused>>;
+
+    /// What knows of consents; none where nothing wants any.
+    fn connections(&self) -> Option<Arc<dyn Connections>> {
+        None
+    }
 
     /// What changed after this number, as far as it is remembered, for who listens.
     fn news(&self, after: u64) -> News;

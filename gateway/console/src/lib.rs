@@ -8,6 +8,7 @@
 //! whatever changes anything else. Each has one birthplace.
 
 mod challenge;
+mod connections;
 mod decide;
 mod desk;
 mod events;
@@ -36,6 +37,7 @@ mod tries;
 pub mod views;
 mod webauthn;
 
+pub use connections::{ConnectionRow, Connections, Given, Onward, Returned, Which};
 pub use desk::{Change, Desk, News, Soon, Wanted};
 pub use fields::Fields;
 pub use house::{House, Later, NotRecorded, Note, Question, SignedBatch, SignedDecision, SignedReview};

@@ -13,7 +13,7 @@ use serde_json::json;
 
 use crate::{
     challenge::Challenges,
-    decide,
+    connections, decide,
     desk::Desk,
     events::Listeners,
     guard,
@@ -375,6 +375,10 @@ pub fn router(console: Arc<Console>, beside: Router) -> Router {
         .route("/approvals/{id}/decision", post(decide::decide))
         .route("/approvals/{id}/review", post(decide::review))
         .route(sign::BATCH, post(decide::decide_batch))
+        .route("/connections", get(connections::show))
+        .route("/connections/begin", post(connections::begin))
+        .route("/connections/end", post(connections::end))
+        .route(connections::CALLBACK, get(connections::come_back))
         .route("/people", get(people::show))
         .route("/people/{person}/passkeys/{id}/remove", post(people::remove_passkey))
         .route("/people/{person}/sessions/{id}/end", post(people::end_session))

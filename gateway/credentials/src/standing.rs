@@ -121,3 +121,20 @@ pub(crate) fn check(secret: &str) -> Result<(), String> {
         Ok(())
     }
 }
+
+/// A secret as JSON has it.
+#[derive(serde::Deserialize)]
+#[serde(from = "String")]
+pub(crate) struct Told(SecretString);
+
+impl From<String> for Told {
+    fn from(text: String) -> Self {
+        Self(SecretString::from(text))
+    }
+}
+
+impl From<Told> for SecretString {
+    fn from(Told(secret): Told) -> Self {
+        secret
+    }
+}

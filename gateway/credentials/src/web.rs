@@ -1,7 +1,12 @@
 //! Asks issuers over HTTP: with TLS but on this machine, without redirects and proxies, within a time and a size.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
 
+use bailiwick_pipeline::ports::Later;
 use reqwest::{Certificate, Client, Identity, Method, StatusCode, redirect::Policy};
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
@@ -28,6 +33,12 @@ pub struct Web {
     pub roots: Option<PathBuf>,
     /// The PEM file with a client certificate, those above it, and its private key.
     pub identity: Option<PathBuf>,
+}
+
+/// Judges where may be connected to, for addresses that somebody else has named.
+pub trait Egress: Send + Sync {
+    /// The addresses of this host for this port, if every one of them may be connected to; else why not.
+    fn addresses<'a>(&'a self, host: &'a str, port: u16) -> Later<'a, Result<Vec<IpAddr>, String>>;
 }
 
 /// What is asked of an issuer.
@@ -59,11 +70,27 @@ pub(crate) struct Answer {
 
 impl Web {
     /// Asks once. An answer of any status is an answer.
+    #[allow(dead_code, reason = "for issuers whose address an admin has written down")]
     pub(crate) async fn ask(&self, ask: Ask<'_>) -> Result<Answer, MintFault> {
+        self.asked(ask, None).await
+    }
+
+    /// The same at an address that somebody else has named: only those are connected to that were judged.
+    pub(crate) async fn ask_judged(&self, ask: Ask<'_>, egress: &dyn Egress) -> Result<Answer, MintFault> {
+        let host = ask.url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
+        let port = ask.url.port_or_known_default().unwrap_or_default();
+        let judged = tokio::time::timeout(PATIENCE, egress.addresses(&host, port)).await;
+        let judged = judged.unwrap_or_else(|_| Err(format!("`{host}` is not resolved in time")));
+        let addresses = judged.map_err(|why| MintFault::new(MintFaultKind::Refused, why))?;
+        let addresses = addresses.into_iter().map(|address| SocketAddr::new(address, port)).collect();
+        self.asked(ask, Some((host, addresses))).await
+    }
+
+    async fn asked(&self, ask: Ask<'_>, only: Option<(String, Vec<SocketAddr>)>) -> Result<Answer, MintFault> {
         let of = self.clone();
         let is_plain = ask.url.scheme() == "http";
         // For each time anew: whom to trust may have changed, and it is seldom.
-        let client = tokio::task::spawn_blocking(move || of.client(is_plain)).await;
+        let client = tokio::task::spawn_blocking(move || of.client(is_plain, only)).await;
         let client = client
             .unwrap_or_else(|_| Err("its client can't be made".to_owned()))
             .map_err(|why| MintFault::new(MintFaultKind::Own, why))?;
@@ -99,13 +126,15 @@ impl Web {
         Ok(Answer { status, headers, body, shown })
     }
 
-    fn client(&self, is_plain: bool) -> Result<Client, String> {
+    fn client(&self, is_plain: bool, only: Option<(String, Vec<SocketAddr>)>) -> Result<Client, String> {
         let builder = Client::builder()
             .no_proxy()
             .redirect(Policy::none())
             .timeout(PATIENCE)
             .https_only(!is_plain)
             .pool_max_idle_per_host(0);
+        // No second look-up in between: the name is what was judged.
+        let builder = only.iter().fold(builder, |builder, (host, addresses)| builder.resolve_to_addrs(host, addresses));
         let builder = match &self.roots {
             None => builder,
             Some(path) => {

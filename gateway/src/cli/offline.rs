@@ -11,7 +11,7 @@ use bailiwick_connectors::{ConnectorSpec, Look};
 use bailiwick_credentials::Broker;
 use bailiwick_pipeline::{
     grant::{LiveGrant, Standing},
-    ports::{Clock as _, Grants as _},
+    ports::{Clock, Grants as _},
 };
 use bailiwick_schemas::{canonical::Digest, definition::ListReading, names::ConnectorId};
 use bailiwick_store::{LiveGrants, Pin, Pins, Store};
@@ -27,11 +27,13 @@ use crate::{
         api::{Foreseen, Proposal, Trial},
         change_id, name_of, pins_of, proposal, trial,
     },
+    consenting,
     data::DataFolder,
     downstream::{credentials_of, specs_of},
     foresee::{self, Closed},
     lending::{LeaseBook, SecretsRecord},
     pinning::Scout,
+    providers::Lenders,
     runtime::policies_of,
     world::{LiveWorlds, WorldFault},
 };
@@ -79,7 +81,10 @@ impl Offline {
         let store = Store::open(data.path())?;
         let specs = specs_of(&config, &session.around.own_binary);
         let trail = Arc::new(trail);
-        let credentials = credentials_of(&config, &data, &session.around.environment)?;
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let consents = consenting::consents(&store, &clock);
+        let lenders = Lenders { environment: &session.around.environment, consents: &consents };
+        let credentials = credentials_of(&config, &data, lenders)?;
         let broker = Broker::new(credentials, LeaseBook::of(&store), SecretsRecord::of(&trail), Arc::new(SystemClock));
         tokio::spawn(broker.work());
         Ok(Self { config, trail, store, specs, broker, shown: Mutex::default() })

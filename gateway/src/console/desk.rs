@@ -7,7 +7,7 @@ use std::{
 };
 
 use bailiwick_console::{
-    Action, Change, Desk, News, Refused, Signature, Soon, Viewer, Wanted,
+    Action, Change, Connections, Desk, News, Refused, Signature, Soon, Viewer, Wanted,
     views::{
         AgentRow, ApprovalView, AuditPage, AuditQuery, CallView, ConnectorRow, Detection, Frame, GrantRow, GrantView, HaltRow,
         Inbox, LiveCall, Notice, ReviewRow,
@@ -17,9 +17,10 @@ use bailiwick_store::{EndAs, MovedSince};
 use serde_json::json;
 use tokio::sync::watch;
 
-use super::{reading, views};
+use super::{connections::GatewayConnections, reading, views};
 use crate::{
     admin::{Deed, fault::ApiFault},
+    consenting,
     runtime::Runtime,
 };
 
@@ -142,7 +143,7 @@ async fn watch_over(desk: Weak<GatewayDesk>, mut approvals: watch::Receiver<u64>
 }
 
 /// What is shown where the gateway is ending.
-const ENDING: &str = "the gateway is ending";
+pub(super) const ENDING: &str = "the gateway is ending";
 
 impl Desk for GatewayDesk {
     fn frame(&self, viewer: &Viewer) -> Frame {
@@ -282,12 +283,17 @@ impl Desk for GatewayDesk {
         News::These(log.changes.iter().filter(|(number, _)| *number > after).cloned().collect())
     }
 
+    fn connections(&self) -> Option<Arc<dyn Connections>> {
+        let wants = !consenting::wanted(&*self.runtime()?).is_empty();
+        wants.then(|| Arc::new(GatewayConnections(self.runtime.clone())) as _)
+    }
+
     fn told(&self) -> watch::Receiver<u64> {
         self.told.subscribe()
     }
 }
 
-fn refused(fault: &ApiFault) -> Refused {
+pub(super) fn refused(fault: &ApiFault) -> Refused {
     Refused::new(
         fault.status(),
         fault.message.clone(),

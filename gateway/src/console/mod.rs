@@ -1,6 +1,7 @@
 //! The console, in this gateway: who the people are, and what its door asks for.
 
 mod api;
+mod connections;
 mod desk;
 mod house;
 mod reading;

@@ -26,6 +26,7 @@ use crate::{
     downstream::{credentials_of, specs_of},
     pinning::{self, Scout},
     policy_bundle::{self, Titled},
+    providers::Lenders,
     runtime::{Runtime, StartFault, grants_of},
     sources::{self, Sources},
     world::{JudgedConfig, PolicyText, WorldFault},
@@ -209,7 +210,8 @@ impl Runtime {
         if !faults.is_empty() {
             return Err(StartFault::Connectors(faults).into());
         }
-        let credentials = credentials_of(&config, &self.data, &self.origin.environment)?;
+        let credentials =
+            credentials_of(&config, &self.data, Lenders { environment: &self.origin.environment, consents: &self.consents })?;
         let now_ms = self.clock.now_ms();
         let grants = grants_of(&config, now_ms);
         // Tried, and let go of again.

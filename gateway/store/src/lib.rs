@@ -10,6 +10,7 @@
 
 mod approvals;
 mod bodies;
+mod consents;
 mod fault;
 mod files;
 mod grants;
@@ -35,6 +36,7 @@ pub use approvals::{
     ShowFault, Shown, Standing, Statement, Tally, Use, Verdict, Waiting, Which, batch_digest, challenge,
 };
 pub use bodies::{Bodies, BodyLimits, BodyPart};
+pub use consents::{ConsentRows, StoredConsent};
 pub use fault::{StoreFault, WriteFault};
 pub use grants::{
     ConfigChange, ConfigSync, EndAs, Ended, Ending, GrantEntry, GrantFault, LiveGrants, Narrowed, ReplayedIntent, Swept,

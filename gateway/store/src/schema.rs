@@ -154,6 +154,14 @@ CREATE TABLE IF NOT EXISTS passkey_makers (
     passkey BLOB PRIMARY KEY,
     uid INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS consents (
+    resource TEXT NOT NULL,
+    owner TEXT NOT NULL,
+    issuer TEXT NOT NULL,
+    record TEXT NOT NULL,
+    sealed BLOB NOT NULL,
+    PRIMARY KEY (resource, owner, issuer)
+) STRICT, WITHOUT ROWID;
 ";
 
 /// And to kept bodies, after [`FIFTH`], where it is not there: whose each body is, and how large. Whatever was kept before is of nobody.

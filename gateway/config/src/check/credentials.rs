@@ -32,6 +32,7 @@ pub(super) fn credential(
     } else {
         providers::lending(raw, (provider, issuers), &here, setting, findings).map(SecretSource::Issuer)
     };
+    providers::fits(raw, connector, issuers, &here, findings);
     let injection = injection(raw.inject.as_ref()?, connector, path, findings);
     Some(Credential { source: source?, injection: injection? })
 }

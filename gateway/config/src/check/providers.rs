@@ -1,11 +1,14 @@
 //! `[[providers]]`, and what of them a connector is lent.
 
 mod aws;
+mod exec;
 mod github;
 mod lent;
+mod mcp;
 mod oauth;
 mod openbao;
 mod postgres;
+mod svid_file;
 
 use std::{path::PathBuf, time::Duration};
 
@@ -21,6 +24,8 @@ use crate::{
     raw::{RawCredential, RawProvider},
     source::KeyPath,
 };
+
+pub(super) use mcp::fits;
 
 /// The providers that need no entry.
 pub(super) const BUILT_IN: [&str; 2] = ["file", "env"];
@@ -64,6 +69,9 @@ fn provider(raw: &RawProvider, path: &KeyPath, setting: Setting<'_>, findings: &
         (raw.oauth.is_some(), "oauth"),
         (raw.github.is_some(), "github"),
         (raw.aws.is_some(), "aws"),
+        (raw.exec.is_some(), "exec"),
+        (raw.svid_file.is_some(), "svid_file"),
+        (raw.mcp.is_some(), "mcp"),
     ];
     let chosen: Vec<&str> = kinds.iter().filter(|(is_set, _)| *is_set).map(|(_, key)| *key).collect();
     let words = kinds.map(|(_, key)| format!("`{key}`")).join(", ");
@@ -88,6 +96,11 @@ fn provider(raw: &RawProvider, path: &KeyPath, setting: Setting<'_>, findings: &
             github::github(raw, &path.key("github"), setting, findings).map(ProviderKind::GitHub)
         }
         RawProvider { aws: Some(raw), .. } => aws::aws(raw, &path.key("aws"), setting, findings).map(ProviderKind::Aws),
+        RawProvider { exec: Some(raw), .. } => exec::exec(raw, &path.key("exec"), findings).map(ProviderKind::Exec),
+        RawProvider { svid_file: Some(raw), .. } => {
+            svid_file::svid_file(raw, &path.key("svid_file"), setting, findings).map(ProviderKind::SvidFile)
+        }
+        RawProvider { mcp: Some(raw), .. } => Some(ProviderKind::Mcp(mcp::mcp(raw, &path.key("mcp"), setting, findings))),
         _ => None,
     };
     Some(ProviderSpec { id, kind: kind? })
@@ -122,6 +135,9 @@ pub(super) fn lending(
         RawProvider { aws: Some(_), .. } => {
             (&["role", "read_role", "session_policy", "read_session_policy", "may_outlive", "ttl"], &["role"])
         }
+        RawProvider { exec: Some(_), .. } => (&["role", "read_role", "audience", "ttl"], &[]),
+        RawProvider { svid_file: Some(_), .. } => (&["audience", "ttl"], &["audience"]),
+        RawProvider { mcp: Some(_), .. } => (&["scopes", "read_scopes", "ttl"], &[]),
         _ => return None,
     };
     let given = lent::given(raw);
@@ -142,9 +158,19 @@ pub(super) fn lending(
         let message = "`ttl` is too short: a credential that ends before it is used is of no use";
         findings.value(&path.key("ttl"), FaultCode::OutOfRange, message).help("write `10s` or more");
     }
-    for (key, text) in [("role", &raw.role), ("read_role", &raw.read_role)] {
+    for (key, text) in [("role", &raw.role), ("read_role", &raw.read_role), ("audience", &raw.audience)] {
         if let Some(text) = text {
             plain(text, &path.key(key), findings);
+        }
+    }
+    // What is narrower narrows something.
+    for (narrow, wide, is_alone) in [
+        ("read_role", "role", raw.read_role.is_some() && raw.role.is_none()),
+        ("read_scopes", "scopes", raw.read_scopes.is_some() && raw.scopes.is_none()),
+    ] {
+        if is_alone && !findings.has_any_in(path) {
+            let message = format!("`{narrow}` narrows `{wide}`, which is missing");
+            findings.key(&path.key(narrow), FaultCode::MissingKey, message).help(format!("add `{wide}`"));
         }
     }
     if of.openbao.is_some() {

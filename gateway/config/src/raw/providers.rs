@@ -1,14 +1,21 @@
 //! Where credentials come from, as written.
 
 mod aws;
+mod exec;
 mod github;
+mod mcp;
 mod oauth;
+mod svid_file;
 
 pub(crate) use aws::RawAws;
 pub(crate) use github::RawGitHub;
 pub(crate) use oauth::RawOAuth;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+pub(crate) use exec::RawExec;
+pub(crate) use mcp::RawMcp;
+pub(crate) use svid_file::RawSvidFile;
 
 /// `[[providers]]`
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
@@ -32,6 +39,15 @@ pub(crate) struct RawProvider {
     /// Roles of AWS.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) aws: Option<RawAws>,
+    /// A program that makes credentials.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) exec: Option<RawExec>,
+    /// A JWT-SVID of SPIFFE in a file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) svid_file: Option<RawSvidFile>,
+    /// The authorization servers of MCP servers, at which owners consent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) mcp: Option<RawMcp>,
 }
 
 /// `openbao` of `[[providers]]`

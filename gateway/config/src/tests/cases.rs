@@ -189,6 +189,81 @@ pub(super) const CHANNELS: &[Case] = &[
 
 /// Whole files.
 pub(super) const FILES: &[Case] = &[
+    (
+        "[[providers]]\nid = \"p\"\nexec = { command = [\"/bin/x\"] }\nsvid_file = { path = \"/s\", trust_domain = \"example.org\" }",
+        Code::Conflict,
+        "of two kinds",
+    ),
+    ("[[providers]]\nid = \"p\"\nexec = { command = [] }", Code::EmptyList, "`command` is an empty list"),
+    ("[[providers]]\nid = \"p\"\nexec = {}", Code::MissingKey, "`command`"),
+    ("[[providers]]\nid = \"p\"\nexec = { command = [\"mint\"] }", Code::BadText, "no absolute path"),
+    ("[[providers]]\nid = \"p\"\nexec = { command = [\"/bin/x\"], env = [\"A-B\"] }", Code::BadName, "`A-B`"),
+    (
+        "[[providers]]\nid = \"p\"\nexec = { command = [\"/bin/x\"], env = [\"LD_PRELOAD\"] }",
+        Code::DangerousVariable,
+        "`LD_PRELOAD`",
+    ),
+    ("[[providers]]\nid = \"p\"\nexec = { command = [\"/bin/x\"], env = [\"A\", \"A\"] }", Code::Duplicate, "named twice"),
+    (
+        "[[providers]]\nid = \"p\"\nsvid_file = { path = \"\", trust_domain = \"example.org\" }",
+        Code::BadText,
+        "no path of a file",
+    ),
+    (
+        "[[providers]]\nid = \"p\"\nsvid_file = { path = \"/s\", trust_domain = \"spiffe://example.org\" }",
+        Code::BadName,
+        "no trust domain",
+    ),
+    (
+        "[[providers]]\nid = \"p\"\nsvid_file = { path = \"/s\", trust_domain = \"example.org\" }\n[[connectors]]\nid = \"t\"\nurl = \"https://t.example/mcp\"\ncredential = { provider = \"p\", inject = { header = \"A\" } }",
+        Code::MissingKey,
+        "`audience` is missing",
+    ),
+    (
+        "[[providers]]\nid = \"p\"\nsvid_file = { path = \"/s\", trust_domain = \"example.org\" }\n[[connectors]]\nid = \"t\"\nurl = \"https://t.example/mcp\"\ncredential = { provider = \"p\", audience = \"a\", role = \"r\", inject = { header = \"A\" } }",
+        Code::Conflict,
+        "`role` means nothing",
+    ),
+    (
+        "[[providers]]\nid = \"p\"\nexec = { command = [\"/bin/x\"] }\n[[connectors]]\nid = \"t\"\nurl = \"https://t.example/mcp\"\ncredential = { provider = \"p\", scopes = [\"a\"], inject = { header = \"A\" } }",
+        Code::Conflict,
+        "`scopes` means nothing",
+    ),
+    (
+        "[[providers]]\nid = \"p\"\nexec = { command = [\"/bin/x\"] }\n[[connectors]]\nid = \"t\"\nurl = \"https://t.example/mcp\"\ncredential = { provider = \"p\", read_role = \"a\", inject = { header = \"A\" } }",
+        Code::MissingKey,
+        "narrows `role`",
+    ),
+    ("[[providers]]\nid = \"p\"\nmcp = {}", Code::MissingKey, "how the gateway is known"),
+    ("[[providers]]\nid = \"p\"\nmcp = { issuers = [], register = true }", Code::EmptyList, "`issuers` is an empty list"),
+    (
+        "[[providers]]\nid = \"p\"\nmcp = { issuers = [\"http://login.example.com\"], register = true }",
+        Code::PlainHttp,
+        "in the clear",
+    ),
+    ("[[providers]]\nid = \"p\"\nmcp = { client_id = \"x\" }", Code::Conflict, "does not name that one"),
+    ("[[providers]]\nid = \"p\"\nmcp = { register = true, client_secret_file = \"s\" }", Code::Conflict, "without `client_id`"),
+    ("[[providers]]\nid = \"p\"\nmcp = { client_metadata_url = \"https://example.com\" }", Code::BadUrl, "id of a client"),
+    (
+        "[[providers]]\nid = \"p\"\nmcp = { register = true }\n[[connectors]]\nid = \"t\"\nurl = \"https://t.example/mcp\"\ncredential = { provider = \"p\", scopes = [], inject = { header = \"A\" } }",
+        Code::EmptyList,
+        "no scope",
+    ),
+    (
+        "[[providers]]\nid = \"p\"\nmcp = { register = true }\n[[connectors]]\nid = \"t\"\nurl = \"https://t.example/mcp\"\ncredential = { provider = \"p\", scopes = [\"a b\"], inject = { header = \"A\" } }",
+        Code::BadText,
+        "`a b` is no scope",
+    ),
+    (
+        "[[providers]]\nid = \"p\"\nmcp = { register = true }\n[[connectors]]\nid = \"t\"\nurl = \"https://t.example/mcp\"\ncredential = { provider = \"p\", read_scopes = [\"a\"], inject = { header = \"A\" } }",
+        Code::MissingKey,
+        "narrows `scopes`",
+    ),
+    (
+        "[[providers]]\nid = \"p\"\nmcp = { register = true }\n[[connectors]]\nid = \"t\"\ncommand = [\"/bin/t\"]\ncredential = { provider = \"p\", inject = { env = \"T\" } }",
+        Code::Conflict,
+        "this connector has `command`",
+    ),
     ("[[detections]]\nkind = \"repeat\"", Code::MissingKey, "`id` is missing"),
     ("[[detections]]\nid = \"A b\"\nkind = \"repeat\"", Code::BadName, "valid detection id"),
     ("[[detections]]\nid = \"a\"\nkind = \"loops\"", Code::UnknownWord, "repeat"),

@@ -188,9 +188,9 @@ fn band(band: bailiwick_policy::Band) -> Markup {
 }
 
 /// A state, as a word with a colour.
-fn state(word: &str) -> Markup {
+pub(crate) fn state(word: &str) -> Markup {
     let tone = match word {
-        "active" | "ready" | "callable" | "approved" | "succeeded" | "success" | "allow" | "done" => "good",
+        "active" | "connected" | "ready" | "callable" | "approved" | "succeeded" | "success" | "allow" | "done" => "good",
         "denied" | "drifted" | "failing" | "failed" | "halted" | "disabled" | "revoked" | "unusable" | "deny" | "unknown"
         | "downstream_error" | "internal_error" => "bad",
         "pending" | "executing" | "unpinned" | "approval_pending" | "step_up" | "starting" => "due",
@@ -200,6 +200,6 @@ fn state(word: &str) -> Markup {
 }
 
 /// What stands where there is nothing.
-fn empty(what: &str, later: &str) -> Markup {
+pub(crate) fn empty(what: &str, later: &str) -> Markup {
     html! { div.empty { p.lead { (what) } p.quiet { (later) } } }
 }

@@ -75,7 +75,11 @@ pub(crate) fn around(console: &Arc<Console>, viewer: &Viewer) -> Frame {
     let (of, session) = (Arc::clone(console), viewer.session.clone());
     Frame {
         who: viewer.person.id.clone(),
-        sections: Section::for_viewer(viewer),
+        // A page of things that there are none of is no part of the menu.
+        sections: Section::for_viewer(viewer)
+            .into_iter()
+            .filter(|section| *section != Section::Connections || console.desk().connections().is_some())
+            .collect(),
         may_change: viewer.may(Action::Change).is_ok(),
         may_read: viewer.may(Action::SeeTrail).is_ok(),
         guard: Guard::new(move |path| of.tokens().make(&session, path)),

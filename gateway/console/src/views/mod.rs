@@ -102,13 +102,15 @@ pub enum Section {
     Reviews,
     /// The trail.
     Audit,
+    /// Whose servers agents use in an owner's name.
+    Connections,
     /// Who may log in here, with which passkeys.
     People,
 }
 
 impl Section {
     /// All of them, in the order of the menu.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Inbox,
         Self::Reviews,
         Self::Live,
@@ -118,6 +120,7 @@ impl Section {
         Self::Halts,
         Self::Detections,
         Self::Audit,
+        Self::Connections,
         Self::People,
     ];
 
@@ -133,6 +136,7 @@ impl Section {
             Self::Detections => "Detections",
             Self::Reviews => "Reviews",
             Self::Audit => "Trail",
+            Self::Connections => "Connections",
             Self::People => "People",
         }
     }
@@ -149,6 +153,7 @@ impl Section {
             Self::Detections => "/detections",
             Self::Reviews => "/reviews",
             Self::Audit => "/audit",
+            Self::Connections => "/connections",
             Self::People => "/people",
         }
     }
@@ -158,6 +163,7 @@ impl Section {
         match self {
             Self::Inbox | Self::Reviews => Action::SeeApprovals,
             Self::People => Action::ManagePeople,
+            Self::Connections => Action::ManageSelf,
             Self::Audit => Action::SeeTrail,
             _ => Action::SeeRegistry,
         }

@@ -1,0 +1,14 @@
+use std::{collections::BTreeSet, path::PathBuf};
+
+/// A program that makes credentials.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exec {
+    /// Its path, absolute.
+    pub program: PathBuf,
+    /// Its arguments.
+    pub arguments: Vec<String>,
+    /// The variables of the gateway's own environment that it gets.
+    pub env: BTreeSet<String>,
+    /// Whether it takes back what it made.
+    pub revocable: bool,
+}

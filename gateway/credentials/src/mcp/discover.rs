@@ -1,0 +1,200 @@
+//! Who gives tokens for a server, and how: what the server says of itself, and then what its issuer says.
+
+use reqwest::Method;
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::json;
+use url::Url;
+use zeroize::Zeroizing;
+
+use super::{Consented, canonical, challenge::Challenge};
+use crate::{
+    provider::{MintFault, MintFaultKind},
+    web::{Answer, Ask, Body},
+};
+
+/// What an issuer can do (RFC 8414; OpenID Connect Discovery 1.0).
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct Issuer {
+    pub(super) issuer: String,
+    pub(super) authorization_endpoint: String,
+    pub(super) token_endpoint: String,
+    #[serde(default)]
+    pub(super) registration_endpoint: Option<String>,
+    #[serde(default)]
+    pub(super) revocation_endpoint: Option<String>,
+    #[serde(default)]
+    pub(super) code_challenge_methods_supported: Vec<String>,
+    #[serde(default)]
+    pub(super) token_endpoint_auth_methods_supported: Option<Vec<String>>,
+    #[serde(default)]
+    pub(super) scopes_supported: Vec<String>,
+    #[serde(default)]
+    pub(super) authorization_response_iss_parameter_supported: bool,
+    #[serde(default)]
+    pub(super) client_id_metadata_document_supported: bool,
+}
+
+/// What a server says of itself (RFC 9728, section 2).
+#[derive(Debug, Deserialize)]
+struct Metadata {
+    resource: String,
+    #[serde(default)]
+    authorization_servers: Vec<String>,
+    #[serde(default)]
+    scopes_supported: Option<Vec<String>>,
+}
+
+/// What was found out.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) issuer: Issuer,
+    /// What the server calls itself.
+    pub(super) resource: String,
+    /// The scopes that it wants, where it says so.
+    pub(super) scopes: Option<Vec<String>>,
+}
+
+impl Consented {
+    /// Finds out who gives tokens for the server. `is_trusted` says of an issuer whether its tokens are used.
+    pub(super) async fn discover(&self, is_trusted: impl Fn(&str) -> bool) -> Result<Found, MintFault> {
+        let challenge = self.challenge().await;
+        let metadata = self.metadata(challenge.metadata.as_deref()).await?;
+        let named = &metadata.authorization_servers;
+        let Some(issuer) = named.iter().find(|issuer| is_trusted(issuer)) else {
+            let (names, connector) = (named.join("`, `"), &self.of.connector);
+            let why = match named.is_empty() {
+                true => format!("the server of `{connector}` names no issuer of its tokens"),
+                false => format!(
+                    "the server of `{connector}` takes tokens of `{names}`, which is not trusted: add it to `issuers` of the provider, or \
+                     let an admin consent first"
+                ),
+            };
+            return Err(MintFault::new(MintFaultKind::Refused, why));
+        };
+        let scopes = challenge.scope.map(|scope| scope.split_ascii_whitespace().map(str::to_owned).collect());
+        let scopes = scopes.or(metadata.scopes_supported);
+        Ok(Found { issuer: self.issuer(issuer).await?, resource: metadata.resource, scopes })
+    }
+
+    /// What the server says to whoever comes without a token. One that says nothing of use is asked by its well-known address.
+    async fn challenge(&self) -> Challenge {
+        let body = json!({
+            "jsonrpc": "2.0", "id": 1, "method": "initialize",
+            "params": {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "bailiwick", "version": env!("CARGO_PKG_VERSION")}},
+        });
+        let ask = Ask {
+            method: Method::POST,
+            url: self.of.url.clone(),
+            headers: vec![("accept", "application/json, text/event-stream".to_owned())],
+            secret: None,
+            body: Body::Json(Zeroizing::new(body.to_string())),
+        };
+        let answer = self.web.ask_judged(ask, self.egress.as_ref()).await;
+        answer
+            .ok()
+            .filter(|answer| answer.status.as_u16() == 401)
+            .and_then(|answer| Challenge::of(&answer.headers))
+            .unwrap_or_default()
+    }
+
+    async fn metadata(&self, told: Option<&str>) -> Result<Metadata, MintFault> {
+        const WELL_KNOWN: &str = "/.well-known/oauth-protected-resource";
+        let path = self.of.url.path().trim_end_matches('/');
+        let mut places = match told {
+            Some(told) => vec![self.address(told)?],
+            None => vec![at(&self.of.url, &format!("{WELL_KNOWN}{path}"))],
+        };
+        if told.is_none() && !path.is_empty() {
+            places.push(at(&self.of.url, WELL_KNOWN));
+        }
+        let whose = format!("the server of `{}`", self.of.connector);
+        let metadata: Metadata = self.first_of(&places, &whose).await?;
+        // RFC 9728, section 3.3. One for all of its site is of its own origin, and above the connector's address.
+        let (own, said) = (self.resource(), Url::parse(&metadata.resource).map(|url| canonical(&url)).unwrap_or_default());
+        let is_above = said == self.of.url.origin().ascii_serialization() || own.starts_with(&format!("{said}/"));
+        if said != own && (said.is_empty() || !is_above) {
+            let why = format!("{whose} says that it is `{}`, and is at `{own}`: no token is asked for it", metadata.resource);
+            return Err(MintFault::new(MintFaultKind::Wrong, why));
+        }
+        Ok(metadata)
+    }
+
+    async fn issuer(&self, name: &str) -> Result<Issuer, MintFault> {
+        let url = self.address(name)?;
+        let path = url.path().trim_end_matches('/').to_owned();
+        let mut places = vec![at(&url, &format!("/.well-known/oauth-authorization-server{path}"))];
+        places.push(at(&url, &format!("/.well-known/openid-configuration{path}")));
+        if !path.is_empty() {
+            places.push(at(&url, &format!("{path}/.well-known/openid-configuration")));
+        }
+        let issuer: Issuer = self.first_of(&places, &format!("`{name}`")).await?;
+        // RFC 8414, section 3.3: the same text.
+        if issuer.issuer != name {
+            let why = format!("what is at `{name}` says that it is `{}`: it is not used", issuer.issuer);
+            return Err(MintFault::new(MintFaultKind::Wrong, why));
+        }
+        if !issuer.code_challenge_methods_supported.iter().any(|method| method == "S256") {
+            let why = format!("`{name}` does not say that it knows PKCE with `S256`: nobody is sent there");
+            return Err(MintFault::new(MintFaultKind::Unsupported, why));
+        }
+        for endpoint in [&issuer.authorization_endpoint, &issuer.token_endpoint] {
+            self.address(endpoint)?;
+        }
+        Ok(issuer)
+    }
+
+    /// The first of these places that has something.
+    async fn first_of<T: DeserializeOwned>(&self, places: &[Url], whose: &str) -> Result<T, MintFault> {
+        let mut last = MintFault::new(MintFaultKind::Wrong, format!("{whose} says nothing of who gives its tokens"));
+        for place in places {
+            let ask = Ask {
+                method: Method::GET,
+                url: place.clone(),
+                headers: vec![("accept", "application/json".to_owned())],
+                secret: None,
+                body: Body::None,
+            };
+            match self.web.ask_judged(ask, self.egress.as_ref()).await.and_then(|answer| answer.success(whose)) {
+                Ok(answer) => return read(&answer, &format!("{whose} at `{place}`")),
+                Err(fault) => last = fault,
+            }
+        }
+        Err(last)
+    }
+
+    /// An address that somebody else named: over TLS, but on this machine.
+    pub(super) fn address(&self, told: &str) -> Result<Url, MintFault> {
+        let bad =
+            |why: &str| MintFault::new(MintFaultKind::Wrong, format!("`{}` {why}", told.chars().take(200).collect::<String>()));
+        let url = Url::parse(told).map_err(|_| bad("is no address"))?;
+        let is_here = match url.host() {
+            Some(url::Host::Domain(name)) => name == "localhost",
+            Some(url::Host::Ipv4(v4)) => v4.is_loopback(),
+            Some(url::Host::Ipv6(v6)) => v6.is_loopback(),
+            None => return Err(bad("is no address of a server")),
+        };
+        if url.scheme() != "https" && !(url.scheme() == "http" && is_here) {
+            return Err(bad("is not reached over TLS: nothing is sent there"));
+        }
+        if !url.username().is_empty() || url.password().is_some() || url.fragment().is_some() {
+            return Err(bad("has a user, a password or a fragment: nothing is sent there"));
+        }
+        Ok(url)
+    }
+}
+
+/// Another place of the same origin.
+fn at(url: &Url, path: &str) -> Url {
+    let mut place = url.clone();
+    place.set_path(path);
+    place.set_query(None);
+    place
+}
+
+/// What an answer says as JSON. The fault quotes nothing of it.
+pub(super) fn read<T: DeserializeOwned>(answer: &Answer, whose: &str) -> Result<T, MintFault> {
+    serde_json::from_slice(&answer.body).map_err(|fault| {
+        let (line, column) = (fault.line(), fault.column());
+        MintFault::new(MintFaultKind::Wrong, format!("what {whose} answers can't be used (line {line}, column {column})"))
+    })
+}
