@@ -60,7 +60,7 @@ fn tree(text: &str) -> Value {
 #[test]
 fn it_loads() {
     let config = config(EXAMPLE);
-    assert_eq!((config.agents.len(), config.connectors.len(), config.grants.len()), (1, 4, 1));
+    assert_eq!((config.agents.len(), config.connectors.len(), config.grants.len()), (1, 5, 1));
     let providers: Vec<_> = config.providers.iter().map(|provider| (provider.id.as_str(), provider.kind.as_str())).collect();
     let bao = ["bao", "bao-in-cluster", "bao-by-token"].map(|id| (id, "openbao"));
     assert_eq!(providers, [&bao[..], &[("tickets-db", "postgres")]].concat());
