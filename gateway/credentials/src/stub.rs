@@ -159,10 +159,15 @@ pub(crate) fn file(folder: &Path, name: &str, text: &str) -> PathBuf {
 /// A fresh RSA key as PEM, of PKCS#8.
 pub(crate) fn rsa_pem() -> String {
     use aws_lc_rs::{encoding::AsDer as _, rsa};
-    use base64::Engine as _;
     let pair = rsa::KeyPair::generate(rsa::KeySize::Rsa2048).unwrap();
     let der: aws_lc_rs::encoding::Pkcs8V1Der<'_> = pair.as_der().unwrap();
-    let text = base64::engine::general_purpose::STANDARD.encode(der.as_ref());
+    pem(der.as_ref())
+}
+
+/// A private key of PKCS#8 as PEM.
+pub(crate) fn pem(der: &[u8]) -> String {
+    use base64::Engine as _;
+    let text = base64::engine::general_purpose::STANDARD.encode(der);
     format!("-----BEGIN PRIVATE KEY-----\n{text}\n-----END PRIVATE KEY-----\n")
 }
 
