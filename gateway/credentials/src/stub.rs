@@ -63,8 +63,7 @@ impl Stub {
                     let said = answer(&asked);
                     all.lock().unwrap().push(asked);
                     let Some(Say(status, more, body)) = said else { return std::future::pending().await };
-                    let head =
-                        format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n{more}\r\n", body.len());
+                    let head = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n{more}\r\n", body.len());
                     // Whoever has heard enough may be gone.
                     stream.write_all(head.as_bytes()).await.ok();
                     stream.write_all(&body).await.ok();

@@ -29,7 +29,8 @@ impl Session {
     pub(super) fn read(answer: Answer) -> Result<Self, MintFault> {
         let wrong = |why: &str| MintFault::new(MintFaultKind::Wrong, why);
         let text = std::str::from_utf8(&answer.body).unwrap_or_default();
-        let document = Document::parse(text.trim_start()).map_err(|_| wrong("the security token service does not answer in XML"))?;
+        let document =
+            Document::parse(text.trim_start()).map_err(|_| wrong("the security token service does not answer in XML"))?;
         let result = below(document.root(), &["AssumeRoleResponse", "AssumeRoleResult"]);
         let result = result.ok_or_else(|| wrong("the security token service answers with something else than a session"))?;
         let read = |path: &[&str]| below(result, path).and_then(|node| node.text()).map(|text| text.trim().to_owned());

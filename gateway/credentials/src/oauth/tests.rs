@@ -20,10 +20,7 @@ fn good(more: &str) -> String {
 fn at(url: &Url, authentication: ClientAuthentication) -> OAuth {
     let server = OAuthServer {
         web: Web { roots: None, identity: None },
-        place: OAuthPlace::Endpoints {
-            token: url.join("token").unwrap(),
-            revocation: Some(url.join("revoke").unwrap()),
-        },
+        place: OAuthPlace::Endpoints { token: url.join("token").unwrap(), revocation: Some(url.join("revoke").unwrap()) },
         client_id: "gate way".to_owned(),
         authentication,
         on_behalf: None,
@@ -106,12 +103,9 @@ async fn an_assertion_is_signed_with_the_key_for_this_server_and_this_minute() {
     let ec = pem(signature::EcdsaKeyPair::generate_pkcs8(curve, &random).unwrap().as_ref());
     let ed = pem(signature::Ed25519KeyPair::generate_pkcs8(&random).unwrap().as_ref());
     let rsa = rsa_pem();
-    for (name, pem, algorithm) in [
-        ("RS256", rsa.clone(), None),
-        ("PS256", rsa, Some(SignatureAlgorithm::Ps256)),
-        ("ES256", ec, None),
-        ("EdDSA", ed, None),
-    ] {
+    for (name, pem, algorithm) in
+        [("RS256", rsa.clone(), None), ("PS256", rsa, Some(SignatureAlgorithm::Ps256)), ("ES256", ec, None), ("EdDSA", ed, None)]
+    {
         let key = SigningKey { file: file(folder.path(), name, &pem), key_id: Some("k-1".to_owned()), algorithm };
         let stub = Stub::new(|_| Some(Say::ok(good("")))).await;
         let provider = at(&stub.url, ClientAuthentication::PrivateKeyJwt(key));
