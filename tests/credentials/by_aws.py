@@ -67,7 +67,7 @@ keys = iam.create_access_key(UserName="gateway")["AccessKey"]
 secret(folder, "aws.secret", keys["SecretAccessKey"] + "\n")
 secret(folder, "forged.secret", "x" * 40 + "\n")
 policy = folder / "policy.json"
-policy.write_text(json.dumps({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:GetObject", "Resource": "*"}]}, indent=4))
+policy.write_text(json.dumps({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::tickets/a"}]}, indent=4))
 moto.check_signatures()
 
 SERVER = str(Path(__file__).resolve().parent / "caller.py")

@@ -12,7 +12,7 @@ const { port, clients } = JSON.parse((await lines.next()).value);
 const issuer = `http://127.0.0.1:${port}`;
 const provider = new Provider(issuer, {
   clients: clients.map((client) => ({ redirect_uris: [], response_types: [], grant_types: ['client_credentials'], ...client })),
-  scopes: ['tickets.read', 'tickets.write'],
+  scopes: ['tickets.read', 'tickets.write', 'admin'],
   cookies: { keys: ['of no worth'] },
   features: {
     devInteractions: { enabled: false },

@@ -63,8 +63,7 @@ impl Stub {
                     let said = answer(&asked);
                     all.lock().unwrap().push(asked);
                     let Some(Say(status, more, body)) = said else { return std::future::pending().await };
-                    let head =
-                        format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n{more}\r\n", body.len());
+                    let head = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n{more}\r\n", body.len());
                     // Whoever has heard enough may be gone.
                     stream.write_all(head.as_bytes()).await.ok();
                     stream.write_all(&body).await.ok();
@@ -159,10 +158,15 @@ pub(crate) fn file(folder: &Path, name: &str, text: &str) -> PathBuf {
 /// A fresh RSA key as PEM, of PKCS#8.
 pub(crate) fn rsa_pem() -> String {
     use aws_lc_rs::{encoding::AsDer as _, rsa};
-    use base64::Engine as _;
     let pair = rsa::KeyPair::generate(rsa::KeySize::Rsa2048).unwrap();
     let der: aws_lc_rs::encoding::Pkcs8V1Der<'_> = pair.as_der().unwrap();
-    let text = base64::engine::general_purpose::STANDARD.encode(der.as_ref());
+    pem(der.as_ref())
+}
+
+/// A private key of PKCS#8 as PEM.
+pub(crate) fn pem(der: &[u8]) -> String {
+    use base64::Engine as _;
+    let text = base64::engine::general_purpose::STANDARD.encode(der);
     format!("-----BEGIN PRIVATE KEY-----\n{text}\n-----END PRIVATE KEY-----\n")
 }
 

@@ -6,7 +6,11 @@ use crate::FaultCode as Code;
 /// What is wrong with an issuer of credentials: what stands in `[[providers]]` after its id.
 pub(super) const ISSUERS_OF_CREDENTIALS: &[Case] = &[
     ("oauth = { client_id = \"c\", client_secret_file = \"s\" }", Code::MissingKey, "where the authorization server is"),
-    ("oauth = { issuer = \"http://login.example\", client_id = \"c\", client_secret_file = \"s\" }", Code::PlainHttp, "in the clear"),
+    (
+        "oauth = { issuer = \"http://login.example\", client_id = \"c\", client_secret_file = \"s\" }",
+        Code::PlainHttp,
+        "in the clear",
+    ),
     ("oauth = { issuer = \"https://u:p@l.example\", client_id = \"c\", client_secret_file = \"s\" }", Code::BadUrl, "issuer"),
     (
         "oauth = { issuer = \"https://l.example\", token_url = \"https://l.example/t\", client_id = \"c\", client_secret_file = \"s\" }",
@@ -26,11 +30,15 @@ pub(super) const ISSUERS_OF_CREDENTIALS: &[Case] = &[
     ("oauth = { issuer = \"https://l.example\", client_secret_file = \"s\" }", Code::MissingKey, "client_id"),
     ("oauth = { issuer = \"https://l.example\", client_id = \"c\" }", Code::MissingKey, "`client_secret_file` is missing"),
     (
-        "oauth = { issuer = \"https://l.example\", client_id = \"c\", auth = \"mtls\", client_secret_file = \"s\" }",
+        "oauth = { issuer = \"https://l.example\", client_id = \"c\", auth = \"mtls\", identity = \"i\", client_secret_file = \"s\" }",
         Code::Conflict,
         "`client_secret_file` means nothing with `auth",
     ),
-    ("oauth = { issuer = \"https://l.example\", client_id = \"c\", auth = \"none\" }", Code::UnknownWord, "`private_key_jwt`"),
+    (
+        "oauth = { issuer = \"https://l.example\", client_id = \"c\", auth = \"none\", client_secret_file = \"s\" }",
+        Code::UnknownWord,
+        "`private_key_jwt`",
+    ),
     (
         "oauth = { issuer = \"https://l.example\", client_id = \"c\", auth = \"private_key_jwt\", key_file = \"k\", algorithm = \"HS256\" }",
         Code::UnknownWord,
@@ -46,11 +54,23 @@ pub(super) const ISSUERS_OF_CREDENTIALS: &[Case] = &[
         Code::Conflict,
         "`grant = \"token_exchange\"`",
     ),
-    ("oauth = { issuer = \"https://l.example\", client_id = \"c\", client_secret_file = \"s\", max_ttl = \"1s\" }", Code::OutOfRange, "too short"),
-    ("github = { app = \"a\", installation = 0, key_file = \"k\" }", Code::OutOfRange, "can't be 0"),
+    (
+        "oauth = { issuer = \"https://l.example\", client_id = \"c\", client_secret_file = \"s\", max_ttl = \"1s\" }",
+        Code::OutOfRange,
+        "too short",
+    ),
+    ("github = { app = \"a\", installation = 0, key_file = \"k\" }", Code::OutOfRange, "installation"),
     ("github = { app = \"a\", installation = 1, key_file = \"\" }", Code::BadText, "no path of a file"),
-    ("aws = { region = \"EU Central\", access_key_id = \"A\", secret_access_key_file = \"s\" }", Code::BadName, "`EU Central` is no region"),
-    ("aws = { region = \"eu-west-1\", access_key_id = \"A\", secret_access_key_file = \"s\", max_ttl = \"5m\" }", Code::OutOfRange, "`15m`"),
+    (
+        "aws = { region = \"EU Central\", access_key_id = \"A\", secret_access_key_file = \"s\" }",
+        Code::BadName,
+        "`EU Central` is no region",
+    ),
+    (
+        "aws = { region = \"eu-west-1\", access_key_id = \"A\", secret_access_key_file = \"s\", max_ttl = \"5m\" }",
+        Code::OutOfRange,
+        "`15m`",
+    ),
     ("aws = { region = \"eu-west-1\", access_key_id = \"A\" }", Code::MissingKey, "secret_access_key_file"),
     (
         "aws = { region = \"eu-west-1\", access_key_id = \"A\", secret_access_key_file = \"s\" }\ngithub = { app = \"a\", installation = 1, key_file = \"k\" }",
@@ -62,12 +82,12 @@ pub(super) const ISSUERS_OF_CREDENTIALS: &[Case] = &[
 /// What is wrong with what a connector is lent of an issuer's, `oauth`, `github` or `aws`: the keys of `credential`.
 pub(super) const LENT: &[Case] = &[
     ("provider = \"oauth\"", Code::MissingKey, "`scopes` is missing"),
-    ("provider = \"oauth\", scopes = []", Code::EmptyList, "no scope"),
+    ("provider = \"oauth\", scopes = []", Code::EmptyList, "allows nothing"),
     ("provider = \"oauth\", scopes = [\"a b\"]", Code::BadText, "`a b` is no scope"),
     ("provider = \"oauth\", scopes = [\"a\"], role = \"r\"", Code::Conflict, "`role` means nothing"),
     ("provider = \"oauth\", scopes = [\"a\"], resource = \"https://r.example/#f\"", Code::BadUrl, "URL of a resource"),
     ("provider = \"github\", repositories = [\"a\"]", Code::MissingKey, "`permissions` is missing"),
-    ("provider = \"github\", repositories = [], permissions = { issues = \"read\" }", Code::EmptyList, "1 to 500"),
+    ("provider = \"github\", repositories = [], permissions = { issues = \"read\" }", Code::EmptyList, "allows nothing"),
     ("provider = \"github\", repositories = [\"o/a\"], permissions = { issues = \"read\" }", Code::BadName, "without its owner"),
     ("provider = \"github\", repositories = [\"a\"], permissions = {}", Code::EmptyList, "could do nothing"),
     ("provider = \"github\", repositories = [\"a\"], permissions = { issues = \"all\" }", Code::UnknownWord, "`write`"),

@@ -29,7 +29,8 @@ impl Session {
     pub(super) fn read(answer: Answer) -> Result<Self, MintFault> {
         let wrong = |why: &str| MintFault::new(MintFaultKind::Wrong, why);
         let text = std::str::from_utf8(&answer.body).unwrap_or_default();
-        let document = Document::parse(text).map_err(|_| wrong("the security token service does not answer in XML"))?;
+        let document =
+            Document::parse(text.trim_start()).map_err(|_| wrong("the security token service does not answer in XML"))?;
         let result = below(document.root(), &["AssumeRoleResponse", "AssumeRoleResult"]);
         let result = result.ok_or_else(|| wrong("the security token service answers with something else than a session"))?;
         let read = |path: &[&str]| below(result, path).and_then(|node| node.text()).map(|text| text.trim().to_owned());
@@ -50,8 +51,9 @@ impl Session {
 pub(super) fn fault(answer: &Answer) -> MintFault {
     let mut fault = answer.fault("the security token service");
     let text = std::str::from_utf8(&answer.body).unwrap_or_default();
-    let Ok(document) = Document::parse(text) else { return fault };
-    let Some(error) = below(document.root(), &["ErrorResponse", "Error"]) else { return fault };
+    let Ok(document) = Document::parse(text.trim_start()) else { return fault };
+    // In `ErrorResponse`, and in some answers in `Errors` there.
+    let Some(error) = document.descendants().find(|node| node.tag_name().name() == "Error") else { return fault };
     let read = |name: &str| below(error, &[name]).and_then(|node| node.text()).unwrap_or_default().trim().to_owned();
     let (code, message) = (read("Code"), read("Message"));
     if matches!(code.as_str(), "Throttling" | "ThrottlingException" | "RequestLimitExceeded") {

@@ -118,7 +118,8 @@ async fn a_policy_that_can_not_narrow_lends_nothing() {
 async fn an_issuer_that_fails_lends_nothing_and_says_why() {
     let folder = tempfile::tempdir().unwrap();
     every_fault(&|url| Box::new(at(&url, folder.path()))).await;
-    let error = |code: &str| format!("<ErrorResponse><Error><Code>{code}</Code><Message>not you</Message></Error></ErrorResponse>");
+    let error =
+        |code: &str| format!("<ErrorResponse><Error><Code>{code}</Code><Message>not you</Message></Error></ErrorResponse>");
     for (code, kind) in [("AccessDenied", MintFaultKind::Refused), ("Throttling", MintFaultKind::Busy(None))] {
         let body = error(code);
         let stub = Stub::new(move |_| Some(Say("403 Forbidden", "", body.clone().into()))).await;

@@ -1,13 +1,14 @@
 //! Tokens of an authorization server: asked for as the standards say, never more than was asked for, and given back.
 #![expect(clippy::unwrap_used, reason = "tests")]
 
+use aws_lc_rs::{rand::SystemRandom, signature};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::Value;
 
 use super::*;
 use crate::{
     signing::{SignatureAlgorithm, SigningKey},
-    stub::{Asked, Say, Stub, every_fault, file, mint, rsa_pem},
+    stub::{Asked, Say, Stub, every_fault, file, mint, pem, rsa_pem},
 };
 
 const TOKEN: &str = "canary-token-0123456789";
@@ -19,10 +20,7 @@ fn good(more: &str) -> String {
 fn at(url: &Url, authentication: ClientAuthentication) -> OAuth {
     let server = OAuthServer {
         web: Web { roots: None, identity: None },
-        place: OAuthPlace::Endpoints {
-            token: url.join("token").unwrap(),
-            revocation: Some(url.join("revoke").unwrap()),
-        },
+        place: OAuthPlace::Endpoints { token: url.join("token").unwrap(), revocation: Some(url.join("revoke").unwrap()) },
         client_id: "gate way".to_owned(),
         authentication,
         on_behalf: None,
@@ -101,15 +99,13 @@ async fn what_is_more_than_was_asked_for_is_refused_and_written_down_to_be_given
 #[tokio::test]
 async fn an_assertion_is_signed_with_the_key_for_this_server_and_this_minute() {
     let folder = tempfile::tempdir().unwrap();
-    let ec = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
-    let ed = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
+    let (curve, random) = (&signature::ECDSA_P256_SHA256_FIXED_SIGNING, SystemRandom::new());
+    let ec = pem(signature::EcdsaKeyPair::generate_pkcs8(curve, &random).unwrap().as_ref());
+    let ed = pem(signature::Ed25519KeyPair::generate_pkcs8(&random).unwrap().as_ref());
     let rsa = rsa_pem();
-    for (name, pem, algorithm) in [
-        ("RS256", rsa.clone(), None),
-        ("PS256", rsa, Some(SignatureAlgorithm::Ps256)),
-        ("ES256", ec.serialize_pem(), None),
-        ("EdDSA", ed.serialize_pem(), None),
-    ] {
+    for (name, pem, algorithm) in
+        [("RS256", rsa.clone(), None), ("PS256", rsa, Some(SignatureAlgorithm::Ps256)), ("ES256", ec, None), ("EdDSA", ed, None)]
+    {
         let key = SigningKey { file: file(folder.path(), name, &pem), key_id: Some("k-1".to_owned()), algorithm };
         let stub = Stub::new(|_| Some(Say::ok(good("")))).await;
         let provider = at(&stub.url, ClientAuthentication::PrivateKeyJwt(key));
