@@ -24,9 +24,7 @@ pub(crate) use entries::{
     RawResourceServer, RawTool,
 };
 pub(crate) use people::{RawConsole, RawOidc, RawPerson};
-pub(crate) use providers::{
-    RawAws, RawExec, RawGitHub, RawMcp, RawOAuth, RawOpenBao, RawPostgres, RawProvider, RawSvidFile,
-};
+pub(crate) use providers::{RawAws, RawExec, RawGitHub, RawMcp, RawOAuth, RawOpenBao, RawPostgres, RawProvider, RawSvidFile};
 pub(crate) use trust::{RawTls, RawTrustDomain};
 
 use crate::units::{Duration, Size};
