@@ -184,7 +184,9 @@ impl Template {
             .collect::<Result<_, _>>()?;
         // In one piece of the right size: a buffer that grew would leave copies behind.
         let mut text = String::with_capacity(pieces.iter().map(|piece| piece.len()).sum());
-        pieces.iter().for_each(|piece| text.push_str(piece));
+        for piece in pieces {
+            text.push_str(piece);
+        }
         Ok(SecretString::from(text.into_boxed_str()))
     }
 }

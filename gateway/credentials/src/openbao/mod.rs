@@ -113,7 +113,7 @@ impl OpenBao {
             ends.push(own_end.saturating_duration_since(Instant::now()).as_secs());
         }
         let path = self.path(wish.access);
-        let read = self.talk.read(&answer.client_token, path).await?;
+        let read = self.talk.read(&answer.text, path).await?;
         if let Some(lease) = &read.lease {
             held.leases.push(lease.clone());
             journal.keep(&held.handle()?).await?;

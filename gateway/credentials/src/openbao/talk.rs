@@ -32,7 +32,7 @@ pub(super) struct Talk {
 /// A token that was made.
 #[derive(Debug)]
 pub(super) struct Token {
-    pub(super) client_token: SecretString,
+    pub(super) text: SecretString,
     pub(super) accessor: String,
     pub(super) policies: Vec<String>,
     /// 0 where it never ends.
@@ -89,10 +89,10 @@ impl Talk {
             return Err(MintFault::new(MintFaultKind::Own, "there is no way to log in"));
         };
         let asked = self.ask(Method::POST, &format!("auth/{mount}/login"), None, Some(body)).await?;
-        let token = token(asked.success("OpenBao, asked to log the gateway in,")?)?;
+        let token = token(&asked.success("OpenBao, asked to log the gateway in,")?)?;
         let life = std::time::Duration::from_secs(token.seconds);
         let since = (token.seconds > 0).then(Instant::now);
-        let own = Own { token: token.client_token, ends: since.map(|now| now + life), stale: since.map(|now| now + life / 2) };
+        let own = Own { token: token.text, ends: since.map(|now| now + life), stale: since.map(|now| now + life / 2) };
         *kept = Some(own.clone());
         Ok(own)
     }
@@ -102,7 +102,7 @@ impl Talk {
             Some(role) => format!("auth/token/create/{role}"),
             None => "auth/token/create".to_owned(),
         };
-        token(self.post(own, &path, asked).await?.success(WHO)?)
+        token(&self.post(own, &path, asked).await?.success(WHO)?)
     }
 
     /// Lets a token live for this long. Returned is how long it does, seconds.
@@ -137,12 +137,12 @@ impl Talk {
     /// Returns when what the lease stands for is gone.
     pub(super) async fn revoke_lease(&self, own: &Own, lease: &str) -> Result<(), MintFault> {
         let answer = self.post(own, "sys/leases/revoke", &json!({"lease_id": lease, "sync": true})).await?;
-        gone(answer, &["lease not found", "invalid lease"])
+        gone(&answer, &["lease not found", "invalid lease"])
     }
 
     pub(super) async fn revoke_token(&self, own: &Own, accessor: &str) -> Result<(), MintFault> {
         let answer = self.post(own, "auth/token/revoke-accessor", &json!({"accessor": accessor})).await?;
-        gone(answer, &["invalid accessor"])
+        gone(&answer, &["invalid accessor"])
     }
 
     async fn post(&self, own: &Own, path: &str, body: &Value) -> Result<Answer, MintFault> {
@@ -184,14 +184,14 @@ impl Talk {
     }
 }
 
-fn token(answer: Answer) -> Result<Token, MintFault> {
-    let authed: Authed = read(&answer)?;
+fn token(answer: &Answer) -> Result<Token, MintFault> {
+    let authed: Authed = read(answer)?;
     let auth = authed.auth.ok_or_else(|| wrong("`auth`"))?;
     if auth.client_token.is_empty() || auth.accessor.is_empty() {
         return Err(wrong("a token and its accessor"));
     }
     Ok(Token {
-        client_token: auth.client_token.into(),
+        text: auth.client_token.into(),
         accessor: auth.accessor,
         policies: auth.policies,
         seconds: auth.lease_duration,
@@ -219,7 +219,7 @@ fn not_longer(what: &str, lives: u64, seconds: u64) -> Result<u64, MintFault> {
 }
 
 /// What is not there any more is taken back already.
-fn gone(answer: Answer, words: &[&str]) -> Result<(), MintFault> {
+fn gone(answer: &Answer, words: &[&str]) -> Result<(), MintFault> {
     if answer.status.is_success() {
         return Ok(());
     }

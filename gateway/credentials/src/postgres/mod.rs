@@ -150,16 +150,13 @@ impl Postgres {
     fn material(&self, role: &str, password: &str) -> Material {
         let PostgresServer { host, port, database, socket, .. } = &self.server;
         let name = |text: &str| url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>().replace('+', "%20");
-        let dsn = match socket {
-            Some(folder) => {
-                let folder = name(&folder.display().to_string());
-                Zeroizing::new(format!("postgresql://{role}:{password}@/{}?host={folder}&port={port}", name(database)))
-            }
-            None => {
-                let tls = if self.server.is_near() { "" } else { "?sslmode=require" };
-                Zeroizing::new(format!("postgresql://{role}:{password}@{host}:{port}/{}{tls}", name(database)))
-            }
-        };
+        let dsn = Zeroizing::new(if let Some(folder) = socket {
+            let folder = name(&folder.display().to_string());
+            format!("postgresql://{role}:{password}@/{}?host={folder}&port={port}", name(database))
+        } else {
+            let tls = if self.server.is_near() { "" } else { "?sslmode=require" };
+            format!("postgresql://{role}:{password}@{host}:{port}/{}{tls}", name(database))
+        });
         let host = socket.as_ref().map_or_else(|| host.clone(), |folder| folder.display().to_string());
         Material::default()
             .with_plain("username", role)
@@ -230,7 +227,8 @@ fn column<'a, T: tokio_postgres::types::FromSql<'a>>(row: &'a tokio_postgres::Ro
 fn password() -> Result<Zeroizing<String>, MintFault> {
     let mut random = Zeroizing::new([0_u8; 24]);
     aws_lc_rs::rand::fill(random.as_mut_slice()).map_err(|_| own("there is no randomness for its password"))?;
-    Ok(Zeroizing::new(random.iter().map(|byte| format!("{byte:02x}")).collect()))
+    let digits = random.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    Ok(Zeroizing::new(digits.filter_map(|digit| char::from_digit(digit.into(), 16)).collect()))
 }
 
 fn own(why: &str) -> MintFault {
