@@ -130,6 +130,7 @@ pub(crate) fn standing_of(runtime: &Runtime) -> Vec<StandingView> {
                     Some(SecretSource::File(path)) => changed_ms(path),
                     // What is in the environment was there when the gateway began.
                     Some(SecretSource::Variable(_)) => Some(runtime.started_at_ms),
+                    Some(SecretSource::Data(name)) => changed_ms(&runtime.data.path().join(name)),
                     _ => None,
                 },
             }

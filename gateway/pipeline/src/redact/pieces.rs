@@ -1,12 +1,15 @@
 //! A secret in pieces: in texts that stand beside each other, in a key and its value, or in things said one after the other.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use bytes::Bytes;
 use serde_json::Value;
 use zeroize::Zeroizing;
 
 use super::{MARK, Needles};
 
+/// A secret is put together over so many messages.
+const MESSAGES: usize = 8;
 /// So many keys are remembered of what was said before.
 const KEYS: usize = 64;
 /// A piece of a deeply encoded secret has at least so many characters.
@@ -17,6 +20,10 @@ const PIECE: usize = 4;
 pub(crate) struct Window {
     by_key: BTreeMap<String, Zeroizing<String>>,
     values: Zeroizing<String>,
+    /// The last that had no piece of a secret by itself: read only where what comes after has one.
+    unread: VecDeque<Bytes>,
+    /// So many more are taken apart, whatever they have: one before them had a piece.
+    watched: usize,
 }
 
 impl Window {
@@ -28,7 +35,30 @@ impl Window {
 
     /// Whether nothing was said.
     pub(crate) fn is_empty(&self) -> bool {
-        self.values.is_empty()
+        self.values.is_empty() && self.unread.is_empty()
+    }
+
+    /// Whether what is said now need not be taken apart: it has no piece of a secret, nor had what was said before. Then it is kept, as it can
+    /// be the rest of one.
+    pub(crate) fn lets_pass(&mut self, text: &Bytes, needles: &Needles) -> bool {
+        let has_piece = needles.may_be_in(text);
+        if has_piece {
+            self.watched = MESSAGES;
+        } else if let Some(left) = self.watched.checked_sub(1) {
+            self.watched = left;
+        } else {
+            if self.unread.len() >= MESSAGES {
+                self.unread.pop_front();
+            }
+            self.unread.push_back(text.clone());
+            return true;
+        }
+        for text in std::mem::take(&mut self.unread) {
+            if let Ok(mut value) = serde_json::from_slice(&text) {
+                redact(needles, &mut value, Some(self));
+            }
+        }
+        false
     }
 }
 
@@ -141,7 +171,7 @@ pub(super) fn redact(needles: &Needles, value: &mut Value, window: Option<&mut W
     if let Some(window) = window {
         if seen > 0 {
             // What was completed begins no other one.
-            *window = Window::default();
+            *window = Window { watched: window.watched, ..Window::default() };
             return seen;
         }
         window.values = last(&rows.values.text, needles.longest);

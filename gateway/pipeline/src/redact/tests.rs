@@ -249,3 +249,25 @@ proptest! {
         prop_assert!(!needles.found_in(value.to_string().as_bytes()), "{}", value);
     }
 }
+
+/// What a piece is followed by, or follows, is put together however little of it there is; the rest is not even read.
+#[test]
+fn what_is_said_in_halves_is_caught_whichever_half_has_the_piece() {
+    let needles = needles();
+    let message = |text: &str| bytes::Bytes::from(json!({"data": text}).to_string());
+    for at in 1..SECRET.len() {
+        let (head, tail) = SECRET.split_at(at);
+        let mut said = Window::default();
+        let mut say = |text: &str| {
+            let text = message(text);
+            if said.lets_pass(&text, &needles) {
+                return false;
+            }
+            let mut value: Value = serde_json::from_slice(&text).unwrap();
+            needles.redact_after(&mut value, &mut said) > 0
+        };
+        assert!(!say("on my way") && !say(&format!("it is {head}")));
+        assert!(say(&format!("{tail} it was")), "cut at {at}");
+        assert!(!say("done"));
+    }
+}
