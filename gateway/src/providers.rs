@@ -60,11 +60,13 @@ pub(crate) fn of_issuer(
 fn place_of(kind: &ProviderKind) -> String {
     match kind {
         ProviderKind::OpenBao(of) => format!("{} {:?}", of.url, of.namespace),
-        ProviderKind::Postgres(of) => format!("{}:{} {:?} {}", of.host, of.port, of.socket, of.database),
+        ProviderKind::Postgres(of) => {
+            format!("{}:{} {} {}", of.host, of.port, of.socket.as_deref().unwrap_or("".as_ref()).display(), of.database)
+        }
         ProviderKind::OAuth(of) => format!("{:?} {}", of.place, of.client_id),
         ProviderKind::GitHub(of) => format!("{} {} {}", of.api, of.app, of.installation),
         ProviderKind::Aws(of) => of.endpoint.to_string(),
-        ProviderKind::Exec(of) => format!("{:?}", of.program),
+        ProviderKind::Exec(of) => of.program.display().to_string(),
         _ => String::new(),
     }
 }

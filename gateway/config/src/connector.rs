@@ -197,7 +197,7 @@ pub enum SecretSource {
     /// In a file.
     File(PathBuf),
     /// With an issuer, which makes one for each task.
-    Issuer(Lending),
+    Issuer(Box<Lending>),
     /// In a file of the data folder, at this path in it: only in the embedded configuration (`@data/…`).
     Data(PathBuf),
 }

@@ -21,7 +21,7 @@ use crate::{
 const SHORTEST: u64 = 900;
 
 /// How long a session lives at most where nothing else is said: what a role's own limit is unless somebody raised it.
-const LONGEST: Duration = Duration::from_secs(60 * 60);
+const LONGEST: Duration = Duration::from_hours(1);
 
 /// Clocks differ by so much, milliseconds.
 const SKEW_MS: u64 = 5_000;
@@ -83,7 +83,7 @@ impl Aws {
         let asked = wished.max(SHORTEST);
         let name = request::session_name(wish);
         let answer = request::assume(self, wish, &name, asked).await?;
-        let session = Session::read(answer)?;
+        let session = Session::read(&answer)?;
         if !session.arn.ends_with(&format!("/{name}")) {
             return Err(MintFault::new(MintFaultKind::Wrong, "its issuer gives the session of somebody else"));
         }

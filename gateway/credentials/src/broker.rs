@@ -31,10 +31,10 @@ use crate::{
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// The longest of these pauses.
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 
 /// The longest that an issuer is left in peace for because it asks for that.
-const LONGEST_WAIT: Duration = Duration::from_secs(600);
+const LONGEST_WAIT: Duration = Duration::from_mins(10);
 
 /// After a second leak nothing is lent for so long; twice as long after each further one.
 const LEAK_PAUSE: Duration = Duration::from_secs(4);
@@ -181,7 +181,9 @@ impl Broker {
 
     fn close_held(&self, held: &Held, why: &str) {
         let slots: Vec<_> = held.lock().drain().collect();
-        slots.iter().for_each(|(_, slot)| self.close(slot, why));
+        for (_, slot) in &slots {
+            self.close(slot, why);
+        }
     }
 
     /// Gives back what this connector was lent, for whichever grant: to be called when it is stopped.
@@ -189,7 +191,9 @@ impl Broker {
         let of_grants: Vec<Arc<Held>> = self.grants.iter().map(|held| Arc::clone(held.value())).collect();
         for held in of_grants {
             let slot = held.lock().remove(connector);
-            slot.iter().for_each(|slot| self.close(slot, why));
+            if let Some(slot) = slot {
+                self.close(&slot, why);
+            }
         }
         self.desk.hurry(|entry| entry.connector == *connector);
     }
@@ -217,7 +221,9 @@ impl Broker {
     pub async fn close_all(&self, most: Duration) -> bool {
         let grants: Vec<GrantId> = self.grants.iter().map(|held| held.key().clone()).collect();
         self.desk.close();
-        grants.iter().for_each(|grant| self.returned(grant, "the gateway ends"));
+        for grant in &grants {
+            self.returned(grant, "the gateway ends");
+        }
         self.desk.hurry(|_| true);
         self.desk.settled(|_| true, most).await
     }

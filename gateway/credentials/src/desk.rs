@@ -30,10 +30,10 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const AT_ONCE: usize = 8;
 
 /// The longest pause between two tries.
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 
 /// So long a lease that another one took the place of may be used by calls that had it already.
-const LAST_CALLS: Duration = Duration::from_secs(60);
+const LAST_CALLS: Duration = Duration::from_mins(1);
 
 /// What is looked at again when calls may have ended.
 const GLANCE: Duration = Duration::from_millis(200);
@@ -99,6 +99,9 @@ impl Drop for Desk {
         self.wake.notify_one();
     }
 }
+
+/// One whose turn it is, with leave to ask its issuer, where that can be asked.
+type Turn = (Arc<Returning>, Option<OwnedSemaphorePermit>);
 
 /// How a lease that is not lent any more stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -256,7 +259,7 @@ impl Desk {
     }
 
     /// Those whose turn it is, the longest due first, and when the next one's is.
-    fn due(&self, now: Instant) -> (Vec<(Arc<Returning>, Option<OwnedSemaphorePermit>)>, Option<Instant>) {
+    fn due(&self, now: Instant) -> (Vec<Turn>, Option<Instant>) {
         let (mut due, mut next) = (Vec::new(), None::<Instant>);
         let mut all = self.lock();
         let mut idle: Vec<&mut Pending> = all.values_mut().filter(|pending| !pending.is_worked_on).collect();

@@ -128,10 +128,7 @@ impl Exec {
         };
         run.log(&wish.lease, &given.secrets());
         let Given { token, certificate, key, expires_at_ms, handle } = given;
-        let handle = match self.revocable {
-            true => Some(written(&back(handle)).map_err(unwritable)?),
-            false => None,
-        };
+        let handle = if self.revocable { Some(written(&back(handle)).map_err(unwritable)?) } else { None };
         let mut material = Material::default();
         if let Some(token) = token {
             material = material.with_secret("secret", token);

@@ -28,7 +28,7 @@ const PROOF_SECONDS: u64 = 9 * 60;
 const BACK_SECONDS: u64 = 60;
 
 /// How long GitHub lets an installation token live.
-const LIFE: Duration = Duration::from_secs(60 * 60);
+const LIFE: Duration = Duration::from_hours(1);
 
 /// What every installation token may, asked for or not: to read what a repository is called and who is in it.
 const ALWAYS: (&str, GitHubPermission) = ("metadata", GitHubPermission::Read);

@@ -190,9 +190,12 @@ impl Consented {
     /// What this wish may use. For the moment in which an admin looks at the connector that is what an admin consented to.
     fn standing(&self, wish: &Wish) -> Result<Option<Consent>, MintFault> {
         let all = self.consents.of(&self.resource())?;
-        let is_trusted = |consent: &Consent| match self.client.issuers.is_empty() {
-            true => consent.by_admin || all.iter().any(|other| other.by_admin && other.issuer == consent.issuer),
-            false => self.is_listed(&consent.issuer),
+        let is_trusted = |consent: &Consent| {
+            if self.client.issuers.is_empty() {
+                consent.by_admin || all.iter().any(|other| other.by_admin && other.issuer == consent.issuer)
+            } else {
+                self.is_listed(&consent.issuer)
+            }
         };
         let is_meant = |consent: &Consent| match wish.grant {
             Some(_) => consent.owner == wish.owner,

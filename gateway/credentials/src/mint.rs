@@ -204,11 +204,10 @@ fn judge(provider: &dyn Provider, wish: &Wish, expires_at_ms: Option<u64>, handl
         return Err("its issuer does not say when it ends: what never ends is not lent".to_owned());
     };
     let most = match (provider.decides_lifetime(), provider.longest()) {
-        (false, _) => wish.until_ms,
         (true, Some(longest)) => wish.now_ms.saturating_add(u64::try_from(longest.as_millis()).unwrap_or(u64::MAX)),
         // Whatever it says, it ends with its task.
         (true, None) if provider.is_revocable() => u64::MAX,
-        (true, None) => wish.until_ms,
+        _ => wish.until_ms,
     };
     let beyond = ends_ms.saturating_sub(most);
     if beyond > SKEW_MS {

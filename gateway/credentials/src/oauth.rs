@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// How long a token lives at most where nothing else is said.
-const LONGEST: Duration = Duration::from_secs(60 * 60);
+const LONGEST: Duration = Duration::from_hours(1);
 
 /// What the record calls it.
 const NAME: &str = "oauth";

@@ -90,7 +90,7 @@ impl Web {
         let of = self.clone();
         let is_plain = ask.url.scheme() == "http";
         // For each time anew: whom to trust may have changed, and it is seldom.
-        let client = tokio::task::spawn_blocking(move || of.client(is_plain, only)).await;
+        let client = tokio::task::spawn_blocking(move || of.client(is_plain, only.as_ref())).await;
         let client = client
             .unwrap_or_else(|_| Err("its client can't be made".to_owned()))
             .map_err(|why| MintFault::new(MintFaultKind::Own, why))?;
@@ -126,7 +126,7 @@ impl Web {
         Ok(Answer { status, headers, body, shown })
     }
 
-    fn client(&self, is_plain: bool, only: Option<(String, Vec<SocketAddr>)>) -> Result<Client, String> {
+    fn client(&self, is_plain: bool, only: Option<&(String, Vec<SocketAddr>)>) -> Result<Client, String> {
         let builder = Client::builder()
             .no_proxy()
             .redirect(Policy::none())

@@ -102,7 +102,7 @@ async fn what_fails_in_a_tick_keeps_nothing_else_from_being_done() {
     let house = house().await;
     let runtime = &house.runtime;
     let grant = runtime.grants.create(terms(), NOW).await.unwrap();
-    lend(&runtime, &grant).await;
+    lend(runtime, &grant).await;
     runtime.tokens.issue_agent(&"demo".parse().unwrap(), 1, NOW).await.unwrap();
     house.tamper("CREATE TRIGGER no BEFORE UPDATE ON grants BEGIN SELECT RAISE(ABORT, 'full'); END");
     house.clock.0.store(NOW + 3 * DAY, Ordering::SeqCst);
@@ -129,7 +129,7 @@ async fn what_follows_the_end_of_a_grant_follows_for_what_fell_with_it_though_it
     let runtime = &house.runtime;
     for terms in [above(), below()] {
         let grant = runtime.grants.create(terms, NOW).await.unwrap();
-        lend(&runtime, &grant).await;
+        lend(runtime, &grant).await;
     }
     house.tamper("CREATE TRIGGER no BEFORE UPDATE ON grants BEGIN SELECT RAISE(ABORT, 'full'); END");
     let ended = runtime.end_grant(&"g".parse().unwrap(), EndAs::Revoked, "ann", None, "enough").await;
@@ -149,7 +149,7 @@ async fn what_is_lent_to_a_halted_agent_is_taken_back() {
     }
     for terms in [above(), below(), own] {
         let grant = runtime.grants.create(terms, NOW).await.unwrap();
-        lend(&runtime, &grant).await;
+        lend(runtime, &grant).await;
     }
     runtime.end_what_is_halted();
     assert_eq!(house.secrets(), [], "none of these is of a grant");

@@ -41,7 +41,7 @@ pub(crate) fn trial(page: &Url, now_ms: u64) -> Result<Vec<u8>, serde_json::Erro
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "tests")]
+    #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
     use super::{super::tests, *};
     use crate::event::EventKind;

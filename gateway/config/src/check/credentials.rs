@@ -30,7 +30,8 @@ pub(super) fn credential(
     let source = if providers::BUILT_IN.contains(&provider) {
         secret_source(raw, provider, &here, setting, findings)
     } else {
-        providers::lending(raw, (provider, issuers), &here, setting, findings).map(SecretSource::Issuer)
+        providers::lending(raw, (provider, issuers), &here, setting, findings)
+            .map(|lending| SecretSource::Issuer(Box::new(lending)))
     };
     providers::fits(raw, connector, issuers, &here, findings);
     let injection = injection(raw.inject.as_ref()?, connector, path, findings);

@@ -26,7 +26,7 @@ pub(super) struct Session {
 
 impl Session {
     /// Reads an answer.
-    pub(super) fn read(answer: Answer) -> Result<Self, MintFault> {
+    pub(super) fn read(answer: &Answer) -> Result<Self, MintFault> {
         let wrong = |why: &str| MintFault::new(MintFaultKind::Wrong, why);
         let text = std::str::from_utf8(&answer.body).unwrap_or_default();
         let document =

@@ -1,5 +1,5 @@
 //! Sessions of a role: as narrow and as short as asked for, or none.
-#![expect(clippy::unwrap_used, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,5 @@
 //! What is lent of an issuer's credentials: made once, no longer than wished for, and always taken back.
-#![expect(clippy::unwrap_used, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use std::collections::BTreeSet;
 
@@ -51,7 +51,7 @@ async fn a_thousand_first_calls_are_lent_one_credential() {
 #[tokio::test]
 async fn a_failure_is_shared_by_those_who_waited_for_it_and_the_issuer_is_left_in_peace() {
     let issuer = Arc::new(Issuer { breath: Semaphore::new(0), ..Issuer::default() });
-    *issuer.gives.lock().unwrap() = Some(MintFault::new(MintFaultKind::Busy(Some(Duration::from_secs(600))), "too many, wait"));
+    *issuer.gives.lock().unwrap() = Some(MintFault::new(MintFaultKind::Busy(Some(Duration::from_mins(10))), "too many, wait"));
     let (house, grant) = (Arc::new(house(&issuer)), grant("g-1", 1, 100_000, None));
     let calls: Vec<_> = (0..100)
         .map(|_| {

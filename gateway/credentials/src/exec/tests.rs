@@ -1,4 +1,4 @@
-#![expect(clippy::unwrap_used, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
 use std::{
     fs,
@@ -125,7 +125,8 @@ async fn what_it_made_is_taken_back_by_its_own_handle_and_before_that_by_the_lea
     assert_eq!(spec(&asked)["lease"], "lease-00112233445566778899aabbccddeeff");
     let refuses =
         super::Exec { program: Program { arguments: vec!["-c".into(), "exit 4".into()], ..plugin.program.clone() }, ..plugin };
-    let fault = refuses.revoke(&Handle::new(kept.0.lock().unwrap()[0].clone())).await.unwrap_err();
+    let handle = Handle::new(kept.0.lock().unwrap()[0].clone());
+    let fault = refuses.revoke(&handle).await.unwrap_err();
     assert!(fault.why.contains("exit code 4"), "{}", fault.why);
 }
 

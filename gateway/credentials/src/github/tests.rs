@@ -96,7 +96,7 @@ async fn an_issuer_that_fails_lends_nothing_and_says_why() {
     every_fault(&|url| Box::new(at(&url, folder.path()))).await;
     // GitHub says 403 where it asks for patience too.
     for (more, kind) in [
-        ("retry-after: 60\r\n", MintFaultKind::Busy(Some(Duration::from_secs(60)))),
+        ("retry-after: 60\r\n", MintFaultKind::Busy(Some(Duration::from_mins(1)))),
         ("x-ratelimit-remaining: 0\r\n", MintFaultKind::Busy(None)),
         ("x-ratelimit-remaining: 7\r\n", MintFaultKind::Refused),
     ] {

@@ -57,11 +57,7 @@ impl Proof {
             Some(all) => all.iter().any(|known| known == proof.as_str()),
             None => proof == Self::Basic,
         };
-        match has_secret {
-            // One that gives a secret and asks for none is shown none.
-            true => [Self::Basic, Self::Post, Self::None].into_iter().find(|proof| takes(*proof)),
-            false => Some(Self::None),
-        }
+        if has_secret { [Self::Basic, Self::Post, Self::None].into_iter().find(|proof| takes(*proof)) } else { Some(Self::None) }
     }
 }
 

@@ -163,12 +163,15 @@ struct Pending {
     until_ms: u64,
 }
 
+/// Held by whoever renews a consent: its refresh token is good once.
+type Turn = Arc<tokio::sync::Mutex<()>>;
+
 /// The consents of this gateway.
 pub struct Consents {
     book: Arc<dyn ConsentBook>,
     clock: Arc<dyn Clock>,
     pending: Mutex<HashMap<String, Pending>>,
-    turns: Mutex<HashMap<(String, String), Arc<tokio::sync::Mutex<()>>>>,
+    turns: Mutex<HashMap<(String, String), Turn>>,
 }
 
 impl fmt::Debug for Consents {
@@ -222,9 +225,12 @@ impl Consents {
     /// Begins a consent: finds out who gives the tokens, and where the person is to go.
     pub async fn begin(&self, of: &Consented, who: Who, redirect_uri: &str) -> Result<Begun, MintFault> {
         let earlier = self.of(&of.resource())?;
-        let is_trusted = |issuer: &str| match of.client.issuers.is_empty() {
-            true => who.is_admin || earlier.iter().any(|consent| consent.by_admin && consent.issuer == issuer),
-            false => of.is_listed(issuer),
+        let is_trusted = |issuer: &str| {
+            if of.client.issuers.is_empty() {
+                who.is_admin || earlier.iter().any(|consent| consent.by_admin && consent.issuer == issuer)
+            } else {
+                of.is_listed(issuer)
+            }
         };
         let found = of.discover(is_trusted).await?;
         let registered = earlier.iter().map(|consent| &consent.secrets.authority).find(|one| one.issuer == found.issuer.issuer);
@@ -301,7 +307,7 @@ impl Consents {
             _ => {}
         }
         if let Some(error) = &returned.error {
-            let error: String = error.chars().filter(|c| c.is_ascii_graphic()).take(60).collect();
+            let error: String = error.chars().filter(char::is_ascii_graphic).take(60).collect();
             return Err(refused(format!("`{}` says no: `{error}`", authority.issuer)));
         }
         let code = returned.code.ok_or_else(|| refused("the answer has no code"))?;

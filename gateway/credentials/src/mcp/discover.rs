@@ -12,8 +12,9 @@ use crate::{
     web::{Answer, Ask, Body},
 };
 
-/// What an issuer can do (RFC 8414; OpenID Connect Discovery 1.0).
+/// What an issuer can do (RFC 8414; `OpenID` Connect Discovery 1.0).
 #[derive(Debug, Clone, Deserialize)]
+#[expect(clippy::struct_field_names, reason = "the words of RFC 8414")]
 pub(super) struct Issuer {
     pub(super) issuer: String,
     pub(super) authorization_endpoint: String,
@@ -59,15 +60,16 @@ impl Consented {
     pub(super) async fn discover(&self, is_trusted: impl Fn(&str) -> bool) -> Result<Found, MintFault> {
         let challenge = self.challenge().await;
         let metadata = self.metadata(challenge.metadata.as_deref()).await?;
-        let named = &metadata.authorization_servers;
-        let Some(issuer) = named.iter().find(|issuer| is_trusted(issuer)) else {
-            let (names, connector) = (named.join("`, `"), &self.of.connector);
-            let why = match named.is_empty() {
-                true => format!("the server of `{connector}` names no issuer of its tokens"),
-                false => format!(
+        let servers = &metadata.authorization_servers;
+        let Some(issuer) = servers.iter().find(|issuer| is_trusted(issuer)) else {
+            let (names, connector) = (servers.join("`, `"), &self.of.connector);
+            let why = if servers.is_empty() {
+                format!("the server of `{connector}` names no issuer of its tokens")
+            } else {
+                format!(
                     "the server of `{connector}` takes tokens of `{names}`, which is not trusted: add it to `issuers` of the provider, or \
-                     let an admin consent first"
-                ),
+                 let an admin consent first"
+                )
             };
             return Err(MintFault::new(MintFaultKind::Refused, why));
         };
@@ -163,6 +165,7 @@ impl Consented {
     }
 
     /// An address that somebody else named: over TLS, but on this machine.
+    #[expect(clippy::unused_self, reason = "it is asked of whoever reads what others named")]
     pub(super) fn address(&self, told: &str) -> Result<Url, MintFault> {
         let bad =
             |why: &str| MintFault::new(MintFaultKind::Wrong, format!("`{}` {why}", told.chars().take(200).collect::<String>()));

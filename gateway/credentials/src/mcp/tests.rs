@@ -1,6 +1,7 @@
 //! Consents at a real HTTP issuer that does what it is told.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::needless_pass_by_value, reason = "tests")]
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use std::{
     collections::BTreeMap,
     net::IpAddr,
@@ -229,7 +230,6 @@ async fn a_consent_is_asked_for_as_the_specification_says() {
         url::form_urlencoded::parse(issuer.came("/token")[0].as_bytes()).into_owned().collect();
     assert_eq!(redeemed["resource"], resource);
     assert_eq!(redeemed["redirect_uri"], BACK);
-    use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, redeemed["code_verifier"].as_bytes());
     assert_eq!(asked["code_challenge"], URL_SAFE_NO_PAD.encode(digest.as_ref()));
 }

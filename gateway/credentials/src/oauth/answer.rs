@@ -14,6 +14,7 @@ pub(super) const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_t
 
 /// A token, not judged yet.
 #[derive(Deserialize)]
+#[expect(clippy::struct_field_names, reason = "the words of RFC 6749 and 8693")]
 pub(super) struct Token {
     #[serde(rename = "access_token")]
     pub(super) secret: Wiped,

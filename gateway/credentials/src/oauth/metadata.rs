@@ -59,17 +59,17 @@ impl Endpoints {
         let metadata: Metadata =
             serde_json::from_slice(body).map_err(|_| wrong("the metadata of its issuer is not what RFC 8414 says".to_owned()))?;
         // As it is configured: what differs in a `/` alone is another issuer (section 3.3), but a host without a path has both forms.
-        let is_same = metadata.issuer == name_of(issuer) || metadata.issuer == issuer.as_str();
-        if !is_same {
-            let (said, ours) = (metadata.issuer.escape_debug().to_string(), name_of(issuer));
-            return Err(wrong(format!("the metadata at `{ours}` is that of `{said}`: correct `issuer`")));
+        let agrees = metadata.issuer == name_of(issuer) || metadata.issuer == issuer.as_str();
+        if !agrees {
+            let (theirs, ours) = (metadata.issuer.escape_debug().to_string(), name_of(issuer));
+            return Err(wrong(format!("the metadata at `{ours}` is that of `{theirs}`: correct `issuer`")));
         }
-        let endpoint = |said: &String| {
+        let endpoint = |written: &String| {
             // Secrets go there: never in the clear where the issuer itself is not.
             let is_safe = |url: &Url| url.scheme() == "https" || (issuer.scheme() == "http" && url.origin() == issuer.origin());
-            let url = Url::parse(said).ok().filter(is_safe);
+            let url = Url::parse(written).ok().filter(is_safe);
             url.ok_or_else(|| {
-                wrong(format!("its issuer would have secrets sent to `{}`, which is no URL with TLS", said.escape_debug()))
+                wrong(format!("its issuer would have secrets sent to `{}`, which is no URL with TLS", written.escape_debug()))
             })
         };
         let revocation = metadata.revocation_endpoint.as_ref().map(endpoint).transpose()?;

@@ -1,5 +1,5 @@
 //! Tokens of an authorization server: asked for as the standards say, never more than was asked for, and given back.
-#![expect(clippy::unwrap_used, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
 use aws_lc_rs::{rand::SystemRandom, signature};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};

@@ -28,19 +28,18 @@ pub(super) fn runs(text: &[u8], least: usize) -> impl Iterator<Item = Run<'_>> {
     let mut from = 0_usize;
     std::iter::from_fn(move || {
         loop {
-            let last = from.checked_add(least - 1)?;
-            if last >= text.len() {
+            let until = from.checked_add(least - 1)?;
+            if until >= text.len() {
                 return None;
             }
             // The last place of those that a run here would need, backwards: one that is none rules out all before it.
-            match (from..=last).rev().find(|at| !is_digit(*at)) {
-                Some(none) => from = none + 1,
-                None => {
-                    let end = (last..text.len()).find(|at| !is_digit(*at)).unwrap_or(text.len());
-                    let run = text.get(from..end)?;
-                    from = end;
-                    return Some(Run(run));
-                }
+            if let Some(none) = (from..=until).rev().find(|at| !is_digit(*at)) {
+                from = none + 1
+            } else {
+                let end = (until..text.len()).find(|at| !is_digit(*at)).unwrap_or(text.len());
+                let run = text.get(from..end)?;
+                from = end;
+                return Some(Run(run));
             }
         }
     })
@@ -93,8 +92,11 @@ const fn digits() -> [u8; 256] {
         }
         at += 1;
     }
-    table[b'-' as usize] = 62;
-    table[b'_' as usize] = 63;
+    #[expect(clippy::indexing_slicing, reason = "evaluated when it is compiled")]
+    {
+        table[b'-' as usize] = 62;
+        table[b'_' as usize] = 63;
+    }
     table
 }
 
@@ -153,17 +155,16 @@ pub(super) fn unquoted(text: &[u8]) -> Option<Vec<u8>> {
                 out.extend(number(&[*a, *b], 16).and_then(|byte| u8::try_from(byte).ok()));
                 left
             }
-            [b'&', b'#', left @ ..] => match entity(left) {
-                Some((c, left)) => {
+            [b'&', b'#', left @ ..] => {
+                if let Some((c, left)) = entity(left) {
                     is_changed = true;
                     push(&mut out, c);
                     left
-                }
-                None => {
+                } else {
                     out.extend_from_slice(b"&#");
                     left
                 }
-            },
+            }
             [byte, left @ ..] => {
                 out.push(*byte);
                 left

@@ -71,7 +71,7 @@ fn spaced(hexed: &str, by: &str) -> String {
 fn aligned(engine: &impl Engine, bytes: &[u8], shift: usize) -> String {
     let mut padded = vec![0; shift];
     padded.extend_from_slice(bytes);
-    let text = Zeroizing::new(engine.encode(&Zeroizing::new(padded)));
+    let text = Zeroizing::new(engine.encode(Zeroizing::new(padded)));
     let skip = (shift * 8).div_ceil(6);
     let whole = (shift + bytes.len()) * 8 / 6;
     text.get(skip..whole).unwrap_or_default().to_owned()

@@ -6,7 +6,7 @@ use super::{file, issuer_url, plain};
 use crate::{check::Setting, code::FaultCode, fault::Findings, provider::Aws, raw::RawAws, source::KeyPath};
 
 /// The shortest and the longest session that a role can have.
-const LIFE: (Duration, Duration) = (Duration::from_secs(900), Duration::from_secs(12 * 60 * 60));
+const LIFE: (Duration, Duration) = (Duration::from_mins(15), Duration::from_hours(12));
 
 pub(super) fn aws(raw: &RawAws, path: &KeyPath, setting: Setting<'_>, findings: &mut Findings<'_>) -> Option<Aws> {
     let region = raw.region.clone().filter(|region| {
