@@ -39,7 +39,7 @@ OPENINGS = {
         "meanwhile": [("is_as_before(tool, &world, &now) && visible(&now, grant, agent, tool)", "{ let _ = (&now, is_as_before as fn(&Tool, &World, &World) -> bool); true }")],
         "end": [("() = grant.cancelled().cancelled() =>", "() = std::future::pending::<()>() =>")],
         "given": [("if !is_given(grant, tool, listing, offer) {", "if false {")],
-        "secret": [("if lease.is_some_and(|lease| tells(lease, text)) {", "if false {")],
+        "secret": [("if telling.get(at).copied().unwrap_or_default() {", "if false {")],
         "names": [("if meant.name != tool.name || own != offer.id {", "if false {")],
     }),
     "search": (["search"], {
@@ -132,7 +132,8 @@ OPENINGS = {
         "claims kept": [("ports.approvals.keep_claim(id, of, now_ms);", "let _ = (id, of);")],
         "extensions": [("granted.grant().chain_revision() != granted.revision()", "false && granted.revision() == 0")],
         "time of extensions": [("|| granted.grant().has_over(now_ms) {", "|| { let _ = now_ms; false } {")],
-        "budget": [("room.map_err(|full| Refusal::budget(&grant.terms().id, &full.what, full.limit))?;", "let _ = room;")],
+        "budget": [("grant.has_room(standing, &spend);\n            room.map_err(|full| Refusal::budget(&grant.terms().id, &full.what, full.limit))?;",
+             "grant.has_room(standing, &spend);\n            let _ = room;")],
         "claim": [("if !ports.approvals.claim(approval, now_ms) {", "if false {")],
         "disk": [("if has_effect {", "if false {")],
         "debit": [("grant.debit(standing, &spend);", "let _ = &spend;")],
@@ -178,7 +179,7 @@ OPENINGS = {
         "screen": [("screen_refusal((code, &message, data.as_ref()), &approved, lease.as_ref(), ports, way)", "screen_refusal((code, &message, data.as_ref()), &approved, None, ports, way)")],
     }),
     "relay": (["asides", "waiting"], {
-        "secret": [("without_secret(params, needles, &mut redactions).ok()", "Some(None::<Bytes>)")],
+        "secret": [("without_secret(params, needles, Some(said), &mut redactions).ok()", "Some(None::<Bytes>)")],
         "end": [("let may_hear = !grant.cancelled().is_cancelled()", "let may_hear = { let _ = grant; true }")],
         "room": [("let judged = clean.filter(has_room)", "let _ = has_room;\n        let judged = clean")],
         "subscriptions": [(".filter(|outline| !is_of_subscription(outline))", "")],
@@ -196,8 +197,7 @@ OPENINGS = {
                  ("if blocks.count > limits.blocks {", "if false {")],
         "output schema": [("check_structured(outline.member(\"structuredContent\"), outcome == Outcome::ToolError, tool)?;", "")],
         "errors": [
-            ("cleaner.clean_words(message).chars().take(MESSAGE_CHARS).collect()", "message.to_owned()"),
-            ("data.map(|data| cleaner.clean(data)).transpose()?", "data.cloned()"),
+            ("cleaner.clean_error(code, message, data)?", "(message.to_owned(), data.cloned())"),
         ],
     }),
     "task": (["tasks", "deferred"], {

@@ -34,7 +34,7 @@ pub(super) fn runs(text: &[u8], least: usize) -> impl Iterator<Item = Run<'_>> {
             }
             // The last place of those that a run here would need, backwards: one that is none rules out all before it.
             if let Some(none) = (from..=until).rev().find(|at| !is_digit(*at)) {
-                from = none + 1
+                from = none + 1;
             } else {
                 let end = (until..text.len()).find(|at| !is_digit(*at)).unwrap_or(text.len());
                 let run = text.get(from..end)?;
