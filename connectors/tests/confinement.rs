@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::{
     kit::{Failure, HOSTILE, Rig, grant, lease, lease_for, process, spec, value, with},
     spec::{ConnectorSpec, SpecFault},
-    status::ConnectorEvent,
+    status::{ChildState, ConnectorEvent},
     stdio::Downstreams,
     variables::{EnvNameFault, check_env_name},
 };
@@ -67,8 +67,12 @@ async fn a_file_in_memory_is_read_again_and_again_and_written_by_nobody() {
         assert!(found["written"].as_str().unwrap().starts_with("Err("), "{found}");
         assert!(found["environment"].as_str().unwrap().starts_with("PGPASSFILE=/proc/self/fd/"), "{found}");
         assert!(!found["environment"].as_str().unwrap().contains(secret) && !found["arguments"].to_string().contains(secret));
+        // The one before may still be ending.
+        let children = rig.status("x").children;
+        let ready = children.iter().find(|child| child.state == ChildState::Ready).unwrap();
+        let pid = ready.pid.unwrap();
         for place in ["cmdline", "environ"] {
-            let seen = std::fs::read(format!("/proc/{}/{place}", rig.pid("x"))).unwrap();
+            let seen = std::fs::read(format!("/proc/{pid}/{place}")).unwrap();
             assert!(!String::from_utf8_lossy(&seen).contains(secret), "{place}");
         }
     }

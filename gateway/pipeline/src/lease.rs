@@ -333,10 +333,7 @@ impl Lease {
     pub fn new(terms: LeaseTerms, material: Material) -> Result<Self, LeaseFault> {
         let LeaseTerms { id, provider, reference, injection, expires_at_ms, access } = terms;
         material.check()?;
-        let named: Vec<&str> = injection.templates().flat_map(Template::parts).collect();
-        if !material.secret_names().any(|name| named.contains(&name)) && material.secret_names().next().is_some() {
-            return Err(LeaseFault::NotUsed(material.secret_names().collect::<Vec<_>>().join("`, `")));
-        }
+        let named: Vec<String> = injection.templates().flat_map(Template::parts).map(str::to_owned).collect();
         let filled = |texts: Vec<(String, Template)>| -> Result<Vec<(String, SecretString)>, LeaseFault> {
             texts.into_iter().map(|(name, text)| Ok((name, text.filled(&material)?))).collect()
         };
@@ -344,6 +341,10 @@ impl Lease {
             Injection::Child { env, files } => Delivery::Child { env: filled(env)?, files: filled(files)? },
             Injection::Header { name, text } => Delivery::Header(name, text.filled(&material)?),
         };
+        let mut secret = material.secret_names().peekable();
+        if secret.peek().is_some() && !secret.any(|name| named.iter().any(|named| named == name)) {
+            return Err(LeaseFault::NotUsed(material.secret_names().collect::<Vec<_>>().join("`, `")));
+        }
         let secrets: Vec<SecretString> = material
             .0
             .into_values()

@@ -247,7 +247,7 @@ pub(super) const FILES: &[Case] = &[
     (
         "[[providers]]\nid = \"p\"\nmcp = { register = true }\n[[connectors]]\nid = \"t\"\nurl = \"https://t.example/mcp\"\ncredential = { provider = \"p\", scopes = [], inject = { header = \"A\" } }",
         Code::EmptyList,
-        "no scope",
+        "allows nothing",
     ),
     (
         "[[providers]]\nid = \"p\"\nmcp = { register = true }\n[[connectors]]\nid = \"t\"\nurl = \"https://t.example/mcp\"\ncredential = { provider = \"p\", scopes = [\"a b\"], inject = { header = \"A\" } }",
