@@ -341,9 +341,9 @@ impl Lease {
             Injection::Child { env, files } => Delivery::Child { env: filled(env)?, files: filled(files)? },
             Injection::Header { name, text } => Delivery::Header(name, text.filled(&material)?),
         };
-        let mut secret = material.secret_names().peekable();
-        if secret.peek().is_some() && !secret.any(|name| named.iter().any(|named| named == name)) {
-            return Err(LeaseFault::NotUsed(material.secret_names().collect::<Vec<_>>().join("`, `")));
+        let secret_names: Vec<&str> = material.secret_names().collect();
+        if !secret_names.is_empty() && !secret_names.iter().any(|name| named.iter().any(|named| named == name)) {
+            return Err(LeaseFault::NotUsed(secret_names.join("`, `")));
         }
         let secrets: Vec<SecretString> = material
             .0

@@ -587,7 +587,7 @@ pub(super) const LENT: &[Case] = &[
     ("provider = \"bao\", role = \"/database/creds/x\", token_policies = [\"x\"]", Code::BadText, "no path at an OpenBao"),
     ("provider = \"bao\", role = \"database/../x\", token_policies = [\"x\"]", Code::BadText, "no path at an OpenBao"),
     ("provider = \"bao\", role = \"d/x\", path = \"s/x\", token_policies = [\"x\"]", Code::Conflict, "is kept"),
-    ("provider = \"bao\", path = \"s/x\", read_role = \"d/x\", token_policies = [\"x\"]", Code::Conflict, "without `role`"),
+    ("provider = \"bao\", path = \"s/x\", read_role = \"d/x\", token_policies = [\"x\"]", Code::MissingKey, "narrows `role`"),
     ("provider = \"bao\", path = \"s/x\", token_policies = [\"x\"], ttl = \"1s\"", Code::OutOfRange, "10s"),
     ("provider = \"pg\"", Code::MissingKey, "`role` is missing"),
     ("provider = \"pg\", role = \"x\", token_policies = [\"x\"]", Code::Conflict, "means nothing to the provider `pg`"),

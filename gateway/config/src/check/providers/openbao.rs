@@ -93,10 +93,6 @@ pub(super) fn lent(raw: &RawCredential, provider: &str, path: &KeyPath, findings
         let message = format!("`role` is missing: the provider `{provider}` needs it, or a `path`");
         findings.key(&path.key("role"), FaultCode::MissingKey, message).help("add `role = \"database/creds/…\"`");
     }
-    if raw.role.is_none() && raw.read_role.is_some() {
-        let message = "`read_role` means nothing without `role`";
-        findings.key(&path.key("read_role"), FaultCode::Conflict, message).help("leave it out, or add `role`");
-    }
     for (key, text) in [("role", &raw.role), ("read_role", &raw.read_role), ("path", &raw.path)] {
         let Some(text) = text else { continue };
         plain(text, &path.key(key), findings);
