@@ -272,7 +272,7 @@ const cases = {
     await ada.picture('reviews');
     // Whose call it is has nothing to press.
     await olga.open('/reviews');
-    await hears(olga, 'owns the grant or its agent');
+    await hears(olga, 'the shop was down');
     is(await olga.page.locator('main form').count() === 0, 'the owner reviews their own');
     // Where one person is to do both, the configuration says so.
     gateway.configure((text) => text.replace('[approvals]', '[approvals]\nallow_same_user = true'));
