@@ -49,7 +49,6 @@ pub(crate) fn of_issuer(
                 return Err(StartFault::Leases(format!("`{}` is not reached over HTTP: nobody consents to it", connector.id)));
             }
         },
-        _ => return Err(StartFault::Leases(format!("the provider `{}` is not known here", issuer.id))),
     };
     let terms = format!("{:?} {credential:?}", issuer.kind);
     let place = format!("{} {}", issuer.id, place_of(&issuer.kind));
@@ -67,7 +66,8 @@ fn place_of(kind: &ProviderKind) -> String {
         ProviderKind::GitHub(of) => format!("{} {} {}", of.api, of.app, of.installation),
         ProviderKind::Aws(of) => of.endpoint.to_string(),
         ProviderKind::Exec(of) => of.program.display().to_string(),
-        _ => String::new(),
+        // What takes it back is in the handle, or there is nothing that does.
+        ProviderKind::Mcp(_) | ProviderKind::SvidFile(_) => String::new(),
     }
 }
 

@@ -26,7 +26,6 @@ pub struct ProviderSpec {
 
 /// What an issuer of credentials is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum ProviderKind {
     /// An OpenBao or Vault server.
     OpenBao(OpenBao),

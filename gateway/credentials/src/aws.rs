@@ -135,7 +135,7 @@ impl Provider for Aws {
         Box::pin(self.mint_one(wish))
     }
 
-    fn revoke<'a>(&'a self, _: &'a Handle) -> Later<'a, Result<(), RevokeFault>> {
+    fn revoke<'a>(&'a self, _: &'a Handle, _: u64) -> Later<'a, Result<(), RevokeFault>> {
         Box::pin(std::future::ready(Err(RevokeFault::new("a session of a role can't be taken back: it ends by itself"))))
     }
 }

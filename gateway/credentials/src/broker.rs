@@ -535,7 +535,7 @@ fn provider_of(specs: &Specs, entry: &Entry) -> Option<Arc<dyn Provider>> {
 
 /// Gives it back: what stands for ever is only on record, all else is for its issuer to take back.
 fn give_back(desk: &Desk, lent: &Lent, why: &str, used: Option<Weak<Lease>>) {
-    lent.lease.is_given_back();
+    lent.lease.end();
     if lent.provider.is_standing() {
         desk.tell("returned", &lent.entry(), Some(why.to_owned()));
         return;

@@ -296,7 +296,9 @@ impl Desk {
         let ended = self.clock.now_ms() >= returning.entry.until_ms.saturating_add(SKEW_MS);
         let asked = match (&returning.provider, &returning.handle) {
             (Some(provider), Some(handle)) if returning.can_be_asked() => {
-                let asked = AssertUnwindSafe(tokio::time::timeout(PATIENCE, provider.revoke(handle))).catch_unwind().await;
+                let asked = AssertUnwindSafe(tokio::time::timeout(PATIENCE, provider.revoke(handle, self.clock.now_ms())))
+                    .catch_unwind()
+                    .await;
                 Some(match asked {
                     Ok(Ok(asked)) => asked,
                     Ok(Err(_)) => Err(RevokeFault::new("its issuer did not answer in time")),

@@ -184,7 +184,7 @@ impl Provider for Exec {
         Box::pin(self.make(wish, journal))
     }
 
-    fn revoke<'a>(&'a self, handle: &'a Handle) -> Later<'a, Result<(), RevokeFault>> {
+    fn revoke<'a>(&'a self, handle: &'a Handle, _: u64) -> Later<'a, Result<(), RevokeFault>> {
         Box::pin(self.take_back(handle))
     }
 }

@@ -217,7 +217,7 @@ impl Provider for GitHub {
         Box::pin(self.mint_one(wish, journal))
     }
 
-    fn revoke<'a>(&'a self, handle: &'a Handle) -> Later<'a, Result<(), RevokeFault>> {
+    fn revoke<'a>(&'a self, handle: &'a Handle, _: u64) -> Later<'a, Result<(), RevokeFault>> {
         Box::pin(self.revoke_one(handle))
     }
 }

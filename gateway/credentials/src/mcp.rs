@@ -242,7 +242,7 @@ impl Provider for Consented {
         Box::pin(self.refreshed(wish, journal))
     }
 
-    fn revoke<'a>(&'a self, handle: &'a Handle) -> Later<'a, Result<(), RevokeFault>> {
+    fn revoke<'a>(&'a self, handle: &'a Handle, _: u64) -> Later<'a, Result<(), RevokeFault>> {
         Box::pin(async {
             let back: Back = serde_json::from_str(handle.expose())
                 .map_err(|_| RevokeFault::new("by what it is taken back is not of this kind of provider"))?;

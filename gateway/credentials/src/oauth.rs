@@ -169,7 +169,7 @@ impl OAuth {
         })
     }
 
-    async fn revoke_one(&self, handle: &Handle) -> Result<(), RevokeFault> {
+    async fn revoke_one(&self, handle: &Handle, now_ms: u64) -> Result<(), RevokeFault> {
         #[derive(serde::Deserialize)]
         struct Kept {
             token: Wiped,
@@ -179,7 +179,6 @@ impl OAuth {
             serde_json::from_str(handle.expose()).map_err(|_| RevokeFault::new("by what it is taken back can't be read"))?;
         let Endpoints { revocation, .. } = Endpoints::of(&self.server).await?;
         let Some(endpoint) = revocation else { return Err(RevokeFault::new("its issuer has no revocation endpoint any more")) };
-        let now_ms = std::time::UNIX_EPOCH.elapsed().map_or(0, |now| u64::try_from(now.as_millis()).unwrap_or(u64::MAX));
         // A refresh token first: it would make others.
         let all = kept.refresh.iter().map(|token| (token, "refresh_token")).chain([(&kept.token, "access_token")]);
         for (token, kind) in all {
@@ -232,7 +231,7 @@ impl Provider for OAuth {
         Box::pin(self.mint_one(wish, journal))
     }
 
-    fn revoke<'a>(&'a self, handle: &'a Handle) -> Later<'a, Result<(), RevokeFault>> {
-        Box::pin(self.revoke_one(handle))
+    fn revoke<'a>(&'a self, handle: &'a Handle, now_ms: u64) -> Later<'a, Result<(), RevokeFault>> {
+        Box::pin(self.revoke_one(handle, now_ms))
     }
 }

@@ -62,7 +62,7 @@ pub trait Provider: Send + Sync + fmt::Debug {
     }
 
     /// Takes a credential back, and what a mint left half done. What is not there any more is taken back already: that is no fault.
-    fn revoke<'a>(&'a self, handle: &'a Handle) -> Later<'a, Result<(), RevokeFault>>;
+    fn revoke<'a>(&'a self, handle: &'a Handle, now_ms: u64) -> Later<'a, Result<(), RevokeFault>>;
 }
 
 /// What one connector is lent.

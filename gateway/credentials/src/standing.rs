@@ -79,7 +79,7 @@ impl Provider for Standing {
         })
     }
 
-    fn revoke<'a>(&'a self, _: &'a Handle) -> Later<'a, Result<(), RevokeFault>> {
+    fn revoke<'a>(&'a self, _: &'a Handle, _: u64) -> Later<'a, Result<(), RevokeFault>> {
         Box::pin(std::future::ready(Ok(())))
     }
 }

@@ -124,9 +124,14 @@ impl Journal for Notes {
     }
 }
 
+/// The clock of this machine, unix milliseconds: issuers judge by it when a proof was made.
+pub(crate) fn now_ms() -> u64 {
+    u64::try_from(std::time::UNIX_EPOCH.elapsed().unwrap().as_millis()).unwrap()
+}
+
 /// A wish for so many seconds.
 pub(crate) fn wish(access: Access, seconds: u64) -> Wish {
-    let now_ms = u64::try_from(std::time::UNIX_EPOCH.elapsed().unwrap().as_millis()).unwrap();
+    let now_ms = now_ms();
     Wish {
         lease: "lease-0123456789abcdef0123456789abcdef".to_owned(),
         grant: Some("g-1".parse().unwrap()),

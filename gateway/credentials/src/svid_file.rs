@@ -122,7 +122,7 @@ impl Provider for SvidFile {
         Box::pin(self.read(wish))
     }
 
-    fn revoke<'a>(&'a self, _: &'a Handle) -> Later<'a, Result<(), RevokeFault>> {
+    fn revoke<'a>(&'a self, _: &'a Handle, _: u64) -> Later<'a, Result<(), RevokeFault>> {
         Box::pin(std::future::ready(Err(RevokeFault::new("a JWT-SVID can't be taken back: it ends by itself"))))
     }
 }

@@ -12,7 +12,7 @@ use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 use zeroize::Zeroizing;
 
-use crate::provider::{MintFault, MintFaultKind, RevokeFault};
+use crate::provider::{MintFault, MintFaultKind};
 
 /// How long an issuer may take for one answer, the connection included.
 const PATIENCE: Duration = Duration::from_secs(if cfg!(test) { 3 } else { 10 });
@@ -70,7 +70,6 @@ pub(crate) struct Answer {
 
 impl Web {
     /// Asks once. An answer of any status is an answer.
-    #[allow(dead_code, reason = "for issuers whose address an admin has written down")]
     pub(crate) async fn ask(&self, ask: Ask<'_>) -> Result<Answer, MintFault> {
         self.asked(ask, None).await
     }
@@ -260,10 +259,4 @@ fn words(fault: &(dyn std::error::Error + 'static)) -> String {
         deepest = cause;
     }
     deepest.to_string()
-}
-
-impl From<&MintFault> for RevokeFault {
-    fn from(fault: &MintFault) -> Self {
-        fault.clone().into()
-    }
 }

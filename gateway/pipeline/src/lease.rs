@@ -368,7 +368,7 @@ impl Lease {
     }
 
     /// It was given back: nothing new is begun with it.
-    pub fn is_given_back(&self) {
+    pub fn end(&self) {
         self.is_over.store(true, Ordering::Release);
     }
 

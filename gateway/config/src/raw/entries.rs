@@ -234,7 +234,7 @@ pub(crate) struct RawCredential {
     /// The same for tasks whose grant gives only tools that read; `token_policies` when it is not set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) read_token_policies: Option<Vec<String>>,
-    /// With `oauth`: the scopes of the token.
+    /// With `oauth` or `mcp`: the scopes of the token.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1))]
     pub(crate) scopes: Option<Vec<String>>,
@@ -242,7 +242,7 @@ pub(crate) struct RawCredential {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1))]
     pub(crate) read_scopes: Option<Vec<String>>,
-    /// With `oauth`: for whom the token is, as the authorization server calls it.
+    /// With `oauth`, `exec` or `svid_file`: for whom the credential is, as its issuer calls it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) audience: Option<String>,
     /// With `oauth`: for whom the token is, a URL (RFC 8707).

@@ -271,7 +271,7 @@ impl Provider for Issuer {
         })
     }
 
-    fn revoke<'a>(&'a self, handle: &'a Handle) -> Later<'a, Result<(), RevokeFault>> {
+    fn revoke<'a>(&'a self, handle: &'a Handle, _: u64) -> Later<'a, Result<(), RevokeFault>> {
         Box::pin(async move {
             self.asked_back.fetch_add(1, Ordering::SeqCst);
             assert!(!self.breaks_off(), "it breaks off, as it was told to");

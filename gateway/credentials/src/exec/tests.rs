@@ -117,16 +117,16 @@ async fn what_it_made_is_taken_back_by_its_own_handle_and_before_that_by_the_lea
     let minted = plugin.mint(&wish(300), &kept).await.unwrap();
     let first = kept.0.lock().unwrap().first().cloned().unwrap();
     assert!(first.contains("lease-0011") && !first.contains("h-77"), "{first}");
-    plugin.revoke(&minted.handle.unwrap()).await.unwrap();
+    plugin.revoke(&minted.handle.unwrap(), crate::stub::now_ms()).await.unwrap();
     let spec = |path| serde_json::from_slice::<serde_json::Value>(&fs::read(path).unwrap()).unwrap()["spec"].clone();
     let told = spec(&asked);
     assert_eq!((told["verb"].as_str(), told["handle"].as_str()), (Some("revoke"), Some("h-77")));
-    plugin.revoke(&Handle::new(first)).await.unwrap();
+    plugin.revoke(&Handle::new(first), crate::stub::now_ms()).await.unwrap();
     assert_eq!(spec(&asked)["lease"], "lease-00112233445566778899aabbccddeeff");
     let refuses =
         super::Exec { program: Program { arguments: vec!["-c".into(), "exit 4".into()], ..plugin.program.clone() }, ..plugin };
     let handle = Handle::new(kept.0.lock().unwrap()[0].clone());
-    let fault = refuses.revoke(&handle).await.unwrap_err();
+    let fault = refuses.revoke(&handle, crate::stub::now_ms()).await.unwrap_err();
     assert!(fault.why.contains("exit code 4"), "{}", fault.why);
 }
 

@@ -54,7 +54,7 @@ async fn a_token_is_for_these_repositories_and_given_back() {
     let body: Value = serde_json::from_str(&asked.body).unwrap();
     assert_eq!(body, json!({ "repositories": ["support"], "permissions": { "issues": "read" } }));
     assert!(asked.head.contains("user-agent: ") && asked.head.contains("authorization: Bearer ey"), "{}", asked.head);
-    provider.revoke(&minted.handle.unwrap()).await.unwrap();
+    provider.revoke(&minted.handle.unwrap(), crate::stub::now_ms()).await.unwrap();
     let back = stub.asked().remove(1);
     assert_eq!(back.line, "DELETE /api/v3/installation/token");
     assert!(back.head.contains(&format!("authorization: Bearer {TOKEN}\n")), "{}", back.head);
@@ -85,7 +85,7 @@ async fn what_is_more_than_was_asked_for_is_refused_and_written_down_to_be_given
         let fault = minted.unwrap_err();
         assert!(fault.kind == kind && fault.why.contains(why) && !fault.why.contains("canary"), "{text}: {fault:?}");
         // One that it does not know any more is taken back.
-        provider.revoke(&kept.unwrap()).await.unwrap();
+        provider.revoke(&kept.unwrap(), crate::stub::now_ms()).await.unwrap();
         assert_eq!(stub.count("DELETE"), 1);
     }
 }
@@ -105,6 +105,9 @@ async fn an_issuer_that_fails_lends_nothing_and_says_why() {
         let fault = mint(&provider, Access::Read).await.0.unwrap_err();
         assert_eq!(fault.kind, kind, "{more}");
         assert!(fault.why.contains("rate limit"), "{fault}");
-        assert!(provider.revoke(&Handle::new(r#"{"token":"canary-1"}"#)).await.is_err(), "it is tried again");
+        assert!(
+            provider.revoke(&Handle::new(r#"{"token":"canary-1"}"#), crate::stub::now_ms()).await.is_err(),
+            "it is tried again"
+        );
     }
 }

@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 
 use super::{
     Consented,
-    discover::{Issuer, read},
+    discover::{Issuer, address, read},
 };
 use crate::{
     provider::{MintFault, MintFaultKind},
@@ -208,7 +208,7 @@ impl Authority {
         let (form, basic) = self.form(fields, secret.as_ref());
         let ask = Ask {
             method: Method::POST,
-            url: of.address(endpoint)?,
+            url: address(endpoint)?,
             headers: vec![("accept", "application/json".to_owned())],
             secret: basic.as_ref().map(|basic| ("authorization", basic)),
             body: Body::Form(form),
@@ -286,7 +286,7 @@ async fn register(issuer: &Issuer, of: &Consented, endpoint: &str, redirect_uri:
     });
     let ask = Ask {
         method: Method::POST,
-        url: of.address(endpoint)?,
+        url: address(endpoint)?,
         headers: vec![("accept", "application/json".to_owned())],
         secret: None,
         body: Body::Json(Zeroizing::new(body.to_string())),

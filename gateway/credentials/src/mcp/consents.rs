@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Consented,
     client::{Authority, Gave, asked},
+    discover::address,
 };
 use crate::provider::{MintFault, MintFaultKind};
 
@@ -250,7 +251,7 @@ impl Consents {
             ("code_challenge", challenge.as_str()),
             ("resource", found.resource.as_str()),
         ];
-        let endpoint = of.address(&found.issuer.authorization_endpoint)?;
+        let endpoint = address(&found.issuer.authorization_endpoint)?;
         let asks = scopes.clone().unwrap_or_default();
         let url = asked(&found.issuer, endpoint, &authority.client_id, &fields, &asks);
         let begun = Begun { url, issuer: authority.issuer.clone(), scopes: asks };

@@ -103,7 +103,7 @@ impl Consented {
         const WELL_KNOWN: &str = "/.well-known/oauth-protected-resource";
         let path = self.of.url.path().trim_end_matches('/');
         let mut places = match told {
-            Some(told) => vec![self.address(told)?],
+            Some(told) => vec![address(told)?],
             None => vec![at(&self.of.url, &format!("{WELL_KNOWN}{path}"))],
         };
         if told.is_none() && !path.is_empty() {
@@ -122,7 +122,7 @@ impl Consented {
     }
 
     async fn issuer(&self, name: &str) -> Result<Issuer, MintFault> {
-        let url = self.address(name)?;
+        let url = address(name)?;
         let path = url.path().trim_end_matches('/').to_owned();
         let mut places = vec![at(&url, &format!("/.well-known/oauth-authorization-server{path}"))];
         places.push(at(&url, &format!("/.well-known/openid-configuration{path}")));
@@ -140,7 +140,7 @@ impl Consented {
             return Err(MintFault::new(MintFaultKind::Unsupported, why));
         }
         for endpoint in [&issuer.authorization_endpoint, &issuer.token_endpoint] {
-            self.address(endpoint)?;
+            address(endpoint)?;
         }
         Ok(issuer)
     }
@@ -163,27 +163,25 @@ impl Consented {
         }
         Err(last)
     }
+}
 
-    /// An address that somebody else named: over TLS, but on this machine.
-    #[expect(clippy::unused_self, reason = "it is asked of whoever reads what others named")]
-    pub(super) fn address(&self, told: &str) -> Result<Url, MintFault> {
-        let bad =
-            |why: &str| MintFault::new(MintFaultKind::Wrong, format!("`{}` {why}", told.chars().take(200).collect::<String>()));
-        let url = Url::parse(told).map_err(|_| bad("is no address"))?;
-        let is_here = match url.host() {
-            Some(url::Host::Domain(name)) => name == "localhost",
-            Some(url::Host::Ipv4(v4)) => v4.is_loopback(),
-            Some(url::Host::Ipv6(v6)) => v6.is_loopback(),
-            None => return Err(bad("is no address of a server")),
-        };
-        if url.scheme() != "https" && !(url.scheme() == "http" && is_here) {
-            return Err(bad("is not reached over TLS: nothing is sent there"));
-        }
-        if !url.username().is_empty() || url.password().is_some() || url.fragment().is_some() {
-            return Err(bad("has a user, a password or a fragment: nothing is sent there"));
-        }
-        Ok(url)
+/// An address that somebody else named: over TLS, but on this machine.
+pub(super) fn address(told: &str) -> Result<Url, MintFault> {
+    let bad = |why: &str| MintFault::new(MintFaultKind::Wrong, format!("`{}` {why}", told.chars().take(200).collect::<String>()));
+    let url = Url::parse(told).map_err(|_| bad("is no address"))?;
+    let is_here = match url.host() {
+        Some(url::Host::Domain(name)) => name == "localhost",
+        Some(url::Host::Ipv4(v4)) => v4.is_loopback(),
+        Some(url::Host::Ipv6(v6)) => v6.is_loopback(),
+        None => return Err(bad("is no address of a server")),
+    };
+    if url.scheme() != "https" && !(url.scheme() == "http" && is_here) {
+        return Err(bad("is not reached over TLS: nothing is sent there"));
     }
+    if !url.username().is_empty() || url.password().is_some() || url.fragment().is_some() {
+        return Err(bad("has a user, a password or a fragment: nothing is sent there"));
+    }
+    Ok(url)
 }
 
 /// Another place of the same origin.

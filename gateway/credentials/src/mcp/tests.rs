@@ -269,9 +269,9 @@ async fn each_task_has_a_narrowed_token_of_its_own_that_is_taken_back() {
     assert_eq!((asked[1]["scope"].as_str(), asked[2]["scope"].as_str()), ("read", "read write"));
     // The refresh token is replaced each time, and the one that replaces it is used the next time.
     assert_eq!((asked[1]["refresh_token"].as_str(), asked[2]["refresh_token"].as_str()), ("refresh-token-0", "refresh-token-1"));
-    of.revoke(&write.handle.unwrap()).await.unwrap();
+    of.revoke(&write.handle.unwrap(), crate::stub::now_ms()).await.unwrap();
     assert!(issuer.came("/revoke")[0].contains("token=access-token-2"));
-    of.revoke(&read.handle.unwrap()).await.unwrap();
+    of.revoke(&read.handle.unwrap(), crate::stub::now_ms()).await.unwrap();
     assert!(of.consents.end(&of, &wish(0).owner).await.unwrap());
     assert!(issuer.came("/revoke")[2].contains("token=refresh-token-2"));
     let none = of.mint(&wish(300), &kept).await.unwrap_err();

@@ -61,7 +61,7 @@ async fn a_token_is_asked_for_with_the_scopes_of_the_task_and_given_back() {
         ("scope", "tickets.read"),
     ];
     assert_eq!(sent, expected.map(|(name, value)| (name.to_owned(), value.to_owned())).into());
-    provider.revoke(&minted.handle.unwrap()).await.unwrap();
+    provider.revoke(&minted.handle.unwrap(), crate::stub::now_ms()).await.unwrap();
     let back = stub.asked().remove(1);
     assert_eq!((back.line.as_str(), fields(&back).get("token").unwrap().as_str()), ("POST /revoke", TOKEN));
 }
@@ -81,7 +81,7 @@ async fn what_is_more_than_was_asked_for_is_refused_and_written_down_to_be_given
         let (minted, kept) = mint(&provider, Access::Read).await;
         let fault = minted.unwrap_err();
         assert!(fault.kind == kind && fault.why.contains(why) && !fault.why.contains("canary"), "{fault:?}");
-        provider.revoke(&kept.unwrap()).await.unwrap();
+        provider.revoke(&kept.unwrap(), crate::stub::now_ms()).await.unwrap();
         let refresh = usize::from(more.contains("refresh"));
         assert_eq!(stub.count("POST /revoke"), 1 + refresh);
         assert!(fields(&stub.asked()[0]).get("client_secret").unwrap() == "s3cret-of-ours");
@@ -180,7 +180,7 @@ async fn the_metadata_has_to_be_that_of_the_issuer_and_its_endpoints_safe() {
         provider.server.place = OAuthPlace::Issuer(stub.url.join("realm").unwrap());
         let (minted, _) = mint(&provider, Access::Read).await;
         if why.is_empty() {
-            provider.revoke(&minted.unwrap().handle.unwrap()).await.unwrap();
+            provider.revoke(&minted.unwrap().handle.unwrap(), crate::stub::now_ms()).await.unwrap();
             assert_eq!(stub.count("POST /gone"), 1);
             continue;
         }
@@ -206,6 +206,6 @@ async fn an_issuer_that_fails_lends_nothing_and_says_why() {
     let provider = at(&stub.url, ClientAuthentication::Basic(secret));
     let fault = mint(&provider, Access::Read).await.0.unwrap_err();
     assert!(fault.why.contains("invalid_client: no such client"), "{fault}");
-    let fault = provider.revoke(&Handle::new(r#"{"token":"canary-1"}"#)).await.unwrap_err();
+    let fault = provider.revoke(&Handle::new(r#"{"token":"canary-1"}"#), crate::stub::now_ms()).await.unwrap_err();
     assert!(fault.why.contains("invalid_client") && !fault.why.contains("canary"), "{fault}");
 }

@@ -217,7 +217,7 @@ impl Provider for OpenBao {
         Box::pin(self.renewed(handle, until_ms, now_ms))
     }
 
-    fn revoke<'a>(&'a self, handle: &'a Handle) -> Later<'a, Result<(), RevokeFault>> {
+    fn revoke<'a>(&'a self, handle: &'a Handle, _: u64) -> Later<'a, Result<(), RevokeFault>> {
         Box::pin(self.revoked(handle))
     }
 }

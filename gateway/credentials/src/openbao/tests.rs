@@ -151,7 +151,7 @@ async fn what_is_made_is_written_down_step_by_step_and_read_with_the_tasks_own_t
     }
     let shown = format!("{minted:?} {provider:?}");
     assert!(!shown.contains("canary"), "{shown}");
-    provider.revoke(&minted.handle.unwrap()).await.unwrap();
+    provider.revoke(&minted.handle.unwrap(), crate::stub::now_ms()).await.unwrap();
     assert_eq!(issuer.paths()[4..], ["sys/leases/revoke", "auth/token/revoke-accessor"]);
 }
 
@@ -227,11 +227,11 @@ async fn what_is_gone_is_taken_back_and_what_fails_is_not() {
     let handle = Handle::new(r#"{"accessor":"acc-1","leases":["database/creds/ro/1"]}"#);
     let gone = "{\"errors\":[\"1 error occurred:\\n\\t* invalid accessor\\n\\n\"]}";
     let issuer = Issuer::answering(&[("auth/token/revoke-accessor", 403, gone)]).await;
-    issuer.provider(false).revoke(&handle).await.unwrap();
+    issuer.provider(false).revoke(&handle, crate::stub::now_ms()).await.unwrap();
     for path in ["sys/leases/revoke", "auth/token/revoke-accessor"] {
         for (status, body) in [(403, "{\"errors\":[\"permission denied\"]}"), (500, "{}")] {
             let issuer = Issuer::answering(&[(path, status, body)]).await;
-            issuer.provider(false).revoke(&handle).await.unwrap_err();
+            issuer.provider(false).revoke(&handle, crate::stub::now_ms()).await.unwrap_err();
         }
     }
 }

@@ -261,7 +261,7 @@ impl Provider for Postgres {
         Box::pin(self.made(wish, journal))
     }
 
-    fn revoke<'a>(&'a self, handle: &'a Handle) -> Later<'a, Result<(), RevokeFault>> {
+    fn revoke<'a>(&'a self, handle: &'a Handle, _: u64) -> Later<'a, Result<(), RevokeFault>> {
         Box::pin(self.revoked(handle))
     }
 }
