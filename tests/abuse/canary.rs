@@ -205,9 +205,10 @@ async fn a106_many_calls_at_once_share_one_lease() {
     let (gateway, _, _) = lent_from_a_file("{ env = \"SECRET\" }", &["one"]);
     let agent = gateway.agent("a").under("one");
     let text = json!({"text": "many"});
-    let calls = (0..200).map(|_| agent.call("s__echo", &text));
+    // Fewer than one agent may have in flight.
+    let calls = (0..48).map(|_| agent.call("s__echo", &text));
     let answered = futures_util::future::join_all(calls).await;
-    assert!(answered.iter().any(|reply| reply.words().contains("many")));
+    assert!(answered.iter().all(|reply| reply.words().contains("many")));
     let secrets = gateway.records("secrets");
     let lent = secrets.iter().filter(|record| record["event"] == "lent" && record["purpose"] != "discovery").count();
     assert_eq!((lent, leases(&gateway).len()), (1, 1));
