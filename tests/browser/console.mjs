@@ -69,7 +69,8 @@ const cases = {
     const stale = await late.locator('form:has(input[value="deny"])').evaluate((form) => new URLSearchParams(new FormData(form)).toString());
     await ada.open(path);
     await ada.pressed('a', 'Enter');
-    is((await agent).code === 0, 'the agent was not let go');
+    const { code, said } = await agent;
+    is(code === 0, `the agent was not let go, and heard: ${said}. At the page: ${await ada.page.textContent('main')}`);
     await until('the second tab', async () => (await second.textContent('#decision')).includes('Nothing is left to decide'));
     is(await second.locator('#decision form').count() === 0, 'the second tab still has a form');
     is((await second.textContent('#told')).includes('is'), 'nobody is told who can\'t see');

@@ -48,7 +48,7 @@ export class Gateway {
     let said = '';
     process_.stderr.on('data', (text) => { said += text; });
     await until('the gateway', async () => /^console +http/m.test(said) || (process_.exitCode !== null && is(false, said)));
-    return Object.assign(new Gateway(), { folder, data, env, process_, said: () => said, passkeys: new Map() });
+    return Object.assign(new Gateway(), { folder, data, env, process_, said: () => said, passkeys: new Map(), authenticators: 0 });
   }
   get console() { return this.said().match(/^console +(http\S+)/m)[1]; }
   get endpoint() { return this.said().match(/MCP at (http\S+)/)[1]; }
@@ -104,8 +104,9 @@ export class Person {
       options: { protocol: 'ctap2', transport: 'internal', hasResidentKey: true, hasUserVerification: true, isUserVerified: true, automaticPresenceSimulation: true },
     });
     const passkey = this.gateway.passkeys.get(this.name);
-    // It has signed more often wherever it was used last: the time counts for that.
-    if (passkey) await devtools.send('WebAuthn.addCredential', { authenticatorId, credential: { ...passkey, signCount: Math.floor(Date.now() / 1000) } });
+    // Wherever it was used last, it signed less often than this: a count that does not go up is one of a copy, and refused.
+    this.gateway.authenticators += 1;
+    if (passkey) await devtools.send('WebAuthn.addCredential', { authenticatorId, credential: { ...passkey, signCount: this.gateway.authenticators * 1000 } });
     return async () => (await devtools.send('WebAuthn.getCredentials', { authenticatorId })).credentials;
   }
   // Adds a passkey, the first time. Then it is the same one wherever this person comes from, as one that is synchronized.
