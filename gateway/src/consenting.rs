@@ -1,6 +1,6 @@
 //! What owners consent to: where it is kept, what may be connected to for it, and which connectors want it.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
 
 use bailiwick_config::{Config, Connector, Lending, Mcp, ProviderKind, SecretSource, Way};
 use bailiwick_connectors::addresses_of;
@@ -124,9 +124,11 @@ pub(crate) fn wanted(runtime: &Runtime) -> Vec<Consented> {
     config.connectors.iter().filter_map(of).collect()
 }
 
-/// Gives back what tasks of this owner were lent for this connector.
-pub(crate) fn returned(runtime: &Runtime, connector: &ConnectorId, owner: &str) {
-    for lease in runtime.broker.leases().into_iter().filter(|lease| lease.entry.connector == *connector) {
+/// Gives back what tasks of this owner were lent for this server, by whichever connector.
+pub(crate) fn returned(runtime: &Runtime, resource: &str, owner: &str) {
+    let of_server = wanted(runtime).into_iter().filter(|of| of.resource() == resource).map(|of| of.of.connector);
+    let of_server: BTreeSet<ConnectorId> = of_server.collect();
+    for lease in runtime.broker.leases().into_iter().filter(|lease| of_server.contains(&lease.entry.connector)) {
         let is_theirs = lease
             .entry
             .grant

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use axum::{
-    extract::{Query, State},
+    extract::{Path, Query, State},
     response::Redirect,
 };
 use http::{HeaderMap, StatusCode};
@@ -26,6 +26,9 @@ use crate::{
 
 /// Where the browser comes back to.
 pub(crate) const CALLBACK: &str = "/connections/callback";
+
+/// The same for one issuer alone.
+pub(crate) const CALLBACK_OF_ONE: &str = "/connections/callback/{place}";
 
 /// What the console asks of the gateway about consents. Each answer is made for who asks; whether they may is judged there.
 pub trait Connections: Send + Sync + 'static {
@@ -63,7 +66,7 @@ pub struct Onward {
 }
 
 /// What the browser came back with (RFC 6749, section 4.1.2; RFC 9207 for `iss`).
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Clone, Default, Deserialize)]
 pub struct Returned {
     /// The code.
     #[serde(default)]
@@ -77,6 +80,9 @@ pub struct Returned {
     /// Why not.
     #[serde(default)]
     pub error: Option<String>,
+    /// Where it came back to, below the address that all issuers share; none where it is that one.
+    #[serde(skip)]
+    pub place: Option<String>,
 }
 
 /// One owner and one connector.
@@ -189,12 +195,15 @@ pub(crate) async fn begin(State(console): State<Arc<Console>>, signed: Signed) -
     Ok(pages::page(&frame, Section::Connections, "Connect", Watch::Still, &body))
 }
 
-/// `GET /connections/callback`: nothing but what this session began comes about by it.
+/// `GET /connections/callback`, and `GET /connections/callback/…`, where only one issuer sends its answers: nothing but what this session began
+/// comes about by it.
 pub(crate) async fn come_back(
     State(console): State<Arc<Console>>,
+    place: Option<Path<String>>,
     Query(answer): Query<Returned>,
     headers: HeaderMap,
 ) -> Result<Redirect, Refused> {
+    let answer = Returned { place: place.map(|Path(place)| place), ..answer };
     let viewer = console.viewer(&headers).await.ok_or_else(|| {
         let help = "log in, and connect again: an answer counts in the session that began it";
         Refused::new(StatusCode::UNAUTHORIZED, "you are not logged in", help)

@@ -379,6 +379,7 @@ pub fn router(console: Arc<Console>, beside: Router) -> Router {
         .route("/connections/begin", post(connections::begin))
         .route("/connections/end", post(connections::end))
         .route(connections::CALLBACK, get(connections::come_back))
+        .route(connections::CALLBACK_OF_ONE, get(connections::come_back))
         .route("/people", get(people::show))
         .route("/people/{person}/passkeys/{id}/remove", post(people::remove_passkey))
         .route("/people/{person}/sessions/{id}/end", post(people::end_session))

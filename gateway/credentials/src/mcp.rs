@@ -8,6 +8,7 @@ mod challenge;
 mod client;
 mod consents;
 mod discover;
+mod pending;
 #[cfg(test)]
 mod tests;
 
@@ -17,15 +18,23 @@ use bailiwick_pipeline::ports::{Access, Later, Material};
 use bailiwick_schemas::names::ConnectorId;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
+use tokio::sync::{OwnedMutexGuard, oneshot};
 use url::Url;
 
-pub use consents::{Begun, Consent, ConsentBook, Consents, Returned, Secrets, Who};
+pub use consents::{Consent, ConsentBook, Consents, Secrets};
+pub use pending::{Begun, Returned, Who};
 
 use crate::{
-    mcp::client::{Authority, Gave},
+    mcp::{
+        client::{Authority, Gave},
+        discover::short,
+    },
     provider::{Handle, Journal, MintFault, MintFaultKind, Minted, Provider, RevokeFault, Wish},
     web::{Egress, Web},
 };
+
+/// The scope that asks for a refresh token (OpenID Connect Core, section 11), and opens nothing itself.
+const OFFLINE: &str = "offline_access";
 
 /// How the gateway is known to authorization servers.
 #[derive(Debug, Clone, Default)]
@@ -101,11 +110,31 @@ impl Consented {
         self.client.issuers.iter().any(|listed| listed == issuer)
     }
 
+    /// Whether tokens of this issuer are used: it is listed, or, where none is, an admin has consented at it, or is about to.
+    fn trusts(&self, issuer: &str, by_admin: bool, all: &[Consent]) -> bool {
+        if self.client.issuers.is_empty() {
+            by_admin || all.iter().any(|consent| consent.by_admin && consent.issuer == issuer)
+        } else {
+            self.is_listed(issuer)
+        }
+    }
+
+    /// What a task gets of this consent: nothing that was not consented to, whatever is configured by now.
+    fn within(&self, consent: &Consent, wish: &Wish) -> Result<Vec<String>, MintFault> {
+        let wanted = self.wanted(wish.access).unwrap_or(&consent.scopes);
+        let beyond = wanted.iter().find(|scope| *scope != OFFLINE && !consent.scopes.contains(scope));
+        if let Some(beyond) = beyond {
+            let (owner, connector, page) = (&consent.owner, &wish.connector, &self.page);
+            let why = format!("`{owner}` has not consented to the scope `{beyond}` of `{connector}`: connect again at {page}");
+            return Err(MintFault::new(MintFaultKind::Refused, why));
+        }
+        Ok(wanted.to_vec())
+    }
+
     async fn refreshed(&self, wish: &Wish, journal: &dyn Journal) -> Result<Minted, MintFault> {
         // One at a time: a refresh token that is used twice looks stolen to its issuer, which ends the consent then.
         let owner = self.standing(wish)?.map_or_else(|| wish.owner.clone(), |consent| consent.owner);
-        let turn = self.consents.turn(&self.resource(), &owner);
-        let _turn = turn.lock().await;
+        let turn = self.consents.turn(&self.resource(), &owner).lock_owned().await;
         let Some(consent) = self.standing(wish)?.filter(|consent| consent.owner == owner) else {
             let whose = if wish.grant.is_some() { format!("`{}`", wish.owner) } else { "an admin".to_owned() };
             let (connector, page) = (&wish.connector, &self.page);
@@ -118,46 +147,77 @@ impl Consented {
                 format!("`{}` takes no token back: set `revocable = false` where that is known and wanted", authority.issuer);
             return Err(MintFault::new(MintFaultKind::Unsupported, why));
         }
-        let scopes: Vec<String> = self.wanted(wish.access).map_or_else(|| consent.scopes.clone(), <[String]>::to_vec);
+        let scopes = self.within(&consent, wish)?;
         let Some(refresh) = consent.secrets.refresh.clone() else { return self.of_consent(&consent, &scopes, wish) };
-        let resource = consent.resource.clone();
-        let gave = authority.refresh(self, &refresh, &scopes, &resource).await;
-        let Gave { access, expires_in_s, refresh: next, scopes: given } = match gave {
-            Err(fault) if fault.kind == MintFaultKind::Refused && fault.why.contains("invalid_grant") => {
-                self.consents.forget(&consent).await?;
-                let (owner, connector, page) = (&consent.owner, &wish.connector, &self.page);
-                let taken = if self.client.revocable {
-                    "; where its issuer ends a whole consent when one task's token is taken back, set `revocable = false`"
-                } else {
-                    ""
-                };
-                let why =
-                    format!("the consent of `{owner}` to `{connector}` is over at its issuer: connect again at {page}{taken}");
-                return Err(MintFault::new(MintFaultKind::Refused, why));
-            }
+        let gave = match self.renewed(consent.clone(), refresh, scopes.clone(), turn).await {
+            Err(fault) if is_over(&fault) => return Err(self.over(&consent, wish).await?),
             gave => gave?,
         };
-        let back = Back { authority: authority.clone(), token: access.expose_secret().to_owned() };
+        let back = Back { authority: authority.clone(), token: gave.access.expose_secret().to_owned() };
         let handle = serde_json::to_string(&back).map(Handle::new);
         let handle = handle.map_err(|_| MintFault::new(MintFaultKind::Own, "by what it is taken back can't be written down"))?;
         if self.client.revocable {
             journal.keep(&handle).await?;
         }
-        if let Some(next) = next {
-            // INVARIANT: the refresh token that replaces the one before is on disk before the access token is used.
-            self.consents.rotated(consent.clone(), next).await?;
-        }
-        if let Some(beyond) = given.iter().flatten().find(|scope| !scopes.contains(scope)) {
-            let why = format!("its issuer gives the scope `{beyond}`, which was not asked for");
-            if !self.client.revocable && authority.revoke(self, &access, "access_token").await.is_err() {
-                tracing::warn!(lease = %wish.lease, "a token with more scopes than were asked for can't be given back");
+        if let Err(fault) = judged(&gave, &scopes) {
+            if !self.client.revocable && authority.revoke(self, &gave.access, "access_token").await.is_err() {
+                tracing::warn!(lease = %wish.lease, "a token that is not as it was asked for can't be given back");
             }
-            return Err(MintFault::new(MintFaultKind::Generous, why));
+            return Err(fault);
         }
+        let Gave { access, expires_in_s, scopes: given, .. } = gave;
         let expires_at_ms = expires_in_s.map(|seconds| wish.now_ms.saturating_add(seconds.saturating_mul(1000)));
         let reference = format!("{} at {}", given.unwrap_or(scopes).join(" "), consent.issuer);
         let handle = self.client.revocable.then_some(handle);
         Ok(Minted { material: Material::of(access), reference, expires_at_ms, handle })
+    }
+
+    /// Uses a refresh token, and keeps what replaces it. As it is good once, that is done whatever becomes of whoever waits for it.
+    async fn renewed(
+        &self,
+        consent: Consent,
+        refresh: SecretString,
+        scopes: Vec<String>,
+        turn: OwnedMutexGuard<()>,
+    ) -> Result<Gave, MintFault> {
+        let (of, (tell, told)) = (self.clone(), oneshot::channel());
+        tokio::spawn(async move {
+            let authority = consent.secrets.authority.clone();
+            let audience = authority.audience.clone().unwrap_or_else(|| consent.resource.clone());
+            let mut gave = authority.refresh(&of, &refresh, &scopes, &audience).await;
+            if let Ok(gave) = &mut gave
+                && let Some(next) = gave.refresh.take()
+                // INVARIANT: the refresh token that replaces the one before is on disk before the access token is used.
+                && let Err(fault) = of.consents.rotated(consent, next).await
+            {
+                gave.wrong = Some(fault);
+            }
+            drop(turn);
+            // Nobody waits any more, and nobody has written down by what it is taken back.
+            if let Err(Ok(unheard)) = tell.send(gave)
+                && authority.revoke(&of, &unheard.access, "access_token").await.is_err()
+            {
+                tracing::warn!(connector = %of.of.connector, "a token that came too late can't be given back");
+            }
+        });
+        told.await
+            .unwrap_or_else(|_| Err(MintFault::new(MintFaultKind::Own, "what renews a consent broke off: look into the log")))
+    }
+
+    /// What is said of a consent that its issuer knows no more. It is forgotten.
+    async fn over(&self, consent: &Consent, wish: &Wish) -> Result<MintFault, MintFault> {
+        let turn = self.consents.turn(&consent.resource, &consent.owner);
+        let _turn = turn.lock().await;
+        // What was connected again meanwhile is another one.
+        self.consents.forget_as_it_was(consent).await?;
+        let (owner, connector, page) = (&consent.owner, &wish.connector, &self.page);
+        let taken = if self.client.revocable {
+            "; where its issuer ends a whole consent when one task's token is taken back, set `revocable = false`"
+        } else {
+            ""
+        };
+        let why = format!("the consent of `{owner}` to `{connector}` is over at its issuer: connect again at {page}{taken}");
+        Ok(MintFault::new(MintFaultKind::Refused, why))
     }
 
     /// The access token of the consent itself, where its issuer gave nothing to make others with.
@@ -190,13 +250,7 @@ impl Consented {
     /// What this wish may use. For the moment in which an admin looks at the connector that is what an admin consented to.
     fn standing(&self, wish: &Wish) -> Result<Option<Consent>, MintFault> {
         let all = self.consents.of(&self.resource())?;
-        let is_trusted = |consent: &Consent| {
-            if self.client.issuers.is_empty() {
-                consent.by_admin || all.iter().any(|other| other.by_admin && other.issuer == consent.issuer)
-            } else {
-                self.is_listed(&consent.issuer)
-            }
-        };
+        let is_trusted = |consent: &Consent| self.trusts(&consent.issuer, consent.by_admin, &all);
         let is_meant = |consent: &Consent| match wish.grant {
             Some(_) => consent.owner == wish.owner,
             None => consent.by_admin,
@@ -205,9 +259,25 @@ impl Consented {
     }
 
     /// How the server is called where consents are kept: its address, without the end that means nothing.
-    pub(crate) fn resource(&self) -> String {
+    pub fn resource(&self) -> String {
         canonical(&self.of.url)
     }
+}
+
+/// Whether the issuer knows the refresh token no more (RFC 6749, section 5.2).
+fn is_over(fault: &MintFault) -> bool {
+    fault.kind == MintFaultKind::Refused && fault.why.contains(": invalid_grant")
+}
+
+/// Refuses what can't be used, and what is more than was asked for.
+fn judged(gave: &Gave, asked: &[String]) -> Result<(), MintFault> {
+    if let Some(wrong) = &gave.wrong {
+        return Err(wrong.clone());
+    }
+    let beyond = gave.scopes.iter().flatten().find(|scope| *scope != OFFLINE && !asked.contains(scope));
+    let Some(beyond) = beyond else { return Ok(()) };
+    let why = format!("its issuer gives the scope `{}`, which was not asked for", short(beyond));
+    Err(MintFault::new(MintFaultKind::Generous, why))
 }
 
 /// An address as a resource is compared by it: a lone `/` at the end means nothing.

@@ -9,6 +9,7 @@ use bailiwick_console::{
     Action, ConnectionRow, Connections, Given, Onward, Person, Refused, Returned, Signature, Soon, Viewer, Which,
 };
 use bailiwick_credentials::{Consent, Consented, MintFault, MintFaultKind, Returned as Answered, Who};
+use bailiwick_schemas::names::ConnectorId;
 use http::StatusCode;
 use serde_json::{Value, json};
 
@@ -99,24 +100,10 @@ impl Connections for GatewayConnections {
 
     fn come_back<'a>(&'a self, viewer: &'a Viewer, answer: Returned) -> Soon<'a, Result<(), Refused>> {
         Box::pin(async move {
-            let runtime = self.runtime()?;
-            let Returned { code, state, iss, error } = answer;
-            let answer = Answered { code, state: state.unwrap_or_default(), iss, error };
-            // Whatever it brings is looked at before anything is written: strangers' links fill no record.
-            let (consents, session) = (Arc::clone(&runtime.consents), viewer.session.clone());
-            let came = tokio::spawn(async move { consents.come_back(answer, &session).await });
-            let came = came.await.map_err(|_| Refused::unavailable("the consent broke off"))?;
-            let (consent, of) = came.map_err(|fault| told(&fault))?;
-            let about = of.of.connector.to_string();
-            let deed = Deed::new("consent_given", &about, on_record(&consent));
-            let by = format!("person:{}", viewer.person.id);
-            let noted = deed.done_by_person(&by, &runtime, async { Ok(()) }).await;
-            if let Err(fault) = noted {
-                // What is not on record does not count.
-                let _ended = runtime.consents.end(&of, &consent.owner).await;
-                return Err(refused(&fault));
-            }
-            Ok(())
+            let (runtime, viewer) = (self.runtime()?, viewer.clone());
+            // All of it in a task of its own: a browser that hangs up leaves no consent that is not on record.
+            let came = tokio::spawn(async move { came_back(&runtime, viewer, answer).await });
+            came.await.map_err(|_| Refused::unavailable("the consent broke off"))?
         })
     }
 
@@ -129,7 +116,7 @@ impl Connections for GatewayConnections {
             let (by, gateway) = (format!("person:{}", signature.person().id), Arc::clone(&runtime));
             let ended = deed.done_by_person(&by, &runtime, async move {
                 let is_revoked = gateway.consents.end(&of, &which.owner).await.map_err(|fault| fault_of(&fault))?;
-                consenting::returned(&gateway, &of.of.connector, &which.owner);
+                consenting::returned(&gateway, &of.resource(), &which.owner);
                 if !is_revoked {
                     tracing::warn!(connector = %of.of.connector, owner = %which.owner, "the issuer did not take a consent back: end it there too");
                 }
@@ -138,6 +125,33 @@ impl Connections for GatewayConnections {
             ended.await.map_err(|fault| refused(&fault))
         })
     }
+}
+
+async fn came_back(runtime: &Arc<Runtime>, viewer: Viewer, answer: Returned) -> Result<(), Refused> {
+    let Returned { code, state, iss, error, place } = answer;
+    let answer = Answered { code, state: state.unwrap_or_default(), iss, error, place };
+    let person = &viewer.person;
+    // Minutes have gone by since it was begun: what they may is judged by what they may now.
+    let judged = |who: Who, connector: &ConnectorId| {
+        let which = Which { connector: connector.to_string(), owner: who.owner.clone() };
+        let changed =
+            |_| MintFault::new(MintFaultKind::Refused, "by now this is not yours to consent to, or nothing wants it any more");
+        let of = judged(runtime, person, &which).map_err(changed)?;
+        Ok((Who { is_admin: person.may(Action::Change).is_ok(), ..who }, of))
+    };
+    // Whatever it brings is looked at before anything is written: strangers' links fill no record.
+    let came = runtime.consents.come_back(answer, &viewer.session, judged).await;
+    let (consent, of) = came.map_err(|fault| told(&fault))?;
+    let about = of.of.connector.to_string();
+    let deed = Deed::new("consent_given", &about, on_record(&consent));
+    let by = format!("person:{}", person.id);
+    let noted = deed.done_by_person(&by, runtime, async { Ok(()) }).await;
+    if let Err(fault) = noted {
+        // What is not on record does not count.
+        let _ended = runtime.consents.end(&of, &consent.owner).await;
+        return Err(refused(&fault));
+    }
+    Ok(())
 }
 
 fn given_of(consent: &Consent) -> Given {

@@ -1,6 +1,9 @@
 //! What is said to an issuer, as the client that the gateway is to it.
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
+use base64::{
+    Engine as _,
+    engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
+};
 use reqwest::Method;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
@@ -29,6 +32,12 @@ pub(crate) struct Authority {
     /// What the issuer gave when the gateway registered itself. One that was registered by hand has its secret in a file.
     pub(super) client_secret: Option<String>,
     pub(super) proof: Proof,
+    /// The place to come back to that the gateway registered itself with: one for this issuer alone.
+    #[serde(default)]
+    pub(super) registered_for: Option<String>,
+    /// What the server calls itself: for that the tokens are.
+    #[serde(default)]
+    pub(super) audience: Option<String>,
 }
 
 /// How a client shows who it is (RFC 6749, section 2.3).
@@ -61,13 +70,15 @@ impl Proof {
     }
 }
 
-/// What an issuer gave.
+/// What an issuer gave. It is there even where it can't be used: to be given back.
 pub(super) struct Gave {
     pub(super) access: SecretString,
     pub(super) expires_in_s: Option<u64>,
     pub(super) refresh: Option<SecretString>,
     /// The scopes, where they are others than were asked for.
     pub(super) scopes: Option<Vec<String>>,
+    /// Why it can't be used.
+    pub(super) wrong: Option<MintFault>,
 }
 
 /// RFC 6749, section 5.1.
@@ -95,13 +106,8 @@ struct Registered {
 
 impl Authority {
     /// Who the gateway is to this issuer: as it was registered by hand, by its metadata document, as at an earlier consent, or as it registers
-    /// itself now.
-    pub(super) async fn at(
-        issuer: &Issuer,
-        of: &Consented,
-        earlier: Option<&Self>,
-        redirect_uri: &str,
-    ) -> Result<Self, MintFault> {
+    /// itself now, with a place to come back to that is of this issuer alone.
+    pub(super) async fn at(issuer: &Issuer, of: &Consented, earlier: &[&Self], redirect_uri: &str) -> Result<Self, MintFault> {
         let (client, name) = (&of.client, &issuer.issuer);
         let known = |client_id: &str, client_secret: Option<String>, proof| Self {
             issuer: name.clone(),
@@ -110,6 +116,8 @@ impl Authority {
             client_id: client_id.to_owned(),
             client_secret,
             proof,
+            registered_for: None,
+            audience: None,
         };
         if let Some(id) = &client.id {
             let proof = Proof::of(issuer, client.secret_file.is_some()).ok_or_else(|| {
@@ -120,8 +128,11 @@ impl Authority {
         if let Some(url) = client.metadata_url.as_ref().filter(|_| issuer.client_id_metadata_document_supported) {
             return Ok(known(url.as_str(), None, Proof::None));
         }
-        if let Some(earlier) = earlier {
-            return Ok(known(&earlier.client_id, earlier.client_secret.clone(), earlier.proof));
+        let own_place = own_place(redirect_uri, name);
+        if let Some(Self { client_id, client_secret, proof, .. }) =
+            earlier.iter().find(|one| one.issuer == *name && one.registered_for.as_ref() == Some(&own_place))
+        {
+            return Ok(Self { registered_for: Some(own_place), ..known(client_id, client_secret.clone(), *proof) });
         }
         let (Some(endpoint), true) = (&issuer.registration_endpoint, client.register) else {
             let why = format!(
@@ -130,7 +141,7 @@ impl Authority {
             );
             return Err(MintFault::new(MintFaultKind::Refused, why));
         };
-        let registered = register(issuer, of, endpoint, redirect_uri).await?;
+        let registered = register(issuer, of, endpoint, &own_place).await?;
         let proof = match registered.token_endpoint_auth_method.as_deref() {
             Some("none") => Some(Proof::None),
             Some("client_secret_basic") => Some(Proof::Basic),
@@ -141,7 +152,7 @@ impl Authority {
         let proof = proof.filter(|proof| *proof == Proof::None || registered.client_secret.is_some()).ok_or_else(|| {
             MintFault::new(MintFaultKind::Wrong, format!("`{name}` registers the gateway in a way that it can't show itself by"))
         })?;
-        Ok(known(&registered.client_id, registered.client_secret, proof))
+        Ok(Self { registered_for: Some(own_place), ..known(&registered.client_id, registered.client_secret, proof) })
     }
 
     /// The tokens for a code.
@@ -191,16 +202,16 @@ impl Authority {
     async fn token(&self, of: &Consented, fields: &[(&str, &str)]) -> Result<Gave, MintFault> {
         let answer = self.post(of, &self.token_endpoint, fields).await?;
         let answer: TokenAnswer = read(&answer, &format!("`{}`", self.issuer))?;
-        let wrong = |why: String| MintFault::new(MintFaultKind::Wrong, format!("the token of `{}` {why}", self.issuer));
-        if !answer.token_type.eq_ignore_ascii_case("bearer") {
-            return Err(wrong("is no bearer token".to_owned()));
-        }
+        let is_bearer = answer.token_type.eq_ignore_ascii_case("bearer");
         let (access, refresh) = (SecretString::from(answer.access_token), answer.refresh_token.map(SecretString::from));
-        for secret in std::iter::once(&access).chain(&refresh) {
-            check(secret.expose_secret()).map_err(wrong)?;
-        }
+        let faulty = |secret: &SecretString| check(secret.expose_secret()).err();
+        let why = if is_bearer { faulty(&access) } else { Some("is no bearer token".to_owned()) };
+        let why = why.or_else(|| refresh.as_ref().and_then(faulty));
+        let wrong = why.map(|why| MintFault::new(MintFaultKind::Wrong, format!("the token of `{}` {why}", self.issuer)));
+        // What is no token replaces none.
+        let refresh = refresh.filter(|refresh| faulty(refresh).is_none());
         let scopes = answer.scope.map(|scope| scope.split_ascii_whitespace().map(str::to_owned).collect());
-        Ok(Gave { access, expires_in_s: answer.expires_in, refresh, scopes })
+        Ok(Gave { access, expires_in_s: answer.expires_in, refresh, scopes, wrong })
     }
 
     async fn post(&self, of: &Consented, endpoint: &str, fields: &[(&str, &str)]) -> Result<Answer, MintFault> {
@@ -243,12 +254,30 @@ impl Authority {
         if let Some(secret) = &self.client_secret {
             return Ok(Some(SecretString::from(secret.clone())));
         }
-        let Some(path) = of.client.secret_file.clone().filter(|_| self.proof != Proof::None) else { return Ok(None) };
+        if self.proof == Proof::None {
+            return Ok(None);
+        }
+        // What is configured by now may be of another client, at another issuer: nobody else is shown that secret.
+        let is_of_this = of.client.id.as_ref() == Some(&self.client_id) && of.is_listed(&self.issuer);
+        let Some(path) = of.client.secret_file.clone().filter(|_| is_of_this) else {
+            let (id, issuer) = (&self.client_id, &self.issuer);
+            let why =
+                format!("the secret of the client `{id}` at `{issuer}` is configured no more: connect again, or end it there");
+            return Err(MintFault::new(MintFaultKind::Own, why));
+        };
         let shown = path.display().to_string();
         let read = tokio::task::spawn_blocking(move || secret_file::read(&path)).await;
         let read = read.unwrap_or_else(|_| Err("reading it failed".to_owned()));
         read.map(Some).map_err(|why| MintFault::new(MintFaultKind::Own, format!("the secret of the client in `{shown}`: {why}")))
     }
+}
+
+/// The place to come back to from one issuer alone: what another one sends there is not taken for an answer of this one (RFC 9700, section
+/// 4.4.2.2).
+fn own_place(redirect_uri: &str, issuer: &str) -> String {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, issuer.as_bytes());
+    let mark = digest.as_ref().get(..16).unwrap_or_default();
+    format!("{redirect_uri}/{}", URL_SAFE_NO_PAD.encode(mark))
 }
 
 /// Where a person consents: at the issuer, with what they are asked for.

@@ -1,29 +1,17 @@
-//! What people consented to: how a consent is begun, comes about, and is taken back.
+//! What people consented to: where that is kept, and how it is taken back.
 
 use std::{
     collections::HashMap,
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use bailiwick_pipeline::ports::{Clock, Later};
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 
-use super::{
-    Consented,
-    client::{Authority, Gave, asked},
-    discover::address,
-};
+use super::{Consented, client::Authority, pending::Pending};
 use crate::provider::{MintFault, MintFaultKind};
-
-/// How long somebody may take at the issuer, milliseconds.
-const PATIENCE_MS: u64 = 10 * 60 * 1000;
-
-/// So many may be under way at once, of one session and in all.
-const OF_ONE: usize = 8;
-const IN_ALL: usize = 512;
 
 /// Where consents are kept: sealed, as far as they are secret.
 pub trait ConsentBook: Send + Sync {
@@ -115,63 +103,14 @@ impl Secrets {
     }
 }
 
-/// Who consents, and for whom.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Who {
-    /// The owner that tasks are of.
-    pub owner: String,
-    /// The person at the console.
-    pub person: String,
-    /// Whether they are an admin there.
-    pub is_admin: bool,
-    /// Their session: whoever comes back in another one began nothing.
-    pub session: String,
-}
-
-/// A consent that is under way.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Begun {
-    /// Where the person goes on.
-    pub url: String,
-    /// Who asks them there.
-    pub issuer: String,
-    /// What they are asked for.
-    pub scopes: Vec<String>,
-}
-
-/// What the browser came back with (RFC 6749, section 4.1.2; RFC 9207 for `iss`).
-#[derive(Debug, Clone, Default)]
-pub struct Returned {
-    /// The code.
-    pub code: Option<String>,
-    /// The state that was sent along.
-    pub state: String,
-    /// Who says so.
-    pub iss: Option<String>,
-    /// Why not.
-    pub error: Option<String>,
-}
-
-struct Pending {
-    who: Who,
-    of: Consented,
-    authority: Authority,
-    says_iss: bool,
-    resource: String,
-    scopes: Option<Vec<String>>,
-    verifier: SecretString,
-    redirect_uri: String,
-    until_ms: u64,
-}
-
 /// Held by whoever renews a consent: its refresh token is good once.
 type Turn = Arc<tokio::sync::Mutex<()>>;
 
 /// The consents of this gateway.
 pub struct Consents {
-    book: Arc<dyn ConsentBook>,
-    clock: Arc<dyn Clock>,
-    pending: Mutex<HashMap<String, Pending>>,
+    pub(super) book: Arc<dyn ConsentBook>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) pending: Mutex<HashMap<String, Pending>>,
     turns: Mutex<HashMap<(String, String), Turn>>,
 }
 
@@ -181,11 +120,11 @@ impl fmt::Debug for Consents {
     }
 }
 
-fn own(why: impl Into<String>) -> MintFault {
+pub(super) fn own(why: impl Into<String>) -> MintFault {
     MintFault::new(MintFaultKind::Own, why)
 }
 
-fn refused(why: impl Into<String>) -> MintFault {
+pub(super) fn refused(why: impl Into<String>) -> MintFault {
     MintFault::new(MintFaultKind::Refused, why)
 }
 
@@ -219,133 +158,16 @@ impl Consents {
         kept.map_err(|why| own(format!("the refresh token that replaces the one before can't be stored: {why}")))
     }
 
+    /// Forgets this consent, if it is still the same.
+    pub(super) async fn forget_as_it_was(&self, consent: &Consent) -> Result<(), MintFault> {
+        let used = |one: &Consent| one.secrets.refresh.as_ref().map(|refresh| refresh.expose_secret().to_owned());
+        let all = self.of(&consent.resource)?;
+        let now = all.iter().find(|one| one.owner == consent.owner && one.issuer == consent.issuer);
+        if now.is_some_and(|now| used(now) == used(consent)) { self.forget(consent).await } else { Ok(()) }
+    }
+
     pub(super) async fn forget(&self, consent: &Consent) -> Result<(), MintFault> {
         self.book.remove(consent).await.map_err(|why| own(format!("that a consent is over can't be stored: {why}")))
-    }
-
-    /// Begins a consent: finds out who gives the tokens, and where the person is to go.
-    pub async fn begin(&self, of: &Consented, who: Who, redirect_uri: &str) -> Result<Begun, MintFault> {
-        let earlier = self.of(&of.resource())?;
-        let is_trusted = |issuer: &str| {
-            if of.client.issuers.is_empty() {
-                who.is_admin || earlier.iter().any(|consent| consent.by_admin && consent.issuer == issuer)
-            } else {
-                of.is_listed(issuer)
-            }
-        };
-        let found = of.discover(is_trusted).await?;
-        let registered = earlier.iter().map(|consent| &consent.secrets.authority).find(|one| one.issuer == found.issuer.issuer);
-        let authority = Authority::at(&found.issuer, of, registered, redirect_uri).await?;
-        if of.client.revocable && authority.revocation_endpoint.is_none() {
-            let why =
-                format!("`{}` takes no token back: set `revocable = false` where that is known and wanted", authority.issuer);
-            return Err(MintFault::new(MintFaultKind::Unsupported, why));
-        }
-        let (state, verifier) = (random()?, SecretString::from(random()?));
-        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, verifier.expose_secret().as_bytes());
-        let challenge = URL_SAFE_NO_PAD.encode(digest.as_ref());
-        let scopes = of.of.scopes.clone().or_else(|| found.scopes.clone());
-        let fields = [
-            ("redirect_uri", redirect_uri),
-            ("state", state.as_str()),
-            ("code_challenge", challenge.as_str()),
-            ("resource", found.resource.as_str()),
-        ];
-        let endpoint = address(&found.issuer.authorization_endpoint)?;
-        let asks = scopes.clone().unwrap_or_default();
-        let url = asked(&found.issuer, endpoint, &authority.client_id, &fields, &asks);
-        let begun = Begun { url, issuer: authority.issuer.clone(), scopes: asks };
-        let now_ms = self.clock.now_ms();
-        let pending = Pending {
-            who,
-            of: of.clone(),
-            authority,
-            says_iss: found.issuer.authorization_response_iss_parameter_supported,
-            resource: found.resource,
-            scopes,
-            verifier,
-            redirect_uri: redirect_uri.to_owned(),
-            until_ms: now_ms.saturating_add(PATIENCE_MS),
-        };
-        self.remember(state, pending, now_ms)?;
-        Ok(begun)
-    }
-
-    fn remember(&self, state: String, pending: Pending, now_ms: u64) -> Result<(), MintFault> {
-        let mut all = self.pending();
-        all.retain(|_, other| now_ms < other.until_ms);
-        let of_session = all.iter().filter(|(_, other)| other.who.session == pending.who.session);
-        let oldest = (of_session.clone().count() >= OF_ONE)
-            .then(|| of_session.min_by_key(|(_, other)| other.until_ms).map(|(state, _)| state.clone()))
-            .flatten();
-        oldest.and_then(|state| all.remove(&state));
-        if all.len() >= IN_ALL {
-            return Err(MintFault::new(MintFaultKind::Busy(None), "too many consents are under way: try again in ten minutes"));
-        }
-        all.insert(state, pending);
-        Ok(())
-    }
-
-    /// A consent comes about: what the browser brings is good once, in the session that began it. Returned is what is consented to now.
-    pub async fn come_back(&self, returned: Returned, session: &str) -> Result<(Consent, Consented), MintFault> {
-        let now_ms = self.clock.now_ms();
-        let mine = {
-            let mut all = self.pending();
-            let is_mine = all.get(&returned.state).is_some_and(|pending| pending.who.session == session);
-            // Taken whatever comes of it. What another session began stays: nobody ends it by guessing.
-            if is_mine { all.remove(&returned.state) } else { None }
-        };
-        let pending = mine.filter(|pending| now_ms < pending.until_ms);
-        let Some(Pending { who, of, authority, says_iss, resource, scopes, verifier, redirect_uri, .. }) = pending else {
-            return Err(refused("this session began no such consent, or too long ago, or it came back before"));
-        };
-        // RFC 9207, section 2.4: before anything else of it is believed.
-        match &returned.iss {
-            Some(iss) if *iss != authority.issuer => {
-                return Err(refused("the answer is of another issuer than the one that was asked"));
-            }
-            None if says_iss => return Err(refused("the answer does not say whose it is, and its issuer promised that")),
-            _ => {}
-        }
-        if let Some(error) = &returned.error {
-            let error: String = error.chars().filter(char::is_ascii_graphic).take(60).collect();
-            return Err(refused(format!("`{}` says no: `{error}`", authority.issuer)));
-        }
-        let code = returned.code.ok_or_else(|| refused("the answer has no code"))?;
-        let gave = authority.redeem(&of, (&code, &verifier), &redirect_uri, &resource).await?;
-        let issuer = authority.issuer.clone();
-        let granted = gave.scopes.clone().or_else(|| scopes.clone()).unwrap_or_default();
-        let consent = Consent {
-            resource: of.resource(),
-            owner: who.owner,
-            issuer,
-            by: who.person,
-            by_admin: who.is_admin,
-            since_ms: now_ms,
-            scopes: granted.into_iter().filter(|scope| scope != "offline_access").collect(),
-            secrets: secrets(authority, gave, now_ms),
-        };
-        let turn = self.turn(&consent.resource, &consent.owner);
-        let _turn = turn.lock().await;
-        if let Err(fault) = self.accept(&consent, scopes.as_deref()).await {
-            self.revoke(&of, &consent).await;
-            return Err(fault);
-        }
-        Ok((consent, of))
-    }
-
-    async fn accept(&self, consent: &Consent, scopes: Option<&[String]>) -> Result<(), MintFault> {
-        if let Some(beyond) = consent.scopes.iter().find(|given| scopes.is_some_and(|asked| !asked.contains(given))) {
-            let why = format!("`{}` gives the scope `{beyond}`, which was not asked for: it is given back", consent.issuer);
-            return Err(MintFault::new(MintFaultKind::Generous, why));
-        }
-        if consent.secrets.refresh.is_none() && consent.secrets.access.is_none() {
-            return Err(refused(format!(
-                "`{}` gives neither a refresh token nor an end: nothing can be lent of it",
-                consent.issuer
-            )));
-        }
-        self.book.put(consent).await.map_err(|why| own(format!("the consent can't be stored: {why}")))
     }
 
     /// Takes a consent back: at its issuer, as far as that can, and here in any case. Returned is whether its issuer did.
@@ -361,7 +183,7 @@ impl Consents {
         Ok(is_revoked)
     }
 
-    async fn revoke(&self, of: &Consented, consent: &Consent) -> bool {
+    pub(super) async fn revoke(&self, of: &Consented, consent: &Consent) -> bool {
         let Secrets { authority, refresh, access } = &consent.secrets;
         let tokens = refresh.iter().map(|token| (token, "refresh_token"));
         let tokens = tokens.chain(access.iter().map(|access| (&access.token, "access_token")));
@@ -374,23 +196,4 @@ impl Consents {
         }
         is_revoked
     }
-
-    fn pending(&self) -> MutexGuard<'_, HashMap<String, Pending>> {
-        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-fn secrets(authority: Authority, gave: Gave, now_ms: u64) -> Secrets {
-    // One access token stands for the consent only where no other can be made.
-    let access = gave.expires_in_s.filter(|_| gave.refresh.is_none());
-    let access =
-        access.map(|seconds| Access { token: gave.access, expires_at_ms: now_ms.saturating_add(seconds.saturating_mul(1000)) });
-    Secrets { authority, refresh: gave.refresh, access }
-}
-
-/// 256 bits that nobody guesses.
-fn random() -> Result<String, MintFault> {
-    let mut bytes = [0_u8; 32];
-    aws_lc_rs::rand::fill(&mut bytes).map_err(|_| own("there is no randomness"))?;
-    Ok(URL_SAFE_NO_PAD.encode(bytes))
 }

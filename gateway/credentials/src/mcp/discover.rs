@@ -12,6 +12,14 @@ use crate::{
     web::{Answer, Ask, Body},
 };
 
+/// So many scopes a server may ask for, and so many bytes one has at most.
+const MOST_SCOPES: usize = 100;
+const LONGEST_SCOPE: usize = 256;
+
+/// The longest address that somebody else may name, bytes, and what people are shown of one, characters.
+const LONGEST_ADDRESS: usize = 2048;
+const SHOWN: usize = 200;
+
 /// What an issuer can do (RFC 8414; `OpenID` Connect Discovery 1.0).
 #[derive(Debug, Clone, Deserialize)]
 #[expect(clippy::struct_field_names, reason = "the words of RFC 8414")]
@@ -62,7 +70,8 @@ impl Consented {
         let metadata = self.metadata(challenge.metadata.as_deref()).await?;
         let servers = &metadata.authorization_servers;
         let Some(issuer) = servers.iter().find(|issuer| is_trusted(issuer)) else {
-            let (names, connector) = (servers.join("`, `"), &self.of.connector);
+            let names = servers.iter().take(3).map(|name| short(name)).collect::<Vec<_>>().join("`, `");
+            let connector = &self.of.connector;
             let why = if servers.is_empty() {
                 format!("the server of `{connector}` names no issuer of its tokens")
             } else {
@@ -74,7 +83,13 @@ impl Consented {
             return Err(MintFault::new(MintFaultKind::Refused, why));
         };
         let scopes = challenge.scope.map(|scope| scope.split_ascii_whitespace().map(str::to_owned).collect());
-        let scopes = scopes.or(metadata.scopes_supported);
+        let scopes: Option<Vec<String>> = scopes.or(metadata.scopes_supported);
+        let is_plain = |scope: &String| scope.len() <= LONGEST_SCOPE && !scope.is_empty() && scope.bytes().all(is_of_scope);
+        if scopes.as_ref().is_some_and(|all| all.len() > MOST_SCOPES || !all.iter().all(is_plain)) {
+            let why =
+                format!("the server of `{}` asks for what are no scopes, or too many: set `scopes` yourself", self.of.connector);
+            return Err(MintFault::new(MintFaultKind::Wrong, why));
+        }
         Ok(Found { issuer: self.issuer(issuer).await?, resource: metadata.resource, scopes })
     }
 
@@ -115,7 +130,8 @@ impl Consented {
         let (own, said) = (self.resource(), Url::parse(&metadata.resource).map(|url| canonical(&url)).unwrap_or_default());
         let is_above = said == self.of.url.origin().ascii_serialization() || own.starts_with(&format!("{said}/"));
         if said != own && (said.is_empty() || !is_above) {
-            let why = format!("{whose} says that it is `{}`, and is at `{own}`: no token is asked for it", metadata.resource);
+            let why =
+                format!("{whose} says that it is `{}`, and is at `{own}`: no token is asked for it", short(&metadata.resource));
             return Err(MintFault::new(MintFaultKind::Wrong, why));
         }
         Ok(metadata)
@@ -132,14 +148,15 @@ impl Consented {
         let issuer: Issuer = self.first_of(&places, &format!("`{name}`")).await?;
         // RFC 8414, section 3.3: the same text.
         if issuer.issuer != name {
-            let why = format!("what is at `{name}` says that it is `{}`: it is not used", issuer.issuer);
+            let why = format!("what is at `{name}` says that it is `{}`: it is not used", short(&issuer.issuer));
             return Err(MintFault::new(MintFaultKind::Wrong, why));
         }
         if !issuer.code_challenge_methods_supported.iter().any(|method| method == "S256") {
             let why = format!("`{name}` does not say that it knows PKCE with `S256`: nobody is sent there");
             return Err(MintFault::new(MintFaultKind::Unsupported, why));
         }
-        for endpoint in [&issuer.authorization_endpoint, &issuer.token_endpoint] {
+        let others = issuer.revocation_endpoint.iter().chain(&issuer.registration_endpoint);
+        for endpoint in [&issuer.authorization_endpoint, &issuer.token_endpoint].into_iter().chain(others) {
             address(endpoint)?;
         }
         Ok(issuer)
@@ -147,7 +164,7 @@ impl Consented {
 
     /// The first of these places that has something.
     async fn first_of<T: DeserializeOwned>(&self, places: &[Url], whose: &str) -> Result<T, MintFault> {
-        let mut last = MintFault::new(MintFaultKind::Wrong, format!("{whose} says nothing of who gives its tokens"));
+        let mut told = None;
         for place in places {
             let ask = Ask {
                 method: Method::GET,
@@ -158,16 +175,22 @@ impl Consented {
             };
             match self.web.ask_judged(ask, self.egress.as_ref()).await.and_then(|answer| answer.success(whose)) {
                 Ok(answer) => return read(&answer, &format!("{whose} at `{place}`")),
-                Err(fault) => last = fault,
+                // It is somewhere else then.
+                Err(fault) if fault.kind == MintFaultKind::Refused => told = told.or(Some(fault)),
+                Err(fault) => return Err(fault),
             }
         }
-        Err(last)
+        Err(told.unwrap_or_else(|| MintFault::new(MintFaultKind::Wrong, format!("{whose} says nothing of who gives its tokens"))))
     }
 }
 
 /// An address that somebody else named: over TLS, but on this machine.
 pub(super) fn address(told: &str) -> Result<Url, MintFault> {
-    let bad = |why: &str| MintFault::new(MintFaultKind::Wrong, format!("`{}` {why}", told.chars().take(200).collect::<String>()));
+    let bad = |why: &str| MintFault::new(MintFaultKind::Wrong, format!("`{}` {why}", short(told)));
+    // People read it as it is written, and it is used as it is parsed: a letter that looks like another one makes two of that.
+    if told.len() > LONGEST_ADDRESS || !told.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(bad("is no address in plain ASCII"));
+    }
     let url = Url::parse(told).map_err(|_| bad("is no address"))?;
     let is_here = match url.host() {
         Some(url::Host::Domain(name)) => name == "localhost",
@@ -182,6 +205,16 @@ pub(super) fn address(told: &str) -> Result<Url, MintFault> {
         return Err(bad("has a user, a password or a fragment: nothing is sent there"));
     }
     Ok(url)
+}
+
+/// What somebody else named, for people: one line, and short.
+pub(super) fn short(told: &str) -> String {
+    told.chars().take(SHOWN).map(|c| if c == ' ' || c.is_ascii_graphic() { c } else { '?' }).collect()
+}
+
+/// RFC 6749, section 3.3.
+const fn is_of_scope(byte: u8) -> bool {
+    matches!(byte, 0x21 | 0x23..=0x5b | 0x5d..=0x7e)
 }
 
 /// Another place of the same origin.
