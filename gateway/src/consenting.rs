@@ -14,6 +14,9 @@ use url::Url;
 
 use crate::runtime::Runtime;
 
+#[cfg(test)]
+pub(crate) mod kit;
+
 /// The store, as the book of consents.
 struct StoredConsents(ConsentRows);
 

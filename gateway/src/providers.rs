@@ -50,7 +50,12 @@ pub(crate) fn of_issuer(
             }
         },
     };
-    let terms = format!("{:?} {credential:?}", issuer.kind);
+    // Their tokens are for one server: at another address there is another one, which is shown none of them.
+    let server = match (&issuer.kind, &connector.way) {
+        (ProviderKind::Mcp(_), bailiwick_config::Way::Http(http)) => format!("{http:?}"),
+        _ => String::new(),
+    };
+    let terms = format!("{:?} {credential:?} {server}", issuer.kind);
     let place = format!("{} {}", issuer.id, place_of(&issuer.kind));
     Ok(CredentialSpec { provider, injection: credential.injection.clone(), terms, issuer: place })
 }

@@ -22,6 +22,8 @@ use crate::{
     runtime::{Runtime, Start},
 };
 
+mod consents;
+
 /// A gateway with its console, and a browser before it.
 struct Stage {
     runtime: Arc<Runtime>,
@@ -32,8 +34,12 @@ struct Stage {
 
 impl Stage {
     async fn new(folder: &Path) -> Self {
+        Self::of(folder, bailiwick_config::DEMO).await
+    }
+
+    async fn of(folder: &Path, config: &str) -> Self {
         let start = Start {
-            config: bailiwick_config::embedded(bailiwick_config::DEMO, []).unwrap(),
+            config: bailiwick_config::embedded(config, []).unwrap(),
             data: DataFolder::open(&folder.join("data")).unwrap(),
             clock: Arc::new(SystemClock),
             file: None,

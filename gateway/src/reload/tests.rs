@@ -9,6 +9,8 @@ use bailiwick_store::{Store, StoreFault};
 use super::*;
 use crate::{adapters::SystemClock, data::DataFolder, runtime::Start, sources::Origin};
 
+mod consents;
+
 const AGENT: &str = "[[agents]]\nid = \"a\"\nowner = \"o@example.com\"\n";
 const CONNECTOR: &str = "[[connectors]]\nid = \"s\"\ncommand = [\"/bin/false\"]\n";
 
