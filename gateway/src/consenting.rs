@@ -1,6 +1,6 @@
 //! What owners consent to: where it is kept, what may be connected to for it, and which connectors want it.
 
-use std::{collections::BTreeSet, net::IpAddr, sync::Arc};
+use std::{net::IpAddr, sync::Arc};
 
 use bailiwick_config::{Config, Connector, Lending, Mcp, ProviderKind, SecretSource, Way};
 use bailiwick_connectors::addresses_of;
@@ -127,19 +127,13 @@ pub(crate) fn wanted(runtime: &Runtime) -> Vec<Consented> {
     config.connectors.iter().filter_map(of).collect()
 }
 
-/// Gives back what tasks of this owner were lent for this server, by whichever connector.
+/// Gives back what tasks of this owner were lent for this server, by whichever connector, and what is being made of it right now.
 pub(crate) fn returned(runtime: &Runtime, resource: &str, owner: &str) {
     let of_server = wanted(runtime).into_iter().filter(|of| of.resource() == resource).map(|of| of.of.connector);
-    let of_server: BTreeSet<ConnectorId> = of_server.collect();
-    for lease in runtime.broker.leases().into_iter().filter(|lease| of_server.contains(&lease.entry.connector)) {
-        let is_theirs = lease
-            .entry
-            .grant
-            .as_ref()
-            .and_then(|grant| runtime.grants.entry(grant))
-            .is_some_and(|entry| entry.grant.terms().owner == owner);
-        if is_theirs {
-            runtime.broker.returned_lease(&lease.entry.lease, "its owner's consent was ended");
+    let of_server: Vec<ConnectorId> = of_server.collect();
+    for entry in runtime.grants.list().iter().filter(|entry| entry.grant.terms().owner == owner) {
+        for connector in &of_server {
+            runtime.broker.returned_for(&entry.grant.terms().id, connector, "its owner's consent was ended");
         }
     }
 }

@@ -198,6 +198,16 @@ impl Broker {
         self.desk.hurry(|entry| entry.connector == *connector);
     }
 
+    /// Gives back what this grant was lent for this connector, and what is being made of it right now. Whoever calls then has another one made.
+    pub fn returned_for(&self, grant: &GrantId, connector: &ConnectorId, why: &str) {
+        let held = self.grants.get(grant).map(|held| Arc::clone(held.value()));
+        let slot = held.and_then(|held| held.lock().remove(connector));
+        if let Some(slot) = slot {
+            self.close(&slot, why);
+        }
+        self.desk.hurry(|entry| entry.grant.as_ref() == Some(grant) && entry.connector == *connector);
+    }
+
     /// Gives back this one lease. Whether it was lent.
     pub fn returned_lease(&self, lease: &str, why: &str) -> bool {
         let of_grants: Vec<Arc<Held>> = self.grants.iter().map(|held| Arc::clone(held.value())).collect();

@@ -59,6 +59,23 @@ async fn whoever_ends_a_consent_ends_what_came_of_it_by_whichever_connector() {
 }
 
 #[tokio::test]
+async fn what_is_being_made_when_a_consent_ends_is_lent_to_nobody() {
+    let issuer = Issuer::start().await;
+    let text = format!("{AGENT}{}{}", issuer.config(&[("one", "/mcp")]), grant_of_both().replace(", \"two__*\"", ""));
+    let house = House::new(&text).await;
+    issuer.consented(&house.runtime, "/mcp", OWNER).await;
+    let held = issuer.hold().await;
+    let ending = async {
+        until(|| issuer.came("/token").len() == 1).await;
+        consenting::returned(&house.runtime, &format!("{}/mcp", issuer.at), OWNER);
+        drop(held);
+    };
+    let (lent, ()) = tokio::join!(lent(&house, "one"), ending);
+    assert!(lent.is_err(), "{lent:?}");
+    until(|| issuer.came("/revoke").len() == 1).await;
+}
+
+#[tokio::test]
 async fn a_consent_that_was_changed_in_the_file_is_used_for_nobody() {
     for sql in [
         "UPDATE consents SET record = replace(record, 'o@example.com', 'p@example.com')",
