@@ -33,7 +33,7 @@ use crate::{
     web::{Egress, Web},
 };
 
-/// The scope that asks for a refresh token (OpenID Connect Core, section 11), and opens nothing itself.
+/// The scope that asks for a refresh token (`OpenID` Connect Core, section 11), and opens nothing itself.
 const OFFLINE: &str = "offline_access";
 
 /// How the gateway is known to authorization servers.

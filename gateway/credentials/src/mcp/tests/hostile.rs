@@ -2,6 +2,9 @@
 
 use super::*;
 
+/// What is said of whoever comes back.
+type Judged<'a> = dyn Fn(Who, &ConnectorId) -> Result<(Who, Consented), MintFault> + 'a;
+
 /// An issuer whose metadata is otherwise.
 async fn issuer_with(change: impl FnOnce(&mut Value)) -> Arc<Issuer> {
     let issuer = Issuer::start().await;
@@ -204,8 +207,7 @@ async fn whoever_may_no_more_when_they_come_back_consents_to_nothing() {
         let client = OAuthClient { issuers: vec!["https://corp.example".to_owned()], ..of.client.clone() };
         Ok((who, Consented { client, ..of.clone() }))
     };
-    let refused = async |asked: BTreeMap<String, String>,
-                         judged: &dyn Fn(Who, &ConnectorId) -> Result<(Who, Consented), MintFault>| {
+    let refused = async |asked: BTreeMap<String, String>, judged: &Judged<'_>| {
         let fault = of.consents.come_back(back(&asked, &issuer.at), "s1", judged).await.unwrap_err();
         assert_eq!(fault.kind, MintFaultKind::Refused, "{}", fault.why);
         assert!(issuer.came("/token").is_empty(), "{}", fault.why);
