@@ -19,11 +19,11 @@ def secret(folder, name, text):
     return path
 
 
-def served(handler):
-    """A server of this class on a port of its own; its address."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+def served(handler, host="127.0.0.1", port=0):
+    """A server of this class, on a port of its own if none is named; its address."""
+    server = ThreadingHTTPServer((host, port), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    return f"http://127.0.0.1:{server.server_address[1]}"
+    return f"http://{host}:{server.server_address[1]}"
 
 
 class Downstream:
