@@ -17,9 +17,9 @@ SECRET = "a secret of nobody: +/%&="
 SCOPES = "tickets.read tickets.write"
 
 
-def client(name, auth="basic"):
+def client(name, auth="basic", password=SECRET):
     """A client with a secret."""
-    return {"client_id": name, "client_secret": SECRET, "token_endpoint_auth_method": f"client_secret_{auth}", "scope": SCOPES}
+    return {"client_id": name, "client_secret": password, "token_endpoint_auth_method": f"client_secret_{auth}", "scope": SCOPES}
 
 
 class Authority:
@@ -47,11 +47,18 @@ class Authority:
 
     def introspect(self, token):
         """What it says of a token, asked as the server that the token is for."""
-        pair = ":".join(urllib.parse.quote_plus(part) for part in ("server", SECRET))
+        return json.loads(self._ask("introspection", "server", token))
+
+    def revoke(self, client, token):
+        """Takes a token of this client back."""
+        self._ask("revocation", client, token)
+
+    def _ask(self, endpoint, client, token):
+        pair = ":".join(urllib.parse.quote_plus(part) for part in (client, SECRET))
         headers = {"Authorization": "Basic " + base64.b64encode(pair.encode()).decode()}
         form = urllib.parse.urlencode({"token": token}).encode()
-        with urllib.request.urlopen(urllib.request.Request(f"{self.url}/token/introspection", form, headers), timeout=30) as answer:
-            return json.loads(answer.read())
+        with urllib.request.urlopen(urllib.request.Request(f"{self.url}/token/{endpoint}", form, headers), timeout=30) as answer:
+            return answer.read()
 
     def stop(self):
         """Ends it."""

@@ -182,6 +182,8 @@ pub(super) struct Issuer {
     /// Whether it fails after it has made one.
     pub(super) breaks_after: bool,
     pub(super) is_revocable: bool,
+    /// Whether it alone says how long one lives.
+    pub(super) decides: bool,
     /// How often it breaks off.
     pub(super) panics: AtomicUsize,
     /// Whether it takes nothing back, and says nothing.
@@ -203,6 +205,7 @@ impl Default for Issuer {
             most_ms: u64::MAX,
             breaks_after: false,
             is_revocable: true,
+            decides: false,
             panics: AtomicUsize::new(0),
             hangs: AtomicBool::new(false),
             breath: Semaphore::new(Semaphore::MAX_PERMITS),
@@ -235,6 +238,10 @@ impl Provider for Issuer {
 
     fn is_revocable(&self) -> bool {
         self.is_revocable
+    }
+
+    fn decides_lifetime(&self) -> bool {
+        self.decides
     }
 
     fn mint<'a>(&'a self, wish: &'a Wish, journal: &'a dyn Journal) -> Later<'a, Result<Minted, MintFault>> {
