@@ -184,6 +184,8 @@ pub(super) struct Issuer {
     pub(super) is_revocable: bool,
     /// Whether it alone says how long one lives.
     pub(super) decides: bool,
+    /// Whether it says by what one is taken back before it makes it, too.
+    pub(super) says_first: bool,
     /// How often it breaks off.
     pub(super) panics: AtomicUsize,
     /// Whether it takes nothing back, and says nothing.
@@ -206,6 +208,7 @@ impl Default for Issuer {
             breaks_after: false,
             is_revocable: true,
             decides: false,
+            says_first: true,
             panics: AtomicUsize::new(0),
             hangs: AtomicBool::new(false),
             breath: Semaphore::new(Semaphore::MAX_PERMITS),
@@ -247,7 +250,7 @@ impl Provider for Issuer {
     fn mint<'a>(&'a self, wish: &'a Wish, journal: &'a dyn Journal) -> Later<'a, Result<Minted, MintFault>> {
         Box::pin(async move {
             let handle = Handle::new(wish.lease.clone());
-            if self.is_revocable {
+            if self.is_revocable && self.says_first {
                 journal.keep(&handle).await?;
             }
             self.breath.acquire().await.unwrap().forget();

@@ -174,8 +174,8 @@ async fn who_set_it_up_hears_how_to_allow_what_its_issuer_alone_decides() {
 
 #[tokio::test]
 async fn what_can_not_be_written_down_is_not_lent() {
-    for (broken, made) in [("open", 0), ("keep", 0), ("put", 1)] {
-        let issuer = issuer();
+    for (broken, says_first, made) in [("open", true, 0), ("keep", true, 0), ("keep", false, 1), ("put", true, 1)] {
+        let issuer = Arc::new(Issuer { says_first, ..Issuer::default() });
         let (house, grant) = (house(&issuer).at_work(), grant("g-1", 1, 100_000, None));
         *house.books.broken.lock().unwrap() = Some(broken);
         assert!(house.denied(&grant, "tickets").await.contains(&format!("{broken} is broken")));
