@@ -146,13 +146,22 @@ def forms(secret):
             yield encode(b"\0" * before + plain)[4 if before else 0 : -4]
 
 
-def lying_around(gateway, secret):
-    """Where it is found: in the gateway's files, in what it said, in how it was started."""
+def lying_around(gateway, secrets):
+    """Among how many places was looked, and where one is found: in the gateway's files, in what it said, in how it was started."""
     process = Path(f"/proc/{gateway.child.pid}")
     places = {path: path.read_bytes() for path in gateway.folder.rglob("*") if path.is_file()}
-    places |= {path: path.read_bytes() for path in (process / "environ", process / "cmdline")}
+    places |= {path: path.read_bytes() for path in (process / "environ", process / "cmdline") if path.exists()}
     places["what it said"] = gateway.said.encode()
-    return len(places), [str(place) for place, content in places.items() for form in forms(secret) if form in content]
+    return len(places), [str(place) for place, content in places.items() for secret in secrets for form in forms(secret) if form in content]
+
+
+def looks_well(checks):
+    """What is looked for is found, were it there."""
+    secret, around = "of-nobody/0123456789+?\\x", ["", "a", "ab", "abc"]
+    plain = [f"{before}{secret}{after}".encode() for before in around for after in around]
+    hidden = [hide(text) for text in plain for hide in (bytes, base64.b64encode, base64.urlsafe_b64encode, lambda text: text.hex().encode(), lambda text: json.dumps(text.decode()).encode())]
+    missed = [text for text in hidden if not any(form in text for form in forms(secret))]
+    checks.check(f"a secret is found in each of {len(hidden)} texts that have one", not missed, missed)
 
 
 class Task:
@@ -190,9 +199,9 @@ def prove(checks, program, case):
             return
         [held] = case.held(gateway)
         checks.check(f"{name}: who it is for takes what it was lent", case.works(held))
-        for secret in case.secrets(held):
-            count, places = lying_around(gateway, secret)
-            checks.check(f"{name}: it is in none of {count} places", len(secret) >= 16 and not places, places)
+        secrets = case.secrets(held)
+        count, places = lying_around(gateway, secrets)
+        checks.check(f"{name}: it is in none of {count} places", all(len(secret) >= 16 for secret in secrets) and not places, places)
 
         case.refuse()
         try:
@@ -219,12 +228,17 @@ def prove(checks, program, case):
         checks.check(f"{name}: the other task goes on", case.found in second.call())
         if case.is_taken_back:
             [other] = case.held(gateway)
+            secrets += case.secrets(other)
             case.take_away(other)
             said = second.call()
             checks.check(f"{name}: when its issuer takes away what that has, it gets nothing", not case.works(other) and case.found not in said and case.held(gateway) in ([], [other]), said)
         gateway.ok("grants", "revoke", "second")
         if case.is_taken_back:
-            kit.until(f"{name}: the end of the other", lambda: has_ended(gateway, "second"), 20)
+            over = kit.until(f"{name}: the end of the other", lambda: has_ended(gateway, "second"), 20)
+            checks.check(f"{name}: which is over when its task is, all the same", over)
+        gateway.stop()
+        count, places = lying_around(gateway, secrets)
+        checks.check(f"{name}: nothing of both is in any of the {count} places that the gateway leaves", not places, places)
     finally:
         gateway.stop()
 
@@ -254,6 +268,7 @@ def main():
     named = [word for word in sys.argv[1:] if not os.access(word, os.X_OK)]
     program = kit.binary(*(word for word in sys.argv[1:] if word not in named))
     checks = kit.Checks()
+    looks_well(checks)
 
     def one_by_one(kinds):
         for kind in kinds:

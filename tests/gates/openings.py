@@ -217,8 +217,8 @@ NOT_TOGETHER = {
     "approve": ["denied", "pending", "bytes"],
 }
 
-# What is no gate. Name -> (its folder, the command that has its own tests, {check: edits}), with the file of each edit before it. Each check is
-# opened by itself. What `BY_NAME` has is built whole and tried by a script, which takes minutes: it is opened when it is named.
+# What is no gate. Name -> (its folder, the command that has its own tests, {check: edits}), with the file of each edit before it. What
+# `BY_NAME` has is built whole and tried by a script, which takes minutes: it is opened when it is named, each check by itself.
 CREDENTIALS = "gateway/credentials/src"
 ELSEWHERE = {
     "lending": (CREDENTIALS, ["-p", "bailiwick-credentials", "--lib", "broker::"], {
