@@ -2,13 +2,11 @@
 
 import atexit
 import json
-import os
 import subprocess
 import sys
 from functools import cache
 from pathlib import Path
 
-import jwt
 import kit
 from authority import SECRET, Authority, client
 from between import Between
@@ -16,6 +14,7 @@ from botocore.exceptions import ClientError
 from cloud import REGION, TRUST, Moto, rights
 from forge import Forge
 from lent import secret
+from mcp.client.streamable_http import streamablehttp_client
 from stores import FOUND, PROGRAMS
 from whole import USUAL, Case
 
@@ -228,8 +227,6 @@ class ByHeader(Case):
         self.between.up()
 
     async def bare(self):
-        from mcp.client.streamable_http import streamablehttp_client
-
         async with streamablehttp_client(self.url, {"Authorization": "Bearer of-nobody"}) as (reading, writing, _):
             return await self.asked(reading, writing)
 
