@@ -169,7 +169,10 @@ async fn who_set_it_up_hears_how_to_allow_what_its_issuer_alone_decides() {
     let issuer = Arc::new(Issuer { is_revocable: false, decides: true, generous_ms: 3_600_000.into(), ..Issuer::default() });
     let (house, grant) = (house(&issuer).at_work(), grant("g-1", 1, 100_000, None));
     let why = house.denied(&grant, "tickets").await;
-    assert!(why.ends_with("longer than was asked for: `ttl` in the connector's `credential` says how long it may live at most"), "{why}");
+    assert!(
+        why.ends_with("longer than was asked for: `ttl` in the connector's `credential` says how long it may live at most"),
+        "{why}"
+    );
 }
 
 #[tokio::test]
