@@ -10,6 +10,7 @@ import threading
 from pathlib import Path
 
 import kit
+from lent import beneath, environment
 from mcp import ClientSession, StdioServerParameters
 from mcp.client.stdio import stdio_client
 from mcp.client.streamable_http import streamablehttp_client
@@ -58,7 +59,7 @@ class Case:
         found = []
         for process in beneath(gateway.child.pid):
             try:
-                env = dict(word.split("=", 1) for word in (process / "environ").read_bytes().decode().split("\0") if "=" in word)
+                env = environment(process)
                 values = {name: env[name] for name in self.variables if name in env}
                 if len(values) == len(self.variables):
                     opened = {name: self.opened(process, value) for name, value in values.items()}
@@ -111,15 +112,6 @@ class Case:
             answer = await session.call_tool(prefix + self.tool, self.arguments)
             text = "\n".join(part.text for part in answer.content if part.type == "text")
             return f"ERROR {text}" if answer.isError else text
-
-
-def beneath(pid):
-    """The folders of the processes that this one started, and of theirs."""
-    found = []
-    for children in Path(f"/proc/{pid}/task").glob("*/children"):
-        for child in children.read_text().split():
-            found += [Path(f"/proc/{child}"), *beneath(int(child))]
-    return found
 
 
 def heard(work):
