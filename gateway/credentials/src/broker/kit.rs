@@ -165,6 +165,7 @@ impl Clock for Books {
 }
 
 /// An issuer: what it has given, it knows by the lease's id.
+#[expect(clippy::struct_excessive_bools, reason = "ways to behave, each on its own")]
 #[derive(Debug)]
 pub(super) struct Issuer {
     /// What is alive at it.
