@@ -165,9 +165,20 @@ async fn more_than_was_wished_for_is_refused_and_given_back() {
 }
 
 #[tokio::test]
+async fn who_set_it_up_hears_how_to_allow_what_its_issuer_alone_decides() {
+    let issuer = Arc::new(Issuer { is_revocable: false, decides: true, generous_ms: 3_600_000.into(), ..Issuer::default() });
+    let (house, grant) = (house(&issuer).at_work(), grant("g-1", 1, 100_000, None));
+    let why = house.denied(&grant, "tickets").await;
+    assert!(
+        why.ends_with("longer than was asked for: `ttl` in the connector's `credential` says how long it may live at most"),
+        "{why}"
+    );
+}
+
+#[tokio::test]
 async fn what_can_not_be_written_down_is_not_lent() {
-    for (broken, made) in [("open", 0), ("keep", 0), ("put", 1)] {
-        let issuer = issuer();
+    for (broken, says_first, made) in [("open", true, 0), ("keep", true, 0), ("keep", false, 1), ("put", true, 1)] {
+        let issuer = Arc::new(Issuer { says_first, ..Issuer::default() });
         let (house, grant) = (house(&issuer).at_work(), grant("g-1", 1, 100_000, None));
         *house.books.broken.lock().unwrap() = Some(broken);
         assert!(house.denied(&grant, "tickets").await.contains(&format!("{broken} is broken")));
