@@ -3,7 +3,7 @@
 mod answer;
 mod request;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::{path::PathBuf, time::Duration};
 

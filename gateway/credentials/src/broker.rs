@@ -546,6 +546,8 @@ fn give_back(desk: &Desk, lent: &Lent, why: &str, used: Option<Weak<Lease>>) {
 }
 
 #[cfg(test)]
+mod faults;
+#[cfg(test)]
 mod kit;
 #[cfg(test)]
 mod minted_tests;

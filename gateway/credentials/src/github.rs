@@ -1,7 +1,7 @@
 //! Installation tokens of a GitHub App: for these repositories, with these permissions, and given back when the task is over.
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::{collections::BTreeMap, time::Duration};
 

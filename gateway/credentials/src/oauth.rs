@@ -5,7 +5,7 @@ mod answer;
 mod client;
 mod metadata;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::{collections::BTreeMap, fmt, path::PathBuf, time::Duration};
 

@@ -10,7 +10,7 @@ use crate::stub::{Asked, Notes, Say, Stub, every_fault, file, mint, wish};
 
 const NAME: &str = "bot-0123456789abcdef0123456789abcdef";
 
-fn at(url: &Url, folder: &std::path::Path) -> Aws {
+pub(crate) fn at(url: &Url, folder: &std::path::Path) -> Aws {
     Aws {
         web: Web { roots: None, identity: None },
         endpoint: url.clone(),
@@ -31,13 +31,13 @@ fn at(url: &Url, folder: &std::path::Path) -> Aws {
 }
 
 /// A session that ends so many seconds after the one that was asked for.
-fn session(asked: &Asked, beyond: i64, name: &str) -> Say {
+pub(crate) fn session(asked: &Asked, beyond: i64, name: &str) -> Say {
     let role = fields(asked)["RoleArn"].rsplit('/').next().unwrap().to_owned();
     named(asked, beyond, &format!("{role}/{name}"))
 }
 
 /// The same of whomever it is.
-fn named(asked: &Asked, beyond: i64, name: &str) -> Say {
+pub(crate) fn named(asked: &Asked, beyond: i64, name: &str) -> Say {
     let seconds: i64 = fields(asked)["DurationSeconds"].parse().unwrap();
     let now_ms = i64::try_from(std::time::UNIX_EPOCH.elapsed().unwrap().as_millis()).unwrap();
     let ends = bailiwick_schemas::time::rfc3339(u64::try_from(now_ms + (seconds + beyond) * 1000).unwrap());

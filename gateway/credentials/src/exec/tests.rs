@@ -45,7 +45,7 @@ pub(crate) fn wish(seconds: u64) -> Wish {
 
 const TOKEN: &str = "tok-0123456789abcdef";
 
-fn plugin(script: &str, revocable: bool) -> Exec {
+pub(crate) fn plugin(script: &str, revocable: bool) -> Exec {
     let env = [("MINT_HOME".to_owned(), SecretString::from("/somewhere"))];
     Exec {
         program: Program {
@@ -63,7 +63,7 @@ fn plugin(script: &str, revocable: bool) -> Exec {
     }
 }
 
-fn answer(status: &str) -> String {
+pub(crate) fn answer(status: &str) -> String {
     format!(r#"{{"apiVersion":"{API}","kind":"{KIND}","status":{{{status}}}}}"#)
 }
 

@@ -9,14 +9,14 @@ use crate::stub::{Say, Stub, every_fault, file, mint, rsa_pem};
 const TOKEN: &str = "ghs_canary0123456789";
 
 /// The shape that GitHub documents, with these in place of what was asked for.
-fn answer(permissions: &str, repositories: &str, selection: &str) -> String {
+pub(crate) fn answer(permissions: &str, repositories: &str, selection: &str) -> String {
     format!(
         r#"{{"token":"{TOKEN}","expires_at":"2099-07-11T22:14:10Z","permissions":{permissions},
         "repository_selection":"{selection}","repositories":[{repositories}]}}"#
     )
 }
 
-fn at(url: &Url, folder: &std::path::Path) -> GitHub {
+pub(crate) fn at(url: &Url, folder: &std::path::Path) -> GitHub {
     let of = |level| BTreeMap::from([("issues".to_owned(), level)]);
     GitHub {
         web: Web { roots: None, identity: None },

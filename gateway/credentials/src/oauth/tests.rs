@@ -13,11 +13,11 @@ use crate::{
 
 const TOKEN: &str = "canary-token-0123456789";
 
-fn good(more: &str) -> String {
+pub(crate) fn good(more: &str) -> String {
     format!(r#"{{"access_token":"{TOKEN}","token_type":"bearer","expires_in":600{more}}}"#)
 }
 
-fn at(url: &Url, authentication: ClientAuthentication) -> OAuth {
+pub(crate) fn at(url: &Url, authentication: ClientAuthentication) -> OAuth {
     let server = OAuthServer {
         web: Web { roots: None, identity: None },
         place: OAuthPlace::Endpoints { token: url.join("token").unwrap(), revocation: Some(url.join("revoke").unwrap()) },

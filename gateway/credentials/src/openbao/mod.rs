@@ -228,4 +228,4 @@ impl Provider for OpenBao {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

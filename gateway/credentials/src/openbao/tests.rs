@@ -12,7 +12,7 @@ use tokio::{
 
 use super::*;
 
-const CREATED: &str = r#"{"auth":{"client_token":"canary-child","accessor":"acc-1","policies":["ro"],"lease_duration":30,"renewable":true,"orphan":true}}"#;
+pub(crate) const CREATED: &str = r#"{"auth":{"client_token":"canary-child","accessor":"acc-1","policies":["ro"],"lease_duration":30,"renewable":true,"orphan":true}}"#;
 const RENEWED: &str = r#"{"auth":{"client_token":"","accessor":"acc-1","lease_duration":600}}"#;
 const SECRET: &str = r#"{"lease_id":"database/creds/ro/1","lease_duration":3600,"renewable":true,"data":{"username":"v-1","password":"canary-password"}}"#;
 const SHORTENED: &str = r#"{"lease_id":"database/creds/ro/1","lease_duration":600,"renewable":true}"#;
@@ -74,32 +74,37 @@ impl Issuer {
     }
 
     fn provider(&self, is_kept: bool) -> OpenBao {
-        let file = self.folder.path().join("token");
-        std::fs::write(&file, "canary-own").unwrap();
-        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
-        let server = BaoServer {
-            url: self.url.clone(),
-            web: Web { roots: None, identity: None },
-            namespace: Some("team".to_owned()),
-            login: Login::Token { file },
-            token_role: None,
-        };
-        let (path, policies) = ("database/creds/ro".to_owned(), vec!["ro".to_owned()]);
-        let lent = LentByBao {
-            path: "database/creds/rw".to_owned(),
-            read_path: path,
-            policies: vec!["rw".to_owned()],
-            read_policies: policies,
-            is_kept,
-            longest: None,
-        };
-        OpenBao::new(server, lent)
+        at(&self.url, self.folder.path(), is_kept)
     }
 
     fn paths(&self) -> Vec<String> {
         let path = |text: &String| text.split(' ').nth(1).unwrap_or_default().trim_start_matches("/v1/").to_owned();
         self.asked.lock().unwrap().iter().map(path).collect()
     }
+}
+
+/// A provider of what is at this address.
+pub(crate) fn at(url: &url::Url, folder: &std::path::Path, is_kept: bool) -> OpenBao {
+    let file = folder.join("token");
+    std::fs::write(&file, "canary-own").unwrap();
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let server = BaoServer {
+        url: url.clone(),
+        web: Web { roots: None, identity: None },
+        namespace: Some("team".to_owned()),
+        login: Login::Token { file },
+        token_role: None,
+    };
+    let (path, policies) = ("database/creds/ro".to_owned(), vec!["ro".to_owned()]);
+    let lent = LentByBao {
+        path: "database/creds/rw".to_owned(),
+        read_path: path,
+        policies: vec!["rw".to_owned()],
+        read_policies: policies,
+        is_kept,
+        longest: None,
+    };
+    OpenBao::new(server, lent)
 }
 
 #[derive(Default)]

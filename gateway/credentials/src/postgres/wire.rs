@@ -31,7 +31,7 @@ use crate::{
 };
 
 /// How long a connection may take to come about, its login included.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(if cfg!(test) { 3 } else { 10 });
 
 /// How long the server may work on one statement, milliseconds.
 const STATEMENT_MS: u64 = 8_000;

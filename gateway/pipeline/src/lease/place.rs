@@ -72,18 +72,15 @@ impl Place {
     pub(super) fn fit(self, part: &str) -> Result<Fitted<'_>, &'static str> {
         let is_line = |c: char| c == '\n' || c == '\r';
         match self {
-            Self::Alone => {}
+            Self::Url => return Ok(spelled(part)),
             Self::Line if part.contains(is_line) => return Err("line breaks"),
-            Self::Line => {}
             Self::Word if part.contains(|c: char| c.is_whitespace() || c.is_control() || matches!(c, '\'' | '"' | '\\')) => {
                 return Err("blanks, quotes and `\\`");
             }
-            Self::Word => {}
             Self::Quoted(quote) if part.contains(|c: char| c == quote || c == '\\' || c.is_control()) => {
                 return Err("quotes, `\\` and control characters");
             }
-            Self::Quoted(_) => {}
-            Self::Url => return Ok(spelled(part)),
+            Self::Alone | Self::Line | Self::Word | Self::Quoted(_) => {}
         }
         Ok(Fitted::Whole(part))
     }
