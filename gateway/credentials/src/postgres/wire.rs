@@ -118,13 +118,21 @@ async fn connected(server: &PostgresServer, name: &str) -> Result<Client, MintFa
     let mut config = Config::new();
     config.user(&server.user).dbname(&server.database).application_name(name);
     config.options(format!("{OPTIONS} -c statement_timeout={STATEMENT_MS} -c lock_timeout={STATEMENT_MS}"));
+    let mut secrets = Vec::new();
     if let Some(file) = &server.password_file {
         let (path, shown) = (file.clone(), file.display().to_string());
         let read = tokio::task::spawn_blocking(move || secret_file::read(&path)).await;
         let password = read.unwrap_or_else(|_| Err("reading it failed".to_owned()));
         let own = |why| MintFault::new(MintFaultKind::Own, format!("the gateway's own secret in `{shown}`: {why}"));
-        config.password(password.map_err(own)?.expose_secret());
+        let password = password.map_err(own)?;
+        config.password(password.expose_secret());
+        secrets.push(password);
     }
+    // A server that was shown the password may say it.
+    let told = |fault: tokio_postgres::Error| {
+        let fault = told(&fault);
+        MintFault { why: bailiwick_pipeline::kept_out(&secrets, &fault.why), ..fault }
+    };
     let wire = dial(server).await.map_err(|fault| {
         let why = format!("PostgreSQL can't be reached at `{}`: {fault}", server.place());
         MintFault::new(MintFaultKind::Down, why)
@@ -132,7 +140,7 @@ async fn connected(server: &PostgresServer, name: &str) -> Result<Client, MintFa
     if server.is_near() && server.roots.is_none() {
         config.ssl_mode(SslMode::Disable);
         let open = Open { wire, wary: Wary::default() };
-        let (client, connection) = config.connect_raw(open, NoTls).await.map_err(|fault| told(&fault))?;
+        let (client, connection) = config.connect_raw(open, NoTls).await.map_err(told)?;
         tokio::spawn(connection);
         return Ok(client);
     }
@@ -143,8 +151,7 @@ async fn connected(server: &PostgresServer, name: &str) -> Result<Client, MintFa
     let tls = tls.map_err(|why| MintFault::new(MintFaultKind::Own, format!("TLS to PostgreSQL: {why}")))?;
     let host = ServerName::try_from(server.host.trim_start_matches('[').trim_end_matches(']').to_owned());
     let host = host.map_err(|_| MintFault::new(MintFaultKind::Own, format!("`{}` is no name of a host", server.host)))?;
-    let (client, connection) =
-        config.connect_raw(wire, Tls { config: Arc::new(tls), host }).await.map_err(|fault| told(&fault))?;
+    let (client, connection) = config.connect_raw(wire, Tls { config: Arc::new(tls), host }).await.map_err(told)?;
     tokio::spawn(connection);
     Ok(client)
 }
