@@ -1,6 +1,6 @@
 //! How a role is taken back: whoever made it is heard no more, it logs in no more, and then it goes with all that it has.
 
-use std::time::Duration;
+use std::{pin::pin, time::Duration};
 
 use postgres_protocol::escape::escape_identifier;
 use tokio::time::Instant;
@@ -40,12 +40,11 @@ pub(super) async fn revoked(server: &PostgresServer, held: &Held) -> Result<(), 
         return Ok(());
     }
     let (role, heir) = (escape_identifier(&held.role), escape_identifier(&held.heir));
-    // By itself: whatever else fails, nobody logs in any more.
-    if !is_done(&client, &held.role, &format!("ALTER ROLE {role} NOLOGIN")).await? {
-        return Ok(());
-    }
     // To be a member of it is what it takes to end its sessions, and to hand on what it owns.
     if !is_done(&client, &held.role, &format!("GRANT {role} TO CURRENT_USER")).await? {
+        return Ok(());
+    }
+    if !locked_out(&client, server, &held.role).await? {
         return Ok(());
     }
     end_sessions(&client, OF_ROLE, &held.role).await?;
@@ -67,6 +66,29 @@ pub(super) async fn revoked(server: &PostgresServer, held: &Held) -> Result<(), 
             Err(RevokeFault { why, ..fault })
         }
         done => done.map(drop),
+    }
+}
+
+/// Nobody logs in as this role any more. Its own sessions can hold that up, with a change of the role that they never end: they are ended while
+/// it is waited for. Whether the role was there.
+async fn locked_out(client: &Client, server: &PostgresServer, role: &str) -> Result<bool, RevokeFault> {
+    let (since, statement) = (Instant::now(), format!("ALTER ROLE {} NOLOGIN", escape_identifier(role)));
+    loop {
+        let mut locked = pin!(is_done(client, role, &statement));
+        let mut done = tokio::time::timeout(GLANCE, &mut locked).await.ok();
+        if done.is_none() {
+            let second = connect(server, NAME).await?;
+            while done.is_none() {
+                end_once(&second, OF_ROLE, role).await?;
+                done = tokio::time::timeout(GLANCE, &mut locked).await.ok();
+            }
+        }
+        match done {
+            // Another of its sessions was quicker.
+            Some(Err(_)) if since.elapsed() < PATIENCE => {}
+            Some(done) => return done,
+            None => return Err(RevokeFault::new("it can't be kept from logging in")),
+        }
     }
 }
 
@@ -92,13 +114,10 @@ async fn is_done(client: &Client, role: &str, statements: &str) -> Result<bool, 
 
 /// Ends these sessions, until there are none.
 async fn end_sessions(client: &Client, whose: &str, value: &str) -> Result<(), RevokeFault> {
-    let statement =
-        format!("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE {whose} AND pid <> pg_backend_pid()");
     let (since, mut quiet) = (Instant::now(), 0);
     // Twice: whoever was logging in is not in the list yet.
     while quiet < 2 {
-        let found = client.query_one(&statement, &[&value]).await.map_err(|fault| told(&fault))?;
-        let left: i64 = column(&found, 0)?;
+        let left = end_once(client, whose, value).await?;
         quiet = if left == 0 { quiet + 1 } else { 0 };
         if since.elapsed() > PATIENCE {
             return Err(RevokeFault::new(format!("{left} of its sessions do not end")));
@@ -108,4 +127,12 @@ async fn end_sessions(client: &Client, whose: &str, value: &str) -> Result<(), R
         }
     }
     Ok(())
+}
+
+/// Tells these sessions to end; how many there were.
+async fn end_once(client: &Client, whose: &str, value: &str) -> Result<i64, RevokeFault> {
+    let statement =
+        format!("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE {whose} AND pid <> pg_backend_pid()");
+    let found = client.query_one(&statement, &[&value]).await.map_err(|fault| told(&fault))?;
+    Ok(column(&found, 0)?)
 }

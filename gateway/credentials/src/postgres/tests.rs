@@ -44,6 +44,26 @@ async fn a_session_with_the_name_of_the_one_that_made_its_role_is_no_reason_to_l
 }
 
 #[tokio::test]
+async fn a_change_of_its_role_that_a_session_never_ends_holds_nothing_up() {
+    let cluster = Cluster::new().await;
+    let (session, handle) = lent(&cluster).await;
+    session.batch_execute("BEGIN; ALTER ROLE CURRENT_USER PASSWORD 'another one'").await.unwrap();
+    // The next ones wait for their turn to do the same.
+    let mut waiting = Vec::new();
+    for _ in 0..5 {
+        let next = cluster.session(ROLE, "app").await.unwrap();
+        waiting.push(tokio::spawn(async move { next.batch_execute("BEGIN; ALTER ROLE CURRENT_USER PASSWORD 'mine'").await }));
+    }
+    let since = std::time::Instant::now();
+    back(&cluster, &handle).await.unwrap();
+    assert!(since.elapsed() < Duration::from_secs(6), "{:?}", since.elapsed());
+    assert!(is_over(&session).await && cluster.made().await == 0);
+    for waiting in waiting {
+        waiting.await.unwrap().unwrap_err();
+    }
+}
+
+#[tokio::test]
 async fn nothing_that_a_task_makes_is_run_with_the_gateways_rights() {
     let cluster = Cluster::new().await;
     // It fits better than PostgreSQL's own `count("any")`, for whoever looks into `public` too.
