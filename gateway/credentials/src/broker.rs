@@ -527,10 +527,11 @@ fn loan_of(lent: &Lent) -> Loan {
     Loan { lease: Arc::clone(&lent.lease), fresh: lent.is_first_use() }
 }
 
-/// Who can take back what was lent: who is configured now for the same connector, where that is the same issuer.
+/// Who can take back what was lent: who is configured now for the same connector, or for another one of the same issuer.
 fn provider_of(specs: &Specs, entry: &Entry) -> Option<Arc<dyn Provider>> {
-    let spec = specs.get(&entry.connector)?;
-    (spec.provider.name() == entry.provider && spec.issuer == entry.issuer).then(|| Arc::clone(&spec.provider))
+    let fits = |spec: &&CredentialSpec| spec.provider.name() == entry.provider && spec.issuer == entry.issuer;
+    let spec = specs.get(&entry.connector).filter(fits).or_else(|| specs.values().find(fits))?;
+    Some(Arc::clone(&spec.provider))
 }
 
 /// Gives it back: what stands for ever is only on record, all else is for its issuer to take back.
@@ -544,6 +545,8 @@ fn give_back(desk: &Desk, lent: &Lent, why: &str, used: Option<Weak<Lease>>) {
     desk.give_back(Returning { entry, handle, provider, why: why.to_owned(), used });
 }
 
+#[cfg(test)]
+mod faults;
 #[cfg(test)]
 mod kit;
 #[cfg(test)]

@@ -159,9 +159,9 @@ impl Desk {
         self.wake.notify_one();
     }
 
-    /// Finds who can take back what nobody could be asked to.
+    /// Has each taken back by whoever can do that now: one that was configured before may know secrets that are not good any more.
     pub(crate) fn resolve(&self, provider_of: impl Fn(&Entry) -> Option<Arc<dyn Provider>>) {
-        for pending in self.lock().values_mut().filter(|pending| pending.returning.provider.is_none()) {
+        for pending in self.lock().values_mut() {
             let Returning { entry, handle, why, used, .. } = pending.returning.as_ref();
             let Some(provider) = provider_of(entry) else { continue };
             let (entry, handle, why, used) = (Arc::clone(entry), handle.clone(), why.clone(), used.clone());

@@ -8,6 +8,8 @@
 mod aws;
 mod book;
 mod broker;
+#[cfg(test)]
+mod cluster;
 mod desk;
 mod exec;
 mod github;

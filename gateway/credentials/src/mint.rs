@@ -155,7 +155,7 @@ pub(crate) async fn mint(desk: &Arc<Desk>, spec: &CredentialSpec, wish: Wish) ->
         (_, true) | (None, _) => Ok(()),
         // INVARIANT: by what it is taken back is on disk before the secret is used.
         (Some(handle), false) => {
-            desk.book.keep(&entry, handle).await.map_err(|why| format!("by what it is taken back can't be stored: {why}"))
+            within(desk.book.keep(&entry, handle)).await.map_err(|why| format!("by what it is taken back can't be stored: {why}"))
         }
     };
     let entry = Arc::new(entry);

@@ -291,6 +291,32 @@ async fn what_another_issuer_made_is_not_taken_back_at_this_one() {
 }
 
 #[tokio::test]
+async fn what_a_connector_was_lent_that_is_gone_is_taken_back_by_another_one_of_the_same_issuer() {
+    let issuer = issuer();
+    let books = Arc::<Books>::default();
+    let spec = || of(Arc::clone(&issuer) as Arc<dyn Provider>, "");
+    let house = House::with([("tickets", spec())], Arc::clone(&books));
+    house.lend(&grant("g-1", 1, 100_000, None), "tickets").await;
+    drop(house);
+    let next = House::with([("ledger", spec())], Arc::clone(&books)).at_work();
+    next.broker.recover().unwrap();
+    until("the return", || issuer.alive() == 0 && books.open() == 0).await;
+}
+
+#[tokio::test]
+async fn what_is_not_back_is_taken_back_with_what_is_configured_now() {
+    let (before, now) = (issuer(), issuer());
+    *before.takes.lock().unwrap() = Some(RevokeFault::new("its secret is another one by now"));
+    let (house, grant) = (house(&before).at_work(), grant("g-1", 1, 100_000, None));
+    house.lend(&grant, "tickets").await;
+    house.broker.returned(&grant.terms().id, "the task is done");
+    assert!(!house.broker.settled(&grant.terms().id, LONG).await);
+    house.broker.replace([(id("tickets"), of(Arc::clone(&now) as Arc<dyn Provider>, "with another secret"))].into());
+    until("the return", || house.books.open() == 0).await;
+    assert_eq!(now.asked_back.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
 async fn what_is_being_made_is_not_back() {
     let issuer = Arc::new(Issuer { breath: Semaphore::new(0), ..Issuer::default() });
     let (house, grant) = (Arc::new(house(&issuer).at_work()), grant("g-1", 1, 100_000, None));

@@ -45,6 +45,21 @@ const DEPTH: usize = 4;
 #[error("it has {0} bytes, fewer than 8: so short a secret can't be told from ordinary text in a result; use a longer one")]
 pub struct NeedleFault(usize);
 
+/// The text without these secrets, in any form that is looked for. Those of fewer than 8 bytes are looked for as they are.
+pub fn kept_out(secrets: &[SecretString], text: &str) -> String {
+    let (short, long): (Vec<&SecretString>, Vec<&SecretString>) = secrets
+        .iter()
+        .filter(|secret| !secret.expose_secret().is_empty())
+        .partition(|secret| secret.expose_secret().len() < SHORTEST);
+    let long: Vec<SecretString> = long.into_iter().cloned().collect();
+    let clean = match Needles::of(&long) {
+        _ if long.is_empty() => text.to_owned(),
+        Ok(needles) => needles.redact(text).0,
+        Err(_) => MARK.to_owned(),
+    };
+    short.iter().fold(clean, |clean, secret| clean.replace(secret.expose_secret(), MARK))
+}
+
 /// The forms of one secret to look for.
 pub(crate) struct Needles {
     forms: Vec<Form>,
