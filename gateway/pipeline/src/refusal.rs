@@ -200,6 +200,15 @@ impl Refusal {
         Self::tool_error(Outcome::Cancelled, "grant_ended", text, format!("grant `{id}` is {}", state.as_str()))
     }
 
+    /// The credential that the call goes out with was taken back. `may` says what has become of the call.
+    pub fn credential_taken_back(connector: &str, lease: &str, may: &str) -> Self {
+        let text = format!(
+            "STOPPED: the credential that the call was made with was taken back while it was under way. {may} A further call gets another one."
+        );
+        let detail = format!("lease `{lease}` of connector `{connector}` was taken back");
+        Self::tool_error(Outcome::Cancelled, "credential_taken_back", text, detail)
+    }
+
     /// A person has stopped it, until a person lets it go on. Whoever asks hears that and no more: what else is halted, and why, is for
     /// operators.
     pub fn halted(halt: &Halt) -> Self {

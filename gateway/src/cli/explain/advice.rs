@@ -84,6 +84,9 @@ pub(super) fn advice(refusal: &Refusal<'_>, origin: &Origin) -> Option<String> {
             format!("{again} connectors test {connector}   starts its server and shows what it writes")
         }
         "result_refused" => format!("its server answers what may not pass: {again} connectors show {connector}"),
+        "credential_taken_back" => {
+            format!("somebody took its credential back while it was under way: look at what it did, and call again; {again} audit search --stream admin --event lease_revoked   says who")
+        }
         "credential_unavailable" => "mend the credential of the connector; `doctor` looks for it".to_owned(),
         "invalid_arguments" => "the arguments don't fit the tool's schema: the agent was told the places".to_owned(),
         "unauthenticated" => format!("no valid token was shown; {again} agents token AGENT   makes one"),
