@@ -350,6 +350,13 @@ impl Refusal {
         refusal
     }
 
+    /// There is no such question about a call of this agent under this grant, for whatever cause: the same words for all.
+    pub fn unknown_approval(handle: &str) -> Self {
+        let handle: String = handle.chars().take(64).collect();
+        let text = format!("UNKNOWN APPROVAL: no call of this task waits, or waited of late, under {handle:?}.");
+        Self::tool_error(Outcome::Denied, "unknown_approval", text, "no such approval of this agent and grant".to_owned())
+    }
+
     /// Nobody decided in time, or what was asked does not stand any more; and the agent does not wait itself, so that nobody is asked again.
     pub fn approval_lapsed() -> Self {
         let text = "DENIED: nobody decided in time, or what a person was asked for changed meanwhile. Not executed; call again where it is \

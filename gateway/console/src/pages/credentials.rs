@@ -26,7 +26,7 @@ pub fn credentials(frame: &Frame, view: &CredentialsView, filter: &LeaseFilter) 
                 @if filter.is_any() {
                     (empty("Nothing of this is lent.", "The first call of a task that needs a credential has one made."))
                 } @else {
-                    (empty("Nothing is lent.", "The first call of a task to a connector with a `credential` has one made. Name an issuer in `[providers.NAME]` of config.toml and refer to it in the connector; `bailiwick check` has one made and gives it back, to see that it works."))
+                    (empty("Nothing is lent.", "The first call of a task to a connector with a `credential` has one made. Name an issuer in `[[providers]]` of config.toml and refer to it as the `provider` of the connector's `credential`; `bailiwick check` has one made and gives it back, to see that it works."))
                 }
             } @else {
                 ol.rows aria-labelledby="lent" { @for row in &lent { (lease_row(frame, row)) } }

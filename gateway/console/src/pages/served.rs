@@ -14,8 +14,8 @@ use maud::Markup;
 use serde::Deserialize;
 
 use super::{
-    Decidable, Together, agents, apart, approval, audit, batch, batch_changed, call, changed_meanwhile, connector, connectors, credentials,
-    decided_already, detections, grant, grants, halts, inbox, lease, live_calls, reviews,
+    Decidable, Together, agents, apart, approval, audit, batch, batch_changed, call, changed_meanwhile, connector, connectors,
+    credentials, decided_already, detections, grant, grants, halts, inbox, lease, live_calls, reviews,
 };
 use crate::{
     Viewer,
