@@ -1,5 +1,5 @@
 // What people do at the console, in a real browser, with real agents asking. Each case stands for itself and says what it saw.
-import { existsSync, readdirSync, utimesSync, writeFileSync } from 'node:fs';
+import { readdirSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Gateway, ISSUED, Person, each, grave, is, require, until } from './harness.mjs';
 
@@ -199,7 +199,7 @@ const cases = {
       await ada.open('/credentials');
       is((await ada.page.textContent('main')).includes('[[providers]]'), 'the empty page does not say what to do');
       await ada.picture('credentials-empty');
-      is((await gateway.call('tickets__get', 'id=T-17')).code === 0 && (await gateway.call('files__list_directory', 'path=/')).code === 0, 'nothing is lent');
+      is((await gateway.call('tickets__get', 'id=T-17')).code === 0 && (await gateway.call('files__list', 'path=/')).code === 0, 'nothing is lent');
       // By itself, without loading it anew.
       await until('both', async () => (await ada.page.locator('#credentials .state.good').count()) === 2);
       const text = await ada.page.textContent('#credentials');
@@ -234,8 +234,8 @@ const cases = {
         }
         await context.close();
       }
-      is(issued() === 2, `${issued()} are at the issuer`);
-      await ada.pressed('j', 'Enter');
+      is(issued() === 1, `${issued()} are at the issuer`);
+      await ada.page.locator(`a.open[href="${lease}"]`).press('Enter');
       await ada.page.waitForURL(`**${lease}`);
       await ada.page.locator('#why').fill('looked odd');
       await ada.picture('credential');
@@ -243,11 +243,11 @@ const cases = {
       await until('its end', async () => (await ada.page.textContent('#lease')).includes('taken back'));
       is((await ada.page.textContent('#lease')).includes('looked odd') && await ada.page.locator('main form').count() === 0, 'nobody says why');
       await ada.picture('credential-ended');
-      is(issued() === 1, 'it is still at its issuer');
+      is(issued() === 0, 'it is still at its issuer');
       await until('the viewer to hear of it', async () => (await vic.page.textContent('#lease')).includes('taken back'));
       await until('its process to go', () => JSON.parse(gateway.cli('connectors', 'show', 'tickets', '--json'))[0].processes.length === 0);
       // Without a script, with the operator credential; where the issuer does not do it, that is said, and when it is tried again.
-      is((await gateway.call('tickets__get', 'id=T-17')).code === 0 && issued() === 2, 'the next call is lent nothing');
+      is((await gateway.call('tickets__get', 'id=T-17')).code === 0 && issued() === 1, 'the next call is lent nothing');
       writeFileSync(join(gateway.folder, 'away'), '');
       const context = await browser.newContext({ javaScriptEnabled: false, storageState: await ada.context.storageState(), viewport: { width: 1280, height: 900 } });
       const page = await context.newPage();
@@ -260,7 +260,7 @@ const cases = {
       is((await page.textContent('#credentials')).includes('The next try'), await page.textContent('#credentials'));
       await ada.picture('credentials-overdue', page);
       await context.close();
-      is(existsSync(join(gateway.folder, 'away')) && issued() === 2, 'the issuer took it back');
+      is(issued() === 1, 'the issuer took it back');
       await ada.leave();
       await vic.leave();
     } finally { await gateway.stop(); }

@@ -34,15 +34,16 @@ tools.get = { kind = "read", band = "low" }
 tools.refund = { kind = "write", band = "high" }
 `;
 
-// A gateway whose connectors are lent what a program of the operator's makes: what there is at that issuer lies in the folder `issued`, and it takes
+// A gateway whose connectors are lent what a program of the operator's makes: what `tickets` has of that issuer lies in the folder `issued`, and it takes
 // nothing back while there is a file `away`. One of its kinds takes nothing back at all, and one credential stands for ever and is old.
 const MINT = `#!/bin/sh
 cd "$(dirname "$0")" && read -r asked
 lease=$(printf %s "$asked" | sed 's/.*"lease":"\\([^"]*\\)".*/\\1/')
 case "$asked" in
 *'"verb":"revoke"'*) [ ! -e away ] || { echo "closed for the night" >&2; exit 1; }; rm -f "issued/$lease" ;;
-*) echo x >"issued/$lease"
-   printf '{"apiVersion":"client.authentication.k8s.io/v1","kind":"ExecCredential","status":{"token":"made-for-%s","expirationTimestamp":"%s"}}' "$lease" "$(date -u -d '+1 hour' +%Y-%m-%dT%H:%M:%SZ)" ;;
+*) case "$asked" in *'"connector":"tickets"'*) echo x >"issued/$lease" ;; esac
+   ttl=$(printf %s "$asked" | sed 's/.*"ttlSeconds":\\([0-9]*\\).*/\\1/')
+   printf '{"apiVersion":"client.authentication.k8s.io/v1","kind":"ExecCredential","status":{"token":"made-for-%s","expirationTimestamp":"%s"}}' "$lease" "$(date -u -d "+$ttl seconds" +%Y-%m-%dT%H:%M:%SZ)" ;;
 esac
 `;
 const lent = (name, credential) => `
@@ -53,7 +54,7 @@ pin = "first-use"
 credential = { ${credential}, inject = { env = "${name.toUpperCase()}_TOKEN" } }
 labels = []
 tools.get = { kind = "read", band = "low" }
-tools.list_directory = { kind = "read", band = "low" }
+tools.list = { kind = "read", band = "low" }
 `;
 export const ISSUED = {
   mint: MINT,
@@ -76,7 +77,7 @@ ${lent('shop', 'provider = "file", path = "shop.token"')}
 id = "triage"
 agent = "demo"
 purpose = "triage the tickets"
-tools = ["tickets__get", "files__list_directory"]
+tools = ["tickets__get", "files__list"]
 default = true
 ttl = "8h"
 [[people]]

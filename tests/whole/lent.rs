@@ -14,7 +14,8 @@ lease=$(printf %s "$asked" | sed 's/.*"lease":"\([^"]*\)".*/\1/')
 case "$asked" in
 *'"verb":"revoke"'*) rm -f "issued/$lease" ;;
 *) echo x >"issued/$lease"
-   printf '{"apiVersion":"client.authentication.k8s.io/v1","kind":"ExecCredential","status":{"token":"made-for-%s","expirationTimestamp":"%s"}}' "$lease" "$(date -u -d '+1 hour' +%Y-%m-%dT%H:%M:%SZ)" ;;
+   ttl=$(printf %s "$asked" | sed 's/.*"ttlSeconds":\([0-9]*\).*/\1/')
+   printf '{"apiVersion":"client.authentication.k8s.io/v1","kind":"ExecCredential","status":{"token":"made-for-%s","expirationTimestamp":"%s"}}' "$lease" "$(date -u -d "+$ttl seconds" +%Y-%m-%dT%H:%M:%SZ)" ;;
 esac
 "#;
 

@@ -41,7 +41,6 @@ pub fn credentials(frame: &Frame, view: &CredentialsView, filter: &LeaseFilter) 
                 ol.rows.records aria-labelledby="ended" { @for row in &view.ended { (ended(frame, row)) } }
             }
         }
-        @if frame.may_read { p { a href="/audit?stream=secrets" { "All of it on record" } } }
     };
     page(frame, Section::Credentials, "Credentials", Watch::Every(30), &body)
 }
@@ -99,7 +98,7 @@ fn lease_row(frame: &Frame, row: &LeaseRow) -> Markup {
                 (state(row))
                 span.kind { (shown(&row.access)) }
                 @if row.state == "lent" { (left(row.until_ms, frame.now_ms)) }
-                span { (used(row)) }
+                @if row.grant.is_some() { span { (used(row)) } }
             }
             p.who { (whose(row)) }
             @if let Some(task) = &row.task { p.task { (shown(task)) } }
@@ -156,7 +155,12 @@ fn ended(frame: &Frame, row: &LeaseRow) -> Markup {
         li.row id=(row.id) {
             a.open href=(format!("/credentials/{}", row.id)) data-row id=(format!("open-{}", row.id)) { span { (title(row)) } }
             p { (state(row)) " " @if let Some(ended) = row.ended_ms { (ago(ended, frame.now_ms)) } }
-            p.quiet { (used(row)) @if let Some(grant) = &row.grant { " · " a href=(format!("/grants/{grant}")) { (shown(grant)) } } }
+            p.quiet {
+                @match &row.grant {
+                    Some(grant) => { (used(row)) " · " a href=(format!("/grants/{grant}")) { (shown(grant)) } },
+                    None => "to look at the connector",
+                }
+            }
         }
     }
 }
@@ -167,7 +171,8 @@ pub fn lease(frame: &Frame, row: &LeaseRow) -> Markup {
     let body = html! {
         p.crumb { a href="/credentials" { "Credentials" } }
         div #lease data-live data-follows="credentials" {
-            h1 { (shown(&row.connector)) " " (shown(&row.reference)) " " (state(row)) }
+            h1 { (shown(&row.connector)) " " (state(row)) }
+            p.lead { (shown(&row.reference)) }
             (trouble(frame, row))
             dl.facts {
                 div { dt { "Connector" } dd { a href=(format!("/connectors/{}", row.connector)) { (shown(&row.connector)) } } }
@@ -181,7 +186,7 @@ pub fn lease(frame: &Frame, row: &LeaseRow) -> Markup {
                 } @else {
                     div { dt { "Ends" } dd { (at(row.until_ms)) @if row.state == "lent" { " · " (left(row.until_ms, frame.now_ms)) } } }
                 }
-                div { dt { "Calls" } dd { (used(row)) } }
+                @if row.grant.is_some() { div { dt { "Calls" } dd { (used(row)) } } }
                 div { dt { "Taken back" } dd { @if row.standing { "by nobody: it lives on" } @else if row.revocable { "by its issuer, when the task ends" } @else { "by nobody (" code { "revocable = false" } "): it ends by itself" } } }
                 @if let Some(ended) = row.ended_ms { div { dt { "Ended" } dd { (at(ended)) " · " (ago(ended, frame.now_ms)) } } }
                 @if let Some(why) = &row.why { div { dt { "Why" } dd { (shown(why)) } } }
@@ -189,6 +194,7 @@ pub fn lease(frame: &Frame, row: &LeaseRow) -> Markup {
                 div { dt { "Lease" } dd.mono { (row.id) } }
             }
         }
+        @if frame.may_read { p { a href=(format!("/audit?id={}", row.id)) { "All that is on record of it" } } }
         @if frame.may_change && row.state == "lent" {
             h2 { "Take back" }
             form.answer #take-back method="post" action=(to) data-sign {
