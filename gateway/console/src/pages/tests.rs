@@ -220,6 +220,7 @@ fn all_pages() -> BTreeMap<&'static str, String> {
         ..LeaseRow::default()
     };
     let overdue = LeaseRow {
+        id: "lease-2".into(),
         state: "overdue".into(),
         why: Some(h()),
         tries: 3,
@@ -229,6 +230,7 @@ fn all_pages() -> BTreeMap<&'static str, String> {
         ..lease_row.clone()
     };
     let over = LeaseRow {
+        id: "lease-3".into(),
         state: "ended".into(),
         how: Some("revoked".into()),
         why: Some(h()),
