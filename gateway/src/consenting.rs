@@ -134,7 +134,7 @@ pub(crate) fn returned(runtime: &Runtime, connector: &ConnectorId, owner: &str) 
             .and_then(|grant| runtime.grants.entry(grant))
             .is_some_and(|entry| entry.grant.terms().owner == owner);
         if is_theirs {
-            runtime.broker.returned_lease(&lease.entry.lease, "its owner's consent was ended");
+            runtime.take_back(&lease.entry.lease, "its owner's consent was ended");
         }
     }
 }

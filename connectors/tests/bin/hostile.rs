@@ -343,6 +343,13 @@ impl Server {
                 say(&good);
                 say(r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}"#);
             }
+            "once-told" => {
+                let told = std::path::Path::new(&self.extra[0]).join(token());
+                while !told.exists() {
+                    sleep(5);
+                }
+                say(&good);
+            }
             "slow" => {
                 sleep(self.extra[0].parse().unwrap());
                 say(&good);

@@ -189,6 +189,8 @@ pub struct Approvals {
     pub max_denied_in_row: u32,
     /// Whether approvers may allow calls like an approved one.
     pub remember: bool,
+    /// Whether agents may ask what became of a call that is held.
+    pub status_tool: bool,
     /// Whether a question is taken back when the call that waits for it is cancelled.
     pub withdraw_on_cancel: bool,
     /// The group of this machine whose users may let a call go alone in an emergency.

@@ -22,7 +22,7 @@ use tokio::{sync::OwnedMutexGuard, time::Instant};
 
 use crate::{
     book::{Book, Entry, Record},
-    desk::{Desk, Returning, Standstill},
+    desk::{Desk, Ended, Returning, Standstill},
     mint::{self, Lent},
     provider::{CredentialSpec, Provider, Wish},
 };
@@ -117,6 +117,8 @@ pub struct Listed {
     pub entry: Arc<Entry>,
     /// Whether what was lent lives on when the task is over.
     pub standing: bool,
+    /// To how many calls it was handed.
+    pub uses: u64,
     /// Why it is not lent any more, and what became of it; none while it is.
     pub ending: Option<Standstill>,
 }
@@ -146,7 +148,7 @@ impl Broker {
         for (entry, handle) in unclosed {
             let provider = provider_of(&specs, &entry);
             let why = "the gateway ended before it was given back".to_owned();
-            self.desk.give_back(Returning { entry: Arc::new(entry), handle, provider, why, used: None });
+            self.desk.give_back(Returning { entry: Arc::new(entry), handle, provider, why, used: None, uses: 0 });
         }
         Ok(count)
     }
@@ -198,8 +200,8 @@ impl Broker {
         self.desk.hurry(|entry| entry.connector == *connector);
     }
 
-    /// Gives back this one lease. Whether it was lent.
-    pub fn returned_lease(&self, lease: &str, why: &str) -> bool {
+    /// Takes this one lease back: nothing goes on with it, and whoever needs it next is lent another one. Whether it was lent.
+    pub fn take_back(&self, lease: &str, why: &str) -> bool {
         let of_grants: Vec<Arc<Held>> = self.grants.iter().map(|held| Arc::clone(held.value())).collect();
         let mut is_found = false;
         for held in of_grants {
@@ -207,6 +209,7 @@ impl Broker {
             for slot in slots {
                 let lent = slot.lock().lent.take_if(|lent| lent.lease.id == lease);
                 if let Some(lent) = lent {
+                    lent.lease.take_back();
                     give_back(&self.desk, &lent, why, None);
                     is_found = true;
                 }
@@ -245,11 +248,31 @@ impl Broker {
         for held in of_grants {
             let slots: Vec<Arc<Slot>> = held.lock().values().cloned().collect();
             let lent = slots.iter().filter_map(|slot| slot.lock().lent.clone());
-            listed.extend(lent.map(|lent| Listed { entry: lent.entry(), standing: lent.provider.is_standing(), ending: None }));
+            listed.extend(lent.map(|lent| Listed {
+                entry: lent.entry(),
+                standing: lent.provider.is_standing(),
+                uses: lent.uses(),
+                ending: None,
+            }));
         }
         let ending = self.desk.standing().into_iter();
-        listed.extend(ending.map(|still| Listed { entry: Arc::clone(&still.entry), standing: false, ending: Some(still) }));
+        listed.extend(ending.map(|still| Listed {
+            entry: Arc::clone(&still.entry),
+            standing: false,
+            uses: still.uses,
+            ending: Some(still),
+        }));
         listed
+    }
+
+    /// Those that ended last since the start, the latest first: a bounded number, the record has all.
+    pub fn ended(&self) -> Vec<Ended> {
+        self.desk.ended()
+    }
+
+    /// A number that is another one once what is lent, or not back yet, has changed.
+    pub fn changes(&self) -> u64 {
+        self.desk.changes()
     }
 
     /// What connectors are lent now.
@@ -493,6 +516,7 @@ impl Making {
             }
             place.lent.replace(Arc::clone(&lent))
         };
+        self.desk.changed();
         if let Some(before) = replaced {
             let used = Some(Arc::downgrade(&before.lease));
             give_back(&self.desk, &before, "another one took its place", used);
@@ -538,11 +562,14 @@ fn provider_of(specs: &Specs, entry: &Entry) -> Option<Arc<dyn Provider>> {
 fn give_back(desk: &Desk, lent: &Lent, why: &str, used: Option<Weak<Lease>>) {
     lent.lease.end();
     if lent.provider.is_standing() {
-        desk.tell("returned", &lent.entry(), Some(why.to_owned()));
+        let (entry, how, uses) = (lent.entry(), "returned", lent.uses());
+        desk.tell(how, &entry, Some(why.to_owned()));
+        desk.remember(Ended { entry, how, why: why.to_owned(), uses, at_ms: desk.clock.now_ms() });
+        desk.changed();
         return;
     }
     let (entry, handle, provider) = (lent.entry(), lent.handle.clone(), Some(Arc::clone(&lent.provider)));
-    desk.give_back(Returning { entry, handle, provider, why: why.to_owned(), used });
+    desk.give_back(Returning { entry, handle, provider, why: why.to_owned(), used, uses: lent.uses() });
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use std::{
 use bailiwick_policy::Kind;
 use bailiwick_schemas::names::ConnectorId;
 use secrecy::{ExposeSecret, SecretString};
+use tokio_util::sync::CancellationToken;
 
 use self::place::{Fitted, Place};
 use crate::{
@@ -279,6 +280,7 @@ pub struct Lease {
     pub access: Access,
     expires_at_ms: AtomicU64,
     is_over: AtomicBool,
+    taken_back: CancellationToken,
     delivery: Delivery,
     secrets: Vec<SecretString>,
     needles: Needles,
@@ -372,8 +374,8 @@ impl Lease {
         }
         let needles = Needles::of(&secrets)?;
         let expires_at_ms = AtomicU64::new(expires_at_ms);
-        let is_over = AtomicBool::new(false);
-        Ok(Self { id, provider, reference, access, expires_at_ms, is_over, delivery, secrets, needles })
+        let (is_over, taken_back) = (AtomicBool::new(false), CancellationToken::new());
+        Ok(Self { id, provider, reference, access, expires_at_ms, is_over, taken_back, delivery, secrets, needles })
     }
 
     /// Until when it is lent, unix milliseconds: never longer than the grant.
@@ -384,6 +386,17 @@ impl Lease {
     /// It was given back: nothing new is begun with it.
     pub fn end(&self) {
         self.is_over.store(true, Ordering::Release);
+    }
+
+    /// Somebody took it back: nothing new is begun with it, and what is under way with it ends.
+    pub fn take_back(&self) {
+        self.end();
+        self.taken_back.cancel();
+    }
+
+    /// Cancelled when somebody took it back. One that merely ended, as another took its place, may be used to the end of its calls.
+    pub fn taken_back(&self) -> &CancellationToken {
+        &self.taken_back
     }
 
     /// Whether it was given back.

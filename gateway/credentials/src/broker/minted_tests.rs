@@ -239,6 +239,51 @@ async fn what_can_not_be_taken_back_is_shown_until_it_has_ended() {
 }
 
 #[tokio::test]
+async fn what_is_taken_back_is_gone_at_its_issuer_and_remembered_as_that() {
+    let issuer = issuer();
+    let (house, grant) = (house(&issuer).at_work(), grant("g-1", 1, 100_000, None));
+    let first = house.lend(&grant, "tickets").await.lease;
+    house.lend(&grant, "tickets").await;
+    let before = house.broker.changes();
+    assert_eq!(house.broker.leases().iter().map(|listed| listed.uses).collect::<Vec<_>>(), [2]);
+    assert!(house.broker.take_back(&first.id, "it looked odd") && !house.broker.take_back(&first.id, "again"));
+    assert!(first.is_over() && first.taken_back().is_cancelled());
+    assert!(house.broker.settled(&grant.terms().id, LONG).await && issuer.alive() == 0);
+    assert_ne!(house.broker.changes(), before, "whoever looks hears of it");
+    let ended = house.broker.ended();
+    assert_eq!(
+        ended.iter().map(|one| (one.how, one.why.as_str(), one.uses)).collect::<Vec<_>>(),
+        [("revoked", "it looked odd", 2)]
+    );
+    // The task goes on with another one.
+    let next = house.lend(&grant, "tickets").await;
+    assert!(next.fresh && next.lease.id != first.id && !next.lease.taken_back().is_cancelled());
+    house.broker.returned(&grant.terms().id, "the task is done");
+    assert!(house.broker.settled(&grant.terms().id, LONG).await);
+    assert_eq!(
+        house.broker.ended().iter().map(|one| one.why.as_str()).collect::<Vec<_>>(),
+        ["the task is done", "it looked odd"]
+    );
+    assert!(!next.lease.taken_back().is_cancelled(), "its grant's end ends its calls already");
+}
+
+#[tokio::test]
+async fn what_is_not_back_says_when_it_is_tried_again() {
+    let issuer = issuer();
+    *issuer.takes.lock().unwrap() = Some(RevokeFault::new("closed for the night"));
+    let (house, grant) = (house(&issuer).at_work(), grant("g-1", 1, 100_000, None));
+    let lent = house.lend(&grant, "tickets").await.lease;
+    house.broker.take_back(&lent.id, "it looked odd");
+    assert!(!house.broker.settled(&grant.terms().id, LONG).await);
+    let ending = house.broker.leases().remove(0).ending.unwrap();
+    assert_eq!(ending.fault.as_deref(), Some("closed for the night"));
+    assert!(ending.again.is_some_and(|again| again <= Duration::from_secs(1)), "{ending:?}");
+    assert!(house.broker.ended().is_empty());
+    *issuer.takes.lock().unwrap() = None;
+    until("the return", || house.broker.leases().is_empty() && house.broker.ended().len() == 1).await;
+}
+
+#[tokio::test]
 async fn a_leak_ends_the_lease() {
     let issuer = issuer();
     let (house, grant) = (house(&issuer).at_work(), grant("g-1", 1, 100_000, None));

@@ -73,7 +73,7 @@ async fn arm_now<'r>(call: Approved<'r>, ports: &Ports, way: &mut Way<'r>) -> Re
     let lease = loan.map(|loan| loan.lease);
     let asks = Takes::at_all(granted.identified(), tool, grant, granted.world()).declared();
     let ready = ports.connectors.ready(tool, grant, lease.as_ref(), asks.as_deref()).await;
-    // Given back meanwhile, as another took its place or it leaked: walked again, with what is lent then.
+    // Given back meanwhile, as another took its place, it leaked or was taken back: walked again, with what is lent then.
     if lease.as_ref().is_some_and(|lease| lease.is_over()) {
         return Err(Stop::Stale);
     }

@@ -21,6 +21,7 @@ mod request;
 mod screen;
 mod search;
 mod send;
+mod status;
 mod task;
 mod validate;
 mod watch;
@@ -47,6 +48,7 @@ pub(crate) use pace::{pace, pace_of_task};
 pub(crate) use record::has_room;
 pub(crate) use request::request;
 pub(crate) use search::{admit, complete, search};
+pub(crate) use status::status;
 pub(crate) use task::{own_begun, own_task};
 pub(crate) use watch::{Held, watch};
 

@@ -15,6 +15,7 @@ use super::{
     grant::{admits_item, visible},
     halted,
     pace::is_in_pace,
+    send::was_taken_back,
 };
 use crate::{
     answer::with_member,
@@ -144,6 +145,7 @@ async fn of_connector(
     let read = tokio::select! {
         biased;
         _ = flight.struck() => return Ok(None),
+        _ = was_taken_back(lease.as_deref()) => return Ok(None),
         read = tokio::time::timeout_at(until, work) => read,
     };
     let Ok(Some(offers)) = read else { return Ok(None) };
