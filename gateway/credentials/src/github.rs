@@ -83,6 +83,12 @@ struct Given {
     repositories: Option<Vec<Repository>>,
 }
 
+/// By what a token is taken back.
+#[derive(Serialize)]
+struct Back<'a> {
+    token: &'a str,
+}
+
 #[derive(Deserialize)]
 struct Repository {
     name: String,
@@ -123,7 +129,7 @@ impl GitHub {
         let wrong = |why: &str| MintFault::new(MintFaultKind::Wrong, why);
         // Two steps: a token that is there is taken back, whatever the rest is like.
         let token = token_of(&answer.body).ok_or_else(|| wrong("GitHub answers without a token, or not in JSON"))?;
-        let handle = Handle::new(json!({ "token": token.expose_secret() }).to_string());
+        let handle = Handle::of(&Back { token: token.expose_secret() })?;
         journal.keep(&handle).await?;
         let given: Given = serde_json::from_slice(&answer.body)
             .map_err(|_| wrong("what GitHub says of the token is not what its documentation says"))?;

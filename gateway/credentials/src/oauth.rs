@@ -14,7 +14,6 @@ pub use client::ClientAuthentication;
 pub(crate) use client::secret as secret_of_file;
 use reqwest::Method;
 use secrecy::{ExposeSecret, SecretString};
-use serde_json::json;
 use url::{Url, form_urlencoded};
 use zeroize::Zeroizing;
 
@@ -100,6 +99,14 @@ pub struct OAuthRequest {
     pub resource: Option<Url>,
 }
 
+/// By what a token is taken back.
+#[derive(serde::Serialize)]
+struct Back<'a> {
+    token: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refresh: Option<&'a str>,
+}
+
 impl fmt::Debug for OAuth {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("OAuth").field("server", &self.server).field("request", &self.request).finish()
@@ -157,7 +164,7 @@ impl OAuth {
         let answer = self.ask(&token, &client, &fields).await?.success("the authorization server")?;
         let live = Live::read(&answer)?;
         let refresh = live.refresh.as_ref().map(ExposeSecret::expose_secret);
-        let handle = Handle::new(json!({ "token": live.access.expose_secret(), "refresh": refresh }).to_string());
+        let handle = Handle::of(&Back { token: live.access.expose_secret(), refresh })?;
         // Whatever is wrong with it from here on: it is taken back.
         journal.keep(&handle).await?;
         let token = Token::read(&answer)?;
@@ -178,6 +185,7 @@ impl OAuth {
         #[derive(serde::Deserialize)]
         struct Kept {
             token: Wiped,
+            #[serde(default)]
             refresh: Option<Wiped>,
         }
         let kept: Kept =
