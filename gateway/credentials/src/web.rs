@@ -7,6 +7,7 @@ use std::{
 };
 
 use bailiwick_pipeline::ports::Later;
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use reqwest::{Certificate, Client, Identity, Method, StatusCode, redirect::Policy};
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
@@ -229,7 +230,14 @@ fn shown_in(ask: &Ask<'_>) -> Vec<Zeroizing<String>> {
         let whole = secret.expose_secret();
         // With and without the word that says how it is borne.
         shown.push(whole.to_owned());
-        shown.extend(whole.split_once(' ').map(|(_, bare)| bare.to_owned()));
+        let bare = whole.split_once(' ').map(|(_, bare)| bare.to_owned());
+        // A password too (RFC 7617): as it is, and as it was written for the header.
+        let pair = bare.as_deref().and_then(|bare| String::from_utf8(STANDARD.decode(bare).ok()?).ok());
+        if let Some((_, password)) = pair.as_deref().and_then(|pair| pair.split_once(':')) {
+            shown.extend(url::form_urlencoded::parse(format!("={password}").as_bytes()).map(|(_, value)| value.into_owned()));
+            shown.push(password.to_owned());
+        }
+        shown.extend(bare);
     }
     match &ask.body {
         Body::None => {}
