@@ -156,9 +156,11 @@ pub(super) fn unquoted(text: &[u8]) -> Option<Vec<u8>> {
     })
     .or_else(|| {
         undone(text, |text| match text {
-            [b'=', b'\r', b'\n', left @ ..] | [b'=', b'\n', left @ ..] => Some((None, left)),
-            // As they are escaped in JSON.
-            [b'=', b'\\', b'r', b'\\', b'n', left @ ..] | [b'=', b'\\', b'n', left @ ..] => Some((None, left)),
+            // As it is, and as it is escaped in JSON.
+            [b'=', b'\r', b'\n', left @ ..]
+            | [b'=', b'\n', left @ ..]
+            | [b'=', b'\\', b'r', b'\\', b'n', left @ ..]
+            | [b'=', b'\\', b'n', left @ ..] => Some((None, left)),
             [b'=', a, b, left @ ..] => Some((Some(number(&[*a, *b], 16)?), left)),
             _ => None,
         })

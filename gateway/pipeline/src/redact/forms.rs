@@ -62,7 +62,7 @@ pub(super) fn forms_of(secret: &str) -> Vec<Form> {
 /// What spells a secret out by the numbers of its bytes and characters, of which only the digits are compared.
 pub(super) fn spelled(secret: &str) -> Vec<Form> {
     let each = |number: fn(u8) -> String| Zeroizing::new(secret.bytes().map(number).collect::<String>().into_bytes());
-    let points = secret.chars().map(|c| format!("U+{:04X}", u32::from(c))).collect::<String>();
+    let points = secret.chars().fold(String::new(), |text, c| text + &format!("U+{:04X}", u32::from(c)));
     let mut spelled = vec![
         each(|byte| byte.to_string()),
         each(|byte| format!("{byte:o}")),

@@ -218,7 +218,7 @@ fn is_binary(bytes: &[u8]) -> bool {
     let sample = bytes.get(..4096).unwrap_or(bytes);
     let is_plain = |byte: &u8| matches!(byte, b' '..=b'~' | b'\n' | b'\r' | b'\t');
     let is_text = sample.utf8_chunks().take(2).map(|chunk| chunk.valid().len()).max().unwrap_or_default() + 3 >= sample.len();
-    let odd = sample.iter().filter(|byte| !is_plain(byte) && !(is_text && !byte.is_ascii())).count();
+    let odd = sample.iter().filter(|byte| !is_plain(byte) && (byte.is_ascii() || !is_text)).count();
     odd > sample.len() / 4 + 4
 }
 

@@ -24,7 +24,9 @@ impl Squeezed {
     pub(super) fn of<'f>(forms: impl Iterator<Item = &'f Form>) -> Option<Self> {
         let plain = |form: &Form| Zeroizing::new(form.iter().copied().filter(u8::is_ascii_alphanumeric).collect::<Vec<u8>>());
         let mut squeezed: Vec<Form> = forms.map(plain).filter(|form| form.len() >= LEAST).collect();
-        squeezed.iter_mut().for_each(|form| form.make_ascii_lowercase());
+        for form in &mut squeezed {
+            form.make_ascii_lowercase();
+        }
         squeezed.sort_unstable_by(|one, other| one.as_slice().cmp(other.as_slice()));
         squeezed.dedup_by(|one, other| one.as_slice() == other.as_slice());
         let forms = Builder::new().ascii_case_insensitive(true).build(squeezed.iter().map(|form| form.as_slice())).ok()?;
