@@ -454,6 +454,13 @@ impl Credentials for Broker {
         }
         self.desk.hurry(|entry| entry.lease == lease.id);
     }
+
+    fn lent(&self, grant: &LiveGrant) -> Vec<(ConnectorId, Arc<Lease>)> {
+        let Some(held) = self.grants.get(&grant.terms().id).map(|held| Arc::clone(held.value())) else { return Vec::new() };
+        let slots = held.lock();
+        let lease = |slot: &Slot| slot.lock().lent.as_ref().map(|lent| Arc::clone(&lent.lease));
+        slots.iter().filter_map(|(connector, slot)| Some((connector.clone(), lease(slot)?))).collect()
+    }
 }
 
 impl fmt::Debug for Broker {

@@ -27,6 +27,9 @@ use crate::{
     web::{Egress, Web},
 };
 
+/// The scope that asks for a refresh token (`OpenID` Connect Core, section 11): it gives an access token no right.
+const OFFLINE: &str = "offline_access";
+
 /// How the gateway is known to authorization servers.
 #[derive(Debug, Clone, Default)]
 pub struct OAuthClient {
@@ -96,6 +99,14 @@ impl Consented {
         read.or(self.of.scopes.as_deref())
     }
 
+    /// The scopes that a person is asked for, where they are configured: those of every task.
+    fn asked(&self) -> Option<Vec<String>> {
+        let mut all = self.of.scopes.clone()?;
+        let read = self.of.read_scopes.iter().flatten().filter(|scope| !all.contains(scope)).cloned().collect::<Vec<_>>();
+        all.extend(read);
+        Some(all)
+    }
+
     /// Whether tokens of this issuer are used for anybody, whoever consented.
     fn is_listed(&self, issuer: &str) -> bool {
         self.client.issuers.iter().any(|listed| listed == issuer)
@@ -104,8 +115,7 @@ impl Consented {
     async fn refreshed(&self, wish: &Wish, journal: &dyn Journal) -> Result<Minted, MintFault> {
         // One at a time: a refresh token that is used twice looks stolen to its issuer, which ends the consent then.
         let owner = self.standing(wish)?.map_or_else(|| wish.owner.clone(), |consent| consent.owner);
-        let turn = self.consents.turn(&self.resource(), &owner);
-        let _turn = turn.lock().await;
+        let turn = self.consents.turn(&self.resource(), &owner).lock_owned().await;
         let Some(consent) = self.standing(wish)?.filter(|consent| consent.owner == owner) else {
             let whose = if wish.grant.is_some() { format!("`{}`", wish.owner) } else { "an admin".to_owned() };
             let (connector, page) = (&wish.connector, &self.page);
@@ -119,13 +129,67 @@ impl Consented {
             return Err(MintFault::new(MintFaultKind::Unsupported, why));
         }
         let scopes: Vec<String> = self.wanted(wish.access).map_or_else(|| consent.scopes.clone(), <[String]>::to_vec);
-        let Some(refresh) = consent.secrets.refresh.clone() else { return self.of_consent(&consent, &scopes, wish) };
-        let resource = consent.resource.clone();
-        let gave = authority.refresh(self, &refresh, &scopes, &resource).await;
-        let Gave { access, expires_in_s, refresh: next, scopes: given } = match gave {
-            Err(fault) if fault.kind == MintFaultKind::Refused && fault.why.contains("invalid_grant") => {
-                self.consents.forget(&consent).await?;
-                let (owner, connector, page) = (&consent.owner, &wish.connector, &self.page);
+        // An issuer that gives more than was consented to is not even asked for it.
+        if let Some(beyond) = scopes.iter().find(|scope| !consent.scopes.contains(scope)) {
+            let (owner, connector, page) = (&consent.owner, &wish.connector, &self.page);
+            let why =
+                format!("the consent of `{owner}` to `{connector}` is not for the scope `{beyond}`: connect again at {page}");
+            return Err(MintFault::new(MintFaultKind::Refused, why));
+        }
+        if consent.secrets.refresh.is_none() {
+            return self.of_consent(&consent, &scopes, wish);
+        }
+        let Gave { access, expires_in_s, scopes: given, .. } = self.exchanged(turn, &consent, &scopes).await?;
+        let back = Back { authority: authority.clone(), token: access.expose_secret().to_owned() };
+        let handle = serde_json::to_string(&back).map(Handle::new);
+        let handle = handle.map_err(|_| MintFault::new(MintFaultKind::Own, "by what it is taken back can't be written down"))?;
+        if self.client.revocable {
+            journal.keep(&handle).await?;
+        }
+        if let Some(beyond) = given.iter().flatten().find(|scope| !scopes.contains(scope) && *scope != OFFLINE) {
+            let why = format!("its issuer gives the scope `{beyond}`, which was not asked for");
+            if !self.client.revocable && authority.revoke(self, &access, "access_token").await.is_err() {
+                tracing::warn!(lease = %wish.lease, "a token with more scopes than were asked for can't be given back");
+            }
+            return Err(MintFault::new(MintFaultKind::Generous, why));
+        }
+        let expires_at_ms = expires_in_s.map(|seconds| wish.now_ms.saturating_add(seconds.saturating_mul(1000)));
+        let reference = format!("{} at {}", given.unwrap_or(scopes).join(" "), consent.issuer);
+        let handle = self.client.revocable.then_some(handle);
+        Ok(Minted { material: Material::of(access), reference, expires_at_ms, handle })
+    }
+
+    /// Has another access token made, and keeps the refresh token that replaces the one before. Whoever stops waiting ends none of it: a refresh
+    /// token is good once, and its successor would be lost with the whole consent. What nobody waits for any more is given back.
+    async fn exchanged(
+        &self,
+        turn: tokio::sync::OwnedMutexGuard<()>,
+        consent: &Consent,
+        scopes: &[String],
+    ) -> Result<Gave, MintFault> {
+        let (of, consent, scopes) = (self.clone(), consent.clone(), scopes.to_vec());
+        let (tell, told) = tokio::sync::oneshot::channel();
+        tokio::spawn(async move {
+            let gave = of.exchange(&consent, &scopes).await;
+            drop(turn);
+            let Err(Ok(unused)) = tell.send(gave) else { return };
+            let given_back = consent.secrets.authority.revoke(&of, &unused.access, "access_token").await;
+            if let Err(fault) = given_back {
+                tracing::warn!(%fault, issuer = %consent.issuer, "a token that nobody waited for can't be given back");
+            }
+        });
+        told.await.unwrap_or_else(|_| Err(MintFault::new(MintFaultKind::Own, "asking its issuer broke off")))
+    }
+
+    async fn exchange(&self, consent: &Consent, scopes: &[String]) -> Result<Gave, MintFault> {
+        let authority = &consent.secrets.authority;
+        let refresh = consent.secrets.refresh.clone().unwrap_or_default();
+        // For what it was consented to: its issuer may know the server by its site alone.
+        let resource = authority.resource.as_ref().unwrap_or(&consent.resource);
+        let mut gave = match authority.refresh(self, &refresh, scopes, resource).await {
+            Err(fault) if client::is_over(&fault) => {
+                self.consents.forget(consent).await?;
+                let (owner, connector, page) = (&consent.owner, &self.of.connector, &self.page);
                 let taken = if self.client.revocable {
                     "; where its issuer ends a whole consent when one task's token is taken back, set `revocable = false`"
                 } else {
@@ -137,27 +201,11 @@ impl Consented {
             }
             gave => gave?,
         };
-        let back = Back { authority: authority.clone(), token: access.expose_secret().to_owned() };
-        let handle = serde_json::to_string(&back).map(Handle::new);
-        let handle = handle.map_err(|_| MintFault::new(MintFaultKind::Own, "by what it is taken back can't be written down"))?;
-        if self.client.revocable {
-            journal.keep(&handle).await?;
-        }
-        if let Some(next) = next {
+        if let Some(next) = gave.refresh.take() {
             // INVARIANT: the refresh token that replaces the one before is on disk before the access token is used.
             self.consents.rotated(consent.clone(), next).await?;
         }
-        if let Some(beyond) = given.iter().flatten().find(|scope| !scopes.contains(scope)) {
-            let why = format!("its issuer gives the scope `{beyond}`, which was not asked for");
-            if !self.client.revocable && authority.revoke(self, &access, "access_token").await.is_err() {
-                tracing::warn!(lease = %wish.lease, "a token with more scopes than were asked for can't be given back");
-            }
-            return Err(MintFault::new(MintFaultKind::Generous, why));
-        }
-        let expires_at_ms = expires_in_s.map(|seconds| wish.now_ms.saturating_add(seconds.saturating_mul(1000)));
-        let reference = format!("{} at {}", given.unwrap_or(scopes).join(" "), consent.issuer);
-        let handle = self.client.revocable.then_some(handle);
-        Ok(Minted { material: Material::of(access), reference, expires_at_ms, handle })
+        Ok(gave)
     }
 
     /// The access token of the consent itself, where its issuer gave nothing to make others with.

@@ -503,6 +503,9 @@ pub trait Credentials: Send + Sync {
 
     /// This was seen in what its server sent: it is lent no more, and taken back where its issuer can do that. Never waits.
     fn leaked(&self, grant: &Arc<LiveGrant>, connector: &ConnectorId, lease: &Lease);
+
+    /// Whatever is lent under this grant by now, each with its connector: no server may show what was lent for another one. Never waits.
+    fn lent(&self, grant: &LiveGrant) -> Vec<(ConnectorId, Arc<Lease>)>;
 }
 
 /// A credential, as handed to a call.

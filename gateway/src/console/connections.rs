@@ -104,6 +104,10 @@ impl Connections for GatewayConnections {
             let answer = Answered { code, state: state.unwrap_or_default(), iss, error };
             // Whatever it brings is looked at before anything is written: strangers' links fill no record.
             let (consents, session) = (Arc::clone(&runtime.consents), viewer.session.clone());
+            // Judged anew: whose it is, and what is wanted of whom, may have changed while they were away.
+            if let Some((connector, owner)) = consents.begun(&answer.state, &session) {
+                judged(&runtime, &viewer.person, &Which { connector: connector.to_string(), owner })?;
+            }
             let came = tokio::spawn(async move { consents.come_back(answer, &session).await });
             let came = came.await.map_err(|_| Refused::unavailable("the consent broke off"))?;
             let (consent, of) = came.map_err(|fault| told(&fault))?;

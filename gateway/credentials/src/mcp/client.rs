@@ -9,7 +9,7 @@ use url::{Url, form_urlencoded};
 use zeroize::Zeroizing;
 
 use super::{
-    Consented,
+    Consented, OFFLINE,
     discover::{Issuer, address, read},
 };
 use crate::{
@@ -29,6 +29,9 @@ pub(crate) struct Authority {
     /// What the issuer gave when the gateway registered itself. One that was registered by hand has its secret in a file.
     pub(super) client_secret: Option<String>,
     pub(super) proof: Proof,
+    /// What the server calls itself: for which tokens are asked. Consents of before have none.
+    #[serde(default)]
+    pub(super) resource: Option<String>,
 }
 
 /// How a client shows who it is (RFC 6749, section 2.3).
@@ -110,6 +113,7 @@ impl Authority {
             client_id: client_id.to_owned(),
             client_secret,
             proof,
+            resource: None,
         };
         if let Some(id) = &client.id {
             let proof = Proof::of(issuer, client.secret_file.is_some()).ok_or_else(|| {
@@ -251,14 +255,21 @@ impl Authority {
     }
 }
 
+/// Whether its issuer says that a consent is over (RFC 6749, section 5.2).
+pub(super) fn is_over(fault: &MintFault) -> bool {
+    let said = fault.why.split_once("` answers with ").and_then(|(_, said)| said.split_once(": "));
+    fault.kind == MintFaultKind::Refused
+        && said.is_some_and(|(_, error)| error == "invalid_grant" || error.starts_with("invalid_grant:"))
+}
+
 /// Where a person consents: at the issuer, with what they are asked for.
 pub(super) fn asked(issuer: &Issuer, endpoint: Url, client_id: &str, fields: &[(&str, &str)], scopes: &[String]) -> String {
     let mut url = endpoint;
     let mut scopes = scopes.to_vec();
     // What gives a refresh token where that is said by a scope (OpenID Connect Core, section 11).
-    let offline = issuer.scopes_supported.iter().any(|scope| scope == "offline_access");
-    if offline && !scopes.iter().any(|scope| scope == "offline_access") {
-        scopes.push("offline_access".to_owned());
+    let offline = issuer.scopes_supported.iter().any(|scope| scope == OFFLINE);
+    if offline && !scopes.iter().any(|scope| scope == OFFLINE) {
+        scopes.push(OFFLINE.to_owned());
     }
     let mut query = url.query_pairs_mut();
     query.append_pair("response_type", "code").append_pair("client_id", client_id).append_pair("code_challenge_method", "S256");

@@ -7,12 +7,13 @@ use std::{
 };
 
 use bailiwick_pipeline::ports::{Clock, Later};
+use bailiwick_schemas::names::ConnectorId;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Consented,
+    Consented, OFFLINE,
     client::{Authority, Gave, asked},
     discover::address,
 };
@@ -140,7 +141,7 @@ pub struct Begun {
 }
 
 /// What the browser came back with (RFC 6749, section 4.1.2; RFC 9207 for `iss`).
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct Returned {
     /// The code.
     pub code: Option<String>,
@@ -150,6 +151,13 @@ pub struct Returned {
     pub iss: Option<String>,
     /// Why not.
     pub error: Option<String>,
+}
+
+impl fmt::Debug for Returned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { iss, error, .. } = self;
+        f.debug_struct("Returned").field("iss", iss).field("error", error).finish_non_exhaustive()
+    }
 }
 
 struct Pending {
@@ -236,6 +244,7 @@ impl Consents {
         let found = of.discover(is_trusted).await?;
         let registered = earlier.iter().map(|consent| &consent.secrets.authority).find(|one| one.issuer == found.issuer.issuer);
         let authority = Authority::at(&found.issuer, of, registered, redirect_uri).await?;
+        let authority = Authority { resource: Some(found.resource.clone()), ..authority };
         if of.client.revocable && authority.revocation_endpoint.is_none() {
             let why =
                 format!("`{}` takes no token back: set `revocable = false` where that is known and wanted", authority.issuer);
@@ -244,7 +253,7 @@ impl Consents {
         let (state, verifier) = (random()?, SecretString::from(random()?));
         let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, verifier.expose_secret().as_bytes());
         let challenge = URL_SAFE_NO_PAD.encode(digest.as_ref());
-        let scopes = of.of.scopes.clone().or_else(|| found.scopes.clone());
+        let scopes = of.asked().or_else(|| found.scopes.clone());
         let fields = [
             ("redirect_uri", redirect_uri),
             ("state", state.as_str()),
@@ -286,6 +295,13 @@ impl Consents {
         Ok(())
     }
 
+    /// What this session began under this state: the connector, and whose consent.
+    pub fn begun(&self, state: &str, session: &str) -> Option<(ConnectorId, String)> {
+        let all = self.pending();
+        let pending = all.get(state).filter(|pending| pending.who.session == session)?;
+        Some((pending.of.of.connector.clone(), pending.who.owner.clone()))
+    }
+
     /// A consent comes about: what the browser brings is good once, in the session that began it. Returned is what is consented to now.
     pub async fn come_back(&self, returned: Returned, session: &str) -> Result<(Consent, Consented), MintFault> {
         let now_ms = self.clock.now_ms();
@@ -322,7 +338,7 @@ impl Consents {
             by: who.person,
             by_admin: who.is_admin,
             since_ms: now_ms,
-            scopes: granted.into_iter().filter(|scope| scope != "offline_access").collect(),
+            scopes: granted.into_iter().filter(|scope| scope != OFFLINE).collect(),
             secrets: secrets(authority, gave, now_ms),
         };
         let turn = self.turn(&consent.resource, &consent.owner);

@@ -12,6 +12,9 @@ use crate::{
     web::{Answer, Ask, Body},
 };
 
+/// So many scopes a server may ask for.
+const SCOPES: usize = 100;
+
 /// What an issuer can do (RFC 8414; `OpenID` Connect Discovery 1.0).
 #[derive(Debug, Clone, Deserialize)]
 #[expect(clippy::struct_field_names, reason = "the words of RFC 8414")]
@@ -74,7 +77,13 @@ impl Consented {
             return Err(MintFault::new(MintFaultKind::Refused, why));
         };
         let scopes = challenge.scope.map(|scope| scope.split_ascii_whitespace().map(str::to_owned).collect());
-        let scopes = scopes.or(metadata.scopes_supported);
+        let scopes: Option<Vec<String>> = scopes.or(metadata.scopes_supported);
+        // A person reads them, and they go on in an address (RFC 6749, section 3.3).
+        let is_scope = |scope: &String| scope.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\'));
+        if scopes.iter().flatten().count() > SCOPES || !scopes.iter().flatten().all(is_scope) {
+            let why = format!("the server of `{}` asks for what are no scopes, or for more than {SCOPES}", self.of.connector);
+            return Err(MintFault::new(MintFaultKind::Wrong, why));
+        }
         Ok(Found { issuer: self.issuer(issuer).await?, resource: metadata.resource, scopes })
     }
 
@@ -123,6 +132,10 @@ impl Consented {
 
     async fn issuer(&self, name: &str) -> Result<Issuer, MintFault> {
         let url = address(name)?;
+        if url.query().is_some() {
+            // RFC 8414, section 2.
+            return Err(MintFault::new(MintFaultKind::Wrong, format!("`{name}` has a query: it is no issuer")));
+        }
         let path = url.path().trim_end_matches('/').to_owned();
         let mut places = vec![at(&url, &format!("/.well-known/oauth-authorization-server{path}"))];
         places.push(at(&url, &format!("/.well-known/openid-configuration{path}")));
@@ -141,6 +154,16 @@ impl Consented {
         }
         for endpoint in [&issuer.authorization_endpoint, &issuer.token_endpoint] {
             address(endpoint)?;
+        }
+        // Mix-up (RFC 9207, section 1): who sends people to log in at another one, whose answer does not say whose it is, gets that one's code.
+        let is_own = address(&issuer.authorization_endpoint)?.origin() == url.origin();
+        if !is_own && !issuer.authorization_response_iss_parameter_supported && !self.is_listed(name) {
+            let there = &issuer.authorization_endpoint;
+            let why = format!(
+                "`{name}` sends people to `{there}`, and does not promise to say whose answer comes back (RFC 9207): nobody is sent there, \
+                 unless it is in `issuers` of the provider"
+            );
+            return Err(MintFault::new(MintFaultKind::Unsupported, why));
         }
         Ok(issuer)
     }
@@ -168,6 +191,11 @@ impl Consented {
 /// An address that somebody else named: over TLS, but on this machine.
 pub(super) fn address(told: &str) -> Result<Url, MintFault> {
     let bad = |why: &str| MintFault::new(MintFaultKind::Wrong, format!("`{}` {why}", told.chars().take(200).collect::<String>()));
+    // What is read by a person is what is connected to: no letters that look like others, or that turn the line round.
+    if !told.bytes().all(|byte| byte.is_ascii_graphic()) {
+        let why = format!("`{}` is no address of plain letters", told.chars().take(200).collect::<String>().escape_debug());
+        return Err(MintFault::new(MintFaultKind::Wrong, why));
+    }
     let url = Url::parse(told).map_err(|_| bad("is no address"))?;
     let is_here = match url.host() {
         Some(url::Host::Domain(name)) => name == "localhost",

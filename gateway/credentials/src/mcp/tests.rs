@@ -18,6 +18,8 @@ use tokio::{
     net::TcpListener,
 };
 
+mod faults;
+
 use super::*;
 use crate::exec::tests::{Kept, wish};
 
@@ -27,13 +29,23 @@ struct Issuer {
     says: Mutex<BTreeMap<String, (u16, String)>>,
     asked: Mutex<Vec<(String, String, String)>>,
     issued: AtomicU64,
+    /// What is asked at these paths is answered when it is let go.
+    held: Mutex<Vec<String>>,
+    let_go: tokio::sync::Notify,
 }
 
 impl Issuer {
     async fn start() -> Arc<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let at = format!("http://{}", listener.local_addr().unwrap());
-        let issuer = Arc::new(Self { at, says: Mutex::default(), asked: Mutex::default(), issued: AtomicU64::new(0) });
+        let issuer = Arc::new(Self {
+            at,
+            says: Mutex::default(),
+            asked: Mutex::default(),
+            issued: AtomicU64::new(0),
+            held: Mutex::default(),
+            let_go: tokio::sync::Notify::new(),
+        });
         let of = Arc::clone(&issuer);
         tokio::spawn(async move {
             while let Ok((mut stream, _)) = listener.accept().await {
@@ -61,6 +73,9 @@ impl Issuer {
                     let body = String::from_utf8_lossy(&read[head.len() + 4..]).into_owned();
                     let path = head.split(' ').nth(1).unwrap_or_default().to_owned();
                     let (status, more, body) = of.answer(&path, &head, &body);
+                    if of.held.lock().unwrap().contains(&path) {
+                        of.let_go.notified().await;
+                    }
                     let length = body.len();
                     let answer =
                         format!("HTTP/1.1 {status} x\r\ncontent-length: {length}\r\n{more}connection: close\r\n\r\n{body}");
@@ -109,6 +124,10 @@ impl Issuer {
 
     fn says(&self, path: &str, status: u16, body: impl ToString) {
         self.says.lock().unwrap().insert(path.to_owned(), (status, body.to_string()));
+    }
+
+    fn hold(&self, path: &str) {
+        self.held.lock().unwrap().push(path.to_owned());
     }
 
     /// The bodies that came to this path.

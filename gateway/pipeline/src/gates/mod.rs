@@ -13,6 +13,7 @@ mod identify;
 mod keep;
 mod kept;
 mod offer;
+mod others;
 mod pace;
 mod permit;
 mod record;
