@@ -170,6 +170,7 @@ impl Server {
 
 /// How long calls that need a person wait, and who may decide.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own in the file")]
 pub struct Approvals {
     /// How long a call is held open for an approver.
     pub hold: Duration,

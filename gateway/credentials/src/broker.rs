@@ -569,9 +569,9 @@ fn provider_of(specs: &Specs, entry: &Entry) -> Option<Arc<dyn Provider>> {
 fn give_back(desk: &Desk, lent: &Lent, why: &str, used: Option<Weak<Lease>>) {
     lent.lease.end();
     if lent.provider.is_standing() {
-        let (entry, how, uses) = (lent.entry(), "returned", lent.uses());
+        let (entry, how) = (lent.entry(), "returned");
         desk.tell(how, &entry, Some(why.to_owned()));
-        desk.remember(Ended { entry, how, why: why.to_owned(), uses, at_ms: desk.clock.now_ms() });
+        desk.remember(Ended { entry, how, why: why.to_owned(), uses: lent.uses(), at_ms: desk.clock.now_ms() });
         desk.changed();
         return;
     }

@@ -189,10 +189,10 @@ impl Desk {
     /// Has each taken back by whoever can do that now: one that was configured before may know secrets that are not good any more.
     pub(crate) fn resolve(&self, provider_of: impl Fn(&Entry) -> Option<Arc<dyn Provider>>) {
         for pending in self.lock().values_mut() {
-            let Returning { entry, handle, why, used, uses, .. } = pending.returning.as_ref();
+            let Returning { entry, handle, why, used, uses: count, .. } = pending.returning.as_ref();
             let Some(provider) = provider_of(entry) else { continue };
-            let (entry, handle, why, used, uses) = (Arc::clone(entry), handle.clone(), why.clone(), used.clone(), *uses);
-            pending.returning = Arc::new(Returning { entry, handle, provider: Some(provider), why, used, uses });
+            let (entry, handle, why, used) = (Arc::clone(entry), handle.clone(), why.clone(), used.clone());
+            pending.returning = Arc::new(Returning { entry, handle, provider: Some(provider), why, used, uses: *count });
             pending.due = Instant::now();
         }
         self.wake.notify_one();

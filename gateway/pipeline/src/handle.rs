@@ -235,8 +235,8 @@ impl Gateway {
             let grant = way.seen.grant.as_ref().filter(|_| self.own_tool(own.name()).is_some());
             grant.is_some_and(|grant| own.is_of(grant, &self.ports.worlds.now()))
         };
-        let last = [(OwnTool::Complete, &COMPLETING), (OwnTool::Request, &REQUESTING), (OwnTool::Status, &STATUS)];
-        let last: Vec<&str> = last.into_iter().filter(|(own, _)| gives(*own)).map(|(_, text)| text.as_str()).collect();
+        let ends = [(OwnTool::Complete, &COMPLETING), (OwnTool::Request, &REQUESTING), (OwnTool::Status, &STATUS)];
+        let ends: Vec<&str> = ends.into_iter().filter(|(own, _)| gives(*own)).map(|(_, text)| text.as_str()).collect();
         let page = match cursor {
             None if is_searched => ToolPage::of_own(&DEFINITIONS),
             cursor => {
@@ -244,7 +244,7 @@ impl Gateway {
                 if received.origin().takes_tasks { page } else { page.without_tasks() }
             }
         };
-        let page = last.into_iter().fold(page, ToolPage::ending_with);
+        let page = ends.into_iter().fold(page, ToolPage::ending_with);
         way.decide_allow(&self.ports).map_err(|lost| Refusal::trail_lost(&lost))?;
         way.leave(stage, &self.ports);
         Ok(Answer { outcome: Outcome::Success, body: Body::Tools { page, ttl_ms } })

@@ -5,7 +5,7 @@ use maud::{Markup, html};
 use super::{
     Watch, empty, page, proof,
     text::{plain, shown},
-    words::{ago, at, count, left},
+    words::{ago, at, count, lasting, left},
 };
 use crate::views::{CredentialsView, Frame, LeaseFilter, LeaseRow, Section, StandingRow};
 
@@ -126,7 +126,10 @@ fn trouble(frame: &Frame, row: &LeaseRow) -> Markup {
                 "Could not be taken back, " (count(usize::try_from(row.tries).unwrap_or(usize::MAX), "try", "tries")) " so far"
                 @if let Some(fault) = &row.fault { ": " (shown(fault)) }
                 ". "
-                @match row.next_ms { Some(next) => { "The next try: " (ago(next, frame.now_ms)) "." }, None => "It is being tried now." }
+                @match row.next_ms.filter(|next| *next > frame.now_ms) {
+                    Some(next) => { "The next try: in " (lasting((next - frame.now_ms).div_ceil(1000) * 1000)) "." },
+                    None => "The next try: now.",
+                }
             }
         } @else if row.state != "ended" && row.standing {
             p.notice { "Lives on at its issuer when the task is over." }

@@ -147,7 +147,7 @@ fn has_held(grant: &LiveGrant, world: &World) -> bool {
         reads.is_some_and(|reads| !reads.call().field("approvals").is_nothing())
             && grant.chain().all(|grant| grant.terms().covers(tool))
     };
-    world.tools().chain(world.features.values()).any(|tool| could_be_held(tool))
+    world.tools().chain(world.features.values()).any(could_be_held)
 }
 
 /// What a definition says: title, description, and the schemas of arguments and of what is told.

@@ -80,7 +80,7 @@ async fn what_is_taken_back_ends_the_calls_that_are_made_with_it_and_no_other() 
         let bench = Bench::new();
         bench.fakes.block(point);
         let lease = bench.fakes.loan.lock().unwrap().clone().unwrap().unwrap().lease;
-        let (with, without) = (bench.spawn("vault__get", "{}"), bench.spawn("tickets__get", "{}"));
+        let (with, without) = (bench.spawn("vault__put", "{}"), bench.spawn("tickets__close", "{}"));
         bench.fakes.reached(point, 2).await;
         lease.take_back();
         if point == "sync" {
