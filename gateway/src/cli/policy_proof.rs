@@ -7,7 +7,7 @@ use bailiwick_solver::{Answer, Solver};
 use serde_json::{Value, json};
 
 /// So long questions are begun; what is not settled by then was sampled only.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// What was proven of the tools whose rules differ, and what was not.
 #[derive(Debug, Default)]
@@ -52,7 +52,7 @@ pub(super) async fn prove(
                         (Some(change), _) => found.changes.push(change),
                         (None, Turn::Widens) => proofs.wider.push((tool.clone(), text)),
                         (None, Turn::Narrows) => {
-                            proofs.open.push((tool.clone(), turn, format!("for a request that may never come: {text}")))
+                            proofs.open.push((tool.clone(), turn, format!("for a request that may never come: {text}")));
                         }
                     }
                 }

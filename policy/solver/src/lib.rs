@@ -93,8 +93,8 @@ impl Solver {
         let own = dispute.own.get(held_against).into_iter().flatten();
         let rules: Vec<Policy> = own.filter_map(|id| side(held_against).ok()?.policy(id).cloned()).collect();
         for rule in rules {
-            let compiled = CompiledPolicy::compile(&rule, &dispute.form, &dispute.schema).map_err(|why| told(&why))?;
-            if !compiler.check_never_errors_opt(&compiled).await.map_err(|why| told(&why))? {
+            let alone = CompiledPolicy::compile(&rule, &dispute.form, &dispute.schema).map_err(|why| told(&why))?;
+            if !compiler.check_never_errors_opt(&alone).await.map_err(|why| told(&why))? {
                 return Ok(Answer::Open(format!("`{}` can fail, and what fails denies", rule.id())));
             }
         }

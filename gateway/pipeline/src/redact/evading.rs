@@ -120,7 +120,7 @@ fn what_a_text_begins_with_hides_nothing() {
     for before in ["Привет, мир. ", "你好", "\u{1}\u{2}", "\u{7f}"] {
         let text = format!("{} {coded}", before.repeat(5000));
         assert!(is_withheld_in_text(&needles(SECRET), &text), "{before:?}");
-        assert!(is_withheld_in_text(&needles(SECRET), &coded.replace("#", "#0")), "{before:?}");
+        assert!(is_withheld_in_text(&needles(SECRET), &coded.replace('#', "#0")), "{before:?}");
     }
     let text = STANDARD.encode(format!("{} {coded}", "Привет, мир. ".repeat(10)));
     assert!(is_withheld_in_text(&needles(SECRET), &text));
