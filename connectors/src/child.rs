@@ -20,7 +20,7 @@ use crate::{
     exec_child::command_line,
     link::{End, Link},
     pipe::Pipe,
-    pool::{LinkRecord, Opened, Pool},
+    pool::{LinkRecord, Opened, Pool, TAKEN_BACK},
     processes::end_family,
     spec::ProcessSpec,
     status::ConnectorEvent,
@@ -41,6 +41,13 @@ pub(crate) struct Purpose {
     pub(crate) lease: Option<Arc<Lease>>,
     /// What it may ask, as its session declares it.
     pub(crate) asks: Option<String>,
+}
+
+impl Purpose {
+    /// Cancelled when what is lent to it is taken back.
+    pub(crate) fn taken_back(&self) -> CancellationToken {
+        self.lease.as_ref().map(|lease| lease.taken_back().clone()).unwrap_or_default()
+    }
 }
 
 /// Starts a child. It lives until its pipe has ended, its grant has, or the gateway does.
@@ -123,10 +130,12 @@ struct Life {
 
 impl Life {
     async fn supervise(self, mut child: Child, mut reader: JoinHandle<Option<End>>, permit: OwnedSemaphorePermit) {
+        let taken_back = self.purpose.taken_back();
         let end = tokio::select! {
             biased;
             () = self.pool.context.root.cancelled() => End::wanted("the gateway ends"),
             () = any(&self.purpose.ends) => End::wanted("its grant has ended"),
+            () = taken_back.cancelled() => End::wanted(TAKEN_BACK),
             () = self.pipe.ending().cancelled() => End::failure("it has ended"),
             status = child.wait() => {
                 // What it wrote last may answer a call.

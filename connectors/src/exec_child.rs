@@ -12,7 +12,7 @@ use std::{
 };
 
 use rustix::{
-    fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create},
+    fs::{MemfdFlags, Mode, SealFlags, fchmod, fcntl_add_seals, memfd_create},
     process::{
         Pid, Resource, Rlimit, Signal, getpid, getppid, getrlimit, set_child_subreaper, set_parent_process_death_signal,
         setrlimit, setsid,
@@ -116,6 +116,8 @@ fn into_memory(variable: &str) -> Result<String, ExecFault> {
     let flags = MemfdFlags::ALLOW_SEALING | MemfdFlags::NOEXEC_SEAL;
     let made =
         memfd_create(c"credential", flags).or_else(|_| memfd_create(c"credential", MemfdFlags::ALLOW_SEALING)).map_err(fault)?;
+    // Clients of databases and of SSH use no file with a secret that others could read, too (libpq, `PGPASSFILE`).
+    fchmod(&made, Mode::RUSR).map_err(fault)?;
     let held = std::env::var_os(variable).ok_or_else(|| ExecFault::Usage(format!("--in-memory {variable}")))?;
     let held = Zeroizing::new(held.into_vec());
     let mut rest = held.as_slice();

@@ -33,6 +33,9 @@ use crate::{
     version::{Era, Protocol},
 };
 
+/// Why a connection ends whose credential somebody took back.
+pub(crate) const TAKEN_BACK: &str = "its credential was taken back";
+
 /// How long a new session may be kept back until what its server says unasked is heard.
 pub(crate) const HEARD_WITHIN: Duration = Duration::from_secs(1);
 
@@ -145,6 +148,11 @@ impl Current {
         let is_relent = self.lease.is_some() && self.session.link().relend(lease).map_err(ConnectFailure::Start)?;
         if is_relent {
             self.lease = Some(lease.id.clone());
+            // INVARIANT: looked at after it is in use. Whoever takes it back says so first, and ends the connections second.
+            if lease.taken_back().is_cancelled() {
+                self.session.link().end(End::wanted(TAKEN_BACK));
+                return Err(ConnectFailure::Start(TAKEN_BACK.to_owned()));
+            }
         }
         Ok(is_relent)
     }
@@ -213,10 +221,15 @@ impl Pool {
     pub(crate) async fn session(self: &Arc<Self>, key: &SlotKey, purpose: &Purpose) -> Result<InUse, ConnectFailure> {
         let lease = purpose.lease.as_ref().map(|lease| lease.id.as_str());
         let mut state = self.slot_state(key, purpose).await?;
+        // Another took its place while this one was on its way: it is no reason to end what that one has begun.
+        if purpose.lease.as_ref().is_some_and(|lease| lease.is_over()) {
+            return Err(ConnectFailure::Start("its credential was given back meanwhile".to_owned()));
+        }
         if let Some(current) = &mut state.current {
             match current.session.link().retired() {
                 None if current.goes_on_with(purpose.lease.as_ref())? => return Ok(InUse::of(&current.session)),
-                None => current.session.link().end(End::wanted("its credential was lent anew")),
+                // Those that are under way with what was lent before go on: it is good until they are done.
+                None => current.session.leave(End::wanted("its credential was lent anew")),
                 Some(end) if end.wanted => {}
                 Some(end) => {
                     let lived = current.session.age();
@@ -409,7 +422,7 @@ impl Pool {
         };
         // One that ends already gives its place back in a moment.
         let ends = lock(&self.links).values().any(|record| record.link.ended().is_some());
-        if !ends && !self.evict() {
+        if !ends && !self.evict() && !self.cut_short() {
             return Err(busy());
         }
         let patience = self.spec.kill_after + Duration::from_secs(2);
@@ -436,6 +449,13 @@ impl Pool {
             current.session.link().end(End::wanted("another grant needed its place"));
             true
         })
+    }
+
+    /// Ends a child that is only kept until its last calls are done; false if there is none.
+    fn cut_short(&self) -> bool {
+        let links = lock(&self.links);
+        let leaving = links.values().find(|record| record.session.as_ref().is_some_and(|session| session.is_leaving()));
+        leaving.inspect(|record| record.link.end(End::wanted("its credential was lent anew, and its place was needed"))).is_some()
     }
 
     /// Ends children that nobody used for long, and forgets slots that are of no use any more.
@@ -527,6 +547,7 @@ impl Pool {
         let links = lock(&self.links);
         let state = |record: &LinkRecord| match (record.link.retired(), &record.session) {
             (Some(_), _) => ChildState::Ending,
+            (None, Some(session)) if session.is_leaving() => ChildState::Ending,
             (None, None) => ChildState::Starting,
             (None, Some(_)) => ChildState::Ready,
         };

@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
@@ -45,6 +45,8 @@ pub(crate) struct Session {
     opened: Instant,
     users: AtomicUsize,
     used: Mutex<Instant>,
+    /// Why it ends with the last of those who use it.
+    leaving: OnceLock<End>,
 }
 
 /// How a session is to be opened.
@@ -114,6 +116,7 @@ impl Session {
             opened: now,
             users: AtomicUsize::new(0),
             used: Mutex::new(now),
+            leaving: OnceLock::new(),
         })
     }
 
@@ -252,6 +255,20 @@ impl Session {
         Ok(offers)
     }
 
+    /// Ends the connection once nobody uses it any more: those that do go on.
+    pub(crate) fn leave(self: &Arc<Self>, end: End) {
+        // As one who uses it: whoever is the last to go then sees this.
+        let last = InUse::of(self);
+        // Only the first reason counts.
+        let _ = self.leaving.set(end);
+        drop(last);
+    }
+
+    /// Whether it ends with the last of those who use it.
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.leaving.get().is_some()
+    }
+
     /// How many calls use it.
     pub(crate) fn users(&self) -> usize {
         self.users.load(Ordering::Acquire)
@@ -302,6 +319,9 @@ impl Drop for InUse {
     fn drop(&mut self) {
         *self.0.used.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
         if self.0.users.fetch_sub(1, Ordering::AcqRel) == 1 {
+            if let Some(end) = self.0.leaving.get() {
+                self.0.link.end(end.clone());
+            }
             self.0.link.unused();
         }
     }

@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     channel::{ToolChannel, Unready},
     child::Purpose,
-    pool::{Context, HEARD_WITHIN, Pool, SlotKey},
+    pool::{Context, HEARD_WITHIN, Pool, SlotKey, TAKEN_BACK},
     spec::{ConnectorSpec, SpecFault},
     status::{ConnectorEvent, ConnectorStatus},
     version::Era,
@@ -149,6 +149,14 @@ impl Downstreams {
     pub fn halt_grants(&self, is_meant: &dyn Fn(&GrantId) -> bool) {
         for served in self.pools.load().values() {
             served.pool.end_of(is_meant, "it was halted");
+        }
+    }
+
+    /// Ends the children, or sessions, of this connector that belong to this grant, and with them what is under way there: what they were
+    /// lent was taken back. The next call starts anew, with what it is lent then.
+    pub fn take_back(&self, connector: &ConnectorId, grant: &GrantId) {
+        if let Some(served) = self.pools.load().get(connector) {
+            served.pool.end_of(&|of| of == grant, TAKEN_BACK);
         }
     }
 

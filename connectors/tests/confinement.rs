@@ -65,6 +65,8 @@ async fn a_file_in_memory_is_read_again_and_again_and_written_by_nobody() {
         assert_eq!((&found["once"], &found["again"]), (&json!(expected), &json!(expected)));
         assert!(found["path"].as_str().unwrap().starts_with("/proc/self/fd/"), "{found}");
         assert!(found["written"].as_str().unwrap().starts_with("Err("), "{found}");
+        // Clients look at that, and use no password that others could read.
+        assert_eq!(found["mode"], "100400");
         assert!(found["environment"].as_str().unwrap().starts_with("PGPASSFILE=/proc/self/fd/"), "{found}");
         assert!(!found["environment"].as_str().unwrap().contains(secret) && !found["arguments"].to_string().contains(secret));
         // The one before may still be ending.

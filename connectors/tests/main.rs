@@ -90,3 +90,4 @@ mod outward;
 mod pins;
 mod server;
 mod streams;
+mod taken_back;

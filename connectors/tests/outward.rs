@@ -76,7 +76,7 @@ async fn another_lease_goes_with_the_next_message_and_the_session_stays() {
         let begun = server.seen().iter().filter(|seen| seen.rpc() == "initialize").count();
         assert_eq!(begun, sessions, "no other session is begun");
         assert!(since.iter().all(|seen| seen.all("mcp-session-id").len() == sessions), "{since:?}");
-        let odd = lease_for("three", "secret-of\n-three", bearer());
+        let odd = lease_for("three", "secret-of\u{7f}-three", bearer());
         let failure = rig.call_with("x", &grant, Some(&odd), PATIENCE, b"{}").await.unwrap_err();
         assert!(
             matches!(&failure, Failure::Connect(ConnectFailure::Start(why)) if why.contains("no header can carry")),
@@ -96,7 +96,7 @@ async fn a_credential_goes_the_way_that_its_connector_has() {
         let failure = rig.call_with(connector, &grant("g-1"), Some(&lease), PATIENCE, b"{}").await.unwrap_err();
         assert!(matches!(&failure, Failure::Connect(ConnectFailure::Start(why)) if why.contains(told)), "{failure:?}");
     }
-    let odd = lease_for("c", "canary-01234\n56789", bearer());
+    let odd = lease_for("c", "canary-01234\u{7f}56789", bearer());
     let failure = rig.call_with("x", &grant("g-2"), Some(&odd), PATIENCE, b"{}").await.unwrap_err();
     assert!(
         matches!(&failure, Failure::Connect(ConnectFailure::Start(why)) if why.contains("no header can carry") && !why.contains("canary"))

@@ -5,7 +5,10 @@ use std::{net::IpAddr, sync::Arc};
 use bailiwick_config::{Config, Connector, Lending, Mcp, ProviderKind, SecretSource, Way};
 use bailiwick_connectors::addresses_of;
 use bailiwick_credentials::{Consent, ConsentBook, Consented, Consents, Egress, OAuthClient, Protected, Secrets, Web};
-use bailiwick_pipeline::ports::{Clock, Later};
+use bailiwick_pipeline::{
+    ids::GrantId,
+    ports::{Clock, Later},
+};
 use bailiwick_schemas::names::ConnectorId;
 use bailiwick_store::{ConsentRows, Store, StoredConsent};
 use ipnet::IpNet;
@@ -131,9 +134,16 @@ pub(crate) fn wanted(runtime: &Runtime) -> Vec<Consented> {
 pub(crate) fn returned(runtime: &Runtime, resource: &str, owner: &str) {
     let of_server = wanted(runtime).into_iter().filter(|of| of.resource() == resource).map(|of| of.of.connector);
     let of_server: Vec<ConnectorId> = of_server.collect();
+    let why = "its owner's consent was ended";
+    let is_theirs = |grant: &GrantId| runtime.grants.entry(grant).is_some_and(|entry| entry.grant.terms().owner == owner);
+    for lease in runtime.broker.leases().into_iter().filter(|lease| of_server.contains(&lease.entry.connector)) {
+        if lease.entry.grant.as_ref().is_some_and(is_theirs) {
+            runtime.take_back(&lease.entry.lease, why);
+        }
+    }
     for entry in runtime.grants.list().iter().filter(|entry| entry.grant.terms().owner == owner) {
         for connector in &of_server {
-            runtime.broker.returned_for(&entry.grant.terms().id, connector, "its owner's consent was ended");
+            runtime.broker.returned_for(&entry.grant.terms().id, connector, why);
         }
     }
 }

@@ -89,6 +89,22 @@ impl Record for SecretsRecord {
     }
 }
 
+impl Runtime {
+    /// Takes a lease back at once: nothing goes on with it. The children, or sessions, that have it end, calls that are under way with it
+    /// hear why, and whoever needs it next is lent another one. Whether it was lent.
+    pub(crate) fn take_back(&self, lease: &str, why: &str) -> bool {
+        let listed = self.broker.leases().into_iter().find(|listed| listed.entry.lease == lease);
+        // First: what is begun from here on sees it.
+        let was_lent = self.broker.take_back(lease, why);
+        if let Some(entry) = listed.map(|listed| listed.entry).filter(|_| was_lent)
+            && let Some(grant) = &entry.grant
+        {
+            self.connectors.take_back(&entry.connector, grant);
+        }
+        was_lent
+    }
+}
+
 /// What is lent, and how often it was, in the text format of Prometheus. Nothing in it names a connector, an agent or a task.
 pub(crate) fn metrics(runtime: &Runtime) -> String {
     let mut text = String::new();

@@ -10,7 +10,9 @@ use bailiwick_credentials::{
     Program, Provider, SvidFile, Web,
 };
 use bailiwick_pipeline::ports::Access;
+use bailiwick_schemas::canonical::Digest;
 use secrecy::SecretString;
+use zeroize::Zeroizing;
 
 use crate::{consenting, runtime::StartFault};
 
@@ -70,10 +72,21 @@ fn place_of(kind: &ProviderKind) -> String {
         ProviderKind::OAuth(of) => format!("{:?} {}", of.place, of.client_id),
         ProviderKind::GitHub(of) => format!("{} {} {}", of.api, of.app, of.installation),
         ProviderKind::Aws(of) => of.endpoint.to_string(),
-        ProviderKind::Exec(of) => of.program.display().to_string(),
+        ProviderKind::Exec(of) => format!("{} {}", of.program.display(), digest_of(&of.arguments)),
         // What takes it back is in the handle, or there is nothing that does.
         ProviderKind::Mcp(_) | ProviderKind::SvidFile(_) => String::new(),
     }
+}
+
+/// Tells arguments apart: they say which issuer a program asks, and may hold what is on no record.
+fn digest_of(arguments: &[String]) -> String {
+    let mut text = Zeroizing::new(String::new());
+    for argument in arguments {
+        text.push_str(argument);
+        text.push('\0');
+    }
+    // So much of it tells configurations apart, and says little of what was digested.
+    Digest::of(text.as_bytes()).to_string().chars().skip("sha256:".len()).take(12).collect()
 }
 
 fn openbao(of: &bailiwick_config::OpenBao, lending: &Lending) -> OpenBao {
@@ -142,5 +155,25 @@ fn of_svid_file(svid: &bailiwick_config::SvidFile, lending: &Lending) -> SvidFil
         trust_domain: svid.trust_domain.clone(),
         audience: lending.audience.clone().unwrap_or_default(),
         longest: lending.ttl,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bailiwick_config::{Exec, ProviderKind};
+
+    use super::place_of;
+
+    #[test]
+    fn a_program_with_other_arguments_is_another_issuer() {
+        let place = |arguments: &[&str]| {
+            let arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
+            let program = "/usr/local/bin/mint".into();
+            place_of(&ProviderKind::Exec(Exec { program, arguments, env: [].into(), revocable: true }))
+        };
+        assert_eq!(place(&["--prod", "canary"]), place(&["--prod", "canary"]));
+        assert_ne!(place(&["--prod", "canary"]), place(&["--test", "canary"]));
+        assert_ne!(place(&["ab", "c"]), place(&["a", "bc"]));
+        assert!(!place(&["--prod", "canary"]).contains("canary"));
     }
 }

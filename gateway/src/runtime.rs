@@ -620,6 +620,7 @@ pub(crate) fn settings_of(config: &Config) -> Settings {
     Settings {
         hold: config.approvals.hold,
         keep_outcome: config.approvals.keep_outcome,
+        status_tool: config.approvals.status_tool,
         patience: Arc::new(patience_of(config)),
         console_url: page_for_agents(config),
         screen: ScreenLimits { bytes: config.limits.max_result, depth: config.limits.max_depth, ..ScreenLimits::default() },

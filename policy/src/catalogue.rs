@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use cedar_policy::{Entity, EntityId, EntityTypeName, EntityUid, Schema};
+use cedar_policy::{Entity, EntityId, EntityTypeName, EntityUid, RequestEnv, Schema};
 use serde_json::{Map, Value, json};
 
 use crate::alike::Alike;
@@ -127,6 +127,13 @@ pub(crate) fn about_grants() -> Result<[(Tool, Schema); 2], Vec<PolicyFault>> {
         Ok::<_, Vec<PolicyFault>>((tool, schema))
     };
     Ok([with_schema(names.delegate())?, with_schema(names.auto_grant())?])
+}
+
+/// The schema of one tool, and the one form that its requests have.
+pub(crate) fn alone(tool: &Tool) -> Option<(Schema, RequestEnv)> {
+    let schema = Schema::from_json_value(schema_json(std::slice::from_ref(tool))).ok()?;
+    let resource = tool.connector.type_name().clone();
+    Some((schema, RequestEnv::new(Names::new().ok()?.grant, tool.action.clone(), resource)))
 }
 
 /// Everything that rules may speak of over these tools, as the JSON of its schema, with what each of it is.

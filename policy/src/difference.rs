@@ -111,7 +111,7 @@ pub struct Changed {
     pub before: Decision,
     /// What the new one says.
     pub after: Decision,
-    /// How many of the requests that were tried show it.
+    /// How many of the requests that were tried show it: none where the solver found it.
     pub count: usize,
 }
 
@@ -185,6 +185,13 @@ impl Policies {
         found
     }
 
+    /// What changes about this one request between this bundle and a newer one, if anything does.
+    pub fn changed(&self, newer: &Self, probe: &Probe, connectors: &[ConnectorFacts]) -> Option<Changed> {
+        let (before, after) = self.both(newer, probe, connectors)?;
+        let turn = Turn::between(&before, &after)?;
+        Some(Changed { turn, example: probe.clone(), before, after, count: 0 })
+    }
+
     /// What both say of a request; none where one of them looks at what is not known of it.
     fn both(&self, newer: &Self, probe: &Probe, connectors: &[ConnectorFacts]) -> Option<(Decision, Decision)> {
         let decided = |policies: &Self| {
@@ -196,7 +203,7 @@ impl Policies {
 }
 
 /// The rules of a tool as they are written, by id.
-fn written(entry: &Entry) -> BTreeMap<String, Template> {
+pub(crate) fn written(entry: &Entry) -> BTreeMap<String, Template> {
     let rules = entry.slice.enforced.set.policies();
     rules.filter_map(|policy| Some((policy.id().to_string(), policy.to_pst().ok()?.body().clone()))).collect()
 }

@@ -15,6 +15,7 @@ mod context;
 mod decision;
 mod describe;
 mod difference;
+mod dispute;
 mod extent;
 mod facts;
 mod fault;
@@ -45,6 +46,7 @@ pub use catalogue::fact_names;
 pub use decision::{Confirm, Decision, DenyCause, Requirement, Rule};
 pub use describe::RuleSchema;
 pub use difference::{Changed, Difference, Turn};
+pub use dispute::Dispute;
 pub use facts::{
     AgentFacts, Ask, AutoGrant, CallFacts, ConnectorFacts, Delegation, Directory, GrantFacts, HistoryFacts, ToolFacts,
 };

@@ -18,8 +18,9 @@ pub enum Prefix {
     Never,
 }
 
-/// The names of the gateway's own tools: of tool search, and for what an agent says of its task and asks for it.
-pub const OWN: [&str; 4] = ["search_tools", "describe_tool", "complete_task", "request_access"];
+/// The names of the gateway's own tools: of tool search, for what an agent says of its task and asks for it, and for what became of a call
+/// that waits for a person.
+pub const OWN: [&str; 5] = ["search_tools", "describe_tool", "complete_task", "request_access", "approval_status"];
 
 /// Why a tool keeps its prefix though its connector is to have none.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -177,7 +177,7 @@ async fn a104_what_one_task_is_lent_no_other_has_and_it_ends_with_the_task() {
     let id = after[0]["id"].as_str().unwrap();
     assert!(gateway.cli.ok(&["credentials", "show", id]).contains("standing"));
     gateway.cli.ok(&["credentials", "revoke", id, "--reason", "looked odd"]);
-    assert!(gateway.cli.fails(&["credentials", "revoke", id]).contains("there is no lease"));
+    assert!(gateway.cli.fails(&["credentials", "revoke", id]).contains("not lent any more"));
     call("two").await;
     assert!(leases(&gateway).iter().all(|lease| lease["id"] != id));
     let told = gateway.records("admin").into_iter().filter(|record| record["event"] == "lease_revoked").count();

@@ -32,8 +32,9 @@ def build(bench_dir: pathlib.Path) -> pathlib.Path:
 class Stand:
     """Started when entered, ended when left."""
 
-    def __init__(self, folder: pathlib.Path, tools: pathlib.Path, binary: pathlib.Path, upstream_tools: int) -> None:
-        self.folder, self.tools, self.binary, self.upstream_tools = folder, tools, binary, upstream_tools
+    def __init__(self, folder: pathlib.Path, tools: pathlib.Path, binary: pathlib.Path, upstream_tools: int, lends: bool = False) -> None:
+        """`lends`: the same upstream once more, as the connector `lent`, with a credential made for the task in each request."""
+        self.folder, self.tools, self.binary, self.upstream_tools, self.lends = folder, tools, binary, upstream_tools, lends
         self.processes: list[subprocess.Popen] = []
         self.collector = Collector()
 
@@ -53,8 +54,12 @@ class Stand:
         self.floor = self._spawn("floor", [self.tools / "floor-proxy", "--port", str(FLOOR), "--upstream", upstream])
         wait_for(lambda: get(f"{upstream}/stats"))
         names = ["echo", *(f"tool_{number:04}" for number in range(1, self.upstream_tools))]
-        (self.folder / "bench.cedar").write_text(policies(names[:10]))
-        (self.folder / "config.toml").write_text(config(upstream, names, self.collector.port))
+        tools = [f"mock__{name}" for name in names[:5 if self.lends else 10]]
+        if self.lends:
+            tools += [tool.replace("mock__", "lent__") for tool in tools]
+            self._issuer()
+        (self.folder / "bench.cedar").write_text(policies(tools))
+        (self.folder / "config.toml").write_text(config(upstream, names, self.collector.port, self.lends))
         ours = [self.binary, "--config", self.folder / "config.toml", "--data", self.folder / "data"]
         self.gateway = self._spawn("gateway", [*ours, "run"])
         wait_for(lambda: get(f"http://127.0.0.1:{CONSOLE}/readyz"), self.gateway, self.folder / "gateway.log")
@@ -70,6 +75,16 @@ class Stand:
             except subprocess.TimeoutExpired:
                 process.kill()
         self.collector.stop()
+
+    def _issuer(self) -> None:
+        """A program that makes a token of 256 bits, good for an hour, and counts how often it is asked."""
+        program = self.folder / "issuer"
+        program.write_text(ISSUER)
+        program.chmod(0o700)
+
+    def minted(self) -> int:
+        """How often a credential was made."""
+        return len((self.folder / "minted").read_text().splitlines())
 
     def side(self, name: str) -> tuple[str, int, list[str]]:
         """Where to send the load, whose CPU to read, and further options."""
@@ -135,7 +150,29 @@ class Collector:
         self.server.server_close()
 
 
-def config(upstream: str, names: list[str], collector: int) -> str:
+ISSUER = """#!/usr/bin/env python3
+import datetime, json, pathlib, secrets
+with (pathlib.Path(__file__).parent / "minted").open("a") as count:
+    count.write("once\\n")
+ends = (datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(hours=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
+status = {"token": secrets.token_hex(32), "expirationTimestamp": ends}
+print(json.dumps({"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential", "status": status}))
+"""
+
+
+def config(upstream: str, names: list[str], collector: int, lends: bool) -> str:
+    lent = f'''
+[[providers]]
+id = "issuer"
+exec = {{ command = ["./issuer"], env = ["PATH"], revocable = false }}
+
+[[connectors]]
+id = "lent"
+url = "{upstream}/mcp"
+pin = "first-use"
+credential = {{ provider = "issuer", inject = {{ header = "Authorization", prefix = "Bearer " }} }}
+TOOLS
+''' if lends else ""
     tools = "\n".join(f'tools.{name} = {{ kind = "read", band = "low", labels = [] }}' for name in names)
     return f"""
 [server]
@@ -164,9 +201,9 @@ pin = "first-use"
 id = "bench"
 agent = "bench"
 purpose = "be measured"
-tools = ["mock__*"]
+tools = ["mock__*"{', "lent__*"' if lends else ""}]
 default = true
-"""
+{lent.replace("TOOLS", tools)}"""
 
 
 def policies(names: list[str]) -> str:
@@ -174,7 +211,7 @@ def policies(names: list[str]) -> str:
     read arguments and counters; none of the conditions holds for what the bench calls, but for the permits' own."""
     rules: list[str] = []
     for at, name in enumerate(names):
-        scope = f'principal, action == Bailiwick::Action::"mock__{name}", resource'
+        scope = f'principal, action == Bailiwick::Action::"{name}", resource'
         reads = at % 3 == 1
         for number in range(8):
             when = f"context.input has count && context.input.count < {number}" if reads else f'principal.purpose == "purpose {number}"'

@@ -1,8 +1,10 @@
 // What people do at the console, in a real browser, with real agents asking. Each case stands for itself and says what it saw.
-import { Gateway, Person, each, grave, is, require, until } from './harness.mjs';
+import { readdirSync, utimesSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { Gateway, ISSUED, Person, each, grave, is, require, until } from './harness.mjs';
 
 const { Validator } = await import(require.resolve('@seriousme/openapi-schema-validator'));
-const SECTIONS = ['/', '/live', '/agents', '/grants', '/grants/demo-triage', '/connectors', '/connectors/tickets', '/halts', '/detections', '/audit', '/reviews', '/people', '/passkeys'];
+const SECTIONS = ['/', '/live', '/agents', '/grants', '/grants/demo-triage', '/connectors', '/connectors/tickets', '/credentials', '/halts', '/detections', '/audit', '/reviews', '/people', '/passkeys'];
 
 const cases = {
   async 'an approval by keyboard alone, and the agent goes on'(browser, gateway) {
@@ -186,6 +188,83 @@ const cases = {
     }
     is((await ask('POST', '/api/v1/halts', 'Operator 00', '{"what":"everything"}')).status === 401, 'a wrong credential halts everything');
     await ada.leave();
+  },
+
+  async 'what is lent is seen, taken back at the page, and gone at its issuer'(browser) {
+    const gateway = await Gateway.start({}, ISSUED);
+    const issued = () => readdirSync(join(gateway.folder, 'issued')).filter((name) => name.startsWith('lease-')).length;
+    const long = new Date(Date.now() - 100 * 24 * 3600 * 1000);
+    utimesSync(join(gateway.folder, 'shop.token'), long, long);
+    try {
+      const [ada, vic] = [await Person.arrive(browser, gateway, { person: 'ada' }), await Person.arrive(browser, gateway, { person: 'vic', passkey: false })];
+      await ada.open('/credentials');
+      is((await ada.page.textContent('main')).includes('[[providers]]'), 'the empty page does not say what to do');
+      await ada.picture('credentials-empty');
+      is((await gateway.call('tickets__get', 'id=T-17')).code === 0 && (await gateway.call('files__list', 'path=/')).code === 0, 'nothing is lent');
+      // By itself, without loading it anew.
+      await until('both', async () => (await ada.page.locator('#credentials .state.good').count()) === 2);
+      const text = await ada.page.textContent('#credentials');
+      is(text.includes('triage the tickets') && text.includes('1 use') && text.includes('takes nothing back') && text.includes('90 days'), text);
+      is(!text.includes('made-for-'), 'the page shows what was lent');
+      // Each from its grant, and from its connector.
+      await vic.open('/grants/triage');
+      await vic.page.locator('a[href="/credentials?grant=triage"]').click();
+      await vic.page.waitForURL('**/credentials?grant=triage');
+      is((await vic.page.locator('#credentials .state.good').count()) === 2 && !(await vic.page.textContent('#credentials')).includes('90 days'), 'the filter shows something else');
+      await vic.open('/connectors/tickets');
+      await vic.page.locator('a[href="/credentials?connector=tickets"]').click();
+      await vic.page.waitForURL('**/credentials?connector=tickets');
+      is((await vic.page.locator('#credentials .state.good').count()) === 1, 'the filter lets too much through');
+      // Who only looks has nothing to press, and is refused without it.
+      const lease = await vic.page.locator('#credentials a.open').first().getAttribute('href');
+      await vic.open(lease);
+      is(await vic.page.locator('main form').count() === 0 && await vic.page.locator('a.button').count() === 0, 'a viewer has a button');
+      const forged = (await vic.context.request.post(`${vic.origin}${lease}/revoke`, { form: { reason: 'x' }, headers: { origin: vic.origin } })).status();
+      is(forged === 403, `a form of nobody's got ${forged}`);
+      await ada.picture('credentials');
+      for (const colorScheme of ['light', 'dark']) {
+        const context = await browser.newContext({ storageState: await ada.context.storageState(), colorScheme, viewport: { width: 360, height: 740 } });
+        const page = await context.newPage();
+        for (const path of ['/credentials', lease]) {
+          await ada.open(path, page);
+          const wide = await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
+          is(wide <= 0, `${path} is ${wide} px too wide`);
+          const found = await grave(page);
+          is(found === '', `${path} (${colorScheme}): ${found}`);
+          await ada.picture(`credentials-${path === lease ? 'one-' : ''}${colorScheme}-phone`, page);
+        }
+        await context.close();
+      }
+      is(issued() === 1, `${issued()} are at the issuer`);
+      await ada.page.locator(`a.open[href="${lease}"]`).press('Enter');
+      await ada.page.waitForURL(`**${lease}`);
+      await ada.page.locator('#why').fill('looked odd');
+      await ada.picture('credential');
+      await ada.page.locator('button.deny').click();
+      await until('its end', async () => (await ada.page.textContent('#lease')).includes('taken back'));
+      is((await ada.page.textContent('#lease')).includes('looked odd') && await ada.page.locator('main form').count() === 0, 'nobody says why');
+      await ada.picture('credential-ended');
+      is(issued() === 0, 'it is still at its issuer');
+      await until('the viewer to hear of it', async () => (await vic.page.textContent('#lease')).includes('taken back'));
+      await until('its process to go', () => JSON.parse(gateway.cli('connectors', 'show', 'tickets', '--json'))[0].processes.length === 0);
+      // Without a script, with the operator credential; where the issuer does not do it, that is said, and when it is tried again.
+      is((await gateway.call('tickets__get', 'id=T-17')).code === 0 && issued() === 1, 'the next call is lent nothing');
+      writeFileSync(join(gateway.folder, 'away'), '');
+      const context = await browser.newContext({ javaScriptEnabled: false, storageState: await ada.context.storageState(), viewport: { width: 1280, height: 900 } });
+      const page = await context.newPage();
+      await ada.open('/credentials?connector=tickets', page);
+      await page.locator('#credentials a.button.deny').click();
+      await page.locator('#proof-take-back summary').click();
+      await page.locator('#operator-take-back').fill(gateway.credential());
+      await page.locator('button.deny').click();
+      await until('the fault', async () => { await ada.open('/credentials', page); return (await page.textContent('#credentials')).includes('Could not be taken back'); });
+      is((await page.textContent('#credentials')).includes('The next try'), await page.textContent('#credentials'));
+      await ada.picture('credentials-overdue', page);
+      await context.close();
+      is(issued() === 1, 'the issuer took it back');
+      await ada.leave();
+      await vic.leave();
+    } finally { await gateway.stop(); }
   },
 
   async 'what is frozen at the console stops, and goes on when it is thawed'(browser, gateway) {

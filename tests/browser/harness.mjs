@@ -34,13 +34,68 @@ tools.get = { kind = "read", band = "low" }
 tools.refund = { kind = "write", band = "high" }
 `;
 
+// A gateway whose connectors are lent what a program of the operator's makes: what `tickets` has of that issuer lies in the folder `issued`, and it takes
+// nothing back while there is a file `away`. One of its kinds takes nothing back at all, and one credential stands for ever and is old.
+const MINT = `#!/bin/sh
+cd "$(dirname "$0")" && read -r asked
+lease=$(printf %s "$asked" | sed 's/.*"lease":"\\([^"]*\\)".*/\\1/')
+case "$asked" in
+*'"verb":"revoke"'*) [ ! -e away ] || { echo "closed for the night" >&2; exit 1; }; rm -f "issued/$lease" ;;
+*) case "$asked" in *'"connector":"tickets"'*) echo x >"issued/$lease" ;; esac
+   ttl=$(printf %s "$asked" | sed 's/.*"ttlSeconds":\\([0-9]*\\).*/\\1/')
+   printf '{"apiVersion":"client.authentication.k8s.io/v1","kind":"ExecCredential","status":{"token":"made-for-%s","expirationTimestamp":"%s"}}' "$lease" "$(date -u -d "+$ttl seconds" +%Y-%m-%dT%H:%M:%SZ)" ;;
+esac
+`;
+const lent = (name, credential) => `
+[[connectors]]
+id = "${name}"
+command = [${JSON.stringify(BINARY)}, "demo-server", "${name}"]
+pin = "first-use"
+credential = { ${credential}, inject = { env = "${name.toUpperCase()}_TOKEN" } }
+labels = []
+tools.get = { kind = "read", band = "low" }
+tools.list = { kind = "read", band = "low" }
+`;
+export const ISSUED = {
+  mint: MINT,
+  'issued/.keep': '',
+  'shop.token': 'a credential of nobody: 9876543210',
+  'config.toml': `
+[[agents]]
+id = "demo"
+owner = "ops@example.com"
+[[providers]]
+id = "house"
+exec = { command = ["@FOLDER@/mint"], revocable = true }
+[[providers]]
+id = "elsewhere"
+exec = { command = ["@FOLDER@/mint"] }
+${lent('tickets', 'provider = "house", role = "tickets-rw", read_role = "tickets-ro"')}
+${lent('files', 'provider = "elsewhere", role = "files-ro"')}
+${lent('shop', 'provider = "file", path = "shop.token"')}
+[[grants]]
+id = "triage"
+agent = "demo"
+purpose = "triage the tickets"
+tools = ["tickets__get", "files__list"]
+default = true
+ttl = "8h"
+[[people]]
+id = "ada"
+roles = ["viewer", "admin"]
+[[people]]
+id = "vic"
+roles = ["viewer"]
+`,
+};
+
 // A gateway of its own, with the embedded demo or these files (`config.toml` is one of them).
 export class Gateway {
   static async start(settings = {}, files = {}) {
     const folder = mkdtempSync(join(tmpdir(), 'bailiwick-browser-'));
     for (const [name, text] of Object.entries({ 'tickets.token': 'a credential of nobody: 0123456789', ...files })) {
       mkdirSync(dirname(join(folder, name)), { recursive: true });
-      writeFileSync(join(folder, name), text, { mode: 0o600 });
+      writeFileSync(join(folder, name), text.replaceAll('@FOLDER@', folder), { mode: text.startsWith('#!') ? 0o700 : 0o600 });
     }
     const data = join(folder, 'data');
     const env = { PATH: process.env.PATH, HOME: folder, BAILIWICK_SERVER__LISTEN: '127.0.0.1:0', BAILIWICK_SERVER__CONSOLE: '127.0.0.1:0', ...settings };

@@ -1,68 +1,24 @@
 """Sessions of a role of a security token service that others rebuilt: with signatures checked, narrowed by a policy, named for the agent."""
 
-import atexit
 import json
-import os
-import subprocess
 import sys
-import urllib.request
 from pathlib import Path
 
-import boto3
 import kit
+from cloud import REGION, TRUST, Moto, rights
 from lent import AGENT, call, connector, secret, secrets
 
 checks = kit.Checks()
 folder = kit.folder()
-REGION = "eu-central-1"
-
-
-class Moto:
-    """The service, until the script ends."""
-
-    def __init__(self):
-        port = kit.free_port()
-        self.url = f"http://127.0.0.1:{port}"
-        env = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": str(folder), "INITIAL_NO_AUTH_ACTION_COUNT": "1000000"}
-        command = [sys.executable, os.environ["BAILIWICK_MOTO"], "-H", "127.0.0.1", "-p", str(port)]
-        with (folder / "moto.log").open("wb") as log:
-            self.child = subprocess.Popen(command, env=env, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        atexit.register(self.stop)
-        kit.until("moto", self._is_up, 60)
-
-    def _is_up(self):
-        try:
-            with urllib.request.urlopen(f"{self.url}/moto-api/", timeout=5) as answer:
-                return answer.status == 200
-        except OSError:
-            return False
-
-    def check_signatures(self):
-        """From here on nobody is answered who does not prove who they are, and may."""
-        request = urllib.request.Request(f"{self.url}/moto-api/reset-auth", b"0", {"Content-Type": "text/plain"}, method="POST")
-        urllib.request.urlopen(request, timeout=30).read()
-
-    def client(self, service, **keys):
-        """A client of the vendor's own."""
-        return boto3.client(service, region_name=REGION, endpoint_url=self.url, **keys)
-
-    def stop(self):
-        """Ends it."""
-        if self.child.poll() is None:
-            self.child.terminate()
-            self.child.wait()
-
 
 moto = Moto()
 iam = moto.client("iam", aws_access_key_id="first", aws_secret_access_key="first")
-trust = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": "sts:AssumeRole"}]}
-allow = json.dumps({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]})
 roles = {}
 for name in ("worker", "reader"):
-    roles[name] = iam.create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps(trust))["Role"]["Arn"]
-    iam.put_role_policy(RoleName=name, PolicyName="all", PolicyDocument=allow)
+    roles[name] = iam.create_role(RoleName=name, AssumeRolePolicyDocument=TRUST)["Role"]["Arn"]
+    iam.put_role_policy(RoleName=name, PolicyName="all", PolicyDocument=rights())
 iam.create_user(UserName="gateway")
-iam.put_user_policy(UserName="gateway", PolicyName="all", PolicyDocument=allow)
+iam.put_user_policy(UserName="gateway", PolicyName="all", PolicyDocument=rights())
 keys = iam.create_access_key(UserName="gateway")["AccessKey"]
 secret(folder, "aws.secret", keys["SecretAccessKey"] + "\n")
 secret(folder, "forged.secret", "x" * 40 + "\n")

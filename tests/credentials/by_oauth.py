@@ -1,16 +1,10 @@
 """Access tokens of a certified authorization server: a client's secret and a signed assertion, scopes by task, and taken back when it ends."""
 
-import atexit
-import base64
 import json
-import os
-import subprocess
 import sys
-import urllib.parse
-import urllib.request
-from pathlib import Path
 
 import kit
+from authority import SCOPES, SECRET, Authority, client
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
@@ -18,8 +12,6 @@ from lent import AGENT, Downstream, call, connector, secret, secrets
 
 checks = kit.Checks()
 folder = kit.folder()
-SECRET = "a secret of nobody: +/%&="
-SCOPES = "tickets.read tickets.write"
 
 KEYS = {
     "rs": ("RS256", RSAAlgorithm, rsa.generate_private_key(65537, 2048)),
@@ -37,9 +29,9 @@ def pem(key):
 
 def clients():
     """Who may ask."""
-    yield {"client_id": "basic", "client_secret": SECRET, "token_endpoint_auth_method": "client_secret_basic", "scope": SCOPES}
-    yield {"client_id": "post", "client_secret": SECRET, "token_endpoint_auth_method": "client_secret_post", "scope": SCOPES}
-    yield {"client_id": "server", "client_secret": SECRET, "token_endpoint_auth_method": "client_secret_basic", "scope": SCOPES}
+    yield client("basic")
+    yield client("post", "post")
+    yield client("server")
     for name, (algorithm, kind, key) in KEYS.items():
         jwk = json.loads(kind.to_jwk(key.public_key()))
         jwk = {part: value for part, value in jwk.items() if part != "key_ops"}
@@ -47,38 +39,7 @@ def clients():
         yield {"client_id": name, "jwks": jwks, "token_endpoint_auth_method": "private_key_jwt", "token_endpoint_auth_signing_alg": algorithm, "scope": SCOPES}
 
 
-class Issuer:
-    """The server, until the script ends."""
-
-    def __init__(self):
-        command = [os.environ["BAILIWICK_OIDC_NODE"], str(Path(__file__).resolve().parent / "provider.mjs")]
-        env = {"PATH": "/usr/local/bin:/usr/bin:/bin", "BAILIWICK_OIDC_MODULES": os.environ["BAILIWICK_OIDC_MODULES"]}
-        with (folder / "provider.log").open("wb") as log:
-            self.child = subprocess.Popen(command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True)
-        atexit.register(self.stop)
-        self.child.stdin.write(json.dumps({"port": kit.free_port(), "clients": list(clients())}) + "\n")
-        self.child.stdin.flush()
-        line = self.child.stdout.readline()
-        if not line:
-            sys.exit((folder / "provider.log").read_text())
-        self.url = json.loads(line)["issuer"]
-
-    def introspect(self, token):
-        """What it says of a token, asked as the server that the token is for."""
-        pair = ":".join(urllib.parse.quote_plus(part) for part in ("server", SECRET))
-        headers = {"Authorization": "Basic " + base64.b64encode(pair.encode()).decode()}
-        form = urllib.parse.urlencode({"token": token}).encode()
-        with urllib.request.urlopen(urllib.request.Request(f"{self.url}/token/introspection", form, headers), timeout=30) as answer:
-            return json.loads(answer.read())
-
-    def stop(self):
-        """Ends it."""
-        if self.child.poll() is None:
-            self.child.terminate()
-            self.child.wait()
-
-
-issuer = Issuer()
+issuer = Authority(clients())
 
 
 def is_good(token):

@@ -4,6 +4,8 @@ import json
 import sys
 
 import kit
+import psycopg
+from lent import beneath, environment
 from stand import ByBao, ByPostgres, Stand
 
 checks = kit.Checks()
@@ -31,12 +33,21 @@ def lent(kind, **how):
     checks.equal(f"{name}: the other one does", row(writer, "execute", "INSERT INTO tickets (text) VALUES ('y')"), "[]")
     row(writer, "execute", "CREATE TABLE kept AS SELECT 1 AS id")
     checks.equal(f"{name}: both sessions are open", cluster.sessions(), sorted(who))
+    # Somebody has got hold of what it was lent.
+    addresses = [environment(process).get("DSN", "") for process in beneath(stand.gateway.child.pid)]
+    taken = psycopg.connect(next(address for address in addresses if who[0] in address), autocommit=True)
+    taken.execute("SELECT text FROM tickets")
     limits = cluster.all("SELECT rolvaliduntil - now() < interval '16 minutes' FROM pg_roles WHERE rolname = ANY(%s)", who)
     checks.equal(f"{name}: neither lives longer than its grant", limits, [True, True])
     standing = len(stand.issuer.standing())
     stand.gateway.ok("grants", "complete", reading)
     kit.until(f"{name}: the role of what is complete goes", lambda: cluster.made() == [who[1]], 20)
     checks.equal(f"{name}: and its session", cluster.sessions(), [who[1]])
+    try:
+        seen = taken.execute("SELECT 1").fetchall()
+    except psycopg.Error:
+        seen = None
+    checks.equal(f"{name}: and one that somebody else had begun with it", seen, None)
     if standing:
         kit.until(f"{name}: half of what stands at the issuer goes", lambda: len(stand.issuer.standing()) == standing // 2, 10)
     checks.equal(f"{name}: the other one works on", json.loads(row(writer, "query", "SELECT current_user")), [[who[1]]])
@@ -60,9 +71,11 @@ tools.echo = {{ kind = "read", band = "low" }}
 '''
     stand = Stand(program, ByBao, more)
     name, agent = stand.grant("notes__echo")
-    answer = agent.call("notes__echo", {"text": "kept-0123456789abcdef and more"})
-    checks.check("kept: it is lent, and kept out of what comes back", "and more" in kit.words(answer) and "kept-0123456789abcdef" not in json.dumps(answer), answer)
+    answer = agent.call("notes__echo", {"text": "nothing of it"})
+    checks.check("kept: it is lent", "nothing of it" in kit.words(answer), answer)
     checks.equal("kept: one token is there for the task", len(stand.issuer.tokens()), 1)
+    answer = agent.call("notes__echo", {"text": "kept-0123456789abcdef and more"})
+    checks.check("kept: it is kept out of what comes back", "and more" in kit.words(answer) and "kept-0123456789abcdef" not in json.dumps(answer), answer)
     said = stand.gateway.ok("audit", "tail", "-n", "20", "--stream", "secrets", "--json")
     checks.check("kept: the record says that it is standing", "secret/data/notes (a standing value)" in said, said)
     stand.gateway.ok("grants", "complete", name)

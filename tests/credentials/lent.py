@@ -5,6 +5,7 @@ import json
 import threading
 import urllib.parse
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import kit
 
@@ -19,11 +20,26 @@ def secret(folder, name, text):
     return path
 
 
-def served(handler):
-    """A server of this class on a port of its own; its address."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+def served(handler, host="127.0.0.1", port=0):
+    """A server of this class, on a port of its own if none is named; its address."""
+    server = ThreadingHTTPServer((host, port), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    return f"http://127.0.0.1:{server.server_address[1]}"
+    return f"http://{host}:{server.server_address[1]}"
+
+
+def beneath(pid):
+    """The folders of the processes that this one started, and of theirs, in `/proc`."""
+    found = []
+    for children in Path(f"/proc/{pid}/task").glob("*/children"):
+        for child in children.read_text().split():
+            found += [Path(f"/proc/{child}"), *beneath(int(child))]
+    return found
+
+
+def environment(process):
+    """The variables that a process was started with."""
+    words = (process / "environ").read_bytes().decode().split("\0")
+    return dict(word.split("=", 1) for word in words if "=" in word)
 
 
 class Downstream:

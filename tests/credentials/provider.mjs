@@ -1,4 +1,4 @@
-// A certified authorization server on this machine. Standard input says who its clients are; says where it is.
+// A certified authorization server on this machine. Standard input says who its clients are; says where it is, and each token that it issues.
 import { createServer } from 'node:http';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
@@ -23,6 +23,7 @@ const provider = new Provider(issuer, {
   ttl: { ClientCredentials: 600 },
 });
 provider.on('server_error', (_, fault) => console.error(fault));
+provider.on('client_credentials.saved', (token) => process.stdout.write(`${JSON.stringify({ issued: token.jti })}\n`));
 await new Promise((ready) => createServer(provider.callback()).listen(port, '127.0.0.1', ready));
 process.stdout.write(`${JSON.stringify({ issuer })}\n`);
 await lines.next();

@@ -29,6 +29,7 @@ CREATION = [
     'GRANT "{{name}}" TO openbao',
 ]
 REVOCATION = [
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{{name}}'",
     'ALTER ROLE "{{name}}" NOLOGIN',
     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{{name}}'",
     'REASSIGN OWNED BY "{{name}}" TO PARENT',

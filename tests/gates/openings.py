@@ -2,7 +2,7 @@
 checks the edits that drop this one alone.
 
 An edit is (old text, new text); the old text must stand exactly once in the gate's file. Where a line of a gate changes, its
-edit here changes with it: `run` says so.
+edit here changes with it: `run` says so. The same for what is no gate, and would be decoration just as well: `ELSEWHERE`.
 """
 
 GATES = "gateway/pipeline/src/gates"
@@ -39,11 +39,11 @@ OPENINGS = {
         "meanwhile": [("is_as_before(tool, &world, &now) && visible(&now, grant, agent, tool)", "{ let _ = (&now, is_as_before as fn(&Tool, &World, &World) -> bool); true }")],
         "end": [("() = grant.cancelled().cancelled() =>", "() = std::future::pending::<()>() =>")],
         "given": [("if !is_given(grant, tool, listing, offer) {", "if false {")],
-        "secret": [("if telling.get(at).copied().unwrap_or_default() {", "if false {")],
+        "secret": [("if [&telling, &telling_others].into_iter().any(|tell| tell.get(at).copied().unwrap_or_default()) {", "if false {")],
         "names": [("if meant.name != tool.name || own != offer.id {", "if false {")],
     }),
     "search": (["search"], {
-        "has": [("if !own.is_of(&grant) {", "if false {")],
+        "has": [("if !own.is_of(&grant, &ports.worlds.now()) {", "if false {")],
         "schema": [("own.check(&arguments)?;", "")],
         "answers": [("if received.answers().is_some() || received.waited().is_some() {", "if false {")],
         "described": [("let Some(tool) = tools.called(name) else {", "let Some(tool) = world.called(name) else {")],
@@ -192,13 +192,20 @@ OPENINGS = {
         "moment of a halt": [("if let Some(halt) = flight.halt() {", "if let Some(halt) = None::<crate::halts::Halt> {\n        let _ = flight.halt();")],
         "results": [("screen_result(&text, &approved, &mut taking, ports, &mut cleaner)",
                      "Ok(Reply { body: Body::Result(ToolResult::read(&text).unwrap_or_default()), outcome: Outcome::Success })")],
-        "redaction": [("needles: lease.as_ref().map(|lease| lease.needles())", "needles: None")],
+        "redaction": [("needles: lease.map(Lease::needles), limits, seen: 0", "needles: lease.map(Lease::needles).filter(|_| false), limits, seen: 0")],
         "caps": [("let ScreenLimits { bytes, depth, .. } = limits;", "let _ = limits;\n    let (bytes, depth) = (usize::MAX, 100_000);"),
                  ("if blocks.count > limits.blocks {", "if false {")],
         "output schema": [("check_structured(outline.member(\"structuredContent\"), outcome == Outcome::ToolError, tool)?;", "")],
         "errors": [
             ("cleaner.clean_error(code, message, data)?", "(message.to_owned(), data.cloned())"),
         ],
+    }),
+    "others": (["redaction"], {
+        "lent": [("let lent = ports.credentials.lent(grant).into_iter();", "let _ = (grant, ports);\n        let lent = std::iter::empty::<(ConnectorId, Arc<Lease>)>();")],
+    }),
+    "status": (["status"], {
+        "whose": [("let stands = ports.approvals.stands(handle, agent, grant, now_ms).ok_or_else(|| Refusal::unknown_approval(handle))?;",
+                   'let Some(stands) = ports.approvals.stands(handle, agent, grant, now_ms) else {\n        return told(&json!({"approval": handle, "state": "pending"}), ports, way);\n    };')],
     }),
     "task": (["tasks", "deferred"], {
         "another": [("if id_of(outline) != task.remote_id() {", "if false {")],
@@ -216,3 +223,40 @@ OPENINGS = {
 NOT_TOGETHER = {
     "approve": ["denied", "pending", "bytes"],
 }
+
+# What is no gate. Name -> (its folder, the command that has its own tests, {check: edits}), with the file of each edit before it. What
+# `BY_NAME` has is built whole and tried by a script, which takes minutes: it is opened when it is named, each check by itself.
+CREDENTIALS = "gateway/credentials/src"
+ELSEWHERE = {
+    "lending": (CREDENTIALS, ["-p", "bailiwick-credentials", "--lib", "broker::"], {
+        "journal of a lease": [("mint.rs",
+            "within(desk.book.open(&entry)).await.map_err(|why| (failed(format!(\"that it is lent can't be stored: {why}\")), None))?;",
+            "let _ = desk.book.open(&entry);")],
+        "journal of a handle": [("mint.rs", "let kept = within(self.desk.book.keep(self.entry, handle)).await;", "let kept = Ok::<(), String>(());")],
+        "journal before use": [("mint.rs", "judged.and(stored).and_then(", "judged.and(stored.or(Ok(()))).and_then(")],
+        "record before use": [("mint.rs", "put.map_err(|lost| format!(\"it can't be put on record: {lost}\")).map(|()| lease)", "put.or(Ok::<(), String>(())).map(|()| lease)")],
+        "end of a grant": [("broker.rs",
+            "        if let Some(lent) = lent {\n            give_back(&self.desk, &lent, why, None);",
+            "        if let Some(lent) = lent {\n            drop((lent, why));")],
+        "taken back": [("desk.rs", "provider.revoke(handle, self.clock.now_ms())", "async { let _ = (provider, handle); Ok(()) }")],
+        "half made": [("mint.rs", "leave(desk, spec, shared, kept, \"it was not made as was wished\", &fault);",
+            "let _ = (shared, kept, leave as fn(&Arc<Desk>, &CredentialSpec, Arc<Entry>, Option<Handle>, &str, &MintFault));")],
+        "generous": [("mint.rs", "if beyond > SKEW_MS {", "if beyond > u64::MAX - SKEW_MS {")],
+        "generous given back": [("mint.rs", "                desk.give_back(Returning { entry, handle, provider, why, used: None, uses: 0 });",
+            "                drop(Returning { entry, handle, provider, why, used: None, uses: 0 });")],
+        "standing in its place": [("mint.rs", "        Err(fault) => {\n            let shared",
+            "        Err(_) if kept.is_some() => Minted {\n"
+            "            material: bailiwick_pipeline::ports::Material::of(\"standing-0123456789\".to_owned().into()),\n"
+            "            reference: String::new(),\n            expires_at_ms: Some(wish.until_ms),\n            handle: kept.clone(),\n        },\n"
+            "        Err(fault) => {\n            let shared")],
+        "one that has ended": [("broker.rs", "&& now_ms < lent.lease.expires_at_ms())", "&& { let _ = now_ms; true })")],
+        "ended while it was made": [("broker.rs", "if place.is_closed || !self.grant.is_live(self.desk.clock.now_ms()) {", "if false {")],
+        "after a crash": [("broker.rs", "self.desk.give_back(Returning { entry: Arc::new(entry), handle, provider, why, used: None, uses: 0 });",
+            "drop(Returning { entry: Arc::new(entry), handle, provider, why, used: None, uses: 0 });")],
+    }),
+    "database": (CREDENTIALS, ["tests/credentials/run", "--parts", "lending,killed", "--rounds", "24"], {
+        "sessions": [("postgres/back.rs", "end_sessions(&client, OF_ROLE, &held.role).await?;", "let _ = OF_ROLE;")],
+        "journal": [("postgres/mod.rs", "journal.keep(&handle).await?;", "let _ = journal;")],
+    }),
+}
+BY_NAME = ["database"]

@@ -266,6 +266,10 @@ impl Credentials for Barred {
     fn leaked(&self, grant: &Arc<LiveGrant>, connector: &ConnectorId, lease: &Lease) {
         self.real.credentials.leaked(grant, connector, lease);
     }
+
+    fn lent(&self, grant: &LiveGrant) -> Vec<(ConnectorId, Arc<Lease>)> {
+        self.real.credentials.lent(grant)
+    }
 }
 
 impl Connectors for Barred {

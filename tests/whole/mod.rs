@@ -21,6 +21,7 @@ mod handles;
 pub mod hops;
 mod house;
 mod identity;
+mod lent;
 mod methods;
 mod mtls;
 mod names;

@@ -78,7 +78,8 @@ async fn a_planted_widening_is_named_by_a_request() {
     let cli = &gateway.cli;
     let widened = cli.run(&["policy", "diff", &at(&gateway, "current"), &at(&gateway, "wider"), "--json"]);
     assert_eq!(widened.status.code(), Some(3), "{widened:?}");
-    let changes = parsed(&widened.stdout);
+    // Where a solver is installed, it adds what it proves.
+    let changes: Vec<Value> = parsed(&widened.stdout).into_iter().filter(|row| row["state"] != "proved").collect();
     let [change] = changes.as_slice() else { panic!("{changes:?}") };
     assert_eq!(
         (&change["state"], &change["id"], &change["arguments"]),

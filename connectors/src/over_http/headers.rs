@@ -146,7 +146,7 @@ mod tests {
         let headers = of(Some(&lease("canary-0123456789", bearer()))).unwrap();
         assert_eq!(headers["authorization"], "Bearer canary-0123456789");
         assert!(!format!("{headers:?}").contains("canary"));
-        for secret in ["canary-0123\n456789", "canary-0123\u{7f}456789"] {
+        for secret in ["canary-0123\u{1}456789", "canary-0123\u{7f}456789"] {
             let why = of(Some(&lease(secret, bearer()))).unwrap_err();
             assert!(why.contains("`T` has characters that no header can carry") && !why.contains("canary"), "{why}");
         }

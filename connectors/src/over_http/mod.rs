@@ -33,7 +33,7 @@ use crate::{
     link::{self, Body, Changes, DISCOVER, End, INITIALIZE, Link, Request, Written},
     message::{self, Answer},
     over_http::{exchange::Exchange, payload::Hold},
-    pool::{LinkRecord, Opened, Pool},
+    pool::{LinkRecord, Opened, Pool, TAKEN_BACK},
     spec::HttpSpec,
     status::{ConnectorEvent, Counters},
     stderr::Redactor,
@@ -73,8 +73,8 @@ pub(crate) async fn open(
     let opened = pool.add(LinkRecord::new(purpose.grant.clone(), &as_link));
     pool.context.tell(ConnectorEvent::Started { connector: pool.spec.id.clone(), pid: None, grant: purpose.grant.clone() });
     // What is lent may be lent anew: only what the next message carries is kept.
-    let purpose = Purpose { lease: None, ..purpose.clone() };
-    let life = Life { pool: Arc::clone(pool), link, serial: opened.serial, purpose };
+    let (taken_back, purpose) = (purpose.taken_back(), Purpose { lease: None, ..purpose.clone() });
+    let life = Life { pool: Arc::clone(pool), link, serial: opened.serial, purpose, taken_back };
     pool.context.tracker.spawn(life.supervise(permit));
     Ok(opened)
 }
@@ -85,6 +85,8 @@ struct Life {
     link: Arc<HttpLink>,
     serial: u64,
     purpose: Purpose,
+    /// Of what was lent first.
+    taken_back: CancellationToken,
 }
 
 impl Life {
@@ -93,6 +95,7 @@ impl Life {
             biased;
             () = self.pool.context.root.cancelled() => self.link.end(End::wanted("the gateway ends")),
             () = any(&self.purpose.ends) => self.link.end(End::wanted("its grant has ended")),
+            () = self.taken_back.cancelled() => self.link.end(End::wanted(TAKEN_BACK)),
             () = self.link.ending.cancelled() => {}
         }
         let end = self.link.ended().unwrap_or_else(|| End::failure("it has ended"));

@@ -327,7 +327,8 @@ impl Server {
                 let (environment, arguments) =
                     (std::fs::read("/proc/self/environ").unwrap(), std::env::args().collect::<Vec<_>>());
                 let environment = String::from_utf8_lossy(&environment).into_owned();
-                let found = json!({"path":path,"once":once,"again":again,"written":format!("{written:?}"),"environment":environment,"arguments":arguments});
+                let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&path).unwrap().permissions());
+                let found = json!({"path":path,"mode":format!("{mode:o}"),"once":once,"again":again,"written":format!("{written:?}"),"environment":environment,"arguments":arguments});
                 reply(id, &found);
             }
             "limits" => {
@@ -341,6 +342,13 @@ impl Server {
             "changes" => {
                 say(&good);
                 say(r#"{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}"#);
+            }
+            "once-told" => {
+                let told = std::path::Path::new(&self.extra[0]).join(token());
+                while !told.exists() {
+                    sleep(5);
+                }
+                say(&good);
             }
             "slow" => {
                 sleep(self.extra[0].parse().unwrap());

@@ -170,6 +170,7 @@ impl Server {
 
 /// How long calls that need a person wait, and who may decide.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own in the file")]
 pub struct Approvals {
     /// How long a call is held open for an approver.
     pub hold: Duration,
@@ -189,6 +190,8 @@ pub struct Approvals {
     pub max_denied_in_row: u32,
     /// Whether approvers may allow calls like an approved one.
     pub remember: bool,
+    /// Whether agents may ask what became of a call that is held.
+    pub status_tool: bool,
     /// Whether a question is taken back when the call that waits for it is cancelled.
     pub withdraw_on_cancel: bool,
     /// The group of this machine whose users may let a call go alone in an emergency.

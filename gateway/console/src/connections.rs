@@ -3,7 +3,7 @@
 //! A consent lets agents act in somebody's name: to begin one, and to end one, is signed like whatever else changes something. What the browser
 //! comes back with counts once, in the session that began it.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use axum::{
     extract::{Path, Query, State},
@@ -83,6 +83,13 @@ pub struct Returned {
     /// Where it came back to, below the address that all issuers share; none where it is that one.
     #[serde(skip)]
     pub place: Option<String>,
+}
+
+impl fmt::Debug for Returned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { iss, error, .. } = self;
+        f.debug_struct("Returned").field("iss", iss).field("error", error).finish_non_exhaustive()
+    }
 }
 
 /// One owner and one connector.
@@ -182,9 +189,12 @@ pub(crate) async fn begin(State(console): State<Arc<Console>>, signed: Signed) -
     let (which, frame) = (which(&signed)?, pages::around(&console, signed.viewer()));
     let redirect_uri = format!("{}{CALLBACK}", console.site().origin());
     let onward = of(&console)?.begin(signed.into_signature(), which.clone(), &redirect_uri).await?;
+    // Where the button leads, not what somebody calls it.
+    let there = onward.url.parse::<http::Uri>().ok().and_then(|url| url.authority().map(ToString::to_string));
+    let there = there.unwrap_or_default();
     let body = html! {
         h1 { "Connect " (which.connector) " for " (which.owner) }
-        p { "You go on at " strong.mono { (onward.issuer) } ". Log in there as who the agents are to act for, and look at what is asked." }
+        p { "You go on at " strong.mono { (there) } ", for the issuer " strong.mono { (onward.issuer) } ". Log in there as who the agents are to act for, and look at what is asked." }
         @if onward.scopes.is_empty() {
             p { "Nothing says which rights that are: the issuer does." }
         } @else {

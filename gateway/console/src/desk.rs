@@ -12,8 +12,8 @@ use crate::{
     refused::Refused,
     sign::Signature,
     views::{
-        AgentRow, ApprovalView, AuditPage, AuditQuery, CallView, ConnectorRow, Detection, Frame, GrantRow, GrantView, HaltRow,
-        Inbox, LiveCall, ReviewRow,
+        AgentRow, ApprovalView, AuditPage, AuditQuery, CallView, ConnectorRow, CredentialsView, Detection, Frame, GrantRow,
+        GrantView, HaltRow, Inbox, LeaseRow, LiveCall, ReviewRow,
     },
 };
 
@@ -55,6 +55,12 @@ pub trait Desk: Send + Sync + 'static {
     /// One connector, with the definitions of its tools.
     fn connector(&self, id: &str) -> Option<ConnectorRow>;
 
+    /// What connectors were lent.
+    fn credentials(&self) -> CredentialsView;
+
+    /// One lease: lent, not back yet, or one of those that ended last.
+    fn lease(&self, id: &str) -> Option<LeaseRow>;
+
     /// The calls on their way.
     fn live_calls(&self) -> Vec<LiveCall>;
 
@@ -95,6 +101,13 @@ pub enum Wanted {
         /// Why.
         reason: Option<String>,
     },
+    /// What was lent is taken back.
+    RevokeLease {
+        /// Which.
+        id: String,
+        /// Why.
+        reason: Option<String>,
+    },
     /// Something stops.
     Freeze {
         /// What, as a freeze names it.
@@ -123,7 +136,7 @@ pub enum News {
 /// Something changed: which, never what. Whoever wants to see it asks, and sees what they may.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Change {
-    /// What kind of thing: `approval`, `grants`, `connectors`, `halts`, `agents` or `calls`.
+    /// What kind of thing: `approval`, `grants`, `connectors`, `credentials`, `halts`, `agents` or `calls`.
     pub kind: &'static str,
     /// Its id, of an approval.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -3,7 +3,7 @@
 mod answer;
 mod request;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::{path::PathBuf, time::Duration};
 
@@ -84,8 +84,11 @@ impl Aws {
         let name = request::session_name(wish);
         let answer = request::assume(self, wish, &name, asked).await?;
         let session = Session::read(&answer)?;
-        if !session.arn.ends_with(&format!("/{name}")) {
-            return Err(MintFault::new(MintFaultKind::Wrong, "its issuer gives the session of somebody else"));
+        if session_of(self.role(wish.access), &name).is_none_or(|expected| expected != session.arn) {
+            return Err(MintFault::new(
+                MintFaultKind::Wrong,
+                "its issuer gives the session of somebody else, or of another role",
+            ));
         }
         // It has ended by now, or will by itself: nobody can take it back.
         let most_ms = wish.now_ms.saturating_add(asked.saturating_mul(1000)).saturating_add(SKEW_MS);
@@ -104,6 +107,14 @@ impl Aws {
         let reference = self.role(wish.access).to_owned();
         Ok(Minted { material, reference, expires_at_ms: Some(session.ends_ms), handle: None })
     }
+}
+
+/// The ARN of this role's session of this name: the role's own path is not in it.
+fn session_of(role: &str, name: &str) -> Option<String> {
+    let (start, path) = role.split_once(":role/")?;
+    let (partition, account) = start.strip_prefix("arn:")?.split_once(":iam::")?;
+    let role = path.rsplit('/').next()?;
+    Some(format!("arn:{partition}:sts::{account}:assumed-role/{role}/{name}"))
 }
 
 impl Provider for Aws {

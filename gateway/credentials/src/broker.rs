@@ -22,7 +22,7 @@ use tokio::{sync::OwnedMutexGuard, time::Instant};
 
 use crate::{
     book::{Book, Entry, Record},
-    desk::{Desk, Returning, Standstill},
+    desk::{Desk, Ended, Returning, Standstill},
     mint::{self, Lent},
     provider::{CredentialSpec, Provider, Wish},
 };
@@ -117,6 +117,8 @@ pub struct Listed {
     pub entry: Arc<Entry>,
     /// Whether what was lent lives on when the task is over.
     pub standing: bool,
+    /// To how many calls it was handed.
+    pub uses: u64,
     /// Why it is not lent any more, and what became of it; none while it is.
     pub ending: Option<Standstill>,
 }
@@ -146,7 +148,7 @@ impl Broker {
         for (entry, handle) in unclosed {
             let provider = provider_of(&specs, &entry);
             let why = "the gateway ended before it was given back".to_owned();
-            self.desk.give_back(Returning { entry: Arc::new(entry), handle, provider, why, used: None });
+            self.desk.give_back(Returning { entry: Arc::new(entry), handle, provider, why, used: None, uses: 0 });
         }
         Ok(count)
     }
@@ -208,8 +210,8 @@ impl Broker {
         self.desk.hurry(|entry| entry.grant.as_ref() == Some(grant) && entry.connector == *connector);
     }
 
-    /// Gives back this one lease. Whether it was lent.
-    pub fn returned_lease(&self, lease: &str, why: &str) -> bool {
+    /// Takes this one lease back: nothing goes on with it, and whoever needs it next is lent another one. Whether it was lent.
+    pub fn take_back(&self, lease: &str, why: &str) -> bool {
         let of_grants: Vec<Arc<Held>> = self.grants.iter().map(|held| Arc::clone(held.value())).collect();
         let mut is_found = false;
         for held in of_grants {
@@ -217,6 +219,7 @@ impl Broker {
             for slot in slots {
                 let lent = slot.lock().lent.take_if(|lent| lent.lease.id == lease);
                 if let Some(lent) = lent {
+                    lent.lease.take_back();
                     give_back(&self.desk, &lent, why, None);
                     is_found = true;
                 }
@@ -255,11 +258,31 @@ impl Broker {
         for held in of_grants {
             let slots: Vec<Arc<Slot>> = held.lock().values().cloned().collect();
             let lent = slots.iter().filter_map(|slot| slot.lock().lent.clone());
-            listed.extend(lent.map(|lent| Listed { entry: lent.entry(), standing: lent.provider.is_standing(), ending: None }));
+            listed.extend(lent.map(|lent| Listed {
+                entry: lent.entry(),
+                standing: lent.provider.is_standing(),
+                uses: lent.uses(),
+                ending: None,
+            }));
         }
         let ending = self.desk.standing().into_iter();
-        listed.extend(ending.map(|still| Listed { entry: Arc::clone(&still.entry), standing: false, ending: Some(still) }));
+        listed.extend(ending.map(|still| Listed {
+            entry: Arc::clone(&still.entry),
+            standing: false,
+            uses: still.uses,
+            ending: Some(still),
+        }));
         listed
+    }
+
+    /// Those that ended last since the start, the latest first: a bounded number, the record has all.
+    pub fn ended(&self) -> Vec<Ended> {
+        self.desk.ended()
+    }
+
+    /// A number that is another one once what is lent, or not back yet, has changed.
+    pub fn changes(&self) -> u64 {
+        self.desk.changes()
     }
 
     /// What connectors are lent now.
@@ -441,6 +464,13 @@ impl Credentials for Broker {
         }
         self.desk.hurry(|entry| entry.lease == lease.id);
     }
+
+    fn lent(&self, grant: &LiveGrant) -> Vec<(ConnectorId, Arc<Lease>)> {
+        let Some(held) = self.grants.get(&grant.terms().id).map(|held| Arc::clone(held.value())) else { return Vec::new() };
+        let slots = held.lock();
+        let lease = |slot: &Slot| slot.lock().lent.as_ref().map(|lent| Arc::clone(&lent.lease));
+        slots.iter().filter_map(|(connector, slot)| Some((connector.clone(), lease(slot)?))).collect()
+    }
 }
 
 impl fmt::Debug for Broker {
@@ -503,6 +533,7 @@ impl Making {
             }
             place.lent.replace(Arc::clone(&lent))
         };
+        self.desk.changed();
         if let Some(before) = replaced {
             let used = Some(Arc::downgrade(&before.lease));
             give_back(&self.desk, &before, "another one took its place", used);
@@ -537,23 +568,29 @@ fn loan_of(lent: &Lent) -> Loan {
     Loan { lease: Arc::clone(&lent.lease), fresh: lent.is_first_use() }
 }
 
-/// Who can take back what was lent: who is configured now for the same connector, where that is the same issuer.
+/// Who can take back what was lent: who is configured now for the same connector, or for another one of the same issuer.
 fn provider_of(specs: &Specs, entry: &Entry) -> Option<Arc<dyn Provider>> {
-    let spec = specs.get(&entry.connector)?;
-    (spec.provider.name() == entry.provider && spec.issuer == entry.issuer).then(|| Arc::clone(&spec.provider))
+    let fits = |spec: &&CredentialSpec| spec.provider.name() == entry.provider && spec.issuer == entry.issuer;
+    let spec = specs.get(&entry.connector).filter(fits).or_else(|| specs.values().find(fits))?;
+    Some(Arc::clone(&spec.provider))
 }
 
 /// Gives it back: what stands for ever is only on record, all else is for its issuer to take back.
 fn give_back(desk: &Desk, lent: &Lent, why: &str, used: Option<Weak<Lease>>) {
     lent.lease.end();
     if lent.provider.is_standing() {
-        desk.tell("returned", &lent.entry(), Some(why.to_owned()));
+        let (entry, how) = (lent.entry(), "returned");
+        desk.tell(how, &entry, Some(why.to_owned()));
+        desk.remember(Ended { entry, how, why: why.to_owned(), uses: lent.uses(), at_ms: desk.clock.now_ms() });
+        desk.changed();
         return;
     }
     let (entry, handle, provider) = (lent.entry(), lent.handle.clone(), Some(Arc::clone(&lent.provider)));
-    desk.give_back(Returning { entry, handle, provider, why: why.to_owned(), used });
+    desk.give_back(Returning { entry, handle, provider, why: why.to_owned(), used, uses: lent.uses() });
 }
 
+#[cfg(test)]
+mod faults;
 #[cfg(test)]
 mod kit;
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Takes back what issuers gave: at once where they can, again until they have, and for as long as it takes.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     panic::AssertUnwindSafe,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
@@ -41,6 +41,9 @@ const GLANCE: Duration = Duration::from_millis(200);
 /// Past its end by so much, a credential is over by whoever's clock.
 const SKEW_MS: u64 = 5_000;
 
+/// So many of those that ended last are remembered; the record has all.
+const REMEMBERED: usize = 50;
+
 /// Where leases are given back.
 pub(crate) struct Desk {
     pub(crate) book: Arc<dyn Book>,
@@ -54,6 +57,8 @@ pub(crate) struct Desk {
     is_closed: AtomicBool,
     /// Told of every change of what is pending, or being made.
     changed: watch::Sender<u64>,
+    /// Those that ended last, the latest first.
+    ended: Mutex<VecDeque<Ended>>,
     /// For each issuer its own: one that hangs delays no other.
     at_once: Mutex<BTreeMap<String, Arc<Semaphore>>>,
 }
@@ -81,6 +86,8 @@ pub(crate) struct Returning {
     pub(crate) why: String,
     /// Calls that still use it.
     pub(crate) used: Option<Weak<Lease>>,
+    /// To how many calls it was handed.
+    pub(crate) uses: u64,
 }
 
 struct Pending {
@@ -114,8 +121,27 @@ pub struct Standstill {
     pub tries: u32,
     /// What came of the last time.
     pub fault: Option<String>,
+    /// To how many calls it was handed.
+    pub uses: u64,
     /// Whether it can only end by itself.
     pub lapses: bool,
+    /// In how long its issuer is asked again; none where it is being asked, or can't be.
+    pub again: Option<Duration>,
+}
+
+/// A lease that is over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ended {
+    /// The lease.
+    pub entry: Arc<Entry>,
+    /// `revoked`: its issuer took it back; `expired`: it ended by itself; `returned`: it is not lent any more, and lives on.
+    pub how: &'static str,
+    /// Why it was not lent any more.
+    pub why: String,
+    /// To how many calls it was handed.
+    pub uses: u64,
+    /// When it was over, unix milliseconds.
+    pub at_ms: u64,
 }
 
 impl Desk {
@@ -130,6 +156,7 @@ impl Desk {
             making: Mutex::default(),
             is_closed: AtomicBool::new(false),
             changed,
+            ended: Mutex::default(),
             at_once: Mutex::default(),
         })
     }
@@ -159,20 +186,38 @@ impl Desk {
         self.wake.notify_one();
     }
 
-    /// Finds who can take back what nobody could be asked to.
+    /// Has each taken back by whoever can do that now: one that was configured before may know secrets that are not good any more.
     pub(crate) fn resolve(&self, provider_of: impl Fn(&Entry) -> Option<Arc<dyn Provider>>) {
-        for pending in self.lock().values_mut().filter(|pending| pending.returning.provider.is_none()) {
-            let Returning { entry, handle, why, used, .. } = pending.returning.as_ref();
+        for pending in self.lock().values_mut() {
+            let Returning { entry, handle, why, used, uses: count, .. } = pending.returning.as_ref();
             let Some(provider) = provider_of(entry) else { continue };
             let (entry, handle, why, used) = (Arc::clone(entry), handle.clone(), why.clone(), used.clone());
-            pending.returning = Arc::new(Returning { entry, handle, provider: Some(provider), why, used });
+            pending.returning = Arc::new(Returning { entry, handle, provider: Some(provider), why, used, uses: *count });
             pending.due = Instant::now();
         }
         self.wake.notify_one();
     }
 
-    fn changed(&self) {
+    /// What is lent, or not back yet, is not what it was.
+    pub(crate) fn changed(&self) {
         self.changed.send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    /// A number that is another one once that has changed.
+    pub(crate) fn changes(&self) -> u64 {
+        *self.changed.borrow()
+    }
+
+    /// Those that ended last, the latest first.
+    pub(crate) fn ended(&self) -> Vec<Ended> {
+        held(&self.ended).iter().cloned().collect()
+    }
+
+    /// It is over, for whoever looks.
+    pub(crate) fn remember(&self, ended: Ended) {
+        let mut all = held(&self.ended);
+        all.push_front(ended);
+        all.truncate(REMEMBERED);
     }
 
     /// Takes this one back, soon. Never waits.
@@ -195,12 +240,15 @@ impl Desk {
 
     /// What is not back yet.
     pub(crate) fn standing(&self) -> Vec<Standstill> {
+        let now = Instant::now();
         let shown = |pending: &Pending| Standstill {
             entry: Arc::clone(&pending.returning.entry),
             why: pending.returning.why.clone(),
             tries: pending.tries,
             fault: pending.fault.clone(),
             lapses: !pending.returning.can_be_asked(),
+            uses: pending.returning.uses,
+            again: (pending.is_waiting() && pending.returning.can_be_asked()).then(|| pending.due.saturating_duration_since(now)),
         };
         self.lock().values().map(shown).collect()
     }
@@ -324,6 +372,8 @@ impl Desk {
             return;
         }
         self.tell(event, &returning.entry, Some(returning.why.clone()));
+        let (entry, why, uses) = (Arc::clone(&returning.entry), returning.why.clone(), returning.uses);
+        self.remember(Ended { entry, how: event, why, uses, at_ms: self.clock.now_ms() });
         self.lock().remove(&returning.entry.lease);
         self.changed();
     }

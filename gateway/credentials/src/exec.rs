@@ -11,7 +11,7 @@ pub(crate) mod tests;
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use bailiwick_pipeline::ports::{Access, Later, Material};
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -148,8 +148,7 @@ impl Exec {
         let request = json!({"apiVersion": API, "kind": KIND, "spec": without_nulls(spec)}).to_string();
         let run = self.run(request, &back.lease).await?;
         // The handle may be the credential itself.
-        let handle = back.handle.and_then(|handle| handle.as_str().map(|text| SecretString::from(text.to_owned())));
-        run.log(&back.lease, &handle.as_ref().map(ExposeSecret::expose_secret).into_iter().collect::<Vec<_>>());
+        run.log(&back.lease, &back.handle.iter().flat_map(answer::texts).collect::<Vec<_>>());
         Ok(())
     }
 }

@@ -1,7 +1,7 @@
 //! Installation tokens of a GitHub App: for these repositories, with these permissions, and given back when the task is over.
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -32,6 +32,9 @@ const LIFE: Duration = Duration::from_hours(1);
 
 /// What every installation token may, asked for or not: to read what a repository is called and who is in it.
 const ALWAYS: (&str, GitHubPermission) = ("metadata", GitHubPermission::Read);
+
+/// What GitHub says of a token that is none, or none any more.
+const UNKNOWN: &str = "Bad credentials";
 
 /// Who answers, for people.
 const WHOSE: &str = "GitHub";
@@ -80,6 +83,12 @@ struct Given {
     repositories: Option<Vec<Repository>>,
 }
 
+/// By what a token is taken back.
+#[derive(Serialize)]
+struct Back<'a> {
+    token: &'a str,
+}
+
 #[derive(Deserialize)]
 struct Repository {
     name: String,
@@ -120,11 +129,11 @@ impl GitHub {
         let wrong = |why: &str| MintFault::new(MintFaultKind::Wrong, why);
         // Two steps: a token that is there is taken back, whatever the rest is like.
         let token = token_of(&answer.body).ok_or_else(|| wrong("GitHub answers without a token, or not in JSON"))?;
-        let handle = Handle::new(json!({ "token": token.expose_secret() }).to_string());
+        let handle = Handle::of(&Back { token: token.expose_secret() })?;
         journal.keep(&handle).await?;
         let given: Given = serde_json::from_slice(&answer.body)
             .map_err(|_| wrong("what GitHub says of the token is not what its documentation says"))?;
-        self.judge(&given, asked)?;
+        self.judge(&answer, &given, asked)?;
         let ends_ms = moment::unix_ms(&given.expires_at).ok_or_else(|| wrong("GitHub does not say when the token ends"))?;
         Ok(Minted {
             reference: self.reference(wish.access),
@@ -135,8 +144,12 @@ impl GitHub {
     }
 
     /// Refuses what is more than was asked for.
-    fn judge(&self, given: &Given, asked: &BTreeMap<String, GitHubPermission>) -> Result<(), MintFault> {
-        let (Some(permissions), Some(repositories)) = (&given.permissions, &given.repositories) else {
+    fn judge(&self, answer: &Answer, given: &Given, asked: &BTreeMap<String, GitHubPermission>) -> Result<(), MintFault> {
+        let told = |said: &str| answer.clean(said, &[&given.token.0]).escape_debug().to_string();
+        let repositories = given.repositories.as_ref().filter(|repositories| !repositories.is_empty());
+        let (Some(permissions), Some(repositories), Some(selection)) =
+            (&given.permissions, repositories, given.repository_selection.as_deref())
+        else {
             let why = "GitHub does not say for which repositories, or with which permissions, the token is";
             return Err(MintFault::new(MintFaultKind::Wrong, why));
         };
@@ -144,11 +157,11 @@ impl GitHub {
             |name: &str, level: GitHubPermission| (name, level) == ALWAYS || asked.get(name).is_some_and(|asked| level <= *asked);
         let beyond = permissions.iter().find(|(name, level)| !is_asked(name, **level));
         let other = repositories.iter().find(|one| !self.repositories.iter().any(|name| name.eq_ignore_ascii_case(&one.name)));
-        let what = match (beyond, other, given.repository_selection.as_deref()) {
-            (Some((name, _)), ..) => format!("the permission `{}`", name.escape_debug()),
-            (_, Some(repository), _) => format!("the repository `{}`", repository.name.escape_debug()),
-            (_, _, Some("all")) => "all repositories".to_owned(),
-            _ => return Ok(()),
+        let what = match (beyond, other, selection) {
+            (Some((name, _)), ..) => format!("the permission `{}`", told(name)),
+            (_, Some(repository), _) => format!("the repository `{}`", told(&repository.name)),
+            (_, _, "selected") => return Ok(()),
+            _ => "all repositories".to_owned(),
         };
         Err(MintFault::new(MintFaultKind::Generous, format!("GitHub gives {what} beyond what was asked for")))
     }
@@ -157,12 +170,16 @@ impl GitHub {
         let token =
             token_of(handle.expose().as_bytes()).ok_or_else(|| RevokeFault::new("by what it is taken back can't be read"))?;
         let answer = self.ask(Method::DELETE, "/installation/token", &token, Body::None).await?;
-        match answer.status {
-            // A token that it does not know is taken back already, or has ended.
-            status if status.is_success() || status == StatusCode::UNAUTHORIZED => Ok(()),
-            _ => Err(fault(&answer).into()),
-        }
+        // A token that it does not know is taken back already, or has ended. What others on the way say is no word of GitHub's.
+        let is_unknown = || answer.status == StatusCode::UNAUTHORIZED && says(&answer.body, UNKNOWN);
+        if answer.status == StatusCode::NO_CONTENT || is_unknown() { Ok(()) } else { Err(fault(&answer).into()) }
     }
+}
+
+/// Whether this is the message of an answer.
+fn says(body: &[u8], words: &str) -> bool {
+    let said = serde_json::from_slice::<serde_json::Value>(body).ok();
+    said.and_then(|said| said.get("message")?.as_str().map(|said| said == words)).unwrap_or_default()
 }
 
 /// A refusal. Of a rate it speaks with 403 too.

@@ -8,6 +8,8 @@
 mod aws;
 mod book;
 mod broker;
+#[cfg(test)]
+mod cluster;
 mod desk;
 mod exec;
 mod github;
@@ -30,7 +32,7 @@ mod wiped;
 pub use aws::{Aws, AwsKeys};
 pub use book::{Book, Entry, Event, Record};
 pub use broker::{Broker, Guest, Listed, Specs};
-pub use desk::Standstill;
+pub use desk::{Ended, Standstill};
 pub use exec::{Exec, ExecTerms, Program};
 pub use github::{GitHub, GitHubPermission};
 pub use mcp::{Begun, Consent, ConsentBook, Consented, Consents, OAuthClient, Protected, Returned, Secrets, Who};

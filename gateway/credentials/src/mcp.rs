@@ -105,6 +105,14 @@ impl Consented {
         read.or(self.of.scopes.as_deref())
     }
 
+    /// The scopes that a person is asked for, where they are configured: those of every task.
+    fn asked(&self) -> Option<Vec<String>> {
+        let mut all = self.of.scopes.clone()?;
+        let read = self.of.read_scopes.iter().flatten().filter(|scope| !all.contains(scope)).cloned().collect::<Vec<_>>();
+        all.extend(read);
+        Some(all)
+    }
+
     /// Whether tokens of this issuer are used for anybody, whoever consented.
     fn is_listed(&self, issuer: &str) -> bool {
         self.client.issuers.iter().any(|listed| listed == issuer)
@@ -125,7 +133,8 @@ impl Consented {
         let beyond = wanted.iter().find(|scope| *scope != OFFLINE && !consent.scopes.contains(scope));
         if let Some(beyond) = beyond {
             let (owner, connector, page) = (&consent.owner, &wish.connector, &self.page);
-            let why = format!("`{owner}` has not consented to the scope `{beyond}` of `{connector}`: connect again at {page}");
+            let why =
+                format!("the consent of `{owner}` to `{connector}` is not for the scope `{beyond}`: connect again at {page}");
             return Err(MintFault::new(MintFaultKind::Refused, why));
         }
         Ok(wanted.to_vec())
@@ -150,7 +159,7 @@ impl Consented {
         let scopes = self.within(&consent, wish)?;
         let Some(refresh) = consent.secrets.refresh.clone() else { return self.of_consent(&consent, &scopes, wish) };
         let gave = match self.renewed(consent.clone(), refresh, scopes.clone(), turn).await {
-            Err(fault) if is_over(&fault) => return Err(self.over(&consent, wish).await?),
+            Err(fault) if client::is_over(&fault) => return Err(self.over(&consent, wish).await?),
             gave => gave?,
         };
         let back = Back { authority: authority.clone(), token: gave.access.expose_secret().to_owned() };
@@ -183,7 +192,7 @@ impl Consented {
         let (of, (tell, told)) = (self.clone(), oneshot::channel());
         tokio::spawn(async move {
             let authority = consent.secrets.authority.clone();
-            let audience = authority.audience.clone().unwrap_or_else(|| consent.resource.clone());
+            let audience = authority.resource.clone().unwrap_or_else(|| consent.resource.clone());
             let mut gave = authority.refresh(&of, &refresh, &scopes, &audience).await;
             if let Ok(gave) = &mut gave
                 && let Some(next) = gave.refresh.take()
@@ -262,11 +271,6 @@ impl Consented {
     pub fn resource(&self) -> String {
         canonical(&self.of.url)
     }
-}
-
-/// Whether the issuer knows the refresh token no more (RFC 6749, section 5.2).
-fn is_over(fault: &MintFault) -> bool {
-    fault.kind == MintFaultKind::Refused && fault.why.contains(": invalid_grant")
 }
 
 /// Refuses what can't be used, and what is more than was asked for.

@@ -48,6 +48,7 @@ pub(crate) struct Lent {
     wished_ms: u64,
     /// Whether somebody has put on record that it is lent.
     is_told: AtomicBool,
+    uses: AtomicU64,
     /// Not renewed before, unix milliseconds.
     renew_from_ms: AtomicU64,
     is_renewing: AtomicBool,
@@ -59,8 +60,14 @@ impl Lent {
         self.entry.load_full()
     }
 
-    /// Whether this is the first who is handed it.
+    /// To how many calls it was handed.
+    pub(crate) fn uses(&self) -> u64 {
+        self.uses.load(Ordering::Relaxed)
+    }
+
+    /// It is handed to a call. Whether this is the first who is handed it.
     pub(crate) fn is_first_use(&self) -> bool {
+        self.uses.fetch_add(1, Ordering::Relaxed);
         !self.is_told.load(Ordering::Relaxed) && !self.is_told.swap(true, Ordering::AcqRel)
     }
 
@@ -155,7 +162,7 @@ pub(crate) async fn mint(desk: &Arc<Desk>, spec: &CredentialSpec, wish: Wish) ->
         (_, true) | (None, _) => Ok(()),
         // INVARIANT: by what it is taken back is on disk before the secret is used.
         (Some(handle), false) => {
-            desk.book.keep(&entry, handle).await.map_err(|why| format!("by what it is taken back can't be stored: {why}"))
+            within(desk.book.keep(&entry, handle)).await.map_err(|why| format!("by what it is taken back can't be stored: {why}"))
         }
     };
     let entry = Arc::new(entry);
@@ -179,13 +186,14 @@ pub(crate) async fn mint(desk: &Arc<Desk>, spec: &CredentialSpec, wish: Wish) ->
         Ok(lease) => {
             let (lease, provider, entry) = (Arc::new(lease), Arc::clone(provider), ArcSwap::new(entry));
             let (is_told, renew_from_ms, is_renewing) = (AtomicBool::new(false), AtomicU64::new(0), AtomicBool::new(false));
-            Ok(Lent { lease, entry, handle, provider, wished_ms: wish.until_ms, is_told, renew_from_ms, is_renewing })
+            let (uses, wished_ms) = (AtomicU64::new(0), wish.until_ms);
+            Ok(Lent { lease, entry, handle, provider, wished_ms, is_told, uses, renew_from_ms, is_renewing })
         }
         Err(why) => {
             desk.tell("refused", &entry, Some(why.clone()));
             if !is_standing {
                 let (provider, why) = (Some(Arc::clone(provider)), why.clone());
-                desk.give_back(Returning { entry, handle, provider, why, used: None });
+                desk.give_back(Returning { entry, handle, provider, why, used: None, uses: 0 });
             }
             Err((failed(why), None))
         }
@@ -211,7 +219,9 @@ fn judge(provider: &dyn Provider, wish: &Wish, expires_at_ms: Option<u64>, handl
     };
     let beyond = ends_ms.saturating_sub(most);
     if beyond > SKEW_MS {
-        return Err(format!("its issuer lets it live {} s longer than was asked for", beyond / 1000));
+        let is_unsaid = provider.decides_lifetime() && provider.longest().is_none();
+        let how = if is_unsaid { ": `ttl` in the connector's `credential` says how long it may live at most" } else { "" };
+        return Err(format!("its issuer lets it live {} s longer than was asked for{how}", beyond / 1000));
     }
     if ends_ms <= wish.now_ms {
         return Err("it has ended already: compare the clocks of this machine and of its issuer".to_owned());
@@ -237,7 +247,7 @@ fn leave(desk: &Arc<Desk>, spec: &CredentialSpec, entry: Arc<Entry>, handle: Opt
         return;
     }
     let provider = Some(Arc::clone(&spec.provider));
-    desk.give_back(Returning { entry, handle, provider, why: why.to_owned(), used: None });
+    desk.give_back(Returning { entry, handle, provider, why: why.to_owned(), used: None, uses: 0 });
 }
 
 /// Lets a lease live on. Where that fails it ends when it would have: then another one is made.

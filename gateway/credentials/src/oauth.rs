@@ -5,7 +5,7 @@ mod answer;
 mod client;
 mod metadata;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::{collections::BTreeMap, fmt, path::PathBuf, time::Duration};
 
@@ -13,12 +13,15 @@ use bailiwick_pipeline::ports::{Access, Later, Material};
 pub use client::ClientAuthentication;
 pub(crate) use client::secret as secret_of_file;
 use reqwest::Method;
-use secrecy::{ExposeSecret as _, SecretString};
-use serde_json::json;
+use secrecy::{ExposeSecret, SecretString};
 use url::{Url, form_urlencoded};
 use zeroize::Zeroizing;
 
-use self::{answer::Token, client::Authenticated, metadata::Endpoints};
+use self::{
+    answer::{Live, Token},
+    client::Authenticated,
+    metadata::Endpoints,
+};
 use crate::{
     provider::{Handle, Journal, MintFault, MintFaultKind, Minted, Provider, RevokeFault, Wish},
     secret_file,
@@ -96,6 +99,14 @@ pub struct OAuthRequest {
     pub resource: Option<Url>,
 }
 
+/// By what a token is taken back.
+#[derive(serde::Serialize)]
+struct Back<'a> {
+    token: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refresh: Option<&'a str>,
+}
+
 impl fmt::Debug for OAuth {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("OAuth").field("server", &self.server).field("request", &self.request).finish()
@@ -151,12 +162,13 @@ impl OAuth {
         fields.extend(self.request.resource.as_ref().map(|resource| ("resource", resource.as_str())));
         let client = server.authentication.prove(server, &token, wish.now_ms).await?;
         let answer = self.ask(&token, &client, &fields).await?.success("the authorization server")?;
-        let token = Token::read(&answer)?;
-        let refresh = token.refresh_token.as_ref().map(|secret| secret.0.expose_secret());
-        let handle = Handle::new(json!({ "token": token.secret.0.expose_secret(), "refresh": refresh }).to_string());
+        let live = Live::read(&answer)?;
+        let refresh = live.refresh.as_ref().map(ExposeSecret::expose_secret);
+        let handle = Handle::of(&Back { token: live.access.expose_secret(), refresh })?;
         // Whatever is wrong with it from here on: it is taken back.
         journal.keep(&handle).await?;
-        token.judge(scopes, subject.is_some())?;
+        let token = Token::read(&answer)?;
+        token.judge(&answer, scopes, subject.is_some())?;
         let Some(seconds) = token.expires_in.or(server.max_ttl.map(|longest| longest.as_secs())) else {
             let why = "its issuer does not say how long it lives: set `max_ttl` of the provider to what it is";
             return Err(MintFault::new(MintFaultKind::Wrong, why));
@@ -173,21 +185,29 @@ impl OAuth {
         #[derive(serde::Deserialize)]
         struct Kept {
             token: Wiped,
+            #[serde(default)]
             refresh: Option<Wiped>,
         }
         let kept: Kept =
             serde_json::from_str(handle.expose()).map_err(|_| RevokeFault::new("by what it is taken back can't be read"))?;
         let Endpoints { revocation, .. } = Endpoints::of(&self.server).await?;
         let Some(endpoint) = revocation else { return Err(RevokeFault::new("its issuer has no revocation endpoint any more")) };
-        // A refresh token first: it would make others.
+        // A refresh token first: it would make others. One that it will not take keeps the other from nothing.
         let all = kept.refresh.iter().map(|token| (token, "refresh_token")).chain([(&kept.token, "access_token")]);
+        let mut failed = None;
         for (token, kind) in all {
-            let client = self.server.authentication.prove(&self.server, &endpoint, now_ms).await?;
-            let fields = [("token", token.0.expose_secret()), ("token_type_hint", kind)];
-            // RFC 7009 section 2.2: what it does not know (any more) is a success too.
-            self.ask(&endpoint, &client, &fields).await?.success("the authorization server")?;
+            if let Err(fault) = self.end(&endpoint, &token.0, kind, now_ms).await {
+                failed.get_or_insert(fault);
+            }
         }
-        Ok(())
+        failed.map_or(Ok(()), |fault| Err(fault.into()))
+    }
+
+    async fn end(&self, endpoint: &Url, token: &SecretString, kind: &str, now_ms: u64) -> Result<(), MintFault> {
+        let client = self.server.authentication.prove(&self.server, endpoint, now_ms).await?;
+        let fields = [("token", token.expose_secret()), ("token_type_hint", kind)];
+        // RFC 7009 section 2.2: what it does not know (any more) is a success too.
+        self.ask(endpoint, &client, &fields).await?.success("the authorization server").map(drop)
     }
 }
 

@@ -8,6 +8,11 @@ use bailiwick_pipeline::{
 };
 use bailiwick_schemas::names::ConnectorId;
 use secrecy::{ExposeSecret, SecretString};
+use serde::Serialize;
+use zeroize::Zeroizing;
+
+/// So much room by what a credential is taken back has at first, bytes: more than tokens take.
+const ROOM: usize = 32 * 1024;
 
 /// A source of credentials for one connector.
 ///
@@ -139,6 +144,16 @@ impl Handle {
     /// This text.
     pub fn new(text: impl Into<String>) -> Self {
         Self(SecretString::from(text.into()))
+    }
+
+    /// This as JSON, of which no copy is left behind.
+    pub(crate) fn of(kept: &impl Serialize) -> Result<Self, MintFault> {
+        // In room that is there from the start: a buffer that grew would leave copies.
+        let mut bytes = Zeroizing::new(Vec::with_capacity(ROOM));
+        let written = serde_json::to_writer(&mut *bytes, kept).ok();
+        let text = written.and_then(|()| std::str::from_utf8(&bytes).ok());
+        let unwritable = || MintFault::new(MintFaultKind::Own, "by what it is taken back can't be written down");
+        Ok(Self(SecretString::from(text.ok_or_else(unwritable)?)))
     }
 
     /// The text.

@@ -50,7 +50,8 @@ fn text_of(path: &Path, refused: u32) -> Result<SecretString, String> {
     Ok(SecretString::from(text))
 }
 
-fn open(path: &Path) -> Result<File, String> {
+/// Opens a file that holds nobody who opens it.
+pub(crate) fn open(path: &Path) -> Result<File, String> {
     // Not blocking: a named pipe in place of the file must not hold us.
     let flags = i32::try_from((OFlags::NONBLOCK | OFlags::NOCTTY).bits()).unwrap_or_default();
     OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(|fault| match fault.kind() {

@@ -38,7 +38,24 @@ struct Claims {
     sub: String,
     aud: Audience,
     exp: u64,
+    #[serde(default)]
+    nbf: u64,
 }
+
+/// How it is signed (section 2).
+#[derive(Deserialize)]
+struct Header {
+    alg: String,
+}
+
+/// How one may be signed (section 2.1): by a key that whoever it is shown to has the public half of.
+const ALGORITHMS: [&str; 9] = ["ES256", "ES384", "ES512", "PS256", "PS384", "PS512", "RS256", "RS384", "RS512"];
+
+/// The longest SPIFFE ID, bytes (SPIFFE-ID, section 2.3).
+const ID_BYTES: usize = 2048;
+
+/// By so much the clock of whoever issued it may be ahead, milliseconds.
+const SKEW_MS: u64 = 5_000;
 
 #[derive(Deserialize)]
 #[serde(untagged)]
@@ -72,9 +89,15 @@ impl SvidFile {
         if !matches!(audiences, [only] if *only == self.audience) {
             return wrong(format!("is not for `{}` alone: have it written for this audience", self.audience));
         }
-        let domain = claims.sub.strip_prefix("spiffe://").and_then(|rest| rest.split('/').next());
-        if domain != Some(self.trust_domain.as_str()) {
+        let path = claims.sub.strip_prefix("spiffe://").and_then(|rest| rest.strip_prefix(self.trust_domain.as_str()));
+        let Some(path) = path.filter(|path| path.is_empty() || path.starts_with('/')) else {
             return wrong(format!("is not of the trust domain `{}`", self.trust_domain));
+        };
+        if claims.sub.len() > ID_BYTES || !is_workload(path) {
+            return wrong("has no SPIFFE ID of a workload as its subject".to_owned());
+        }
+        if claims.nbf.saturating_mul(1000) > wish.now_ms.saturating_add(SKEW_MS) {
+            return wrong("is not good yet: compare the clocks of this machine and of its issuer".to_owned());
         }
         if expires_at_ms < wish.now_ms.saturating_add(SHORTEST_MS) {
             return wrong("has ended, or is about to: see whether what writes it still runs".to_owned());
@@ -83,13 +106,23 @@ impl SvidFile {
     }
 }
 
+/// Whether it is the path of a SPIFFE ID of a workload (SPIFFE-ID, section 2.2).
+fn is_workload(path: &str) -> bool {
+    let is_segment = |segment: &str| {
+        let is_plain = segment.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
+        is_plain && !matches!(segment, "" | "." | "..")
+    };
+    path.strip_prefix('/').is_some_and(|path| path.split('/').all(is_segment))
+}
+
 /// What a token in the compact form says; none where it is no such.
 fn claims(token: &SecretString) -> Option<Claims> {
     let mut parts = token.expose_secret().split('.');
-    let (Some(_), Some(payload), Some(signature), None) = (parts.next(), parts.next(), parts.next(), parts.next()) else {
+    let (Some(header), Some(payload), Some(signature), None) = (parts.next(), parts.next(), parts.next(), parts.next()) else {
         return None;
     };
-    if signature.is_empty() {
+    let header: Header = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(header).ok()?).ok()?;
+    if signature.is_empty() || !ALGORITHMS.contains(&header.alg.as_str()) {
         return None;
     }
     let payload = Zeroizing::new(URL_SAFE_NO_PAD.decode(payload).ok()?);
@@ -145,6 +178,15 @@ mod tests {
         format!("{}.{}.{}", part(&json!({"alg": "ES256", "kid": "k"})), part(payload), URL_SAFE_NO_PAD.encode([7; 64]))
     }
 
+    /// One that nobody signed with a key of the trust domain, by what it says itself.
+    fn unsigned(sub: &str, exp: u64, alg: &str) -> String {
+        let (_, rest) = svid(&json!({"sub": sub, "aud": AUDIENCE, "exp": exp}))
+            .split_once('.')
+            .map(|(a, b)| (a.to_owned(), b.to_owned()))
+            .unwrap();
+        format!("{}.{rest}", URL_SAFE_NO_PAD.encode(json!({"alg": alg}).to_string()))
+    }
+
     async fn minted(text: &str, mode: u32) -> Result<Minted, MintFault> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("jwt_svid.token");
@@ -179,6 +221,13 @@ mod tests {
             (of("example.org", json!(AUDIENCE), ends_s), 0o600, "trust domain"),
             (of(own, json!(AUDIENCE), ends_s - 200), 0o600, "ended"),
             (of(own, json!(AUDIENCE), ends_s), 0o644, "chmod 600"),
+            (of("spiffe://example.org", json!(AUDIENCE), ends_s), 0o600, "no SPIFFE ID"),
+            (of("spiffe://example.org/a/../gateway", json!(AUDIENCE), ends_s), 0o600, "no SPIFFE ID"),
+            (of("spiffe://example.org/a\nb", json!(AUDIENCE), ends_s), 0o600, "no SPIFFE ID"),
+            (of(&format!("{own}{}", "x".repeat(3000)), json!(AUDIENCE), ends_s), 0o600, "no SPIFFE ID"),
+            (svid(&json!({"sub": own, "aud": AUDIENCE, "exp": ends_s, "nbf": ends_s - 100})), 0o600, "not good yet"),
+            (unsigned(own, ends_s, "none"), 0o600, "no JWT-SVID"),
+            (unsigned(own, ends_s, "HS256"), 0o600, "no JWT-SVID"),
             ("not a token".to_owned(), 0o600, "no JWT-SVID"),
             (svid(&json!({"sub": own, "aud": AUDIENCE})), 0o600, "no JWT-SVID"),
             (

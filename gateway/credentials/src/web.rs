@@ -1,5 +1,7 @@
 //! Asks issuers over HTTP: with TLS but on this machine, without redirects and proxies, within a time and a size.
 
+mod told;
+
 use std::{
     net::{IpAddr, SocketAddr},
     path::PathBuf,
@@ -12,7 +14,11 @@ use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 use zeroize::Zeroizing;
 
-use crate::provider::{MintFault, MintFaultKind};
+use self::told::Shown;
+use crate::{
+    provider::{MintFault, MintFaultKind},
+    secret_file,
+};
 
 /// How long an issuer may take for one answer, the connection included.
 const PATIENCE: Duration = Duration::from_secs(if cfg!(test) { 3 } else { 10 });
@@ -20,7 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(if cfg!(test) { 3 } else { 10 });
 /// The largest answer, bytes: a credential has no more.
 const LARGEST: usize = 256 * 1024;
 
-/// The largest file of certificate authorities, or of a certificate with its key, bytes.
+/// The largest file of certificate authorities, bytes.
 const LARGEST_PEM: u64 = 4 * 1024 * 1024;
 
 /// So much of what an issuer says of its own failure is told, characters.
@@ -65,7 +71,7 @@ pub(crate) struct Answer {
     pub(crate) headers: reqwest::header::HeaderMap,
     pub(crate) body: Zeroizing<Vec<u8>>,
     /// What it was shown: not to be told again.
-    shown: Vec<Zeroizing<String>>,
+    shown: Shown,
 }
 
 impl Web {
@@ -93,7 +99,7 @@ impl Web {
         let client = client
             .unwrap_or_else(|_| Err("its client can't be made".to_owned()))
             .map_err(|why| MintFault::new(MintFaultKind::Own, why))?;
-        let shown = shown_in(&ask);
+        let shown = Shown::of(&ask);
         let mut request = client.request(ask.method, ask.url);
         for (name, value) in ask.headers {
             request = request.header(name, value);
@@ -150,10 +156,12 @@ impl Web {
         let builder = match &self.identity {
             None => builder,
             Some(path) => {
-                let identity = Identity::from_pem(&pem(path)?);
-                builder.identity(
-                    identity.map_err(|_| format!("`{}` has no certificate with its private key as PEM", path.display()))?,
-                )
+                let shown = path.display();
+                // There is a private key in it.
+                let pem =
+                    secret_file::read(path).map_err(|why| format!("the certificate with its private key in `{shown}`: {why}"))?;
+                let identity = Identity::from_pem(pem.expose_secret().as_bytes());
+                builder.identity(identity.map_err(|_| format!("`{shown}` has no certificate with its private key as PEM"))?)
             }
         };
         builder.build().map_err(|fault| words(&fault))
@@ -196,52 +204,26 @@ impl Answer {
             (Some(error), Some(description)) => Some(format!("{error}: {description}")),
             (error, description) => error.or(description).or_else(|| of("message")).or_else(errors),
         };
-        let mut said = said.unwrap_or_default();
-        for shown in &self.shown {
-            said = said.replace(shown.as_str(), "[redacted]");
-        }
-        let clean: String = said.chars().map(|c| if c.is_control() { ' ' } else { c }).take(TOLD).collect();
-        if clean.trim().is_empty() { String::new() } else { format!(": {}", clean.trim()) }
+        let clean = self.clean(&said.unwrap_or_default(), &[]);
+        if clean.is_empty() { String::new() } else { format!(": {clean}") }
+    }
+
+    /// A text of this answer as it can be told: one line, short, and without what its issuer was shown, or these.
+    pub(crate) fn clean(&self, text: &str, also: &[&SecretString]) -> String {
+        self.shown.clean(text, also, TOLD)
     }
 }
 
 fn pem(path: &std::path::Path) -> Result<Zeroizing<Vec<u8>>, String> {
     use std::io::Read as _;
     let shown = path.display();
-    let file = std::fs::File::open(path).map_err(|fault| format!("`{shown}` can't be read: {fault}"))?;
+    let file = secret_file::open(path).map_err(|why| format!("`{shown}`: {why}"))?;
+    if !file.metadata().is_ok_and(|found| found.is_file()) {
+        return Err(format!("`{shown}` is not a regular file: give the path of one"));
+    }
     let mut bytes = Zeroizing::new(Vec::new());
     file.take(LARGEST_PEM).read_to_end(&mut bytes).map_err(|fault| format!("`{shown}` can't be read: {fault}"))?;
     Ok(bytes)
-}
-
-/// The texts of what is asked that may be secrets: an issuer that quotes them tells them nobody.
-fn shown_in(ask: &Ask<'_>) -> Vec<Zeroizing<String>> {
-    fn strings(value: &serde_json::Value, into: &mut Vec<String>) {
-        match value {
-            serde_json::Value::String(text) => into.push(text.clone()),
-            serde_json::Value::Array(items) => items.iter().for_each(|item| strings(item, into)),
-            serde_json::Value::Object(members) => members.values().for_each(|member| strings(member, into)),
-            _ => {}
-        }
-    }
-    let mut shown = Vec::new();
-    if let Some((_, secret)) = ask.secret {
-        let whole = secret.expose_secret();
-        // With and without the word that says how it is borne.
-        shown.push(whole.to_owned());
-        shown.extend(whole.split_once(' ').map(|(_, bare)| bare.to_owned()));
-    }
-    match &ask.body {
-        Body::None => {}
-        Body::Json(text) => {
-            if let Ok(value) = serde_json::from_str(text) {
-                strings(&value, &mut shown);
-            }
-        }
-        Body::Form(text) => shown.extend(url::form_urlencoded::parse(text.as_bytes()).map(|(_, value)| value.into_owned())),
-    }
-    // Words of the protocol are no secrets.
-    shown.into_iter().filter(|text| text.len() >= 16).map(Zeroizing::new).collect()
 }
 
 fn unreachable(fault: &reqwest::Error) -> MintFault {

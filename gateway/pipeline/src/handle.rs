@@ -21,7 +21,7 @@ use crate::{
     received::{Asked, Received},
     records::Outcome,
     refusal::Refusal,
-    search::{COMPLETING, DEFINITIONS, OwnTool, REQUESTING},
+    search::{COMPLETING, DEFINITIONS, OwnTool, REQUESTING, STATUS},
     way::{Way, words_of},
 };
 
@@ -41,6 +41,8 @@ pub struct Settings {
     pub list_ttl: Duration,
     /// How long the outcome of a call with an effect is kept that its agent could not be told of; nought keeps none.
     pub keep_outcome: Duration,
+    /// Whether agents may ask what became of a call that is held for a person.
+    pub status_tool: bool,
     /// How agents wait, where that is set for one alone.
     pub patience: Arc<BTreeMap<AgentId, Patience>>,
     /// Where people find the console: questions have a page there.
@@ -55,6 +57,7 @@ impl Default for Settings {
             screen: ScreenLimits::default(),
             list_ttl: Duration::from_mins(1),
             keep_outcome: Duration::from_mins(2),
+            status_tool: false,
             patience: Arc::default(),
             console_url: None,
         }
@@ -154,7 +157,7 @@ impl Gateway {
     async fn settle<'r>(&self, received: &'r Received, way: &mut Way<'r>) -> Result<Answer, Refusal> {
         way.begin(&self.ports);
         let name = match received.asked() {
-            Asked::Call { name, arguments } => match OwnTool::of(name) {
+            Asked::Call { name, arguments } => match self.own_tool(name) {
                 Some(own) => return self.search(received, own, arguments, way).await,
                 None => name,
             },
@@ -228,8 +231,12 @@ impl Gateway {
                 list = gates::list(&world, &grant, &call.principal().agent, &self.ports.halts).await?;
             }
         }
-        let gives = |own: OwnTool| way.seen.grant.as_ref().is_some_and(|grant| own.is_of(grant));
-        let (may_complete, may_request) = (gives(OwnTool::Complete), gives(OwnTool::Request));
+        let gives = |own: OwnTool| {
+            let grant = way.seen.grant.as_ref().filter(|_| self.own_tool(own.name()).is_some());
+            grant.is_some_and(|grant| own.is_of(grant, &self.ports.worlds.now()))
+        };
+        let ends = [(OwnTool::Complete, &COMPLETING), (OwnTool::Request, &REQUESTING), (OwnTool::Status, &STATUS)];
+        let ends: Vec<&str> = ends.into_iter().filter(|(own, _)| gives(*own)).map(|(_, text)| text.as_str()).collect();
         let page = match cursor {
             None if is_searched => ToolPage::of_own(&DEFINITIONS),
             cursor => {
@@ -237,11 +244,15 @@ impl Gateway {
                 if received.origin().takes_tasks { page } else { page.without_tasks() }
             }
         };
-        let page = if may_complete { page.ending_with(&COMPLETING) } else { page };
-        let page = if may_request { page.ending_with(&REQUESTING) } else { page };
+        let page = ends.into_iter().fold(page, ToolPage::ending_with);
         way.decide_allow(&self.ports).map_err(|lost| Refusal::trail_lost(&lost))?;
         way.leave(stage, &self.ports);
         Ok(Answer { outcome: Outcome::Success, body: Body::Tools { page, ttl_ms } })
+    }
+
+    /// The gateway's own tool of this name, where there is one.
+    pub(crate) fn own_tool(&self, name: &str) -> Option<OwnTool> {
+        OwnTool::of(name).filter(|own| *own != OwnTool::Status || self.settings.load().status_tool)
     }
 
     /// One of the gateway's own tools: it is answered from the list that the grant has.
@@ -257,6 +268,7 @@ impl Gateway {
         let result = match own {
             OwnTool::Complete => gates::complete(call, &self.ports, way).await?,
             OwnTool::Request => gates::request(call, &self.ports, way).await?,
+            OwnTool::Status => gates::status(call, &self.ports, way).await?,
             OwnTool::Search | OwnTool::Describe => gates::search(call, &self.ports, way).await?,
         };
         Ok(Answer { outcome: Outcome::Success, body: Body::Result(result) })

@@ -13,7 +13,6 @@ use crate::{
     received::{Asked as AskedFor, Received},
     records::Asked,
     refusal::Refusal,
-    search::OwnTool,
     way::Way,
 };
 
@@ -70,7 +69,7 @@ impl Gateway {
         }
         let call = gates::identify(received, ports, way).await?;
         if let AskedFor::Call { name, arguments } = received.asked()
-            && let Some(own) = OwnTool::of(name)
+            && let Some(own) = self.own_tool(name)
         {
             return gates::admit(&call, own, arguments, ports, way).map(|_| Vec::new());
         }

@@ -1,5 +1,7 @@
 //! What is lent: a credential for one grant and one connector.
 
+mod place;
+
 use std::{
     borrow::Cow,
     collections::BTreeMap,
@@ -13,7 +15,9 @@ use std::{
 use bailiwick_policy::Kind;
 use bailiwick_schemas::names::ConnectorId;
 use secrecy::{ExposeSecret, SecretString};
+use tokio_util::sync::CancellationToken;
 
+use self::place::{Fitted, Place};
 use crate::{
     catalogue::{Tool, World},
     grant::LiveGrant,
@@ -90,7 +94,7 @@ impl fmt::Debug for Material {
 }
 
 /// A text with places for the parts of a credential: `postgresql://{username}:{password}@localhost/app`. `{{` and `}}` stand for the
-/// braces themselves.
+/// braces themselves. In a URL a part is percent-encoded; where it would end the quotes, the word or the line that it stands in, nothing is lent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Template(Vec<Piece>);
 
@@ -170,22 +174,23 @@ impl Template {
         })
     }
 
-    fn filled(&self, material: &Material) -> Result<SecretString, LeaseFault> {
-        let pieces: Vec<&str> = self
-            .0
-            .iter()
-            .map(|piece| match piece {
-                Piece::Text(text) => Ok(text.as_str()),
-                Piece::Part(name) => material.text(name).ok_or_else(|| LeaseFault::NoPart {
+    fn filled<'t>(&'t self, material: &'t Material) -> Result<SecretString, LeaseFault> {
+        let fitted = |(index, piece): (usize, &'t Piece)| match piece {
+            Piece::Text(text) => Ok(Fitted::Whole(text)),
+            Piece::Part(name) => {
+                let part = material.text(name).ok_or_else(|| LeaseFault::NoPart {
                     part: name.clone(),
                     given: material.names().collect::<Vec<_>>().join("`, `"),
-                }),
-            })
-            .collect::<Result<_, _>>()?;
+                })?;
+                let place = Place::at(&self.0, index);
+                place.fit(part).map_err(|without| LeaseFault::Breaks { part: name.clone(), without })
+            }
+        };
+        let pieces: Vec<Fitted<'_>> = self.0.iter().enumerate().map(fitted).collect::<Result<_, _>>()?;
         // In one piece of the right size: a buffer that grew would leave copies behind.
-        let mut text = String::with_capacity(pieces.iter().map(|piece| piece.len()).sum());
+        let mut text = String::with_capacity(pieces.iter().map(|piece| piece.as_str().len()).sum());
         for piece in pieces {
-            text.push_str(piece);
+            text.push_str(piece.as_str());
         }
         Ok(SecretString::from(text.into_boxed_str()))
     }
@@ -275,6 +280,7 @@ pub struct Lease {
     pub access: Access,
     expires_at_ms: AtomicU64,
     is_over: AtomicBool,
+    taken_back: CancellationToken,
     delivery: Delivery,
     secrets: Vec<SecretString>,
     needles: Needles,
@@ -317,6 +323,16 @@ pub enum LeaseFault {
         /// What there is.
         given: String,
     },
+    /// A part would break out of where it is put.
+    #[error(
+        "`inject` puts the part `{part}` where it has to be without {without}, and it is not: put it elsewhere, as into a file of its own"
+    )]
+    Breaks {
+        /// The part.
+        part: String,
+        /// What it may not have.
+        without: &'static str,
+    },
     /// It has no secret at all.
     #[error("the credential has no secret in it")]
     NoSecret,
@@ -358,8 +374,8 @@ impl Lease {
         }
         let needles = Needles::of(&secrets)?;
         let expires_at_ms = AtomicU64::new(expires_at_ms);
-        let is_over = AtomicBool::new(false);
-        Ok(Self { id, provider, reference, access, expires_at_ms, is_over, delivery, secrets, needles })
+        let (is_over, taken_back) = (AtomicBool::new(false), CancellationToken::new());
+        Ok(Self { id, provider, reference, access, expires_at_ms, is_over, taken_back, delivery, secrets, needles })
     }
 
     /// Until when it is lent, unix milliseconds: never longer than the grant.
@@ -370,6 +386,17 @@ impl Lease {
     /// It was given back: nothing new is begun with it.
     pub fn end(&self) {
         self.is_over.store(true, Ordering::Release);
+    }
+
+    /// Somebody took it back: nothing new is begun with it, and what is under way with it ends.
+    pub fn take_back(&self) {
+        self.end();
+        self.taken_back.cancel();
+    }
+
+    /// Cancelled when somebody took it back. One that merely ended, as another took its place, may be used to the end of its calls.
+    pub fn taken_back(&self) -> &CancellationToken {
+        &self.taken_back
     }
 
     /// Whether it was given back.
@@ -476,6 +503,9 @@ pub trait Credentials: Send + Sync {
 
     /// This was seen in what its server sent: it is lent no more, and taken back where its issuer can do that. Never waits.
     fn leaked(&self, grant: &Arc<LiveGrant>, connector: &ConnectorId, lease: &Lease);
+
+    /// Whatever is lent under this grant by now, each with its connector: no server may show what was lent for another one. Never waits.
+    fn lent(&self, grant: &LiveGrant) -> Vec<(ConnectorId, Arc<Lease>)>;
 }
 
 /// A credential, as handed to a call.
@@ -525,6 +555,48 @@ mod tests {
         );
         let only_plain = Material::default().with_plain("username", "someone");
         assert_eq!(Lease::new(terms(child("{username}")), only_plain).unwrap_err(), LeaseFault::NoSecret);
+    }
+
+    #[test]
+    fn a_part_stays_where_the_template_has_it() {
+        let with = |text: &str, part: &str| {
+            let material = Material::default().with_plain("host", "[::1]").with_secret("password", part.to_owned().into());
+            let lease = Lease::new(terms(child(text)), material)?;
+            Ok::<_, LeaseFault>(lease.variables().unwrap().first().unwrap().1.expose_secret().to_owned())
+        };
+        let hostile = "x@evil.example/?a=b#c %2F'\"\\";
+        let spelled = "x%40evil.example%2F%3Fa%3Db%23c%20%252F%27%22%5C";
+        for (text, expected) in [
+            ("{password}", hostile.to_owned()),
+            ("pg://u:{password}@{host}/app", format!("pg://u:{spelled}@[::1]/app")),
+            ("{{\"url\":\"https://h/?t={password}\"}}", format!("{{\"url\":\"https://h/?t={spelled}\"}}")),
+            ("see https://h/ {password}", format!("see https://h/ {hostile}")),
+            ("Bearer {password}", format!("Bearer {hostile}")),
+        ] {
+            assert_eq!(with(text, hostile).unwrap(), expected, "{text}");
+        }
+        let key = "-----BEGIN KEY-----\nMII0123456789\n-----END KEY-----";
+        assert_eq!(with("{password}\n{host}\n", key).unwrap(), format!("{key}\n[::1]\n"));
+        for (text, part) in [
+            ("{{\"password\":\"{password}\"}}", "01234567\",\"admin\":\"yes"),
+            ("{{\"password\":\"{password}\"}}", "01234567\\"),
+            ("{{\"key\":\"{password}\"}}", key),
+            ("password = '{password}'", "01234567' OR 'a"),
+            ("host=db password={password} port=1", "01234567 host=evil"),
+            ("password={password}", "01234567\nadmin=yes"),
+            ("Bearer {password}", "01234567\r\nX-Admin: yes"),
+        ] {
+            let fault = with(text, part).unwrap_err();
+            assert!(matches!(&fault, LeaseFault::Breaks { part, .. } if part == "password"), "{text}: {fault}");
+            assert!(!fault.to_string().contains("01234567"), "{fault}");
+        }
+        let lease = Lease::new(
+            terms(child("pg://u:{password}@h")),
+            Material::default().with_secret("password", "canary/+%-0123".to_owned().into()),
+        );
+        let lease = lease.unwrap();
+        let env = lease.variables().unwrap().first().unwrap().1.expose_secret();
+        assert!(env.contains("%2F") && lease.is_in(env.as_bytes()), "what it is spelled as is looked for too");
     }
 
     #[test]

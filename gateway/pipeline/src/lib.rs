@@ -61,7 +61,7 @@ pub use obliged::{Mac, masked_text};
 pub use pages::PAGE;
 pub use patience::{OnCancel, Patience};
 pub use received::Received;
-pub use redact::NeedleFault;
+pub use redact::{NeedleFault, kept_out};
 pub use refusal::Refusal;
 pub use rounds::Rounds;
 pub use subscription::{Outlook, Subscription, Wish};

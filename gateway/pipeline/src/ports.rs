@@ -421,6 +421,23 @@ pub struct Ticket {
     pub approve_by_ms: u64,
 }
 
+/// What became of a question, for the agent whose call it is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApprovalStands {
+    /// Its id.
+    pub id: ApprovalId,
+    /// Its code.
+    pub code: String,
+    /// The tool, by its full name.
+    pub tool: String,
+    /// Its state, as a word.
+    pub state: &'static str,
+    /// Why somebody said no.
+    pub reason: Option<String>,
+    /// Until when it waits for a decision, or can be used, unix milliseconds.
+    pub until_ms: Option<u64>,
+}
+
 /// What has become of the question.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TicketState {
@@ -473,6 +490,10 @@ pub trait Approvals: Send + Sync {
     /// The question about exactly this call that is still of use: pending, approved and unused, or freshly denied. One that was asked
     /// under other policies is of use where these ask for no more.
     fn find(&self, binding: &Binding, now_ms: u64) -> Option<Ticket>;
+    /// Where a question stands about a call of this agent under this grant, by its id or code. None where there is none of theirs.
+    fn stands(&self, _handle: &str, _agent: &AgentId, _grant: &GrantId, _now_ms: u64) -> Option<ApprovalStands> {
+        None
+    }
     /// The approval under which this call may go as one of its like, where somebody said so.
     fn allowance(&self, _binding: &Binding, _arguments: &serde_json::Value, _now_ms: u64) -> Option<ApprovalId> {
         None

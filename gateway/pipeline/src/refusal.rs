@@ -200,6 +200,15 @@ impl Refusal {
         Self::tool_error(Outcome::Cancelled, "grant_ended", text, format!("grant `{id}` is {}", state.as_str()))
     }
 
+    /// The credential that the call goes out with was taken back. `may` says what has become of the call.
+    pub fn credential_taken_back(connector: &str, lease: &str, may: &str) -> Self {
+        let text = format!(
+            "STOPPED: the credential that the call was made with was taken back while it was under way. {may} A further call gets another one."
+        );
+        let detail = format!("lease `{lease}` of connector `{connector}` was taken back");
+        Self::tool_error(Outcome::Cancelled, "credential_taken_back", text, detail)
+    }
+
     /// A person has stopped it, until a person lets it go on. Whoever asks hears that and no more: what else is halted, and why, is for
     /// operators.
     pub fn halted(halt: &Halt) -> Self {
@@ -339,6 +348,13 @@ impl Refusal {
         refusal.tell(json!({ "dev.bailiwick/approval": facts }));
         refusal.0.rules = rules.to_vec();
         refusal
+    }
+
+    /// There is no such question about a call of this agent under this grant, for whatever cause: the same words for all.
+    pub fn unknown_approval(handle: &str) -> Self {
+        let handle: String = handle.chars().take(64).collect();
+        let text = format!("UNKNOWN APPROVAL: no call of this task waits, or waited of late, under {handle:?}.");
+        Self::tool_error(Outcome::Denied, "unknown_approval", text, "no such approval of this agent and grant".to_owned())
     }
 
     /// Nobody decided in time, or what was asked does not stand any more; and the agent does not wait itself, so that nobody is asked again.

@@ -51,7 +51,7 @@ pub(crate) use proposal::proposal;
 pub(crate) use trial::trial;
 
 /// Every endpoint: its method, its path, and whether it changes something.
-pub const ENDPOINTS: [(&str, &str, bool); 46] = [
+pub const ENDPOINTS: [(&str, &str, bool); 47] = [
     ("GET", "/api/v1/status", false),
     ("POST", "/api/v1/reload", true),
     ("GET", "/api/v1/agents", false),
@@ -75,6 +75,7 @@ pub const ENDPOINTS: [(&str, &str, bool); 46] = [
     ("GET", "/api/v1/channels", false),
     ("POST", "/api/v1/channels/{id}/test", true),
     ("GET", "/api/v1/credentials", false),
+    ("GET", "/api/v1/credentials/ended", false),
     ("GET", "/api/v1/credentials/standing", false),
     ("GET", "/api/v1/credentials/{id}", false),
     ("POST", "/api/v1/credentials/{id}/revoke", true),
@@ -130,6 +131,7 @@ pub(crate) fn routes(runtime: Arc<Runtime>) -> Router {
         .route("/api/v1/channels", get(channels::list))
         .route("/api/v1/channels/{id}/test", post(channels::test))
         .route("/api/v1/credentials", get(credentials::list))
+        .route("/api/v1/credentials/ended", get(credentials::ended_last))
         .route("/api/v1/credentials/standing", get(credentials::standing))
         .route("/api/v1/credentials/{id}", get(credentials::show))
         .route("/api/v1/credentials/{id}/revoke", post(credentials::revoke))

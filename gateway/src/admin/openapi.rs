@@ -71,6 +71,7 @@ fn endpoints() -> Vec<Endpoint> {
         does("/api/v1/grants/{id}/complete", "complete_grant", "Its task is done", Some(of::<api::Why>), of::<api::EndedView>),
         does("/api/v1/grants/{id}/revoke", "revoke_grant", "Revokes a grant", Some(of::<api::Why>), of::<api::EndedView>),
         reads("/api/v1/credentials", "leases", "What connectors were lent", of::<Vec<api::LeaseView>>),
+        reads("/api/v1/credentials/ended", "ended_leases", "Those that ended last, since the start", of::<Vec<api::LeaseView>>),
         reads(
             "/api/v1/credentials/standing",
             "standing_credentials",

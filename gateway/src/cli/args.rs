@@ -749,11 +749,13 @@ pub enum StreamName {
 pub enum CredentialsCommand {
     /// What is lent, and what is not back yet
     List(Json),
+    /// Those that ended last, since the gateway began; `audit search --stream secrets` finds all
+    Ended(Json),
     /// The connectors whose credential lives on when tasks are over, and since when it is what it is
     Standing(Json),
     /// One lease
     Show(One),
-    /// Take one back: whoever needs it next is lent another one
+    /// Take one back: what is under way with it ends, and whoever needs it next is lent another one
     Revoke(RevokeLeaseArgs),
 }
 

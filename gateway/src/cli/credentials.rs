@@ -30,6 +30,10 @@ pub(super) async fn credentials(command: &CredentialsCommand, session: &Session)
             }
             Ok(())
         }
+        CredentialsCommand::Ended(list) => {
+            let leases: Vec<LeaseView> = client.get("credentials/ended").await?;
+            session.list(&leases, list.json, || ended_table(&leases), "nothing that was lent has ended since the gateway began")
+        }
         CredentialsCommand::Standing(list) => {
             let standing: Vec<StandingView> = client.get("credentials/standing").await?;
             session.list(&standing, list.json, || standing_table(&standing), "no connector has a credential that lives on")
@@ -86,11 +90,33 @@ fn table(leases: &[LeaseView]) -> Table {
     table
 }
 
+fn ended_table(leases: &[LeaseView]) -> Table {
+    let now_ms = SystemClock.now_ms();
+    let mut table = Table::new(&["ID", "HOW", "CONNECTOR", "PROVIDER", "REFERENCE", "GRANT", "AGENT", "USES", "ENDED", "WHY"]);
+    for lease in leases {
+        let text = |text: &Option<String>| text.clone().unwrap_or_default();
+        table.row([
+            &lease.id,
+            &text(&lease.how),
+            &lease.connector,
+            &lease.provider,
+            &lease.reference,
+            &text(&lease.grant),
+            &text(&lease.agent),
+            &lease.uses.to_string(),
+            &lease.ended_ms.map(|at| from_now(at, now_ms)).unwrap_or_default(),
+            &text(&lease.why),
+        ]);
+    }
+    table
+}
+
 fn standing_table(standing: &[StandingView]) -> Table {
     let now_ms = SystemClock.now_ms();
     let mut table = Table::new(&["CONNECTOR", "STATE", "PROVIDER", "REFERENCE", "SINCE"]);
     for one in standing {
-        let since = one.since_ms.map(|since| from_now(since, now_ms)).unwrap_or_default();
+        let old = if one.old { " (old: change it)" } else { "" };
+        let since = one.since_ms.map(|since| format!("{}{old}", from_now(since, now_ms))).unwrap_or_default();
         table.row([&one.id, &one.state, &one.provider, &one.reference, &since]);
     }
     table
@@ -111,13 +137,19 @@ impl fmt::Display for Card<'_> {
             ("reference", lease.reference.clone()),
             ("access", lease.access.clone()),
             ("grant", lease.grant.clone().unwrap_or_else(none)),
+            ("task", lease.task.clone().unwrap_or_else(none)),
+            ("owner", lease.owner.clone().unwrap_or_else(none)),
             ("agent", lease.agent.clone().unwrap_or_else(none)),
             ("standing", if lease.standing { "yes" } else { "no" }.to_owned()),
+            ("revocable", if lease.revocable { "yes" } else { "no: it ends by itself" }.to_owned()),
+            ("uses", lease.uses.to_string()),
             ("since", from_now(lease.since_ms, now_ms)),
             ("until", from_now(lease.until_ms, now_ms)),
             ("why", lease.why.clone().unwrap_or_else(none)),
             ("tries", lease.tries.to_string()),
             ("fault", lease.fault.clone().unwrap_or_else(none)),
+            ("next try", lease.next_ms.map_or_else(none, |next| from_now(next, now_ms))),
+            ("ended", lease.ended_ms.map_or_else(none, |at| from_now(at, now_ms))),
         ];
         for (at, (name, text)) in rows.iter().enumerate() {
             if at > 0 {

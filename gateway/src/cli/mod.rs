@@ -26,6 +26,7 @@ mod places;
 mod policy;
 mod policy_diff;
 mod policy_known;
+mod policy_proof;
 mod policy_replay;
 mod policy_schema;
 mod policy_test;

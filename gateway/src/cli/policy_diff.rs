@@ -11,6 +11,7 @@ use super::{
     fault::CliFault,
     policy::place,
     policy_known::{Known, recorded, texts_at},
+    policy_proof::{Proofs, prove},
     screen::{Page, shown},
 };
 use crate::{adapters::SystemClock, runtime::policies_of, world::PolicyText};
@@ -44,19 +45,21 @@ pub(super) async fn run(diff: &PolicyDiffArgs, session: &Session) -> Result<(), 
     let made: Vec<_> =
         calls.iter().rev().filter(|call| call.asked.above.is_empty()).take(MOST).filter_map(|call| known.probe(call)).collect();
     let grants: Vec<GrantFacts> = known.grants.values().cloned().collect();
-    let found = old_policies.difference(&new_policies, &grants, &connectors, &made);
+    let mut found = old_policies.difference(&new_policies, &grants, &connectors, &made);
+    let proofs = prove([&old_policies, &new_policies], (&grants, &connectors), &mut found).await;
     let sides = [Side { policies: old_policies, texts: old }, Side { policies: new_policies, texts: new }];
     if diff.form.json {
-        session.screen.json(&as_json(&found, &sides))?;
+        session.screen.json(&as_json(&found, &sides, &proofs))?;
     } else {
         session.screen.answer(&text(&found, &sides))?;
-        session.screen.tell(&summary(&found));
+        session.screen.tell(&summary(&found, &proofs));
     }
-    let widens = found.changes.iter().any(|change| change.turn == Turn::Widens) || !found.untried.is_empty();
+    let widens =
+        found.changes.iter().any(|change| change.turn == Turn::Widens) || !found.untried.is_empty() || !proofs.wider.is_empty();
     if widens { Err(CliFault::Widens) } else { Ok(()) }
 }
 
-fn summary(found: &Difference) -> String {
+fn summary(found: &Difference, proofs: &Proofs) -> String {
     let count = |turn| found.changes.iter().filter(|change| change.turn == turn).count();
     let untried = if found.untried.is_empty() {
         String::new()
@@ -64,11 +67,12 @@ fn summary(found: &Difference) -> String {
         format!("\nnot tried, look at them yourself: the rules about {}", found.untried.join(" and "))
     };
     format!(
-        "{} widen, {} narrow; the rules of {} tools differ\nby sampling: {} requests, on record and made up around each literal; what none of them meets is not found{untried}",
+        "{} widen, {} narrow; the rules of {} tools differ\nby sampling: {} requests, on record and made up around each literal\n{}{untried}",
         count(Turn::Widens),
         count(Turn::Narrows),
         found.tools.len(),
-        found.tried
+        found.tried,
+        proofs.summary(),
     )
 }
 
@@ -94,7 +98,12 @@ fn text(found: &Difference, sides: &[Side; 2]) -> String {
         if let Some(call) = &probe.call_id {
             row("call", format!("{} on record", shown(call)));
         }
-        row("seen", format!("{} of the requests that were tried", change.count));
+        let seen = if change.count == 0 {
+            "found by the solver".to_owned()
+        } else {
+            format!("{} of the requests that were tried", change.count)
+        };
+        row("seen", seen);
     }
     out.into_text()
 }
@@ -136,7 +145,7 @@ fn rules(decision: &Decision, texts: &[PolicyText]) -> String {
     if named.is_empty() { "no rule applies".to_owned() } else { named.join("\n") }
 }
 
-fn as_json(found: &Difference, sides: &[Side; 2]) -> Value {
+fn as_json(found: &Difference, sides: &[Side; 2], proofs: &Proofs) -> Value {
     let change = |change: &Changed| {
         let probe = &change.example;
         let ids = |decision: &Decision| decision.determining().iter().map(|rule| rule.id.to_string()).collect::<Vec<_>>();
@@ -147,9 +156,10 @@ fn as_json(found: &Difference, sides: &[Side; 2]) -> Value {
             "to": change.after.effect(), "to_rules": ids(&change.after),
             "agent": probe.grant.agent, "grant": probe.grant.id, "arguments": probe.read.input,
             "context": facts(change, sides).into_iter().collect::<serde_json::Map<_, _>>(),
-            "call_id": probe.call_id, "seen": change.count, "tried": found.tried, "method": "sampling",
+            "call_id": probe.call_id, "seen": change.count, "tried": found.tried,
+            "method": if change.count == 0 { "solver" } else { "sampling" },
         })
     };
     let untried = |what: &String| json!({"id": what, "state": "untried", "method": "sampling"});
-    found.changes.iter().map(change).chain(found.untried.iter().map(untried)).collect()
+    found.changes.iter().map(change).chain(found.untried.iter().map(untried)).chain(proofs.as_json()).collect()
 }

@@ -75,7 +75,10 @@ impl Issuer {
                  {{ header = \"Authorization\", prefix = \"Bearer \" }} }}\n"
             )
         });
-        format!("[[providers]]\nid = \"owners\"\nmcp = {{ register = true, issuers = [\"{at}\"] }}\n{}", connectors.collect::<String>())
+        format!(
+            "[[providers]]\nid = \"owners\"\nmcp = {{ register = true, issuers = [\"{at}\"] }}\n{}",
+            connectors.collect::<String>()
+        )
     }
 
     /// As if this owner had consented to the server at this path.

@@ -9,8 +9,8 @@ use std::{
 use bailiwick_console::{
     Action, Change, Connections, Desk, News, Refused, Signature, Soon, Viewer, Wanted,
     views::{
-        AgentRow, ApprovalView, AuditPage, AuditQuery, CallView, ConnectorRow, Detection, Frame, GrantRow, GrantView, HaltRow,
-        Inbox, LiveCall, Notice, ReviewRow,
+        AgentRow, ApprovalView, AuditPage, AuditQuery, CallView, ConnectorRow, CredentialsView, Detection, Frame, GrantRow,
+        GrantView, HaltRow, Inbox, LeaseRow, LiveCall, Notice, ReviewRow,
     },
 };
 use bailiwick_store::{EndAs, MovedSince};
@@ -19,7 +19,7 @@ use tokio::sync::watch;
 
 use super::{connections::GatewayConnections, reading, views};
 use crate::{
-    admin::{Deed, fault::ApiFault},
+    admin::{Deed, credentials, fault::ApiFault},
     consenting,
     runtime::Runtime,
 };
@@ -232,6 +232,14 @@ impl Desk for GatewayDesk {
         views::connector(&*self.runtime()?, id)
     }
 
+    fn credentials(&self) -> CredentialsView {
+        self.runtime().map(|runtime| views::credentials(&runtime)).unwrap_or_default()
+    }
+
+    fn lease(&self, id: &str) -> Option<LeaseRow> {
+        views::lease(&*self.runtime()?, id)
+    }
+
     fn live_calls(&self) -> Vec<LiveCall> {
         self.runtime().map(|runtime| views::live_calls(&runtime)).unwrap_or_default()
     }
@@ -313,6 +321,17 @@ async fn changed(runtime: &Arc<Runtime>, wanted: Wanted, signature: &Signature) 
             let who = by.clone();
             deed.done_by_person(&by, runtime, async move {
                 of.end_grant(&id, EndAs::Revoked, &who, reason.as_deref(), "the grant was revoked").await?;
+                Ok(())
+            })
+            .await
+        }
+        Wanted::RevokeLease { id, reason } => {
+            let lease = credentials::to_take_back(&id, runtime)?;
+            let reason = crate::admin::words(reason)?;
+            let with = json!({"reason": reason, "connector": lease.connector, "proof": proof});
+            let deed = Deed::new(credentials::REVOKED, &lease.id, with);
+            deed.done_by_person(&by, runtime, async move {
+                credentials::taken_back(&of, lease, reason).await;
                 Ok(())
             })
             .await

@@ -31,7 +31,7 @@ const FAR: u64 = 200_000;
 const AHEAD: usize = 5;
 
 /// What a record may be about.
-const IDS: [&str; 6] = ["call_id", "approval", "grant", "about", "change", "trace_id"];
+const IDS: [&str; 7] = ["call_id", "approval", "grant", "lease", "about", "change", "trace_id"];
 
 /// Does something that reads files, where that keeps nobody waiting.
 async fn beside<T: Send + 'static>(work: impl FnOnce() -> Result<T, TrailFault> + Send + 'static) -> Result<T, String> {

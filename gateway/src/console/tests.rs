@@ -171,6 +171,8 @@ async fn every_page_is_there_for_who_is_logged_in_and_for_nobody_else() {
         ("/grants/demo-triage", "tickets__refund"),
         ("/connectors", "tickets"),
         ("/connectors/tickets", "Pay money back"),
+        ("/credentials", "Standing credentials"),
+        ("/credentials?grant=demo-triage", "Nothing of this is lent"),
         ("/halts", "Nothing is frozen"),
         ("/detections", "Detections"),
         ("/audit", "Trail"),

@@ -98,6 +98,10 @@ impl Credentials for Closed {
     }
 
     fn leaked(&self, _: &Arc<LiveGrant>, _: &ConnectorId, _: &Lease) {}
+
+    fn lent(&self, _: &LiveGrant) -> Vec<(ConnectorId, Arc<Lease>)> {
+        Vec::new()
+    }
 }
 
 impl Connectors for Closed {

@@ -32,7 +32,7 @@ id = "up"
 url = ${JSON.stringify(url)}
 networks = ["127.0.0.0/8", "::1/128"]
 labels = []
-credential = { provider = "owners", inject = { header = "Authorization", prefix = "Bearer " } }
+credential = { provider = "owners", ttl = "1h", inject = { header = "Authorization", prefix = "Bearer " } }
 tools.test-tool = { kind = "read", band = "low" }
 [[grants]]
 id = "task"

@@ -85,7 +85,7 @@ mcp = { issuers = ["${issuer}"], register = true, revocable = false }
 id = "up"
 url = "${resource}"
 labels = []
-credential = { provider = "owners", scopes = ["tickets:read", "tickets:write"], read_scopes = ["tickets:read"], inject = { header = "Authorization", prefix = "Bearer " } }
+credential = { provider = "owners", scopes = ["tickets:read", "tickets:write"], read_scopes = ["tickets:read"], ttl = "1h", inject = { header = "Authorization", prefix = "Bearer " } }
 tools.get = { kind = "read", band = "low" }
 tools.refund = { kind = "write", band = "low" }
 [[grants]]

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use bailiwick_pipeline::ports::{Injection, Template};
 
-use super::{Setting, environment, providers};
+use super::{Setting, environment, parts, providers};
 use crate::{
     code::FaultCode,
     connector::{Credential, SecretSource},
@@ -35,6 +35,9 @@ pub(super) fn credential(
     };
     providers::fits(raw, connector, issuers, &here, findings);
     let injection = injection(raw.inject.as_ref()?, connector, path, findings);
+    if let Some(injection) = &injection {
+        parts::check(raw, injection, issuers, &here, findings);
+    }
     Some(Credential { source: source?, injection: injection? })
 }
 

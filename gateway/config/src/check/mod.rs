@@ -12,6 +12,7 @@ mod flow;
 mod grants;
 mod http;
 mod issuers;
+mod parts;
 mod people;
 mod providers;
 mod resource_servers;

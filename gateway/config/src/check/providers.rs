@@ -176,6 +176,9 @@ pub(super) fn lending(
     if of.openbao.is_some() {
         openbao::lent(raw, provider, path, findings);
     }
+    if of.aws.is_some() {
+        aws::lent(raw, path, findings);
+    }
     let role = raw.role.clone().map(|all| ByAccess { all, read: raw.read_role.clone() });
     let policies = ByAccess { all: raw.token_policies.clone().unwrap_or_default(), read: raw.read_token_policies.clone() };
     let lending = Lending { provider: provider.to_owned(), role, path: raw.path.clone(), policies, ttl, ..Lending::default() };

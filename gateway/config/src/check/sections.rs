@@ -98,6 +98,7 @@ pub(super) fn approvals(raw: &RawApprovals, path: &KeyPath, findings: &mut Findi
         max_asked_per_hour: raw.max_asked_per_hour,
         max_denied_in_row: raw.max_denied_in_row,
         remember: raw.remember,
+        status_tool: raw.status_tool,
         withdraw_on_cancel: raw.on_cancel == "withdraw",
         break_glass: raw.break_glass.as_ref().and_then(|glass| glass.group.clone()),
         allow_same_user: raw.allow_same_user,

@@ -165,6 +165,8 @@ pub(crate) struct RawApprovals {
     pub(crate) max_denied_in_row: u32,
     /// Lets approvers allow calls like an approved one for an hour at most, where the rule has `@remember`.
     pub(crate) remember: bool,
+    /// Lets agents ask what became of a call that is held, by the tool `approval_status`, instead of repeating it.
+    pub(crate) status_tool: bool,
     /// What becomes of a question when the call that waits for it is cancelled, or its client goes away.
     #[schemars(extend("enum" = ["keep", "withdraw"]))]
     pub(crate) on_cancel: String,
@@ -305,6 +307,7 @@ impl Default for RawApprovals {
             max_asked_per_hour: 120,
             max_denied_in_row: 3,
             remember: false,
+            status_tool: false,
             on_cancel: "keep".to_owned(),
             break_glass: None,
             allow_same_user: false,

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::{
     BASE,
     cases::{CHANNELS, CONNECTORS, FILES, GRANTS, ISSUERS, LENT as OF_DATABASES, PROVIDERS},
-    lent_cases::{ISSUERS_OF_CREDENTIALS, LENT},
+    lent_cases::{ISSUERS_OF_CREDENTIALS, LENT, PLACES},
     read,
 };
 use crate::{FaultCode, FaultCode as Code, load};
@@ -24,7 +24,7 @@ fn grant(lines: &str) -> String {
 fn of_databases(credential: &str) -> String {
     let bao = "[[providers]]\nid = \"bao\"\nopenbao = { url = \"https://bao.example\", token_file = \"t\" }\n";
     let postgres = "[[providers]]\nid = \"pg\"\npostgres = { url = \"postgresql://b@localhost/a\" }\n";
-    format!("{BASE}credential = {{ {credential}, inject = {{ variables = {{ T = \"{{password}}\" }} }} }}\n{bao}{postgres}")
+    format!("{BASE}credential = {{ {credential} }}\n{bao}{postgres}")
 }
 
 /// What is written, the one fault it has, and what of its message, help or suggestion must be seen.
@@ -35,7 +35,10 @@ fn cases() -> Vec<(String, Code, &'static str)> {
     let grants = GRANTS.iter().map(|(lines, code, seen)| (grant(lines), *code, *seen));
     let issuers = ISSUERS_OF_CREDENTIALS.iter().map(|(lines, code, seen)| (provider(lines), *code, *seen));
     let lent = LENT.iter().map(|(keys, code, seen)| (lent(keys), *code, *seen));
-    let of_databases = OF_DATABASES.iter().map(|(words, code, seen)| (of_databases(words), *code, *seen));
+    let usual = "inject = { variables = { T = \"{password}\" } }";
+    let of_databases =
+        OF_DATABASES.iter().map(|(words, code, seen)| (self::of_databases(&format!("{words}, {usual}")), *code, *seen));
+    let of_databases = of_databases.chain(PLACES.iter().map(|(words, code, seen)| (self::of_databases(words), *code, *seen)));
     files.chain(connectors).chain(grants).chain(issuers).chain(lent).chain(of_databases).collect()
 }
 

@@ -23,6 +23,11 @@ pub(super) const ISSUERS_OF_CREDENTIALS: &[Case] = &[
         "where tokens are taken back",
     ),
     (
+        "oauth = { token_url = \"https://l.example/t\", client_id = \"c\", client_secret_file = \"s\" }",
+        Code::MissingKey,
+        "`revocable = false`",
+    ),
+    (
         "oauth = { token_url = \"https://l.example/t\", revocation_url = \"https://l.example/r\", revocable = false, client_id = \"c\", client_secret_file = \"s\" }",
         Code::Conflict,
         "nothing is taken back",
@@ -92,7 +97,32 @@ pub(super) const LENT: &[Case] = &[
     ("provider = \"github\", repositories = [\"a\"], permissions = {}", Code::EmptyList, "could do nothing"),
     ("provider = \"github\", repositories = [\"a\"], permissions = { issues = \"all\" }", Code::UnknownWord, "`write`"),
     ("provider = \"aws\"", Code::MissingKey, "`role` is missing"),
-    ("provider = \"aws\", role = \"r\", session_policy = \"\"", Code::BadText, "no path of a file"),
-    ("provider = \"aws\", role = \"r\", scopes = [\"a\"]", Code::Conflict, "`scopes` means nothing"),
+    (
+        "provider = \"aws\", role = \"arn:aws:iam::123456789012:role/r\", session_policy = \"\"",
+        Code::BadText,
+        "no path of a file",
+    ),
+    (
+        "provider = \"aws\", role = \"arn:aws:iam::123456789012:role/r\", scopes = [\"a\"]",
+        Code::Conflict,
+        "`scopes` means nothing",
+    ),
+    ("provider = \"aws\", role = \"tickets\"", Code::BadText, "no ARN of a role"),
+    ("provider = \"aws\", role = \"arn:aws:iam::123456789012:role/r/\"", Code::BadText, "no ARN of a role"),
+    ("provider = \"aws\", role = \"arn:aws:iam::123456789012:role/r\"", Code::BadText, "no part `secret`"),
     ("provider = \"file\", path = \"p\", may_outlive = true", Code::Conflict, "`may_outlive` means nothing"),
+];
+
+/// What is wrong with where the parts of a credential are put: the provider, and what stands in `inject`.
+pub(super) const PLACES: &[Case] = &[
+    ("provider = \"pg\", role = \"r\", inject = { env = \"T\" }", Code::BadText, "`{dsn}`"),
+    ("provider = \"pg\", role = \"r\", inject = { variables = { T = \"{username}@{host}\" } }", Code::BadText, "would get none"),
+    ("provider = \"pg\", role = \"r\", inject = { files = { T = \"{dsn}{token}\" } }", Code::BadText, "no part `token`"),
+    (
+        "provider = \"bao\", role = \"a/b\", token_policies = [\"p\"], inject = { variables = { T = \"{username}\" } }",
+        Code::BadText,
+        "would get none",
+    ),
+    ("provider = \"file\", path = \"p\", inject = { variables = { T = \"x {password}\" } }", Code::BadText, "no part `password`"),
+    ("provider = \"env\", name = \"P\", inject = { files = { T = \"{key}\" } }", Code::BadText, "no part `key`"),
 ];

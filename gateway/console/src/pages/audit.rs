@@ -59,7 +59,7 @@ fn search(query: &AuditQuery) -> Markup {
                     @for outcome in OUTCOMES { option value=(outcome) selected[query.outcome == outcome] { (outcome.replace('_', " ")) } }
                 }
             }
-            (text("id", "Call, approval, grant", &query.id, "any"))
+            (text("id", "Call, approval, grant, lease", &query.id, "any"))
             (text("from", "From, UTC", &query.from, "2026-01-31"))
             (text("until", "Until, UTC", &query.until, "2026-01-31T18:00"))
             button type="submit" { "Search" }

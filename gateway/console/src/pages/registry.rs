@@ -126,6 +126,7 @@ pub fn grant(frame: &Frame, view: &GrantView) -> Markup {
                 dl.facts { @for bound in &view.bounds { div { dt.mono { (shown(&bound.name)) } dd.mono { (shown(&bound.value)) } } } }
             }
         }
+        p { a href=(format!("/credentials?grant={}", row.id)) { "What it was lent" } }
         @if frame.may_change && row.state == "active" {
             h2 { "Revoke" }
             form.answer method="post" action=(format!("/grants/{}/revoke", row.id)) data-sign {
@@ -186,6 +187,7 @@ pub fn connector(frame: &Frame, row: &ConnectorRow) -> Markup {
             @if row.tools.is_empty() { (empty("No tool was accepted.", "`bailiwick connectors pin` shows what the server offers, and accepts it.")) }
             @for tool in &row.tools { (pin(tool)) }
         }
+        p { a href=(format!("/credentials?connector={}", row.id)) { "What it is lent" } }
         (stop(frame, &format!("connector:{}", row.id), "Freeze this connector"))
     };
     page(frame, Section::Connectors, &row.id, Watch::Still, &body)

@@ -15,7 +15,7 @@ use serde::Deserialize;
 
 use super::{
     Decidable, Together, agents, apart, approval, audit, batch, batch_changed, call, changed_meanwhile, connector, connectors,
-    decided_already, detections, grant, grants, halts, inbox, live_calls, reviews,
+    credentials, decided_already, detections, grant, grants, halts, inbox, lease, live_calls, reviews,
 };
 use crate::{
     Viewer,
@@ -26,7 +26,7 @@ use crate::{
     refused::Refused,
     router::Console,
     sign::{BATCH_MOST, BatchWanted},
-    views::{AuditQuery, Frame, Guard, Section},
+    views::{AuditQuery, Frame, Guard, LeaseFilter, Section},
 };
 
 /// Where the pages are.
@@ -45,6 +45,9 @@ pub(crate) fn routes() -> Router<Arc<Console>> {
         .route("/grants/{id}/revoke", post(revoke_grant))
         .route("/connectors", get(show_connectors))
         .route("/connectors/{id}", get(show_connector))
+        .route("/credentials", get(show_credentials))
+        .route("/credentials/{id}", get(show_lease))
+        .route("/credentials/{id}/revoke", post(revoke_lease))
         .route("/halts", get(show_halts).post(freeze))
         .route("/halts/lift", post(thaw))
         .route("/detections", get(show_detections))
@@ -89,6 +92,14 @@ pub(crate) fn around(console: &Arc<Console>, viewer: &Viewer) -> Frame {
 
 fn nothing(what: &str) -> Refused {
     Refused::new(StatusCode::NOT_FOUND, format!("there is no such {what}"), "the lists show what there is")
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct WhichLeases {
+    #[serde(default)]
+    grant: Option<String>,
+    #[serde(default)]
+    connector: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -257,6 +268,30 @@ async fn show_call(State(console): State<Arc<Console>>, viewer: Viewer, Path(id)
 async fn revoke_grant(State(console): State<Arc<Console>>, Path(id): Path<String>, signed: Signed) -> Result<Redirect, Refused> {
     let to = format!("/grants/{id}");
     change(&console, signed, |reason| Wanted::RevokeGrant { id, reason }).await?;
+    Ok(Redirect::to(&to))
+}
+
+async fn show_credentials(
+    State(console): State<Arc<Console>>,
+    viewer: Viewer,
+    Query(which): Query<WhichLeases>,
+) -> Result<Markup, Refused> {
+    let frame = framed(&console, &viewer, Section::Credentials)?;
+    // What is typed into an address is shown, and so bounded.
+    let named = |text: Option<String>| text.filter(|text| !text.is_empty()).map(|text| text.chars().take(80).collect::<String>());
+    let filter = LeaseFilter { grant: named(which.grant), connector: named(which.connector) };
+    Ok(credentials(&frame, &filter.of(console.desk().credentials()), &filter))
+}
+
+async fn show_lease(State(console): State<Arc<Console>>, viewer: Viewer, Path(id): Path<String>) -> Result<Markup, Refused> {
+    let frame = framed(&console, &viewer, Section::Credentials)?;
+    let row = console.desk().lease(&id).ok_or_else(|| nothing("lease"))?;
+    Ok(lease(&frame, &row))
+}
+
+async fn revoke_lease(State(console): State<Arc<Console>>, Path(id): Path<String>, signed: Signed) -> Result<Redirect, Refused> {
+    let to = format!("/credentials/{id}");
+    change(&console, signed, |reason| Wanted::RevokeLease { id, reason }).await?;
     Ok(Redirect::to(&to))
 }
 

@@ -203,6 +203,46 @@ fn all_pages() -> BTreeMap<&'static str, String> {
         since_ms: 1,
         state: h(),
     };
+    let lease_row = LeaseRow {
+        id: "lease-1".into(),
+        state: "lent".into(),
+        connector: "tickets".into(),
+        provider: h(),
+        reference: h(),
+        access: h(),
+        grant: Some("g-1".into()),
+        task: Some(h()),
+        owner: Some(h()),
+        agent: Some(h()),
+        uses: 2,
+        since_ms: 1_795_303_100_000,
+        until_ms: 1_795_303_279_042,
+        ..LeaseRow::default()
+    };
+    let overdue = LeaseRow {
+        id: "lease-2".into(),
+        state: "overdue".into(),
+        why: Some(h()),
+        tries: 3,
+        fault: Some(h()),
+        next_ms: Some(1_795_303_199_042),
+        revocable: true,
+        ..lease_row.clone()
+    };
+    let over = LeaseRow {
+        id: "lease-3".into(),
+        state: "ended".into(),
+        how: Some("revoked".into()),
+        why: Some(h()),
+        ended_ms: Some(1_795_303_170_000),
+        ..lease_row.clone()
+    };
+    let lent = CredentialsView {
+        leases: vec![lease_row.clone(), overdue.clone()],
+        standing: vec![StandingRow { connector: "shop".into(), provider: h(), reference: h(), since_ms: Some(5), old: true }],
+        ended: vec![over.clone()],
+    };
+    let only = LeaseFilter { grant: Some(h()), connector: Some(h()) };
     let halt = HaltRow { what: "agent:a".into(), since_ms: 1, by: h(), reason: Some(h()) };
     let noticed =
         Detection { what: h(), about: h(), href: Some("/calls/c1".into()), at_ms: Some(1), band: Band::High, help: h() };
@@ -267,6 +307,11 @@ fn all_pages() -> BTreeMap<&'static str, String> {
         ("connectors", connectors(&frame, std::slice::from_ref(&connector_row))),
         ("connector", connector(&frame, &connector_row)),
         ("live", live_calls(&frame, &[live])),
+        ("credentials", credentials(&frame, &lent, &LeaseFilter::default())),
+        ("credentials of one", credentials(&frame, &only.of(lent.clone()), &only)),
+        ("lease", lease(&frame, &lease_row)),
+        ("lease that is overdue", lease(&frame, &overdue)),
+        ("lease that ended", lease(&frame, &over)),
         ("halts", halts(&frame, &[halt])),
         ("detections", detections(&frame, &[noticed])),
         ("audit", audit(&frame, &query, &found)),
@@ -496,4 +541,48 @@ fn a_batch_shows_nothing_that_is_masked_in_one_of_its_calls() {
         let page = batch(&frame(), &views, &[]).into_string();
         assert!(!page.contains("1234567") && page.contains("apr-2"), "{page}");
     }
+}
+
+/// Only who may change something has something to press; and what can't be pressed any more is not there.
+#[test]
+fn a_lease_is_taken_back_by_admins_while_it_is_lent() {
+    let row = LeaseRow { id: "lease-1".into(), state: "lent".into(), connector: "tickets".into(), ..LeaseRow::default() };
+    let (admin, viewer) = (frame(), Frame { may_change: false, ..frame() });
+    let view = CredentialsView { leases: vec![row.clone()], ..CredentialsView::default() };
+    for (frame, is_there) in [(&admin, true), (&viewer, false)] {
+        let (list, one) = (credentials(frame, &view, &LeaseFilter::default()).into_string(), lease(frame, &row).into_string());
+        assert_eq!(list.contains("/credentials/lease-1#take-back"), is_there);
+        assert_eq!(one.contains("action=\"/credentials/lease-1/revoke\""), is_there);
+        assert_eq!(one.matches("data-sign").count(), usize::from(is_there), "it is signed like any change");
+    }
+    for state in ["ending", "overdue", "lapsing", "ended"] {
+        let row = LeaseRow { state: state.into(), ..row.clone() };
+        assert!(!lease(&admin, &row).into_string().contains("/revoke\""), "{state}");
+    }
+    let empty = credentials(&viewer, &CredentialsView::default(), &LeaseFilter::default()).into_string();
+    assert!(empty.contains("Nothing is lent.") && empty.contains("[[providers]]"), "it says what to do");
+}
+
+#[test]
+fn what_is_lent_is_shown_by_grant_and_by_connector() {
+    let row = |grant: &str, connector: &str| LeaseRow {
+        grant: Some(grant.into()),
+        connector: connector.into(),
+        state: "lent".into(),
+        ..LeaseRow::default()
+    };
+    let standing = StandingRow { connector: "shop".into(), provider: h(), reference: h(), since_ms: None, old: false };
+    let view = CredentialsView {
+        leases: vec![row("g-1", "tickets"), row("g-2", "tickets"), row("g-1", "shop")],
+        standing: vec![standing],
+        ended: vec![row("g-1", "shop")],
+    };
+    let counts = |grant: Option<&str>, connector: Option<&str>| {
+        let of = LeaseFilter { grant: grant.map(str::to_owned), connector: connector.map(str::to_owned) }.of(view.clone());
+        (of.leases.len(), of.standing.len(), of.ended.len())
+    };
+    assert_eq!(counts(None, None), (3, 1, 1));
+    assert_eq!(counts(Some("g-1"), None), (2, 0, 1));
+    assert_eq!(counts(None, Some("tickets")), (2, 0, 0));
+    assert_eq!((counts(Some("g-1"), Some("shop")), counts(Some("g"), None)), ((1, 0, 1), (0, 0, 0)));
 }

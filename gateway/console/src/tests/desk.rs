@@ -10,8 +10,8 @@ use crate::{
     Desk, House as _, News, Refused, Signature, Soon, Viewer, Wanted,
     pages::{Decidable, Together},
     views::{
-        AgentRow, ApprovalView, Arguments, AuditPage, AuditQuery, CallView, Choices, ConnectorRow, Detection, Frame, GrantRow,
-        GrantView, HaltRow, Inbox, LiveCall, ReviewRow,
+        AgentRow, ApprovalView, Arguments, AuditPage, AuditQuery, CallView, Choices, ConnectorRow, CredentialsView, Detection,
+        Frame, GrantRow, GrantView, HaltRow, Inbox, LeaseRow, LiveCall, ReviewRow,
     },
 };
 
@@ -117,6 +117,14 @@ impl Desk for Questions {
     }
 
     fn connector(&self, _: &str) -> Option<ConnectorRow> {
+        None
+    }
+
+    fn credentials(&self) -> CredentialsView {
+        CredentialsView::default()
+    }
+
+    fn lease(&self, _: &str) -> Option<LeaseRow> {
         None
     }
 

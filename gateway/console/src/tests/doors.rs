@@ -6,7 +6,7 @@ use super::{Browser, DAY_MS, MAKER, Stage, people, soft};
 use crate::Role;
 
 /// Every place that takes a form.
-const FORMS: [&str; 11] = [
+const FORMS: [&str; 12] = [
     "/login/link",
     "/login/passkey/options",
     "/login/passkey",
@@ -17,6 +17,7 @@ const FORMS: [&str; 11] = [
     "/passkeys/x/remove",
     "/sessions/x/end",
     "/approvals/apr_1/decision",
+    "/credentials/x/revoke",
     "/nowhere",
 ];
 

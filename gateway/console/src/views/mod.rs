@@ -3,6 +3,7 @@
 
 mod approval;
 mod audit;
+mod credentials;
 mod registry;
 
 pub use approval::{
@@ -10,6 +11,7 @@ pub use approval::{
     Said, Settled,
 };
 pub use audit::{AuditPage, AuditQuery, AuditRow, Bar, CallView, FieldView, Picture};
+pub use credentials::{CredentialsView, LeaseFilter, LeaseRow, StandingRow};
 pub use registry::{
     AgentRow, Child, Chips, ConnectorRow, Detection, Fact, GrantRow, GrantView, HaltRow, LiveCall, PinRow, Spent, StopTarget,
 };
@@ -94,6 +96,8 @@ pub enum Section {
     Grants,
     /// Connectors and pins.
     Connectors,
+    /// What they are lent.
+    Credentials,
     /// What is stopped.
     Halts,
     /// What the gateway noticed.
@@ -110,13 +114,14 @@ pub enum Section {
 
 impl Section {
     /// All of them, in the order of the menu.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Inbox,
         Self::Reviews,
         Self::Live,
         Self::Agents,
         Self::Grants,
         Self::Connectors,
+        Self::Credentials,
         Self::Halts,
         Self::Detections,
         Self::Audit,
@@ -132,6 +137,7 @@ impl Section {
             Self::Agents => "Agents",
             Self::Grants => "Grants",
             Self::Connectors => "Connectors",
+            Self::Credentials => "Credentials",
             Self::Halts => "Halts",
             Self::Detections => "Detections",
             Self::Reviews => "Reviews",
@@ -149,6 +155,7 @@ impl Section {
             Self::Agents => "/agents",
             Self::Grants => "/grants",
             Self::Connectors => "/connectors",
+            Self::Credentials => "/credentials",
             Self::Halts => "/halts",
             Self::Detections => "/detections",
             Self::Reviews => "/reviews",

@@ -11,9 +11,6 @@ use crate::{
     web::Answer,
 };
 
-/// So much of what it says of its failure is told, characters.
-const TOLD: usize = 300;
-
 /// A session, not judged yet.
 pub(super) struct Session {
     pub(super) key_id: String,
@@ -60,8 +57,8 @@ pub(super) fn fault(answer: &Answer) -> MintFault {
         let wait = answer.headers.get("retry-after").and_then(|wait| wait.to_str().ok()?.trim().parse().ok());
         fault.kind = MintFaultKind::Busy(wait.map(Duration::from_secs));
     }
-    let said = format!("{code}: {message}");
-    let said: String = said.chars().map(|c| if c.is_control() { ' ' } else { c }).take(TOLD).collect();
+    // Of a signature that does not fit it says what it signed, the session's token included.
+    let said = answer.clean(&format!("{code}: {message}"), &[]);
     fault.why = format!("{}: {said}", fault.why);
     fault
 }

@@ -10,7 +10,7 @@ use crate::stub::{Asked, Notes, Say, Stub, every_fault, file, mint, wish};
 
 const NAME: &str = "bot-0123456789abcdef0123456789abcdef";
 
-fn at(url: &Url, folder: &std::path::Path) -> Aws {
+pub(crate) fn at(url: &Url, folder: &std::path::Path) -> Aws {
     Aws {
         web: Web { roots: None, identity: None },
         endpoint: url.clone(),
@@ -31,13 +31,19 @@ fn at(url: &Url, folder: &std::path::Path) -> Aws {
 }
 
 /// A session that ends so many seconds after the one that was asked for.
-fn session(asked: &Asked, beyond: i64, name: &str) -> Say {
+pub(crate) fn session(asked: &Asked, beyond: i64, name: &str) -> Say {
+    let role = fields(asked)["RoleArn"].rsplit('/').next().unwrap().to_owned();
+    named(asked, beyond, &format!("{role}/{name}"))
+}
+
+/// The same of whomever it is.
+pub(crate) fn named(asked: &Asked, beyond: i64, name: &str) -> Say {
     let seconds: i64 = fields(asked)["DurationSeconds"].parse().unwrap();
     let now_ms = i64::try_from(std::time::UNIX_EPOCH.elapsed().unwrap().as_millis()).unwrap();
     let ends = bailiwick_schemas::time::rfc3339(u64::try_from(now_ms + (seconds + beyond) * 1000).unwrap());
     Say::ok(format!(
         r#"<AssumeRoleResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><AssumeRoleResult>
-        <AssumedRoleUser><Arn>arn:aws:sts::123456789012:assumed-role/x/{name}</Arn></AssumedRoleUser>
+        <AssumedRoleUser><Arn>arn:aws:sts::123456789012:assumed-role/{name}</Arn></AssumedRoleUser>
         <Credentials><AccessKeyId>ASIAEXAMPLE</AccessKeyId><SecretAccessKey>canary-secret-1</SecretAccessKey>
         <SessionToken>canary-token-1</SessionToken><Expiration>{ends}</Expiration></Credentials>
         </AssumeRoleResult></AssumeRoleResponse>"#
@@ -98,6 +104,44 @@ async fn a_session_that_lives_longer_or_is_of_another_is_refused() {
         let fault = mint(&at(&stub.url, folder.path()), Access::Write).await.0.unwrap_err();
         assert!(fault.kind == kind && fault.why.contains(why) && !fault.why.contains("canary"), "{fault:?}");
     }
+}
+
+#[tokio::test]
+async fn a_session_of_another_role_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    for (role, other) in [
+        ("arn:aws:iam::123456789012:role/tickets", "admins"),
+        ("arn:aws:iam::123456789012:role/tickets", "tickets/deeper"),
+        ("arn:aws:iam::999999999999:role/tickets", "tickets"),
+        ("tickets", "tickets"),
+    ] {
+        let stub = Stub::new(move |asked| Some(named(asked, 0, &format!("{other}/{NAME}")))).await;
+        let mut provider = at(&stub.url, folder.path());
+        provider.role = role.to_owned();
+        let fault = mint(&provider, Access::Write).await.0.unwrap_err();
+        assert!(fault.kind == MintFaultKind::Wrong && fault.why.contains("another role"), "{role} {other}: {fault:?}");
+    }
+    // The path of a role is not in the name of its sessions.
+    let stub = Stub::new(|asked| Some(named(asked, 0, &format!("tickets/{NAME}")))).await;
+    let mut provider = at(&stub.url, folder.path());
+    provider.role = "arn:aws:iam::123456789012:role/teams/support/tickets".to_owned();
+    mint(&provider, Access::Write).await.0.unwrap();
+}
+
+#[tokio::test]
+async fn a_signature_that_does_not_fit_tells_no_token() {
+    let folder = tempfile::tempdir().unwrap();
+    let stub = Stub::new(|asked| {
+        let token = asked.head.lines().find(|line| line.starts_with("x-amz-security-token")).unwrap().to_owned();
+        let error =
+            format!("<Error><Code>SignatureDoesNotMatch</Code><Message>should have been 'POST / {token}'</Message></Error>");
+        Some(Say("403 Forbidden", "", format!("<ErrorResponse>{error}</ErrorResponse>").into()))
+    });
+    let stub = stub.await;
+    let mut provider = at(&stub.url, folder.path());
+    provider.keys.session_token_file = Some(file(folder.path(), "token", "canary-of-the-gateway"));
+    let fault = mint(&provider, Access::Write).await.0.unwrap_err();
+    assert!(fault.why.contains("SignatureDoesNotMatch") && !fault.why.contains("canary"), "{fault}");
 }
 
 #[tokio::test]

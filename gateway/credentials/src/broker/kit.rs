@@ -165,6 +165,7 @@ impl Clock for Books {
 }
 
 /// An issuer: what it has given, it knows by the lease's id.
+#[expect(clippy::struct_excessive_bools, reason = "ways to behave, each on its own")]
 #[derive(Debug)]
 pub(super) struct Issuer {
     /// What is alive at it.
@@ -182,6 +183,10 @@ pub(super) struct Issuer {
     /// Whether it fails after it has made one.
     pub(super) breaks_after: bool,
     pub(super) is_revocable: bool,
+    /// Whether it alone says how long one lives.
+    pub(super) decides: bool,
+    /// Whether it says by what one is taken back before it makes it, too.
+    pub(super) says_first: bool,
     /// How often it breaks off.
     pub(super) panics: AtomicUsize,
     /// Whether it takes nothing back, and says nothing.
@@ -203,6 +208,8 @@ impl Default for Issuer {
             most_ms: u64::MAX,
             breaks_after: false,
             is_revocable: true,
+            decides: false,
+            says_first: true,
             panics: AtomicUsize::new(0),
             hangs: AtomicBool::new(false),
             breath: Semaphore::new(Semaphore::MAX_PERMITS),
@@ -237,10 +244,14 @@ impl Provider for Issuer {
         self.is_revocable
     }
 
+    fn decides_lifetime(&self) -> bool {
+        self.decides
+    }
+
     fn mint<'a>(&'a self, wish: &'a Wish, journal: &'a dyn Journal) -> Later<'a, Result<Minted, MintFault>> {
         Box::pin(async move {
             let handle = Handle::new(wish.lease.clone());
-            if self.is_revocable {
+            if self.is_revocable && self.says_first {
                 journal.keep(&handle).await?;
             }
             self.breath.acquire().await.unwrap().forget();

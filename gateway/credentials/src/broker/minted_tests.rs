@@ -165,9 +165,20 @@ async fn more_than_was_wished_for_is_refused_and_given_back() {
 }
 
 #[tokio::test]
+async fn who_set_it_up_hears_how_to_allow_what_its_issuer_alone_decides() {
+    let issuer = Arc::new(Issuer { is_revocable: false, decides: true, generous_ms: 3_600_000.into(), ..Issuer::default() });
+    let (house, grant) = (house(&issuer).at_work(), grant("g-1", 1, 100_000, None));
+    let why = house.denied(&grant, "tickets").await;
+    assert!(
+        why.ends_with("longer than was asked for: `ttl` in the connector's `credential` says how long it may live at most"),
+        "{why}"
+    );
+}
+
+#[tokio::test]
 async fn what_can_not_be_written_down_is_not_lent() {
-    for (broken, made) in [("open", 0), ("keep", 0), ("put", 1)] {
-        let issuer = issuer();
+    for (broken, says_first, made) in [("open", true, 0), ("keep", true, 0), ("keep", false, 1), ("put", true, 1)] {
+        let issuer = Arc::new(Issuer { says_first, ..Issuer::default() });
         let (house, grant) = (house(&issuer).at_work(), grant("g-1", 1, 100_000, None));
         *house.books.broken.lock().unwrap() = Some(broken);
         assert!(house.denied(&grant, "tickets").await.contains(&format!("{broken} is broken")));
@@ -228,6 +239,51 @@ async fn what_can_not_be_taken_back_is_shown_until_it_has_ended() {
 }
 
 #[tokio::test]
+async fn what_is_taken_back_is_gone_at_its_issuer_and_remembered_as_that() {
+    let issuer = issuer();
+    let (house, grant) = (house(&issuer).at_work(), grant("g-1", 1, 100_000, None));
+    let first = house.lend(&grant, "tickets").await.lease;
+    house.lend(&grant, "tickets").await;
+    let before = house.broker.changes();
+    assert_eq!(house.broker.leases().iter().map(|listed| listed.uses).collect::<Vec<_>>(), [2]);
+    assert!(house.broker.take_back(&first.id, "it looked odd") && !house.broker.take_back(&first.id, "again"));
+    assert!(first.is_over() && first.taken_back().is_cancelled());
+    assert!(house.broker.settled(&grant.terms().id, LONG).await && issuer.alive() == 0);
+    assert_ne!(house.broker.changes(), before, "whoever looks hears of it");
+    let ended = house.broker.ended();
+    assert_eq!(
+        ended.iter().map(|one| (one.how, one.why.as_str(), one.uses)).collect::<Vec<_>>(),
+        [("revoked", "it looked odd", 2)]
+    );
+    // The task goes on with another one.
+    let next = house.lend(&grant, "tickets").await;
+    assert!(next.fresh && next.lease.id != first.id && !next.lease.taken_back().is_cancelled());
+    house.broker.returned(&grant.terms().id, "the task is done");
+    assert!(house.broker.settled(&grant.terms().id, LONG).await);
+    assert_eq!(
+        house.broker.ended().iter().map(|one| one.why.as_str()).collect::<Vec<_>>(),
+        ["the task is done", "it looked odd"]
+    );
+    assert!(!next.lease.taken_back().is_cancelled(), "its grant's end ends its calls already");
+}
+
+#[tokio::test]
+async fn what_is_not_back_says_when_it_is_tried_again() {
+    let issuer = issuer();
+    *issuer.takes.lock().unwrap() = Some(RevokeFault::new("closed for the night"));
+    let (house, grant) = (house(&issuer).at_work(), grant("g-1", 1, 100_000, None));
+    let lent = house.lend(&grant, "tickets").await.lease;
+    house.broker.take_back(&lent.id, "it looked odd");
+    assert!(!house.broker.settled(&grant.terms().id, LONG).await);
+    let ending = house.broker.leases().remove(0).ending.unwrap();
+    assert_eq!(ending.fault.as_deref(), Some("closed for the night"));
+    assert!(ending.again.is_some_and(|again| again <= Duration::from_secs(1)), "{ending:?}");
+    assert!(house.broker.ended().is_empty());
+    *issuer.takes.lock().unwrap() = None;
+    until("the return", || house.broker.leases().is_empty() && house.broker.ended().len() == 1).await;
+}
+
+#[tokio::test]
 async fn a_leak_ends_the_lease() {
     let issuer = issuer();
     let (house, grant) = (house(&issuer).at_work(), grant("g-1", 1, 100_000, None));
@@ -277,6 +333,32 @@ async fn what_another_issuer_made_is_not_taken_back_at_this_one() {
     // Configured again, it can be asked.
     next.broker.replace([(id("tickets"), of(Arc::clone(&first) as Arc<dyn Provider>, "2"))].into());
     until("the return", || first.alive() == 0 && books.open() == 0).await;
+}
+
+#[tokio::test]
+async fn what_a_connector_was_lent_that_is_gone_is_taken_back_by_another_one_of_the_same_issuer() {
+    let issuer = issuer();
+    let books = Arc::<Books>::default();
+    let spec = || of(Arc::clone(&issuer) as Arc<dyn Provider>, "");
+    let house = House::with([("tickets", spec())], Arc::clone(&books));
+    house.lend(&grant("g-1", 1, 100_000, None), "tickets").await;
+    drop(house);
+    let next = House::with([("ledger", spec())], Arc::clone(&books)).at_work();
+    next.broker.recover().unwrap();
+    until("the return", || issuer.alive() == 0 && books.open() == 0).await;
+}
+
+#[tokio::test]
+async fn what_is_not_back_is_taken_back_with_what_is_configured_now() {
+    let (before, now) = (issuer(), issuer());
+    *before.takes.lock().unwrap() = Some(RevokeFault::new("its secret is another one by now"));
+    let (house, grant) = (house(&before).at_work(), grant("g-1", 1, 100_000, None));
+    house.lend(&grant, "tickets").await;
+    house.broker.returned(&grant.terms().id, "the task is done");
+    assert!(!house.broker.settled(&grant.terms().id, LONG).await);
+    house.broker.replace([(id("tickets"), of(Arc::clone(&now) as Arc<dyn Provider>, "with another secret"))].into());
+    until("the return", || house.books.open() == 0).await;
+    assert_eq!(now.asked_back.load(Ordering::SeqCst), 1);
 }
 
 #[tokio::test]

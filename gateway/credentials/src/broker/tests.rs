@@ -41,6 +41,20 @@ async fn a_lease_is_for_one_grant_and_one_connector_and_lent_anew_once() {
 }
 
 #[tokio::test]
+async fn what_a_task_was_lent_is_known_for_as_long_as_it_is_lent() {
+    let house = house();
+    let (one, two) = (grant("g-1", 1, 1000, None), grant("g-2", 1, 1000, None));
+    for connector in ["tickets", "files"] {
+        house.lend(&one, connector).await;
+    }
+    let lent = |grant: &LiveGrant| house.broker.lent(grant).into_iter().map(|(of, _)| of.to_string()).collect::<BTreeSet<_>>();
+    assert_eq!(lent(&one), ["files".to_owned(), "tickets".to_owned()].into());
+    assert!(lent(&two).is_empty());
+    assert!(house.broker.take_back(&house.lend(&one, "files").await.lease.id, "a test"));
+    assert_eq!(lent(&one), ["tickets".to_owned()].into());
+}
+
+#[tokio::test]
 async fn a_connector_that_needs_nothing_gets_nothing() {
     assert!(house().try_lend(&grant("g-1", 1, 1000, None), "shop", Access::Write).await.unwrap().is_none());
 }

@@ -73,8 +73,18 @@ impl Given {
 
     /// What nobody may read in a log.
     pub(super) fn secrets(&self) -> Vec<&str> {
-        let handle = self.handle.as_ref().and_then(serde_json::Value::as_str);
+        let handle = self.handle.iter().flat_map(texts);
         self.token.iter().chain(&self.key).map(ExposeSecret::expose_secret).chain(handle).collect()
+    }
+}
+
+/// Every text in this.
+pub(super) fn texts(of: &serde_json::Value) -> Vec<&str> {
+    match of {
+        serde_json::Value::String(text) => vec![text],
+        serde_json::Value::Array(items) => items.iter().flat_map(texts).collect(),
+        serde_json::Value::Object(members) => members.values().flat_map(texts).collect(),
+        _ => Vec::new(),
     }
 }
 

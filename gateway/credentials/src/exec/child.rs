@@ -7,7 +7,7 @@ use std::{
 };
 
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _},
     net::unix::pipe::Receiver,
@@ -39,6 +39,8 @@ pub(super) struct Run {
     /// How it ended, in words.
     pub(super) ended: String,
     said: Zeroizing<Vec<u8>>,
+    /// What it was started with: each of its variables and arguments may be a secret.
+    given: Vec<SecretString>,
 }
 
 /// Kills the whole group when it is dropped, whatever happens, as long as its id is its own.
@@ -100,7 +102,9 @@ pub(super) async fn run(program: &Program, request: String) -> Result<Run, MintF
     let output = output.ok_or_else(|| {
         MintFault::new(MintFaultKind::Wrong, format!("the plugin answers with more than {OUTPUT} bytes, and was killed"))
     })?;
-    Ok(Run { output, said, succeeded: status.success(), ended: words(status) })
+    let arguments = program.arguments.iter().map(|argument| SecretString::from(argument.as_str()));
+    let given = program.env.values().cloned().chain(arguments).filter(|given| given.expose_secret().len() >= PIECE).collect();
+    Ok(Run { output, said, succeeded: status.success(), ended: words(status), given })
 }
 
 fn ended(process: OwnedFd) -> Option<Receiver> {
@@ -168,8 +172,9 @@ impl Run {
                 is_shown.iter_mut().skip(at).take(PIECE).for_each(|shown| *shown = false);
             }
         }
-        // What is shorter than that is looked for as it is.
-        for secret in secrets.iter().map(|secret| secret.as_bytes()).filter(|secret| !secret.is_empty() && secret.len() < PIECE) {
+        // What is shorter than that is looked for as it is; so is what it was started with, of which a path may be a piece.
+        let short = secrets.iter().map(|secret| secret.as_bytes()).filter(|secret| !secret.is_empty() && secret.len() < PIECE);
+        for secret in short.chain(self.given.iter().map(|given| given.expose_secret().as_bytes())) {
             for (at, _) in said.windows(secret.len()).enumerate().filter(|(_, window)| *window == secret) {
                 is_shown.iter_mut().skip(at).take(secret.len()).for_each(|shown| *shown = false);
             }

@@ -45,7 +45,7 @@ pub(crate) fn wish(seconds: u64) -> Wish {
 
 const TOKEN: &str = "tok-0123456789abcdef";
 
-fn plugin(script: &str, revocable: bool) -> Exec {
+pub(crate) fn plugin(script: &str, revocable: bool) -> Exec {
     let env = [("MINT_HOME".to_owned(), SecretString::from("/somewhere"))];
     Exec {
         program: Program {
@@ -63,7 +63,7 @@ fn plugin(script: &str, revocable: bool) -> Exec {
     }
 }
 
-fn answer(status: &str) -> String {
+pub(crate) fn answer(status: &str) -> String {
     format!(r#"{{"apiVersion":"{API}","kind":"{KIND}","status":{{{status}}}}}"#)
 }
 
@@ -217,5 +217,24 @@ async fn what_it_says_on_the_side_is_told_without_the_secret() {
         assert!(told.starts_with("minted "), "{told}");
         assert!(!told.contains(TOKEN) && !told.contains('\u{1b}') && !told.contains('\n'), "{told}");
         assert!(told.chars().count() <= 500, "{}", told.len());
+    }
+}
+
+#[tokio::test]
+async fn what_it_was_started_with_and_every_part_of_its_handle_is_in_no_log() {
+    let ends = rfc3339(wish(100).until_ms);
+    let handle = r#"{"ids":["h-77","canary-0123456789"]}"#;
+    let status = answer(&format!(r#""token":"{TOKEN}","expirationTimestamp":"{ends}","bailiwickHandle":{handle}"#));
+    let script = format!("echo \"Bearer $MINT_TOKEN --key=$1 h-77 canary-0123456789 /tmp/mint\" >&2; echo '{status}'");
+    let mut plugin = plugin(&script, true);
+    let env = [("MINT_TOKEN", "of-the-plugin-1"), ("MINT_HOME", "/tmp")];
+    plugin.program.env = Arc::new(env.map(|(name, value)| (name.to_owned(), SecretString::from(value))).into());
+    plugin.program.arguments.extend(["sh".to_owned(), "argument-0123".to_owned()]);
+    let run = child::run(&plugin.program, String::new()).await.unwrap();
+    let given = Given::read(&run.output).unwrap();
+    let told = run.cleaned(&given.secrets());
+    assert!(told.starts_with("Bearer ***") && told.ends_with("/tmp/mint"), "{told}");
+    for secret in ["of-the-plugin-1", "argument-0123", "h-77", "canary"] {
+        assert!(!told.contains(secret), "{secret}: {told}");
     }
 }

@@ -9,14 +9,14 @@ use crate::stub::{Say, Stub, every_fault, file, mint, rsa_pem};
 const TOKEN: &str = "ghs_canary0123456789";
 
 /// The shape that GitHub documents, with these in place of what was asked for.
-fn answer(permissions: &str, repositories: &str, selection: &str) -> String {
+pub(crate) fn answer(permissions: &str, repositories: &str, selection: &str) -> String {
     format!(
         r#"{{"token":"{TOKEN}","expires_at":"2099-07-11T22:14:10Z","permissions":{permissions},
         "repository_selection":"{selection}","repositories":[{repositories}]}}"#
     )
 }
 
-fn at(url: &Url, folder: &std::path::Path) -> GitHub {
+pub(crate) fn at(url: &Url, folder: &std::path::Path) -> GitHub {
     let of = |level| BTreeMap::from([("issues".to_owned(), level)]);
     GitHub {
         web: Web { roots: None, identity: None },
@@ -71,13 +71,18 @@ async fn what_is_more_than_was_asked_for_is_refused_and_written_down_to_be_given
         (answer(fits, r#"{"name":"support"},{"name":"finance"}"#, "selected"), MintFaultKind::Generous, "`finance`"),
         (answer(fits, own, "all"), MintFaultKind::Generous, "all repositories"),
         (format!(r#"{{"token":"{TOKEN}","expires_at":"2099-07-11T22:14:10Z"}}"#), MintFaultKind::Wrong, "does not say"),
+        (answer(fits, "", "selected"), MintFaultKind::Wrong, "does not say"),
+        (answer(fits, own, "selected").replace("repository_selection", "else"), MintFaultKind::Wrong, "does not say"),
+        (answer(fits, own, "some"), MintFaultKind::Generous, "all repositories"),
+        (answer(&format!(r#"{{"{TOKEN}":"read"}}"#), own, "selected"), MintFaultKind::Generous, "`[redacted]`"),
         (answer(r#"{"issues":"maintain"}"#, own, "selected"), MintFaultKind::Wrong, "documentation"),
         (answer(fits, own, "selected").replace("2099-07-11T22:14:10Z", "soon"), MintFaultKind::Wrong, "when the token ends"),
     ] {
         let said = text.clone();
         let stub = Stub::new(move |asked| {
             let is_back = asked.line.starts_with("DELETE");
-            Some(if is_back { Say("401 Unauthorized", "", Vec::new()) } else { Say("201 Created", "", said.clone().into()) })
+            let gone = br#"{"message":"Bad credentials","status":"401"}"#;
+            Some(if is_back { Say("401 Unauthorized", "", gone.to_vec()) } else { Say("201 Created", "", said.clone().into()) })
         });
         let stub = stub.await;
         let provider = at(&stub.url, folder.path());
@@ -109,5 +114,22 @@ async fn an_issuer_that_fails_lends_nothing_and_says_why() {
             provider.revoke(&Handle::new(r#"{"token":"canary-1"}"#), crate::stub::now_ms()).await.is_err(),
             "it is tried again"
         );
+    }
+}
+
+#[tokio::test]
+async fn a_token_is_back_when_github_says_so_and_nobody_else() {
+    let folder = tempfile::tempdir().unwrap();
+    for (status, body) in [
+        ("200 OK", "<html>log in to the network</html>"),
+        ("202 Accepted", ""),
+        ("401 Unauthorized", ""),
+        ("401 Unauthorized", r#"{"message":"the proxy does not know you"}"#),
+        ("404 Not Found", r#"{"message":"Bad credentials"}"#),
+    ] {
+        let stub = Stub::new(move |_| Some(Say(status, "", body.into()))).await;
+        let handle = Handle::new(r#"{"token":"canary-1"}"#);
+        let fault = at(&stub.url, folder.path()).revoke(&handle, crate::stub::now_ms()).await.unwrap_err();
+        assert!(fault.why.contains("GitHub answers with") && !fault.why.contains("canary"), "{status} {body}: {fault}");
     }
 }

@@ -12,7 +12,7 @@ use url::{Url, form_urlencoded};
 use zeroize::Zeroizing;
 
 use super::{
-    Consented,
+    Consented, OFFLINE,
     discover::{Issuer, address, read},
 };
 use crate::{
@@ -35,9 +35,9 @@ pub(crate) struct Authority {
     /// The place to come back to that the gateway registered itself with: one for this issuer alone.
     #[serde(default)]
     pub(super) registered_for: Option<String>,
-    /// What the server calls itself: for that the tokens are.
+    /// What the server calls itself: for which tokens are asked. Consents of before have none.
     #[serde(default)]
-    pub(super) audience: Option<String>,
+    pub(super) resource: Option<String>,
 }
 
 /// How a client shows who it is (RFC 6749, section 2.3).
@@ -117,7 +117,7 @@ impl Authority {
             client_secret,
             proof,
             registered_for: None,
-            audience: None,
+            resource: None,
         };
         if let Some(id) = &client.id {
             let proof = Proof::of(issuer, client.secret_file.is_some()).ok_or_else(|| {
@@ -272,6 +272,13 @@ impl Authority {
     }
 }
 
+/// Whether its issuer says that a consent is over (RFC 6749, section 5.2).
+pub(super) fn is_over(fault: &MintFault) -> bool {
+    let said = fault.why.split_once("` answers with ").and_then(|(_, said)| said.split_once(": "));
+    fault.kind == MintFaultKind::Refused
+        && said.is_some_and(|(_, error)| error == "invalid_grant" || error.starts_with("invalid_grant:"))
+}
+
 /// The place to come back to from one issuer alone: what another one sends there is not taken for an answer of this one (RFC 9700, section
 /// 4.4.2.2).
 fn own_place(redirect_uri: &str, issuer: &str) -> String {
@@ -285,9 +292,9 @@ pub(super) fn asked(issuer: &Issuer, endpoint: Url, client_id: &str, fields: &[(
     let mut url = endpoint;
     let mut scopes = scopes.to_vec();
     // What gives a refresh token where that is said by a scope (OpenID Connect Core, section 11).
-    let offline = issuer.scopes_supported.iter().any(|scope| scope == "offline_access");
-    if offline && !scopes.iter().any(|scope| scope == "offline_access") {
-        scopes.push("offline_access".to_owned());
+    let offline = issuer.scopes_supported.iter().any(|scope| scope == OFFLINE);
+    if offline && !scopes.iter().any(|scope| scope == OFFLINE) {
+        scopes.push(OFFLINE.to_owned());
     }
     let mut query = url.query_pairs_mut();
     query.append_pair("response_type", "code").append_pair("client_id", client_id).append_pair("code_challenge_method", "S256");

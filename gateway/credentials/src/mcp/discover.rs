@@ -86,8 +86,10 @@ impl Consented {
         let scopes: Option<Vec<String>> = scopes.or(metadata.scopes_supported);
         let is_plain = |scope: &String| scope.len() <= LONGEST_SCOPE && !scope.is_empty() && scope.bytes().all(is_of_scope);
         if scopes.as_ref().is_some_and(|all| all.len() > MOST_SCOPES || !all.iter().all(is_plain)) {
-            let why =
-                format!("the server of `{}` asks for what are no scopes, or too many: set `scopes` yourself", self.of.connector);
+            let why = format!(
+                "the server of `{}` asks for what are no scopes, or for more than {MOST_SCOPES}: set `scopes` yourself",
+                self.of.connector
+            );
             return Err(MintFault::new(MintFaultKind::Wrong, why));
         }
         Ok(Found { issuer: self.issuer(issuer).await?, resource: metadata.resource, scopes })
@@ -139,6 +141,10 @@ impl Consented {
 
     async fn issuer(&self, name: &str) -> Result<Issuer, MintFault> {
         let url = address(name)?;
+        if url.query().is_some() {
+            // RFC 8414, section 2.
+            return Err(MintFault::new(MintFaultKind::Wrong, format!("`{name}` has a query: it is no issuer")));
+        }
         let path = url.path().trim_end_matches('/').to_owned();
         let mut places = vec![at(&url, &format!("/.well-known/oauth-authorization-server{path}"))];
         places.push(at(&url, &format!("/.well-known/openid-configuration{path}")));
@@ -158,6 +164,16 @@ impl Consented {
         let others = issuer.revocation_endpoint.iter().chain(&issuer.registration_endpoint);
         for endpoint in [&issuer.authorization_endpoint, &issuer.token_endpoint].into_iter().chain(others) {
             address(endpoint)?;
+        }
+        // Mix-up (RFC 9207, section 1): who sends people to log in at another one, whose answer does not say whose it is, gets that one's code.
+        let is_own = address(&issuer.authorization_endpoint)?.origin() == url.origin();
+        if !is_own && !issuer.authorization_response_iss_parameter_supported && !self.is_listed(name) {
+            let there = &issuer.authorization_endpoint;
+            let why = format!(
+                "`{name}` sends people to `{there}`, and does not promise to say whose answer comes back (RFC 9207): nobody is sent there, \
+                 unless it is in `issuers` of the provider"
+            );
+            return Err(MintFault::new(MintFaultKind::Unsupported, why));
         }
         Ok(issuer)
     }
@@ -189,7 +205,7 @@ pub(super) fn address(told: &str) -> Result<Url, MintFault> {
     let bad = |why: &str| MintFault::new(MintFaultKind::Wrong, format!("`{}` {why}", short(told)));
     // People read it as it is written, and it is used as it is parsed: a letter that looks like another one makes two of that.
     if told.len() > LONGEST_ADDRESS || !told.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err(bad("is no address in plain ASCII"));
+        return Err(bad("is no address of plain letters"));
     }
     let url = Url::parse(told).map_err(|_| bad("is no address"))?;
     let is_here = match url.host() {

@@ -97,7 +97,7 @@ impl Consents {
         let found = of.discover(|issuer| of.trusts(issuer, who.is_admin, &earlier)).await?;
         let known: Vec<&Authority> = earlier.iter().map(|consent| &consent.secrets.authority).collect();
         let mut authority = Authority::at(&found.issuer, of, &known, redirect_uri).await?;
-        authority.audience = Some(found.resource.clone());
+        authority.resource = Some(found.resource.clone());
         let (issuer, says_iss) = (&authority.issuer, found.issuer.authorization_response_iss_parameter_supported);
         let refused = |why: &str| Err(MintFault::new(MintFaultKind::Unsupported, format!("`{issuer}` {why}")));
         if of.client.revocable && authority.revocation_endpoint.is_none() {
@@ -114,7 +114,7 @@ impl Consents {
         let (state, verifier) = (random()?, SecretString::from(random()?));
         let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, verifier.expose_secret().as_bytes());
         let challenge = URL_SAFE_NO_PAD.encode(digest.as_ref());
-        let scopes = of.of.scopes.clone().or_else(|| found.scopes.clone());
+        let scopes = of.asked().or_else(|| found.scopes.clone());
         let fields = [
             ("redirect_uri", redirect_uri.as_str()),
             ("state", state.as_str()),

@@ -24,6 +24,7 @@ use crate::exec::tests::{Kept, wish};
 
 mod faults;
 mod hostile;
+mod steps;
 
 /// The status of what is never answered.
 const SILENT: u16 = 0;
@@ -36,6 +37,9 @@ struct Issuer {
     issued: AtomicU64,
     /// Whoever holds this lets no answer out of `/token`.
     gate: tokio::sync::Mutex<()>,
+    /// What is asked at these paths is answered when it is let go.
+    held: Mutex<Vec<String>>,
+    let_go: tokio::sync::Notify,
 }
 
 impl Issuer {
@@ -48,6 +52,8 @@ impl Issuer {
             asked: Mutex::default(),
             issued: AtomicU64::new(0),
             gate: tokio::sync::Mutex::default(),
+            held: Mutex::default(),
+            let_go: tokio::sync::Notify::new(),
         });
         let of = Arc::clone(&issuer);
         tokio::spawn(async move {
@@ -81,6 +87,9 @@ impl Issuer {
                     }
                     if status == SILENT {
                         return std::future::pending().await;
+                    }
+                    if of.held.lock().unwrap().contains(&path) {
+                        of.let_go.notified().await;
                     }
                     let length = body.len();
                     let answer =
@@ -130,6 +139,10 @@ impl Issuer {
 
     fn says(&self, path: &str, status: u16, body: impl ToString) {
         self.says.lock().unwrap().insert(path.to_owned(), (status, body.to_string()));
+    }
+
+    fn hold(&self, path: &str) {
+        self.held.lock().unwrap().push(path.to_owned());
     }
 
     /// The bodies that came to this path.

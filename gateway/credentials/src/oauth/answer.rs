@@ -1,6 +1,6 @@
 //! What an authorization server gives (RFC 6749 section 5.1, RFC 8693 section 2.2), and whether it is what was asked for.
 
-use secrecy::ExposeSecret as _;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 
 use crate::{
@@ -27,37 +27,64 @@ pub(super) struct Token {
     pub(super) refresh_token: Option<Wiped>,
 }
 
+/// What of an answer is live, whatever the rest of it is like: it is taken back.
+pub(super) struct Live {
+    pub(super) access: SecretString,
+    pub(super) refresh: Option<SecretString>,
+}
+
+impl Live {
+    /// Reads an answer.
+    pub(super) fn read(answer: &Answer) -> Result<Self, MintFault> {
+        #[derive(Deserialize)]
+        struct Access {
+            access_token: Wiped,
+        }
+        #[derive(Deserialize)]
+        struct Refresh {
+            refresh_token: Wiped,
+        }
+        let access = serde_json::from_slice::<Access>(&answer.body).map(|access| access.access_token.0);
+        let access = access.ok().filter(|token| !token.expose_secret().is_empty()).ok_or_else(|| {
+            let why = "the authorization server answers without an access token, or not in JSON";
+            MintFault::new(MintFaultKind::Wrong, why)
+        })?;
+        let refresh = serde_json::from_slice::<Refresh>(&answer.body).map(|refresh| refresh.refresh_token.0).ok();
+        Ok(Self { access, refresh })
+    }
+}
+
 impl Token {
     /// Reads an answer.
     pub(super) fn read(answer: &Answer) -> Result<Self, MintFault> {
         let wrong = |why: &str| MintFault::new(MintFaultKind::Wrong, why);
         let token: Self = serde_json::from_slice(&answer.body)
-            .map_err(|_| wrong("the authorization server answers without an access token, or not in JSON"))?;
-        let text = token.secret.0.expose_secret();
-        if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+            .map_err(|_| wrong("what the authorization server says of the token is not what RFC 6749 says"))?;
+        if !token.secret.0.expose_secret().bytes().all(|byte| byte.is_ascii_graphic()) {
             return Err(wrong("the access token of its issuer is no line of plain text"));
         }
         Ok(token)
     }
 
     /// Refuses what is not what was asked for.
-    pub(super) fn judge(&self, asked: &[String], is_exchange: bool) -> Result<(), MintFault> {
+    pub(super) fn judge(&self, answer: &Answer, asked: &[String], is_exchange: bool) -> Result<(), MintFault> {
+        let told = |said: &str| answer.clean(said, &[&self.secret.0]).escape_debug().to_string();
         if !self.token_type.eq_ignore_ascii_case("bearer") {
-            let said = self.token_type.escape_debug();
+            let said = told(&self.token_type);
             let why = format!("its issuer gives a token of the type `{said}`, and `Bearer` was asked for");
             return Err(MintFault::new(MintFaultKind::Wrong, why));
         }
         if let (true, kind) = (is_exchange, self.issued_token_type.as_deref().unwrap_or_default())
             && kind != ACCESS_TOKEN
         {
-            let why = format!("its issuer gives `{}`, and an access token was asked for", kind.escape_debug());
+            let why = format!("its issuer gives `{}`, and an access token was asked for", told(kind));
             return Err(MintFault::new(MintFaultKind::Wrong, why));
         }
         let given = self.scope.as_deref().unwrap_or_default().split(' ').filter(|scope| !scope.is_empty());
-        let beyond: Vec<_> = given.filter(|scope| !asked.iter().any(|one| one == scope)).map(str::escape_debug).collect();
+        let beyond: Vec<_> = given.filter(|scope| !asked.iter().any(|one| one == scope)).collect();
         if !beyond.is_empty() {
-            let beyond = beyond.into_iter().map(|scope| format!("`{scope}`")).collect::<Vec<_>>().join(", ");
-            return Err(MintFault::new(MintFaultKind::Generous, format!("its issuer gives {beyond} beyond what was asked for")));
+            let why = format!("its issuer gives `{}` beyond what was asked for", told(&beyond.join(" ")));
+            return Err(MintFault::new(MintFaultKind::Generous, why));
         }
         if self.refresh_token.is_some() {
             let why = "its issuer gives a refresh token as well, which outlives the task: have it give none to this client";

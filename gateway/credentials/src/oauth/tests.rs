@@ -13,11 +13,11 @@ use crate::{
 
 const TOKEN: &str = "canary-token-0123456789";
 
-fn good(more: &str) -> String {
+pub(crate) fn good(more: &str) -> String {
     format!(r#"{{"access_token":"{TOKEN}","token_type":"bearer","expires_in":600{more}}}"#)
 }
 
-fn at(url: &Url, authentication: ClientAuthentication) -> OAuth {
+pub(crate) fn at(url: &Url, authentication: ClientAuthentication) -> OAuth {
     let server = OAuthServer {
         web: Web { roots: None, identity: None },
         place: OAuthPlace::Endpoints { token: url.join("token").unwrap(), revocation: Some(url.join("revoke").unwrap()) },
@@ -94,6 +94,78 @@ async fn what_is_more_than_was_asked_for_is_refused_and_written_down_to_be_given
         let (minted, kept) = mint(&at(&stub.url, ClientAuthentication::Post(secret.clone())), Access::Read).await;
         assert!(minted.unwrap_err().why.contains(why) && kept.is_some(), "{why}");
     }
+}
+
+#[tokio::test]
+async fn what_is_live_is_taken_back_whatever_else_is_said_of_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let secret = file(folder.path(), "secret", "s3cret-of-ours");
+    for answer in [
+        good("").replace("600", "\"600\""),
+        good(r#","scope":["tickets.read"]"#),
+        good("").replace(r#""bearer""#, "7"),
+        good("").replace(TOKEN, "canary token"),
+        good(r#","refresh_token":"canary-refresh","scope":7"#),
+    ] {
+        let said = answer.clone();
+        let stub = Stub::new(move |asked| {
+            // A refresh token is none of what it takes back: it takes the other one back all the same.
+            let is_refresh = asked.body.contains("refresh_token");
+            Some(if is_refresh { Say("400 Bad Request", "", Vec::new()) } else { Say::ok(said.clone()) })
+        });
+        let stub = stub.await;
+        let provider = at(&stub.url, ClientAuthentication::Post(secret.clone()));
+        let (minted, kept) = mint(&provider, Access::Read).await;
+        let fault = minted.unwrap_err();
+        assert!(fault.kind == MintFaultKind::Wrong && !fault.why.contains("canary"), "{answer}: {fault}");
+        let back = provider.revoke(&kept.unwrap(), crate::stub::now_ms()).await;
+        assert_eq!(back.is_err(), answer.contains("refresh"), "{answer}");
+        let asked = stub.asked();
+        let last = fields(asked.last().unwrap());
+        assert_eq!(last["token_type_hint"], "access_token", "{answer}");
+        assert!(answer.contains(&last["token"]), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn what_it_was_shown_and_what_it_gave_is_in_no_fault() {
+    let folder = tempfile::tempdir().unwrap();
+    let secret = file(folder.path(), "secret", "pa:s w%rd");
+    for authentication in [ClientAuthentication::Basic(secret.clone()), ClientAuthentication::Post(secret)] {
+        // As it is, and as it may be written down.
+        for said in ["pa:s w%rd", "pa%3As%20w%25rd", "cGE6cyB3JXJk"] {
+            let body = format!(r#"{{"error":"invalid_client","error_description":"not the secret '{said}' of gate way"}}"#);
+            let stub = Stub::new(move |_| Some(Say("401 Unauthorized", "", body.clone().into()))).await;
+            let fault = mint(&at(&stub.url, authentication.clone()), Access::Read).await.0.unwrap_err();
+            assert!(fault.why.contains("invalid_client") && !fault.why.contains(said), "{fault}");
+        }
+    }
+    let secret = file(folder.path(), "secret", "s3cret-of-ours");
+    let long = "x".repeat(100_000);
+    for more in [format!(r#","scope":"{TOKEN} s3cret-of-ours""#), format!(r#","scope":"{long}""#)] {
+        let answer = good(&more);
+        let stub = Stub::new(move |_| Some(Say::ok(answer.clone()))).await;
+        let fault = mint(&at(&stub.url, ClientAuthentication::Post(secret.clone())), Access::Read).await.0.unwrap_err();
+        assert_eq!(fault.kind, MintFaultKind::Generous, "{fault}");
+        assert!(!fault.why.contains(TOKEN) && !fault.why.contains("s3cret") && fault.why.len() < 500, "{fault}");
+    }
+    let answer = good("").replace("bearer", TOKEN);
+    let stub = Stub::new(move |_| Some(Say::ok(answer.clone()))).await;
+    let fault = mint(&at(&stub.url, ClientAuthentication::Post(secret)), Access::Read).await.0.unwrap_err();
+    assert!(fault.why.contains("type `[redacted]`"), "{fault}");
+}
+
+#[tokio::test]
+async fn a_private_key_that_others_can_read_is_shown_to_nobody() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = tempfile::tempdir().unwrap();
+    let identity = file(folder.path(), "identity", "-----BEGIN PRIVATE KEY-----\n");
+    std::fs::set_permissions(&identity, std::fs::Permissions::from_mode(0o640)).unwrap();
+    let stub = Stub::new(|_| Some(Say::ok(good("")))).await;
+    let mut provider = at(&stub.url, ClientAuthentication::Mtls);
+    provider.server.web.identity = Some(identity);
+    let fault = mint(&provider, Access::Read).await.0.unwrap_err();
+    assert!(fault.kind == MintFaultKind::Own && fault.why.contains("chmod 600") && stub.asked().is_empty(), "{fault}");
 }
 
 #[tokio::test]

@@ -171,7 +171,12 @@ fn asked(wish: &Wish, policies: &[String], seconds: u64) -> serde_json::Value {
 /// Refuses a token that may do more, or lives longer, than was asked for.
 fn judge(answer: &Token, policies: &[String], seconds: u64) -> Result<(), MintFault> {
     let generous = |why: String| Err(MintFault::new(MintFaultKind::Generous, why));
+    if answer.policies.is_empty() {
+        return Err(MintFault::new(MintFaultKind::Wrong, "its issuer does not say which policies the token has"));
+    }
     if let Some(more) = answer.policies.iter().find(|policy| !policies.contains(policy)) {
+        let told = bailiwick_pipeline::kept_out(std::slice::from_ref(&answer.text), more);
+        let more: String = told.chars().take(100).collect::<String>().escape_debug().collect();
         return generous(format!(
             "its issuer gives the token the policy `{more}` as well, which was not asked for: look into the token role"
         ));
@@ -223,4 +228,4 @@ impl Provider for OpenBao {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

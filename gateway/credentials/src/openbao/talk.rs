@@ -49,8 +49,7 @@ struct Authed {
 struct Auth {
     client_token: String,
     accessor: String,
-    #[serde(default)]
-    policies: Vec<String>,
+    policies: Option<Vec<String>>,
     lease_duration: u64,
     #[serde(default)]
     orphan: bool,
@@ -193,7 +192,7 @@ fn token(answer: &Answer) -> Result<Token, MintFault> {
     Ok(Token {
         text: auth.client_token.into(),
         accessor: auth.accessor,
-        policies: auth.policies,
+        policies: auth.policies.unwrap_or_default(),
         seconds: auth.lease_duration,
         orphan: auth.orphan,
     })
@@ -220,8 +219,11 @@ fn not_longer(what: &str, lives: u64, seconds: u64) -> Result<u64, MintFault> {
 
 /// What is not there any more is taken back already.
 fn gone(answer: &Answer, words: &[&str]) -> Result<(), MintFault> {
-    if answer.status.is_success() {
-        return Ok(());
+    match answer.status.as_u16() {
+        200 | 204 => return Ok(()),
+        // It has only begun to.
+        202 => return Err(MintFault::new(MintFaultKind::Wrong, format!("{WHO} is still at it"))),
+        _ => {}
     }
     let fault = answer.fault(WHO);
     let is_gone = fault.kind == MintFaultKind::Refused && words.iter().any(|word| fault.why.contains(word));

@@ -12,7 +12,7 @@ use tokio::{
 
 use super::*;
 
-const CREATED: &str = r#"{"auth":{"client_token":"canary-child","accessor":"acc-1","policies":["ro"],"lease_duration":30,"renewable":true,"orphan":true}}"#;
+pub(crate) const CREATED: &str = r#"{"auth":{"client_token":"canary-child","accessor":"acc-1","policies":["ro"],"lease_duration":30,"renewable":true,"orphan":true}}"#;
 const RENEWED: &str = r#"{"auth":{"client_token":"","accessor":"acc-1","lease_duration":600}}"#;
 const SECRET: &str = r#"{"lease_id":"database/creds/ro/1","lease_duration":3600,"renewable":true,"data":{"username":"v-1","password":"canary-password"}}"#;
 const SHORTENED: &str = r#"{"lease_id":"database/creds/ro/1","lease_duration":600,"renewable":true}"#;
@@ -74,32 +74,37 @@ impl Issuer {
     }
 
     fn provider(&self, is_kept: bool) -> OpenBao {
-        let file = self.folder.path().join("token");
-        std::fs::write(&file, "canary-own").unwrap();
-        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
-        let server = BaoServer {
-            url: self.url.clone(),
-            web: Web { roots: None, identity: None },
-            namespace: Some("team".to_owned()),
-            login: Login::Token { file },
-            token_role: None,
-        };
-        let (path, policies) = ("database/creds/ro".to_owned(), vec!["ro".to_owned()]);
-        let lent = LentByBao {
-            path: "database/creds/rw".to_owned(),
-            read_path: path,
-            policies: vec!["rw".to_owned()],
-            read_policies: policies,
-            is_kept,
-            longest: None,
-        };
-        OpenBao::new(server, lent)
+        at(&self.url, self.folder.path(), is_kept)
     }
 
     fn paths(&self) -> Vec<String> {
         let path = |text: &String| text.split(' ').nth(1).unwrap_or_default().trim_start_matches("/v1/").to_owned();
         self.asked.lock().unwrap().iter().map(path).collect()
     }
+}
+
+/// A provider of what is at this address.
+pub(crate) fn at(url: &url::Url, folder: &std::path::Path, is_kept: bool) -> OpenBao {
+    let file = folder.join("token");
+    std::fs::write(&file, "canary-own").unwrap();
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let server = BaoServer {
+        url: url.clone(),
+        web: Web { roots: None, identity: None },
+        namespace: Some("team".to_owned()),
+        login: Login::Token { file },
+        token_role: None,
+    };
+    let (path, policies) = ("database/creds/ro".to_owned(), vec!["ro".to_owned()]);
+    let lent = LentByBao {
+        path: "database/creds/rw".to_owned(),
+        read_path: path,
+        policies: vec!["rw".to_owned()],
+        read_policies: policies,
+        is_kept,
+        longest: None,
+    };
+    OpenBao::new(server, lent)
 }
 
 #[derive(Default)]
@@ -165,7 +170,11 @@ async fn what_makes_no_sense_or_is_too_much_is_refused_and_tells_no_secret() {
     let lasting = SHORTENED.replace("600", "3600");
     let kept = r#"{"data":{"password":"canary-password"}}"#;
     let big = " ".repeat(10_000_000);
-    let cases: [(&str, u16, &str, Kind, &str); 16] = [
+    let none = CREATED.replace("\"policies\":[\"ro\"],", "");
+    let own = CREATED.replace("[\"ro\"]", "[\"ro\",\"canary-child\"]");
+    let cases: [(&str, u16, &str, Kind, &str); 18] = [
+        ("auth/token/create", 200, &none, Kind::Wrong, "which policies"),
+        ("auth/token/create", 200, &own, Kind::Generous, "`[redacted]`"),
         ("auth/token/create", 200, "<html>canary</html>", Kind::Wrong, "not its JSON"),
         ("auth/token/create", 200, "", Kind::Wrong, "not its JSON"),
         ("auth/token/create", 200, "{\"auth\":{\"client_token\":\"canary", Kind::Wrong, "not its JSON"),
@@ -189,7 +198,7 @@ async fn what_makes_no_sense_or_is_too_much_is_refused_and_tells_no_secret() {
         assert!(fault.kind == kind && fault.why.contains(word), "{path} {status}: {fault:?}");
         assert!(!fault.why.contains("canary"), "{fault:?}");
         // A token that was made is known, so that it can be given back.
-        let is_made = status == 200 && (path != "auth/token/create" || kind == Kind::Generous);
+        let is_made = status == 200 && (path != "auth/token/create" || kind == Kind::Generous || body == none);
         assert!(!is_made || !notes.0.lock().unwrap().is_empty(), "{path} {word}");
     }
 }
@@ -229,7 +238,8 @@ async fn what_is_gone_is_taken_back_and_what_fails_is_not() {
     let issuer = Issuer::answering(&[("auth/token/revoke-accessor", 403, gone)]).await;
     issuer.provider(false).revoke(&handle, crate::stub::now_ms()).await.unwrap();
     for path in ["sys/leases/revoke", "auth/token/revoke-accessor"] {
-        for (status, body) in [(403, "{\"errors\":[\"permission denied\"]}"), (500, "{}")] {
+        // What it has only begun to do is not done either.
+        for (status, body) in [(403, "{\"errors\":[\"permission denied\"]}"), (500, "{}"), (202, ""), (307, "")] {
             let issuer = Issuer::answering(&[(path, status, body)]).await;
             issuer.provider(false).revoke(&handle, crate::stub::now_ms()).await.unwrap_err();
         }

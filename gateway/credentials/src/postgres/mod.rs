@@ -3,6 +3,10 @@
 //! The role's name follows from the lease and is written down before the role is made. The session that makes it bears the lease's name, so
 //! that whoever takes it back ends that session first: what it was still about to do is not done afterwards.
 
+mod back;
+#[cfg(test)]
+mod tests;
+mod wary;
 mod wire;
 
 use std::{path::PathBuf, time::Duration};
@@ -14,23 +18,20 @@ use postgres_protocol::{
 };
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
-use tokio::time::Instant;
-use tokio_postgres::{Client, error::SqlState};
 use zeroize::Zeroizing;
 
 use self::wire::{connect, told};
 use crate::provider::{Handle, Journal, MintFault, MintFaultKind, Minted, Provider, RevokeFault, Wish};
 
-/// So long sessions are ended before it is tried again later.
-const PATIENCE: Duration = Duration::from_secs(8);
+/// So many sessions a role has at once: a task that took all that the server has would keep its role from being taken back.
+const SESSIONS: u32 = 20;
 
-/// Between two looks at what is left.
-const GLANCE: Duration = Duration::from_millis(25);
-
-/// Whether it is there, and what it is or has that is more than rights to data: such a role could make others, or reach the server's files.
+/// Whether it is there, and what it is or has that is more than rights to data: such a role could make others, hand itself on, or reach the server's
+/// files.
 const PARENT: &str = "SELECT (SELECT r.rolname::text FROM pg_roles r WHERE pg_has_role(p.oid, r.oid, 'MEMBER') AND (r.rolsuper OR \
     r.rolcreaterole OR r.rolcreatedb OR r.rolreplication OR r.rolbypassrls OR r.rolname IN ('pg_execute_server_program', \
-    'pg_read_server_files', 'pg_write_server_files', 'pg_signal_backend')) ORDER BY r.oid = p.oid DESC LIMIT 1), \
+    'pg_read_server_files', 'pg_write_server_files', 'pg_signal_backend', 'pg_create_subscription') OR \
+    EXISTS (SELECT 1 FROM pg_auth_members m WHERE m.member = r.oid AND m.admin_option)) ORDER BY r.oid = p.oid DESC LIMIT 1), \
     (now() + make_interval(secs => $2))::text FROM pg_roles p WHERE p.rolname = $1";
 
 /// A PostgreSQL server, and what of it one connector is lent.
@@ -124,7 +125,7 @@ impl Postgres {
         if let Some(mighty) = mighty {
             let is = if mighty == parent { "is".to_owned() } else { format!("has `{mighty}`, which is") };
             let why = format!(
-                "the role `{parent}` {is} more than rights to data (superuser, createrole, createdb, replication, bypassrls, or the server's files): lend a role without these"
+                "the role `{parent}` {is} more than rights to data (superuser, createrole, createdb, replication, bypassrls, the server's files, or an admin of other roles): lend a role without these"
             );
             return Err(MintFault::new(MintFaultKind::Generous, why));
         }
@@ -132,7 +133,7 @@ impl Postgres {
         // The server gets, and logs at most, what proves that somebody knows the password.
         let verifier = scram_sha_256(password.as_bytes());
         let statement = format!(
-            "CREATE ROLE {} LOGIN INHERIT NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS PASSWORD {} VALID UNTIL {} IN ROLE {}",
+            "CREATE ROLE {} LOGIN INHERIT NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS CONNECTION LIMIT {SESSIONS} PASSWORD {} VALID UNTIL {} IN ROLE {}",
             escape_identifier(&held.role),
             escape_literal(&verifier),
             escape_literal(until),
@@ -154,7 +155,12 @@ impl Postgres {
             let folder = name(&folder.display().to_string());
             format!("postgresql://{role}:{password}@/{}?host={folder}&port={port}", name(database))
         } else {
-            let tls = if self.server.is_near() { "" } else { "?sslmode=require" };
+            // Whom the gateway takes for the server, the connector's driver has to as well.
+            let tls = match &self.server.roots {
+                Some(roots) => format!("?sslmode=verify-full&sslrootcert={}", name(&roots.display().to_string())),
+                None if self.server.is_near() => String::new(),
+                None => "?sslmode=require".to_owned(),
+            };
             format!("postgresql://{role}:{password}@{host}:{port}/{}{tls}", name(database))
         });
         let host = socket.as_ref().map_or_else(|| host.clone(), |folder| folder.display().to_string());
@@ -170,53 +176,7 @@ impl Postgres {
     async fn revoked(&self, handle: &Handle) -> Result<(), RevokeFault> {
         let held: Held = serde_json::from_str(handle.expose())
             .map_err(|_| RevokeFault::new("by what it is taken back was written down otherwise"))?;
-        let client = connect(&self.server, "bailiwick takes back").await?;
-        // INVARIANT: what makes the role is over before it is looked for. A statement that is still on its way is never heard.
-        end_sessions(&client, "application_name", &held.maker).await?;
-        let role = escape_identifier(&held.role);
-        let is_there = client.query_opt("SELECT 1 FROM pg_roles WHERE rolname = $1", &[&held.role]).await;
-        if is_there.map_err(|fault| told(&fault))?.is_none() {
-            return Ok(());
-        }
-        // To be a member of it is what it takes to end its sessions, and to hand on what it owns.
-        let locked = client.batch_execute(&format!("ALTER ROLE {role} NOLOGIN; GRANT {role} TO CURRENT_USER")).await;
-        if !is_done(locked)? {
-            return Ok(());
-        }
-        end_sessions(&client, "usename", &held.role).await?;
-        let heir = escape_identifier(&held.heir);
-        let dropped =
-            client.batch_execute(&format!("REASSIGN OWNED BY {role} TO {heir}; DROP OWNED BY {role}; DROP ROLE {role}")).await;
-        is_done(dropped).map(drop)
-    }
-}
-
-/// Ends the sessions with this value of this column, until there are none.
-async fn end_sessions(client: &Client, column: &str, value: &str) -> Result<(), RevokeFault> {
-    let statement =
-        format!("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE {column} = $1 AND pid <> pg_backend_pid()");
-    let (since, mut quiet) = (Instant::now(), 0);
-    // Twice: whoever was logging in is not in the list yet.
-    while quiet < 2 {
-        let found = client.query_one(&statement, &[&value]).await.map_err(|fault| told(&fault))?;
-        let left: i64 = self::column(&found, 0)?;
-        quiet = if left == 0 { quiet + 1 } else { 0 };
-        if since.elapsed() > PATIENCE {
-            return Err(RevokeFault::new(format!("{left} of its sessions do not end")));
-        }
-        if quiet < 2 {
-            tokio::time::sleep(GLANCE).await;
-        }
-    }
-    Ok(())
-}
-
-/// Whether it was done, and not too late: what is not there any more is taken back already.
-fn is_done(done: Result<(), tokio_postgres::Error>) -> Result<bool, RevokeFault> {
-    match done {
-        Ok(()) => Ok(true),
-        Err(fault) if fault.code() == Some(&SqlState::UNDEFINED_OBJECT) => Ok(false),
-        Err(fault) => Err(told(&fault).into()),
+        back::revoked(&self.server, &held).await
     }
 }
 

@@ -24,17 +24,21 @@ use tokio_postgres::{
     tls::{ChannelBinding, NoTls, TlsConnect, TlsStream},
 };
 
-use super::PostgresServer;
+use super::{PostgresServer, wary::Wary};
 use crate::{
     provider::{MintFault, MintFaultKind},
     secret_file,
 };
 
 /// How long a connection may take to come about, its login included.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(if cfg!(test) { 3 } else { 10 });
 
 /// How long the server may work on one statement, milliseconds.
 const STATEMENT_MS: u64 = 8_000;
+
+/// What holds for every session. The names in its statements are PostgreSQL's own, whatever a task puts into a schema that is looked into
+/// first; and a database that only reads unless it is told otherwise takes roles back all the same.
+const OPTIONS: &str = "-c search_path=pg_catalog -c default_transaction_read_only=off";
 
 /// What the bytes go over.
 enum Wire {
@@ -72,6 +76,38 @@ impl AsyncWrite for Wire {
     }
 }
 
+/// One without TLS: nobody there has proved who they are.
+struct Open {
+    wire: Wire,
+    wary: Wary,
+}
+
+impl AsyncRead for Open {
+    fn poll_read(mut self: Pin<&mut Self>, with: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = into.filled().len();
+        let Self { wire, wary } = &mut *self;
+        let read = Pin::new(wire).poll_read(with, into);
+        if let Poll::Ready(Ok(())) = &read {
+            wary.look(into.filled().get(before..).unwrap_or_default())?;
+        }
+        read
+    }
+}
+
+impl AsyncWrite for Open {
+    fn poll_write(mut self: Pin<&mut Self>, with: &mut Context<'_>, from: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.wire).poll_write(with, from)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, with: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.wire).poll_flush(with)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, with: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.wire).poll_shutdown(with)
+    }
+}
+
 /// Connects as the gateway, under this name. The connection ends when the client is dropped.
 pub(super) async fn connect(server: &PostgresServer, name: &str) -> Result<Client, MintFault> {
     let connected = tokio::time::timeout(PATIENCE, connected(server, name)).await;
@@ -81,21 +117,30 @@ pub(super) async fn connect(server: &PostgresServer, name: &str) -> Result<Clien
 async fn connected(server: &PostgresServer, name: &str) -> Result<Client, MintFault> {
     let mut config = Config::new();
     config.user(&server.user).dbname(&server.database).application_name(name);
-    config.options(format!("-c statement_timeout={STATEMENT_MS} -c lock_timeout={STATEMENT_MS}"));
+    config.options(format!("{OPTIONS} -c statement_timeout={STATEMENT_MS} -c lock_timeout={STATEMENT_MS}"));
+    let mut secrets = Vec::new();
     if let Some(file) = &server.password_file {
         let (path, shown) = (file.clone(), file.display().to_string());
         let read = tokio::task::spawn_blocking(move || secret_file::read(&path)).await;
         let password = read.unwrap_or_else(|_| Err("reading it failed".to_owned()));
         let own = |why| MintFault::new(MintFaultKind::Own, format!("the gateway's own secret in `{shown}`: {why}"));
-        config.password(password.map_err(own)?.expose_secret());
+        let password = password.map_err(own)?;
+        config.password(password.expose_secret());
+        secrets.push(password);
     }
+    // A server that was shown the password may say it.
+    let told = |fault: tokio_postgres::Error| {
+        let fault = told(&fault);
+        MintFault { why: bailiwick_pipeline::kept_out(&secrets, &fault.why), ..fault }
+    };
     let wire = dial(server).await.map_err(|fault| {
         let why = format!("PostgreSQL can't be reached at `{}`: {fault}", server.place());
         MintFault::new(MintFaultKind::Down, why)
     })?;
     if server.is_near() && server.roots.is_none() {
         config.ssl_mode(SslMode::Disable);
-        let (client, connection) = config.connect_raw(wire, NoTls).await.map_err(|fault| told(&fault))?;
+        let open = Open { wire, wary: Wary::default() };
+        let (client, connection) = config.connect_raw(open, NoTls).await.map_err(told)?;
         tokio::spawn(connection);
         return Ok(client);
     }
@@ -104,10 +149,9 @@ async fn connected(server: &PostgresServer, name: &str) -> Result<Client, MintFa
     let tls = tokio::task::spawn_blocking(move || tls(roots)).await;
     let tls = tls.unwrap_or_else(|_| Err("it can't be set up".to_owned()));
     let tls = tls.map_err(|why| MintFault::new(MintFaultKind::Own, format!("TLS to PostgreSQL: {why}")))?;
-    let host = ServerName::try_from(server.host.clone());
+    let host = ServerName::try_from(server.host.trim_start_matches('[').trim_end_matches(']').to_owned());
     let host = host.map_err(|_| MintFault::new(MintFaultKind::Own, format!("`{}` is no name of a host", server.host)))?;
-    let (client, connection) =
-        config.connect_raw(wire, Tls { config: Arc::new(tls), host }).await.map_err(|fault| told(&fault))?;
+    let (client, connection) = config.connect_raw(wire, Tls { config: Arc::new(tls), host }).await.map_err(told)?;
     tokio::spawn(connection);
     Ok(client)
 }
@@ -164,7 +208,9 @@ pub(super) fn told(fault: &tokio_postgres::Error) -> MintFault {
     while let Some(cause) = deepest.source() {
         deepest = cause;
     }
-    MintFault::new(MintFaultKind::Down, format!("the connection to PostgreSQL failed: {deepest}"))
+    let is_wrong = deepest.downcast_ref::<io::Error>().is_some_and(|fault| fault.kind() == io::ErrorKind::InvalidData);
+    let kind = if is_wrong { MintFaultKind::Wrong } else { MintFaultKind::Down };
+    MintFault::new(kind, format!("the connection to PostgreSQL failed: {deepest}"))
 }
 
 struct Tls {

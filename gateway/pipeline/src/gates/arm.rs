@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use bailiwick_schemas::names::ConnectorId;
+
 use super::{Approved, Stop, asks::Takes, halted};
 use crate::{
     ports::{Access, Channel, Lease, Ports, Wanted},
@@ -73,7 +75,7 @@ async fn arm_now<'r>(call: Approved<'r>, ports: &Ports, way: &mut Way<'r>) -> Re
     let lease = loan.map(|loan| loan.lease);
     let asks = Takes::at_all(granted.identified(), tool, grant, granted.world()).declared();
     let ready = ports.connectors.ready(tool, grant, lease.as_ref(), asks.as_deref()).await;
-    // Given back meanwhile, as another took its place or it leaked: walked again, with what is lent then.
+    // Given back meanwhile, as another took its place, it leaked or was taken back: walked again, with what is lent then.
     if lease.as_ref().is_some_and(|lease| lease.is_over()) {
         return Err(Stop::Stale);
     }
@@ -94,9 +96,20 @@ pub(super) fn leak_on_record(
     ports: &Ports,
     way: &Way<'_>,
 ) -> Result<(), Refusal> {
-    let granted = call.permitted().validated().granted();
-    ports.credentials.leaked(granted.grant(), &granted.tool().connector.id, lease);
-    secret_on_record("leaked", call, lease, redactions, ports, way)
+    leak_of(&call.permitted().validated().granted().tool().connector.id, call, lease, redactions, ports, way)
+}
+
+/// The same of what was lent to the same task for this connector.
+pub(super) fn leak_of(
+    connector: &ConnectorId,
+    call: &Approved<'_>,
+    lease: &Lease,
+    redactions: usize,
+    ports: &Ports,
+    way: &Way<'_>,
+) -> Result<(), Refusal> {
+    ports.credentials.leaked(call.permitted().validated().granted().grant(), connector, lease);
+    on_record(("leaked", redactions), connector, call, lease, ports, way)
 }
 
 /// Puts an access to a secret on record.
@@ -108,13 +121,25 @@ pub(super) fn secret_on_record(
     ports: &Ports,
     way: &Way<'_>,
 ) -> Result<(), Refusal> {
+    let connector = &call.permitted().validated().granted().tool().connector.id;
+    on_record((event, redactions), connector, call, lease, ports, way)
+}
+
+fn on_record(
+    (event, redactions): (&'static str, usize),
+    connector: &ConnectorId,
+    call: &Approved<'_>,
+    lease: &Lease,
+    ports: &Ports,
+    way: &Way<'_>,
+) -> Result<(), Refusal> {
     let granted = call.permitted().validated().granted();
     let record = SecretRecord {
         event,
         call_id: granted.identified().received().call_id(),
         agent: &granted.grant().terms().agent,
         grant: &granted.grant().terms().id,
-        connector: granted.tool().connector.id.as_str(),
+        connector: connector.as_str(),
         lease: &lease.id,
         provider: lease.provider,
         reference: &lease.reference,

@@ -3,7 +3,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use bailiwick_schemas::{canonical::Digest, names::Feature};
+use bailiwick_schemas::{
+    canonical::Digest,
+    names::{ConnectorId, Feature},
+};
 use bytes::Bytes;
 use futures_util::future::join_all;
 use serde_json::value::RawValue;
@@ -14,7 +17,9 @@ use super::{
     flow,
     grant::{admits_item, visible},
     halted,
+    others::Others,
     pace::is_in_pace,
+    send::was_taken_back,
 };
 use crate::{
     answer::with_member,
@@ -129,7 +134,7 @@ async fn of_connector(
         let lent = tokio::time::timeout_at(until, ports.credentials.lend(wanted)).await;
         let Ok(Ok(Some(loan))) = lent else { return Ok(None) };
         if loan.fresh {
-            secret_on_record(("lent", 0), call, tool, grant, &loan.lease, trace_id, ports)?;
+            secret_on_record(("lent", 0), &connector.id, (call, grant), &loan.lease, trace_id, ports)?;
         }
         Some(loan.lease)
     } else {
@@ -144,21 +149,28 @@ async fn of_connector(
     let read = tokio::select! {
         biased;
         _ = flight.struck() => return Ok(None),
+        _ = was_taken_back(lease.as_deref()) => return Ok(None),
         read = tokio::time::timeout_at(until, work) => read,
     };
     let Ok(Some(offers)) = read else { return Ok(None) };
     let mut part = Part { items: Vec::new(), left_out: offers.left_out };
+    let mut others = Others::of(grant, lease.as_deref(), ports);
+    let telling_others: Vec<bool> = offers.items.iter().map(|offer| others.is_in(&offer.text)).collect();
+    for (of, lease, seen) in others.shown() {
+        ports.credentials.leaked(grant, of, lease);
+        secret_on_record(("leaked", seen), of, (call, grant), lease, trace_id, ports)?;
+    }
     let telling = lease.as_ref().map(|lease| telling(lease, &offers.items)).unwrap_or_default();
     if let Some(lease) = lease.as_ref().filter(|_| telling.contains(&true)) {
         ports.credentials.leaked(grant, &connector.id, lease);
         let count = telling.iter().filter(|tells| **tells).count();
-        secret_on_record(("leaked", count), call, tool, grant, lease, trace_id, ports)?;
+        secret_on_record(("leaked", count), &connector.id, (call, grant), lease, trace_id, ports)?;
     }
     for (at, offer) in offers.items.iter().enumerate() {
         if !is_given(grant, tool, listing, offer) {
             continue;
         }
-        if telling.get(at).copied().unwrap_or_default() {
+        if [&telling, &telling_others].into_iter().any(|tell| tell.get(at).copied().unwrap_or_default()) {
             part.left_out += 1;
             continue;
         }
@@ -212,9 +224,8 @@ fn telling(lease: &Lease, offers: &[Offer]) -> Vec<bool> {
 /// Puts on record what became of a credential that was lent for a list, and how often it was seen in it.
 fn secret_on_record(
     (event, redactions): (&'static str, usize),
-    call: &Identified<'_>,
-    tool: &Tool,
-    grant: &LiveGrant,
+    connector: &ConnectorId,
+    (call, grant): (&Identified<'_>, &LiveGrant),
     lease: &Lease,
     trace_id: &str,
     ports: &Ports,
@@ -224,7 +235,7 @@ fn secret_on_record(
         call_id: call.received().call_id(),
         agent: &grant.terms().agent,
         grant: &grant.terms().id,
-        connector: tool.connector.id.as_str(),
+        connector: connector.as_str(),
         lease: &lease.id,
         provider: lease.provider,
         reference: &lease.reference,

@@ -13,6 +13,7 @@ use super::{
     arm::leak_on_record,
     asks::{self, QUESTIONS, QUESTIONS_BYTES},
     flow, halted,
+    others::Others,
     screen::without_secret,
 };
 use crate::{
@@ -90,8 +91,10 @@ fn cleaned(
     let mut redactions = 0;
     // Together with what was said before: a secret can be said in pieces.
     let said = &mut way.seen.asides.said;
+    let mut others = Others::of(call.permitted().validated().granted().grant(), lease.map(AsRef::as_ref), ports);
     let clean = strictly_read(params)
         .and_then(|_| without_secret(params, needles, Some(said), &mut redactions).ok())
+        .and_then(|clean| others.taken_out(params, clean).ok())
         .map(|clean| clean.unwrap_or_else(|| params.clone()));
     let clean = match Redactor::of(call.permitted().obligations(), Part::Result) {
         None => clean,
@@ -103,7 +106,10 @@ fn cleaned(
         way.trace.important = true;
         leak_on_record(call, lease, redactions, ports, way)?;
     }
-    way.seen.asides.redactions += redactions as u64;
+    if way.seen.asides.redactions == 0 {
+        others.on_record(call, ports, way)?;
+    }
+    way.seen.asides.redactions += (redactions + others.seen()) as u64;
     Ok(clean)
 }
 

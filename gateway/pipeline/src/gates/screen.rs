@@ -14,6 +14,7 @@ use super::{
     arm::leak_on_record,
     asks::{Questions, questions},
     flow,
+    others::Others,
     relay::Put,
     send::{RawKind, RawReply},
     task::{self, Taking},
@@ -21,6 +22,7 @@ use super::{
 use crate::{
     answer::{Answer, Body, ToolResult, with_member},
     catalogue::{Tool, World},
+    grant::LiveGrant,
     links, obliged,
     ports::{Lease, Ports},
     received::{Asked, ItemAsk},
@@ -84,7 +86,8 @@ pub fn screen<'r>(call: Sent<'r>, limits: ScreenLimits, ports: &Ports, way: &mut
     let granted = approved.permitted().validated().granted();
     let tool = granted.tool();
     let mut said = std::mem::take(&mut way.seen.asides.said);
-    let mut cleaner = Cleaner { needles: lease.as_ref().map(|lease| lease.needles()), limits, seen: 0, said: Some(&mut said) };
+    let mut cleaner = Cleaner::of(lease.as_deref(), granted.grant(), limits, ports);
+    cleaner.said = Some(&mut said);
     let obligations = approved.permitted().obligations();
     // That a task is lost is said by us.
     let is_own = matches!(kind, RawKind::Error { code: INVALID_PARAMS, .. }) && task::only_asks(granted);
@@ -102,12 +105,14 @@ pub fn screen<'r>(call: Sent<'r>, limits: ScreenLimits, ports: &Ports, way: &mut
             screen_error((code, &message, data.as_ref()), granted.identified().received().asked(), &mut cleaner)
         }
     };
-    let redactions = cleaner.seen;
+    let (own, others) = (cleaner.seen, std::mem::take(&mut cleaner.others));
+    let redactions = own + others.seen();
     way.trace.note(stage, "bailiwick.redactions", redactions);
-    if let Some(lease) = lease.as_ref().filter(|_| redactions > 0) {
+    if let Some(lease) = lease.as_ref().filter(|_| own > 0) {
         way.trace.important = true;
-        leak_on_record(&approved, lease, redactions, ports, way)?;
+        leak_on_record(&approved, lease, own, ports, way)?;
     }
+    others.on_record(&approved, ports, way)?;
     let flowed = flow::join_reply(granted, screened.as_ref(), ports, way);
     taking.give_up();
     flowed?;
@@ -170,7 +175,7 @@ pub(super) fn screen_refusal(
     let stage = way.enter("screen", "bailiwick.result.inspect", ports);
     let granted = approved.permitted().validated().granted();
     let limits = ScreenLimits::default();
-    let mut cleaner = Cleaner { needles: lease.map(|lease| lease.needles()), limits, seen: 0, said: None };
+    let mut cleaner = Cleaner::of(lease.map(AsRef::as_ref), granted.grant(), limits, ports);
     let screened = screen_error(error, granted.identified().received().asked(), &mut cleaner);
     let obligations = approved.permitted().obligations();
     let screened = screened.and_then(|reply| {
@@ -185,6 +190,7 @@ pub(super) fn screen_refusal(
         way.trace.important = true;
         leak_on_record(approved, lease, cleaner.seen, ports, way)?;
     }
+    cleaner.others.on_record(approved, ports, way)?;
     flow::join_unknown(granted, ports, way)?;
     way.leave(stage, ports);
     screened.map_err(|why| Refusal::unscreened(granted.tool().connector.id.as_str(), why))
@@ -408,12 +414,19 @@ pub(super) struct Cleaner<'n> {
     seen: usize,
     /// What was said before the reply.
     said: Option<&'n mut Window>,
+    /// What the same task was lent for other connectors.
+    others: Others,
 }
 
-impl Cleaner<'_> {
+impl<'n> Cleaner<'n> {
+    fn of(lease: Option<&'n Lease>, grant: &LiveGrant, limits: ScreenLimits, ports: &Ports) -> Self {
+        let others = Others::of(grant, lease, ports);
+        Self { needles: lease.map(Lease::needles), limits, seen: 0, said: None, others }
+    }
+
     /// Of what is clean already.
     pub(super) fn of_clean(limits: ScreenLimits) -> Self {
-        Self { needles: None, limits, seen: 0, said: None }
+        Self { needles: None, limits, seen: 0, said: None, others: Others::default() }
     }
 
     /// The message and the data of an error without any form of the secret. What is no strict JSON, or can't be cleaned, does not pass.
@@ -437,7 +450,9 @@ impl Cleaner<'_> {
 
     /// See [`without_secret`].
     fn without_secret(&mut self, text: &Bytes) -> Result<Option<Bytes>, String> {
-        without_secret(text, self.needles, self.said.as_deref_mut().filter(|said| !said.is_empty()), &mut self.seen)
+        let said = self.said.as_deref_mut().filter(|said| !said.is_empty());
+        let clean = without_secret(text, self.needles, said, &mut self.seen)?;
+        self.others.taken_out(text, clean)
     }
 }
 

@@ -54,7 +54,7 @@ pub(crate) fn admit<'r>(
     };
     way.seen.grant = Some(Arc::clone(&grant));
     way.trace.note(stage, "bailiwick.grant.id", grant.terms().id.to_string());
-    if !own.is_of(&grant) {
+    if !own.is_of(&grant, &ports.worlds.now()) {
         let detail = format!("grant `{}` {}", grant.terms().id, own.given_by());
         return Err(Refusal::unknown_tool(own.name(), detail));
     }
@@ -82,7 +82,7 @@ pub(crate) async fn search<'r>(call: Admitted<'r>, ports: &Ports, way: &mut Way<
     let told = match call.own {
         OwnTool::Search => found(&call.arguments, tools, world).await?,
         OwnTool::Describe => described(&call, &tools, &world, ports)?,
-        OwnTool::Complete | OwnTool::Request => return Err(Refusal::internal("this is no search")),
+        OwnTool::Complete | OwnTool::Request | OwnTool::Status => return Err(Refusal::internal("this is no search")),
     };
     // It may have taken its time: under a grant that has ended nothing is shown any more.
     if call.grant.cancelled().is_cancelled() {

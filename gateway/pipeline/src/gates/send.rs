@@ -219,6 +219,11 @@ pub async fn send<'r>(call: Recorded<'r>, ports: &Ports, way: &mut Way<'r>) -> R
     flight.is_of(granted.identified().received().call_id());
     let timeout = tool.connector.call_timeout;
     let cancelled = grant.cancelled();
+    let taken_back = |lease: &Lease, may| Refusal::credential_taken_back(tool.connector.id.as_str(), &lease.id, may);
+    // While it was put on record, and nothing of it was written.
+    if let Some(lease) = lease.as_deref().filter(|lease| resumed.is_none() && lease.taken_back().is_cancelled()) {
+        return Err(taken_back(lease, "Not executed."));
+    }
     let going = if let Some(mut running) = resumed {
         // Who is asked on the stream of its call has nothing more to say; else a question stays until it is answered.
         let again = granted.identified().received().conversation().is_none();
@@ -260,6 +265,7 @@ pub async fn send<'r>(call: Recorded<'r>, ports: &Ports, way: &mut Way<'r>) -> R
         biased;
         () = cancelled.cancelled() => return Err(Refusal::grant_ended(grant.end_of_chain(), "It may have been executed.")),
         halt = flight.struck() => return Err(Refusal::halted_under_way(&halt, "It may have been executed.")),
+        lease = was_taken_back(lease.as_deref()) => return Err(taken_back(lease, "It may have been executed.")),
         answer = tokio::time::timeout(timeout, going.answered(&approved, lease.as_ref(), ports, way)) => match answer {
             Ok(answer) => Ok(answer?),
             Err(late) => Err(late),
@@ -274,6 +280,13 @@ pub async fn send<'r>(call: Recorded<'r>, ports: &Ports, way: &mut Way<'r>) -> R
     })?;
     way.leave(stage, ports);
     Ok(Sent { approved, lease, reply, flight })
+}
+
+/// Returns once what the call goes out with is taken back; never where it goes out with nothing.
+pub(super) async fn was_taken_back(lease: Option<&Lease>) -> &Lease {
+    let Some(lease) = lease else { return std::future::pending().await };
+    lease.taken_back().cancelled().await;
+    lease
 }
 
 /// What a server asks within this time is put to the agent together.

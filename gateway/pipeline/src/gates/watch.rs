@@ -7,7 +7,7 @@ use bailiwick_schemas::names::QualifiedName;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-use super::{Recorded, Reply, halted, screen::screen_refusal};
+use super::{Recorded, Reply, halted, screen::screen_refusal, send::was_taken_back};
 use crate::{
     grant::{LiveGrant, SendPass},
     ids::CallId,
@@ -109,6 +109,9 @@ pub(crate) async fn watch<'r>(
         biased;
         () = grant.cancelled().cancelled() => return Err(Refusal::grant_ended(grant.end_of_chain(), "It may have been executed.")),
         halt = flight.struck() => return Err(Refusal::halted_under_way(&halt, "It may have been executed.")),
+        lease = was_taken_back(lease.as_deref()) => {
+            return Err(Refusal::credential_taken_back(tool.connector.id.as_str(), &lease.id, "It may have been executed."));
+        }
         agreed = tokio::time::timeout(timeout, channel.watch(watching)) => agreed,
     };
     let late = SendFailure::Timeout(u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX));

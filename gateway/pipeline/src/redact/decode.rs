@@ -6,7 +6,7 @@ pub(super) struct Budget(usize);
 impl Budget {
     /// For a text of this length.
     pub(super) fn of(len: usize) -> Self {
-        Self(len.saturating_mul(16).saturating_add(64 * 1024))
+        Self(len.saturating_mul(24).saturating_add(64 * 1024))
     }
 
     /// Whether that much is left; then it is spent.
@@ -47,7 +47,7 @@ pub(super) fn runs(text: &[u8], least: usize) -> impl Iterator<Item = Run<'_>> {
 
 impl Run<'_> {
     /// Runs of this length and more are read from their beginning alone.
-    const LONG: usize = 64 * 1024;
+    const LONG: usize = 1024 * 1024;
 
     /// What it can stand for: it may begin in the midst of other text.
     pub(super) fn read(&self) -> impl Iterator<Item = Vec<u8>> {
@@ -55,16 +55,17 @@ impl Run<'_> {
         (0..starts).filter_map(|start| self.0.get(start..)).map(from_base64)
     }
 
-    /// What it stands for as a hexadecimal number, if it can be one.
-    pub(super) fn as_hex(&self) -> Option<Vec<u8>> {
-        let value = |byte: &u8| char::from(*byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-        let pair = |pair: &[u8]| match pair {
-            [high, low] => Some((value(high)? << 4) | value(low)?),
-            // An odd one at the end is nobody's.
-            _ => Some(0),
-        };
-        self.0.chunks(2).map(pair).collect()
+    /// What those of its parts stand for that can be hexadecimal numbers of at least this many digits: each may begin in the midst of others.
+    pub(super) fn as_hex(&self, least: usize) -> impl Iterator<Item = Vec<u8>> {
+        let parts = self.0.split(|byte| !byte.is_ascii_hexdigit()).filter(move |part| part.len() >= least.max(2));
+        parts.flat_map(|part| [Some(part), part.get(1..)]).flatten().map(from_hex)
     }
+}
+
+fn from_hex(digits: &[u8]) -> Vec<u8> {
+    let value = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok()).unwrap_or_default();
+    // An odd one at the end is nobody's.
+    digits.chunks_exact(2).map(|pair| pair.iter().fold(0, |byte, digit| (byte << 4) | value(*digit))).collect()
 }
 
 fn from_base64(digits: &[u8]) -> Vec<u8> {
@@ -141,42 +142,61 @@ pub(super) fn unescaped(text: &[u8]) -> Option<Vec<u8>> {
     }
 }
 
-/// The text with `%41` and `&#x41;` undone, where there is any of it.
+/// The names of characters that may not stand for themselves in a page (HTML, 13.5).
+const NAMED: [(&[u8], u8); 5] = [(b"amp;", b'&'), (b"lt;", b'<'), (b"gt;", b'>'), (b"quot;", b'"'), (b"apos;", b'\'')];
+
+/// The text with `%41`, `&#x41;` and `&amp;` undone, where there is any of it; else with `=41` and the ends of lines as in mails undone (RFC
+/// 2045, section 6.7), where there is any of that.
 pub(super) fn unquoted(text: &[u8]) -> Option<Vec<u8>> {
-    let first = text.windows(2).position(|two| matches!(two, [b'%', digit] if digit.is_ascii_hexdigit()) || two == b"&#")?;
-    let (mut out, mut is_changed) = (Vec::with_capacity(text.len()), false);
-    out.extend_from_slice(text.get(..first)?);
-    let mut rest = text.get(first..)?;
-    loop {
-        rest = match rest {
-            [] => break,
-            [b'%', a, b, left @ ..] if number(&[*a, *b], 16).is_some() => {
-                is_changed = true;
-                out.extend(number(&[*a, *b], 16).and_then(|byte| u8::try_from(byte).ok()));
-                left
-            }
-            [b'&', b'#', left @ ..] => {
-                if let Some((c, left)) = entity(left) {
-                    is_changed = true;
-                    push(&mut out, c);
-                    left
-                } else {
-                    out.extend_from_slice(b"&#");
-                    left
-                }
-            }
-            [byte, left @ ..] => {
-                out.push(*byte);
-                left
-            }
+    undone(text, |text| match text {
+        [b'%', a, b, left @ ..] => Some((Some(number(&[*a, *b], 16)?), left)),
+        [b'&', b'#', left @ ..] => entity(left).map(|(c, left)| (Some(c), left)),
+        [b'&', left @ ..] => NAMED.iter().find_map(|(name, c)| left.strip_prefix(*name).map(|left| (Some(u32::from(*c)), left))),
+        _ => None,
+    })
+    .or_else(|| {
+        undone(text, |text| match text {
+            // As it is, and as it is escaped in JSON.
+            [b'=', b'\r', b'\n', left @ ..]
+            | [b'=', b'\n', left @ ..]
+            | [b'=', b'\\', b'r', b'\\', b'n', left @ ..]
+            | [b'=', b'\\', b'n', left @ ..] => Some((None, left)),
+            [b'=', a, b, left @ ..] => Some((Some(number(&[*a, *b], 16)?), left)),
+            _ => None,
+        })
+    })
+}
+
+/// The text with what `read` reads replaced by what that stands for; none where there is none.
+fn undone<'t>(text: &'t [u8], read: impl Fn(&'t [u8]) -> Option<(Option<u32>, &'t [u8])>) -> Option<Vec<u8>> {
+    let mut out: Option<Vec<u8>> = None;
+    // INVARIANT: what stands before `kept` is in `out` already.
+    let (mut kept, mut rest) = (text, text);
+    while let Some(at) = rest.iter().position(|byte| matches!(byte, b'%' | b'&' | b'=')) {
+        rest = rest.get(at..)?;
+        let Some((c, left)) = read(rest) else {
+            rest = rest.get(1..)?;
+            continue;
         };
+        let out = out.get_or_insert_with(|| Vec::with_capacity(text.len()));
+        out.extend_from_slice(kept.get(..kept.len() - rest.len())?);
+        match c {
+            // A page names characters, the others bytes.
+            Some(c) if rest.starts_with(b"&") => push(out, c),
+            Some(byte) => out.extend(u8::try_from(byte)),
+            None => {}
+        }
+        (kept, rest) = (left, left);
     }
-    is_changed.then_some(out)
+    out.map(|mut out| {
+        out.extend_from_slice(kept);
+        out
+    })
 }
 
 /// The character of `x41;` or `65;`, and what follows it.
 fn entity(text: &[u8]) -> Option<(u32, &[u8])> {
-    let end = text.iter().take(9).position(|byte| *byte == b';')?;
+    let end = text.iter().take(32).position(|byte| *byte == b';')?;
     let (digits, left) = (text.get(..end)?, text.get(end + 1..)?);
     let c = match digits {
         [b'x' | b'X', digits @ ..] => number(digits, 16)?,
@@ -220,11 +240,16 @@ mod tests {
         assert_eq!(read(b"Zm9vYmFy").first().unwrap(), b"foobar");
         assert_eq!(read(b"Zm9vYg==").first().unwrap(), b"foob");
         assert_eq!(read(b"xZm9vYmFy").get(1).unwrap(), b"foobar");
-        assert_eq!(runs(b"666f6F", 4).next().unwrap().as_hex().unwrap(), b"foo");
+        let hex = |text| runs(text, 4).next().unwrap().as_hex(4).collect::<Vec<_>>();
+        assert_eq!(hex(b"666f6F"), [b"foo".to_vec(), b"f\xf6".to_vec()]);
+        assert_eq!(hex(b"xyz666f6Fxyz").first().unwrap(), b"foo");
         assert_eq!(unescaped(br#"a\u0062\/\n\"\x63"#).unwrap(), br#"ab/"c"#);
         assert_eq!(unescaped(b"ab\ncd\r\nef").unwrap(), b"abcdef");
         assert_eq!(unescaped(b"plain"), None);
         assert_eq!(unquoted(b"a%62&#99;&#x64;%zz&#;&").unwrap(), b"abcd%zz&#;&");
         assert_eq!(unquoted(b"100% of it"), None);
+        assert_eq!(unquoted(b"a&amp;b&lt;&LT;=41").unwrap(), b"a&b<&LT;=41");
+        assert_eq!(unquoted(b"a=3Db=E2=82=AC=").unwrap(), b"a=b\xe2\x82\xac=");
+        assert_eq!(unquoted(b"a=b&c=d"), None);
     }
 }

@@ -39,6 +39,10 @@ pub(super) fn forms_of(secret: &str) -> Vec<Form> {
         .chain([spaced(&hexed, " "), spaced(&hexed, ":"), hexed])
         .map(|text| Zeroizing::new(text.into_bytes()))
         .collect();
+    if secret.contains(' ') {
+        // As in forms on web pages.
+        forms.push(Zeroizing::new(percent(unreserved).replace("%20", "+").into_bytes()));
+    }
     for shift in 0..3 {
         forms.push(Zeroizing::new(aligned(&STANDARD_NO_PAD, bytes, shift).into_bytes()));
         forms.push(Zeroizing::new(aligned(&URL_SAFE_NO_PAD, bytes, shift).into_bytes()));
@@ -53,6 +57,22 @@ pub(super) fn forms_of(secret: &str) -> Vec<Form> {
         }
     }
     known
+}
+
+/// What spells a secret out by the numbers of its bytes and characters, of which only the digits are compared.
+pub(super) fn spelled(secret: &str) -> Vec<Form> {
+    let each = |number: fn(u8) -> String| Zeroizing::new(secret.bytes().map(number).collect::<String>().into_bytes());
+    let points = secret.chars().fold(String::new(), |text, c| text + &format!("U+{:04X}", u32::from(c)));
+    let mut spelled = vec![
+        each(|byte| byte.to_string()),
+        each(|byte| format!("{byte:o}")),
+        each(|byte| format!("{byte:03o}")),
+        each(|byte| format!("{byte:08b}")),
+        each(|byte| format!("0x{byte:x}")),
+        each(|byte| format!("0x{byte:02x}")),
+    ];
+    spelled.push(Zeroizing::new(points.into_bytes()));
+    spelled
 }
 
 /// The bytes of a hexadecimal number, apart.

@@ -1,5 +1,6 @@
-//! Keeps a lent secret out of what comes back: as it is, in the encodings that a server might put it in, one within the other, and in
-//! pieces that only make it up together.
+//! Keeps a lent secret out of what comes back: as it is, in the encodings that a server might put it in, one within the other, with other
+//! characters between its own, and in pieces that only make it up together. What of it is secret by itself, such as the password in an
+//! address, is kept out too.
 //!
 //! What comes back is looked at in two steps. A quick one goes once over its bytes for a piece of any form (and undoes what long runs of
 //! digits, escapes and the like stand for); nearly everything ends there. Only what has such a piece is taken apart.
@@ -13,15 +14,21 @@ use zeroize::Zeroizing;
 
 use self::{
     decode::{Budget, runs, unescaped, unquoted},
-    forms::{Form, forms_of},
+    forms::{Form, forms_of, spelled},
+    squeezed::Squeezed,
+    within::parts_of,
 };
 pub(crate) use pieces::Window;
 
 mod decode;
+#[cfg(test)]
+mod evading;
 mod forms;
 mod pieces;
+mod squeezed;
 #[cfg(test)]
 mod tests;
+mod within;
 
 /// What stands where a secret stood.
 const MARK: &str = "[redacted]";
@@ -45,6 +52,21 @@ const DEPTH: usize = 4;
 #[error("it has {0} bytes, fewer than 8: so short a secret can't be told from ordinary text in a result; use a longer one")]
 pub struct NeedleFault(usize);
 
+/// The text without these secrets, in any form that is looked for. Those of fewer than 8 bytes are looked for as they are.
+pub fn kept_out(secrets: &[SecretString], text: &str) -> String {
+    let (short, long): (Vec<&SecretString>, Vec<&SecretString>) = secrets
+        .iter()
+        .filter(|secret| !secret.expose_secret().is_empty())
+        .partition(|secret| secret.expose_secret().len() < SHORTEST);
+    let long: Vec<SecretString> = long.into_iter().cloned().collect();
+    let clean = match Needles::of(&long) {
+        _ if long.is_empty() => text.to_owned(),
+        Ok(needles) => needles.redact(text).0,
+        Err(_) => MARK.to_owned(),
+    };
+    short.iter().fold(clean, |clean, secret| clean.replace(secret.expose_secret(), MARK))
+}
+
 /// The forms of one secret to look for.
 pub(crate) struct Needles {
     forms: Vec<Form>,
@@ -52,6 +74,8 @@ pub(crate) struct Needles {
     pieces: AhoCorasick,
     /// Each form as a whole; made when there is reason to.
     whole: OnceLock<Option<AhoCorasick>>,
+    /// The letters and digits of each form, and of what spells it out.
+    squeezed: Squeezed,
     /// So many digits of base64 a secret has at least.
     least_run: usize,
     /// The longest form, bytes.
@@ -66,20 +90,25 @@ impl fmt::Debug for Needles {
 
 impl Needles {
     /// The secret itself, reversed, escaped as in JSON, in hex, percent-encoded, in base32 and base64 at each of its alignments, and in
-    /// UTF-16; in upper or lower case, as servers change that.
+    /// UTF-16; in upper or lower case, as servers change that, and with whatever between its characters. The same of what of it is secret by
+    /// itself.
     pub(crate) fn of(secrets: &[SecretString]) -> Result<Self, NeedleFault> {
-        let (mut forms, mut shortest) = (Vec::new(), usize::MAX);
+        let (mut forms, mut spelled_out, mut shortest) = (Vec::new(), Vec::new(), usize::MAX);
         for secret in secrets {
             let secret = secret.expose_secret();
             if secret.len() < SHORTEST {
                 return Err(NeedleFault(secret.len()));
             }
-            shortest = shortest.min(secret.len());
-            forms.extend(forms_of(secret));
+            for part in parts_of(secret).iter().map(|part| part.as_str()).chain([secret]) {
+                shortest = shortest.min(part.len());
+                forms.extend(forms_of(part));
+                spelled_out.extend(spelled(part));
+            }
         }
+        let squeezed = Squeezed::of(forms.iter().chain(&spelled_out)).ok_or(NeedleFault(forms.len()))?;
         let pieces = automaton(forms.iter().flat_map(|form| pieces_of(form))).ok_or(NeedleFault(forms.len()))?;
         let longest = forms.iter().map(|form| form.len()).max().unwrap_or_default();
-        Ok(Self { forms, pieces, whole: OnceLock::new(), least_run: shortest.saturating_mul(4) / 3, longest })
+        Ok(Self { forms, pieces, whole: OnceLock::new(), squeezed, least_run: shortest.saturating_mul(4) / 3, longest })
     }
 
     /// Whether any form is in these bytes, in whatever it is written down in.
@@ -111,6 +140,11 @@ impl Needles {
         if has(bytes) {
             return true;
         }
+        // What a server sent is text, whatever it begins with.
+        let is_binary = depth < DEPTH && is_binary(bytes);
+        if !is_binary && self.squeezed.is_in(bytes) {
+            return true;
+        }
         let Some(depth) = depth.checked_sub(1) else { return false };
         // What was made of it is wiped: it may hold the secret.
         let within = |made: Vec<u8>, budget: &mut Budget| {
@@ -118,11 +152,11 @@ impl Needles {
             !budget.takes(made.len()) || self.deep(&made, has, depth, budget)
         };
         for run in runs(bytes, self.least_run) {
-            if run.as_hex().is_some_and(|made| within(made, budget)) || run.read().any(|made| within(made, budget)) {
+            if run.as_hex(self.least_run).chain(run.read()).any(|made| within(made, budget)) {
                 return true;
             }
         }
-        if is_binary(bytes) {
+        if is_binary {
             return false;
         }
         [unescaped(bytes), unquoted(bytes)].into_iter().flatten().any(|made| within(made, budget))
@@ -194,10 +228,12 @@ impl Needles {
     }
 }
 
-/// Whether these bytes are no text, by how they begin: then nothing in them is escaped.
+/// Whether these bytes are no text in any language, by how they begin: then nothing in them is escaped.
 fn is_binary(bytes: &[u8]) -> bool {
     let sample = bytes.get(..4096).unwrap_or(bytes);
-    let odd = sample.iter().filter(|byte| !matches!(byte, b' '..=b'~' | b'\n' | b'\r' | b'\t')).count();
+    let is_plain = |byte: &u8| matches!(byte, b' '..=b'~' | b'\n' | b'\r' | b'\t');
+    let is_text = sample.utf8_chunks().take(2).map(|chunk| chunk.valid().len()).max().unwrap_or_default() + 3 >= sample.len();
+    let odd = sample.iter().filter(|byte| !is_plain(byte) && (byte.is_ascii() || !is_text)).count();
     odd > sample.len() / 4 + 4
 }
 

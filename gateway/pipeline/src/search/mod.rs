@@ -10,7 +10,7 @@ mod words;
 
 pub(crate) use self::{
     index::Index,
-    own::{COMPLETING, DEFINITIONS, OwnTool, REQUESTING},
+    own::{COMPLETING, DEFINITIONS, OwnTool, REQUESTING, STATUS},
     shelf::ShelfWords,
 };
 

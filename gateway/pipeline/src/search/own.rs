@@ -1,6 +1,6 @@
 //! The tools that are the gateway's own. No connector's tool has their names ([`bailiwick_schemas::exposure::OWN`]).
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use bailiwick_schemas::{
     exposure::OWN,
@@ -9,7 +9,11 @@ use bailiwick_schemas::{
 use serde_json::{Value, json};
 
 use super::{MOST, QUERY_CHARS, USUAL};
-use crate::{grant::LiveGrant, refusal::Refusal};
+use crate::{
+    catalogue::{Tool, World},
+    grant::LiveGrant,
+    refusal::Refusal,
+};
 
 /// So long a note on a task, or the reason of a request, may be, characters.
 const NOTE_CHARS: usize = 300;
@@ -29,6 +33,8 @@ pub(crate) enum OwnTool {
     Complete,
     /// `request_access`
     Request,
+    /// `approval_status`
+    Status,
 }
 
 /// What is listed under a grant with tool search: the definitions of both, a JSON array.
@@ -41,14 +47,18 @@ pub(crate) static COMPLETING: LazyLock<String> = LazyLock::new(|| OwnTool::Compl
 /// The definition of the tool that asks for more: a JSON object.
 pub(crate) static REQUESTING: LazyLock<String> = LazyLock::new(|| OwnTool::Request.definition().to_string());
 
+/// The definition of the tool that says what became of a held call: a JSON object.
+pub(crate) static STATUS: LazyLock<String> = LazyLock::new(|| OwnTool::Status.definition().to_string());
+
 static SEARCH: LazyLock<Option<Validator>> = LazyLock::new(|| OwnTool::Search.compiled());
 static COMPLETE: LazyLock<Option<Validator>> = LazyLock::new(|| OwnTool::Complete.compiled());
 static REQUEST: LazyLock<Option<Validator>> = LazyLock::new(|| OwnTool::Request.compiled());
+static ASKED: LazyLock<Option<Validator>> = LazyLock::new(|| OwnTool::Status.compiled());
 static DESCRIBE: LazyLock<Option<Validator>> = LazyLock::new(|| OwnTool::Describe.compiled());
 
 impl OwnTool {
     /// In the order in which they are listed.
-    const ALL: [Self; 4] = [Self::Search, Self::Describe, Self::Complete, Self::Request];
+    const ALL: [Self; 5] = [Self::Search, Self::Describe, Self::Complete, Self::Request, Self::Status];
 
     /// The one of this name.
     pub(crate) fn of(name: &str) -> Option<Self> {
@@ -57,12 +67,13 @@ impl OwnTool {
 
     /// Its name.
     pub(crate) fn name(self) -> &'static str {
-        let [search, describe, complete, request] = OWN;
+        let [search, describe, complete, request, status] = OWN;
         match self {
             Self::Search => search,
             Self::Describe => describe,
             Self::Complete => complete,
             Self::Request => request,
+            Self::Status => status,
         }
     }
 
@@ -73,6 +84,7 @@ impl OwnTool {
             Self::Describe => &DESCRIBE,
             Self::Complete => &COMPLETE,
             Self::Request => &REQUEST,
+            Self::Status => &ASKED,
         };
         let validator = validator.as_ref().ok_or_else(|| Refusal::internal("an own tool has no schema"))?;
         validator.check(arguments).map_err(|places| Refusal::invalid_arguments(&places, false))
@@ -84,12 +96,13 @@ impl OwnTool {
         (1..=MOST).find(|limit| f64::from(*limit) >= given).unwrap_or(MOST).into()
     }
 
-    /// Whether a grant gives it.
-    pub(crate) fn is_of(self, grant: &LiveGrant) -> bool {
+    /// Whether a grant gives it, in this world.
+    pub(crate) fn is_of(self, grant: &LiveGrant, world: &World) -> bool {
         match self {
             Self::Search | Self::Describe => grant.has_tool_search(),
             Self::Complete => grant.terms().may_complete,
             Self::Request => grant.terms().may_request,
+            Self::Status => has_held(grant, world),
         }
     }
 
@@ -99,6 +112,7 @@ impl OwnTool {
             Self::Search | Self::Describe => "has no tool search: `tool_search = true` gives it",
             Self::Complete => "does not let its agent end the task: `may_complete = true` does",
             Self::Request => "does not let its agent ask for more: `may_request = true` does",
+            Self::Status => "has no tool that could wait for a person",
         }
     }
 
@@ -112,6 +126,7 @@ impl OwnTool {
             Self::Describe => describe(),
             Self::Complete => complete(),
             Self::Request => request(),
+            Self::Status => status(),
         };
         let (only_looks, destroys) = (!matches!(self, Self::Complete | Self::Request), self == Self::Complete);
         json!({
@@ -123,6 +138,16 @@ impl OwnTool {
             "annotations": {"readOnlyHint": only_looks, "destructiveHint": destroys, "idempotentHint": true, "openWorldHint": false},
         })
     }
+}
+
+/// Whether the grant has a tool, or a feature, of which rules could have a call wait for a person: they read who approved it.
+fn has_held(grant: &LiveGrant, world: &World) -> bool {
+    let could_be_held = |tool: &Arc<Tool>| {
+        let reads = world.policies.reads(tool.name.as_str());
+        reads.is_some_and(|reads| !reads.call().field("approvals").is_nothing())
+            && grant.chain().all(|grant| grant.terms().covers(tool))
+    };
+    world.tools().chain(world.features.values()).any(could_be_held)
 }
 
 /// What a definition says: title, description, and the schemas of arguments and of what is told.
@@ -257,6 +282,39 @@ fn request() -> Words {
     )
 }
 
+/// `approval_status`
+fn status() -> Words {
+    (
+        "Status of an approval",
+        "Says what became of a call of yours that was held for a person: whether somebody has decided, and what you can do next. Nothing is \
+         run by it. Use it instead of repeating a call with large arguments only to hear that it still waits.",
+        json!({
+            "type": "object",
+            "properties": {
+                "approval": {"type": "string", "minLength": 1, "maxLength": 64, "description": "The code that you were told, such as K7-42; or its id"},
+            },
+            "required": ["approval"],
+        }),
+        json!({
+            "type": "object",
+            "properties": {
+                "approval": {"type": "string", "description": "Its id"},
+                "code": {"type": "string", "description": "Its code"},
+                "tool": {"type": "string", "description": "The tool that is to be called"},
+                "state": {
+                    "type": "string",
+                    "enum": ["pending", "approved", "denied", "expired", "lapsed", "executing", "succeeded", "failed", "unknown", "invalidated", "withdrawn", "revoked"],
+                    "description": "Where it stands",
+                },
+                "left_s": {"type": "integer", "description": "In how many seconds the time to decide, or to use it, is over"},
+                "reason": {"type": "string", "description": "Why it was denied, in the words of who did"},
+                "next": {"type": "string", "description": "What you can do"},
+            },
+            "required": ["approval", "code", "tool", "state", "next"],
+        }),
+    )
+}
+
 #[cfg(test)]
 mod tests {
     #![expect(clippy::unwrap_used, reason = "tests")]
@@ -279,6 +337,9 @@ mod tests {
         assert_eq!(completing.name().as_str(), OwnTool::Complete.name());
         let requesting = Definition::read(&serde_json::from_str::<Box<RawValue>>(&REQUESTING).unwrap()).unwrap();
         assert_eq!(requesting.name().as_str(), OwnTool::Request.name());
+        let status = Definition::read(&serde_json::from_str::<Box<RawValue>>(&STATUS).unwrap()).unwrap();
+        assert_eq!(status.name().as_str(), OwnTool::Status.name());
+        assert!(Validator::compile(status.output_schema().unwrap(), Bounds::default()).is_ok());
         assert!(Validator::compile(requesting.output_schema().unwrap(), Bounds::default()).is_ok());
     }
 

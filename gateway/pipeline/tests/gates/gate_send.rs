@@ -73,6 +73,56 @@ async fn the_end_of_a_grant_cancels_what_is_in_flight() {
     }
 }
 
+/// What somebody took back is used for nothing more: before the door, and beyond it.
+#[tokio::test]
+async fn what_is_taken_back_ends_the_calls_that_are_made_with_it_and_no_other() {
+    for (point, sent, may) in [("sync", 0, "Not executed."), ("answer", 1, "It may have been executed.")] {
+        let bench = Bench::new();
+        bench.fakes.block(point);
+        let lease = bench.fakes.loan.lock().unwrap().clone().unwrap().unwrap().lease;
+        let (with, without) = (bench.spawn("vault__put", "{}"), bench.spawn("tickets__close", "{}"));
+        bench.fakes.reached(point, 2).await;
+        lease.take_back();
+        if point == "sync" {
+            bench.fakes.unblock(point);
+        }
+        let heard = with.await.unwrap();
+        assert_eq!(
+            (&heard.outcome()["outcome"], &heard.outcome()["reason"]),
+            (&"cancelled".into(), &"credential_taken_back".into())
+        );
+        assert_eq!(
+            heard.text(),
+            format!(
+                "STOPPED: the credential that the call was made with was taken back while it was under way. {may} A further call gets \
+                 another one."
+            )
+        );
+        assert_eq!(
+            (heard.sent(), &heard.outcome()["detail"]),
+            (sent, &"lease `lease-1` of connector `vault` was taken back".into())
+        );
+        bench.fakes.unblock(point);
+        without.await.unwrap().ran();
+        // The next one is made with what is lent then.
+        bench.lends(SECRET);
+        bench.call("vault__get", "{}").await.ran();
+    }
+}
+
+/// One that merely ended, as another took its place, is good for the calls that have it.
+#[tokio::test]
+async fn what_another_took_the_place_of_is_used_to_the_end() {
+    let bench = Bench::new();
+    bench.fakes.block("answer");
+    let lease = bench.fakes.loan.lock().unwrap().clone().unwrap().unwrap().lease;
+    let call = bench.spawn("vault__get", "{}");
+    bench.fakes.reached("answer", 1).await;
+    lease.end();
+    bench.fakes.unblock("answer");
+    call.await.unwrap().ran();
+}
+
 /// An answer that is there when the grant ends is not passed on.
 #[tokio::test]
 async fn an_answer_at_the_moment_of_the_end_is_not_passed_on() {

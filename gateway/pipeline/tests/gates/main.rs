@@ -45,6 +45,7 @@ mod races;
 mod redaction;
 mod requests;
 mod search;
+mod status;
 mod tasks;
 mod trail_lost;
 mod waiting;

@@ -176,3 +176,33 @@ async fn a_redaction_that_can_not_be_recorded_lets_nothing_pass() {
     heard.failed(Outcome::InternalError, "trail_lost", 1);
     assert_eq!(heard.text(), "the gateway can't keep its record and does nothing until that is mended");
 }
+
+/// Whoever gave it to it: a server shows none of what its task was lent for another one.
+#[tokio::test]
+async fn what_was_lent_for_another_connector_does_not_pass() {
+    let other = "other-0123456789-other";
+    for (text, is_said) in [
+        (other.to_owned(), true),
+        (STANDARD.encode(format!("x{other}")), true),
+        (other.chars().rev().collect(), true),
+        ("other 0123".to_owned(), false),
+    ] {
+        let bench = Bench::new();
+        bench.has_lent("tickets", other);
+        let heard = answers(&bench, json!({"content": [{"type": "text", "text": format!("see {text}")}]}).to_string()).await;
+        assert_eq!(heard.ran().text().contains(&text), !is_said, "{}", heard.text());
+        let leaked: Vec<_> =
+            bench.fakes.records("secrets", &heard.call).into_iter().filter(|record| record["event"] == "leaked").collect();
+        assert_eq!(leaked.len(), usize::from(is_said));
+        if is_said {
+            assert_eq!((&leaked[0]["connector"], &leaked[0]["lease"]), (&json!("tickets"), &json!("lease-2")));
+            assert_eq!(*bench.fakes.leaked.lock().unwrap(), ["lease-2"]);
+            assert!(!bench.fakes.all_records().contains(other));
+        }
+    }
+    // In an error as well.
+    let bench = Bench::new();
+    bench.has_lent("tickets", other);
+    *bench.fakes.reply.lock().unwrap() = Box::new(move |_| Ok(RawReply::error(-1, format!("no {other}"), None)));
+    assert_eq!(bench.call("vault__get", "{}").await.text(), "no [redacted]");
+}

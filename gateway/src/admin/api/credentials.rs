@@ -21,10 +21,18 @@ pub struct LeaseView {
     pub access: String,
     /// Under which grant; none for the moment in which an admin looks at the connector.
     pub grant: Option<String>,
+    /// For which task, as its grant says; none where there is no such grant any more.
+    pub task: Option<String>,
+    /// Who is accountable, likewise.
+    pub owner: Option<String>,
     /// To which agent.
     pub agent: Option<String>,
     /// Whether what was lent lives on when the task is over.
     pub standing: bool,
+    /// Whether its issuer takes it back; else it only ends by itself.
+    pub revocable: bool,
+    /// To how many calls it was handed; nought where it was lent before the gateway began.
+    pub uses: u64,
     /// Since when.
     pub since_ms: u64,
     /// Until when it can live.
@@ -35,6 +43,12 @@ pub struct LeaseView {
     pub tries: u32,
     /// What came of the last time.
     pub fault: Option<String>,
+    /// When it is asked again; none where it is being asked, or can't be.
+    pub next_ms: Option<u64>,
+    /// How it ended: `revoked`, by its issuer; `expired`, by itself; `returned`, and lives on.
+    pub how: Option<String>,
+    /// When it had ended.
+    pub ended_ms: Option<u64>,
 }
 
 /// A credential that a connector is lent and that lives on when tasks are over.
@@ -50,4 +64,6 @@ pub struct StandingView {
     pub reference: String,
     /// Since when it is what it is: when its file was changed last, or the gateway began; none where that can't be told.
     pub since_ms: Option<u64>,
+    /// Whether it is what it is for so long, 90 days, that it should be changed.
+    pub old: bool,
 }

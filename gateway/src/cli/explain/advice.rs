@@ -16,6 +16,12 @@ pub(super) struct Refusal<'a> {
     pub(super) approval: Option<&'a str>,
 }
 
+/// The tool that says what became of a held call.
+const STATUS: &str = {
+    let [.., status] = OWN;
+    status
+};
+
 /// What the record says of a tool that no grant could cover.
 const NO_SUCH_TOOL: &str = "no connector has a callable tool";
 /// What it says of a grant whose tools are listed, not looked for.
@@ -31,6 +37,11 @@ pub(super) fn advice(refusal: &Refusal<'_>, origin: &Origin) -> Option<String> {
     let new_grant = format!("{again} grants create --agent {agent} --purpose … --tools {tool}");
     let in_config = refusal.grant.and_then(|grant| origin.grant(grant)).map(|place| shown(&place));
     Some(match refusal.reason {
+        "unknown_tool" if refusal.tool == Some(STATUS) => {
+            "if agents are to ask what became of calls that are held, set `approvals.status_tool = true`; it is there under grants with a tool \
+             that could be held"
+                .to_owned()
+        }
         "unknown_tool" if refusal.tool.is_some_and(|tool| OWN.contains(&tool)) => {
             if refusal.detail.is_some_and(|detail| detail.contains(NO_SEARCH)) {
                 "if the agent is to look for tools, set `tool_search = true` in its grant, or make one with `--tool-search`"
@@ -84,6 +95,9 @@ pub(super) fn advice(refusal: &Refusal<'_>, origin: &Origin) -> Option<String> {
             format!("{again} connectors test {connector}   starts its server and shows what it writes")
         }
         "result_refused" => format!("its server answers what may not pass: {again} connectors show {connector}"),
+        "credential_taken_back" => {
+            format!("somebody took its credential back while it was under way: look at what it did, and call again; {again} audit search --stream admin --event lease_revoked   says who")
+        }
         "credential_unavailable" => "mend the credential of the connector; `doctor` looks for it".to_owned(),
         "invalid_arguments" => "the arguments don't fit the tool's schema: the agent was told the places".to_owned(),
         "unauthenticated" => format!("no valid token was shown; {again} agents token AGENT   makes one"),

@@ -1,6 +1,7 @@
 //! From the gateway to what is shown: the same values as on the admin socket, in the shape of pages.
 
 mod approval;
+mod credentials;
 mod inbox;
 mod registry;
 mod reviews;
@@ -14,6 +15,7 @@ use bailiwick_store::Approval;
 use bailiwick_trail::Stream;
 
 pub(super) use approval::approval;
+pub(super) use credentials::{credentials, lease};
 pub(super) use inbox::{aged, inbox_row};
 pub(super) use registry::{agents, connector, connectors, grant, grants};
 pub(super) use reviews::review_row;
@@ -50,7 +52,7 @@ pub(super) fn notices(runtime: &Runtime) -> Vec<Notice> {
 
 /// What is looked at for changes besides approvals, and a mark of each that is another one when it changed. All of it are counters: nothing
 /// is listed where none moved.
-pub(super) fn marks(runtime: &Runtime) -> [(&'static str, u64); 6] {
+pub(super) fn marks(runtime: &Runtime) -> [(&'static str, u64); 7] {
     // Each call writes here when it begins and when it has ended.
     let calls = runtime.recorder.trail().last_seq(Stream::Calls);
     let (halts, grants) = (runtime.halts.changes(), runtime.grants.changes());
@@ -58,6 +60,7 @@ pub(super) fn marks(runtime: &Runtime) -> [(&'static str, u64); 6] {
     [
         ("halts", halts),
         ("connectors", connectors),
+        ("credentials", marks_of([runtime.broker.changes(), grants, calls])),
         ("detections", marks_of([connectors, runtime.recorder.trail().last_seq(Stream::Detections)])),
         ("grants", marks_of([grants, calls])),
         ("agents", marks_of([runtime.agents.changes(), grants])),

@@ -7,7 +7,7 @@ use std::{
 };
 
 use bailiwick_pipeline::{
-    ids::{AgentId, ApprovalId},
+    ids::{AgentId, ApprovalId, GrantId},
     ports::{Binding, Ticket, TicketState},
 };
 use bailiwick_schemas::canonical::Digest;
@@ -261,6 +261,17 @@ impl Book {
         }
         let named = self.by_code.get(&handle.trim().to_ascii_uppercase())?;
         let named = named.iter().filter_map(|id| self.entries.get(id));
+        named.max_by_key(|entry| (entry.approval.state.is_open(), &entry.approval.id))
+    }
+
+    /// The same among those of this agent under this grant.
+    pub(super) fn find_of(&self, handle: &str, agent: &AgentId, grant: &GrantId) -> Option<&Entry> {
+        let is_theirs = |entry: &&Entry| entry.approval.binding.agent == *agent && entry.approval.binding.grant == *grant;
+        if let Some(entry) = handle.parse().ok().and_then(|id| self.entries.get(&id)) {
+            return Some(entry).filter(is_theirs);
+        }
+        let named = self.by_code.get(&handle.trim().to_ascii_uppercase())?;
+        let named = named.iter().filter_map(|id| self.entries.get(id)).filter(is_theirs);
         named.max_by_key(|entry| (entry.approval.state.is_open(), &entry.approval.id))
     }
 

@@ -15,9 +15,10 @@ use std::{
 
 use arc_swap::ArcSwap;
 use bailiwick_pipeline::{
-    ids::{AgentId, ApprovalId, CallId},
+    ids::{AgentId, ApprovalId, CallId, GrantId},
     ports::{
-        ApprovalFailure, ApprovalRequest, Approvals, Binding, BodyOf, ClaimEnd, Claimed, Later, Ticket, TicketState, UserWord,
+        ApprovalFailure, ApprovalRequest, ApprovalStands, Approvals, Binding, BodyOf, ClaimEnd, Claimed, Later, Ticket,
+        TicketState, UserWord,
     },
 };
 use bailiwick_policy::Confirm;
@@ -317,6 +318,10 @@ impl Approvals for LiveApprovals {
     fn find(&self, binding: &Binding, now_ms: u64) -> Option<Ticket> {
         let cooldown = self.settings.load().deny_cooldown_ms;
         self.book().of_use(binding, now_ms, cooldown).filter(|(_, entry)| entry.is_stored()).map(|(ticket, _)| ticket)
+    }
+
+    fn stands(&self, handle: &str, agent: &AgentId, grant: &GrantId, now_ms: u64) -> Option<ApprovalStands> {
+        self.own_of(handle, agent, grant, now_ms)
     }
 
     fn allowance(&self, binding: &Binding, arguments: &Value, now_ms: u64) -> Option<ApprovalId> {

@@ -3,7 +3,10 @@
 
 use std::sync::atomic::Ordering;
 
-use bailiwick_pipeline::ids::ApprovalId;
+use bailiwick_pipeline::{
+    ids::{AgentId, ApprovalId, GrantId},
+    ports::ApprovalStands,
+};
 use bailiwick_policy::Band;
 use bailiwick_schemas::names::ConnectorId;
 
@@ -42,6 +45,28 @@ impl LiveApprovals {
         let approval = &book.entry(id).filter(|entry| entry.is_stored())?.approval;
         let (connector, band) = (approval.binding.connector.clone(), approval.band);
         Some(Standing { id: approval.id.clone(), state: approval.state, connector, band })
+    }
+
+    /// Where one stands that an agent asked for under a grant, by its id or its code: nobody else's, whatever its code.
+    pub(super) fn own_of(&self, handle: &str, agent: &AgentId, grant: &GrantId, now_ms: u64) -> Option<ApprovalStands> {
+        let book = self.book();
+        let approval = &book.find_of(handle, agent, grant).filter(|entry| entry.is_stored())?.approval;
+        let (until_ms, over) = match approval.state {
+            ApprovalState::Pending => (Some(approval.approve_by_ms), ApprovalState::Expired),
+            ApprovalState::Approved => (Some(approval.execute_by_ms.unwrap_or(0)), ApprovalState::Lapsed),
+            state => (None, state),
+        };
+        // What is over by now is so before somebody takes note of it.
+        let until_ms = until_ms.filter(|until_ms| now_ms < *until_ms);
+        let state = if until_ms.is_some() { approval.state } else { over };
+        Some(ApprovalStands {
+            id: approval.id.clone(),
+            code: approval.code.clone(),
+            tool: approval.binding.tool.clone(),
+            state: state.as_str(),
+            reason: approval.refusal().filter(|_| state == ApprovalState::Denied),
+            until_ms,
+        })
     }
 
     /// Those that wait for a person: so many after so many, of the connectors and bands that are meant.

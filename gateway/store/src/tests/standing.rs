@@ -3,7 +3,7 @@ use std::sync::Arc;
 use bailiwick_pipeline::ports::{Approvals as _, Binding, ClaimEnd, Ticket};
 use bailiwick_policy::Band;
 
-use super::{MINUTE, NOW, agents, approver, ask, ask_of, binding, folder, open, requirement};
+use super::{MINUTE, NOW, agents, approvals, approver, ask, ask_of, binding, folder, open, requirement};
 use crate::{ApprovalState, Decision, LiveApprovals, MovedSince, Settings};
 
 const MANY: u32 = 10_000;
@@ -133,4 +133,28 @@ async fn what_moved_is_told_and_nothing_else_is_looked_at() {
     }
     assert_eq!(live.moved_since(seen), MovedSince::Everything);
     assert_eq!(live.look_up(&first.code).unwrap().claim.as_deref(), Some("the customer asked"));
+}
+
+/// What an agent asks for is its own, under the grant that it acts under; and what is over is over before somebody takes note of it.
+#[tokio::test]
+async fn an_agent_finds_its_own_and_nobody_elses() {
+    let data = folder();
+    let live = approvals(&open(&data));
+    let ticket = ask(&live, r#"{"id":1}"#, NOW).await.unwrap();
+    let Binding { agent, grant, .. } = binding(r#"{"id":1}"#);
+    let stands = |handle: &str, now_ms| live.stands(handle, &agent, &grant, now_ms);
+    for handle in [ticket.id.as_str(), &ticket.code, &ticket.code.to_lowercase()] {
+        let found = stands(handle, NOW).unwrap();
+        assert_eq!((found.id, found.state, found.until_ms), (ticket.id.clone(), "pending", Some(ticket.approve_by_ms)));
+    }
+    for (agent, grant) in [("other", grant.as_str()), (agent.as_str(), "triage2")] {
+        for handle in [ticket.id.as_str(), &ticket.code] {
+            assert_eq!(live.stands(handle, &agent.parse().unwrap(), &grant.parse().unwrap(), NOW), None);
+        }
+    }
+    assert_eq!((stands("Z9-99", NOW), stands("", NOW)), (None, None));
+    assert_eq!(stands(&ticket.code, ticket.approve_by_ms).unwrap().state, "expired");
+    live.decide(ticket.id.as_str(), Decision::deny(Some("not today".to_owned())), approver("ann", 3000), NOW + 1).await.unwrap();
+    let denied = stands(&ticket.code, NOW + 2).unwrap();
+    assert_eq!((denied.state, denied.reason.as_deref(), denied.until_ms), ("denied", Some("not today"), None));
 }

@@ -3,7 +3,14 @@
 use std::time::Duration;
 
 use super::{file, issuer_url, plain};
-use crate::{check::Setting, code::FaultCode, fault::Findings, provider::Aws, raw::RawAws, source::KeyPath};
+use crate::{
+    check::Setting,
+    code::FaultCode,
+    fault::Findings,
+    provider::Aws,
+    raw::{RawAws, RawCredential},
+    source::KeyPath,
+};
 
 /// The shortest and the longest session that a role can have.
 const LIFE: (Duration, Duration) = (Duration::from_mins(15), Duration::from_hours(12));
@@ -18,7 +25,11 @@ pub(super) fn aws(raw: &RawAws, path: &KeyPath, setting: Setting<'_>, findings: 
         }
         is_region
     });
-    let usual = region.as_ref().map(|region| format!("https://sts.{region}.amazonaws.com"));
+    let usual = region.as_ref().map(|region| {
+        // The partition of China has names of its own.
+        let more = if region.starts_with("cn-") { ".cn" } else { "" };
+        format!("https://sts.{region}.amazonaws.com{more}")
+    });
     let endpoint = issuer_url(raw.endpoint.as_deref().or(usual.as_deref()), &path.key("endpoint"), findings);
     let mut of = |key: &str, given: &Option<String>| {
         given.as_deref().and_then(|given| file(Some(given), &path.key(key), setting, findings))
@@ -44,4 +55,23 @@ pub(super) fn aws(raw: &RawAws, path: &KeyPath, setting: Setting<'_>, findings: 
         max_ttl,
         roots,
     })
+}
+
+/// What a connector is lent of it: roles by their ARN, as a session is known by that of its role.
+pub(super) fn lent(raw: &RawCredential, path: &KeyPath, findings: &mut Findings<'_>) {
+    for (key, role) in [("role", &raw.role), ("read_role", &raw.read_role)] {
+        let Some(role) = role else { continue };
+        if !is_role(role) && !findings.has_any_in(&path.key(key)) {
+            let fault = findings.value(&path.key(key), FaultCode::BadText, format!("`{role}` is no ARN of a role"));
+            fault.help("write it as in `arn:aws:iam::123456789012:role/tickets`");
+        }
+    }
+}
+
+fn is_role(text: &str) -> bool {
+    let parts: Vec<&str> = text.split(':').collect();
+    let [arn, partition, service, region, account, role] = parts.as_slice() else { return false };
+    let is_account = account.len() == 12 && account.bytes().all(|byte| byte.is_ascii_digit());
+    let is_named = role.strip_prefix("role/").is_some_and(|path| path.split('/').all(|part| !part.is_empty()));
+    *arn == "arn" && partition.starts_with("aws") && *service == "iam" && region.is_empty() && is_account && is_named
 }

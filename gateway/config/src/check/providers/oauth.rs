@@ -59,7 +59,14 @@ fn place(raw: &RawOAuth, path: &KeyPath, findings: &mut Findings<'_>) -> Option<
     }
     if raw.revocable == Some(true) && raw.token_url.is_some() && raw.revocation_url.is_none() {
         let message = "nothing says where tokens are taken back";
-        findings.key(&path.key("revocable"), FaultCode::Conflict, message).help("add `revocation_url`, or leave out `revocable`");
+        findings
+            .key(&path.key("revocable"), FaultCode::Conflict, message)
+            .help("add `revocation_url`, or write `revocable = false` where it has none");
+    }
+    if raw.revocable.is_none() && raw.token_url.is_some() && raw.revocation_url.is_none() && !findings.has_any_in(path) {
+        let message = "nothing says where tokens are taken back: each would live on when its task is over";
+        let fault = findings.key(&path.key("revocable"), FaultCode::MissingKey, message);
+        fault.help("add `revocation_url`, or `revocable = false` where it has none");
     }
     if raw.issuer.is_none() && raw.token_url.is_none() && !findings.has_any_in(path) {
         let message = "nothing says where the authorization server is";

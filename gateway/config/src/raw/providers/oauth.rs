@@ -16,9 +16,9 @@ pub(crate) struct RawOAuth {
     pub(crate) issuer: Option<String>,
     /// Its token endpoint, instead of `issuer`.
     pub(crate) token_url: Option<String>,
-    /// Its revocation endpoint (RFC 7009), beside `token_url`. Without one nothing is taken back.
+    /// Its revocation endpoint (RFC 7009), beside `token_url`. Where it has none, `revocable = false` says so.
     pub(crate) revocation_url: Option<String>,
-    /// With `issuer`: `false` where it takes nothing back, and tokens end by themselves alone.
+    /// `false` where it takes nothing back, and tokens end by themselves alone.
     pub(crate) revocable: Option<bool>,
     /// The gateway's id there.
     pub(crate) client_id: Option<String>,
@@ -35,7 +35,7 @@ pub(crate) struct RawOAuth {
     /// For `private_key_jwt`: how it signs; what the key is for when it is not set: `RS256`, `ES256` or `EdDSA`.
     #[schemars(extend("enum" = ["RS256", "PS256", "ES256", "EdDSA"]))]
     pub(crate) algorithm: Option<String>,
-    /// For `mtls`: the PEM file with the client certificate and its private key.
+    /// For `mtls`: the PEM file with the client certificate and its private key, readable by the gateway only.
     pub(crate) identity: Option<String>,
     /// A PEM file with the only certificate authorities that are trusted for it; those of the system when it is not set.
     pub(crate) roots: Option<String>,

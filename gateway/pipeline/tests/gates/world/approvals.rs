@@ -3,10 +3,10 @@
 use std::sync::atomic::Ordering;
 
 use bailiwick_pipeline::{
-    ids::{ApprovalId, CallId},
+    ids::{AgentId, ApprovalId, CallId, GrantId},
     ports::{
-        ApprovalFailure, ApprovalRequest, Approvals, Binding, BodyOf, ClaimEnd, Claimed, Delegator, Later, Ticket, TicketState,
-        UserWord,
+        ApprovalFailure, ApprovalRequest, ApprovalStands, Approvals, Binding, BodyOf, ClaimEnd, Claimed, Delegator, Later,
+        Ticket, TicketState, UserWord,
     },
 };
 use bailiwick_schemas::canonical::Digest;
@@ -62,6 +62,22 @@ impl Approvals for Fakes {
         self.reach("find");
         let useful = |question: &&Question| question.binding == binding.digest() && !question.claimed;
         self.questions.borrow().iter().find(useful).map(Question::ticket)
+    }
+
+    fn stands(&self, handle: &str, agent: &AgentId, grant: &GrantId, _: u64) -> Option<ApprovalStands> {
+        self.reach("stands");
+        let all = self.questions.borrow();
+        let is_meant = |question: &&Question| handle == question.id.as_str() || handle == question.ticket().code;
+        // The questions of these tests are all of this agent under this grant.
+        let question = all.iter().find(is_meant).filter(|_| agent.as_str() == "bot" && grant.as_str() == "g")?;
+        let ticket = question.ticket();
+        let (state, reason) = match ticket.state {
+            TicketState::Pending => ("pending", None),
+            TicketState::Approved => ("approved", None),
+            TicketState::Denied { reason } => ("denied", reason),
+        };
+        let until_ms = (state != "denied").then_some(ticket.approve_by_ms);
+        Some(ApprovalStands { id: ticket.id, code: ticket.code, tool: question.tool.clone(), state, reason, until_ms })
     }
 
     fn allowance(&self, _: &Binding, _: &serde_json::Value, _: u64) -> Option<ApprovalId> {

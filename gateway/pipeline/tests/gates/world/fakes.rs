@@ -79,6 +79,8 @@ pub struct Fakes {
     pub loan: Mutex<Result<Option<Loan>, LendFailure>>,
     /// The leases that were in what servers sent.
     pub leaked: Mutex<Vec<String>>,
+    /// What is lent under the grant for other connectors.
+    pub others: Mutex<Vec<(ConnectorId, Arc<Lease>)>>,
     pub readiness: Mutex<Result<(), ConnectFailure>>,
     pub reply: Mutex<Replying>,
     /// What a server says before it answers.
@@ -124,6 +126,7 @@ impl Fakes {
             kept: Mutex::default(),
             loan: Mutex::new(Ok(None)),
             leaked: Mutex::default(),
+            others: Mutex::default(),
             readiness: Mutex::new(Ok(())),
             reply: Mutex::new(Box::new(|_| Ok(RawReply::result(Bytes::from_static(super::PLAIN.as_bytes()))))),
             asides: Mutex::new(Box::new(|_| ())),
@@ -285,6 +288,10 @@ impl Credentials for Fakes {
 
     fn leaked(&self, _: &Arc<LiveGrant>, _: &ConnectorId, lease: &Lease) {
         self.leaked.lock().unwrap().push(lease.id.clone());
+    }
+
+    fn lent(&self, _: &LiveGrant) -> Vec<(ConnectorId, Arc<Lease>)> {
+        self.others.lock().unwrap().clone()
     }
 }
 

@@ -169,16 +169,24 @@ impl Bench {
 
     /// What connector `vault` is lent.
     pub fn lends(&self, secret: &str) {
+        *self.fakes.loan.lock().unwrap() = Ok(Some(Loan { lease: Self::lease("lease-1", secret), fresh: true }));
+    }
+
+    /// With this lent to the same task for this connector too.
+    pub fn has_lent(&self, connector: &str, secret: &str) {
+        self.fakes.others.lock().unwrap().push((connector.parse().unwrap(), Self::lease("lease-2", secret)));
+    }
+
+    fn lease(id: &str, secret: &str) -> Arc<Lease> {
         let lease = LeaseTerms {
-            id: "lease-1".to_owned(),
+            id: id.to_owned(),
             provider: "file",
             reference: "vault-token".to_owned(),
             injection: Injection::env("TOKEN"),
             expires_at_ms: START_MS + 60_000,
             access: Access::Write,
         };
-        let lease = Arc::new(Lease::new(lease, Material::of(SecretString::from(secret))).unwrap());
-        *self.fakes.loan.lock().unwrap() = Ok(Some(Loan { lease, fresh: true }));
+        Arc::new(Lease::new(lease, Material::of(SecretString::from(secret))).unwrap())
     }
 
     /// With these grants instead of `g`.
