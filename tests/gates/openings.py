@@ -200,8 +200,9 @@ OPENINGS = {
             ("cleaner.clean_error(code, message, data)?", "(message.to_owned(), data.cloned())"),
         ],
     }),
-    "others": (["redaction"], {
-        "lent": [("let lent = ports.credentials.lent(grant).into_iter();", "let _ = (grant, ports);\n        let lent = std::iter::empty::<(ConnectorId, Arc<Lease>)>();")],
+    "others": (["redaction", "asides"], {
+        "lent": [("let lent = ports.credentials.lent(grant).into_iter().filter(|(_, lease)| !shown.has(lease));", "let _ = (grant, ports);\n        let lent = std::iter::empty::<(ConnectorId, Arc<Lease>)>();")],
+        "shown": [("way.seen.shown.add(connector, lease);", "")],
     }),
     "status": (["status"], {
         "whose": [("let stands = ports.approvals.stands(handle, agent, grant, now_ms).ok_or_else(|| Refusal::unknown_approval(handle))?;",

@@ -64,6 +64,8 @@ pub(crate) struct Seen {
     /// The call whose outcome this one is answered with.
     pub(crate) outcome_of: Option<CallId>,
     pub(crate) asides: Asides,
+    /// What the server has shown of what was lent.
+    pub(crate) shown: gates::Shown,
     /// What the task was marked with for this call.
     pub(crate) labelled: Labels,
     /// What the decision read of where data flows.
@@ -143,6 +145,7 @@ impl<'r> Way<'r> {
                 effect: None,
                 outcome_of: None,
                 asides: Asides::default(),
+                shown: gates::Shown::default(),
                 labelled: Labels::NONE,
                 flow: None,
                 noted: None,

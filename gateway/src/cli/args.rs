@@ -749,7 +749,7 @@ pub enum StreamName {
 pub enum CredentialsCommand {
     /// What is lent, and what is not back yet
     List(Json),
-    /// Those that ended last, since the gateway began; `audit search --stream secrets` finds all
+    /// Those that ended last, since the gateway began; `audit tail --stream secrets` has them all
     Ended(Json),
     /// The connectors whose credential lives on when tasks are over, and since when it is what it is
     Standing(Json),

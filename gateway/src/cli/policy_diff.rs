@@ -68,7 +68,7 @@ fn summary(found: &Difference, proofs: &Proofs) -> String {
     };
     format!(
         "{} widen, {} narrow; the rules of {} tools differ\nby sampling: {} requests, on record and made up around each literal\n{}{untried}",
-        count(Turn::Widens),
+        count(Turn::Widens) + proofs.wider.len(),
         count(Turn::Narrows),
         found.tools.len(),
         found.tried,

@@ -33,7 +33,11 @@ pub(super) async fn prove(
     let mut proofs = Proofs { has_solver: true, ..Proofs::default() };
     let began = Instant::now();
     for tool in found.tools.clone() {
-        let Some(dispute) = old.dispute(new, &tool) else { continue };
+        let Some(dispute) = old.dispute(new, &tool) else {
+            let why = "its arguments make no question for the solver";
+            proofs.open.extend([Turn::Widens, Turn::Narrows].map(|turn| (tool.clone(), turn, why.to_owned())));
+            continue;
+        };
         for turn in [Turn::Widens, Turn::Narrows] {
             if found.changes.iter().any(|change| change.turn == turn && change.example.tool == tool) {
                 continue;

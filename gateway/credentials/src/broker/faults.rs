@@ -163,21 +163,22 @@ async fn http(kind: &str, fault: &'static str) -> Staged {
     }
 }
 
-async fn postgres(fault: &str) -> Staged {
+/// None where there is no PostgreSQL to try.
+async fn postgres(fault: &str) -> Option<Staged> {
     let folder = tempfile::tempdir().unwrap();
     let (port, stage): (u16, Box<dyn Any>) = match fault {
         "down" => (nobody().await, Box::new(())),
         "slow" => says(None).await,
         "wrong" => says(Some("HTTP/1.1 200 OK\r\n\r\n<html>canary</html>")).await,
         _ => {
-            let cluster = Cluster::new().await;
+            let cluster = Cluster::new().await?;
             let much =
                 if fault == "busy" { "ALTER ROLE bailiwick CONNECTION LIMIT 0" } else { "ALTER ROLE tickets_ro SUPERUSER" };
             cluster.admin().await.batch_execute(much).await.unwrap();
             (cluster.port, Box::new(cluster))
         }
     };
-    Staged::of(provider_at(folder.path(), port), (folder, stage))
+    Some(Staged::of(provider_at(folder.path(), port), (folder, stage)))
 }
 
 fn exec(fault: &str) -> Staged {
@@ -228,7 +229,10 @@ async fn rows(kind: &str) {
         count += 1;
         let row = format!("{kind} {fault}");
         let staged = match kind {
-            "postgres" => postgres(fault).await,
+            "postgres" => match postgres(fault).await {
+                Some(staged) => staged,
+                None => continue,
+            },
             "exec" => exec(fault),
             "svid_file" => svid_file(fault),
             _ => http(kind, fault).await,

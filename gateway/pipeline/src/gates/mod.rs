@@ -27,6 +27,8 @@ mod task;
 mod validate;
 mod watch;
 
+pub(crate) use others::Shown;
+
 pub use approve::{Approved, approve};
 pub use arm::{Armed, arm};
 pub use grant::{Granted, grant};

@@ -17,7 +17,7 @@ use super::{
     flow,
     grant::{admits_item, visible},
     halted,
-    others::Others,
+    others::{Others, Shown},
     pace::is_in_pace,
     send::was_taken_back,
 };
@@ -154,7 +154,7 @@ async fn of_connector(
     };
     let Ok(Some(offers)) = read else { return Ok(None) };
     let mut part = Part { items: Vec::new(), left_out: offers.left_out };
-    let mut others = Others::of(grant, lease.as_deref(), ports);
+    let mut others = Others::of(grant, lease.as_deref(), &Shown::default(), ports);
     let telling_others: Vec<bool> = offers.items.iter().map(|offer| others.is_in(&offer.text)).collect();
     for (of, lease, seen) in others.shown() {
         ports.credentials.leaked(grant, of, lease);

@@ -18,10 +18,10 @@ use crate::{
 pub(super) struct Others(Vec<(ConnectorId, Arc<Lease>, usize)>);
 
 impl Others {
-    /// Those that there are by now.
-    pub(super) fn of(grant: &LiveGrant, own: Option<&Lease>, ports: &Ports) -> Self {
-        let lent = ports.credentials.lent(grant).into_iter();
-        let others = lent.filter(|(_, lease)| own.is_none_or(|own| own.id != lease.id));
+    /// Those that there are by now, and these, which the call has shown before: they are lent no more, and may still be good.
+    pub(super) fn of(grant: &LiveGrant, own: Option<&Lease>, shown: &Shown, ports: &Ports) -> Self {
+        let lent = ports.credentials.lent(grant).into_iter().filter(|(_, lease)| !shown.has(lease));
+        let others = lent.chain(shown.0.iter().cloned()).filter(|(_, lease)| own.is_none_or(|own| own.id != lease.id));
         Self(others.map(|(connector, lease)| (connector, lease, 0)).collect())
     }
 
@@ -52,12 +52,29 @@ impl Others {
         self.0.iter().filter(|(.., seen)| *seen > 0).map(|(connector, lease, seen)| (connector, lease, *seen))
     }
 
-    /// Each that was seen is on record, and lent no more.
+    /// Each that was seen is on record, once for a call, and lent no more.
     pub(super) fn on_record(&self, call: &Approved<'_>, ports: &Ports, way: &mut Way<'_>) -> Result<(), Refusal> {
         for (connector, lease, seen) in self.shown() {
-            way.trace.important = true;
-            leak_of(connector, call, lease, seen, ports, way)?;
+            if !way.seen.shown.has(lease) {
+                way.trace.important = true;
+                leak_of(connector, call, lease, seen, ports, way)?;
+                way.seen.shown.add(connector, lease);
+            }
         }
         Ok(())
+    }
+}
+
+/// The leases whose secrets a call has shown, each with its connector.
+#[derive(Default)]
+pub(crate) struct Shown(Vec<(ConnectorId, Arc<Lease>)>);
+
+impl Shown {
+    pub(super) fn add(&mut self, connector: &ConnectorId, lease: &Arc<Lease>) {
+        self.0.push((connector.clone(), Arc::clone(lease)));
+    }
+
+    pub(super) fn has(&self, lease: &Lease) -> bool {
+        self.0.iter().any(|(_, shown)| shown.id == lease.id)
     }
 }

@@ -91,7 +91,8 @@ fn cleaned(
     let mut redactions = 0;
     // Together with what was said before: a secret can be said in pieces.
     let said = &mut way.seen.asides.said;
-    let mut others = Others::of(call.permitted().validated().granted().grant(), lease.map(AsRef::as_ref), ports);
+    let grant = call.permitted().validated().granted().grant();
+    let mut others = Others::of(grant, lease.map(AsRef::as_ref), &way.seen.shown, ports);
     let clean = strictly_read(params)
         .and_then(|_| without_secret(params, needles, Some(said), &mut redactions).ok())
         .and_then(|clean| others.taken_out(params, clean).ok())
@@ -102,13 +103,12 @@ fn cleaned(
         Some(mut redactor) => clean.and_then(|clean| redactor.result(std::str::from_utf8(&clean).ok()?).ok()).map(Bytes::from),
     };
     // Once: what is said again and again fills no record. The rest is counted.
-    if let Some(lease) = lease.filter(|_| redactions > 0 && way.seen.asides.redactions == 0) {
+    if let Some(lease) = lease.filter(|lease| redactions > 0 && !way.seen.shown.has(lease)) {
         way.trace.important = true;
         leak_on_record(call, lease, redactions, ports, way)?;
+        way.seen.shown.add(&call.permitted().validated().granted().tool().connector.id, lease);
     }
-    if way.seen.asides.redactions == 0 {
-        others.on_record(call, ports, way)?;
-    }
+    others.on_record(call, ports, way)?;
     way.seen.asides.redactions += (redactions + others.seen()) as u64;
     Ok(clean)
 }

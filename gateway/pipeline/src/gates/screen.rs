@@ -14,7 +14,7 @@ use super::{
     arm::leak_on_record,
     asks::{Questions, questions},
     flow,
-    others::Others,
+    others::{Others, Shown},
     relay::Put,
     send::{RawKind, RawReply},
     task::{self, Taking},
@@ -86,7 +86,7 @@ pub fn screen<'r>(call: Sent<'r>, limits: ScreenLimits, ports: &Ports, way: &mut
     let granted = approved.permitted().validated().granted();
     let tool = granted.tool();
     let mut said = std::mem::take(&mut way.seen.asides.said);
-    let mut cleaner = Cleaner::of(lease.as_deref(), granted.grant(), limits, ports);
+    let mut cleaner = Cleaner::of(lease.as_deref(), (granted.grant(), &way.seen.shown), limits, ports);
     cleaner.said = Some(&mut said);
     let obligations = approved.permitted().obligations();
     // That a task is lost is said by us.
@@ -175,7 +175,7 @@ pub(super) fn screen_refusal(
     let stage = way.enter("screen", "bailiwick.result.inspect", ports);
     let granted = approved.permitted().validated().granted();
     let limits = ScreenLimits::default();
-    let mut cleaner = Cleaner::of(lease.map(AsRef::as_ref), granted.grant(), limits, ports);
+    let mut cleaner = Cleaner::of(lease.map(AsRef::as_ref), (granted.grant(), &way.seen.shown), limits, ports);
     let screened = screen_error(error, granted.identified().received().asked(), &mut cleaner);
     let obligations = approved.permitted().obligations();
     let screened = screened.and_then(|reply| {
@@ -419,8 +419,8 @@ pub(super) struct Cleaner<'n> {
 }
 
 impl<'n> Cleaner<'n> {
-    fn of(lease: Option<&'n Lease>, grant: &LiveGrant, limits: ScreenLimits, ports: &Ports) -> Self {
-        let others = Others::of(grant, lease, ports);
+    fn of(lease: Option<&'n Lease>, (grant, shown): (&LiveGrant, &Shown), limits: ScreenLimits, ports: &Ports) -> Self {
+        let others = Others::of(grant, lease, shown, ports);
         Self { needles: lease.map(Lease::needles), limits, seen: 0, said: None, others }
     }
 

@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use bailiwick_pipeline::{
     aside::{AsideKind, LogLevel},
+    gates::RawReply,
     grant::GrantState,
     ports::TicketState,
     records::Outcome,
 };
+use bytes::Bytes;
 use serde_json::{Value, json};
 
 use crate::world::{Asking, Bench, Heard, Recorded, SECRET, catalogue};
@@ -144,6 +146,30 @@ async fn the_lent_secret_is_taken_out_and_on_record_once_however_often_it_is_sai
     assert!(said.is_empty(), "{said:?}");
     assert_eq!(counts(heard.ran()), json!({"told":0,"withheld":1,"redactions":1}));
     assert!(!bench.fakes.all_records().contains("CANARY"));
+}
+
+/// What was shown once is lent no more, and may still be good: it passes no second time, nor in the answer; and each is on record, whichever
+/// was shown first.
+#[tokio::test]
+async fn what_was_lent_for_another_connector_is_taken_out_whenever_it_is_said() {
+    let other = "other-0123456789-other";
+    let (own, others) = (json!({"level":"info","data":SECRET}).to_string(), json!({"level":"info","data":other}).to_string());
+    for order in [[&own, &others, &others], [&others, &own, &others]] {
+        let bench = Bench::new();
+        bench.has_lent("tickets", other);
+        says(&bench, order.map(|text| log(text)).into());
+        let answer = json!({"content": [{"type": "text", "text": other}]}).to_string();
+        *bench.fakes.reply.lock().unwrap() = Box::new(move |_| Ok(RawReply::result(Bytes::from(answer.clone()))));
+        let (heard, said) = told(&bench, "vault__get", all()).await;
+        assert_eq!(said, [r#"{"level":"info","data":"[redacted]"}"#; 3]);
+        assert_eq!(heard.text(), "[redacted]");
+        let mut leaked: Vec<Value> =
+            bench.fakes.records("secrets", &heard.call).into_iter().filter(|record| record["event"] == "leaked").collect();
+        leaked.sort_by_key(|record| record["lease"].to_string());
+        let of: Vec<_> = leaked.iter().map(|record| (record["connector"].as_str(), record["lease"].as_str())).collect();
+        assert_eq!(of, [(Some("vault"), Some("lease-1")), (Some("tickets"), Some("lease-2"))]);
+        assert!(!bench.fakes.all_records().contains(other));
+    }
 }
 
 #[tokio::test]

@@ -288,6 +288,8 @@ impl Credentials for Fakes {
 
     fn leaked(&self, _: &Arc<LiveGrant>, _: &ConnectorId, lease: &Lease) {
         self.leaked.lock().unwrap().push(lease.id.clone());
+        // What was shown is lent no more.
+        self.others.lock().unwrap().retain(|(_, other)| other.id != lease.id);
     }
 
     fn lent(&self, _: &LiveGrant) -> Vec<(ConnectorId, Arc<Lease>)> {
