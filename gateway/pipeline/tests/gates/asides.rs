@@ -162,7 +162,7 @@ async fn what_was_lent_for_another_connector_is_taken_out_whenever_it_is_said() 
         *bench.fakes.reply.lock().unwrap() = Box::new(move |_| Ok(RawReply::result(Bytes::from(answer.clone()))));
         let (heard, said) = told(&bench, "vault__get", all()).await;
         assert_eq!(said, [r#"{"level":"info","data":"[redacted]"}"#; 3]);
-        assert_eq!(heard.text(), "[redacted]");
+        assert_eq!(heard.text(), r#"{"content":[{"type":"text","text":"[redacted]"}]}"#);
         let mut leaked: Vec<Value> =
             bench.fakes.records("secrets", &heard.call).into_iter().filter(|record| record["event"] == "leaked").collect();
         leaked.sort_by_key(|record| record["lease"].to_string());
