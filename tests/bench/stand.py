@@ -54,12 +54,11 @@ class Stand:
         self.floor = self._spawn("floor", [self.tools / "floor-proxy", "--port", str(FLOOR), "--upstream", upstream])
         wait_for(lambda: get(f"{upstream}/stats"))
         names = ["echo", *(f"tool_{number:04}" for number in range(1, self.upstream_tools))]
-        tools = [f"mock__{name}" for name in names[:5 if self.lends else 10]]
+        connectors = ["mock", "lent"] if self.lends else ["mock"]
         if self.lends:
-            tools += [tool.replace("mock__", "lent__") for tool in tools]
             self._issuer()
-        (self.folder / "bench.cedar").write_text(policies(tools))
-        (self.folder / "config.toml").write_text(config(upstream, names, self.collector.port, self.lends))
+        (self.folder / "bench.cedar").write_text(policies(connectors, names[:10 // len(connectors)]))
+        (self.folder / "config.toml").write_text(config(upstream, names, self.collector.port, self.folder / "issuer" if self.lends else None))
         ours = [self.binary, "--config", self.folder / "config.toml", "--data", self.folder / "data"]
         self.gateway = self._spawn("gateway", [*ours, "run"])
         wait_for(lambda: get(f"http://127.0.0.1:{CONSOLE}/readyz"), self.gateway, self.folder / "gateway.log")
@@ -77,14 +76,14 @@ class Stand:
         self.collector.stop()
 
     def _issuer(self) -> None:
-        """A program that makes a token of 256 bits, good for an hour, and counts how often it is asked."""
+        """A program that makes a token of 256 bits, good for as long as is asked, and notes for which grant."""
         program = self.folder / "issuer"
         program.write_text(ISSUER)
         program.chmod(0o700)
 
     def minted(self) -> int:
-        """How often a credential was made."""
-        return len((self.folder / "minted").read_text().splitlines())
+        """How often a credential was made for the task."""
+        return (self.folder / "minted").read_text().splitlines().count("bench")
 
     def side(self, name: str) -> tuple[str, int, list[str]]:
         """Where to send the load, whose CPU to read, and further options."""
@@ -151,20 +150,21 @@ class Collector:
 
 
 ISSUER = """#!/usr/bin/env python3
-import datetime, json, pathlib, secrets
+import datetime, json, pathlib, secrets, sys
+asked = json.load(sys.stdin)["spec"]
 with (pathlib.Path(__file__).parent / "minted").open("a") as count:
-    count.write("once\\n")
-ends = (datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(hours=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    count.write(asked.get("grant", "none") + "\\n")
+ends = (datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(seconds=asked["ttlSeconds"])).strftime("%Y-%m-%dT%H:%M:%SZ")
 status = {"token": secrets.token_hex(32), "expirationTimestamp": ends}
 print(json.dumps({"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential", "status": status}))
 """
 
 
-def config(upstream: str, names: list[str], collector: int, lends: bool) -> str:
+def config(upstream: str, names: list[str], collector: int, issuer: pathlib.Path | None) -> str:
     lent = f'''
 [[providers]]
 id = "issuer"
-exec = {{ command = ["./issuer"], env = ["PATH"], revocable = false }}
+exec = {{ command = ["{issuer}"], env = ["PATH"], revocable = false }}
 
 [[connectors]]
 id = "lent"
@@ -172,7 +172,7 @@ url = "{upstream}/mcp"
 pin = "first-use"
 credential = {{ provider = "issuer", inject = {{ header = "Authorization", prefix = "Bearer " }} }}
 TOOLS
-''' if lends else ""
+''' if issuer else ""
     tools = "\n".join(f'tools.{name} = {{ kind = "read", band = "low", labels = [] }}' for name in names)
     return f"""
 [server]
@@ -201,16 +201,16 @@ pin = "first-use"
 id = "bench"
 agent = "bench"
 purpose = "be measured"
-tools = ["mock__*"{', "lent__*"' if lends else ""}]
+tools = ["mock__*"{', "lent__*"' if issuer else ""}]
 default = true
 {lent.replace("TOOLS", tools)}"""
 
 
-def policies(names: list[str]) -> str:
+def policies(connectors: list[str], tools: list[str]) -> str:
     """200 rules: 65 of 100 permit, 25 forbid, 10 ask for an approver. About 15 matter to each of ten tools. Those of every third tool
     read arguments and counters; none of the conditions holds for what the bench calls, but for the permits' own."""
     rules: list[str] = []
-    for at, name in enumerate(names):
+    for at, name in ((at, f"{connector}__{tool}") for connector in connectors for at, tool in enumerate(tools)):
         scope = f'principal, action == Bailiwick::Action::"{name}", resource'
         reads = at % 3 == 1
         for number in range(8):
