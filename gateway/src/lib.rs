@@ -13,6 +13,7 @@ pub mod data;
 mod delegating;
 mod downstream;
 mod fetch;
+mod first_looks;
 mod foresee;
 pub mod halting;
 mod holders;

@@ -151,7 +151,7 @@ pub(crate) async fn first_definitions(
             } else {
                 let listed = tokio::time::timeout(patience, first_use(&connector, scout)).await;
                 listed.unwrap_or_else(|_| {
-                    tracing::warn!(connector = %connector.id, "a connector took too long to be listed: none of its tools is known");
+                    tracing::warn!(connector = %connector.id, "a connector took too long to be listed: none of its tools is known, and it is looked at again");
                     Vec::new()
                 })
             };
@@ -168,6 +168,17 @@ pub(crate) async fn first_definitions(
     }
     found.retain(|(_, pins)| !pins.is_empty());
     Ok(found)
+}
+
+/// What there is to do about a connector of which no tool is accepted.
+pub(crate) fn without_tools(connector: &Connector) -> String {
+    let id = &connector.id;
+    match connector.pin {
+        PinAt::FirstUse => {
+            format!("`{id}` has no tool: it is looked at again by itself, and `bailiwick connectors pin {id}` says what is wrong")
+        }
+        PinAt::Manual => format!("`{id}` has no accepted tool: `bailiwick connectors pin {id}` shows and accepts them"),
+    }
 }
 
 /// The process of a connector that is a part of this binary.
@@ -190,7 +201,7 @@ async fn first_use(connector: &Connector, scout: &Scout<'_>) -> Vec<Box<RawValue
     match scout.look_at(&connector.id).await {
         Ok(discovery) => discovery.tools,
         Err(why) => {
-            tracing::warn!(connector = %connector.id, %why, "a connector could not be listed: none of its tools is known");
+            tracing::warn!(connector = %connector.id, %why, "a connector could not be listed: none of its tools is known, and it is looked at again");
             Vec::new()
         }
     }

@@ -140,6 +140,7 @@ fn of_program(exec: &bailiwick_config::Exec, lending: &Lending, lenders: Lenders
     Exec {
         program: Program { path: exec.program.clone(), arguments: exec.arguments.clone(), env: Arc::new(passed.collect()) },
         revocable: exec.revocable,
+        max_ttl: exec.max_ttl,
         what: ExecTerms {
             role: lending.role.as_ref().map(|role| role.all.clone()),
             read_role: lending.role.as_ref().and_then(|role| role.read.clone()),
@@ -169,7 +170,7 @@ mod tests {
         let place = |arguments: &[&str]| {
             let arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
             let program = "/usr/local/bin/mint".into();
-            place_of(&ProviderKind::Exec(Exec { program, arguments, env: [].into(), revocable: true }))
+            place_of(&ProviderKind::Exec(Exec { program, arguments, env: [].into(), revocable: true, max_ttl: None }))
         };
         assert_eq!(place(&["--prod", "canary"]), place(&["--prod", "canary"]));
         assert_ne!(place(&["--prod", "canary"]), place(&["--test", "canary"]));

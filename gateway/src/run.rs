@@ -29,7 +29,7 @@ use crate::{
     admin::{self, credentials::standing_of},
     console,
     data::DataFolder,
-    oauth,
+    first_looks, oauth, pinning,
     reload::{self, By},
     runtime::{Runtime, Start, StartFault},
     server::{self, Limits, ServerCertificate, Tls},
@@ -87,6 +87,7 @@ pub async fn run(args: RunArgs) -> Result<(), StartFault> {
     eprintln!("{}", banner(&runtime, (&url, over_tls.as_deref()), (console_at, &entrance), args.is_demo, &args.own_binary));
     let ticker = tokio::spawn(tick(Arc::clone(&runtime), stop.clone()));
     let watcher = tokio::spawn(reload::watch(Arc::clone(&runtime), stop.clone()));
+    let looking = tokio::spawn(first_looks::look_again(Arc::clone(&runtime), stop.clone()));
     let mut interrupt = signal(SignalKind::interrupt()).map_err(|why| listening("SIGINT", why))?;
     let mut terminate = signal(SignalKind::terminate()).map_err(|why| listening("SIGTERM", why))?;
     loop {
@@ -110,6 +111,7 @@ pub async fn run(args: RunArgs) -> Result<(), StartFault> {
     }
     let _joined = ticker.await;
     let _joined = watcher.await;
+    let _joined = looking.await;
     runtime.stop().await;
     for socket in [runtime.data.admin_socket(), runtime.data.agent_socket()] {
         let _gone = fs::remove_file(socket);
@@ -418,11 +420,7 @@ fn banner(
         config.connectors.iter().map(|connector| format!("{} {} tools", connector.id, tools(connector.id.as_str()))).collect();
     let _infallible = writeln!(text, "connectors  {}   ({} tools callable)", connectors.join("   "), world.count());
     for connector in config.connectors.iter().filter(|connector| tools(connector.id.as_str()) == 0) {
-        let _infallible = writeln!(
-            text,
-            "            `{0}` has no accepted tool: `bailiwick connectors pin {0}` shows and accepts them",
-            connector.id
-        );
+        let _infallible = writeln!(text, "            {}", pinning::without_tools(connector));
     }
     for grant in &config.grants {
         let covered = world

@@ -402,14 +402,24 @@ impl Runtime {
         self.scout(&self.specs.load_full()).try_out(connector).await
     }
 
-    fn scout<'a>(&'a self, specs: &'a BTreeMap<ConnectorId, ConnectorSpec>) -> Scout<'a> {
+    pub(crate) fn scout<'a>(&'a self, specs: &'a BTreeMap<ConnectorId, ConnectorSpec>) -> Scout<'a> {
         let (broker, trail, clock) = (&self.broker, self.recorder.trail(), self.clock.as_ref());
         Scout { specs, broker, trail, clock }
     }
 
     /// Puts other pins of a connector in force: judged first, then stored, then served. Approvals of what changed are void.
     pub async fn accept_pins(&self, connector: &ConnectorId, pins: Vec<Pin>) -> Result<(), StartFault> {
-        let _in_turn = self.changing.lock().await;
+        let in_turn = self.changing.lock().await;
+        self.put_in_force(&in_turn, connector, pins).await
+    }
+
+    /// The same, for who has looked at what is in force since it is their turn.
+    pub(crate) async fn put_in_force(
+        &self,
+        _in_turn: &tokio::sync::MutexGuard<'_, ()>,
+        connector: &ConnectorId,
+        pins: Vec<Pin>,
+    ) -> Result<(), StartFault> {
         let (worlds, of, wanted) = (Arc::clone(&self.worlds), connector.clone(), pins.clone());
         let judging = tokio::task::spawn_blocking(move || worlds.judge(&of, wanted));
         let judged = judging.await.map_err(|_| StartFault::Judging)??;

@@ -1,6 +1,11 @@
 //! What connectors are lent by a program of the operator's: seen, taken back, and gone where it came from; and what became of held calls.
 
-use std::{fs, os::unix::fs::PermissionsExt as _, path::PathBuf};
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
 
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
@@ -55,18 +60,22 @@ fn house(is_http: bool) -> House {
     House { gateway: setup.start(), script, issued, _http: http }
 }
 
+fn issued(folder: &Path) -> Vec<String> {
+    fs::read_dir(folder).unwrap().map(|one| one.unwrap().file_name().into_string().unwrap()).collect()
+}
+
+fn leases(gateway: &Gateway) -> Vec<Value> {
+    serde_json::from_str(&gateway.cli.ok(&["credentials", "list", "--json"])).unwrap()
+}
+
 impl House {
     /// What there is at the issuer.
     fn issued(&self) -> Vec<String> {
-        fs::read_dir(&self.issued).unwrap().map(|one| one.unwrap().file_name().into_string().unwrap()).collect()
-    }
-
-    fn leases(&self) -> Vec<Value> {
-        serde_json::from_str(&self.gateway.cli.ok(&["credentials", "list", "--json"])).unwrap()
+        issued(&self.issued)
     }
 
     fn lease_of(&self, grant: &str) -> String {
-        let leases = self.leases();
+        let leases = leases(&self.gateway);
         let lease = leases.iter().find(|lease| lease["grant"] == grant && lease["state"] == "lent");
         lease.unwrap()["id"].as_str().unwrap().to_owned()
     }
@@ -186,4 +195,52 @@ async fn an_agent_asks_what_became_of_a_call_that_is_held() {
     assert!(asks(&a, "Z9-99").await.words().contains("UNKNOWN APPROVAL"));
     assert_eq!(asks(&b, id).await.error_code(), -32602);
     assert_eq!(script.calls().len(), 1);
+}
+
+/// At the start the program makes what lives longer than it is asked for; then it is mended.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connector_that_can_be_listed_only_later_needs_nobodys_hand() {
+    let setup = Setup::new();
+    let (mint, issued_in) = (setup.folder().join("mint"), setup.folder().join("issued"));
+    let generous = MINT.replace("+$ttl seconds", "+5 hours");
+    fs::create_dir(&issued_in).unwrap();
+    fs::write(&mint, &generous).unwrap();
+    fs::set_permissions(&mint, fs::Permissions::from_mode(0o700)).unwrap();
+    let script = Script::new(setup.folder(), "s", &[tool("echo", &["text"])]);
+    let more = "credential = { provider = \"house\", inject = { env = \"SECRET\" } }\ntools.echo = { kind = \"read\", band = \"low\", labels = [] }\n";
+    let mut gateway = setup
+        .with(&format!("[[providers]]\nid = \"house\"\nexec = {{ command = [\"{}\"], revocable = true }}", mint.display()))
+        .agent("a")
+        .connector("s", &script, more)
+        .grant("g", "a", &["s__*"], "")
+        .start();
+    let agent = gateway.agent("a");
+    assert_eq!(agent.call("s__echo", &json!({"text": "x"})).await.error_code(), -32602);
+    let said = gateway.stderr();
+    assert!(said.contains("it is looked at again by itself") && said.contains("or say with `max_ttl` of the provider"), "{said}");
+    until("it is given back", || issued(&issued_in).is_empty()).await;
+    fs::write(&mint, MINT).unwrap();
+    let accepted = |gateway: &Gateway| {
+        let records = gateway.records("admin").into_iter().filter(|record| record["event"] == "pins_accepted");
+        records.map(|record| (record["by"].clone(), record["result"].clone(), record["about"].clone())).collect::<Vec<_>>()
+    };
+    until("its tools are accepted", || accepted(&gateway).len() == 2).await;
+    let by = |result: &str| (json!("first use"), json!(result), json!("s"));
+    assert_eq!(accepted(&gateway), [by("begun"), by("done")]);
+    assert!(agent.call("s__echo", &json!({"text": "there by now"})).await.words().contains("there by now"));
+    // Or it is said how long one may live that the program alone decides about: it still ends with the task.
+    fs::write(&mint, &generous).unwrap();
+    let lease = leases(&gateway).into_iter().find(|lease| lease["grant"] == "g").unwrap();
+    gateway.cli.ok(&["credentials", "revoke", lease["id"].as_str().unwrap()]);
+    let refused = agent.call("s__echo", &json!({"text": "x"})).await;
+    assert!(refused.is_tool_error(), "{}", refused.text);
+    gateway.reconfigure(|toml| toml.replace("revocable = true }", "revocable = true, max_ttl = \"6h\" }"));
+    gateway.cli.ok(&["reload"]);
+    let until = Instant::now() + Duration::from_secs(20);
+    while agent.call("s__echo", &json!({"text": "for longer"})).await.is_tool_error() {
+        assert!(Instant::now() < until, "{}", gateway.stderr());
+    }
+    assert_eq!(issued(&issued_in).len(), 1);
+    gateway.cli.ok(&["grants", "revoke", "g"]);
+    assert!(issued(&issued_in).is_empty());
 }

@@ -36,6 +36,8 @@ pub struct Exec {
     pub program: Program,
     /// Whether it takes back what it made: it is started with the verb `revoke` then.
     pub revocable: bool,
+    /// How long what it makes may live where it alone decides that; none where it makes them as long-lived as it is asked to.
+    pub max_ttl: Option<Duration>,
     /// What one connector is lent.
     pub what: ExecTerms,
 }
@@ -176,7 +178,15 @@ impl Provider for Exec {
     }
 
     fn longest(&self) -> Option<Duration> {
-        self.what.longest
+        self.what.longest.or(self.max_ttl)
+    }
+
+    fn decides_lifetime(&self) -> bool {
+        self.max_ttl.is_some()
+    }
+
+    fn how_long(&self) -> &'static str {
+        ": have the program keep to `ttlSeconds`, or say with `max_ttl` of the provider how long one may live"
     }
 
     fn mint<'a>(&'a self, wish: &'a Wish, journal: &'a dyn Journal) -> Later<'a, Result<Minted, MintFault>> {

@@ -219,8 +219,11 @@ fn judge(provider: &dyn Provider, wish: &Wish, expires_at_ms: Option<u64>, handl
     };
     let beyond = ends_ms.saturating_sub(most);
     if beyond > SKEW_MS {
-        let is_unsaid = provider.decides_lifetime() && provider.longest().is_none();
-        let how = if is_unsaid { ": `ttl` in the connector's `credential` says how long it may live at most" } else { "" };
+        let how = match (provider.decides_lifetime(), provider.longest()) {
+            (true, None) => ": `ttl` in the connector's `credential` says how long it may live at most",
+            (true, Some(_)) => "",
+            (false, _) => provider.how_long(),
+        };
         return Err(format!("its issuer lets it live {} s longer than was asked for{how}", beyond / 1000));
     }
     if ends_ms <= wish.now_ms {

@@ -52,6 +52,11 @@ pub trait Provider: Send + Sync + fmt::Debug {
         false
     }
 
+    /// What to do about one that lives longer than was wished for, to stand behind a fault; empty where only its issuer can do something.
+    fn how_long(&self) -> &'static str {
+        ""
+    }
+
     /// Whether something of a credential can be in use after its end: an open session, say. Then its end is no reason to leave it.
     fn outlives_itself(&self) -> bool {
         false

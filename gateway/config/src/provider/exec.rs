@@ -1,4 +1,4 @@
-use std::{collections::BTreeSet, path::PathBuf};
+use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 
 /// A program that makes credentials.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,4 +11,6 @@ pub struct Exec {
     pub env: BTreeSet<String>,
     /// Whether it takes back what it made.
     pub revocable: bool,
+    /// How long what it makes may live where it alone decides that; none where it makes them as long-lived as it is asked to.
+    pub max_ttl: Option<Duration>,
 }

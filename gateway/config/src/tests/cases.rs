@@ -197,6 +197,11 @@ pub(super) const FILES: &[Case] = &[
     ("[[providers]]\nid = \"p\"\nexec = { command = [] }", Code::EmptyList, "`command` is an empty list"),
     ("[[providers]]\nid = \"p\"\nexec = {}", Code::MissingKey, "`command`"),
     ("[[providers]]\nid = \"p\"\nexec = { command = [\"mint\"] }", Code::BadText, "no absolute path"),
+    (
+        "[[providers]]\nid = \"p\"\nexec = { command = [\"/bin/x\"], max_ttl = \"1s\" }",
+        Code::OutOfRange,
+        "`max_ttl` is too short",
+    ),
     ("[[providers]]\nid = \"p\"\nexec = { command = [\"/bin/x\"], env = [\"A-B\"] }", Code::BadName, "`A-B`"),
     (
         "[[providers]]\nid = \"p\"\nexec = { command = [\"/bin/x\"], env = [\"LD_PRELOAD\"] }",

@@ -54,6 +54,7 @@ pub(crate) fn plugin(script: &str, revocable: bool) -> Exec {
             env: Arc::new(env.into_iter().collect()),
         },
         revocable,
+        max_ttl: None,
         what: ExecTerms {
             role: Some("rw".to_owned()),
             read_role: Some("ro".to_owned()),

@@ -17,6 +17,7 @@ pub(super) fn exec(raw: &RawExec, path: &KeyPath, findings: &mut Findings<'_>) -
             findings.value(&at, FaultCode::Duplicate, format!("`{name}` is named twice")).help("name it once");
         }
     }
+    let max_ttl = super::longest(raw.max_ttl, &path.key("max_ttl"), findings);
     let command = raw.command.as_deref()?;
     let here = path.key("command");
     let Some((program, arguments)) = command.split_first() else {
@@ -31,5 +32,5 @@ pub(super) fn exec(raw: &RawExec, path: &KeyPath, findings: &mut Findings<'_>) -
         let fault = findings.value(&here.item(index), FaultCode::BadText, format!("`{}` has a NUL in it", text.escape_debug()));
         fault.help("no program can be given that");
     }
-    Some(Exec { program: PathBuf::from(program), arguments: arguments.to_vec(), env, revocable: raw.revocable })
+    Some(Exec { program: PathBuf::from(program), arguments: arguments.to_vec(), env, revocable: raw.revocable, max_ttl })
 }

@@ -1,6 +1,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::units::Duration;
+
 /// `exec` of `[[providers]]`
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -13,4 +15,7 @@ pub(crate) struct RawExec {
     pub(crate) env: Vec<String>,
     /// Whether it takes back what it made, asked with the verb `revoke`.
     pub(crate) revocable: bool,
+    /// How long one may live where the program alone decides that, whatever it is asked for. Without it, what lives longer than was asked
+    /// for is refused.
+    pub(crate) max_ttl: Option<Duration>,
 }
