@@ -159,6 +159,7 @@ impl Life {
         }
         let status = end_family(&mut child, self.pid, self.pool.spec.kill_after).await;
         self.pool.remove(self.serial, self.pipe.tail().lines());
+        self.pipe.let_go();
         drop(permit);
         let (connector, grant) = (self.pool.spec.id.clone(), self.purpose.grant);
         self.pool.context.tell(ConnectorEvent::Ended {

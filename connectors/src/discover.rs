@@ -29,10 +29,14 @@ pub struct Discovery {
     pub server_info: Option<Value>,
     /// What it tells models about itself.
     pub instructions: Option<String>,
-    /// Its tool definitions, as it wrote them, but for those that are too large to be looked into.
+    /// Whether what it said carried what was lent to it.
+    pub has_leaked: bool,
+    /// Its tool definitions, as it wrote them, but for those that are too large to be looked into, or carry what was lent.
     pub tools: Vec<Box<RawValue>>,
     /// Those that are too large.
     pub(crate) oversized: Vec<Finding>,
+    /// Those that carry what was lent.
+    pub(crate) telling: Vec<Finding>,
     /// Where in the list names are that it has twice: one of the two may be too large to be looked into.
     pub(crate) twins: Vec<(usize, String)>,
 }
@@ -41,7 +45,7 @@ impl Discovery {
     /// The tools that may be pinned, and why the others may not.
     pub fn reading(&self) -> ListReading {
         let mut reading = read_list(&self.tools);
-        reading.findings.extend(self.oversized.iter().cloned());
+        reading.findings.extend(self.oversized.iter().chain(&self.telling).cloned());
         let twin_of = |name: &str| self.twins.iter().find(|(_, twin)| twin == name);
         let (alone, twins) = reading.accepted.into_iter().partition(|tool| twin_of(tool.name().as_str()).is_none());
         reading.accepted = alone;
@@ -101,12 +105,23 @@ fn discovery(hello: Hello, reading: &Reading, redactor: &Redactor) -> Discovery 
         let tool = redactor.clean(&dropped.name).chars().take(NAME_CHARS).collect();
         Finding { index: dropped.index, tool, fault: dropped.fault.clone() }
     };
+    let telling = |(index, tool): (usize, &Box<RawValue>)| {
+        let name = || serde_json::from_str::<Value>(tool.get()).ok()?["name"].as_str().map(|name| redactor.clean(name));
+        let finding =
+            || Finding { index, tool: name().unwrap_or_default().chars().take(NAME_CHARS).collect(), fault: Fault::Secret };
+        (!tells_nothing(tool.get())).then(finding)
+    };
+    let telling: Vec<Finding> = reading.definitions.iter().enumerate().filter_map(telling).collect();
+    let in_own_words = [&hello.server_info, &hello.instructions].into_iter().flatten().any(|words| !is_clean(words));
+    let has_leaked = !telling.is_empty() || in_own_words || reading.dropped.iter().any(|dropped| !is_clean(&dropped.name));
     Discovery {
         protocol: hello.version.as_str().to_owned(),
+        has_leaked,
         server_info: hello.server_info.and_then(|info| serde_json::from_str(&redactor.redacted(&info)).ok()),
         // In this order: half of a secret would not be known as one.
         instructions: hello.instructions.map(|text| redactor.redacted(&text).chars().take(INSTRUCTIONS_CHARS).collect()),
         tools: reading.definitions.iter().filter(|tool| tells_nothing(tool.get())).cloned().collect(),
+        telling,
         oversized: reading.dropped.iter().filter(oversized).map(finding).collect(),
         twins: reading.dropped.iter().filter(twin).map(|dropped| (dropped.index, dropped.name.clone())).collect(),
     }
@@ -137,6 +152,8 @@ mod tests {
             protocol: "2025-11-25".to_owned(),
             server_info: None,
             instructions: None,
+            has_leaked: false,
+            telling: Vec::new(),
             tools: vec![tool("a"), tool("b")],
             oversized: Vec::new(),
             twins: vec![(0, "a".to_owned())],

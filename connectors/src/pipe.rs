@@ -120,6 +120,11 @@ impl Pipe {
         &self.ending
     }
 
+    /// The child is gone: nothing of what was lent to it is kept.
+    pub(crate) fn let_go(&self) {
+        self.redactor.let_go();
+    }
+
     /// What the child wrote to standard error.
     pub(crate) fn tail(&self) -> &Tail {
         &self.tail

@@ -323,7 +323,9 @@ impl Pool {
         known: Option<Era>,
     ) -> Result<Arc<Session>, Failed> {
         let opened = self.open_link(purpose, permit).await?;
-        let (told, redactor, pid) = (Arc::clone(self), opened.link.redactor(), opened.pid);
+        let (redactor, pid) = (opened.link.redactor(), opened.pid);
+        // Not the pool: it has the session, and neither would ever be gone.
+        let (context, connector) = (Arc::clone(&self.context), self.spec.id.clone());
         // What is listed to whoever may be asked is compared with the pins, and else is nobody's news.
         let is_news = purpose.asks.is_none();
         let listed = Box::new(move |reading: &Reading| {
@@ -331,14 +333,14 @@ impl Pool {
                 return;
             }
             let rejected = reading.dropped.iter().map(|dropped| Rejected::in_list(dropped, &redactor)).collect();
-            let (connector, digests) = (told.spec.id.clone(), reading.digests());
-            told.context.tell(ConnectorEvent::Listed { connector, pid, tools: digests.len(), digests, rejected });
+            let (connector, digests) = (connector.clone(), reading.digests());
+            context.tell(ConnectorEvent::Listed { connector, pid, tools: digests.len(), digests, rejected });
         });
         let (patience, relist_after) = (self.spec.handshake_timeout, self.spec.relist_after);
-        let (told, grant) = (Arc::clone(self), purpose.grant.clone());
+        let (context, connector, grant) = (Arc::clone(&self.context), self.spec.id.clone(), purpose.grant.clone());
         let changed = Box::new(move |changed: Changed| {
-            let (connector, grant) = (told.spec.id.clone(), grant.clone());
-            told.context.tell(ConnectorEvent::ListChanged { connector, grant, list: changed });
+            let (connector, grant) = (connector.clone(), grant.clone());
+            context.tell(ConnectorEvent::ListChanged { connector, grant, list: changed });
         });
         let (listeners, grant) = (Arc::clone(&self.context.listeners), purpose.grant.clone());
         let (cache, asks) = (Arc::clone(&self.cache), purpose.asks.clone());

@@ -116,6 +116,7 @@ fn word_for(fault: &Fault) -> &'static str {
         Fault::TooLarge { .. } => "too large",
         Fault::TooDeep => "too deep",
         Fault::Invisible { .. } => "invisible text",
+        Fault::Secret => "shows what it was lent",
         Fault::Input(_) => "unfit input schema",
         Fault::Output(_) => "unfit output schema",
         Fault::Shape { .. } => "malformed",

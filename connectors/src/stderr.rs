@@ -36,22 +36,34 @@ struct Hidden {
     now: Option<Arc<Lease>>,
     /// What was lent before: for as long as somebody uses it.
     before: Option<Weak<Lease>>,
+    /// What was lent is not kept any more: whatever is still said is hidden as a whole.
+    is_over: bool,
 }
 
 impl Redactor {
     pub(crate) fn new(lease: Option<&Arc<Lease>>) -> Self {
-        Self(Arc::new(ArcSwap::from_pointee(Hidden { now: lease.cloned(), before: None })))
+        Self(Arc::new(ArcSwap::from_pointee(Hidden { now: lease.cloned(), ..Hidden::default() })))
     }
 
     /// Another lease took the place of the one before.
     pub(crate) fn relent(&self, lease: &Arc<Lease>) {
         let before = self.0.load().now.as_ref().map(Arc::downgrade);
-        self.0.store(Arc::new(Hidden { now: Some(Arc::clone(lease)), before }));
+        self.0.store(Arc::new(Hidden { now: Some(Arc::clone(lease)), before, is_over: false }));
+    }
+
+    /// The server is gone, and with it what was lent is to be.
+    pub(crate) fn let_go(&self) {
+        if self.0.load().now.is_some() {
+            self.0.store(Arc::new(Hidden { is_over: true, ..Hidden::default() }));
+        }
     }
 
     /// The text without the secret, whole or line by line.
     pub(crate) fn redacted(&self, text: &str) -> String {
         let hidden = self.0.load();
+        if hidden.is_over && !text.is_empty() {
+            return "[redacted]".to_owned();
+        }
         let before = hidden.before.as_ref().and_then(Weak::upgrade);
         let mut text = text.to_owned();
         for lease in hidden.now.iter().chain(&before) {
@@ -82,7 +94,8 @@ impl Redactor {
     /// A fault without the excerpts that it quotes in backticks, where something was lent: they are cut, and half of a secret can't be
     /// told from other text.
     pub(crate) fn unquoted(&self, fault: &str) -> String {
-        if self.0.load().now.is_none() {
+        let hidden = self.0.load();
+        if hidden.now.is_none() && !hidden.is_over {
             return fault.to_owned();
         }
         let told = fault.split('`').enumerate().map(|(at, part)| if at % 2 == 0 { part } else { "…" });

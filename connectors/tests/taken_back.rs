@@ -3,18 +3,56 @@
 use std::{path::Path, sync::Arc, time::Duration};
 
 use bailiwick_pipeline::{
-    grant::LiveGrant,
+    grant::{GrantState, LiveGrant},
     ports::{ConnectFailure, Lease, SendFailure},
 };
 use serde_json::Value;
 
 use crate::{
+    discover::discover,
     kit::{Failure, PATIENCE, Rig, grant, is_there, lease, lease_for, spec, until, value},
     message::Answer,
     outward::bearer,
     server::{Seen, Server, Step, at, echo, legacy, modern},
     status::ChildState,
 };
+
+/// Nobody keeps what was lent: with its last user it is wiped.
+#[tokio::test]
+async fn what_was_lent_is_gone_from_memory_with_its_child_and_with_a_look() {
+    for how in ["look", "grant", "taken back", "lent anew"] {
+        let (rig, grant) = (Rig::of(&["echo"]), grant("g-1"));
+        let lent = lease("first-0123456789", "first-0123456789");
+        if how == "look" {
+            discover(&spec("x", &["echo"]), Some(&lent)).await.unwrap();
+        } else {
+            rig.call_with("x", &grant, Some(&lent), PATIENCE, b"{}").await.unwrap();
+            assert!(Arc::strong_count(&lent) > 1, "its child has it");
+        }
+        match how {
+            "grant" => drop(grant.end(GrantState::Completed)),
+            "taken back" => lent.take_back(),
+            "lent anew" => {
+                lent.end();
+                rig.call_with("x", &grant, Some(&lease("second-0123456789", "second-0123456789")), PATIENCE, b"{}")
+                    .await
+                    .unwrap();
+            }
+            _ => {}
+        }
+        until(how, || Arc::strong_count(&lent) == 1).await;
+    }
+    for is_modern in [false, true] {
+        let server = if is_modern { Server::new(modern(echo)).await } else { Server::new(legacy(echo)).await };
+        let (rig, grant) = (Rig::new(vec![at("x", &server.url())]), grant("g-1"));
+        let lent = lease_for("one", "secret-of-one", bearer());
+        discover(&at("x", &server.url()), Some(&lent)).await.unwrap();
+        until("looked at over HTTP", || Arc::strong_count(&lent) == 1).await;
+        rig.call_with("x", &grant, Some(&lent), PATIENCE, b"{}").await.unwrap();
+        grant.end(GrantState::Completed);
+        until("the grant's end, over HTTP", || Arc::strong_count(&lent) == 1).await;
+    }
+}
 
 type Called = tokio::task::JoinHandle<Result<Answer, Failure>>;
 

@@ -6,11 +6,13 @@ use bailiwick::cli::{self, Cli, CliFault, Command, Surroundings};
 use clap::Parser as _;
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 use tracing_subscriber::{EnvFilter, fmt};
+use zeroizing_alloc::ZeroAlloc;
 
 /// Memory is taken on one thread and given back on another with every call, which the C library's allocator does slowly. Without huge
-/// pages (`no_thp`): of those an idle gateway held 15 MiB more than it used, and a call costs the same CPU.
+/// pages (`no_thp`): of those an idle gateway held 15 MiB more than it used, and a call costs the same CPU. What is given back is wiped:
+/// secrets go through buffers of libraries that do not wipe them, such as the environment of a child.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: ZeroAlloc<mimalloc::MiMalloc> = ZeroAlloc(mimalloc::MiMalloc);
 
 /// What a shell says of a command that could not be run.
 const NOT_RUN: u8 = 127;

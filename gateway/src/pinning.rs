@@ -49,8 +49,13 @@ impl Scout<'_> {
         if let Some(guest) = &lent {
             self.note("lent", connector, guest.lease())?;
         }
+        let looked = look(spec, lent.as_ref().map(Guest::lease)).await;
+        if let (Some(guest), Ok(Discovery { has_leaked: true, .. })) = (&lent, &looked.found) {
+            tracing::warn!(%connector, "a connector shows what it was lent, in what it says of itself or of its tools");
+            self.note("leaked", connector, guest.lease())?;
+        }
         // That it was given back is on record by the broker.
-        Ok(look(spec, lent.as_ref().map(Guest::lease)).await)
+        Ok(looked)
     }
 
     /// Leaves out, of what would be accepted by itself, the tools that speak of other connectors' tools: those are for a person.

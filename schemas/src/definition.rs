@@ -143,6 +143,9 @@ pub enum Fault {
         /// The code points, as `U+200B`, each once, the first eight.
         points: Vec<String>,
     },
+    /// It carries what its server was lent.
+    #[error("the definition shows what was lent to its server: ask the server's owner why, and lend it nothing until then")]
+    Secret,
     /// An `inputSchema` that is missing, no object schema, or outside of the bounds.
     #[error("`inputSchema`: {0}")]
     Input(#[source] SchemaFault),

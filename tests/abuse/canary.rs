@@ -89,29 +89,55 @@ fn is_hidden(text: &str) -> bool {
         && !has(&STANDARD.encode(&digits).chars().take(20).collect::<String>())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a102_a_credential_that_is_echoed_comes_through_in_no_form() {
-    for (is_http, era) in [(false, "legacy"), (true, "legacy")] {
-        let answers = answers();
-        let tools: Vec<Value> = answers.iter().map(|(name, _)| tool(name, &[])).collect();
-        let said: serde_json::Map<String, Value> =
-            answers.iter().map(|(name, answer)| (format!("tools/call {name}"), json!(answer))).collect();
-        let play = Play::of(&tools).script(json!({"era": era, "answers": said}));
-        let mut stage = if is_http { play.http() } else { play }.start().await;
+/// Each form, from a server of this era, to an agent of each.
+async fn comes_through_in_no_form(is_http: bool, era: &str) {
+    let answers = answers();
+    let of_era = |answer: &String| {
+        let complete = r#""result":{"resultType":"complete","#;
+        if era == "modern" { answer.replacen(r#""result":{"#, complete, 1) } else { answer.clone() }
+    };
+    let tools: Vec<Value> = answers.iter().map(|(name, _)| tool(name, &[])).collect();
+    let said: serde_json::Map<String, Value> =
+        answers.iter().map(|(name, answer)| (format!("tools/call {name}"), json!(of_era(answer)))).collect();
+    let play = Play::of(&tools).script(json!({"era": era, "answers": said}));
+    let mut stage = if is_http { play.http() } else { play }.start().await;
+    let agents = [stage.a.clone(), stage.a.session("2025-11-25").await];
+    for agent in &agents {
         for (name, _) in &answers {
-            let reply = stage.a.call(&format!("evil__{name}"), &json!({})).await;
+            let reply = agent.call(&format!("evil__{name}"), &json!({})).await;
             assert!(is_hidden(&reply.text), "{name}: {}", reply.text);
             let is_told = ["[redacted]", "W3JlZGFjdGVkXQ==", "lent credential"].iter().any(|mark| reply.text.contains(mark));
             assert!(is_told, "{name}: {}", reply.text);
         }
-        let leaked = stage.gateway.records("secrets").into_iter().filter(|record| record["event"] == "leaked").count();
-        assert_eq!(leaked, answers.len(), "each is on record, and the lease with it is over");
-        let metrics = reqwest::get(format!("{}/metrics", stage.gateway.console)).await.unwrap().text().await.unwrap();
-        let counted =
-            format!("bailiwick_secret_accesses_total{{bailiwick_secret_provider=\"env\",bailiwick_outcome=\"leaked\"}} {leaked}");
-        assert!(metrics.contains(&counted), "{metrics}");
-        stage.oracle(answers.len(), answers.len(), answers.len()).await;
     }
+    let all = answers.len() * agents.len();
+    let leaked = stage.gateway.records("secrets").into_iter().filter(|record| record["event"] == "leaked").count();
+    assert_eq!(leaked, all, "each is on record, and the lease with it is over");
+    let metrics = reqwest::get(format!("{}/metrics", stage.gateway.console)).await.unwrap().text().await.unwrap();
+    let counted =
+        format!("bailiwick_secret_accesses_total{{bailiwick_secret_provider=\"env\",bailiwick_outcome=\"leaked\"}} {leaked}");
+    assert!(metrics.contains(&counted), "{metrics}");
+    stage.oracle(all, all, all).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a102_a_credential_that_is_echoed_comes_through_in_no_form() {
+    comes_through_in_no_form(false, "legacy").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a102_nor_from_a_process_of_2026_07_28() {
+    comes_through_in_no_form(false, "modern").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a102_nor_over_http() {
+    comes_through_in_no_form(true, "legacy").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a102_nor_over_http_in_2026_07_28() {
+    comes_through_in_no_form(true, "modern").await;
 }
 
 /// A gateway whose connector is lent what is in a file: with its script, and the file.

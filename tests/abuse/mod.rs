@@ -15,6 +15,7 @@ mod exhaustion;
 mod headers;
 mod hops;
 mod http_downstream;
+mod hunt;
 mod lines;
 mod load;
 mod messages;

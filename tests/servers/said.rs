@@ -12,6 +12,11 @@ pub(crate) fn scripted(now: &Value, message: &Value) -> Option<String> {
     Some(format!(r#"{{"jsonrpc":"2.0","id":{},{text}}}"#, message["id"]))
 }
 
+/// A message as the server understands it: with the script's `secret`, which it was lent, wherever somebody wrote `SECRET!`.
+pub(crate) fn filled(now: &Value, line: &str) -> String {
+    now["secret"].as_str().map_or_else(|| line.to_owned(), |secret| line.replace("SECRET!", secret))
+}
+
 /// Whether it speaks 2026-07-28, and nothing older.
 pub(crate) fn is_modern(now: &Value, otherwise: &str) -> bool {
     now["era"].as_str().unwrap_or(otherwise) == "modern"

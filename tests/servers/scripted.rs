@@ -63,7 +63,7 @@ fn main() {
         if is_new {
             note(&now, &line);
         }
-        let message: Value = serde_json::from_str(&line).unwrap();
+        let message: Value = serde_json::from_str(&said::filled(&now, &line)).unwrap();
         let id = message["id"].clone();
         if misbehaviour::in_handshake(&behave, &message) {
             continue;
@@ -209,6 +209,12 @@ fn call(id: &Value, message: &Value, line: &str, calls: u64) {
                 .to_string());
         }
         "raw" => answer(id, arguments["result"].as_str().unwrap()),
+        // Word for word, `ID` being the id of the call, and then an answer.
+        "says" => {
+            say(&arguments["line"].as_str().unwrap().replace("\"ID\"", &id.to_string()));
+            eprint!("{}", arguments["stderr"].as_str().unwrap_or_default());
+            text(id, "said");
+        }
         "announce" => {
             listens::announce(arguments);
             text(id, "announced");

@@ -116,7 +116,7 @@ fn serve(stream: &TcpStream, script: &str, away: u16) -> Option<()> {
         return plain(&mut to, "405 Method Not Allowed", "text/plain", b"no");
     }
     note(now["log"].as_str()?, &String::from_utf8(body.clone()).ok()?);
-    let message: Value = serde_json::from_slice(&body).ok()?;
+    let message: Value = serde_json::from_str(&said::filled(&now, std::str::from_utf8(&body).ok()?)).ok()?;
     if message.get("id").is_none() || message.get("method").is_none() {
         POST.take(&message);
         return plain(&mut to, "202 Accepted", "text/plain", b"");
@@ -201,6 +201,11 @@ fn answer(to: &mut &TcpStream, message: &Value, now: &Value, away: u16) -> Optio
                 "hangup" => {
                     let _closed = listens::hang_up();
                     result(to, id, &said("hung up", is_modern))
+                }
+                // The whole answer, word for word, `ID` being the id of the call.
+                "bytes" => {
+                    send(to, arguments["all"].as_str()?.replace("\"ID\"", &id.to_string()).as_bytes())?;
+                    None
                 }
                 "web" => web(to, id, arguments["how"].as_str()?, is_modern, away),
                 _ => result(to, id, &said(&arguments.to_string(), is_modern)),

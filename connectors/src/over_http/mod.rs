@@ -109,6 +109,9 @@ impl Life {
             let _ = tokio::time::timeout(self.pool.spec.kill_after, self.link.leave()).await;
         }
         self.pool.remove(self.serial, Vec::new());
+        // Sessions may be kept for longer than they last; what was lent is not.
+        self.link.headers.store(Arc::default());
+        self.link.redactor.let_go();
         drop(permit);
         let (connector, grant) = (self.pool.spec.id.clone(), self.purpose.grant);
         let (why, wanted, status) = (end.why, end.wanted, String::new());
