@@ -528,7 +528,15 @@ impl Pool {
     }
 
     pub(crate) fn remove(&self, serial: u64, stderr: Vec<String>) {
-        lock(&self.links).remove(&serial);
+        let is_last = {
+            let mut links = lock(&self.links);
+            links.remove(&serial);
+            links.is_empty()
+        };
+        if is_last && let Ok(mut client) = self.client.try_lock() {
+            // With its connections: what they sent last is in their buffers.
+            *client = None;
+        }
         self.stirs.rise();
         *lock(&self.last_stderr) = stderr;
     }

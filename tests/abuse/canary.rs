@@ -3,7 +3,11 @@
 
 #![expect(clippy::format_collect, reason = "a test need not be fast")]
 
-use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf};
+use std::{
+    fs,
+    os::unix::fs::{FileExt, MetadataExt, PermissionsExt},
+    path::PathBuf,
+};
 
 use base64::{
     Engine,
@@ -11,7 +15,7 @@ use base64::{
 };
 use serde_json::{Value, json};
 
-use crate::harness::{CANARY, Gateway, Play, Script, Setup, tool};
+use crate::harness::{CANARY, Gateway, Play, Script, Setup, tool, until};
 
 /// What an evil server answers a call with, by the name of its tool.
 fn answers() -> Vec<(&'static str, String)> {
@@ -296,4 +300,111 @@ async fn a105_policy_forbids_what_lives_on() {
     let looked = gateway.cli.run(&["doctor", "--json"]);
     let found = String::from_utf8_lossy(&looked.stdout).into_owned();
     assert!(found.contains("\"standing\"") && found.contains("connector `s` is lent lives on"), "{found}");
+}
+
+/// How often this stands in the memory of a process, in the forms that a needle is kept in; none where that can't be looked into.
+fn in_memory(pid: u32, secret: &str) -> Option<usize> {
+    const PAGE: u64 = 4096;
+    let maps = fs::read_to_string(format!("/proc/{pid}/maps")).ok()?;
+    let (memory, pages) =
+        (fs::File::open(format!("/proc/{pid}/mem")).ok()?, fs::File::open(format!("/proc/{pid}/pagemap")).ok()?);
+    let forms = [
+        secret.to_owned(),
+        secret.chars().rev().collect(),
+        secret.bytes().map(|byte| format!("{byte:02x}")).collect(),
+        STANDARD.encode(secret).chars().take(secret.len()).collect(),
+    ];
+    let mut bytes = Vec::new();
+    for line in maps.lines().filter(|line| line.split(' ').nth(1).is_some_and(|allows| allows.starts_with("rw"))) {
+        let (from, to) = line.split(' ').next()?.split_once('-')?;
+        let [from, to] = [from, to].map(|end| u64::from_str_radix(end, 16).unwrap() / PAGE);
+        let mut entries = vec![0; usize::try_from((to - from) * 8).unwrap()];
+        // What was unmapped meanwhile is not there any more.
+        let read = pages.read_at(&mut entries, from * 8).unwrap_or(0);
+        for (page, entry) in (from..).zip(entries[..read].chunks_exact(8)) {
+            // The highest bits: it is there, or in swap. Much is reserved and never was.
+            if entry[7] & 0xc0 != 0 {
+                let mut own = [0; PAGE as usize];
+                memory.read_exact_at(&mut own, page * PAGE).ok()?;
+                bytes.extend(own);
+            }
+        }
+    }
+    Some(forms.iter().map(|form| memchr::memmem::find_iter(&bytes, form).count()).sum())
+}
+
+/// A credential is made for each task; while the task goes on it is in the gateway's memory, and afterwards it is not, in whichever way its
+/// server got it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a107_nothing_of_it_is_in_memory_once_its_task_is_over() {
+    let mint = "#!/bin/sh\nread -r asked\nlease=$(printf %s \"$asked\" | sed 's/.*\"lease\":\"\\([^\"]*\\)\".*/\\1/')\n\
+        ttl=$(printf %s \"$asked\" | sed 's/.*\"ttlSeconds\":\\([0-9]*\\).*/\\1/')\n\
+        printf '{\"apiVersion\":\"client.authentication.k8s.io/v1\",\"kind\":\"ExecCredential\",\"status\":{\"token\":\"made-%s-anew\",\"expirationTimestamp\":\"%s\"}}' \
+        \"$lease\" \"$(date -u -d \"+$ttl seconds\" +%Y-%m-%dT%H:%M:%SZ)\"\n";
+    for (inject, era) in [
+        ("env = \"SECRET\"", "legacy"),
+        ("files = { TOKEN_FILE = \"t={secret}\" }", "modern"),
+        ("header = \"authorization\", prefix = \"Bearer \"", "legacy"),
+        ("header = \"authorization\", prefix = \"Bearer \"", "modern"),
+    ] {
+        let setup = Setup::new();
+        let program = setup.folder().join("mint");
+        put(&program, mint, 0o700);
+        let script = Script::new(setup.folder(), "s", &[tool("echo", &["text"])]);
+        script.offer_with(&[tool("echo", &["text"])], &json!({"era": era}));
+        let http = inject.starts_with("header").then(|| script.serve_http());
+        let more = format!(
+            "credential = {{ provider = \"house\", inject = {{ {inject} }} }}\nidle_after = \"8s\"\ntools.echo = {{ kind = \"read\", band = \"low\", labels = [] }}\n"
+        );
+        let setup =
+            setup.with(&format!("[[providers]]\nid = \"house\"\nexec = {{ command = [\"{}\"] }}", program.display())).agent("a");
+        let setup = match &http {
+            Some(server) => setup.http_connector("s", &server.url, &more),
+            None => setup.connector("s", &script, &more),
+        };
+        let gateway = ["one", "two"]
+            .iter()
+            .fold(setup, |setup, grant| {
+                setup.with(&format!(
+                    "[[grants]]\nid = \"{grant}\"\nagent = \"a\"\npurpose = \"test\"\ntools = [\"s__*\"]\nttl = \"1h\""
+                ))
+            })
+            .start();
+        let agent = gateway.agent("a");
+        for grant in ["one", "two"] {
+            for _ in 0..3 {
+                let reply = agent.under(grant).call("s__echo", &json!({"text": "made of it"})).await;
+                assert!(reply.words().contains("made of it"), "{}", reply.text);
+            }
+        }
+        let lent = leases(&gateway);
+        let secret_of = |grant: &str| {
+            let lease = lent.iter().find(|lease| lease["grant"] == grant).unwrap();
+            format!("made-{}-anew", lease["id"].as_str().unwrap())
+        };
+        let (one, two) = (secret_of("one"), secret_of("two"));
+        let Some(warm) = in_memory(gateway.pid(), &one) else {
+            assert!(std::env::var_os("CI").is_none() || !is_root(), "the memory of a process can't be read here");
+            eprintln!("not tried: the memory of another process is for root alone");
+            return;
+        };
+        assert!(warm > 0, "{inject}: it is looked for where it is");
+        gateway.cli.ok(&["grants", "revoke", "one"]);
+        // What a connection sent last is in its buffer until it sends something else.
+        agent.under("two").call("s__echo", &json!({"text": "and on"})).await.result();
+        until(&format!("{inject}, {era}: nothing of it is left"), || in_memory(gateway.pid(), &one) == Some(0)).await;
+        assert!(in_memory(gateway.pid(), &two) > Some(0), "{inject}: the other task goes on");
+        gateway.cli.ok(&["grants", "complete", "two"]);
+        until(&format!("{inject}, {era}: nothing of the other is left"), || in_memory(gateway.pid(), &two) == Some(0)).await;
+        // What an admin's look was lent is over, too.
+        let looked: Vec<Value> = serde_json::from_str(&gateway.cli.ok(&["credentials", "list", "--json"])).unwrap();
+        for lease in looked.iter().filter(|lease| lease["grant"].is_null()) {
+            let secret = format!("made-{}-anew", lease["id"].as_str().unwrap());
+            assert_eq!(in_memory(gateway.pid(), &secret), Some(0), "{inject}: {lease}");
+        }
+    }
+}
+
+fn is_root() -> bool {
+    fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0)
 }

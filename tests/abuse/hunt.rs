@@ -67,7 +67,7 @@ async fn a102_what_a_server_says_of_itself_and_its_tools() {
         let findings = stage.findings();
         let telling = findings.iter().filter(|found| found["why"].as_str().unwrap().contains("shows what was lent"));
         let telling: Vec<&str> = telling.map(|found| found["id"].as_str().unwrap()).collect();
-        assert_eq!(telling, ["described", "titled", "hinted", "shaped", "noted"], "{findings:?}");
+        assert_eq!(telling, ["described", "titled", "hinted", "shaped", "noted", "[redacted]"], "{findings:?}");
         assert!(leaked(&stage) >= 2, "at the start, and when an admin looked");
         look_at_it_all(&stage).await;
         // Its tools change, and with them what it shows.
@@ -104,24 +104,25 @@ async fn a102_what_a_server_asks() {
     for (is_http, era) in [(false, "legacy"), (false, "modern"), (true, "legacy"), (true, "modern")] {
         let play = Play::of(&[tool("wonders", &["questions"])]);
         let play = play.script(json!({"era": era, "secret": CANARY})).connector(connector).top(grant);
-        let mut stage = if is_http { play.http() } else { play }.start().await;
+        let stage = if is_http { play.http() } else { play }.start().await;
         let capabilities = json!({"elicitation": {"form": {}, "url": {}}, "sampling": {}, "roots": {}});
         let agent = stage.a.under("asked").declaring(&capabilities.to_string());
         let agents = [agent.clone(), agent.session_of("2025-11-25", &capabilities).await];
         let mut calls = 0;
         for agent in &agents {
             for questions in [&question("say SECRET!"), &url, &sampled, &marked] {
-                let heard = asked(agent, questions).await;
+                let heard = asked(agent, calls + 10, questions).await;
                 let is_left_out = questions == &marked && !heard.contains("evil.example/k");
                 assert!(heard.contains("redacted") || heard.contains("isError") || is_left_out, "{era} {questions}: {heard}");
                 stage.heard(&heard);
                 calls += 1;
             }
         }
-        let sent = stage.evil.calls().len();
-        assert_eq!(sent, calls);
         look_at_it_all(&stage).await;
-        stage.oracle(calls, calls, sent).await;
+        assert!(leaked(&stage) > 0, "{era}");
+        assert_eq!(stage.decisions().len(), calls);
+        // Those that nobody answers are still open: the rest of what the oracle asks is for calls that are over.
+        stage.canary_is_nowhere().await;
     }
 }
 
@@ -158,13 +159,13 @@ async fn a102_how_a_task_stands() {
 }
 
 /// What an agent hears of these questions. Nobody answers them: it is what is asked that counts.
-async fn asked(agent: &Agent, questions: &str) -> String {
+async fn asked(agent: &Agent, id: usize, questions: &str) -> String {
     let arguments = json!({"questions": questions}).to_string();
     let params = format!(r#""name":"evil__wonders","arguments":{arguments}"#);
     if agent.session_id().is_none() {
         return agent.ask("tools/call", &params).await.text;
     }
-    let body = format!(r#"{{"jsonrpc":"2.0","id":3,"method":"tools/call","params":{{{params}}}}}"#);
+    let body = format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{{{params}}}}}"#);
     let mut stream = agent.request().body(body).send().await.unwrap();
     let mut heard = String::new();
     while let Some(chunk) = stream.chunk().await.unwrap() {
@@ -173,6 +174,7 @@ async fn asked(agent: &Agent, questions: &str) -> String {
             break;
         }
     }
+    agent.post(&format!(r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{id}}}}}"#), &[]).await;
     heard
 }
 
