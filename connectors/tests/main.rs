@@ -79,6 +79,7 @@ mod version;
 
 mod answers;
 mod asides;
+mod bound;
 mod broken;
 mod certificates;
 mod confinement;

@@ -6,7 +6,7 @@ use crate::{
     code::FaultCode,
     fault::Findings,
     provider::Bound,
-    raw::{RawConnector, RawCredential, RawProvider},
+    raw::{RawConnector, RawCredential, RawOAuth, RawProvider},
     source::KeyPath,
 };
 
@@ -27,7 +27,9 @@ pub(in crate::check) fn check(
     findings: &mut Findings<'_>,
 ) {
     let here = path.key("credential").key("bound");
-    let Some(bound) = raw.bound.as_deref() else { return };
+    let issuer = issuers.iter().find(|issuer| issuer.id == raw.provider).and_then(|issuer| issuer.oauth.as_ref());
+    // Elsewhere it means nothing, and that is said.
+    let (Some(bound), Some(issuer)) = (raw.bound.as_deref(), issuer) else { return };
     if connector.command.is_some() {
         let message = "a child process is given a token and nothing that it is bound to: it could not use it";
         let fault = findings.beside(&here, FaultCode::Conflict, message, (&path.key("command"), "a child process"));
@@ -40,20 +42,13 @@ pub(in crate::check) fn check(
         fault.help("write `inject = { header = \"Authorization\", prefix = \"DPoP \" }`");
     }
     if bound == "mtls" {
-        by_certificate(raw, (connector, issuers), path, findings);
+        by_certificate(issuer, connector, path, findings);
     }
 }
 
 /// The issuer binds a token to the certificate that it was asked with: the connector presents that one.
-fn by_certificate(
-    raw: &RawCredential,
-    (connector, issuers): (&RawConnector, &[RawProvider]),
-    path: &KeyPath,
-    findings: &mut Findings<'_>,
-) {
+fn by_certificate(issuer: &RawOAuth, connector: &RawConnector, path: &KeyPath, findings: &mut Findings<'_>) {
     let here = path.key("credential").key("bound");
-    let issuer = issuers.iter().find(|issuer| issuer.id == raw.provider).and_then(|issuer| issuer.oauth.as_ref());
-    let Some(issuer) = issuer else { return };
     if issuer.auth.as_deref() != Some("mtls") {
         let message = "the provider is asked without a certificate, and so binds its tokens to none";
         findings.value(&here, FaultCode::Conflict, message).help("write `auth = \"mtls\"` and `identity` at the provider");
