@@ -36,6 +36,7 @@ use rustls_platform_verifier::BuilderVerifierExt;
 use tower_service::Service;
 
 use crate::{
+    identity::{self, Identity},
     over_http::{Parcel, Payload},
     spec::HttpSpec,
     unstalled::Unstalled,
@@ -96,8 +97,13 @@ pub(crate) async fn client(spec: &HttpSpec, lookup: Arc<dyn Lookup>, patience: D
         None if spec.url.scheme() == "http" => Some(RootCertStore::empty()),
         None => None,
     };
+    let identity = match &spec.identity {
+        Some(path) => Some(identity::read(path).await?),
+        None => None,
+    };
     // The system's authorities are read from many files.
-    let tls = tokio::task::spawn_blocking(move || tls(trusted)).await.map_err(|_| "its client can't be made".to_owned())?;
+    let tls =
+        tokio::task::spawn_blocking(move || tls(trusted, identity)).await.map_err(|_| "its client can't be made".to_owned())?;
     let tls = tls.map_err(|fault| format!("its client can't be made: {fault}"))?;
     let secured =
         HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().enable_http2().wrap_connector(plain);
@@ -116,14 +122,17 @@ pub(crate) async fn client(spec: &HttpSpec, lookup: Arc<dyn Lookup>, patience: D
 }
 
 /// TLS 1.2 and 1.3: with these authorities, or with those that the system trusts.
-fn tls(trusted: Option<RootCertStore>) -> Result<ClientConfig, rustls::Error> {
+fn tls(trusted: Option<RootCertStore>, identity: Option<Identity>) -> Result<ClientConfig, rustls::Error> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
     let builder = match trusted {
         Some(roots) => builder.with_root_certificates(roots),
         None => builder.with_platform_verifier()?,
     };
-    Ok(builder.with_no_client_auth())
+    match identity {
+        Some(Identity { chain, key }) => builder.with_client_auth_cert(chain, key),
+        None => Ok(builder.with_no_client_auth()),
+    }
 }
 
 /// What a failure says: the deepest of its causes.

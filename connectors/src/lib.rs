@@ -22,6 +22,7 @@ mod egress;
 mod exec_child;
 mod handshake;
 mod hearing;
+mod identity;
 mod levels;
 mod lines;
 mod link;

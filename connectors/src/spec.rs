@@ -97,6 +97,8 @@ pub struct HttpSpec {
     pub networks: Vec<IpNet>,
     /// The only certificate authorities that are trusted for it (a PEM file); those of the system when not set.
     pub roots: Option<PathBuf>,
+    /// The certificate that is presented to it, those above it, and its private key (a PEM file), if it is shown one.
+    pub identity: Option<PathBuf>,
     /// Whether it is spoken to without TLS even where others can listen.
     pub dangerous_plain_http: bool,
 }
@@ -152,7 +154,7 @@ impl ConnectorSpec {
 
     /// A connector over HTTP, with the usual limits.
     pub fn http(id: ConnectorId, url: Url) -> Self {
-        let spec = HttpSpec { url, networks: Vec::new(), roots: None, dangerous_plain_http: false };
+        let spec = HttpSpec { url, networks: Vec::new(), roots: None, identity: None, dangerous_plain_http: false };
         Self::new(id, Way::Http(spec))
     }
 

@@ -69,15 +69,40 @@ fn acceptor(authority: &Authority, name: &str) -> TlsAcceptor {
 }
 
 pub(crate) fn tls(authority: &Authority, name: &str) -> ServerConfig {
+    with_clients(authority, name, None)
+}
+
+/// The same, for clients of this authority alone where there is one.
+pub(crate) fn with_clients(authority: &Authority, name: &str, clients: Option<&Authority>) -> ServerConfig {
     let key = Key::new();
     let certificate = params(vec![name.to_owned()]).signed_by(&key, authority).unwrap();
     let key = key.0.to_pkcs8v1().unwrap().as_ref().to_vec();
-    ServerConfig::builder_with_provider(Arc::new(default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate.der().clone()], PrivateKeyDer::try_from(key).unwrap())
-        .unwrap()
+    let provider = Arc::new(default_provider());
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions().unwrap();
+    let builder = match clients {
+        None => builder.with_no_client_auth(),
+        Some(clients) => {
+            let mut roots = rustls::RootCertStore::empty();
+            roots.add(clients.der().clone()).unwrap();
+            builder.with_client_cert_verifier(
+                rustls::server::WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build().unwrap(),
+            )
+        }
+    };
+    builder.with_single_cert(vec![certificate.der().clone()], PrivateKeyDer::try_from(key).unwrap()).unwrap()
+}
+
+/// A file with a client's certificate of this authority, and its key.
+pub(crate) fn identity(folder: &Path, authority: &Authority) -> std::path::PathBuf {
+    use std::os::unix::fs::PermissionsExt as _;
+    let key = Key::new();
+    let certificate = params(vec!["gateway".to_owned()]).signed_by(&key, authority).unwrap();
+    let path = folder.join("identity.pem");
+    let body = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, key.0.to_pkcs8v1().unwrap().as_ref());
+    let key = format!("-----BEGIN PRIVATE KEY-----\n{body}\n-----END PRIVATE KEY-----\n");
+    std::fs::write(&path, format!("{}{key}", certificate.pem())).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    path
 }
 
 pub(crate) fn pem(folder: &Path, authority: &Authority) -> std::path::PathBuf {

@@ -32,6 +32,8 @@ mod exec_child;
 mod handshake;
 #[path = "../src/hearing.rs"]
 mod hearing;
+#[path = "../src/identity.rs"]
+mod identity;
 #[path = "../src/levels.rs"]
 mod levels;
 #[path = "../src/lines.rs"]
@@ -77,6 +79,7 @@ mod version;
 
 mod answers;
 mod asides;
+mod bound;
 mod broken;
 mod certificates;
 mod confinement;

@@ -46,6 +46,7 @@ fn way_of(connector: &Connector, own: &Path) -> Way {
             url: http.url.clone(),
             networks: http.networks.clone(),
             roots: http.roots.clone(),
+            identity: http.identity.clone(),
             dangerous_plain_http: http.dangerous_plain_http,
         }),
     }

@@ -62,7 +62,8 @@ impl SecretsRecord {
 
 impl Record for SecretsRecord {
     fn put(&self, event: &Event, now_ms: u64) -> Result<(), String> {
-        let Entry { lease, grant, agent, connector, provider, reference, access, revocable, until_ms, .. } = event.entry.as_ref();
+        let Entry { lease, grant, agent, connector, provider, reference, access, revocable, bound, until_ms, .. } =
+            event.entry.as_ref();
         let mut record = json!({
             "event": event.event, "connector": connector, "lease": lease, "provider": provider, "reference": reference,
         });
@@ -80,6 +81,7 @@ impl Record for SecretsRecord {
         if event.event != "returned" {
             with("access", json!(access.as_str()));
             with("revocable", json!(revocable));
+            with("bound", json!(bound.as_str()));
             with("expires_at_ms", json!(until_ms));
         }
         if let Some(why) = &event.why {

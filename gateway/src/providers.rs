@@ -40,7 +40,7 @@ pub(crate) fn of_issuer(
         // One line for each kind.
         ProviderKind::OpenBao(of) => Arc::new(openbao(of, lending)),
         ProviderKind::Postgres(of) => Arc::new(postgres(of, lending)),
-        ProviderKind::OAuth(of) => Arc::new(issuers::oauth(of, lending)),
+        ProviderKind::OAuth(of) => Arc::new(issuers::oauth(of, connector, lending)),
         ProviderKind::GitHub(of) => Arc::new(issuers::github(of, lending)),
         ProviderKind::Aws(of) => Arc::new(issuers::aws(of, lending)),
         ProviderKind::Exec(exec) => Arc::new(of_program(exec, lending, lenders)),
@@ -55,6 +55,8 @@ pub(crate) fn of_issuer(
     // Their tokens are for one server: at another address there is another one, which is shown none of them.
     let server = match (&issuer.kind, &connector.way) {
         (ProviderKind::Mcp(_), bailiwick_config::Way::Http(http)) => format!("{http:?}"),
+        // They are for the certificate that is presented there.
+        (ProviderKind::OAuth(_), bailiwick_config::Way::Http(http)) => format!("{:?}", http.identity),
         _ => String::new(),
     };
     let terms = format!("{:?} {credential:?} {server}", issuer.kind);

@@ -8,8 +8,8 @@ use bailiwick_pipeline::{
 };
 use bytes::{Bytes, BytesMut};
 use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
-use http::{HeaderMap, StatusCode, header};
-use http_body_util::BodyExt as _;
+use http::{HeaderMap, Method, StatusCode, header};
+use http_body_util::{BodyExt as _, Either};
 use hyper::body::{Body as _, Incoming as Body};
 use hyper_util::client::legacy;
 use std::{
@@ -20,7 +20,8 @@ use std::{
 use super::{
     HttpLink,
     headers::SESSION,
-    payload::{Hold, Stage},
+    payload::{Hold, Payload, Stage},
+    proofs::{self, Again},
     sse::Events,
 };
 use crate::{
@@ -60,6 +61,8 @@ pub(super) struct Exchange<'a> {
     pub(super) opens: bool,
     /// Where what comes before the answer goes.
     pub(super) ear: Option<Ear>,
+    /// By which it may be sent once more, where its server may want a nonce first.
+    pub(super) again: Option<Again>,
 }
 
 /// What a body says it is.
@@ -70,10 +73,22 @@ pub(super) enum Kind {
 }
 
 impl Exchange<'_> {
-    pub(super) async fn run(self, request: http::Request<egress::Sent>) -> Result<Answer, SendFailure> {
+    pub(super) async fn run(mut self, request: http::Request<egress::Sent>) -> Result<Answer, SendFailure> {
         let mut response = self.link.client.request(request).await.map_err(|fault| self.unanswered(&fault))?;
         // Dropped with the exchange.
-        let _unwritten = Unwritten::of(&response, self.hold);
+        let mut _unwritten = Unwritten::of(&response, self.hold);
+        let mut _second = None;
+        if let Some(again) = self.again.take()
+            && again.head.heard(&response)
+        {
+            // Refused before anything was done, for want of the nonce that came with the refusal. A second refusal stands.
+            let (payload, hold) = Payload::new(again.text.clone(), again.written());
+            let request = proofs::request(&self.link.uri, Method::POST, &again.head, Either::Left(payload));
+            response = self.link.client.request(request).await.map_err(|fault| self.unanswered(&fault))?;
+            again.head.heard(&response);
+            _unwritten = Unwritten::of(&response, &hold);
+            _second = Some(hold);
+        }
         check_head(&response)?;
         let status = response.status();
         match status {
@@ -317,7 +332,8 @@ impl Exchange<'_> {
         let ear = self.ear.as_ref().filter(|_| message::is_for_agent(method));
         let answer = ear.and_then(|ear| ear.ask(method, params.map_or(b"{}", |params| params)));
         let now = message::reply(&id, method);
-        let (client, counters) = (self.link.client.clone(), Arc::clone(&self.link.counters));
+        let (uri, counters) = (self.link.uri.clone(), Arc::clone(&self.link.counters));
+        let (client, head) = (self.link.client.clone(), self.link.headers_for("reply", self.version));
         async move {
             // Held until it is written, and what ends its grant waits for that.
             let spoken;
@@ -328,8 +344,8 @@ impl Exchange<'_> {
                     message::answered(&id, spoken.as_ref().map(Spoken::text))
                 }
             };
-            let request = self.link.post(self.link.headers_for("reply", self.version), text);
-            if !matches!(tokio::time::timeout(super::NOTE_PATIENCE, client.request(request)).await, Ok(Ok(_))) {
+            let sent = proofs::plain(client, uri, (Method::POST, head), text);
+            if !matches!(tokio::time::timeout(super::NOTE_PATIENCE, sent).await, Ok(Ok(_))) {
                 counters.unsent_notes.rise();
             }
         }

@@ -5,6 +5,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use secrecy::ExposeSecret;
 
+use super::proofs::Head;
 use crate::{link::Call, version::Version};
 
 pub(super) const VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
@@ -18,7 +19,7 @@ const VALUE_BYTES: usize = 8 * 1024;
 const ALL_BYTES: usize = 16 * 1024;
 
 /// Those of every message of a link, with what is lent.
-pub(super) fn of(lease: Option<&Lease>) -> Result<HeaderMap, String> {
+pub(super) fn of(lease: Option<&Lease>) -> Result<Head, String> {
     let mut headers = HeaderMap::with_capacity(12);
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(header::ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
@@ -26,7 +27,7 @@ pub(super) fn of(lease: Option<&Lease>) -> Result<HeaderMap, String> {
         let (name, value) = lent(lease)?;
         headers.insert(name, value);
     }
-    Ok(headers)
+    Ok(Head { headers, prover: lease.and_then(Lease::prover).cloned() })
 }
 
 /// The header that carries the secret of a lease. A value that no header can have is not shown.
@@ -143,14 +144,14 @@ mod tests {
 
     #[test]
     fn a_lent_header_is_whole_and_never_shown() {
-        let headers = of(Some(&lease("canary-0123456789", bearer()))).unwrap();
+        let headers = of(Some(&lease("canary-0123456789", bearer()))).unwrap().headers;
         assert_eq!(headers["authorization"], "Bearer canary-0123456789");
         assert!(!format!("{headers:?}").contains("canary"));
         for secret in ["canary-0123\u{1}456789", "canary-0123\u{7f}456789"] {
-            let why = of(Some(&lease(secret, bearer()))).unwrap_err();
+            let why = of(Some(&lease(secret, bearer()))).err().unwrap();
             assert!(why.contains("`T` has characters that no header can carry") && !why.contains("canary"), "{why}");
         }
-        assert!(of(Some(&lease("canary-0123456789", Injection::env("T")))).unwrap_err().contains("environment variable"));
+        assert!(of(Some(&lease("canary-0123456789", Injection::env("T")))).err().unwrap().contains("environment variable"));
     }
 
     #[test]

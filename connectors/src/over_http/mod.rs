@@ -6,6 +6,7 @@
 mod exchange;
 mod headers;
 mod payload;
+mod proofs;
 mod sse;
 mod standing;
 
@@ -21,18 +22,22 @@ use std::{
 
 use arc_swap::ArcSwap;
 use bailiwick_pipeline::ports::{Later, Lease, SendFailure};
-use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
-use http_body_util::{Either, Full};
+use http::{HeaderValue, Method, StatusCode, Uri};
+use http_body_util::Either;
 use hyper_util::client::legacy;
 use tokio::{sync::OwnedSemaphorePermit, time::Instant};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     child::{Purpose, any},
-    egress::{self, Client, Sent},
+    egress::{self, Client},
     link::{self, Body, Changes, DISCOVER, End, INITIALIZE, Link, Request, Written},
     message::{self, Answer},
-    over_http::{exchange::Exchange, payload::Hold},
+    over_http::{
+        exchange::Exchange,
+        payload::Hold,
+        proofs::{Again, Head},
+    },
     pool::{LinkRecord, Opened, Pool, TAKEN_BACK},
     spec::HttpSpec,
     status::{ConnectorEvent, Counters},
@@ -56,7 +61,7 @@ pub(crate) async fn open(
     let link = Arc::new(HttpLink {
         client,
         uri: spec.url.as_str().parse().map_err(|fault| format!("its `url` can't be sent to: {fault}"))?,
-        headers: ArcSwap::from_pointee(headers::of(purpose.lease.as_deref())?),
+        head: ArcSwap::from_pointee(headers::of(purpose.lease.as_deref())?),
         session: OnceLock::new(),
         next: AtomicI64::new(1),
         changes: Changes::default(),
@@ -124,7 +129,7 @@ pub(crate) struct HttpLink {
     client: Client,
     uri: Uri,
     /// Those of every message, what is lent just now included.
-    headers: ArcSwap<HeaderMap>,
+    head: ArcSwap<Head>,
     /// The session that the server gave, if it did.
     session: OnceLock<HeaderValue>,
     next: AtomicI64,
@@ -149,22 +154,27 @@ impl HttpLink {
         }
         let deadline = Instant::now() + timeout;
         let id = self.next.fetch_add(1, Ordering::Relaxed);
-        let (headers, text) = match body {
+        let (head, text) = match body {
             Body::Own { method, members } => (self.headers_for(method, version), message::request(id, method, members, version)),
             Body::Call(call) => {
-                let mut headers = self.headers_for(call.method, version);
-                headers::for_call(&mut headers, &call, version).map_err(SendFailure::Unsent)?;
-                (headers, message::call(id, &call, ear.as_ref(), version))
+                let mut head = self.headers_for(call.method, version);
+                headers::for_call(&mut head.headers, &call, version).map_err(SendFailure::Unsent)?;
+                (head, message::call(id, &call, ear.as_ref(), version))
             }
         };
-        let (payload, hold) = Payload::new(text.into(), written);
+        let text: bytes::Bytes = text.into();
+        // Where its server may refuse it for want of a nonce, it is kept to be sent once more.
+        let mut written = Some(written);
+        let again = head.prover.is_some().then(|| Some(Again::new(head.clone(), text.clone(), written.take()?))).flatten();
+        let written = again.as_ref().map(Again::written).or(written).unwrap_or_else(|| Box::new(|| {}));
+        let (payload, hold) = Payload::new(text, written);
         let revocable = !version.is_modern() && !matches!(body, Body::Own { method: INITIALIZE | DISCOVER, .. });
         let _in_flight = revocable.then(|| self.in_flight.token());
         let mut unanswered = Unanswered { link: self, id, version, hold: revocable.then_some(&hold) };
         let opens = matches!(body, Body::Own { method: INITIALIZE, .. });
         let most = self.max_message.load(Ordering::Relaxed);
-        let exchange = Exchange { link: self, id, version, hold: &hold, most, opens, ear };
-        let work = exchange.run(self.request(Method::POST, headers, Either::Left(payload)));
+        let exchange = Exchange { link: self, id, version, hold: &hold, most, opens, ear, again };
+        let work = exchange.run(proofs::request(&self.uri, Method::POST, &head, Either::Left(payload)));
         let answer = tokio::select! {
             biased;
             answer = work => answer,
@@ -184,8 +194,9 @@ impl HttpLink {
     }
 
     /// The headers of a message: those of all, the session's, and the version's.
-    fn headers_for(&self, method: &'static str, version: Version) -> HeaderMap {
-        let mut headers = HeaderMap::clone(&self.headers.load());
+    fn headers_for(&self, method: &'static str, version: Version) -> Head {
+        let mut head = Head::clone(&self.head.load());
+        let headers = &mut head.headers;
         if method != INITIALIZE {
             headers.insert(headers::VERSION, HeaderValue::from_static(version.as_str()));
         }
@@ -194,25 +205,23 @@ impl HttpLink {
         } else if let Some(session) = self.session.get() {
             headers.insert(headers::SESSION, session.clone());
         }
-        headers
+        head
     }
 
-    fn post(&self, headers: HeaderMap, text: Vec<u8>) -> http::Request<Sent> {
-        self.request(Method::POST, headers, plain(text))
-    }
-
-    fn request(&self, method: Method, headers: HeaderMap, body: Sent) -> http::Request<Sent> {
-        let mut request = http::Request::new(body);
-        *request.method_mut() = method;
-        *request.uri_mut() = self.uri.clone();
-        *request.headers_mut() = headers;
-        request
+    /// Sends a message of which nobody has to know when it is written.
+    fn send(
+        &self,
+        method: Method,
+        head: Head,
+        text: Vec<u8>,
+    ) -> impl Future<Output = Result<http::Response<hyper::body::Incoming>, legacy::Error>> + Send + 'static {
+        proofs::plain(self.client.clone(), self.uri.clone(), (method, head), text)
     }
 
     /// Sends a message that has no answer, and waits until the server took it.
     async fn tell(&self, method: &'static str, text: Vec<u8>, version: Version) -> Result<(), SendFailure> {
-        let request = self.post(self.headers_for(method, version), text);
-        let response = self.client.request(request).await.map_err(|fault| self.unsent(&fault))?;
+        let response =
+            self.send(Method::POST, self.headers_for(method, version), text).await.map_err(|fault| self.unsent(&fault))?;
         let status = response.status();
         match status {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
@@ -229,10 +238,10 @@ impl HttpLink {
 
     /// Sends a short message that nobody waits for.
     fn note(&self, method: &'static str, text: Vec<u8>, version: Version) {
-        let request = self.post(self.headers_for(method, version), text);
-        let (client, counters) = (self.client.clone(), Arc::clone(&self.counters));
+        let sent = self.send(Method::POST, self.headers_for(method, version), text);
+        let counters = Arc::clone(&self.counters);
         self.tracker.spawn(self.in_flight.track_future(async move {
-            if !matches!(tokio::time::timeout(NOTE_PATIENCE, client.request(request)).await, Ok(Ok(_))) {
+            if !matches!(tokio::time::timeout(NOTE_PATIENCE, sent).await, Ok(Ok(_))) {
                 counters.unsent_notes.rise();
             }
         }));
@@ -246,10 +255,10 @@ impl HttpLink {
     /// Tells the server that the session is over, where there is one.
     async fn leave(&self) {
         if let Some(session) = self.session.get() {
-            let mut headers = HeaderMap::clone(&self.headers.load());
-            headers.insert(headers::SESSION, session.clone());
+            let mut head = Head::clone(&self.head.load());
+            head.headers.insert(headers::SESSION, session.clone());
             // Best effort: a server may have its own idea of when sessions end.
-            let _ = self.client.request(self.request(Method::DELETE, headers, plain(Vec::new()))).await;
+            let _ = self.send(Method::DELETE, head, Vec::new()).await;
         }
     }
 }
@@ -276,12 +285,12 @@ impl Link for HttpLink {
         Box::pin(async move {
             let (id, arguments) = (self.next.fetch_add(1, Ordering::Relaxed), link::giving_up(task));
             let call = link::cancelling(task, &arguments);
-            let mut headers = self.headers_for(call.method, version);
-            if headers::for_call(&mut headers, &call, version).is_err() {
+            let mut head = self.headers_for(call.method, version);
+            if headers::for_call(&mut head.headers, &call, version).is_err() {
                 return;
             }
-            let request = self.post(headers, message::call(id, &call, None, version));
-            let told = self.in_flight.track_future(self.client.request(request));
+            let sent = self.send(Method::POST, head, message::call(id, &call, None, version));
+            let told = self.in_flight.track_future(sent);
             if !matches!(tokio::time::timeout(patience, told).await, Ok(Ok(_))) {
                 self.counters.unsent_notes.rise();
             }
@@ -324,10 +333,10 @@ impl Link for HttpLink {
     }
 
     fn relend(&self, lease: &Arc<Lease>) -> Result<bool, String> {
-        let headers = headers::of(Some(lease))?;
+        let head = headers::of(Some(lease))?;
         // Hidden first: it may come back at once.
         self.redactor.relent(lease);
-        self.headers.store(Arc::new(headers));
+        self.head.store(Arc::new(head));
         Ok(true)
     }
 
@@ -338,10 +347,6 @@ impl Link for HttpLink {
     fn clean(&self, text: &str) -> String {
         self.redactor.clean(text)
     }
-}
-
-fn plain(text: Vec<u8>) -> Sent {
-    Either::Right(Full::new(Parcel::plain(text.into())))
 }
 
 /// A request that nobody waits for any more.

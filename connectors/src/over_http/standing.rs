@@ -12,7 +12,7 @@ use http::{HeaderValue, Method, StatusCode, header};
 use super::{
     HttpLink,
     exchange::{Kind, check_head, chunk_of, kind},
-    headers, plain,
+    headers,
     sse::Events,
 };
 use crate::{
@@ -28,14 +28,13 @@ const A_SECOND: u32 = 1000;
 impl HttpLink {
     /// Hears what the server says unasked. A server that has no such stream (HTTP 405) says what it says in its answers alone.
     pub(super) async fn stand(&self, version: Version, opened: Written) -> Result<(), SendFailure> {
-        let mut headers = self.headers_for("stream", version);
-        headers.remove(header::CONTENT_TYPE);
-        headers.insert(header::ACCEPT, HeaderValue::from_static("text/event-stream"));
-        let mut request = self.request(Method::GET, headers, plain(Vec::new()));
-        request.headers_mut().remove(headers::METHOD);
+        let mut head = self.headers_for("stream", version);
+        head.headers.remove(header::CONTENT_TYPE);
+        head.headers.insert(header::ACCEPT, HeaderValue::from_static("text/event-stream"));
+        head.headers.remove(headers::METHOD);
         let mut response = tokio::select! {
             () = self.ending.cancelled() => return Ok(()),
-            response = self.client.request(request) => response.map_err(|fault| self.unsent(&fault))?,
+            response = self.send(Method::GET, head, Vec::new()) => response.map_err(|fault| self.unsent(&fault))?,
         };
         check_head(&response)?;
         let status = response.status();

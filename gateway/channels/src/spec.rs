@@ -109,6 +109,7 @@ impl Place {
             url,
             networks: self.networks.clone(),
             roots: self.roots.clone(),
+            identity: None,
             dangerous_plain_http: self.dangerous_plain_http,
         }
     }

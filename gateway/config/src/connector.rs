@@ -126,6 +126,8 @@ pub struct Http {
     pub networks: Vec<IpNet>,
     /// The only certificate authorities that are trusted for it (a PEM file).
     pub roots: Option<PathBuf>,
+    /// The PEM file with the certificate that is presented to it, and its private key.
+    pub identity: Option<PathBuf>,
     /// Whether it is spoken to without TLS even where others can listen.
     pub dangerous_plain_http: bool,
 }

@@ -41,8 +41,8 @@ pub use origin::{Origin, Setting};
 pub use people::{ConsoleSettings, OidcSettings, RegisteredPerson};
 pub use presence::{Found, Sought};
 pub use provider::{
-    Aws, BaoLogin, ByAccess, Exec, GitHub, Lending, Mcp, OAuth, OAuthClient, OAuthPlace, OpenBao, PermissionLevel, Postgres,
-    ProviderKind, ProviderSpec, SvidFile,
+    Aws, BaoLogin, Bound, ByAccess, Exec, GitHub, Lending, Mcp, OAuth, OAuthClient, OAuthPlace, OpenBao, PermissionLevel,
+    Postgres, ProviderKind, ProviderSpec, SvidFile,
 };
 pub use schema::schema;
 pub use suggest::nearest;

@@ -156,6 +156,10 @@ fn connector_presence(
                 let sought = Sought::Roots(roots);
                 report(sought, look(sought), &path.key("roots"), &whose, findings);
             }
+            if let Some(identity) = &http.identity {
+                let sought = Sought::SecretFile(identity);
+                report(sought, look(sought), &path.key("identity"), &whose, findings);
+            }
         }
     }
     let Some(credential) = &connector.credential else {

@@ -8,7 +8,7 @@ mod svid_file;
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use bailiwick_pipeline::ports::Access;
-pub use issuers::{Aws, GitHub, OAuth, OAuthClient, OAuthPlace, PermissionLevel};
+pub use issuers::{Aws, Bound, GitHub, OAuth, OAuthClient, OAuthPlace, PermissionLevel};
 use url::Url;
 
 pub use exec::Exec;
@@ -129,6 +129,8 @@ pub struct Lending {
     pub session_policy: Option<PathBuf>,
     /// The same for tasks that only read.
     pub read_session_policy: Option<PathBuf>,
+    /// What a token has to be bound to; nothing where there is none.
+    pub bound: Option<Bound>,
     /// Whether a session may live longer than its task.
     pub may_outlive: bool,
     /// For how long at most; as long as the grant lives where there is none.

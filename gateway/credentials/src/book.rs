@@ -9,7 +9,7 @@ use bailiwick_pipeline::{
 use bailiwick_schemas::names::ConnectorId;
 use serde::{Deserialize, Serialize};
 
-use crate::provider::Handle;
+use crate::{oauth::Bound, provider::Handle};
 
 /// A lease of an issuer's credential, as it is stored: never with anything secret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +29,9 @@ pub struct Entry {
     /// What it is good for.
     #[serde(with = "access_word")]
     pub access: Access,
+    /// What it is bound to. What an earlier version lent is bound to nothing.
+    #[serde(default)]
+    pub bound: Bound,
     /// Whether its issuer takes it back.
     pub revocable: bool,
     /// Whether something of it can be in use after its end: then time alone does not end it.

@@ -11,6 +11,7 @@ mod broker;
 #[cfg(test)]
 mod cluster;
 mod desk;
+mod dpop;
 mod exec;
 mod github;
 mod mcp;
@@ -36,7 +37,7 @@ pub use desk::{Ended, Standstill};
 pub use exec::{Exec, ExecTerms, Program};
 pub use github::{GitHub, GitHubPermission};
 pub use mcp::{Begun, Consent, ConsentBook, Consented, Consents, OAuthClient, Protected, Returned, Secrets, Who};
-pub use oauth::{ClientAuthentication, OAuth, OAuthPlace, OAuthRequest, OAuthServer, OnBehalf};
+pub use oauth::{Bound, ClientAuthentication, OAuth, OAuthPlace, OAuthRequest, OAuthServer, OnBehalf};
 pub use openbao::{BaoServer, LentByBao, Login, OpenBao};
 pub use postgres::{LentByPostgres, Postgres, PostgresServer};
 pub use provider::{CredentialSpec, Handle, Journal, MintFault, MintFaultKind, Minted, Provider, RevokeFault, Wish};

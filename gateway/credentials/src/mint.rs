@@ -119,6 +119,7 @@ pub(crate) async fn mint(desk: &Arc<Desk>, spec: &CredentialSpec, wish: Wish) ->
         provider: provider.name().to_owned(),
         reference: provider.reference(wish.access),
         access: wish.access,
+        bound: provider.bound(),
         revocable: provider.is_revocable(),
         outlives: provider.outlives_itself(),
         issuer: spec.issuer.clone(),

@@ -2,14 +2,18 @@
 //! grant (RFC 8693), with the connector's scopes and no more.
 
 mod answer;
+mod bound;
+#[cfg(test)]
+mod bound_tests;
 mod client;
 mod metadata;
 #[cfg(test)]
 pub(crate) mod tests;
 
-use std::{collections::BTreeMap, fmt, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc, time::Duration};
 
 use bailiwick_pipeline::ports::{Access, Later, Material};
+pub use bound::Bound;
 pub use client::ClientAuthentication;
 pub(crate) use client::secret as secret_of_file;
 use reqwest::Method;
@@ -23,6 +27,7 @@ use self::{
     metadata::Endpoints,
 };
 use crate::{
+    dpop::{self, ProofKey, TokenProver},
     provider::{Handle, Journal, MintFault, MintFaultKind, Minted, Provider, RevokeFault, Wish},
     secret_file,
     web::{Answer, Ask, Body, Web},
@@ -97,6 +102,10 @@ pub struct OAuthRequest {
     pub audience: Option<String>,
     /// For whom the token is (RFC 8707).
     pub resource: Option<Url>,
+    /// What it has to be bound to.
+    pub bound: Bound,
+    /// The file with the certificate that the connector presents to its server, if it does.
+    pub identity: Option<PathBuf>,
 }
 
 /// By what a token is taken back.
@@ -121,12 +130,40 @@ impl OAuth {
         }
     }
 
+    /// Asks for a token that is bound to this key; once more where the server wants a nonce first (RFC 9449, section 8).
+    async fn ask_bound(
+        &self,
+        (endpoint, now_ms): (&Url, u64),
+        fields: &[(&str, &str)],
+        key: Option<&ProofKey>,
+    ) -> Result<Answer, MintFault> {
+        let authentication = &self.server.authentication;
+        let mut client = authentication.prove(&self.server, endpoint, now_ms).await?;
+        let Some(key) = key else { return self.ask(endpoint, &client, fields).await };
+        let mut url = endpoint.clone();
+        url.set_query(None);
+        let proof = |nonce: Option<&str>| {
+            let proof = key.proof(("POST", url.as_str()), None, nonce);
+            proof.map_err(|why| MintFault::new(MintFaultKind::Own, why).unasked())
+        };
+        client.proof = Some(proof(None)?);
+        let answer = self.ask(endpoint, &client, fields).await?;
+        let Some(nonce) = dpop::wanted_nonce(&answer) else { return Ok(answer) };
+        // An assertion is good once, and so is proved anew.
+        client = authentication.prove(&self.server, endpoint, now_ms).await?;
+        client.proof = Some(proof(Some(&nonce))?);
+        self.ask(endpoint, &client, fields).await
+    }
+
     async fn ask(&self, endpoint: &Url, client: &Authenticated, fields: &[(&str, &str)]) -> Result<Answer, MintFault> {
         let own = client.fields.iter().map(|(name, value)| (*name, value.expose_secret()));
         let ask = Ask {
             method: Method::POST,
             url: endpoint.clone(),
-            headers: vec![("accept", "application/json".to_owned())],
+            // A proof is good once, and for this alone.
+            headers: std::iter::once(("accept", "application/json".to_owned()))
+                .chain(client.proof.as_ref().map(|proof| ("dpop", proof.expose_secret().to_owned())))
+                .collect(),
             secret: client.header.as_ref().map(|secret| ("authorization", secret)),
             body: Body::Form(form(fields.iter().copied().chain(own))),
         };
@@ -141,7 +178,12 @@ impl OAuth {
             Some(people) => Some((subject_of(people, &wish.owner).await?, people.kind.as_str())),
             None => None,
         };
-        let Endpoints { token, revocation } = Endpoints::of(server).await?;
+        let Endpoints { token, revocation, algorithms } = Endpoints::of(server).await?;
+        let key = self.key(algorithms.as_deref(), wish.now_ms)?;
+        let certificate = match &self.request.identity {
+            Some(path) => Some(bound::certificate_of(path).await?),
+            None => None,
+        };
         if server.is_revocable && revocation.is_none() {
             let why =
                 "its issuer has no revocation endpoint: write `revocable = false` to lend tokens that end by themselves alone";
@@ -160,15 +202,15 @@ impl OAuth {
         }
         fields.extend(self.request.audience.as_deref().map(|audience| ("audience", audience)));
         fields.extend(self.request.resource.as_ref().map(|resource| ("resource", resource.as_str())));
-        let client = server.authentication.prove(server, &token, wish.now_ms).await?;
-        let answer = self.ask(&token, &client, &fields).await?.success("the authorization server")?;
+        let answer = self.ask_bound((&token, wish.now_ms), &fields, key.as_deref()).await?.success("the authorization server")?;
         let live = Live::read(&answer)?;
         let refresh = live.refresh.as_ref().map(ExposeSecret::expose_secret);
         let handle = Handle::of(&Back { token: live.access.expose_secret(), refresh })?;
         // Whatever is wrong with it from here on: it is taken back.
         journal.keep(&handle).await?;
         let token = Token::read(&answer)?;
-        token.judge(&answer, scopes, subject.is_some())?;
+        token.judge(&answer, scopes, (subject.is_some(), key.is_some()))?;
+        bound::Shown { bound: self.request.bound, key: key.as_deref(), certificate }.judge(&token.secret.0)?;
         let Some(seconds) = token.expires_in.or(server.max_ttl.map(|longest| longest.as_secs())) else {
             let why = "its issuer does not say how long it lives: set `max_ttl` of the provider to what it is";
             return Err(MintFault::new(MintFaultKind::Wrong, why));
@@ -176,9 +218,27 @@ impl OAuth {
         Ok(Minted {
             reference: self.reference(wish.access),
             expires_at_ms: Some(wish.now_ms.saturating_add(seconds.saturating_mul(1000))),
-            material: Material::of(token.secret.0),
+            material: match key {
+                Some(key) => {
+                    let prover = TokenProver::of(key, &token.secret.0);
+                    Material::of(token.secret.0).with_prover(prover)
+                }
+                None => Material::of(token.secret.0),
+            },
             handle: Some(handle),
         })
+    }
+
+    /// The key that a token is to be bound to, where it is.
+    fn key(&self, algorithms: Option<&[String]>, now_ms: u64) -> Result<Option<Arc<ProofKey>>, MintFault> {
+        if self.request.bound != Bound::Dpop {
+            return Ok(None);
+        }
+        if algorithms.is_some_and(|known| !known.iter().any(|one| one == dpop::ALGORITHM)) {
+            let why = "its issuer takes no proofs with `ES256`: have it take those, or leave out `bound`";
+            return Err(MintFault::new(MintFaultKind::Unsupported, why).unasked());
+        }
+        ProofKey::new(now_ms).map(Some)
     }
 
     async fn revoke_one(&self, handle: &Handle, now_ms: u64) -> Result<(), RevokeFault> {
@@ -233,6 +293,10 @@ impl Provider for OAuth {
 
     fn reference(&self, access: Access) -> String {
         self.scopes(access).join(" ")
+    }
+
+    fn bound(&self) -> Bound {
+        self.request.bound
     }
 
     fn is_revocable(&self) -> bool {

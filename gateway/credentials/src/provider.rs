@@ -11,6 +11,8 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 use zeroize::Zeroizing;
 
+use crate::oauth::Bound;
+
 /// So much room by what a credential is taken back has at first, bytes: more than tokens take.
 const ROOM: usize = 32 * 1024;
 
@@ -32,6 +34,11 @@ pub trait Provider: Send + Sync + fmt::Debug {
     /// Whether it gives what lives on when the task is over: then nothing is taken back, as nothing can be.
     fn is_standing(&self) -> bool {
         false
+    }
+
+    /// What its credentials are bound to.
+    fn bound(&self) -> Bound {
+        Bound::None
     }
 
     /// Whether its issuer takes back what it gave before that ends by itself.

@@ -1,6 +1,7 @@
 //! What is lent: a credential for one grant and one connector.
 
 mod place;
+mod prover;
 
 use std::{
     borrow::Cow,
@@ -18,6 +19,7 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio_util::sync::CancellationToken;
 
 use self::place::{Fitted, Place};
+pub use self::prover::Prover;
 use crate::{
     catalogue::{Tool, World},
     grant::LiveGrant,
@@ -33,7 +35,10 @@ const LARGEST_PART: usize = 64 * 1024;
 
 /// What a provider gave: the parts of one credential by name, such as `username` and `password`. The parts are wiped when it is dropped.
 #[derive(Default)]
-pub struct Material(BTreeMap<Cow<'static, str>, Part>);
+pub struct Material {
+    parts: BTreeMap<Cow<'static, str>, Part>,
+    prover: Option<Arc<dyn Prover>>,
+}
 
 enum Part {
     /// Kept out of whatever comes back.
@@ -51,24 +56,31 @@ impl Material {
     /// With this secret part.
     #[must_use]
     pub fn with_secret(mut self, name: impl Into<Cow<'static, str>>, secret: SecretString) -> Self {
-        self.0.insert(name.into(), Part::Secret(secret));
+        self.parts.insert(name.into(), Part::Secret(secret));
+        self
+    }
+
+    /// Bound to a key: each request with it carries a proof of this.
+    #[must_use]
+    pub fn with_prover(mut self, prover: Arc<dyn Prover>) -> Self {
+        self.prover = Some(prover);
         self
     }
 
     /// With this part that is no secret.
     #[must_use]
     pub fn with_plain(mut self, name: impl Into<Cow<'static, str>>, text: impl Into<String>) -> Self {
-        self.0.insert(name.into(), Part::Plain(text.into()));
+        self.parts.insert(name.into(), Part::Plain(text.into()));
         self
     }
 
     /// The names of the parts.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.0.keys().map(AsRef::as_ref)
+        self.parts.keys().map(AsRef::as_ref)
     }
 
     fn secret_names(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().filter(|(_, part)| matches!(part, Part::Secret(_))).map(|(name, _)| name.as_ref())
+        self.parts.iter().filter(|(_, part)| matches!(part, Part::Secret(_))).map(|(name, _)| name.as_ref())
     }
 
     /// What every part must be, to be of use in an environment variable, a file or a header.
@@ -80,7 +92,7 @@ impl Material {
     }
 
     fn text(&self, name: &str) -> Option<&str> {
-        self.0.get(name).map(|part| match part {
+        self.parts.get(name).map(|part| match part {
             Part::Secret(secret) => secret.expose_secret(),
             Part::Plain(text) => text.as_str(),
         })
@@ -89,7 +101,7 @@ impl Material {
 
 impl fmt::Debug for Material {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.0.keys()).finish()
+        f.debug_set().entries(self.parts.keys()).finish()
     }
 }
 
@@ -282,6 +294,7 @@ pub struct Lease {
     is_over: AtomicBool,
     taken_back: CancellationToken,
     delivery: Delivery,
+    prover: Option<Arc<dyn Prover>>,
     secrets: Vec<SecretString>,
     needles: Needles,
 }
@@ -339,6 +352,9 @@ pub enum LeaseFault {
     /// Its server would get none of its secrets.
     #[error("`inject` has no place for a secret of the credential (`{0}`): correct `inject`")]
     NotUsed(String),
+    /// It is bound to a key, and its server is a child process.
+    #[error("the credential is bound to a key, and a child process can't prove that it has it: lend it one that is not bound")]
+    NoProof,
     /// A part can't be carried.
     #[error("the part `{0}` of the credential is empty, has NUL in it, or more than 65536 bytes")]
     Unfit(String),
@@ -361,8 +377,11 @@ impl Lease {
         if !secret_names.is_empty() && !secret_names.iter().any(|name| named.iter().any(|named| named == name)) {
             return Err(LeaseFault::NotUsed(secret_names.join("`, `")));
         }
+        if material.prover.is_some() && !matches!(delivery, Delivery::Header(..)) {
+            return Err(LeaseFault::NoProof);
+        }
         let secrets: Vec<SecretString> = material
-            .0
+            .parts
             .into_values()
             .filter_map(|part| match part {
                 Part::Secret(secret) => Some(secret),
@@ -375,7 +394,19 @@ impl Lease {
         let needles = Needles::of(&secrets)?;
         let expires_at_ms = AtomicU64::new(expires_at_ms);
         let (is_over, taken_back) = (AtomicBool::new(false), CancellationToken::new());
-        Ok(Self { id, provider, reference, access, expires_at_ms, is_over, taken_back, delivery, secrets, needles })
+        Ok(Self {
+            id,
+            provider,
+            reference,
+            access,
+            expires_at_ms,
+            is_over,
+            taken_back,
+            delivery,
+            prover: material.prover,
+            secrets,
+            needles,
+        })
     }
 
     /// Until when it is lent, unix milliseconds: never longer than the grant.
@@ -431,6 +462,11 @@ impl Lease {
             Delivery::Header(name, text) => Some((name, text)),
             Delivery::Child { .. } => None,
         }
+    }
+
+    /// What proves with each request that it is ours, where it is bound to a key.
+    pub fn prover(&self) -> Option<&Arc<dyn Prover>> {
+        self.prover.as_ref()
     }
 
     /// Its secrets.

@@ -10,7 +10,8 @@ use bailiwick_schemas::{
 use bytes::Bytes;
 
 pub use crate::lease::{
-    Access, Credentials, Injection, Lease, LeaseFault, LeaseTerms, LendFailure, Loan, Material, Template, TemplateFault, Wanted,
+    Access, Credentials, Injection, Lease, LeaseFault, LeaseTerms, LendFailure, Loan, Material, Prover, Template, TemplateFault,
+    Wanted,
 };
 use crate::{
     catalogue::{Tool, World},

@@ -1,13 +1,13 @@
 //! Authorization servers, apps and roles that are lent.
 
-use bailiwick_config::{Lending, OAuthClient, PermissionLevel};
+use bailiwick_config::{Connector, Lending, OAuthClient, PermissionLevel, Way};
 use bailiwick_credentials::{
-    Aws, AwsKeys, ClientAuthentication, GitHub, GitHubPermission, OAuth, OAuthPlace, OAuthRequest, OAuthServer, OnBehalf,
+    Aws, AwsKeys, Bound, ClientAuthentication, GitHub, GitHubPermission, OAuth, OAuthPlace, OAuthRequest, OAuthServer, OnBehalf,
     SignatureAlgorithm, SigningKey, Web,
 };
 
 /// Access tokens of this server.
-pub(super) fn oauth(of: &bailiwick_config::OAuth, lending: &Lending) -> OAuth {
+pub(super) fn oauth(of: &bailiwick_config::OAuth, connector: &Connector, lending: &Lending) -> OAuth {
     let identity = if let OAuthClient::Mtls(file) = &of.client { Some(file.clone()) } else { None };
     let place = match &of.place {
         bailiwick_config::OAuthPlace::Issuer(issuer) => OAuthPlace::Issuer(issuer.clone()),
@@ -28,7 +28,16 @@ pub(super) fn oauth(of: &bailiwick_config::OAuth, lending: &Lending) -> OAuth {
     };
     let scopes = lending.scopes.clone().unwrap_or_default();
     let (audience, resource) = (lending.audience.clone(), lending.resource.clone());
-    OAuth { server, request: OAuthRequest { scopes: scopes.all, read_scopes: scopes.read, audience, resource } }
+    let bound = match lending.bound {
+        None => Bound::None,
+        Some(bailiwick_config::Bound::Dpop) => Bound::Dpop,
+        Some(bailiwick_config::Bound::Mtls) => Bound::Mtls,
+    };
+    let identity = match &connector.way {
+        Way::Http(http) => http.identity.clone(),
+        Way::Process(_) => None,
+    };
+    OAuth { server, request: OAuthRequest { scopes: scopes.all, read_scopes: scopes.read, audience, resource, bound, identity } }
 }
 
 fn authentication(client: &OAuthClient) -> ClientAuthentication {

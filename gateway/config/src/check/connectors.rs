@@ -90,6 +90,7 @@ fn way(raw: &RawConnector, path: &KeyPath, setting: Setting<'_>, findings: &mut 
             let others = [
                 ("networks", raw.networks.is_some()),
                 ("roots", raw.roots.is_some()),
+                ("identity", raw.identity.is_some()),
                 ("dangerous_plain_http", raw.dangerous_plain_http),
             ];
             foreign(&others, "command", path, findings);

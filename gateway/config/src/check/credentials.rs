@@ -37,6 +37,7 @@ pub(super) fn credential(
     let injection = injection(raw.inject.as_ref()?, connector, path, findings);
     if let Some(injection) = &injection {
         parts::check(raw, injection, issuers, &here, findings);
+        providers::is_bound(raw, (connector, issuers), injection, path, findings);
     }
     Some(Credential { source: source?, injection: injection? })
 }

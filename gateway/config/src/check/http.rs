@@ -51,7 +51,17 @@ pub(super) fn way(
         }
         setting.resolve(given)
     });
-    Some(Http { url: url?, networks: networks?, roots, dangerous_plain_http: raw.dangerous_plain_http })
+    let identity = raw.identity.as_deref().map(|given| {
+        if given.trim().is_empty() || given.contains('\0') {
+            let fault = findings.value(&path.key("identity"), FaultCode::BadText, format!("`{given}` is no path of a file"));
+            fault.help("write the path of a PEM file with a client certificate and its private key");
+        } else if url.as_ref().is_some_and(|url| url.scheme() != "https") {
+            let message = "`identity` means nothing without TLS: nobody is shown a certificate";
+            findings.key(&path.key("identity"), FaultCode::Conflict, message).help("write an `https` URL, or leave it out");
+        }
+        setting.resolve(given)
+    });
+    Some(Http { url: url?, networks: networks?, roots, identity, dangerous_plain_http: raw.dangerous_plain_http })
 }
 
 /// Networks that a name may resolve into though they are not public.

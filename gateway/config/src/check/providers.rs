@@ -1,6 +1,7 @@
 //! `[[providers]]`, and what of them a connector is lent.
 
 mod aws;
+mod bound;
 mod exec;
 mod github;
 mod lent;
@@ -25,6 +26,7 @@ use crate::{
     source::KeyPath,
 };
 
+pub(super) use bound::check as is_bound;
 pub(super) use mcp::fits;
 
 /// The providers that need no entry.
@@ -128,7 +130,7 @@ pub(super) fn lending(
     let (takes, needs): (&[&str], &[&str]) = match of {
         RawProvider { openbao: Some(_), .. } => (&openbao::TAKES, &openbao::NEEDS),
         RawProvider { postgres: Some(_), .. } => (&["role", "read_role", "ttl"], &["role"]),
-        RawProvider { oauth: Some(_), .. } => (&["scopes", "read_scopes", "audience", "resource"], &["scopes"]),
+        RawProvider { oauth: Some(_), .. } => (&["scopes", "read_scopes", "audience", "resource", "bound"], &["scopes"]),
         RawProvider { github: Some(_), .. } => {
             (&["repositories", "permissions", "read_permissions"], &["repositories", "permissions"])
         }

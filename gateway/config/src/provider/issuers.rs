@@ -52,6 +52,15 @@ pub enum OAuthClient {
     Mtls(PathBuf),
 }
 
+/// What a token is bound to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bound {
+    /// A key that is the lease's alone (RFC 9449).
+    Dpop,
+    /// The certificate that the connector presents (RFC 8705).
+    Mtls,
+}
+
 /// A GitHub App.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GitHub {

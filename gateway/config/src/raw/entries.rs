@@ -145,6 +145,10 @@ pub(crate) struct RawConnector {
     pub(crate) networks: Option<Vec<String>>,
     /// With `url`: a PEM file with the only certificate authorities that are trusted for it; those of the system when it is not set.
     pub(crate) roots: Option<String>,
+    /// With `url`: the PEM file with the client certificate that the gateway presents to it, those above it, and its private key; readable by
+    /// the gateway only, relative to this file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) identity: Option<String>,
     /// With `url`: allows `http`, so that calls and credentials travel in the clear. Needless for this machine itself.
     pub(crate) dangerous_plain_http: bool,
     /// Which protocol it is spoken to in: it is asked, or told.
@@ -267,6 +271,11 @@ pub(crate) struct RawCredential {
     /// With `aws`: allows sessions that live on when a task is over that is shorter than a session can be (15 minutes).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) may_outlive: Option<bool>,
+    /// With `oauth` and a server over HTTP: what the token is bound to, so that it is of no use to whoever steals it: a key that is the
+    /// task's alone (`dpop`, RFC 9449), or the certificate that the connector presents (`mtls`, RFC 8705). A token that is not is refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("enum" = ["dpop", "mtls"]))]
+    pub(crate) bound: Option<String>,
     /// How long it lives at most, at its issuer too; as long as the grant when it is not set. While its task uses it, it is renewed, or made
     /// anew.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -518,6 +527,7 @@ impl Default for RawConnector {
             url: None,
             networks: None,
             roots: None,
+            identity: None,
             dangerous_plain_http: false,
             protocol: ProtocolChoice::Auto,
             env: BTreeMap::new(),

@@ -11,8 +11,8 @@ use bailiwick_policy::{Band, Kind};
 use bailiwick_schemas::{exposure::Prefix, validate::Undeclared};
 use serde_json::json;
 
-use super::{BASE, config, read};
-use crate::{DEMO, Pin, PolicyFile, Program, ProtocolChoice, SecretSource, Sensitivity, Way, embedded};
+use super::{BASE, config, read, rendered};
+use crate::{Bound, DEMO, Pin, PolicyFile, Program, ProtocolChoice, SecretSource, Sensitivity, Way, embedded};
 
 #[test]
 fn nothing_at_all_is_the_defaults() {
@@ -225,4 +225,33 @@ fn the_demo_grant_is_three_tools_and_a_refund_is_high() {
     }
     let delete = demo.connector("files").unwrap().terms_of(&"delete".parse().unwrap());
     assert_eq!((delete.kind, delete.band), (Kind::Write, Band::High));
+}
+
+#[test]
+fn a_bound_token_needs_what_it_is_bound_to() {
+    let with = |auth: &str, way: &str, bound: &str, prefix: &str| {
+        format!(
+            "[[providers]]\nid = \"o\"\noauth = {{ issuer = \"https://l.example\", client_id = \"c\", {auth} }}\n[[connectors]]\nid = \"t\"\n\
+             url = \"https://t.example/mcp\"\n{way}\ncredential = {{ provider = \"o\", scopes = [\"a\"], bound = \"{bound}\", \
+             inject = {{ header = \"Authorization\", prefix = \"{prefix} \" }} }}\n"
+        )
+    };
+    let (secret, mtls) = ("client_secret_file = \"s\"", "auth = \"mtls\", identity = \"c.pem\"");
+    let bound = |text: &str| {
+        let config = config(text);
+        let credential = config.connector("t").unwrap().credential.clone().unwrap();
+        let SecretSource::Issuer(lending) = credential.source else { panic!("{:?}", credential.source) };
+        lending.bound
+    };
+    assert_eq!(bound(&with(secret, "", "dpop", "DPoP")), Some(Bound::Dpop));
+    assert_eq!(bound(&with(mtls, "identity = \"c.pem\"", "mtls", "Bearer")), Some(Bound::Mtls));
+    for (text, why) in [
+        (with(secret, "", "dpop", "Bearer"), "behind `DPoP `"),
+        (with(secret, "identity = \"c.pem\"", "mtls", "Bearer"), "asked without a certificate"),
+        (with(mtls, "", "mtls", "Bearer"), "the connector presents none"),
+        (with(mtls, "identity = \"d.pem\"", "mtls", "Bearer"), "another certificate"),
+    ] {
+        let shown = rendered(&read(&text).unwrap_err());
+        assert!(shown.contains(why), "{why}: {shown}");
+    }
 }

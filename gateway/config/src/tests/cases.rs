@@ -491,6 +491,8 @@ pub(super) const FILES: &[Case] = &[
     ),
     ("[[connectors]]\nid = \"t\"\nurl = \"https://t.example\"\nnetworks = [\"0.0.0.0/0\"]", Code::BadAddress, "is not a network"),
     ("[[connectors]]\nid = \"t\"\nurl = \"https://t.example\"\nroots = \"\"", Code::BadText, "no path of a file"),
+    ("[[connectors]]\nid = \"t\"\nurl = \"https://t.example\"\nidentity = \"\"", Code::BadText, "no path of a file"),
+    ("[[connectors]]\nid = \"t\"\nurl = \"http://localhost:1\"\nidentity = \"c\"", Code::Conflict, "without TLS"),
     ("[[connectors]]\nid = \"t\"\nurl = \"https://t.example\"\nprotocol = \"2025-11-25\"", Code::UnknownWord, "`2026-07-28`"),
     ("[[connectors]]\nid = \"t\"\nurl = \"https://t.example\"\nprefix = \"off\"", Code::UnknownWord, "`never`"),
     (
@@ -630,6 +632,7 @@ pub(super) const CONNECTORS: &[Case] = &[
     ("credential = { provider = \"file\", path = \"t\", inject = { env = \"T\", prefix = \"x\" } }", Code::Conflict, "`prefix`"),
     ("networks = [\"10.1.0.0/16\"]", Code::Conflict, "`networks` means nothing to a connector with `command`"),
     ("roots = \"ca.pem\"", Code::Conflict, "`roots`"),
+    ("identity = \"c.pem\"", Code::Conflict, "`identity`"),
     ("dangerous_plain_http = true", Code::Conflict, "`dangerous_plain_http`"),
     ("relist_after = \"30\"", Code::BadDuration, "with a unit"),
     ("credential = { provider = \"file\", path = \"t\", inject = { env = \"LD_PRELOAD\" } }", Code::DangerousVariable, "LD_"),

@@ -91,6 +91,13 @@ pub(super) const LENT: &[Case] = &[
     ("provider = \"oauth\", scopes = [\"a b\"]", Code::BadText, "`a b` is no scope"),
     ("provider = \"oauth\", scopes = [\"a\"], role = \"r\"", Code::Conflict, "`role` means nothing"),
     ("provider = \"oauth\", scopes = [\"a\"], resource = \"https://r.example/#f\"", Code::BadUrl, "URL of a resource"),
+    ("provider = \"oauth\", scopes = [\"a\"], bound = \"key\"", Code::UnknownWord, "`dpop`, `mtls`"),
+    ("provider = \"oauth\", scopes = [\"a\"], bound = \"dpop\"", Code::Conflict, "a child process"),
+    (
+        "provider = \"github\", repositories = [\"a\"], permissions = { issues = \"read\" }, bound = \"dpop\"",
+        Code::Conflict,
+        "`bound` means nothing",
+    ),
     ("provider = \"github\", repositories = [\"a\"]", Code::MissingKey, "`permissions` is missing"),
     ("provider = \"github\", repositories = [], permissions = { issues = \"read\" }", Code::EmptyList, "allows nothing"),
     ("provider = \"github\", repositories = [\"o/a\"], permissions = { issues = \"read\" }", Code::BadName, "without its owner"),

@@ -67,11 +67,18 @@ impl Token {
     }
 
     /// Refuses what is not what was asked for.
-    pub(super) fn judge(&self, answer: &Answer, asked: &[String], is_exchange: bool) -> Result<(), MintFault> {
+    pub(super) fn judge(
+        &self,
+        answer: &Answer,
+        asked: &[String],
+        (is_exchange, is_bound): (bool, bool),
+    ) -> Result<(), MintFault> {
         let told = |said: &str| answer.clean(said, &[&self.secret.0]).escape_debug().to_string();
-        if !self.token_type.eq_ignore_ascii_case("bearer") {
+        // One that is not bound to the key is not taken in its place.
+        let wanted = if is_bound { "DPoP" } else { "Bearer" };
+        if !self.token_type.eq_ignore_ascii_case(wanted) {
             let said = told(&self.token_type);
-            let why = format!("its issuer gives a token of the type `{said}`, and `Bearer` was asked for");
+            let why = format!("its issuer gives a token of the type `{said}`, and `{wanted}` was asked for");
             return Err(MintFault::new(MintFaultKind::Wrong, why));
         }
         if let (true, kind) = (is_exchange, self.issued_token_type.as_deref().unwrap_or_default())

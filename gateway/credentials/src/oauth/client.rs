@@ -35,6 +35,8 @@ pub enum ClientAuthentication {
 pub(super) struct Authenticated {
     pub(super) header: Option<SecretString>,
     pub(super) fields: Vec<(&'static str, SecretString)>,
+    /// That the key is ours which the token is to be bound to.
+    pub(super) proof: Option<SecretString>,
 }
 
 impl ClientAuthentication {
@@ -52,13 +54,13 @@ impl ClientAuthentication {
                 ));
                 let coded = Zeroizing::new(STANDARD.encode(pair.as_bytes()));
                 let header = Some(SecretString::from(format!("Basic {}", coded.as_str())));
-                Ok(Authenticated { header, fields: Vec::new() })
+                Ok(Authenticated { header, ..Authenticated::default() })
             }
             Self::Post(path) => {
                 let secret = secret(path, "the client's secret").await?;
-                Ok(Authenticated { header: None, fields: vec![id(), ("client_secret", secret)] })
+                Ok(Authenticated { fields: vec![id(), ("client_secret", secret)], ..Authenticated::default() })
             }
-            Self::Mtls => Ok(Authenticated { header: None, fields: vec![id()] }),
+            Self::Mtls => Ok(Authenticated { fields: vec![id()], ..Authenticated::default() }),
             Self::PrivateKeyJwt(key) => {
                 // The server's own name where it has one: an assertion for an endpoint could be meant for another server's.
                 let audience = match &server.place {
@@ -74,7 +76,7 @@ impl ClientAuthentication {
                 let assertion = key.sign(&claims).await?;
                 let kind = SecretString::from("urn:ietf:params:oauth:client-assertion-type:jwt-bearer");
                 let fields = vec![id(), ("client_assertion_type", kind), ("client_assertion", assertion)];
-                Ok(Authenticated { header: None, fields })
+                Ok(Authenticated { fields, ..Authenticated::default() })
             }
         }
     }

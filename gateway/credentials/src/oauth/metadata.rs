@@ -4,7 +4,7 @@ use reqwest::{Method, StatusCode};
 use serde::Deserialize;
 use url::Url;
 
-use super::{OAuthPlace, OAuthServer};
+use super::{ClientAuthentication, OAuthPlace, OAuthServer};
 use crate::{
     provider::{MintFault, MintFaultKind},
     web::{Ask, Body},
@@ -14,12 +14,24 @@ use crate::{
 pub(super) struct Endpoints {
     pub(super) token: Url,
     pub(super) revocation: Option<Url>,
+    /// How proofs of a key may be signed (RFC 9449, section 5.1), where it says.
+    pub(super) algorithms: Option<Vec<String>>,
 }
 
 #[derive(Deserialize)]
 struct Metadata {
     issuer: String,
     token_endpoint: String,
+    revocation_endpoint: Option<String>,
+    dpop_signing_alg_values_supported: Option<Vec<String>>,
+    /// Where clients with a certificate go instead (RFC 8705, section 5).
+    #[serde(default)]
+    mtls_endpoint_aliases: Aliases,
+}
+
+#[derive(Default, Deserialize)]
+struct Aliases {
+    token_endpoint: Option<String>,
     revocation_endpoint: Option<String>,
 }
 
@@ -28,7 +40,7 @@ impl Endpoints {
     pub(super) async fn of(server: &OAuthServer) -> Result<Self, MintFault> {
         let issuer = match &server.place {
             OAuthPlace::Endpoints { token, revocation } => {
-                return Ok(Self { token: token.clone(), revocation: revocation.clone() });
+                return Ok(Self { token: token.clone(), revocation: revocation.clone(), algorithms: None });
             }
             OAuthPlace::Issuer(issuer) => issuer,
         };
@@ -46,7 +58,7 @@ impl Endpoints {
             let answer = server.web.ask(Ask { method: Method::GET, url, headers, secret: None, body: Body::None }).await?;
             if answer.status != StatusCode::NOT_FOUND {
                 let answer = answer.success("the authorization server, asked for its metadata,")?;
-                return Self::read(issuer, &answer.body);
+                return Self::read(issuer, server.authentication == ClientAuthentication::Mtls, &answer.body);
             }
             last = Some(answer);
         }
@@ -54,7 +66,7 @@ impl Endpoints {
         Err(MintFault::new(MintFaultKind::Wrong, format!("{why}: write `token_url` instead of `issuer`")))
     }
 
-    fn read(issuer: &Url, body: &[u8]) -> Result<Self, MintFault> {
+    fn read(issuer: &Url, is_mtls: bool, body: &[u8]) -> Result<Self, MintFault> {
         let wrong = |why: String| MintFault::new(MintFaultKind::Wrong, why);
         let metadata: Metadata =
             serde_json::from_slice(body).map_err(|_| wrong("the metadata of its issuer is not what RFC 8414 says".to_owned()))?;
@@ -72,8 +84,11 @@ impl Endpoints {
                 wrong(format!("its issuer would have secrets sent to `{}`, which is no URL with TLS", written.escape_debug()))
             })
         };
-        let revocation = metadata.revocation_endpoint.as_ref().map(endpoint).transpose()?;
-        Ok(Self { token: endpoint(&metadata.token_endpoint)?, revocation })
+        let aliases = if is_mtls { metadata.mtls_endpoint_aliases } else { Aliases::default() };
+        let token = aliases.token_endpoint.as_ref().unwrap_or(&metadata.token_endpoint);
+        let revocation =
+            aliases.revocation_endpoint.as_ref().or(metadata.revocation_endpoint.as_ref()).map(endpoint).transpose()?;
+        Ok(Self { token: endpoint(token)?, revocation, algorithms: metadata.dpop_signing_alg_values_supported })
     }
 }
 

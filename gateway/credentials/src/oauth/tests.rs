@@ -32,6 +32,8 @@ pub(crate) fn at(url: &Url, authentication: ClientAuthentication) -> OAuth {
         read_scopes: Some(vec!["tickets.read".to_owned()]),
         audience: Some("tickets".to_owned()),
         resource: Some("https://tickets.example/mcp".parse().unwrap()),
+        bound: Bound::None,
+        identity: None,
     };
     OAuth { server, request }
 }

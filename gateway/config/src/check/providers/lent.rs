@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// The keys that say what is lent, and whether each is set.
-pub(in crate::check) fn given(raw: &RawCredential) -> [(&'static str, bool); 17] {
+pub(in crate::check) fn given(raw: &RawCredential) -> [(&'static str, bool); 18] {
     [
         ("path", raw.path.is_some()),
         ("name", raw.name.is_some()),
@@ -29,6 +29,7 @@ pub(in crate::check) fn given(raw: &RawCredential) -> [(&'static str, bool); 17]
         ("read_permissions", raw.read_permissions.is_some()),
         ("session_policy", raw.session_policy.is_some()),
         ("read_session_policy", raw.read_session_policy.is_some()),
+        ("bound", raw.bound.is_some()),
         ("may_outlive", raw.may_outlive.is_some()),
     ]
 }
@@ -81,6 +82,7 @@ pub(super) fn more(
     };
     lending.session_policy = policy("session_policy", &raw.session_policy);
     lending.read_session_policy = policy("read_session_policy", &raw.read_session_policy);
+    lending.bound = raw.bound.as_deref().and_then(|given| super::bound::word(given, &path.key("bound"), findings));
     lending.may_outlive = raw.may_outlive.unwrap_or_default();
     Some(lending)
 }
