@@ -105,13 +105,13 @@ fn discovery(hello: Hello, reading: &Reading, redactor: &Redactor) -> Discovery 
         let tool = redactor.clean(&dropped.name).chars().take(NAME_CHARS).collect();
         Finding { index: dropped.index, tool, fault: dropped.fault.clone() }
     };
-    let telling = |(index, tool): (usize, &Box<RawValue>)| {
-        let name = || serde_json::from_str::<Value>(tool.get()).ok()?["name"].as_str().map(|name| redactor.clean(name));
+    let telling = |(index, tool): (usize, &RawValue)| {
+        let name = || serde_json::from_str::<Value>(tool.get()).ok()?.get("name")?.as_str().map(|name| redactor.clean(name));
         let finding =
             || Finding { index, tool: name().unwrap_or_default().chars().take(NAME_CHARS).collect(), fault: Fault::Secret };
         (!tells_nothing(tool.get())).then(finding)
     };
-    let telling: Vec<Finding> = reading.definitions.iter().enumerate().filter_map(telling).collect();
+    let telling: Vec<Finding> = reading.definitions.iter().map(AsRef::as_ref).enumerate().filter_map(telling).collect();
     let in_own_words = [&hello.server_info, &hello.instructions].into_iter().flatten().any(|words| !is_clean(words));
     let has_leaked = !telling.is_empty() || in_own_words || reading.dropped.iter().any(|dropped| !is_clean(&dropped.name));
     Discovery {

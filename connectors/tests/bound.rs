@@ -47,15 +47,15 @@ fn strict(
     every: usize,
     serves: impl Fn(&Seen) -> Reply + Send + Sync + 'static,
 ) -> impl Fn(&Seen) -> Reply + Send + Sync + 'static {
-    let served = Mutex::new((0, std::collections::BTreeSet::new()));
+    let so_far = Mutex::new((0, std::collections::BTreeSet::new()));
     move |seen| {
-        let mut served = served.lock().unwrap();
+        let mut so_far = so_far.lock().unwrap();
         let proof = seen.header("dpop").unwrap_or_default().to_owned();
-        let nonce = format!("n-{}", served.0 / every);
+        let nonce = format!("n-{}", so_far.0 / every);
         let is_good = seen.header("authorization") == Some("DPoP canary-0123456789")
             && proof.starts_with(&format!("{} http://", seen.method))
             && proof.split(' ').nth(1).is_some_and(|url| url.ends_with("/mcp"))
-            && served.1.insert(proof.clone());
+            && so_far.1.insert(proof.clone());
         if !is_good {
             return respond(401, &[("www-authenticate", "DPoP error=\"invalid_dpop_proof\"")], "");
         }
@@ -63,7 +63,7 @@ fn strict(
             let challenge = ("www-authenticate", "Bearer, DPoP error=\"use_dpop_nonce\", algs=\"ES256\"");
             return respond(401, &[challenge, ("dpop-nonce", &nonce)], "");
         }
-        served.0 += 1;
+        so_far.0 += 1;
         serves(seen)
     }
 }

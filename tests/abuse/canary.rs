@@ -324,7 +324,7 @@ fn in_memory(pid: u32, secret: &str) -> Option<usize> {
         for (page, entry) in (from..).zip(entries[..read].chunks_exact(8)) {
             // The highest bits: it is there, or in swap. Much is reserved and never was.
             if entry[7] & 0xc0 != 0 {
-                let mut own = [0; PAGE as usize];
+                let mut own = [0; 4096];
                 memory.read_exact_at(&mut own, page * PAGE).ok()?;
                 bytes.extend(own);
             }

@@ -115,7 +115,7 @@ impl Life {
         }
         self.pool.remove(self.serial, Vec::new());
         // Sessions may be kept for longer than they last; what was lent is not.
-        self.link.headers.store(Arc::default());
+        self.link.head.store(Arc::default());
         self.link.redactor.let_go();
         drop(permit);
         let (connector, grant) = (self.pool.spec.id.clone(), self.purpose.grant);

@@ -25,7 +25,7 @@ const NONCE: HeaderName = HeaderName::from_static("dpop-nonce");
 const NONCE_BYTES: usize = 1024;
 
 /// The headers of a message, and what proves with it that the token among them is ours.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub(super) struct Head {
     pub(super) headers: HeaderMap,
     pub(super) prover: Option<Arc<dyn Prover>>,
