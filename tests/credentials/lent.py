@@ -43,9 +43,11 @@ def environment(process):
 
 
 class Downstream:
-    """An MCP server that asks `is_good(token)` of whoever issued the token, on every request, and tells what it heard."""
+    """An MCP server that asks `is_good(token)` of whoever issued the token, on every request, and tells what it heard.
 
-    def __init__(self, is_good):
+    With `challenge(request, token)` its tokens are bound to keys: that says with which headers a request is refused, none if it proves its key."""
+
+    def __init__(self, is_good, challenge=None):
         seen = self.seen = []
 
         class Handler(BaseHTTPRequestHandler):
@@ -57,9 +59,10 @@ class Downstream:
             def do_POST(self):
                 asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 scheme, _, token = self.headers.get("Authorization", "").partition(" ")
-                heard = is_good(token) if scheme == "Bearer" else None
-                if not heard:
-                    return self.answer(401, b"")
+                heard = is_good(token) if scheme == ("DPoP" if challenge else "Bearer") else None
+                refused = challenge(self, token) if heard and challenge else None
+                if not heard or refused:
+                    return self.answer(401, b"", refused or {})
                 if "id" not in asked:
                     return self.answer(202, b"")
                 if asked["method"] == "tools/call":
@@ -78,8 +81,10 @@ class Downstream:
 
             do_DELETE = do_GET
 
-            def answer(self, status, body):
+            def answer(self, status, body, headers=()):
                 self.send_response(status)
+                for name in headers:
+                    self.send_header(name, headers[name])
                 self.send_header("Content-Type", "application/json")
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
