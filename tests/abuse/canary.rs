@@ -354,7 +354,7 @@ async fn a107_nothing_of_it_is_in_memory_once_its_task_is_over() {
         script.offer_with(&[tool("echo", &["text"])], &json!({"era": era}));
         let http = inject.starts_with("header").then(|| script.serve_http());
         let more = format!(
-            "credential = {{ provider = \"house\", inject = {{ {inject} }} }}\nidle_after = \"8s\"\ntools.echo = {{ kind = \"read\", band = \"low\", labels = [] }}\n"
+            "credential = {{ provider = \"house\", inject = {{ {inject} }} }}\ntools.echo = {{ kind = \"read\", band = \"low\", labels = [] }}\n"
         );
         let setup =
             setup.with(&format!("[[providers]]\nid = \"house\"\nexec = {{ command = [\"{}\"] }}", program.display())).agent("a");
