@@ -534,7 +534,7 @@ impl Pool {
             links.is_empty()
         };
         if is_last && let Ok(mut client) = self.client.try_lock() {
-            // With its connections: what they sent last is in their buffers.
+            // With its connections, once no session has it any more: what they sent last is in their buffers.
             *client = None;
         }
         self.stirs.rise();

@@ -47,6 +47,9 @@ impl Redactor {
 
     /// Another lease took the place of the one before.
     pub(crate) fn relent(&self, lease: &Arc<Lease>) {
+        if self.0.load().is_over {
+            return;
+        }
         let before = self.0.load().now.as_ref().map(Arc::downgrade);
         self.0.store(Arc::new(Hidden { now: Some(Arc::clone(lease)), before, is_over: false }));
     }

@@ -42,11 +42,15 @@ pub(crate) async fn look_again(runtime: Arc<Runtime>, stop: CancellationToken) {
             (of, pause) = (config, FIRST_PAUSE);
             next = Instant::now() + pause;
         } else if Instant::now() >= next {
-            tokio::select! {
+            let found = tokio::select! {
                 () = stop.cancelled() => return,
-                looked = runtime.take_first(&config) => if let Err(fault) = looked {
-                    tracing::warn!(%fault, "what a connector shows for the first time was not accepted");
-                },
+                found = runtime.first_found(&config) => found,
+            };
+            // Seen through, each for itself: what is on record as begun has an end.
+            for (connector, pins) in found {
+                if let Err(fault) = runtime.accept_first(&config, &connector, pins).await {
+                    tracing::warn!(%connector, %fault, "what a connector shows for the first time was not accepted");
+                }
             }
             pause = (pause * 2).min(LONGEST_PAUSE);
             next = Instant::now() + pause;
@@ -55,14 +59,14 @@ pub(crate) async fn look_again(runtime: Arc<Runtime>, stop: CancellationToken) {
 }
 
 impl Runtime {
-    /// Looks at the connectors of this configuration that nobody has seen yet, and accepts what is acceptable without a person.
-    async fn take_first(&self, config: &Arc<Config>) -> Result<(), StartFault> {
+    /// What the connectors of this configuration show that nobody has seen yet, as far as it is acceptable without a person.
+    async fn first_found(&self, config: &Config) -> Vec<(ConnectorId, Vec<Pin>)> {
         let (specs, known) = (self.specs.load_full(), self.worlds.pins());
-        let found = pinning::first_definitions(config, &self.pins, &known, &self.scout(&specs), PATIENCE).await?;
-        for (connector, pins) in found {
-            self.accept_first(config, &connector, pins).await?;
-        }
-        Ok(())
+        let found = pinning::first_definitions(config, &self.pins, &known, &self.scout(&specs), PATIENCE).await;
+        found.unwrap_or_else(|fault| {
+            tracing::warn!(%fault, "connectors that could not be listed can't be looked at again");
+            Vec::new()
+        })
     }
 
     /// Unless somebody was faster: an admin who accepted something, or another configuration.

@@ -16,6 +16,7 @@ use std::{
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
+use tokio_util::sync::CancellationToken;
 
 use super::{
     HttpLink,
@@ -55,6 +56,8 @@ pub(super) struct Exchange<'a> {
     pub(super) id: i64,
     pub(super) version: Version,
     pub(super) hold: &'a Hold,
+    /// Cancelled when the call is not wanted any more.
+    pub(super) cancelled: &'a CancellationToken,
     /// The longest answer that is taken, bytes.
     pub(super) most: usize,
     /// Whether it may open a session.
@@ -81,9 +84,15 @@ impl Exchange<'_> {
         if let Some(again) = self.again.take()
             && again.head.heard(&response)
         {
-            // Refused before anything was done, for want of the nonce that came with the refusal. A second refusal stands.
+            // Refused before anything was done, for want of the nonce that came with the refusal. A second refusal stands. Whoever ends the
+            // call, or the session, meanwhile wants no second try.
+            if self.cancelled.is_cancelled() || self.link.ending.is_cancelled() {
+                return Err(SendFailure::Closed("it ended before it was sent with the nonce that its server wanted".to_owned()));
+            }
+            self.hold.repeat();
             let (payload, hold) = Payload::new(again.text.clone(), again.written());
-            let request = proofs::request(&self.link.uri, Method::POST, &again.head, Either::Left(payload));
+            let request =
+                proofs::request(&self.link.uri, Method::POST, &again.head, Either::Left(payload)).map_err(SendFailure::Closed)?;
             response = self.link.client.request(request).await.map_err(|fault| self.unanswered(&fault))?;
             again.head.heard(&response);
             _unwritten = Unwritten::of(&response, &hold);
@@ -333,7 +342,7 @@ impl Exchange<'_> {
         let answer = ear.and_then(|ear| ear.ask(method, params.map_or(b"{}", |params| params)));
         let now = message::reply(&id, method);
         let (uri, counters) = (self.link.uri.clone(), Arc::clone(&self.link.counters));
-        let (client, head) = (self.link.client.clone(), self.link.headers_for("reply", self.version));
+        let (link, client, version) = (self.link, self.link.client.clone(), self.version);
         async move {
             // Held until it is written, and what ends its grant waits for that.
             let spoken;
@@ -344,7 +353,8 @@ impl Exchange<'_> {
                     message::answered(&id, spoken.as_ref().map(Spoken::text))
                 }
             };
-            let sent = proofs::plain(client, uri, (Method::POST, head), text);
+            // With what is lent by now: people take their time.
+            let sent = proofs::plain(client, uri, (Method::POST, link.headers_for("reply", version)), text);
             if !matches!(tokio::time::timeout(super::NOTE_PATIENCE, sent).await, Ok(Ok(_))) {
                 counters.unsent_notes.rise();
             }
@@ -400,8 +410,8 @@ struct Unwritten {
 
 impl Unwritten {
     fn of(response: &Response, hold: &Hold) -> Option<Self> {
-        let breaker = hold.0.is_on_its_way().then(|| response.extensions().get::<Breaker>().cloned())??;
-        Some(Self { stage: Arc::clone(&hold.0), breaker })
+        let breaker = hold.stage.is_on_its_way().then(|| response.extensions().get::<Breaker>().cloned())??;
+        Some(Self { stage: Arc::clone(&hold.stage), breaker })
     }
 }
 

@@ -36,7 +36,7 @@ use crate::{
     over_http::{
         exchange::Exchange,
         payload::Hold,
-        proofs::{Again, Head},
+        proofs::{Again, Head, NotSent},
     },
     pool::{LinkRecord, Opened, Pool, TAKEN_BACK},
     spec::HttpSpec,
@@ -173,8 +173,9 @@ impl HttpLink {
         let mut unanswered = Unanswered { link: self, id, version, hold: revocable.then_some(&hold) };
         let opens = matches!(body, Body::Own { method: INITIALIZE, .. });
         let most = self.max_message.load(Ordering::Relaxed);
-        let exchange = Exchange { link: self, id, version, hold: &hold, most, opens, ear, again };
-        let work = exchange.run(proofs::request(&self.uri, Method::POST, &head, Either::Left(payload)));
+        let exchange = Exchange { link: self, id, version, hold: &hold, cancelled, most, opens, ear, again };
+        let request = proofs::request(&self.uri, Method::POST, &head, Either::Left(payload)).map_err(SendFailure::Unsent)?;
+        let work = exchange.run(request);
         let answer = tokio::select! {
             biased;
             answer = work => answer,
@@ -214,14 +215,14 @@ impl HttpLink {
         method: Method,
         head: Head,
         text: Vec<u8>,
-    ) -> impl Future<Output = Result<http::Response<hyper::body::Incoming>, legacy::Error>> + Send + 'static {
+    ) -> impl Future<Output = Result<http::Response<hyper::body::Incoming>, NotSent>> + Send + 'static {
         proofs::plain(self.client.clone(), self.uri.clone(), (method, head), text)
     }
 
     /// Sends a message that has no answer, and waits until the server took it.
     async fn tell(&self, method: &'static str, text: Vec<u8>, version: Version) -> Result<(), SendFailure> {
         let response =
-            self.send(Method::POST, self.headers_for(method, version), text).await.map_err(|fault| self.unsent(&fault))?;
+            self.send(Method::POST, self.headers_for(method, version), text).await.map_err(|fault| self.not_sent(fault))?;
         let status = response.status();
         match status {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
@@ -229,6 +230,13 @@ impl HttpLink {
             }
             status if status.is_success() => Ok(()),
             status => Err(SendFailure::Protocol(format!("it answers `{method}` with HTTP {}", status.as_u16()))),
+        }
+    }
+
+    fn not_sent(&self, fault: NotSent) -> SendFailure {
+        match fault {
+            NotSent::Unproved(why) => SendFailure::Unsent(why),
+            NotSent::Lost(fault) => self.unsent(&fault),
         }
     }
 
@@ -333,6 +341,9 @@ impl Link for HttpLink {
     }
 
     fn relend(&self, lease: &Arc<Lease>) -> Result<bool, String> {
+        if self.ended.get().is_some() {
+            return Ok(false);
+        }
         let head = headers::of(Some(lease))?;
         // Hidden first: it may come back at once.
         self.redactor.relent(lease);

@@ -4,7 +4,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicU8, Ordering},
+        atomic::{AtomicBool, AtomicU8, Ordering},
     },
     task::{Context, Poll},
 };
@@ -46,7 +46,11 @@ impl Stage {
 }
 
 /// The sender's end of a body. Dropped, it withdraws the body.
-pub(crate) struct Hold(pub(super) Arc<Stage>);
+pub(crate) struct Hold {
+    pub(super) stage: Arc<Stage>,
+    /// The same is on its way once more.
+    is_repeated: AtomicBool,
+}
 
 /// The body was withdrawn.
 #[derive(Debug, thiserror::Error)]
@@ -64,14 +68,21 @@ impl Payload {
     /// A body. `written` is called from wherever it is dropped once it was taken: nobody has to be woken for that.
     pub(crate) fn new(bytes: Bytes, written: Written) -> (Self, Hold) {
         let stage = Arc::new(Stage(AtomicU8::new(WAITING)));
-        (Self { waits: Some((bytes, written)), stage: Arc::clone(&stage) }, Hold(stage))
+        (Self { waits: Some((bytes, written)), stage: Arc::clone(&stage) }, Hold { stage, is_repeated: AtomicBool::new(false) })
     }
 }
 
 impl Hold {
     /// Takes the body back; false if it is on its way already. What this says stays true.
     pub(crate) fn withdraw(&self) -> bool {
-        self.0.becomes(WITHDRAWN)
+        self.stage.becomes(WITHDRAWN) && !self.is_repeated.load(Ordering::Acquire)
+    }
+
+    /// The same is about to be sent once more, by another body: this one is not taken any more, and nobody hears from here on that nothing
+    /// was sent.
+    pub(crate) fn repeat(&self) {
+        self.is_repeated.store(true, Ordering::Release);
+        self.stage.becomes(WITHDRAWN);
     }
 }
 
@@ -180,6 +191,18 @@ mod tests {
         assert!(!told.is_written());
         drop(parcel);
         assert!(told.is_written() && told.is_released());
+    }
+
+    /// What is sent once more may have been executed: nobody is told that nothing was sent, and the first body is not taken any more.
+    #[test]
+    fn what_is_repeated_is_not_sent_twice_and_never_called_unsent() {
+        let (payload, hold) = Payload::new("call".into(), Box::new(|| {}));
+        hold.repeat();
+        assert!(!hold.withdraw(), "the second try may be on its way");
+        let mut payload = payload;
+        let mut context = Context::from_waker(std::task::Waker::noop());
+        assert!(matches!(Pin::new(&mut payload).poll_frame(&mut context), Poll::Ready(Some(Err(Withdrawn)))));
+        assert!(!hold.withdraw());
     }
 
     #[test]

@@ -57,8 +57,16 @@ fn wants_nonce(headers: &HeaderMap) -> bool {
     })
 }
 
-/// A request with a fresh proof, where one is needed. One that can't be proved carries no token either: its server refuses it.
-pub(super) fn request(uri: &Uri, method: Method, head: &Head, body: Sent) -> http::Request<Sent> {
+/// Why there is no answer to a short message.
+pub(super) enum NotSent {
+    /// No proof could be made of its token: nothing was sent.
+    Unproved(String),
+    /// The client says why.
+    Lost(legacy::Error),
+}
+
+/// A request with a fresh proof, where one is needed. Fails where none can be made: then nothing may be sent.
+pub(super) fn request(uri: &Uri, method: Method, head: &Head, body: Sent) -> Result<http::Request<Sent>, String> {
     let mut headers = head.headers.clone();
     if let Some(prover) = &head.prover {
         // Section 4.2: without query and fragment.
@@ -67,20 +75,15 @@ pub(super) fn request(uri: &Uri, method: Method, head: &Head, body: Sent) -> htt
         let proof = prover.proof(method.as_str(), url).and_then(|proof| {
             HeaderValue::from_str(proof.expose_secret()).map_err(|_| "the proof is no line of plain text".to_owned())
         });
-        match proof {
-            Ok(mut proof) => {
-                proof.set_sensitive(true);
-                headers.insert(PROOF, proof);
-            }
-            // Whoever hears its refusal is told that the credential is missing.
-            Err(_) => drop(headers.remove(header::AUTHORIZATION)),
-        }
+        let mut proof = proof.map_err(|why| format!("what it is lent is bound to a key, and that can't be proved: {why}"))?;
+        proof.set_sensitive(true);
+        headers.insert(PROOF, proof);
     }
     let mut request = http::Request::new(body);
     *request.method_mut() = method;
     *request.uri_mut() = uri.clone();
     *request.headers_mut() = headers;
-    request
+    Ok(request)
 }
 
 /// Sends a short message; once more where its server wants a nonce first.
@@ -89,16 +92,18 @@ pub(super) fn plain(
     uri: Uri,
     (method, head): (Method, Head),
     text: Vec<u8>,
-) -> impl Future<Output = Result<http::Response<Incoming>, legacy::Error>> + Send + 'static {
+) -> impl Future<Output = Result<http::Response<Incoming>, NotSent>> + Send + 'static {
     let text = Bytes::from(text);
     async move {
         let body = || Either::Right(Full::new(Parcel::plain(text.clone())));
-        let response = client.request(request(&uri, method.clone(), &head, body())).await?;
+        let first = request(&uri, method.clone(), &head, body()).map_err(NotSent::Unproved)?;
+        let response = client.request(first).await.map_err(NotSent::Lost)?;
         if !head.heard(&response) {
             return Ok(response);
         }
         drop(response);
-        let response = client.request(request(&uri, method, &head, body())).await?;
+        let second = request(&uri, method, &head, body()).map_err(NotSent::Unproved)?;
+        let response = client.request(second).await.map_err(NotSent::Lost)?;
         head.heard(&response);
         Ok(response)
     }

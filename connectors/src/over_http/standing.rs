@@ -34,7 +34,7 @@ impl HttpLink {
         head.headers.remove(headers::METHOD);
         let mut response = tokio::select! {
             () = self.ending.cancelled() => return Ok(()),
-            response = self.send(Method::GET, head, Vec::new()) => response.map_err(|fault| self.unsent(&fault))?,
+            response = self.send(Method::GET, head, Vec::new()) => response.map_err(|fault| self.not_sent(fault))?,
         };
         check_head(&response)?;
         let status = response.status();

@@ -178,7 +178,8 @@ impl Provider for Exec {
     }
 
     fn longest(&self) -> Option<Duration> {
-        self.what.longest.or(self.max_ttl)
+        // The shorter one, where both are said.
+        self.what.longest.into_iter().chain(self.max_ttl).min()
     }
 
     fn decides_lifetime(&self) -> bool {
